@@ -1,0 +1,188 @@
+//! Cases, their outcomes, and the report that a run prints.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+/// One case of a conformance kit.
+pub struct Case<S> {
+    /// The rule's family, as printed in the table of backends: `conditions`, `ranges`, ...
+    pub group: &'static str,
+    /// The case's name, unique in its kit.
+    pub name: &'static str,
+    /// What the subject must be capable of; a subject that lacks it skips the case, visibly.
+    pub needs: Option<&'static str>,
+    /// The case itself.
+    pub body: fn(S) -> BoxFuture<'static, Result<(), Failure>>,
+}
+
+impl<S> fmt::Debug for Case<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Case({}/{})", self.group, self.name)
+    }
+}
+
+/// Why a case failed: any error, or an expectation that did not hold (with its place).
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(format!("unexpected error: {error}"))
+    }
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The backend behaves as the rule says.
+    Passed,
+    /// It does not; the text says where and how.
+    Failed(String),
+    /// The backend declares that it lacks what the case needs.
+    Skipped(&'static str),
+}
+
+/// The outcomes of a whole kit on one backend.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// `(group, case, outcome)` in the kit's order.
+    pub outcomes: Vec<(&'static str, &'static str, Outcome)>,
+}
+
+impl Report {
+    /// How many cases failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.outcomes.iter().filter(|(_, _, outcome)| matches!(outcome, Outcome::Failed(_))).count()
+    }
+
+    /// How many cases passed.
+    #[must_use]
+    pub fn passed(&self) -> usize {
+        self.outcomes.iter().filter(|(_, _, outcome)| *outcome == Outcome::Passed).count()
+    }
+
+    /// Panics with the report where a case failed or none passed: what a `#[test]` calls.
+    ///
+    /// # Panics
+    /// When a case failed, or when no case ran at all.
+    pub fn assert_green(&self) {
+        assert!(self.failed() == 0 && self.passed() > 0, "conformance:\n{self}");
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (group, name, outcome) in &self.outcomes {
+            match outcome {
+                Outcome::Passed => writeln!(f, "ok       {group}/{name}")?,
+                Outcome::Failed(why) => writeln!(f, "FAILED   {group}/{name}: {why}")?,
+                Outcome::Skipped(needs) => writeln!(f, "skipped  {group}/{name}: needs {needs}")?,
+            }
+        }
+        write!(f, "{} passed, {} failed", self.passed(), self.failed())
+    }
+}
+
+/// Runs every case on its own `subject()`, one after the other; a panic in a case is that case's failure.
+///
+/// `capable` answers whether the backend has a capability that a case names in [`Case::needs`].
+pub async fn run<S, F>(cases: &[Case<S>], mut subject: F, capable: impl Fn(&str) -> bool) -> Report
+where
+    F: AsyncFnMut() -> S,
+{
+    let mut report = Report::default();
+    for case in cases {
+        let outcome = match case.needs {
+            Some(needs) if !capable(needs) => Outcome::Skipped(needs),
+            _ => judge((case.body)(subject().await)).await,
+        };
+        report.outcomes.push((case.group, case.name, outcome));
+    }
+    report
+}
+
+async fn judge(body: BoxFuture<'static, Result<(), Failure>>) -> Outcome {
+    match AssertUnwindSafe(body).catch_unwind().await {
+        Ok(Ok(())) => Outcome::Passed,
+        Ok(Err(Failure(why))) => Outcome::Failed(why),
+        Err(panic) => Outcome::Failed(format!("panicked: {}", panic_text(&*panic))),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "with no text".to_owned())
+}
+
+/// Makes the list of a kit's cases: `cases![Subject; "group" => { name, other, needing if "capability" }]`.
+#[macro_export]
+macro_rules! cases {
+    ($($group:literal => { $($name:ident $(if $needs:literal)?),* $(,)? })*) => {
+        vec![$($($crate::Case {
+            group: $group,
+            name: stringify!($name),
+            needs: $crate::cases!(@needs $($needs)?),
+            body: |subject| ::std::boxed::Box::pin($name(subject)),
+        },)*)*]
+    };
+    (@needs) => { None };
+    (@needs $needs:literal) => { Some($needs) };
+}
+
+/// Fails the case where the condition does not hold.
+#[macro_export]
+macro_rules! ensure {
+    ($condition:expr $(, $($text:tt)+)?) => {
+        if !$condition {
+            #[allow(unused_mut)]
+            let mut why = format!("{}:{}: {} does not hold", file!(), line!(), stringify!($condition));
+            $(why.push_str(": "); why.push_str(&format!($($text)+));)?
+            return Err($crate::Failure(why));
+        }
+    };
+}
+
+/// Fails the case where the two sides differ, and shows both.
+#[macro_export]
+macro_rules! ensure_eq {
+    ($left:expr, $right:expr $(,)?) => {
+        match (&$left, &$right) {
+            (left, right) => {
+                if *left != *right {
+                    let place = format!("{}:{}: {} != {}", file!(), line!(), stringify!($left), stringify!($right));
+                    return Err($crate::Failure(format!("{place}\n    left:  {left:?}\n    right: {right:?}")));
+                }
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn passes(_: ()) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn fails(_: ()) -> Result<(), Failure> {
+        ensure_eq!(1 + 1, 3);
+        Ok(())
+    }
+    async fn panics(_: ()) -> Result<(), Failure> {
+        panic!("on purpose")
+    }
+
+    #[test]
+    fn a_report_tells_passes_failures_panics_and_skips_apart() {
+        let kit: Vec<Case<()>> = cases! { "a" => { passes, fails, panics } "b" => { passes if "wings" } };
+        let report = futures_util::FutureExt::now_or_never(run(&kit, async || (), |_| false)).unwrap();
+        assert_eq!((report.passed(), report.failed()), (1, 2));
+        let text = report.to_string();
+        assert!(text.contains("FAILED   a/panics: panicked: on purpose"), "{text}");
+        assert!(text.contains("skipped  b/passes: needs wings"), "{text}");
+    }
+}

@@ -1,0 +1,13 @@
+//! What isobar's conformance kits and mocks share.
+//!
+//! A *kit* is a list of [`Case`]s over some subject (a store, a database, a namespace, a sink) that every backend must pass;
+//! [`run`] turns it into a [`Report`]. A *mock* wraps a backend and asks its [`Script`] before every operation: the script
+//! records the call and may fail it, delay it, or hold it until the test lets go.
+//!
+//! This crate knows none of the abstractions: it stands below all of them.
+
+mod case;
+mod script;
+
+pub use case::{Case, Failure, Outcome, Report, run};
+pub use script::{Call, Release, Script};

@@ -1,0 +1,138 @@
+//! Bodies: bytes of a known length, whole or streamed.
+
+use std::fmt;
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::{Error, ErrorKind, Result};
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// What is put into and got out of a store: bytes of a known length, in one piece or as a stream.
+///
+/// R2 wants to know the length before it takes a body, so there is no body without one.
+pub struct Body {
+    length: u64,
+    source: Source,
+}
+
+enum Source {
+    Whole(Bytes),
+    Chunks(Chunks),
+}
+
+impl Body {
+    /// An empty body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Bytes::new().into()
+    }
+
+    /// A body of exactly `length` bytes out of a stream. A stream that yields more or less fails the operation that
+    /// reads it; nothing is stored then.
+    pub fn from_stream<S>(length: u64, chunks: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes>> + Send + 'static,
+    {
+        Self { length, source: Source::Chunks(Box::pin(exactly(length, Box::pin(chunks)))) }
+    }
+
+    /// The body's length in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The body's bytes, where it is in memory already.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&Bytes> {
+        match &self.source {
+            Source::Whole(bytes) => Some(bytes),
+            Source::Chunks(_) => None,
+        }
+    }
+
+    /// Reads the whole body into memory: for bodies whose [length](Self::length) the caller has looked at.
+    ///
+    /// # Errors
+    /// Whatever the source fails with; [`ErrorKind::Body`] when it is not of the announced length.
+    pub async fn bytes(self) -> Result<Bytes> {
+        match self.source {
+            Source::Whole(bytes) => Ok(bytes),
+            Source::Chunks(mut chunks) => {
+                let Some(first) = chunks.try_next().await? else { return Ok(Bytes::new()) };
+                let Some(second) = chunks.try_next().await? else { return Ok(first) };
+                let mut all = BytesMut::from(&first[..]);
+                all.extend_from_slice(&second);
+                while let Some(chunk) = chunks.try_next().await? {
+                    all.extend_from_slice(&chunk);
+                }
+                Ok(all.freeze())
+            }
+        }
+    }
+
+    /// The body as a stream of chunks.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Unpin + 'static {
+        match self.source {
+            Source::Whole(bytes) => Box::pin(stream::iter((!bytes.is_empty()).then_some(Ok(bytes)))) as Chunks,
+            Source::Chunks(chunks) => chunks,
+        }
+    }
+}
+
+/// Fails where the stream is not of the announced length: at the first byte too many, or at the early end.
+fn exactly(length: u64, chunks: Chunks) -> impl Stream<Item = Result<Bytes>> + Send {
+    let wrong = move |got: String| Error::new(ErrorKind::Body, format!("the body has {got} bytes, {length} announced"));
+    stream::try_unfold((chunks, 0u64), move |(mut chunks, seen)| async move {
+        match chunks.next().await {
+            Some(Ok(chunk)) if seen + chunk.len() as u64 > length => Err(wrong("more".to_owned())),
+            Some(Ok(chunk)) => {
+                let seen = seen + chunk.len() as u64;
+                Ok(Some((chunk, (chunks, seen))))
+            }
+            Some(Err(error)) => Err(error),
+            None if seen < length => Err(wrong(seen.to_string())),
+            None => Ok(None),
+        }
+    })
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.length)
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self { length: bytes.len() as u64, source: Source::Whole(bytes) }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}

@@ -1,0 +1,183 @@
+//! Checksums: the five that R2 takes, and the hashing of a body as it passes.
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest;
+
+use crate::{Error, ErrorKind, Result};
+
+/// The hash functions R2 takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names are the documentation")]
+pub enum ChecksumAlgorithm {
+    Md5,
+    Sha1,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl ChecksumAlgorithm {
+    /// Its name as R2's messages write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "MD5",
+            Self::Sha1 => "SHA-1",
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        }
+    }
+
+    /// The length of its digests in bytes.
+    #[must_use]
+    pub fn digest_bytes(self) -> usize {
+        match self {
+            Self::Md5 => 16,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// A digest and the function it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksum {
+    /// The hash function.
+    pub algorithm: ChecksumAlgorithm,
+    /// The digest in lower-case hexadecimal.
+    pub hex: String,
+}
+
+impl Checksum {
+    /// A checksum from its hexadecimal form, either case.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when it is not hexadecimal or not of the function's length.
+    pub fn from_hex(algorithm: ChecksumAlgorithm, hex: &str) -> Result<Self> {
+        let (name, want, got) = (algorithm.name(), algorithm.digest_bytes() * 2, hex.len());
+        if got != want {
+            let message = format!("{name} is {want} hex characters, not {got}");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let bytes = hex::decode(hex).map_err(|error| {
+            let message = format!("Provided {name} wasn't a valid hex string");
+            Error::new(ErrorKind::InvalidArgument, message).with_source(error)
+        })?;
+        Self::from_bytes(algorithm, &bytes)
+    }
+
+    /// A checksum from its digest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when it is not of the function's length.
+    pub fn from_bytes(algorithm: ChecksumAlgorithm, digest: &[u8]) -> Result<Self> {
+        let (want, got) = (algorithm.digest_bytes(), digest.len());
+        if got != want {
+            let message = format!("{} is {want} bytes, not {got}", algorithm.name());
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        Ok(Self { algorithm, hex: hex::encode(digest) })
+    }
+
+    /// The checksum of bytes at hand.
+    #[must_use]
+    pub fn of(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+}
+
+/// Hashes a body as it passes: always md5, which is R2's etag, and what the caller asked to have verified.
+#[derive(Debug)]
+pub(crate) struct Digests {
+    md5: Hasher,
+    asked: Option<(Hasher, Checksum)>,
+}
+
+impl Digests {
+    pub(crate) fn new(asked: Option<Checksum>) -> Self {
+        Self {
+            md5: Hasher::new(ChecksumAlgorithm::Md5),
+            asked: asked.map(|checksum| (Hasher::new(checksum.algorithm), checksum)),
+        }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.md5.update(bytes);
+        if let Some((hasher, checksum)) = &mut self.asked
+            && checksum.algorithm != ChecksumAlgorithm::Md5
+        {
+            hasher.update(bytes);
+        }
+    }
+
+    /// The checksums to store, md5 first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadDigest`] when the body is not what the caller's checksum says.
+    pub(crate) fn finish(self) -> Result<Vec<Checksum>> {
+        let md5 = self.md5.finish();
+        let Some((hasher, asked)) = self.asked else { return Ok(vec![md5]) };
+        let is_md5 = asked.algorithm == ChecksumAlgorithm::Md5;
+        let got = if is_md5 { md5.clone() } else { hasher.finish() };
+        if got != asked {
+            return Err(Error::new(ErrorKind::BadDigest, bad_digest(&asked, &got)));
+        }
+        Ok(if is_md5 { vec![md5] } else { vec![md5, got] })
+    }
+}
+
+fn bad_digest(asked: &Checksum, got: &Checksum) -> String {
+    let name = asked.algorithm.name();
+    let (asked, got) = (&asked.hex, &got.hex);
+    format!(
+        "The {name} checksum you specified did not match what we received.\nYou provided a {name} checksum with value: {asked}\nActual {name} was: {got}"
+    )
+}
+
+#[derive(Debug, Clone)]
+enum Hasher {
+    Md5(md5::Md5),
+    Sha1(sha1::Sha1),
+    Sha256(sha2::Sha256),
+    Sha384(sha2::Sha384),
+    Sha512(sha2::Sha512),
+}
+
+impl Hasher {
+    fn new(algorithm: ChecksumAlgorithm) -> Self {
+        match algorithm {
+            ChecksumAlgorithm::Md5 => Self::Md5(md5::Md5::new()),
+            ChecksumAlgorithm::Sha1 => Self::Sha1(sha1::Sha1::new()),
+            ChecksumAlgorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
+            ChecksumAlgorithm::Sha384 => Self::Sha384(sha2::Sha384::new()),
+            ChecksumAlgorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Md5(hasher) => hasher.update(bytes),
+            Self::Sha1(hasher) => hasher.update(bytes),
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Sha384(hasher) => hasher.update(bytes),
+            Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    fn finish(self) -> Checksum {
+        let (algorithm, hex) = match self {
+            Self::Md5(hasher) => (ChecksumAlgorithm::Md5, hex::encode(hasher.finalize())),
+            Self::Sha1(hasher) => (ChecksumAlgorithm::Sha1, hex::encode(hasher.finalize())),
+            Self::Sha256(hasher) => (ChecksumAlgorithm::Sha256, hex::encode(hasher.finalize())),
+            Self::Sha384(hasher) => (ChecksumAlgorithm::Sha384, hex::encode(hasher.finalize())),
+            Self::Sha512(hasher) => (ChecksumAlgorithm::Sha512, hex::encode(hasher.finalize())),
+        };
+        Checksum { algorithm, hex }
+    }
+}

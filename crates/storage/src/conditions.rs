@@ -1,0 +1,200 @@
+//! Conditions: R2's `onlyIf`.
+
+use chrono::{DateTime, SubsecRound, Utc};
+use http::{HeaderMap, HeaderName, header};
+
+use crate::{Error, ErrorKind, ObjectMeta, Result};
+
+/// R2's `onlyIf`: an operation goes ahead only if the object, as it is, meets all of them.
+///
+/// - `etag_matches` compares strongly (a weak etag never matches), `etag_does_not_match` weakly.
+/// - `uploaded_before` and `uploaded_after` are strict.
+/// - A passing `etag_matches` overrides `uploaded_before`; a passing `etag_does_not_match` overrides `uploaded_after`
+///   (as RFC 9110 13.2.2 orders the headers).
+/// - A missing object fails `etag_matches` and `uploaded_after`, and passes the others; hence
+///   [`create_only`](Self::create_only).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Conditions {
+    /// The object's etag must be one of these.
+    pub etag_matches: Option<Etags>,
+    /// The object's etag must be none of these.
+    pub etag_does_not_match: Option<Etags>,
+    /// It must have been uploaded before this.
+    pub uploaded_before: Option<DateTime<Utc>>,
+    /// It must have been uploaded after this.
+    pub uploaded_after: Option<DateTime<Utc>>,
+    /// Times compare in whole seconds, as HTTP's do.
+    pub seconds: bool,
+}
+
+/// A set of etags to compare with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Etags {
+    /// `*`: every object that exists.
+    Any,
+    /// Any of these.
+    List(Vec<Etag>),
+}
+
+/// An entity tag, without its quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etag {
+    value: String,
+    weak: bool,
+}
+
+impl Etag {
+    /// A strong etag, unquoted as in [`ObjectMeta::etag`]; `*` is [`Etags::Any`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when it is wrapped in quotes, as R2 refuses it.
+    pub fn strong(value: impl Into<String>) -> Result<Self> {
+        let value = value.into();
+        if value.len() >= 2 && value.starts_with('"') && value.ends_with('"') {
+            let message = format!("Conditional ETag should not be wrapped in quotes ({value})."); // workerd's words
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        Ok(Self { value, weak: false })
+    }
+}
+
+impl Etags {
+    /// Exactly this etag, as [`ObjectMeta::etag`] has it; `*` stands for any.
+    ///
+    /// # Errors
+    /// As [`Etag::strong`].
+    pub fn one(value: impl Into<String>) -> Result<Self> {
+        let value = value.into();
+        if value == "*" { Ok(Self::Any) } else { Ok(Self::List(vec![Etag::strong(value)?])) }
+    }
+
+    /// Parses the value of `If-Match` or `If-None-Match`: `*`, or a list of quoted etags, weak ones marked `W/`.
+    /// What is neither is `None`: HTTP ignores it.
+    #[must_use]
+    pub fn parse_header(value: &str) -> Option<Self> {
+        if value.trim() == "*" {
+            return Some(Self::Any);
+        }
+        let (mut rest, mut list) = (value.trim(), Vec::new());
+        while !rest.is_empty() {
+            let (weak, tail) = rest.strip_prefix("W/").map_or((false, rest), |tail| (true, tail));
+            // An opaque-tag may hold commas, so the list is cut at quotes, not at commas (RFC 9110 8.8.3).
+            let (value, tail) = tail.strip_prefix('"')?.split_once('"')?;
+            list.push(Etag { value: value.to_owned(), weak });
+            rest = tail.trim_start();
+            rest = match rest.strip_prefix(',') {
+                Some(next) => next.trim_start(),
+                None if rest.is_empty() => rest,
+                None => return None,
+            };
+        }
+        (!list.is_empty()).then_some(Self::List(list))
+    }
+
+    fn contains_strongly(&self, etag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::List(list) => list.iter().any(|one| !one.weak && one.value == etag),
+        }
+    }
+
+    fn contains_weakly(&self, etag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::List(list) => list.iter().any(|one| one.value == etag),
+        }
+    }
+}
+
+impl Conditions {
+    /// Goes ahead only if the object does not exist.
+    #[must_use]
+    pub fn create_only() -> Self {
+        Self { etag_does_not_match: Some(Etags::Any), ..Self::default() }
+    }
+
+    /// Goes ahead only if the object is the one with this etag: compare-and-swap.
+    ///
+    /// # Errors
+    /// As [`Etag::strong`].
+    pub fn if_etag(etag: impl Into<String>) -> Result<Self> {
+        Ok(Self { etag_matches: Some(Etags::one(etag)?), ..Self::default() })
+    }
+
+    /// Requires one of these etags.
+    #[must_use]
+    pub fn with_etag_matches(mut self, etags: Etags) -> Self {
+        self.etag_matches = Some(etags);
+        self
+    }
+
+    /// Requires none of these etags.
+    #[must_use]
+    pub fn with_etag_does_not_match(mut self, etags: Etags) -> Self {
+        self.etag_does_not_match = Some(etags);
+        self
+    }
+
+    /// Requires an upload before this.
+    #[must_use]
+    pub fn with_uploaded_before(mut self, at: DateTime<Utc>) -> Self {
+        self.uploaded_before = Some(at);
+        self
+    }
+
+    /// Requires an upload after this.
+    #[must_use]
+    pub fn with_uploaded_after(mut self, at: DateTime<Utc>) -> Self {
+        self.uploaded_after = Some(at);
+        self
+    }
+
+    /// Takes `If-Match`, `If-None-Match`, `If-Unmodified-Since` and `If-Modified-Since` from headers, to the second;
+    /// what is malformed is ignored.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let etags = |name| text(name).and_then(Etags::parse_header);
+        let date = |name| text(name).and_then(|value| httpdate::parse_http_date(value).ok()).map(DateTime::from);
+        Self {
+            etag_matches: etags(header::IF_MATCH),
+            etag_does_not_match: etags(header::IF_NONE_MATCH),
+            uploaded_before: date(header::IF_UNMODIFIED_SINCE),
+            uploaded_after: date(header::IF_MODIFIED_SINCE),
+            seconds: true,
+        }
+    }
+
+    /// Whether the object, or its absence, meets all conditions.
+    #[must_use]
+    pub fn hold(&self, object: Option<&ObjectMeta>) -> bool {
+        let Some(object) = object else { return self.etag_matches.is_none() && self.uploaded_after.is_none() };
+        let time = |at: DateTime<Utc>| if self.seconds { at.trunc_subsecs(0) } else { at };
+        let uploaded = time(object.uploaded);
+
+        let matches = self.etag_matches.as_ref().map(|etags| etags.contains_strongly(&object.etag));
+        let differs = self.etag_does_not_match.as_ref().map(|etags| !etags.contains_weakly(&object.etag));
+        let before = matches == Some(true) || self.uploaded_before.is_none_or(|at| uploaded < time(at));
+        let after = differs == Some(true) || self.uploaded_after.is_none_or(|at| time(at) < uploaded);
+        matches != Some(false) && differs != Some(false) && before && after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etag_lists_are_cut_at_quotes() {
+        let list = |text| match Etags::parse_header(text) {
+            Some(Etags::List(list)) => Some(list.into_iter().map(|etag| (etag.value, etag.weak)).collect::<Vec<_>>()),
+            _ => None,
+        };
+        assert_eq!(list(r#""a,b" , W/"c""#), Some(vec![("a,b".into(), false), ("c".into(), true)]));
+        assert_eq!(Etags::parse_header(" * "), Some(Etags::Any));
+        for malformed in ["", "abc", "\"a", "\"a\" \"b\"", "W/a"] {
+            assert_eq!(list(malformed), None, "{malformed}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The conformance kit: what every backend of [`ObjectStore`] must do, R2 inside workerd included.
+//!
+//! ```ignore
+//! let report = isobar_storage::conformance::run(async || store_under_test()).await;
+//! report.assert_green();
+//! ```
+
+mod conditions;
+mod listing;
+mod multipart;
+mod objects;
+mod ranges;
+
+use std::sync::Arc;
+
+use isobar_kit::{Case, Failure, Report};
+
+use crate::{Body, Error, ErrorKind, GetOptions, GetResult, Key, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
+
+/// The store under test; cases of one kit may share it: each keeps to keys of its own.
+pub type Subject = Arc<dyn ObjectStore>;
+
+/// Runs the whole kit, each case on the store that `subject` yields.
+pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
+    let capabilities = subject().await.capabilities();
+    isobar_kit::run(&cases(), subject, |name| capabilities.has(name)).await
+}
+
+/// Every case, by group.
+#[must_use]
+pub fn cases() -> Vec<Case<Subject>> {
+    let mut cases = objects::cases();
+    cases.extend(conditions::cases());
+    cases.extend(ranges::cases());
+    cases.extend(listing::cases());
+    cases.extend(multipart::cases());
+    cases
+}
+
+type Outcome = std::result::Result<(), Failure>;
+
+fn key(name: &str) -> Key {
+    Key::new(name).expect("the kit's keys are short and not empty")
+}
+
+async fn put(store: &Subject, name: &str, body: impl Into<Body> + Send) -> Result<ObjectMeta> {
+    store.write(&key(name), body).await
+}
+
+async fn get_text(store: &Subject, name: &str, options: GetOptions) -> std::result::Result<String, Failure> {
+    match store.get(&key(name), options).await? {
+        GetResult::Object { body, .. } => Ok(String::from_utf8_lossy(&body.bytes().await?).into_owned()),
+        other => Err(Failure(format!("no body: {other:?}"))),
+    }
+}
+
+/// The kind and code of the error that must come.
+fn fault<T: std::fmt::Debug>(result: Result<T>) -> std::result::Result<(ErrorKind, Option<u32>), Failure> {
+    match result {
+        Ok(value) => Err(Failure(format!("an error was due, got {value:?}"))),
+        Err(error) => Ok((error.kind(), error.code())),
+    }
+}
+
+/// The text of the error that must come.
+fn text<T: std::fmt::Debug>(result: Result<T, Error>) -> std::result::Result<String, Failure> {
+    result.map_or_else(|error| Ok(error.to_string()), |value| Err(Failure(format!("an error was due, got {value:?}"))))
+}

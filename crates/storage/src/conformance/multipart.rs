@@ -1,0 +1,177 @@
+//! Multipart uploads.
+
+use isobar_kit::{Case, cases, ensure, ensure_eq};
+
+use super::{Outcome, Subject, fault, get_text, key};
+use crate::{ErrorKind, GetOptions, MultipartOptions, ObjectStoreExt, Part, Range, UploadId};
+
+pub(super) fn cases() -> Vec<Case<Subject>> {
+    cases! {
+        "multipart" => {
+            parts_join_in_order_of_their_numbers,
+            an_overwritten_part_is_stale,
+            an_upload_resumes_by_its_id,
+            no_parts_make_an_empty_object,
+            parts_must_be_five_mebibytes_but_for_the_last,
+            parts_must_be_equal_but_for_the_last,
+            a_short_part_listed_last_is_judged_by_its_number,
+            an_unknown_part_is_10025,
+            a_part_given_twice_is_10001,
+            part_numbers_have_limits,
+            an_unknown_upload_is_refused,
+            abort_is_idempotent_and_final,
+            completion_is_final,
+            nothing_shows_before_completion,
+            listed_parts_are_the_stored if "list_parts",
+        }
+    }
+}
+
+const MIB5: usize = 5 * 1024 * 1024;
+
+fn bytes(of: u8, length: usize) -> Vec<u8> {
+    vec![of; length]
+}
+
+async fn parts_join_in_order_of_their_numbers(store: Subject) -> Outcome {
+    let options = MultipartOptions::default().with_custom("a", "b");
+    let upload = store.multipart(&key("multipart/join"), options.clone()).await?;
+    let last = upload.upload_part(9, bytes(9, 10)).await?;
+    let first = upload.upload_part(2, bytes(2, MIB5)).await?;
+    let meta = upload.complete(vec![first, last]).await?;
+    ensure_eq!((meta.size, &meta.custom), (MIB5 as u64 + 10, &options.custom));
+    ensure!(meta.etag.ends_with("-2") && meta.etag.len() == 34, "{}", meta.etag);
+    ensure!(meta.checksums.is_empty());
+    let (_, body) = store.read(&key("multipart/join")).await?.ok_or_else(|| super::Failure("gone".into()))?;
+    ensure!(body[..MIB5].iter().all(|byte| *byte == 2) && body[MIB5..] == bytes(9, 10));
+    let across = GetOptions::default().with_range(Range::From { offset: MIB5 as u64 - 1, length: Some(3) });
+    ensure_eq!(get_text(&store, "multipart/join", across).await?, "\u{2}\u{9}\u{9}");
+    Ok(())
+}
+
+async fn an_overwritten_part_is_stale(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/stale"), MultipartOptions::default()).await?;
+    let old = upload.upload_part(1, "old").await?;
+    let new = upload.upload_part(1, "new").await?;
+    let again = store.resume_multipart(&key("multipart/stale"), upload.id().clone());
+    ensure_eq!(fault(again.complete(vec![old]).await)?, (ErrorKind::InvalidPart, Some(10025)));
+    upload.complete(vec![new]).await?;
+    ensure_eq!(get_text(&store, "multipart/stale", GetOptions::default()).await?, "new");
+    Ok(())
+}
+
+async fn an_upload_resumes_by_its_id(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/resume"), MultipartOptions::default()).await?;
+    let part = upload.upload_part(1, "resumed").await?;
+    let id = UploadId::new(upload.id().as_str());
+    store.resume_multipart(&key("multipart/resume"), id).complete(vec![part]).await?;
+    ensure_eq!(get_text(&store, "multipart/resume", GetOptions::default()).await?, "resumed");
+    Ok(())
+}
+
+async fn no_parts_make_an_empty_object(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/none"), MultipartOptions::default()).await?;
+    let meta = upload.complete(Vec::new()).await?;
+    ensure_eq!((meta.size, meta.etag.as_str()), (0, "d41d8cd98f00b204e9800998ecf8427e-0"));
+    Ok(())
+}
+
+async fn parts_must_be_five_mebibytes_but_for_the_last(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/small"), MultipartOptions::default()).await?;
+    let parts = vec![upload.upload_part(1, "small").await?, upload.upload_part(2, "small").await?];
+    ensure_eq!(fault(upload.complete(parts).await)?, (ErrorKind::PartTooSmall, Some(10011)));
+    Ok(())
+}
+
+async fn parts_must_be_equal_but_for_the_last(store: Subject) -> Outcome {
+    for sizes in [[MIB5, MIB5 + 1, 1], [MIB5, MIB5, MIB5 + 1]] {
+        let upload = store.multipart(&key("multipart/unequal"), MultipartOptions::default()).await?;
+        let mut parts = Vec::new();
+        for (number, size) in (1..).zip(sizes) {
+            parts.push(upload.upload_part(number, bytes(0, size)).await?);
+        }
+        ensure_eq!(fault(upload.complete(parts).await)?, (ErrorKind::UnequalParts, Some(10048)));
+    }
+    Ok(())
+}
+
+async fn a_short_part_listed_last_is_judged_by_its_number(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/listed"), MultipartOptions::default()).await?;
+    let (short, whole) = (upload.upload_part(1, "x").await?, upload.upload_part(2, bytes(0, MIB5)).await?);
+    let again = store.resume_multipart(&key("multipart/listed"), upload.id().clone());
+    ensure_eq!(fault(again.complete(vec![whole.clone(), short.clone()]).await)?.0, ErrorKind::UnequalParts);
+    ensure_eq!(fault(upload.complete(vec![short, whole]).await)?.0, ErrorKind::PartTooSmall);
+    Ok(())
+}
+
+async fn an_unknown_part_is_10025(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/unknown"), MultipartOptions::default()).await?;
+    let part = Part { part_number: 1, etag: "0".repeat(32) };
+    ensure_eq!(fault(upload.complete(vec![part]).await)?, (ErrorKind::InvalidPart, Some(10025)));
+    Ok(())
+}
+
+async fn a_part_given_twice_is_10001(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/twice"), MultipartOptions::default()).await?;
+    let part = upload.upload_part(1, "x").await?;
+    ensure_eq!(fault(upload.complete(vec![part.clone(), part]).await)?.1, Some(10001));
+    Ok(())
+}
+
+async fn part_numbers_have_limits(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/number"), MultipartOptions::default()).await?;
+    for number in [0, 10_001] {
+        ensure_eq!(fault(upload.upload_part(number, "x").await)?.0, ErrorKind::InvalidArgument);
+    }
+    upload.upload_part(10_000, "x").await?;
+    Ok(())
+}
+
+async fn an_unknown_upload_is_refused(store: Subject) -> Outcome {
+    let unknown = || store.resume_multipart(&key("multipart/unknown"), UploadId::new("no-such-upload"));
+    ensure_eq!(fault(unknown().upload_part(1, "x").await)?, (ErrorKind::NoSuchUpload, Some(10024)));
+    ensure_eq!(fault(unknown().complete(Vec::new()).await)?.1, Some(10001));
+    ensure_eq!(fault(unknown().abort().await)?.1, Some(10001));
+    Ok(())
+}
+
+async fn abort_is_idempotent_and_final(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/abort"), MultipartOptions::default()).await?;
+    let part = upload.upload_part(1, "x").await?;
+    let again = || store.resume_multipart(&key("multipart/abort"), upload.id().clone());
+    again().abort().await?;
+    again().abort().await?;
+    ensure_eq!(fault(again().upload_part(1, "x").await)?.1, Some(10024));
+    ensure_eq!(fault(again().complete(vec![part]).await)?.1, Some(10024));
+    ensure_eq!(store.head(&key("multipart/abort")).await?, None);
+    Ok(())
+}
+
+async fn completion_is_final(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/final"), MultipartOptions::default()).await?;
+    let part = upload.upload_part(1, "x").await?;
+    let again = || store.resume_multipart(&key("multipart/final"), upload.id().clone());
+    again().complete(vec![part.clone()]).await?;
+    ensure_eq!(fault(again().complete(vec![part]).await)?.1, Some(10024));
+    ensure_eq!(fault(again().upload_part(2, "x").await)?.1, Some(10024));
+    again().abort().await?;
+    ensure_eq!(get_text(&store, "multipart/final", GetOptions::default()).await?, "x");
+    Ok(())
+}
+
+async fn nothing_shows_before_completion(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/hidden"), MultipartOptions::default()).await?;
+    upload.upload_part(1, "x").await?;
+    ensure_eq!(store.head(&key("multipart/hidden")).await?, None);
+    upload.abort().await?;
+    Ok(())
+}
+
+async fn listed_parts_are_the_stored(store: Subject) -> Outcome {
+    let upload = store.multipart(&key("multipart/list"), MultipartOptions::default()).await?;
+    let (second, first) = (upload.upload_part(2, "22").await?, upload.upload_part(1, "1").await?);
+    let listed = store.list_parts(&key("multipart/list"), upload.id()).await?;
+    let listed: Vec<_> = listed.into_iter().map(|info| (info.part, info.size)).collect();
+    ensure_eq!(listed, [(first, 1), (second, 2)]);
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The crate's error: kind, operation, message, source, R2's code where there is one.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for code that decides by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The key is empty or longer than 1024 bytes (10020).
+    InvalidKey,
+    /// The custom metadata is larger than 8192 bytes (10012).
+    MetadataTooLarge,
+    /// A listing's limit is not within 1..=1000 (10022).
+    InvalidListLimit,
+    /// The body's checksum is not the one given (10037).
+    BadDigest,
+    /// The range starts at or after the end, or asks for no byte (10039).
+    InvalidRange,
+    /// The parts of a multipart upload, all but the last, are not of one size, or the last is larger (10048).
+    UnequalParts,
+    /// A part that is not the last is smaller than 5 MiB (10011).
+    PartTooSmall,
+    /// A part was never uploaded, or has been overwritten since (10025).
+    InvalidPart,
+    /// The multipart upload does not exist, or is over (10024).
+    NoSuchUpload,
+    /// The body is larger than a single put may be (100100).
+    TooLarge,
+    /// The caller's arguments contradict each other or the rules.
+    InvalidArgument,
+    /// The body ended before or after its announced length, or its source failed.
+    Body,
+    /// The backend lacks the capability; see [`Capabilities`](crate::Capabilities).
+    Unsupported,
+    /// The operation is refused: file permissions, credentials.
+    PermissionDenied,
+    /// The disk or the account is full.
+    StorageFull,
+    /// What is stored contradicts itself; `isobar` never answers with bytes it knows to be wrong.
+    Corrupt,
+    /// The backend cannot be reached, is busy, or failed for the moment.
+    Unavailable,
+    /// Anything else (10001).
+    Internal,
+}
+
+/// An error of an object store. It displays as R2's do: `<operation>: <message> (<code>)`.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    operation: &'static str,
+    message: String,
+    code: Option<u32>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of this kind; the operation is filled in by the backend ([`during`](Self::during)).
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, operation: "", message: message.into(), code: default_code(kind), source: None }
+    }
+
+    /// Names the operation, unless a deeper layer has already done so.
+    #[must_use]
+    pub fn during(mut self, operation: &'static str) -> Self {
+        if self.operation.is_empty() {
+            self.operation = operation;
+        }
+        self
+    }
+
+    /// Attaches the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Overrides Cloudflare's code: the same kind has different codes in different operations.
+    #[must_use]
+    pub fn with_code(mut self, code: u32) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The operation that failed: `get`, `put`, ...
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// Cloudflare's code, where R2 has one for this.
+    #[must_use]
+    pub fn code(&self) -> Option<u32> {
+        self.code
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind == ErrorKind::Unavailable
+    }
+
+    /// An I/O error, with what was being done to which path.
+    pub(crate) fn io(what: impl fmt::Display, error: std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::PermissionDenied
+            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+            std::io::ErrorKind::Interrupted | std::io::ErrorKind::TimedOut => ErrorKind::Unavailable,
+            _ => ErrorKind::Internal,
+        };
+        Self::new(kind, format!("{what}: {error}")).with_source(error)
+    }
+}
+
+fn default_code(kind: ErrorKind) -> Option<u32> {
+    Some(match kind {
+        ErrorKind::InvalidKey => 10020,
+        ErrorKind::MetadataTooLarge => 10012,
+        ErrorKind::InvalidListLimit => 10022,
+        ErrorKind::BadDigest => 10037,
+        ErrorKind::InvalidRange => 10039,
+        ErrorKind::UnequalParts => 10048,
+        ErrorKind::PartTooSmall => 10011,
+        ErrorKind::InvalidPart => 10025,
+        ErrorKind::NoSuchUpload => 10024,
+        ErrorKind::TooLarge => 100_100,
+        ErrorKind::Internal => 10001,
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.operation.is_empty() {
+            write!(f, "{}: ", self.operation)?;
+        }
+        write!(f, "{}", self.message)?;
+        self.code.map_or(Ok(()), |code| write!(f, " ({code})"))
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

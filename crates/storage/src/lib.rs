@@ -1,0 +1,84 @@
+//! Object storage with the semantics of Cloudflare R2, wherever it runs.
+//!
+//! [`ObjectStore`] is the dyn-safe trait of irreducible operations, [`ObjectStoreExt`] the convenience on top. Backends:
+//!
+//! | backend | feature | what it is |
+//! |---|---|---|
+//! | [`memory::MemoryStore`] | `memory` (default) | a faithful fake without I/O |
+//! | `local::LocalStore` | `local` | SQLite index, inline small bodies, immutable blob files; durable before `put` answers |
+//! | `mock::MockStore` | `mock` | records calls and scripts faults over any backend |
+//!
+//! The same [conformance kit](https://docs.rs/isobar-storage) (`conformance`, feature `conformance`) runs on each.
+//!
+//! ```
+//! use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+//! # futures_util::FutureExt::now_or_never(async {
+//! let store = MemoryStore::new();
+//! let key = Key::new("static/index.html")?;
+//! store.write(&key, "<h1>hello</h1>").await?; // content type from the extension
+//! let (meta, bytes) = store.read(&key).await?.expect("just written");
+//! assert_eq!(meta.http.content_type.as_deref(), Some("text/html; charset=utf-8"));
+//! assert_eq!(bytes, "<h1>hello</h1>");
+//! # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
+//! ```
+
+mod body;
+mod checksum;
+mod clock;
+mod conditions;
+pub mod content_type;
+mod error;
+mod ext;
+mod key;
+mod meta;
+mod multipart;
+mod options;
+mod range;
+#[cfg_attr(not(any(feature = "memory", feature = "local")), allow(dead_code))]
+mod rules;
+mod store;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub mod local;
+#[cfg(feature = "memory")]
+pub mod memory;
+#[cfg(feature = "mock")]
+pub mod mock;
+
+pub use body::Body;
+pub use checksum::{Checksum, ChecksumAlgorithm};
+pub use clock::{Clock, system_clock};
+pub use conditions::{Conditions, Etag, Etags};
+pub use error::{Error, ErrorKind, Result};
+pub use ext::ObjectStoreExt;
+pub use key::Key;
+pub use meta::{HttpMetadata, ObjectMeta, StorageClass};
+pub use multipart::{Multipart, MultipartOptions, Part, PartInfo, UploadId};
+pub use options::{
+    Capabilities, CopyOptions, GetOptions, GetResult, ListOptions, ListPage, PresignMethod, PresignOptions, PutOptions,
+    PutResult,
+};
+pub use range::{ByteRange, Range};
+pub use store::ObjectStore;
+
+/// Limits of R2, which every backend keeps. Source: R2's documentation, "Limits".
+pub mod limits {
+    /// Bytes of UTF-8 in a key.
+    pub const KEY_BYTES: usize = 1024;
+    /// Bytes of names and values of the custom metadata of one object.
+    pub const METADATA_BYTES: usize = 8192;
+    /// Bytes in a single `put` or part: 5 GiB - 5 MiB.
+    pub const SINGLE_PUT_BYTES: u64 = 5 * 1024 * 1024 * 1024 - 5 * 1024 * 1024;
+    /// Keys and delimited prefixes in one page of a listing.
+    pub const LIST_KEYS: usize = 1000;
+    /// Keys in one `delete`.
+    pub const DELETE_KEYS: usize = 1000;
+    /// The largest part number; the smallest is 1.
+    pub const PART_NUMBER: u16 = 10_000;
+    /// The smallest size of a part that is not the last.
+    pub const PART_MIN_BYTES: u64 = 5 * 1024 * 1024;
+    /// Days after which an unfinished multipart upload is given up.
+    pub const UPLOAD_DAYS: i64 = 7;
+}

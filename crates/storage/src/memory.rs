@@ -1,0 +1,239 @@
+//! A faithful fake: R2's semantics in a map.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Duration, SubsecRound, Utc};
+
+use crate::checksum::Digests;
+use crate::rules::{self, StoredPart};
+use crate::{
+    Body, Capabilities, Clock, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage,
+    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PutOptions, PutResult, Result, UploadId, limits,
+    system_clock,
+};
+
+/// A bucket in memory. Clones share it.
+#[derive(Clone)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<Key, (ObjectMeta, Bytes)>,
+    uploads: HashMap<String, Upload>,
+}
+
+struct Upload {
+    key: Key,
+    options: MultipartOptions,
+    created: DateTime<Utc>,
+    /// `None` once completed or aborted.
+    parts: Option<BTreeMap<u16, (StoredPart, Bytes)>>,
+}
+
+impl MemoryStore {
+    /// An empty bucket.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_clock(system_clock())
+    }
+
+    /// An empty bucket that takes the time from `clock`.
+    #[must_use]
+    pub fn with_clock(clock: Clock) -> Self {
+        Self { state: Arc::default(), clock }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change to the maps is a single insert or remove: a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        (self.clock)().trunc_subsecs(3)
+    }
+
+    async fn put_object(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
+        let PutOptions { conditions, http, custom, checksum, storage_class } = options;
+        rules::check_size(&body)?;
+        rules::check_metadata(&custom)?;
+        let bytes = body.bytes().await?;
+        let mut digests = Digests::new(checksum);
+        digests.update(&bytes);
+        let checksums = digests.finish()?;
+
+        let mut meta =
+            ObjectMeta::new(key.clone(), rules::random_id()?, bytes.len() as u64, checksums[0].hex.clone(), self.now());
+        (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
+        let mut state = self.lock();
+        if conditions.is_some_and(|conditions| !conditions.hold(state.objects.get(key).map(|(meta, _)| meta))) {
+            return Ok(PutResult::ConditionFailed);
+        }
+        state.objects.insert(key.clone(), (meta.clone(), bytes));
+        Ok(PutResult::Stored(meta))
+    }
+
+    fn get_object(&self, key: &Key, options: &GetOptions) -> Result<GetResult> {
+        let state = self.lock();
+        let Some((meta, bytes)) = state.objects.get(key) else { return Ok(GetResult::Missing) };
+        let (meta, bytes) = (meta.clone(), bytes.clone());
+        drop(state);
+        if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
+            return Ok(GetResult::ConditionFailed(meta));
+        }
+        let range = options.resolve_range(meta.size)?;
+        // The body is in memory, so its positions fit usize.
+        let (from, to) = (range.offset as usize, (range.offset + range.length) as usize);
+        Ok(GetResult::Object { body: bytes.slice(from..to).into(), meta, range })
+    }
+
+    async fn store_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
+        rules::check_part_number(number)?;
+        rules::check_size(&body)?;
+        self.open_parts(&mut self.lock(), key, upload)?;
+        let bytes = body.bytes().await?;
+        let md5: [u8; 16] = <md5::Md5 as sha2::Digest>::digest(&bytes).into();
+        let part = StoredPart { etag: rules::random_id()?, md5, size: bytes.len() as u64 };
+        let etag = part.etag.clone();
+        self.open_parts(&mut self.lock(), key, upload)?.insert(number, (part, bytes));
+        Ok(Part { part_number: number, etag })
+    }
+
+    fn open_parts<'a>(
+        &self,
+        state: &'a mut State,
+        key: &Key,
+        upload: &UploadId,
+    ) -> Result<&'a mut BTreeMap<u16, (StoredPart, Bytes)>> {
+        let expired = self.now() - Duration::days(limits::UPLOAD_DAYS);
+        let upload = state.uploads.get_mut(upload.as_str()).filter(|upload| upload.key == *key);
+        let open = upload.filter(|upload| upload.created > expired).and_then(|upload| upload.parts.as_mut());
+        open.ok_or_else(rules::no_such_upload)
+    }
+
+    fn join_parts(&self, key: &Key, upload: &UploadId, given: &[Part]) -> Result<ObjectMeta> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let known = state.uploads.get(upload.as_str()).is_some_and(|upload| upload.key == *key);
+        let parts = self.open_parts(state, key, upload).map_err(|over| if known { over } else { rules::unknown_upload() })?;
+        let stored = parts.iter().map(|(number, (part, _))| (*number, part.clone())).collect();
+        let (numbers, etag) = rules::complete(given, &stored)?;
+        let mut bytes = BytesMut::new();
+        numbers.iter().for_each(|number| bytes.extend_from_slice(&parts[number].1));
+        let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, bytes.len() as u64, etag, self.now());
+        if let Some(upload) = state.uploads.get_mut(upload.as_str()) {
+            let MultipartOptions { http, custom, storage_class } = upload.options.clone();
+            (meta.http, meta.custom, meta.storage_class) = (http, custom, storage_class);
+            upload.parts = None;
+        }
+        state.objects.insert(key.clone(), (meta.clone(), bytes.freeze()));
+        Ok(meta)
+    }
+
+    fn copy_object(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
+        let CopyOptions { source_conditions, conditions } = options;
+        let mut state = self.lock();
+        let Some((mut meta, bytes)) = state.objects.get(from).cloned() else { return Ok(None) };
+        let destination = state.objects.get(to).map(|(meta, _)| meta);
+        if source_conditions.is_some_and(|conditions| !conditions.hold(Some(&meta)))
+            || conditions.is_some_and(|conditions| !conditions.hold(destination))
+        {
+            return Ok(Some(PutResult::ConditionFailed));
+        }
+        (meta.key, meta.version, meta.uploaded) = (to.clone(), rules::random_id()?, self.now());
+        state.objects.insert(to.clone(), (meta.clone(), bytes));
+        Ok(Some(PutResult::Stored(meta)))
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryStore({} objects)", self.lock().objects.len())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { copy: true, presign: false, list_parts: true }
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        Ok(self.lock().objects.get(key).map(|(meta, _)| meta.clone()))
+    }
+
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+        self.get_object(key, &options).map_err(|error| error.during("get"))
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
+        self.put_object(key, body, options).await.map_err(|error| error.during("put"))
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<()> {
+        rules::check_delete(keys).map_err(|error| error.during("delete"))?;
+        let mut state = self.lock();
+        keys.iter().for_each(|key| drop(state.objects.remove(key)));
+        Ok(())
+    }
+
+    async fn list(&self, options: ListOptions) -> Result<ListPage> {
+        let state = self.lock();
+        rules::list_page(&options, |start, limit| {
+            let from = if start.inclusive { Bound::Included(&*start.bytes) } else { Bound::Excluded(&*start.bytes) };
+            let objects = state.objects.range::<[u8], _>((from, Bound::Unbounded));
+            Ok(objects.take(limit).map(|(_, (meta, _))| meta.clone()).collect())
+        })
+        .map_err(|error: Error| error.during("list"))
+    }
+
+    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
+        rules::check_metadata(&options.custom).map_err(|error| error.during("createMultipartUpload"))?;
+        let id = rules::random_id()?;
+        let upload = Upload { key: key.clone(), options, created: self.now(), parts: Some(BTreeMap::new()) };
+        self.lock().uploads.insert(id.clone(), upload);
+        Ok(UploadId::new(id))
+    }
+
+    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
+        self.store_part(key, upload, number, body).await.map_err(|error| error.during("uploadPart"))
+    }
+
+    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
+        self.join_parts(key, upload, &parts).map_err(|error| error.during("completeMultipartUpload"))
+    }
+
+    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
+        let mut state = self.lock();
+        let upload = state.uploads.get_mut(upload.as_str()).filter(|upload| upload.key == *key);
+        let upload = upload.ok_or_else(|| rules::unknown_upload().during("abortMultipartUpload"))?;
+        upload.parts = None;
+        Ok(())
+    }
+
+    async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
+        let mut state = self.lock();
+        let parts = self.open_parts(&mut state, key, upload).map_err(|error| error.during("listParts"))?;
+        let info = |(number, (part, _)): (&u16, &(StoredPart, Bytes))| {
+            PartInfo::new(Part { part_number: *number, etag: part.etag.clone() }, part.size)
+        };
+        Ok(parts.iter().map(info).collect())
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
+        self.copy_object(from, to, options).map_err(|error: Error| error.during("copy"))
+    }
+}

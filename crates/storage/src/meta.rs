@@ -1,0 +1,146 @@
+//! What a store knows of an object besides its bytes.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+
+use crate::{Checksum, ChecksumAlgorithm, Key};
+
+/// An object's metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ObjectMeta {
+    /// The object's name.
+    pub key: Key,
+    /// Unique to each write: two puts of the same bytes differ in it.
+    pub version: String,
+    /// Bytes in the body.
+    pub size: u64,
+    /// The etag without quotes: the md5 in hexadecimal, or `<md5 of the parts' md5s>-<parts>` for a multipart object.
+    pub etag: String,
+    /// When it was written, to the millisecond.
+    pub uploaded: DateTime<Utc>,
+    /// What HTTP says about it. Empty in a listing that did not [include](crate::ListOptions::include_http) it.
+    pub http: HttpMetadata,
+    /// The caller's own metadata. Empty in a listing that did not [include](crate::ListOptions::include_custom) it.
+    pub custom: BTreeMap<String, String>,
+    /// The stored checksums: md5 for every object that was put whole, and the one given with `put`.
+    pub checksums: Vec<Checksum>,
+    /// How it is stored.
+    pub storage_class: StorageClass,
+}
+
+impl ObjectMeta {
+    /// Metadata as a backend builds it; everything else starts empty.
+    #[must_use]
+    pub fn new(key: Key, version: String, size: u64, etag: String, uploaded: DateTime<Utc>) -> Self {
+        Self {
+            key,
+            version,
+            size,
+            etag,
+            uploaded,
+            http: HttpMetadata::default(),
+            custom: BTreeMap::new(),
+            checksums: Vec::new(),
+            storage_class: StorageClass::default(),
+        }
+    }
+
+    /// The etag as HTTP writes it: in quotes.
+    #[must_use]
+    pub fn http_etag(&self) -> String {
+        format!("\"{}\"", self.etag)
+    }
+
+    /// The stored checksum of this function.
+    #[must_use]
+    pub fn checksum(&self, algorithm: ChecksumAlgorithm) -> Option<&Checksum> {
+        self.checksums.iter().find(|checksum| checksum.algorithm == algorithm)
+    }
+}
+
+/// The HTTP headers that are stored with an object and go out with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct HttpMetadata {
+    /// `Content-Type`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// `Content-Language`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    /// `Content-Disposition`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    /// `Content-Encoding`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    /// `Cache-Control`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    /// `Expires`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_expiry: Option<DateTime<Utc>>,
+}
+
+impl HttpMetadata {
+    /// Nothing but a content type.
+    #[must_use]
+    pub fn with_content_type(content_type: impl Into<String>) -> Self {
+        Self { content_type: Some(content_type.into()), ..Self::default() }
+    }
+
+    /// Takes over what a request's headers say; an `Expires` that is no HTTP date is ignored.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+        Self {
+            content_type: text(header::CONTENT_TYPE),
+            content_language: text(header::CONTENT_LANGUAGE),
+            content_disposition: text(header::CONTENT_DISPOSITION),
+            content_encoding: text(header::CONTENT_ENCODING),
+            cache_control: text(header::CACHE_CONTROL),
+            cache_expiry: text(header::EXPIRES)
+                .and_then(|date| httpdate::parse_http_date(&date).ok())
+                .map(DateTime::<Utc>::from),
+        }
+    }
+
+    /// Writes the headers; a value that HTTP cannot carry is left out.
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
+        let Self {
+            content_type,
+            content_language,
+            content_disposition,
+            content_encoding,
+            cache_control,
+            cache_expiry,
+        } = self;
+        let mut put = |name: HeaderName, value: Option<&str>| {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
+        };
+        put(header::CONTENT_TYPE, content_type.as_deref());
+        put(header::CONTENT_LANGUAGE, content_language.as_deref());
+        put(header::CONTENT_DISPOSITION, content_disposition.as_deref());
+        put(header::CONTENT_ENCODING, content_encoding.as_deref());
+        put(header::CACHE_CONTROL, cache_control.as_deref());
+        put(header::EXPIRES, cache_expiry.map(|at| httpdate::fmt_http_date(at.into())).as_deref());
+    }
+}
+
+/// How an object is stored; it changes what it costs, not how it behaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StorageClass {
+    /// The default.
+    #[default]
+    Standard,
+    /// Cheaper to keep, dearer to read.
+    InfrequentAccess,
+}

@@ -1,0 +1,339 @@
+//! Options and results of the operations.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::{Body, ByteRange, Checksum, Conditions, HttpMetadata, Key, ObjectMeta, Range, Result, StorageClass};
+
+/// What a backend can do beyond R2's binding. What it cannot, it refuses with
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// [`ObjectStore::copy`](crate::ObjectStore::copy) within the bucket.
+    pub copy: bool,
+    /// [`ObjectStore::presign`](crate::ObjectStore::presign).
+    pub presign: bool,
+    /// [`ObjectStore::list_parts`](crate::ObjectStore::list_parts).
+    pub list_parts: bool,
+}
+
+impl Capabilities {
+    /// Whether the capability of this name is there: `copy`, `presign`, `list_parts`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        match name {
+            "copy" => self.copy,
+            "presign" => self.presign,
+            "list_parts" => self.list_parts,
+            _ => false,
+        }
+    }
+}
+
+/// Options of [`ObjectStore::get`](crate::ObjectStore::get).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct GetOptions {
+    /// Answer with the body only if these hold.
+    pub conditions: Option<Conditions>,
+    /// Answer with these bytes only.
+    pub range: Option<Range>,
+    /// A range that holds no byte of the object means the whole object instead of an error: R2's rule for a `Range`
+    /// header.
+    pub range_or_whole: bool,
+}
+
+impl GetOptions {
+    /// Answer with the body only if these hold.
+    #[must_use]
+    pub fn with_conditions(mut self, conditions: Conditions) -> Self {
+        self.conditions = Some(conditions);
+        self
+    }
+
+    /// Answer with these bytes only.
+    #[must_use]
+    pub fn with_range(mut self, range: Range) -> Self {
+        self.range = Some(range);
+        self
+    }
+
+    /// Answer with what a `Range` header asks for; everything where it asks for several ranges, for none, or for none
+    /// that the object has.
+    #[must_use]
+    pub fn with_range_header(mut self, value: &str) -> Self {
+        (self.range, self.range_or_whole) = (Range::from_header(value), true);
+        self
+    }
+
+    /// The bytes that these options mean in an object of `size` bytes: for backends.
+    ///
+    /// # Errors
+    /// As [`Range::resolve`], unless [`range_or_whole`](Self::range_or_whole).
+    pub fn resolve_range(&self, size: u64) -> Result<ByteRange> {
+        let whole = ByteRange { offset: 0, length: size };
+        match self.range.map(|range| range.resolve(size)) {
+            None => Ok(whole),
+            Some(Err(_)) if self.range_or_whole => Ok(whole),
+            Some(resolved) => resolved,
+        }
+    }
+}
+
+/// The answer to a `get`.
+#[derive(Debug)]
+pub enum GetResult {
+    /// There is no such object.
+    Missing,
+    /// The object is there, but the conditions do not hold.
+    ConditionFailed(ObjectMeta),
+    /// The object, or the asked part of it.
+    Object {
+        /// Its metadata; `size` is the whole object's.
+        meta: ObjectMeta,
+        /// The bytes that `body` has.
+        range: ByteRange,
+        /// The bytes.
+        body: Body,
+    },
+}
+
+impl GetResult {
+    /// The object's metadata, whether or not the conditions hold.
+    #[must_use]
+    pub fn meta(&self) -> Option<&ObjectMeta> {
+        match self {
+            Self::Missing => None,
+            Self::ConditionFailed(meta) | Self::Object { meta, .. } => Some(meta),
+        }
+    }
+
+    /// Metadata and body, where there is a body.
+    #[must_use]
+    pub fn into_object(self) -> Option<(ObjectMeta, Body)> {
+        match self {
+            Self::Object { meta, body, .. } => Some((meta, body)),
+            Self::Missing | Self::ConditionFailed(_) => None,
+        }
+    }
+}
+
+/// Options of [`ObjectStore::put`](crate::ObjectStore::put).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PutOptions {
+    /// Write only if these hold.
+    pub conditions: Option<Conditions>,
+    /// The HTTP headers to store.
+    pub http: HttpMetadata,
+    /// The caller's own metadata: at most 8192 bytes of names and values.
+    pub custom: BTreeMap<String, String>,
+    /// What the body's checksum must be; R2 takes one.
+    pub checksum: Option<Checksum>,
+    /// How to store it.
+    pub storage_class: StorageClass,
+}
+
+impl PutOptions {
+    /// Write only if these hold.
+    #[must_use]
+    pub fn with_conditions(mut self, conditions: Conditions) -> Self {
+        self.conditions = Some(conditions);
+        self
+    }
+
+    /// The HTTP headers to store.
+    #[must_use]
+    pub fn with_http(mut self, http: HttpMetadata) -> Self {
+        self.http = http;
+        self
+    }
+
+    /// The content type to store.
+    #[must_use]
+    pub fn with_content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.http.content_type = Some(content_type.into());
+        self
+    }
+
+    /// The `Cache-Control` to store.
+    #[must_use]
+    pub fn with_cache_control(mut self, cache_control: impl Into<String>) -> Self {
+        self.http.cache_control = Some(cache_control.into());
+        self
+    }
+
+    /// Adds an entry of custom metadata.
+    #[must_use]
+    pub fn with_custom(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.custom.insert(name.into(), value.into());
+        self
+    }
+
+    /// What the body's checksum must be.
+    #[must_use]
+    pub fn with_checksum(mut self, checksum: Checksum) -> Self {
+        self.checksum = Some(checksum);
+        self
+    }
+
+    /// How to store it.
+    #[must_use]
+    pub fn with_storage_class(mut self, class: StorageClass) -> Self {
+        self.storage_class = class;
+        self
+    }
+}
+
+/// The answer to a `put`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a conditional put may not have stored anything"]
+pub enum PutResult {
+    /// The object is stored, durably where the backend is durable.
+    Stored(ObjectMeta),
+    /// The conditions do not hold: nothing was written.
+    ConditionFailed,
+}
+
+impl PutResult {
+    /// The stored object's metadata, if it was stored.
+    #[must_use]
+    pub fn stored(self) -> Option<ObjectMeta> {
+        match self {
+            Self::Stored(meta) => Some(meta),
+            Self::ConditionFailed => None,
+        }
+    }
+}
+
+/// Options of [`ObjectStore::list`](crate::ObjectStore::list).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ListOptions {
+    /// Only keys that start with this.
+    pub prefix: Option<String>,
+    /// Keys that hold this after the prefix are grouped into [`ListPage::prefixes`]. Any string.
+    pub delimiter: Option<String>,
+    /// Only keys after this one.
+    pub start_after: Option<String>,
+    /// Goes on where a page ended: [`ListPage::cursor`].
+    pub cursor: Option<String>,
+    /// Objects plus prefixes in a page, 1 to 1000; 1000 when not given. A page may be shorter: loop on the cursor.
+    pub limit: Option<usize>,
+    /// Fill in [`ObjectMeta::http`].
+    pub include_http: bool,
+    /// Fill in [`ObjectMeta::custom`].
+    pub include_custom: bool,
+}
+
+impl ListOptions {
+    /// Only keys that start with this.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Group keys at this.
+    #[must_use]
+    pub fn with_delimiter(mut self, delimiter: impl Into<String>) -> Self {
+        self.delimiter = Some(delimiter.into());
+        self
+    }
+
+    /// Only keys after this one.
+    #[must_use]
+    pub fn with_start_after(mut self, key: impl Into<String>) -> Self {
+        self.start_after = Some(key.into());
+        self
+    }
+
+    /// Go on where a page ended.
+    #[must_use]
+    pub fn with_cursor(mut self, cursor: impl Into<String>) -> Self {
+        self.cursor = Some(cursor.into());
+        self
+    }
+
+    /// Objects plus prefixes in a page.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Fill in HTTP and custom metadata.
+    #[must_use]
+    pub fn with_metadata(mut self) -> Self {
+        (self.include_http, self.include_custom) = (true, true);
+        self
+    }
+}
+
+/// A page of a listing, in byte order of the keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListPage {
+    /// The objects.
+    pub objects: Vec<ObjectMeta>,
+    /// The groups made by the delimiter, each ending in it.
+    pub prefixes: Vec<String>,
+    /// Where the next page starts; `None` when this is the last.
+    pub cursor: Option<String>,
+}
+
+/// Options of [`ObjectStore::copy`](crate::ObjectStore::copy).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CopyOptions {
+    /// Copy only if these hold for the source.
+    pub source_conditions: Option<Conditions>,
+    /// Copy only if these hold for the destination.
+    pub conditions: Option<Conditions>,
+}
+
+impl CopyOptions {
+    /// Copy only if these hold for the source.
+    #[must_use]
+    pub fn with_source_conditions(mut self, conditions: Conditions) -> Self {
+        self.source_conditions = Some(conditions);
+        self
+    }
+
+    /// Copy only if these hold for the destination.
+    #[must_use]
+    pub fn with_conditions(mut self, conditions: Conditions) -> Self {
+        self.conditions = Some(conditions);
+        self
+    }
+}
+
+/// What a presigned URL allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresignMethod {
+    /// Reading the object.
+    Get,
+    /// Writing the object.
+    Put,
+}
+
+/// Options of [`ObjectStore::presign`](crate::ObjectStore::presign).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PresignOptions {
+    /// The object.
+    pub key: Key,
+    /// What is allowed.
+    pub method: PresignMethod,
+    /// For how long: one second to seven days.
+    pub expires: Duration,
+}
+
+impl PresignOptions {
+    /// A URL for this method on this key, good for so long.
+    #[must_use]
+    pub fn new(key: Key, method: PresignMethod, expires: Duration) -> Self {
+        Self { key, method, expires }
+    }
+}

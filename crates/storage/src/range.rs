@@ -1,0 +1,91 @@
+//! Ranges of bytes.
+
+use crate::{Error, ErrorKind, Result};
+
+/// Which bytes of an object are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// From `offset`, `length` bytes or all that remain.
+    From {
+        /// The first byte, from 0.
+        offset: u64,
+        /// How many; more than there are is cut.
+        length: Option<u64>,
+    },
+    /// The last so many bytes.
+    Suffix(u64),
+}
+
+/// A range resolved against an object: these bytes exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRange {
+    /// The first byte, from 0.
+    pub offset: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+impl Range {
+    /// The first `length` bytes.
+    #[must_use]
+    pub fn first(length: u64) -> Self {
+        Self::From { offset: 0, length: Some(length) }
+    }
+
+    /// Reads a `Range` header as R2 does: a single range of bytes; several ranges, another unit or nonsense are `None`
+    /// and mean the whole object.
+    #[must_use]
+    pub fn from_header(value: &str) -> Option<Self> {
+        let (unit, spec) = value.split_once('=')?;
+        if !unit.trim().eq_ignore_ascii_case("bytes") || spec.contains(',') {
+            return None;
+        }
+        let (first, last) = spec.trim().split_once('-')?;
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+        match (first.trim(), last.trim()) {
+            ("", "") => None,
+            ("", suffix) => Some(Self::Suffix(number(suffix)?)),
+            (first, "") => Some(Self::From { offset: number(first)?, length: None }),
+            (first, last) => {
+                let (first, last): (u64, u64) = (number(first)?, number(last)?);
+                let length = last.checked_sub(first)?.saturating_add(1);
+                Some(Self::From { offset: first, length: Some(length) })
+            }
+        }
+    }
+
+    /// The bytes this range means in an object of `size` bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRange`] (10039) when it starts at or after the end, or asks for no byte.
+    pub fn resolve(self, size: u64) -> Result<ByteRange> {
+        let unsatisfiable = || Error::new(ErrorKind::InvalidRange, "The requested range is not satisfiable");
+        match self {
+            Self::From { length: Some(0), .. } | Self::Suffix(0) => Err(unsatisfiable()),
+            Self::From { offset, .. } if offset >= size => Err(unsatisfiable()),
+            Self::From { offset, length } => {
+                Ok(ByteRange { offset, length: length.unwrap_or(u64::MAX).min(size - offset) })
+            }
+            Self::Suffix(suffix) => {
+                let length = suffix.min(size);
+                Ok(ByteRange { offset: size - length, length })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_header_is_one_range_of_bytes_or_nothing() {
+        let from = |offset, length| Some(Range::From { offset, length });
+        assert_eq!(Range::from_header("bytes=0-0"), from(0, Some(1)));
+        assert_eq!(Range::from_header("Bytes=5-"), from(5, None));
+        assert_eq!(Range::from_header("bytes=-7"), Some(Range::Suffix(7)));
+        for whole in ["bytes=0-1,3-4", "items=0-1", "bytes=5-2", "bytes=-", "bytes=a-b", "bytes", "bytes=+1-2", ""] {
+            assert_eq!(Range::from_header(whole), None, "{whole}");
+        }
+    }
+}

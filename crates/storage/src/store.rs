@@ -1,0 +1,161 @@
+//! The trait.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{
+    Body, Capabilities, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
+    MultipartOptions, ObjectMeta, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+};
+
+/// A bucket: objects by key, with R2's semantics.
+///
+/// Operations are linearizable per key: what `put` has answered, every later `get`, `head` and `list` sees. A durable
+/// backend answers a write only when it will survive power loss. Dropping the future of a write leaves it either
+/// done or not done, never half done.
+#[async_trait]
+pub trait ObjectStore: Debug + Send + Sync {
+    /// What this backend can do beyond R2's binding.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The object's metadata, or `None`.
+    ///
+    /// # Errors
+    /// Only what the backend itself suffers.
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>>;
+
+    /// The object. The order is R2's: a missing key first, then the conditions, then the range.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRange`] where the range holds no byte of the object.
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult>;
+
+    /// Stores an object, replacing the one of that key as a whole, metadata included.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadDigest`] (checked before the conditions), [`ErrorKind::MetadataTooLarge`],
+    /// [`ErrorKind::TooLarge`], and [`ErrorKind::Body`] where the body is not of its announced length. Nothing is
+    /// written then.
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult>;
+
+    /// Deletes objects, up to 1000 a call; what is not there is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for more than 1000 keys.
+    async fn delete(&self, keys: &[Key]) -> Result<()>;
+
+    /// A page of the listing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidListLimit`] for a limit outside 1..=1000, [`ErrorKind::InvalidArgument`] for a cursor that
+    /// is none.
+    async fn list(&self, options: ListOptions) -> Result<ListPage>;
+
+    /// Starts a multipart upload.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MetadataTooLarge`].
+    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId>;
+
+    /// Stores a part; a part of that number is overwritten.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchUpload`] (10024), [`ErrorKind::InvalidArgument`] for a number outside 1..=10000,
+    /// [`ErrorKind::TooLarge`].
+    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part>;
+
+    /// Makes an object out of uploaded parts, in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPart`] for a part that was never uploaded or has been overwritten, [`ErrorKind::PartTooSmall`]
+    /// and [`ErrorKind::UnequalParts`] by R2's rules of sizes, [`ErrorKind::Internal`] (10001) for a part number given
+    /// twice, and [`ErrorKind::NoSuchUpload`] for an upload that is over (10024) or was never there (10001).
+    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta>;
+
+    /// Gives an upload up and frees its parts; doing so again, or after completion, is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchUpload`] (10001) for an upload that never was.
+    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()>;
+
+    /// The parts uploaded so far, by number. Needs [`Capabilities::list_parts`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], [`ErrorKind::NoSuchUpload`].
+    async fn list_parts(&self, _key: &Key, _upload: &UploadId) -> Result<Vec<PartInfo>> {
+        Err(unsupported("list_parts"))
+    }
+
+    /// Copies an object within the bucket, metadata included, without moving its bytes through the caller; `None` where
+    /// the source is missing. Needs [`Capabilities::copy`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`].
+    async fn copy(&self, _from: &Key, _to: &Key, _options: CopyOptions) -> Result<Option<PutResult>> {
+        Err(unsupported("copy"))
+    }
+
+    /// A URL that lets its bearer do one thing to one object for a while. Needs [`Capabilities::presign`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`].
+    async fn presign(&self, _options: PresignOptions) -> Result<String> {
+        Err(unsupported("presign"))
+    }
+}
+
+fn unsupported(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, "this backend does not have it; see its capabilities()").during(operation)
+}
+
+/// Forwards every method to what a pointer or wrapper points to.
+macro_rules! forward {
+    ($($wrapper:ty),*) => {$(
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<S: ObjectStore + ?Sized> ObjectStore for $wrapper {
+            fn capabilities(&self) -> Capabilities {
+                (**self).capabilities()
+            }
+            async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+                (**self).head(key).await
+            }
+            async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+                (**self).get(key, options).await
+            }
+            async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
+                (**self).put(key, body, options).await
+            }
+            async fn delete(&self, keys: &[Key]) -> Result<()> {
+                (**self).delete(keys).await
+            }
+            async fn list(&self, options: ListOptions) -> Result<ListPage> {
+                (**self).list(options).await
+            }
+            async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
+                (**self).create_multipart(key, options).await
+            }
+            async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
+                (**self).upload_part(key, upload, number, body).await
+            }
+            async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
+                (**self).complete_multipart(key, upload, parts).await
+            }
+            async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
+                (**self).abort_multipart(key, upload).await
+            }
+            async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
+                (**self).list_parts(key, upload).await
+            }
+            async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
+                (**self).copy(from, to, options).await
+            }
+            async fn presign(&self, options: PresignOptions) -> Result<String> {
+                (**self).presign(options).await
+            }
+        }
+    )*};
+}
+forward!(Arc<S>, Box<S>);

@@ -1,0 +1,141 @@
+//! What is particular to the local backend: what stays on disk, and what it refuses to open.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::{Duration, Utc};
+use isobar_storage::local::LocalStore;
+use isobar_storage::{Clock, ErrorKind, GetOptions, Key, MultipartOptions, ObjectStore, ObjectStoreExt, UploadId};
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+/// A clock that a test moves on.
+fn shifted_clock() -> (Clock, Arc<AtomicI64>) {
+    let hours = Arc::new(AtomicI64::new(0));
+    let shift = Arc::clone(&hours);
+    (Arc::new(move || Utc::now() + Duration::hours(shift.load(Ordering::SeqCst))), hours)
+}
+
+fn count_blobs(root: &Path) -> usize {
+    let folders = std::fs::read_dir(root.join("blobs")).unwrap();
+    folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+}
+
+#[tokio::test]
+async fn everything_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let big = vec![5u8; 1_000_000];
+    let upload = {
+        let store = LocalStore::open(folder.path()).await.unwrap();
+        store.write(&key("small.html"), "small").await.unwrap();
+        store.write(&key("big"), big.clone()).await.unwrap();
+        let upload = store.multipart(&key("parts"), MultipartOptions::default()).await.unwrap();
+        (upload.id().as_str().to_owned(), upload.upload_part(1, "part").await.unwrap())
+    };
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.read(&key("small.html")).await.unwrap().unwrap().1, "small");
+    assert_eq!(store.read(&key("big")).await.unwrap().unwrap().1, big);
+    store.resume_multipart(&key("parts"), UploadId::new(upload.0)).complete(vec![upload.1]).await.unwrap();
+    assert_eq!(store.read(&key("parts")).await.unwrap().unwrap().1, "part");
+}
+
+#[tokio::test]
+async fn a_reader_keeps_its_bytes_while_the_object_is_replaced_and_collected() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, hours) = shifted_clock();
+    let store = LocalStore::open_with_clock(folder.path(), clock).await.unwrap();
+    store.write(&key("big"), vec![1u8; 500_000]).await.unwrap();
+    let (_, body) = store.get(&key("big"), GetOptions::default()).await.unwrap().into_object().unwrap();
+    store.write(&key("big"), vec![2u8; 500_000]).await.unwrap();
+    hours.store(1, Ordering::SeqCst);
+    store.write(&key("other"), "x").await.unwrap(); // collects what was replaced an hour ago
+    assert_eq!(count_blobs(folder.path()), 1);
+    assert!(body.bytes().await.unwrap().iter().all(|byte| *byte == 1));
+    assert!(store.read(&key("big")).await.unwrap().unwrap().1.iter().all(|byte| *byte == 2));
+}
+
+#[tokio::test]
+async fn a_copy_outlives_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, hours) = shifted_clock();
+    let store = LocalStore::open_with_clock(folder.path(), clock).await.unwrap();
+    store.write(&key("from"), vec![1u8; 100_000]).await.unwrap();
+    store.copy(&key("from"), &key("to"), Default::default()).await.unwrap();
+    store.delete(&[key("from")]).await.unwrap();
+    hours.store(2, Ordering::SeqCst);
+    store.write(&key("other"), "x").await.unwrap();
+    store.sweep().await.unwrap();
+    assert_eq!(store.read(&key("to")).await.unwrap().unwrap().1.len(), 100_000);
+}
+
+#[tokio::test]
+async fn the_sweep_removes_orphans_and_old_uploads_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, hours) = shifted_clock();
+    let store = LocalStore::open_with_clock(folder.path(), clock).await.unwrap();
+    store.write(&key("kept"), vec![1u8; 100_000]).await.unwrap();
+    let upload = store.multipart(&key("parts"), MultipartOptions::default()).await.unwrap();
+    upload.upload_part(1, "part").await.unwrap();
+    std::fs::create_dir_all(folder.path().join("blobs/ff")).unwrap();
+    std::fs::write(folder.path().join("blobs/ff").join("f".repeat(32)), "orphan").unwrap();
+    std::fs::write(folder.path().join("blobs/ff/README"), "not ours").unwrap();
+
+    let young = store.sweep().await.unwrap();
+    assert_eq!((young.uploads, young.blobs), (0, 0), "what is young may be under way");
+    hours.store(8 * 24, Ordering::SeqCst);
+    let swept = store.sweep().await.unwrap();
+    assert_eq!((swept.uploads, swept.blobs), (1, 2));
+    assert_eq!(upload.upload_part(2, "late").await.unwrap_err().kind(), ErrorKind::NoSuchUpload);
+    assert_eq!(store.read(&key("kept")).await.unwrap().unwrap().1.len(), 100_000);
+    assert!(folder.path().join("blobs/ff/README").exists());
+}
+
+#[tokio::test]
+async fn two_openings_see_each_other_and_swap_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores =
+        [LocalStore::open(folder.path()).await.unwrap(), LocalStore::open(folder.path()).await.unwrap()];
+    let mut tasks = Vec::new();
+    for round in 0..20 {
+        for store in stores.clone() {
+            tasks.push(tokio::spawn(async move {
+                let options = isobar_storage::PutOptions::default()
+                    .with_conditions(isobar_storage::Conditions::create_only());
+                store.put(&key(&format!("{round}")), "x".into(), options).await.unwrap().stored().is_some()
+            }));
+        }
+    }
+    let mut created = 0;
+    for task in tasks {
+        created += usize::from(task.await.unwrap());
+    }
+    assert_eq!(created, 20);
+}
+
+#[tokio::test]
+async fn a_missing_or_cut_blob_is_an_error_and_no_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    store.write(&key("big"), vec![1u8; 100_000]).await.unwrap();
+    let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap().next().unwrap().unwrap().path();
+    let blob = std::fs::read_dir(blobs).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&blob, "cut").unwrap();
+    let error = store.get(&key("big"), GetOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().contains("has 3 bytes, 100000")), (ErrorKind::Corrupt, true), "{error}");
+    std::fs::remove_file(blob).unwrap();
+    assert_eq!(store.get(&key("big"), GetOptions::default()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn what_is_not_a_store_of_ours_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("index.db");
+    std::fs::write(&index, "this is no database at all, it is a text").unwrap();
+    let error = LocalStore::open(folder.path()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("index.db"), "{error}");
+    assert_eq!(std::fs::read_to_string(&index).unwrap(), "this is no database at all, it is a text");
+}

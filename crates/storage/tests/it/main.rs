@@ -1,0 +1,33 @@
+//! The conformance kit on every backend, and what is particular to one.
+
+mod local;
+mod rules;
+
+use std::sync::Arc;
+
+use isobar_storage::conformance;
+use isobar_storage::local::LocalStore;
+use isobar_storage::memory::MemoryStore;
+use isobar_storage::mock::MockStore;
+
+#[tokio::test]
+async fn memory_conforms() {
+    conformance::run(async || Arc::new(MemoryStore::new()) as _).await.assert_green();
+}
+
+#[tokio::test]
+async fn local_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    conformance::run(async || Arc::new(store.clone()) as _).await.assert_green();
+}
+
+#[tokio::test]
+async fn a_mock_without_a_script_conforms() {
+    conformance::run(async || Arc::new(MockStore::new(MemoryStore::new())) as _).await.assert_green();
+}
+
+#[tokio::test]
+async fn a_store_behind_arcs_and_boxes_conforms() {
+    conformance::run(async || Arc::new(Box::new(Arc::new(MemoryStore::new()))) as _).await.assert_green();
+}
