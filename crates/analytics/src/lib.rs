@@ -1,1 +1,47 @@
-//! stub
+//! Analytics events with the semantics of Workers Analytics Engine, wherever they are written.
+//!
+//! [`EventSink`] is the dyn-safe trait: writing never blocks and never fails its caller, and what is dropped is counted.
+//! Backends: [`memory::MemorySink`] (default), `local::LocalSink` (feature `local`: durable segments in a folder) and
+//! `mock::MockSink` (feature `mock`) over any of them.
+//!
+//! ```
+//! use isobar_analytics::{DataPoint, EventSink, memory::MemorySink};
+//! let sink = MemorySink::new();
+//! sink.write(DataPoint::new().with_index("tenant-1").with_blob("/home").with_double(12.5));
+//! assert_eq!(sink.points()[0].point.blobs[0].as_ref(), b"/home");
+//! ```
+
+mod error;
+mod ext;
+mod point;
+mod sink;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub mod local;
+#[cfg(feature = "memory")]
+pub mod memory;
+#[cfg(feature = "mock")]
+pub mod mock;
+
+pub use error::{Error, ErrorKind, Result};
+pub use ext::EventSinkExt;
+pub use point::{DataPoint, Event, Problem};
+pub use sink::{EventSink, ScanOptions, SinkStats};
+
+/// Limits of Analytics Engine, which every backend keeps. Source: its documentation, "Limits".
+pub mod limits {
+    /// Indexes in a data point.
+    pub const INDEXES: usize = 1;
+    /// Bytes in an index.
+    pub const INDEX_BYTES: usize = 96;
+    /// Blobs in a data point.
+    pub const BLOBS: usize = 20;
+    /// Doubles in a data point.
+    pub const DOUBLES: usize = 20;
+    /// Bytes of all blobs of a data point.
+    pub const BLOB_BYTES: usize = 16 * 1024;
+    /// Data points a Worker may write in one invocation; natively there is no such limit.
+    pub const POINTS_PER_INVOCATION: usize = 250;
+}

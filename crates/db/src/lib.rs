@@ -1,1 +1,60 @@
-//! stub
+//! Relational databases with the semantics of Cloudflare D1, wherever they run.
+//!
+//! [`Database`] is the dyn-safe trait, [`QueryableExt`] the fluent way to write statements. One backend serves both
+//! `memory` and `local`: [`SqliteDatabase`], through sqlx, with D1's limits and its authorizer. [`mock::MockDatabase`]
+//! (feature `mock`) records and scripts faults over any backend; [`migrations`] keeps wrangler's table and order.
+//!
+//! ```
+//! use isobar_db::{Database, QueryableExt, SqliteDatabase};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+//! let db = SqliteDatabase::memory().await?;
+//! db.exec("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL)").await?;
+//! db.prepare("INSERT INTO users (name) VALUES (?)").bind("Ada").run().await?;
+//! let users: Vec<(i64, String)> = db.prepare("SELECT id, name FROM users").all().await?;
+//! assert_eq!(users, [(1, "Ada".to_owned())]);
+//! # Ok(()) }
+//! ```
+
+mod database;
+mod error;
+mod ext;
+pub mod migrations;
+mod options;
+mod result;
+mod row;
+pub mod sql;
+mod statement;
+mod value;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(feature = "mock")]
+pub mod mock;
+#[cfg(all(feature = "sqlite", not(target_arch = "wasm32")))]
+mod sqlite;
+
+pub use database::{Database, DatabaseSession, Queryable};
+pub use error::{Constraint, Error, ErrorKind, Result};
+pub use ext::{Prepared, QueryableExt};
+pub use options::{Bookmark, Capabilities, Consistency, Dialect};
+pub use result::{ExecResult, Meta, QueryResult};
+pub use row::{FromRow, Row};
+pub use statement::Statement;
+pub use value::{FromValue, Value};
+
+#[cfg(all(feature = "sqlite", not(target_arch = "wasm32")))]
+pub use sqlite::SqliteDatabase;
+
+/// Limits of D1, which the local backend keeps. Source: D1's documentation, "Limits", and workerd's `sqlite.c++`.
+pub mod limits {
+    /// Parameters in a statement.
+    pub const PARAMETERS: usize = 100;
+    /// Bytes in a statement.
+    pub const SQL_BYTES: usize = 100_000;
+    /// Bytes in a value or a row.
+    pub const VALUE_BYTES: usize = 2_000_000;
+    /// Columns in a table or a result.
+    pub const COLUMNS: usize = 100;
+    /// Bytes in the pattern of LIKE and GLOB.
+    pub const PATTERN_BYTES: usize = 50;
+}

@@ -1,1 +1,114 @@
+//! The conformance kit on every sink, and what is particular to one.
 
+use std::sync::Arc;
+
+use isobar_analytics::local::{LocalOptions, LocalSink};
+use isobar_analytics::memory::MemorySink;
+use isobar_analytics::mock::MockSink;
+use isobar_analytics::{DataPoint, Error, ErrorKind, EventSink, ScanOptions, conformance};
+
+fn point(number: usize) -> DataPoint {
+    DataPoint::new().with_index(number.to_string()).with_double(number as f64)
+}
+
+#[tokio::test]
+async fn memory_conforms() {
+    conformance::run(async || Arc::new(MemorySink::new()) as _, true).await.assert_green();
+}
+
+#[tokio::test]
+async fn local_conforms() {
+    let folders = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    let sink = async || {
+        count += 1;
+        Arc::new(LocalSink::open(folders.path().join(count.to_string())).unwrap()) as _
+    };
+    conformance::run(sink, true).await.assert_green();
+}
+
+#[tokio::test]
+async fn a_mock_without_a_script_conforms() {
+    conformance::run(async || Arc::new(MockSink::new(MemorySink::new())) as _, true).await.assert_green();
+}
+
+#[tokio::test]
+async fn a_scripted_failure_of_a_write_stays_from_its_caller() {
+    let sink = MockSink::new(MemorySink::new());
+    sink.script().fail_next("write", Error::new(ErrorKind::Unavailable, "write", "no"));
+    sink.write(point(1));
+    sink.write(point(2));
+    assert_eq!((sink.script().count("write"), sink.stats().written), (2, 1));
+}
+
+#[tokio::test]
+async fn what_was_flushed_is_there_after_reopening_and_across_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || LocalOptions::default().with_segment_bytes(200);
+    for round in 0..3 {
+        let sink = LocalSink::open_with(folder.path(), options()).unwrap();
+        for number in 0..10 {
+            sink.write(point(round * 10 + number));
+            sink.flush().await.unwrap();
+        }
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().count() > 3);
+    let events = LocalSink::open(folder.path()).unwrap().scan(ScanOptions::default()).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.double(1) as usize).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_torn_end_loses_only_what_is_torn() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = LocalSink::open(folder.path()).unwrap();
+    (0..3).for_each(|number| sink.write(point(number)));
+    sink.close().await.unwrap();
+    let segment = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &bytes[..bytes.len() - 3]).unwrap();
+    let sink = LocalSink::open(folder.path()).unwrap();
+    sink.write(point(9));
+    sink.flush().await.unwrap();
+    let events = sink.scan(ScanOptions::default()).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.double(1)).collect::<Vec<_>>(), [0.0, 1.0, 9.0]);
+}
+
+#[tokio::test]
+async fn dropping_the_last_sink_makes_everything_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = LocalSink::open(folder.path()).unwrap();
+    (0..1000).for_each(|number| sink.write(point(number)));
+    drop(sink);
+    let sink = LocalSink::open(folder.path()).unwrap();
+    assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().len(), 1000);
+}
+
+#[tokio::test]
+async fn a_full_buffer_drops_counts_and_never_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = LocalSink::open_with(folder.path(), LocalOptions::default().with_buffer(8)).unwrap();
+    let start = std::time::Instant::now();
+    (0..200_000).for_each(|number| sink.write(point(number)));
+    assert!(start.elapsed() < std::time::Duration::from_secs(5));
+    sink.flush().await.unwrap();
+    let stats = sink.stats();
+    assert_eq!(stats.written + stats.dropped, 200_000);
+    assert_eq!(stats.stored, stats.written);
+    assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().len() as u64, stats.stored);
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_is_told_by_flush_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = folder.path().join("dataset");
+    let sink = LocalSink::open(&dataset).unwrap();
+    std::fs::remove_dir(&dataset).unwrap();
+    sink.write(point(1));
+    let error = sink.flush().await.unwrap_err();
+    assert!(error.to_string().contains("dataset"), "{error}");
+    assert_eq!((sink.stats().written, sink.stats().stored, sink.stats().dropped), (1, 0, 1));
+    std::fs::create_dir(&dataset).unwrap();
+    sink.write(point(2));
+    sink.flush().await.unwrap();
+    assert_eq!(sink.stats().stored, 1);
+}

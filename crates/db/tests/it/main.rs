@@ -1,1 +1,98 @@
+//! The conformance kit on every backend, and what is particular to one.
 
+use std::sync::Arc;
+
+use isobar_db::mock::MockDatabase;
+use isobar_db::{Database, Error, ErrorKind, Queryable, QueryableExt, SqliteDatabase, conformance};
+
+#[tokio::test]
+async fn memory_conforms() {
+    conformance::run(async || Arc::new(SqliteDatabase::memory().await.unwrap()) as _).await.assert_green();
+}
+
+#[tokio::test]
+async fn local_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = SqliteDatabase::open(folder.path().join("sub/db.sqlite")).await.unwrap();
+    conformance::run(async || Arc::new(db.clone()) as _).await.assert_green();
+}
+
+#[tokio::test]
+async fn a_mock_without_a_script_conforms() {
+    let mock = async || Arc::new(MockDatabase::new(SqliteDatabase::memory().await.unwrap())) as _;
+    conformance::run(mock).await.assert_green();
+}
+
+#[tokio::test]
+async fn a_mock_fails_as_scripted_and_sees_sessions_too() {
+    let db = MockDatabase::new(SqliteDatabase::memory().await.unwrap());
+    db.script().fail_next("query", Error::new(ErrorKind::Unavailable, "Network connection lost."));
+    assert!(db.prepare("SELECT 1").run().await.unwrap_err().is_retryable());
+    let session = db.session(Default::default());
+    session.prepare("SELECT 1").run().await.unwrap();
+    assert_eq!(db.script().count("query"), 2);
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.sqlite");
+    {
+        let db = SqliteDatabase::open(&path).await.unwrap();
+        db.exec("CREATE TABLE t (a)\nINSERT INTO t VALUES ('kept')").await.unwrap();
+    }
+    let db = SqliteDatabase::open(&path).await.unwrap();
+    assert_eq!(db.prepare("SELECT a FROM t").all::<String>().await.unwrap(), ["kept"]);
+}
+
+#[tokio::test]
+async fn two_openings_of_a_file_see_each_others_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.sqlite");
+    let (one, two) = (SqliteDatabase::open(&path).await.unwrap(), SqliteDatabase::open(&path).await.unwrap());
+    one.exec("CREATE TABLE t (n INTEGER)\nINSERT INTO t VALUES (0)").await.unwrap();
+    let mut tasks = Vec::new();
+    for _ in 0..20 {
+        for db in [one.clone(), two.clone()] {
+            tasks.push(tokio::spawn(async move { db.prepare("UPDATE t SET n = n + 1").run().await.unwrap() }));
+        }
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(two.prepare("SELECT n FROM t").one::<i64>().await.unwrap(), 40);
+}
+
+#[tokio::test]
+async fn a_dropped_batch_is_rolled_back_and_the_database_goes_on() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.exec("CREATE TABLE t (a)").await.unwrap();
+    let slow = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c";
+    let batch = db.batch(vec!["INSERT INTO t VALUES (1)".into(), slow.into(), "INSERT INTO t VALUES (2)".into()]);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(5), batch).await.is_err());
+    assert_eq!(db.prepare("SELECT count(*) FROM t").one::<i64>().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.sqlite");
+    std::fs::write(&path, "this is a text, and longer than a header of a hundred bytes would have to be ".repeat(3)).unwrap();
+    let error = SqliteDatabase::open(&path).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("db.sqlite"), "{error}");
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("this is a text"));
+}
+
+#[tokio::test]
+async fn migrations_come_from_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, sql) in [("0002_b.sql", "INSERT INTO t VALUES ('b')"), ("0001_a.sql", "CREATE TABLE t (a)"), ("notes.txt", "no")] {
+        std::fs::write(folder.path().join(name), sql).unwrap();
+    }
+    let files = isobar_db::migrations::from_folder(folder.path()).unwrap();
+    let db = SqliteDatabase::memory().await.unwrap();
+    assert_eq!(isobar_db::migrations::apply(&db, &files).await.unwrap(), ["0001_a.sql", "0002_b.sql"]);
+    let missing = isobar_db::migrations::from_folder(folder.path().join("none")).unwrap_err();
+    assert!(missing.to_string().contains("none"), "{missing}");
+}

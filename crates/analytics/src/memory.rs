@@ -1,0 +1,79 @@
+//! A faithful fake: the limits, the clock and the counts, in a list.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{SubsecRound, Utc};
+
+use crate::{DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
+
+/// A dataset in memory. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct MemorySink {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: Vec<Event>,
+    stats: SinkStats,
+    closed: bool,
+}
+
+impl MemorySink {
+    /// An empty dataset.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything written, oldest first.
+    #[must_use]
+    pub fn points(&self) -> Vec<Event> {
+        self.lock().events.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Plain data, changed in single steps.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl EventSink for MemorySink {
+    fn write(&self, point: DataPoint) {
+        let mut state = self.lock();
+        if point.problem().is_some() {
+            state.stats.invalid += 1;
+        } else if state.closed {
+            state.stats.dropped += 1;
+        } else {
+            state.stats.written += 1;
+            state.stats.stored += 1;
+            state.events.push(Event { timestamp: Utc::now().trunc_subsecs(3), point });
+        }
+    }
+
+    async fn flush(&self) -> Result<()> {
+        if self.lock().closed {
+            return Err(Error::new(ErrorKind::Closed, "flush", "the sink is closed"));
+        }
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.lock().closed = true;
+        Ok(())
+    }
+
+    fn stats(&self) -> SinkStats {
+        self.lock().stats
+    }
+
+    async fn scan(&self, options: ScanOptions) -> Result<Vec<Event>> {
+        let state = self.lock();
+        let events: Vec<_> = state.events.iter().filter(|event| options.covers(event.timestamp)).cloned().collect();
+        let skip = options.limit.map_or(0, |limit| events.len().saturating_sub(limit));
+        Ok(events.into_iter().skip(skip).collect())
+    }
+}

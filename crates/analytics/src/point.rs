@@ -1,0 +1,121 @@
+//! Data points.
+
+use std::fmt;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use crate::limits;
+
+/// What an application writes: an index to sample by, blobs to group by, doubles to add up. The position gives them
+/// their column: `index1`, `blob1`.., `double1`...
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DataPoint {
+    /// At most one, of at most 96 bytes.
+    pub indexes: Vec<Bytes>,
+    /// At most 20, of at most 16 KiB together.
+    pub blobs: Vec<Bytes>,
+    /// At most 20.
+    pub doubles: Vec<f64>,
+}
+
+impl DataPoint {
+    /// An empty data point.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the index.
+    #[must_use]
+    pub fn with_index(mut self, index: impl Into<Bytes>) -> Self {
+        self.indexes.push(index.into());
+        self
+    }
+
+    /// Adds the next blob.
+    #[must_use]
+    pub fn with_blob(mut self, blob: impl Into<Bytes>) -> Self {
+        self.blobs.push(blob.into());
+        self
+    }
+
+    /// Adds the next double.
+    #[must_use]
+    pub fn with_double(mut self, double: f64) -> Self {
+        self.doubles.push(double);
+        self
+    }
+
+    /// What is wrong with it, if anything: a point with a problem is dropped whole, as Analytics Engine does.
+    #[must_use]
+    pub fn problem(&self) -> Option<Problem> {
+        let blob_bytes: usize = self.blobs.iter().map(Bytes::len).sum();
+        if self.indexes.len() > limits::INDEXES {
+            Some(Problem::Indexes)
+        } else if self.indexes.iter().any(|index| index.len() > limits::INDEX_BYTES) {
+            Some(Problem::IndexBytes)
+        } else if self.blobs.len() > limits::BLOBS {
+            Some(Problem::Blobs)
+        } else if blob_bytes > limits::BLOB_BYTES {
+            Some(Problem::BlobBytes)
+        } else if self.doubles.len() > limits::DOUBLES {
+            Some(Problem::Doubles)
+        } else {
+            None
+        }
+    }
+}
+
+/// Why a data point is dropped; displays in Analytics Engine's words where it has some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "named after the limits")]
+pub enum Problem {
+    Indexes,
+    IndexBytes,
+    Blobs,
+    BlobBytes,
+    Doubles,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limit, what) = match self {
+            Self::Indexes => (limits::INDEXES, "indexes supported"),
+            Self::IndexBytes => (limits::INDEX_BYTES, "bytes in an index supported"),
+            Self::Blobs => (limits::BLOBS, "blobs supported"),
+            Self::BlobBytes => (limits::BLOB_BYTES, "bytes of blobs supported"),
+            Self::Doubles => (limits::DOUBLES, "doubles supported"),
+        };
+        write!(f, "writeDataPoint(): Maximum of {limit} {what}.")
+    }
+}
+
+/// A data point as it is stored: with the time at which it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When it was written, to the millisecond.
+    pub timestamp: DateTime<Utc>,
+    /// What was written.
+    pub point: DataPoint,
+}
+
+impl Event {
+    /// `index1`; empty where it is not set, as Analytics Engine reads it.
+    #[must_use]
+    pub fn index(&self) -> &[u8] {
+        self.point.indexes.first().map(Bytes::as_ref).unwrap_or_default()
+    }
+
+    /// `blobN`, from 1; empty where it is not set.
+    #[must_use]
+    pub fn blob(&self, number: usize) -> &[u8] {
+        self.point.blobs.get(number.wrapping_sub(1)).map(Bytes::as_ref).unwrap_or_default()
+    }
+
+    /// `doubleN`, from 1; 0 where it is not set.
+    #[must_use]
+    pub fn double(&self, number: usize) -> f64 {
+        self.point.doubles.get(number.wrapping_sub(1)).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,110 @@
+//! D1's errors, by their texts.
+
+use isobar_kit::{Case, cases, ensure, ensure_eq};
+
+use super::{Outcome, Subject, fault, refused, table};
+use crate::{Constraint, ErrorKind, QueryableExt};
+
+pub(super) fn cases() -> Vec<Case<Subject>> {
+    cases! {
+        "errors" => {
+            wrong_sql_is_told_as_d1_tells_it,
+            constraints_are_told_apart,
+            bindings_are_counted,
+            nothing_is_no_statement,
+        }
+        "authorizer" => {
+            transactions_are_refused,
+            what_d1_forbids_is_refused,
+            what_d1_allows_works,
+        }
+    }
+}
+
+async fn wrong_sql_is_told_as_d1_tells_it(db: Subject) -> Outcome {
+    table(&db, "e_t", "u").await?;
+    let table = [
+        ("SELEC 1", "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR"),
+        ("SELECT * FROM", "incomplete input: SQLITE_ERROR"),
+        ("SELECT * FROM nope", "no such table: nope: SQLITE_ERROR"),
+        ("SELECT nope FROM e_t", "no such column: nope at offset 7: SQLITE_ERROR"),
+        ("SELECT nope(1)", "no such function: nope at offset 7: SQLITE_ERROR"),
+        ("CREATE TABLE e_t (a)", "table e_t already exists at offset 13: SQLITE_ERROR"),
+        ("SELECT json('{')", "malformed JSON: SQLITE_ERROR"),
+    ];
+    for (sql, text) in table {
+        ensure_eq!((sql, refused(&db, sql).await?), (sql, (ErrorKind::Sql, format!("D1_ERROR: {text}"))));
+    }
+    Ok(())
+}
+
+async fn constraints_are_told_apart(db: Subject) -> Outcome {
+    table(&db, "e_c", "id INTEGER PRIMARY KEY, u UNIQUE, n NOT NULL DEFAULT 1, c CHECK (c < 10)").await?;
+    db.prepare("INSERT INTO e_c VALUES (1, 'x', 1, 1)").run().await?;
+    let table = [
+        ("INSERT INTO e_c (u) VALUES ('x')", Constraint::Unique, "UNIQUE constraint failed: e_c.u: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)"),
+        ("INSERT INTO e_c (id) VALUES (1)", Constraint::PrimaryKey, "UNIQUE constraint failed: e_c.id: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_PRIMARYKEY)"),
+        ("INSERT INTO e_c (n) VALUES (NULL)", Constraint::NotNull, "NOT NULL constraint failed: e_c.n: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_NOTNULL)"),
+        ("INSERT INTO e_c (c) VALUES (10)", Constraint::Check, "CHECK constraint failed: c < 10: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)"),
+    ];
+    for (sql, constraint, text) in table {
+        let want = (ErrorKind::Constraint(constraint), format!("D1_ERROR: {text}"));
+        ensure_eq!((sql, refused(&db, sql).await?), (sql, want));
+    }
+    Ok(())
+}
+
+async fn bindings_are_counted(db: Subject) -> Outcome {
+    let wrong = "D1_ERROR: Wrong number of parameter bindings for SQL query.";
+    for (sql, values) in [("SELECT ?", 0), ("SELECT ?", 2), ("SELECT 1", 1), ("SELECT ?2", 1), ("SELECT ?, ?", 1)] {
+        let error = fault(db.prepare(sql).bind_all(vec!["x"; values]).run().await)?;
+        ensure_eq!((sql, error.to_string()), (sql, wrong.to_owned()));
+    }
+    db.prepare("SELECT ?2").bind("a").bind("b").run().await?;
+    Ok(())
+}
+
+async fn nothing_is_no_statement(db: Subject) -> Outcome {
+    for sql in ["", "  \n", "-- c"] {
+        ensure_eq!((sql, refused(&db, sql).await?.1), (sql, "D1_ERROR: No SQL statements detected.".to_owned()));
+    }
+    for sql in [";", "/* c */"] {
+        ensure_eq!((sql, refused(&db, sql).await?.1), (sql, "D1_ERROR: SQL code did not contain a statement.".to_owned()));
+    }
+    Ok(())
+}
+
+async fn transactions_are_refused(db: Subject) -> Outcome {
+    for sql in ["BEGIN", "begin immediate", "/* x */ COMMIT", "END", "ROLLBACK", "SAVEPOINT a", "RELEASE a", "SELECT 1; BEGIN"] {
+        let (kind, text) = refused(&db, sql).await?;
+        ensure_eq!((sql, kind), (sql, ErrorKind::NotAuthorized));
+        ensure!(text.starts_with("D1_ERROR: To execute a transaction, please use"), "{text}");
+    }
+    Ok(())
+}
+
+async fn what_d1_forbids_is_refused(db: Subject) -> Outcome {
+    let forbidden = [
+        "ATTACH ':memory:' AS x", "CREATE TEMP TABLE e_temp (a)", "CREATE TABLE _cf_x (a)", "CREATE TABLE _CF_X (a)",
+        "CREATE VIEW _cf_v AS SELECT 1", "PRAGMA user_version", "PRAGMA user_version = 1", "PRAGMA journal_mode",
+        "PRAGMA page_size = 8192", "PRAGMA page_count", "SELECT * FROM pragma_user_version", "PRAGMA writable_schema = ON",
+        "CREATE VIRTUAL TABLE e_v USING fts4(a)", "SELECT sqlite_version()", "SELECT load_extension('x')",
+    ];
+    for sql in forbidden {
+        let (kind, text) = refused(&db, sql).await?;
+        ensure_eq!((sql, kind, text.starts_with("D1_ERROR: not authorized")), (sql, ErrorKind::NotAuthorized, true));
+    }
+    Ok(())
+}
+
+async fn what_d1_allows_works(db: Subject) -> Outcome {
+    table(&db, "e_allowed", "a").await?;
+    for sql in [
+        "PRAGMA table_info(e_allowed)", "SELECT * FROM pragma_table_info('e_allowed')", "PRAGMA foreign_keys", "PRAGMA optimize",
+        "PRAGMA table_list", "SELECT name FROM sqlite_master", "EXPLAIN QUERY PLAN SELECT 1", "SELECT sqrt(2), random()", "ANALYZE",
+    ] {
+        let done = db.prepare(sql).run().await;
+        ensure!(done.is_ok(), "{sql}: {done:?}");
+    }
+    Ok(())
+}

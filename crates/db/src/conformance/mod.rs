@@ -1,0 +1,53 @@
+//! The conformance kit: what every backend of [`Database`] must do, D1 inside workerd included.
+
+mod errors;
+mod limits;
+mod queries;
+mod transactions;
+
+use std::sync::Arc;
+
+use isobar_kit::{Case, Failure, Report};
+
+use crate::{Database, Error, ErrorKind, QueryableExt};
+
+/// The database under test; each case makes tables of its own name, and drops what an earlier run left.
+pub type Subject = Arc<dyn Database>;
+
+/// Runs the whole kit, each case on the database that `subject` yields.
+pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
+    let capabilities = subject().await.capabilities();
+    isobar_kit::run(&cases(), subject, |name| capabilities.has(name)).await
+}
+
+/// Every case, by group.
+#[must_use]
+pub fn cases() -> Vec<Case<Subject>> {
+    let mut cases = queries::cases();
+    cases.extend(transactions::cases());
+    cases.extend(errors::cases());
+    cases.extend(limits::cases());
+    cases
+}
+
+type Outcome = std::result::Result<(), Failure>;
+
+/// A fresh table of this name and columns.
+async fn table(db: &Subject, name: &str, columns: &str) -> crate::Result<()> {
+    db.run_script(&format!("DROP TABLE IF EXISTS {name}; CREATE TABLE {name} ({columns});")).await.map(drop)
+}
+
+async fn count(db: &Subject, table: &str) -> crate::Result<i64> {
+    db.prepare(format!("SELECT count(*) FROM {table}")).one().await
+}
+
+/// The error that must come.
+fn fault<T: std::fmt::Debug>(result: crate::Result<T>) -> std::result::Result<Error, Failure> {
+    result.map_or_else(Ok, |value| Err(Failure(format!("an error was due, got {value:?}"))))
+}
+
+/// Runs SQL that must fail; kind and text.
+async fn refused(db: &Subject, sql: &str) -> std::result::Result<(ErrorKind, String), Failure> {
+    let error = fault(db.prepare(sql.to_owned()).run().await).map_err(|Failure(why)| Failure(format!("{sql}: {why}")))?;
+    Ok((error.kind(), error.to_string()))
+}

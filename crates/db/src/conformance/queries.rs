@@ -1,0 +1,201 @@
+//! Binding, rows, columns, meta.
+
+use isobar_kit::{Case, Failure, cases, ensure, ensure_eq};
+use serde::Deserialize;
+
+use super::{Outcome, Subject, fault, table};
+use crate::{ErrorKind, FromRow, QueryableExt, Result, Row, Statement, Value};
+
+pub(super) fn cases() -> Vec<Case<Subject>> {
+    cases! {
+        "queries" => {
+            values_come_back_as_they_went,
+            integers_are_exact if "exact_integers",
+            parameters_number_as_in_sqlite,
+            rows_become_structs_tuples_and_scalars,
+            rows_become_types_of_ones_own,
+            nulls_are_none,
+            first_takes_the_first,
+            a_missing_column_is_named,
+            duplicate_columns_collapse_to_the_last,
+            raw_keeps_duplicate_columns,
+            columns_are_known_without_rows,
+            several_statements_give_the_last_rows,
+            meta_tells_what_changed,
+            returning_returns,
+            full_text_search_is_there,
+            json_is_there,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct User {
+    id: i64,
+    name: String,
+    email: Option<String>,
+    active: bool,
+    score: f64,
+}
+
+async fn users(db: &Subject, name: &str) -> Result<()> {
+    table(db, name, "id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, active INTEGER, score REAL").await?;
+    let insert = format!("INSERT INTO {name} (name, email, active, score) VALUES (?, ?, ?, ?)");
+    db.prepare(insert.clone()).bind("Ada").bind("ada@example.com").bind(true).bind(1.5).run().await?;
+    db.prepare(insert).bind("Bob").bind(None::<String>).bind(false).bind(2.0).run().await?;
+    Ok(())
+}
+
+async fn values_come_back_as_they_went(db: Subject) -> Outcome {
+    table(&db, "q_values", "v").await?;
+    let values = [Value::Null, Value::Real(1.5), Value::from("text é 🦀"), Value::from(vec![0u8, 1, 255])];
+    for value in &values {
+        db.prepare("INSERT INTO q_values VALUES (?)").bind(value.clone()).run().await?;
+    }
+    let (_, rows) = db.prepare("SELECT v FROM q_values ORDER BY rowid").raw().await?;
+    ensure_eq!(rows.into_iter().flatten().collect::<Vec<_>>(), values);
+    Ok(())
+}
+
+async fn integers_are_exact(db: Subject) -> Outcome {
+    for integer in [0, 1, -1, (1 << 53) + 1, i64::MAX, i64::MIN] {
+        let (_, rows) = db.prepare("SELECT ?, typeof(?1)").bind(integer).raw().await?;
+        ensure_eq!(rows, [vec![Value::Integer(integer), Value::from("integer")]]);
+    }
+    Ok(())
+}
+
+async fn parameters_number_as_in_sqlite(db: Subject) -> Outcome {
+    let got: (String, String, String) =
+        db.prepare("SELECT ?2, ?1, ? -- ?\n, '?'").bind("a").bind("b").bind("c").one::<(String, String, String, String)>().await.map(|row| (row.0, row.1, row.2))?;
+    ensure_eq!(got, ("b".into(), "a".into(), "c".into()));
+    let named: (String, String, String) = db.prepare("SELECT :x, @y, :x").bind("x").bind("y").one().await?;
+    ensure_eq!(named, ("x".into(), "y".into(), "x".into()));
+    Ok(())
+}
+
+async fn rows_become_structs_tuples_and_scalars(db: Subject) -> Outcome {
+    users(&db, "q_rows").await?;
+    let all: Vec<User> = db.prepare("SELECT * FROM q_rows ORDER BY id").all().await?;
+    let ada = User { id: 1, name: "Ada".into(), email: Some("ada@example.com".into()), active: true, score: 1.5 };
+    let bob = User { id: 2, name: "Bob".into(), email: None, active: false, score: 2.0 };
+    ensure_eq!(all, [ada, bob]);
+    let pairs: Vec<(i64, String)> = db.prepare("SELECT id, name FROM q_rows ORDER BY id DESC").all().await?;
+    ensure_eq!(pairs, [(2, "Bob".into()), (1, "Ada".into())]);
+    let names: Vec<String> = db.prepare("SELECT name FROM q_rows ORDER BY id").all().await?;
+    ensure_eq!(names, ["Ada", "Bob"]);
+    let wrong = fault(db.prepare("SELECT name AS id FROM q_rows").all::<(i64,)>().await)?;
+    ensure_eq!(wrong.kind(), ErrorKind::Decode);
+    ensure!(wrong.to_string().contains("column id"), "{wrong}");
+    Ok(())
+}
+
+#[derive(Debug, PartialEq)]
+struct Own(String);
+
+impl FromRow for Own {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self(format!("{}:{}", row.get::<i64>("id")?, row.get::<String>("name")?)))
+    }
+}
+
+async fn rows_become_types_of_ones_own(db: Subject) -> Outcome {
+    users(&db, "q_own").await?;
+    let first: Option<Own> = db.prepare("SELECT id, name FROM q_own ORDER BY id").first().await?;
+    ensure_eq!(first, Some(Own("1:Ada".into())));
+    Ok(())
+}
+
+async fn nulls_are_none(db: Subject) -> Outcome {
+    let null: Option<Option<i64>> = db.prepare("SELECT NULL AS a").first_column("a").await?;
+    ensure_eq!(null, Some(None));
+    let not_null = db.prepare("SELECT NULL AS a").first_column::<i64>("a").await;
+    ensure_eq!(fault(not_null)?.kind(), ErrorKind::Decode);
+    Ok(())
+}
+
+async fn first_takes_the_first(db: Subject) -> Outcome {
+    users(&db, "q_first").await?;
+    let name: Option<String> = db.prepare("SELECT * FROM q_first ORDER BY id").first_column("name").await?;
+    ensure_eq!(name.as_deref(), Some("Ada"));
+    let none: Option<User> = db.prepare("SELECT * FROM q_first WHERE id = 99").first().await?;
+    ensure_eq!(none, None);
+    let none: Option<String> = db.prepare("SELECT * FROM q_first WHERE id = 99").first_column("no_column").await?;
+    ensure_eq!(none, None);
+    Ok(())
+}
+
+async fn a_missing_column_is_named(db: Subject) -> Outcome {
+    let error = fault(db.prepare("SELECT 1 AS a").first_column::<i64>("b").await)?;
+    ensure_eq!((error.kind(), error.to_string()), (ErrorKind::ColumnNotFound, "D1_COLUMN_NOTFOUND: Column not found (b)".to_owned()));
+    let error = fault(db.prepare("SELECT 1 AS a").first_column::<i64>("A").await)?;
+    ensure_eq!(error.to_string(), "D1_COLUMN_NOTFOUND: Column not found (A)");
+    Ok(())
+}
+
+async fn duplicate_columns_collapse_to_the_last(db: Subject) -> Outcome {
+    let result = db.query(Statement::new("SELECT 1 AS a, 2 AS b, 3 AS a")).await?;
+    let row = result.rows.first().ok_or_else(|| Failure("no row".into()))?;
+    ensure_eq!((row.get::<f64>("a")?, row.get::<f64>("b")?), (3.0, 2.0));
+    Ok(())
+}
+
+async fn raw_keeps_duplicate_columns(db: Subject) -> Outcome {
+    let (columns, rows) = db.prepare("SELECT 'x' AS a, 'y' AS a").raw().await?;
+    ensure_eq!(columns, ["a", "a"]);
+    ensure_eq!(rows, [[Value::from("x"), Value::from("y")]]);
+    Ok(())
+}
+
+async fn columns_are_known_without_rows(db: Subject) -> Outcome {
+    let (columns, rows) = db.prepare("SELECT 1 AS a, 2 AS b WHERE 0").raw().await?;
+    ensure_eq!((columns, rows.len()), (vec!["a".to_owned(), "b".to_owned()], 0));
+    Ok(())
+}
+
+async fn several_statements_give_the_last_rows(db: Subject) -> Outcome {
+    table(&db, "q_several", "a").await?;
+    let sql = "INSERT INTO q_several VALUES ('one'); INSERT INTO q_several VALUES ('two'); SELECT a FROM q_several WHERE a = ?";
+    let found: Vec<String> = db.prepare(sql).bind("two").all().await?;
+    ensure_eq!(found, ["two"]);
+    let early = fault(db.prepare("SELECT ?; SELECT 1").bind("x").run().await)?;
+    ensure!(early.to_string().contains("only the last statement can have parameters"), "{early}");
+    Ok(())
+}
+
+async fn meta_tells_what_changed(db: Subject) -> Outcome {
+    table(&db, "q_meta", "id INTEGER PRIMARY KEY, a UNIQUE").await?;
+    let insert = db.prepare("INSERT INTO q_meta (a) VALUES ('x'), ('y')").run().await?;
+    ensure_eq!((insert.changes, insert.last_row_id, insert.changed_db), (2, 2, true));
+    ensure!(insert.size_after > 0 && insert.served_by_primary && insert.total_attempts == 1);
+    let update = db.prepare("UPDATE q_meta SET a = 'z' WHERE a = 'x'").run().await?;
+    ensure_eq!((update.changes, update.changed_db), (1, true));
+    let nothing = db.prepare("DELETE FROM q_meta WHERE a = 'none'").run().await?;
+    ensure_eq!((nothing.changes, nothing.changed_db), (0, false));
+    let read = db.prepare("SELECT * FROM q_meta").run().await?;
+    ensure_eq!((read.changes, read.changed_db), (0, false));
+    let ignored = db.prepare("INSERT OR IGNORE INTO q_meta (a) VALUES ('z')").run().await?;
+    ensure_eq!(ignored.changes, 0);
+    Ok(())
+}
+
+async fn returning_returns(db: Subject) -> Outcome {
+    table(&db, "q_returning", "id INTEGER PRIMARY KEY, a").await?;
+    let result = db.query(Statement::new("INSERT INTO q_returning (a) VALUES (?) RETURNING id, a").bind("x")).await?;
+    ensure_eq!(result.rows_as::<(i64, String)>()?, [(1, "x".to_owned())]);
+    ensure_eq!(result.meta.changes, 1);
+    Ok(())
+}
+
+async fn full_text_search_is_there(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS q_fts; CREATE VIRTUAL TABLE q_fts USING fts5(body); INSERT INTO q_fts VALUES ('the quick fox'), ('slow')").await?;
+    let found: Vec<String> = db.prepare("SELECT body FROM q_fts WHERE q_fts MATCH ?").bind("quick").all().await?;
+    ensure_eq!(found, ["the quick fox"]);
+    Ok(())
+}
+
+async fn json_is_there(db: Subject) -> Outcome {
+    let value: String = db.prepare("SELECT ? ->> '$.a[1]'").bind(r#"{"a":["x","y"]}"#).one().await?;
+    ensure_eq!(value, "y");
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! batch, exec, sessions, migrations.
+
+use isobar_kit::{Case, cases, ensure, ensure_eq};
+
+use super::{Outcome, Subject, count, fault, table};
+use crate::migrations::{self, Migration};
+use crate::{Bookmark, Consistency, ErrorKind, QueryableExt, Statement};
+
+pub(super) fn cases() -> Vec<Case<Subject>> {
+    cases! {
+        "transactions" => {
+            a_batch_is_all_or_nothing,
+            a_batch_gives_a_result_each,
+            an_empty_batch_is_refused,
+            deferred_foreign_keys_are_checked_at_the_end,
+            a_failing_statement_undoes_its_predecessors,
+            scripts_keep_triggers_whole,
+            concurrent_increments_are_all_counted,
+        }
+        "exec" => {
+            exec_runs_line_by_line,
+            exec_errors_name_the_first_line,
+        }
+        "sessions" => {
+            sessions_carry_bookmarks,
+        }
+        "migrations" => {
+            migrations_apply_in_order_once,
+            a_failing_migration_leaves_the_earlier_ones,
+        }
+    }
+}
+
+async fn a_batch_is_all_or_nothing(db: Subject) -> Outcome {
+    table(&db, "t_batch", "a UNIQUE").await?;
+    let insert = |value: &str| Statement::new("INSERT INTO t_batch VALUES (?)").bind(value);
+    let error = fault(db.batch(vec![insert("x"), insert("y"), insert("x")]).await)?;
+    ensure!(matches!(error.kind(), ErrorKind::Constraint(_)));
+    ensure_eq!(count(&db, "t_batch").await?, 0);
+    db.batch(vec![insert("x"), insert("y")]).await?;
+    ensure_eq!(count(&db, "t_batch").await?, 2);
+    Ok(())
+}
+
+async fn a_batch_gives_a_result_each(db: Subject) -> Outcome {
+    table(&db, "t_each", "a").await?;
+    let statements = vec![
+        Statement::new("INSERT INTO t_each VALUES ('x')"),
+        Statement::new("  "),
+        Statement::new("SELECT a FROM t_each; SELECT a || '!' FROM t_each"),
+        Statement::new("UPDATE t_each SET a = ?").bind("y"),
+        Statement::new("SELECT a FROM t_each"),
+    ];
+    let results = db.batch(statements).await?;
+    ensure_eq!(results.iter().map(|result| result.rows.len()).collect::<Vec<_>>(), [0, 1, 0, 1]);
+    ensure_eq!(results[1].rows_as::<String>()?, ["x!"]);
+    ensure_eq!(results[3].rows_as::<String>()?, ["y"]);
+    ensure_eq!(results.iter().map(|result| result.meta.changes).collect::<Vec<_>>(), [1, 0, 1, 0]);
+    Ok(())
+}
+
+async fn an_empty_batch_is_refused(db: Subject) -> Outcome {
+    let error = fault(db.batch(Vec::new()).await)?;
+    ensure!(error.to_string().contains("No SQL statements detected."), "{error}");
+    Ok(())
+}
+
+async fn deferred_foreign_keys_are_checked_at_the_end(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS t_child; DROP TABLE IF EXISTS t_parent; CREATE TABLE t_parent (id INTEGER PRIMARY KEY); CREATE TABLE t_child (p REFERENCES t_parent(id));").await?;
+    let child = || Statement::new("INSERT INTO t_child VALUES (1)");
+    let error = fault(db.query(child()).await)?;
+    ensure_eq!(error.kind(), ErrorKind::Constraint(crate::Constraint::ForeignKey));
+    let parent = Statement::new("INSERT INTO t_parent VALUES (1)");
+    db.batch(vec![Statement::new("PRAGMA defer_foreign_keys = ON"), child(), parent]).await?;
+    ensure_eq!(count(&db, "t_child").await?, 1);
+    Ok(())
+}
+
+async fn a_failing_statement_undoes_its_predecessors(db: Subject) -> Outcome {
+    table(&db, "t_undo", "a").await?;
+    drop(fault(db.prepare("INSERT INTO t_undo VALUES (1); INSERT INTO t_none VALUES (1)").run().await)?);
+    ensure_eq!(count(&db, "t_undo").await?, 0);
+    Ok(())
+}
+
+async fn scripts_keep_triggers_whole(db: Subject) -> Outcome {
+    db.run_script(
+        "DROP TABLE IF EXISTS t_log; DROP TABLE IF EXISTS t_main;\r\n\
+         CREATE TABLE t_log (what TEXT); -- a comment; with a semicolon\n\
+         CREATE TABLE t_main (a);\n\
+         create trigger t_trigger after insert on t_main begin\n\
+           insert into t_log values (case when new.a = 1 then 'one; it is' else 'other' end);\n\
+           insert into t_log values ('done');\n\
+         end;\n\
+         INSERT INTO t_main VALUES (1);",
+    )
+    .await?;
+    let log: Vec<String> = db.prepare("SELECT what FROM t_log ORDER BY rowid").all().await?;
+    ensure_eq!(log, ["one; it is", "done"]);
+    let meta = db.prepare("INSERT INTO t_main VALUES (2)").run().await?;
+    ensure_eq!(meta.changes, 3);
+    Ok(())
+}
+
+async fn concurrent_increments_are_all_counted(db: Subject) -> Outcome {
+    table(&db, "t_counter", "n INTEGER").await?;
+    db.prepare("INSERT INTO t_counter VALUES (0)").run().await?;
+    let increments = (0..20).map(|_| db.prepare("UPDATE t_counter SET n = n + 1").run());
+    futures_util::future::try_join_all(increments).await?;
+    let n: i64 = db.prepare("SELECT n FROM t_counter").one().await?;
+    ensure_eq!(n, 20);
+    Ok(())
+}
+
+async fn exec_runs_line_by_line(db: Subject) -> Outcome {
+    table(&db, "t_exec", "a").await?;
+    let done = db.exec("-- a comment\r\nINSERT INTO t_exec VALUES (1); INSERT INTO t_exec VALUES (2)\n\nINSERT INTO t_exec VALUES (3)\n").await?;
+    ensure_eq!(done.count, 2);
+    ensure_eq!(count(&db, "t_exec").await?, 3);
+    Ok(())
+}
+
+async fn exec_errors_name_the_first_line(db: Subject) -> Outcome {
+    table(&db, "t_exec2", "a").await?;
+    let error = fault(db.exec("INSERT INTO t_exec2 VALUES (1)\nSELEC 1").await)?;
+    let text = error.to_string();
+    ensure!(text.starts_with("D1_EXEC_ERROR: ") && text.contains("near \"SELEC\": syntax error"), "{text}");
+    ensure_eq!(count(&db, "t_exec2").await?, 0);
+    let spanning = fault(db.exec("CREATE TABLE t_ml (\na)").await)?.to_string();
+    ensure!(spanning.contains("incomplete input"), "{spanning}");
+    ensure!(fault(db.exec("-- c").await)?.to_string().contains("No SQL statements detected."));
+    Ok(())
+}
+
+async fn sessions_carry_bookmarks(db: Subject) -> Outcome {
+    table(&db, "t_session", "a").await?;
+    let session = db.session(Consistency::FirstPrimary);
+    ensure_eq!(session.bookmark(), None);
+    session.prepare("INSERT INTO t_session VALUES ('x')").run().await?;
+    let first = session.bookmark();
+    ensure!(first.is_some());
+    session.batch(vec![Statement::new("SELECT a FROM t_session")]).await?;
+    ensure!(session.bookmark() >= first);
+    let later = db.session(Consistency::Bookmark(first.clone().unwrap_or(Bookmark::new(""))));
+    ensure_eq!(later.bookmark(), first);
+    let seen: Vec<String> = later.prepare("SELECT a FROM t_session").all().await?;
+    ensure_eq!(seen, ["x"]);
+    let future = db.session(Consistency::Bookmark(Bookmark::new("zzz")));
+    future.prepare("SELECT 1").run().await?;
+    ensure_eq!(future.bookmark(), Some(Bookmark::new("zzz")));
+    Ok(())
+}
+
+async fn migrations_apply_in_order_once(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS d1_migrations; DROP TABLE IF EXISTS m_a;").await?;
+    let files = [
+        Migration::new("0010_third.sql", "INSERT INTO m_a VALUES ('third')"),
+        Migration::new("zz_last.sql", "INSERT INTO m_a VALUES ('last');"),
+        Migration::new("2_second.sql", "INSERT INTO m_a VALUES ('second');\n-- done\n"),
+        Migration::new("0001_first.sql", "CREATE TABLE m_a (a);\nCREATE TRIGGER m_t AFTER INSERT ON m_a BEGIN SELECT 1; END;"),
+    ];
+    let order = ["0001_first.sql", "2_second.sql", "0010_third.sql", "zz_last.sql"];
+    ensure_eq!(migrations::apply(&db, &files).await?, order);
+    ensure_eq!(migrations::apply(&db, &files).await?, Vec::<String>::new());
+    let applied = migrations::applied(&db).await?;
+    ensure_eq!(applied.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), order);
+    let rows: Vec<String> = db.prepare("SELECT a FROM m_a ORDER BY rowid").all().await?;
+    ensure_eq!(rows, ["second", "third", "last"]);
+    Ok(())
+}
+
+async fn a_failing_migration_leaves_the_earlier_ones(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS d1_migrations; DROP TABLE IF EXISTS m_b;").await?;
+    let files = [
+        Migration::new("1_good.sql", "CREATE TABLE m_b (a)"),
+        Migration::new("2_bad.sql", "INSERT INTO m_b VALUES (1); INSERT INTO m_none VALUES (1)"),
+        Migration::new("3_never.sql", "INSERT INTO m_b VALUES (3)"),
+    ];
+    let error = fault(migrations::apply(&db, &files).await)?;
+    ensure!(error.to_string().contains("2_bad.sql") && error.to_string().contains("m_none"), "{error}");
+    ensure_eq!(count(&db, "m_b").await?, 0);
+    let pending = migrations::pending(&db, &files).await?;
+    ensure_eq!(pending.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["2_bad.sql", "3_never.sql"]);
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The traits.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{Bookmark, Capabilities, Consistency, Dialect, ExecResult, QueryResult, Result, Statement};
+
+/// What runs statements: a database, or a session on one.
+#[async_trait]
+pub trait Queryable: Debug + Send + Sync {
+    /// Runs a statement; where it holds several, all of them in one transaction, and the rows are the last one's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sql`](crate::ErrorKind::Sql), [`Constraint`](crate::ErrorKind::Constraint),
+    /// [`NotAuthorized`](crate::ErrorKind::NotAuthorized), [`TooBig`](crate::ErrorKind::TooBig). Nothing is written
+    /// then.
+    async fn query(&self, statement: Statement) -> Result<QueryResult>;
+
+    /// Runs statements in one transaction, all or nothing, one result each. An empty statement among others is dropped.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query); an empty batch is one.
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>>;
+}
+
+/// A database with D1's semantics.
+///
+/// Writes are serialised and durable when answered; reads see every write answered before them.
+#[async_trait]
+pub trait Database: Queryable {
+    /// The SQL it speaks.
+    fn dialect(&self) -> Dialect;
+
+    /// What it can do beyond D1's binding.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Runs a script of one or more statements a line, in one transaction. A statement may not span lines: use
+    /// [`QueryableExt::run_script`](crate::QueryableExt::run_script) for files.
+    ///
+    /// # Errors
+    /// `D1_EXEC_ERROR`, with the script's first line; nothing is written then.
+    async fn exec(&self, script: &str) -> Result<ExecResult>;
+
+    /// A session: its queries see what its earlier queries saw, and what the bookmark saw.
+    fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession>;
+}
+
+/// A session on a database: D1's `withSession`.
+pub trait DatabaseSession: Queryable {
+    /// What the session has seen; `None` before the first query, unless it was started with a bookmark.
+    fn bookmark(&self) -> Option<Bookmark>;
+}
+
+macro_rules! forward {
+    ($($wrapper:ty),*) => {$(
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<D: Queryable + ?Sized> Queryable for $wrapper {
+            async fn query(&self, statement: Statement) -> Result<QueryResult> {
+                (**self).query(statement).await
+            }
+            async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
+                (**self).batch(statements).await
+            }
+        }
+
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<D: Database + ?Sized> Database for $wrapper {
+            fn dialect(&self) -> Dialect {
+                (**self).dialect()
+            }
+            fn capabilities(&self) -> Capabilities {
+                (**self).capabilities()
+            }
+            async fn exec(&self, script: &str) -> Result<ExecResult> {
+                (**self).exec(script).await
+            }
+            fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
+                (**self).session(consistency)
+            }
+        }
+    )*};
+}
+forward!(Arc<D>, Box<D>);

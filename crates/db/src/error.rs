@@ -1,0 +1,152 @@
+//! The crate's error, with D1's prefixes and SQLite's names.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for code that decides by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The SQL is wrong: syntax, unknown tables or columns, the number of parameters.
+    Sql,
+    /// A constraint does not hold.
+    Constraint(Constraint),
+    /// D1 does not allow it: ATTACH, transactions, temporary objects, most PRAGMAs, `_cf_` names.
+    NotAuthorized,
+    /// A statement, value or row is over a limit.
+    TooBig,
+    /// A row or value is not what the caller takes it for.
+    Decode,
+    /// There is no column of that name.
+    ColumnNotFound,
+    /// A migration cannot be read or applied.
+    Migration,
+    /// The backend lacks the capability; see [`Capabilities`](crate::Capabilities).
+    Unsupported,
+    /// The database is busy or cannot be reached for the moment.
+    Unavailable,
+    /// The database file cannot be opened or written.
+    PermissionDenied,
+    /// The disk is full.
+    StorageFull,
+    /// The file is no database, or a damaged one.
+    Corrupt,
+    /// Anything else.
+    Internal,
+}
+
+/// The constraint that does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "SQL's names")]
+pub enum Constraint {
+    Unique,
+    PrimaryKey,
+    NotNull,
+    ForeignKey,
+    Check,
+    Other,
+}
+
+/// An error of a database. It displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    prefix: &'static str,
+    message: String,
+    sql: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let prefix = match kind {
+            ErrorKind::ColumnNotFound => "D1_COLUMN_NOTFOUND",
+            _ => "D1_ERROR",
+        };
+        Self { kind, prefix, message: message.into(), sql: None, source: None }
+    }
+
+    /// Attaches the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Names the SQL that failed, for [`sql`](Self::sql); it does not show in the text, which may reach users.
+    #[must_use]
+    pub fn with_sql(mut self, sql: &str) -> Self {
+        self.sql.get_or_insert_with(|| sql.to_owned());
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The message without D1's prefix.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The SQL that failed, without what was bound to it.
+    #[must_use]
+    pub fn sql(&self) -> Option<&str> {
+        self.sql.as_deref()
+    }
+
+    /// Whether the same call may succeed later. A write may have happened all the same only where the backend is
+    /// remote.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind == ErrorKind::Unavailable
+    }
+
+    /// `D1_EXEC_ERROR`, in D1's words: it always names the first line, wherever the fault is.
+    pub(crate) fn in_exec(mut self, script: &str) -> Self {
+        self.prefix = "D1_EXEC_ERROR";
+        let first = script.trim().lines().next().unwrap_or_default();
+        self.message = format!("Error in line 1: {first}: {}", self.message);
+        self
+    }
+
+    pub(crate) fn column_not_found(column: &str) -> Self {
+        Self::new(ErrorKind::ColumnNotFound, format!("Column not found ({column})"))
+    }
+
+    pub(crate) fn in_column(mut self, column: &str) -> Self {
+        self.message = format!("column {column}: {}", self.message);
+        self
+    }
+
+    pub(crate) fn in_migration(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.prefix, self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl serde::de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(ErrorKind::Decode, message.to_string())
+    }
+}

@@ -1,0 +1,105 @@
+//! The fluent way to write statements.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+
+use crate::{Error, ErrorKind, FromRow, FromValue, Meta, QueryResult, Queryable, Result, Row, Statement, Value, sql};
+
+/// Convenience over everything that runs statements.
+#[async_trait]
+pub trait QueryableExt: Queryable {
+    /// Starts a statement: `db.prepare(sql).bind(x).all::<T>()`.
+    fn prepare(&self, sql: impl Into<Cow<'static, str>>) -> Prepared<'_, Self> {
+        Prepared { database: self, statement: Statement::new(sql) }
+    }
+
+    /// Runs a whole script - statements that span lines, triggers, comments - in one transaction, one result for each
+    /// statement.
+    ///
+    /// # Errors
+    /// As [`Queryable::batch`].
+    async fn run_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        self.batch(sql::split(script).map(|statement| Statement::new(statement.to_owned())).collect()).await
+    }
+}
+
+impl<D: Queryable + ?Sized> QueryableExt for D {}
+
+/// A statement about to run on a database.
+#[derive(Debug)]
+#[must_use = "a statement does nothing until it is run"]
+pub struct Prepared<'a, D: Queryable + ?Sized> {
+    database: &'a D,
+    statement: Statement,
+}
+
+impl<D: Queryable + ?Sized> Prepared<'_, D> {
+    /// Binds the next parameter.
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.statement = self.statement.bind(value);
+        self
+    }
+
+    /// Binds the next parameters.
+    pub fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        self.statement = self.statement.bind_all(values);
+        self
+    }
+
+    /// The statement, for a [`batch`](Queryable::batch).
+    pub fn into_statement(self) -> Statement {
+        self.statement
+    }
+
+    /// All rows as `T`.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`] and [`FromRow::from_row`].
+    pub async fn all<T: FromRow>(self) -> Result<Vec<T>> {
+        self.database.query(self.statement).await?.rows_as()
+    }
+
+    /// The first row as `T`, or `None`.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`] and [`FromRow::from_row`].
+    pub async fn first<T: FromRow>(self) -> Result<Option<T>> {
+        self.database.query(self.statement).await?.rows.first().map(T::from_row).transpose()
+    }
+
+    /// A column of the first row, or `None` where there is no row.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`]; [`ErrorKind::ColumnNotFound`], [`ErrorKind::Decode`].
+    pub async fn first_column<T: FromValue>(self, column: &str) -> Result<Option<T>> {
+        self.database.query(self.statement).await?.rows.first().map(|row: &Row| row.get(column)).transpose()
+    }
+
+    /// The rows as lists of values, duplicate columns kept; the columns' names beside them.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`].
+    pub async fn raw(self) -> Result<(Vec<String>, Vec<Vec<Value>>)> {
+        let QueryResult { columns, rows, .. } = self.database.query(self.statement).await?;
+        Ok((columns, rows.iter().map(|row| row.values().to_vec()).collect()))
+    }
+
+    /// Runs it for its effect.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`].
+    pub async fn run(self) -> Result<Meta> {
+        Ok(self.database.query(self.statement).await?.meta)
+    }
+
+    /// Exactly one row as `T`.
+    ///
+    /// # Errors
+    /// As [`first`](Self::first); [`ErrorKind::Decode`] where there is none.
+    pub async fn one<T: FromRow>(self) -> Result<T> {
+        let sql = self.statement.sql().to_owned();
+        let missing = || Error::new(ErrorKind::Decode, "the query gave no row where one was expected").with_sql(&sql);
+        self.first().await?.ok_or_else(missing)
+    }
+}

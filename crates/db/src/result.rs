@@ -1,0 +1,91 @@
+//! Results: rows and what D1 says about them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{FromRow, Result, Row};
+
+/// What a statement gave.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct QueryResult {
+    /// The columns' names, also where there is no row.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// What D1 says about the execution.
+    pub meta: Meta,
+}
+
+impl QueryResult {
+    /// A result as a backend builds it.
+    #[must_use]
+    pub fn new(columns: Vec<String>, rows: Vec<Row>, meta: Meta) -> Self {
+        Self { columns, rows, meta }
+    }
+
+    /// The rows as `T`.
+    ///
+    /// # Errors
+    /// As [`FromRow::from_row`].
+    pub fn rows_as<T: FromRow>(&self) -> Result<Vec<T>> {
+        self.rows.iter().map(T::from_row).collect()
+    }
+}
+
+/// D1's `meta`. `None` is what this backend does not count.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Meta {
+    /// Who answered.
+    pub served_by: String,
+    /// The region that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served_by_region: Option<String>,
+    /// The data centre that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served_by_colo: Option<String>,
+    /// Whether the primary answered.
+    pub served_by_primary: bool,
+    /// How long the SQL took, in milliseconds.
+    #[serde(rename = "duration", serialize_with = "milliseconds")]
+    pub duration: Duration,
+    /// Rows inserted, updated and deleted, those of triggers included.
+    pub changes: u64,
+    /// The rowid of the last insert on the connection.
+    pub last_row_id: i64,
+    /// Whether the database was changed.
+    pub changed_db: bool,
+    /// Bytes in the database afterwards.
+    pub size_after: u64,
+    /// Rows read, where the backend counts them.
+    pub rows_read: Option<u64>,
+    /// Rows written, indexes included, where the backend counts them.
+    pub rows_written: Option<u64>,
+    /// How often it was tried.
+    pub total_attempts: u32,
+}
+
+fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64() * 1000.0)
+}
+
+/// What `exec` did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ExecResult {
+    /// Lines with statements: two on one line count as one, as in D1.
+    pub count: usize,
+    /// How long they took, in milliseconds.
+    #[serde(serialize_with = "milliseconds")]
+    pub duration: Duration,
+}
+
+impl ExecResult {
+    /// A result as a backend builds it.
+    #[must_use]
+    pub fn new(count: usize, duration: Duration) -> Self {
+        Self { count, duration }
+    }
+}

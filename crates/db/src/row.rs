@@ -1,0 +1,190 @@
+//! Rows, and what they turn into.
+
+use std::sync::Arc;
+
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+use crate::value::ValueDeserializer;
+use crate::{Error, ErrorKind, FromValue, Result, Value};
+
+/// A row of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    columns: Arc<[String]>,
+    values: Vec<Value>,
+}
+
+impl Row {
+    /// A row as a backend builds it: as many values as columns.
+    #[must_use]
+    pub fn new(columns: Arc<[String]>, values: Vec<Value>) -> Self {
+        debug_assert_eq!(columns.len(), values.len());
+        Self { columns, values }
+    }
+
+    /// The columns' names, duplicates and all.
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The values in the order of the columns: D1's `raw`.
+    #[must_use]
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The value of a column; of columns that share the name, the last, as D1 collapses them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ColumnNotFound`], [`ErrorKind::Decode`].
+    pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
+        let index = self.columns.iter().rposition(|name| name == column).ok_or_else(|| Error::column_not_found(column))?;
+        T::from_value(&self.values[index]).map_err(|error| error.in_column(column))
+    }
+
+    /// The row as a JSON object, as D1's `all` gives it.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        self.columns.iter().cloned().zip(self.values.iter().map(Value::to_json)).collect()
+    }
+
+    /// The names that stand for themselves in an object: of duplicates the first's place and the last's value.
+    fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.columns.iter().enumerate().filter(|(index, name)| !self.columns[..*index].contains(name)).filter_map(
+            |(_, name)| {
+                let last = self.columns.iter().rposition(|other| other == name)?;
+                Some((name.as_str(), &self.values[last]))
+            },
+        )
+    }
+}
+
+/// What a row can be turned into. Every `serde` type is one: a struct by the columns' names, a tuple by their order, a
+/// single value from the first column. A type that does not implement `Deserialize` may implement this itself.
+pub trait FromRow: Sized {
+    /// Takes the row.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] with the column's name.
+    fn from_row(row: &Row) -> Result<Self>;
+}
+
+impl<T: DeserializeOwned> FromRow for T {
+    fn from_row(row: &Row) -> Result<Self> {
+        T::deserialize(RowDeserializer(row))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct RowDeserializer<'a>(&'a Row);
+
+impl<'a> RowDeserializer<'a> {
+    fn first(self) -> Result<ValueDeserializer<'a>> {
+        let first = self.0.values.first().map(ValueDeserializer);
+        first.ok_or_else(|| Error::new(ErrorKind::Decode, "the row has no column"))
+    }
+}
+
+/// Scalars read the first column; maps and structs the names; sequences and tuples the order.
+macro_rules! first_column {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            self.first()?.$method(visitor)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for RowDeserializer<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let entries = self.0.entries().map(|(name, value)| (name, Column(name, value)));
+        visitor.visit_map(MapDeserializer::new(entries))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let columns = self.0.columns.iter().zip(&self.0.values);
+        visitor.visit_seq(SeqDeserializer::new(columns.map(|(name, value)| Column(name, value))))
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(self, _: &'static str, _: usize, visitor: V) -> Result<V::Value> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.first()?.deserialize_enum(name, variants, visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+        visitor.visit_unit()
+    }
+
+    first_column! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32
+        deserialize_f64 deserialize_char deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf
+        deserialize_option
+    }
+
+    forward_to_deserialize_any! { unit identifier ignored_any }
+}
+
+/// A value that names its column where it does not fit.
+struct Column<'a>(&'a str, &'a Value);
+
+macro_rules! in_column {
+    ($($method:ident($($name:ident: $type:ty),*))*) => {$(
+        fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value> {
+            ValueDeserializer(self.1).$method($($name,)* visitor).map_err(|error| error.in_column(self.0))
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Column<'_> {
+    type Error = Error;
+    in_column! {
+        deserialize_any() deserialize_bool() deserialize_option() deserialize_seq()
+        deserialize_newtype_struct(name: &'static str)
+        deserialize_enum(name: &'static str, variants: &'static [&'static str])
+    }
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple
+        tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl<'de, 'a> IntoDeserializer<'de, Error> for Column<'a> {
+    type Deserializer = Self;
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}

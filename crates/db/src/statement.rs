@@ -1,0 +1,53 @@
+//! Statements: SQL and what is bound to it.
+
+use std::borrow::Cow;
+
+use crate::Value;
+
+/// SQL with its bound parameters: `?`, `?N`, or names, which D1 fills by position.
+///
+/// As in D1, the SQL may hold several statements; the parameters belong to the last, and so do the rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    sql: Cow<'static, str>,
+    parameters: Vec<Value>,
+}
+
+impl Statement {
+    /// A statement without parameters yet.
+    pub fn new(sql: impl Into<Cow<'static, str>>) -> Self {
+        Self { sql: sql.into(), parameters: Vec::new() }
+    }
+
+    /// Binds the next parameter.
+    #[must_use]
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.parameters.push(value.into());
+        self
+    }
+
+    /// Binds the next parameters.
+    #[must_use]
+    pub fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        self.parameters.extend(values.into_iter().map(Into::into));
+        self
+    }
+
+    /// The SQL.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// The bound parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &[Value] {
+        &self.parameters
+    }
+}
+
+impl<S: Into<Cow<'static, str>>> From<S> for Statement {
+    fn from(sql: S) -> Self {
+        Self::new(sql)
+    }
+}

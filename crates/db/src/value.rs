@@ -1,0 +1,204 @@
+//! Values: what is bound to parameters and comes back in columns.
+
+use bytes::Bytes;
+use serde::de::value::SeqDeserializer;
+use serde::de::{Deserializer, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+use crate::{Error, ErrorKind, Result};
+
+/// A value of SQLite's five kinds.
+///
+/// Integers are exact to 64 bits. (Through JavaScript, D1 binds every number as REAL and rounds integers beyond 2^53;
+/// isobar never rounds.)
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "SQLite's names")]
+pub enum Value {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(String),
+    Blob(Bytes),
+}
+
+impl Value {
+    /// The kind's name as SQLite's `typeof` has it.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Integer(_) => "integer",
+            Self::Real(_) => "real",
+            Self::Text(_) => "text",
+            Self::Blob(_) => "blob",
+        }
+    }
+
+    /// The value as D1 gives it in JSON: a blob is an array of its bytes, a number that JSON lacks is null.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Integer(integer) => (*integer).into(),
+            Self::Real(real) => (*real).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Blob(bytes) => bytes.to_vec().into(),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($from:ty => $value:ident => $into:expr),* $(,)?) => {$(
+        impl From<$from> for Value {
+            fn from($value: $from) -> Self {
+                $into
+            }
+        }
+    )*};
+}
+from! {
+    i64 => value => Self::Integer(value),
+    i32 => value => Self::Integer(value.into()),
+    u32 => value => Self::Integer(value.into()),
+    i16 => value => Self::Integer(value.into()),
+    u16 => value => Self::Integer(value.into()),
+    u8 => value => Self::Integer(value.into()),
+    bool => value => Self::Integer(value.into()),
+    f64 => value => Self::Real(value),
+    f32 => value => Self::Real(value.into()),
+    String => value => Self::Text(value),
+    &String => value => Self::Text(value.clone()),
+    &str => value => Self::Text(value.to_owned()),
+    Bytes => value => Self::Blob(value),
+    Vec<u8> => value => Self::Blob(value.into()),
+    &[u8] => value => Self::Blob(Bytes::copy_from_slice(value)),
+    // As D1's own CURRENT_TIMESTAMP writes it, to the millisecond: sortable and readable by SQLite's date functions.
+    chrono::DateTime<chrono::Utc> => value => Self::Text(value.format("%Y-%m-%d %H:%M:%S%.3f").to_string()),
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// What a column's value can be taken as, exactly: nothing is rounded or parsed.
+pub trait FromValue: Sized {
+    /// Takes the value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] when the value is of another kind or out of range.
+    fn from_value(value: &Value) -> Result<Self>;
+}
+
+fn mismatch<T>(value: &Value) -> Error {
+    let message = format!("a value of type {} is no {}", value.type_name(), std::any::type_name::<T>());
+    Error::new(ErrorKind::Decode, message)
+}
+
+macro_rules! from_value {
+    ($($into:ty => $pattern:pat => $some:expr),* $(,)?) => {$(
+        impl FromValue for $into {
+            fn from_value(value: &Value) -> Result<Self> {
+                match value {
+                    $pattern => $some.ok_or_else(|| mismatch::<Self>(value)),
+                    _ => Err(mismatch::<Self>(value)),
+                }
+            }
+        }
+    )*};
+}
+from_value! {
+    i64 => Value::Integer(integer) => Some(*integer),
+    u64 => Value::Integer(integer) => u64::try_from(*integer).ok(),
+    i32 => Value::Integer(integer) => i32::try_from(*integer).ok(),
+    u32 => Value::Integer(integer) => u32::try_from(*integer).ok(),
+    bool => Value::Integer(integer @ (0 | 1)) => Some(*integer == 1),
+    String => Value::Text(text) => Some(text.clone()),
+    Bytes => Value::Blob(bytes) => Some(bytes.clone()),
+    Vec<u8> => Value::Blob(bytes) => Some(bytes.to_vec()),
+}
+
+impl FromValue for f64 {
+    fn from_value(value: &Value) -> Result<Self> {
+        match value {
+            Value::Real(real) => Ok(*real),
+            // SQLite stores a whole REAL as an integer, so a REAL column may well come back as one.
+            Value::Integer(integer) if integer.unsigned_abs() <= 1 << 53 => Ok(*integer as f64),
+            _ => Err(mismatch::<Self>(value)),
+        }
+    }
+}
+
+impl FromValue for Value {
+    fn from_value(value: &Value) -> Result<Self> {
+        Ok(value.clone())
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: &Value) -> Result<Self> {
+        if *value == Value::Null { Ok(None) } else { T::from_value(value).map(Some) }
+    }
+}
+
+/// Serde's way to a value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ValueDeserializer<'a>(pub(crate) &'a Value);
+
+impl<'de> Deserializer<'de> for ValueDeserializer<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Integer(integer) => visitor.visit_i64(*integer),
+            Value::Real(real) => visitor.visit_f64(*real),
+            Value::Text(text) => visitor.visit_str(text),
+            Value::Blob(bytes) => visitor.visit_bytes(bytes),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_bool(bool::from_value(self.0)?)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        if *self.0 == Value::Null { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.0 {
+            Value::Blob(bytes) => visitor.visit_seq(SeqDeserializer::new(bytes.iter().copied())),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        match self.0 {
+            Value::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            other => Err(mismatch::<&str>(other)),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple
+        tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for ValueDeserializer<'_> {
+    type Deserializer = Self;
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
