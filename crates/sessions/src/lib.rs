@@ -1,1 +1,112 @@
-//! stub
+//! Session objects with the semantics of SQLite-backed Durable Objects, wherever they run.
+//!
+//! An application implements [`SessionObject`]; a host runs one live instance per id and hands each a
+//! [`SessionContext`]: synchronous SQL and key-value storage, transactions, an alarm, hibernatable WebSockets. Callers
+//! hold an `Arc<dyn` [`SessionNamespace`]`>` and know no host.
+//!
+//! Hosts: `memory::MemoryHost` (feature `memory`, default), `local::LocalHost` (feature `local`: one SQLite file per
+//! object, alarms that survive restarts), `mock::MockNamespace` (feature `mock`) over any of them.
+//!
+//! ```
+//! # #[cfg(feature = "memory")] {
+//! use isobar_sessions::{Body, Request, Response, Result, SessionContext, SessionNamespaceExt, SessionObject};
+//! use isobar_sessions::memory::MemoryHost;
+//!
+//! struct Counter(SessionContext);
+//! impl SessionObject for Counter {
+//!     type Env = ();
+//!     async fn start(context: SessionContext, _: ()) -> Result<Self> {
+//!         context.sql().exec("CREATE TABLE IF NOT EXISTS hits (at INTEGER)", ())?;
+//!         Ok(Self(context))
+//!     }
+//!     async fn fetch(&self, _: Request) -> Result<Response> {
+//!         self.0.sql().exec("INSERT INTO hits VALUES (?)", (1,))?;
+//!         let count: i64 = self.0.sql().exec("SELECT count(*) FROM hits", ())?.one()?;
+//!         Ok(Response::new(Body::from(count.to_string())))
+//!     }
+//! }
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let counters = MemoryHost::<Counter>::new("Counter", || ())?;
+//! let id = counters.id("room-1");
+//! counters.get(&id, "/").await?;
+//! assert_eq!(counters.get(&id, "/").await?.into_body().text().await?, "2");
+//! # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
+//! # }
+//! ```
+
+mod body;
+mod context;
+mod error;
+mod ext;
+mod id;
+mod namespace;
+mod object;
+mod value;
+mod websocket;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(all(feature = "host", not(target_arch = "wasm32")))]
+mod host;
+#[cfg(feature = "mock")]
+pub mod mock;
+
+/// The native host: one SQLite file per object.
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub mod local {
+    pub use crate::host::{HostOptions, LocalHost};
+}
+/// The host in memory: a faithful fake.
+#[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
+pub mod memory {
+    pub use crate::host::{HostOptions, MemoryHost};
+}
+
+pub use body::Body;
+pub use context::{Cursor, Kv, KvListOptions, SessionBackend, SessionContext, Sql, TransactionBody};
+pub use error::{Error, ErrorKind, Result};
+pub use ext::SessionNamespaceExt;
+pub use id::{IdScheme, ObjectId};
+pub use namespace::{Capabilities, SessionNamespace};
+pub use object::{AlarmInfo, SessionObject};
+pub use value::{Parameters, Value};
+pub use websocket::{
+    ClientSocket, CloseFrame, Message, ServerSender, ServerSocket, SocketBackend, WebSocket, socket_pair, take_websocket, websocket_response,
+};
+
+/// A request to a session object.
+pub type Request = http::Request<Body>;
+/// A session object's response.
+pub type Response = http::Response<Body>;
+
+/// Limits of Durable Objects, which every host keeps. Source: Cloudflare's documentation, "Limits", and workerd.
+pub mod limits {
+    /// Parameters in a statement.
+    pub const PARAMETERS: usize = 100;
+    /// Bytes in a statement.
+    pub const SQL_BYTES: usize = 100_000;
+    /// Bytes in a value or row.
+    pub const VALUE_BYTES: usize = 2_000_000;
+    /// Columns in a table or result.
+    pub const COLUMNS: usize = 100;
+    /// Keys in one key-value operation.
+    pub const KV_KEYS: usize = 128;
+    /// WebSockets per object.
+    pub const SOCKETS: usize = 32_768;
+    /// Tags per WebSocket.
+    pub const TAGS: usize = 10;
+    /// Bytes in a tag.
+    pub const TAG_BYTES: usize = 256;
+    /// Bytes in a WebSocket's attachment.
+    pub const ATTACHMENT_BYTES: usize = 16_384;
+    /// Bytes in the request and in the response of an auto-response.
+    pub const AUTO_RESPONSE_BYTES: usize = 2_048;
+    /// Bytes in a WebSocket message.
+    pub const MESSAGE_BYTES: usize = 32 * 1024 * 1024;
+    /// Bytes in a close frame's reason.
+    pub const CLOSE_REASON_BYTES: usize = 123;
+    /// How often a failing alarm is tried again.
+    pub const ALARM_RETRIES: u32 = 6;
+    /// Seconds that `block_concurrency_while` may take.
+    pub const BLOCK_SECONDS: u64 = 30;
+}

@@ -1,1 +1,74 @@
+//! The conformance kit on every host, and what is particular to the local one.
 
+mod restart;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isobar_sessions::conformance::{self, Probe};
+use isobar_sessions::local::{HostOptions, LocalHost};
+use isobar_sessions::memory::MemoryHost;
+use isobar_sessions::mock::MockNamespace;
+use isobar_sessions::{Body, Error, ErrorKind, SessionNamespaceExt};
+
+#[tokio::test]
+async fn memory_conforms() {
+    let host = MemoryHost::<Probe>::new("Probe", || ()).unwrap();
+    conformance::run(async || Arc::new(host.clone()) as _).await.assert_green();
+}
+
+#[tokio::test]
+async fn local_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = LocalHost::<Probe>::open(folder.path(), "Probe", &HostOptions::default(), || ()).unwrap();
+    conformance::run(async || Arc::new(host.clone()) as _).await.assert_green();
+}
+
+#[tokio::test]
+async fn local_conforms_when_objects_hibernate_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = HostOptions::default().with_idle(Duration::ZERO);
+    let host = LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();
+    let report = conformance::run(async || Arc::new(host.clone()) as _).await;
+    // Whatever counts in an instance's memory is gone sooner here, and nothing else.
+    let failed: Vec<_> = report
+        .outcomes
+        .iter()
+        .filter(|(_, _, outcome)| matches!(outcome, isobar_kit::Outcome::Failed(_)))
+        .map(|(_, name, _)| *name)
+        .filter(|name| !["one_instance_answers_all", "an_objects_error_reaches_its_caller", "events_interleave_at_awaits"].contains(name))
+        .collect();
+    assert_eq!(failed, Vec::<&str>::new(), "{report}");
+}
+
+#[tokio::test]
+async fn a_mock_without_a_script_conforms_and_fails_as_scripted() {
+    let mock = MockNamespace::new(MemoryHost::<Probe>::new("Probe", || ()).unwrap());
+    conformance::run(async || Arc::new(mock.clone()) as _).await.assert_green();
+    mock.script().fail_next("fetch", Error::new(ErrorKind::Overloaded, "Durable Object is overloaded."));
+    let error = mock.get(&mock.id("a"), "/").await.unwrap_err();
+    assert!(error.is_overloaded() && error.is_retryable());
+}
+
+#[tokio::test]
+async fn too_many_events_are_refused_as_overloaded() {
+    let options = HostOptions::default().with_events(4);
+    let host = MemoryHost::<Probe>::with_options("Probe", &options, || ()).unwrap();
+    let id = host.id("crowd");
+    let slow = || host.post(&id, "/act", Body::from(r#"[{"op": "sleep", "ms": 200}]"#));
+    let answers = futures_util::future::join_all((0..10).map(|_| slow())).await;
+    let refused: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 6);
+    assert!(refused.iter().all(Error::is_overloaded));
+}
+
+#[tokio::test]
+async fn a_folder_has_one_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = HostOptions::default().with_threads(1);
+    let host = LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();
+    let error = LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap_err();
+    assert!(error.to_string().contains("another process hosts"), "{error}");
+    drop(host);
+    LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();
+}

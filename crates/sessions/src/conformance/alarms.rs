@@ -1,0 +1,81 @@
+//! Alarms.
+
+use isobar_kit::{Case, cases, ensure, ensure_eq};
+use serde_json::json;
+
+use super::{Outcome, Subject, act, eventually};
+
+pub(super) fn cases() -> Vec<Case<Subject>> {
+    cases! {
+        "alarms" => {
+            an_alarm_runs_once_at_its_time,
+            a_later_alarm_replaces_the_earlier,
+            a_deleted_alarm_does_not_run,
+            an_alarm_can_set_the_next,
+            a_failing_alarm_is_tried_again,
+            an_alarm_wakes_a_dormant_object if "evict",
+            times_before_1970_are_refused,
+        }
+    }
+}
+
+fn entries() -> serde_json::Value {
+    json!({"op": "caught", "do": {"op": "sql", "sql": "SELECT entry FROM alarms"}})
+}
+
+fn ran(entries: &[&str]) -> serde_json::Value {
+    let rows: Vec<_> = entries.iter().map(|entry| json!([entry])).collect();
+    json!({"ok": {"columns": ["entry"], "rows": rows}})
+}
+
+const FIRST: &str = r#"{"alarm":false,"retry":0}"#;
+
+async fn an_alarm_runs_once_at_its_time(sessions: Subject) -> Outcome {
+    let got = act(&sessions, "alarm/once", json!([{"op": "alarm"}, {"op": "set alarm", "in": 200}, {"op": "alarm"}, entries()])).await?;
+    ensure!(got[0].is_null() && got[2].as_i64().is_some_and(|ms| (0..=200).contains(&ms)), "{got}");
+    ensure!(got[3]["error"].is_string(), "{got}");
+    eventually(&sessions, "alarm/once", entries(), ran(&[FIRST])).await?;
+    let after = act(&sessions, "alarm/once", json!([{"op": "sleep", "ms": 300}, entries(), {"op": "alarm"}])).await?;
+    ensure_eq!((&after[1], &after[2]), (&ran(&[FIRST]), &serde_json::Value::Null));
+    Ok(())
+}
+
+async fn a_later_alarm_replaces_the_earlier(sessions: Subject) -> Outcome {
+    act(&sessions, "alarm/replace", json!([{"op": "set alarm", "in": 100}, {"op": "set alarm", "in": 3_600_000}])).await?;
+    let got = act(&sessions, "alarm/replace", json!([{"op": "sleep", "ms": 300}, entries(), {"op": "alarm"}])).await?;
+    ensure!(got[1]["error"].is_string() && got[2].as_i64().is_some_and(|ms| ms > 3_000_000), "{got}");
+    act(&sessions, "alarm/replace", json!([{"op": "set alarm", "in": -5000}])).await?;
+    eventually(&sessions, "alarm/replace", entries(), ran(&[FIRST])).await
+}
+
+async fn a_deleted_alarm_does_not_run(sessions: Subject) -> Outcome {
+    act(&sessions, "alarm/delete", json!([{"op": "set alarm", "in": 100}])).await?;
+    let got = act(&sessions, "alarm/delete", json!([{"op": "delete alarm"}, {"op": "alarm"}, {"op": "sleep", "ms": 250}, entries()])).await?;
+    ensure!(got[1].is_null() && got[3]["error"].is_string(), "{got}");
+    Ok(())
+}
+
+async fn an_alarm_can_set_the_next(sessions: Subject) -> Outcome {
+    let in_the_alarm = json!([{"op": "delete", "key": "in the alarm"}, {"op": "set alarm", "in": 50}]);
+    act(&sessions, "alarm/next", json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}, {"op": "set alarm", "in": 10}])).await?;
+    eventually(&sessions, "alarm/next", entries(), ran(&[FIRST, FIRST])).await
+}
+
+async fn a_failing_alarm_is_tried_again(sessions: Subject) -> Outcome {
+    let in_the_alarm = json!([{"op": "delete", "key": "in the alarm"}, {"op": "fail", "text": "alarm boom"}]);
+    act(&sessions, "alarm/retry", json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}, {"op": "set alarm", "in": 1}])).await?;
+    eventually(&sessions, "alarm/retry", entries(), ran(&[FIRST, r#"{"alarm":false,"retry":1}"#])).await
+}
+
+async fn an_alarm_wakes_a_dormant_object(sessions: Subject) -> Outcome {
+    act(&sessions, "alarm/dormant", json!([{"op": "set alarm", "in": 150}])).await?;
+    sessions.evict(&sessions.id_from_name("alarm/dormant")).await?;
+    eventually(&sessions, "alarm/dormant", entries(), ran(&[FIRST])).await
+}
+
+async fn times_before_1970_are_refused(sessions: Subject) -> Outcome {
+    let long_ago = -chrono::Utc::now().timestamp_millis() - 1000;
+    let error = super::refused(&sessions, "alarm/1970", json!([{"op": "set alarm", "in": long_ago}])).await?;
+    ensure_eq!(error, "setAlarm() cannot be called with an alarm time <= 0");
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Instances, gates, errors.
+
+use futures_util::future::{join, join_all};
+use isobar_kit::{Case, cases, ensure, ensure_eq};
+use serde_json::json;
+
+use super::{Outcome, Subject, act, eventually, refused};
+use crate::ErrorKind;
+
+pub(super) fn cases() -> Vec<Case<Subject>> {
+    cases! {
+        "concurrency" => {
+            one_instance_answers_all,
+            events_interleave_at_awaits,
+            code_between_awaits_is_atomic,
+            blocking_holds_every_other_event,
+            failing_to_block_resets,
+            work_goes_on_after_the_answer,
+        }
+        "errors" => {
+            an_objects_error_reaches_its_caller,
+            abort_fails_what_is_under_way,
+            a_panic_resets_and_the_next_event_starts_anew,
+            a_failing_start_fails_its_event,
+            memory_goes_with_the_instance_and_storage_stays if "evict",
+        }
+    }
+}
+
+async fn one_instance_answers_all(sessions: Subject) -> Outcome {
+    let counts = join_all((0..20).map(|_| act(&sessions, "one/instance", json!([{"op": "memory"}])))).await;
+    let mut counts: Vec<i64> = counts.into_iter().map(|count| Ok::<_, crate::Error>(count?[0].as_i64().unwrap_or_default())).collect::<Result<_, _>>()?;
+    counts.sort_unstable();
+    ensure_eq!(counts, (1..=20).collect::<Vec<_>>());
+    let starts = act(&sessions, "one/instance", json!([{"op": "sql", "sql": "SELECT count(*) FROM starts"}])).await?;
+    ensure_eq!(starts[0]["rows"], json!([[1]]));
+    Ok(())
+}
+
+async fn events_interleave_at_awaits(sessions: Subject) -> Outcome {
+    act(&sessions, "interleave", json!([])).await?;
+    let note = |text: &str| json!({"op": "note", "text": text});
+    let slow = act(&sessions, "interleave", json!([note("slow begins"), {"op": "sleep", "ms": 100}, note("slow ends")]));
+    let quick = act(&sessions, "interleave", json!([{"op": "sleep", "ms": 20}, note("quick")]));
+    let (slow, quick) = join(slow, quick).await;
+    (slow?, quick?);
+    let notes = act(&sessions, "interleave", json!([{"op": "notes"}])).await?;
+    ensure_eq!(notes[0], json!(["slow begins", "quick", "slow ends"]));
+    Ok(())
+}
+
+async fn code_between_awaits_is_atomic(sessions: Subject) -> Outcome {
+    act(&sessions, "atomic", json!([{"op": "sql", "sql": "CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (0)"}])).await?;
+    let increment = json!([{"op": "sql", "sql": "UPDATE t SET n = (SELECT n FROM t) + 1"}, {"op": "sleep", "ms": 1}]);
+    for done in join_all((0..20).map(|_| act(&sessions, "atomic", increment.clone()))).await {
+        done?;
+    }
+    let n = act(&sessions, "atomic", json!([{"op": "sql", "sql": "SELECT n FROM t"}])).await?;
+    ensure_eq!(n[0]["rows"], json!([[20]]));
+    Ok(())
+}
+
+async fn blocking_holds_every_other_event(sessions: Subject) -> Outcome {
+    act(&sessions, "block", json!([])).await?;
+    let blocking = act(&sessions, "block", json!([{"op": "block", "ms": 100}]));
+    let other = act(&sessions, "block", json!([{"op": "sleep", "ms": 30}, {"op": "get", "key": "blocked"}]));
+    let (blocking, other) = join(blocking, other).await;
+    blocking?;
+    ensure_eq!(other?[1], json!(true));
+    Ok(())
+}
+
+async fn failing_to_block_resets(sessions: Subject) -> Outcome {
+    act(&sessions, "block/fails", json!([{"op": "memory"}])).await?;
+    let error = refused(&sessions, "block/fails", json!([{"op": "block", "ms": 1, "fails": true}])).await?;
+    ensure_eq!(error, "blocked boom");
+    ensure_eq!(act(&sessions, "block/fails", json!([{"op": "memory"}])).await?, json!([1]));
+    Ok(())
+}
+
+async fn work_goes_on_after_the_answer(sessions: Subject) -> Outcome {
+    let got = act(&sessions, "wait/until", json!([{"op": "wait until"}, {"op": "get", "key": "waited"}])).await?;
+    ensure_eq!(got, json!([null, null]));
+    eventually(&sessions, "wait/until", json!({"op": "get", "key": "waited"}), json!(true)).await
+}
+
+async fn an_objects_error_reaches_its_caller(sessions: Subject) -> Outcome {
+    let operations = json!([{"op": "memory"}, {"op": "fail", "text": "fetch boom"}]);
+    ensure_eq!(refused(&sessions, "error", operations).await?, "fetch boom");
+    ensure_eq!(act(&sessions, "error", json!([{"op": "memory"}])).await?, json!([2]));
+    Ok(())
+}
+
+async fn abort_fails_what_is_under_way(sessions: Subject) -> Outcome {
+    act(&sessions, "abort", json!([{"op": "memory"}])).await?;
+    let waiting = refused(&sessions, "abort", json!([{"op": "sleep", "ms": 2000}]));
+    let aborting = async {
+        act(&sessions, "abort", json!([{"op": "sleep", "ms": 30}])).await?;
+        refused(&sessions, "abort", json!([{"op": "put", "key": "undone", "value": 1}, {"op": "abort", "text": "the reason"}])).await
+    };
+    let (waiting, aborting) = join(waiting, aborting).await;
+    ensure_eq!((waiting?.as_str(), aborting?.as_str()), ("the reason", "the reason"));
+    let got = act(&sessions, "abort", json!([{"op": "memory"}, {"op": "get", "key": "undone"}])).await?;
+    ensure_eq!(got, json!([1, null]));
+    Ok(())
+}
+
+async fn a_panic_resets_and_the_next_event_starts_anew(sessions: Subject) -> Outcome {
+    act(&sessions, "panic", json!([{"op": "put", "key": "kept", "value": 1}, {"op": "memory"}])).await?;
+    let error = act(&sessions, "panic", json!([{"op": "put", "key": "undone", "value": 1}, {"op": "panic"}])).await;
+    ensure_eq!(error.map_err(|error| (error.kind(), error.is_retryable())), Err((ErrorKind::Reset, true)));
+    let got = act(&sessions, "panic", json!([{"op": "get", "key": "kept"}, {"op": "get", "key": "undone"}, {"op": "memory"}])).await?;
+    ensure_eq!(got, json!([1, null, 1]));
+    Ok(())
+}
+
+async fn a_failing_start_fails_its_event(sessions: Subject) -> Outcome {
+    act(&sessions, "start", json!([{"op": "put", "key": "refuse to start", "value": true}])).await?;
+    drop(refused(&sessions, "start", json!([{"op": "abort", "text": "x"}])).await?);
+    for _ in 0..2 {
+        ensure_eq!(refused(&sessions, "start", json!([])).await?, "refused to start");
+    }
+    Ok(())
+}
+
+async fn memory_goes_with_the_instance_and_storage_stays(sessions: Subject) -> Outcome {
+    let both = json!([{"op": "memory"}, {"op": "get", "key": "k"}, {"op": "put", "key": "k", "value": "kept"}]);
+    act(&sessions, "evict", both.clone()).await?;
+    sessions.evict(&sessions.id_from_name("evict")).await?;
+    ensure_eq!(act(&sessions, "evict", both).await?, json!([1, "kept", null]));
+    ensure!(sessions.evict(&sessions.id_from_name("evict/never")).await.is_ok());
+    Ok(())
+}

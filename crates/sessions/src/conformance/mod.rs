@@ -1,0 +1,69 @@
+//! The conformance kit: what every host must do with a [`SessionObject`](crate::SessionObject), Durable Objects inside
+//! workerd included. The host under test runs the kit's own object, [`Probe`].
+
+mod alarms;
+mod concurrency;
+mod ids;
+mod probe;
+mod sockets;
+mod storage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isobar_kit::{Case, Failure, Report};
+use serde_json::{Value as Json, json};
+
+use crate::{Body, Error, SessionNamespace, SessionNamespaceExt};
+
+pub use probe::Probe;
+
+/// A namespace of [`Probe`]s; cases may share it: each keeps to objects of its own name.
+pub type Subject = Arc<dyn SessionNamespace>;
+
+/// Runs the whole kit, each case on the namespace that `subject` yields.
+pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
+    let capabilities = subject().await.capabilities();
+    isobar_kit::run(&cases(), subject, |name| capabilities.has(name)).await
+}
+
+/// Every case, by group.
+#[must_use]
+pub fn cases() -> Vec<Case<Subject>> {
+    let mut cases = ids::cases();
+    cases.extend(storage::cases());
+    cases.extend(concurrency::cases());
+    cases.extend(alarms::cases());
+    cases.extend(sockets::cases());
+    cases
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs operations in one event of the object of this name; what each gave.
+async fn act(namespace: &Subject, name: &str, operations: Json) -> Result<Json, Error> {
+    let id = namespace.id_from_name(name);
+    let response = namespace.post(&id, "/act", Body::from(operations.to_string())).await?;
+    response.into_body().json().await
+}
+
+/// The text of the error that an event must fail with.
+async fn refused(namespace: &Subject, name: &str, operations: Json) -> Result<String, Failure> {
+    match act(namespace, name, operations).await {
+        Ok(value) => Err(Failure(format!("an error was due, got {value}"))),
+        Err(error) => Ok(error.to_string()),
+    }
+}
+
+/// Asks until the last operation gives `want`; for what happens by itself.
+async fn eventually(namespace: &Subject, name: &str, operation: Json, want: Json) -> Outcome {
+    let mut got = Json::Null;
+    for _ in 0..100 {
+        got = act(namespace, name, json!([operation])).await?[0].clone();
+        if got == want {
+            return Ok(());
+        }
+        futures_timer::Delay::new(Duration::from_millis(50)).await;
+    }
+    Err(Failure(format!("{operation} gave {got} for five seconds, not {want}")))
+}

@@ -1,0 +1,195 @@
+//! SQL, key-value, transactions.
+
+use isobar_kit::{Case, cases, ensure, ensure_eq};
+use serde_json::{Value as Json, json};
+
+use super::{Outcome, Subject, act, refused};
+
+pub(super) fn cases() -> Vec<Case<Subject>> {
+    cases! {
+        "sql" => {
+            rows_come_back_as_values,
+            several_statements_bind_the_last,
+            wrong_sql_is_told_as_workerd_tells_it,
+            what_workerd_forbids_is_refused,
+            the_database_has_a_size,
+        }
+        "kv" => {
+            keys_are_put_got_and_deleted,
+            lists_have_bounds_prefix_and_order,
+            wrong_lists_are_refused,
+            delete_all_empties_everything,
+        }
+        "transactions" => {
+            a_failing_transaction_is_undone,
+            transactions_nest,
+            a_failing_event_keeps_what_it_wrote_before,
+            a_broken_deferred_constraint_resets_and_undoes,
+        }
+    }
+}
+
+fn sql(sql: &str) -> Json {
+    json!({"op": "sql", "sql": sql})
+}
+
+async fn rows_come_back_as_values(sessions: Subject) -> Outcome {
+    let got = act(&sessions, "sql/rows", json!([
+        {"op": "sql", "sql": "SELECT ? AS a, ? AS b, ? AS b, NULL AS c", "values": [1, "text é", 1.5]},
+        sql("SELECT 9007199254740993 AS big WHERE 0"),
+        {"op": "sql", "sql": "SELECT ?2 AS x", "values": ["one", "two"]},
+    ])).await?;
+    ensure_eq!(got[0], json!({"columns": ["a", "b", "b", "c"], "rows": [[1, "text é", 1.5, null]]}));
+    ensure_eq!(got[1], json!({"columns": ["big"], "rows": []}));
+    ensure_eq!(got[2]["rows"], json!([["two"]]));
+    Ok(())
+}
+
+async fn several_statements_bind_the_last(sessions: Subject) -> Outcome {
+    let got = act(&sessions, "sql/several", json!([
+        sql("CREATE TABLE t (a); INSERT INTO t VALUES ('one'); INSERT INTO t VALUES ('two')"),
+        {"op": "sql", "sql": "UPDATE t SET a = a || '!'; SELECT a FROM t WHERE a = ?", "values": ["two!"]},
+        {"op": "caught", "do": {"op": "sql", "sql": "INSERT INTO t VALUES (?); SELECT 1", "values": ["x"]}},
+        sql("SELECT count(*) FROM t"),
+        {"op": "caught", "do": sql("INSERT INTO t VALUES ('kept'); INSERT INTO none VALUES (1)")},
+        sql("SELECT count(*) FROM t"),
+    ])).await?;
+    ensure_eq!(got[1]["rows"], json!([["two!"]]));
+    ensure!(got[2]["error"].as_str().is_some_and(|text| text.contains("only the last statement can have parameters")), "{got}");
+    ensure_eq!(got[3]["rows"], json!([[2]]));
+    ensure!(got[4]["error"].as_str().is_some_and(|text| text.contains("no such table: none")), "{got}");
+    ensure_eq!(got[5]["rows"], json!([[3]]));
+    Ok(())
+}
+
+async fn wrong_sql_is_told_as_workerd_tells_it(sessions: Subject) -> Outcome {
+    let table = [
+        ("SELEC 1", "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR"),
+        ("SELECT * FROM nope", "no such table: nope: SQLITE_ERROR"),
+        ("INSERT INTO u VALUES (1)", "UNIQUE constraint failed: u.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)"),
+        ("SELECT ?", "Wrong number of parameter bindings for SQL query."),
+        ("", "SQL code did not contain a statement."),
+        ("-- c", "SQL code did not contain a statement."),
+        (";", "SQL code did not contain a statement."),
+    ];
+    act(&sessions, "sql/wrong", json!([sql("CREATE TABLE u (a UNIQUE)"), sql("INSERT INTO u VALUES (1)")])).await?;
+    for (code, text) in table {
+        ensure_eq!((code, refused(&sessions, "sql/wrong", json!([sql(code)])).await?), (code, text.to_owned()));
+    }
+    Ok(())
+}
+
+async fn what_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
+    for code in [
+        "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT a", "ATTACH ':memory:' AS x", "PRAGMA user_version", "PRAGMA user_version = 1",
+        "PRAGMA journal_mode", "CREATE TABLE _cf_x (a)", "CREATE TEMP TABLE x (a)", "SELECT sqlite_version()",
+        "DROP TABLE _cf_KV", "INSERT INTO _cf_KV VALUES ('a', 'b')",
+    ] {
+        let text = refused(&sessions, "sql/forbidden", json!([sql(code)])).await?;
+        let is_told = ["not authorized", "To execute a transaction", "no such table", "prohibited"];
+        ensure!(is_told.iter().any(|part| text.contains(part)), "{code}: {text}");
+    }
+    act(&sessions, "sql/forbidden", json!([sql("PRAGMA table_list"), sql("SELECT sqrt(2)"), sql("CREATE VIRTUAL TABLE f USING fts5(a)")])).await?;
+    Ok(())
+}
+
+async fn the_database_has_a_size(sessions: Subject) -> Outcome {
+    let got = act(&sessions, "sql/size", json!([{"op": "size"}])).await?;
+    ensure!(got[0].as_u64().is_some_and(|size| size > 0 && size % 4096 == 0), "{got}");
+    Ok(())
+}
+
+async fn keys_are_put_got_and_deleted(sessions: Subject) -> Outcome {
+    let value = json!({"a": [1, 2.5, null, "é"]});
+    let got = act(&sessions, "kv/keys", json!([
+        {"op": "get", "key": "k"}, {"op": "put", "key": "k", "value": value}, {"op": "get", "key": "k"},
+        {"op": "delete", "key": "k"}, {"op": "delete", "key": "k"}, {"op": "get", "key": "k"},
+    ])).await?;
+    ensure_eq!(got, json!([null, null, value, true, false, null]));
+    Ok(())
+}
+
+async fn lists_have_bounds_prefix_and_order(sessions: Subject) -> Outcome {
+    let keys = ["a", "b", "c", "d", "e", "Z", "é", "\u{ffff}", "\u{1F980}"];
+    let puts: Vec<Json> = keys.iter().map(|key| json!({"op": "put", "key": key, "value": 1})).collect();
+    act(&sessions, "kv/list", puts.into()).await?;
+    let table = [
+        (json!({}), json!(["Z", "a", "b", "c", "d", "e", "é", "\u{ffff}", "\u{1F980}"])),
+        (json!({"start": "b", "end": "d"}), json!(["b", "c"])),
+        (json!({"start": "b", "end": "d", "reverse": true}), json!(["c", "b"])),
+        (json!({"startAfter": "d", "limit": 2}), json!(["e", "é"])),
+        (json!({"prefix": "a"}), json!(["a"])),
+        (json!({"prefix": "b", "start": "c"}), json!([])),
+        (json!({"end": ""}), json!([])),
+        (json!({"start": "", "limit": 1}), json!(["Z"])),
+    ];
+    for (options, want) in table {
+        let mut operation = options.clone();
+        operation["op"] = "list".into();
+        ensure_eq!((&options, &act(&sessions, "kv/list", json!([operation])).await?[0]), (&options, &want));
+    }
+    Ok(())
+}
+
+async fn wrong_lists_are_refused(sessions: Subject) -> Outcome {
+    let both = refused(&sessions, "kv/wrong", json!([{"op": "list", "start": "a", "startAfter": "b"}])).await?;
+    ensure_eq!(both, "list() cannot be called with both start and startAfter values.");
+    let none = refused(&sessions, "kv/wrong", json!([{"op": "list", "limit": 0}])).await?;
+    ensure_eq!(none, "List limit must be positive.");
+    Ok(())
+}
+
+async fn delete_all_empties_everything(sessions: Subject) -> Outcome {
+    let got = act(&sessions, "kv/all", json!([
+        sql("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p(id)); INSERT INTO p VALUES (1); INSERT INTO c VALUES (1)"),
+        sql("CREATE VIEW v AS SELECT 1; CREATE VIRTUAL TABLE f USING fts5(a)"),
+        {"op": "put", "key": "k", "value": 1}, {"op": "set alarm", "in": 3_600_000},
+        {"op": "delete all"},
+        {"op": "get", "key": "k"}, {"op": "alarm"},
+        sql("SELECT count(*) FROM sqlite_master WHERE name NOT LIKE '~_cf~_%' ESCAPE '~'"),
+        sql("CREATE TABLE p (a)"),
+    ])).await?;
+    ensure_eq!((&got[5], &got[6], &got[7]["rows"]), (&Json::Null, &Json::Null, &json!([[0]])));
+    Ok(())
+}
+
+async fn a_failing_transaction_is_undone(sessions: Subject) -> Outcome {
+    let got = act(&sessions, "tx/undone", json!([
+        {"op": "put", "key": "before", "value": 1},
+        {"op": "caught", "do": {"op": "transaction", "do": [
+            {"op": "put", "key": "in", "value": 1}, sql("CREATE TABLE t (a)"), {"op": "set alarm", "in": 3_600_000}, {"op": "fail", "text": "tx boom"}]}},
+        {"op": "get", "key": "before"}, {"op": "get", "key": "in"}, {"op": "alarm"},
+        {"op": "caught", "do": sql("SELECT * FROM t")},
+    ])).await?;
+    ensure_eq!(got[1], json!({"error": "tx boom"}));
+    ensure_eq!((&got[2], &got[3], &got[4]), (&json!(1), &Json::Null, &Json::Null));
+    ensure!(got[5]["error"].is_string(), "{got}");
+    Ok(())
+}
+
+async fn transactions_nest(sessions: Subject) -> Outcome {
+    let got = act(&sessions, "tx/nest", json!([
+        {"op": "transaction", "do": [
+            {"op": "put", "key": "outer", "value": 1},
+            {"op": "caught", "do": {"op": "transaction", "do": [{"op": "put", "key": "inner", "value": 1}, {"op": "fail", "text": "x"}]}}]},
+        {"op": "get", "key": "outer"}, {"op": "get", "key": "inner"},
+    ])).await?;
+    ensure_eq!((&got[1], &got[2]), (&json!(1), &Json::Null));
+    Ok(())
+}
+
+async fn a_failing_event_keeps_what_it_wrote_before(sessions: Subject) -> Outcome {
+    let error = refused(&sessions, "tx/keeps", json!([{"op": "put", "key": "k", "value": 1}, {"op": "fail", "text": "fetch boom"}])).await?;
+    ensure_eq!(error, "fetch boom");
+    ensure_eq!(act(&sessions, "tx/keeps", json!([{"op": "get", "key": "k"}])).await?, json!([1]));
+    Ok(())
+}
+
+async fn a_broken_deferred_constraint_resets_and_undoes(sessions: Subject) -> Outcome {
+    act(&sessions, "tx/deferred", json!([sql("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)"), {"op": "memory"}])).await?;
+    let error = refused(&sessions, "tx/deferred", json!([sql("INSERT INTO c VALUES (1)")])).await?;
+    ensure!(error.starts_with("Durable Object was reset and rolled back to its last known good state because the application left the database in a state where constraints were violated: FOREIGN KEY constraint failed"), "{error}");
+    let got = act(&sessions, "tx/deferred", json!([sql("SELECT count(*) FROM c"), {"op": "memory"}])).await?;
+    ensure_eq!((&got[0]["rows"], &got[1]), (&json!([[0]]), &json!(1)));
+    Ok(())
+}

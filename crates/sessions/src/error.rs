@@ -1,0 +1,103 @@
+//! The crate's error, with what Durable Objects say about theirs.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for code that decides by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The id is malformed or of another namespace.
+    InvalidId,
+    /// The caller's arguments are against the rules: a tag too long, a limit of 0, a closing code.
+    InvalidArgument,
+    /// The SQL is wrong.
+    Sql,
+    /// A constraint does not hold.
+    Constraint,
+    /// The object may not do this: transactions in SQL, ATTACH, most PRAGMAs, `_cf_` names.
+    NotAuthorized,
+    /// A row or value is not what the caller takes it for.
+    Decode,
+    /// The object's own error, from its handler.
+    Application,
+    /// The object was reset: its instance is gone, a new one starts with the next event.
+    Reset,
+    /// Too many events wait for the object.
+    Overloaded,
+    /// The WebSocket is closed, or was never accepted.
+    Socket,
+    /// The host lacks the capability.
+    Unsupported,
+    /// The files cannot be opened or written, or another process has them.
+    Storage,
+    /// Anything else.
+    Internal,
+}
+
+/// An error of a session object or its host.
+#[derive(Debug, Clone)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<std::sync::Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// An object's own error: what its caller sees is the text.
+    pub fn application(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Application, message)
+    }
+
+    /// Attaches the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(std::sync::Arc::new(source));
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the same call may succeed later: the object was reset before it answered, or is overloaded. Cloudflare's
+    /// `retryable`; what is overloaded should be retried with patience.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Reset | ErrorKind::Overloaded)
+    }
+
+    /// Whether too many events wait for the object: Cloudflare's `overloaded`.
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        self.kind == ErrorKind::Overloaded
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(ErrorKind::Decode, error.to_string()).with_source(error)
+    }
+}

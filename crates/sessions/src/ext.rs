@@ -1,0 +1,51 @@
+//! Convenience over [`SessionNamespace`].
+
+use async_trait::async_trait;
+
+use crate::{Body, ClientSocket, Error, ErrorKind, ObjectId, Request, Response, Result, SessionNamespace, take_websocket};
+
+/// What every namespace can do by way of the trait.
+#[async_trait]
+pub trait SessionNamespaceExt: SessionNamespace {
+    /// The id of a name.
+    fn id(&self, name: &str) -> ObjectId {
+        self.id_from_name(name)
+    }
+
+    /// A GET of this path.
+    ///
+    /// # Errors
+    /// As [`SessionNamespace::fetch`]; [`ErrorKind::InvalidArgument`] when the path is none.
+    async fn get(&self, id: &ObjectId, path: &str) -> Result<Response> {
+        self.fetch(id, request("GET", path, Body::empty())?).await
+    }
+
+    /// A POST to this path.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    async fn post(&self, id: &ObjectId, path: &str, body: Body) -> Result<Response> {
+        self.fetch(id, request("POST", path, body)?).await
+    }
+
+    /// Opens a WebSocket to the object.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ErrorKind::Socket`] when the object answers without one.
+    async fn connect(&self, id: &ObjectId, path: &str) -> Result<ClientSocket> {
+        let mut request = request("GET", path, Body::empty())?;
+        request.headers_mut().insert(http::header::UPGRADE, http::HeaderValue::from_static("websocket"));
+        let mut response = self.fetch(id, request).await?;
+        let status = response.status();
+        take_websocket(&mut response)
+            .ok_or_else(|| Error::new(ErrorKind::Socket, format!("the object answered {status} without a WebSocket")))
+    }
+}
+
+fn request(method: &str, path: &str, body: Body) -> Result<Request> {
+    http::Request::builder().method(method).uri(path).body(body).map_err(|error| {
+        Error::new(ErrorKind::InvalidArgument, format!("{path}: {error}")).with_source(error)
+    })
+}
+
+impl<N: SessionNamespace + ?Sized> SessionNamespaceExt for N {}

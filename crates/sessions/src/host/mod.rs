@@ -1,0 +1,266 @@
+//! The native host: objects pinned to the threads of a small pool, one live instance per id.
+//!
+//! ```text
+//! host.lock         held by the process that hosts the namespace
+//! index.db          the objects, and when to wake them (alarms)
+//! objects/ab/ab...  an object's SQLite database
+//! ```
+
+mod alarms;
+mod state;
+mod storage;
+mod worker;
+
+use std::fmt;
+use std::fs::File;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use self::alarms::Alarms;
+use self::worker::{Job, Worker};
+use crate::{
+    Capabilities, Error, ErrorKind, IdScheme, ObjectId, Request, Response, Result, SessionNamespace, SessionObject,
+};
+
+/// How a host runs its objects.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HostOptions {
+    /// Threads; an object stays on one.
+    pub threads: usize,
+    /// How long an object without events keeps its instance and open database.
+    pub idle: Duration,
+    /// Events that may be under way on one object; one more is refused as overloaded.
+    pub events: usize,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        Self { threads, idle: Duration::from_secs(10), events: 4096 }
+    }
+}
+
+impl HostOptions {
+    /// Threads; an object stays on one.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// How long an object without events keeps its instance and open database.
+    #[must_use]
+    pub fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Events that may be under way on one object.
+    #[must_use]
+    pub fn with_events(mut self, events: usize) -> Self {
+        self.events = events;
+        self
+    }
+}
+
+/// What both hosts are: threads, their queues, the alarms.
+struct Host {
+    namespace: String,
+    scheme: IdScheme,
+    queues: Vec<mpsc::UnboundedSender<Job>>,
+    alarms: Arc<Alarms>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: Option<File>,
+}
+
+impl Host {
+    fn start<O: SessionObject>(
+        namespace: &str,
+        root: Option<&Path>,
+        options: &HostOptions,
+        env: impl Fn() -> O::Env + Send + Sync + 'static,
+    ) -> Result<Arc<Self>> {
+        let lock = root.map(lock).transpose()?;
+        let alarms = Alarms::open(root.map(|root| root.join("index.db")).as_deref())?;
+        let scheme = IdScheme::new(namespace);
+        let (env, objects) = (Arc::new(env), root.map(|root| root.join("objects")));
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..options.threads.max(1) {
+            let (queue, jobs) = mpsc::unbounded_channel();
+            let (env, objects, alarms, options) = (Arc::clone(&env), objects.clone(), Arc::clone(&alarms), options.clone());
+            threads.push(spawn(format!("isobar-session-{number}"), move || {
+                Worker::<O>::new(env(), objects, alarms, options).run(jobs);
+            })?);
+            queues.push(queue);
+        }
+        let (waker, wake_queues) = (Arc::clone(&alarms), queues.clone());
+        threads.push(spawn("isobar-alarms".to_owned(), move || {
+            waker.run(&(Box::new(move |id| {
+                // A queue that is closed means that the host is being dropped.
+                drop(queue_of(&wake_queues, &id).send(Job::Alarm(ObjectId::from_parts(id, None))));
+            }) as alarms::Wake));
+        })?);
+        let threads = Mutex::new(threads);
+        Ok(Arc::new(Self { namespace: namespace.to_owned(), scheme, queues, alarms, threads, _lock: lock }))
+    }
+
+    async fn ask<T>(&self, id: &ObjectId, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {
+        let stopped = || Error::new(ErrorKind::Reset, "the session host has stopped");
+        let (reply, answer) = oneshot::channel();
+        queue_of(&self.queues, id.as_bytes()).send(job(reply)).map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.alarms.stop();
+        for queue in &self.queues {
+            drop(queue.send(Job::Stop));
+        }
+        let threads = std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let here = std::thread::current().id();
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != here) {
+            drop(thread.join()); // a worker does not panic: its objects' panics are caught
+        }
+    }
+}
+
+fn queue_of<'a>(queues: &'a [mpsc::UnboundedSender<Job>], id: &[u8; 32]) -> &'a mpsc::UnboundedSender<Job> {
+    // The head is uniformly distributed: an HMAC, or random.
+    &queues[usize::from(u16::from_le_bytes([id[0], id[1]])) % queues.len()]
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}")).with_source(error))
+}
+
+/// Makes the folder ours: two hosts would mean two live instances of an object.
+fn lock(root: &Path) -> Result<File> {
+    let failed = |error: std::io::Error| {
+        Error::new(ErrorKind::Storage, format!("cannot open the session folder {}: {error}", root.display())).with_source(error)
+    };
+    std::fs::create_dir_all(root).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(root.join("host.lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let message = format!("another process hosts the session objects in {}", root.display());
+            Err(Error::new(ErrorKind::Storage, message))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+macro_rules! namespace {
+    ($host:ident) => {
+        impl<O: SessionObject> Clone for $host<O> {
+            fn clone(&self) -> Self {
+                Self { host: Arc::clone(&self.host), object: PhantomData }
+            }
+        }
+
+        impl<O: SessionObject> fmt::Debug for $host<O> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($host), self.host.namespace)
+            }
+        }
+
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<O: SessionObject> SessionNamespace for $host<O> {
+            fn capabilities(&self) -> Capabilities {
+                Capabilities::new(true, true)
+            }
+            fn id_from_name(&self, name: &str) -> ObjectId {
+                self.host.scheme.from_name(name)
+            }
+            fn unique_id(&self) -> Result<ObjectId> {
+                self.host.scheme.unique()
+            }
+            fn parse_id(&self, text: &str) -> Result<ObjectId> {
+                self.host.scheme.parse(text)
+            }
+            async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response> {
+                // An id that another namespace has made would share no state with anything: refuse it.
+                self.host.scheme.parse(&id.to_string())?;
+                self.host.ask(id, |reply| Job::Fetch(id.clone(), Box::new(request), reply)).await
+            }
+            async fn list(&self) -> Result<Vec<ObjectId>> {
+                let objects = self.host.alarms.objects()?;
+                Ok(objects.into_iter().map(|(bytes, name)| ObjectId::from_parts(bytes, name)).collect())
+            }
+            async fn evict(&self, id: &ObjectId) -> Result<()> {
+                self.host.ask(id, |reply| Job::Evict(id.clone(), reply)).await
+            }
+        }
+    };
+}
+
+/// Hosts the objects of one class in a folder: one SQLite file each, durable before anything leaves, alarms that survive
+/// a restart. One process at a time may host a folder. Clones share the host.
+///
+/// Divergences from Durable Objects: SQL gives all rows at once, key-value pairs are JSON, rows read are not counted,
+/// and there is no point-in-time recovery.
+pub struct LocalHost<O: SessionObject> {
+    host: Arc<Host>,
+    object: PhantomData<fn() -> O>,
+}
+
+impl<O: SessionObject> LocalHost<O> {
+    /// Opens the namespace in this folder, creating it if need be; `env` is called once on each thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] when the folder cannot be used, or another process hosts it.
+    pub fn open(
+        root: impl AsRef<Path>,
+        namespace: &str,
+        options: &HostOptions,
+        env: impl Fn() -> O::Env + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let root: PathBuf = root.as_ref().to_owned();
+        Ok(Self { host: Host::start::<O>(namespace, Some(&root), options, env)?, object: PhantomData })
+    }
+}
+
+namespace!(LocalHost);
+
+/// Hosts the objects of one class in memory: everything but durability. Clones share the host.
+pub struct MemoryHost<O: SessionObject> {
+    host: Arc<Host>,
+    object: PhantomData<fn() -> O>,
+}
+
+impl<O: SessionObject> MemoryHost<O> {
+    /// An empty namespace; `env` is called once on its thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when no thread can be started.
+    pub fn new(namespace: &str, env: impl Fn() -> O::Env + Send + Sync + 'static) -> Result<Self> {
+        Self::with_options(namespace, &HostOptions::default().with_threads(1), env)
+    }
+
+    /// As [`new`](Self::new), with options.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_options(
+        namespace: &str,
+        options: &HostOptions,
+        env: impl Fn() -> O::Env + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Ok(Self { host: Host::start::<O>(namespace, None, options, env)?, object: PhantomData })
+    }
+}
+
+namespace!(MemoryHost);

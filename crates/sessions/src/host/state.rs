@@ -1,0 +1,544 @@
+//! One object on its thread: the gates, the turn, the sockets. No handler is known here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+
+use super::alarms::Alarms;
+use super::storage::{AlarmRow, Storage};
+use crate::context::TransactionBody;
+use crate::{
+    CloseFrame, Cursor, Error, ErrorKind, KvListOptions, Message, ObjectId, Result, ServerSender, ServerSocket,
+    SessionBackend, SocketBackend, Value, WebSocket, limits,
+};
+
+/// What a socket brings to the object.
+pub(super) enum SocketEvent {
+    Message(WebSocket, Message),
+    Closed(WebSocket, CloseFrame),
+}
+
+type Dispatch = Rc<dyn Fn(SocketEvent)>;
+
+/// An object as its host keeps it, across hibernation.
+pub(super) struct ObjectState {
+    id: ObjectId,
+    this: Weak<Self>,
+    path: Option<PathBuf>,
+    storage: RefCell<Option<Storage>>,
+    alarms: Arc<Alarms>,
+    dispatch: RefCell<Option<Dispatch>>,
+    /// Why the instance is gone, once it is.
+    broken: RefCell<Option<Error>>,
+    /// The event that holds all others, and how often it has said so.
+    critical: Cell<Option<(u64, u32)>>,
+    /// The event that is being polled.
+    current: Cell<u64>,
+    events: Cell<u64>,
+    /// Whoever waits: for the gate, or for whatever its handler awaits.
+    waiting: RefCell<BTreeMap<u64, Waker>>,
+    under_way: Cell<usize>,
+    last_active: Cell<Instant>,
+    /// What leaves when the turn has committed.
+    outbox: RefCell<Vec<(ServerSender, Outgoing)>>,
+    announced: Cell<bool>,
+    /// The alarm as the turn has set it, until it commits.
+    new_alarm: Cell<Option<Option<i64>>>,
+    alarm_runs: Cell<bool>,
+    sockets: RefCell<BTreeMap<u64, Socket>>,
+    next_socket: Cell<u64>,
+    auto_response: RefCell<Option<(String, String)>>,
+}
+
+enum Outgoing {
+    Message(Message),
+    Close(CloseFrame),
+}
+
+struct Socket {
+    sender: ServerSender,
+    tags: Vec<String>,
+    attachment: Option<Bytes>,
+    auto_responded: Option<DateTime<Utc>>,
+    closed: bool,
+}
+
+impl ObjectState {
+    pub(super) fn new(id: ObjectId, path: Option<PathBuf>, alarms: Arc<Alarms>) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
+            id,
+            this: this.clone(),
+            path,
+            storage: RefCell::default(),
+            alarms,
+            dispatch: RefCell::default(),
+            broken: RefCell::default(),
+            critical: Cell::default(),
+            current: Cell::default(),
+            events: Cell::default(),
+            waiting: RefCell::default(),
+            under_way: Cell::default(),
+            last_active: Cell::new(Instant::now()),
+            outbox: RefCell::default(),
+            announced: Cell::default(),
+            new_alarm: Cell::default(),
+            alarm_runs: Cell::default(),
+            sockets: RefCell::default(),
+            next_socket: Cell::default(),
+            auto_response: RefCell::default(),
+        })
+    }
+
+    /// A new state on the database of this one, which is in memory and whose instance is gone.
+    pub(super) fn successor(&self) -> Rc<Self> {
+        let successor = Self::new(self.id.clone(), None, Arc::clone(&self.alarms));
+        *successor.storage.borrow_mut() = self.storage.borrow_mut().take();
+        successor
+    }
+
+    /// Where the sockets' events go.
+    pub(super) fn set_dispatch(&self, dispatch: Dispatch) {
+        *self.dispatch.borrow_mut() = Some(dispatch);
+    }
+
+    pub(super) fn broken(&self) -> Option<Error> {
+        self.broken.borrow().clone()
+    }
+
+    /// Events under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.get()
+    }
+
+    /// How long since the last event ended.
+    pub(super) fn idle_for(&self) -> Duration {
+        self.last_active.get().elapsed()
+    }
+
+    pub(super) fn has_sockets(&self) -> bool {
+        !self.sockets.borrow().is_empty()
+    }
+
+    /// Closes the database of a dormant object; one in memory stays.
+    pub(super) fn close_storage(&self) {
+        if self.path.is_some() {
+            *self.storage.borrow_mut() = None;
+        }
+    }
+
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.path.is_none()
+    }
+
+    /// Runs `work` as one event: it is polled only while no other event holds the gate, and each poll is a turn - what
+    /// it wrote commits, durably, before the next one and before anything leaves.
+    pub(super) fn event<T, F>(self: &Rc<Self>, work: F) -> Event<F>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let event = self.events.get() + 1;
+        self.events.set(event);
+        self.under_way.set(self.under_way.get() + 1);
+        Event { state: Rc::clone(self), event, work: Box::pin(work) }
+    }
+
+    /// Ends the instance: everything under way fails, what is not committed is undone, the sockets break.
+    pub(super) fn break_with(&self, error: Error) {
+        if self.broken.borrow().is_some() {
+            return;
+        }
+        #[cfg(feature = "tracing")]
+        tracing::warn!(object = %self.id, %error, "a session object was reset");
+        *self.broken.borrow_mut() = Some(error);
+        if let Some(storage) = &*self.storage.borrow() {
+            storage.roll_back();
+        }
+        self.outbox.borrow_mut().clear();
+        self.sockets.borrow_mut().clear();
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        waiting.into_values().for_each(Waker::wake);
+    }
+
+    /// Commits what the turn wrote, then lets out what it sent.
+    fn end_turn(&self) -> Result<()> {
+        let new_alarm = self.new_alarm.take();
+        if let Some(storage) = &*self.storage.borrow()
+            && storage.is_dirty()
+        {
+            if new_alarm.is_some() || !self.announced.get() {
+                self.alarms.announce(self.id.as_bytes(), self.id.name(), new_alarm.flatten())?;
+                self.announced.set(true);
+            }
+            storage.commit()?;
+        }
+        if let Some(alarm) = new_alarm {
+            self.alarms.set(self.id.as_bytes(), alarm);
+        }
+        for (sender, outgoing) in self.outbox.borrow_mut().drain(..) {
+            match outgoing {
+                Outgoing::Message(message) => sender.send(message),
+                Outgoing::Close(close) => sender.close(close),
+            }
+        }
+        Ok(())
+    }
+
+    fn with_storage<T>(&self, work: impl FnOnce(&Storage) -> Result<T>) -> Result<T> {
+        if let Some(error) = self.broken() {
+            return Err(error);
+        }
+        if self.storage.borrow().is_none() {
+            if let Some(folder) = self.path.as_deref().and_then(std::path::Path::parent) {
+                std::fs::create_dir_all(folder).map_err(|error| {
+                    let message = format!("cannot create {}: {error}", folder.display());
+                    Error::new(ErrorKind::Storage, message).with_source(error)
+                })?;
+            }
+            let storage = Storage::open(self.path.as_deref())?;
+            *self.storage.borrow_mut() = Some(storage);
+        }
+        // A shared borrow: a transaction's body comes back here.
+        let storage = self.storage.borrow();
+        storage.as_ref().map_or_else(|| Err(Error::new(ErrorKind::Internal, "the storage is closed")), work)
+    }
+
+    /// The stored alarm, for the host.
+    pub(super) fn stored_alarm(&self) -> Result<Option<AlarmRow>> {
+        self.with_storage(Storage::alarm)
+    }
+
+    /// Tells the object that its alarm runs: nothing is set until it sets something.
+    pub(super) fn begin_alarm(&self) {
+        self.alarm_runs.set(true);
+    }
+
+    /// What is left of an alarm that has run: kept when it was set anew meanwhile, else replaced by `next`.
+    pub(super) fn end_alarm(&self, next: Option<AlarmRow>) -> Result<()> {
+        if self.alarm_runs.replace(false) {
+            self.with_storage(|storage| storage.set_alarm(next))?;
+            self.new_alarm.set(Some(next.map(|row| row.due)));
+        }
+        self.end_turn()
+    }
+
+    /// Wakes the object again at this time, whatever is stored.
+    pub(super) fn wake_at(&self, due: Option<i64>) {
+        self.alarms.set(self.id.as_bytes(), due);
+    }
+
+    fn socket(&self, id: u64) -> WebSocket {
+        WebSocket::new(Rc::new(SocketHandle { state: self.this.clone(), id }))
+    }
+
+    /// Carries a socket's frames to the object, in order, until it ends.
+    async fn pump(self: Rc<Self>, id: u64, mut frames: impl futures_core::Stream<Item = Result<Message, CloseFrame>> + Unpin) {
+        let close = loop {
+            match frames.next().await {
+                Some(Ok(message)) => {
+                    if !self.auto_respond(id, &message) {
+                        self.deliver(SocketEvent::Message(self.socket(id), message));
+                    }
+                }
+                Some(Err(close)) => break close,
+                None => break CloseFrame::broken(),
+            }
+        };
+        if self.sockets.borrow().contains_key(&id) {
+            self.deliver(SocketEvent::Closed(self.socket(id), close));
+        }
+    }
+
+    fn deliver(&self, event: SocketEvent) {
+        let dispatch = self.dispatch.borrow().clone();
+        if let Some(dispatch) = dispatch {
+            dispatch(event);
+        }
+    }
+
+    fn auto_respond(&self, id: u64, message: &Message) -> bool {
+        let pair = self.auto_response.borrow();
+        let Some((request, response)) = &*pair else { return false };
+        if !matches!(message, Message::Text(text) if text == request) {
+            return false;
+        }
+        if let Some(socket) = self.sockets.borrow_mut().get_mut(&id) {
+            socket.auto_responded = Some(Utc::now());
+            socket.sender.send(Message::Text(response.clone()));
+        }
+        true
+    }
+
+    /// Forgets a socket whose end has been handled.
+    pub(super) fn forget_socket(&self, socket: &WebSocket) {
+        let mut sockets = self.sockets.borrow_mut();
+        let gone: Vec<u64> = sockets.keys().copied().filter(|id| self.socket(*id) == *socket).collect();
+        for id in gone {
+            if let Some(socket) = sockets.remove(&id)
+                && !socket.closed
+            {
+                socket.sender.close(CloseFrame::new(1000, ""));
+            }
+        }
+    }
+}
+
+/// An event under way.
+pub(super) struct Event<F> {
+    state: Rc<ObjectState>,
+    event: u64,
+    work: Pin<Box<F>>,
+}
+
+impl<T, F: Future<Output = Result<T>>> Future for Event<F> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let (state, event) = (Rc::clone(&self.state), self.event);
+        if let Some(error) = state.broken() {
+            return Poll::Ready(Err(error));
+        }
+        if state.critical.get().is_some_and(|(holder, _)| holder != event) {
+            state.waiting.borrow_mut().insert(event, cx.waker().clone());
+            return Poll::Pending;
+        }
+        let before = state.current.replace(event);
+        // The state is consistent between its own calls, and a panic ends the instance anyway.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.work.as_mut().poll(cx)));
+        state.current.set(before);
+        if polled.is_err() {
+            state.break_with(Error::new(ErrorKind::Reset, "the session object panicked and was reset"));
+        }
+        if state.broken().is_none()
+            && let Err(error) = state.end_turn()
+        {
+            state.break_with(error);
+        }
+        match (state.broken(), polled) {
+            (Some(error), _) => Poll::Ready(Err(error)),
+            (None, Ok(Poll::Ready(result))) => Poll::Ready(result),
+            (None, _) => {
+                state.waiting.borrow_mut().insert(event, cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<F> Drop for Event<F> {
+    fn drop(&mut self) {
+        let state = &self.state;
+        state.waiting.borrow_mut().remove(&self.event);
+        state.under_way.set(state.under_way.get() - 1);
+        state.last_active.set(Instant::now());
+        if state.critical.get().is_some_and(|(holder, _)| holder == self.event) {
+            state.critical.set(None);
+            state.wake_all();
+        }
+    }
+}
+
+impl SessionBackend for ObjectState {
+    fn id(&self) -> &ObjectId {
+        &self.id
+    }
+
+    fn exec(&self, sql: &str, parameters: Vec<Value>) -> Result<Cursor> {
+        self.with_storage(|storage| storage.exec(sql, &parameters))
+    }
+
+    fn database_size(&self) -> Result<u64> {
+        self.with_storage(Storage::size)
+    }
+
+    fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
+        let alarm = self.new_alarm.get();
+        let result = self.with_storage(|storage| storage.transaction(body));
+        if result.is_err() {
+            self.new_alarm.set(alarm); // undone with the rest
+        }
+        result
+    }
+
+    fn kv_get(&self, key: &str) -> Result<Option<Bytes>> {
+        self.with_storage(|storage| storage.kv_get(key))
+    }
+
+    fn kv_put(&self, key: &str, value: Bytes) -> Result<()> {
+        self.with_storage(|storage| storage.kv_put(key, &value))
+    }
+
+    fn kv_delete(&self, key: &str) -> Result<bool> {
+        self.with_storage(|storage| storage.kv_delete(key))
+    }
+
+    fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>> {
+        self.with_storage(|storage| storage.kv_list(options))
+    }
+
+    fn delete_all(&self) -> Result<()> {
+        self.with_storage(Storage::delete_all)?;
+        self.new_alarm.set(Some(None));
+        self.alarm_runs.set(false);
+        Ok(())
+    }
+
+    fn alarm(&self) -> Result<Option<DateTime<Utc>>> {
+        if self.alarm_runs.get() {
+            return Ok(None);
+        }
+        let row = self.with_storage(Storage::alarm)?;
+        Ok(row.and_then(|row| DateTime::from_timestamp_millis(row.scheduled)))
+    }
+
+    fn set_alarm(&self, at: Option<DateTime<Utc>>) -> Result<()> {
+        let at = at.map(|at| at.timestamp_millis().max(Utc::now().timestamp_millis()));
+        let row = at.map(|at| AlarmRow { scheduled: at, due: at, retries: 0 });
+        self.with_storage(|storage| storage.set_alarm(row))?;
+        self.new_alarm.set(Some(at));
+        self.alarm_runs.set(false);
+        Ok(())
+    }
+
+    fn accept_websocket(&self, socket: ServerSocket, tags: Vec<String>) -> Result<WebSocket> {
+        if self.sockets.borrow().len() >= limits::SOCKETS {
+            let message = format!("an object may have {} WebSockets at most", limits::SOCKETS);
+            return Err(Error::new(ErrorKind::Overloaded, message));
+        }
+        let Some(this) = self.this.upgrade() else {
+            return Err(Error::new(ErrorKind::Internal, "the object is being dropped"));
+        };
+        let id = self.next_socket.get() + 1;
+        self.next_socket.set(id);
+        let (sender, frames) = socket.into_parts();
+        let entry = Socket { sender, tags, attachment: None, auto_responded: None, closed: false };
+        self.sockets.borrow_mut().insert(id, entry);
+        tokio::task::spawn_local(this.pump(id, frames));
+        Ok(self.socket(id))
+    }
+
+    fn websockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
+        let sockets = self.sockets.borrow();
+        let tagged = |socket: &Socket| tag.is_none_or(|tag| socket.tags.iter().any(|one| one == tag));
+        let open = sockets.iter().filter(|(_, socket)| !socket.closed && tagged(socket));
+        open.map(|(id, _)| self.socket(*id)).collect()
+    }
+
+    fn set_auto_response(&self, pair: Option<(String, String)>) -> Result<()> {
+        *self.auto_response.borrow_mut() = pair;
+        Ok(())
+    }
+
+    fn auto_response(&self) -> Option<(String, String)> {
+        self.auto_response.borrow().clone()
+    }
+
+    fn block_concurrency_while(&self, work: LocalBoxFuture<'static, Result<()>>) -> LocalBoxFuture<'static, Result<()>> {
+        let this = self.this.clone();
+        Box::pin(async move {
+            let Some(state) = this.upgrade() else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };
+            let event = state.current.get();
+            let depth = state.critical.get().map_or(0, |(_, depth)| depth);
+            state.critical.set(Some((event, depth + 1)));
+            let limit = Duration::from_secs(limits::BLOCK_SECONDS);
+            let result = match tokio::time::timeout(limit, work).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::new(ErrorKind::Reset, "blockConcurrencyWhile() took longer than 30 seconds")),
+            };
+            state.critical.set((depth > 0).then_some((event, depth)));
+            state.wake_all();
+            if let Err(error) = &result {
+                // The caller sees the work's own words.
+                state.break_with(error.clone());
+            }
+            result
+        })
+    }
+
+    fn wait_until(&self, work: LocalBoxFuture<'static, ()>) {
+        if let Some(this) = self.this.upgrade() {
+            let event = this.event(async move {
+                work.await;
+                Ok(())
+            });
+            tokio::task::spawn_local(async move { drop(event.await) });
+        }
+    }
+
+    fn abort(&self, reason: &str) {
+        self.break_with(Error::new(ErrorKind::Reset, reason));
+    }
+}
+
+/// A socket's handle: what it says is in its object's state.
+struct SocketHandle {
+    state: Weak<ObjectState>,
+    id: u64,
+}
+
+impl SocketHandle {
+    fn with<T>(&self, work: impl FnOnce(&ObjectState, &mut Socket) -> T) -> Option<T> {
+        let state = self.state.upgrade()?;
+        let mut sockets = state.sockets.borrow_mut();
+        sockets.get_mut(&self.id).map(|socket| work(&state, socket))
+    }
+}
+
+impl SocketBackend for SocketHandle {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn send(&self, message: Message) -> Result<()> {
+        let closed = || Error::new(ErrorKind::Socket, "Can't call WebSocket send() after close().");
+        self.with(|state, socket| {
+            if socket.closed {
+                return Err(closed());
+            }
+            state.outbox.borrow_mut().push((socket.sender.clone(), Outgoing::Message(message)));
+            Ok(())
+        })
+        .unwrap_or_else(|| Err(closed()))
+    }
+
+    fn close(&self, close: CloseFrame) -> Result<()> {
+        self.with(|state, socket| {
+            if !std::mem::replace(&mut socket.closed, true) {
+                state.outbox.borrow_mut().push((socket.sender.clone(), Outgoing::Close(close)));
+            }
+        });
+        Ok(())
+    }
+
+    fn tags(&self) -> Vec<String> {
+        self.with(|_, socket| socket.tags.clone()).unwrap_or_default()
+    }
+
+    fn attachment(&self) -> Option<Bytes> {
+        self.with(|_, socket| socket.attachment.clone()).flatten()
+    }
+
+    fn set_attachment(&self, attachment: Option<Bytes>) -> Result<()> {
+        self.with(|_, socket| socket.attachment = attachment);
+        Ok(())
+    }
+
+    fn auto_responded(&self) -> Option<DateTime<Utc>> {
+        self.with(|_, socket| socket.auto_responded).flatten()
+    }
+}

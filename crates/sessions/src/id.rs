@@ -1,0 +1,123 @@
+//! Ids: 32 bytes that only their namespace makes and takes.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, ErrorKind, Result};
+
+/// An object's id. Made from a name it keeps the name; parsed from text it has none.
+#[derive(Debug, Clone)]
+pub struct ObjectId {
+    bytes: [u8; 32],
+    name: Option<String>,
+}
+
+impl ObjectId {
+    /// An id as a host makes it.
+    #[must_use]
+    pub fn from_parts(bytes: [u8; 32], name: Option<String>) -> Self {
+        Self { bytes, name }
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    /// The name it was made from.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// 64 hexadecimal digits.
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.bytes))
+    }
+}
+
+/// Ids are equal when their bytes are: the name is only a memory.
+impl PartialEq for ObjectId {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for ObjectId {}
+
+impl std::hash::Hash for ObjectId {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
+
+/// How the hosts of this crate make ids: 16 bytes from the name or from chance, and 16 that prove the namespace.
+#[derive(Debug, Clone)]
+pub struct IdScheme {
+    key: [u8; 32],
+}
+
+impl IdScheme {
+    /// The scheme of a namespace; its name must stay the same for the ids to stay valid.
+    #[must_use]
+    pub fn new(namespace: &str) -> Self {
+        Self { key: Sha256::digest(namespace.as_bytes()).into() }
+    }
+
+    /// The id of a name: always the same.
+    #[must_use]
+    pub fn from_name(&self, name: &str) -> ObjectId {
+        let [head, _] = self.mac(name.as_bytes());
+        ObjectId { bytes: self.prove(head), name: Some(name.to_owned()) }
+    }
+
+    /// A new id that no other call has given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when the system has no randomness.
+    pub fn unique(&self) -> Result<ObjectId> {
+        let mut head = [0; 16];
+        getrandom::fill(&mut head)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
+        Ok(ObjectId { bytes: self.prove(head), name: None })
+    }
+
+    /// The id that a text stands for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidId`] when it is not 64 hexadecimal digits, or of another namespace.
+    pub fn parse(&self, text: &str) -> Result<ObjectId> {
+        let malformed = || Error::new(ErrorKind::InvalidId, "Invalid Durable Object ID: must be 64 hex digits");
+        let bytes: [u8; 32] =
+            hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(malformed)?;
+        let mut head = [0; 16];
+        head.copy_from_slice(&bytes[..16]);
+        if self.prove(head) != bytes {
+            return Err(Error::new(ErrorKind::InvalidId, "Durable Object ID is not valid for this namespace."));
+        }
+        Ok(ObjectId { bytes, name: None })
+    }
+
+    fn prove(&self, head: [u8; 16]) -> [u8; 32] {
+        let [tail, _] = self.mac(&[b"id", head.as_slice()].concat());
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&head);
+        bytes[16..].copy_from_slice(&tail);
+        bytes
+    }
+
+    fn mac(&self, message: &[u8]) -> [[u8; 16]; 2] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        mac.update(message);
+        let digest: [u8; 32] = mac.finalize().into_bytes().into();
+        let (mut head, mut tail) = ([0; 16], [0; 16]);
+        head.copy_from_slice(&digest[..16]);
+        tail.copy_from_slice(&digest[16..]);
+        [head, tail]
+    }
+}

@@ -1,0 +1,107 @@
+//! What callers hold.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{Error, ErrorKind, ObjectId, Request, Response, Result};
+
+/// What a host can do beyond Cloudflare's binding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// [`SessionNamespace::list`].
+    pub list: bool,
+    /// [`SessionNamespace::evict`].
+    pub evict: bool,
+}
+
+impl Capabilities {
+    /// Capabilities as a host declares them.
+    #[must_use]
+    pub fn new(list: bool, evict: bool) -> Self {
+        Self { list, evict }
+    }
+
+    /// Whether the capability of this name is there: `list`, `evict`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        match name {
+            "list" => self.list,
+            "evict" => self.evict,
+            _ => false,
+        }
+    }
+}
+
+/// The objects of one class, by id.
+#[async_trait]
+pub trait SessionNamespace: Debug + Send + Sync {
+    /// What the host can do beyond Cloudflare's binding.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The id of a name: always the same.
+    fn id_from_name(&self, name: &str) -> ObjectId;
+
+    /// A new id that no other call has given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when the system has no randomness.
+    fn unique_id(&self) -> Result<ObjectId>;
+
+    /// The id that a text stands for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidId`] when it is malformed or of another namespace.
+    fn parse_id(&self, text: &str) -> Result<ObjectId>;
+
+    /// Sends a request to an object, which is started if need be.
+    ///
+    /// # Errors
+    /// What its handler fails with; [`ErrorKind::Reset`], [`ErrorKind::Overloaded`], [`ErrorKind::InvalidId`].
+    async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response>;
+
+    /// Every object that has stored something. Needs [`Capabilities::list`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`].
+    async fn list(&self) -> Result<Vec<ObjectId>> {
+        Err(Error::new(ErrorKind::Unsupported, "this host cannot list its objects"))
+    }
+
+    /// Drops an object's instance as soon as no event is under way, as hibernation would; its sockets stay open. For
+    /// tests. Needs [`Capabilities::evict`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`].
+    async fn evict(&self, _id: &ObjectId) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "this host cannot evict its objects"))
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<N: SessionNamespace + ?Sized> SessionNamespace for Arc<N> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+    fn id_from_name(&self, name: &str) -> ObjectId {
+        (**self).id_from_name(name)
+    }
+    fn unique_id(&self) -> Result<ObjectId> {
+        (**self).unique_id()
+    }
+    fn parse_id(&self, text: &str) -> Result<ObjectId> {
+        (**self).parse_id(text)
+    }
+    async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response> {
+        (**self).fetch(id, request).await
+    }
+    async fn list(&self) -> Result<Vec<ObjectId>> {
+        (**self).list().await
+    }
+    async fn evict(&self, id: &ObjectId) -> Result<()> {
+        (**self).evict(id).await
+    }
+}

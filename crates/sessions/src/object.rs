@@ -1,0 +1,77 @@
+//! What an application implements.
+
+use std::future::{Future, ready};
+
+use chrono::{DateTime, Utc};
+
+use crate::{CloseFrame, Message, Request, Response, Result, SessionContext, WebSocket};
+
+/// A session object: one live instance per id, pinned to its thread.
+///
+/// Events interleave at awaits only, so code between two awaits is atomic; what it wrote is durable before anything it
+/// answers or sends leaves. An instance may be dropped whenever no event is under way, and is then started again by the
+/// next: what must last belongs into the storage. A panic resets the object and fails the event.
+pub trait SessionObject: Sized + 'static {
+    /// What the application hands its objects: databases, buckets, secrets.
+    type Env: Clone + 'static;
+
+    /// Makes an instance; no event is delivered before it is done. Create the schema here.
+    ///
+    /// # Errors
+    /// Whatever it likes: the event that woke the object fails with it.
+    fn start(context: SessionContext, env: Self::Env) -> impl Future<Output = Result<Self>>;
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Whatever it likes: the caller sees it.
+    fn fetch(&self, request: Request) -> impl Future<Output = Result<Response>>;
+
+    /// The alarm's time has come.
+    ///
+    /// # Errors
+    /// A failing alarm is tried again after 2 s, doubling, 6 times at most.
+    fn alarm(&self, _info: AlarmInfo) -> impl Future<Output = Result<()>> {
+        ready(Ok(()))
+    }
+
+    /// A message has come over an accepted WebSocket.
+    ///
+    /// # Errors
+    /// Are logged; the socket stays open.
+    fn message(&self, _socket: &WebSocket, _message: Message) -> impl Future<Output = Result<()>> {
+        ready(Ok(()))
+    }
+
+    /// An accepted WebSocket was closed by its peer.
+    ///
+    /// # Errors
+    /// Are logged.
+    fn closed(&self, _socket: &WebSocket, _close: CloseFrame) -> impl Future<Output = Result<()>> {
+        ready(Ok(()))
+    }
+}
+
+/// What an alarm's handler is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlarmInfo {
+    /// When it was to run; the same at every retry.
+    pub scheduled: DateTime<Utc>,
+    /// How often it has failed before.
+    pub retry_count: u32,
+}
+
+impl AlarmInfo {
+    /// What a host tells.
+    #[must_use]
+    pub fn new(scheduled: DateTime<Utc>, retry_count: u32) -> Self {
+        Self { scheduled, retry_count }
+    }
+
+    /// Whether it has failed before.
+    #[must_use]
+    pub fn is_retry(&self) -> bool {
+        self.retry_count > 0
+    }
+}
