@@ -1,1 +1,10 @@
-//! stub
+//! What isobar's Cloudflare side shares. Today: the wrangler configuration ([`wrangler`]).
+//!
+//! ```
+//! use isobar_cloudflare::wrangler::{Config, Format};
+//! let config = Config::parse("name = \"site\"\n[[r2_buckets]]\nbinding = \"STORAGE\"\nbucket_name = \"assets\"\n", Format::Toml, None)?;
+//! assert_eq!(config.r2_buckets[0].binding, "STORAGE");
+//! # Ok::<_, isobar_cloudflare::wrangler::Error>(())
+//! ```
+
+pub mod wrangler;

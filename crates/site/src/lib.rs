@@ -1,1 +1,32 @@
-//! stub
+//! Static sites out of an object store, by the rules of HTTP.
+//!
+//! [`Site`] is a tower service over `http` types: GET and HEAD, `index.html`, strong ETags, conditional requests, single
+//! and multiple ranges, precompressed variants (`style.css.br` beside `style.css`), a cache policy, the nearest
+//! `404.html`, and paths that cannot leave the site. It knows nothing of the store but its trait.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use isobar_site::{Site, SiteOptions};
+//! use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+//! # futures_util::FutureExt::now_or_never(async {
+//! let store = MemoryStore::new();
+//! store.write(&Key::new("static/index.html")?, "<h1>hello</h1>").await?;
+//! let site = Site::new(Arc::new(store), SiteOptions::default().with_prefix("static/"));
+//! let answer = site.respond(&http::Request::get("/").body(()).unwrap()).await;
+//! assert_eq!(answer.status(), 200);
+//! # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
+//! ```
+
+mod body;
+mod encoding;
+mod options;
+mod path;
+mod precondition;
+mod range;
+mod respond;
+mod site;
+
+pub use body::SiteBody;
+pub use options::{CachePolicy, SiteOptions};
+pub use path::{PathProblem, SitePath};
+pub use site::Site;

@@ -112,6 +112,7 @@ impl Error {
     }
 
     /// An I/O error, with what was being done to which path.
+    #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
     pub(crate) fn io(what: impl fmt::Display, error: std::io::Error) -> Self {
         let kind = match error.kind() {
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {

@@ -1,0 +1,94 @@
+//! Bodies of answers.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::{Frame, SizeHint};
+use isobar_storage::{Body, Error};
+
+/// The body of an answer: nothing, bytes at hand, or a stream out of the store.
+#[derive(Default)]
+pub struct SiteBody(Inner);
+
+#[derive(Default)]
+enum Inner {
+    #[default]
+    Empty,
+    Bytes(Bytes),
+    Stream {
+        chunks: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+        remaining: u64,
+    },
+}
+
+impl SiteBody {
+    /// A stream of exactly `length` bytes.
+    pub(crate) fn stream(length: u64, chunks: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Self {
+        Self(Inner::Stream { chunks: Box::pin(chunks), remaining: length })
+    }
+}
+
+impl From<Body> for SiteBody {
+    fn from(body: Body) -> Self {
+        match body.as_bytes() {
+            Some(bytes) => bytes.clone().into(),
+            None => Self::stream(body.length(), body.into_stream()),
+        }
+    }
+}
+
+impl From<Bytes> for SiteBody {
+    fn from(bytes: Bytes) -> Self {
+        Self(if bytes.is_empty() { Inner::Empty } else { Inner::Bytes(bytes) })
+    }
+}
+
+impl From<String> for SiteBody {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl http_body::Body for SiteBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let chunk = match &mut self.0 {
+            Inner::Empty => None,
+            Inner::Bytes(_) => match std::mem::take(&mut self.0) {
+                Inner::Bytes(bytes) => Some(Ok(bytes)),
+                Inner::Empty | Inner::Stream { .. } => None,
+            },
+            Inner::Stream { chunks, remaining } => {
+                let chunk = ready!(chunks.as_mut().poll_next(cx));
+                if let Some(Ok(bytes)) = &chunk {
+                    *remaining = remaining.saturating_sub(bytes.len() as u64);
+                }
+                chunk
+            }
+        };
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Inner::Empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match &self.0 {
+            Inner::Empty => 0,
+            Inner::Bytes(bytes) => bytes.len() as u64,
+            Inner::Stream { remaining, .. } => *remaining,
+        })
+    }
+}
+
+impl fmt::Debug for SiteBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SiteBody({:?} bytes)", http_body::Body::size_hint(self).exact())
+    }
+}

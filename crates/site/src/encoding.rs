@@ -1,0 +1,90 @@
+//! Which precompressed variant a client wants.
+
+/// A content coding that a site may have precompressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Brotli,
+    Zstd,
+    Gzip,
+}
+
+impl Encoding {
+    /// In the order of preference among equals: smallest first.
+    const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
+
+    /// Its token in `Content-Encoding`.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// What a variant's key ends with.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Brotli => ".br",
+            Self::Zstd => ".zst",
+            Self::Gzip => ".gz",
+        }
+    }
+}
+
+/// The codings that `Accept-Encoding` takes and does not like less than the identity, best first (RFC 9110 12.5.3).
+pub(crate) fn accepted(header: &str) -> Vec<Encoding> {
+    let weights: Vec<(String, u16)> = header.split(',').filter_map(weight).collect();
+    let of = |token: &str| {
+        let named = weights.iter().find(|(name, _)| name == token || (token == "gzip" && name == "x-gzip"));
+        named.or_else(|| weights.iter().find(|(name, _)| name == "*" && token != "identity")).map(|(_, weight)| *weight)
+    };
+    let identity = of("identity").unwrap_or(1);
+    let mut wanted: Vec<_> = Encoding::ALL
+        .into_iter()
+        .filter_map(|encoding| Some((encoding, of(encoding.token())?)))
+        .filter(|(_, weight)| *weight > 0 && *weight >= identity)
+        .collect();
+    wanted.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+    wanted.into_iter().map(|(encoding, _)| encoding).collect()
+}
+
+/// A coding and its weight in thousandths; what is malformed is left out.
+fn weight(item: &str) -> Option<(String, u16)> {
+    let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
+    let name = name.trim().to_ascii_lowercase();
+    let weight = match parameters.trim() {
+        "" => 1000.0,
+        parameter => 1000.0 * parameter.strip_prefix("q=").or(parameter.strip_prefix("Q="))?.trim().parse::<f32>().ok()?,
+    };
+    (!name.is_empty() && (0.0..=1000.0).contains(&weight)).then_some((name, weight as u16))
+}
+
+/// Whether files of this type are worth compressing, and so may have variants.
+pub(crate) fn is_compressible(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.starts_with("text/")
+        || essence.ends_with("+json")
+        || essence.ends_with("+xml")
+        || matches!(
+            essence,
+            "application/json" | "application/javascript" | "application/xml" | "application/wasm" | "application/yaml"
+                | "application/toml" | "font/ttf" | "font/otf" | "image/vnd.microsoft.icon" | "model/obj" | "model/gltf-binary"
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_decide_and_zero_refuses() {
+        let tokens = |header| accepted(header).into_iter().map(Encoding::token).collect::<Vec<_>>();
+        assert_eq!(tokens("gzip, deflate, br, zstd"), ["br", "zstd", "gzip"]);
+        assert_eq!(tokens("gzip;q=1.0, br;q=0.5"), ["gzip", "br"]);
+        assert_eq!(tokens("br;q=0, *"), ["zstd", "gzip"]);
+        assert_eq!(tokens("gzip;q=0.5, identity"), Vec::<&str>::new());
+        assert_eq!(tokens("identity;q=0, GZIP;q=0.1"), ["gzip"]);
+        assert_eq!(tokens("br;q=2, gzip;q=x, ;, zstd ; q=0.3"), ["zstd"]);
+        assert_eq!(tokens(""), Vec::<&str>::new());
+    }
+}

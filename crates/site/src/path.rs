@@ -1,0 +1,132 @@
+//! From a URL's path to a place in the site, without a way out of it.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+/// A path, decoded once and checked: relative, without empty, `.` or `..` segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SitePath {
+    /// The segments joined by `/`; empty for the root.
+    path: String,
+    /// The URL ended in `/`: a folder is meant.
+    is_folder: bool,
+}
+
+/// Why a path is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathProblem {
+    /// Percent-encoding that is none, or bytes that are no UTF-8.
+    Encoding,
+    /// NUL, another control character, a backslash, or an encoded slash.
+    Character,
+    /// `.` or `..`, plain or encoded.
+    Traversal,
+    /// A name that starts with a dot; only `/.well-known/` may.
+    Hidden,
+}
+
+impl PathProblem {
+    /// Whether the request is malformed (400); otherwise there is just nothing there (404).
+    #[must_use]
+    pub fn is_malformed(self) -> bool {
+        self != Self::Hidden
+    }
+}
+
+impl fmt::Display for PathProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Encoding => "the path is not valid percent-encoded UTF-8",
+            Self::Character => "the path has a character that no file's name may have",
+            Self::Traversal => "the path has a segment that leads out of its folder",
+            Self::Hidden => "there is nothing here",
+        })
+    }
+}
+
+impl SitePath {
+    /// Decodes and checks the path of a URL, which starts with `/`.
+    ///
+    /// # Errors
+    /// Whatever could lead out of the site, or is no name: see [`PathProblem`].
+    pub fn parse(path: &str) -> Result<Self, PathProblem> {
+        let mut segments = Vec::new();
+        for raw in path.split('/').filter(|segment| !segment.is_empty()) {
+            let segment = decode(raw)?;
+            if segment == "." || segment == ".." {
+                return Err(PathProblem::Traversal);
+            }
+            if segment.contains(['/', '\\']) || segment.chars().any(char::is_control) {
+                return Err(PathProblem::Character);
+            }
+            if segment.starts_with('.') && !(segments.is_empty() && segment == ".well-known") {
+                return Err(PathProblem::Hidden);
+            }
+            segments.push(segment);
+        }
+        Ok(Self { path: segments.join("/"), is_folder: path.ends_with('/') || path.is_empty() })
+    }
+
+    /// The decoded path, without slashes around it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether a folder is meant: the URL ended in `/`.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.is_folder
+    }
+}
+
+/// Decodes once; a `%` that introduces no byte is refused rather than kept.
+fn decode(segment: &str) -> Result<String, PathProblem> {
+    let well_formed = segment.split('%').skip(1).all(|rest| {
+        rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit)
+    });
+    if !well_formed {
+        return Err(PathProblem::Encoding);
+    }
+    percent_decode_str(segment).decode_utf8().map(Into::into).map_err(|_| PathProblem::Encoding)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded_once_and_stay_inside() {
+        let path = |text| SitePath::parse(text).map(|path| (path.path, path.is_folder));
+        assert_eq!(path("/"), Ok((String::new(), true)));
+        assert_eq!(path("/a//b/"), Ok(("a/b".into(), true)));
+        assert_eq!(path("/a%20b/%C3%A9.html"), Ok(("a b/é.html".into(), false)));
+        assert_eq!(path("/%2525"), Ok(("%25".into(), false)));
+        assert_eq!(path("/.well-known/security.txt"), Ok((".well-known/security.txt".into(), false)));
+        for traversal in ["/..", "/a/../b", "/%2e%2e/b", "/%2E./b", "/a/./b", "/.%2e"] {
+            assert_eq!(path(traversal), Err(PathProblem::Traversal), "{traversal}");
+        }
+        for character in ["/a%00b", "/a%5cb", "/a\\b", "/..%2f..%2fetc", "/a%0ab"] {
+            assert_eq!(path(character), Err(PathProblem::Character), "{character}");
+        }
+        for encoding in ["/%", "/%2", "/%zz", "/%ff", "/%c3"] {
+            assert_eq!(path(encoding), Err(PathProblem::Encoding), "{encoding}");
+        }
+        for hidden in ["/.git/config", "/a/.env", "/a/.well-known/x"] {
+            assert_eq!(path(hidden), Err(PathProblem::Hidden), "{hidden}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_leads_out(path in "(/|%2f|%5c|%2e|%252e|\\.|a|%00|\\\\|%){0,20}") {
+            if let Ok(path) = SitePath::parse(&path) {
+                prop_assert!(path.path.split('/').all(|segment| segment != ".." && segment != "."));
+                prop_assert!(!path.path.contains(['\\', '\0']) && !path.path.starts_with('/'));
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Conditional requests, in the order of RFC 9110 13.2.2.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, Method, header};
+use isobar_storage::{Conditions, Etags, ObjectMeta};
+
+/// What the preconditions make of a request whose answer would else be 200.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Answer.
+    Proceed,
+    /// 304.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+/// Evaluates the preconditions against the chosen representation.
+pub(crate) fn evaluate(headers: &HeaderMap, method: &Method, meta: &ObjectMeta) -> Verdict {
+    let uploaded = seconds(meta.uploaded.into());
+    if let Some(etags) = etags(headers, header::IF_MATCH) {
+        if !Conditions::default().with_etag_matches(etags).hold(Some(meta)) {
+            return Verdict::Failed;
+        }
+    } else if date(headers, header::IF_UNMODIFIED_SINCE).is_some_and(|since| uploaded > since) {
+        return Verdict::Failed;
+    }
+    let is_read = method == Method::GET || method == Method::HEAD;
+    if let Some(etags) = etags(headers, header::IF_NONE_MATCH) {
+        if !Conditions::default().with_etag_does_not_match(etags).hold(Some(meta)) {
+            return if is_read { Verdict::NotModified } else { Verdict::Failed };
+        }
+    } else if is_read && date(headers, header::IF_MODIFIED_SINCE).is_some_and(|since| uploaded <= since) {
+        return Verdict::NotModified;
+    }
+    Verdict::Proceed
+}
+
+/// Whether `If-Range` lets a `Range` stand: a strong etag that matches, or the exact date (RFC 9110 13.1.5).
+pub(crate) fn range_stands(headers: &HeaderMap, meta: &ObjectMeta) -> bool {
+    let Some(value) = headers.get(header::IF_RANGE) else { return true };
+    let Ok(value) = value.to_str() else { return false };
+    match Etags::parse_header(value) {
+        Some(Etags::Any) => false,
+        Some(etags) => Conditions::default().with_etag_matches(etags).hold(Some(meta)),
+        None => httpdate::parse_http_date(value).is_ok_and(|date| seconds(date) == seconds(meta.uploaded.into())),
+    }
+}
+
+/// Several header lines of one list count as one list.
+fn etags(headers: &HeaderMap, name: HeaderName) -> Option<Etags> {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    Etags::parse_header(&lines.join(", "))
+}
+
+/// A date that is none is ignored, and so is the header.
+fn date(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok().map(seconds)
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
