@@ -1,1 +1,41 @@
-//! stub
+//! The crate that composes isobar's abstractions into a serving stack, natively and - from the same application - inside
+//! Workers. It is thin: what is logic lives below it.
+//!
+//! - [`Platform`] hands out bindings by the names of wrangler.toml: buckets, databases, session namespaces, datasets,
+//!   vars and secrets. Applications know no backend.
+//! - [`App`] assembles `/api/*`, the static site as fallback, health and readiness, request ids, tracing, one analytics
+//!   event per request, and problem+json errors into an `axum::Router`.
+//! - [`forward_session`] sends a request to a session object, WebSocket upgrades included.
+//! - `native` (feature `native`) has the local backends behind those names, and the server.
+//!
+//! ```
+//! use isobar_http_serve::{App, Platform};
+//! use isobar_storage::memory::MemoryStore;
+//! let platform = Platform::builder().with_bucket("STORAGE", MemoryStore::new()).build();
+//! assert!(platform.bucket("STORAGE").is_ok());
+//! let error = platform.bucket("ASSETS").unwrap_err();
+//! assert_eq!(error.to_string(), "there is no bucket \"ASSETS\" among the bindings; buckets: STORAGE");
+//! let router: axum::Router = App::new().into_router();
+//! # drop(router);
+//! ```
+
+mod app;
+mod observe;
+mod platform;
+mod problem;
+mod secret;
+mod session;
+#[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
+mod wrangler;
+
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+pub mod native;
+
+pub use app::{App, ReadyCheck};
+pub use observe::{REQUEST_ID, RequestEvent};
+pub use platform::{BindingError, Platform, PlatformBuilder};
+pub use problem::Problem;
+pub use secret::Secret;
+pub use session::forward_session;
+#[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
+pub use wrangler::{PlatformError, WranglerPlatform};

@@ -1,1 +1,228 @@
+//! The stack over real HTTP, on a platform made from a wrangler configuration.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::routing::{get, post};
+use futures_util::{SinkExt, StreamExt};
+use isobar_cloudflare::wrangler::{Config, Format};
+use isobar_http_serve::native::{Server, ServerError};
+use isobar_http_serve::{App, Platform, PlatformError, Problem, RequestEvent, WranglerPlatform, forward_session};
+use isobar_sessions::{Body, Message, Request as ObjectRequest, Response as ObjectResponse, SessionContext, SessionObject, WebSocket};
+use isobar_site::{Site, SiteOptions};
+use isobar_storage::{Key, ObjectStoreExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::Message as Ws;
+
+const CONFIG: &str = r#"
+name = "test"
+vars = { GREETING = "hello" }
+r2_buckets = [{ binding = "STORAGE", bucket_name = "assets" }]
+d1_databases = [{ binding = "DB", database_name = "business" }]
+durable_objects.bindings = [{ name = "ROOMS", class_name = "Room" }]
+analytics_engine_datasets = [{ binding = "EVENTS", dataset = "events" }]
+"#;
+
+struct Room(SessionContext);
+
+impl SessionObject for Room {
+    type Env = ();
+    async fn start(context: SessionContext, (): ()) -> isobar_sessions::Result<Self> {
+        Ok(Self(context))
+    }
+    async fn fetch(&self, request: ObjectRequest) -> isobar_sessions::Result<ObjectResponse> {
+        if request.uri().path() == "/socket" {
+            let (client, server) = isobar_sessions::socket_pair();
+            self.0.accept_websocket(server, &[])?;
+            return Ok(isobar_sessions::websocket_response(client));
+        }
+        let path = request.uri().to_string();
+        Ok(ObjectResponse::new(Body::from(format!("{path}: {}", request.into_body().text().await?))))
+    }
+    async fn message(&self, socket: &WebSocket, message: Message) -> isobar_sessions::Result<()> {
+        match message {
+            Message::Text(text) if text == "bye" => socket.close(4000, "as you wish"),
+            message => socket.send(message),
+        }
+    }
+}
+
+fn wrangler() -> WranglerPlatform {
+    let config = Config::parse(CONFIG, Format::Toml, None).unwrap();
+    WranglerPlatform::new(config).session_class::<Room>("Room", |_| ())
+}
+
+async fn room(State(platform): State<Platform>, Path((name, path)): Path<(String, String)>, request: Request) -> Result<axum::response::Response, Problem> {
+    let rooms = platform.sessions("ROOMS")?;
+    forward_session(&*rooms, &rooms.id_from_name(&name), &format!("/{path}?q=1"), request).await
+}
+
+async fn app(platform: &Platform) -> Router {
+    let store = platform.bucket("STORAGE").unwrap();
+    store.write(&Key::new("static/index.html").unwrap(), "home").await.unwrap();
+    let api = Router::new()
+        .route("/echo", post(async |body: axum::body::Bytes| body))
+        .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
+        .route("/slow", get(async || { tokio::time::sleep(Duration::from_millis(300)).await; "slow" }))
+        .route("/rooms/{name}/{*path}", axum::routing::any(room))
+        .with_state(platform.clone());
+    let database = platform.database("DB").unwrap();
+    App::new()
+        .api(api)
+        .site(Site::new(store, SiteOptions::default().with_prefix("static/")))
+        .observe(platform.dataset("EVENTS").unwrap())
+        .ready_when("database", Arc::new(move || {
+            use isobar_db::QueryableExt;
+            let database = database.clone();
+            Box::pin(async move { database.prepare("SELECT 1").run().await.map(drop).map_err(|error| error.to_string()) })
+        }))
+        .body_limit(1000)
+        .into_router()
+}
+
+struct Running {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: tokio::task::JoinHandle<Result<(), ServerError>>,
+}
+
+async fn start(platform: &Platform) -> Running {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (address, (stop, stopped)) = (server.address(), oneshot::channel());
+    let app = app(platform).await;
+    let done = tokio::spawn(server.serve(app, async { drop(stopped.await) }));
+    Running { address, stop, done }
+}
+
+async fn ask(running: &Running, head: &str, body: &str) -> (u16, String, String) {
+    let mut stream = tokio::net::TcpStream::connect(running.address).await.unwrap();
+    let request = format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_site_health_and_errors() {
+    let platform = wrangler().memory().await.unwrap();
+    let running = start(&platform).await;
+    for (head, status, body) in [
+        ("GET /", 200, "home"),
+        ("GET /healthz", 200, "ok\n"),
+        ("GET /readyz", 200, "ready\n"),
+        ("GET /api/none", 404, "no such API"),
+        ("GET /api", 404, "no such API"),
+        ("GET /none", 404, "there is nothing here"),
+        ("GET /api/echo", 405, "Method Not Allowed"),
+        ("GET /api/panic", 500, "the handler failed"),
+        ("POST /api/rooms/a/notes", 200, "/notes?q=1: "),
+        ("GET /api/rooms/a/socket", 426, "this is a WebSocket"),
+    ] {
+        let got = ask(&running, head, "").await;
+        assert!(got.0 == status && got.2.contains(body), "{head}: {got:?}");
+        assert!(got.1.contains("x-request-id: "), "{head}: {got:?}");
+        assert!(status < 400 || !head.contains("/api") || got.1.contains("content-type: application/problem+json"), "{head}: {got:?}");
+    }
+    assert_eq!(ask(&running, "POST /api/echo", "hi").await.2, "hi");
+    assert_eq!(ask(&running, "POST /api/echo", &"x".repeat(1001)).await.0, 413);
+    let own = ask(&running, "GET / HTTP/1.1\r\nx-request-id: mine\r\nX: ", "").await;
+    assert!(own.1.contains("x-request-id: mine"), "{own:?}");
+
+    let events = platform.dataset("EVENTS").unwrap().scan(Default::default()).await.unwrap();
+    let events: Vec<_> = events.iter().filter_map(RequestEvent::from_event).map(|event| (event.route, event.method, event.status)).collect();
+    assert!(events.contains(&("/api/rooms/{name}/{*path}".into(), "POST".into(), 200)), "{events:?}");
+    assert!(events.contains(&("/api/panic".into(), "GET".into(), 500)), "{events:?}");
+    assert!(events.iter().all(|(route, ..)| !route.contains("none")), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_reach_their_object_and_back() {
+    let platform = wrangler().memory().await.unwrap();
+    let running = start(&platform).await;
+    let url = format!("ws://{}/api/rooms/a/socket", running.address);
+    let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+    socket.send(Ws::text("hello")).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Ws::text("hello"));
+    socket.send(Ws::binary(vec![0, 255])).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Ws::binary(vec![0, 255]));
+    socket.send(Ws::text("bye")).await.unwrap();
+    match socket.next().await.unwrap().unwrap() {
+        Ws::Close(Some(close)) => assert_eq!((u16::from(close.code), close.reason.as_str()), (4000, "as you wish")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_server_finishes_what_is_under_way() {
+    let platform = wrangler().memory().await.unwrap();
+    let running = start(&platform).await;
+    let slow = tokio::spawn({
+        let address = running.address;
+        async move {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /api/slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.stop.send(()).unwrap();
+    running.done.await.unwrap().unwrap();
+    assert!(slow.await.unwrap().ends_with("slow"));
+    assert!(tokio::net::TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_told() {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let error = Server::bind(server.address()).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("{} is in use by another program; stop it, or choose another port", server.address()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bindings_are_opened_locally_and_found_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let platform = wrangler().local(folder.path()).await.unwrap();
+        platform.bucket("STORAGE").unwrap().write(&Key::new("a").unwrap(), "kept").await.unwrap();
+        platform.close().await.unwrap();
+    }
+    let platform = wrangler().local(folder.path()).await.unwrap();
+    assert_eq!(platform.bucket("STORAGE").unwrap().read(&Key::new("a").unwrap()).await.unwrap().unwrap().1, "kept");
+    assert_eq!(platform.var("GREETING").unwrap(), "hello");
+    for (error, text) in [
+        (platform.bucket("NONE").unwrap_err(), "there is no bucket \"NONE\" among the bindings; buckets: STORAGE"),
+        (platform.database("STORAGE").unwrap_err(), "the binding \"STORAGE\" is a bucket, not a database; databases: DB"),
+        (platform.sessions("IAM").unwrap_err(), "there is no session namespace \"IAM\" among the bindings; session namespaces: ROOMS"),
+        (platform.secret("KEY").unwrap_err(), "there is no secret \"KEY\" among the bindings; secrets: none"),
+    ] {
+        assert_eq!(error.to_string(), text);
+    }
+    for place in ["r2/assets/index.db", "d1/business.sqlite", "sessions/Room/index.db", "analytics/events"] {
+        assert!(folder.path().join(place).exists(), "{place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_configurations_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let unregistered = WranglerPlatform::new(Config::parse(CONFIG, Format::Toml, None).unwrap());
+    let error = unregistered.local(folder.path()).await.unwrap_err();
+    assert!(matches!(error, PlatformError::UnknownClass { .. }) && error.to_string().contains("Room"), "{error}");
+    let outside = "r2_buckets = [{ binding = \"B\", bucket_name = \"../x\" }]";
+    let outside = WranglerPlatform::new(Config::parse(outside, Format::Toml, None).unwrap());
+    assert!(matches!(outside.local(folder.path()).await.unwrap_err(), PlatformError::Name(..)));
+    let missing = Platform::from_wrangler(folder.path().join("none.toml")).unwrap_err();
+    assert!(missing.to_string().contains("none.toml: cannot be read"), "{missing}");
+    std::fs::write(folder.path().join("wrangler.toml"), "name = \"a\"\n").unwrap();
+    std::fs::write(folder.path().join(".dev.vars"), "# comment\nAPI_KEY=\"s3cret\"\n").unwrap();
+    let platform = Platform::from_wrangler(folder.path()).unwrap().local(folder.path().join("state")).await.unwrap();
+    assert_eq!(platform.secret("API_KEY").unwrap().expose(), "s3cret");
+    assert!(!format!("{platform:?}").contains("s3cret"));
+}

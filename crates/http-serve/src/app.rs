@@ -1,0 +1,135 @@
+//! The stack around an application's routes.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::future::BoxFuture;
+use http::{StatusCode, header};
+use isobar_analytics::EventSink;
+use isobar_site::Site;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
+
+use crate::Problem;
+use crate::observe::{REQUEST_ID, RandomId, observe};
+
+/// Says whether something that the application needs is there.
+pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// Assembles an application: its API under `/api`, its site as the fallback, and around them what every service wants.
+///
+/// - `/healthz` answers 200 while the process runs, `/readyz` when every [ready check](Self::ready_when) passes.
+/// - An unknown path under `/api` is a problem+json 404, never the site.
+/// - Every answer carries `x-request-id`: the client's, or a new one.
+/// - A panic is a 500; bodies over the [limit](Self::body_limit) are a 413.
+#[derive(Default)]
+pub struct App {
+    api: Router,
+    site: Option<Site>,
+    dataset: Option<Arc<dyn EventSink>>,
+    checks: Vec<(&'static str, ReadyCheck)>,
+    body_limit: Option<usize>,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("site", &self.site).field("dataset", &self.dataset).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// An application without routes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The routes under `/api`, as they are seen from there: `/images`.
+    #[must_use]
+    pub fn api(mut self, routes: Router) -> Self {
+        self.api = self.api.merge(routes);
+        self
+    }
+
+    /// What answers everything else.
+    #[must_use]
+    pub fn site(mut self, site: Site) -> Self {
+        self.site = Some(site);
+        self
+    }
+
+    /// Where the event of each request goes.
+    #[must_use]
+    pub fn observe(mut self, dataset: Arc<dyn EventSink>) -> Self {
+        self.dataset = Some(dataset);
+        self
+    }
+
+    /// Something without which the application is not ready.
+    #[must_use]
+    pub fn ready_when(mut self, what: &'static str, check: ReadyCheck) -> Self {
+        self.checks.push((what, check));
+        self
+    }
+
+    /// The largest body an extractor takes, in bytes; axum's 2 MiB when not given.
+    #[must_use]
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = Some(bytes);
+        self
+    }
+
+    /// The router of all of it.
+    #[must_use]
+    pub fn into_router(self) -> Router {
+        let Self { api, site, dataset, checks, body_limit } = self;
+        let unknown = async || Problem::not_found("there is no such API; see the documentation of /api").into_response();
+        // The fallback stands on the nested router, so that nothing under /api reaches the site.
+        let api = api.fallback(unknown).method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED));
+        let mut router = Router::new()
+            .nest("/api", api)
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(move || ready(checks.clone())));
+        router = match site {
+            Some(site) => router.fallback_service(site),
+            None => router.fallback(async || Problem::not_found("there is nothing here")),
+        };
+        if let Some(bytes) = body_limit {
+            router = router.layer(DefaultBodyLimit::max(bytes));
+        }
+        router.layer(
+            ServiceBuilder::new()
+                .layer(SetRequestIdLayer::new(REQUEST_ID, RandomId))
+                .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+                .layer(axum::middleware::from_fn_with_state(dataset, observe))
+                .layer(CatchPanicLayer::custom(panicked)),
+        )
+    }
+}
+
+async fn ready(checks: Vec<(&'static str, ReadyCheck)>) -> Response {
+    let mut missing = Vec::new();
+    for (what, check) in checks {
+        if let Err(error) = check().await {
+            tracing::warn!(what, error, "not ready");
+            missing.push(what);
+        }
+    }
+    if missing.is_empty() {
+        return ([(header::CACHE_CONTROL, "no-store")], "ready\n").into_response();
+    }
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(format!("not ready: {}", missing.join(", "))).into_response()
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    tracing::error!(panic = text, "a handler panicked");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR).with_detail("the handler failed").into_response()
+}

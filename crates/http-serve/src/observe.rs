@@ -1,0 +1,87 @@
+//! What is observed of every request: an id, a line of trace, an analytics event.
+
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
+use isobar_analytics::{DataPoint, Event, EventSink};
+use tower_http::request_id::{MakeRequestId, RequestId};
+use tracing::Instrument;
+
+/// The header that carries a request's id, in and out.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The event of a request, and its columns: `index1` the route; `blob1` the route, `blob2` the method, `blob3` the
+/// status; `double1` the duration in milliseconds, `double2` the bytes
+/// answered where known. Nothing personal: no address, no path with values in it, no query.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct RequestEvent {
+    /// The route's pattern: `/api/images/{id}`; `site` for static files.
+    pub route: String,
+    /// GET, POST, ...
+    pub method: String,
+    /// 200, 404, ...
+    pub status: u16,
+    /// How long the answer took, in milliseconds.
+    pub milliseconds: f64,
+    /// Bytes answered, where known beforehand.
+    pub bytes: f64,
+}
+
+impl RequestEvent {
+    fn to_point(&self) -> DataPoint {
+        let Self { route, method, status, milliseconds, bytes } = self;
+        // An index has 96 bytes at most; a longer route is cut at a character.
+        let cut = route.char_indices().map(|(at, char)| at + char.len_utf8()).take_while(|end| *end <= 96).last();
+        DataPoint::new()
+            .with_index(route[..cut.unwrap_or(0)].to_owned())
+            .with_blob(route.clone())
+            .with_blob(method.clone())
+            .with_blob(status.to_string())
+            .with_double(*milliseconds)
+            .with_double(*bytes)
+    }
+
+    /// Reads the event back; `None` where it is another kind of event.
+    #[must_use]
+    pub fn from_event(event: &Event) -> Option<Self> {
+        let text = |number| String::from_utf8(event.blob(number).to_vec()).ok();
+        let (route, method, status) = (text(1)?, text(2)?, text(3)?.parse().ok()?);
+        Some(Self { route, method, status, milliseconds: event.double(1), bytes: event.double(2) })
+    }
+}
+
+/// Makes a request's id where the client sent none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RandomId;
+
+impl MakeRequestId for RandomId {
+    fn make_request_id<B>(&mut self, _: &http::Request<B>) -> Option<RequestId> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).ok()?;
+        HeaderValue::from_str(&hex::encode(bytes)).ok().map(RequestId::new)
+    }
+}
+
+/// Traces the request and writes its event.
+pub(crate) async fn observe(State(dataset): State<Option<Arc<dyn EventSink>>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "site".to_owned(), |path| path.as_str().to_owned());
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+    let span = tracing::info_span!("request", %id, %method, path = request.uri().path());
+    // Not Instant: that has no clock inside Workers.
+    let start = chrono::Utc::now();
+    let response = next.run(request).instrument(span.clone()).await;
+    let elapsed = chrono::Utc::now() - start;
+
+    let milliseconds = elapsed.num_microseconds().unwrap_or_default() as f64 / 1000.0;
+    let status = response.status().as_u16();
+    span.in_scope(|| tracing::info!(status, milliseconds, route, "answered"));
+    if let Some(dataset) = dataset {
+        let bytes = axum::body::HttpBody::size_hint(response.body()).exact().unwrap_or_default() as f64;
+        dataset.write(RequestEvent { route, method: method.to_string(), status, milliseconds, bytes }.to_point());
+    }
+    response
+}

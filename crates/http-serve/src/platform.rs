@@ -1,0 +1,204 @@
+//! Bindings by name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use isobar_analytics::EventSink;
+use isobar_db::Database;
+use isobar_sessions::SessionNamespace;
+use isobar_storage::ObjectStore;
+
+use crate::Secret;
+
+/// What an application runs on: bindings by the names of wrangler.toml. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Platform {
+    bindings: Arc<Bindings>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Bindings {
+    buckets: BTreeMap<String, Arc<dyn ObjectStore>>,
+    databases: BTreeMap<String, Arc<dyn Database>>,
+    sessions: BTreeMap<String, Arc<dyn SessionNamespace>>,
+    datasets: BTreeMap<String, Arc<dyn EventSink>>,
+    vars: BTreeMap<String, serde_json::Value>,
+    secrets: BTreeMap<String, Secret>,
+}
+
+/// There is no binding of this kind and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindingError {
+    kind: &'static str,
+    name: String,
+    /// The names of this kind that there are.
+    known: Vec<String>,
+    /// What the name is bound to instead.
+    other: Option<&'static str>,
+}
+
+impl fmt::Display for BindingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, known, other } = self;
+        match other {
+            Some(other) => write!(f, "the binding \"{name}\" is a {other}, not a {kind}")?,
+            None => write!(f, "there is no {kind} \"{name}\" among the bindings")?,
+        }
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        write!(f, "; {kind}s: {known}")
+    }
+}
+
+impl std::error::Error for BindingError {}
+
+impl Platform {
+    /// A platform binding by binding: for tests, and for whoever chooses backends by hand.
+    #[must_use]
+    pub fn builder() -> PlatformBuilder {
+        PlatformBuilder::default()
+    }
+
+    /// The bucket of this name.
+    ///
+    /// # Errors
+    /// When there is none, with the names there are.
+    pub fn bucket(&self, name: &str) -> Result<Arc<dyn ObjectStore>, BindingError> {
+        self.find("bucket", name, &self.bindings.buckets)
+    }
+
+    /// The database of this name.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    pub fn database(&self, name: &str) -> Result<Arc<dyn Database>, BindingError> {
+        self.find("database", name, &self.bindings.databases)
+    }
+
+    /// The session namespace of this name.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    pub fn sessions(&self, name: &str) -> Result<Arc<dyn SessionNamespace>, BindingError> {
+        self.find("session namespace", name, &self.bindings.sessions)
+    }
+
+    /// The dataset of this name.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    pub fn dataset(&self, name: &str) -> Result<Arc<dyn EventSink>, BindingError> {
+        self.find("dataset", name, &self.bindings.datasets)
+    }
+
+    /// The var of this name: a text, or JSON.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    pub fn var(&self, name: &str) -> Result<serde_json::Value, BindingError> {
+        self.find("var", name, &self.bindings.vars)
+    }
+
+    /// The secret of this name.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    pub fn secret(&self, name: &str) -> Result<Secret, BindingError> {
+        self.find("secret", name, &self.bindings.secrets)
+    }
+
+    /// The names of the databases.
+    pub fn database_names(&self) -> impl Iterator<Item = &str> {
+        self.bindings.databases.keys().map(String::as_str)
+    }
+
+    /// Flushes and closes the datasets: for shutdown.
+    ///
+    /// # Errors
+    /// The first one's failure; all are tried.
+    pub async fn close(&self) -> Result<(), isobar_analytics::Error> {
+        let mut result = Ok(());
+        for dataset in self.bindings.datasets.values() {
+            result = result.and(dataset.close().await);
+        }
+        result
+    }
+
+    fn find<T: Clone>(&self, kind: &'static str, name: &str, among: &BTreeMap<String, T>) -> Result<T, BindingError> {
+        among.get(name).cloned().ok_or_else(|| BindingError {
+            kind,
+            name: name.to_owned(),
+            known: among.keys().cloned().collect(),
+            other: self.kind_of(name),
+        })
+    }
+
+    fn kind_of(&self, name: &str) -> Option<&'static str> {
+        let Bindings { buckets, databases, sessions, datasets, vars, secrets } = &*self.bindings;
+        let kinds = [
+            ("bucket", buckets.contains_key(name)),
+            ("database", databases.contains_key(name)),
+            ("session namespace", sessions.contains_key(name)),
+            ("dataset", datasets.contains_key(name)),
+            ("var", vars.contains_key(name)),
+            ("secret", secrets.contains_key(name)),
+        ];
+        kinds.into_iter().find(|(_, has)| *has).map(|(kind, _)| kind)
+    }
+}
+
+/// Builds a [`Platform`] binding by binding.
+#[derive(Debug, Default)]
+pub struct PlatformBuilder {
+    bindings: Bindings,
+}
+
+impl PlatformBuilder {
+    /// Binds a bucket.
+    #[must_use]
+    pub fn with_bucket(mut self, name: impl Into<String>, bucket: impl ObjectStore + 'static) -> Self {
+        self.bindings.buckets.insert(name.into(), Arc::new(bucket));
+        self
+    }
+
+    /// Binds a database.
+    #[must_use]
+    pub fn with_database(mut self, name: impl Into<String>, database: impl Database + 'static) -> Self {
+        self.bindings.databases.insert(name.into(), Arc::new(database));
+        self
+    }
+
+    /// Binds a session namespace.
+    #[must_use]
+    pub fn with_sessions(mut self, name: impl Into<String>, sessions: impl SessionNamespace + 'static) -> Self {
+        self.bindings.sessions.insert(name.into(), Arc::new(sessions));
+        self
+    }
+
+    /// Binds a dataset.
+    #[must_use]
+    pub fn with_dataset(mut self, name: impl Into<String>, dataset: impl EventSink + 'static) -> Self {
+        self.bindings.datasets.insert(name.into(), Arc::new(dataset));
+        self
+    }
+
+    /// Binds a var.
+    #[must_use]
+    pub fn with_var(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.bindings.vars.insert(name.into(), value.into());
+        self
+    }
+
+    /// Binds a secret.
+    #[must_use]
+    pub fn with_secret(mut self, name: impl Into<String>, secret: Secret) -> Self {
+        self.bindings.secrets.insert(name.into(), secret);
+        self
+    }
+
+    /// The platform as it is now: what is bound later is not on it.
+    #[must_use]
+    pub fn build(&self) -> Platform {
+        Platform { bindings: Arc::new(self.bindings.clone()) }
+    }
+}

@@ -1,0 +1,110 @@
+//! Requests to session objects, WebSocket upgrades included.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use isobar_sessions::{ObjectId, SessionNamespace};
+
+use crate::Problem;
+
+/// Sends a request to a session object under `path` (`/socket?name=Ada`, say) and brings its answer back. A WebSocket that
+/// the object accepts is connected with the client's.
+///
+/// # Errors
+/// What the object fails with, as a [`Problem`]; 400 when `path` is none; 426 when the object accepts a WebSocket but the
+/// request is no upgrade.
+pub async fn forward_session(
+    sessions: &dyn SessionNamespace,
+    id: &ObjectId,
+    path: &str,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let upgrade = upgrade(&mut parts).await;
+    parts.uri = path.parse().map_err(|error| Problem::bad_request(format!("{path}: {error}")))?;
+    parts.extensions.clear(); // the server's own, which mean nothing to the object
+    let request = http::Request::from_parts(parts, isobar_sessions::Body::wrap(body));
+    let answer = sessions.fetch(id, request).await?;
+    connect(upgrade, answer)
+}
+
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod bridge {
+    use axum::extract::FromRequestParts;
+    use axum::extract::ws::{CloseFrame as WsClose, Message as WsMessage, WebSocket, WebSocketUpgrade};
+    use futures_util::{SinkExt, StreamExt};
+    use isobar_sessions::{ClientSocket, CloseFrame, Message, limits, take_websocket};
+
+    use super::{Body, Problem, Response};
+
+    pub(super) async fn upgrade(parts: &mut http::request::Parts) -> Option<WebSocketUpgrade> {
+        WebSocketUpgrade::from_request_parts(parts, &()).await.ok()
+    }
+
+    pub(super) fn connect(
+        upgrade: Option<WebSocketUpgrade>,
+        mut answer: isobar_sessions::Response,
+    ) -> Result<Response, Problem> {
+        let Some(client) = take_websocket(&mut answer) else { return Ok(answer.map(Body::new)) };
+        let upgrade = upgrade.ok_or_else(|| {
+            let detail = "this is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
+            Problem::new(http::StatusCode::UPGRADE_REQUIRED).with_detail(detail)
+        })?;
+        let upgrade = upgrade.max_message_size(limits::MESSAGE_BYTES).max_frame_size(limits::MESSAGE_BYTES);
+        Ok(upgrade.on_upgrade(|socket| run(socket, client)))
+    }
+
+    /// Carries messages both ways until one side ends.
+    async fn run(socket: WebSocket, mut client: ClientSocket) {
+        let (mut to_network, mut from_network) = socket.split();
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                incoming = from_network.next() => match incoming {
+                    Some(Ok(WsMessage::Text(text))) => drop(client.send(text.as_str())),
+                    Some(Ok(WsMessage::Binary(bytes))) => drop(client.send(bytes)),
+                    // The protocol's own pings are answered by the library.
+                    Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => {}
+                    Some(Ok(WsMessage::Close(close))) => {
+                        let close = close.map_or_else(
+                            || CloseFrame::new(1005, ""),
+                            |close| CloseFrame::new(close.code, close.reason.as_str()),
+                        );
+                        drop(client.close(close));
+                        return; // the library has answered the goodbye
+                    }
+                    Some(Err(_)) | None => return, // dropping the client's end tells the object
+                },
+                outgoing = client.receive(), if !closing => {
+                    let frame = match outgoing {
+                        Some(Ok(Message::Text(text))) => WsMessage::Text(text.into()),
+                        Some(Ok(Message::Binary(bytes))) => WsMessage::Binary(bytes),
+                        Some(Err(close)) => {
+                            closing = true;
+                            WsMessage::Close(Some(WsClose { code: close.code, reason: close.reason.into() }))
+                        }
+                        None => {
+                            // The object was reset: 1006 cannot be sent, so break off as workerd does.
+                            return;
+                        }
+                    };
+                    if to_network.send(frame).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+use bridge::{connect, upgrade};
+
+/// Without the native server the socket stays in the answer, for the server that sends it.
+#[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
+async fn upgrade(_: &mut http::request::Parts) {}
+
+#[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
+fn connect((): (), answer: isobar_sessions::Response) -> Result<Response, Problem> {
+    Ok(answer.map(Body::new))
+}

@@ -1,0 +1,262 @@
+//! From a wrangler configuration to a platform on local or memory backends.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isobar_cloudflare::wrangler::{self, Config};
+use isobar_sessions::{SessionNamespace, SessionObject};
+
+use crate::{Platform, PlatformBuilder, Secret};
+
+/// A platform about to be opened: the configuration, and the classes that its session bindings name.
+pub struct WranglerPlatform {
+    config: Config,
+    classes: Vec<(String, Class)>,
+}
+
+/// Opens a namespace of one class, given the platform without sessions.
+type Class = Box<dyn FnOnce(Target<'_>, &Platform) -> Result<Arc<dyn SessionNamespace>, isobar_sessions::Error>>;
+
+/// Where a namespace is kept, and under which name.
+enum Target<'a> {
+    #[cfg(feature = "native")]
+    Folder(&'a Path, &'a str),
+    #[cfg(feature = "memory")]
+    Memory(&'a str),
+}
+
+/// Why a platform cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlatformError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] wrangler::Error),
+    /// A bucket cannot be opened.
+    #[error("the bucket of binding \"{0}\": {1}")]
+    Bucket(String, #[source] isobar_storage::Error),
+    /// A database cannot be opened.
+    #[error("the database of binding \"{0}\": {1}")]
+    Database(String, #[source] isobar_db::Error),
+    /// A session namespace cannot be opened.
+    #[error("the session namespace of binding \"{0}\": {1}")]
+    Sessions(String, #[source] isobar_sessions::Error),
+    /// A dataset cannot be opened.
+    #[error("the dataset of binding \"{0}\": {1}")]
+    Dataset(String, #[source] isobar_analytics::Error),
+    /// A session binding names a class that the application has not registered.
+    #[error("the binding \"{binding}\" names the class {class}, which the application has not registered; registered: {known}")]
+    UnknownClass {
+        /// The binding.
+        binding: String,
+        /// Its class.
+        class: String,
+        /// The registered classes.
+        known: String,
+    },
+    /// A name that cannot be a folder's.
+    #[error("the binding \"{0}\" is kept under the name {1:?}, which cannot be a file's name")]
+    Name(String, String),
+    /// The file of secrets cannot be read.
+    #[error("{0}: {1}")]
+    Secrets(PathBuf, String),
+}
+
+impl Platform {
+    /// Reads a wrangler configuration: a file, or a folder that has one.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_wrangler(path: impl AsRef<Path>) -> Result<WranglerPlatform, PlatformError> {
+        let path = path.as_ref();
+        let config = if path.is_dir() { Config::find(path, None)? } else { Config::load(path, None)? };
+        Ok(WranglerPlatform::new(config))
+    }
+}
+
+impl fmt::Debug for WranglerPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let classes: Vec<_> = self.classes.iter().map(|(name, _)| name).collect();
+        f.debug_struct("WranglerPlatform").field("config", &self.config).field("classes", &classes).finish()
+    }
+}
+
+impl WranglerPlatform {
+    /// A platform of this configuration. Its warnings are logged.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        for warning in &config.warnings {
+            tracing::warn!("wrangler configuration: {warning}");
+        }
+        Self { config, classes: Vec::new() }
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Registers the type of a class; `env` makes what its objects are handed, from the platform's other bindings.
+    #[must_use]
+    pub fn session_class<O: SessionObject>(
+        mut self,
+        class: impl Into<String>,
+        env: impl Fn(&Platform) -> O::Env + Send + Sync + 'static,
+    ) -> Self {
+        let open: Class = Box::new(move |target, platform| {
+            let platform = platform.clone();
+            let env = move || env(&platform);
+            Ok(match target {
+                #[cfg(feature = "native")]
+                Target::Folder(folder, name) => {
+                    Arc::new(isobar_sessions::local::LocalHost::<O>::open(folder, name, &Default::default(), env)?)
+                }
+                #[cfg(feature = "memory")]
+                Target::Memory(name) => Arc::new(isobar_sessions::memory::MemoryHost::<O>::new(name, env)?),
+            })
+        });
+        self.classes.push((class.into(), open));
+        self
+    }
+
+    /// Opens every binding on local backends under `root`: buckets in `r2/`, databases in `d1/`, objects in `sessions/`,
+    /// datasets in `analytics/`. What is not there is created.
+    ///
+    /// # Errors
+    /// Which binding cannot be opened, and why.
+    #[cfg(feature = "native")]
+    pub async fn local(self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
+        let root = root.as_ref();
+        let mut builder = self.plain()?;
+        for bucket in &self.config.r2_buckets {
+            let folder = root.join("r2").join(file_name(&bucket.binding, bucket.local_name())?);
+            let store = isobar_storage::local::LocalStore::open(folder).await;
+            let store = store.map_err(|error| PlatformError::Bucket(bucket.binding.clone(), error))?;
+            sweep_in_background(&store);
+            builder = builder.with_bucket(&bucket.binding, store);
+        }
+        for database in &self.config.d1_databases {
+            let file = root.join("d1").join(format!("{}.sqlite", file_name(&database.binding, database.local_name())?));
+            let opened = isobar_db::SqliteDatabase::open(file).await;
+            let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
+            builder = builder.with_database(&database.binding, opened);
+        }
+        for dataset in &self.config.analytics_engine_datasets {
+            let folder = root.join("analytics").join(file_name(&dataset.binding, dataset.local_name())?);
+            let sink = isobar_analytics::local::LocalSink::open(folder);
+            let sink = sink.map_err(|error| PlatformError::Dataset(dataset.binding.clone(), error))?;
+            builder = builder.with_dataset(&dataset.binding, sink);
+        }
+        let sessions = root.join("sessions");
+        self.sessions(builder, |class| Ok(sessions.join(file_name(class, class)?)), |folder, class| Target::Folder(folder, class))
+    }
+
+    /// Opens every binding in memory: for tests.
+    ///
+    /// # Errors
+    /// As [`local`](Self::local).
+    #[cfg(feature = "memory")]
+    pub async fn memory(self) -> Result<Platform, PlatformError> {
+        let mut builder = self.plain()?;
+        for bucket in &self.config.r2_buckets {
+            builder = builder.with_bucket(&bucket.binding, isobar_storage::memory::MemoryStore::new());
+        }
+        for database in &self.config.d1_databases {
+            let opened = isobar_db::SqliteDatabase::memory().await;
+            let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
+            builder = builder.with_database(&database.binding, opened);
+        }
+        for dataset in &self.config.analytics_engine_datasets {
+            builder = builder.with_dataset(&dataset.binding, isobar_analytics::memory::MemorySink::new());
+        }
+        self.sessions(builder, |_| Ok(PathBuf::new()), |_, class| Target::Memory(class))
+    }
+
+    /// Vars and secrets.
+    fn plain(&self) -> Result<PlatformBuilder, PlatformError> {
+        let mut builder = Platform::builder();
+        for (name, value) in &self.config.vars {
+            builder = builder.with_var(name, value.clone());
+        }
+        for (name, secret) in self.secrets()? {
+            builder = builder.with_secret(name, secret);
+        }
+        Ok(builder)
+    }
+
+    /// The secrets of `.dev.vars` beside the configuration, where wrangler keeps them locally: `NAME=value` lines.
+    fn secrets(&self) -> Result<Vec<(String, Secret)>, PlatformError> {
+        let path = self.config.resolve(".dev.vars");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(PlatformError::Secrets(path, error.to_string())),
+        };
+        let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+        lines
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+            .map(|(number, line)| {
+                let malformed = || PlatformError::Secrets(path.clone(), format!("line {number} is not NAME=value"));
+                let (name, value) = line.split_once('=').ok_or_else(malformed)?;
+                let value = value.trim();
+                let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+                Ok((name.trim().to_owned(), Secret::new(unquoted.unwrap_or(value))))
+            })
+            .collect()
+    }
+
+    fn sessions(
+        self,
+        mut builder: PlatformBuilder,
+        folder: impl Fn(&str) -> Result<PathBuf, PlatformError>,
+        target: impl for<'a> Fn(&'a Path, &'a str) -> Target<'a>,
+    ) -> Result<Platform, PlatformError> {
+        let Self { config, mut classes } = self;
+        let others = builder.build();
+        let mut opened: Vec<(String, Arc<dyn SessionNamespace>)> = Vec::new();
+        for binding in &config.durable_objects.bindings {
+            let (name, class) = (&binding.name, &binding.class_name);
+            let namespace = match opened.iter().find(|(known, _)| known == class) {
+                Some((_, namespace)) => Arc::clone(namespace),
+                None => {
+                    let known = || classes.iter().map(|(class, _)| class.clone()).collect::<Vec<_>>().join(", ");
+                    let position = classes.iter().position(|(known, _)| known == class).ok_or_else(|| {
+                        PlatformError::UnknownClass { binding: name.clone(), class: class.clone(), known: known() }
+                    })?;
+                    let (_, open) = classes.swap_remove(position);
+                    let folder = folder(class)?;
+                    let namespace = open(target(&folder, class), &others);
+                    let namespace = namespace.map_err(|error| PlatformError::Sessions(name.clone(), error))?;
+                    opened.push((class.clone(), Arc::clone(&namespace)));
+                    namespace
+                }
+            };
+            builder = builder.with_sessions(name, namespace);
+        }
+        Ok(builder.build())
+    }
+}
+
+/// Refuses what would lead out of the folder, or is no name on some file system.
+#[cfg(feature = "native")]
+fn file_name<'a>(binding: &str, name: &'a str) -> Result<&'a str, PlatformError> {
+    let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(fine) {
+        return Err(PlatformError::Name(binding.to_owned(), name.to_owned()));
+    }
+    Ok(name)
+}
+
+/// What crashes have left is removed beside the first requests, not before them.
+#[cfg(feature = "native")]
+fn sweep_in_background(store: &isobar_storage::local::LocalStore) {
+    let store = store.clone();
+    tokio::spawn(async move {
+        match store.sweep().await {
+            Ok(swept) => tracing::debug!(?store, ?swept, "swept"),
+            Err(error) => tracing::warn!(?store, %error, "the sweep failed"),
+        }
+    });
+}
