@@ -64,7 +64,9 @@ impl Error {
     #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
     pub(crate) fn io(operation: &'static str, path: &std::path::Path, error: std::io::Error) -> Self {
         let kind = match error.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::PermissionDenied
+            }
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
             _ => ErrorKind::Internal,
         };

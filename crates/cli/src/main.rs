@@ -1,1 +1,70 @@
-fn main(){}
+//! The `isobar` command: wrangler's grammar on local bindings.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
+
+mod d1;
+mod place;
+mod r2;
+mod serve;
+mod sync;
+mod table;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::place::Place;
+
+/// Serves and tends a Cloudflare-shaped platform on this machine: R2 as files, D1 as SQLite.
+///
+/// Buckets and databases go by their name or by their binding in the wrangler configuration. Everything is kept in
+/// `.isobar` beside it; `--root` keeps it elsewhere.
+#[derive(Debug, Parser)]
+#[command(
+    name = "isobar",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:
+  isobar serve
+  isobar r2 object put inneranimalmedia-assets/static/index.html --file ./index.html
+  isobar r2 sync ./static inneranimalmedia-assets/static --dry-run
+  isobar d1 migrations apply DB
+  isobar d1 execute DB --command 'SELECT count(*) FROM users'"
+)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the static site of a wrangler configuration, with health checks and request logs
+    Serve(serve::Serve),
+    /// Buckets and their objects
+    #[command(subcommand)]
+    R2(r2::R2),
+    /// Databases and their migrations
+    #[command(subcommand)]
+    D1(d1::D1),
+}
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { place, command } = Cli::parse();
+    let outcome = match command {
+        Command::Serve(serve) => serve.run(&place).await,
+        Command::R2(r2) => r2.run(&place).await,
+        Command::D1(d1) => d1.run(&place).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -41,7 +41,8 @@ impl Row {
     /// # Errors
     /// [`ErrorKind::ColumnNotFound`], [`ErrorKind::Decode`].
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
-        let index = self.columns.iter().rposition(|name| name == column).ok_or_else(|| Error::column_not_found(column))?;
+        let index =
+            self.columns.iter().rposition(|name| name == column).ok_or_else(|| Error::column_not_found(column))?;
         T::from_value(&self.values[index]).map_err(|error| error.in_column(column))
     }
 

@@ -156,16 +156,15 @@ fn tokens(sql: &str) -> impl Iterator<Item = Token<'_>> {
 /// The first token's kind and length in bytes.
 fn token(rest: &str) -> Option<(Kind, usize)> {
     let first = rest.chars().next()?;
-    let while_ = |skip: usize, test: fn(char) -> bool| {
-        skip + rest[skip..].find(|char| !test(char)).unwrap_or(rest.len() - skip)
-    };
+    let while_ =
+        |skip: usize, test: fn(char) -> bool| skip + rest[skip..].find(|char| !test(char)).unwrap_or(rest.len() - skip);
     Some(match first {
         ';' => (Kind::Semicolon, 1),
-        _ if first.is_whitespace() || first == '\u{feff}' => (Kind::Space, while_(0, |char| char.is_whitespace() || char == '\u{feff}')),
-        '-' if rest.starts_with("--") => (Kind::Space, rest.find('\n').map_or(rest.len(), |end| end + 1)),
-        '/' if rest.starts_with("/*") => {
-            (Kind::Space, rest[2..].find("*/").map_or(rest.len(), |end| end + 4))
+        _ if first.is_whitespace() || first == '\u{feff}' => {
+            (Kind::Space, while_(0, |char| char.is_whitespace() || char == '\u{feff}'))
         }
+        '-' if rest.starts_with("--") => (Kind::Space, rest.find('\n').map_or(rest.len(), |end| end + 1)),
+        '/' if rest.starts_with("/*") => (Kind::Space, rest[2..].find("*/").map_or(rest.len(), |end| end + 4)),
         '\'' | '"' | '`' => (Kind::Other, quoted(rest, first)),
         '[' => (Kind::Other, rest.find(']').map_or(rest.len(), |end| end + 1)),
         '?' => (Kind::Parameter, while_(1, |char| char.is_ascii_digit())),
@@ -203,7 +202,10 @@ mod tests {
     #[test]
     fn statements_end_where_sqlite_ends_them() {
         assert_eq!(parts("SELECT 1; SELECT 2"), ["SELECT 1", "SELECT 2"]);
-        assert_eq!(parts("SELECT ';'; SELECT \"a;\"\"b\"; SELECT [c;d], `e;f`"), ["SELECT ';'", "SELECT \"a;\"\"b\"", "SELECT [c;d], `e;f`"]);
+        assert_eq!(
+            parts("SELECT ';'; SELECT \"a;\"\"b\"; SELECT [c;d], `e;f`"),
+            ["SELECT ';'", "SELECT \"a;\"\"b\"", "SELECT [c;d], `e;f`"]
+        );
         assert_eq!(parts("-- a;b\r\nSELECT 1 /* ; */;\r\n"), ["-- a;b\r\nSELECT 1 /* ; */"]);
         assert_eq!(parts("; ;-- nothing\n/* at all */"), Vec::<&str>::new());
         assert_eq!(parts("SELECT 'it''s; fine'; SELECT 'open; end"), ["SELECT 'it''s; fine'", "SELECT 'open; end"]);
@@ -232,7 +234,9 @@ mod tests {
         for read in ["SELECT 1", " /* x */ select 1", "VALUES (1)", "WITH a AS (SELECT 1) SELECT * FROM a"] {
             assert!(is_read(read), "{read}");
         }
-        for write in ["INSERT INTO t VALUES (1)", "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a", "PRAGMA optimize", ""] {
+        for write in
+            ["INSERT INTO t VALUES (1)", "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a", "PRAGMA optimize", ""]
+        {
             assert!(!is_read(write), "{write}");
         }
     }

@@ -89,9 +89,11 @@ impl App {
     #[must_use]
     pub fn into_router(self) -> Router {
         let Self { api, site, dataset, checks, body_limit } = self;
-        let unknown = async || Problem::not_found("there is no such API; see the documentation of /api").into_response();
+        let unknown =
+            async || Problem::not_found("there is no such API; see the documentation of /api").into_response();
         // The fallback stands on the nested router, so that nothing under /api reaches the site.
-        let api = api.fallback(unknown).method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED));
+        let api =
+            api.fallback(unknown).method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED));
         let mut router = Router::new()
             .nest("/api", api)
             .route("/healthz", get(async || "ok\n"))
@@ -124,7 +126,9 @@ async fn ready(checks: Vec<(&'static str, ReadyCheck)>) -> Response {
     if missing.is_empty() {
         return ([(header::CACHE_CONTROL, "no-store")], "ready\n").into_response();
     }
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(format!("not ready: {}", missing.join(", "))).into_response()
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE)
+        .with_detail(format!("not ready: {}", missing.join(", ")))
+        .into_response()
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {

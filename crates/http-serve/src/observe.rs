@@ -66,9 +66,14 @@ impl MakeRequestId for RandomId {
 }
 
 /// Traces the request and writes its event.
-pub(crate) async fn observe(State(dataset): State<Option<Arc<dyn EventSink>>>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(
+    State(dataset): State<Option<Arc<dyn EventSink>>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "site".to_owned(), |path| path.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "site".to_owned(), |path| path.as_str().to_owned());
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     let span = tracing::info_span!("request", %id, %method, path = request.uri().path());
     // Not Instant: that has no clock inside Workers.

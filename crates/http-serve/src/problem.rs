@@ -88,14 +88,23 @@ impl From<isobar_storage::Error> for Problem {
     fn from(error: isobar_storage::Error) -> Self {
         use isobar_storage::ErrorKind as Kind;
         let status = match error.kind() {
-            Kind::InvalidKey | Kind::MetadataTooLarge | Kind::InvalidListLimit | Kind::BadDigest | Kind::InvalidArgument | Kind::Body => {
-                StatusCode::BAD_REQUEST
-            }
+            Kind::InvalidKey
+            | Kind::MetadataTooLarge
+            | Kind::InvalidListLimit
+            | Kind::BadDigest
+            | Kind::InvalidArgument
+            | Kind::Body => StatusCode::BAD_REQUEST,
             Kind::InvalidRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::NoSuchUpload => StatusCode::NOT_FOUND,
             Kind::UnequalParts | Kind::PartTooSmall | Kind::InvalidPart => StatusCode::CONFLICT,
-            Kind::Unavailable => return Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the storage is not available for the moment", &error),
+            Kind::Unavailable => {
+                return Self::ours(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the storage is not available for the moment",
+                    &error,
+                );
+            }
             Kind::StorageFull => return Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the storage is full", &error),
             _ => return Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the storage failed", &error),
         };
@@ -107,8 +116,12 @@ impl From<isobar_db::Error> for Problem {
     fn from(error: isobar_db::Error) -> Self {
         use isobar_db::ErrorKind as Kind;
         let detail = |constraint| match constraint {
-            Constraint::Unique | Constraint::PrimaryKey => (StatusCode::CONFLICT, "there is one with this value already"),
-            Constraint::ForeignKey => (StatusCode::CONFLICT, "it refers to something that is not there, or is referred to"),
+            Constraint::Unique | Constraint::PrimaryKey => {
+                (StatusCode::CONFLICT, "there is one with this value already")
+            }
+            Constraint::ForeignKey => {
+                (StatusCode::CONFLICT, "it refers to something that is not there, or is referred to")
+            }
             Constraint::NotNull => (StatusCode::BAD_REQUEST, "a required value is missing"),
             _ => (StatusCode::BAD_REQUEST, "a value is not within its limits"),
         };
@@ -118,8 +131,12 @@ impl From<isobar_db::Error> for Problem {
                 tracing::debug!(%error, "a constraint does not hold");
                 Self::new(status).with_detail(detail)
             }
-            Kind::TooBig => Self::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail("a value is too large for the database"),
-            Kind::Unavailable => Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the database is not available for the moment", &error),
+            Kind::TooBig => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail("a value is too large for the database")
+            }
+            Kind::Unavailable => {
+                Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the database is not available for the moment", &error)
+            }
             Kind::StorageFull => Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the database is full", &error),
             _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the database refused a statement", &error),
         }

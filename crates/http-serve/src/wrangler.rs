@@ -46,7 +46,9 @@ pub enum PlatformError {
     #[error("the dataset of binding \"{0}\": {1}")]
     Dataset(String, #[source] isobar_analytics::Error),
     /// A session binding names a class that the application has not registered.
-    #[error("the binding \"{binding}\" names the class {class}, which the application has not registered; registered: {known}")]
+    #[error(
+        "the binding \"{binding}\" names the class {class}, which the application has not registered; registered: {known}"
+    )]
     UnknownClass {
         /// The binding.
         binding: String,
@@ -150,7 +152,11 @@ impl WranglerPlatform {
             builder = builder.with_dataset(&dataset.binding, sink);
         }
         let sessions = root.join("sessions");
-        self.sessions(builder, |class| Ok(sessions.join(file_name(class, class)?)), |folder, class| Target::Folder(folder, class))
+        self.sessions(
+            builder,
+            |class| Ok(sessions.join(file_name(class, class)?)),
+            |folder, class| Target::Folder(folder, class),
+        )
     }
 
     /// Opens every binding in memory: for tests.

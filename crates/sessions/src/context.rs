@@ -48,7 +48,8 @@ pub trait SessionBackend {
     /// See [`SessionContext::set_auto_response`].
     fn auto_response(&self) -> Option<(String, String)>;
     /// Holds all other events until the future is done.
-    fn block_concurrency_while(&self, work: LocalBoxFuture<'static, Result<()>>) -> LocalBoxFuture<'static, Result<()>>;
+    fn block_concurrency_while(&self, work: LocalBoxFuture<'static, Result<()>>)
+    -> LocalBoxFuture<'static, Result<()>>;
     /// Keeps the object alive until the future is done.
     fn wait_until(&self, work: LocalBoxFuture<'static, ()>);
     /// Resets the object.
@@ -153,7 +154,8 @@ impl SessionContext {
         let mut unique: Vec<String> = Vec::new();
         for tag in tags {
             if tag.len() > limits::TAG_BYTES {
-                let message = format!("\"{tag}\" is longer than the max tag length ({} characters).", limits::TAG_BYTES);
+                let message =
+                    format!("\"{tag}\" is longer than the max tag length ({} characters).", limits::TAG_BYTES);
                 return Err(Error::new(ErrorKind::InvalidArgument, message));
             }
             if !unique.iter().any(|seen| seen == tag) {
@@ -199,7 +201,10 @@ impl SessionContext {
     ///
     /// # Errors
     /// What `work` fails with, and when it takes too long; either resets the object.
-    pub async fn block_concurrency_while<T: 'static>(&self, work: impl Future<Output = Result<T>> + 'static) -> Result<T> {
+    pub async fn block_concurrency_while<T: 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + 'static,
+    ) -> Result<T> {
         let value = Rc::new(std::cell::RefCell::new(None));
         let slot = Rc::clone(&value);
         let work = Box::pin(async move {

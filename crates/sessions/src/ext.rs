@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
-use crate::{Body, ClientSocket, Error, ErrorKind, ObjectId, Request, Response, Result, SessionNamespace, take_websocket};
+use crate::{
+    Body, ClientSocket, Error, ErrorKind, ObjectId, Request, Response, Result, SessionNamespace, take_websocket,
+};
 
 /// What every namespace can do by way of the trait.
 #[async_trait]
@@ -43,9 +45,11 @@ pub trait SessionNamespaceExt: SessionNamespace {
 }
 
 fn request(method: &str, path: &str, body: Body) -> Result<Request> {
-    http::Request::builder().method(method).uri(path).body(body).map_err(|error| {
-        Error::new(ErrorKind::InvalidArgument, format!("{path}: {error}")).with_source(error)
-    })
+    http::Request::builder()
+        .method(method)
+        .uri(path)
+        .body(body)
+        .map_err(|error| Error::new(ErrorKind::InvalidArgument, format!("{path}: {error}")).with_source(error))
 }
 
 impl<N: SessionNamespace + ?Sized> SessionNamespaceExt for N {}

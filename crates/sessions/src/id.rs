@@ -93,8 +93,7 @@ impl IdScheme {
     /// [`ErrorKind::InvalidId`] when it is not 64 hexadecimal digits, or of another namespace.
     pub fn parse(&self, text: &str) -> Result<ObjectId> {
         let malformed = || Error::new(ErrorKind::InvalidId, "Invalid Durable Object ID: must be 64 hex digits");
-        let bytes: [u8; 32] =
-            hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(malformed)?;
+        let bytes: [u8; 32] = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(malformed)?;
         let mut head = [0; 16];
         head.copy_from_slice(&bytes[..16]);
         if self.prove(head) != bytes {

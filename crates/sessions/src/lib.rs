@@ -71,7 +71,8 @@ pub use namespace::{Capabilities, SessionNamespace};
 pub use object::{AlarmInfo, SessionObject};
 pub use value::{Parameters, Value};
 pub use websocket::{
-    ClientSocket, CloseFrame, Message, ServerSender, ServerSocket, SocketBackend, WebSocket, socket_pair, take_websocket, websocket_response,
+    ClientSocket, CloseFrame, Message, ServerSender, ServerSocket, SocketBackend, WebSocket, socket_pair,
+    take_websocket, websocket_response,
 };
 
 /// A request to a session object.

@@ -54,7 +54,9 @@ fn weight(item: &str) -> Option<(String, u16)> {
     let name = name.trim().to_ascii_lowercase();
     let weight = match parameters.trim() {
         "" => 1000.0,
-        parameter => 1000.0 * parameter.strip_prefix("q=").or(parameter.strip_prefix("Q="))?.trim().parse::<f32>().ok()?,
+        parameter => {
+            1000.0 * parameter.strip_prefix("q=").or(parameter.strip_prefix("Q="))?.trim().parse::<f32>().ok()?
+        }
     };
     (!name.is_empty() && (0.0..=1000.0).contains(&weight)).then_some((name, weight as u16))
 }
@@ -67,8 +69,17 @@ pub(crate) fn is_compressible(content_type: &str) -> bool {
         || essence.ends_with("+xml")
         || matches!(
             essence,
-            "application/json" | "application/javascript" | "application/xml" | "application/wasm" | "application/yaml"
-                | "application/toml" | "font/ttf" | "font/otf" | "image/vnd.microsoft.icon" | "model/obj" | "model/gltf-binary"
+            "application/json"
+                | "application/javascript"
+                | "application/xml"
+                | "application/wasm"
+                | "application/yaml"
+                | "application/toml"
+                | "font/ttf"
+                | "font/otf"
+                | "image/vnd.microsoft.icon"
+                | "model/obj"
+                | "model/gltf-binary"
         )
 }
 

@@ -80,7 +80,9 @@ impl CachePolicy {
 fn has_hash(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key);
     let is_hash = |part: &str| {
-        part.len() >= 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit()) && part.bytes().any(|byte| byte.is_ascii_digit())
+        part.len() >= 8
+            && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && part.bytes().any(|byte| byte.is_ascii_digit())
     };
     // The first part is the name itself: `20261123.html` is a date, not a hash.
     name.split(['-', '.', '_']).skip(1).any(is_hash)

@@ -83,9 +83,10 @@ impl SitePath {
 
 /// Decodes once; a `%` that introduces no byte is refused rather than kept.
 fn decode(segment: &str) -> Result<String, PathProblem> {
-    let well_formed = segment.split('%').skip(1).all(|rest| {
-        rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit)
-    });
+    let well_formed = segment
+        .split('%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit));
     if !well_formed {
         return Err(PathProblem::Encoding);
     }

@@ -125,7 +125,8 @@ mod tests {
             assert_eq!(parse(header, 10_000), want, "{header}");
         }
         assert_eq!(parse("bytes=0-", 0), Ranges::Unsatisfiable);
-        let many = format!("bytes={}", (0..40).map(|at| format!("{}-{}", at * 10, at * 10 + 1)).collect::<Vec<_>>().join(","));
+        let many =
+            format!("bytes={}", (0..40).map(|at| format!("{}-{}", at * 10, at * 10 + 1)).collect::<Vec<_>>().join(","));
         assert_eq!(parse(&many, 1_000_000), Ranges::Whole);
     }
 }

@@ -27,7 +27,9 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
     let answer = match SitePath::parse(uri.path()) {
         Ok(path) => answer(site, method, uri, &path, headers).await,
         Err(problem) if problem.is_malformed() => Ok(text(StatusCode::BAD_REQUEST, &problem.to_string())),
-        Err(_) => not_found(site, &SitePath::parse("/").unwrap_or_else(|_| unreachable!("the root is a path")), headers).await,
+        Err(_) => {
+            not_found(site, &SitePath::parse("/").unwrap_or_else(|_| unreachable!("the root is a path")), headers).await
+        }
     };
     let mut answer = answer.unwrap_or_else(|error| failure(&error));
     if is_head {
@@ -56,7 +58,11 @@ async fn answer(
     for candidate in candidates {
         if let Some(found) = find(site, &candidate, headers).await? {
             if method != Method::GET && method != Method::HEAD {
-                return Ok(with(text(StatusCode::METHOD_NOT_ALLOWED, "this can only be read"), header::ALLOW, "GET, HEAD"));
+                return Ok(with(
+                    text(StatusCode::METHOD_NOT_ALLOWED, "this can only be read"),
+                    header::ALLOW,
+                    "GET, HEAD",
+                ));
             }
             return serve(site, method, headers, found).await;
         }
@@ -76,7 +82,8 @@ async fn find(site: &Site, name: &str, headers: &HeaderMap) -> Result<Option<Fou
     let Some((key, meta)) = head(site, name).await? else { return Ok(None) };
     let guessed = || content_type::from_key(name).unwrap_or_else(|| content_type::DEFAULT.to_owned());
     let content_type = meta.http.content_type.clone().unwrap_or_else(guessed);
-    let varies = site.options.precompressed && meta.http.content_encoding.is_none() && encoding::is_compressible(&content_type);
+    let varies =
+        site.options.precompressed && meta.http.content_encoding.is_none() && encoding::is_compressible(&content_type);
     if varies {
         let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         for encoding in encoding::accepted(accepted) {
@@ -96,7 +103,9 @@ async fn head(site: &Site, name: &str) -> Result<Option<(Key, ObjectMeta)>, Erro
 
 async fn serve(site: &Site, method: &Method, headers: &HeaderMap, found: Found) -> Result<Response<SiteBody>, Error> {
     match precondition::evaluate(headers, method, &found.meta) {
-        Verdict::Failed => return Ok(text(StatusCode::PRECONDITION_FAILED, "the file is another than the one asked for")),
+        Verdict::Failed => {
+            return Ok(text(StatusCode::PRECONDITION_FAILED, "the file is another than the one asked for"));
+        }
         Verdict::NotModified => {
             let mut answer = Response::new(SiteBody::default());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
@@ -108,8 +117,12 @@ async fn serve(site: &Site, method: &Method, headers: &HeaderMap, found: Found) 
         }
         Verdict::Proceed => {}
     }
-    let wanted = headers.get(header::RANGE).filter(|_| method == Method::GET && precondition::range_stands(headers, &found.meta));
-    let ranges = wanted.and_then(|value| value.to_str().ok()).map_or(Ranges::Whole, |value| range::parse(value, found.meta.size));
+    let wanted = headers
+        .get(header::RANGE)
+        .filter(|_| method == Method::GET && precondition::range_stands(headers, &found.meta));
+    let ranges = wanted
+        .and_then(|value| value.to_str().ok())
+        .map_or(Ranges::Whole, |value| range::parse(value, found.meta.size));
     let mut answer = match ranges {
         Ranges::Whole if method == Method::HEAD => {
             with(Response::new(SiteBody::default()), header::CONTENT_LENGTH, &found.meta.size.to_string())

@@ -29,7 +29,10 @@ impl Key {
             1..=limits::KEY_BYTES => Ok(Self(key.into())),
             bytes => Err(Error::new(
                 ErrorKind::InvalidKey,
-                format!("The specified object name is not valid. It has {bytes} bytes, and may have 1 to {}.", limits::KEY_BYTES),
+                format!(
+                    "The specified object name is not valid. It has {bytes} bytes, and may have 1 to {}.",
+                    limits::KEY_BYTES
+                ),
             )),
         }
     }

@@ -46,6 +46,8 @@ pub mod local;
 pub mod memory;
 #[cfg(feature = "mock")]
 pub mod mock;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub mod sync;
 
 pub use body::Body;
 pub use checksum::{Checksum, ChecksumAlgorithm};

@@ -12,9 +12,8 @@ use chrono::{DateTime, Duration, SubsecRound, Utc};
 use crate::checksum::Digests;
 use crate::rules::{self, StoredPart};
 use crate::{
-    Body, Capabilities, Clock, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PutOptions, PutResult, Result, UploadId, limits,
-    system_clock,
+    Body, Capabilities, Clock, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
+    ObjectMeta, ObjectStore, Part, PartInfo, PutOptions, PutResult, Result, UploadId, limits, system_clock,
 };
 
 /// A bucket in memory. Clones share it.
@@ -122,7 +121,8 @@ impl MemoryStore {
         let mut guard = self.lock();
         let state = &mut *guard;
         let known = state.uploads.get(upload.as_str()).is_some_and(|upload| upload.key == *key);
-        let parts = self.open_parts(state, key, upload).map_err(|over| if known { over } else { rules::unknown_upload() })?;
+        let parts =
+            self.open_parts(state, key, upload).map_err(|over| if known { over } else { rules::unknown_upload() })?;
         let stored = parts.iter().map(|(number, (part, _))| (*number, part.clone())).collect();
         let (numbers, etag) = rules::complete(given, &stored)?;
         let mut bytes = BytesMut::new();

@@ -112,14 +112,8 @@ impl HttpMetadata {
 
     /// Writes the headers; a value that HTTP cannot carry is left out.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
-        let Self {
-            content_type,
-            content_language,
-            content_disposition,
-            content_encoding,
-            cache_control,
-            cache_expiry,
-        } = self;
+        let Self { content_type, content_language, content_disposition, content_encoding, cache_control, cache_expiry } =
+            self;
         let mut put = |name: HeaderName, value: Option<&str>| {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
                 headers.insert(name, value);

@@ -19,7 +19,8 @@ pub(crate) fn random_id() -> Result<String> {
 /// Refuses custom metadata over R2's limit. As workerd counts: a string takes a byte per UTF-16 unit where all of them
 /// are Latin-1, and two otherwise.
 pub(crate) fn check_metadata(custom: &BTreeMap<String, String>) -> Result<()> {
-    let weigh = |text: &str| text.encode_utf16().count() * if text.chars().all(|char| char <= '\u{ff}') { 1 } else { 2 };
+    let weigh =
+        |text: &str| text.encode_utf16().count() * if text.chars().all(|char| char <= '\u{ff}') { 1 } else { 2 };
     let bytes: usize = custom.iter().map(|(name, value)| weigh(name) + weigh(value)).sum();
     if bytes <= limits::METADATA_BYTES {
         return Ok(());
@@ -50,7 +51,8 @@ pub(crate) fn check_part_number(number: u16) -> Result<()> {
     if (1..=limits::PART_NUMBER).contains(&number) {
         return Ok(());
     }
-    let message = format!("Part number must be between 1 and {} (inclusive). Actual value was: {number}", limits::PART_NUMBER);
+    let message =
+        format!("Part number must be between 1 and {} (inclusive). Actual value was: {number}", limits::PART_NUMBER);
     Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 
@@ -140,7 +142,8 @@ pub(crate) fn list_page<E: From<Error>>(
                 page.cursor = last;
                 break 'scan;
             }
-            let group = delimiter.and_then(|delimiter| rest.find(delimiter).map(|at| prefix.len() + at + delimiter.len()));
+            let group =
+                delimiter.and_then(|delimiter| rest.find(delimiter).map(|at| prefix.len() + at + delimiter.len()));
             if let Some(end) = group {
                 let group = key[..end].to_owned();
                 start = Start { bytes: after_all_with_prefix(&group), inclusive: true };

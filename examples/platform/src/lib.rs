@@ -1,1 +1,10 @@
+//! The whole platform from one source: this library is the application, and knows no backend. The native binary beside it
+//! and the Worker only choose where its bindings lead.
 
+mod api;
+mod app;
+mod bindings;
+mod iam_session;
+
+pub use app::app;
+pub use iam_session::IamSession;

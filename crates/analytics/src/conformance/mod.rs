@@ -59,7 +59,11 @@ async fn what_is_written_is_read_back(sink: Subject) -> Outcome {
     let points = [
         point("a"),
         DataPoint::new(),
-        DataPoint { indexes: vec![vec![0u8, 255].into()], blobs: vec!["".into(), "é".into()], doubles: vec![-0.5, f64::MAX] },
+        DataPoint {
+            indexes: vec![vec![0u8, 255].into()],
+            blobs: vec!["".into(), "é".into()],
+            doubles: vec![-0.5, f64::MAX],
+        },
     ];
     points.iter().for_each(|point| sink.write(point.clone()));
     let read: Vec<_> = written(&sink).await?.into_iter().map(|event| event.point).collect();
@@ -71,7 +75,10 @@ async fn events_come_oldest_first_with_their_time(sink: Subject) -> Outcome {
     let before = chrono::Utc::now() - chrono::Duration::milliseconds(1);
     (0..50).for_each(|number| sink.write(point(&number.to_string())));
     let events = written(&sink).await?;
-    ensure_eq!(events.iter().map(|event| event.blob(1)).collect::<Vec<_>>(), (0..50).map(|number| number.to_string().into_bytes()).collect::<Vec<_>>());
+    ensure_eq!(
+        events.iter().map(|event| event.blob(1)).collect::<Vec<_>>(),
+        (0..50).map(|number| number.to_string().into_bytes()).collect::<Vec<_>>()
+    );
     ensure!(events.iter().all(|event| before <= event.timestamp && event.timestamp <= chrono::Utc::now()));
     Ok(())
 }
@@ -104,11 +111,20 @@ async fn points_at_the_limits_are_taken(sink: Subject) -> Outcome {
 
 async fn points_over_a_limit_are_dropped_and_counted(sink: Subject) -> Outcome {
     let over = [
-        (DataPoint { blobs: vec!["b".into(); 21], ..DataPoint::new() }, "writeDataPoint(): Maximum of 20 blobs supported."),
-        (DataPoint { doubles: vec![1.0; 21], ..DataPoint::new() }, "writeDataPoint(): Maximum of 20 doubles supported."),
+        (
+            DataPoint { blobs: vec!["b".into(); 21], ..DataPoint::new() },
+            "writeDataPoint(): Maximum of 20 blobs supported.",
+        ),
+        (
+            DataPoint { doubles: vec![1.0; 21], ..DataPoint::new() },
+            "writeDataPoint(): Maximum of 20 doubles supported.",
+        ),
         (DataPoint::new().with_index("a").with_index("b"), "writeDataPoint(): Maximum of 1 indexes supported."),
         (DataPoint::new().with_index("i".repeat(97)), "writeDataPoint(): Maximum of 96 bytes in an index supported."),
-        (DataPoint::new().with_blob("b".repeat(16 * 1024 + 1)), "writeDataPoint(): Maximum of 16384 bytes of blobs supported."),
+        (
+            DataPoint::new().with_blob("b".repeat(16 * 1024 + 1)),
+            "writeDataPoint(): Maximum of 16384 bytes of blobs supported.",
+        ),
     ];
     for (point, text) in &over {
         ensure_eq!(point.problem().map(|problem| problem.to_string()).as_deref(), Some(*text));

@@ -28,7 +28,12 @@ impl Error {
     }
 
     pub(super) fn io(path: &Path, error: std::io::Error) -> Self {
-        Self { path: Some(path.to_owned()), line: None, message: format!("cannot be read: {error}"), source: Some(error) }
+        Self {
+            path: Some(path.to_owned()),
+            line: None,
+            message: format!("cannot be read: {error}"),
+            source: Some(error),
+        }
     }
 
     /// The line of the file, from 1, where one is to blame.

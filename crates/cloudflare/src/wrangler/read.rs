@@ -18,16 +18,77 @@ pub enum Format {
 
 /// Keys that wrangler knows and isobar does not act on: no warning for them.
 const OTHER_KEYS: &[&str] = &[
-    "$schema", "account_id", "ai", "alias", "base_dir", "browser", "build", "cache", "cloudchamber", "compliance_region",
-    "containers", "data_blobs", "define", "dependencies_instrumentation", "dev", "dispatch_namespaces", "env",
-    "find_additional_modules", "first_party_worker", "hyperdrive", "images", "jsx_factory", "jsx_fragment",
-    "keep_names", "keep_vars", "kv_namespaces", "legacy_env", "limits", "logfwdr", "logpush", "media", "minify",
-    "mtls_certificates", "no_bundle", "observability", "pages_build_output_dir", "pipelines", "placement",
-    "preserve_file_names", "preview_urls", "previews", "python_modules", "queues", "ratelimits", "route", "routes",
-    "rules", "secrets", "secrets_store_secrets", "send_email", "send_metrics", "services", "site", "streaming_tail_consumers",
-    "tail_consumers", "text_blobs", "triggers", "tsconfig", "typescript", "unsafe", "unsafe_hello_world", "upload_source_maps",
-    "userland_loader", "vectorize", "version_metadata", "vpc_networks", "vpc_services", "wasm_modules", "worker_loaders",
-    "workers_dev", "workflows",
+    "$schema",
+    "account_id",
+    "ai",
+    "alias",
+    "base_dir",
+    "browser",
+    "build",
+    "cache",
+    "cloudchamber",
+    "compliance_region",
+    "containers",
+    "data_blobs",
+    "define",
+    "dependencies_instrumentation",
+    "dev",
+    "dispatch_namespaces",
+    "env",
+    "find_additional_modules",
+    "first_party_worker",
+    "hyperdrive",
+    "images",
+    "jsx_factory",
+    "jsx_fragment",
+    "keep_names",
+    "keep_vars",
+    "kv_namespaces",
+    "legacy_env",
+    "limits",
+    "logfwdr",
+    "logpush",
+    "media",
+    "minify",
+    "mtls_certificates",
+    "no_bundle",
+    "observability",
+    "pages_build_output_dir",
+    "pipelines",
+    "placement",
+    "preserve_file_names",
+    "preview_urls",
+    "previews",
+    "python_modules",
+    "queues",
+    "ratelimits",
+    "route",
+    "routes",
+    "rules",
+    "secrets",
+    "secrets_store_secrets",
+    "send_email",
+    "send_metrics",
+    "services",
+    "site",
+    "streaming_tail_consumers",
+    "tail_consumers",
+    "text_blobs",
+    "triggers",
+    "tsconfig",
+    "typescript",
+    "unsafe",
+    "unsafe_hello_world",
+    "upload_source_maps",
+    "userland_loader",
+    "vectorize",
+    "version_metadata",
+    "vpc_networks",
+    "vpc_services",
+    "wasm_modules",
+    "worker_loaders",
+    "workers_dev",
+    "workflows",
 ];
 
 /// The keys that isobar acts on, and whether an environment inherits them.
@@ -47,10 +108,25 @@ const KEYS: &[(&str, bool)] = &[
 
 /// The keys of the tables within, for warnings.
 const INNER_KEYS: &[(&str, &[&str])] = &[
-    ("d1_databases", &["binding", "database_name", "database_id", "preview_database_id", "migrations_dir", "migrations_table", "remote", "jurisdiction"]),
+    (
+        "d1_databases",
+        &[
+            "binding",
+            "database_name",
+            "database_id",
+            "preview_database_id",
+            "migrations_dir",
+            "migrations_table",
+            "remote",
+            "jurisdiction",
+        ],
+    ),
     ("r2_buckets", &["binding", "bucket_name", "preview_bucket_name", "jurisdiction", "remote"]),
     ("analytics_engine_datasets", &["binding", "dataset", "remote"]),
-    ("migrations", &["tag", "new_sqlite_classes", "new_classes", "renamed_classes", "deleted_classes", "transferred_classes"]),
+    (
+        "migrations",
+        &["tag", "new_sqlite_classes", "new_classes", "renamed_classes", "deleted_classes", "transferred_classes"],
+    ),
 ];
 
 impl Config {
@@ -62,7 +138,8 @@ impl Config {
     pub fn load(path: impl AsRef<Path>, environment: Option<&str>) -> Result<Self, Error> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-        let format = if path.extension().is_some_and(|extension| extension == "toml") { Format::Toml } else { Format::Jsonc };
+        let format =
+            if path.extension().is_some_and(|extension| extension == "toml") { Format::Toml } else { Format::Jsonc };
         let mut config = Self::parse(&text, format, environment).map_err(|error| error.of(path))?;
         config.path = Some(path.to_owned());
         Ok(config)
@@ -75,8 +152,12 @@ impl Config {
     pub fn find(folder: impl AsRef<Path>, environment: Option<&str>) -> Result<Self, Error> {
         let folder = folder.as_ref();
         let absolute = std::path::absolute(folder).map_err(|error| Error::io(folder, error))?;
-        let found = absolute.ancestors().flat_map(|folder| FILE_NAMES.map(|name| folder.join(name))).find(|path| path.is_file());
-        let missing = || Error::new(format!("there is none ({}) in this folder or above", FILE_NAMES.join(", "))).of(folder);
+        let found = absolute
+            .ancestors()
+            .flat_map(|folder| FILE_NAMES.map(|name| folder.join(name)))
+            .find(|path| path.is_file());
+        let missing =
+            || Error::new(format!("there is none ({}) in this folder or above", FILE_NAMES.join(", "))).of(folder);
         Self::load(found.ok_or_else(missing)?, environment)
     }
 
@@ -89,7 +170,9 @@ impl Config {
             Format::Toml => parse_toml(text)?,
             Format::Jsonc => parse_jsonc(text)?,
         };
-        let Value::Object(mut table) = value else { return Err(Error::new("the top level must be a table").at(Some(1))) };
+        let Value::Object(mut table) = value else {
+            return Err(Error::new("the top level must be a table").at(Some(1)));
+        };
         let mut warnings = Vec::new();
         warn_unknown(&table, "", text, &mut warnings);
         let environments = table.remove("env");
@@ -131,7 +214,8 @@ fn choose(
         }
         let filled = |value: &Value| value.as_array().is_none_or(|list| !list.is_empty());
         if table.remove(*key).as_ref().is_some_and(filled) && !chosen.contains_key(*key) {
-            warnings.push(format!("\"{key}\" stands at the top level but not in env.{name}: bindings are not inherited"));
+            warnings
+                .push(format!("\"{key}\" stands at the top level but not in env.{name}: bindings are not inherited"));
         }
     }
     if !chosen.contains_key("name")
@@ -163,7 +247,8 @@ fn fields(table: &Map<String, Value>, text: &str) -> Result<Config, Error> {
 
 fn field<T: DeserializeOwned + Default>(table: &Map<String, Value>, key: &str, text: &str) -> Result<T, Error> {
     let Some(value) = table.get(key) else { return Ok(T::default()) };
-    serde_json::from_value(value.clone()).map_err(|error| Error::new(format!("\"{key}\": {error}")).at(line_of(text, key)))
+    serde_json::from_value(value.clone())
+        .map_err(|error| Error::new(format!("\"{key}\": {error}")).at(line_of(text, key)))
 }
 
 fn warn_unknown(table: &Map<String, Value>, place: &str, text: &str, warnings: &mut Vec<String>) {
@@ -200,7 +285,8 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
     let is_key = |line: &str| {
         let line = line.trim();
         let name = line.trim_start_matches('[').trim_start_matches('"');
-        name.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with(['=', ':', ']', '.']))
+        name.strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with(['=', ':', ']', '.']))
             || line.trim_end_matches(']').ends_with(&format!(".{key}"))
     };
     text.lines().position(is_key).map(|index| index + 1)
@@ -285,7 +371,8 @@ bucket_name = "staging"
     fn errors_name_the_line() {
         let broken = Config::parse("name = \"a\"\nmain = [", Format::Toml, None).unwrap_err();
         assert_eq!(broken.line(), Some(2), "{broken}");
-        let wrong = Config::parse("name = \"a\"\n\n[[r2_buckets]]\nbucket_name = \"b\"\n", Format::Toml, None).unwrap_err();
+        let wrong =
+            Config::parse("name = \"a\"\n\n[[r2_buckets]]\nbucket_name = \"b\"\n", Format::Toml, None).unwrap_err();
         assert_eq!((wrong.line(), wrong.to_string().contains("missing field `binding`")), (Some(3), true), "{wrong}");
         let json = Config::parse("{\n  \"name\": 5\n}", Format::Jsonc, None).unwrap_err();
         assert_eq!(json.line(), Some(2), "{json}");

@@ -42,10 +42,26 @@ async fn constraints_are_told_apart(db: Subject) -> Outcome {
     table(&db, "e_c", "id INTEGER PRIMARY KEY, u UNIQUE, n NOT NULL DEFAULT 1, c CHECK (c < 10)").await?;
     db.prepare("INSERT INTO e_c VALUES (1, 'x', 1, 1)").run().await?;
     let table = [
-        ("INSERT INTO e_c (u) VALUES ('x')", Constraint::Unique, "UNIQUE constraint failed: e_c.u: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)"),
-        ("INSERT INTO e_c (id) VALUES (1)", Constraint::PrimaryKey, "UNIQUE constraint failed: e_c.id: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_PRIMARYKEY)"),
-        ("INSERT INTO e_c (n) VALUES (NULL)", Constraint::NotNull, "NOT NULL constraint failed: e_c.n: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_NOTNULL)"),
-        ("INSERT INTO e_c (c) VALUES (10)", Constraint::Check, "CHECK constraint failed: c < 10: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)"),
+        (
+            "INSERT INTO e_c (u) VALUES ('x')",
+            Constraint::Unique,
+            "UNIQUE constraint failed: e_c.u: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)",
+        ),
+        (
+            "INSERT INTO e_c (id) VALUES (1)",
+            Constraint::PrimaryKey,
+            "UNIQUE constraint failed: e_c.id: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_PRIMARYKEY)",
+        ),
+        (
+            "INSERT INTO e_c (n) VALUES (NULL)",
+            Constraint::NotNull,
+            "NOT NULL constraint failed: e_c.n: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_NOTNULL)",
+        ),
+        (
+            "INSERT INTO e_c (c) VALUES (10)",
+            Constraint::Check,
+            "CHECK constraint failed: c < 10: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)",
+        ),
     ];
     for (sql, constraint, text) in table {
         let want = (ErrorKind::Constraint(constraint), format!("D1_ERROR: {text}"));
@@ -69,13 +85,18 @@ async fn nothing_is_no_statement(db: Subject) -> Outcome {
         ensure_eq!((sql, refused(&db, sql).await?.1), (sql, "D1_ERROR: No SQL statements detected.".to_owned()));
     }
     for sql in [";", "/* c */"] {
-        ensure_eq!((sql, refused(&db, sql).await?.1), (sql, "D1_ERROR: SQL code did not contain a statement.".to_owned()));
+        ensure_eq!(
+            (sql, refused(&db, sql).await?.1),
+            (sql, "D1_ERROR: SQL code did not contain a statement.".to_owned())
+        );
     }
     Ok(())
 }
 
 async fn transactions_are_refused(db: Subject) -> Outcome {
-    for sql in ["BEGIN", "begin immediate", "/* x */ COMMIT", "END", "ROLLBACK", "SAVEPOINT a", "RELEASE a", "SELECT 1; BEGIN"] {
+    for sql in
+        ["BEGIN", "begin immediate", "/* x */ COMMIT", "END", "ROLLBACK", "SAVEPOINT a", "RELEASE a", "SELECT 1; BEGIN"]
+    {
         let (kind, text) = refused(&db, sql).await?;
         ensure_eq!((sql, kind), (sql, ErrorKind::NotAuthorized));
         ensure!(text.starts_with("D1_ERROR: To execute a transaction, please use"), "{text}");
@@ -85,10 +106,21 @@ async fn transactions_are_refused(db: Subject) -> Outcome {
 
 async fn what_d1_forbids_is_refused(db: Subject) -> Outcome {
     let forbidden = [
-        "ATTACH ':memory:' AS x", "CREATE TEMP TABLE e_temp (a)", "CREATE TABLE _cf_x (a)", "CREATE TABLE _CF_X (a)",
-        "CREATE VIEW _cf_v AS SELECT 1", "PRAGMA user_version", "PRAGMA user_version = 1", "PRAGMA journal_mode",
-        "PRAGMA page_size = 8192", "PRAGMA page_count", "SELECT * FROM pragma_user_version", "PRAGMA writable_schema = ON",
-        "CREATE VIRTUAL TABLE e_v USING fts4(a)", "SELECT sqlite_version()", "SELECT load_extension('x')",
+        "ATTACH ':memory:' AS x",
+        "CREATE TEMP TABLE e_temp (a)",
+        "CREATE TABLE _cf_x (a)",
+        "CREATE TABLE _CF_X (a)",
+        "CREATE VIEW _cf_v AS SELECT 1",
+        "PRAGMA user_version",
+        "PRAGMA user_version = 1",
+        "PRAGMA journal_mode",
+        "PRAGMA page_size = 8192",
+        "PRAGMA page_count",
+        "SELECT * FROM pragma_user_version",
+        "PRAGMA writable_schema = ON",
+        "CREATE VIRTUAL TABLE e_v USING fts4(a)",
+        "SELECT sqlite_version()",
+        "SELECT load_extension('x')",
     ];
     for sql in forbidden {
         let (kind, text) = refused(&db, sql).await?;
@@ -100,8 +132,15 @@ async fn what_d1_forbids_is_refused(db: Subject) -> Outcome {
 async fn what_d1_allows_works(db: Subject) -> Outcome {
     table(&db, "e_allowed", "a").await?;
     for sql in [
-        "PRAGMA table_info(e_allowed)", "SELECT * FROM pragma_table_info('e_allowed')", "PRAGMA foreign_keys", "PRAGMA optimize",
-        "PRAGMA table_list", "SELECT name FROM sqlite_master", "EXPLAIN QUERY PLAN SELECT 1", "SELECT sqrt(2), random()", "ANALYZE",
+        "PRAGMA table_info(e_allowed)",
+        "SELECT * FROM pragma_table_info('e_allowed')",
+        "PRAGMA foreign_keys",
+        "PRAGMA optimize",
+        "PRAGMA table_list",
+        "SELECT name FROM sqlite_master",
+        "EXPLAIN QUERY PLAN SELECT 1",
+        "SELECT sqrt(2), random()",
+        "ANALYZE",
     ] {
         let done = db.prepare(sql).run().await;
         ensure!(done.is_ok(), "{sql}: {done:?}");

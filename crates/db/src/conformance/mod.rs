@@ -48,6 +48,7 @@ fn fault<T: std::fmt::Debug>(result: crate::Result<T>) -> std::result::Result<Er
 
 /// Runs SQL that must fail; kind and text.
 async fn refused(db: &Subject, sql: &str) -> std::result::Result<(ErrorKind, String), Failure> {
-    let error = fault(db.prepare(sql.to_owned()).run().await).map_err(|Failure(why)| Failure(format!("{sql}: {why}")))?;
+    let error =
+        fault(db.prepare(sql.to_owned()).run().await).map_err(|Failure(why)| Failure(format!("{sql}: {why}")))?;
     Ok((error.kind(), error.to_string()))
 }

@@ -66,8 +66,14 @@ async fn integers_are_exact(db: Subject) -> Outcome {
 }
 
 async fn parameters_number_as_in_sqlite(db: Subject) -> Outcome {
-    let got: (String, String, String) =
-        db.prepare("SELECT ?2, ?1, ? -- ?\n, '?'").bind("a").bind("b").bind("c").one::<(String, String, String, String)>().await.map(|row| (row.0, row.1, row.2))?;
+    let got: (String, String, String) = db
+        .prepare("SELECT ?2, ?1, ? -- ?\n, '?'")
+        .bind("a")
+        .bind("b")
+        .bind("c")
+        .one::<(String, String, String, String)>()
+        .await
+        .map(|row| (row.0, row.1, row.2))?;
     ensure_eq!(got, ("b".into(), "a".into(), "c".into()));
     let named: (String, String, String) = db.prepare("SELECT :x, @y, :x").bind("x").bind("y").one().await?;
     ensure_eq!(named, ("x".into(), "y".into(), "x".into()));
@@ -127,7 +133,10 @@ async fn first_takes_the_first(db: Subject) -> Outcome {
 
 async fn a_missing_column_is_named(db: Subject) -> Outcome {
     let error = fault(db.prepare("SELECT 1 AS a").first_column::<i64>("b").await)?;
-    ensure_eq!((error.kind(), error.to_string()), (ErrorKind::ColumnNotFound, "D1_COLUMN_NOTFOUND: Column not found (b)".to_owned()));
+    ensure_eq!(
+        (error.kind(), error.to_string()),
+        (ErrorKind::ColumnNotFound, "D1_COLUMN_NOTFOUND: Column not found (b)".to_owned())
+    );
     let error = fault(db.prepare("SELECT 1 AS a").first_column::<i64>("A").await)?;
     ensure_eq!(error.to_string(), "D1_COLUMN_NOTFOUND: Column not found (A)");
     Ok(())

@@ -157,7 +157,10 @@ async fn migrations_apply_in_order_once(db: Subject) -> Outcome {
         Migration::new("0010_third.sql", "INSERT INTO m_a VALUES ('third')"),
         Migration::new("zz_last.sql", "INSERT INTO m_a VALUES ('last');"),
         Migration::new("2_second.sql", "INSERT INTO m_a VALUES ('second');\n-- done\n"),
-        Migration::new("0001_first.sql", "CREATE TABLE m_a (a);\nCREATE TRIGGER m_t AFTER INSERT ON m_a BEGIN SELECT 1; END;"),
+        Migration::new(
+            "0001_first.sql",
+            "CREATE TABLE m_a (a);\nCREATE TRIGGER m_t AFTER INSERT ON m_a BEGIN SELECT 1; END;",
+        ),
     ];
     let order = ["0001_first.sql", "2_second.sql", "0010_third.sql", "zz_last.sql"];
     ensure_eq!(migrations::apply(&db, &files).await?, order);

@@ -11,7 +11,9 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments, AssertSqlSafe, SqlSafeStr, Column, Connection, Executor, Row as _, Statement as _, TypeInfo, ValueRef};
+use sqlx::{
+    Arguments, AssertSqlSafe, Column, Connection, Executor, Row as _, SqlSafeStr, Statement as _, TypeInfo, ValueRef,
+};
 
 use super::guard;
 use crate::{Bookmark, Error, ErrorKind, Meta, QueryResult, Result, Row, Statement, Value, sql};
@@ -61,7 +63,8 @@ impl Engine {
             None => options.in_memory(true),
         };
         let writer = pool(1).connect_with(options.clone()).await.map_err(|error| failure(&error, None))?;
-        let readers = path.map(|_| pool(READERS).connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON")));
+        let readers =
+            path.map(|_| pool(READERS).connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON")));
         let engine = Self {
             writer,
             readers,

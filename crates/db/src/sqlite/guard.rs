@@ -30,15 +30,30 @@ const LIMITS: [(c_int, usize); 11] = [
 /// The PRAGMAs that D1 allows, and the one that the engine itself asks, which is refused in users' SQL before it
 /// runs: `page_count`.
 const PRAGMAS: [&str; 20] = [
-    "table_list", "table_info", "table_xinfo", "data_version", "page_size", "case_sensitive_like", "foreign_keys",
-    "defer_foreign_keys", "ignore_check_constraints", "legacy_alter_table", "recursive_triggers",
-    "reverse_unordered_selects", "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo",
-    "quick_check", "optimize", "page_count",
+    "table_list",
+    "table_info",
+    "table_xinfo",
+    "data_version",
+    "page_size",
+    "case_sensitive_like",
+    "foreign_keys",
+    "defer_foreign_keys",
+    "ignore_check_constraints",
+    "legacy_alter_table",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "quick_check",
+    "optimize",
+    "page_count",
 ];
 
-const DENIED_FUNCTIONS: [&str; 5] = [
-    "load_extension", "sqlite_version", "sqlite_source_id", "sqlite_compileoption_used", "sqlite_compileoption_get",
-];
+const DENIED_FUNCTIONS: [&str; 5] =
+    ["load_extension", "sqlite_version", "sqlite_source_id", "sqlite_compileoption_used", "sqlite_compileoption_get"];
 
 const VIRTUAL_TABLES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
 

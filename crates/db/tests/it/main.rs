@@ -67,7 +67,8 @@ async fn two_openings_of_a_file_see_each_others_writes() {
 async fn a_dropped_batch_is_rolled_back_and_the_database_goes_on() {
     let db = SqliteDatabase::memory().await.unwrap();
     db.exec("CREATE TABLE t (a)").await.unwrap();
-    let slow = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c";
+    let slow =
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c";
     let batch = db.batch(vec!["INSERT INTO t VALUES (1)".into(), slow.into(), "INSERT INTO t VALUES (2)".into()]);
     assert!(tokio::time::timeout(std::time::Duration::from_millis(5), batch).await.is_err());
     assert_eq!(db.prepare("SELECT count(*) FROM t").one::<i64>().await.unwrap(), 0);
@@ -77,7 +78,8 @@ async fn a_dropped_batch_is_rolled_back_and_the_database_goes_on() {
 async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite");
-    std::fs::write(&path, "this is a text, and longer than a header of a hundred bytes would have to be ".repeat(3)).unwrap();
+    std::fs::write(&path, "this is a text, and longer than a header of a hundred bytes would have to be ".repeat(3))
+        .unwrap();
     let error = SqliteDatabase::open(&path).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains("db.sqlite"), "{error}");
@@ -87,7 +89,9 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 #[tokio::test]
 async fn migrations_come_from_a_folder() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, sql) in [("0002_b.sql", "INSERT INTO t VALUES ('b')"), ("0001_a.sql", "CREATE TABLE t (a)"), ("notes.txt", "no")] {
+    for (name, sql) in
+        [("0002_b.sql", "INSERT INTO t VALUES ('b')"), ("0001_a.sql", "CREATE TABLE t (a)"), ("notes.txt", "no")]
+    {
         std::fs::write(folder.path().join(name), sql).unwrap();
     }
     let files = isobar_db::migrations::from_folder(folder.path()).unwrap();

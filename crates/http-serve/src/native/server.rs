@@ -63,7 +63,11 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError::Serve`].
-    pub async fn serve(self, app: Router, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
+    pub async fn serve(
+        self,
+        app: Router,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServerError> {
         let (draining, drained) = oneshot::channel();
         let shutdown = async move {
             shutdown.await;

@@ -10,7 +10,9 @@ use futures_util::{SinkExt, StreamExt};
 use isobar_cloudflare::wrangler::{Config, Format};
 use isobar_http_serve::native::{Server, ServerError};
 use isobar_http_serve::{App, Platform, PlatformError, Problem, RequestEvent, WranglerPlatform, forward_session};
-use isobar_sessions::{Body, Message, Request as ObjectRequest, Response as ObjectResponse, SessionContext, SessionObject, WebSocket};
+use isobar_sessions::{
+    Body, Message, Request as ObjectRequest, Response as ObjectResponse, SessionContext, SessionObject, WebSocket,
+};
 use isobar_site::{Site, SiteOptions};
 use isobar_storage::{Key, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,7 +57,11 @@ fn wrangler() -> WranglerPlatform {
     WranglerPlatform::new(config).session_class::<Room>("Room", |_| ())
 }
 
-async fn room(State(platform): State<Platform>, Path((name, path)): Path<(String, String)>, request: Request) -> Result<axum::response::Response, Problem> {
+async fn room(
+    State(platform): State<Platform>,
+    Path((name, path)): Path<(String, String)>,
+    request: Request,
+) -> Result<axum::response::Response, Problem> {
     let rooms = platform.sessions("ROOMS")?;
     forward_session(&*rooms, &rooms.id_from_name(&name), &format!("/{path}?q=1"), request).await
 }
@@ -66,7 +72,13 @@ async fn app(platform: &Platform) -> Router {
     let api = Router::new()
         .route("/echo", post(async |body: axum::body::Bytes| body))
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
-        .route("/slow", get(async || { tokio::time::sleep(Duration::from_millis(300)).await; "slow" }))
+        .route(
+            "/slow",
+            get(async || {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "slow"
+            }),
+        )
         .route("/rooms/{name}/{*path}", axum::routing::any(room))
         .with_state(platform.clone());
     let database = platform.database("DB").unwrap();
@@ -74,11 +86,16 @@ async fn app(platform: &Platform) -> Router {
         .api(api)
         .site(Site::new(store, SiteOptions::default().with_prefix("static/")))
         .observe(platform.dataset("EVENTS").unwrap())
-        .ready_when("database", Arc::new(move || {
-            use isobar_db::QueryableExt;
-            let database = database.clone();
-            Box::pin(async move { database.prepare("SELECT 1").run().await.map(drop).map_err(|error| error.to_string()) })
-        }))
+        .ready_when(
+            "database",
+            Arc::new(move || {
+                use isobar_db::QueryableExt;
+                let database = database.clone();
+                Box::pin(async move {
+                    database.prepare("SELECT 1").run().await.map(drop).map_err(|error| error.to_string())
+                })
+            }),
+        )
         .body_limit(1000)
         .into_router()
 }
@@ -99,7 +116,8 @@ async fn start(platform: &Platform) -> Running {
 
 async fn ask(running: &Running, head: &str, body: &str) -> (u16, String, String) {
     let mut stream = tokio::net::TcpStream::connect(running.address).await.unwrap();
-    let request = format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let request =
+        format!("{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -126,7 +144,10 @@ async fn api_site_health_and_errors() {
         let got = ask(&running, head, "").await;
         assert!(got.0 == status && got.2.contains(body), "{head}: {got:?}");
         assert!(got.1.contains("x-request-id: "), "{head}: {got:?}");
-        assert!(status < 400 || !head.contains("/api") || got.1.contains("content-type: application/problem+json"), "{head}: {got:?}");
+        assert!(
+            status < 400 || !head.contains("/api") || got.1.contains("content-type: application/problem+json"),
+            "{head}: {got:?}"
+        );
     }
     assert_eq!(ask(&running, "POST /api/echo", "hi").await.2, "hi");
     assert_eq!(ask(&running, "POST /api/echo", &"x".repeat(1001)).await.0, 413);
@@ -134,7 +155,11 @@ async fn api_site_health_and_errors() {
     assert!(own.1.contains("x-request-id: mine"), "{own:?}");
 
     let events = platform.dataset("EVENTS").unwrap().scan(Default::default()).await.unwrap();
-    let events: Vec<_> = events.iter().filter_map(RequestEvent::from_event).map(|event| (event.route, event.method, event.status)).collect();
+    let events: Vec<_> = events
+        .iter()
+        .filter_map(RequestEvent::from_event)
+        .map(|event| (event.route, event.method, event.status))
+        .collect();
     assert!(events.contains(&("/api/rooms/{name}/{*path}".into(), "POST".into(), 200)), "{events:?}");
     assert!(events.contains(&("/api/panic".into(), "GET".into(), 500)), "{events:?}");
     assert!(events.iter().all(|(route, ..)| !route.contains("none")), "{events:?}");
@@ -182,7 +207,10 @@ async fn a_stopping_server_finishes_what_is_under_way() {
 async fn a_taken_port_is_told() {
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = Server::bind(server.address()).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("{} is in use by another program; stop it, or choose another port", server.address()));
+    assert_eq!(
+        error.to_string(),
+        format!("{} is in use by another program; stop it, or choose another port", server.address())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,8 +226,14 @@ async fn bindings_are_opened_locally_and_found_by_name() {
     assert_eq!(platform.var("GREETING").unwrap(), "hello");
     for (error, text) in [
         (platform.bucket("NONE").unwrap_err(), "there is no bucket \"NONE\" among the bindings; buckets: STORAGE"),
-        (platform.database("STORAGE").unwrap_err(), "the binding \"STORAGE\" is a bucket, not a database; databases: DB"),
-        (platform.sessions("IAM").unwrap_err(), "there is no session namespace \"IAM\" among the bindings; session namespaces: ROOMS"),
+        (
+            platform.database("STORAGE").unwrap_err(),
+            "the binding \"STORAGE\" is a bucket, not a database; databases: DB",
+        ),
+        (
+            platform.sessions("IAM").unwrap_err(),
+            "there is no session namespace \"IAM\" among the bindings; session namespaces: ROOMS",
+        ),
         (platform.secret("KEY").unwrap_err(), "there is no secret \"KEY\" among the bindings; secrets: none"),
     ] {
         assert_eq!(error.to_string(), text);

@@ -31,7 +31,12 @@ fn ran(entries: &[&str]) -> serde_json::Value {
 const FIRST: &str = r#"{"alarm":false,"retry":0}"#;
 
 async fn an_alarm_runs_once_at_its_time(sessions: Subject) -> Outcome {
-    let got = act(&sessions, "alarm/once", json!([{"op": "alarm"}, {"op": "set alarm", "in": 200}, {"op": "alarm"}, entries()])).await?;
+    let got = act(
+        &sessions,
+        "alarm/once",
+        json!([{"op": "alarm"}, {"op": "set alarm", "in": 200}, {"op": "alarm"}, entries()]),
+    )
+    .await?;
     ensure!(got[0].is_null() && got[2].as_i64().is_some_and(|ms| (0..=200).contains(&ms)), "{got}");
     ensure!(got[3]["error"].is_string(), "{got}");
     eventually(&sessions, "alarm/once", entries(), ran(&[FIRST])).await?;
@@ -41,7 +46,8 @@ async fn an_alarm_runs_once_at_its_time(sessions: Subject) -> Outcome {
 }
 
 async fn a_later_alarm_replaces_the_earlier(sessions: Subject) -> Outcome {
-    act(&sessions, "alarm/replace", json!([{"op": "set alarm", "in": 100}, {"op": "set alarm", "in": 3_600_000}])).await?;
+    act(&sessions, "alarm/replace", json!([{"op": "set alarm", "in": 100}, {"op": "set alarm", "in": 3_600_000}]))
+        .await?;
     let got = act(&sessions, "alarm/replace", json!([{"op": "sleep", "ms": 300}, entries(), {"op": "alarm"}])).await?;
     ensure!(got[1]["error"].is_string() && got[2].as_i64().is_some_and(|ms| ms > 3_000_000), "{got}");
     act(&sessions, "alarm/replace", json!([{"op": "set alarm", "in": -5000}])).await?;
@@ -50,20 +56,35 @@ async fn a_later_alarm_replaces_the_earlier(sessions: Subject) -> Outcome {
 
 async fn a_deleted_alarm_does_not_run(sessions: Subject) -> Outcome {
     act(&sessions, "alarm/delete", json!([{"op": "set alarm", "in": 100}])).await?;
-    let got = act(&sessions, "alarm/delete", json!([{"op": "delete alarm"}, {"op": "alarm"}, {"op": "sleep", "ms": 250}, entries()])).await?;
+    let got = act(
+        &sessions,
+        "alarm/delete",
+        json!([{"op": "delete alarm"}, {"op": "alarm"}, {"op": "sleep", "ms": 250}, entries()]),
+    )
+    .await?;
     ensure!(got[1].is_null() && got[3]["error"].is_string(), "{got}");
     Ok(())
 }
 
 async fn an_alarm_can_set_the_next(sessions: Subject) -> Outcome {
     let in_the_alarm = json!([{"op": "delete", "key": "in the alarm"}, {"op": "set alarm", "in": 50}]);
-    act(&sessions, "alarm/next", json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}, {"op": "set alarm", "in": 10}])).await?;
+    act(
+        &sessions,
+        "alarm/next",
+        json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}, {"op": "set alarm", "in": 10}]),
+    )
+    .await?;
     eventually(&sessions, "alarm/next", entries(), ran(&[FIRST, FIRST])).await
 }
 
 async fn a_failing_alarm_is_tried_again(sessions: Subject) -> Outcome {
     let in_the_alarm = json!([{"op": "delete", "key": "in the alarm"}, {"op": "fail", "text": "alarm boom"}]);
-    act(&sessions, "alarm/retry", json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}, {"op": "set alarm", "in": 1}])).await?;
+    act(
+        &sessions,
+        "alarm/retry",
+        json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}, {"op": "set alarm", "in": 1}]),
+    )
+    .await?;
     eventually(&sessions, "alarm/retry", entries(), ran(&[FIRST, r#"{"alarm":false,"retry":1}"#])).await
 }
 

@@ -29,7 +29,10 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
 
 async fn one_instance_answers_all(sessions: Subject) -> Outcome {
     let counts = join_all((0..20).map(|_| act(&sessions, "one/instance", json!([{"op": "memory"}])))).await;
-    let mut counts: Vec<i64> = counts.into_iter().map(|count| Ok::<_, crate::Error>(count?[0].as_i64().unwrap_or_default())).collect::<Result<_, _>>()?;
+    let mut counts: Vec<i64> = counts
+        .into_iter()
+        .map(|count| Ok::<_, crate::Error>(count?[0].as_i64().unwrap_or_default()))
+        .collect::<Result<_, _>>()?;
     counts.sort_unstable();
     ensure_eq!(counts, (1..=20).collect::<Vec<_>>());
     let starts = act(&sessions, "one/instance", json!([{"op": "sql", "sql": "SELECT count(*) FROM starts"}])).await?;
@@ -40,7 +43,8 @@ async fn one_instance_answers_all(sessions: Subject) -> Outcome {
 async fn events_interleave_at_awaits(sessions: Subject) -> Outcome {
     act(&sessions, "interleave", json!([])).await?;
     let note = |text: &str| json!({"op": "note", "text": text});
-    let slow = act(&sessions, "interleave", json!([note("slow begins"), {"op": "sleep", "ms": 100}, note("slow ends")]));
+    let slow =
+        act(&sessions, "interleave", json!([note("slow begins"), {"op": "sleep", "ms": 100}, note("slow ends")]));
     let quick = act(&sessions, "interleave", json!([{"op": "sleep", "ms": 20}, note("quick")]));
     let (slow, quick) = join(slow, quick).await;
     (slow?, quick?);
@@ -50,7 +54,8 @@ async fn events_interleave_at_awaits(sessions: Subject) -> Outcome {
 }
 
 async fn code_between_awaits_is_atomic(sessions: Subject) -> Outcome {
-    act(&sessions, "atomic", json!([{"op": "sql", "sql": "CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (0)"}])).await?;
+    act(&sessions, "atomic", json!([{"op": "sql", "sql": "CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (0)"}]))
+        .await?;
     let increment = json!([{"op": "sql", "sql": "UPDATE t SET n = (SELECT n FROM t) + 1"}, {"op": "sleep", "ms": 1}]);
     for done in join_all((0..20).map(|_| act(&sessions, "atomic", increment.clone()))).await {
         done?;
@@ -96,7 +101,12 @@ async fn abort_fails_what_is_under_way(sessions: Subject) -> Outcome {
     let waiting = refused(&sessions, "abort", json!([{"op": "sleep", "ms": 2000}]));
     let aborting = async {
         act(&sessions, "abort", json!([{"op": "sleep", "ms": 30}])).await?;
-        refused(&sessions, "abort", json!([{"op": "put", "key": "undone", "value": 1}, {"op": "abort", "text": "the reason"}])).await
+        refused(
+            &sessions,
+            "abort",
+            json!([{"op": "put", "key": "undone", "value": 1}, {"op": "abort", "text": "the reason"}]),
+        )
+        .await
     };
     let (waiting, aborting) = join(waiting, aborting).await;
     ensure_eq!((waiting?.as_str(), aborting?.as_str()), ("the reason", "the reason"));
@@ -109,7 +119,12 @@ async fn a_panic_resets_and_the_next_event_starts_anew(sessions: Subject) -> Out
     act(&sessions, "panic", json!([{"op": "put", "key": "kept", "value": 1}, {"op": "memory"}])).await?;
     let error = act(&sessions, "panic", json!([{"op": "put", "key": "undone", "value": 1}, {"op": "panic"}])).await;
     ensure_eq!(error.map_err(|error| (error.kind(), error.is_retryable())), Err((ErrorKind::Reset, true)));
-    let got = act(&sessions, "panic", json!([{"op": "get", "key": "kept"}, {"op": "get", "key": "undone"}, {"op": "memory"}])).await?;
+    let got = act(
+        &sessions,
+        "panic",
+        json!([{"op": "get", "key": "kept"}, {"op": "get", "key": "undone"}, {"op": "memory"}]),
+    )
+    .await?;
     ensure_eq!(got, json!([1, null, 1]));
     Ok(())
 }

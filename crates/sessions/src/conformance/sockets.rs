@@ -114,9 +114,11 @@ async fn an_auto_response_does_not_wake_the_object(sessions: Subject) -> Outcome
 
 async fn auto_responses_have_limits(sessions: Subject) -> Outcome {
     let long = "x".repeat(2049);
-    let request = refused(&sessions, "ws/auto limit", json!([{"op": "auto response", "request": long, "response": "a"}])).await?;
+    let request =
+        refused(&sessions, "ws/auto limit", json!([{"op": "auto response", "request": long, "response": "a"}])).await?;
     ensure_eq!(request, "Request cannot be larger than 2048 bytes. A request of size 2049 was provided.");
-    let response = refused(&sessions, "ws/auto limit", json!([{"op": "auto response", "request": "a", "response": long}])).await?;
+    let response =
+        refused(&sessions, "ws/auto limit", json!([{"op": "auto response", "request": "a", "response": long}])).await?;
     ensure_eq!(response, "Response cannot be larger than 2048 bytes. A response of size 2049 was provided.");
     Ok(())
 }
@@ -125,7 +127,13 @@ async fn the_object_can_close(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/close", "a").await?;
     socket.send("close bye")?;
     ensure_eq!(next(&mut socket).await?, Some(Err(CloseFrame::new(4001, "bye"))));
-    eventually(&sessions, "ws/close", json!({"op": "get", "key": "send after close"}), json!("Can't call WebSocket send() after close().")).await?;
+    eventually(
+        &sessions,
+        "ws/close",
+        json!({"op": "get", "key": "send after close"}),
+        json!("Can't call WebSocket send() after close()."),
+    )
+    .await?;
     socket.close(CloseFrame::new(4001, "bye"))?;
     eventually(&sessions, "ws/close", json!({"op": "get", "key": "closed"}), json!([4001, "bye", true])).await
 }

@@ -34,11 +34,16 @@ fn sql(sql: &str) -> Json {
 }
 
 async fn rows_come_back_as_values(sessions: Subject) -> Outcome {
-    let got = act(&sessions, "sql/rows", json!([
-        {"op": "sql", "sql": "SELECT ? AS a, ? AS b, ? AS b, NULL AS c", "values": [1, "text é", 1.5]},
-        sql("SELECT 9007199254740993 AS big WHERE 0"),
-        {"op": "sql", "sql": "SELECT ?2 AS x", "values": ["one", "two"]},
-    ])).await?;
+    let got = act(
+        &sessions,
+        "sql/rows",
+        json!([
+            {"op": "sql", "sql": "SELECT ? AS a, ? AS b, ? AS b, NULL AS c", "values": [1, "text é", 1.5]},
+            sql("SELECT 9007199254740993 AS big WHERE 0"),
+            {"op": "sql", "sql": "SELECT ?2 AS x", "values": ["one", "two"]},
+        ]),
+    )
+    .await?;
     ensure_eq!(got[0], json!({"columns": ["a", "b", "b", "c"], "rows": [[1, "text é", 1.5, null]]}));
     ensure_eq!(got[1], json!({"columns": ["big"], "rows": []}));
     ensure_eq!(got[2]["rows"], json!([["two"]]));
@@ -46,16 +51,24 @@ async fn rows_come_back_as_values(sessions: Subject) -> Outcome {
 }
 
 async fn several_statements_bind_the_last(sessions: Subject) -> Outcome {
-    let got = act(&sessions, "sql/several", json!([
-        sql("CREATE TABLE t (a); INSERT INTO t VALUES ('one'); INSERT INTO t VALUES ('two')"),
-        {"op": "sql", "sql": "UPDATE t SET a = a || '!'; SELECT a FROM t WHERE a = ?", "values": ["two!"]},
-        {"op": "caught", "do": {"op": "sql", "sql": "INSERT INTO t VALUES (?); SELECT 1", "values": ["x"]}},
-        sql("SELECT count(*) FROM t"),
-        {"op": "caught", "do": sql("INSERT INTO t VALUES ('kept'); INSERT INTO none VALUES (1)")},
-        sql("SELECT count(*) FROM t"),
-    ])).await?;
+    let got = act(
+        &sessions,
+        "sql/several",
+        json!([
+            sql("CREATE TABLE t (a); INSERT INTO t VALUES ('one'); INSERT INTO t VALUES ('two')"),
+            {"op": "sql", "sql": "UPDATE t SET a = a || '!'; SELECT a FROM t WHERE a = ?", "values": ["two!"]},
+            {"op": "caught", "do": {"op": "sql", "sql": "INSERT INTO t VALUES (?); SELECT 1", "values": ["x"]}},
+            sql("SELECT count(*) FROM t"),
+            {"op": "caught", "do": sql("INSERT INTO t VALUES ('kept'); INSERT INTO none VALUES (1)")},
+            sql("SELECT count(*) FROM t"),
+        ]),
+    )
+    .await?;
     ensure_eq!(got[1]["rows"], json!([["two!"]]));
-    ensure!(got[2]["error"].as_str().is_some_and(|text| text.contains("only the last statement can have parameters")), "{got}");
+    ensure!(
+        got[2]["error"].as_str().is_some_and(|text| text.contains("only the last statement can have parameters")),
+        "{got}"
+    );
     ensure_eq!(got[3]["rows"], json!([[2]]));
     ensure!(got[4]["error"].as_str().is_some_and(|text| text.contains("no such table: none")), "{got}");
     ensure_eq!(got[5]["rows"], json!([[3]]));
@@ -66,7 +79,10 @@ async fn wrong_sql_is_told_as_workerd_tells_it(sessions: Subject) -> Outcome {
     let table = [
         ("SELEC 1", "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR"),
         ("SELECT * FROM nope", "no such table: nope: SQLITE_ERROR"),
-        ("INSERT INTO u VALUES (1)", "UNIQUE constraint failed: u.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)"),
+        (
+            "INSERT INTO u VALUES (1)",
+            "UNIQUE constraint failed: u.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)",
+        ),
         ("SELECT ?", "Wrong number of parameter bindings for SQL query."),
         ("", "SQL code did not contain a statement."),
         ("-- c", "SQL code did not contain a statement."),
@@ -81,15 +97,30 @@ async fn wrong_sql_is_told_as_workerd_tells_it(sessions: Subject) -> Outcome {
 
 async fn what_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
     for code in [
-        "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT a", "ATTACH ':memory:' AS x", "PRAGMA user_version", "PRAGMA user_version = 1",
-        "PRAGMA journal_mode", "CREATE TABLE _cf_x (a)", "CREATE TEMP TABLE x (a)", "SELECT sqlite_version()",
-        "DROP TABLE _cf_KV", "INSERT INTO _cf_KV VALUES ('a', 'b')",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT a",
+        "ATTACH ':memory:' AS x",
+        "PRAGMA user_version",
+        "PRAGMA user_version = 1",
+        "PRAGMA journal_mode",
+        "CREATE TABLE _cf_x (a)",
+        "CREATE TEMP TABLE x (a)",
+        "SELECT sqlite_version()",
+        "DROP TABLE _cf_KV",
+        "INSERT INTO _cf_KV VALUES ('a', 'b')",
     ] {
         let text = refused(&sessions, "sql/forbidden", json!([sql(code)])).await?;
         let is_told = ["not authorized", "To execute a transaction", "no such table", "prohibited"];
         ensure!(is_told.iter().any(|part| text.contains(part)), "{code}: {text}");
     }
-    act(&sessions, "sql/forbidden", json!([sql("PRAGMA table_list"), sql("SELECT sqrt(2)"), sql("CREATE VIRTUAL TABLE f USING fts5(a)")])).await?;
+    act(
+        &sessions,
+        "sql/forbidden",
+        json!([sql("PRAGMA table_list"), sql("SELECT sqrt(2)"), sql("CREATE VIRTUAL TABLE f USING fts5(a)")]),
+    )
+    .await?;
     Ok(())
 }
 
@@ -101,10 +132,15 @@ async fn the_database_has_a_size(sessions: Subject) -> Outcome {
 
 async fn keys_are_put_got_and_deleted(sessions: Subject) -> Outcome {
     let value = json!({"a": [1, 2.5, null, "é"]});
-    let got = act(&sessions, "kv/keys", json!([
-        {"op": "get", "key": "k"}, {"op": "put", "key": "k", "value": value}, {"op": "get", "key": "k"},
-        {"op": "delete", "key": "k"}, {"op": "delete", "key": "k"}, {"op": "get", "key": "k"},
-    ])).await?;
+    let got = act(
+        &sessions,
+        "kv/keys",
+        json!([
+            {"op": "get", "key": "k"}, {"op": "put", "key": "k", "value": value}, {"op": "get", "key": "k"},
+            {"op": "delete", "key": "k"}, {"op": "delete", "key": "k"}, {"op": "get", "key": "k"},
+        ]),
+    )
+    .await?;
     ensure_eq!(got, json!([null, null, value, true, false, null]));
     Ok(())
 }
@@ -179,7 +215,12 @@ async fn transactions_nest(sessions: Subject) -> Outcome {
 }
 
 async fn a_failing_event_keeps_what_it_wrote_before(sessions: Subject) -> Outcome {
-    let error = refused(&sessions, "tx/keeps", json!([{"op": "put", "key": "k", "value": 1}, {"op": "fail", "text": "fetch boom"}])).await?;
+    let error = refused(
+        &sessions,
+        "tx/keeps",
+        json!([{"op": "put", "key": "k", "value": 1}, {"op": "fail", "text": "fetch boom"}]),
+    )
+    .await?;
     ensure_eq!(error, "fetch boom");
     ensure_eq!(act(&sessions, "tx/keeps", json!([{"op": "get", "key": "k"}])).await?, json!([1]));
     Ok(())

@@ -94,7 +94,8 @@ impl Alarms {
         let state = self.lock();
         let mut statement =
             state.index.prepare("SELECT id, name FROM objects ORDER BY id").map_err(|error| index_failure(&error))?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(|error| index_failure(&error))?;
+        let rows =
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(|error| index_failure(&error))?;
         rows.collect::<Result<_, _>>().map_err(|error| index_failure(&error))
     }
 

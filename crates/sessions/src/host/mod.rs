@@ -6,6 +6,8 @@
 //! objects/ab/ab...  an object's SQLite database
 //! ```
 
+#![cfg_attr(not(any(feature = "memory", feature = "local")), allow(dead_code, unused_imports))]
+
 mod alarms;
 mod state;
 mod storage;
@@ -94,7 +96,8 @@ impl Host {
         let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for number in 0..options.threads.max(1) {
             let (queue, jobs) = mpsc::unbounded_channel();
-            let (env, objects, alarms, options) = (Arc::clone(&env), objects.clone(), Arc::clone(&alarms), options.clone());
+            let (env, objects, alarms, options) =
+                (Arc::clone(&env), objects.clone(), Arc::clone(&alarms), options.clone());
             threads.push(spawn(format!("isobar-session-{number}"), move || {
                 Worker::<O>::new(env(), objects, alarms, options).run(jobs);
             })?);
@@ -102,10 +105,12 @@ impl Host {
         }
         let (waker, wake_queues) = (Arc::clone(&alarms), queues.clone());
         threads.push(spawn("isobar-alarms".to_owned(), move || {
-            waker.run(&(Box::new(move |id| {
-                // A queue that is closed means that the host is being dropped.
-                drop(queue_of(&wake_queues, &id).send(Job::Alarm(ObjectId::from_parts(id, None))));
-            }) as alarms::Wake));
+            waker.run(
+                &(Box::new(move |id| {
+                    // A queue that is closed means that the host is being dropped.
+                    drop(queue_of(&wake_queues, &id).send(Job::Alarm(ObjectId::from_parts(id, None))));
+                }) as alarms::Wake),
+            );
         })?);
         let threads = Mutex::new(threads);
         Ok(Arc::new(Self { namespace: namespace.to_owned(), scheme, queues, alarms, threads, _lock: lock }))
@@ -148,7 +153,8 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
 /// Makes the folder ours: two hosts would mean two live instances of an object.
 fn lock(root: &Path) -> Result<File> {
     let failed = |error: std::io::Error| {
-        Error::new(ErrorKind::Storage, format!("cannot open the session folder {}: {error}", root.display())).with_source(error)
+        Error::new(ErrorKind::Storage, format!("cannot open the session folder {}: {error}", root.display()))
+            .with_source(error)
     };
     std::fs::create_dir_all(root).map_err(failed)?;
     let file = File::options().create(true).truncate(false).write(true).open(root.join("host.lock")).map_err(failed)?;
@@ -162,6 +168,7 @@ fn lock(root: &Path) -> Result<File> {
     }
 }
 
+#[cfg(any(feature = "memory", feature = "local"))]
 macro_rules! namespace {
     ($host:ident) => {
         impl<O: SessionObject> Clone for $host<O> {
@@ -212,11 +219,13 @@ macro_rules! namespace {
 ///
 /// Divergences from Durable Objects: SQL gives all rows at once, key-value pairs are JSON, rows read are not counted,
 /// and there is no point-in-time recovery.
+#[cfg(feature = "local")]
 pub struct LocalHost<O: SessionObject> {
     host: Arc<Host>,
     object: PhantomData<fn() -> O>,
 }
 
+#[cfg(feature = "local")]
 impl<O: SessionObject> LocalHost<O> {
     /// Opens the namespace in this folder, creating it if need be; `env` is called once on each thread.
     ///
@@ -233,14 +242,17 @@ impl<O: SessionObject> LocalHost<O> {
     }
 }
 
+#[cfg(feature = "local")]
 namespace!(LocalHost);
 
 /// Hosts the objects of one class in memory: everything but durability. Clones share the host.
+#[cfg(feature = "memory")]
 pub struct MemoryHost<O: SessionObject> {
     host: Arc<Host>,
     object: PhantomData<fn() -> O>,
 }
 
+#[cfg(feature = "memory")]
 impl<O: SessionObject> MemoryHost<O> {
     /// An empty namespace; `env` is called once on its thread.
     ///
@@ -263,4 +275,5 @@ impl<O: SessionObject> MemoryHost<O> {
     }
 }
 
+#[cfg(feature = "memory")]
 namespace!(MemoryHost);

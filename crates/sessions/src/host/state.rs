@@ -247,7 +247,11 @@ impl ObjectState {
     }
 
     /// Carries a socket's frames to the object, in order, until it ends.
-    async fn pump(self: Rc<Self>, id: u64, mut frames: impl futures_core::Stream<Item = Result<Message, CloseFrame>> + Unpin) {
+    async fn pump(
+        self: Rc<Self>,
+        id: u64,
+        mut frames: impl futures_core::Stream<Item = Result<Message, CloseFrame>> + Unpin,
+    ) {
         let close = loop {
             match frames.next().await {
                 Some(Ok(message)) => {
@@ -448,7 +452,10 @@ impl SessionBackend for ObjectState {
         self.auto_response.borrow().clone()
     }
 
-    fn block_concurrency_while(&self, work: LocalBoxFuture<'static, Result<()>>) -> LocalBoxFuture<'static, Result<()>> {
+    fn block_concurrency_while(
+        &self,
+        work: LocalBoxFuture<'static, Result<()>>,
+    ) -> LocalBoxFuture<'static, Result<()>> {
         let this = self.this.clone();
         Box::pin(async move {
             let Some(state) = this.upgrade() else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };

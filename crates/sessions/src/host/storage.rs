@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
-use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Batch, Connection, OptionalExtension, Statement, params, params_from_iter};
 
@@ -38,10 +38,25 @@ const LIMITS: [(Limit, usize); 11] = [
 ];
 
 const PRAGMAS: [&str; 19] = [
-    "table_list", "table_info", "table_xinfo", "data_version", "page_size", "case_sensitive_like", "foreign_keys",
-    "defer_foreign_keys", "ignore_check_constraints", "legacy_alter_table", "recursive_triggers",
-    "reverse_unordered_selects", "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo",
-    "quick_check", "optimize",
+    "table_list",
+    "table_info",
+    "table_xinfo",
+    "data_version",
+    "page_size",
+    "case_sensitive_like",
+    "foreign_keys",
+    "defer_foreign_keys",
+    "ignore_check_constraints",
+    "legacy_alter_table",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "quick_check",
+    "optimize",
 ];
 
 /// The alarm as it is stored.
@@ -97,7 +112,11 @@ impl Storage {
         }
         let trusted = Arc::clone(&self.trusted);
         connection.authorizer(Some(move |context: AuthContext<'_>| {
-            if trusted.load(Ordering::Relaxed) || is_allowed(&context) { Authorization::Allow } else { Authorization::Deny }
+            if trusted.load(Ordering::Relaxed) || is_allowed(&context) {
+                Authorization::Allow
+            } else {
+                Authorization::Deny
+            }
         }))?;
         self.trusted.store(false, Ordering::Relaxed);
         Ok(())
@@ -125,13 +144,18 @@ impl Storage {
                 return Err(wrong(EARLY_PARAMETER));
             }
             bound = statement.parameter_count() > 0;
-            if (bound && statement.parameter_count() != values.len()) || (!bound && !values.is_empty() && !sql.contains(';')) {
+            if (bound && statement.parameter_count() != values.len())
+                || (!bound && !values.is_empty() && !sql.contains(';'))
+            {
                 return Err(wrong(WRONG_BINDINGS));
             }
             if !statement.readonly() {
                 self.begin()?;
             }
-            cursor = Some(run(&self.connection, &mut statement, if bound { values } else { &[] }).map_err(|error| failure(&error))?);
+            cursor = Some(
+                run(&self.connection, &mut statement, if bound { values } else { &[] })
+                    .map_err(|error| failure(&error))?,
+            );
         }
         if !bound && !values.is_empty() && cursor.is_some() {
             return Err(wrong(WRONG_BINDINGS));
@@ -229,7 +253,9 @@ impl Storage {
         let prefix = prefix.as_deref().unwrap_or_default();
         self.trusted(|connection| {
             let mut statement = connection.prepare(&sql)?;
-            let rows = statement.query_map(params_from_iter(values), |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+            let rows = statement.query_map(params_from_iter(values), |row| {
+                Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })?;
             let mut entries = Vec::new();
             for row in rows {
                 let (key, value) = row?;
@@ -243,9 +269,8 @@ impl Storage {
     }
 
     pub(super) fn alarm(&self) -> Result<Option<AlarmRow>> {
-        let row = |row: &rusqlite::Row<'_>| {
-            Ok(AlarmRow { scheduled: row.get(0)?, due: row.get(1)?, retries: row.get(2)? })
-        };
+        let row =
+            |row: &rusqlite::Row<'_>| Ok(AlarmRow { scheduled: row.get(0)?, due: row.get(1)?, retries: row.get(2)? });
         let sql = "SELECT scheduled, due, retries FROM _cf_ALARM";
         self.trusted(|connection| connection.query_row(sql, [], row).optional())
     }
@@ -367,10 +392,14 @@ fn is_allowed(context: &AuthContext<'_>) -> bool {
             let sets_page_size = pragma_name.eq_ignore_ascii_case("page_size") && pragma_value.is_some();
             PRAGMAS.iter().any(|name| name.eq_ignore_ascii_case(pragma_name)) && !sets_page_size
         }
-        AuthAction::Function { function_name } => {
-            !["load_extension", "sqlite_version", "sqlite_source_id", "sqlite_compileoption_used", "sqlite_compileoption_get"]
-                .contains(&function_name)
-        }
+        AuthAction::Function { function_name } => ![
+            "load_extension",
+            "sqlite_version",
+            "sqlite_source_id",
+            "sqlite_compileoption_used",
+            "sqlite_compileoption_get",
+        ]
+        .contains(&function_name),
         _ => true,
     }
 }
@@ -390,12 +419,15 @@ fn failure(error: &rusqlite::Error) -> Error {
     let kind = match code.code {
         ErrorCode::ConstraintViolation => ErrorKind::Constraint,
         ErrorCode::AuthorizationForStatementDenied => ErrorKind::NotAuthorized,
-        ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied => ErrorKind::Storage,
+        ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
+            ErrorKind::Storage
+        }
         ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorKind::Storage,
         _ if message.starts_with("not authorized") => ErrorKind::NotAuthorized,
         _ => ErrorKind::Sql,
     };
-    let offset = offset.filter(|_| code.extended_code == 1).map(|offset| format!(" at offset {offset}")).unwrap_or_default();
+    let offset =
+        offset.filter(|_| code.extended_code == 1).map(|offset| format!(" at offset {offset}")).unwrap_or_default();
     if kind == ErrorKind::NotAuthorized && message == "not authorized" {
         return Error::new(kind, format!("not authorized: SQLITE_AUTH. {TRANSACTION}"));
     }

@@ -36,7 +36,10 @@ async fn local_conforms_when_objects_hibernate_at_once() {
         .iter()
         .filter(|(_, _, outcome)| matches!(outcome, isobar_kit::Outcome::Failed(_)))
         .map(|(_, name, _)| *name)
-        .filter(|name| !["one_instance_answers_all", "an_objects_error_reaches_its_caller", "events_interleave_at_awaits"].contains(name))
+        .filter(|name| {
+            !["one_instance_answers_all", "an_objects_error_reaches_its_caller", "events_interleave_at_awaits"]
+                .contains(name)
+        })
         .collect();
     assert_eq!(failed, Vec::<&str>::new(), "{report}");
 }

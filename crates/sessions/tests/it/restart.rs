@@ -19,7 +19,12 @@ async fn storage_ids_and_the_list_survive() {
     let folder = tempfile::tempdir().unwrap();
     let id = {
         let host = open(&folder);
-        act(&host, "kept", json!([{"op": "put", "key": "k", "value": "v"}, {"op": "sql", "sql": "CREATE TABLE t (a)"}])).await;
+        act(
+            &host,
+            "kept",
+            json!([{"op": "put", "key": "k", "value": "v"}, {"op": "sql", "sql": "CREATE TABLE t (a)"}]),
+        )
+        .await;
         host.id("kept").to_string()
     };
     let host = open(&folder);

@@ -91,9 +91,15 @@ async fn headers_say_what_it_is() {
     let site = site().await;
     let (_, headers, _) = get(&site, "/", &[]).await;
     assert_eq!(headers["content-type"], "text/html; charset=utf-8");
-    assert_eq!(headers["etag"], format!("\"{}\"", isobar_storage::Checksum::of(isobar_storage::ChecksumAlgorithm::Md5, b"<h1>home</h1>").hex));
+    assert_eq!(
+        headers["etag"],
+        format!("\"{}\"", isobar_storage::Checksum::of(isobar_storage::ChecksumAlgorithm::Md5, b"<h1>home</h1>").hex)
+    );
     assert_eq!(headers["cache-control"], "public, max-age=0, must-revalidate");
-    assert_eq!((&headers["accept-ranges"], &headers["x-content-type-options"]), (&"bytes".parse().unwrap(), &"nosniff".parse().unwrap()));
+    assert_eq!(
+        (&headers["accept-ranges"], &headers["x-content-type-options"]),
+        (&"bytes".parse().unwrap(), &"nosniff".parse().unwrap())
+    );
     assert!(httpdate::parse_http_date(headers["last-modified"].to_str().unwrap()).is_ok());
     let (_, headers, _) = get(&site, "/app-3f9a1c2b.js", &[]).await;
     assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
@@ -109,7 +115,10 @@ async fn an_objects_own_metadata_wins() {
     let options = SiteOptions::default().with_prefix("s/").with_cache(CachePolicy::always("max-age=5"));
     let site = Site::new(Arc::new(store), options);
     let (_, headers, _) = get(&site, "/own.html", &[]).await;
-    assert_eq!((&headers["content-type"], &headers["cache-control"]), (&"text/x-own".parse().unwrap(), &"no-store".parse().unwrap()));
+    assert_eq!(
+        (&headers["content-type"], &headers["cache-control"]),
+        (&"text/x-own".parse().unwrap(), &"no-store".parse().unwrap())
+    );
     assert_eq!(get(&site, "/", &[]).await.1["cache-control"], "max-age=5");
 }
 
@@ -132,7 +141,8 @@ async fn head_is_get_without_a_body_and_other_methods_are_refused() {
 async fn preconditions_follow_rfc_9110() {
     let site = site().await;
     let (_, headers, _) = get(&site, "/about", &[]).await;
-    let (etag, modified) = (headers["etag"].to_str().unwrap().to_owned(), headers["last-modified"].to_str().unwrap().to_owned());
+    let (etag, modified) =
+        (headers["etag"].to_str().unwrap().to_owned(), headers["last-modified"].to_str().unwrap().to_owned());
     let weak = format!("W/{etag}");
     let listed = format!("\"x\", {etag}");
     let (past, future) = ("Sat, 01 Jan 2000 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT");
@@ -161,7 +171,9 @@ async fn preconditions_follow_rfc_9110() {
     }
     let (_, headers, body) = get(&site, "/about", &[("if-none-match", "*")]).await;
     assert_eq!((headers["etag"].to_str().unwrap(), body.as_str()), (&*etag, ""));
-    assert!(headers.contains_key("cache-control") && headers.contains_key("vary") && !headers.contains_key("content-type"));
+    assert!(
+        headers.contains_key("cache-control") && headers.contains_key("vary") && !headers.contains_key("content-type")
+    );
     assert_eq!(get(&site, "/none", &[("if-match", "*")]).await.0, 404);
 }
 
@@ -181,8 +193,18 @@ async fn ranges_are_cut_joined_and_refused() {
 
     let (_, headers, _) = get(&site, "/video.mp4", &[]).await;
     let (etag, modified) = (headers["etag"].to_str().unwrap(), headers["last-modified"].to_str().unwrap());
-    for (if_range, status) in [(etag, 206), ("\"x\"", 200), (&*format!("W/{etag}"), 200), (modified, 206), ("Sat, 01 Jan 2000 00:00:00 GMT", 200)] {
-        assert_eq!(get(&site, "/video.mp4", &[("range", "bytes=0-1"), ("if-range", if_range)]).await.0, status, "{if_range}");
+    for (if_range, status) in [
+        (etag, 206),
+        ("\"x\"", 200),
+        (&*format!("W/{etag}"), 200),
+        (modified, 206),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 200),
+    ] {
+        assert_eq!(
+            get(&site, "/video.mp4", &[("range", "bytes=0-1"), ("if-range", if_range)]).await.0,
+            status,
+            "{if_range}"
+        );
     }
 }
 
@@ -192,10 +214,16 @@ async fn several_ranges_are_a_multipart() {
     let (_, _, whole) = ask(&site, "GET", "/video.mp4", &[]).await;
     let (status, headers, body) = ask(&site, "GET", "/video.mp4", &[("range", "bytes=0-9, 1000-1099, -5")]).await;
     assert_eq!(status, 206);
-    let boundary = headers["content-type"].to_str().unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap().to_owned();
+    let boundary =
+        headers["content-type"].to_str().unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap().to_owned();
     let mut want = Vec::new();
-    for (range, bytes) in [("0-9", &whole[..10]), ("1000-1099", &whole[1000..1100]), ("299995-299999", &whole[BIG - 5..])] {
-        want.extend(format!("\r\n--{boundary}\r\nContent-Type: video/mp4\r\nContent-Range: bytes {range}/300000\r\n\r\n").bytes());
+    for (range, bytes) in
+        [("0-9", &whole[..10]), ("1000-1099", &whole[1000..1100]), ("299995-299999", &whole[BIG - 5..])]
+    {
+        want.extend(
+            format!("\r\n--{boundary}\r\nContent-Type: video/mp4\r\nContent-Range: bytes {range}/300000\r\n\r\n")
+                .bytes(),
+        );
         want.extend(bytes);
     }
     want.extend(format!("\r\n--{boundary}--\r\n").bytes());
@@ -206,11 +234,19 @@ async fn several_ranges_are_a_multipart() {
 async fn precompressed_variants_are_chosen_by_weight() {
     let site = site().await;
     let mut etags = std::collections::HashSet::new();
-    for (accept, encoding, body) in [("br, gzip", Some("br"), "brotli"), ("gzip", Some("gzip"), "gzip"), ("zstd", None, "body {}"), ("", None, "body {}")] {
+    for (accept, encoding, body) in [
+        ("br, gzip", Some("br"), "brotli"),
+        ("gzip", Some("gzip"), "gzip"),
+        ("zstd", None, "body {}"),
+        ("", None, "body {}"),
+    ] {
         let (status, headers, got) = get(&site, "/style.css", &[("accept-encoding", accept)]).await;
         assert_eq!((status, got.as_str()), (200, body), "{accept}");
         assert_eq!(headers.get("content-encoding").map(|value| value.to_str().unwrap()), encoding, "{accept}");
-        assert_eq!((&headers["vary"], &headers["content-type"]), (&"Accept-Encoding".parse().unwrap(), &"text/css; charset=utf-8".parse().unwrap()));
+        assert_eq!(
+            (&headers["vary"], &headers["content-type"]),
+            (&"Accept-Encoding".parse().unwrap(), &"text/css; charset=utf-8".parse().unwrap())
+        );
         etags.insert(headers["etag"].clone());
     }
     assert_eq!(etags.len(), 3);

@@ -50,7 +50,8 @@ async fn the_table_holds_on_an_object(store: Subject) -> Outcome {
         (none().with_uploaded_after(past).with_uploaded_before(future), true),
     ];
     for (conditions, holds) in table {
-        let got = store.get(&key("conditions/object"), GetOptions::default().with_conditions(conditions.clone())).await?;
+        let got =
+            store.get(&key("conditions/object"), GetOptions::default().with_conditions(conditions.clone())).await?;
         ensure_eq!((&conditions, matches!(got, GetResult::Object { .. })), (&conditions, holds));
     }
     Ok(())
@@ -116,7 +117,9 @@ async fn a_failed_condition_comes_before_the_range(store: Subject) -> Outcome {
     put(&store, "conditions/order", "x").await?;
     let conditions = Conditions::if_etag("0".repeat(32))?;
     let range = Range::From { offset: 99, length: None };
-    let got = store.get(&key("conditions/order"), GetOptions::default().with_conditions(conditions).with_range(range)).await?;
+    let got = store
+        .get(&key("conditions/order"), GetOptions::default().with_conditions(conditions).with_range(range))
+        .await?;
     ensure!(matches!(got, GetResult::ConditionFailed(_)));
     Ok(())
 }

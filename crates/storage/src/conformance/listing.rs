@@ -25,7 +25,10 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
 }
 
 /// All keys and groups of a listing, page by page.
-async fn walk(store: &Subject, options: ListOptions) -> std::result::Result<(Vec<String>, Vec<String>, usize), super::Failure> {
+async fn walk(
+    store: &Subject,
+    options: ListOptions,
+) -> std::result::Result<(Vec<String>, Vec<String>, usize), super::Failure> {
     let (mut keys, mut groups, mut pages, mut options) = (Vec::new(), Vec::new(), 0, options);
     loop {
         let page = store.list(options.clone()).await?;
@@ -60,7 +63,8 @@ async fn pages_join_to_the_whole(store: Subject) -> Outcome {
     let names: Vec<String> = (0..25).map(|number| format!("{number:03}")).collect();
     fill(&store, "pages/", &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     for limit in [1, 7, 25, 26] {
-        let (keys, groups, pages) = walk(&store, ListOptions::default().with_prefix("pages/").with_limit(limit)).await?;
+        let (keys, groups, pages) =
+            walk(&store, ListOptions::default().with_prefix("pages/").with_limit(limit)).await?;
         ensure_eq!(keys, names.iter().map(|name| format!("pages/{name}")).collect::<Vec<_>>());
         ensure!(groups.is_empty());
         ensure!(pages >= 25usize.div_ceil(limit), "limit {limit}: {pages} pages");

@@ -120,7 +120,8 @@ async fn a_body_of_another_length_stores_nothing(store: Subject) -> Outcome {
 }
 
 async fn names_and_their_prefixes_coexist(store: Subject) -> Outcome {
-    let names = ["objects/n", "objects/n/", "objects/n/..", "objects/n//x", "objects/N", "objects/n/\u{1F980}", "objects/n/\n"];
+    let names =
+        ["objects/n", "objects/n/", "objects/n/..", "objects/n//x", "objects/N", "objects/n/\u{1F980}", "objects/n/\n"];
     for name in names {
         put(&store, name, name.to_owned()).await?;
     }
@@ -160,7 +161,10 @@ async fn copy_takes_bytes_and_metadata(store: Subject) -> Outcome {
         let source = store.read(&key(from)).await?.ok_or_else(|| super::Failure("no source".into()))?;
         store.delete(&[key(from)]).await?;
         let copy = store.read(&key("copy/to")).await?.ok_or_else(|| super::Failure("no copy".into()))?;
-        ensure_eq!((&copy.1, &copy.0.etag, &copy.0.http, &copy.0.custom), (&source.1, &source.0.etag, &source.0.http, &source.0.custom));
+        ensure_eq!(
+            (&copy.1, &copy.0.etag, &copy.0.http, &copy.0.custom),
+            (&source.1, &source.0.etag, &source.0.http, &source.0.custom)
+        );
         ensure!(copy.0.version != source.0.version);
     }
     let missing = store.copy(&key("copy/none"), &key("copy/to"), CopyOptions::default()).await?;

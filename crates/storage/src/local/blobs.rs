@@ -137,6 +137,15 @@ impl Blobs {
     }
 }
 
+/// A file of the caller's as a body, read in chunks; its length is the one it has now.
+pub(crate) fn file_body(path: &Path) -> Result<Body> {
+    let failed = |error| Error::io(format_args!("cannot read {}", path.display()), error);
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let pieces = if length == 0 { Vec::new() } else { vec![Piece { file, remaining: length }] };
+    Ok(Body::from_stream(length, stream::try_unfold(pieces, next_chunk)))
+}
+
 struct Piece {
     file: File,
     remaining: u64,

@@ -94,7 +94,12 @@ impl Index {
     }
 
     /// Stores the row and its content if the conditions hold; whether they did.
-    pub(super) fn put(&self, meta: &ObjectMeta, content: &Content, conditions: Option<&Conditions>) -> crate::Result<bool> {
+    pub(super) fn put(
+        &self,
+        meta: &ObjectMeta,
+        content: &Content,
+        conditions: Option<&Conditions>,
+    ) -> crate::Result<bool> {
         self.write(|transaction| {
             let old = find(transaction, &meta.key)?;
             if conditions.is_some_and(|conditions| !conditions.hold(old.as_ref())) {
@@ -113,7 +118,9 @@ impl Index {
             for key in keys {
                 if let Some(old) = find(transaction, key)? {
                     release_content(transaction, &old.version, now)?;
-                    transaction.prepare_cached("DELETE FROM objects WHERE key = ?")?.execute([key.as_str().as_bytes()])?;
+                    transaction
+                        .prepare_cached("DELETE FROM objects WHERE key = ?")?
+                        .execute([key.as_str().as_bytes()])?;
                 }
             }
             Ok(())
@@ -328,8 +335,10 @@ fn connect(path: &Path) -> crate::Result<Connection> {
 
 /// Makes a new file ours, and refuses what is somebody else's or from the future.
 fn prepare(connection: &mut Connection) -> Result<()> {
-    let (id, version): (i64, i64) = connection
-        .query_row("SELECT * FROM pragma_application_id, pragma_user_version", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (id, version): (i64, i64) =
+        connection.query_row("SELECT * FROM pragma_application_id, pragma_user_version", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if (id, version, tables) == (0, 0, 0) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -402,12 +411,7 @@ fn release_content(transaction: &Transaction<'_>, version: &str, now: DateTime<U
     Ok(())
 }
 
-fn open_upload(
-    connection: &Connection,
-    key: &Key,
-    upload: &UploadId,
-    now: DateTime<Utc>,
-) -> Result<MultipartOptions> {
+fn open_upload(connection: &Connection, key: &Key, upload: &UploadId, now: DateTime<Utc>) -> Result<MultipartOptions> {
     let oldest = (now - Duration::days(limits::UPLOAD_DAYS)).timestamp_millis();
     let sql = "SELECT options FROM uploads WHERE id = ? AND key = ? AND open = 1 AND created > ?";
     let values = params![upload.as_str(), key.as_str().as_bytes(), oldest];
@@ -421,8 +425,8 @@ fn is_known(connection: &Connection, key: &Key, upload: &UploadId) -> Result<boo
 }
 
 fn stored_parts(connection: &Connection, upload: &UploadId) -> Result<BTreeMap<u16, (StoredPart, Segment)>> {
-    let mut statement =
-        connection.prepare_cached("SELECT number, etag, md5, blob, size FROM parts WHERE upload = ? ORDER BY number")?;
+    let mut statement = connection
+        .prepare_cached("SELECT number, etag, md5, blob, size FROM parts WHERE upload = ? ORDER BY number")?;
     let mut rows = statement.query([upload.as_str()])?;
     let mut parts = BTreeMap::new();
     while let Some(row) = rows.next()? {

@@ -10,7 +10,7 @@
 //! compare-and-swap holds across processes, and a crash leaves only blobs that no row names, which
 //! [`LocalStore::sweep`] removes. Replaced blobs are unlinked later, when no reader can still be about to open them.
 
-mod blobs;
+pub(crate) mod blobs;
 mod index;
 
 use std::fmt;
@@ -227,7 +227,7 @@ fn inline_body(meta: &ObjectMeta, bytes: &Bytes, range: ByteRange) -> Result<Bod
     Ok(bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::new(ErrorKind::Internal, format!("a storage task ended early: {error}"))),

@@ -96,14 +96,13 @@ async fn the_sweep_removes_orphans_and_old_uploads_and_nothing_else() {
 #[tokio::test]
 async fn two_openings_see_each_other_and_swap_once() {
     let folder = tempfile::tempdir().unwrap();
-    let stores =
-        [LocalStore::open(folder.path()).await.unwrap(), LocalStore::open(folder.path()).await.unwrap()];
+    let stores = [LocalStore::open(folder.path()).await.unwrap(), LocalStore::open(folder.path()).await.unwrap()];
     let mut tasks = Vec::new();
     for round in 0..20 {
         for store in stores.clone() {
             tasks.push(tokio::spawn(async move {
-                let options = isobar_storage::PutOptions::default()
-                    .with_conditions(isobar_storage::Conditions::create_only());
+                let options =
+                    isobar_storage::PutOptions::default().with_conditions(isobar_storage::Conditions::create_only());
                 store.put(&key(&format!("{round}")), "x".into(), options).await.unwrap().stored().is_some()
             }));
         }
@@ -124,7 +123,11 @@ async fn a_missing_or_cut_blob_is_an_error_and_no_bytes() {
     let blob = std::fs::read_dir(blobs).unwrap().next().unwrap().unwrap().path();
     std::fs::write(&blob, "cut").unwrap();
     let error = store.get(&key("big"), GetOptions::default()).await.unwrap_err();
-    assert_eq!((error.kind(), error.to_string().contains("has 3 bytes, 100000")), (ErrorKind::Corrupt, true), "{error}");
+    assert_eq!(
+        (error.kind(), error.to_string().contains("has 3 bytes, 100000")),
+        (ErrorKind::Corrupt, true),
+        "{error}"
+    );
     std::fs::remove_file(blob).unwrap();
     assert_eq!(store.get(&key("big"), GetOptions::default()).await.unwrap_err().kind(), ErrorKind::Corrupt);
 }

@@ -2,6 +2,7 @@
 
 mod local;
 mod rules;
+mod sync;
 
 use std::sync::Arc;
 

@@ -1,0 +1,89 @@
+//! Which configuration, and where things are kept.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::Args;
+use isobar_cloudflare::wrangler::{Config, D1Database};
+use isobar_db::SqliteDatabase;
+use isobar_storage::local::LocalStore;
+
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The wrangler configuration; looked for here and above when not given
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The configuration's environment
+    #[arg(long, short, global = true, value_name = "NAME")]
+    env: Option<String>,
+    /// Where buckets and databases are kept; `.isobar` beside the configuration when not given
+    #[arg(long, global = true, value_name = "FOLDER")]
+    root: Option<PathBuf>,
+}
+
+impl Place {
+    /// The configuration; `None` where none was asked for and there is none.
+    pub(crate) fn config(&self) -> Result<Option<Config>, Box<dyn Error>> {
+        let env = self.env.as_deref();
+        let config = match &self.config {
+            Some(path) => Some(Config::load(path, env)?),
+            None if has_config() || env.is_some() => Some(Config::find(".", env)?),
+            None => None,
+        };
+        for warning in config.iter().flat_map(|config| &config.warnings) {
+            eprintln!("warning: {warning}");
+        }
+        Ok(config)
+    }
+
+    pub(crate) fn root(&self, config: Option<&Config>) -> PathBuf {
+        let beside = || config.map_or_else(|| PathBuf::from(".isobar"), |config| config.resolve(".isobar"));
+        self.root.clone().unwrap_or_else(beside)
+    }
+
+    /// A bucket by name or binding. A name that no configuration has is taken as it is: `isobar r2` needs none.
+    pub(crate) async fn bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
+        let config = self.config()?;
+        let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);
+        let name = bound.map_or(name, |bucket| bucket.local_name());
+        let folder = self.root(config.as_ref()).join("r2").join(checked(name)?);
+        Ok(LocalStore::open(folder).await?)
+    }
+
+    /// A database by name or binding, and what the configuration says of it.
+    pub(crate) async fn database(&self, name: &str) -> Result<(SqliteDatabase, D1Database, Config), Box<dyn Error>> {
+        let config =
+            self.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;
+        let known =
+            || config.d1_databases.iter().map(|database| format!("{} ({})", database.local_name(), database.binding));
+        let database = config
+            .d1_databases
+            .iter()
+            .find(|database| database.local_name() == name || database.binding == name)
+            .cloned()
+            .ok_or_else(|| {
+                format!(
+                    "there is no database {name} in the configuration; there are: {}",
+                    known().collect::<Vec<_>>().join(", ")
+                )
+            })?;
+        let file = format!("{}.sqlite", checked(database.local_name())?);
+        let opened = SqliteDatabase::open(self.root(Some(&config)).join("d1").join(file)).await?;
+        Ok((opened, database, config))
+    }
+}
+
+fn has_config() -> bool {
+    let here = std::path::absolute(".").unwrap_or_default();
+    here.ancestors()
+        .any(|folder| isobar_cloudflare::wrangler::FILE_NAMES.iter().any(|name| folder.join(name).is_file()))
+}
+
+/// A name that stays in its folder.
+fn checked(name: &str) -> Result<&str, String> {
+    let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(fine) {
+        return Err(format!("{name:?} is no name of a bucket or database: letters, digits, - and _ make one"));
+    }
+    Ok(name)
+}

@@ -1,0 +1,75 @@
+//! A folder into a bucket, with progress.
+
+use std::fmt;
+use std::path::Path;
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use isobar_storage::ObjectStore;
+use isobar_storage::sync::{ApplyOptions, Plan, apply, plan};
+
+/// What a sync has done.
+#[derive(Debug, Default, serde::Serialize)]
+pub(crate) struct Summary {
+    pub(crate) uploaded: usize,
+    pub(crate) bytes: u64,
+    pub(crate) unchanged: usize,
+    pub(crate) deleted: usize,
+    pub(crate) ignored: usize,
+    pub(crate) dry_run: bool,
+}
+
+impl Summary {
+    pub(crate) fn of(plan: &Plan, delete: bool, dry_run: bool) -> Self {
+        Self {
+            uploaded: plan.uploads.len(),
+            bytes: plan.bytes(),
+            unchanged: plan.unchanged,
+            deleted: if delete { plan.extra.len() } else { 0 },
+            ignored: plan.ignored,
+            dry_run,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uploaded, bytes, unchanged, deleted, ignored, dry_run } = self;
+        let would = if *dry_run { "would be " } else { "" };
+        write!(
+            f,
+            "{uploaded} {would}uploaded ({}), {deleted} {would}deleted, {unchanged} unchanged",
+            HumanBytes(*bytes)
+        )?;
+        if *ignored > 0 { write!(f, ", {ignored} ignored") } else { Ok(()) }
+    }
+}
+
+/// Plans and applies at once.
+pub(crate) async fn run(
+    folder: &Path,
+    store: &dyn ObjectStore,
+    prefix: &str,
+    delete: bool,
+) -> isobar_storage::Result<Summary> {
+    let plan = plan(folder, store, prefix).await?;
+    apply_with_progress(&plan, store, &ApplyOptions::default().with_delete(delete)).await?;
+    Ok(Summary::of(&plan, delete, false))
+}
+
+/// Applies a plan under a progress bar, which shows itself only on a terminal.
+pub(crate) async fn apply_with_progress(
+    plan: &Plan,
+    store: &dyn ObjectStore,
+    options: &ApplyOptions,
+) -> isobar_storage::Result<()> {
+    let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(plan.bytes()).with_style(style);
+    let applied = apply(plan, store, options, |upload| {
+        bar.set_message(upload.key.to_string());
+        bar.inc(upload.size);
+    })
+    .await;
+    bar.finish_and_clear();
+    applied
+}

@@ -1,0 +1,25 @@
+//! Tables for people.
+
+/// Prints rows under headings, columns aligned; numbers to the right.
+pub(crate) fn print(headings: &[String], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).chain(headings.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..headings.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let cells: Vec<_> = cells.iter().zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    println!("{}", line(headings));
+    println!("{}", widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  "));
+    for row in rows {
+        println!("{}", line(row));
+    }
+}
+
+fn pad(cell: &str, width: usize) -> String {
+    let cell = cell.replace(['\n', '\r', '\t'], " ");
+    let space = " ".repeat(width.saturating_sub(cell.chars().count()));
+    if cell.parse::<f64>().is_ok() { space + &cell } else { cell + &space }
+}

@@ -1,0 +1,33 @@
+//! The application: its API, its site, what it needs to be ready.
+
+use std::sync::Arc;
+
+use axum::Router;
+use isobar_db::{Database, QueryableExt};
+use isobar_http_serve::{App, BindingError, Platform, ReadyCheck};
+use isobar_site::{Site, SiteOptions};
+
+use crate::{api, bindings};
+
+/// The application on this platform.
+///
+/// # Errors
+/// When a binding of wrangler.toml is missing.
+pub fn app(platform: &Platform) -> Result<Router, BindingError> {
+    let site = Site::new(platform.bucket(bindings::STORAGE)?, SiteOptions::default().with_prefix("static/"));
+    platform.sessions(bindings::IAM_SESSION)?;
+    Ok(App::new()
+        .api(api::router(platform.clone()))
+        .site(site)
+        .observe(platform.dataset(bindings::ANALYTICS)?)
+        .ready_when("primary database", answers(platform.database(bindings::DB)?))
+        .ready_when("legacy database", answers(platform.database(bindings::MEAUXOS_DB)?))
+        .into_router())
+}
+
+fn answers(database: Arc<dyn Database>) -> ReadyCheck {
+    Arc::new(move || {
+        let database = Arc::clone(&database);
+        Box::pin(async move { database.prepare("SELECT 1").run().await.map(drop).map_err(|error| error.to_string()) })
+    })
+}

@@ -1,0 +1,31 @@
+// The API: JSON in and out, problems as errors that can be shown.
+export async function api(path, options = {}) {
+  const response = await fetch(`/api${path}`, options);
+  if (response.ok) return response.status === 204 ? null : response.json();
+  const problem = await response.json().catch(() => ({}));
+  const fields = (problem.errors ?? []).map(({ field, detail }) => `${field} ${detail}`);
+  throw new Error([problem.detail ?? problem.title ?? `the server answered ${response.status}`, ...fields].join("; "));
+}
+
+export const send = (path, value) =>
+  api(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
+
+// Runs what a page does, and shows what goes wrong where the page says.
+export async function attempt(work) {
+  const place = document.getElementById("message");
+  place.textContent = "";
+  place.className = "message";
+  try {
+    return await work();
+  } catch (error) {
+    place.className = "message error";
+    place.textContent = error.message;
+  }
+}
+
+// An element with text and children: never markup out of data.
+export function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
