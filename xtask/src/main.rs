@@ -1,1 +1,59 @@
-fn main() {}
+//! The project's own commands: `cargo xtask help`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
+
+mod browser;
+mod features;
+mod http;
+mod real_site;
+mod wasm;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const HELP: &str = "cargo xtask COMMAND
+
+  features   check each feature of each crate alone
+  wasm       check for wasm32-unknown-unknown whatever is not a local backend
+  real-site  sync a real site from npm with the isobar command, serve it, compare every file
+  browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
+
+`real-site` needs npm. `browser` needs Chromium and installs Debian's where apt-get is there and it is missing.";
+
+fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        Some("features") => features::run(),
+        Some("wasm") => wasm::run(),
+        Some("real-site") => real_site::run(),
+        Some("browser") => browser::run(),
+        None | Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            Ok(())
+        }
+        Some(other) => Err(format!("there is no command {other}\n\n{HELP}").into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command and fails with what it was where it fails.
+fn run(command: &mut Command) -> Outcome {
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
+}
+
+/// The cargo that runs this.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Where build output goes.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}

@@ -304,9 +304,9 @@ impl Sync {
             sync::apply_with_progress(&plan, &store, &options).await?;
         }
         if self.json {
-            println!("{}", serde_json::to_string(&summary)?)
+            println!("{}", serde_json::to_string(&summary)?);
         } else {
-            println!("{summary}")
+            println!("{summary}");
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 
 use std::cmp::Ordering;
 
-use crate::{Error, ErrorKind, Queryable, QueryableExt, Result, Statement, sql};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{Error, ErrorKind};
+use crate::{Queryable, QueryableExt, Result, Statement, sql};
 
 /// wrangler's default table.
 pub const TABLE: &str = "d1_migrations";

@@ -86,7 +86,6 @@ impl App {
     }
 
     /// The router of all of it.
-    #[must_use]
     pub fn into_router(self) -> Router {
         let Self { api, site, dataset, checks, body_limit } = self;
         let unknown =

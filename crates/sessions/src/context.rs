@@ -319,6 +319,7 @@ impl Cursor {
     ///
     /// # Errors
     /// [`ErrorKind::Decode`] when it is no `T`.
+    #[allow(clippy::should_implement_trait, reason = "the name is Durable Objects'; the row's type is the caller's")]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
         self.rows.pop_front().map(|row| take(&self.columns, &row)).transpose()
     }

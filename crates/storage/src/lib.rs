@@ -23,6 +23,7 @@
 //! ```
 
 mod body;
+#[cfg_attr(not(any(feature = "memory", feature = "local")), allow(dead_code))]
 mod checksum;
 mod clock;
 mod conditions;

@@ -188,6 +188,7 @@ impl PutOptions {
 
 /// The answer to a `put`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "the large variant is the common one")]
 #[must_use = "a conditional put may not have stored anything"]
 pub enum PutResult {
     /// The object is stored, durably where the backend is durable.

@@ -9,7 +9,7 @@ mod segment;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -220,11 +220,8 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => due = true,
                 Err(RecvTimeoutError::Disconnected) => break self.sync(&mut waiting),
             }
-            loop {
-                match self.receiver.try_recv() {
-                    Ok(message) => self.take(message, &mut waiting),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(message) = self.receiver.try_recv() {
+                self.take(message, &mut waiting);
             }
             if due || !waiting.is_empty() || self.segments.dirty_for() >= self.linger {
                 self.sync(&mut waiting);

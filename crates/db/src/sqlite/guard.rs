@@ -184,7 +184,7 @@ fn is_allowed(action: c_int, first: &str, second: &str, database: &str) -> bool 
         }
         ffi::SQLITE_CREATE_VTABLE => !reserved(first) && listed(&VIRTUAL_TABLES, second),
         ffi::SQLITE_PRAGMA => {
-            listed(&PRAGMAS, first) && !(first.eq_ignore_ascii_case("page_size") && !second.is_empty())
+            listed(&PRAGMAS, first) && (second.is_empty() || !first.eq_ignore_ascii_case("page_size"))
         }
         ffi::SQLITE_FUNCTION => !listed(&DENIED_FUNCTIONS, second),
         _ => true,

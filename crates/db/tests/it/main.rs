@@ -1,4 +1,5 @@
 //! The conformance kit on every backend, and what is particular to one.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 

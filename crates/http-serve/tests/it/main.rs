@@ -1,4 +1,5 @@
 //! The stack over real HTTP, on a platform made from a wrangler configuration.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -47,7 +47,8 @@ async fn events_interleave_at_awaits(sessions: Subject) -> Outcome {
         act(&sessions, "interleave", json!([note("slow begins"), {"op": "sleep", "ms": 100}, note("slow ends")]));
     let quick = act(&sessions, "interleave", json!([{"op": "sleep", "ms": 20}, note("quick")]));
     let (slow, quick) = join(slow, quick).await;
-    (slow?, quick?);
+    slow?;
+    quick?;
     let notes = act(&sessions, "interleave", json!([{"op": "notes"}])).await?;
     ensure_eq!(notes[0], json!(["slow begins", "quick", "slow ends"]));
     Ok(())

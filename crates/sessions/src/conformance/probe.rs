@@ -112,8 +112,8 @@ impl Probe {
             let storage = &self.context;
             Ok(match text("op").as_str() {
                 "sql" => {
-                    let values = operation["values"].as_array().map(|values| values.iter().map(value).collect());
-                    let cursor = storage.sql().exec(&text("sql"), values.unwrap_or_else(Vec::new))?;
+                    let values: Option<Vec<Value>> = operation["values"].as_array().map(|values| values.iter().map(value).collect());
+                    let cursor = storage.sql().exec(&text("sql"), values.unwrap_or_default())?;
                     let columns = cursor.column_names().to_vec();
                     json!({"columns": columns, "rows": cursor.raw().iter().map(|row| row.iter().map(Value::to_json).collect()).collect::<Vec<Json>>()})
                 }

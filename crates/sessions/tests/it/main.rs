@@ -1,4 +1,5 @@
 //! The conformance kit on every host, and what is particular to the local one.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod restart;
 

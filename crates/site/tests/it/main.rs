@@ -1,4 +1,5 @@
 //! A site over its store, request by request, and over a real connection.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The built binary on a fresh folder: driven over HTTP, killed, started again, asked for everything it acknowledged.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

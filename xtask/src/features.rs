@@ -1,0 +1,31 @@
+//! Each feature alone: none may lean on another's imports.
+
+use crate::{Outcome, cargo};
+
+fn run_one(package: &str, features: &str) -> Outcome {
+    println!("{package} {}", if features.is_empty() { "(none)" } else { features });
+    // Warnings count: a feature that leaves something unused is not a feature of its own.
+    let mut check = cargo();
+    check.args(["check", "--quiet", "--package", package, "--lib", "--no-default-features", "--features", features]);
+    crate::run(check.env("RUSTFLAGS", "-Dwarnings"))
+}
+
+pub(crate) fn run() -> Outcome {
+    let metadata = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout)?;
+    let mut count = 0;
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let name = package["name"].as_str().unwrap_or_default();
+        let has_lib = package["targets"].as_array().into_iter().flatten().any(|target| target["kind"][0] == "lib");
+        if !has_lib {
+            continue;
+        }
+        let features = package["features"].as_object().into_iter().flat_map(|features| features.keys());
+        for feature in std::iter::once("").chain(features.map(String::as_str)) {
+            run_one(name, feature)?;
+            count += 1;
+        }
+    }
+    println!("{count} combinations check without a warning");
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! What must compile for Workers: everything but the local backends.
+
+use crate::{Outcome, cargo, run as execute};
+
+/// Packages and their features: SQLite is not among them, so `memory` of db and sessions is not either.
+const PACKAGES: [(&str, &str); 9] = [
+    ("isobar-kit", ""),
+    ("isobar-storage", "memory,mock,conformance,tracing"),
+    ("isobar-db", "mock,conformance,tracing"),
+    ("isobar-sessions", "mock,conformance,tracing"),
+    ("isobar-analytics", "memory,mock,conformance,tracing"),
+    ("isobar-cloudflare", ""),
+    ("isobar-site", "tracing"),
+    ("isobar-http-serve", ""),
+    ("platform", ""),
+];
+
+pub(crate) fn run() -> Outcome {
+    for (package, features) in PACKAGES {
+        println!("{package} {features}");
+        execute(cargo().args([
+            "check",
+            "--quiet",
+            "--target",
+            "wasm32-unknown-unknown",
+            "--package",
+            package,
+            "--lib",
+            "--no-default-features",
+            "--features",
+            features,
+        ]))?;
+    }
+    println!("{} packages check for wasm32-unknown-unknown", PACKAGES.len());
+    Ok(())
+}
