@@ -30,6 +30,7 @@ pub(crate) fn run() -> Outcome {
     }
     let server =
         Server::start(Command::new(target().join("debug/platform")).args(["--port", "0", "--root"]).arg(&state))?;
+    server.get("/api/tenants")?; // so that the overview has a route to show
     for (name, path, text) in PAGES {
         let url = format!("http://{}{path}", server.address);
         let dom = open(&chromium, &state.join("profile"), &url, &["--dump-dom"])?;
@@ -49,7 +50,12 @@ pub(crate) fn run() -> Outcome {
 fn open(chromium: &str, profile: &Path, url: &str, arguments: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
     let output = Command::new(chromium)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--timeout=3000"])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--virtual-time-budget=6000",
+        ])
         .arg(format!("--user-data-dir={}", std::path::absolute(profile)?.display()))
         .args(arguments)
         .arg(url)
