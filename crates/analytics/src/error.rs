@@ -54,6 +54,12 @@ impl Error {
         self.kind
     }
 
+    /// The message without the operation.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -108,14 +108,14 @@ pub fn number_parameters(statement: &str) -> (Cow<'_, str>, usize) {
     let (mut names, mut highest, mut edits) = (Vec::<(&str, usize)>::new(), 0usize, Vec::new());
     for token in tokens(statement).filter(|token| token.kind == Kind::Parameter) {
         let number = match token.text.strip_prefix('?') {
-            Some("") => highest + 1,
+            Some("") => highest.saturating_add(1),
             // A number that does not fit is over every limit; SQLite says so itself.
             Some(digits) => digits.parse().unwrap_or(usize::MAX),
             None => match names.iter().find(|(name, _)| *name == token.text) {
                 Some((_, number)) => *number,
                 None => {
-                    names.push((token.text, highest + 1));
-                    highest + 1
+                    names.push((token.text, highest.saturating_add(1)));
+                    highest.saturating_add(1)
                 }
             },
         };

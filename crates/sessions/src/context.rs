@@ -50,6 +50,8 @@ pub trait SessionBackend {
     /// Holds all other events until the future is done.
     fn block_concurrency_while(&self, work: LocalBoxFuture<'static, Result<()>>)
     -> LocalBoxFuture<'static, Result<()>>;
+    /// Done when what was written before is durable.
+    fn durable(&self) -> LocalBoxFuture<'static, Result<()>>;
     /// Keeps the object alive until the future is done.
     fn wait_until(&self, work: LocalBoxFuture<'static, ()>);
     /// Resets the object.
@@ -213,6 +215,15 @@ impl SessionContext {
         });
         self.backend.block_concurrency_while(work).await?;
         value.take().ok_or_else(|| Error::new(ErrorKind::Internal, "the host did not run the blocking work"))
+    }
+
+    /// Waits until what was written before is durable: before calling something outside the object that acts on it. Answers
+    /// and WebSocket messages wait by themselves.
+    ///
+    /// # Errors
+    /// None of its own: a commit that fails resets the object.
+    pub async fn durable(&self) -> Result<()> {
+        self.backend.durable().await
     }
 
     /// Lets `work` go on after the event's answer, and keeps the object alive for it.

@@ -12,7 +12,8 @@ use futures_util::StreamExt;
 
 use crate::{Body, Error, ErrorKind, Response, Result, limits};
 
-/// Bytes that may wait for a client that does not read; then it is cut off.
+/// Bytes that may wait on either side; beyond, the object closes a client that does not read (its server gives up writing
+/// after a while), and a client's sending fails.
 const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
 /// A WebSocket message.
@@ -105,9 +106,14 @@ enum Frame {
 pub fn socket_pair() -> (ClientSocket, ServerSocket) {
     let (to_server, from_client) = unbounded();
     let (to_client, from_server) = unbounded();
-    let queued = Arc::new(AtomicUsize::new(0));
-    let client = ClientSocket { sender: to_server, receiver: from_server, queued: Arc::clone(&queued) };
-    let server = ServerSocket { sender: ServerSender { sender: to_client, queued }, receiver: from_client };
+    let (queued, waiting) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let client = ClientSocket {
+        sender: to_server,
+        receiver: from_server,
+        queued: Arc::clone(&queued),
+        waiting: Arc::clone(&waiting),
+    };
+    let server = ServerSocket { sender: ServerSender { sender: to_client, queued }, receiver: from_client, waiting };
     (client, server)
 }
 
@@ -117,18 +123,26 @@ pub fn socket_pair() -> (ClientSocket, ServerSocket) {
 pub struct ClientSocket {
     sender: UnboundedSender<Frame>,
     receiver: UnboundedReceiver<Frame>,
+    /// Bytes that the object has sent and this end has not received.
     queued: Arc<AtomicUsize>,
+    /// Bytes that this end has sent and the object has not taken.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl ClientSocket {
     /// Sends a message to the object.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] over 32 MiB; [`ErrorKind::Socket`] when the object's end is gone.
+    /// [`ErrorKind::InvalidArgument`] over 32 MiB; [`ErrorKind::Socket`] when the object's end is gone;
+    /// [`ErrorKind::Overloaded`] when 64 MiB wait for the object.
     pub fn send(&self, message: impl Into<Message>) -> Result<()> {
         let message = message.into();
         if message.as_bytes().len() > limits::MESSAGE_BYTES {
             return Err(Error::new(ErrorKind::InvalidArgument, "a WebSocket message may have 32 MiB at most"));
+        }
+        let bytes = message.as_bytes().len();
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) > QUEUE_BYTES {
+            return Err(Error::new(ErrorKind::Overloaded, "the object is slower than its WebSocket's client"));
         }
         self.sender.unbounded_send(Frame::Message(message)).map_err(|_| gone())
     }
@@ -163,6 +177,7 @@ impl ClientSocket {
 pub struct ServerSocket {
     sender: ServerSender,
     receiver: UnboundedReceiver<Frame>,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The sending half of the object's end: for hosts.
@@ -194,8 +209,12 @@ impl ServerSender {
 impl ServerSocket {
     /// Takes the end apart: for hosts.
     pub fn into_parts(self) -> (ServerSender, impl futures_core::Stream<Item = Result<Message, CloseFrame>> + Unpin) {
-        let frames = self.receiver.map(|frame| match frame {
-            Frame::Message(message) => Ok(message),
+        let waiting = self.waiting;
+        let frames = self.receiver.map(move |frame| match frame {
+            Frame::Message(message) => {
+                waiting.fetch_sub(message.as_bytes().len(), Ordering::Relaxed);
+                Ok(message)
+            }
             Frame::Close(close) => Err(close),
         });
         (self.sender, frames)
@@ -231,6 +250,12 @@ impl WebSocket {
     #[must_use]
     pub fn new(backend: Rc<dyn SocketBackend>) -> Self {
         Self { backend }
+    }
+
+    /// Which socket it is, unique in its object's lifetime.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.backend.id()
     }
 
     /// Sends a message, once what was written before is durable.

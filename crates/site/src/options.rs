@@ -76,13 +76,15 @@ impl CachePolicy {
     }
 }
 
-/// Whether a part of the file's name, between `-`, `.` or `_`, is at least 8 hexadecimal digits, a digit among them.
+/// Whether a part of the file's name, between `-`, `.` or `_`, is at least 8 hexadecimal digits, both letters and digits:
+/// all digits are a date or a number, all letters a word.
 fn has_hash(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key);
     let is_hash = |part: &str| {
         part.len() >= 8
             && part.bytes().all(|byte| byte.is_ascii_hexdigit())
             && part.bytes().any(|byte| byte.is_ascii_digit())
+            && part.bytes().any(|byte| byte.is_ascii_alphabetic())
     };
     // The first part is the name itself: `20261123.html` is a date, not a hash.
     name.split(['-', '.', '_']).skip(1).any(is_hash)
@@ -97,7 +99,14 @@ mod tests {
         for hashed in ["a/app-3f9a1c2b.js", "logo.5d41402abc4b2a76.svg", "chunk_00ff00ff.css"] {
             assert!(has_hash(hashed), "{hashed}");
         }
-        for plain in ["index.html", "20261123.html", "a/defaced-facade.js", "app-1.2.3.js", "3f9a1c2b/app.js"] {
+        for plain in [
+            "index.html",
+            "20261123.html",
+            "report-20261123.html",
+            "a/defaced-facade.js",
+            "app-1.2.3.js",
+            "3f9a1c2b/app.js",
+        ] {
             assert!(!has_hash(plain), "{plain}");
         }
     }

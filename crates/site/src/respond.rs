@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use isobar_storage::{
-    ByteRange, Conditions, Error, ErrorKind, GetOptions, GetResult, Key, ObjectMeta, Range, content_type,
+    ByteRange, Conditions, Error, ErrorKind, GetOptions, GetResult, HttpMetadata, Key, ObjectMeta, Range, content_type,
 };
 
 use crate::encoding::{self, Encoding};
@@ -20,12 +20,18 @@ struct Found {
     encoding: Option<Encoding>,
     /// Other requests may get another encoding of it.
     varies: bool,
+    /// What was stored with the file itself, whichever variant of it answers.
+    http: HttpMetadata,
 }
 
 pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<SiteBody> {
     let is_head = method == Method::HEAD;
     let answer = match SitePath::parse(uri.path()) {
-        Ok(path) => answer(site, method, uri, &path, headers).await,
+        Ok(path) => match answer(site, method, uri, &path, headers).await {
+            // Replaced between its head and its body, say: the second look sees the new one.
+            Err(error) if error.is_retryable() => answer(site, method, uri, &path, headers).await,
+            answered => answered,
+        },
         Err(problem) if problem.is_malformed() => Ok(text(StatusCode::BAD_REQUEST, &problem.to_string())),
         Err(_) => {
             not_found(site, &SitePath::parse("/").unwrap_or_else(|_| unreachable!("the root is a path")), headers).await
@@ -81,18 +87,21 @@ async fn answer(
 async fn find(site: &Site, name: &str, headers: &HeaderMap) -> Result<Option<Found>, Error> {
     let Some((key, meta)) = head(site, name).await? else { return Ok(None) };
     let guessed = || content_type::from_key(name).unwrap_or_else(|| content_type::DEFAULT.to_owned());
-    let content_type = meta.http.content_type.clone().unwrap_or_else(guessed);
+    // What no header can carry - R2 keeps any text - must not reach one, or the head of a part.
+    let stored = meta.http.content_type.clone().filter(|stored| HeaderValue::from_str(stored).is_ok());
+    let content_type = stored.unwrap_or_else(guessed);
+    let http = meta.http.clone();
     let varies =
         site.options.precompressed && meta.http.content_encoding.is_none() && encoding::is_compressible(&content_type);
     if varies {
         let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         for encoding in encoding::accepted(accepted) {
             if let Some((key, meta)) = head(site, &format!("{name}{}", encoding.suffix())).await? {
-                return Ok(Some(Found { key, meta, content_type, encoding: Some(encoding), varies }));
+                return Ok(Some(Found { key, meta, content_type, encoding: Some(encoding), varies, http }));
             }
         }
     }
-    Ok(Some(Found { key, meta, content_type, encoding: None, varies }))
+    Ok(Some(Found { key, meta, content_type, encoding: None, varies, http }))
 }
 
 async fn head(site: &Site, name: &str) -> Result<Option<(Key, ObjectMeta)>, Error> {
@@ -109,7 +118,7 @@ async fn serve(site: &Site, method: &Method, headers: &HeaderMap, found: Found) 
         Verdict::NotModified => {
             let mut answer = Response::new(SiteBody::default());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
-            write_headers(site, &found, answer.headers_mut());
+            write_headers(site, headers, &found, answer.headers_mut());
             for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES] {
                 answer.headers_mut().remove(name); // RFC 9110 15.4.5: only what guides caches
             }
@@ -133,13 +142,13 @@ async fn serve(site: &Site, method: &Method, headers: &HeaderMap, found: Found) 
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
             with(answer, header::CONTENT_RANGE, &content_range(range, found.meta.size))
         }
-        Ranges::Many(pieces) => return multipart(site, found, pieces).await,
+        Ranges::Many(pieces) => return multipart(site, headers, found, pieces).await,
         Ranges::Unsatisfiable => {
             let answer = text(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such bytes");
             return Ok(with(answer, header::CONTENT_RANGE, &format!("bytes */{}", found.meta.size)));
         }
     };
-    write_headers(site, &found, answer.headers_mut());
+    write_headers(site, headers, &found, answer.headers_mut());
     Ok(answer)
 }
 
@@ -157,7 +166,12 @@ async fn body(site: &Site, found: &Found, range: Option<ByteRange>) -> Result<Si
     }
 }
 
-async fn multipart(site: &Site, found: Found, pieces: Vec<ByteRange>) -> Result<Response<SiteBody>, Error> {
+async fn multipart(
+    site: &Site,
+    headers: &HeaderMap,
+    found: Found,
+    pieces: Vec<ByteRange>,
+) -> Result<Response<SiteBody>, Error> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
@@ -177,7 +191,7 @@ async fn multipart(site: &Site, found: Found, pieces: Vec<ByteRange>) -> Result<
 
     let mut answer = Response::new(SiteBody::default());
     *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-    write_headers(site, &found, answer.headers_mut());
+    write_headers(site, headers, &found, answer.headers_mut());
     let answer = with(answer, header::CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
     let (store, key, etag) = (site.store.clone(), found.key, found.meta.etag);
     let parts = stream::iter(heads.into_iter().zip(pieces)).then(move |(head, ByteRange { offset, length })| {
@@ -204,7 +218,7 @@ async fn not_found(site: &Site, path: &SitePath, headers: &HeaderMap) -> Result<
         if let Some(found) = find(site, &page, headers).await? {
             let mut answer = Response::new(body(site, &found, None).await?);
             *answer.status_mut() = StatusCode::NOT_FOUND;
-            write_headers(site, &found, answer.headers_mut());
+            write_headers(site, headers, &found, answer.headers_mut());
             for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
                 answer.headers_mut().remove(name); // they are the page's, not the missing file's
             }
@@ -216,9 +230,9 @@ async fn not_found(site: &Site, path: &SitePath, headers: &HeaderMap) -> Result<
     }
 }
 
-fn write_headers(site: &Site, found: &Found, headers: &mut HeaderMap) {
-    let Found { key, meta, content_type, encoding, varies } = found;
-    meta.http.write_headers(headers);
+fn write_headers(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
+    let Found { key, meta, content_type, encoding, varies, http } = found;
+    http.write_headers(headers);
     let mut put = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
@@ -235,7 +249,9 @@ fn write_headers(site: &Site, found: &Found, headers: &mut HeaderMap) {
     if *varies {
         put(header::VARY, "Accept-Encoding");
     }
-    if meta.http.cache_control.is_none() {
+    // As Workers Static Assets: what a shared cache must not keep is not called public.
+    let is_plain = !request.contains_key(header::AUTHORIZATION) && !request.contains_key(header::RANGE);
+    if http.cache_control.is_none() && is_plain {
         put(header::CACHE_CONTROL, site.options.cache.of(key.as_str()));
     }
 }

@@ -150,20 +150,32 @@ impl Conditions {
         self
     }
 
-    /// Takes `If-Match`, `If-None-Match`, `If-Unmodified-Since` and `If-Modified-Since` from headers, to the second;
-    /// what is malformed is ignored.
-    #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Self {
-        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let etags = |name| text(name).and_then(Etags::parse_header);
-        let date = |name| text(name).and_then(|value| httpdate::parse_http_date(value).ok()).map(DateTime::from);
-        Self {
-            etag_matches: etags(header::IF_MATCH),
-            etag_does_not_match: etags(header::IF_NONE_MATCH),
+    /// Takes `If-Match`, `If-None-Match`, `If-Unmodified-Since` and `If-Modified-Since` from headers, to the second. As
+    /// workerd, a date that is none counts as 1970.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for etags that are none: a condition that nobody can read must not make a write
+    /// unconditional.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self> {
+        let etags = |name: HeaderName| {
+            let lines: Vec<&str> = headers.get_all(&name).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+            if lines.is_empty() {
+                return Ok(None);
+            }
+            let invalid = || Error::new(ErrorKind::InvalidArgument, format!("Invalid ETag in {name} header"));
+            Etags::parse_header(&lines.join(", ")).map(Some).ok_or_else(invalid)
+        };
+        let date = |name: HeaderName| {
+            let text = headers.get(name)?.to_str().unwrap_or_default();
+            Some(httpdate::parse_http_date(text).map_or(DateTime::UNIX_EPOCH, DateTime::from))
+        };
+        Ok(Self {
+            etag_matches: etags(header::IF_MATCH)?,
+            etag_does_not_match: etags(header::IF_NONE_MATCH)?,
             uploaded_before: date(header::IF_UNMODIFIED_SINCE),
             uploaded_after: date(header::IF_MODIFIED_SINCE),
             seconds: true,
-        }
+        })
     }
 
     /// Whether the object, or its absence, meets all conditions.

@@ -131,8 +131,11 @@ pub(crate) fn list_page<E: From<Error>>(
     let mut start = list_start(options, prefix)?;
     let mut page = ListPage::default();
     let mut last = None;
+    let mut most = usize::MAX;
     'scan: loop {
-        let want = limit - page.objects.len() - page.prefixes.len() + 1;
+        // After a group the next row may well begin another one: look at few rows first, then at ever more.
+        let want = (limit - page.objects.len() - page.prefixes.len() + 1).min(most);
+        most = most.saturating_mul(2);
         let chunk = scan(&start, want)?;
         let exhausted = chunk.len() < want;
         for object in chunk {
@@ -149,6 +152,7 @@ pub(crate) fn list_page<E: From<Error>>(
                 start = Start { bytes: after_all_with_prefix(&group), inclusive: true };
                 last = Some(encode_cursor('p', &group));
                 page.prefixes.push(group);
+                most = 2;
                 continue 'scan; // whatever else the chunk holds of the group is skipped by the new start
             }
             start = Start { bytes: key.as_bytes().to_vec(), inclusive: false };

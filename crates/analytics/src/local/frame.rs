@@ -54,7 +54,8 @@ fn decode_payload(payload: &mut Bytes) -> Option<Event> {
     payload.try_copy_to_slice(&mut counts).ok()?;
     let mut bytes = || {
         let length = usize::from(payload.try_get_u16_le().ok()?);
-        (length <= payload.len()).then(|| payload.split_to(length))
+        // A copy: a slice would keep the whole segment in memory.
+        (length <= payload.len()).then(|| Bytes::copy_from_slice(&payload.split_to(length)))
     };
     let indexes = (0..counts[0]).map(|_| bytes()).collect::<Option<_>>()?;
     let blobs = (0..counts[1]).map(|_| bytes()).collect::<Option<_>>()?;

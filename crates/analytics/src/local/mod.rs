@@ -220,10 +220,11 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => due = true,
                 Err(RecvTimeoutError::Disconnected) => break self.sync(&mut waiting),
             }
-            while let Ok(message) = self.receiver.try_recv() {
+            while self.segments.has_room() && self.segments.dirty_for() < self.linger {
+                let Ok(message) = self.receiver.try_recv() else { break };
                 self.take(message, &mut waiting);
             }
-            if due || !waiting.is_empty() || self.segments.dirty_for() >= self.linger {
+            if due || !waiting.is_empty() || !self.segments.has_room() || self.segments.dirty_for() >= self.linger {
                 self.sync(&mut waiting);
             }
         }
@@ -241,10 +242,14 @@ impl Writer {
             Ok(events) => drop(self.counts.stored.fetch_add(events, Ordering::Relaxed)),
             Err((error, events)) => self.fail(error, events),
         }
-        let mut failure = self.failure.take();
+        if waiting.is_empty() {
+            return; // a failure waits for the next who asks
+        }
+        let failure = self.failure.take();
         for done in waiting.drain(..) {
+            let told = failure.as_ref().map_or(Ok(()), |error| Err(Error::new(error.kind(), "flush", error.message())));
             // Whoever no longer waits does not want to know.
-            drop(done.send(failure.take().map_or(Ok(()), Err)));
+            done.send(told).ok();
         }
     }
 

@@ -13,6 +13,9 @@ use crate::{Error, Event, Result, ScanOptions};
 /// Marks a segment, and its format's version.
 const MAGIC: &[u8; 8] = b"isobarA1";
 
+/// Bytes that wait for one fsync at most.
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
 /// The segments of a folder, of which the newest is open.
 #[derive(Debug)]
 pub(super) struct Segments {
@@ -35,13 +38,18 @@ struct Current {
 
 impl Segments {
     pub(super) fn open(folder: &Path, segment_bytes: u64) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(|error| Error::io("open", folder, error))?;
+        create_folder(folder).map_err(|error| Error::io("open", folder, error))?;
         let (buffer, events, since) = (Vec::new(), 0, Instant::now());
         Ok(Self { folder: folder.to_owned(), segment_bytes, current: None, buffer, events, since })
     }
 
     pub(super) fn is_dirty(&self) -> bool {
         self.events > 0
+    }
+
+    /// Whether more may be appended before it must be made durable.
+    pub(super) fn has_room(&self) -> bool {
+        self.buffer.len() < BUFFER_BYTES
     }
 
     /// How long the oldest event that is not durable has waited.
@@ -104,8 +112,12 @@ impl Current {
             match OpenOptions::new().append(true).create_new(true).open(&path) {
                 Ok(mut file) => {
                     let failed = |error| Error::io("flush", &path, error);
-                    file.write_all(MAGIC).and_then(|()| file.sync_all()).map_err(failed)?;
-                    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+                    let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
+                    let begun = begun.and_then(|()| File::open(folder)?.sync_all());
+                    if let Err(error) = begun {
+                        drop(fs::remove_file(&path)); // else every try would leave a file
+                        return Err(failed(error));
+                    }
                     return Ok(Self { file, path, durable: MAGIC.len() as u64 });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -118,14 +130,16 @@ impl Current {
 
 /// The asked events of a folder, oldest first.
 pub(super) fn scan(folder: &Path, options: &ScanOptions) -> Result<Vec<Event>> {
-    let mut events = Vec::new();
-    for path in list(folder)? {
+    let (mut segments, mut found, limit) = (Vec::new(), 0, options.limit.unwrap_or(usize::MAX));
+    // Newest first, so that a limit reads no more segments than it needs.
+    for path in list(folder)?.into_iter().rev() {
         let bytes = fs::read(&path).map_err(|error| Error::io("scan", &path, error))?;
         let mut bytes = Bytes::from(bytes);
         if !bytes.starts_with(MAGIC) {
             continue; // begun and never written, or not ours
         }
         bytes = bytes.slice(MAGIC.len()..);
+        let mut events = Vec::new();
         while let Some(event) = frame::decode(&mut bytes) {
             if options.covers(event.timestamp) {
                 events.push(event);
@@ -135,10 +149,31 @@ pub(super) fn scan(folder: &Path, options: &ScanOptions) -> Result<Vec<Event>> {
         if !bytes.is_empty() {
             tracing::warn!(segment = %path.display(), bytes = bytes.len(), "the end of a segment is torn");
         }
+        found += events.len();
+        segments.push(events);
+        if found >= limit {
+            break;
+        }
     }
+    // Oldest first; among those of one millisecond, the order in which they were written.
+    let mut events: Vec<Event> = segments.into_iter().rev().flatten().collect();
     events.sort_by_key(|event| event.timestamp);
-    let skip = options.limit.map_or(0, |limit| events.len().saturating_sub(limit));
+    let skip = events.len().saturating_sub(limit);
     Ok(events.split_off(skip))
+}
+
+/// Creates a folder and what is missing above it, each durable in the one above.
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(parent)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
 }
 
 /// The segments, oldest first.

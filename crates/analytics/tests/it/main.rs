@@ -93,6 +93,7 @@ async fn a_full_buffer_drops_counts_and_never_blocks() {
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
     sink.flush().await.unwrap();
     let stats = sink.stats();
+    assert!(stats.dropped > 0, "{stats:?}");
     assert_eq!(stats.written + stats.dropped, 200_000);
     assert_eq!(stats.stored, stats.written);
     assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().len() as u64, stats.stored);
@@ -105,6 +106,7 @@ async fn a_disk_that_refuses_is_told_by_flush_and_counted() {
     let sink = LocalSink::open(&dataset).unwrap();
     std::fs::remove_dir(&dataset).unwrap();
     sink.write(point(1));
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await; // tried by itself, and failed
     let error = sink.flush().await.unwrap_err();
     assert!(error.to_string().contains("dataset"), "{error}");
     assert_eq!((sink.stats().written, sink.stats().stored, sink.stats().dropped), (1, 0, 1));

@@ -16,6 +16,9 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             a_failing_statement_undoes_its_predecessors,
             scripts_keep_triggers_whole,
             concurrent_increments_are_all_counted,
+            tables_can_be_altered,
+            a_statement_follows_its_changed_table,
+            what_was_undone_counts_for_nothing,
         }
         "exec" => {
             exec_runs_line_by_line,
@@ -109,6 +112,44 @@ async fn concurrent_increments_are_all_counted(db: Subject) -> Outcome {
     futures_util::future::try_join_all(increments).await?;
     let n: i64 = db.prepare("SELECT n FROM t_counter").one().await?;
     ensure_eq!(n, 20);
+    Ok(())
+}
+
+async fn tables_can_be_altered(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS t_altered; DROP TABLE IF EXISTS t_alter; CREATE TABLE t_alter (a, b)").await?;
+    db.run_script("ALTER TABLE t_alter ADD COLUMN c; ALTER TABLE t_alter RENAME COLUMN b TO bb; ALTER TABLE t_alter DROP COLUMN a; ALTER TABLE t_alter RENAME TO t_altered")
+        .await?;
+    ensure_eq!(db.prepare("SELECT * FROM t_altered").raw().await?.0, ["bb", "c"]);
+    Ok(())
+}
+
+async fn a_statement_follows_its_changed_table(db: Subject) -> Outcome {
+    table(&db, "t_changing", "a").await?;
+    let select = || db.prepare("SELECT * FROM t_changing").raw();
+    ensure_eq!(select().await?.0, ["a"]);
+    db.run_script("INSERT INTO t_changing VALUES (1)").await?;
+    ensure_eq!(select().await?.1[0].len(), 1);
+    db.run_script("ALTER TABLE t_changing ADD COLUMN b DEFAULT 2").await?;
+    ensure_eq!(select().await?.1[0].len(), 2);
+    db.run_script("DELETE FROM t_changing; ALTER TABLE t_changing DROP COLUMN a").await?;
+    ensure_eq!(select().await?.0, ["b"]);
+    Ok(())
+}
+
+async fn what_was_undone_counts_for_nothing(db: Subject) -> Outcome {
+    table(&db, "t_undone", "a UNIQUE").await?;
+    let twice = "INSERT INTO t_undone VALUES (1); INSERT INTO t_undone VALUES (1)";
+    drop(fault(db.prepare(twice).run().await)?);
+    let nothing = db.prepare("UPDATE t_undone SET a = 2 WHERE a = 99").run().await?;
+    ensure_eq!((nothing.changes, nothing.changed_db), (0, false));
+    // SQLite ends the transaction itself here; the next write goes on all the same.
+    db.prepare("INSERT INTO t_undone VALUES (5)").run().await?;
+    drop(fault(
+        db.batch(vec!["INSERT INTO t_undone VALUES (6)".into(), "INSERT OR ROLLBACK INTO t_undone VALUES (5)".into()])
+            .await,
+    )?);
+    db.prepare("INSERT INTO t_undone VALUES (7)").run().await?;
+    ensure_eq!(count(&db, "t_undone").await?, 2);
     Ok(())
 }
 

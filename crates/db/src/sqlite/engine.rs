@@ -108,16 +108,41 @@ impl Engine {
         }
         let begin = if reads { "BEGIN" } else { "BEGIN IMMEDIATE" };
         let mut transaction = connection.begin_with(begin).await.map_err(|error| failure(&error, None))?;
+        let results = match self.steps(&mut transaction, &plan, reads).await {
+            Ok(results) => results,
+            Err(error) => {
+                if guard::has_left_transaction(&mut transaction).await {
+                    // sqlx believes that it is still in one: give it one to roll back.
+                    let begun = sqlx::query("BEGIN").execute(&mut *transaction).await;
+                    begun.map_err(|error| failure(&error, None))?;
+                }
+                return Err(error);
+            }
+        };
+        transaction.commit().await.map_err(|error| failure(&error, None))?;
+        Ok(results)
+    }
+
+    /// Runs the plan inside its transaction; a result for each statement.
+    async fn steps(
+        &self,
+        connection: &mut SqliteConnection,
+        plan: &[Vec<Step>],
+        reads: bool,
+    ) -> Result<Vec<QueryResult>> {
         let mut results = Vec::with_capacity(plan.len());
-        for steps in &plan {
+        if !reads {
+            self.count(connection).await?; // what was undone before counts for SQLite, and not for us
+        }
+        for steps in plan {
             let changes = self.changes.load(Ordering::SeqCst);
             let mut last = None;
             for step in steps {
-                last = Some(self.step(&mut transaction, step).await?);
+                last = Some(self.step(connection, step).await?);
             }
             let mut result = last.ok_or_else(|| Error::new(ErrorKind::Sql, ONLY_COMMENTS))?;
             if !reads {
-                self.count(&mut transaction).await?;
+                self.count(connection).await?;
                 result.meta.changes = self.changes.load(Ordering::SeqCst) - changes;
                 result.meta.last_row_id = self.last_row_id.load(Ordering::SeqCst);
                 result.meta.changed_db = result.meta.changes > 0 || steps.iter().any(|step| is_definition(&step.sql));
@@ -125,7 +150,6 @@ impl Engine {
             }
             results.push(result);
         }
-        transaction.commit().await.map_err(|error| failure(&error, None))?;
         Ok(results)
     }
 
@@ -136,7 +160,9 @@ impl Engine {
             Ok(fetched) => fetched,
             Err(error) => return Err(failure(&error, guard::error_offset(connection).await).with_sql(&step.sql)),
         };
-        if columns.is_empty() {
+        if columns.is_empty() && may_have_columns(&step.sql) {
+            // sqlx would answer with the columns of before the last change of the schema.
+            connection.clear_cached_statements().await.map_err(|error| failure(&error, None))?;
             let prepared = connection.prepare(AssertSqlSafe(step.sql.as_str()).into_sql_str());
             let prepared = prepared.await.map_err(|error| failure(&error, None))?;
             columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect::<Vec<_>>().into();
@@ -184,6 +210,11 @@ fn is_pragma(sql: &str, name: &str) -> bool {
     sql::keyword(sql) == "PRAGMA" && sql::has_word(sql, name)
 }
 
+/// Whether a statement without rows may have columns all the same.
+fn may_have_columns(sql: &str) -> bool {
+    sql::is_read(sql) || matches!(sql::keyword(sql).as_str(), "PRAGMA" | "EXPLAIN") || sql::has_word(sql, "RETURNING")
+}
+
 fn is_definition(sql: &str) -> bool {
     matches!(sql::keyword(sql).as_str(), "CREATE" | "DROP" | "ALTER")
 }
@@ -218,7 +249,8 @@ fn steps(statement: Statement) -> Result<Vec<Step>> {
 
 /// The columns - none where there is no row - and the rows.
 async fn fetch(connection: &mut SqliteConnection, step: &Step) -> Result<(Arc<[String]>, Vec<Row>), sqlx::Error> {
-    let query = sqlx::query_with(AssertSqlSafe(step.sql.as_str()), arguments(&step.values)?);
+    // Not cached: sqlx keeps a statement's columns when the schema changes under it.
+    let query = sqlx::query_with(AssertSqlSafe(step.sql.as_str()), arguments(&step.values)?).persistent(false);
     let mut columns: Arc<[String]> = Arc::new([]);
     let mut rows = Vec::new();
     let mut stream = query.fetch(connection);

@@ -78,6 +78,15 @@ pub(super) async fn error_offset(connection: &mut SqliteConnection) -> Option<us
     usize::try_from(offset).ok()
 }
 
+/// Whether SQLite has left the transaction by itself, as `INSERT OR ROLLBACK` and a full disk make it.
+pub(super) async fn has_left_transaction(connection: &mut SqliteConnection) -> bool {
+    match connection.lock_handle().await {
+        // SAFETY: the handle is locked and open.
+        Ok(mut handle) => unsafe { ffi::sqlite3_get_autocommit(handle.as_raw_handle().as_ptr()) != 0 },
+        Err(_) => false,
+    }
+}
+
 /// What kind of error SQLite's extended code is.
 pub(super) fn kind(code: c_int, message: &str) -> ErrorKind {
     match code {
@@ -166,7 +175,9 @@ fn is_allowed(action: c_int, first: &str, second: &str, database: &str) -> bool 
     let listed = |list: &[&str], name: &str| list.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     let reserved = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("_cf_"));
     if database.eq_ignore_ascii_case("temp") {
-        return false;
+        // ALTER TABLE looks for temporary objects that name the table, and there never are any.
+        let schema = ["sqlite_temp_master", "sqlite_temp_schema"].contains(&first);
+        return schema && matches!(action, ffi::SQLITE_READ | ffi::SQLITE_UPDATE);
     }
     match action {
         ffi::SQLITE_ATTACH

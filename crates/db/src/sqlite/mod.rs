@@ -7,6 +7,7 @@ mod engine;
 mod guard;
 
 use std::fmt;
+#[cfg(feature = "local")]
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,7 +47,7 @@ impl SqliteDatabase {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| {
+            create_folder(folder).map_err(|error| {
                 let message = format!("cannot create the folder {}: {error}", folder.display());
                 Error::new(ErrorKind::PermissionDenied, message).with_source(error)
             })?;
@@ -54,6 +55,21 @@ impl SqliteDatabase {
         let engine = Engine::open(Some(path)).await;
         Ok(Self { engine: Arc::new(engine.map_err(|error| error.in_migration(&path.display().to_string()))?) })
     }
+}
+
+/// Creates a folder and what is missing above it, each durable in the one above.
+#[cfg(feature = "local")]
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(parent)?;
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    std::fs::File::open(parent)?.sync_all()
 }
 
 impl fmt::Debug for SqliteDatabase {

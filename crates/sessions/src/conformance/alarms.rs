@@ -14,6 +14,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             an_alarm_can_set_the_next,
             a_failing_alarm_is_tried_again,
             an_alarm_wakes_a_dormant_object if "evict",
+            alarms_of_one_object_do_not_overlap,
+            a_panicking_alarm_is_tried_again_and_counted,
             times_before_1970_are_refused,
         }
     }
@@ -92,6 +94,36 @@ async fn an_alarm_wakes_a_dormant_object(sessions: Subject) -> Outcome {
     act(&sessions, "alarm/dormant", json!([{"op": "set alarm", "in": 150}])).await?;
     sessions.evict(&sessions.id_from_name("alarm/dormant")).await?;
     eventually(&sessions, "alarm/dormant", entries(), ran(&[FIRST])).await
+}
+
+async fn alarms_of_one_object_do_not_overlap(sessions: Subject) -> Outcome {
+    // The first sets the next at once and goes on for a while: the next must wait for it.
+    let in_the_alarm = json!([{"op": "delete", "key": "in the alarm"}, {"op": "set alarm", "in": 1}, {"op": "sleep", "ms": 200}, {"op": "put", "key": "first ended", "value": true}]);
+    act(
+        &sessions,
+        "alarm/overlap",
+        json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}, {"op": "set alarm", "in": 1}]),
+    )
+    .await?;
+    let got = act(
+        &sessions,
+        "alarm/overlap",
+        json!([{"op": "sleep", "ms": 120}, entries(), {"op": "get", "key": "first ended"}]),
+    )
+    .await?;
+    ensure_eq!((&got[1], &got[2]), (&ran(&[FIRST]), &serde_json::Value::Null));
+    eventually(&sessions, "alarm/overlap", entries(), ran(&[FIRST, FIRST])).await
+}
+
+async fn a_panicking_alarm_is_tried_again_and_counted(sessions: Subject) -> Outcome {
+    let in_the_alarm = json!([{"op": "sleep", "ms": 1}, {"op": "delete", "key": "in the alarm"}, {"op": "sleep", "ms": 1}, {"op": "panic"}]);
+    act(
+        &sessions,
+        "alarm/panic",
+        json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}, {"op": "set alarm", "in": 1}]),
+    )
+    .await?;
+    eventually(&sessions, "alarm/panic", entries(), ran(&[FIRST, r#"{"alarm":false,"retry":1}"#])).await
 }
 
 async fn times_before_1970_are_refused(sessions: Subject) -> Outcome {

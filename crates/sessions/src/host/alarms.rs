@@ -21,7 +21,7 @@ pub(super) fn retry_delay(retries: u32, jitter: f64) -> Option<Duration> {
 }
 
 /// What wakes an object.
-pub(super) type Wake = Box<dyn Fn([u8; 32]) + Send>;
+pub(super) type Wake = Box<dyn Fn([u8; 32], Option<String>) + Send>;
 
 /// The index and its schedule.
 #[derive(Debug)]
@@ -107,9 +107,10 @@ impl Alarms {
             state = match state.due.first().copied() {
                 Some((at, id)) if at <= now => {
                     // It stays in the index until the object says how it went.
+                    // And in `of`: whatever the object announces meanwhile must not be later than this.
                     state.due.pop_first();
-                    state.of.remove(&id);
-                    wake(id);
+                    let name = state.name(&id);
+                    wake(id, name);
                     state
                 }
                 // At most an hour at a time: the wall clock may be set meanwhile.
@@ -130,6 +131,13 @@ impl Alarms {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Set and map are changed together, without anything between that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The name the object was made from, if it was and the index knows.
+    fn name(&self, id: &[u8; 32]) -> Option<String> {
+        self.index.query_row("SELECT name FROM objects WHERE id = ?", [id], |row| row.get(0)).ok().flatten()
     }
 }
 

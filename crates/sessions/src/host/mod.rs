@@ -106,9 +106,9 @@ impl Host {
         let (waker, wake_queues) = (Arc::clone(&alarms), queues.clone());
         threads.push(spawn("isobar-alarms".to_owned(), move || {
             waker.run(
-                &(Box::new(move |id| {
+                &(Box::new(move |id, name| {
                     // A queue that is closed means that the host is being dropped.
-                    drop(queue_of(&wake_queues, &id).send(Job::Alarm(ObjectId::from_parts(id, None))));
+                    drop(queue_of(&wake_queues, &id).send(Job::Alarm(ObjectId::from_parts(id, name))));
                 }) as alarms::Wake),
             );
         })?);
@@ -150,13 +150,27 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
         .map_err(|error| Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}")).with_source(error))
 }
 
+/// Creates a folder and what is missing above it, each durable in the one above.
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(parent)?;
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
+}
+
 /// Makes the folder ours: two hosts would mean two live instances of an object.
 fn lock(root: &Path) -> Result<File> {
     let failed = |error: std::io::Error| {
         Error::new(ErrorKind::Storage, format!("cannot open the session folder {}: {error}", root.display()))
             .with_source(error)
     };
-    std::fs::create_dir_all(root).map_err(failed)?;
+    create_folder(root).map_err(failed)?;
     let file = File::options().create(true).truncate(false).write(true).open(root.join("host.lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -217,7 +231,8 @@ macro_rules! namespace {
 /// Hosts the objects of one class in a folder: one SQLite file each, durable before anything leaves, alarms that survive
 /// a restart. One process at a time may host a folder. Clones share the host.
 ///
-/// Divergences from Durable Objects: SQL gives all rows at once, key-value pairs are JSON, rows read are not counted,
+/// Divergences from Durable Objects: a call to something outside the object - a bucket, another object - does not wait for
+/// what was written before it, unless [`SessionContext::durable`](crate::SessionContext::durable) is awaited first; SQL gives all rows at once, key-value pairs are JSON, rows read are not counted,
 /// and there is no point-in-time recovery.
 #[cfg(feature = "local")]
 pub struct LocalHost<O: SessionObject> {

@@ -24,6 +24,9 @@ use crate::{
     SessionBackend, SocketBackend, Value, WebSocket, limits,
 };
 
+/// Events under way beyond which an object's sockets wait.
+const MESSAGES_UNDER_WAY: usize = 256;
+
 /// What a socket brings to the object.
 pub(super) enum SocketEvent {
     Message(WebSocket, Message),
@@ -56,7 +59,10 @@ pub(super) struct ObjectState {
     announced: Cell<bool>,
     /// The alarm as the turn has set it, until it commits.
     new_alarm: Cell<Option<Option<i64>>>,
+    /// The alarm's handler runs, and has set nothing yet: it has no alarm.
     alarm_runs: Cell<bool>,
+    /// The alarm's handler is under way.
+    alarm_active: Cell<bool>,
     sockets: RefCell<BTreeMap<u64, Socket>>,
     next_socket: Cell<u64>,
     auto_response: RefCell<Option<(String, String)>>,
@@ -95,6 +101,7 @@ impl ObjectState {
             announced: Cell::default(),
             new_alarm: Cell::default(),
             alarm_runs: Cell::default(),
+            alarm_active: Cell::default(),
             sockets: RefCell::default(),
             next_socket: Cell::default(),
             auto_response: RefCell::default(),
@@ -205,7 +212,7 @@ impl ObjectState {
         }
         if self.storage.borrow().is_none() {
             if let Some(folder) = self.path.as_deref().and_then(std::path::Path::parent) {
-                std::fs::create_dir_all(folder).map_err(|error| {
+                super::create_folder(folder).map_err(|error| {
                     let message = format!("cannot create {}: {error}", folder.display());
                     Error::new(ErrorKind::Storage, message).with_source(error)
                 })?;
@@ -218,9 +225,25 @@ impl ObjectState {
         storage.as_ref().map_or_else(|| Err(Error::new(ErrorKind::Internal, "the storage is closed")), work)
     }
 
+    /// Breaks the instance when SQLite has left the turn's transaction by itself, as `INSERT OR ROLLBACK` makes it: what
+    /// the turn writes from there on would stand outside of any.
+    fn check_transaction<T>(&self, result: Result<T>) -> Result<T> {
+        let lost = self.storage.borrow().as_ref().is_some_and(Storage::has_lost_transaction);
+        if lost {
+            let message = "the SQL has rolled the object's transaction back, so the object was reset";
+            self.break_with(Error::new(ErrorKind::Reset, message));
+        }
+        result
+    }
+
     /// The stored alarm, for the host.
     pub(super) fn stored_alarm(&self) -> Result<Option<AlarmRow>> {
         self.with_storage(Storage::alarm)
+    }
+
+    /// Claims the alarm's handler; whether it was free.
+    pub(super) fn claim_alarm(&self) -> bool {
+        !self.alarm_active.replace(true)
     }
 
     /// Tells the object that its alarm runs: nothing is set until it sets something.
@@ -228,13 +251,22 @@ impl ObjectState {
         self.alarm_runs.set(true);
     }
 
-    /// What is left of an alarm that has run: kept when it was set anew meanwhile, else replaced by `next`.
+    /// What is left of an alarm that has run: kept when it was set anew meanwhile, else replaced by `next`. Also for an
+    /// instance that the alarm has broken: the database is still there.
     pub(super) fn end_alarm(&self, next: Option<AlarmRow>) -> Result<()> {
-        if self.alarm_runs.replace(false) {
-            self.with_storage(|storage| storage.set_alarm(next))?;
-            self.new_alarm.set(Some(next.map(|row| row.due)));
+        self.alarm_active.set(false);
+        let broken = self.broken.borrow().is_some();
+        let storage = self.storage.borrow();
+        let Some(storage) = &*storage else { return Err(Error::new(ErrorKind::Internal, "the storage is closed")) };
+        if self.alarm_runs.replace(false) || broken {
+            storage.set_alarm(next)?;
         }
-        self.end_turn()
+        // The index is set once this is durable: until then it wakes too early at worst.
+        storage.commit()?;
+        let due = storage.alarm()?.map(|row| row.due);
+        self.new_alarm.set(None);
+        self.alarms.set(self.id.as_bytes(), due);
+        Ok(())
     }
 
     /// Wakes the object again at this time, whatever is stored.
@@ -255,6 +287,10 @@ impl ObjectState {
         let close = loop {
             match frames.next().await {
                 Some(Ok(message)) => {
+                    // A client that is quicker than the object waits in its channel, which has a bound.
+                    while self.under_way.get() >= MESSAGES_UNDER_WAY {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
                     if !self.auto_respond(id, &message) {
                         self.deliver(SocketEvent::Message(self.socket(id), message));
                     }
@@ -288,17 +324,32 @@ impl ObjectState {
         true
     }
 
-    /// Forgets a socket whose end has been handled.
+    /// Forgets a socket whose end has been handled; what was sent to it before still leaves with the turn.
     pub(super) fn forget_socket(&self, socket: &WebSocket) {
-        let mut sockets = self.sockets.borrow_mut();
-        let gone: Vec<u64> = sockets.keys().copied().filter(|id| self.socket(*id) == *socket).collect();
-        for id in gone {
-            if let Some(socket) = sockets.remove(&id)
-                && !socket.closed
-            {
-                socket.sender.close(CloseFrame::new(1000, ""));
-            }
+        if let Some(socket) = self.sockets.borrow_mut().remove(&socket.id())
+            && !socket.closed
+        {
+            let close = Outgoing::Close(CloseFrame::new(1000, ""));
+            self.outbox.borrow_mut().push((socket.sender, close));
         }
+    }
+
+    /// One holder of the gate less.
+    fn leave_critical(&self) {
+        let left = self.critical.get().and_then(|(holder, depth)| (depth > 1).then_some((holder, depth - 1)));
+        self.critical.set(left);
+        if left.is_none() {
+            self.wake_all();
+        }
+    }
+}
+
+/// Holds the gate until dropped: also when the work that wanted it is dropped.
+struct Critical(Rc<ObjectState>);
+
+impl Drop for Critical {
+    fn drop(&mut self) {
+        self.0.leave_critical();
     }
 }
 
@@ -363,7 +414,8 @@ impl SessionBackend for ObjectState {
     }
 
     fn exec(&self, sql: &str, parameters: Vec<Value>) -> Result<Cursor> {
-        self.with_storage(|storage| storage.exec(sql, &parameters))
+        let result = self.with_storage(|storage| storage.exec(sql, &parameters));
+        self.check_transaction(result)
     }
 
     fn database_size(&self) -> Result<u64> {
@@ -371,12 +423,13 @@ impl SessionBackend for ObjectState {
     }
 
     fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
-        let alarm = self.new_alarm.get();
+        let (alarm, runs) = (self.new_alarm.get(), self.alarm_runs.get());
         let result = self.with_storage(|storage| storage.transaction(body));
         if result.is_err() {
             self.new_alarm.set(alarm); // undone with the rest
+            self.alarm_runs.set(runs);
         }
-        result
+        self.check_transaction(result)
     }
 
     fn kv_get(&self, key: &str) -> Result<Option<Bytes>> {
@@ -459,21 +512,28 @@ impl SessionBackend for ObjectState {
         let this = self.this.clone();
         Box::pin(async move {
             let Some(state) = this.upgrade() else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };
-            let event = state.current.get();
             let depth = state.critical.get().map_or(0, |(_, depth)| depth);
-            state.critical.set(Some((event, depth + 1)));
+            state.critical.set(Some((state.current.get(), depth + 1)));
+            let critical = Critical(Rc::clone(&state));
             let limit = Duration::from_secs(limits::BLOCK_SECONDS);
             let result = match tokio::time::timeout(limit, work).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::new(ErrorKind::Reset, "blockConcurrencyWhile() took longer than 30 seconds")),
             };
-            state.critical.set((depth > 0).then_some((event, depth)));
-            state.wake_all();
+            drop(critical);
             if let Err(error) = &result {
                 // The caller sees the work's own words.
                 state.break_with(error.clone());
             }
             result
+        })
+    }
+
+    fn durable(&self) -> LocalBoxFuture<'static, Result<()>> {
+        // A turn ends, and commits, when its event waits.
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            Ok(())
         })
     }
 

@@ -123,44 +123,27 @@ impl Storage {
     }
 
     pub(super) fn exec(&self, sql: &str, values: &[Value]) -> Result<Cursor> {
-        if values.is_empty() || !sql.contains(';') {
-            return self.run_all(sql, values);
-        }
-        // That a parameter stands too early shows only when its statement has run: undo it then.
-        let mut cursor = None;
-        self.transaction(&mut || {
-            cursor = Some(self.run_all(sql, values)?);
-            Ok(())
-        })?;
-        cursor.ok_or_else(|| Error::new(ErrorKind::Sql, ONLY_COMMENTS))
-    }
-
-    fn run_all(&self, sql: &str, values: &[Value]) -> Result<Cursor> {
         let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
         let mut batch = Batch::new(&self.connection, sql);
         let (mut cursor, mut bound) = (None, false);
+        let single = !sql.trim_end().trim_end_matches(';').contains(';');
         while let Some(mut statement) = batch.next().map_err(|error| failure(&error))? {
             if bound {
                 return Err(wrong(EARLY_PARAMETER));
             }
-            bound = statement.parameter_count() > 0;
-            if (bound && statement.parameter_count() != values.len())
-                || (!bound && !values.is_empty() && !sql.contains(';'))
-            {
+            let count = statement.parameter_count();
+            bound = count > 0;
+            if (bound || single) && count != values.len() {
                 return Err(wrong(WRONG_BINDINGS));
             }
             if !statement.readonly() {
                 self.begin()?;
             }
-            cursor = Some(
-                run(&self.connection, &mut statement, if bound { values } else { &[] })
-                    .map_err(|error| failure(&error))?,
-            );
+            let values = if bound { values } else { &[] };
+            cursor = Some(run(&self.connection, &mut statement, values).map_err(|error| failure(&error))?);
         }
-        if !bound && !values.is_empty() && cursor.is_some() {
-            return Err(wrong(WRONG_BINDINGS));
-        }
-        cursor.ok_or_else(|| wrong(ONLY_COMMENTS))
+        let cursor = cursor.ok_or_else(|| wrong(ONLY_COMMENTS))?;
+        if bound || values.is_empty() { Ok(cursor) } else { Err(wrong(WRONG_BINDINGS)) }
     }
 
     pub(super) fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
@@ -178,6 +161,11 @@ impl Storage {
     /// Whether the turn has written.
     pub(super) fn is_dirty(&self) -> bool {
         self.open.get()
+    }
+
+    /// Whether SQLite has rolled the turn's transaction back by itself.
+    pub(super) fn has_lost_transaction(&self) -> bool {
+        self.open.get() && self.connection.is_autocommit()
     }
 
     /// Ends the turn: commits what it wrote, durably. Where that fails nothing of it remains.
@@ -363,7 +351,11 @@ fn from_sql(value: ValueRef<'_>) -> rusqlite::Result<Value> {
 fn is_allowed(context: &AuthContext<'_>) -> bool {
     let reserved = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("_cf_"));
     if context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {
-        return false;
+        // ALTER TABLE looks for temporary objects that name the table, and there never are any.
+        let (AuthAction::Read { table_name, .. } | AuthAction::Update { table_name, .. }) = context.action else {
+            return false;
+        };
+        return ["sqlite_temp_master", "sqlite_temp_schema"].contains(&table_name);
     }
     match context.action {
         AuthAction::Transaction { .. }

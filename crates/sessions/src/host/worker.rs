@@ -133,7 +133,9 @@ impl<O: SessionObject> Worker<O> {
     fn hibernate(&mut self) {
         let idle = self.options.idle;
         self.slots.retain(|_, slot| {
-            if slot.state.under_way() > 0 || slot.state.idle_for() < idle {
+            // Whoever else holds the slot is about to use it.
+            let busy = Rc::strong_count(slot) > 1 || slot.state.under_way() > 0;
+            if busy || slot.state.idle_for() < idle {
                 return true;
             }
             slot.drop_instance();
@@ -165,7 +167,8 @@ impl<O: SessionObject> Slot<O> {
                 let task = tokio::task::spawn_local(async move {
                     let context = SessionContext::new(Rc::clone(&state) as _);
                     let limit = Duration::from_secs(limits::BLOCK_SECONDS);
-                    let started = tokio::time::timeout(limit, state.event(O::start(context, env))).await;
+                    let started =
+                        tokio::time::timeout(limit, state.event(async move { O::start(context, env).await })).await;
                     let started = started.unwrap_or_else(|_| {
                         Err(Error::new(ErrorKind::Reset, "the session object took longer than 30 seconds to start"))
                     });
@@ -178,7 +181,11 @@ impl<O: SessionObject> Slot<O> {
     }
 
     fn drop_instance(&self) {
-        *self.instance.borrow_mut() = None;
+        // An application's Drop may panic; the thread has other objects.
+        let instance = self.instance.borrow_mut().take();
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(instance))).is_err() {
+            self.state.break_with(Error::new(ErrorKind::Reset, "the session object panicked while it was dropped"));
+        }
         self.state.close_storage();
     }
 
@@ -214,13 +221,15 @@ async fn run_alarm<O: SessionObject>(slot: Rc<Slot<O>>) {
             return state.wake_at(Some(now + 2_000));
         }
     };
-    state.begin_alarm();
-    let info = alarms::info(row.scheduled, row.retries);
-    let result = slot.event(async move |object: Rc<O>| object.alarm(info).await).await;
-    if state.broken().is_some() {
-        // The host's failure, or a reset: it does not count. The row is still there.
-        return state.wake_at(Some(Utc::now().timestamp_millis() + 2_000));
+    if !state.claim_alarm() {
+        return; // one is under way: its end looks at what is stored
     }
+    let (info, running) = (alarms::info(row.scheduled, row.retries), Rc::clone(&state));
+    let handled = slot.event(async move |object: Rc<O>| {
+        running.begin_alarm(); // not before: `start` sees the alarm as it is set
+        object.alarm(info).await
+    });
+    let result = handled.await;
     let next = result.err().and_then(|_error| {
         let delay = alarms::retry_delay(row.retries, jitter());
         #[cfg(feature = "tracing")]
@@ -229,6 +238,7 @@ async fn run_alarm<O: SessionObject>(slot: Rc<Slot<O>>) {
         Some(AlarmRow { scheduled: row.scheduled, due, retries: row.retries + 1 })
     });
     if let Err(error) = state.end_alarm(next) {
+        // The disk's failure, say: it does not count, and the row is still there.
         state.break_with(error);
         state.wake_at(Some(Utc::now().timestamp_millis() + 2_000));
     }

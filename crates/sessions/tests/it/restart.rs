@@ -54,3 +54,35 @@ async fn an_alarm_that_came_due_meanwhile_runs_after_the_restart() {
     }
     panic!("the alarm did not run");
 }
+
+/// Copies a folder as a crash would leave it: whatever is on disk at this moment.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy(&path, &target) } else { drop(std::fs::copy(&path, &target).unwrap()) }
+    }
+}
+
+#[tokio::test]
+async fn an_alarm_that_was_running_when_the_host_crashed_runs_again() {
+    let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let host = open(&folder);
+    let in_the_alarm = json!([{"op": "put", "key": "began", "value": true}, {"op": "sleep", "ms": 600}]);
+    act(&host, "alarm", json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}])).await;
+    // Dormant, so that the alarm wakes an object that has not announced itself.
+    act(&host, "alarm", json!([{"op": "set alarm", "in": 100}])).await;
+    host.evict(&host.id("alarm")).await.unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    copy(folder.path(), crashed.path());
+    let host = open(&crashed);
+    let entries = json!([{"op": "sql", "sql": "SELECT count(*) FROM alarms"}]);
+    for _ in 0..100 {
+        if act(&host, "alarm", entries.clone()).await[0]["rows"] == json!([[2]]) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the alarm did not run again");
+}

@@ -257,13 +257,30 @@ async fn precompressed_variants_are_chosen_by_weight() {
 async fn a_failing_store_is_told_without_its_details() {
     let store = MockStore::new(store().await);
     let site = Site::new(Arc::new(store.clone()), SiteOptions::default().with_prefix("s/"));
-    store.script().fail_next("head", Error::new(ErrorKind::Unavailable, "/srv/secret/path is busy"));
+    for _ in 0..2 {
+        store.script().fail_next("head", Error::new(ErrorKind::Unavailable, "/srv/secret/path is busy"));
+    }
     let (status, headers, body) = get(&site, "/", &[]).await;
     assert_eq!((status, headers["retry-after"].to_str().unwrap(), body.contains("secret")), (503, "1", false));
     store.script().fail_next("get", Error::new(ErrorKind::Corrupt, "/srv/secret/path"));
     let (status, _, body) = get(&site, "/", &[]).await;
     assert_eq!((status, body.contains("secret")), (500, false));
     assert_eq!(get(&site, "/", &[]).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_variant_carries_the_headers_of_its_file() {
+    let store = store().await;
+    let options = PutOptions::default().with_cache_control("private, no-store");
+    drop(store.write_with(&Key::new("s/secret.css").unwrap(), "a {}", options).await.unwrap());
+    store.write(&Key::new("s/secret.css.br").unwrap(), "br").await.unwrap();
+    let bad = PutOptions::default().with_content_type("text/html\r\nX-Evil: yes");
+    drop(store.write_with(&Key::new("s/bad.txt").unwrap(), "bad", bad).await.unwrap());
+    let site = Site::new(Arc::new(store), SiteOptions::default().with_prefix("s/"));
+    let (_, headers, body) = get(&site, "/secret.css", &[("accept-encoding", "br")]).await;
+    assert_eq!((headers["cache-control"].to_str().unwrap(), body.as_str()), ("private, no-store", "br"));
+    assert_eq!(get(&site, "/bad.txt", &[]).await.1["content-type"], "text/plain; charset=utf-8");
+    assert!(!get(&site, "/about", &[("authorization", "Basic x")]).await.1.contains_key("cache-control"));
 }
 
 #[tokio::test]

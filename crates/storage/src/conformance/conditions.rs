@@ -129,7 +129,7 @@ async fn header_times_compare_in_seconds(store: Subject) -> Outcome {
     let mut headers = http::HeaderMap::new();
     let date = httpdate::fmt_http_date(meta.uploaded.into()).parse().map_err(|_| super::Failure("date".into()))?;
     headers.insert(http::header::IF_MODIFIED_SINCE, date);
-    let conditions = Conditions::from_headers(&headers);
+    let conditions = Conditions::from_headers(&headers)?;
     // Uploaded some milliseconds after the whole second that the header can say: not modified all the same.
     let got = store.get(&key("conditions/seconds"), GetOptions::default().with_conditions(conditions)).await?;
     ensure!(matches!(got, GetResult::ConditionFailed(_)));
@@ -137,6 +137,9 @@ async fn header_times_compare_in_seconds(store: Subject) -> Outcome {
 }
 
 async fn quoted_etags_are_refused(_: Subject) -> Outcome {
+    let mut headers = http::HeaderMap::new();
+    headers.insert(http::header::IF_MATCH, http::HeaderValue::from_static("unquoted"));
+    ensure_eq!(super::text(Conditions::from_headers(&headers))?, "Invalid ETag in if-match header");
     let refused = super::text(Conditions::if_etag("\"abc\""))?;
     ensure!(refused.contains("should not be wrapped in quotes"), "{refused}");
     Ok(())

@@ -31,6 +31,13 @@ pub(super) struct Blobs {
 impl Blobs {
     pub(super) fn open(root: &Path) -> Result<Self> {
         create_folder(root)?;
+        // All of them now, made durable once: a write then needs to sync its own folder only.
+        let folders = (0..=255u8).map(|byte| root.join(format!("{byte:02x}")));
+        let missing: Vec<PathBuf> = folders.filter(|folder| !folder.is_dir()).collect();
+        for folder in &missing {
+            create_one(folder)?;
+        }
+        sync_folder(root)?;
         Ok(Self { root: root.to_owned() })
     }
 
@@ -39,15 +46,21 @@ impl Blobs {
     pub(super) async fn write(&self, blob: &str, body: Body, digests: Digests) -> Result<Digests> {
         let path = self.path(blob);
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(4);
+        let length = body.length();
         let writer = tokio::task::spawn_blocking(move || {
-            let mut digests = digests;
+            let (mut digests, mut written) = (digests, 0);
             let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
             let folder = path.parent().unwrap_or(&path);
-            create_folder(folder)?;
             let mut file = File::create_new(&path).map_err(failed)?;
             while let Some(chunk) = receiver.blocking_recv() {
                 digests.update(&chunk);
                 file.write_all(&chunk).map_err(failed)?;
+                written += chunk.len() as u64;
+            }
+            if written != length {
+                // The put was dropped on the way, or its body broke off.
+                drop(fs::remove_file(&path));
+                return Err(Error::new(ErrorKind::Body, "the body broke off"));
             }
             file.sync_all().map_err(failed)?;
             sync_folder(folder)?;
@@ -84,6 +97,10 @@ impl Blobs {
         }
         pieces.reverse();
         Ok(Body::from_stream(range.length, stream::try_unfold(pieces, next_chunk)))
+    }
+
+    pub(super) fn exists(&self, blob: &str) -> bool {
+        self.path(blob).is_file()
     }
 
     pub(super) fn remove(&self, blob: &str) -> Result<()> {
@@ -177,12 +194,24 @@ async fn feed(body: Body, sender: tokio::sync::mpsc::Sender<Bytes>) -> Result<()
     Ok(())
 }
 
+/// Creates a folder and what is missing above it, each durable in the one above.
 fn create_folder(path: &Path) -> Result<()> {
-    if path.is_dir() {
+    if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path).map_err(|error| Error::io(format_args!("cannot create {}", path.display()), error))?;
-    path.parent().map_or(Ok(()), sync_folder)
+    let parent = path.parent().unwrap_or(Path::new(""));
+    create_folder(parent)?;
+    create_one(path)?;
+    sync_folder(parent)
+}
+
+fn create_one(path: &Path) -> Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io(format_args!("cannot create {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the names in a folder durable.

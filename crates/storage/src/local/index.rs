@@ -28,6 +28,10 @@ type Result<T, E = Fault> = std::result::Result<T, E>;
 /// "isob": marks the file as ours, so that a foreign database is refused rather than changed.
 const APPLICATION_ID: i64 = 0x6973_6f62;
 const SCHEMA_VERSION: i64 = 1;
+/// How long a connection waits for another process's write.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// Reading connections that are kept.
+const READERS: usize = 8;
 /// A replaced blob is unlinked after this: far longer than the moment between reading a row and opening its blobs.
 const GARBAGE_AGE: Duration = Duration::minutes(10);
 
@@ -74,9 +78,13 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn open(path: &Path) -> crate::Result<Self> {
-        let mut connection = connect(path)?;
+        let named = |error| sqlite(error).with_path(path);
+        let mut connection = Connection::open(path).map_err(named)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(named)?;
+        // Looked at before anything is set: another program's file stays as it is.
         prepare(&mut connection).map_err(|fault| Error::from(fault).with_path(path))?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(connection), readers: Mutex::default() })
+        drop(connection);
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(connect(path)?), readers: Mutex::default() })
     }
 
     pub(super) fn head(&self, key: &Key) -> crate::Result<Option<ObjectMeta>> {
@@ -272,10 +280,12 @@ impl Index {
         })
     }
 
-    /// Whether any row names the blob.
+    /// Whether any row names the blob; those that are garbage are collected in their own time.
     pub(super) fn is_named(&self, blob: &str) -> crate::Result<bool> {
         self.read(|connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM segments WHERE blob = ?1) OR EXISTS (SELECT 1 FROM parts WHERE blob = ?1)";
+            let sql =
+                "SELECT EXISTS (SELECT 1 FROM segments WHERE blob = ?1) OR EXISTS (SELECT 1 FROM parts WHERE blob = ?1)
+                       OR EXISTS (SELECT 1 FROM garbage WHERE blob = ?1)";
             Ok(connection.prepare_cached(sql)?.query_row([blob], |row| row.get(0))?)
         })
     }
@@ -292,9 +302,11 @@ impl Index {
         })
     }
 
-    pub(super) fn forget_garbage(&self, blob: &str) -> crate::Result<()> {
+    pub(super) fn forget_garbage(&self, blobs: &[String]) -> crate::Result<()> {
         self.write(|transaction| {
-            transaction.execute("DELETE FROM garbage WHERE blob = ?", [blob])?;
+            for blob in blobs {
+                transaction.prepare_cached("DELETE FROM garbage WHERE blob = ?")?.execute([blob])?;
+            }
             Ok(())
         })
     }
@@ -303,7 +315,11 @@ impl Index {
         let idle = lock(&self.readers).pop();
         let connection = idle.map_or_else(|| connect(&self.path), Ok)?;
         let result = work(&connection);
-        lock(&self.readers).push(connection);
+        let mut readers = lock(&self.readers);
+        if readers.len() < READERS {
+            readers.push(connection);
+        }
+        drop(readers);
         Ok(result?)
     }
 
@@ -323,7 +339,7 @@ impl Index {
 fn connect(path: &Path) -> crate::Result<Connection> {
     let open = || {
         let connection = Connection::open(path)?;
-        connection.busy_timeout(std::time::Duration::from_secs(30))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;",
@@ -335,28 +351,24 @@ fn connect(path: &Path) -> crate::Result<Connection> {
 
 /// Makes a new file ours, and refuses what is somebody else's or from the future.
 fn prepare(connection: &mut Connection) -> Result<()> {
-    let (id, version): (i64, i64) =
-        connection.query_row("SELECT * FROM pragma_application_id, pragma_user_version", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if (id, version, tables) == (0, 0, 0) {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Another process may have been first.
-        let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        if tables == 0 {
+    // One look under the write lock: another process may be creating it just now.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "SELECT (SELECT * FROM pragma_application_id), (SELECT * FROM pragma_user_version), count(*) FROM sqlite_schema";
+    let found: (i64, i64, i64) = transaction.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    match found {
+        (0, 0, 0) => {
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
-        transaction.commit()?;
-    } else if id != APPLICATION_ID {
-        return Err(corrupt("is a database of another program; choose another folder").into());
-    } else if version > SCHEMA_VERSION {
-        let message = format!("was written by a newer isobar (version {version}, this one knows {SCHEMA_VERSION})");
-        return Err(corrupt(&message).into());
+        (APPLICATION_ID, ..=SCHEMA_VERSION, _) => {}
+        (APPLICATION_ID, version, _) => {
+            let what = format!("was written by a newer isobar (version {version}, this one knows {SCHEMA_VERSION})");
+            return Err(corrupt(&what).into());
+        }
+        _ => return Err(corrupt("is a database of another program; choose another folder").into()),
     }
-    Ok(())
+    Ok(transaction.commit()?)
 }
 
 fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMeta>> {
@@ -442,7 +454,7 @@ fn stored_parts(connection: &Connection, upload: &UploadId) -> Result<BTreeMap<u
 /// Ends an upload; the blobs of its parts become garbage unless an object names them.
 fn close_upload(transaction: &Transaction<'_>, upload: &UploadId, now: DateTime<Utc>) -> Result<()> {
     let values = params![upload.as_str(), now.timestamp_millis()];
-    transaction.execute("INSERT OR IGNORE INTO garbage SELECT blob, ?2 FROM parts WHERE upload = ?1", values)?;
+    transaction.execute("INSERT OR IGNORE INTO garbage SELECT blob, ?2 FROM parts WHERE upload = ?1\n         AND NOT EXISTS (SELECT 1 FROM segments WHERE segments.blob = parts.blob)", values)?;
     transaction.execute("DELETE FROM parts WHERE upload = ?", [upload.as_str()])?;
     transaction.execute("UPDATE uploads SET open = 0 WHERE id = ?", [upload.as_str()])?;
     Ok(())

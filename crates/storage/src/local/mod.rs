@@ -13,9 +13,10 @@
 pub(crate) mod blobs;
 mod index;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -46,6 +47,8 @@ struct Shared {
     index: Index,
     blobs: Blobs,
     clock: Clock,
+    /// Blobs of writes under way: the sweep leaves them alone, however long they take.
+    under_way: Mutex<HashSet<String>>,
 }
 
 /// What a [`LocalStore::sweep`] removed.
@@ -78,7 +81,7 @@ impl LocalStore {
             let blobs = Blobs::open(&root.join("blobs"))?;
             let index = Index::open(&root.join("index.db"))?;
             blobs::sync_folder(&root)?;
-            Ok(Shared { root, index, blobs, clock })
+            Ok(Shared { root, index, blobs, clock, under_way: Mutex::default() })
         });
         let shared = shared.await.map_err(|error| error.during("open"))?;
         Ok(Self { shared: Arc::new(shared) })
@@ -95,7 +98,7 @@ impl LocalStore {
             let uploads = shared.index.expire_uploads(now)?;
             let mut blobs = 0;
             for (blob, written) in shared.blobs.list()? {
-                let old = now - written > chrono::Duration::hours(1);
+                let old = now - written > chrono::Duration::hours(1) && !shared.under_way().contains(&blob);
                 if old && !shared.index.is_named(&blob)? {
                     shared.blobs.remove(&blob)?;
                     blobs += 1;
@@ -117,15 +120,16 @@ impl LocalStore {
     }
 
     /// Makes a body durable outside the index where it is large; hashes it on the way.
-    async fn take_body(&self, body: Body, digests: Digests) -> Result<(Content, Digests)> {
+    async fn take_body(&self, body: Body, digests: Digests) -> Result<(Content, Digests, Option<UnderWay>)> {
         if body.length() <= INLINE_BYTES {
             let (bytes, mut digests) = (body.bytes().await?, digests);
             digests.update(&bytes);
-            return Ok((Content::Inline(bytes), digests));
+            return Ok((Content::Inline(bytes), digests, None));
         }
         let (blob, size) = (rules::random_id()?, body.length());
+        let under_way = UnderWay::new(&self.shared, &blob);
         let digests = self.shared.blobs.write(&blob, body, digests).await?;
-        Ok((Content::Segments(vec![Segment { blob, size }]), digests))
+        Ok((Content::Segments(vec![Segment { blob, size }]), digests, Some(under_way)))
     }
 
     async fn put_object(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
@@ -133,7 +137,7 @@ impl LocalStore {
         rules::check_size(&body)?;
         rules::check_metadata(&custom)?;
         let size = body.length();
-        let (content, digests) = self.take_body(body, Digests::new(checksum)).await?;
+        let (content, digests, under_way) = self.take_body(body, Digests::new(checksum)).await?;
         let checksums = match digests.finish() {
             Ok(checksums) => checksums,
             Err(error) => return Err(self.drop_content(content, error).await),
@@ -142,21 +146,27 @@ impl LocalStore {
             ObjectMeta::new(key.clone(), rules::random_id()?, size, checksums[0].hex.clone(), self.shared.now());
         (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
         self.run("put", move |shared| {
-            let stored = shared.index.put(&meta, &content, conditions.as_ref())?;
-            if !stored {
-                shared.remove_content(&content)?;
+            shared.check_content(&content)?;
+            let stored = shared.index.put(&meta, &content, conditions.as_ref());
+            drop(under_way);
+            if !matches!(stored, Ok(true)) {
+                shared.remove_or_leave(&content);
+            }
+            if !stored? {
                 return Ok(PutResult::ConditionFailed);
             }
-            shared.collect()?;
+            shared.collect();
             Ok(PutResult::Stored(meta))
         })
         .await
     }
 
     async fn drop_content(&self, content: Content, error: Error) -> Error {
-        // The put has failed already; a blob that cannot be removed now is the sweep's.
-        let removed = self.run("put", move |shared| shared.remove_content(&content)).await;
-        drop(removed);
+        let removed = self.run("put", move |shared| {
+            shared.remove_or_leave(&content);
+            Ok(())
+        });
+        drop(removed.await);
         error
     }
 
@@ -185,11 +195,17 @@ impl LocalStore {
         self.run("uploadPart", move |shared| shared.index.check_upload(&checked_key, &checked, now)).await?;
 
         let (blob, size) = (rules::random_id()?, body.length());
+        let under_way = UnderWay::new(&self.shared, &blob);
         let digests = self.shared.blobs.write(&blob, body, Digests::new(None)).await?;
         let md5 = digests.finish()?.swap_remove(0).hex;
         let part = Part { part_number: number, etag: rules::random_id()? };
         self.run("uploadPart", move |shared| {
-            shared.index.put_part(&key, &upload, now, &part, &md5, &Segment { blob, size })?;
+            let content = Content::Segments(vec![Segment { blob, size }]);
+            shared.check_content(&content)?;
+            let Content::Segments(segments) = &content else { return Ok(part) };
+            let stored = shared.index.put_part(&key, &upload, now, &part, &md5, &segments[0]);
+            drop(under_way);
+            stored.inspect_err(|_| shared.remove_or_leave(&content))?;
             Ok(part)
         })
         .await
@@ -201,20 +217,63 @@ impl Shared {
         (self.clock)().trunc_subsecs(3)
     }
 
-    fn remove_content(&self, content: &Content) -> Result<()> {
+    fn under_way(&self) -> MutexGuard<'_, HashSet<String>> {
+        // A set, changed in single steps.
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that what a row is about to name is there: another process's sweep may have thought it an orphan.
+    fn check_content(&self, content: &Content) -> Result<()> {
+        let gone = |segment: &&Segment| !self.blobs.exists(&segment.blob);
         match content {
-            Content::Inline(_) => Ok(()),
-            Content::Segments(segments) => segments.iter().try_for_each(|segment| self.blobs.remove(&segment.blob)),
+            Content::Segments(segments) if segments.iter().any(|segment| gone(&segment)) => {
+                Err(Error::new(ErrorKind::Unavailable, "the body was swept away before it could be committed"))
+            }
+            Content::Segments(_) | Content::Inline(_) => Ok(()),
         }
     }
 
-    /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them.
-    fn collect(&self) -> Result<()> {
-        for blob in self.index.garbage(self.now())? {
-            self.blobs.remove(&blob)?;
-            self.index.forget_garbage(&blob)?;
+    /// Removes the blobs of content that nothing names; what cannot be removed is the sweep's.
+    fn remove_or_leave(&self, content: &Content) {
+        let Content::Segments(segments) = content else { return };
+        for segment in segments {
+            if let Err(_error) = self.blobs.remove(&segment.blob) {
+                #[cfg(feature = "tracing")]
+                tracing::warn!(error = %_error, "a blob is left to the sweep");
+            }
         }
-        Ok(())
+    }
+
+    /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is told, and
+    /// tried again with the next write; what was committed stays committed.
+    fn collect(&self) {
+        let collected = self.index.garbage(self.now()).and_then(|blobs| {
+            blobs.iter().try_for_each(|blob| self.blobs.remove(blob))?;
+            if blobs.is_empty() { Ok(()) } else { self.index.forget_garbage(&blobs) }
+        });
+        if let Err(_error) = collected {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, "replaced blobs could not be removed");
+        }
+    }
+}
+
+/// Keeps a blob from the sweep until it is dropped.
+struct UnderWay {
+    shared: Arc<Shared>,
+    blob: String,
+}
+
+impl UnderWay {
+    fn new(shared: &Arc<Shared>, blob: &str) -> Self {
+        shared.under_way().insert(blob.to_owned());
+        Self { shared: Arc::clone(shared), blob: blob.to_owned() }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.shared.under_way().remove(&self.blob);
     }
 }
 
@@ -264,7 +323,8 @@ impl ObjectStore for LocalStore {
         let (keys, now) = (keys.to_vec(), self.shared.now());
         self.run("delete", move |shared| {
             shared.index.delete(&keys, now)?;
-            shared.collect()
+            shared.collect();
+            Ok(())
         })
         .await
     }
@@ -291,7 +351,7 @@ impl ObjectStore for LocalStore {
         let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
         self.run("completeMultipartUpload", move |shared| {
             let meta = shared.index.complete_upload(&key, &upload, &parts, now)?;
-            shared.collect()?;
+            shared.collect();
             Ok(meta)
         })
         .await

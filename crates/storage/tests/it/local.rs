@@ -87,7 +87,8 @@ async fn the_sweep_removes_orphans_and_old_uploads_and_nothing_else() {
     assert_eq!((young.uploads, young.blobs), (0, 0), "what is young may be under way");
     hours.store(8 * 24, Ordering::SeqCst);
     let swept = store.sweep().await.unwrap();
-    assert_eq!((swept.uploads, swept.blobs), (1, 2));
+    // The upload's part is garbage from now on, and removed in its own time.
+    assert_eq!((swept.uploads, swept.blobs), (1, 1));
     assert_eq!(upload.upload_part(2, "late").await.unwrap_err().kind(), ErrorKind::NoSuchUpload);
     assert_eq!(store.read(&key("kept")).await.unwrap().unwrap().1.len(), 100_000);
     assert!(folder.path().join("blobs/ff/README").exists());
@@ -119,8 +120,9 @@ async fn a_missing_or_cut_blob_is_an_error_and_no_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let store = LocalStore::open(folder.path()).await.unwrap();
     store.write(&key("big"), vec![1u8; 100_000]).await.unwrap();
-    let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap().next().unwrap().unwrap().path();
-    let blob = std::fs::read_dir(blobs).unwrap().next().unwrap().unwrap().path();
+    let folders = std::fs::read_dir(folder.path().join("blobs")).unwrap();
+    let blob =
+        folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap()).next().unwrap().unwrap().path();
     std::fs::write(&blob, "cut").unwrap();
     let error = store.get(&key("big"), GetOptions::default()).await.unwrap_err();
     assert_eq!(
@@ -141,4 +143,43 @@ async fn what_is_not_a_store_of_ours_is_refused_and_left_alone() {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains("index.db"), "{error}");
     assert_eq!(std::fs::read_to_string(&index).unwrap(), "this is no database at all, it is a text");
+
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(foreign_database(), other.path().join("index.db")).unwrap();
+    let before = std::fs::read(other.path().join("index.db")).unwrap();
+    let error = LocalStore::open(other.path()).await.unwrap_err();
+    assert!(error.to_string().contains("another program"), "{error}");
+    assert_eq!(std::fs::read(other.path().join("index.db")).unwrap(), before);
+}
+
+/// A SQLite database with a table that is none of ours.
+fn foreign_database() -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("isobar-foreign-{}.db", std::process::id()));
+    drop(std::fs::remove_file(&path));
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE somebody (elses)").unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_dropped_or_broken_upload_leaves_no_blob() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let broken = futures_util::stream::iter([Ok(bytes::Bytes::from(vec![1; 50_000]))]);
+    let body = isobar_storage::Body::from_stream(100_000, broken);
+    store.put(&key("broken"), body, Default::default()).await.unwrap_err();
+    let stalled = futures_util::StreamExt::chain(
+        futures_util::stream::iter([Ok(bytes::Bytes::from(vec![1; 50_000]))]),
+        futures_util::stream::pending(),
+    );
+    let dropped = key("dropped");
+    let put = store.put(&dropped, isobar_storage::Body::from_stream(100_000, stalled), Default::default());
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), put).await.is_err());
+    for _ in 0..100 {
+        if count_blobs(folder.path()) == 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("a blob was left behind");
 }
