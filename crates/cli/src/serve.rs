@@ -49,6 +49,8 @@ impl Serve {
                 binding.name, binding.class_name
             );
         }
+        // Before anything is opened or synced: a taken port changes nothing.
+        let server = Server::bind(SocketAddr::new(self.ip, self.port)).await?;
         let directory = config.assets.as_ref().and_then(|assets| assets.directory.clone());
         let first = config.r2_buckets.first().map(|bucket| bucket.binding.clone());
         let platform = WranglerPlatform::new(config.clone()).local(&root).await?;
@@ -69,7 +71,6 @@ impl Serve {
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);
         }
-        let server = Server::bind(SocketAddr::new(self.ip, self.port)).await?;
         println!("serving on http://{} (Ctrl-C ends)", server.address());
         server.serve(app.into_router(), shutdown_signal()).await?;
         Ok(platform.close().await?)

@@ -27,7 +27,8 @@ pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + S
 /// - `/healthz` answers 200 while the process runs, `/readyz` when every [ready check](Self::ready_when) passes.
 /// - An unknown path under `/api` is a problem+json 404, never the site.
 /// - Every answer carries `x-request-id`: the client's, or a new one.
-/// - A panic is a 500; bodies over the [limit](Self::body_limit) are a 413.
+/// - A panic is a 500. What extractors and session objects read of a body is [limited](Self::body_limit).
+/// - A browser's writing request (POST, ...) from another site is a 403, by `Sec-Fetch-Site`.
 #[derive(Default)]
 pub struct App {
     api: Router,
@@ -109,9 +110,20 @@ impl App {
                 .layer(SetRequestIdLayer::new(REQUEST_ID, RandomId))
                 .layer(PropagateRequestIdLayer::new(REQUEST_ID))
                 .layer(axum::middleware::from_fn_with_state(dataset, observe))
+                .layer(axum::middleware::from_fn(refuse_cross_site))
                 .layer(CatchPanicLayer::custom(panicked)),
         )
     }
+}
+
+/// A page of another site must not make a visitor's browser write here (RFC 9110 9.2.1 names the safe methods).
+async fn refuse_cross_site(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let cross = request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    if cross && !request.method().is_safe() {
+        let detail = "this request comes from another site";
+        return Problem::new(StatusCode::FORBIDDEN).with_detail(detail).into_response();
+    }
+    next.run(request).await
 }
 
 async fn ready(checks: Vec<(&'static str, ReadyCheck)>) -> Response {

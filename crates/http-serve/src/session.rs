@@ -1,5 +1,6 @@
 //! Requests to session objects, WebSocket upgrades included.
 
+use axum::RequestExt;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -12,14 +13,18 @@ use crate::Problem;
 ///
 /// # Errors
 /// What the object fails with, as a [`Problem`]; 400 when `path` is none; 426 when the object accepts a WebSocket but the
-/// request is no upgrade.
+/// request is no upgrade; 403 when a browser sends it from another site, since it would carry the user's cookies.
 pub async fn forward_session(
     sessions: &dyn SessionNamespace,
     id: &ObjectId,
     path: &str,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (mut parts, body) = request.into_parts();
+    if !is_same_origin(request.headers()) {
+        return Err(Problem::new(http::StatusCode::FORBIDDEN).with_detail("this request comes from another site"));
+    }
+    // The application's body limit holds for what the object reads, too.
+    let (mut parts, body) = request.with_limited_body().into_parts();
     let upgrade = upgrade(&mut parts).await;
     parts.uri = path.parse().map_err(|error| Problem::bad_request(format!("{path}: {error}")))?;
     parts.extensions.clear(); // the server's own, which mean nothing to the object
@@ -28,14 +33,27 @@ pub async fn forward_session(
     connect(upgrade, answer)
 }
 
+/// Whether a browser's request comes from a page of this host; what is no browser sends no `Origin`.
+fn is_same_origin(headers: &http::HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let Some(origin) = headers.get(http::header::ORIGIN) else { return true };
+    let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    host.is_some() && host == text(http::header::HOST)
+}
+
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod bridge {
+    use std::time::Duration;
+
     use axum::extract::FromRequestParts;
     use axum::extract::ws::{CloseFrame as WsClose, Message as WsMessage, WebSocket, WebSocketUpgrade};
     use futures_util::{SinkExt, StreamExt};
     use isobar_sessions::{ClientSocket, CloseFrame, Message, limits, take_websocket};
 
     use super::{Body, Problem, Response};
+
+    /// How long a client may take to read a message, or to answer a goodbye.
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     pub(super) async fn upgrade(parts: &mut http::request::Parts) -> Option<WebSocketUpgrade> {
         WebSocketUpgrade::from_request_parts(parts, &()).await.ok()
@@ -57,12 +75,22 @@ mod bridge {
     /// Carries messages both ways until one side ends.
     async fn run(socket: WebSocket, mut client: ClientSocket) {
         let (mut to_network, mut from_network) = socket.split();
-        let mut closing = false;
+        let (mut closing, goodbye) = (false, tokio::time::sleep(PATIENCE));
+        tokio::pin!(goodbye);
         loop {
             tokio::select! {
+                () = &mut goodbye, if closing => return, // the client does not answer the goodbye
                 incoming = from_network.next() => match incoming {
-                    Some(Ok(WsMessage::Text(text))) => drop(client.send(text.as_str())),
-                    Some(Ok(WsMessage::Binary(bytes))) => drop(client.send(bytes)),
+                    Some(Ok(WsMessage::Text(text))) => {
+                        if client.send(text.as_str()).is_err() {
+                            return; // the object is gone, or hopelessly behind
+                        }
+                    }
+                    Some(Ok(WsMessage::Binary(bytes))) => {
+                        if client.send(bytes).is_err() {
+                            return;
+                        }
+                    }
                     // The protocol's own pings are answered by the library.
                     Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => {}
                     Some(Ok(WsMessage::Close(close))) => {
@@ -71,7 +99,9 @@ mod bridge {
                             |close| CloseFrame::new(close.code, close.reason.as_str()),
                         );
                         drop(client.close(close));
-                        return; // the library has answered the goodbye
+                        // The library has queued its answer to the goodbye: let it out.
+                        drop(tokio::time::timeout(PATIENCE, to_network.flush()).await);
+                        return;
                     }
                     Some(Err(_)) | None => return, // dropping the client's end tells the object
                 },
@@ -81,6 +111,7 @@ mod bridge {
                         Some(Ok(Message::Binary(bytes))) => WsMessage::Binary(bytes),
                         Some(Err(close)) => {
                             closing = true;
+                            goodbye.as_mut().reset(tokio::time::Instant::now() + PATIENCE);
                             WsMessage::Close(Some(WsClose { code: close.code, reason: close.reason.into() }))
                         }
                         None => {
@@ -88,7 +119,8 @@ mod bridge {
                             return;
                         }
                     };
-                    if to_network.send(frame).await.is_err() {
+                    // A client that reads nothing for so long is gone.
+                    if !matches!(tokio::time::timeout(PATIENCE, to_network.send(frame)).await, Ok(Ok(()))) {
                         return;
                     }
                 }

@@ -58,7 +58,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
     let bucket = platform.bucket("STORAGE")?;
     let plan = plan(config.resolve("static"), &*bucket, "static/").await?;
-    apply(&plan, &*bucket, &ApplyOptions::default().with_delete(true), |_| {}).await?;
+    // Nothing is deleted: what somebody has put beside the tree is theirs.
+    apply(&plan, &*bucket, &ApplyOptions::default(), |_| {}).await?;
     println!("static tree: {} files put, {} unchanged", plan.uploads.len(), plan.unchanged);
 
     println!("serving on http://{} (Ctrl-C ends)", server.address());

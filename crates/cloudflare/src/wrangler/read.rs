@@ -260,6 +260,10 @@ fn warn_unknown(table: &Map<String, Value>, place: &str, text: &str, warnings: &
         }
         let Some((_, inner)) = INNER_KEYS.iter().find(|(known, _)| known == key) else { continue };
         for entry in value.as_array().into_iter().flatten().filter_map(Value::as_object) {
+            if entry.contains_key("migrations_table") {
+                let what = "is not honoured: migrations are kept in d1_migrations";
+                warnings.push(format!("{}\"{place}{key}.migrations_table\" {what}", line("migrations_table")));
+            }
             for unknown in entry.keys().filter(|name| !inner.contains(&name.as_str())) {
                 warnings.push(format!("{}unexpected key \"{place}{key}.{unknown}\"", line(unknown)));
             }

@@ -152,6 +152,14 @@ async fn api_site_health_and_errors() {
     }
     assert_eq!(ask(&running, "POST /api/echo", "hi").await.2, "hi");
     assert_eq!(ask(&running, "POST /api/echo", &"x".repeat(1001)).await.0, 413);
+    let cross = ask(&running, "POST /api/echo HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\nX: ", "hi").await;
+    assert_eq!(cross.0, 403, "{cross:?}");
+    let foreign = ask(&running, "POST /api/rooms/a/notes HTTP/1.1\r\nOrigin: https://evil.example\r\nX: ", "hi").await;
+    assert_eq!(foreign.0, 403, "{foreign:?}");
+    let same = ask(&running, "POST /api/rooms/a/notes HTTP/1.1\r\nOrigin: http://x\r\nX: ", "hi").await;
+    assert_eq!(same.0, 200, "{same:?}");
+    let large = ask(&running, "POST /api/rooms/a/notes", &"x".repeat(1001)).await;
+    assert_eq!(large.0, 500, "the object's reading is cut off: {large:?}");
     let own = ask(&running, "GET / HTTP/1.1\r\nx-request-id: mine\r\nX: ", "").await;
     assert!(own.1.contains("x-request-id: mine"), "{own:?}");
 
@@ -181,6 +189,10 @@ async fn websockets_reach_their_object_and_back() {
         Ws::Close(Some(close)) => assert_eq!((u16::from(close.code), close.reason.as_str()), (4000, "as you wish")),
         other => panic!("{other:?}"),
     }
+    // A client's goodbye is answered.
+    let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+    socket.close(None).await.unwrap();
+    assert!(matches!(socket.next().await, Some(Ok(Ws::Close(_))) | None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,9 +128,6 @@ impl Storage {
         let (mut cursor, mut bound) = (None, false);
         let single = !sql.trim_end().trim_end_matches(';').contains(';');
         while let Some(mut statement) = batch.next().map_err(|error| failure(&error))? {
-            if bound {
-                return Err(wrong(EARLY_PARAMETER));
-            }
             let count = statement.parameter_count();
             bound = count > 0;
             if (bound || single) && count != values.len() {
@@ -139,8 +136,18 @@ impl Storage {
             if !statement.readonly() {
                 self.begin()?;
             }
-            let values = if bound { values } else { &[] };
-            cursor = Some(run(&self.connection, &mut statement, values).map_err(|error| failure(&error))?);
+            let mut run = |values| run(&self.connection, &mut statement, values).map_err(|error| failure(&error));
+            if !bound || single {
+                cursor = Some(run(if bound { values } else { &[] })?);
+                continue;
+            }
+            // Whether another statement follows shows only when this one has run: undo it then.
+            self.transaction(&mut || {
+                cursor = Some(run(values)?);
+                let next = batch.next().map_err(|error| failure(&error))?;
+                if next.is_some() { Err(wrong(EARLY_PARAMETER)) } else { Ok(()) }
+            })?;
+            break;
         }
         let cursor = cursor.ok_or_else(|| wrong(ONLY_COMMENTS))?;
         if bound || values.is_empty() { Ok(cursor) } else { Err(wrong(WRONG_BINDINGS)) }

@@ -31,15 +31,20 @@ async fn local_conforms_when_objects_hibernate_at_once() {
     let options = HostOptions::default().with_idle(Duration::ZERO);
     let host = LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();
     let report = conformance::run(async || Arc::new(host.clone()) as _).await;
-    // Whatever counts in an instance's memory is gone sooner here, and nothing else.
+    // What is in an instance's memory, or belongs to sockets that there are not yet, is gone sooner here; nothing else.
     let failed: Vec<_> = report
         .outcomes
         .iter()
         .filter(|(_, _, outcome)| matches!(outcome, isobar_kit::Outcome::Failed(_)))
         .map(|(_, name, _)| *name)
         .filter(|name| {
-            !["one_instance_answers_all", "an_objects_error_reaches_its_caller", "events_interleave_at_awaits"]
-                .contains(name)
+            ![
+                "one_instance_answers_all",
+                "an_objects_error_reaches_its_caller",
+                "events_interleave_at_awaits",
+                "an_auto_response_does_not_wake_the_object",
+            ]
+            .contains(name)
         })
         .collect();
     assert_eq!(failed, Vec::<&str>::new(), "{report}");

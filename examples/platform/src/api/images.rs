@@ -1,7 +1,7 @@
 //! Images: an object in the bucket, and a row that tells of it.
 //!
-//! The object is written first and the row last, so a row never names an object that is not there; what a crash leaves is
-//! an object without a row, which nothing shows.
+//! The object is written first and the row last, so a row never names an object that is not there; what a crash, or a client
+//! that goes away at the last moment, leaves is an object without a row, which nothing shows.
 
 use axum::Json;
 use axum::body::Body;

@@ -241,6 +241,10 @@ fn pages_api_and_errors_answer_as_they_should() {
         (status, serde_json::from_slice::<Value>(&body).unwrap())
     };
     let content = format!("/api/images/{}/content", image["id"].as_str().unwrap());
+    let key = format!("media/{}.png", image["id"].as_str().unwrap());
+    for path in [format!("/{key}"), format!("/../{key}"), format!("/%2e%2e/{key}"), format!("/static/../{key}")] {
+        assert!([400, 404].contains(&platform.get(&path).0), "{path}");
+    }
     assert_eq!(platform.ask("GET", &content, "Range: bytes=2-4\r\n", b"").2, b"234");
     assert_eq!(platform.ask("GET", &content, "Range: bytes=99-\r\n", b"").0, 416);
     assert_eq!(platform.ask("GET", &content, "If-None-Match: *\r\n", b"").0, 304);
