@@ -111,7 +111,7 @@ impl Error {
     }
 
     /// `D1_EXEC_ERROR`, in D1's words: it always names the first line, wherever the fault is.
-    #[cfg(all(feature = "sqlite", not(target_arch = "wasm32")))]
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn in_exec(mut self, script: &str) -> Self {
         self.prefix = "D1_EXEC_ERROR";
         let first = script.trim().lines().next().unwrap_or_default();

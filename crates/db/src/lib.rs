@@ -30,7 +30,7 @@ mod value;
 pub mod conformance;
 #[cfg(feature = "mock")]
 pub mod mock;
-#[cfg(all(feature = "sqlite", not(target_arch = "wasm32")))]
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 mod sqlite;
 
 pub use database::{Database, DatabaseSession, Queryable};
@@ -42,7 +42,7 @@ pub use row::{FromRow, Row};
 pub use statement::Statement;
 pub use value::{FromValue, Value};
 
-#[cfg(all(feature = "sqlite", not(target_arch = "wasm32")))]
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 pub use sqlite::SqliteDatabase;
 
 /// Limits of D1, which the local backend keeps. Source: D1's documentation, "Limits", and workerd's `sqlite.c++`.

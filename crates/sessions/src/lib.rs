@@ -46,7 +46,7 @@ mod websocket;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(all(feature = "host", not(target_arch = "wasm32")))]
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 mod host;
 #[cfg(feature = "mock")]
 pub mod mock;

@@ -6,8 +6,6 @@
 //! objects/ab/ab...  an object's SQLite database
 //! ```
 
-#![cfg_attr(not(any(feature = "memory", feature = "local")), allow(dead_code, unused_imports))]
-
 mod alarms;
 mod state;
 mod storage;
@@ -16,7 +14,7 @@ mod worker;
 use std::fmt;
 use std::fs::File;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -182,7 +180,6 @@ fn lock(root: &Path) -> Result<File> {
     }
 }
 
-#[cfg(any(feature = "memory", feature = "local"))]
 macro_rules! namespace {
     ($host:ident) => {
         impl<O: SessionObject> Clone for $host<O> {
@@ -252,8 +249,7 @@ impl<O: SessionObject> LocalHost<O> {
         options: &HostOptions,
         env: impl Fn() -> O::Env + Send + Sync + 'static,
     ) -> Result<Self> {
-        let root: PathBuf = root.as_ref().to_owned();
-        Ok(Self { host: Host::start::<O>(namespace, Some(&root), options, env)?, object: PhantomData })
+        Ok(Self { host: Host::start::<O>(namespace, Some(root.as_ref()), options, env)?, object: PhantomData })
     }
 }
 

@@ -62,7 +62,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
-            copy(&path, &target)
+            copy(&path, &target);
         } else {
             std::fs::copy(&path, &target).unwrap();
         }
