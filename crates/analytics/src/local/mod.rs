@@ -1,7 +1,7 @@
 //! The native sink: a bounded buffer before durable segments in a folder.
 //!
 //! `write` hands the point to a bounded channel; one thread takes what has come, appends it to the current segment as
-//! checksummed frames ([`frame`]), and makes it durable with one fsync for all of them. A crash can tear only the end
+//! checksummed frames, and makes it durable with one fsync for all of them. A crash can tear only the end
 //! of the last segment, and reading stops there.
 
 mod frame;
