@@ -463,3 +463,19 @@ fn code_name(code: i32) -> String {
     };
     format!("{primary} (extended: {primary}_{extended})")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(Some(&folder.path().join("object.sqlite"))).unwrap();
+        let pragma = |name: &str| storage.connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+        storage.trusted.store(true, Ordering::Relaxed);
+        assert_eq!(pragma("journal_mode").unwrap(), "wal");
+        let synchronous = storage.connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+        assert_eq!(synchronous.unwrap(), 2, "2 is FULL: SQLite syncs the WAL with each commit");
+    }
+}
