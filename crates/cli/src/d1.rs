@@ -8,7 +8,7 @@ use isobar_db::{QueryResult, QueryableExt, Value, migrations};
 use serde_json::json;
 
 use crate::place::Place;
-use crate::{Outcome, table};
+use crate::{Outcome, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum D1 {
@@ -69,11 +69,10 @@ async fn list(place: &Place, name: &str) -> Outcome {
     let folder = config.resolve(known.migrations_dir.as_deref().unwrap_or("migrations"));
     let pending = migrations::pending(&database, &migrations::from_folder(&folder)?).await?;
     if pending.is_empty() {
-        println!("{}: every migration of {} has been applied", known.local_name(), folder.display());
+        say!("{}: every migration of {} has been applied", known.local_name(), folder.display());
         return Ok(());
     }
-    table::print(&["TO BE APPLIED".to_owned()], &pending.into_iter().map(|one| vec![one.name]).collect::<Vec<_>>());
-    Ok(())
+    table::print(&["TO BE APPLIED".to_owned()], &pending.into_iter().map(|one| vec![one.name]).collect::<Vec<_>>())
 }
 
 async fn apply(place: &Place, name: &str, yes: bool) -> Outcome {
@@ -82,11 +81,13 @@ async fn apply(place: &Place, name: &str, yes: bool) -> Outcome {
     let files = migrations::from_folder(&folder)?;
     let pending = migrations::pending(&database, &files).await?;
     if pending.is_empty() {
-        println!("{}: nothing to apply", known.local_name());
+        say!("{}: nothing to apply", known.local_name());
         return Ok(());
     }
     if !yes && std::io::stdin().is_terminal() {
-        pending.iter().for_each(|one| println!("  {}", one.name));
+        for one in &pending {
+            say!("  {}", one.name);
+        }
         print!("apply {} to {}? [y/N] ", pending.len(), known.local_name());
         std::io::stdout().flush()?;
         let mut answer = String::new();
@@ -96,8 +97,7 @@ async fn apply(place: &Place, name: &str, yes: bool) -> Outcome {
         }
     }
     let done = migrations::apply(&database, &files).await?;
-    table::print(&["APPLIED".to_owned()], &done.into_iter().map(|name| vec![name]).collect::<Vec<_>>());
-    Ok(())
+    table::print(&["APPLIED".to_owned()], &done.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
 }
 
 impl Execute {
@@ -116,18 +116,17 @@ impl Execute {
                 .iter()
                 .map(|result| json!({"success": true, "meta": result.meta, "results": result.rows.iter().map(|row| row.to_json()).collect::<Vec<_>>()}))
                 .collect();
-            println!("{}", serde_json::to_string_pretty(&results)?);
+            say!("{}", serde_json::to_string_pretty(&results)?);
             return Ok(());
         }
-        results.iter().for_each(show);
-        Ok(())
+        results.iter().try_for_each(show)
     }
 }
 
-fn show(result: &QueryResult) {
+fn show(result: &QueryResult) -> Outcome {
     if result.columns.is_empty() {
-        println!("{} rows changed", result.meta.changes);
-        return;
+        say!("{} rows changed", result.meta.changes);
+        return Ok(());
     }
     let cell = |value: &Value| match value {
         Value::Null => "NULL".to_owned(),
@@ -137,6 +136,7 @@ fn show(result: &QueryResult) {
         Value::Blob(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
     };
     let rows: Vec<Vec<String>> = result.rows.iter().map(|row| row.values().iter().map(cell).collect()).collect();
-    table::print(&result.columns, &rows);
-    println!("({} rows)", rows.len());
+    table::print(&result.columns, &rows)?;
+    say!("({} rows)", rows.len());
+    Ok(())
 }

@@ -52,6 +52,14 @@ enum Command {
 
 type Outcome = Result<(), Box<dyn Error>>;
 
+/// Prints a line to standard output; a reader that is gone is an error, not the panic of `println!`.
+macro_rules! say {
+    ($($arguments:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($arguments)*)))?
+    };
+}
+use say;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let Cli { place, command } = Cli::parse();
@@ -62,9 +70,15 @@ async fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // As `head` does to whoever writes to it: it has seen enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

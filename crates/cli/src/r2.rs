@@ -2,21 +2,23 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
-use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 use isobar_storage::local::LocalStore;
 use isobar_storage::sync::{ApplyOptions, open_file, plan};
 use isobar_storage::{
-    Body, ErrorKind, GetOptions, HttpMetadata, Key, ListOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions,
-    StorageClass,
+    Error as StorageError, ErrorKind, GetOptions, HttpMetadata, Key, ListOptions, MultipartOptions, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutOptions, StorageClass,
 };
 use serde_json::json;
-use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
 
 use crate::place::Place;
-use crate::{Outcome, sync, table};
+use crate::{Outcome, say, sync, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum R2 {
@@ -161,14 +163,6 @@ impl R2 {
 impl Put {
     async fn run(self, place: &Place) -> Outcome {
         let (store, key) = object(place, &self.object).await?;
-        let body = match &self.file {
-            Some(file) => open_file(file).await?,
-            None => {
-                let mut bytes = Vec::new();
-                tokio::io::stdin().read_to_end(&mut bytes).await?;
-                Body::from(bytes)
-            }
-        };
         let mut http = HttpMetadata::default();
         http.content_type = self.content_type;
         http.content_disposition = self.content_disposition;
@@ -177,9 +171,21 @@ impl Put {
         http.cache_control = self.cache_control;
         let class =
             if self.storage_class == "Standard" { StorageClass::Standard } else { StorageClass::InfrequentAccess };
-        let options = PutOptions::default().with_http(http).with_storage_class(class);
-        let meta = store.write_with(&key, body, options).await?.stored().ok_or("the object was not stored")?;
-        println!("put {} ({}, {})", self.object, indicatif::HumanBytes(meta.size), shown_type(&meta));
+        let meta = match &self.file {
+            Some(file) => {
+                let options = PutOptions::default().with_http(http).with_storage_class(class);
+                store
+                    .write_with(&key, open_file(file).await?, options)
+                    .await?
+                    .stored()
+                    .ok_or("the object was not stored")?
+            }
+            None => {
+                let options = MultipartOptions::default().with_http(http).with_storage_class(class);
+                store.write_stream(&key, standard_input(), options).await?
+            }
+        };
+        say!("put {} ({}, {})", self.object, indicatif::HumanBytes(meta.size), shown_type(&meta));
         Ok(())
     }
 }
@@ -205,14 +211,15 @@ impl Get {
         let name = key.as_str().rsplit('/').next().unwrap_or_default();
         let path = self.file.unwrap_or_else(|| PathBuf::from(name));
         // Into a file beside it first: what is there stays whole if this breaks off.
-        let part = path.with_file_name(format!("{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
         let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        let mut file = std::fs::File::create(&part).map_err(failed)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().permissions(new_file_mode()).tempfile_in(folder).map_err(failed)?;
         while let Some(chunk) = chunks.try_next().await? {
             file.write_all(&chunk).map_err(failed)?;
         }
-        file.sync_all().and_then(|()| std::fs::rename(&part, &path)).map_err(failed)?;
-        println!("got {} ({}) into {}", self.object, indicatif::HumanBytes(meta.size), path.display());
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        say!("got {} ({}) into {}", self.object, indicatif::HumanBytes(meta.size), path.display());
         Ok(())
     }
 }
@@ -222,7 +229,7 @@ impl Head {
         let (store, key) = object(place, &self.object).await?;
         let meta = store.head(&key).await?.ok_or_else(|| format!("there is no object {}", self.object))?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&shown(&meta))?);
+            say!("{}", serde_json::to_string_pretty(&shown(&meta))?);
             return Ok(());
         }
         let rows = [
@@ -236,7 +243,7 @@ impl Head {
         ];
         let custom = meta.custom.iter().map(|(name, value)| (name.as_str(), value.clone()));
         for (name, value) in rows.into_iter().chain(custom).filter(|(_, value)| !value.is_empty()) {
-            println!("{name:14} {value}");
+            say!("{name:14} {value}");
         }
         Ok(())
     }
@@ -246,7 +253,7 @@ impl Delete {
     async fn run(self, place: &Place) -> Outcome {
         let (store, key) = object(place, &self.object).await?;
         store.delete(&[key]).await?;
-        println!("deleted {}", self.object);
+        say!("deleted {}", self.object);
         Ok(())
     }
 }
@@ -268,7 +275,7 @@ impl List {
         }
         if self.json {
             let objects: Vec<_> = objects.iter().map(shown).collect();
-            println!("{}", serde_json::to_string_pretty(&json!({"objects": objects, "delimitedPrefixes": prefixes}))?);
+            say!("{}", serde_json::to_string_pretty(&json!({"objects": objects, "delimitedPrefixes": prefixes}))?);
             return Ok(());
         }
         let groups = prefixes.into_iter().map(|prefix| vec![prefix]);
@@ -278,8 +285,7 @@ impl List {
                 vec![meta.key.to_string(), meta.size.to_string(), shown_type(meta).to_owned(), uploaded]
             }))
             .collect();
-        table::print(&["KEY", "SIZE", "TYPE", "UPLOADED"].map(str::to_owned), &rows);
-        Ok(())
+        table::print(&["KEY", "SIZE", "TYPE", "UPLOADED"].map(str::to_owned), &rows)
     }
 }
 
@@ -294,22 +300,35 @@ impl Sync {
         let plan = plan(&self.folder, &store, &prefix).await?;
         let summary = sync::Summary::of(&plan, self.delete, self.dry_run);
         if self.dry_run && !self.json {
-            plan.uploads
-                .iter()
-                .for_each(|upload| println!("put     {bucket}/{} ({})", upload.key, upload.content_type));
-            plan.extra.iter().filter(|_| self.delete).for_each(|key| println!("delete  {bucket}/{key}"));
+            for upload in &plan.uploads {
+                say!("put     {bucket}/{} ({})", upload.key, upload.content_type);
+            }
+            for key in plan.extra.iter().filter(|_| self.delete) {
+                say!("delete  {bucket}/{key}");
+            }
         }
         if !self.dry_run {
             let options = ApplyOptions::default().with_concurrency(self.concurrency).with_delete(self.delete);
             sync::apply_with_progress(&plan, &store, &options).await?;
         }
         if self.json {
-            println!("{}", serde_json::to_string(&summary)?);
+            say!("{}", serde_json::to_string(&summary)?);
         } else {
-            println!("{summary}");
+            say!("{summary}");
         }
         Ok(())
     }
+}
+
+fn standard_input() -> BoxStream<'static, isobar_storage::Result<Bytes>> {
+    let failed =
+        |error: std::io::Error| StorageError::new(ErrorKind::Body, format!("cannot read standard input: {error}"));
+    ReaderStream::with_capacity(tokio::io::stdin(), 1 << 16).map_err(failed).boxed()
+}
+
+/// What any new file may be, less the user's umask: temporary files are private otherwise.
+fn new_file_mode() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
 }
 
 async fn object(place: &Place, object: &str) -> Result<(LocalStore, Key), Box<dyn Error>> {

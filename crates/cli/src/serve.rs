@@ -10,8 +10,8 @@ use isobar_site::{Site, SiteOptions};
 use isobar_storage::ObjectStore;
 use isobar_storage::local::LocalStore;
 
-use crate::Outcome;
 use crate::place::Place;
+use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
 #[command(
@@ -58,7 +58,7 @@ impl Serve {
             Some(directory) => {
                 let store = LocalStore::open(root.join("assets")).await?;
                 let summary = crate::sync::run(&config.resolve(directory), &store, "", true).await?;
-                println!("site: {summary}");
+                say!("site: {summary}");
                 (Arc::new(store), String::new())
             }
             None => {
@@ -71,7 +71,7 @@ impl Serve {
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);
         }
-        println!("serving on http://{} (Ctrl-C ends)", server.address());
+        say!("serving on http://{} (Ctrl-C ends)", server.address());
         server.serve(app.into_router(), shutdown_signal()).await?;
         Ok(platform.close().await?)
     }

@@ -1,7 +1,9 @@
 //! Tables for people.
 
+use crate::{Outcome, say};
+
 /// Prints rows under headings, columns aligned; numbers to the right.
-pub(crate) fn print(headings: &[String], rows: &[Vec<String>]) {
+pub(crate) fn print(headings: &[String], rows: &[Vec<String>]) -> Outcome {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).chain(headings.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
@@ -11,11 +13,12 @@ pub(crate) fn print(headings: &[String], rows: &[Vec<String>]) {
         let cells: Vec<_> = cells.iter().zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
         cells.join("  ").trim_end().to_owned()
     };
-    println!("{}", line(headings));
-    println!("{}", widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  "));
+    say!("{}", line(headings));
+    say!("{}", widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  "));
     for row in rows {
-        println!("{}", line(row));
+        say!("{}", line(row));
     }
+    Ok(())
 }
 
 fn pad(cell: &str, width: usize) -> String {

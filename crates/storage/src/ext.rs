@@ -1,14 +1,17 @@
 //! Convenience over [`ObjectStore`]: nothing here that the trait could not do.
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_core::stream::BoxStream;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     Body, Error, ErrorKind, GetOptions, Key, ListOptions, Multipart, MultipartOptions, ObjectMeta, ObjectStore,
     PutOptions, PutResult, Result, UploadId, content_type, limits,
 };
+
+/// Bytes in a part of [`ObjectStoreExt::write_stream`]: R2 takes at least 5 MiB.
+const STREAM_PART: usize = 8 << 20;
 
 /// What every store can do by way of the trait.
 #[async_trait]
@@ -29,12 +32,7 @@ pub trait ObjectStoreExt: ObjectStore {
     /// # Errors
     /// As [`ObjectStore::put`].
     async fn write<B: Into<Body> + Send>(&self, key: &Key, body: B) -> Result<ObjectMeta> {
-        match self.write_with(key, body, PutOptions::default()).await? {
-            PutResult::Stored(meta) => Ok(meta),
-            PutResult::ConditionFailed => {
-                Err(Error::new(ErrorKind::Internal, "a put without conditions cannot fail one").during("put"))
-            }
-        }
+        stored(self.write_with(key, body, PutOptions::default()).await?)
     }
 
     /// Stores an object; where the options have no content type, the key's extension gives it.
@@ -47,6 +45,49 @@ pub trait ObjectStoreExt: ObjectStore {
             options.http.content_type = content_type::from_key(key.as_str());
         }
         self.put(key, body, options).await
+    }
+
+    /// Stores a stream whose length nobody knows yet: whole where it fits one part of 8 MiB, else in parts of that size,
+    /// one in memory at a time. The key's extension gives the content type where the options have none.
+    ///
+    /// # Errors
+    /// As [`ObjectStore::put`] and the multipart operations, and what the stream fails with; the upload is aborted then.
+    /// A stream of more than 10,000 parts (78 GiB) is [`ErrorKind::InvalidArgument`].
+    async fn write_stream(
+        &self,
+        key: &Key,
+        mut chunks: BoxStream<'static, Result<Bytes>>,
+        mut options: MultipartOptions,
+    ) -> Result<ObjectMeta> {
+        if options.http.content_type.is_none() {
+            options.http.content_type = content_type::from_key(key.as_str());
+        }
+        let mut buffer = BytesMut::new();
+        if !fill(&mut buffer, &mut chunks).await? {
+            let MultipartOptions { http, custom, storage_class } = options;
+            let put = PutOptions { http, custom, storage_class, ..PutOptions::default() };
+            return stored(self.put(key, buffer.freeze().into(), put).await?);
+        }
+        let upload = self.multipart(key, options).await?;
+        let parts = async {
+            let mut parts = Vec::new();
+            while !buffer.is_empty() {
+                let body = buffer.split_to(buffer.len().min(STREAM_PART)).freeze();
+                // A number beyond 10,000 is the store's to refuse.
+                let number = u16::try_from(parts.len() + 1).unwrap_or(u16::MAX);
+                parts.push(upload.upload_part(number, body).await?);
+                fill(&mut buffer, &mut chunks).await?;
+            }
+            Ok(parts)
+        };
+        match parts.await {
+            Ok(parts) => upload.complete(parts).await,
+            Err(error) => {
+                // The first error counts; an upload that cannot be aborted expires.
+                drop(upload.abort().await);
+                Err(error)
+            }
+        }
     }
 
     /// Deletes any number of objects, in calls of at most 1000.
@@ -92,3 +133,18 @@ pub trait ObjectStoreExt: ObjectStore {
 }
 
 impl<S: ObjectStore + ?Sized> ObjectStoreExt for S {}
+
+/// The metadata of a put that had no conditions.
+fn stored(result: PutResult) -> Result<ObjectMeta> {
+    let impossible = || Error::new(ErrorKind::Internal, "a put without conditions cannot fail one").during("put");
+    result.stored().ok_or_else(impossible)
+}
+
+/// Fills the buffer beyond one part; whether it got that far before the end.
+async fn fill(buffer: &mut BytesMut, chunks: &mut BoxStream<'static, Result<Bytes>>) -> Result<bool> {
+    while buffer.len() <= STREAM_PART {
+        let Some(chunk) = chunks.try_next().await? else { return Ok(false) };
+        buffer.extend_from_slice(&chunk);
+    }
+    Ok(true)
+}

@@ -82,6 +82,38 @@ fn objects_are_put_shown_listed_got_and_deleted() {
 }
 
 #[test]
+fn pipes_stream_and_may_close_early() {
+    let folder = folder();
+    let here = folder.path();
+    let mut put = Command::new(env!("CARGO_BIN_EXE_isobar"))
+        .args(["r2", "object", "put", "assets/data.bin", "--pipe"])
+        .current_dir(here)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let data: Vec<u8> = (0..20_u32 << 20).map(|byte| (byte % 251) as u8).collect();
+    put.stdin.take().unwrap().write_all(&data).unwrap();
+    assert!(put.wait().unwrap().success());
+    ok(here, &["r2", "object", "get", "assets/data.bin"]);
+    assert!(fs::read(here.join("data.bin")).unwrap() == data);
+    assert_eq!(fs::read_dir(here).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count(), 2);
+    for arguments in [&["r2", "object", "get", "assets/data.bin", "--pipe"][..], &["r2", "object", "list", "assets"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_isobar"))
+            .args(arguments)
+            .current_dir(here)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(command.stdout.take());
+        let output = command.wait_with_output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(!complaint.contains("panic") && !complaint.contains("error") && output.status.success(), "{complaint}");
+    }
+}
+
+#[test]
 fn wrong_use_is_told() {
     let folder = folder();
     let here = folder.path();

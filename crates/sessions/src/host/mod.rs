@@ -7,6 +7,7 @@
 //! ```
 
 mod alarms;
+mod sockets;
 mod state;
 mod storage;
 mod worker;

@@ -1,4 +1,4 @@
-//! One object on its thread: the gates, the turn, the sockets. No handler is known here.
+//! One object on its thread: the gates and the turn. No handler is known here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,36 +13,27 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::alarms::Alarms;
+use super::sockets::{Outgoing, Socket, SocketEvent};
 use super::storage::{AlarmRow, Storage};
 use crate::context::TransactionBody;
 use crate::{
-    CloseFrame, Cursor, Error, ErrorKind, KvListOptions, Message, ObjectId, Result, ServerSender, ServerSocket,
-    SessionBackend, SocketBackend, Value, WebSocket, limits,
+    Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSender, ServerSocket, SessionBackend, Value,
+    WebSocket, limits,
 };
-
-/// Events under way beyond which an object's sockets wait.
-const MESSAGES_UNDER_WAY: usize = 256;
-
-/// What a socket brings to the object.
-pub(super) enum SocketEvent {
-    Message(WebSocket, Message),
-    Closed(WebSocket, CloseFrame),
-}
 
 type Dispatch = Rc<dyn Fn(SocketEvent)>;
 
 /// An object as its host keeps it, across hibernation.
 pub(super) struct ObjectState {
     id: ObjectId,
-    this: Weak<Self>,
+    pub(super) this: Weak<Self>,
     path: Option<PathBuf>,
     storage: RefCell<Option<Storage>>,
     alarms: Arc<Alarms>,
-    dispatch: RefCell<Option<Dispatch>>,
+    pub(super) dispatch: RefCell<Option<Dispatch>>,
     /// Why the instance is gone, once it is.
     broken: RefCell<Option<Error>>,
     /// The event that holds all others, and how often it has said so.
@@ -55,7 +46,7 @@ pub(super) struct ObjectState {
     under_way: Cell<usize>,
     last_active: Cell<Instant>,
     /// What leaves when the turn has committed.
-    outbox: RefCell<Vec<(ServerSender, Outgoing)>>,
+    pub(super) outbox: RefCell<Vec<(ServerSender, Outgoing)>>,
     announced: Cell<bool>,
     /// The alarm as the turn has set it, until it commits.
     new_alarm: Cell<Option<Option<i64>>>,
@@ -63,22 +54,9 @@ pub(super) struct ObjectState {
     alarm_runs: Cell<bool>,
     /// The alarm's handler is under way.
     alarm_active: Cell<bool>,
-    sockets: RefCell<BTreeMap<u64, Socket>>,
-    next_socket: Cell<u64>,
-    auto_response: RefCell<Option<(String, String)>>,
-}
-
-enum Outgoing {
-    Message(Message),
-    Close(CloseFrame),
-}
-
-struct Socket {
-    sender: ServerSender,
-    tags: Vec<String>,
-    attachment: Option<Bytes>,
-    auto_responded: Option<DateTime<Utc>>,
-    closed: bool,
+    pub(super) sockets: RefCell<BTreeMap<u64, Socket>>,
+    pub(super) next_socket: Cell<u64>,
+    pub(super) auto_response: RefCell<Option<(String, String)>>,
 }
 
 impl ObjectState {
@@ -274,66 +252,6 @@ impl ObjectState {
         self.alarms.set(self.id.as_bytes(), due);
     }
 
-    fn socket(&self, id: u64) -> WebSocket {
-        WebSocket::new(Rc::new(SocketHandle { state: self.this.clone(), id }))
-    }
-
-    /// Carries a socket's frames to the object, in order, until it ends.
-    async fn pump(
-        self: Rc<Self>,
-        id: u64,
-        mut frames: impl futures_core::Stream<Item = Result<Message, CloseFrame>> + Unpin,
-    ) {
-        let close = loop {
-            match frames.next().await {
-                Some(Ok(message)) => {
-                    // A client that is quicker than the object waits in its channel, which has a bound.
-                    while self.under_way.get() >= MESSAGES_UNDER_WAY {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                    if !self.auto_respond(id, &message) {
-                        self.deliver(SocketEvent::Message(self.socket(id), message));
-                    }
-                }
-                Some(Err(close)) => break close,
-                None => break CloseFrame::broken(),
-            }
-        };
-        if self.sockets.borrow().contains_key(&id) {
-            self.deliver(SocketEvent::Closed(self.socket(id), close));
-        }
-    }
-
-    fn deliver(&self, event: SocketEvent) {
-        let dispatch = self.dispatch.borrow().clone();
-        if let Some(dispatch) = dispatch {
-            dispatch(event);
-        }
-    }
-
-    fn auto_respond(&self, id: u64, message: &Message) -> bool {
-        let pair = self.auto_response.borrow();
-        let Some((request, response)) = &*pair else { return false };
-        if !matches!(message, Message::Text(text) if text == request) {
-            return false;
-        }
-        if let Some(socket) = self.sockets.borrow_mut().get_mut(&id) {
-            socket.auto_responded = Some(Utc::now());
-            socket.sender.send(Message::Text(response.clone()));
-        }
-        true
-    }
-
-    /// Forgets a socket whose end has been handled; what was sent to it before still leaves with the turn.
-    pub(super) fn forget_socket(&self, socket: &WebSocket) {
-        if let Some(socket) = self.sockets.borrow_mut().remove(&socket.id())
-            && !socket.closed
-        {
-            let close = Outgoing::Close(CloseFrame::new(1000, ""));
-            self.outbox.borrow_mut().push((socket.sender, close));
-        }
-    }
-
     /// One holder of the gate less.
     fn leave_critical(&self) {
         let left = self.critical.get().and_then(|(holder, depth)| (depth > 1).then_some((holder, depth - 1)));
@@ -473,27 +391,11 @@ impl SessionBackend for ObjectState {
     }
 
     fn accept_websocket(&self, socket: ServerSocket, tags: Vec<String>) -> Result<WebSocket> {
-        if self.sockets.borrow().len() >= limits::SOCKETS {
-            let message = format!("an object may have {} WebSockets at most", limits::SOCKETS);
-            return Err(Error::new(ErrorKind::Overloaded, message));
-        }
-        let Some(this) = self.this.upgrade() else {
-            return Err(Error::new(ErrorKind::Internal, "the object is being dropped"));
-        };
-        let id = self.next_socket.get() + 1;
-        self.next_socket.set(id);
-        let (sender, frames) = socket.into_parts();
-        let entry = Socket { sender, tags, attachment: None, auto_responded: None, closed: false };
-        self.sockets.borrow_mut().insert(id, entry);
-        tokio::task::spawn_local(this.pump(id, frames));
-        Ok(self.socket(id))
+        self.accept(socket, tags)
     }
 
     fn websockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
-        let sockets = self.sockets.borrow();
-        let tagged = |socket: &Socket| tag.is_none_or(|tag| socket.tags.iter().any(|one| one == tag));
-        let open = sockets.iter().filter(|(_, socket)| !socket.closed && tagged(socket));
-        open.map(|(id, _)| self.socket(*id)).collect()
+        self.open_sockets(tag)
     }
 
     fn set_auto_response(&self, pair: Option<(String, String)>) -> Result<()> {
@@ -549,63 +451,5 @@ impl SessionBackend for ObjectState {
 
     fn abort(&self, reason: &str) {
         self.break_with(Error::new(ErrorKind::Reset, reason));
-    }
-}
-
-/// A socket's handle: what it says is in its object's state.
-struct SocketHandle {
-    state: Weak<ObjectState>,
-    id: u64,
-}
-
-impl SocketHandle {
-    fn with<T>(&self, work: impl FnOnce(&ObjectState, &mut Socket) -> T) -> Option<T> {
-        let state = self.state.upgrade()?;
-        let mut sockets = state.sockets.borrow_mut();
-        sockets.get_mut(&self.id).map(|socket| work(&state, socket))
-    }
-}
-
-impl SocketBackend for SocketHandle {
-    fn id(&self) -> u64 {
-        self.id
-    }
-
-    fn send(&self, message: Message) -> Result<()> {
-        let closed = || Error::new(ErrorKind::Socket, "Can't call WebSocket send() after close().");
-        self.with(|state, socket| {
-            if socket.closed {
-                return Err(closed());
-            }
-            state.outbox.borrow_mut().push((socket.sender.clone(), Outgoing::Message(message)));
-            Ok(())
-        })
-        .unwrap_or_else(|| Err(closed()))
-    }
-
-    fn close(&self, close: CloseFrame) -> Result<()> {
-        self.with(|state, socket| {
-            if !std::mem::replace(&mut socket.closed, true) {
-                state.outbox.borrow_mut().push((socket.sender.clone(), Outgoing::Close(close)));
-            }
-        });
-        Ok(())
-    }
-
-    fn tags(&self) -> Vec<String> {
-        self.with(|_, socket| socket.tags.clone()).unwrap_or_default()
-    }
-
-    fn attachment(&self) -> Option<Bytes> {
-        self.with(|_, socket| socket.attachment.clone()).flatten()
-    }
-
-    fn set_attachment(&self, attachment: Option<Bytes>) -> Result<()> {
-        self.with(|_, socket| socket.attachment = attachment);
-        Ok(())
-    }
-
-    fn auto_responded(&self) -> Option<DateTime<Utc>> {
-        self.with(|_, socket| socket.auto_responded).flatten()
     }
 }

@@ -239,13 +239,17 @@ impl Storage {
         and("key >= ?", start);
         and("key > ?", start_after);
         and("key >= ?", prefix);
-        if let Some(end) = end {
+        let ends = [end.clone().map(String::into_bytes), prefix.as_deref().and_then(prefix_end)];
+        for end in ends.into_iter().flatten() {
             conditions.push("key < ?");
-            values.push(end.clone().into_bytes());
+            values.push(end);
         }
+        let limit = limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
         let order = if *reverse { "DESC" } else { "ASC" };
-        let sql = format!("SELECT key, value FROM _cf_KV WHERE {} ORDER BY key {order}", conditions.join(" AND "));
-        let prefix = prefix.as_deref().unwrap_or_default();
+        let sql = format!(
+            "SELECT key, value FROM _cf_KV WHERE {} ORDER BY key {order} LIMIT {limit}",
+            conditions.join(" AND ")
+        );
         self.trusted(|connection| {
             let mut statement = connection.prepare(&sql)?;
             let rows = statement.query_map(params_from_iter(values), |row| {
@@ -254,10 +258,7 @@ impl Storage {
             let mut entries = Vec::new();
             for row in rows {
                 let (key, value) = row?;
-                let key = String::from_utf8_lossy(&key).into_owned();
-                if key.starts_with(prefix) && entries.len() < limit.unwrap_or(usize::MAX) {
-                    entries.push((key, Bytes::from(value)));
-                }
+                entries.push((String::from_utf8_lossy(&key).into_owned(), Bytes::from(value)));
             }
             Ok(entries)
         })
@@ -319,6 +320,14 @@ impl Storage {
         self.trusted.store(false, Ordering::Relaxed);
         result.map_err(|error| failure(&error))
     }
+}
+
+/// The first key beyond all that start with the prefix, in byte order.
+fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
+    let mut end = prefix.as_bytes().to_vec();
+    // UTF-8 has no byte 0xff: the last one can be raised.
+    *end.last_mut()? += 1;
+    Some(end)
 }
 
 fn run(connection: &Connection, statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<Cursor> {

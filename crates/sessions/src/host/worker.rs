@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::HostOptions;
 use super::alarms::{self, Alarms};
-use super::state::{ObjectState, SocketEvent};
+use super::sockets::SocketEvent;
+use super::state::ObjectState;
 use super::storage::AlarmRow;
 use crate::{Error, ErrorKind, ObjectId, Request, Response, Result, SessionContext, SessionObject, limits};
 
@@ -66,6 +67,7 @@ impl<O: SessionObject> Worker<O> {
                     _ = ticks.tick() => self.hibernate(),
                 }
             }
+            self.slots.values().for_each(|slot| slot.state.go_away());
         });
     }
 

@@ -10,7 +10,7 @@ use isobar_sessions::conformance::{self, Probe};
 use isobar_sessions::local::{HostOptions, LocalHost};
 use isobar_sessions::memory::MemoryHost;
 use isobar_sessions::mock::MockNamespace;
-use isobar_sessions::{Body, Error, ErrorKind, SessionNamespaceExt};
+use isobar_sessions::{Body, Error, ErrorKind, Message, SessionNamespace, SessionNamespaceExt};
 
 #[tokio::test]
 async fn memory_conforms() {
@@ -81,4 +81,13 @@ async fn a_folder_has_one_host() {
     assert!(error.to_string().contains("another process hosts"), "{error}");
     drop(host);
     LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_ends_says_so_to_its_sockets() {
+    let host = MemoryHost::<Probe>::new("Probe", || ()).unwrap();
+    let mut socket = host.connect(&host.id_from_name("ends"), "/socket/a").await.unwrap();
+    assert_eq!(socket.receive().await.unwrap().unwrap(), Message::Text("welcome a".into()));
+    tokio::task::spawn_blocking(move || drop(host)).await.unwrap();
+    assert_eq!(socket.receive().await.unwrap().unwrap_err().code, 1001);
 }

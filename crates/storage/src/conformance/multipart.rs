@@ -1,9 +1,11 @@
 //! Multipart uploads.
 
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use isobar_kit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, fault, get_text, key};
-use crate::{ErrorKind, GetOptions, MultipartOptions, ObjectStoreExt, Part, Range, UploadId};
+use crate::{Error, ErrorKind, GetOptions, MultipartOptions, ObjectStoreExt, Part, Range, UploadId};
 
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
@@ -22,6 +24,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             abort_is_idempotent_and_final,
             completion_is_final,
             nothing_shows_before_completion,
+            a_stream_of_unknown_length_is_stored_whole,
+            a_stream_that_fails_stores_nothing,
             listed_parts_are_the_stored if "list_parts",
         }
     }
@@ -173,5 +177,29 @@ async fn listed_parts_are_the_stored(store: Subject) -> Outcome {
     let listed = store.list_parts(&key("multipart/list"), upload.id()).await?;
     let listed: Vec<_> = listed.into_iter().map(|info| (info.part, info.size)).collect();
     ensure_eq!(listed, [(first, 1), (second, 2)]);
+    Ok(())
+}
+
+async fn a_stream_of_unknown_length_is_stored_whole(store: Subject) -> Outcome {
+    // Whole; exactly one part; two and a bit.
+    for chunks in [3, 8, 20] {
+        let name = format!("multipart/stream-{chunks}.txt");
+        let stream = stream::iter((0..chunks).map(|chunk| Ok(Bytes::from(bytes(chunk, 1 << 20))))).boxed();
+        let meta = store.write_stream(&key(&name), stream, MultipartOptions::default()).await?;
+        ensure_eq!(meta.size, u64::from(chunks) << 20);
+        ensure_eq!(meta.http.content_type.as_deref(), Some("text/plain; charset=utf-8"));
+        let (_, body) = store.read(&key(&name)).await?.ok_or_else(|| super::Failure("gone".into()))?;
+        ensure!(body.chunks(1 << 20).zip(0..).all(|(chunk, of)| chunk.iter().all(|byte| *byte == of)));
+    }
+    Ok(())
+}
+
+async fn a_stream_that_fails_stores_nothing(store: Subject) -> Outcome {
+    let end = || Err(Error::new(ErrorKind::Body, "the stream broke off"));
+    let stream =
+        stream::iter((0..12).map(move |chunk| if chunk < 11 { Ok(bytes(chunk, 1 << 20).into()) } else { end() }));
+    let result = store.write_stream(&key("multipart/broken"), stream.boxed(), MultipartOptions::default()).await;
+    ensure_eq!(fault(result)?, (ErrorKind::Body, None));
+    ensure!(store.head(&key("multipart/broken")).await?.is_none());
     Ok(())
 }

@@ -1,0 +1,191 @@
+//! The sockets of one object: their frames in, what it says to them out.
+
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+
+use super::state::ObjectState;
+use crate::{
+    CloseFrame, Error, ErrorKind, Message, Result, ServerSender, ServerSocket, SocketBackend, WebSocket, limits,
+};
+
+/// Events under way beyond which an object's sockets wait.
+const MESSAGES_UNDER_WAY: usize = 256;
+
+/// What a socket brings to the object.
+pub(super) enum SocketEvent {
+    Message(WebSocket, Message),
+    Closed(WebSocket, CloseFrame),
+}
+
+/// What leaves with the turn.
+pub(super) enum Outgoing {
+    Message(Message),
+    Close(CloseFrame),
+}
+
+/// An accepted socket.
+pub(super) struct Socket {
+    sender: ServerSender,
+    tags: Vec<String>,
+    attachment: Option<Bytes>,
+    auto_responded: Option<DateTime<Utc>>,
+    /// The object has closed it.
+    closed: bool,
+}
+
+impl ObjectState {
+    /// Takes a socket over, and listens to it from now on.
+    pub(super) fn accept(&self, socket: ServerSocket, tags: Vec<String>) -> Result<WebSocket> {
+        if self.sockets.borrow().len() >= limits::SOCKETS {
+            let message = format!("an object may have {} WebSockets at most", limits::SOCKETS);
+            return Err(Error::new(ErrorKind::Overloaded, message));
+        }
+        let Some(this) = self.this.upgrade() else {
+            return Err(Error::new(ErrorKind::Internal, "the object is being dropped"));
+        };
+        let id = self.next_socket.get() + 1;
+        self.next_socket.set(id);
+        let (sender, frames) = socket.into_parts();
+        let entry = Socket { sender, tags, attachment: None, auto_responded: None, closed: false };
+        self.sockets.borrow_mut().insert(id, entry);
+        tokio::task::spawn_local(this.pump(id, frames));
+        Ok(self.socket(id))
+    }
+
+    /// The sockets that are not closed, of one tag or all.
+    pub(super) fn open_sockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
+        let sockets = self.sockets.borrow();
+        let tagged = |socket: &Socket| tag.is_none_or(|tag| socket.tags.iter().any(|one| one == tag));
+        let open = sockets.iter().filter(|(_, socket)| !socket.closed && tagged(socket));
+        open.map(|(id, _)| self.socket(*id)).collect()
+    }
+
+    /// Tells every client that the host goes away.
+    pub(super) fn go_away(&self) {
+        for socket in self.sockets.borrow().values().filter(|socket| !socket.closed) {
+            socket.sender.close(CloseFrame::new(1001, "the server is shutting down"));
+        }
+    }
+
+    fn socket(&self, id: u64) -> WebSocket {
+        WebSocket::new(Rc::new(SocketHandle { state: self.this.clone(), id }))
+    }
+
+    /// Carries a socket's frames to the object, in order, until it ends.
+    async fn pump(
+        self: Rc<Self>,
+        id: u64,
+        mut frames: impl futures_core::Stream<Item = Result<Message, CloseFrame>> + Unpin,
+    ) {
+        let close = loop {
+            match frames.next().await {
+                Some(Ok(message)) => {
+                    // A client that is quicker than the object waits in its channel, which has a bound.
+                    while self.under_way() >= MESSAGES_UNDER_WAY {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    if !self.auto_respond(id, &message) {
+                        self.deliver(SocketEvent::Message(self.socket(id), message));
+                    }
+                }
+                Some(Err(close)) => break close,
+                None => break CloseFrame::broken(),
+            }
+        };
+        if self.sockets.borrow().contains_key(&id) {
+            self.deliver(SocketEvent::Closed(self.socket(id), close));
+        }
+    }
+
+    fn deliver(&self, event: SocketEvent) {
+        let dispatch = self.dispatch.borrow().clone();
+        if let Some(dispatch) = dispatch {
+            dispatch(event);
+        }
+    }
+
+    fn auto_respond(&self, id: u64, message: &Message) -> bool {
+        let pair = self.auto_response.borrow();
+        let Some((request, response)) = &*pair else { return false };
+        if !matches!(message, Message::Text(text) if text == request) {
+            return false;
+        }
+        if let Some(socket) = self.sockets.borrow_mut().get_mut(&id) {
+            socket.auto_responded = Some(Utc::now());
+            socket.sender.send(Message::Text(response.clone()));
+        }
+        true
+    }
+
+    /// Forgets a socket whose end has been handled; what was sent to it before still leaves with the turn.
+    pub(super) fn forget_socket(&self, socket: &WebSocket) {
+        if let Some(socket) = self.sockets.borrow_mut().remove(&socket.id())
+            && !socket.closed
+        {
+            let close = Outgoing::Close(CloseFrame::new(1000, ""));
+            self.outbox.borrow_mut().push((socket.sender, close));
+        }
+    }
+}
+
+/// A socket's handle: what it says is in its object's state.
+struct SocketHandle {
+    state: Weak<ObjectState>,
+    id: u64,
+}
+
+impl SocketHandle {
+    fn with<T>(&self, work: impl FnOnce(&ObjectState, &mut Socket) -> T) -> Option<T> {
+        let state = self.state.upgrade()?;
+        let mut sockets = state.sockets.borrow_mut();
+        sockets.get_mut(&self.id).map(|socket| work(&state, socket))
+    }
+}
+
+impl SocketBackend for SocketHandle {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn send(&self, message: Message) -> Result<()> {
+        let closed = || Error::new(ErrorKind::Socket, "Can't call WebSocket send() after close().");
+        self.with(|state, socket| {
+            if socket.closed {
+                return Err(closed());
+            }
+            state.outbox.borrow_mut().push((socket.sender.clone(), Outgoing::Message(message)));
+            Ok(())
+        })
+        .unwrap_or_else(|| Err(closed()))
+    }
+
+    fn close(&self, close: CloseFrame) -> Result<()> {
+        self.with(|state, socket| {
+            if !std::mem::replace(&mut socket.closed, true) {
+                state.outbox.borrow_mut().push((socket.sender.clone(), Outgoing::Close(close)));
+            }
+        });
+        Ok(())
+    }
+
+    fn tags(&self) -> Vec<String> {
+        self.with(|_, socket| socket.tags.clone()).unwrap_or_default()
+    }
+
+    fn attachment(&self) -> Option<Bytes> {
+        self.with(|_, socket| socket.attachment.clone()).flatten()
+    }
+
+    fn set_attachment(&self, attachment: Option<Bytes>) -> Result<()> {
+        self.with(|_, socket| socket.attachment = attachment);
+        Ok(())
+    }
+
+    fn auto_responded(&self) -> Option<DateTime<Utc>> {
+        self.with(|_, socket| socket.auto_responded).flatten()
+    }
+}
