@@ -16,6 +16,8 @@ mod ext;
 mod point;
 mod sink;
 
+#[cfg(feature = "cloudflare-binding")]
+pub mod cloudflare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]

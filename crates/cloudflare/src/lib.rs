@@ -7,4 +7,6 @@
 //! # Ok::<_, isobar_cloudflare::wrangler::Error>(())
 //! ```
 
+#[cfg(feature = "binding")]
+pub mod binding;
 pub mod wrangler;

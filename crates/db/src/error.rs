@@ -119,6 +119,13 @@ impl Error {
         self
     }
 
+    /// Marks what D1's `exec` has answered in its own words.
+    #[cfg(feature = "cloudflare-binding")]
+    pub(crate) fn with_exec_prefix(mut self) -> Self {
+        self.prefix = "D1_EXEC_ERROR";
+        self
+    }
+
     pub(crate) fn column_not_found(column: &str) -> Self {
         Self::new(ErrorKind::ColumnNotFound, format!("Column not found ({column})"))
     }

@@ -57,7 +57,7 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     /// # Errors
     /// As [`Queryable::query`] and [`FromRow::from_row`].
     pub async fn all<T: FromRow>(self) -> Result<Vec<T>> {
-        self.database.query(self.statement).await?.rows_as()
+        self.database.query(self.statement.rows_only()).await?.rows_as()
     }
 
     /// The first row as `T`, or `None`.
@@ -65,7 +65,7 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     /// # Errors
     /// As [`Queryable::query`] and [`FromRow::from_row`].
     pub async fn first<T: FromRow>(self) -> Result<Option<T>> {
-        self.database.query(self.statement).await?.rows.first().map(T::from_row).transpose()
+        self.database.query(self.statement.rows_only()).await?.rows.first().map(T::from_row).transpose()
     }
 
     /// A column of the first row, or `None` where there is no row.
@@ -73,7 +73,7 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     /// # Errors
     /// As [`Queryable::query`]; [`ErrorKind::ColumnNotFound`], [`ErrorKind::Decode`].
     pub async fn first_column<T: FromValue>(self, column: &str) -> Result<Option<T>> {
-        self.database.query(self.statement).await?.rows.first().map(|row: &Row| row.get(column)).transpose()
+        self.database.query(self.statement.rows_only()).await?.rows.first().map(|row: &Row| row.get(column)).transpose()
     }
 
     /// The rows as lists of values, duplicate columns kept; the columns' names beside them.
@@ -81,7 +81,7 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     /// # Errors
     /// As [`Queryable::query`].
     pub async fn raw(self) -> Result<(Vec<String>, Vec<Vec<Value>>)> {
-        let QueryResult { columns, rows, .. } = self.database.query(self.statement).await?;
+        let QueryResult { columns, rows, .. } = self.database.query(self.statement.rows_only()).await?;
         Ok((columns, rows.iter().map(|row| row.values().to_vec()).collect()))
     }
 

@@ -26,6 +26,8 @@ pub mod sql;
 mod statement;
 mod value;
 
+#[cfg(feature = "cloudflare-binding")]
+pub mod cloudflare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "mock")]

@@ -11,12 +11,13 @@ use crate::Value;
 pub struct Statement {
     sql: Cow<'static, str>,
     parameters: Vec<Value>,
+    rows_only: bool,
 }
 
 impl Statement {
     /// A statement without parameters yet.
     pub fn new(sql: impl Into<Cow<'static, str>>) -> Self {
-        Self { sql: sql.into(), parameters: Vec::new() }
+        Self { sql: sql.into(), parameters: Vec::new(), rows_only: false }
     }
 
     /// Binds the next parameter.
@@ -31,6 +32,19 @@ impl Statement {
     pub fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
         self.parameters.extend(values.into_iter().map(Into::into));
         self
+    }
+
+    /// Says that nobody will look at the result's [`Meta`](crate::Meta): a backend may answer without, as D1's `raw` does.
+    #[must_use]
+    pub fn rows_only(mut self) -> Self {
+        self.rows_only = true;
+        self
+    }
+
+    /// Whether only rows are wanted: for backends.
+    #[must_use]
+    pub fn is_rows_only(&self) -> bool {
+        self.rows_only
     }
 
     /// The SQL.

@@ -57,6 +57,18 @@ impl Etag {
         }
         Ok(Self { value, weak: false })
     }
+
+    /// The etag without its quotes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.value
+    }
+
+    /// Whether it is marked `W/`.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        self.weak
+    }
 }
 
 impl Etags {

@@ -39,6 +39,8 @@ mod range;
 mod rules;
 mod store;
 
+#[cfg(feature = "cloudflare-binding")]
+pub mod cloudflare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]

@@ -1,0 +1,138 @@
+//! Analytics Engine by its binding.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
+use isobar_cloudflare::binding::{Object, js_sys, send, uint8_array, wasm_bindgen_futures};
+
+use crate::{DataPoint, Error, ErrorKind, EventSink, Result, SinkStats};
+
+/// An Analytics Engine dataset by its binding: for code inside Workers.
+///
+/// A point counts as stored once the runtime has taken it; Analytics Engine itself samples, and never says what it has
+/// dropped. Points over its limits are dropped and counted here, since the runtime drops them in silence.
+///
+/// The binding may also be one to another Worker's entrypoint that has `writeDataPoint`, which makes points visible where
+/// there is no Analytics Engine; [`flush`](EventSink::flush) then waits until it has answered.
+#[derive(Debug)]
+pub struct AnalyticsEngineDataset {
+    dataset: Object,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stats: SinkStats,
+    /// Answers that are still to come.
+    pending: Vec<Object>,
+    closed: bool,
+}
+
+impl AnalyticsEngineDataset {
+    /// The dataset behind a binding: `env.EVENTS`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when the value is no dataset.
+    pub fn new(binding: impl Into<Object>) -> Result<Self> {
+        let dataset = binding.into();
+        if dataset.is_nothing() || dataset.method("writeDataPoint").is_err() {
+            let message = format!("the binding is no Analytics Engine dataset but {:?}", dataset.class());
+            return Err(Error::new(ErrorKind::Internal, "open", message));
+        }
+        Ok(Self { dataset, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counters, changed in single steps.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for what is pending; how many failed.
+    async fn settle(&self) -> u64 {
+        let pending = std::mem::take(&mut self.state().pending);
+        let mut failed = 0;
+        for answer in pending {
+            let promise = js_sys::Promise::resolve(answer.value());
+            let outcome = wasm_bindgen_futures::JsFuture::from(promise).await;
+            let mut state = self.state();
+            if outcome.is_ok() {
+                state.stats.stored += 1;
+            } else {
+                state.stats.dropped += 1;
+                failed += 1;
+            }
+        }
+        failed
+    }
+}
+
+#[async_trait]
+impl EventSink for AnalyticsEngineDataset {
+    fn write(&self, point: DataPoint) {
+        let mut state = self.state();
+        if point.problem().is_some() {
+            state.stats.invalid += 1;
+            return;
+        }
+        if state.closed {
+            state.stats.dropped += 1;
+            return;
+        }
+        match self.dataset.call("writeDataPoint", &[event(&point).into()]) {
+            Ok(answer)
+                if answer.is_instance_of::<js_sys::Promise>()
+                    || Object::from(answer.clone()).method("then").is_ok() =>
+            {
+                state.stats.written += 1;
+                state.pending.push(answer.into());
+            }
+            Ok(_) => {
+                state.stats.written += 1;
+                state.stats.stored += 1;
+            }
+            Err(_) => state.stats.dropped += 1,
+        }
+    }
+
+    async fn flush(&self) -> Result<()> {
+        if self.state().closed {
+            return Err(Error::new(ErrorKind::Closed, "flush", "the sink is closed"));
+        }
+        match send(self.settle()).await {
+            0 => Ok(()),
+            failed => {
+                let message = format!("{failed} data points were refused");
+                Err(Error::new(ErrorKind::Unavailable, "flush", message))
+            }
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        let result = if self.state().closed { Ok(()) } else { self.flush().await };
+        self.state().closed = true;
+        result
+    }
+
+    fn stats(&self) -> SinkStats {
+        self.state().stats
+    }
+}
+
+fn event(point: &DataPoint) -> Object {
+    let DataPoint { indexes, blobs, doubles } = point;
+    let list = |values: &[Bytes]| values.iter().map(blob).collect::<js_sys::Array>();
+    Object::empty()
+        .with("indexes", list(indexes))
+        .with("blobs", list(blobs))
+        .with("doubles", doubles.iter().map(|double| JsValue::from(*double)).collect::<js_sys::Array>())
+}
+
+/// Text as text; other bytes as bytes.
+fn blob(bytes: &Bytes) -> JsValue {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => uint8_array(bytes).unchecked_into::<js_sys::Uint8Array>().buffer().into(),
+    }
+}

@@ -1,0 +1,25 @@
+//! JavaScript as the bindings see it: objects that may cross a `Send` bound, calls that fail with an [`JsError`] instead of
+//! a panic, streams both ways. Everything here type-checks on the host, and works inside Workers only.
+//!
+//! Workers run on one thread, so what is `!Send` by JavaScript's nature is wrapped once, here and in [`send`], and handlers
+//! stay ordinary `Send` futures.
+
+mod error;
+mod object;
+mod sql;
+mod stream;
+
+pub use error::JsError;
+pub use object::{Function, Object, bytes, date, millis, uint8_array};
+pub use sql::{exact_integers, is_exact};
+pub use stream::{FixedLength, readable, stream_of};
+pub use worker;
+pub use worker::{js_sys, wasm_bindgen, wasm_bindgen_futures};
+
+#[cfg(all(target_arch = "wasm32", target_feature = "atomics"))]
+compile_error!("the bindings take it that there is one thread: build without the target feature `atomics`");
+
+/// Makes a future on JavaScript values `Send`: see the module.
+pub fn send<F: Future>(future: F) -> worker::send::SendFuture<F> {
+    worker::send::SendFuture::new(future)
+}

@@ -1,0 +1,210 @@
+//! Objects and functions of JavaScript's.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use worker::js_sys::{self, Array, Promise, Reflect, Uint8Array};
+use worker::send::SendWrapper;
+use worker::wasm_bindgen::{JsCast, JsValue};
+use worker::wasm_bindgen_futures::JsFuture;
+
+use super::JsError;
+
+/// A JavaScript object: cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Object(SendWrapper<JsValue>);
+
+/// A JavaScript function with what it is a method of.
+#[derive(Debug, Clone)]
+pub struct Function {
+    this: Object,
+    function: SendWrapper<js_sys::Function>,
+}
+
+impl Object {
+    /// A new, empty object.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::from(JsValue::from(js_sys::Object::new()))
+    }
+
+    /// The runtime's global object.
+    #[must_use]
+    pub fn global() -> Self {
+        Self::from(JsValue::from(js_sys::global()))
+    }
+
+    /// The value itself.
+    #[must_use]
+    pub fn value(&self) -> &JsValue {
+        &self.0
+    }
+
+    /// A property; `undefined` where there is none.
+    #[must_use]
+    pub fn get(&self, name: &str) -> JsValue {
+        Reflect::get(&self.0, &name.into()).unwrap_or(JsValue::UNDEFINED)
+    }
+
+    /// A property that is an object.
+    #[must_use]
+    pub fn object(&self, name: &str) -> Self {
+        self.get(name).into()
+    }
+
+    /// A property that is a text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).as_string()
+    }
+
+    /// A property that is a number.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.get(name).as_f64()
+    }
+
+    /// Whether there is such a property.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        Reflect::has(&self.0, &name.into()).unwrap_or(false)
+    }
+
+    /// Whether it is `null` or `undefined`.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.0.is_null() || self.0.is_undefined()
+    }
+
+    /// The name of the class that it is an instance of.
+    #[must_use]
+    pub fn class(&self) -> String {
+        self.object("constructor").text("name").unwrap_or_default()
+    }
+
+    /// Sets a property.
+    #[must_use]
+    pub fn with(self, name: &str, value: impl Into<JsValue>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Sets a property where there is a value for it.
+    #[must_use]
+    pub fn with_some(self, name: &str, value: Option<impl Into<JsValue>>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// Sets a property. On what is no object nothing happens, as in sloppy JavaScript.
+    pub fn set(&self, name: &str, value: impl Into<JsValue>) {
+        drop(Reflect::set(&self.0, &name.into(), &value.into()));
+    }
+
+    /// The method of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn method(&self, name: &str) -> Result<Function, JsError> {
+        let missing = |_| JsError::new(format!("{} has no method {name}", self.class()));
+        let function = self.get(name).dyn_into::<js_sys::Function>().map_err(missing)?;
+        Ok(Function { this: self.clone(), function: SendWrapper(function) })
+    }
+
+    /// Calls a method.
+    ///
+    /// # Errors
+    /// What it throws.
+    pub fn call(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsError> {
+        self.method(method)?.call(arguments)
+    }
+
+    /// Calls a method and awaits its promise. To be wrapped in [`send`](super::send) where a future must be `Send`.
+    ///
+    /// # Errors
+    /// What it throws, or its promise is rejected with.
+    pub async fn ask(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsError> {
+        settle(self.call(method, arguments)?).await
+    }
+
+    /// Makes an instance of a global class.
+    ///
+    /// # Errors
+    /// When there is no such class, and what its constructor throws.
+    pub fn construct(class: &str, arguments: &[JsValue]) -> Result<Self, JsError> {
+        let missing = |_| JsError::new(format!("the runtime has no class {class}"));
+        let constructor = Self::global().get(class).dyn_into::<js_sys::Function>().map_err(missing)?;
+        Ok(Reflect::construct(&constructor, &Array::from_iter(arguments))?.into())
+    }
+
+    /// Names and values of its own properties.
+    #[must_use]
+    pub fn entries(&self) -> Vec<(String, JsValue)> {
+        let Some(object) = self.0.dyn_ref::<js_sys::Object>() else { return Vec::new() };
+        let entry = |entry: JsValue| {
+            let pair = Array::from(&entry);
+            Some((pair.get(0).as_string()?, pair.get(1)))
+        };
+        js_sys::Object::entries(object).iter().filter_map(entry).collect()
+    }
+
+    /// The elements of a list.
+    #[must_use]
+    pub fn elements(&self) -> Vec<JsValue> {
+        if self.is_nothing() { Vec::new() } else { Array::from(&self.0).iter().collect() }
+    }
+}
+
+impl From<JsValue> for Object {
+    fn from(value: JsValue) -> Self {
+        Self(SendWrapper(value))
+    }
+}
+
+impl From<Object> for JsValue {
+    fn from(object: Object) -> Self {
+        object.0.0
+    }
+}
+
+impl Function {
+    /// Calls it.
+    ///
+    /// # Errors
+    /// What it throws.
+    pub fn call(&self, arguments: &[JsValue]) -> Result<JsValue, JsError> {
+        Ok(Reflect::apply(&self.function, self.this.value(), &Array::from_iter(arguments))?)
+    }
+}
+
+/// What a promise comes to; what is none comes to itself.
+async fn settle(value: JsValue) -> Result<JsValue, JsError> {
+    Ok(JsFuture::from(Promise::resolve(&value)).await?)
+}
+
+/// Bytes as JavaScript's.
+#[must_use]
+pub fn uint8_array(bytes: &[u8]) -> JsValue {
+    Uint8Array::from(bytes).into()
+}
+
+/// The bytes of an `ArrayBuffer`, of a view on one, or of a list of numbers.
+#[must_use]
+pub fn bytes(value: &JsValue) -> Bytes {
+    Uint8Array::new(value).to_vec().into()
+}
+
+/// A time as JavaScript's `Date`.
+#[must_use]
+pub fn date(at: DateTime<Utc>) -> JsValue {
+    js_sys::Date::new(&(at.timestamp_millis() as f64).into()).into()
+}
+
+/// The time of a `Date`, or of a number of milliseconds since 1970.
+#[must_use]
+pub fn millis(value: &JsValue) -> Option<DateTime<Utc>> {
+    let number = value.as_f64().or_else(|| value.dyn_ref::<js_sys::Date>().map(js_sys::Date::get_time))?;
+    // Beyond the range of i64 there is no `DateTime` either.
+    DateTime::from_timestamp_millis(number as i64)
+}

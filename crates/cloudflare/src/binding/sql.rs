@@ -1,0 +1,106 @@
+//! Integers on their way through JavaScript, where every number is a double: D1 and Durable Objects bind it as REAL.
+
+/// 2^53: up to it every integer is a double.
+const EXACT: u64 = 1 << 53;
+
+/// Whether a number that came from SQL is the one that was stored: integers beyond 2^53 come rounded. A number beyond the
+/// range of integers can only have been REAL.
+#[must_use]
+pub fn is_exact(number: f64) -> bool {
+    number.fract() != 0.0 || number.abs() <= EXACT as f64 || !(-(2f64.powi(63))..2f64.powi(63)).contains(&number)
+}
+
+/// Rewrites the placeholders of `sql` that `is_integer` names (counted from 1) to `+CAST(? AS INTEGER)`, so that a number or
+/// a text of digits bound to them is an INTEGER again, and exact. The `+` keeps them without an affinity, as a plain
+/// placeholder is.
+///
+/// Strings, quoted names and comments are left alone; in a script the placeholders are those of the last statement.
+#[must_use]
+pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
+    let (mut out, mut rest, mut highest) = (String::with_capacity(sql.len() + 32), sql, 0);
+    let mut names: Vec<&str> = Vec::new();
+    while let Some(first) = rest.chars().next() {
+        let length = token(rest, first);
+        let (token, tail) = rest.split_at(length);
+        rest = tail;
+        let number = match first {
+            '?' => token[1..].parse().unwrap_or(highest + 1),
+            ':' | '@' | '$' if length > 1 => match names.iter().position(|name| *name == token) {
+                // A named parameter keeps the number of its first use; unnamed ones in between count as well.
+                Some(known) => known + 1,
+                None => highest + 1,
+            },
+            _ => {
+                out.push_str(token);
+                continue;
+            }
+        };
+        highest = highest.max(number);
+        names.resize(highest, "");
+        if first != '?' {
+            names[number - 1] = token;
+        }
+        if number > 0 && is_integer(number) {
+            out.push_str("+CAST(");
+            out.push_str(token);
+            out.push_str(" AS INTEGER)");
+        } else {
+            out.push_str(token);
+        }
+    }
+    out
+}
+
+/// The length of what the text starts with: a string, a comment, a placeholder, a word, or a character.
+fn token(text: &str, first: char) -> usize {
+    let until = |end: &str, from: usize| text[from..].find(end).map_or(text.len(), |at| from + at + end.len());
+    let word = |from: usize| {
+        let is_word = |char: char| char.is_alphanumeric() || char == '_' || char == '$';
+        text[from..].find(|char| !is_word(char)).map_or(text.len(), |at| from + at)
+    };
+    match first {
+        '\'' | '"' | '`' => until(&text[..1], 1), // a doubled quote is the start of another string
+        '[' => until("]", 1),
+        '-' if text.starts_with("--") => until("\n", 2),
+        '/' if text.starts_with("/*") => until("*/", 2),
+        '?' => text[1..].find(|char: char| !char.is_ascii_digit()).map_or(text.len(), |at| 1 + at),
+        ':' | '@' | '$' => word(1),
+        _ if first.is_alphanumeric() || first == '_' => word(first.len_utf8()),
+        _ => first.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(sql: &str) -> String {
+        exact_integers(sql, |_| true).replace("+CAST(", "<").replace(" AS INTEGER)", ">")
+    }
+
+    #[test]
+    fn placeholders_are_found_and_nothing_else() {
+        assert_eq!(all("SELECT ?, ?2, ?"), "SELECT <?>, <?2>, <?>");
+        assert_eq!(
+            all("SELECT '?', \"?\", `?`, [?], 'it''s ?', ? -- ?\n, ? /* ? */"),
+            "SELECT '?', \"?\", `?`, [?], 'it''s ?', <?> -- ?\n, <?> /* ? */"
+        );
+        assert_eq!(all("SELECT :a, @b, $c, :a"), "SELECT <:a>, <@b>, <$c>, <:a>");
+        assert_eq!(all("SELECT 'unclosed ?"), "SELECT 'unclosed ?");
+        assert_eq!(all("SELECT a$b, é?"), "SELECT a$b, é<?>");
+    }
+
+    #[test]
+    fn only_integers_are_cast() {
+        let second = |sql| exact_integers(sql, |number| number == 2);
+        assert_eq!(second("INSERT INTO t VALUES (?, ?, ?)"), "INSERT INTO t VALUES (?, +CAST(? AS INTEGER), ?)");
+        assert_eq!(second("SELECT ?2, ?1, ?2, ?"), "SELECT +CAST(?2 AS INTEGER), ?1, +CAST(?2 AS INTEGER), ?");
+        assert_eq!(second("SELECT :a, :b, :a"), "SELECT :a, +CAST(:b AS INTEGER), :a");
+    }
+
+    #[test]
+    fn what_javascript_would_round_is_known() {
+        assert!(is_exact(9_007_199_254_740_992.0) && is_exact(0.5) && is_exact(1e300) && is_exact(-1e19));
+        assert!(!is_exact(9_007_199_254_740_994.0) && !is_exact(-9e18));
+    }
+}

@@ -1,0 +1,82 @@
+//! What D1 answers, however it was asked.
+
+use crate::{Constraint, Error, ErrorKind};
+
+/// What a text of D1's means: `D1_ERROR: <message>: <SQLite's name of the code>`.
+pub(super) fn failure(text: &str) -> Error {
+    let (prefix, message) = match text.split_once(": ") {
+        Some((prefix, message)) if prefix.starts_with("D1_") => (prefix, message),
+        _ => ("D1_ERROR", text),
+    };
+    let error = Error::new(kind(message), message);
+    if prefix == "D1_EXEC_ERROR" { error.with_exec_prefix() } else { error }
+}
+
+fn kind(message: &str) -> ErrorKind {
+    if let Some((_, extended)) = message.rsplit_once("(extended: SQLITE_CONSTRAINT_") {
+        return ErrorKind::Constraint(match extended.trim_end_matches(')') {
+            "UNIQUE" => Constraint::Unique,
+            "PRIMARYKEY" | "ROWID" => Constraint::PrimaryKey,
+            "NOTNULL" => Constraint::NotNull,
+            "FOREIGNKEY" => Constraint::ForeignKey,
+            "CHECK" => Constraint::Check,
+            _ => Constraint::Other,
+        });
+    }
+    if message.starts_with("not authorized") || message.contains("To execute a transaction, please use") {
+        return ErrorKind::NotAuthorized;
+    }
+    match message.rsplit_once(": SQLITE_").map(|(_, name)| name) {
+        Some("AUTH") => ErrorKind::NotAuthorized,
+        Some("TOOBIG") => ErrorKind::TooBig,
+        Some("CONSTRAINT") => ErrorKind::Constraint(Constraint::Other),
+        Some("BUSY" | "LOCKED" | "INTERRUPT") => ErrorKind::Unavailable,
+        Some("FULL") => ErrorKind::StorageFull,
+        Some("CORRUPT" | "NOTADB") => ErrorKind::Corrupt,
+        Some("ERROR" | "MISMATCH" | "RANGE") => ErrorKind::Sql,
+        Some(_) => ErrorKind::Internal,
+        None if message.contains("parameter") || message.contains("statement") => ErrorKind::Sql,
+        None => unnamed(message),
+    }
+}
+
+/// D1's own words, which carry no name of SQLite's. Source: D1's documentation, "Debug D1", "Error list".
+fn unnamed(message: &str) -> ErrorKind {
+    let passing =
+        ["Network connection lost", "storage caused object to be reset", "reset because its code was updated"];
+    let overloaded = ["D1 DB is overloaded", "exceeded its CPU time limit", "exceeded its timeout"];
+    if passing.iter().chain(&overloaded).any(|text| message.contains(text)) {
+        ErrorKind::Unavailable
+    } else if message.contains("No SQL statements detected") {
+        ErrorKind::Sql
+    } else {
+        ErrorKind::Internal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_d1_have_kinds() {
+        let table = [
+            ("D1_ERROR: near \"SELEC\": syntax error at offset 0: SQLITE_ERROR", ErrorKind::Sql),
+            ("D1_ERROR: No SQL statements detected.", ErrorKind::Sql),
+            ("D1_ERROR: Wrong number of parameter bindings for SQL query.", ErrorKind::Sql),
+            ("D1_ERROR: not authorized to use function: x at offset 7: SQLITE_ERROR", ErrorKind::NotAuthorized),
+            ("D1_ERROR: statement too long: SQLITE_TOOBIG", ErrorKind::TooBig),
+            (
+                "D1_ERROR: x: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)",
+                ErrorKind::Constraint(Constraint::Check),
+            ),
+            ("D1_ERROR: Network connection lost.", ErrorKind::Unavailable),
+            ("internal error; reference = abc", ErrorKind::Internal),
+        ];
+        for (text, kind) in table {
+            assert_eq!((text, failure(text).kind()), (text, kind));
+        }
+        let exec = "D1_EXEC_ERROR: Error in line 1: SELEC: near \"SELEC\": syntax error at offset 0: SQLITE_ERROR";
+        assert_eq!((failure(exec).to_string().as_str(), failure(exec).kind()), (exec, ErrorKind::Sql));
+    }
+}
