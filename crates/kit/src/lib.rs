@@ -4,10 +4,13 @@
 //! [`run`] turns it into a [`Report`]. A *mock* wraps a backend and asks its [`Script`] before every operation: the script
 //! records the call and may fail it, delay it, or hold it until the test lets go.
 //!
-//! This crate knows none of the abstractions: it stands below all of them.
+//! This crate knows none of the abstractions: it stands below all of them, and on nothing but Workers' timers where there
+//! are no others.
 
 mod case;
 mod script;
+mod time;
 
 pub use case::{Case, Failure, Outcome, Report, run};
 pub use script::{Call, Release, Script};
+pub use time::sleep;

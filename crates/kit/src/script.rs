@@ -104,7 +104,7 @@ impl<E> Script<E> {
             None => Ok(()),
             Some(Step::Fail(error)) => Err(error),
             Some(Step::Delay(delay)) => {
-                futures_timer::Delay::new(delay).await;
+                crate::sleep(delay).await;
                 Ok(())
             }
             Some(Step::Hold(released)) => {

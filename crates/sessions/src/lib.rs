@@ -44,6 +44,8 @@ mod object;
 mod value;
 mod websocket;
 
+#[cfg(feature = "cloudflare-binding")]
+pub mod cloudflare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
@@ -70,6 +72,8 @@ pub use id::{IdScheme, ObjectId};
 pub use namespace::{Capabilities, SessionNamespace};
 pub use object::{AlarmInfo, SessionObject};
 pub use value::{Parameters, Value};
+#[cfg(feature = "cloudflare-binding")]
+pub(crate) use websocket::take_client;
 pub use websocket::{
     ClientSocket, CloseFrame, Message, ServerSender, ServerSocket, SocketBackend, WebSocket, socket_pair,
     take_websocket, websocket_response,

@@ -107,13 +107,16 @@ pub fn socket_pair() -> (ClientSocket, ServerSocket) {
     let (to_server, from_client) = unbounded();
     let (to_client, from_server) = unbounded();
     let (queued, waiting) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let link = Link::default();
     let client = ClientSocket {
+        link: Arc::clone(&link),
         sender: to_server,
         receiver: from_server,
         queued: Arc::clone(&queued),
         waiting: Arc::clone(&waiting),
     };
-    let server = ServerSocket { sender: ServerSender { sender: to_client, queued }, receiver: from_client, waiting };
+    let server =
+        ServerSocket { sender: ServerSender { sender: to_client, queued }, receiver: from_client, waiting, link };
     (client, server)
 }
 
@@ -121,12 +124,28 @@ pub fn socket_pair() -> (ClientSocket, ServerSocket) {
 /// connection.
 #[derive(Debug)]
 pub struct ClientSocket {
+    #[cfg_attr(not(feature = "cloudflare-binding"), allow(dead_code))]
+    link: Link,
     sender: UnboundedSender<Frame>,
     receiver: UnboundedReceiver<Frame>,
     /// Bytes that the object has sent and this end has not received.
     queued: Arc<AtomicUsize>,
     /// Bytes that this end has sent and the object has not taken.
     waiting: Arc<AtomicUsize>,
+}
+
+#[cfg(feature = "cloudflare-binding")]
+impl ClientSocket {
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+}
+
+#[cfg(feature = "cloudflare-binding")]
+impl ServerSocket {
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
 }
 
 impl ClientSocket {
@@ -178,7 +197,12 @@ pub struct ServerSocket {
     sender: ServerSender,
     receiver: UnboundedReceiver<Frame>,
     waiting: Arc<AtomicUsize>,
+    #[cfg_attr(not(feature = "cloudflare-binding"), allow(dead_code))]
+    link: Link,
 }
+
+/// What a host that has sockets of its own leaves at the object's end for whoever takes the client's.
+pub(crate) type Link = Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>>;
 
 /// The sending half of the object's end: for hosts.
 #[derive(Debug, Clone)]
@@ -197,6 +221,12 @@ impl ServerSender {
         }
         // A client that is gone is told by its close event, not here.
         drop(self.sender.unbounded_send(Frame::Message(message)));
+    }
+
+    /// Ends without a goodbye: the connection broke.
+    #[cfg(feature = "cloudflare-binding")]
+    pub(crate) fn end(&self) {
+        self.sender.close_channel();
     }
 
     /// Says goodbye.
@@ -345,6 +375,15 @@ pub fn websocket_response(client: ClientSocket) -> Response {
 
 /// Takes the client's end out of a response.
 pub fn take_websocket(response: &mut Response) -> Option<ClientSocket> {
+    #[cfg(feature = "cloudflare-binding")]
+    if let Some(client) = crate::cloudflare::bridge(response) {
+        return Some(client);
+    }
+    take_client(response)
+}
+
+/// Takes out a client's end that was made here.
+pub(crate) fn take_client(response: &mut Response) -> Option<ClientSocket> {
     let slot = response.extensions_mut().remove::<Slot>()?;
     slot.0.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

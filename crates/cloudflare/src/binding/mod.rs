@@ -5,11 +5,13 @@
 //! stay ordinary `Send` futures.
 
 mod error;
+mod http;
 mod object;
 mod sql;
 mod stream;
 
 pub use error::JsError;
+pub use http::{JsBody, request_from_js, request_to_js, response_from_js, response_to_js};
 pub use object::{Function, Object, bytes, date, millis, uint8_array};
 pub use sql::{exact_integers, is_exact};
 pub use stream::{FixedLength, readable, stream_of};
@@ -22,4 +24,9 @@ compile_error!("the bindings take it that there is one thread: build without the
 /// Makes a future on JavaScript values `Send`: see the module.
 pub fn send<F: Future>(future: F) -> worker::send::SendFuture<F> {
     worker::send::SendFuture::new(future)
+}
+
+/// Done after this long, by the runtime's own timer.
+pub fn sleep(duration: std::time::Duration) -> impl Future<Output = ()> + Send {
+    send(worker::Delay::from(duration))
 }

@@ -11,6 +11,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
         "queries" => {
             values_come_back_as_they_went,
             integers_are_exact if "exact_integers",
+            integers_are_never_rounded,
             parameters_number_as_in_sqlite,
             rows_become_structs_tuples_and_scalars,
             rows_become_types_of_ones_own,
@@ -61,6 +62,23 @@ async fn integers_are_exact(db: Subject) -> Outcome {
     for integer in [0, 1, -1, (1 << 53) + 1, i64::MAX, i64::MIN] {
         let (_, rows) = db.prepare("SELECT ?, typeof(?1)").bind(integer).raw().await?;
         ensure_eq!(rows, [vec![Value::Integer(integer), Value::from("integer")]]);
+    }
+    Ok(())
+}
+
+async fn integers_are_never_rounded(db: Subject) -> Outcome {
+    table(&db, "q_integers", "n").await?;
+    for integer in [5, -1, (1 << 53) + 1, i64::MAX, i64::MIN] {
+        db.prepare("DELETE FROM q_integers").run().await?;
+        db.prepare("INSERT INTO q_integers VALUES (?)").bind(integer).run().await?;
+        let stored = "SELECT CAST(n AS TEXT), typeof(n) FROM q_integers WHERE n = ?";
+        let stored: (String, String) = db.prepare(stored).bind(integer).one().await?;
+        ensure_eq!(stored, (integer.to_string(), "integer".to_owned()));
+        // What cannot be told exactly is refused.
+        match db.prepare("SELECT n FROM q_integers").one::<i64>().await {
+            Ok(read) => ensure_eq!(read, integer),
+            Err(error) => ensure_eq!((error.kind(), integer.abs_diff(0) > 1 << 53), (ErrorKind::Decode, true)),
+        }
     }
     Ok(())
 }

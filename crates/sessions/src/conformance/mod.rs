@@ -63,7 +63,7 @@ async fn eventually(namespace: &Subject, name: &str, operation: Json, want: Json
         if got == want {
             return Ok(());
         }
-        futures_timer::Delay::new(Duration::from_millis(50)).await;
+        isobar_kit::sleep(Duration::from_millis(50)).await;
     }
     Err(Failure(format!("{operation} gave {got} for five seconds, not {want}")))
 }

@@ -232,5 +232,5 @@ fn value(json: &Json) -> Value {
 }
 
 async fn sleep(ms: u64) {
-    futures_timer::Delay::new(Duration::from_millis(ms)).await;
+    isobar_kit::sleep(Duration::from_millis(ms)).await;
 }

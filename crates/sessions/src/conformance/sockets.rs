@@ -31,8 +31,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
 
 /// The next message, or a failure after five seconds.
 async fn next(socket: &mut ClientSocket) -> Result<Option<Result<Message, CloseFrame>>, Failure> {
-    let timeout = futures_timer::Delay::new(Duration::from_secs(5));
-    match select(Box::pin(socket.receive()), timeout).await {
+    let timeout = isobar_kit::sleep(Duration::from_secs(5));
+    match select(Box::pin(socket.receive()), Box::pin(timeout)).await {
         Either::Left((received, _)) => Ok(received),
         Either::Right(_) => Err(Failure("nothing came for five seconds".into())),
     }
