@@ -1,57 +1,119 @@
-//! Every conformance kit on the bindings of the real workerd: `GET /storage`, `/db`, `/sessions`, `/analytics` run one kit
-//! and answer its report as JSON. `cargo xtask conformance` builds it, starts workerd, and judges the reports.
+//! Every conformance kit on the bindings of the real workerd. `GET /storage` (or `/db`, `/sessions`, `/analytics`) names the
+//! cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and answers how it ended: `passed`,
+//! `failed`, `skipped`, and why. `cargo xtask conformance` builds it, starts workerd, and asks for all of them.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::worker::{self, Context, Env, Response, event};
-use isobar_cloudflare::binding::{JsError, Object};
-use isobar_kit::{Outcome, Report};
+use isobar_cloudflare::binding::{JsError, Object, send};
+use isobar_kit::{Case, Outcome};
+use isobar_sessions::cloudflare::DurableObjectNamespace;
+use isobar_sessions::{Capabilities, ErrorKind, ObjectId, Request, SessionNamespace};
 use serde_json::{Value, json};
 
 isobar_sessions::durable_object!(Probe => isobar_sessions::conformance::Probe, |_| Ok(()));
+
+type Answer = Result<Value, Box<dyn std::error::Error>>;
 
 #[event(fetch)]
 async fn fetch(request: worker::Request, env: Env, _: Context) -> worker::Result<Response> {
     let env = Object::from(JsValue::from(env));
     let path = request.path();
-    match run(&path, &env).await {
-        Ok(report) => Response::from_json(&to_json(&report)),
+    let (kit, case) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    match answer(kit, case, &env).await {
+        Ok(answer) => Response::from_json(&answer),
         Err(error) => Response::error(format!("{path}: {error}"), 500),
     }
 }
 
-async fn run(path: &str, env: &Object) -> Result<Report, Box<dyn std::error::Error>> {
-    match path {
-        "/storage" => {
-            let bucket = Arc::new(isobar_storage::cloudflare::R2Bucket::new(env.object("BUCKET"))?);
-            Ok(isobar_storage::conformance::run(async || bucket.clone() as _).await)
+async fn answer(kit: &str, case: &str, env: &Object) -> Answer {
+    match kit {
+        "storage" => {
+            let bucket: isobar_storage::conformance::Subject =
+                Arc::new(isobar_storage::cloudflare::R2Bucket::new(env.object("BUCKET"))?);
+            let capabilities = bucket.capabilities();
+            run(isobar_storage::conformance::cases(), case, bucket, |name| capabilities.has(name)).await
         }
-        "/db" => {
-            let database = Arc::new(isobar_db::cloudflare::D1Database::new(env.object("DB"))?);
-            Ok(isobar_db::conformance::run(async || database.clone() as _).await)
+        "db" => {
+            let database: isobar_db::conformance::Subject =
+                Arc::new(isobar_db::cloudflare::D1Database::new(env.object("DB"))?);
+            let capabilities = database.capabilities();
+            run(isobar_db::conformance::cases(), case, database, |name| capabilities.has(name)).await
         }
-        "/analytics" => {
-            let sink = || isobar_analytics::cloudflare::AnalyticsEngineDataset::new(env.object("EVENTS"));
-            sink()?;
-            let subject = async || Arc::new(sink().expect("it was one just now")) as _;
-            Ok(isobar_analytics::conformance::run(subject, false).await)
+        "sessions" => {
+            let namespace: isobar_sessions::conformance::Subject = Arc::new(Evicting {
+                namespace: DurableObjectNamespace::new(env.object("PROBE"))?,
+                evict: env.object("EVICT"),
+            });
+            let capabilities = namespace.capabilities();
+            run(isobar_sessions::conformance::cases(), case, namespace, |name| capabilities.has(name)).await
         }
-        "/sessions" => {
-            let namespace = Arc::new(isobar_sessions::cloudflare::DurableObjectNamespace::new(env.object("PROBE"))?);
-            Ok(isobar_sessions::conformance::run(async || namespace.clone() as _).await)
+        "analytics" => {
+            let sink: isobar_analytics::conformance::Subject =
+                Arc::new(isobar_analytics::cloudflare::AnalyticsEngineDataset::new(env.object("EVENTS"))?);
+            run(isobar_analytics::conformance::cases(), case, sink, |_| false).await
         }
         _ => Err(JsError::new("there is no such kit").into()),
     }
 }
 
-fn to_json(report: &Report) -> Value {
-    let outcome = |outcome: &Outcome| match outcome {
+/// Names the cases, or runs the one of this name.
+async fn run<S>(cases: Vec<Case<S>>, name: &str, subject: S, capable: impl Fn(&str) -> bool) -> Answer {
+    let name_of = |case: &Case<S>| format!("{}/{}", case.group, case.name);
+    if name.is_empty() {
+        return Ok(cases.iter().map(name_of).collect());
+    }
+    let case = cases.into_iter().find(|case| name_of(case) == name).ok_or_else(|| JsError::new("no such case"))?;
+    let mut subject = Some(subject);
+    let take = async || subject.take().expect("one case asks for one subject");
+    let report = isobar_kit::run(&[case], take, capable).await;
+    let (_, _, outcome) = report.outcomes.into_iter().next().ok_or_else(|| JsError::new("the case did not run"))?;
+    Ok(match outcome {
         Outcome::Passed => json!({"outcome": "passed"}),
         Outcome::Failed(why) => json!({"outcome": "failed", "why": why}),
-        Outcome::Skipped(needs) => json!({"outcome": "skipped", "why": needs}),
-    };
-    let cases =
-        report.outcomes.iter().map(|(group, name, how)| json!({"group": group, "name": name, "how": outcome(how)}));
-    json!({"cases": cases.collect::<Vec<_>>()})
+        Outcome::Skipped(needs) => json!({"outcome": "skipped", "why": format!("needs {needs}")}),
+    })
+}
+
+/// The binding, and eviction by way of miniflare: nobody else can make an object hibernate.
+#[derive(Debug)]
+struct Evicting {
+    namespace: DurableObjectNamespace,
+    evict: Object,
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl SessionNamespace for Evicting {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(false, true)
+    }
+    fn id_from_name(&self, name: &str) -> ObjectId {
+        self.namespace.id_from_name(name)
+    }
+    fn unique_id(&self) -> isobar_sessions::Result<ObjectId> {
+        self.namespace.unique_id()
+    }
+    fn parse_id(&self, text: &str) -> isobar_sessions::Result<ObjectId> {
+        self.namespace.parse_id(text)
+    }
+    async fn fetch(&self, id: &ObjectId, request: Request) -> isobar_sessions::Result<isobar_sessions::Response> {
+        self.namespace.fetch(id, request).await
+    }
+    async fn list(&self) -> isobar_sessions::Result<Vec<ObjectId>> {
+        self.namespace.list().await
+    }
+    async fn evict(&self, id: &ObjectId) -> isobar_sessions::Result<()> {
+        let failed = |error: JsError| isobar_sessions::Error::new(ErrorKind::Internal, error.message);
+        let url = format!("http://evict/{id}");
+        let answer =
+            send(async { self.evict.ask("fetch", &[url.into()]).await.map(Object::from) }).await.map_err(failed)?;
+        if answer.get("ok").is_truthy() {
+            Ok(())
+        } else {
+            Err(failed(JsError::new("miniflare did not evict the object")))
+        }
+    }
 }

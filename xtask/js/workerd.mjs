@@ -1,13 +1,13 @@
 // Runs a built Worker in the real workerd, through miniflare. `node workerd.mjs options.json`; ends with its standard input.
 //
-// The options are miniflare's own, and two more: `build`, the folder that worker-build has made, and `eventsFrom`, the names
-// of Analytics Engine bindings. Miniflare throws data points away, so each of them leads to a second Worker that keeps them:
-// `GET /__events` there, through `http://<address>/cdn-cgi/isobar/events`, gives them back.
+// The options are miniflare's own, and three more: `build`, the folder that worker-build has made; `evicts`, a class whose
+// objects hibernate when the service binding EVICT is asked to; and `eventsFrom`, the names of Analytics Engine bindings. Miniflare throws data points away, so each of them leads to a second Worker that keeps them:
+// the address "events on" gives them back.
 import { readFileSync } from "node:fs";
 import { createServer, request as forward } from "node:http";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 
-const { build, eventsFrom = [], port = 0, ...options } = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const { build, evicts, eventsFrom = [], port = 0, ...options } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const events = [];
 
 const keeper = `
@@ -23,6 +23,12 @@ export default class extends WorkerEntrypoint {
   }
 }`;
 
+async function evict(request) {
+  const id = new URL(request.url).pathname.slice(1);
+  await miniflare.unsafeEvictDurableObject(options.name, evicts, { id });
+  return new Response("evicted");
+}
+
 const workers = [
   {
     ...options,
@@ -31,7 +37,10 @@ const workers = [
       { type: "ESModule", path: `${build}/index.js` },
       { type: "CompiledWasm", path: `${build}/index_bg.wasm` },
     ],
-    serviceBindings: Object.fromEntries(eventsFrom.map((name) => [name, "events"])),
+    serviceBindings: {
+      ...Object.fromEntries(eventsFrom.map((name) => [name, "events"])),
+      ...(evicts && { EVICT: evict }),
+    },
   },
   {
     name: "events",

@@ -1,13 +1,13 @@
 //! Integers on their way through JavaScript, where every number is a double: D1 and Durable Objects bind it as REAL.
 
-/// 2^53: up to it every integer is a double.
+/// 2^53: below it every integer is a double, and no other integer rounds to it.
 const EXACT: u64 = 1 << 53;
 
 /// Whether a number that came from SQL is the one that was stored: integers beyond 2^53 come rounded. A number beyond the
 /// range of integers can only have been REAL.
 #[must_use]
 pub fn is_exact(number: f64) -> bool {
-    number.fract() != 0.0 || number.abs() <= EXACT as f64 || !(-(2f64.powi(63))..2f64.powi(63)).contains(&number)
+    number.fract() != 0.0 || number.abs() < EXACT as f64 || !(-(2f64.powi(63))..2f64.powi(63)).contains(&number)
 }
 
 /// Rewrites the placeholders of `sql` that `is_integer` names (counted from 1) to `+CAST(? AS INTEGER)`, so that a number or
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_javascript_would_round_is_known() {
-        assert!(is_exact(9_007_199_254_740_992.0) && is_exact(0.5) && is_exact(1e300) && is_exact(-1e19));
-        assert!(!is_exact(9_007_199_254_740_994.0) && !is_exact(-9e18));
+        assert!(is_exact(9_007_199_254_740_991.0) && is_exact(0.5) && is_exact(1e300) && is_exact(-1e19));
+        assert!(!is_exact(9_007_199_254_740_992.0) && !is_exact(-9e18));
     }
 }

@@ -55,11 +55,15 @@ async fn refused(namespace: &Subject, name: &str, operations: Json) -> Result<St
     }
 }
 
-/// Asks until the last operation gives `want`; for what happens by itself.
+/// Asks until the last operation gives `want`; for what happens by itself. An object that was reset meanwhile is asked again.
 async fn eventually(namespace: &Subject, name: &str, operation: Json, want: Json) -> Outcome {
     let mut got = Json::Null;
     for _ in 0..100 {
-        got = act(namespace, name, json!([operation])).await?[0].clone();
+        match act(namespace, name, json!([operation])).await {
+            Ok(answer) => got = answer[0].clone(),
+            Err(error) if error.is_retryable() => {}
+            Err(error) => return Err(error.into()),
+        }
         if got == want {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! A session object as a Durable Object.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -27,6 +27,8 @@ struct Inner<O> {
     state: Result<Rc<State>>,
     /// The instance, once it has started; why it has not.
     instance: RefCell<Result<Rc<O>>>,
+    /// An alarm has panicked: the next event finds the object reset.
+    has_panicked: Cell<bool>,
 }
 
 impl<O: SessionObject> DurableObject<O> {
@@ -34,7 +36,8 @@ impl<O: SessionObject> DurableObject<O> {
     pub fn new(js: Object, env: Result<O::Env, JsError>) -> Self {
         let starting = Error::new(ErrorKind::Internal, "the session object has not started");
         let state = State::new(js.clone()).map(Rc::new);
-        let inner = Rc::new(Inner { js: js.clone(), state, instance: RefCell::new(Err(starting)) });
+        let instance = RefCell::new(Err(starting));
+        let inner = Rc::new(Inner { js: js.clone(), state, instance, has_panicked: Cell::default() });
         let this = Rc::clone(&inner);
         let start = async move {
             let started = this.start(env).await;
@@ -62,13 +65,19 @@ impl<O: SessionObject> DurableObject<O> {
         })
     }
 
-    /// The alarm's time has come. The runtime tries a failure again.
+    /// The alarm's time has come. The runtime tries a failure again, and counts it; one that resets the object it would try
+    /// again without counting, for ever. So a panic fails the alarm first, and resets the object with the next event.
     pub fn alarm(&self, info: Object) -> Promise {
+        let inner = Rc::clone(&self.inner);
         self.event(async move |object, _| {
             let scheduled = millis(&info.get("scheduledTime")).unwrap_or_else(chrono::Utc::now);
             let retries = info.number("retryCount").unwrap_or_default() as u32;
-            object.alarm(AlarmInfo::new(scheduled, retries)).await?;
-            Ok(JsValue::UNDEFINED)
+            let alarm = object.alarm(AlarmInfo::new(scheduled, retries));
+            let outcome = AssertUnwindSafe(alarm).catch_unwind().await.unwrap_or_else(|_| {
+                inner.has_panicked.set(true);
+                Err(panicked())
+            });
+            outcome.map(|()| JsValue::UNDEFINED)
         })
     }
 
@@ -104,24 +113,42 @@ impl<O: SessionObject> DurableObject<O> {
         let inner = Rc::clone(&self.inner);
         promise(async move {
             let event = async {
-                let object = inner.instance.borrow().clone()?;
-                let state = inner.state.clone()?;
+                let (object, state) = inner.ready().await?;
                 state.refresh_alarm().await?;
                 handler(object, state).await
             };
-            match AssertUnwindSafe(event).catch_unwind().await {
-                Ok(result) => result.map_err(|error| JsError::new(error.to_string()).into()),
-                Err(_) => {
-                    let reason = "the session object panicked and was reset";
-                    drop(inner.js.call("abort", &[reason.into()]));
-                    Err(JsError::new(reason).into())
-                }
+            let outcome = AssertUnwindSafe(event).catch_unwind().await;
+            if outcome.is_err() {
+                inner.reset();
             }
+            if inner.state.as_ref().is_ok_and(|state| state.is_reset()) {
+                std::future::pending::<()>().await; // the runtime answers with the reason
+            }
+            outcome.unwrap_or_else(|_| Err(panicked())).map_err(|error| JsError::new(error.to_string()).into())
         })
     }
 }
 
+fn panicked() -> Error {
+    Error::new(ErrorKind::Reset, "the session object panicked and was reset")
+}
+
 impl<O: SessionObject> Inner<O> {
+    /// The instance, started and whole.
+    async fn ready(&self) -> Result<(Rc<O>, Rc<State>)> {
+        if self.has_panicked.get() {
+            self.reset();
+            std::future::pending::<()>().await;
+        }
+        Ok((self.instance.borrow().clone()?, self.state.clone()?))
+    }
+
+    fn reset(&self) {
+        if let Ok(state) = &self.state {
+            state.reset(&panicked().to_string());
+        }
+    }
+
     async fn start(&self, env: Result<O::Env, JsError>) -> Result<Rc<O>> {
         let state = self.state.clone()?;
         let env = env.map_err(failure)?;
@@ -129,7 +156,7 @@ impl<O: SessionObject> Inner<O> {
         let start = O::start(SessionContext::new(state), env);
         match AssertUnwindSafe(start).catch_unwind().await {
             Ok(object) => object.map(Rc::new),
-            Err(_) => Err(Error::new(ErrorKind::Reset, "the session object panicked and was reset")),
+            Err(_) => Err(panicked()),
         }
     }
 }

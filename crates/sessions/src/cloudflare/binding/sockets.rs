@@ -33,6 +33,7 @@ pub(crate) fn bridge(response: &mut Response) -> Option<ClientSocket> {
     let socket = socket_of(response.extensions_mut())?;
     let (client, server) = socket_pair();
     let (sender, mut frames) = server.into_parts();
+    socket.set("binaryType", "arraybuffer");
     socket.call("accept", &[]).ok()?;
     let listeners = listen(&socket, &sender);
     wasm_bindgen_futures::spawn_local(async move {

@@ -30,6 +30,7 @@ pub(super) struct State {
     /// The alarm as it was when the event began, or as the event has set it: `getAlarm` answers only later.
     alarm: Cell<Option<DateTime<Utc>>>,
     sockets: Cell<u64>,
+    is_reset: Cell<bool>,
 }
 
 impl State {
@@ -37,7 +38,7 @@ impl State {
         let id = state.object("id");
         let id = object_id(&id, id.text("name").as_deref())?;
         let storage = state.object("storage");
-        Ok(Self { id, state, storage, alarm: Cell::default(), sockets: Cell::default() })
+        Ok(Self { id, state, storage, alarm: Cell::default(), sockets: Cell::default(), is_reset: Cell::default() })
     }
 
     /// Looks at the alarm anew: at the start of each event. The runtime delivers no other event meanwhile.
@@ -53,6 +54,26 @@ impl State {
             self.sockets.get()
         });
         WebSocket::new(Rc::new(JsSocket { state: self.state.clone(), socket, id }))
+    }
+
+    /// Resets the object: what is not committed is undone, and everything under way fails with the reason.
+    ///
+    /// The runtime's `abort` ends JavaScript on the spot and forgets the microtasks that wait. One of them may be the
+    /// executor's, which runs every other object and request of this isolate and would wait for it for ever. So it is
+    /// called from a microtask of its own, after as many others as a turn can plausibly still bring, and still within the
+    /// turn: before anything of it is committed.
+    pub(super) fn reset(&self, reason: &str) {
+        const MICROTASKS: u32 = 64;
+        if self.is_reset.replace(true) {
+            return;
+        }
+        let abort = self.state.object("abort").call("bind", &[self.state.value().clone(), reason.into()]);
+        hop(MICROTASKS, abort.unwrap_or_default());
+    }
+
+    /// Whether it has been reset: nothing of it may be answered any more.
+    pub(super) fn is_reset(&self) -> bool {
+        self.is_reset.get()
     }
 
     fn kv(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue> {
@@ -170,6 +191,7 @@ impl SessionBackend for State {
     fn accept_websocket(&self, socket: ServerSocket, tags: Vec<String>) -> Result<WebSocket> {
         let pair = Object::construct("WebSocketPair", &[]).map_err(failure)?;
         let server = pair.object("1");
+        server.set("binaryType", "arraybuffer");
         let tags: Array = tags.into_iter().map(JsValue::from).collect();
         self.state.call("acceptWebSocket", &[server.value().clone(), tags.into()]).map_err(failure)?;
         // The other end is found by the response that carries this socket's client.
@@ -226,9 +248,18 @@ impl SessionBackend for State {
     }
 
     fn abort(&self, reason: &str) {
-        // It throws what the callers will see; here nothing is left to be said.
-        drop(self.state.call("abort", &[reason.into()]));
+        self.reset(reason);
     }
+}
+
+/// Calls a function after so many microtasks.
+fn hop(microtasks: u32, function: JsValue) {
+    let next = match microtasks {
+        0 => function,
+        _ => Closure::once_into_js(AssertUnwindSafe(move || hop(microtasks - 1, function))),
+    };
+    // It refuses only what is no function.
+    drop(Object::global().call("queueMicrotask", &[next]));
 }
 
 /// Runs work while no other event of the object goes on; its failure resets the object.
