@@ -6,6 +6,8 @@
 //! - [`App`] assembles `/api/*`, the static site as fallback, health and readiness, request ids, tracing, one analytics
 //!   event per request, and problem+json errors into an `axum::Router`.
 //! - [`forward_session`] sends a request to a session object, WebSocket upgrades included.
+//! - `workers` (feature `workers`) has Cloudflare's bindings behind the names, the `fetch` event's entry, and the macro that
+//!   exports a session object as a Durable Object class.
 //! - `native` (feature `native`) has the local backends behind those names, and the server.
 //!
 //! ```
@@ -30,6 +32,8 @@ mod wrangler;
 
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub mod native;
+#[cfg(feature = "workers")]
+pub mod workers;
 
 pub use app::{App, ReadyCheck};
 pub use observe::{REQUEST_ID, RequestEvent};

@@ -34,13 +34,18 @@ pub struct BindingError {
     name: String,
     /// The names of this kind that there are.
     known: Vec<String>,
+    /// Why the one of this name cannot be used.
+    broken: Option<String>,
     /// What the name is bound to instead.
     other: Option<&'static str>,
 }
 
 impl fmt::Display for BindingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, name, known, other } = self;
+        let Self { kind, name, known, broken, other } = self;
+        if let Some(broken) = broken {
+            return write!(f, "the {kind} \"{name}\" cannot be used: {broken}");
+        }
         match other {
             Some(other) => write!(f, "the binding \"{name}\" is a {other}, not a {kind}")?,
             None => write!(f, "there is no {kind} \"{name}\" among the bindings")?,
@@ -51,6 +56,13 @@ impl fmt::Display for BindingError {
 }
 
 impl std::error::Error for BindingError {}
+
+#[cfg(feature = "workers")]
+impl BindingError {
+    pub(crate) fn broken(kind: &'static str, name: &str, why: &dyn fmt::Display) -> Self {
+        Self { kind, name: name.to_owned(), known: Vec::new(), broken: Some(why.to_string()), other: None }
+    }
+}
 
 impl Platform {
     /// A platform binding by binding: for tests, and for whoever chooses backends by hand.
@@ -112,6 +124,11 @@ impl Platform {
         self.bindings.databases.keys().map(String::as_str)
     }
 
+    #[cfg(feature = "workers")]
+    pub(crate) fn datasets(&self) -> impl Iterator<Item = &Arc<dyn EventSink>> {
+        self.bindings.datasets.values()
+    }
+
     /// Flushes and closes the datasets: for shutdown.
     ///
     /// # Errors
@@ -129,6 +146,7 @@ impl Platform {
             kind,
             name: name.to_owned(),
             known: among.keys().cloned().collect(),
+            broken: None,
             other: self.kind_of(name),
         })
     }

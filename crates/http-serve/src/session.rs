@@ -64,10 +64,7 @@ mod bridge {
         mut answer: isobar_sessions::Response,
     ) -> Result<Response, Problem> {
         let Some(client) = take_websocket(&mut answer) else { return Ok(answer.map(Body::new)) };
-        let upgrade = upgrade.ok_or_else(|| {
-            let detail = "this is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
-            Problem::new(http::StatusCode::UPGRADE_REQUIRED).with_detail(detail)
-        })?;
+        let upgrade = upgrade.ok_or_else(super::upgrade_required)?;
         let upgrade = upgrade.max_message_size(limits::MESSAGE_BYTES).max_frame_size(limits::MESSAGE_BYTES);
         Ok(upgrade.on_upgrade(|socket| run(socket, client)))
     }
@@ -134,9 +131,22 @@ use bridge::{connect, upgrade};
 
 /// Without the native server the socket stays in the answer, for the server that sends it.
 #[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
-async fn upgrade(_: &mut http::request::Parts) {}
+async fn upgrade(parts: &mut http::request::Parts) -> bool {
+    parts
+        .headers
+        .get(http::header::UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
 
 #[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
-fn connect((): (), answer: isobar_sessions::Response) -> Result<Response, Problem> {
+fn connect(is_upgrade: bool, answer: isobar_sessions::Response) -> Result<Response, Problem> {
+    if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS && !is_upgrade {
+        return Err(upgrade_required());
+    }
     Ok(answer.map(Body::new))
+}
+
+fn upgrade_required() -> Problem {
+    let detail = "this is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
+    Problem::new(http::StatusCode::UPGRADE_REQUIRED).with_detail(detail)
 }

@@ -5,6 +5,8 @@ mod api;
 mod app;
 mod bindings;
 mod iam_session;
+#[cfg(feature = "workers")]
+mod worker;
 
 pub use app::app;
 pub use iam_session::IamSession;

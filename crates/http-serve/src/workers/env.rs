@@ -1,0 +1,72 @@
+//! Bindings out of a Worker's `env`, told apart by what they are.
+
+use isobar_analytics::cloudflare::AnalyticsEngineDataset;
+use isobar_cloudflare::binding::Object;
+use isobar_cloudflare::binding::js_sys::JSON;
+use isobar_cloudflare::binding::wasm_bindgen::JsValue;
+use isobar_db::cloudflare::D1Database;
+use isobar_sessions::cloudflare::DurableObjectNamespace;
+use isobar_storage::cloudflare::R2Bucket;
+
+use crate::{BindingError, Platform, Secret};
+
+impl Platform {
+    /// The platform of a Worker: its `env`.
+    ///
+    /// A text is a var and a secret at once: the runtime does not tell them apart. A binding to another Worker can stand in
+    /// for a dataset, if it has `writeDataPoint`. What is none of the platform's kinds - a queue, say - is left out.
+    ///
+    /// # Errors
+    /// When a binding looks like one of the platform's kinds and is none.
+    pub fn from_env(env: &JsValue) -> Result<Self, BindingError> {
+        let mut builder = Self::builder();
+        let env = Object::from(env.clone());
+        for (name, value) in env.entries() {
+            let broken = |kind, error: &dyn std::fmt::Display| BindingError::broken(kind, &name, error);
+            let object = Object::from(value.clone());
+            builder = match object.class().as_str() {
+                "R2Bucket" => {
+                    builder.with_bucket(&name, R2Bucket::new(object).map_err(|error| broken("bucket", &error))?)
+                }
+                "D1Database" => {
+                    builder.with_database(&name, D1Database::new(object).map_err(|error| broken("database", &error))?)
+                }
+                "DurableObjectNamespace" => {
+                    let namespace = DurableObjectNamespace::new(object);
+                    builder.with_sessions(&name, namespace.map_err(|error| broken("session namespace", &error))?)
+                }
+                // Locally miniflare stands in for Analytics Engine, or another Worker does.
+                "AnalyticsEngineDataset" | "LocalAnalyticsEngineDataset" | "AnalyticsEngine" | "Fetcher" => {
+                    match AnalyticsEngineDataset::new(object) {
+                        Ok(dataset) => builder.with_dataset(&name, dataset),
+                        Err(_) => builder, // a binding to a Worker that is something else
+                    }
+                }
+                _ => with_var(builder, &name, &value),
+            };
+        }
+        Ok(builder.build())
+    }
+
+    /// Waits until the datasets have what was written; what they could not take is told in the log.
+    pub(super) async fn flush(&self) {
+        for dataset in self.datasets() {
+            if let Err(error) = dataset.flush().await {
+                tracing::warn!(%error, "events were lost");
+            }
+        }
+    }
+}
+
+fn with_var(builder: crate::PlatformBuilder, name: &str, value: &JsValue) -> crate::PlatformBuilder {
+    if let Some(text) = value.as_string() {
+        return builder.with_var(name, text.clone()).with_secret(name, Secret::new(text));
+    }
+    // JSON vars; what has no JSON is another kind of binding.
+    let json = JSON::stringify(value).ok().and_then(|json| json.as_string());
+    let is_plain = matches!(Object::from(value.clone()).class().as_str(), "Object" | "Array" | "Number" | "Boolean");
+    match json.filter(|_| is_plain).and_then(|json| serde_json::from_str::<serde_json::Value>(&json).ok()) {
+        Some(json) => builder.with_var(name, json),
+        None => builder,
+    }
+}

@@ -1,0 +1,118 @@
+//! The same application inside Cloudflare Workers: bindings out of `env`, requests out of the `fetch` event, session objects
+//! as Durable Object classes.
+//!
+//! ```ignore
+//! use isobar_http_serve::workers::{Context, Env, Request, Response, event};
+//!
+//! isobar_http_serve::session_class!(IamSession => IamSession, |_platform| ());
+//!
+//! #[event(fetch)]
+//! async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
+//!     isobar_http_serve::workers::serve(app, request, env, &context).await
+//! }
+//! ```
+
+mod cache;
+mod env;
+
+use axum::Router;
+use axum::body::Body;
+use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
+use isobar_cloudflare::binding::worker::{self, web_sys};
+use isobar_cloudflare::binding::{JsError, Object, request_from_js, response_to_js};
+use isobar_sessions::cloudflare::socket_of;
+use tower::ServiceExt;
+
+pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, event};
+
+use crate::{BindingError, Platform, Problem};
+
+/// What [`session_class!`](crate::session_class) expands to; not for others.
+#[doc(hidden)]
+pub mod __private {
+    pub use isobar_cloudflare::binding::JsError;
+    pub use isobar_sessions::durable_object;
+}
+
+/// Exports a session object as the Durable Object class of this name; the function makes the object's
+/// [`Env`](isobar_sessions::SessionObject::Env) from the platform, as `session_class` does natively.
+#[macro_export]
+macro_rules! session_class {
+    ($class:ident => $object:ty, $env:expr) => {
+        $crate::workers::__private::durable_object!($class => $object, |env| {
+            let platform = $crate::Platform::from_env(env.value())
+                .map_err(|error| $crate::workers::__private::JsError::new(error.to_string()))?;
+            let make: fn(&$crate::Platform) -> _ = $env;
+            Ok(make(&platform))
+        });
+    };
+}
+
+/// Answers a request with the application on the bindings of `env`.
+///
+/// Bodies stream both ways. A WebSocket that a session object accepts goes to the client as it is, without passing through
+/// here. What the application caches publicly is kept in the data centre's cache. Datasets are flushed after the answer.
+///
+/// # Errors
+/// What the runtime refuses to take as an answer. What is wrong with the request or the bindings is an answer itself.
+pub async fn serve(
+    app: impl FnOnce(&Platform) -> Result<Router, BindingError>,
+    request: Request,
+    env: Env,
+    context: &Context,
+) -> worker::Result<Response> {
+    let platform = Platform::from_env(&JsValue::from(env));
+    let request = Object::from(JsValue::from(request.inner()));
+    let answer = match platform {
+        Ok(platform) => {
+            let answer = respond(app, &platform, &request, context).await;
+            context.wait_until(async move { platform.flush().await });
+            answer
+        }
+        Err(error) => problem(&error).await,
+    };
+    let answer = answer.map_err(|error| worker::Error::RustError(error.to_string()))?;
+    Ok(JsValue::from(answer).unchecked_into::<web_sys::Response>().into())
+}
+
+async fn respond(
+    app: impl FnOnce(&Platform) -> Result<Router, BindingError>,
+    platform: &Platform,
+    request: &Object,
+    context: &Context,
+) -> Result<Object, JsError> {
+    let cache = cache::Lookup::of(request);
+    if let Some(hit) = cache.find().await {
+        return Ok(hit);
+    }
+    let router = match app(platform) {
+        Ok(router) => router,
+        Err(error) => return problem(&error).await,
+    };
+    let (mut parts, body) = match request_from_js(request) {
+        Ok(request) => request.into_parts(),
+        Err(error) => return answer(Problem::bad_request(error.to_string())).await,
+    };
+    // As natively: a path, and the authority in the Host header.
+    parts.uri = parts.uri.path_and_query().cloned().map_or_else(http::Uri::default, http::Uri::from);
+    let request = http::Request::from_parts(parts, Body::new(body));
+    // A router's error is `Infallible`.
+    let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let socket = socket_of(response.extensions_mut());
+    let storable = cache.wants(&response);
+    let answer = response_to_js(response, socket).await?;
+    if storable {
+        cache.keep(&answer, context)?;
+    }
+    Ok(answer)
+}
+
+/// The bindings are not what the application was written for.
+async fn problem(error: &BindingError) -> Result<Object, JsError> {
+    tracing::error!(%error, "the application cannot start");
+    answer(Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR).with_detail(error.to_string())).await
+}
+
+async fn answer(problem: Problem) -> Result<Object, JsError> {
+    response_to_js(axum::response::IntoResponse::into_response(problem), None).await
+}
