@@ -1,13 +1,19 @@
-// Runs a built Worker in the real workerd, through miniflare. `node workerd.mjs options.json`; ends with its standard input.
+// Runs a built Worker in the real workerd, through miniflare: `node workerd.mjs options.json`. Ends with its standard input.
 //
-// The options are miniflare's own, and three more: `build`, the folder that worker-build has made; `evicts`, a class whose
-// objects hibernate when the service binding EVICT is asked to; and `eventsFrom`, the names of Analytics Engine bindings. Miniflare throws data points away, so each of them leads to a second Worker that keeps them:
-// the address "events on" gives them back.
-import { readFileSync } from "node:fs";
-import { createServer, request as forward } from "node:http";
+// The options are miniflare's own, and these:
+//   build       the folder that worker-build has made
+//   evicts      a class whose objects hibernate when the service binding EVICT is asked to
+//   eventsFrom  names of Analytics Engine bindings: miniflare throws data points away, so each leads to a second Worker that
+//               keeps them; the address printed as "events on" gives them back
+//   migrate     [{ database, folder }]: applies the folder's .sql files that are not in the table d1_migrations yet
+//   load        [{ bucket, files: [{ key, path, contentType }] }]: puts files
+import { readFileSync, readdirSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 
-const { build, evicts, eventsFrom = [], port = 0, ...options } = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const { build, evicts, eventsFrom = [], migrate = [], load = [], port = 0, persist, ...options } =
+  JSON.parse(readFileSync(process.argv[2], "utf8"));
 const events = [];
 
 const keeper = `
@@ -23,9 +29,19 @@ export default class extends WorkerEntrypoint {
   }
 }`;
 
+async function keep(request) {
+  events.push(JSON.parse(await request.text()));
+  return new Response("kept");
+}
+
+// An object that does not run is evicted already.
 async function evict(request) {
   const id = new URL(request.url).pathname.slice(1);
-  await miniflare.unsafeEvictDurableObject(options.name, evicts, { id });
+  try {
+    await miniflare.unsafeEvictDurableObject(options.name, evicts, { id });
+  } catch (error) {
+    if (!/not (currently )?(running|found|active)|no such/i.test(error.message)) return new Response(error.message, { status: 500 });
+  }
   return new Response("evicted");
 }
 
@@ -34,8 +50,8 @@ const workers = [
     ...options,
     modulesRoot: build,
     modules: [
-      { type: "ESModule", path: `${build}/index.js` },
-      { type: "CompiledWasm", path: `${build}/index_bg.wasm` },
+      { type: "ESModule", path: join(build, "index.js") },
+      { type: "CompiledWasm", path: join(build, "index_bg.wasm") },
     ],
     serviceBindings: {
       ...Object.fromEntries(eventsFrom.map((name) => [name, "events"])),
@@ -46,27 +62,43 @@ const workers = [
     name: "events",
     compatibilityDate: options.compatibilityDate,
     modules: [{ type: "ESModule", path: "events.js", contents: keeper }],
-    serviceBindings: {
-      KEEP: async (request) => {
-        events.push(JSON.parse(await request.text()));
-        return new Response("kept");
-      },
-    },
+    serviceBindings: { KEEP: keep },
   },
 ];
 const miniflare = new Miniflare(
-  convertV4MiniflareOptions({ port, host: "127.0.0.1", cf: false, resourcePersistencePath: options.persist, workers }),
+  convertV4MiniflareOptions({ port, host: "127.0.0.1", cf: false, resourcePersistencePath: persist ?? undefined, workers }),
 );
 const address = await miniflare.ready;
 
-// What only Node can tell: the kept events.
-const side = createServer((request, response) => {
+for (const { database: name, folder } of migrate) {
+  const database = await miniflare.getD1Database(name);
+  // As wrangler keeps it.
+  await database.prepare(`CREATE TABLE IF NOT EXISTS d1_migrations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)`).run();
+  const { results } = await database.prepare("SELECT name FROM d1_migrations").all();
+  const done = new Set(results.map((row) => row.name));
+  for (const file of readdirSync(folder).filter((file) => file.endsWith(".sql") && !done.has(file)).sort()) {
+    const sql = readFileSync(join(folder, file), "utf8");
+    await database.batch([database.prepare(sql), database.prepare("INSERT INTO d1_migrations (name) VALUES (?)").bind(file)]);
+    console.log(`applied ${file} to ${name}`);
+  }
+}
+for (const { bucket: name, files } of load) {
+  const bucket = await miniflare.getR2Bucket(name);
+  for (const { key, path, contentType } of files) {
+    await bucket.put(key, readFileSync(path), { httpMetadata: { contentType } });
+  }
+  console.log(`put ${files.length} files into ${name}`);
+}
+
+const kept = createServer((_, response) => {
   response.setHeader("content-type", "application/json");
   response.end(JSON.stringify(events));
 });
-await new Promise((done) => side.listen(0, "127.0.0.1", done));
-console.log(`events on http://127.0.0.1:${side.address().port}`);
-console.log(`serving on http://${address.host} (ends with its input)`);
+await new Promise((done) => kept.listen(0, "127.0.0.1", done));
+console.log(`events on http://127.0.0.1:${kept.address().port}`);
+console.log(`serving on http://${address.host} (Ctrl-C ends)`);
+
 process.stdin.resume();
 process.stdin.on("end", async () => {
   await miniflare.dispose();

@@ -1,36 +1,79 @@
-//! As much of an HTTP client as comparing files takes, and servers that end with the task.
+//! As much of an HTTP client as comparing answers takes, and servers that end with the task.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::Outcome;
 
 /// A server that says where it serves.
 pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
+    /// The lines it wrote until it served.
+    lines: Vec<String>,
+}
+
+/// What a server answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The values of a header, joined as HTTP joins them.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> =
+            self.headers.iter().filter(|(one, _)| one == name).map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
 }
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
-        let mut process = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        // A server that watches its input ends with this process, however that ends.
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut process = spawned.map_err(|error| format!("{command:?}: {error}"))?;
         let output = process.stdout.take().ok_or("a piped output is there")?;
-        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        let address =
-            lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned()));
-        let address = address.ok_or_else(|| format!("{command:?} ended without serving"))?;
-        Ok(Self { process, address })
+        let (mut lines, mut address) = (Vec::new(), None);
+        let mut reader = BufReader::new(output).lines().map_while(Result::ok);
+        while address.is_none() {
+            let Some(line) = reader.next() else {
+                return Err(format!("{command:?} ended without serving:\n{}", lines.join("\n")));
+            };
+            address =
+                line.strip_prefix("serving on http://").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+            lines.push(line);
+        }
+        // What it says later is read, so that it never waits for us.
+        std::thread::spawn(move || reader.for_each(drop));
+        Ok(Self { process, address: address.unwrap_or_default(), lines })
+    }
+
+    /// What followed this on a line of its start.
+    pub(crate) fn said(&self, prefix: &str) -> Option<String> {
+        self.lines.iter().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
     }
 
     /// Status, lower-case head, and body.
     pub(crate) fn get(&self, path: &str) -> std::io::Result<(u16, String, Vec<u8>)> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
-        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-        let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default();
-        Ok((status, head, answer.get(end + 4..).unwrap_or_default().to_vec()))
+        let answer = ask(&self.address, "GET", path, &[], b"")?;
+        let head: Vec<_> =
+            answer.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_lowercase())).collect();
+        Ok((answer.status, head.join("\r\n"), answer.body))
+    }
+
+    pub(crate) fn wait(mut self) -> Outcome {
+        self.process.wait()?;
+        Ok(())
     }
 }
 
@@ -39,5 +82,61 @@ impl Drop for Server {
         // It may have ended by itself.
         self.process.kill().ok();
         self.process.wait().ok();
+    }
+}
+
+/// Sends a request and reads its whole answer.
+pub(crate) fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(b"\r\n")?;
+    // A server that refuses early may close before it has read everything.
+    stream.write_all(body).ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    parse(&answer).ok_or_else(|| std::io::Error::other(format!("{method} {path}: no answer of HTTP")))
+}
+
+fn parse(answer: &[u8]) -> Option<Answer> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let headers: Vec<_> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let rest = &answer[end + 4..];
+    let body = if chunked { unchunk(rest)? } else { rest.to_vec() };
+    Some(Answer { status, headers, body })
+}
+
+fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|two| two == b"\r\n")?;
+        let size =
+            usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?.split(';').next()?.trim(), 16).ok()?;
+        rest = &rest[line + 2..];
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size + 2..)?;
     }
 }

@@ -2,10 +2,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod browser;
+mod conformance;
+mod differential;
 mod features;
 mod http;
 mod real_site;
 mod wasm;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -16,15 +19,23 @@ const HELP: &str = "cargo xtask COMMAND
 
   features   check each feature of each crate alone
   wasm       check for wasm32-unknown-unknown whatever is not a local backend
+  worker build          build the platform's Worker and print its size
+  worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
+  conformance           run every conformance kit on the bindings of the real workerd
+  differential          drive the platform natively and as a Worker, and compare every answer
   real-site  sync a real site from npm with the isobar command, serve it, compare every file
   browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
 
-`real-site` needs npm. `browser` needs Chromium and installs Debian's where apt-get is there and it is missing.";
+`worker`, `conformance` and `differential` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
+worker-build and miniflare are installed under the target folder. `real-site` needs npm. `browser` needs Chromium and installs Debian's where apt-get is there and it is missing.";
 
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("features") => features::run(),
         Some("wasm") => wasm::run(),
+        Some("worker") => worker::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("conformance") => conformance::run(),
+        Some("differential") => differential::run(),
         Some("real-site") => real_site::run(),
         Some("browser") => browser::run(),
         None | Some("help" | "--help" | "-h") => {

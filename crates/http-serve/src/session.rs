@@ -4,7 +4,7 @@ use axum::RequestExt;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use isobar_sessions::{ObjectId, SessionNamespace};
+use isobar_sessions::{ErrorKind, ObjectId, SessionNamespace};
 
 use crate::Problem;
 
@@ -25,12 +25,17 @@ pub async fn forward_session(
     }
     // The application's body limit holds for what the object reads, too.
     let (mut parts, body) = request.with_limited_body().into_parts();
+    let is_upgrade = asks_for_websocket(&parts.headers);
     let upgrade = upgrade(&mut parts).await;
     parts.uri = path.parse().map_err(|error| Problem::bad_request(format!("{path}: {error}")))?;
     parts.extensions.clear(); // the server's own, which mean nothing to the object
     let request = http::Request::from_parts(parts, isobar_sessions::Body::wrap(body));
-    let answer = sessions.fetch(id, request).await?;
-    connect(upgrade, answer)
+    match sessions.fetch(id, request).await {
+        Ok(answer) => connect(upgrade, answer),
+        // The runtime of Workers itself refuses to hand a WebSocket to who has not asked for one.
+        Err(error) if error.kind() == ErrorKind::Socket && !is_upgrade => Err(upgrade_required()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether a browser's request comes from a page of this host; what is no browser sends no `Origin`.
@@ -132,10 +137,7 @@ use bridge::{connect, upgrade};
 /// Without the native server the socket stays in the answer, for the server that sends it.
 #[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
 async fn upgrade(parts: &mut http::request::Parts) -> bool {
-    parts
-        .headers
-        .get(http::header::UPGRADE)
-        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    asks_for_websocket(&parts.headers)
 }
 
 #[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
@@ -144,6 +146,10 @@ fn connect(is_upgrade: bool, answer: isobar_sessions::Response) -> Result<Respon
         return Err(upgrade_required());
     }
     Ok(answer.map(Body::new))
+}
+
+fn asks_for_websocket(headers: &http::HeaderMap) -> bool {
+    headers.get(http::header::UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn upgrade_required() -> Problem {

@@ -171,7 +171,7 @@ impl SessionContext {
         self.backend.accept_websocket(socket, unique)
     }
 
-    /// The accepted WebSockets, of one tag or all.
+    /// The accepted WebSockets, of one tag or all; the newest first.
     #[must_use]
     pub fn websockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
         self.backend.websockets(tag)

@@ -123,7 +123,11 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: std::fmt::Display,
 {
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
+    // What is known here the runtime does not tell its caller by itself.
+    if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
     let encoded = parts.headers.contains_key(header::CONTENT_ENCODING).then_some("manual");
     let init = Object::empty()
         .with("status", parts.status.as_u16())

@@ -198,6 +198,7 @@ impl Probe {
                     Json::Null
                 }
                 "sockets" => storage.websockets(operation["tag"].as_str()).len().into(),
+                "socket tags" => storage.websockets(None).iter().map(|socket| Json::from(socket.tags())).collect(),
                 "auto response" => {
                     storage.set_auto_response(Some((&text("request"), &text("response"))))?;
                     Json::Null

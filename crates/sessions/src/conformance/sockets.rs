@@ -74,6 +74,8 @@ async fn tags_find_their_sockets(sessions: Subject) -> Outcome {
     let (mut one, mut two) = (connect(&sessions, "ws/tags", "one").await?, connect(&sessions, "ws/tags", "two").await?);
     let counts = act(&sessions, "ws/tags", json!([{"op": "sockets", "tag": "one"}, {"op": "sockets", "tag": "all"}, {"op": "sockets"}, {"op": "sockets", "tag": "none"}])).await?;
     ensure_eq!(counts, json!([1, 2, 2, 0]));
+    let newest_first = act(&sessions, "ws/tags", json!([{"op": "socket tags"}])).await?;
+    ensure_eq!(newest_first, json!([[["two", "all"], ["one", "all"]]]));
     one.send("broadcast hello")?;
     ensure_eq!((next_text(&mut one).await?, next_text(&mut two).await?), ("hello".into(), "hello".into()));
     two.send("tags")?;

@@ -60,7 +60,8 @@ impl ObjectState {
     pub(super) fn open_sockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
         let sockets = self.sockets.borrow();
         let tagged = |socket: &Socket| tag.is_none_or(|tag| socket.tags.iter().any(|one| one == tag));
-        let open = sockets.iter().filter(|(_, socket)| !socket.closed && tagged(socket));
+        // As workerd: the newest first.
+        let open = sockets.iter().rev().filter(|(_, socket)| !socket.closed && tagged(socket));
         open.map(|(id, _)| self.socket(*id)).collect()
     }
 

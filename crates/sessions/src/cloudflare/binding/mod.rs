@@ -29,7 +29,7 @@ fn failure(error: JsError) -> Error {
         ErrorKind::Sql
     } else if text.contains("Durable Object ID") {
         ErrorKind::InvalidId
-    } else if text.contains("WebSocket send() after close()") {
+    } else if text.contains("WebSocket send() after close()") || text.contains("Worker tried to return a WebSocket") {
         ErrorKind::Socket
     } else if text.starts_with("internal error") {
         ErrorKind::Internal

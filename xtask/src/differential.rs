@@ -1,0 +1,190 @@
+//! The platform natively and as a Worker, asked the same: native and Worker must agree.
+
+mod chat;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::http::{Answer, Server, ask};
+use crate::worker::{Workerd, build_platform, platform};
+use crate::{Outcome, cargo, run as execute, target};
+use steps::{Step, steps};
+
+/// What an application or a cache acts upon.
+const HEADERS: [&str; 13] = [
+    "accept-ranges",
+    "allow",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "etag",
+    "location",
+    "set-cookie",
+    "vary",
+    "x-content-type-options",
+];
+/// Headers whose values are each server's own: only whether they are there is compared.
+const PRESENT: [&str; 2] = ["last-modified", "x-request-id"];
+
+/// Steps that must differ, and why: each stands in ARCHITECTURE.md, "Native and Worker".
+const DIFFERENT: [(&str, &str); 3] = [
+    ("the summary of events", "Analytics Engine's binding only writes; reading takes its SQL API"),
+    ("a style sheet, compressed", "Cloudflare compresses by itself what the site has no variant of"),
+    ("up and out, encoded", "the runtime resolves the dots of a URL before the Worker sees it"),
+];
+
+/// One of the two servers, and what it has called things.
+struct Side {
+    address: String,
+    names: BTreeMap<String, String>,
+}
+
+pub(crate) fn run() -> Outcome {
+    execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
+    let state = std::path::absolute(target().join("differential-state"))?;
+    if state.exists() {
+        fs::remove_dir_all(&state)?;
+    }
+    let native =
+        Server::start(Command::new(target().join("debug/platform")).args(["--port", "0", "--root"]).arg(&state))?;
+    let workerd = Workerd::start(&platform(build_platform()?, 0)?)?;
+    let side = |address: &str| Side { address: address.to_owned(), names: BTreeMap::new() };
+    let (mut native_side, mut worker_side) = (side(&native.address), side(&workerd.address));
+
+    let first = std::time::Instant::now();
+    ask(&workerd.address, "GET", "/healthz", &[], b"")?;
+    println!("workerd with the Worker is up in {:?}, its first answer takes {:?}", workerd.started_in, first.elapsed());
+
+    let (mut agreed, mut differing) = (0, Vec::new());
+    for step in steps() {
+        let (one, other) = (native_side.take(&step)?, worker_side.take(&step)?);
+        let differences = compare(&one, &other);
+        let known = DIFFERENT.iter().find(|(name, _)| *name == step.name);
+        match (differences.is_empty(), known) {
+            (true, None) => agreed += 1,
+            (false, Some((name, why))) => println!("differs  {name}: {why}"),
+            (true, Some((name, _))) => differing.push(format!("{name}: they agree now: take it off the list")),
+            (false, None) => differing.push(format!("{}:\n    {}", step.name, differences.join("\n    "))),
+        }
+    }
+    let (one, other) = (chat::talk(&native.address)?, chat::talk(&workerd.address)?);
+    if one == other {
+        agreed += 1;
+    } else {
+        differing.push(format!("the chat:\n    native: {one:#?}\n    worker: {other:#?}"));
+    }
+    println!("native and Worker agree on {agreed} steps");
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("native and Worker differ on {} steps:\n{}", differing.len(), differing.join("\n")).into())
+}
+
+impl Side {
+    /// Takes a step; in the answer the names that this server has given are replaced by ours.
+    fn take(&mut self, step: &Step) -> Result<Answer, Box<dyn std::error::Error>> {
+        let mut path = step.path.to_owned();
+        for (name, value) in &self.names {
+            path = path.replace(&format!("{{{name}}}"), value);
+        }
+        let mut answer = ask(&self.address, step.method, &path, &step.headers, &step.body)?;
+        if let Some(name) = step.names {
+            let id = |body: Value| match &body["id"] {
+                Value::String(id) => Some(id.clone()),
+                Value::Number(id) => Some(id.to_string()),
+                _ => None,
+            };
+            let id = serde_json::from_slice::<Value>(&answer.body).ok().and_then(id);
+            let id = id.ok_or_else(|| format!("{}: {} has no id in {}", self.address, step.name, answer.text()))?;
+            self.names.insert(name.to_owned(), id);
+        }
+        self.normalise(&mut answer);
+        Ok(answer)
+    }
+
+    fn normalise(&self, answer: &mut Answer) {
+        let mut boundary = None;
+        for (name, value) in &mut answer.headers {
+            if let Some((kind, own)) = value.split_once("boundary=").filter(|_| name == "content-type") {
+                boundary = Some(own.trim_matches('"').to_owned());
+                *value = format!("{kind}boundary=<boundary>");
+            }
+            *value = self.rename(value);
+        }
+        if let Some(own) = boundary {
+            answer.body = replace(&answer.body, own.as_bytes(), b"<boundary>");
+        }
+        if let Ok(mut json) = serde_json::from_slice::<Value>(&answer.body) {
+            self.normalise_json(&mut json);
+            answer.body = json.to_string().into_bytes();
+        } else if let Ok(text) = std::str::from_utf8(&answer.body) {
+            answer.body = self.rename(text).into_bytes();
+        }
+    }
+
+    fn normalise_json(&self, json: &mut Value) {
+        match json {
+            Value::String(text) => *text = if is_time(text) { "<time>".to_owned() } else { self.rename(text) },
+            Value::Array(list) => list.iter_mut().for_each(|one| self.normalise_json(one)),
+            Value::Object(object) => object.values_mut().for_each(|one| self.normalise_json(one)),
+            _ => {}
+        }
+    }
+
+    fn rename(&self, text: &str) -> String {
+        // Numbers are counted up alike on both sides.
+        let random = self.names.iter().filter(|(_, own)| own.parse::<u64>().is_err());
+        let renamed = random.fold(text.to_owned(), |text, (name, own)| text.replace(own, &format!("<{name}>")));
+        renamed.replace(&self.address, "<address>")
+    }
+}
+
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let (mut replaced, mut rest) = (Vec::new(), bytes);
+    while let Some(at) = rest.windows(from.len().max(1)).position(|window| window == from) {
+        replaced.extend_from_slice(&rest[..at]);
+        replaced.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+    }
+    replaced.extend_from_slice(rest);
+    replaced
+}
+
+/// `2026-11-23 10:11:12` and whatever follows, or with a T.
+fn is_time(text: &str) -> bool {
+    let shape: String = text.chars().take(19).map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
+    matches!(shape.as_str(), "0000-00-00 00:00:00" | "0000-00-00T00:00:00")
+}
+
+fn compare(native: &Answer, worker: &Answer) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut differ = |what: &str, one: String, other: String| {
+        if one != other {
+            differences.push(format!("{what}: native {one}, Worker {other}"));
+        }
+    };
+    differ("status", native.status.to_string(), worker.status.to_string());
+    for name in HEADERS {
+        differ(name, format!("{:?}", native.header(name)), format!("{:?}", worker.header(name)));
+    }
+    for name in PRESENT {
+        let is_there = |answer: &Answer| format!("there: {}", answer.header(name).is_some());
+        differ(name, is_there(native), is_there(worker));
+    }
+    if native.body != worker.body {
+        let cut = |answer: &Answer| answer.text().chars().take(300).collect::<String>();
+        differ(
+            "body",
+            format!("{} bytes {}", native.body.len(), cut(native)),
+            format!("{} bytes {}", worker.body.len(), cut(worker)),
+        );
+    }
+    differences
+}

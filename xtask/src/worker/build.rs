@@ -1,0 +1,83 @@
+//! worker-build, and what it makes.
+
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Outcome, cargo, run, target};
+
+/// Must be the version of `worker` in Cargo.lock.
+const WORKER_BUILD: &str = "0.8.7";
+/// What the release Worker may weigh, compressed: Cloudflare's limit on the free plan.
+const LIMIT: u64 = 3 * 1024 * 1024;
+
+/// Builds a package's Worker for release and gives the folder of its files.
+pub(crate) fn build(package: &str, features: &[&str]) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let name = Path::new(package).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let out = std::path::absolute(target().join("worker").join(name))?;
+    // A panic becomes an answer only where it unwinds: with `abort` it would hang the client of a session object.
+    let mut command = Command::new(worker_build()?);
+    command.current_dir(package).args(["--release", "--panic-unwind", "--out-dir"]).arg(&out).arg(".").args(features);
+    command.env("CARGO_TARGET_DIR", std::path::absolute(wasm_target())?).env("RUST_BACKTRACE", "0");
+    run(&mut command)?;
+    Ok(out)
+}
+
+/// Apart from the native output where the compiler is another one.
+fn wasm_target() -> PathBuf {
+    std::env::var_os("ISOBAR_WASM_TARGET_DIR").map_or_else(target, PathBuf::from)
+}
+
+/// The command: what `WORKER_BUILD` names, else the one that is there, else it is installed.
+fn worker_build() -> Result<PathBuf, Box<dyn std::error::Error>> {
+    if let Some(named) = std::env::var_os("WORKER_BUILD") {
+        return Ok(named.into());
+    }
+    let is_right = |path: &Path| {
+        let output = Command::new(path).arg("--version").output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(WORKER_BUILD))
+    };
+    let tools = std::path::absolute(target().join("tools"))?;
+    let candidates = [PathBuf::from("worker-build"), tools.join("bin/worker-build")];
+    if let Some(found) = candidates.iter().find(|path| is_right(path)) {
+        return Ok(found.clone());
+    }
+    println!("installing worker-build {WORKER_BUILD}");
+    run(cargo()
+        .args(["install", "--quiet", "--locked", "--version", WORKER_BUILD, "--root"])
+        .arg(&tools)
+        .arg("worker-build"))?;
+    Ok(tools.join("bin/worker-build"))
+}
+
+/// What a built Worker weighs.
+pub(crate) struct Size {
+    plain: u64,
+    compressed: u64,
+}
+
+impl Size {
+    pub(crate) fn of(folder: &Path) -> std::io::Result<Self> {
+        let mut size = Self { plain: 0, compressed: 0 };
+        for file in ["index.js", "index_bg.wasm"] {
+            let bytes = fs::read(folder.join(file))?;
+            size.plain += bytes.len() as u64;
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            gzip.write_all(&bytes)?;
+            size.compressed += gzip.finish()?.len() as u64;
+        }
+        Ok(size)
+    }
+
+    pub(crate) fn check(&self) -> Outcome {
+        if self.compressed > LIMIT { Err(format!("{self}: over {} KiB", LIMIT / 1024).into()) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the Worker has {} KiB, {} KiB gzipped", self.plain / 1024, self.compressed / 1024)
+    }
+}

@@ -1,0 +1,153 @@
+//! workerd through miniflare, run by Node.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use isobar_cloudflare::wrangler::Config;
+use isobar_storage::content_type;
+use serde_json::{Map, Value, json};
+
+use crate::http::Server;
+use crate::{Outcome, run, target};
+
+/// The newest miniflare that speaks of workerd of 2026-11; there is no 5.x that is no beta.
+const MINIFLARE: &str = "5.20261117.0-beta";
+const SCRIPT: &str = include_str!("../../js/workerd.mjs");
+const COMPATIBILITY_DATE: &str = "2026-11-01";
+
+/// What to run.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) name: String,
+    pub(crate) build: PathBuf,
+    pub(crate) port: u16,
+    /// Where state is kept; in memory where not.
+    pub(crate) persist: Option<PathBuf>,
+    pub(crate) buckets: Vec<(String, String)>,
+    pub(crate) databases: Vec<(String, String)>,
+    pub(crate) classes: Vec<(String, String)>,
+    pub(crate) datasets: Vec<String>,
+    pub(crate) vars: Map<String, Value>,
+    pub(crate) evicts: Option<String>,
+    pub(crate) migrate: Vec<(String, PathBuf)>,
+    /// Bucket, key prefix, folder.
+    pub(crate) load: Vec<(String, String, PathBuf)>,
+}
+
+impl Options {
+    /// The bindings of a wrangler.toml; what is in `static` beside it goes into the first bucket.
+    pub(crate) fn from_wrangler(path: &str, build: PathBuf, port: u16) -> Result<Self, Box<dyn std::error::Error>> {
+        let config = Config::load(path, None)?;
+        let databases = &config.d1_databases;
+        let folder = |database: &isobar_cloudflare::wrangler::D1Database| {
+            config.resolve(database.migrations_dir.as_deref().unwrap_or("migrations"))
+        };
+        let id = |database: &isobar_cloudflare::wrangler::D1Database| {
+            database.database_id.clone().unwrap_or_else(|| database.local_name().to_owned())
+        };
+        Ok(Self {
+            name: config.name.clone().unwrap_or_else(|| "worker".to_owned()),
+            build,
+            port,
+            buckets: config.r2_buckets.iter().map(|one| (one.binding.clone(), one.local_name().to_owned())).collect(),
+            databases: databases.iter().map(|one| (one.binding.clone(), id(one))).collect(),
+            classes: config
+                .durable_objects
+                .bindings
+                .iter()
+                .map(|one| (one.name.clone(), one.class_name.clone()))
+                .collect(),
+            datasets: config.analytics_engine_datasets.iter().map(|one| one.binding.clone()).collect(),
+            vars: config.vars.clone().into_iter().collect(),
+            migrate: databases.iter().map(|one| (one.binding.clone(), folder(one))).collect(),
+            load: config
+                .r2_buckets
+                .first()
+                .map(|bucket| (bucket.binding.clone(), "static/".to_owned(), config.resolve("static")))
+                .into_iter()
+                .collect(),
+            ..Self::default()
+        })
+    }
+
+    fn to_json(&self) -> Result<Value, Box<dyn std::error::Error>> {
+        let Self { name, build, port, persist, buckets, databases, classes, datasets, vars, evicts, migrate, load } =
+            self;
+        let map = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<std::collections::BTreeMap<_, _>>();
+        let classes: Map<String, Value> = classes
+            .iter()
+            .map(|(binding, class)| (binding.clone(), json!({"className": class, "useSQLite": true})))
+            .collect();
+        let migrate: Vec<Value> =
+            migrate.iter().map(|(database, folder)| json!({"database": database, "folder": folder})).collect();
+        let load =
+            load.iter().map(|(bucket, prefix, folder)| Ok(json!({"bucket": bucket, "files": files(folder, prefix)?})));
+        Ok(json!({
+            "name": name, "build": build, "port": port, "persist": persist, "compatibilityDate": COMPATIBILITY_DATE,
+            "r2Buckets": map(buckets), "d1Databases": map(databases), "durableObjects": classes, "bindings": vars,
+            "eventsFrom": datasets, "evicts": evicts, "migrate": migrate,
+            "load": load.collect::<std::io::Result<Vec<_>>>()?,
+        }))
+    }
+}
+
+/// Every file of a folder, with its key and content type.
+fn files(folder: &Path, prefix: &str) -> std::io::Result<Vec<Value>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let key = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            found.extend(files(&entry.path(), &format!("{key}/"))?);
+        } else {
+            let content_type = content_type::from_key(&key);
+            found.push(json!({"key": key, "path": std::path::absolute(entry.path())?, "contentType": content_type}));
+        }
+    }
+    Ok(found)
+}
+
+/// A running workerd; it ends when this is dropped.
+pub(crate) struct Workerd {
+    server: Server,
+    pub(crate) address: String,
+    /// Where the data points that were written can be asked for.
+    pub(crate) events: String,
+    /// From the start of Node to the first request that could be sent.
+    pub(crate) started_in: Duration,
+}
+
+impl Workerd {
+    pub(crate) fn start(options: &Options) -> Result<Self, Box<dyn std::error::Error>> {
+        let node = std::path::absolute(target().join("node"))?;
+        install(&node)?;
+        // Beside node_modules, where Node looks for what it imports.
+        fs::write(node.join("workerd.mjs"), SCRIPT)?;
+        let file = node.join(format!("{}.json", options.name));
+        fs::write(&file, serde_json::to_vec_pretty(&options.to_json()?)?)?;
+        let start = Instant::now();
+        let mut command = Command::new("node");
+        let server = Server::start(command.arg(node.join("workerd.mjs")).arg(&file))?;
+        let events = server.said("events on http://").ok_or("it does not say where the events are")?;
+        Ok(Self { address: server.address.clone(), events, server, started_in: start.elapsed() })
+    }
+
+    /// Waits until it ends by itself, or by Ctrl-C.
+    pub(crate) fn wait(self) -> Outcome {
+        self.server.wait()
+    }
+}
+
+fn install(node: &Path) -> Outcome {
+    let installed = fs::read_to_string(node.join("node_modules/miniflare/package.json")).unwrap_or_default();
+    if installed.contains(&format!("\"version\": \"{MINIFLARE}\"")) {
+        return Ok(());
+    }
+    println!("installing miniflare {MINIFLARE}");
+    fs::create_dir_all(node)?;
+    fs::write(node.join("package.json"), "{\"private\": true}")?;
+    let package = format!("miniflare@{MINIFLARE}");
+    run(Command::new("npm").current_dir(node).args(["install", "--no-audit", "--no-fund", "--silent"]).arg(package))
+}
