@@ -1,6 +1,6 @@
 //! Every conformance kit on the bindings of the real workerd. `GET /storage` (or `/db`, `/sessions`, `/analytics`) names the
 //! cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and answers how it ended: `passed`,
-//! `failed`, `skipped`, and why. `cargo xtask conformance` builds it, starts workerd, and asks for all of them.
+//! `failed`, `skipped`, and why; `GET /panic` panics. `cargo xtask conformance` builds it, starts workerd, and asks for all of them.
 
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ type Answer = Result<Value, Box<dyn std::error::Error>>;
 async fn fetch(request: worker::Request, env: Env, _: Context) -> worker::Result<Response> {
     let env = Object::from(JsValue::from(env));
     let path = request.path();
+    if path == "/panic" {
+        panic!("on purpose: the next request must be answered all the same");
+    }
     let (kit, case) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     match answer(kit, case, &env).await {
         Ok(answer) => Response::from_json(&answer),

@@ -64,8 +64,13 @@ pub(crate) fn run() -> Outcome {
         }
     }
     check_events(&workerd)?;
+    check_panic(&workerd)?;
     print(&table);
-    if failed > 0 { Err(format!("{failed} cases failed inside workerd").into()) } else { Ok(()) }
+    if failed > 0 {
+        return Err(format!("{failed} cases failed inside workerd").into());
+    }
+    println!("{} cases pass inside workerd", table.values().map(|count| count.passed).sum::<usize>());
+    Ok(())
 }
 
 /// The points of the analytics kit came out at the other end as they went in.
@@ -78,6 +83,19 @@ fn check_events(workerd: &Workerd) -> Outcome {
     if whole.count() < 100 {
         return Err(format!("of the analytics kit's points {} arrived, not as they were written", points.len()).into());
     }
+    Ok(())
+}
+
+/// A panic fails its own request and no other, though all share one instance of the Worker.
+fn check_panic(workerd: &Workerd) -> Outcome {
+    for _ in 0..3 {
+        let panicked = ask(&workerd.address, "GET", "/panic", &[], b"")?.status;
+        let (outcome, why) = judge(&workerd.address, "storage/objects/missing_objects_are_missing")?;
+        if panicked != 500 || outcome != "passed" {
+            return Err(format!("a panic is answered by {panicked}, and what follows it {outcome}: {why}").into());
+        }
+    }
+    println!("a panic in the Worker is a 500, and the next request is answered");
     Ok(())
 }
 

@@ -5,14 +5,14 @@ use crate::{Outcome, cargo, run as execute};
 /// Packages and their features: SQLite is not among them, so `memory` of db and sessions is not either.
 const PACKAGES: [(&str, &str); 9] = [
     ("isobar-kit", ""),
-    ("isobar-storage", "memory,mock,conformance,tracing"),
-    ("isobar-db", "mock,conformance,tracing"),
-    ("isobar-sessions", "mock,conformance,tracing"),
-    ("isobar-analytics", "memory,mock,conformance,tracing"),
-    ("isobar-cloudflare", ""),
+    ("isobar-storage", "memory,mock,conformance,tracing,cloudflare-binding"),
+    ("isobar-db", "cloudflare-binding,mock,conformance,tracing"),
+    ("isobar-sessions", "cloudflare-binding,mock,conformance,tracing"),
+    ("isobar-analytics", "cloudflare-binding,memory,mock,conformance,tracing"),
+    ("isobar-cloudflare", "binding"),
     ("isobar-site", "tracing"),
-    ("isobar-http-serve", ""),
-    ("platform", ""),
+    ("isobar-http-serve", "workers"),
+    ("platform", "workers"),
 ];
 
 pub(crate) fn run() -> Outcome {

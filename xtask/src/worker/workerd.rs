@@ -129,7 +129,11 @@ impl Workerd {
         fs::write(&file, serde_json::to_vec_pretty(&options.to_json()?)?)?;
         let start = Instant::now();
         let mut command = Command::new("node");
-        let server = Server::start(command.arg(node.join("workerd.mjs")).arg(&file))?;
+        // Panics on purpose write their stacks there.
+        let log = node.join(format!("{}.log", options.name));
+        command.arg(node.join("workerd.mjs")).arg(&file).stderr(fs::File::create(&log)?);
+        let server = Server::start(&mut command)
+            .map_err(|error| format!("{error}\n{}", fs::read_to_string(&log).unwrap_or_default()))?;
         let events = server.said("events on http://").ok_or("it does not say where the events are")?;
         Ok(Self { address: server.address.clone(), events, server, started_in: start.elapsed() })
     }
