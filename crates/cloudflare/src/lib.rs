@@ -1,4 +1,5 @@
-//! What isobar's Cloudflare side shares. Today: the wrangler configuration ([`wrangler`]).
+//! What isobar's Cloudflare side shares. The wrangler configuration ([`wrangler`]), and with
+//! feature `binding` JavaScript as the bindings see it.
 //!
 //! ```
 //! use isobar_cloudflare::wrangler::{Config, Format};

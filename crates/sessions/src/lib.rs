@@ -5,7 +5,7 @@
 //! hold an `Arc<dyn` [`SessionNamespace`]`>` and know no host.
 //!
 //! Hosts: `memory::MemoryHost` (feature `memory`, default), `local::LocalHost` (feature `local`: one SQLite file per
-//! object, alarms that survive restarts), `mock::MockNamespace` (feature `mock`) over any of them.
+//! object, alarms that survive restarts), Durable Objects (feature `cloudflare-binding`), `mock::MockNamespace` (feature `mock`) over any of them.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {

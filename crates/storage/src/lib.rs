@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`memory::MemoryStore`] | `memory` (default) | a faithful fake without I/O |
 //! | `local::LocalStore` | `local` | SQLite index, inline small bodies, immutable blob files; durable before `put` answers |
+//! | `cloudflare::R2Bucket` | `cloudflare-binding` | R2 itself, inside Workers |
 //! | `mock::MockStore` | `mock` | records calls and scripts faults over any backend |
 //!
 //! The same [conformance kit](https://docs.rs/isobar-storage) (`conformance`, feature `conformance`) runs on each.
