@@ -157,7 +157,11 @@ impl From<isobar_sessions::Error> for Problem {
 
 impl From<isobar_analytics::Error> for Problem {
     fn from(error: isobar_analytics::Error) -> Self {
-        Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the analytics failed", &error)
+        match error.kind() {
+            isobar_analytics::ErrorKind::Unsupported => Self::new(StatusCode::NOT_IMPLEMENTED)
+                .with_detail("events are only written here; they are read elsewhere"),
+            _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the analytics failed", &error),
+        }
     }
 }
 

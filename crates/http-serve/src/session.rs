@@ -71,7 +71,12 @@ mod bridge {
         let Some(client) = take_websocket(&mut answer) else { return Ok(answer.map(Body::new)) };
         let upgrade = upgrade.ok_or_else(super::upgrade_required)?;
         let upgrade = upgrade.max_message_size(limits::MESSAGE_BYTES).max_frame_size(limits::MESSAGE_BYTES);
-        Ok(upgrade.on_upgrade(|socket| run(socket, client)))
+        let mut response = upgrade.on_upgrade(|socket| run(socket, client));
+        // What the object says goes with it: the sub-protocol it has chosen, a cookie.
+        for (name, value) in answer.headers() {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+        Ok(response)
     }
 
     /// Carries messages both ways until one side ends.

@@ -65,7 +65,11 @@ impl Lookup {
 fn key(url: &str, accept: &str) -> String {
     let accept = accept.to_ascii_lowercase();
     let takes = |coding: &&&str| {
-        accept.split(',').any(|one| one.trim().split(';').next() == Some(**coding) && !one.contains("q=0"))
+        accept.split(',').any(|one| {
+            let (name, weight) = one.split_once(';').unwrap_or((one, ""));
+            let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0));
+            name.trim() == **coding && !refused
+        })
     };
     let codings: Vec<&str> = CODINGS.iter().filter(takes).copied().collect();
     let separator = if url.contains('?') { '&' } else { '?' };
@@ -94,6 +98,7 @@ mod tests {
     #[test]
     fn keys_tell_codings_apart() {
         assert_eq!(key("http://a/x", "gzip, br;q=0.9"), "http://a/x?isobar-codings=br.gzip");
+        assert_eq!(key("http://a/x", "GZIP;q=0, br; q=0.000 ,zstd;q=1"), "http://a/x?isobar-codings=zstd");
         assert_eq!(key("http://a/x?y=1", ""), "http://a/x?y=1&isobar-codings=");
     }
 

@@ -40,7 +40,9 @@ impl SessionObject for Room {
         if request.uri().path() == "/socket" {
             let (client, server) = isobar_sessions::socket_pair();
             self.0.accept_websocket(server, &[])?;
-            return Ok(isobar_sessions::websocket_response(client));
+            let mut response = isobar_sessions::websocket_response(client);
+            response.headers_mut().insert("x-room", http::HeaderValue::from_static("a"));
+            return Ok(response);
         }
         let path = request.uri().to_string();
         Ok(ObjectResponse::new(Body::from(format!("{path}: {}", request.into_body().text().await?))))
@@ -179,7 +181,8 @@ async fn websockets_reach_their_object_and_back() {
     let platform = wrangler().memory().await.unwrap();
     let running = start(&platform).await;
     let url = format!("ws://{}/api/rooms/a/socket", running.address);
-    let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+    let (mut socket, answer) = tokio_tungstenite::connect_async(&url).await.unwrap();
+    assert_eq!(answer.headers()["x-room"], "a");
     socket.send(Ws::text("hello")).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap(), Ws::text("hello"));
     socket.send(Ws::binary(vec![0, 255])).await.unwrap();
