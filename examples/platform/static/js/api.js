@@ -4,7 +4,8 @@ export async function api(path, options = {}) {
   if (response.ok) return response.status === 204 ? null : response.json();
   const problem = await response.json().catch(() => ({}));
   const fields = (problem.errors ?? []).map(({ field, detail }) => `${field} ${detail}`);
-  throw new Error([problem.detail ?? problem.title ?? `the server answered ${response.status}`, ...fields].join("; "));
+  const text = [problem.detail ?? problem.title ?? `the server answered ${response.status}`, ...fields].join("; ");
+  throw Object.assign(new Error(text), { status: response.status });
 }
 
 export const send = (path, value) =>

@@ -1,7 +1,10 @@
 import { api, attempt, element } from "/js/api.js";
 
 await attempt(async () => {
-  const [summary, tenants, images, projects] = await Promise.all(["/events/summary", "/tenants", "/images", "/projects"].map((path) => api(path)));
+  // Inside Workers events are only written: the page does without their summary.
+  const unread = { requests: "-", errors: "-", routes: [] };
+  const summary = await api("/events/summary").catch((error) => { if (error.status === 501) return unread; throw error; });
+  const [tenants, images, projects] = await Promise.all(["/tenants", "/images", "/projects"].map((path) => api(path)));
   const figures = [["Requests", summary.requests], ["Server errors", summary.errors], ["Tenants", tenants.length], ["Media files", images.length], ["Legacy projects", projects.length]];
   document.getElementById("figures").replaceChildren(...figures.map(([name, value]) =>
     element("div", { className: "card" }, element("h3", { textContent: name }), element("div", { className: "figure", textContent: value }))));
