@@ -72,7 +72,10 @@ impl Server {
     }
 
     pub(crate) fn wait(mut self) -> Outcome {
+        // Waiting closes the input, and its end would end the server.
+        let input = self.process.stdin.take();
         self.process.wait()?;
+        drop(input);
         Ok(())
     }
 }
