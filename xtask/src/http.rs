@@ -13,6 +13,8 @@ pub(crate) struct Server {
     pub(crate) address: String,
     /// The lines it wrote until it served.
     lines: Vec<String>,
+    /// It ends by itself, and ends what it has started, when its input ends.
+    pub(crate) watches_input: bool,
 }
 
 /// What a server answers.
@@ -55,7 +57,7 @@ impl Server {
         }
         // What it says later is read, so that it never waits for us.
         std::thread::spawn(move || reader.for_each(drop));
-        Ok(Self { process, address: address.unwrap_or_default(), lines })
+        Ok(Self { process, address: address.unwrap_or_default(), lines, watches_input: false })
     }
 
     /// What followed this on a line of its start.
@@ -82,6 +84,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while self.watches_input && std::time::Instant::now() < deadline {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         // It may have ended by itself.
         self.process.kill().ok();
         self.process.wait().ok();

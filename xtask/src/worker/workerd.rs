@@ -132,8 +132,9 @@ impl Workerd {
         // Panics on purpose write their stacks there.
         let log = node.join(format!("{}.log", options.name));
         command.arg(node.join("workerd.mjs")).arg(&file).stderr(fs::File::create(&log)?);
-        let server = Server::start(&mut command)
+        let mut server = Server::start(&mut command)
             .map_err(|error| format!("{error}\n{}", fs::read_to_string(&log).unwrap_or_default()))?;
+        server.watches_input = true;
         let events = server.said("events on http://").ok_or("it does not say where the events are")?;
         Ok(Self { address: server.address.clone(), events, server, started_in: start.elapsed() })
     }
