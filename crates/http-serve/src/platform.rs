@@ -17,7 +17,7 @@ pub struct Platform {
     bindings: Arc<Bindings>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 struct Bindings {
     buckets: BTreeMap<String, Arc<dyn ObjectStore>>,
     databases: BTreeMap<String, Arc<dyn Database>>,
@@ -25,6 +25,21 @@ struct Bindings {
     datasets: BTreeMap<String, Arc<dyn EventSink>>,
     vars: BTreeMap<String, serde_json::Value>,
     secrets: BTreeMap<String, Secret>,
+}
+
+/// The names alone: inside Workers a secret is a var like others.
+impl fmt::Debug for Bindings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { buckets, databases, sessions, datasets, vars, secrets } = self;
+        f.debug_struct("Bindings")
+            .field("buckets", &buckets.keys())
+            .field("databases", &databases.keys())
+            .field("sessions", &sessions.keys())
+            .field("datasets", &datasets.keys())
+            .field("vars", &vars.keys())
+            .field("secrets", &secrets.keys())
+            .finish()
+    }
 }
 
 /// There is no binding of this kind and name.
@@ -218,5 +233,17 @@ impl PlatformBuilder {
     #[must_use]
     pub fn build(&self) -> Platform {
         Platform { bindings: Arc::new(self.bindings.clone()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_do_not_show() {
+        let builder = Platform::builder().with_var("KEY", "hidden").with_secret("TOKEN", Secret::new("hidden"));
+        let shown = format!("{:?} {builder:?}", builder.build());
+        assert!(shown.contains("KEY") && shown.contains("TOKEN") && !shown.contains("hidden"), "{shown}");
     }
 }

@@ -7,6 +7,8 @@ use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::worker::Context;
 use isobar_cloudflare::binding::{JsError, Object};
 
+use crate::REQUEST_ID;
+
 /// Content codings that the site has variants for.
 const CODINGS: [&str; 3] = ["br", "zstd", "gzip"];
 
@@ -52,6 +54,8 @@ impl Lookup {
         let Some((cache, request)) = self.key.clone() else { return Ok(()) };
         let url: JsValue = request.get("url");
         let copy = answer.call("clone", &[])?;
+        // The id is this request's alone.
+        Object::from(copy.clone()).object("headers").call("delete", &[REQUEST_ID.as_str().into()])?;
         context.wait_until(async move {
             if let Err(error) = cache.ask("put", &[url, copy]).await {
                 tracing::warn!(%error, "an answer was not cached");

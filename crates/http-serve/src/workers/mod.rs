@@ -51,7 +51,8 @@ macro_rules! session_class {
 /// Answers a request with the application on the bindings of `env`.
 ///
 /// Bodies stream both ways. A WebSocket that a session object accepts goes to the client as it is, without passing through
-/// here. What the application caches publicly is kept in the data centre's cache. Datasets are flushed after the answer.
+/// here. What the application caches publicly is kept in the data centre's cache; an answer out of it does not reach the
+/// application, so it is no event and has no request id. Datasets are flushed after the answer.
 ///
 /// # Errors
 /// What the runtime refuses to take as an answer. What is wrong with the request or the bindings is an answer itself.
