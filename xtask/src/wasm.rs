@@ -2,8 +2,9 @@
 
 use crate::{Outcome, cargo, run as execute};
 
-/// Packages and their features: SQLite is not among them, so `memory` of db and sessions is not either.
-const PACKAGES: [(&str, &str); 9] = [
+/// Packages and their features: SQLite is not among them, so `memory` of db and sessions is not either. The platform itself
+/// is built whole by `cargo xtask worker build`.
+const PACKAGES: [(&str, &str); 8] = [
     ("isobar-kit", ""),
     ("isobar-storage", "memory,mock,conformance,tracing,cloudflare-binding"),
     ("isobar-db", "cloudflare-binding,mock,conformance,tracing"),
@@ -12,7 +13,6 @@ const PACKAGES: [(&str, &str); 9] = [
     ("isobar-cloudflare", "binding"),
     ("isobar-site", "tracing"),
     ("isobar-http-serve", "workers"),
-    ("platform", "workers"),
 ];
 
 pub(crate) fn run() -> Outcome {
