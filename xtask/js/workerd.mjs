@@ -66,7 +66,7 @@ const workers = [
   },
 ];
 const miniflare = new Miniflare(
-  convertV4MiniflareOptions({ port, host: "127.0.0.1", cf: false, resourcePersistencePath: persist ?? undefined, workers }),
+  convertV4MiniflareOptions({ port, host: "127.0.0.1", cf: false, unsafeLocalExplorer: true, resourcePersistencePath: persist ?? undefined, workers }),
 );
 const address = await miniflare.ready;
 

@@ -98,6 +98,17 @@ impl Drop for Server {
     }
 }
 
+/// A process that ends when this is dropped.
+pub(crate) struct Ended(pub(crate) Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// Sends a request and reads its whole answer.
 pub(crate) fn ask(
     address: &str,

@@ -12,6 +12,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// The sink has been closed.
     Closed,
+    /// The query is none that the backend understands.
+    Query,
     /// The backend lacks the capability, reading say.
     Unsupported,
     /// File permissions or credentials refuse it.

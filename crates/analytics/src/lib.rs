@@ -16,7 +16,7 @@ mod ext;
 mod point;
 mod sink;
 
-#[cfg(feature = "cloudflare-binding")]
+#[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub mod cloudflare;
 #[cfg(feature = "conformance")]
 pub mod conformance;

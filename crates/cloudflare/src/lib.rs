@@ -1,5 +1,6 @@
-//! What isobar's Cloudflare side shares. The wrangler configuration ([`wrangler`]), and with
-//! feature `binding` JavaScript as the bindings see it.
+//! What isobar's Cloudflare side shares. The wrangler configuration ([`wrangler`]), numbers as SQL sends them through JSON
+//! and JavaScript ([`sql`]); with feature `binding` JavaScript as the bindings see it, and with feature `client` Cloudflare
+//! from outside: accounts, REST, requests that are repeated where that is safe.
 //!
 //! ```
 //! use isobar_cloudflare::wrangler::{Config, Format};
@@ -10,4 +11,7 @@
 
 #[cfg(feature = "binding")]
 pub mod binding;
+#[cfg(all(feature = "client", not(target_arch = "wasm32")))]
+pub mod client;
+pub mod sql;
 pub mod wrangler;

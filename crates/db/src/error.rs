@@ -111,7 +111,7 @@ impl Error {
     }
 
     /// `D1_EXEC_ERROR`, in D1's words: it always names the first line, wherever the fault is.
-    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    #[cfg(all(any(feature = "memory", feature = "local", feature = "cloudflare-http"), not(target_arch = "wasm32")))]
     pub(crate) fn in_exec(mut self, script: &str) -> Self {
         self.prefix = "D1_EXEC_ERROR";
         let first = script.trim().lines().next().unwrap_or_default();
@@ -120,7 +120,7 @@ impl Error {
     }
 
     /// Marks what D1's `exec` has answered in its own words.
-    #[cfg(feature = "cloudflare-binding")]
+    #[cfg(any(feature = "cloudflare-binding", feature = "cloudflare-http"))]
     pub(crate) fn with_exec_prefix(mut self) -> Self {
         self.prefix = "D1_EXEC_ERROR";
         self

@@ -26,7 +26,7 @@ pub mod sql;
 mod statement;
 mod value;
 
-#[cfg(feature = "cloudflare-binding")]
+#[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub mod cloudflare;
 #[cfg(feature = "conformance")]
 pub mod conformance;

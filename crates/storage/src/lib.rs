@@ -7,6 +7,7 @@
 //! | [`memory::MemoryStore`] | `memory` (default) | a faithful fake without I/O |
 //! | `local::LocalStore` | `local` | SQLite index, inline small bodies, immutable blob files; durable before `put` answers |
 //! | `cloudflare::R2Bucket` | `cloudflare-binding` | R2 itself, inside Workers |
+//! | `cloudflare::S3Bucket` | `cloudflare-http` | R2 from outside, over its S3 side; any other server that speaks S3 |
 //! | `mock::MockStore` | `mock` | records calls and scripts faults over any backend |
 //!
 //! The same [conformance kit](https://docs.rs/isobar-storage) (`conformance`, feature `conformance`) runs on each.
@@ -40,7 +41,7 @@ mod range;
 mod rules;
 mod store;
 
-#[cfg(feature = "cloudflare-binding")]
+#[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub mod cloudflare;
 #[cfg(feature = "conformance")]
 pub mod conformance;

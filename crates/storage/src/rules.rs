@@ -166,7 +166,8 @@ pub(crate) fn list_page<E: From<Error>>(
     Ok(page)
 }
 
-fn check_limit(limit: Option<usize>) -> Result<usize> {
+/// The page's limit, if it is one.
+pub(crate) fn check_limit(limit: Option<usize>) -> Result<usize> {
     match limit.unwrap_or(limits::LIST_KEYS) {
         limit @ 1..=limits::LIST_KEYS => Ok(limit),
         other => Err(Error::new(

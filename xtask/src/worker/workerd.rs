@@ -26,6 +26,8 @@ pub(crate) struct Options {
     /// Where state is kept; in memory where not.
     pub(crate) persist: Option<PathBuf>,
     pub(crate) buckets: Vec<(String, String)>,
+    /// The key, id and secret, by which S3 reaches the buckets from outside.
+    pub(crate) s3_key: Option<(String, String)>,
     pub(crate) databases: Vec<(String, String)>,
     pub(crate) classes: Vec<(String, String)>,
     pub(crate) datasets: Vec<String>,
@@ -73,9 +75,30 @@ impl Options {
     }
 
     fn to_json(&self) -> Result<Value, Box<dyn std::error::Error>> {
-        let Self { name, build, port, persist, buckets, databases, classes, datasets, vars, evicts, migrate, load } =
-            self;
+        let Self {
+            name,
+            build,
+            port,
+            persist,
+            buckets,
+            s3_key,
+            databases,
+            classes,
+            datasets,
+            vars,
+            evicts,
+            migrate,
+            load,
+        } = self;
         let map = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<std::collections::BTreeMap<_, _>>();
+        let bucket = |name: &str| match s3_key {
+            Some((id, secret)) => {
+                json!({"id": name, "s3Credentials": {"accessKeyId": id, "secretAccessKey": secret}})
+            }
+            None => json!(name),
+        };
+        let buckets: Map<String, Value> =
+            buckets.iter().map(|(binding, name)| (binding.clone(), bucket(name))).collect();
         let classes: Map<String, Value> = classes
             .iter()
             .map(|(binding, class)| (binding.clone(), json!({"className": class, "useSQLite": true})))
@@ -86,7 +109,7 @@ impl Options {
             load.iter().map(|(bucket, prefix, folder)| Ok(json!({"bucket": bucket, "files": files(folder, prefix)?})));
         Ok(json!({
             "name": name, "build": build, "port": port, "persist": persist, "compatibilityDate": COMPATIBILITY_DATE,
-            "r2Buckets": map(buckets), "d1Databases": map(databases), "durableObjects": classes, "bindings": vars,
+            "r2Buckets": buckets, "d1Databases": map(databases), "durableObjects": classes, "bindings": vars,
             "eventsFrom": datasets, "evicts": evicts, "migrate": migrate,
             "load": load.collect::<std::io::Result<Vec<_>>>()?,
         }))

@@ -7,13 +7,11 @@
 mod error;
 mod http;
 mod object;
-mod sql;
 mod stream;
 
 pub use error::JsError;
 pub use http::{JsBody, request_from_js, request_to_js, response_from_js, response_to_js};
 pub use object::{Function, Object, bytes, date, millis, uint8_array};
-pub use sql::{exact_integers, is_exact};
 pub use stream::{FixedLength, readable, stream_of};
 pub use worker;
 pub use worker::{js_sys, wasm_bindgen, wasm_bindgen_futures};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
-use isobar_cloudflare::binding::{JsError, Object, bytes, exact_integers, is_exact, js_sys, send, uint8_array};
+use isobar_cloudflare::binding::{JsError, Object, bytes, js_sys, send, uint8_array};
+use isobar_cloudflare::sql::{exact_integers, is_exact};
 
 use super::answer;
 use crate::{

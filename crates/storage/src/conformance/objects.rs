@@ -30,13 +30,15 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
         "metadata" => {
             http_metadata_is_kept,
             custom_metadata_is_kept,
+            names_of_custom_metadata_keep_their_case,
             a_plain_put_guesses_nothing,
             custom_metadata_has_a_limit,
             storage_class_is_kept,
             keys_have_limits,
         }
         "checksums" => {
-            each_of_five_checksums_is_verified_and_kept,
+            a_right_checksum_is_taken,
+            checksums_are_kept,
             a_wrong_checksum_stores_nothing,
             a_wrong_checksum_comes_before_the_condition,
         }
@@ -196,9 +198,16 @@ async fn http_metadata_is_kept(store: Subject) -> Outcome {
 }
 
 async fn custom_metadata_is_kept(store: Subject) -> Outcome {
-    let options = PutOptions::default().with_custom("name", "Jörg").with_custom("Empty", "");
+    let options = PutOptions::default().with_custom("name", "Jörg").with_custom("empty", "");
     drop(store.put(&key("metadata/custom"), "x".into(), options.clone()).await?);
     ensure_eq!(store.head(&key("metadata/custom")).await?.map(|meta| meta.custom), Some(options.custom));
+    Ok(())
+}
+
+async fn names_of_custom_metadata_keep_their_case(store: Subject) -> Outcome {
+    let options = PutOptions::default().with_custom("camelCase", "x").with_custom("UPPER", "y");
+    drop(store.put(&key("metadata/case"), "x".into(), options.clone()).await?);
+    ensure_eq!(store.head(&key("metadata/case")).await?.map(|meta| meta.custom), Some(options.custom));
     Ok(())
 }
 
@@ -240,15 +249,34 @@ async fn keys_have_limits(store: Subject) -> Outcome {
     Ok(())
 }
 
-async fn each_of_five_checksums_is_verified_and_kept(store: Subject) -> Outcome {
-    use ChecksumAlgorithm::{Md5, Sha1, Sha256, Sha384, Sha512};
-    for algorithm in [Md5, Sha1, Sha256, Sha384, Sha512] {
+const ALGORITHMS: [ChecksumAlgorithm; 5] = [
+    ChecksumAlgorithm::Md5,
+    ChecksumAlgorithm::Sha1,
+    ChecksumAlgorithm::Sha256,
+    ChecksumAlgorithm::Sha384,
+    ChecksumAlgorithm::Sha512,
+];
+
+async fn a_right_checksum_is_taken(store: Subject) -> Outcome {
+    for algorithm in ALGORITHMS {
+        let options = || PutOptions::default().with_checksum(Checksum::of(algorithm, b"hello"));
+        let whole = store.put(&key("checksums/whole"), "hello".into(), options()).await?;
+        ensure!(whole.stored().is_some_and(|meta| meta.size == 5), "{algorithm:?}");
+        let chunks = stream::iter(["he", "llo"].map(|chunk| Ok(Bytes::from(chunk))));
+        let streamed = store.put(&key("checksums/stream"), Body::from_stream(5, chunks), options()).await?;
+        ensure!(streamed.stored().is_some_and(|meta| meta.size == 5), "{algorithm:?}");
+    }
+    Ok(())
+}
+
+async fn checksums_are_kept(store: Subject) -> Outcome {
+    for algorithm in ALGORITHMS {
         let checksum = Checksum::of(algorithm, b"hello");
         let options = PutOptions::default().with_checksum(checksum.clone());
         drop(store.put(&key("checksums/good"), "hello".into(), options).await?);
         let meta = store.head(&key("checksums/good")).await?.ok_or_else(|| super::Failure("gone".into()))?;
         ensure_eq!(meta.checksum(algorithm), Some(&checksum));
-        ensure_eq!(meta.checksum(Md5).map(|md5| &md5.hex), Some(&meta.etag));
+        ensure_eq!(meta.checksum(ChecksumAlgorithm::Md5).map(|md5| &md5.hex), Some(&meta.etag));
     }
     Ok(())
 }

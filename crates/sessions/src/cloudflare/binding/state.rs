@@ -12,7 +12,8 @@ use isobar_cloudflare::binding::js_sys::{Array, Promise};
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::wasm_bindgen::closure::{Closure, ScopedClosure};
 use isobar_cloudflare::binding::wasm_bindgen_futures::future_to_promise;
-use isobar_cloudflare::binding::{JsError, Object, bytes, date, exact_integers, is_exact, millis, uint8_array};
+use isobar_cloudflare::binding::{JsError, Object, bytes, date, millis, uint8_array};
+use isobar_cloudflare::sql::{exact_integers, is_exact};
 
 use super::failure;
 use super::namespace::object_id;

@@ -1,4 +1,4 @@
-//! Integers on their way through JavaScript, where every number is a double: D1 and Durable Objects bind it as REAL.
+//! Values on their way through JavaScript and JSON, where every number is a double: D1 and Durable Objects bind it as REAL.
 
 /// 2^53: below it every integer is a double, and no other integer rounds to it.
 const EXACT: u64 = 1 << 53;
@@ -13,22 +13,39 @@ pub fn is_exact(number: f64) -> bool {
 /// Rewrites the placeholders of `sql` that `is_integer` names (counted from 1) to `+CAST(? AS INTEGER)`, so that a number or
 /// a text of digits bound to them is an INTEGER again, and exact. The `+` keeps them without an affinity, as a plain
 /// placeholder is.
+#[must_use]
+pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
+    rewrite_placeholders(sql, |number, placeholder, out| {
+        if is_integer(number) {
+            out.push_str("+CAST(");
+            out.push_str(placeholder);
+            out.push_str(" AS INTEGER)");
+        } else {
+            out.push_str(placeholder);
+        }
+    })
+}
+
+/// Has each placeholder of `sql` written anew by `write(number, placeholder, out)`; numbers count from 1 as SQLite's do.
 ///
 /// Strings, quoted names and comments are left alone; in a script the placeholders are those of the last statement.
 #[must_use]
-pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
-    let (mut out, mut rest, mut highest) = (String::with_capacity(sql.len() + 32), sql, 0);
-    let mut names: Vec<&str> = Vec::new();
+pub fn rewrite_placeholders(sql: &str, mut write: impl FnMut(usize, &str, &mut String)) -> String {
+    let (mut out, mut rest, mut highest) = (String::with_capacity(sql.len() + 32), sql, 0usize);
+    let mut names: Vec<(&str, usize)> = Vec::new();
     while let Some(first) = rest.chars().next() {
         let length = token(rest, first);
         let (token, tail) = rest.split_at(length);
         rest = tail;
         let number = match first {
-            '?' => token[1..].parse().unwrap_or(highest + 1),
-            ':' | '@' | '$' if length > 1 => match names.iter().position(|name| *name == token) {
+            '?' => token[1..].parse().unwrap_or(highest.saturating_add(1)),
+            ':' | '@' | '$' if length > 1 => match names.iter().find(|(name, _)| *name == token) {
                 // A named parameter keeps the number of its first use; unnamed ones in between count as well.
-                Some(known) => known + 1,
-                None => highest + 1,
+                Some((_, known)) => *known,
+                None => {
+                    names.push((token, highest.saturating_add(1)));
+                    highest.saturating_add(1)
+                }
             },
             _ => {
                 out.push_str(token);
@@ -36,16 +53,10 @@ pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
             }
         };
         highest = highest.max(number);
-        names.resize(highest, "");
-        if first != '?' {
-            names[number - 1] = token;
-        }
-        if number > 0 && is_integer(number) {
-            out.push_str("+CAST(");
-            out.push_str(token);
-            out.push_str(" AS INTEGER)");
+        if number > 0 {
+            write(number, token, &mut out);
         } else {
-            out.push_str(token);
+            out.push_str(token); // SQLite says itself that there is no ?0
         }
     }
     out
@@ -96,6 +107,12 @@ mod tests {
         assert_eq!(second("INSERT INTO t VALUES (?, ?, ?)"), "INSERT INTO t VALUES (?, +CAST(? AS INTEGER), ?)");
         assert_eq!(second("SELECT ?2, ?1, ?2, ?"), "SELECT +CAST(?2 AS INTEGER), ?1, +CAST(?2 AS INTEGER), ?");
         assert_eq!(second("SELECT :a, :b, :a"), "SELECT :a, +CAST(:b AS INTEGER), :a");
+    }
+
+    #[test]
+    fn numbers_beyond_reason_are_left_to_sqlite() {
+        let huge = format!("SELECT ?{}, ?", usize::MAX);
+        assert_eq!(exact_integers(&huge, |_| false), huge);
     }
 
     #[test]

@@ -1,0 +1,161 @@
+//! Analytics Engine's SQL API: reading from outside.
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use isobar_cloudflare::client::{Account, Effect, RestError, RestErrorKind};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+use crate::{DataPoint, Error, ErrorKind, Event, Result, ScanOptions, limits};
+
+/// Reads datasets by Analytics Engine's SQL API: for native code. Writing goes by the binding alone. Cheap to clone.
+///
+/// What it answers may be sampled: a row stands for `_sample_interval` points.
+#[derive(Debug, Clone)]
+pub struct AnalyticsEngineSql {
+    account: Account,
+}
+
+/// What a query gave.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct SqlResult {
+    /// The columns, in order.
+    #[serde(rename = "meta")]
+    pub columns: Vec<SqlColumn>,
+    /// The rows, by column. Integers of 64 bits are text, as the API gives them: JSON's numbers would round them.
+    #[serde(rename = "data")]
+    pub rows: Vec<Map<String, Json>>,
+    /// How many rows there are without the LIMIT, at least.
+    #[serde(default)]
+    pub rows_before_limit_at_least: Option<u64>,
+}
+
+/// A column of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct SqlColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type in ClickHouse's words: `DateTime`, `Float64`, `UInt64`, `String`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl AnalyticsEngineSql {
+    /// The datasets of an account.
+    #[must_use]
+    pub fn new(account: Account) -> Self {
+        Self { account }
+    }
+
+    /// Runs a query: `SELECT` or `SHOW`, without a `FORMAT`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`] where the API refuses the SQL, [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`].
+    pub async fn query(&self, sql: &str) -> Result<SqlResult> {
+        let answer = self.account.call_text(Effect::Idempotent, "analytics_engine/sql", sql).await.map_err(failure)?;
+        serde_json::from_slice(&answer).map_err(|error| {
+            let message = format!("the answer is no result in JSON (was there a FORMAT?): {error}");
+            Error::new(ErrorKind::Internal, "query", message).with_source(error)
+        })
+    }
+
+    /// The stored events of a dataset, oldest first. The API knows whole seconds: `from` counts from its second's start, and
+    /// `until` to its second's end. Blobs and doubles that are unset at the end are left out.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn scan(&self, dataset: &str, options: ScanOptions) -> Result<Vec<Event>> {
+        let result = self.query(&scan_sql(dataset, &options)?).await?;
+        // Newest first there, so that a limit keeps the newest.
+        result.rows.iter().rev().map(event).collect()
+    }
+}
+
+fn scan_sql(dataset: &str, options: &ScanOptions) -> Result<String> {
+    if dataset.is_empty() || !dataset.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        let message = format!("{dataset:?} is no name of a dataset: letters, digits and _");
+        return Err(Error::new(ErrorKind::Query, "scan", message));
+    }
+    let ScanOptions { from, until, limit } = options;
+    let second = |at: DateTime<Utc>| format!("toDateTime('{}')", at.format("%Y-%m-%d %H:%M:%S"));
+    let until = until.map(|at| if at == at.trunc_subsecs(0) { at } else { at + chrono::Duration::seconds(1) });
+    let conditions: Vec<String> =
+        [from.map(|at| format!("timestamp >= {}", second(at))), until.map(|at| format!("timestamp < {}", second(at)))]
+            .into_iter()
+            .flatten()
+            .collect();
+    let condition = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    let limit = limit.map_or_else(|| "ALL".to_owned(), |limit| limit.to_string());
+    let columns: Vec<String> = (1..=limits::BLOBS)
+        .map(|number| format!("blob{number}"))
+        .chain((1..=limits::DOUBLES).map(|number| format!("double{number}")))
+        .collect();
+    let columns = columns.join(", ");
+    Ok(format!("SELECT timestamp, index1, {columns} FROM {dataset}{condition} ORDER BY timestamp DESC LIMIT {limit}"))
+}
+
+fn event(row: &Map<String, Json>) -> Result<Event> {
+    let wrong =
+        |column: &str| Error::new(ErrorKind::Internal, "scan", format!("the column {column} is not what it should be"));
+    let text = |column: &str| row.get(column).and_then(Json::as_str).ok_or_else(|| wrong(column));
+    let timestamp = NaiveDateTime::parse_from_str(text("timestamp")?, "%Y-%m-%d %H:%M:%S");
+    let timestamp = timestamp.map_err(|error| wrong("timestamp").with_source(error))?.and_utc();
+    let mut point = DataPoint::new();
+    let index = text("index1")?;
+    if !index.is_empty() {
+        point = point.with_index(index.to_owned());
+    }
+    for number in 1..=limits::BLOBS {
+        point.blobs.push(Bytes::from(text(&format!("blob{number}"))?.to_owned()));
+    }
+    for number in 1..=limits::DOUBLES {
+        let column = format!("double{number}");
+        point.doubles.push(row.get(&column).and_then(Json::as_f64).ok_or_else(|| wrong(&column))?);
+    }
+    let set = point.blobs.iter().rposition(|blob| !blob.is_empty()).map_or(0, |last| last + 1);
+    point.blobs.truncate(set);
+    let set = point.doubles.iter().rposition(|double| *double != 0.0).map_or(0, |last| last + 1);
+    point.doubles.truncate(set);
+    Ok(Event { timestamp, point })
+}
+
+fn failure(error: RestError) -> Error {
+    let kind = match error.kind() {
+        RestErrorKind::Unavailable => ErrorKind::Unavailable,
+        RestErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        RestErrorKind::Refused => ErrorKind::Query,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, "query", error.to_string()).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_are_sql_that_the_api_knows() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
+        let options = ScanOptions::default()
+            .with_from(at("2026-11-24T01:02:03.4Z"))
+            .with_until(at("2026-11-24T02:00:00.1Z"))
+            .with_limit(7);
+        let sql = scan_sql("inneranimalmedia", &options).expect("good");
+        assert!(sql.starts_with("SELECT timestamp, index1, blob1, blob2, "), "{sql}");
+        assert!(
+            sql.ends_with(
+                "double20 FROM inneranimalmedia WHERE timestamp >= toDateTime('2026-11-24 01:02:03') AND \
+                 timestamp < toDateTime('2026-11-24 02:00:01') ORDER BY timestamp DESC LIMIT 7"
+            ),
+            "{sql}"
+        );
+        assert!(
+            scan_sql("x", &ScanOptions::default())
+                .expect("good")
+                .ends_with(" FROM x ORDER BY timestamp DESC LIMIT ALL")
+        );
+        assert_eq!(scan_sql("x; DROP", &ScanOptions::default()).map_err(|error| error.kind()), Err(ErrorKind::Query));
+    }
+}

@@ -1,0 +1,323 @@
+//! A Cloudflare account by the REST API: addresses, the token, the envelope of answers.
+
+use std::error::Error as StdError;
+use std::fmt::{self, Debug};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{Body, Client, Effect, HttpTransport, TransportError};
+
+/// Where the REST API is.
+const BASE_URL: &str = "https://api.cloudflare.com/client/v4";
+/// An answer of the API is JSON in memory; R2's objects do not come this way.
+const ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// A Cloudflare account: its id and a token that may do what is asked. Cheap to clone.
+#[derive(Clone)]
+pub struct Account {
+    client: Client,
+    base_url: String,
+    id: String,
+    token: String,
+}
+
+impl Account {
+    /// An account by its id and an API token, over [`HttpTransport`].
+    ///
+    /// # Errors
+    /// [`RestErrorKind::Request`] where the transport does not start, or the token is none that a header can carry.
+    pub fn new(id: impl Into<String>, token: impl Into<String>) -> Result<Self, RestError> {
+        let transport = HttpTransport::new().map_err(RestError::transport)?;
+        let (id, token) = (id.into(), token.into());
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(RestError::new(RestErrorKind::Request, "the API token is empty, or no header can carry it"));
+        }
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            return Err(RestError::new(RestErrorKind::Request, format!("{id:?} is no id of an account")));
+        }
+        Ok(Self { client: Client::new(transport), base_url: BASE_URL.to_owned(), id, token })
+    }
+
+    /// The account of wrangler's variables: `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_API_TOKEN`, and where it is set
+    /// `CLOUDFLARE_API_BASE_URL`.
+    ///
+    /// # Errors
+    /// [`RestErrorKind::Request`] naming the variable that is missing.
+    pub fn from_env() -> Result<Self, RestError> {
+        let variable = |name: &str| {
+            let missing = || RestError::new(RestErrorKind::Request, format!("the variable {name} is not set"));
+            std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(missing)
+        };
+        let account = Self::new(variable("CLOUDFLARE_ACCOUNT_ID")?, variable("CLOUDFLARE_API_TOKEN")?)?;
+        Ok(match std::env::var("CLOUDFLARE_API_BASE_URL") {
+            Ok(base_url) if !base_url.is_empty() => account.with_base_url(base_url),
+            _ => account,
+        })
+    }
+
+    /// Another address of the API, up to and including its version.
+    #[must_use]
+    pub fn with_base_url(mut self, base_url: impl Into<String>) -> Self {
+        self.base_url = base_url.into().trim_end_matches('/').to_owned();
+        self
+    }
+
+    /// Another client: its transport, how it repeats.
+    #[must_use]
+    pub fn with_client(mut self, client: Client) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// The account's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Calls the API at a path below the account, and takes the result out of the envelope.
+    ///
+    /// # Errors
+    /// What the API answers, and what keeps it from answering.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        effect: Effect,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<T, RestError> {
+        let body = body.map(|body| ("application/json", Bytes::from(body.to_string())));
+        let (status, answer) = self.ask(effect, method, path, body).await?;
+        open(status, &answer)
+    }
+
+    /// Calls the API at a path below the account with a text, and gives the answer back as it is.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_text(&self, effect: Effect, path: &str, text: &str) -> Result<Bytes, RestError> {
+        let body = Some(("text/plain; charset=utf-8", Bytes::copy_from_slice(text.as_bytes())));
+        let (status, answer) = self.ask(effect, Method::POST, path, body).await?;
+        if status.is_success() { Ok(answer) } else { Err(refusal(status, &answer)) }
+    }
+
+    async fn ask(
+        &self,
+        effect: Effect,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Bytes)>,
+    ) -> Result<(StatusCode, Bytes), RestError> {
+        let url = format!("{}/accounts/{}/{}", self.base_url, self.id, path.trim_start_matches('/'));
+        let request = || {
+            let mut request = Request::builder().method(method.clone()).uri(&url);
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+            if let Some((content_type, _)) = &body {
+                request = request.header(header::CONTENT_TYPE, *content_type);
+            }
+            let body = body.as_ref().map_or_else(Body::empty, |(_, bytes)| bytes.clone().into());
+            request.body(body).ok()
+        };
+        if request().is_none() {
+            return Err(RestError::new(RestErrorKind::Request, format!("{url:?} is no address")));
+        }
+        let answer = self.client.send(effect, request).await.map_err(RestError::transport)?;
+        let status = answer.status();
+        let bytes = answer.into_body().bytes(ANSWER_BYTES).await;
+        let bytes = bytes.map_err(|error| RestError::new(RestErrorKind::Unavailable, error.to_string()))?;
+        Ok((status, bytes))
+    }
+}
+
+impl Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client: _, base_url, id, token: _ } = self;
+        f.debug_struct("Account").field("base_url", base_url).field("id", id).finish_non_exhaustive()
+    }
+}
+
+/// What the API wraps its answers in.
+#[derive(Deserialize)]
+struct Envelope {
+    success: bool,
+    #[serde(default)]
+    errors: Vec<ApiMessage>,
+    #[serde(default)]
+    result: serde_json::Value,
+}
+
+/// A message of the API's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct ApiMessage {
+    /// Cloudflare's code.
+    #[serde(default)]
+    pub code: i64,
+    /// Its words.
+    #[serde(default)]
+    pub message: String,
+}
+
+fn open<T: DeserializeOwned>(status: StatusCode, answer: &[u8]) -> Result<T, RestError> {
+    let envelope: Envelope = match serde_json::from_slice(answer) {
+        Ok(envelope) => envelope,
+        Err(_) if !status.is_success() => return Err(refusal(status, answer)),
+        Err(error) => return Err(RestError::new(RestErrorKind::Decode, format!("the answer is no envelope: {error}"))),
+    };
+    if !envelope.success || !status.is_success() {
+        return Err(RestError::answered(status, envelope.errors));
+    }
+    serde_json::from_value(envelope.result).map_err(|error| {
+        RestError::new(RestErrorKind::Decode, format!("the answer is not what was asked for: {error}"))
+    })
+}
+
+/// An answer that says no: in an envelope, or in plain text.
+fn refusal(status: StatusCode, answer: &[u8]) -> RestError {
+    let errors = match serde_json::from_slice::<Envelope>(answer) {
+        Ok(envelope) => envelope.errors,
+        Err(_) => {
+            let text: String = String::from_utf8_lossy(answer).trim().chars().take(500).collect();
+            if text.is_empty() { Vec::new() } else { vec![ApiMessage { code: 0, message: text }] }
+        }
+    };
+    RestError::answered(status, errors)
+}
+
+/// What went wrong, for code that decides by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RestErrorKind {
+    /// The token is none, or may not do this (401, 403).
+    PermissionDenied,
+    /// There is no such thing (404).
+    NotFound,
+    /// Cloudflare refuses what was asked for, and says why.
+    Refused,
+    /// Too many requests, a server that failed, no connection: the same call may succeed later.
+    Unavailable,
+    /// The answer is not what it should be.
+    Decode,
+    /// The request cannot be made.
+    Request,
+}
+
+/// An error of the REST API.
+#[derive(Debug)]
+pub struct RestError {
+    kind: RestErrorKind,
+    status: Option<StatusCode>,
+    messages: Vec<ApiMessage>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl RestError {
+    fn new(kind: RestErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, status: None, messages: vec![ApiMessage { code: 0, message: message.into() }], source: None }
+    }
+
+    fn transport(error: TransportError) -> Self {
+        Self { source: None, ..Self::new(RestErrorKind::Unavailable, error.to_string()) }.caused_by(error)
+    }
+
+    fn caused_by(mut self, error: TransportError) -> Self {
+        self.source = Some(error.into());
+        self
+    }
+
+    fn answered(status: StatusCode, messages: Vec<ApiMessage>) -> Self {
+        let kind = match status.as_u16() {
+            401 | 403 => RestErrorKind::PermissionDenied,
+            404 => RestErrorKind::NotFound,
+            408 | 429 | 500.. => RestErrorKind::Unavailable,
+            _ => RestErrorKind::Refused,
+        };
+        Self { kind, status: Some(status), messages, source: None }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> RestErrorKind {
+        self.kind
+    }
+
+    /// The status, where there was an answer.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// What Cloudflare says, code by code.
+    #[must_use]
+    pub fn messages(&self) -> &[ApiMessage] {
+        &self.messages
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind == RestErrorKind::Unavailable
+    }
+}
+
+impl fmt::Display for RestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(status) = self.status {
+            write!(f, "Cloudflare answers {status}")?;
+            if self.messages.is_empty() {
+                return Ok(());
+            }
+            f.write_str(": ")?;
+        }
+        for (number, ApiMessage { code, message }) in self.messages.iter().enumerate() {
+            let separator = if number > 0 { "; " } else { "" };
+            write!(f, "{separator}{message}")?;
+            if *code != 0 {
+                write!(f, " ({code})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StdError for RestError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envelopes_are_opened() {
+        let good: Vec<u8> =
+            open(StatusCode::OK, br#"{"success":true,"errors":[],"messages":[],"result":[1,2]}"#).expect("good");
+        assert_eq!(good, [1, 2]);
+        let refused =
+            br#"{"success":false,"errors":[{"code":7500,"message":"no such table: x: SQLITE_ERROR"}],"result":null}"#;
+        let error = open::<u8>(StatusCode::BAD_REQUEST, refused).expect_err("refused");
+        assert_eq!((error.kind(), error.messages()[0].code), (RestErrorKind::Refused, 7500));
+        assert_eq!(error.to_string(), "Cloudflare answers 400 Bad Request: no such table: x: SQLITE_ERROR (7500)");
+        let kind = |status: u16, body: &[u8]| {
+            open::<u8>(StatusCode::from_u16(status).expect("a status"), body).map_err(|error| error.kind())
+        };
+        assert_eq!(kind(403, b"<html>no"), Err(RestErrorKind::PermissionDenied));
+        assert_eq!(kind(429, b""), Err(RestErrorKind::Unavailable));
+        assert_eq!(kind(200, b"<html>"), Err(RestErrorKind::Decode));
+        assert_eq!(kind(200, br#"{"success":true,"result":"text"}"#), Err(RestErrorKind::Decode));
+        assert_eq!(kind(200, br#"{"success":false}"#), Err(RestErrorKind::Refused));
+    }
+
+    #[test]
+    fn the_token_is_never_shown() {
+        let account = Account::new("id", "secret-token").expect("good");
+        assert!(!format!("{account:?}").contains("secret"));
+        assert!(Account::new("id", "with space").is_err());
+        assert!(Account::new("../other", "t").is_err());
+    }
+}

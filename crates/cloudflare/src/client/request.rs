@@ -1,0 +1,179 @@
+//! Requests that are repeated where that is safe.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{Request, Response, StatusCode};
+
+use super::retry::retry_after;
+use super::{Body, Retry, SystemTiming, Timing, Transport, TransportError, TransportErrorKind};
+
+/// What it means to send a request twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The same as sending it once: repeated after every failure that may pass.
+    Idempotent,
+    /// Perhaps another thing: repeated only where the server surely did nothing: no connection, or refused as one request
+    /// too many (429, 503).
+    Once,
+}
+
+/// Sends requests through a transport, and repeats them as [`Retry`] and their [`Effect`] say. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    retry: Retry,
+    timing: Arc<dyn Timing>,
+}
+
+impl Client {
+    /// A client on a transport, with the default [`Retry`].
+    pub fn new(transport: impl Transport + 'static) -> Self {
+        Self { transport: Arc::new(transport), retry: Retry::default(), timing: Arc::new(SystemTiming) }
+    }
+
+    /// How often and after how long to repeat.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Where time and chance come from.
+    #[must_use]
+    pub fn with_timing(mut self, timing: impl Timing + 'static) -> Self {
+        self.timing = Arc::new(timing);
+        self
+    }
+
+    /// Sends what `request` makes; it is asked anew for each attempt, since signatures age. `None` from it says that there
+    /// is no other attempt: a streamed body is gone.
+    ///
+    /// The last answer is returned, whatever its status.
+    ///
+    /// # Errors
+    /// [`TransportError`] where the last attempt had no answer.
+    pub async fn send(
+        &self,
+        effect: Effect,
+        mut request: impl FnMut() -> Option<Request<Body>> + Send,
+    ) -> Result<Response<Body>, TransportError> {
+        let gone = || TransportError::new(TransportErrorKind::Request, "there is no request to send");
+        let mut next = request().ok_or_else(gone)?;
+        let mut attempt = 1;
+        loop {
+            let result = self.transport.send(next).await;
+            let asked = result.as_ref().ok().and_then(|answer| retry_after(answer.headers(), SystemTime::now()));
+            if !may_pass(effect, &result) {
+                return result;
+            }
+            let Some(wait) = self.retry.delay(attempt, asked, self.timing.chance()) else { return result };
+            let Some(again) = request() else { return result };
+            drop(result); // an unread answer would hold its connection meanwhile
+            self.timing.sleep(wait).await;
+            (next, attempt) = (again, attempt + 1);
+        }
+    }
+}
+
+/// Whether the same request may succeed later, and may be sent again.
+fn may_pass(effect: Effect, result: &Result<Response<Body>, TransportError>) -> bool {
+    let (refused, failed) = match result {
+        Ok(answer) => {
+            let status = answer.status();
+            let refused = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+            // 520 to 530: Cloudflare's own words for an origin that did not answer.
+            (refused, matches!(status.as_u16(), 408 | 500 | 502 | 504 | 520..=530))
+        }
+        Err(error) => {
+            let kind = error.kind();
+            let broken = matches!(kind, TransportErrorKind::Timeout | TransportErrorKind::Broken);
+            (kind == TransportErrorKind::Connect, broken)
+        }
+    };
+    refused || (failed && effect == Effect::Idempotent)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// Answers by a script, and counts.
+    #[derive(Debug, Default, Clone)]
+    struct Script {
+        answers: Arc<Mutex<Vec<Result<(u16, Option<&'static str>), TransportErrorKind>>>>,
+        waits: Arc<Mutex<Vec<Duration>>>,
+    }
+
+    #[async_trait]
+    impl Transport for Script {
+        async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
+            match self.answers.lock().expect("no panic").remove(0) {
+                Ok((status, after)) => {
+                    let mut answer = Response::builder().status(status);
+                    if let Some(after) = after {
+                        answer = answer.header("retry-after", after);
+                    }
+                    Ok(answer.body(Body::empty()).expect("a good head"))
+                }
+                Err(kind) => Err(TransportError::new(kind, "scripted")),
+            }
+        }
+    }
+
+    impl Timing for Script {
+        fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            self.waits.lock().expect("no panic").push(duration);
+            Box::pin(std::future::ready(()))
+        }
+        fn chance(&self) -> f64 {
+            1.0
+        }
+    }
+
+    type Answer = Result<(u16, Option<&'static str>), TransportErrorKind>;
+
+    /// The last status (0 for an error), and the waits in milliseconds.
+    async fn run(effect: Effect, answers: &[Answer]) -> (u16, Vec<u128>) {
+        let script = Script::default();
+        script.answers.lock().expect("no panic").extend_from_slice(answers);
+        let client =
+            Client::new(script.clone()).with_timing(script.clone()).with_retry(Retry::default().with_attempts(3));
+        let answer = client.send(effect, || Some(Request::new(Body::empty()))).await;
+        let waits = script.waits.lock().expect("no panic").iter().map(Duration::as_millis).collect();
+        (answer.map_or(0, |answer| answer.status().as_u16()), waits)
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_repeated_and_nothing_else() {
+        use Effect::{Idempotent, Once};
+        use TransportErrorKind::{Broken, Connect};
+        assert_eq!(run(Idempotent, &[Ok((500, None)), Err(Broken), Ok((200, None))]).await, (200, vec![100, 200]));
+        assert_eq!(run(Idempotent, &[Ok((502, None)), Ok((504, None)), Ok((500, None))]).await, (500, vec![100, 200]));
+        assert_eq!(run(Idempotent, &[Ok((404, None))]).await, (404, vec![]));
+        assert_eq!(run(Once, &[Ok((500, None))]).await, (500, vec![]));
+        assert_eq!(run(Once, &[Err(Broken)]).await, (0, vec![]));
+        assert_eq!(run(Once, &[Err(Connect), Ok((503, None)), Ok((200, None))]).await, (200, vec![100, 200]));
+        assert_eq!(run(Once, &[Ok((429, Some("2"))), Ok((200, None))]).await, (200, vec![2100]));
+        assert_eq!(run(Idempotent, &[Ok((429, Some("3600")))]).await, (429, vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_gone_is_not_sent_again() {
+        let script = Script::default();
+        script.answers.lock().expect("no panic").extend([Ok((503, None)), Ok((200, None))]);
+        let mut body = Some(Body::empty());
+        let answer = Client::new(script.clone())
+            .with_timing(script)
+            .send(Effect::Idempotent, || body.take().map(Request::new))
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), 503);
+    }
+}

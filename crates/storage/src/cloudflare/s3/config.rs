@@ -1,0 +1,93 @@
+//! Where an S3 bucket is, and who asks.
+
+use std::fmt::{self, Debug};
+
+/// Where an S3 bucket is, and the key that opens it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct S3Config {
+    /// The server: scheme, host, and where the buckets are below a path, that path.
+    pub endpoint: String,
+    /// The bucket's name.
+    pub bucket: String,
+    /// The region that requests are signed for; R2's is `auto`.
+    pub region: String,
+    /// The access key's id.
+    pub access_key_id: String,
+    /// The access key's secret.
+    pub secret_access_key: String,
+    /// The token of temporary credentials.
+    pub session_token: Option<String>,
+    /// The bucket's name stands in the host, not in the path.
+    pub virtual_host: bool,
+    /// The server has R2's extensions: conditions on the destination of a copy.
+    pub r2_extensions: bool,
+}
+
+impl S3Config {
+    /// A bucket of any server that speaks S3, its name in the path, region `us-east-1`.
+    pub fn new(
+        endpoint: impl Into<String>,
+        bucket: impl Into<String>,
+        access_key_id: impl Into<String>,
+        secret_access_key: impl Into<String>,
+    ) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            bucket: bucket.into(),
+            region: "us-east-1".to_owned(),
+            access_key_id: access_key_id.into(),
+            secret_access_key: secret_access_key.into(),
+            session_token: None,
+            virtual_host: false,
+            r2_extensions: false,
+        }
+    }
+
+    /// An R2 bucket of a Cloudflare account, by an R2 API token's access key.
+    pub fn r2(
+        account: &str,
+        bucket: impl Into<String>,
+        access_key_id: impl Into<String>,
+        secret_access_key: impl Into<String>,
+    ) -> Self {
+        let endpoint = format!("https://{account}.r2.cloudflarestorage.com");
+        let config = Self::new(endpoint, bucket, access_key_id, secret_access_key).with_region("auto");
+        Self { r2_extensions: true, ..config }
+    }
+
+    /// The region that requests are signed for.
+    #[must_use]
+    pub fn with_region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// The token of temporary credentials.
+    #[must_use]
+    pub fn with_session_token(mut self, token: impl Into<String>) -> Self {
+        self.session_token = Some(token.into());
+        self
+    }
+
+    /// The bucket's name stands in the host.
+    #[must_use]
+    pub fn with_virtual_host(mut self) -> Self {
+        self.virtual_host = true;
+        self
+    }
+}
+
+impl Debug for S3Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, bucket, region, access_key_id, virtual_host, r2_extensions, .. } = self;
+        f.debug_struct("S3Config")
+            .field("endpoint", endpoint)
+            .field("bucket", bucket)
+            .field("region", region)
+            .field("access_key_id", access_key_id)
+            .field("virtual_host", virtual_host)
+            .field("r2_extensions", r2_extensions)
+            .finish_non_exhaustive()
+    }
+}

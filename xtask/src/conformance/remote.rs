@@ -1,0 +1,131 @@
+//! The HTTP backends against servers that no one here wrote: miniflare's S3 side of R2, moto, miniflare's explorer of D1.
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use isobar_cloudflare::client::{Account, Body, Client, HttpTransport, Retry, Transport, TransportError};
+use isobar_db::cloudflare::D1RestDatabase;
+use isobar_storage::cloudflare::{S3Bucket, S3Config};
+use isobar_storage::{Key, ObjectStore, ObjectStoreExt, PresignMethod, PresignOptions};
+
+use super::table::Table;
+use super::{REMOTE_BUCKET, REMOTE_DATABASE, S3_KEY};
+use crate::http::{Ended, ask};
+use crate::{Outcome, run as execute, target};
+
+/// The newest moto that answers S3.
+const MOTO: &str = "5.2.5";
+
+pub(super) async fn run(workerd: &str, table: &mut Table) -> Outcome {
+    let endpoint = format!("http://{workerd}/cdn-cgi/local/r2/s3");
+    let config = S3Config::new(endpoint, REMOTE_BUCKET, S3_KEY.0, S3_KEY.1).with_region("auto");
+    storage("s3 miniflare", config, table).await?;
+
+    let moto = Moto::start()?;
+    ask(&moto.address, "PUT", &format!("/{REMOTE_BUCKET}"), &[], b"")?;
+    let config = S3Config::new(format!("http://{}", moto.address), REMOTE_BUCKET, S3_KEY.0, S3_KEY.1);
+    storage("s3 moto", config, table).await?;
+
+    let transport = Explorer { inner: HttpTransport::new()?, authority: workerd.to_owned() };
+    let client = Client::new(transport).with_retry(Retry::never());
+    let account = Account::new("local", "token")?.with_client(client);
+    let db = Arc::new(D1RestDatabase::new(account, REMOTE_DATABASE)?);
+    table.take("d1 rest", "db", isobar_db::conformance::run(async || db.clone() as _).await);
+    Ok(())
+}
+
+async fn storage(backend: &'static str, config: S3Config, table: &mut Table) -> Outcome {
+    let store = Arc::new(S3Bucket::new(config.clone())?);
+    store.check().await?;
+    table.take(backend, "storage", isobar_storage::conformance::run(async || store.clone() as _).await);
+    presigned(&*store).await?;
+    let mut wrong = config;
+    wrong.secret_access_key = "wrong".to_owned();
+    let wrong = S3Bucket::new(wrong)?;
+    // moto believes everyone.
+    match wrong.check().await {
+        Err(error) if error.kind() == isobar_storage::ErrorKind::PermissionDenied => {
+            println!("a wrong secret is refused by {backend}: {error}");
+        }
+        other if backend != "s3 moto" => return Err(format!("a wrong secret at {backend}: {other:?}").into()),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Presigned URLs work for anyone, for what they are signed for and nothing else.
+async fn presigned(store: &dyn ObjectStore) -> Outcome {
+    let key = Key::new("presigned/with space & ünicode.txt")?;
+    let url = async |method| {
+        let options = PresignOptions::new(key.clone(), method, Duration::from_secs(60));
+        let url = store.presign(options).await?;
+        let rest = url.strip_prefix("http://").ok_or("no http")?;
+        let (address, path) = rest.split_once('/').ok_or("no path")?;
+        Ok::<_, Box<dyn std::error::Error>>((address.to_owned(), format!("/{path}")))
+    };
+    let (address, path) = url(PresignMethod::Put).await?;
+    let put = ask(&address, "PUT", &path, &[], b"by a stranger")?;
+    if put.status != 200 {
+        return Err(format!("a presigned PUT is answered by {}: {}", put.status, put.text()).into());
+    }
+    let (address, path) = url(PresignMethod::Get).await?;
+    let got = ask(&address, "GET", &path, &[], b"")?;
+    if got.body != b"by a stranger" || store.read(&key).await?.is_none() {
+        return Err(format!("a presigned GET is answered by {}: {}", got.status, got.text()).into());
+    }
+    Ok(())
+}
+
+/// The REST API's requests, as miniflare's explorer wants them: it knows no accounts.
+#[derive(Debug)]
+struct Explorer {
+    inner: HttpTransport,
+    authority: String,
+}
+
+#[async_trait]
+impl Transport for Explorer {
+    async fn send(&self, mut request: http::Request<Body>) -> Result<http::Response<Body>, TransportError> {
+        let path = request.uri().path();
+        let path = path.strip_prefix("/client/v4/accounts/local").unwrap_or(path);
+        let uri = format!("http://{}/cdn-cgi/local/explorer/api{path}", self.authority);
+        *request.uri_mut() = uri.parse().expect("an address of ours");
+        self.inner.send(request).await
+    }
+}
+
+/// moto's server, in a Python environment of its own.
+struct Moto {
+    address: String,
+    _process: Ended,
+}
+
+impl Moto {
+    fn start() -> Result<Self, Box<dyn std::error::Error>> {
+        let python = std::path::absolute(target().join("python"))?;
+        let installed = python.join(format!("moto-{MOTO}"));
+        if !installed.exists() {
+            println!("installing moto {MOTO}");
+            execute(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&python))?;
+            let package = format!("moto[server]=={MOTO}");
+            execute(Command::new(python.join("bin/pip")).args(["install", "--quiet"]).arg(package))?;
+            std::fs::write(&installed, "")?;
+        }
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new(python.join("bin/moto_server"));
+        let log = std::fs::File::create(python.join("moto.log"))?;
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(log.try_clone()?).stderr(log);
+        let moto = Self { address: format!("127.0.0.1:{port}"), _process: Ended(command.spawn()?) };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while std::net::TcpStream::connect(&moto.address).is_err() {
+            if Instant::now() > deadline {
+                return Err(format!("moto does not start; see {}", python.join("moto.log").display()).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(moto)
+    }
+}

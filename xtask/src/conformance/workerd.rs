@@ -1,0 +1,63 @@
+//! The kits inside the real workerd, on its bindings.
+
+use isobar_kit::Outcome as Judged;
+
+use super::table::Table;
+use crate::Outcome;
+use crate::http::ask;
+use crate::worker::Workerd;
+
+const KITS: [&str; 4] = ["storage", "db", "sessions", "analytics"];
+
+pub(super) fn run(workerd: &Workerd, table: &mut Table) -> Outcome {
+    for kit in KITS {
+        let answer = ask(&workerd.address, "GET", &format!("/{kit}"), &[], b"")?;
+        let cases: Vec<String> = serde_json::from_slice(&answer.body).map_err(|_| answer.text())?;
+        for case in cases {
+            let name = format!("{kit}/{case}");
+            table.judge("workerd", &name, &judge(&workerd.address, &name)?);
+        }
+    }
+    check_events(workerd)?;
+    check_panic(workerd)
+}
+
+/// The points of the analytics kit came out at the other end as they went in.
+fn check_events(workerd: &Workerd) -> Outcome {
+    let kept: serde_json::Value = serde_json::from_slice(&ask(&workerd.events, "GET", "/", &[], b"")?.body)?;
+    let points = kept.as_array().map(Vec::as_slice).unwrap_or_default();
+    let whole = points.iter().filter(|point| {
+        point["indexes"] == serde_json::json!(["index"]) && point["doubles"] == serde_json::json!([1.5])
+    });
+    if whole.count() < 100 {
+        return Err(format!("of the analytics kit's points {} arrived, not as they were written", points.len()).into());
+    }
+    Ok(())
+}
+
+/// A panic fails its own request and no other, though all share one instance of the Worker.
+fn check_panic(workerd: &Workerd) -> Outcome {
+    for _ in 0..3 {
+        let panicked = ask(&workerd.address, "GET", "/panic", &[], b"")?.status;
+        let next = judge(&workerd.address, "storage/objects/missing_objects_are_missing")?;
+        if panicked != 500 || next != Judged::Passed {
+            return Err(format!("a panic is answered by {panicked}, and what follows it: {next:?}").into());
+        }
+    }
+    println!("a panic in the Worker is a 500, and the next request is answered");
+    Ok(())
+}
+
+fn judge(address: &str, case: &str) -> Result<Judged, Box<dyn std::error::Error>> {
+    let answer = ask(address, "GET", &format!("/{case}"), &[], b"")?;
+    let Ok(judged) = serde_json::from_slice::<serde_json::Value>(&answer.body) else {
+        return Ok(Judged::Failed(format!("it broke off: {}", answer.text())));
+    };
+    let why = judged["why"].as_str().unwrap_or_default().to_owned();
+    Ok(match judged["outcome"].as_str() {
+        Some("passed") => Judged::Passed,
+        // There are few capabilities, and this runs once.
+        Some("skipped") => Judged::Skipped(why.leak()),
+        _ => Judged::Failed(why),
+    })
+}
