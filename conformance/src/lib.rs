@@ -76,7 +76,7 @@ async fn run<S>(cases: Vec<Case<S>>, name: &str, subject: S, capable: impl Fn(&s
     Ok(match outcome {
         Outcome::Passed => json!({"outcome": "passed"}),
         Outcome::Failed(why) => json!({"outcome": "failed", "why": why}),
-        Outcome::Skipped(needs) => json!({"outcome": "skipped", "why": format!("needs {needs}")}),
+        Outcome::Skipped(needs) => json!({"outcome": "skipped", "why": needs}),
     })
 }
 

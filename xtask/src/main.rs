@@ -21,13 +21,15 @@ const HELP: &str = "cargo xtask COMMAND
   wasm       check for wasm32-unknown-unknown whatever is not a local backend
   worker build          build the platform's Worker and print its size
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
-  conformance           run every conformance kit on the bindings of the real workerd
+  conformance           run every conformance kit on every backend: memory, local, the bindings of the real
+                        workerd, S3 (miniflare, moto) and D1 over HTTP; print a table
   differential          drive the platform natively and as a Worker, and compare every answer
   real-site  sync a real site from npm with the isobar command, serve it, compare every file
   browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
 
 `worker`, `conformance` and `differential` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
-worker-build and miniflare are installed under the target folder. `real-site` needs npm. `browser` needs Chromium and installs Debian's where apt-get is there and it is missing.";
+worker-build and miniflare are installed under the target folder; `conformance` needs Python 3 with venv for moto, too.
+`real-site` needs npm. `browser` needs Chromium and installs Debian's where apt-get is there and it is missing.";
 
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {

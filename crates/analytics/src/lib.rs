@@ -1,8 +1,9 @@
 //! Analytics events with the semantics of Workers Analytics Engine, wherever they are written.
 //!
 //! [`EventSink`] is the dyn-safe trait: writing never blocks and never fails its caller, and what is dropped is counted.
-//! Backends: [`memory::MemorySink`] (default), `local::LocalSink` (feature `local`: durable segments in a folder) and
-//! `mock::MockSink` (feature `mock`) over any of them.
+//! Backends: [`memory::MemorySink`] (default), `local::LocalSink` (feature `local`: durable segments in a folder),
+//! `cloudflare::AnalyticsEngineDataset` (feature `cloudflare-binding`: inside Workers) and `mock::MockSink` (feature `mock`)
+//! over any of them. `cloudflare::AnalyticsEngineSql` (feature `cloudflare-http`) reads from outside.
 //!
 //! ```
 //! use isobar_analytics::{DataPoint, EventSink, memory::MemorySink};

@@ -2,7 +2,8 @@
 //!
 //! [`Database`] is the dyn-safe trait, [`QueryableExt`] the fluent way to write statements. One backend serves both
 //! `memory` and `local`: [`SqliteDatabase`], through sqlx, with D1's limits and its authorizer. [`mock::MockDatabase`]
-//! (feature `mock`) records and scripts faults over any backend; [`migrations`] keeps wrangler's table and order.
+//! (feature `mock`) records and scripts faults over any backend; `cloudflare::D1Database` (feature `cloudflare-binding`) is D1
+//! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; [`migrations`] keeps wrangler's table and order.
 //!
 //! ```
 //! use isobar_db::{Database, QueryableExt, SqliteDatabase};

@@ -53,8 +53,8 @@ pub struct Meta {
     pub duration: Duration,
     /// Rows inserted, updated and deleted, those of triggers included.
     pub changes: u64,
-    /// The rowid of the last insert on the connection.
-    pub last_row_id: i64,
+    /// The rowid of the last insert on the connection; `None` where JavaScript may have rounded it.
+    pub last_row_id: Option<i64>,
     /// Whether the database was changed.
     pub changed_db: bool,
     /// Bytes in the database afterwards.

@@ -59,10 +59,15 @@ pub(crate) struct RandomId;
 
 impl MakeRequestId for RandomId {
     fn make_request_id<B>(&mut self, _: &http::Request<B>) -> Option<RequestId> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).ok()?;
-        HeaderValue::from_str(&hex::encode(bytes)).ok().map(RequestId::new)
+        HeaderValue::from_str(&request_id()?).ok().map(RequestId::new)
     }
+}
+
+/// A new request's id; `None` where the system has no randomness.
+pub(crate) fn request_id() -> Option<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(hex::encode(bytes))
 }
 
 /// Traces the request and writes its event.

@@ -249,9 +249,9 @@ fn write_headers(site: &Site, request: &HeaderMap, found: &Found, headers: &mut 
     if *varies {
         put(header::VARY, "Accept-Encoding");
     }
-    // As Workers Static Assets: what a shared cache must not keep is not called public.
-    let is_plain = !request.contains_key(header::AUTHORIZATION) && !request.contains_key(header::RANGE);
-    if http.cache_control.is_none() && is_plain {
+    // As Workers Static Assets: what a shared cache must not keep is not called public. Unlike them a part has the header,
+    // too: RFC 9110 15.3.7 wants it wherever the whole has it.
+    if http.cache_control.is_none() && !request.contains_key(header::AUTHORIZATION) {
         put(header::CACHE_CONTROL, site.options.cache.of(key.as_str()));
     }
 }

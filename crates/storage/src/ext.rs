@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_core::stream::BoxStream;
+use futures_core::stream::{BoxStream, Stream};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
@@ -56,9 +56,10 @@ pub trait ObjectStoreExt: ObjectStore {
     async fn write_stream(
         &self,
         key: &Key,
-        mut chunks: BoxStream<'static, Result<Bytes>>,
+        chunks: BoxStream<'static, Result<Bytes>>,
         mut options: MultipartOptions,
     ) -> Result<ObjectMeta> {
+        let mut chunks = chunks.fuse(); // asked again after its end
         if options.http.content_type.is_none() {
             options.http.content_type = content_type::from_key(key.as_str());
         }
@@ -141,7 +142,7 @@ fn stored(result: PutResult) -> Result<ObjectMeta> {
 }
 
 /// Fills the buffer beyond one part; whether it got that far before the end.
-async fn fill(buffer: &mut BytesMut, chunks: &mut BoxStream<'static, Result<Bytes>>) -> Result<bool> {
+async fn fill(buffer: &mut BytesMut, chunks: &mut (impl Stream<Item = Result<Bytes>> + Unpin)) -> Result<bool> {
     while buffer.len() <= STREAM_PART {
         let Some(chunk) = chunks.try_next().await? else { return Ok(false) };
         buffer.extend_from_slice(&chunk);

@@ -109,7 +109,8 @@ impl Moto {
         let installed = python.join(format!("moto-{MOTO}"));
         if !installed.exists() {
             println!("installing moto {MOTO}");
-            execute(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&python))?;
+            let venv = execute(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&python));
+            venv.map_err(|error| format!("{error}\nmoto needs Python 3 with venv: Debian's python3-venv"))?;
             let package = format!("moto[server]=={MOTO}");
             execute(Command::new(python.join("bin/pip")).args(["install", "--quiet"]).arg(package))?;
             std::fs::write(&installed, "")?;

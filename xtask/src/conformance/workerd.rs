@@ -13,6 +13,9 @@ pub(super) fn run(workerd: &Workerd, table: &mut Table) -> Outcome {
     for kit in KITS {
         let answer = ask(&workerd.address, "GET", &format!("/{kit}"), &[], b"")?;
         let cases: Vec<String> = serde_json::from_slice(&answer.body).map_err(|_| answer.text())?;
+        if cases.is_empty() {
+            return Err(format!("the kit {kit} has no cases in the Worker").into());
+        }
         for case in cases {
             let name = format!("{kit}/{case}");
             table.judge("workerd", &name, &judge(&workerd.address, &name)?);

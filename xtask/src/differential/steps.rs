@@ -37,6 +37,9 @@ impl Step {
     }
 }
 
+/// A file that everybody may keep: its name has a hash.
+pub(super) const MARK: &str = "/images/mark-0cf672fd.svg";
+
 pub(super) fn steps() -> Vec<Step> {
     [site(), wrong_paths(), health(), tenants(), images(), sessions(), refusals()].into_iter().flatten().collect()
 }
@@ -47,6 +50,7 @@ fn get(name: &'static str, path: &'static str) -> Step {
 
 fn site() -> Vec<Step> {
     let css = |name| get(name, "/css/site.css");
+    let mark = |name| get(name, MARK);
     vec![
         get("the home page", "/"),
         Step::new("the home page's head", "HEAD", "/"),
@@ -54,7 +58,16 @@ fn site() -> Vec<Step> {
         get("a text", "/robots.txt"),
         css("a style sheet"),
         css("a style sheet once more"),
-        get("a picture", "/images/mark.svg"),
+        get("a picture", "/images/mark-0cf672fd.svg"),
+        mark("a picture that never changes"),
+        mark("a part of it").header("Range", "bytes=5-14"),
+        mark("a part of it from its end").header("Range", "bytes=-5"),
+        mark("a part of it that is none").header("Range", "bytes=999999-"),
+        mark("a part of what it was").header("Range", "bytes=5-14").header("If-Range", "\"another\""),
+        mark("it if it is another").header("If-Match", "\"another\""),
+        mark("it if it is new").header("If-None-Match", "*"),
+        mark("it if it has changed").header("If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT"),
+        mark("it, compressed").header("Accept-Encoding", "gzip, br"),
         get("a folder", "/dashboard/"),
         get("a folder without its slash", "/dashboard"),
         get("a page without its extension", "/dashboard/tenants"),

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     pub(crate) databases: Vec<(String, String)>,
     pub(crate) classes: Vec<(String, String)>,
     pub(crate) datasets: Vec<String>,
+    /// The runtime's behaviour as of this date; [`COMPATIBILITY_DATE`] where there is none.
+    pub(crate) compatibility_date: Option<String>,
+    pub(crate) compatibility_flags: Vec<String>,
     pub(crate) vars: Map<String, Value>,
     pub(crate) evicts: Option<String>,
     pub(crate) migrate: Vec<(String, PathBuf)>,
@@ -49,6 +52,10 @@ impl Options {
         let id = |database: &isobar_cloudflare::wrangler::D1Database| {
             database.database_id.clone().unwrap_or_else(|| database.local_name().to_owned())
         };
+        let datasets: Vec<String> = config.analytics_engine_datasets.iter().map(|one| one.binding.clone()).collect();
+        let mut vars: Map<String, Value> = config.vars.clone().into_iter().collect();
+        // Another Worker stands in for them, and must be said to.
+        vars.insert("ISOBAR_DATASETS".to_owned(), datasets.join(",").into());
         Ok(Self {
             name: config.name.clone().unwrap_or_else(|| "worker".to_owned()),
             build,
@@ -61,8 +68,10 @@ impl Options {
                 .iter()
                 .map(|one| (one.name.clone(), one.class_name.clone()))
                 .collect(),
-            datasets: config.analytics_engine_datasets.iter().map(|one| one.binding.clone()).collect(),
-            vars: config.vars.clone().into_iter().collect(),
+            datasets,
+            vars,
+            compatibility_date: config.compatibility_date.clone(),
+            compatibility_flags: config.compatibility_flags.clone(),
             migrate: databases.iter().map(|one| (one.binding.clone(), folder(one))).collect(),
             load: config
                 .r2_buckets
@@ -89,6 +98,8 @@ impl Options {
             evicts,
             migrate,
             load,
+            compatibility_date,
+            compatibility_flags,
         } = self;
         let map = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<std::collections::BTreeMap<_, _>>();
         let bucket = |name: &str| match s3_key {
@@ -108,7 +119,7 @@ impl Options {
         let load =
             load.iter().map(|(bucket, prefix, folder)| Ok(json!({"bucket": bucket, "files": files(folder, prefix)?})));
         Ok(json!({
-            "name": name, "build": build, "port": port, "persist": persist, "compatibilityDate": COMPATIBILITY_DATE,
+            "name": name, "build": build, "port": port, "persist": persist, "compatibilityDate": compatibility_date.as_deref().unwrap_or(COMPATIBILITY_DATE), "compatibilityFlags": compatibility_flags,
             "r2Buckets": buckets, "d1Databases": map(databases), "durableObjects": classes, "bindings": vars,
             "eventsFrom": datasets, "evicts": evicts, "migrate": migrate,
             "load": load.collect::<std::io::Result<Vec<_>>>()?,

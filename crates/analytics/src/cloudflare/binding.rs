@@ -20,6 +20,8 @@ use crate::{DataPoint, Error, ErrorKind, EventSink, Result, SinkStats};
 pub struct AnalyticsEngineDataset {
     dataset: Object,
     state: Mutex<State>,
+    /// Held while a flush waits: another one must not say that it is done meanwhile.
+    settling: futures_util::lock::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +43,7 @@ impl AnalyticsEngineDataset {
             let message = format!("the binding is no Analytics Engine dataset but {:?}", dataset.class());
             return Err(Error::new(ErrorKind::Internal, "open", message));
         }
-        Ok(Self { dataset, state: Mutex::default() })
+        Ok(Self { dataset, state: Mutex::default(), settling: futures_util::lock::Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -51,6 +53,7 @@ impl AnalyticsEngineDataset {
 
     /// Waits for what is pending; how many failed.
     async fn settle(&self) -> u64 {
+        let _settling = self.settling.lock().await;
         let pending = std::mem::take(&mut self.state().pending);
         let mut failed = 0;
         for answer in pending {

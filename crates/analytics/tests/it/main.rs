@@ -1,6 +1,8 @@
 //! The conformance kit on every sink, and what is particular to one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod sql_api;
+
 use std::sync::Arc;
 
 use isobar_analytics::local::{LocalOptions, LocalSink};

@@ -1,5 +1,6 @@
 //! Requests and responses, between JavaScript's and those of the crate `http`.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -30,8 +31,7 @@ impl JsBody {
         if body.is_nothing() {
             return Ok(Self { chunks: None, remaining: Some(0) });
         }
-        // With a content coding the stream has the decoded bytes, and the length is not theirs.
-        let length = headers.get(header::CONTENT_LENGTH).filter(|_| !headers.contains_key(header::CONTENT_ENCODING));
+        let length = headers.get(header::CONTENT_LENGTH);
         let remaining = length.and_then(|length| length.to_str().ok()?.parse().ok());
         Ok(Self { chunks: Some(Box::pin(stream_of(body)?)), remaining })
     }
@@ -156,6 +156,9 @@ where
     }
     // Trailers have no place in fetch.
     let chunks = body.into_data_stream().map_err(|error| JsError::new(error.to_string()));
+    // A panic must not unwind into the executor, which every other request of this isolate runs on.
+    let chunks = AssertUnwindSafe(chunks).catch_unwind();
+    let chunks = chunks.map(|chunk| chunk.unwrap_or_else(|_| Err(JsError::new("the body panicked"))));
     let Some(length) = length else { return Ok(Some(readable(chunks))) };
     let stream = FixedLength::new(length)?;
     let readable = stream.readable();
@@ -180,8 +183,9 @@ fn headers_from_js(headers: &Object) -> Result<HeaderMap, JsError> {
 fn headers_to_js(headers: &HeaderMap) -> Result<Object, JsError> {
     let js = Object::construct("Headers", &[])?;
     for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        js.call("append", &[name.as_str().into(), value.as_ref().into()])?;
+        let value = std::str::from_utf8(value.as_bytes());
+        let value = value.map_err(|_| JsError::new(format!("the header {name} is no UTF-8")))?;
+        js.call("append", &[name.as_str().into(), value.into()])?;
     }
     Ok(js)
 }

@@ -204,7 +204,8 @@ pub fn date(at: DateTime<Utc>) -> JsValue {
 /// The time of a `Date`, or of a number of milliseconds since 1970.
 #[must_use]
 pub fn millis(value: &JsValue) -> Option<DateTime<Utc>> {
-    let number = value.as_f64().or_else(|| value.dyn_ref::<js_sys::Date>().map(js_sys::Date::get_time))?;
+    let number = value.as_f64().or_else(|| value.dyn_ref::<js_sys::Date>().map(js_sys::Date::get_time));
+    let number = number.filter(|number| number.is_finite())?; // an invalid date is none
     // Beyond the range of i64 there is no `DateTime` either.
     DateTime::from_timestamp_millis(number as i64)
 }

@@ -94,6 +94,12 @@ impl FixedLength {
         self.readable.value().clone()
     }
 
+    /// Gives the rest up: the reader, if there still is one, is told why.
+    pub async fn abort(&self, reason: &str) {
+        // A stream that is closed already is whole.
+        drop(self.writer.ask("abort", &[JsError::new(reason).into()]).await);
+    }
+
     /// Writes the chunks, waiting for the reader; `Err` with the source's own error, which the reader is told about.
     ///
     /// # Errors
@@ -114,7 +120,7 @@ impl FixedLength {
                     return Ok(());
                 }
                 Err(error) => {
-                    drop(self.writer.ask("abort", &[JsError::new(error.to_string()).into()]).await);
+                    self.abort(&error.to_string()).await;
                     return Err(error);
                 }
             }

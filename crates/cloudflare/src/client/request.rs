@@ -104,10 +104,12 @@ mod tests {
 
     use super::*;
 
+    type Scripted = Result<(u16, Option<&'static str>), TransportErrorKind>;
+
     /// Answers by a script, and counts.
     #[derive(Debug, Default, Clone)]
     struct Script {
-        answers: Arc<Mutex<Vec<Result<(u16, Option<&'static str>), TransportErrorKind>>>>,
+        answers: Arc<Mutex<Vec<Scripted>>>,
         waits: Arc<Mutex<Vec<Duration>>>,
     }
 

@@ -23,6 +23,10 @@ fn kind(message: &str) -> ErrorKind {
             _ => Constraint::Other,
         });
     }
+    // Production D1 leaves the extended name out; SQLite's words say as much.
+    if let Some(constraint) = constraint(message) {
+        return ErrorKind::Constraint(constraint);
+    }
     if message.starts_with("not authorized") || message.contains("To execute a transaction, please use") {
         return ErrorKind::NotAuthorized;
     }
@@ -40,12 +44,36 @@ fn kind(message: &str) -> ErrorKind {
     }
 }
 
+/// SQLite's words of a constraint that does not hold.
+fn constraint(message: &str) -> Option<Constraint> {
+    if !message.ends_with("SQLITE_CONSTRAINT") {
+        return None;
+    }
+    let table = [
+        ("UNIQUE constraint failed", Constraint::Unique),
+        ("NOT NULL constraint failed", Constraint::NotNull),
+        ("FOREIGN KEY constraint failed", Constraint::ForeignKey),
+        ("CHECK constraint failed", Constraint::Check),
+    ];
+    table.iter().find(|(words, _)| message.contains(words)).map(|(_, constraint)| *constraint)
+}
+
 /// D1's own words, which carry no name of SQLite's. Source: D1's documentation, "Debug D1", "Error list".
 fn unnamed(message: &str) -> ErrorKind {
-    let passing =
-        ["Network connection lost", "storage caused object to be reset", "reset because its code was updated"];
-    let overloaded = ["D1 DB is overloaded", "exceeded its CPU time limit", "exceeded its timeout"];
-    if passing.iter().chain(&overloaded).any(|text| message.contains(text)) {
+    let passing = [
+        "Network connection lost",
+        "caused object to be reset",
+        "reset because its code was updated",
+        "Cannot resolve D1 DB due to transient issue",
+        "Can't read from request stream because client disconnected",
+        "D1 DB is overloaded",
+        "D1 DB reset because",
+    ];
+    // The same query would do so again: it must become smaller.
+    let too_much = ["exceeded its CPU time limit", "exceeded its memory limit", "Exceeded maximum DB size"];
+    if too_much.iter().any(|text| message.contains(text)) {
+        ErrorKind::TooBig
+    } else if passing.iter().any(|text| message.contains(text)) {
         ErrorKind::Unavailable
     } else if message.contains("No SQL statements detected") {
         ErrorKind::Sql
@@ -70,7 +98,18 @@ mod tests {
                 "D1_ERROR: x: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)",
                 ErrorKind::Constraint(Constraint::Check),
             ),
+            (
+                "D1_ERROR: UNIQUE constraint failed: users.email: SQLITE_CONSTRAINT",
+                ErrorKind::Constraint(Constraint::Unique),
+            ),
             ("D1_ERROR: Network connection lost.", ErrorKind::Unavailable),
+            (
+                "D1_ERROR: D1 DB storage operation exceeded timeout which caused object to be reset.",
+                ErrorKind::Unavailable,
+            ),
+            ("D1_ERROR: Cannot resolve D1 DB due to transient issue on remote node.", ErrorKind::Unavailable),
+            ("D1_ERROR: D1 DB exceeded its CPU time limit and was reset.", ErrorKind::TooBig),
+            ("D1_ERROR: Your account has exceeded D1's maximum account storage limit", ErrorKind::Internal),
             ("internal error; reference = abc", ErrorKind::Internal),
         ];
         for (text, kind) in table {

@@ -18,7 +18,7 @@ use crate::{
 ///
 /// Integers are bound exactly, beyond JavaScript's 2^53 as well (as text, with a `CAST` around the parameter; offsets in
 /// errors count it). On the way back JavaScript rounds them, so a number that may have been rounded is refused with
-/// [`ErrorKind::Decode`]: select `CAST(x AS TEXT)` instead. A REAL without a fraction comes back as an integer, which
+/// [`ErrorKind::Decode`]: select `CAST(x AS TEXT)` instead. What the statement wrote is written then, as its text says. A REAL without a fraction comes back as an integer, which
 /// every number type takes. Where nothing but rows is asked for there is no [`Meta`]; where there is, the columns are those
 /// of the first row, and of columns that share a name there is one.
 #[derive(Debug, Clone)]
@@ -113,9 +113,12 @@ impl Database for D1Database {
             Consistency::FirstPrimary => "first-primary",
             Consistency::Bookmark(bookmark) => bookmark.as_str(),
         };
-        // A binding without sessions is one of before 2025: it has one copy of the data, and every query sees it all.
-        let database =
-            self.database.call("withSession", &[start.into()]).map_or_else(|_| self.database.clone(), Object::from);
+        let database = match self.database.method("withSession") {
+            // What fails here fails its queries: an empty object has none.
+            Ok(method) => method.call(&[start.into()]).map_or_else(|_| Object::empty(), Object::from),
+            // A binding of before 2025 has one copy of the data, and every query sees it all.
+            Err(_) => self.database.clone(),
+        };
         Arc::new(Session(Self { database }))
     }
 }
@@ -152,7 +155,10 @@ fn bound(value: &Value) -> JsValue {
 fn value(value: &JsValue) -> Result<Value> {
     if let Some(number) = value.as_f64() {
         if !is_exact(number) {
-            let message = format!("JavaScript may have rounded an integer to {number}: select it as CAST(... AS TEXT)");
+            let message = format!(
+                "JavaScript may have rounded an integer to {number}: select it as CAST(... AS TEXT) (what the statement \
+                 wrote is written)"
+            );
             return Err(Error::new(ErrorKind::Decode, message));
         }
         let is_integer = number.fract() == 0.0 && number.abs() < 2f64.powi(63);
@@ -207,7 +213,7 @@ fn meta(js: &Object) -> Meta {
         served_by_primary: js.get("served_by_primary").is_truthy(),
         duration: duration(js.number("duration")),
         changes: count("changes").unwrap_or_default(),
-        last_row_id: js.number("last_row_id").unwrap_or_default() as i64,
+        last_row_id: js.number("last_row_id").filter(|id| is_exact(*id)).map(|id| id as i64),
         changed_db: js.get("changed_db").is_truthy(),
         size_after: count("size_after").unwrap_or_default(),
         rows_read: count("rows_read"),

@@ -219,7 +219,7 @@ impl AnswerMeta {
             served_by_primary: self.served_by_primary.unwrap_or_default(),
             duration: Duration::try_from_secs_f64(self.duration.unwrap_or_default() / 1000.0).unwrap_or_default(),
             changes: count(self.changes).unwrap_or_default(),
-            last_row_id: self.last_row_id.unwrap_or_default() as i64,
+            last_row_id: self.last_row_id.filter(|id| is_exact(*id)).map(|id| id as i64),
             changed_db: self.changed_db.unwrap_or_default(),
             size_after: count(self.size_after).unwrap_or_default(),
             rows_read: count(self.rows_read),
@@ -238,8 +238,10 @@ fn value(json: Json) -> Result<Value> {
         Json::Number(number) => {
             let double = number.as_f64().unwrap_or(f64::NAN);
             if !is_exact(double) {
-                let message =
-                    format!("JavaScript may have rounded an integer to {number}: select it as CAST(... AS TEXT)");
+                let message = format!(
+                    "JavaScript may have rounded an integer to {number}: select it as CAST(... AS TEXT) (what the \
+                     statement wrote is written)"
+                );
                 return Err(Error::new(ErrorKind::Decode, message));
             }
             let is_integer = double.fract() == 0.0 && double.abs() < 2f64.powi(63);

@@ -104,6 +104,7 @@ impl Engine {
         let pool = self.readers.as_ref().filter(|_| reads).unwrap_or(&self.writer);
         let mut connection = pool.acquire().await.map_err(|error| failure(&error, None))?;
         if reads && plan.len() == 1 && plan[0].len() == 1 {
+            read_schema(&mut connection).await?;
             return Ok(vec![self.step(&mut connection, &plan[0][0]).await?]);
         }
         let begin = if reads { "BEGIN" } else { "BEGIN IMMEDIATE" };
@@ -131,6 +132,7 @@ impl Engine {
         reads: bool,
     ) -> Result<Vec<QueryResult>> {
         let mut results = Vec::with_capacity(plan.len());
+        read_schema(connection).await?;
         if !reads {
             self.count(connection).await?; // what was undone before counts for SQLite, and not for us
         }
@@ -144,7 +146,7 @@ impl Engine {
             if !reads {
                 self.count(connection).await?;
                 result.meta.changes = self.changes.load(Ordering::SeqCst) - changes;
-                result.meta.last_row_id = self.last_row_id.load(Ordering::SeqCst);
+                result.meta.last_row_id = Some(self.last_row_id.load(Ordering::SeqCst));
                 result.meta.changed_db = result.meta.changes > 0 || steps.iter().any(|step| is_definition(&step.sql));
                 result.meta.size_after = self.size.load(Ordering::SeqCst);
             }
@@ -171,7 +173,7 @@ impl Engine {
             served_by: "isobar.sqlite".to_owned(),
             served_by_primary: true,
             duration: start.elapsed(),
-            last_row_id: self.last_row_id.load(Ordering::Relaxed),
+            last_row_id: Some(self.last_row_id.load(Ordering::Relaxed)),
             size_after: self.size.load(Ordering::Relaxed),
             total_attempts: 1,
             ..Meta::default()
@@ -247,9 +249,15 @@ fn steps(statement: Statement) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
+/// Lets the connection notice what others have changed in the schema. sqlx notes a statement's columns when it prepares
+/// it and breaks where SQLite finds others when it runs: hence this, and no statement that is cached (`fetch`).
+async fn read_schema(connection: &mut SqliteConnection) -> Result<()> {
+    let looked = sqlx::query("SELECT 0 FROM sqlite_schema LIMIT 0").execute(connection).await;
+    looked.map(drop).map_err(|error| failure(&error, None))
+}
+
 /// The columns - none where there is no row - and the rows.
 async fn fetch(connection: &mut SqliteConnection, step: &Step) -> Result<(Arc<[String]>, Vec<Row>), sqlx::Error> {
-    // Not cached: sqlx keeps a statement's columns when the schema changes under it.
     let query = sqlx::query_with(AssertSqlSafe(step.sql.as_str()), arguments(&step.values)?).persistent(false);
     let mut columns: Arc<[String]> = Arc::new([]);
     let mut rows = Vec::new();

@@ -65,6 +65,20 @@ async fn two_openings_of_a_file_see_each_others_writes() {
 }
 
 #[tokio::test]
+async fn another_opening_may_change_a_table_at_any_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.sqlite");
+    let (one, two) = (SqliteDatabase::open(&path).await.unwrap(), SqliteDatabase::open(&path).await.unwrap());
+    one.exec("CREATE TABLE t (c0)\nINSERT INTO t VALUES (0)").await.unwrap();
+    for columns in 1..20_usize {
+        assert_eq!(two.prepare("SELECT * FROM t").raw().await.unwrap().0.len(), columns);
+        let written = two.prepare("UPDATE t SET c0 = c0 + 1 RETURNING *").raw().await.unwrap();
+        assert_eq!(written.0.len(), columns);
+        one.exec(&format!("ALTER TABLE t ADD COLUMN c{columns}")).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_dropped_batch_is_rolled_back_and_the_database_goes_on() {
     let db = SqliteDatabase::memory().await.unwrap();
     db.exec("CREATE TABLE t (a)").await.unwrap();

@@ -1,16 +1,24 @@
 //! The data centre's cache, for answers that say that everybody may keep them. The runtime's cache slices ranges and answers
 //! conditions out of the whole that was put.
 
+use axum::body::HttpBody;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::worker::Context;
 use isobar_cloudflare::binding::{JsError, Object};
 
-use crate::REQUEST_ID;
+use crate::observe::{REQUEST_ID, request_id};
 
 /// Content codings that the site has variants for.
 const CODINGS: [&str; 3] = ["br", "zstd", "gzip"];
+
+/// Requests with these go to the application: credentials, and conditions that the cache does not heed.
+const APPLICATION_ONLY: [&str; 7] =
+    ["authorization", "cookie", "upgrade", "cache-control", "if-range", "if-match", "if-unmodified-since"];
+
+/// What is larger is not kept: a slow client would have the runtime hold the difference in memory.
+const LARGEST_BYTES: u64 = 16 << 20;
 
 /// A request as the cache knows it, if it may have an answer to it.
 pub(super) struct Lookup {
@@ -23,30 +31,45 @@ impl Lookup {
         let headers = request.object("headers");
         let header = |name: &str| headers.call("get", &[name.into()]).ok().and_then(|value| value.as_string());
         let is_plain = request.text("method").as_deref() == Some("GET")
-            && ["authorization", "cookie", "upgrade", "cache-control"].iter().all(|name| header(name).is_none());
+            && APPLICATION_ONLY.iter().all(|name| header(name).is_none());
         let key = || {
             let cache = Object::global().object("caches").object("default");
             if !is_plain || cache.is_nothing() {
                 return None;
             }
             let url = key(&request.text("url")?, &header("accept-encoding").unwrap_or_default());
-            // The headers go with it: Range and the conditions are the cache's to answer.
+            // The headers go with it: Range, If-None-Match and If-Modified-Since are the cache's to answer.
             let init = Object::empty().with("headers", headers.value().clone());
             Some((cache, Object::construct("Request", &[url.into(), init.into()]).ok()?))
         };
         Self { key: key() }
     }
 
-    /// The kept answer. A cache that fails has none.
+    /// The kept answer, with an id of its own. A cache that fails has none, nor has one without the bytes that are wanted:
+    /// why it has not is for the application to say.
     pub(super) async fn find(&self) -> Option<Object> {
         let (cache, request) = self.key.as_ref()?;
         let hit = Object::from(cache.ask("match", &[request.value().clone()]).await.ok()?);
-        (!hit.is_nothing()).then_some(hit)
+        let status = hit.get("status").as_f64()?;
+        if status == f64::from(StatusCode::RANGE_NOT_SATISFIABLE.as_u16()) {
+            return None;
+        }
+        // What the cache gives cannot be changed; a copy can.
+        let answer = Object::construct("Response", &[hit.get("body"), hit.value().clone()]).ok()?;
+        let headers = answer.object("headers");
+        let id = request_id().map(|id| headers.call("set", &[REQUEST_ID.as_str().into(), id.into()]));
+        let no_content = [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES];
+        let is_unchanged = status == f64::from(StatusCode::NOT_MODIFIED.as_u16());
+        let removed =
+            no_content.iter().filter(|_| is_unchanged).map(|name| headers.call("delete", &[name.as_str().into()]));
+        id.into_iter().chain(removed).collect::<Result<Vec<_>, _>>().ok()?;
+        Some(answer)
     }
 
     /// Whether this answer may be kept for everybody.
     pub(super) fn wants(&self, response: &Response) -> bool {
-        self.key.is_some() && response.status() == StatusCode::OK && is_public(response.headers())
+        let fits = response.body().size_hint().exact().is_some_and(|length| length <= LARGEST_BYTES);
+        self.key.is_some() && fits && response.status() == StatusCode::OK && is_public(response.headers())
     }
 
     /// Keeps a copy of the answer, after it has gone.
@@ -81,18 +104,18 @@ fn key(url: &str, accept: &str) -> String {
 }
 
 fn is_public(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let directives = text(header::CACHE_CONTROL).unwrap_or_default().to_ascii_lowercase();
-    let has = |name: &str| directives.split(',').any(|one| one.trim() == name);
-    let age = |name: &str| directives.split(',').find_map(|one| one.trim().strip_prefix(name)?.parse::<u64>().ok());
+    let all = |name| {
+        let lines = headers.get_all(name).iter().map(|line: &http::HeaderValue| line.to_str().unwrap_or("?"));
+        lines.flat_map(|line| line.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect::<Vec<_>>()
+    };
+    let directives = all(header::CACHE_CONTROL);
+    // With an argument, too: `private="x-name"` keeps a header back, which this cache cannot.
+    let has = |name: &str| directives.iter().any(|one| one.split('=').next() == Some(name));
+    let age = |name: &str| directives.iter().find_map(|one| one.strip_prefix(name)?.parse::<u64>().ok());
     let lasts = age("s-maxage=").or_else(|| age("max-age=")).unwrap_or(0) > 0;
-    let varies = text(header::VARY).is_some_and(|vary| !vary.eq_ignore_ascii_case("accept-encoding"));
-    has("public")
-        && lasts
-        && !has("no-store")
-        && !has("private")
-        && !varies
-        && !headers.contains_key(header::SET_COOKIE)
+    let varies = all(header::VARY).iter().any(|name| name != "accept-encoding");
+    let kept_back = ["no-store", "no-cache", "private"].iter().any(|name| has(name));
+    has("public") && lasts && !kept_back && !varies && !headers.contains_key(header::SET_COOKIE)
 }
 
 #[cfg(test)]
@@ -112,7 +135,11 @@ mod tests {
             let lines = lines
                 .iter()
                 .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
-            is_public(&lines.collect())
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(name, value);
+            }
+            is_public(&headers)
         };
         assert!(of(&[("cache-control", "public, max-age=60"), ("vary", "Accept-Encoding")]));
         assert!(of(&[("cache-control", "public, max-age=0, s-maxage=60")]));
@@ -121,6 +148,10 @@ mod tests {
             &[("cache-control", "private, max-age=60")],
             &[("cache-control", "public, max-age=60"), ("set-cookie", "a=b")],
             &[("cache-control", "public, max-age=60"), ("vary", "Cookie")],
+            &[("cache-control", "public, max-age=60"), ("vary", "accept-encoding"), ("vary", "origin")],
+            &[("cache-control", "public, max-age=60"), ("cache-control", "private")],
+            &[("cache-control", "public, no-cache, max-age=60")],
+            &[("cache-control", "public, private=\"x-name\", max-age=60")],
             &[],
         ] {
             assert!(!of(kept_out), "{kept_out:?}");

@@ -10,21 +10,29 @@ use isobar_storage::cloudflare::R2Bucket;
 
 use crate::{BindingError, Platform, Secret};
 
+/// The var that names, with commas between, bindings to other Workers that stand in for datasets.
+const DATASETS: &str = "ISOBAR_DATASETS";
+
 impl Platform {
     /// The platform of a Worker: its `env`.
     ///
-    /// A text is a var and a secret at once: the runtime does not tell them apart. A binding to another Worker can stand in
-    /// for a dataset, if it has `writeDataPoint`. What is none of the platform's kinds - a queue, say - is left out.
+    /// A text is a var and a secret at once: the runtime does not tell them apart. A binding to another Worker whose
+    /// entrypoint has `writeDataPoint` stands in for a dataset where the var `ISOBAR_DATASETS` (names with commas between) names it. What is none of the
+    /// platform's kinds - a queue, say - is left out.
     ///
     /// # Errors
     /// When a binding looks like one of the platform's kinds and is none.
     pub fn from_env(env: &JsValue) -> Result<Self, BindingError> {
         let mut builder = Self::builder();
         let env = Object::from(env.clone());
+        let stand_ins = env.text(DATASETS).unwrap_or_default();
+        let stands_in = |name: &str| stand_ins.split(',').any(|one| one.trim() == name);
         for (name, value) in env.entries() {
             let broken = |kind, error: &dyn std::fmt::Display| BindingError::broken(kind, &name, error);
             let object = Object::from(value.clone());
             builder = match object.class().as_str() {
+                // A binding to a Worker answers to every method: what it is for must be said.
+                "Fetcher" if !stands_in(&name) => builder,
                 "R2Bucket" => {
                     builder.with_bucket(&name, R2Bucket::new(object).map_err(|error| broken("bucket", &error))?)
                 }
@@ -37,10 +45,8 @@ impl Platform {
                 }
                 // Locally miniflare stands in for Analytics Engine, or another Worker does.
                 "AnalyticsEngineDataset" | "LocalAnalyticsEngineDataset" | "AnalyticsEngine" | "Fetcher" => {
-                    match AnalyticsEngineDataset::new(object) {
-                        Ok(dataset) => builder.with_dataset(&name, dataset),
-                        Err(_) => builder, // a binding to a Worker that is something else
-                    }
+                    let dataset = AnalyticsEngineDataset::new(object);
+                    builder.with_dataset(&name, dataset.map_err(|error| broken("dataset", &error))?)
                 }
                 _ => with_var(builder, &name, &value),
             };
@@ -64,7 +70,8 @@ fn with_var(builder: crate::PlatformBuilder, name: &str, value: &JsValue) -> cra
     }
     // JSON vars; what has no JSON is another kind of binding.
     let json = JSON::stringify(value).ok().and_then(|json| json.as_string());
-    let is_plain = matches!(Object::from(value.clone()).class().as_str(), "Object" | "Array" | "Number" | "Boolean");
+    let is_simple = value.as_f64().is_some() || value.as_bool().is_some() || value.is_null();
+    let is_plain = is_simple || matches!(Object::from(value.clone()).class().as_str(), "Object" | "Array");
     match json.filter(|_| is_plain).and_then(|json| serde_json::from_str::<serde_json::Value>(&json).ok()) {
         Some(json) => builder.with_var(name, json),
         None => builder,

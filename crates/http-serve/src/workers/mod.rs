@@ -52,7 +52,7 @@ macro_rules! session_class {
 ///
 /// Bodies stream both ways. A WebSocket that a session object accepts goes to the client as it is, without passing through
 /// here. What the application caches publicly is kept in the data centre's cache; an answer out of it does not reach the
-/// application, so it is no event and has no request id. Datasets are flushed after the answer.
+/// application, so it is no event. Datasets are flushed after the answer.
 ///
 /// # Errors
 /// What the runtime refuses to take as an answer. What is wrong with the request or the bindings is an answer itself.
@@ -102,16 +102,17 @@ async fn respond(
     let socket = socket_of(response.extensions_mut());
     let storable = cache.wants(&response);
     let answer = response_to_js(response, socket).await?;
-    if storable {
-        cache.keep(&answer, context)?;
+    if storable && let Err(error) = cache.keep(&answer, context) {
+        tracing::warn!(%error, "an answer was not cached");
     }
     Ok(answer)
 }
 
 /// The bindings are not what the application was written for.
 async fn problem(error: &BindingError) -> Result<Object, JsError> {
+    // What bindings there are is not the client's to know.
     tracing::error!(%error, "the application cannot start");
-    answer(Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR).with_detail(error.to_string())).await
+    answer(Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR)).await
 }
 
 async fn answer(problem: Problem) -> Result<Object, JsError> {

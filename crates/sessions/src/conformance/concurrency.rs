@@ -5,7 +5,7 @@ use isobar_kit::{Case, cases, ensure, ensure_eq};
 use serde_json::json;
 
 use super::{Outcome, Subject, act, eventually, refused};
-use crate::ErrorKind;
+use crate::{ErrorKind, SessionNamespaceExt};
 
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
@@ -21,6 +21,9 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             an_objects_error_reaches_its_caller,
             abort_fails_what_is_under_way,
             a_panic_resets_and_the_next_event_starts_anew,
+            a_panic_in_a_transaction_resets_as_well,
+            a_panic_in_background_work_resets_as_well,
+            an_encoded_answer_passes_as_it_is,
             a_failing_start_fails_its_event,
             memory_goes_with_the_instance_and_storage_stays if "evict",
         }
@@ -145,5 +148,32 @@ async fn memory_goes_with_the_instance_and_storage_stays(sessions: Subject) -> O
     sessions.evict(&sessions.id_from_name("evict")).await?;
     ensure_eq!(act(&sessions, "evict", both).await?, json!([1, "kept", null]));
     ensure!(sessions.evict(&sessions.id_from_name("evict/never")).await.is_ok());
+    Ok(())
+}
+
+async fn a_panic_in_a_transaction_resets_as_well(sessions: Subject) -> Outcome {
+    act(&sessions, "panicking transaction", json!([{"op": "memory"}])).await?;
+    let panics = json!([{"op": "transaction", "do": [{"op": "put", "key": "undone", "value": 1}, {"op": "panic"}]}]);
+    ensure!(act(&sessions, "panicking transaction", panics).await.is_err());
+    let after =
+        act(&sessions, "panicking transaction", json!([{"op": "get", "key": "undone"}, {"op": "memory"}])).await?;
+    ensure_eq!(after, json!([null, 1]));
+    Ok(())
+}
+
+async fn a_panic_in_background_work_resets_as_well(sessions: Subject) -> Outcome {
+    let begin =
+        json!([{"op": "put", "key": "kept", "value": 1}, {"op": "memory"}, {"op": "wait until", "panics": true}]);
+    act(&sessions, "panicking background", begin).await?;
+    isobar_kit::sleep(std::time::Duration::from_millis(200)).await;
+    let after = act(&sessions, "panicking background", json!([{"op": "get", "key": "kept"}, {"op": "memory"}])).await?;
+    ensure_eq!(after, json!([1, 1]));
+    Ok(())
+}
+
+async fn an_encoded_answer_passes_as_it_is(sessions: Subject) -> Outcome {
+    let answer = sessions.get(&sessions.id("encoded"), "/encoded").await?;
+    ensure_eq!(answer.headers().get("content-encoding").map(|value| value.as_bytes()), Some(&b"gzip"[..]));
+    ensure_eq!(answer.into_body().bytes().await?, "taken for gzip by its header alone");
     Ok(())
 }

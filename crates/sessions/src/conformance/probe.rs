@@ -49,6 +49,11 @@ impl SessionObject for Probe {
             socket.send(format!("welcome {tag}"))?;
             return Ok(websocket_response(client));
         }
+        if request.uri().path() == "/encoded" {
+            let mut response = Response::new(Body::from("taken for gzip by its header alone"));
+            response.headers_mut().insert(http::header::CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
+            return Ok(response);
+        }
         let operations: Vec<Json> = request.into_body().json().await?;
         let mut results = Vec::new();
         for operation in operations {
@@ -191,8 +196,10 @@ impl Probe {
                 }
                 "wait until" => {
                     let context = storage.clone();
+                    let panics = operation["panics"].as_bool().unwrap_or_default();
                     storage.wait_until(async move {
                         sleep(20).await;
+                        assert!(!panics, "the probe's background work panics on purpose");
                         drop(context.kv().put("waited", &true));
                     });
                     Json::Null

@@ -1,11 +1,13 @@
 //! R2 by its binding.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::SubsecRound;
-use futures_util::StreamExt;
-use futures_util::future::join;
+use futures_util::future::{Either, select};
+use futures_util::{StreamExt, TryStreamExt};
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::{
     FixedLength, JsError, Object, bytes, date, js_sys, millis, send, stream_of, uint8_array,
@@ -218,9 +220,26 @@ async fn sending(body: Body, put: impl AsyncFnOnce(JsValue) -> Result<JsValue>) 
         return put(uint8_array(bytes)).await;
     }
     let stream = FixedLength::new(body.length()).map_err(failure)?;
-    let (answer, filled) = join(put(stream.readable()), stream.fill(body.into_stream())).await;
-    filled?;
-    answer
+    let failed = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&failed);
+    let chunks = body.into_stream().map_err(move |error| {
+        let text = error.to_string();
+        *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        text
+    });
+    let (put, fill) = (pin!(put(stream.readable())), pin!(stream.fill(chunks)));
+    let answer = match select(put, fill).await {
+        // A put that has failed early reads no more: nobody may wait for it to.
+        Either::Left((answer, _)) => {
+            stream.abort("the put is over").await;
+            answer
+        }
+        Either::Right((_, put)) => put.await,
+    };
+    match failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(error) => Err(error),
+        None => answer,
+    }
 }
 
 /// The options that `put` and `createMultipartUpload` share.
@@ -364,7 +383,10 @@ fn failure(error: JsError) -> Error {
     let coded = numbered.and_then(|(text, code)| Some((text.to_owned(), code.parse::<u32>().ok()?)));
     match coded {
         Some((text, code)) => Error::new(kind_of(code), text).with_code(code).with_source(error),
-        // No code: the runtime itself refuses the arguments.
+        // No code: the runtime itself refuses the arguments, or the binding is none.
+        None if message.starts_with("has no method") || error.message.contains(" has no method ") => {
+            Error::new(ErrorKind::Internal, error.message.clone()).with_source(error)
+        }
         None => {
             let kind = if matches!(error.name.as_str(), "TypeError" | "RangeError") {
                 ErrorKind::InvalidArgument
@@ -393,8 +415,8 @@ fn kind_of(code: u32) -> ErrorKind {
         10025 => ErrorKind::InvalidPart,
         10024 => ErrorKind::NoSuchUpload,
         100_100 => ErrorKind::TooLarge,
-        // Too many writes of one key; too many requests.
-        10058 | 429 => ErrorKind::Unavailable,
+        // An internal error, to be tried again; too many writes of one key; too many requests.
+        10001 | 10058 | 429 => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     }
 }

@@ -184,7 +184,11 @@ async fn a_stream_of_unknown_length_is_stored_whole(store: Subject) -> Outcome {
     // Whole; exactly one part; two and a bit.
     for chunks in [3, 8, 20] {
         let name = format!("multipart/stream-{chunks}.txt");
-        let stream = stream::iter((0..chunks).map(|chunk| Ok(Bytes::from(bytes(chunk, 1 << 20))))).boxed();
+        // One that may not be asked again after its end.
+        let stream = stream::unfold(0, move |chunk| async move {
+            (chunk < chunks).then(|| (Ok(Bytes::from(bytes(chunk, 1 << 20))), chunk + 1))
+        });
+        let stream = stream.boxed();
         let meta = store.write_stream(&key(&name), stream, MultipartOptions::default()).await?;
         ensure_eq!(meta.size, u64::from(chunks) << 20);
         ensure_eq!(meta.http.content_type.as_deref(), Some("text/plain; charset=utf-8"));

@@ -13,7 +13,7 @@ const links = PAGES.map(([path, name]) => `<a href="${path}"${path === here ? ' 
 document.body.insertAdjacentHTML("afterbegin", `
   <header class="bar">
     <a class="skip" href="#main">Skip to the content</a>
-    <a class="brand" href="/"><img src="/images/mark.svg" alt="" width="32" height="32">Inner Animal Media</a>
+    <a class="brand" href="/"><img src="/images/mark-0cf672fd.svg" alt="" width="32" height="32">Inner Animal Media</a>
     <nav aria-label="Pages">${links}</nav>
   </header>`);
 document.body.insertAdjacentHTML("beforeend", `

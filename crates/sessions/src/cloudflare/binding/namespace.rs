@@ -44,7 +44,10 @@ impl DurableObjectNamespace {
         // The authority says nothing: which object it is, is in the stub.
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let request = request_to_js(&format!("http://session{path}"), request).await.map_err(failure)?;
-        let answer = Object::from(stub.ask("fetch", &[request.into()]).await.map_err(failure)?);
+        // An encoded answer comes as it is: its headers go on with it.
+        let as_it_is = Object::empty().with("encodeResponseBody", "manual");
+        let answer = stub.ask("fetch", &[request.into(), as_it_is.into()]).await.map_err(failure)?;
+        let answer = Object::from(answer);
         let socket = answer.object("webSocket");
         let response = response_from_js(&answer).map_err(failure)?.map(Body::wrap);
         Ok(if socket.is_nothing() { response } else { with_socket(response, socket) })

@@ -113,7 +113,7 @@ impl<O: SessionObject> DurableObject<O> {
         let inner = Rc::clone(&self.inner);
         promise(async move {
             let event = async {
-                let (object, state) = inner.ready().await?;
+                let (object, state) = inner.ready()?;
                 state.refresh_alarm().await?;
                 handler(object, state).await
             };
@@ -122,7 +122,11 @@ impl<O: SessionObject> DurableObject<O> {
                 inner.reset();
             }
             if inner.state.as_ref().is_ok_and(|state| state.is_reset()) {
-                std::future::pending::<()>().await; // the runtime answers with the reason
+                // The runtime answers with the reason. This promise stays in the isolate for ever: with nothing in it.
+                drop(outcome);
+                drop(inner.instance.replace(Err(panicked())));
+                drop(inner);
+                return std::future::pending().await;
             }
             outcome.unwrap_or_else(|_| Err(panicked())).map_err(|error| JsError::new(error.to_string()).into())
         })
@@ -135,10 +139,10 @@ fn panicked() -> Error {
 
 impl<O: SessionObject> Inner<O> {
     /// The instance, started and whole.
-    async fn ready(&self) -> Result<(Rc<O>, Rc<State>)> {
+    fn ready(&self) -> Result<(Rc<O>, Rc<State>)> {
         if self.has_panicked.get() {
             self.reset();
-            std::future::pending::<()>().await;
+            return Err(panicked());
         }
         Ok((self.instance.borrow().clone()?, self.state.clone()?))
     }

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use isobar_cloudflare::binding::js_sys::{Array, Promise};
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
@@ -31,7 +32,14 @@ pub(super) struct State {
     /// The alarm as it was when the event began, or as the event has set it: `getAlarm` answers only later.
     alarm: Cell<Option<DateTime<Utc>>>,
     sockets: Cell<u64>,
-    is_reset: Cell<bool>,
+    reset: Reset,
+}
+
+/// Resets the object, once.
+#[derive(Clone)]
+struct Reset {
+    state: Object,
+    is_done: Rc<Cell<bool>>,
 }
 
 impl State {
@@ -39,7 +47,8 @@ impl State {
         let id = state.object("id");
         let id = object_id(&id, id.text("name").as_deref())?;
         let storage = state.object("storage");
-        Ok(Self { id, state, storage, alarm: Cell::default(), sockets: Cell::default(), is_reset: Cell::default() })
+        let reset = Reset { state: state.clone(), is_done: Rc::default() };
+        Ok(Self { id, state, storage, alarm: Cell::default(), sockets: Cell::default(), reset })
     }
 
     /// Looks at the alarm anew: at the start of each event. The runtime delivers no other event meanwhile.
@@ -57,28 +66,35 @@ impl State {
         WebSocket::new(Rc::new(JsSocket { state: self.state.clone(), socket, id }))
     }
 
+    /// See [`Reset::at_once`].
+    pub(super) fn reset(&self, reason: &str) {
+        self.reset.at_once(reason);
+    }
+
+    /// Whether it has been reset: nothing of it may be answered any more.
+    pub(super) fn is_reset(&self) -> bool {
+        self.reset.is_done.get()
+    }
+
+    fn kv(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue> {
+        self.storage.object("kv").call(method, arguments).map_err(failure)
+    }
+}
+
+impl Reset {
     /// Resets the object: what is not committed is undone, and everything under way fails with the reason.
     ///
     /// The runtime's `abort` ends JavaScript on the spot and forgets the microtasks that wait. One of them may be the
     /// executor's, which runs every other object and request of this isolate and would wait for it for ever. So it is
     /// called from a microtask of its own, after as many others as a turn can plausibly still bring, and still within the
     /// turn: before anything of it is committed.
-    pub(super) fn reset(&self, reason: &str) {
+    fn at_once(&self, reason: &str) {
         const MICROTASKS: u32 = 64;
-        if self.is_reset.replace(true) {
+        if self.is_done.replace(true) {
             return;
         }
         let abort = self.state.object("abort").call("bind", &[self.state.value().clone(), reason.into()]);
         hop(MICROTASKS, abort.unwrap_or_default());
-    }
-
-    /// Whether it has been reset: nothing of it may be answered any more.
-    pub(super) fn is_reset(&self) -> bool {
-        self.is_reset.get()
-    }
-
-    fn kv(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue> {
-        self.storage.object("kv").call(method, arguments).map_err(failure)
     }
 }
 
@@ -111,32 +127,42 @@ impl SessionBackend for State {
 
     fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
         let alarm = self.alarm.get();
-        let failed = RefCell::new(None);
+        let (failed, panicked) = (RefCell::new(None), RefCell::new(None));
+        // Thrown, an error makes the runtime roll back; its caller gets our own, or the panic.
         let mut body = || -> Result<JsValue, JsValue> {
-            body().map(|()| JsValue::UNDEFINED).map_err(|error| {
-                // Thrown, it makes the runtime roll back; its caller gets our own.
-                let thrown = JsError::new(error.to_string()).into();
-                *failed.borrow_mut() = Some(error);
-                thrown
-            })
+            match std::panic::catch_unwind(AssertUnwindSafe(&mut *body)) {
+                Ok(Ok(())) => Ok(JsValue::UNDEFINED),
+                Ok(Err(error)) => {
+                    let thrown = JsError::new(error.to_string()).into();
+                    *failed.borrow_mut() = Some(error);
+                    Err(thrown)
+                }
+                Err(panic) => {
+                    *panicked.borrow_mut() = Some(panic);
+                    Err(JsError::new("the transaction panicked").into())
+                }
+            }
         };
         let result = {
             let callback =
                 ScopedClosure::<dyn FnMut() -> Result<JsValue, JsValue>>::borrow_mut_assert_unwind_safe(&mut body);
             self.storage.call("transactionSync", &[callback.as_js_value().clone()])
         };
-        match (failed.into_inner(), result) {
-            (Some(error), _) => {
-                self.alarm.set(alarm); // undone with the rest
-                Err(error)
-            }
-            (None, result) => result.map(drop).map_err(failure),
+        if result.is_err() {
+            self.alarm.set(alarm); // undone with the rest
+        }
+        if let Some(panic) = panicked.into_inner() {
+            std::panic::resume_unwind(panic); // on to the event, which resets the object
+        }
+        match failed.into_inner() {
+            Some(error) => Err(error),
+            None => result.map(drop).map_err(failure),
         }
     }
 
     fn kv_get(&self, key: &str) -> Result<Option<Bytes>> {
         let value = self.kv("get", &[key.into()])?;
-        Ok(value.as_string().map(Bytes::from))
+        if value.is_undefined() { Ok(None) } else { kv_text(key, &value).map(Some) }
     }
 
     fn kv_put(&self, key: &str, value: Bytes) -> Result<()> {
@@ -160,15 +186,18 @@ impl SessionBackend for State {
         let entries = self.kv("list", &[js.into()])?;
         let entry = |entry: JsValue| {
             let pair = Array::from(&entry);
-            Some((pair.get(0).as_string()?, Bytes::from(pair.get(1).as_string()?)))
+            let key = pair.get(0).as_string().unwrap_or_default();
+            let value = kv_text(&key, &pair.get(1))?;
+            Ok((key, value))
         };
         // An iterable, not a list.
         let entries = Object::global().object("Array").call("from", &[entries]).map_err(failure)?;
-        Ok(Object::from(entries).elements().into_iter().filter_map(entry).collect())
+        Object::from(entries).elements().into_iter().map(entry).collect()
     }
 
     fn delete_all(&self) -> Result<()> {
-        // On SQLite it is done at once; only its answer comes later.
+        // On SQLite it is done at once; only its answer comes later. Before 2026-02-24 the alarm is not among it.
+        self.storage.call("deleteAlarm", &[]).map_err(failure)?;
         self.storage.call("deleteAll", &[]).map_err(failure)?;
         self.alarm.set(None);
         Ok(())
@@ -240,8 +269,11 @@ impl SessionBackend for State {
     }
 
     fn wait_until(&self, work: LocalBoxFuture<'static, ()>) {
+        let reset = self.reset.clone();
         let promise = promise(async move {
-            work.await;
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                reset.at_once("work that the session object waited for panicked");
+            }
             Ok(JsValue::UNDEFINED)
         });
         // It takes any promise.
@@ -251,6 +283,16 @@ impl SessionBackend for State {
     fn abort(&self, reason: &str) {
         self.reset(reason);
     }
+}
+
+/// A value of the key-value storage: JSON's text, as this backend writes it.
+fn kv_text(key: &str, value: &JsValue) -> Result<Bytes> {
+    let foreign = || {
+        let message =
+            format!("the value of {key:?} was not written by isobar: {}", Object::from(value.clone()).class());
+        Error::new(ErrorKind::Decode, message)
+    };
+    value.as_string().map(Bytes::from).ok_or_else(foreign)
 }
 
 /// Calls a function after so many microtasks.

@@ -18,7 +18,7 @@ impl S3Bucket {
     /// The metadata of the object, if it is there and of this etag.
     pub(super) async fn head_object(&self, key: &Key, etag: Option<&str>) -> Result<Option<ObjectMeta>> {
         check_key(key)?;
-        let headers = etag.map(|etag| if_match(etag)).into_iter().collect();
+        let headers = etag.map(if_match).into_iter().collect();
         let action = self.exchange.bucket.head_object(Some(&self.exchange.credentials), key.as_str());
         let answer = self.exchange.send(Effect::Idempotent, action, &headers, Payload::Nothing).await?;
         match answer.status() {
