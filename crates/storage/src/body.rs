@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{Error, ErrorKind, Result};
 
-type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
 /// What is put into and got out of a store: bytes of a known length, in one piece or as a stream.
 ///
@@ -22,6 +22,17 @@ pub struct Body {
 enum Source {
     Whole(Bytes),
     Chunks(Chunks),
+    #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+    Opened(Box<dyn Opened>),
+}
+
+/// A body that is quicker to have as a whole than chunk by chunk: files.
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub(crate) trait Opened: Send {
+    /// All of it, in memory.
+    fn into_bytes(self: Box<Self>) -> futures_util::future::BoxFuture<'static, Result<Bytes>>;
+    /// Chunk by chunk.
+    fn into_chunks(self: Box<Self>) -> Chunks;
 }
 
 impl Body {
@@ -40,6 +51,12 @@ impl Body {
         Self { length, source: Source::Chunks(Box::pin(exactly(length, Box::pin(chunks)))) }
     }
 
+    /// A body of exactly `length` bytes, opened already.
+    #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+    pub(crate) fn from_opened(length: u64, opened: impl Opened + 'static) -> Self {
+        Self { length, source: Source::Opened(Box::new(opened)) }
+    }
+
     /// The body's length in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
@@ -51,7 +68,7 @@ impl Body {
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.source {
             Source::Whole(bytes) => Some(bytes),
-            Source::Chunks(_) => None,
+            _ => None,
         }
     }
 
@@ -62,6 +79,8 @@ impl Body {
     pub async fn bytes(self) -> Result<Bytes> {
         match self.source {
             Source::Whole(bytes) => Ok(bytes),
+            #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+            Source::Opened(opened) => opened.into_bytes().await,
             Source::Chunks(mut chunks) => {
                 let Some(first) = chunks.try_next().await? else { return Ok(Bytes::new()) };
                 let Some(second) = chunks.try_next().await? else { return Ok(first) };
@@ -79,6 +98,8 @@ impl Body {
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Unpin + 'static {
         match self.source {
             Source::Whole(bytes) => Box::pin(stream::iter((!bytes.is_empty()).then_some(Ok(bytes)))) as Chunks,
+            #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+            Source::Opened(opened) => opened.into_chunks(),
             Source::Chunks(chunks) => chunks,
         }
     }

@@ -18,6 +18,9 @@ pub enum ChecksumAlgorithm {
 }
 
 impl ChecksumAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Md5, Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
+
     /// Its name as R2's messages write it.
     #[must_use]
     pub fn name(self) -> &'static str {

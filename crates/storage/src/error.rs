@@ -99,6 +99,12 @@ impl Error {
         self.operation
     }
 
+    /// What it says, without the operation and the code.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Cloudflare's code, where R2 has one for this.
     #[must_use]
     pub fn code(&self) -> Option<u32> {
@@ -119,7 +125,11 @@ impl Error {
                 ErrorKind::PermissionDenied
             }
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
-            std::io::ErrorKind::Interrupted | std::io::ErrorKind::TimedOut => ErrorKind::Unavailable,
+            std::io::ErrorKind::Interrupted | std::io::ErrorKind::TimedOut | std::io::ErrorKind::OutOfMemory => {
+                ErrorKind::Unavailable
+            }
+            // ENFILE, EMFILE: too many files are open just now.
+            _ if matches!(error.raw_os_error(), Some(23 | 24)) => ErrorKind::Unavailable,
             _ => ErrorKind::Internal,
         };
         Self::new(kind, format!("{what}: {error}")).with_source(error)

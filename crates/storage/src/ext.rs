@@ -47,6 +47,30 @@ pub trait ObjectStoreExt: ObjectStore {
         self.put(key, body, options).await
     }
 
+    /// Stores a body of any length: by one `put` where that takes it (to 5 GiB - 5 MiB), streamed; else in parts of one size,
+    /// as R2 wants them, which is picked so that 10,000 are enough, with one of them in memory at a time. The key's extension
+    /// gives the content type where the options have none.
+    ///
+    /// # Errors
+    /// As [`ObjectStore::put`] and the multipart operations; an upload is aborted then.
+    async fn upload(&self, key: &Key, body: Body, mut options: MultipartOptions) -> Result<ObjectMeta> {
+        if options.http.content_type.is_none() {
+            options.http.content_type = content_type::from_key(key.as_str());
+        }
+        let length = body.length();
+        if length <= limits::SINGLE_PUT_BYTES {
+            return stored(self.put(key, body, put_options(options)).await?);
+        }
+        let least = length.div_ceil(u64::from(limits::PART_NUMBER));
+        let too_large = |_| Error::new(ErrorKind::TooLarge, format!("a part of {least} bytes does not fit in memory"));
+        // Whole mebibytes.
+        let part = usize::try_from(least.next_multiple_of(1 << 20)).map_err(too_large)?.max(STREAM_PART);
+        let mut chunks = body.into_stream().fuse();
+        let mut buffer = BytesMut::new();
+        fill(&mut buffer, &mut chunks, part).await?;
+        self.write_parts(key, buffer, &mut chunks, part, options).await
+    }
+
     /// Stores a stream whose length nobody knows yet: whole where it fits one part of 8 MiB, else in parts of that size,
     /// one in memory at a time. The key's extension gives the content type where the options have none.
     ///
@@ -64,20 +88,30 @@ pub trait ObjectStoreExt: ObjectStore {
             options.http.content_type = content_type::from_key(key.as_str());
         }
         let mut buffer = BytesMut::new();
-        if !fill(&mut buffer, &mut chunks).await? {
-            let MultipartOptions { http, custom, storage_class } = options;
-            let put = PutOptions { http, custom, storage_class, ..PutOptions::default() };
-            return stored(self.put(key, buffer.freeze().into(), put).await?);
+        if !fill(&mut buffer, &mut chunks, STREAM_PART).await? {
+            return stored(self.put(key, buffer.freeze().into(), put_options(options)).await?);
         }
+        self.write_parts(key, buffer, &mut chunks, STREAM_PART, options).await
+    }
+
+    #[doc(hidden)]
+    async fn write_parts(
+        &self,
+        key: &Key,
+        mut buffer: BytesMut,
+        chunks: &mut (dyn Stream<Item = Result<Bytes>> + Unpin + Send),
+        part: usize,
+        options: MultipartOptions,
+    ) -> Result<ObjectMeta> {
         let upload = self.multipart(key, options).await?;
         let parts = async {
             let mut parts = Vec::new();
             while !buffer.is_empty() {
-                let body = buffer.split_to(buffer.len().min(STREAM_PART)).freeze();
+                let body = buffer.split_to(buffer.len().min(part)).freeze();
                 // A number beyond 10,000 is the store's to refuse.
                 let number = u16::try_from(parts.len() + 1).unwrap_or(u16::MAX);
                 parts.push(upload.upload_part(number, body).await?);
-                fill(&mut buffer, &mut chunks).await?;
+                fill(&mut buffer, chunks, part).await?;
             }
             Ok(parts)
         };
@@ -141,9 +175,18 @@ fn stored(result: PutResult) -> Result<ObjectMeta> {
     result.stored().ok_or_else(impossible)
 }
 
+fn put_options(options: MultipartOptions) -> PutOptions {
+    let MultipartOptions { http, custom, storage_class } = options;
+    PutOptions { http, custom, storage_class, ..PutOptions::default() }
+}
+
 /// Fills the buffer beyond one part; whether it got that far before the end.
-async fn fill(buffer: &mut BytesMut, chunks: &mut (impl Stream<Item = Result<Bytes>> + Unpin)) -> Result<bool> {
-    while buffer.len() <= STREAM_PART {
+async fn fill(
+    buffer: &mut BytesMut,
+    chunks: &mut (dyn Stream<Item = Result<Bytes>> + Unpin + Send),
+    part: usize,
+) -> Result<bool> {
+    while buffer.len() <= part {
         let Some(chunk) = chunks.try_next().await? else { return Ok(false) };
         buffer.extend_from_slice(&chunk);
     }

@@ -44,6 +44,14 @@ impl Key {
     }
 }
 
+/// A key as the path of a URL: what RFC 3986 2.3 leaves as it is, and the slashes between its parts.
+#[cfg(any(feature = "signed", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
+pub(crate) fn url_path(key: &str) -> impl fmt::Display + '_ {
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+    utf8_percent_encode(key, PATH)
+}
+
 impl FromStr for Key {
     type Err = Error;
     fn from_str(key: &str) -> Result<Self> {

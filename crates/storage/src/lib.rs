@@ -5,6 +5,7 @@
 //! | backend | feature | what it is |
 //! |---|---|---|
 //! | [`memory::MemoryStore`] | `memory` (default) | a faithful fake without I/O |
+//! | `directory::Directory` | `local` | a plain folder, only to be read |
 //! | `local::LocalStore` | `local` | SQLite index, inline small bodies, immutable blob files; durable before `put` answers |
 //! | `cloudflare::R2Bucket` | `cloudflare-binding` | R2 itself, inside Workers |
 //! | `cloudflare::S3Bucket` | `cloudflare-http` | R2 from outside, over its S3 side; any other server that speaks S3 |
@@ -30,6 +31,8 @@ mod checksum;
 mod clock;
 mod conditions;
 pub mod content_type;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub mod directory;
 mod error;
 mod ext;
 mod key;
@@ -45,12 +48,18 @@ mod store;
 pub mod cloudflare;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "layers")]
+pub mod layers;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub mod local;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "mock")]
 pub mod mock;
+#[cfg(feature = "object-store")]
+pub mod object_store;
+#[cfg(feature = "signed")]
+pub mod signed;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub mod sync;
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Body, ByteRange, Checksum, Conditions, HttpMetadata, Key, ObjectMeta, Range, Result, StorageClass};
+use crate::{
+    Body, ByteRange, Checksum, Conditions, Error, ErrorKind, HttpMetadata, Key, ObjectMeta, Range, Result, StorageClass,
+};
 
 /// What a backend can do beyond R2's binding. What it cannot, it refuses with
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
@@ -332,9 +334,24 @@ pub struct PresignOptions {
 }
 
 impl PresignOptions {
+    /// The longest time that a URL is good for: seven days, as S3's.
+    pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
     /// A URL for this method on this key, good for so long.
     #[must_use]
     pub fn new(key: Key, method: PresignMethod, expires: Duration) -> Self {
         Self { key, method, expires }
+    }
+
+    /// Refuses a time that no URL may be good for: for backends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] below a second, and above [`LONGEST`](Self::LONGEST).
+    pub fn check(&self) -> Result<()> {
+        if (Duration::from_secs(1)..=Self::LONGEST).contains(&self.expires) {
+            return Ok(());
+        }
+        let message = format!("a presigned URL is good for one second to seven days, not for {:?}", self.expires);
+        Err(Error::new(ErrorKind::InvalidArgument, message))
     }
 }

@@ -66,6 +66,7 @@ impl Range {
             Self::From { offset, length } => {
                 Ok(ByteRange { offset, length: length.unwrap_or(u64::MAX).min(size - offset) })
             }
+            Self::Suffix(_) if size == 0 => Err(unsatisfiable()),
             Self::Suffix(suffix) => {
                 let length = suffix.min(size);
                 Ok(ByteRange { offset: size - length, length })

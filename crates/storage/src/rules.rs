@@ -37,6 +37,11 @@ pub(crate) fn check_size(body: &Body) -> Result<()> {
     Err(Error::new(ErrorKind::TooLarge, "Your proposed upload exceeds the maximum allowed object size."))
 }
 
+/// What a store that is only read answers to a write.
+pub(crate) fn only_read<T>(operation: &'static str) -> Result<T> {
+    Err(Error::new(ErrorKind::PermissionDenied, "this store is only read").during(operation))
+}
+
 /// Refuses more keys than one `delete` takes.
 pub(crate) fn check_delete(keys: &[Key]) -> Result<()> {
     if keys.len() <= limits::DELETE_KEYS {
@@ -130,7 +135,7 @@ pub(crate) fn list_page<E: From<Error>>(
     let delimiter = options.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
     let mut start = list_start(options, prefix)?;
     let mut page = ListPage::default();
-    let mut last = None;
+    let mut ends_in_group = false;
     let mut most = usize::MAX;
     'scan: loop {
         // After a group the next row may well begin another one: look at few rows first, then at ever more.
@@ -138,11 +143,15 @@ pub(crate) fn list_page<E: From<Error>>(
         most = most.saturating_mul(2);
         let chunk = scan(&start, want)?;
         let exhausted = chunk.len() < want;
+        let last_key = chunk.last().map(|object| object.key.clone());
         for object in chunk {
             let key = object.key.as_str();
             let Some(rest) = key.strip_prefix(prefix) else { break 'scan };
             if page.objects.len() + page.prefixes.len() == limit {
-                page.cursor = last;
+                page.cursor = match ends_in_group {
+                    true => page.prefixes.last().map(|group| encode_cursor('p', group)),
+                    false => page.objects.last().map(|object| encode_cursor('k', object.key.as_str())),
+                };
                 break 'scan;
             }
             let group =
@@ -150,18 +159,16 @@ pub(crate) fn list_page<E: From<Error>>(
             if let Some(end) = group {
                 let group = key[..end].to_owned();
                 start = Start { bytes: after_all_with_prefix(&group), inclusive: true };
-                last = Some(encode_cursor('p', &group));
+                ends_in_group = true;
                 page.prefixes.push(group);
                 most = 2;
                 continue 'scan; // whatever else the chunk holds of the group is skipped by the new start
             }
-            start = Start { bytes: key.as_bytes().to_vec(), inclusive: false };
-            last = Some(encode_cursor('k', key));
+            ends_in_group = false;
             page.objects.push(select(object, options));
         }
-        if exhausted {
-            break;
-        }
+        let Some(last_key) = last_key.filter(|_| !exhausted) else { break };
+        start = Start { bytes: last_key.as_str().as_bytes().to_vec(), inclusive: false };
     }
     Ok(page)
 }
@@ -170,9 +177,9 @@ pub(crate) fn list_page<E: From<Error>>(
 pub(crate) fn check_limit(limit: Option<usize>) -> Result<usize> {
     match limit.unwrap_or(limits::LIST_KEYS) {
         limit @ 1..=limits::LIST_KEYS => Ok(limit),
-        other => Err(Error::new(
+        _ => Err(Error::new(
             ErrorKind::InvalidListLimit,
-            format!("MaxKeys params must be positive integer <= {}; it is {other}.", limits::LIST_KEYS),
+            format!("MaxKeys params must be positive integer <= {}.", limits::LIST_KEYS),
         )),
     }
 }

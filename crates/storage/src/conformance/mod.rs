@@ -9,6 +9,7 @@ mod conditions;
 mod listing;
 mod multipart;
 mod objects;
+mod random;
 mod ranges;
 
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use isobar_kit::{Case, Failure, Report};
 
 use crate::{Body, Error, ErrorKind, GetOptions, GetResult, Key, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
+
+pub use random::transcript;
 
 /// The store under test; cases of one kit may share it: each keeps to keys of its own.
 pub type Subject = Arc<dyn ObjectStore>;

@@ -249,16 +249,8 @@ async fn keys_have_limits(store: Subject) -> Outcome {
     Ok(())
 }
 
-const ALGORITHMS: [ChecksumAlgorithm; 5] = [
-    ChecksumAlgorithm::Md5,
-    ChecksumAlgorithm::Sha1,
-    ChecksumAlgorithm::Sha256,
-    ChecksumAlgorithm::Sha384,
-    ChecksumAlgorithm::Sha512,
-];
-
 async fn a_right_checksum_is_taken(store: Subject) -> Outcome {
-    for algorithm in ALGORITHMS {
+    for algorithm in ChecksumAlgorithm::ALL {
         let options = || PutOptions::default().with_checksum(Checksum::of(algorithm, b"hello"));
         let whole = store.put(&key("checksums/whole"), "hello".into(), options()).await?;
         ensure!(whole.stored().is_some_and(|meta| meta.size == 5), "{algorithm:?}");
@@ -270,7 +262,7 @@ async fn a_right_checksum_is_taken(store: Subject) -> Outcome {
 }
 
 async fn checksums_are_kept(store: Subject) -> Outcome {
-    for algorithm in ALGORITHMS {
+    for algorithm in ChecksumAlgorithm::ALL {
         let checksum = Checksum::of(algorithm, b"hello");
         let options = PutOptions::default().with_checksum(checksum.clone());
         drop(store.put(&key("checksums/good"), "hello".into(), options).await?);

@@ -1,19 +1,28 @@
 //! The blob files: written once, made durable, read in chunks, never changed.
 
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::{TryStreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryStreamExt, stream};
 
 use super::blocking;
+use super::disk::{Disk, DiskFile};
+use super::verify::Verify;
+use crate::body::{Chunks, Opened};
 use crate::checksum::Digests;
 use crate::{Body, ByteRange, Error, ErrorKind, Result};
 
 /// How much of a blob is in memory at once while it is read.
-const CHUNK_BYTES: u64 = 128 * 1024;
+const CHUNK_BYTES: u64 = 256 * 1024;
+
+/// Files that are open for one body.
+const OPEN_AT_ONCE: usize = 64;
 
 /// A piece of an object's body: a whole blob.
 #[derive(Debug, Clone)]
@@ -23,67 +32,70 @@ pub(super) struct Segment {
 }
 
 /// The folder of blobs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Blobs {
     root: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl Blobs {
-    pub(super) fn open(root: &Path) -> Result<Self> {
-        create_folder(root)?;
+    pub(super) fn open(root: &Path, disk: Arc<dyn Disk>) -> Result<Self> {
+        let blobs = Self { root: root.to_owned(), disk };
+        blobs.create_folder(root)?;
         // All of them now, made durable once: a write then needs to sync its own folder only.
         let folders = (0..=255u8).map(|byte| root.join(format!("{byte:02x}")));
         let missing: Vec<PathBuf> = folders.filter(|folder| !folder.is_dir()).collect();
         for folder in &missing {
-            create_one(folder)?;
+            blobs.create_one(folder)?;
         }
-        sync_folder(root)?;
-        Ok(Self { root: root.to_owned() })
+        blobs.sync_folder(root)?;
+        Ok(blobs)
     }
 
     /// Writes a body into a new blob and makes it durable. A failure or a drop on the way leaves no row behind, so at
     /// worst an orphan for the sweep.
     pub(super) async fn write(&self, blob: &str, body: Body, digests: Digests) -> Result<Digests> {
-        let path = self.path(blob);
+        let (blobs, path, length) = (self.clone(), self.path(blob), body.length());
+        if let Some(bytes) = body.as_bytes().cloned() {
+            return blocking(move || {
+                let mut new = NewBlob::create(&blobs, path, digests)?;
+                new.write(&bytes)?;
+                new.finish(length)
+            })
+            .await;
+        }
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(4);
-        let length = body.length();
         let writer = tokio::task::spawn_blocking(move || {
-            let (mut digests, mut written) = (digests, 0);
-            let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
-            let folder = path.parent().unwrap_or(&path);
-            let mut file = File::create_new(&path).map_err(failed)?;
+            let mut new = NewBlob::create(&blobs, path, digests)?;
             while let Some(chunk) = receiver.blocking_recv() {
-                digests.update(&chunk);
-                file.write_all(&chunk).map_err(failed)?;
-                written += chunk.len() as u64;
+                new.write(&chunk)?;
             }
-            if written != length {
-                // The put was dropped on the way, or its body broke off.
-                drop(fs::remove_file(&path));
-                return Err(Error::new(ErrorKind::Body, "the body broke off"));
-            }
-            file.sync_all().map_err(failed)?;
-            sync_folder(folder)?;
-            Ok(digests)
+            new.finish(length)
         });
         let fed = feed(body, sender).await;
         let written = writer.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Internal, format!("the writer of a blob ended early: {error}")))
         });
-        match (fed, written) {
-            (Ok(()), Ok(digests)) => Ok(digests),
-            (fed, written) => {
-                self.remove(blob)?;
-                fed.and(written)
-            }
-        }
+        fed.and(written)
     }
 
     /// A body of these bytes of the joined segments. The files are opened here: what is unlinked later can still be read.
-    pub(super) fn read(&self, segments: &[Segment], range: ByteRange) -> Result<Body> {
+    pub(super) fn read(&self, segments: &[Segment], range: ByteRange, verify: Option<Verify>) -> Result<Body> {
+        Ok(Body::from_opened(range.length, self.open_pieces(segments, range, verify)?))
+    }
+
+    pub(super) fn open_pieces(
+        &self,
+        segments: &[Segment],
+        range: ByteRange,
+        mut verify: Option<Verify>,
+    ) -> Result<Pieces> {
         let mut pieces = Vec::new();
         let (mut offset, mut length) = (range.offset, range.length);
         for segment in segments {
+            if let Some(verify) = verify.as_mut().filter(|_| segment.size == 0) {
+                verify.expect_empty();
+            }
             if offset >= segment.size {
                 offset -= segment.size;
                 continue;
@@ -92,11 +104,15 @@ impl Blobs {
             if take == 0 {
                 break;
             }
-            pieces.push(self.open_piece(segment, offset, take)?);
+            // Many parts would be more files than a process may have; those are opened when it is their turn.
+            pieces.push(match pieces.len() < OPEN_AT_ONCE {
+                true => Piece::Open(self.open_piece(segment, offset, take)?),
+                false => Piece::Later(self.clone(), segment.clone(), offset, take),
+            });
             (offset, length) = (0, length - take);
         }
         pieces.reverse();
-        Ok(Body::from_stream(range.length, stream::try_unfold(pieces, next_chunk)))
+        Ok(Pieces { pieces, length: range.length, verify })
     }
 
     pub(super) fn exists(&self, blob: &str) -> bool {
@@ -105,7 +121,7 @@ impl Blobs {
 
     pub(super) fn remove(&self, blob: &str) -> Result<()> {
         let path = self.path(blob);
-        match fs::remove_file(&path) {
+        match self.disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io(format_args!("cannot remove {}", path.display()), error))
             }
@@ -113,32 +129,74 @@ impl Blobs {
         }
     }
 
-    /// Every blob with the time of its last write.
-    pub(super) fn list(&self) -> Result<Vec<(String, DateTime<Utc>)>> {
+    /// Gives a blob a name in another folder, so that it outlives its own.
+    pub(super) fn keep_in(&self, blob: &str, folder: &Path) -> Result<()> {
+        let from = self.path(blob);
+        match self.disk.link(&from, &folder.join(blob)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io(format_args!("cannot keep {} in {}", from.display(), folder.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every blob with its size and the time of its last write, and the files that are none of ours.
+    pub(super) fn list(&self) -> Result<(Vec<Found>, Vec<PathBuf>)> {
         let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
-        let mut blobs = Vec::new();
+        let (mut blobs, mut foreign) = (Vec::new(), Vec::new());
         for folder in fs::read_dir(&self.root).map_err(failed)? {
             let folder = folder.map_err(failed)?;
             if !folder.file_type().map_err(failed)?.is_dir() {
-                continue; // not ours: left alone
+                foreign.push(folder.path());
+                continue;
             }
             for file in fs::read_dir(folder.path()).map_err(failed)? {
                 let file = file.map_err(failed)?;
                 let name = file.file_name().to_string_lossy().into_owned();
                 if name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    let written = file.metadata().and_then(|meta| meta.modified()).map_err(failed)?;
-                    blobs.push((name, written.into()));
+                    let meta = file.metadata().map_err(failed)?;
+                    let written = meta.modified().map_err(failed)?.into();
+                    blobs.push(Found { blob: name, size: meta.len(), written });
+                } else {
+                    foreign.push(file.path());
                 }
             }
         }
-        Ok(blobs)
+        Ok((blobs, foreign))
     }
 
-    fn path(&self, blob: &str) -> PathBuf {
+    pub(super) fn path(&self, blob: &str) -> PathBuf {
         self.root.join(&blob[..2]).join(blob)
     }
 
-    fn open_piece(&self, segment: &Segment, offset: u64, length: u64) -> Result<Piece> {
+    /// Makes the names in a folder durable.
+    pub(super) fn sync_folder(&self, path: &Path) -> Result<()> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let synced = self.disk.sync_folder(path);
+        synced.map_err(|error| Error::io(format_args!("cannot sync the folder {}", path.display()), error))
+    }
+
+    /// Creates a folder and what is missing above it, each durable in the one above.
+    pub(super) fn create_folder(&self, path: &Path) -> Result<()> {
+        if path.as_os_str().is_empty() || path.is_dir() {
+            return Ok(());
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        self.create_folder(parent)?;
+        self.create_one(path)?;
+        self.sync_folder(parent)
+    }
+
+    fn create_one(&self, path: &Path) -> Result<()> {
+        match self.disk.create_folder(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io(format_args!("cannot create {}", path.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open_piece(&self, segment: &Segment, offset: u64, length: u64) -> Result<OpenFile> {
         let path = self.path(&segment.blob);
         let corrupt = |what: String| Error::new(ErrorKind::Corrupt, format!("blob {}: {what}", path.display()));
         let mut file = File::open(&path).map_err(|error| match error.kind() {
@@ -149,9 +207,67 @@ impl Blobs {
         if size != segment.size {
             return Err(corrupt(format!("has {size} bytes, {} in the index", segment.size)));
         }
-        file.seek(SeekFrom::Start(offset)).map_err(|error| Error::io(path.display(), error))?;
-        Ok(Piece { file, remaining: length })
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset)).map_err(|error| Error::io(path.display(), error))?;
+        }
+        Ok(OpenFile { file, remaining: length })
     }
+}
+
+/// A blob on the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) blob: String,
+    pub(super) size: u64,
+    pub(super) written: DateTime<Utc>,
+}
+
+/// A blob that is being written; gone again unless it is finished.
+struct NewBlob<'b> {
+    blobs: &'b Blobs,
+    path: PathBuf,
+    file: Option<Box<dyn DiskFile>>,
+    digests: Digests,
+    written: u64,
+}
+
+impl<'b> NewBlob<'b> {
+    fn create(blobs: &'b Blobs, path: PathBuf, digests: Digests) -> Result<Self> {
+        let file = blobs.disk.create(&path).map_err(|error| cannot_write(&path, error))?;
+        Ok(Self { blobs, path, file: Some(file), digests, written: 0 })
+    }
+
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        self.digests.update(chunk);
+        self.written += chunk.len() as u64;
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(chunk).map_err(|error| cannot_write(&self.path, error))
+    }
+
+    fn finish(mut self, length: u64) -> Result<Digests> {
+        if self.written != length {
+            // The put was dropped on the way, or its body broke off.
+            return Err(Error::new(ErrorKind::Body, "the body broke off"));
+        }
+        if let Some(file) = &mut self.file {
+            file.sync().map_err(|error| cannot_write(&self.path, error))?;
+        }
+        self.blobs.sync_folder(self.path.parent().unwrap_or(&self.path))?;
+        self.file = None;
+        Ok(std::mem::replace(&mut self.digests, Digests::new(None)))
+    }
+}
+
+impl Drop for NewBlob<'_> {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            drop(self.blobs.disk.remove(&self.path)); // otherwise the sweep's
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> Error {
+    Error::io(format_args!("cannot write {}", path.display()), error)
 }
 
 /// A file of the caller's as a body, read in chunks; its length is the one it has now.
@@ -159,29 +275,126 @@ pub(crate) fn file_body(path: &Path) -> Result<Body> {
     let failed = |error| Error::io(format_args!("cannot read {}", path.display()), error);
     let file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
-    let pieces = if length == 0 { Vec::new() } else { vec![Piece { file, remaining: length }] };
-    Ok(Body::from_stream(length, stream::try_unfold(pieces, next_chunk)))
+    file_range(file, ByteRange { offset: 0, length }).map_err(failed)
 }
 
-struct Piece {
+/// These bytes of a file as a body.
+pub(crate) fn file_range(mut file: File, range: ByteRange) -> io::Result<Body> {
+    let ByteRange { offset, length } = range;
+    file.seek(SeekFrom::Start(offset))?;
+    let pieces = if length == 0 { Vec::new() } else { vec![Piece::Open(OpenFile { file, remaining: length })] };
+    Ok(Body::from_opened(length, Pieces { pieces, length, verify: None }))
+}
+
+/// Files that are open, the next one last.
+pub(super) struct Pieces {
+    pieces: Vec<Piece>,
+    length: u64,
+    verify: Option<Verify>,
+}
+
+enum Piece {
+    Open(OpenFile),
+    /// A segment, and which of its bytes. Its blob stays for ten minutes after nothing names it any more.
+    Later(Blobs, Segment, u64, u64),
+}
+
+struct OpenFile {
     file: File,
     remaining: u64,
 }
 
-/// The next chunk of the last piece; pieces are in reverse order.
-async fn next_chunk(mut pieces: Vec<Piece>) -> Result<Option<(Bytes, Vec<Piece>)>> {
-    let Some(mut piece) = pieces.pop() else { return Ok(None) };
-    blocking(move || {
-        // At most CHUNK_BYTES, so it fits usize.
-        let mut chunk = vec![0; piece.remaining.min(CHUNK_BYTES) as usize];
-        piece.file.read_exact(&mut chunk).map_err(|error| Error::io("cannot read a blob", error))?;
-        piece.remaining -= chunk.len() as u64;
-        if piece.remaining > 0 {
-            pieces.push(piece);
+impl Piece {
+    fn open(&mut self) -> Result<&mut OpenFile> {
+        if let Self::Later(blobs, segment, offset, length) = self {
+            *self = Self::Open(blobs.open_piece(segment, *offset, *length)?);
         }
-        Ok(Some((chunk.into(), pieces)))
-    })
-    .await
+        match self {
+            Self::Open(file) => Ok(file),
+            Self::Later(..) => Err(Error::new(ErrorKind::Internal, "a file that was opened is not open")),
+        }
+    }
+}
+
+impl OpenFile {
+    /// Reads so many bytes, or what is left, to the end of a buffer.
+    fn read(&mut self, most: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let take = self.remaining.min(most);
+        let read = Read::by_ref(&mut self.file).take(take).read_to_end(buffer);
+        let read = read.map_err(|error| Error::io("cannot read a file", error))?;
+        if (read as u64) < take {
+            return Err(Error::new(ErrorKind::Corrupt, "a file became shorter while it was read"));
+        }
+        self.remaining -= take;
+        Ok(())
+    }
+}
+
+impl Pieces {
+    /// The next chunk; empty at the end.
+    fn next_chunk(&mut self) -> Result<Bytes> {
+        let Some(piece) = self.pieces.last_mut() else {
+            self.verify.take().map_or(Ok(()), Verify::finish)?;
+            return Ok(Bytes::new());
+        };
+        let piece = piece.open()?;
+        // At most CHUNK_BYTES, so it fits usize.
+        let mut chunk = Vec::with_capacity(piece.remaining.min(CHUNK_BYTES) as usize);
+        piece.read(CHUNK_BYTES, &mut chunk)?;
+        let is_over = piece.remaining == 0;
+        if let Some(verify) = &mut self.verify {
+            verify.update(&chunk, is_over);
+        }
+        if is_over {
+            self.pieces.pop();
+        }
+        // Before the last chunk goes out: who knows the length does not ask for more.
+        if self.pieces.is_empty() {
+            self.verify.take().map_or(Ok(()), Verify::finish)?;
+        }
+        Ok(chunk.into())
+    }
+
+    /// Reads all of it for nothing but to see that it can be read, and is what it must be.
+    pub(super) fn read_through(mut self) -> Result<()> {
+        while !self.next_chunk()?.is_empty() {}
+        Ok(())
+    }
+
+    fn read_all(mut self) -> Result<Bytes> {
+        let too_long = |_| Error::new(ErrorKind::TooLarge, "the body is longer than this machine's memory can be");
+        let mut all = Vec::with_capacity(usize::try_from(self.length).map_err(too_long)?);
+        while let Some(mut piece) = self.pieces.pop() {
+            let from = all.len();
+            piece.open()?.read(u64::MAX, &mut all)?;
+            if let Some(verify) = &mut self.verify {
+                verify.update(&all[from..], true);
+            }
+        }
+        self.verify.map_or(Ok(()), Verify::finish)?;
+        Ok(all.into())
+    }
+}
+
+impl Opened for Pieces {
+    fn into_bytes(self: Box<Self>) -> BoxFuture<'static, Result<Bytes>> {
+        blocking(move || self.read_all()).boxed()
+    }
+
+    fn into_chunks(self: Box<Self>) -> Chunks {
+        Box::pin(stream::try_unfold(self, |mut pieces| {
+            blocking(move || {
+                let chunk = pieces.next_chunk()?;
+                Ok((!chunk.is_empty()).then_some((chunk, pieces)))
+            })
+        }))
+    }
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pieces({} bytes)", self.length)
+    }
 }
 
 async fn feed(body: Body, sender: tokio::sync::mpsc::Sender<Bytes>) -> Result<()> {
@@ -194,29 +407,36 @@ async fn feed(body: Body, sender: tokio::sync::mpsc::Sender<Bytes>) -> Result<()
     Ok(())
 }
 
-/// Creates a folder and what is missing above it, each durable in the one above.
-fn create_folder(path: &Path) -> Result<()> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().unwrap_or(Path::new(""));
-    create_folder(parent)?;
-    create_one(path)?;
-    sync_folder(parent)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::SystemDisk;
 
-fn create_one(path: &Path) -> Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error::io(format_args!("cannot create {}", path.display()), error))
+    #[tokio::test]
+    async fn a_body_of_many_parts_has_few_files_open_and_all_its_bytes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let blobs = Blobs::open(&folder.path().join("blobs"), Arc::new(SystemDisk)).expect("folders");
+        let (mut segments, mut whole) = (Vec::new(), Vec::new());
+        for number in 0..(3 * OPEN_AT_ONCE) {
+            let blob = format!("{number:032x}");
+            let bytes = Bytes::from(format!("part {number};"));
+            whole.extend_from_slice(&bytes);
+            segments.push(Segment { blob: blob.clone(), size: bytes.len() as u64 });
+            blobs.write(&blob, bytes.into(), Digests::new(None)).await.expect("a new blob");
         }
-        _ => Ok(()),
+        let all = ByteRange { offset: 0, length: whole.len() as u64 };
+        let pieces = blobs.open_pieces(&segments, all, None).expect("they are there");
+        let open = pieces.pieces.iter().filter(|piece| matches!(piece, Piece::Open(_))).count();
+        assert_eq!((open, pieces.pieces.len()), (OPEN_AT_ONCE, 3 * OPEN_AT_ONCE));
+        assert!(pieces.read_all().expect("they can be read") == whole);
+        let (from, to) = (500, whole.len() - 500);
+        let middle = ByteRange { offset: from as u64, length: (to - from) as u64 };
+        let body = blobs.read(&segments, middle, None).expect("they are there");
+        let chunks: Vec<Bytes> = body.into_stream().try_collect().await.expect("they can be read");
+        assert!(chunks.concat() == whole[from..to]);
+        // One that is not there when it is its turn is told, and not passed over.
+        blobs.remove(&segments[2 * OPEN_AT_ONCE].blob).expect("it is there");
+        let body = blobs.read(&segments, all, None).expect("the first are there");
+        assert_eq!(body.bytes().await.expect_err("one is missing").kind(), ErrorKind::Corrupt);
     }
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(path: &Path) -> Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let synced = File::open(path).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| Error::io(format_args!("cannot sync the folder {}", path.display()), error))
 }

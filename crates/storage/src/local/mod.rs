@@ -11,7 +11,13 @@
 //! [`LocalStore::sweep`] removes. Replaced blobs are unlinked later, when no reader can still be about to open them.
 
 pub(crate) mod blobs;
+mod disk;
+mod fsck;
 mod index;
+mod options;
+mod signing;
+mod verify;
+mod writer;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,21 +28,33 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
 
-use self::blobs::{Blobs, Segment};
+use self::blobs::{Blobs, Found, Segment};
 use self::index::{Content, Index};
+use self::verify::Verify;
 use crate::checksum::Digests;
+use crate::signed::Signer;
 use crate::{
     Body, ByteRange, Capabilities, Clock, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions,
-    ListPage, MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PutOptions, PutResult, Result, UploadId,
-    rules, system_clock,
+    ListPage, MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result,
+    UploadId, rules,
 };
+
+pub use self::disk::{Disk, DiskFile, SystemDisk};
+pub use self::fsck::{Finding, Fsck, FsckOptions, Problem};
+pub use self::options::LocalOptions;
 
 /// Bodies up to this many bytes live in the index; larger ones in files of their own.
 const INLINE_BYTES: u64 = 32 * 1024;
 
+/// Blobs without a name and younger than this may belong to a write under way.
+const YOUNG: chrono::Duration = chrono::Duration::hours(1);
+
 /// A bucket in a folder, durable and safe to open from several processes. Clones share it.
 ///
-/// Divergence from R2: none in semantics; `copy` and `list_parts` are there as well.
+/// Writes that come at the same time share one transaction and one fsync; each is answered when it is durable.
+///
+/// Divergence from R2: none in semantics; `copy` and `list_parts` are there as well. Keys are taken as they are, as
+/// miniflare does; R2 itself stores them in Unicode's NFC.
 #[derive(Clone)]
 pub struct LocalStore {
     shared: Arc<Shared>,
@@ -47,6 +65,8 @@ struct Shared {
     index: Index,
     blobs: Blobs,
     clock: Clock,
+    verify_on_read: bool,
+    signer: Option<Signer>,
     /// Blobs of writes under way: the sweep leaves them alone, however long they take.
     under_way: Mutex<HashSet<String>>,
 }
@@ -68,23 +88,33 @@ impl LocalStore {
     /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Corrupt`] where the folder holds
     /// something else or an index of a newer version.
     pub async fn open(root: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with_clock(root, system_clock()).await
+        Self::open_with(root, LocalOptions::default()).await
     }
 
-    /// As [`open`](Self::open), taking the time from `clock`.
+    /// As [`open`](Self::open), with options.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub async fn open_with_clock(root: impl AsRef<Path>, clock: Clock) -> Result<Self> {
-        let root = root.as_ref().to_owned();
+    pub async fn open_with(root: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
+        let (root, LocalOptions { clock, disk, verify_on_read, signer }) = (root.as_ref().to_owned(), options);
         let shared = blocking(move || {
-            let blobs = Blobs::open(&root.join("blobs"))?;
-            let index = Index::open(&root.join("index.db"))?;
-            blobs::sync_folder(&root)?;
-            Ok(Shared { root, index, blobs, clock, under_way: Mutex::default() })
+            let blobs = Blobs::open(&root.join("blobs"), Arc::clone(&disk))?;
+            let index = Index::open(&root.join("index.db"), disk, collector(blobs.clone(), Arc::clone(&clock)))?;
+            blobs.sync_folder(&root)?;
+            Ok(Shared { root, index, blobs, clock, verify_on_read, signer, under_way: Mutex::default() })
         });
         let shared = shared.await.map_err(|error| error.during("open"))?;
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The secret that URLs of this bucket are signed with: made at the first use, and kept in the file `signing-key` beside
+    /// the index, which nobody else may read.
+    ///
+    /// # Errors
+    /// What the file system answers; [`ErrorKind::Corrupt`] for a file that is no such key.
+    pub async fn signing_secret(root: impl AsRef<Path>) -> Result<Vec<u8>> {
+        let path = root.as_ref().join("signing-key");
+        blocking(move || signing::secret(&path)).await.map_err(|error| error.during("presign"))
     }
 
     /// Removes what crashes and old uploads have left: uploads past their seven days, replaced blobs, and blobs that no
@@ -94,19 +124,21 @@ impl LocalStore {
     /// What the file system answers; what has been removed until then stays removed.
     pub async fn sweep(&self) -> Result<Sweep> {
         let now = self.shared.now();
-        self.run("sweep", move |shared| {
-            let uploads = shared.index.expire_uploads(now)?;
-            let mut blobs = 0;
-            for (blob, written) in shared.blobs.list()? {
-                let old = now - written > chrono::Duration::hours(1) && !shared.under_way().contains(&blob);
-                if old && !shared.index.is_named(&blob)? {
-                    shared.blobs.remove(&blob)?;
-                    blobs += 1;
-                }
-            }
-            Ok(Sweep { uploads, blobs })
-        })
-        .await
+        let uploads = self.shared.index.expire_uploads(now).await.map_err(|error| error.during("sweep"))?;
+        let (orphans, _) = self.run("sweep", |shared| shared.orphans(Some(YOUNG))).await?;
+        let blobs = self.unlink(&orphans).await.map_err(|error| error.during("sweep"))?.len() as u64;
+        Ok(Sweep { uploads, blobs })
+    }
+
+    /// Unlinks blobs that nothing names; which those were.
+    async fn unlink(&self, orphans: &[Found]) -> Result<Vec<String>> {
+        let mut unlinked = Vec::new();
+        // Some at a time: writers wait meanwhile.
+        for some in orphans.chunks(256) {
+            let (names, blobs) = (some.iter().map(|found| found.blob.clone()).collect(), self.shared.blobs.clone());
+            unlinked.extend(self.shared.index.unlink_unnamed(names, move |blob| blobs.remove(blob)).await?);
+        }
+        Ok(unlinked)
     }
 
     /// Runs blocking work on the store, and names the operation in its errors.
@@ -140,34 +172,39 @@ impl LocalStore {
         let (content, digests, under_way) = self.take_body(body, Digests::new(checksum)).await?;
         let checksums = match digests.finish() {
             Ok(checksums) => checksums,
-            Err(error) => return Err(self.drop_content(content, error).await),
+            Err(error) => {
+                self.drop_content(content).await;
+                return Err(error);
+            }
         };
         let mut meta =
             ObjectMeta::new(key.clone(), rules::random_id()?, size, checksums[0].hex.clone(), self.shared.now());
         (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
-        self.run("put", move |shared| {
-            shared.check_content(&content)?;
-            let stored = shared.index.put(&meta, &content, conditions.as_ref());
-            drop(under_way);
-            if !matches!(stored, Ok(true)) {
-                shared.remove_or_leave(&content);
+        let (row, shared, kept) = (meta.clone(), Arc::clone(&self.shared), content.clone());
+        let stored = self.shared.index.put(row, content, conditions, move |content| {
+            let _under_way = &under_way; // until the job is over, however it ends
+            shared.check_content(content)
+        });
+        match stored.await {
+            Ok(true) => Ok(PutResult::Stored(meta)),
+            Ok(false) => {
+                self.drop_content(kept).await;
+                Ok(PutResult::ConditionFailed)
             }
-            if !stored? {
-                return Ok(PutResult::ConditionFailed);
-            }
-            shared.collect();
-            Ok(PutResult::Stored(meta))
-        })
-        .await
+            // Whether it was committed is not known: a row may name the blob. What nothing names is the sweep's.
+            Err(error) => Err(error),
+        }
     }
 
-    async fn drop_content(&self, content: Content, error: Error) -> Error {
+    async fn drop_content(&self, content: Content) {
+        if matches!(content, Content::Inline(_)) {
+            return;
+        }
         let removed = self.run("put", move |shared| {
             shared.remove_or_leave(&content);
             Ok(())
         });
         drop(removed.await);
-        error
     }
 
     async fn get_object(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
@@ -178,9 +215,18 @@ impl LocalStore {
                 return Ok(GetResult::ConditionFailed(meta));
             }
             let range = options.resolve_range(meta.size)?;
+            let is_whole = range.length == meta.size;
+            let verify = (shared.verify_on_read && is_whole).then(|| Verify::of(&meta));
             let body = match content {
-                Content::Inline(bytes) => inline_body(&meta, &bytes, range)?,
-                Content::Segments(segments) => shared.blobs.read(&segments, range)?,
+                Content::Inline(bytes) => {
+                    let body = inline_body(&meta, &bytes, range)?;
+                    if let Some(mut verify) = verify {
+                        verify.update(&bytes, true);
+                        verify.finish()?;
+                    }
+                    body
+                }
+                Content::Segments(segments) => shared.blobs.read(&segments, range, verify)?,
             };
             Ok(GetResult::Object { meta, range, body })
         })
@@ -199,16 +245,14 @@ impl LocalStore {
         let digests = self.shared.blobs.write(&blob, body, Digests::new(None)).await?;
         let md5 = digests.finish()?.swap_remove(0).hex;
         let part = Part { part_number: number, etag: rules::random_id()? };
-        self.run("uploadPart", move |shared| {
-            let content = Content::Segments(vec![Segment { blob, size }]);
-            shared.check_content(&content)?;
-            let Content::Segments(segments) = &content else { return Ok(part) };
-            let stored = shared.index.put_part(&key, &upload, now, &part, &md5, &segments[0]);
-            drop(under_way);
-            stored.inspect_err(|_| shared.remove_or_leave(&content))?;
-            Ok(part)
-        })
-        .await
+        let segment = Segment { blob, size };
+        let shared = Arc::clone(&self.shared);
+        let stored = self.shared.index.put_part((key, upload), now, part.clone(), md5, segment, move |content| {
+            let _under_way = &under_way; // until the job is over, however it ends
+            shared.check_content(content)
+        });
+        stored.await?; // what nothing names then is the sweep's
+        Ok(part)
     }
 }
 
@@ -220,6 +264,19 @@ impl Shared {
     fn under_way(&self) -> MutexGuard<'_, HashSet<String>> {
         // A set, changed in single steps.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The blobs that nothing names, those above this age if one is given; and the files that are none of ours.
+    fn orphans(&self, age: Option<chrono::Duration>) -> Result<(Vec<Found>, Vec<PathBuf>)> {
+        // The blobs first: what is written after that has its name by the time the names are read, or is young.
+        let ((mut blobs, foreign), named, now) = (self.blobs.list()?, self.index.named_blobs()?, self.now());
+        let under_way = self.under_way();
+        blobs.retain(|found| {
+            age.is_none_or(|age| now - found.written > age)
+                && !named.contains(&found.blob)
+                && !under_way.contains(&found.blob)
+        });
+        Ok((blobs, foreign))
     }
 
     /// Makes sure that what a row is about to name is there: another process's sweep may have thought it an orphan.
@@ -243,15 +300,13 @@ impl Shared {
             }
         }
     }
+}
 
-    /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is told, and
-    /// tried again with the next write; what was committed stays committed.
-    fn collect(&self) {
-        let collected = self.index.garbage(self.now()).and_then(|blobs| {
-            blobs.iter().try_for_each(|blob| self.blobs.remove(blob))?;
-            if blobs.is_empty() { Ok(()) } else { self.index.forget_garbage(&blobs) }
-        });
-        if let Err(_error) = collected {
+/// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is told, and tried
+/// again with the next write; what was committed stays committed.
+fn collector(blobs: Blobs, clock: Clock) -> impl FnMut(&mut rusqlite::Connection) + Send + 'static {
+    move |connection| {
+        if let Err(_error) = index::collect(connection, clock(), |blob| blobs.remove(blob)) {
             #[cfg(feature = "tracing")]
             tracing::warn!(error = %_error, "replaced blobs could not be removed");
         }
@@ -302,7 +357,7 @@ impl fmt::Debug for LocalStore {
 #[async_trait]
 impl ObjectStore for LocalStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: true, presign: false, list_parts: true }
+        Capabilities { copy: true, presign: self.shared.signer.is_some(), list_parts: true }
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
@@ -320,13 +375,8 @@ impl ObjectStore for LocalStore {
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
         rules::check_delete(keys).map_err(|error| error.during("delete"))?;
-        let (keys, now) = (keys.to_vec(), self.shared.now());
-        self.run("delete", move |shared| {
-            shared.index.delete(&keys, now)?;
-            shared.collect();
-            Ok(())
-        })
-        .await
+        let deleted = self.shared.index.delete(keys.to_vec(), self.shared.now()).await;
+        deleted.map_err(|error| error.during("delete"))
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
@@ -334,13 +384,13 @@ impl ObjectStore for LocalStore {
     }
 
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
-        rules::check_metadata(&options.custom).map_err(|error| error.during("createMultipartUpload"))?;
-        let (key, now, id) = (key.clone(), self.shared.now(), UploadId::new(rules::random_id()?));
-        self.run("createMultipartUpload", move |shared| {
-            shared.index.create_upload(&id, &key, &options, now)?;
+        let create = async {
+            rules::check_metadata(&options.custom)?;
+            let id = UploadId::new(rules::random_id()?);
+            self.shared.index.create_upload(id.clone(), key.clone(), options, self.shared.now()).await?;
             Ok(id)
-        })
-        .await
+        };
+        create.await.map_err(|error: Error| error.during("createMultipartUpload"))
     }
 
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
@@ -349,17 +399,13 @@ impl ObjectStore for LocalStore {
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
         let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
-        self.run("completeMultipartUpload", move |shared| {
-            let meta = shared.index.complete_upload(&key, &upload, &parts, now)?;
-            shared.collect();
-            Ok(meta)
-        })
-        .await
+        let completed = self.shared.index.complete_upload(key, upload, parts, now).await;
+        completed.map_err(|error| error.during("completeMultipartUpload"))
     }
 
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
-        let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
-        self.run("abortMultipartUpload", move |shared| shared.index.abort_upload(&key, &upload, now)).await
+        let aborted = self.shared.index.abort_upload(key.clone(), upload.clone(), self.shared.now()).await;
+        aborted.map_err(|error| error.during("abortMultipartUpload"))
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
@@ -368,7 +414,13 @@ impl ObjectStore for LocalStore {
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
-        let (from, to, now) = (from.clone(), to.clone(), self.shared.now());
-        self.run("copy", move |shared| shared.index.copy(&from, &to, &options, now)).await
+        let copied = self.shared.index.copy(from.clone(), to.clone(), options, self.shared.now()).await;
+        copied.map_err(|error| error.during("copy"))
+    }
+
+    async fn presign(&self, options: PresignOptions) -> Result<String> {
+        let unsupported = || Error::new(ErrorKind::Unsupported, "the store was opened without a signer");
+        let signed = async { self.shared.signer.as_ref().ok_or_else(unsupported)?.sign(&options, self.shared.now()) };
+        signed.await.map_err(|error| error.during("presign"))
     }
 }

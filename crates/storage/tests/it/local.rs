@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{Duration, Utc};
-use isobar_storage::local::LocalStore;
+use isobar_storage::local::{LocalOptions, LocalStore};
 use isobar_storage::{Clock, ErrorKind, GetOptions, Key, MultipartOptions, ObjectStore, ObjectStoreExt, UploadId};
 
-fn key(name: &str) -> Key {
+pub(crate) fn key(name: &str) -> Key {
     Key::new(name).unwrap()
 }
 
 /// A clock that a test moves on.
-fn shifted_clock() -> (Clock, Arc<AtomicI64>) {
+pub(crate) fn shifted_clock() -> (Clock, Arc<AtomicI64>) {
     let hours = Arc::new(AtomicI64::new(0));
     let shift = Arc::clone(&hours);
     (Arc::new(move || Utc::now() + Duration::hours(shift.load(Ordering::SeqCst))), hours)
@@ -46,7 +46,7 @@ async fn everything_is_there_after_reopening() {
 async fn a_reader_keeps_its_bytes_while_the_object_is_replaced_and_collected() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, hours) = shifted_clock();
-    let store = LocalStore::open_with_clock(folder.path(), clock).await.unwrap();
+    let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_clock(clock)).await.unwrap();
     store.write(&key("big"), vec![1u8; 500_000]).await.unwrap();
     let (_, body) = store.get(&key("big"), GetOptions::default()).await.unwrap().into_object().unwrap();
     store.write(&key("big"), vec![2u8; 500_000]).await.unwrap();
@@ -61,7 +61,7 @@ async fn a_reader_keeps_its_bytes_while_the_object_is_replaced_and_collected() {
 async fn a_copy_outlives_its_source() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, hours) = shifted_clock();
-    let store = LocalStore::open_with_clock(folder.path(), clock).await.unwrap();
+    let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_clock(clock)).await.unwrap();
     store.write(&key("from"), vec![1u8; 100_000]).await.unwrap();
     store.copy(&key("from"), &key("to"), Default::default()).await.unwrap();
     store.delete(&[key("from")]).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_copy_outlives_its_source() {
 async fn the_sweep_removes_orphans_and_old_uploads_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, hours) = shifted_clock();
-    let store = LocalStore::open_with_clock(folder.path(), clock).await.unwrap();
+    let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_clock(clock)).await.unwrap();
     store.write(&key("kept"), vec![1u8; 100_000]).await.unwrap();
     let upload = store.multipart(&key("parts"), MultipartOptions::default()).await.unwrap();
     upload.upload_part(1, "part").await.unwrap();
@@ -150,6 +150,49 @@ async fn what_is_not_a_store_of_ours_is_refused_and_left_alone() {
     let error = LocalStore::open(other.path()).await.unwrap_err();
     assert!(error.to_string().contains("another program"), "{error}");
     assert_eq!(std::fs::read(other.path().join("index.db")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_up_to_date_and_one_of_the_future_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("index.db");
+    let connection = rusqlite::Connection::open(&index).unwrap();
+    connection.execute_batch(r#"
+        CREATE TABLE objects (key BLOB PRIMARY KEY, version TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+            uploaded INTEGER NOT NULL, http TEXT NOT NULL, custom TEXT NOT NULL, checksums TEXT NOT NULL, class TEXT NOT NULL
+        ) WITHOUT ROWID;
+        CREATE TABLE inline (version TEXT PRIMARY KEY, body BLOB NOT NULL);
+        CREATE TABLE segments (version TEXT NOT NULL, seq INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
+            PRIMARY KEY (version, seq)) WITHOUT ROWID;
+        CREATE INDEX segments_blob ON segments (blob);
+        CREATE TABLE uploads (id TEXT PRIMARY KEY, key BLOB NOT NULL, created INTEGER NOT NULL, options TEXT NOT NULL,
+            open INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TABLE parts (upload TEXT NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, md5 TEXT NOT NULL,
+            blob TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID;
+        CREATE INDEX parts_blob ON parts (blob);
+        CREATE TABLE garbage (blob TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE INDEX garbage_since ON garbage (since);
+        INSERT INTO objects VALUES (CAST('a' AS BLOB), 'v1', 5, '5d41402abc4b2a76b9719d911017c592', 1700000000000,
+            '{"contentType":"text/plain"}', '{}', '[{"algorithm":"md5","hex":"5d41402abc4b2a76b9719d911017c592"}]', '"Standard"');
+        INSERT INTO objects VALUES (CAST('b' AS BLOB), 'v2', 3, '900150983cd24fb0d6963f7d28e17f72', 1700000000000,
+            '{}', '{"by":"ada"}', '[{"algorithm":"md5","hex":"900150983cd24fb0d6963f7d28e17f72"}]', '"InfrequentAccess"');
+        INSERT INTO inline VALUES ('v2', CAST('abc' AS BLOB)), ('v1', CAST('hello' AS BLOB));
+        PRAGMA application_id = 1769172834; PRAGMA user_version = 1;"#).unwrap();
+    drop(connection);
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let (a, bytes) = store.read(&key("a")).await.unwrap().unwrap();
+    assert_eq!((a.http.content_type.as_deref(), &bytes[..], a.checksums.len()), (Some("text/plain"), &b"hello"[..], 1));
+    let (b, bytes) = store.read(&key("b")).await.unwrap().unwrap();
+    assert_eq!((b.custom["by"].as_str(), &bytes[..]), ("ada", &b"abc"[..]));
+    assert_eq!(b.storage_class, isobar_storage::StorageClass::InfrequentAccess);
+    store.write(&key("a"), "changed").await.unwrap();
+    let report = store.fsck(Default::default(), |_| {}).await.unwrap();
+    assert_eq!((report.objects, report.findings.len()), (2, 0), "{report:?}");
+    drop(store);
+    rusqlite::Connection::open(&index).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    let error = LocalStore::open(folder.path()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("newer isobar (version 99"), "{error}");
 }
 
 /// A SQLite database with a table that is none of ours.

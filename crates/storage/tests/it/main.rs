@@ -1,7 +1,12 @@
 //! The conformance kit on every backend, and what is particular to one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod directory;
+mod faults;
+mod fsck;
+mod layers;
 mod local;
+mod object_store;
 mod rules;
 mod sync;
 
@@ -22,6 +27,21 @@ async fn local_conforms() {
     let folder = tempfile::tempdir().unwrap();
     let store = LocalStore::open(folder.path()).await.unwrap();
     conformance::run(async || Arc::new(store.clone()) as _).await.assert_green();
+}
+
+#[tokio::test]
+async fn random_sequences_end_alike_in_memory_and_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let local: conformance::Subject = Arc::new(LocalStore::open(folder.path()).await.unwrap());
+    let memory: conformance::Subject = Arc::new(MemoryStore::new());
+    for seed in 0..40 {
+        let told = [&local, &memory].map(|store| conformance::transcript(store, seed, 300));
+        let [local, memory] = futures_util::future::join_all(told).await.try_into().unwrap();
+        let (local, memory) = (local.unwrap(), memory.unwrap());
+        local.iter().zip(&memory).enumerate().for_each(|(step, (local, memory))| {
+            assert_eq!(local, memory, "seed {seed}, step {step}");
+        });
+    }
 }
 
 #[tokio::test]

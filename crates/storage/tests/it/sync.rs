@@ -3,7 +3,7 @@
 use std::fs;
 
 use isobar_storage::memory::MemoryStore;
-use isobar_storage::sync::{ApplyOptions, apply, plan};
+use isobar_storage::sync::{ApplyOptions, apply, apply_down, everything, plan, plan_down};
 use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
 
 fn names(plan: &isobar_storage::sync::Plan) -> Vec<&str> {
@@ -27,7 +27,7 @@ async fn only_what_changed_is_uploaded_and_extra_objects_go_when_asked() {
     store.write(&Key::new("static/old.html").unwrap(), "old").await.unwrap();
     store.write(&Key::new("other/kept.html").unwrap(), "kept").await.unwrap();
 
-    let first = plan(folder.path(), &store, "static/").await.unwrap();
+    let first = plan(folder.path(), &store, "static/", &everything).await.unwrap();
     assert_eq!(names(&first), ["static/Makefile", "static/css/a b.css", "static/empty", "static/index.html"]);
     assert_eq!((first.unchanged, first.ignored, first.bytes(), first.extra.len()), (0, 1, 15, 1));
     let mut seen = 0;
@@ -38,17 +38,100 @@ async fn only_what_changed_is_uploaded_and_extra_objects_go_when_asked() {
     assert!(store.head(&Key::new("static/old.html").unwrap()).await.unwrap().is_some());
 
     write("index.html", "HOME");
-    let second = plan(folder.path(), &store, "static/").await.unwrap();
+    let second = plan(folder.path(), &store, "static/", &everything).await.unwrap();
     assert_eq!((names(&second), second.unchanged), (vec!["static/index.html"], 3));
     apply(&second, &store, &ApplyOptions::default().with_delete(true), |_| {}).await.unwrap();
     assert!(store.head(&Key::new("static/old.html").unwrap()).await.unwrap().is_none());
     assert!(store.head(&Key::new("other/kept.html").unwrap()).await.unwrap().is_some());
-    let third = plan(folder.path(), &store, "static/").await.unwrap();
+    let third = plan(folder.path(), &store, "static/", &everything).await.unwrap();
     assert!(third.uploads.is_empty() && third.extra.is_empty());
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_named() {
-    let error = plan("/no/such/folder", &MemoryStore::new(), "").await.unwrap_err();
+    let error = plan("/no/such/folder", &MemoryStore::new(), "", &everything).await.unwrap_err();
     assert!(error.to_string().contains("/no/such/folder"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bucket_comes_into_a_folder_and_back_unchanged() {
+    let store = MemoryStore::new();
+    let key = |name: &str| Key::new(name).unwrap();
+    for (name, text) in [("a.txt", "a"), ("deep/er/b.txt", "b"), ("empty.txt", ""), ("skip.map", "m")] {
+        store.write(&key(&format!("site/{name}")), text).await.unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("not/there/yet");
+    let filter = |name: &str| !name.ends_with(".map");
+    let first = plan_down(&store, "site/", &root, &filter).await.unwrap();
+    assert_eq!((first.downloads.len(), first.bytes(), first.ignored, first.unchanged), (3, 2, 1, 0));
+    let mut seen = 0;
+    apply_down(&first, &store, &ApplyOptions::default(), |_| seen += 1).await.unwrap();
+    assert_eq!((seen, fs::read_to_string(root.join("deep/er/b.txt")).unwrap()), (3, "b".to_owned()));
+
+    fs::write(root.join("a.txt"), "changed").unwrap();
+    fs::write(root.join("mine.txt"), "mine").unwrap();
+    fs::write(root.join("mine.map"), "kept").unwrap();
+    let second = plan_down(&store, "site/", &root, &filter).await.unwrap();
+    assert_eq!((second.downloads.len(), second.unchanged), (1, 2));
+    assert_eq!(second.extra, [root.join("mine.txt")]);
+    apply_down(&second, &store, &ApplyOptions::default(), |_| {}).await.unwrap();
+    assert!(root.join("mine.txt").exists());
+    apply_down(&second, &store, &ApplyOptions::default().with_delete(true), |_| {}).await.unwrap();
+    assert!(!root.join("mine.txt").exists() && root.join("mine.map").exists());
+    assert_eq!(fs::read_to_string(root.join("a.txt")).unwrap(), "a");
+    let names: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 4, "nothing half done is left: {names:?}");
+
+    let up = plan(&root, &store, "site/", &filter).await.unwrap();
+    assert!(up.uploads.is_empty() && up.extra.is_empty(), "{up:?}");
+}
+
+#[tokio::test]
+async fn keys_that_a_folder_cannot_have_are_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |name: &str| Key::new(name).unwrap();
+    for names in [&["../out"][..], &["a//b"], &["a/./b"], &["folder/"], &["/etc/x"], &["a", "a/b"]] {
+        let store = MemoryStore::new();
+        for name in names {
+            store.write(&key(name), "x").await.unwrap();
+        }
+        let error = plan_down(&store, "", folder.path(), &everything).await.unwrap_err();
+        assert_eq!(error.kind(), isobar_storage::ErrorKind::InvalidKey, "{names:?}: {error}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_repository_is_not_written_into_nor_what_a_link_leads_to() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = MemoryStore::new();
+    for name in [".git/hooks/pre-commit", "deep/.git/config", "kept.txt"] {
+        store.write(&Key::new(name).unwrap(), "x").await.unwrap();
+    }
+    let planned = plan_down(&store, "", folder.path(), &everything).await.unwrap();
+    assert_eq!((planned.downloads.len(), planned.ignored), (1, 2));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("media")).unwrap();
+        store.write(&Key::new("media/a/x").unwrap(), "x").await.unwrap();
+        let error = plan_down(&store, "", folder.path(), &everything).await.unwrap_err();
+        assert!(error.to_string().contains("media is a link"), "{error}");
+    }
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a");
+    fs::write(&file, "old").unwrap();
+    let store = isobar_storage::mock::MockStore::new(MemoryStore::new());
+    store.write(&Key::new("a").unwrap(), "new one").await.unwrap();
+    let planned = plan_down(&store, "", folder.path(), &everything).await.unwrap();
+    let gone = isobar_storage::Error::new(isobar_storage::ErrorKind::Unavailable, "the cable is out");
+    store.script().fail_next("get", gone);
+    let error = apply_down(&planned, &store, &ApplyOptions::default(), |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("the cable is out") && error.to_string().contains("/a"), "{error}");
+    assert_eq!((fs::read_to_string(&file).unwrap(), fs::read_dir(folder.path()).unwrap().count()), ("old".into(), 1));
 }

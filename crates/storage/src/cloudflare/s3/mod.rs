@@ -9,7 +9,6 @@ mod reading;
 mod writing;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use isobar_cloudflare::client::{Client, Effect, HttpTransport};
@@ -99,10 +98,7 @@ impl S3Bucket {
     fn sign(&self, options: &PresignOptions) -> Result<String> {
         let PresignOptions { key, method, expires } = options;
         headers::check_key(key)?;
-        if !(Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600)).contains(expires) {
-            let message = format!("a presigned URL is good for one second to seven days, not for {expires:?}");
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
+        options.check()?;
         let Exchange { bucket, credentials, .. } = &self.exchange;
         let url = match method {
             PresignMethod::Get => bucket.get_object(Some(credentials), key.as_str()).sign(*expires),

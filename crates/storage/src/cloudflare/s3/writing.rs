@@ -4,7 +4,6 @@ use chrono::Utc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
 use isobar_cloudflare::client::Effect;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusty_s3::actions::{DeleteObjectsResponse, ObjectIdentifier};
 use serde::Deserialize;
 
@@ -12,14 +11,13 @@ use super::S3Bucket;
 use super::exchange::{Payload, accepted, accepted_text, refusal};
 use super::headers::{self, Headers, check_key, described, surprise, unquoted};
 use super::reading::{Judged, RACES, changing, if_match, one_etag};
+use crate::key::url_path;
 use crate::{
     Body, Conditions, CopyOptions, Error, ErrorKind, Etags, Key, ObjectMeta, PutOptions, PutResult, Result, rules,
 };
 
 /// Requests at a time, where one call takes several.
 pub(super) const AT_ONCE: usize = 16;
-/// What stands as it is in `x-amz-copy-source`.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 impl S3Bucket {
     pub(super) async fn put_object(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
@@ -135,7 +133,7 @@ impl S3Bucket {
         check_key(to)?;
         let CopyOptions { source_conditions, conditions } = options;
         let source = format!("/{}/{}", self.name, from.as_str());
-        let mut headers = vec![("x-amz-copy-source".to_owned(), utf8_percent_encode(&source, PATH).to_string())];
+        let mut headers = vec![("x-amz-copy-source".to_owned(), url_path(&source).to_string())];
         headers.extend(self.destination(conditions.as_ref())?);
         let effect = if headers.len() > 1 { Effect::Once } else { Effect::Idempotent };
         for _ in 0..RACES {

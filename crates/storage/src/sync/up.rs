@@ -1,7 +1,4 @@
-//! A folder of files into a bucket: only what changed, several at once.
-//!
-//! [`plan`] compares, [`apply`] does; between them a caller can show, ask or stop. A file is unchanged when the object has
-//! its size, its md5 and its content type.
+//! A folder of files into a bucket.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,25 +7,14 @@ use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::{ApplyOptions, Filter, IGNORED};
 use crate::checksum::Digests;
 use crate::local::blobs::file_body;
 use crate::local::blocking;
 use crate::{
-    Checksum, ChecksumAlgorithm, Error, ErrorKind, Key, ListOptions, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutOptions, Result, content_type,
+    Checksum, ChecksumAlgorithm, Error, ErrorKind, HttpMetadata, Key, ListOptions, MultipartOptions, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutOptions, Result, content_type, limits,
 };
-
-/// Names that are never uploaded: they are the machine's, not the site's.
-const IGNORED: [&str; 3] = [".git", ".DS_Store", "Thumbs.db"];
-
-/// A file as a body for [`ObjectStore::put`], read in chunks.
-///
-/// # Errors
-/// When it cannot be opened.
-pub async fn open_file(path: impl AsRef<Path>) -> Result<crate::Body> {
-    let path = path.as_ref().to_owned();
-    blocking(move || file_body(&path)).await.map_err(|error| error.during("sync"))
-}
 
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +26,7 @@ pub struct Plan {
     pub extra: Vec<Key>,
     /// Files whose object is the same.
     pub unchanged: usize,
-    /// Files that are never uploaded: `.git`, `.DS_Store`, `Thumbs.db`.
+    /// Files that are left out: `.git`, `.DS_Store`, `Thumbs.db`, and what the filter does not take.
     pub ignored: usize,
 }
 
@@ -66,16 +52,21 @@ pub struct Upload {
     pub content_type: String,
 }
 
-/// Compares a folder with what is under a prefix; reads both, changes neither.
+/// Compares a folder with what is under a prefix; reads both, changes neither. What `filter` does not take is neither
+/// uploaded nor extra; it is asked by the key without the prefix.
 ///
 /// # Errors
 /// When the folder cannot be read, a name in it is no UTF-8 or makes too long a key, or the store fails.
-pub async fn plan(folder: impl AsRef<Path>, store: &dyn ObjectStore, prefix: &str) -> Result<Plan> {
+pub async fn plan(folder: impl AsRef<Path>, store: &dyn ObjectStore, prefix: &str, filter: Filter<'_>) -> Result<Plan> {
     let (root, key_prefix) = (folder.as_ref().to_owned(), prefix.to_owned());
     let (files, ignored) = blocking(move || walk(&root, &key_prefix)).await.map_err(|error| error.during("sync"))?;
+    let takes = |key: &Key| key.as_str().strip_prefix(prefix).is_some_and(filter);
+    let found = files.len();
+    let files: Vec<_> = files.into_iter().filter(|file| takes(&file.key)).collect();
     let listing = store.list_all(ListOptions::default().with_prefix(prefix).with_metadata());
     let mut objects: BTreeMap<Key, ObjectMeta> = listing.map_ok(|meta| (meta.key.clone(), meta)).try_collect().await?;
-    let mut plan = Plan { ignored, ..Plan::default() };
+    objects.retain(|key, _| takes(key));
+    let mut plan = Plan { ignored: ignored + found - files.len(), ..Plan::default() };
     let compared: Vec<_> = files.into_iter().map(|file| (objects.remove(&file.key), file)).collect();
     let mut compared = stream::iter(compared.into_iter().map(async |(object, file)| {
         let same = match object {
@@ -94,38 +85,6 @@ pub async fn plan(folder: impl AsRef<Path>, store: &dyn ObjectStore, prefix: &st
     }
     plan.extra = objects.into_keys().collect();
     Ok(plan)
-}
-
-/// How [`apply`] works.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ApplyOptions {
-    /// Uploads at once.
-    pub concurrency: usize,
-    /// Delete the objects without a file.
-    pub delete: bool,
-}
-
-impl Default for ApplyOptions {
-    fn default() -> Self {
-        Self { concurrency: 16, delete: false }
-    }
-}
-
-impl ApplyOptions {
-    /// Uploads at once.
-    #[must_use]
-    pub fn with_concurrency(mut self, concurrency: usize) -> Self {
-        self.concurrency = concurrency;
-        self
-    }
-
-    /// Delete the objects without a file.
-    #[must_use]
-    pub fn with_delete(mut self, delete: bool) -> Self {
-        self.delete = delete;
-        self
-    }
 }
 
 /// Does what the plan says; `done` hears of each upload when it is stored. Deletes only after every upload.
@@ -155,31 +114,40 @@ async fn put(store: &dyn ObjectStore, upload: &Upload) -> Result<()> {
     // Its md5 goes with it, so that a file that changes while it is read is not stored as something that never was.
     let (checksum, path) = (md5_of(upload.path.clone()).await.map_err(named)?, upload.path.clone());
     let body = blocking(move || file_body(&path)).await.map_err(named)?;
+    if body.length() > limits::SINGLE_PUT_BYTES {
+        let options = MultipartOptions::default().with_http(HttpMetadata::with_content_type(&upload.content_type));
+        return store.upload(&upload.key, body, options).await.map(drop).map_err(named);
+    }
     let options = PutOptions::default().with_content_type(&upload.content_type).with_checksum(checksum);
     store.put(&upload.key, body, options).await.map(drop).map_err(named)
 }
 
 async fn is_same(object: &ObjectMeta, file: &Upload) -> Result<bool> {
-    if object.size != file.size || object.http.content_type.as_deref() != Some(&file.content_type) {
-        return Ok(false);
-    }
-    let md5 = object.checksum(ChecksumAlgorithm::Md5).map_or(&object.etag, |md5| &md5.hex).clone();
-    Ok(md5_of(file.path.clone()).await?.hex == md5)
+    let has_type = object.http.content_type.as_deref() == Some(&file.content_type);
+    Ok(has_type && object.size == file.size && has_bytes(object, &file.path).await?)
+}
+
+/// Whether a file of an object's size has its bytes. Of an object out of parts nobody knows the md5: it counts as another.
+pub(super) async fn has_bytes(object: &ObjectMeta, file: &Path) -> Result<bool> {
+    let md5 = object.checksum(ChecksumAlgorithm::Md5).map_or(&object.etag, |md5| &md5.hex);
+    Ok(md5_of(file.to_owned()).await?.hex == *md5)
 }
 
 async fn md5_of(path: PathBuf) -> Result<Checksum> {
-    blocking(move || {
-        let failed = |error| Error::io(format_args!("cannot read {}", path.display()), error);
-        let (mut file, mut buffer) = (File::open(&path).map_err(failed)?, vec![0; 128 * 1024]);
-        let mut digests = Digests::new(None);
-        loop {
-            match file.read(&mut buffer).map_err(failed)? {
-                0 => return Ok(digests.finish()?.swap_remove(0)),
-                read => digests.update(&buffer[..read]),
-            }
+    blocking(move || md5_of_file(&path)).await
+}
+
+/// The md5 of a file, read in pieces.
+pub(crate) fn md5_of_file(path: &Path) -> Result<Checksum> {
+    let failed = |error| Error::io(format_args!("cannot read {}", path.display()), error);
+    let (mut file, mut buffer) = (File::open(path).map_err(failed)?, vec![0; 128 * 1024]);
+    let mut digests = Digests::new(None);
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(digests.finish()?.swap_remove(0)),
+            read => digests.update(&buffer[..read]),
         }
-    })
-    .await
+    }
 }
 
 /// Every file below the folder, by key; and how many are never uploaded.

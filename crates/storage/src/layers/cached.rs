@@ -1,0 +1,340 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::lock::Mutex as Turn;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::{
+    Body, Capabilities, Clock, Conditions, CopyOptions, Etags, GetOptions, GetResult, Key, ListOptions, ListPage,
+    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    system_clock,
+};
+
+/// Bytes that an entry takes besides its body and its key, about.
+const ENTRY_BYTES: u64 = 512;
+
+/// A store whose small objects are in memory.
+///
+/// An object is fresh for a while after it was asked for; then the next read asks whether it is still the one with that etag,
+/// and brings only a newer one. Whatever is wanted by many at once is asked for once. What is written through this store is
+/// seen by it at once; what is written by others, or by a call that was dropped, when the object is no longer fresh. Objects that are not there, and those over
+/// the limit, are not kept.
+#[derive(Clone)]
+pub struct Cached<S> {
+    inner: S,
+    state: Arc<State>,
+}
+
+struct State {
+    entries: Cache<Key, Entry, Weight>,
+    /// Who asks for a key just now; the others wait for it.
+    turns: Mutex<HashMap<Key, Arc<Turn<()>>>>,
+    /// How often keys were forgotten, by a hash of theirs: what was asked for before that is not kept after it.
+    forgotten: [Mutex<u64>; 64],
+    hasher: RandomState,
+    fresh_for: TimeDelta,
+    max_object_bytes: u64,
+    clock: Clock,
+}
+
+/// How [`Cached`] caches.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct CacheOptions {
+    /// Bytes of all that is kept; 64 MiB when not given.
+    pub max_bytes: u64,
+    /// Bytes of an object that is kept; 1 MiB when not given.
+    pub max_object_bytes: u64,
+    /// How long an object is taken to be what it was; 1 s when not given.
+    pub fresh_for: Duration,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            max_object_bytes: 1 << 20,
+            fresh_for: Duration::from_secs(1),
+            clock: system_clock(),
+        }
+    }
+}
+
+impl fmt::Debug for CacheOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max_bytes, max_object_bytes, fresh_for, clock: _ } = self;
+        let mut shown = f.debug_struct("CacheOptions");
+        shown.field("max_bytes", max_bytes).field("max_object_bytes", max_object_bytes);
+        shown.field("fresh_for", fresh_for).finish_non_exhaustive()
+    }
+}
+
+impl CacheOptions {
+    /// Bytes of all that is kept.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Bytes of an object that is kept.
+    #[must_use]
+    pub fn with_max_object_bytes(mut self, bytes: u64) -> Self {
+        self.max_object_bytes = bytes;
+        self
+    }
+
+    /// How long an object is taken to be what it was.
+    #[must_use]
+    pub fn with_fresh_for(mut self, time: Duration) -> Self {
+        self.fresh_for = time;
+        self
+    }
+
+    /// Where the time comes from.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+}
+
+#[derive(Clone)]
+struct Entry {
+    meta: Arc<ObjectMeta>,
+    bytes: Bytes,
+    asked: DateTime<Utc>,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Key, Entry> for Weight {
+    fn weight(&self, key: &Key, entry: &Entry) -> u64 {
+        entry.bytes.len() as u64 + key.as_str().len() as u64 + ENTRY_BYTES
+    }
+}
+
+impl<S: ObjectStore> Cached<S> {
+    /// This store, with its small objects in memory.
+    pub fn new(inner: S, options: CacheOptions) -> Self {
+        let CacheOptions { max_bytes, max_object_bytes, fresh_for, clock } = options;
+        let max_object_bytes = max_object_bytes.min(max_bytes);
+        let expected = usize::try_from(max_bytes / (4096 + ENTRY_BYTES)).unwrap_or(usize::MAX).clamp(16, 1 << 20);
+        let entries = Cache::with_weighter(expected, max_bytes, Weight);
+        let fresh_for = TimeDelta::from_std(fresh_for).unwrap_or(TimeDelta::MAX);
+        let forgotten = std::array::from_fn(|_| Mutex::default());
+        let hasher = RandomState::new();
+        let state = State { entries, turns: Mutex::default(), forgotten, hasher, fresh_for, max_object_bytes, clock };
+        Self { inner, state: Arc::new(state) }
+    }
+
+    /// Forgets an object.
+    pub fn purge(&self, key: &Key) {
+        let mut forgotten = self.state.forgotten(key);
+        *forgotten += 1;
+        self.state.entries.remove(key);
+    }
+
+    /// Forgets everything.
+    pub fn purge_all(&self) {
+        let mut forgotten: Vec<_> = self.state.forgotten.iter().map(lock).collect();
+        forgotten.iter_mut().for_each(|count| **count += 1);
+        self.state.entries.clear();
+    }
+
+    /// Bytes that are kept, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.state.entries.weight()
+    }
+
+    fn fresh(&self, key: &Key) -> Option<Entry> {
+        let entry = self.state.entries.get(key)?;
+        ((self.state.clock)() - entry.asked < self.state.fresh_for).then_some(entry)
+    }
+
+    /// The object, from memory or asked for now; otherwise what the store itself has answered.
+    async fn entry(&self, key: &Key) -> Result<Result<Entry, GetResult>> {
+        let turn = Arc::clone(self.state.turns().entry(key.clone()).or_default());
+        let waiting = Waiting { state: &self.state, key, turn };
+        let held = waiting.turn.lock().await;
+        let asked = match self.fresh(key) {
+            Some(entry) => Ok(Ok(entry)), // somebody has brought it meanwhile
+            None => self.ask(key).await,
+        };
+        drop(held);
+        asked
+    }
+
+    async fn ask(&self, key: &Key) -> Result<Result<Entry, GetResult>> {
+        let forgotten = *self.state.forgotten(key);
+        let (known, asked) = (self.state.entries.get(key), (self.state.clock)());
+        let mut options = GetOptions::default();
+        if let Some(known) = &known {
+            let other = Conditions::default().with_etag_does_not_match(Etags::one(known.meta.etag.as_str())?);
+            options = options.with_conditions(other);
+        }
+        let (meta, bytes) = match (self.inner.get(key, options).await?, known) {
+            (GetResult::ConditionFailed(meta), Some(known)) => (meta, known.bytes),
+            (GetResult::Object { meta, range, body }, _) if range.length <= self.state.max_object_bytes => {
+                (meta, body.bytes().await?)
+            }
+            (other, _) => {
+                self.state.entries.remove(key);
+                return Ok(Err(other));
+            }
+        };
+        let entry = Entry { meta: Arc::new(meta), bytes, asked };
+        // Under the lock, so that nobody forgets it in between.
+        let now = self.state.forgotten(key);
+        if *now == forgotten {
+            self.state.entries.insert(key.clone(), entry.clone());
+        }
+        drop(now);
+        Ok(Ok(entry))
+    }
+}
+
+/// Somebody who waits for a key: the last one to go takes its turn out of the map, however it goes.
+struct Waiting<'s> {
+    state: &'s State,
+    key: &'s Key,
+    turn: Arc<Turn<()>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut turns = self.state.turns();
+        // One is in the map, one is this.
+        if Arc::strong_count(&self.turn) == 2 {
+            turns.remove(self.key);
+        }
+    }
+}
+
+/// Forgets keys when a write is over, however it ends.
+struct Forget<'c, S: ObjectStore>(&'c Cached<S>, &'c [Key]);
+
+impl<S: ObjectStore> Drop for Forget<'_, S> {
+    fn drop(&mut self) {
+        self.1.iter().for_each(|key| self.0.purge(key));
+    }
+}
+
+impl State {
+    fn turns(&self) -> MutexGuard<'_, HashMap<Key, Arc<Turn<()>>>> {
+        lock(&self.turns)
+    }
+
+    fn forgotten(&self, key: &Key) -> MutexGuard<'_, u64> {
+        lock(&self.forgotten[(self.hasher.hash_one(key) % self.forgotten.len() as u64) as usize])
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What they hold is changed in single steps.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Entry {
+    fn answer(&self, options: &GetOptions) -> Result<GetResult> {
+        let meta = ObjectMeta::clone(&self.meta);
+        if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
+            return Ok(GetResult::ConditionFailed(meta));
+        }
+        let range = options.resolve_range(meta.size).map_err(|error| error.during("get"))?;
+        // What is kept is in memory, so its positions fit usize.
+        let body = self.bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into();
+        Ok(GetResult::Object { meta, range, body })
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Cached<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cached({:?}, {} objects)", self.inner, self.state.entries.len())
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for Cached<S> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        match self.fresh(key) {
+            Some(entry) => Ok(Some(ObjectMeta::clone(&entry.meta))),
+            None => self.inner.head(key).await,
+        }
+    }
+
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+        if let Some(entry) = self.fresh(key) {
+            return entry.answer(&options);
+        }
+        match self.entry(key).await? {
+            Ok(entry) => entry.answer(&options),
+            // What is too large to keep, and asked for as it is, is here already.
+            Err(found @ GetResult::Object { .. }) if options.range.is_none() && options.conditions.is_none() => {
+                Ok(found)
+            }
+            Err(GetResult::Missing) => Ok(GetResult::Missing),
+            Err(_) => self.inner.get(key, options).await,
+        }
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
+        let _forget = Forget(self, std::slice::from_ref(key));
+        self.inner.put(key, body, options).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<()> {
+        let _forget = Forget(self, keys);
+        self.inner.delete(keys).await
+    }
+
+    async fn list(&self, options: ListOptions) -> Result<ListPage> {
+        self.inner.list(options).await
+    }
+
+    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
+        self.inner.create_multipart(key, options).await
+    }
+
+    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
+        self.inner.upload_part(key, upload, number, body).await
+    }
+
+    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
+        let _forget = Forget(self, std::slice::from_ref(key));
+        self.inner.complete_multipart(key, upload, parts).await
+    }
+
+    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
+        self.inner.abort_multipart(key, upload).await
+    }
+
+    async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
+        self.inner.list_parts(key, upload).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
+        let _forget = Forget(self, std::slice::from_ref(to));
+        self.inner.copy(from, to, options).await
+    }
+
+    async fn presign(&self, options: PresignOptions) -> Result<String> {
+        self.inner.presign(options).await
+    }
+}

@@ -1,0 +1,152 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    Body, Capabilities, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
+    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    limits,
+};
+
+/// A store of which only so much is asked at once, and that takes objects of a size.
+///
+/// Whoever comes beyond that waits for its turn, in order. A `get` has its turn until its body was read or dropped.
+#[derive(Debug, Clone)]
+pub struct Limited<S> {
+    inner: S,
+    turns: Arc<Semaphore>,
+    max_bytes: u64,
+}
+
+/// What [`Limited`] allows.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct LimitOptions {
+    /// Operations at once; 64 when not given.
+    pub concurrency: usize,
+    /// Bytes of a body, or of a part; what R2 takes when not given.
+    pub max_bytes: u64,
+}
+
+impl Default for LimitOptions {
+    fn default() -> Self {
+        Self { concurrency: 64, max_bytes: limits::SINGLE_PUT_BYTES }
+    }
+}
+
+impl LimitOptions {
+    /// Operations at once; at least one.
+    #[must_use]
+    pub fn with_concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Bytes of a body, or of a part.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+impl<S: ObjectStore> Limited<S> {
+    /// This store within limits.
+    pub fn new(inner: S, options: LimitOptions) -> Self {
+        let LimitOptions { concurrency, max_bytes } = options;
+        let turns = Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        Self { inner, turns: Arc::new(turns), max_bytes }
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit> {
+        let closed = |_| Error::new(ErrorKind::Internal, "the limit was closed");
+        Arc::clone(&self.turns).acquire_owned().await.map_err(closed)
+    }
+
+    fn check(&self, body: &Body, operation: &'static str) -> Result<()> {
+        if body.length() <= self.max_bytes {
+            return Ok(());
+        }
+        let message = format!("the body has {} bytes, at most {} are taken here", body.length(), self.max_bytes);
+        Err(Error::new(ErrorKind::TooLarge, message).during(operation))
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for Limited<S> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        let _turn = self.turn().await?;
+        self.inner.head(key).await
+    }
+
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+        let turn = self.turn().await?;
+        Ok(match self.inner.get(key, options).await? {
+            GetResult::Object { meta, range, body } if body.as_bytes().is_none() => {
+                let chunks = body.into_stream().inspect_ok(move |_| {
+                    let _turn = &turn; // until the stream is dropped
+                });
+                GetResult::Object { meta, range, body: Body::from_stream(range.length, chunks) }
+            }
+            found => found,
+        })
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
+        self.check(&body, "put")?;
+        let _turn = self.turn().await?;
+        self.inner.put(key, body, options).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<()> {
+        let _turn = self.turn().await?;
+        self.inner.delete(keys).await
+    }
+
+    async fn list(&self, options: ListOptions) -> Result<ListPage> {
+        let _turn = self.turn().await?;
+        self.inner.list(options).await
+    }
+
+    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
+        let _turn = self.turn().await?;
+        self.inner.create_multipart(key, options).await
+    }
+
+    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
+        self.check(&body, "uploadPart")?;
+        let _turn = self.turn().await?;
+        self.inner.upload_part(key, upload, number, body).await
+    }
+
+    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
+        let _turn = self.turn().await?;
+        self.inner.complete_multipart(key, upload, parts).await
+    }
+
+    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
+        let _turn = self.turn().await?;
+        self.inner.abort_multipart(key, upload).await
+    }
+
+    async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
+        let _turn = self.turn().await?;
+        self.inner.list_parts(key, upload).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
+        let _turn = self.turn().await?;
+        self.inner.copy(from, to, options).await
+    }
+
+    async fn presign(&self, options: PresignOptions) -> Result<String> {
+        self.inner.presign(options).await
+    }
+}

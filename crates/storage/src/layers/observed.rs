@@ -1,0 +1,190 @@
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+
+use crate::{
+    Body, Capabilities, Clock, CopyOptions, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
+    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    system_clock,
+};
+
+/// Hears of every operation of an [`Observed`] store.
+pub trait Observer: Debug + Send + Sync {
+    /// An operation is over; of a `get` and its body, the `get`.
+    fn observed(&self, observation: &Observation<'_>);
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn observed(&self, observation: &Observation<'_>) {
+        (**self).observed(observation);
+    }
+}
+
+/// One operation.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Observation<'o> {
+    /// The operation, as it is named in errors: `get`, `put`, `uploadPart`, ...
+    pub operation: &'static str,
+    /// The key it was for; the first of several, the prefix of a listing.
+    pub key: &'o str,
+    /// How long it took.
+    pub took: TimeDelta,
+    /// Bytes of the body that it was given or has answered with.
+    pub bytes: u64,
+    /// What it failed with.
+    pub error: Option<ErrorKind>,
+}
+
+/// A store whose operations somebody hears of. With the feature `tracing`, each is an event of the level `DEBUG`, too.
+#[derive(Clone)]
+pub struct Observed<S, O> {
+    inner: S,
+    observer: O,
+    clock: Clock,
+}
+
+impl<S: ObjectStore, O: Observer> Observed<S, O> {
+    /// This store, heard of by this observer.
+    pub fn new(inner: S, observer: O) -> Self {
+        Self { inner, observer, clock: system_clock() }
+    }
+
+    /// The observer.
+    pub fn observer(&self) -> &O {
+        &self.observer
+    }
+
+    async fn observe<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        sent: u64,
+        work: impl Future<Output = Result<T>>,
+        received: impl FnOnce(&T) -> u64,
+    ) -> Result<T> {
+        let from = (self.clock)();
+        let outcome = work.await;
+        let (bytes, error) = match &outcome {
+            Ok(value) => (sent + received(value), None),
+            Err(error) => (sent, Some(error.kind())),
+        };
+        let took = (self.clock)() - from;
+        #[cfg(feature = "tracing")]
+        tracing::debug!(operation, key, microseconds = took.num_microseconds(), bytes, ?error, "object storage");
+        self.observer.observed(&Observation { operation, key, took, bytes, error });
+        outcome
+    }
+}
+
+impl<S: Debug, O: Debug> Debug for Observed<S, O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observed").field("inner", &self.inner).field("observer", &self.observer).finish_non_exhaustive()
+    }
+}
+
+/// Counts, by operation. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Counters(Arc<Mutex<BTreeMap<&'static str, Tally>>>);
+
+/// What has come of the operations of one name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// How many there were.
+    pub calls: u64,
+    /// How many failed.
+    pub errors: u64,
+    /// The bytes of their bodies.
+    pub bytes: u64,
+    /// The time they took, added up.
+    pub took: TimeDelta,
+}
+
+impl Counters {
+    /// What has been counted so far.
+    #[must_use]
+    pub fn tallies(&self) -> BTreeMap<&'static str, Tally> {
+        // Sums, changed in single steps.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Observer for Counters {
+    fn observed(&self, observation: &Observation<'_>) {
+        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = tallies.entry(observation.operation).or_default();
+        tally.calls += 1;
+        tally.errors += u64::from(observation.error.is_some());
+        tally.bytes += observation.bytes;
+        tally.took += observation.took;
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore, O: Observer> ObjectStore for Observed<S, O> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        self.observe("head", key.as_str(), 0, self.inner.head(key), |_| 0).await
+    }
+
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+        let received = |result: &GetResult| match result {
+            GetResult::Object { range, .. } => range.length,
+            GetResult::Missing | GetResult::ConditionFailed(_) => 0,
+        };
+        self.observe("get", key.as_str(), 0, self.inner.get(key, options), received).await
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
+        self.observe("put", key.as_str(), body.length(), self.inner.put(key, body, options), |_| 0).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<()> {
+        let first = keys.first().map(Key::as_str).unwrap_or_default();
+        self.observe("delete", first, 0, self.inner.delete(keys), |()| 0).await
+    }
+
+    async fn list(&self, options: ListOptions) -> Result<ListPage> {
+        let prefix = options.prefix.clone().unwrap_or_default();
+        self.observe("list", &prefix, 0, self.inner.list(options), |_| 0).await
+    }
+
+    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
+        self.observe("createMultipartUpload", key.as_str(), 0, self.inner.create_multipart(key, options), |_| 0).await
+    }
+
+    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
+        let sent = body.length();
+        self.observe("uploadPart", key.as_str(), sent, self.inner.upload_part(key, upload, number, body), |_| 0).await
+    }
+
+    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
+        let work = self.inner.complete_multipart(key, upload, parts);
+        self.observe("completeMultipartUpload", key.as_str(), 0, work, |_| 0).await
+    }
+
+    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
+        self.observe("abortMultipartUpload", key.as_str(), 0, self.inner.abort_multipart(key, upload), |()| 0).await
+    }
+
+    async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
+        self.observe("listParts", key.as_str(), 0, self.inner.list_parts(key, upload), |_| 0).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
+        self.observe("copy", from.as_str(), 0, self.inner.copy(from, to, options), |_| 0).await
+    }
+
+    async fn presign(&self, options: PresignOptions) -> Result<String> {
+        let key = options.key.clone();
+        self.observe("presign", key.as_str(), 0, self.inner.presign(options), |_| 0).await
+    }
+}

@@ -1,0 +1,73 @@
+use async_trait::async_trait;
+
+use crate::{
+    Body, Capabilities, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta,
+    ObjectStore, Part, PartInfo, PresignMethod, PresignOptions, PutOptions, PutResult, Result, UploadId, rules,
+};
+
+/// A store that is only read: every write is [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
+#[derive(Debug, Clone)]
+pub struct ReadOnly<S>(S);
+
+impl<S: ObjectStore> ReadOnly<S> {
+    /// This store, only to be read.
+    pub fn new(inner: S) -> Self {
+        Self(inner)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { copy: false, ..self.0.capabilities() }
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        self.0.head(key).await
+    }
+
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+        self.0.get(key, options).await
+    }
+
+    async fn put(&self, _: &Key, _: Body, _: PutOptions) -> Result<PutResult> {
+        rules::only_read("put")
+    }
+
+    async fn delete(&self, _: &[Key]) -> Result<()> {
+        rules::only_read("delete")
+    }
+
+    async fn list(&self, options: ListOptions) -> Result<ListPage> {
+        self.0.list(options).await
+    }
+
+    async fn create_multipart(&self, _: &Key, _: MultipartOptions) -> Result<UploadId> {
+        rules::only_read("createMultipartUpload")
+    }
+
+    async fn upload_part(&self, _: &Key, _: &UploadId, _: u16, _: Body) -> Result<Part> {
+        rules::only_read("uploadPart")
+    }
+
+    async fn complete_multipart(&self, _: &Key, _: &UploadId, _: Vec<Part>) -> Result<ObjectMeta> {
+        rules::only_read("completeMultipartUpload")
+    }
+
+    async fn abort_multipart(&self, _: &Key, _: &UploadId) -> Result<()> {
+        rules::only_read("abortMultipartUpload")
+    }
+
+    async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
+        self.0.list_parts(key, upload).await
+    }
+
+    async fn copy(&self, _: &Key, _: &Key, _: CopyOptions) -> Result<Option<PutResult>> {
+        rules::only_read("copy")
+    }
+
+    async fn presign(&self, options: PresignOptions) -> Result<String> {
+        if options.method == PresignMethod::Put { rules::only_read("presign") } else { self.0.presign(options).await }
+    }
+}

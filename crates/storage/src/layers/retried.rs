@@ -1,0 +1,182 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::{
+    Body, Capabilities, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
+    ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+};
+
+/// Waits for so long: the runtime's timer.
+pub type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A store that tries again what has failed for the moment ([`Error::is_retryable`]), after ever longer waits with jitter.
+///
+/// What reads, and what writes the same when it is done twice, is tried again: `head`, `get` (to the start of its body), `list`,
+/// `delete`, and an unconditional `put` or a part whose body is in memory. What may have been done without an answer is not: a
+/// conditional write, `copy`, the beginning and the end of uploads; nor is a body that streams, which is gone once it was read.
+#[derive(Clone)]
+pub struct Retried<S> {
+    inner: S,
+    options: RetryOptions,
+    sleep: Sleep,
+}
+
+/// How [`Retried`] tries again.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct RetryOptions {
+    /// Attempts in all; 4 when not given.
+    pub attempts: u32,
+    /// What the wait after the first attempt is at most; it doubles with each. 100 ms when not given.
+    pub base: Duration,
+    /// What it never grows beyond. 5 s when not given.
+    pub cap: Duration,
+}
+
+impl Default for RetryOptions {
+    fn default() -> Self {
+        Self { attempts: 4, base: Duration::from_millis(100), cap: Duration::from_secs(5) }
+    }
+}
+
+impl RetryOptions {
+    /// Attempts in all.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// What the first wait is at most, and what no wait is longer than.
+    #[must_use]
+    pub fn with_backoff(mut self, base: Duration, cap: Duration) -> Self {
+        (self.base, self.cap) = (base, cap);
+        self
+    }
+}
+
+impl<S: ObjectStore> Retried<S> {
+    /// This store, tried again after waits of `sleep`: `Arc::new(|time| Box::pin(tokio::time::sleep(time)))`.
+    pub fn new(inner: S, options: RetryOptions, sleep: Sleep) -> Self {
+        Self { inner, options, sleep }
+    }
+
+    async fn retry<T, F: Future<Output = Result<T>> + Send>(&self, mut attempt: impl FnMut() -> F + Send) -> Result<T> {
+        let mut tried = 1;
+        loop {
+            match attempt().await {
+                Err(error) if error.is_retryable() && tried < self.options.attempts => {
+                    (self.sleep)(self.wait(tried)).await;
+                    tried += 1;
+                }
+                Err(error) if tried > 1 => return Err(after(error, tried)),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Any time up to twice the longest of the wait before: who failed together does not come again together.
+    fn wait(&self, tried: u32) -> Duration {
+        let RetryOptions { base, cap, .. } = self.options;
+        let most = base.saturating_mul(1 << (tried - 1).min(20)).min(cap);
+        let mut random = [0; 4];
+        // Without randomness it is the longest.
+        let share =
+            getrandom::fill(&mut random).map_or(1.0, |()| f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX));
+        most.mul_f64(share)
+    }
+}
+
+fn after(error: Error, attempts: u32) -> Error {
+    let message = format!("{} (after {attempts} attempts)", error.message());
+    let told = Error::new(error.kind(), message).during(error.operation());
+    let told = match error.code() {
+        Some(code) => told.with_code(code),
+        None => told,
+    };
+    told.with_source(error)
+}
+
+impl<S: fmt::Debug> fmt::Debug for Retried<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retried").field("inner", &self.inner).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A body that can be sent again.
+fn repeatable(body: Body) -> Result<Bytes, Body> {
+    match body.as_bytes() {
+        Some(bytes) => Ok(bytes.clone()),
+        None => Err(body),
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for Retried<S> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        self.retry(|| self.inner.head(key)).await
+    }
+
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+        self.retry(|| self.inner.get(key, options.clone())).await
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
+        if options.conditions.is_some() {
+            return self.inner.put(key, body, options).await;
+        }
+        match repeatable(body) {
+            Ok(bytes) => self.retry(|| self.inner.put(key, bytes.clone().into(), options.clone())).await,
+            Err(body) => self.inner.put(key, body, options).await,
+        }
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<()> {
+        self.retry(|| self.inner.delete(keys)).await
+    }
+
+    async fn list(&self, options: ListOptions) -> Result<ListPage> {
+        self.retry(|| self.inner.list(options.clone())).await
+    }
+
+    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
+        self.inner.create_multipart(key, options).await
+    }
+
+    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
+        match repeatable(body) {
+            Ok(bytes) => self.retry(|| self.inner.upload_part(key, upload, number, bytes.clone().into())).await,
+            Err(body) => self.inner.upload_part(key, upload, number, body).await,
+        }
+    }
+
+    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
+        self.inner.complete_multipart(key, upload, parts).await
+    }
+
+    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
+        self.retry(|| self.inner.abort_multipart(key, upload)).await
+    }
+
+    async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
+        self.retry(|| self.inner.list_parts(key, upload)).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
+        self.inner.copy(from, to, options).await
+    }
+
+    async fn presign(&self, options: PresignOptions) -> Result<String> {
+        self.inner.presign(options).await
+    }
+}

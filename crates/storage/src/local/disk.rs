@@ -1,0 +1,94 @@
+//! The file operations that change anything, so that a test can record, fail or lose them.
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// The disk beneath a [`LocalStore`](super::LocalStore): what changes blobs and folders, and what makes changes durable, those
+/// of the index's log among them. Reading needs no disguise, and SQLite writes by a VFS of its own.
+///
+/// What a program is promised by [`SystemDisk`], a test's disk may break: the store must lose nothing that it has
+/// acknowledged. Errors of the system are handed through as they are.
+pub trait Disk: Debug + Send + Sync {
+    /// Creates a file that is not there yet.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file that somebody else writes, to make that durable.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Creates a folder that is not there yet.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn create_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Gives a file another name besides the one it has.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file that is being written.
+pub trait DiskFile: Write + Send {
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The system's own disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemDisk;
+
+impl Disk for SystemDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::create_new(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::options().write(true).open(path)?))
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data() // its length is data; its times are not worth a write
+    }
+}

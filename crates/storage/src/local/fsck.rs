@@ -1,0 +1,411 @@
+//! Looking a store over, and mending it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Duration, Utc};
+use serde::Serialize;
+
+use super::blobs::Found;
+use super::index::Content;
+use super::verify::Verify;
+use super::{LocalStore, Shared, YOUNG};
+use crate::{ByteRange, Error, ErrorKind, Key, ObjectMeta, Result, UploadId, limits};
+
+/// Bytes that are read before what was found is told.
+const AT_ONCE: u64 = 4 * 1024 * 1024;
+/// Where the bodies of damaged objects go.
+const LOST: &str = "lost";
+
+/// How [`LocalStore::fsck`] works.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct FsckOptions {
+    /// Read every body and compare it with its checksum, not only its length.
+    pub bodies: bool,
+    /// Mend what can be mended.
+    pub repair: bool,
+    /// Nobody else uses the store: what is unfinished is of no write under way, however young.
+    pub exclusive: bool,
+}
+
+impl Default for FsckOptions {
+    fn default() -> Self {
+        Self { bodies: true, repair: false, exclusive: false }
+    }
+}
+
+impl FsckOptions {
+    /// Whether every body is read.
+    #[must_use]
+    pub fn with_bodies(mut self, bodies: bool) -> Self {
+        self.bodies = bodies;
+        self
+    }
+
+    /// Whether to mend.
+    #[must_use]
+    pub fn with_repair(mut self, repair: bool) -> Self {
+        self.repair = repair;
+        self
+    }
+
+    /// Whether nobody else uses the store.
+    #[must_use]
+    pub fn with_exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
+        self
+    }
+}
+
+/// What [`LocalStore::fsck`] has found.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct Fsck {
+    /// Objects that were looked at.
+    pub objects: u64,
+    /// Bytes in their bodies.
+    pub bytes: u64,
+    /// Multipart uploads under way.
+    pub uploads: u64,
+    /// What is wrong, and what was done about it.
+    pub findings: Vec<Finding>,
+    /// Files in the store's folder of blobs that are none of its; they are left alone.
+    pub foreign: Vec<PathBuf>,
+}
+
+impl Fsck {
+    /// Whether nothing is wrong, or nothing any more.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.findings.iter().all(|finding| finding.mended.is_some())
+    }
+
+    /// Whether an object was lost or damaged, mended or not.
+    #[must_use]
+    pub fn has_loss(&self) -> bool {
+        self.findings.iter().any(|finding| finding.problem.is_loss())
+    }
+}
+
+/// Something wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What it is.
+    #[serde(flatten)]
+    pub problem: Problem,
+    /// What was done about it; `None` where nothing was.
+    pub mended: Option<String>,
+}
+
+/// What can be wrong with a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "problem", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Problem {
+    /// The index is damaged as a file.
+    Index {
+        /// SQLite's words.
+        what: String,
+    },
+    /// An object's row cannot be read.
+    Row {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An object's body is missing, of another length, or of another checksum.
+    Body {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A blob that nothing names: what a crash leaves.
+    Orphan {
+        /// The blob.
+        blob: String,
+        /// Its bytes.
+        size: u64,
+    },
+    /// A multipart upload past its seven days.
+    Upload {
+        /// The upload.
+        upload: String,
+        /// What it was to become.
+        key: String,
+        /// When it was begun.
+        created: DateTime<Utc>,
+    },
+    /// Bodies in the index that no object has.
+    Unowned {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl Problem {
+    /// Whether an object was lost or damaged.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Index { .. } | Self::Row { .. } | Self::Body { .. })
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index { what } => write!(f, "the index is damaged: {what}"),
+            Self::Row { key, what } => write!(f, "{key}: its row cannot be read: {what}"),
+            Self::Body { key, what } => write!(f, "{key}: {what}"),
+            Self::Orphan { blob, size } => write!(f, "blob {blob} ({size} bytes) belongs to no object"),
+            Self::Upload { upload, key, created } => {
+                write!(f, "{key}: upload {upload} was begun on {} and never ended", created.format("%Y-%m-%d"))
+            }
+            Self::Unowned { count } => write!(f, "{count} bodies in the index belong to no object"),
+        }
+    }
+}
+
+impl LocalStore {
+    /// Looks the whole store over: the index, every object's body, the blobs, the uploads; `seen` hears of each object.
+    ///
+    /// With [`repair`](FsckOptions::repair), objects whose body is damaged or missing are taken out of the index; what is
+    /// left of them goes, with its metadata, into the folder `lost` beside the index, and nothing is thrown away.
+    /// Orphans, uploads past their days and bodies of no object are removed. A damaged index is not mended: copy out what can
+    /// be read (`isobar r2 sync`), or bring back a copy of the folder.
+    ///
+    /// # Errors
+    /// What keeps it from looking: a folder that cannot be read, an index that cannot be opened.
+    pub async fn fsck(&self, options: FsckOptions, mut seen: impl FnMut(&ObjectMeta)) -> Result<Fsck> {
+        self.check(options, &mut seen).await.map_err(|error| error.during("fsck"))
+    }
+
+    async fn check(&self, options: FsckOptions, seen: &mut dyn FnMut(&ObjectMeta)) -> Result<Fsck> {
+        let mut report = Fsck::default();
+        let damage = self.run("fsck", |shared| shared.index.integrity()).await?;
+        report
+            .findings
+            .extend(damage.into_iter().map(|what| Finding { problem: Problem::Index { what }, mended: None }));
+        self.check_objects(options, &mut report, seen).await?;
+        self.check_uploads(options, &mut report).await?;
+        self.check_unowned(options, &mut report).await?;
+        self.check_orphans(options, &mut report).await?;
+        Ok(report)
+    }
+
+    async fn check_objects(
+        &self,
+        options: FsckOptions,
+        report: &mut Fsck,
+        seen: &mut dyn FnMut(&ObjectMeta),
+    ) -> Result<()> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let from = after.clone();
+            let keys = self.run("fsck", move |shared| shared.index.keys_after(from.as_deref())).await?;
+            let Some(last) = keys.last().cloned() else { return Ok(()) };
+            let mut keys = keys.into_iter();
+            while keys.len() > 0 {
+                // Some at once, as long as they are small: a large one is told of before the next is read.
+                let checked;
+                (keys, checked) = self.run("fsck", move |shared| shared.check_some(keys, options.bodies)).await?;
+                for (key, checked) in checked {
+                    self.report_object(options, report, key, checked, seen).await?;
+                }
+            }
+            after = Some(last);
+        }
+    }
+
+    async fn report_object(
+        &self,
+        options: FsckOptions,
+        report: &mut Fsck,
+        key: String,
+        checked: Checked,
+        seen: &mut dyn FnMut(&ObjectMeta),
+    ) -> Result<()> {
+        match checked {
+            Checked::Gone => {}
+            Checked::Unreadable(what) => {
+                report.findings.push(Finding { problem: Problem::Row { key, what }, mended: None });
+            }
+            Checked::Sound(meta) => {
+                report.objects += 1;
+                report.bytes += meta.size;
+                seen(&meta);
+            }
+            Checked::Damaged(meta, what) => {
+                report.objects += 1;
+                let mended = if options.repair { self.set_aside(&meta).await? } else { None };
+                report.findings.push(Finding { problem: Problem::Body { key, what }, mended });
+                seen(&meta);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what is left of a damaged object into `lost`, and then takes it out of the index.
+    async fn set_aside(&self, meta: &ObjectMeta) -> Result<Option<String>> {
+        let (folder, damaged) = (self.shared.root.join(LOST), meta.clone());
+        let shown = folder.clone();
+        self.run("fsck", move |shared| shared.keep_lost(&damaged, &folder)).await?;
+        let now = self.shared.now();
+        Ok(Some(match self.shared.index.give_up(meta.key.clone(), meta.version.clone(), now).await? {
+            true => format!("removed; what is left of it is in {}", shown.display()),
+            false => "replaced meanwhile".to_owned(),
+        }))
+    }
+
+    async fn check_uploads(&self, options: FsckOptions, report: &mut Fsck) -> Result<()> {
+        let oldest = self.shared.now() - Duration::days(limits::UPLOAD_DAYS);
+        for upload in self.run("fsck", |shared| shared.index.open_uploads()).await? {
+            if upload.created > oldest {
+                report.uploads += 1;
+                continue;
+            }
+            let mended = match options.repair {
+                true => Some(self.end(&upload.key, &upload.id).await?),
+                false => None,
+            };
+            let (key, id) = (upload.key.to_string(), upload.id.to_string());
+            let problem = Problem::Upload { upload: id, key, created: upload.created };
+            report.findings.push(Finding { problem, mended });
+        }
+        Ok(())
+    }
+
+    async fn end(&self, key: &Key, upload: &UploadId) -> Result<String> {
+        self.shared.index.abort_upload(key.clone(), upload.clone(), self.shared.now()).await?;
+        Ok("aborted".to_owned())
+    }
+
+    async fn check_unowned(&self, options: FsckOptions, report: &mut Fsck) -> Result<()> {
+        let count = self.run("fsck", |shared| shared.index.unowned()).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        if options.repair {
+            self.shared.index.remove_unowned().await?;
+        }
+        let mended = options.repair.then(|| "removed".to_owned());
+        report.findings.push(Finding { problem: Problem::Unowned { count }, mended });
+        Ok(())
+    }
+
+    async fn check_orphans(&self, options: FsckOptions, report: &mut Fsck) -> Result<()> {
+        let age = (!options.exclusive).then_some(YOUNG);
+        let (orphans, foreign) = self.run("fsck", move |shared| shared.orphans(age)).await?;
+        report.foreign = foreign;
+        let gone = if options.repair { self.unlink(&orphans).await? } else { Vec::new() };
+        for Found { blob, size, .. } in orphans {
+            let mended = gone.contains(&blob).then(|| "removed".to_owned());
+            report.findings.push(Finding { problem: Problem::Orphan { blob, size }, mended });
+        }
+        Ok(())
+    }
+}
+
+type Keys = std::vec::IntoIter<Vec<u8>>;
+
+enum Checked {
+    /// Deleted since the key was listed.
+    Gone,
+    Unreadable(String),
+    Sound(ObjectMeta),
+    Damaged(ObjectMeta, String),
+}
+
+impl Shared {
+    /// Makes durable in the folder what there is of an object: what its row says, and its bytes.
+    fn keep_lost(&self, meta: &ObjectMeta, folder: &Path) -> Result<()> {
+        self.blobs.create_folder(folder)?;
+        // Of a row that cannot be read there is what its metadata says.
+        let content = self.index.get(&meta.key).ok().flatten().filter(|(now, _)| now.version == meta.version);
+        let mut blobs = Vec::new();
+        match content {
+            Some((_, Content::Inline(bytes))) => write(&folder.join(&meta.version), &bytes)?,
+            Some((_, Content::Segments(segments))) => blobs.extend(segments.into_iter().map(|segment| segment.blob)),
+            None => {}
+        }
+        for blob in blobs.iter().filter(|blob| self.blobs.exists(blob)) {
+            self.blobs.keep_in(blob, folder)?;
+        }
+        let told = serde_json::json!({ "object": meta, "blobs": blobs });
+        write(&folder.join(format!("{}.json", meta.version)), told.to_string().as_bytes())?;
+        self.blobs.sync_folder(folder)
+    }
+
+    /// Checks objects up to a few mebibytes; the keys that are left, and what was found.
+    fn check_some(&self, mut keys: Keys, bodies: bool) -> Result<(Keys, Vec<(String, Checked)>)> {
+        let (mut checked, mut bytes) = (Vec::new(), 0);
+        while bytes < AT_ONCE
+            && let Some(key) = keys.next()
+        {
+            let found = self.check_object(&key, bodies)?;
+            if let Checked::Sound(meta) | Checked::Damaged(meta, _) = &found {
+                bytes += meta.size;
+            }
+            checked.push((String::from_utf8_lossy(&key).into_owned(), found));
+        }
+        Ok((keys, checked))
+    }
+
+    fn check_object(&self, key: &[u8], bodies: bool) -> Result<Checked> {
+        let key = match std::str::from_utf8(key).map_err(|error| error.to_string()).map(Key::new) {
+            Ok(Ok(key)) => key,
+            Ok(Err(error)) => return Ok(Checked::Unreadable(error.to_string())),
+            Err(error) => return Ok(Checked::Unreadable(error)),
+        };
+        let (meta, content) = match self.index.get(&key) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Checked::Gone),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                return match self.index.head(&key) {
+                    Ok(Some(meta)) => Ok(Checked::Damaged(meta, error.message().to_owned())),
+                    _ => Ok(Checked::Unreadable(error.message().to_owned())),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        match self.check_body(&meta, &content, bodies) {
+            Ok(()) => Ok(Checked::Sound(meta)),
+            // A disk that cannot read a file is damage like any other.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal) => {
+                Ok(Checked::Damaged(meta, error.message().to_owned()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_body(&self, meta: &ObjectMeta, content: &Content, bodies: bool) -> Result<()> {
+        match content {
+            Content::Inline(bytes) => {
+                super::inline_body(meta, bytes, ByteRange { offset: 0, length: meta.size })?;
+                let mut verify = Verify::of(meta);
+                verify.update(bytes, true);
+                verify.finish()
+            }
+            Content::Segments(segments) => {
+                let size: u64 = segments.iter().map(|segment| segment.size).sum();
+                if size != meta.size {
+                    let message = format!("its segments have {size} bytes, {} in its row", meta.size);
+                    return Err(Error::new(ErrorKind::Corrupt, message));
+                }
+                let range = ByteRange { offset: 0, length: meta.size };
+                let pieces = self.blobs.open_pieces(segments, range, bodies.then(|| Verify::of(meta)))?;
+                if bodies { pieces.read_through() } else { Ok(()) }
+            }
+        }
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    let mut file = std::fs::File::create(path).map_err(failed)?;
+    std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
+    file.sync_all().map_err(failed)
+}

@@ -1,0 +1,125 @@
+//! What `fsck` asks of the index.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, params};
+
+use super::rows;
+use super::{Index, Result};
+use crate::{Error, Key, UploadId};
+
+/// Objects that are looked at in one transaction.
+const PAGE: usize = 200;
+
+/// An upload that is neither completed nor aborted.
+#[derive(Debug)]
+pub(in crate::local) struct OpenUpload {
+    pub(in crate::local) id: UploadId,
+    pub(in crate::local) key: Key,
+    pub(in crate::local) created: DateTime<Utc>,
+}
+
+impl Index {
+    /// What SQLite itself finds wrong; nothing when the file is sound.
+    pub(in crate::local) fn integrity(&self) -> crate::Result<Vec<String>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare("PRAGMA integrity_check")?;
+            let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+            Ok(lines.into_iter().filter(|line| line != "ok").collect())
+        })
+    }
+
+    /// The keys behind this one, a page of them; a row that cannot be read is an error in its place.
+    pub(in crate::local) fn keys_after(&self, after: Option<&[u8]>) -> crate::Result<Vec<Vec<u8>>> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT key FROM objects WHERE key > ? ORDER BY key LIMIT ?")?;
+            let keys = statement.query_map(params![after.unwrap_or_default(), PAGE as i64], |row| row.get(0))?;
+            Ok(keys.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// The blobs that objects, parts and garbage name.
+    pub(in crate::local) fn named_blobs(&self) -> crate::Result<HashSet<String>> {
+        self.read(|connection| {
+            let sql = "SELECT blob FROM segments UNION SELECT blob FROM parts UNION SELECT blob FROM garbage";
+            let mut statement = connection.prepare(sql)?;
+            let blobs = statement.query_map([], |row| row.get(0))?;
+            Ok(blobs.collect::<Result<_, _>>()?)
+        })
+    }
+
+    pub(in crate::local) fn open_uploads(&self) -> crate::Result<Vec<OpenUpload>> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare("SELECT id, key, created FROM uploads WHERE open = 1 ORDER BY created")?;
+            let mut rows = statement.query([])?;
+            let mut uploads = Vec::new();
+            while let Some(row) = rows.next()? {
+                let key = String::from_utf8_lossy(row.get_ref(1)?.as_blob()?).into_owned();
+                let created = DateTime::from_timestamp_millis(row.get(2)?).unwrap_or_default();
+                uploads.push(OpenUpload { id: UploadId::new(row.get::<_, String>(0)?), key: Key::new(key)?, created });
+            }
+            Ok(uploads)
+        })
+    }
+
+    /// How many bodies there are that no object has.
+    pub(in crate::local) fn unowned(&self) -> crate::Result<u64> {
+        self.read(unowned)
+    }
+
+    /// Removes the bodies that no object has.
+    pub(in crate::local) async fn remove_unowned(&self) -> crate::Result<()> {
+        self.writer
+            .write(|transaction| {
+                transaction.execute_batch(
+                    "DELETE FROM inline WHERE id NOT IN (SELECT inline FROM objects WHERE inline IS NOT NULL);
+                     DELETE FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE inline IS NULL);
+                     DELETE FROM parts WHERE upload NOT IN (SELECT id FROM uploads WHERE open = 1);",
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Removes an object if it is still of this version; whether it was.
+    pub(in crate::local) async fn give_up(&self, key: Key, version: String, now: DateTime<Utc>) -> crate::Result<bool> {
+        self.writer
+            .write(move |transaction| match rows::find(transaction, &key)? {
+                Some(meta) if meta.version == version => rows::remove(transaction, &key, now),
+                _ => Ok(false),
+            })
+            .await
+    }
+
+    /// Unlinks, by `unlink`, those of these blobs that nothing names; which those were. It holds the lock of writers: nobody
+    /// names one in between.
+    pub(in crate::local) async fn unlink_unnamed(
+        &self,
+        blobs: Vec<String>,
+        unlink: impl Fn(&str) -> crate::Result<()> + Send + 'static,
+    ) -> crate::Result<Vec<String>> {
+        self.writer
+            .write(move |transaction| {
+                let mut unlinked = Vec::new();
+                for blob in &blobs {
+                    if !super::is_named(transaction, blob)? {
+                        unlink(blob)?;
+                        unlinked.push(blob.clone());
+                    }
+                }
+                Ok(unlinked)
+            })
+            .await
+    }
+}
+
+fn unowned(connection: &Connection) -> Result<u64> {
+    let sql = "SELECT (SELECT count(*) FROM inline WHERE id NOT IN (SELECT inline FROM objects WHERE inline IS NOT NULL))
+                    + (SELECT count(*) FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE inline IS NULL))
+                    + (SELECT count(*) FROM parts WHERE upload NOT IN (SELECT id FROM uploads WHERE open = 1))";
+    let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    u64::try_from(count).map_err(|_| Error::new(crate::ErrorKind::Internal, "a count below zero").into())
+}

@@ -1,0 +1,336 @@
+//! The index: every statement that touches SQLite.
+
+pub(super) mod check;
+mod rows;
+mod schema;
+mod uploads;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Duration, Utc};
+use rusqlite::{Connection, params};
+
+use super::blobs::Segment;
+use super::disk::Disk;
+use super::writer::{Log, Writer};
+use crate::{
+    Conditions, CopyOptions, Error, ErrorKind, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta, Part,
+    PartInfo, PutResult, UploadId, rules,
+};
+
+pub(super) use rows::Content;
+
+/// What can go wrong between a transaction's start and end: SQLite's errors become ours at its edge, so that
+/// no type of rusqlite stands in the crate's public signatures.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Ours(Error),
+    Sqlite(rusqlite::Error),
+}
+
+pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+
+/// How long a connection waits for another process's write.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// Reading connections that are kept.
+const READERS: usize = 8;
+/// A replaced blob is unlinked after this: far longer than the moment between reading a row and opening its blobs.
+const GARBAGE_AGE: Duration = Duration::minutes(10);
+/// Pages of the log after which it is copied into the database. A log that stays short is written over again, and syncing that
+/// is quicker by half than syncing a file that grows.
+const CHECKPOINT_PAGES: u32 = 1000;
+
+/// One connection that writes, on a thread of its own, and as many that read as there are readers at once.
+#[derive(Debug)]
+pub(super) struct Index {
+    path: PathBuf,
+    writer: Writer,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Index {
+    /// Opens the index; `after` runs on the writing thread after every commit.
+    pub(super) fn open(
+        path: &Path,
+        disk: Arc<dyn Disk>,
+        after: impl FnMut(&mut Connection) + Send + 'static,
+    ) -> crate::Result<Self> {
+        let named = |error| sqlite(error).with_path(path);
+        let mut connection = Connection::open(path).map_err(named)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(named)?;
+        // Looked at before anything is set: another program's file stays as it is.
+        schema::prepare(&mut connection).map_err(|fault| Error::from(fault).with_path(path))?;
+        drop(connection);
+        let writer = connect(path)?;
+        writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(named)?;
+        // What is committed is synced by the writer, which need not hold up the next transaction for it.
+        writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
+        let log = Log { path: path.with_extension("db-wal"), disk };
+        Ok(Self { path: path.to_owned(), writer: Writer::start(writer, log, after)?, readers: Mutex::default() })
+    }
+
+    pub(super) fn head(&self, key: &Key) -> crate::Result<Option<ObjectMeta>> {
+        self.read(|connection| rows::find(connection, key))
+    }
+
+    pub(super) fn get(&self, key: &Key) -> crate::Result<Option<(ObjectMeta, Content)>> {
+        self.read(|connection| {
+            // One transaction, so that row and content are of the same write.
+            let transaction = connection.unchecked_transaction()?;
+            rows::find_with_content(&transaction, key)
+        })
+    }
+
+    /// Stores the row and its content if the conditions hold and `is_there` finds the content; whether they did.
+    pub(super) async fn put(
+        &self,
+        meta: ObjectMeta,
+        content: Content,
+        conditions: Option<Conditions>,
+        is_there: impl Fn(&Content) -> crate::Result<()> + Send + 'static,
+    ) -> crate::Result<bool> {
+        self.writer
+            .write(move |transaction| {
+                if let Some(conditions) = &conditions
+                    && !conditions.hold(rows::find(transaction, &meta.key)?.as_ref())
+                {
+                    return Ok(false);
+                }
+                is_there(&content)?;
+                rows::replace(transaction, &meta, &content)?;
+                Ok(true)
+            })
+            .await
+    }
+
+    pub(super) async fn delete(&self, keys: Vec<Key>, now: DateTime<Utc>) -> crate::Result<()> {
+        self.writer
+            .write(move |transaction| keys.iter().try_for_each(|key| rows::remove(transaction, key, now).map(drop)))
+            .await
+    }
+
+    pub(super) fn list(&self, options: &ListOptions) -> crate::Result<ListPage> {
+        let is_bare = !options.include_http && !options.include_custom;
+        let columns = if is_bare { rows::COLUMNS_BARE } else { rows::COLUMNS };
+        self.read(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            rules::list_page(options, |start, limit| {
+                let operator = if start.inclusive { ">=" } else { ">" };
+                let sql = format!("SELECT {columns} FROM objects WHERE key {operator} ? ORDER BY key LIMIT ?");
+                let mut statement = transaction.prepare_cached(&sql)?;
+                let rows = statement.query_map(params![start.bytes, limit as i64], rows::object)?;
+                rows.map(|row| Ok(row??)).collect()
+            })
+        })
+    }
+
+    pub(super) async fn copy(
+        &self,
+        from: Key,
+        to: Key,
+        options: CopyOptions,
+        now: DateTime<Utc>,
+    ) -> crate::Result<Option<PutResult>> {
+        self.writer
+            .write(move |transaction| {
+                let CopyOptions { source_conditions, conditions } = &options;
+                let Some((mut meta, content)) = rows::find_with_content(transaction, &from)? else { return Ok(None) };
+                if source_conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
+                    return Ok(Some(PutResult::ConditionFailed));
+                }
+                if let Some(conditions) = conditions
+                    && !conditions.hold(rows::find(transaction, &to)?.as_ref())
+                {
+                    return Ok(Some(PutResult::ConditionFailed));
+                }
+                // Blobs are immutable, so the copy names the same ones.
+                (meta.key, meta.version, meta.uploaded) = (to.clone(), rules::random_id()?, now);
+                rows::replace(transaction, &meta, &content)?;
+                Ok(Some(PutResult::Stored(meta)))
+            })
+            .await
+    }
+
+    pub(super) async fn create_upload(
+        &self,
+        id: UploadId,
+        key: Key,
+        options: MultipartOptions,
+        now: DateTime<Utc>,
+    ) -> crate::Result<()> {
+        self.writer.write(move |transaction| uploads::create(transaction, &id, &key, &options, now)).await
+    }
+
+    pub(super) fn check_upload(&self, key: &Key, upload: &UploadId, now: DateTime<Utc>) -> crate::Result<()> {
+        self.read(|connection| uploads::open(connection, key, upload, now).map(drop))
+    }
+
+    pub(super) async fn put_part(
+        &self,
+        (key, upload): (Key, UploadId),
+        now: DateTime<Utc>,
+        part: Part,
+        md5: String,
+        segment: Segment,
+        is_there: impl Fn(&Content) -> crate::Result<()> + Send + 'static,
+    ) -> crate::Result<()> {
+        self.writer
+            .write(move |transaction| {
+                is_there(&Content::Segments(vec![segment.clone()]))?;
+                uploads::put_part(transaction, &key, &upload, now, &part, &md5, &segment)
+            })
+            .await
+    }
+
+    pub(super) fn list_parts(&self, key: &Key, upload: &UploadId, now: DateTime<Utc>) -> crate::Result<Vec<PartInfo>> {
+        self.read(|connection| uploads::list_parts(connection, key, upload, now))
+    }
+
+    pub(super) async fn complete_upload(
+        &self,
+        key: Key,
+        upload: UploadId,
+        parts: Vec<Part>,
+        now: DateTime<Utc>,
+    ) -> crate::Result<ObjectMeta> {
+        self.writer.write(move |transaction| uploads::complete(transaction, &key, &upload, &parts, now)).await
+    }
+
+    pub(super) async fn abort_upload(&self, key: Key, upload: UploadId, now: DateTime<Utc>) -> crate::Result<()> {
+        self.writer.write(move |transaction| uploads::abort(transaction, &key, &upload, now)).await
+    }
+
+    pub(super) async fn expire_uploads(&self, now: DateTime<Utc>) -> crate::Result<u64> {
+        self.writer.write(move |transaction| uploads::expire(transaction, now)).await
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> crate::Result<T> {
+        let idle = lock(&self.readers).pop();
+        let connection = idle.map_or_else(|| connect(&self.path), Ok)?;
+        let result = work(&connection);
+        let mut readers = lock(&self.readers);
+        if readers.len() < READERS {
+            readers.push(connection);
+        }
+        drop(readers);
+        Ok(result?)
+    }
+}
+
+/// Whether any row names the blob; those that are garbage are collected in their own time.
+fn is_named(connection: &Connection, blob: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM segments WHERE blob = ?1) OR EXISTS (SELECT 1 FROM parts WHERE blob = ?1)
+               OR EXISTS (SELECT 1 FROM garbage WHERE blob = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([blob], |row| row.get(0))?)
+}
+
+/// Unlinks, by `remove`, a few blobs that nothing has named for long enough. What is unlinked and not forgotten because of a
+/// crash is unlinked again.
+pub(super) fn collect(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    remove: impl Fn(&str) -> crate::Result<()>,
+) -> crate::Result<()> {
+    let old = (now - GARBAGE_AGE).timestamp_millis();
+    let mut run = || -> Result<()> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM garbage WHERE since < ?)";
+        if !connection.prepare_cached(sql)?.query_row([old], |row| row.get::<_, bool>(0))? {
+            return Ok(());
+        }
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        // A copy still has them; whoever gives up the last name queues them again.
+        let named = "DELETE FROM garbage WHERE since < ?1 AND (EXISTS (SELECT 1 FROM segments WHERE segments.blob = garbage.blob)
+                     OR EXISTS (SELECT 1 FROM parts WHERE parts.blob = garbage.blob))";
+        transaction.prepare_cached(named)?.execute([old])?;
+        let sql = "SELECT blob FROM garbage WHERE since < ? LIMIT 16";
+        let blobs: Vec<String> =
+            transaction.prepare_cached(sql)?.query_map([old], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for blob in &blobs {
+            remove(blob)?;
+            transaction.prepare_cached("DELETE FROM garbage WHERE blob = ?")?.execute([blob])?;
+        }
+        Ok(transaction.commit()?)
+    };
+    Ok(run()?)
+}
+
+fn connect(path: &Path) -> crate::Result<Connection> {
+    let open = || {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;
+             PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;",
+        )?;
+        Ok::<_, rusqlite::Error>(connection)
+    };
+    open().map_err(|error| sqlite(error).with_path(path))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A list of idle connections, changed in single steps.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn corrupt(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("the store's index: {what}"))
+}
+
+fn json(error: serde_json::Error) -> Error {
+    corrupt(&error.to_string()).with_source(error)
+}
+
+fn sqlite(error: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode;
+    let is_odd = matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+    );
+    let kind = match error.sqlite_error_code() {
+        _ if is_odd => ErrorKind::Corrupt,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Unavailable,
+        Some(ErrorCode::DiskFull) => ErrorKind::StorageFull,
+        Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => ErrorKind::PermissionDenied,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ErrorKind::Corrupt,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, format!("the store's index: {error}")).with_source(error)
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Ours(error) => error,
+            Fault::Sqlite(error) => sqlite(error),
+        }
+    }
+}
+
+impl From<rusqlite::types::FromSqlError> for Fault {
+    fn from(error: rusqlite::types::FromSqlError) -> Self {
+        Self::Sqlite(error.into())
+    }
+}
+
+impl Error {
+    fn with_path(self, path: &Path) -> Self {
+        let message = format!("{} ({})", self, path.display());
+        Self::new(self.kind(), message).with_source(self)
+    }
+}

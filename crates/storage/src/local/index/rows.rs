@@ -1,0 +1,154 @@
+//! Rows of the objects, and where their bytes are.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Result, corrupt, json};
+use crate::local::blobs::Segment;
+use crate::{Checksum, ChecksumAlgorithm, Error, Key, ObjectMeta};
+
+/// The columns of [`object`], in its order.
+pub(super) const COLUMNS: &str = "key, version, size, etag, uploaded, http, custom, checksums, class";
+/// The same without what a listing need not tell, which then need not be read.
+pub(super) const COLUMNS_BARE: &str = "key, version, size, etag, uploaded, NULL, NULL, checksums, class";
+
+/// Where an object's bytes are.
+#[derive(Debug, Clone)]
+pub(in crate::local) enum Content {
+    Inline(Bytes),
+    Segments(Vec<Segment>),
+}
+
+pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMeta>> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM objects WHERE key = ?"))?;
+    Ok(statement.query_row([key.as_str().as_bytes()], object).optional()?.transpose()?)
+}
+
+/// An object and its content: both of the same write, within one transaction.
+pub(super) fn find_with_content(connection: &Connection, key: &Key) -> Result<Option<(ObjectMeta, Content)>> {
+    let sql = format!(
+        "SELECT {COLUMNS}, inline, (SELECT body FROM inline WHERE id = objects.inline) FROM objects WHERE key = ?"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let row = |row: &Row<'_>| Ok((object(row)?, row.get::<_, Option<i64>>(9)?, row.get::<_, Option<Vec<u8>>>(10)?));
+    let Some((meta, inline, body)) = statement.query_row([key.as_str().as_bytes()], row).optional()? else {
+        return Ok(None);
+    };
+    let meta = meta?;
+    let content = match (inline, body) {
+        (None, _) => Content::Segments(segments(connection, &meta.version)?),
+        (Some(_), Some(body)) => Content::Inline(body.into()),
+        (Some(_), None) => return Err(corrupt(&format!("the body of {} is not there", meta.key)).into()),
+    };
+    Ok(Some((meta, content)))
+}
+
+pub(super) fn segments(connection: &Connection, version: &str) -> Result<Vec<Segment>> {
+    let mut segments = connection.prepare_cached("SELECT blob, size FROM segments WHERE version = ? ORDER BY seq")?;
+    let segments = segments.query_map([version], |row| Ok(Segment { blob: row.get(0)?, size: size(row, 1)? }))?;
+    Ok(segments.collect::<Result<_, _>>()?)
+}
+
+/// Stores an object in place of the one of its key, whose content is given up.
+pub(super) fn replace(transaction: &Transaction<'_>, meta: &ObjectMeta, content: &Content) -> Result<()> {
+    release_content(transaction, &meta.key, meta.uploaded)?;
+    let inline = match content {
+        Content::Inline(body) => {
+            transaction.prepare_cached("INSERT INTO inline (body) VALUES (?)")?.execute(params![&body[..]])?;
+            Some(transaction.last_insert_rowid())
+        }
+        Content::Segments(segments) => {
+            let mut insert = transaction.prepare_cached("INSERT INTO segments VALUES (?, ?, ?, ?)")?;
+            for (seq, segment) in segments.iter().enumerate() {
+                insert.execute(params![meta.version, seq as i64, segment.blob, segment.size as i64])?;
+            }
+            None
+        }
+    };
+    let ObjectMeta { key, version, size, etag, uploaded, http, custom, checksums, storage_class } = meta;
+    let sql = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    transaction.prepare_cached(sql)?.execute(params![
+        key.as_str().as_bytes(),
+        version,
+        *size as i64,
+        etag,
+        uploaded.timestamp_millis(),
+        text_unless(http, |http| *http == crate::HttpMetadata::default())?,
+        text_unless(custom, |custom| custom.is_empty())?,
+        text_unless(checksums, |checksums| is_md5_alone(checksums, etag))?,
+        text_unless(storage_class, |class| *class == crate::StorageClass::default())?,
+        inline,
+    ])?;
+    Ok(())
+}
+
+/// Removes an object; whether it was there.
+pub(super) fn remove(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>) -> Result<bool> {
+    release_content(transaction, key, now)?;
+    let removed =
+        transaction.prepare_cached("DELETE FROM objects WHERE key = ?")?.execute([key.as_str().as_bytes()])?;
+    Ok(removed > 0)
+}
+
+/// Gives up the content of an object that is replaced or deleted.
+fn release_content(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>) -> Result<()> {
+    let mut old = transaction.prepare_cached("SELECT version, inline FROM objects WHERE key = ?")?;
+    let old: Option<(String, Option<i64>)> =
+        old.query_row([key.as_str().as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    match old {
+        None => {}
+        Some((_, Some(inline))) => {
+            transaction.prepare_cached("DELETE FROM inline WHERE id = ?")?.execute([inline])?;
+        }
+        Some((version, None)) => {
+            let queue = "INSERT OR REPLACE INTO garbage SELECT blob, ?2 FROM segments WHERE version = ?1";
+            transaction.prepare_cached(queue)?.execute(params![version, now.timestamp_millis()])?;
+            transaction.prepare_cached("DELETE FROM segments WHERE version = ?")?.execute([version])?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a row of [`COLUMNS`]: the outer error is SQLite's, the inner one ours.
+pub(super) fn object(row: &Row<'_>) -> rusqlite::Result<crate::Result<ObjectMeta>> {
+    let (version, size, etag, uploaded): (String, _, String, i64) =
+        (row.get(1)?, size(row, 2)?, row.get(3)?, row.get(4)?);
+    let key = row.get_ref(0)?.as_blob()?;
+    let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
+    let (http, custom, checksums, class) = (text(5)?, text(6)?, text(7)?, text(8)?);
+    let decode = || {
+        let key = std::str::from_utf8(key).map_err(|error| corrupt(&format!("a key is no UTF-8: {error}")))?;
+        let uploaded = DateTime::from_timestamp_millis(uploaded).ok_or_else(|| corrupt("a time is out of range"))?;
+        let mut meta = ObjectMeta::new(Key::new(key)?, version, size, etag, uploaded);
+        meta.http = parsed_or_default(http)?;
+        meta.custom = parsed_or_default(custom)?;
+        meta.storage_class = parsed_or_default(class)?;
+        meta.checksums = match checksums {
+            Some(text) => serde_json::from_str(text).map_err(json)?,
+            None => vec![Checksum { algorithm: ChecksumAlgorithm::Md5, hex: meta.etag.clone() }],
+        };
+        Ok(meta)
+    };
+    Ok(decode())
+}
+
+pub(super) fn size(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let size: i64 = row.get(column)?;
+    u64::try_from(size).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, size))
+}
+
+/// What a whole put has, and so need not be written: its etag is its md5.
+fn is_md5_alone(checksums: &[Checksum], etag: &str) -> bool {
+    matches!(checksums, [Checksum { algorithm: ChecksumAlgorithm::Md5, hex }] if hex == etag)
+}
+
+fn text_unless<T: Serialize + ?Sized>(value: &T, is_default: impl FnOnce(&T) -> bool) -> Result<Option<String>> {
+    if is_default(value) { Ok(None) } else { Ok(Some(serde_json::to_string(value).map_err(json)?)) }
+}
+
+fn parsed_or_default<T: DeserializeOwned + Default>(text: Option<&str>) -> Result<T, Error> {
+    text.map_or_else(|| Ok(T::default()), |text| serde_json::from_str(text).map_err(json))
+}

@@ -1,0 +1,145 @@
+//! Multipart uploads and their parts.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, Utc};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::rows::{Content, replace, size};
+use super::{Result, corrupt, json};
+use crate::local::blobs::Segment;
+use crate::rules::{self, StoredPart};
+use crate::{Key, MultipartOptions, ObjectMeta, Part, PartInfo, UploadId, limits};
+
+pub(super) fn create(
+    transaction: &Transaction<'_>,
+    id: &UploadId,
+    key: &Key,
+    options: &MultipartOptions,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let options = serde_json::to_string(options).map_err(json)?;
+    let values = params![id.as_str(), key.as_str().as_bytes(), now.timestamp_millis(), options];
+    transaction.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, 1)", values)?;
+    Ok(())
+}
+
+/// What an open upload was begun with.
+pub(super) fn open(
+    connection: &Connection,
+    key: &Key,
+    upload: &UploadId,
+    now: DateTime<Utc>,
+) -> Result<MultipartOptions> {
+    let oldest = (now - Duration::days(limits::UPLOAD_DAYS)).timestamp_millis();
+    let sql = "SELECT options FROM uploads WHERE id = ? AND key = ? AND open = 1 AND created > ?";
+    let values = params![upload.as_str(), key.as_str().as_bytes(), oldest];
+    let options: Option<String> = connection.query_row(sql, values, |row| row.get(0)).optional()?;
+    Ok(serde_json::from_str(&options.ok_or_else(rules::no_such_upload)?).map_err(json)?)
+}
+
+pub(super) fn put_part(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    upload: &UploadId,
+    now: DateTime<Utc>,
+    part: &Part,
+    md5: &str,
+    segment: &Segment,
+) -> Result<()> {
+    open(transaction, key, upload, now)?;
+    let old = "INSERT OR IGNORE INTO garbage SELECT blob, ?3 FROM parts WHERE upload = ?1 AND number = ?2";
+    transaction.execute(old, params![upload.as_str(), part.part_number, now.timestamp_millis()])?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?)",
+        params![upload.as_str(), part.part_number, part.etag, md5, segment.blob, segment.size as i64],
+    )?;
+    Ok(())
+}
+
+pub(super) fn list_parts(
+    connection: &Connection,
+    key: &Key,
+    upload: &UploadId,
+    now: DateTime<Utc>,
+) -> Result<Vec<PartInfo>> {
+    open(connection, key, upload, now)?;
+    let info = |number, part: StoredPart| PartInfo::new(Part { part_number: number, etag: part.etag }, part.size);
+    Ok(stored_parts(connection, upload)?.into_iter().map(|(number, (part, _))| info(number, part)).collect())
+}
+
+pub(super) fn complete(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    upload: &UploadId,
+    given: &[Part],
+    now: DateTime<Utc>,
+) -> Result<ObjectMeta> {
+    let options = match open(transaction, key, upload, now) {
+        Err(_) if !is_known(transaction, key, upload)? => return Err(rules::unknown_upload().into()),
+        opened => opened?,
+    };
+    let mut stored = stored_parts(transaction, upload)?;
+    let parts = stored.iter().map(|(number, (part, _))| (*number, part.clone())).collect();
+    let (numbers, etag) = rules::complete(given, &parts)?;
+    let segments: Vec<_> =
+        numbers.iter().filter_map(|number| stored.remove(number)).map(|(_, segment)| segment).collect();
+    let size = segments.iter().map(|segment| segment.size).sum();
+    let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, size, etag, now);
+    let MultipartOptions { http, custom, storage_class } = options;
+    (meta.http, meta.custom, meta.storage_class) = (http, custom, storage_class);
+    replace(transaction, &meta, &Content::Segments(segments))?;
+    close(transaction, upload, now)?;
+    Ok(meta)
+}
+
+pub(super) fn abort(transaction: &Transaction<'_>, key: &Key, upload: &UploadId, now: DateTime<Utc>) -> Result<()> {
+    if !is_known(transaction, key, upload)? {
+        return Err(rules::unknown_upload().into());
+    }
+    close(transaction, upload, now)
+}
+
+/// Closes uploads past their days and forgets those that have been closed for as long; how many were closed.
+pub(super) fn expire(transaction: &Transaction<'_>, now: DateTime<Utc>) -> Result<u64> {
+    let oldest = now - Duration::days(limits::UPLOAD_DAYS);
+    let mut statement = transaction.prepare("SELECT id FROM uploads WHERE open = 1 AND created <= ?")?;
+    let expired: Vec<String> =
+        statement.query_map([oldest.timestamp_millis()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for upload in &expired {
+        close(transaction, &UploadId::new(upload.as_str()), now)?;
+    }
+    let forgotten = (oldest - Duration::days(limits::UPLOAD_DAYS)).timestamp_millis();
+    transaction.execute("DELETE FROM uploads WHERE open = 0 AND created <= ?", [forgotten])?;
+    Ok(expired.len() as u64)
+}
+
+/// Ends an upload; the blobs of its parts become garbage unless an object names them.
+fn close(transaction: &Transaction<'_>, upload: &UploadId, now: DateTime<Utc>) -> Result<()> {
+    let sql = "INSERT OR IGNORE INTO garbage SELECT blob, ?2 FROM parts WHERE upload = ?1
+               AND NOT EXISTS (SELECT 1 FROM segments WHERE segments.blob = parts.blob)";
+    transaction.execute(sql, params![upload.as_str(), now.timestamp_millis()])?;
+    transaction.execute("DELETE FROM parts WHERE upload = ?", [upload.as_str()])?;
+    transaction.execute("UPDATE uploads SET open = 0 WHERE id = ?", [upload.as_str()])?;
+    Ok(())
+}
+
+fn is_known(connection: &Connection, key: &Key, upload: &UploadId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE id = ? AND key = ?)";
+    Ok(connection.query_row(sql, params![upload.as_str(), key.as_str().as_bytes()], |row| row.get(0))?)
+}
+
+fn stored_parts(connection: &Connection, upload: &UploadId) -> Result<BTreeMap<u16, (StoredPart, Segment)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT number, etag, md5, blob, size FROM parts WHERE upload = ? ORDER BY number")?;
+    let mut rows = statement.query([upload.as_str()])?;
+    let mut parts = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (md5, mut digest): (String, [u8; 16]) = (row.get(2)?, [0; 16]);
+        hex::decode_to_slice(&md5, &mut digest).map_err(|error| corrupt(&format!("a part's md5: {error}")))?;
+        let size = size(row, 4)?;
+        let part = StoredPart { etag: row.get(1)?, md5: digest, size };
+        parts.insert(row.get(0)?, (part, Segment { blob: row.get(3)?, size }));
+    }
+    Ok(parts)
+}

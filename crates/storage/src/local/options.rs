@@ -1,0 +1,69 @@
+//! How a local store works.
+
+use std::sync::Arc;
+
+use super::disk::{Disk, SystemDisk};
+use crate::signed::Signer;
+use crate::{Clock, system_clock};
+
+/// Options of [`LocalStore::open_with`](super::LocalStore::open_with).
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct LocalOptions {
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// What the blobs are written to.
+    pub disk: Arc<dyn Disk>,
+    /// Whether a body that is read whole is compared with its checksum.
+    pub verify_on_read: bool,
+    /// What signs URLs; without one there are none.
+    pub signer: Option<Signer>,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self { clock: system_clock(), disk: Arc::new(SystemDisk), verify_on_read: false, signer: None }
+    }
+}
+
+impl std::fmt::Debug for LocalOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { clock: _, disk, verify_on_read, signer } = self;
+        f.debug_struct("LocalOptions")
+            .field("disk", disk)
+            .field("verify_on_read", verify_on_read)
+            .field("signer", signer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalOptions {
+    /// Takes the time from this clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Writes blobs to this disk.
+    #[must_use]
+    pub fn with_disk(mut self, disk: impl Disk + 'static) -> Self {
+        self.disk = Arc::new(disk);
+        self
+    }
+
+    /// Signs URLs with this: [`ObjectStore::presign`](crate::ObjectStore::presign).
+    #[must_use]
+    pub fn with_signer(mut self, signer: Signer) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// Compares every body that is read whole with its checksum: it costs an md5 of the body, and a damaged one fails with
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) at its end at the latest. Ranges are not compared.
+    #[must_use]
+    pub fn with_verify_on_read(mut self, verify: bool) -> Self {
+        self.verify_on_read = verify;
+        self
+    }
+}

@@ -1,0 +1,51 @@
+//! The secret of a bucket's signed URLs.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Reads the secret, or makes one.
+pub(super) fn secret(path: &Path) -> Result<Vec<u8>> {
+    match fs::read_to_string(path) {
+        Ok(text) => decoded(path, &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path),
+        Err(error) => Err(Error::io(format_args!("cannot read {}", path.display()), error)),
+    }
+}
+
+fn decoded(path: &Path, text: &str) -> Result<Vec<u8>> {
+    let secret = hex::decode(text.trim()).ok().filter(|secret| secret.len() == 32);
+    let what = || Error::new(ErrorKind::Corrupt, format!("{} holds no 32 bytes in hexadecimal", path.display()));
+    secret.ok_or_else(what)
+}
+
+/// Writes it beside its place first: whoever reads it meanwhile finds a whole one, or none.
+fn make(path: &Path) -> Result<Vec<u8>> {
+    let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
+    let part = path.with_extension(hex::encode(&secret[..4]));
+    let mut file = private(&part).map_err(failed)?;
+    file.write_all(hex::encode(secret).as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    // The first one counts, whoever makes it.
+    let placed = fs::hard_link(&part, path);
+    fs::remove_file(&part).map_err(failed)?;
+    match placed {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
+        _ => decoded(path, &fs::read_to_string(path).map_err(failed)?),
+    }
+}
+
+#[cfg(unix)]
+fn private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}

@@ -1,0 +1,59 @@
+//! Whether what is read is what was written.
+
+use md5::Md5;
+use sha2::Digest;
+
+use crate::{ChecksumAlgorithm, Error, ErrorKind, ObjectMeta, Result};
+
+/// Hashes an object's whole body as it is read: its md5, or, of a multipart object, the md5 of its segments' md5s, which is
+/// what its etag begins with.
+#[derive(Debug)]
+pub(super) struct Verify {
+    key: String,
+    expected: String,
+    running: Md5,
+    /// Of a multipart object: the digests of the segments that are over, and their number.
+    segments: Option<(Md5, usize)>,
+    /// Segments to come that have no bytes.
+    empty: usize,
+}
+
+impl Verify {
+    /// What an object's body must be.
+    pub(super) fn of(meta: &ObjectMeta) -> Self {
+        let md5 = meta.checksum(ChecksumAlgorithm::Md5).map(|md5| md5.hex.clone());
+        let segments = md5.is_none().then(|| (Md5::new(), 0));
+        let expected = md5.unwrap_or_else(|| meta.etag.clone());
+        Self { key: meta.key.to_string(), expected, running: Md5::new(), segments, empty: 0 }
+    }
+
+    /// More bytes, which may end a segment.
+    pub(super) fn update(&mut self, bytes: &[u8], ends_segment: bool) {
+        self.running.update(bytes);
+        if ends_segment && let Some((digests, count)) = &mut self.segments {
+            digests.update(std::mem::take(&mut self.running).finalize());
+            *count += 1;
+        }
+    }
+
+    /// A segment without bytes: a last part may be empty.
+    pub(super) fn expect_empty(&mut self) {
+        self.empty += 1;
+    }
+
+    /// Compares.
+    pub(super) fn finish(mut self) -> Result<()> {
+        for _ in 0..self.empty {
+            self.update(&[], true);
+        }
+        let got = match self.segments {
+            None => hex::encode(self.running.finalize()),
+            Some((digests, count)) => format!("{}-{count}", hex::encode(digests.finalize())),
+        };
+        if got == self.expected {
+            return Ok(());
+        }
+        let message = format!("the body of {} is not what was stored: {got} instead of {}", self.key, self.expected);
+        Err(Error::new(ErrorKind::Corrupt, message))
+    }
+}
