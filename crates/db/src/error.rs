@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Decode,
     /// There is no column of that name.
     ColumnNotFound,
+    /// A sealed value does not open, or the keyring does not fit: see the `vault` module (feature `vault`).
+    Sealed,
     /// A migration cannot be read or applied.
     Migration,
     /// The backend lacks the capability; see [`Capabilities`](crate::Capabilities).

@@ -3,7 +3,8 @@
 //! [`Database`] is the dyn-safe trait, [`QueryableExt`] the fluent way to write statements. One backend serves both
 //! `memory` and `local`: [`SqliteDatabase`], through sqlx, with D1's limits and its authorizer. [`mock::MockDatabase`]
 //! (feature `mock`) records and scripts faults over any backend; `cloudflare::D1Database` (feature `cloudflare-binding`) is D1
-//! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; [`migrations`] keeps wrangler's table and order.
+//! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; `vault` (feature
+//! `vault`) encrypts values; `copy` (feature `copy`) fills a database from one of another shape; [`migrations`] keeps wrangler's table and order.
 //!
 //! ```
 //! use isobar_db::{Database, QueryableExt, SqliteDatabase};
@@ -16,6 +17,8 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "copy")]
+pub mod copy;
 mod database;
 mod error;
 mod ext;
@@ -26,6 +29,8 @@ mod row;
 pub mod sql;
 mod statement;
 mod value;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 #[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub mod cloudflare;

@@ -28,6 +28,8 @@ pub struct Config {
     pub migrations: Vec<Migration>,
     /// Datasets.
     pub analytics_engine_datasets: Vec<AnalyticsEngineDataset>,
+    /// Browsers.
+    pub browser: Option<Browser>,
     /// Plain values for the application: texts, or JSON.
     pub vars: BTreeMap<String, serde_json::Value>,
     /// The static site.
@@ -137,6 +139,14 @@ impl AnalyticsEngineDataset {
     pub fn local_name(&self) -> &str {
         self.dataset.as_deref().unwrap_or(&self.binding)
     }
+}
+
+/// `[browser]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Browser {
+    /// The name the application uses.
+    pub binding: String,
 }
 
 /// `[assets]`.

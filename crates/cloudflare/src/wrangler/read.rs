@@ -23,7 +23,6 @@ const OTHER_KEYS: &[&str] = &[
     "ai",
     "alias",
     "base_dir",
-    "browser",
     "build",
     "cache",
     "cloudchamber",
@@ -103,6 +102,7 @@ const KEYS: &[(&str, bool)] = &[
     ("r2_buckets", false),
     ("durable_objects", false),
     ("analytics_engine_datasets", false),
+    ("browser", false),
     ("vars", false),
 ];
 
@@ -238,6 +238,7 @@ fn fields(table: &Map<String, Value>, text: &str) -> Result<Config, Error> {
         durable_objects: field(table, "durable_objects", text)?,
         migrations: field(table, "migrations", text)?,
         analytics_engine_datasets: field(table, "analytics_engine_datasets", text)?,
+        browser: field(table, "browser", text)?,
         vars: field(table, "vars", text)?,
         assets: field(table, "assets", text)?,
         path: None,
@@ -325,6 +326,8 @@ new_sqlite_classes = ["IamSession"]
 [[analytics_engine_datasets]]
 binding = "INNERANIMALMEDIA-ANALYTICENGINE"
 dataset = "inneranimalmedia"
+[browser]
+binding = "BROWSER"
 [assets]
 directory = "./static"
 run_worker_first = ["/api/*"]
@@ -342,6 +345,7 @@ bucket_name = "staging"
         assert_eq!(config.durable_objects.bindings[0].class_name, "IamSession");
         assert_eq!(config.migrations[0].new_sqlite_classes, ["IamSession"]);
         assert_eq!(config.analytics_engine_datasets[0].dataset.as_deref(), Some("inneranimalmedia"));
+        assert_eq!(config.browser.unwrap().binding, "BROWSER");
         assert_eq!(config.vars["GREETING"], "hello");
         assert_eq!(config.assets.unwrap().run_worker_first, RunWorkerFirst::Globs(vec!["/api/*".into()]));
         assert_eq!(

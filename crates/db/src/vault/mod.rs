@@ -1,0 +1,217 @@
+//! Encrypted values: what stands in a column is useless without the keyring, and useless in any other cell.
+//!
+//! Three kinds of key, from the outside in. *Key-encryption keys* stand in the [`Keyring`], outside the database: in a file,
+//! an environment variable or a secret binding. *Data keys* stand in the table `vault_keys`, wrapped by a key-encryption
+//! key; values are sealed under the newest of them. The *index key*, wrapped alike, makes blind indexes: equal plain texts
+//! of one column have equal indexes, and nothing else can be told from them.
+//!
+//! A sealed value is `version | algorithm | data key | nonce | ciphertext` under XChaCha20-Poly1305. The [`Cell`] it was
+//! sealed for (database, table, column and primary key) is authenticated, so that a value copied into another row or column
+//! does not open there.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use isobar_db::{Database, QueryableExt, SqliteDatabase};
+//! use isobar_db::vault::{self, Cell, Keyring, Vault};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let db = Arc::new(SqliteDatabase::memory().await?);
+//! db.run_script(vault::SCHEMA).await?;
+//! db.exec("INSERT INTO vault_columns (table_name, column_name) VALUES ('oauth_tokens', 'access_token')").await?;
+//! let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+//! let vault = Vault::new(db, "business", keyring);
+//! let cell = Cell::new("oauth_tokens", "access_token", 17);
+//! let sealed = vault.seal(&cell, b"gho_secret").await?;
+//! assert_eq!(vault.open(&cell, &sealed).await?.expose(), b"gho_secret");
+//! assert!(vault.open(&Cell::new("oauth_tokens", "access_token", 18), &sealed).await.is_err());
+//! # Ok(()) }
+//! ```
+
+mod cipher;
+mod keyring;
+mod keys;
+mod secret;
+mod sweep;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+pub use keyring::Keyring;
+pub use secret::Secret;
+pub use sweep::{Column, ColumnStatus, Progress, Status, Sweep};
+
+use crate::{Database, Error, ErrorKind, Result, Value};
+use cipher::Header;
+use keys::{DataKeys, KeySource};
+
+/// The tables that the vault needs, for a migration. A column of sealed values is declared by a row of `vault_columns`;
+/// without one nothing is sealed for it, because the sweep would not find it and take its keys away.
+pub const SCHEMA: &str = include_str!("schema.sql");
+
+/// Where a sealed value stands: its database is the vault's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell<'a> {
+    table: &'a str,
+    column: &'a str,
+    key: Value,
+}
+
+impl<'a> Cell<'a> {
+    /// The cell of this table, column and primary key.
+    pub fn new(table: &'a str, column: &'a str, key: impl Into<Value>) -> Self {
+        Self { table, column, key: key.into() }
+    }
+}
+
+/// Seals and opens the values of one database.
+///
+/// Cheap to clone. The data keys are read when first needed, and again when a value names one that is not known.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    database: Arc<dyn Database>,
+    name: Arc<str>,
+    keyring: Arc<Keyring>,
+    keys: Arc<Mutex<Option<Arc<DataKeys>>>>,
+}
+
+impl Vault {
+    /// A vault on a database that has the tables of [`SCHEMA`]. The name is part of what values are sealed for: it must
+    /// stay, wherever the database goes.
+    pub fn new(database: Arc<dyn Database>, name: impl Into<Arc<str>>, keyring: Keyring) -> Self {
+        Self { database, name: name.into(), keyring: Arc::new(keyring), keys: Arc::default() }
+    }
+
+    /// Seals a value for its cell, under the active data key. The first use makes the keys.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`](crate::Queryable::query); [`ErrorKind::Sealed`] when the column is not declared or a wrapped
+    /// key does not open.
+    pub async fn seal(&self, cell: &Cell<'_>, plain: &[u8]) -> Result<Bytes> {
+        let keys = match self.keys().await? {
+            keys if keys.declares(cell.table, cell.column) => keys,
+            _ => self.reload().await?, // declared by a migration since
+        };
+        if !keys.declares(cell.table, cell.column) {
+            return Err(sealed_error(format!("vault_columns does not declare {}.{}", cell.table, cell.column)));
+        }
+        let (id, key) = keys.active();
+        cipher::seal(key, Header::new(id), &self.associated(cell), plain)
+    }
+
+    /// Opens what was sealed for this cell.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sealed`] when it was sealed for another cell, was changed, or its key is not there any more; as
+    /// [`seal`](Self::seal).
+    pub async fn open(&self, cell: &Cell<'_>, sealed: &[u8]) -> Result<Secret> {
+        let header = Header::read(sealed)?;
+        let keys = match self.keys().await? {
+            keys if keys.get(header.key).is_some() => keys,
+            _ => self.reload().await?, // made by another process since
+        };
+        let key = keys.get(header.key).ok_or_else(|| {
+            sealed_error(format!("the value is sealed under the data key {}, which is not there", header.key))
+        })?;
+        cipher::open(key, header, &self.associated(cell), sealed)
+    }
+
+    /// The blind index of a value: equal for equal values of one column, as 64 hex digits, and of no use without the
+    /// keyring. Store it beside the sealed value to look for it. Whoever sees the index still sees which rows are equal.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    pub async fn blind_index(&self, table: &str, column: &str, plain: &[u8]) -> Result<String> {
+        let mac = self.keyed("isobar blind index", &[table, column], plain).await?;
+        Ok(mac.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// An authentication code of a message for one purpose (HMAC-SHA256): for signed links and pseudonyms. It stays the
+    /// same through rotations, and codes of two purposes tell nothing of each other. Compare codes in constant time.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    pub async fn mac(&self, purpose: &str, message: &[u8]) -> Result<[u8; 32]> {
+        self.keyed("isobar mac", &[purpose], message).await
+    }
+
+    /// HMAC under a subkey of the index key; the context is told apart from every other.
+    async fn keyed(&self, kind: &str, context: &[&str], message: &[u8]) -> Result<[u8; 32]> {
+        let keys = self.keys().await?;
+        let mut info = Vec::new();
+        for part in [kind, &*self.name].iter().chain(context) {
+            prefixed(&mut info, part.as_bytes());
+        }
+        let mut subkey = zeroize::Zeroizing::new([0; 32]);
+        let hkdf = Hkdf::<Sha256>::new(None, keys.index());
+        hkdf.expand(&info, &mut *subkey).expect("32 bytes are within HKDF's 255 blocks");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&*subkey).expect("HMAC takes keys of every length");
+        mac.update(message);
+        Ok(mac.finalize().into_bytes().into())
+    }
+
+    /// Makes a new data key, under which values are sealed from now on, here at once and elsewhere when the process next
+    /// reads the keys. Old values open as before; [`sweep`](Self::sweep) seals them anew. The new key's id.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    pub async fn rotate(&self) -> Result<u32> {
+        self.keys().await?; // the keyring fits the database, or nothing is added to it
+        keys::add(&*self.database, &self.source(), keys::Purpose::Data).await?;
+        Ok(self.reload().await?.active().0)
+    }
+
+    /// Wraps every key anew under the keyring's first key-encryption key, so that the others may go. How many changed.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    pub async fn rewrap(&self) -> Result<u64> {
+        keys::rewrap(&*self.database, &self.source()).await
+    }
+
+    async fn keys(&self) -> Result<Arc<DataKeys>> {
+        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(keys) => Ok(keys),
+            None => self.reload().await,
+        }
+    }
+
+    async fn reload(&self) -> Result<Arc<DataKeys>> {
+        let keys = Arc::new(keys::load(&*self.database, &self.source()).await?);
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    fn source(&self) -> KeySource<'_> {
+        KeySource { keyring: &self.keyring, name: &self.name }
+    }
+
+    /// What a value is sealed for, each part with its length before it, so that no two cells have one text.
+    fn associated(&self, cell: &Cell<'_>) -> Vec<u8> {
+        let mut associated = Vec::new();
+        for part in [&*self.name, cell.table, cell.column, cell.key.type_name()] {
+            prefixed(&mut associated, part.as_bytes());
+        }
+        match &cell.key {
+            Value::Null => {}
+            Value::Integer(integer) => prefixed(&mut associated, &integer.to_be_bytes()),
+            Value::Real(real) => prefixed(&mut associated, &real.to_be_bytes()),
+            Value::Text(text) => prefixed(&mut associated, text.as_bytes()),
+            Value::Blob(bytes) => prefixed(&mut associated, bytes),
+        }
+        associated
+    }
+}
+
+fn prefixed(to: &mut Vec<u8>, part: &[u8]) {
+    to.extend_from_slice(&(part.len() as u64).to_be_bytes());
+    to.extend_from_slice(part);
+}
+
+/// An error that says nothing of what is sealed.
+fn sealed_error(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Sealed, message)
+}

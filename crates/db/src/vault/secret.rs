@@ -1,0 +1,55 @@
+//! Plain bytes that do not show and do not linger.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// What was sealed. It shows in no debug output, and is overwritten when it goes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// A secret.
+    pub fn new(plain: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(plain.into()))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Writes the secret into a new file that its owner alone may read, durably.
+    ///
+    /// # Errors
+    /// When the file is there already or cannot be written.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn write_new(&self, path: impl AsRef<std::path::Path>) -> std::io::Result<()> {
+        use std::io::Write;
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path.as_ref())?;
+        file.write_all(&self.0)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        if let Some(folder) = path.as_ref().parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::File::open(folder)?.sync_all()?; // the name, too, is there after a power loss
+        }
+        Ok(())
+    }
+
+    /// The bytes as text, where they are UTF-8.
+    #[must_use]
+    pub fn expose_text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}

@@ -1,0 +1,194 @@
+//! Sealing anew what stands under older keys.
+
+use bytes::Bytes;
+
+use super::cipher::Header;
+use super::{Cell, Vault, sealed_error};
+use crate::{Error, QueryableExt, Result, Value};
+
+/// Values that are read at once: a sealed value may be of some size.
+const PAGE: u32 = 50;
+
+pub(super) const COLUMNS: &str =
+    "SELECT table_name, column_name, key_column FROM vault_columns ORDER BY table_name, column_name";
+
+/// A column of sealed values, as a row of `vault_columns` declares it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[non_exhaustive]
+pub struct Column {
+    /// The table.
+    #[serde(rename = "table_name")]
+    pub table: String,
+    /// The column.
+    #[serde(rename = "column_name")]
+    pub column: String,
+    /// The table's primary key, of one column.
+    pub key_column: String,
+}
+
+/// How far a sweep is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The column that is swept.
+    pub column: Column,
+    /// Values sealed anew so far, in all columns.
+    pub sealed: u64,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sweep {
+    /// Values sealed anew.
+    pub sealed: u64,
+    /// Values that do not open, with their table, column, primary key and the reason; they stay as they are.
+    pub failed: Vec<String>,
+    /// Data keys that no value needs any more, and that were removed.
+    pub removed_keys: u64,
+}
+
+/// What is sealed under what.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The data key that seals now.
+    pub active_key: u32,
+    /// Data keys, each with the key-encryption key that wraps it.
+    pub keys: Vec<(u32, String)>,
+    /// The columns.
+    pub columns: Vec<ColumnStatus>,
+}
+
+/// How much of a column is sealed under the active key.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ColumnStatus {
+    /// The column.
+    #[serde(flatten)]
+    pub column: Column,
+    /// Values under the active key.
+    pub current: u64,
+    /// Values under older keys, or not sealed at all.
+    pub outdated: u64,
+}
+
+impl Vault {
+    /// Seals anew, under the active key, every value of the declared columns that stands under another, and then removes
+    /// the data keys that nothing needs.
+    ///
+    /// It may break off anywhere and be started again: what is done is done, and what others write meanwhile stays theirs.
+    ///
+    /// # Errors
+    /// As [`seal`](Vault::seal); when a declared table or column is not there.
+    pub async fn sweep(&self, mut progress: impl FnMut(&Progress) + Send) -> Result<Sweep> {
+        let mut sweep = Sweep::default();
+        let active = self.reload().await?.active().0;
+        for column in self.columns().await? {
+            let mut after = None;
+            while let Some(last) = self.sweep_page(&column, active, after, &mut sweep).await? {
+                progress(&Progress { column: column.clone(), sealed: sweep.sealed });
+                after = Some(last);
+            }
+        }
+        if sweep.failed.is_empty() {
+            sweep.removed_keys = self.remove_unused(active).await?;
+        }
+        Ok(sweep)
+    }
+
+    /// What is sealed under what.
+    ///
+    /// # Errors
+    /// As [`sweep`](Self::sweep).
+    pub async fn status(&self) -> Result<Status> {
+        let active_key = self.reload().await?.active().0;
+        let keys = "SELECT id, wrapped_by FROM vault_keys WHERE purpose = 'data' ORDER BY id";
+        let mut columns = Vec::new();
+        for column in self.columns().await? {
+            let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
+            let sql = format!(
+                "SELECT coalesce(sum(substr({name}, 1, 6) IS ?), 0), count(*) FROM {table} WHERE {name} IS NOT NULL"
+            );
+            let (current, all): (u64, u64) =
+                self.database.prepare(sql).bind(&Header::new(active_key).to_bytes()[..]).one().await?;
+            columns.push(ColumnStatus { column, current, outdated: all - current });
+        }
+        Ok(Status { active_key, keys: self.database.prepare(keys).all().await?, columns })
+    }
+
+    async fn columns(&self) -> Result<Vec<Column>> {
+        self.database.prepare(COLUMNS).all().await
+    }
+
+    /// Seals one page; the last primary key of it, `None` when there was nothing.
+    async fn sweep_page(
+        &self,
+        column: &Column,
+        active: u32,
+        after: Option<Value>,
+        sweep: &mut Sweep,
+    ) -> Result<Option<Value>> {
+        let [table, name, key] = [&column.table, &column.column, &column.key_column].map(|name| quoted(name));
+        let header = &Header::new(active).to_bytes()[..];
+        let follows = if after.is_some() { format!("AND {key} > ?2") } else { String::new() };
+        let sql = format!(
+            "SELECT {key} AS key, {name} AS sealed FROM {table} \
+             WHERE {name} IS NOT NULL AND substr({name}, 1, 6) IS NOT ?1 {follows} ORDER BY {key} LIMIT {PAGE}"
+        );
+        let rows =
+            self.database.query(self.database.prepare(sql).bind(header).bind_all(after).into_statement()).await?.rows;
+        for row in &rows {
+            let (key_value, old): (Value, Value) = (row.get("key")?, row.get("sealed")?);
+            match self.sealed_anew(column, &key_value, &old).await {
+                Ok(new) => {
+                    // Only where it is still what was read: what somebody has written since is under the active key.
+                    let sql = format!("UPDATE {table} SET {name} = ? WHERE {key} = ? AND {name} IS ?");
+                    let update = self.database.prepare(sql).bind(new).bind(key_value).bind(old);
+                    sweep.sealed += update.run().await?.changes.min(1);
+                }
+                Err(error) => sweep.failed.push(failure(column, &key_value, &error)),
+            }
+        }
+        rows.last().map(|row| row.get("key")).transpose()
+    }
+
+    async fn sealed_anew(&self, column: &Column, key: &Value, old: &Value) -> Result<Bytes> {
+        let cell = Cell::new(&column.table, &column.column, key.clone());
+        let Value::Blob(old) = old else {
+            return Err(sealed_error(format!("a value of type {} is not sealed", old.type_name())));
+        };
+        let plain = self.open(&cell, old).await?;
+        self.seal(&cell, plain.expose()).await
+    }
+
+    /// Removes data keys that no value names. One that was active a moment ago may still be used by a process that has not
+    /// read the new one, so the newest of the old ones stays until the next rotation.
+    async fn remove_unused(&self, active: u32) -> Result<u64> {
+        let sql = "SELECT id FROM vault_keys WHERE purpose = 'data' AND id < ? ORDER BY id DESC LIMIT -1 OFFSET 1";
+        let old: Vec<u32> = self.database.prepare(sql).bind(active).all().await?;
+        let columns = self.columns().await?;
+        let mut removed = 0;
+        for id in old {
+            // In one statement with the test, so that nothing is sealed under the key between the two.
+            let unused: String = columns
+                .iter()
+                .map(|column| {
+                    let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
+                    format!(" AND NOT EXISTS (SELECT 1 FROM {table} WHERE substr({name}, 1, 6) IS ?2)")
+                })
+                .collect();
+            let sql = format!("DELETE FROM vault_keys WHERE id = ?1 AND ?2 IS NOT NULL{unused}");
+            removed += self.database.prepare(sql).bind(id).bind(&Header::new(id).to_bytes()[..]).run().await?.changes;
+        }
+        Ok(removed)
+    }
+}
+
+fn failure(column: &Column, key: &Value, error: &Error) -> String {
+    format!("{}.{} of {}: {}", column.table, column.column, key.to_json(), error.message())
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,261 @@
+//! The vault: what it seals opens where it was sealed and nowhere else, through every rotation.
+
+use std::sync::Arc;
+
+use isobar_db::vault::{self, Cell, Keyring, Secret, Vault};
+use isobar_db::{Database, Error, ErrorKind, Queryable, QueryableExt, SqliteDatabase};
+
+const TABLE: &str = "CREATE TABLE tokens (id INTEGER PRIMARY KEY, secret BLOB, other BLOB, secret_index TEXT)";
+const DECLARED: &str =
+    "INSERT INTO vault_columns (table_name, column_name) VALUES ('tokens', 'secret'), ('tokens', 'other')";
+
+fn key(name: &str) -> String {
+    Keyring::generate(name).unwrap().expose_text().unwrap().to_owned()
+}
+
+async fn prepared(db: &SqliteDatabase) {
+    db.run_script(&format!("{};{TABLE};{DECLARED}", vault::SCHEMA)).await.unwrap();
+}
+
+async fn database() -> SqliteDatabase {
+    let db = SqliteDatabase::memory().await.unwrap();
+    prepared(&db).await;
+    db
+}
+
+fn vault(db: &SqliteDatabase, keyring: &str) -> Vault {
+    Vault::new(Arc::new(db.clone()), "business", keyring.parse().unwrap())
+}
+
+fn cell(id: i64) -> Cell<'static> {
+    Cell::new("tokens", "secret", id)
+}
+
+async fn insert(db: &SqliteDatabase, vault: &Vault, ids: std::ops::Range<i64>) {
+    for id in ids {
+        let sealed = vault.seal(&cell(id), format!("secret {id}").as_bytes()).await.unwrap();
+        db.prepare("INSERT INTO tokens (id, secret) VALUES (?, ?)").bind(id).bind(sealed).run().await.unwrap();
+    }
+}
+
+async fn read(db: &SqliteDatabase, vault: &Vault, id: i64) -> Result<Secret, Error> {
+    let row = db.query(db.prepare("SELECT secret FROM tokens WHERE id = ?").bind(id).into_statement()).await.unwrap();
+    vault.open(&cell(id), &row.rows[0].get::<bytes::Bytes>("secret").unwrap()).await
+}
+
+fn assert_sealed<T: std::fmt::Debug>(result: Result<T, Error>, says: &str) {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Sealed, "{error}");
+    assert!(error.to_string().contains(says), "{error}");
+}
+
+#[tokio::test]
+async fn a_value_opens_in_its_cell_alone() {
+    let db = database().await;
+    let vault = vault(&db, &key("a"));
+    for plain in [&b""[..], b"gho_secret", &[0; 100_000]] {
+        let sealed = vault.seal(&cell(1), plain).await.unwrap();
+        assert_eq!(vault.open(&cell(1), &sealed).await.unwrap().expose(), plain);
+        assert_ne!(vault.seal(&cell(1), plain).await.unwrap(), sealed, "every nonce is new");
+        let elsewhere = [cell(2), Cell::new("tokens", "other", 1), Cell::new("tokens", "secret", "1")];
+        for other in &elsewhere {
+            assert_sealed(vault.open(other, &sealed).await, "another place");
+        }
+    }
+    let sealed = vault.seal(&cell(1), b"moved").await.unwrap();
+    let legacy = Vault::new(Arc::new(db), "meauxos", key("a").parse().unwrap());
+    assert_sealed(legacy.open(&cell(1), &sealed).await, "does not unwrap");
+}
+
+#[tokio::test]
+async fn every_changed_bit_and_every_cut_is_noticed() {
+    let vault = vault(&database().await, &key("a"));
+    let sealed = vault.seal(&cell(1), b"x").await.unwrap();
+    for bit in 0..sealed.len() * 8 {
+        let mut changed = sealed.to_vec();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(vault.open(&cell(1), &changed).await.unwrap_err().kind(), ErrorKind::Sealed, "bit {bit}");
+    }
+    for length in 0..sealed.len() {
+        assert_eq!(vault.open(&cell(1), &sealed[..length]).await.unwrap_err().kind(), ErrorKind::Sealed);
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_is_not_declared_gets_nothing() {
+    let db = database().await;
+    let vault = vault(&db, &key("a"));
+    let late = Cell::new("tokens", "late", 1);
+    assert_sealed(vault.seal(&late, b"x").await, "does not declare tokens.late");
+    db.exec("INSERT INTO vault_columns (table_name, column_name) VALUES ('tokens', 'late')").await.unwrap();
+    vault.seal(&late, b"x").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_keyring_must_be_the_databases() {
+    let db = database().await;
+    let (right, wrong) = (key("a"), key("a"));
+    let sealed = vault(&db, &right).seal(&cell(1), b"x").await.unwrap();
+    assert_sealed(vault(&db, &wrong).open(&cell(1), &sealed).await, "does not unwrap");
+    assert_sealed(vault(&db, &key("b")).rotate().await, "\"a\", which the keyring lacks; it has: b");
+    for (text, says) in [
+        ("", "empty"),
+        ("# nothing", "empty"),
+        ("a", "not name:key"),
+        ("a:AAAA", "32 bytes"),
+        (&format!("{right}\n{wrong}"), "twice"),
+    ] {
+        assert_sealed(text.parse::<Keyring>(), says);
+    }
+    let both = format!("# newest first\n{}, {right}\n", key("b"));
+    assert_eq!(both.parse::<Keyring>().unwrap().names().collect::<Vec<_>>(), ["b", "a"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_keyring_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keyring");
+    std::fs::write(&path, key("a")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert_sealed(Keyring::from_file(&path), "chmod 600");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    Keyring::from_file(&path).unwrap();
+}
+
+#[tokio::test]
+async fn rotation_and_sweep_leave_every_value_readable_and_old_keys_gone() {
+    let db = database().await;
+    let (old, new) = (key("old"), key("new"));
+    let one = vault(&db, &old);
+    insert(&db, &one, 0..120).await;
+    let elsewhere = vault(&db, &format!("{new},{old}"));
+    for _ in 0..3 {
+        let before = elsewhere.status().await.unwrap().active_key;
+        assert!(elsewhere.rotate().await.unwrap() > before);
+    }
+    assert_eq!(elsewhere.rewrap().await.unwrap(), 2, "the index key and the first data key");
+    let column =
+        |status: &vault::Status| status.columns.iter().find(|it| it.column.column == "secret").cloned().unwrap();
+    let status = elsewhere.status().await.unwrap();
+    assert_eq!((column(&status).current, column(&status).outdated, status.keys.len()), (0, 120, 4));
+
+    let mut pages = 0;
+    let sweep = elsewhere.sweep(|_| pages += 1).await.unwrap();
+    assert_eq!((sweep.sealed, sweep.removed_keys, pages), (120, 2, 3));
+    assert_eq!(sweep.failed, Vec::<String>::new());
+    let status = elsewhere.status().await.unwrap();
+    assert_eq!((column(&status).current, column(&status).outdated, status.keys.len()), (120, 0, 2));
+    assert_eq!(elsewhere.sweep(|_| ()).await.unwrap().sealed, 0, "again does nothing");
+
+    // The keyring without the old line, and a process that read the keys before the rotation but has both lines.
+    let reopened = vault(&db, &new);
+    assert_eq!(read(&db, &reopened, 119).await.unwrap().expose(), b"secret 119");
+    assert_sealed(read(&db, &one, 0).await, "which the keyring lacks");
+}
+
+#[tokio::test]
+async fn a_sweep_that_broke_off_goes_on_and_newer_writes_win() {
+    let db = database().await;
+    let keyring = key("a");
+    let vault_ = vault(&db, &keyring);
+    insert(&db, &vault_, 0..60).await;
+    let behind = vault(&db, &keyring);
+    behind.seal(&cell(0), b"reads the keys before they change").await.unwrap();
+    vault_.rotate().await.unwrap();
+
+    let broken = std::panic::AssertUnwindSafe(vault_.sweep(|_| panic!("the process ends here")));
+    assert!(futures_util::FutureExt::catch_unwind(broken).await.is_err());
+    let outdated = |status: vault::Status| status.columns.iter().map(|it| it.outdated).sum::<u64>();
+    assert_eq!(outdated(vault_.status().await.unwrap()), 10);
+
+    // A process that is behind writes under the old key meanwhile; nothing of it is lost.
+    let late = behind.seal(&cell(0), b"late").await.unwrap();
+    db.prepare("UPDATE tokens SET secret = ? WHERE id = 0").bind(late).run().await.unwrap();
+    assert_eq!(vault_.sweep(|_| ()).await.unwrap().sealed, 11);
+    assert_eq!(outdated(vault_.status().await.unwrap()), 0);
+    assert_eq!(read(&db, &vault_, 0).await.unwrap().expose(), b"late");
+    assert_eq!(read(&db, &behind, 59).await.unwrap().expose(), b"secret 59");
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_open_is_reported_and_keeps_its_key() {
+    let db = database().await;
+    let vault_ = vault(&db, &key("a"));
+    insert(&db, &vault_, 0..3).await;
+    db.exec("UPDATE tokens SET secret = (SELECT secret FROM tokens WHERE id = 2) WHERE id = 1").await.unwrap();
+    db.exec("INSERT INTO tokens (id, secret) VALUES (9, 'in plain')").await.unwrap();
+    for _ in 0..2 {
+        vault_.rotate().await.unwrap();
+    }
+    let sweep = vault_.sweep(|_| ()).await.unwrap();
+    assert_eq!((sweep.sealed, sweep.removed_keys, sweep.failed.len()), (2, 0, 2));
+    assert!(sweep.failed[0].contains("tokens.secret of 1"), "{:?}", sweep.failed);
+    assert!(!format!("{sweep:?}").contains("in plain"));
+}
+
+#[tokio::test]
+async fn equal_values_of_a_column_have_equal_indexes() {
+    let db = database().await;
+    let keyring = key("a");
+    let index = async |column: &'static str, plain: &'static [u8]| {
+        vault(&db, &keyring).blind_index("tokens", column, plain).await.unwrap()
+    };
+    let one = index("secret", b"ada@example.com").await;
+    assert_eq!((one.len(), &one), (64, &index("secret", b"ada@example.com").await));
+    assert_ne!(one, index("secret", b"bob@example.com").await);
+    assert_ne!(one, index("other", b"ada@example.com").await);
+    vault(&db, &keyring).rotate().await.unwrap();
+    assert_eq!(one, index("secret", b"ada@example.com").await, "rotation leaves indexes alone");
+}
+
+#[tokio::test]
+async fn two_processes_that_begin_at_once_make_one_index_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.sqlite");
+    prepared(&SqliteDatabase::open(&path).await.unwrap()).await;
+    let keyring = key("a");
+    let mut tasks = Vec::new();
+    for id in 0..8 {
+        let (path, keyring) = (path.clone(), keyring.clone());
+        tasks.push(tokio::spawn(async move {
+            let db = SqliteDatabase::open(path).await.unwrap();
+            let vault = vault(&db, &keyring);
+            insert(&db, &vault, id..id + 1).await;
+            vault.blind_index("tokens", "secret", b"same").await.unwrap()
+        }));
+    }
+    let mut indexes = std::collections::BTreeSet::new();
+    for task in tasks {
+        indexes.insert(task.await.unwrap());
+    }
+    assert_eq!(indexes.len(), 1);
+    let db = SqliteDatabase::open(path).await.unwrap();
+    for id in 0..8 {
+        read(&db, &vault(&db, &keyring), id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_secret_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = SqliteDatabase::open(folder.path().join("db.sqlite")).await.unwrap();
+    prepared(&db).await;
+    let keyring = key("a");
+    let vault = vault(&db, &keyring);
+    let plain = b"a secret that stands nowhere";
+    let sealed = vault.seal(&cell(1), plain).await.unwrap();
+    let insert = db.prepare("INSERT INTO tokens (id, secret, secret_index) VALUES (1, ?, ?)");
+    insert.bind(sealed.clone()).bind(vault.blind_index("tokens", "secret", plain).await.unwrap()).run().await.unwrap();
+    let opened = vault.open(&cell(1), &sealed).await.unwrap();
+    let shown = format!("{vault:?} {opened:?} {:?}", vault.open(&cell(2), &sealed).await);
+    let (_, key) = keyring.split_once(':').unwrap();
+    assert!(!shown.contains("nowhere") && !shown.contains(key), "{shown}");
+    drop((vault, db));
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        assert!(!holds(plain) && !holds(key.as_bytes()));
+    }
+}
