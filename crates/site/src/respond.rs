@@ -37,6 +37,28 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
             not_found(site, &SitePath::parse("/").unwrap_or_else(|_| unreachable!("the root is a path")), headers).await
         }
     };
+    finished(answer, is_head)
+}
+
+pub(crate) async fn respond_with(
+    site: &Site,
+    key: &Key,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Option<Response<SiteBody>> {
+    let answer = async || match find(site, key.as_str(), headers).await? {
+        Some(found) => serve(site, method, headers, found).await.map(Some),
+        None => Ok(None),
+    };
+    let answered = match answer().await {
+        Err(error) if error.is_retryable() => answer().await,
+        answered => answered,
+    };
+    Some(finished(answered.transpose()?, method == Method::HEAD))
+}
+
+/// An answer, or what the store suffers; without its body where only the head is asked for.
+fn finished(answer: Result<Response<SiteBody>, Error>, is_head: bool) -> Response<SiteBody> {
     let mut answer = answer.unwrap_or_else(|error| failure(&error));
     if is_head {
         let length = http_body::Body::size_hint(answer.body()).exact();

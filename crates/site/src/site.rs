@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
-use isobar_storage::ObjectStore;
+use http::{HeaderMap, Method, Request, Response};
+use isobar_storage::{Key, ObjectStore};
 
 use crate::{SiteBody, SiteOptions, respond};
 
@@ -30,6 +30,12 @@ impl Site {
     /// without its details.
     pub async fn respond<B>(&self, request: &Request<B>) -> Response<SiteBody> {
         respond::respond(self, request.method(), request.uri(), request.headers()).await
+    }
+
+    /// Answers for this object and no other, whatever its key is: by its conditions, its ranges and its headers, and by none of
+    /// the rules that find a page for a path. `None` where there is no such object.
+    pub async fn respond_with(&self, key: &Key, method: &Method, headers: &HeaderMap) -> Option<Response<SiteBody>> {
+        respond::respond_with(self, key, method, headers).await
     }
 }
 

@@ -4,6 +4,8 @@
 mod binding;
 
 pub(crate) use binding::bridge;
+#[cfg(feature = "browser")]
+pub(crate) use binding::connect_socket;
 pub use binding::{DurableObject, DurableObjectNamespace, socket_of};
 
 /// What [`durable_object!`](crate::durable_object) expands to; not for others.

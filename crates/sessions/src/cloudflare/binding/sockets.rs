@@ -30,7 +30,11 @@ pub fn socket_of(extensions: &mut http::Extensions) -> Option<Object> {
 
 /// Takes the client's end out of a response to speak through it here.
 pub(crate) fn bridge(response: &mut Response) -> Option<ClientSocket> {
-    let socket = socket_of(response.extensions_mut())?;
+    connect(socket_of(response.extensions_mut())?)
+}
+
+/// Takes a socket of the runtime's to speak through it here; `None` where it is none.
+pub(crate) fn connect(socket: Object) -> Option<ClientSocket> {
     let (client, server) = socket_pair();
     let (sender, mut frames) = server.into_parts();
     socket.set("binaryType", "arraybuffer");

@@ -1,0 +1,212 @@
+//! What an MCP session keeps in its object's database: the sessions of one user, their events, their subscriptions.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rmcp::model::{ClientCapabilities, LoggingLevel, ProtocolVersion};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::kinds::random;
+use crate::{Result, SessionContext};
+
+/// How long a session that nobody uses is kept.
+const IDLE: TimeDelta = TimeDelta::hours(24);
+/// How often a session's last use is written.
+const USE_WRITTEN: TimeDelta = TimeDelta::minutes(1);
+/// How often the idle ones are looked for.
+const LOOK: TimeDelta = TimeDelta::hours(1);
+/// Sessions of one user; the one that was used least lately makes room.
+const MAX_SESSIONS: i64 = 100;
+/// The newest events of a session, which can be sent again.
+const MAX_EVENTS: i64 = 1000;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS mcp_sessions (
+        id TEXT PRIMARY KEY, version TEXT NOT NULL, capabilities TEXT NOT NULL, level TEXT,
+        created_at INTEGER NOT NULL, used_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS mcp_events (
+        session TEXT NOT NULL, id INTEGER NOT NULL, stream TEXT NOT NULL, data TEXT NOT NULL, is_last INTEGER NOT NULL,
+        UNIQUE (session, id)
+    );
+    CREATE INDEX IF NOT EXISTS mcp_events_stream ON mcp_events (session, stream, id);
+    CREATE TABLE IF NOT EXISTS mcp_streams (
+        session TEXT NOT NULL, stream TEXT NOT NULL, request TEXT NOT NULL, PRIMARY KEY (session, stream)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS mcp_subscriptions (
+        session TEXT NOT NULL, uri TEXT NOT NULL, PRIMARY KEY (session, uri)
+    ) WITHOUT ROWID";
+
+/// The database of one user's sessions.
+#[derive(Debug, Clone)]
+pub(super) struct Store(SessionContext);
+
+/// A session.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) id: String,
+    pub(super) version: ProtocolVersion,
+    pub(super) client: ClientCapabilities,
+    pub(super) level: Option<LoggingLevel>,
+}
+
+/// An event of a stream, to send again.
+#[derive(Debug, Deserialize)]
+pub(super) struct Event {
+    pub(super) id: i64,
+    pub(super) data: String,
+    pub(super) is_last: i64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Row {
+    version: String,
+    capabilities: String,
+    level: Option<String>,
+    used_at: i64,
+}
+
+impl Store {
+    pub(super) fn open(context: SessionContext) -> Result<Self> {
+        context.sql().exec(SCHEMA, ())?;
+        Ok(Self(context))
+    }
+
+    /// The key that what tools leave for themselves is sealed with; made at the first use.
+    pub(super) fn key(&self) -> Result<Vec<u8>> {
+        if let Some(key) = self.0.kv().get("mcp state key")? {
+            return Ok(key);
+        }
+        let key = random::<32>()?.to_vec();
+        self.0.kv().put("mcp state key", &key)?;
+        Ok(key)
+    }
+
+    pub(super) fn create(&self, version: &ProtocolVersion, client: &ClientCapabilities) -> Result<String> {
+        let (id, now) = (hex::encode(random::<16>()?), Utc::now());
+        let sql =
+            "INSERT INTO mcp_sessions (id, version, capabilities, created_at, used_at) VALUES (?1, ?2, ?3, ?4, ?4)";
+        let client = serde_json::to_string(client)?;
+        self.0.sql().exec(sql, (&id, version.as_str(), client, now.timestamp_millis()))?;
+        self.look_again(now)?;
+        Ok(id)
+    }
+
+    pub(super) fn find(&self, id: &str) -> Result<Option<Session>> {
+        let sql = "SELECT version, capabilities, level, used_at FROM mcp_sessions WHERE id = ?";
+        let Some(row) = self.0.sql().exec(sql, (id,))?.next::<Row>()? else { return Ok(None) };
+        let now = Utc::now().timestamp_millis();
+        if now - row.used_at > USE_WRITTEN.num_milliseconds() {
+            self.0.sql().exec("UPDATE mcp_sessions SET used_at = ? WHERE id = ?", (now, id))?;
+        }
+        let version = serde_json::from_value(Json::String(row.version))?;
+        let level = row.level.and_then(|level| serde_json::from_value(Json::String(level)).ok());
+        Ok(Some(Session { id: id.to_owned(), version, client: serde_json::from_str(&row.capabilities)?, level }))
+    }
+
+    pub(super) fn set_level(&self, id: &str, level: LoggingLevel) -> Result<()> {
+        let level = text(&level)?;
+        self.0.sql().exec("UPDATE mcp_sessions SET level = ? WHERE id = ?", (level, id))?;
+        Ok(())
+    }
+
+    /// Ends a session; whether it was there.
+    pub(super) fn end(&self, id: &str) -> Result<bool> {
+        let sql = "DELETE FROM mcp_sessions WHERE id = ? RETURNING id";
+        let ended: Option<String> = self.0.sql().exec(sql, (id,))?.next()?;
+        self.clean()?;
+        Ok(ended.is_some())
+    }
+
+    pub(super) fn subscribe(&self, id: &str, uri: &str, is_wanted: bool) -> Result<()> {
+        let sql = match is_wanted {
+            true => "INSERT OR IGNORE INTO mcp_subscriptions (session, uri) VALUES (?, ?)",
+            false => "DELETE FROM mcp_subscriptions WHERE session = ? AND uri = ?",
+        };
+        self.0.sql().exec(sql, (id, uri))?;
+        Ok(())
+    }
+
+    pub(super) fn is_subscribed(&self, id: &str, uri: &str) -> Result<bool> {
+        let sql = "SELECT count(*) FROM mcp_subscriptions WHERE session = ? AND uri = ?";
+        Ok(self.0.sql().exec(sql, (id, uri))?.one::<i64>()? > 0)
+    }
+
+    /// The sessions that may be told what answers no request: whether each can be told of it later, having heard before.
+    pub(super) fn hearers(&self, stream: &str) -> Result<Vec<(String, bool)>> {
+        let sql = "SELECT id, EXISTS (SELECT 1 FROM mcp_events WHERE session = mcp_sessions.id AND stream = ?) FROM mcp_sessions";
+        let hearers: Vec<(String, i64)> = self.0.sql().exec(sql, (stream,))?.all()?;
+        Ok(hearers.into_iter().map(|(session, has_heard)| (session, has_heard != 0)).collect())
+    }
+
+    /// A stream that answers this request.
+    pub(super) fn begin(&self, session: &str, stream: &str, request: &Json) -> Result<()> {
+        let sql = "INSERT INTO mcp_streams (session, stream, request) VALUES (?, ?, ?)";
+        self.0.sql().exec(sql, (session, stream, request.to_string()))?;
+        Ok(())
+    }
+
+    /// The request that a stream was to answer, if it has not.
+    pub(super) fn unanswered(&self, session: &str, stream: &str) -> Result<Option<Json>> {
+        let sql = "SELECT request FROM mcp_streams WHERE session = ? AND stream = ?";
+        let request: Option<String> = self.0.sql().exec(sql, (session, stream))?.next()?;
+        Ok(request.map(|request| serde_json::from_str(&request)).transpose()?)
+    }
+
+    /// Keeps an event, to send it again when the connection breaks; its number within the session.
+    pub(super) fn keep(&self, session: &str, stream: &str, data: &str, is_last: bool) -> Result<i64> {
+        let sql = "INSERT INTO mcp_events (session, id, stream, data, is_last) \
+                   SELECT ?1, coalesce(max(id), 0) + 1, ?2, ?3, ?4 FROM mcp_events WHERE session = ?1 RETURNING id";
+        let id: i64 = self.0.sql().exec(sql, (session, stream, data, is_last))?.one()?;
+        self.0.sql().exec("DELETE FROM mcp_events WHERE session = ? AND id <= ?", (session, id - MAX_EVENTS))?;
+        if is_last {
+            self.0.sql().exec("DELETE FROM mcp_streams WHERE session = ? AND stream = ?", (session, stream))?;
+        }
+        Ok(id)
+    }
+
+    /// The events of a stream after this one.
+    pub(super) fn events(&self, session: &str, stream: &str, after: i64) -> Result<Vec<Event>> {
+        let sql = "SELECT id, data, is_last FROM mcp_events WHERE session = ? AND stream = ? AND id > ? ORDER BY id";
+        self.0.sql().exec(sql, (session, stream, after))?.all()
+    }
+
+    /// Ends what was used least lately, that one more has room; the ended ones.
+    pub(super) fn make_room(&self) -> Result<Vec<String>> {
+        let sql = "DELETE FROM mcp_sessions WHERE id IN \
+                   (SELECT id FROM mcp_sessions ORDER BY used_at DESC LIMIT -1 OFFSET ?) RETURNING id";
+        let ended = self.0.sql().exec(sql, (MAX_SESSIONS - 1,))?.all()?;
+        self.clean()?;
+        Ok(ended)
+    }
+
+    /// Ends what nobody has used for a day; the ended ones.
+    pub(super) fn sweep(&self) -> Result<Vec<String>> {
+        let now = Utc::now();
+        let since = (now - IDLE).timestamp_millis();
+        let ended = self.0.sql().exec("DELETE FROM mcp_sessions WHERE used_at < ? RETURNING id", (since,))?.all()?;
+        self.clean()?;
+        let left: i64 = self.0.sql().exec("SELECT count(*) FROM mcp_sessions", ())?.one()?;
+        if left > 0 {
+            self.look_again(now)?;
+        }
+        Ok(ended)
+    }
+
+    fn clean(&self) -> Result<()> {
+        ["mcp_events", "mcp_streams", "mcp_subscriptions"].iter().try_for_each(|table| {
+            let sql = format!("DELETE FROM {table} WHERE session NOT IN (SELECT id FROM mcp_sessions)");
+            self.0.sql().exec(&sql, ()).map(drop)
+        })
+    }
+
+    fn look_again(&self, now: DateTime<Utc>) -> Result<()> {
+        match self.0.alarm()? {
+            Some(_) => Ok(()),
+            None => self.0.set_alarm(now + LOOK),
+        }
+    }
+}
+
+fn text(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
+}

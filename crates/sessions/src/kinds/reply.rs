@@ -1,0 +1,41 @@
+//! Answers of the kinds: JSON, and problem+json for what is refused.
+
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{Body, Response};
+
+/// JSON with a status.
+pub(super) fn reply(status: StatusCode, value: &impl Serialize) -> Response {
+    with_type(status, serde_json::json!(value).to_string(), "application/json")
+}
+
+/// What is wrong, as RFC 9457 has it.
+pub(super) fn refusal(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = json!({"status": status.as_u16(), "title": title, "detail": detail});
+    with_type(status, body.to_string(), "application/problem+json")
+}
+
+fn with_type(status: StatusCode, body: String, kind: &'static str) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A moment, RFC 3339 in UTC to the millisecond: such texts compare as their moments do.
+#[cfg(any(feature = "browser", feature = "call", feature = "chat"))]
+pub(super) fn moment(at: chrono::DateTime<chrono::Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// A parameter of a request's query.
+#[cfg(any(feature = "call", feature = "chat"))]
+pub(super) fn parameter(uri: &http::Uri, name: &str) -> Option<String> {
+    let query = uri.query().unwrap_or_default();
+    let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1;
+    Some(percent_encoding::percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())
+}

@@ -1,0 +1,34 @@
+//! Time that passes, natively and inside Workers.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use futures_util::pin_mut;
+
+/// What comes of it, if it comes within this time.
+pub(super) async fn within<T>(duration: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let patience = sleep(duration);
+    pin_mut!(work, patience);
+    match select(work, patience).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}
+
+/// Done after this long.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) async fn sleep(duration: Duration) {
+    futures_timer::Delay::new(duration).await;
+}
+
+/// Done after this long, by the runtime's own timer.
+#[cfg(all(target_arch = "wasm32", feature = "cloudflare-binding"))]
+pub(super) async fn sleep(duration: Duration) {
+    isobar_cloudflare::binding::sleep(duration).await;
+}
+
+/// Without a runtime there is no time.
+#[cfg(all(target_arch = "wasm32", not(feature = "cloudflare-binding")))]
+pub(super) async fn sleep(_: Duration) {
+    std::future::pending().await
+}
