@@ -1,0 +1,92 @@
+//! The routes of accounts, as OpenAPI has them.
+
+use serde_json::{Value as Json, json};
+
+/// Paths and their items.
+pub(super) fn all() -> Vec<(&'static str, Json)> {
+    let text = |min: u32, max: u32| json!({"type": "string", "minLength": min, "maxLength": max});
+    let email = || json!({"type": "string", "format": "email", "maxLength": 254});
+    let role = || json!({"enum": ["viewer", "member", "admin", "owner"]});
+    let password = || text(10, 256);
+    let tenant = json!({"type": "object", "additionalProperties": false, "required": ["slug", "name"],
+        "properties": {"slug": {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"}, "name": text(1, 200)}});
+    let (name, token) = (text(1, 200), text(1, 200));
+    let key = json!({"name": name, "role": role(), "scopes": {"type": "array", "items": {"type": "string"}},
+        "expires_at": {"type": "string", "format": "date-time"}});
+    let id = json!([{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}]);
+    vec![
+        (
+            "/auth/signup",
+            json!({"post": operation("sign_up", "Sign up, with a tenant", 201, Some((
+            json!({"email": email(), "password": password(), "name": name, "tenant": tenant, "token": token}),
+            &["email", "password", "name", "tenant"]))) }),
+        ),
+        (
+            "/auth/login",
+            json!({"post": operation("log_in", "Sign in: the answer sets a cookie", 200, Some((
+            json!({"email": email(), "password": text(1, 256), "tenant": text(1, 64)}), &["email", "password"]))) }),
+        ),
+        ("/auth/logout", json!({"post": operation("log_out", "Sign out", 204, None)})),
+        (
+            "/auth/logout-everywhere",
+            json!({"post": operation("log_out_everywhere", "End every session of the user", 204, None)}),
+        ),
+        ("/auth/me", json!({"get": operation("me", "Who the caller is", 200, None)})),
+        (
+            "/auth/password",
+            json!({"post": operation("change_password", "Change the password; every other session ends", 200, Some((
+            json!({"current": text(1, 256), "new": password()}), &["current", "new"]))) }),
+        ),
+        (
+            "/auth/tenant",
+            json!({"post": operation("switch_tenant", "Go on in another tenant", 200, Some((
+            json!({"tenant": text(1, 64)}), &["tenant"]))) }),
+        ),
+        (
+            "/auth/keys",
+            json!({
+                "get": operation("list_keys", "The caller's API keys, without their secrets", 200, None),
+                "post": operation("make_key", "Make an API key; it is shown once", 201, Some((key, &["name"]))),
+            }),
+        ),
+        (
+            "/auth/keys/{id}",
+            json!({"parameters": id, "delete": operation("revoke_key", "Revoke an API key", 204, None)}),
+        ),
+        ("/auth/members", json!({"get": operation("list_members", "Who is in the tenant", 200, None)})),
+        (
+            "/auth/invitations",
+            json!({"post": operation("invite", "Invite somebody: the token is for a link", 201, Some((
+            json!({"email": email(), "role": role()}), &["email", "role"]))) }),
+        ),
+        (
+            "/auth/invitations/read",
+            json!({"post": operation("read_invitation", "What an invitation is to", 200, Some((
+            json!({"token": token}), &["token"]))) }),
+        ),
+        (
+            "/auth/join",
+            json!({"post": operation("join", "Take an invitation", 201, Some((
+            json!({"token": token, "password": text(1, 256), "name": name}), &["token"]))) }),
+        ),
+    ]
+}
+
+/// An operation with a JSON body, where it takes one: properties, and which of them must be there.
+pub(super) fn operation(id: &str, summary: &str, status: u16, body: Option<(Json, &[&str])>) -> Json {
+    let problem = || json!({"$ref": "#/components/responses/Problem"});
+    let answer = match status {
+        204 => json!({"description": "It is done"}),
+        _ => json!({"description": "It is done", "content": {"application/json": {"schema": {"type": "object"}}}}),
+    };
+    let mut operation = json!({
+        "operationId": id, "tags": ["auth"], "summary": summary,
+        "responses": {status.to_string(): answer, "4XX": problem(), "5XX": problem()},
+    });
+    if let Some((properties, required)) = body {
+        let schema =
+            json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties});
+        operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+    }
+    operation
+}

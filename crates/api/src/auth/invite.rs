@@ -1,0 +1,193 @@
+//! Invitations: how people come into a tenant. A link that is good once and for a week; who sends it, sends it by themselves.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+use isobar_db::{QueryableExt, Statement};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::account::{Body, PASSWORD, answer, input, login_tries, password_fits, signed_in};
+use super::throttle::{ClientAddress, Counted, count, forgive, network};
+use super::{Auth, session, token};
+use crate::resource::{must_have_changed, new_id, nothing_changed, now, rfc3339};
+use crate::{Caller, Format, Problem, Role};
+
+const PURPOSE: &str = "invitation";
+const LIFETIME: chrono::TimeDelta = chrono::TimeDelta::days(7);
+/// Tries of one network within a quarter of an hour, and of one invitation.
+const NETWORK_TRIES: i64 = 50;
+const INVITATION_TRIES: i64 = 10;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Invite {
+    email: String,
+    role: Role,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Read {
+    token: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Join {
+    token: String,
+    /// Not of who is signed in as the one who is invited.
+    password: Option<String>,
+    /// Of who is new here.
+    name: Option<String>,
+}
+
+/// What an invitation is to.
+#[derive(Debug, Serialize, Deserialize)]
+struct Invitation {
+    tenant: String,
+    email: String,
+    role: Role,
+    /// Who has invited: when they may no more, it is worth nothing.
+    by: String,
+}
+
+/// `POST /auth/invitations`: by admins, to a role that is not above their own.
+pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
+    let (user, tenant, own) = signed_in(&caller)?;
+    let Invite { email, role } = input(body)?;
+    let email = email.trim().to_ascii_lowercase();
+    let problem = || Problem::bad_request("the invitation is not valid; see errors");
+    if email.len() > 254 || !Format::Email.fits(&email) {
+        return Err(problem().with_field("email", "must be an e-mail address"));
+    }
+    if role > own {
+        return Err(problem().with_field("role", "must not be above your own"));
+    }
+    let sql =
+        "SELECT count(*) FROM memberships m JOIN users u ON u.id = m.user_id WHERE m.tenant_id = ? AND u.email = ?";
+    if auth.database().prepare(sql).bind(tenant).bind(&email).one::<i64>().await? > 0 {
+        return Err(Problem::new(StatusCode::CONFLICT).with_field("email", "is in the team already"));
+    }
+    let (token, expires) = (token::new()?, rfc3339(chrono::Utc::now() + LIFETIME));
+    let invitation = Invitation { tenant: tenant.to_owned(), email, role, by: user.to_owned() };
+    let sql = "INSERT INTO one_time_tokens (hash, purpose, expires_at, data) VALUES (?, ?, ?, ?)";
+    let insert = auth.database().prepare(sql).bind(token::hash(&token)).bind(PURPOSE).bind(&expires);
+    insert.bind(json!(invitation).to_string()).run().await?;
+    let body = axum::Json(json!({"token": token, "expires_at": expires}));
+    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// `POST /auth/invitations/read`: what it is to. The token is in the body: in a URL it would stand in logs.
+pub(super) async fn read(
+    State(auth): State<Auth>,
+    address: Option<Extension<ClientAddress>>,
+    body: Body,
+) -> Result<Response, Problem> {
+    count(auth.database(), &[Counted::new("invitation", &network(address.as_deref()), NETWORK_TRIES)]).await?;
+    let Read { token } = input(body)?;
+    let Invitation { tenant, email, role, .. } = find(&auth, &token).await?;
+    let name: String = auth.database().prepare("SELECT name FROM tenants WHERE id = ?").bind(tenant).one().await?;
+    // Whether there is an account of that address is nobody's business, not even the inviter's.
+    let body = axum::Json(json!({"tenant": name, "email": email, "role": role}));
+    Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// `POST /auth/join`: with a new account, with the password of the one that there is, or signed in to it.
+pub(super) async fn join(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: Option<Extension<ClientAddress>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Join { token, password, name } = input(body)?;
+    let counted = [
+        Counted::new("invitation of", &hex::encode(token::hash(&token)), INVITATION_TRIES),
+        Counted::new("invitation", &network(address.as_deref()), NETWORK_TRIES),
+    ];
+    count(auth.database(), &counted).await?;
+    let Invitation { tenant, email, role, .. } = find(&auth, &token).await?;
+    let (mut statements, now) = (Vec::new(), now());
+    let take = "DELETE FROM one_time_tokens WHERE hash = ? AND purpose = ? AND expires_at > ?";
+    statements.push(Statement::new(take).bind(token::hash(&token)).bind(PURPOSE).bind(&now));
+    statements.push(must_have_changed());
+    let password = password.unwrap_or_default();
+    let user = match user_of(&auth, &email).await? {
+        Some((user, _)) if caller.session().is_some() && caller.user() == Some(&user) => user,
+        Some((user, hash)) => {
+            // As at a login: this is no other door to try passwords at.
+            let tries = login_tries(&email, &network(address.as_deref()));
+            count(auth.database(), &tries[..1]).await?;
+            count(auth.database(), &tries[1..]).await?;
+            if !auth.hasher().verify(password, hash).await? {
+                let detail = "there is an account with this address; the password is not its own";
+                return Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
+            }
+            user
+        }
+        None => {
+            let (name, user) = (name.unwrap_or_default(), new_id()?);
+            let problem = || Problem::bad_request("the account is not valid; see errors");
+            if !(1..=200).contains(&name.trim().chars().count()) || name.contains('\0') {
+                return Err(problem().with_field("name", "must be a text of 1 to 200 characters"));
+            }
+            if !password_fits(&password) {
+                return Err(problem().with_field("password", PASSWORD));
+            }
+            let hash = auth.hasher().hash(password).await?;
+            let sql = "INSERT INTO users (id, email, name, password_hash, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
+            statements.push(Statement::new(sql).bind(&user).bind(&email).bind(name).bind(hash).bind(&now));
+            user
+        }
+    };
+    let sql = "INSERT INTO memberships (id, tenant_id, user_id, role, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
+    let member = Statement::new(sql).bind(new_id()?).bind(&tenant).bind(&user).bind(role.as_str()).bind(&now);
+    let (create, cookie) = session::create(auth.options(), &user, &tenant)?;
+    statements.push(member);
+    statements.extend(session::token_of(&headers).map(session::end));
+    statements.push(create);
+    match auth.database().batch(statements).await {
+        Ok(_) => {}
+        Err(error) if nothing_changed(&error) => return Err(over()),
+        Err(error) => return Err(error.into()), // in the team already
+    }
+    forgive(auth.database(), &counted).await?;
+    answer(&auth, &Caller::member(user, tenant, role), StatusCode::CREATED, Some(cookie)).await
+}
+
+/// `GET /auth/members`: who is in the caller's tenant.
+pub(super) async fn members(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
+    let tenant = caller.tenant().unwrap_or_default();
+    let sql = "SELECT m.id, m.user_id, m.role, u.name, u.email FROM memberships m JOIN users u ON u.id = m.user_id \
+               WHERE m.tenant_id = ? ORDER BY m.id LIMIT 1000";
+    let result = auth.database().query(Statement::new(sql).bind(tenant).rows_only()).await?;
+    let items: Vec<_> = result.rows.iter().map(isobar_db::Row::to_json).collect();
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(json!({ "items": items }))).into_response())
+}
+
+/// The invitation of a token, while whoever has invited may still invite to that.
+async fn find(auth: &Auth, token: &str) -> Result<Invitation, Problem> {
+    let sql = "SELECT data FROM one_time_tokens WHERE hash = ? AND purpose = ? AND expires_at > ?";
+    let query = auth.database().prepare(sql).bind(token::hash(token)).bind(PURPOSE).bind(now());
+    let data: Option<String> = query.first().await?;
+    let invitation: Option<Invitation> = data.and_then(|data| serde_json::from_str(&data).ok());
+    let invitation = invitation.ok_or_else(over)?;
+    let sql = "SELECT m.role FROM memberships m JOIN users u ON u.id = m.user_id \
+               WHERE m.tenant_id = ? AND m.user_id = ? AND u.disabled = 0";
+    let query = auth.database().prepare(sql).bind(&invitation.tenant).bind(&invitation.by);
+    let role: Option<String> = query.first().await?;
+    let may = role.and_then(|role| role.parse::<Role>().ok());
+    let may = may.is_some_and(|role| role >= Role::Admin && role >= invitation.role);
+    if may { Ok(invitation) } else { Err(over()) }
+}
+
+async fn user_of(auth: &Auth, email: &str) -> Result<Option<(String, Option<String>)>, Problem> {
+    let sql = "SELECT id, password_hash FROM users WHERE email = ? AND disabled = 0";
+    Ok(auth.database().prepare(sql).bind(email).first().await?)
+}
+
+fn over() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN).with_detail("the invitation was used, is over, or never was one")
+}

@@ -1,0 +1,145 @@
+//! API keys: a prefix that is seen, a secret that is shown once.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use isobar_db::{Database, QueryableExt, Row, Statement};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::account::{Body, input, signed_in};
+use super::{Auth, token};
+use crate::resource::{new_id, now, rfc3339, timestamp};
+use crate::{Caller, Problem, Role};
+
+/// What every key begins with, for whoever looks for leaked ones.
+const MARK: &str = "iso_";
+/// A key's last use is written once in so long.
+const USE_WRITTEN: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+const MAX_KEYS: i64 = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    name: String,
+    role: Option<Role>,
+    scopes: Option<Vec<String>>,
+    expires_at: Option<String>,
+}
+
+/// Finds the caller of a key; `None` where it is none, was revoked or is over.
+pub(super) async fn find(database: &dyn Database, key: &str) -> Result<Option<Caller>, Problem> {
+    let Some((prefix, secret)) = key.strip_prefix(MARK).and_then(|key| key.split_once('_')) else { return Ok(None) };
+    let now = now();
+    let sql = "SELECT k.id, k.user_id, k.tenant_id, k.secret_hash, k.role, k.scopes, k.last_used_at, \
+               m.role AS member_role FROM api_keys k JOIN users u ON u.id = k.user_id \
+               JOIN memberships m ON m.user_id = k.user_id AND m.tenant_id = k.tenant_id \
+               WHERE k.prefix = ?1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > ?2) \
+               AND u.disabled = 0";
+    let result = database.query(Statement::new(sql).bind(prefix).bind(&now).rows_only()).await?;
+    let Some(row) = result.rows.first() else { return Ok(None) };
+    if !token::matches(secret, &row.get::<bytes::Bytes>("secret_hash")?) {
+        return Ok(None);
+    }
+    note_use(database, row, now).await?;
+    let role = |column| -> Result<Role, Problem> {
+        row.get::<String>(column)?.parse().map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR))
+    };
+    let scopes: Vec<String> = serde_json::from_str(&row.get::<String>("scopes")?).unwrap_or_default();
+    let (user, tenant): (String, String) = (row.get("user_id")?, row.get("tenant_id")?);
+    // A user whose role was lowered has no key that remembers the higher one.
+    Ok(Some(Caller::member(user, tenant, role("role")?.min(role("member_role")?)).with_scopes(scopes)))
+}
+
+async fn note_use(database: &dyn Database, row: &Row, now: String) -> Result<(), Problem> {
+    let last: Option<String> = row.get("last_used_at")?;
+    if last.is_none_or(|last| last < rfc3339(chrono::Utc::now() - USE_WRITTEN)) {
+        let id: String = row.get("id")?;
+        database.prepare("UPDATE api_keys SET last_used_at = ? WHERE id = ?").bind(now).bind(id).run().await?;
+    }
+    Ok(())
+}
+
+/// `POST /auth/keys`.
+pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
+    let (user, tenant, own_role) = signed_in(&caller)?;
+    let NewKey { name, role, scopes, expires_at } = input(body)?;
+    let mut problem = Problem::bad_request("the key is not valid; see errors");
+    let (role, scopes) = (role.unwrap_or(own_role), scopes.unwrap_or_else(|| vec!["*".to_owned()]));
+    let expires = expires_at.as_deref().map(timestamp);
+    let fits = |scope: &String| {
+        let letters =
+            |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it));
+        let (resource, action) = scope.split_once(':').unwrap_or((scope, "*"));
+        scope == "*"
+            || scope.contains(':') && (resource == "*" || letters(resource)) && ["*", "read", "write"].contains(&action)
+    };
+    let checks = [
+        ((1..=200).contains(&name.chars().count()), "name", "must be a text of 1 to 200 characters"),
+        (role <= own_role, "role", "must not be above your own"),
+        (scopes.len() <= 50 && scopes.iter().all(fits), "scopes", "must be like *, tickets:read, *:write"),
+        (
+            expires.as_ref().is_none_or(|it| it.as_ref().is_some_and(|it| *it > now())),
+            "expires_at",
+            "must be a moment to come",
+        ),
+    ];
+    for (_, field, detail) in checks.iter().filter(|(fits, ..)| !fits) {
+        problem = problem.with_field(*field, *detail);
+    }
+    if checks.iter().any(|(fits, ..)| !fits) {
+        return Err(problem);
+    }
+    let (id, prefix, secret) = (new_id()?, hex::encode(token::random::<6>()?), token::new()?);
+    let sql = "INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, secret_hash, role, scopes, expires_at, created_at) \
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 \
+               WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = ?2 AND user_id = ?3 AND revoked_at IS NULL) < ?11";
+    let expires_at = expires.flatten();
+    let insert = auth.database().prepare(sql).bind(&id).bind(tenant).bind(user).bind(&name).bind(&prefix);
+    let insert = insert.bind(token::hash(&secret)).bind(role.as_str()).bind(json!(scopes).to_string());
+    let meta = insert.bind(expires_at.clone()).bind(now()).bind(MAX_KEYS).run().await?;
+    if meta.changes == 0 {
+        let detail = format!("there are {MAX_KEYS} keys already; revoke one");
+        return Err(Problem::new(StatusCode::CONFLICT).with_detail(detail));
+    }
+    let key = format!("{MARK}{prefix}_{secret}");
+    let body = json!({
+        "id": id, "name": name, "prefix": prefix, "role": role, "scopes": scopes, "expires_at": expires_at, "key": key,
+    });
+    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
+}
+
+/// `GET /auth/keys`: the caller's own, without their secrets.
+pub(super) async fn list(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
+    let (user, tenant, _) = signed_in(&caller)?;
+    let sql = "SELECT id, name, prefix, role, scopes, expires_at, last_used_at, created_at FROM api_keys \
+               WHERE tenant_id = ? AND user_id = ? AND revoked_at IS NULL ORDER BY id";
+    let result = auth.database().query(Statement::new(sql).bind(tenant).bind(user).rows_only()).await?;
+    let items: Vec<_> = result
+        .rows
+        .iter()
+        .map(|row| {
+            let mut item = row.to_json();
+            let scopes = item["scopes"].as_str().and_then(|scopes| serde_json::from_str(scopes).ok());
+            item.insert("scopes".to_owned(), scopes.unwrap_or(Json::Null));
+            item
+        })
+        .collect();
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(json!({ "items": items }))).into_response())
+}
+
+/// `DELETE /auth/keys/{id}`.
+pub(super) async fn revoke(
+    State(auth): State<Auth>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let (user, tenant, _) = signed_in(&caller)?;
+    let sql =
+        "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND tenant_id = ? AND user_id = ? AND revoked_at IS NULL";
+    let update = auth.database().prepare(sql).bind(now()).bind(id).bind(tenant).bind(user);
+    match update.run().await?.changes {
+        0 => Err(Problem::not_found("there is no such key")),
+        _ => Ok(StatusCode::NO_CONTENT),
+    }
+}

@@ -1,0 +1,283 @@
+//! Who calls: accounts, sessions, API keys.
+//!
+//! People sign in with an e-mail address and a password, and are known by an opaque cookie; programs send an API key as
+//! `Authorization: Bearer`. [`Auth::mount`] adds the routes to an [`Api`], [`Auth::protect`] finds out for every request who
+//! sends it, and refuses what another site makes a browser send.
+
+mod account;
+mod documents;
+mod invite;
+mod keys;
+mod oauth;
+mod password;
+mod session;
+mod throttle;
+mod token;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use isobar_db::vault::Secret;
+use isobar_db::{Database, QueryableExt, Statement};
+
+pub use account::is_operator;
+pub(crate) use account::{Body, input};
+pub use oauth::{OAuth, OAuthProvider, SCHEMA as OAUTH_SCHEMA};
+pub use password::PasswordCost;
+pub use throttle::ClientAddress;
+
+use crate::resource::rfc3339;
+use crate::{Api, Caller, Policy, Problem, Role};
+use password::Hasher;
+use throttle::{Counted, count, network};
+
+/// The tables of accounts, for a migration: `tenants`, `users`, `memberships`, `sessions`, `api_keys` and what throttles.
+pub const SCHEMA: &str = include_str!("schema.sql");
+
+const SETUP: &str = "setup";
+/// How long the first owner's link is good.
+const SETUP_LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+/// Wrong keys from one network within a quarter of an hour.
+const KEY_TRIES: i64 = 20;
+
+/// How accounts behave.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AuthOptions {
+    /// Whether anybody may sign up, with a tenant of their own. No, when not given.
+    pub signup: bool,
+    /// A token that makes the first owner while there is none: for servers whose start nobody sees.
+    pub setup_token: Option<Secret>,
+    /// What a password's hash costs.
+    pub password_cost: PasswordCost,
+    /// How long a session lasts at most; 30 days when not given.
+    pub session_lifetime: chrono::TimeDelta,
+    /// How long a session lasts that nobody uses; 7 days when not given.
+    pub session_idle: chrono::TimeDelta,
+    /// After how long a session in use gets a new token; an hour when not given.
+    pub session_rotation: chrono::TimeDelta,
+}
+
+impl Default for AuthOptions {
+    fn default() -> Self {
+        Self {
+            signup: false,
+            setup_token: None,
+            password_cost: PasswordCost::default(),
+            session_lifetime: chrono::TimeDelta::days(30),
+            session_idle: chrono::TimeDelta::days(7),
+            session_rotation: chrono::TimeDelta::hours(1),
+        }
+    }
+}
+
+impl AuthOptions {
+    /// Whether anybody may sign up.
+    #[must_use]
+    pub fn with_signup(mut self, signup: bool) -> Self {
+        self.signup = signup;
+        self
+    }
+
+    /// A token of the operator's own that makes the first owner, like those of [`Auth::setup_token`], while there is none.
+    #[must_use]
+    pub fn with_setup_token(mut self, token: &str) -> Self {
+        self.setup_token = Some(Secret::new(token));
+        self
+    }
+
+    /// What a password's hash costs. Within a Worker's time, less than the default may be wanted.
+    #[must_use]
+    pub fn with_password_cost(mut self, cost: PasswordCost) -> Self {
+        self.password_cost = cost;
+        self
+    }
+
+    /// How long a session lasts at most, unused, and before it gets a new token.
+    #[must_use]
+    pub fn with_session(
+        mut self,
+        lifetime: chrono::TimeDelta,
+        idle: chrono::TimeDelta,
+        rotation: chrono::TimeDelta,
+    ) -> Self {
+        (self.session_lifetime, self.session_idle, self.session_rotation) = (lifetime, idle, rotation);
+        self
+    }
+}
+
+/// Accounts in a database that has the tables of [`SCHEMA`]. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Arc<dyn Database>,
+    options: AuthOptions,
+    hasher: Hasher,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { database, options, hasher: _ } = &*self.inner;
+        f.debug_struct("Auth").field("database", database).field("options", options).finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    /// Accounts in this database.
+    ///
+    /// # Panics
+    /// When argon2 does not take the password's cost.
+    pub fn new(database: Arc<dyn Database>, options: AuthOptions) -> Self {
+        let hasher = Hasher::new(options.password_cost);
+        Self { inner: Arc::new(Inner { database, options, hasher }) }
+    }
+
+    /// Adds the routes under `/auth`: `signup`, `login`, `logout`, `logout-everywhere`, `me`, `password`, `tenant`, `keys`,
+    /// `invitations`, `join`, `members`.
+    #[must_use]
+    pub fn mount(&self, api: Api) -> Api {
+        let (public, known) = (Policy::Public, Policy::AtLeast(Role::Viewer));
+        let add = |api: Api, path: &str, policy, routes: axum::routing::MethodRouter<Self>| {
+            api.route(path, policy, policy, routes.with_state(self.clone()))
+        };
+        let api = add(api, "/auth/signup", public, post(account::sign_up));
+        let api = add(api, "/auth/login", public, post(account::log_in));
+        let api = add(api, "/auth/logout", public, post(account::log_out));
+        let api = add(api, "/auth/logout-everywhere", known, post(account::log_out_everywhere));
+        let api = add(api, "/auth/me", known, get(account::me));
+        let api = add(api, "/auth/password", known, post(account::password));
+        let api = add(api, "/auth/tenant", known, post(account::switch));
+        let api = add(api, "/auth/keys", known, get(keys::list).post(keys::create));
+        let api = add(api, "/auth/keys/{id}", known, delete(keys::revoke));
+        let admin = Policy::AtLeast(Role::Admin);
+        let api = add(api, "/auth/members", admin, get(invite::members));
+        let api = add(api, "/auth/invitations", admin, post(invite::invite));
+        let api = add(api, "/auth/invitations/read", public, post(invite::read));
+        let api = add(api, "/auth/join", public, post(invite::join));
+        documents::all().into_iter().fold(api, |api, (path, item)| api.document(path, item))
+    }
+
+    /// Finds out for each request who sends it, and puts the [`Caller`] into its extensions.
+    pub fn protect(&self, router: Router) -> Router {
+        router.layer(from_fn_with_state(self.clone(), authenticate))
+    }
+
+    /// A token that makes the first owner, good for a day, by `POST /auth/signup`. `None` where there is an owner already.
+    /// Each call makes the tokens before it worthless.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`](isobar_db::Queryable::query).
+    pub async fn setup_token(&self) -> isobar_db::Result<Option<String>> {
+        let sql = "SELECT count(*) FROM memberships WHERE role = 'owner'";
+        if self.database().prepare(sql).one::<i64>().await? > 0 {
+            return Ok(None);
+        }
+        let token = token::new()?;
+        let forget = Statement::new("DELETE FROM one_time_tokens WHERE purpose = ?").bind(SETUP);
+        let expires = rfc3339(chrono::Utc::now() + SETUP_LIFETIME);
+        let keep = Statement::new("INSERT INTO one_time_tokens (hash, purpose, expires_at) VALUES (?, ?, ?)");
+        let keep = keep.bind(token::hash(&token)).bind(SETUP).bind(expires);
+        isobar_db::Queryable::batch(self.database(), vec![forget, keep]).await?;
+        Ok(Some(token))
+    }
+
+    /// Forgets what is over: sessions, tries, links. How many rows.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`](isobar_db::Queryable::query).
+    pub async fn sweep(&self) -> isobar_db::Result<u64> {
+        let now = crate::resource::now();
+        let over = |sql: &'static str| Statement::new(sql).bind(&now);
+        let statements = vec![
+            over("DELETE FROM sessions WHERE expires_at <= ?"),
+            over("DELETE FROM auth_attempts WHERE window_ends_at <= ?"),
+            over("DELETE FROM one_time_tokens WHERE expires_at <= ?"),
+        ];
+        let results = isobar_db::Queryable::batch(self.database(), statements).await?;
+        Ok(results.iter().map(|result| result.meta.changes).sum())
+    }
+
+    fn database(&self) -> &dyn Database {
+        &*self.inner.database
+    }
+
+    fn options(&self) -> &AuthOptions {
+        &self.inner.options
+    }
+
+    fn hasher(&self) -> &Hasher {
+        &self.inner.hasher
+    }
+}
+
+async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let mut cookie = None;
+    let caller = match identify(&auth, &parts, &mut cookie).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    parts.extensions.insert(caller);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    // Answers to somebody are nobody else's, where a handler does not say so itself.
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-store"));
+    // What a handler sets itself, at login or logout, stands.
+    if let Some(cookie) = cookie
+        && !response.headers().get_all(header::SET_COOKIE).iter().any(session::is_session)
+    {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+        // Whatever the answer is: with this cookie it is one browser's.
+        response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("private, no-store"));
+    }
+    response
+}
+
+async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::HeaderValue>) -> Result<Caller, Problem> {
+    let headers = &request.headers;
+    if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+        let text = authorization.to_str().unwrap_or_default();
+        let (scheme, key) = text.split_once(' ').unwrap_or_default();
+        let found = match scheme.eq_ignore_ascii_case("bearer") {
+            true => keys::find(auth.database(), key.trim()).await?,
+            false => None,
+        };
+        if let Some(caller) = found {
+            return Ok(caller);
+        }
+        let network = network(request.extensions.get::<ClientAddress>());
+        count(auth.database(), &[Counted::new("key", &network, KEY_TRIES)]).await?;
+        return Err(Problem::new(StatusCode::UNAUTHORIZED).with_detail("the API key is unknown, revoked or over"));
+    }
+    let Some(token) = session::token_of(headers) else { return Ok(Caller::anonymous()) };
+    // A browser sends the cookie whoever makes it send the request. A WebSocket is a GET, and no page asks for it by a link.
+    let acts = !request.method.is_safe() || headers.contains_key(header::UPGRADE);
+    if acts && !is_same_origin(headers) {
+        let detail = "this request comes from another site, or does not say where it comes from";
+        return Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
+    }
+    let found = session::find(auth.database(), auth.options(), token).await?;
+    Ok(found.map_or_else(Caller::anonymous, |found| {
+        *cookie = found.cookie;
+        found.caller
+    }))
+}
+
+/// Browsers say where a request comes from in `Sec-Fetch-Site`, older ones in `Origin`.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: &http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text(&http::HeaderName::from_static("sec-fetch-site")) {
+        return site == "same-origin";
+    }
+    let origin = text(&header::ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    origin.is_some() && origin == text(&header::HOST)
+}

@@ -1,0 +1,97 @@
+//! Passwords, by argon2id.
+
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::Arc;
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use http::StatusCode;
+
+use super::token;
+use crate::Problem;
+
+/// What a password's hash costs. The default is OWASP's: 19 MiB, twice over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordCost {
+    /// Memory in KiB.
+    pub memory: u32,
+    /// Passes over the memory.
+    pub passes: u32,
+}
+
+impl Default for PasswordCost {
+    fn default() -> Self {
+        Self { memory: 19 * 1024, passes: 2 }
+    }
+}
+
+/// Hashes and verifies passwords, no more of them at once than there are processors: each takes its memory.
+#[derive(Debug, Clone)]
+pub(super) struct Hasher {
+    cost: PasswordCost,
+    #[cfg(not(target_arch = "wasm32"))]
+    slots: Arc<tokio::sync::Semaphore>,
+}
+
+impl Hasher {
+    /// # Panics
+    /// When argon2 does not take the cost.
+    pub(super) fn new(cost: PasswordCost) -> Self {
+        params(cost).expect("argon2 takes the cost");
+        #[cfg(not(target_arch = "wasm32"))]
+        let slots = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+        Self {
+            cost,
+            #[cfg(not(target_arch = "wasm32"))]
+            slots: Arc::new(tokio::sync::Semaphore::new(slots)),
+        }
+    }
+
+    /// The hash of a password, in argon2's own text form.
+    pub(super) async fn hash(&self, password: String) -> Result<String, Problem> {
+        let (cost, salt) = (self.cost, token::random::<16>()?);
+        self.run(move || hash_with(cost, &password, &salt)).await?.map_err(|error| {
+            tracing::error!(%error, "a password was not hashed");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+        })
+    }
+
+    /// Whether the password has this hash. Where there is none, it takes as long to say no.
+    pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Problem> {
+        let cost = self.cost;
+        self.run(move || match hash {
+            Some(expected) => Argon2::default().verify_password(password.as_bytes(), expected.as_str()).is_ok(),
+            None => {
+                drop(std::hint::black_box(hash_with(cost, &password, &[0; 16])));
+                false
+            }
+        })
+        .await
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+        let failed = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR);
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| failed())?;
+        let work = move || {
+            let done = work();
+            drop(slot); // by the work itself: a client that goes away does not free it early
+            done
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| failed())
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    async fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, Problem> {
+        Ok(work())
+    }
+}
+
+fn hash_with(cost: PasswordCost, password: &str, salt: &[u8]) -> Result<String, argon2::password_hash::Error> {
+    let params = params(cost).map_err(|_| argon2::password_hash::Error::ParamsInvalid)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    Ok(argon2.hash_password_with_salt(password.as_bytes(), salt)?.to_string())
+}
+
+fn params(cost: PasswordCost) -> Result<Params, argon2::Error> {
+    Params::new(cost.memory, cost.passes, 1, None)
+}

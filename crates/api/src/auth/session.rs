@@ -1,0 +1,124 @@
+//! Sessions of people: rows, and a cookie that names one.
+
+use http::{HeaderMap, HeaderValue, header};
+use isobar_db::{Database, Statement};
+
+use super::{AuthOptions, token};
+use crate::resource::{new_id, now, rfc3339};
+use crate::{Caller, Problem, Role};
+
+/// The `__Host-` prefix makes browsers refuse it without `Secure` and `Path=/`, and from a subdomain.
+const COOKIE: &str = "__Host-session";
+/// How long the token before a rotation is still taken: requests that were under way have it.
+const GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
+
+/// A session that a request's cookie names.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) caller: Caller,
+    /// The cookie to set, when the token was rotated.
+    pub(super) cookie: Option<HeaderValue>,
+}
+
+/// The token in the request's cookie.
+pub(super) fn token_of(headers: &HeaderMap) -> Option<&str> {
+    cookie_of(headers, COOKIE)
+}
+
+/// Whether a `Set-Cookie` is the session's.
+pub(super) fn is_session(value: &HeaderValue) -> bool {
+    value.as_bytes().strip_prefix(COOKIE.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+}
+
+/// The value of a cookie.
+pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, cookie: &str) -> Option<&'h str> {
+    let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == cookie).map(|(_, token)| token)
+}
+
+/// The statement that makes a session, and the cookie of it.
+pub(super) fn create(options: &AuthOptions, user: &str, tenant: &str) -> Result<(Statement, HeaderValue), Problem> {
+    let (token, now) = (token::new()?, now());
+    let sql = "INSERT INTO sessions (id, user_id, tenant_id, token_hash, rotated_at, expires_at, created_at) \
+               VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let expires = rfc3339(chrono::Utc::now() + options.session_lifetime);
+    let statement = Statement::new(sql).bind(new_id()?).bind(user).bind(tenant).bind(token::hash(&token));
+    Ok((statement.bind(&now).bind(expires).bind(&now), cookie(&token, options.session_lifetime)))
+}
+
+/// Finds the session of a token, and rotates the token when it is due.
+pub(super) async fn find(
+    database: &dyn Database,
+    options: &AuthOptions,
+    token: &str,
+) -> Result<Option<Found>, Problem> {
+    let moment = chrono::Utc::now();
+    let hash = token::hash(token);
+    let sql = "SELECT s.id, s.user_id, s.tenant_id, s.rotated_at, s.expires_at, s.token_hash = ?1 AS current, m.role \
+               FROM sessions s JOIN users u ON u.id = s.user_id \
+               JOIN memberships m ON m.user_id = s.user_id AND m.tenant_id = s.tenant_id \
+               WHERE (s.token_hash = ?1 OR (s.previous_hash = ?1 AND s.rotated_at > ?2)) \
+               AND s.expires_at > ?3 AND s.rotated_at > ?4 AND u.disabled = 0";
+    let statement = Statement::new(sql)
+        .bind(hash.clone())
+        .bind(rfc3339(moment - GRACE))
+        .bind(rfc3339(moment))
+        .bind(rfc3339(moment - options.session_idle));
+    let result = database.query(statement.rows_only()).await?;
+    let Some(row) = result.rows.first() else { return Ok(None) };
+    let (id, role): (String, String) = (row.get("id")?, row.get("role")?);
+    let role: Role = role.parse().map_err(|_| Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR))?;
+    let (user, tenant): (String, String) = (row.get("user_id")?, row.get("tenant_id")?);
+    let caller = Caller::member(user, tenant, role).with_session(id.as_str());
+    let is_due = row.get::<String>("rotated_at")? < rfc3339(moment - options.session_rotation);
+    let cookie = match is_due && row.get::<bool>("current")? {
+        true => rotate(database, &id, hash, &row.get::<String>("expires_at")?).await?,
+        false => None,
+    };
+    Ok(Some(Found { caller, cookie }))
+}
+
+/// A new token for a session, unless another request has just made one.
+async fn rotate(
+    database: &dyn Database,
+    id: &str,
+    hash: bytes::Bytes,
+    expires: &str,
+) -> Result<Option<HeaderValue>, Problem> {
+    let token = token::new()?;
+    let sql = "UPDATE sessions SET token_hash = ?, previous_hash = token_hash, rotated_at = ? \
+               WHERE id = ? AND token_hash = ?";
+    let statement = Statement::new(sql).bind(token::hash(&token)).bind(now()).bind(id).bind(hash);
+    let changed = database.query(statement).await?.meta.changes;
+    let left = chrono::DateTime::parse_from_rfc3339(expires).map(|expires| expires.to_utc() - chrono::Utc::now());
+    Ok((changed == 1).then(|| cookie(&token, left.unwrap_or_default())))
+}
+
+/// The statement that ends the session of a token.
+pub(super) fn end(token: &str) -> Statement {
+    Statement::new("DELETE FROM sessions WHERE token_hash = ?1 OR previous_hash = ?1").bind(token::hash(token))
+}
+
+/// The statement that ends every session of a user.
+pub(super) fn end_all(user: &str) -> Statement {
+    Statement::new("DELETE FROM sessions WHERE user_id = ?").bind(user)
+}
+
+/// The statement that forgets what is over.
+pub(super) fn sweep() -> Statement {
+    Statement::new("DELETE FROM sessions WHERE expires_at <= ?").bind(now())
+}
+
+/// The cookie that forgets the session.
+pub(super) fn no_cookie() -> HeaderValue {
+    cookie("", chrono::TimeDelta::zero())
+}
+
+fn cookie(token: &str, age: chrono::TimeDelta) -> HeaderValue {
+    let seconds = age.num_seconds().max(0);
+    let text = format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={seconds}");
+    let mut value = HeaderValue::from_str(&text).expect("base64url and digits make a header");
+    value.set_sensitive(true);
+    value
+}

@@ -1,0 +1,83 @@
+//! How often somebody may try.
+//!
+//! A try is counted before it is judged, so that many at once are counted as many; a success takes its count back.
+
+use std::net::IpAddr;
+
+use http::{HeaderValue, StatusCode};
+use isobar_db::{Database, Statement};
+use sha2::{Digest, Sha256};
+
+use crate::Problem;
+use crate::resource::{now, rfc3339};
+
+const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
+
+/// The address that a request comes from, as whoever takes it in knows it: put into the request's extensions by the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
+
+/// What tries are counted for, and how many there may be within the window.
+#[derive(Debug, Clone)]
+pub(super) struct Counted {
+    key: String,
+    limit: i64,
+}
+
+impl Counted {
+    /// The database has a hash: which addresses somebody came from is nobody's business.
+    pub(super) fn new(what: &str, of: &str, limit: i64) -> Self {
+        let hash = Sha256::digest(format!("{what}|{of}").as_bytes());
+        Self { key: format!("{what}:{}", hex::encode(&hash[..16])), limit }
+    }
+}
+
+/// A network as one: whoever has an IPv6 address has 2^64 of them.
+pub(super) fn network(address: Option<&ClientAddress>) -> String {
+    match address {
+        Some(ClientAddress(IpAddr::V4(address))) => address.to_string(),
+        Some(ClientAddress(IpAddr::V6(address))) => match address.to_ipv4_mapped() {
+            Some(address) => address.to_string(),
+            None => format!("{:x?}", &address.segments()[..4]),
+        },
+        None => "unknown".to_owned(),
+    }
+}
+
+/// Counts a try; 429 when one of the counts is over its limit.
+pub(super) async fn count(database: &dyn Database, counted: &[Counted]) -> Result<(), Problem> {
+    let (now, end) = (now(), rfc3339(chrono::Utc::now() + WINDOW));
+    let mut statements = vec![Statement::new("DELETE FROM auth_attempts WHERE window_ends_at <= ?").bind(&now)];
+    statements.extend(counted.iter().map(|one| {
+        let sql = "INSERT INTO auth_attempts (key, count, window_ends_at) VALUES (?, 1, ?) \
+                   ON CONFLICT (key) DO UPDATE SET count = count + 1 RETURNING count, window_ends_at";
+        Statement::new(sql).bind(&one.key).bind(&end)
+    }));
+    let results = database.batch(statements).await?;
+    for (one, result) in counted.iter().zip(&results[1..]) {
+        let (count, ends): (i64, String) = result.rows_as()?.pop().unwrap_or_default();
+        if count > one.limit {
+            return Err(too_many(&ends));
+        }
+    }
+    Ok(())
+}
+
+/// After a success: forgets the tries of the first count, whose own they were, and takes its own back from the others.
+pub(super) async fn forgive(database: &dyn Database, counted: &[Counted]) -> Result<(), Problem> {
+    let sql = |index| match index {
+        0 => "DELETE FROM auth_attempts WHERE key = ?",
+        _ => "UPDATE auth_attempts SET count = count - 1 WHERE key = ?",
+    };
+    let forgive = |(index, one): (usize, &Counted)| Statement::new(sql(index)).bind(&one.key);
+    database.batch(counted.iter().enumerate().map(forgive).collect()).await?;
+    Ok(())
+}
+
+fn too_many(ends: &str) -> Problem {
+    let ends = chrono::DateTime::parse_from_rfc3339(ends).map(|ends| ends.to_utc()).unwrap_or_default();
+    let seconds = (ends - chrono::Utc::now()).num_seconds().max(1);
+    Problem::new(StatusCode::TOO_MANY_REQUESTS)
+        .with_detail(format!("there were too many tries; wait {} minutes", seconds / 60 + 1))
+        .with_retry_after(HeaderValue::from(seconds))
+}

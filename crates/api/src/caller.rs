@@ -1,0 +1,245 @@
+//! Who calls, and what that lets them do.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::StatusCode;
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+
+use crate::Problem;
+
+/// What a user is in a tenant. Each may do what those before may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "their names say it")]
+pub enum Role {
+    Viewer,
+    Member,
+    Admin,
+    Owner,
+}
+
+impl Role {
+    /// The role's name: `viewer`, `member`, `admin`, `owner`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Member => "member",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Viewer, Self::Member, Self::Admin, Self::Owner];
+        let found = all.into_iter().find(|role| role.as_str() == name);
+        found.ok_or_else(|| format!("{name:?} is no role; roles: viewer, member, admin, owner"))
+    }
+}
+
+/// Who sends a request. An authenticating layer puts it into the request's extensions; without one there, the request is
+/// [anonymous](Self::anonymous).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    member: Option<Member>,
+    scopes: Option<Arc<[String]>>,
+    session: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Member {
+    user: Arc<str>,
+    tenant: Arc<str>,
+    role: Role,
+}
+
+impl Caller {
+    /// Nobody that is known.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self { member: None, scopes: None, session: None }
+    }
+
+    /// A user with a role in a tenant.
+    pub fn member(user: impl Into<Arc<str>>, tenant: impl Into<Arc<str>>, role: Role) -> Self {
+        Self { member: Some(Member { user: user.into(), tenant: tenant.into(), role }), scopes: None, session: None }
+    }
+
+    /// Narrows what the caller may do to these scopes: `tickets:read`, `tickets:write`, `*:read`, `*`. An API key has them.
+    #[must_use]
+    pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = String>) -> Self {
+        self.scopes = Some(scopes.into_iter().collect());
+        self
+    }
+
+    /// Says that the caller is signed in, by the session of this id.
+    #[must_use]
+    pub fn with_session(mut self, session: impl Into<Arc<str>>) -> Self {
+        self.session = Some(session.into());
+        self
+    }
+
+    /// The caller as JSON, for who hands it on: user, tenant, role, scopes. A session is not handed on.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({"user": self.user(), "tenant": self.tenant(), "role": self.role(), "scopes": self.scopes.as_deref()})
+    }
+
+    /// The caller that [`to_json`](Self::to_json) has told; `None` for what tells no member.
+    #[must_use]
+    pub fn from_json(json: &serde_json::Value) -> Option<Self> {
+        let role = json["role"].as_str()?.parse().ok()?;
+        let caller = Self::member(json["user"].as_str()?, json["tenant"].as_str()?, role);
+        match &json["scopes"] {
+            serde_json::Value::Null => Some(caller),
+            scopes => Some(caller.with_scopes(serde_json::from_value::<Vec<String>>(scopes.clone()).ok()?)),
+        }
+    }
+
+    /// The id of the session that the caller is signed in by; an API key has none.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// The user's id.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.member.as_ref().map(|member| &*member.user)
+    }
+
+    /// The tenant's id.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.member.as_ref().map(|member| &*member.tenant)
+    }
+
+    /// The role in the tenant.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        self.member.as_ref().map(|member| member.role)
+    }
+
+    /// Whether the scopes let this through; a caller without scopes may do what the role may.
+    #[must_use]
+    pub fn has_scope(&self, resource: &str, writes: bool) -> bool {
+        let action = if writes { "write" } else { "read" };
+        let admits = |scope: &String| match scope.split_once(':') {
+            Some((name, allowed)) => (name == "*" || name == resource) && (allowed == "*" || allowed == action),
+            None => scope == "*",
+        };
+        self.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(admits))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::anonymous))
+    }
+}
+
+/// Who may do something. Where nothing is declared, nobody may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Nobody: the route is not there.
+    #[default]
+    Nobody,
+    /// Everybody, known or not.
+    Public,
+    /// Users with this role or a higher one in their tenant.
+    AtLeast(Role),
+}
+
+impl Policy {
+    /// Lets the caller through, or says why not.
+    ///
+    /// # Errors
+    /// 404 where nobody may, 401 for whoever is not known, 403 for the wrong role or an API key without the scope.
+    pub fn admit(self, caller: &Caller, resource: &str, writes: bool) -> Result<(), Problem> {
+        let role = match self {
+            Self::Nobody => return Err(Problem::not_found("there is nothing here")),
+            Self::Public => return Ok(()),
+            Self::AtLeast(role) => role,
+        };
+        let has = caller.role().ok_or_else(|| {
+            Problem::new(StatusCode::UNAUTHORIZED).with_detail("sign in, or send an API key as Authorization: Bearer")
+        })?;
+        let forbidden = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
+        if has < role {
+            return forbidden(format!("this takes the role {role}"));
+        }
+        if !caller.has_scope(resource, writes) {
+            let action = if writes { "write" } else { "read" };
+            return forbidden(format!("the API key lacks the scope {resource}:{action}"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_admit_what_they_name() {
+        let admits = |scope: &str, resource, writes| {
+            Caller::member("u", "t", Role::Owner).with_scopes([scope.to_owned()]).has_scope(resource, writes)
+        };
+        for (scope, resource, writes, expected) in [
+            ("*", "tickets", true, true),
+            ("tickets:read", "tickets", false, true),
+            ("tickets:read", "tickets", true, false),
+            ("tickets:*", "tickets", true, true),
+            ("*:read", "themes", false, true),
+            ("themes:write", "tickets", true, false),
+            ("tickets", "tickets", false, false),
+            ("", "tickets", false, false),
+        ] {
+            assert_eq!(admits(scope, resource, writes), expected, "{scope} {resource} {writes}");
+        }
+        assert!(!Caller::member("u", "t", Role::Owner).with_scopes([]).has_scope("tickets", false));
+    }
+
+    #[test]
+    fn callers_are_handed_on_with_what_limits_them() {
+        let key = Caller::member("u", "t", Role::Member).with_scopes(["tickets:read".to_owned()]);
+        assert_eq!(Caller::from_json(&key.to_json()), Some(key));
+        let member = Caller::member("u", "t", Role::Owner);
+        assert_eq!(Caller::from_json(&member.clone().with_session("s").to_json()), Some(member));
+        assert_eq!(Caller::from_json(&Caller::anonymous().to_json()), None);
+        assert_eq!(
+            Caller::from_json(&serde_json::json!({"user": "u", "tenant": "t", "role": "owner", "scopes": 7})),
+            None
+        );
+    }
+
+    #[test]
+    fn policies_admit_roles_and_tell_the_rest_apart() {
+        let status =
+            |policy: Policy, caller: &Caller| policy.admit(caller, "x", true).map_err(|it| it.status().as_u16());
+        let viewer = Caller::member("u", "t", Role::Viewer);
+        assert_eq!(status(Policy::default(), &viewer), Err(404));
+        assert_eq!(status(Policy::Public, &Caller::anonymous()), Ok(()));
+        assert_eq!(status(Policy::AtLeast(Role::Viewer), &Caller::anonymous()), Err(401));
+        assert_eq!(status(Policy::AtLeast(Role::Member), &viewer), Err(403));
+        assert_eq!(status(Policy::AtLeast(Role::Viewer), &viewer), Ok(()));
+        assert_eq!(status(Policy::AtLeast(Role::Viewer), &viewer.with_scopes([])), Err(403));
+    }
+}

@@ -1,0 +1,44 @@
+//! APIs out of a database: a table becomes an API by declaration, not by handlers.
+//!
+//! A [`Resource`] declares a table's columns, whose the rows are, and who may do what; [`Api`] serves them all: lists with
+//! keyset pages, filters, order, chosen columns and full-text search; get, create, patch with `If-Match`, delete, bulk,
+//! `Idempotency-Key`; problem+json that names the field; OpenAPI 3.1 and a page to read. Tenants are kept apart in one
+//! place. Where no [`Policy`] is declared, nobody is let in.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use isobar_api::{Api, Column, Policy, Resource, Role};
+//! use isobar_db::SqliteDatabase;
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+//! let db = Arc::new(SqliteDatabase::memory().await?);
+//! let tickets = Resource::of_tenant("tickets")
+//!     .column(Column::text("subject").chars(1..=200).required())
+//!     .column(Column::choice("status", &["open", "closed"]).default("open"))
+//!     .read(Policy::AtLeast(Role::Viewer))
+//!     .write(Policy::AtLeast(Role::Member));
+//! let router: axum::Router = Api::new(db).resource(tickets).into_router();
+//! # drop(router);
+//! # Ok(()) }
+//! ```
+
+mod api;
+pub mod auth;
+mod background;
+mod caller;
+mod client;
+pub mod media;
+mod openapi;
+mod page;
+mod problem;
+mod resource;
+
+pub use api::Api;
+pub use auth::{Auth, AuthOptions};
+pub use caller::{Caller, Policy, Role};
+pub use client::{HttpClient, HttpClientError};
+pub use media::{Media, MediaOptions};
+pub use problem::Problem;
+pub use resource::{Column, Format, Resource, ResourceInfo, Shape, new_id};
+
+/// The tables that the API itself needs, for a migration.
+pub const SCHEMA: &str = include_str!("schema.sql");

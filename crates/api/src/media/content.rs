@@ -1,0 +1,120 @@
+//! An image's bytes, and who may see them.
+
+use axum::extract::{Path, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use chrono::{TimeDelta, Utc};
+use http::{HeaderValue, StatusCode, header};
+use isobar_db::Statement;
+use isobar_storage::Key;
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+use subtle::ConstantTimeEq;
+
+use super::{Media, resource};
+use crate::auth::{Body, input};
+use crate::background::detached;
+use crate::resource::{rfc3339, row_object};
+use crate::{Caller, Problem};
+
+/// How long a link is good at most: a week.
+pub(super) const MAX_SECONDS: i64 = 7 * 24 * 60 * 60;
+const PURPOSE: &str = "link to an image";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewLink {
+    seconds: i64,
+}
+
+/// What a link has after its `?`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Signed {
+    expires: Option<i64>,
+    signature: Option<String>,
+}
+
+/// `GET /images/{id}/content`.
+pub(super) async fn show(
+    State(media): State<Media>,
+    caller: Caller,
+    Path(id): Path<String>,
+    signed: Result<Query<Signed>, axum::extract::rejection::QueryRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let missing = || Problem::not_found("there is no such one among images");
+    // What is no signature signs nothing.
+    let Query(signed) = signed.unwrap_or_default();
+    let sql = "SELECT key, visibility, tenant_id FROM images WHERE id = ?";
+    let result = media.database().query(Statement::new(sql).bind(&id).rows_only()).await?;
+    let row = result.rows.first().ok_or_else(missing)?;
+    let is_public = row.get::<String>("visibility")? == "public";
+    let is_own = caller.tenant() == Some(&row.get::<String>("tenant_id")?) && caller.has_scope("images", false);
+    if !is_public && !is_own && !is_signed(&media, &id, &signed).await? {
+        return Err(missing()); // whether it is there is nobody's business
+    }
+    let key = Key::new(row.get::<String>("key")?)?;
+    let (parts, _) = request.into_parts();
+    let mut answer = media.inner.content.serve(&key, parts).await;
+    // Uploaded by somebody: never run as a page of ours, whatever is in it.
+    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // A shared cache's when it is public, and then for a moment only: it may be made private again.
+    let is_there = answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED;
+    let caching = match (is_public, is_there) {
+        (true, true) => "public, max-age=60",
+        (false, true) => "private, no-cache",
+        _ => "no-store",
+    };
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+    Ok(answer)
+}
+
+/// `POST /images/{id}/link`: a URL that shows the content to whoever has it, for a while.
+pub(super) async fn link(
+    State(media): State<Media>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let NewLink { seconds } = input(body)?;
+    if !(1..=MAX_SECONDS).contains(&seconds) {
+        let detail = format!("must be 1 to {MAX_SECONDS}");
+        return Err(Problem::bad_request("the link is not valid").with_field("seconds", detail));
+    }
+    shown(&media, &caller, &id).await?; // the caller's own, or not there
+    let expires = Utc::now() + TimeDelta::seconds(seconds);
+    let signature = signature(&media, &id, expires.timestamp()).await?;
+    let url = format!("/api/images/{id}/content?expires={}&signature={signature}", expires.timestamp());
+    let body = axum::Json(json!({"url": url, "expires_at": rfc3339(expires)}));
+    Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// `DELETE /images/{id}`.
+pub(super) async fn delete(
+    State(media): State<Media>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    detached(async move { media.remove(&caller, &id).await.map(|()| StatusCode::NO_CONTENT) }).await
+}
+
+/// The row, as the resource shows it, when it is the caller's tenant's.
+pub(super) async fn shown(media: &Media, caller: &Caller, id: &str) -> Result<Map<String, Json>, Problem> {
+    let sql = "SELECT * FROM images WHERE id = ? AND tenant_id = ?";
+    let result = media.database().query(Statement::new(sql).bind(id).bind(caller.tenant()).rows_only()).await?;
+    let row = result.rows.first().ok_or_else(|| Problem::not_found("there is no such one among images"))?;
+    row_object(&resource().all_shown(), row)
+}
+
+async fn is_signed(media: &Media, id: &str, signed: &Signed) -> Result<bool, Problem> {
+    let (Some(expires), Some(given)) = (signed.expires, &signed.signature) else { return Ok(false) };
+    let expected = signature(media, id, expires).await?;
+    let is_same: bool = expected.as_bytes().ct_eq(given.as_bytes()).into();
+    Ok(is_same && expires > Utc::now().timestamp())
+}
+
+async fn signature(media: &Media, id: &str, expires: i64) -> Result<String, Problem> {
+    let mac = media.vault().mac(PURPOSE, format!("{id}|{expires}").as_bytes()).await?;
+    Ok(hex::encode(mac))
+}

@@ -1,0 +1,197 @@
+//! Taking an upload in: one way for forms, raw bodies and resumable uploads.
+//!
+//! Up to a part is in memory; what is longer goes to the bucket part by part, hashed on the way. The type is told from the
+//! first bytes, before anything is stored under it.
+
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{Stream, StreamExt};
+use http::StatusCode;
+use isobar_storage::{ErrorKind, HttpMetadata, MultipartOptions, ObjectMeta, PutOptions, UploadId};
+use sha2::Digest;
+
+use super::Media;
+use super::kind::{HEAD_BYTES, SIGNATURE_BYTES, dimensions};
+use super::ledger::{PART_BYTES, Upload};
+use crate::Problem;
+
+/// A lock is renewed when so long has passed.
+const RENEWED: TimeDelta = TimeDelta::seconds(20);
+
+/// What a body's source fails with.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How far an upload has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// All of it: the image is there.
+    Whole,
+    /// So many bytes are durable.
+    Part(u64),
+}
+
+impl Media {
+    /// Takes in what comes, to the end of the stream. An upload that cannot be gone on with is whole then, or fails.
+    pub(super) async fn take(
+        &self,
+        mut upload: Upload,
+        chunks: impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
+        resumable: bool,
+    ) -> Result<Received, Problem> {
+        let taken = self.take_in(&mut upload, chunks, resumable).await;
+        if let Err(problem) = &taken {
+            // What is no image will be none later; what is only broken off can be gone on with.
+            let is_hopeless = [StatusCode::UNSUPPORTED_MEDIA_TYPE, StatusCode::UNPROCESSABLE_ENTITY];
+            let cleared = match resumable && !is_hopeless.contains(&problem.status()) {
+                true => self.release(&upload).await,
+                false => self.discard(&upload).await,
+            };
+            if let Err(error) = cleared {
+                tracing::warn!(?error, "what failed is left to the sweep");
+            }
+        }
+        taken
+    }
+
+    async fn take_in(
+        &self,
+        upload: &mut Upload,
+        mut chunks: impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
+        resumable: bool,
+    ) -> Result<Received, Problem> {
+        let limit = upload.size.unwrap_or(self.options().max_bytes);
+        let mut buffer = BytesMut::from(&*self.tail(upload).await?);
+        let (mut broken, mut renewed) = (None, Utc::now());
+        while let Some(chunk) = chunks.next().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            };
+            buffer.extend_from_slice(&chunk);
+            if whole_parts(upload) + buffer.len() as u64 > limit {
+                return Err(self.too_large());
+            }
+            // More than a part: the last one must not be empty.
+            while buffer.len() as u64 > PART_BYTES {
+                if upload.parts.is_empty() {
+                    upload.named.check(&buffer)?;
+                }
+                let part = buffer.split_to(PART_BYTES as usize).freeze();
+                self.part(upload, part, resumable).await?;
+                renewed = Utc::now();
+            }
+            self.keep_lock(upload, &mut renewed).await?;
+        }
+        let total = whole_parts(upload) + buffer.len() as u64;
+        // All that was announced is all there is, however the connection ended.
+        if upload.size.map_or(broken.is_none(), |size| size == total) {
+            self.finish(upload, buffer.freeze()).await?;
+            return Ok(Received::Whole);
+        }
+        if !resumable {
+            let cause = broken.map(|error| format!(": {error}")).unwrap_or_default();
+            return Err(Problem::bad_request(format!("the upload broke off after {total} bytes{cause}")));
+        }
+        if upload.parts.is_empty() && buffer.len() >= SIGNATURE_BYTES {
+            upload.named.check(&buffer)?;
+        }
+        if total != upload.received {
+            self.renew(upload).await?; // who has lost the lock overwrites nothing
+            self.put_tail(upload, buffer.freeze()).await?;
+        }
+        upload.received = total;
+        self.save(upload, true).await?;
+        Ok(Received::Part(total))
+    }
+
+    async fn keep_lock(&self, upload: &Upload, renewed: &mut DateTime<Utc>) -> Result<(), Problem> {
+        if Utc::now() - *renewed > RENEWED {
+            self.renew(upload).await?;
+            *renewed = Utc::now();
+        }
+        Ok(())
+    }
+
+    /// Stores a whole part.
+    async fn part(&self, upload: &mut Upload, part: Bytes, resumable: bool) -> Result<(), Problem> {
+        let multipart = match &upload.multipart {
+            Some(multipart) => multipart.clone(),
+            None => {
+                let mut http = HttpMetadata::default();
+                http.content_type = Some(upload.named.content_type.clone());
+                let options = MultipartOptions::default().with_http(http);
+                let multipart = self.store().create_multipart(&upload.key, options).await?;
+                upload.multipart = Some(multipart.clone());
+                // So that the sweep can abort it; what no row knows of is aborted here.
+                if let Err(problem) = self.save(upload, false).await {
+                    if let Err(error) = self.store().abort_multipart(&upload.key, &multipart).await {
+                        tracing::warn!(%error, key = %upload.key, "a multipart upload without a row is left");
+                    }
+                    return Err(problem);
+                }
+                multipart
+            }
+        };
+        self.renew(upload).await?;
+        let number = u16::try_from(upload.parts.len() + 1).map_err(|_| self.too_large())?;
+        let stored = self.store().upload_part(&upload.key, &multipart, number, part.clone().into()).await?;
+        // Only now: what is kept of the hash goes with the parts that are kept.
+        look_at(upload, &part);
+        upload.parts.push(stored);
+        if resumable {
+            upload.received = whole_parts(upload);
+            self.save(upload, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores the last bytes, and the row.
+    async fn finish(&self, upload: &mut Upload, last: Bytes) -> Result<(), Problem> {
+        look_at(upload, &last);
+        upload.named.check(&upload.head)?;
+        let dimensions = dimensions(upload.named.kind, &upload.head)?;
+        self.renew(upload).await?;
+        let meta = match upload.multipart.clone() {
+            None => {
+                let options = PutOptions::default().with_content_type(&upload.named.content_type);
+                let stored = self.store().put(&upload.key, last.into(), options).await?.stored();
+                stored.ok_or_else(|| Problem::new(StatusCode::CONFLICT))?
+            }
+            Some(multipart) => self.complete(upload, &multipart, last).await?,
+        };
+        let sha256 = hex::encode(upload.hash.clone().finalize());
+        self.keep(upload, &meta, sha256, dimensions).await
+    }
+
+    async fn complete(&self, upload: &Upload, multipart: &UploadId, last: Bytes) -> Result<ObjectMeta, Problem> {
+        let number = u16::try_from(upload.parts.len() + 1).map_err(|_| self.too_large())?;
+        let completed = async {
+            let part = self.store().upload_part(&upload.key, multipart, number, last.into()).await?;
+            let parts = upload.parts.iter().cloned().chain([part]).collect();
+            self.store().complete_multipart(&upload.key, multipart, parts).await
+        };
+        match completed.await {
+            Ok(meta) => Ok(meta),
+            Err(error) if error.kind() == ErrorKind::NoSuchUpload => {
+                // A request before this one has completed it, and broke off before it could say so.
+                let meta = self.store().head(&upload.key).await?;
+                meta.filter(|meta| Some(meta.size) == upload.size).ok_or_else(|| error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Bytes in whole parts.
+fn whole_parts(upload: &Upload) -> u64 {
+    upload.parts.len() as u64 * PART_BYTES
+}
+
+fn look_at(upload: &mut Upload, bytes: &[u8]) {
+    upload.hash.update(bytes);
+    let room = HEAD_BYTES.saturating_sub(upload.head.len());
+    upload.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}

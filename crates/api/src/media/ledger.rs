@@ -1,0 +1,385 @@
+//! The ledger: what is in the bucket without a row in `images` has one in `uploads`, from before its first byte until after
+//! its last. So no crash leaves an object that nothing knows of, and a sweep needs no listing of the bucket.
+
+use chrono::{TimeDelta, Utc};
+use isobar_db::{QueryableExt, Row, Statement};
+use isobar_storage::{Key, ObjectMeta, ObjectStoreExt, Part, UploadId};
+use sha2::Sha256;
+use sha2::digest::common::hazmat::SerializableState;
+
+use super::Media;
+use super::kind::Named;
+use crate::resource::{must_have_changed, new_id, nothing_changed, now, rfc3339};
+use crate::{Caller, Problem};
+
+/// The size of a part: R2's least for one that is not the last.
+pub(super) const PART_BYTES: u64 = 5 * 1024 * 1024;
+/// How long an upload that is received in one request may take.
+const DIRECT: TimeDelta = TimeDelta::hours(24);
+/// How long a request that writes to an upload keeps others out, from its last sign of life.
+const LOCK: TimeDelta = TimeDelta::seconds(60);
+/// After the object of an upload that was given up is deleted, how long until that is done once more: a part of it may
+/// have been under way.
+const LINGER: TimeDelta = TimeDelta::hours(1);
+/// Uploads of one user that are under way.
+const MAX_UPLOADS: i64 = 100;
+
+/// An upload under way, as its row has it.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub(super) id: String,
+    pub(super) tenant: String,
+    pub(super) user: String,
+    pub(super) key: Key,
+    pub(super) name: String,
+    pub(super) named: Named,
+    /// The whole length, where it was told.
+    pub(super) size: Option<u64>,
+    /// Bytes that are durable: whole parts, and a tail in an object of its own.
+    pub(super) received: u64,
+    pub(super) multipart: Option<UploadId>,
+    pub(super) parts: Vec<Part>,
+    /// Of the whole parts.
+    pub(super) hash: Sha256,
+    /// The beginning of the whole parts.
+    pub(super) head: Vec<u8>,
+    pub(super) expires_at: String,
+    /// Whether it may be gone on with: then there may be a tail, too, even where the row does not know of it.
+    resumable: bool,
+    /// What this request has locked it with; a direct upload is nobody else's anyway.
+    lock: String,
+}
+
+/// What a sweep found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Uploads that were given up.
+    pub abandoned: u64,
+    /// Objects whose end had not been finished.
+    pub finished: u64,
+    /// What could not be swept this time; the log says why.
+    pub failed: u64,
+}
+
+impl Upload {
+    /// The object that holds what is no whole part yet.
+    fn tail(id: &str) -> Result<Key, Problem> {
+        Ok(Key::new(format!("uploads/{id}"))?)
+    }
+
+    /// Bytes in the tail.
+    pub(super) fn tail_bytes(&self) -> u64 {
+        self.received - self.parts.len() as u64 * PART_BYTES
+    }
+}
+
+impl Media {
+    /// Opens an upload: its row is there before its object.
+    pub(super) async fn open(
+        &self,
+        caller: &Caller,
+        name: &str,
+        size: Option<u64>,
+        resumable: bool,
+    ) -> Result<Upload, Problem> {
+        let named = Named::of(name)?;
+        let limit = self.options().max_bytes;
+        if size.is_some_and(|size| size > limit) {
+            return Err(self.too_large());
+        }
+        let unknown = || Problem::new(http::StatusCode::UNAUTHORIZED);
+        let (tenant, user) = (caller.tenant().ok_or_else(unknown)?, caller.user().ok_or_else(unknown)?);
+        let (id, lock) = (new_id()?, new_id()?);
+        let key = Key::new(named.key(&id))?;
+        let lifetime = if resumable { self.options().resumable_for } else { DIRECT };
+        let expires_at = rfc3339(Utc::now() + lifetime);
+        let sql = "INSERT INTO uploads (id, tenant_id, user_id, key, name, state, size, lock, locked_until, expires_at, created_at) \
+                   SELECT ?1, ?2, ?3, ?4, ?5, 'coming', ?6, ?7, ?8, ?9, ?10 WHERE (SELECT count(*) FROM uploads \
+                   WHERE tenant_id = ?2 AND user_id = ?3 AND state = 'coming' AND expires_at > ?10) < ?11";
+        let insert = self.database().prepare(sql).bind(&id).bind(tenant).bind(user).bind(key.as_str()).bind(name);
+        let insert = insert.bind(size.map(integer)).bind(&lock).bind(rfc3339(Utc::now() + LOCK)).bind(&expires_at);
+        if insert.bind(now()).bind(MAX_UPLOADS).run().await?.changes == 0 {
+            let detail = format!("you have {MAX_UPLOADS} uploads under way; finish or delete some");
+            return Err(Problem::new(http::StatusCode::TOO_MANY_REQUESTS).with_detail(detail));
+        }
+        let (tenant, user, name) = (tenant.to_owned(), user.to_owned(), name.to_owned());
+        let (hash, head, parts) = (Sha256::default(), Vec::new(), Vec::new());
+        let (received, multipart) = (0, None);
+        Ok(Upload {
+            id,
+            tenant,
+            user,
+            key,
+            name,
+            named,
+            size,
+            received,
+            multipart,
+            parts,
+            hash,
+            head,
+            expires_at,
+            resumable,
+            lock,
+        })
+    }
+
+    /// An upload of the caller's, without the right to write to it.
+    pub(super) async fn find(&self, caller: &Caller, id: &str) -> Result<Option<Upload>, Problem> {
+        let sql = "SELECT * FROM uploads WHERE id = ? AND tenant_id = ? AND user_id = ? AND state = 'coming' AND expires_at > ?";
+        let statement = Statement::new(sql).bind(id).bind(caller.tenant()).bind(caller.user()).bind(now());
+        let result = self.database().query(statement.rows_only()).await?;
+        result.rows.first().map(read).transpose()
+    }
+
+    /// An upload of the caller's, to write to.
+    ///
+    /// # Errors
+    /// 404, and 423 while another request writes to it.
+    pub(super) async fn lock(&self, caller: &Caller, id: &str) -> Result<Upload, Problem> {
+        let lock = new_id()?;
+        let sql = "UPDATE uploads SET lock = ?1, locked_until = ?2 WHERE id = ?3 AND tenant_id = ?4 AND user_id = ?5 \
+                   AND state = 'coming' AND expires_at > ?6 AND locked_until <= ?6 RETURNING *";
+        let statement = Statement::new(sql).bind(&lock).bind(rfc3339(Utc::now() + LOCK)).bind(id);
+        let result = self.database().query(statement.bind(caller.tenant()).bind(caller.user()).bind(now())).await?;
+        match result.rows.first() {
+            Some(row) => read(row),
+            None if self.find(caller, id).await?.is_some() => {
+                let detail = "another request writes to this upload; try again in a moment";
+                Err(Problem::new(http::StatusCode::LOCKED).with_detail(detail))
+            }
+            None => Err(Problem::not_found("there is no such upload, or it is over")),
+        }
+    }
+
+    /// Keeps others out for longer.
+    pub(super) async fn renew(&self, upload: &Upload) -> Result<(), Problem> {
+        let sql = "UPDATE uploads SET locked_until = ? WHERE id = ? AND lock = ? AND state = 'coming'";
+        let update = self.database().prepare(sql).bind(rfc3339(Utc::now() + LOCK)).bind(&upload.id).bind(&upload.lock);
+        if update.run().await?.changes == 0 { Err(lost()) } else { Ok(()) }
+    }
+
+    /// Lets the next request write; nothing else of the row changes.
+    pub(super) async fn release(&self, upload: &Upload) -> Result<(), Problem> {
+        let sql = "UPDATE uploads SET locked_until = '' WHERE id = ? AND lock = ?";
+        self.database().prepare(sql).bind(&upload.id).bind(&upload.lock).run().await?;
+        Ok(())
+    }
+
+    /// Keeps what is durable by now; `release` lets the next request write.
+    pub(super) async fn save(&self, upload: &Upload, release: bool) -> Result<(), Problem> {
+        let until = if release { String::new() } else { rfc3339(Utc::now() + LOCK) };
+        let parts = serde_json::to_string(&upload.parts).map_err(|error| {
+            Problem::ours(http::StatusCode::INTERNAL_SERVER_ERROR, "the upload's parts could not be kept", &error)
+        })?;
+        let sql = "UPDATE uploads SET received = ?, multipart = ?, parts = ?, hash = ?, head = ?, locked_until = ? \
+                   WHERE id = ? AND lock = ? AND state = 'coming'";
+        let multipart = upload.multipart.as_ref().map(|upload| upload.as_str().to_owned());
+        let update = self.database().prepare(sql).bind(integer(upload.received)).bind(multipart).bind(parts);
+        let update = update.bind(upload.hash.serialize().to_vec()).bind(upload.head.clone()).bind(until);
+        if update.bind(&upload.id).bind(&upload.lock).run().await?.changes == 0 { Err(lost()) } else { Ok(()) }
+    }
+
+    /// The tail that an earlier request left.
+    pub(super) async fn tail(&self, upload: &Upload) -> Result<bytes::Bytes, Problem> {
+        if upload.tail_bytes() == 0 {
+            return Ok(bytes::Bytes::new());
+        }
+        let found = self.store().read(&Upload::tail(&upload.id)?).await?;
+        // A longer one begins with the same bytes: its request ended before it could say how far it had come.
+        let length = usize::try_from(upload.tail_bytes()).unwrap_or(usize::MAX);
+        let tail = found.filter(|(_, bytes)| bytes.len() >= length).map(|(_, bytes)| bytes.slice(..length));
+        tail.ok_or_else(|| {
+            Problem::new(http::StatusCode::GONE).with_detail("a part of the upload was lost; start again")
+        })
+    }
+
+    /// Leaves a tail for the next request.
+    pub(super) async fn put_tail(&self, upload: &Upload, bytes: bytes::Bytes) -> Result<(), Problem> {
+        self.store().write(&Upload::tail(&upload.id)?, bytes).await?;
+        Ok(())
+    }
+
+    /// The object is whole: a row of `images` takes the place of the upload's.
+    pub(super) async fn keep(
+        &self,
+        upload: &Upload,
+        meta: &ObjectMeta,
+        sha256: String,
+        dimensions: Option<(u32, u32)>,
+    ) -> Result<(), Problem> {
+        let moment = now();
+        let take = match upload.resumable {
+            true => {
+                "UPDATE uploads SET state = 'kept', expires_at = ?3 WHERE id = ?1 AND lock = ?2 AND state = 'coming'"
+            }
+            false => "DELETE FROM uploads WHERE id = ?1 AND lock = ?2 AND state = 'coming' AND ?3 = ?3",
+        };
+        let take = Statement::new(take).bind(&upload.id).bind(&upload.lock).bind(&moment);
+        let (width, height) = dimensions.unzip();
+        let insert = Statement::new(
+            "INSERT INTO images (id, tenant_id, user_id, key, name, kind, content_type, size, etag, sha256, width, height, \
+             revision, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?13)",
+        );
+        let insert = insert.bind(&upload.id).bind(&upload.tenant).bind(&upload.user).bind(upload.key.as_str());
+        let insert = insert.bind(&upload.name).bind(upload.named.kind.as_str()).bind(&upload.named.content_type);
+        let insert =
+            insert.bind(integer(meta.size)).bind(&meta.etag).bind(sha256).bind(width).bind(height).bind(moment);
+        match self.database().batch(vec![take, must_have_changed(), insert]).await {
+            Ok(_) => {}
+            Err(error) if nothing_changed(&error) => {
+                // Given up by the sweep, which may have deleted before the object was there. Or taken over by another
+                // request: then the object is that one's.
+                let sql = "SELECT (SELECT count(*) FROM images WHERE id = ?1) + \
+                           (SELECT count(*) FROM uploads WHERE id = ?1 AND state = 'coming')";
+                if self.database().prepare(sql).bind(&upload.id).one::<i64>().await? == 0 {
+                    self.store().delete(std::slice::from_ref(&upload.key)).await?;
+                }
+                return Err(lost());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if upload.resumable {
+            self.forget(&upload.id, &[Upload::tail(&upload.id)?], "kept").await?;
+        }
+        Ok(())
+    }
+
+    /// Gives an upload up: what failed leaves nothing.
+    pub(super) async fn discard(&self, upload: &Upload) -> Result<(), Problem> {
+        let sql = "UPDATE uploads SET state = 'going', expires_at = ? WHERE id = ? AND lock = ? AND state = 'coming'";
+        let expires = rfc3339(Utc::now() + LINGER);
+        let update = self.database().prepare(sql).bind(expires).bind(&upload.id).bind(&upload.lock);
+        if update.run().await?.changes == 0 {
+            return Ok(()); // the sweep was faster, or another request has taken it over
+        }
+        self.clear(&upload.id, &upload.key, upload.multipart.as_ref()).await?;
+        // What a request that has lost its lock may still write is the sweep's, an hour later.
+        if upload.resumable { Ok(()) } else { self.forget(&upload.id, &[], "going").await }
+    }
+
+    /// Deletes an image: its row at once, its object before this is done or by the sweep.
+    pub(super) async fn remove(&self, caller: &Caller, id: &str) -> Result<(), Problem> {
+        let insert = "INSERT OR REPLACE INTO uploads (id, tenant_id, user_id, key, name, state, expires_at, created_at) \
+                      SELECT id, tenant_id, user_id, key, name, 'going', ?3, ?3 FROM images WHERE id = ?1 AND tenant_id = ?2";
+        let delete = "DELETE FROM images WHERE id = ? AND tenant_id = ? RETURNING key";
+        let statements = vec![
+            Statement::new(insert).bind(id).bind(caller.tenant()).bind(now()),
+            Statement::new(delete).bind(id).bind(caller.tenant()),
+        ];
+        let results = self.database().batch(statements).await?;
+        let key: String = match results.get(1).and_then(|result| result.rows.first()) {
+            Some(row) => row.get("key")?,
+            None => return Err(Problem::not_found("there is no such one among images")),
+        };
+        self.forget(id, &[Key::new(key)?, Upload::tail(id)?], "going").await
+    }
+
+    /// Ends what has begun to end, and gives up what nobody has gone on with.
+    ///
+    /// Run it now and then, on an alarm say: it looks at 100 uploads at a time and may run beside everything, itself too.
+    ///
+    /// # Errors
+    /// What the database or the bucket suffers; what is left is there for the next sweep.
+    pub async fn sweep(&self) -> Result<Swept, Problem> {
+        let mut swept = Swept::default();
+        let sql = "SELECT id, key, state, multipart FROM uploads WHERE expires_at <= ? ORDER BY expires_at LIMIT 100";
+        let due: Vec<(String, String, String, Option<String>)> = self.database().prepare(sql).bind(now()).all().await?;
+        for (id, key, state, multipart) in due {
+            match self.sweep_one(&id, key, &state, multipart).await {
+                Ok(one) => {
+                    swept.abandoned += one.abandoned;
+                    swept.finished += one.finished;
+                }
+                Err(problem) => {
+                    // It holds the others up no more, and is tried again in an hour.
+                    tracing::warn!(id, ?problem, "an upload was not swept");
+                    swept.failed += 1;
+                    let sql = "UPDATE uploads SET expires_at = ? WHERE id = ?";
+                    self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(&id).run().await?;
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn sweep_one(&self, id: &str, key: String, state: &str, multipart: Option<String>) -> Result<Swept, Problem> {
+        let (key, multipart) = (Key::new(key)?, multipart.map(UploadId::new));
+        if state == "coming" {
+            let sql = "UPDATE uploads SET state = 'going', expires_at = ? WHERE id = ? AND state = 'coming' \
+                       AND expires_at <= ?";
+            let claim = self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(id).bind(now());
+            if claim.run().await?.changes == 0 {
+                return Ok(Swept::default());
+            }
+            self.clear(id, &key, multipart.as_ref()).await?;
+            return Ok(Swept { abandoned: 1, ..Swept::default() });
+        }
+        if state == "going" {
+            self.clear(id, &key, multipart.as_ref()).await?;
+        }
+        self.forget(id, &[Upload::tail(id)?], state).await?;
+        Ok(Swept { finished: 1, ..Swept::default() })
+    }
+
+    /// Removes what an upload has in the bucket.
+    async fn clear(&self, id: &str, key: &Key, multipart: Option<&UploadId>) -> Result<(), Problem> {
+        if let Some(multipart) = multipart
+            && let Err(error) = self.store().abort_multipart(key, multipart).await
+            && error.kind() != isobar_storage::ErrorKind::NoSuchUpload
+        {
+            return Err(error.into());
+        }
+        self.store().delete(&[key.clone(), Upload::tail(id)?]).await?;
+        Ok(())
+    }
+
+    /// Removes objects, and then the row that knew of them.
+    async fn forget(&self, id: &str, keys: &[Key], state: &str) -> Result<(), Problem> {
+        if !keys.is_empty() {
+            self.store().delete(keys).await?;
+        }
+        let sql = "DELETE FROM uploads WHERE id = ? AND state = ?";
+        self.database().prepare(sql).bind(id).bind(state).run().await?;
+        Ok(())
+    }
+}
+
+fn read(row: &Row) -> Result<Upload, Problem> {
+    let broken = |what: &str| {
+        tracing::error!(what, "an upload's row is damaged");
+        Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR)
+    };
+    let name: String = row.get("name")?;
+    let hash = match row.get::<Option<bytes::Bytes>>("hash")? {
+        Some(state) => (&*state).try_into().ok().and_then(|state| Sha256::deserialize(state).ok()),
+        None => Some(Sha256::default()),
+    };
+    Ok(Upload {
+        id: row.get("id")?,
+        tenant: row.get("tenant_id")?,
+        user: row.get("user_id")?,
+        key: Key::new(row.get::<String>("key")?)?,
+        named: Named::of(&name)?,
+        name,
+        size: row.get::<Option<i64>>("size")?.and_then(|size| u64::try_from(size).ok()),
+        received: u64::try_from(row.get::<i64>("received")?).map_err(|_| broken("received"))?,
+        multipart: row.get::<Option<String>>("multipart")?.map(UploadId::new),
+        parts: serde_json::from_str(&row.get::<String>("parts")?).map_err(|_| broken("parts"))?,
+        hash: hash.ok_or_else(|| broken("hash"))?,
+        head: row.get::<Option<bytes::Bytes>>("head")?.map(|head| head.to_vec()).unwrap_or_default(),
+        expires_at: row.get("expires_at")?,
+        resumable: true,
+        lock: row.get("lock")?,
+    })
+}
+
+fn integer(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn lost() -> Problem {
+    let detail = "the upload took too long and was given up, or another request has taken it over";
+    Problem::new(http::StatusCode::CONFLICT).with_detail(detail)
+}

@@ -1,0 +1,105 @@
+//! Uploads in one request: a form, or the bytes themselves.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, Multipart, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, TryStreamExt};
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Media;
+use super::content::shown;
+use super::intake::{BodyError, Received};
+use crate::background::detached;
+use crate::{Caller, Problem};
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    name: String,
+}
+
+/// `POST /images`: a form of `multipart/form-data`, or what [`put`] takes.
+pub(super) async fn post(
+    State(media): State<Media>,
+    caller: Caller,
+    query: Result<Query<Named>, QueryRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    if is_form(request.headers()) {
+        form(media, caller, request).await
+    } else {
+        raw(media, caller, query, request).await
+    }
+}
+
+/// `PUT /images?name=cat.png`: the bytes as the body.
+pub(super) async fn put(
+    State(media): State<Media>,
+    caller: Caller,
+    query: Result<Query<Named>, QueryRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    raw(media, caller, query, request).await
+}
+
+async fn raw(
+    media: Media,
+    caller: Caller,
+    query: Result<Query<Named>, QueryRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Query(Named { name }) =
+        query.map_err(|_| Problem::bad_request("the upload needs a name").with_field("name", "add ?name=cat.png"))?;
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        let detail = "send the bytes as they are, without Content-Encoding";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_detail(detail));
+    }
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
+    // Goes on when the client goes away: what has begun ends in order.
+    detached(async move {
+        let upload = media.open(&caller, &name, length, false).await?;
+        let id = upload.id.clone();
+        whole(media.take(upload, chunks, false).await?)?;
+        let headers = [(header::LOCATION, format!("/api/images/{id}")), (header::CACHE_CONTROL, "no-store".to_owned())];
+        Ok((StatusCode::CREATED, headers, axum::Json(shown(&media, &caller, &id).await?)).into_response())
+    })
+    .await
+}
+
+/// Every file of the form, whatever its fields are called. What was stored before one that is refused stays.
+async fn form(media: Media, caller: Caller, request: Request) -> Result<Response, Problem> {
+    let malformed = |error: &dyn std::fmt::Display| Problem::bad_request(format!("the form cannot be read: {error}"));
+    let mut form = Multipart::from_request(request, &()).await.map_err(|error| malformed(&error))?;
+    detached(async move {
+        let mut items = Vec::new();
+        while let Some(field) = form.next_field().await.map_err(|error| malformed(&error))? {
+            let Some(name) = field.file_name().map(str::to_owned) else { continue };
+            let upload = media.open(&caller, &name, None, false).await?;
+            let id = upload.id.clone();
+            let chunks = field.map_err(|error| Box::new(error) as BodyError).boxed();
+            whole(media.take(upload, chunks, false).await?)?;
+            items.push(shown(&media, &caller, &id).await?);
+        }
+        if items.is_empty() {
+            return Err(Problem::bad_request("the form has no file").with_field("file", "add a file with a name"));
+        }
+        Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], axum::Json(json!({ "items": items })))
+            .into_response())
+    })
+    .await
+}
+
+/// An upload in one request is whole when it is over: the rest is an error already.
+fn whole(received: Received) -> Result<(), Problem> {
+    match received {
+        Received::Whole => Ok(()),
+        Received::Part(bytes) => Err(Problem::bad_request(format!("the upload broke off after {bytes} bytes"))),
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.to_ascii_lowercase().starts_with("multipart/form-data")
+}

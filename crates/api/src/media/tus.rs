@@ -1,0 +1,240 @@
+//! Resumable uploads by tus 1.0.0 (<https://tus.io/protocols/resumable-upload>), with the extensions creation,
+//! creation-with-upload, expiration and termination.
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{StreamExt, TryStreamExt};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use isobar_db::QueryableExt;
+
+use super::Media;
+use super::intake::{BodyError, Received};
+use super::ledger::Upload;
+use crate::background::detached;
+use crate::{Caller, Problem};
+
+const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
+const EXTENSIONS: &str = "creation,creation-with-upload,expiration,termination";
+const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
+const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+
+/// `OPTIONS`: what is offered.
+pub(super) async fn options(State(media): State<Media>) -> Response {
+    let headers = [
+        (TUS_VERSION, "1.0.0".to_owned()),
+        (HeaderName::from_static("tus-extension"), EXTENSIONS.to_owned()),
+        (HeaderName::from_static("tus-max-size"), media.options().max_bytes.to_string()),
+    ];
+    answered(Ok((StatusCode::NO_CONTENT, headers).into_response()))
+}
+
+/// `POST /uploads`: a new upload, and its first bytes where they are there.
+pub(super) async fn create(State(media): State<Media>, caller: Caller, request: Request) -> Response {
+    answered(creating(media, caller, request).await)
+}
+
+/// `HEAD /uploads/{id}`: how far it has come.
+pub(super) async fn show(
+    State(media): State<Media>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    answered(progress(&media, &caller, &id, &headers).await)
+}
+
+/// `PATCH /uploads/{id}`: more bytes.
+pub(super) async fn append(
+    State(media): State<Media>,
+    caller: Caller,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    answered(appending(media, caller, id, request).await)
+}
+
+/// `DELETE /uploads/{id}`: it is given up.
+pub(super) async fn end(
+    State(media): State<Media>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    answered(ending(media, caller, id, &headers).await)
+}
+
+/// `POST /uploads/{id}` with `X-HTTP-Method-Override`, for who cannot send the method itself.
+pub(super) async fn overridden(media: State<Media>, caller: Caller, id: Path<String>, request: Request) -> Response {
+    let method = request.headers().get("x-http-method-override").map(HeaderValue::as_bytes).unwrap_or_default();
+    match Method::from_bytes(method) {
+        Ok(Method::PATCH) => append(media, caller, id, request).await,
+        Ok(Method::DELETE) => end(media, caller, id, request.into_parts().0.headers).await,
+        _ => Problem::new(StatusCode::METHOD_NOT_ALLOWED).into_response(),
+    }
+}
+
+async fn creating(media: Media, caller: Caller, request: Request) -> Result<Response, Problem> {
+    let headers = request.headers();
+    check_version(headers)?;
+    let length = number(headers, &UPLOAD_LENGTH)?;
+    let metadata = headers.get(&UPLOAD_METADATA).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = filename(metadata).ok_or_else(|| {
+        let detail = "must have filename and its text in base64";
+        Problem::bad_request("the upload needs a name").with_field("Upload-Metadata", detail)
+    })?;
+    let has_bytes = is_offset_stream(headers);
+    let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
+    detached(async move {
+        let upload = media.open(&caller, &name, Some(length), true).await?;
+        let (id, expires) = (upload.id.clone(), http_date(&upload));
+        let received = match has_bytes || length == 0 {
+            true => media.take(upload, chunks, true).await?,
+            false => {
+                media.save(&upload, true).await?;
+                Received::Part(0)
+            }
+        };
+        let location = [(header::LOCATION, format!("/api/uploads/{id}"))];
+        Ok((StatusCode::CREATED, location, progressed(received, length, &id, expires)).into_response())
+    })
+    .await
+}
+
+async fn progress(media: &Media, caller: &Caller, id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    check_version(headers)?;
+    let (received, length, expires) = match media.find(caller, id).await? {
+        Some(upload) => (upload.received, upload.size.unwrap_or_default(), http_date(&upload)),
+        None => {
+            // A client that missed the last answer learns here that it is whole.
+            let sql = "SELECT size FROM images WHERE id = ? AND tenant_id = ? AND user_id = ?";
+            let query = media.database().prepare(sql).bind(id).bind(caller.tenant()).bind(caller.user());
+            let size: Option<i64> = query.first().await?;
+            let size = size.and_then(|size| u64::try_from(size).ok());
+            let size = size.ok_or_else(|| Problem::not_found("there is no such upload, or it is over"))?;
+            (size, size, None)
+        }
+    };
+    let received = if received == length { Received::Whole } else { Received::Part(received) };
+    let length_header = [(UPLOAD_LENGTH, length.to_string()), (header::CACHE_CONTROL, "no-store".to_owned())];
+    Ok((StatusCode::OK, length_header, progressed(received, length, id, expires)).into_response())
+}
+
+async fn appending(media: Media, caller: Caller, id: String, request: Request) -> Result<Response, Problem> {
+    let headers = request.headers();
+    check_version(headers)?;
+    if !is_offset_stream(headers) {
+        let detail = "send the bytes as application/offset+octet-stream";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_detail(detail));
+    }
+    let offset = number(headers, &UPLOAD_OFFSET)?;
+    let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
+    detached(async move {
+        let upload = media.lock(&caller, &id).await?;
+        if upload.received != offset {
+            media.release(&upload).await?;
+            let detail = format!("the upload has {} bytes; go on from there", upload.received);
+            return Err(Problem::new(StatusCode::CONFLICT).with_detail(detail));
+        }
+        let (length, expires) = (upload.size.unwrap_or_default(), http_date(&upload));
+        let received = media.take(upload, chunks, true).await?;
+        Ok((StatusCode::NO_CONTENT, progressed(received, length, &id, expires)).into_response())
+    })
+    .await
+}
+
+async fn ending(media: Media, caller: Caller, id: String, headers: &HeaderMap) -> Result<Response, Problem> {
+    check_version(headers)?;
+    detached(async move {
+        let upload = media.lock(&caller, &id).await?;
+        media.discard(&upload).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+/// Every answer says the version.
+fn answered(answer: Result<Response, Problem>) -> Response {
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    let headers = response.headers_mut();
+    headers.insert(TUS_RESUMABLE, VERSION);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if headers.contains_key(TUS_VERSION) || response.status() != StatusCode::PRECONDITION_FAILED {
+        return response;
+    }
+    response.headers_mut().insert(TUS_VERSION, VERSION);
+    response
+}
+
+/// How far it has come, and where it is when it is whole.
+fn progressed(
+    received: Received,
+    length: u64,
+    id: &str,
+    expires: Option<String>,
+) -> axum::response::AppendHeaders<Vec<(HeaderName, String)>> {
+    let mut headers = Vec::new();
+    match received {
+        Received::Whole => {
+            headers.push((UPLOAD_OFFSET, length.to_string()));
+            headers.push((header::CONTENT_LOCATION, format!("/api/images/{id}")));
+        }
+        Received::Part(bytes) => {
+            headers.push((UPLOAD_OFFSET, bytes.to_string()));
+            headers.extend(expires.map(|expires| (UPLOAD_EXPIRES, expires)));
+        }
+    }
+    axum::response::AppendHeaders(headers)
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.get(&TUS_RESUMABLE) == Some(&VERSION) {
+        return Ok(());
+    }
+    let detail = "send Tus-Resumable: 1.0.0";
+    Err(Problem::new(StatusCode::PRECONDITION_FAILED).with_detail(detail))
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Problem> {
+    let digits = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let number = digits.parse().ok().filter(|_| digits.bytes().all(|it| it.is_ascii_digit()));
+    number.ok_or_else(|| {
+        Problem::bad_request("a header is missing or wrong").with_field(name.as_str(), "must be a number")
+    })
+}
+
+fn is_offset_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/offset+octet-stream")
+}
+
+/// `filename d29ybGQ=,filetype aW1hZ2U=`: the name, in clear.
+fn filename(metadata: &str) -> Option<String> {
+    let mut pairs = metadata.split(',').filter_map(|pair| pair.trim().split_once(' '));
+    let (_, value) = pairs.find(|(name, _)| ["filename", "name"].contains(name))?;
+    String::from_utf8(STANDARD.decode(value).ok()?).ok()
+}
+
+/// RFC 9110's form of the moment, which the protocol wants.
+fn http_date(upload: &Upload) -> Option<String> {
+    let moment = chrono::DateTime::parse_from_rfc3339(&upload.expires_at).ok()?;
+    Some(moment.to_utc().format("%a, %d %b %Y %H:%M:%S GMT").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_has_the_name_in_base64() {
+        assert_eq!(filename("filename Y2F0LnBuZw==,filetype aW1hZ2UvcG5n").as_deref(), Some("cat.png"));
+        assert_eq!(filename("filetype aW1hZ2UvcG5n, filename Y2F0LnBuZw==").as_deref(), Some("cat.png"));
+        for wrong in ["", "filename", "filename !!", "other Y2F0"] {
+            assert_eq!(filename(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Errors as problem+json (RFC 9457), without what is nobody's business.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use isobar_db::Constraint;
+
+/// An error as an API answers it. What a backend suffers is logged, and answered without its details.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Problem {
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    #[serde(skip)]
+    retry_after: Option<HeaderValue>,
+}
+
+#[derive(Debug, Clone, serde::Serialize)]
+struct FieldError {
+    field: String,
+    detail: String,
+}
+
+impl Problem {
+    /// A problem of this status, titled by its reason phrase.
+    #[must_use]
+    pub fn new(status: StatusCode) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        Self { status, title, detail: None, errors: Vec::new(), retry_after: None }
+    }
+
+    /// What is wrong and what to do, for the caller.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// What is wrong with one field of the input.
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.errors.push(FieldError { field: field.into(), detail: detail.into() });
+        self
+    }
+
+    /// `Retry-After`: seconds, or a date.
+    #[must_use]
+    pub fn with_retry_after(mut self, value: HeaderValue) -> Self {
+        self.retry_after = Some(value);
+        self
+    }
+
+    /// 400 with a detail.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST).with_detail(detail)
+    }
+
+    /// 404 with a detail.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND).with_detail(detail)
+    }
+
+    /// The status it is answered with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// A failure of the service's own: logged with its cause, answered without.
+    #[must_use]
+    pub fn ours(status: StatusCode, what: &str, cause: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %cause, "{what}");
+        Self::new(status).with_detail(what)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let soon = (status == StatusCode::SERVICE_UNAVAILABLE).then(|| HeaderValue::from_static("1"));
+        let retry_after = self.retry_after.clone().or(soon);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(retry_after) = retry_after {
+            headers.insert(header::RETRY_AFTER, retry_after);
+        }
+        response
+    }
+}
+
+impl From<isobar_storage::Error> for Problem {
+    fn from(error: isobar_storage::Error) -> Self {
+        use isobar_storage::ErrorKind as Kind;
+        let status = match error.kind() {
+            Kind::InvalidKey
+            | Kind::MetadataTooLarge
+            | Kind::InvalidListLimit
+            | Kind::BadDigest
+            | Kind::InvalidArgument
+            | Kind::Body => StatusCode::BAD_REQUEST,
+            Kind::InvalidRange => StatusCode::RANGE_NOT_SATISFIABLE,
+            Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::NoSuchUpload => StatusCode::NOT_FOUND,
+            Kind::UnequalParts | Kind::PartTooSmall | Kind::InvalidPart => StatusCode::CONFLICT,
+            Kind::Unavailable => {
+                return Self::ours(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the storage is not available for the moment",
+                    &error,
+                );
+            }
+            Kind::StorageFull => return Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the storage is full", &error),
+            _ => return Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the storage failed", &error),
+        };
+        Self::new(status).with_detail(error.to_string())
+    }
+}
+
+impl From<isobar_db::Error> for Problem {
+    fn from(error: isobar_db::Error) -> Self {
+        use isobar_db::ErrorKind as Kind;
+        let detail = |constraint| match constraint {
+            Constraint::Unique | Constraint::PrimaryKey => {
+                (StatusCode::CONFLICT, "there is one with this value already")
+            }
+            Constraint::ForeignKey => {
+                (StatusCode::CONFLICT, "it refers to something that is not there, or is referred to")
+            }
+            Constraint::NotNull => (StatusCode::BAD_REQUEST, "a required value is missing"),
+            _ => (StatusCode::BAD_REQUEST, "a value is not within its limits"),
+        };
+        match error.kind() {
+            Kind::Constraint(constraint) => {
+                let (status, detail) = detail(constraint);
+                tracing::debug!(%error, "a constraint does not hold");
+                Self::new(status).with_detail(detail)
+            }
+            Kind::TooBig => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail("a value is too large for the database")
+            }
+            Kind::Unavailable => {
+                Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the database is not available for the moment", &error)
+            }
+            Kind::StorageFull => Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the database is full", &error),
+            _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the database refused a statement", &error),
+        }
+    }
+}
+
+impl From<isobar_sessions::Error> for Problem {
+    fn from(error: isobar_sessions::Error) -> Self {
+        use isobar_sessions::ErrorKind as Kind;
+        match error.kind() {
+            Kind::InvalidId | Kind::InvalidArgument => Self::bad_request(error.to_string()),
+            Kind::Overloaded => Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the session has too much to do", &error),
+            Kind::Reset => Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the session was reset; try again", &error),
+            _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the session failed", &error),
+        }
+    }
+}
+
+impl From<isobar_analytics::Error> for Problem {
+    fn from(error: isobar_analytics::Error) -> Self {
+        match error.kind() {
+            isobar_analytics::ErrorKind::Unsupported => Self::new(StatusCode::NOT_IMPLEMENTED)
+                .with_detail("events are only written here; they are read elsewhere"),
+            _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the analytics failed", &error),
+        }
+    }
+}
+
+impl From<axum::extract::rejection::JsonRejection> for Problem {
+    fn from(rejection: axum::extract::rejection::JsonRejection) -> Self {
+        Self::new(rejection.status()).with_detail(rejection.body_text())
+    }
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}

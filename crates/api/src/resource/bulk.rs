@@ -1,0 +1,130 @@
+//! Many writes in one request: all of them or none.
+
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use isobar_db::{Queryable, Statement};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+
+use super::handlers::{At, already, checked_id, new_row, read};
+use super::idempotency::{Idempotency, Written};
+use super::input::{self, Purpose, must_have_changed, nothing_changed, now, refused};
+use super::new_id;
+use super::scope::Scope;
+use crate::{Caller, Problem};
+
+/// Operations of one request.
+const MAX_OPERATIONS: usize = 50;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bulk {
+    operations: Vec<Operation>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
+enum Operation {
+    Create { value: Map<String, Json> },
+    Update { id: String, revision: i64, value: Map<String, Json> },
+    Delete { id: String, revision: i64 },
+}
+
+pub(super) async fn bulk(
+    State(at): State<At>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let resource = at.resource();
+    let policies = &resource.policies;
+    // Whoever may do nothing of it learns nothing of its form.
+    let first = [policies.create, policies.update, policies.delete].map(|it| Scope::new(resource, &caller, it, true));
+    if first.iter().all(Result::is_err) {
+        let [first, ..] = first;
+        return Err(first.expect_err("all are"));
+    }
+    let body = read(&headers, body)?;
+    let idempotency = Idempotency::read(&headers, &caller, &format!("POST {}/bulk", resource.name), &body)?;
+    if let Some(idempotency) = &idempotency
+        && let Some(written) = idempotency.answered(&at.served).await?
+    {
+        return Ok(written.into_response());
+    }
+    let Bulk { operations } = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request(format!("the body is no bulk request: {error}")))?;
+    if operations.is_empty() || operations.len() > MAX_OPERATIONS {
+        let detail = format!("must be 1 to {MAX_OPERATIONS}");
+        return Err(Problem::bad_request("the request is not valid; see errors").with_field("operations", detail));
+    }
+
+    let (mut work, mut results) = (Vec::new(), Vec::new());
+    for (index, operation) in operations.iter().enumerate() {
+        let (statements, result) = plan(&at, &caller, index, operation).await?;
+        work.extend(statements);
+        results.push(result);
+    }
+    let body = json!({ "results": results }).to_string();
+    let written = Written { status: 200, location: None, etag: None, body };
+    let mut statements = idempotency.iter().flat_map(|it| it.statements(&written)).collect::<Vec<_>>();
+    statements.extend(work);
+    match input::run(&at.served, statements).await {
+        Ok(_) => Ok(written.into_response()),
+        Err(error) if nothing_changed(&error) => Err(conflict(&at, &caller, &operations).await?),
+        Err(error) => {
+            let scope = Scope::of_reference(resource, &caller)?;
+            already(&at, idempotency, refused(&scope, error)).await
+        }
+    }
+}
+
+/// The statements of an operation, and what it is answered with.
+async fn plan(
+    at: &At,
+    caller: &Caller,
+    index: usize,
+    operation: &Operation,
+) -> Result<(Vec<Statement>, Json), Problem> {
+    let (resource, now) = (at.resource(), now());
+    let path = format!("operations[{index}].value.");
+    Ok(match operation {
+        Operation::Create { value } => {
+            let scope = Scope::new(resource, caller, resource.policies.create, true)?;
+            let id = new_id()?;
+            let values = at.served.values(&scope, caller, value, &id, Purpose::Create, &path).await?;
+            (vec![scope.insert(new_row(values, &id, &now))], json!({"id": id, "revision": 1}))
+        }
+        Operation::Update { id, revision, value } => {
+            let scope = Scope::new(resource, caller, resource.policies.update, true)?;
+            let id = checked_id(&scope, id)?;
+            let mut values = at.served.values(&scope, caller, value, id, Purpose::Update, &path).await?;
+            values.push(("updated_at", now.into()));
+            let update = scope.update(id, Some(*revision), values).into_statement();
+            (vec![update, must_have_changed()], json!({"id": id, "revision": revision.saturating_add(1)}))
+        }
+        Operation::Delete { id, revision } => {
+            let scope = Scope::new(resource, caller, resource.policies.delete, true)?;
+            let id = checked_id(&scope, id)?;
+            (vec![scope.delete(id, Some(*revision)).into_statement(), must_have_changed()], json!({"id": id}))
+        }
+    })
+}
+
+/// Which operations found no row of the revision they name.
+async fn conflict(at: &At, caller: &Caller, operations: &[Operation]) -> Result<Problem, Problem> {
+    let scope = Scope::of_reference(at.resource(), caller)?;
+    let detail = "nothing was done: something is not there, or not as it was; see errors";
+    let mut problem = Problem::new(StatusCode::CONFLICT).with_detail(detail);
+    for (index, operation) in operations.iter().enumerate() {
+        let (Operation::Update { id, revision, .. } | Operation::Delete { id, revision }) = operation else { continue };
+        let mut sql = scope.select(["id"]);
+        sql.push(" AND \"id\" = ").bind(id).push(" AND \"revision\" = ").bind(*revision);
+        if at.served.database.query(sql.into_statement().rows_only()).await?.rows.is_empty() {
+            problem = problem.with_field(format!("operations[{index}]"), "not there, or of another revision");
+        }
+    }
+    Ok(problem)
+}

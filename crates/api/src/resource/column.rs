@@ -1,0 +1,441 @@
+//! Columns: what they hold, and how that looks in JSON.
+
+use isobar_db::Value;
+use serde_json::{Value as Json, json};
+
+/// Integers that JSON's readers keep exactly.
+const MAX_SAFE: i64 = (1 << 53) - 1;
+/// JSON columns nest no deeper.
+const MAX_DEPTH: usize = 32;
+
+/// A column of a [`Resource`](crate::Resource), as the API shows and takes it.
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) required: bool,
+    pub(crate) default: Option<Json>,
+    pub(crate) read_only: bool,
+    pub(crate) immutable: bool,
+    pub(crate) sortable: bool,
+    pub(crate) description: &'static str,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Text {
+        min: usize,
+        max: usize,
+        format: Option<Format>,
+    },
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Number,
+    Boolean,
+    Timestamp,
+    Choice(&'static [&'static str]),
+    Json {
+        shape: Shape,
+        max_bytes: usize,
+    },
+    Reference(&'static str),
+    /// Sealed in the vault: taken, never shown.
+    Secret {
+        max: usize,
+    },
+}
+
+/// The form of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// Lower-case letters, digits and `-`.
+    Slug,
+    /// Something with one `@` and no spaces.
+    Email,
+    /// An `http` or `https` URL.
+    Url,
+}
+
+/// What a JSON column holds at its top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shape {
+    /// An object.
+    Object,
+    /// An array.
+    Array,
+    /// Anything but null.
+    Any,
+}
+
+impl Column {
+    /// A text of at most 1000 characters.
+    #[must_use]
+    pub fn text(name: &'static str) -> Self {
+        Self::new(name, Kind::Text { min: 0, max: 1000, format: None })
+    }
+
+    /// An integer that every JSON reader keeps exactly.
+    #[must_use]
+    pub fn integer(name: &'static str) -> Self {
+        Self::new(name, Kind::Integer { min: -MAX_SAFE, max: MAX_SAFE })
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn number(name: &'static str) -> Self {
+        Self::new(name, Kind::Number)
+    }
+
+    /// True or false, kept as 1 or 0.
+    #[must_use]
+    pub fn boolean(name: &'static str) -> Self {
+        Self::new(name, Kind::Boolean)
+    }
+
+    /// A moment, RFC 3339 in UTC to the millisecond, kept as that text.
+    #[must_use]
+    pub fn timestamp(name: &'static str) -> Self {
+        Self::new(name, Kind::Timestamp)
+    }
+
+    /// One of these texts.
+    #[must_use]
+    pub fn choice(name: &'static str, choices: &'static [&'static str]) -> Self {
+        Self::new(name, Kind::Choice(choices))
+    }
+
+    /// JSON of this shape, kept as text of at most 64 KiB.
+    #[must_use]
+    pub fn json(name: &'static str, shape: Shape) -> Self {
+        Self::new(name, Kind::Json { shape, max_bytes: 64 * 1024 })
+    }
+
+    /// The id of a row of another resource that the caller may see.
+    #[must_use]
+    pub fn reference(name: &'static str, resource: &'static str) -> Self {
+        Self::new(name, Kind::Reference(resource))
+    }
+
+    /// A secret text of at most 8 KiB: sealed in the vault, shown as `{"sealed": true}` alone.
+    #[must_use]
+    pub fn secret(name: &'static str) -> Self {
+        Self::new(name, Kind::Secret { max: 8 * 1024 })
+    }
+
+    fn new(name: &'static str, kind: Kind) -> Self {
+        let (required, default) = (false, None);
+        let (read_only, immutable, sortable) = (false, false, false);
+        Self { name, kind, required, default, read_only, immutable, sortable, description: "" }
+    }
+
+    /// How many characters a text has.
+    ///
+    /// # Panics
+    /// When the column is no text.
+    #[must_use]
+    pub fn chars(mut self, range: std::ops::RangeInclusive<usize>) -> Self {
+        let Kind::Text { min, max, .. } = &mut self.kind else { panic!("{} is no text", self.name) };
+        (*min, *max) = range.into_inner();
+        self
+    }
+
+    /// The form of a text.
+    ///
+    /// # Panics
+    /// When the column is no text.
+    #[must_use]
+    pub fn format(mut self, form: Format) -> Self {
+        let Kind::Text { min, format, .. } = &mut self.kind else { panic!("{} is no text", self.name) };
+        (*min, *format) = ((*min).max(1), Some(form));
+        self
+    }
+
+    /// The bounds of an integer.
+    ///
+    /// # Panics
+    /// When the column is no integer.
+    #[must_use]
+    pub fn range(mut self, range: std::ops::RangeInclusive<i64>) -> Self {
+        let Kind::Integer { min, max } = &mut self.kind else { panic!("{} is no integer", self.name) };
+        (*min, *max) = range.into_inner();
+        self
+    }
+
+    /// It must be given, and is never null.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    /// What it is when it is not given; then it is never null.
+    #[must_use]
+    pub fn default(mut self, value: impl Into<Json>) -> Self {
+        self.default = Some(value.into());
+        self
+    }
+
+    /// The service alone writes it.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// It is given once, when the row is created.
+    #[must_use]
+    pub fn immutable(mut self) -> Self {
+        self.immutable = true;
+        self
+    }
+
+    /// Lists may be sorted by it: have an index on it, and let it be required or have a default.
+    #[must_use]
+    pub fn sortable(mut self) -> Self {
+        self.sortable = true;
+        self
+    }
+
+    /// What it means, for the documentation.
+    #[must_use]
+    pub fn describe(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
+    }
+
+    pub(crate) fn nullable(&self) -> bool {
+        !self.required && self.default.is_none()
+    }
+
+    /// Whether lists may be filtered by it.
+    pub(crate) fn filterable(&self) -> bool {
+        !matches!(self.kind, Kind::Json { .. } | Kind::Secret { .. })
+    }
+
+    /// The value of JSON, checked; what is wrong with it otherwise. A secret is still plain.
+    pub(crate) fn value(&self, json: &Json) -> Result<Value, String> {
+        if json.is_null() {
+            let refused = || format!("must not be null: {}", self.expected());
+            return if self.nullable() { Ok(Value::Null) } else { Err(refused()) };
+        }
+        let wrong = || self.expected();
+        match &self.kind {
+            Kind::Text { min, max, format } => {
+                let text = json.as_str().ok_or_else(wrong)?;
+                let fits = (*min..=*max).contains(&text.chars().count()) && !text.contains('\0');
+                if fits && format.is_none_or(|format| format.fits(text)) { Ok(text.into()) } else { Err(wrong()) }
+            }
+            Kind::Integer { min, max } => {
+                let whole = json.as_i64().or_else(|| json.as_f64().and_then(whole)).ok_or_else(wrong)?;
+                if (*min..=*max).contains(&whole) { Ok(whole.into()) } else { Err(wrong()) }
+            }
+            Kind::Number => json.as_f64().map(Value::Real).ok_or_else(wrong),
+            Kind::Boolean => json.as_bool().map(Value::from).ok_or_else(wrong),
+            Kind::Timestamp => json.as_str().and_then(timestamp).map(Value::Text).ok_or_else(wrong),
+            Kind::Choice(choices) => {
+                json.as_str().filter(|text| choices.contains(text)).map(Value::from).ok_or_else(wrong)
+            }
+            Kind::Json { shape, max_bytes } => {
+                let text = json.to_string();
+                let fits = shape.fits(json) && text.len() <= *max_bytes && depth(json) <= MAX_DEPTH;
+                if fits { Ok(text.into()) } else { Err(wrong()) }
+            }
+            Kind::Reference(_) => json.as_str().filter(|text| is_id(text)).map(Value::from).ok_or_else(wrong),
+            Kind::Secret { max } => {
+                let fits = |text: &&str| (1..=*max).contains(&text.len());
+                json.as_str().filter(fits).map(Value::from).ok_or_else(wrong)
+            }
+        }
+    }
+
+    /// The value of a query parameter.
+    pub(crate) fn value_of_text(&self, text: &str) -> Result<Value, String> {
+        let json = match self.kind {
+            Kind::Integer { .. } => text.parse::<i64>().map(Json::from).map_err(|_| self.expected())?,
+            Kind::Number => {
+                let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+                Json::from(number.ok_or_else(|| self.expected())?)
+            }
+            Kind::Boolean => text.parse::<bool>().map(Json::from).map_err(|_| self.expected())?,
+            // A text that no row can have finds nothing; it is no mistake.
+            Kind::Text { .. } if !text.contains('\0') => return Ok(text.into()),
+            _ => Json::from(text),
+        };
+        self.value(&json)
+    }
+
+    /// What a row's value is in JSON.
+    pub(crate) fn json_of(&self, value: &Value) -> Json {
+        match (&self.kind, value) {
+            (_, Value::Null) => Json::Null,
+            (Kind::Boolean, Value::Integer(integer)) => (*integer != 0).into(),
+            // D1 tells no integer from a REAL without a fraction.
+            (Kind::Boolean, Value::Real(real)) => (*real != 0.0).into(),
+            (Kind::Json { .. }, Value::Text(text)) => serde_json::from_str(text).unwrap_or(Json::Null),
+            (Kind::Secret { .. }, _) => json!({"sealed": true}),
+            (Kind::Number, Value::Integer(integer)) => (*integer as f64).into(),
+            (_, value) => value.to_json(),
+        }
+    }
+
+    pub(crate) fn expected(&self) -> String {
+        match &self.kind {
+            Kind::Text { format: Some(Format::Slug), max, .. } => format!("must be 1 to {max} of a-z, 0-9 and -"),
+            Kind::Text { format: Some(Format::Email), .. } => "must be an e-mail address".to_owned(),
+            Kind::Text { format: Some(Format::Url), .. } => "must be an http or https URL".to_owned(),
+            Kind::Text { min, max, .. } => format!("must be a text of {min} to {max} characters"),
+            Kind::Integer { min, max } => format!("must be an integer from {min} to {max}"),
+            Kind::Number => "must be a number".to_owned(),
+            Kind::Boolean => "must be true or false".to_owned(),
+            Kind::Timestamp => "must be a moment like 2026-11-01T12:00:00Z".to_owned(),
+            Kind::Choice(choices) => format!("must be one of {}", choices.join(", ")),
+            Kind::Json { shape, max_bytes } => {
+                let what = match shape {
+                    Shape::Object => "a JSON object",
+                    Shape::Array => "a JSON array",
+                    Shape::Any => "JSON",
+                };
+                format!("must be {what} of at most {max_bytes} bytes, nested {MAX_DEPTH} deep at most")
+            }
+            Kind::Reference(resource) => format!("must be the id of one of {resource}"),
+            Kind::Secret { max } => format!("must be a text of 1 to {max} bytes"),
+        }
+    }
+}
+
+impl Format {
+    pub(crate) fn pattern(self) -> &'static str {
+        match self {
+            Self::Slug => "^[a-z0-9-]+$",
+            Self::Email => "^[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$",
+            Self::Url => "^https?://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[!#-;=?-~]*)?$",
+        }
+    }
+
+    /// Whether a text is of this form.
+    #[must_use]
+    pub fn fits(self, text: &str) -> bool {
+        let all = |text: &str, more: &[u8]| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+        };
+        match self {
+            Self::Slug => all(text, b"-") && !text.bytes().any(|byte| byte.is_ascii_uppercase()),
+            Self::Email => text.split_once('@').is_some_and(|(name, domain)| {
+                all(name, b"._%+-") && domain.contains('.') && domain.split('.').all(|label| all(label, b"-"))
+            }),
+            Self::Url => {
+                ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme)).is_some_and(|rest| {
+                    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                    let (host, port) = authority.split_once(':').map_or((authority, "80"), |(host, port)| (host, port));
+                    all(host, b".-")
+                        && (1..=4).contains(&port.len())
+                        && port.bytes().all(|byte| byte.is_ascii_digit())
+                        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>".contains(&byte))
+                })
+            }
+        }
+    }
+}
+
+impl Shape {
+    fn fits(self, json: &Json) -> bool {
+        match self {
+            Self::Object => json.is_object(),
+            Self::Array => json.is_array(),
+            Self::Any => true,
+        }
+    }
+}
+
+/// Whether a text has the form of an id: what [`new_id`](super::new_id) makes, or what older rows have.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// RFC 3339 in UTC to the millisecond: such texts compare as their moments do.
+pub(crate) fn timestamp(text: &str) -> Option<String> {
+    let moment = chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    let in_range = (0..=9999).contains(&chrono::Datelike::year(&moment));
+    in_range.then(|| rfc3339(moment))
+}
+
+pub(crate) fn rfc3339(moment: chrono::DateTime<chrono::Utc>) -> String {
+    moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() <= MAX_SAFE as f64).then_some(number as i64)
+}
+
+fn depth(json: &Json) -> usize {
+    match json {
+        Json::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Json::Object(entries) => 1 + entries.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_checked_by_their_kind() {
+        let ok = |column: &Column, json: Json| column.value(&json).unwrap_or_else(|error| panic!("{json}: {error}"));
+        let bad = |column: &Column, json: Json| assert!(column.value(&json).is_err(), "{json} for {}", column.name);
+        let slug = Column::text("slug").chars(1..=5).format(Format::Slug).required();
+        ok(&slug, json!("a-1"));
+        for json in [json!(null), json!(""), json!("A"), json!("abcdef"), json!("a b"), json!(1), json!("é")] {
+            bad(&slug, json);
+        }
+        let priority = Column::integer("priority").range(1..=5);
+        assert_eq!(ok(&priority, json!(5.0)), Value::Integer(5));
+        assert_eq!(ok(&priority, json!(null)), Value::Null);
+        for json in [json!(0), json!(6), json!(1.5), json!("1"), json!(1e300), json!(u64::MAX)] {
+            bad(&priority, json);
+        }
+        let when = Column::timestamp("at");
+        assert_eq!(ok(&when, json!("2026-11-01T13:00:00+01:00")), Value::from("2026-11-01T12:00:00.000Z"));
+        for json in [json!("2026-11-01"), json!(0), json!("yesterday")] {
+            bad(&when, json);
+        }
+        let config = Column::json("config", Shape::Object);
+        ok(&config, json!({"a": [1]}));
+        let deep = (0..40).fold(json!({}), |inner, _| json!({ "a": inner }));
+        for json in [json!([]), json!("{}"), deep, json!({"a": "x".repeat(70_000)})] {
+            bad(&config, json);
+        }
+        bad(&Column::text("name"), json!("a\u{0}b"));
+    }
+
+    #[test]
+    fn formats_fit_what_they_say() {
+        for (format, text, fits) in [
+            (Format::Email, "ada@example.com", true),
+            (Format::Email, "ada@example", false),
+            (Format::Email, "a b@example.com", false),
+            (Format::Email, "a@b@example.com", false),
+            (Format::Email, "@example.com", false),
+            (Format::Email, "a@example..com", false),
+            (Format::Url, "https://example.com/a?b=c#d", true),
+            (Format::Url, "http://localhost:8787", true),
+            (Format::Url, "javascript:alert(1)", false),
+            (Format::Url, "https://", false),
+            (Format::Url, "https://user@host/", false),
+            (Format::Url, "https://host/<script>", false),
+        ] {
+            assert_eq!(format.fits(text), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_never_come_back() {
+        let secret = Column::secret("token");
+        assert_eq!(secret.json_of(&Value::from("plain")), json!({"sealed": true}));
+        assert!(!secret.filterable());
+    }
+}

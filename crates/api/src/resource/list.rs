@@ -1,0 +1,318 @@
+//! What a list is asked for: filters, order, page, columns, words.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use isobar_db::{Row, Statement, Value};
+use serde_json::Value as Json;
+
+use super::scope::{Scope, Sql};
+use super::{Column, Kind, Resource};
+use crate::Problem;
+
+/// Names of parameters that no column may have.
+pub(super) const RESERVED: &[&str] = &["limit", "cursor", "sort", "fields", "q"];
+pub(crate) const MAX_LIMIT: usize = 200;
+const DEFAULT_LIMIT: usize = 50;
+/// Words of a search.
+const MAX_WORDS: usize = 12;
+/// Texts of an `in`.
+const MAX_CHOICES: usize = 20;
+/// D1 binds 100; the cursor and the scope need some.
+const MAX_PARAMETERS: usize = 80;
+
+/// What follows a column's name in a filter, `priority[gte]=3`, and the SQL of it.
+pub(crate) const OPERATORS: [(&str, &str); 5] =
+    [("ne", "IS NOT"), ("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<=")];
+
+/// A list that is asked for, checked.
+#[derive(Debug)]
+pub(super) struct ListQuery {
+    limit: usize,
+    sort: Vec<Sort>,
+    sort_text: String,
+    after: Option<Vec<Value>>,
+    fields: Vec<Column>,
+    filters: Vec<Filter>,
+    words: Option<String>,
+}
+
+#[derive(Debug)]
+struct Sort {
+    column: Column,
+    descending: bool,
+}
+
+#[derive(Debug)]
+struct Filter {
+    column: &'static str,
+    test: Test,
+}
+
+#[derive(Debug)]
+enum Test {
+    Compare(&'static str, Value),
+    In(Vec<Value>),
+    Prefix(String),
+    Null(bool),
+}
+
+/// A page of rows, and the cursor of the next where there is one.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct Page {
+    pub(super) items: Vec<serde_json::Map<String, Json>>,
+    pub(super) next: Option<String>,
+}
+
+impl ListQuery {
+    /// Checks the parameters of a request.
+    pub(super) fn parse(resource: &Resource, parameters: &[(String, String)]) -> Result<Self, Problem> {
+        let mut wrong = Wrong::default();
+        let (mut limit, mut cursor, mut fields, mut words, mut filters) = (DEFAULT_LIMIT, None, None, None, Vec::new());
+        let mut sort_text = resource.sort;
+        for (index, (name, value)) in parameters.iter().enumerate() {
+            if parameters[..index].iter().any(|(earlier, _)| earlier == name) {
+                wrong.field(name, "is there twice".to_owned());
+                continue;
+            }
+            match name.as_str() {
+                "limit" => match value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)) {
+                    Some(parsed) => limit = parsed,
+                    None => wrong.field(name, format!("must be 1 to {MAX_LIMIT}")),
+                },
+                "cursor" => cursor = Some(value),
+                "sort" => sort_text = value,
+                "fields" => fields = Some(value),
+                "q" => match resource.search {
+                    Some(_) => words = Some(value),
+                    None => wrong.field(name, "this resource has no search".to_owned()),
+                },
+                _ => match filter(resource, name, value) {
+                    Ok(filter) => filters.push(filter),
+                    Err(detail) => wrong.field(name, detail),
+                },
+            }
+        }
+        let sort = wrong.or_default("sort", parse_sort(resource, sort_text));
+        let after = cursor.map(|cursor| wrong.or_default("cursor", parse_cursor(cursor, sort_text, &sort)));
+        let fields = wrong.or_default("fields", parse_fields(resource, fields.map(String::as_str)));
+        let words = words.map(|text| wrong.or_default("q", parse_words(text)));
+        wrong.into_result()?;
+        Ok(Self { limit, sort, sort_text: sort_text.to_owned(), after, fields, filters, words })
+    }
+
+    /// The statement, for one row more than a page has.
+    pub(super) fn statement(&self, scope: &Scope<'_>) -> Result<Statement, Problem> {
+        let keys = self.sort.iter().map(|sort| sort.column.name);
+        let keys = keys.filter(|key| !self.fields.iter().any(|field| field.name == *key));
+        let mut sql = scope.select(self.fields.iter().map(|column| column.name).chain(keys));
+        for Filter { column, test } in &self.filters {
+            sql.push(" AND ").name(column);
+            match test {
+                Test::Compare(operator, value) => drop(sql.push(" ").push(operator).push(" ").bind(value.clone())),
+                Test::Null(null) => drop(sql.push(if *null { " IS NULL" } else { " IS NOT NULL" })),
+                Test::In(values) => bind_list(sql.push(" IN "), values),
+                // No LIKE: it folds case, and its patterns are limited to 50 bytes.
+                Test::Prefix(prefix) => {
+                    sql.push(" >= ").bind(prefix).push(" AND ").name(column);
+                    sql.push(" < ").bind(format!("{prefix}\u{10ffff}"));
+                }
+            }
+        }
+        if let (Some(table), Some(words)) = (scope.resource().search, &self.words) {
+            sql.push(" AND rowid IN (SELECT rowid FROM ").name(table).push(" WHERE ").name(table);
+            sql.push(" MATCH ").bind(words).push(")");
+        }
+        self.continue_after(&mut sql);
+        for (index, Sort { column, descending }) in self.sort.iter().enumerate() {
+            sql.push(if index == 0 { " ORDER BY " } else { ", " }).name(column.name);
+            sql.push(if *descending { " DESC" } else { "" });
+        }
+        sql.push(" LIMIT ").bind(i64::try_from(self.limit + 1).unwrap_or(i64::MAX));
+        if sql.parameters() > MAX_PARAMETERS + 20 {
+            return Err(Problem::bad_request("the list has too many filters"));
+        }
+        Ok(sql.into_statement())
+    }
+
+    /// The rows after those of the last page. Where all keys go one way, SQLite walks an index by the row comparison.
+    fn continue_after(&self, sql: &mut Sql) {
+        let Some(after) = &self.after else { return };
+        let keys: Vec<_> = self.sort.iter().zip(after).collect();
+        if self.sort.iter().all(|sort| sort.descending == self.sort[0].descending) {
+            sql.push(" AND (");
+            for (index, (sort, _)) in keys.iter().enumerate() {
+                sql.push(if index == 0 { "" } else { ", " }).name(sort.column.name);
+            }
+            sql.push(if self.sort[0].descending { ") < " } else { ") > " });
+            bind_list(sql, after);
+            return;
+        }
+        sql.push(" AND (");
+        for last in 0..keys.len() {
+            sql.push(if last == 0 { "(" } else { " OR (" });
+            for (index, (sort, value)) in keys[..=last].iter().enumerate() {
+                let beyond = if sort.descending { " < " } else { " > " };
+                sql.push(if index == 0 { "" } else { " AND " }).name(sort.column.name);
+                sql.push(if index == last { beyond } else { " = " }).bind((*value).clone());
+            }
+            sql.push(")");
+        }
+        sql.push(")");
+    }
+
+    /// The page of the rows that the statement gave.
+    pub(super) fn page(&self, rows: &[Row]) -> Result<Page, Problem> {
+        let shown = &rows[..rows.len().min(self.limit)];
+        let items = shown.iter().map(|row| object(&self.fields, row)).collect::<Result<_, _>>()?;
+        let next = match shown.last() {
+            Some(last) if rows.len() > self.limit => Some(self.cursor(last)?),
+            _ => None,
+        };
+        Ok(Page { items, next })
+    }
+
+    /// Where the next page begins: the order, so that it is not used with another, and the last row's keys.
+    fn cursor(&self, last: &Row) -> Result<String, Problem> {
+        let key = |sort: &Sort| Ok(sort.column.json_of(&last.get::<Value>(sort.column.name)?));
+        let keys = self.sort.iter().map(key).collect::<Result<Vec<Json>, isobar_db::Error>>()?;
+        let json = serde_json::json!([self.sort_text, keys]).to_string();
+        Ok(URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+/// A row as the API shows it.
+pub(crate) fn object(columns: &[Column], row: &Row) -> Result<serde_json::Map<String, Json>, Problem> {
+    let entry = |column: &Column| Ok((column.name.to_owned(), column.json_of(&row.get::<Value>(column.name)?)));
+    columns.iter().map(entry).collect()
+}
+
+/// What is wrong, field by field.
+#[derive(Debug, Default)]
+pub(super) struct Wrong(Vec<(String, String)>);
+
+impl Wrong {
+    pub(super) fn field(&mut self, name: &str, detail: String) {
+        self.0.push((name.to_owned(), detail));
+    }
+
+    fn or_default<T: Default>(&mut self, name: &str, result: Result<T, String>) -> T {
+        result.unwrap_or_else(|detail| {
+            self.field(name, detail);
+            T::default()
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn into_result(self) -> Result<(), Problem> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let problem = Problem::bad_request("the request is not valid; see errors");
+        Err(self.0.into_iter().fold(problem, |problem, (name, detail)| problem.with_field(name, detail)))
+    }
+}
+
+fn filter(resource: &Resource, name: &str, text: &str) -> Result<Filter, String> {
+    let (name, operator) = match name.split_once('[') {
+        Some((name, rest)) => {
+            (name, rest.strip_suffix(']').ok_or("a filter is column=value or column[operator]=value")?)
+        }
+        None => (name, ""),
+    };
+    let column = resource.shown(name).filter(Column::filterable).ok_or_else(|| {
+        let known: Vec<_> = resource.all_shown().into_iter().filter(Column::filterable).map(|it| it.name).collect();
+        format!("there is no such parameter; there are {}, and the columns {}", RESERVED.join(", "), known.join(", "))
+    })?;
+    let test = match operator {
+        "" => Test::Compare("IS", column.value_of_text(text)?),
+        "in" => {
+            let values: Vec<_> = text.split(',').map(|one| column.value_of_text(one)).collect::<Result<_, _>>()?;
+            if values.len() > MAX_CHOICES {
+                return Err(format!("takes {MAX_CHOICES} values at most"));
+            }
+            Test::In(values)
+        }
+        "prefix" if matches!(column.kind, Kind::Text { .. }) && !text.contains('\0') => Test::Prefix(text.to_owned()),
+        "null" if column.nullable() => Test::Null(text.parse().map_err(|_| "must be true or false")?),
+        other => {
+            let known = OPERATORS.iter().find(|(name, _)| *name == other);
+            let (_, sql) = known.ok_or("the operators are ne, gt, gte, lt, lte, in, prefix (texts) and null")?;
+            Test::Compare(sql, column.value_of_text(text)?)
+        }
+    };
+    Ok(Filter { column: column.name, test })
+}
+
+fn parse_sort(resource: &Resource, text: &str) -> Result<Vec<Sort>, String> {
+    let mut sort: Vec<Sort> = Vec::new();
+    for part in text.split(',') {
+        let (descending, name) = part.strip_prefix('-').map_or((false, part), |name| (true, name));
+        let column = resource.shown(name).filter(|column| column.sortable).ok_or_else(|| {
+            let known: Vec<_> = resource.all_shown().into_iter().filter(|it| it.sortable).map(|it| it.name).collect();
+            format!("{name:?} is nothing to sort by; there are {}, each with - before it to turn", known.join(", "))
+        })?;
+        if sort.iter().any(|earlier| earlier.column.name == name) {
+            return Err(format!("{name} is there twice"));
+        }
+        sort.push(Sort { column, descending });
+    }
+    // The id makes the order whole, so that no row is left out between two pages.
+    if !sort.iter().any(|sort| sort.column.name == "id") {
+        let descending = sort.last().is_some_and(|sort| sort.descending);
+        sort.extend(resource.shown("id").map(|column| Sort { column, descending }));
+    }
+    Ok(sort)
+}
+
+fn parse_cursor(text: &str, sort_text: &str, sort: &[Sort]) -> Result<Vec<Value>, String> {
+    let wrong = || "is no cursor of a list in this order; begin without one".to_owned();
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
+    let (for_sort, keys): (String, Vec<Json>) = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    if for_sort != sort_text || keys.len() != sort.len() {
+        return Err(wrong());
+    }
+    let value = |(sort, key): (&Sort, &Json)| match (&sort.column.kind, key) {
+        // Older rows may have what is not taken any more: the kind alone matters.
+        (Kind::Text { .. } | Kind::Choice(_) | Kind::Reference(_) | Kind::Timestamp, Json::String(text)) => {
+            Ok(Value::from(text.as_str()))
+        }
+        _ => sort.column.value(key).map_err(|_| wrong()),
+    };
+    sort.iter().zip(&keys).map(value).collect()
+}
+
+fn parse_fields(resource: &Resource, text: Option<&str>) -> Result<Vec<Column>, String> {
+    let Some(text) = text else { return Ok(resource.all_shown()) };
+    let mut fields: Vec<Column> = Vec::new();
+    for name in text.split(',') {
+        let column = resource.shown(name).ok_or_else(|| {
+            let known: Vec<_> = resource.all_shown().into_iter().map(|column| column.name).collect();
+            format!("{name:?} is no column; there are {}", known.join(", "))
+        })?;
+        if fields.iter().any(|earlier| earlier.name == column.name) {
+            return Err(format!("{name} is there twice"));
+        }
+        fields.push(column);
+    }
+    Ok(fields)
+}
+
+/// Words that must all be there, the last of them perhaps only begun; nothing in them has a meaning to FTS5.
+fn parse_words(text: &str) -> Result<String, String> {
+    let words: Vec<_> = text.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() || words.len() > MAX_WORDS || text.len() > 500 {
+        return Err(format!("must be 1 to {MAX_WORDS} words"));
+    }
+    Ok(words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" ") + "*")
+}
+
+fn bind_list(sql: &mut Sql, values: &[Value]) {
+    sql.push("(");
+    for (index, value) in values.iter().enumerate() {
+        sql.push(if index == 0 { "" } else { ", " }).bind(value.clone());
+    }
+    sql.push(")");
+}

@@ -1,0 +1,153 @@
+//! The one place where SQL for a resource is written, and where tenants are kept apart.
+//!
+//! A [`Scope`] is made of a resource and a caller, and every statement on a resource's table is made by a scope: the
+//! predicate of the tenant, and of the user whose own the rows are, stands in all of them.
+
+use http::StatusCode;
+use isobar_db::{Statement, Value};
+
+use super::{Resource, Tenancy};
+use crate::{Caller, Policy, Problem};
+
+/// The rows of a resource that a caller may touch.
+#[derive(Debug, Clone)]
+pub(super) struct Scope<'a> {
+    resource: &'a Resource,
+    /// Columns and what they must be equal to, in every row that is seen, and are set to, in every row that is made.
+    pinned: Vec<(&'static str, Value)>,
+    /// The column of the caller's id, for rows that are made.
+    owner: Option<(&'static str, Value)>,
+}
+
+/// SQL and what is bound to it, as it grows.
+#[derive(Debug, Default)]
+pub(super) struct Sql {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Sql {
+    pub(super) fn push(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// A column or table of a declaration; quoted, though declarations are the program's own.
+    pub(super) fn name(&mut self, name: &str) -> &mut Self {
+        self.text.push('"');
+        self.text.push_str(&name.replace('"', "\"\""));
+        self.text.push('"');
+        self
+    }
+
+    pub(super) fn bind(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.text.push('?');
+        self.values.push(value.into());
+        self
+    }
+
+    pub(super) fn parameters(&self) -> usize {
+        self.values.len()
+    }
+
+    pub(super) fn into_statement(self) -> Statement {
+        Statement::new(self.text).bind_all(self.values)
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// What the caller may touch, if the policy admits the caller at all.
+    ///
+    /// # Errors
+    /// As [`Policy::admit`]; 403 when rows of tenants are public and the caller has none.
+    pub(super) fn new(resource: &'a Resource, caller: &Caller, policy: Policy, writes: bool) -> Result<Self, Problem> {
+        policy.admit(caller, resource.name, writes)?;
+        Self::of_reference(resource, caller)
+    }
+
+    /// The rows that a caller may refer to: no policy is asked, the rows are the same.
+    pub(super) fn of_reference(resource: &'a Resource, caller: &Caller) -> Result<Self, Problem> {
+        let mut pinned = Vec::new();
+        if let Tenancy::Tenant(column) = resource.tenancy {
+            let tenant = caller.tenant().ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED))?;
+            pinned.push((column, tenant.into()));
+        }
+        let mut owner = None;
+        if let Some(own) = resource.own {
+            let user = caller.user().ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED))?;
+            owner = Some((own.column, user.into()));
+            if caller.role().is_none_or(|role| role < own.except) {
+                pinned.push((own.column, user.into()));
+            }
+        }
+        Ok(Self { resource, pinned, owner })
+    }
+
+    pub(super) fn resource(&self) -> &'a Resource {
+        self.resource
+    }
+
+    /// `SELECT columns FROM table WHERE` the rows of the scope; conditions and order may follow.
+    pub(super) fn select<'c>(&self, columns: impl IntoIterator<Item = &'c str>) -> Sql {
+        let mut sql = Sql::default();
+        sql.push("SELECT ");
+        for (index, column) in columns.into_iter().enumerate() {
+            sql.push(if index == 0 { "" } else { ", " }).name(column);
+        }
+        sql.push(" FROM ").name(self.resource.table);
+        self.rows(&mut sql);
+        sql
+    }
+
+    /// Inserts a row; the scope says whose it is.
+    pub(super) fn insert(&self, row: Vec<(&'static str, Value)>) -> Statement {
+        let owner = self.owner.iter().filter(|(name, _)| !self.pinned.iter().any(|(pinned, _)| pinned == name));
+        let row: Vec<_> = row.into_iter().chain(self.pinned.clone()).chain(owner.cloned()).collect();
+        let mut sql = Sql::default();
+        sql.push("INSERT INTO ").name(self.resource.table).push(" (");
+        for (index, (name, _)) in row.iter().enumerate() {
+            sql.push(if index == 0 { "" } else { ", " }).name(name);
+        }
+        sql.push(") VALUES (");
+        for (index, (_, value)) in row.into_iter().enumerate() {
+            sql.push(if index == 0 { "" } else { ", " }).bind(value);
+        }
+        sql.push(")");
+        sql.into_statement()
+    }
+
+    /// Changes a row that still has this revision, or any, and counts the change.
+    pub(super) fn update(&self, id: &str, revision: Option<i64>, changes: Vec<(&'static str, Value)>) -> Sql {
+        let mut sql = Sql::default();
+        sql.push("UPDATE ").name(self.resource.table).push(" SET \"revision\" = \"revision\" + 1");
+        for (name, value) in changes {
+            sql.push(", ").name(name).push(" = ").bind(value);
+        }
+        self.rows(&mut sql);
+        one(&mut sql, id, revision);
+        sql
+    }
+
+    /// Deletes a row that still has this revision, or any.
+    pub(super) fn delete(&self, id: &str, revision: Option<i64>) -> Sql {
+        let mut sql = Sql::default();
+        sql.push("DELETE FROM ").name(self.resource.table);
+        self.rows(&mut sql);
+        one(&mut sql, id, revision);
+        sql
+    }
+
+    fn rows(&self, sql: &mut Sql) {
+        sql.push(" WHERE 1");
+        for (name, value) in &self.pinned {
+            sql.push(" AND ").name(name).push(" = ").bind(value.clone());
+        }
+    }
+}
+
+fn one(sql: &mut Sql, id: &str, revision: Option<i64>) {
+    sql.push(" AND \"id\" = ").bind(id);
+    if let Some(revision) = revision {
+        sql.push(" AND \"revision\" = ").bind(revision);
+    }
+}
