@@ -32,6 +32,7 @@ pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + S
 #[derive(Default)]
 pub struct App {
     api: Router,
+    nested: Vec<(String, Router)>,
     site: Option<Site>,
     dataset: Option<Arc<dyn EventSink>>,
     checks: Vec<(&'static str, ReadyCheck)>,
@@ -55,6 +56,13 @@ impl App {
     #[must_use]
     pub fn api(mut self, routes: Router) -> Self {
         self.api = self.api.merge(routes);
+        self
+    }
+
+    /// Routes below another path, as [`signed_objects`](crate::signed_objects): `/r2/assets`.
+    #[must_use]
+    pub fn nest(mut self, path: impl Into<String>, routes: Router) -> Self {
+        self.nested.push((path.into(), routes));
         self
     }
 
@@ -88,7 +96,7 @@ impl App {
 
     /// The router of all of it.
     pub fn into_router(self) -> Router {
-        let Self { api, site, dataset, checks, body_limit } = self;
+        let Self { api, nested, site, dataset, checks, body_limit } = self;
         let unknown =
             async || Problem::not_found("there is no such API; see the documentation of /api").into_response();
         // The fallback stands on the nested router, so that nothing under /api reaches the site.
@@ -98,6 +106,9 @@ impl App {
             .nest("/api", api)
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(move || ready(checks.clone())));
+        for (path, routes) in nested {
+            router = router.nest(&path, routes.fallback(async || Problem::not_found("there is nothing here")));
+        }
         router = match site {
             Some(site) => router.fallback_service(site),
             None => router.fallback(async || Problem::not_found("there is nothing here")),

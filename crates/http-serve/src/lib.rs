@@ -22,11 +22,19 @@
 //! ```
 
 mod app;
+mod client;
+mod content;
+mod keeper;
+#[cfg(feature = "mcp")]
+mod mcp;
+mod meter;
 mod observe;
 mod platform;
-mod problem;
 mod secret;
 mod session;
+mod signed;
+mod stats;
+mod track;
 #[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
 mod wrangler;
 
@@ -36,10 +44,18 @@ pub mod native;
 pub mod workers;
 
 pub use app::{App, ReadyCheck};
+pub use client::http_client;
+pub use content::SiteContent;
+pub use isobar_api::Problem;
+pub use keeper::{Job, Keeper, keep};
+#[cfg(feature = "mcp")]
+pub use mcp::ApiTools;
 pub use observe::{REQUEST_ID, RequestEvent};
 pub use platform::{BindingError, Platform, PlatformBuilder};
-pub use problem::Problem;
 pub use secret::Secret;
 pub use session::forward_session;
+pub use signed::signed_objects;
+pub use stats::{Stats, stats};
+pub use track::{Analytics, ProductEvent};
 #[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
 pub use wrangler::{PlatformError, WranglerPlatform};

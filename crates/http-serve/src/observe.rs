@@ -10,12 +10,14 @@ use isobar_analytics::{DataPoint, Event, EventSink};
 use tower_http::request_id::{MakeRequestId, RequestId};
 use tracing::Instrument;
 
+use crate::meter::{Meter, Metered};
+
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The event of a request, and its columns: `index1` the route; `blob1` the route, `blob2` the method, `blob3` the
-/// status; `double1` the duration in milliseconds, `double2` the bytes
-/// answered where known. Nothing personal: no address, no path with values in it, no query.
+/// The event of a request, and its columns: `index1` the route; `blob1` `request`, `blob2` the route, `blob3` the method,
+/// `blob4` the status, `blob5` the cache's part; `double1` the duration in milliseconds, `double2` the bytes answered where
+/// known, `double3` the milliseconds that databases took. Nothing personal: no address, no path with values in it, no query.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct RequestEvent {
     /// The route's pattern: `/api/images/{id}`; `site` for static files.
@@ -28,28 +30,42 @@ pub struct RequestEvent {
     pub milliseconds: f64,
     /// Bytes answered, where known beforehand.
     pub bytes: f64,
+    /// `revalidated` where the client's copy was good still, else `none`: what a data centre's cache answers does not come
+    /// here.
+    pub cache: String,
+    /// How long the request waited for databases, in milliseconds.
+    pub database_milliseconds: f64,
 }
+
+const KIND: &str = "request";
 
 impl RequestEvent {
     fn to_point(&self) -> DataPoint {
-        let Self { route, method, status, milliseconds, bytes } = self;
+        let Self { route, method, status, milliseconds, bytes, cache, database_milliseconds } = self;
         // An index has 96 bytes at most; a longer route is cut at a character.
         let cut = route.char_indices().map(|(at, char)| at + char.len_utf8()).take_while(|end| *end <= 96).last();
         DataPoint::new()
             .with_index(route[..cut.unwrap_or(0)].to_owned())
+            .with_blob(KIND)
             .with_blob(route.clone())
             .with_blob(method.clone())
             .with_blob(status.to_string())
+            .with_blob(cache.clone())
             .with_double(*milliseconds)
             .with_double(*bytes)
+            .with_double(*database_milliseconds)
     }
 
     /// Reads the event back; `None` where it is another kind of event.
     #[must_use]
     pub fn from_event(event: &Event) -> Option<Self> {
         let text = |number| String::from_utf8(event.blob(number).to_vec()).ok();
-        let (route, method, status) = (text(1)?, text(2)?, text(3)?.parse().ok()?);
-        Some(Self { route, method, status, milliseconds: event.double(1), bytes: event.double(2) })
+        if event.blob(1) != KIND.as_bytes() {
+            return None;
+        }
+        let (route, method, status, cache) = (text(2)?, text(3)?, text(4)?.parse().ok()?, text(5)?);
+        let [milliseconds, bytes, database_milliseconds] = [1, 2, 3].map(|number| event.double(number));
+        Some(Self { route, method, status, milliseconds, bytes, cache, database_milliseconds })
     }
 }
 
@@ -83,7 +99,8 @@ pub(crate) async fn observe(
     let span = tracing::info_span!("request", %id, %method, path = request.uri().path());
     // Not Instant: that has no clock inside Workers.
     let start = chrono::Utc::now();
-    let response = next.run(request).instrument(span.clone()).await;
+    let meter = Arc::new(Meter::default());
+    let response = Metered::new(next.run(request), Arc::clone(&meter)).instrument(span.clone()).await;
     let elapsed = chrono::Utc::now() - start;
 
     let milliseconds = elapsed.num_microseconds().unwrap_or_default() as f64 / 1000.0;
@@ -91,7 +108,10 @@ pub(crate) async fn observe(
     span.in_scope(|| tracing::info!(status, milliseconds, route, "answered"));
     if let Some(dataset) = dataset {
         let bytes = axum::body::HttpBody::size_hint(response.body()).exact().unwrap_or_default() as f64;
-        dataset.write(RequestEvent { route, method: method.to_string(), status, milliseconds, bytes }.to_point());
+        let cache = if response.status() == http::StatusCode::NOT_MODIFIED { "revalidated" } else { "none" }.to_owned();
+        let (method, database_milliseconds) = (method.to_string(), meter.database_milliseconds());
+        let event = RequestEvent { route, method, status, milliseconds, bytes, cache, database_milliseconds };
+        dataset.write(event.to_point());
     }
     response
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use isobar_analytics::EventSink;
 use isobar_db::Database;
 use isobar_sessions::SessionNamespace;
+#[cfg(feature = "browser")]
+use isobar_sessions::kinds::browser::BrowserEngine;
 use isobar_storage::ObjectStore;
 
-use crate::Secret;
+use crate::{Problem, Secret};
 
 /// What an application runs on: bindings by the names of wrangler.toml. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,8 @@ struct Bindings {
     databases: BTreeMap<String, Arc<dyn Database>>,
     sessions: BTreeMap<String, Arc<dyn SessionNamespace>>,
     datasets: BTreeMap<String, Arc<dyn EventSink>>,
+    #[cfg(feature = "browser")]
+    browsers: BTreeMap<String, Arc<dyn BrowserEngine>>,
     vars: BTreeMap<String, serde_json::Value>,
     secrets: BTreeMap<String, Secret>,
 }
@@ -30,7 +34,7 @@ struct Bindings {
 /// The names alone: inside Workers a secret is a var like others.
 impl fmt::Debug for Bindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { buckets, databases, sessions, datasets, vars, secrets } = self;
+        let Self { buckets, databases, sessions, datasets, vars, secrets, .. } = self;
         f.debug_struct("Bindings")
             .field("buckets", &buckets.keys())
             .field("databases", &databases.keys())
@@ -72,9 +76,16 @@ impl fmt::Display for BindingError {
 
 impl std::error::Error for BindingError {}
 
-#[cfg(feature = "workers")]
+/// A missing binding is a fault of the deployment, not of the caller.
+impl From<BindingError> for Problem {
+    fn from(error: BindingError) -> Self {
+        Self::ours(http::StatusCode::INTERNAL_SERVER_ERROR, "the service is not configured for this", &error)
+    }
+}
+
 impl BindingError {
-    pub(crate) fn broken(kind: &'static str, name: &str, why: &dyn fmt::Display) -> Self {
+    /// A binding is there, but what it holds cannot be used. `why` must not tell a secret.
+    pub fn unusable(kind: &'static str, name: &str, why: impl fmt::Display) -> Self {
         Self { kind, name: name.to_owned(), known: Vec::new(), broken: Some(why.to_string()), other: None }
     }
 }
@@ -116,6 +127,15 @@ impl Platform {
     /// As [`bucket`](Self::bucket).
     pub fn dataset(&self, name: &str) -> Result<Arc<dyn EventSink>, BindingError> {
         self.find("dataset", name, &self.bindings.datasets)
+    }
+
+    /// The browsers of this name.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    #[cfg(feature = "browser")]
+    pub fn browser(&self, name: &str) -> Result<Arc<dyn BrowserEngine>, BindingError> {
+        self.find("browser", name, &self.bindings.browsers)
     }
 
     /// The var of this name: a text, or JSON.
@@ -167,7 +187,7 @@ impl Platform {
     }
 
     fn kind_of(&self, name: &str) -> Option<&'static str> {
-        let Bindings { buckets, databases, sessions, datasets, vars, secrets } = &*self.bindings;
+        let Bindings { buckets, databases, sessions, datasets, vars, secrets, .. } = &*self.bindings;
         let kinds = [
             ("bucket", buckets.contains_key(name)),
             ("database", databases.contains_key(name)),
@@ -197,7 +217,9 @@ impl PlatformBuilder {
     /// Binds a database.
     #[must_use]
     pub fn with_database(mut self, name: impl Into<String>, database: impl Database + 'static) -> Self {
-        self.bindings.databases.insert(name.into(), Arc::new(database));
+        // What its requests wait for it counts for them.
+        let metered = crate::meter::MeteredDatabase(Arc::new(database));
+        self.bindings.databases.insert(name.into(), Arc::new(metered));
         self
     }
 
@@ -212,6 +234,14 @@ impl PlatformBuilder {
     #[must_use]
     pub fn with_dataset(mut self, name: impl Into<String>, dataset: impl EventSink + 'static) -> Self {
         self.bindings.datasets.insert(name.into(), Arc::new(dataset));
+        self
+    }
+
+    /// Binds browsers.
+    #[cfg(feature = "browser")]
+    #[must_use]
+    pub fn with_browser(mut self, name: impl Into<String>, browsers: Arc<dyn BrowserEngine>) -> Self {
+        self.bindings.browsers.insert(name.into(), browsers);
         self
     }
 

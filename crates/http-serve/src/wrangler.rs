@@ -13,6 +13,9 @@ use crate::{Platform, PlatformBuilder, Secret};
 pub struct WranglerPlatform {
     config: Config,
     classes: Vec<(String, Class)>,
+    secrets: Vec<(String, Secret)>,
+    #[cfg(feature = "browser")]
+    browsers: Option<Arc<dyn isobar_sessions::kinds::browser::BrowserEngine>>,
 }
 
 /// Opens a namespace of one class, given the platform without sessions.
@@ -91,13 +94,35 @@ impl WranglerPlatform {
         for warning in &config.warnings {
             tracing::warn!("wrangler configuration: {warning}");
         }
-        Self { config, classes: Vec::new() }
+        let (classes, secrets) = (Vec::new(), Vec::new());
+        Self {
+            config,
+            classes,
+            secrets,
+            #[cfg(feature = "browser")]
+            browsers: None,
+        }
     }
 
     /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// A secret, over what `.dev.vars` has: of the environment, or of a file of the operator's.
+    #[must_use]
+    pub fn secret(mut self, name: impl Into<String>, secret: Secret) -> Self {
+        self.secrets.push((name.into(), secret));
+        self
+    }
+
+    /// The browsers of the `browser` binding: `Chromium`, say. Without any there is no such binding.
+    #[cfg(feature = "browser")]
+    #[must_use]
+    pub fn browsers(mut self, browsers: Option<Arc<dyn isobar_sessions::kinds::browser::BrowserEngine>>) -> Self {
+        self.browsers = browsers;
+        self
     }
 
     /// Registers the type of a class; `env` makes what its objects are handed, from the platform's other bindings.
@@ -186,7 +211,11 @@ impl WranglerPlatform {
         for (name, value) in &self.config.vars {
             builder = builder.with_var(name, value.clone());
         }
-        for (name, secret) in self.secrets()? {
+        #[cfg(feature = "browser")]
+        if let (Some(binding), Some(browsers)) = (&self.config.browser, &self.browsers) {
+            builder = builder.with_browser(&binding.binding, Arc::clone(browsers));
+        }
+        for (name, secret) in self.secrets()?.into_iter().chain(self.secrets.clone()) {
             builder = builder.with_secret(name, secret);
         }
         Ok(builder)
@@ -219,7 +248,7 @@ impl WranglerPlatform {
         folder: impl Fn(&str) -> Result<PathBuf, PlatformError>,
         target: impl for<'a> Fn(&'a Path, &'a str) -> Target<'a>,
     ) -> Result<Platform, PlatformError> {
-        let Self { config, mut classes } = self;
+        let Self { config, mut classes, .. } = self;
         let others = builder.build();
         let mut opened: Vec<(String, Arc<dyn SessionNamespace>)> = Vec::new();
         for binding in &config.durable_objects.bindings {

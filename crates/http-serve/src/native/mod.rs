@@ -1,7 +1,9 @@
 //! The native server, and its log.
 
+mod client;
 mod server;
 
+pub use client::Client;
 pub use server::{Server, ServerError, shutdown_signal};
 
 /// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use axum::serve::ListenerExt;
+use isobar_api::auth::ClientAddress;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -79,6 +81,8 @@ impl Server {
                 tracing::debug!(%error, "TCP_NODELAY");
             }
         });
+        let app = app.layer(axum::middleware::map_request(tell_address));
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future();
         let limit = async {
             if drained.await.is_err() {
@@ -94,6 +98,15 @@ impl Server {
             }
         }
     }
+}
+
+/// The address that the connection comes from. What a proxy says of the client is not believed.
+async fn tell_address(mut request: Request) -> Request {
+    if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
+        let address = ClientAddress(address.ip());
+        request.extensions_mut().insert(address);
+    }
+    request
 }
 
 /// Done when the process is asked to end: SIGINT, or SIGTERM where there is such a thing.

@@ -10,6 +10,9 @@ use isobar_storage::cloudflare::R2Bucket;
 
 use crate::{BindingError, Platform, Secret};
 
+/// What the binding of browsers is called: a service binding looks alike.
+#[cfg(feature = "browser")]
+const BROWSER: &str = "BROWSER";
 /// The var that names, with commas between, bindings to other Workers that stand in for datasets.
 const DATASETS: &str = "ISOBAR_DATASETS";
 
@@ -17,8 +20,9 @@ impl Platform {
     /// The platform of a Worker: its `env`.
     ///
     /// A text is a var and a secret at once: the runtime does not tell them apart. A binding to another Worker whose
-    /// entrypoint has `writeDataPoint` stands in for a dataset where the var `ISOBAR_DATASETS` (names with commas between) names it. What is none of the
-    /// platform's kinds - a queue, say - is left out.
+    /// entrypoint has `writeDataPoint` stands in for a dataset where the var `ISOBAR_DATASETS` (names with commas between) names it.
+    /// Browser Rendering is taken where it is bound as `BROWSER`. What is none of the platform's kinds - a queue, say - is left
+    /// out.
     ///
     /// # Errors
     /// When a binding looks like one of the platform's kinds and is none.
@@ -28,10 +32,16 @@ impl Platform {
         let stand_ins = env.text(DATASETS).unwrap_or_default();
         let stands_in = |name: &str| stand_ins.split(',').any(|one| one.trim() == name);
         for (name, value) in env.entries() {
-            let broken = |kind, error: &dyn std::fmt::Display| BindingError::broken(kind, &name, error);
+            let broken = |kind, error: &dyn std::fmt::Display| BindingError::unusable(kind, &name, error);
             let object = Object::from(value.clone());
             builder = match object.class().as_str() {
                 // A binding to a Worker answers to every method: what it is for must be said.
+                #[cfg(feature = "browser")]
+                "Fetcher" | "BrowserRendering" if name == BROWSER => {
+                    let browsers = isobar_sessions::kinds::browser::BrowserBinding::new(object);
+                    builder
+                        .with_browser(&name, std::sync::Arc::new(browsers.map_err(|error| broken("browser", &error))?))
+                }
                 "Fetcher" if !stands_in(&name) => builder,
                 "R2Bucket" => {
                     builder.with_bucket(&name, R2Bucket::new(object).map_err(|error| broken("bucket", &error))?)

@@ -13,6 +13,7 @@
 //! ```
 
 mod cache;
+mod client;
 mod env;
 
 use axum::Router;
@@ -23,6 +24,7 @@ use isobar_cloudflare::binding::{JsError, Object, request_from_js, response_to_j
 use isobar_sessions::cloudflare::socket_of;
 use tower::ServiceExt;
 
+pub use client::Client;
 pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, event};
 
 use crate::{BindingError, Platform, Problem};
@@ -96,6 +98,11 @@ async fn respond(
     };
     // As natively: a path, and the authority in the Host header.
     parts.uri = parts.uri.path_and_query().cloned().map_or_else(http::Uri::default, http::Uri::from);
+    // The runtime's own header: a client's of this name does not come through.
+    let address = parts.headers.get("cf-connecting-ip").and_then(|address| address.to_str().ok()?.parse().ok());
+    if let Some(address) = address {
+        parts.extensions.insert(isobar_api::auth::ClientAddress(address));
+    }
     let request = http::Request::from_parts(parts, Body::new(body));
     // A router's error is `Infallible`.
     let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});

@@ -1,6 +1,8 @@
 //! The stack over real HTTP, on a platform made from a wrangler configuration.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod signed;
+
 use std::sync::Arc;
 use std::time::Duration;
 

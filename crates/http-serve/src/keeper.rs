@@ -1,0 +1,140 @@
+//! Work that is done now and then, on an alarm: the same natively and inside Workers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{TimeDelta, Utc};
+use futures_util::future::BoxFuture;
+use http::{Method, StatusCode, header};
+use isobar_sessions::{
+    AlarmInfo, Body, Request, Response, Result, SessionContext, SessionNamespace, SessionNamespaceExt, SessionObject,
+};
+use serde::{Deserialize, Serialize};
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS jobs (name TEXT PRIMARY KEY, due_at INTEGER NOT NULL, ran_at TEXT, outcome TEXT) WITHOUT ROWID";
+/// How long after a failure a job is tried again, if that is sooner than its next time.
+const AGAIN: TimeDelta = TimeDelta::minutes(5);
+
+/// Something to do now and then.
+#[derive(Clone)]
+pub struct Job {
+    name: &'static str,
+    every: TimeDelta,
+    run: Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Job({}, every {} s)", self.name, self.every.num_seconds())
+    }
+}
+
+impl Job {
+    /// A job by its name. It says what it has done, or why not; it may run twice for one time, and must stand that.
+    pub fn new(
+        name: &'static str,
+        every: TimeDelta,
+        run: impl Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, every, run: Arc::new(run) }
+    }
+}
+
+/// A session object that does jobs on its alarm. It is never to be reached from outside.
+///
+/// `POST /start` begins, and is done at once when it has begun already; `GET /` tells when each job ran and what came of it.
+#[derive(Debug)]
+pub struct Keeper {
+    context: SessionContext,
+    jobs: Vec<Job>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    name: String,
+    due_at: i64,
+    ran_at: Option<String>,
+    outcome: Option<String>,
+}
+
+/// Begins the jobs of the keeper of this name: at the start of a server, or with the first request of a Worker.
+///
+/// # Errors
+/// As [`SessionNamespace::fetch`].
+pub async fn keep(sessions: &dyn SessionNamespace, name: &str) -> Result<()> {
+    sessions.post(&sessions.id(name), "/start", Body::empty()).await.map(drop)
+}
+
+impl SessionObject for Keeper {
+    type Env = Vec<Job>;
+
+    async fn start(context: SessionContext, jobs: Vec<Job>) -> Result<Self> {
+        context.sql().exec(SCHEMA, ())?;
+        Ok(Self { context, jobs })
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/start") => {
+                let now = Utc::now().timestamp_millis();
+                for job in &self.jobs {
+                    let sql = "INSERT OR IGNORE INTO jobs (name, due_at) VALUES (?, ?)";
+                    self.context.sql().exec(sql, (job.name, now))?;
+                }
+                if self.context.alarm()?.is_none() {
+                    self.wake_for_next()?;
+                }
+                Ok(Response::new(Body::empty()))
+            }
+            (&Method::GET, "/") => {
+                let rows: Vec<Row> = self
+                    .context
+                    .sql()
+                    .exec("SELECT name, due_at, ran_at, outcome FROM jobs ORDER BY name", ())?
+                    .all()?;
+                let mut response = Response::new(Body::from(serde_json::to_string(&rows)?));
+                let json = http::HeaderValue::from_static("application/json");
+                response.headers_mut().insert(header::CONTENT_TYPE, json);
+                Ok(response)
+            }
+            _ => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                Ok(response)
+            }
+        }
+    }
+
+    async fn alarm(&self, _: AlarmInfo) -> Result<()> {
+        let sql = "SELECT name, due_at, ran_at, outcome FROM jobs WHERE due_at <= ?";
+        let due: Vec<Row> = self.context.sql().exec(sql, (Utc::now().timestamp_millis(),))?.all()?;
+        for Row { name, .. } in due {
+            let Some(job) = self.jobs.iter().find(|job| job.name == name) else {
+                self.context.sql().exec("DELETE FROM jobs WHERE name = ?", (name,))?; // of an older version
+                continue;
+            };
+            let outcome = (job.run)().await;
+            let wait = if outcome.is_ok() { job.every } else { AGAIN.min(job.every) };
+            let now = Utc::now();
+            let outcome = outcome.unwrap_or_else(|why| {
+                tracing::warn!(job = job.name, why, "a job failed");
+                format!("failed: {why}")
+            });
+            let sql = "UPDATE jobs SET due_at = ?, ran_at = ?, outcome = ? WHERE name = ?";
+            let values = ((now + wait).timestamp_millis(), now.to_rfc3339(), outcome, job.name);
+            self.context.sql().exec(sql, values)?;
+        }
+        self.wake_for_next()
+    }
+}
+
+impl Keeper {
+    fn wake_for_next(&self) -> Result<()> {
+        let next: Option<i64> = self.context.sql().exec("SELECT min(due_at) FROM jobs", ())?.one()?;
+        match next.and_then(chrono::DateTime::from_timestamp_millis) {
+            Some(next) => self.context.set_alarm(next),
+            None => Ok(()),
+        }
+    }
+}

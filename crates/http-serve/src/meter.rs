@@ -1,0 +1,105 @@
+//! How long a request has waited for its databases.
+//!
+//! A request's future notes itself as the one that is polled; what it polls in turn adds to it. No runtime is asked, so it is
+//! the same inside Workers.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use chrono::Utc;
+use isobar_db::{
+    Capabilities, Consistency, Database, DatabaseSession, Dialect, ExecResult, QueryResult, Queryable, Result,
+    Statement,
+};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Meter>>> = const { RefCell::new(None) };
+}
+
+/// What a request has used.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    database_microseconds: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn database_milliseconds(&self) -> f64 {
+        self.database_microseconds.load(Ordering::Relaxed) as f64 / 1000.0
+    }
+
+    fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+}
+
+/// A future that what it polls counts for.
+pub(crate) struct Metered<F> {
+    future: Pin<Box<F>>,
+    meter: Arc<Meter>,
+}
+
+impl<F: Future> Metered<F> {
+    pub(crate) fn new(future: F, meter: Arc<Meter>) -> Self {
+        Self { future: Box::pin(future), meter }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let outer = CURRENT.replace(Some(Arc::clone(&self.meter)));
+        let polled = self.future.as_mut().poll(cx);
+        CURRENT.set(outer);
+        polled
+    }
+}
+
+/// A database whose time counts for the request that asks it.
+#[derive(Debug)]
+pub(crate) struct MeteredDatabase(pub(crate) Arc<dyn Database>);
+
+async fn timed<T>(work: impl Future<Output = T>) -> T {
+    let Some(meter) = Meter::current() else { return work.await };
+    let start = Utc::now(); // not Instant: that has no clock inside Workers
+    let done = work.await;
+    let elapsed = (Utc::now() - start).num_microseconds().and_then(|elapsed| u64::try_from(elapsed).ok());
+    meter.database_microseconds.fetch_add(elapsed.unwrap_or_default(), Ordering::Relaxed);
+    done
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Queryable for MeteredDatabase {
+    async fn query(&self, statement: Statement) -> Result<QueryResult> {
+        timed(self.0.query(statement)).await
+    }
+
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
+        timed(self.0.batch(statements)).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Database for MeteredDatabase {
+    fn dialect(&self) -> Dialect {
+        self.0.dialect()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn exec(&self, script: &str) -> Result<ExecResult> {
+        timed(self.0.exec(script)).await
+    }
+
+    fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
+        self.0.session(consistency)
+    }
+}

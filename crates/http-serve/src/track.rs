@@ -1,0 +1,206 @@
+//! Events of the product, beside those of requests: what people do, without who they are.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use chrono::{TimeDelta, Utc};
+use http::{StatusCode, header};
+use isobar_analytics::{DataPoint, Event, EventSink};
+use isobar_api::auth::is_operator;
+use isobar_api::{Api, Caller, Policy, Problem, Role};
+use isobar_db::Database;
+use isobar_db::vault::Vault;
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+
+use crate::stats::stats;
+
+const KIND: &str = "event";
+const MAX_PROPERTIES: usize = 20;
+const TEXT_BYTES: usize = 200;
+/// Hours that statistics are asked for at most.
+const MAX_HOURS: i64 = 31 * 24;
+/// What a property may not be called: it would tell who somebody is.
+const PERSONAL: [&str; 12] = [
+    "email",
+    "e_mail",
+    "mail",
+    "name",
+    "first_name",
+    "last_name",
+    "phone",
+    "address",
+    "ip",
+    "password",
+    "token",
+    "user",
+];
+
+/// An event of the product, and its columns: `index1` the name; `blob1` `event`, `blob2` the name, `blob3` a pseudonym of
+/// the user, `blob4` one of the tenant, `blob5` the properties as JSON.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ProductEvent {
+    /// What happened: `theme_changed`.
+    pub name: String,
+    /// Who it was, as nobody can tell: the same for the same user.
+    pub user: String,
+    /// The tenant, alike.
+    pub tenant: String,
+    /// What else there is to say.
+    pub properties: Map<String, Json>,
+}
+
+impl ProductEvent {
+    fn to_point(&self) -> DataPoint {
+        let Self { name, user, tenant, properties } = self;
+        DataPoint::new()
+            .with_index(name.clone())
+            .with_blob(KIND)
+            .with_blob(name.clone())
+            .with_blob(user.clone())
+            .with_blob(tenant.clone())
+            .with_blob(json!(properties).to_string())
+    }
+
+    /// Reads the event back; `None` where it is another kind of event.
+    #[must_use]
+    pub fn from_event(event: &Event) -> Option<Self> {
+        if event.blob(1) != KIND.as_bytes() {
+            return None;
+        }
+        let text = |number| String::from_utf8(event.blob(number).to_vec()).ok();
+        let properties = serde_json::from_slice(event.blob(5)).ok()?;
+        Some(Self { name: text(2)?, user: text(3)?, tenant: text(4)?, properties })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tracked {
+    name: String,
+    #[serde(default)]
+    properties: Map<String, Json>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    hours: Option<i64>,
+}
+
+/// Routes that write events of the product, and tell what all events come to.
+#[derive(Debug, Clone)]
+pub struct Analytics {
+    dataset: Arc<dyn EventSink>,
+    vault: Vault,
+    database: Arc<dyn Database>,
+}
+
+impl Analytics {
+    /// Events in this dataset; the vault makes the pseudonyms. By the accounts of the database, [the operator](is_operator)
+    /// sees what everybody's requests come to, and others see their own events alone.
+    pub fn new(dataset: Arc<dyn EventSink>, vault: Vault, database: Arc<dyn Database>) -> Self {
+        Self { dataset, vault, database }
+    }
+
+    /// Adds `POST /analytics/track` for everybody who is known, and `GET /stats` for admins.
+    #[must_use]
+    pub fn mount(&self, api: Api) -> Api {
+        let problem = || json!({"$ref": "#/components/responses/Problem"});
+        let track_item = json!({"post": {
+            "operationId": "track", "tags": ["analytics"], "summary": "Write an event of the product",
+            "requestBody": {"required": true, "content": {"application/json": {"schema": {
+                "type": "object", "additionalProperties": false, "required": ["name"],
+                "properties": {
+                    "name": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"},
+                    "properties": {"type": "object", "maxProperties": MAX_PROPERTIES,
+                        "additionalProperties": {"type": ["string", "number", "boolean"]},
+                        "propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,63}$"}},
+                },
+            }}}},
+            "responses": {"202": {"description": "It is written"}, "4XX": problem(), "5XX": problem()},
+        }});
+        let stats_item = json!({"get": {
+            "operationId": "stats", "tags": ["analytics"], "summary": "What requests and events come to",
+            "parameters": [{"name": "hours", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_HOURS}}],
+            "responses": {"200": {"description": "The numbers", "content": {"application/json": {"schema": {"type": "object"}}}},
+                "4XX": problem(), "5XX": problem()},
+        }});
+        let (known, admin) = (Policy::AtLeast(Role::Viewer), Policy::AtLeast(Role::Admin));
+        api.route("/analytics/track", Policy::Nobody, known, post(track).with_state(self.clone()))
+            .route("/stats", admin, Policy::Nobody, get(shown).with_state(self.clone()))
+            .document("/analytics/track", track_item)
+            .document("/stats", stats_item)
+    }
+
+    async fn pseudonym(&self, of: &str) -> Result<String, Problem> {
+        let mac = self.vault.mac("analytics pseudonym", of.as_bytes()).await?;
+        Ok(hex::encode(&mac[..8]))
+    }
+}
+
+async fn track(
+    State(analytics): State<Analytics>,
+    caller: Caller,
+    body: Result<axum::Json<Json>, axum::extract::rejection::JsonRejection>,
+) -> Result<Response, Problem> {
+    let axum::Json(json) = body?;
+    let Tracked { name, properties } = serde_json::from_value(json)
+        .map_err(|error| Problem::bad_request(format!("the event is not valid: {error}")))?;
+    let mut problem = Problem::bad_request("the event is not valid; see errors");
+    let mut is_wrong = false;
+    let mut refuse = |field: String, detail: &str| {
+        is_wrong = true;
+        problem = problem.clone().with_field(field, detail);
+    };
+    if !is_word(&name) {
+        refuse("name".to_owned(), "must be 1 to 64 of a-z, 0-9 and _, a letter first");
+    }
+    if properties.len() > MAX_PROPERTIES {
+        refuse("properties".to_owned(), "must be 20 at most");
+    }
+    for (key, value) in properties.iter().take(MAX_PROPERTIES) {
+        let field = format!("properties.{key}");
+        match value {
+            _ if !is_word(key) => refuse(field, "must be called by 1 to 64 of a-z, 0-9 and _"),
+            _ if PERSONAL.contains(&key.as_str()) => refuse(field, "would tell who somebody is"),
+            Json::String(text) if text.len() > TEXT_BYTES => refuse(field, "must have 200 bytes at most"),
+            Json::String(text) if text.contains('@') => refuse(field, "looks like an address of somebody"),
+            Json::String(_) | Json::Number(_) | Json::Bool(_) => {}
+            _ => refuse(field, "must be a text, a number or a boolean"),
+        }
+    }
+    if is_wrong {
+        return Err(problem);
+    }
+    let user = analytics.pseudonym(caller.user().unwrap_or_default()).await?;
+    let tenant = analytics.pseudonym(caller.tenant().unwrap_or_default()).await?;
+    analytics.dataset.write(ProductEvent { name, user, tenant, properties }.to_point());
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+async fn shown(
+    State(analytics): State<Analytics>,
+    caller: Caller,
+    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let hours = asked.map(|asked| asked.hours.unwrap_or(24)).unwrap_or_default();
+    if !(1..=MAX_HOURS).contains(&hours) {
+        let detail = format!("must be 1 to {MAX_HOURS}");
+        return Err(Problem::bad_request("the question is not valid").with_field("hours", detail));
+    }
+    let until = Utc::now();
+    let tenant = match is_operator(&*analytics.database, &caller).await? {
+        true => None,
+        false => Some(analytics.pseudonym(caller.tenant().unwrap_or_default()).await?),
+    };
+    let stats = stats(&*analytics.dataset, until - TimeDelta::hours(hours), until, tenant.as_deref()).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(stats)).into_response())
+}
+
+fn is_word(text: &str) -> bool {
+    let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(is_fine) && text.as_bytes()[0].is_ascii_lowercase()
+}
