@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use isobar_db::{QueryResult, QueryableExt, Value, migrations};
+use indicatif::ProgressBar;
+use isobar_db::{QueryResult, QueryableExt, Value, copy, migrations};
 use serde_json::json;
 
 use crate::place::Place;
@@ -17,6 +18,8 @@ pub(crate) enum D1 {
     Migrations(Migrations),
     /// Run SQL
     Execute(Execute),
+    /// Copy rows into a database of another shape, as a map says
+    Copy(Copy),
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,12 +57,51 @@ pub(crate) struct Execute {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The map, in TOML: tables in their order, each column's source. Ids are made of the old keys, so that a
+copy may be broken off and begun again at any time: rows that are there already stay as they are.
+
+  [[table]]
+  from = \"users\"
+  to = \"users\"
+  key = \"id\"                                                # of the old table; this when not given
+  [table.columns]
+  id = { id = true }                                        # the new id
+  name = \"full_name\"                                      # an old column as it is
+  email = { column = \"mail\", as = \"lower\" }             # or text, slug, integer, boolean, unix-seconds,
+  created_at = { column = \"created\", as = \"unix-seconds\" } # unix-milliseconds, sqlite-time
+  tenant_id = { column = \"tenant\", reference = \"tenants\" } # the new id of an old row
+  role = { column = \"is_admin\", choices = { 1 = \"admin\", 0 = \"member\" }, default = \"member\" }
+  revision = { value = 1 }
+
+Examples:
+  isobar d1 copy MEAUXOS_DB DB --map map.toml --dry-run
+  isobar d1 copy MEAUXOS_DB DB --map map.toml --json > report.json"
+)]
+pub(crate) struct Copy {
+    /// The database to copy from: its name or binding
+    from: String,
+    /// The database to copy into: its name or binding
+    to: String,
+    /// What becomes of which column
+    #[arg(long, value_name = "FILE")]
+    map: PathBuf,
+    /// Write nothing; say what would be copied, and what would be skipped and why
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 impl D1 {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         match self {
             Self::Migrations(Migrations::List { database }) => list(place, &database).await,
             Self::Migrations(Migrations::Apply { database, yes }) => apply(place, &database, yes).await,
             Self::Execute(execute) => execute.run(place).await,
+            Self::Copy(copy) => copy.run(place).await,
         }
     }
 }
@@ -120,6 +162,45 @@ impl Execute {
             return Ok(());
         }
         results.iter().try_for_each(show)
+    }
+}
+
+impl Copy {
+    async fn run(self, place: &Place) -> Outcome {
+        let shown = self.map.display();
+        let text = std::fs::read_to_string(&self.map).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        let map: copy::Map = toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
+        let (from, old, _) = place.database(&self.from).await?;
+        let (to, new, _) = place.database(&self.to).await?;
+        if old.local_name() == new.local_name() {
+            return Err("a database is not copied into itself".into());
+        }
+        let bar = ProgressBar::new_spinner();
+        let progress = |table: &copy::TableReport| {
+            let copy::TableReport { from, to, copied, present, skipped, .. } = table;
+            let skipped = skipped.len();
+            bar.set_message(format!("{from} to {to}: {copied} copied, {present} there already, {skipped} skipped"));
+            bar.tick();
+        };
+        let report = copy::copy(&from, old.local_name(), &to, &map, self.dry_run, progress).await?;
+        bar.finish_and_clear();
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(());
+        }
+        let row = |one: &copy::TableReport| {
+            let counts = [one.copied, one.present, one.skipped.len() as u64].map(|count| count.to_string());
+            [one.from.clone(), one.to.clone()].into_iter().chain(counts).collect::<Vec<_>>()
+        };
+        let copied = if self.dry_run { "WOULD COPY" } else { "COPIED" };
+        let headings = ["FROM", "TO", copied, "PRESENT", "SKIPPED"].map(String::from);
+        table::print(&headings, &report.tables.iter().map(row).collect::<Vec<_>>())?;
+        for table in &report.tables {
+            for skipped in &table.skipped {
+                say!("{} {}: {}", table.from, skipped.key, skipped.reason);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ mod r2;
 mod serve;
 mod sync;
 mod table;
+mod vault;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -29,7 +30,8 @@ use crate::place::Place;
   isobar r2 object put inneranimalmedia-assets/static/index.html --file ./index.html
   isobar r2 sync ./static inneranimalmedia-assets/static --dry-run
   isobar d1 migrations apply DB
-  isobar d1 execute DB --command 'SELECT count(*) FROM users'"
+  isobar d1 execute DB --command 'SELECT count(*) FROM users'
+  isobar vault status DB --keyring ./keyring"
 )]
 struct Cli {
     #[command(flatten)]
@@ -48,6 +50,9 @@ enum Command {
     /// Databases and their migrations
     #[command(subcommand)]
     D1(d1::D1),
+    /// Encrypted values: keys, rotation, status
+    #[command(subcommand)]
+    Vault(vault::Vault),
 }
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -67,6 +72,7 @@ async fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(&place).await,
         Command::R2(r2) => r2.run(&place).await,
         Command::D1(d1) => d1.run(&place).await,
+        Command::Vault(vault) => vault.run(&place).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

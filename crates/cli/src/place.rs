@@ -1,5 +1,6 @@
 //! Which configuration, and where things are kept.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use clap::Args;
 use isobar_cloudflare::wrangler::{Config, D1Database};
 use isobar_db::SqliteDatabase;
 use isobar_storage::local::LocalStore;
+use isobar_storage::signed::Signer;
 
 #[derive(Debug, Args)]
 pub(crate) struct Place {
@@ -20,6 +22,9 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "FOLDER")]
     root: Option<PathBuf>,
 }
+
+/// Buckets by name: their binding, and whether they are here.
+pub(crate) type Buckets = BTreeMap<String, (Option<String>, bool)>;
 
 impl Place {
     /// The configuration; `None` where none was asked for and there is none.
@@ -43,11 +48,53 @@ impl Place {
 
     /// A bucket by name or binding. A name that no configuration has is taken as it is: `isobar r2` needs none.
     pub(crate) async fn bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
+        Ok(LocalStore::open(self.bucket_folder(name)?).await?)
+    }
+
+    /// What signs URLs of a bucket that `isobar serve` serves at this address.
+    pub(crate) async fn signer(&self, name: &str, base: &str) -> Result<Signer, Box<dyn Error>> {
+        let folder = self.bucket_folder(name)?;
+        let served = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let secret = LocalStore::signing_secret(&folder).await?;
+        Ok(Signer::new(format!("{}/r2/{served}", base.trim_end_matches('/')), secret)?)
+    }
+
+    /// A bucket that is there already: who only looks makes none.
+    pub(crate) async fn existing_bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
+        let folder = self.bucket_folder(name)?;
+        if !folder.join("index.db").exists() {
+            return Err(format!("there is no bucket {name} here; it would be in {}", folder.display()).into());
+        }
+        Ok(LocalStore::open(folder).await?)
+    }
+
+    /// The buckets that are here or in the configuration: their binding, and whether they are here.
+    pub(crate) fn buckets(&self) -> Result<Buckets, Box<dyn Error>> {
+        let config = self.config()?;
+        let mut buckets = BTreeMap::new();
+        for bucket in config.iter().flat_map(|config| &config.r2_buckets) {
+            buckets.insert(bucket.local_name().to_owned(), (Some(bucket.binding.clone()), false));
+        }
+        let folder = self.root(config.as_ref()).join("r2");
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(buckets),
+            entries => entries.map_err(|error| format!("cannot read {}: {error}", folder.display()))?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.path().join("index.db").exists() {
+                buckets.entry(entry.file_name().to_string_lossy().into_owned()).or_insert((None, true)).1 = true;
+            }
+        }
+        Ok(buckets)
+    }
+
+    /// Where a bucket is kept, by its name or binding.
+    pub(crate) fn bucket_folder(&self, name: &str) -> Result<PathBuf, Box<dyn Error>> {
         let config = self.config()?;
         let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);
         let name = bound.map_or(name, |bucket| bucket.local_name());
-        let folder = self.root(config.as_ref()).join("r2").join(checked(name)?);
-        Ok(LocalStore::open(folder).await?)
+        Ok(self.root(config.as_ref()).join("r2").join(checked(name)?))
     }
 
     /// A database by name or binding, and what the configuration says of it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use isobar_http_serve::native::{Server, init_log, shutdown_signal};
-use isobar_http_serve::{App, WranglerPlatform};
+use isobar_http_serve::{App, WranglerPlatform, signed_objects};
 use isobar_site::{Site, SiteOptions};
 use isobar_storage::ObjectStore;
 use isobar_storage::local::LocalStore;
@@ -16,7 +16,7 @@ use crate::{Outcome, say};
 #[derive(Debug, Args)]
 #[command(
     after_help = "The site is the configuration's [assets] directory; without one, what is under --prefix in the bucket.
-Session objects need the application that has their class: run that instead, see examples/platform.
+Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session objects need the application that has their class: run that instead, see examples/platform.
 
 Examples:
   isobar serve
@@ -67,7 +67,13 @@ impl Serve {
                 (platform.bucket(&binding)?, self.prefix)
             }
         };
-        let mut app = App::new().site(Site::new(store, SiteOptions::default().with_prefix(prefix)));
+        let mut app = App::new();
+        for bucket in &config.r2_buckets {
+            let (store, name) = (platform.bucket(&bucket.binding)?, bucket.local_name());
+            let signer = place.signer(name, &format!("http://{}", server.address())).await?;
+            app = app.nest(format!("/r2/{name}"), signed_objects(store, signer));
+        }
+        app = app.site(Site::new(store, SiteOptions::default().with_prefix(prefix)));
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);
         }

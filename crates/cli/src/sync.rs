@@ -5,12 +5,13 @@ use std::path::Path;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use isobar_storage::ObjectStore;
-use isobar_storage::sync::{ApplyOptions, Plan, apply, plan};
+use isobar_storage::sync::{ApplyOptions, DownPlan, Plan, apply, apply_down, everything, plan};
 
 /// What a sync has done.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct Summary {
     pub(crate) uploaded: usize,
+    pub(crate) downloaded: usize,
     pub(crate) bytes: u64,
     pub(crate) unchanged: usize,
     pub(crate) deleted: usize,
@@ -22,6 +23,19 @@ impl Summary {
     pub(crate) fn of(plan: &Plan, delete: bool, dry_run: bool) -> Self {
         Self {
             uploaded: plan.uploads.len(),
+            downloaded: 0,
+            bytes: plan.bytes(),
+            unchanged: plan.unchanged,
+            deleted: if delete { plan.extra.len() } else { 0 },
+            ignored: plan.ignored,
+            dry_run,
+        }
+    }
+
+    pub(crate) fn of_down(plan: &DownPlan, delete: bool, dry_run: bool) -> Self {
+        Self {
+            uploaded: 0,
+            downloaded: plan.downloads.len(),
             bytes: plan.bytes(),
             unchanged: plan.unchanged,
             deleted: if delete { plan.extra.len() } else { 0 },
@@ -33,13 +47,11 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { uploaded, bytes, unchanged, deleted, ignored, dry_run } = self;
+        let Self { uploaded, downloaded, bytes, unchanged, deleted, ignored, dry_run } = self;
         let would = if *dry_run { "would be " } else { "" };
-        write!(
-            f,
-            "{uploaded} {would}uploaded ({}), {deleted} {would}deleted, {unchanged} unchanged",
-            HumanBytes(*bytes)
-        )?;
+        let (count, moved) = if *downloaded > 0 { (downloaded, "downloaded") } else { (uploaded, "uploaded") };
+        let bytes = HumanBytes(*bytes);
+        write!(f, "{count} {would}{moved} ({bytes}), {deleted} {would}deleted, {unchanged} unchanged")?;
         if *ignored > 0 { write!(f, ", {ignored} ignored") } else { Ok(()) }
     }
 }
@@ -51,7 +63,7 @@ pub(crate) async fn run(
     prefix: &str,
     delete: bool,
 ) -> isobar_storage::Result<Summary> {
-    let plan = plan(folder, store, prefix).await?;
+    let plan = plan(folder, store, prefix, &everything).await?;
     apply_with_progress(&plan, store, &ApplyOptions::default().with_delete(delete)).await?;
     Ok(Summary::of(&plan, delete, false))
 }
@@ -62,9 +74,7 @@ pub(crate) async fn apply_with_progress(
     store: &dyn ObjectStore,
     options: &ApplyOptions,
 ) -> isobar_storage::Result<()> {
-    let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(plan.bytes()).with_style(style);
+    let bar = progress(plan.bytes());
     let applied = apply(plan, store, options, |upload| {
         bar.set_message(upload.key.to_string());
         bar.inc(upload.size);
@@ -72,4 +82,27 @@ pub(crate) async fn apply_with_progress(
     .await;
     bar.finish_and_clear();
     applied
+}
+
+/// The same into a folder.
+pub(crate) async fn apply_down_with_progress(
+    plan: &DownPlan,
+    store: &dyn ObjectStore,
+    options: &ApplyOptions,
+) -> isobar_storage::Result<()> {
+    let bar = progress(plan.bytes());
+    let applied = apply_down(plan, store, options, |download| {
+        bar.set_message(download.key.to_string());
+        bar.inc(download.size);
+    })
+    .await;
+    bar.finish_and_clear();
+    applied
+}
+
+/// A bar of bytes with their rate and the time that is left; on a terminal alone.
+pub(crate) fn progress(bytes: u64) -> ProgressBar {
+    let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
 }

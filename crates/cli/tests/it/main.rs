@@ -156,6 +156,87 @@ fn a_folder_is_synced() {
 }
 
 #[test]
+fn a_bucket_is_synced_into_a_folder_by_globs() {
+    let folder = folder();
+    let here = folder.path();
+    for (name, text) in [("a.html", "a"), ("deep/b.css", "b"), ("deep/b.css.map", "m"), ("notes.tmp", "t")] {
+        let path = here.join("site").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let up = ok(here, &["r2", "sync", "site", "assets/static", "--exclude", "*.tmp"]);
+    assert!(up.starts_with("3 uploaded") && up.contains("1 ignored"), "{up}");
+    let dry = ok(here, &["r2", "sync", "assets/static", "./back", "--exclude", "deep/*.map", "--dry-run"]);
+    assert!(dry.contains("get     assets/static/deep/b.css into") && !dry.contains(".map"), "{dry}");
+    assert!(!here.join("back").exists());
+    let down: serde_json::Value = serde_json::from_str(&ok(
+        here,
+        &["r2", "sync", "assets/static", "./back", "--exclude", "deep/*.map", "--json"],
+    ))
+    .unwrap();
+    assert_eq!((&down["downloaded"], &down["bytes"]), (&2.into(), &2.into()));
+    assert_eq!(fs::read_to_string(here.join("back/deep/b.css")).unwrap(), "b");
+    fs::write(here.join("back/mine.txt"), "mine").unwrap();
+    let only = ["r2", "sync", "assets/static", "./back", "--include", "*.html", "--delete"];
+    assert!(ok(here, &only).starts_with("0 uploaded (0 B), 0 deleted, 1 unchanged"));
+    assert!(here.join("back/mine.txt").exists(), "what takes no part is not deleted");
+    assert!(ok(here, &["r2", "sync", "assets/static", "back", "--delete"]).contains("1 downloaded (1 B), 1 deleted"));
+    assert!(!here.join("back/mine.txt").exists());
+    assert!(refused(here, &["r2", "sync", "asets/static", "./back", "--delete"]).contains("there is no bucket asets"));
+    assert!(here.join("back/a.html").exists() && !here.join(".isobar/r2/asets").exists());
+    assert!(refused(here, &["r2", "sync", "site", "./back"]).contains("both folders"));
+    assert!(refused(here, &["r2", "sync", "nowhere", "assets"]).contains("begins with ./"));
+    assert!(refused(here, &["r2", "sync", "site", "assets", "--include", "[z"]).contains("[z"));
+}
+
+#[test]
+fn buckets_are_listed_counted_copied_within_and_looked_over() {
+    let folder = folder();
+    let here = folder.path();
+    assert!(refused(here, &["r2", "bucket", "info", "STORAGE"]).contains("there is no bucket STORAGE here"));
+    let list = ok(here, &["r2", "bucket", "list"]);
+    assert!(list.contains("assets") && list.contains("STORAGE") && list.contains("not used yet"), "{list}");
+    fs::write(here.join("large.bin"), vec![7; 100_000]).unwrap();
+    ok(here, &["r2", "object", "put", "STORAGE/large.bin", "--file", "large.bin", "--cache-control", "no-store"]);
+    ok(here, &["r2", "object", "copy", "assets/large.bin", "assets/copy.bin"]);
+    ok(here, &["r2", "object", "copy", "assets/large.bin", "other/far.bin"]);
+    let copied: serde_json::Value =
+        serde_json::from_str(&ok(here, &["r2", "object", "head", "other/far.bin", "--json"])).unwrap();
+    assert_eq!(copied["httpMetadata"]["cacheControl"], "no-store");
+    assert!(
+        refused(here, &["r2", "object", "copy", "assets/large.bin", "other/far.bin", "--no-overwrite"])
+            .contains("is there already")
+    );
+    ok(here, &["r2", "object", "copy", "other/far.bin", "assets/moved.txt", "--move"]);
+    assert!(refused(here, &["r2", "object", "head", "other/far.bin"]).contains("there is no object"));
+    let same = ["r2", "object", "copy", "STORAGE/large.bin", "assets/large.bin", "--move"];
+    assert!(refused(here, &same).contains("are the same object"));
+    ok(here, &["r2", "object", "head", "assets/large.bin"]);
+    assert!(
+        refused(here, &["r2", "object", "copy", "assets/none", "assets/x"]).contains("there is no object assets/none")
+    );
+    let info: serde_json::Value =
+        serde_json::from_str(&ok(here, &["r2", "bucket", "info", "STORAGE", "--json"])).unwrap();
+    assert_eq!((&info["objects"], &info["bytes"]), (&3.into(), &300_000.into()));
+    assert_eq!(info["extensions"]["bin"]["objects"], 2);
+    assert!(ok(here, &["r2", "bucket", "info", "STORAGE"]).starts_with("3 objects, "));
+    let listed: serde_json::Value = serde_json::from_str(&ok(here, &["r2", "bucket", "list", "--json"])).unwrap();
+    assert_eq!(listed.as_array().unwrap().iter().filter(|bucket| bucket["created"] == true).count(), 2);
+
+    assert!(ok(here, &["r2", "fsck", "STORAGE"]).contains("3 objects, 292.97 KiB"));
+    let blobs = here.join(".isobar/r2/assets/blobs");
+    let first = fs::read_dir(&blobs).unwrap().flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap()).next();
+    fs::write(first.unwrap().unwrap().path(), vec![8; 100_000]).unwrap();
+    assert!(ok(here, &["r2", "fsck", "STORAGE", "--quick"]).contains("nothing is wrong"));
+    assert!(refused(here, &["r2", "fsck", "STORAGE"]).contains("mend it with --repair"));
+    let mended = ok(here, &["r2", "fsck", "STORAGE", "--repair"]);
+    assert!(mended.contains("is not what was stored") && mended.contains("lost"), "{mended}");
+    let clean: serde_json::Value =
+        serde_json::from_str(&ok(here, &["r2", "fsck", "STORAGE", "--json", "--exclusive"])).unwrap();
+    assert_eq!(clean["findings"].as_array().unwrap().len(), 0, "{clean}");
+}
+
+#[test]
 fn databases_are_migrated_and_asked() {
     let folder = folder();
     let here = folder.path();
@@ -195,13 +276,32 @@ fn the_site_of_a_configuration_is_served() {
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
     let address =
         lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let ask = |request: String| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let home = ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned());
+    // What a signed URL says may be written and read, of a bucket that nobody reaches otherwise.
+    let path = |method: &str| {
+        let url = ok(here, &["r2", "presign", "STORAGE/in/box.txt", "--method", method, "--expires", "5m"]);
+        assert!(url.starts_with("http://127.0.0.1:8787/r2/assets/in/box.txt?expires="), "{url}");
+        url.trim().trim_start_matches("http://127.0.0.1:8787").to_owned()
+    };
+    let rest = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let put = ask(format!("PUT {} {rest}Content-Length: 6\r\n\r\nsigned", path("put")));
+    let got = ask(format!("GET {} {rest}\r\n", path("get")));
+    let unsigned = ask(format!("GET /r2/assets/in/box.txt {rest}\r\n"));
     server.kill().unwrap();
     server.wait().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("from the assets"), "{answer}");
+    assert!(home.starts_with("HTTP/1.1 200") && home.ends_with("from the assets"), "{home}");
+    assert!(put.starts_with("HTTP/1.1 200"), "{put}");
+    assert!(got.starts_with("HTTP/1.1 200") && got.ends_with("signed"), "{got}");
+    assert!(unsigned.starts_with("HTTP/1.1 403"), "{unsigned}");
+    assert_eq!(ok(here, &["r2", "object", "get", "STORAGE/in/box.txt", "--pipe"]), "signed");
+    assert!(refused(here, &["r2", "presign", "assets/a", "--expires", "8d"]).contains("seven days"));
 }
 
 #[test]
@@ -212,4 +312,74 @@ fn unknown_keys_are_warned_about_and_help_has_examples() {
     for arguments in [&["--help"][..], &["r2", "sync", "--help"], &["d1", "execute", "--help"], &["serve", "--help"]] {
         assert!(ok(folder.path(), arguments).contains("Examples:"), "{arguments:?}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_vault_is_rotated_and_shows_its_state() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let here = folder.path();
+    assert!(refused(here, &["vault", "keygen", "a b"]).contains("letters"));
+    let keygen = |name: &str| ok(here, &["vault", "keygen", name]);
+    fs::write(here.join("schema.sql"), isobar_db::vault::SCHEMA).unwrap();
+    ok(here, &["d1", "execute", "DB", "--file", "schema.sql"]);
+    let declare = "CREATE TABLE tokens (id INTEGER PRIMARY KEY, secret BLOB); \
+        INSERT INTO tokens (secret) VALUES (NULL), ('plain'); \
+        INSERT INTO vault_columns (table_name, column_name) VALUES ('tokens', 'secret')";
+    ok(here, &["d1", "execute", "DB", "--command", declare]);
+    assert!(refused(here, &["vault", "status", "DB"]).contains("ISOBAR_KEYRING"));
+    let first = keygen("first");
+    let keyring = here.join("keyring");
+    let write = |text: &str| {
+        fs::write(&keyring, text).unwrap();
+        fs::set_permissions(&keyring, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write(&first);
+    let status = || -> serde_json::Value {
+        serde_json::from_str(&ok(here, &["vault", "status", "DB", "--keyring", "keyring", "--json"])).unwrap()
+    };
+    assert_eq!(status()["keys"], serde_json::json!([[2, "first"]]));
+    assert_eq!(status()["columns"][0]["outdated"], 1);
+
+    // What is not sealed is named, and does not pass for done.
+    write(&(keygen("second") + &first));
+    let failed = refused(here, &["vault", "rotate", "DB", "--keyring", "keyring"]);
+    assert!(failed.contains("tokens.secret of 2") && !failed.contains("plain"), "{failed}");
+    ok(here, &["d1", "execute", "DB", "--command", "DELETE FROM tokens WHERE id = 2"]);
+    let done = ok(here, &["vault", "rotate", "DB", "--keyring", "keyring", "--resume"]);
+    assert!(done.contains("data key 3 is active: 0 values"), "{done}");
+    assert_eq!(status()["keys"], serde_json::json!([[2, "second"], [3, "second"]]));
+    write(fs::read_to_string(&keyring).unwrap().lines().next().unwrap());
+    assert!(ok(here, &["vault", "status", "DB", "--keyring", "keyring"]).contains("DATA KEY"));
+}
+
+#[test]
+fn rows_are_copied_as_a_map_says() {
+    let folder = folder();
+    let here = folder.path();
+    let config = format!("{CONFIG}[[d1_databases]]\nbinding = \"OLD\"\ndatabase_name = \"legacy\"\n");
+    fs::write(here.join("wrangler.toml"), config).unwrap();
+    let old = "CREATE TABLE people (id INTEGER PRIMARY KEY, mail TEXT); \
+        INSERT INTO people VALUES (1, 'Ada@example.com'), (2, 'ada@example.com'), (3, 'bob@example.com')";
+    ok(here, &["d1", "execute", "OLD", "--command", old]);
+    let new = "CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE)";
+    ok(here, &["d1", "execute", "DB", "--command", new]);
+    let map = "[[table]]\nfrom = \"people\"\nto = \"users\"\n[table.columns]\nid = { id = true }\n\
+        email = { column = \"mail\", as = \"lower\" }\n";
+    fs::write(here.join("map.toml"), map).unwrap();
+    let copy = |more: &[&str]| ok(here, &[&["d1", "copy", "OLD", "DB", "--map", "map.toml"], more].concat());
+    let dry = copy(&["--dry-run"]);
+    assert!(dry.contains("WOULD COPY") && dry.contains("people 2: UNIQUE constraint failed: users.email"), "{dry}");
+    assert!(
+        ok(here, &["d1", "execute", "DB", "--command", "SELECT count(*) AS n FROM users", "--json"])
+            .contains("\"n\": 0")
+    );
+    let report: serde_json::Value = serde_json::from_str(&copy(&["--json"])).unwrap();
+    assert_eq!((&report["tables"][0]["copied"], &report["tables"][0]["skipped"][0]["key"]), (&2.into(), &"2".into()));
+    let report: serde_json::Value = serde_json::from_str(&copy(&["--json"])).unwrap();
+    assert_eq!((&report["tables"][0]["copied"], &report["tables"][0]["present"]), (&0.into(), &2.into()));
+    assert!(refused(here, &["d1", "copy", "DB", "DB", "--map", "map.toml"]).contains("into itself"));
+    fs::write(here.join("map.toml"), "tables = 1").unwrap();
+    assert!(refused(here, &["d1", "copy", "OLD", "DB", "--map", "map.toml"]).contains("map.toml: "));
 }

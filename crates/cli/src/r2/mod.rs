@@ -1,5 +1,10 @@
 //! `isobar r2`.
 
+mod bucket;
+mod fsck;
+mod presign;
+mod sync;
+
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -9,24 +14,35 @@ use clap::{Args, Subcommand};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use isobar_storage::local::LocalStore;
-use isobar_storage::sync::{ApplyOptions, open_file, plan};
+use isobar_storage::sync::open_file;
 use isobar_storage::{
-    Error as StorageError, ErrorKind, GetOptions, HttpMetadata, Key, ListOptions, MultipartOptions, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutOptions, StorageClass,
+    Conditions, CopyOptions, Error as StorageError, ErrorKind, GetOptions, HttpMetadata, Key, ListOptions,
+    MultipartOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions, PutResult, StorageClass,
 };
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use crate::place::Place;
-use crate::{Outcome, say, sync, table};
+use crate::{Outcome, say, table};
+use bucket::Bucket;
+use fsck::Fsck;
+use presign::Presign;
+use sync::Sync;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum R2 {
     /// Single objects
     #[command(subcommand)]
     Object(Object),
-    /// Put a whole folder: only what changed, several files at once
+    /// Buckets themselves
+    #[command(subcommand)]
+    Bucket(Bucket),
+    /// Bring a folder into a bucket, or a bucket into a folder: only what changed, several at once
     Sync(Sync),
+    /// Make a URL that lets its bearer read or write one object for a while
+    Presign(Presign),
+    /// Look a bucket over: bodies, checksums, leftovers
+    Fsck(Fsck),
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +57,8 @@ pub(crate) enum Object {
     Delete(Delete),
     /// List objects
     List(List),
+    /// Copy or move an object
+    Copy(Copy),
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +119,23 @@ pub(crate) struct Head {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  isobar r2 object copy assets/static/a.html assets/static/b.html
+  isobar r2 object copy assets/draft.html site/index.html --move --no-overwrite")]
+pub(crate) struct Copy {
+    /// BUCKET/KEY
+    from: String,
+    /// BUCKET/KEY
+    to: String,
+    /// Delete the first afterwards
+    #[arg(long)]
+    r#move: bool,
+    /// Refuse where there is an object already
+    #[arg(long)]
+    no_overwrite: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Delete {
     /// BUCKET/KEY
     object: String,
@@ -124,29 +159,6 @@ pub(crate) struct List {
     json: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  isobar r2 sync ./static inneranimalmedia-assets/static
-  isobar r2 sync ./static STORAGE/static --delete --dry-run")]
-pub(crate) struct Sync {
-    /// The folder
-    folder: PathBuf,
-    /// BUCKET, or BUCKET/PREFIX
-    target: String,
-    /// Only say what would be done
-    #[arg(long)]
-    dry_run: bool,
-    /// Delete objects under the prefix that have no file
-    #[arg(long)]
-    delete: bool,
-    /// Uploads at once
-    #[arg(long, default_value_t = 16)]
-    concurrency: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 impl R2 {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         match self {
@@ -155,7 +167,11 @@ impl R2 {
             Self::Object(Object::Head(head)) => head.run(place).await,
             Self::Object(Object::Delete(delete)) => delete.run(place).await,
             Self::Object(Object::List(list)) => list.run(place).await,
+            Self::Object(Object::Copy(copy)) => copy.run(place).await,
+            Self::Bucket(bucket) => bucket.run(place).await,
             Self::Sync(sync) => sync.run(place).await,
+            Self::Presign(presign) => presign.run(place).await,
+            Self::Fsck(fsck) => fsck.run(place).await,
         }
     }
 }
@@ -289,35 +305,44 @@ impl List {
     }
 }
 
-impl Sync {
+impl Copy {
     async fn run(self, place: &Place) -> Outcome {
-        let (bucket, prefix) = self.target.split_once('/').unwrap_or((&self.target, ""));
-        let prefix = match prefix.trim_end_matches('/') {
-            "" => String::new(),
-            prefix => format!("{prefix}/"),
-        };
-        let store = place.bucket(bucket).await?;
-        let plan = plan(&self.folder, &store, &prefix).await?;
-        let summary = sync::Summary::of(&plan, self.delete, self.dry_run);
-        if self.dry_run && !self.json {
-            for upload in &plan.uploads {
-                say!("put     {bucket}/{} ({})", upload.key, upload.content_type);
-            }
-            for key in plan.extra.iter().filter(|_| self.delete) {
-                say!("delete  {bucket}/{key}");
-            }
+        let (store, from) = existing_object(place, &self.from).await?;
+        let (target, to) = object(place, &self.to).await?;
+        let (bucket, other) = (place.bucket_folder(bucket_of(&self.from))?, place.bucket_folder(bucket_of(&self.to))?);
+        if bucket == other && from == to {
+            return Err(format!("{} and {} are the same object", self.from, self.to).into());
         }
-        if !self.dry_run {
-            let options = ApplyOptions::default().with_concurrency(self.concurrency).with_delete(self.delete);
-            sync::apply_with_progress(&plan, &store, &options).await?;
-        }
-        if self.json {
-            say!("{}", serde_json::to_string(&summary)?);
+        let conditions = self.no_overwrite.then(Conditions::create_only);
+        let copied = if bucket == other {
+            let mut options = CopyOptions::default();
+            options.conditions = conditions;
+            store.copy(&from, &to, options).await?
         } else {
-            say!("{summary}");
+            match store.get(&from, GetOptions::default()).await?.into_object() {
+                None => None,
+                Some((meta, body)) => {
+                    let mut options = PutOptions::default().with_http(meta.http).with_storage_class(meta.storage_class);
+                    (options.custom, options.conditions) = (meta.custom, conditions);
+                    Some(target.put(&to, body, options).await?)
+                }
+            }
+        };
+        match copied {
+            None => return Err(format!("there is no object {}", self.from).into()),
+            Some(PutResult::ConditionFailed) => return Err(format!("{} is there already", self.to).into()),
+            Some(PutResult::Stored(_)) => {}
         }
+        if self.r#move {
+            store.delete(&[from]).await?;
+        }
+        say!("{} {} to {}", if self.r#move { "moved" } else { "copied" }, self.from, self.to);
         Ok(())
     }
+}
+
+fn bucket_of(object: &str) -> &str {
+    object.split('/').next().unwrap_or_default()
 }
 
 fn standard_input() -> BoxStream<'static, isobar_storage::Result<Bytes>> {
@@ -329,6 +354,12 @@ fn standard_input() -> BoxStream<'static, isobar_storage::Result<Bytes>> {
 /// What any new file may be, less the user's umask: temporary files are private otherwise.
 fn new_file_mode() -> std::fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}
+
+/// An object of a bucket that is there.
+async fn existing_object(place: &Place, object: &str) -> Result<(LocalStore, Key), Box<dyn Error>> {
+    let (bucket, key) = object.split_once('/').ok_or_else(|| format!("{object:?} is not BUCKET/KEY"))?;
+    Ok((place.existing_bucket(bucket).await?, Key::new(key)?))
 }
 
 async fn object(place: &Place, object: &str) -> Result<(LocalStore, Key), Box<dyn Error>> {

@@ -1,0 +1,65 @@
+//! `isobar r2 presign`.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use clap::{Args, ValueEnum};
+use isobar_storage::{PresignMethod, PresignOptions};
+
+use super::object;
+use crate::place::Place;
+use crate::{Outcome, say};
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Method {
+    Get,
+    Put,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The URL is honoured by `isobar serve` on the same folder, whose secret signs it.
+
+Examples:
+  isobar r2 presign assets/report.pdf
+  curl -T video.mp4 \"$(isobar r2 presign assets/video.mp4 --method put --expires 15m)\"")]
+pub(crate) struct Presign {
+    /// BUCKET/KEY
+    object: String,
+    /// What is allowed
+    #[arg(long, value_enum, default_value = "get")]
+    method: Method,
+    /// For how long: 90s, 15m, 1h, 7d at most
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    expires: Duration,
+    /// Where `isobar serve` is reached
+    #[arg(long, default_value = "http://127.0.0.1:8787", value_name = "URL")]
+    base: String,
+}
+
+impl Presign {
+    pub(crate) async fn run(self, place: &Place) -> Outcome {
+        let (_, key) = object(place, &self.object).await?;
+        let bucket = self.object.split('/').next().unwrap_or_default();
+        let signer = place.signer(bucket, &self.base).await?;
+        let method = match self.method {
+            Method::Get => PresignMethod::Get,
+            Method::Put => PresignMethod::Put,
+        };
+        say!("{}", signer.sign(&PresignOptions::new(key, method, self.expires), Utc::now())?);
+        Ok(())
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration; 90s, 15m, 1h or 7d is one");
+    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}

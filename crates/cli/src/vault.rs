@@ -1,0 +1,146 @@
+//! `isobar vault`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use isobar_db::vault::{Keyring, Status, Vault as Sealer};
+
+use crate::place::Place;
+use crate::{Outcome, say, table};
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  isobar vault keygen 2026-11 > keyring && chmod 600 keyring
+  isobar vault rotate DB --keyring ./keyring
+  ISOBAR_KEYRING=\"$(cat keyring)\" isobar vault status DB")]
+pub(crate) enum Vault {
+    /// Print a new key-encryption key, as a line for the keyring
+    Keygen {
+        /// The key's name: letters, digits, - _ and .
+        name: String,
+    },
+    /// Make a new data key, wrap all keys under the keyring's first line, and seal every value anew
+    ///
+    /// It may break off and be run again with --resume.
+    Rotate(Rotate),
+    /// Show the keys and how much is sealed under the active one
+    Status(Opened),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    #[command(flatten)]
+    opened: Opened,
+    /// Go on sealing values under the active data key, without making a new one
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Opened {
+    /// The database's name or binding
+    database: String,
+    /// The keyring's file; the environment variable ISOBAR_KEYRING when not given
+    #[arg(long, value_name = "FILE")]
+    keyring: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Vault {
+    pub(crate) async fn run(self, place: &Place) -> Outcome {
+        match self {
+            Self::Keygen { name } => {
+                let line = Keyring::generate(&name)?;
+                say!("{}", line.expose_text().unwrap_or_default());
+                Ok(())
+            }
+            Self::Rotate(rotate) => rotate.run(place).await,
+            Self::Status(opened) => {
+                let status = opened.vault(place).await?.status().await?;
+                if opened.json {
+                    say!("{}", serde_json::to_string_pretty(&status)?);
+                    return Ok(());
+                }
+                show(&status)
+            }
+        }
+    }
+}
+
+impl Opened {
+    /// Values are sealed for the database's name, as the platform seals them.
+    async fn vault(&self, place: &Place) -> Result<Sealer, Box<dyn std::error::Error>> {
+        let keyring = match &self.keyring {
+            Some(path) => Keyring::from_file(path)?,
+            None => Keyring::from_env("ISOBAR_KEYRING")
+                .map_err(|error| format!("{}; set it or name a file with --keyring", error.message()))?,
+        };
+        let (database, known, _) = place.database(&self.database).await?;
+        Ok(Sealer::new(Arc::new(database), known.local_name(), keyring))
+    }
+}
+
+impl Rotate {
+    async fn run(self, place: &Place) -> Outcome {
+        let vault = self.opened.vault(place).await?;
+        if !self.resume {
+            vault.rotate().await?;
+        }
+        let rewrapped = vault.rewrap().await?;
+        let before = vault.status().await?;
+        let bar = ProgressBar::new(before.columns.iter().map(|column| column.outdated).sum());
+        let style = "{bar:30} {pos}/{len} {msg} {per_sec} {eta}";
+        bar.set_style(ProgressStyle::with_template(style)?);
+        let sweep = vault
+            .sweep(|progress| {
+                bar.set_message(format!("{}.{}", progress.column.table, progress.column.column));
+                bar.set_position(progress.sealed);
+            })
+            .await?;
+        bar.finish_and_clear();
+        let active = before.active_key;
+        if self.opened.json {
+            let summary = serde_json::json!({
+                "active_key": active, "rewrapped_keys": rewrapped, "sealed": sweep.sealed,
+                "removed_keys": sweep.removed_keys, "failed": sweep.failed,
+            });
+            say!("{}", serde_json::to_string_pretty(&summary)?);
+        } else {
+            say!(
+                "data key {active} is active: {} values sealed anew, {rewrapped} keys wrapped anew, {} keys removed",
+                sweep.sealed,
+                sweep.removed_keys
+            );
+        }
+        if sweep.failed.is_empty() {
+            return Ok(());
+        }
+        let shown = sweep.failed.iter().take(20).map(|one| format!("\n  {one}")).collect::<String>();
+        Err(format!("{} values do not open and stay as they are:{shown}", sweep.failed.len()).into())
+    }
+}
+
+fn show(status: &Status) -> Outcome {
+    let keys: Vec<_> = status
+        .keys
+        .iter()
+        .map(|(id, wrapped_by)| {
+            let active = if *id == status.active_key { "yes" } else { "" };
+            vec![id.to_string(), wrapped_by.clone(), active.to_owned()]
+        })
+        .collect();
+    table::print(&["DATA KEY", "WRAPPED BY", "ACTIVE"].map(String::from), &keys)?;
+    say!("");
+    let columns: Vec<_> = status
+        .columns
+        .iter()
+        .map(|one| {
+            vec![one.column.table.clone(), one.column.column.clone(), one.current.to_string(), one.outdated.to_string()]
+        })
+        .collect();
+    table::print(&["TABLE", "COLUMN", "CURRENT", "OUTDATED"].map(String::from), &columns)
+}
