@@ -17,7 +17,7 @@ pub fn app(platform: &Platform) -> Result<Router, BindingError> {
     let site = Site::new(platform.bucket(bindings::STORAGE)?, SiteOptions::default().with_prefix("static/"));
     platform.sessions(bindings::IAM_SESSION)?;
     Ok(App::new()
-        .api(api::router(platform.clone()))
+        .api(api::router(platform)?)
         .site(site)
         .observe(platform.dataset(bindings::ANALYTICS)?)
         .ready_when("primary database", answers(platform.database(bindings::DB)?))

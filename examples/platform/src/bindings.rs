@@ -1,7 +1,32 @@
 //! The names of wrangler.toml, once.
 
-pub(crate) const STORAGE: &str = "STORAGE";
-pub(crate) const DB: &str = "DB";
-pub(crate) const MEAUXOS_DB: &str = "MEAUXOS_DB";
-pub(crate) const IAM_SESSION: &str = "IAM_SESSION";
-pub(crate) const ANALYTICS: &str = "INNERANIMALMEDIA-ANALYTICENGINE";
+/// The bucket: the site under `static/`, media beside it.
+pub const STORAGE: &str = "STORAGE";
+/// The primary database.
+pub const DB: &str = "DB";
+/// What the vault seals for: the name of `DB`'s database, as `isobar vault` has it.
+pub const DB_NAME: &str = "inneranimalmedia-business";
+/// The legacy database.
+pub const MEAUXOS_DB: &str = "MEAUXOS_DB";
+/// The session objects.
+pub const IAM_SESSION: &str = "IAM_SESSION";
+/// The dataset.
+pub const ANALYTICS: &str = "INNERANIMALMEDIA-ANALYTICENGINE";
+/// Browsers: chromium natively, Browser Rendering on Cloudflare.
+pub const BROWSER: &str = "BROWSER";
+/// The secret that holds the vault's keyring.
+pub const KEYRING: &str = "ISOBAR_KEYRING";
+/// The secret that makes the first owner, where nobody sees what the server prints at its start.
+pub const SETUP_TOKEN: &str = "SETUP_TOKEN";
+/// `open` lets everybody sign up.
+pub const SIGNUP: &str = "SIGNUP";
+/// Where people may sign in besides: a list.
+pub const OAUTH_PROVIDERS: &str = "OAUTH_PROVIDERS";
+/// The URL under which browsers see the platform, where it is not the host of their requests.
+pub const PUBLIC_URL: &str = "PUBLIC_URL";
+/// Servers that tell browsers in a call how others see them: a list of URLs.
+pub const STUN_URLS: &str = "STUN_URLS";
+/// Servers that pass on what browsers in a call cannot send each other: a list of URLs.
+pub const TURN_URLS: &str = "TURN_URLS";
+/// What the TURN servers share with the platform.
+pub const TURN_SECRET: &str = "TURN_SECRET";

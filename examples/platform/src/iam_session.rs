@@ -1,127 +1,134 @@
-//! The platform's session object: today a chat room with an ordered, durable history.
+//! The platform's session objects: one class, and the name of each says its kind: `chat/{tenant}/{room}`, `call/...`,
+//! `mcp/{tenant}/{user}`, `browser/...`, and `keeper`, which does what is done now and then.
 
-use chrono::Utc;
-use http::{Method, StatusCode, header};
+use chrono::TimeDelta;
+use isobar_http_serve::{Job, Keeper, Platform};
+use isobar_sessions::kinds::browser::{BrowserOptions, BrowserSession};
+use isobar_sessions::kinds::call::{CallOptions, CallRoom, Turn};
+use isobar_sessions::kinds::chat::ChatRoom;
+use isobar_sessions::kinds::mcp::{McpOptions, McpSession};
 use isobar_sessions::{
-    Body, CloseFrame, Message, Request, Response, Result, SessionContext, SessionObject, WebSocket, socket_pair,
-    websocket_response,
+    AlarmInfo, CloseFrame, Error, Message, Request, Response, Result, SessionContext, SessionObject, WebSocket,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-/// Bytes of text in a message.
-const TEXT_BYTES: usize = 4096;
-/// Messages that a newcomer is sent, and a page of the history.
-const PAGE: i64 = 50;
+use crate::api;
+use crate::bindings::{BROWSER, STUN_URLS, TURN_SECRET, TURN_URLS};
 
-/// One room by its name. `GET /socket?name=Ada` opens a WebSocket: the room sends the latest messages, then each new one;
-/// a client sends `{"text": "..."}`. `GET /history?before=17` pages backwards.
+/// The name of the object that keeps house.
+pub const KEEPER: &str = "keeper";
+
+/// What the objects are handed.
+#[derive(Debug, Clone)]
+pub struct IamEnv {
+    mcp: std::result::Result<McpOptions, String>,
+    call: CallOptions,
+    browser: BrowserOptions,
+    jobs: Vec<Job>,
+}
+
+impl IamEnv {
+    /// What the objects of this platform are handed.
+    #[must_use]
+    pub fn new(platform: &Platform) -> Self {
+        let texts = |name| platform.var(name).ok().and_then(|urls| serde_json::from_value::<Vec<String>>(urls).ok());
+        let mut call = CallOptions::default().with_stun(texts(STUN_URLS).unwrap_or_default());
+        if let (Some(urls), Ok(secret)) = (texts(TURN_URLS), platform.secret(TURN_SECRET)) {
+            call = call.with_turn(Turn::new(urls, secret.expose()));
+        }
+        let mcp = api::mcp(platform).map(McpOptions::new).map_err(|error| error.to_string());
+        let browser = BrowserOptions::new(platform.browser(BROWSER).ok());
+        Self { mcp, call, browser, jobs: jobs(platform) }
+    }
+}
+
+/// What is done now and then.
+fn jobs(platform: &Platform) -> Vec<Job> {
+    let (media, auth) = (platform.clone(), platform.clone());
+    let sweep_media = Job::new("sweep uploads", TimeDelta::minutes(10), move || {
+        let platform = media.clone();
+        Box::pin(async move {
+            let media = api::media(&platform).map_err(|error| error.to_string())?;
+            media.sweep().await.map(|swept| format!("{swept:?}")).map_err(|problem| format!("{problem:?}"))
+        })
+    });
+    let sweep_accounts = Job::new("sweep accounts", TimeDelta::hours(1), move || {
+        let platform = auth.clone();
+        Box::pin(async move {
+            let auth = api::auth(&platform).map_err(|error| error.to_string())?;
+            auth.sweep().await.map(|swept| format!("{swept} rows")).map_err(|error| error.to_string())
+        })
+    });
+    vec![sweep_media, sweep_accounts]
+}
+
+/// One session of the platform, of whichever kind.
 #[derive(Debug)]
-pub struct IamSession {
-    context: SessionContext,
+pub enum IamSession {
+    /// A chat room.
+    Chat(ChatRoom),
+    /// A video call.
+    Call(CallRoom),
+    /// A user's MCP sessions.
+    Mcp(McpSession),
+    /// A browser.
+    Browser(BrowserSession),
+    /// What is done now and then.
+    Keeper(Keeper),
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    id: i64,
-    author: String,
-    text: String,
-    at: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Incoming {
-    text: String,
+/// Hands an event on to the kind.
+macro_rules! hand_on {
+    ($session:expr, $kind:ident => $event:expr) => {
+        match $session {
+            IamSession::Chat($kind) => $event.await,
+            IamSession::Call($kind) => $event.await,
+            IamSession::Mcp($kind) => $event.await,
+            IamSession::Browser($kind) => $event.await,
+            IamSession::Keeper($kind) => $event.await,
+        }
+    };
 }
 
 impl SessionObject for IamSession {
-    type Env = ();
+    type Env = IamEnv;
 
-    async fn start(context: SessionContext, (): ()) -> Result<Self> {
-        context.sql().exec(
-            "CREATE TABLE IF NOT EXISTS messages (
-                id INTEGER PRIMARY KEY AUTOINCREMENT, author TEXT NOT NULL, text TEXT NOT NULL, at TEXT NOT NULL
-            )",
-            (),
-        )?;
-        context.set_auto_response(Some(("ping", "pong")))?;
-        Ok(Self { context })
+    async fn start(context: SessionContext, env: IamEnv) -> Result<Self> {
+        let name = name(&context)?;
+        let kind = name.split('/').next().unwrap_or_default();
+        Ok(match kind {
+            "chat" => Self::Chat(ChatRoom::start(context, ()).await?),
+            "call" => Self::Call(CallRoom::start(context, env.call).await?),
+            "mcp" => Self::Mcp(McpSession::start(context, env.mcp.map_err(Error::application)?).await?),
+            "browser" => Self::Browser(BrowserSession::start(context, env.browser).await?),
+            KEEPER => Self::Keeper(Keeper::start(context, env.jobs).await?),
+            _ => return Err(Error::application(format!("there is no kind of session {kind:?}"))),
+        })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        let query = |name: &str| query_value(request.uri().query().unwrap_or_default(), name);
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/socket") => self.join(query("name").unwrap_or_else(|| "guest".to_owned())),
-            (&Method::GET, "/history") => {
-                let before = query("before").and_then(|before| before.parse().ok()).unwrap_or(i64::MAX);
-                Ok(answer(StatusCode::OK, &json!({"messages": self.history(before)?})))
-            }
-            (_, path) => {
-                let detail = format!("a room has /socket and /history, not {path}");
-                Ok(answer(StatusCode::NOT_FOUND, &json!({"status": 404, "title": "Not Found", "detail": detail})))
-            }
-        }
+        hand_on!(self, kind => kind.fetch(request))
+    }
+
+    async fn alarm(&self, info: AlarmInfo) -> Result<()> {
+        hand_on!(self, kind => kind.alarm(info))
     }
 
     async fn message(&self, socket: &WebSocket, message: Message) -> Result<()> {
-        let incoming = serde_json::from_slice::<Incoming>(message.as_bytes());
-        let text = match incoming {
-            Ok(Incoming { text }) if !text.trim().is_empty() && text.len() <= TEXT_BYTES => text,
-            Ok(_) => {
-                return socket.send_json(&json!({"type": "error", "detail": "a message has 1 to 4096 bytes of text"}));
-            }
-            Err(_) => return socket.send_json(&json!({"type": "error", "detail": "send {\"text\": \"...\"}"})),
-        };
-        let author = socket.attachment::<String>()?.unwrap_or_default();
-        let sql = "INSERT INTO messages (author, text, at) VALUES (?, ?, ?) RETURNING id, author, text, at";
-        let entry: Entry = self.context.sql().exec(sql, (author, text, Utc::now().to_rfc3339()))?.one()?;
-        // What is sent here leaves when the insert is durable, and not before.
-        let message = json!({"type": "message", "message": entry}).to_string();
-        for member in self.context.websockets(None) {
-            member.send(message.as_str())?;
-        }
-        Ok(())
+        hand_on!(self, kind => kind.message(socket, message))
     }
 
-    async fn closed(&self, socket: &WebSocket, _: CloseFrame) -> Result<()> {
-        self.tell_presence(Some(socket))
+    async fn closed(&self, socket: &WebSocket, close: CloseFrame) -> Result<()> {
+        hand_on!(self, kind => kind.closed(socket, close))
     }
 }
 
-impl IamSession {
-    fn join(&self, name: String) -> Result<Response> {
-        let name: String = name.chars().filter(|char| !char.is_control()).take(40).collect();
-        let (client, server) = socket_pair();
-        let socket = self.context.accept_websocket(server, &[])?;
-        socket.set_attachment(&name)?;
-        socket.send_json(&json!({"type": "history", "messages": self.history(i64::MAX)?}))?;
-        self.tell_presence(None)?;
-        Ok(websocket_response(client))
+/// The object's name. An alarm's event may not tell it, so it is kept.
+fn name(context: &SessionContext) -> Result<String> {
+    const KEY: &str = "session name";
+    if let Some(name) = context.kv().get::<String>(KEY)? {
+        return Ok(name);
     }
-
-    /// The messages before this one, oldest first.
-    fn history(&self, before: i64) -> Result<Vec<Entry>> {
-        let sql = "SELECT id, author, text, at FROM messages WHERE id < ? ORDER BY id DESC LIMIT ?";
-        let mut entries: Vec<Entry> = self.context.sql().exec(sql, (before, PAGE))?.all()?;
-        entries.reverse();
-        Ok(entries)
-    }
-
-    fn tell_presence(&self, leaving: Option<&WebSocket>) -> Result<()> {
-        let members: Vec<_> = self.context.websockets(None).into_iter().filter(|one| Some(one) != leaving).collect();
-        let names: Vec<String> = members.iter().filter_map(|member| member.attachment().ok().flatten()).collect();
-        members.iter().try_for_each(|member| member.send_json(&json!({"type": "presence", "names": names})))
-    }
-}
-
-fn answer(status: StatusCode, value: &serde_json::Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    response
-}
-
-fn query_value(query: &str, name: &str) -> Option<String> {
-    let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1;
-    Some(percent_encoding::percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())
+    let name = context.id().name().ok_or_else(|| Error::application("a session of the platform has a name"))?;
+    context.kv().put(KEY, &name)?;
+    Ok(name.to_owned())
 }

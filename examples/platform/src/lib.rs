@@ -3,10 +3,11 @@
 
 mod api;
 mod app;
-mod bindings;
+pub mod bindings;
 mod iam_session;
 #[cfg(feature = "workers")]
 mod worker;
 
+pub use api::auth;
 pub use app::app;
-pub use iam_session::IamSession;
+pub use iam_session::{IamEnv, IamSession, KEEPER};

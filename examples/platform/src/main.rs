@@ -3,19 +3,38 @@
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use isobar_db::migrations;
-use isobar_http_serve::Platform;
+use isobar_db::vault::Keyring;
 use isobar_http_serve::native::{Server, init_log, shutdown_signal};
-use isobar_storage::sync::{ApplyOptions, apply, plan};
-use platform::{IamSession, app};
+use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep};
+use isobar_sessions::kinds::browser::BrowserEngine;
+use isobar_sessions::kinds::browser::chromium::Chromium;
+use isobar_storage::sync::{ApplyOptions, apply, everything, plan};
+use platform::bindings::{IAM_SESSION, KEYRING, OAUTH_PROVIDERS, SETUP_TOKEN, STORAGE, TURN_SECRET};
+use platform::{IamEnv, IamSession, KEEPER, app, auth};
 
 /// The whole platform in one process: creates its bindings, applies its migrations, loads its static tree, and serves.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Examples:\n  platform\n  platform --port 3000 --root /var/lib/platform")]
+#[command(
+    version,
+    after_help = "Examples:
+  platform
+  platform --port 3000 --root /var/lib/platform
+
+Environment:
+  ISOBAR_KEYRING       The keyring of sealed values [default: ROOT/keyring, made at first]
+  SETUP_TOKEN          Makes the first owner, in place of the link that is printed
+  OAUTH_PROVIDERS      Where people may sign in besides, as JSON: wrangler.toml says what it has
+  OAUTH_<NAME>_SECRET  The secret of such a provider
+  TURN_SECRET          What the TURN servers of calls share with the platform
+  CHROMIUM             Which chromium renders pages; otherwise the one that is installed
+  RUST_LOG             What is logged [default: warn,isobar_http_serve=info]"
+)]
 struct Cli {
     /// The wrangler configuration
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/wrangler.toml"), hide_default_value = true)]
@@ -48,7 +67,10 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     // Before anything is opened: a taken port should change nothing.
     let server = Server::bind(SocketAddr::new(cli.ip, cli.port)).await?;
     let config = configured.config().clone();
-    let platform = configured.session_class::<IamSession>("IamSession", |_| ()).local(&cli.root).await?;
+    let configured = secrets(configured, &cli.root)?;
+    let browsers = Chromium::find().map(|browsers| Arc::new(browsers) as Arc<dyn BrowserEngine>);
+    let configured = configured.browsers(browsers).session_class::<IamSession>("IamSession", IamEnv::new);
+    let platform = configured.local(&cli.root).await?;
     for database in &config.d1_databases {
         let folder = config.resolve(database.migrations_dir.as_deref().unwrap_or("migrations"));
         let files = migrations::from_folder(folder)?;
@@ -56,13 +78,43 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             println!("applied {name} to {}", database.local_name());
         }
     }
-    let bucket = platform.bucket("STORAGE")?;
-    let plan = plan(config.resolve("static"), &*bucket, "static/").await?;
+    let bucket = platform.bucket(STORAGE)?;
+    let plan = plan(config.resolve("static"), &*bucket, "static/", &everything).await?;
     // Nothing is deleted: what somebody has put beside the tree is theirs.
     apply(&plan, &*bucket, &ApplyOptions::default(), |_| {}).await?;
     println!("static tree: {} files put, {} unchanged", plan.uploads.len(), plan.unchanged);
 
+    if let Some(token) = auth(&platform)?.setup_token().await? {
+        // In the fragment: it stands in no log of a server.
+        println!("the first owner signs up at http://localhost:{}/dashboard/setup#{token}", server.address().port());
+    }
+    keep(&*platform.sessions(IAM_SESSION)?, KEEPER).await?;
     println!("serving on http://{} (Ctrl-C ends)", server.address());
     server.serve(app(&platform)?, shutdown_signal()).await?;
     Ok(platform.close().await?)
+}
+
+/// The secrets: of the environment, and a keyring in the root's own file, made at the first start.
+fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<WranglerPlatform, Box<dyn Error>> {
+    let is_secret = |name: &str| {
+        [KEYRING, SETUP_TOKEN, TURN_SECRET, OAUTH_PROVIDERS].contains(&name)
+            || name.starts_with("OAUTH_") && name.ends_with("_SECRET")
+    };
+    // What is no UTF-8 is none of ours.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    for (name, value) in variables.filter(|(name, _)| is_secret(name)) {
+        configured = configured.secret(name, Secret::new(value));
+    }
+    if std::env::var_os(KEYRING).is_none() {
+        let path = root.join("keyring");
+        if !path.exists() {
+            std::fs::create_dir_all(root)?;
+            Keyring::generate("first")?.write_new(&path)?;
+            println!("made {}: whoever loses it loses every sealed value", path.display());
+        }
+        Keyring::from_file(&path)?; // says what is wrong with it, before anything is served
+        configured = configured.secret(KEYRING, Secret::new(std::fs::read_to_string(&path)?));
+    }
+    Ok(configured)
 }

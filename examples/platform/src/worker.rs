@@ -1,10 +1,29 @@
 //! The platform as a Worker: the same application, on the bindings of its `env`.
 
-use isobar_http_serve::workers::{self, Context, Env, Request, Response, event};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-isobar_http_serve::session_class!(IamSession => crate::IamSession, |_| ());
+use isobar_http_serve::workers::{self, Context, Env, Request, Response, event};
+use isobar_http_serve::{Platform, keep};
+
+use crate::KEEPER;
+use crate::bindings::IAM_SESSION;
+
+isobar_http_serve::session_class!(IamSession => crate::IamSession, crate::IamEnv::new);
+
+/// Whether this isolate has asked the keeper to begin.
+static KEEPS: AtomicBool = AtomicBool::new(false);
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
+    if !KEEPS.swap(true, Ordering::Relaxed)
+        && let Ok(platform) = Platform::from_env(env.as_ref())
+        && let Ok(sessions) = platform.sessions(IAM_SESSION)
+    {
+        context.wait_until(async move {
+            if keep(&*sessions, KEEPER).await.is_err() {
+                KEEPS.store(false, Ordering::Relaxed); // with the next request
+            }
+        });
+    }
     workers::serve(crate::app, request, env, &context).await
 }

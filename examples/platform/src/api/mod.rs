@@ -1,28 +1,146 @@
-//! The API, route by route.
+//! The API: what is declared, and what is of the platform's own.
 
-mod events;
-mod images;
 mod projects;
+mod resources;
 mod sessions;
-mod tenants;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get};
-use isobar_http_serve::{Platform, Problem};
+use isobar_api::auth::{OAuth, OAuthProvider};
+use isobar_api::{Api, Auth, AuthOptions, Media, MediaOptions, Policy, Role};
+use isobar_db::vault::{Keyring, Secret, Vault};
+use isobar_http_serve::{Analytics, ApiTools, BindingError, Platform, Problem, SiteContent, http_client};
+use isobar_sessions::kinds::mcp::McpService;
+use serde::Deserialize;
+
+use crate::bindings::{ANALYTICS, DB, DB_NAME, KEYRING, OAUTH_PROVIDERS, PUBLIC_URL, SETUP_TOKEN, SIGNUP, STORAGE};
 
 /// What handlers answer.
 type Answer<T> = Result<T, Problem>;
 
+const TITLE: &str = "Inner Animal Media";
+
 /// The routes under `/api`.
-pub(crate) fn router(platform: Platform) -> Router {
-    Router::new()
-        .route("/tenants", get(tenants::list).post(tenants::create))
-        .route("/tenants/{id}", get(tenants::show).delete(tenants::delete))
-        .route("/images", get(images::list).post(images::upload))
-        .route("/images/{id}", get(images::show).delete(images::delete))
-        .route("/images/{id}/content", get(images::content))
-        .route("/projects", get(projects::list))
-        .route("/sessions/{namespace}/{name}/{*path}", any(sessions::forward))
-        .route("/events/summary", get(events::summary))
-        .with_state(platform)
+///
+/// # Errors
+/// When a binding is missing.
+pub(crate) fn router(platform: &Platform) -> Result<Router, BindingError> {
+    let auth = auth(platform)?;
+    let vault = vault(platform)?;
+    let [viewer, admin] = [Role::Viewer, Role::Admin].map(Policy::AtLeast);
+    let with = |routes: axum::routing::MethodRouter<Platform>| routes.with_state(platform.clone());
+    let api = resources(platform)?
+        .route("/projects", admin, Policy::Nobody, with(get(projects::list)))
+        .route("/sessions/{kind}/{name}/{*path}", viewer, viewer, with(any(sessions::forward)))
+        .route("/mcp", viewer, viewer, with(any(sessions::mcp)));
+    let api = media(platform)?.mount(api);
+    let api = Analytics::new(platform.dataset(ANALYTICS)?, vault.clone(), platform.database(DB)?).mount(api);
+    let api = oauth(platform, auth.clone(), vault)?.mount(api);
+    Ok(auth.protect(auth.mount(api).into_router()))
+}
+
+/// What MCP clients can call: the resources, with the caller's own permissions.
+///
+/// # Errors
+/// When a binding is missing.
+pub(crate) fn mcp(platform: &Platform) -> Result<Arc<dyn McpService>, BindingError> {
+    let images = isobar_api::media::resource();
+    let info = resources::all().iter().chain([&images]).map(isobar_api::Resource::info).collect();
+    let router = resources(platform)?.resource(images).into_router();
+    Ok(Arc::new(ApiTools::new(router, info, TITLE, env!("CARGO_PKG_VERSION"))))
+}
+
+/// The tables that are APIs by declaration.
+fn resources(platform: &Platform) -> Result<Api, BindingError> {
+    let api = Api::new(platform.database(DB)?).title(TITLE).vault(vault(platform)?);
+    Ok(resources::all().into_iter().fold(api, Api::resource))
+}
+
+/// The platform's accounts.
+///
+/// # Errors
+/// When the database is not bound.
+pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
+    let signup = platform.var(SIGNUP).is_ok_and(|signup| signup == "open");
+    let mut options = AuthOptions::default().with_signup(signup);
+    if let Ok(token) = platform.secret(SETUP_TOKEN) {
+        options = options.with_setup_token(token.expose());
+    }
+    Ok(Auth::new(platform.database(DB)?, options))
+}
+
+/// The platform's images, videos and models.
+///
+/// # Errors
+/// When a binding is missing.
+pub(crate) fn media(platform: &Platform) -> Result<Media, BindingError> {
+    let store = platform.bucket(STORAGE)?;
+    let content = Arc::new(SiteContent::new(Arc::clone(&store)));
+    Ok(Media::new(platform.database(DB)?, store, vault(platform)?, content, MediaOptions::default()))
+}
+
+/// A provider, as the var `OAUTH_PROVIDERS` has it: `{"name": "github", "client_id": "..."}` for GitHub and Google, and an
+/// `issuer` for others. Its secret is the secret `OAUTH_{NAME}_SECRET`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Configured {
+    name: String,
+    client_id: String,
+    issuer: Option<String>,
+    title: Option<String>,
+    scopes: Option<String>,
+}
+
+fn oauth(platform: &Platform, auth: Auth, vault: Vault) -> Result<OAuth, BindingError> {
+    let configured = platform.var(OAUTH_PROVIDERS);
+    // Natively the environment may have it, as a text beside the secrets.
+    let configured = configured.or_else(|_| platform.secret(OAUTH_PROVIDERS).map(|text| text.expose().into()));
+    let configured = configured.unwrap_or_else(|_| serde_json::json!([]));
+    // A var of TOML is a table or a list; `wrangler secret` and `.dev.vars` know texts alone.
+    let configured = match configured.as_str() {
+        Some(text) => serde_json::from_str(text),
+        None => serde_json::from_value(configured),
+    };
+    let unusable = |error: &dyn std::fmt::Display| BindingError::unusable("var", OAUTH_PROVIDERS, error);
+    let configured: Vec<Configured> = configured.map_err(|error: serde_json::Error| unusable(&error))?;
+    let providers = configured.into_iter().map(|it| {
+        if !isobar_api::Format::Slug.fits(&it.name) {
+            return Err(unusable(&format!("{:?} is no name of a provider: a-z, 0-9 and -", it.name)));
+        }
+        let title = it.title.as_deref().unwrap_or(&it.name);
+        let provider = match (it.issuer.as_deref(), it.name.as_str()) {
+            (Some(issuer), name) => OAuthProvider::oidc(name, title, issuer, &it.client_id),
+            (None, "github") => OAuthProvider::github(&it.client_id),
+            (None, "google") => OAuthProvider::google(&it.client_id),
+            (None, name) => return Err(unusable(&format!("{name} needs an issuer"))),
+        };
+        let provider = match &it.scopes {
+            Some(scopes) => provider.with_scopes(scopes),
+            None => provider,
+        };
+        let secret = platform.secret(&format!("OAUTH_{}_SECRET", it.name.to_ascii_uppercase().replace('-', "_")));
+        Ok(match secret {
+            Ok(secret) => provider.with_secret(Secret::new(secret.expose())),
+            Err(_) => provider,
+        })
+    });
+    let client = http_client().map_err(|error| unusable(&error))?;
+    let oauth = OAuth::new(auth, vault, client, providers.collect::<Result<_, _>>()?);
+    Ok(match platform.var(PUBLIC_URL) {
+        Ok(url) => oauth.with_base_url(url.as_str().unwrap_or_default()),
+        Err(_) => oauth,
+    })
+}
+
+/// What seals the secrets of the primary database.
+fn vault(platform: &Platform) -> Result<Vault, BindingError> {
+    let keyring: Keyring = platform
+        .secret(KEYRING)?
+        .expose()
+        .parse()
+        .map_err(|error: isobar_db::Error| BindingError::unusable("secret", KEYRING, error.message()))?;
+    let database = platform.database(DB)?;
+    Ok(Vault::new(Arc::clone(&database), DB_NAME, keyring))
 }

@@ -2,14 +2,25 @@
 export async function api(path, options = {}) {
   const response = await fetch(`/api${path}`, options);
   if (response.ok) return response.status === 204 ? null : response.json();
-  const problem = await response.json().catch(() => ({}));
-  const fields = (problem.errors ?? []).map(({ field, detail }) => `${field} ${detail}`);
-  const text = [problem.detail ?? problem.title ?? `the server answered ${response.status}`, ...fields].join("; ");
+  const open = ["/dashboard/login", "/dashboard/setup"].includes(location.pathname.replace(/\.html$/, ""));
+  if (response.status === 401 && !open) {
+    location.assign(`/dashboard/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+    await new Promise(() => {}); // the page goes away
+  }
+  const told = await response.json().catch(() => ({}));
+  const fields = (told.errors ?? []).map(({ field, detail }) => `${field} ${detail}`);
+  const text = [told.detail ?? told.title ?? `the server answered ${response.status}`, ...fields].join("; ");
   throw Object.assign(new Error(text), { status: response.status });
 }
 
 export const send = (path, value) =>
   api(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
+
+// Shows an error.
+export function problem(place, error) {
+  place.className = "message error";
+  place.textContent = error.message;
+}
 
 // Runs what a page does, and shows what goes wrong where the page says.
 export async function attempt(work) {
@@ -19,8 +30,7 @@ export async function attempt(work) {
   try {
     return await work();
   } catch (error) {
-    place.className = "message error";
-    place.textContent = error.message;
+    problem(place, error);
   }
 }
 

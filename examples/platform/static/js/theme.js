@@ -1,5 +1,5 @@
 // Before anything is drawn: the chosen theme, or the one that the system prefers.
-const THEMES = ["light", "dark", "forest"];
+const THEMES = ["light", "dark", "forest", "ocean", "contrast"];
 const preferred = () => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 const stored = localStorage.getItem("theme");
 document.getElementById("theme").href = `/themes/${THEMES.includes(stored) ? stored : preferred()}.css`;

@@ -1,0 +1,29 @@
+import { api, attempt, element, send } from "/js/api.js";
+
+const rows = document.getElementById("keys");
+const made = document.getElementById("made");
+
+async function show() {
+  const { items } = await api("/auth/keys");
+  rows.replaceChildren(...items.map((key) => {
+    const revoke = element("button", { className: "quiet", textContent: "Revoke", type: "button" });
+    revoke.setAttribute("aria-label", `Revoke ${key.name}`);
+    revoke.onclick = () => attempt(async () => { await api(`/auth/keys/${key.id}`, { method: "DELETE" }); await show(); });
+    const cells = [key.name, `iso_${key.prefix}`, key.scopes.join(", "), key.last_used_at ?? "never"];
+    return element("tr", {}, ...cells.map((textContent) => element("td", { textContent })), element("td", { className: "number" }, revoke));
+  }));
+  if (!items.length) rows.append(element("tr", {}, element("td", { colSpan: 5, className: "empty", textContent: "No keys yet: make the first above." })));
+}
+
+document.getElementById("new").onsubmit = (event) => {
+  event.preventDefault();
+  const form = event.target;
+  attempt(async () => {
+    const { name, scopes } = Object.fromEntries(new FormData(form));
+    const { key } = await send("/auth/keys", { name, scopes: [scopes] });
+    made.replaceChildren("Copy it now, it is not shown again: ", element("code", { textContent: key }));
+    form.reset();
+    await show();
+  });
+};
+await attempt(show);
