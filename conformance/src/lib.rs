@@ -1,6 +1,6 @@
 //! Every conformance kit on the bindings of the real workerd. `GET /storage` (or `/db`, `/sessions`, `/analytics`) names the
 //! cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and answers how it ended: `passed`,
-//! `failed`, `skipped`, and why; `GET /panic` panics. `cargo xtask conformance` builds it, starts workerd, and asks for all of them.
+//! `failed`, `skipped`, and why; `GET /storage/random/7/200` tells what comes of 200 random operations; `GET /panic` panics. `cargo xtask conformance` builds it, starts workerd, and asks for all of them.
 
 use std::sync::Arc;
 
@@ -36,6 +36,11 @@ async fn answer(kit: &str, case: &str, env: &Object) -> Answer {
         "storage" => {
             let bucket: isobar_storage::conformance::Subject =
                 Arc::new(isobar_storage::cloudflare::R2Bucket::new(env.object("BUCKET"))?);
+            if let Some(seed) = case.strip_prefix("random/") {
+                let (seed, steps) = seed.split_once('/').ok_or_else(|| JsError::new("no number of steps"))?;
+                let told = isobar_storage::conformance::transcript(&bucket, seed.parse()?, steps.parse()?).await;
+                return Ok(told.map_err(|failure| JsError::new(failure.0))?.into());
+            }
             let capabilities = bucket.capabilities();
             run(isobar_storage::conformance::cases(), case, bucket, |name| capabilities.has(name)).await
         }

@@ -12,7 +12,7 @@ import { createServer } from "node:http";
 import { join } from "node:path";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 
-const { build, evicts, eventsFrom = [], migrate = [], load = [], port = 0, persist, ...options } =
+const { build, evicts, eventsFrom = [], migrate = [], load = [], port = 0, persist, browserRendering, ...options } =
   JSON.parse(readFileSync(process.argv[2], "utf8"));
 const events = [];
 
@@ -48,6 +48,7 @@ async function evict(request) {
 const workers = [
   {
     ...options,
+    ...(browserRendering && { browserRendering }),
     modulesRoot: build,
     modules: [
       { type: "ESModule", path: join(build, "index.js") },

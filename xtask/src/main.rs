@@ -2,11 +2,15 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod browser;
+mod clients;
 mod conformance;
 mod differential;
 mod features;
 mod http;
+mod mcp;
+mod python;
 mod real_site;
+mod schema;
 mod wasm;
 mod worker;
 
@@ -24,12 +28,16 @@ const HELP: &str = "cargo xtask COMMAND
   conformance           run every conformance kit on every backend: memory, local, the bindings of the real
                         workerd, S3 (miniflare, moto) and D1 over HTTP; print a table
   differential          drive the platform natively and as a Worker, and compare every answer
+  schema                hold the API, natively and as a Worker, against its OpenAPI document, by schemathesis
+  clients    use the platform, natively and as a Worker, by clients of others: tus-js-client, oidc-provider; lighthouse
+  mcp        hold the MCP session object against the protocol's public conformance suite, in both eras
   real-site  sync a real site from npm with the isobar command, serve it, compare every file
   browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
 
-`worker`, `conformance` and `differential` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
-worker-build and miniflare are installed under the target folder; `conformance` needs Python 3 with venv for moto, too.
-`real-site` needs npm. `browser` needs Chromium and installs Debian's where apt-get is there and it is missing.";
+`worker`, `conformance`, `differential` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
+worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too.
+`clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `real-site` needs npm. `browser` and
+`clients` need Chromium and install Debian's where apt-get is there and it is missing.";
 
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
@@ -38,6 +46,9 @@ fn main() -> ExitCode {
         Some("worker") => worker::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("conformance") => conformance::run(),
         Some("differential") => differential::run(),
+        Some("clients") => clients::run(),
+        Some("mcp") => mcp::run(),
+        Some("schema") => schema::run(),
         Some("real-site") => real_site::run(),
         Some("browser") => browser::run(),
         None | Some("help" | "--help" | "-h") => {

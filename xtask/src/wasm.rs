@@ -4,15 +4,16 @@ use crate::{Outcome, cargo, run as execute};
 
 /// Packages and their features: SQLite is not among them, so `memory` of db and sessions is not either. The platform itself
 /// is built whole by `cargo xtask worker build`.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("isobar-kit", ""),
     ("isobar-storage", "memory,mock,conformance,tracing,cloudflare-binding"),
-    ("isobar-db", "cloudflare-binding,mock,conformance,tracing"),
-    ("isobar-sessions", "cloudflare-binding,mock,conformance,tracing"),
+    ("isobar-db", "cloudflare-binding,mock,conformance,tracing,vault"),
+    ("isobar-sessions", "cloudflare-binding,mock,conformance,tracing,browser,call,chat,mcp"),
     ("isobar-analytics", "cloudflare-binding,memory,mock,conformance,tracing"),
     ("isobar-cloudflare", "binding"),
     ("isobar-site", "tracing"),
-    ("isobar-http-serve", "workers"),
+    ("isobar-api", ""),
+    ("isobar-http-serve", "workers,browser,mcp"),
 ];
 
 pub(crate) fn run() -> Outcome {

@@ -1,6 +1,7 @@
 //! Every conformance kit on every backend: here, inside the real workerd, and over HTTP against servers that others wrote.
 
 mod native;
+mod random;
 mod remote;
 mod table;
 mod workerd;
@@ -33,6 +34,7 @@ pub(crate) fn run() -> Outcome {
     runtime.block_on(native::run(&mut table))?;
     let workerd = Workerd::start(&options)?;
     workerd::run(&workerd, &mut table)?;
+    runtime.block_on(random::run(&workerd.address))?;
     runtime.block_on(remote::run(&workerd.address, &mut table))?;
     table.print();
     table.verdict()

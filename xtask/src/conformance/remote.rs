@@ -14,7 +14,7 @@ use isobar_storage::{Key, ObjectStore, ObjectStoreExt, PresignMethod, PresignOpt
 use super::table::Table;
 use super::{REMOTE_BUCKET, REMOTE_DATABASE, S3_KEY};
 use crate::http::{Ended, ask};
-use crate::{Outcome, run as execute, target};
+use crate::{Outcome, python};
 
 /// The newest moto that answers S3.
 const MOTO: &str = "5.2.5";
@@ -105,25 +105,16 @@ struct Moto {
 
 impl Moto {
     fn start() -> Result<Self, Box<dyn std::error::Error>> {
-        let python = std::path::absolute(target().join("python"))?;
-        let installed = python.join(format!("moto-{MOTO}"));
-        if !installed.exists() {
-            println!("installing moto {MOTO}");
-            let venv = execute(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&python));
-            venv.map_err(|error| format!("{error}\nmoto needs Python 3 with venv: Debian's python3-venv"))?;
-            let package = format!("moto[server]=={MOTO}");
-            execute(Command::new(python.join("bin/pip")).args(["install", "--quiet"]).arg(package))?;
-            std::fs::write(&installed, "")?;
-        }
+        let bin = python::package("moto", "[server]", MOTO)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command = Command::new(python.join("bin/moto_server"));
-        let log = std::fs::File::create(python.join("moto.log"))?;
+        let mut command = Command::new(bin.join("moto_server"));
+        let log = std::fs::File::create(bin.join("moto.log"))?;
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(log.try_clone()?).stderr(log);
         let moto = Self { address: format!("127.0.0.1:{port}"), _process: Ended(command.spawn()?) };
         let deadline = Instant::now() + Duration::from_secs(30);
         while std::net::TcpStream::connect(&moto.address).is_err() {
             if Instant::now() > deadline {
-                return Err(format!("moto does not start; see {}", python.join("moto.log").display()).into());
+                return Err(format!("moto does not start; see {}", bin.join("moto.log").display()).into());
             }
             std::thread::sleep(Duration::from_millis(50));
         }

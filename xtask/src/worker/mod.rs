@@ -22,6 +22,16 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
 }
 
+/// The platform's secrets on this machine, where nothing is worth keeping.
+pub(crate) const SECRETS: [(&str, &str); 2] =
+    [("ISOBAR_KEYRING", "development:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="), ("SETUP_TOKEN", "development")];
+
+/// What signs the platform's first owner up.
+pub(crate) fn first_owner() -> serde_json::Value {
+    serde_json::json!({"email": "owner@example.com", "password": "correct horse battery", "name": "Owner",
+        "tenant": {"slug": "iam", "name": "Inner Animal"}, "token": SECRETS[1].1})
+}
+
 /// Builds the platform's Worker for release and says what it weighs.
 pub(crate) fn build_platform() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let folder = build(PLATFORM, &["--no-default-features", "--features", "workers"])?;
@@ -33,13 +43,16 @@ pub(crate) fn build_platform() -> Result<PathBuf, Box<dyn std::error::Error>> {
 
 /// The platform in workerd, with everything that it needs: bindings, migrations, static tree.
 pub(crate) fn platform(build: PathBuf, port: u16) -> Result<Options, Box<dyn std::error::Error>> {
-    Options::from_wrangler(&format!("{PLATFORM}/wrangler.toml"), build, port)
+    let mut options = Options::from_wrangler(&format!("{PLATFORM}/wrangler.toml"), build, port)?;
+    options.vars.extend(SECRETS.map(|(name, value)| (name.to_owned(), value.into())));
+    Ok(options)
 }
 
 fn dev(port: u16) -> Outcome {
     let mut options = platform(build_platform()?, port)?;
     options.persist = Some(crate::target().join("workerd-state"));
     let workerd = Workerd::start(&options)?;
+    println!("the first owner signs up at http://{}/dashboard/setup#{}", workerd.address, SECRETS[1].1);
     println!("serving on http://{} (Ctrl-C ends)", workerd.address);
     workerd.wait()
 }

@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) compatibility_date: Option<String>,
     pub(crate) compatibility_flags: Vec<String>,
     pub(crate) vars: Map<String, Value>,
+    /// The binding of browsers, which are the chromium of this path.
+    pub(crate) browser: Option<(String, PathBuf)>,
     pub(crate) evicts: Option<String>,
     pub(crate) migrate: Vec<(String, PathBuf)>,
     /// Bucket, key prefix, folder.
@@ -70,6 +72,7 @@ impl Options {
                 .collect(),
             datasets,
             vars,
+            browser: None,
             compatibility_date: config.compatibility_date.clone(),
             compatibility_flags: config.compatibility_flags.clone(),
             migrate: databases.iter().map(|one| (one.binding.clone(), folder(one))).collect(),
@@ -95,6 +98,7 @@ impl Options {
             classes,
             datasets,
             vars,
+            browser,
             evicts,
             migrate,
             load,
@@ -121,7 +125,7 @@ impl Options {
         Ok(json!({
             "name": name, "build": build, "port": port, "persist": persist, "compatibilityDate": compatibility_date.as_deref().unwrap_or(COMPATIBILITY_DATE), "compatibilityFlags": compatibility_flags,
             "r2Buckets": buckets, "d1Databases": map(databases), "durableObjects": classes, "bindings": vars,
-            "eventsFrom": datasets, "evicts": evicts, "migrate": migrate,
+            "browserRendering": browser.as_ref().map(|(binding, _)| json!({ "binding": binding })), "eventsFrom": datasets, "evicts": evicts, "migrate": migrate,
             "load": load.collect::<std::io::Result<Vec<_>>>()?,
         }))
     }
@@ -163,6 +167,9 @@ impl Workerd {
         fs::write(&file, serde_json::to_vec_pretty(&options.to_json()?)?)?;
         let start = Instant::now();
         let mut command = Command::new("node");
+        if let Some((_, chromium)) = &options.browser {
+            command.env("XDG_CACHE_HOME", chromium_cache(&node, chromium)?);
+        }
         // Panics on purpose write their stacks there.
         let log = node.join(format!("{}.log", options.name));
         command.arg(node.join("workerd.mjs")).arg(&file).stderr(fs::File::create(&log)?);
@@ -177,6 +184,19 @@ impl Workerd {
     pub(crate) fn wait(self) -> Outcome {
         self.server.wait()
     }
+}
+
+/// miniflare looks for a browser of its own in the cache, and would fetch it: there it finds the one that there is.
+fn chromium_cache(node: &Path, chromium: &Path) -> std::io::Result<PathBuf> {
+    let cache = node.join("cache");
+    let folder = cache.join(".wrangler/chrome/linux-126.0.6478.182/chrome-linux64");
+    fs::create_dir_all(&folder)?;
+    let program = folder.join("chrome");
+    // Only root needs, and may, do without the sandbox.
+    fs::write(&program, format!("#!/bin/sh\nexec {} --no-sandbox \"$@\"\n", chromium.display()))?;
+    #[cfg(unix)]
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(cache)
 }
 
 fn install(node: &Path) -> Outcome {
