@@ -38,6 +38,7 @@ pub(crate) fn check_size(body: &Body) -> Result<()> {
 }
 
 /// What a store that is only read answers to a write.
+#[cfg(any(feature = "layers", all(feature = "local", not(target_arch = "wasm32"))))]
 pub(crate) fn only_read<T>(operation: &'static str) -> Result<T> {
     Err(Error::new(ErrorKind::PermissionDenied, "this store is only read").during(operation))
 }
