@@ -52,7 +52,11 @@ pub(crate) fn run() -> Outcome {
     let server = Server::start(Command::new(&isobar).args(["serve", "--port", "0"]).current_dir(&folder))?;
     for file in &files {
         let path = file.strip_prefix(&site)?.to_string_lossy().replace('\\', "/");
-        let (status, head, body) = server.get(&format!("/{path}"))?;
+        let (mut status, mut head, mut body) = server.get(&format!("/{path}"))?;
+        // A page has its path without .html.
+        if let (307, Some(to)) = (status, head.lines().find_map(|line| line.strip_prefix("location: "))) {
+            (status, head, body) = server.get(to)?;
+        }
         let content_type = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
         if status != 200 || body != fs::read(file)? || !fits(&path, content_type) {
             return Err(format!("/{path}: {status}, {content_type}, {} bytes", body.len()).into());

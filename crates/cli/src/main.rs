@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod d1;
+mod ignored;
 mod place;
 mod r2;
 mod serve;

@@ -4,18 +4,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use clap::Args;
+use futures_util::TryStreamExt;
 use isobar_http_serve::native::{Server, init_log, shutdown_signal};
-use isobar_http_serve::{App, WranglerPlatform, signed_objects};
+use isobar_http_serve::{App, WranglerPlatform, signed_objects, site_options, worker_first};
 use isobar_site::{Site, SiteOptions};
-use isobar_storage::ObjectStore;
 use isobar_storage::local::LocalStore;
+use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
 
+use crate::ignored::Ignored;
 use crate::place::Place;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The site is the configuration's [assets] directory; without one, what is under --prefix in the bucket.
+    after_help = "The site is the configuration's [assets] directory; without one, what is under --prefix in the bucket. html_handling,
+not_found_handling and run_worker_first are as with wrangler, and so are the files _headers, _redirects and .assetsignore of the site.
 Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session objects need the application that has their class: run that instead, see examples/platform.
 
 Examples:
@@ -51,13 +54,22 @@ impl Serve {
         }
         // Before anything is opened or synced: a taken port changes nothing.
         let server = Server::bind(SocketAddr::new(self.ip, self.port)).await?;
-        let directory = config.assets.as_ref().and_then(|assets| assets.directory.clone());
+        let assets = config.assets.clone().unwrap_or_default();
+        let (options, first_served) = (site_options(&assets)?, worker_first(&assets)?);
+        let directory = assets.directory.clone();
         let first = config.r2_buckets.first().map(|bucket| bucket.binding.clone());
         let platform = WranglerPlatform::new(config.clone()).local(&root).await?;
         let (store, prefix): (Arc<dyn ObjectStore>, String) = match directory {
             Some(directory) => {
                 let store = LocalStore::open(root.join("assets")).await?;
-                let summary = crate::sync::run(&config.resolve(directory), &store, "", true).await?;
+                let directory = config.resolve(directory);
+                let ignored = Ignored::of(&directory)?;
+                let summary = crate::sync::run(&directory, &store, "", true, &|name| ignored.take(name)).await?;
+                // What is named only now may have been served until now.
+                let stored: Vec<Key> =
+                    store.list_all(ListOptions::default()).map_ok(|meta| meta.key).try_collect().await?;
+                let gone: Vec<Key> = stored.into_iter().filter(|key| !ignored.take(key.as_str())).collect();
+                store.delete_all(&gone).await?;
                 say!("site: {summary}");
                 (Arc::new(store), String::new())
             }
@@ -73,7 +85,16 @@ impl Serve {
             let signer = place.signer(name, &format!("http://{}", server.address())).await?;
             app = app.nest(format!("/r2/{name}"), signed_objects(store, signer));
         }
-        app = app.site(Site::new(store, SiteOptions::default().with_prefix(prefix)));
+        // A bucket without [assets] is served as a site is unless told otherwise.
+        let options = if config.assets.is_some() { options } else { SiteOptions::default() };
+        let options = options.with_prefix(prefix).with_rules_of(&*store).await?;
+        let warnings = options.headers.warnings().iter().map(|warning| ("_headers", warning));
+        for (file, warning) in
+            warnings.chain(options.redirects.warnings().iter().map(|warning| ("_redirects", warning)))
+        {
+            eprintln!("warning: {file}, {warning}");
+        }
+        app = app.site(Site::new(store, options)).worker_first(first_served);
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);
         }

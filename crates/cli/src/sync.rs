@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use isobar_storage::ObjectStore;
-use isobar_storage::sync::{ApplyOptions, DownPlan, Plan, apply, apply_down, everything, plan};
+use isobar_storage::sync::{ApplyOptions, DownPlan, Plan, apply, apply_down, plan};
 
 /// What a sync has done.
 #[derive(Debug, Default, serde::Serialize)]
@@ -62,8 +62,9 @@ pub(crate) async fn run(
     store: &dyn ObjectStore,
     prefix: &str,
     delete: bool,
+    take: &(dyn Fn(&str) -> bool + Sync),
 ) -> isobar_storage::Result<Summary> {
-    let plan = plan(folder, store, prefix, &everything).await?;
+    let plan = plan(folder, store, prefix, take).await?;
     apply_with_progress(&plan, store, &ApplyOptions::default().with_delete(delete)).await?;
     Ok(Summary::of(&plan, delete, false))
 }

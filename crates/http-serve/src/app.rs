@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::future::BoxFuture;
 use http::{StatusCode, header};
 use isobar_analytics::EventSink;
-use isobar_site::Site;
+use isobar_site::{Site, WorkerFirst};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
@@ -34,6 +34,7 @@ pub struct App {
     api: Router,
     nested: Vec<(String, Router)>,
     site: Option<Site>,
+    worker_first: Option<WorkerFirst>,
     dataset: Option<Arc<dyn EventSink>>,
     checks: Vec<(&'static str, ReadyCheck)>,
     body_limit: Option<usize>,
@@ -73,6 +74,14 @@ impl App {
         self
     }
 
+    /// Which requests are for the routes before the site is looked at, as `run_worker_first` of wrangler's `assets`. Without
+    /// it all are: the site has what no route is for. `/healthz` and `/readyz` are never the site's.
+    #[must_use]
+    pub fn worker_first(mut self, worker_first: WorkerFirst) -> Self {
+        self.worker_first = Some(worker_first);
+        self
+    }
+
     /// Where the event of each request goes.
     #[must_use]
     pub fn observe(mut self, dataset: Arc<dyn EventSink>) -> Self {
@@ -96,7 +105,7 @@ impl App {
 
     /// The router of all of it.
     pub fn into_router(self) -> Router {
-        let Self { api, nested, site, dataset, checks, body_limit } = self;
+        let Self { api, nested, site, worker_first, dataset, checks, body_limit } = self;
         let unknown =
             async || Problem::not_found("there is no such API; see the documentation of /api").into_response();
         // The fallback stands on the nested router, so that nothing under /api reaches the site.
@@ -109,10 +118,13 @@ impl App {
         for (path, routes) in nested {
             router = router.nest(&path, routes.fallback(async || Problem::not_found("there is nothing here")));
         }
-        router = match site {
-            Some(site) => router.fallback_service(site),
+        router = match &site {
+            Some(site) => router.fallback_service(site.clone()),
             None => router.fallback(async || Problem::not_found("there is nothing here")),
         };
+        if let (Some(site), Some(worker_first)) = (site, worker_first) {
+            router = router.layer(axum::middleware::from_fn_with_state(Arc::new((site, worker_first)), site_first));
+        }
         if let Some(bytes) = body_limit {
             router = router.layer(DefaultBodyLimit::max(bytes));
         }
@@ -135,6 +147,27 @@ async fn refuse_cross_site(request: axum::extract::Request, next: axum::middlewa
         return Problem::new(StatusCode::FORBIDDEN).with_detail(detail).into_response();
     }
     next.run(request).await
+}
+
+/// Lets the site answer what is its.
+async fn site_first(
+    State(both): State<Arc<(Site, WorkerFirst)>>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let (site, worker_first) = &*both;
+    if matches!(request.uri().path(), "/healthz" | "/readyz") {
+        return next.run(request).await;
+    }
+    // Only the head is looked at, and may be held on to.
+    let (parts, body) = request.into_parts();
+    let head = http::Request::from_parts(parts, ());
+    // A store that fails is told by the site itself.
+    let is_asked = site.is_asked(&head, worker_first).await.unwrap_or(true);
+    if is_asked {
+        return site.respond(&head).await.map(axum::body::Body::new);
+    }
+    next.run(head.map(|()| body)).await
 }
 
 async fn ready(checks: Vec<(&'static str, ReadyCheck)>) -> Response {

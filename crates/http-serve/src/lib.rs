@@ -22,6 +22,7 @@
 //! ```
 
 mod app;
+mod assets;
 mod client;
 mod content;
 mod keeper;
@@ -44,6 +45,7 @@ pub mod native;
 pub mod workers;
 
 pub use app::{App, ReadyCheck};
+pub use assets::{AssetsError, site_options, worker_first};
 pub use client::http_client;
 pub use content::SiteContent;
 pub use isobar_api::Problem;

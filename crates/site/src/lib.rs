@@ -1,8 +1,9 @@
 //! Static sites out of an object store, by the rules of HTTP.
 //!
-//! [`Site`] is a tower service over `http` types: GET and HEAD, `index.html`, strong ETags, conditional requests, single
-//! and multiple ranges, precompressed variants (`style.css.br` beside `style.css`), a cache policy, the nearest
-//! `404.html`, and paths that cannot leave the site. It knows nothing of the store but its trait.
+//! [`Site`] is a tower service over `http` types: GET and HEAD, strong ETags, conditional requests, single and multiple
+//! ranges, precompressed variants (`style.css.br` beside `style.css`), a cache policy, and paths that cannot leave the site.
+//! Which file answers which path, what answers where none does, `_headers` and `_redirects` are those of Workers Static
+//! Assets. It knows nothing of the store but its trait.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,14 +20,18 @@
 
 mod body;
 mod encoding;
+mod find;
 mod options;
 mod path;
 mod precondition;
 mod range;
 mod respond;
+mod rules;
+mod serve;
 mod site;
 
 pub use body::SiteBody;
-pub use options::{CachePolicy, SiteOptions};
+pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
 pub use path::{PathProblem, SitePath};
+pub use rules::{HeaderRules, Redirects, RoutingError, RuleWarning, WorkerFirst};
 pub use site::Site;

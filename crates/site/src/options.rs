@@ -1,5 +1,12 @@
 //! How a site is served.
 
+use isobar_storage::{Error, ErrorKind, Key, ObjectStore, ObjectStoreExt};
+
+use crate::rules::{HeaderRules, Redirects};
+
+/// The most that a file of rules may have, in bytes: 2,100 lines of 2,000 characters have more, but nobody writes those.
+const RULES_BYTES: u64 = 1024 * 1024;
+
 /// Options of a [`Site`](crate::Site).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -10,11 +17,33 @@ pub struct SiteOptions {
     pub cache: CachePolicy,
     /// Look for precompressed variants: `.br`, `.zst`, `.gz` beside the file.
     pub precompressed: bool,
+    /// Which file answers which path.
+    pub html_handling: HtmlHandling,
+    /// What answers a path that no file answers.
+    pub not_found_handling: NotFoundHandling,
+    /// What `_headers` says.
+    pub headers: HeaderRules,
+    /// What `_redirects` says.
+    pub redirects: Redirects,
+    /// Answer paths with a segment that begins with a dot, other than `/.well-known/`.
+    pub dotfiles: bool,
+    /// Say what keeps pages safe in a browser: see [`with_security_headers`](Self::with_security_headers).
+    pub security_headers: bool,
 }
 
 impl Default for SiteOptions {
     fn default() -> Self {
-        Self { prefix: String::new(), cache: CachePolicy::default(), precompressed: true }
+        Self {
+            prefix: String::new(),
+            cache: CachePolicy::default(),
+            precompressed: true,
+            html_handling: HtmlHandling::default(),
+            not_found_handling: NotFoundHandling::default(),
+            headers: HeaderRules::default(),
+            redirects: Redirects::default(),
+            dotfiles: false,
+            security_headers: true,
+        }
     }
 }
 
@@ -41,6 +70,134 @@ impl SiteOptions {
     pub fn with_precompressed(mut self, precompressed: bool) -> Self {
         self.precompressed = precompressed;
         self
+    }
+
+    /// Which file answers which path.
+    #[must_use]
+    pub fn with_html_handling(mut self, html_handling: HtmlHandling) -> Self {
+        self.html_handling = html_handling;
+        self
+    }
+
+    /// What answers a path that no file answers.
+    #[must_use]
+    pub fn with_not_found_handling(mut self, not_found_handling: NotFoundHandling) -> Self {
+        self.not_found_handling = not_found_handling;
+        self
+    }
+
+    /// What `_headers` says.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderRules) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// What `_redirects` says.
+    #[must_use]
+    pub fn with_redirects(mut self, redirects: Redirects) -> Self {
+        self.redirects = redirects;
+        self
+    }
+
+    /// What the files `_headers` and `_redirects` under the prefix say, where there are such files. They are read once: a
+    /// site that is to follow their changes is made anew. What of them counts for nothing is in the warnings of both.
+    ///
+    /// # Errors
+    /// What the store answers; [`ErrorKind::TooLarge`] for more than 1 MiB, [`ErrorKind::Corrupt`] for what is no UTF-8.
+    pub async fn with_rules_of(self, store: &dyn ObjectStore) -> Result<Self, Error> {
+        let headers = self.rules(store, "_headers").await?.map(|text| HeaderRules::parse(&text));
+        let redirects = self.rules(store, "_redirects").await?.map(|text| Redirects::parse(&text, self.html_handling));
+        Ok(self.with_headers(headers.unwrap_or_default()).with_redirects(redirects.unwrap_or_default()))
+    }
+
+    async fn rules(&self, store: &dyn ObjectStore, name: &str) -> Result<Option<String>, Error> {
+        let key = Key::new(format!("{}{name}", self.prefix))?;
+        match store.head(&key).await? {
+            None => Ok(None),
+            Some(meta) if meta.size > RULES_BYTES => {
+                Err(Error::new(ErrorKind::TooLarge, format!("{key} has more than {RULES_BYTES} bytes")))
+            }
+            Some(_) => {
+                let Some((_, bytes)) = store.read(&key).await? else { return Ok(None) };
+                let text = String::from_utf8(bytes.to_vec());
+                text.map(Some).map_err(|error| Error::new(ErrorKind::Corrupt, format!("{key} is no UTF-8: {error}")))
+            }
+        }
+    }
+
+    /// Answer paths with a segment that begins with a dot. Without it only `/.well-known/` is answered: what begins with a
+    /// dot is seldom meant for everybody.
+    #[must_use]
+    pub fn with_dotfiles(mut self, dotfiles: bool) -> Self {
+        self.dotfiles = dotfiles;
+        self
+    }
+
+    /// Say what keeps pages safe in a browser, unless `_headers` says otherwise: `X-Content-Type-Options: nosniff` and
+    /// `Referrer-Policy: strict-origin-when-cross-origin` with everything, `X-Frame-Options: SAMEORIGIN` with HTML.
+    #[must_use]
+    pub fn with_security_headers(mut self, security_headers: bool) -> Self {
+        self.security_headers = security_headers;
+        self
+    }
+}
+
+/// Which file answers which path, and which paths are sent to another: `html_handling` of wrangler's `assets`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HtmlHandling {
+    /// `/about` for `about.html`, `/docs/` for `docs/index.html`.
+    #[default]
+    AutoTrailingSlash,
+    /// `/about/` and `/docs/`.
+    ForceTrailingSlash,
+    /// `/about` and `/docs`.
+    DropTrailingSlash,
+    /// Every file under its own name only.
+    None,
+}
+
+/// What answers a path that no file answers: `not_found_handling` of wrangler's `assets`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotFoundHandling {
+    /// A line of text.
+    None,
+    /// The nearest `404.html` on the way up, with 404. What a [`Site`](crate::Site) does unless told otherwise; wrangler's own
+    /// default is `none`.
+    #[default]
+    NotFoundPage,
+    /// `/index.html`, with 200: the page finds out by itself what the path means. Only where a page can be meant: a browser
+    /// that goes there (`Sec-Fetch-Dest`), or, where it does not say, a path whose last segment has no extension. A missing
+    /// script is not answered by a page. (Workers Static Assets answers everything with it.)
+    SinglePageApplication,
+}
+
+impl HtmlHandling {
+    /// From wrangler's word for it: `auto-trailing-slash`, `force-trailing-slash`, `drop-trailing-slash`, `none`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "auto-trailing-slash" => Self::AutoTrailingSlash,
+            "force-trailing-slash" => Self::ForceTrailingSlash,
+            "drop-trailing-slash" => Self::DropTrailingSlash,
+            "none" => Self::None,
+            _ => return None,
+        })
+    }
+}
+
+impl NotFoundHandling {
+    /// From wrangler's word for it: `none`, `404-page`, `single-page-application`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "none" => Self::None,
+            "404-page" => Self::NotFoundPage,
+            "single-page-application" => Self::SinglePageApplication,
+            _ => return None,
+        })
     }
 }
 

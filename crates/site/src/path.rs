@@ -1,8 +1,25 @@
 //! From a URL's path to a place in the site, without a way out of it.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// What a URL's path may not hold as it is, by the URL standard.
+const PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'^').add(b'`').add(b'{').add(b'}');
+
+/// What JavaScript's `encodeURIComponent` encodes.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 
 /// A path, decoded once and checked: relative, without empty, `.` or `..` segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +39,7 @@ pub enum PathProblem {
     Character,
     /// `.` or `..`, plain or encoded.
     Traversal,
-    /// A name that starts with a dot; only `/.well-known/` may.
+    /// A name that starts with a dot, where those are not served; `/.well-known/` always is.
     Hidden,
 }
 
@@ -51,6 +68,10 @@ impl SitePath {
     /// # Errors
     /// Whatever could lead out of the site, or is no name: see [`PathProblem`].
     pub fn parse(path: &str) -> Result<Self, PathProblem> {
+        Self::read(path, false)
+    }
+
+    pub(crate) fn read(path: &str, dotfiles: bool) -> Result<Self, PathProblem> {
         let mut segments = Vec::new();
         for raw in path.split('/').filter(|segment| !segment.is_empty()) {
             let segment = decode(raw)?;
@@ -60,7 +81,7 @@ impl SitePath {
             if segment.contains(['/', '\\']) || segment.chars().any(char::is_control) {
                 return Err(PathProblem::Character);
             }
-            if segment.starts_with('.') && !(segments.is_empty() && segment == ".well-known") {
+            if !dotfiles && segment.starts_with('.') && !(segments.is_empty() && segment == ".well-known") {
                 return Err(PathProblem::Hidden);
             }
             segments.push(segment);
@@ -79,6 +100,26 @@ impl SitePath {
     pub fn is_folder(&self) -> bool {
         self.is_folder
     }
+
+    /// The decoded path with its slashes: `/`, `/a b`, `/docs/`.
+    pub(crate) fn absolute(&self) -> String {
+        match self.path.is_empty() {
+            true => "/".to_owned(),
+            false => format!("/{}{}", self.path, if self.is_folder { "/" } else { "" }),
+        }
+    }
+}
+
+/// A path as a browser would have sent it: encoded where it must be.
+pub(crate) fn normalized(path: &str) -> Cow<'_, str> {
+    utf8_percent_encode(path, PATH).into()
+}
+
+/// The one way to write a decoded path in a URL.
+pub(crate) fn encoded(path: &str) -> String {
+    let segments: Vec<Cow<'_, str>> =
+        path.split('/').map(|segment| utf8_percent_encode(segment, COMPONENT).into()).collect();
+    segments.join("/")
 }
 
 /// Decodes once; a `%` that introduces no byte is refused rather than kept.

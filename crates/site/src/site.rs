@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, Method, Request, Response};
-use isobar_storage::{Key, ObjectStore};
+use isobar_storage::{Error, Key, ObjectMeta, ObjectStore};
 
-use crate::{SiteBody, SiteOptions, respond};
+use crate::path::normalized;
+use crate::rules::Turn;
+use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
 
 /// A static site: keys under a prefix of a store, served by the rules of HTTP. Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +38,33 @@ impl Site {
     /// the rules that find a page for a path. `None` where there is no such object.
     pub async fn respond_with(&self, key: &Key, method: &Method, headers: &HeaderMap) -> Option<Response<SiteBody>> {
         respond::respond_with(self, key, method, headers).await
+    }
+}
+
+impl Site {
+    /// Whether the site is the one to answer, beside an application that answers what the site has not: by
+    /// `run_worker_first`, else where it has a file or a redirect. What [`NotFoundHandling`](crate::NotFoundHandling) has for
+    /// missing files counts where there are rules in `run_worker_first`, and where a browser goes to a page
+    /// (`Sec-Fetch-Mode: navigate`).
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn is_asked<B>(&self, request: &Request<B>, worker_first: &WorkerFirst) -> Result<bool, Error> {
+        let (uri, headers) = (request.uri(), request.headers());
+        match worker_first.turn(&normalized(uri.path())) {
+            Turn::Worker => Ok(false),
+            Turn::Site => Ok(true),
+            Turn::Either { not_found } => {
+                let navigates = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+                respond::has_answer(self, uri, headers, not_found || navigates).await
+            }
+        }
+    }
+
+    /// The object of a name; one too long for a key names nothing.
+    pub(crate) async fn head(&self, name: &str) -> Result<Option<(Key, ObjectMeta)>, Error> {
+        let Ok(key) = Key::new(name) else { return Ok(None) };
+        Ok(self.store.head(&key).await?.map(|meta| (key, meta)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Worker: building it, and running it in the real workerd.
 
 mod build;
-mod workerd;
+pub(crate) mod workerd;
 
 use std::path::PathBuf;
 

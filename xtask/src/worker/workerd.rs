@@ -159,8 +159,7 @@ pub(crate) struct Workerd {
 
 impl Workerd {
     pub(crate) fn start(options: &Options) -> Result<Self, Box<dyn std::error::Error>> {
-        let node = std::path::absolute(target().join("node"))?;
-        install(&node)?;
+        let node = node()?;
         // Beside node_modules, where Node looks for what it imports.
         fs::write(node.join("workerd.mjs"), SCRIPT)?;
         let file = node.join(format!("{}.json", options.name));
@@ -197,6 +196,13 @@ fn chromium_cache(node: &Path, chromium: &Path) -> std::io::Result<PathBuf> {
     #[cfg(unix)]
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     Ok(cache)
+}
+
+/// The folder in which miniflare is installed.
+pub(crate) fn node() -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let node = std::path::absolute(target().join("node"))?;
+    install(&node)?;
+    Ok(node)
 }
 
 fn install(node: &Path) -> Outcome {

@@ -6,6 +6,7 @@ use clap::Args;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use isobar_storage::sync::{ApplyOptions, plan, plan_down};
 
+use crate::ignored::Ignored;
 use crate::place::Place;
 use crate::sync::{Summary, apply_down_with_progress, apply_with_progress};
 use crate::{Outcome, say};
@@ -13,7 +14,7 @@ use crate::{Outcome, say};
 #[derive(Debug, Args)]
 #[command(
     after_help = "One of both is a folder - it is there, or begins with . or / -, the other a bucket. Globs match the path below
-them: * stays within a folder, ** does not; what is left out is not deleted either. What breaks off is gone on with by the same
+them: * stays within a folder, ** does not; what is left out is not deleted either, and nor is what a file .assetsignore in the folder names (as .gitignore). What breaks off is gone on with by the same
 command.
 
 Examples:
@@ -63,8 +64,8 @@ impl Sync {
     async fn up(self, place: &Place) -> Outcome {
         let (bucket, prefix) = bucket_and_prefix(&self.target);
         let store = place.bucket(bucket).await?;
-        let names = Names::new(&self.include, &self.exclude)?;
-        let plan = plan(&self.source, &store, &prefix, &|name| names.take(name)).await?;
+        let (names, ignored) = (Names::new(&self.include, &self.exclude)?, Ignored::of(Path::new(&self.source))?);
+        let plan = plan(&self.source, &store, &prefix, &|name| names.take(name) && ignored.take(name)).await?;
         let summary = Summary::of(&plan, self.delete, self.dry_run);
         if self.dry_run && !self.json {
             for upload in &plan.uploads {

@@ -264,13 +264,23 @@ fn the_site_of_a_configuration_is_served() {
     let folder = folder();
     let here = folder.path();
     fs::create_dir(here.join("public")).unwrap();
-    fs::write(here.join("public/index.html"), "from the assets").unwrap();
-    fs::write(here.join("wrangler.toml"), format!("{CONFIG}[assets]\ndirectory = \"public\"\n")).unwrap();
+    for (name, text) in [
+        ("index.html", "from the assets"),
+        ("about.html", "about"),
+        ("_headers", "/*\n  X-Site: ours\nnonsense\n"),
+        ("_redirects", "/old /about 301\n"),
+        (".assetsignore", "*.map\n"),
+        ("app.js.map", "not for the world"),
+    ] {
+        fs::write(here.join("public").join(name), text).unwrap();
+    }
+    let assets = "[assets]\ndirectory = \"public\"\nnot_found_handling = \"single-page-application\"\n";
+    fs::write(here.join("wrangler.toml"), format!("{CONFIG}{assets}")).unwrap();
     let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
         .args(["serve", "--port", "0"])
         .current_dir(here)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
@@ -283,7 +293,9 @@ fn the_site_of_a_configuration_is_served() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    let home = ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned());
+    let get = |path: &str| ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    let home = get("/");
+    let of_the_site = ["/about.html", "/old", "/somewhere", "/app.js.map", "/_headers", "/api/none"].map(get);
     // What a signed URL says may be written and read, of a bucket that nobody reaches otherwise.
     let path = |method: &str| {
         let url = ok(here, &["r2", "presign", "STORAGE/in/box.txt", "--method", method, "--expires", "5m"]);
@@ -296,7 +308,16 @@ fn the_site_of_a_configuration_is_served() {
     let unsigned = ask(format!("GET /r2/assets/in/box.txt {rest}\r\n"));
     server.kill().unwrap();
     server.wait().unwrap();
+    let mut warnings = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut warnings).unwrap();
+    assert!(warnings.contains("warning: _headers, line 3: a header is `Name: value`"), "{warnings}");
     assert!(home.starts_with("HTTP/1.1 200") && home.ends_with("from the assets"), "{home}");
+    assert!(home.contains("x-site: ours"), "{home}");
+    let statuses = of_the_site.each_ref().map(|answer| &answer[9..12]);
+    assert_eq!(statuses, ["307", "301", "200", "404", "200", "404"], "{of_the_site:?}");
+    assert!(of_the_site[1].contains("location: /about\r\n") && of_the_site[2].ends_with("from the assets"));
+    assert!(of_the_site[4].ends_with("from the assets"), "the rules are no file: {}", of_the_site[4]);
+    assert!(of_the_site[5].contains("problem+json"), "{}", of_the_site[5]);
     assert!(put.starts_with("HTTP/1.1 200"), "{put}");
     assert!(got.starts_with("HTTP/1.1 200") && got.ends_with("signed"), "{got}");
     assert!(unsigned.starts_with("HTTP/1.1 403"), "{unsigned}");

@@ -130,6 +130,41 @@ async fn ask(running: &Running, head: &str, body: &str) -> (u16, String, String)
     (head[9..12].parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
 }
 
+#[tokio::test]
+async fn the_site_comes_first_where_it_is_to() {
+    use isobar_site::WorkerFirst;
+    use tower::ServiceExt;
+    let store = isobar_storage::memory::MemoryStore::new();
+    for (key, body) in [("index.html", "home"), ("api/data.json", "a file"), ("api/private", "a file, too")] {
+        store.write(&Key::new(key).unwrap(), body).await.unwrap();
+    }
+    let answers = async |first: Option<WorkerFirst>| {
+        let options =
+            SiteOptions::default().with_not_found_handling(isobar_site::NotFoundHandling::SinglePageApplication);
+        let routes = Router::new().route("/data.json", get(async || "a route")).route("/x", get(async || "x"));
+        let mut app = App::new().api(routes).site(Site::new(Arc::new(store.clone()), options));
+        if let Some(first) = first {
+            app = app.worker_first(first);
+        }
+        let router = app.into_router();
+        let mut answers = Vec::new();
+        for path in ["/api/data.json", "/api/x", "/api/none", "/api/private", "/healthz", "/page"] {
+            let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            answers.push(if text.contains("no such API") { "problem".to_owned() } else { text });
+        }
+        answers
+    };
+    let routes_first = ["a route", "x", "problem", "problem", "ok\n", "home"];
+    assert_eq!(answers(None).await, routes_first);
+    assert_eq!(answers(Some(WorkerFirst::always())).await, routes_first);
+    assert_eq!(answers(Some(WorkerFirst::never())).await, ["a file", "x", "problem", "a file, too", "ok\n", "home"]);
+    let rules = WorkerFirst::paths(["/api/*", "!/api/private"]).unwrap();
+    assert_eq!(answers(Some(rules)).await, ["a route", "x", "problem", "a file, too", "ok\n", "home"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn api_site_health_and_errors() {
     let platform = wrangler().memory().await.unwrap();

@@ -1,6 +1,8 @@
 //! A site over its store, request by request, and over a real connection.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod assets;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, StatusCode};
@@ -31,6 +33,7 @@ async fn store() -> MemoryStore {
         ("s/.well-known/x.txt", b"well known".to_vec()),
         ("secret.txt", b"outside".to_vec()),
         ("s/.env", b"hidden".to_vec()),
+        ("s/_headers", b"/*\n X-All: 1".to_vec()),
     ] {
         store.write(&Key::new(key).unwrap(), body).await.unwrap();
     }
@@ -60,7 +63,7 @@ async fn paths_find_their_files() {
     let site = site().await;
     for (path, status, body) in [
         ("/", 200, "<h1>home</h1>"),
-        ("/index.html", 200, "<h1>home</h1>"),
+        ("/index.html", 307, ""),
         ("/about", 200, "about"),
         ("/docs/", 200, "docs"),
         ("/a%20b/%C3%A9.txt", 200, "odd"),
@@ -70,7 +73,9 @@ async fn paths_find_their_files() {
         ("/docs/deep/er/none", 404, "no such page in docs"),
         ("/none", 404, "no such page"),
         ("/.env", 404, "no such page"),
+        ("/docs/.env", 404, "no such page in docs"),
         ("/style.css/", 404, "no such page"),
+        ("/_headers", 404, "no such page"),
         ("/../secret.txt", 400, ""),
         ("/%2e%2e/secret.txt", 400, ""),
         ("/..%2fsecret.txt", 400, ""),
@@ -115,7 +120,7 @@ async fn an_objects_own_metadata_wins() {
     drop(store.write_with(&Key::new("s/own.html").unwrap(), "own", options).await.unwrap());
     let options = SiteOptions::default().with_prefix("s/").with_cache(CachePolicy::always("max-age=5"));
     let site = Site::new(Arc::new(store), options);
-    let (_, headers, _) = get(&site, "/own.html", &[]).await;
+    let (_, headers, _) = get(&site, "/own", &[]).await;
     assert_eq!(
         (&headers["content-type"], &headers["cache-control"]),
         (&"text/x-own".parse().unwrap(), &"no-store".parse().unwrap())

@@ -1,0 +1,76 @@
+//! The `[assets]` of a wrangler configuration, as the site takes them.
+
+use isobar_cloudflare::wrangler::{Assets, RunWorkerFirst};
+use isobar_site::{HtmlHandling, NotFoundHandling, RoutingError, SiteOptions, WorkerFirst};
+
+/// Why `[assets]` says nothing that can be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AssetsError {
+    /// A mode that there is not.
+    #[error("[assets] {field} is {value:?}; it can be {known}")]
+    Mode {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        value: String,
+        /// What it can say.
+        known: &'static str,
+    },
+    /// Rules that are none.
+    #[error("[assets] {0}")]
+    Routing(#[from] RoutingError),
+}
+
+/// How the site of `[assets]` is served. What it does not say is as with wrangler: `auto-trailing-slash`, and `none` for what
+/// is missing.
+///
+/// # Errors
+/// [`AssetsError::Mode`].
+pub fn site_options(assets: &Assets) -> Result<SiteOptions, AssetsError> {
+    let html = assets.html_handling.as_deref().map(|value| {
+        let known = "auto-trailing-slash, force-trailing-slash, drop-trailing-slash or none";
+        let unknown = || AssetsError::Mode { field: "html_handling", value: value.to_owned(), known };
+        HtmlHandling::from_name(value).ok_or_else(unknown)
+    });
+    let not_found = assets.not_found_handling.as_deref().map(|value| {
+        let known = "none, 404-page or single-page-application";
+        let unknown = || AssetsError::Mode { field: "not_found_handling", value: value.to_owned(), known };
+        NotFoundHandling::from_name(value).ok_or_else(unknown)
+    });
+    Ok(SiteOptions::default()
+        .with_html_handling(html.transpose()?.unwrap_or_default())
+        .with_not_found_handling(not_found.transpose()?.unwrap_or(NotFoundHandling::None)))
+}
+
+/// Which requests `[assets]` leaves to the application.
+///
+/// # Errors
+/// [`AssetsError::Routing`].
+pub fn worker_first(assets: &Assets) -> Result<WorkerFirst, AssetsError> {
+    Ok(match &assets.run_worker_first {
+        RunWorkerFirst::Always(true) => WorkerFirst::always(),
+        RunWorkerFirst::Always(false) => WorkerFirst::never(),
+        RunWorkerFirst::Globs(rules) => WorkerFirst::paths(rules)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrangler_would_refuse_is_refused_with_what_it_can_be() {
+        let mut assets = Assets::default();
+        assert_eq!(site_options(&assets).expect("nothing is said").not_found_handling, NotFoundHandling::None);
+        assets.not_found_handling = Some("404".to_owned());
+        let error = site_options(&assets).expect_err("there is no such mode").to_string();
+        assert_eq!(
+            error,
+            "[assets] not_found_handling is \"404\"; it can be none, 404-page or single-page-application"
+        );
+        assets.run_worker_first = RunWorkerFirst::Globs(vec!["api".to_owned()]);
+        let error = worker_first(&assets).expect_err("it is no path").to_string();
+        assert_eq!(error, "[assets] run_worker_first: \"api\" must begin with / or !/");
+    }
+}

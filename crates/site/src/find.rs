@@ -1,0 +1,204 @@
+//! Which file answers a path: the `html_handling` and `not_found_handling` of Workers Static Assets.
+
+use http::HeaderMap;
+use isobar_storage::{Error, Key, ObjectMeta};
+
+use crate::{HtmlHandling, NotFoundHandling, Site};
+
+/// What answers a path.
+pub(crate) enum Intent {
+    /// This file.
+    File(Key, ObjectMeta),
+    /// This page, because there is no file: with 404.
+    NotFoundPage(Key, ObjectMeta),
+    /// Another path, under which the file is to be had.
+    Redirect(String),
+}
+
+/// Looks for the files of one request; asks the store once for each.
+pub(crate) struct Finder<'s> {
+    site: &'s Site,
+    /// Whether the client may be after a page.
+    wants_page: bool,
+    seen: Vec<(String, Option<(Key, ObjectMeta)>)>,
+}
+
+/// Something to try, in its turn.
+enum Step {
+    /// Answer with this file.
+    Serve(String),
+    /// If it is this file that is found under that path, go there.
+    Redirect { file: String, to: String },
+}
+
+impl<'s> Finder<'s> {
+    pub(crate) fn new(site: &'s Site, path: &str, headers: &HeaderMap) -> Self {
+        Self { site, wants_page: wants_page(path, headers), seen: Vec::new() }
+    }
+
+    /// What answers this decoded path, if anything; whether `not_found_handling` has a say.
+    pub(crate) async fn intent(&mut self, path: &str, not_found: bool) -> Result<Option<Intent>, Error> {
+        for step in steps(self.site.options.html_handling, path) {
+            match step {
+                Step::Serve(file) => {
+                    if let Some((key, meta)) = self.file(&file).await? {
+                        return Ok(Some(Intent::File(key, meta)));
+                    }
+                }
+                Step::Redirect { file, to } => {
+                    if self.is_found_under(&file, &to).await? {
+                        return Ok(Some(Intent::Redirect(to)));
+                    }
+                }
+            }
+        }
+        if not_found { self.not_found(path).await } else { Ok(None) }
+    }
+
+    /// What `not_found_handling` has for a path that no file answers.
+    pub(crate) async fn not_found(&mut self, path: &str) -> Result<Option<Intent>, Error> {
+        match self.site.options.not_found_handling {
+            NotFoundHandling::None => Ok(None),
+            NotFoundHandling::SinglePageApplication if !self.wants_page => Ok(None),
+            NotFoundHandling::SinglePageApplication => {
+                Ok(self.file("/index.html").await?.map(|(key, meta)| Intent::File(key, meta)))
+            }
+            NotFoundHandling::NotFoundPage => {
+                let mut folder = path;
+                while let Some((parent, _)) = folder.rsplit_once('/') {
+                    if let Some((key, meta)) = self.file(&format!("{parent}/404.html")).await? {
+                        return Ok(Some(Intent::NotFoundPage(key, meta)));
+                    }
+                    folder = parent;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether a path that is no file itself is answered by this file. (By one of the same bytes, to be exact.)
+    async fn is_found_under(&mut self, file: &str, path: &str) -> Result<bool, Error> {
+        let Some((_, wanted)) = self.file(file).await? else { return Ok(false) };
+        if self.file(path).await?.is_some() {
+            return Ok(false);
+        }
+        for step in steps(self.site.options.html_handling, path) {
+            if let Step::Serve(candidate) = step
+                && let Some((_, found)) = self.file(&candidate).await?
+            {
+                return Ok(found.etag == wanted.etag);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The file of a path.
+    async fn file(&mut self, path: &str) -> Result<Option<(Key, ObjectMeta)>, Error> {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if name.is_empty() || is_rules_file(path) || (name.starts_with('.') && !self.site.options.dotfiles) {
+            return Ok(None);
+        }
+        if let Some((_, seen)) = self.seen.iter().find(|(seen, _)| seen == path) {
+            return Ok(seen.clone());
+        }
+        let found = self.site.head(&format!("{}{}", self.site.options.prefix, path.trim_start_matches('/'))).await?;
+        self.seen.push((path.to_owned(), found.clone()));
+        Ok(found)
+    }
+}
+
+/// What is tried for a path, in order.
+fn steps(html: HtmlHandling, path: &str) -> Vec<Step> {
+    let serve = |file: String| Step::Serve(file);
+    let redirect = |file: String, to: &str| Step::Redirect { file, to: to.to_owned() };
+    let exact = || serve(path.to_owned());
+    let with_html = || format!("{path}.html");
+    let with_index = || format!("{path}/index.html");
+    let mut steps = Vec::with_capacity(6);
+    match html {
+        HtmlHandling::None => return vec![exact()],
+        HtmlHandling::AutoTrailingSlash => {
+            if let Some(parent) = path.strip_suffix("/index") {
+                steps.push(exact());
+                steps.push(redirect(with_html(), &format!("{parent}/")));
+                steps.push(redirect(format!("{parent}.html"), parent));
+            } else if let Some(parent) = path.strip_suffix("/index.html") {
+                steps.push(redirect(path.to_owned(), &format!("{parent}/")));
+                steps.push(redirect(format!("{parent}.html"), parent));
+            } else if let Some(page) = path.strip_suffix('/') {
+                steps.push(serve(format!("{path}index.html")));
+                steps.push(redirect(format!("{page}.html"), page));
+            } else if let Some(page) = path.strip_suffix(".html") {
+                steps.push(redirect(path.to_owned(), page));
+                steps.push(redirect(format!("{page}/index.html"), &format!("{page}/")));
+            }
+            steps.push(exact());
+            steps.push(serve(with_html()));
+            steps.push(redirect(with_index(), &format!("{path}/")));
+        }
+        HtmlHandling::ForceTrailingSlash => {
+            if let Some(parent) = path.strip_suffix("/index") {
+                steps.push(exact());
+                steps.push(redirect(with_html(), &format!("{parent}/")));
+                steps.push(redirect(format!("{parent}.html"), &format!("{parent}/")));
+            } else if let Some(parent) = path.strip_suffix("/index.html") {
+                steps.push(redirect(path.to_owned(), &format!("{parent}/")));
+                steps.push(redirect(format!("{parent}.html"), &format!("{parent}/")));
+            } else if let Some(page) = path.strip_suffix('/') {
+                steps.push(serve(format!("{path}index.html")));
+                steps.push(serve(format!("{page}.html")));
+            } else if let Some(page) = path.strip_suffix(".html") {
+                steps.push(redirect(path.to_owned(), &format!("{page}/")));
+                steps.push(exact());
+                steps.push(redirect(format!("{page}/index.html"), &format!("{page}/")));
+            }
+            steps.push(exact());
+            steps.push(redirect(with_html(), &format!("{path}/")));
+            steps.push(redirect(with_index(), &format!("{path}/")));
+        }
+        HtmlHandling::DropTrailingSlash => {
+            match path {
+                "/index" => steps.extend([exact(), redirect("/index.html".to_owned(), "/")]),
+                "/index.html" => steps.push(redirect("/index.html".to_owned(), "/")),
+                "/" => steps.push(serve("/index.html".to_owned())),
+                _ => {
+                    if let Some(parent) = path.strip_suffix("/index") {
+                        steps.push(exact());
+                        steps.push(redirect(format!("{parent}.html"), parent));
+                        steps.push(redirect(with_html(), parent));
+                    } else if let Some(parent) = path.strip_suffix("/index.html") {
+                        steps.push(redirect(path.to_owned(), parent));
+                        steps.push(exact());
+                        steps.push(redirect(format!("{parent}.html"), parent));
+                    } else if let Some(page) = path.strip_suffix('/') {
+                        steps.push(redirect(format!("{page}.html"), page));
+                        steps.push(redirect(format!("{page}/index.html"), page));
+                    } else if let Some(page) = path.strip_suffix(".html") {
+                        steps.push(redirect(path.to_owned(), page));
+                        steps.push(redirect(format!("{page}/index.html"), page));
+                    }
+                }
+            }
+            steps.push(exact());
+            steps.push(serve(with_html()));
+            steps.push(serve(with_index()));
+        }
+    }
+    steps
+}
+
+/// Whether what the client is after may be a page. A browser says so; of others it is what the path looks like.
+fn wants_page(path: &str, headers: &HeaderMap) -> bool {
+    match headers.get("sec-fetch-dest").and_then(|destination| destination.to_str().ok()) {
+        Some(destination) => matches!(destination, "document" | "iframe" | "frame"),
+        None => {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            !name.contains('.') || name.ends_with(".html")
+        }
+    }
+}
+
+/// What wrangler takes for rules is no file of the site.
+fn is_rules_file(path: &str) -> bool {
+    matches!(path, "/_headers" | "/_redirects" | "/.assetsignore")
+}

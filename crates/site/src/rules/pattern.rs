@@ -1,0 +1,177 @@
+//! Paths with `*` and `:placeholders`.
+
+use regex_lite::Regex;
+use url::Url;
+
+/// What a rule is for: a path, or `https://host/path`, with at most one `*` and with `:placeholders`.
+#[derive(Debug, Clone)]
+pub(super) struct Pattern {
+    /// With a host in front.
+    is_absolute: bool,
+    /// What every match begins with; all of it where there is no `regex`.
+    literal: String,
+    /// Finds in linear time, whatever the rule and the path.
+    regex: Option<Regex>,
+}
+
+/// What stood where a placeholder stands in the rule, by its name; `splat` for `*`.
+pub(super) type Captures<'t> = Vec<(String, &'t str)>;
+
+impl Pattern {
+    pub(super) fn new(rule: &str) -> Result<Self, String> {
+        let is_absolute = rule.starts_with("https://");
+        let host_end = if is_absolute { rule[8..].find('/').map_or(rule.len(), |at| at + 8) } else { 0 };
+        let (mut literal, mut regex, mut names) = (None, String::from("^"), Vec::new());
+        let mut rest = rule;
+        while let Some(next) = rest.chars().next() {
+            let at = rule.len() - rest.len();
+            let name = if next == '*' { "splat" } else { placeholder(rest).unwrap_or_default() };
+            if name.is_empty() {
+                regex.push_str(&regex_lite::escape(&rest[..next.len_utf8()]));
+                rest = &rest[next.len_utf8()..];
+                continue;
+            }
+            if names.contains(&name) {
+                return Err(format!("{} stands in it twice", if next == '*' { "*" } else { &rest[..=name.len()] }));
+            }
+            names.push(name);
+            literal.get_or_insert_with(|| rule[..at].to_owned());
+            let what = match next {
+                '*' => ".*",
+                _ if at < host_end => "[^/.]+",
+                _ => "[^/]+",
+            };
+            regex.push_str(&format!("(?<{name}>{what})"));
+            rest = &rest[if next == '*' { 1 } else { name.len() + 1 }..];
+        }
+        let Some(literal) = literal else { return Ok(Self { is_absolute, literal: rule.to_owned(), regex: None }) };
+        regex.push('$');
+        let regex = Regex::new(&regex).map_err(|error| error.to_string())?;
+        Ok(Self { is_absolute, literal, regex: Some(regex) })
+    }
+
+    /// Whether there is neither `*` nor a placeholder in it.
+    pub(super) fn is_static(&self) -> bool {
+        self.regex.is_none()
+    }
+
+    /// Matches a path, and the host it was asked of.
+    pub(super) fn captures<'t>(&self, path: &'t str, absolute: &'t str) -> Option<Captures<'t>> {
+        let text = if self.is_absolute { absolute } else { path };
+        let Some(regex) = &self.regex else { return (text == self.literal).then(Vec::new) };
+        if !text.starts_with(&self.literal) {
+            return None;
+        }
+        let captures = regex.captures(text)?;
+        let of = |name: &str| Some((name.to_owned(), captures.name(name)?.as_str()));
+        Some(regex.capture_names().flatten().filter_map(of).collect())
+    }
+}
+
+/// The name of the placeholder that a text begins with: a letter, then letters, digits and `_`.
+fn placeholder(text: &str) -> Option<&str> {
+    let name = text.strip_prefix(':')?;
+    let end = name.find(|char: char| !(char.is_ascii_alphanumeric() || char == '_')).unwrap_or(name.len());
+    name.starts_with(|char: char| char.is_ascii_alphabetic()).then(|| &name[..end])
+}
+
+/// Puts what was captured in the place of its `:name`.
+pub(super) fn fill(template: &str, captures: &Captures<'_>) -> String {
+    captures.iter().fold(template.to_owned(), |filled, (name, value)| filled.replace(&format!(":{name}"), value))
+}
+
+/// Which parts of an address a rule may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts {
+    pub(super) host: bool,
+    pub(super) port: bool,
+    pub(super) query: bool,
+}
+
+/// Reads an address as URLs are read: dots resolved, characters encoded that must be.
+pub(super) fn address(text: &str, parts: Parts) -> Result<String, String> {
+    if let Some((host, path)) = split_host(text) {
+        if !parts.host {
+            return Err("only a path can stand here, and no host".to_owned());
+        }
+        if !parts.port && host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            return Err("a port cannot stand here".to_owned());
+        }
+        return Ok(format!("https://{host}{}", path_of(path, parts)?));
+    }
+    match text.starts_with('/') || !parts.host {
+        true => path_of(text, parts),
+        false => Err("it must begin with / or with https://".to_owned()),
+    }
+}
+
+/// The host and the rest of `https://host/rest`.
+pub(super) fn split_host(text: &str) -> Option<(&str, &str)> {
+    let rest = text.strip_prefix("https://")?.trim_start_matches('/');
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    (!host.is_empty()).then_some((host, path))
+}
+
+fn path_of(path: &str, parts: Parts) -> Result<String, String> {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let url = Url::parse(&format!("relative://{slash}{path}")).map_err(|error| format!("it is no path: {error}"))?;
+    let mut read = url.path().to_owned();
+    if parts.query {
+        url.query().iter().for_each(|query| read.extend(["?", query]));
+        url.fragment().iter().for_each(|fragment| read.extend(["#", fragment]));
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_take_what_they_name() {
+        let capture = |rule: &str, path: &str| {
+            let absolute = format!("https://example.com{path}");
+            Pattern::new(rule).expect("a pattern").captures(path, &absolute).map(|captures| {
+                captures.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+            })
+        };
+        for (rule, path, want) in [
+            ("/a.b", "/a.b", Some("")),
+            ("/a.b", "/axb", None),
+            ("/*", "/a/b", Some("splat=a/b")),
+            ("/a/*", "/a/", Some("splat=")),
+            ("/a/*", "/a", None),
+            ("/a/*/z", "/a/b/c/z", Some("splat=b/c")),
+            ("/blog/:year/:slug", "/blog/2026/x", Some("year=2026,slug=x")),
+            ("/blog/:year", "/blog/2026/x", None),
+            ("/:a-:b", "/x-y-z", Some("a=x-y,b=z")),
+            ("/a:1", "/a:1", Some("")),
+            ("https://example.com/*", "/x", Some("splat=x")),
+            ("https://:sub.com/x", "/x", Some("sub=example")),
+            ("https://other.com/*", "/x", None),
+        ] {
+            assert_eq!(capture(rule, path).as_deref(), want, "{rule} {path}");
+        }
+        for rule in ["/*/*", "/:a/:a", "/*/:splat"] {
+            assert!(Pattern::new(rule).is_err(), "{rule}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_as_urls_are() {
+        let every = Parts { host: true, port: true, query: true };
+        for (text, want) in [
+            ("/a b/../c?x=1#y", "/c?x=1#y"),
+            ("https://h.example", "https://h.example/"),
+            ("https://h.example/a?b", "https://h.example/a?b"),
+            ("/\u{e9}", "/%C3%A9"),
+            ("//a", "//a"),
+        ] {
+            assert_eq!(address(text, every).as_deref(), Ok(want), "{text}");
+        }
+        assert!(address("http://h.example/", every).is_err());
+        assert!(address("https://h.example:80/", Parts { port: false, ..every }).is_err());
+        assert_eq!(address("a?b", Parts { host: false, port: true, query: false }).as_deref(), Ok("/a"));
+    }
+}

@@ -1,0 +1,197 @@
+//! From a file to an answer: choose the encoding, judge the preconditions, cut the range, write the headers.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use isobar_storage::{
+    ByteRange, Conditions, Error, ErrorKind, GetOptions, GetResult, HttpMetadata, Key, ObjectMeta, Range, content_type,
+};
+
+use crate::encoding::{self, Encoding};
+use crate::precondition::{self, Verdict};
+use crate::range::{self, Ranges};
+use crate::respond::{text, with};
+use crate::{Site, SiteBody};
+
+/// A file in the encoding that the client gets.
+pub(crate) struct Found {
+    key: Key,
+    meta: ObjectMeta,
+    content_type: String,
+    encoding: Option<Encoding>,
+    /// Other requests may get another encoding of it.
+    varies: bool,
+    /// What was stored with the file itself, whichever variant of it answers.
+    http: HttpMetadata,
+}
+
+/// A file, or its best precompressed variant.
+pub(crate) async fn represent(site: &Site, key: Key, meta: ObjectMeta, headers: &HeaderMap) -> Result<Found, Error> {
+    let guessed = || content_type::from_key(key.as_str()).unwrap_or_else(|| content_type::DEFAULT.to_owned());
+    // What no header can carry - R2 keeps any text - must not reach one, or the head of a part.
+    let stored = meta.http.content_type.clone().filter(|stored| HeaderValue::from_str(stored).is_ok());
+    let content_type = stored.unwrap_or_else(guessed);
+    let http = meta.http.clone();
+    let varies =
+        site.options.precompressed && meta.http.content_encoding.is_none() && encoding::is_compressible(&content_type);
+    if varies {
+        let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        for encoding in encoding::accepted(accepted) {
+            if let Some((key, meta)) = site.head(&format!("{key}{}", encoding.suffix())).await? {
+                return Ok(Found { key, meta, content_type, encoding: Some(encoding), varies, http });
+            }
+        }
+    }
+    Ok(Found { key, meta, content_type, encoding: None, varies, http })
+}
+
+/// Answers with a file: by its conditions, its ranges and its headers.
+pub(crate) async fn serve(
+    site: &Site,
+    method: &Method,
+    headers: &HeaderMap,
+    found: Found,
+) -> Result<Response<SiteBody>, Error> {
+    match precondition::evaluate(headers, method, &found.meta) {
+        Verdict::Failed => {
+            return Ok(text(StatusCode::PRECONDITION_FAILED, "the file is another than the one asked for"));
+        }
+        Verdict::NotModified => {
+            let mut answer = Response::new(SiteBody::default());
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            write_headers(site, headers, &found, answer.headers_mut());
+            for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES] {
+                answer.headers_mut().remove(name); // RFC 9110 15.4.5: only what guides caches
+            }
+            return Ok(answer);
+        }
+        Verdict::Proceed => {}
+    }
+    let wanted = headers
+        .get(header::RANGE)
+        .filter(|_| method == Method::GET && precondition::range_stands(headers, &found.meta));
+    let ranges = wanted
+        .and_then(|value| value.to_str().ok())
+        .map_or(Ranges::Whole, |value| range::parse(value, found.meta.size));
+    let mut answer = match ranges {
+        Ranges::Whole if method == Method::HEAD => {
+            with(Response::new(SiteBody::default()), header::CONTENT_LENGTH, &found.meta.size.to_string())
+        }
+        Ranges::Whole => Response::new(body(site, &found, None).await?),
+        Ranges::One(range) => {
+            let mut answer = Response::new(body(site, &found, Some(range)).await?);
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+            with(answer, header::CONTENT_RANGE, &content_range(range, found.meta.size))
+        }
+        Ranges::Many(pieces) => return multipart(site, headers, found, pieces).await,
+        Ranges::Unsatisfiable => {
+            let answer = text(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such bytes");
+            return Ok(with(answer, header::CONTENT_RANGE, &format!("bytes */{}", found.meta.size)));
+        }
+    };
+    write_headers(site, headers, &found, answer.headers_mut());
+    Ok(answer)
+}
+
+/// The bytes of exactly the version that was judged; where it was replaced since, the request is to be repeated.
+async fn body(site: &Site, found: &Found, range: Option<ByteRange>) -> Result<SiteBody, Error> {
+    let mut options = GetOptions::default().with_conditions(Conditions::if_etag(found.meta.etag.clone())?);
+    if let Some(ByteRange { offset, length }) = range {
+        options = options.with_range(Range::From { offset, length: Some(length) });
+    }
+    match site.store.get(&found.key, options).await? {
+        GetResult::Object { body, .. } => Ok(body.into()),
+        GetResult::Missing | GetResult::ConditionFailed(_) => {
+            Err(Error::new(ErrorKind::Unavailable, "the object was replaced while it was being read"))
+        }
+    }
+}
+
+async fn multipart(
+    site: &Site,
+    headers: &HeaderMap,
+    found: Found,
+    pieces: Vec<ByteRange>,
+) -> Result<Response<SiteBody>, Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
+    let boundary = hex::encode(random);
+    let size = found.meta.size;
+    let heads: Vec<Bytes> = pieces
+        .iter()
+        .map(|piece| {
+            let (content_type, range) = (&found.content_type, content_range(*piece, size));
+            format!("\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n").into()
+        })
+        .collect();
+    let tail = Bytes::from(format!("\r\n--{boundary}--\r\n"));
+    let length = heads.iter().map(|head| head.len() as u64).sum::<u64>()
+        + pieces.iter().map(|piece| piece.length).sum::<u64>()
+        + tail.len() as u64;
+
+    let mut answer = Response::new(SiteBody::default());
+    *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+    write_headers(site, headers, &found, answer.headers_mut());
+    let answer = with(answer, header::CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
+    let (store, key, etag) = (site.store.clone(), found.key, found.meta.etag);
+    let parts = stream::iter(heads.into_iter().zip(pieces)).then(move |(head, ByteRange { offset, length })| {
+        let (store, key, etag) = (store.clone(), key.clone(), etag.clone());
+        async move {
+            let range = Range::From { offset, length: Some(length) };
+            let options = GetOptions::default().with_conditions(Conditions::if_etag(etag)?).with_range(range);
+            let replaced = || Error::new(ErrorKind::Unavailable, "the object was replaced while it was being read");
+            let (_, body) = store.get(&key, options).await?.into_object().ok_or_else(replaced)?;
+            Ok::<_, Error>(stream::iter([Ok(head)]).chain(body.into_stream()))
+        }
+    });
+    let chunks = parts.try_flatten().chain(stream::iter([Ok(tail)]));
+    Ok(answer.map(|_| SiteBody::stream(length, chunks)))
+}
+
+/// A page that stands for a missing file.
+pub(crate) async fn serve_missing(site: &Site, headers: &HeaderMap, page: Found) -> Result<Response<SiteBody>, Error> {
+    let mut answer = Response::new(body(site, &page, None).await?);
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    write_headers(site, headers, &page, answer.headers_mut());
+    for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
+        answer.headers_mut().remove(name); // they are the page's, not the missing file's
+    }
+    Ok(answer)
+}
+
+fn write_headers(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
+    let Found { key, meta, content_type, encoding, varies, http } = found;
+    http.write_headers(headers);
+    let mut put = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    put(header::CONTENT_TYPE, content_type);
+    put(header::ETAG, &meta.http_etag());
+    put(header::LAST_MODIFIED, &httpdate::fmt_http_date(meta.uploaded.into()));
+    put(header::ACCEPT_RANGES, "bytes");
+    if site.options.security_headers {
+        put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        put(header::REFERRER_POLICY, "strict-origin-when-cross-origin");
+        if content_type.starts_with("text/html") {
+            put(header::X_FRAME_OPTIONS, "SAMEORIGIN");
+        }
+    }
+    if let Some(encoding) = encoding {
+        put(header::CONTENT_ENCODING, encoding.token());
+    }
+    if *varies {
+        put(header::VARY, "Accept-Encoding");
+    }
+    // As Workers Static Assets: what a shared cache must not keep is not called public. Unlike them a part has the header,
+    // too: RFC 9110 15.3.7 wants it wherever the whole has it.
+    if http.cache_control.is_none() && !request.contains_key(header::AUTHORIZATION) {
+        put(header::CACHE_CONTROL, site.options.cache.of(key.as_str()));
+    }
+}
+
+fn content_range(ByteRange { offset, length }: ByteRange, size: u64) -> String {
+    format!("bytes {offset}-{}/{size}", offset + length - 1)
+}

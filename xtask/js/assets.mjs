@@ -1,0 +1,68 @@
+// What Workers Static Assets answers: `node assets.mjs SPEC OUT` puts the same files and requests before the real asset Worker,
+// in workerd through miniflare, and writes every exchange into OUT.
+//
+// SPEC: { files: { path: text }, sites: [{ name, html_handling, not_found_handling, run_worker_first?, headers?, redirects?,
+//         requests: [{ method?, path, headers? }] }] }
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { request as send } from "node:http";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { Miniflare, convertV4MiniflareOptions } from "miniflare";
+
+const { files, sites } = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const told = ["location", "content-type", "cache-control"];
+
+// Not fetch: that would follow, decode, and tidy the path up.
+function ask(address, { method = "GET", path, headers = {} }) {
+  return new Promise((done, failed) => {
+    const asked = send({ host: address.hostname, port: address.port, method, path, headers: { host: "example.com", ...headers } }, (answer) => {
+      const chunks = [];
+      answer.on("data", (chunk) => chunks.push(chunk));
+      answer.on("end", () => done({ status: answer.statusCode, headers: answer.headers, body: Buffer.concat(chunks).toString() }));
+    });
+    asked.on("error", failed);
+    asked.end();
+  });
+}
+
+async function exchange(address, request) {
+  const answer = await ask(address, request);
+  const headers = Object.fromEntries(
+    Object.entries(answer.headers).filter(([name]) => told.includes(name) || name.startsWith("x-rule")),
+  );
+  const exchanged = { ...request, status: answer.status, answered: headers, body: answer.body };
+  if (answer.headers.etag && answer.status === 200) {
+    const again = await ask(address, { ...request, headers: { ...request.headers, "if-none-match": answer.headers.etag } });
+    exchanged.again = again.status;
+  }
+  return exchanged;
+}
+
+const worker = `export default { fetch: () => new Response("the Worker", { headers: { "content-type": "text/plain" } }) }`;
+
+const answered = [];
+for (const { requests, headers, redirects, ...site } of sites) {
+  const folder = mkdtempSync(join(tmpdir(), "isobar-assets-"));
+  const all = { ...files, ...(headers && { "/_headers": headers }), ...(redirects && { "/_redirects": redirects }) };
+  for (const [path, text] of Object.entries(all)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  }
+  const { html_handling, not_found_handling, run_worker_first } = site;
+  const has_user_worker = run_worker_first !== undefined;
+  const miniflare = new Miniflare(convertV4MiniflareOptions({
+    port: 0, host: "127.0.0.1", cf: false, workers: [{
+      name: "site", compatibilityDate: "2026-11-01",
+      modules: [{ type: "ESModule", path: "worker.js", contents: worker }],
+      assets: { directory: folder, binding: "ASSETS", run_worker_first, routerConfig: { has_user_worker }, assetConfig: { html_handling, not_found_handling } },
+    }],
+  }));
+  const address = await miniflare.ready;
+  const exchanges = [];
+  for (const request of requests) exchanges.push(await exchange(address, request));
+  await miniflare.dispose();
+  rmSync(folder, { recursive: true });
+  answered.push({ ...site, headers, redirects, exchanges });
+}
+writeFileSync(process.argv[3], `${JSON.stringify({ files, sites: answered }, null, 1)}\n`);
+process.exit(0);
