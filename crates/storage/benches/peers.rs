@@ -44,7 +44,7 @@ impl Contender {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (own, theirs) = (folder.path().join("isobar"), folder.path().join("peer"));
     std::fs::create_dir_all(&theirs).unwrap();
     let peer = LocalFileSystem::new_with_prefix(&theirs).unwrap().with_fsync(true);

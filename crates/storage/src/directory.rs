@@ -170,6 +170,11 @@ impl ObjectStore for Directory {
         Capabilities::default()
     }
 
+    /// Whoever writes into the folder does not say so.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
+
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let key = key.clone();
         self.run("head", move |this| this.find(&key)?.map(|(path, file)| this.meta(&key, &path, &file)).transpose())

@@ -27,6 +27,15 @@ pub struct MemoryStore {
 struct State {
     objects: BTreeMap<Key, (ObjectMeta, Bytes)>,
     uploads: HashMap<String, Upload>,
+    /// Counts what was done to the objects.
+    changes: u64,
+}
+
+impl State {
+    fn store(&mut self, meta: &ObjectMeta, bytes: Bytes) {
+        self.changes += 1;
+        self.objects.insert(meta.key.clone(), (meta.clone(), bytes));
+    }
 }
 
 struct Upload {
@@ -75,7 +84,7 @@ impl MemoryStore {
         if conditions.is_some_and(|conditions| !conditions.hold(state.objects.get(key).map(|(meta, _)| meta))) {
             return Ok(PutResult::ConditionFailed);
         }
-        state.objects.insert(key.clone(), (meta.clone(), bytes));
+        state.store(&meta, bytes);
         Ok(PutResult::Stored(meta))
     }
 
@@ -133,7 +142,7 @@ impl MemoryStore {
             (meta.http, meta.custom, meta.storage_class) = (http, custom, storage_class);
             upload.parts = None;
         }
-        state.objects.insert(key.clone(), (meta.clone(), bytes.freeze()));
+        state.store(&meta, bytes.freeze());
         Ok(meta)
     }
 
@@ -148,7 +157,7 @@ impl MemoryStore {
             return Ok(Some(PutResult::ConditionFailed));
         }
         (meta.key, meta.version, meta.uploaded) = (to.clone(), rules::random_id()?, self.now());
-        state.objects.insert(to.clone(), (meta.clone(), bytes));
+        state.store(&meta, bytes);
         Ok(Some(PutResult::Stored(meta)))
     }
 }
@@ -171,6 +180,10 @@ impl ObjectStore for MemoryStore {
         Capabilities { copy: true, presign: false, list_parts: true }
     }
 
+    fn generation(&self) -> Option<u64> {
+        Some(self.lock().changes)
+    }
+
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         Ok(self.lock().objects.get(key).map(|(meta, _)| meta.clone()))
     }
@@ -186,6 +199,7 @@ impl ObjectStore for MemoryStore {
     async fn delete(&self, keys: &[Key]) -> Result<()> {
         rules::check_delete(keys).map_err(|error| error.during("delete"))?;
         let mut state = self.lock();
+        state.changes += 1;
         keys.iter().for_each(|key| drop(state.objects.remove(key)));
         Ok(())
     }

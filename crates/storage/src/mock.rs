@@ -28,12 +28,20 @@ use crate::{
 pub struct MockStore {
     inner: Arc<dyn ObjectStore>,
     script: Script<Error>,
+    has_generation: bool,
 }
 
 impl MockStore {
     /// A mock over this backend; without a script it only records.
     pub fn new(inner: impl ObjectStore + 'static) -> Self {
-        Self { inner: Arc::new(inner), script: Script::default() }
+        Self { inner: Arc::new(inner), script: Script::default(), has_generation: true }
+    }
+
+    /// As a backend that cannot tell whether anything has changed: [`generation`](ObjectStore::generation) is `None`.
+    #[must_use]
+    pub fn without_generation(mut self) -> Self {
+        self.has_generation = false;
+        self
     }
 
     /// The script and the record of calls.
@@ -48,6 +56,9 @@ impl MockStore {
 impl ObjectStore for MockStore {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+    fn generation(&self) -> Option<u64> {
+        if self.has_generation { self.inner.generation() } else { None }
     }
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.script.enter("head", key.as_str()).await?;

@@ -20,6 +20,14 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// What this backend can do beyond R2's binding.
     fn capabilities(&self) -> Capabilities;
 
+    /// A number that is another one once anything in the bucket may have changed: what was read under the same number is
+    /// still so. `None` where the backend cannot tell without being asked for each object. Cheap enough for every request.
+    ///
+    /// [`LocalStore`](crate::local::LocalStore) notices what this process writes at once, and what another one does within 50 ms.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
+
     /// The object's metadata, or `None`.
     ///
     /// # Errors
@@ -118,6 +126,9 @@ macro_rules! forward {
         impl<S: ObjectStore + ?Sized> ObjectStore for $wrapper {
             fn capabilities(&self) -> Capabilities {
                 (**self).capabilities()
+            }
+            fn generation(&self) -> Option<u64> {
+                (**self).generation()
             }
             async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
                 (**self).head(key).await

@@ -271,6 +271,9 @@ impl<S: ObjectStore> ObjectStore for Cached<S> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+    fn generation(&self) -> Option<u64> {
+        self.inner.generation()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         match self.fresh(key) {

@@ -80,6 +80,9 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+    fn generation(&self) -> Option<u64> {
+        self.inner.generation()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let _turn = self.turn().await?;

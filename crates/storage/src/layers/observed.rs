@@ -130,6 +130,9 @@ impl<S: ObjectStore, O: Observer> ObjectStore for Observed<S, O> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+    fn generation(&self) -> Option<u64> {
+        self.inner.generation()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.observe("head", key.as_str(), 0, self.inner.head(key), |_| 0).await

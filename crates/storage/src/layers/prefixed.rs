@@ -48,6 +48,9 @@ impl<S: ObjectStore> ObjectStore for Prefixed<S> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+    fn generation(&self) -> Option<u64> {
+        self.inner.generation()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.inner.head(&self.inner_key(key)?).await?.map(|meta| self.outer(meta)).transpose()

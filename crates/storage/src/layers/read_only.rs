@@ -22,6 +22,9 @@ impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     fn capabilities(&self) -> Capabilities {
         Capabilities { copy: false, ..self.0.capabilities() }
     }
+    fn generation(&self) -> Option<u64> {
+        self.0.generation()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.0.head(key).await

@@ -122,6 +122,9 @@ impl<S: ObjectStore> ObjectStore for Retried<S> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+    fn generation(&self) -> Option<u64> {
+        self.inner.generation()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.retry(|| self.inner.head(key)).await

@@ -360,6 +360,10 @@ impl ObjectStore for LocalStore {
         Capabilities { copy: true, presign: self.shared.signer.is_some(), list_parts: true }
     }
 
+    fn generation(&self) -> Option<u64> {
+        Some(self.shared.index.changes())
+    }
+
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let key = key.clone();
         self.run("head", move |shared| shared.index.head(&key)).await

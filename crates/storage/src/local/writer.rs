@@ -41,11 +41,12 @@ pub(super) struct Log {
 type Batch = Vec<Box<dyn Job>>;
 
 impl Writer {
-    /// Starts the threads; `after` runs on the writing one after every transaction.
+    /// Starts the threads; `after` runs on the writing one after every transaction, `told` before anybody hears of it.
     pub(super) fn start(
         connection: Connection,
         log: Log,
         after: impl FnMut(&mut Connection) + Send + 'static,
+        told: impl Fn() + Send + 'static,
     ) -> crate::Result<Self> {
         let failed = |error| Error::io("cannot start the threads that write", error);
         let (jobs, queue) = mpsc::channel();
@@ -54,7 +55,7 @@ impl Writer {
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
         let syncing = std::thread::Builder::new().name("isobar-sync".to_owned());
-        let syncing = syncing.spawn(move || sync(&log, &committed, &lost)).map_err(failed)?;
+        let syncing = syncing.spawn(move || sync(&log, &committed, &lost, told)).map_err(failed)?;
         let writing = std::thread::Builder::new().name("isobar-write".to_owned());
         let thread = writing.spawn(move || {
             write(connection, &queue, &commits, &is_lost, after);
@@ -175,7 +176,7 @@ fn together(transaction: Transaction<'_>, batch: &mut [Box<dyn Job>]) -> crate::
 }
 
 /// Makes durable what was committed, and answers.
-fn sync(log: &Log, committed: &Receiver<Batch>, is_lost: &AtomicBool) {
+fn sync(log: &Log, committed: &Receiver<Batch>, is_lost: &AtomicBool, told: impl Fn()) {
     let mut file = None;
     while let Ok(batch) = committed.recv() {
         let synced = match is_lost.load(Ordering::Acquire) {
@@ -185,6 +186,7 @@ fn sync(log: &Log, committed: &Receiver<Batch>, is_lost: &AtomicBool) {
         if synced.is_err() {
             is_lost.store(true, Ordering::Release);
         }
+        told();
         settle(batch, synced.as_ref().copied());
     }
 }
@@ -241,7 +243,7 @@ mod tests {
         connection.execute_batch(sql).expect("a new table");
         connection.busy_timeout(patience).expect("a time");
         let log = Log { path: path.with_extension("db-wal"), disk: Arc::new(SystemDisk) };
-        Writer::start(connection, log, |_| {}).expect("two threads")
+        Writer::start(connection, log, |_| {}, || {}).expect("two threads")
     }
 
     /// Runs `work` with 0 to 9 as jobs of one batch: they are all there before the job in front of them is over.

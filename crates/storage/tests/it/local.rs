@@ -226,3 +226,30 @@ async fn a_dropped_or_broken_upload_leaves_no_blob() {
     }
     panic!("a blob was left behind");
 }
+
+#[tokio::test]
+async fn a_change_is_another_generation_whoever_made_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) =
+        (LocalStore::open(folder.path()).await.unwrap(), LocalStore::open(folder.path()).await.unwrap());
+    let key = Key::new("a").unwrap();
+    let settled = async |store: &LocalStore| {
+        // Of what was written before, the file itself may tell once more.
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        store.generation()
+    };
+    let before = settled(&ours).await;
+    assert!(before.is_some());
+    assert_eq!(settled(&ours).await, before, "nothing has changed");
+    ours.write(&key, "1").await.unwrap();
+    let after = ours.generation();
+    assert_ne!(after, before, "this process's write shows at once");
+    let after = settled(&ours).await;
+    theirs.write(&key, "2").await.unwrap();
+    assert_ne!(settled(&ours).await, after, "another's shows a little later");
+    let after = settled(&ours).await;
+    drop(ours.read(&key).await.unwrap());
+    assert_eq!(settled(&ours).await, after, "reading changes nothing");
+    ours.delete(&[key]).await.unwrap();
+    assert_ne!(ours.generation(), after);
+}

@@ -1,5 +1,6 @@
 //! The index: every statement that touches SQLite.
 
+mod changes;
 pub(super) mod check;
 mod rows;
 mod schema;
@@ -19,6 +20,7 @@ use crate::{
     PartInfo, PutResult, UploadId, rules,
 };
 
+use changes::Changes;
 pub(super) use rows::Content;
 
 /// What can go wrong between a transaction's start and end: SQLite's errors become ours at its edge, so that
@@ -47,6 +49,7 @@ pub(super) struct Index {
     path: PathBuf,
     writer: Writer,
     readers: Mutex<Vec<Connection>>,
+    changes: Arc<Changes>,
 }
 
 impl Index {
@@ -67,7 +70,15 @@ impl Index {
         // What is committed is synced by the writer, which need not hold up the next transaction for it.
         writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
         let log = Log { path: path.with_extension("db-wal"), disk };
-        Ok(Self { path: path.to_owned(), writer: Writer::start(writer, log, after)?, readers: Mutex::default() })
+        let changes = Arc::new(Changes::new(connect(path)?));
+        let ours = Arc::clone(&changes);
+        let writer = Writer::start(writer, log, after, move || ours.note())?;
+        Ok(Self { path: path.to_owned(), writer, readers: Mutex::default(), changes })
+    }
+
+    /// Another number once anything may have changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.count()
     }
 
     pub(super) fn head(&self, key: &Key) -> crate::Result<Option<ObjectMeta>> {
