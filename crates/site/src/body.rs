@@ -31,6 +31,36 @@ impl SiteBody {
     }
 }
 
+#[cfg(feature = "cache")]
+impl SiteBody {
+    /// The bytes, if they are at hand.
+    pub(crate) fn at_hand(self) -> Option<Bytes> {
+        match self.0 {
+            Inner::Empty => Some(Bytes::new()),
+            Inner::Bytes(bytes) => Some(bytes),
+            Inner::Stream { .. } => None,
+        }
+    }
+
+    /// The bytes, read from the store if need be.
+    pub(crate) async fn read(self) -> Result<Bytes, Error> {
+        let (mut chunks, length) = match self.0 {
+            Inner::Empty => return Ok(Bytes::new()),
+            Inner::Bytes(bytes) => return Ok(bytes),
+            Inner::Stream { chunks, remaining } => (chunks, remaining),
+        };
+        let mut bytes = bytes::BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+        while let Some(chunk) = futures_util::TryStreamExt::try_next(&mut chunks).await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        if bytes.len() as u64 != length {
+            let message = format!("the body has {} bytes, not {length}", bytes.len());
+            return Err(Error::new(isobar_storage::ErrorKind::Unavailable, message));
+        }
+        Ok(bytes.freeze())
+    }
+}
+
 impl From<Body> for SiteBody {
     fn from(body: Body) -> Self {
         match body.as_bytes() {

@@ -48,6 +48,24 @@ pub(crate) fn accepted(header: &str) -> Vec<Encoding> {
     wanted.into_iter().map(|(encoding, _)| encoding).collect()
 }
 
+/// [`accepted`] as a number below 64; the header that a thread has met last is not read again.
+#[cfg(feature = "cache")]
+pub(crate) fn wishes(headers: &http::HeaderMap) -> u8 {
+    thread_local! {
+        static LAST: std::cell::RefCell<(http::HeaderValue, u8)> =
+            const { std::cell::RefCell::new((http::HeaderValue::from_static(""), 0)) };
+    }
+    let Some(header) = headers.get(http::header::ACCEPT_ENCODING) else { return 0 };
+    LAST.with_borrow_mut(|(last, wishes)| {
+        if last != header {
+            let accepted = accepted(header.to_str().unwrap_or_default());
+            *wishes = accepted.into_iter().fold(0, |wishes, encoding| wishes * 4 + 1 + encoding as u8);
+            last.clone_from(header);
+        }
+        *wishes
+    })
+}
+
 /// A coding and its weight in thousandths; what is malformed is left out.
 fn weight(item: &str) -> Option<(String, u16)> {
     let (name, parameters) = item.split_once(';').unwrap_or((item, ""));

@@ -188,7 +188,7 @@ fn steps(html: HtmlHandling, path: &str) -> Vec<Step> {
 }
 
 /// Whether what the client is after may be a page. A browser says so; of others it is what the path looks like.
-fn wants_page(path: &str, headers: &HeaderMap) -> bool {
+pub(crate) fn wants_page(path: &str, headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-dest").and_then(|destination| destination.to_str().ok()) {
         Some(destination) => matches!(destination, "document" | "iframe" | "frame"),
         None => {

@@ -19,6 +19,8 @@
 //! ```
 
 mod body;
+#[cfg(feature = "cache")]
+mod cache;
 mod encoding;
 mod find;
 mod options;
@@ -31,6 +33,8 @@ mod serve;
 mod site;
 
 pub use body::SiteBody;
+#[cfg(feature = "cache")]
+pub use cache::{CacheOptions, CacheState};
 pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
 pub use path::{PathProblem, SitePath};
 pub use rules::{HeaderRules, Redirects, RoutingError, RuleWarning, WorkerFirst};

@@ -6,10 +6,24 @@ use isobar_storage::{Error, Key};
 use crate::find::{Finder, Intent};
 use crate::path::{encoded, normalized};
 use crate::rules::Redirection;
-use crate::serve::{represent, serve, serve_missing};
+use crate::serve::{Found, represent, serve, serve_missing};
 use crate::{Site, SiteBody, SitePath};
 
+/// What a path is answered with.
+pub(crate) enum Plan {
+    /// This.
+    Done(Response<SiteBody>),
+    /// This file.
+    File(Found),
+    /// This page, because there is no file.
+    NotFoundPage(Found),
+}
+
 pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<SiteBody> {
+    #[cfg(feature = "cache")]
+    if let Some(answer) = crate::cache::respond(site, method, uri, headers).await {
+        return answer;
+    }
     let answer = match answer(site, method, uri, headers).await {
         // Replaced between its head and its body, say: the second look sees the new one.
         Err(error) if error.is_retryable() => answer(site, method, uri, headers).await,
@@ -18,6 +32,14 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
     let mut answer = answer.unwrap_or_else(|error| failure(&error));
     site.options.headers.apply(host(uri, headers), &normalized(uri.path()), answer.headers_mut());
     finished(answer, method)
+}
+
+async fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response<SiteBody>, Error> {
+    match plan(site, method, uri.path(), uri.query(), headers).await? {
+        Plan::Done(answer) => Ok(answer),
+        Plan::File(found) => serve(site, method, headers, found).await,
+        Plan::NotFoundPage(page) => serve_missing(site, headers, page).await,
+    }
 }
 
 /// Whether [`respond`] has something for a path, and not only that there is nothing.
@@ -56,7 +78,7 @@ pub(crate) async fn respond_with(
 }
 
 /// An answer, without its body where only the head is asked for.
-fn finished(mut answer: Response<SiteBody>, method: &Method) -> Response<SiteBody> {
+pub(crate) fn finished(mut answer: Response<SiteBody>, method: &Method) -> Response<SiteBody> {
     if method == Method::HEAD {
         let length = http_body::Body::size_hint(answer.body()).exact();
         if let Some(length) = length.filter(|_| answer.status() != StatusCode::NOT_MODIFIED) {
@@ -67,16 +89,23 @@ fn finished(mut answer: Response<SiteBody>, method: &Method) -> Response<SiteBod
     answer
 }
 
-async fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response<SiteBody>, Error> {
-    let asked = normalized(uri.path());
-    let asked = match site.options.redirects.find(&asked, uri.query()) {
-        Some(Redirection::To(status, location)) => return Ok(redirect(status, &location)),
+/// Finds what answers a path; of the headers those count that choose among files.
+pub(crate) async fn plan(
+    site: &Site,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Plan, Error> {
+    let asked = normalized(path);
+    let asked = match site.options.redirects.find(&asked, query) {
+        Some(Redirection::To(status, location)) => return Ok(Plan::Done(redirect(status, &location))),
         Some(Redirection::Rewrite(path)) => path,
         None => asked.into_owned(),
     };
     let parsed = match SitePath::read(&asked, true) {
         Ok(parsed) => parsed,
-        Err(problem) => return Ok(text(StatusCode::BAD_REQUEST, &problem.to_string())),
+        Err(problem) => return Ok(Plan::Done(text(StatusCode::BAD_REQUEST, &problem.to_string()))),
     };
     let path = parsed.absolute();
     let mut finder = Finder::new(site, &path, headers);
@@ -85,28 +114,23 @@ async fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) ->
         // What is hidden is as if it were not there.
         Err(_) => finder.not_found(&path).await?,
     };
+    let nothing = || Ok(Plan::Done(text(StatusCode::NOT_FOUND, "there is nothing here")));
     let is_read = method == Method::GET || method == Method::HEAD;
     match intent {
-        None => Ok(text(StatusCode::NOT_FOUND, "there is nothing here")),
+        None => nothing(),
         // There is nothing to be written to, whatever page says so.
-        Some(Intent::NotFoundPage(..)) if !is_read => Ok(text(StatusCode::NOT_FOUND, "there is nothing here")),
-        Some(_) if !is_read => Ok(refused()),
-        Some(Intent::Redirect(to)) => Ok(moved(&to, uri)),
+        Some(Intent::NotFoundPage(..)) if !is_read => nothing(),
+        Some(_) if !is_read => Ok(Plan::Done(refused())),
+        Some(Intent::Redirect(to)) => Ok(Plan::Done(moved(&to, query))),
         // One file has one path: `/a//b`, `/%61` and the like are sent to it.
-        Some(_) if encoded(&path) != asked => Ok(moved(&path, uri)),
-        Some(Intent::File(key, meta)) => {
-            let found = represent(site, key, meta, headers).await?;
-            serve(site, method, headers, found).await
-        }
-        Some(Intent::NotFoundPage(key, meta)) => {
-            let page = represent(site, key, meta, headers).await?;
-            serve_missing(site, headers, page).await
-        }
+        Some(_) if encoded(&path) != asked => Ok(Plan::Done(moved(&path, query))),
+        Some(Intent::File(key, meta)) => represent(site, key, meta, headers).await.map(Plan::File),
+        Some(Intent::NotFoundPage(key, meta)) => represent(site, key, meta, headers).await.map(Plan::NotFoundPage),
     }
 }
 
 /// The name that the request is for, without its port.
-fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> &'r str {
+pub(crate) fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> &'r str {
     let name = uri.authority().map(http::uri::Authority::as_str);
     let name = name.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
     let has_port = |(_, port): &(&str, &str)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
@@ -118,13 +142,21 @@ fn refused() -> Response<SiteBody> {
 }
 
 /// Sent to the decoded path where the file is to be had, with the query.
-fn moved(path: &str, uri: &Uri) -> Response<SiteBody> {
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+fn moved(path: &str, query: Option<&str>) -> Response<SiteBody> {
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     redirect(StatusCode::TEMPORARY_REDIRECT, &format!("{}{query}", encoded(path)))
 }
 
 fn redirect(status: StatusCode, location: &str) -> Response<SiteBody> {
     with(text(status, ""), header::LOCATION, location)
+}
+
+/// An answer of these parts.
+#[cfg(feature = "cache")]
+pub(crate) fn response(status: StatusCode, headers: HeaderMap, body: bytes::Bytes) -> Response<SiteBody> {
+    let mut answer = Response::new(SiteBody::from(body));
+    (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+    answer
 }
 
 /// A line of text.
@@ -144,7 +176,7 @@ pub(crate) fn with(mut answer: Response<SiteBody>, name: HeaderName, value: &str
 }
 
 /// What the store suffers, without its details.
-fn failure(error: &Error) -> Response<SiteBody> {
+pub(crate) fn failure(error: &Error) -> Response<SiteBody> {
     #[cfg(feature = "tracing")]
     tracing::error!(%error, "the site's store failed");
     if error.is_retryable() {

@@ -10,19 +10,21 @@ use isobar_storage::{
 use crate::encoding::{self, Encoding};
 use crate::precondition::{self, Verdict};
 use crate::range::{self, Ranges};
+#[cfg(feature = "cache")]
+use crate::respond::response;
 use crate::respond::{text, with};
 use crate::{Site, SiteBody};
 
 /// A file in the encoding that the client gets.
 pub(crate) struct Found {
-    key: Key,
-    meta: ObjectMeta,
-    content_type: String,
+    pub(crate) key: Key,
+    pub(crate) meta: ObjectMeta,
+    pub(crate) content_type: String,
     encoding: Option<Encoding>,
     /// Other requests may get another encoding of it.
     varies: bool,
     /// What was stored with the file itself, whichever variant of it answers.
-    http: HttpMetadata,
+    pub(crate) http: HttpMetadata,
 }
 
 /// A file, or its best precompressed variant.
@@ -54,25 +56,17 @@ pub(crate) async fn serve(
 ) -> Result<Response<SiteBody>, Error> {
     match precondition::evaluate(headers, method, &found.meta) {
         Verdict::Failed => {
-            return Ok(text(StatusCode::PRECONDITION_FAILED, "the file is another than the one asked for"));
+            return Ok(failed());
         }
         Verdict::NotModified => {
             let mut answer = Response::new(SiteBody::default());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
-            write_headers(site, headers, &found, answer.headers_mut());
-            for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES] {
-                answer.headers_mut().remove(name); // RFC 9110 15.4.5: only what guides caches
-            }
+            write_not_modified(site, headers, &found, answer.headers_mut());
             return Ok(answer);
         }
         Verdict::Proceed => {}
     }
-    let wanted = headers
-        .get(header::RANGE)
-        .filter(|_| method == Method::GET && precondition::range_stands(headers, &found.meta));
-    let ranges = wanted
-        .and_then(|value| value.to_str().ok())
-        .map_or(Ranges::Whole, |value| range::parse(value, found.meta.size));
+    let ranges = ranges(method, headers, &found.meta);
     let mut answer = match ranges {
         Ranges::Whole if method == Method::HEAD => {
             with(Response::new(SiteBody::default()), header::CONTENT_LENGTH, &found.meta.size.to_string())
@@ -84,17 +78,32 @@ pub(crate) async fn serve(
             with(answer, header::CONTENT_RANGE, &content_range(range, found.meta.size))
         }
         Ranges::Many(pieces) => return multipart(site, headers, found, pieces).await,
-        Ranges::Unsatisfiable => {
-            let answer = text(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such bytes");
-            return Ok(with(answer, header::CONTENT_RANGE, &format!("bytes */{}", found.meta.size)));
-        }
+        Ranges::Unsatisfiable => return Ok(unsatisfiable(found.meta.size)),
     };
     write_headers(site, headers, &found, answer.headers_mut());
     Ok(answer)
 }
 
+/// Which bytes are asked for.
+fn ranges(method: &Method, headers: &HeaderMap, meta: &ObjectMeta) -> Ranges {
+    let wanted = headers
+        .get(header::RANGE)
+        .filter(|_| method == Method::GET && precondition::range_stands(headers, meta))
+        .and_then(|value| value.to_str().ok());
+    wanted.map_or(Ranges::Whole, |value| range::parse(value, meta.size))
+}
+
+fn failed() -> Response<SiteBody> {
+    text(StatusCode::PRECONDITION_FAILED, "the file is another than the one asked for")
+}
+
+fn unsatisfiable(size: u64) -> Response<SiteBody> {
+    let answer = text(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such bytes");
+    with(answer, header::CONTENT_RANGE, &format!("bytes */{size}"))
+}
+
 /// The bytes of exactly the version that was judged; where it was replaced since, the request is to be repeated.
-async fn body(site: &Site, found: &Found, range: Option<ByteRange>) -> Result<SiteBody, Error> {
+pub(crate) async fn body(site: &Site, found: &Found, range: Option<ByteRange>) -> Result<SiteBody, Error> {
     let mut options = GetOptions::default().with_conditions(Conditions::if_etag(found.meta.etag.clone())?);
     if let Some(ByteRange { offset, length }) = range {
         options = options.with_range(Range::From { offset, length: Some(length) });
@@ -113,19 +122,8 @@ async fn multipart(
     found: Found,
     pieces: Vec<ByteRange>,
 ) -> Result<Response<SiteBody>, Error> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
-    let boundary = hex::encode(random);
     let size = found.meta.size;
-    let heads: Vec<Bytes> = pieces
-        .iter()
-        .map(|piece| {
-            let (content_type, range) = (&found.content_type, content_range(*piece, size));
-            format!("\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n").into()
-        })
-        .collect();
-    let tail = Bytes::from(format!("\r\n--{boundary}--\r\n"));
+    let Multipart { boundary, heads, tail } = Multipart::new(&found.content_type, &pieces, size)?;
     let length = heads.iter().map(|head| head.len() as u64).sum::<u64>()
         + pieces.iter().map(|piece| piece.length).sum::<u64>()
         + tail.len() as u64;
@@ -149,6 +147,83 @@ async fn multipart(
     Ok(answer.map(|_| SiteBody::stream(length, chunks)))
 }
 
+/// What stands around the pieces of a body.
+struct Multipart {
+    boundary: String,
+    heads: Vec<Bytes>,
+    tail: Bytes,
+}
+
+impl Multipart {
+    fn new(content_type: &str, pieces: &[ByteRange], size: u64) -> Result<Self, Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
+        let boundary = hex::encode(random);
+        let head = |piece: &ByteRange| {
+            let range = content_range(*piece, size);
+            format!("\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n").into()
+        };
+        let heads = pieces.iter().map(head).collect();
+        let tail = format!("\r\n--{boundary}--\r\n").into();
+        Ok(Self { boundary, heads, tail })
+    }
+}
+
+/// A file whose bytes and headers are at hand.
+#[cfg(feature = "cache")]
+pub(crate) struct InMemory {
+    pub(crate) found: Found,
+    pub(crate) body: Bytes,
+    pub(crate) headers: HeaderMap,
+    pub(crate) not_modified: HeaderMap,
+}
+
+#[cfg(feature = "cache")]
+impl InMemory {
+    /// As [`serve`].
+    pub(crate) fn serve(&self, method: &Method, request: &HeaderMap) -> Response<SiteBody> {
+        let Self { found, body, headers, not_modified } = self;
+        // Most requests have no condition, and need no date read.
+        match precondition::evaluate(request, method, &found.meta) {
+            Verdict::Failed => return failed(),
+            Verdict::NotModified => {
+                return response(StatusCode::NOT_MODIFIED, not_modified.clone(), Bytes::new());
+            }
+            Verdict::Proceed => {}
+        }
+        let part = |headers: HeaderMap, body| response(StatusCode::PARTIAL_CONTENT, headers, body);
+        match ranges(method, request, &found.meta) {
+            Ranges::Whole => response(StatusCode::OK, headers.clone(), body.clone()),
+            Ranges::Unsatisfiable => unsatisfiable(found.meta.size),
+            Ranges::One(range) => with(
+                part(headers.clone(), slice(body, range)),
+                header::CONTENT_RANGE,
+                &content_range(range, found.meta.size),
+            ),
+            Ranges::Many(pieces) => match Multipart::new(&found.content_type, &pieces, found.meta.size) {
+                Ok(Multipart { boundary, heads, tail }) => {
+                    let mut joined = bytes::BytesMut::new();
+                    for (head, piece) in heads.iter().zip(pieces) {
+                        joined.extend_from_slice(head);
+                        joined.extend_from_slice(&slice(body, piece));
+                    }
+                    joined.extend_from_slice(&tail);
+                    let content_type = format!("multipart/byteranges; boundary={boundary}");
+                    with(part(headers.clone(), joined.freeze()), header::CONTENT_TYPE, &content_type)
+                }
+                Err(error) => crate::respond::failure(&error),
+            },
+        }
+    }
+}
+
+/// Bytes of what is in memory, so positions fit usize.
+#[cfg(feature = "cache")]
+fn slice(body: &Bytes, ByteRange { offset, length }: ByteRange) -> Bytes {
+    body.slice(offset as usize..(offset + length) as usize)
+}
+
 /// A page that stands for a missing file.
 pub(crate) async fn serve_missing(site: &Site, headers: &HeaderMap, page: Found) -> Result<Response<SiteBody>, Error> {
     let mut answer = Response::new(body(site, &page, None).await?);
@@ -160,7 +235,15 @@ pub(crate) async fn serve_missing(site: &Site, headers: &HeaderMap, page: Found)
     Ok(answer)
 }
 
-fn write_headers(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
+/// The headers of a 304: what guides caches, and nothing more (RFC 9110 15.4.5).
+pub(crate) fn write_not_modified(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
+    write_headers(site, request, found, headers);
+    for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES] {
+        headers.remove(name);
+    }
+}
+
+pub(crate) fn write_headers(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
     let Found { key, meta, content_type, encoding, varies, http } = found;
     http.write_headers(headers);
     let mut put = |name: HeaderName, value: &str| {

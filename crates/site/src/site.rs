@@ -7,9 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+#[cfg(feature = "cache")]
+use http::StatusCode;
 use http::{HeaderMap, Method, Request, Response};
 use isobar_storage::{Error, Key, ObjectMeta, ObjectStore};
 
+#[cfg(feature = "cache")]
+use crate::NotFoundHandling;
 use crate::path::normalized;
 use crate::rules::Turn;
 use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
@@ -19,13 +23,20 @@ use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
 pub struct Site {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) options: Arc<SiteOptions>,
+    #[cfg(feature = "cache")]
+    pub(crate) cache: Option<Arc<crate::cache::SiteCache>>,
 }
 
 impl Site {
     /// The site under the options' prefix of this store.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, options: SiteOptions) -> Self {
-        Self { store, options: Arc::new(options) }
+        Self {
+            store,
+            options: Arc::new(options),
+            #[cfg(feature = "cache")]
+            cache: None,
+        }
     }
 
     /// Answers a request; of it only method, path and headers count. Never fails: what the store suffers is a 500 or 503
@@ -58,6 +69,44 @@ impl Site {
                 let navigates = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
                 respond::has_answer(self, uri, headers, not_found || navigates).await
             }
+        }
+    }
+
+    /// Keeps answers in memory: see [`CacheOptions`](crate::CacheOptions). Clones of the site share them.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn with_cache(mut self, options: crate::CacheOptions) -> Self {
+        self.cache = Some(Arc::new(crate::cache::SiteCache::new(options)));
+        self
+    }
+
+    /// The answer, if it is kept in memory and known to be good: it does not wait for anything. Otherwise
+    /// [`respond`](Self::respond) has it. With `worker_first` only where [`is_asked`](Self::is_asked) is sure to say so.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn ready_answer<B>(
+        &self,
+        request: &Request<B>,
+        worker_first: Option<&WorkerFirst>,
+    ) -> Option<Response<SiteBody>> {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let turn = worker_first.map_or(Turn::Site, |worker_first| worker_first.turn(&normalized(uri.path())));
+        // A page for everything is not told from a file's here.
+        let is_for_all = self.options.not_found_handling == NotFoundHandling::SinglePageApplication;
+        if turn == Turn::Worker || (turn != Turn::Site && is_for_all) {
+            return None;
+        }
+        let answer = crate::cache::ready(self, method, uri, headers)?;
+        let is_missing = matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST);
+        (turn == Turn::Site || !is_missing).then_some(answer)
+    }
+
+    /// Forgets the answers of paths that begin so - `/docs/`, or all with `/` - and asks the store again for every other
+    /// before it is given. For a store without a generation; one that has one is asked by itself.
+    #[cfg(feature = "cache")]
+    pub fn purge(&self, path_prefix: &str) {
+        if let Some(cache) = &self.cache {
+            cache.purge(path_prefix);
         }
     }
 

@@ -69,6 +69,12 @@ impl HeaderRules {
         self.rules.is_empty()
     }
 
+    /// Whether the host of a request matters.
+    #[cfg(feature = "cache")]
+    pub(crate) fn has_hosts(&self) -> bool {
+        self.rules.iter().any(|rule| rule.pattern.is_absolute())
+    }
+
     /// Changes the headers of an answer, by the path as it was asked for and the host it was asked of.
     pub(crate) fn apply(&self, host: &str, path: &str, headers: &mut HeaderMap) {
         if self.rules.is_empty() {

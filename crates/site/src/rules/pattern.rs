@@ -55,6 +55,12 @@ impl Pattern {
         self.regex.is_none()
     }
 
+    /// Whether there is a host in it.
+    #[cfg(feature = "cache")]
+    pub(super) fn is_absolute(&self) -> bool {
+        self.is_absolute
+    }
+
     /// Matches a path, and the host it was asked of.
     pub(super) fn captures<'t>(&self, path: &'t str, absolute: &'t str) -> Option<Captures<'t>> {
         let text = if self.is_absolute { absolute } else { path };

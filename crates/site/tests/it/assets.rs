@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::Request;
 use http_body_util::BodyExt;
-use isobar_site::{HeaderRules, HtmlHandling, NotFoundHandling, Redirects, Site, SiteOptions, WorkerFirst};
+use isobar_site::{
+    CacheOptions, HeaderRules, HtmlHandling, NotFoundHandling, Redirects, Site, SiteOptions, WorkerFirst,
+};
 use isobar_storage::memory::MemoryStore;
 use isobar_storage::{Key, ObjectStoreExt};
 use serde_json::Value;
@@ -147,8 +149,12 @@ async fn the_site_answers_as_workers_static_assets() {
     let (mut wrong, mut count) = (Vec::new(), 0);
     for settings in fixture["sites"].as_array().unwrap() {
         let (site, first) = site(&fixture["files"], settings).await;
+        let cached = site.clone().with_cache(CacheOptions::default());
         for exchange in settings["exchanges"].as_array().unwrap() {
             let (mut ours, mut theirs) = (ours(&site, first.as_ref(), exchange).await, theirs(exchange));
+            for _ in 0..2 {
+                assert_eq!(self::ours(&cached, first.as_ref(), exchange).await, ours, "kept in memory: {exchange}");
+            }
             even_out(settings, exchange, &mut ours, &mut theirs);
             count += 1;
             if ours != theirs {

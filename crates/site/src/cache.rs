@@ -1,0 +1,437 @@
+//! Answers that are kept in memory, ready to be sent.
+//!
+//! What is kept is the answer of a path in an encoding: headers and body, by which conditional requests and ranges are
+//! answered, too. It is good as long as the store's [`generation`](isobar_storage::ObjectStore::generation) is the same; a store
+//! that has none is asked again after a while. Asking again reads no body where nothing has changed.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use isobar_storage::{Error, ObjectMeta};
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
+
+use crate::find::wants_page;
+use crate::path::normalized;
+use crate::respond::{Plan, failure, finished, host, plan, response};
+use crate::serve::{self, Found, InMemory, serve_missing, write_headers, write_not_modified};
+use crate::{NotFoundHandling, Site, SiteBody, encoding};
+
+/// What an answer takes besides its body, its path and its headers, in bytes.
+const OVERHEAD: u64 = 1024;
+
+/// How answers are kept.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CacheOptions {
+    /// The most that is kept, in bytes; 256 MiB.
+    pub bytes: u64,
+    /// The largest body that is kept, in bytes; 16 MiB. Larger ones are read from the store each time.
+    pub body_bytes: u64,
+    /// How long an answer is good where the store has no [`generation`](isobar_storage::ObjectStore::generation): within this
+    /// time what another process, or this one past the cache, has written may not be seen yet. 1 s.
+    pub fresh: Duration,
+    /// How long after that one request asks again while others still get the old answer. 10 s. Not where the store has a
+    /// generation: then nobody gets an old answer.
+    pub stale_while_revalidate: Duration,
+    /// How long an old answer is given where the store fails. 1 h.
+    pub stale_if_error: Duration,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            bytes: 256 * 1024 * 1024,
+            body_bytes: 16 * 1024 * 1024,
+            fresh: Duration::from_secs(1),
+            stale_while_revalidate: Duration::from_secs(10),
+            stale_if_error: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl CacheOptions {
+    /// The most that is kept, in bytes.
+    #[must_use]
+    pub fn with_bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// The largest body that is kept, in bytes.
+    #[must_use]
+    pub fn with_body_bytes(mut self, bytes: u64) -> Self {
+        self.body_bytes = bytes;
+        self
+    }
+
+    /// How long an answer is good where the store has no generation.
+    #[must_use]
+    pub fn with_fresh(mut self, fresh: Duration) -> Self {
+        self.fresh = fresh;
+        self
+    }
+
+    /// How long after that others get the old answer while one asks again.
+    #[must_use]
+    pub fn with_stale_while_revalidate(mut self, stale: Duration) -> Self {
+        self.stale_while_revalidate = stale;
+        self
+    }
+
+    /// How long an old answer is given where the store fails.
+    #[must_use]
+    pub fn with_stale_if_error(mut self, stale: Duration) -> Self {
+        self.stale_if_error = stale;
+        self
+    }
+}
+
+/// What the cache had to do with an answer; an extension of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheState {
+    /// It was kept, and is good.
+    Hit,
+    /// It was kept, and the store says that it is good still.
+    Revalidated,
+    /// It was kept, and may be old: somebody else asks just now, or the store fails.
+    Stale,
+    /// It was not kept, and is now.
+    Miss,
+    /// It is none that is kept.
+    Bypass,
+}
+
+impl CacheState {
+    /// In a word: `hit`, `revalidated`, `stale`, `miss`, `bypass`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Revalidated => "revalidated",
+            Self::Stale => "stale",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// The answers of one site.
+pub(crate) struct SiteCache {
+    answers: Cache<Name, Arc<Kept>, Weigh>,
+    options: CacheOptions,
+    started: Instant,
+    /// Counts purges: what was begun before one is asked for again.
+    purges: AtomicU64,
+}
+
+/// What an answer is kept under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    path: Box<str>,
+    host: Box<str>,
+    /// The encodings that the client takes, in its order; and whether it may be after a page.
+    wishes: u8,
+}
+
+/// The same, as it stands in a request.
+#[derive(PartialEq, Eq)]
+struct Asked<'r> {
+    path: &'r str,
+    host: &'r str,
+    wishes: u8,
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Asked { path: &self.path, host: &self.host, wishes: self.wishes }.hash(state);
+    }
+}
+
+impl Hash for Asked<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.path, self.host, self.wishes).hash(state);
+    }
+}
+
+impl Equivalent<Name> for Asked<'_> {
+    fn equivalent(&self, name: &Name) -> bool {
+        self.wishes == name.wishes && *self.path == *name.path && *self.host == *name.host
+    }
+}
+
+impl Asked<'_> {
+    fn to_name(&self) -> Name {
+        Name { path: self.path.into(), host: self.host.into(), wishes: self.wishes }
+    }
+}
+
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<Name, Arc<Kept>> for Weigh {
+    fn weight(&self, name: &Name, kept: &Arc<Kept>) -> u64 {
+        let body = match &kept.what {
+            What::File(file) => file.body.len() as u64,
+            What::Done { body, .. } => body.len() as u64,
+            What::Nothing => 0,
+        };
+        OVERHEAD + (name.path.len() + name.host.len()) as u64 + body
+    }
+}
+
+struct Kept {
+    what: What,
+    /// When the store was last asked, in milliseconds since the start; and what it was like then.
+    asked_at: AtomicU64,
+    stamp: AtomicU64,
+    /// Somebody asks just now.
+    is_asked: AtomicBool,
+}
+
+enum What {
+    /// A file: conditions and ranges are judged by its metadata.
+    File(Box<InMemory>),
+    /// An answer as it is: a page for a missing file, a redirect.
+    Done { status: StatusCode, body: Bytes, headers: HeaderMap, page: Option<Box<ObjectMeta>> },
+    /// What this path gives is not kept.
+    Nothing,
+}
+
+/// What the store and the cache were like when something was read.
+#[derive(Clone, Copy)]
+struct Moment {
+    stamp: u64,
+    at: u64,
+}
+
+impl SiteCache {
+    pub(crate) fn new(options: CacheOptions) -> Self {
+        let items = usize::try_from(options.bytes / (16 * 1024)).unwrap_or(usize::MAX).clamp(128, 1 << 20);
+        let answers = Cache::with_weighter(items, options.bytes, Weigh);
+        Self { answers, options, started: Instant::now(), purges: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn purge(&self, prefix: &str) {
+        self.purges.fetch_add(1, Ordering::AcqRel);
+        self.answers.retain(|name, _| !name.path.starts_with(prefix));
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 // half a billion years fit
+    }
+
+    fn moment(&self, site: &Site) -> Moment {
+        let generation = site.store.generation().unwrap_or(0);
+        Moment { stamp: generation ^ (self.purges.load(Ordering::Acquire) << 40), at: self.now() }
+    }
+
+    fn is_good(&self, site: &Site, kept: &Kept, moment: Moment) -> bool {
+        let is_same = kept.stamp.load(Ordering::Acquire) == moment.stamp;
+        is_same && (site.store.generation().is_some() || self.age(kept, moment) < self.options.fresh)
+    }
+
+    fn age(&self, kept: &Kept, moment: Moment) -> Duration {
+        Duration::from_millis(moment.at.saturating_sub(kept.asked_at.load(Ordering::Acquire)))
+    }
+}
+
+/// The answer, if it is kept and good: without a wait, and without asking the store for anything but its generation.
+pub(crate) fn ready(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<SiteBody>> {
+    let cache = site.cache.as_ref()?;
+    let asked = asked(site, method, uri, headers)?;
+    let kept = cache.answers.get(&asked)?;
+    if !cache.is_good(site, &kept, cache.moment(site)) {
+        return None;
+    }
+    kept.answer(site, method, uri, headers, CacheState::Hit)
+}
+
+/// The answer, kept or to be kept; `None` where the cache has nothing to do with the request.
+pub(crate) async fn respond(
+    site: &Site,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Option<Response<SiteBody>> {
+    let cache = site.cache.as_ref()?;
+    let name = asked(site, method, uri, headers)?.to_name();
+    let (kept, state) = match cache.answers.get_value_or_guard_async(&name).await {
+        Ok(kept) => revalidated(site, cache, kept, name, uri, headers).await,
+        // Whoever asks for the same waits for this.
+        Err(place) => {
+            let moment = cache.moment(site);
+            let read = async || read(site, cache, uri, headers, None).await;
+            let what = match read().await {
+                // Replaced between its head and its body, say: the second look sees the new one.
+                Err(error) if error.is_retryable() => read().await,
+                read => read,
+            };
+            match what {
+                Ok(what) => {
+                    let what = what.unwrap_or(What::Nothing);
+                    let kept = Arc::new(Kept::new(what, moment));
+                    drop(place.insert(Arc::clone(&kept)));
+                    (kept, CacheState::Miss)
+                }
+                Err(error) => return Some(finished(failure(&error), method)),
+            }
+        }
+    };
+    kept.answer(site, method, uri, headers, state)
+}
+
+/// What is kept, asked for again where it may be old.
+async fn revalidated(
+    site: &Site,
+    cache: &SiteCache,
+    kept: Arc<Kept>,
+    name: Name,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> (Arc<Kept>, CacheState) {
+    let moment = cache.moment(site);
+    if cache.is_good(site, &kept, moment) {
+        return (kept, CacheState::Hit);
+    }
+    let (age, is_blind) = (cache.age(&kept, moment), site.store.generation().is_none());
+    let may_be_old = is_blind && age < cache.options.fresh + cache.options.stale_while_revalidate;
+    if kept.is_asked.swap(true, Ordering::AcqRel) && may_be_old {
+        return (kept, CacheState::Stale);
+    }
+    let _asking = Asking(&kept.is_asked);
+    match read(site, cache, uri, headers, Some(&kept.what)).await {
+        Ok(None) => {
+            kept.asked_at.store(moment.at, Ordering::Release);
+            kept.stamp.store(moment.stamp, Ordering::Release);
+            (Arc::clone(&kept), CacheState::Revalidated)
+        }
+        Ok(Some(what)) => {
+            let new = Arc::new(Kept::new(what, moment));
+            cache.answers.insert(name, Arc::clone(&new));
+            (new, CacheState::Miss)
+        }
+        Err(_error) if age < cache.options.fresh + cache.options.stale_if_error => {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, "the site's store fails; an old answer is given");
+            (Arc::clone(&kept), CacheState::Stale)
+        }
+        // Without the cache it is tried again, and told.
+        Err(_) => (Arc::new(Kept::new(What::Nothing, moment)), CacheState::Bypass),
+    }
+}
+
+/// Says that nobody asks any more when it is dropped.
+struct Asking<'k>(&'k AtomicBool);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// What a request is kept under, if it is one that is.
+fn asked<'r>(site: &Site, method: &Method, uri: &'r Uri, headers: &'r HeaderMap) -> Option<Asked<'r>> {
+    // What a shared cache must not keep has other headers.
+    if (method != Method::GET && method != Method::HEAD) || headers.contains_key(header::AUTHORIZATION) {
+        return None;
+    }
+    let options = &site.options;
+    let host = if options.headers.has_hosts() { host(uri, headers) } else { "" };
+    let mut wishes = if options.precompressed { encoding::wishes(headers) } else { 0 };
+    if options.not_found_handling == NotFoundHandling::SinglePageApplication && wants_page(uri.path(), headers) {
+        wishes |= 0x80;
+    }
+    Some(Asked { path: uri.path(), host, wishes })
+}
+
+/// Asks the store; `None` where what is kept is what it would give.
+async fn read(
+    site: &Site,
+    cache: &SiteCache,
+    uri: &Uri,
+    headers: &HeaderMap,
+    kept: Option<&What>,
+) -> Result<Option<What>, Error> {
+    let ruled = |mut answered: HeaderMap| {
+        site.options.headers.apply(host(uri, headers), &normalized(uri.path()), &mut answered);
+        answered
+    };
+    // Where it is sent to goes without the query: who has one is answered without the cache.
+    let found = match plan(site, &Method::GET, uri.path(), None, headers).await? {
+        Plan::Done(answer) => {
+            let (parts, body) = answer.into_parts();
+            let (status, body) = (parts.status, body.at_hand().unwrap_or_default());
+            return Ok(Some(What::Done { status, body, headers: ruled(parts.headers), page: None }));
+        }
+        Plan::File(found) => found,
+        Plan::NotFoundPage(page) => {
+            if matches!(kept, Some(What::Done { page: Some(kept), .. }) if **kept == page.meta) {
+                return Ok(None);
+            }
+            if page.meta.size > cache.options.body_bytes {
+                return Ok(Some(What::Nothing));
+            }
+            let meta = Box::new(page.meta.clone());
+            let (parts, body) = serve_missing(site, headers, page).await?.into_parts();
+            let body = body.read().await?;
+            let (status, headers) = (parts.status, ruled(parts.headers));
+            return Ok(Some(What::Done { status, body, headers, page: Some(meta) }));
+        }
+    };
+    let is_same = |kept: &Found| kept.meta == found.meta && kept.http == found.http;
+    if matches!(kept, Some(What::File(file)) if is_same(&file.found)) {
+        return Ok(None);
+    }
+    if found.meta.size > cache.options.body_bytes {
+        return Ok(Some(What::Nothing));
+    }
+    let body = serve::body(site, &found, None).await?.read().await?;
+    let (mut whole, mut not_modified) = (HeaderMap::new(), HeaderMap::new());
+    write_headers(site, headers, &found, &mut whole);
+    write_not_modified(site, headers, &found, &mut not_modified);
+    let (headers, not_modified) = (ruled(whole), ruled(not_modified));
+    Ok(Some(What::File(Box::new(InMemory { found, body, headers, not_modified }))))
+}
+
+impl Kept {
+    fn new(what: What, moment: Moment) -> Self {
+        let (asked_at, stamp) = (AtomicU64::new(moment.at), AtomicU64::new(moment.stamp));
+        Self { what, asked_at, stamp, is_asked: AtomicBool::new(false) }
+    }
+
+    /// The answer to a request; `None` where this is none for it.
+    fn answer(
+        &self,
+        site: &Site,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        state: CacheState,
+    ) -> Option<Response<SiteBody>> {
+        let mut answer = match &self.what {
+            What::Nothing => return None,
+            What::Done { status, .. } if status.is_redirection() && uri.query().is_some() => return None,
+            What::Done { status, body, headers, .. } => response(*status, headers.clone(), body.clone()),
+            What::File(file) => file.serve(method, headers),
+        };
+        // What is no more than a refusal was not prepared.
+        if matches!(answer.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) {
+            site.options.headers.apply(host(uri, headers), &normalized(uri.path()), answer.headers_mut());
+        }
+        answer.extensions_mut().insert(state);
+        Some(finished(answer, method))
+    }
+}
+
+impl fmt::Debug for SiteCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SiteCache({} answers, {} bytes)", self.answers.len(), self.answers.weight())
+    }
+}

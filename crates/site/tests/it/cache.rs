@@ -1,0 +1,170 @@
+//! Answers that are kept in memory: when they are good, when the store is asked, and what its failures come to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use isobar_site::{CacheOptions, CacheState, Redirects, Site, SiteBody, SiteOptions};
+use isobar_storage::memory::MemoryStore;
+use isobar_storage::mock::MockStore;
+use isobar_storage::{Error, ErrorKind, Key, ObjectStore, ObjectStoreExt};
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+/// A site with answers in memory, and the store beneath it.
+async fn site(blind: bool, cache: CacheOptions) -> (Site, Arc<MockStore>) {
+    let store = MockStore::new(MemoryStore::new());
+    let store = Arc::new(if blind { store.without_generation() } else { store });
+    store.write(&key("page.html"), "one").await.unwrap();
+    store.write(&key("big.bin"), vec![7; 10_000]).await.unwrap();
+    let options = SiteOptions::default().with_redirects(Redirects::parse("/old /page", Default::default()));
+    (Site::new(Arc::clone(&store) as Arc<dyn ObjectStore>, options).with_cache(cache), store)
+}
+
+fn request(path: &str) -> Request<()> {
+    Request::get(path).body(()).unwrap()
+}
+
+async fn told(answer: Response<SiteBody>) -> (u16, String, Option<CacheState>) {
+    let state = answer.extensions().get().copied();
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned(), state)
+}
+
+async fn get(site: &Site, path: &str) -> (u16, String, Option<CacheState>) {
+    told(site.respond(&request(path)).await).await
+}
+
+fn failure() -> Error {
+    Error::new(ErrorKind::Unavailable, "the store is away")
+}
+
+#[tokio::test]
+async fn what_was_written_is_seen_at_once() {
+    let (site, store) = site(false, CacheOptions::default()).await;
+    assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Miss)));
+    let asked = store.script().calls().len();
+    assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Hit)));
+    assert_eq!(told(site.ready_answer(&request("/page"), None).unwrap()).await.2, Some(CacheState::Hit));
+    assert_eq!(store.script().calls().len(), asked, "nobody was asked");
+    // Something else was written: the page is looked at, and not read.
+    store.write(&key("other"), "x").await.unwrap();
+    let read = store.script().count("get");
+    assert!(site.ready_answer(&request("/page"), None).is_none());
+    assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Revalidated)));
+    assert_eq!(store.script().count("get"), read);
+    store.write(&key("page.html"), "two").await.unwrap();
+    assert_eq!(get(&site, "/page").await, (200, "two".into(), Some(CacheState::Miss)));
+    store.delete(&[key("page.html")]).await.unwrap();
+    assert_eq!(get(&site, "/page").await.0, 404);
+    assert_eq!(get(&site, "/page").await.2, Some(CacheState::Hit), "that there is nothing is kept, too");
+    // What comes to be in front of it is found, too.
+    store.write(&key("page"), "three").await.unwrap();
+    assert_eq!(get(&site, "/page").await.1, "three");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_tell_is_asked_after_a_while() {
+    let times = CacheOptions::default()
+        .with_fresh(Duration::from_millis(100))
+        .with_stale_while_revalidate(Duration::from_millis(400))
+        .with_stale_if_error(Duration::from_secs(5));
+    let (site, store) = site(true, times).await;
+    assert_eq!(get(&site, "/page").await.1, "one");
+    store.write(&key("page.html"), "two").await.unwrap();
+    assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Hit)));
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    // One asks; who comes meanwhile does not wait.
+    let held = store.script().hold_next("head");
+    let asking = tokio::spawn({
+        let site = site.clone();
+        async move { get(&site, "/page").await }
+    });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Stale)));
+    held.release();
+    assert_eq!(asking.await.unwrap(), (200, "two".into(), Some(CacheState::Miss)));
+    // A store that fails does not take the site with it.
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    store.script().fail_next("head", failure());
+    assert_eq!(get(&site, "/page").await, (200, "two".into(), Some(CacheState::Stale)));
+    assert_eq!(get(&site, "/page").await.2, Some(CacheState::Revalidated));
+    // What was purged is asked for, however young it is.
+    store.write(&key("page.html"), "three").await.unwrap();
+    assert_eq!(get(&site, "/page").await.1, "two");
+    site.purge("/other");
+    assert_eq!(get(&site, "/page").await.1, "three", "others are looked at again");
+    site.purge("/");
+    assert_eq!(get(&site, "/page").await, (200, "three".into(), Some(CacheState::Miss)));
+}
+
+#[tokio::test]
+async fn many_who_ask_for_the_same_are_one_read() {
+    let (site, store) = site(false, CacheOptions::default()).await;
+    let held = store.script().hold_next("get");
+    let read = store.script().count("get");
+    let asking = join_all((0..50).map(|_| {
+        let site = site.clone();
+        tokio::spawn(async move { get(&site, "/page").await })
+    }));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        held.release();
+    };
+    let (answers, ()) = tokio::join!(asking, release);
+    assert!(answers.into_iter().all(|answer| answer.unwrap().1 == "one"));
+    assert_eq!(store.script().count("get"), read + 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_not_kept() {
+    let (site, store) = site(false, CacheOptions::default()).await;
+    store.script().fail_next("head", Error::new(ErrorKind::Internal, "broken"));
+    assert_eq!(get(&site, "/page").await.0, 500);
+    assert_eq!(get(&site, "/page").await.1, "one");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_read_each_time_and_what_has_a_query_is_sent_with_it() {
+    let (site, store) = site(false, CacheOptions::default().with_body_bytes(5000)).await;
+    for round in 1..3 {
+        let answer = site.respond(&request("/big.bin")).await;
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 10_000);
+        assert_eq!(store.script().count("get"), round);
+    }
+    for query in ["", "?a=b", "?c=d", ""] {
+        let answer = site.respond(&request(&format!("/old{query}"))).await;
+        assert_eq!(answer.headers()["location"].to_str().unwrap(), format!("/page{query}"));
+    }
+    // A query changes nothing about a file.
+    assert_eq!(get(&site, "/page?a=b").await.2, Some(CacheState::Miss));
+    assert_eq!(get(&site, "/page").await.2, Some(CacheState::Hit));
+    // Another has other headers.
+    let mut private = request("/page");
+    private.headers_mut().insert("authorization", "x".parse().unwrap());
+    assert!(!site.respond(&private).await.headers().contains_key("cache-control"));
+}
+
+#[tokio::test]
+async fn memory_stays_within_its_bound() {
+    let store = Arc::new(MemoryStore::new());
+    for number in 0..200 {
+        store.write(&key(&format!("{number}.bin")), vec![0; 100_000]).await.unwrap();
+    }
+    let bound = CacheOptions::default().with_bytes(2_000_000);
+    let site = Site::new(Arc::clone(&store) as Arc<dyn ObjectStore>, SiteOptions::default()).with_cache(bound);
+    for number in 0..200 {
+        assert_eq!(get(&site, &format!("/{number}.bin")).await.0, 200);
+    }
+    let kept = join_all((0..200).map(|number| {
+        let site = site.clone();
+        async move { site.ready_answer(&request(&format!("/{number}.bin")), None).is_some() }
+    }));
+    let kept = kept.await.into_iter().filter(|kept| *kept).count();
+    assert!((5..=20).contains(&kept), "{kept} of 100 kB each in 2 MB");
+}
