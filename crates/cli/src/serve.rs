@@ -1,13 +1,14 @@
 //! `isobar serve`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 use futures_util::TryStreamExt;
-use isobar_http_serve::native::{Server, init_log, shutdown_signal};
+use isobar_http_serve::native::{Server, ServerError, ServerOptions, init_log, shutdown_signal};
 use isobar_http_serve::{App, WranglerPlatform, signed_objects, site_options, worker_first};
-use isobar_site::{Site, SiteOptions};
+use isobar_site::{CacheOptions, Site, SiteOptions};
 use isobar_storage::local::LocalStore;
 use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
 
@@ -23,7 +24,8 @@ Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session object
 
 Examples:
   isobar serve
-  isobar serve --port 3000 --bucket STORAGE --prefix static/"
+  isobar serve --port 3000 --bucket STORAGE --prefix static/
+  isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem"
 )]
 pub(crate) struct Serve {
     /// Port; 0 takes a free one
@@ -32,6 +34,22 @@ pub(crate) struct Serve {
     /// Address
     #[arg(long, default_value = "127.0.0.1")]
     ip: IpAddr,
+    /// Listen on a socket in the file system instead of a port
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "ip", "tls_certificate"])]
+    unix: Option<PathBuf>,
+    /// Serve by TLS, with this certificate and what leads to it (PEM); it is read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Mebibytes of the site's answers that are kept in memory; 0 keeps none
+    #[arg(long, default_value_t = 256, value_name = "MIB")]
+    cache: u64,
+    /// Threads that read and write connections; as many as there are processors when not given
+    #[arg(long)]
+    threads: Option<usize>,
     /// The binding of the bucket that has the site; the configuration's first when not given
     #[arg(long)]
     bucket: Option<String>,
@@ -53,7 +71,7 @@ impl Serve {
             );
         }
         // Before anything is opened or synced: a taken port changes nothing.
-        let server = Server::bind(SocketAddr::new(self.ip, self.port)).await?;
+        let server = self.bind().await?;
         let assets = config.assets.clone().unwrap_or_default();
         let (options, first_served) = (site_options(&assets)?, worker_first(&assets)?);
         let directory = assets.directory.clone();
@@ -79,10 +97,11 @@ impl Serve {
                 (platform.bucket(&binding)?, self.prefix)
             }
         };
+        let base = server.address().map_or_else(|| "http://localhost".to_owned(), |_| server.url());
         let mut app = App::new();
         for bucket in &config.r2_buckets {
             let (store, name) = (platform.bucket(&bucket.binding)?, bucket.local_name());
-            let signer = place.signer(name, &format!("http://{}", server.address())).await?;
+            let signer = place.signer(name, &base).await?;
             app = app.nest(format!("/r2/{name}"), signed_objects(store, signer));
         }
         // A bucket without [assets] is served as a site is unless told otherwise.
@@ -95,11 +114,29 @@ impl Serve {
             eprintln!("warning: {file}, {warning}");
         }
         app = app.site(Site::new(store, options)).worker_first(first_served);
+        if self.cache > 0 {
+            app = app.cache(CacheOptions::default().with_bytes(self.cache * 1024 * 1024));
+        }
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);
         }
-        say!("serving on http://{} (Ctrl-C ends)", server.address());
-        server.serve(app.into_router(), shutdown_signal()).await?;
+        say!("serving on {} (Ctrl-C ends)", server.url());
+        server.serve(app.into_service(), shutdown_signal()).await?;
         Ok(platform.close().await?)
+    }
+
+    async fn bind(&self) -> Result<Server, ServerError> {
+        let mut options = ServerOptions::default();
+        if let Some(threads) = self.threads {
+            options = options.with_threads(threads);
+        }
+        if let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) {
+            options = options.with_tls(certificate, key);
+        }
+        #[cfg(unix)]
+        if let Some(path) = &self.unix {
+            return Server::bind_unix(path, options).await;
+        }
+        Server::bind_with(SocketAddr::new(self.ip, self.port), options).await
     }
 }

@@ -103,6 +103,28 @@ impl App {
         self
     }
 
+    /// Keeps the site's answers in memory: [`Site::with_cache`]. Goes by the site that is there already.
+    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+    #[must_use]
+    pub fn cache(mut self, options: isobar_site::CacheOptions) -> Self {
+        self.site = self.site.map(|site| site.with_cache(options));
+        self
+    }
+
+    /// All of it, as the native server takes it: what the site has in memory is answered before the routes.
+    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+    pub fn into_service(self) -> crate::service::AppService {
+        let mut routes: Vec<String> = self.nested.iter().map(|(path, _)| path.clone()).collect();
+        routes.push("/api".to_owned());
+        let site = self.site.clone().map(|site| crate::service::SiteLane {
+            site,
+            worker_first: self.worker_first.clone(),
+            routes,
+            dataset: self.dataset.clone(),
+        });
+        crate::service::AppService::new(self.into_router(), site)
+    }
+
     /// The router of all of it.
     pub fn into_router(self) -> Router {
         let Self { api, nested, site, worker_first, dataset, checks, body_limit } = self;

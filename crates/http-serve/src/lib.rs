@@ -32,6 +32,8 @@ mod meter;
 mod observe;
 mod platform;
 mod secret;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod service;
 mod session;
 mod signed;
 mod stats;
@@ -55,6 +57,8 @@ pub use mcp::ApiTools;
 pub use observe::{REQUEST_ID, RequestEvent};
 pub use platform::{BindingError, Platform, PlatformBuilder};
 pub use secret::Secret;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+pub use service::AppService;
 pub use session::forward_session;
 pub use signed::signed_objects;
 pub use stats::{Stats, stats};

@@ -30,8 +30,9 @@ pub struct RequestEvent {
     pub milliseconds: f64,
     /// Bytes answered, where known beforehand.
     pub bytes: f64,
-    /// `revalidated` where the client's copy was good still, else `none`: what a data centre's cache answers does not come
-    /// here.
+    /// `revalidated` where the client's copy was good still; natively, where answers are kept in memory,
+    /// [what the cache had to do with it](isobar_site::CacheState); else `none`: what a data centre's cache answers does not
+    /// come here.
     pub cache: String,
     /// How long the request waited for databases, in milliseconds.
     pub database_milliseconds: f64,
@@ -39,8 +40,34 @@ pub struct RequestEvent {
 
 const KIND: &str = "request";
 
+/// What a cache had to do with an answer.
+fn cache<B>(answer: &http::Response<B>) -> &'static str {
+    if answer.status() == http::StatusCode::NOT_MODIFIED {
+        return "revalidated";
+    }
+    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+    if let Some(state) = crate::service::cache_state(answer) {
+        return state.name();
+    }
+    "none"
+}
+
 impl RequestEvent {
-    fn to_point(&self) -> DataPoint {
+    /// Of an answer that the site had at hand.
+    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+    pub(crate) fn of_site<B>(answer: &http::Response<B>, method: &http::Method, milliseconds: f64, bytes: f64) -> Self {
+        Self {
+            route: "site".to_owned(),
+            method: method.to_string(),
+            status: answer.status().as_u16(),
+            milliseconds,
+            bytes,
+            cache: cache(answer).to_owned(),
+            database_milliseconds: 0.0,
+        }
+    }
+
+    pub(crate) fn to_point(&self) -> DataPoint {
         let Self { route, method, status, milliseconds, bytes, cache, database_milliseconds } = self;
         // An index has 96 bytes at most; a longer route is cut at a character.
         let cut = route.char_indices().map(|(at, char)| at + char.len_utf8()).take_while(|end| *end <= 96).last();
@@ -108,7 +135,7 @@ pub(crate) async fn observe(
     span.in_scope(|| tracing::info!(status, milliseconds, route, "answered"));
     if let Some(dataset) = dataset {
         let bytes = axum::body::HttpBody::size_hint(response.body()).exact().unwrap_or_default() as f64;
-        let cache = if response.status() == http::StatusCode::NOT_MODIFIED { "revalidated" } else { "none" }.to_owned();
+        let cache = cache(&response).to_owned();
         let (method, database_milliseconds) = (method.to_string(), meter.database_milliseconds());
         let event = RequestEvent { route, method, status, milliseconds, bytes, cache, database_milliseconds };
         dataset.write(event.to_point());

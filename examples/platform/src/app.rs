@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use isobar_db::{Database, QueryableExt};
 use isobar_http_serve::{App, BindingError, Platform, ReadyCheck};
 use isobar_site::{Site, SiteOptions};
@@ -13,7 +12,7 @@ use crate::{api, bindings};
 ///
 /// # Errors
 /// When a binding of wrangler.toml is missing.
-pub fn app(platform: &Platform) -> Result<Router, BindingError> {
+pub fn app(platform: &Platform) -> Result<App, BindingError> {
     let site = Site::new(platform.bucket(bindings::STORAGE)?, SiteOptions::default().with_prefix("static/"));
     platform.sessions(bindings::IAM_SESSION)?;
     Ok(App::new()
@@ -21,8 +20,7 @@ pub fn app(platform: &Platform) -> Result<Router, BindingError> {
         .site(site)
         .observe(platform.dataset(bindings::ANALYTICS)?)
         .ready_when("primary database", answers(platform.database(bindings::DB)?))
-        .ready_when("legacy database", answers(platform.database(bindings::MEAUXOS_DB)?))
-        .into_router())
+        .ready_when("legacy database", answers(platform.database(bindings::MEAUXOS_DB)?)))
 }
 
 fn answers(database: Arc<dyn Database>) -> ReadyCheck {

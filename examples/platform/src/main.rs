@@ -14,6 +14,7 @@ use isobar_http_serve::native::{Server, init_log, shutdown_signal};
 use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep};
 use isobar_sessions::kinds::browser::BrowserEngine;
 use isobar_sessions::kinds::browser::chromium::Chromium;
+use isobar_site::CacheOptions;
 use isobar_storage::sync::{ApplyOptions, apply, everything, plan};
 use platform::bindings::{IAM_SESSION, KEYRING, OAUTH_PROVIDERS, SETUP_TOKEN, STORAGE, TURN_SECRET};
 use platform::{IamEnv, IamSession, KEEPER, app, auth};
@@ -86,11 +87,13 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 
     if let Some(token) = auth(&platform)?.setup_token().await? {
         // In the fragment: it stands in no log of a server.
-        println!("the first owner signs up at http://localhost:{}/dashboard/setup#{token}", server.address().port());
+        let port = server.address().map_or(cli.port, |address| address.port());
+        println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
     }
     keep(&*platform.sessions(IAM_SESSION)?, KEEPER).await?;
-    println!("serving on http://{} (Ctrl-C ends)", server.address());
-    server.serve(app(&platform)?, shutdown_signal()).await?;
+    println!("serving on {} (Ctrl-C ends)", server.url());
+    let app = app(&platform)?.cache(CacheOptions::default());
+    server.serve(app.into_service(), shutdown_signal()).await?;
     Ok(platform.close().await?)
 }
 

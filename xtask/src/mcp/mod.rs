@@ -33,7 +33,7 @@ pub(crate) fn run() -> Outcome {
     let sessions: Arc<dyn SessionNamespace> = Arc::new(MemoryHost::<McpSession>::new("Mcp", move || options.clone())?);
     let address = runtime.block_on(async {
         let server = Server::bind(([127, 0, 0, 1], 0).into()).await?;
-        let address = server.address();
+        let address = server.address().ok_or("it listens on no port")?;
         let router = Router::new().fallback(forward).with_state(sessions);
         tokio::spawn(server.serve(router, std::future::pending()));
         Ok::<_, Box<dyn std::error::Error>>(address)

@@ -4,7 +4,7 @@ mod client;
 mod server;
 
 pub use client::Client;
-pub use server::{Server, ServerError, shutdown_signal};
+pub use server::{Server, ServerError, ServerOptions, TlsOptions, shutdown_signal};
 
 /// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,
 /// JSON with `ISOBAR_LOG=json`.

@@ -1,6 +1,8 @@
 //! The stack over real HTTP, on a platform made from a wrangler configuration.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(unix)]
+mod server;
 mod signed;
 
 use std::sync::Arc;
@@ -12,11 +14,13 @@ use axum::routing::{get, post};
 use futures_util::{SinkExt, StreamExt};
 use isobar_cloudflare::wrangler::{Config, Format};
 use isobar_http_serve::native::{Server, ServerError};
-use isobar_http_serve::{App, Platform, PlatformError, Problem, RequestEvent, WranglerPlatform, forward_session};
+use isobar_http_serve::{
+    App, AppService, Platform, PlatformError, Problem, RequestEvent, WranglerPlatform, forward_session,
+};
 use isobar_sessions::{
     Body, Message, Request as ObjectRequest, Response as ObjectResponse, SessionContext, SessionObject, WebSocket,
 };
-use isobar_site::{Site, SiteOptions};
+use isobar_site::{CacheOptions, Site, SiteOptions};
 use isobar_storage::{Key, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -71,7 +75,7 @@ async fn room(
     forward_session(&*rooms, &rooms.id_from_name(&name), &format!("/{path}?q=1"), request).await
 }
 
-async fn app(platform: &Platform) -> Router {
+async fn app(platform: &Platform) -> AppService {
     let store = platform.bucket("STORAGE").unwrap();
     store.write(&Key::new("static/index.html").unwrap(), "home").await.unwrap();
     let api = Router::new()
@@ -89,7 +93,7 @@ async fn app(platform: &Platform) -> Router {
     let database = platform.database("DB").unwrap();
     App::new()
         .api(api)
-        .site(Site::new(store, SiteOptions::default().with_prefix("static/")))
+        .site(Site::new(store, SiteOptions::default().with_prefix("static/")).with_cache(CacheOptions::default()))
         .observe(platform.dataset("EVENTS").unwrap())
         .ready_when(
             "database",
@@ -102,7 +106,7 @@ async fn app(platform: &Platform) -> Router {
             }),
         )
         .body_limit(1000)
-        .into_router()
+        .into_service()
 }
 
 struct Running {
@@ -113,7 +117,7 @@ struct Running {
 
 async fn start(platform: &Platform) -> Running {
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let (address, (stop, stopped)) = (server.address(), oneshot::channel());
+    let (address, (stop, stopped)) = (server.address().unwrap(), oneshot::channel());
     let app = app(platform).await;
     let done = tokio::spawn(server.serve(app, async { drop(stopped.await) }));
     Running { address, stop, done }
@@ -259,10 +263,10 @@ async fn a_stopping_server_finishes_what_is_under_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_told() {
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let error = Server::bind(server.address()).await.unwrap_err();
+    let error = Server::bind(server.address().unwrap()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{} is in use by another program; stop it, or choose another port", server.address())
+        format!("{} is in use by another program; stop it, or choose another port", server.address().unwrap())
     );
 }
 

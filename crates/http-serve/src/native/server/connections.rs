@@ -1,0 +1,262 @@
+//! The threads that read and write connections.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use isobar_api::auth::ClientAddress;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+
+use super::ServerOptions;
+use super::stream::Stream;
+use super::tls::Tls;
+use crate::service::{AppBody, AppService};
+use crate::{Problem, service};
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a thread stays for the sockets that have outlived their connections: until whoever has them closes them.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What the threads share.
+pub(super) struct Shared {
+    pub(super) service: AppService,
+    pub(super) options: ServerOptions,
+    pub(super) tls: Option<Tls>,
+    /// Where the routes run: on the runtime that serves, beside what the application has started there.
+    pub(super) routes: Handle,
+    pub(super) connections: Arc<Semaphore>,
+}
+
+/// One listener.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+/// A listener that no runtime has yet.
+pub(super) enum Unstarted {
+    Tcp(std::net::TcpListener),
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Accepts connections until told to stop, then lets them finish; `done` is dropped when they have, or may not any longer.
+pub(super) fn run(
+    listener: Unstarted,
+    shared: &Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+    done: mpsc::Sender<()>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = match listener {
+            Unstarted::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            #[cfg(unix)]
+            Unstarted::Unix(listener) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?),
+        };
+        let (graceful, (alive, mut gone)) = (GracefulShutdown::new(), mpsc::channel::<()>(1));
+        let http = http(&shared.options);
+        loop {
+            tokio::select! {
+                accepted = accept(&listener, shared, &http, &graceful, &alive) => {
+                    if let Err(error) = accepted {
+                        // No file left, say: others end, and then there is one.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        drop((listener, alive));
+        if tokio::time::timeout(shared.options.drain, graceful.shutdown()).await.is_err() {
+            tracing::warn!("requests were still under way after {:?}", shared.options.drain);
+        }
+        drop(done);
+        // A WebSocket is somebody else's now, and its bytes still come and go by this thread.
+        drop(tokio::time::timeout(LINGER, gone.recv()).await);
+        Ok(())
+    })
+}
+
+fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout)
+        .max_buf_size(options.header_bytes)
+        .pipeline_flush(true);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(options.header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .keep_alive_interval(options.header_timeout)
+        .adaptive_window(true);
+    http
+}
+
+async fn accept(
+    listener: &Listener,
+    shared: &Arc<Shared>,
+    http: &auto::Builder<TokioExecutor>,
+    graceful: &GracefulShutdown,
+    alive: &mpsc::Sender<()>,
+) -> io::Result<()> {
+    let closed = |_| io::Error::other("no connections are taken any more");
+    let permit = Arc::clone(&shared.connections).acquire_owned().await.map_err(closed)?;
+    let patience = shared.options.write_timeout;
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, address) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            match &shared.tls {
+                None => {
+                    let stream = Stream::new(stream, patience, alive.clone());
+                    serve(stream, Some(address), shared, http, graceful, permit);
+                }
+                Some(tls) => {
+                    let (handshake, shared) = (tls.acceptor().accept(stream), Arc::clone(shared));
+                    let (http, watcher, alive) = (http.clone(), graceful.watcher(), alive.clone());
+                    tokio::spawn(async move {
+                        match tokio::time::timeout(HANDSHAKE, handshake).await {
+                            Ok(Ok(stream)) => {
+                                let stream = Stream::new(stream, patience, alive);
+                                let connection = connection(stream, Some(address), &shared, &http);
+                                log(watcher.watch(connection.into_owned()).await);
+                            }
+                            Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+                            Err(_) => tracing::debug!("a TLS handshake took too long"),
+                        }
+                        drop(permit);
+                    });
+                }
+            }
+        }
+        #[cfg(unix)]
+        Listener::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            serve(Stream::new(stream, patience, alive.clone()), None, shared, http, graceful, permit);
+        }
+    }
+    Ok(())
+}
+
+fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    address: Option<SocketAddr>,
+    shared: &Arc<Shared>,
+    http: &auto::Builder<TokioExecutor>,
+    graceful: &GracefulShutdown,
+    permit: OwnedSemaphorePermit,
+) {
+    let served = graceful.watch(connection(stream, address, shared, http).into_owned());
+    tokio::spawn(async move {
+        log(served.await);
+        drop(permit);
+    });
+}
+
+fn connection<'b, S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    address: Option<SocketAddr>,
+    shared: &Arc<Shared>,
+    http: &'b auto::Builder<TokioExecutor>,
+) -> auto::UpgradeableConnection<'b, TokioIo<S>, Requests, TokioExecutor> {
+    let requests = Requests { shared: Arc::clone(shared), address };
+    http.serve_connection_with_upgrades(TokioIo::new(stream), requests)
+}
+
+/// Most that goes wrong with a connection is that the client has gone.
+fn log(served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+/// Answers the requests of a connection.
+struct Requests {
+    shared: Arc<Shared>,
+    address: Option<SocketAddr>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<AppBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        // What is at hand is answered here, the rest where the routes live.
+        if let Some(answer) = self.shared.service.ready(&request) {
+            return Answer::Ready(Some(answer));
+        }
+        let mut request = request.map(axum::body::Body::new);
+        // What a proxy says of the client is not believed.
+        if let Some(address) = self.address {
+            request.extensions_mut().insert(ClientAddress(address.ip()));
+        }
+        let (router, patience) = (self.shared.service.router.clone(), self.shared.options.request_timeout);
+        Answer::Routed(Routed(self.shared.routes.spawn(async move {
+            let Ok(answer) = match patience {
+                None => router.oneshot(request).await,
+                Some(patience) => match tokio::time::timeout(patience, router.oneshot(request)).await {
+                    Ok(answered) => answered,
+                    Err(_) => Ok(late(patience)),
+                },
+            };
+            answer
+        })))
+    }
+}
+
+fn late(patience: Duration) -> axum::response::Response {
+    let detail = format!("there was no answer within {} s", patience.as_secs_f32());
+    let problem = Problem::new(http::StatusCode::SERVICE_UNAVAILABLE).with_detail(detail);
+    axum::response::IntoResponse::into_response(problem)
+}
+
+/// An answer, at hand or to come.
+enum Answer {
+    Ready(Option<Response<AppBody>>),
+    Routed(Routed),
+}
+
+/// A request with the routes; given up with the connection that waits for it.
+struct Routed(JoinHandle<axum::response::Response>);
+
+impl Drop for Routed {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Response<AppBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(match self.get_mut() {
+            Self::Ready(answer) => answer.take().unwrap_or_else(service::nothing),
+            Self::Routed(routed) => match ready!(Pin::new(&mut routed.0).poll(cx)) {
+                Ok(answer) => answer.map(AppBody::Routes),
+                // Panics are caught within; so the runtime of the routes is going down.
+                Err(_) => service::nothing(),
+            },
+        }))
+    }
+}

@@ -1,0 +1,224 @@
+//! The server itself: what it answers at once, its protocols, its limits, its end.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use isobar_analytics::memory::MemorySink;
+use isobar_http_serve::native::{Server, ServerOptions};
+use isobar_http_serve::{App, AppService, RequestEvent};
+use isobar_site::{CacheOptions, Site, SiteOptions};
+use isobar_storage::memory::MemoryStore;
+use isobar_storage::{Key, ObjectStoreExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const BIG: usize = 30_000_000;
+
+async fn app(dataset: &Arc<MemorySink>) -> App {
+    let store = MemoryStore::new();
+    store.write(&Key::new("index.html").unwrap(), "home").await.unwrap();
+    store.write(&Key::new("big.bin").unwrap(), vec![1; BIG]).await.unwrap();
+    let routes = Router::new()
+        .route("/hello", get(async || "hello"))
+        .route("/thread", get(async || std::thread::current().name().unwrap_or_default().to_owned()))
+        .route(
+            "/never",
+            get(async || {
+                std::future::pending::<()>().await;
+                "late"
+            }),
+        );
+    let site = Site::new(Arc::new(store), SiteOptions::default());
+    App::new().api(routes).site(site).observe(Arc::clone(dataset) as _)
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<()>,
+}
+
+async fn start(service: impl Into<AppService>, options: ServerOptions) -> Running {
+    let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), options).await.unwrap();
+    let (address, service, (stop, stopped)) = (server.address().unwrap(), service.into(), oneshot::channel::<()>());
+    let done = tokio::spawn(async move { server.serve(service, async { drop(stopped.await) }).await.unwrap() });
+    Running { address, stop, done }
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str) -> String {
+    stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer).await);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn ask(running: &Running, head: &str) -> String {
+    exchange(TcpStream::connect(running.address).await.unwrap(), head).await
+}
+
+/// The lines of a head, less what is never the same.
+fn headers(answer: &str) -> Vec<&str> {
+    let head = answer.split("\r\n\r\n").next().unwrap();
+    let is_its_own = |line: &&str| !line.starts_with("x-request-id: ") && !line.starts_with("date: ");
+    let mut lines: Vec<&str> = head.lines().filter(is_its_own).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_memory_is_answered_as_the_routes_would_and_told_as_well() {
+    let dataset = Arc::new(MemorySink::new());
+    let app = app(&dataset).await.cache(CacheOptions::default());
+    let running = start(app.into_service(), ServerOptions::default()).await;
+    let (first, second) = (ask(&running, "GET / HTTP/1.1").await, ask(&running, "GET / HTTP/1.1").await);
+    assert!(first.ends_with("\r\n\r\nhome") && second.ends_with("\r\n\r\nhome"), "{first}\n{second}");
+    assert_eq!(headers(&first), headers(&second));
+    assert!(ask(&running, "GET / HTTP/1.1\r\nX-Request-Id: mine").await.contains("x-request-id: mine\r\n"));
+    assert!(ask(&running, "GET /api/hello HTTP/1.1").await.ends_with("hello"));
+    let events: Vec<RequestEvent> = dataset.points().iter().filter_map(RequestEvent::from_event).collect();
+    let told: Vec<_> = events.iter().map(|event| (&*event.route, &*event.cache, event.bytes)).collect();
+    assert_eq!(told[..3], [("site", "miss", 4.0), ("site", "hit", 4.0), ("site", "hit", 4.0)]);
+    assert_eq!((told[3].0, told[3].1), ("/api/hello", "none"));
+    // Routes run beside what the application has started, not on the threads of the connections.
+    assert!(!ask(&running, "GET /api/thread HTTP/1.1").await.contains("isobar-serve"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_speaks_http_2_and_listens_in_the_file_system() {
+    let dataset = Arc::new(MemorySink::new());
+    let running = start(app(&dataset).await.into_service(), ServerOptions::default()).await;
+    // The preface and empty settings; the answer begins with the server's settings: a frame of type 4 on stream 0.
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut frame = [0; 9];
+    stream.read_exact(&mut frame).await.unwrap();
+    assert_eq!((frame[3], &frame[5..]), (4, &[0; 4][..]));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("site.sock");
+    // One that a dead server has left; a file of somebody's is left alone.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let server = Server::bind_unix(&path, ServerOptions::default()).await.unwrap();
+    assert_eq!(server.url(), format!("unix:{}", path.display()));
+    assert!(Server::bind_unix(&path, ServerOptions::default()).await.is_err(), "it is in use");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let service = app(&dataset).await.into_service();
+    let serving = tokio::spawn(server.serve(service, async { drop(stopped.await) }));
+    let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    assert!(exchange(stream, "GET / HTTP/1.1").await.ends_with("home"));
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+    assert!(!path.exists());
+    std::fs::write(&path, "mine").unwrap();
+    assert!(Server::bind_unix(&path, ServerOptions::default()).await.is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+/// A new certificate of this name, in PEM, and its key.
+fn certify(folder: &Path, name: &str) -> String {
+    let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let pem = certified.cert.pem();
+    std::fs::write(folder.join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
+    std::fs::write(folder.join("certificate.pem"), &pem).unwrap();
+    pem
+}
+
+/// Asks by TLS, trusting this certificate alone.
+async fn ask_by_tls(address: SocketAddr, name: &str, pem: &str) -> Option<String> {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let client = tokio_rustls::TlsConnector::from(Arc::new(client.with_root_certificates(roots).with_no_client_auth()));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let stream = client.connect(name.to_owned().try_into().unwrap(), stream).await.ok()?;
+    Some(exchange(stream, "GET / HTTP/1.1").await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_read_again_while_it_serves() {
+    let (folder, dataset) = (tempfile::tempdir().unwrap(), Arc::new(MemorySink::new()));
+    let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+    let options = ServerOptions::default().with_tls(&certificate, &key);
+    let missing = Server::bind_with("127.0.0.1:0".parse().unwrap(), options.clone()).await.unwrap_err().to_string();
+    assert!(missing.contains("certificate.pem"), "{missing}");
+    let first = certify(folder.path(), "one.example");
+    let running = start(app(&dataset).await.into_service(), options).await;
+    let answer = ask_by_tls(running.address, "one.example", &first).await.unwrap();
+    assert!(answer.ends_with("home"), "{answer}");
+    std::fs::write(&certificate, "nonsense").unwrap();
+    tokio::time::sleep(Duration::from_millis(5200)).await;
+    assert!(ask_by_tls(running.address, "one.example", &first).await.is_some(), "the old one stays");
+    let second = certify(folder.path(), "two.example");
+    tokio::time::sleep(Duration::from_millis(5200)).await;
+    assert!(ask_by_tls(running.address, "two.example", &second).await.unwrap().ends_with("home"));
+    assert!(ask_by_tls(running.address, "one.example", &first).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_greedy_clients_are_given_up() {
+    let dataset = Arc::new(MemorySink::new());
+    let options = ServerOptions::default()
+        .with_header_timeout(Duration::from_millis(300))
+        .with_write_timeout(Duration::from_millis(300))
+        .with_request_timeout(Duration::from_millis(300))
+        .with_header_bytes(8 * 1024)
+        .with_threads(1);
+    let running = start(app(&dataset).await.into_service(), options).await;
+    // A head that never ends.
+    let mut slow = TcpStream::connect(running.address).await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    let (begun, mut rest) = (Instant::now(), Vec::new());
+    drop(slow.read_to_end(&mut rest).await);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // A head that is too long: a refusal, or, to who is sending still, the end of the connection.
+    let long = ask(&running, &format!("GET / HTTP/1.1\r\nX-Long: {}", "x".repeat(20_000))).await;
+    assert!(long.starts_with("HTTP/1.1 431") || long.is_empty(), "{long}");
+    assert!(ask(&running, &format!("GET / HTTP/1.1\r\nX-Long: {}", "x".repeat(7_000))).await.ends_with("home"));
+    // A route that never answers.
+    let late = ask(&running, "GET /api/never HTTP/1.1").await;
+    assert!(late.starts_with("HTTP/1.1 503") && late.contains("problem+json"), "{late}");
+    // A client that takes nothing of its answer: what it could have taken ends early.
+    let mut greedy = TcpStream::connect(running.address).await.unwrap();
+    greedy.write_all(b"GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut taken = Vec::new();
+    drop(greedy.read_to_end(&mut taken).await);
+    assert!(taken.len() < BIG, "{} bytes were waited for", taken.len());
+    // Others have not noticed.
+    assert!(ask(&running, "GET / HTTP/1.1").await.ends_with("home"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_wait_and_idle_ones_are_many() {
+    let dataset = Arc::new(MemorySink::new());
+    let service = app(&dataset).await.into_service();
+    let running = start(service, ServerOptions::default().with_connections(2).with_threads(1)).await;
+    let (one, two) =
+        (TcpStream::connect(running.address).await.unwrap(), TcpStream::connect(running.address).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let third = tokio::time::timeout(Duration::from_millis(300), ask(&running, "GET / HTTP/1.1")).await;
+    assert!(third.is_err(), "two are all there are");
+    drop((one, two));
+    assert!(ask(&running, "GET / HTTP/1.1").await.ends_with("home"));
+
+    let running = start(app(&dataset).await.into_service(), ServerOptions::default()).await;
+    let mut idle = Vec::new();
+    for _ in 0..400 {
+        idle.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    assert!(ask(&running, "GET / HTTP/1.1").await.ends_with("home"));
+    // They do not hold the end up: none of them has a request under way.
+    let begun = Instant::now();
+    running.stop.send(()).unwrap();
+    running.done.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(TcpStream::connect(running.address).await.is_err());
+}

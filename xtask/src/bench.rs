@@ -1,0 +1,262 @@
+//! The native server beside others, on the same bytes, in one run: `cargo xtask bench serve`.
+//!
+//! The load generator shares the processors with the server, so requests a second compress differences; what a request costs
+//! the server in processor time does not: that is the headline.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::{Outcome, cargo, run as execute, target};
+
+const ROUNDS: usize = 3;
+const SECONDS: u32 = 2;
+const FILES: [(&str, usize); 4] =
+    [("1k.bin", 1 << 10), ("16k.bin", 16 << 10), ("256k.bin", 256 << 10), ("10m.bin", 10 << 20)];
+const CONFIG: &str =
+    "name = \"bench\"\n[assets]\ndirectory = \"site\"\n[[analytics_engine_datasets]]\nbinding = \"EVENTS\"\n";
+const HEADERS: &str = "/*\n  X-Frame-Options: DENY\n/none/:name\n  X-Name: :name\n";
+const REDIRECTS: &str = "/old /new 301\n/blog/* /posts/:splat\n";
+
+/// A server under load; killed when it is dropped.
+struct Contender {
+    name: &'static str,
+    process: Child,
+    port: u16,
+}
+
+impl Drop for Contender {
+    fn drop(&mut self) {
+        // nginx has children, which its own end ends.
+        drop(Command::new("kill").arg(self.process.id().to_string()).status());
+        drop(self.process.wait());
+    }
+}
+
+/// What a row asks for.
+struct Row {
+    what: &'static str,
+    file: &'static str,
+    connections: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Whole,
+    NotModified,
+    Range,
+}
+
+/// What one round measured.
+#[derive(Clone, Copy, Default)]
+struct Measured {
+    rate: f64,
+    p99: f64,
+    /// Processor time of the server for a request, in microseconds.
+    cpu: f64,
+}
+
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    if arguments.first().map(String::as_str) != Some("serve") {
+        return Err("there is `cargo xtask bench serve`".into());
+    }
+    let folder = std::path::absolute(target().join("bench-serve"))?;
+    prepare(&folder)?;
+    let contenders = [isobar(&folder)?, nginx(&folder)?, serve_dir(&folder)?, static_web_server(&folder)?];
+    std::thread::sleep(Duration::from_secs(1));
+    let row = |what, file, connections, kind| Row { what, file, connections, kind };
+    let rows = [
+        row("1 KiB", "1k.bin", 64, Kind::Whole),
+        row("1 KiB, 1000 connections", "1k.bin", 1000, Kind::Whole),
+        row("16 KiB", "16k.bin", 64, Kind::Whole),
+        row("256 KiB", "256k.bin", 64, Kind::Whole),
+        row("10 MiB", "10m.bin", 16, Kind::Whole),
+        row("304 of 16 KiB", "16k.bin", 64, Kind::NotModified),
+        row("1 KiB of 256 KiB", "256k.bin", 64, Kind::Range),
+    ];
+    println!("{:26} {:>18} {:>12} {:>10} {:>12} {:>8}", "", "", "requests/s", "p99 ms", "us CPU each", "isobar's");
+    for row in rows {
+        measure(&row, &contenders)?;
+    }
+    for contender in &contenders {
+        println!(
+            "{:18} {:>6} MiB resident",
+            contender.name,
+            family(contender.process.id()).iter().map(|pid| resident(*pid)).sum::<u64>() >> 20
+        );
+    }
+    Ok(())
+}
+
+/// Runs a row on every contender in turn, and prints the medians of the rounds.
+fn measure(row: &Row, contenders: &[Contender]) -> Outcome {
+    let mut measured = vec![Vec::new(); contenders.len()];
+    for round in 0..ROUNDS {
+        // Whoever is first in one round is last in another.
+        for index in 0..contenders.len() {
+            let index = (index + round) % contenders.len();
+            measured[index].push(load(&contenders[index], row)?);
+        }
+    }
+    let median = |rounds: &[Measured], of: fn(&Measured) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let ours = median(&measured[0], |one| one.cpu);
+    for (contender, rounds) in contenders.iter().zip(&measured) {
+        let (rate, p99, cpu) =
+            (median(rounds, |one| one.rate), median(rounds, |one| one.p99), median(rounds, |one| one.cpu));
+        let what = if contender.name == contenders[0].name { row.what } else { "" };
+        println!("{what:26} {:>18} {rate:>12.0} {p99:>10.2} {cpu:>12.2} {:>7.2}x", contender.name, cpu / ours);
+    }
+    Ok(())
+}
+
+fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error::Error>> {
+    let url = format!("http://127.0.0.1:{}/{}", contender.port, row.file);
+    let header = match row.kind {
+        Kind::Whole => None,
+        Kind::Range => Some("Range: bytes=1000-2023".to_owned()),
+        Kind::NotModified => {
+            let address = format!("127.0.0.1:{}", contender.port);
+            let answer = crate::http::ask(&address, "GET", &format!("/{}", row.file), &[], b"")?;
+            let of =
+                |name: &str| answer.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+            let etag = of("etag").map(|etag| format!("If-None-Match: {etag}"));
+            Some(
+                etag.or(of("last-modified").map(|date| format!("If-Modified-Since: {date}")))
+                    .ok_or("it has no validator")?,
+            )
+        }
+    };
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t1", "--latency", &format!("-c{}", row.connections), &format!("-d{SECONDS}s")]);
+    if let Some(header) = header {
+        wrk.args(["-H", &header]);
+    }
+    let before = processor_time(contender.process.id())?;
+    let output = wrk.arg(&url).output()?;
+    let after = processor_time(contender.process.id())?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = |prefix: &str| told.lines().map(str::trim).find_map(|line| line.strip_prefix(prefix));
+    let failed = || format!("wrk says of {}: {told}{}", contender.name, String::from_utf8_lossy(&output.stderr));
+    let rate: f64 = line("Requests/sec:").and_then(|rate| rate.trim().parse().ok()).ok_or_else(failed)?;
+    let p99 = line("99%").and_then(|time| milliseconds(time.trim())).ok_or_else(failed)?;
+    let requests: f64 =
+        told.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok()).ok_or_else(failed)?;
+    if let Some(refused) = line("Non-2xx or 3xx responses:") {
+        return Err(format!("{}: {refused} answers of {} are none", row.what, contender.name).into());
+    }
+    Ok(Measured { rate, p99, cpu: (after - before) * 1e6 / requests })
+}
+
+/// wrk's `1.23ms`, `450.00us`, `1.20s`.
+fn milliseconds(time: &str) -> Option<f64> {
+    let of = |unit: &str, factor: f64| Some(time.strip_suffix(unit)?.parse::<f64>().ok()? * factor);
+    of("us", 0.001).or_else(|| of("ms", 1.0)).or_else(|| of("s", 1000.0))
+}
+
+/// A process and its children.
+fn family(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    std::iter::once(pid).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
+}
+
+/// The seconds of processor time that a server has taken, its children's included.
+fn processor_time(pid: u32) -> Result<f64, Box<dyn std::error::Error>> {
+    let mut ticks = 0;
+    for pid in family(pid) {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Behind the name, which may have spaces in it.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let field = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0);
+        ticks += field(11) + field(12);
+    }
+    Ok(ticks as f64 / 100.0)
+}
+
+fn resident(pid: u32) -> u64 {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+fn prepare(folder: &Path) -> Outcome {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder.join("site"))?;
+    for (name, size) in FILES {
+        let bytes: Vec<u8> = (0..size).map(|at| (at * 31 % 251) as u8).collect();
+        fs::write(folder.join("site").join(name), bytes)?;
+    }
+    fs::write(folder.join("wrangler.toml"), CONFIG)?;
+    fs::write(folder.join("site/_headers"), HEADERS)?;
+    fs::write(folder.join("site/_redirects"), REDIRECTS)?;
+    for (program, package) in [("nginx", "nginx-light"), ("wrk", "wrk")] {
+        if Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            execute(Command::new("apt-get").args(["install", "-y", "-q", package]))?;
+        }
+    }
+    Ok(())
+}
+
+fn start(name: &'static str, port: u16, command: &mut Command) -> Result<Contender, Box<dyn std::error::Error>> {
+    let log = fs::File::create(target().join(format!("bench-serve/{name}.log")))?;
+    let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
+    let process = process.map_err(|error| format!("{command:?}: {error}"))?;
+    let contender = Contender { name, process, port };
+    for _ in 0..100 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Ok(contender);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err(format!("{name} does not answer on port {port}; see target/bench-serve/{name}.log").into())
+}
+
+fn isobar(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
+    execute(cargo().args(["build", "--quiet", "--release", "--package", "isobar-cli"]))?;
+    let program = std::path::absolute(target().join("release/isobar"))?;
+    // As with the others, no line for each request.
+    start(
+        "isobar",
+        8091,
+        Command::new(program).args(["serve", "--port", "8091"]).env("RUST_LOG", "warn").current_dir(folder),
+    )
+}
+
+fn nginx(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
+    let shown = folder.display();
+    let config = format!(
+        "worker_processes 2; pid {shown}/nginx.pid; error_log {shown}/nginx-error.log; daemon off;\n\
+         events {{ worker_connections 4096; }}\n\
+         http {{ access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000000;\n\
+         open_file_cache max=1000; open_file_cache_valid 60s; client_body_temp_path {shown}/nginx; proxy_temp_path {shown}/nginx;\n\
+         server {{ listen 127.0.0.1:8092 reuseport; root {shown}/site; }} }}\n"
+    );
+    let file: PathBuf = folder.join("nginx.conf");
+    fs::write(&file, config)?;
+    start("nginx", 8092, Command::new("nginx").arg("-c").arg(file))
+}
+
+fn serve_dir(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
+    let example = ["--package", "isobar-http-serve", "--example", "serve_dir"];
+    execute(cargo().args(["build", "--quiet", "--release"]).args(example))?;
+    let program = target().join("release/examples/serve_dir");
+    start("ServeDir", 8093, Command::new(program).arg(folder.join("site")).arg("8093"))
+}
+
+fn static_web_server(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
+    let tools = std::path::absolute(target().join("tools"))?;
+    let program = tools.join("bin/static-web-server");
+    if !program.exists() {
+        println!("installing static-web-server");
+        execute(cargo().args(["install", "--quiet", "--locked", "--root"]).arg(&tools).arg("static-web-server"))?;
+    }
+    let mut command = Command::new(program);
+    command.args(["--host", "127.0.0.1", "--port", "8094", "--log-level", "error", "--root"]).arg(folder.join("site"));
+    start("static-web-server", 8094, &mut command)
+}
