@@ -17,6 +17,10 @@ use clap::{Parser, Subcommand};
 
 use crate::place::Place;
 
+/// Answers are many small pieces of memory, on several threads: the system's allocator is slower at those.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Serves and tends a Cloudflare-shaped platform on this machine: R2 as files, D1 as SQLite.
 ///
 /// Buckets and databases go by their name or by their binding in the wrangler configuration. Everything is kept in

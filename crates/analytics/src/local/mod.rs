@@ -10,7 +10,7 @@ mod segment;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use futures_channel::oneshot;
 
 use self::segment::Segments;
 use crate::{DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
+
+/// How long events gather before the thread that writes looks again. A flush waits that long at most.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How a [`LocalSink`] buffers and cuts.
 #[derive(Debug, Clone)]
@@ -64,7 +67,8 @@ pub struct LocalSink {
 #[derive(Debug)]
 struct Shared {
     folder: PathBuf,
-    sender: Mutex<Option<SyncSender<Message>>>,
+    /// Many write at once, and only the end takes it away.
+    sender: RwLock<Option<SyncSender<Message>>>,
     counts: Arc<Counts>,
     closed: AtomicBool,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -107,7 +111,7 @@ impl LocalSink {
         let thread = thread.map_err(|error| Error::io("open", &folder, error))?;
         let shared = Shared {
             folder,
-            sender: Mutex::new(Some(sender)),
+            sender: RwLock::new(Some(sender)),
             counts,
             closed: AtomicBool::new(false),
             writer: Mutex::new(Some(thread)),
@@ -116,7 +120,7 @@ impl LocalSink {
     }
 
     fn sender(&self) -> Option<SyncSender<Message>> {
-        self.shared.sender.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.sender.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -141,8 +145,9 @@ impl EventSink for LocalSink {
             return;
         }
         let event = Event { timestamp: Utc::now().trunc_subsecs(3), point };
-        let sent = self.sender().filter(|_| !self.shared.closed.load(Ordering::Acquire));
-        match sent.map(|sender| sender.try_send(Message::Event(event))) {
+        let sender = self.shared.sender.read().unwrap_or_else(PoisonError::into_inner);
+        let sender = sender.as_ref().filter(|_| !self.shared.closed.load(Ordering::Acquire));
+        match sender.map(|sender| sender.try_send(Message::Event(event))) {
             Some(Ok(())) => counts.written.fetch_add(1, Ordering::Relaxed),
             Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
                 counts.dropped.fetch_add(1, Ordering::Relaxed)
@@ -161,7 +166,7 @@ impl EventSink for LocalSink {
         if self.shared.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let sender = self.shared.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = self.shared.sender.write().unwrap_or_else(PoisonError::into_inner).take();
         request_flush(sender).await
     }
 
@@ -223,6 +228,11 @@ impl Writer {
             while self.segments.has_room() && self.segments.dirty_for() < self.linger {
                 let Ok(message) = self.receiver.try_recv() else { break };
                 self.take(message, &mut waiting);
+            }
+            if waiting.is_empty() && self.segments.is_dirty() {
+                // Whoever writes an event wakes this thread where it waits for one, which costs more than the event: many
+                // are to come for each time it does.
+                std::thread::sleep(GATHER);
             }
             if due || !waiting.is_empty() || !self.segments.has_room() || self.segments.dirty_for() >= self.linger {
                 self.sync(&mut waiting);

@@ -101,8 +101,7 @@ fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)
-        .max_buf_size(options.header_bytes)
-        .pipeline_flush(true);
+        .max_buf_size(options.header_bytes);
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(options.header_bytes).unwrap_or(u32::MAX))
