@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     let folder = std::path::absolute(target().join("bench-serve"))?;
     prepare(&folder)?;
-    let contenders = [isobar(&folder)?, nginx(&folder)?];
+    let contenders = [isobar(&folder)?, nginx(&folder)?, serve_dir(&folder)?, static_web_server(&folder)?];
     std::thread::sleep(Duration::from_secs(1));
     let row = |what, file, connections, kind| Row { what, file, connections, kind };
     let rows = [

@@ -26,6 +26,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 pub(crate) fn run() -> Outcome {
     let folder = std::path::absolute(target().join("clients"))?;
     install(&folder)?;
+    // Before the native server looks for one.
+    let chromium = browser::chromium_path()?;
     execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
     let (provider_port, port) = (free_port()?, free_port()?);
     let provider = json!([{"name": "local", "title": "Local", "client_id": "isobar", "scopes": "openid email profile",
@@ -49,7 +51,7 @@ pub(crate) fn run() -> Outcome {
         judge(&folder, &native.address, &session)?;
     }
     let mut options = platform(build_platform()?, port)?;
-    options.browser = Some(("BROWSER".to_owned(), browser::chromium_path()?.into()));
+    options.browser = Some(("BROWSER".to_owned(), chromium.into()));
     options.vars.extend(settings.map(|(name, value)| (name.to_owned(), value.into())));
     let workerd = Workerd::start(&options)?;
     exercise("Worker", &workerd.address, &folder).map(drop)

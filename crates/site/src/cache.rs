@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,11 +17,15 @@ use isobar_storage::{Error, ObjectMeta};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
+use crate::encoding::Encoding;
 use crate::find::wants_page;
 use crate::path::normalized;
 use crate::respond::{Plan, failure, finished, host, plan, response};
 use crate::serve::{self, Found, InMemory, serve_missing, write_headers, write_not_modified};
 use crate::{NotFoundHandling, Site, SiteBody, encoding};
+
+/// How long a file is that is worth compressing, in bytes, and not too much work for a request that others wait for.
+const COMPRESSED: RangeInclusive<usize> = 1024..=1024 * 1024;
 
 /// What an answer takes besides its body, its path and its headers, in bytes.
 const OVERHEAD: u64 = 1024;
@@ -41,6 +46,9 @@ pub struct CacheOptions {
     pub stale_while_revalidate: Duration,
     /// How long an old answer is given where the store fails. 1 h.
     pub stale_if_error: Duration,
+    /// Compress by gzip, once, what is text or the like, has 1 KiB to 1 MiB, and has no precompressed variant that the client
+    /// takes. On.
+    pub compress: bool,
 }
 
 impl Default for CacheOptions {
@@ -51,6 +59,7 @@ impl Default for CacheOptions {
             fresh: Duration::from_secs(1),
             stale_while_revalidate: Duration::from_secs(10),
             stale_if_error: Duration::from_secs(3600),
+            compress: true,
         }
     }
 }
@@ -88,6 +97,13 @@ impl CacheOptions {
     #[must_use]
     pub fn with_stale_if_error(mut self, stale: Duration) -> Self {
         self.stale_if_error = stale;
+        self
+    }
+
+    /// Compress what has no precompressed variant.
+    #[must_use]
+    pub fn with_compress(mut self, compress: bool) -> Self {
+        self.compress = compress;
         self
     }
 }
@@ -209,6 +225,8 @@ enum What {
 struct Moment {
     stamp: u64,
     at: u64,
+    /// The store cannot tell whether anything has changed.
+    is_blind: bool,
 }
 
 impl SiteCache {
@@ -228,13 +246,14 @@ impl SiteCache {
     }
 
     fn moment(&self, site: &Site) -> Moment {
-        let generation = site.store.generation().unwrap_or(0);
-        Moment { stamp: generation ^ (self.purges.load(Ordering::Acquire) << 40), at: self.now() }
+        let (generation, purges) = (site.store.generation(), self.purges.load(Ordering::Acquire));
+        let stamp = generation.unwrap_or(0) ^ (purges << 40);
+        Moment { stamp, at: self.now(), is_blind: generation.is_none() }
     }
 
-    fn is_good(&self, site: &Site, kept: &Kept, moment: Moment) -> bool {
+    fn is_good(&self, kept: &Kept, moment: Moment) -> bool {
         let is_same = kept.stamp.load(Ordering::Acquire) == moment.stamp;
-        is_same && (site.store.generation().is_some() || self.age(kept, moment) < self.options.fresh)
+        is_same && (!moment.is_blind || self.age(kept, moment) < self.options.fresh)
     }
 
     fn age(&self, kept: &Kept, moment: Moment) -> Duration {
@@ -247,7 +266,7 @@ pub(crate) fn ready(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap
     let cache = site.cache.as_ref()?;
     let asked = asked(site, method, uri, headers)?;
     let kept = cache.answers.get(&asked)?;
-    if !cache.is_good(site, &kept, cache.moment(site)) {
+    if !cache.is_good(&kept, cache.moment(site)) {
         return None;
     }
     kept.answer(site, method, uri, headers, CacheState::Hit)
@@ -297,11 +316,11 @@ async fn revalidated(
     headers: &HeaderMap,
 ) -> (Arc<Kept>, CacheState) {
     let moment = cache.moment(site);
-    if cache.is_good(site, &kept, moment) {
+    if cache.is_good(&kept, moment) {
         return (kept, CacheState::Hit);
     }
-    let (age, is_blind) = (cache.age(&kept, moment), site.store.generation().is_none());
-    let may_be_old = is_blind && age < cache.options.fresh + cache.options.stale_while_revalidate;
+    let age = cache.age(&kept, moment);
+    let may_be_old = moment.is_blind && age < cache.options.fresh + cache.options.stale_while_revalidate;
     if kept.is_asked.swap(true, Ordering::AcqRel) && may_be_old {
         return (kept, CacheState::Stale);
     }
@@ -385,19 +404,53 @@ async fn read(
             return Ok(Some(What::Done { status, body, headers, page: Some(meta) }));
         }
     };
-    let is_same = |kept: &Found| kept.meta == found.meta && kept.http == found.http;
-    if matches!(kept, Some(What::File(file)) if is_same(&file.found)) {
+    let is_same = |kept: &InMemory| kept.stored == found.meta && kept.found.http == found.http;
+    if matches!(kept, Some(What::File(file)) if is_same(file)) {
         return Ok(None);
     }
     if found.meta.size > cache.options.body_bytes {
         return Ok(Some(What::Nothing));
     }
     let body = serve::body(site, &found, None).await?.read().await?;
+    let stored = found.meta.clone();
+    let (found, body) = match compressed(site, cache, headers, &found, &body) {
+        Some(compressed) => compressed,
+        None => (found, body),
+    };
     let (mut whole, mut not_modified) = (HeaderMap::new(), HeaderMap::new());
     write_headers(site, headers, &found, &mut whole);
     write_not_modified(site, headers, &found, &mut not_modified);
     let (headers, not_modified) = (ruled(whole), ruled(not_modified));
-    Ok(Some(What::File(Box::new(InMemory { found, body, headers, not_modified }))))
+    Ok(Some(What::File(Box::new(InMemory { found, stored, body, headers, not_modified }))))
+}
+
+/// The file as gzip, where the client takes that, there is no better variant, and it is worth it. It is another representation,
+/// with another ETag.
+fn compressed(
+    site: &Site,
+    cache: &SiteCache,
+    request: &HeaderMap,
+    found: &Found,
+    body: &Bytes,
+) -> Option<(Found, Bytes)> {
+    let is_worth_it = cache.options.compress && found.varies && found.encoding.is_none();
+    if !is_worth_it
+        || !site.options.precompressed
+        || !COMPRESSED.contains(&body.len())
+        || !encoding::takes_gzip(request)
+    {
+        return None;
+    }
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 3), flate2::Compression::new(6));
+    std::io::Write::write_all(&mut encoder, body).ok()?;
+    let encoded = encoder.finish().ok()?;
+    if encoded.len() > body.len() / 10 * 9 {
+        return None;
+    }
+    let mut found = Found { encoding: Some(Encoding::Gzip), ..found.clone() };
+    found.meta.size = encoded.len() as u64;
+    found.meta.etag.push_str("-gzip");
+    Some((found, encoded.into()))
 }
 
 impl Kept {

@@ -66,6 +66,13 @@ pub(crate) fn wishes(headers: &http::HeaderMap) -> u8 {
     })
 }
 
+/// Whether a client takes gzip.
+#[cfg(feature = "cache")]
+pub(crate) fn takes_gzip(headers: &http::HeaderMap) -> bool {
+    let header = headers.get(http::header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    header.is_some_and(|header| accepted(header).contains(&Encoding::Gzip))
+}
+
 /// A coding and its weight in thousandths; what is malformed is left out.
 fn weight(item: &str) -> Option<(String, u16)> {
     let (name, parameters) = item.split_once(';').unwrap_or((item, ""));

@@ -16,13 +16,14 @@ use crate::respond::{text, with};
 use crate::{Site, SiteBody};
 
 /// A file in the encoding that the client gets.
+#[derive(Clone)]
 pub(crate) struct Found {
     pub(crate) key: Key,
     pub(crate) meta: ObjectMeta,
     pub(crate) content_type: String,
-    encoding: Option<Encoding>,
+    pub(crate) encoding: Option<Encoding>,
     /// Other requests may get another encoding of it.
-    varies: bool,
+    pub(crate) varies: bool,
     /// What was stored with the file itself, whichever variant of it answers.
     pub(crate) http: HttpMetadata,
 }
@@ -174,6 +175,8 @@ impl Multipart {
 #[cfg(feature = "cache")]
 pub(crate) struct InMemory {
     pub(crate) found: Found,
+    /// What the store has of it; in another encoding its length and its ETag are others.
+    pub(crate) stored: ObjectMeta,
     pub(crate) body: Bytes,
     pub(crate) headers: HeaderMap,
     pub(crate) not_modified: HeaderMap,
@@ -183,7 +186,7 @@ pub(crate) struct InMemory {
 impl InMemory {
     /// As [`serve`].
     pub(crate) fn serve(&self, method: &Method, request: &HeaderMap) -> Response<SiteBody> {
-        let Self { found, body, headers, not_modified } = self;
+        let Self { found, stored: _, body, headers, not_modified } = self;
         // Most requests have no condition, and need no date read.
         match precondition::evaluate(request, method, &found.meta) {
             Verdict::Failed => return failed(),

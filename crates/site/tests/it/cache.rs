@@ -168,3 +168,49 @@ async fn memory_stays_within_its_bound() {
     let kept = kept.await.into_iter().filter(|kept| *kept).count();
     assert!((5..=20).contains(&kept), "{kept} of 100 kB each in 2 MB");
 }
+
+#[tokio::test]
+async fn what_has_no_variant_is_compressed_once_and_is_a_representation_of_its_own() {
+    let (site, store) = site(false, CacheOptions::default()).await;
+    let css = "body { color: red }\n".repeat(500);
+    store.write(&key("long.css"), css.clone()).await.unwrap();
+    let mut noise = vec![0; 20_000];
+    getrandom::fill(&mut noise).unwrap();
+    store.write(&key("noise.txt"), noise).await.unwrap();
+    let asked = async |path: &str, headers: &[(&str, &str)]| {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, body) = site.respond(&request.body(()).unwrap()).await.into_parts();
+        (parts, body.collect().await.unwrap().to_bytes())
+    };
+    let (plain, body) = asked("/long.css", &[]).await;
+    assert_eq!((plain.headers.get("content-encoding"), body.len()), (None, css.len()));
+    let (parts, body) = asked("/long.css", &[("accept-encoding", "gzip, br")]).await;
+    assert_eq!(
+        (&parts.headers["content-encoding"], &parts.headers["vary"]),
+        (&"gzip".parse().unwrap(), &"Accept-Encoding".parse().unwrap())
+    );
+    assert!(body.len() < css.len() / 10);
+    let mut decoded = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&body[..]), &mut decoded).unwrap();
+    assert_eq!(decoded, css);
+    let etag = parts.headers["etag"].to_str().unwrap().to_owned();
+    assert_ne!(etag, plain.headers["etag"].to_str().unwrap());
+    // A copy of one encoding is none of the other.
+    let again = async |encoding: &str| {
+        asked("/long.css", &[("accept-encoding", encoding), ("if-none-match", &etag)]).await.0.status.as_u16()
+    };
+    assert_eq!((again("gzip").await, again("identity").await), (304, 200));
+    let (part, bytes) = asked("/long.css", &[("accept-encoding", "gzip"), ("range", "bytes=2-5")]).await;
+    assert_eq!((part.status.as_u16(), &bytes[..]), (206, &body[2..6]));
+    let (refused, _) = asked("/long.css", &[("accept-encoding", "gzip;q=0")]).await;
+    assert!(!refused.headers.contains_key("content-encoding"));
+    // What does not become shorter stays as it is, and so does what was compressed while it is the same.
+    assert!(!asked("/noise.txt", &[("accept-encoding", "gzip")]).await.0.headers.contains_key("content-encoding"));
+    store.write(&key("other"), "x").await.unwrap();
+    let read = store.script().count("get");
+    assert_eq!(asked("/long.css", &[("accept-encoding", "gzip, br")]).await.1, body);
+    assert_eq!(store.script().count("get"), read);
+}
