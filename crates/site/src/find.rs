@@ -95,13 +95,16 @@ impl<'s> Finder<'s> {
     /// The file of a path.
     async fn file(&mut self, path: &str) -> Result<Option<(Key, ObjectMeta)>, Error> {
         let name = path.rsplit('/').next().unwrap_or_default();
-        if name.is_empty() || is_rules_file(path) || (name.starts_with('.') && !self.site.options.dotfiles) {
+        let is_hidden = name.starts_with('.') && !self.site.options.dotfiles;
+        // What a rule makes of `/.html` begins with `//`: that is no path here, and a host where it is a link.
+        if name.is_empty() || path.starts_with("//") || is_rules_file(path) || is_hidden {
             return Ok(None);
         }
         if let Some((_, seen)) = self.seen.iter().find(|(seen, _)| seen == path) {
             return Ok(seen.clone());
         }
-        let found = self.site.head(&format!("{}{}", self.site.options.prefix, path.trim_start_matches('/'))).await?;
+        let found =
+            self.site.head(&format!("{}{}", self.site.options.prefix, path.strip_prefix('/').unwrap_or(path))).await?;
         self.seen.push((path.to_owned(), found.clone()));
         Ok(found)
     }

@@ -9,6 +9,9 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str,
 const PATH: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'^').add(b'`').add(b'{').add(b'}');
 
+/// What a URL's query may not hold as it is, by the URL standard.
+const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'\'');
+
 /// What JavaScript's `encodeURIComponent` encodes.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -113,6 +116,11 @@ impl SitePath {
 /// A path as a browser would have sent it: encoded where it must be.
 pub(crate) fn normalized(path: &str) -> Cow<'_, str> {
     utf8_percent_encode(path, PATH).into()
+}
+
+/// The same of a query.
+pub(crate) fn normalized_query(query: &str) -> Cow<'_, str> {
+    utf8_percent_encode(query, QUERY).into()
 }
 
 /// The one way to write a decoded path in a URL.

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri
 use isobar_storage::{Error, Key};
 
 use crate::find::{Finder, Intent};
-use crate::path::{encoded, normalized};
+use crate::path::{encoded, normalized, normalized_query};
 use crate::rules::Redirection;
 use crate::serve::{Found, represent, serve, serve_missing};
 use crate::{Site, SiteBody, SitePath};
@@ -98,6 +98,8 @@ pub(crate) async fn plan(
     headers: &HeaderMap,
 ) -> Result<Plan, Error> {
     let asked = normalized(path);
+    let query = query.map(normalized_query);
+    let query = query.as_deref();
     let asked = match site.options.redirects.find(&asked, query) {
         Some(Redirection::To(status, location)) => return Ok(Plan::Done(redirect(status, &location))),
         Some(Redirection::Rewrite(path)) => path,

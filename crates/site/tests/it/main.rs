@@ -3,6 +3,7 @@
 
 mod assets;
 mod cache;
+mod fuzz;
 
 use std::sync::Arc;
 
