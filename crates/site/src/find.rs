@@ -96,8 +96,10 @@ impl<'s> Finder<'s> {
     async fn file(&mut self, path: &str) -> Result<Option<(Key, ObjectMeta)>, Error> {
         let name = path.rsplit('/').next().unwrap_or_default();
         let is_hidden = name.starts_with('.') && !self.site.options.dotfiles;
-        // What a rule makes of `/.html` begins with `//`: that is no path here, and a host where it is a link.
-        if name.is_empty() || path.starts_with("//") || is_rules_file(path) || is_hidden {
+        // What a rule makes of `/.html` begins with `//`: that is no path here, and a host where it is a link. Of `/..html` it
+        // makes a folder that leads nowhere good.
+        let leads_off = path.starts_with("//") || path.split('/').any(|segment| matches!(segment, "." | ".."));
+        if name.is_empty() || leads_off || is_rules_file(path) || is_hidden {
             return Ok(None);
         }
         if let Some((_, seen)) = self.seen.iter().find(|(seen, _)| seen == path) {

@@ -103,7 +103,7 @@ impl Redirects {
     /// What becomes of this path and query.
     pub(crate) fn find(&self, path: &str, query: Option<&str>) -> Option<Redirection> {
         let (to, status) = match self.exact.get(path) {
-            Some(target) => (target.to.clone(), target.status),
+            Some(target) => (joined(&target.to), target.status),
             None => self.patterns.iter().find_map(|(pattern, target)| {
                 let filled = pattern::fill(&target.to, &pattern.captures(path, "")?);
                 Some((joined(filled.trim()), target.status))
@@ -112,11 +112,13 @@ impl Redirects {
         // What a path has brought into it may be no address; then it is as if there were no such rule.
         let is_absolute = pattern::split_host(&to).is_some();
         let url = if is_absolute { Url::parse(&to) } else { Url::parse(&format!("https://site.invalid{to}")) }.ok()?;
+        // Again: to a URL a backslash is a slash, and a path may bring one.
+        let path = if is_absolute { url.path().to_owned() } else { joined(url.path()) };
         if status == 200 {
-            return Some(Redirection::Rewrite(url.path().to_owned()));
+            return Some(Redirection::Rewrite(path));
         }
         let mut location = if is_absolute { url[..url::Position::BeforePath].to_owned() } else { String::new() };
-        location.push_str(url.path());
+        location.push_str(&path);
         url.query().or(query).iter().for_each(|query| location.extend(["?", query]));
         url.fragment().iter().for_each(|fragment| location.extend(["#", fragment]));
         Some(Redirection::To(StatusCode::from_u16(status).ok()?, location))
@@ -185,13 +187,15 @@ mod tests {
     #[test]
     fn paths_are_sent_where_the_file_says() {
         let rules = "/old /new 301 # gone\n/blog/* /posts/:splat\n/u/:id /user.html?id=:id 307\n/app/* /app 200\n\
-                     /x https://example.com/y#z 308\n/out/* https://example.com/:splat\n/open/* :splat";
+                     /x https://example.com/y#z 308\n/out/* https://example.com/:splat\n/all/* /:splat";
         for (path, query, want) in [
             ("/old", None, Some("301 /new")),
             ("/old", Some("a=b"), Some("301 /new?a=b")),
             ("/old/", None, None),
             ("/blog/a/b", Some("q"), Some("302 /posts/a/b?q")),
             ("/blog//evil.example", None, Some("302 /posts/evil.example")),
+            ("/all//evil.example", None, Some("302 /evil.example")),
+            ("/all/\\evil.example", None, Some("302 /evil.example")),
             ("/u/7", Some("q"), Some("307 /user.html?id=7")),
             ("/u/7/8", None, None),
             ("/app/deep/er", None, Some("rewrite /app")),
