@@ -158,7 +158,19 @@ fn spec() -> Value {
     }
     let first = [json!(false), json!(true), json!(["/foo", "/b*", "!/both", "/none/*"])];
     for (run_worker_first, not_found) in first.iter().flat_map(|first| NOT_FOUND.map(|not_found| (first, not_found))) {
-        let paths = ["/", "/foo", "/foo.html", "/bar/", "/both", "/docs/none", "/none", "/none/x", "/app.js"];
+        let paths = [
+            "/",
+            "/foo",
+            "/foo.html",
+            "/bar/",
+            "/both",
+            "/docs/none",
+            "/none",
+            "/none/x",
+            "/app.js",
+            "/api/a%2Fb",
+            "/api/%5Cx",
+        ];
         let mut requests = requests(&paths);
         requests.push(json!({ "method": "POST", "path": "/app.js" }));
         requests.push(json!({ "method": "POST", "path": "/none" }));

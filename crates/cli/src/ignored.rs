@@ -26,7 +26,8 @@ impl Ignored {
 
     /// Whether this file, by its path below the folder, takes part.
     pub(crate) fn take(&self, name: &str) -> bool {
-        !self.0.matched_path_or_any_parents(name, false).is_ignore()
+        // A key may begin with a slash, and a path below a folder does not.
+        !self.0.matched_path_or_any_parents(name.trim_start_matches('/'), false).is_ignore()
     }
 }
 

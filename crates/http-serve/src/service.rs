@@ -1,6 +1,7 @@
 //! An application as the native server takes it: its routes, and what of its site is at hand.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -52,14 +53,17 @@ impl AppService {
             return None;
         }
         let start = std::time::Instant::now();
-        let mut answer = site.ready_answer(request, worker_first.as_ref())?;
+        // A panic must not take the connection with it: the routes have the request then, and an answer for panics.
+        let answer = catch_unwind(AssertUnwindSafe(|| site.ready_answer(request, worker_first.as_ref())));
+        let mut answer = answer.unwrap_or_default()?;
         let id = request.headers().get(REQUEST_ID).cloned();
-        if let Some(id) = id.or_else(|| HeaderValue::from_str(&request_id()?).ok()) {
-            answer.headers_mut().insert(REQUEST_ID, id);
+        let id = id.or_else(|| HeaderValue::from_str(&request_id()?).ok());
+        if let Some(id) = id.clone() {
+            answer.headers_mut().entry(REQUEST_ID).or_insert(id);
         }
         let (status, milliseconds) = (answer.status().as_u16(), start.elapsed().as_secs_f64() * 1000.0);
         let method = request.method();
-        tracing::info!(%method, path, status, milliseconds, route = "site", "answered");
+        tracing::info!(?id, %method, path, status, milliseconds, route = "site", "answered");
         if let Some(dataset) = dataset {
             let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or_default();
             dataset.write(RequestEvent::of_site(&answer, method, milliseconds, bytes as f64).to_point());

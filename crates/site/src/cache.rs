@@ -4,31 +4,34 @@
 //! answered, too. It is good as long as the store's [`generation`](isobar_storage::ObjectStore::generation) is the same; a store
 //! that has none is asked again after a while. Asking again reads no body where nothing has changed.
 
+use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::lock::Mutex;
 use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
-use isobar_storage::{Error, ObjectMeta};
+use isobar_storage::{Error, ErrorKind, HttpMetadata, ObjectMeta};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
 use crate::encoding::Encoding;
-use crate::find::wants_page;
+use crate::find::destination;
 use crate::path::normalized;
-use crate::respond::{Plan, failure, finished, host, plan, response};
+use crate::respond::{Plan, failure, finished, host, plan, response, ruled};
 use crate::serve::{self, Found, InMemory, serve_missing, write_headers, write_not_modified};
 use crate::{NotFoundHandling, Site, SiteBody, encoding};
 
 /// How long a file is that is worth compressing, in bytes, and not too much work for a request that others wait for.
 const COMPRESSED: RangeInclusive<usize> = 1024..=1024 * 1024;
 
-/// What an answer takes besides its body, its path and its headers, in bytes.
-const OVERHEAD: u64 = 1024;
+/// What an answer takes besides its body, its name and its headers, in bytes: two descriptions of its file, mostly.
+const OVERHEAD: u64 = 1536;
 
 /// How answers are kept.
 #[derive(Debug, Clone)]
@@ -152,7 +155,7 @@ pub(crate) struct SiteCache {
 struct Name {
     path: Box<str>,
     host: Box<str>,
-    /// The encodings that the client takes, in its order; and whether it may be after a page.
+    /// The encodings that the client takes, in its order; and what a browser says that it is after.
     wishes: u8,
 }
 
@@ -160,19 +163,19 @@ struct Name {
 #[derive(PartialEq, Eq)]
 struct Asked<'r> {
     path: &'r str,
-    host: &'r str,
+    host: Cow<'r, str>,
     wishes: u8,
 }
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        Asked { path: &self.path, host: &self.host, wishes: self.wishes }.hash(state);
+        (&*self.path, &*self.host, self.wishes).hash(state);
     }
 }
 
 impl Hash for Asked<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.path, self.host, self.wishes).hash(state);
+        (self.path, &*self.host, self.wishes).hash(state);
     }
 }
 
@@ -184,7 +187,7 @@ impl Equivalent<Name> for Asked<'_> {
 
 impl Asked<'_> {
     fn to_name(&self) -> Name {
-        Name { path: self.path.into(), host: self.host.into(), wishes: self.wishes }
+        Name { path: self.path.into(), host: (*self.host).into(), wishes: self.wishes }
     }
 }
 
@@ -193,12 +196,16 @@ struct Weigh;
 
 impl Weighter<Name, Arc<Kept>> for Weigh {
     fn weight(&self, name: &Name, kept: &Arc<Kept>) -> u64 {
-        let body = match &kept.what {
-            What::File(file) => file.body.len() as u64,
-            What::Done { body, .. } => body.len() as u64,
-            What::Nothing => 0,
+        // Values share their bytes where they come from the same rule; as if they did not.
+        let headers = |map: &HeaderMap| -> usize {
+            map.iter().map(|(name, value)| name.as_str().len() + value.len() + 100).sum()
         };
-        OVERHEAD + (name.path.len() + name.host.len()) as u64 + body
+        let kept = match &kept.what {
+            What::File(file) => file.body.len() + headers(&file.headers) + headers(&file.not_modified),
+            What::Done { body, headers: own, .. } => body.len() + headers(own),
+            What::Nothing | What::Empty => 0,
+        };
+        OVERHEAD + (name.path.len() + name.host.len() + kept) as u64
     }
 }
 
@@ -207,17 +214,19 @@ struct Kept {
     /// When the store was last asked, in milliseconds since the start; and what it was like then.
     asked_at: AtomicU64,
     stamp: AtomicU64,
-    /// Somebody asks just now.
-    is_asked: AtomicBool,
+    /// Held by the one who asks for it again; when that last failed, and how.
+    failed_at: Mutex<Option<(Instant, ErrorKind)>>,
 }
 
 enum What {
     /// A file: conditions and ranges are judged by its metadata.
     File(Box<InMemory>),
     /// An answer as it is: a page for a missing file, a redirect.
-    Done { status: StatusCode, body: Bytes, headers: HeaderMap, page: Option<Box<ObjectMeta>> },
+    Done { status: StatusCode, body: Bytes, headers: HeaderMap, page: Option<Box<(ObjectMeta, HttpMetadata)>> },
     /// What this path gives is not kept.
     Nothing,
+    /// Nobody has read it yet.
+    Empty,
 }
 
 /// What the store and the cache were like when something was read.
@@ -252,8 +261,35 @@ impl SiteCache {
     }
 
     fn is_good(&self, kept: &Kept, moment: Moment) -> bool {
-        let is_same = kept.stamp.load(Ordering::Acquire) == moment.stamp;
-        is_same && (!moment.is_blind || self.age(kept, moment) < self.options.fresh)
+        if kept.stamp.load(Ordering::Acquire) != moment.stamp {
+            return false;
+        }
+        if moment.is_blind {
+            return self.age(kept, moment) < self.options.fresh;
+        }
+        // How old it is counts from when it was last known to be good; a second more or less does not.
+        if self.age(kept, moment) > Duration::from_secs(1) {
+            kept.asked_at.store(moment.at, Ordering::Release);
+        }
+        true
+    }
+
+    /// Whether somebody may have it while somebody else asks.
+    fn may_be_old(&self, kept: &Kept, moment: Moment) -> bool {
+        let is_purged = kept.stamp.load(Ordering::Acquire) != moment.stamp;
+        let patience = self.options.fresh + self.options.stale_while_revalidate;
+        moment.is_blind && !is_purged && self.age(kept, moment) < patience
+    }
+
+    /// The old answer, where the store fails and there is one that is not too old.
+    fn old(&self, kept: &Arc<Kept>, moment: Moment, error: Error) -> Result<(Arc<Kept>, CacheState), Error> {
+        let patience = self.options.fresh + self.options.stale_if_error;
+        if matches!(kept.what, What::Empty) || self.age(kept, moment) >= patience {
+            return Err(error);
+        }
+        #[cfg(feature = "tracing")]
+        tracing::warn!(%error, "the site's store fails; an old answer is given");
+        Ok((Arc::clone(kept), CacheState::Stale))
     }
 
     fn age(&self, kept: &Kept, moment: Moment) -> Duration {
@@ -281,77 +317,68 @@ pub(crate) async fn respond(
 ) -> Option<Response<SiteBody>> {
     let cache = site.cache.as_ref()?;
     let name = asked(site, method, uri, headers)?.to_name();
-    let (kept, state) = match cache.answers.get_value_or_guard_async(&name).await {
-        Ok(kept) => revalidated(site, cache, kept, name, uri, headers).await,
-        // Whoever asks for the same waits for this.
-        Err(place) => {
-            let moment = cache.moment(site);
-            let read = async || read(site, cache, uri, headers, None).await;
-            let what = match read().await {
-                // Replaced between its head and its body, say: the second look sees the new one.
-                Err(error) if error.is_retryable() => read().await,
-                read => read,
-            };
-            match what {
-                Ok(what) => {
-                    let what = what.unwrap_or(What::Nothing);
-                    let kept = Arc::new(Kept::new(what, moment));
-                    drop(place.insert(Arc::clone(&kept)));
-                    (kept, CacheState::Miss)
-                }
-                Err(error) => return Some(finished(failure(&error), method)),
-            }
-        }
-    };
-    kept.answer(site, method, uri, headers, state)
+    match settled(site, cache, &name, uri, headers).await {
+        Ok((kept, state)) => kept.answer(site, method, uri, headers, state),
+        Err(error) => Some(finished(ruled(site, uri, headers, failure(&error)), method)),
+    }
 }
 
-/// What is kept, asked for again where it may be old.
-async fn revalidated(
+/// What is kept under a name, read or looked at again where need be: by one, for all who ask meanwhile.
+async fn settled(
     site: &Site,
     cache: &SiteCache,
-    kept: Arc<Kept>,
-    name: Name,
+    name: &Name,
     uri: &Uri,
     headers: &HeaderMap,
-) -> (Arc<Kept>, CacheState) {
+) -> Result<(Arc<Kept>, CacheState), Error> {
+    let begun = Instant::now();
+    let empty =
+        || Ok::<_, Infallible>(Arc::new(Kept::new(What::Empty, Moment { stamp: u64::MAX, at: 0, is_blind: true })));
+    let Ok(mut kept) = cache.answers.get_or_insert_with(name, empty);
     let moment = cache.moment(site);
     if cache.is_good(&kept, moment) {
-        return (kept, CacheState::Hit);
+        return Ok((kept, CacheState::Hit));
     }
-    let age = cache.age(&kept, moment);
-    let may_be_old = moment.is_blind && age < cache.options.fresh + cache.options.stale_while_revalidate;
-    if kept.is_asked.swap(true, Ordering::AcqRel) && may_be_old {
-        return (kept, CacheState::Stale);
+    if cache.may_be_old(&kept, moment) && kept.failed_at.try_lock().is_none() {
+        return Ok((kept, CacheState::Stale));
     }
-    let _asking = Asking(&kept.is_asked);
-    match read(site, cache, uri, headers, Some(&kept.what)).await {
+    let before = Arc::clone(&kept);
+    let mut failed_at = before.failed_at.lock().await;
+    // Somebody may have read it while this one waited.
+    kept = cache.answers.get(name).unwrap_or(kept);
+    let moment = cache.moment(site);
+    if cache.is_good(&kept, moment) {
+        return Ok((kept, CacheState::Hit));
+    }
+    if failed_at.as_ref().is_some_and(|(at, _)| *at > begun) {
+        let told = failed_at.as_ref().map(|(_, kind)| Error::new(*kind, "the store has failed while this was waiting"));
+        return cache.old(
+            &kept,
+            moment,
+            told.unwrap_or_else(|| Error::new(ErrorKind::Internal, "the store has failed")),
+        );
+    }
+    let look = async || read(site, cache, uri, headers, &kept.what).await;
+    let what = match look().await {
+        // Replaced between its head and its body, say: the second look sees the new one.
+        Err(error) if error.is_retryable() => look().await,
+        looked => looked,
+    };
+    match what {
         Ok(None) => {
             kept.asked_at.store(moment.at, Ordering::Release);
             kept.stamp.store(moment.stamp, Ordering::Release);
-            (Arc::clone(&kept), CacheState::Revalidated)
+            Ok((kept, CacheState::Revalidated))
         }
         Ok(Some(what)) => {
             let new = Arc::new(Kept::new(what, moment));
-            cache.answers.insert(name, Arc::clone(&new));
-            (new, CacheState::Miss)
+            cache.answers.insert(name.clone(), Arc::clone(&new));
+            Ok((new, CacheState::Miss))
         }
-        Err(_error) if age < cache.options.fresh + cache.options.stale_if_error => {
-            #[cfg(feature = "tracing")]
-            tracing::warn!(error = %_error, "the site's store fails; an old answer is given");
-            (Arc::clone(&kept), CacheState::Stale)
+        Err(error) => {
+            *failed_at = Some((Instant::now(), error.kind()));
+            cache.old(&kept, moment, error)
         }
-        // Without the cache it is tried again, and told.
-        Err(_) => (Arc::new(Kept::new(What::Nothing, moment)), CacheState::Bypass),
-    }
-}
-
-/// Says that nobody asks any more when it is dropped.
-struct Asking<'k>(&'k AtomicBool);
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -362,10 +389,10 @@ fn asked<'r>(site: &Site, method: &Method, uri: &'r Uri, headers: &'r HeaderMap)
         return None;
     }
     let options = &site.options;
-    let host = if options.headers.has_hosts() { host(uri, headers) } else { "" };
+    let host = if options.headers.has_hosts() { host(uri, headers) } else { "".into() };
     let mut wishes = if options.precompressed { encoding::wishes(headers) } else { 0 };
-    if options.not_found_handling == NotFoundHandling::SinglePageApplication && wants_page(uri.path(), headers) {
-        wishes |= 0x80;
+    if options.not_found_handling == NotFoundHandling::SinglePageApplication {
+        wishes |= destination(headers).map_or(0, |is_page| if is_page { 0x40 } else { 0x80 });
     }
     Some(Asked { path: uri.path(), host, wishes })
 }
@@ -376,10 +403,13 @@ async fn read(
     cache: &SiteCache,
     uri: &Uri,
     headers: &HeaderMap,
-    kept: Option<&What>,
+    kept: &What,
 ) -> Result<Option<What>, Error> {
+    let rules = &site.options.headers;
     let ruled = |mut answered: HeaderMap| {
-        site.options.headers.apply(host(uri, headers), &normalized(uri.path()), &mut answered);
+        if !rules.is_empty() {
+            rules.apply(&host(uri, headers), &normalized(uri.path()), &mut answered);
+        }
         answered
     };
     // Where it is sent to goes without the query: who has one is answered without the cache.
@@ -391,21 +421,21 @@ async fn read(
         }
         Plan::File(found) => found,
         Plan::NotFoundPage(page) => {
-            if matches!(kept, Some(What::Done { page: Some(kept), .. }) if **kept == page.meta) {
+            let meta = Box::new((page.meta.clone(), page.http.clone()));
+            if matches!(kept, What::Done { page: Some(kept), .. } if *kept == meta) {
                 return Ok(None);
             }
             if page.meta.size > cache.options.body_bytes {
                 return Ok(Some(What::Nothing));
             }
-            let meta = Box::new(page.meta.clone());
             let (parts, body) = serve_missing(site, headers, page).await?.into_parts();
             let body = body.read().await?;
             let (status, headers) = (parts.status, ruled(parts.headers));
             return Ok(Some(What::Done { status, body, headers, page: Some(meta) }));
         }
     };
-    let is_same = |kept: &InMemory| kept.stored == found.meta && kept.found.http == found.http;
-    if matches!(kept, Some(What::File(file)) if is_same(file)) {
+    let same = |kept: &Found| (kept.is_fallback, &kept.http) == (found.is_fallback, &found.http);
+    if matches!(kept, What::File(file) if file.stored == found.meta && same(&file.found)) {
         return Ok(None);
     }
     if found.meta.size > cache.options.body_bytes {
@@ -456,7 +486,7 @@ fn compressed(
 impl Kept {
     fn new(what: What, moment: Moment) -> Self {
         let (asked_at, stamp) = (AtomicU64::new(moment.at), AtomicU64::new(moment.stamp));
-        Self { what, asked_at, stamp, is_asked: AtomicBool::new(false) }
+        Self { what, asked_at, stamp, failed_at: Mutex::new(None) }
     }
 
     /// The answer to a request; `None` where this is none for it.
@@ -469,14 +499,14 @@ impl Kept {
         state: CacheState,
     ) -> Option<Response<SiteBody>> {
         let mut answer = match &self.what {
-            What::Nothing => return None,
+            What::Nothing | What::Empty => return None,
             What::Done { status, .. } if status.is_redirection() && uri.query().is_some() => return None,
             What::Done { status, body, headers, .. } => response(*status, headers.clone(), body.clone()),
             What::File(file) => file.serve(method, headers),
         };
         // What is no more than a refusal was not prepared.
         if matches!(answer.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) {
-            site.options.headers.apply(host(uri, headers), &normalized(uri.path()), answer.headers_mut());
+            answer = ruled(site, uri, headers, answer);
         }
         answer.extensions_mut().insert(state);
         Some(finished(answer, method))

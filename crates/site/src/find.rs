@@ -9,6 +9,8 @@ use crate::{HtmlHandling, NotFoundHandling, Site};
 pub(crate) enum Intent {
     /// This file.
     File(Key, ObjectMeta),
+    /// This file, because there is none of the path, and the client may be after a page.
+    Fallback(Key, ObjectMeta),
     /// This page, because there is no file: with 404.
     NotFoundPage(Key, ObjectMeta),
     /// Another path, under which the file is to be had.
@@ -61,7 +63,7 @@ impl<'s> Finder<'s> {
             NotFoundHandling::None => Ok(None),
             NotFoundHandling::SinglePageApplication if !self.wants_page => Ok(None),
             NotFoundHandling::SinglePageApplication => {
-                Ok(self.file("/index.html").await?.map(|(key, meta)| Intent::File(key, meta)))
+                Ok(self.file("/index.html").await?.map(|(key, meta)| Intent::Fallback(key, meta)))
             }
             NotFoundHandling::NotFoundPage => {
                 let mut folder = path;
@@ -192,10 +194,16 @@ fn steps(html: HtmlHandling, path: &str) -> Vec<Step> {
     steps
 }
 
+/// Whether a browser is after a page; `None` where it does not say.
+pub(crate) fn destination(headers: &HeaderMap) -> Option<bool> {
+    let destination = headers.get("sec-fetch-dest").and_then(|destination| destination.to_str().ok())?;
+    Some(matches!(destination, "document" | "iframe" | "frame"))
+}
+
 /// Whether what the client is after may be a page. A browser says so; of others it is what the path looks like.
-pub(crate) fn wants_page(path: &str, headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-dest").and_then(|destination| destination.to_str().ok()) {
-        Some(destination) => matches!(destination, "document" | "iframe" | "frame"),
+fn wants_page(path: &str, headers: &HeaderMap) -> bool {
+    match destination(headers) {
+        Some(is_page) => is_page,
         None => {
             let name = path.rsplit('/').next().unwrap_or_default();
             !name.contains('.') || name.ends_with(".html")

@@ -113,9 +113,12 @@ impl SitePath {
     }
 }
 
-/// A path as a browser would have sent it: encoded where it must be.
+/// A path as a browser would have sent it: encoded where it must be, with slashes for backslashes.
 pub(crate) fn normalized(path: &str) -> Cow<'_, str> {
-    utf8_percent_encode(path, PATH).into()
+    match path.contains('\\') {
+        true => utf8_percent_encode(&path.replace('\\', "/"), PATH).to_string().into(),
+        false => utf8_percent_encode(path, PATH).into(),
+    }
 }
 
 /// The same of a query.

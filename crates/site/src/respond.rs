@@ -1,13 +1,15 @@
 //! From a request to its answer: redirects, the path, its file, and what `_headers` says of it.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use isobar_storage::{Error, Key};
 
 use crate::find::{Finder, Intent};
 use crate::path::{encoded, normalized, normalized_query};
 use crate::rules::Redirection;
-use crate::serve::{Found, represent, serve, serve_missing};
-use crate::{Site, SiteBody, SitePath};
+use crate::serve::{FALLBACK_VARIES, Found, represent, serve, serve_missing};
+use crate::{NotFoundHandling, Site, SiteBody, SitePath};
 
 /// What a path is answered with.
 pub(crate) enum Plan {
@@ -29,9 +31,27 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
         Err(error) if error.is_retryable() => answer(site, method, uri, headers).await,
         answered => answered,
     };
-    let mut answer = answer.unwrap_or_else(|error| failure(&error));
-    site.options.headers.apply(host(uri, headers), &normalized(uri.path()), answer.headers_mut());
-    finished(answer, method)
+    let answer = answer.unwrap_or_else(|error| failure(&error));
+    finished(ruled(site, uri, headers, answer), method)
+}
+
+/// With what `_headers` says of it. Of a part of a file it says nothing that makes it another part.
+pub(crate) fn ruled(site: &Site, uri: &Uri, headers: &HeaderMap, mut answer: Response<SiteBody>) -> Response<SiteBody> {
+    let options = &site.options;
+    if options.headers.is_empty() {
+        return answer;
+    }
+    let is_part = answer.status() == StatusCode::PARTIAL_CONTENT;
+    let is_multipart = |value: &HeaderValue| value.as_bytes().starts_with(b"multipart/byteranges");
+    let range = answer.headers().get(header::CONTENT_RANGE).cloned();
+    let multipart = answer.headers().get(header::CONTENT_TYPE).filter(|value| is_multipart(value)).cloned();
+    options.headers.apply(&host(uri, headers), &normalized(uri.path()), answer.headers_mut());
+    if is_part {
+        answer.headers_mut().remove(header::CONTENT_RANGE);
+        range.into_iter().for_each(|range| drop(answer.headers_mut().insert(header::CONTENT_RANGE, range)));
+        multipart.into_iter().for_each(|kind| drop(answer.headers_mut().insert(header::CONTENT_TYPE, kind)));
+    }
+    answer
 }
 
 async fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response<SiteBody>, Error> {
@@ -55,8 +75,8 @@ pub(crate) async fn has_answer(site: &Site, uri: &Uri, headers: &HeaderMap, not_
             let path = parsed.absolute();
             Ok(Finder::new(site, &path, headers).intent(&path, not_found).await?.is_some())
         }
-        // What is malformed is told so; what is hidden is as if it were not there.
-        Err(problem) => Ok(problem.is_malformed()),
+        // No file is called so: whoever else there is may know it, unless what is missing is the site's.
+        Err(_) => Ok(not_found && site.options.not_found_handling != NotFoundHandling::None),
     }
 }
 
@@ -116,7 +136,12 @@ pub(crate) async fn plan(
         // What is hidden is as if it were not there.
         Err(_) => finder.not_found(&path).await?,
     };
-    let nothing = || Ok(Plan::Done(text(StatusCode::NOT_FOUND, "there is nothing here")));
+    let nothing = || {
+        let answer = text(StatusCode::NOT_FOUND, "there is nothing here");
+        // To a browser that goes there it is a page.
+        let is_for_some = site.options.not_found_handling == NotFoundHandling::SinglePageApplication;
+        Ok(Plan::Done(if is_for_some { with(answer, header::VARY, FALLBACK_VARIES) } else { answer }))
+    };
     let is_read = method == Method::GET || method == Method::HEAD;
     match intent {
         None => nothing(),
@@ -127,16 +152,24 @@ pub(crate) async fn plan(
         // One file has one path: `/a//b`, `/%61` and the like are sent to it.
         Some(_) if encoded(&path) != asked => Ok(Plan::Done(moved(&path, query))),
         Some(Intent::File(key, meta)) => represent(site, key, meta, headers).await.map(Plan::File),
+        Some(Intent::Fallback(key, meta)) => {
+            let found = represent(site, key, meta, headers).await?;
+            Ok(Plan::File(Found { is_fallback: true, ..found }))
+        }
         Some(Intent::NotFoundPage(key, meta)) => represent(site, key, meta, headers).await.map(Plan::NotFoundPage),
     }
 }
 
-/// The name that the request is for, without its port.
-pub(crate) fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> &'r str {
+/// The name that the request is for, without its port, in small letters.
+pub(crate) fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
     let name = uri.authority().map(http::uri::Authority::as_str);
     let name = name.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
     let has_port = |(_, port): &(&str, &str)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    name.rsplit_once(':').filter(has_port).map_or(name, |(host, _)| host)
+    let name = name.rsplit_once(':').filter(has_port).map_or(name, |(host, _)| host);
+    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => name.to_ascii_lowercase().into(),
+        false => name.into(),
+    }
 }
 
 fn refused() -> Response<SiteBody> {

@@ -15,6 +15,9 @@ use crate::respond::response;
 use crate::respond::{text, with};
 use crate::{Site, SiteBody};
 
+/// By which header a page for everything is given to some and not to others.
+pub(crate) const FALLBACK_VARIES: &str = "Sec-Fetch-Dest";
+
 /// A file in the encoding that the client gets.
 #[derive(Clone)]
 pub(crate) struct Found {
@@ -24,6 +27,8 @@ pub(crate) struct Found {
     pub(crate) encoding: Option<Encoding>,
     /// Other requests may get another encoding of it.
     pub(crate) varies: bool,
+    /// It answers because there is nothing else: for some requests of its path, and not for others.
+    pub(crate) is_fallback: bool,
     /// What was stored with the file itself, whichever variant of it answers.
     pub(crate) http: HttpMetadata,
 }
@@ -41,11 +46,19 @@ pub(crate) async fn represent(site: &Site, key: Key, meta: ObjectMeta, headers: 
         let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         for encoding in encoding::accepted(accepted) {
             if let Some((key, meta)) = site.head(&format!("{key}{}", encoding.suffix())).await? {
-                return Ok(Found { key, meta, content_type, encoding: Some(encoding), varies, http });
+                return Ok(Found {
+                    key,
+                    meta,
+                    content_type,
+                    encoding: Some(encoding),
+                    varies,
+                    is_fallback: false,
+                    http,
+                });
             }
         }
     }
-    Ok(Found { key, meta, content_type, encoding: None, varies, http })
+    Ok(Found { key, meta, content_type, encoding: None, varies, is_fallback: false, http })
 }
 
 /// Answers with a file: by its conditions, its ranges and its headers.
@@ -206,14 +219,16 @@ impl InMemory {
             ),
             Ranges::Many(pieces) => match Multipart::new(&found.content_type, &pieces, found.meta.size) {
                 Ok(Multipart { boundary, heads, tail }) => {
-                    let mut joined = bytes::BytesMut::new();
-                    for (head, piece) in heads.iter().zip(pieces) {
-                        joined.extend_from_slice(head);
-                        joined.extend_from_slice(&slice(body, piece));
+                    // The pieces are of the memory that is there already.
+                    let mut chunks: Vec<Bytes> = Vec::with_capacity(2 * pieces.len() + 1);
+                    for (head, piece) in heads.into_iter().zip(pieces) {
+                        chunks.extend([head, slice(body, piece)]);
                     }
-                    joined.extend_from_slice(&tail);
+                    chunks.push(tail);
+                    let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
                     let content_type = format!("multipart/byteranges; boundary={boundary}");
-                    with(part(headers.clone(), joined.freeze()), header::CONTENT_TYPE, &content_type)
+                    let answer = with(part(headers.clone(), Bytes::new()), header::CONTENT_TYPE, &content_type);
+                    answer.map(|_| SiteBody::stream(length, stream::iter(chunks.into_iter().map(Ok))))
                 }
                 Err(error) => crate::respond::failure(&error),
             },
@@ -247,7 +262,7 @@ pub(crate) fn write_not_modified(site: &Site, request: &HeaderMap, found: &Found
 }
 
 pub(crate) fn write_headers(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
-    let Found { key, meta, content_type, encoding, varies, http } = found;
+    let Found { key, meta, content_type, encoding, varies, is_fallback, http } = found;
     http.write_headers(headers);
     let mut put = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -268,8 +283,11 @@ pub(crate) fn write_headers(site: &Site, request: &HeaderMap, found: &Found, hea
     if let Some(encoding) = encoding {
         put(header::CONTENT_ENCODING, encoding.token());
     }
-    if *varies {
-        put(header::VARY, "Accept-Encoding");
+    match (*varies, *is_fallback) {
+        (true, true) => put(header::VARY, &format!("Accept-Encoding, {FALLBACK_VARIES}")),
+        (true, false) => put(header::VARY, "Accept-Encoding"),
+        (false, true) => put(header::VARY, FALLBACK_VARIES),
+        (false, false) => {}
     }
     // As Workers Static Assets: what a shared cache must not keep is not called public. Unlike them a part has the header,
     // too: RFC 9110 15.3.7 wants it wherever the whole has it.

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioExecutor;
 use isobar_analytics::memory::MemorySink;
 use isobar_http_serve::native::{Server, ServerOptions};
 use isobar_http_serve::{App, AppService, RequestEvent};
@@ -20,8 +23,15 @@ use tokio::task::JoinHandle;
 
 const BIG: usize = 30_000_000;
 
+async fn change_something(store: &MemoryStore) {
+    store.write(&Key::new("other").unwrap(), "x").await.unwrap();
+}
+
 async fn app(dataset: &Arc<MemorySink>) -> App {
-    let store = MemoryStore::new();
+    app_over(&MemoryStore::new(), dataset).await
+}
+
+async fn app_over(store: &MemoryStore, dataset: &Arc<MemorySink>) -> App {
     store.write(&Key::new("index.html").unwrap(), "home").await.unwrap();
     store.write(&Key::new("big.bin").unwrap(), vec![1; BIG]).await.unwrap();
     let routes = Router::new()
@@ -34,7 +44,7 @@ async fn app(dataset: &Arc<MemorySink>) -> App {
                 "late"
             }),
         );
-    let site = Site::new(Arc::new(store), SiteOptions::default());
+    let site = Site::new(Arc::new(store.clone()), SiteOptions::default());
     App::new().api(routes).site(site).observe(Arc::clone(dataset) as _)
 }
 
@@ -73,18 +83,29 @@ fn headers(answer: &str) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_memory_is_answered_as_the_routes_would_and_told_as_well() {
-    let dataset = Arc::new(MemorySink::new());
-    let app = app(&dataset).await.cache(CacheOptions::default());
+    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
     let running = start(app.into_service(), ServerOptions::default()).await;
     let (first, second) = (ask(&running, "GET / HTTP/1.1").await, ask(&running, "GET / HTTP/1.1").await);
     assert!(first.ends_with("\r\n\r\nhome") && second.ends_with("\r\n\r\nhome"), "{first}\n{second}");
     assert_eq!(headers(&first), headers(&second));
+    let etag = first.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    for head in
+        [format!("GET / HTTP/1.1\r\nIf-None-Match: {etag}"), "HEAD / HTTP/1.1".into(), "GET /none HTTP/1.1".into()]
+    {
+        // The first one of each goes by the routes: nothing of it is in memory, or what is there is old.
+        change_something(&store).await;
+        let (first, second) = (ask(&running, &head).await, ask(&running, &head).await);
+        assert_eq!(headers(&first), headers(&second), "{head}");
+    }
+    let told_before = 2 + 6;
     assert!(ask(&running, "GET / HTTP/1.1\r\nX-Request-Id: mine").await.contains("x-request-id: mine\r\n"));
     assert!(ask(&running, "GET /api/hello HTTP/1.1").await.ends_with("hello"));
     let events: Vec<RequestEvent> = dataset.points().iter().filter_map(RequestEvent::from_event).collect();
     let told: Vec<_> = events.iter().map(|event| (&*event.route, &*event.cache, event.bytes)).collect();
-    assert_eq!(told[..3], [("site", "miss", 4.0), ("site", "hit", 4.0), ("site", "hit", 4.0)]);
-    assert_eq!((told[3].0, told[3].1), ("/api/hello", "none"));
+    assert_eq!(told[..2], [("site", "miss", 4.0), ("site", "hit", 4.0)]);
+    assert_eq!(told[told_before], ("site", "revalidated", 4.0));
+    assert_eq!((told[told_before + 1].0, told[told_before + 1].1), ("/api/hello", "none"));
     // Routes run beside what the application has started, not on the threads of the connections.
     assert!(!ask(&running, "GET /api/thread HTTP/1.1").await.contains("isobar-serve"));
 }
@@ -93,12 +114,19 @@ async fn what_is_in_memory_is_answered_as_the_routes_would_and_told_as_well() {
 async fn it_speaks_http_2_and_listens_in_the_file_system() {
     let dataset = Arc::new(MemorySink::new());
     let running = start(app(&dataset).await.into_service(), ServerOptions::default()).await;
-    // The preface and empty settings; the answer begins with the server's settings: a frame of type 4 on stream 0.
-    let mut stream = TcpStream::connect(running.address).await.unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    let mut frame = [0; 9];
-    stream.read_exact(&mut frame).await.unwrap();
-    assert_eq!((frame[3], &frame[5..]), (4, &[0; 4][..]));
+    let stream = TcpStream::connect(running.address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for (path, status, body) in
+        [("/", 200, "home"), ("/api/hello", 200, "hello"), ("/none", 404, "there is nothing here\n")]
+    {
+        let request =
+            http::Request::get(format!("http://x{path}")).body(http_body_util::Empty::<Bytes>::new()).unwrap();
+        let (parts, got) = client.send_request(request).await.unwrap().into_parts();
+        assert_eq!((parts.version, parts.status.as_u16()), (http::Version::HTTP_2, status));
+        assert_eq!(got.collect().await.unwrap().to_bytes(), body);
+    }
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("site.sock");
@@ -172,6 +200,16 @@ async fn slow_and_greedy_clients_are_given_up() {
         .with_header_bytes(8 * 1024)
         .with_threads(1);
     let running = start(app(&dataset).await.into_service(), options).await;
+    // Nothing at all.
+    let (begun, mut rest) = (Instant::now(), Vec::new());
+    drop(TcpStream::connect(running.address).await.unwrap().read_to_end(&mut rest).await);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // Half of what HTTP/2 begins with.
+    let mut half = TcpStream::connect(running.address).await.unwrap();
+    half.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    let begun = Instant::now();
+    drop(half.read_to_end(&mut rest).await);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     // A head that never ends.
     let mut slow = TcpStream::connect(running.address).await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
@@ -200,13 +238,21 @@ async fn slow_and_greedy_clients_are_given_up() {
 async fn connections_beyond_the_limit_wait_and_idle_ones_are_many() {
     let dataset = Arc::new(MemorySink::new());
     let service = app(&dataset).await.into_service();
-    let running = start(service, ServerOptions::default().with_connections(2).with_threads(1)).await;
-    let (one, two) =
-        (TcpStream::connect(running.address).await.unwrap(), TcpStream::connect(running.address).await.unwrap());
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let running = start(service, ServerOptions::default().with_connections(2).with_threads(2)).await;
+    // One after the other, whichever thread has it: none sits on a place that it does not need.
+    for _ in 0..20 {
+        assert!(ask(&running, "GET / HTTP/1.1").await.ends_with("home"));
+    }
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(b"GET /api/hello HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 16]).await.unwrap();
+        both.push(stream);
+    }
     let third = tokio::time::timeout(Duration::from_millis(300), ask(&running, "GET / HTTP/1.1")).await;
     assert!(third.is_err(), "two are all there are");
-    drop((one, two));
+    drop(both);
     assert!(ask(&running, "GET / HTTP/1.1").await.ends_with("home"));
 
     let running = start(app(&dataset).await.into_service(), ServerOptions::default()).await;

@@ -81,9 +81,29 @@ fn placeholder(text: &str) -> Option<&str> {
     name.starts_with(|char: char| char.is_ascii_alphabetic()).then(|| &name[..end])
 }
 
-/// Puts what was captured in the place of its `:name`.
+/// Puts what was captured in the place of its `:name`. What was put there is not looked through again: a path may bring
+/// names, too.
 pub(super) fn fill(template: &str, captures: &Captures<'_>) -> String {
-    captures.iter().fold(template.to_owned(), |filled, (name, value)| filled.replace(&format!(":{name}"), value))
+    let mut filled = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find(':') {
+        filled.push_str(&rest[..at]);
+        rest = &rest[at..];
+        // The longest name that begins here: `:ab` is not `:a` and a `b`.
+        let named = captures.iter().filter(|(name, _)| rest[1..].starts_with(name)).max_by_key(|(name, _)| name.len());
+        match named {
+            Some((name, value)) => {
+                filled.push_str(value);
+                rest = &rest[1 + name.len()..];
+            }
+            None => {
+                filled.push(':');
+                rest = &rest[1..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
 }
 
 /// Which parts of an address a rule may have.
@@ -104,7 +124,7 @@ pub(super) fn address(text: &str, parts: Parts) -> Result<String, String> {
         {
             return Err("a port cannot stand here".to_owned());
         }
-        return Ok(format!("https://{host}{}", path_of(path, parts)?));
+        return Ok(format!("https://{}{}", host.to_ascii_lowercase(), path_of(path, parts)?));
     }
     match text.starts_with('/') || !parts.host {
         true => path_of(text, parts),
@@ -165,12 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_filled_in_is_not_filled_again() {
+        let captures: Captures<'_> = vec![
+            ("a".to_owned(), ":b:b"),
+            ("b".to_owned(), ":a:a"),
+            ("ab".to_owned(), "x"),
+            ("splat".to_owned(), "y/z"),
+        ];
+        assert_eq!(fill("/:a/:b/:ab?q=:splat:none:", &captures), "/:b:b/:a:a/x?q=y/z:none:");
+    }
+
+    #[test]
     fn addresses_are_read_as_urls_are() {
         let every = Parts { host: true, port: true, query: true };
         for (text, want) in [
             ("/a b/../c?x=1#y", "/c?x=1#y"),
             ("https://h.example", "https://h.example/"),
-            ("https://h.example/a?b", "https://h.example/a?b"),
+            ("https://H.example/A?b", "https://h.example/A?b"),
             ("/\u{e9}", "/%C3%A9"),
             ("//a", "//a"),
         ] {

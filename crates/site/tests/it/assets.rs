@@ -120,6 +120,10 @@ fn even_out(site: &Value, exchange: &Value, ours: &mut Told, theirs: &mut Told) 
     let is_told_apart =
         matches!((html, path), ("force-trailing-slash", "/same.html") | ("drop-trailing-slash", "/same/index.html"));
     // There is nothing to be written to, whatever page says so: they say 405 where there is a 404.html.
+    // What no file may be called is refused: they look for it.
+    if ours.status == 400 && (path.contains("%2F") || path.contains("%5C")) {
+        return forget(ours, theirs);
+    }
     let is_missing = text(exchange, "method") == "POST" && ours.status == 404 && theirs.status == 405;
     if (is_told_apart && (ours.status, theirs.status) == (307, 200)) || is_missing {
         return forget(ours, theirs);

@@ -91,7 +91,9 @@ async fn a_store_that_cannot_tell_is_asked_after_a_while() {
     assert_eq!(asking.await.unwrap(), (200, "two".into(), Some(CacheState::Miss)));
     // A store that fails does not take the site with it.
     tokio::time::sleep(Duration::from_millis(120)).await;
-    store.script().fail_next("head", failure());
+    for _ in 0..2 {
+        store.script().fail_next("head", failure());
+    }
     assert_eq!(get(&site, "/page").await, (200, "two".into(), Some(CacheState::Stale)));
     assert_eq!(get(&site, "/page").await.2, Some(CacheState::Revalidated));
     // What was purged is asked for, however young it is.
@@ -119,6 +121,67 @@ async fn many_who_ask_for_the_same_are_one_read() {
     let (answers, ()) = tokio::join!(asking, release);
     assert!(answers.into_iter().all(|answer| answer.unwrap().1 == "one"));
     assert_eq!(store.script().count("get"), read + 1);
+    // And so it is when it has changed.
+    store.write(&key("page.html"), "two").await.unwrap();
+    let (held, read) = (store.script().hold_next("get"), store.script().count("get"));
+    let asking = join_all((0..50).map(|_| {
+        let site = site.clone();
+        tokio::spawn(async move { get(&site, "/page").await })
+    }));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        held.release();
+    };
+    let (answers, ()) = tokio::join!(asking, release);
+    assert!(answers.into_iter().all(|answer| answer.unwrap().1 == "two"));
+    assert_eq!(store.script().count("get"), read + 1);
+}
+
+#[tokio::test]
+async fn who_waited_for_a_failure_is_told_of_it() {
+    let (site, store) = site(false, CacheOptions::default()).await;
+    let held = store.script().hold_next("head");
+    for _ in 0..2 {
+        store.script().fail_next("head", failure());
+    }
+    let asked = store.script().count("head");
+    let asking = join_all((0..50).map(|_| {
+        let site = site.clone();
+        tokio::spawn(async move { get(&site, "/none").await })
+    }));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        held.release();
+    };
+    let (answers, ()) = tokio::join!(asking, release);
+    assert!(answers.into_iter().all(|answer| answer.unwrap().0 == 503));
+    assert!(store.script().count("head") <= asked + 4, "each would have asked by itself");
+    assert_eq!(get(&site, "/none").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_browser_and_a_script_do_not_share_what_is_for_one_of_them() {
+    use isobar_site::NotFoundHandling;
+    let store = Arc::new(MemoryStore::new());
+    store.write(&key("index.html"), "the app").await.unwrap();
+    let options = SiteOptions::default().with_not_found_handling(NotFoundHandling::SinglePageApplication);
+    let site = Site::new(store as Arc<dyn ObjectStore>, options).with_cache(CacheOptions::default());
+    for _ in 0..2 {
+        for (destination, status) in [(None, 404), (Some("document"), 200), (Some("script"), 404)] {
+            let mut request = request("/foo%2Ejs");
+            if let Some(destination) = destination {
+                request.headers_mut().insert("sec-fetch-dest", destination.parse().unwrap());
+            }
+            let answer = site.respond(&request).await;
+            // Its one path is another, and that is where a browser is sent to.
+            let want = if status == 200 { 307 } else { status };
+            assert_eq!(answer.status().as_u16(), want, "{destination:?}");
+            *request.uri_mut() = "/foo.js".parse().unwrap();
+            let answer = site.respond(&request).await;
+            assert_eq!(answer.status().as_u16(), status, "{destination:?}");
+            assert!(answer.headers()["vary"].to_str().unwrap().contains("Sec-Fetch-Dest"), "{destination:?}");
+        }
+    }
 }
 
 #[tokio::test]

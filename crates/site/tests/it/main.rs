@@ -334,3 +334,28 @@ async fn it_serves_over_a_real_connection() {
     let answer = ask("GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn what_headers_say_leaves_the_parts_of_a_file_alone() {
+    let rules =
+        isobar_site::HeaderRules::parse("/*\n  Content-Type: text/x-own\n  Content-Range: nonsense\n  X-All: 1");
+    let options = SiteOptions::default().with_prefix("s").with_headers(rules);
+    let site = Site::new(Arc::new(store().await), options);
+    let (status, headers, _) = get(&site, "/video.mp4", &[("range", "bytes=0-1,5-6")]).await;
+    assert_eq!((status, &headers["x-all"]), (206, &"1".parse().unwrap()));
+    assert!(headers["content-type"].to_str().unwrap().starts_with("multipart/byteranges; boundary="), "{headers:?}");
+    assert!(!headers.contains_key("content-range"));
+    let (_, headers, _) = get(&site, "/video.mp4", &[("range", "bytes=0-1")]).await;
+    assert_eq!(headers["content-range"].to_str().unwrap(), format!("bytes 0-1/{BIG}"));
+    assert_eq!(headers["content-type"], "text/x-own");
+}
+
+#[tokio::test]
+async fn hosts_are_told_apart_whatever_their_letters() {
+    let rules = isobar_site::HeaderRules::parse("https://Example.com/*\n  X-Host: yes");
+    let site = Site::new(Arc::new(store().await), SiteOptions::default().with_prefix("s").with_headers(rules));
+    for (host, is_it) in [("EXAMPLE.com:8080", true), ("example.com", true), ("example.org", false)] {
+        let (_, headers, _) = get(&site, "/", &[("host", host)]).await;
+        assert_eq!(headers.contains_key("x-host"), is_it, "{host}");
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -18,13 +18,14 @@ use isobar_api::auth::ClientAddress;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use super::ServerOptions;
-use super::stream::Stream;
+use super::stream::{Patience, Stream};
 use super::tls::Tls;
+use crate::observe::{REQUEST_ID, request_id};
 use crate::service::{AppBody, AppService};
 use crate::{Problem, service};
 
@@ -61,7 +62,7 @@ pub(super) enum Unstarted {
 pub(super) fn run(
     listener: Unstarted,
     shared: &Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     done: mpsc::Sender<()>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -72,22 +73,26 @@ pub(super) fn run(
             Unstarted::Unix(listener) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?),
         };
         let (graceful, (alive, mut gone)) = (GracefulShutdown::new(), mpsc::channel::<()>(1));
-        let http = http(&shared.options);
+        let (http, mut stopping) = (http(&shared.options), stop.clone());
         loop {
             tokio::select! {
-                accepted = accept(&listener, shared, &http, &graceful, &alive) => {
-                    if let Err(error) = accepted {
+                accepted = accept(&listener, shared, &http, &graceful, &alive, &stop) => match accepted {
+                    Ok(()) => {}
+                    // The client has gone already: the next one is none the worse for it.
+                    Err(error) if is_its_own(&error) => tracing::debug!(%error, "a connection broke off"),
+                    Err(error) => {
                         // No file left, say: others end, and then there is one.
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
-                }
-                _ = stop.wait_for(|stop| *stop) => break,
+                },
+                _ = stopping.wait_for(|stop| *stop) => break,
             }
         }
         drop((listener, alive));
         if tokio::time::timeout(shared.options.drain, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still under way after {:?}", shared.options.drain);
+            return Ok(()); // with this runtime they end
         }
         drop(done);
         // A WebSocket is somebody else's now, and its bytes still come and go by this thread.
@@ -111,39 +116,46 @@ fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
     http
 }
 
+/// Whether an error is of one connection, and not of accepting.
+fn is_its_own(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput)
+}
+
 async fn accept(
     listener: &Listener,
     shared: &Arc<Shared>,
     http: &auto::Builder<TokioExecutor>,
     graceful: &GracefulShutdown,
     alive: &mpsc::Sender<()>,
+    stop: &watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let closed = |_| io::Error::other("no connections are taken any more");
-    let permit = Arc::clone(&shared.connections).acquire_owned().await.map_err(closed)?;
-    let patience = shared.options.write_timeout;
+    let patience = Patience { opening: shared.options.header_timeout, writing: shared.options.write_timeout };
     match listener {
         Listener::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            let stream = Stream::new(stream, patience, held(shared, alive).await?);
             match &shared.tls {
-                None => {
-                    let stream = Stream::new(stream, patience, alive.clone());
-                    serve(stream, Some(address), shared, http, graceful, permit);
-                }
+                None => serve(stream, Some(address), shared, http, graceful),
                 Some(tls) => {
                     let (handshake, shared) = (tls.acceptor().accept(stream), Arc::clone(shared));
-                    let (http, watcher, alive) = (http.clone(), graceful.watcher(), alive.clone());
+                    let (http, watcher, mut stop) = (http.clone(), graceful.watcher(), stop.clone());
                     tokio::spawn(async move {
-                        match tokio::time::timeout(HANDSHAKE, handshake).await {
+                        let shaken = tokio::select! {
+                            shaken = tokio::time::timeout(HANDSHAKE, handshake) => shaken,
+                            _ = stop.wait_for(|stop| *stop) => return,
+                        };
+                        match shaken {
                             Ok(Ok(stream)) => {
-                                let stream = Stream::new(stream, patience, alive);
+                                // Who has shaken hands may fall silent, too.
+                                let stream = Stream::new(stream, patience, ());
                                 let connection = connection(stream, Some(address), &shared, &http);
                                 log(watcher.watch(connection.into_owned()).await);
                             }
                             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
                             Err(_) => tracing::debug!("a TLS handshake took too long"),
                         }
-                        drop(permit);
                     });
                 }
             }
@@ -151,11 +163,24 @@ async fn accept(
         #[cfg(unix)]
         Listener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            serve(Stream::new(stream, patience, alive.clone()), None, shared, http, graceful, permit);
+            serve(Stream::new(stream, patience, held(shared, alive).await?), None, shared, http, graceful);
         }
     }
     Ok(())
 }
+
+/// What a connection holds as long as it lives, a WebSocket that came of it included: its place among those that may be, which
+/// it waits for, and the thread. The place is asked for by who has a connection: a thread that has none must not take one.
+async fn held(shared: &Arc<Shared>, alive: &mpsc::Sender<()>) -> io::Result<Held> {
+    let closed = |_| io::Error::other("no connections are taken any more");
+    Ok(Held(alive.clone(), Arc::clone(&shared.connections).acquire_owned().await.map_err(closed)?))
+}
+
+/// See [`held`].
+struct Held(
+    #[expect(dead_code, reason = "it is there as long as this is")] mpsc::Sender<()>,
+    #[expect(dead_code, reason = "it is there as long as this is")] tokio::sync::OwnedSemaphorePermit,
+);
 
 fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -163,13 +188,9 @@ fn serve(
     shared: &Arc<Shared>,
     http: &auto::Builder<TokioExecutor>,
     graceful: &GracefulShutdown,
-    permit: OwnedSemaphorePermit,
 ) {
     let served = graceful.watch(connection(stream, address, shared, http).into_owned());
-    tokio::spawn(async move {
-        log(served.await);
-        drop(permit);
-    });
+    tokio::spawn(async move { log(served.await) });
 }
 
 fn connection<'b, S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
@@ -211,12 +232,13 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             request.extensions_mut().insert(ClientAddress(address.ip()));
         }
         let (router, patience) = (self.shared.service.router.clone(), self.shared.options.request_timeout);
+        let id = request.headers().get(REQUEST_ID).cloned();
         Answer::Routed(Routed(self.shared.routes.spawn(async move {
             let Ok(answer) = match patience {
                 None => router.oneshot(request).await,
                 Some(patience) => match tokio::time::timeout(patience, router.oneshot(request)).await {
                     Ok(answered) => answered,
-                    Err(_) => Ok(late(patience)),
+                    Err(_) => Ok(late(patience, id)),
                 },
             };
             answer
@@ -224,10 +246,14 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     }
 }
 
-fn late(patience: Duration) -> axum::response::Response {
+fn late(patience: Duration, id: Option<HeaderValue>) -> axum::response::Response {
+    let id = id.or_else(|| HeaderValue::from_str(&request_id()?).ok());
+    tracing::warn!(?id, ?patience, "a route took too long");
     let detail = format!("there was no answer within {} s", patience.as_secs_f32());
-    let problem = Problem::new(http::StatusCode::SERVICE_UNAVAILABLE).with_detail(detail);
-    axum::response::IntoResponse::into_response(problem)
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail);
+    let mut answer = axum::response::IntoResponse::into_response(problem);
+    id.into_iter().for_each(|id| drop(answer.headers_mut().insert(REQUEST_ID, id)));
+    answer
 }
 
 /// An answer, at hand or to come.
@@ -252,7 +278,13 @@ impl Future for Answer {
         Poll::Ready(Ok(match self.get_mut() {
             Self::Ready(answer) => answer.take().unwrap_or_else(service::nothing),
             Self::Routed(routed) => match ready!(Pin::new(&mut routed.0).poll(cx)) {
-                Ok(answer) => answer.map(AppBody::Routes),
+                Ok(mut answer) => {
+                    // The router says 0 of a body that a 304 does not have (RFC 9110 8.6: the length would be the 200's).
+                    if answer.status() == StatusCode::NOT_MODIFIED {
+                        answer.headers_mut().remove(header::CONTENT_LENGTH);
+                    }
+                    answer.map(AppBody::Routes)
+                }
                 // Panics are caught within; so the runtime of the routes is going down.
                 Err(_) => service::nothing(),
             },

@@ -11,13 +11,14 @@ pub struct ServerOptions {
     pub drain: Duration,
     /// Threads that read and write connections, each with a listener of its own; as many as there are processors.
     pub threads: usize,
-    /// Connections at once; more wait until one ends. 25,000: together with files and databases it must fit the process's
-    /// limit of open files.
+    /// Connections at once, WebSockets included; more wait until one ends. 25,000: together with files and databases it must
+    /// fit the process's limit of open files.
     pub connections: usize,
     /// The longest head of a request, in bytes; a longer one is answered with 431. 64 KiB.
     pub header_bytes: usize,
-    /// How long a client may take for the head of a request, the time before its first byte included; 60 s. So it is the
-    /// longest that a connection is kept without a request, too.
+    /// How long a client may take for the head of a request, the time before its first byte included; 60 s. So over HTTP/1.1 it
+    /// is the longest that a connection is kept without a request, too; over HTTP/2 one stays as long as the client answers
+    /// pings, which it is sent that often.
     pub header_timeout: Duration,
     /// How long a client may leave an answer unread before it is taken for gone; 60 s.
     pub write_timeout: Duration,

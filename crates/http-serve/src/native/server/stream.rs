@@ -9,18 +9,50 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A connection that gives up a client which takes nothing any more. As long as it lives, so does `_alive`.
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Until it is plain which protocol it speaks; from there on the protocol has its own.
+    pub(super) opening: Duration,
+    /// Until it takes something of what is written.
+    pub(super) writing: Duration,
+}
+
+/// What HTTP/2 begins with, in bytes; nothing else that begins so is shorter.
+const PREFACE: usize = 24;
+
+/// A connection that gives up a client which says nothing, or takes nothing any more. As long as it lives, so does `_held`.
 pub(super) struct Stream<S, A> {
     inner: S,
-    patience: Duration,
+    patience: Patience,
+    /// Runs until it is plain what the client speaks; and the bytes that have come so far.
+    opening: Option<(Pin<Box<Sleep>>, usize)>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    _alive: A,
+    _held: A,
 }
 
 impl<S, A> Stream<S, A> {
-    pub(super) fn new(inner: S, patience: Duration, alive: A) -> Self {
-        Self { inner, patience, stalled: None, _alive: alive }
+    pub(super) fn new(inner: S, patience: Patience, held: A) -> Self {
+        let opening = Some((Box::pin(tokio::time::sleep(patience.opening)), 0));
+        Self { inner, patience, opening, stalled: None, _held: held }
+    }
+
+    /// What came of a read at the beginning; an error where nothing has come of it for too long.
+    fn opened(&mut self, cx: &mut Context<'_>, read: Poll<io::Result<()>>, bytes: &[u8]) -> Poll<io::Result<()>> {
+        let Some((patience, count)) = &mut self.opening else { return read };
+        if read.is_pending() {
+            return patience
+                .as_mut()
+                .poll(cx)
+                .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing")));
+        }
+        let may_be_preface = *count > 0 || bytes.first() == Some(&b'P');
+        *count += bytes.len();
+        if !may_be_preface || *count >= PREFACE {
+            self.opening = None;
+        }
+        read
     }
 
     /// What came of a write; an error where nothing has come of one for too long.
@@ -29,7 +61,7 @@ impl<S, A> Stream<S, A> {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
+        let patience = self.patience.writing;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
         match stalled.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"))),
@@ -40,7 +72,9 @@ impl<S, A> Stream<S, A> {
 
 impl<S: AsyncRead + Unpin, A: Unpin> AsyncRead for Stream<S, A> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.opened(cx, read, &buf.filled()[before..])
     }
 }
 
