@@ -243,7 +243,7 @@ fn nginx(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
 }
 
 fn serve_dir(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
-    let example = ["--package", "isobar-http-serve", "--example", "serve_dir"];
+    let example = ["--package", "isobar-http-serve", "--features", "native", "--example", "serve_dir"];
     execute(cargo().args(["build", "--quiet", "--release"]).args(example))?;
     let program = target().join("release/examples/serve_dir");
     start("ServeDir", 8093, Command::new(program).arg(folder.join("site")).arg("8093"))
