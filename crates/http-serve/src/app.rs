@@ -19,6 +19,10 @@ use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 use crate::Problem;
 use crate::observe::{REQUEST_ID, RandomId, observe};
 
+const API: &str = "/api";
+const HEALTHZ: &str = "/healthz";
+const READYZ: &str = "/readyz";
+
 /// Says whether something that the application needs is there.
 pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
@@ -115,7 +119,7 @@ impl App {
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
     pub fn into_service(self) -> crate::service::AppService {
         let mut routes: Vec<String> = self.nested.iter().map(|(path, _)| path.clone()).collect();
-        routes.push("/api".to_owned());
+        routes.push(API.to_owned());
         let site = self.site.clone().map(|site| crate::service::SiteLane {
             site,
             worker_first: self.worker_first.clone(),
@@ -134,9 +138,9 @@ impl App {
         let api =
             api.fallback(unknown).method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED));
         let mut router = Router::new()
-            .nest("/api", api)
-            .route("/healthz", get(async || "ok\n"))
-            .route("/readyz", get(move || ready(checks.clone())));
+            .nest(API, api)
+            .route(HEALTHZ, get(async || "ok\n"))
+            .route(READYZ, get(move || ready(checks.clone())));
         for (path, routes) in nested {
             router = router.nest(&path, routes.fallback(async || Problem::not_found("there is nothing here")));
         }
@@ -171,6 +175,11 @@ async fn refuse_cross_site(request: axum::extract::Request, next: axum::middlewa
     next.run(request).await
 }
 
+/// What is the routes' whatever comes first.
+pub(crate) fn is_health(path: &str) -> bool {
+    [HEALTHZ, READYZ].contains(&path)
+}
+
 /// Lets the site answer what is its.
 async fn site_first(
     State(both): State<Arc<(Site, WorkerFirst)>>,
@@ -178,7 +187,7 @@ async fn site_first(
     next: axum::middleware::Next,
 ) -> Response {
     let (site, worker_first) = &*both;
-    if matches!(request.uri().path(), "/healthz" | "/readyz") {
+    if is_health(request.uri().path()) {
         return next.run(request).await;
     }
     // Only the head is looked at, and may be held on to.

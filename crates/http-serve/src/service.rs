@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use isobar_analytics::EventSink;
 use isobar_site::{CacheState, Site, SiteBody, WorkerFirst};
 
+use crate::app::is_health;
 use crate::observe::{REQUEST_ID, RequestEvent, request_id};
 
 /// What a [`Server`](crate::native::Server) serves: a router, or an [`App`](crate::App).
@@ -48,7 +49,7 @@ impl AppService {
         let path = request.uri().path();
         let begins =
             |route: &String| path.strip_prefix(&**route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let is_route = matches!(path, "/healthz" | "/readyz") || (worker_first.is_none() && routes.iter().any(begins));
+        let is_route = is_health(path) || (worker_first.is_none() && routes.iter().any(begins));
         if is_route {
             return None;
         }

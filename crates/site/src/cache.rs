@@ -332,8 +332,8 @@ async fn settled(
     headers: &HeaderMap,
 ) -> Result<(Arc<Kept>, CacheState), Error> {
     let begun = Instant::now();
-    let empty =
-        || Ok::<_, Infallible>(Arc::new(Kept::new(What::Empty, Moment { stamp: u64::MAX, at: 0, is_blind: true })));
+    let never = Moment { stamp: u64::MAX, at: 0, is_blind: true };
+    let empty = || Ok::<_, Infallible>(Arc::new(Kept::new(What::Empty, never)));
     let Ok(mut kept) = cache.answers.get_or_insert_with(name, empty);
     let moment = cache.moment(site);
     if cache.is_good(&kept, moment) {
@@ -350,13 +350,10 @@ async fn settled(
     if cache.is_good(&kept, moment) {
         return Ok((kept, CacheState::Hit));
     }
-    if failed_at.as_ref().is_some_and(|(at, _)| *at > begun) {
-        let told = failed_at.as_ref().map(|(_, kind)| Error::new(*kind, "the store has failed while this was waiting"));
-        return cache.old(
-            &kept,
-            moment,
-            told.unwrap_or_else(|| Error::new(ErrorKind::Internal, "the store has failed")),
-        );
+    if let Some((at, kind)) = *failed_at
+        && at > begun
+    {
+        return cache.old(&kept, moment, Error::new(kind, "the store has failed while this was waiting"));
     }
     let look = async || read(site, cache, uri, headers, &kept.what).await;
     let what = match look().await {

@@ -116,8 +116,14 @@ pub(super) fn no_cookie() -> HeaderValue {
 }
 
 fn cookie(token: &str, age: chrono::TimeDelta) -> HeaderValue {
+    cookie_named(COOKIE, token, age)
+}
+
+/// A cookie that no script reads and no other site sends: every one of accounts is made here. Names and tokens are our own: letters
+/// of base64url.
+pub(super) fn cookie_named(name: &str, token: &str, age: chrono::TimeDelta) -> HeaderValue {
     let seconds = age.num_seconds().max(0);
-    let text = format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={seconds}");
+    let text = format!("{name}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={seconds}");
     let mut value = HeaderValue::from_str(&text).expect("base64url and digits make a header");
     value.set_sensitive(true);
     value

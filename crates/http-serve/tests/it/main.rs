@@ -261,6 +261,22 @@ async fn a_stopping_server_finishes_what_is_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sockets_outlive_the_server_and_are_told_when_their_platform_ends() {
+    let platform = wrangler().memory().await.unwrap();
+    let running = start(&platform).await;
+    let url = format!("ws://{}/api/rooms/a/socket", running.address);
+    let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+    running.stop.send(()).unwrap();
+    running.done.await.unwrap().unwrap();
+    // The thread that the socket came by is still there, though nobody accepts or asks any more.
+    drop(platform);
+    match tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap().unwrap().unwrap() {
+        Ws::Close(Some(close)) => assert_eq!(u16::from(close.code), 1001),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_told() {
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = Server::bind(server.address().unwrap()).await.unwrap_err();

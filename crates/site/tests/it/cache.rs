@@ -40,6 +40,24 @@ async fn get(site: &Site, path: &str) -> (u16, String, Option<CacheState>) {
     told(site.respond(&request(path)).await).await
 }
 
+/// What 50 are told who ask at once, while the first of them is held up in the store.
+async fn ask_together(
+    site: &Site,
+    path: &'static str,
+    held: isobar_kit::Release,
+) -> Vec<(u16, String, Option<CacheState>)> {
+    let asking = join_all((0..50).map(|_| {
+        let site = site.clone();
+        tokio::spawn(async move { get(&site, path).await })
+    }));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        held.release();
+    };
+    let (answers, ()) = tokio::join!(asking, release);
+    answers.into_iter().map(|answer| answer.unwrap()).collect()
+}
+
 fn failure() -> Error {
     Error::new(ErrorKind::Unavailable, "the store is away")
 }
@@ -110,30 +128,14 @@ async fn many_who_ask_for_the_same_are_one_read() {
     let (site, store) = site(false, CacheOptions::default()).await;
     let held = store.script().hold_next("get");
     let read = store.script().count("get");
-    let asking = join_all((0..50).map(|_| {
-        let site = site.clone();
-        tokio::spawn(async move { get(&site, "/page").await })
-    }));
-    let release = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        held.release();
-    };
-    let (answers, ()) = tokio::join!(asking, release);
-    assert!(answers.into_iter().all(|answer| answer.unwrap().1 == "one"));
+    let answers = ask_together(&site, "/page", held).await;
+    assert!(answers.into_iter().all(|answer| answer.1 == "one"));
     assert_eq!(store.script().count("get"), read + 1);
     // And so it is when it has changed.
     store.write(&key("page.html"), "two").await.unwrap();
     let (held, read) = (store.script().hold_next("get"), store.script().count("get"));
-    let asking = join_all((0..50).map(|_| {
-        let site = site.clone();
-        tokio::spawn(async move { get(&site, "/page").await })
-    }));
-    let release = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        held.release();
-    };
-    let (answers, ()) = tokio::join!(asking, release);
-    assert!(answers.into_iter().all(|answer| answer.unwrap().1 == "two"));
+    let answers = ask_together(&site, "/page", held).await;
+    assert!(answers.into_iter().all(|answer| answer.1 == "two"));
     assert_eq!(store.script().count("get"), read + 1);
 }
 
@@ -145,16 +147,8 @@ async fn who_waited_for_a_failure_is_told_of_it() {
         store.script().fail_next("head", failure());
     }
     let asked = store.script().count("head");
-    let asking = join_all((0..50).map(|_| {
-        let site = site.clone();
-        tokio::spawn(async move { get(&site, "/none").await })
-    }));
-    let release = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        held.release();
-    };
-    let (answers, ()) = tokio::join!(asking, release);
-    assert!(answers.into_iter().all(|answer| answer.unwrap().0 == 503));
+    let answers = ask_together(&site, "/none", held).await;
+    assert!(answers.into_iter().all(|answer| answer.0 == 503));
     assert!(store.script().count("head") <= asked + 4, "each would have asked by itself");
     assert_eq!(get(&site, "/none").await.0, 404);
 }

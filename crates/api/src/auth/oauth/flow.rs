@@ -337,11 +337,7 @@ impl OAuth {
 }
 
 fn cookie(browser: &str, age: TimeDelta) -> HeaderValue {
-    let seconds = age.num_seconds();
-    let text = format!("{COOKIE}={browser}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={seconds}");
-    let mut value = HeaderValue::from_str(&text).expect("base64url and digits make a header");
-    value.set_sensitive(true);
-    value
+    session::cookie_named(COOKIE, browser, age)
 }
 
 fn cookie_of(headers: &HeaderMap) -> Option<&str> {

@@ -61,7 +61,7 @@ pub(super) enum Unstarted {
 /// Accepts connections until told to stop, then lets them finish; `done` is dropped when they have, or may not any longer.
 pub(super) fn run(
     listener: Unstarted,
-    shared: &Arc<Shared>,
+    shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
     done: mpsc::Sender<()>,
 ) -> io::Result<()> {
@@ -76,7 +76,7 @@ pub(super) fn run(
         let (http, mut stopping) = (http(&shared.options), stop.clone());
         loop {
             tokio::select! {
-                accepted = accept(&listener, shared, &http, &graceful, &alive, &stop) => match accepted {
+                accepted = accept(&listener, &shared, &http, &graceful, &alive, &stop) => match accepted {
                     Ok(()) => {}
                     // The client has gone already: the next one is none the worse for it.
                     Err(error) if is_its_own(&error) => tracing::debug!(%error, "a connection broke off"),
@@ -94,7 +94,8 @@ pub(super) fn run(
             tracing::warn!("requests were still under way after {:?}", shared.options.drain);
             return Ok(()); // with this runtime they end
         }
-        drop(done);
+        // What the application holds must not live by this thread: its sockets are told when it ends.
+        drop((shared, done));
         // A WebSocket is somebody else's now, and its bytes still come and go by this thread.
         drop(tokio::time::timeout(LINGER, gone.recv()).await);
         Ok(())

@@ -135,7 +135,7 @@ impl Server {
             let (done, failed) = (done.clone(), failed.clone());
             let thread = std::thread::Builder::new().name(format!("isobar-serve-{number}"));
             let thread = thread.spawn(move || {
-                if let Err(error) = connections::run(listener, &shared, stopped, done) {
+                if let Err(error) = connections::run(listener, shared, stopped, done) {
                     drop(failed.try_send(error)); // the first one is enough
                 }
             });
@@ -148,6 +148,7 @@ impl Server {
         }
         stop.send_replace(true);
         // Nobody sends anything: it is over when every thread has dropped its end.
+        drop(shared);
         all_done.recv().await;
         Ok(())
     }
