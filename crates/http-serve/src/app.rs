@@ -139,7 +139,7 @@ impl App {
             api.fallback(unknown).method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED));
         let mut router = Router::new()
             .nest(API, api)
-            .route(HEALTHZ, get(async || "ok\n"))
+            .route(HEALTHZ, get(async || ([(header::CACHE_CONTROL, "no-store")], "ok\n")))
             .route(READYZ, get(move || ready(checks.clone())));
         for (path, routes) in nested {
             router = router.nest(&path, routes.fallback(async || Problem::not_found("there is nothing here")));

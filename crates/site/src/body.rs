@@ -33,6 +33,14 @@ impl SiteBody {
 
 #[cfg(feature = "cache")]
 impl SiteBody {
+    /// The bytes, where there are some and they are in one piece.
+    pub(crate) fn bytes(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Inner::Bytes(bytes) => Some(bytes),
+            Inner::Empty | Inner::Stream { .. } => None,
+        }
+    }
+
     /// The bytes, if they are at hand.
     pub(crate) fn at_hand(self) -> Option<Bytes> {
         match self.0 {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::io::Write;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +23,11 @@ use quick_cache::{Equivalent, Weighter};
 
 use crate::encoding::Encoding;
 use crate::find::destination;
-use crate::path::normalized;
-use crate::respond::{Plan, failure, finished, host, plan, response, ruled};
+use crate::respond::{Plan, failed, finished, host, plan, response, ruled};
 use crate::serve::{self, Found, InMemory, serve_missing, write_headers, write_not_modified};
-use crate::{NotFoundHandling, Site, SiteBody, encoding};
+use crate::timing::{Rule, timed};
+use crate::view::View;
+use crate::{NotFoundHandling, Purge, Site, SiteBody, encoding};
 
 /// How long a file is that is worth compressing, in bytes, and not too much work for a request that others wait for.
 const COMPRESSED: RangeInclusive<usize> = 1024..=1024 * 1024;
@@ -49,8 +51,8 @@ pub struct CacheOptions {
     pub stale_while_revalidate: Duration,
     /// How long an old answer is given where the store fails. 1 h.
     pub stale_if_error: Duration,
-    /// Compress by gzip, once, what is text or the like, has 1 KiB to 1 MiB, and has no precompressed variant that the client
-    /// takes. On.
+    /// Compress, once, what is text or the like, has 1 KiB to 1 MiB, and has no precompressed variant that the client takes: by
+    /// what the client likes best of brotli, zstd and gzip. On.
     pub compress: bool,
 }
 
@@ -211,6 +213,8 @@ impl Weighter<Name, Arc<Kept>> for Weigh {
 
 struct Kept {
     what: What,
+    /// By which it was found.
+    rule: Rule,
     /// When the store was last asked, in milliseconds since the start; and what it was like then.
     asked_at: AtomicU64,
     stamp: AtomicU64,
@@ -245,9 +249,13 @@ impl SiteCache {
         Self { answers, options, started: Instant::now(), purges: AtomicU64::new(0) }
     }
 
-    pub(crate) fn purge(&self, prefix: &str) {
+    pub(crate) fn purge(&self, what: Purge<'_>) {
         self.purges.fetch_add(1, Ordering::AcqRel);
-        self.answers.retain(|name, _| !name.path.starts_with(prefix));
+        match what {
+            Purge::Path(path) => self.answers.retain(|name, _| *name.path != *path),
+            Purge::Prefix(prefix) => self.answers.retain(|name, _| !name.path.starts_with(prefix)),
+            Purge::Deploy => {}
+        }
     }
 
     fn now(&self) -> u64 {
@@ -319,7 +327,10 @@ pub(crate) async fn respond(
     let name = asked(site, method, uri, headers)?.to_name();
     match settled(site, cache, &name, uri, headers).await {
         Ok((kept, state)) => kept.answer(site, method, uri, headers, state),
-        Err(error) => Some(finished(ruled(site, uri, headers, failure(&error)), method)),
+        Err(error) => {
+            let answer = failed(&View::last(site), uri, headers, &error);
+            Some(finished(answer, method))
+        }
     }
 }
 
@@ -333,7 +344,7 @@ async fn settled(
 ) -> Result<(Arc<Kept>, CacheState), Error> {
     let begun = Instant::now();
     let never = Moment { stamp: u64::MAX, at: 0, is_blind: true };
-    let empty = || Ok::<_, Infallible>(Arc::new(Kept::new(What::Empty, never)));
+    let empty = || Ok::<_, Infallible>(Arc::new(Kept::new(What::Empty, Rule::Missing, never)));
     let Ok(mut kept) = cache.answers.get_or_insert_with(name, empty);
     let moment = cache.moment(site);
     if cache.is_good(&kept, moment) {
@@ -367,8 +378,8 @@ async fn settled(
             kept.stamp.store(moment.stamp, Ordering::Release);
             Ok((kept, CacheState::Revalidated))
         }
-        Ok(Some(what)) => {
-            let new = Arc::new(Kept::new(what, moment));
+        Ok(Some((rule, what))) => {
+            let new = Arc::new(Kept::new(what, rule, moment));
             cache.answers.insert(name.clone(), Arc::clone(&new));
             Ok((new, CacheState::Miss))
         }
@@ -386,7 +397,11 @@ fn asked<'r>(site: &Site, method: &Method, uri: &'r Uri, headers: &'r HeaderMap)
         return None;
     }
     let options = &site.options;
-    let host = if options.headers.has_hosts() { host(uri, headers) } else { "".into() };
+    let has_hosts = match site.releases.as_ref().and_then(|releases| releases.last()) {
+        Some(release) => release.headers().has_hosts(),
+        None => options.headers.has_hosts(),
+    };
+    let host = if has_hosts { host(uri, headers) } else { "".into() };
     let mut wishes = if options.precompressed { encoding::wishes(headers) } else { 0 };
     if options.not_found_handling == NotFoundHandling::SinglePageApplication {
         wishes |= destination(headers).map_or(0, |is_page| if is_page { 0x40 } else { 0x80 });
@@ -401,21 +416,21 @@ async fn read(
     uri: &Uri,
     headers: &HeaderMap,
     kept: &What,
-) -> Result<Option<What>, Error> {
-    let rules = &site.options.headers;
+) -> Result<Option<(Rule, What)>, Error> {
+    let view = View::of(site).await?;
     let ruled = |mut answered: HeaderMap| {
-        if !rules.is_empty() {
-            rules.apply(&host(uri, headers), &normalized(uri.path()), &mut answered);
-        }
+        view.apply_rules(uri, headers, &mut answered);
         answered
     };
     // Where it is sent to goes without the query: who has one is answered without the cache.
-    let found = match plan(site, &Method::GET, uri.path(), None, headers).await? {
+    let (rule, plan) = plan(&view, &Method::GET, uri.path(), None, headers).await?;
+    let found = match plan {
         Plan::Done(answer) => {
             let (parts, body) = answer.into_parts();
             let (status, body) = (parts.status, body.at_hand().unwrap_or_default());
-            return Ok(Some(What::Done { status, body, headers: ruled(parts.headers), page: None }));
+            return Ok(Some((rule, What::Done { status, body, headers: ruled(parts.headers), page: None })));
         }
+        Plan::Listing(_) => return Ok(Some((rule, What::Nothing))),
         Plan::File(found) => found,
         Plan::NotFoundPage(page) => {
             let meta = Box::new((page.meta.clone(), page.http.clone()));
@@ -423,12 +438,12 @@ async fn read(
                 return Ok(None);
             }
             if page.meta.size > cache.options.body_bytes {
-                return Ok(Some(What::Nothing));
+                return Ok(Some((rule, What::Nothing)));
             }
             let (parts, body) = serve_missing(site, headers, page).await?.into_parts();
             let body = body.read().await?;
             let (status, headers) = (parts.status, ruled(parts.headers));
-            return Ok(Some(What::Done { status, body, headers, page: Some(meta) }));
+            return Ok(Some((rule, What::Done { status, body, headers, page: Some(meta) })));
         }
     };
     let same = |kept: &Found| (kept.is_fallback, &kept.http) == (found.is_fallback, &found.http);
@@ -436,7 +451,7 @@ async fn read(
         return Ok(None);
     }
     if found.meta.size > cache.options.body_bytes {
-        return Ok(Some(What::Nothing));
+        return Ok(Some((rule, What::Nothing)));
     }
     let body = serve::body(site, &found, None).await?.read().await?;
     let stored = found.meta.clone();
@@ -448,11 +463,12 @@ async fn read(
     write_headers(site, headers, &found, &mut whole);
     write_not_modified(site, headers, &found, &mut not_modified);
     let (headers, not_modified) = (ruled(whole), ruled(not_modified));
-    Ok(Some(What::File(Box::new(InMemory { found, stored, body, headers, not_modified }))))
+    let sha256 = std::sync::OnceLock::new();
+    Ok(Some((rule, What::File(Box::new(InMemory { found, stored, body, headers, not_modified, sha256 })))))
 }
 
-/// The file as gzip, where the client takes that, there is no better variant, and it is worth it. It is another representation,
-/// with another ETag.
+/// The file in the encoding that the client likes best, where there is no variant, and it is worth it. It is another
+/// representation, with another ETag. 1 MiB holds up its thread for some 20 ms, once.
 fn compressed(
     site: &Site,
     cache: &SiteCache,
@@ -461,29 +477,44 @@ fn compressed(
     body: &Bytes,
 ) -> Option<(Found, Bytes)> {
     let is_worth_it = cache.options.compress && found.varies && found.encoding.is_none();
-    if !is_worth_it
-        || !site.options.precompressed
-        || !COMPRESSED.contains(&body.len())
-        || !encoding::takes_gzip(request)
-    {
+    if !is_worth_it || !site.options.precompressed || !COMPRESSED.contains(&body.len()) {
         return None;
     }
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 3), flate2::Compression::new(6));
-    std::io::Write::write_all(&mut encoder, body).ok()?;
-    let encoded = encoder.finish().ok()?;
+    let encoding = encoding::favourite(request)?;
+    let encoded = compress(encoding, body).ok()?;
     if encoded.len() > body.len() / 10 * 9 {
         return None;
     }
-    let mut found = Found { encoding: Some(Encoding::Gzip), ..found.clone() };
+    let mut found = Found { encoding: Some(encoding), ..found.clone() };
     found.meta.size = encoded.len() as u64;
-    found.meta.etag.push_str("-gzip");
+    found.meta.checksums.clear();
+    found.meta.etag.push('-');
+    found.meta.etag.push_str(encoding.token());
     Some((found, encoded.into()))
 }
 
+/// By levels that take about as long as each other, and leave little to gain.
+fn compress(encoding: Encoding, body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoded = Vec::with_capacity(body.len() / 3);
+    match encoding {
+        Encoding::Brotli => {
+            let mut encoder = brotli::CompressorWriter::new(&mut encoded, 32 * 1024, 5, 20);
+            encoder.write_all(body)?;
+        }
+        Encoding::Zstd => encoded = zstd::bulk::compress(body, 7)?,
+        Encoding::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(&mut encoded, flate2::Compression::new(6));
+            encoder.write_all(body)?;
+            encoder.finish()?;
+        }
+    }
+    Ok(encoded)
+}
+
 impl Kept {
-    fn new(what: What, moment: Moment) -> Self {
+    fn new(what: What, rule: Rule, moment: Moment) -> Self {
         let (asked_at, stamp) = (AtomicU64::new(moment.at), AtomicU64::new(moment.stamp));
-        Self { what, asked_at, stamp, failed_at: Mutex::new(None) }
+        Self { what, rule, asked_at, stamp, failed_at: Mutex::new(None) }
     }
 
     /// The answer to a request; `None` where this is none for it.
@@ -503,8 +534,9 @@ impl Kept {
         };
         // What is no more than a refusal was not prepared.
         if matches!(answer.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) {
-            answer = ruled(site, uri, headers, answer);
+            answer = ruled(&View::last(site), uri, headers, answer);
         }
+        answer = timed(site, answer, self.rule, Some(state.name()));
         answer.extensions_mut().insert(state);
         Some(finished(answer, method))
     }

@@ -66,11 +66,11 @@ pub(crate) fn wishes(headers: &http::HeaderMap) -> u8 {
     })
 }
 
-/// Whether a client takes gzip.
+/// What a client likes best.
 #[cfg(feature = "cache")]
-pub(crate) fn takes_gzip(headers: &http::HeaderMap) -> bool {
+pub(crate) fn favourite(headers: &http::HeaderMap) -> Option<Encoding> {
     let header = headers.get(http::header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-    header.is_some_and(|header| accepted(header).contains(&Encoding::Gzip))
+    accepted(header?).into_iter().next()
 }
 
 /// A coding and its weight in thousandths; what is malformed is left out.

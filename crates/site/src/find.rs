@@ -1,28 +1,30 @@
 //! Which file answers a path: the `html_handling` and `not_found_handling` of Workers Static Assets.
 
 use http::HeaderMap;
-use isobar_storage::{Error, Key, ObjectMeta};
+use isobar_storage::Error;
 
-use crate::{HtmlHandling, NotFoundHandling, Site};
+use crate::deploy::File;
+use crate::view::View;
+use crate::{HtmlHandling, NotFoundHandling};
 
 /// What answers a path.
 pub(crate) enum Intent {
     /// This file.
-    File(Key, ObjectMeta),
+    File(File),
     /// This file, because there is none of the path, and the client may be after a page.
-    Fallback(Key, ObjectMeta),
+    Fallback(File),
     /// This page, because there is no file: with 404.
-    NotFoundPage(Key, ObjectMeta),
+    NotFoundPage(File),
     /// Another path, under which the file is to be had.
     Redirect(String),
 }
 
 /// Looks for the files of one request; asks the store once for each.
 pub(crate) struct Finder<'s> {
-    site: &'s Site,
+    view: &'s View,
     /// Whether the client may be after a page.
     wants_page: bool,
-    seen: Vec<(String, Option<(Key, ObjectMeta)>)>,
+    seen: Vec<(String, Option<File>)>,
 }
 
 /// Something to try, in its turn.
@@ -34,17 +36,17 @@ enum Step {
 }
 
 impl<'s> Finder<'s> {
-    pub(crate) fn new(site: &'s Site, path: &str, headers: &HeaderMap) -> Self {
-        Self { site, wants_page: wants_page(path, headers), seen: Vec::new() }
+    pub(crate) fn new(view: &'s View, path: &str, headers: &HeaderMap) -> Self {
+        Self { view, wants_page: wants_page(path, headers), seen: Vec::new() }
     }
 
     /// What answers this decoded path, if anything; whether `not_found_handling` has a say.
     pub(crate) async fn intent(&mut self, path: &str, not_found: bool) -> Result<Option<Intent>, Error> {
-        for step in steps(self.site.options.html_handling, path) {
+        for step in steps(self.view.site.options.html_handling, path) {
             match step {
                 Step::Serve(file) => {
-                    if let Some((key, meta)) = self.file(&file).await? {
-                        return Ok(Some(Intent::File(key, meta)));
+                    if let Some(file) = self.file(&file).await? {
+                        return Ok(Some(Intent::File(file)));
                     }
                 }
                 Step::Redirect { file, to } => {
@@ -59,17 +61,15 @@ impl<'s> Finder<'s> {
 
     /// What `not_found_handling` has for a path that no file answers.
     pub(crate) async fn not_found(&mut self, path: &str) -> Result<Option<Intent>, Error> {
-        match self.site.options.not_found_handling {
+        match self.view.site.options.not_found_handling {
             NotFoundHandling::None => Ok(None),
             NotFoundHandling::SinglePageApplication if !self.wants_page => Ok(None),
-            NotFoundHandling::SinglePageApplication => {
-                Ok(self.file("/index.html").await?.map(|(key, meta)| Intent::Fallback(key, meta)))
-            }
+            NotFoundHandling::SinglePageApplication => Ok(self.file("/index.html").await?.map(Intent::Fallback)),
             NotFoundHandling::NotFoundPage => {
                 let mut folder = path;
                 while let Some((parent, _)) = folder.rsplit_once('/') {
-                    if let Some((key, meta)) = self.file(&format!("{parent}/404.html")).await? {
-                        return Ok(Some(Intent::NotFoundPage(key, meta)));
+                    if let Some(file) = self.file(&format!("{parent}/404.html")).await? {
+                        return Ok(Some(Intent::NotFoundPage(file)));
                     }
                     folder = parent;
                 }
@@ -80,35 +80,34 @@ impl<'s> Finder<'s> {
 
     /// Whether a path that is no file itself is answered by this file. (By one of the same bytes, to be exact.)
     async fn is_found_under(&mut self, file: &str, path: &str) -> Result<bool, Error> {
-        let Some((_, wanted)) = self.file(file).await? else { return Ok(false) };
+        let Some(wanted) = self.file(file).await? else { return Ok(false) };
         if self.file(path).await?.is_some() {
             return Ok(false);
         }
-        for step in steps(self.site.options.html_handling, path) {
+        for step in steps(self.view.site.options.html_handling, path) {
             if let Step::Serve(candidate) = step
-                && let Some((_, found)) = self.file(&candidate).await?
+                && let Some(found) = self.file(&candidate).await?
             {
-                return Ok(found.etag == wanted.etag);
+                return Ok(found.meta.etag == wanted.meta.etag);
             }
         }
         Ok(false)
     }
 
     /// The file of a path.
-    async fn file(&mut self, path: &str) -> Result<Option<(Key, ObjectMeta)>, Error> {
+    async fn file(&mut self, path: &str) -> Result<Option<File>, Error> {
         let name = path.rsplit('/').next().unwrap_or_default();
-        let is_hidden = name.starts_with('.') && !self.site.options.dotfiles;
+        let is_hidden = name.starts_with('.') && !self.view.site.options.dotfiles;
         // What a rule makes of `/.html` begins with `//`: that is no path here, and a host where it is a link. Of `/..html` it
         // makes a folder that leads nowhere good.
         let leads_off = path.starts_with("//") || path.split('/').any(|segment| matches!(segment, "." | ".."));
-        if name.is_empty() || leads_off || is_rules_file(path) || is_hidden {
+        if name.is_empty() || leads_off || is_ours(path) || is_hidden {
             return Ok(None);
         }
         if let Some((_, seen)) = self.seen.iter().find(|(seen, _)| seen == path) {
             return Ok(seen.clone());
         }
-        let found =
-            self.site.head(&format!("{}{}", self.site.options.prefix, path.strip_prefix('/').unwrap_or(path))).await?;
+        let found = self.view.file(path.strip_prefix('/').unwrap_or(path)).await?;
         self.seen.push((path.to_owned(), found.clone()));
         Ok(found)
     }
@@ -211,7 +210,8 @@ fn wants_page(path: &str, headers: &HeaderMap) -> bool {
     }
 }
 
-/// What wrangler takes for rules is no file of the site.
-fn is_rules_file(path: &str) -> bool {
-    matches!(path, "/_headers" | "/_redirects" | "/.assetsignore")
+/// What wrangler takes for rules is no file of the site, and nor is what deploys consist of.
+pub(crate) fn is_ours(path: &str) -> bool {
+    let is_deploy = path.strip_prefix('/').is_some_and(|path| path.starts_with(crate::deploy::FOLDER));
+    is_deploy || matches!(path, "/_headers" | "/_redirects" | "/.assetsignore")
 }

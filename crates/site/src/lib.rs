@@ -21,8 +21,11 @@
 mod body;
 #[cfg(feature = "cache")]
 mod cache;
+pub mod deploy;
+mod digest;
 mod encoding;
 mod find;
+mod listing;
 mod options;
 mod path;
 mod precondition;
@@ -31,11 +34,16 @@ mod respond;
 mod rules;
 mod serve;
 mod site;
+mod timing;
+mod view;
 
 pub use body::SiteBody;
 #[cfg(feature = "cache")]
 pub use cache::{CacheOptions, CacheState};
+pub use deploy::{Deploy, DeployOptions, DeployProgress, Deployed, Deploys, Pruned};
 pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
 pub use path::{PathProblem, SitePath};
 pub use rules::{HeaderRules, Redirects, RoutingError, RuleWarning, WorkerFirst};
+#[cfg(feature = "cache")]
+pub use site::Purge;
 pub use site::Site;

@@ -5,7 +5,7 @@ use isobar_storage::{Error, ErrorKind, Key, ObjectStore, ObjectStoreExt};
 use crate::rules::{HeaderRules, Redirects};
 
 /// The most that a file of rules may have, in bytes: 2,100 lines of 2,000 characters have more, but nobody writes those.
-const RULES_BYTES: u64 = 1024 * 1024;
+pub(crate) const RULES_BYTES: u64 = 1024 * 1024;
 
 /// Options of a [`Site`](crate::Site).
 #[derive(Debug, Clone)]
@@ -25,6 +25,12 @@ pub struct SiteOptions {
     pub headers: HeaderRules,
     /// What `_redirects` says.
     pub redirects: Redirects,
+    /// Serve what was deployed under the prefix, where something was.
+    pub deploys: bool,
+    /// Show what is in a folder without an index.
+    pub listing: bool,
+    /// Say in `Server-Timing` what has decided an answer, and call the store so.
+    pub server_timing: Option<String>,
     /// Answer paths with a segment that begins with a dot, other than `/.well-known/`.
     pub dotfiles: bool,
     /// Say what keeps pages safe in a browser: see [`with_security_headers`](Self::with_security_headers).
@@ -41,6 +47,9 @@ impl Default for SiteOptions {
             not_found_handling: NotFoundHandling::default(),
             headers: HeaderRules::default(),
             redirects: Redirects::default(),
+            deploys: false,
+            listing: false,
+            server_timing: None,
             dotfiles: false,
             security_headers: true,
         }
@@ -124,6 +133,33 @@ impl SiteOptions {
                 text.map(Some).map_err(|error| Error::new(ErrorKind::Corrupt, format!("{key} is no UTF-8: {error}")))
             }
         }
+    }
+
+    /// Serve the current one of the [`Deploys`](crate::Deploys) under the prefix, with its `_headers` and `_redirects` in the
+    /// place of these options'; where nothing was ever deployed, the keys as they are. What is deployed is served at once where
+    /// the store has a [`generation`](ObjectStore::generation), and within a second elsewhere.
+    #[must_use]
+    pub fn with_deploys(mut self, deploys: bool) -> Self {
+        self.deploys = deploys;
+        self
+    }
+
+    /// Show what is in a folder that has no index: as a page, or as JSON where `Accept` wants that
+    /// (`{"path", "entries": [{"name", "size", "modified"}], "next"}`, 1000 names at once, the following ones with
+    /// `?after=NEXT`). What is never answered - dotfiles, files of rules - is not shown either. A folder's path without its
+    /// slash is sent to the one with it. Comes before `not_found_handling`. Off.
+    #[must_use]
+    pub fn with_listing(mut self, listing: bool) -> Self {
+        self.listing = listing;
+        self
+    }
+
+    /// Say in `Server-Timing` what has decided an answer: the rule, what the cache had to do with it, and the store by this
+    /// name - its binding, say. It tells the world a little of how the site works. Off.
+    #[must_use]
+    pub fn with_server_timing(mut self, binding: impl Into<String>) -> Self {
+        self.server_timing = Some(binding.into());
+        self
     }
 
     /// Answer paths with a segment that begins with a dot. Without it only `/.well-known/` is answered: what begins with a
@@ -235,7 +271,7 @@ impl CachePolicy {
 
 /// Whether a part of the file's name, between `-`, `.` or `_`, is at least 8 hexadecimal digits, both letters and digits:
 /// all digits are a date or a number, all letters a word.
-fn has_hash(key: &str) -> bool {
+pub(crate) fn has_hash(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key);
     let is_hash = |part: &str| {
         part.len() >= 8

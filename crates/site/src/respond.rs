@@ -5,16 +5,22 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use isobar_storage::{Error, Key};
 
+use crate::deploy::File;
 use crate::find::{Finder, Intent};
+use crate::listing;
 use crate::path::{encoded, normalized, normalized_query};
 use crate::rules::Redirection;
 use crate::serve::{FALLBACK_VARIES, Found, represent, serve, serve_missing};
+use crate::timing::{Rule, timed};
+use crate::view::View;
 use crate::{NotFoundHandling, Site, SiteBody, SitePath};
 
 /// What a path is answered with.
 pub(crate) enum Plan {
     /// This.
     Done(Response<SiteBody>),
+    /// What is in a folder; it goes by more of the request than a file does.
+    Listing(Response<SiteBody>),
     /// This file.
     File(Found),
     /// This page, because there is no file.
@@ -26,26 +32,31 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
     if let Some(answer) = crate::cache::respond(site, method, uri, headers).await {
         return answer;
     }
-    let answer = match answer(site, method, uri, headers).await {
+    let answered = match answer(site, method, uri, headers).await {
         // Replaced between its head and its body, say: the second look sees the new one.
         Err(error) if error.is_retryable() => answer(site, method, uri, headers).await,
         answered => answered,
     };
-    let answer = answer.unwrap_or_else(|error| failure(&error));
-    finished(ruled(site, uri, headers, answer), method)
+    let answer = answered.unwrap_or_else(|error| failed(&View::last(site), uri, headers, &error));
+    finished(answer, method)
+}
+
+/// What the store suffers, with what `_headers` says.
+pub(crate) fn failed(view: &View, uri: &Uri, headers: &HeaderMap, error: &Error) -> Response<SiteBody> {
+    let answer = ruled(view, uri, headers, failure(error));
+    timed(&view.site, answer, Rule::Failed, None)
 }
 
 /// With what `_headers` says of it. Of a part of a file it says nothing that makes it another part.
-pub(crate) fn ruled(site: &Site, uri: &Uri, headers: &HeaderMap, mut answer: Response<SiteBody>) -> Response<SiteBody> {
-    let options = &site.options;
-    if options.headers.is_empty() {
+pub(crate) fn ruled(view: &View, uri: &Uri, headers: &HeaderMap, mut answer: Response<SiteBody>) -> Response<SiteBody> {
+    if view.header_rules().is_empty() {
         return answer;
     }
     let is_part = answer.status() == StatusCode::PARTIAL_CONTENT;
     let is_multipart = |value: &HeaderValue| value.as_bytes().starts_with(b"multipart/byteranges");
     let range = answer.headers().get(header::CONTENT_RANGE).cloned();
     let multipart = answer.headers().get(header::CONTENT_TYPE).filter(|value| is_multipart(value)).cloned();
-    options.headers.apply(&host(uri, headers), &normalized(uri.path()), answer.headers_mut());
+    view.apply_rules(uri, headers, answer.headers_mut());
     if is_part {
         answer.headers_mut().remove(header::CONTENT_RANGE);
         range.into_iter().for_each(|range| drop(answer.headers_mut().insert(header::CONTENT_RANGE, range)));
@@ -55,17 +66,21 @@ pub(crate) fn ruled(site: &Site, uri: &Uri, headers: &HeaderMap, mut answer: Res
 }
 
 async fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response<SiteBody>, Error> {
-    match plan(site, method, uri.path(), uri.query(), headers).await? {
-        Plan::Done(answer) => Ok(answer),
-        Plan::File(found) => serve(site, method, headers, found).await,
-        Plan::NotFoundPage(page) => serve_missing(site, headers, page).await,
-    }
+    let view = View::of(site).await?;
+    let (rule, plan) = plan(&view, method, uri.path(), uri.query(), headers).await?;
+    let answer = match plan {
+        Plan::Done(answer) | Plan::Listing(answer) => answer,
+        Plan::File(found) => serve(site, method, headers, found).await?,
+        Plan::NotFoundPage(page) => serve_missing(site, headers, page).await?,
+    };
+    Ok(timed(site, ruled(&view, uri, headers, answer), rule, None))
 }
 
 /// Whether [`respond`] has something for a path, and not only that there is nothing.
 pub(crate) async fn has_answer(site: &Site, uri: &Uri, headers: &HeaderMap, not_found: bool) -> Result<bool, Error> {
+    let view = View::of(site).await?;
     let path = normalized(uri.path());
-    let path = match site.options.redirects.find(&path, uri.query()) {
+    let path = match view.redirects().find(&path, uri.query()) {
         Some(Redirection::To(..)) => return Ok(true),
         Some(Redirection::Rewrite(path)) => path,
         None => path.into_owned(),
@@ -73,7 +88,10 @@ pub(crate) async fn has_answer(site: &Site, uri: &Uri, headers: &HeaderMap, not_
     match SitePath::read(&path, site.options.dotfiles) {
         Ok(parsed) => {
             let path = parsed.absolute();
-            Ok(Finder::new(site, &path, headers).intent(&path, not_found).await?.is_some())
+            if Finder::new(&view, &path, headers).intent(&path, not_found).await?.is_some() {
+                return Ok(true);
+            }
+            Ok(site.options.listing && listing::is_folder(&view, &path).await?)
         }
         // No file is called so: whoever else there is may know it, unless what is missing is the site's.
         Err(_) => Ok(not_found && site.options.not_found_handling != NotFoundHandling::None),
@@ -86,8 +104,9 @@ pub(crate) async fn respond_with(
     method: &Method,
     headers: &HeaderMap,
 ) -> Option<Response<SiteBody>> {
-    let answer = async || match site.head(key.as_str()).await? {
-        Some((key, meta)) => serve(site, method, headers, represent(site, key, meta, headers).await?).await.map(Some),
+    let view = View::of_keys(site);
+    let answer = async || match view.object(key.as_str()).await? {
+        Some(file) => serve(site, method, headers, represent(&view, file, headers).await?).await.map(Some),
         None => Ok(None),
     };
     let answered = match answer().await {
@@ -111,27 +130,41 @@ pub(crate) fn finished(mut answer: Response<SiteBody>, method: &Method) -> Respo
 
 /// Finds what answers a path; of the headers those count that choose among files.
 pub(crate) async fn plan(
-    site: &Site,
+    view: &View,
     method: &Method,
     path: &str,
     query: Option<&str>,
     headers: &HeaderMap,
-) -> Result<Plan, Error> {
+) -> Result<(Rule, Plan), Error> {
+    let options = &view.site.options;
     let asked = normalized(path);
     let query = query.map(normalized_query);
     let query = query.as_deref();
-    let asked = match site.options.redirects.find(&asked, query) {
-        Some(Redirection::To(status, location)) => return Ok(Plan::Done(redirect(status, &location))),
+    let asked = match view.redirects().find(&asked, query) {
+        Some(Redirection::To(status, location)) => {
+            return Ok((Rule::Redirects, Plan::Done(redirect(view, status, &location))));
+        }
         Some(Redirection::Rewrite(path)) => path,
         None => asked.into_owned(),
     };
     let parsed = match SitePath::read(&asked, true) {
         Ok(parsed) => parsed,
-        Err(problem) => return Ok(Plan::Done(text(StatusCode::BAD_REQUEST, &problem.to_string()))),
+        Err(problem) => {
+            return Ok((Rule::Path, Plan::Done(text(StatusCode::BAD_REQUEST, &problem.to_string()))));
+        }
     };
     let path = parsed.absolute();
-    let mut finder = Finder::new(site, &path, headers);
-    let intent = match SitePath::read(&asked, site.options.dotfiles) {
+    let mut finder = Finder::new(view, &path, headers);
+    let is_read = method == Method::GET || method == Method::HEAD;
+    let intent = match SitePath::read(&asked, options.dotfiles) {
+        Ok(_) if options.listing && is_read => match finder.intent(&path, false).await? {
+            Some(intent) => Some(intent),
+            None => match listing::answer(view, &path, query, headers).await? {
+                Some(listing::Listed::Page(answer)) => return Ok((Rule::Listing, Plan::Listing(answer))),
+                Some(listing::Listed::Redirect(to)) => Some(Intent::Redirect(to)),
+                None => finder.not_found(&path).await?,
+            },
+        },
         Ok(_) => finder.intent(&path, true).await?,
         // What is hidden is as if it were not there.
         Err(_) => finder.not_found(&path).await?,
@@ -139,25 +172,24 @@ pub(crate) async fn plan(
     let nothing = || {
         let answer = text(StatusCode::NOT_FOUND, "there is nothing here");
         // To a browser that goes there it is a page.
-        let is_for_some = site.options.not_found_handling == NotFoundHandling::SinglePageApplication;
-        Ok(Plan::Done(if is_for_some { with(answer, header::VARY, FALLBACK_VARIES) } else { answer }))
+        let is_for_some = options.not_found_handling == NotFoundHandling::SinglePageApplication;
+        Plan::Done(if is_for_some { with(answer, header::VARY, FALLBACK_VARIES) } else { answer })
     };
-    let is_read = method == Method::GET || method == Method::HEAD;
-    match intent {
-        None => nothing(),
+    let represented = async |file: File| represent(view, file, headers).await;
+    Ok(match intent {
+        None => (Rule::Missing, nothing()),
         // There is nothing to be written to, whatever page says so.
-        Some(Intent::NotFoundPage(..)) if !is_read => nothing(),
-        Some(_) if !is_read => Ok(Plan::Done(refused())),
-        Some(Intent::Redirect(to)) => Ok(Plan::Done(moved(&to, query))),
+        Some(Intent::NotFoundPage(..)) if !is_read => (Rule::Missing, nothing()),
+        Some(_) if !is_read => (Rule::Method, Plan::Done(refused())),
+        Some(Intent::Redirect(to)) => (Rule::HtmlHandling, Plan::Done(moved(view, &to, query))),
         // One file has one path: `/a//b`, `/%61` and the like are sent to it.
-        Some(_) if encoded(&path) != asked => Ok(Plan::Done(moved(&path, query))),
-        Some(Intent::File(key, meta)) => represent(site, key, meta, headers).await.map(Plan::File),
-        Some(Intent::Fallback(key, meta)) => {
-            let found = represent(site, key, meta, headers).await?;
-            Ok(Plan::File(Found { is_fallback: true, ..found }))
+        Some(_) if encoded(&path) != asked => (Rule::Path, Plan::Done(moved(view, &path, query))),
+        Some(Intent::File(file)) => (Rule::File, Plan::File(represented(file).await?)),
+        Some(Intent::Fallback(file)) => {
+            (Rule::NotFoundHandling, Plan::File(Found { is_fallback: true, ..represented(file).await? }))
         }
-        Some(Intent::NotFoundPage(key, meta)) => represent(site, key, meta, headers).await.map(Plan::NotFoundPage),
-    }
+        Some(Intent::NotFoundPage(file)) => (Rule::NotFoundHandling, Plan::NotFoundPage(represented(file).await?)),
+    })
 }
 
 /// The name that the request is for, without its port, in small letters.
@@ -177,13 +209,20 @@ fn refused() -> Response<SiteBody> {
 }
 
 /// Sent to the decoded path where the file is to be had, with the query.
-fn moved(path: &str, query: Option<&str>) -> Response<SiteBody> {
+fn moved(view: &View, path: &str, query: Option<&str>) -> Response<SiteBody> {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    redirect(StatusCode::TEMPORARY_REDIRECT, &format!("{}{query}", encoded(path)))
+    redirect(view, StatusCode::TEMPORARY_REDIRECT, &format!("{}{query}", encoded(path)))
 }
 
-fn redirect(status: StatusCode, location: &str) -> Response<SiteBody> {
-    with(text(status, ""), header::LOCATION, location)
+fn redirect(view: &View, status: StatusCode, location: &str) -> Response<SiteBody> {
+    let answer = with(text(status, ""), header::LOCATION, location);
+    match status {
+        // Without a word a cache keeps these for as long as it likes (RFC 9110 15.1).
+        StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT => {
+            with(answer, header::CACHE_CONTROL, &view.site.options.cache.default)
+        }
+        _ => answer,
+    }
 }
 
 /// An answer of these parts.

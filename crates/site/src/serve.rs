@@ -7,12 +7,15 @@ use isobar_storage::{
     ByteRange, Conditions, Error, ErrorKind, GetOptions, GetResult, HttpMetadata, Key, ObjectMeta, Range, content_type,
 };
 
+use crate::deploy::File;
+use crate::digest::{self, Wanted};
 use crate::encoding::{self, Encoding};
 use crate::precondition::{self, Verdict};
 use crate::range::{self, Ranges};
 #[cfg(feature = "cache")]
 use crate::respond::response;
 use crate::respond::{text, with};
+use crate::view::View;
 use crate::{Site, SiteBody};
 
 /// By which header a page for everything is given to some and not to others.
@@ -23,6 +26,8 @@ pub(crate) const FALLBACK_VARIES: &str = "Sec-Fetch-Dest";
 pub(crate) struct Found {
     pub(crate) key: Key,
     pub(crate) meta: ObjectMeta,
+    /// Where its bytes are, and never others; without one they are the key's.
+    pub(crate) object: Option<Key>,
     pub(crate) content_type: String,
     pub(crate) encoding: Option<Encoding>,
     /// Other requests may get another encoding of it.
@@ -34,8 +39,9 @@ pub(crate) struct Found {
 }
 
 /// A file, or its best precompressed variant.
-pub(crate) async fn represent(site: &Site, key: Key, meta: ObjectMeta, headers: &HeaderMap) -> Result<Found, Error> {
-    let guessed = || content_type::from_key(key.as_str()).unwrap_or_else(|| content_type::DEFAULT.to_owned());
+pub(crate) async fn represent(view: &View, file: File, headers: &HeaderMap) -> Result<Found, Error> {
+    let (site, meta) = (&view.site, &file.meta);
+    let guessed = || content_type::from_key(file.key.as_str()).unwrap_or_else(|| content_type::DEFAULT.to_owned());
     // What no header can carry - R2 keeps any text - must not reach one, or the head of a part.
     let stored = meta.http.content_type.clone().filter(|stored| HeaderValue::from_str(stored).is_ok());
     let content_type = stored.unwrap_or_else(guessed);
@@ -45,20 +51,14 @@ pub(crate) async fn represent(site: &Site, key: Key, meta: ObjectMeta, headers: 
     if varies {
         let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         for encoding in encoding::accepted(accepted) {
-            if let Some((key, meta)) = site.head(&format!("{key}{}", encoding.suffix())).await? {
-                return Ok(Found {
-                    key,
-                    meta,
-                    content_type,
-                    encoding: Some(encoding),
-                    varies,
-                    is_fallback: false,
-                    http,
-                });
+            if let Some(File { key, meta, object }) = view.variant(&file, encoding.suffix()).await? {
+                let encoding = Some(encoding);
+                return Ok(Found { key, meta, object, content_type, encoding, varies, is_fallback: false, http });
             }
         }
     }
-    Ok(Found { key, meta, content_type, encoding: None, varies, is_fallback: false, http })
+    let File { key, meta, object } = file;
+    Ok(Found { key, meta, object, content_type, encoding: None, varies, is_fallback: false, http })
 }
 
 /// Answers with a file: by its conditions, its ranges and its headers.
@@ -80,8 +80,7 @@ pub(crate) async fn serve(
         }
         Verdict::Proceed => {}
     }
-    let ranges = ranges(method, headers, &found.meta);
-    let mut answer = match ranges {
+    let mut answer = match ranges(method, headers, &found) {
         Ranges::Whole if method == Method::HEAD => {
             with(Response::new(SiteBody::default()), header::CONTENT_LENGTH, &found.meta.size.to_string())
         }
@@ -95,16 +94,23 @@ pub(crate) async fn serve(
         Ranges::Unsatisfiable => return Ok(unsatisfiable(found.meta.size)),
     };
     write_headers(site, headers, &found, answer.headers_mut());
+    let is_whole = answer.status() == StatusCode::OK;
+    let stored = || digest::stored(&found.meta);
+    digest::write(Wanted::of(headers), stored, || is_whole.then(stored).flatten(), answer.headers_mut());
     Ok(answer)
 }
 
-/// Which bytes are asked for.
-fn ranges(method: &Method, headers: &HeaderMap, meta: &ObjectMeta) -> Ranges {
+/// Which bytes are asked for. Several pieces of an encoded file are all of it: a client that decodes would take what stands
+/// between them for the encoding, too.
+fn ranges(method: &Method, headers: &HeaderMap, found: &Found) -> Ranges {
+    let meta = &found.meta;
     let wanted = headers
         .get(header::RANGE)
         .filter(|_| method == Method::GET && precondition::range_stands(headers, meta))
         .and_then(|value| value.to_str().ok());
-    wanted.map_or(Ranges::Whole, |value| range::parse(value, meta.size))
+    let ranges = wanted.map_or(Ranges::Whole, |value| range::parse(value, meta.size));
+    let is_encoded = found.encoding.is_some() || found.http.content_encoding.is_some();
+    if is_encoded && matches!(ranges, Ranges::Many(_)) { Ranges::Whole } else { ranges }
 }
 
 fn failed() -> Response<SiteBody> {
@@ -118,16 +124,28 @@ fn unsatisfiable(size: u64) -> Response<SiteBody> {
 
 /// The bytes of exactly the version that was judged; where it was replaced since, the request is to be repeated.
 pub(crate) async fn body(site: &Site, found: &Found, range: Option<ByteRange>) -> Result<SiteBody, Error> {
-    let mut options = GetOptions::default().with_conditions(Conditions::if_etag(found.meta.etag.clone())?);
+    let (key, options) = source(found, range)?;
+    match site.store.get(&key, options).await? {
+        GetResult::Object { body, .. } => Ok(body.into()),
+        GetResult::Missing | GetResult::ConditionFailed(_) => Err(replaced()),
+    }
+}
+
+fn replaced() -> Error {
+    Error::new(ErrorKind::Unavailable, "the object was replaced while it was being read")
+}
+
+/// Where the bytes of exactly this version are.
+fn source(found: &Found, range: Option<ByteRange>) -> Result<(Key, GetOptions), Error> {
+    let mut options = GetOptions::default();
     if let Some(ByteRange { offset, length }) = range {
         options = options.with_range(Range::From { offset, length: Some(length) });
     }
-    match site.store.get(&found.key, options).await? {
-        GetResult::Object { body, .. } => Ok(body.into()),
-        GetResult::Missing | GetResult::ConditionFailed(_) => {
-            Err(Error::new(ErrorKind::Unavailable, "the object was replaced while it was being read"))
-        }
-    }
+    Ok(match &found.object {
+        // It is called by its bytes, and never has others.
+        Some(object) => (object.clone(), options),
+        None => (found.key.clone(), options.with_conditions(Conditions::if_etag(found.meta.etag.clone())?)),
+    })
 }
 
 async fn multipart(
@@ -146,13 +164,11 @@ async fn multipart(
     *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
     write_headers(site, headers, &found, answer.headers_mut());
     let answer = with(answer, header::CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
-    let (store, key, etag) = (site.store.clone(), found.key, found.meta.etag);
-    let parts = stream::iter(heads.into_iter().zip(pieces)).then(move |(head, ByteRange { offset, length })| {
-        let (store, key, etag) = (store.clone(), key.clone(), etag.clone());
+    let store = site.store.clone();
+    let parts = stream::iter(heads.into_iter().zip(pieces)).then(move |(head, piece)| {
+        let (store, source) = (store.clone(), source(&found, Some(piece)));
         async move {
-            let range = Range::From { offset, length: Some(length) };
-            let options = GetOptions::default().with_conditions(Conditions::if_etag(etag)?).with_range(range);
-            let replaced = || Error::new(ErrorKind::Unavailable, "the object was replaced while it was being read");
+            let (key, options) = source?;
             let (_, body) = store.get(&key, options).await?.into_object().ok_or_else(replaced)?;
             Ok::<_, Error>(stream::iter([Ok(head)]).chain(body.into_stream()))
         }
@@ -193,13 +209,15 @@ pub(crate) struct InMemory {
     pub(crate) body: Bytes,
     pub(crate) headers: HeaderMap,
     pub(crate) not_modified: HeaderMap,
+    /// The body's sha256, where somebody has asked for it.
+    pub(crate) sha256: std::sync::OnceLock<digest::Sha256>,
 }
 
 #[cfg(feature = "cache")]
 impl InMemory {
     /// As [`serve`].
     pub(crate) fn serve(&self, method: &Method, request: &HeaderMap) -> Response<SiteBody> {
-        let Self { found, stored: _, body, headers, not_modified } = self;
+        let Self { found, stored: _, body, headers, not_modified, sha256 } = self;
         // Most requests have no condition, and need no date read.
         match precondition::evaluate(request, method, &found.meta) {
             Verdict::Failed => return failed(),
@@ -209,7 +227,9 @@ impl InMemory {
             Verdict::Proceed => {}
         }
         let part = |headers: HeaderMap, body| response(StatusCode::PARTIAL_CONTENT, headers, body);
-        match ranges(method, request, &found.meta) {
+        let wanted = Wanted::of(request);
+        let whole = || Some(*sha256.get_or_init(|| digest::of(body)));
+        let mut answer = match ranges(method, request, found) {
             Ranges::Whole => response(StatusCode::OK, headers.clone(), body.clone()),
             Ranges::Unsatisfiable => unsatisfiable(found.meta.size),
             Ranges::One(range) => with(
@@ -232,7 +252,14 @@ impl InMemory {
                 }
                 Err(error) => crate::respond::failure(&error),
             },
+        };
+        if wanted.is_any() && answer.status().is_success() {
+            let part = answer.body().bytes().cloned();
+            let is_whole = answer.status() == StatusCode::OK;
+            let content = || if is_whole { whole() } else { part.as_ref().map(|part| digest::of(part)) };
+            digest::write(wanted, whole, content, answer.headers_mut());
         }
+        answer
     }
 }
 
@@ -262,7 +289,7 @@ pub(crate) fn write_not_modified(site: &Site, request: &HeaderMap, found: &Found
 }
 
 pub(crate) fn write_headers(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
-    let Found { key, meta, content_type, encoding, varies, is_fallback, http } = found;
+    let Found { key, meta, object: _, content_type, encoding, varies, is_fallback, http } = found;
     http.write_headers(headers);
     let mut put = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {

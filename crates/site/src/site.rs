@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 #[cfg(feature = "cache")]
 use http::StatusCode;
 use http::{HeaderMap, Method, Request, Response};
-use isobar_storage::{Error, Key, ObjectMeta, ObjectStore};
+use isobar_storage::{Error, Key, ObjectStore};
 
 #[cfg(feature = "cache")]
 use crate::NotFoundHandling;
+use crate::deploy::Releases;
 use crate::path::normalized;
 use crate::rules::Turn;
 use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
@@ -23,6 +24,8 @@ use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
 pub struct Site {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) options: Arc<SiteOptions>,
+    /// What of the deploys is served, where the options want deploys served.
+    pub(crate) releases: Option<Arc<Releases>>,
     #[cfg(feature = "cache")]
     pub(crate) cache: Option<Arc<crate::cache::SiteCache>>,
 }
@@ -33,6 +36,7 @@ impl Site {
     pub fn new(store: Arc<dyn ObjectStore>, options: SiteOptions) -> Self {
         Self {
             store,
+            releases: options.deploys.then(Arc::default),
             options: Arc::new(options),
             #[cfg(feature = "cache")]
             cache: None,
@@ -101,20 +105,30 @@ impl Site {
         (turn == Turn::Site || !is_missing).then_some(answer)
     }
 
-    /// Forgets the answers of paths that begin so - `/docs/`, or all with `/` - and asks the store again for every other
-    /// before it is given. For a store without a generation; one that has one is asked by itself.
+    /// Forgets answers, and asks the store again for every other before it is given. For a store without a generation; one
+    /// that has one is asked by itself.
     #[cfg(feature = "cache")]
-    pub fn purge(&self, path_prefix: &str) {
+    pub fn purge(&self, what: Purge<'_>) {
+        if let Some(releases) = &self.releases {
+            releases.forget();
+        }
         if let Some(cache) = &self.cache {
-            cache.purge(path_prefix);
+            cache.purge(what);
         }
     }
+}
 
-    /// The object of a name; one too long for a key names nothing.
-    pub(crate) async fn head(&self, name: &str) -> Result<Option<(Key, ObjectMeta)>, Error> {
-        let Ok(key) = Key::new(name) else { return Ok(None) };
-        Ok(self.store.head(&key).await?.map(|meta| (key, meta)))
-    }
+/// What [`Site::purge`] forgets.
+#[cfg(feature = "cache")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Purge<'p> {
+    /// The answers of this path.
+    Path(&'p str),
+    /// The answers of paths that begin so: `/docs/`, or all with `/`.
+    Prefix(&'p str),
+    /// What was deployed: what is deployed now is served from here on. What is the same in it is not read again.
+    Deploy,
 }
 
 impl fmt::Debug for Site {

@@ -115,6 +115,10 @@ fn even_out(site: &Value, exchange: &Value, ours: &mut Told, theirs: &mut Told) 
     if !theirs.headers.iter().any(|(name, _)| name == "content-type") {
         ours.headers.retain(|header| *header != ("content-type".into(), "application/octet-stream".into()));
     }
+    // Permanent is what can be looked up again: without a word of it caches keep it for as long as they like.
+    if matches!(ours.status, 301 | 308) && !theirs.headers.iter().any(|(name, _)| name == "cache-control") {
+        ours.headers.retain(|header| *header != ("cache-control".into(), "public, max-age=0, must-revalidate".into()));
+    }
     let (path, html) = (text(exchange, "path"), text(site, "html_handling"));
     // Pages of the same bytes are one page to us, as they are to Cloudflare; miniflare tells them apart by their paths.
     let is_told_apart =

@@ -3,6 +3,8 @@
 
 mod assets;
 mod cache;
+mod deploy;
+mod extras;
 mod fuzz;
 
 use std::sync::Arc;

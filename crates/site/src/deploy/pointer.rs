@@ -1,0 +1,137 @@
+//! Which deploys there are, and which of them is served.
+
+use chrono::{DateTime, Utc};
+use isobar_storage::{Conditions, Error, ErrorKind, Key, ObjectStoreExt, PutOptions, PutResult};
+use serde::{Deserialize, Serialize};
+
+use super::{Deploy, Deploys, corrupt, invalid};
+
+/// The version that is written, and the newest that is read.
+const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pointer {
+    version: u32,
+    /// The id of the deploy that is served.
+    pub(crate) current: String,
+    /// The newest first.
+    pub(crate) deploys: Vec<Entry>,
+    /// Of how many deploys besides the current one the hashed files are served, too.
+    pub(crate) retain: usize,
+    /// Counts prunings: what was known to be stored before one may be gone.
+    #[serde(default)]
+    pub(crate) prunings: u64,
+    /// Somebody deletes what no deploy has; until then, if they do not end before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pruning_until: Option<DateTime<Utc>>,
+}
+
+/// A deploy, and where its manifest is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    /// Of the manifest.
+    pub(crate) sha256: String,
+    pub(crate) created: DateTime<Utc>,
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn shown(&self, is_current: bool) -> Deploy {
+        let Self { id, sha256: _, created, files, bytes, message } = self.clone();
+        Deploy { id, created, files, bytes, message, is_current }
+    }
+}
+
+impl Pointer {
+    /// To the first deploy.
+    pub(crate) fn first(entry: Entry, retain: usize) -> Self {
+        let current = entry.id.clone();
+        Self { version: VERSION, current, deploys: vec![entry], retain, prunings: 0, pruning_until: None }
+    }
+
+    pub(crate) fn shown(&self) -> Vec<Deploy> {
+        self.deploys.iter().map(|entry| entry.shown(entry.id == self.current)).collect()
+    }
+
+    pub(crate) fn current(&self) -> Result<&Entry, Error> {
+        let current = self.deploys.iter().find(|entry| entry.id == self.current);
+        current.ok_or_else(|| corrupt(format!("the pointer names deploy {}, and does not know it", self.current)))
+    }
+
+    /// Those whose hashed files are served besides the current one's.
+    pub(crate) fn retained(&self) -> impl Iterator<Item = &Entry> {
+        self.deploys.iter().filter(|entry| entry.id != self.current).take(self.retain)
+    }
+
+    pub(crate) fn before_current(&self) -> Result<&Entry, Error> {
+        let at = self.deploys.iter().position(|entry| entry.id == self.current);
+        let before = at.and_then(|at| self.deploys.get(at + 1));
+        before.ok_or_else(|| invalid(format!("there is no deploy before {}", self.current)))
+    }
+
+    /// The deploy of this id, or the one whose id begins so.
+    pub(crate) fn named(&self, id: &str) -> Result<&Entry, Error> {
+        if let Some(entry) = self.deploys.iter().find(|entry| entry.id == id) {
+            return Ok(entry);
+        }
+        let mut found = self.deploys.iter().filter(|entry| !id.is_empty() && entry.id.starts_with(id));
+        match (found.next(), found.next()) {
+            (Some(entry), None) => Ok(entry),
+            (Some(_), Some(_)) => Err(invalid(format!("several deploys begin with {id:?}; say more of it"))),
+            _ => Err(invalid(format!("there is no deploy {id:?}"))),
+        }
+    }
+
+    /// While somebody deletes what no deploy has, nobody may come to need it.
+    pub(crate) fn refuse_while_pruned(&self) -> Result<(), Error> {
+        match self.pruning_until {
+            Some(until) if until > Utc::now() => {
+                let message = format!("deploys are being pruned just now, until {until} at the latest; try again");
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let head: Head = serde_json::from_slice(bytes).map_err(|error| format!("it is no pointer: {error}"))?;
+        if head.version > VERSION {
+            return Err(format!("it is of version {}, which a newer isobar has written", head.version));
+        }
+        serde_json::from_slice(bytes).map_err(|error| format!("it is no pointer: {error}"))
+    }
+}
+
+impl Deploys {
+    /// The pointer and its etag; `None` where nothing was ever deployed.
+    pub(super) async fn pointer(&self) -> Result<Option<(Pointer, String)>, Error> {
+        let key = self.pointer_key()?;
+        let Some((meta, bytes)) = self.store.read(&key).await? else { return Ok(None) };
+        let pointer = Pointer::read(&bytes).map_err(|problem| corrupt(format!("{key}: {problem}")))?;
+        Ok(Some((pointer, meta.etag)))
+    }
+
+    /// Puts another pointer in the place of the one of this etag, or of none; whether that was still there.
+    pub(super) async fn swap(&self, pointer: &Pointer, etag: Option<&str>) -> Result<bool, Error> {
+        let conditions = match etag {
+            Some(etag) => Conditions::if_etag(etag)?,
+            None => Conditions::create_only(),
+        };
+        let bytes = serde_json::to_vec(pointer).map_err(|error| invalid(format!("the pointer: {error}")))?;
+        let options = PutOptions::default().with_content_type("application/json").with_conditions(conditions);
+        let put = self.store.put(&self.pointer_key()?, bytes.into(), options).await?;
+        Ok(matches!(put, PutResult::Stored(_)))
+    }
+
+    pub(super) fn pointer_key(&self) -> Result<Key, Error> {
+        Key::new(self.key_of("current.json"))
+    }
+}

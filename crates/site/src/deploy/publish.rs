@@ -1,0 +1,372 @@
+//! Putting a site in place.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{SubsecRound, Utc};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use isobar_storage::{
+    Body, Checksum, ChecksumAlgorithm, Conditions, Error, ErrorKind, GetOptions, HttpMetadata, Key, ListOptions,
+    MultipartOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions, content_type, limits,
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Manifest, ManifestFile};
+use super::pointer::{Entry, Pointer};
+use super::{Deploy, Deploys, FOLDER, MAX_FILES, invalid};
+use crate::options::RULES_BYTES;
+
+/// What is said of a file that never changes under its name.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+/// Names by which something is decided: paths below the site.
+type Filter<'d> = &'d (dyn Fn(&str) -> bool + Sync);
+
+/// How a site is deployed.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct DeployOptions<'d> {
+    /// Which files take part. All.
+    pub take: Filter<'d>,
+    /// Which files never change under their name, besides those with a hash in it that the site tells by itself: they are
+    /// cached for a year. None.
+    pub immutable: Filter<'d>,
+    /// Of how many earlier deploys the files with a hash in their name, and others that never change, stay reachable. 3.
+    pub retain: usize,
+    /// Files read or uploaded at once. 16.
+    pub concurrency: usize,
+    /// What there is to say of this deploy.
+    pub message: Option<&'d str>,
+    /// Hears how far it is.
+    pub progress: &'d (dyn Fn(DeployProgress<'_>) + Sync),
+}
+
+impl Default for DeployOptions<'_> {
+    fn default() -> Self {
+        Self { take: &|_| true, immutable: &|_| false, retain: 3, concurrency: 16, message: None, progress: &|_| {} }
+    }
+}
+
+impl<'d> DeployOptions<'d> {
+    /// Which files take part.
+    #[must_use]
+    pub fn with_take(mut self, take: Filter<'d>) -> Self {
+        self.take = take;
+        self
+    }
+
+    /// Which files never change under their name.
+    #[must_use]
+    pub fn with_immutable(mut self, immutable: Filter<'d>) -> Self {
+        self.immutable = immutable;
+        self
+    }
+
+    /// Of how many earlier deploys the hashed files stay reachable.
+    #[must_use]
+    pub fn with_retain(mut self, retain: usize) -> Self {
+        self.retain = retain;
+        self
+    }
+
+    /// Files read or uploaded at once.
+    #[must_use]
+    pub fn with_concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// What there is to say of this deploy.
+    #[must_use]
+    pub fn with_message(mut self, message: Option<&'d str>) -> Self {
+        self.message = message;
+        self
+    }
+
+    /// Hears how far it is.
+    #[must_use]
+    pub fn with_progress(mut self, progress: &'d (dyn Fn(DeployProgress<'_>) + Sync)) -> Self {
+        self.progress = progress;
+        self
+    }
+}
+
+impl std::fmt::Debug for DeployOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { take: _, immutable: _, retain, concurrency, message, progress: _ } = self;
+        f.debug_struct("DeployOptions")
+            .field("retain", retain)
+            .field("concurrency", concurrency)
+            .field("message", message)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a deploy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeployProgress<'d> {
+    /// A file was read.
+    Read {
+        /// Its path below the site.
+        name: &'d str,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// So much is to be uploaded.
+    Planned {
+        /// Objects.
+        objects: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
+    /// A file was uploaded.
+    Uploaded {
+        /// Its path below the site.
+        name: &'d str,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+}
+
+/// What a deploy came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Deployed {
+    /// The deploy that is served now.
+    pub deploy: Deploy,
+    /// Nothing had changed: it was served before.
+    pub is_unchanged: bool,
+    /// Objects that were uploaded; the others were there.
+    pub uploaded: usize,
+    /// Their size in bytes.
+    pub uploaded_bytes: u64,
+}
+
+impl Deploys {
+    /// Puts the objects of another store in place as the site: a [`Directory`](isobar_storage::directory::Directory), say.
+    /// Reads each file, uploads what no earlier deploy has, and then serves all of it at once. `_headers` and `_redirects`
+    /// are its rules. What breaks off leaves the site as it was, and is gone on with by the next deploy.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] where there is nothing to deploy, [`ErrorKind::TooLarge`] for more than [`MAX_FILES`]
+    /// files or more than 1 MiB of rules, [`ErrorKind::Corrupt`] for rules that are no UTF-8, a checksum error for a file that
+    /// changes while it is read, [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune); what the stores answer.
+    pub async fn deploy(&self, source: &dyn ObjectStore, options: &DeployOptions<'_>) -> Result<Deployed, Error> {
+        let mut pointer = self.pointer().await?;
+        let (mut manifest, keys) = self.read_source(source, options).await?;
+        if let Some((pointer, _)) = &pointer {
+            let current = pointer.current()?.clone();
+            let before = self.manifest(&current).await?;
+            keep_times(&mut manifest, &before);
+            if manifest.is_same_site(&before) && pointer.retain == options.retain {
+                let deploy = current.shown(true);
+                return Ok(Deployed { deploy, is_unchanged: true, uploaded: 0, uploaded_bytes: 0 });
+            }
+        }
+        let (bytes, sha256) =
+            manifest.write().map_err(|error| invalid(format!("the manifest cannot be written: {error}")))?;
+        let id = format!("{}-{}", manifest.created.format("%Y%m%dT%H%M%S"), &sha256[..8]);
+        let entry = Entry {
+            id,
+            sha256,
+            created: manifest.created,
+            files: manifest.files.len(),
+            bytes: manifest.bytes(),
+            message: options.message.map(str::to_owned),
+        };
+        let (mut uploaded, mut uploaded_bytes) = (0, 0);
+        loop {
+            if let Some((pointer, _)) = &pointer {
+                pointer.refuse_while_pruned()?;
+            }
+            let (count, size) = self.upload_missing(source, &manifest, &keys, options).await?;
+            (uploaded, uploaded_bytes) = (uploaded + count, uploaded_bytes + size);
+            let manifest_options =
+                PutOptions::default().with_content_type("application/json").with_conditions(Conditions::create_only());
+            // Its name has its hash: what is there already is the same.
+            drop(self.store.put(&self.manifest_key(&entry.id)?, bytes.clone().into(), manifest_options).await?);
+            let prunings = pointer.as_ref().map(|(pointer, _)| pointer.prunings);
+            while pointer.as_ref().map(|(pointer, _)| pointer.prunings) == prunings {
+                let (next, etag) = match &pointer {
+                    Some((pointer, etag)) => {
+                        pointer.refuse_while_pruned()?;
+                        (succeeded(pointer, &entry, options.retain), Some(etag.as_str()))
+                    }
+                    None => (Pointer::first(entry.clone(), options.retain), None),
+                };
+                if self.swap(&next, etag).await? {
+                    let deploy = entry.shown(true);
+                    return Ok(Deployed { deploy, is_unchanged: false, uploaded, uploaded_bytes });
+                }
+                // Another deploy came first: this one goes on top of it.
+                pointer = self.pointer().await?;
+            }
+            // What was there may have been pruned.
+        }
+    }
+
+    /// What the source has: its manifest, and where each file of it is.
+    async fn read_source(
+        &self,
+        source: &dyn ObjectStore,
+        options: &DeployOptions<'_>,
+    ) -> Result<(Manifest, BTreeMap<String, Key>), Error> {
+        let listing = source.list_all(ListOptions::default().with_metadata());
+        let takes = |meta: &ObjectMeta| {
+            let name = meta.key.as_str();
+            // What is deployed from a folder that was deployed into is not the deploys themselves.
+            !name.starts_with(FOLDER) && name != ".assetsignore" && (options.take)(name)
+        };
+        let metas: Vec<ObjectMeta> =
+            listing.try_filter(|meta| std::future::ready(takes(meta))).take(MAX_FILES + 3).try_collect().await?;
+        let mut manifest = Manifest::new(Utc::now().trunc_subsecs(3));
+        let (rules, metas): (Vec<_>, Vec<_>) =
+            metas.into_iter().partition(|meta| matches!(meta.key.as_str(), "_headers" | "_redirects"));
+        if metas.is_empty() {
+            return Err(invalid("there is nothing to deploy: no file takes part"));
+        }
+        if metas.len() > MAX_FILES {
+            return Err(Error::new(ErrorKind::TooLarge, format!("a deploy has at most {MAX_FILES} files")));
+        }
+        for meta in rules {
+            let text = read_rules(source, &meta).await?;
+            let rules = if meta.key.as_str() == "_headers" { &mut manifest.headers } else { &mut manifest.redirects };
+            *rules = Some(text);
+        }
+        let created = manifest.created;
+        let files: Vec<BoxFuture<'_, Result<_, Error>>> = metas
+            .into_iter()
+            .map(|meta| {
+                let http = described(&meta, options);
+                let read = async move {
+                    let (sha256, size) = hash(source, &meta.key).await?;
+                    Ok((meta.key, ManifestFile { sha256, size, modified: created, http }))
+                };
+                read.boxed()
+            })
+            .collect();
+        let mut files = stream::iter(files).buffer_unordered(options.concurrency.max(1));
+        let mut keys = BTreeMap::new();
+        while let Some((key, file)) = files.try_next().await? {
+            let name = key.as_str().trim_start_matches('/').to_owned();
+            (options.progress)(DeployProgress::Read { name: &name, bytes: file.size });
+            keys.insert(name.clone(), key);
+            manifest.files.insert(name, file);
+        }
+        Ok((manifest, keys))
+    }
+
+    /// Uploads what is not there, each content once; how many, and their bytes.
+    async fn upload_missing(
+        &self,
+        source: &dyn ObjectStore,
+        manifest: &Manifest,
+        keys: &BTreeMap<String, Key>,
+        options: &DeployOptions<'_>,
+    ) -> Result<(usize, u64), Error> {
+        let mut there: HashSet<String> = self.stored().await?;
+        let missing: Vec<(&String, &ManifestFile)> =
+            manifest.files.iter().filter(|(_, file)| there.insert(file.sha256.clone())).collect();
+        let (count, bytes) = (missing.len(), missing.iter().map(|(_, file)| file.size).sum());
+        (options.progress)(DeployProgress::Planned { objects: count, bytes });
+        let uploads: Vec<BoxFuture<'_, Result<_, Error>>> = missing
+            .into_iter()
+            .map(|(name, file)| {
+                let upload = self.upload(source, &keys[name], file);
+                async move { upload.await.map(|()| (name, file.size)) }.boxed()
+            })
+            .collect();
+        let mut uploads = stream::iter(uploads).buffer_unordered(options.concurrency.max(1));
+        while let Some((name, bytes)) = uploads.try_next().await? {
+            (options.progress)(DeployProgress::Uploaded { name, bytes });
+        }
+        Ok((count, bytes))
+    }
+
+    async fn upload(&self, source: &dyn ObjectStore, from: &Key, file: &ManifestFile) -> Result<(), Error> {
+        let named = |error: Error| Error::new(error.kind(), format!("{from}: {error}")).with_source(error);
+        let changed = || Error::new(ErrorKind::Body, "it changed while it was being deployed");
+        let got = source.get(from, GetOptions::default()).await.map_err(named)?;
+        let (_, body) = got.into_object().ok_or_else(changed).map_err(named)?;
+        if body.length() != file.size {
+            return Err(named(changed()));
+        }
+        let key = self.object_key(&file.sha256)?;
+        if file.size > limits::SINGLE_PUT_BYTES {
+            return self.upload_parts(&key, body, file).await.map_err(named);
+        }
+        let checksum = Checksum::from_hex(ChecksumAlgorithm::Sha256, &file.sha256)?;
+        let options = PutOptions::default().with_checksum(checksum).with_content_type(content_type::DEFAULT);
+        self.store.put(&key, body, options).await.map(drop).map_err(named)
+    }
+
+    /// No store checks the sha256 of parts: it is taken on the way.
+    async fn upload_parts(&self, key: &Key, body: Body, file: &ManifestFile) -> Result<(), Error> {
+        let http = HttpMetadata::with_content_type(content_type::DEFAULT);
+        self.store.upload(key, body, MultipartOptions::default().with_http(http)).await?;
+        let (sha256, _) = hash(&*self.store, key).await?;
+        if sha256 != file.sha256 {
+            self.store.delete(std::slice::from_ref(key)).await?;
+            return Err(Error::new(ErrorKind::Body, "it changed while it was being deployed"));
+        }
+        Ok(())
+    }
+}
+
+/// The pointer after a deploy more.
+fn succeeded(pointer: &Pointer, entry: &Entry, retain: usize) -> Pointer {
+    let mut next = pointer.clone();
+    next.current.clone_from(&entry.id);
+    next.retain = retain;
+    next.pruning_until = None;
+    next.deploys.retain(|deploy| deploy.id != entry.id);
+    next.deploys.insert(0, entry.clone());
+    next
+}
+
+/// What has not changed has not been modified.
+fn keep_times(manifest: &mut Manifest, before: &Manifest) {
+    for (name, file) in &mut manifest.files {
+        if let Some(old) = before.files.get(name).filter(|old| old.sha256 == file.sha256) {
+            file.modified = old.modified;
+        }
+    }
+}
+
+/// What HTTP says of a file.
+fn described(meta: &ObjectMeta, options: &DeployOptions<'_>) -> HttpMetadata {
+    let (name, mut http) = (meta.key.as_str(), meta.http.clone());
+    if http.content_type.is_none() {
+        http.content_type = content_type::from_key(name);
+    }
+    if http.cache_control.is_none() && (options.immutable)(name) {
+        http.cache_control = Some(IMMUTABLE.to_owned());
+    }
+    http
+}
+
+/// The sha256 and the length of an object, read in pieces.
+async fn hash(source: &dyn ObjectStore, key: &Key) -> Result<(String, u64), Error> {
+    let named = |error: Error| Error::new(error.kind(), format!("{key}: {error}")).with_source(error);
+    let got = source.get(key, GetOptions::default()).await.map_err(named)?;
+    let gone = || Error::new(ErrorKind::Body, format!("{key} has gone while it was being read"));
+    let (_, body) = got.into_object().ok_or_else(gone)?;
+    let (mut sha256, mut size, mut chunks) = (Sha256::new(), 0, body.into_stream());
+    while let Some(chunk) = chunks.try_next().await.map_err(named)? {
+        sha256.update(&chunk);
+        size += chunk.len() as u64;
+    }
+    Ok((hex::encode(sha256.finalize()), size))
+}
+
+async fn read_rules(source: &dyn ObjectStore, meta: &ObjectMeta) -> Result<String, Error> {
+    let key = &meta.key;
+    if meta.size > RULES_BYTES {
+        return Err(Error::new(ErrorKind::TooLarge, format!("{key} has more than {RULES_BYTES} bytes")));
+    }
+    let bytes = source.read(key).await?.map(|(_, bytes)| bytes).unwrap_or_default();
+    String::from_utf8(bytes.to_vec())
+        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{key} is no UTF-8: {error}")))
+}

@@ -1,0 +1,198 @@
+//! What is in a folder, as a page or as JSON.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use http::{HeaderMap, Response, header};
+use isobar_storage::{Error, ListOptions};
+use serde::Serialize;
+
+use crate::path::encoded;
+use crate::respond::with;
+use crate::view::View;
+use crate::{SiteBody, find};
+
+/// The most names on a page.
+const NAMES: usize = 1000;
+
+/// What there is instead of a file.
+pub(crate) enum Listed {
+    Page(Response<SiteBody>),
+    /// The folder's own path.
+    Redirect(String),
+}
+
+#[derive(Debug, Serialize)]
+struct Listing<'l> {
+    path: &'l str,
+    entries: Vec<ListedFile>,
+    /// What `after` is to be for what follows; `None` where this is all.
+    next: Option<String>,
+}
+
+/// A file; or a folder, whose name ends with a slash.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct ListedFile {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<DateTime<Utc>>,
+}
+
+/// The listing of a decoded path; `None` where there is no such folder, or all in it is hidden.
+pub(crate) async fn answer(
+    view: &View,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Option<Listed>, Error> {
+    let Some(folder) = path.strip_suffix('/') else {
+        return Ok(is_folder(view, path).await?.then(|| Listed::Redirect(format!("{path}/"))));
+    };
+    let after = query.unwrap_or_default();
+    let after = url::form_urlencoded::parse(after.as_bytes()).find(|(name, _)| name == "after");
+    let after = after.map(|(_, after)| after.into_owned()).unwrap_or_default();
+    let (entries, next) = names(view, folder, &after, NAMES).await?;
+    if entries.is_empty() && after.is_empty() && !folder.is_empty() {
+        return Ok(None);
+    }
+    let listing = Listing { path, entries, next };
+    let answer = if wants_json(headers) {
+        let json = serde_json::to_string(&listing).unwrap_or_default() + "\n";
+        with(Response::new(json.into()), header::CONTENT_TYPE, "application/json")
+    } else {
+        let answer = with(Response::new(page(&listing).into()), header::CONTENT_TYPE, "text/html; charset=utf-8");
+        with(answer, header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'")
+    };
+    let answer = with(answer, header::VARY, "Accept");
+    let answer = with(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    Ok(Some(Listed::Page(with(answer, header::CACHE_CONTROL, "no-cache"))))
+}
+
+/// Whether there is something to list under a decoded path.
+pub(crate) async fn is_folder(view: &View, path: &str) -> Result<bool, Error> {
+    Ok(!names(view, path.trim_end_matches('/'), "", 1).await?.0.is_empty())
+}
+
+/// So many names in a folder that come after one, in the order of their bytes; and the last of them, where there are more.
+async fn names(
+    view: &View,
+    folder: &str,
+    after: &str,
+    limit: usize,
+) -> Result<(Vec<ListedFile>, Option<String>), Error> {
+    let folder = format!("{folder}/");
+    let shown = |name: &str| {
+        let is_hidden = name.starts_with('.') && !view.site.options.dotfiles && name != ".well-known/";
+        !is_hidden && !name.trim_end_matches('/').is_empty() && !find::is_ours(&format!("{folder}{name}"))
+    };
+    let below = folder.trim_start_matches('/');
+    let mut entries: Vec<ListedFile> = Vec::new();
+    let full = |entries: &mut Vec<ListedFile>| {
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let last = entries.last().map(|last| last.name.clone());
+        if more { last } else { None }
+    };
+    if let Some(release) = &view.release {
+        for (name, file) in release.below(below) {
+            let (name, entry) = match name[below.len()..].split_once('/') {
+                Some((sub, _)) => (format!("{sub}/"), None),
+                None => (name[below.len()..].to_owned(), Some(file)),
+            };
+            let is_known = entries.last().is_some_and(|last| last.name == name);
+            if name.as_str() <= after || is_known || !shown(&name) {
+                continue;
+            }
+            entries.push(ListedFile {
+                name,
+                size: entry.map(|file| file.size),
+                modified: entry.map(|file| file.modified),
+            });
+            if entries.len() > limit {
+                break;
+            }
+        }
+        let next = full(&mut entries);
+        return Ok((entries, next));
+    }
+    let prefix = format!("{}{below}", view.site.options.prefix);
+    let mut options = ListOptions::default().with_prefix(&prefix).with_delimiter("/").with_limit(NAMES);
+    if !after.is_empty() {
+        options = options.with_start_after(format!("{prefix}{after}"));
+    }
+    loop {
+        let page = view.site.store.list(options.clone()).await?;
+        let files = page.objects.iter().map(|meta| (meta.key.as_str(), Some(meta)));
+        let mut found: Vec<_> = files.chain(page.prefixes.iter().map(|name| (name.as_str(), None))).collect();
+        found.sort_unstable_by_key(|(name, _)| *name);
+        for (name, meta) in found {
+            let name = name[prefix.len()..].to_owned();
+            if name.as_str() > after && shown(&name) {
+                let (size, modified) = (meta.map(|meta| meta.size), meta.map(|meta| meta.uploaded));
+                entries.push(ListedFile { name, size, modified });
+            }
+        }
+        match page.cursor {
+            Some(cursor) if entries.len() <= limit => options = options.with_cursor(cursor),
+            _ => {
+                let next = full(&mut entries);
+                return Ok((entries, next));
+            }
+        }
+    }
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let at = |kind: &str| accept.find(kind);
+    match (at("application/json"), at("text/html")) {
+        (Some(json), Some(html)) => json < html,
+        (json, _) => json.is_some(),
+    }
+}
+
+fn page(listing: &Listing<'_>) -> String {
+    let title = escaped(listing.path);
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>\n:root {{ color-scheme: light dark; font: 1rem/1.6 system-ui, sans-serif }}\n\
+         body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}\ntable {{ width: 100%; border-spacing: 0 }}\n\
+         th, td {{ text-align: left; padding: .1rem 1rem .1rem 0; font-weight: normal }}\n\
+         .size {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }}\n\
+         th:first-child {{ width: 100%; overflow-wrap: anywhere }}\n</style>\n<h1>{title}</h1>\n<table>\n"
+    );
+    if listing.path != "/" {
+        page.push_str("<tr><th><a href=\"../\">../</a><td><td>\n");
+    }
+    for ListedFile { name, size, modified } in &listing.entries {
+        let (link, name) = (encoded(name), escaped(name));
+        let size = size.map(|size| format!("{size} bytes")).unwrap_or_default();
+        let modified = modified.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default();
+        // Behind a dot, for a name like `a:b` would be a scheme.
+        page +=
+            &format!("<tr><th><a href=\"./{link}\">{name}</a><td class=\"size\">{size}<td class=\"size\">{modified}\n");
+    }
+    page.push_str("</table>\n");
+    if let Some(next) = &listing.next {
+        let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+        page += &format!("<p><a href=\"?after={next}\">more</a>\n");
+    }
+    page
+}
+
+/// As text of HTML or the value of an attribute.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}

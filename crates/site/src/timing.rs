@@ -1,0 +1,62 @@
+//! `Server-Timing`: what has decided an answer.
+
+use http::{HeaderName, HeaderValue, Response};
+
+use crate::{Site, SiteBody};
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// The rule by which an answer was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// There is a file for the path.
+    File,
+    /// `_redirects`.
+    Redirects,
+    /// The file has another path, by `html_handling`.
+    HtmlHandling,
+    /// There is no file, and `not_found_handling` has one.
+    NotFoundHandling,
+    /// The path is written otherwise, or is none.
+    Path,
+    /// A folder.
+    Listing,
+    /// There is a file, and it can only be read.
+    Method,
+    /// There is nothing.
+    Missing,
+    /// The store fails.
+    Failed,
+}
+
+impl Rule {
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Redirects => "redirects",
+            Self::HtmlHandling => "html_handling",
+            Self::NotFoundHandling => "not_found_handling",
+            Self::Path => "path",
+            Self::Listing => "listing",
+            Self::Method => "method",
+            Self::Missing => "missing",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// With what has decided it, where the options want that told.
+pub(crate) fn timed(
+    site: &Site,
+    mut answer: Response<SiteBody>,
+    rule: Rule,
+    cache: Option<&'static str>,
+) -> Response<SiteBody> {
+    let Some(binding) = &site.options.server_timing else { return answer };
+    let cache = cache.unwrap_or("bypass");
+    let value = format!("rule;desc={}, cache;desc={cache}, binding;desc=\"{binding}\"", rule.name());
+    if let Ok(value) = HeaderValue::try_from(value) {
+        answer.headers_mut().append(SERVER_TIMING, value);
+    }
+    answer
+}

@@ -1,0 +1,330 @@
+//! Deploys: all of a site at once, back again, and what is left of it when it is pruned; by a site that looks on.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use http::Request;
+use http_body_util::BodyExt;
+use isobar_site::{CacheOptions, DeployOptions, Deploys, Purge, Site, SiteOptions};
+use isobar_storage::memory::MemoryStore;
+use isobar_storage::mock::MockStore;
+use isobar_storage::{Error, ErrorKind, Key, ListOptions, ObjectStore, ObjectStoreExt};
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+async fn source(files: &[(&str, &str)]) -> MemoryStore {
+    let store = MemoryStore::new();
+    for (name, body) in files {
+        store.write(&key(name), (*body).to_owned()).await.unwrap();
+    }
+    store
+}
+
+/// A store without deploys, and its deploys.
+fn empty() -> (Arc<MockStore>, Deploys) {
+    let store = Arc::new(MockStore::new(MemoryStore::new()));
+    (Arc::clone(&store), Deploys::new(store as Arc<dyn ObjectStore>, "s"))
+}
+
+fn site(store: &Arc<MockStore>, cached: bool) -> Site {
+    let store = Arc::clone(store) as Arc<dyn ObjectStore>;
+    let site = Site::new(store, SiteOptions::default().with_prefix("s").with_deploys(true));
+    if cached { site.with_cache(CacheOptions::default()) } else { site }
+}
+
+async fn deploy(deploys: &Deploys, files: &[(&str, &str)]) -> String {
+    deploys.deploy(&source(files).await, &DeployOptions::default()).await.unwrap().deploy.id
+}
+
+async fn told(site: &Site, path: &str) -> (u16, String, http::HeaderMap) {
+    let (parts, body) = site.respond(&Request::get(path).body(()).unwrap()).await.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (parts.status.as_u16(), String::from_utf8_lossy(&body).into_owned(), parts.headers)
+}
+
+async fn get(site: &Site, path: &str) -> (u16, String) {
+    let (status, body, _) = told(site, path).await;
+    (status, body)
+}
+
+async fn keys(store: &MockStore) -> Vec<String> {
+    store.list_all(ListOptions::default()).map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap()
+}
+
+const ONE: &[(&str, &str)] = &[
+    ("index.html", "one <script src=app-3f9a1c2b.js>"),
+    ("app-3f9a1c2b.js", "one()"),
+    ("same.css", "body {}"),
+    ("copy.css", "body {}"),
+    ("gone.txt", "gone"),
+    ("_headers", "/*\n  X-Deploy: one"),
+    ("_redirects", "/old /same.css 301"),
+];
+const TWO: &[(&str, &str)] = &[
+    ("index.html", "two <script src=app-0badc0de.js>"),
+    ("app-0badc0de.js", "two()"),
+    ("same.css", "body {}"),
+    ("_headers", "/*\n  X-Deploy: two"),
+];
+
+#[tokio::test]
+async fn a_site_is_what_was_deployed_last_all_at_once() {
+    for cached in [false, true] {
+        let (store, deploys) = empty();
+        store.write(&key("s/index.html"), "a plain key").await.unwrap();
+        let site = site(&store, cached);
+        assert_eq!(get(&site, "/").await, (200, "a plain key".into()));
+
+        let first = deploy(&deploys, ONE).await;
+        let (status, body, headers) = told(&site, "/").await;
+        assert_eq!((status, body.as_str(), &headers["x-deploy"]), (200, ONE[0].1, &"one".parse().unwrap()));
+        assert_eq!(headers["content-type"], "text/html; charset=utf-8");
+        let (status, _, headers) = told(&site, "/old").await;
+        assert_eq!((status, &headers["location"]), (301, &"/same.css".parse().unwrap()));
+        assert_eq!(get(&site, "/_headers").await.0, 404);
+        assert_eq!(get(&site, "/.deploy/current.json").await.0, 404);
+
+        let second = deploy(&deploys, TWO).await;
+        let (_, body, headers) = told(&site, "/").await;
+        assert_eq!((body.as_str(), &headers["x-deploy"]), (TWO[0].1, &"two".parse().unwrap()));
+        // A page that somebody still has open finds its script; what was taken away is gone, and so is its redirect.
+        assert_eq!(get(&site, "/app-3f9a1c2b.js").await, (200, "one()".into()));
+        assert_eq!(get(&site, "/app-0badc0de.js").await, (200, "two()".into()));
+        assert_eq!((get(&site, "/gone.txt").await.0, get(&site, "/old").await.0), (404, 404));
+
+        let list = deploys.list().await.unwrap();
+        let shown: Vec<_> = list.iter().map(|deploy| (&deploy.id, deploy.is_current, deploy.files)).collect();
+        assert_eq!(shown, [(&second, true, 3), (&first, false, 5)]);
+
+        assert_eq!(deploys.rollback(None).await.unwrap().id, first);
+        let (_, body, headers) = told(&site, "/").await;
+        assert_eq!((body.as_str(), &headers["x-deploy"]), (ONE[0].1, &"one".parse().unwrap()));
+        // Who came while the newer one was served finds its script, too.
+        assert_eq!(get(&site, "/app-0badc0de.js").await, (200, "two()".into()));
+        assert_eq!((get(&site, "/gone.txt").await.0, get(&site, "/old").await.0), (200, 301));
+        assert_eq!(deploys.rollback(Some(&second)).await.unwrap().id, second);
+        assert_eq!(get(&site, "/").await.1, TWO[0].1);
+    }
+}
+
+#[tokio::test]
+async fn each_content_is_uploaded_once_and_a_file_that_stays_keeps_its_date() {
+    let (store, deploys) = empty();
+    let options = DeployOptions::default().with_message(Some("the first"));
+    let first = deploys.deploy(&source(ONE).await, &options).await.unwrap();
+    assert_eq!((first.uploaded, first.deploy.message.as_deref()), (4, Some("the first")), "two files are the same");
+    let objects = |keys: &[String]| keys.iter().filter(|key| key.contains("/objects/")).count();
+    assert_eq!(objects(&keys(&store).await), 4);
+    let site = site(&store, false);
+    let before = told(&site, "/same.css").await.2;
+
+    let again = deploys.deploy(&source(ONE).await, &DeployOptions::default()).await.unwrap();
+    assert!(again.is_unchanged && again.deploy.id == first.deploy.id && again.uploaded == 0);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let second = deploys.deploy(&source(TWO).await, &DeployOptions::default()).await.unwrap();
+    assert_eq!((second.uploaded, second.is_unchanged), (2, false));
+    let after = told(&site, "/same.css").await.2;
+    assert_eq!((&after["etag"], &after["last-modified"]), (&before["etag"], &before["last-modified"]));
+    assert_ne!(told(&site, "/").await.2["last-modified"], before["last-modified"]);
+}
+
+#[tokio::test]
+async fn what_is_immutable_says_so_and_outlives_its_deploy() {
+    let (store, deploys) = empty();
+    let immutable = DeployOptions::default().with_immutable(&|name| name.starts_with("assets/"));
+    deploys.deploy(&source(&[("index.html", "1"), ("assets/index-DiwrgTda.js", "a")]).await, &immutable).await.unwrap();
+    deploys.deploy(&source(&[("index.html", "2"), ("assets/index-CoqwAbpz.js", "b")]).await, &immutable).await.unwrap();
+    let site = site(&store, false);
+    for (name, body) in [("/assets/index-DiwrgTda.js", "a"), ("/assets/index-CoqwAbpz.js", "b")] {
+        let (status, told, headers) = told(&site, name).await;
+        assert_eq!((status, told.as_str()), (200, body));
+        assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
+    }
+    // Of none but the current one.
+    let none = immutable.with_retain(0);
+    deploys.deploy(&source(&[("index.html", "3"), ("assets/index-CoqwAbpz.js", "b")]).await, &none).await.unwrap();
+    assert_eq!(get(&site, "/assets/index-DiwrgTda.js").await.0, 404);
+}
+
+#[tokio::test]
+async fn pruning_leaves_what_is_served_and_deletes_what_no_deploy_has() {
+    let (store, deploys) = empty();
+    let first = deploy(&deploys, ONE).await;
+    let mut ids = vec![first.clone()];
+    for number in 0..4 {
+        ids.push(deploy(&deploys, &[("index.html", &format!("page {number}")), ("same.css", "body {}")]).await);
+    }
+    // Left by a deploy that never came to its end.
+    store.write(&key("s/.deploy/objects/0123"), "lost").await.unwrap();
+    deploys.rollback(Some(&first)).await.unwrap();
+    let pruned = deploys.prune(2).await.unwrap();
+    assert_eq!(pruned.deploys, [ids[2].clone(), ids[1].clone()]);
+    assert_eq!(pruned.objects, 2 + 2 + 1, "two pages, two manifests, what was lost");
+    let left = deploys.list().await.unwrap();
+    assert_eq!(
+        left.iter().map(|deploy| deploy.id.clone()).collect::<Vec<_>>(),
+        [&ids[4], &ids[3], &ids[0]].map(Clone::clone)
+    );
+    let site = site(&store, false);
+    for (path, body) in [("/", ONE[0].1), ("/same.css", "body {}"), ("/gone.txt", "gone")] {
+        assert_eq!(get(&site, path).await, (200, body.into()));
+    }
+    for id in &ids[3..] {
+        deploys.rollback(Some(id)).await.unwrap();
+        assert_eq!(get(&site, "/same.css").await.0, 200);
+    }
+    let gone = deploys.rollback(Some(&ids[1])).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::InvalidArgument);
+    assert!(gone.message().contains("there is no deploy"), "{gone}");
+    assert_eq!(deploys.prune(0).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert!(deploys.prune(1).await.unwrap().deploys.len() == 2);
+    assert_eq!(deploys.prune(1).await.unwrap().objects, 0);
+}
+
+#[tokio::test]
+async fn of_many_at_once_each_is_whole_and_one_is_served() {
+    let (store, deploys) = empty();
+    let deployed = join_all((0..8).map(|number| {
+        let deploys = deploys.clone();
+        tokio::spawn(async move {
+            let body = format!("page {number}");
+            let files = source(&[("index.html", &body), ("a.css", &format!("a{number}")), ("b.css", "b")]).await;
+            deploys.deploy(&files, &DeployOptions::default()).await.unwrap().deploy.id
+        })
+    }));
+    let looks_on = async {
+        let site = site(&store, false);
+        for _ in 0..200 {
+            let (status, page) = get(&site, "/").await;
+            // Each file is of the moment of its request.
+            assert!(status == 404 || page.starts_with("page "), "{status} {page}");
+            tokio::task::yield_now().await;
+        }
+    };
+    let (ids, ()) = tokio::join!(deployed, looks_on);
+    let ids: Vec<String> = ids.into_iter().map(|id| id.unwrap()).collect();
+    let list = deploys.list().await.unwrap();
+    assert_eq!(list.len(), 8);
+    assert_eq!(list.iter().filter(|deploy| deploy.is_current).count(), 1);
+    let site = site(&store, true);
+    for (number, id) in ids.iter().enumerate() {
+        deploys.rollback(Some(id)).await.unwrap();
+        assert_eq!(get(&site, "/").await.1, format!("page {number}"));
+        assert_eq!(get(&site, "/a.css").await.1, format!("a{number}"));
+    }
+}
+
+#[tokio::test]
+async fn a_pruning_between_a_deploys_look_and_its_swap_costs_it_nothing() {
+    let (store, deploys) = empty();
+    deploy(&deploys, TWO).await;
+    deploy(&deploys, ONE).await;
+    // One deploys what only the first has, and is held up before its pointer is put: after it has seen all of it there.
+    let held = store.script().hold_next("put");
+    let three: &[(&str, &str)] = &[("index.html", "three"), ("app-0badc0de.js", "two()")];
+    let deploying = tokio::spawn({
+        let deploys = deploys.clone();
+        async move { deploy(&deploys, three).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(deploys.prune(1).await.unwrap().objects, 3, "page, script and manifest of the first");
+    held.release();
+    deploying.await.unwrap();
+    let site = site(&store, false);
+    assert_eq!(get(&site, "/").await, (200, "three".into()));
+    assert_eq!(get(&site, "/app-0badc0de.js").await, (200, "two()".into()));
+    // Who prunes keeps others from it; for a while at most.
+    let mut pointer = pointer(&store).await;
+    pointer["pruning_until"] = "2100-01-01T00:00:00Z".into();
+    write_pointer(&store, &pointer).await;
+    let files = source(ONE).await;
+    for refused in [
+        deploys.deploy(&files, &DeployOptions::default()).await.unwrap_err(),
+        deploys.rollback(None).await.unwrap_err(),
+        deploys.prune(1).await.unwrap_err(),
+    ] {
+        assert_eq!((refused.kind(), refused.is_retryable()), (ErrorKind::Unavailable, true), "{refused}");
+    }
+    pointer["pruning_until"] = "2000-01-01T00:00:00Z".into();
+    write_pointer(&store, &pointer).await;
+    deploys.deploy(&files, &DeployOptions::default()).await.unwrap();
+}
+
+async fn pointer(store: &MockStore) -> serde_json::Value {
+    let (_, bytes) = store.read(&key("s/.deploy/current.json")).await.unwrap().unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+async fn write_pointer(store: &MockStore, pointer: &serde_json::Value) {
+    store.write(&key("s/.deploy/current.json"), pointer.to_string()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deploy_that_breaks_off_leaves_the_site_as_it_was() {
+    // Whichever write it is that fails: two files, the manifest, the pointer.
+    for nth in 0..4 {
+        let (store, deploys) = empty();
+        deploy(&deploys, ONE).await;
+        let site = site(&store, false);
+        (0..nth).for_each(|_| store.script().delay_next("put", std::time::Duration::ZERO));
+        store.script().fail_next("put", Error::new(ErrorKind::Internal, "the disk is full"));
+        let failed = deploys.deploy(&source(TWO).await, &DeployOptions::default()).await.unwrap_err();
+        assert!(failed.to_string().contains("the disk is full"), "{failed}");
+        assert_eq!(get(&site, "/").await.1, ONE[0].1, "put {nth}");
+        deploy(&deploys, TWO).await;
+        assert_eq!(get(&site, "/").await.1, TWO[0].1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_damaged_or_newer_is_said_and_not_guessed() {
+    let (store, deploys) = empty();
+    assert!(deploys.list().await.unwrap().is_empty());
+    assert_eq!(deploys.rollback(None).await.unwrap_err().message(), "nothing has been deployed here");
+    let nothing = deploys.deploy(&source(&[("_headers", "")]).await, &DeployOptions::default()).await.unwrap_err();
+    assert_eq!(nothing.message(), "there is nothing to deploy: no file takes part");
+
+    let first = deploy(&deploys, ONE).await;
+    let only = deploys.rollback(None).await.unwrap_err();
+    assert_eq!(only.message(), format!("there is no deploy before {first}"));
+    let manifest = key(&format!("s/.deploy/manifests/{first}.json"));
+    let (_, bytes) = store.read(&manifest).await.unwrap().unwrap();
+    deploy(&deploys, TWO).await;
+    store.write(&manifest, String::from_utf8_lossy(&bytes).replace("same.css", "evil.css")).await.unwrap();
+    let damaged = deploys.rollback(Some(&first)).await.unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::Corrupt);
+    assert!(damaged.message().contains("its sha256 is another"), "{damaged}");
+    store.write(&manifest, bytes).await.unwrap();
+    let object = keys(&store).await.into_iter().find(|key| key.contains("/objects/")).unwrap();
+    store.delete(&[key(&object)]).await.unwrap();
+    let missing = deploys.rollback(Some(&first)).await.unwrap_err();
+    let is_in_first = missing.message().contains("is missing in the store");
+    assert!(is_in_first, "{missing}");
+
+    let mut newer = pointer(&store).await;
+    newer["version"] = 2.into();
+    write_pointer(&store, &newer).await;
+    let refused = deploys.list().await.unwrap_err();
+    assert!(refused.kind() == ErrorKind::Corrupt && refused.message().contains("a newer isobar"), "{refused}");
+    assert_eq!(get(&site(&store, true), "/").await.0, 500);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_tell_shows_a_deploy_within_a_second_or_when_it_is_told() {
+    let store = Arc::new(MockStore::new(MemoryStore::new()).without_generation());
+    let deploys = Deploys::new(Arc::clone(&store) as Arc<dyn ObjectStore>, "s/");
+    let site = site(&store, true);
+    deploy(&deploys, ONE).await;
+    assert_eq!(get(&site, "/").await.1, ONE[0].1);
+    deploy(&deploys, TWO).await;
+    assert_eq!(get(&site, "/").await.1, ONE[0].1);
+    site.purge(Purge::Deploy);
+    assert_eq!(get(&site, "/").await.1, TWO[0].1);
+    deploys.rollback(None).await.unwrap();
+    // Old while one asks, and then new.
+    tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
+    assert_eq!(get(&site, "/").await.1, ONE[0].1);
+}
