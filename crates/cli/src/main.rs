@@ -2,7 +2,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod d1;
+mod deploy;
 mod ignored;
+mod names;
 mod place;
 mod r2;
 mod serve;
@@ -34,6 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   isobar serve
   isobar r2 object put inneranimalmedia-assets/static/index.html --file ./index.html
   isobar r2 sync ./static inneranimalmedia-assets/static --dry-run
+  isobar deploy ./dist inneranimalmedia-assets/static
   isobar d1 migrations apply DB
   isobar d1 execute DB --command 'SELECT count(*) FROM users'
   isobar vault status DB --keyring ./keyring"
@@ -49,6 +52,8 @@ struct Cli {
 enum Command {
     /// Serve the static site of a wrangler configuration, with health checks and request logs
     Serve(serve::Serve),
+    /// Put a whole site in place at once, list what was deployed, take it back
+    Deploy(deploy::Deploy),
     /// Buckets and their objects
     #[command(subcommand)]
     R2(r2::R2),
@@ -75,6 +80,7 @@ async fn main() -> ExitCode {
     let Cli { place, command } = Cli::parse();
     let outcome = match command {
         Command::Serve(serve) => serve.run(&place).await,
+        Command::Deploy(deploy) => deploy.run(&place).await,
         Command::R2(r2) => r2.run(&place).await,
         Command::D1(d1) => d1.run(&place).await,
         Command::Vault(vault) => vault.run(&place).await,

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use isobar_cloudflare::wrangler::{Config, D1Database};
 use isobar_db::SqliteDatabase;
+use isobar_storage::ObjectStore;
+use isobar_storage::cloudflare::{S3Bucket, S3Config};
 use isobar_storage::local::LocalStore;
 use isobar_storage::signed::Signer;
 
@@ -49,6 +52,20 @@ impl Place {
     /// A bucket by name or binding. A name that no configuration has is taken as it is: `isobar r2` needs none.
     pub(crate) async fn bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
         Ok(LocalStore::open(self.bucket_folder(name)?).await?)
+    }
+
+    /// A bucket here, or with `remote` of the account: over S3, by what the environment says.
+    pub(crate) async fn store(&self, name: &str, remote: bool) -> Result<Arc<dyn ObjectStore>, Box<dyn Error>> {
+        if !remote {
+            return Ok(Arc::new(self.bucket(name).await?));
+        }
+        let config = self.config()?;
+        let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);
+        let name = match bound {
+            Some(bucket) => bucket.bucket_name.as_deref().ok_or(format!("the binding {name} has no bucket_name"))?,
+            None => name,
+        };
+        Ok(Arc::new(S3Bucket::new(s3_config(name)?)?))
     }
 
     /// What signs URLs of a bucket that `isobar serve` serves at this address.
@@ -118,6 +135,27 @@ impl Place {
         let opened = SqliteDatabase::open(self.root(Some(&config)).join("d1").join(file)).await?;
         Ok((opened, database, config))
     }
+}
+
+/// Where a remote bucket is, and the key that opens it, as the environment says.
+fn s3_config(bucket: &str) -> Result<S3Config, Box<dyn Error>> {
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let needed = |names: [&str; 2]| {
+        let found = names.iter().find_map(|name| read(name));
+        found.ok_or(format!("a remote bucket needs {} (or {}) in the environment", names[0], names[1]))
+    };
+    let id = needed(["R2_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"])?;
+    let secret = needed(["R2_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"])?;
+    let config = match read("S3_ENDPOINT") {
+        Some(endpoint) => {
+            S3Config::new(endpoint, bucket, id, secret).with_region(read("AWS_REGION").unwrap_or("auto".to_owned()))
+        }
+        None => S3Config::r2(&needed(["CLOUDFLARE_ACCOUNT_ID", "S3_ENDPOINT"])?, bucket, id, secret),
+    };
+    Ok(match read("AWS_SESSION_TOKEN") {
+        Some(token) => config.with_session_token(token),
+        None => config,
+    })
 }
 
 fn has_config() -> bool {

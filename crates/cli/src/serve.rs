@@ -12,13 +12,15 @@ use isobar_site::{CacheOptions, Site, SiteOptions};
 use isobar_storage::local::LocalStore;
 use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
 
+use crate::deploy::warn_of;
 use crate::ignored::Ignored;
 use crate::place::Place;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The site is the configuration's [assets] directory; without one, what is under --prefix in the bucket. html_handling,
+    after_help = "The site is the configuration's [assets] directory; without one, what was last deployed (`isobar deploy`) or else is under
+--prefix in the bucket. html_handling,
 not_found_handling and run_worker_first are as with wrangler, and so are the files _headers, _redirects and .assetsignore of the site.
 Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session objects need the application that has their class: run that instead, see examples/platform.
 
@@ -47,6 +49,12 @@ pub(crate) struct Serve {
     /// Mebibytes of the site's answers that are kept in memory; 0 keeps none
     #[arg(long, default_value_t = 256, value_name = "MIB")]
     cache: u64,
+    /// Show what is in a folder that has no index, as a page or as JSON
+    #[arg(long)]
+    listing: bool,
+    /// Say in Server-Timing which rule, which cache and which binding have decided an answer
+    #[arg(long)]
+    server_timing: bool,
     /// Threads that read and write connections; as many as there are processors when not given
     #[arg(long)]
     threads: Option<usize>,
@@ -77,7 +85,8 @@ impl Serve {
         let directory = assets.directory.clone();
         let first = config.r2_buckets.first().map(|bucket| bucket.binding.clone());
         let platform = WranglerPlatform::new(config.clone()).local(&root).await?;
-        let (store, prefix): (Arc<dyn ObjectStore>, String) = match directory {
+        let is_folder = directory.is_some();
+        let (store, prefix, binding): (Arc<dyn ObjectStore>, String, String) = match directory {
             Some(directory) => {
                 let store = LocalStore::open(root.join("assets")).await?;
                 let directory = config.resolve(directory);
@@ -89,12 +98,12 @@ impl Serve {
                 let gone: Vec<Key> = stored.into_iter().filter(|key| !ignored.take(key.as_str())).collect();
                 store.delete_all(&gone).await?;
                 say!("site: {summary}");
-                (Arc::new(store), String::new())
+                (Arc::new(store), String::new(), "ASSETS".to_owned())
             }
             None => {
                 let binding =
                     self.bucket.or(first).ok_or("the configuration has neither [assets] nor a bucket to serve")?;
-                (platform.bucket(&binding)?, self.prefix)
+                (platform.bucket(&binding)?, self.prefix, binding)
             }
         };
         let base = server.address().map_or_else(|| "http://localhost".to_owned(), |_| server.url());
@@ -106,13 +115,13 @@ impl Serve {
         }
         // A bucket without [assets] is served as a site is unless told otherwise.
         let options = if config.assets.is_some() { options } else { SiteOptions::default() };
-        let options = options.with_prefix(prefix).with_rules_of(&*store).await?;
-        let warnings = options.headers.warnings().iter().map(|warning| ("_headers", warning));
-        for (file, warning) in
-            warnings.chain(options.redirects.warnings().iter().map(|warning| ("_redirects", warning)))
-        {
-            eprintln!("warning: {file}, {warning}");
+        let mut options = options.with_prefix(prefix).with_rules_of(&*store).await?;
+        options = options.with_deploys(!is_folder).with_listing(self.listing);
+        if self.server_timing {
+            options = options.with_server_timing(binding);
         }
+        warn_of("_headers", options.headers.warnings());
+        warn_of("_redirects", options.redirects.warnings());
         app = app.site(Site::new(store, options)).worker_first(first_served);
         if self.cache > 0 {
             app = app.cache(CacheOptions::default().with_bytes(self.cache * 1024 * 1024));

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use clap::Args;
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use isobar_storage::sync::{ApplyOptions, plan, plan_down};
 
 use crate::ignored::Ignored;
+use crate::names::{Names, bucket_and_prefix};
 use crate::place::Place;
 use crate::sync::{Summary, apply_down_with_progress, apply_with_progress};
 use crate::{Outcome, say};
@@ -116,42 +116,6 @@ impl Sync {
     }
 }
 
-/// The names that take part.
-struct Names {
-    include: Option<GlobSet>,
-    exclude: GlobSet,
-}
-
-impl Names {
-    fn new(include: &[String], exclude: &[String]) -> Result<Self, globset::Error> {
-        let include = if include.is_empty() { None } else { Some(globs(include)?) };
-        Ok(Self { include, exclude: globs(exclude)? })
-    }
-
-    fn take(&self, name: &str) -> bool {
-        self.include.as_ref().is_none_or(|include| include.is_match(name)) && !self.exclude.is_match(name)
-    }
-}
-
-/// A glob without a slash is of names anywhere, as in `.gitignore`.
-fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
-    let mut globs = GlobSetBuilder::new();
-    for pattern in patterns {
-        let anywhere = if pattern.contains('/') { pattern.clone() } else { format!("**/{pattern}") };
-        globs.add(GlobBuilder::new(&anywhere).literal_separator(true).build()?);
-    }
-    globs.build()
-}
-
 fn looks_like_folder(text: &str) -> bool {
     text.starts_with(['.', '/']) || Path::new(text).is_dir()
-}
-
-/// A bucket's name, and what the keys begin with.
-fn bucket_and_prefix(text: &str) -> (&str, String) {
-    let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
-    match prefix.trim_end_matches('/') {
-        "" => (bucket, String::new()),
-        prefix => (bucket, format!("{prefix}/")),
-    }
 }

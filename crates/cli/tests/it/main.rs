@@ -326,6 +326,87 @@ fn the_site_of_a_configuration_is_served() {
 }
 
 #[test]
+fn a_site_is_deployed_while_it_is_served_and_taken_back() {
+    let folder = folder();
+    let here = folder.path();
+    fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = here.join("dist").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("index.html", "the first");
+    write("app-3f9a1c2b.js", "first()");
+    write("_headers", "/*\n  X-Deploy: one\nnonsense\n");
+    write(".assetsignore", "*.map\n");
+    write("app.js.map", "not for the world");
+    let deployed = run(here, &["deploy", "dist", "STORAGE/static", "--message", "the first one"]);
+    let warnings = String::from_utf8(deployed.stderr).unwrap();
+    assert!(warnings.contains("warning: _headers, line 3: a header is `Name: value`"), "{warnings}");
+    let told = String::from_utf8(deployed.stdout).unwrap();
+    assert!(told.contains("2 files") && told.contains("2 uploaded"), "{told}");
+    assert!(ok(here, &["deploy", "dist", "STORAGE/static"]).starts_with("nothing has changed"));
+
+    let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
+        .args(["serve", "--port", "0", "--server-timing"])
+        .current_dir(here)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address =
+        lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    // What another process deploys is seen within 50 ms.
+    let seen = |path: &str, end: &str| {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let mut answer = get(path);
+        while !answer.ends_with(end) && std::time::Instant::now() < until {
+            answer = get(path);
+        }
+        assert!(answer.ends_with(end), "{path}: {answer}");
+        answer
+    };
+    let first = seen("/", "the first");
+    assert!(first.contains("x-deploy: one\r\n") && first.contains("server-timing: rule;desc=file, cache;desc="), "{first}");
+    assert!(first.contains("binding;desc=\"STORAGE\""), "{first}");
+    assert!(get("/app.js.map").starts_with("HTTP/1.1 404"));
+    write("index.html", "the second");
+    fs::remove_file(here.join("dist/app-3f9a1c2b.js")).unwrap();
+    let second = ok(here, &["deploy", "dist", "STORAGE/static", "--json"]);
+    let second: serde_json::Value = serde_json::from_str(&second).unwrap();
+    assert_eq!((&second["uploaded"], &second["deploy"]["is_current"]), (&1.into(), &true.into()));
+    seen("/", "the second");
+    seen("/app-3f9a1c2b.js", "first()");
+
+    let list = ok(here, &["deploy", "list", "STORAGE/static"]);
+    assert!(list.lines().count() == 4 && list.contains("the first one"), "{list}");
+    let told = ok(here, &["deploy", "rollback", "STORAGE/static"]);
+    seen("/", "the first");
+    assert!(told.contains(" now"), "{told}");
+    ok(here, &["deploy", "rollback", "STORAGE/static", second["deploy"]["id"].as_str().unwrap()]);
+    let pruned = ok(here, &["deploy", "prune", "STORAGE/static", "--keep", "1"]);
+    assert!(pruned.starts_with("1 deploys forgotten, 3 objects deleted"), "{pruned}");
+    seen("/", "the second");
+    assert!(seen("/app-3f9a1c2b.js", "there is nothing here\n").starts_with("HTTP/1.1 404"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+
+    assert!(refused(here, &["deploy", "rollback", "STORAGE/static", "2001"]).contains("there is no deploy \"2001\""));
+    assert!(refused(here, &["deploy", "nowhere", "STORAGE/static"]).contains("nowhere"));
+    assert!(refused(here, &["deploy", "dist"]).contains("TARGET"));
+    let remote = refused(here, &["deploy", "list", "STORAGE/static", "--remote"]);
+    assert!(remote.contains("needs R2_ACCESS_KEY_ID (or AWS_ACCESS_KEY_ID) in the environment"), "{remote}");
+}
+
+#[test]
 fn unknown_keys_are_warned_about_and_help_has_examples() {
     let folder = folder();
     let output = run(folder.path(), &["r2", "object", "list", "assets"]);

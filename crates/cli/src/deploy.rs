@@ -1,0 +1,241 @@
+//! `isobar deploy`.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use indicatif::{HumanBytes, HumanCount};
+use isobar_site::{DeployOptions, DeployProgress, Deploys, HeaderRules, HtmlHandling, Redirects, RuleWarning};
+use isobar_storage::ErrorKind;
+use isobar_storage::directory::Directory;
+
+use crate::ignored::Ignored;
+use crate::names::{Names, bucket_and_prefix, globs};
+use crate::place::Place;
+use crate::sync::progress;
+use crate::{Outcome, say, table};
+
+/// What is the machine's, not the site's.
+const OURS: [&str; 3] = [".git", ".DS_Store", "Thumbs.db"];
+
+/// How often somebody who prunes is waited for, a second each.
+const PATIENCE: u32 = 30;
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Uploads what no earlier deploy has, and then puts all of it in place at once; whoever asks meanwhile gets the site as it was.
+_headers and _redirects of the folder are the deploy's rules; what .assetsignore names stays at home. The site is served by
+`isobar serve`, or by any Site with_deploys, in a Worker, too. A folder that is called like a command: ./list.
+
+--remote deploys into the bucket of the account, over S3: R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY and CLOUDFLARE_ACCOUNT_ID say where
+and who; with S3_ENDPOINT (and AWS_REGION) any other server.
+
+Examples:
+  isobar deploy ./dist inneranimalmedia-assets/static --message 'New themes'
+  isobar deploy ./dist STORAGE/static --immutable 'assets/**' --remote
+  isobar deploy list STORAGE/static
+  isobar deploy rollback STORAGE/static
+  isobar deploy prune STORAGE/static --keep 10"
+)]
+pub(crate) struct Deploy {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The folder that has the site
+    #[arg(required = true)]
+    folder: Option<PathBuf>,
+    /// BUCKET/PREFIX: under which the site is served
+    #[arg(required = true)]
+    target: Option<String>,
+    /// What there is to say of this deploy
+    #[arg(long, short)]
+    message: Option<String>,
+    /// Of how many earlier deploys the files that never change stay reachable, for pages that are still open
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    retain: usize,
+    /// Files that never change under their name, besides those with a hash in it (app-3f9a1c2b.js)
+    #[arg(long, value_name = "GLOB")]
+    immutable: Vec<String>,
+    /// Leave out what one of these globs matches
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Transfers at once
+    #[arg(long, default_value_t = 16)]
+    concurrency: usize,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+#[derive(Debug, Args)]
+struct Shared {
+    /// Of the account's bucket, over S3
+    #[arg(long)]
+    remote: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List what was deployed, the newest first
+    List {
+        /// BUCKET/PREFIX
+        target: String,
+        #[command(flatten)]
+        shared: Shared,
+    },
+    /// Serve the deploy before the current one, or another one
+    Rollback {
+        /// BUCKET/PREFIX
+        target: String,
+        /// The deploy, or an unambiguous beginning of its id
+        id: Option<String>,
+        #[command(flatten)]
+        shared: Shared,
+    },
+    /// Forget old deploys, and delete what none of the others has
+    Prune {
+        /// BUCKET/PREFIX
+        target: String,
+        /// How many of the newest to keep, besides the one that is served
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        keep: usize,
+        #[command(flatten)]
+        shared: Shared,
+    },
+}
+
+impl Deploy {
+    pub(crate) async fn run(mut self, place: &Place) -> Outcome {
+        match self.command.take() {
+            Some(Command::List { target, shared }) => list(&deploys(place, &target, &shared).await?, &shared).await,
+            Some(Command::Rollback { target, id, shared }) => {
+                let deploy = deploys(place, &target, &shared).await?.rollback(id.as_deref()).await?;
+                if shared.json {
+                    say!("{}", serde_json::to_string(&deploy)?);
+                } else {
+                    say!("{target} is deploy {} now", deploy.id);
+                }
+                Ok(())
+            }
+            Some(Command::Prune { target, keep, shared }) => {
+                let pruned = deploys(place, &target, &shared).await?.prune(keep).await?;
+                if shared.json {
+                    say!("{}", serde_json::to_string(&pruned)?);
+                } else {
+                    let (deploys, bytes) = (pruned.deploys.len(), HumanBytes(pruned.bytes));
+                    say!("{deploys} deploys forgotten, {} objects deleted ({bytes})", pruned.objects);
+                }
+                Ok(())
+            }
+            None => self.deploy(place).await,
+        }
+    }
+
+    async fn deploy(self, place: &Place) -> Outcome {
+        let (Some(folder), Some(target)) = (&self.folder, &self.target) else {
+            return Err("a folder and BUCKET/PREFIX are needed".into());
+        };
+        let source = Directory::open(folder).await?;
+        let (names, ignored) = (Names::new(&[], &self.exclude)?, Ignored::of(Path::new(folder))?);
+        let (immutable, has_immutable) = (globs(&self.immutable)?, !self.immutable.is_empty());
+        let take = |name: &str| {
+            let is_ours = name.split('/').any(|part| OURS.contains(&part));
+            !is_ours && names.take(name) && ignored.take(name)
+        };
+        let is_immutable = |name: &str| has_immutable && immutable.is_match(name);
+        warn_of_rules(folder)?;
+        let bar = progress(0);
+        let shown = |progress: DeployProgress<'_>| match progress {
+            DeployProgress::Read { name, .. } => bar.set_message(format!("read {name}")),
+            DeployProgress::Planned { bytes, .. } => {
+                bar.set_length(bytes);
+                bar.set_position(0);
+            }
+            DeployProgress::Uploaded { name, bytes } => {
+                bar.set_message(name.to_owned());
+                bar.inc(bytes);
+            }
+            _ => {}
+        };
+        let options = DeployOptions::default()
+            .with_take(&take)
+            .with_immutable(&is_immutable)
+            .with_retain(self.retain)
+            .with_concurrency(self.concurrency)
+            .with_message(self.message.as_deref())
+            .with_progress(&shown);
+        let deploys = deploys(place, target, &self.shared).await?;
+        let mut tries = 0;
+        let deployed = loop {
+            match deploys.deploy(&source, &options).await {
+                // Somebody prunes: that ends soon.
+                Err(error) if error.kind() == ErrorKind::Unavailable && tries < PATIENCE => {
+                    tries += 1;
+                    bar.set_message(error.message().to_owned());
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                deployed => break deployed,
+            }
+        };
+        bar.finish_and_clear();
+        let deployed = deployed?;
+        let deploy = &deployed.deploy;
+        if self.shared.json {
+            say!("{}", serde_json::to_string(&deployed)?);
+        } else if deployed.is_unchanged {
+            say!("nothing has changed: {target} is deploy {} still", deploy.id);
+        } else {
+            let (files, bytes) = (HumanCount(deploy.files as u64), HumanBytes(deploy.bytes));
+            let uploaded = HumanBytes(deployed.uploaded_bytes);
+            say!(
+                "{target} is deploy {} now: {files} files ({bytes}), {} uploaded ({uploaded})",
+                deploy.id,
+                deployed.uploaded
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Says which lines of the rules count for nothing.
+fn warn_of_rules(folder: &Path) -> Outcome {
+    let read = |name: &str| match std::fs::read_to_string(folder.join(name)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| format!("cannot read {}: {error}", folder.join(name).display())),
+    };
+    warn_of("_headers", HeaderRules::parse(&read("_headers")?).warnings());
+    warn_of("_redirects", Redirects::parse(&read("_redirects")?, HtmlHandling::default()).warnings());
+    Ok(())
+}
+
+/// Says which lines of a file of rules count for nothing.
+pub(crate) fn warn_of(file: &str, warnings: &[RuleWarning]) {
+    for warning in warnings {
+        eprintln!("warning: {file}, {warning}");
+    }
+}
+
+async fn list(deploys: &Deploys, shared: &Shared) -> Outcome {
+    let deploys = deploys.list().await?;
+    if shared.json {
+        say!("{}", serde_json::to_string(&deploys)?);
+        return Ok(());
+    }
+    let row = |deploy: &isobar_site::Deploy| {
+        let mark = if deploy.is_current { "*" } else { "" };
+        let created = deploy.created.format("%Y-%m-%d %H:%M:%S").to_string();
+        let (files, bytes) = (deploy.files.to_string(), HumanBytes(deploy.bytes).to_string());
+        vec![mark.to_owned(), deploy.id.clone(), created, files, bytes, deploy.message.clone().unwrap_or_default()]
+    };
+    let rows: Vec<_> = deploys.iter().map(row).collect();
+    table::print(&["", "deploy", "created (UTC)", "files", "size", "message"].map(str::to_owned), &rows)
+}
+
+async fn deploys(place: &Place, target: &str, shared: &Shared) -> Result<Deploys, Box<dyn Error>> {
+    let (bucket, prefix) = bucket_and_prefix(target);
+    Ok(Deploys::new(place.store(bucket, shared.remote).await?, prefix))
+}
