@@ -1,4 +1,4 @@
-//! Every conformance kit on the bindings of the real workerd. `GET /storage` (or `/db`, `/sessions`, `/analytics`) names the
+//! Every conformance kit on the bindings of the real workerd. `GET /storage` (or `/site`, `/db`, `/sessions`, `/analytics`) names the
 //! cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and answers how it ended: `passed`,
 //! `failed`, `skipped`, and why; `GET /storage/random/7/200` tells what comes of 200 random operations; `GET /panic` panics. `cargo xtask conformance` builds it, starts workerd, and asks for all of them.
 
@@ -49,6 +49,11 @@ async fn answer(kit: &str, case: &str, env: &Object) -> Answer {
                 Arc::new(isobar_db::cloudflare::D1Database::new(env.object("DB"))?);
             let capabilities = database.capabilities();
             run(isobar_db::conformance::cases(), case, database, |name| capabilities.has(name)).await
+        }
+        "site" => {
+            let bucket: isobar_site::conformance::Subject =
+                Arc::new(isobar_storage::cloudflare::R2Bucket::new(env.object("BUCKET"))?);
+            run(isobar_site::conformance::cases(), case, bucket, |_| false).await
         }
         "sessions" => {
             let namespace: isobar_sessions::conformance::Subject = Arc::new(Evicting {

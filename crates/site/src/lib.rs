@@ -21,6 +21,8 @@
 mod body;
 #[cfg(feature = "cache")]
 mod cache;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod deploy;
 mod digest;
 mod encoding;

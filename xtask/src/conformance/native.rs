@@ -15,8 +15,10 @@ pub(super) async fn run(table: &mut Table) -> Outcome {
     let folder = super::fresh("conformance-local")?;
     let store = Arc::new(MemoryStore::new());
     table.take("memory", "storage", isobar_storage::conformance::run(async || store.clone() as _).await);
+    table.take("memory", "site", isobar_site::conformance::run(async || store.clone() as _).await);
     let store = Arc::new(LocalStore::open(folder.join("storage")).await?);
     table.take("local", "storage", isobar_storage::conformance::run(async || store.clone() as _).await);
+    table.take("local", "site", isobar_site::conformance::run(async || store.clone() as _).await);
 
     let db = Arc::new(isobar_db::SqliteDatabase::memory().await?);
     table.take("memory", "db", isobar_db::conformance::run(async || db.clone() as _).await);

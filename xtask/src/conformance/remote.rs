@@ -41,6 +41,7 @@ async fn storage(backend: &'static str, config: S3Config, table: &mut Table) -> 
     let store = Arc::new(S3Bucket::new(config.clone())?);
     store.check().await?;
     table.take(backend, "storage", isobar_storage::conformance::run(async || store.clone() as _).await);
+    table.take(backend, "site", isobar_site::conformance::run(async || store.clone() as _).await);
     presigned(&*store).await?;
     let mut wrong = config;
     wrong.secret_access_key = "wrong".to_owned();

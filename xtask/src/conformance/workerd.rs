@@ -7,7 +7,7 @@ use crate::Outcome;
 use crate::http::ask;
 use crate::worker::Workerd;
 
-const KITS: [&str; 4] = ["storage", "db", "sessions", "analytics"];
+const KITS: [&str; 5] = ["storage", "site", "db", "sessions", "analytics"];
 
 pub(super) fn run(workerd: &Workerd, table: &mut Table) -> Outcome {
     for kit in KITS {

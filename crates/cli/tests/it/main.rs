@@ -375,7 +375,10 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
         answer
     };
     let first = seen("/", "the first");
-    assert!(first.contains("x-deploy: one\r\n") && first.contains("server-timing: rule;desc=file, cache;desc="), "{first}");
+    assert!(
+        first.contains("x-deploy: one\r\n") && first.contains("server-timing: rule;desc=file, cache;desc="),
+        "{first}"
+    );
     assert!(first.contains("binding;desc=\"STORAGE\""), "{first}");
     assert!(get("/app.js.map").starts_with("HTTP/1.1 404"));
     write("index.html", "the second");

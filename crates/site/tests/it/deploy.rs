@@ -328,3 +328,9 @@ async fn a_store_that_cannot_tell_shows_a_deploy_within_a_second_or_when_it_is_t
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
     assert_eq!(get(&site, "/").await.1, ONE[0].1);
 }
+
+#[tokio::test]
+async fn the_kit_passes_in_memory() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    isobar_site::conformance::run(async || Arc::clone(&store)).await.assert_green();
+}
