@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use futures_util::TryStreamExt;
+use http::HeaderName;
 use isobar_http_serve::native::{Server, ServerError, ServerOptions, init_log, shutdown_signal};
-use isobar_http_serve::{App, WranglerPlatform, signed_objects, site_options, worker_first};
+use isobar_http_serve::{App, Metrics, Telemetry, WranglerPlatform, signed_objects, site_options, worker_first};
 use isobar_site::{CacheOptions, Site, SiteOptions};
 use isobar_storage::local::LocalStore;
 use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
@@ -22,6 +23,7 @@ use crate::{Outcome, say};
     after_help = "The site is the configuration's [assets] directory; without one, what was last deployed (`isobar deploy`) or else is under
 --prefix in the bucket. html_handling,
 not_found_handling and run_worker_first are as with wrangler, and so are the files _headers, _redirects and .assetsignore of the site.
+With OTEL_EXPORTER_OTLP_ENDPOINT in the environment each request is a span for that collector of OpenTelemetry (OTLP over HTTP).
 Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session objects need the application that has their class: run that instead, see examples/platform.
 
 Examples:
@@ -55,6 +57,15 @@ pub(crate) struct Serve {
     /// Say in Server-Timing which rule, which cache and which binding have decided an answer
     #[arg(long)]
     server_timing: bool,
+    /// Numbers for Prometheus under /metrics on this address, which only Prometheus should reach
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Write the event of one request of so many; each event says how many it stands for
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    sample: u32,
+    /// The header that has the client's country, as whatever stands in front sets it: cf-ipcountry
+    #[arg(long, value_name = "NAME")]
+    country_header: Option<HeaderName>,
     /// Threads that read and write connections; as many as there are processors when not given
     #[arg(long)]
     threads: Option<usize>,
@@ -68,7 +79,13 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
-        init_log();
+        let telemetry = match Telemetry::is_wanted() {
+            true => Some(Telemetry::init()?),
+            false => {
+                init_log();
+                None
+            }
+        };
         let mut config =
             place.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;
         let root = place.root(Some(&config));
@@ -80,6 +97,10 @@ impl Serve {
         }
         // Before anything is opened or synced: a taken port changes nothing.
         let server = self.bind().await?;
+        let metrics_server = match self.metrics {
+            Some(address) => Some(Server::bind(address).await?),
+            None => None,
+        };
         let assets = config.assets.clone().unwrap_or_default();
         let (options, first_served) = (site_options(&assets)?, worker_first(&assets)?);
         let directory = assets.directory.clone();
@@ -129,8 +150,20 @@ impl Serve {
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);
         }
+        if let Some(header) = self.country_header {
+            app = app.country(header);
+        }
+        if let Some(server) = metrics_server {
+            let metrics = Metrics::new();
+            say!("numbers for Prometheus on {}/metrics", server.url());
+            tokio::spawn(server.serve(metrics.router(), std::future::pending()));
+            app = app.metrics(metrics);
+        }
         say!("serving on {} (Ctrl-C ends)", server.url());
-        server.serve(app.into_service(), shutdown_signal()).await?;
+        server.serve(app.sample(self.sample).into_service(), shutdown_signal()).await?;
+        if let Some(telemetry) = telemetry {
+            telemetry.close().await;
+        }
         Ok(platform.close().await?)
     }
 

@@ -17,7 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 
 use crate::Problem;
-use crate::observe::{REQUEST_ID, RandomId, observe};
+use crate::observe::{Observer, REQUEST_ID, RandomId, observe};
 
 const API: &str = "/api";
 const HEALTHZ: &str = "/healthz";
@@ -39,14 +39,14 @@ pub struct App {
     nested: Vec<(String, Router)>,
     site: Option<Site>,
     worker_first: Option<WorkerFirst>,
-    dataset: Option<Arc<dyn EventSink>>,
+    observer: Observer,
     checks: Vec<(&'static str, ReadyCheck)>,
     body_limit: Option<usize>,
 }
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("site", &self.site).field("dataset", &self.dataset).finish_non_exhaustive()
+        f.debug_struct("App").field("site", &self.site).field("observer", &self.observer).finish_non_exhaustive()
     }
 }
 
@@ -89,7 +89,32 @@ impl App {
     /// Where the event of each request goes.
     #[must_use]
     pub fn observe(mut self, dataset: Arc<dyn EventSink>) -> Self {
-        self.dataset = Some(dataset);
+        self.observer.dataset = Some(dataset);
+        self
+    }
+
+    /// Writes the event of one request of so many, by chance; it says how many it stands for
+    /// ([`RequestEvent::weight`](crate::RequestEvent::weight)). What answers with 500 or above is written each time. 1.
+    #[must_use]
+    pub fn sample(mut self, one_in: u32) -> Self {
+        self.observer.one_in = one_in;
+        self
+    }
+
+    /// The header that has the client's country by ISO 3166-1 for the events, as whatever stands in front of the server sets
+    /// it: `cf-ipcountry`. A client that comes by itself can say what it likes there, so natively nothing is believed unless
+    /// told here; inside Workers the runtime knows it.
+    #[must_use]
+    pub fn country(mut self, header: http::HeaderName) -> Self {
+        self.observer.country = Some(header);
+        self
+    }
+
+    /// Counts requests for Prometheus.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self, metrics: crate::Metrics) -> Self {
+        self.observer.metrics = Some(metrics);
         self
     }
 
@@ -124,14 +149,18 @@ impl App {
             site,
             worker_first: self.worker_first.clone(),
             routes,
-            dataset: self.dataset.clone(),
         });
-        crate::service::AppService::new(self.into_router(), site)
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = &self.observer.metrics {
+            metrics.watch(self.site.clone(), self.observer.dataset.clone());
+        }
+        let observer = Arc::new(self.observer.clone());
+        crate::service::AppService::new(self.into_router(), site, observer)
     }
 
     /// The router of all of it.
     pub fn into_router(self) -> Router {
-        let Self { api, nested, site, worker_first, dataset, checks, body_limit } = self;
+        let Self { api, nested, site, worker_first, observer, checks, body_limit } = self;
         let unknown =
             async || Problem::not_found("there is no such API; see the documentation of /api").into_response();
         // The fallback stands on the nested router, so that nothing under /api reaches the site.
@@ -158,7 +187,7 @@ impl App {
             ServiceBuilder::new()
                 .layer(SetRequestIdLayer::new(REQUEST_ID, RandomId))
                 .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-                .layer(axum::middleware::from_fn_with_state(dataset, observe))
+                .layer(axum::middleware::from_fn_with_state(Arc::new(observer), observe))
                 .layer(axum::middleware::from_fn(refuse_cross_site))
                 .layer(CatchPanicLayer::custom(panicked)),
         )

@@ -25,10 +25,13 @@ mod app;
 mod assets;
 mod client;
 mod content;
+mod event;
 mod keeper;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod meter;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observe;
 mod platform;
 mod secret;
@@ -37,6 +40,8 @@ mod service;
 mod session;
 mod signed;
 mod stats;
+#[cfg(feature = "otel")]
+mod telemetry;
 mod track;
 #[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
 mod wrangler;
@@ -50,11 +55,14 @@ pub use app::{App, ReadyCheck};
 pub use assets::{AssetsError, site_options, worker_first};
 pub use client::http_client;
 pub use content::SiteContent;
+pub use event::RequestEvent;
 pub use isobar_api::Problem;
 pub use keeper::{Job, Keeper, keep};
 #[cfg(feature = "mcp")]
 pub use mcp::ApiTools;
-pub use observe::{REQUEST_ID, RequestEvent};
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
+pub use observe::REQUEST_ID;
 pub use platform::{BindingError, Platform, PlatformBuilder};
 pub use secret::Secret;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
@@ -62,6 +70,8 @@ pub use service::AppService;
 pub use session::forward_session;
 pub use signed::signed_objects;
 pub use stats::{Stats, stats};
+#[cfg(feature = "otel")]
+pub use telemetry::{Telemetry, TelemetryError};
 pub use track::{Analytics, ProductEvent};
 #[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
 pub use wrangler::{PlatformError, WranglerPlatform};

@@ -1,48 +1,95 @@
-//! What is observed of every request: an id, a line of trace, an analytics event.
+//! What is observed of every request: an id, a line of trace, an analytics event, numbers for Prometheus.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue};
-use isobar_analytics::{DataPoint, Event, EventSink};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use isobar_analytics::EventSink;
 use tower_http::request_id::{MakeRequestId, RequestId};
 use tracing::Instrument;
 
+use crate::event::{Country, Noted};
 use crate::meter::{Meter, Metered};
 
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The event of a request, and its columns: `index1` the route; `blob1` `request`, `blob2` the route, `blob3` the method,
-/// `blob4` the status, `blob5` the cache's part; `double1` the duration in milliseconds, `double2` the bytes answered where
-/// known, `double3` the milliseconds that databases took. Nothing personal: no address, no path with values in it, no query.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct RequestEvent {
-    /// The route's pattern: `/api/images/{id}`; `site` for static files.
-    pub route: String,
-    /// GET, POST, ...
-    pub method: String,
-    /// 200, 404, ...
-    pub status: u16,
-    /// How long the answer took, in milliseconds.
-    pub milliseconds: f64,
-    /// Bytes answered, where known beforehand.
-    pub bytes: f64,
-    /// `revalidated` where the client's copy was good still; natively, where answers are kept in memory,
-    /// [what the cache had to do with it](isobar_site::CacheState); else `none`: what a data centre's cache answers does not
-    /// come here.
-    pub cache: String,
-    /// How long the request waited for databases, in milliseconds.
-    pub database_milliseconds: f64,
+/// The route of what the site answers.
+const SITE: &str = "site";
+
+/// What an application wants to know of its requests.
+#[derive(Clone, Default)]
+pub(crate) struct Observer {
+    pub(crate) dataset: Option<Arc<dyn EventSink>>,
+    /// Of how many requests one is written; each where it is 0 or 1.
+    pub(crate) one_in: u32,
+    /// The header that has the client's country.
+    pub(crate) country: Option<HeaderName>,
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: Option<crate::Metrics>,
 }
 
-const KIND: &str = "request";
+impl Observer {
+    /// Notes a request where it is to be noted.
+    pub(crate) fn note(&self, noted: &Noted) {
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = &self.metrics {
+            metrics.note(noted);
+        }
+        let Some(dataset) = &self.dataset else { return };
+        // What went wrong is written each time: there is little of it, and all of it counts.
+        if self.one_in <= 1 || noted.status.is_server_error() {
+            dataset.write(noted.to_point(1.0));
+        } else if draw(self.one_in) {
+            dataset.write(noted.to_point(f64::from(self.one_in)));
+        }
+    }
+
+    /// Notes what the site has answered out of memory.
+    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+    pub(crate) fn note_site<B: http_body::Body>(
+        &self,
+        answer: &http::Response<B>,
+        method: &Method,
+        headers: &HeaderMap,
+        milliseconds: f64,
+    ) {
+        if !self.is_wanted() {
+            return;
+        }
+        self.note(&Noted {
+            route: Bytes::from_static(SITE.as_bytes()),
+            method: method.clone(),
+            status: answer.status(),
+            milliseconds,
+            bytes: answer.body().size_hint().exact().unwrap_or_default() as f64,
+            cache: cache(answer),
+            database_milliseconds: 0.0,
+            country: self.country(headers),
+        });
+    }
+
+    fn is_wanted(&self) -> bool {
+        #[cfg(feature = "metrics")]
+        if self.metrics.is_some() {
+            return true;
+        }
+        self.dataset.is_some()
+    }
+
+    fn country(&self, headers: &HeaderMap) -> Option<Country> {
+        Country::read(headers.get(self.country.as_ref()?)?.as_bytes())
+    }
+}
 
 /// What a cache had to do with an answer.
 fn cache<B>(answer: &http::Response<B>) -> &'static str {
-    if answer.status() == http::StatusCode::NOT_MODIFIED {
+    if answer.status() == StatusCode::NOT_MODIFIED {
         return "revalidated";
     }
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
@@ -52,48 +99,22 @@ fn cache<B>(answer: &http::Response<B>) -> &'static str {
     "none"
 }
 
-impl RequestEvent {
-    /// Of an answer that the site had at hand.
-    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-    pub(crate) fn of_site<B>(answer: &http::Response<B>, method: &http::Method, milliseconds: f64, bytes: f64) -> Self {
-        Self {
-            route: "site".to_owned(),
-            method: method.to_string(),
-            status: answer.status().as_u16(),
-            milliseconds,
-            bytes,
-            cache: cache(answer).to_owned(),
-            database_milliseconds: 0.0,
-        }
+/// Whether it is this one of so many, by chance (xorshift64*, which is enough for that).
+fn draw(one_in: u32) -> bool {
+    thread_local! {
+        static STATE: Cell<u64> = const { Cell::new(0) };
     }
-
-    pub(crate) fn to_point(&self) -> DataPoint {
-        let Self { route, method, status, milliseconds, bytes, cache, database_milliseconds } = self;
-        // An index has 96 bytes at most; a longer route is cut at a character.
-        let cut = route.char_indices().map(|(at, char)| at + char.len_utf8()).take_while(|end| *end <= 96).last();
-        DataPoint::new()
-            .with_index(route[..cut.unwrap_or(0)].to_owned())
-            .with_blob(KIND)
-            .with_blob(route.clone())
-            .with_blob(method.clone())
-            .with_blob(status.to_string())
-            .with_blob(cache.clone())
-            .with_double(*milliseconds)
-            .with_double(*bytes)
-            .with_double(*database_milliseconds)
+    let mut state = STATE.get();
+    if state == 0 {
+        // Without randomness the sequence is always the same, and as even.
+        state = getrandom::u64().unwrap_or_default() | 1;
     }
-
-    /// Reads the event back; `None` where it is another kind of event.
-    #[must_use]
-    pub fn from_event(event: &Event) -> Option<Self> {
-        let text = |number| String::from_utf8(event.blob(number).to_vec()).ok();
-        if event.blob(1) != KIND.as_bytes() {
-            return None;
-        }
-        let (route, method, status, cache) = (text(2)?, text(3)?, text(4)?.parse().ok()?, text(5)?);
-        let [milliseconds, bytes, database_milliseconds] = [1, 2, 3].map(|number| event.double(number));
-        Some(Self { route, method, status, milliseconds, bytes, cache, database_milliseconds })
-    }
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    STATE.set(state);
+    let drawn = (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) as u32;
+    drawn.is_multiple_of(one_in)
 }
 
 /// Makes a request's id where the client sent none.
@@ -111,7 +132,7 @@ pub(crate) fn request_id() -> Option<String> {
     /// As much as is asked of the system at once: ids for 64 requests.
     const DRAWN: usize = 1024;
     thread_local! {
-        static DRAW: std::cell::RefCell<([u8; DRAWN], usize)> = const { std::cell::RefCell::new(([0; DRAWN], DRAWN)) };
+        static DRAW: RefCell<([u8; DRAWN], usize)> = const { RefCell::new(([0; DRAWN], DRAWN)) };
     }
     DRAW.with_borrow_mut(|(drawn, used)| {
         if *used == DRAWN {
@@ -123,32 +144,86 @@ pub(crate) fn request_id() -> Option<String> {
     })
 }
 
-/// Traces the request and writes its event.
-pub(crate) async fn observe(
-    State(dataset): State<Option<Arc<dyn EventSink>>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let method = request.method().clone();
-    let route =
-        request.extensions().get::<MatchedPath>().map_or_else(|| "site".to_owned(), |path| path.as_str().to_owned());
+/// Traces the request and notes it.
+pub(crate) async fn observe(State(observer): State<Arc<Observer>>, request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    let span = tracing::info_span!("request", %id, %method, path = request.uri().path());
-    // Not Instant: that has no clock inside Workers.
-    let start = chrono::Utc::now();
-    let meter = Arc::new(Meter::default());
-    let response = Metered::new(next.run(request), Arc::clone(&meter)).instrument(span.clone()).await;
-    let elapsed = chrono::Utc::now() - start;
-
-    let milliseconds = elapsed.num_microseconds().unwrap_or_default() as f64 / 1000.0;
-    let status = response.status().as_u16();
-    span.in_scope(|| tracing::info!(status, milliseconds, route, "answered"));
-    if let Some(dataset) = dataset {
-        let bytes = axum::body::HttpBody::size_hint(response.body()).exact().unwrap_or_default() as f64;
-        let cache = cache(&response).to_owned();
-        let (method, database_milliseconds) = (method.to_string(), meter.database_milliseconds());
-        let event = RequestEvent { route, method, status, milliseconds, bytes, cache, database_milliseconds };
-        dataset.write(event.to_point());
-    }
+    let (method, path) = (request.method().clone(), request.uri().path());
+    let span = tracing::info_span!("request", %id, %method, path);
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or_else(|| SITE.to_owned(), |path| path.as_str().to_owned());
+    #[cfg(feature = "otel")]
+    let trace = crate::telemetry::request(request.headers(), &method, path, &route);
+    #[cfg(not(feature = "otel"))]
+    let trace = tracing::Span::none();
+    // In Workers the runtime knows it; what a client says in the header does not come through.
+    let country = request.extensions().get::<Country>().copied().or_else(|| observer.country(request.headers()));
+    let mut pending = Pending {
+        observer,
+        // Not Instant: that has no clock inside Workers.
+        start: Utc::now(),
+        meter: Arc::new(Meter::default()),
+        noted: Some((route, method, country)),
+    };
+    let meter = Arc::clone(&pending.meter);
+    let response = Metered::new(next.run(request), meter).instrument(span.clone()).instrument(trace.clone()).await;
+    let bytes = axum::body::HttpBody::size_hint(response.body()).exact().unwrap_or_default() as f64;
+    #[cfg(feature = "otel")]
+    crate::telemetry::answered(&trace, response.status());
+    span.in_scope(|| pending.end(response.status(), bytes, cache(&response)));
     response
+}
+
+/// A request under way. One that is given up is noted, too.
+struct Pending {
+    observer: Arc<Observer>,
+    start: DateTime<Utc>,
+    meter: Arc<Meter>,
+    /// Route, method and country; until it is noted.
+    noted: Option<(String, Method, Option<Country>)>,
+}
+
+impl Pending {
+    fn end(&mut self, status: StatusCode, bytes: f64, cache: &'static str) {
+        let Some((route, method, country)) = self.noted.take() else { return };
+        let milliseconds = (Utc::now() - self.start).num_microseconds().unwrap_or_default() as f64 / 1000.0;
+        tracing::info!(status = status.as_u16(), milliseconds, route, "answered");
+        let (route, database_milliseconds) = (Bytes::from(route), self.meter.database_milliseconds());
+        self.observer.note(&Noted {
+            route,
+            method,
+            status,
+            milliseconds,
+            bytes,
+            cache,
+            database_milliseconds,
+            country,
+        });
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // Nobody waits for it any more: the number that nginx has for it.
+        if let Ok(status) = StatusCode::from_u16(499) {
+            self.end(status, 0.0, "none");
+        }
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observer").field("dataset", &self.dataset).field("one_in", &self.one_in).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_so_many_is_drawn() {
+        let drawn = (0..100_000).filter(|_| draw(10)).count();
+        assert!((9_000..11_000).contains(&drawn), "{drawn}");
+        assert!((0..100).all(|_| draw(1)));
+    }
 }

@@ -10,16 +10,16 @@ use axum::Router;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use isobar_analytics::EventSink;
 use isobar_site::{CacheState, Site, SiteBody, WorkerFirst};
 
 use crate::app::is_health;
-use crate::observe::{REQUEST_ID, RequestEvent, request_id};
+use crate::observe::{Observer, REQUEST_ID, request_id};
 
 /// What a [`Server`](crate::native::Server) serves: a router, or an [`App`](crate::App).
 pub struct AppService {
     pub(crate) router: Router,
     site: Option<SiteLane>,
+    pub(crate) observer: Arc<Observer>,
 }
 
 /// The site, for what it can answer without the routes.
@@ -28,24 +28,23 @@ pub(crate) struct SiteLane {
     pub(crate) worker_first: Option<WorkerFirst>,
     /// What the paths of routes begin with; each ends there, or goes on with a slash.
     pub(crate) routes: Vec<String>,
-    pub(crate) dataset: Option<Arc<dyn EventSink>>,
 }
 
 impl From<Router> for AppService {
     fn from(router: Router) -> Self {
-        Self { router, site: None }
+        Self { router, site: None, observer: Arc::default() }
     }
 }
 
 impl AppService {
-    pub(crate) fn new(router: Router, site: Option<SiteLane>) -> Self {
-        Self { router, site }
+    pub(crate) fn new(router: Router, site: Option<SiteLane>, observer: Arc<Observer>) -> Self {
+        Self { router, site, observer }
     }
 
     /// The answer, where the site has it in memory and no route comes before it. All that the routes' layers do to an answer is
     /// done to it, too.
     pub(crate) fn ready<B>(&self, request: &Request<B>) -> Option<Response<AppBody>> {
-        let SiteLane { site, worker_first, routes, dataset } = self.site.as_ref()?;
+        let SiteLane { site, worker_first, routes } = self.site.as_ref()?;
         let path = request.uri().path();
         let begins =
             |route: &String| path.strip_prefix(&**route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -65,10 +64,12 @@ impl AppService {
         let (status, milliseconds) = (answer.status().as_u16(), start.elapsed().as_secs_f64() * 1000.0);
         let method = request.method();
         tracing::info!(?id, %method, path, status, milliseconds, route = "site", "answered");
-        if let Some(dataset) = dataset {
-            let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or_default();
-            dataset.write(RequestEvent::of_site(&answer, method, milliseconds, bytes as f64).to_point());
-        }
+        #[cfg(feature = "otel")]
+        crate::telemetry::answered(
+            &crate::telemetry::request(request.headers(), method, path, "site"),
+            answer.status(),
+        );
+        self.observer.note_site(&answer, method, request.headers(), milliseconds);
         Some(answer.map(AppBody::Site))
     }
 }

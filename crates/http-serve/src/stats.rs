@@ -110,7 +110,7 @@ pub async fn stats(
     let (mut routes, mut caches) = (BTreeMap::<&str, Vec<&RequestEvent>>::new(), BTreeMap::new());
     for (_, request) in &requests {
         routes.entry(&request.route).or_default().push(request);
-        *caches.entry(request.cache.clone()).or_default() += 1;
+        *caches.entry(request.cache.clone()).or_default() += request.weight.round() as u64;
     }
     let route = |(route, requests): (&str, Vec<&RequestEvent>)| Route {
         route: route.to_owned(),
@@ -126,20 +126,27 @@ pub async fn stats(
 }
 
 fn summary<'e>(requests: impl Iterator<Item = &'e RequestEvent>) -> Summary {
-    let (mut times, mut errors, mut bytes, mut database) = (Vec::new(), 0, 0.0, 0.0);
+    let (mut times, mut count, mut errors, mut bytes, mut database) = (Vec::new(), 0.0, 0.0, 0.0, 0.0);
     for request in requests {
-        times.push(request.milliseconds);
-        errors += u64::from(request.status >= 500);
-        bytes += request.bytes;
-        database += request.database_milliseconds;
+        let weight = request.weight;
+        times.push((request.milliseconds, weight));
+        count += weight;
+        errors += if request.status >= 500 { weight } else { 0.0 };
+        bytes += request.bytes * weight;
+        database += request.database_milliseconds * weight;
     }
-    times.sort_by(f64::total_cmp);
+    times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // The time of the first request with so many before it and itself.
     let at = |part: f64| {
-        let index = (times.len() as f64 * part).ceil() as usize;
-        times.get(index.saturating_sub(1)).copied().unwrap_or_default()
+        let mut before = 0.0;
+        let found = times.iter().find(|(_, weight)| {
+            before += weight;
+            before >= count * part
+        });
+        found.or(times.last()).map(|(time, _)| *time).unwrap_or_default()
     };
-    let count = times.len() as u64;
-    let database_ms = if count == 0 { 0.0 } else { database / count as f64 };
+    let database_ms = if count == 0.0 { 0.0 } else { database / count };
+    let (count, errors) = (count.round() as u64, errors.round() as u64);
     Summary { count, errors, bytes, median_ms: at(0.5), p95_ms: at(0.95), p99_ms: at(0.99), database_ms }
 }
 

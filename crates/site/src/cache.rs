@@ -249,6 +249,10 @@ impl SiteCache {
         Self { answers, options, started: Instant::now(), purges: AtomicU64::new(0) }
     }
 
+    pub(crate) fn kept(&self) -> (usize, u64) {
+        (self.answers.len(), self.answers.weight())
+    }
+
     pub(crate) fn purge(&self, what: Purge<'_>) {
         self.purges.fetch_add(1, Ordering::AcqRel);
         match what {

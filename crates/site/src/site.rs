@@ -105,6 +105,13 @@ impl Site {
         (turn == Turn::Site || !is_missing).then_some(answer)
     }
 
+    /// How many answers are kept in memory, and what they take in bytes; `None` where none are.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn kept(&self) -> Option<(usize, u64)> {
+        self.cache.as_ref().map(|cache| cache.kept())
+    }
+
     /// Forgets answers, and asks the store again for every other before it is given. For a store without a generation; one
     /// that has one is asked by itself.
     #[cfg(feature = "cache")]

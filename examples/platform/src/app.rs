@@ -13,7 +13,9 @@ use crate::{api, bindings};
 /// # Errors
 /// When a binding of wrangler.toml is missing.
 pub fn app(platform: &Platform) -> Result<App, BindingError> {
-    let site = Site::new(platform.bucket(bindings::STORAGE)?, SiteOptions::default().with_prefix("static/"));
+    // What `isobar deploy` puts there, or else the files as they are.
+    let options = SiteOptions::default().with_prefix("static/").with_deploys(true);
+    let site = Site::new(platform.bucket(bindings::STORAGE)?, options);
     platform.sessions(bindings::IAM_SESSION)?;
     Ok(App::new()
         .api(api::router(platform)?)

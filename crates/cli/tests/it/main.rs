@@ -409,6 +409,75 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
     assert!(remote.contains("needs R2_ACCESS_KEY_ID (or AWS_ACCESS_KEY_ID) in the environment"), "{remote}");
 }
 
+/// What a collector of OpenTelemetry is sent, until it has been sent all of these.
+fn collected(collector: std::net::TcpListener, wanted: &'static [&'static [u8]]) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let has = |all: &[u8], part: &[u8]| all.windows(part.len()).any(|window| window == part);
+        while !wanted.iter().all(|part| has(&all, part)) {
+            let (mut stream, _) = collector.accept().unwrap();
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            loop {
+                let read = stream.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..read]);
+                let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+                let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
+                assert!(head.starts_with("post /v1/traces "), "{head}");
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                if request.len() == end + 4 + length.parse::<usize>().unwrap() {
+                    break;
+                }
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            all.extend_from_slice(&request);
+        }
+        all
+    })
+}
+
+#[test]
+fn each_request_is_a_span_of_the_trace_it_comes_with() {
+    const TRACE: &[u8] =
+        &[0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c];
+    let folder = folder();
+    let here = folder.path();
+    fs::create_dir(here.join("public")).unwrap();
+    fs::write(here.join("public/index.html"), "home").unwrap();
+    fs::write(here.join("wrangler.toml"), format!("{CONFIG}[assets]\ndirectory = \"public\"\n")).unwrap();
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let collected = collected(collector, &[TRACE, b"GET site", b"GET /healthz", b"url.path", b"the platform"]);
+    let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
+        .args(["serve", "--port", "0"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("OTEL_SERVICE_NAME", "the platform")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+        .current_dir(here)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address =
+        lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{trace}\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    // By the routes, and out of memory.
+    ["/", "/", "/healthz"].into_iter().for_each(get);
+    collected.join().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 #[test]
 fn unknown_keys_are_warned_about_and_help_has_examples() {
     let folder = folder();

@@ -3,17 +3,29 @@
 mod client;
 mod server;
 
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
 pub use client::Client;
 pub use server::{Server, ServerError, ServerOptions, TlsOptions, shutdown_signal};
 
 /// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,
 /// JSON with `ISOBAR_LOG=json`.
 pub fn init_log() {
-    use tracing_subscriber::EnvFilter;
+    // A log that is set up already stays.
+    drop(tracing_subscriber::registry().with(log_layer()).try_init());
+}
+
+/// See [`init_log`].
+pub(crate) fn log_layer<S>() -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'s> LookupSpan<'s>,
+{
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,isobar_http_serve=info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let json = std::env::var("ISOBAR_LOG").is_ok_and(|format| format == "json");
-    // A log that is set up already stays.
-    drop(if json { log.json().try_init() } else { log.try_init() });
+    if json { log.json().with_filter(filter).boxed() } else { log.with_filter(filter).boxed() }
 }

@@ -27,6 +27,7 @@ use tower::ServiceExt;
 pub use client::Client;
 pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, event};
 
+use crate::event::Country;
 use crate::{BindingError, Platform, Problem};
 
 /// What [`session_class!`](crate::session_class) expands to; not for others.
@@ -102,6 +103,10 @@ async fn respond(
     let address = parts.headers.get("cf-connecting-ip").and_then(|address| address.to_str().ok()?.parse().ok());
     if let Some(address) = address {
         parts.extensions.insert(isobar_api::auth::ClientAddress(address));
+    }
+    let country = request.object("cf").text("country");
+    if let Some(country) = country.and_then(|country| Country::read(country.as_bytes())) {
+        parts.extensions.insert(country);
     }
     let request = http::Request::from_parts(parts, Body::new(body));
     // A router's error is `Infallible`.

@@ -174,14 +174,22 @@ async fn accept(
 /// it waits for, and the thread. The place is asked for by who has a connection: a thread that has none must not take one.
 async fn held(shared: &Arc<Shared>, alive: &mpsc::Sender<()>) -> io::Result<Held> {
     let closed = |_| io::Error::other("no connections are taken any more");
-    Ok(Held(alive.clone(), Arc::clone(&shared.connections).acquire_owned().await.map_err(closed)?))
+    let place = Arc::clone(&shared.connections).acquire_owned().await.map_err(closed)?;
+    Ok(Held {
+        _thread: alive.clone(),
+        _place: place,
+        #[cfg(feature = "metrics")]
+        _counted: shared.service.observer.metrics.as_ref().map(crate::Metrics::connection),
+    })
 }
 
 /// See [`held`].
-struct Held(
-    #[expect(dead_code, reason = "it is there as long as this is")] mpsc::Sender<()>,
-    #[expect(dead_code, reason = "it is there as long as this is")] tokio::sync::OwnedSemaphorePermit,
-);
+struct Held {
+    _thread: mpsc::Sender<()>,
+    _place: tokio::sync::OwnedSemaphorePermit,
+    #[cfg(feature = "metrics")]
+    _counted: Option<crate::metrics::Connection>,
+}
 
 fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,

@@ -1,0 +1,149 @@
+//! The analytics event of a request.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use isobar_analytics::{DataPoint, Event};
+
+/// The event of a request, and its columns: `index1` the route; `blob1` `request`, `blob2` the route, `blob3` the method,
+/// `blob4` the status, `blob5` the cache's part, `blob6` the country; `double1` the duration in milliseconds, `double2` the
+/// bytes answered where known, `double3` the milliseconds that databases took, `double4` how many requests it stands for.
+/// Nothing personal: no address, no path with values in it, no query.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct RequestEvent {
+    /// The route's pattern: `/api/images/{id}`; `site` for static files.
+    pub route: String,
+    /// GET, POST, ...
+    pub method: String,
+    /// 200, 404, ...; 499 where nobody waited for the answer: the client has gone, or the server's patience was at its end.
+    pub status: u16,
+    /// How long the answer took, in milliseconds.
+    pub milliseconds: f64,
+    /// Bytes answered, where known beforehand.
+    pub bytes: f64,
+    /// `revalidated` where the client's copy was good still; natively, where answers are kept in memory,
+    /// [what the cache had to do with it](isobar_site::CacheState); else `none`: what a data centre's cache answers does not
+    /// come here.
+    pub cache: String,
+    /// How long the request waited for databases, in milliseconds.
+    pub database_milliseconds: f64,
+    /// The client's country by ISO 3166-1, two letters; empty where it is not known. See [`App::country`](crate::App::country).
+    pub country: String,
+    /// How many requests the event stands for: 1, or more where [not each is written](crate::App::sample).
+    pub weight: f64,
+}
+
+const KIND: &str = "request";
+
+/// The longest index, in bytes.
+const INDEX_BYTES: usize = 96;
+
+/// What there is to write of a request; as little of it as possible is copied.
+#[derive(Debug, Clone)]
+pub(crate) struct Noted {
+    pub(crate) route: Bytes,
+    pub(crate) method: Method,
+    pub(crate) status: StatusCode,
+    pub(crate) milliseconds: f64,
+    pub(crate) bytes: f64,
+    pub(crate) cache: &'static str,
+    pub(crate) database_milliseconds: f64,
+    pub(crate) country: Option<Country>,
+}
+
+/// A country by ISO 3166-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Country([u8; 2]);
+
+impl Country {
+    /// From its two letters. `XX`, which is none, and `T1`, which is Tor, are what Cloudflare says besides: neither is a country.
+    pub(crate) fn read(code: &[u8]) -> Option<Self> {
+        let code: [u8; 2] = code.try_into().ok()?;
+        let code = code.map(|letter| letter.to_ascii_uppercase());
+        (code.iter().all(u8::is_ascii_uppercase) && code != *b"XX").then_some(Self(code))
+    }
+}
+
+impl Noted {
+    /// The point of the event; it stands for so many requests.
+    pub(crate) fn to_point(&self, weight: f64) -> DataPoint {
+        let Self { route, method, status, milliseconds, bytes, cache, database_milliseconds, country } = self;
+        let country = country.map(|Country(code)| Bytes::copy_from_slice(&code)).unwrap_or_default();
+        let mut point = DataPoint::new();
+        point.indexes = vec![index(route)];
+        point.blobs = vec![
+            Bytes::from_static(KIND.as_bytes()),
+            route.clone(),
+            named(method),
+            numbered(*status),
+            Bytes::from_static(cache.as_bytes()),
+            country,
+        ];
+        point.doubles = vec![*milliseconds, *bytes, *database_milliseconds, weight];
+        point
+    }
+}
+
+/// A longer route is cut at a character.
+fn index(route: &Bytes) -> Bytes {
+    let mut end = route.len().min(INDEX_BYTES);
+    while route.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) {
+        end -= 1;
+    }
+    route.slice(..end)
+}
+
+fn named(method: &Method) -> Bytes {
+    match *method {
+        Method::GET => Bytes::from_static(b"GET"),
+        Method::HEAD => Bytes::from_static(b"HEAD"),
+        Method::POST => Bytes::from_static(b"POST"),
+        _ => Bytes::copy_from_slice(method.as_str().as_bytes()),
+    }
+}
+
+fn numbered(status: StatusCode) -> Bytes {
+    match status.as_u16() {
+        200 => Bytes::from_static(b"200"),
+        206 => Bytes::from_static(b"206"),
+        304 => Bytes::from_static(b"304"),
+        404 => Bytes::from_static(b"404"),
+        _ => Bytes::copy_from_slice(status.as_str().as_bytes()),
+    }
+}
+
+impl RequestEvent {
+    /// Reads the event back; `None` where it is another kind of event.
+    #[must_use]
+    pub fn from_event(event: &Event) -> Option<Self> {
+        let text = |number| String::from_utf8(event.blob(number).to_vec()).ok();
+        if event.blob(1) != KIND.as_bytes() {
+            return None;
+        }
+        let (route, method, status, cache) = (text(2)?, text(3)?, text(4)?.parse().ok()?, text(5)?);
+        let country = text(6)?;
+        let [milliseconds, bytes, database_milliseconds, weight] = [1, 2, 3, 4].map(|number| event.double(number));
+        // Events from before did not say; each stood for itself.
+        let weight = if weight == 0.0 { 1.0 } else { weight };
+        Some(Self { route, method, status, milliseconds, bytes, cache, database_milliseconds, country, weight })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_route_is_cut_at_a_character() {
+        let route = Bytes::from("/".to_owned() + &"\u{e9}".repeat(60));
+        let cut = index(&route);
+        assert_eq!((cut.len(), std::str::from_utf8(&cut).is_ok()), (95, true));
+        assert_eq!(index(&Bytes::from_static(b"/short")), "/short");
+    }
+
+    #[test]
+    fn a_country_is_two_letters() {
+        let read = |code: &str| Country::read(code.as_bytes()).map(|Country(code)| code);
+        assert_eq!((read("de"), read("AT")), (Some(*b"DE"), Some(*b"AT")));
+        assert_eq!([read("XX"), read("T1"), read("DEU"), read(""), read("d\u{e9}")], [None; 5]);
+    }
+}

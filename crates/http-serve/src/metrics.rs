@@ -1,0 +1,203 @@
+//! Numbers for Prometheus.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http::{Method, header};
+use isobar_analytics::EventSink;
+use isobar_site::Site;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::event::Noted;
+
+/// OpenMetrics, as Prometheus reads it.
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The histogram's bounds, in seconds: from 100 µs to 10 s.
+const SECONDS: [f64; 11] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
+/// What requests come to, for Prometheus; clones are the same numbers.
+///
+/// - `http_requests_total` by `route`, `method`, `status` and `cache`;
+/// - `http_request_duration_seconds` by `route`: a histogram from 100 µs to 10 s;
+/// - `http_response_bytes_total` by `route`, where the length is known beforehand;
+/// - `http_connections`: those that are open;
+/// - `site_cache_bytes`, `site_cache_entries`: what of the site is in memory;
+/// - `analytics_events_written_total`, `analytics_events_dropped_total`, of the dataset.
+///
+/// They are for whoever runs the service, not for the world: serve [`router`](Self::router) by a server of its own, on an
+/// address that only Prometheus reaches.
+///
+/// ```no_run
+/// # async fn example(app: isobar_http_serve::App) -> Result<(), isobar_http_serve::native::ServerError> {
+/// use isobar_http_serve::Metrics;
+/// use isobar_http_serve::native::{Server, shutdown_signal};
+///
+/// let metrics = Metrics::new();
+/// let server = Server::bind(([127, 0, 0, 1], 9090).into()).await?;
+/// tokio::spawn(server.serve(metrics.router(), shutdown_signal()));
+/// let app = app.metrics(metrics);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Mutex<Registry>,
+    requests: Family<Request, Counter>,
+    seconds: Family<Route, Histogram>,
+    bytes: Family<Route, Counter>,
+    connections: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    route: Arc<str>,
+    method: &'static str,
+    status: u16,
+    cache: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: Arc<str>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        let inner = Inner {
+            registry: Mutex::default(),
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            bytes: Family::default(),
+            connections: Gauge::default(),
+        };
+        {
+            let mut registry = inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
+            registry.register("http_requests", "Requests answered", inner.requests.clone());
+            let help = "How long answers took";
+            registry.register_with_unit("http_request_duration", help, Unit::Seconds, inner.seconds.clone());
+            registry.register("http_response_bytes", "Bytes answered, where known beforehand", inner.bytes.clone());
+            registry.register("http_connections", "Connections that are open", inner.connections.clone());
+        }
+        Self(Arc::new(inner))
+    }
+
+    /// `GET /metrics`, in the text form of OpenMetrics.
+    pub fn router(&self) -> Router {
+        let metrics = self.clone();
+        Router::new().route(
+            "/metrics",
+            get(move || {
+                let metrics = metrics.clone();
+                async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.text()).into_response() }
+            }),
+        )
+    }
+
+    /// All of it as text of OpenMetrics.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        if text::encode(&mut text, &registry).is_err() {
+            tracing::error!("the numbers for Prometheus could not be written");
+        }
+        text
+    }
+
+    pub(crate) fn watch(&self, site: Option<Site>, dataset: Option<Arc<dyn EventSink>>) {
+        let mut registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(Sources { site, dataset }));
+    }
+
+    pub(crate) fn note(&self, noted: &Noted) {
+        let route: Arc<str> = String::from_utf8_lossy(&noted.route).into();
+        let (method, status, cache) = (named(&noted.method), noted.status.as_u16(), noted.cache);
+        self.0.requests.get_or_create(&Request { route: Arc::clone(&route), method, status, cache }).inc();
+        let route = Route { route };
+        self.0.seconds.get_or_create(&route).observe(noted.milliseconds / 1000.0);
+        self.0.bytes.get_or_create(&route).inc_by(noted.bytes as u64);
+    }
+
+    /// Counts a connection as long as what is answered lives.
+    pub(crate) fn connection(&self) -> Connection {
+        self.0.connections.inc();
+        Connection(self.clone())
+    }
+}
+
+/// An open connection.
+pub(crate) struct Connection(Metrics);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.0.connections.dec();
+    }
+}
+
+/// A client may make up methods; a label must not have a value for each.
+fn named(method: &Method) -> &'static str {
+    const NAMES: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    NAMES.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
+}
+
+/// What is asked when the numbers are.
+#[derive(Debug)]
+struct Sources {
+    site: Option<Site>,
+    dataset: Option<Arc<dyn EventSink>>,
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut put =
+            |name: &str, help: &str, metric: &dyn Fn(&mut DescriptorEncoder<'_>, &str, &str) -> fmt::Result| {
+                metric(&mut encoder, name, help)
+            };
+        let gauge = |value: u64| {
+            move |encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str| {
+                let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+            }
+        };
+        let counter = |value: u64| {
+            move |encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str| {
+                let counter = ConstCounter::new(value);
+                counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
+            }
+        };
+        if let Some((entries, bytes)) = self.site.as_ref().and_then(Site::kept) {
+            put("site_cache_entries", "Answers of the site in memory", &gauge(entries as u64))?;
+            put("site_cache_bytes", "What they take", &gauge(bytes))?;
+        }
+        if let Some(stats) = self.dataset.as_ref().map(|dataset| dataset.stats()) {
+            put("analytics_events_written", "Events taken by the dataset", &counter(stats.written))?;
+            put("analytics_events_dropped", "Events that it could not take", &counter(stats.dropped + stats.invalid))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
