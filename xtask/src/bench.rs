@@ -178,7 +178,7 @@ fn processor_time(pid: u32) -> Result<f64, Box<dyn std::error::Error>> {
     Ok(ticks as f64 / 100.0)
 }
 
-fn resident(pid: u32) -> u64 {
+pub(crate) fn resident(pid: u32) -> u64 {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }

@@ -187,6 +187,9 @@ impl Pending {
         let Some((route, method, country)) = self.noted.take() else { return };
         let milliseconds = (Utc::now() - self.start).num_microseconds().unwrap_or_default() as f64 / 1000.0;
         tracing::info!(status = status.as_u16(), milliseconds, route, "answered");
+        if !self.observer.is_wanted() {
+            return;
+        }
         let (route, database_milliseconds) = (Bytes::from(route), self.meter.database_milliseconds());
         self.observer.note(&Noted {
             route,

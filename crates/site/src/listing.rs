@@ -1,17 +1,31 @@
 //! What is in a folder, as a page or as JSON.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::{HeaderMap, Response, header};
-use isobar_storage::{Error, ListOptions};
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use isobar_storage::{Error, Key, ListOptions, ObjectMeta};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::path::encoded;
+use crate::precondition::{self, Verdict};
 use crate::respond::with;
+use crate::serve::failed;
 use crate::view::View;
 use crate::{SiteBody, find};
 
 /// The most names on a page.
 const NAMES: usize = 1000;
+
+const STYLE: &str = "
+:root { color-scheme: light dark; font: 1rem/1.6 system-ui, sans-serif }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { width: 100%; border-spacing: 0 }
+th, td { text-align: left; padding: .1rem 1rem .1rem 0; font-weight: normal }
+td { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+th { width: 100%; overflow-wrap: anywhere }
+";
 
 /// What there is instead of a file.
 pub(crate) enum Listed {
@@ -41,6 +55,7 @@ struct ListedFile {
 /// The listing of a decoded path; `None` where there is no such folder, or all in it is hidden.
 pub(crate) async fn answer(
     view: &View,
+    method: &Method,
     path: &str,
     query: Option<&str>,
     headers: &HeaderMap,
@@ -56,16 +71,35 @@ pub(crate) async fn answer(
         return Ok(None);
     }
     let listing = Listing { path, entries, next };
-    let answer = if wants_json(headers) {
-        let json = serde_json::to_string(&listing).unwrap_or_default() + "\n";
-        with(Response::new(json.into()), header::CONTENT_TYPE, "application/json")
-    } else {
-        let answer = with(Response::new(page(&listing).into()), header::CONTENT_TYPE, "text/html; charset=utf-8");
-        with(answer, header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'")
+    let is_json = wants_json(headers);
+    let text = if is_json { serde_json::to_string(&listing).unwrap_or_default() + "\n" } else { page(&listing) };
+    let etag = hex::encode(&Sha256::digest(&text)[..16]);
+    // What is in a folder changes without a date: it is of now.
+    let meta = ObjectMeta::new(Key::new("listing")?, String::new(), text.len() as u64, etag, Utc::now());
+    let (status, text) = match precondition::evaluate(headers, method, &meta) {
+        Verdict::Failed => return Ok(Some(Listed::Page(failed()))),
+        Verdict::NotModified => (StatusCode::NOT_MODIFIED, String::new()),
+        Verdict::Proceed => (StatusCode::OK, text),
     };
-    let answer = with(answer, header::VARY, "Accept");
-    let answer = with(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    let mut answer = Response::new(text.into());
+    *answer.status_mut() = status;
+    if status == StatusCode::OK && is_json {
+        answer = with(answer, header::CONTENT_TYPE, "application/json");
+    } else if status == StatusCode::OK {
+        answer = with(answer, header::CONTENT_TYPE, "text/html; charset=utf-8");
+        answer = with(answer, header::X_FRAME_OPTIONS, "SAMEORIGIN");
+        answer = with(answer, header::CONTENT_SECURITY_POLICY, &policy());
+    }
+    answer = with(answer, header::ETAG, &meta.http_etag());
+    answer = with(answer, header::VARY, "Accept");
+    answer = with(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    answer = with(answer, header::REFERRER_POLICY, "strict-origin-when-cross-origin");
     Ok(Some(Listed::Page(with(answer, header::CACHE_CONTROL, "no-cache"))))
+}
+
+/// Nothing but the page's own style.
+fn policy() -> String {
+    format!("default-src 'none'; style-src 'sha256-{}'", STANDARD.encode(Sha256::digest(STYLE)))
 }
 
 /// Whether there is something to list under a decoded path.
@@ -156,11 +190,7 @@ fn page(listing: &Listing<'_>) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <style>\n:root {{ color-scheme: light dark; font: 1rem/1.6 system-ui, sans-serif }}\n\
-         body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}\ntable {{ width: 100%; border-spacing: 0 }}\n\
-         th, td {{ text-align: left; padding: .1rem 1rem .1rem 0; font-weight: normal }}\n\
-         .size {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }}\n\
-         th:first-child {{ width: 100%; overflow-wrap: anywhere }}\n</style>\n<h1>{title}</h1>\n<table>\n"
+         <style>{STYLE}</style>\n<h1>{title}</h1>\n<table>\n"
     );
     if listing.path != "/" {
         page.push_str("<tr><th><a href=\"../\">../</a><td><td>\n");
@@ -170,8 +200,7 @@ fn page(listing: &Listing<'_>) -> String {
         let size = size.map(|size| format!("{size} bytes")).unwrap_or_default();
         let modified = modified.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default();
         // Behind a dot, for a name like `a:b` would be a scheme.
-        page +=
-            &format!("<tr><th><a href=\"./{link}\">{name}</a><td class=\"size\">{size}<td class=\"size\">{modified}\n");
+        page += &format!("<tr><th><a href=\"./{link}\">{name}</a><td>{size}<td>{modified}\n");
     }
     page.push_str("</table>\n");
     if let Some(next) = &listing.next {

@@ -159,7 +159,7 @@ pub(crate) async fn plan(
     let intent = match SitePath::read(&asked, options.dotfiles) {
         Ok(_) if options.listing && is_read => match finder.intent(&path, false).await? {
             Some(intent) => Some(intent),
-            None => match listing::answer(view, &path, query, headers).await? {
+            None => match listing::answer(view, method, &path, query, headers).await? {
                 Some(listing::Listed::Page(answer)) => return Ok((Rule::Listing, Plan::Listing(answer))),
                 Some(listing::Listed::Redirect(to)) => Some(Intent::Redirect(to)),
                 None => finder.not_found(&path).await?,

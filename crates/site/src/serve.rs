@@ -113,7 +113,8 @@ fn ranges(method: &Method, headers: &HeaderMap, found: &Found) -> Ranges {
     if is_encoded && matches!(ranges, Ranges::Many(_)) { Ranges::Whole } else { ranges }
 }
 
-fn failed() -> Response<SiteBody> {
+/// It is not what the client takes it for.
+pub(crate) fn failed() -> Response<SiteBody> {
     text(StatusCode::PRECONDITION_FAILED, "the file is another than the one asked for")
 }
 

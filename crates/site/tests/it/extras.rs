@@ -80,6 +80,10 @@ async fn a_folder_is_listed_where_that_is_wanted_and_hides_what_is_hidden() {
         assert!(!page.contains("<i>") && !page.contains(".env"));
         let (status, again, body) = ask(&site, "HEAD", "/a%20b/", &[("accept", "text/html, */*")]).await;
         assert_eq!((status, &again["content-type"], body.len()), (200, &headers["content-type"], 0));
+        let etag = headers["etag"].to_str().unwrap();
+        let same = ask(&site, "GET", "/a%20b/", &[("accept", "text/html, */*"), ("if-none-match", etag)]).await;
+        assert_eq!((same.0, same.2.len()), (304, 0));
+        assert_eq!(ask(&site, "GET", "/a%20b/", &[("if-match", "\"x\""), ("accept", "text/html")]).await.0, 412);
         // A folder's path ends with a slash; a page comes before its folder; what is not there is not there.
         let (status, headers, _) = ask(&site, "GET", "/a%20b?x=1", &[]).await;
         assert_eq!((status, headers["location"].to_str().unwrap()), (307, "/a%20b/?x=1"));

@@ -1,0 +1,235 @@
+//! The native server under clients that mean no good, or that are many: it stays up, and answers the others meanwhile.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Outcome, cargo, run as execute, target};
+
+/// Connections that are open and say nothing.
+const IDLE: usize = 10_000;
+/// Clients that send a head byte by byte.
+const SLOW: usize = 1000;
+/// Downloads that are broken off.
+const ABORTED: usize = 500;
+/// How long an answer may take meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A head may take 60 s.
+const GIVEN_UP: Duration = Duration::from_secs(75);
+
+const CONFIG: &str = "name = \"endurance\"\n[assets]\ndirectory = \"site\"\n";
+const LARGE: usize = 10 << 20;
+
+/// The server under test.
+struct Served {
+    process: Child,
+    address: String,
+    metrics: String,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    if arguments.first().map(String::as_str) != Some("--with-files") {
+        return with_files();
+    }
+    let folder = target().join("endurance");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(folder.join("site"))?;
+    fs::write(folder.join("wrangler.toml"), CONFIG)?;
+    fs::write(folder.join("site/index.html"), "home")?;
+    fs::write(folder.join("site/large.bin"), vec![7; LARGE])?;
+    execute(cargo().args(["build", "--quiet", "--release", "--package", "isobar-cli"]))?;
+    let served = Served::start(&folder)?;
+    served.answers("alone")?;
+    idle(&served)?;
+    slow(&served)?;
+    aborted(&served)?;
+    greedy(&served)?;
+    served.answers("at the end")?;
+    println!("the server stays up and answers the others");
+    Ok(())
+}
+
+/// The same with as many open files as the system lets it have.
+fn with_files() -> Outcome {
+    let program = std::env::current_exe()?;
+    let script = "ulimit -n $(ulimit -Hn) && exec \"$0\" endurance --with-files";
+    execute(Command::new("sh").arg("-c").arg(script).arg(program))
+}
+
+impl Served {
+    fn start(folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        let program = std::path::absolute(target().join("release/isobar"))?;
+        // A file of this run's own: what is larger than the cache takes comes from the store.
+        let mut process = Command::new(program)
+            .args(["serve", "--port", "0", "--metrics", "127.0.0.1:0", "--cache", "8"])
+            .env("RUST_LOG", "warn")
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = process.stdout.take().ok_or("a piped output is there")?;
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(output)).map_while(Result::ok);
+        let (mut metrics, mut address) = (None, None);
+        for line in lines {
+            let of = |prefix: &str| line.strip_prefix(prefix)?.split([' ', '/']).next().map(str::to_owned);
+            metrics = metrics.or(of("numbers for Prometheus on http://"));
+            address = of("serving on http://");
+            if address.is_some() {
+                break;
+            }
+        }
+        let (address, metrics) = (address.ok_or("it does not serve")?, metrics.ok_or("it has no numbers")?);
+        Ok(Self { process, address, metrics })
+    }
+
+    fn connect(&self) -> Result<TcpStream, Box<dyn std::error::Error>> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(stream)
+    }
+
+    /// Twenty requests are answered, each in time.
+    fn answers(&self, when: &str) -> Outcome {
+        println!("{when}: answers within {:.1} ms", self.asked(when)?.as_secs_f64() * 1000.0);
+        Ok(())
+    }
+
+    /// How long the slowest of twenty answers took.
+    fn asked(&self, when: &str) -> Result<Duration, Box<dyn std::error::Error>> {
+        let mut slowest = Duration::ZERO;
+        for number in 0..20 {
+            let begun = Instant::now();
+            // Out of memory, and by the routes.
+            let path = if number % 2 == 0 { "/" } else { "/healthz" };
+            let status = crate::http::ask(&self.address, "GET", path, &[], b"")?.status;
+            slowest = slowest.max(begun.elapsed());
+            if status != 200 {
+                return Err(format!("{when}: {path} is answered by {status}").into());
+            }
+        }
+        if slowest > PATIENCE {
+            return Err(format!("{when}: an answer took {slowest:?}").into());
+        }
+        Ok(slowest)
+    }
+
+    fn connections(&self) -> Result<usize, Box<dyn std::error::Error>> {
+        let text = crate::http::ask(&self.metrics, "GET", "/metrics", &[], b"")?.text();
+        let line = text.lines().find_map(|line| line.strip_prefix("http_connections "));
+        Ok(line.ok_or("http_connections is not there")?.parse()?)
+    }
+
+    /// Waits until there are no more connections than these.
+    fn settles(&self, connections: usize) -> Outcome {
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.connections()? > connections {
+            if Instant::now() > until {
+                return Err(format!("{} connections are still open", self.connections()?).into());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    fn resident(&self) -> u64 {
+        crate::bench::resident(self.process.id()) >> 20
+    }
+}
+
+fn idle(served: &Served) -> Outcome {
+    let before = served.resident();
+    let mut idle = Vec::with_capacity(IDLE);
+    for number in 0..IDLE {
+        let mut stream = served.connect()?;
+        // Some have asked for something before they fell silent.
+        if number % 2 == 0 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        }
+        idle.push(stream);
+    }
+    let open = served.connections()?;
+    if open < IDLE {
+        return Err(format!("only {open} of {IDLE} connections are open").into());
+    }
+    served.answers(&format!("beside {open} idle connections"))?;
+    println!("  they take {} MiB", served.resident().saturating_sub(before));
+    drop(idle);
+    served.settles(100)
+}
+
+fn slow(served: &Served) -> Outcome {
+    let mut slow = (0..SLOW).map(|_| served.connect()).collect::<Result<Vec<_>, _>>()?;
+    let begun = Instant::now();
+    let (mut alive, mut slowest) = (SLOW, Duration::ZERO);
+    for at in 0.. {
+        for stream in &mut slow {
+            let head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ";
+            drop(stream.write_all(&[head.get(at).copied().unwrap_or(b'a')]));
+        }
+        slowest = slowest.max(served.asked(&format!("beside {alive} clients that send a byte a second"))?);
+        alive = served.connections()?;
+        if alive < 10 {
+            break;
+        }
+        if begun.elapsed() > GIVEN_UP {
+            return Err(format!("{alive} slow clients are still there after {GIVEN_UP:?}").into());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let (slowest, seconds) = (slowest.as_secs_f64() * 1000.0, begun.elapsed().as_secs_f64());
+    println!("beside {SLOW} clients that send a byte a second: answers within {slowest:.1} ms; they are given up after {seconds:.0} s");
+    Ok(())
+}
+
+fn aborted(served: &Served) -> Outcome {
+    let before = served.resident();
+    for _ in 0..ABORTED {
+        let mut stream = served.connect()?;
+        stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        let mut some = vec![0; 64 << 10];
+        stream.read_exact(&mut some)?;
+    }
+    served.answers(&format!("after {ABORTED} downloads that were broken off"))?;
+    served.settles(10)?;
+    let more = served.resident().saturating_sub(before);
+    if more > 64 {
+        return Err(format!("{more} MiB are left of downloads that were broken off").into());
+    }
+    println!("  they leave {more} MiB");
+    Ok(())
+}
+
+/// Clients that ask for much and read none of it.
+fn greedy(served: &Served) -> Outcome {
+    let before = served.resident();
+    let mut greedy = Vec::new();
+    for _ in 0..200 {
+        let mut stream = served.connect()?;
+        for _ in 0..10 {
+            stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        }
+        greedy.push(stream);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    served.answers("beside 200 clients that read nothing of 100 MiB each")?;
+    let more = served.resident().saturating_sub(before);
+    println!("  they take {more} MiB");
+    if more > 512 {
+        return Err("that is too much".into());
+    }
+    drop(greedy);
+    served.settles(10)
+}
