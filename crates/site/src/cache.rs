@@ -41,7 +41,8 @@ const OVERHEAD: u64 = 1536;
 pub struct CacheOptions {
     /// The most that is kept, in bytes; 256 MiB.
     pub bytes: u64,
-    /// The largest body that is kept, in bytes; 16 MiB. Larger ones are read from the store each time.
+    /// The largest body that is kept, in bytes; 16 MiB, and as much as one part of the cache has at most: with as many parts
+    /// as processors by four, 256 MiB are kept in eight of 32 MiB on two. Larger ones are read from the store each time.
     pub body_bytes: u64,
     /// How long an answer is good where the store has no [`generation`](isobar_storage::ObjectStore::generation): within this
     /// time what another process, or this one past the cache, has written may not be seen yet. 1 s.
@@ -246,6 +247,10 @@ impl SiteCache {
     pub(crate) fn new(options: CacheOptions) -> Self {
         let items = usize::try_from(options.bytes / (16 * 1024)).unwrap_or(usize::MAX).clamp(128, 1 << 20);
         let answers = Cache::with_weighter(items, options.bytes, Weigh);
+        // What could not be kept is streamed, not gathered for each request anew. (The cache is in parts that are evicted from
+        // each for itself.)
+        let kept = answers.shard_capacity().saturating_sub(OVERHEAD + 4096);
+        let options = CacheOptions { body_bytes: options.body_bytes.min(kept), ..options };
         Self { answers, options, started: Instant::now(), purges: AtomicU64::new(0) }
     }
 
