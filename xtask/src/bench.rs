@@ -24,6 +24,15 @@ struct Contender {
     name: &'static str,
     process: Child,
     port: u16,
+    /// Where it speaks HTTP/2 without TLS, if it does.
+    http2: Option<u16>,
+}
+
+impl Contender {
+    fn with_http2(mut self, port: u16) -> Self {
+        self.http2 = Some(port);
+        self
+    }
 }
 
 impl Drop for Contender {
@@ -47,6 +56,8 @@ enum Kind {
     Whole,
     NotModified,
     Range,
+    /// Over HTTP/2 without TLS: 8 requests at once on each connection, by h2load.
+    Http2,
 }
 
 /// What one round measured.
@@ -75,6 +86,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         row("10 MiB", "10m.bin", 16, Kind::Whole),
         row("304 of 16 KiB", "16k.bin", 64, Kind::NotModified),
         row("1 KiB of 256 KiB", "256k.bin", 64, Kind::Range),
+        row("1 KiB by HTTP/2", "1k.bin", 16, Kind::Http2),
+        row("16 KiB by HTTP/2", "16k.bin", 16, Kind::Http2),
     ];
     println!("{:26} {:>18} {:>12} {:>10} {:>12} {:>8}", "", "", "requests/s", "p99 ms", "us CPU each", "isobar's");
     for row in rows {
@@ -97,7 +110,11 @@ fn measure(row: &Row, contenders: &[Contender]) -> Outcome {
         // Whoever is first in one round is last in another.
         for index in 0..contenders.len() {
             let index = (index + round) % contenders.len();
-            measured[index].push(load(&contenders[index], row)?);
+            match row.kind {
+                Kind::Http2 if contenders[index].http2.is_none() => {}
+                Kind::Http2 => measured[index].push(load_http2(&contenders[index], row)?),
+                _ => measured[index].push(load(&contenders[index], row)?),
+            }
         }
     }
     let median = |rounds: &[Measured], of: fn(&Measured) -> f64| {
@@ -106,7 +123,7 @@ fn measure(row: &Row, contenders: &[Contender]) -> Outcome {
         values[values.len() / 2]
     };
     let ours = median(&measured[0], |one| one.cpu);
-    for (contender, rounds) in contenders.iter().zip(&measured) {
+    for (contender, rounds) in contenders.iter().zip(&measured).filter(|(_, rounds)| !rounds.is_empty()) {
         let (rate, p99, cpu) =
             (median(rounds, |one| one.rate), median(rounds, |one| one.p99), median(rounds, |one| one.cpu));
         let what = if contender.name == contenders[0].name { row.what } else { "" };
@@ -118,7 +135,7 @@ fn measure(row: &Row, contenders: &[Contender]) -> Outcome {
 fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error::Error>> {
     let url = format!("http://127.0.0.1:{}/{}", contender.port, row.file);
     let header = match row.kind {
-        Kind::Whole => None,
+        Kind::Whole | Kind::Http2 => None,
         Kind::Range => Some("Range: bytes=1000-2023".to_owned()),
         Kind::NotModified => {
             let address = format!("127.0.0.1:{}", contender.port);
@@ -151,6 +168,25 @@ fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error
         return Err(format!("{}: {refused} answers of {} are none", row.what, contender.name).into());
     }
     Ok(Measured { rate, p99, cpu: (after - before) * 1e6 / requests })
+}
+
+/// The same over HTTP/2. What h2load tells of times is not the 99th of a hundred but the mean.
+fn load_http2(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error::Error>> {
+    let url = format!("http://127.0.0.1:{}/{}", contender.http2.unwrap_or(contender.port), row.file);
+    let mut h2load = Command::new("h2load");
+    h2load.args(["-t1", "-m8", &format!("-c{}", row.connections), &format!("-D{SECONDS}"), &url]);
+    let before = processor_time(contender.process.id())?;
+    let output = h2load.output()?;
+    let after = processor_time(contender.process.id())?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = || format!("h2load says of {}: {told}{}", contender.name, String::from_utf8_lossy(&output.stderr));
+    let line = |prefix: &str| told.lines().map(str::trim).find_map(|line| line.strip_prefix(prefix));
+    // `2xx, 0 3xx, ...`: what was not answered so is none.
+    let requests = line("status codes:").and_then(|codes| codes.split_whitespace().next()?.parse::<f64>().ok());
+    let requests = requests.filter(|requests| *requests > 0.0).ok_or_else(failed)?;
+    let mean = line("time for request:").and_then(|times| milliseconds(times.split_whitespace().nth(2)?));
+    let p99 = mean.ok_or_else(failed)?;
+    Ok(Measured { rate: requests / f64::from(SECONDS), p99, cpu: (after - before) * 1e6 / requests })
 }
 
 /// wrk's `1.23ms`, `450.00us`, `1.20s`.
@@ -195,7 +231,7 @@ fn prepare(folder: &Path) -> Outcome {
     fs::write(folder.join("wrangler.toml"), CONFIG)?;
     fs::write(folder.join("site/_headers"), HEADERS)?;
     fs::write(folder.join("site/_redirects"), REDIRECTS)?;
-    for (program, package) in [("nginx", "nginx-light"), ("wrk", "wrk")] {
+    for (program, package) in [("nginx", "nginx-light"), ("wrk", "wrk"), ("h2load", "nghttp2-client")] {
         if Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             execute(Command::new("apt-get").args(["install", "-y", "-q", package]))?;
         }
@@ -207,7 +243,7 @@ fn start(name: &'static str, port: u16, command: &mut Command) -> Result<Contend
     let log = fs::File::create(target().join(format!("bench-serve/{name}.log")))?;
     let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
     let process = process.map_err(|error| format!("{command:?}: {error}"))?;
-    let contender = Contender { name, process, port };
+    let contender = Contender { name, process, port, http2: None };
     for _ in 0..100 {
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Ok(contender);
@@ -221,11 +257,9 @@ fn isobar(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
     execute(cargo().args(["build", "--quiet", "--release", "--package", "isobar-cli"]))?;
     let program = std::path::absolute(target().join("release/isobar"))?;
     // As with the others, no line for each request.
-    start(
-        "isobar",
-        8091,
-        Command::new(program).args(["serve", "--port", "8091"]).env("RUST_LOG", "warn").current_dir(folder),
-    )
+    let mut command = Command::new(program);
+    let command = command.args(["serve", "--port", "8091"]).env("RUST_LOG", "warn").current_dir(folder);
+    Ok(start("isobar", 8091, command)?.with_http2(8091))
 }
 
 fn nginx(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
@@ -235,11 +269,11 @@ fn nginx(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
          events {{ worker_connections 4096; }}\n\
          http {{ access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000000;\n\
          open_file_cache max=1000; open_file_cache_valid 60s; client_body_temp_path {shown}/nginx; proxy_temp_path {shown}/nginx;\n\
-         server {{ listen 127.0.0.1:8092 reuseport; root {shown}/site; }} }}\n"
+         server {{ listen 127.0.0.1:8092 reuseport; listen 127.0.0.1:8095 http2 reuseport; root {shown}/site; }} }}\n"
     );
     let file: PathBuf = folder.join("nginx.conf");
     fs::write(&file, config)?;
-    start("nginx", 8092, Command::new("nginx").arg("-c").arg(file))
+    Ok(start("nginx", 8092, Command::new("nginx").arg("-c").arg(file))?.with_http2(8095))
 }
 
 fn serve_dir(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {

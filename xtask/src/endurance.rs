@@ -190,7 +190,9 @@ fn slow(served: &Served) -> Outcome {
         std::thread::sleep(Duration::from_secs(1));
     }
     let (slowest, seconds) = (slowest.as_secs_f64() * 1000.0, begun.elapsed().as_secs_f64());
-    println!("beside {SLOW} clients that send a byte a second: answers within {slowest:.1} ms; they are given up after {seconds:.0} s");
+    println!(
+        "beside {SLOW} clients that send a byte a second: answers within {slowest:.1} ms; they are given up after {seconds:.0} s"
+    );
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use axum::routing::get;
 use futures_util::future::BoxFuture;
 use http::{StatusCode, header};
 use isobar_analytics::EventSink;
-use isobar_site::{Site, WorkerFirst};
+use isobar_site::{CacheOptions, Site, WorkerFirst};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
@@ -40,6 +40,7 @@ pub struct App {
     site: Option<Site>,
     worker_first: Option<WorkerFirst>,
     observer: Observer,
+    pub(crate) cache: Option<CacheOptions>,
     checks: Vec<(&'static str, ReadyCheck)>,
     body_limit: Option<usize>,
 }
@@ -132,17 +133,19 @@ impl App {
         self
     }
 
-    /// Keeps the site's answers in memory: [`Site::with_cache`]. Goes by the site that is there already.
-    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+    /// Keeps the site's answers: natively in memory, inside Workers in the data centre's cache, where they are good for the
+    /// options' `fresh` in whole seconds, for nobody says there when the bucket changes. What says for itself that everybody may
+    /// keep it is kept there in any case, for as long as it says.
     #[must_use]
-    pub fn cache(mut self, options: isobar_site::CacheOptions) -> Self {
-        self.site = self.site.map(|site| site.with_cache(options));
+    pub fn cache(mut self, options: CacheOptions) -> Self {
+        self.cache = Some(options);
         self
     }
 
     /// All of it, as the native server takes it: what the site has in memory is answered before the routes.
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-    pub fn into_service(self) -> crate::service::AppService {
+    pub fn into_service(mut self) -> crate::service::AppService {
+        self.keep();
         let mut routes: Vec<String> = self.nested.iter().map(|(path, _)| path.clone()).collect();
         routes.push(API.to_owned());
         let site = self.site.clone().map(|site| crate::service::SiteLane {
@@ -158,9 +161,20 @@ impl App {
         crate::service::AppService::new(self.into_router(), site, observer)
     }
 
+    /// Gives the site its memory, where there is to be one.
+    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+    fn keep(&mut self) {
+        if let Some(options) = self.cache.take() {
+            self.site = self.site.take().map(|site| site.with_cache(options));
+        }
+    }
+
     /// The router of all of it.
-    pub fn into_router(self) -> Router {
-        let Self { api, nested, site, worker_first, observer, checks, body_limit } = self;
+    #[cfg_attr(not(all(feature = "native", not(target_arch = "wasm32"))), allow(unused_mut))]
+    pub fn into_router(mut self) -> Router {
+        #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+        self.keep();
+        let Self { api, nested, site, worker_first, observer, cache: _, checks, body_limit } = self;
         let unknown =
             async || Problem::not_found("there is no such API; see the documentation of /api").into_response();
         // The fallback stands on the nested router, so that nothing under /api reaches the site.

@@ -19,6 +19,9 @@ use crate::meter::{Meter, Metered};
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What the cache had to do with it where the client has it already.
+pub(crate) const REVALIDATED: &str = "revalidated";
+
 /// The route of what the site answers.
 const SITE: &str = "site";
 
@@ -52,12 +55,14 @@ impl Observer {
 
     /// Notes what the site has answered out of memory.
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-    pub(crate) fn note_site<B: http_body::Body>(
+    pub(crate) fn note_site(
         &self,
-        answer: &http::Response<B>,
         method: &Method,
         headers: &HeaderMap,
+        status: StatusCode,
         milliseconds: f64,
+        bytes: u64,
+        cache: &'static str,
     ) {
         if !self.is_wanted() {
             return;
@@ -65,10 +70,10 @@ impl Observer {
         self.note(&Noted {
             route: Bytes::from_static(SITE.as_bytes()),
             method: method.clone(),
-            status: answer.status(),
+            status,
             milliseconds,
-            bytes: answer.body().size_hint().exact().unwrap_or_default() as f64,
-            cache: cache(answer),
+            bytes: bytes as f64,
+            cache,
             database_milliseconds: 0.0,
             country: self.country(headers),
         });
@@ -88,9 +93,9 @@ impl Observer {
 }
 
 /// What a cache had to do with an answer.
-fn cache<B>(answer: &http::Response<B>) -> &'static str {
+pub(crate) fn cache<B>(answer: &http::Response<B>) -> &'static str {
     if answer.status() == StatusCode::NOT_MODIFIED {
-        return "revalidated";
+        return REVALIDATED;
     }
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
     if let Some(state) = crate::service::cache_state(answer) {
@@ -129,6 +134,11 @@ impl MakeRequestId for RandomId {
 
 /// A new request's id; `None` where the system has no randomness.
 pub(crate) fn request_id() -> Option<String> {
+    drawn_id().map(|id| String::from_utf8_lossy(&id).into_owned())
+}
+
+/// The same without an allocation: hexadecimal digits.
+pub(crate) fn drawn_id() -> Option<[u8; 32]> {
     /// As much as is asked of the system at once: ids for 64 requests.
     const DRAWN: usize = 1024;
     thread_local! {
@@ -140,7 +150,9 @@ pub(crate) fn request_id() -> Option<String> {
             *used = 0;
         }
         *used += 16;
-        Some(hex::encode(&drawn[*used - 16..*used]))
+        let mut id = [0; 32];
+        hex::encode_to_slice(&drawn[*used - 16..*used], &mut id).ok()?;
+        Some(id)
     })
 }
 

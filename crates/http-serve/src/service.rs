@@ -5,15 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use isobar_site::{CacheState, Site, SiteBody, WorkerFirst};
+use isobar_site::{CacheState, Ready, Site, SiteBody, WorkerFirst};
 
 use crate::app::is_health;
-use crate::observe::{Observer, REQUEST_ID, request_id};
+use crate::observe::{Observer, REQUEST_ID, REVALIDATED, cache, drawn_id};
 
 /// What a [`Server`](crate::native::Server) serves: a router, or an [`App`](crate::App).
 pub struct AppService {
@@ -44,33 +45,92 @@ impl AppService {
     /// The answer, where the site has it in memory and no route comes before it. All that the routes' layers do to an answer is
     /// done to it, too.
     pub(crate) fn ready<B>(&self, request: &Request<B>) -> Option<Response<AppBody>> {
-        let SiteLane { site, worker_first, routes } = self.site.as_ref()?;
-        let path = request.uri().path();
-        let begins =
-            |route: &String| path.strip_prefix(&**route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let is_route = is_health(path) || (worker_first.is_none() && routes.iter().any(begins));
-        if is_route {
-            return None;
-        }
-        let start = std::time::Instant::now();
+        let SiteLane { site, worker_first, .. } = self.lane(request.uri().path())?;
+        let start = Instant::now();
         // A panic must not take the connection with it: the routes have the request then, and an answer for panics.
         let answer = catch_unwind(AssertUnwindSafe(|| site.ready_answer(request, worker_first.as_ref())));
         let mut answer = answer.unwrap_or_default()?;
-        let id = request.headers().get(REQUEST_ID).cloned();
-        let id = id.or_else(|| HeaderValue::from_str(&request_id()?).ok());
-        if let Some(id) = id.clone() {
+        let id = Id::of(request.headers());
+        if let Some(id) = id.as_ref().and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()) {
             answer.headers_mut().entry(REQUEST_ID).or_insert(id);
         }
-        let (status, milliseconds) = (answer.status().as_u16(), start.elapsed().as_secs_f64() * 1000.0);
-        let method = request.method();
-        tracing::info!(?id, %method, path, status, milliseconds, route = "site", "answered");
-        #[cfg(feature = "otel")]
-        crate::telemetry::answered(
-            &crate::telemetry::request(request.headers(), method, path, "site"),
-            answer.status(),
-        );
-        self.observer.note_site(&answer, method, request.headers(), milliseconds);
+        let (status, bytes) = (answer.status(), http_body::Body::size_hint(answer.body()).exact().unwrap_or_default());
+        self.answered(request, id.as_ref(), start, status, bytes, cache(&answer));
         Some(answer.map(AppBody::Site))
+    }
+
+    /// The same as HTTP/1.1 writes it, less its id; and when it was ready.
+    pub(crate) fn ready_head<B>(&self, request: &Request<B>) -> Option<(Ready, Option<Id>, Instant)> {
+        let SiteLane { site, worker_first, .. } = self.lane(request.uri().path())?;
+        let start = Instant::now();
+        let ready = catch_unwind(AssertUnwindSafe(|| site.ready(request, worker_first.as_ref(), start)));
+        let ready = ready.unwrap_or_default().filter(|ready| !ready.headers().contains_key(REQUEST_ID))?;
+        let (id, status) = (Id::of(request.headers()), ready.status());
+        let cache = if status == StatusCode::NOT_MODIFIED { REVALIDATED } else { ready.cache().name() };
+        let end = self.answered(request, id.as_ref(), start, status, ready.length(), cache);
+        Some((ready, id, end))
+    }
+
+    /// Whether the site answers one host otherwise than another.
+    pub(crate) fn goes_by_host(&self) -> bool {
+        self.site.as_ref().is_some_and(|lane| lane.site.goes_by_host())
+    }
+
+    /// The site, where no route comes before it.
+    fn lane(&self, path: &str) -> Option<&SiteLane> {
+        let lane = self.site.as_ref()?;
+        let begins =
+            |route: &String| path.strip_prefix(&**route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_route = is_health(path) || (lane.worker_first.is_none() && lane.routes.iter().any(begins));
+        (!is_route).then_some(lane)
+    }
+
+    fn answered<B>(
+        &self,
+        request: &Request<B>,
+        id: Option<&Id>,
+        start: Instant,
+        status: StatusCode,
+        bytes: u64,
+        cache: &'static str,
+    ) -> Instant {
+        let end = Instant::now();
+        let (method, path) = (request.method(), request.uri().path());
+        let milliseconds = (end - start).as_secs_f64() * 1000.0;
+        tracing::info!(?id, %method, path, status = status.as_u16(), milliseconds, route = "site", "answered");
+        #[cfg(feature = "otel")]
+        crate::telemetry::answered(&crate::telemetry::request(request.headers(), method, path, "site"), status);
+        self.observer.note_site(method, request.headers(), status, milliseconds, bytes, cache);
+        end
+    }
+}
+
+/// A request's id: the client's own, or one that was drawn for it.
+pub(crate) enum Id {
+    Theirs(HeaderValue),
+    Ours([u8; 32]),
+}
+
+impl Id {
+    /// `None` where the system has no randomness.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        match headers.get(REQUEST_ID) {
+            Some(id) => Some(Self::Theirs(id.clone())),
+            None => drawn_id().map(Self::Ours),
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Theirs(id) => id.as_bytes(),
+            Self::Ours(id) => id,
+        }
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
     }
 }
 

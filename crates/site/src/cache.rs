@@ -23,126 +23,18 @@ use quick_cache::{Equivalent, Weighter};
 
 use crate::encoding::Encoding;
 use crate::find::destination;
+use crate::ready::{self, Heads, Ready};
 use crate::respond::{Plan, failed, finished, host, plan, response, ruled};
 use crate::serve::{self, Found, InMemory, serve_missing, write_headers, write_not_modified};
 use crate::timing::{Rule, timed};
 use crate::view::View;
-use crate::{NotFoundHandling, Purge, Site, SiteBody, encoding};
+use crate::{CacheOptions, CacheState, NotFoundHandling, Purge, Site, SiteBody, encoding};
 
 /// How long a file is that is worth compressing, in bytes, and not too much work for a request that others wait for.
 const COMPRESSED: RangeInclusive<usize> = 1024..=1024 * 1024;
 
 /// What an answer takes besides its body, its name and its headers, in bytes: two descriptions of its file, mostly.
 const OVERHEAD: u64 = 1536;
-
-/// How answers are kept.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct CacheOptions {
-    /// The most that is kept, in bytes; 256 MiB.
-    pub bytes: u64,
-    /// The largest body that is kept, in bytes; 16 MiB, and as much as one part of the cache has at most: with as many parts
-    /// as processors by four, 256 MiB are kept in eight of 32 MiB on two. Larger ones are read from the store each time.
-    pub body_bytes: u64,
-    /// How long an answer is good where the store has no [`generation`](isobar_storage::ObjectStore::generation): within this
-    /// time what another process, or this one past the cache, has written may not be seen yet. 1 s.
-    pub fresh: Duration,
-    /// How long after that one request asks again while others still get the old answer. 10 s. Not where the store has a
-    /// generation: then nobody gets an old answer.
-    pub stale_while_revalidate: Duration,
-    /// How long an old answer is given where the store fails. 1 h.
-    pub stale_if_error: Duration,
-    /// Compress, once, what is text or the like, has 1 KiB to 1 MiB, and has no precompressed variant that the client takes: by
-    /// what the client likes best of brotli, zstd and gzip. On.
-    pub compress: bool,
-}
-
-impl Default for CacheOptions {
-    fn default() -> Self {
-        Self {
-            bytes: 256 * 1024 * 1024,
-            body_bytes: 16 * 1024 * 1024,
-            fresh: Duration::from_secs(1),
-            stale_while_revalidate: Duration::from_secs(10),
-            stale_if_error: Duration::from_secs(3600),
-            compress: true,
-        }
-    }
-}
-
-impl CacheOptions {
-    /// The most that is kept, in bytes.
-    #[must_use]
-    pub fn with_bytes(mut self, bytes: u64) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// The largest body that is kept, in bytes.
-    #[must_use]
-    pub fn with_body_bytes(mut self, bytes: u64) -> Self {
-        self.body_bytes = bytes;
-        self
-    }
-
-    /// How long an answer is good where the store has no generation.
-    #[must_use]
-    pub fn with_fresh(mut self, fresh: Duration) -> Self {
-        self.fresh = fresh;
-        self
-    }
-
-    /// How long after that others get the old answer while one asks again.
-    #[must_use]
-    pub fn with_stale_while_revalidate(mut self, stale: Duration) -> Self {
-        self.stale_while_revalidate = stale;
-        self
-    }
-
-    /// How long an old answer is given where the store fails.
-    #[must_use]
-    pub fn with_stale_if_error(mut self, stale: Duration) -> Self {
-        self.stale_if_error = stale;
-        self
-    }
-
-    /// Compress what has no precompressed variant.
-    #[must_use]
-    pub fn with_compress(mut self, compress: bool) -> Self {
-        self.compress = compress;
-        self
-    }
-}
-
-/// What the cache had to do with an answer; an extension of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CacheState {
-    /// It was kept, and is good.
-    Hit,
-    /// It was kept, and the store says that it is good still.
-    Revalidated,
-    /// It was kept, and may be old: somebody else asks just now, or the store fails.
-    Stale,
-    /// It was not kept, and is now.
-    Miss,
-    /// It is none that is kept.
-    Bypass,
-}
-
-impl CacheState {
-    /// In a word: `hit`, `revalidated`, `stale`, `miss`, `bypass`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Revalidated => "revalidated",
-            Self::Stale => "stale",
-            Self::Miss => "miss",
-            Self::Bypass => "bypass",
-        }
-    }
-}
 
 /// The answers of one site.
 pub(crate) struct SiteCache {
@@ -204,16 +96,20 @@ impl Weighter<Name, Arc<Kept>> for Weigh {
             map.iter().map(|(name, value)| name.as_str().len() + value.len() + 100).sum()
         };
         let kept = match &kept.what {
-            What::File(file) => file.body.len() + headers(&file.headers) + headers(&file.not_modified),
-            What::Done { body, headers: own, .. } => body.len() + headers(own),
+            What::File(file) => {
+                let heads = file.heads.whole.len() + file.heads.not_modified.len();
+                file.body.len() + headers(&file.headers) + headers(&file.not_modified) + heads
+            }
+            What::Done { body, headers: own, head, .. } => body.len() + headers(own) + head.len(),
             What::Nothing | What::Empty => 0,
         };
         OVERHEAD + (name.path.len() + name.host.len() + kept) as u64
     }
 }
 
-struct Kept {
-    what: What,
+/// An answer, and when it was known to be good.
+pub(crate) struct Kept {
+    pub(crate) what: What,
     /// By which it was found.
     rule: Rule,
     /// When the store was last asked, in milliseconds since the start; and what it was like then.
@@ -223,11 +119,17 @@ struct Kept {
     failed_at: Mutex<Option<(Instant, ErrorKind)>>,
 }
 
-enum What {
+pub(crate) enum What {
     /// A file: conditions and ranges are judged by its metadata.
     File(Box<InMemory>),
     /// An answer as it is: a page for a missing file, a redirect.
-    Done { status: StatusCode, body: Bytes, headers: HeaderMap, page: Option<Box<(ObjectMeta, HttpMetadata)>> },
+    Done {
+        status: StatusCode,
+        body: Bytes,
+        headers: HeaderMap,
+        head: Bytes,
+        page: Option<Box<(ObjectMeta, HttpMetadata)>>,
+    },
     /// What this path gives is not kept.
     Nothing,
     /// Nobody has read it yet.
@@ -267,14 +169,16 @@ impl SiteCache {
         }
     }
 
-    fn now(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64 // half a billion years fit
+    fn moment(&self, site: &Site) -> Moment {
+        self.moment_at(site, Instant::now())
     }
 
-    fn moment(&self, site: &Site) -> Moment {
+    /// What it is like now, for who knows already what time it is.
+    fn moment_at(&self, site: &Site, now: Instant) -> Moment {
         let (generation, purges) = (site.store.generation(), self.purges.load(Ordering::Acquire));
         let stamp = generation.unwrap_or(0) ^ (purges << 40);
-        Moment { stamp, at: self.now(), is_blind: generation.is_none() }
+        let at = now.saturating_duration_since(self.started).as_millis() as u64; // half a billion years fit
+        Moment { stamp, at, is_blind: generation.is_none() }
     }
 
     fn is_good(&self, kept: &Kept, moment: Moment) -> bool {
@@ -314,8 +218,18 @@ impl SiteCache {
     }
 }
 
+/// The same as HTTP/1.1 writes it; `None` where it is not kept so.
+pub(crate) fn ready_head(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap, now: Instant) -> Option<Ready> {
+    let cache = site.cache.as_ref()?;
+    let kept = cache.answers.get(&asked(site, method, uri, headers)?)?;
+    if !cache.is_good(&kept, cache.moment_at(site, now)) {
+        return None;
+    }
+    Ready::of(kept, site, method, uri, headers)
+}
+
 /// The answer, if it is kept and good: without a wait, and without asking the store for anything but its generation.
-pub(crate) fn ready(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<SiteBody>> {
+pub(crate) fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<SiteBody>> {
     let cache = site.cache.as_ref()?;
     let asked = asked(site, method, uri, headers)?;
     let kept = cache.answers.get(&asked)?;
@@ -406,11 +320,7 @@ fn asked<'r>(site: &Site, method: &Method, uri: &'r Uri, headers: &'r HeaderMap)
         return None;
     }
     let options = &site.options;
-    let has_hosts = match site.releases.as_ref().and_then(|releases| releases.last()) {
-        Some(release) => release.headers().has_hosts(),
-        None => options.headers.has_hosts(),
-    };
-    let host = if has_hosts { host(uri, headers) } else { "".into() };
+    let host = if site.goes_by_host() { host(uri, headers) } else { "".into() };
     let mut wishes = if options.precompressed { encoding::wishes(headers) } else { 0 };
     if options.not_found_handling == NotFoundHandling::SinglePageApplication {
         wishes |= destination(headers).map_or(0, |is_page| if is_page { 0x40 } else { 0x80 });
@@ -437,7 +347,7 @@ async fn read(
         Plan::Done(answer) => {
             let (parts, body) = answer.into_parts();
             let (status, body) = (parts.status, body.at_hand().unwrap_or_default());
-            return Ok(Some((rule, What::Done { status, body, headers: ruled(parts.headers), page: None })));
+            return Ok(Some((rule, done(status, ruled(parts.headers), body, None))));
         }
         Plan::Listing(_) => return Ok(Some((rule, What::Nothing))),
         Plan::File(found) => found,
@@ -451,8 +361,7 @@ async fn read(
             }
             let (parts, body) = serve_missing(site, headers, page).await?.into_parts();
             let body = body.read().await?;
-            let (status, headers) = (parts.status, ruled(parts.headers));
-            return Ok(Some((rule, What::Done { status, body, headers, page: Some(meta) })));
+            return Ok(Some((rule, done(parts.status, ruled(parts.headers), body, Some(meta)))));
         }
     };
     let same = |kept: &Found| (kept.is_fallback, &kept.http) == (found.is_fallback, &found.http);
@@ -472,8 +381,17 @@ async fn read(
     write_headers(site, headers, &found, &mut whole);
     write_not_modified(site, headers, &found, &mut not_modified);
     let (headers, not_modified) = (ruled(whole), ruled(not_modified));
+    let heads = Heads {
+        whole: ready::head(StatusCode::OK, &headers, Some(body.len())),
+        not_modified: ready::head(StatusCode::NOT_MODIFIED, &not_modified, None),
+    };
     let sha256 = std::sync::OnceLock::new();
-    Ok(Some((rule, What::File(Box::new(InMemory { found, stored, body, headers, not_modified, sha256 })))))
+    Ok(Some((rule, What::File(Box::new(InMemory { found, stored, body, headers, not_modified, heads, sha256 })))))
+}
+
+fn done(status: StatusCode, headers: HeaderMap, body: Bytes, page: Option<Box<(ObjectMeta, HttpMetadata)>>) -> What {
+    let head = ready::head(status, &headers, Some(body.len()));
+    What::Done { status, body, headers, head, page }
 }
 
 /// The file in the encoding that the client likes best, where there is no variant, and it is worth it. It is another
@@ -548,6 +466,12 @@ impl Kept {
         answer = timed(site, answer, self.rule, Some(state.name()));
         answer.extensions_mut().insert(state);
         Some(finished(answer, method))
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("rule", &self.rule).finish_non_exhaustive()
     }
 }
 

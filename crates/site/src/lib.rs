@@ -21,6 +21,7 @@
 mod body;
 #[cfg(feature = "cache")]
 mod cache;
+mod caching;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod deploy;
@@ -32,6 +33,8 @@ mod options;
 mod path;
 mod precondition;
 mod range;
+#[cfg(feature = "cache")]
+mod ready;
 mod respond;
 mod rules;
 mod serve;
@@ -40,11 +43,12 @@ mod timing;
 mod view;
 
 pub use body::SiteBody;
-#[cfg(feature = "cache")]
-pub use cache::{CacheOptions, CacheState};
+pub use caching::{CacheOptions, CacheState, FromSite};
 pub use deploy::{Deploy, DeployOptions, DeployProgress, Deployed, Deploys, Pruned};
 pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
 pub use path::{PathProblem, SitePath};
+#[cfg(feature = "cache")]
+pub use ready::Ready;
 pub use rules::{HeaderRules, Redirects, RoutingError, RuleWarning, WorkerFirst};
 #[cfg(feature = "cache")]
 pub use site::Purge;

@@ -13,7 +13,7 @@ use crate::rules::Redirection;
 use crate::serve::{FALLBACK_VARIES, Found, represent, serve, serve_missing};
 use crate::timing::{Rule, timed};
 use crate::view::View;
-use crate::{NotFoundHandling, Site, SiteBody, SitePath};
+use crate::{FromSite, NotFoundHandling, Site, SiteBody, SitePath};
 
 /// What a path is answered with.
 pub(crate) enum Plan {
@@ -37,7 +37,8 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
         Err(error) if error.is_retryable() => answer(site, method, uri, headers).await,
         answered => answered,
     };
-    let answer = answered.unwrap_or_else(|error| failed(&View::last(site), uri, headers, &error));
+    let mut answer = answered.unwrap_or_else(|error| failed(&View::last(site), uri, headers, &error));
+    answer.extensions_mut().insert(FromSite);
     finished(answer, method)
 }
 

@@ -210,6 +210,8 @@ pub(crate) struct InMemory {
     pub(crate) body: Bytes,
     pub(crate) headers: HeaderMap,
     pub(crate) not_modified: HeaderMap,
+    /// The same as HTTP/1.1 writes it.
+    pub(crate) heads: crate::ready::Heads,
     /// The body's sha256, where somebody has asked for it.
     pub(crate) sha256: std::sync::OnceLock<digest::Sha256>,
 }
@@ -218,7 +220,7 @@ pub(crate) struct InMemory {
 impl InMemory {
     /// As [`serve`].
     pub(crate) fn serve(&self, method: &Method, request: &HeaderMap) -> Response<SiteBody> {
-        let Self { found, stored: _, body, headers, not_modified, sha256 } = self;
+        let Self { found, stored: _, body, headers, not_modified, heads: _, sha256 } = self;
         // Most requests have no condition, and need no date read.
         match precondition::evaluate(request, method, &found.meta) {
             Verdict::Failed => return failed(),

@@ -94,15 +94,45 @@ impl Site {
         worker_first: Option<&WorkerFirst>,
     ) -> Option<Response<SiteBody>> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let turn = self.sure_turn(uri, worker_first)?;
+        let answer = crate::cache::answer(self, method, uri, headers)?;
+        (turn == Turn::Site || !is_missing(answer.status())).then_some(answer)
+    }
+
+    /// The same as HTTP/1.1 writes it, for a server that writes it by itself: `None` for what is not kept as it is sent - a
+    /// part, a refusal - and has to be asked for otherwise. `now` is for who has looked at the clock already.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn ready<B>(
+        &self,
+        request: &Request<B>,
+        worker_first: Option<&WorkerFirst>,
+        now: std::time::Instant,
+    ) -> Option<crate::Ready> {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let turn = self.sure_turn(uri, worker_first)?;
+        let ready = crate::cache::ready_head(self, method, uri, headers, now)?;
+        (turn == Turn::Site || !is_missing(ready.status())).then_some(ready)
+    }
+
+    /// Whether what is answered may be another thing for another host, by rules of `_headers`.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn goes_by_host(&self) -> bool {
+        match self.releases.as_ref().and_then(|releases| releases.last()) {
+            Some(release) => release.headers().has_hosts(),
+            None => self.options.headers.has_hosts(),
+        }
+    }
+
+    /// Whose turn it is; `None` where it is not the site's, or nobody can say without asking the store.
+    #[cfg(feature = "cache")]
+    fn sure_turn(&self, uri: &http::Uri, worker_first: Option<&WorkerFirst>) -> Option<Turn> {
         let turn = worker_first.map_or(Turn::Site, |worker_first| worker_first.turn(&normalized(uri.path())));
         // A page for everything is not told from a file's here.
         let is_for_all = self.options.not_found_handling == NotFoundHandling::SinglePageApplication;
-        if turn == Turn::Worker || (turn != Turn::Site && is_for_all) {
-            return None;
-        }
-        let answer = crate::cache::ready(self, method, uri, headers)?;
-        let is_missing = matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST);
-        (turn == Turn::Site || !is_missing).then_some(answer)
+        let is_unsure = turn != Turn::Site && is_for_all;
+        (turn != Turn::Worker && !is_unsure).then_some(turn)
     }
 
     /// How many answers are kept in memory, and what they take in bytes; `None` where none are.
@@ -123,6 +153,11 @@ impl Site {
             cache.purge(what);
         }
     }
+}
+
+#[cfg(feature = "cache")]
+fn is_missing(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
 }
 
 /// What [`Site::purge`] forgets.

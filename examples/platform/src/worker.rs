@@ -25,5 +25,5 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
             }
         });
     }
-    workers::serve(|platform| Ok(crate::app(platform)?.into_router()), request, env, &context).await
+    workers::serve(crate::app, request, env, &context).await
 }

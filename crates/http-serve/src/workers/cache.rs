@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::worker::Context;
 use isobar_cloudflare::binding::{JsError, Object};
+use isobar_site::{CacheOptions, FromSite};
 
 use crate::observe::{REQUEST_ID, request_id};
 
@@ -17,8 +18,11 @@ const CODINGS: [&str; 3] = ["br", "zstd", "gzip"];
 const APPLICATION_ONLY: [&str; 7] =
     ["authorization", "cookie", "upgrade", "cache-control", "if-range", "if-match", "if-unmodified-since"];
 
-/// What is larger is not kept: a slow client would have the runtime hold the difference in memory.
+/// What is larger is not kept, unless told otherwise: a slow client would have the runtime hold the difference in memory.
 const LARGEST_BYTES: u64 = 16 << 20;
+
+/// What an answer says of its keeping to everybody else, while it is kept for less.
+const CACHE_CONTROL_BEFORE: &str = "x-isobar-cache-control";
 
 /// A request as the cache knows it, if it may have an answer to it.
 pub(super) struct Lookup {
@@ -57,6 +61,10 @@ impl Lookup {
         // What the cache gives cannot be changed; a copy can.
         let answer = Object::construct("Response", &[hit.get("body"), hit.value().clone()]).ok()?;
         let headers = answer.object("headers");
+        if let Some(before) = headers.call("get", &[CACHE_CONTROL_BEFORE.into()]).ok()?.as_string() {
+            headers.call("set", &[header::CACHE_CONTROL.as_str().into(), before.into()]).ok()?;
+            headers.call("delete", &[CACHE_CONTROL_BEFORE.into()]).ok()?;
+        }
         let id = request_id().map(|id| headers.call("set", &[REQUEST_ID.as_str().into(), id.into()]));
         let no_content = [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES];
         let is_unchanged = status == f64::from(StatusCode::NOT_MODIFIED.as_u16());
@@ -66,19 +74,31 @@ impl Lookup {
         Some(answer)
     }
 
-    /// Whether this answer may be kept for everybody.
-    pub(super) fn wants(&self, response: &Response) -> bool {
-        let fits = response.body().size_hint().exact().is_some_and(|length| length <= LARGEST_BYTES);
-        self.key.is_some() && fits && response.status() == StatusCode::OK && is_public(response.headers())
+    /// How this answer may be kept for everybody, if it may.
+    pub(super) fn keeping(&self, response: &Response, options: Option<&CacheOptions>) -> Option<Keeping> {
+        let largest = options.map_or(LARGEST_BYTES, |options| options.body_bytes);
+        let fits = response.body().size_hint().exact().is_some_and(|length| length <= largest);
+        if self.key.is_none() || !fits || response.status() != StatusCode::OK {
+            return None;
+        }
+        let fresh = options.map_or(0, |options| options.fresh.as_secs());
+        let is_sites = response.extensions().get::<FromSite>().is_some();
+        keeping(response.headers(), if is_sites { fresh } else { 0 })
     }
 
     /// Keeps a copy of the answer, after it has gone.
-    pub(super) fn keep(&self, answer: &Object, context: &Context) -> Result<(), JsError> {
+    pub(super) fn keep(&self, answer: &Object, keeping: &Keeping, context: &Context) -> Result<(), JsError> {
         let Some((cache, request)) = self.key.clone() else { return Ok(()) };
         let url: JsValue = request.get("url");
         let copy = answer.call("clone", &[])?;
         // The id is this request's alone.
-        Object::from(copy.clone()).object("headers").call("delete", &[REQUEST_ID.as_str().into()])?;
+        let headers = Object::from(copy.clone()).object("headers");
+        headers.call("delete", &[REQUEST_ID.as_str().into()])?;
+        if let Keeping::For { seconds, before } = keeping {
+            headers.call("set", &[CACHE_CONTROL_BEFORE.into(), before.as_str().into()])?;
+            let control = format!("public, max-age={seconds}");
+            headers.call("set", &[header::CACHE_CONTROL.as_str().into(), control.into()])?;
+        }
         context.wait_until(async move {
             if let Err(error) = cache.ask("put", &[url, copy]).await {
                 tracing::warn!(%error, "an answer was not cached");
@@ -103,7 +123,31 @@ fn key(url: &str, accept: &str) -> String {
     format!("{url}{separator}isobar-codings={}", codings.join("."))
 }
 
-fn is_public(headers: &HeaderMap) -> bool {
+/// How an answer is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// For as long as it says.
+    AsItSays,
+    /// For so long, whatever it says; and what that is.
+    For { seconds: u64, before: String },
+}
+
+/// What is public for a while is kept for that while; what else everybody may have, for `fresh` seconds.
+fn keeping(headers: &HeaderMap, fresh: u64) -> Option<Keeping> {
+    let (is_public, lasts) = is_public(headers);
+    match (is_public, lasts) {
+        (false, _) => None,
+        (true, true) => Some(Keeping::AsItSays),
+        (true, false) if fresh > 0 => {
+            let before = headers.get(header::CACHE_CONTROL)?.to_str().ok()?.to_owned();
+            Some(Keeping::For { seconds: fresh, before })
+        }
+        (true, false) => None,
+    }
+}
+
+/// Whether everybody may have it, and whether it says how long it may be kept.
+fn is_public(headers: &HeaderMap) -> (bool, bool) {
     let all = |name| {
         let lines = headers.get_all(name).iter().map(|line: &http::HeaderValue| line.to_str().unwrap_or("?"));
         lines.flat_map(|line| line.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect::<Vec<_>>()
@@ -115,7 +159,7 @@ fn is_public(headers: &HeaderMap) -> bool {
     let lasts = age("s-maxage=").or_else(|| age("max-age=")).unwrap_or(0) > 0;
     let varies = all(header::VARY).iter().any(|name| name != "accept-encoding");
     let kept_back = ["no-store", "no-cache", "private"].iter().any(|name| has(name));
-    has("public") && lasts && !kept_back && !varies && !headers.contains_key(header::SET_COOKIE)
+    (has("public") && !kept_back && !varies && !headers.contains_key(header::SET_COOKIE), lasts)
 }
 
 #[cfg(test)]
@@ -139,13 +183,17 @@ mod tests {
             for (name, value) in lines {
                 headers.append(name, value);
             }
-            is_public(&headers)
+            (keeping(&headers, 0), keeping(&headers, 7))
         };
-        assert!(of(&[("cache-control", "public, max-age=60"), ("vary", "Accept-Encoding")]));
-        assert!(of(&[("cache-control", "public, max-age=0, s-maxage=60")]));
+        let as_it_says = (Some(Keeping::AsItSays), Some(Keeping::AsItSays));
+        assert_eq!(of(&[("cache-control", "public, max-age=60"), ("vary", "Accept-Encoding")]), as_it_says);
+        assert_eq!(of(&[("cache-control", "public, max-age=0, s-maxage=60")]), as_it_says);
+        // What is public, and to be looked at each time, is looked at after a while.
+        let before = "public, max-age=0, must-revalidate";
+        let for_a_while = Keeping::For { seconds: 7, before: before.to_owned() };
+        assert_eq!(of(&[("cache-control", before)]), (None, Some(for_a_while)));
         for kept_out in [
-            &[("cache-control", "public, max-age=0, must-revalidate")][..],
-            &[("cache-control", "private, max-age=60")],
+            &[("cache-control", "private, max-age=60")][..],
             &[("cache-control", "public, max-age=60"), ("set-cookie", "a=b")],
             &[("cache-control", "public, max-age=60"), ("vary", "Cookie")],
             &[("cache-control", "public, max-age=60"), ("vary", "accept-encoding"), ("vary", "origin")],
@@ -154,7 +202,7 @@ mod tests {
             &[("cache-control", "public, private=\"x-name\", max-age=60")],
             &[],
         ] {
-            assert!(!of(kept_out), "{kept_out:?}");
+            assert_eq!(of(kept_out), (None, None), "{kept_out:?}");
         }
     }
 }

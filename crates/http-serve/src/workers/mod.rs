@@ -22,13 +22,33 @@ use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
 use isobar_cloudflare::binding::worker::{self, web_sys};
 use isobar_cloudflare::binding::{JsError, Object, request_from_js, response_to_js};
 use isobar_sessions::cloudflare::socket_of;
+use isobar_site::CacheOptions;
 use tower::ServiceExt;
 
 pub use client::Client;
 pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, event};
 
 use crate::event::Country;
-use crate::{BindingError, Platform, Problem};
+use crate::{App, BindingError, Platform, Problem};
+
+/// What [`serve`] serves: a router, or an [`App`].
+#[derive(Debug)]
+pub struct Application {
+    router: Router,
+    cache: Option<CacheOptions>,
+}
+
+impl From<Router> for Application {
+    fn from(router: Router) -> Self {
+        Self { router, cache: None }
+    }
+}
+
+impl From<App> for Application {
+    fn from(app: App) -> Self {
+        Self { cache: app.cache.clone(), router: app.into_router() }
+    }
+}
 
 /// What [`session_class!`](crate::session_class) expands to; not for others.
 #[doc(hidden)]
@@ -54,13 +74,14 @@ macro_rules! session_class {
 /// Answers a request with the application on the bindings of `env`.
 ///
 /// Bodies stream both ways. A WebSocket that a session object accepts goes to the client as it is, without passing through
-/// here. What the application caches publicly is kept in the data centre's cache; an answer out of it does not reach the
-/// application, so it is no event. Datasets are flushed after the answer.
+/// here. What the application caches publicly is kept in the data centre's cache, and what its site answers is as
+/// [`App::cache`] says; an answer out of it does not reach the application, so it is no event. Datasets are flushed after the
+/// answer.
 ///
 /// # Errors
 /// What the runtime refuses to take as an answer. What is wrong with the request or the bindings is an answer itself.
-pub async fn serve(
-    app: impl FnOnce(&Platform) -> Result<Router, BindingError>,
+pub async fn serve<A: Into<Application>>(
+    app: impl FnOnce(&Platform) -> Result<A, BindingError>,
     request: Request,
     env: Env,
     context: &Context,
@@ -79,8 +100,8 @@ pub async fn serve(
     Ok(JsValue::from(answer).unchecked_into::<web_sys::Response>().into())
 }
 
-async fn respond(
-    app: impl FnOnce(&Platform) -> Result<Router, BindingError>,
+async fn respond<A: Into<Application>>(
+    app: impl FnOnce(&Platform) -> Result<A, BindingError>,
     platform: &Platform,
     request: &Object,
     context: &Context,
@@ -89,8 +110,8 @@ async fn respond(
     if let Some(hit) = cache.find().await {
         return Ok(hit);
     }
-    let router = match app(platform) {
-        Ok(router) => router,
+    let Application { router, cache: options } = match app(platform) {
+        Ok(app) => app.into(),
         Err(error) => return problem(&error).await,
     };
     let (mut parts, body) = match request_from_js(request) {
@@ -112,9 +133,11 @@ async fn respond(
     // A router's error is `Infallible`.
     let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
     let socket = socket_of(response.extensions_mut());
-    let storable = cache.wants(&response);
+    let keeping = cache.keeping(&response, options.as_ref());
     let answer = response_to_js(response, socket).await?;
-    if storable && let Err(error) = cache.keep(&answer, context) {
+    if let Some(keeping) = keeping
+        && let Err(error) = cache.keep(&answer, &keeping, context)
+    {
         tracing::warn!(%error, "an answer was not cached");
     }
     Ok(answer)

@@ -159,16 +159,27 @@ fn certify(folder: &Path, name: &str) -> String {
 }
 
 /// Asks by TLS, trusting this certificate alone.
-async fn ask_by_tls(address: SocketAddr, name: &str, pem: &str) -> Option<String> {
+async fn ask_by_tls(address: SocketAddr, name: &str, pem: &str, protocols: &[&str]) -> Option<String> {
     use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let client = tokio_rustls::TlsConnector::from(Arc::new(client.with_root_certificates(roots).with_no_client_auth()));
+    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    client.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let client = tokio_rustls::TlsConnector::from(Arc::new(client));
     let stream = TcpStream::connect(address).await.unwrap();
     let stream = client.connect(name.to_owned().try_into().unwrap(), stream).await.ok()?;
-    Some(exchange(stream, "GET / HTTP/1.1").await)
+    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Some(exchange(stream, "GET / HTTP/1.1").await);
+    }
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut http2, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get(format!("https://{name}/")).body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    let (parts, body) = http2.send_request(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Some(format!("{:?} {} {}", parts.version, parts.status, String::from_utf8_lossy(&body)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,15 +191,19 @@ async fn certificates_are_read_again_while_it_serves() {
     assert!(missing.contains("certificate.pem"), "{missing}");
     let first = certify(folder.path(), "one.example");
     let running = start(app(&dataset).await.into_service(), options).await;
-    let answer = ask_by_tls(running.address, "one.example", &first).await.unwrap();
-    assert!(answer.ends_with("home"), "{answer}");
+    let answer = ask_by_tls(running.address, "one.example", &first, &[]).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("home"), "{answer}");
+    for (protocols, told) in [(&["h2", "http/1.1"][..], "HTTP/2.0 200 OK home"), (&["http/1.1"], "HTTP/1.1 200 OK")] {
+        let answer = ask_by_tls(running.address, "one.example", &first, protocols).await.unwrap();
+        assert!(answer.starts_with(told), "{protocols:?}: {answer}");
+    }
     std::fs::write(&certificate, "nonsense").unwrap();
     tokio::time::sleep(Duration::from_millis(5200)).await;
-    assert!(ask_by_tls(running.address, "one.example", &first).await.is_some(), "the old one stays");
+    assert!(ask_by_tls(running.address, "one.example", &first, &[]).await.is_some(), "the old one stays");
     let second = certify(folder.path(), "two.example");
     tokio::time::sleep(Duration::from_millis(5200)).await;
-    assert!(ask_by_tls(running.address, "two.example", &second).await.unwrap().ends_with("home"));
-    assert!(ask_by_tls(running.address, "one.example", &first).await.is_none());
+    assert!(ask_by_tls(running.address, "two.example", &second, &[]).await.unwrap().ends_with("home"));
+    assert!(ask_by_tls(running.address, "one.example", &first, &[]).await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,6 +248,37 @@ async fn slow_and_greedy_clients_are_given_up() {
     assert!(taken.len() < BIG, "{} bytes were waited for", taken.len());
     // Others have not noticed.
     assert!(ask(&running, "GET / HTTP/1.1").await.ends_with("home"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_an_answer_slowly_gets_all_of_it_and_who_stops_does_not() {
+    const LARGE: usize = 12_000_000;
+    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    store.write(&Key::new("large.bin").unwrap(), vec![3; LARGE]).await.unwrap();
+    let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
+    let options = ServerOptions::default().with_write_timeout(Duration::from_millis(400)).with_threads(1);
+    let running = start(app.into_service(), options).await;
+    for round in 0..3 {
+        // The system takes little for it.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1024 * 1024).unwrap();
+        let mut stream = socket.connect(running.address).await.unwrap();
+        stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
+        let (mut taken, mut buffer) = (0, vec![0; 1_000_000]);
+        // The first one goes by the routes, the others by what is in memory.
+        while taken < LARGE {
+            match tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.unwrap() {
+                Ok(0) | Err(_) => break,
+                Ok(count) => taken += count,
+            }
+            if round < 2 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            } else if taken > 100_000 {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+            }
+        }
+        assert_eq!(taken >= LARGE, round < 2, "round {round}: {taken} bytes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,4 +385,119 @@ async fn a_request_that_is_given_up_is_noted() {
     let events: Vec<RequestEvent> = dataset.points().iter().filter_map(RequestEvent::from_event).collect();
     let told: Vec<_> = events.iter().map(|event| (&*event.route, event.status)).collect();
     assert_eq!(told, [("/api/never", 499)]);
+}
+
+/// What differs between two answers to the same: the id, unless the client gave it, and the second.
+fn same_each_time(answer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(answer).replace("HTTP/1.0 ", "HTTP/1.1 as 1.0: ");
+    let is_its_own = |line: &&str| !line.starts_with("x-request-id: ") || line.ends_with("mine");
+    // Which header comes first is nobody's business.
+    let answers = text.split("HTTP/1.1 ").map(|answer| {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+        let mut lines: Vec<String> = head.lines().filter(is_its_own).map(|line| line.to_lowercase()).collect();
+        lines.retain(|line| !line.starts_with("date: "));
+        lines.sort_unstable();
+        format!("{lines:?}{body}")
+    });
+    answers.collect::<Vec<_>>().join("\n")
+}
+
+async fn sent_in_pieces(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8], pieces: usize) -> Vec<u8> {
+    for piece in bytes.chunks(bytes.len().div_ceil(pieces).max(1)) {
+        // The server may have closed before all was sent.
+        if stream.write_all(piece).await.is_err() || stream.flush().await.is_err() {
+            break;
+        }
+        if pieces > 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    let mut answer = Vec::new();
+    drop(tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await);
+    answer
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fast_lane_answers_as_hyper_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    let service = async || {
+        let dataset = Arc::new(MemorySink::new());
+        store.write(&Key::new("page.html").unwrap(), "a page").await.unwrap();
+        store.write(&Key::new("longer.txt").unwrap(), "some text\n".repeat(4000)).await.unwrap();
+        store.write(&Key::new("404.html").unwrap(), "no such page").await.unwrap();
+        app_over(&store, &dataset).await.cache(CacheOptions::default()).into_service()
+    };
+    // A socket in the file system has no lane.
+    let (tcp, path) = (start(service().await, ServerOptions::default()).await, folder.path().join("socket"));
+    let server = Server::bind_unix(&path, ServerOptions::default()).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let hyper = service().await;
+    let done = tokio::spawn(async move { server.serve(hyper, async { drop(stopped.await) }).await.unwrap() });
+    let etag = ask(&tcp, "GET /page HTTP/1.1").await;
+    let etag = etag.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+
+    let host = "Host: x\r\n";
+    let not_modified = format!("GET /page HTTP/1.1\r\n{host}If-None-Match: {etag}\r\n\r\n");
+    let requests: Vec<String> = [
+        format!("GET / HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /page HTTP/1.1\r\n{host}Accept: text/html\r\nCookie: a=b\r\nX-Request-Id: mine\r\n\r\n"),
+        format!("HEAD /longer.txt HTTP/1.1\r\n{host}Accept-Encoding: br\r\n\r\n"),
+        "GET /longer.txt HTTP/1.1\r\nhost: x\r\nConnection: Keep-Alive\r\n\r\n".to_owned(),
+        format!("GET /longer.txt HTTP/1.1\r\n{host}Range: bytes=5-9\r\n\r\n"),
+        format!("GET /longer.txt HTTP/1.1\r\n{host}Range: bytes=99999999-\r\n\r\n"),
+        format!("GET /page HTTP/1.1\r\n{host}If-Match: \"x\"\r\n\r\n"),
+        format!("GET /none HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /page.html?x=1 HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /page?x=1 HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /api/hello HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /healthz HTTP/1.1\r\n{host}\r\n"),
+        format!("POST / HTTP/1.1\r\n{host}Content-Length: 3\r\n\r\nabc"),
+        format!("GET / HTTP/1.1\r\n{host}Content-Length: 5\r\n\r\nGET /"),
+        format!("GET / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\n{host}Connection: close\r\n\r\n"),
+        format!("GET / HTTP/1.0\r\n{host}\r\n"),
+        "GET / HTTP/1.1\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.1\r\n{host}{host}\r\n"),
+        format!("GET http://x/page HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /a b HTTP/1.1\r\n{host}\r\n"),
+        format!("GET /%zz HTTP/1.1\r\n{host}\r\n"),
+        format!("GET / HTTP/1.1\r\n{host}Bad Name: x\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\n{host}Folded: a\r\n b\r\n\r\n"),
+        format!("GET / HTTP/1.1\n{}\n", host.replace('\r', "")),
+        format!("\r\nGET / HTTP/1.1\r\n{host}\r\n"),
+        format!("GET / HTTP/1.1\r\n{host}X-Long: {}\r\n\r\n", "x".repeat(30_000)),
+        format!("GET / HTTP/1.1\r\n{host}X-Longer: {}\r\n\r\n", "x".repeat(100_000)),
+        format!("GET / HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(80)),
+        "\u{0}\u{1}nonsense".to_owned(),
+        "GET".to_owned(),
+        not_modified,
+    ]
+    .into();
+    let together: Vec<&String> = requests.iter().filter(|request| request.len() < 20_000).collect();
+    let (mut seed, mut alike) = (17_u64, 0);
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    for round in 0..400 {
+        // Each alone at first, then several that come together or in pieces.
+        let bytes: Vec<u8> = match requests.get(round) {
+            Some(request) => request.clone().into_bytes(),
+            // Not those that are too long: what else is in hyper's buffer counts for that, too.
+            None => (0..1 + random(4)).flat_map(|_| together[random(together.len())].clone().into_bytes()).collect(),
+        };
+        // Then it is over: who closes is the server.
+        let bytes = [&*bytes, format!("GET /page HTTP/1.1\r\n{host}Connection: close\r\n\r\n").as_bytes()].concat();
+        let pieces = if round % 3 == 0 { 1 } else { 1 + random(5) };
+        let laned = sent_in_pieces(TcpStream::connect(tcp.address).await.unwrap(), &bytes, pieces).await;
+        let hypers = sent_in_pieces(tokio::net::UnixStream::connect(&path).await.unwrap(), &bytes, pieces).await;
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).into_owned();
+        assert_eq!(same_each_time(&laned), same_each_time(&hypers), "round {round}, {pieces} pieces: {shown}");
+        alike += usize::from(!laned.is_empty());
+    }
+    assert!(alike > 300, "{alike}");
+    drop(stop);
+    done.await.unwrap();
 }

@@ -73,7 +73,8 @@ fn no_request_and_no_rule_leads_out_or_panics() {
                 .with_not_found_handling(NOT_FOUND[not_found])
                 .with_headers(HeaderRules::parse(&header_rules))
                 .with_redirects(Redirects::parse(&redirects, HTML[html]))
-                .with_dotfiles(dots);
+                .with_dotfiles(dots)
+                .with_listing(dots != post);
             let mut site = Site::new(Arc::new(store.clone()) as Arc<dyn ObjectStore>, options);
             if cached {
                 site = site.with_cache(CacheOptions::default());

@@ -4,6 +4,7 @@
 //! once; everything else runs on the runtime that serves, beside what the application has started there.
 
 mod connections;
+mod lane;
 mod listen;
 mod options;
 mod stream;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -29,13 +30,21 @@ pub(super) struct Stream<S, A> {
     opening: Option<(Pin<Box<Sleep>>, usize)>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What was read of it before.
+    before: Bytes,
     _held: A,
 }
 
 impl<S, A> Stream<S, A> {
     pub(super) fn new(inner: S, patience: Patience, held: A) -> Self {
         let opening = Some((Box::pin(tokio::time::sleep(patience.opening)), 0));
-        Self { inner, patience, opening, stalled: None, _held: held }
+        Self { inner, patience, opening, stalled: None, before: Bytes::new(), _held: held }
+    }
+
+    /// With these bytes before those that come.
+    pub(super) fn after(mut self, before: Vec<u8>) -> Self {
+        self.before = before.into();
+        self
     }
 
     /// What came of a read at the beginning; an error where nothing has come of it for too long.
@@ -73,7 +82,13 @@ impl<S, A> Stream<S, A> {
 impl<S: AsyncRead + Unpin, A: Unpin> AsyncRead for Stream<S, A> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let read = if self.before.is_empty() {
+            Pin::new(&mut self.inner).poll_read(cx, buf)
+        } else {
+            let length = self.before.len().min(buf.remaining());
+            buf.put_slice(&self.before.split_to(length));
+            Poll::Ready(Ok(()))
+        };
         self.opened(cx, read, &buf.filled()[before..])
     }
 }

@@ -1,0 +1,401 @@
+//! The fast lane of a connection: what the site has in memory is written as it is kept, without anything between the request's
+//! bytes and the answer's.
+//!
+//! It takes plain requests of HTTP/1.1 for a file or what else is kept. At the first one that is anything else - a route's, a
+//! part's, one with a body, another protocol, or no request at all - the connection goes to hyper with every byte that was not
+//! answered, and stays there. So all that is not plain is hyper's to judge; here is nothing that could be read in two ways.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::connections::Shared;
+
+/// As much as is read at once, in bytes; a longer head is not for the lane.
+const READ: usize = 16 * 1024;
+/// A head with more lines is hyper's.
+const LINES: usize = 64;
+/// A body up to this length is copied behind its head, so that one plain write has both, in bytes.
+const COPIED: usize = 8 * 1024;
+/// As much as is written at once for requests that came together, in bytes.
+const GATHERED: usize = 64 * 1024;
+
+/// Headers that change nothing about what is answered here; they are many, and long.
+const IRRELEVANT: [&[u8]; 8] = [
+    b"user-agent",
+    b"accept",
+    b"accept-language",
+    b"referer",
+    b"cookie",
+    b"sec-ch-ua",
+    b"sec-ch-ua-platform",
+    b"upgrade-insecure-requests",
+];
+
+thread_local! {
+    /// Nobody waits while it is held, so one is enough for all connections of a thread: those that are idle need none.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { input: vec![0; READ].into(), output: Vec::new() });
+    /// The `Date` line, and until when it is right.
+    static DATE: RefCell<(Option<Instant>, [u8; 37])> = const { RefCell::new((None, [0; 37])) };
+}
+
+struct Scratch {
+    input: Box<[u8]>,
+    output: Vec<u8>,
+}
+
+/// How the lane ends.
+pub(super) enum Ended {
+    /// With the connection.
+    Closed,
+    /// With bytes that somebody else must answer.
+    Handed(Vec<u8>),
+}
+
+/// A connection in the lane.
+pub(super) struct Lane<'c, W> {
+    stream: &'c mut TcpStream,
+    shared: Arc<Shared>,
+    /// Whether the host counts for what is answered.
+    goes_by_host: bool,
+    /// Becomes true when no further requests are taken.
+    stop: watch::Receiver<bool>,
+    /// Done when it does.
+    stopped: Pin<&'c mut W>,
+    /// What has come of a request, or of several.
+    partial: Vec<u8>,
+    /// What is to be done with it.
+    then: Then,
+    /// What is to be written before anything else is read.
+    pending: Pending,
+    /// Goes off when the client has let it wait for too long; what it waits for, and since when.
+    timer: Pin<Box<Sleep>>,
+    waits: Option<(Waits, Instant)>,
+    /// When something was last answered, or the connection began.
+    answered_at: Instant,
+}
+
+/// What is left to write: bytes, and a body behind them.
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    written: usize,
+    body: Bytes,
+    /// The client has taken something since that was last asked.
+    has_moved: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Request,
+    Write,
+}
+
+/// What to do with what has come and was not answered yet, once all is written that was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// Wait for the rest of it.
+    Read,
+    /// Answer it.
+    Answer,
+    /// Leave it to others.
+    Hand,
+}
+
+/// What to do with the next bytes.
+enum Next {
+    /// They were answered.
+    Answered { length: usize },
+    /// They are the beginning of a request.
+    Incomplete,
+    /// They are not for the lane.
+    NotOurs,
+}
+
+/// Answers what is in memory, until something comes that is not.
+pub(super) async fn run(
+    stream: &mut TcpStream,
+    shared: &Arc<Shared>,
+    stop: &watch::Receiver<bool>,
+) -> io::Result<Ended> {
+    let mut waiting = stop.clone();
+    let stopped = pin!(async move { drop(waiting.wait_for(|stop| *stop).await) });
+    let lane = Lane {
+        stream,
+        stop: stop.clone(),
+        stopped,
+        partial: Vec::new(),
+        then: Then::Read,
+        pending: Pending::default(),
+        timer: Box::pin(tokio::time::sleep(shared.options.header_timeout)),
+        waits: None,
+        answered_at: Instant::now(),
+        goes_by_host: shared.service.goes_by_host(),
+        shared: Arc::clone(shared),
+    };
+    lane.await
+}
+
+impl<W: Future<Output = ()>> Future for Lane<'_, W> {
+    type Output = io::Result<Ended>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
+        let lane = self.get_mut();
+        SCRATCH.with_borrow_mut(|Scratch { input, output }| {
+            loop {
+                if !lane.pending.is_empty() {
+                    let written = lane.pending.poll_write(lane.stream, cx, output);
+                    if written.is_pending() && std::mem::take(&mut lane.pending.has_moved) {
+                        // Who takes something, however slowly, is waited for.
+                        (lane.waits, lane.answered_at) = (None, Instant::now());
+                    }
+                    ready!(lane.waited(cx, Waits::Write, written))?;
+                }
+                match std::mem::replace(&mut lane.then, Then::Read) {
+                    Then::Read => {}
+                    Then::Hand => return Poll::Ready(Ok(Ended::Handed(std::mem::take(&mut lane.partial)))),
+                    Then::Answer => {
+                        lane.take(&[], output);
+                        continue;
+                    }
+                }
+                let mut buffer = ReadBuf::new(input);
+                let read = Pin::new(&mut *lane.stream).poll_read(cx, &mut buffer);
+                if read.is_pending() && lane.is_over(cx) {
+                    return Poll::Ready(Ok(lane.ended()));
+                }
+                ready!(lane.waited(cx, Waits::Request, read))?;
+                if buffer.filled().is_empty() {
+                    return Poll::Ready(Ok(Ended::Closed));
+                }
+                lane.take(buffer.filled(), output);
+            }
+        })
+    }
+}
+
+impl<W: Future<Output = ()>> Lane<'_, W> {
+    /// Answers what has come, as far as it is for the lane.
+    fn take(&mut self, came: &[u8], output: &mut Vec<u8>) {
+        let joined;
+        let mut rest = came;
+        if !self.partial.is_empty() {
+            self.partial.extend_from_slice(came);
+            joined = std::mem::take(&mut self.partial);
+            rest = &joined;
+        }
+        output.clear();
+        while !rest.is_empty() {
+            // A body that is not copied ends what is written at once, and so does enough of anything.
+            if !self.pending.body.is_empty() || output.len() > GATHERED {
+                self.then = Then::Answer;
+                break;
+            }
+            match self.answer(rest, output) {
+                Next::Answered { length } => {
+                    rest = &rest[length..];
+                    self.waits = None;
+                }
+                Next::Incomplete if rest.len() < self.longest() => break,
+                Next::Incomplete | Next::NotOurs => {
+                    self.then = Then::Hand;
+                    break;
+                }
+            }
+        }
+        self.partial = rest.to_vec();
+        self.pending.put(output);
+    }
+
+    /// Answers the request at the beginning of these bytes, if it is one for the lane.
+    fn answer(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Next {
+        let mut lines = [const { MaybeUninit::uninit() }; LINES];
+        let mut parsed = httparse::Request::new(&mut []);
+        let length = match parsed.parse_with_uninit_headers(bytes, &mut lines) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Next::Incomplete,
+            Err(_) => return Next::NotOurs,
+        };
+        // At the end each answer says so, and what is too long is refused: hyper does.
+        if length > self.longest() || self.stop.has_changed().unwrap_or(true) {
+            return Next::NotOurs;
+        }
+        let Some(request) = plain(&parsed, self.goes_by_host) else { return Next::NotOurs };
+        let Some((ready, id, now)) = self.shared.service.ready_head(&request) else { return Next::NotOurs };
+        self.answered_at = now.into();
+        output.extend_from_slice(ready.head());
+        if let Some(id) = &id {
+            output.extend_from_slice(b"x-request-id: ");
+            output.extend_from_slice(id.as_bytes());
+            output.extend_from_slice(b"\r\n");
+        }
+        write_date(output, self.answered_at);
+        output.extend_from_slice(b"\r\n");
+        match ready.body() {
+            Some(body) if body.len() <= COPIED => output.extend_from_slice(body),
+            Some(body) => self.pending.body = body.clone(),
+            None => {}
+        }
+        Next::Answered { length }
+    }
+
+    /// The longest head that is for the lane, in bytes.
+    fn longest(&self) -> usize {
+        READ.min(self.shared.options.header_bytes)
+    }
+
+    /// Whether there is nothing under way, and nothing further is to be taken.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.stopped.as_mut().poll(cx).is_ready()
+    }
+
+    fn ended(&mut self) -> Ended {
+        if self.partial.is_empty() { Ended::Closed } else { Ended::Handed(std::mem::take(&mut self.partial)) }
+    }
+
+    /// What came of something that waits for the client; an error where it has waited for too long.
+    fn waited(&mut self, cx: &mut Context<'_>, what: Waits, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if polled.is_ready() {
+            // A request that comes in drops is waited for from its first one on.
+            if what == Waits::Write || self.partial.is_empty() {
+                self.waits = None;
+            }
+            return polled;
+        }
+        let since = match self.waits {
+            Some((waits, since)) if waits == what => since,
+            // Not by the clock: this is asked after every answer.
+            _ => self.answered_at,
+        };
+        self.waits = Some((what, since));
+        let (patience, complaint) = match what {
+            Waits::Request => (self.shared.options.header_timeout, "the client says nothing"),
+            Waits::Write => (self.shared.options.write_timeout, "the client takes nothing"),
+        };
+        // The timer is set anew only when it goes off, or would go off too late: most waits are over long before.
+        let until = since + patience;
+        if self.timer.deadline() > until {
+            self.timer.as_mut().reset(until);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if until <= Instant::now() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, complaint)));
+            }
+            self.timer.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
+}
+
+/// A request that has nothing to it but what it asks for; its head as the site takes it.
+fn plain(parsed: &httparse::Request<'_, '_>, goes_by_host: bool) -> Option<Request<()>> {
+    let method = match parsed.method? {
+        "GET" => Method::GET,
+        "HEAD" => Method::HEAD,
+        _ => return None,
+    };
+    let path = parsed.path?;
+    if parsed.version != Some(1) || !path.starts_with('/') {
+        return None;
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::try_from(path).ok()?;
+    let (headers, mut has_host) = (request.headers_mut(), false);
+    for line in &*parsed.headers {
+        let name = line.name.as_bytes();
+        if IRRELEVANT.iter().any(|irrelevant| irrelevant.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        let name = HeaderName::from_bytes(name).ok()?;
+        match name {
+            // A body, another protocol, an end, or an answer before the answer.
+            header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::UPGRADE | header::EXPECT | header::TE => {
+                return None;
+            }
+            header::CONNECTION if !line.value.eq_ignore_ascii_case(b"keep-alive") => return None,
+            header::CONNECTION => continue,
+            // Exactly one (RFC 9112 3.2).
+            header::HOST if has_host => return None,
+            header::HOST => {
+                has_host = true;
+                if !goes_by_host {
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        headers.append(name, HeaderValue::from_bytes(line.value).ok()?);
+    }
+    has_host.then_some(request)
+}
+
+/// Writes the `Date` line: made once a second.
+fn write_date(output: &mut Vec<u8>, now: Instant) {
+    DATE.with_borrow_mut(|(until, line)| {
+        if until.is_none_or(|until| until <= now) {
+            let time = SystemTime::now();
+            let into_second = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+            // As long as every date of this form.
+            let mut rest = &mut line[..];
+            drop(write!(rest, "date: {}\r\n", httpdate::HttpDate::from(time)));
+            *until = Some(now + Duration::from_nanos(1_000_000_000 - u64::from(into_second)));
+        }
+        output.extend_from_slice(line);
+    });
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.written == self.bytes.len() && self.body.is_empty()
+    }
+
+    /// Takes what is to be written. Nothing is left of before.
+    fn put(&mut self, output: &mut Vec<u8>) {
+        self.written = 0;
+        std::mem::swap(&mut self.bytes, output);
+    }
+
+    /// Writes all of it; the memory goes back to where it came from, for an idle connection keeps none.
+    fn poll_write(
+        &mut self,
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+        output: &mut Vec<u8>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let bytes = &self.bytes[self.written..];
+            let mut stream = Pin::new(&mut *stream);
+            let count = if self.body.is_empty() {
+                ready!(stream.as_mut().poll_write(cx, bytes))?
+            } else if bytes.is_empty() {
+                ready!(stream.as_mut().poll_write(cx, &self.body))?
+            } else {
+                let both = [IoSlice::new(bytes), IoSlice::new(&self.body)];
+                ready!(stream.as_mut().poll_write_vectored(cx, &both))?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.has_moved = true;
+            let of_bytes = count.min(bytes.len());
+            self.written += of_bytes;
+            self.body.advance(count - of_bytes);
+        }
+        std::mem::swap(&mut self.bytes, output);
+        *self = Self::default();
+        Poll::Ready(Ok(()))
+    }
+}

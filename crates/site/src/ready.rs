@@ -1,0 +1,157 @@
+//! Answers that are kept, as HTTP/1.1 writes them: their heads are made once, and sent as often as they are asked for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+
+use crate::cache::{Kept, What};
+use crate::digest::Wanted;
+use crate::precondition::{self, Verdict};
+use crate::serve::InMemory;
+use crate::{CacheState, Site};
+
+/// An answer out of memory, for a server that writes HTTP/1.1 by itself; see [`Site::ready`].
+#[derive(Debug, Clone)]
+pub struct Ready {
+    kept: Arc<Kept>,
+    is_not_modified: bool,
+    is_head: bool,
+}
+
+/// The heads of an answer: what stands before the body, but for the empty line, and what each answer has of its own.
+#[derive(Debug)]
+pub(crate) struct Heads {
+    pub(crate) whole: Bytes,
+    /// Of a file: that the client has it.
+    pub(crate) not_modified: Bytes,
+}
+
+impl Ready {
+    /// What a request gets of what is kept; `None` where that has to be made for it: a part, a refusal, a digest.
+    pub(crate) fn of(kept: Arc<Kept>, site: &Site, method: &Method, uri: &Uri, request: &HeaderMap) -> Option<Self> {
+        if site.options.server_timing.is_some() {
+            return None;
+        }
+        let is_head = method == Method::HEAD;
+        let is_not_modified = match &kept.what {
+            What::Nothing | What::Empty => return None,
+            What::Done { status, .. } if status.is_redirection() && uri.query().is_some() => return None,
+            What::Done { .. } => false,
+            What::File(file) => is_not_modified(file, method, request)?,
+        };
+        let ready = Self { kept, is_not_modified, is_head };
+        (!ready.head().is_empty()).then_some(ready)
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match &self.kept.what {
+            _ if self.is_not_modified => StatusCode::NOT_MODIFIED,
+            What::Done { status, .. } => *status,
+            _ => StatusCode::OK,
+        }
+    }
+
+    /// The status line and the header lines, each with its end; without `Date`, which is the server's to add, and without the
+    /// empty line.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        match &self.kept.what {
+            What::File(file) if self.is_not_modified => &file.heads.not_modified,
+            What::File(file) => &file.heads.whole,
+            What::Done { head, .. } => head,
+            // `of` gives none of these.
+            What::Nothing | What::Empty => &[],
+        }
+    }
+
+    /// The headers that are in the head, but for the length.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        static NONE: std::sync::OnceLock<HeaderMap> = std::sync::OnceLock::new();
+        match &self.kept.what {
+            What::File(file) if self.is_not_modified => &file.not_modified,
+            What::File(file) => &file.headers,
+            What::Done { headers, .. } => headers,
+            What::Nothing | What::Empty => NONE.get_or_init(HeaderMap::new),
+        }
+    }
+
+    /// The body that goes with it: none with a HEAD, or where the client has it.
+    #[must_use]
+    pub fn body(&self) -> Option<&Bytes> {
+        if self.is_head || self.is_not_modified { None } else { self.whole() }
+    }
+
+    /// The length of that body, in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.body().map_or(0, |body| body.len() as u64)
+    }
+
+    /// What the cache had to do with it.
+    #[must_use]
+    pub fn cache(&self) -> CacheState {
+        CacheState::Hit
+    }
+
+    fn whole(&self) -> Option<&Bytes> {
+        match &self.kept.what {
+            What::File(file) => Some(&file.body),
+            What::Done { body, .. } => Some(body),
+            What::Nothing | What::Empty => None,
+        }
+    }
+}
+
+/// Whether the client has the file; `None` where the answer is neither the file nor that.
+fn is_not_modified(file: &InMemory, method: &Method, request: &HeaderMap) -> Option<bool> {
+    // Most requests have none of it.
+    if request.is_empty() {
+        return Some(false);
+    }
+    if request.contains_key(header::RANGE) || Wanted::of(request).is_any() {
+        return None;
+    }
+    // Most often it is the one etag, and nothing else.
+    let etag = request.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
+    let is_alone = !request.contains_key(header::IF_MATCH) && !request.contains_key(header::IF_UNMODIFIED_SINCE);
+    if is_alone && etag.is_some() && etag == file.headers.get(header::ETAG).map(HeaderValue::as_bytes) {
+        return Some(true);
+    }
+    match precondition::evaluate(request, method, &file.found.meta) {
+        Verdict::Failed => None,
+        Verdict::NotModified => Some(true),
+        Verdict::Proceed => Some(false),
+    }
+}
+
+/// A head of HTTP/1.1, without the empty line; where the length of the body is not told, there is none. Empty where a rule has
+/// set what the server has a say in.
+pub(crate) fn head(status: StatusCode, headers: &HeaderMap, length: Option<usize>) -> Bytes {
+    let servers = [header::CONNECTION, header::DATE, header::TRANSFER_ENCODING, header::UPGRADE];
+    if servers.iter().any(|name| headers.contains_key(name)) {
+        return Bytes::new();
+    }
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    head.extend_from_slice(b"\r\n");
+    let mut line = |name: &[u8], value: &[u8]| {
+        head.extend_from_slice(name);
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
+    };
+    for (name, value) in headers {
+        line(name.as_str().as_bytes(), value.as_bytes());
+    }
+    if let Some(length) = length.filter(|_| !headers.contains_key(header::CONTENT_LENGTH)) {
+        line(b"content-length", length.to_string().as_bytes());
+    }
+    head.into()
+}
