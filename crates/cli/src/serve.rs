@@ -156,14 +156,20 @@ impl Serve {
         if let Some(server) = metrics_server {
             let metrics = Metrics::new();
             say!("numbers for Prometheus on {}/metrics", server.url());
-            tokio::spawn(server.serve(metrics.router(), std::future::pending()));
+            let router = metrics.router();
+            tokio::spawn(async move {
+                if let Err(error) = server.serve(router, std::future::pending()).await {
+                    eprintln!("error: the numbers for Prometheus are not served any more: {error}");
+                }
+            });
             app = app.metrics(metrics);
         }
         say!("serving on {} (Ctrl-C ends)", server.url());
-        server.serve(app.sample(self.sample).into_service(), shutdown_signal()).await?;
+        let served = server.serve(app.sample(self.sample).into_service(), shutdown_signal()).await;
         if let Some(telemetry) = telemetry {
             telemetry.close().await;
         }
+        served?;
         Ok(platform.close().await?)
     }
 

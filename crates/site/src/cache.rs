@@ -21,6 +21,7 @@ use isobar_storage::{Error, ErrorKind, HttpMetadata, ObjectMeta};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
+use crate::deploy::Release;
 use crate::encoding::Encoding;
 use crate::find::destination;
 use crate::ready::{self, Heads, Ready};
@@ -112,6 +113,8 @@ pub(crate) struct Kept {
     pub(crate) what: What,
     /// By which it was found.
     rule: Rule,
+    /// What was deployed then: its rules are in the headers.
+    release: Option<Arc<Release>>,
     /// When the store was last asked, in milliseconds since the start; and what it was like then.
     asked_at: AtomicU64,
     stamp: AtomicU64,
@@ -267,7 +270,7 @@ async fn settled(
 ) -> Result<(Arc<Kept>, CacheState), Error> {
     let begun = Instant::now();
     let never = Moment { stamp: u64::MAX, at: 0, is_blind: true };
-    let empty = || Ok::<_, Infallible>(Arc::new(Kept::new(What::Empty, Rule::Missing, never)));
+    let empty = || Ok::<_, Infallible>(Arc::new(Kept::new(What::Empty, Rule::Missing, None, never)));
     let Ok(mut kept) = cache.answers.get_or_insert_with(name, empty);
     let moment = cache.moment(site);
     if cache.is_good(&kept, moment) {
@@ -289,7 +292,7 @@ async fn settled(
     {
         return cache.old(&kept, moment, Error::new(kind, "the store has failed while this was waiting"));
     }
-    let look = async || read(site, cache, uri, headers, &kept.what).await;
+    let look = async || read(site, cache, name, uri, headers, &kept).await;
     let what = match look().await {
         // Replaced between its head and its body, say: the second look sees the new one.
         Err(error) if error.is_retryable() => look().await,
@@ -301,8 +304,8 @@ async fn settled(
             kept.stamp.store(moment.stamp, Ordering::Release);
             Ok((kept, CacheState::Revalidated))
         }
-        Ok(Some((rule, what))) => {
-            let new = Arc::new(Kept::new(what, rule, moment));
+        Ok(Some(Read { what, rule, view })) => {
+            let new = Arc::new(Kept::new(what, rule, view.release, moment));
             cache.answers.insert(name.clone(), Arc::clone(&new));
             Ok((new, CacheState::Miss))
         }
@@ -328,21 +331,52 @@ fn asked<'r>(site: &Site, method: &Method, uri: &'r Uri, headers: &'r HeaderMap)
     Some(Asked { path: uri.path(), host, wishes })
 }
 
+/// What came of asking the store.
+struct Read {
+    what: What,
+    rule: Rule,
+    view: View,
+}
+
 /// Asks the store; `None` where what is kept is what it would give.
 async fn read(
     site: &Site,
     cache: &SiteCache,
+    name: &Name,
     uri: &Uri,
     headers: &HeaderMap,
-    kept: &What,
-) -> Result<Option<(Rule, What)>, Error> {
+    kept: &Kept,
+) -> Result<Option<Read>, Error> {
     let view = View::of(site).await?;
+    let found = look(site, cache, &view, name, uri, headers, kept).await?;
+    Ok(found.map(|(rule, what)| Read { what, rule, view }))
+}
+
+async fn look(
+    site: &Site,
+    cache: &SiteCache,
+    view: &View,
+    name: &Name,
+    uri: &Uri,
+    headers: &HeaderMap,
+    kept: &Kept,
+) -> Result<Option<(Rule, What)>, Error> {
+    // What goes by the host is kept for one host; a deploy may just have begun to.
+    if view.header_rules().has_hosts() && *name.host != *host(uri, headers) {
+        return Ok(Some((Rule::Missing, What::Nothing)));
+    }
+    let is_same_release = match (&kept.release, &view.release) {
+        (Some(kept), Some(current)) => kept.is_same_as(current),
+        (None, None) => true,
+        _ => false,
+    };
+    let kept = if is_same_release { &kept.what } else { &What::Empty };
     let ruled = |mut answered: HeaderMap| {
         view.apply_rules(uri, headers, &mut answered);
         answered
     };
     // Where it is sent to goes without the query: who has one is answered without the cache.
-    let (rule, plan) = plan(&view, &Method::GET, uri.path(), None, headers).await?;
+    let (rule, plan) = plan(view, &Method::GET, uri.path(), None, headers).await?;
     let found = match plan {
         Plan::Done(answer) => {
             let (parts, body) = answer.into_parts();
@@ -439,9 +473,9 @@ fn compress(encoding: Encoding, body: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 impl Kept {
-    fn new(what: What, rule: Rule, moment: Moment) -> Self {
+    fn new(what: What, rule: Rule, release: Option<Arc<Release>>, moment: Moment) -> Self {
         let (asked_at, stamp) = (AtomicU64::new(moment.at), AtomicU64::new(moment.stamp));
-        Self { what, rule, asked_at, stamp, failed_at: Mutex::new(None) }
+        Self { what, rule, release, asked_at, stamp, failed_at: Mutex::new(None) }
     }
 
     /// The answer to a request; `None` where this is none for it.
@@ -461,7 +495,8 @@ impl Kept {
         };
         // What is no more than a refusal was not prepared.
         if matches!(answer.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) {
-            answer = ruled(&View::last(site), uri, headers, answer);
+            let view = View { site: site.clone(), release: self.release.clone() };
+            answer = ruled(&view, uri, headers, answer);
         }
         answer = timed(site, answer, self.rule, Some(state.name()));
         answer.extensions_mut().insert(state);

@@ -67,7 +67,8 @@ pub(crate) async fn answer(
     let after = url::form_urlencoded::parse(after.as_bytes()).find(|(name, _)| name == "after");
     let after = after.map(|(_, after)| after.into_owned()).unwrap_or_default();
     let (entries, next) = names(view, folder, &after, NAMES).await?;
-    if entries.is_empty() && after.is_empty() && !folder.is_empty() {
+    // The site itself is there, and so is a folder with something before what was asked for.
+    if entries.is_empty() && !folder.is_empty() && (after.is_empty() || !is_folder(view, path).await?) {
         return Ok(None);
     }
     let listing = Listing { path, entries, next };
@@ -76,7 +77,7 @@ pub(crate) async fn answer(
     let etag = hex::encode(&Sha256::digest(&text)[..16]);
     // What is in a folder changes without a date: it is of now.
     let meta = ObjectMeta::new(Key::new("listing")?, String::new(), text.len() as u64, etag, Utc::now());
-    let (status, text) = match precondition::evaluate(headers, method, &meta) {
+    let (status, text) = match precondition::evaluate(headers, method, &meta, false) {
         Verdict::Failed => return Ok(Some(Listed::Page(failed()))),
         Verdict::NotModified => (StatusCode::NOT_MODIFIED, String::new()),
         Verdict::Proceed => (StatusCode::OK, text),

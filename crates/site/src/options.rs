@@ -137,7 +137,8 @@ impl SiteOptions {
 
     /// Serve the current one of the [`Deploys`](crate::Deploys) under the prefix, with its `_headers` and `_redirects` in the
     /// place of these options'; where nothing was ever deployed, the keys as they are. What is deployed is served at once where
-    /// the store has a [`generation`](ObjectStore::generation), and within a second elsewhere.
+    /// the store has a [`generation`](ObjectStore::generation). Elsewhere the pointer is looked at once a second, and with
+    /// answers in memory what they are good for comes on top: `fresh`, and `stale_while_revalidate` for who does not ask first.
     #[must_use]
     pub fn with_deploys(mut self, deploys: bool) -> Self {
         self.deploys = deploys;

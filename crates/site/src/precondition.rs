@@ -16,9 +16,11 @@ pub(crate) enum Verdict {
     Failed,
 }
 
-/// Evaluates the preconditions against the chosen representation.
-pub(crate) fn evaluate(headers: &HeaderMap, method: &Method, meta: &ObjectMeta) -> Verdict {
+/// Evaluates the preconditions against the chosen representation. Where files may be taken back to what they were, a later date
+/// is another file's, and only the same one is good.
+pub(crate) fn evaluate(headers: &HeaderMap, method: &Method, meta: &ObjectMeta, goes_back: bool) -> Verdict {
     let uploaded = seconds(meta.uploaded.into());
+    let is_unchanged = |since| if goes_back { uploaded == since } else { uploaded <= since };
     if let Some(etags) = etags(headers, header::IF_MATCH) {
         if !Conditions::default().with_etag_matches(etags).hold(Some(meta)) {
             return Verdict::Failed;
@@ -31,7 +33,7 @@ pub(crate) fn evaluate(headers: &HeaderMap, method: &Method, meta: &ObjectMeta) 
         if !Conditions::default().with_etag_does_not_match(etags).hold(Some(meta)) {
             return if is_read { Verdict::NotModified } else { Verdict::Failed };
         }
-    } else if is_read && date(headers, header::IF_MODIFIED_SINCE).is_some_and(|since| uploaded <= since) {
+    } else if is_read && date(headers, header::IF_MODIFIED_SINCE).is_some_and(is_unchanged) {
         return Verdict::NotModified;
     }
     Verdict::Proceed

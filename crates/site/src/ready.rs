@@ -121,7 +121,7 @@ fn is_not_modified(file: &InMemory, method: &Method, request: &HeaderMap) -> Opt
     if is_alone && etag.is_some() && etag == file.headers.get(header::ETAG).map(HeaderValue::as_bytes) {
         return Some(true);
     }
-    match precondition::evaluate(request, method, &file.found.meta) {
+    match precondition::evaluate(request, method, &file.found.meta, file.found.object.is_some()) {
         Verdict::Failed => None,
         Verdict::NotModified => Some(true),
         Verdict::Proceed => Some(false),

@@ -68,7 +68,7 @@ pub(crate) async fn serve(
     headers: &HeaderMap,
     found: Found,
 ) -> Result<Response<SiteBody>, Error> {
-    match precondition::evaluate(headers, method, &found.meta) {
+    match precondition::evaluate(headers, method, &found.meta, found.object.is_some()) {
         Verdict::Failed => {
             return Ok(failed());
         }
@@ -222,7 +222,7 @@ impl InMemory {
     pub(crate) fn serve(&self, method: &Method, request: &HeaderMap) -> Response<SiteBody> {
         let Self { found, stored: _, body, headers, not_modified, heads: _, sha256 } = self;
         // Most requests have no condition, and need no date read.
-        match precondition::evaluate(request, method, &found.meta) {
+        match precondition::evaluate(request, method, &found.meta, found.object.is_some()) {
             Verdict::Failed => return failed(),
             Verdict::NotModified => {
                 return response(StatusCode::NOT_MODIFIED, not_modified.clone(), Bytes::new());

@@ -68,7 +68,7 @@ impl View {
         match &self.release {
             Some(release) => {
                 let name = key.strip_prefix(&*self.site.options.prefix).unwrap_or(key);
-                release.file(&self.site.store, &format!("{name}{suffix}")).await
+                release.beside(file, &format!("{name}{suffix}"))
             }
             None => self.object(&format!("{key}{suffix}")).await,
         }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use clap::Args;
+use isobar_site::deploy::FOLDER;
 use isobar_storage::sync::{ApplyOptions, plan, plan_down};
+use isobar_storage::{Key, ObjectStore};
 
 use crate::ignored::Ignored;
 use crate::names::{Names, bucket_and_prefix};
@@ -65,7 +67,15 @@ impl Sync {
         let (bucket, prefix) = bucket_and_prefix(&self.target);
         let store = place.bucket(bucket).await?;
         let (names, ignored) = (Names::new(&self.include, &self.exclude)?, Ignored::of(Path::new(&self.source))?);
-        let plan = plan(&self.source, &store, &prefix, &|name| names.take(name) && ignored.take(name)).await?;
+        // What was deployed there is not this folder's to delete, unless it is a copy of all of it.
+        let is_copy = Path::new(&self.source).join(FOLDER).is_dir();
+        let take = |name: &str| {
+            names.take(name) && ignored.take(name) && (is_copy || !format!("/{name}").contains(&format!("/{FOLDER}")))
+        };
+        if !is_copy && store.head(&Key::new(format!("{prefix}{FOLDER}current.json"))?).await?.is_some() {
+            eprintln!("warning: {} has deploys, and a site that serves them does not serve these files", self.target);
+        }
+        let plan = plan(&self.source, &store, &prefix, &take).await?;
         let summary = Summary::of(&plan, self.delete, self.dry_run);
         if self.dry_run && !self.json {
             for upload in &plan.uploads {

@@ -389,6 +389,10 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
     seen("/", "the second");
     seen("/app-3f9a1c2b.js", "first()");
 
+    // Files that are brought there as they are delete nothing of it.
+    let synced = run(here, &["r2", "sync", "dist", "STORAGE/static", "--delete"]);
+    let warned = String::from_utf8(synced.stderr).unwrap();
+    assert!(synced.status.success() && warned.contains("warning: STORAGE/static has deploys"), "{warned}");
     let list = ok(here, &["deploy", "list", "STORAGE/static"]);
     assert!(list.lines().count() == 4 && list.contains("the first one"), "{list}");
     let told = ok(here, &["deploy", "rollback", "STORAGE/static"]);

@@ -33,7 +33,7 @@ use pointer::Entry;
 pub(crate) use release::{File, Release, Releases};
 
 /// The folder under the site's prefix that has its deploys.
-pub(crate) const FOLDER: &str = ".deploy/";
+pub const FOLDER: &str = ".deploy/";
 
 /// The most files of a deploy: as many as Workers Static Assets takes.
 pub const MAX_FILES: usize = 100_000;
@@ -88,12 +88,19 @@ impl Deploys {
     /// that is served. Looks first whether all of it is there.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] where there is no such deploy, [`ErrorKind::Corrupt`] where something of it is missing,
+    /// [`ErrorKind::InvalidArgument`] where there is no such deploy, or where another one has come to be served meanwhile, [`ErrorKind::Corrupt`] where something of it is missing,
     /// [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune), and what the store answers.
     pub async fn rollback(&self, to: Option<&str>) -> Result<Deploy, Error> {
+        let mut replaced = None;
         loop {
             let (mut pointer, etag) = self.pointer().await?.ok_or_else(|| invalid("nothing has been deployed here"))?;
             pointer.refuse_while_pruned()?;
+            // What is meant is what was there when it was asked for: not what somebody has just put in its place.
+            if replaced.get_or_insert_with(|| pointer.current.clone()) != &pointer.current {
+                let message =
+                    format!("deploy {} has come to be served meanwhile; look again, and say which", pointer.current);
+                return Err(invalid(message));
+            }
             let entry = match to {
                 Some(id) => pointer.named(id)?,
                 None => pointer.before_current()?,

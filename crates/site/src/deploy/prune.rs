@@ -28,7 +28,7 @@ pub struct Pruned {
 impl Deploys {
     /// Forgets all but the newest deploys and the one that is served, and deletes what none of them has: files of forgotten
     /// deploys, and what deploys have left that never came to their end. Meanwhile nobody can deploy; where this breaks off,
-    /// not for ten minutes.
+    /// not for ten minutes. The clocks of those who deploy and prune may differ by some minutes, not by ten.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for 0 deploys, [`ErrorKind::Unavailable`] while somebody else prunes or where it takes too
@@ -81,6 +81,13 @@ impl Deploys {
             // A minute before others go on: a deletion that takes that long would be theirs to suffer.
             if pointer.pruning_until.is_none_or(|until| until - TimeDelta::minutes(1) < Utc::now()) {
                 return Err(Error::new(ErrorKind::Unavailable, "pruning takes too long; prune again to go on"));
+            }
+            // Somebody whose clock is ahead may have gone on already.
+            if self.pointer().await?.is_none_or(|(now, _)| now.pruning_until != pointer.pruning_until) {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "somebody has deployed meanwhile; prune again to go on",
+                ));
             }
             self.store.delete(keys).await?;
         }

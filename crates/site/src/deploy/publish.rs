@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use bytes::Bytes;
 use chrono::{SubsecRound, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -138,7 +139,7 @@ pub struct Deployed {
     pub deploy: Deploy,
     /// Nothing had changed: it was served before.
     pub is_unchanged: bool,
-    /// Objects that were uploaded; the others were there.
+    /// Objects that were uploaded; the others were there. Where nothing had changed: what of it had been lost.
     pub uploaded: usize,
     /// Their size in bytes.
     pub uploaded_bytes: u64,
@@ -154,15 +155,22 @@ impl Deploys {
     /// files or more than 1 MiB of rules, [`ErrorKind::Corrupt`] for rules that are no UTF-8, a checksum error for a file that
     /// changes while it is read, [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune); what the stores answer.
     pub async fn deploy(&self, source: &dyn ObjectStore, options: &DeployOptions<'_>) -> Result<Deployed, Error> {
-        let mut pointer = self.pointer().await?;
         let (mut manifest, keys) = self.read_source(source, options).await?;
+        let mut pointer = self.pointer().await?;
         if let Some((pointer, _)) = &pointer {
             let current = pointer.current()?.clone();
-            let before = self.manifest(&current).await?;
-            keep_times(&mut manifest, &before);
-            if manifest.is_same_site(&before) && pointer.retain == options.retain {
+            // One that is damaged has no dates to keep; this deploy takes its place.
+            let before = match self.manifest(&current).await {
+                Err(error) if error.kind() == ErrorKind::Corrupt => None,
+                read => Some(read?),
+            };
+            before.iter().for_each(|before| keep_times(&mut manifest, before));
+            if before.is_some_and(|before| manifest.is_same_site(&before)) && pointer.retain == options.retain {
+                pointer.refuse_while_pruned()?;
+                // Something of it may have been lost.
+                let (uploaded, uploaded_bytes) = self.upload_missing(source, &manifest, &keys, options).await?;
                 let deploy = current.shown(true);
-                return Ok(Deployed { deploy, is_unchanged: true, uploaded: 0, uploaded_bytes: 0 });
+                return Ok(Deployed { deploy, is_unchanged: true, uploaded, uploaded_bytes });
             }
         }
         let (bytes, sha256) =
@@ -251,6 +259,7 @@ impl Deploys {
         let mut keys = BTreeMap::new();
         while let Some((key, file)) = files.try_next().await? {
             let name = key.as_str().trim_start_matches('/').to_owned();
+            Key::new(format!("{}{name}", self.prefix))?;
             (options.progress)(DeployProgress::Read { name: &name, bytes: file.size });
             keys.insert(name.clone(), key);
             manifest.files.insert(name, file);
@@ -302,17 +311,32 @@ impl Deploys {
         self.store.put(&key, body, options).await.map(drop).map_err(named)
     }
 
-    /// No store checks the sha256 of parts: it is taken on the way.
+    /// No store checks the sha256 of parts: it is taken on the way, and a body that has another ends before its end.
     async fn upload_parts(&self, key: &Key, body: Body, file: &ManifestFile) -> Result<(), Error> {
         let http = HttpMetadata::with_content_type(content_type::DEFAULT);
-        self.store.upload(key, body, MultipartOptions::default().with_http(http)).await?;
-        let (sha256, _) = hash(&*self.store, key).await?;
-        if sha256 != file.sha256 {
-            self.store.delete(std::slice::from_ref(key)).await?;
-            return Err(Error::new(ErrorKind::Body, "it changed while it was being deployed"));
-        }
-        Ok(())
+        let checked = Body::from_stream(file.size, checked(body.into_stream(), file));
+        self.store.upload(key, checked, MultipartOptions::default().with_http(http)).await.map(drop)
     }
+}
+
+/// The same bytes; the last ones only where all of them are what they were.
+fn checked(
+    chunks: impl futures_util::Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
+    file: &ManifestFile,
+) -> impl futures_util::Stream<Item = Result<Bytes, Error>> + Send + 'static {
+    let (sha256, size) = (file.sha256.clone(), file.size);
+    stream::try_unfold((chunks, Sha256::new(), 0), move |(mut chunks, mut hash, mut read)| {
+        let sha256 = sha256.clone();
+        async move {
+            let Some(chunk) = chunks.try_next().await? else { return Ok(None) };
+            hash.update(&chunk);
+            read += chunk.len() as u64;
+            if read >= size && hex::encode(hash.clone().finalize()) != sha256 {
+                return Err(Error::new(ErrorKind::Body, "it changed while it was being deployed"));
+            }
+            Ok(Some((chunk, (chunks, hash, read))))
+        }
+    })
 }
 
 /// The pointer after a deploy more.

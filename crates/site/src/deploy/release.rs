@@ -1,12 +1,14 @@
 //! What a site serves of its deploys.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::lock::Mutex;
 use isobar_storage::{
-    Checksum, ChecksumAlgorithm, Conditions, Error, Etags, GetOptions, GetResult, Key, ObjectMeta, ObjectStore,
+    Checksum, ChecksumAlgorithm, Conditions, Error, ErrorKind, Etags, GetOptions, GetResult, Key, ObjectMeta,
+    ObjectStore,
 };
 
 use super::manifest::{Manifest, ManifestFile};
@@ -19,8 +21,13 @@ use crate::{HtmlHandling, SiteOptions};
 /// How long a store that cannot tell whether anything has changed is not asked where the pointer leads.
 const FRESH: TimeDelta = TimeDelta::seconds(1);
 
-/// Manifests that are remembered by all sites of the process: in a Worker, where a site lives as long as a request.
+/// How long what was served last is served where the store fails.
+const STALE_IF_ERROR: TimeDelta = TimeDelta::hours(1);
+
+/// Manifests that are remembered by all sites of the process, and how many files they have together: in a Worker a site lives as
+/// long as a request, and 128 MiB are all there is.
 const REMEMBERED: usize = 16;
+const REMEMBERED_FILES: usize = 50_000;
 
 /// A file of a site, wherever its bytes are.
 #[derive(Debug, Clone)]
@@ -54,7 +61,10 @@ pub(crate) struct Loaded {
 #[derive(Default)]
 pub(crate) struct Releases {
     known: RwLock<Option<Known>>,
-    looking: Mutex<()>,
+    /// Held by the one who looks; when that last failed, and how.
+    looking: Mutex<Option<(DateTime<Utc>, ErrorKind)>>,
+    /// Counts what was forgotten: what was looked up before is not known after.
+    forgotten: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -76,6 +86,7 @@ impl Releases {
     /// Looks at the pointer when it is next asked for, however short ago that was done.
     #[cfg(feature = "cache")]
     pub(crate) fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         if let Some(known) = &mut *self.known.write().unwrap_or_else(PoisonError::into_inner) {
             (known.at, known.generation) = (DateTime::UNIX_EPOCH, None);
         }
@@ -90,19 +101,33 @@ impl Releases {
         if let Some(known) = self.good(&**store) {
             return Ok(known.release);
         }
-        let _looking = self.looking.lock().await;
+        let begun = Utc::now();
+        let mut failed_at = self.looking.lock().await;
         // Somebody may have looked while this one waited.
         if let Some(known) = self.good(&**store) {
             return Ok(known.release);
         }
         let before = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let (generation, at) = (store.generation(), Utc::now());
-        let known = match read(store, options, before.as_ref()).await? {
-            None => Known { generation, at, ..before.unwrap_or_else(Known::nothing) },
-            Some((release, etag)) => Known { release, etag, generation, at },
+        if let Some((at, kind)) = *failed_at
+            && at > begun
+        {
+            return old(before, begun, Error::new(kind, "the store has failed while this was waiting"));
+        }
+        let (generation, at, forgotten) = (store.generation(), Utc::now(), self.forgotten.load(Ordering::Acquire));
+        let mut known = match read(store, options, before.as_ref()).await {
+            Ok(None) => Known { generation, at, ..before.unwrap_or_else(Known::nothing) },
+            Ok(Some((release, etag))) => Known { release, etag, generation, at },
+            Err(error) => {
+                *failed_at = Some((Utc::now(), error.kind()));
+                return old(before, at, error);
+            }
         };
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
-        Ok(known.release)
+        let release = known.release.clone();
+        if self.forgotten.load(Ordering::Acquire) != forgotten {
+            (known.at, known.generation) = (DateTime::UNIX_EPOCH, None);
+        }
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        Ok(release)
     }
 
     fn good(&self, store: &dyn ObjectStore) -> Option<Known> {
@@ -112,6 +137,19 @@ impl Releases {
             None => (TimeDelta::zero()..FRESH).contains(&(Utc::now() - known.at)),
         };
         known.as_ref().filter(is_good).cloned()
+    }
+}
+
+/// What was served last, where the store fails and that is not too long ago: its files may be there still.
+fn old(known: Option<Known>, now: DateTime<Utc>, error: Error) -> Result<Option<Arc<Release>>, Error> {
+    let is_short_ago = |known: &Known| known.release.is_some() && now - known.at < STALE_IF_ERROR;
+    match known.filter(|known| error.is_retryable() && is_short_ago(known)) {
+        Some(known) => {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(%error, "the pointer to what is deployed cannot be read; what it pointed to is served");
+            Ok(known.release)
+        }
+        None => Err(error),
     }
 }
 
@@ -149,8 +187,12 @@ async fn read(
 async fn load(deploys: &Deploys, entry: &Entry, html: HtmlHandling) -> Result<Arc<Loaded>, Error> {
     static LOADED: StdMutex<Vec<Arc<Loaded>>> = StdMutex::new(Vec::new());
     let remembered = || {
-        let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.iter().find(|loaded| loaded.sha256 == entry.sha256 && loaded.html == html).cloned()
+        let mut all = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = all.iter().position(|loaded| loaded.sha256 == entry.sha256 && loaded.html == html)?;
+        // The one that was asked for last is the last to go.
+        let loaded = all.remove(at);
+        all.push(Arc::clone(&loaded));
+        Some(loaded)
     };
     if let Some(loaded) = remembered() {
         return Ok(loaded);
@@ -159,15 +201,26 @@ async fn load(deploys: &Deploys, entry: &Entry, html: HtmlHandling) -> Result<Ar
     let headers = manifest.headers.as_deref().map(HeaderRules::parse).unwrap_or_default();
     let redirects = manifest.redirects.as_deref().map(|text| Redirects::parse(text, html)).unwrap_or_default();
     let loaded = Arc::new(Loaded { sha256: entry.sha256.clone(), html, manifest, headers, redirects });
+    // Somebody may have loaded it meanwhile.
+    if let Some(loaded) = remembered() {
+        return Ok(loaded);
+    }
     let mut all = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if all.len() == REMEMBERED {
+    all.push(Arc::clone(&loaded));
+    let files = |all: &[Arc<Loaded>]| all.iter().map(|loaded| loaded.manifest.files.len()).sum::<usize>();
+    while all.len() > REMEMBERED || (all.len() > 1 && files(&all) > REMEMBERED_FILES) {
         all.remove(0);
     }
-    all.push(Arc::clone(&loaded));
     Ok(loaded)
 }
 
 impl Release {
+    /// Whether both serve the same files by the same rules; which older ones are reachable besides may differ.
+    #[cfg(feature = "cache")]
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.loaded.sha256 == other.loaded.sha256
+    }
+
     pub(crate) fn headers(&self) -> &HeaderRules {
         &self.loaded.headers
     }
@@ -190,7 +243,14 @@ impl Release {
             let deploys = Deploys::new(Arc::clone(store), self.prefix.clone());
             let mut loaded = Vec::with_capacity(self.retained.len());
             for entry in &self.retained {
-                loaded.push(load(&deploys, entry, self.loaded.html).await?);
+                match load(&deploys, entry, self.loaded.html).await {
+                    Ok(older) => loaded.push(older),
+                    // What is served does not hang on what was: it was pruned meanwhile, say.
+                    Err(_error) => {
+                        #[cfg(feature = "tracing")]
+                        tracing::warn!(error = %_error, deploy = entry.id, "the files of an earlier deploy cannot be served");
+                    }
+                }
             }
             *older = Some(loaded);
         }
@@ -200,6 +260,14 @@ impl Release {
         };
         let found = files.into_iter().find(never_changes);
         found.map(|file| self.found(name, file)).transpose()
+    }
+
+    /// What stands beside a file of this deploy under this name; of an earlier one's file nothing does.
+    pub(crate) fn beside(&self, file: &File, name: &str) -> Result<Option<File>, Error> {
+        let own = file.key.as_str().strip_prefix(&*self.prefix).and_then(|name| self.loaded.manifest.files.get(name));
+        let is_own = own.is_some_and(|own| own.sha256 == file.meta.version);
+        let variant = self.loaded.manifest.files.get(name).filter(|_| is_own);
+        variant.map(|variant| self.found(name, variant)).transpose()
     }
 
     /// The files below a folder, by their path below the site.

@@ -77,6 +77,7 @@ async fn a_site_is_what_was_deployed_last_all_at_once() {
         store.write(&key("s/index.html"), "a plain key").await.unwrap();
         let site = site(&store, cached);
         assert_eq!(get(&site, "/").await, (200, "a plain key".into()));
+        assert_eq!(get(&site, "/same.css").await.0, 404);
 
         let first = deploy(&deploys, ONE).await;
         let (status, body, headers) = told(&site, "/").await;
@@ -84,6 +85,7 @@ async fn a_site_is_what_was_deployed_last_all_at_once() {
         assert_eq!(headers["content-type"], "text/html; charset=utf-8");
         let (status, _, headers) = told(&site, "/old").await;
         assert_eq!((status, &headers["location"]), (301, &"/same.css".parse().unwrap()));
+        assert_eq!(told(&site, "/same.css").await.2["x-deploy"], "one");
         assert_eq!(get(&site, "/_headers").await.0, 404);
         assert_eq!(get(&site, "/.deploy/current.json").await.0, 404);
 
@@ -94,6 +96,8 @@ async fn a_site_is_what_was_deployed_last_all_at_once() {
         assert_eq!(get(&site, "/app-3f9a1c2b.js").await, (200, "one()".into()));
         assert_eq!(get(&site, "/app-0badc0de.js").await, (200, "two()".into()));
         assert_eq!((get(&site, "/gone.txt").await.0, get(&site, "/old").await.0), (404, 404));
+        // A file that is the same has the new rules.
+        assert_eq!(told(&site, "/same.css").await.2["x-deploy"], "two");
 
         let list = deploys.list().await.unwrap();
         let shown: Vec<_> = list.iter().map(|deploy| (&deploy.id, deploy.is_current, deploy.files)).collect();
@@ -102,6 +106,7 @@ async fn a_site_is_what_was_deployed_last_all_at_once() {
         assert_eq!(deploys.rollback(None).await.unwrap().id, first);
         let (_, body, headers) = told(&site, "/").await;
         assert_eq!((body.as_str(), &headers["x-deploy"]), (ONE[0].1, &"one".parse().unwrap()));
+        assert_eq!(told(&site, "/same.css").await.2["x-deploy"], "one");
         // Who came while the newer one was served finds its script, too.
         assert_eq!(get(&site, "/app-0badc0de.js").await, (200, "two()".into()));
         assert_eq!((get(&site, "/gone.txt").await.0, get(&site, "/old").await.0), (200, 301));
@@ -333,4 +338,99 @@ async fn a_store_that_cannot_tell_shows_a_deploy_within_a_second_or_when_it_is_t
 async fn the_kit_passes_in_memory() {
     let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     isobar_site::conformance::run(async || Arc::clone(&store)).await.assert_green();
+}
+
+#[tokio::test]
+async fn what_a_deploy_has_lost_the_same_deploy_brings_back() {
+    let (store, deploys) = empty();
+    let first = deploy(&deploys, ONE).await;
+    let object = keys(&store).await.into_iter().find(|key| key.contains("/objects/")).unwrap();
+    store.delete(&[key(&object)]).await.unwrap();
+    let again = deploys.deploy(&source(ONE).await, &DeployOptions::default()).await.unwrap();
+    assert_eq!((again.is_unchanged, again.uploaded, again.deploy.id), (true, 1, first.clone()));
+    assert!(keys(&store).await.contains(&object));
+    // A manifest that is gone takes nobody's deploy with it.
+    store.delete(&[key(&format!("s/.deploy/manifests/{first}.json"))]).await.unwrap();
+    let site = site(&store, true);
+    assert_eq!(get(&site, "/").await.0, 500);
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    assert_ne!(deploy(&deploys, ONE).await, first);
+    assert_eq!(get(&site, "/").await, (200, ONE[0].1.into()));
+    // What is missing of an earlier one is missing, and no more.
+    assert_eq!(get(&site, "/favicon.ico").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_page_that_was_taken_back_is_not_said_to_be_unchanged_since() {
+    for cached in [false, true] {
+        let (store, deploys) = empty();
+        deploy(&deploys, ONE).await;
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        deploy(&deploys, TWO).await;
+        let site = site(&store, cached);
+        let newer = told(&site, "/").await.2["last-modified"].clone();
+        let since = async |date: &http::HeaderValue| {
+            let request = Request::get("/").header("if-modified-since", date.clone()).body(()).unwrap();
+            site.respond(&request).await.status().as_u16()
+        };
+        assert_eq!(since(&newer).await, 304);
+        deploys.rollback(None).await.unwrap();
+        assert_eq!(since(&newer).await, 200, "it is another page now");
+        let older = told(&site, "/").await.2["last-modified"].clone();
+        assert_eq!(since(&older).await, 304);
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_replaces_what_was_served_when_it_was_asked_for() {
+    let (store, deploys) = empty();
+    let good = deploy(&deploys, ONE).await;
+    deploy(&deploys, TWO).await;
+    // A third comes between the rollback's look and its swap: it is not taken back, nor is the second put back.
+    let held = store.script().hold_next("put");
+    let rolling = tokio::spawn({
+        let deploys = deploys.clone();
+        async move { deploys.rollback(None).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let third = deploy(&deploys, &[("index.html", "three")]).await;
+    held.release();
+    let refused = rolling.await.unwrap().unwrap_err();
+    assert!(refused.message().contains("has come to be served meanwhile"), "{refused}");
+    assert_eq!(deploys.list().await.unwrap()[0].id, third);
+    assert!(deploys.list().await.unwrap()[0].is_current);
+    assert_eq!(deploys.rollback(Some(&good)).await.unwrap().id, good);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_for_a_while_does_not_take_what_was_served_with_it() {
+    let store = Arc::new(MockStore::new(MemoryStore::new()).without_generation());
+    let deploys = Deploys::new(Arc::clone(&store) as Arc<dyn ObjectStore>, "s/");
+    deploy(&deploys, ONE).await;
+    let site = site(&store, false);
+    assert_eq!(get(&site, "/").await.0, 200);
+    tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
+    // The pointer cannot be read, and the file can.
+    store.script().fail_next("get", Error::new(ErrorKind::Unavailable, "the store is away"));
+    assert_eq!(get(&site, "/").await, (200, ONE[0].1.into()));
+}
+
+#[tokio::test]
+async fn rules_for_a_host_stay_that_hosts() {
+    let (store, deploys) = empty();
+    let site = site(&store, true);
+    let asked = async |host: &str| {
+        let request = Request::get("/same.css").header("host", host).body(()).unwrap();
+        let answer = site.respond(&request).await;
+        answer.headers().get("x-host").map(|value| value.to_str().unwrap().to_owned())
+    };
+    deploy(&deploys, &[("same.css", "body {}")]).await;
+    assert_eq!(asked("a.example").await, None);
+    let rules = ("_headers", "https://a.example/*\n  X-Host: a\nhttps://b.example/*\n  X-Host: b");
+    deploy(&deploys, &[("same.css", "body {}"), rules]).await;
+    for _ in 0..2 {
+        assert_eq!(asked("a.example").await.as_deref(), Some("a"));
+        assert_eq!(asked("b.example").await.as_deref(), Some("b"));
+        assert_eq!(asked("c.example").await, None);
+    }
 }

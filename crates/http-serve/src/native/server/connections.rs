@@ -157,6 +157,11 @@ async fn accept(
                             Err(error) => return tracing::debug!(%error, "a connection broke off"),
                         };
                         let stream = Stream::new(stream, patience, held).after(rest);
+                        if *stop.borrow() {
+                            // Told to end before it has begun it would drop what was handed over.
+                            log(last(stream, address, &shared).await);
+                            return drop(watcher);
+                        }
                         let connection = connection(stream, Some(address), &shared, &http);
                         log(watcher.watch(connection.into_owned()).await);
                     });
@@ -223,6 +228,21 @@ fn serve(
 ) {
     let served = graceful.watch(connection(stream, address, shared, http).into_owned());
     tokio::spawn(async move { log(served.await) });
+}
+
+/// Answers one request more, and ends.
+async fn last<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    address: SocketAddr,
+    shared: &Arc<Shared>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let requests = Requests { shared: Arc::clone(shared), address: Some(address) };
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(shared.options.header_timeout)
+        .max_buf_size(shared.options.header_bytes)
+        .keep_alive(false);
+    http.serve_connection(TokioIo::new(stream), requests).with_upgrades().await.map_err(Into::into)
 }
 
 fn connection<'b, S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(

@@ -68,8 +68,6 @@ pub(super) enum Ended {
 pub(super) struct Lane<'c, W> {
     stream: &'c mut TcpStream,
     shared: Arc<Shared>,
-    /// Whether the host counts for what is answered.
-    goes_by_host: bool,
     /// Becomes true when no further requests are taken.
     stop: watch::Receiver<bool>,
     /// Done when it does.
@@ -112,6 +110,8 @@ enum Then {
     Answer,
     /// Leave it to others.
     Hand,
+    /// Nothing: it is over.
+    Close,
 }
 
 /// What to do with the next bytes.
@@ -142,7 +142,6 @@ pub(super) async fn run(
         timer: Box::pin(tokio::time::sleep(shared.options.header_timeout)),
         waits: None,
         answered_at: Instant::now(),
-        goes_by_host: shared.service.goes_by_host(),
         shared: Arc::clone(shared),
     };
     lane.await
@@ -166,6 +165,7 @@ impl<W: Future<Output = ()>> Future for Lane<'_, W> {
                 match std::mem::replace(&mut lane.then, Then::Read) {
                     Then::Read => {}
                     Then::Hand => return Poll::Ready(Ok(Ended::Handed(std::mem::take(&mut lane.partial)))),
+                    Then::Close => return Poll::Ready(Ok(Ended::Closed)),
                     Then::Answer => {
                         lane.take(&[], output);
                         continue;
@@ -173,8 +173,9 @@ impl<W: Future<Output = ()>> Future for Lane<'_, W> {
                 }
                 let mut buffer = ReadBuf::new(input);
                 let read = Pin::new(&mut *lane.stream).poll_read(cx, &mut buffer);
-                if read.is_pending() && lane.is_over(cx) {
-                    return Poll::Ready(Ok(lane.ended()));
+                // What is no whole request yet was not taken.
+                if read.is_pending() && lane.stopped.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(Ended::Closed));
                 }
                 ready!(lane.waited(cx, Waits::Request, read))?;
                 if buffer.filled().is_empty() {
@@ -207,6 +208,9 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
                 Next::Answered { length } => {
                     rest = &rest[length..];
                     self.waits = None;
+                    if self.then == Then::Close {
+                        break;
+                    }
                 }
                 Next::Incomplete if rest.len() < self.longest() => break,
                 Next::Incomplete | Next::NotOurs => {
@@ -228,11 +232,10 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
             Ok(httparse::Status::Partial) => return Next::Incomplete,
             Err(_) => return Next::NotOurs,
         };
-        // At the end each answer says so, and what is too long is refused: hyper does.
-        if length > self.longest() || self.stop.has_changed().unwrap_or(true) {
+        if length > self.longest() {
             return Next::NotOurs;
         }
-        let Some(request) = plain(&parsed, self.goes_by_host) else { return Next::NotOurs };
+        let Some(request) = plain(&parsed, self.shared.service.goes_by_host()) else { return Next::NotOurs };
         let Some((ready, id, now)) = self.shared.service.ready_head(&request) else { return Next::NotOurs };
         self.answered_at = now.into();
         output.extend_from_slice(ready.head());
@@ -240,6 +243,10 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
             output.extend_from_slice(b"x-request-id: ");
             output.extend_from_slice(id.as_bytes());
             output.extend_from_slice(b"\r\n");
+        }
+        if self.stop.has_changed().unwrap_or(true) {
+            output.extend_from_slice(b"connection: close\r\n");
+            self.then = Then::Close;
         }
         write_date(output, self.answered_at);
         output.extend_from_slice(b"\r\n");
@@ -256,19 +263,10 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         READ.min(self.shared.options.header_bytes)
     }
 
-    /// Whether there is nothing under way, and nothing further is to be taken.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        self.stopped.as_mut().poll(cx).is_ready()
-    }
-
-    fn ended(&mut self) -> Ended {
-        if self.partial.is_empty() { Ended::Closed } else { Ended::Handed(std::mem::take(&mut self.partial)) }
-    }
-
     /// What came of something that waits for the client; an error where it has waited for too long.
     fn waited(&mut self, cx: &mut Context<'_>, what: Waits, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         if polled.is_ready() {
-            // A request that comes in drops is waited for from its first one on.
+            // A request that comes in drops is waited for as one: from the last answer on.
             if what == Waits::Write || self.partial.is_empty() {
                 self.waits = None;
             }
@@ -362,10 +360,12 @@ impl Pending {
         self.written == self.bytes.len() && self.body.is_empty()
     }
 
-    /// Takes what is to be written. Nothing is left of before.
+    /// Takes what is to be written, if there is anything. Nothing is left of before.
     fn put(&mut self, output: &mut Vec<u8>) {
         self.written = 0;
-        std::mem::swap(&mut self.bytes, output);
+        if !output.is_empty() {
+            std::mem::swap(&mut self.bytes, output);
+        }
     }
 
     /// Writes all of it; the memory goes back to where it came from, for an idle connection keeps none.
@@ -394,7 +394,9 @@ impl Pending {
             self.written += of_bytes;
             self.body.advance(count - of_bytes);
         }
-        std::mem::swap(&mut self.bytes, output);
+        if self.bytes.capacity() <= 2 * GATHERED {
+            std::mem::swap(&mut self.bytes, output);
+        }
         *self = Self::default();
         Poll::Ready(Ok(()))
     }
