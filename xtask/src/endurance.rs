@@ -173,7 +173,7 @@ fn idle(served: &Served) -> Outcome {
 fn slow(served: &Served) -> Outcome {
     let mut slow = (0..SLOW).map(|_| served.connect()).collect::<Result<Vec<_>, _>>()?;
     let begun = Instant::now();
-    let (mut alive, mut slowest) = (SLOW, Duration::ZERO);
+    let (mut alive, mut slowest, before) = (SLOW, Duration::ZERO, served.resident());
     for at in 0.. {
         for stream in &mut slow {
             let head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ";
@@ -181,6 +181,10 @@ fn slow(served: &Served) -> Outcome {
         }
         slowest = slowest.max(served.asked(&format!("beside {alive} clients that send a byte a second"))?);
         alive = served.connections()?;
+        let more = served.resident().saturating_sub(before);
+        if more > 64 {
+            return Err(format!("{SLOW} slow clients take {more} MiB").into());
+        }
         if alive < 10 {
             break;
         }

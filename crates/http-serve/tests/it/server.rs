@@ -31,7 +31,7 @@ async fn app(dataset: &Arc<MemorySink>) -> App {
     app_over(&MemoryStore::new(), dataset).await
 }
 
-async fn app_over(store: &MemoryStore, dataset: &Arc<MemorySink>) -> App {
+pub(crate) async fn app_over(store: &MemoryStore, dataset: &Arc<MemorySink>) -> App {
     store.write(&Key::new("index.html").unwrap(), "home").await.unwrap();
     store.write(&Key::new("big.bin").unwrap(), vec![1; BIG]).await.unwrap();
     let routes = Router::new()
@@ -49,13 +49,13 @@ async fn app_over(store: &MemoryStore, dataset: &Arc<MemorySink>) -> App {
     App::new().api(routes).site(site).observe(Arc::clone(dataset) as _)
 }
 
-struct Running {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    done: JoinHandle<()>,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) done: JoinHandle<()>,
 }
 
-async fn start(service: impl Into<AppService>, options: ServerOptions) -> Running {
+pub(crate) async fn start(service: impl Into<AppService>, options: ServerOptions) -> Running {
     let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), options).await.unwrap();
     let (address, service, (stop, stopped)) = (server.address().unwrap(), service.into(), oneshot::channel::<()>());
     let done = tokio::spawn(async move { server.serve(service, async { drop(stopped.await) }).await.unwrap() });
@@ -69,7 +69,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str) -
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn ask(running: &Running, head: &str) -> String {
+pub(crate) async fn ask(running: &Running, head: &str) -> String {
     exchange(TcpStream::connect(running.address).await.unwrap(), head).await
 }
 
@@ -314,233 +314,4 @@ async fn connections_beyond_the_limit_wait_and_idle_ones_are_many() {
     running.done.await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!(TcpStream::connect(running.address).await.is_err());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn events_are_drawn_and_say_how_many_they_stand_for_and_where_the_client_is() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
-    let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
-    let app = app.sample(4).country(http::HeaderName::from_static("cf-ipcountry"));
-    let running = start(app.into_service(), ServerOptions::default()).await;
-    for number in 0..400 {
-        let path = if number % 2 == 0 { "/" } else { "/api/hello" };
-        ask(&running, &format!("GET {path} HTTP/1.1\r\nCF-IPCountry: de")).await;
-    }
-    ask(&running, "GET /api/panic HTTP/1.1\r\nCF-IPCountry: XX").await;
-    let events: Vec<RequestEvent> = dataset.points().iter().filter_map(RequestEvent::from_event).collect();
-    let (failed, answered): (Vec<_>, Vec<_>) = events.iter().partition(|event| event.status == 500);
-    assert_eq!((failed.len(), failed[0].weight, &*failed[0].country), (1, 1.0, ""), "what fails is always written");
-    assert!((50..=150).contains(&answered.len()), "{} of 400", answered.len());
-    assert!(answered.iter().all(|event| event.weight == 4.0 && event.country == "DE"), "{answered:?}");
-    let stats = isobar_http_serve::stats(
-        &*dataset,
-        chrono::Utc::now() - chrono::TimeDelta::hours(1),
-        chrono::Utc::now() + chrono::TimeDelta::hours(1),
-        None,
-    );
-    let stats = stats.await.unwrap();
-    assert_eq!(stats.requests.count, 4 * answered.len() as u64 + 1);
-    assert_eq!(stats.requests.errors, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn numbers_for_prometheus_are_counted_and_served_apart() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
-    let metrics = isobar_http_serve::Metrics::new();
-    let app = app_over(&store, &dataset).await.cache(CacheOptions::default()).metrics(metrics.clone());
-    let running = start(app.into_service(), ServerOptions::default()).await;
-    for head in ["GET / HTTP/1.1", "GET / HTTP/1.1", "GET /api/hello HTTP/1.1", "BREW / HTTP/1.1"] {
-        ask(&running, head).await;
-    }
-    let held = TcpStream::connect(running.address).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let apart = start(metrics.router(), ServerOptions::default()).await;
-    let text = ask(&apart, "GET /metrics HTTP/1.1").await;
-    assert!(text.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"), "{text}");
-    for line in [
-        "http_requests_total{route=\"site\",method=\"GET\",status=\"200\",cache=\"hit\"} 1\n",
-        "http_requests_total{route=\"site\",method=\"GET\",status=\"200\",cache=\"miss\"} 1\n",
-        "http_requests_total{route=\"/api/hello\",method=\"GET\",status=\"200\",cache=\"none\"} 1\n",
-        "http_requests_total{route=\"site\",method=\"other\",status=\"405\",cache=\"none\"} 1\n",
-        "http_request_duration_seconds_count{route=\"site\"} 3\n",
-        "http_response_bytes_total{route=\"/api/hello\"} 5\n",
-        "http_connections 1\n",
-        "site_cache_entries 1\n",
-        "analytics_events_written_total 4\n",
-        "# EOF\n",
-    ] {
-        assert!(text.contains(line), "{line}\n{text}");
-    }
-    drop(held);
-    assert!(ask(&running, "GET /metrics HTTP/1.1").await.starts_with("HTTP/1.1 404"), "not for the world");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_given_up_is_noted() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
-    let app = app_over(&store, &dataset).await;
-    let options = ServerOptions::default().with_request_timeout(Duration::from_millis(50));
-    let running = start(app.into_service(), options).await;
-    assert!(ask(&running, "GET /api/never HTTP/1.1").await.starts_with("HTTP/1.1 503"));
-    let events: Vec<RequestEvent> = dataset.points().iter().filter_map(RequestEvent::from_event).collect();
-    let told: Vec<_> = events.iter().map(|event| (&*event.route, event.status)).collect();
-    assert_eq!(told, [("/api/never", 499)]);
-}
-
-/// What differs between two answers to the same: the id, unless the client gave it, and the second.
-fn same_each_time(answer: &[u8]) -> String {
-    let text = String::from_utf8_lossy(answer).replace("HTTP/1.0 ", "HTTP/1.1 as 1.0: ");
-    let is_its_own = |line: &&str| !line.starts_with("x-request-id: ") || line.ends_with("mine");
-    // Which header comes first is nobody's business.
-    let answers = text.split("HTTP/1.1 ").map(|answer| {
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-        let mut lines: Vec<String> = head.lines().filter(is_its_own).map(|line| line.to_lowercase()).collect();
-        lines.retain(|line| !line.starts_with("date: "));
-        lines.sort_unstable();
-        format!("{lines:?}{body}")
-    });
-    answers.collect::<Vec<_>>().join("\n")
-}
-
-async fn sent_in_pieces(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8], pieces: usize) -> Vec<u8> {
-    for piece in bytes.chunks(bytes.len().div_ceil(pieces).max(1)) {
-        // The server may have closed before all was sent.
-        if stream.write_all(piece).await.is_err() || stream.flush().await.is_err() {
-            break;
-        }
-        if pieces > 1 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-    let mut answer = Vec::new();
-    drop(tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await);
-    answer
-}
-
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread")]
-async fn the_fast_lane_answers_as_hyper_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = MemoryStore::new();
-    let service = async || {
-        let dataset = Arc::new(MemorySink::new());
-        store.write(&Key::new("page.html").unwrap(), "a page").await.unwrap();
-        store.write(&Key::new("longer.txt").unwrap(), "some text\n".repeat(4000)).await.unwrap();
-        store.write(&Key::new("404.html").unwrap(), "no such page").await.unwrap();
-        app_over(&store, &dataset).await.cache(CacheOptions::default()).into_service()
-    };
-    // A socket in the file system has no lane.
-    let (tcp, path) = (start(service().await, ServerOptions::default()).await, folder.path().join("socket"));
-    let server = Server::bind_unix(&path, ServerOptions::default()).await.unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let hyper = service().await;
-    let done = tokio::spawn(async move { server.serve(hyper, async { drop(stopped.await) }).await.unwrap() });
-    let etag = ask(&tcp, "GET /page HTTP/1.1").await;
-    let etag = etag.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
-
-    let host = "Host: x\r\n";
-    let not_modified = format!("GET /page HTTP/1.1\r\n{host}If-None-Match: {etag}\r\n\r\n");
-    let requests: Vec<String> = [
-        format!("GET / HTTP/1.1\r\n{host}\r\n"),
-        format!("GET /page HTTP/1.1\r\n{host}Accept: text/html\r\nCookie: a=b\r\nX-Request-Id: mine\r\n\r\n"),
-        format!("HEAD /longer.txt HTTP/1.1\r\n{host}Accept-Encoding: br\r\n\r\n"),
-        "GET /longer.txt HTTP/1.1\r\nhost: x\r\nConnection: Keep-Alive\r\n\r\n".to_owned(),
-        format!("GET /longer.txt HTTP/1.1\r\n{host}Range: bytes=5-9\r\n\r\n"),
-        format!("GET /longer.txt HTTP/1.1\r\n{host}Range: bytes=99999999-\r\n\r\n"),
-        format!("GET /page HTTP/1.1\r\n{host}If-Match: \"x\"\r\n\r\n"),
-        format!("GET /none HTTP/1.1\r\n{host}\r\n"),
-        format!("GET /page.html?x=1 HTTP/1.1\r\n{host}\r\n"),
-        format!("GET /page?x=1 HTTP/1.1\r\n{host}\r\n"),
-        format!("GET /api/hello HTTP/1.1\r\n{host}\r\n"),
-        format!("GET /healthz HTTP/1.1\r\n{host}\r\n"),
-        format!("POST / HTTP/1.1\r\n{host}Content-Length: 3\r\n\r\nabc"),
-        format!("GET / HTTP/1.1\r\n{host}Content-Length: 5\r\n\r\nGET /"),
-        format!("GET / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        format!("GET / HTTP/1.1\r\n{host}Connection: close\r\n\r\n"),
-        format!("GET / HTTP/1.0\r\n{host}\r\n"),
-        "GET / HTTP/1.1\r\n\r\n".to_owned(),
-        format!("GET / HTTP/1.1\r\n{host}{host}\r\n"),
-        format!("GET http://x/page HTTP/1.1\r\n{host}\r\n"),
-        format!("GET /a b HTTP/1.1\r\n{host}\r\n"),
-        format!("GET /%zz HTTP/1.1\r\n{host}\r\n"),
-        format!("GET / HTTP/1.1\r\n{host}Bad Name: x\r\n\r\n"),
-        format!("GET / HTTP/1.1\r\n{host}Folded: a\r\n b\r\n\r\n"),
-        format!("GET / HTTP/1.1\n{}\n", host.replace('\r', "")),
-        format!("\r\nGET / HTTP/1.1\r\n{host}\r\n"),
-        format!("GET / HTTP/1.1\r\n{host}X-Long: {}\r\n\r\n", "x".repeat(30_000)),
-        format!("GET / HTTP/1.1\r\n{host}X-Longer: {}\r\n\r\n", "x".repeat(100_000)),
-        format!("GET / HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(80)),
-        "\u{0}\u{1}nonsense".to_owned(),
-        "GET".to_owned(),
-        not_modified,
-    ]
-    .into();
-    let together: Vec<&String> = requests.iter().filter(|request| request.len() < 20_000).collect();
-    let (mut seed, mut alike, mut lanes) = (17_u64, 0, 0);
-    let mut random = move |below: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) as usize % below
-    };
-    for round in 0..400 {
-        // Each alone at first, then several that come together or in pieces.
-        let bytes: Vec<u8> = match requests.get(round) {
-            Some(request) => request.clone().into_bytes(),
-            // Not those that are too long: what else is in hyper's buffer counts for that, too.
-            None => (0..1 + random(4)).flat_map(|_| together[random(together.len())].clone().into_bytes()).collect(),
-        };
-        // Then it is over: who closes is the server.
-        let bytes = [&*bytes, format!("GET /page HTTP/1.1\r\n{host}Connection: close\r\n\r\n").as_bytes()].concat();
-        let pieces = if round % 3 == 0 { 1 } else { 1 + random(5) };
-        let laned = sent_in_pieces(TcpStream::connect(tcp.address).await.unwrap(), &bytes, pieces).await;
-        let hypers = sent_in_pieces(tokio::net::UnixStream::connect(&path).await.unwrap(), &bytes, pieces).await;
-        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).into_owned();
-        assert_eq!(same_each_time(&laned), same_each_time(&hypers), "round {round}, {pieces} pieces: {shown}");
-        alike += usize::from(!laned.is_empty());
-        // In the lane's own answers the length comes before the id; in hyper's that is seldom so.
-        let by_the_lane = |answers: &[u8]| {
-            let text = String::from_utf8_lossy(answers).into_owned();
-            let is_so = |answer: &&str| {
-                answer
-                    .find("content-length: ")
-                    .zip(answer.find("x-request-id: "))
-                    .is_some_and(|(length, id)| length < id)
-            };
-            text.split("HTTP/1.1 ").filter(is_so).count()
-        };
-        lanes += by_the_lane(&laned).saturating_sub(by_the_lane(&hypers));
-    }
-    assert!(alike > 300 && lanes > 100, "{alike} answers, {lanes} by the lane");
-    drop(stop);
-    done.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_asked_for_before_the_end_is_answered() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
-    store.write(&Key::new("large.bin").unwrap(), vec![3; 12_000_000]).await.unwrap();
-    let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
-    let running = start(app.into_service(), ServerOptions::default().with_threads(1)).await;
-    ask(&running, "GET / HTTP/1.1").await;
-    ask(&running, "GET /large.bin HTTP/1.1").await;
-    // Behind a body that takes its time there is more: for the lane, and for the routes.
-    let mut both = Vec::new();
-    for last in ["/", "/api/hello"] {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(1024 * 1024).unwrap();
-        let mut stream = socket.connect(running.address).await.unwrap();
-        for path in ["/large.bin", last] {
-            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
-        }
-        both.push(stream);
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    running.stop.send(()).unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    for (mut stream, end) in both.into_iter().zip(["home", "hello"]) {
-        let mut taken = Vec::new();
-        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut taken)).await.unwrap().unwrap();
-        let shown = String::from_utf8_lossy(&taken[taken.len().saturating_sub(600)..]).into_owned();
-        assert!(taken.len() > 12_000_000 && shown.ends_with(end) && shown.contains("connection: close"), "{shown}");
-    }
-    tokio::time::timeout(Duration::from_secs(10), running.done).await.unwrap().unwrap();
 }

@@ -1,0 +1,230 @@
+//! `isobar serve` and `isobar deploy`: a site as its visitors see it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
+
+use crate::{CONFIG, folder, ok, refused, run};
+
+#[test]
+fn the_site_of_a_configuration_is_served() {
+    let folder = folder();
+    let here = folder.path();
+    fs::create_dir(here.join("public")).unwrap();
+    for (name, text) in [
+        ("index.html", "from the assets"),
+        ("about.html", "about"),
+        ("_headers", "/*\n  X-Site: ours\nnonsense\n"),
+        ("_redirects", "/old /about 301\n"),
+        (".assetsignore", "*.map\n"),
+        ("app.js.map", "not for the world"),
+    ] {
+        fs::write(here.join("public").join(name), text).unwrap();
+    }
+    let assets = "[assets]\ndirectory = \"public\"\nnot_found_handling = \"single-page-application\"\n";
+    fs::write(here.join("wrangler.toml"), format!("{CONFIG}{assets}")).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
+        .args(["serve", "--port", "0"])
+        .current_dir(here)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address =
+        lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
+    let ask = |request: String| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let get = |path: &str| ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    let home = get("/");
+    let of_the_site = ["/about.html", "/old", "/somewhere", "/app.js.map", "/_headers", "/api/none"].map(get);
+    // What a signed URL says may be written and read, of a bucket that nobody reaches otherwise.
+    let path = |method: &str| {
+        let url = ok(here, &["r2", "presign", "STORAGE/in/box.txt", "--method", method, "--expires", "5m"]);
+        assert!(url.starts_with("http://127.0.0.1:8787/r2/assets/in/box.txt?expires="), "{url}");
+        url.trim().trim_start_matches("http://127.0.0.1:8787").to_owned()
+    };
+    let rest = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let put = ask(format!("PUT {} {rest}Content-Length: 6\r\n\r\nsigned", path("put")));
+    let got = ask(format!("GET {} {rest}\r\n", path("get")));
+    let unsigned = ask(format!("GET /r2/assets/in/box.txt {rest}\r\n"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let mut warnings = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut warnings).unwrap();
+    assert!(warnings.contains("warning: _headers, line 3: a header is `Name: value`"), "{warnings}");
+    assert!(home.starts_with("HTTP/1.1 200") && home.ends_with("from the assets"), "{home}");
+    assert!(home.contains("x-site: ours"), "{home}");
+    let statuses = of_the_site.each_ref().map(|answer| &answer[9..12]);
+    assert_eq!(statuses, ["307", "301", "200", "404", "200", "404"], "{of_the_site:?}");
+    assert!(of_the_site[1].contains("location: /about\r\n") && of_the_site[2].ends_with("from the assets"));
+    assert!(of_the_site[4].ends_with("from the assets"), "the rules are no file: {}", of_the_site[4]);
+    assert!(of_the_site[5].contains("problem+json"), "{}", of_the_site[5]);
+    assert!(put.starts_with("HTTP/1.1 200"), "{put}");
+    assert!(got.starts_with("HTTP/1.1 200") && got.ends_with("signed"), "{got}");
+    assert!(unsigned.starts_with("HTTP/1.1 403"), "{unsigned}");
+    assert_eq!(ok(here, &["r2", "object", "get", "STORAGE/in/box.txt", "--pipe"]), "signed");
+    assert!(refused(here, &["r2", "presign", "assets/a", "--expires", "8d"]).contains("seven days"));
+}
+
+#[test]
+fn a_site_is_deployed_while_it_is_served_and_taken_back() {
+    let folder = folder();
+    let here = folder.path();
+    fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = here.join("dist").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("index.html", "the first");
+    write("app-3f9a1c2b.js", "first()");
+    write("_headers", "/*\n  X-Deploy: one\nnonsense\n");
+    write(".assetsignore", "*.map\n");
+    write("app.js.map", "not for the world");
+    let deployed = run(here, &["deploy", "dist", "STORAGE/static", "--message", "the first one"]);
+    let warnings = String::from_utf8(deployed.stderr).unwrap();
+    assert!(warnings.contains("warning: _headers, line 3: a header is `Name: value`"), "{warnings}");
+    let told = String::from_utf8(deployed.stdout).unwrap();
+    assert!(told.contains("2 files") && told.contains("2 uploaded"), "{told}");
+    assert!(ok(here, &["deploy", "dist", "STORAGE/static"]).starts_with("nothing has changed"));
+
+    let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
+        .args(["serve", "--port", "0", "--server-timing"])
+        .current_dir(here)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address =
+        lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    // What another process deploys is seen within 50 ms.
+    let seen = |path: &str, end: &str| {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let mut answer = get(path);
+        while !answer.ends_with(end) && std::time::Instant::now() < until {
+            answer = get(path);
+        }
+        assert!(answer.ends_with(end), "{path}: {answer}");
+        answer
+    };
+    let first = seen("/", "the first");
+    assert!(
+        first.contains("x-deploy: one\r\n") && first.contains("server-timing: rule;desc=file, cache;desc="),
+        "{first}"
+    );
+    assert!(first.contains("binding;desc=\"STORAGE\""), "{first}");
+    assert!(get("/app.js.map").starts_with("HTTP/1.1 404"));
+    write("index.html", "the second");
+    fs::remove_file(here.join("dist/app-3f9a1c2b.js")).unwrap();
+    let second = ok(here, &["deploy", "dist", "STORAGE/static", "--json"]);
+    let second: serde_json::Value = serde_json::from_str(&second).unwrap();
+    assert_eq!((&second["uploaded"], &second["deploy"]["is_current"]), (&1.into(), &true.into()));
+    seen("/", "the second");
+    seen("/app-3f9a1c2b.js", "first()");
+
+    // Files that are brought there as they are delete nothing of it.
+    let synced = run(here, &["r2", "sync", "dist", "STORAGE/static", "--delete"]);
+    let warned = String::from_utf8(synced.stderr).unwrap();
+    assert!(synced.status.success() && warned.contains("warning: STORAGE/static has deploys"), "{warned}");
+    let list = ok(here, &["deploy", "list", "STORAGE/static"]);
+    assert!(list.lines().count() == 4 && list.contains("the first one"), "{list}");
+    let told = ok(here, &["deploy", "rollback", "STORAGE/static"]);
+    seen("/", "the first");
+    assert!(told.contains(" now"), "{told}");
+    ok(here, &["deploy", "rollback", "STORAGE/static", second["deploy"]["id"].as_str().unwrap()]);
+    let pruned = ok(here, &["deploy", "prune", "STORAGE/static", "--keep", "1"]);
+    assert!(pruned.starts_with("1 deploys forgotten, 3 objects deleted"), "{pruned}");
+    seen("/", "the second");
+    assert!(seen("/app-3f9a1c2b.js", "there is nothing here\n").starts_with("HTTP/1.1 404"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+
+    assert!(refused(here, &["deploy", "rollback", "STORAGE/static", "2001"]).contains("there is no deploy \"2001\""));
+    assert!(refused(here, &["deploy", "nowhere", "STORAGE/static"]).contains("nowhere"));
+    assert!(refused(here, &["deploy", "dist"]).contains("TARGET"));
+    let remote = refused(here, &["deploy", "list", "STORAGE/static", "--remote"]);
+    assert!(remote.contains("needs R2_ACCESS_KEY_ID (or AWS_ACCESS_KEY_ID) in the environment"), "{remote}");
+}
+
+/// What a collector of OpenTelemetry is sent, until it has been sent all of these.
+fn collected(collector: std::net::TcpListener, wanted: &'static [&'static [u8]]) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let has = |all: &[u8], part: &[u8]| all.windows(part.len()).any(|window| window == part);
+        while !wanted.iter().all(|part| has(&all, part)) {
+            let (mut stream, _) = collector.accept().unwrap();
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            loop {
+                let read = stream.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..read]);
+                let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+                let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
+                assert!(head.starts_with("post /v1/traces "), "{head}");
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                if request.len() == end + 4 + length.parse::<usize>().unwrap() {
+                    break;
+                }
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            all.extend_from_slice(&request);
+        }
+        all
+    })
+}
+
+#[test]
+fn each_request_is_a_span_of_the_trace_it_comes_with() {
+    const TRACE: &[u8] =
+        &[0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c];
+    let folder = folder();
+    let here = folder.path();
+    fs::create_dir(here.join("public")).unwrap();
+    fs::write(here.join("public/index.html"), "home").unwrap();
+    fs::write(here.join("wrangler.toml"), format!("{CONFIG}[assets]\ndirectory = \"public\"\n")).unwrap();
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let collected = collected(collector, &[TRACE, b"GET site", b"GET /healthz", b"url.path", b"the platform"]);
+    let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
+        .args(["serve", "--port", "0"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("OTEL_SERVICE_NAME", "the platform")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+        .current_dir(here)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address =
+        lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{trace}\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    // By the routes, and out of memory.
+    ["/", "/", "/healthz"].into_iter().for_each(get);
+    collected.join().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
