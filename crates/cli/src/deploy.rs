@@ -111,7 +111,9 @@ enum Command {
 impl Deploy {
     pub(crate) async fn run(mut self, place: &Place) -> Outcome {
         match self.command.take() {
-            Some(Command::List { target, shared }) => list(&deploys(place, &target, &shared).await?, &shared).await,
+            Some(Command::List { target, shared }) => {
+                list(&target, &deploys(place, &target, &shared).await?, &shared).await
+            }
             Some(Command::Rollback { target, id, shared }) => {
                 let deploy = deploys(place, &target, &shared).await?.rollback(id.as_deref()).await?;
                 if shared.json {
@@ -168,7 +170,8 @@ impl Deploy {
             .with_concurrency(self.concurrency)
             .with_message(self.message.as_deref())
             .with_progress(&shown);
-        let deploys = deploys(place, target, &self.shared).await?;
+        let (bucket, prefix) = bucket_and_prefix(target);
+        let deploys = Deploys::new(place.store(bucket, self.shared.remote, true).await?, prefix);
         let mut tries = 0;
         let deployed = loop {
             match deploys.deploy(&source, &options).await {
@@ -219,10 +222,14 @@ pub(crate) fn warn_of(file: &str, warnings: &[RuleWarning]) {
     }
 }
 
-async fn list(deploys: &Deploys, shared: &Shared) -> Outcome {
+async fn list(target: &str, deploys: &Deploys, shared: &Shared) -> Outcome {
     let deploys = deploys.list().await?;
     if shared.json {
         say!("{}", serde_json::to_string(&deploys)?);
+        return Ok(());
+    }
+    if deploys.is_empty() {
+        say!("nothing has been deployed to {target}");
         return Ok(());
     }
     let row = |deploy: &isobar_site::Deploy| {
@@ -235,7 +242,8 @@ async fn list(deploys: &Deploys, shared: &Shared) -> Outcome {
     table::print(&["", "deploy", "created (UTC)", "files", "size", "message"].map(str::to_owned), &rows)
 }
 
+/// Deploys that are there already.
 async fn deploys(place: &Place, target: &str, shared: &Shared) -> Result<Deploys, Box<dyn Error>> {
     let (bucket, prefix) = bucket_and_prefix(target);
-    Ok(Deploys::new(place.store(bucket, shared.remote).await?, prefix))
+    Ok(Deploys::new(place.store(bucket, shared.remote, false).await?, prefix))
 }

@@ -55,9 +55,17 @@ impl Place {
     }
 
     /// A bucket here, or with `remote` of the account: over S3, by what the environment says.
-    pub(crate) async fn store(&self, name: &str, remote: bool) -> Result<Arc<dyn ObjectStore>, Box<dyn Error>> {
-        if !remote {
-            return Ok(Arc::new(self.bucket(name).await?));
+    /// One that is here is made only for who is to write.
+    pub(crate) async fn store(
+        &self,
+        name: &str,
+        remote: bool,
+        writes: bool,
+    ) -> Result<Arc<dyn ObjectStore>, Box<dyn Error>> {
+        match (remote, writes) {
+            (true, _) => {}
+            (false, true) => return Ok(Arc::new(self.bucket(name).await?)),
+            (false, false) => return Ok(Arc::new(self.existing_bucket(name).await?)),
         }
         let config = self.config()?;
         let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);

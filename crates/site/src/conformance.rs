@@ -1,4 +1,4 @@
-//! The conformance kit of a site: what it must be over every [`ObjectStore`](isobar_storage::ObjectStore), R2 inside workerd
+//! The conformance kit of a site: what it must be over every [`ObjectStore`], R2 inside workerd
 //! included.
 //!
 //! ```ignore

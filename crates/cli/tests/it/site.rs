@@ -153,6 +153,8 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
     server.kill().unwrap();
     server.wait().unwrap();
 
+    assert_eq!(ok(here, &["deploy", "list", "STORAGE/other"]), "nothing has been deployed to STORAGE/other\n");
+    assert!(refused(here, &["deploy", "list", "nowhere/static"]).contains("there is no bucket nowhere here"));
     assert!(refused(here, &["deploy", "rollback", "STORAGE/static", "2001"]).contains("there is no deploy \"2001\""));
     assert!(refused(here, &["deploy", "nowhere", "STORAGE/static"]).contains("nowhere"));
     assert!(refused(here, &["deploy", "dist"]).contains("TARGET"));
