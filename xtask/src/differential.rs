@@ -47,8 +47,8 @@ const DIFFERENT: [(&str, &[&str], &str); 4] = [
     ),
     (
         "a style sheet, compressed",
-        &["content-length", "etag", "body"],
-        "each compresses what has no variant: Cloudflare by itself, natively the site, under an etag of its own",
+        &["content-encoding", "content-length", "etag", "body"],
+        "each compresses what has no variant: Cloudflare by itself, natively the site, as the client likes best, under an etag of its own",
     ),
     (
         "it, compressed",
