@@ -173,9 +173,15 @@ fn idle(served: &Served) -> Outcome {
         }
         idle.push(stream);
     }
-    let open = served.connections()?;
-    if open < count {
-        return Err(format!("only {open} of {count} connections are open").into());
+    // Those that came last wait to be accepted.
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut open = served.connections()?;
+    while open < count {
+        if Instant::now() > until {
+            return Err(format!("only {open} of {count} connections are open").into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        open = served.connections()?;
     }
     served.answers(&format!("beside {open} idle connections"))?;
     println!("  they take {} MiB", served.resident().saturating_sub(before));
