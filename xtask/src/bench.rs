@@ -64,7 +64,8 @@ enum Kind {
 #[derive(Clone, Copy, Default)]
 struct Measured {
     rate: f64,
-    p99: f64,
+    /// In milliseconds; h2load does not tell it.
+    p99: Option<f64>,
     /// Processor time of the server for a request, in microseconds.
     cpu: f64,
 }
@@ -124,10 +125,12 @@ fn measure(row: &Row, contenders: &[Contender]) -> Outcome {
     };
     let ours = median(&measured[0], |one| one.cpu);
     for (contender, rounds) in contenders.iter().zip(&measured).filter(|(_, rounds)| !rounds.is_empty()) {
-        let (rate, p99, cpu) =
-            (median(rounds, |one| one.rate), median(rounds, |one| one.p99), median(rounds, |one| one.cpu));
+        let (rate, cpu) = (median(rounds, |one| one.rate), median(rounds, |one| one.cpu));
+        let has_p99 = rounds.iter().all(|one| one.p99.is_some());
+        let p99 = has_p99.then(|| format!("{:.2}", median(rounds, |one| one.p99.unwrap_or_default())));
+        let p99 = p99.unwrap_or_default();
         let what = if contender.name == contenders[0].name { row.what } else { "" };
-        println!("{what:26} {:>18} {rate:>12.0} {p99:>10.2} {cpu:>12.2} {:>7.2}x", contender.name, cpu / ours);
+        println!("{what:26} {:>18} {rate:>12.0} {p99:>10} {cpu:>12.2} {:>7.2}x", contender.name, cpu / ours);
     }
     Ok(())
 }
@@ -161,7 +164,7 @@ fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error
     let line = |prefix: &str| told.lines().map(str::trim).find_map(|line| line.strip_prefix(prefix));
     let failed = || format!("wrk says of {}: {told}{}", contender.name, String::from_utf8_lossy(&output.stderr));
     let rate: f64 = line("Requests/sec:").and_then(|rate| rate.trim().parse().ok()).ok_or_else(failed)?;
-    let p99 = line("99%").and_then(|time| milliseconds(time.trim())).ok_or_else(failed)?;
+    let p99 = Some(line("99%").and_then(|time| milliseconds(time.trim())).ok_or_else(failed)?);
     let requests: f64 =
         told.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok()).ok_or_else(failed)?;
     if let Some(refused) = line("Non-2xx or 3xx responses:") {
@@ -170,7 +173,7 @@ fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error
     Ok(Measured { rate, p99, cpu: (after - before) * 1e6 / requests })
 }
 
-/// The same over HTTP/2. What h2load tells of times is not the 99th of a hundred but the mean.
+/// The same over HTTP/2.
 fn load_http2(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error::Error>> {
     let url = format!("http://127.0.0.1:{}/{}", contender.http2.unwrap_or(contender.port), row.file);
     let mut h2load = Command::new("h2load");
@@ -184,9 +187,7 @@ fn load_http2(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std:
     // `2xx, 0 3xx, ...`: what was not answered so is none.
     let requests = line("status codes:").and_then(|codes| codes.split_whitespace().next()?.parse::<f64>().ok());
     let requests = requests.filter(|requests| *requests > 0.0).ok_or_else(failed)?;
-    let mean = line("time for request:").and_then(|times| milliseconds(times.split_whitespace().nth(2)?));
-    let p99 = mean.ok_or_else(failed)?;
-    Ok(Measured { rate: requests / f64::from(SECONDS), p99, cpu: (after - before) * 1e6 / requests })
+    Ok(Measured { rate: requests / f64::from(SECONDS), p99: None, cpu: (after - before) * 1e6 / requests })
 }
 
 /// wrk's `1.23ms`, `450.00us`, `1.20s`.

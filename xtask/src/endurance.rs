@@ -4,9 +4,11 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::bench::resident;
+use crate::http::{Server, ask};
 use crate::{Outcome, cargo, run as execute, target};
 
 /// Connections that are open and say nothing.
@@ -24,18 +26,10 @@ const GIVEN_UP: Duration = Duration::from_secs(75);
 const CONFIG: &str = "name = \"endurance\"\n[assets]\ndirectory = \"site\"\n";
 const LARGE: usize = 10 << 20;
 
-/// The server under test.
+/// The server under test, and where its numbers are.
 struct Served {
-    process: Child,
-    address: String,
+    server: Server,
     metrics: String,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
 }
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -71,32 +65,16 @@ fn with_files() -> Outcome {
 
 impl Served {
     fn start(folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
-        let program = std::path::absolute(target().join("release/isobar"))?;
-        // A file of this run's own: what is larger than the cache takes comes from the store.
-        let mut process = Command::new(program)
-            .args(["serve", "--port", "0", "--metrics", "127.0.0.1:0", "--cache", "8"])
-            .env("RUST_LOG", "warn")
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = process.stdout.take().ok_or("a piped output is there")?;
-        let lines = std::io::BufRead::lines(std::io::BufReader::new(output)).map_while(Result::ok);
-        let (mut metrics, mut address) = (None, None);
-        for line in lines {
-            let of = |prefix: &str| line.strip_prefix(prefix)?.split([' ', '/']).next().map(str::to_owned);
-            metrics = metrics.or(of("numbers for Prometheus on http://"));
-            address = of("serving on http://");
-            if address.is_some() {
-                break;
-            }
-        }
-        let (address, metrics) = (address.ok_or("it does not serve")?, metrics.ok_or("it has no numbers")?);
-        Ok(Self { process, address, metrics })
+        let mut command = Command::new(std::path::absolute(target().join("release/isobar"))?);
+        // The large file is more than the cache takes: it comes from the store.
+        command.args(["serve", "--port", "0", "--metrics", "127.0.0.1:0", "--cache", "8"]);
+        let server = Server::start(command.env("RUST_LOG", "warn").current_dir(folder))?;
+        let metrics = server.said("numbers for Prometheus on http://").ok_or("it has no numbers")?;
+        Ok(Self { server, metrics: metrics.trim_end_matches("/metrics").to_owned() })
     }
 
     fn connect(&self) -> Result<TcpStream, Box<dyn std::error::Error>> {
-        let stream = TcpStream::connect(&self.address)?;
+        let stream = TcpStream::connect(&self.server.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         Ok(stream)
     }
@@ -114,7 +92,7 @@ impl Served {
             let begun = Instant::now();
             // Out of memory, and by the routes.
             let path = if number % 2 == 0 { "/" } else { "/healthz" };
-            let status = crate::http::ask(&self.address, "GET", path, &[], b"")?.status;
+            let status = ask(&self.server.address, "GET", path, &[], b"")?.status;
             slowest = slowest.max(begun.elapsed());
             if status != 200 {
                 return Err(format!("{when}: {path} is answered by {status}").into());
@@ -127,7 +105,7 @@ impl Served {
     }
 
     fn connections(&self) -> Result<usize, Box<dyn std::error::Error>> {
-        let text = crate::http::ask(&self.metrics, "GET", "/metrics", &[], b"")?.text();
+        let text = ask(&self.metrics, "GET", "/metrics", &[], b"")?.text();
         let line = text.lines().find_map(|line| line.strip_prefix("http_connections "));
         Ok(line.ok_or("http_connections is not there")?.parse()?)
     }
@@ -145,7 +123,7 @@ impl Served {
     }
 
     fn resident(&self) -> u64 {
-        crate::bench::resident(self.process.id()) >> 20
+        resident(self.server.pid()) >> 20
     }
 }
 

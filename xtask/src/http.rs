@@ -60,6 +60,11 @@ impl Server {
         Ok(Self { process, address: address.unwrap_or_default(), lines, watches_input: false })
     }
 
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What followed this on a line of its start.
     pub(crate) fn said(&self, prefix: &str) -> Option<String> {
         self.lines.iter().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)

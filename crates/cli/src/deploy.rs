@@ -9,15 +9,13 @@ use indicatif::{HumanBytes, HumanCount};
 use isobar_site::{DeployOptions, DeployProgress, Deploys, HeaderRules, HtmlHandling, Redirects, RuleWarning};
 use isobar_storage::ErrorKind;
 use isobar_storage::directory::Directory;
+use isobar_storage::sync::is_ignored;
 
 use crate::ignored::Ignored;
 use crate::names::{Names, bucket_and_prefix, globs};
 use crate::place::Place;
 use crate::sync::progress;
 use crate::{Outcome, say, table};
-
-/// What is the machine's, not the site's.
-const OURS: [&str; 3] = [".git", ".DS_Store", "Thumbs.db"];
 
 /// How often somebody who prunes is waited for, a second each.
 const PATIENCE: u32 = 30;
@@ -144,10 +142,7 @@ impl Deploy {
         let source = Directory::open(folder).await?;
         let (names, ignored) = (Names::new(&[], &self.exclude)?, Ignored::of(Path::new(folder))?);
         let (immutable, has_immutable) = (globs(&self.immutable)?, !self.immutable.is_empty());
-        let take = |name: &str| {
-            let is_ours = name.split('/').any(|part| OURS.contains(&part));
-            !is_ours && names.take(name) && ignored.take(name)
-        };
+        let take = |name: &str| !is_ignored(name) && names.take(name) && ignored.take(name);
         let is_immutable = |name: &str| has_immutable && immutable.is_match(name);
         warn_of_rules(folder)?;
         let bar = progress(0);

@@ -92,13 +92,15 @@ fn index(route: &Bytes) -> Bytes {
     route.slice(..end)
 }
 
+/// The name of a method that HTTP has; a client may make up others.
+pub(crate) fn standard(method: &Method) -> Option<&'static str> {
+    const NAMES: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    NAMES.into_iter().find(|name| *name == method.as_str())
+}
+
 fn named(method: &Method) -> Bytes {
-    match *method {
-        Method::GET => Bytes::from_static(b"GET"),
-        Method::HEAD => Bytes::from_static(b"HEAD"),
-        Method::POST => Bytes::from_static(b"POST"),
-        _ => Bytes::copy_from_slice(method.as_str().as_bytes()),
-    }
+    let copied = || Bytes::copy_from_slice(method.as_str().as_bytes());
+    standard(method).map_or_else(copied, |name| Bytes::from_static(name.as_bytes()))
 }
 
 fn numbered(status: StatusCode) -> Bytes {

@@ -1,23 +1,26 @@
 //! Numbers for Prometheus.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use http::{Method, header};
+use bytes::Bytes;
+use http::header;
 use isobar_analytics::EventSink;
 use isobar_site::Site;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, text,
+};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::event::Noted;
+use crate::event::{Noted, standard};
 
 /// OpenMetrics, as Prometheus reads it.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -61,7 +64,7 @@ struct Inner {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
-    route: Arc<str>,
+    route: Pattern,
     method: &'static str,
     status: u16,
     cache: &'static str,
@@ -69,7 +72,17 @@ struct Request {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
-    route: Arc<str>,
+    route: Pattern,
+}
+
+/// A route's pattern, as events have it: to note a request copies nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Pattern(Bytes);
+
+impl EncodeLabelValue for Pattern {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(&String::from_utf8_lossy(&self.0))
+    }
 }
 
 impl Default for Metrics {
@@ -129,9 +142,11 @@ impl Metrics {
     }
 
     pub(crate) fn note(&self, noted: &Noted) {
-        let route: Arc<str> = String::from_utf8_lossy(&noted.route).into();
-        let (method, status, cache) = (named(&noted.method), noted.status.as_u16(), noted.cache);
-        self.0.requests.get_or_create(&Request { route: Arc::clone(&route), method, status, cache }).inc();
+        let route = Pattern(noted.route.clone());
+        // A label must not have a value for each method that a client makes up.
+        let method = standard(&noted.method).unwrap_or("other");
+        let (status, cache) = (noted.status.as_u16(), noted.cache);
+        self.0.requests.get_or_create(&Request { route: route.clone(), method, status, cache }).inc();
         let route = Route { route };
         self.0.seconds.get_or_create(&route).observe(noted.milliseconds / 1000.0);
         self.0.bytes.get_or_create(&route).inc_by(noted.bytes as u64);
@@ -151,12 +166,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.0.0.connections.dec();
     }
-}
-
-/// A client may make up methods; a label must not have a value for each.
-fn named(method: &Method) -> &'static str {
-    const NAMES: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
-    NAMES.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
 /// What is asked when the numbers are.

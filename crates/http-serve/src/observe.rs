@@ -1,6 +1,6 @@
 //! What is observed of every request: an id, a line of trace, an analytics event, numbers for Prometheus.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use isobar_analytics::EventSink;
+use isobar_site::CacheState;
 use tower_http::request_id::{MakeRequestId, RequestId};
 use tracing::Instrument;
 
@@ -18,9 +19,6 @@ use crate::meter::{Meter, Metered};
 
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// What the cache had to do with it where the client has it already.
-pub(crate) const REVALIDATED: &str = "revalidated";
 
 /// The route of what the site answers.
 const SITE: &str = "site";
@@ -48,7 +46,7 @@ impl Observer {
         // What went wrong is written each time: there is little of it, and all of it counts.
         if self.one_in <= 1 || noted.status.is_server_error() {
             dataset.write(noted.to_point(1.0));
-        } else if draw(self.one_in) {
+        } else if is_drawn(self.one_in) {
             dataset.write(noted.to_point(f64::from(self.one_in)));
         }
     }
@@ -92,34 +90,17 @@ impl Observer {
     }
 }
 
-/// What a cache had to do with an answer.
-pub(crate) fn cache<B>(answer: &http::Response<B>) -> &'static str {
-    if answer.status() == StatusCode::NOT_MODIFIED {
-        return REVALIDATED;
+/// What a cache had to do with an answer of this status: the client's own, or else the site's.
+pub(crate) fn cache(status: StatusCode, state: Option<CacheState>) -> &'static str {
+    match status {
+        StatusCode::NOT_MODIFIED => CacheState::Revalidated.name(),
+        _ => state.map_or("none", CacheState::name),
     }
-    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-    if let Some(state) = crate::service::cache_state(answer) {
-        return state.name();
-    }
-    "none"
 }
 
-/// Whether it is this one of so many, by chance (xorshift64*, which is enough for that).
-fn draw(one_in: u32) -> bool {
-    thread_local! {
-        static STATE: Cell<u64> = const { Cell::new(0) };
-    }
-    let mut state = STATE.get();
-    if state == 0 {
-        // Without randomness the sequence is always the same, and as even.
-        state = getrandom::u64().unwrap_or_default() | 1;
-    }
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    STATE.set(state);
-    let drawn = (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) as u32;
-    drawn.is_multiple_of(one_in)
+/// Whether it is this one of so many, by chance; each, where the system has no randomness.
+fn is_drawn(one_in: u32) -> bool {
+    random().is_none_or(|random| u32::from_ne_bytes(random).is_multiple_of(one_in))
 }
 
 /// Makes a request's id where the client sent none.
@@ -139,20 +120,24 @@ pub(crate) fn request_id() -> Option<String> {
 
 /// The same without an allocation: hexadecimal digits.
 pub(crate) fn drawn_id() -> Option<[u8; 32]> {
-    /// As much as is asked of the system at once: ids for 64 requests.
+    let mut id = [0; 32];
+    hex::encode_to_slice(random::<16>()?, &mut id).ok()?;
+    Some(id)
+}
+
+/// Random bytes; `None` where the system has none. Enough for 64 ids are asked of it at once.
+fn random<const LENGTH: usize>() -> Option<[u8; LENGTH]> {
     const DRAWN: usize = 1024;
     thread_local! {
         static DRAW: RefCell<([u8; DRAWN], usize)> = const { RefCell::new(([0; DRAWN], DRAWN)) };
     }
     DRAW.with_borrow_mut(|(drawn, used)| {
-        if *used == DRAWN {
+        if *used + LENGTH > DRAWN {
             getrandom::fill(drawn).ok()?;
             *used = 0;
         }
-        *used += 16;
-        let mut id = [0; 32];
-        hex::encode_to_slice(&drawn[*used - 16..*used], &mut id).ok()?;
-        Some(id)
+        *used += LENGTH;
+        drawn[*used - LENGTH..*used].try_into().ok()
     })
 }
 
@@ -181,7 +166,8 @@ pub(crate) async fn observe(State(observer): State<Arc<Observer>>, request: Requ
     let bytes = axum::body::HttpBody::size_hint(response.body()).exact().unwrap_or_default() as f64;
     #[cfg(feature = "otel")]
     crate::telemetry::answered(&trace, response.status());
-    span.in_scope(|| pending.end(response.status(), bytes, cache(&response)));
+    let (status, state) = (response.status(), response.extensions().get().copied());
+    span.in_scope(|| pending.end(status, bytes, cache(status, state)));
     response
 }
 
@@ -237,8 +223,8 @@ mod tests {
 
     #[test]
     fn one_of_so_many_is_drawn() {
-        let drawn = (0..100_000).filter(|_| draw(10)).count();
+        let drawn = (0..100_000).filter(|_| is_drawn(10)).count();
         assert!((9_000..11_000).contains(&drawn), "{drawn}");
-        assert!((0..100).all(|_| draw(1)));
+        assert!((0..100).all(|_| is_drawn(1)));
     }
 }

@@ -14,7 +14,7 @@ use http_body::{Frame, SizeHint};
 use isobar_site::{CacheState, Ready, Site, SiteBody, WorkerFirst};
 
 use crate::app::is_health;
-use crate::observe::{Observer, REQUEST_ID, REVALIDATED, cache, drawn_id};
+use crate::observe::{Observer, REQUEST_ID, cache, drawn_id};
 
 /// What a [`Server`](crate::native::Server) serves: a router, or an [`App`](crate::App).
 pub struct AppService {
@@ -55,7 +55,7 @@ impl AppService {
             answer.headers_mut().entry(REQUEST_ID).or_insert(id);
         }
         let (status, bytes) = (answer.status(), http_body::Body::size_hint(answer.body()).exact().unwrap_or_default());
-        self.answered(request, id.as_ref(), start, status, bytes, cache(&answer));
+        self.answered(request, id.as_ref(), start, status, bytes, cache(status, answer.extensions().get().copied()));
         Some(answer.map(AppBody::Site))
     }
 
@@ -64,9 +64,9 @@ impl AppService {
         let SiteLane { site, worker_first, .. } = self.lane(request.uri().path())?;
         let start = Instant::now();
         let ready = catch_unwind(AssertUnwindSafe(|| site.ready(request, worker_first.as_ref(), start)));
-        let ready = ready.unwrap_or_default().filter(|ready| !ready.headers().contains_key(REQUEST_ID))?;
+        let ready = ready.unwrap_or_default().filter(|ready| !ready.has(&REQUEST_ID))?;
         let (id, status) = (Id::of(request.headers()), ready.status());
-        let cache = if status == StatusCode::NOT_MODIFIED { REVALIDATED } else { ready.cache().name() };
+        let cache = cache(status, Some(CacheState::Hit));
         let end = self.answered(request, id.as_ref(), start, status, ready.length(), cache);
         Some((ready, id, end))
     }
@@ -171,11 +171,6 @@ pub(crate) fn nothing() -> Response<AppBody> {
     let mut answer = Response::new(AppBody::Site(SiteBody::default()));
     *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     answer
-}
-
-/// What the cache had to do with an answer.
-pub(crate) fn cache_state<B>(answer: &Response<B>) -> Option<CacheState> {
-    answer.extensions().get().copied()
 }
 
 impl fmt::Debug for AppService {

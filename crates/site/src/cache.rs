@@ -21,7 +21,7 @@ use isobar_storage::{Error, ErrorKind, HttpMetadata, ObjectMeta};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
-use crate::deploy::Release;
+use crate::deploy::ServedDeploy;
 use crate::encoding::Encoding;
 use crate::find::destination;
 use crate::ready::{self, Heads, Ready};
@@ -114,7 +114,7 @@ pub(crate) struct Kept {
     /// By which it was found.
     rule: Rule,
     /// What was deployed then: its rules are in the headers.
-    release: Option<Arc<Release>>,
+    deploy: Option<Arc<ServedDeploy>>,
     /// When the store was last asked, in milliseconds since the start; and what it was like then.
     asked_at: AtomicU64,
     stamp: AtomicU64,
@@ -305,7 +305,7 @@ async fn settled(
             Ok((kept, CacheState::Revalidated))
         }
         Ok(Some(Read { what, rule, view })) => {
-            let new = Arc::new(Kept::new(what, rule, view.release, moment));
+            let new = Arc::new(Kept::new(what, rule, view.deploy, moment));
             cache.answers.insert(name.clone(), Arc::clone(&new));
             Ok((new, CacheState::Miss))
         }
@@ -348,29 +348,29 @@ async fn read(
     kept: &Kept,
 ) -> Result<Option<Read>, Error> {
     let view = View::of(site).await?;
-    let found = look(site, cache, &view, name, uri, headers, kept).await?;
+    let found = look(&view, cache, name, uri, headers, kept).await?;
     Ok(found.map(|(rule, what)| Read { what, rule, view }))
 }
 
 async fn look(
-    site: &Site,
-    cache: &SiteCache,
     view: &View,
+    cache: &SiteCache,
     name: &Name,
     uri: &Uri,
     headers: &HeaderMap,
     kept: &Kept,
 ) -> Result<Option<(Rule, What)>, Error> {
+    let site = &view.site;
     // What goes by the host is kept for one host; a deploy may just have begun to.
     if view.header_rules().has_hosts() && *name.host != *host(uri, headers) {
         return Ok(Some((Rule::Missing, What::Nothing)));
     }
-    let is_same_release = match (&kept.release, &view.release) {
+    let is_same_deploy = match (&kept.deploy, &view.deploy) {
         (Some(kept), Some(current)) => kept.is_same_as(current),
         (None, None) => true,
         _ => false,
     };
-    let kept = if is_same_release { &kept.what } else { &What::Empty };
+    let kept = if is_same_deploy { &kept.what } else { &What::Empty };
     let ruled = |mut answered: HeaderMap| {
         view.apply_rules(uri, headers, &mut answered);
         answered
@@ -473,9 +473,9 @@ fn compress(encoding: Encoding, body: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 impl Kept {
-    fn new(what: What, rule: Rule, release: Option<Arc<Release>>, moment: Moment) -> Self {
+    fn new(what: What, rule: Rule, deploy: Option<Arc<ServedDeploy>>, moment: Moment) -> Self {
         let (asked_at, stamp) = (AtomicU64::new(moment.at), AtomicU64::new(moment.stamp));
-        Self { what, rule, release, asked_at, stamp, failed_at: Mutex::new(None) }
+        Self { what, rule, deploy, asked_at, stamp, failed_at: Mutex::new(None) }
     }
 
     /// The answer to a request; `None` where this is none for it.
@@ -495,7 +495,7 @@ impl Kept {
         };
         // What is no more than a refusal was not prepared.
         if matches!(answer.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) {
-            let view = View { site: site.clone(), release: self.release.clone() };
+            let view = View { site: site.clone(), deploy: self.deploy.clone() };
             answer = ruled(&view, uri, headers, answer);
         }
         answer = timed(site, answer, self.rule, Some(state.name()));

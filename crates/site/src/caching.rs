@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// How long what was read is good where nobody says whether it has changed; and how long it is given where the store fails.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
+pub(crate) const STALE_IF_ERROR: Duration = Duration::from_secs(3600);
+
 /// How answers are kept: natively in memory ([`Site::with_cache`](crate::Site), feature `cache`), inside Workers in the data
 /// centre's cache, of which `bytes` and `compress` are the runtime's.
 #[derive(Debug, Clone)]
@@ -30,9 +34,9 @@ impl Default for CacheOptions {
         Self {
             bytes: 256 * 1024 * 1024,
             body_bytes: 16 * 1024 * 1024,
-            fresh: Duration::from_secs(1),
+            fresh: FRESH,
             stale_while_revalidate: Duration::from_secs(10),
-            stale_if_error: Duration::from_secs(3600),
+            stale_if_error: STALE_IF_ERROR,
             compress: true,
         }
     }

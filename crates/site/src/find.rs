@@ -3,7 +3,8 @@
 use http::HeaderMap;
 use isobar_storage::Error;
 
-use crate::deploy::File;
+use crate::deploy::{self, File};
+use crate::rules;
 use crate::view::View;
 use crate::{HtmlHandling, NotFoundHandling};
 
@@ -212,6 +213,6 @@ fn wants_page(path: &str, headers: &HeaderMap) -> bool {
 
 /// What wrangler takes for rules is no file of the site, and nor is what deploys consist of.
 pub(crate) fn is_ours(path: &str) -> bool {
-    let is_deploy = path.strip_prefix('/').is_some_and(|path| path.starts_with(crate::deploy::FOLDER));
-    is_deploy || matches!(path, "/_headers" | "/_redirects" | "/.assetsignore")
+    let name = path.strip_prefix('/').unwrap_or(path);
+    name.starts_with(deploy::FOLDER) || [rules::HEADERS, rules::REDIRECTS, ".assetsignore"].contains(&name)
 }

@@ -128,8 +128,8 @@ async fn names(
         let last = entries.last().map(|last| last.name.clone());
         if more { last } else { None }
     };
-    if let Some(release) = &view.release {
-        for (name, file) in release.below(below) {
+    if let Some(deploy) = &view.deploy {
+        for (name, file) in deploy.below(below) {
             let (name, entry) = match name[below.len()..].split_once('/') {
                 Some((sub, _)) => (format!("{sub}/"), None),
                 None => (name[below.len()..].to_owned(), Some(file)),
@@ -151,7 +151,9 @@ async fn names(
         return Ok((entries, next));
     }
     let prefix = format!("{}{below}", view.site.options.prefix);
-    let mut options = ListOptions::default().with_prefix(&prefix).with_delimiter("/").with_limit(NAMES);
+    // Some more: a few may be hidden.
+    let mut options =
+        ListOptions::default().with_prefix(&prefix).with_delimiter("/").with_limit((limit + 16).min(NAMES));
     if !after.is_empty() {
         options = options.with_start_after(format!("{prefix}{after}"));
     }

@@ -1,11 +1,11 @@
 //! How a site is served.
 
-use isobar_storage::{Error, ErrorKind, Key, ObjectStore, ObjectStoreExt};
+use isobar_storage::{Error, Key, ObjectStore};
 
-use crate::rules::{HeaderRules, Redirects};
+use crate::rules::{self, HeaderRules, Redirects};
 
-/// The most that a file of rules may have, in bytes: 2,100 lines of 2,000 characters have more, but nobody writes those.
-pub(crate) const RULES_BYTES: u64 = 1024 * 1024;
+/// What is said of a file that never changes under its name.
+pub(crate) const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// Options of a [`Site`](crate::Site).
 #[derive(Debug, Clone)]
@@ -113,26 +113,17 @@ impl SiteOptions {
     /// site that is to follow their changes is made anew. What of them counts for nothing is in the warnings of both.
     ///
     /// # Errors
-    /// What the store answers; [`ErrorKind::TooLarge`] for more than 1 MiB, [`ErrorKind::Corrupt`] for what is no UTF-8.
+    /// What the store answers; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 1 MiB,
+    /// [`ErrorKind::Corrupt`](isobar_storage::ErrorKind::Corrupt) for what is no UTF-8.
     pub async fn with_rules_of(self, store: &dyn ObjectStore) -> Result<Self, Error> {
-        let headers = self.rules(store, "_headers").await?.map(|text| HeaderRules::parse(&text));
-        let redirects = self.rules(store, "_redirects").await?.map(|text| Redirects::parse(&text, self.html_handling));
+        let headers = self.rules(store, rules::HEADERS).await?.map(|text| HeaderRules::parse(&text));
+        let redirects =
+            self.rules(store, rules::REDIRECTS).await?.map(|text| Redirects::parse(&text, self.html_handling));
         Ok(self.with_headers(headers.unwrap_or_default()).with_redirects(redirects.unwrap_or_default()))
     }
 
     async fn rules(&self, store: &dyn ObjectStore, name: &str) -> Result<Option<String>, Error> {
-        let key = Key::new(format!("{}{name}", self.prefix))?;
-        match store.head(&key).await? {
-            None => Ok(None),
-            Some(meta) if meta.size > RULES_BYTES => {
-                Err(Error::new(ErrorKind::TooLarge, format!("{key} has more than {RULES_BYTES} bytes")))
-            }
-            Some(_) => {
-                let Some((_, bytes)) = store.read(&key).await? else { return Ok(None) };
-                let text = String::from_utf8(bytes.to_vec());
-                text.map(Some).map_err(|error| Error::new(ErrorKind::Corrupt, format!("{key} is no UTF-8: {error}")))
-            }
-        }
+        rules::read(store, &Key::new(format!("{}{name}", self.prefix))?).await
     }
 
     /// Serve the current one of the [`Deploys`](crate::Deploys) under the prefix, with its `_headers` and `_redirects` in the
@@ -250,10 +241,7 @@ pub struct CachePolicy {
 
 impl Default for CachePolicy {
     fn default() -> Self {
-        Self {
-            default: "public, max-age=0, must-revalidate".to_owned(),
-            hashed: "public, max-age=31536000, immutable".to_owned(),
-        }
+        Self { default: "public, max-age=0, must-revalidate".to_owned(), hashed: IMMUTABLE.to_owned() }
     }
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
+use crate::Site;
 use crate::cache::{Kept, What};
 use crate::digest::Wanted;
 use crate::precondition::{self, Verdict};
 use crate::serve::InMemory;
-use crate::{CacheState, Site};
 
 /// An answer out of memory, for a server that writes HTTP/1.1 by itself; see [`Site::ready`].
 #[derive(Debug, Clone)]
@@ -67,42 +67,32 @@ impl Ready {
         }
     }
 
-    /// The headers that are in the head, but for the length.
+    /// Whether the head has this header already.
     #[must_use]
-    pub fn headers(&self) -> &HeaderMap {
-        static NONE: std::sync::OnceLock<HeaderMap> = std::sync::OnceLock::new();
+    pub fn has(&self, name: &HeaderName) -> bool {
         match &self.kept.what {
-            What::File(file) if self.is_not_modified => &file.not_modified,
-            What::File(file) => &file.headers,
-            What::Done { headers, .. } => headers,
-            What::Nothing | What::Empty => NONE.get_or_init(HeaderMap::new),
+            What::File(file) if self.is_not_modified => file.not_modified.contains_key(name),
+            What::File(file) => file.headers.contains_key(name),
+            What::Done { headers, .. } => headers.contains_key(name),
+            What::Nothing | What::Empty => false,
         }
     }
 
     /// The body that goes with it: none with a HEAD, or where the client has it.
     #[must_use]
     pub fn body(&self) -> Option<&Bytes> {
-        if self.is_head || self.is_not_modified { None } else { self.whole() }
+        match &self.kept.what {
+            _ if self.is_head || self.is_not_modified => None,
+            What::File(file) => Some(&file.body),
+            What::Done { body, .. } => Some(body),
+            What::Nothing | What::Empty => None,
+        }
     }
 
     /// The length of that body, in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.body().map_or(0, |body| body.len() as u64)
-    }
-
-    /// What the cache had to do with it.
-    #[must_use]
-    pub fn cache(&self) -> CacheState {
-        CacheState::Hit
-    }
-
-    fn whole(&self) -> Option<&Bytes> {
-        match &self.kept.what {
-            What::File(file) => Some(&file.body),
-            What::Done { body, .. } => Some(body),
-            What::Nothing | What::Empty => None,
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use isobar_storage::{Error, Key, ObjectStore};
 
 #[cfg(feature = "cache")]
 use crate::NotFoundHandling;
-use crate::deploy::Releases;
+use crate::deploy::Follower;
 use crate::path::normalized;
 use crate::rules::Turn;
 use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
@@ -25,7 +25,7 @@ pub struct Site {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) options: Arc<SiteOptions>,
     /// What of the deploys is served, where the options want deploys served.
-    pub(crate) releases: Option<Arc<Releases>>,
+    pub(crate) deploys: Option<Arc<Follower>>,
     #[cfg(feature = "cache")]
     pub(crate) cache: Option<Arc<crate::cache::SiteCache>>,
 }
@@ -36,7 +36,7 @@ impl Site {
     pub fn new(store: Arc<dyn ObjectStore>, options: SiteOptions) -> Self {
         Self {
             store,
-            releases: options.deploys.then(Arc::default),
+            deploys: options.deploys.then(Arc::default),
             options: Arc::new(options),
             #[cfg(feature = "cache")]
             cache: None,
@@ -119,8 +119,8 @@ impl Site {
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn goes_by_host(&self) -> bool {
-        match self.releases.as_ref().and_then(|releases| releases.last()) {
-            Some(release) => release.headers().has_hosts(),
+        match self.deploys.as_ref().and_then(|deploys| deploys.last()) {
+            Some(deploy) => deploy.headers().has_hosts(),
             None => self.options.headers.has_hosts(),
         }
     }
@@ -146,8 +146,8 @@ impl Site {
     /// that has one is asked by itself.
     #[cfg(feature = "cache")]
     pub fn purge(&self, what: Purge<'_>) {
-        if let Some(releases) = &self.releases {
-            releases.forget();
+        if let Some(deploys) = &self.deploys {
+            deploys.forget();
         }
         if let Some(cache) = &self.cache {
             cache.purge(what);

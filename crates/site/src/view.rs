@@ -6,7 +6,7 @@ use http::{HeaderMap, Uri};
 use isobar_storage::{Error, Key};
 
 use crate::Site;
-use crate::deploy::{File, Release};
+use crate::deploy::{File, ServedDeploy};
 use crate::path::normalized;
 use crate::respond::host;
 use crate::rules::{HeaderRules, Redirects};
@@ -16,34 +16,34 @@ use crate::rules::{HeaderRules, Redirects};
 pub(crate) struct View {
     pub(crate) site: Site,
     /// Without one the keys are the files.
-    pub(crate) release: Option<Arc<Release>>,
+    pub(crate) deploy: Option<Arc<ServedDeploy>>,
 }
 
 impl View {
     pub(crate) async fn of(site: &Site) -> Result<Self, Error> {
-        let release = match &site.releases {
-            Some(releases) => releases.current(&site.store, &site.options).await?,
+        let deploy = match &site.deploys {
+            Some(deploys) => deploys.current(&site.store, &site.options).await?,
             None => None,
         };
-        Ok(Self { site: site.clone(), release })
+        Ok(Self { site: site.clone(), deploy })
     }
 
     /// As far as it is known without asking the store.
     pub(crate) fn last(site: &Site) -> Self {
-        Self { site: site.clone(), release: site.releases.as_ref().and_then(|releases| releases.last()) }
+        Self { site: site.clone(), deploy: site.deploys.as_ref().and_then(|deploys| deploys.last()) }
     }
 
     /// The site's keys, whatever was deployed.
     pub(crate) fn of_keys(site: &Site) -> Self {
-        Self { site: site.clone(), release: None }
+        Self { site: site.clone(), deploy: None }
     }
 
     pub(crate) fn header_rules(&self) -> &HeaderRules {
-        self.release.as_ref().map_or(&self.site.options.headers, |release| release.headers())
+        self.deploy.as_ref().map_or(&self.site.options.headers, |deploy| deploy.headers())
     }
 
     pub(crate) fn redirects(&self) -> &Redirects {
-        self.release.as_ref().map_or(&self.site.options.redirects, |release| release.redirects())
+        self.deploy.as_ref().map_or(&self.site.options.redirects, |deploy| deploy.redirects())
     }
 
     /// What `_headers` says of an answer to this request.
@@ -56,8 +56,8 @@ impl View {
 
     /// The file of a path below the site, without its first slash.
     pub(crate) async fn file(&self, name: &str) -> Result<Option<File>, Error> {
-        match &self.release {
-            Some(release) => release.file(&self.site.store, name).await,
+        match &self.deploy {
+            Some(deploy) => deploy.file(&self.site.store, name).await,
             None => self.object(&format!("{}{name}", self.site.options.prefix)).await,
         }
     }
@@ -65,10 +65,10 @@ impl View {
     /// What is beside a file, and is called as it is with this behind.
     pub(crate) async fn variant(&self, file: &File, suffix: &str) -> Result<Option<File>, Error> {
         let key = file.key.as_str();
-        match &self.release {
-            Some(release) => {
+        match &self.deploy {
+            Some(deploy) => {
                 let name = key.strip_prefix(&*self.site.options.prefix).unwrap_or(key);
-                release.beside(file, &format!("{name}{suffix}"))
+                deploy.beside(file, &format!("{name}{suffix}"))
             }
             None => self.object(&format!("{key}{suffix}")).await,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use isobar_db::{Database, QueryableExt};
 use isobar_http_serve::{App, BindingError, Platform, ReadyCheck};
-use isobar_site::{Site, SiteOptions};
+use isobar_site::{CacheOptions, Site, SiteOptions};
 
 use crate::{api, bindings};
 
@@ -20,6 +20,7 @@ pub fn app(platform: &Platform) -> Result<App, BindingError> {
     Ok(App::new()
         .api(api::router(platform)?)
         .site(site)
+        .cache(CacheOptions::default())
         .observe(platform.dataset(bindings::ANALYTICS)?)
         .ready_when("primary database", answers(platform.database(bindings::DB)?))
         .ready_when("legacy database", answers(platform.database(bindings::MEAUXOS_DB)?)))

@@ -14,7 +14,6 @@ use isobar_http_serve::native::{Server, init_log, shutdown_signal};
 use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep};
 use isobar_sessions::kinds::browser::BrowserEngine;
 use isobar_sessions::kinds::browser::chromium::Chromium;
-use isobar_site::CacheOptions;
 use isobar_storage::sync::{ApplyOptions, apply, everything, plan};
 use platform::bindings::{IAM_SESSION, KEYRING, OAUTH_PROVIDERS, SETUP_TOKEN, STORAGE, TURN_SECRET};
 use platform::{IamEnv, IamSession, KEEPER, app, auth};
@@ -92,7 +91,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
     keep(&*platform.sessions(IAM_SESSION)?, KEEPER).await?;
     println!("serving on {} (Ctrl-C ends)", server.url());
-    let app = app(&platform)?.cache(CacheOptions::default());
+    let app = app(&platform)?;
     server.serve(app.into_service(), shutdown_signal()).await?;
     Ok(platform.close().await?)
 }

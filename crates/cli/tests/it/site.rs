@@ -2,9 +2,65 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Command, Stdio};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use crate::{CONFIG, folder, ok, refused, run};
+
+/// A site that is served; no longer once this is dropped.
+struct Served {
+    process: Child,
+    address: String,
+}
+
+impl Served {
+    /// Serves what is in this folder, with these further arguments and variables; logs no more than warnings.
+    fn start(here: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_isobar"))
+            .args(["serve", "--port", "0"])
+            .args(arguments)
+            .env("RUST_LOG", "warn")
+            .envs(variables.iter().copied())
+            .current_dir(here)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let address =
+            lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned()));
+        Self { process, address: address.unwrap() }
+    }
+
+    /// What a request is answered: its head without the name of the host, which every one has, and its body.
+    fn ask(&self, head: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1"), "")
+    }
+
+    /// What it has written to its log.
+    fn end(mut self) -> String {
+        self.process.kill().unwrap();
+        let mut log = String::new();
+        self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
 
 #[test]
 fn the_site_of_a_configuration_is_served() {
@@ -23,24 +79,8 @@ fn the_site_of_a_configuration_is_served() {
     }
     let assets = "[assets]\ndirectory = \"public\"\nnot_found_handling = \"single-page-application\"\n";
     fs::write(here.join("wrangler.toml"), format!("{CONFIG}{assets}")).unwrap();
-    let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
-        .args(["serve", "--port", "0"])
-        .current_dir(here)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let address =
-        lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
-    let ask = |request: String| {
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    let get = |path: &str| ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    let server = Served::start(here, &[], &[]);
+    let get = |path: &str| server.get(path);
     let home = get("/");
     let of_the_site = ["/about.html", "/old", "/somewhere", "/app.js.map", "/_headers", "/api/none"].map(get);
     // What a signed URL says may be written and read, of a bucket that nobody reaches otherwise.
@@ -49,14 +89,9 @@ fn the_site_of_a_configuration_is_served() {
         assert!(url.starts_with("http://127.0.0.1:8787/r2/assets/in/box.txt?expires="), "{url}");
         url.trim().trim_start_matches("http://127.0.0.1:8787").to_owned()
     };
-    let rest = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
-    let put = ask(format!("PUT {} {rest}Content-Length: 6\r\n\r\nsigned", path("put")));
-    let got = ask(format!("GET {} {rest}\r\n", path("get")));
-    let unsigned = ask(format!("GET /r2/assets/in/box.txt {rest}\r\n"));
-    server.kill().unwrap();
-    server.wait().unwrap();
-    let mut warnings = String::new();
-    server.stderr.take().unwrap().read_to_string(&mut warnings).unwrap();
+    let put = server.ask(&format!("PUT {} HTTP/1.1\r\nContent-Length: 6", path("put")), "signed");
+    let (got, unsigned) = (get(&path("get")), get("/r2/assets/in/box.txt"));
+    let warnings = server.end();
     assert!(warnings.contains("warning: _headers, line 3: a header is `Name: value`"), "{warnings}");
     assert!(home.starts_with("HTTP/1.1 200") && home.ends_with("from the assets"), "{home}");
     assert!(home.contains("x-site: ours"), "{home}");
@@ -94,23 +129,8 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
     assert!(told.contains("2 files") && told.contains("2 uploaded"), "{told}");
     assert!(ok(here, &["deploy", "dist", "STORAGE/static"]).starts_with("nothing has changed"));
 
-    let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
-        .args(["serve", "--port", "0", "--server-timing"])
-        .current_dir(here)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let address =
-        lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
-    let get = |path: &str| {
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
+    let server = Served::start(here, &["--server-timing"], &[]);
+    let get = |path: &str| server.get(path);
     // What another process deploys is seen within 50 ms.
     let seen = |path: &str, end: &str| {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
@@ -150,8 +170,7 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
     assert!(pruned.starts_with("1 deploys forgotten, 3 objects deleted"), "{pruned}");
     seen("/", "the second");
     assert!(seen("/app-3f9a1c2b.js", "there is nothing here\n").starts_with("HTTP/1.1 404"));
-    server.kill().unwrap();
-    server.wait().unwrap();
+    drop(server);
 
     assert_eq!(ok(here, &["deploy", "list", "STORAGE/other"]), "nothing has been deployed to STORAGE/other\n");
     assert!(refused(here, &["deploy", "list", "nowhere/static"]).contains("there is no bucket nowhere here"));
@@ -201,32 +220,18 @@ fn each_request_is_a_span_of_the_trace_it_comes_with() {
     let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
     let collected = collected(collector, &[TRACE, b"GET site", b"GET /healthz", b"url.path", b"the platform"]);
-    let mut server = Command::new(env!("CARGO_BIN_EXE_isobar"))
-        .args(["serve", "--port", "0"])
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
-        .env("OTEL_SERVICE_NAME", "the platform")
-        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
-        .current_dir(here)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let address =
-        lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned())).unwrap();
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+        ("OTEL_SERVICE_NAME", "the platform"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+    ];
+    let server = Served::start(here, &[], &variables);
     let get = |path: &str| {
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
         let trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        stream
-            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{trace}\r\nConnection: close\r\n\r\n").as_bytes())
-            .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = server.ask(&format!("GET {path} HTTP/1.1\r\n{trace}"), "");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     };
     // By the routes, and out of memory.
     ["/", "/", "/healthz"].into_iter().for_each(get);
     collected.join().unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
 }

@@ -7,6 +7,8 @@ use isobar_storage::HttpMetadata;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::read_version;
+
 /// The version that is written, and the newest that is read.
 const VERSION: u32 = 1;
 
@@ -63,14 +65,6 @@ impl Manifest {
         if hex::encode(Sha256::digest(bytes)) != sha256 {
             return Err("it is not what was deployed: its sha256 is another".to_owned());
         }
-        #[derive(Deserialize)]
-        struct Head {
-            version: u32,
-        }
-        let head: Head = serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {error}"))?;
-        if head.version > VERSION {
-            return Err(format!("it is of version {}, which a newer isobar has written", head.version));
-        }
-        serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {error}"))
+        read_version("manifest", bytes, VERSION)
     }
 }

@@ -15,7 +15,7 @@ mod manifest;
 mod pointer;
 mod prune;
 mod publish;
-mod release;
+mod served;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use isobar_storage::{Error, ErrorKind, Key, ListOptions, ObjectStore, ObjectStoreExt};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use prune::Pruned;
@@ -30,7 +31,7 @@ pub use publish::{DeployOptions, DeployProgress, Deployed};
 
 use manifest::Manifest;
 use pointer::Entry;
-pub(crate) use release::{File, Release, Releases};
+pub(crate) use served::{File, Follower, ServedDeploy};
 
 /// The folder under the site's prefix that has its deploys.
 pub const FOLDER: &str = ".deploy/";
@@ -150,6 +151,20 @@ impl Deploys {
 /// Where what has this hash is kept.
 fn object_key(prefix: &str, sha256: &str) -> Result<Key, Error> {
     Key::new(format!("{prefix}{FOLDER}objects/{sha256}"))
+}
+
+/// What is stored as JSON with its version: read where this isobar knows it.
+fn read_version<T: DeserializeOwned>(what: &str, bytes: &[u8], newest: u32) -> Result<T, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let none = |error| format!("it is no {what}: {error}");
+    let head: Head = serde_json::from_slice(bytes).map_err(none)?;
+    if head.version > newest {
+        return Err(format!("it is of version {}, which a newer isobar has written", head.version));
+    }
+    serde_json::from_slice(bytes).map_err(none)
 }
 
 fn corrupt(message: impl Into<String>) -> Error {

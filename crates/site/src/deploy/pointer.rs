@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use isobar_storage::{Conditions, Error, ErrorKind, Key, ObjectStoreExt, PutOptions, PutResult};
 use serde::{Deserialize, Serialize};
 
-use super::{Deploy, Deploys, corrupt, invalid};
+use super::{Deploy, Deploys, corrupt, invalid, read_version};
 
 /// The version that is written, and the newest that is read.
 const VERSION: u32 = 1;
@@ -98,15 +98,7 @@ impl Pointer {
     }
 
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Head {
-            version: u32,
-        }
-        let head: Head = serde_json::from_slice(bytes).map_err(|error| format!("it is no pointer: {error}"))?;
-        if head.version > VERSION {
-            return Err(format!("it is of version {}, which a newer isobar has written", head.version));
-        }
-        serde_json::from_slice(bytes).map_err(|error| format!("it is no pointer: {error}"))
+        read_version("pointer", bytes, VERSION)
     }
 }
 

@@ -15,11 +15,10 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{Manifest, ManifestFile};
 use super::pointer::{Entry, Pointer};
-use super::{Deploy, Deploys, FOLDER, MAX_FILES, invalid};
-use crate::options::RULES_BYTES;
-
-/// What is said of a file that never changes under its name.
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+use super::{Deploy, Deploys, MAX_FILES, invalid};
+use crate::find::is_ours;
+use crate::options::IMMUTABLE;
+use crate::rules;
 
 /// Names by which something is decided: paths below the site.
 type Filter<'d> = &'d (dyn Fn(&str) -> bool + Sync);
@@ -155,6 +154,10 @@ impl Deploys {
     /// files or more than 1 MiB of rules, [`ErrorKind::Corrupt`] for rules that are no UTF-8, a checksum error for a file that
     /// changes while it is read, [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune); what the stores answer.
     pub async fn deploy(&self, source: &dyn ObjectStore, options: &DeployOptions<'_>) -> Result<Deployed, Error> {
+        // Before all is read, so that who tries again need not read it again.
+        if let Some((pointer, _)) = self.pointer().await? {
+            pointer.refuse_while_pruned()?;
+        }
         let (mut manifest, keys) = self.read_source(source, options).await?;
         let mut pointer = self.pointer().await?;
         if let Some((pointer, _)) = &pointer {
@@ -222,26 +225,25 @@ impl Deploys {
         options: &DeployOptions<'_>,
     ) -> Result<(Manifest, BTreeMap<String, Key>), Error> {
         let listing = source.list_all(ListOptions::default().with_metadata());
+        let is_rules = |name: &str| [rules::HEADERS, rules::REDIRECTS].contains(&name);
         let takes = |meta: &ObjectMeta| {
             let name = meta.key.as_str();
-            // What is deployed from a folder that was deployed into is not the deploys themselves.
-            !name.starts_with(FOLDER) && name != ".assetsignore" && (options.take)(name)
+            (is_rules(name) || !is_ours(name)) && (options.take)(name)
         };
         let metas: Vec<ObjectMeta> =
             listing.try_filter(|meta| std::future::ready(takes(meta))).take(MAX_FILES + 3).try_collect().await?;
         let mut manifest = Manifest::new(Utc::now().trunc_subsecs(3));
-        let (rules, metas): (Vec<_>, Vec<_>) =
-            metas.into_iter().partition(|meta| matches!(meta.key.as_str(), "_headers" | "_redirects"));
+        let (rule_files, metas): (Vec<_>, Vec<_>) = metas.into_iter().partition(|meta| is_rules(meta.key.as_str()));
         if metas.is_empty() {
             return Err(invalid("there is nothing to deploy: no file takes part"));
         }
         if metas.len() > MAX_FILES {
             return Err(Error::new(ErrorKind::TooLarge, format!("a deploy has at most {MAX_FILES} files")));
         }
-        for meta in rules {
-            let text = read_rules(source, &meta).await?;
-            let rules = if meta.key.as_str() == "_headers" { &mut manifest.headers } else { &mut manifest.redirects };
-            *rules = Some(text);
+        for ObjectMeta { key, .. } in rule_files {
+            let of_headers = key.as_str() == rules::HEADERS;
+            let text = if of_headers { &mut manifest.headers } else { &mut manifest.redirects };
+            *text = rules::read(source, &key).await?;
         }
         let created = manifest.created;
         let files: Vec<BoxFuture<'_, Result<_, Error>>> = metas
@@ -385,12 +387,24 @@ async fn hash(source: &dyn ObjectStore, key: &Key) -> Result<(String, u64), Erro
     Ok((hex::encode(sha256.finalize()), size))
 }
 
-async fn read_rules(source: &dyn ObjectStore, meta: &ObjectMeta) -> Result<String, Error> {
-    let key = &meta.key;
-    if meta.size > RULES_BYTES {
-        return Err(Error::new(ErrorKind::TooLarge, format!("{key} has more than {RULES_BYTES} bytes")));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_changed_while_it_was_read_ends_before_its_end() {
+        let file = |body: &str| ManifestFile {
+            sha256: hex::encode(Sha256::digest(body)),
+            size: body.len() as u64,
+            modified: Utc::now(),
+            http: HttpMetadata::default(),
+        };
+        let read = |file: &ManifestFile| {
+            let chunks = stream::iter(["some ", "bytes"].map(|chunk| Ok(Bytes::from_static(chunk.as_bytes()))));
+            let read = checked(chunks, file).try_collect::<Vec<_>>();
+            read.now_or_never().expect("nothing waits")
+        };
+        assert_eq!(read(&file("some bytes")).expect("they are the same").concat(), b"some bytes");
+        assert_eq!(read(&file("same bytes")).expect_err("they are not").kind(), ErrorKind::Body);
     }
-    let bytes = source.read(key).await?.map(|(_, bytes)| bytes).unwrap_or_default();
-    String::from_utf8(bytes.to_vec())
-        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{key} is no UTF-8: {error}")))
 }

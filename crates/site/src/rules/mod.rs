@@ -8,11 +8,30 @@ mod routing;
 
 use std::fmt;
 
+use isobar_storage::{Error, ErrorKind, GetOptions, Key, ObjectStore};
+
 pub use headers::HeaderRules;
 pub(crate) use redirects::Redirection;
 pub use redirects::Redirects;
 pub(crate) use routing::Turn;
 pub use routing::{RoutingError, WorkerFirst};
+
+/// The files that have the rules, below the site.
+pub(crate) const HEADERS: &str = "_headers";
+pub(crate) const REDIRECTS: &str = "_redirects";
+
+/// The most that a file of rules may have, in bytes: 2,100 lines of 2,000 characters have more, but nobody writes those.
+const BYTES: u64 = 1024 * 1024;
+
+/// The text of a file of rules, where there is one.
+pub(crate) async fn read(store: &dyn ObjectStore, key: &Key) -> Result<Option<String>, Error> {
+    let Some((meta, body)) = store.get(key, GetOptions::default()).await?.into_object() else { return Ok(None) };
+    if meta.size > BYTES {
+        return Err(Error::new(ErrorKind::TooLarge, format!("{key} has more than {BYTES} bytes")));
+    }
+    let text = String::from_utf8(body.bytes().await?.to_vec());
+    text.map(Some).map_err(|error| Error::new(ErrorKind::Corrupt, format!("{key} is no UTF-8: {error}")))
+}
 
 /// The longest line of a file of rules, in characters; a longer one is left out.
 const LINE_CHARACTERS: usize = 2000;

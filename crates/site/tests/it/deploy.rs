@@ -329,7 +329,7 @@ async fn a_store_that_cannot_tell_shows_a_deploy_within_a_second_or_when_it_is_t
     site.purge(Purge::Deploy);
     assert_eq!(get(&site, "/").await.1, TWO[0].1);
     deploys.rollback(None).await.unwrap();
-    // Old while one asks, and then new.
+    // Nobody else asks, so this one does.
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
     assert_eq!(get(&site, "/").await.1, ONE[0].1);
 }
@@ -404,15 +404,64 @@ async fn a_rollback_replaces_what_was_served_when_it_was_asked_for() {
 
 #[tokio::test]
 async fn a_store_that_fails_for_a_while_does_not_take_what_was_served_with_it() {
-    let store = Arc::new(MockStore::new(MemoryStore::new()).without_generation());
+    // The one beneath fails what the one above has held up.
+    let fails = MockStore::new(MemoryStore::new());
+    let store = Arc::new(MockStore::new(fails.clone()).without_generation());
     let deploys = Deploys::new(Arc::clone(&store) as Arc<dyn ObjectStore>, "s/");
     deploy(&deploys, ONE).await;
     let site = site(&store, false);
     assert_eq!(get(&site, "/").await.0, 200);
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
-    // The pointer cannot be read, and the file can.
-    store.script().fail_next("get", Error::new(ErrorKind::Unavailable, "the store is away"));
-    assert_eq!(get(&site, "/").await, (200, ONE[0].1.into()));
+    // The pointer cannot be read, and the file can. Of many who ask meanwhile one asks the store for the pointer.
+    fails.script().fail_next("get", Error::new(ErrorKind::Unavailable, "the store is away"));
+    let (before, held) = (fails.script().count("get"), store.script().hold_next("get"));
+    let asking = join_all((0..20).map(|_| get(&site, "/")));
+    let release = async {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        held.release();
+    };
+    let (answers, ()) = tokio::join!(asking, release);
+    assert!(answers.iter().all(|answer| *answer == (200, ONE[0].1.into())), "{answers:?}");
+    assert_eq!(fails.script().count("get") - before, 20 + 1, "20 files and the pointer");
+}
+
+#[tokio::test]
+async fn an_earlier_deploy_that_cannot_be_read_just_now_is_read_later() {
+    let (store, deploys) = empty();
+    let first = deploy(&deploys, &[("index.html", "1"), ("old-0badc0de.js", "of this test alone")]).await;
+    deploy(&deploys, TWO).await;
+    // Nobody remembers the first one's manifest: its rules are read for another kind of site.
+    let options = SiteOptions::default().with_prefix("s").with_deploys(true);
+    let options = options.with_html_handling(isobar_site::HtmlHandling::None);
+    let site = Site::new(Arc::clone(&store) as Arc<dyn ObjectStore>, options);
+    assert_eq!(get(&site, "/index.html").await.0, 200);
+    for _ in 0..2 {
+        store.script().fail_next("get", Error::new(ErrorKind::Unavailable, "the store is away"));
+    }
+    assert_eq!(get(&site, "/old-0badc0de.js").await.0, 503, "of {first}");
+    assert_eq!(get(&site, "/old-0badc0de.js").await, (200, "of this test alone".into()));
+}
+
+#[tokio::test]
+async fn who_prunes_stops_where_somebody_has_gone_on_meanwhile() {
+    let (store, deploys) = empty();
+    deploy(&deploys, ONE).await;
+    deploy(&deploys, TWO).await;
+    let held = store.script().hold_next("list");
+    let pruning = tokio::spawn({
+        let deploys = deploys.clone();
+        async move { deploys.prune(1).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    // By a clock that is ahead the time is over.
+    let mut ahead = pointer(&store).await;
+    ahead["pruning_until"] = serde_json::Value::Null;
+    write_pointer(&store, &ahead).await;
+    let before = keys(&store).await;
+    held.release();
+    let refused = pruning.await.unwrap().unwrap_err();
+    assert!(refused.message().contains("somebody has deployed meanwhile"), "{refused}");
+    assert_eq!(keys(&store).await, before);
 }
 
 #[tokio::test]

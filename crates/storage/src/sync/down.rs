@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::up::has_bytes;
-use super::{ApplyOptions, Filter, IGNORED, is_path_below};
+use super::{ApplyOptions, Filter, is_ignored, is_path_below};
 use crate::local::blocking;
 use crate::{Error, ErrorKind, GetOptions, Key, ListOptions, ObjectMeta, ObjectStore, ObjectStoreExt, Result, rules};
 
@@ -65,8 +65,7 @@ pub async fn plan_down(
     let mut wanted = BTreeMap::new();
     for meta in objects {
         let name = meta.key.as_str().strip_prefix(prefix).unwrap_or_default().to_owned();
-        let is_ours = name.split('/').any(|part| IGNORED.contains(&part));
-        if filter(&name) && !is_ours {
+        if filter(&name) && !is_ignored(&name) {
             check_name(&meta.key, &name)?;
             wanted.insert(name, meta);
         } else {
@@ -91,8 +90,7 @@ pub async fn plan_down(
         }
     }
     for name in files.into_keys() {
-        let is_ours = name.split('/').any(|part| IGNORED.contains(&part));
-        if !is_ours && filter(&name) {
+        if filter(&name) && !is_ignored(&name) {
             plan.extra.push(root.join(name));
         } else {
             plan.ignored += 1;

@@ -29,6 +29,12 @@ pub fn everything(_: &str) -> bool {
 /// Names that are never uploaded: they are the machine's, not the site's.
 const IGNORED: [&str; 3] = [".git", ".DS_Store", "Thumbs.db"];
 
+/// Whether a path is the machine's, not the site's, or below what is: `.git`, `.DS_Store`, `Thumbs.db`.
+#[must_use]
+pub fn is_ignored(path: &str) -> bool {
+    path.split('/').any(|part| IGNORED.contains(&part))
+}
+
 /// Whether a name with slashes is a path below a folder: one plain name after the other. On some systems a backslash or a colon
 /// leads elsewhere, too.
 pub(crate) fn is_path_below(name: &str) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{ApplyOptions, Filter, IGNORED};
+use super::{ApplyOptions, Filter, is_ignored};
 use crate::checksum::Digests;
 use crate::local::blobs::file_body;
 use crate::local::blocking;
@@ -160,7 +160,7 @@ fn walk(root: &Path, prefix: &str) -> Result<(Vec<Upload>, usize)> {
             let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
                 Error::new(ErrorKind::InvalidKey, format!("the name of {} is no UTF-8", path.display()))
             })?;
-            if IGNORED.contains(&name) {
+            if is_ignored(name) {
                 ignored += 1;
                 continue;
             }

@@ -43,6 +43,7 @@ const LINGER: Duration = Duration::from_secs(10);
 pub(super) struct Shared {
     pub(super) service: AppService,
     pub(super) options: ServerOptions,
+    pub(super) http: auto::Builder<TokioExecutor>,
     pub(super) tls: Option<Tls>,
     /// Where the routes run: on the runtime that serves, beside what the application has started there.
     pub(super) routes: Handle,
@@ -80,10 +81,10 @@ pub(super) fn run(
             Unstarted::Unix(listener) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?),
         };
         let (graceful, (alive, mut gone)) = (GracefulShutdown::new(), mpsc::channel::<()>(1));
-        let (http, mut stopping) = (http(&shared.options), stop.clone());
+        let mut stopping = stop.clone();
         loop {
             tokio::select! {
-                accepted = accept(&listener, &shared, &http, &graceful, &alive, &stop) => match accepted {
+                accepted = accept(&listener, &shared, &graceful, &alive, &stop) => match accepted {
                     Ok(()) => {}
                     // The client has gone already: the next one is none the worse for it.
                     Err(error) if is_its_own(&error) => tracing::debug!(%error, "a connection broke off"),
@@ -109,7 +110,8 @@ pub(super) fn run(
     })
 }
 
-fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
+/// How HTTP is spoken.
+pub(super) fn http(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
@@ -133,7 +135,6 @@ fn is_its_own(error: &io::Error) -> bool {
 async fn accept(
     listener: &Listener,
     shared: &Arc<Shared>,
-    http: &auto::Builder<TokioExecutor>,
     graceful: &GracefulShutdown,
     alive: &mpsc::Sender<()>,
     stop: &watch::Receiver<bool>,
@@ -148,8 +149,7 @@ async fn accept(
             let held = held(shared, alive).await?;
             match &shared.tls {
                 None => {
-                    let (shared, http, watcher, stop) =
-                        (Arc::clone(shared), http.clone(), graceful.watcher(), stop.clone());
+                    let (shared, watcher, stop) = (Arc::clone(shared), graceful.watcher(), stop.clone());
                     tokio::spawn(async move {
                         let rest = match lane::run(&mut stream, &shared, &stop).await {
                             Ok(Ended::Handed(rest)) => rest,
@@ -162,14 +162,13 @@ async fn accept(
                             log(last(stream, address, &shared).await);
                             return drop(watcher);
                         }
-                        let connection = connection(stream, Some(address), &shared, &http);
-                        log(watcher.watch(connection.into_owned()).await);
+                        log(watcher.watch(connection(stream, Some(address), &shared).into_owned()).await);
                     });
                 }
                 Some(tls) => {
                     let stream = Stream::new(stream, patience, held);
                     let (handshake, shared) = (tls.acceptor().accept(stream), Arc::clone(shared));
-                    let (http, watcher, mut stop) = (http.clone(), graceful.watcher(), stop.clone());
+                    let (watcher, mut stop) = (graceful.watcher(), stop.clone());
                     tokio::spawn(async move {
                         let shaken = tokio::select! {
                             shaken = tokio::time::timeout(HANDSHAKE, handshake) => shaken,
@@ -179,8 +178,7 @@ async fn accept(
                             Ok(Ok(stream)) => {
                                 // Who has shaken hands may fall silent, too.
                                 let stream = Stream::new(stream, patience, ());
-                                let connection = connection(stream, Some(address), &shared, &http);
-                                log(watcher.watch(connection.into_owned()).await);
+                                log(watcher.watch(connection(stream, Some(address), &shared).into_owned()).await);
                             }
                             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
                             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -192,7 +190,7 @@ async fn accept(
         #[cfg(unix)]
         Listener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            serve(Stream::new(stream, patience, held(shared, alive).await?), None, shared, http, graceful);
+            serve(Stream::new(stream, patience, held(shared, alive).await?), None, shared, graceful);
         }
     }
     Ok(())
@@ -223,10 +221,9 @@ fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     address: Option<SocketAddr>,
     shared: &Arc<Shared>,
-    http: &auto::Builder<TokioExecutor>,
     graceful: &GracefulShutdown,
 ) {
-    let served = graceful.watch(connection(stream, address, shared, http).into_owned());
+    let served = graceful.watch(connection(stream, address, shared).into_owned());
     tokio::spawn(async move { log(served.await) });
 }
 
@@ -237,22 +234,18 @@ async fn last<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     shared: &Arc<Shared>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let requests = Requests { shared: Arc::clone(shared), address: Some(address) };
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(shared.options.header_timeout)
-        .max_buf_size(shared.options.header_bytes)
-        .keep_alive(false);
-    http.serve_connection(TokioIo::new(stream), requests).with_upgrades().await.map_err(Into::into)
+    let mut http = shared.http.clone();
+    http.http1().keep_alive(false);
+    http.serve_connection_with_upgrades(TokioIo::new(stream), requests).await
 }
 
-fn connection<'b, S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     address: Option<SocketAddr>,
     shared: &Arc<Shared>,
-    http: &'b auto::Builder<TokioExecutor>,
-) -> auto::UpgradeableConnection<'b, TokioIo<S>, Requests, TokioExecutor> {
+) -> auto::UpgradeableConnection<'_, TokioIo<S>, Requests, TokioExecutor> {
     let requests = Requests { shared: Arc::clone(shared), address };
-    http.serve_connection_with_upgrades(TokioIo::new(stream), requests)
+    shared.http.serve_connection_with_upgrades(TokioIo::new(stream), requests)
 }
 
 /// Most that goes wrong with a connection is that the client has gone.

@@ -123,6 +123,7 @@ impl Server {
         let Self { listeners, address: _, options, tls } = self;
         let shared = Arc::new(Shared {
             service: app.into(),
+            http: connections::http(&options),
             tls,
             routes: tokio::runtime::Handle::current(),
             connections: Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS))),

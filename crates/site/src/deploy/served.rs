@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::lock::Mutex;
 use isobar_storage::{
     Checksum, ChecksumAlgorithm, Conditions, Error, ErrorKind, Etags, GetOptions, GetResult, Key, ObjectMeta,
@@ -14,15 +15,10 @@ use isobar_storage::{
 use super::manifest::{Manifest, ManifestFile};
 use super::pointer::{Entry, Pointer};
 use super::{Deploys, corrupt, object_key};
+use crate::caching::{FRESH, STALE_IF_ERROR};
 use crate::options::has_hash;
 use crate::rules::{HeaderRules, Redirects};
 use crate::{HtmlHandling, SiteOptions};
-
-/// How long a store that cannot tell whether anything has changed is not asked where the pointer leads.
-const FRESH: TimeDelta = TimeDelta::seconds(1);
-
-/// How long what was served last is served where the store fails.
-const STALE_IF_ERROR: TimeDelta = TimeDelta::hours(1);
 
 /// Manifests that are remembered by all sites of the process, and how many files they have together: in a Worker a site lives as
 /// long as a request, and 128 MiB are all there is.
@@ -40,7 +36,7 @@ pub(crate) struct File {
 }
 
 /// A deploy as it is served.
-pub(crate) struct Release {
+pub(crate) struct ServedDeploy {
     prefix: String,
     loaded: Arc<Loaded>,
     /// Those whose hashed files are served, too; read when one is asked for.
@@ -57,9 +53,9 @@ pub(crate) struct Loaded {
     redirects: Redirects,
 }
 
-/// The release that a site serves, followed as the pointer moves.
+/// The deploy that a site serves, followed as the pointer moves.
 #[derive(Default)]
-pub(crate) struct Releases {
+pub(crate) struct Follower {
     known: RwLock<Option<Known>>,
     /// Held by the one who looks; when that last failed, and how.
     looking: Mutex<Option<(DateTime<Utc>, ErrorKind)>>,
@@ -69,7 +65,7 @@ pub(crate) struct Releases {
 
 #[derive(Clone)]
 struct Known {
-    release: Option<Arc<Release>>,
+    deploy: Option<Arc<ServedDeploy>>,
     /// Of the pointer.
     etag: Option<String>,
     /// Of the store, before the pointer was read.
@@ -77,10 +73,10 @@ struct Known {
     at: DateTime<Utc>,
 }
 
-impl Releases {
-    /// The release that was served last; `None` where nothing was deployed, or nobody has looked yet.
-    pub(crate) fn last(&self) -> Option<Arc<Release>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.release.clone()
+impl Follower {
+    /// The deploy that was served last; `None` where nothing was deployed, or nobody has looked yet.
+    pub(crate) fn last(&self) -> Option<Arc<ServedDeploy>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.deploy.clone()
     }
 
     /// Looks at the pointer when it is next asked for, however short ago that was done.
@@ -92,20 +88,20 @@ impl Releases {
         }
     }
 
-    /// The release that is to be served.
+    /// The deploy that is to be served.
     pub(crate) async fn current(
         &self,
         store: &Arc<dyn ObjectStore>,
         options: &SiteOptions,
-    ) -> Result<Option<Arc<Release>>, Error> {
+    ) -> Result<Option<Arc<ServedDeploy>>, Error> {
         if let Some(known) = self.good(&**store) {
-            return Ok(known.release);
+            return Ok(known.deploy);
         }
         let begun = Utc::now();
         let mut failed_at = self.looking.lock().await;
         // Somebody may have looked while this one waited.
         if let Some(known) = self.good(&**store) {
-            return Ok(known.release);
+            return Ok(known.deploy);
         }
         let before = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, kind)) = *failed_at
@@ -116,46 +112,51 @@ impl Releases {
         let (generation, at, forgotten) = (store.generation(), Utc::now(), self.forgotten.load(Ordering::Acquire));
         let mut known = match read(store, options, before.as_ref()).await {
             Ok(None) => Known { generation, at, ..before.unwrap_or_else(Known::nothing) },
-            Ok(Some((release, etag))) => Known { release, etag, generation, at },
+            Ok(Some((deploy, etag))) => Known { deploy, etag, generation, at },
             Err(error) => {
                 *failed_at = Some((Utc::now(), error.kind()));
                 return old(before, at, error);
             }
         };
-        let release = known.release.clone();
+        let deploy = known.deploy.clone();
         if self.forgotten.load(Ordering::Acquire) != forgotten {
             (known.at, known.generation) = (DateTime::UNIX_EPOCH, None);
         }
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
-        Ok(release)
+        Ok(deploy)
     }
 
     fn good(&self, store: &dyn ObjectStore) -> Option<Known> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let is_good = |known: &&Known| match store.generation() {
             Some(generation) => known.generation == Some(generation),
-            None => (TimeDelta::zero()..FRESH).contains(&(Utc::now() - known.at)),
+            None => known.age(Utc::now()).is_some_and(|age| age < FRESH),
         };
         known.as_ref().filter(is_good).cloned()
     }
 }
 
 /// What was served last, where the store fails and that is not too long ago: its files may be there still.
-fn old(known: Option<Known>, now: DateTime<Utc>, error: Error) -> Result<Option<Arc<Release>>, Error> {
-    let is_short_ago = |known: &Known| known.release.is_some() && now - known.at < STALE_IF_ERROR;
+fn old(known: Option<Known>, now: DateTime<Utc>, error: Error) -> Result<Option<Arc<ServedDeploy>>, Error> {
+    let is_short_ago = |known: &Known| known.deploy.is_some() && known.age(now).is_some_and(|age| age < STALE_IF_ERROR);
     match known.filter(|known| error.is_retryable() && is_short_ago(known)) {
         Some(known) => {
             #[cfg(feature = "tracing")]
             tracing::warn!(%error, "the pointer to what is deployed cannot be read; what it pointed to is served");
-            Ok(known.release)
+            Ok(known.deploy)
         }
         None => Err(error),
     }
 }
 
 impl Known {
+    /// How long ago that was; `None` where the clock has been set back since.
+    fn age(&self, now: DateTime<Utc>) -> Option<Duration> {
+        (now - self.at).to_std().ok()
+    }
+
     fn nothing() -> Self {
-        Self { release: None, etag: None, generation: None, at: DateTime::UNIX_EPOCH }
+        Self { deploy: None, etag: None, generation: None, at: DateTime::UNIX_EPOCH }
     }
 }
 
@@ -164,7 +165,7 @@ async fn read(
     store: &Arc<dyn ObjectStore>,
     options: &SiteOptions,
     known: Option<&Known>,
-) -> Result<Option<(Option<Arc<Release>>, Option<String>)>, Error> {
+) -> Result<Option<(Option<Arc<ServedDeploy>>, Option<String>)>, Error> {
     let deploys = Deploys::new(Arc::clone(store), options.prefix.clone());
     let key = deploys.pointer_key()?;
     let mut get = GetOptions::default();
@@ -179,33 +180,24 @@ async fn read(
     let pointer = Pointer::read(&body.bytes().await?).map_err(|problem| corrupt(format!("{key}: {problem}")))?;
     let loaded = load(&deploys, pointer.current()?, options.html_handling).await?;
     let retained = pointer.retained().cloned().collect();
-    let release = Release { prefix: options.prefix.clone(), loaded, retained, older: Mutex::new(None) };
-    Ok(Some((Some(Arc::new(release)), Some(meta.etag))))
+    let deploy = ServedDeploy { prefix: options.prefix.clone(), loaded, retained, older: Mutex::new(None) };
+    Ok(Some((Some(Arc::new(deploy)), Some(meta.etag))))
 }
 
 /// A manifest with its rules, read or remembered: by its hash it is the same in every store.
 async fn load(deploys: &Deploys, entry: &Entry, html: HtmlHandling) -> Result<Arc<Loaded>, Error> {
-    static LOADED: StdMutex<Vec<Arc<Loaded>>> = StdMutex::new(Vec::new());
-    let remembered = || {
-        let mut all = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = all.iter().position(|loaded| loaded.sha256 == entry.sha256 && loaded.html == html)?;
-        // The one that was asked for last is the last to go.
-        let loaded = all.remove(at);
-        all.push(Arc::clone(&loaded));
-        Some(loaded)
-    };
-    if let Some(loaded) = remembered() {
+    if let Some(loaded) = remembered(&mut loaded_manifests(), &entry.sha256, html) {
         return Ok(loaded);
     }
     let manifest = deploys.manifest(entry).await?;
     let headers = manifest.headers.as_deref().map(HeaderRules::parse).unwrap_or_default();
     let redirects = manifest.redirects.as_deref().map(|text| Redirects::parse(text, html)).unwrap_or_default();
     let loaded = Arc::new(Loaded { sha256: entry.sha256.clone(), html, manifest, headers, redirects });
+    let mut all = loaded_manifests();
     // Somebody may have loaded it meanwhile.
-    if let Some(loaded) = remembered() {
+    if let Some(loaded) = remembered(&mut all, &entry.sha256, html) {
         return Ok(loaded);
     }
-    let mut all = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     all.push(Arc::clone(&loaded));
     let files = |all: &[Arc<Loaded>]| all.iter().map(|loaded| loaded.manifest.files.len()).sum::<usize>();
     while all.len() > REMEMBERED || (all.len() > 1 && files(&all) > REMEMBERED_FILES) {
@@ -214,7 +206,20 @@ async fn load(deploys: &Deploys, entry: &Entry, html: HtmlHandling) -> Result<Ar
     Ok(loaded)
 }
 
-impl Release {
+fn loaded_manifests() -> MutexGuard<'static, Vec<Arc<Loaded>>> {
+    static LOADED: StdMutex<Vec<Arc<Loaded>>> = StdMutex::new(Vec::new());
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One that is there; the one that was asked for last is the last to go.
+fn remembered(all: &mut Vec<Arc<Loaded>>, sha256: &str, html: HtmlHandling) -> Option<Arc<Loaded>> {
+    let at = all.iter().position(|loaded| loaded.sha256 == sha256 && loaded.html == html)?;
+    let loaded = all.remove(at);
+    all.push(Arc::clone(&loaded));
+    Some(loaded)
+}
+
+impl ServedDeploy {
     /// Whether both serve the same files by the same rules; which older ones are reachable besides may differ.
     #[cfg(feature = "cache")]
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
@@ -245,6 +250,7 @@ impl Release {
             for entry in &self.retained {
                 match load(&deploys, entry, self.loaded.html).await {
                     Ok(older) => loaded.push(older),
+                    Err(error) if error.is_retryable() => return Err(error),
                     // What is served does not hang on what was: it was pruned meanwhile, say.
                     Err(_error) => {
                         #[cfg(feature = "tracing")]
@@ -288,14 +294,14 @@ impl Release {
     }
 }
 
-impl fmt::Debug for Release {
+impl fmt::Debug for ServedDeploy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Release({:?} of {} files)", self.prefix, self.loaded.manifest.files.len())
+        write!(f, "ServedDeploy({:?} of {} files)", self.prefix, self.loaded.manifest.files.len())
     }
 }
 
-impl fmt::Debug for Releases {
+impl fmt::Debug for Follower {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Releases").finish_non_exhaustive()
+        f.debug_struct("Follower").finish_non_exhaustive()
     }
 }
