@@ -24,12 +24,12 @@ const PATIENCE: u32 = 30;
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Uploads what no earlier deploy has, and then puts all of it in place at once; whoever asks meanwhile gets the site as it was.
-_headers and _redirects of the folder are the deploy's rules; what .assetsignore names stays at home. The site is served by
-`isobar serve`, or by any Site with_deploys, in a Worker, too. A folder that is called like a command: ./list.
+    after_help = "Uploads what no earlier deploy has, and then puts all of it in place at once; whoever asks meanwhile gets the site as it was. \
+_headers and _redirects of the folder are the deploy's rules; what .assetsignore names stays at home. The site is served \
+by `isobar serve`, or by any Site with_deploys, in a Worker, too. A folder that is called like a command: ./list.
 
---remote deploys into the bucket of the account, over S3: R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY and CLOUDFLARE_ACCOUNT_ID say where
-and who; with S3_ENDPOINT (and AWS_REGION) any other server.
+--remote deploys into the bucket of the account, over S3: R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY and CLOUDFLARE_ACCOUNT_ID \
+say where and who; with S3_ENDPOINT (and AWS_REGION) any other server.
 
 Examples:
   isobar deploy ./dist inneranimalmedia-assets/static --message 'New themes'

@@ -19,18 +19,16 @@ use crate::place::Place;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The site is the configuration's [assets] directory; without one, what was last deployed (`isobar deploy`) or else is under
---prefix in the bucket. html_handling,
-not_found_handling and run_worker_first are as with wrangler, and so are the files _headers, _redirects and .assetsignore of the site.
+#[command(after_help = "The site is the configuration's [assets] directory; without one, what was last deployed \
+(`isobar deploy`) or else is under --prefix in the bucket. html_handling, not_found_handling and run_worker_first are as with wrangler, and so are \
+the files _headers, _redirects and .assetsignore of the site.
 With OTEL_EXPORTER_OTLP_ENDPOINT in the environment each request is a span for that collector of OpenTelemetry (OTLP over HTTP).
 Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session objects need the application that has their class: run that instead, see examples/platform.
 
 Examples:
   isobar serve
   isobar serve --port 3000 --bucket STORAGE --prefix static/
-  isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem"
-)]
+  isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem")]
 pub(crate) struct Serve {
     /// Port; 0 takes a free one
     #[arg(long, short, default_value_t = 8787)]

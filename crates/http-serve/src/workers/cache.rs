@@ -34,7 +34,10 @@ impl Lookup {
     pub(super) fn of(request: &Object) -> Self {
         let headers = request.object("headers");
         let header = |name: &str| headers.call("get", &[name.into()]).ok().and_then(|value| value.as_string());
+        // Several pieces the runtime's cache writes in its own way, and without a length.
+        let has_pieces = header("range").is_some_and(|range| range.contains(','));
         let is_plain = request.text("method").as_deref() == Some("GET")
+            && !has_pieces
             && APPLICATION_ONLY.iter().all(|name| header(name).is_none());
         let key = || {
             let cache = Object::global().object("caches").object("default");
