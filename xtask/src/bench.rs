@@ -4,6 +4,7 @@
 //! the server in processor time does not: that is the headline.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -68,6 +69,8 @@ struct Measured {
     p99: Option<f64>,
     /// Processor time of the server for a request, in microseconds.
     cpu: f64,
+    /// Of the whole machine, the load and the kernel's own included.
+    machine: f64,
 }
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -90,13 +93,17 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         row("1 KiB by HTTP/2", "1k.bin", 16, Kind::Http2),
         row("16 KiB by HTTP/2", "16k.bin", 16, Kind::Http2),
     ];
-    println!("{:26} {:>18} {:>12} {:>10} {:>12} {:>8}", "", "", "requests/s", "p99 ms", "us CPU each", "isobar's");
+    let columns = ["requests/s", "p99 ms", "us CPU each", "isobar's", "the machine's"];
+    println!(
+        "{:26} {:>18} {:>12} {:>10} {:>12} {:>8} {:>14}",
+        "", "", columns[0], columns[1], columns[2], columns[3], columns[4]
+    );
     for row in rows {
         measure(&row, &contenders)?;
     }
     for contender in &contenders {
         println!(
-            "{:18} {:>6} MiB resident",
+            "{:18} {:>6} MiB of memory",
             contender.name,
             family(contender.process.id()).iter().map(|pid| resident(*pid)).sum::<u64>() >> 20
         );
@@ -130,7 +137,8 @@ fn measure(row: &Row, contenders: &[Contender]) -> Outcome {
         let p99 = has_p99.then(|| format!("{:.2}", median(rounds, |one| one.p99.unwrap_or_default())));
         let p99 = p99.unwrap_or_default();
         let what = if contender.name == contenders[0].name { row.what } else { "" };
-        println!("{what:26} {:>18} {rate:>12.0} {p99:>10} {cpu:>12.2} {:>7.2}x", contender.name, cpu / ours);
+        let (name, machine) = (contender.name, median(rounds, |one| one.machine));
+        println!("{what:26} {name:>18} {rate:>12.0} {p99:>10} {cpu:>12.2} {:>7.2}x {machine:>14.2}", cpu / ours);
     }
     Ok(())
 }
@@ -157,9 +165,9 @@ fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error
     if let Some(header) = header {
         wrk.args(["-H", &header]);
     }
-    let before = processor_time(contender.process.id())?;
+    let before = Spent::now(contender)?;
     let output = wrk.arg(&url).output()?;
-    let after = processor_time(contender.process.id())?;
+    let spent = Spent::now(contender)?.since(before);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = |prefix: &str| told.lines().map(str::trim).find_map(|line| line.strip_prefix(prefix));
     let failed = || format!("wrk says of {}: {told}{}", contender.name, String::from_utf8_lossy(&output.stderr));
@@ -170,7 +178,8 @@ fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error
     if let Some(refused) = line("Non-2xx or 3xx responses:") {
         return Err(format!("{}: {refused} answers of {} are none", row.what, contender.name).into());
     }
-    Ok(Measured { rate, p99, cpu: (after - before) * 1e6 / requests })
+    let (cpu, machine) = spent.each(requests);
+    Ok(Measured { rate, p99, cpu, machine })
 }
 
 /// The same over HTTP/2.
@@ -178,16 +187,17 @@ fn load_http2(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std:
     let url = format!("http://127.0.0.1:{}/{}", contender.http2.unwrap_or(contender.port), row.file);
     let mut h2load = Command::new("h2load");
     h2load.args(["-t1", "-m8", &format!("-c{}", row.connections), &format!("-D{SECONDS}"), &url]);
-    let before = processor_time(contender.process.id())?;
+    let before = Spent::now(contender)?;
     let output = h2load.output()?;
-    let after = processor_time(contender.process.id())?;
+    let spent = Spent::now(contender)?.since(before);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let failed = || format!("h2load says of {}: {told}{}", contender.name, String::from_utf8_lossy(&output.stderr));
     let line = |prefix: &str| told.lines().map(str::trim).find_map(|line| line.strip_prefix(prefix));
     // `2xx, 0 3xx, ...`: what was not answered so is none.
     let requests = line("status codes:").and_then(|codes| codes.split_whitespace().next()?.parse::<f64>().ok());
     let requests = requests.filter(|requests| *requests > 0.0).ok_or_else(failed)?;
-    Ok(Measured { rate: requests / f64::from(SECONDS), p99: None, cpu: (after - before) * 1e6 / requests })
+    let (cpu, machine) = spent.each(requests);
+    Ok(Measured { rate: requests / f64::from(SECONDS), p99: None, cpu, machine })
 }
 
 /// wrk's `1.23ms`, `450.00us`, `1.20s`.
@@ -200,6 +210,34 @@ fn milliseconds(time: &str) -> Option<f64> {
 fn family(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     std::iter::once(pid).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
+}
+
+/// Processor time in seconds.
+#[derive(Clone, Copy)]
+struct Spent {
+    server: f64,
+    machine: f64,
+}
+
+impl Spent {
+    fn now(contender: &Contender) -> Result<Self, Box<dyn std::error::Error>> {
+        // user, nice, system, idle, iowait, irq, softirq
+        let stat = fs::read_to_string("/proc/stat")?;
+        let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+        let ticks: Vec<u64> = fields.take(7).filter_map(|ticks| ticks.parse().ok()).collect();
+        let idle: u64 = ticks.iter().skip(3).take(2).sum();
+        let machine = (ticks.iter().sum::<u64>() - idle) as f64 / 100.0;
+        Ok(Self { server: processor_time(contender.process.id())?, machine })
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { server: self.server - before.server, machine: self.machine - before.machine }
+    }
+
+    /// For each request, in microseconds.
+    fn each(self, requests: f64) -> (f64, f64) {
+        (self.server * 1e6 / requests, self.machine * 1e6 / requests)
+    }
 }
 
 /// The seconds of processor time that a server has taken, its children's included.
@@ -215,9 +253,15 @@ fn processor_time(pid: u32) -> Result<f64, Box<dyn std::error::Error>> {
     Ok(ticks as f64 / 100.0)
 }
 
+/// The memory of a process in bytes: what is resident of it, and what its files in memory hold.
 pub(crate) fn resident(pid: u32) -> u64 {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let in_memory =
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|to| to.starts_with("/memfd:isobar-site (deleted)")));
+    let blocks: u64 = in_memory.filter_map(|file| Some(fs::metadata(file.path()).ok()?.blocks())).sum();
+    pages * 4096 + blocks * 512
 }
 
 fn prepare(folder: &Path) -> Outcome {

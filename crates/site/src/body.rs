@@ -9,6 +9,13 @@ use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 use isobar_storage::{Body, Error};
 
+#[cfg(feature = "cache")]
+use crate::arena::{KeptBody, Region};
+
+/// How much of what lies in the kernel's memory is read at once, in bytes.
+#[cfg(feature = "cache")]
+const PIECE: usize = 64 * 1024;
+
 /// The body of an answer: nothing, bytes at hand, or a stream out of the store.
 #[derive(Default)]
 pub struct SiteBody(Inner);
@@ -18,6 +25,8 @@ enum Inner {
     #[default]
     Empty,
     Bytes(Bytes),
+    #[cfg(feature = "cache")]
+    Region(Region),
     Stream {
         chunks: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
         remaining: u64,
@@ -29,23 +38,23 @@ impl SiteBody {
     pub(crate) fn stream(length: u64, chunks: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Self {
         Self(Inner::Stream { chunks: Box::pin(chunks), remaining: length })
     }
+
+    pub(crate) fn into_chunks(mut self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+        futures_util::stream::poll_fn(move |cx| {
+            let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self), cx));
+            Poll::Ready(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default())))
+        })
+    }
 }
 
 #[cfg(feature = "cache")]
 impl SiteBody {
-    /// The bytes, where there are some and they are in one piece.
-    pub(crate) fn bytes(&self) -> Option<&Bytes> {
-        match &self.0 {
-            Inner::Bytes(bytes) => Some(bytes),
-            Inner::Empty | Inner::Stream { .. } => None,
-        }
-    }
-
     /// The bytes, if they are at hand.
     pub(crate) fn at_hand(self) -> Option<Bytes> {
         match self.0 {
             Inner::Empty => Some(Bytes::new()),
             Inner::Bytes(bytes) => Some(bytes),
+            Inner::Region(region) => KeptBody::Region(region).read().ok(),
             Inner::Stream { .. } => None,
         }
     }
@@ -55,6 +64,7 @@ impl SiteBody {
         let (mut chunks, length) = match self.0 {
             Inner::Empty => return Ok(Bytes::new()),
             Inner::Bytes(bytes) => return Ok(bytes),
+            Inner::Region(region) => return KeptBody::Region(region).read(),
             Inner::Stream { chunks, remaining } => (chunks, remaining),
         };
         let mut bytes = bytes::BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
@@ -78,6 +88,17 @@ impl From<Body> for SiteBody {
     }
 }
 
+#[cfg(feature = "cache")]
+impl From<KeptBody> for SiteBody {
+    fn from(body: KeptBody) -> Self {
+        match body {
+            KeptBody::Bytes(bytes) => bytes.into(),
+            KeptBody::Region(region) if region.is_empty() => Self::default(),
+            KeptBody::Region(region) => Self(Inner::Region(region)),
+        }
+    }
+}
+
 impl From<Bytes> for SiteBody {
     fn from(bytes: Bytes) -> Self {
         Self(if bytes.is_empty() { Inner::Empty } else { Inner::Bytes(bytes) })
@@ -97,10 +118,19 @@ impl http_body::Body for SiteBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let chunk = match &mut self.0 {
             Inner::Empty => None,
-            Inner::Bytes(_) => match std::mem::take(&mut self.0) {
-                Inner::Bytes(bytes) => Some(Ok(bytes)),
-                Inner::Empty | Inner::Stream { .. } => None,
-            },
+            Inner::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Inner::Empty;
+                Some(Ok(bytes))
+            }
+            #[cfg(feature = "cache")]
+            Inner::Region(region) => {
+                let piece = region.take(PIECE);
+                if region.is_empty() || piece.is_err() {
+                    self.0 = Inner::Empty;
+                }
+                Some(piece)
+            }
             Inner::Stream { chunks, remaining } => {
                 let chunk = ready!(chunks.as_mut().poll_next(cx));
                 if let Some(Ok(bytes)) = &chunk {
@@ -120,6 +150,8 @@ impl http_body::Body for SiteBody {
         SizeHint::with_exact(match &self.0 {
             Inner::Empty => 0,
             Inner::Bytes(bytes) => bytes.len() as u64,
+            #[cfg(feature = "cache")]
+            Inner::Region(region) => region.len() as u64,
             Inner::Stream { remaining, .. } => *remaining,
         })
     }

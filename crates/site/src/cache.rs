@@ -10,8 +10,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use isobar_storage::{Error, ErrorKind, HttpMetadata, ObjectMeta};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
+use crate::arena::{Arena, KeptBody};
 use crate::deploy::ServedDeploy;
 use crate::encoding::Encoding;
 use crate::find::destination;
@@ -40,6 +41,8 @@ const OVERHEAD: u64 = 1536;
 /// The answers of one site.
 pub(crate) struct SiteCache {
     answers: Cache<Name, Arc<Kept>, Weigh>,
+    /// Where their bodies lie; `None` where the system has no such place.
+    arena: Option<Arena>,
     options: CacheOptions,
     started: Instant,
     /// Counts purges: what was begun before one is asked for again.
@@ -99,9 +102,9 @@ impl Weighter<Name, Arc<Kept>> for Weigh {
         let kept = match &kept.what {
             What::File(file) => {
                 let heads = file.heads.whole.len() + file.heads.not_modified.len();
-                file.body.len() + headers(&file.headers) + headers(&file.not_modified) + heads
+                file.body.weight() + headers(&file.headers) + headers(&file.not_modified) + heads
             }
-            What::Done { body, headers: own, head, .. } => body.len() + headers(own) + head.len(),
+            What::Done { body, headers: own, head, .. } => body.weight() + headers(own) + head.len(),
             What::Nothing | What::Empty => 0,
         };
         OVERHEAD + (name.path.len() + name.host.len() + kept) as u64
@@ -128,7 +131,7 @@ pub(crate) enum What {
     /// An answer as it is: a page for a missing file, a redirect.
     Done {
         status: StatusCode,
-        body: Bytes,
+        body: KeptBody,
         headers: HeaderMap,
         head: Bytes,
         page: Option<Box<(ObjectMeta, HttpMetadata)>>,
@@ -156,7 +159,7 @@ impl SiteCache {
         // each for itself.)
         let kept = answers.shard_capacity().saturating_sub(OVERHEAD + 4096);
         let options = CacheOptions { body_bytes: options.body_bytes.min(kept), ..options };
-        Self { answers, options, started: Instant::now(), purges: AtomicU64::new(0) }
+        Self { answers, arena: Arena::new(), options, started: Instant::now(), purges: AtomicU64::new(0) }
     }
 
     pub(crate) fn kept(&self) -> (usize, u64) {
@@ -381,6 +384,7 @@ async fn look(
         Plan::Done(answer) => {
             let (parts, body) = answer.into_parts();
             let (status, body) = (parts.status, body.at_hand().unwrap_or_default());
+            let body = KeptBody::Bytes(body);
             return Ok(Some((rule, done(status, ruled(parts.headers), body, None))));
         }
         Plan::Listing(_) => return Ok(Some((rule, What::Nothing))),
@@ -394,7 +398,7 @@ async fn look(
                 return Ok(Some((rule, What::Nothing)));
             }
             let (parts, body) = serve_missing(site, headers, page).await?.into_parts();
-            let body = body.read().await?;
+            let body = KeptBody::new(body.read().await?, cache.arena.as_ref());
             return Ok(Some((rule, done(parts.status, ruled(parts.headers), body, Some(meta)))));
         }
     };
@@ -419,11 +423,11 @@ async fn look(
         whole: ready::head(StatusCode::OK, &headers, Some(body.len())),
         not_modified: ready::head(StatusCode::NOT_MODIFIED, &not_modified, None),
     };
-    let sha256 = std::sync::OnceLock::new();
+    let (body, sha256) = (KeptBody::new(body, cache.arena.as_ref()), OnceLock::new());
     Ok(Some((rule, What::File(Box::new(InMemory { found, stored, body, headers, not_modified, heads, sha256 })))))
 }
 
-fn done(status: StatusCode, headers: HeaderMap, body: Bytes, page: Option<Box<(ObjectMeta, HttpMetadata)>>) -> What {
+fn done(status: StatusCode, headers: HeaderMap, body: KeptBody, page: Option<Box<(ObjectMeta, HttpMetadata)>>) -> What {
     let head = ready::head(status, &headers, Some(body.len()));
     What::Done { status, body, headers, head, page }
 }

@@ -11,7 +11,8 @@ pub(crate) const STALE_IF_ERROR: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CacheOptions {
-    /// The most that is kept, in bytes; 256 MiB.
+    /// The most that is kept, in bytes; 256 MiB. On Linux bodies above 8 KiB lie in a file in memory: it counts for the control
+    /// group of the process, and not for its resident set.
     pub bytes: u64,
     /// The largest body that is kept, in bytes; 16 MiB, and as much as one part of the cache has at most: with as many parts
     /// as processors by four, 256 MiB are kept in eight of 32 MiB on two. Larger ones are read from the store each time.

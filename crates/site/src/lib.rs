@@ -18,6 +18,8 @@
 //! # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
 //! ```
 
+#[cfg(feature = "cache")]
+mod arena;
 mod body;
 #[cfg(feature = "cache")]
 mod cache;
@@ -42,6 +44,8 @@ mod site;
 mod timing;
 mod view;
 
+#[cfg(feature = "cache")]
+pub use arena::{KeptBody, Region};
 pub use body::SiteBody;
 pub use caching::{CacheOptions, CacheState, FromSite};
 pub use deploy::{Deploy, DeployOptions, DeployProgress, Deployed, Deploys, Pruned};

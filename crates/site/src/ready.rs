@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::Site;
+use crate::arena::KeptBody;
 use crate::cache::{Kept, What};
 use crate::digest::Wanted;
 use crate::precondition::{self, Verdict};
@@ -80,7 +81,7 @@ impl Ready {
 
     /// The body that goes with it: none with a HEAD, or where the client has it.
     #[must_use]
-    pub fn body(&self) -> Option<&Bytes> {
+    pub fn body(&self) -> Option<&KeptBody> {
         match &self.kept.what {
             _ if self.is_head || self.is_not_modified => None,
             What::File(file) => Some(&file.body),

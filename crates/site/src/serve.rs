@@ -7,14 +7,14 @@ use isobar_storage::{
     ByteRange, Conditions, Error, ErrorKind, GetOptions, GetResult, HttpMetadata, Key, ObjectMeta, Range, content_type,
 };
 
+#[cfg(feature = "cache")]
+use crate::arena::KeptBody;
 use crate::deploy::File;
 use crate::digest::{self, Wanted};
 use crate::encoding::{self, Encoding};
 use crate::precondition::{self, Verdict};
 use crate::range::{self, Ranges};
-#[cfg(feature = "cache")]
-use crate::respond::response;
-use crate::respond::{text, with};
+use crate::respond::{response, text, with};
 use crate::view::View;
 use crate::{Site, SiteBody};
 
@@ -155,27 +155,18 @@ async fn multipart(
     found: Found,
     pieces: Vec<ByteRange>,
 ) -> Result<Response<SiteBody>, Error> {
-    let size = found.meta.size;
-    let Multipart { boundary, heads, tail } = Multipart::new(&found.content_type, &pieces, size)?;
-    let length = heads.iter().map(|head| head.len() as u64).sum::<u64>()
-        + pieces.iter().map(|piece| piece.length).sum::<u64>()
-        + tail.len() as u64;
-
-    let mut answer = Response::new(SiteBody::default());
-    *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-    write_headers(site, headers, &found, answer.headers_mut());
-    let answer = with(answer, header::CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
+    let multipart = Multipart::new(&found.content_type, &pieces, found.meta.size)?;
+    let mut part = response(StatusCode::PARTIAL_CONTENT, HeaderMap::new(), SiteBody::default());
+    write_headers(site, headers, &found, part.headers_mut());
     let store = site.store.clone();
-    let parts = stream::iter(heads.into_iter().zip(pieces)).then(move |(head, piece)| {
+    Ok(multipart.answer(part, pieces, move |piece| {
         let (store, source) = (store.clone(), source(&found, Some(piece)));
         async move {
             let (key, options) = source?;
             let (_, body) = store.get(&key, options).await?.into_object().ok_or_else(replaced)?;
-            Ok::<_, Error>(stream::iter([Ok(head)]).chain(body.into_stream()))
+            Ok(body.into())
         }
-    });
-    let chunks = parts.try_flatten().chain(stream::iter([Ok(tail)]));
-    Ok(answer.map(|_| SiteBody::stream(length, chunks)))
+    }))
 }
 
 /// What stands around the pieces of a body.
@@ -183,6 +174,8 @@ struct Multipart {
     boundary: String,
     heads: Vec<Bytes>,
     tail: Bytes,
+    /// Of all of it, in bytes.
+    length: u64,
 }
 
 impl Multipart {
@@ -195,9 +188,32 @@ impl Multipart {
             let range = content_range(*piece, size);
             format!("\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n").into()
         };
-        let heads = pieces.iter().map(head).collect();
-        let tail = format!("\r\n--{boundary}--\r\n").into();
-        Ok(Self { boundary, heads, tail })
+        let heads: Vec<Bytes> = pieces.iter().map(head).collect();
+        let tail: Bytes = format!("\r\n--{boundary}--\r\n").into();
+        let length = heads.iter().map(|head| head.len() as u64).sum::<u64>()
+            + pieces.iter().map(|piece| piece.length).sum::<u64>()
+            + tail.len() as u64;
+        Ok(Self { boundary, heads, tail, length })
+    }
+
+    /// The answer with the pieces, each read when it is sent.
+    fn answer<F>(
+        self,
+        part: Response<SiteBody>,
+        pieces: Vec<ByteRange>,
+        mut read: impl FnMut(ByteRange) -> F + Send + 'static,
+    ) -> Response<SiteBody>
+    where
+        F: Future<Output = Result<SiteBody, Error>> + Send + 'static,
+    {
+        let Self { boundary, heads, tail, length } = self;
+        let parts = stream::iter(heads.into_iter().zip(pieces)).then(move |(head, piece)| {
+            let body = read(piece);
+            async move { Ok::<_, Error>(stream::iter([Ok(head)]).chain(body.await?.into_chunks())) }
+        });
+        let chunks = parts.try_flatten().chain(stream::iter([Ok(tail)]));
+        let content_type = format!("multipart/byteranges; boundary={boundary}");
+        with(part, header::CONTENT_TYPE, &content_type).map(|_| SiteBody::stream(length, chunks))
     }
 }
 
@@ -207,7 +223,7 @@ pub(crate) struct InMemory {
     pub(crate) found: Found,
     /// What the store has of it; in another encoding its length and its ETag are others.
     pub(crate) stored: ObjectMeta,
-    pub(crate) body: Bytes,
+    pub(crate) body: KeptBody,
     pub(crate) headers: HeaderMap,
     pub(crate) not_modified: HeaderMap,
     /// The same as HTTP/1.1 writes it.
@@ -225,51 +241,39 @@ impl InMemory {
         match precondition::evaluate(request, method, &found.meta, found.object.is_some()) {
             Verdict::Failed => return failed(),
             Verdict::NotModified => {
-                return response(StatusCode::NOT_MODIFIED, not_modified.clone(), Bytes::new());
+                return response(StatusCode::NOT_MODIFIED, not_modified.clone(), SiteBody::default());
             }
             Verdict::Proceed => {}
         }
-        let part = |headers: HeaderMap, body| response(StatusCode::PARTIAL_CONTENT, headers, body);
+        let part = |body| response(StatusCode::PARTIAL_CONTENT, headers.clone(), body);
         let wanted = Wanted::of(request);
-        let whole = || Some(*sha256.get_or_init(|| digest::of(body)));
+        // What is hashed for the content's digest, where that is not all of it.
+        let mut piece = None;
         let mut answer = match ranges(method, request, found) {
             Ranges::Whole => response(StatusCode::OK, headers.clone(), body.clone()),
             Ranges::Unsatisfiable => unsatisfiable(found.meta.size),
-            Ranges::One(range) => with(
-                part(headers.clone(), slice(body, range)),
-                header::CONTENT_RANGE,
-                &content_range(range, found.meta.size),
-            ),
+            Ranges::One(range) => {
+                let body = piece.insert(body.slice(range)).clone();
+                with(part(body), header::CONTENT_RANGE, &content_range(range, found.meta.size))
+            }
             Ranges::Many(pieces) => match Multipart::new(&found.content_type, &pieces, found.meta.size) {
-                Ok(Multipart { boundary, heads, tail }) => {
-                    // The pieces are of the memory that is there already.
-                    let mut chunks: Vec<Bytes> = Vec::with_capacity(2 * pieces.len() + 1);
-                    for (head, piece) in heads.into_iter().zip(pieces) {
-                        chunks.extend([head, slice(body, piece)]);
-                    }
-                    chunks.push(tail);
-                    let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-                    let content_type = format!("multipart/byteranges; boundary={boundary}");
-                    let answer = with(part(headers.clone(), Bytes::new()), header::CONTENT_TYPE, &content_type);
-                    answer.map(|_| SiteBody::stream(length, stream::iter(chunks.into_iter().map(Ok))))
+                Ok(multipart) => {
+                    let (part, body) = (part(KeptBody::Bytes(Bytes::new())), body.clone());
+                    multipart.answer(part, pieces, move |piece| std::future::ready(Ok(body.slice(piece).into())))
                 }
                 Err(error) => crate::respond::failure(&error),
             },
         };
         if wanted.is_any() && answer.status().is_success() {
-            let part = answer.body().bytes().cloned();
+            // Bytes that cannot be read have no digest; their answer breaks off.
+            let hashed = |body: &KeptBody| body.read().ok().map(|bytes| digest::of(&bytes));
+            let whole = || sha256.get().copied().or_else(|| hashed(body).map(|hash| *sha256.get_or_init(|| hash)));
             let is_whole = answer.status() == StatusCode::OK;
-            let content = || if is_whole { whole() } else { part.as_ref().map(|part| digest::of(part)) };
+            let content = || if is_whole { whole() } else { piece.as_ref().and_then(hashed) };
             digest::write(wanted, whole, content, answer.headers_mut());
         }
         answer
     }
-}
-
-/// Bytes of what is in memory, so positions fit usize.
-#[cfg(feature = "cache")]
-fn slice(body: &Bytes, ByteRange { offset, length }: ByteRange) -> Bytes {
-    body.slice(offset as usize..(offset + length) as usize)
 }
 
 /// A page that stands for a missing file.

@@ -16,7 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use isobar_site::{KeptBody, Region};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
@@ -91,6 +92,8 @@ struct Pending {
     bytes: Vec<u8>,
     written: usize,
     body: Bytes,
+    /// The body, where the kernel has it already.
+    region: Option<Region>,
     /// The client has taken something since that was last asked.
     has_moved: bool,
 }
@@ -200,7 +203,7 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         output.clear();
         while !rest.is_empty() {
             // A body that is not copied ends what is written at once, and so does enough of anything.
-            if !self.pending.body.is_empty() || output.len() > GATHERED {
+            if self.pending.has_body() || output.len() > GATHERED {
                 self.then = Then::Answer;
                 break;
             }
@@ -251,8 +254,9 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         write_date(output, self.answered_at);
         output.extend_from_slice(b"\r\n");
         match ready.body() {
-            Some(body) if body.len() <= COPIED => output.extend_from_slice(body),
-            Some(body) => self.pending.body = body.clone(),
+            Some(KeptBody::Bytes(body)) if body.len() <= COPIED => output.extend_from_slice(body),
+            Some(KeptBody::Bytes(body)) => self.pending.body = body.clone(),
+            Some(KeptBody::Region(body)) => self.pending.region = Some(body.clone()),
             None => {}
         }
         Next::Answered { length }
@@ -357,7 +361,11 @@ fn write_date(output: &mut Vec<u8>, now: Instant) {
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.written == self.bytes.len() && self.body.is_empty()
+        self.written == self.bytes.len() && !self.has_body()
+    }
+
+    fn has_body(&self) -> bool {
+        !self.body.is_empty() || self.region.as_ref().is_some_and(|region| !region.is_empty())
     }
 
     /// Takes what is to be written, if there is anything. Nothing is left of before.
@@ -378,7 +386,9 @@ impl Pending {
         while !self.is_empty() {
             let bytes = &self.bytes[self.written..];
             let mut stream = Pin::new(&mut *stream);
-            let count = if self.body.is_empty() {
+            let count = if let Some(region) = &self.region {
+                ready!(poll_send(&stream, cx, region, bytes))?
+            } else if self.body.is_empty() {
                 ready!(stream.as_mut().poll_write(cx, bytes))?
             } else if bytes.is_empty() {
                 ready!(stream.as_mut().poll_write(cx, &self.body))?
@@ -392,12 +402,27 @@ impl Pending {
             self.has_moved = true;
             let of_bytes = count.min(bytes.len());
             self.written += of_bytes;
-            self.body.advance(count - of_bytes);
+            let of_body = count - of_bytes;
+            match &mut self.region {
+                Some(region) => region.advance(of_body),
+                None => self.body.advance(of_body),
+            }
         }
         if self.bytes.capacity() <= 2 * GATHERED {
             std::mem::swap(&mut self.bytes, output);
         }
         *self = Self::default();
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Has the kernel send a body out of its own memory, after the bytes that stand before it.
+fn poll_send(stream: &TcpStream, cx: &mut Context<'_>, region: &Region, before: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_io(Interest::WRITABLE, || region.send(stream, before)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
     }
 }

@@ -1,0 +1,203 @@
+//! A file in memory (`memfd_create(2)`), written once at each place.
+//!
+//! It grows for ever and holds no more than what is kept: a place that nobody keeps becomes a hole, and no place is used twice.
+//! So what the kernel still has to send of an answer never becomes another's bytes.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use isobar_storage::{Error, ErrorKind};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create, sendfile};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+use rustix::net::{SendFlags, send};
+use rustix::process::{Resource, getrlimit};
+
+/// The bodies of one cache.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    file: Arc<OwnedFd>,
+    /// Where the next body goes; always at the beginning of a page.
+    end: AtomicU64,
+    page: usize,
+}
+
+/// Some of a body that lies in the kernel's memory.
+#[derive(Debug, Clone)]
+pub struct Region {
+    place: Arc<Place>,
+    range: Range<usize>,
+}
+
+/// Where a body lies: whole pages, its own as long as it is kept.
+#[derive(Debug)]
+struct Place {
+    file: Arc<OwnedFd>,
+    offset: u64,
+    length: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // There is nobody to tell that it failed; the memory comes back with the file, then.
+        fallocate(&self.file, hole, self.offset, self.length).unwrap_or_default();
+    }
+}
+
+impl Arena {
+    /// `None` where the system has no such file, or lets files grow to a limit: this one's end is only ever further away.
+    pub(crate) fn new() -> Option<Self> {
+        if getrlimit(Resource::Fsize).current.is_some() {
+            return None;
+        }
+        let file = Arc::new(memfd_create("isobar-site", MemfdFlags::CLOEXEC).ok()?);
+        Some(Self { file, end: AtomicU64::new(0), page: rustix::param::page_size() })
+    }
+
+    pub(super) fn put(&self, bytes: &[u8]) -> io::Result<Region> {
+        let length = bytes.len().next_multiple_of(self.page) as u64;
+        let offset = self.end.fetch_add(length, Ordering::Relaxed);
+        // From here on what is written of it becomes a hole again if the rest cannot be.
+        let place = Place { file: Arc::clone(&self.file), offset, length };
+        let mut written = 0;
+        while written < bytes.len() {
+            written += retry_on_intr(|| pwrite(&self.file, &bytes[written..], offset + written as u64))?;
+        }
+        Ok(Region { place: Arc::new(place), range: 0..bytes.len() })
+    }
+}
+
+impl Region {
+    /// Its length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        self.place.length as usize // it was a slice's
+    }
+
+    /// Leaves out what stands before.
+    pub fn advance(&mut self, count: usize) {
+        self.range.start = (self.range.start + count).min(self.range.end);
+    }
+
+    pub(super) fn slice(&self, range: Range<usize>) -> Self {
+        let at = |position: usize| (self.range.start + position).min(self.range.end);
+        Self { place: Arc::clone(&self.place), range: at(range.start)..at(range.end) }
+    }
+
+    /// Takes as much as `limit` bytes off the front.
+    pub(crate) fn take(&mut self, limit: usize) -> Result<Bytes, Error> {
+        let taken = self.read(0..self.len().min(limit))?;
+        self.advance(taken.len());
+        Ok(taken)
+    }
+
+    pub(super) fn read(&self, range: Range<usize>) -> Result<Bytes, Error> {
+        let Self { place, range } = self.slice(range);
+        let (offset, length) = (place.offset + range.start as u64, range.len());
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let from = offset + bytes.len() as u64;
+            let read = retry_on_intr(|| pread(&place.file, spare_capacity(&mut bytes), from)).map_err(lost)?;
+            if read == 0 {
+                return Err(lost(Errno::IO));
+            }
+        }
+        // A vector may have had room for more.
+        bytes.truncate(length);
+        Ok(bytes.into())
+    }
+
+    /// Sends `head` to a socket, or, where there is none, what the socket takes of this; how much that was. The head waits in
+    /// the kernel for what follows it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send(2)` and `sendfile(2)`; `WouldBlock` where the socket takes nothing now.
+    pub fn send(&self, socket: impl AsFd, head: &[u8]) -> io::Result<usize> {
+        let sent = retry_on_intr(|| {
+            if !head.is_empty() {
+                return send(&socket, head, SendFlags::MORE | SendFlags::NOSIGNAL);
+            }
+            let mut from = self.place.offset + self.range.start as u64;
+            sendfile(&socket, &self.place.file, Some(&mut from), self.len())
+        });
+        Ok(sent?)
+    }
+}
+
+fn lost(error: Errno) -> Error {
+    Error::new(ErrorKind::Internal, format!("what was kept in memory cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn held(arena: &Arena) -> u64 {
+        std::fs::File::from(arena.file.try_clone().unwrap()).metadata().unwrap().blocks() * 512
+    }
+
+    #[test]
+    fn what_nobody_keeps_takes_no_memory_and_its_place_is_never_anothers() {
+        let arena = Arena::new().unwrap();
+        let first = arena.put(&[1; 10_000]).unwrap();
+        let second = arena.put(&[2; 10_000]).unwrap();
+        let part = first.slice(5_000..6_000);
+        drop(first);
+        assert_eq!(held(&arena), 2 * pages(&arena));
+        drop(part);
+        assert_eq!(held(&arena), pages(&arena));
+        let third = arena.put(&[3; 10_000]).unwrap();
+        assert!(third.place.offset > second.place.offset);
+        assert_eq!(second.read(0..10_000).unwrap(), vec![2; 10_000]);
+    }
+
+    /// What 10,000 bytes take.
+    fn pages(arena: &Arena) -> u64 {
+        10_000_usize.next_multiple_of(arena.page) as u64
+    }
+
+    #[test]
+    fn what_is_on_its_way_stays_what_it_was() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let arena = Arena::new().unwrap();
+        let region = arena.put(&[1; 1 << 20]).unwrap();
+        let mut sent = region.send(&sender, b"head").unwrap();
+        assert_eq!(sent, 4);
+        // As much as the socket takes; then it is forgotten, and others are put.
+        while let Ok(count) = region.slice(sent - 4..region.len()).send(&sender, b"") {
+            sent += count;
+            if sent == region.len() + 4 {
+                break;
+            }
+        }
+        drop((region, sender));
+        let _others: Vec<_> = (0..16).map(|_| arena.put(&[2; 1 << 16]).unwrap()).collect();
+        let mut received = Vec::new();
+        receiver.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), sent);
+        assert!(received.starts_with(b"head") && received[4..].iter().all(|byte| *byte == 1));
+    }
+}

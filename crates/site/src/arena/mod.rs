@@ -1,0 +1,109 @@
+//! Where the bodies of kept answers lie.
+//!
+//! Short ones are plain bytes. Longer ones lie in a file that exists in memory alone, where the system has such files: from there
+//! the kernel sends them by itself, and copies nothing.
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod region;
+#[cfg(not(target_os = "linux"))]
+#[path = "other.rs"]
+mod region;
+
+use bytes::Bytes;
+use isobar_storage::{ByteRange, Error};
+
+pub(crate) use region::Arena;
+pub use region::Region;
+
+/// Up to this length a body is plain bytes: copying it costs less than another call of the system, in bytes.
+const PLAIN: usize = 8 * 1024;
+
+/// The body of an answer that is kept in memory; to clone it copies nothing.
+#[derive(Debug, Clone)]
+pub enum KeptBody {
+    /// In the memory of the process.
+    Bytes(Bytes),
+    /// In memory that the kernel can send from.
+    Region(Region),
+}
+
+impl KeptBody {
+    /// Puts it where it is best sent from.
+    pub(crate) fn new(bytes: Bytes, arena: Option<&Arena>) -> Self {
+        let region = arena.filter(|_| bytes.len() > PLAIN).and_then(|arena| arena.put(&bytes).ok());
+        region.map_or(Self::Bytes(bytes), Self::Region)
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Region(region) => region.len(),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory that it takes, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Region(region) => region.weight(),
+        }
+    }
+
+    /// Some of it: the range must be one of this body.
+    pub(crate) fn slice(&self, ByteRange { offset, length }: ByteRange) -> Self {
+        // It is in memory, so positions fit usize.
+        let range = offset as usize..(offset + length) as usize;
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.slice(range)),
+            Self::Region(region) => Self::Region(region.slice(range)),
+        }
+    }
+
+    /// All of it as bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Internal`, where the system does not give back what was put into its memory.
+    pub(crate) fn read(&self) -> Result<Bytes, Error> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.clone()),
+            Self::Region(region) => region.read(0..region.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(offset: u64, length: u64) -> ByteRange {
+        ByteRange { offset, length }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_was_put_and_so_is_each_part_of_it() {
+        let arena = Arena::new();
+        let bytes: Bytes = (0..100_000_u32).map(|at| (at * 7 % 251) as u8).collect::<Vec<_>>().into();
+        let kept = KeptBody::new(bytes.clone(), arena.as_ref());
+        assert_eq!(matches!(kept, KeptBody::Region(_)), cfg!(target_os = "linux"));
+        assert_eq!((kept.len(), kept.read().unwrap()), (bytes.len(), bytes.clone()));
+        let part = kept.slice(range(4_095, 70_000));
+        assert_eq!(part.read().unwrap(), bytes.slice(4_095..74_095));
+        assert_eq!(part.slice(range(1, 2)).read().unwrap(), bytes.slice(4_096..4_098));
+    }
+
+    #[test]
+    fn short_bodies_stay_plain() {
+        let arena = Arena::new();
+        assert!(matches!(KeptBody::new(Bytes::from(vec![1; PLAIN]), arena.as_ref()), KeptBody::Bytes(_)));
+    }
+}
