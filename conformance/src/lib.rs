@@ -1,10 +1,13 @@
 //! Every conformance kit on the bindings of the real workerd. `GET /storage` (or `/site`, `/db`, `/sessions`, `/analytics`) names the
 //! cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and answers how it ended: `passed`,
-//! `failed`, `skipped`, and why; `GET /storage/random/7/200` tells what comes of 200 random operations; `GET /panic` panics. `cargo xtask conformance` builds it, starts workerd, and asks for all of them.
+//! `failed`, `skipped`, and why; `GET /storage/random/7/200` tells what comes of 200 random operations; `GET /panic` panics.
+//! `cargo xtask conformance` builds it, starts workerd, and asks for all of them. What is under `/test`, `/config` and `/state`
+//! goes to the server that `ORIGIN` names, through the cache of the Workers entry: `cargo xtask cache-tests` asks for it.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use isobar_api::HttpClient;
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::worker::{self, Context, Env, Response, event};
 use isobar_cloudflare::binding::{JsError, Object, send};
@@ -18,7 +21,11 @@ isobar_sessions::durable_object!(Probe => isobar_sessions::conformance::Probe, |
 type Answer = Result<Value, Box<dyn std::error::Error>>;
 
 #[event(fetch)]
-async fn fetch(request: worker::Request, env: Env, _: Context) -> worker::Result<Response> {
+async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::Result<Response> {
+    if ["/test/", "/config/", "/state/"].iter().any(|prefix| request.path().starts_with(prefix)) {
+        let origin = env.var("ORIGIN")?.to_string();
+        return isobar_http_serve::workers::serve(|_| Ok(proxy(origin)), request, env, &context).await;
+    }
     let env = Object::from(JsValue::from(env));
     let path = request.path();
     if path == "/panic" {
@@ -29,6 +36,20 @@ async fn fetch(request: worker::Request, env: Env, _: Context) -> worker::Result
         Ok(answer) => Response::from_json(&answer),
         Err(error) => Response::error(format!("{path}: {error}"), 500),
     }
+}
+
+/// Hands everything on to another server.
+fn proxy(origin: String) -> axum::Router {
+    axum::Router::new().fallback(async move |request: axum::extract::Request| {
+        let failed = |error: &dyn std::fmt::Display| (http::StatusCode::BAD_GATEWAY, error.to_string());
+        let (mut parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.map_err(|error| failed(&error))?;
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        parts.uri = format!("{origin}{path}").parse().map_err(|error| failed(&error))?;
+        parts.headers.remove(http::header::HOST);
+        let asked = isobar_http_serve::workers::Client.send(http::Request::from_parts(parts, body)).await;
+        asked.map(|answer| answer.map(axum::body::Body::from)).map_err(|error| failed(&error))
+    })
 }
 
 async fn answer(kit: &str, case: &str, env: &Object) -> Answer {

@@ -4,6 +4,7 @@
 mod assets;
 mod bench;
 mod browser;
+mod cache_tests;
 mod checkers;
 mod clients;
 mod conformance;
@@ -37,12 +38,13 @@ const HELP: &str = "cargo xtask COMMAND
   mcp        hold the MCP session object against the protocol's public conformance suite, in both eras
   assets     ask the real asset Worker what the site's tests take for its answers; --write puts the answers there
   checkers   hold the site's answers against REDbot and httplint
+  cache-tests           hold the cache before an application inside Workers against http-cache-tests; print the score
   endurance  10,000 idle connections, clients that send byte by byte, downloads broken off: the server answers others
   bench serve           the server beside nginx, tower-http's ServeDir and static-web-server, on the same bytes
   real-site  sync a real site from npm with the isobar command, serve it, compare every file
   browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
 
-`worker`, `conformance`, `differential` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
+`worker`, `conformance`, `differential`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
 worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `checkers` nothing else.
 `clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench` installs Debian's nginx and wrk where they are missing. `browser` and
 `clients` need Chromium and install Debian's where apt-get is there and it is missing.";
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Some("real-site") => real_site::run(),
         Some("assets") => assets::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("checkers") => checkers::run(),
+        Some("cache-tests") => cache_tests::run(),
         Some("endurance") => endurance::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("bench") => bench::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("browser") => browser::run(),

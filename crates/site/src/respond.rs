@@ -227,7 +227,6 @@ fn redirect(view: &View, status: StatusCode, location: &str) -> Response<SiteBod
 }
 
 /// An answer of these parts.
-#[cfg(feature = "cache")]
 pub(crate) fn response(status: StatusCode, headers: HeaderMap, body: impl Into<SiteBody>) -> Response<SiteBody> {
     let mut answer = Response::new(body.into());
     (*answer.status_mut(), *answer.headers_mut()) = (status, headers);

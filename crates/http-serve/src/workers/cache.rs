@@ -3,10 +3,10 @@
 
 use axum::body::HttpBody;
 use axum::response::Response;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::worker::Context;
-use isobar_cloudflare::binding::{JsError, Object};
+use isobar_cloudflare::binding::{JsError, Object, js_sys};
 use isobar_site::{CacheOptions, FromSite};
 
 use crate::observe::{REQUEST_ID, request_id};
@@ -23,6 +23,9 @@ const LARGEST_BYTES: u64 = 16 << 20;
 
 /// What an answer says of its keeping to everybody else, while it is kept for less.
 const CACHE_CONTROL_BEFORE: &str = "x-isobar-cache-control";
+
+/// When it would have been made were it as old as it says, in seconds since 1970: by which its `Age` is told.
+const BORN: &str = "x-isobar-born";
 
 /// A request as the cache knows it, if it may have an answer to it.
 pub(super) struct Lookup {
@@ -64,9 +67,17 @@ impl Lookup {
         // What the cache gives cannot be changed; a copy can.
         let answer = Object::construct("Response", &[hit.get("body"), hit.value().clone()]).ok()?;
         let headers = answer.object("headers");
-        if let Some(before) = headers.call("get", &[CACHE_CONTROL_BEFORE.into()]).ok()?.as_string() {
-            headers.call("set", &[header::CACHE_CONTROL.as_str().into(), before.into()]).ok()?;
-            headers.call("delete", &[CACHE_CONTROL_BEFORE.into()]).ok()?;
+        let take = |name: &str| {
+            let value = headers.call("get", &[name.into()]).ok()?.as_string()?;
+            headers.call("delete", &[name.into()]).ok()?;
+            Some(value)
+        };
+        let set = |name: HeaderName, value: String| headers.call("set", &[name.as_str().into(), value.into()]);
+        if let Some(before) = take(CACHE_CONTROL_BEFORE) {
+            set(header::CACHE_CONTROL, before).ok()?;
+        }
+        if let Some(born) = take(BORN).and_then(|born| born.parse::<u64>().ok()) {
+            set(header::AGE, now().saturating_sub(born).to_string()).ok()?;
         }
         let id = request_id().map(|id| headers.call("set", &[REQUEST_ID.as_str().into(), id.into()]));
         let no_content = [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES];
@@ -86,7 +97,7 @@ impl Lookup {
         }
         let fresh = options.map_or(0, |options| options.fresh.as_secs());
         let is_sites = response.extensions().get::<FromSite>().is_some();
-        keeping(response.headers(), if is_sites { fresh } else { 0 })
+        Keeping::of(response.headers(), if is_sites { fresh } else { 0 })
     }
 
     /// Keeps a copy of the answer, after it has gone.
@@ -94,13 +105,18 @@ impl Lookup {
         let Some((cache, request)) = self.key.clone() else { return Ok(()) };
         let url: JsValue = request.get("url");
         let copy = answer.call("clone", &[])?;
-        // The id is this request's alone.
         let headers = Object::from(copy.clone()).object("headers");
-        headers.call("delete", &[REQUEST_ID.as_str().into()])?;
-        if let Keeping::For { seconds, before } = keeping {
-            headers.call("set", &[CACHE_CONTROL_BEFORE.into(), before.as_str().into()])?;
-            let control = format!("public, max-age={seconds}");
-            headers.call("set", &[header::CACHE_CONTROL.as_str().into(), control.into()])?;
+        let delete = |name: &str| headers.call("delete", &[name.into()]);
+        let set = |name: &str, value: String| headers.call("set", &[name.into(), value.into()]);
+        // The id is this request's alone, and so is what is said of the connection (RFC 9111 3.1).
+        delete(REQUEST_ID.as_str())?;
+        if let Some(connection) = headers.call("get", &[header::CONNECTION.as_str().into()])?.as_string() {
+            connection.split(',').map(|name| delete(name.trim())).collect::<Result<Vec<_>, _>>()?;
+        }
+        set(CACHE_CONTROL_BEFORE, keeping.control.clone())?;
+        set(header::CACHE_CONTROL.as_str(), format!("public, max-age={}", keeping.seconds))?;
+        if let Some(age) = keeping.age {
+            set(BORN, now().saturating_sub(age).to_string())?;
         }
         context.wait_until(async move {
             if let Err(error) = cache.ask("put", &[url, copy]).await {
@@ -128,41 +144,59 @@ fn key(url: &str, accept: &str) -> String {
 
 /// How an answer is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Keeping {
-    /// For as long as it says.
-    AsItSays,
-    /// For so long, whatever it says; and what that is.
-    For { seconds: u64, before: String },
+pub(super) struct Keeping {
+    /// For how long.
+    seconds: u64,
+    /// What it says of that to everybody else.
+    control: String,
+    /// How old it is already, in seconds; `None` where that is not told: the site's own is kept as in memory natively.
+    age: Option<u64>,
 }
 
-/// What is public for a while is kept for that while; what else everybody may have, for `fresh` seconds.
-fn keeping(headers: &HeaderMap, fresh: u64) -> Option<Keeping> {
-    let (is_public, lasts) = is_public(headers);
-    match (is_public, lasts) {
-        (false, _) => None,
-        (true, true) => Some(Keeping::AsItSays),
-        (true, false) if fresh > 0 => {
-            let before = headers.get(header::CACHE_CONTROL)?.to_str().ok()?.to_owned();
-            Some(Keeping::For { seconds: fresh, before })
+impl Keeping {
+    /// What is public for a while is kept for what is left of that while; what else everybody may have, for `fresh` seconds.
+    fn of(headers: &HeaderMap, fresh: u64) -> Option<Self> {
+        let directives = all(headers, &header::CACHE_CONTROL);
+        if !is_public(headers, &directives) {
+            return None;
         }
-        (true, false) => None,
+        let control = directives.join(", ");
+        let lifetime = |name: &str| directives.iter().find_map(|one| one.strip_prefix(name)?.parse::<u64>().ok());
+        let lifetime = lifetime("s-maxage=").or_else(|| lifetime("max-age=")).unwrap_or(0);
+        if lifetime == 0 {
+            return (fresh > 0).then_some(Self { seconds: fresh, control, age: None });
+        }
+        let age = age(headers)?;
+        let seconds = lifetime.checked_sub(age).filter(|seconds| *seconds > 0)?;
+        Some(Self { seconds, control, age: Some(age) })
     }
 }
 
-/// Whether everybody may have it, and whether it says how long it may be kept.
-fn is_public(headers: &HeaderMap) -> (bool, bool) {
-    let all = |name| {
-        let lines = headers.get_all(name).iter().map(|line: &http::HeaderValue| line.to_str().unwrap_or("?"));
-        lines.flat_map(|line| line.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect::<Vec<_>>()
-    };
-    let directives = all(header::CACHE_CONTROL);
+/// The values of a header that is a list, in lower case.
+fn all(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let lines = headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("?"));
+    lines.flat_map(|line| line.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect()
+}
+
+/// Whether everybody may have it.
+fn is_public(headers: &HeaderMap, directives: &[String]) -> bool {
     // With an argument, too: `private="x-name"` keeps a header back, which this cache cannot.
     let has = |name: &str| directives.iter().any(|one| one.split('=').next() == Some(name));
-    let age = |name: &str| directives.iter().find_map(|one| one.strip_prefix(name)?.parse::<u64>().ok());
-    let lasts = age("s-maxage=").or_else(|| age("max-age=")).unwrap_or(0) > 0;
-    let varies = all(header::VARY).iter().any(|name| name != "accept-encoding");
+    let varies = all(headers, &header::VARY).iter().any(|name| name != "accept-encoding");
     let kept_back = ["no-store", "no-cache", "private"].iter().any(|name| has(name));
-    (has("public") && !kept_back && !varies && !headers.contains_key(header::SET_COOKIE), lasts)
+    has("public") && !kept_back && !varies && !headers.contains_key(header::SET_COOKIE)
+}
+
+/// How old an answer is that came from somewhere else, in seconds; `None` where what it says of that is no age.
+fn age(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(header::AGE).iter();
+    let age = lines.next().map_or(Some(0), |line| line.to_str().ok()?.trim().parse().ok())?;
+    lines.next().is_none().then_some(age)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    (js_sys::Date::now() / 1000.0) as u64
 }
 
 #[cfg(test)]
@@ -186,26 +220,36 @@ mod tests {
             for (name, value) in lines {
                 headers.append(name, value);
             }
-            (keeping(&headers, 0), keeping(&headers, 7))
+            [0, 7].map(|fresh| Keeping::of(&headers, fresh))
         };
-        let as_it_says = (Some(Keeping::AsItSays), Some(Keeping::AsItSays));
-        assert_eq!(of(&[("cache-control", "public, max-age=60"), ("vary", "Accept-Encoding")]), as_it_says);
-        assert_eq!(of(&[("cache-control", "public, max-age=0, s-maxage=60")]), as_it_says);
+        let kept = |seconds, control: &str, age| Some(Keeping { seconds, control: control.to_owned(), age });
+        let control = "public, max-age=60";
+        let as_it_says = [(); 2].map(|()| kept(60, control, Some(0)));
+        assert_eq!(of(&[("cache-control", control), ("vary", "Accept-Encoding")]), as_it_says);
+        assert_eq!(of(&[("cache-control", "public"), ("cache-control", "max-age=60")]), as_it_says);
+        let shared = "public, max-age=0, s-maxage=60";
+        assert_eq!(of(&[("cache-control", shared)]), [(); 2].map(|()| kept(60, shared, Some(0))));
+        // What is old already is kept for what is left.
+        let left = [(); 2].map(|()| kept(20, control, Some(40)));
+        assert_eq!(of(&[("cache-control", control), ("age", "40")]), left);
         // What is public, and to be looked at each time, is looked at after a while.
         let before = "public, max-age=0, must-revalidate";
-        let for_a_while = Keeping::For { seconds: 7, before: before.to_owned() };
-        assert_eq!(of(&[("cache-control", before)]), (None, Some(for_a_while)));
+        assert_eq!(of(&[("cache-control", before)]), [None, kept(7, before, None)]);
         for kept_out in [
             &[("cache-control", "private, max-age=60")][..],
-            &[("cache-control", "public, max-age=60"), ("set-cookie", "a=b")],
-            &[("cache-control", "public, max-age=60"), ("vary", "Cookie")],
-            &[("cache-control", "public, max-age=60"), ("vary", "accept-encoding"), ("vary", "origin")],
-            &[("cache-control", "public, max-age=60"), ("cache-control", "private")],
+            &[("cache-control", control), ("set-cookie", "a=b")],
+            &[("cache-control", control), ("vary", "Cookie")],
+            &[("cache-control", control), ("vary", "accept-encoding"), ("vary", "origin")],
+            &[("cache-control", control), ("cache-control", "private")],
             &[("cache-control", "public, no-cache, max-age=60")],
             &[("cache-control", "public, private=\"x-name\", max-age=60")],
+            &[("cache-control", control), ("age", "60")],
+            &[("cache-control", control), ("age", "-1")],
+            &[("cache-control", control), ("age", "0, 0")],
+            &[("cache-control", control), ("age", "0"), ("age", "0")],
             &[],
         ] {
-            assert_eq!(of(kept_out), (None, None), "{kept_out:?}");
+            assert_eq!(of(kept_out), [None, None], "{kept_out:?}");
         }
     }
 }

@@ -1,0 +1,48 @@
+// cache-tests.mjs PACKAGE BASE: runs http-cache-tests (the package's folder) against a cache, and writes what came of each test as
+// JSON. The package's own way to show results wants a browser; what a result means is told here as it tells it.
+import { createRequire } from 'node:module'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const [folder, base] = process.argv.slice(2)
+const file = name => pathToFileURL(resolve(folder, name))
+const { runTests, getResults } = await import(file('client/runner.mjs'))
+const { default: suites } = await import(file('tests/index.mjs'))
+const fetch = createRequire(file('cli.mjs'))('node-fetch')
+
+// The cache keeps only what is called public; so the tests' origin says it of what it lets be kept.
+for (const request of suites.flatMap(suite => suite.tests).flatMap(test => test.requests)) {
+  for (const header of [...request.response_headers ?? [], ...request.expected_response_headers ?? []]) {
+    if (header[0].toLowerCase() === 'cache-control' && /max-?age=/i.test(header[1])) header[1] += ', public'
+  }
+}
+
+// A browser's runner sends these to get around its own cache; this one has none, and they would get around the one in question.
+const isBrowsers = ([name, value]) => ['nothing-to-see-here', 'foo'].includes(value) && /^(cache-control|pragma)$/i.test(name)
+// An answer is kept after it has gone.
+const patience = () => new Promise(resolve => setTimeout(resolve, 300))
+// Nor is it compressed, which is the edge's doing, and leaves no length.
+async function ask (url, init = {}) {
+  await patience()
+  const headers = (init.headers ?? []).filter(header => !isBrowsers(header))
+  return fetch(url, { ...init, headers, compress: false, timeout: 10000 })
+}
+
+await runTests(suites, ask, false, base, 25)
+const results = getResults()
+const tests = new Map(suites.flatMap(suite => suite.tests.map(test => [test.id, { ...test, suite: suite.id }])))
+
+const outcomes = { required: ['pass', 'fail'], optimal: ['pass', 'not optimal'], check: ['yes', 'no'] }
+function verdict (id) {
+  const [test, result] = [tests.get(id), results[id]]
+  if (result === undefined) return 'not run'
+  // What it builds upon does not hold, so it says nothing.
+  if ((test.depends_on ?? []).some(other => !['pass', 'yes'].includes(verdict(other)))) return 'depends'
+  if (result !== true && result[0] === 'Setup') return 'setup'
+  return outcomes[test.kind ?? 'required'][result === true ? 0 : 1]
+}
+const told = Object.keys(results).map(id => {
+  const { suite, name, kind = 'required' } = tests.get(id)
+  return { id, suite, name, kind, verdict: verdict(id), why: results[id] === true ? null : String(results[id][1]) }
+})
+process.stdout.write(JSON.stringify(told) + '\n', () => process.exit(0))

@@ -1,0 +1,136 @@
+//! The public tests of HTTP caches (http-cache-tests) against the one that stands before an application inside Workers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::worker::{Options, Workerd, build};
+use crate::{Outcome, run as execute, target};
+
+const PACKAGE: &str = "http-cache-tests@0.4.5";
+const SCRIPT: &str = include_str!("../js/cache-tests.mjs");
+
+/// So many required tests pass at least; many others say nothing of a cache that never asks again whether what it has is good.
+const LEAST: usize = 95;
+
+/// Required tests that do not pass, each for a reason; one that begins to pass must leave the list.
+const KNOWN: &[(&str, &str)] = &[
+    ("304-lm-use-stored-Test-Header", ASKS_ANEW),
+    ("cc-resp-must-revalidate-stale", ASKS_ANEW),
+    ("conditional-etag-vary-headers", ASKS_ANEW),
+    ("age-parse-prefix", "an age that is no number, or several, is unknown: the answer is not kept"),
+    ("headers-store-Set-Cookie", "an answer that sets a cookie is nobody else's: it is not kept"),
+    ("invalidate-M-SEARCH", "the runtime knows no such method"),
+    ("invalidate-M-SEARCH-cl", "the runtime knows no such method"),
+    ("other-age-gen", NO_MAX_AGE),
+    ("other-age-update-expires", NO_MAX_AGE),
+    ("other-date-update", NO_MAX_AGE),
+];
+const ASKS_ANEW: &str = "what is stale is not asked for by condition, but anew; the test's origin then answers 999, which the runtime refuses";
+const NO_MAX_AGE: &str = "it has `Expires` alone: only what says `public` and for how many seconds is kept";
+
+#[derive(Debug, Deserialize)]
+struct Told {
+    id: String,
+    suite: String,
+    name: String,
+    kind: String,
+    verdict: String,
+    why: Option<String>,
+}
+
+/// The server behind the cache; ends with this.
+struct Origin(Child);
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+pub(crate) fn run() -> Outcome {
+    let folder = std::path::absolute(target().join("cache-tests"))?;
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("package.json"), "{\"private\": true}")?;
+    let install = ["install", "--no-audit", "--no-fund", "--silent", PACKAGE];
+    execute(Command::new("npm").args(install).current_dir(&folder))?;
+    let package = folder.join("node_modules/http-cache-tests");
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let _origin = origin(&package, port)?;
+    let options = Options {
+        name: "conformance".to_owned(),
+        build: build("conformance", &[])?,
+        buckets: vec![("BUCKET".to_owned(), "bucket".to_owned())],
+        databases: vec![("DB".to_owned(), "00000000-0000-0000-0000-00000000000d".to_owned())],
+        classes: vec![("PROBE".to_owned(), "Probe".to_owned())],
+        datasets: vec!["EVENTS".to_owned()],
+        vars: [("ORIGIN".to_owned(), format!("http://127.0.0.1:{port}").into())].into_iter().collect(),
+        ..Options::default()
+    };
+    let workerd = Workerd::start(&options)?;
+    let script = folder.join("cache-tests.mjs");
+    fs::write(&script, SCRIPT)?;
+    let base = format!("http://{}", workerd.address);
+    let output = Command::new("node").arg(script).arg(&package).arg(base).stderr(Stdio::inherit()).output()?;
+    // The package says something of its own on the way.
+    let text = String::from_utf8(output.stdout)?;
+    let told: Vec<Told> = serde_json::from_str(text.lines().last().unwrap_or_default())?;
+    judge(&told)
+}
+
+fn origin(package: &std::path::Path, port: u16) -> Result<Origin, Box<dyn std::error::Error>> {
+    let child = Command::new("node")
+        .arg("server/server.mjs")
+        .current_dir(package)
+        .env("npm_config_protocol", "http")
+        .env("npm_config_port", port.to_string())
+        .env("npm_config_pidfile", "server.pid")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let origin = Origin(child);
+    for _ in 0..100 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Ok(origin);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err("the server behind the cache does not answer".into())
+}
+
+fn judge(told: &[Told]) -> Outcome {
+    let mut counts: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for Told { kind, verdict, .. } in told {
+        *counts.entry(kind).or_default().entry(verdict).or_default() += 1;
+    }
+    for (kind, verdicts) in &counts {
+        let shown: Vec<_> = verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+        println!("{kind}: {}", shown.join(", "));
+    }
+    let failed = |one: &&Told| one.kind == "required" && !matches!(&*one.verdict, "pass" | "depends");
+    let is_known = |one: &Told| KNOWN.iter().find(|(id, _)| *id == one.id);
+    let mut wrong: Vec<String> = Vec::new();
+    for one in told.iter().filter(failed) {
+        match is_known(one) {
+            Some((id, why)) => println!("differs  {id}: {why}"),
+            None => wrong.push(format!("{}/{} ({}): {} {:?}", one.suite, one.id, one.verdict, one.name, one.why)),
+        }
+    }
+    for one in told.iter().filter(|one| one.verdict == "pass") {
+        if is_known(one).is_some() {
+            wrong.push(format!("{} passes now: it must leave the list", one.id));
+        }
+    }
+    let required = counts.get("required").cloned().unwrap_or_default();
+    let (passed, all) = (required.get("pass").copied().unwrap_or_default(), required.values().sum::<usize>());
+    println!("{passed} of {all} required tests of {PACKAGE} pass on the cache inside Workers");
+    if passed < LEAST {
+        wrong.push(format!("{LEAST} passed before"));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
