@@ -11,7 +11,7 @@ mod retry;
 mod transport;
 
 pub use account::{Account, ApiMessage, RestError, RestErrorKind};
-pub use http_transport::HttpTransport;
+pub use http_transport::{HttpTransport, Timeouts};
 pub use request::{Client, Effect};
 pub use retry::{Retry, SystemTiming, Timing, retry_after};
 pub use transport::{Body, BodyError, Transport, TransportError, TransportErrorKind};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{Request, Response, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::retry::retry_after;
 use super::{Body, Retry, SystemTiming, Timing, Transport, TransportError, TransportErrorKind};
@@ -24,12 +25,27 @@ pub struct Client {
     transport: Arc<dyn Transport>,
     retry: Retry,
     timing: Arc<dyn Timing>,
+    /// A permit for each request that is on its way.
+    permits: Arc<Semaphore>,
 }
 
+/// Requests at once, unless told otherwise.
+const CONCURRENCY: usize = 64;
+
 impl Client {
-    /// A client on a transport, with the default [`Retry`].
+    /// A client on a transport, with the default [`Retry`], and 64 requests at once.
     pub fn new(transport: impl Transport + 'static) -> Self {
-        Self { transport: Arc::new(transport), retry: Retry::default(), timing: Arc::new(SystemTiming) }
+        let permits = Arc::new(Semaphore::new(CONCURRENCY));
+        Self { transport: Arc::new(transport), retry: Retry::default(), timing: Arc::new(SystemTiming), permits }
+    }
+
+    /// How many requests are on their way at once, at least 1; the others wait for their turn, and no timeout counts
+    /// meanwhile. One is under way until the head of its answer is there: who reads a body at leisure, into another request
+    /// even, holds up nobody. Clones share it.
+    #[must_use]
+    pub fn with_concurrency(mut self, requests: usize) -> Self {
+        self.permits = Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)));
+        self
     }
 
     /// How often and after how long to repeat.
@@ -62,7 +78,7 @@ impl Client {
         let mut next = request().ok_or_else(gone)?;
         let mut attempt = 1;
         loop {
-            let result = self.transport.send(next).await;
+            let result = self.send_once(next).await;
             let asked = result.as_ref().ok().and_then(|answer| retry_after(answer.headers(), SystemTime::now()));
             if !may_pass(effect, &result) {
                 return result;
@@ -73,6 +89,12 @@ impl Client {
             self.timing.sleep(wait).await;
             (next, attempt) = (again, attempt + 1);
         }
+    }
+
+    async fn send_once(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
+        // Nobody closes it.
+        let _permit = self.permits.acquire().await.ok();
+        self.transport.send(request).await
     }
 }
 
@@ -164,6 +186,37 @@ mod tests {
         assert_eq!(run(Once, &[Err(Connect), Ok((503, None)), Ok((200, None))]).await, (200, vec![100, 200]));
         assert_eq!(run(Once, &[Ok((429, Some("2"))), Ok((200, None))]).await, (200, vec![2100]));
         assert_eq!(run(Idempotent, &[Ok((429, Some("3600")))]).await, (429, vec![]));
+    }
+
+    /// Counts how many are here at once.
+    #[derive(Debug, Default, Clone)]
+    struct Crowd {
+        here: Arc<Mutex<(usize, usize)>>,
+    }
+
+    #[async_trait]
+    impl Transport for Crowd {
+        async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
+            {
+                let mut here = self.here.lock().expect("no panic");
+                here.0 += 1;
+                here.1 = here.1.max(here.0);
+            }
+            tokio::task::yield_now().await;
+            self.here.lock().expect("no panic").0 -= 1;
+            Ok(Response::new(Body::empty()))
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_requests_are_under_way_than_there_may_be() {
+        let crowd = Crowd::default();
+        let client = Client::new(crowd.clone()).with_concurrency(3);
+        let send = || client.send(Effect::Once, || Some(Request::new(Body::empty())));
+        // Each keeps its answer, which holds up nobody.
+        let answers = futures_util::future::join_all((0..20).map(|_| send())).await;
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(crowd.here.lock().expect("no panic").1, 3);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! | layer | what it changes |
 //! |---|---|
 //! | [`Prefixed`] | keys: everything is below a prefix, and nothing else can be reached |
+//! | [`NfcKeys`] | keys: they are in Unicode's NFC, as R2 itself stores them |
 //! | [`ReadOnly`] | writes: they are refused |
 //! | [`Retried`] | failures for the moment: what can be repeated without harm is |
 //! | [`Limited`] | how much at once, and how large |
@@ -13,6 +14,7 @@
 
 mod cached;
 mod limited;
+mod nfc_keys;
 mod observed;
 mod prefixed;
 mod read_only;
@@ -20,6 +22,7 @@ mod retried;
 
 pub use cached::{CacheOptions, Cached};
 pub use limited::{LimitOptions, Limited};
+pub use nfc_keys::NfcKeys;
 pub use observed::{Counters, Observation, Observed, Observer, Tally};
 pub use prefixed::Prefixed;
 pub use read_only::ReadOnly;

@@ -54,7 +54,7 @@ const YOUNG: chrono::Duration = chrono::Duration::hours(1);
 /// Writes that come at the same time share one transaction and one fsync; each is answered when it is durable.
 ///
 /// Divergence from R2: none in semantics; `copy` and `list_parts` are there as well. Keys are taken as they are, as
-/// miniflare does; R2 itself stores them in Unicode's NFC.
+/// miniflare does; R2 itself stores them in Unicode's NFC ([`layers::NfcKeys`](crate::layers) does here, too).
 #[derive(Clone)]
 pub struct LocalStore {
     shared: Arc<Shared>,

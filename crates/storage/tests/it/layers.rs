@@ -7,14 +7,14 @@ use std::time::Duration;
 use chrono::Utc;
 use futures_util::FutureExt;
 use isobar_storage::layers::{
-    CacheOptions, Cached, Counters, LimitOptions, Limited, Observation, Observed, Observer, Prefixed, ReadOnly,
-    Retried, RetryOptions, Sleep,
+    CacheOptions, Cached, Counters, LimitOptions, Limited, NfcKeys, Observation, Observed, Observer, Prefixed,
+    ReadOnly, Retried, RetryOptions, Sleep,
 };
 use isobar_storage::memory::MemoryStore;
 use isobar_storage::mock::MockStore;
 use isobar_storage::{
-    Body, Clock, Conditions, Error, ErrorKind, GetOptions, ListOptions, MultipartOptions, ObjectStore, ObjectStoreExt,
-    PutOptions, Range, conformance,
+    Body, Clock, Conditions, CopyOptions, Error, ErrorKind, GetOptions, ListOptions, MultipartOptions, ObjectStore,
+    ObjectStoreExt, PutOptions, Range, conformance,
 };
 
 use crate::local::key;
@@ -35,6 +35,7 @@ async fn every_layer_conforms() {
         .await
         .assert_green();
     conformance::run(async || Arc::new(Limited::new(store(), LimitOptions::default())) as _).await.assert_green();
+    conformance::run(async || Arc::new(NfcKeys::new(store())) as _).await.assert_green();
     conformance::run(async || Arc::new(Observed::new(store(), Counters::default())) as _).await.assert_green();
     conformance::run(async || Arc::new(Cached::new(store(), CacheOptions::default())) as _).await.assert_green();
     let all = async || {
@@ -72,6 +73,29 @@ async fn nothing_beside_the_prefix_is_reached() {
     assert_eq!(Prefixed::new(inner, "x".repeat(1024)).unwrap_err().kind(), ErrorKind::InvalidKey);
     let long = store.write(&key(&"x".repeat(1020)), "").await.unwrap_err();
     assert_eq!((long.kind(), long.code()), (ErrorKind::InvalidKey, Some(10020)));
+}
+
+#[tokio::test]
+async fn two_forms_of_a_key_are_one_as_in_r2() {
+    let (composed, decomposed) = ("caf\u{e9}/\u{fc}", "cafe\u{301}/u\u{308}");
+    let inner = MemoryStore::new();
+    let store = NfcKeys::new(inner.clone());
+    assert_eq!(store.write(&key(decomposed), "1").await.unwrap().key.as_str(), composed);
+    assert!(
+        store.head(&key(composed)).await.unwrap().is_some() && store.head(&key(decomposed)).await.unwrap().is_some()
+    );
+    assert_eq!(inner.head(&key(decomposed)).await.unwrap(), None);
+    let page = store.list(ListOptions::default().with_prefix("cafe\u{301}").with_delimiter("u\u{308}")).await.unwrap();
+    assert_eq!(page.prefixes, [composed]);
+    let create = PutOptions::default().with_conditions(Conditions::create_only());
+    assert!(store.put(&key(decomposed), "2".into(), create).await.unwrap().stored().is_none());
+    let upload = store.multipart(&key(decomposed), MultipartOptions::default()).await.unwrap();
+    let part = upload.upload_part(1, "3").await.unwrap();
+    assert_eq!(upload.complete(vec![part]).await.unwrap().key.as_str(), composed);
+    let copied = store.copy(&key(decomposed), &key("u\u{308}"), CopyOptions::default()).await.unwrap();
+    assert!(copied.is_some_and(|copy| copy.stored().is_some_and(|meta| meta.key.as_str() == "\u{fc}")));
+    store.delete(&[key(decomposed), key("\u{fc}")]).await.unwrap();
+    assert!(inner.list(ListOptions::default()).await.unwrap().objects.is_empty());
 }
 
 #[tokio::test]

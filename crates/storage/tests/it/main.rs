@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod directory;
+mod errors;
 mod faults;
 mod fsck;
 mod layers;
 mod local;
 mod object_store;
+mod processes;
 mod rules;
 mod sync;
 

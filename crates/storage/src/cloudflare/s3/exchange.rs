@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use super::headers::Headers;
 use crate::checksum::Digests;
-use crate::{Body, Checksum, Error, ErrorKind, Result};
+use crate::{Body, Checksum, ChecksumAlgorithm, Error, ErrorKind, Result};
 
 /// A request must begin within this of its signature; each attempt is signed anew.
 const SIGNED_FOR: Duration = Duration::from_secs(3600);
@@ -44,14 +45,17 @@ pub(super) type Failed = Arc<Mutex<Option<Error>>>;
 
 impl Payload {
     /// A body with the checksum that it must have. Bytes at hand are checked before anything is sent; of a stream the last
-    /// bytes are held back until all of it has been.
-    pub(super) fn checked(body: Body, checksum: Option<Checksum>) -> Result<Self> {
+    /// bytes are held back until all of it has been. With it the header by which the server checks what it gets, where the md5
+    /// is known beforehand: R2 and all others take that one.
+    pub(super) fn checked(body: Body, checksum: Option<Checksum>) -> Result<(Self, Option<(String, String)>)> {
         if let Some(bytes) = body.as_bytes() {
             let mut digests = Digests::new(checksum);
             digests.update(bytes);
-            digests.finish()?;
-            return Ok(Self::Bytes(bytes.clone()));
+            let md5 = digests.finish()?.swap_remove(0);
+            return Ok((Self::Bytes(bytes.clone()), content_md5(&md5)));
         }
+        let md5 =
+            checksum.as_ref().filter(|checksum| checksum.algorithm == ChecksumAlgorithm::Md5).and_then(content_md5);
         let (length, failed) = (body.length(), Failed::default());
         let keep = Arc::clone(&failed);
         let chunks = held_back(length, body, checksum).map_err(move |error| {
@@ -60,7 +64,7 @@ impl Payload {
             text
         });
         let body = client::Body::from_stream(Some(length), chunks);
-        Ok(Self::Stream { length, body: Some(body), failed })
+        Ok((Self::Stream { length, body: Some(body), failed }, md5))
     }
 
     fn failure(&self) -> Option<Error> {
@@ -85,6 +89,11 @@ impl Payload {
             Self::Stream { length, .. } => *length,
         }
     }
+}
+
+fn content_md5(md5: &Checksum) -> Option<(String, String)> {
+    let bytes = hex::decode(&md5.hex).ok()?;
+    Some(("content-md5".to_owned(), base64::engine::general_purpose::STANDARD.encode(bytes)))
 }
 
 /// The body's chunks, each sent when the next one is there, the last when the whole is what it must be: a server that has not
@@ -264,6 +273,18 @@ mod tests {
         let silent = S3Error::default().into_error(StatusCode::BAD_GATEWAY);
         assert!(silent.is_retryable() && silent.to_string().contains("502"), "{silent}");
         assert_eq!(kind("SignatureDoesNotMatch", StatusCode::FORBIDDEN), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn the_server_is_told_the_md5_where_it_is_known() {
+        let md5 = |body: Body, checksum| Payload::checked(body, checksum).expect("a good body").1.map(|(_, md5)| md5);
+        let stream = || Body::from_stream(5, futures_util::stream::iter([Ok(Bytes::from("hello"))]));
+        let known = Some("XUFAKrxLKna5cZ2REBfFkg==".to_owned());
+        let asked = |algorithm| Some(Checksum::of(algorithm, b"hello"));
+        assert_eq!(md5("hello".into(), None), known);
+        assert_eq!(md5("hello".into(), asked(ChecksumAlgorithm::Sha256)), known);
+        assert_eq!(md5(stream(), asked(ChecksumAlgorithm::Md5)), known);
+        assert_eq!(md5(stream(), asked(ChecksumAlgorithm::Sha256)), None);
     }
 
     #[tokio::test]

@@ -26,13 +26,14 @@ use crate::{
 /// An R2 bucket over S3, or a bucket of another server that speaks S3: for native code. Cheap to clone.
 ///
 /// Requests are repeated where that is safe (see [`Client`]): a write with conditions or a streamed body only where the
-/// server surely did nothing. Where S3 has no words for a condition, the object's metadata is asked for first, the condition
+/// server surely did nothing. 64 are under way at once ([`Client::with_concurrency`]), each phase of one within its time
+/// ([`Timeouts`](isobar_cloudflare::client::Timeouts)). Where S3 has no words for a condition, the object's metadata is asked for first, the condition
 /// judged here, and the operation bound to the etag seen.
 ///
 /// Divergences, all S3's: times are whole seconds. A version is the server's where it tells one, else made of key, time and etag, so
 /// that two equal writes within a second share it. `put`, `complete_multipart` and `copy` ask for the metadata of what they
 /// stored with a second request; where another write came between, [`uploaded`](ObjectMeta::uploaded) is the server's time
-/// of answering. All five checksums are verified on the way up, md5 alone is kept. An object without a content type has the
+/// of answering. All five checksums are verified on the way up, md5 alone is told the server (`Content-MD5`) and kept. An object without a content type has the
 /// server's default. Names of custom metadata are lower-case; others are refused, and so are keys with a segment `.` or
 /// `..`, which no URL can name. An upload without parts cannot be completed; one that never was is told from one that is over
 /// by nobody, so that giving it up is no error. Conditions on the destination of a copy need R2 itself. A listing that

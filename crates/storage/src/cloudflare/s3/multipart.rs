@@ -28,8 +28,9 @@ impl S3Bucket {
         rules::check_size(&body)?;
         let credentials = Some(&*self.exchange.credentials);
         let action = self.exchange.bucket.upload_part(credentials, key.as_str(), number, upload.as_str());
-        let payload = Payload::checked(body, None)?;
-        let answer = accepted(self.exchange.send(Effect::Idempotent, action, &Headers::new(), payload).await?).await?;
+        let (payload, md5) = Payload::checked(body, None)?;
+        let headers: Headers = md5.into_iter().collect();
+        let answer = accepted(self.exchange.send(Effect::Idempotent, action, &headers, payload).await?).await?;
         let etag = headers::etag(answer.headers()).ok_or_else(|| surprise("a part without an etag"))?;
         Ok(Part { part_number: number, etag })
     }

@@ -26,7 +26,8 @@ impl S3Bucket {
         rules::check_size(&body)?;
         let size = body.length();
         let mut stored = headers::stored_with(&http, &custom, storage_class)?;
-        let payload = Payload::checked(body, checksum)?;
+        let (payload, md5) = Payload::checked(body, checksum)?;
+        stored.extend(md5);
         let conditions = conditions.unwrap_or_default();
         if let Some(guard) = guard(&conditions) {
             stored.extend(guard);

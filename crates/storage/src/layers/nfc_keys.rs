@@ -1,0 +1,97 @@
+use async_trait::async_trait;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::{
+    Body, Capabilities, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta,
+    ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+};
+
+/// Keys in Unicode's normal form C, as R2 itself stores them: "e" with an accent behind it and "é" are one key, by its second
+/// name. miniflare and the other stores take keys as they are.
+///
+/// What a store holds under another form from before is listed, and not reached by its key.
+#[derive(Debug, Clone)]
+pub struct NfcKeys<S> {
+    inner: S,
+}
+
+impl<S: ObjectStore> NfcKeys<S> {
+    /// `inner`, asked by normal keys alone.
+    pub fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+fn composed(text: &str) -> String {
+    text.nfc().collect()
+}
+
+/// # Errors
+/// [`InvalidKey`](crate::ErrorKind::InvalidKey): some texts are longer in this form.
+fn composed_key(key: &Key) -> Result<Key> {
+    Key::new(composed(key.as_str()))
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for NfcKeys<S> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+    fn generation(&self) -> Option<u64> {
+        self.inner.generation()
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
+        self.inner.head(&composed_key(key)?).await
+    }
+
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+        self.inner.get(&composed_key(key)?, options).await
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
+        self.inner.put(&composed_key(key)?, body, options).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<()> {
+        let keys = keys.iter().map(composed_key).collect::<Result<Vec<_>>>()?;
+        self.inner.delete(&keys).await
+    }
+
+    async fn list(&self, mut options: ListOptions) -> Result<ListPage> {
+        for text in [&mut options.prefix, &mut options.delimiter, &mut options.start_after].into_iter().flatten() {
+            *text = composed(text);
+        }
+        self.inner.list(options).await
+    }
+
+    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
+        self.inner.create_multipart(&composed_key(key)?, options).await
+    }
+
+    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
+        self.inner.upload_part(&composed_key(key)?, upload, number, body).await
+    }
+
+    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
+        self.inner.complete_multipart(&composed_key(key)?, upload, parts).await
+    }
+
+    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
+        self.inner.abort_multipart(&composed_key(key)?, upload).await
+    }
+
+    async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
+        self.inner.list_parts(&composed_key(key)?, upload).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
+        self.inner.copy(&composed_key(from)?, &composed_key(to)?, options).await
+    }
+
+    async fn presign(&self, options: PresignOptions) -> Result<String> {
+        let key = composed_key(&options.key)?;
+        self.inner.presign(PresignOptions { key, ..options }).await
+    }
+}

@@ -1,0 +1,72 @@
+//! Several processes on one store.
+
+use std::process::{Child, Command, Stdio};
+
+use isobar_storage::local::{FsckOptions, LocalStore};
+use isobar_storage::{Conditions, Key, ListOptions, ObjectStore, ObjectStoreExt, PutOptions};
+
+use crate::local::key;
+
+const FOLDER: &str = "ISOBAR_PROCESS_FOLDER";
+const NAME: &str = "ISOBAR_PROCESS_NAME";
+const PROCESSES: u64 = 4;
+/// What each process adds to the one counter.
+const STEPS: u64 = 50;
+
+/// One of the processes: run by the test below, and by nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it is a process of the test below"]
+async fn counts() {
+    let (Ok(folder), Ok(name)) = (std::env::var(FOLDER), std::env::var(NAME)) else { return };
+    let store = LocalStore::open(folder).await.unwrap();
+    for step in 0..STEPS {
+        // What is large is a file of its own.
+        let body = vec![step as u8; if step % 2 == 0 { 100 } else { 40_000 }];
+        store.write(&Key::new(format!("{name}/{step}")).unwrap(), body).await.unwrap();
+        while !add_one(&store).await {}
+        if step % 20 == 0 {
+            store.sweep().await.unwrap();
+        }
+    }
+}
+
+/// Reads the counter and replaces what was read; whether it was still that.
+async fn add_one(store: &LocalStore) -> bool {
+    let (conditions, value) = match store.read(&key("counter")).await.unwrap() {
+        Some((meta, bytes)) => {
+            let value: u64 = std::str::from_utf8(&bytes).unwrap().parse().unwrap();
+            (Conditions::if_etag(meta.etag).unwrap(), value)
+        }
+        None => (Conditions::create_only(), 0),
+    };
+    let options = PutOptions::default().with_conditions(conditions);
+    store.put(&key("counter"), (value + 1).to_string().into(), options).await.unwrap().stored().is_some()
+}
+
+fn process(folder: &std::path::Path, name: u64) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "processes::counts", "--ignored"])
+        .envs([(FOLDER, folder.as_os_str()), (NAME, name.to_string().as_ref())])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn processes_that_swap_one_value_lose_no_step() {
+    let folder = tempfile::tempdir().unwrap();
+    // All of them open it anew, and at once.
+    let processes: Vec<Child> = (0..PROCESSES).map(|name| process(folder.path(), name)).collect();
+    for mut process in processes {
+        assert!(process.wait().unwrap().success());
+    }
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let (_, counter) = store.read(&key("counter")).await.unwrap().unwrap();
+    assert_eq!(counter, (PROCESSES * STEPS).to_string());
+    for name in 0..PROCESSES {
+        let page = store.list(ListOptions::default().with_prefix(format!("{name}/"))).await.unwrap();
+        assert_eq!(page.objects.len() as u64, STEPS);
+    }
+    let report = store.fsck(FsckOptions::default().with_exclusive(true), |_| {}).await.unwrap();
+    assert!(report.is_clean(), "{report:?}");
+}
