@@ -10,6 +10,17 @@ const { runTests, getResults } = await import(file('client/runner.mjs'))
 const { default: suites } = await import(file('tests/index.mjs'))
 const fetch = createRequire(file('cli.mjs'))('node-fetch')
 
+// One of our own: what is old already is kept for what is left, and not for less.
+const half = {
+  id: 'isobar-age-over-half',
+  name: 'An answer of which more than half is over is kept for the rest',
+  requests: [
+    { response_headers: [['Cache-Control', 'max-age=60'], ['Age', '40']], setup: true },
+    { expected_type: 'cached', expected_response_headers: [['Age', '>', 39]] }
+  ]
+}
+suites.push({ id: 'isobar', name: 'isobar', tests: [half] })
+
 // The cache keeps only what is called public; so the tests' origin says it of what it lets be kept.
 for (const request of suites.flatMap(suite => suite.tests).flatMap(test => test.requests)) {
   for (const header of [...request.response_headers ?? [], ...request.expected_response_headers ?? []]) {

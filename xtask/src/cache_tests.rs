@@ -15,7 +15,7 @@ const PACKAGE: &str = "http-cache-tests@0.4.5";
 const SCRIPT: &str = include_str!("../js/cache-tests.mjs");
 
 /// So many required tests pass at least; many others say nothing of a cache that never asks again whether what it has is good.
-const LEAST: usize = 95;
+const LEAST: usize = 96;
 
 /// Required tests that do not pass, each for a reason; one that begins to pass must leave the list.
 const KNOWN: &[(&str, &str)] = &[
@@ -121,14 +121,16 @@ fn judge(told: &[Told]) -> Outcome {
             None => wrong.push(format!("{}/{} ({}): {} {:?}", one.suite, one.id, one.verdict, one.name, one.why)),
         }
     }
-    for one in told.iter().filter(|one| one.verdict == "pass") {
-        if is_known(one).is_some() {
-            wrong.push(format!("{} passes now: it must leave the list", one.id));
+    for (id, _) in KNOWN {
+        if !told.iter().any(|one| one.id == *id && failed(&one)) {
+            wrong.push(format!("{id} does not fail any more: it must leave the list"));
         }
     }
     let required = counts.get("required").cloned().unwrap_or_default();
     let (passed, all) = (required.get("pass").copied().unwrap_or_default(), required.values().sum::<usize>());
-    println!("{passed} of {all} required tests of {PACKAGE} pass on the cache inside Workers");
+    println!(
+        "{passed} of {all} required tests of {PACKAGE}, one of our own among them, pass on the cache inside Workers"
+    );
     if passed < LEAST {
         wrong.push(format!("{LEAST} passed before"));
     }

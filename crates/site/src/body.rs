@@ -10,13 +10,9 @@ use http_body::{Frame, SizeHint};
 use isobar_storage::{Body, Error};
 
 #[cfg(feature = "cache")]
-use crate::arena::{KeptBody, Region};
+use crate::arena::{KeptBody, PIECE, Region};
 
-/// How much of what lies in the kernel's memory is read at once, in bytes.
-#[cfg(feature = "cache")]
-const PIECE: usize = 64 * 1024;
-
-/// The body of an answer: nothing, bytes at hand, or a stream out of the store.
+/// The body of an answer: nothing, what is in memory, or a stream out of the store.
 #[derive(Default)]
 pub struct SiteBody(Inner);
 

@@ -19,7 +19,7 @@ use futures_util::lock::Mutex;
 use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use isobar_storage::{Error, ErrorKind, HttpMetadata, ObjectMeta};
 use quick_cache::sync::Cache;
-use quick_cache::{Equivalent, Weighter};
+use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, Weighter};
 
 use crate::arena::{Arena, KeptBody};
 use crate::deploy::ServedDeploy;
@@ -40,7 +40,7 @@ const OVERHEAD: u64 = 1536;
 
 /// The answers of one site.
 pub(crate) struct SiteCache {
-    answers: Cache<Name, Arc<Kept>, Weigh>,
+    answers: Cache<Name, Arc<Kept>, Weigh, DefaultHashBuilder, DropLater>,
     /// Where their bodies lie; `None` where the system has no such place.
     arena: Option<Arena>,
     options: CacheOptions,
@@ -111,6 +111,22 @@ impl Weighter<Name, Arc<Kept>> for Weigh {
     }
 }
 
+/// Gives up what is evicted when nobody waits for it any more: the memory of a body goes back by a call of the system.
+#[derive(Clone)]
+struct DropLater;
+
+impl Lifecycle<Name, Arc<Kept>> for DropLater {
+    type RequestState = Vec<Arc<Kept>>;
+
+    fn begin_request(&self) -> Vec<Arc<Kept>> {
+        Vec::new()
+    }
+
+    fn on_evict(&self, evicted: &mut Vec<Arc<Kept>>, _: Name, kept: Arc<Kept>) {
+        evicted.push(kept);
+    }
+}
+
 /// An answer, and when it was known to be good.
 pub(crate) struct Kept {
     pub(crate) what: What,
@@ -154,10 +170,11 @@ struct Moment {
 impl SiteCache {
     pub(crate) fn new(options: CacheOptions) -> Self {
         let items = usize::try_from(options.bytes / (16 * 1024)).unwrap_or(usize::MAX).clamp(128, 1 << 20);
-        let answers = Cache::with_weighter(items, options.bytes, Weigh);
+        let answers = Cache::with(items, options.bytes, Weigh, DefaultHashBuilder::default(), DropLater);
         // What could not be kept is streamed, not gathered for each request anew. (The cache is in parts that are evicted from
-        // each for itself.)
-        let kept = answers.shard_capacity().saturating_sub(OVERHEAD + 4096);
+        // each for itself, and take what fits into the share of those that are asked for often: 97 %. Headers and the rest of a
+        // page come to it.)
+        let kept = (answers.shard_capacity() / 20 * 19).saturating_sub(OVERHEAD + 8192);
         let options = CacheOptions { body_bytes: options.body_bytes.min(kept), ..options };
         Self { answers, arena: Arena::new(), options, started: Instant::now(), purges: AtomicU64::new(0) }
     }

@@ -11,11 +11,12 @@ pub(crate) const STALE_IF_ERROR: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CacheOptions {
-    /// The most that is kept, in bytes; 256 MiB. On Linux bodies above 8 KiB lie in a file in memory: it counts for the control
-    /// group of the process, and not for its resident set.
+    /// The most that is kept, in bytes; 256 MiB. On Linux bodies above 8 KiB lie in a file in memory, which counts for the control
+    /// group of the process and not for its resident set; not so where the system may use huge pages for such files
+    /// (`shmem_enabled`), cannot make holes in them, or limits the length of files.
     pub bytes: u64,
     /// The largest body that is kept, in bytes; 16 MiB, and as much as one part of the cache has at most: with as many parts
-    /// as processors by four, 256 MiB are kept in eight of 32 MiB on two. Larger ones are read from the store each time.
+    /// as processors by four, 256 MiB are kept in eight of 32 MiB on two. A twentieth of a part stays free. Larger ones are read from the store each time.
     pub body_bytes: u64,
     /// How long an answer is good where the store has no [`generation`](isobar_storage::ObjectStore::generation): within this
     /// time what another process, or this one past the cache, has written may not be seen yet. 1 s.

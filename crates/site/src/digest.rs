@@ -69,9 +69,11 @@ pub(crate) fn stored(meta: &ObjectMeta) -> Option<Sha256> {
 }
 
 #[cfg(feature = "cache")]
-pub(crate) fn of(bytes: &[u8]) -> Sha256 {
+pub(crate) fn of(body: &crate::KeptBody) -> Result<Sha256, isobar_storage::Error> {
     use sha2::Digest;
-    sha2::Sha256::digest(bytes).into()
+    let mut hash = sha2::Sha256::new();
+    body.pieces(|piece| hash.update(piece))?;
+    Ok(hash.finalize().into())
 }
 
 #[cfg(test)]

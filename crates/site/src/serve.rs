@@ -266,7 +266,7 @@ impl InMemory {
         };
         if wanted.is_any() && answer.status().is_success() {
             // Bytes that cannot be read have no digest; their answer breaks off.
-            let hashed = |body: &KeptBody| body.read().ok().map(|bytes| digest::of(&bytes));
+            let hashed = |body: &KeptBody| digest::of(body).ok();
             let whole = || sha256.get().copied().or_else(|| hashed(body).map(|hash| *sha256.get_or_init(|| hash)));
             let is_whole = answer.status() == StatusCode::OK;
             let content = || if is_whole { whole() } else { piece.as_ref().and_then(hashed) };

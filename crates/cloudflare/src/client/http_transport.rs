@@ -1,14 +1,14 @@
 //! The native transport: reqwest with rustls.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::transport::BodyError;
 use super::{Body, Transport, TransportError, TransportErrorKind};
 
-/// A body at hand is given to the connection in pieces of this length, in bytes: by them it is seen that it moves.
+/// A longer body is given to the connection in pieces of this length, in bytes: by them it is seen that it moves.
 const PIECE: usize = 64 * 1024;
 
 /// How long each phase of a request may take.
@@ -25,9 +25,10 @@ const PIECE: usize = 64 * 1024;
 pub struct Timeouts {
     /// Until there is a connection, TLS included. 10 s.
     pub connect: Duration,
-    /// While the request's body is sent: how long none of it may be taken. 60 s.
+    /// While the request's body is sent: how long the connection may take none of it. 60 s.
     pub send: Duration,
-    /// From then on until the head of the answer is there; where there is no body, from the connection on at the latest. 60 s.
+    /// From when the connection has taken the last of it until the head of the answer is there; what is short, up to 64 KiB, is
+    /// taken at once. 60 s.
     pub answer: Duration,
     /// While the answer's body comes: how long nothing of it may. 60 s.
     pub receive: Duration,
@@ -111,17 +112,12 @@ impl Transport for HttpTransport {
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
         let what = format!("{} {}{}", request.method(), host(&request), request.uri().path());
         let (parts, body) = request.into_parts();
-        let progress = Progress::new(body.length() == Some(0));
+        let is_short = body.as_bytes().is_some_and(|bytes| bytes.len() <= PIECE);
+        let progress = Progress::new(is_short);
         let body = match body.as_bytes() {
-            Some(bytes) => reqwest::Body::wrap(Pieces { rest: bytes.clone(), progress: Arc::clone(&progress) }),
-            None => {
-                let (noting, ending) = (Arc::clone(&progress), Arc::clone(&progress));
-                let end = futures_util::stream::poll_fn(move |_| {
-                    ending.end();
-                    Poll::Ready(None)
-                });
-                reqwest::Body::wrap_stream(body.into_stream().inspect(move |_| noting.note()).chain(end))
-            }
+            // As it is reqwest can send it again where a server has refused it unread.
+            Some(bytes) if is_short => reqwest::Body::from(bytes.clone()),
+            _ => reqwest::Body::wrap(Sending::new(body, Arc::clone(&progress))),
         };
         let request =
             reqwest::Request::try_from(Request::from_parts(parts, body)).map_err(|error| failure(error, &what))?;
@@ -153,32 +149,55 @@ impl HttpTransport {
     }
 }
 
-/// A body at hand that tells when some of it is taken.
-struct Pieces {
-    rest: Bytes,
+/// A body on its way, which tells when some of it is taken, and when all is.
+struct Sending {
+    /// Never waited for: nobody else has it.
+    chunks: Mutex<Chunks>,
+    remaining: Option<u64>,
     progress: Arc<Progress>,
 }
 
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+impl Sending {
+    fn new(body: Body, progress: Arc<Progress>) -> Self {
+        let remaining = body.length();
+        let chunks: Chunks = match body.as_bytes() {
+            Some(bytes) => {
+                let mut rest = bytes.clone();
+                let piece = move || (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(PIECE))));
+                Box::pin(futures_util::stream::iter(std::iter::from_fn(piece)))
+            }
+            None => Box::pin(body.into_stream()),
+        };
+        Self { chunks: Mutex::new(chunks), remaining, progress }
+    }
+}
+
+impl http_body::Body for Sending {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let chunks = self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let chunk = ready!(chunks.as_mut().poll_next(cx));
         self.progress.note();
-        let length = self.rest.len().min(PIECE);
-        let piece = self.rest.split_to(length);
-        if self.rest.is_empty() {
+        if let (Some(Ok(chunk)), Some(remaining)) = (&chunk, &mut self.remaining) {
+            *remaining = remaining.saturating_sub(chunk.len() as u64);
+        }
+        // Who knows the length does not ask whether there is more.
+        if !matches!(chunk, Some(Ok(_))) || self.remaining == Some(0) {
             self.progress.end();
         }
-        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.remaining == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -186,45 +205,52 @@ impl http_body::Body for Pieces {
 #[derive(Debug)]
 struct Progress {
     start: Instant,
+    /// Of the last piece; none was taken where it is 0.
     millis: AtomicU64,
     has_ended: AtomicBool,
-    is_empty: bool,
+    is_short: bool,
 }
 
 impl Progress {
-    fn new(is_empty: bool) -> Arc<Self> {
+    fn new(is_short: bool) -> Arc<Self> {
         let (start, millis) = (Instant::now(), AtomicU64::new(0));
-        Arc::new(Self { start, millis, has_ended: AtomicBool::new(is_empty), is_empty })
+        Arc::new(Self { start, millis, has_ended: AtomicBool::new(is_short), is_short })
     }
 
     fn note(&self) {
-        self.millis.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.millis.store(self.start.elapsed().as_millis().max(1) as u64, Ordering::Relaxed);
     }
 
     fn end(&self) {
-        self.note();
         self.has_ended.store(true, Ordering::Release);
     }
 
     /// Done when the phase that it is in has taken too long: what did not happen, and for how long.
     async fn stalls(&self, timeouts: &Timeouts) -> (&'static str, Duration) {
+        let Timeouts { connect, send, answer, receive: _ } = *timeouts;
         loop {
+            let has_ended = self.has_ended.load(Ordering::Acquire);
+            let last = self.millis.load(Ordering::Relaxed);
             // What is not looked at yet may still wait for its connection.
-            let (what, patience) = match self.has_ended.load(Ordering::Acquire) {
-                true if self.is_empty => ("it was not answered", timeouts.connect + timeouts.answer),
-                true => ("it was not answered", timeouts.answer),
-                false => ("nothing more of it was taken", timeouts.send.max(timeouts.connect)),
+            let (what, patience) = match (has_ended, last) {
+                (true, _) if self.is_short => (UNANSWERED, connect.saturating_add(answer)),
+                (true, _) => (UNANSWERED, answer),
+                (false, 0) => (UNTAKEN, connect.saturating_add(send)),
+                (false, _) => (UNTAKEN, send),
             };
-            let deadline = self.start + Duration::from_millis(self.millis.load(Ordering::Relaxed)) + patience;
-            let now = Instant::now();
-            if now >= deadline {
+            let waited = self.start.elapsed().saturating_sub(Duration::from_millis(last));
+            if waited >= patience {
                 return (what, patience);
             }
-            // A phase may begin meanwhile that has less patience.
-            tokio::time::sleep_until(deadline.min(now + timeouts.answer.max(Duration::from_millis(1)))).await;
+            // Another phase may begin meanwhile, and have less patience.
+            let least = send.min(answer).max(Duration::from_millis(1));
+            tokio::time::sleep((patience - waited).min(least)).await;
         }
     }
 }
+
+const UNTAKEN: &str = "nothing more of it was taken";
+const UNANSWERED: &str = "it was not answered";
 
 fn host(request: &Request<Body>) -> &str {
     request.uri().host().unwrap_or_default()
@@ -265,17 +291,35 @@ mod tests {
 
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
 
+    const fn of(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Each phase by its own patience, so that an error tells which it was.
+    fn timeouts() -> Timeouts {
+        Timeouts::default().with_connect(of(50)).with_send(of(200)).with_answer(of(300)).with_receive(of(400))
+    }
+
+    fn streamed(length: usize) -> Body {
+        let chunks = (0..length / 1024).map(|_| Ok(Bytes::from(vec![1; 1024])));
+        Body::from_stream(Some(length as u64), futures_util::stream::iter(chunks))
+    }
+
     /// Sends a body to a server that does this with its one connection; the answer's body, or what went wrong.
-    async fn sent<F>(body: impl Into<Body>, server: impl FnOnce(TcpStream) -> F) -> Result<Vec<u8>, String>
+    async fn sent<F>(
+        timeouts: Timeouts,
+        body: impl Into<Body>,
+        server: impl FnOnce(TcpStream) -> F,
+    ) -> Result<Vec<u8>, String>
     where
         F: Future<Output = ()>,
     {
-        let short = Duration::from_millis(200);
-        let timeouts = Timeouts::default().with_connect(short).with_send(short).with_answer(short).with_receive(short);
         let transport = HttpTransport::with_timeouts(timeouts).expect("it starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/", listener.local_addr().expect("an address"));
-        let request = Request::put(url).body(body.into()).expect("a request");
+        let body = body.into();
+        let request = Request::put(url).header("content-length", body.length().unwrap_or(0));
+        let request = request.body(body).expect("a request");
         let ask = async {
             let answer = transport.send(request).await.map_err(|error| {
                 assert_eq!(error.kind(), TransportErrorKind::Timeout);
@@ -307,44 +351,59 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_takes_nothing_is_given_up() {
-        let keep = std::sync::Mutex::new(None);
-        let refused = sent(Bytes::from(vec![1; 64 << 20]), async |stream| {
-            *keep.lock().expect("no panic") = Some(stream);
-        });
-        let refused = refused.await.expect_err("it takes nothing");
-        assert!(refused.ends_with("nothing more of it was taken for 0.2 s"), "{refused}");
+        for body in [Bytes::from(vec![1; 64 << 20]).into(), streamed(64 << 20)] {
+            let keep = std::sync::Mutex::new(None);
+            let refused = sent(timeouts(), body, async |stream| {
+                *keep.lock().expect("no panic") = Some(stream);
+            });
+            let refused = refused.await.expect_err("it takes nothing");
+            assert!(refused.ends_with("nothing more of it was taken for 0.2 s"), "{refused}");
+        }
     }
 
     #[tokio::test]
     async fn a_slow_server_that_takes_something_is_not() {
-        let answer = sent(Bytes::from(vec![1; 16 << 20]), async |mut stream| {
-            take(&mut stream, 16 << 20, Duration::from_millis(10)).await;
-            stream.write_all(HEAD).await.expect("it is there");
-            stream.write_all(b"0123456789").await.expect("it is there");
-            std::future::pending::<()>().await;
-        });
-        let from = Instant::now();
-        assert_eq!(answer.await.expect("an answer"), b"0123456789");
-        assert!(from.elapsed() > Duration::from_millis(400), "it was not slow: {:?}", from.elapsed());
+        for body in [Bytes::from(vec![1; 16 << 20]).into(), streamed(16 << 20)] {
+            // What lies in the sockets at the end takes its time, too.
+            let answer = sent(timeouts().with_answer(Duration::MAX), body, async |mut stream| {
+                take(&mut stream, 16 << 20, of(10)).await;
+                stream.write_all(HEAD).await.expect("it is there");
+                stream.write_all(b"0123456789").await.expect("it is there");
+                std::future::pending::<()>().await;
+            });
+            let from = Instant::now();
+            assert_eq!(answer.await.expect("an answer"), b"0123456789");
+            assert!(from.elapsed() > of(400), "it was not slow: {:?}", from.elapsed());
+        }
     }
 
     #[tokio::test]
-    async fn who_does_not_answer_is_given_up_and_so_is_who_ends_half_way() {
-        for body in [&b"some"[..], b""] {
-            let refused = sent(Bytes::from_static(body), async |mut stream| {
-                take(&mut stream, body.len(), Duration::ZERO).await;
+    async fn who_does_not_answer_is_given_up() {
+        // A short one may have waited for its connection.
+        let bodies = [
+            (Bytes::from_static(b"some").into(), 4, "0.35"),
+            (Body::empty(), 0, "0.35"),
+            (streamed(4096), 4096, "0.3"),
+        ];
+        for (body, length, patience) in bodies {
+            let refused = sent(timeouts(), body, async |mut stream| {
+                take(&mut stream, length, Duration::ZERO).await;
                 std::future::pending::<()>().await;
             });
             let refused = refused.await.expect_err("no answer");
-            assert!(refused.contains("it was not answered for"), "{refused}");
+            assert!(refused.ends_with(&format!("it was not answered for {patience} s")), "{refused}");
         }
-        let broken = sent(Bytes::from_static(b"some"), async |mut stream| {
+    }
+
+    #[tokio::test]
+    async fn who_ends_half_way_is_given_up() {
+        let broken = sent(timeouts(), Bytes::from_static(b"some"), async |mut stream| {
             take(&mut stream, 4, Duration::ZERO).await;
             stream.write_all(HEAD).await.expect("it is there");
             stream.write_all(b"01234").await.expect("it is there");
             std::future::pending::<()>().await;
         });
         let broken = broken.await.expect_err("half an answer");
-        assert!(broken.ends_with("nothing more of the answer has come for 0.2 s"), "{broken}");
+        assert!(broken.ends_with("nothing more of the answer has come for 0.4 s"), "{broken}");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{Request, Response, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::retry::retry_after;
 use super::{Body, Retry, SystemTiming, Timing, Transport, TransportError, TransportErrorKind};
@@ -40,8 +40,9 @@ impl Client {
     }
 
     /// How many requests are on their way at once, at least 1; the others wait for their turn, and no timeout counts
-    /// meanwhile. One is under way until the head of its answer is there: who reads a body at leisure, into another request
-    /// even, holds up nobody. Clones share it.
+    /// meanwhile. One is under way until the head of its answer is there: who reads the answer's body at leisure, into another
+    /// request even, holds up nobody. A request whose own body asks for something through the same client needs two. Clones
+    /// share it.
     #[must_use]
     pub fn with_concurrency(mut self, requests: usize) -> Self {
         self.permits = Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)));
@@ -75,10 +76,13 @@ impl Client {
         mut request: impl FnMut() -> Option<Request<Body>> + Send,
     ) -> Result<Response<Body>, TransportError> {
         let gone = || TransportError::new(TransportErrorKind::Request, "there is no request to send");
+        // Made when it is its turn.
+        let mut permit = self.permit().await;
         let mut next = request().ok_or_else(gone)?;
         let mut attempt = 1;
         loop {
-            let result = self.send_once(next).await;
+            let result = self.transport.send(next).await;
+            drop(permit);
             let asked = result.as_ref().ok().and_then(|answer| retry_after(answer.headers(), SystemTime::now()));
             if !may_pass(effect, &result) {
                 return result;
@@ -87,14 +91,13 @@ impl Client {
             let Some(again) = request() else { return result };
             drop(result); // an unread answer would hold its connection meanwhile
             self.timing.sleep(wait).await;
+            permit = self.permit().await;
             (next, attempt) = (again, attempt + 1);
         }
     }
 
-    async fn send_once(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
-        // Nobody closes it.
-        let _permit = self.permits.acquire().await.ok();
-        self.transport.send(request).await
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.acquire().await.ok() // nobody closes it
     }
 }
 

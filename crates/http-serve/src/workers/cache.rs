@@ -21,6 +21,9 @@ const APPLICATION_ONLY: [&str; 7] =
 /// What is larger is not kept, unless told otherwise: a slow client would have the runtime hold the difference in memory.
 const LARGEST_BYTES: u64 = 16 << 20;
 
+/// Headers of one answer, or of its connection: they are not kept.
+const OF_ONE_ANSWER: [&str; 5] = ["age", "connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info"];
+
 /// What an answer says of its keeping to everybody else, while it is kept for less.
 const CACHE_CONTROL_BEFORE: &str = "x-isobar-cache-control";
 
@@ -76,6 +79,8 @@ impl Lookup {
         if let Some(before) = take(CACHE_CONTROL_BEFORE) {
             set(header::CACHE_CONTROL, before).ok()?;
         }
+        // The runtime counts from when it was put here.
+        take(header::AGE.as_str());
         if let Some(born) = take(BORN).and_then(|born| born.parse::<u64>().ok()) {
             set(header::AGE, now().saturating_sub(born).to_string()).ok()?;
         }
@@ -108,10 +113,12 @@ impl Lookup {
         let headers = Object::from(copy.clone()).object("headers");
         let delete = |name: &str| headers.call("delete", &[name.into()]);
         let set = |name: &str, value: String| headers.call("set", &[name.into(), value.into()]);
-        // The id is this request's alone, and so is what is said of the connection (RFC 9111 3.1).
-        delete(REQUEST_ID.as_str())?;
-        if let Some(connection) = headers.call("get", &[header::CONNECTION.as_str().into()])?.as_string() {
-            connection.split(',').map(|name| delete(name.trim())).collect::<Result<Vec<_>, _>>()?;
+        // The id is this request's alone, and so is what is said of the connection (RFC 9111 3.1). Its age is counted anew: the
+        // runtime would take it off the lifetime once more.
+        let connection = headers.call("get", &[header::CONNECTION.as_str().into()])?.as_string().unwrap_or_default();
+        let named = connection.split(',').map(str::trim).filter(|name| !name.is_empty());
+        for name in OF_ONE_ANSWER.into_iter().chain([REQUEST_ID.as_str()]).chain(named) {
+            delete(name)?;
         }
         set(CACHE_CONTROL_BEFORE, keeping.control.clone())?;
         set(header::CACHE_CONTROL.as_str(), format!("public, max-age={}", keeping.seconds))?;
@@ -149,7 +156,7 @@ pub(super) struct Keeping {
     seconds: u64,
     /// What it says of that to everybody else.
     control: String,
-    /// How old it is already, in seconds; `None` where that is not told: the site's own is kept as in memory natively.
+    /// How old it is already, in seconds; `None` where no age is told: the site's own is kept as in memory natively.
     age: Option<u64>,
 }
 
@@ -160,7 +167,8 @@ impl Keeping {
         if !is_public(headers, &directives) {
             return None;
         }
-        let control = directives.join(", ");
+        let lines = headers.get_all(header::CACHE_CONTROL).iter().map(|line| line.to_str().ok());
+        let control = lines.collect::<Option<Vec<_>>>()?.join(", ");
         let lifetime = |name: &str| directives.iter().find_map(|one| one.strip_prefix(name)?.parse::<u64>().ok());
         let lifetime = lifetime("s-maxage=").or_else(|| lifetime("max-age=")).unwrap_or(0);
         if lifetime == 0 {

@@ -1,13 +1,16 @@
 //! A file in memory (`memfd_create(2)`), written once at each place.
 //!
 //! It grows for ever and holds no more than what is kept: a place that nobody keeps becomes a hole, and no place is used twice.
-//! So what the kernel still has to send of an answer never becomes another's bytes.
+//! So what the kernel still has to send of an answer never becomes another's bytes. That holds where a hole takes whole pages
+//! away: of a page larger than itself it would wipe a part, under whoever is being sent it. So there is no arena where the
+//! system may use such pages for files in memory.
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use isobar_storage::{Error, ErrorKind};
@@ -17,13 +20,23 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::net::{SendFlags, send};
 use rustix::process::{Resource, getrlimit};
 
+/// As much as is written at once, in bytes: an eviction waits for it.
+const SLICE: usize = 256 * 1024;
+
 /// The bodies of one cache.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    file: Arc<OwnedFd>,
+    file: Arc<File>,
     /// Where the next body goes; always at the beginning of a page.
     end: AtomicU64,
     page: usize,
+}
+
+#[derive(Debug)]
+struct File {
+    fd: OwnedFd,
+    /// A hole could not be made: nothing more is put, for it would never go.
+    leaks: AtomicBool,
 }
 
 /// Some of a body that lies in the kernel's memory.
@@ -36,40 +49,68 @@ pub struct Region {
 /// Where a body lies: whole pages, its own as long as it is kept.
 #[derive(Debug)]
 struct Place {
-    file: Arc<OwnedFd>,
+    file: Arc<File>,
     offset: u64,
     length: u64,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // There is nobody to tell that it failed; the memory comes back with the file, then.
-        fallocate(&self.file, hole, self.offset, self.length).unwrap_or_default();
+        if let Err(_error) = make_hole(&self.file.fd, self.offset, self.length) {
+            self.file.leaks.store(true, Ordering::Relaxed);
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, "memory of the site's cache does not come back; answers are kept as plain bytes");
+        }
     }
 }
 
+fn make_hole(file: &OwnedFd, offset: u64, length: u64) -> Result<(), Errno> {
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    retry_on_intr(|| fallocate(file, hole, offset, length))
+}
+
 impl Arena {
-    /// `None` where the system has no such file, or lets files grow to a limit: this one's end is only ever further away.
+    /// `None` where the system has no such file, cannot make holes in it, may use huge pages for it, or lets files grow to a
+    /// limit: this one's end is only ever further away.
     pub(crate) fn new() -> Option<Self> {
-        if getrlimit(Resource::Fsize).current.is_some() {
+        if getrlimit(Resource::Fsize).current.is_some() || may_have_huge_pages() {
             return None;
         }
-        let file = Arc::new(memfd_create("isobar-site", MemfdFlags::CLOEXEC).ok()?);
-        Some(Self { file, end: AtomicU64::new(0), page: rustix::param::page_size() })
+        let page = rustix::param::page_size();
+        let fd = memfd_create("isobar-site", MemfdFlags::CLOEXEC).ok()?;
+        // Not every system that has the call can do it.
+        pwrite(&fd, &[0], 0).ok()?;
+        make_hole(&fd, 0, page as u64).ok()?;
+        let file = Arc::new(File { fd, leaks: AtomicBool::new(false) });
+        Some(Self { file, end: AtomicU64::new(page as u64), page })
     }
 
     pub(super) fn put(&self, bytes: &[u8]) -> io::Result<Region> {
+        if self.file.leaks.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let length = bytes.len().next_multiple_of(self.page) as u64;
         let offset = self.end.fetch_add(length, Ordering::Relaxed);
         // From here on what is written of it becomes a hole again if the rest cannot be.
         let place = Place { file: Arc::clone(&self.file), offset, length };
         let mut written = 0;
         while written < bytes.len() {
-            written += retry_on_intr(|| pwrite(&self.file, &bytes[written..], offset + written as u64))?;
+            let slice = &bytes[written..bytes.len().min(written + SLICE)];
+            written += retry_on_intr(|| pwrite(&self.file.fd, slice, offset + written as u64))?;
         }
         Ok(Region { place: Arc::new(place), range: 0..bytes.len() })
     }
+}
+
+/// Whether files in memory may have pages larger than the system's: by one of these settings they have them unasked.
+fn may_have_huge_pages() -> bool {
+    let settings = Path::new("/sys/kernel/mm/transparent_hugepage");
+    let sizes = std::fs::read_dir(settings).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = std::iter::once(settings.to_owned()).chain(sizes).map(|folder| folder.join("shmem_enabled"));
+    let set = files.filter_map(|file| std::fs::read_to_string(file).ok());
+    // What a size inherits is the setting of all.
+    let is_small = |set: &str| ["[never]", "[advise]", "[deny]", "[inherit]"].iter().any(|small| set.contains(small));
+    set.into_iter().any(|set| !is_small(&set))
 }
 
 impl Region {
@@ -112,7 +153,7 @@ impl Region {
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             let from = offset + bytes.len() as u64;
-            let read = retry_on_intr(|| pread(&place.file, spare_capacity(&mut bytes), from)).map_err(lost)?;
+            let read = retry_on_intr(|| pread(&place.file.fd, spare_capacity(&mut bytes), from)).map_err(lost)?;
             if read == 0 {
                 return Err(lost(Errno::IO));
             }
@@ -125,6 +166,8 @@ impl Region {
     /// Sends `head` to a socket, or, where there is none, what the socket takes of this; how much that was. The head waits in
     /// the kernel for what follows it.
     ///
+    /// Where the client has gone `sendfile` raises SIGPIPE, which Rust's programs ignore unless they were told otherwise.
+    ///
     /// # Errors
     ///
     /// Those of `send(2)` and `sendfile(2)`; `WouldBlock` where the socket takes nothing now.
@@ -134,7 +177,7 @@ impl Region {
                 return send(&socket, head, SendFlags::MORE | SendFlags::NOSIGNAL);
             }
             let mut from = self.place.offset + self.range.start as u64;
-            sendfile(&socket, &self.place.file, Some(&mut from), self.len())
+            sendfile(&socket, &self.place.file.fd, Some(&mut from), self.len())
         });
         Ok(sent?)
     }
@@ -153,12 +196,13 @@ mod tests {
     use super::*;
 
     fn held(arena: &Arena) -> u64 {
-        std::fs::File::from(arena.file.try_clone().unwrap()).metadata().unwrap().blocks() * 512
+        std::fs::File::from(arena.file.fd.try_clone().unwrap()).metadata().unwrap().blocks() * 512
     }
 
     #[test]
     fn what_nobody_keeps_takes_no_memory_and_its_place_is_never_anothers() {
-        let arena = Arena::new().unwrap();
+        // Where the system may use huge pages for it there is none.
+        let Some(arena) = Arena::new() else { return };
         let first = arena.put(&[1; 10_000]).unwrap();
         let second = arena.put(&[2; 10_000]).unwrap();
         let part = first.slice(5_000..6_000);
@@ -182,7 +226,8 @@ mod tests {
         let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut receiver, _) = listener.accept().unwrap();
         sender.set_nonblocking(true).unwrap();
-        let arena = Arena::new().unwrap();
+        // Where the system may use huge pages for it there is none.
+        let Some(arena) = Arena::new() else { return };
         let region = arena.put(&[1; 1 << 20]).unwrap();
         let mut sent = region.send(&sender, b"head").unwrap();
         assert_eq!(sent, 4);

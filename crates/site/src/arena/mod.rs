@@ -1,7 +1,7 @@
 //! Where the bodies of kept answers lie.
 //!
-//! Short ones are plain bytes. Longer ones lie in a file that exists in memory alone, where the system has such files: from there
-//! the kernel sends them by itself, and copies nothing.
+//! Short ones are plain bytes. Longer ones lie in a file that exists in memory alone, where the system has such files (Linux, see
+//! there): from it the kernel sends them by itself, and copies nothing.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -16,10 +16,14 @@ use isobar_storage::{ByteRange, Error};
 pub(crate) use region::Arena;
 pub use region::Region;
 
-/// Up to this length a body is plain bytes: copying it costs less than another call of the system, in bytes.
+/// Up to this length a body is plain bytes, in bytes: copying it behind its head, as the server does up to the same length, costs
+/// less than another call of the system.
 const PLAIN: usize = 8 * 1024;
 
-/// The body of an answer that is kept in memory; to clone it copies nothing.
+/// How much of a region is read at once, in bytes.
+pub(crate) const PIECE: usize = 64 * 1024;
+
+/// The body of an answer that is kept in memory; to clone it copies nothing. Who cannot send a region reads it.
 #[derive(Debug, Clone)]
 pub enum KeptBody {
     /// In the memory of the process.
@@ -68,12 +72,26 @@ impl KeptBody {
         }
     }
 
-    /// All of it as bytes.
+    /// Shows all of it, a piece after the other.
+    pub(crate) fn pieces(&self, mut show: impl FnMut(&[u8])) -> Result<(), Error> {
+        match self {
+            Self::Bytes(bytes) => show(bytes),
+            Self::Region(region) => {
+                let mut rest = region.clone();
+                while !rest.is_empty() {
+                    show(&rest.take(PIECE)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All of it as bytes: a region's are copied.
     ///
     /// # Errors
     ///
     /// `Internal`, where the system does not give back what was put into its memory.
-    pub(crate) fn read(&self) -> Result<Bytes, Error> {
+    pub fn read(&self) -> Result<Bytes, Error> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.clone()),
             Self::Region(region) => region.read(0..region.len()),
@@ -94,10 +112,13 @@ mod tests {
         let arena = Arena::new();
         let bytes: Bytes = (0..100_000_u32).map(|at| (at * 7 % 251) as u8).collect::<Vec<_>>().into();
         let kept = KeptBody::new(bytes.clone(), arena.as_ref());
-        assert_eq!(matches!(kept, KeptBody::Region(_)), cfg!(target_os = "linux"));
+        assert_eq!(matches!(kept, KeptBody::Region(_)), arena.is_some());
         assert_eq!((kept.len(), kept.read().unwrap()), (bytes.len(), bytes.clone()));
         let part = kept.slice(range(4_095, 70_000));
         assert_eq!(part.read().unwrap(), bytes.slice(4_095..74_095));
+        let mut pieces = Vec::new();
+        part.pieces(|piece| pieces.extend_from_slice(piece)).unwrap();
+        assert_eq!(pieces, bytes.slice(4_095..74_095));
         assert_eq!(part.slice(range(1, 2)).read().unwrap(), bytes.slice(4_096..4_098));
     }
 

@@ -59,10 +59,11 @@ impl<S: ObjectStore> ObjectStore for NfcKeys<S> {
         self.inner.delete(&keys).await
     }
 
-    async fn list(&self, mut options: ListOptions) -> Result<ListPage> {
-        for text in [&mut options.prefix, &mut options.delimiter, &mut options.start_after].into_iter().flatten() {
-            *text = composed(text);
-        }
+    async fn list(&self, options: ListOptions) -> Result<ListPage> {
+        let ListOptions { prefix, delimiter, start_after, cursor, limit, include_http, include_custom } = options;
+        let [prefix, delimiter, start_after] =
+            [prefix, delimiter, start_after].map(|text| text.map(|text| composed(&text)));
+        let options = ListOptions { prefix, delimiter, start_after, cursor, limit, include_http, include_custom };
         self.inner.list(options).await
     }
 
@@ -91,7 +92,7 @@ impl<S: ObjectStore> ObjectStore for NfcKeys<S> {
     }
 
     async fn presign(&self, options: PresignOptions) -> Result<String> {
-        let key = composed_key(&options.key)?;
-        self.inner.presign(PresignOptions { key, ..options }).await
+        let PresignOptions { key, method, expires } = options;
+        self.inner.presign(PresignOptions { key: composed_key(&key)?, method, expires }).await
     }
 }

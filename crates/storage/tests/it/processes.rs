@@ -43,22 +43,32 @@ async fn add_one(store: &LocalStore) -> bool {
     store.put(&key("counter"), (value + 1).to_string().into(), options).await.unwrap().stored().is_some()
 }
 
-fn process(folder: &std::path::Path, name: u64) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "processes::counts", "--ignored"])
+/// A process that does not outlive the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn process(folder: &std::path::Path, name: u64) -> Process {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "processes::counts", "--ignored", "--nocapture"])
         .envs([(FOLDER, folder.as_os_str()), (NAME, name.to_string().as_ref())])
         .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+        .spawn();
+    Process(child.unwrap())
 }
 
 #[tokio::test]
 async fn processes_that_swap_one_value_lose_no_step() {
     let folder = tempfile::tempdir().unwrap();
     // All of them open it anew, and at once.
-    let processes: Vec<Child> = (0..PROCESSES).map(|name| process(folder.path(), name)).collect();
-    for mut process in processes {
-        assert!(process.wait().unwrap().success());
+    let mut processes: Vec<Process> = (0..PROCESSES).map(|name| process(folder.path(), name)).collect();
+    for process in &mut processes {
+        assert!(process.0.wait().unwrap().success());
     }
     let store = LocalStore::open(folder.path()).await.unwrap();
     let (_, counter) = store.read(&key("counter")).await.unwrap().unwrap();

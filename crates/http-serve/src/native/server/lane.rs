@@ -28,7 +28,8 @@ use super::connections::Shared;
 const READ: usize = 16 * 1024;
 /// A head with more lines is hyper's.
 const LINES: usize = 64;
-/// A body up to this length is copied behind its head, so that one plain write has both, in bytes.
+/// A body up to this length is copied behind its head, so that one plain write has both, in bytes; longer ones the site keeps as
+/// regions, where it can.
 const COPIED: usize = 8 * 1024;
 /// As much as is written at once for requests that came together, in bytes.
 const GATHERED: usize = 64 * 1024;

@@ -33,7 +33,8 @@ use crate::{
 /// Divergences, all S3's: times are whole seconds. A version is the server's where it tells one, else made of key, time and etag, so
 /// that two equal writes within a second share it. `put`, `complete_multipart` and `copy` ask for the metadata of what they
 /// stored with a second request; where another write came between, [`uploaded`](ObjectMeta::uploaded) is the server's time
-/// of answering. All five checksums are verified on the way up, md5 alone is told the server (`Content-MD5`) and kept. An object without a content type has the
+/// of answering. All five checksums are verified on the way up, md5 alone is kept, and told the server where it is
+/// known beforehand (`Content-MD5`). An object without a content type has the
 /// server's default. Names of custom metadata are lower-case; others are refused, and so are keys with a segment `.` or
 /// `..`, which no URL can name. An upload without parts cannot be completed; one that never was is told from one that is over
 /// by nobody, so that giving it up is no error. Conditions on the destination of a copy need R2 itself. A listing that
