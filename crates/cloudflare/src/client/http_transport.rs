@@ -112,7 +112,7 @@ impl Transport for HttpTransport {
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
         let what = format!("{} {}{}", request.method(), host(&request), request.uri().path());
         let (parts, body) = request.into_parts();
-        let is_short = body.as_bytes().is_some_and(|bytes| bytes.len() <= PIECE);
+        let is_short = body.length() == Some(0) || body.as_bytes().is_some_and(|bytes| bytes.len() <= PIECE);
         let progress = Progress::new(is_short);
         let body = match body.as_bytes() {
             // As it is reqwest can send it again where a server has refused it unread.
@@ -383,6 +383,7 @@ mod tests {
         let bodies = [
             (Bytes::from_static(b"some").into(), 4, "0.35"),
             (Body::empty(), 0, "0.35"),
+            (streamed(0), 0, "0.35"),
             (streamed(4096), 4096, "0.3"),
         ];
         for (body, length, patience) in bodies {
