@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::http::listens;
 use crate::{Outcome, cargo, run as execute, target};
 
 const ROUNDS: usize = 3;
@@ -93,11 +94,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         row("1 KiB by HTTP/2", "1k.bin", 16, Kind::Http2),
         row("16 KiB by HTTP/2", "16k.bin", 16, Kind::Http2),
     ];
-    let columns = ["requests/s", "p99 ms", "us CPU each", "isobar's", "the machine's"];
-    println!(
-        "{:26} {:>18} {:>12} {:>10} {:>12} {:>8} {:>14}",
-        "", "", columns[0], columns[1], columns[2], columns[3], columns[4]
-    );
+    let [rate, p99, cpu, ratio, machine] = ["requests/s", "p99 ms", "us CPU each", "isobar's", "the machine's"];
+    println!("{:26} {:>18} {rate:>12} {p99:>10} {cpu:>12} {ratio:>8} {machine:>14}", "", "");
     for row in rows {
         measure(&row, &contenders)?;
     }
@@ -105,7 +103,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         println!(
             "{:18} {:>6} MiB of memory",
             contender.name,
-            family(contender.process.id()).iter().map(|pid| resident(*pid)).sum::<u64>() >> 20
+            family(contender.process.id()).iter().map(|pid| memory(*pid)).sum::<u64>() >> 20
         );
     }
     Ok(())
@@ -254,12 +252,12 @@ fn processor_time(pid: u32) -> Result<f64, Box<dyn std::error::Error>> {
 }
 
 /// The memory of a process in bytes: what is resident of it, and what its files in memory hold.
-pub(crate) fn resident(pid: u32) -> u64 {
+pub(crate) fn memory(pid: u32) -> u64 {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
     let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let in_memory =
-        files.filter(|file| fs::read_link(file.path()).is_ok_and(|to| to.starts_with("/memfd:isobar-site (deleted)")));
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|to| to == Path::new("/memfd:isobar-site (deleted)")));
     let blocks: u64 = in_memory.filter_map(|file| Some(fs::metadata(file.path()).ok()?.blocks())).sum();
     pages * 4096 + blocks * 512
 }
@@ -289,13 +287,10 @@ fn start(name: &'static str, port: u16, command: &mut Command) -> Result<Contend
     let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
     let process = process.map_err(|error| format!("{command:?}: {error}"))?;
     let contender = Contender { name, process, port, http2: None };
-    for _ in 0..100 {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Ok(contender);
-        }
-        std::thread::sleep(Duration::from_millis(100));
+    match listens(&format!("127.0.0.1:{port}")) {
+        true => Ok(contender),
+        false => Err(format!("{name} does not answer on port {port}; see target/bench-serve/{name}.log").into()),
     }
-    Err(format!("{name} does not answer on port {port}; see target/bench-serve/{name}.log").into())
 }
 
 fn isobar(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {

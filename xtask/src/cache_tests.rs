@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
+use crate::http::{Ended, free_port, listens};
 use crate::worker::{Options, Workerd, build};
-use crate::{Outcome, run as execute, target};
+use crate::{Outcome, npm, target};
 
 const PACKAGE: &str = "http-cache-tests@0.4.5";
 const SCRIPT: &str = include_str!("../js/cache-tests.mjs");
@@ -43,32 +43,15 @@ struct Told {
     why: Option<String>,
 }
 
-/// The server behind the cache; ends with this.
-struct Origin(Child);
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 pub(crate) fn run() -> Outcome {
     let folder = std::path::absolute(target().join("cache-tests"))?;
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join("package.json"), "{\"private\": true}")?;
-    let install = ["install", "--no-audit", "--no-fund", "--silent", PACKAGE];
-    execute(Command::new("npm").args(install).current_dir(&folder))?;
+    npm::install(&folder, &[PACKAGE])?;
     let package = folder.join("node_modules/http-cache-tests");
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_port()?;
     let _origin = origin(&package, port)?;
     let options = Options {
         name: "conformance".to_owned(),
         build: build("conformance", &[])?,
-        buckets: vec![("BUCKET".to_owned(), "bucket".to_owned())],
-        databases: vec![("DB".to_owned(), "00000000-0000-0000-0000-00000000000d".to_owned())],
-        classes: vec![("PROBE".to_owned(), "Probe".to_owned())],
-        datasets: vec!["EVENTS".to_owned()],
         vars: [("ORIGIN".to_owned(), format!("http://127.0.0.1:{port}").into())].into_iter().collect(),
         ..Options::default()
     };
@@ -83,24 +66,17 @@ pub(crate) fn run() -> Outcome {
     judge(&told)
 }
 
-fn origin(package: &std::path::Path, port: u16) -> Result<Origin, Box<dyn std::error::Error>> {
-    let child = Command::new("node")
-        .arg("server/server.mjs")
-        .current_dir(package)
-        .env("npm_config_protocol", "http")
-        .env("npm_config_port", port.to_string())
-        .env("npm_config_pidfile", "server.pid")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    let origin = Origin(child);
-    for _ in 0..100 {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Ok(origin);
-        }
-        std::thread::sleep(Duration::from_millis(100));
+/// The server behind the cache.
+fn origin(package: &Path, port: u16) -> Result<Ended, Box<dyn std::error::Error>> {
+    let mut command = Command::new("node");
+    command.arg("server/server.mjs").current_dir(package);
+    let settings = [("protocol", "http"), ("port", &port.to_string()), ("pidfile", "server.pid")];
+    command.envs(settings.map(|(name, value)| (format!("npm_config_{name}"), value)));
+    let origin = Ended(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+    match listens(&format!("127.0.0.1:{port}")) {
+        true => Ok(origin),
+        false => Err("the server behind the cache does not answer".into()),
     }
-    Err("the server behind the cache does not answer".into())
 }
 
 fn judge(told: &[Told]) -> Outcome {

@@ -1,15 +1,14 @@
 //! Clients and providers that others have written, against both servers: tus-js-client, oidc-provider, lighthouse.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::http::{Answer, Server, ask};
+use crate::http::{Answer, Server, ask, free_port};
 use crate::worker::{SECRETS, Workerd, build_platform, first_owner, platform};
-use crate::{Outcome, browser, cargo, run as execute, target};
+use crate::{Outcome, browser, cargo, npm, run as execute, target};
 
 const PACKAGES: [&str; 4] =
     ["oidc-provider@9.13.3", "tus-js-client@4.3.1", "lighthouse@12.8.2", "puppeteer-core@24.31.0"];
@@ -296,24 +295,10 @@ fn keep(cookies: &mut BTreeMap<String, String>, answer: &Answer) {
     }
 }
 
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 fn install(folder: &PathBuf) -> Outcome {
     std::fs::create_dir_all(folder)?;
     for (name, text) in SCRIPTS {
         std::fs::write(folder.join(name), text)?;
     }
-    let installed = folder.join("installed");
-    let wanted = PACKAGES.join("\n");
-    if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
-        return Ok(());
-    }
-    println!("installing {}", PACKAGES.join(", "));
-    std::fs::write(folder.join("package.json"), r#"{"private": true, "type": "module"}"#)?;
-    execute(
-        Command::new("npm").current_dir(folder).args(["install", "--no-audit", "--no-fund", "--silent"]).args(PACKAGES),
-    )?;
-    Ok(std::fs::write(installed, wanted)?)
+    npm::install(folder, &PACKAGES)
 }

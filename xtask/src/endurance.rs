@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::bench::resident;
+use crate::bench::memory;
 use crate::http::{Server, ask};
 use crate::{Outcome, cargo, run as execute, target};
 
@@ -122,8 +122,8 @@ impl Served {
         Ok(())
     }
 
-    fn resident(&self) -> u64 {
-        resident(self.server.pid()) >> 20
+    fn memory(&self) -> u64 {
+        memory(self.server.pid()) >> 20
     }
 }
 
@@ -141,7 +141,7 @@ fn count_idle() -> Result<usize, Box<dyn std::error::Error>> {
 }
 
 fn idle(served: &Served) -> Outcome {
-    let (before, count) = (served.resident(), count_idle()?);
+    let (before, count) = (served.memory(), count_idle()?);
     let mut idle = Vec::with_capacity(count);
     for number in 0..count {
         let mut stream = served.connect()?;
@@ -162,7 +162,7 @@ fn idle(served: &Served) -> Outcome {
         open = served.connections()?;
     }
     served.answers(&format!("beside {open} idle connections"))?;
-    println!("  they take {} MiB", served.resident().saturating_sub(before));
+    println!("  they take {} MiB", served.memory().saturating_sub(before));
     drop(idle);
     served.settles(100)
 }
@@ -170,7 +170,7 @@ fn idle(served: &Served) -> Outcome {
 fn slow(served: &Served) -> Outcome {
     let mut slow = (0..SLOW).map(|_| served.connect()).collect::<Result<Vec<_>, _>>()?;
     let begun = Instant::now();
-    let (mut alive, mut slowest, before) = (SLOW, Duration::ZERO, served.resident());
+    let (mut alive, mut slowest, before) = (SLOW, Duration::ZERO, served.memory());
     for at in 0.. {
         for stream in &mut slow {
             let head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ";
@@ -178,7 +178,7 @@ fn slow(served: &Served) -> Outcome {
         }
         slowest = slowest.max(served.asked(&format!("beside {alive} clients that send a byte a second"))?);
         alive = served.connections()?;
-        let more = served.resident().saturating_sub(before);
+        let more = served.memory().saturating_sub(before);
         if more > 64 {
             return Err(format!("{SLOW} slow clients take {more} MiB").into());
         }
@@ -198,7 +198,7 @@ fn slow(served: &Served) -> Outcome {
 }
 
 fn aborted(served: &Served) -> Outcome {
-    let before = served.resident();
+    let before = served.memory();
     for _ in 0..ABORTED {
         let mut stream = served.connect()?;
         stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")?;
@@ -207,7 +207,7 @@ fn aborted(served: &Served) -> Outcome {
     }
     served.answers(&format!("after {ABORTED} downloads that were broken off"))?;
     served.settles(10)?;
-    let more = served.resident().saturating_sub(before);
+    let more = served.memory().saturating_sub(before);
     if more > 64 {
         return Err(format!("{more} MiB are left of downloads that were broken off").into());
     }
@@ -217,7 +217,7 @@ fn aborted(served: &Served) -> Outcome {
 
 /// Clients that ask for much and read none of it.
 fn greedy(served: &Served) -> Outcome {
-    let before = served.resident();
+    let before = served.memory();
     let mut greedy = Vec::new();
     for _ in 0..200 {
         let mut stream = served.connect()?;
@@ -228,7 +228,7 @@ fn greedy(served: &Served) -> Outcome {
     }
     std::thread::sleep(Duration::from_secs(1));
     served.answers("beside 200 clients that read nothing of 100 MiB each")?;
-    let more = served.resident().saturating_sub(before);
+    let more = served.memory().saturating_sub(before);
     println!("  they take {more} MiB");
     if more > 512 {
         return Err("that is too much".into());

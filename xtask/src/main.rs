@@ -13,6 +13,7 @@ mod endurance;
 mod features;
 mod http;
 mod mcp;
+mod npm;
 mod python;
 mod real_site;
 mod schema;

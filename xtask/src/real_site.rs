@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::http::Server;
-use crate::{Outcome, cargo, run as execute, target};
+use crate::{Outcome, cargo, npm, run as execute, target};
 
 const PACKAGE: &str = "swagger-ui-dist@5.35.0";
 const NAME: &str = "swagger-ui-dist";
@@ -14,11 +14,7 @@ pub(crate) fn run() -> Outcome {
     execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
     let isobar = std::path::absolute(target().join("debug/isobar"))?;
     let folder = target().join("real-site");
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join("package.json"), "{\"private\": true}")?;
-    execute(
-        Command::new("npm").args(["install", "--no-audit", "--no-fund", "--silent", PACKAGE]).current_dir(&folder),
-    )?;
+    npm::install(&folder, &[PACKAGE])?;
     let site = std::path::absolute(folder.join("node_modules").join(NAME))?;
     fs::write(
         folder.join("wrangler.toml"),

@@ -10,7 +10,7 @@ use http_body::{Frame, SizeHint};
 use isobar_storage::{Body, Error};
 
 #[cfg(feature = "cache")]
-use crate::arena::{KeptBody, PIECE, Region};
+use crate::arena::{CHUNK, KeptBody, Region};
 
 /// The body of an answer: nothing, what is in memory, or a stream out of the store.
 #[derive(Default)]
@@ -45,16 +45,6 @@ impl SiteBody {
 
 #[cfg(feature = "cache")]
 impl SiteBody {
-    /// The bytes, if they are at hand.
-    pub(crate) fn at_hand(self) -> Option<Bytes> {
-        match self.0 {
-            Inner::Empty => Some(Bytes::new()),
-            Inner::Bytes(bytes) => Some(bytes),
-            Inner::Region(region) => KeptBody::Region(region).read().ok(),
-            Inner::Stream { .. } => None,
-        }
-    }
-
     /// The bytes, read from the store if need be.
     pub(crate) async fn read(self) -> Result<Bytes, Error> {
         let (mut chunks, length) = match self.0 {
@@ -121,11 +111,11 @@ impl http_body::Body for SiteBody {
             }
             #[cfg(feature = "cache")]
             Inner::Region(region) => {
-                let piece = region.take(PIECE);
-                if region.is_empty() || piece.is_err() {
+                let chunk = region.take(CHUNK);
+                if region.is_empty() || chunk.is_err() {
                     self.0 = Inner::Empty;
                 }
-                Some(piece)
+                Some(chunk)
             }
             Inner::Stream { chunks, remaining } => {
                 let chunk = ready!(chunks.as_mut().poll_next(cx));

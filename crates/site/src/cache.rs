@@ -400,9 +400,8 @@ async fn look(
     let found = match plan {
         Plan::Done(answer) => {
             let (parts, body) = answer.into_parts();
-            let (status, body) = (parts.status, body.at_hand().unwrap_or_default());
-            let body = KeptBody::Bytes(body);
-            return Ok(Some((rule, done(status, ruled(parts.headers), body, None))));
+            let body = KeptBody::new(body.read().await?, cache.arena.as_ref());
+            return Ok(Some((rule, done(parts.status, ruled(parts.headers), body, None))));
         }
         Plan::Listing(_) => return Ok(Some((rule, What::Nothing))),
         Plan::File(found) => found,
@@ -534,5 +533,27 @@ impl fmt::Debug for Kept {
 impl fmt::Debug for SiteCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SiteCache({} answers, {} bytes)", self.answers.len(), self.answers.weight())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_body_that_is_gathered_is_kept() {
+        for bytes in [1 << 20, 5_000_000, 64 << 20] {
+            let options = CacheOptions::default().with_bytes(bytes).with_body_bytes(u64::MAX);
+            let cache = SiteCache::new(options);
+            let length = usize::try_from(cache.options.body_bytes).unwrap();
+            assert!(length > 8192, "{bytes} are enough for more than {length}");
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "text/html".parse().unwrap())]);
+            let body = KeptBody::new(vec![1; length].into(), cache.arena.as_ref());
+            let moment = Moment { stamp: 0, at: 0, is_blind: false };
+            let kept = Kept::new(done(StatusCode::OK, headers, body, None), Rule::Missing, None, moment);
+            let name = Name { path: "/large".into(), host: "".into(), wishes: 0 };
+            cache.answers.insert(name.clone(), Arc::new(kept));
+            assert!(cache.answers.get(&name).is_some(), "{length} bytes do not fit into {bytes}");
+        }
     }
 }

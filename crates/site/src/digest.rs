@@ -72,7 +72,7 @@ pub(crate) fn stored(meta: &ObjectMeta) -> Option<Sha256> {
 pub(crate) fn of(body: &crate::KeptBody) -> Result<Sha256, isobar_storage::Error> {
     use sha2::Digest;
     let mut hash = sha2::Sha256::new();
-    body.pieces(|piece| hash.update(piece))?;
+    body.for_each_chunk(|chunk| hash.update(chunk))?;
     Ok(hash.finalize().into())
 }
 

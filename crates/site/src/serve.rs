@@ -258,7 +258,7 @@ impl InMemory {
             }
             Ranges::Many(pieces) => match Multipart::new(&found.content_type, &pieces, found.meta.size) {
                 Ok(multipart) => {
-                    let (part, body) = (part(KeptBody::Bytes(Bytes::new())), body.clone());
+                    let (part, body) = (part(KeptBody::default()), body.clone());
                     multipart.answer(part, pieces, move |piece| std::future::ready(Ok(body.slice(piece).into())))
                 }
                 Err(error) => crate::respond::failure(&error),

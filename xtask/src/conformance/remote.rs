@@ -1,9 +1,8 @@
 //! The HTTP backends against servers that no one here wrote: miniflare's S3 side of R2, moto, miniflare's explorer of D1.
 
-use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use isobar_cloudflare::client::{Account, Body, Client, HttpTransport, Retry, Transport, TransportError};
@@ -13,7 +12,7 @@ use isobar_storage::{Key, ObjectStore, ObjectStoreExt, PresignMethod, PresignOpt
 
 use super::table::Table;
 use super::{REMOTE_BUCKET, REMOTE_DATABASE, S3_KEY};
-use crate::http::{Ended, ask};
+use crate::http::{Ended, ask, free_port, listens};
 use crate::{Outcome, python};
 
 /// The newest moto that answers S3.
@@ -107,18 +106,14 @@ struct Moto {
 impl Moto {
     fn start() -> Result<Self, Box<dyn std::error::Error>> {
         let bin = python::package("moto", "[server]", MOTO)?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let mut command = Command::new(bin.join("moto_server"));
         let log = std::fs::File::create(bin.join("moto.log"))?;
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(log.try_clone()?).stderr(log);
         let moto = Self { address: format!("127.0.0.1:{port}"), _process: Ended(command.spawn()?) };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(&moto.address).is_err() {
-            if Instant::now() > deadline {
-                return Err(format!("moto does not start; see {}", bin.join("moto.log").display()).into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        match listens(&moto.address) {
+            true => Ok(moto),
+            false => Err(format!("moto does not start; see {}", bin.join("moto.log").display()).into()),
         }
-        Ok(moto)
     }
 }

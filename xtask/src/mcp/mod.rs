@@ -17,16 +17,16 @@ use isobar_sessions::kinds::Participant;
 use isobar_sessions::kinds::mcp::{McpOptions, McpSession};
 use isobar_sessions::memory::MemoryHost;
 
-use crate::{Outcome, run as execute, target};
+use crate::{Outcome, npm, target};
 
 /// The suite that knows both eras; what npm calls latest knows the older alone.
-const SUITE: &str = "0.2.0-alpha.12";
+const SUITE: &str = "@modelcontextprotocol/conformance@0.2.0-alpha.12";
 /// Scenarios that are not held, and why: one that begins to hold fails the run.
 const EXPECTED: &str = include_str!("expected.yml");
 
 pub(crate) fn run() -> Outcome {
     let folder = std::path::absolute(target().join("mcp-conformance"))?;
-    install(&folder)?;
+    npm::install(&folder, &[SUITE])?;
     std::fs::write(folder.join("expected.yml"), EXPECTED)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let options = McpOptions::new(Arc::new(fixture::Fixture)).with_allowed_hosts(["127.0.0.1".to_owned()]);
@@ -65,18 +65,4 @@ fn suite(folder: &Path, revision: &str, url: &str) -> Outcome {
         return Ok(());
     }
     Err(format!("MCP {revision} does not conform:\n{text}{}", String::from_utf8_lossy(&output.stderr)).into())
-}
-
-fn install(folder: &Path) -> Outcome {
-    let package = folder.join("node_modules/@modelcontextprotocol/conformance/package.json");
-    if std::fs::read_to_string(package).is_ok_and(|text| text.contains(&format!("\"version\": \"{SUITE}\""))) {
-        return Ok(());
-    }
-    println!("installing @modelcontextprotocol/conformance {SUITE}");
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join("package.json"), "{\"private\": true}")?;
-    let package = format!("@modelcontextprotocol/conformance@{SUITE}");
-    execute(
-        Command::new("npm").current_dir(folder).args(["install", "--no-audit", "--no-fund", "--silent"]).arg(package),
-    )
 }

@@ -10,10 +10,10 @@ use isobar_storage::content_type;
 use serde_json::{Map, Value, json};
 
 use crate::http::Server;
-use crate::{Outcome, run, target};
+use crate::{Outcome, npm, target};
 
 /// The newest miniflare that speaks of workerd of 2026-11; there is no 5.x that is no beta.
-const MINIFLARE: &str = "5.20261117.0-beta";
+const MINIFLARE: &str = "miniflare@5.20261117.0-beta";
 const SCRIPT: &str = include_str!("../../js/workerd.mjs");
 const COMPATIBILITY_DATE: &str = "2026-11-01";
 
@@ -201,18 +201,6 @@ fn chromium_cache(node: &Path, chromium: &Path) -> std::io::Result<PathBuf> {
 /// The folder in which miniflare is installed.
 pub(crate) fn node() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let node = std::path::absolute(target().join("node"))?;
-    install(&node)?;
+    npm::install(&node, &[MINIFLARE])?;
     Ok(node)
-}
-
-fn install(node: &Path) -> Outcome {
-    let installed = fs::read_to_string(node.join("node_modules/miniflare/package.json")).unwrap_or_default();
-    if installed.contains(&format!("\"version\": \"{MINIFLARE}\"")) {
-        return Ok(());
-    }
-    println!("installing miniflare {MINIFLARE}");
-    fs::create_dir_all(node)?;
-    fs::write(node.join("package.json"), "{\"private\": true}")?;
-    let package = format!("miniflare@{MINIFLARE}");
-    run(Command::new("npm").current_dir(node).args(["install", "--no-audit", "--no-fund", "--silent"]).arg(package))
 }

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout};
 
-use super::transport::BodyError;
+use super::transport::{BodyError, Chunks};
 use super::{Body, Transport, TransportError, TransportErrorKind};
 
-/// A longer body is given to the connection in pieces of this length, in bytes: by them it is seen that it moves.
-const PIECE: usize = 64 * 1024;
+/// A longer body is given to the connection in chunks of this length, in bytes: by them it is seen that it moves.
+const CHUNK: usize = 64 * 1024;
 
 /// How long each phase of a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Transport for HttpTransport {
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
         let what = format!("{} {}{}", request.method(), host(&request), request.uri().path());
         let (parts, body) = request.into_parts();
-        let is_short = body.length() == Some(0) || body.as_bytes().is_some_and(|bytes| bytes.len() <= PIECE);
+        let is_short = body.length() == Some(0) || body.as_bytes().is_some_and(|bytes| bytes.len() <= CHUNK);
         let progress = Progress::new(is_short);
         let body = match body.as_bytes() {
             // As it is reqwest can send it again where a server has refused it unread.
@@ -151,13 +151,11 @@ impl HttpTransport {
 
 /// A body on its way, which tells when some of it is taken, and when all is.
 struct Sending {
-    /// Never waited for: nobody else has it.
+    /// reqwest wants bodies that threads may share; this one has one owner, who never waits for it.
     chunks: Mutex<Chunks>,
     remaining: Option<u64>,
     progress: Arc<Progress>,
 }
-
-type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
 impl Sending {
     fn new(body: Body, progress: Arc<Progress>) -> Self {
@@ -165,8 +163,8 @@ impl Sending {
         let chunks: Chunks = match body.as_bytes() {
             Some(bytes) => {
                 let mut rest = bytes.clone();
-                let piece = move || (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(PIECE))));
-                Box::pin(futures_util::stream::iter(std::iter::from_fn(piece)))
+                let chunk = move || (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(CHUNK))));
+                Box::pin(futures_util::stream::iter(std::iter::from_fn(chunk)))
             }
             None => Box::pin(body.into_stream()),
         };
@@ -205,7 +203,7 @@ impl http_body::Body for Sending {
 #[derive(Debug)]
 struct Progress {
     start: Instant,
-    /// Of the last piece; none was taken where it is 0.
+    /// Of the last chunk; none was taken where it is 0.
     millis: AtomicU64,
     has_ended: AtomicBool,
     is_short: bool,

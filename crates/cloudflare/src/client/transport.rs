@@ -12,7 +12,7 @@ use http::{Request, Response};
 /// The error of a body's source, whatever it is.
 pub type BodyError = Box<dyn StdError + Send + Sync>;
 
-type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
+pub(super) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
 /// Sends HTTP requests: one connection pool, say. Both bodies stream.
 #[async_trait]

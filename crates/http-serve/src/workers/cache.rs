@@ -24,7 +24,7 @@ const LARGEST_BYTES: u64 = 16 << 20;
 /// Headers of one answer, or of its connection: they are not kept.
 const OF_ONE_ANSWER: [&str; 5] = ["age", "connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info"];
 
-/// What an answer says of its keeping to everybody else, while it is kept for less.
+/// What an answer says of its keeping to everybody else; to the cache it says what is left of that here.
 const CACHE_CONTROL_BEFORE: &str = "x-isobar-cache-control";
 
 /// When it would have been made were it as old as it says, in seconds since 1970: by which its `Age` is told.
@@ -231,6 +231,9 @@ mod tests {
             [0, 7].map(|fresh| Keeping::of(&headers, fresh))
         };
         let kept = |seconds, control: &str, age| Some(Keeping { seconds, control: control.to_owned(), age });
+        // As it was written: not all that is said there is for this cache, and some of it goes by its letters.
+        let written = "Public, Max-Age=60, Ext=\"A\"";
+        assert_eq!(of(&[("cache-control", written)])[0], kept(60, written, Some(0)));
         let control = "public, max-age=60";
         let as_it_says = [(); 2].map(|()| kept(60, control, Some(0)));
         assert_eq!(of(&[("cache-control", control), ("vary", "Accept-Encoding")]), as_it_says);

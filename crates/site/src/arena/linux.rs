@@ -102,15 +102,18 @@ impl Arena {
     }
 }
 
-/// Whether files in memory may have pages larger than the system's: by one of these settings they have them unasked.
+/// Whether files in memory may have pages larger than the system's: by one of these settings, of each size and of all.
 fn may_have_huge_pages() -> bool {
     let settings = Path::new("/sys/kernel/mm/transparent_hugepage");
     let sizes = std::fs::read_dir(settings).into_iter().flatten().flatten().map(|entry| entry.path());
     let files = std::iter::once(settings.to_owned()).chain(sizes).map(|folder| folder.join("shmem_enabled"));
-    let set = files.filter_map(|file| std::fs::read_to_string(file).ok());
-    // What a size inherits is the setting of all.
-    let is_small = |set: &str| ["[never]", "[advise]", "[deny]", "[inherit]"].iter().any(|small| set.contains(small));
-    set.into_iter().any(|set| !is_small(&set))
+    files.filter_map(|file| std::fs::read_to_string(file).ok()).any(|setting| gives_unasked(&setting))
+}
+
+/// Whether a setting, its choice in brackets, gives such pages to who has not asked for them. What a size inherits is the setting
+/// of all; a choice that is not known may.
+fn gives_unasked(setting: &str) -> bool {
+    !["[never]", "[advise]", "[deny]", "[inherit]"].iter().any(|small| setting.contains(small))
 }
 
 impl Region {
@@ -130,8 +133,7 @@ impl Region {
         self.place.length as usize // it was a slice's
     }
 
-    /// Leaves out what stands before.
-    pub fn advance(&mut self, count: usize) {
+    pub(super) fn advance(&mut self, count: usize) {
         self.range.start = (self.range.start + count).min(self.range.end);
     }
 
@@ -191,9 +193,43 @@ fn lost(error: Errno) -> Error {
 mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+
+    /// One for the tests, where the system lets there be one.
+    fn arena() -> Option<Arena> {
+        let arena = Arena::new();
+        let is_limited = getrlimit(Resource::Fsize).current.is_some() || may_have_huge_pages();
+        assert_eq!(arena.is_none(), is_limited, "there is no reason for none");
+        arena
+    }
+
+    #[test]
+    fn huge_pages_are_noticed_whatever_gives_them() {
+        for setting in ["always inherit within_size advise [never]", "always [inherit] within_size advise never"] {
+            assert!(!gives_unasked(setting), "{setting}");
+        }
+        for setting in ["[always] never", "always [within_size] never", "always never deny [force]", "[new]", ""] {
+            assert!(gives_unasked(setting), "{setting}");
+        }
+    }
+
+    #[test]
+    fn where_a_hole_cannot_be_made_nothing_more_is_put() {
+        let Some(arena) = arena() else { return };
+        let region = arena.put(&[1; 10_000]).unwrap();
+        // Nothing can be changed through what is open to be read alone.
+        let path = format!("/proc/self/fd/{}", arena.file.fd.as_raw_fd());
+        let fd = std::fs::File::open(path).unwrap().into();
+        let file = Arc::new(File { fd, leaks: AtomicBool::new(false) });
+        let place = Place { file: Arc::clone(&file), offset: region.place.offset, length: region.place.length };
+        drop(place);
+        let broken = Arena { file, end: AtomicU64::new(0), page: arena.page };
+        assert_eq!(broken.put(&[1; 10_000]).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        assert!(arena.put(&[1; 10_000]).is_ok());
+    }
 
     fn held(arena: &Arena) -> u64 {
         std::fs::File::from(arena.file.fd.try_clone().unwrap()).metadata().unwrap().blocks() * 512
@@ -201,8 +237,7 @@ mod tests {
 
     #[test]
     fn what_nobody_keeps_takes_no_memory_and_its_place_is_never_anothers() {
-        // Where the system may use huge pages for it there is none.
-        let Some(arena) = Arena::new() else { return };
+        let Some(arena) = arena() else { return };
         let first = arena.put(&[1; 10_000]).unwrap();
         let second = arena.put(&[2; 10_000]).unwrap();
         let part = first.slice(5_000..6_000);
@@ -226,8 +261,7 @@ mod tests {
         let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut receiver, _) = listener.accept().unwrap();
         sender.set_nonblocking(true).unwrap();
-        // Where the system may use huge pages for it there is none.
-        let Some(arena) = Arena::new() else { return };
+        let Some(arena) = arena() else { return };
         let region = arena.put(&[1; 1 << 20]).unwrap();
         let mut sent = region.send(&sender, b"head").unwrap();
         assert_eq!(sent, 4);

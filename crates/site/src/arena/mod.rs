@@ -10,18 +10,14 @@ mod region;
 #[path = "other.rs"]
 mod region;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use isobar_storage::{ByteRange, Error};
 
 pub(crate) use region::Arena;
 pub use region::Region;
 
-/// Up to this length a body is plain bytes, in bytes: copying it behind its head, as the server does up to the same length, costs
-/// less than another call of the system.
-const PLAIN: usize = 8 * 1024;
-
 /// How much of a region is read at once, in bytes.
-pub(crate) const PIECE: usize = 64 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// The body of an answer that is kept in memory; to clone it copies nothing. Who cannot send a region reads it.
 #[derive(Debug, Clone)]
@@ -32,10 +28,19 @@ pub enum KeptBody {
     Region(Region),
 }
 
+impl Default for KeptBody {
+    fn default() -> Self {
+        Self::Bytes(Bytes::new())
+    }
+}
+
 impl KeptBody {
+    /// Up to this length a body is plain bytes, in bytes: to copy it behind its head costs less than another call of the system.
+    pub const COPIED_BYTES: usize = 8 * 1024;
+
     /// Puts it where it is best sent from.
     pub(crate) fn new(bytes: Bytes, arena: Option<&Arena>) -> Self {
-        let region = arena.filter(|_| bytes.len() > PLAIN).and_then(|arena| arena.put(&bytes).ok());
+        let region = arena.filter(|_| bytes.len() > Self::COPIED_BYTES).and_then(|arena| arena.put(&bytes).ok());
         region.map_or(Self::Bytes(bytes), Self::Region)
     }
 
@@ -52,6 +57,14 @@ impl KeptBody {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Leaves out the first `count` bytes, or all of it where it has no more.
+    pub fn advance(&mut self, count: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.advance(count.min(bytes.len())),
+            Self::Region(region) => region.advance(count),
+        }
     }
 
     /// The memory that it takes, in bytes.
@@ -72,14 +85,14 @@ impl KeptBody {
         }
     }
 
-    /// Shows all of it, a piece after the other.
-    pub(crate) fn pieces(&self, mut show: impl FnMut(&[u8])) -> Result<(), Error> {
+    /// Shows all of it, a chunk after the other.
+    pub(crate) fn for_each_chunk(&self, mut show: impl FnMut(&[u8])) -> Result<(), Error> {
         match self {
             Self::Bytes(bytes) => show(bytes),
             Self::Region(region) => {
                 let mut rest = region.clone();
                 while !rest.is_empty() {
-                    show(&rest.take(PIECE)?);
+                    show(&rest.take(CHUNK)?);
                 }
             }
         }
@@ -116,15 +129,23 @@ mod tests {
         assert_eq!((kept.len(), kept.read().unwrap()), (bytes.len(), bytes.clone()));
         let part = kept.slice(range(4_095, 70_000));
         assert_eq!(part.read().unwrap(), bytes.slice(4_095..74_095));
-        let mut pieces = Vec::new();
-        part.pieces(|piece| pieces.extend_from_slice(piece)).unwrap();
-        assert_eq!(pieces, bytes.slice(4_095..74_095));
+        let mut chunks = Vec::new();
+        part.for_each_chunk(|chunk| chunks.extend_from_slice(chunk)).unwrap();
+        assert_eq!(chunks, bytes.slice(4_095..74_095));
+        let mut rest = part.clone();
+        rest.advance(69_000);
+        assert_eq!(rest.read().unwrap(), bytes.slice(73_095..74_095));
+        rest.advance(1_001);
+        assert!(rest.is_empty());
         assert_eq!(part.slice(range(1, 2)).read().unwrap(), bytes.slice(4_096..4_098));
     }
 
     #[test]
     fn short_bodies_stay_plain() {
         let arena = Arena::new();
-        assert!(matches!(KeptBody::new(Bytes::from(vec![1; PLAIN]), arena.as_ref()), KeptBody::Bytes(_)));
+        assert!(matches!(
+            KeptBody::new(Bytes::from(vec![1; KeptBody::COPIED_BYTES]), arena.as_ref()),
+            KeptBody::Bytes(_)
+        ));
     }
 }

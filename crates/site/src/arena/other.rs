@@ -41,8 +41,7 @@ impl Region {
         match *self {}
     }
 
-    /// Leaves out what stands before.
-    pub fn advance(&mut self, _: usize) {
+    pub(super) fn advance(&mut self, _: usize) {
         match *self {}
     }
 

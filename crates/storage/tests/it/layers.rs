@@ -96,6 +96,10 @@ async fn two_forms_of_a_key_are_one_as_in_r2() {
     assert!(copied.is_some_and(|copy| copy.stored().is_some_and(|meta| meta.key.as_str() == "\u{fc}")));
     store.delete(&[key(decomposed), key("\u{fc}")]).await.unwrap();
     assert!(inner.list(ListOptions::default()).await.unwrap().objects.is_empty());
+    // From before, and past the layer.
+    inner.write(&key(decomposed), "4").await.unwrap();
+    assert_eq!(store.list(ListOptions::default()).await.unwrap().objects.len(), 1);
+    assert_eq!(store.head(&key(decomposed)).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Buf, Bytes};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use isobar_site::{KeptBody, Region};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -28,9 +27,6 @@ use super::connections::Shared;
 const READ: usize = 16 * 1024;
 /// A head with more lines is hyper's.
 const LINES: usize = 64;
-/// A body up to this length is copied behind its head, so that one plain write has both, in bytes; longer ones the site keeps as
-/// regions, where it can.
-const COPIED: usize = 8 * 1024;
 /// As much as is written at once for requests that came together, in bytes.
 const GATHERED: usize = 64 * 1024;
 
@@ -92,9 +88,7 @@ pub(super) struct Lane<'c, W> {
 struct Pending {
     bytes: Vec<u8>,
     written: usize,
-    body: Bytes,
-    /// The body, where the kernel has it already.
-    region: Option<Region>,
+    body: KeptBody,
     /// The client has taken something since that was last asked.
     has_moved: bool,
 }
@@ -204,7 +198,7 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         output.clear();
         while !rest.is_empty() {
             // A body that is not copied ends what is written at once, and so does enough of anything.
-            if self.pending.has_body() || output.len() > GATHERED {
+            if !self.pending.body.is_empty() || output.len() > GATHERED {
                 self.then = Then::Answer;
                 break;
             }
@@ -255,9 +249,9 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         write_date(output, self.answered_at);
         output.extend_from_slice(b"\r\n");
         match ready.body() {
-            Some(KeptBody::Bytes(body)) if body.len() <= COPIED => output.extend_from_slice(body),
-            Some(KeptBody::Bytes(body)) => self.pending.body = body.clone(),
-            Some(KeptBody::Region(body)) => self.pending.region = Some(body.clone()),
+            // One plain write has both.
+            Some(KeptBody::Bytes(body)) if body.len() <= KeptBody::COPIED_BYTES => output.extend_from_slice(body),
+            Some(body) => self.pending.body = body.clone(),
             None => {}
         }
         Next::Answered { length }
@@ -362,11 +356,7 @@ fn write_date(output: &mut Vec<u8>, now: Instant) {
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.written == self.bytes.len() && !self.has_body()
-    }
-
-    fn has_body(&self) -> bool {
-        !self.body.is_empty() || self.region.as_ref().is_some_and(|region| !region.is_empty())
+        self.written == self.bytes.len() && self.body.is_empty()
     }
 
     /// Takes what is to be written, if there is anything. Nothing is left of before.
@@ -387,27 +377,21 @@ impl Pending {
         while !self.is_empty() {
             let bytes = &self.bytes[self.written..];
             let mut stream = Pin::new(&mut *stream);
-            let count = if let Some(region) = &self.region {
-                ready!(poll_send(&stream, cx, region, bytes))?
-            } else if self.body.is_empty() {
-                ready!(stream.as_mut().poll_write(cx, bytes))?
-            } else if bytes.is_empty() {
-                ready!(stream.as_mut().poll_write(cx, &self.body))?
-            } else {
-                let both = [IoSlice::new(bytes), IoSlice::new(&self.body)];
-                ready!(stream.as_mut().poll_write_vectored(cx, &both))?
-            };
+            let count = ready!(match &self.body {
+                KeptBody::Region(region) => poll_send(&stream, cx, region, bytes),
+                KeptBody::Bytes(body) if body.is_empty() => stream.as_mut().poll_write(cx, bytes),
+                KeptBody::Bytes(body) if bytes.is_empty() => stream.as_mut().poll_write(cx, body),
+                KeptBody::Bytes(body) => {
+                    stream.as_mut().poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(body)])
+                }
+            })?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.has_moved = true;
             let of_bytes = count.min(bytes.len());
             self.written += of_bytes;
-            let of_body = count - of_bytes;
-            match &mut self.region {
-                Some(region) => region.advance(of_body),
-                None => self.body.advance(of_body),
-            }
+            self.body.advance(count - of_bytes);
         }
         if self.bytes.capacity() <= 2 * GATHERED {
             std::mem::swap(&mut self.bytes, output);

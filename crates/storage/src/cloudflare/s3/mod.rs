@@ -27,15 +27,14 @@ use crate::{
 ///
 /// Requests are repeated where that is safe (see [`Client`]): a write with conditions or a streamed body only where the
 /// server surely did nothing. 64 are under way at once ([`Client::with_concurrency`]), each phase of one within its time
-/// ([`Timeouts`](isobar_cloudflare::client::Timeouts)). Where S3 has no words for a condition, the object's metadata is asked for first, the condition
-/// judged here, and the operation bound to the etag seen.
+/// ([`Timeouts`](isobar_cloudflare::client::Timeouts)). Where S3 has no words for a condition, the object's metadata is asked
+/// for first, the condition judged here, and the operation bound to the etag seen.
 ///
 /// Divergences, all S3's: times are whole seconds. A version is the server's where it tells one, else made of key, time and etag, so
 /// that two equal writes within a second share it. `put`, `complete_multipart` and `copy` ask for the metadata of what they
 /// stored with a second request; where another write came between, [`uploaded`](ObjectMeta::uploaded) is the server's time
-/// of answering. All five checksums are verified on the way up, md5 alone is kept, and told the server where it is
-/// known beforehand (`Content-MD5`). An object without a content type has the
-/// server's default. Names of custom metadata are lower-case; others are refused, and so are keys with a segment `.` or
+/// of answering. All five checksums are verified on the way up, md5 alone is kept, and told the server where it is known
+/// beforehand (`Content-MD5`). An object without a content type has the server's default. Names of custom metadata are lower-case; others are refused, and so are keys with a segment `.` or
 /// `..`, which no URL can name. An upload without parts cannot be completed; one that never was is told from one that is over
 /// by nobody, so that giving it up is no error. Conditions on the destination of a copy need R2 itself. A listing that
 /// includes metadata asks for each object.
@@ -162,5 +161,43 @@ impl ObjectStore for S3Bucket {
 
     async fn presign(&self, options: PresignOptions) -> Result<String> {
         self.sign(&options).map_err(|error| error.during("presign"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::{Request, Response};
+    use isobar_cloudflare::client::{self, Transport, TransportError};
+
+    use super::*;
+
+    /// Stores nothing, and remembers the `Content-MD5` of each PUT.
+    #[derive(Debug, Clone, Default)]
+    struct Server(Arc<Mutex<Vec<Option<String>>>>);
+
+    #[async_trait]
+    impl Transport for Server {
+        async fn send(&self, request: Request<client::Body>) -> Result<Response<client::Body>, TransportError> {
+            if request.method() == http::Method::PUT {
+                let md5 = request.headers().get("content-md5").map(|md5| md5.to_str().expect("text").to_owned());
+                self.0.lock().expect("no panic").push(md5);
+            }
+            let answer = Response::builder().header("etag", "\"5d41402abc4b2a76b9719d911017c592\"");
+            Ok(answer.body(client::Body::empty()).expect("a good head"))
+        }
+    }
+
+    #[tokio::test]
+    async fn objects_and_parts_go_with_their_md5() {
+        let server = Server::default();
+        let config = S3Config::new("http://localhost", "bucket", "id", "secret");
+        let bucket = S3Bucket::with_client(config, Client::new(server.clone())).expect("an address");
+        let (key, upload) = (Key::new("a").expect("a key"), UploadId::new("upload"));
+        bucket.put(&key, "hello".into(), PutOptions::default()).await.expect("it is stored").stored().expect("it is");
+        bucket.upload_part(&key, &upload, 1, "hello".into()).await.expect("it is stored");
+        let told = server.0.lock().expect("no panic").clone();
+        assert_eq!(told, ["XUFAKrxLKna5cZ2REBfFkg=="; 2].map(|md5| Some(md5.to_owned())));
     }
 }

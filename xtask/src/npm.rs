@@ -1,0 +1,22 @@
+//! Packages of npm's, each set in a folder of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::{Outcome, run as execute};
+
+/// Installs packages (`name@version`) into a folder, where they are not there already.
+pub(crate) fn install(folder: &Path, packages: &[&str]) -> Outcome {
+    let (installed, wanted) = (folder.join("installed"), packages.join("\n"));
+    if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return Ok(());
+    }
+    println!("installing {}", packages.join(", "));
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("package.json"), "{\"private\": true}")?;
+    execute(
+        Command::new("npm").current_dir(folder).args(["install", "--no-audit", "--no-fund", "--silent"]).args(packages),
+    )?;
+    Ok(fs::write(installed, wanted)?)
+}
