@@ -171,9 +171,7 @@ impl Blobs {
 
     /// Makes the names in a folder durable.
     pub(super) fn sync_folder(&self, path: &Path) -> Result<()> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let synced = self.disk.sync_folder(path);
-        synced.map_err(|error| Error::io(format_args!("cannot sync the folder {}", path.display()), error))
+        sync_folder(&*self.disk, path)
     }
 
     /// Creates a folder and what is missing above it, each durable in the one above.
@@ -212,6 +210,13 @@ impl Blobs {
         }
         Ok(OpenFile { file, remaining: length })
     }
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let synced = disk.sync_folder(path);
+    synced.map_err(|error| Error::io(format_args!("cannot sync the folder {}", path.display()), error))
 }
 
 /// A blob on the disk.

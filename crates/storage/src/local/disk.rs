@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::Path;
 
-/// The disk beneath a [`LocalStore`](super::LocalStore): what changes blobs and folders, and what makes changes durable, those
-/// of the index's log among them. Reading needs no disguise, and SQLite writes by a VFS of its own.
+/// The disk beneath a [`LocalStore`](super::LocalStore): what changes blobs, packs and folders, and what makes changes
+/// durable, those of the index's log among them. Reading needs no disguise, and SQLite writes by a VFS of its own.
 ///
 /// What a program is promised by [`SystemDisk`], a test's disk may break: the store must lose nothing that it has
 /// acknowledged. Errors of the system are handed through as they are.
@@ -17,7 +17,7 @@ pub trait Disk: Debug + Send + Sync {
     /// What the system answers.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Opens a file that somebody else writes, to make that durable.
+    /// Opens a file that is there, to write more to it, or to make durable what somebody else has written.
     ///
     /// # Errors
     /// What the system answers.
@@ -49,7 +49,7 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// A file that is being written.
-pub trait DiskFile: Write + Send {
+pub trait DiskFile: Write + Seek + Send {
     /// Makes what was written durable.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ pub struct Fsck {
     pub uploads: u64,
     /// What is wrong, and what was done about it.
     pub findings: Vec<Finding>,
-    /// Files in the store's folder of blobs that are none of its; they are left alone.
+    /// Files in the store's folders of blobs and packs that are none of its; they are left alone.
     pub foreign: Vec<PathBuf>,
 }
 
@@ -139,7 +139,19 @@ pub enum Problem {
         /// When it was begun.
         created: DateTime<Utc>,
     },
-    /// Bodies in the index that no object has.
+    /// A pack whose count of what is somebody's is wrong: its garbage would not be removed.
+    Count {
+        /// The pack.
+        pack: u64,
+    },
+    /// A pack that nothing names any more: what a crash leaves.
+    Pack {
+        /// The pack.
+        pack: u64,
+        /// Its bytes.
+        size: u64,
+    },
+    /// Segments and parts in the index that belong to no object and no upload.
     Unowned {
         /// How many.
         count: u64,
@@ -164,7 +176,9 @@ impl fmt::Display for Problem {
             Self::Upload { upload, key, created } => {
                 write!(f, "{key}: upload {upload} was begun on {} and never ended", created.format("%Y-%m-%d"))
             }
-            Self::Unowned { count } => write!(f, "{count} bodies in the index belong to no object"),
+            Self::Count { pack } => write!(f, "pack {pack} has another number of bytes in use than the index says"),
+            Self::Pack { pack, size } => write!(f, "pack {pack} ({size} bytes) has nothing of any object"),
+            Self::Unowned { count } => write!(f, "{count} segments or parts in the index belong to nothing"),
         }
     }
 }
@@ -193,6 +207,7 @@ impl LocalStore {
         self.check_uploads(options, &mut report).await?;
         self.check_unowned(options, &mut report).await?;
         self.check_orphans(options, &mut report).await?;
+        self.check_packs(options, &mut report).await?;
         Ok(report)
     }
 
@@ -299,11 +314,37 @@ impl LocalStore {
     async fn check_orphans(&self, options: FsckOptions, report: &mut Fsck) -> Result<()> {
         let age = (!options.exclusive).then_some(YOUNG);
         let (orphans, foreign) = self.run("fsck", move |shared| shared.orphans(age)).await?;
-        report.foreign = foreign;
+        report.foreign.extend(foreign);
         let gone = if options.repair { self.unlink(&orphans).await? } else { Vec::new() };
         for Found { blob, size, .. } in orphans {
             let mended = gone.contains(&blob).then(|| "removed".to_owned());
             report.findings.push(Finding { problem: Problem::Orphan { blob, size }, mended });
+        }
+        Ok(())
+    }
+
+    async fn check_packs(&self, options: FsckOptions, report: &mut Fsck) -> Result<()> {
+        for pack in self.run("fsck", |shared| shared.index.miscounted()).await? {
+            let mended = match options.repair {
+                true => self.shared.index.recount(pack).await.map(|()| Some("counted anew".to_owned()))?,
+                false => None,
+            };
+            report.findings.push(Finding { problem: Problem::Count { pack }, mended });
+        }
+        let (unknown, foreign) = self
+            .run("fsck", |shared| {
+                let (packs, foreign) = shared.packs.list()?;
+                let mut unknown = shared.index.unknown_packs(packs)?;
+                // Others were on their way out.
+                unknown.retain(|pack, _| shared.packs.path(*pack).exists());
+                Ok((unknown, foreign))
+            })
+            .await?;
+        report.foreign.extend(foreign);
+        let gone = if options.repair { self.remove_unknown_packs().await? } else { Vec::new() };
+        for (pack, size) in unknown {
+            let mended = gone.contains(&pack).then(|| "removed".to_owned());
+            report.findings.push(Finding { problem: Problem::Pack { pack, size }, mended });
         }
         Ok(())
     }
@@ -327,7 +368,11 @@ impl Shared {
         let content = self.index.get(&meta.key).ok().flatten().filter(|(now, _)| now.version == meta.version);
         let mut blobs = Vec::new();
         match content {
-            Some((_, Content::Inline(bytes))) => write(&folder.join(&meta.version), &bytes)?,
+            Some((_, Content::Packed(place))) => {
+                if let Ok(Some(bytes)) = self.packs.read(place) {
+                    write(&folder.join(&meta.version), &bytes)?;
+                }
+            }
             Some((_, Content::Segments(segments))) => blobs.extend(segments.into_iter().map(|segment| segment.blob)),
             None => {}
         }
@@ -360,34 +405,33 @@ impl Shared {
             Ok(Err(error)) => return Ok(Checked::Unreadable(error.to_string())),
             Err(error) => return Ok(Checked::Unreadable(error)),
         };
-        let (meta, content) = match self.index.get(&key) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(Checked::Gone),
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                return match self.index.head(&key) {
-                    Ok(Some(meta)) => Ok(Checked::Damaged(meta, error.message().to_owned())),
-                    _ => Ok(Checked::Unreadable(error.message().to_owned())),
-                };
-            }
-            Err(error) => return Err(error),
-        };
-        match self.check_body(&meta, &content, bodies) {
-            Ok(()) => Ok(Checked::Sound(meta)),
+        let checked = self.with_object(&key, |meta, content| match self.check_body(&meta, content, bodies) {
+            Ok(true) => Ok(Some(Checked::Sound(meta))),
+            Ok(false) => Ok(None),
             // A disk that cannot read a file is damage like any other.
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal) => {
-                Ok(Checked::Damaged(meta, error.message().to_owned()))
+                Ok(Some(Checked::Damaged(meta, error.message().to_owned())))
             }
+            Err(error) => Err(error),
+        });
+        match checked {
+            Ok(checked) => Ok(checked.unwrap_or(Checked::Gone)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => match self.index.head(&key) {
+                Ok(Some(meta)) => Ok(Checked::Damaged(meta, error.message().to_owned())),
+                _ => Ok(Checked::Unreadable(error.message().to_owned())),
+            },
             Err(error) => Err(error),
         }
     }
 
-    fn check_body(&self, meta: &ObjectMeta, content: &Content, bodies: bool) -> Result<()> {
+    /// An error where the body is not what it must be; false where it is in a pack that is not there.
+    fn check_body(&self, meta: &ObjectMeta, content: &Content, bodies: bool) -> Result<bool> {
         match content {
-            Content::Inline(bytes) => {
-                super::inline_body(meta, bytes, ByteRange { offset: 0, length: meta.size })?;
+            Content::Packed(place) => {
+                let Some(bytes) = self.packs.read(*place)? else { return Ok(false) };
                 let mut verify = Verify::of(meta);
-                verify.update(bytes, true);
-                verify.finish()
+                verify.update(&bytes, true);
+                verify.finish()?;
             }
             Content::Segments(segments) => {
                 let size: u64 = segments.iter().map(|segment| segment.size).sum();
@@ -397,9 +441,12 @@ impl Shared {
                 }
                 let range = ByteRange { offset: 0, length: meta.size };
                 let pieces = self.blobs.open_pieces(segments, range, bodies.then(|| Verify::of(meta)))?;
-                if bodies { pieces.read_through() } else { Ok(()) }
+                if bodies {
+                    pieces.read_through()?;
+                }
             }
         }
+        Ok(true)
     }
 }
 

@@ -1,20 +1,26 @@
 //! The native backend: a folder.
 //!
 //! ```text
-//! index.db          SQLite (WAL, synchronous=FULL): keys, metadata, bodies up to 32 KiB
-//! blobs/ab/ab12...  larger bodies and parts: immutable files with random names
+//! index.db             SQLite (WAL): keys, metadata, where the bodies are
+//! packs/00...01.pack   bodies up to 32 KiB, many in a file that is appended to, and the log of what was put
+//! blobs/ab/ab12...     larger bodies and parts: immutable files with random names
 //! ```
 //!
-//! A write first makes its blob durable (write, fsync, fsync of the folder), then commits the row that names it in one
-//! transaction with the check of its conditions. So a committed row never names a blob that is not durable,
+//! A large body is first made durable as a blob (write, fsync, fsync of the folder); then the row that names it is committed in one
+//! transaction with the check of its conditions, and the index synced. So a committed row never names a blob that is not durable,
 //! compare-and-swap holds across processes, and a crash leaves only blobs that no row names, which
 //! [`LocalStore::sweep`] removes. Replaced blobs are unlinked later, when no reader can still be about to open them.
+//!
+//! Small bodies that come at the same time share one transaction: they are appended to a pack with their metadata, the pack is
+//! synced, and their rows are committed. The index itself is then not synced: what it forgets when the power goes is put again out
+//! of the packs when the store is opened. A pack that is more than half garbage is emptied by and by, and removed.
 
 pub(crate) mod blobs;
 mod disk;
 mod fsck;
 mod index;
 mod options;
+mod packs;
 mod signing;
 mod verify;
 mod writer;
@@ -25,26 +31,26 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
 
 use self::blobs::{Blobs, Found, Segment};
-use self::index::{Content, Index};
+use self::index::{Content, Given, Index};
+use self::packs::Packs;
 use self::verify::Verify;
 use crate::checksum::Digests;
 use crate::signed::Signer;
 use crate::{
-    Body, ByteRange, Capabilities, Clock, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions,
-    ListPage, MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result,
-    UploadId, rules,
+    Body, Capabilities, Clock, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
+    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    rules,
 };
 
 pub use self::disk::{Disk, DiskFile, SystemDisk};
 pub use self::fsck::{Finding, Fsck, FsckOptions, Problem};
 pub use self::options::LocalOptions;
 
-/// Bodies up to this many bytes live in the index; larger ones in files of their own.
-const INLINE_BYTES: u64 = 32 * 1024;
+/// Bodies up to this many bytes lie in packs; larger ones in files of their own.
+const SMALL_BYTES: u64 = 32 * 1024;
 
 /// Blobs without a name and younger than this may belong to a write under way.
 const YOUNG: chrono::Duration = chrono::Duration::hours(1);
@@ -63,6 +69,7 @@ pub struct LocalStore {
 struct Shared {
     root: PathBuf,
     index: Index,
+    packs: Packs,
     blobs: Blobs,
     clock: Clock,
     verify_on_read: bool,
@@ -96,12 +103,16 @@ impl LocalStore {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_with(root: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
-        let (root, LocalOptions { clock, disk, verify_on_read, signer }) = (root.as_ref().to_owned(), options);
+        let (root, LocalOptions { clock, disk, verify_on_read, signer, pack_bytes }) =
+            (root.as_ref().to_owned(), options);
         let shared = blocking(move || {
             let blobs = Blobs::open(&root.join("blobs"), Arc::clone(&disk))?;
-            let index = Index::open(&root.join("index.db"), disk, collector(blobs.clone(), Arc::clone(&clock)))?;
+            let packs = Packs::new(root.join("packs"), Arc::clone(&disk), pack_bytes);
+            blobs.create_folder(&root.join("packs"))?;
+            let collector = collector(blobs.clone(), Arc::clone(&clock));
+            let index = Index::open(&root.join("index.db"), disk, packs.clone(), collector)?;
             blobs.sync_folder(&root)?;
-            Ok(Shared { root, index, blobs, clock, verify_on_read, signer, under_way: Mutex::default() })
+            Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, under_way: Mutex::default() })
         });
         let shared = shared.await.map_err(|error| error.during("open"))?;
         Ok(Self { shared: Arc::new(shared) })
@@ -127,6 +138,8 @@ impl LocalStore {
         let uploads = self.shared.index.expire_uploads(now).await.map_err(|error| error.during("sweep"))?;
         let (orphans, _) = self.run("sweep", |shared| shared.orphans(Some(YOUNG))).await?;
         let blobs = self.unlink(&orphans).await.map_err(|error| error.during("sweep"))?.len() as u64;
+        self.remove_unknown_packs().await.map_err(|error| error.during("sweep"))?;
+        self.run("sweep", move |shared| shared.packs.remove_spares(now - YOUNG)).await?;
         Ok(Sweep { uploads, blobs })
     }
 
@@ -141,6 +154,12 @@ impl LocalStore {
         Ok(unlinked)
     }
 
+    /// Removes packs that the index has forgotten, and a crash has left; which those were.
+    async fn remove_unknown_packs(&self) -> Result<Vec<u64>> {
+        let packs = self.shared.packs.clone();
+        self.shared.index.remove_unknown_packs(move || Ok(packs.list()?.0)).await
+    }
+
     /// Runs blocking work on the store, and names the operation in its errors.
     async fn run<T: Send + 'static>(
         &self,
@@ -151,17 +170,17 @@ impl LocalStore {
         blocking(move || work(&shared)).await.map_err(|error| error.during(operation))
     }
 
-    /// Makes a body durable outside the index where it is large; hashes it on the way.
-    async fn take_body(&self, body: Body, digests: Digests) -> Result<(Content, Digests, Option<UnderWay>)> {
-        if body.length() <= INLINE_BYTES {
+    /// Makes a body durable as a blob where it is large; hashes it on the way.
+    async fn take_body(&self, body: Body, digests: Digests) -> Result<(Given, Digests, Option<UnderWay>)> {
+        if body.length() <= SMALL_BYTES {
             let (bytes, mut digests) = (body.bytes().await?, digests);
             digests.update(&bytes);
-            return Ok((Content::Inline(bytes), digests, None));
+            return Ok((Given::Small(bytes), digests, None));
         }
         let (blob, size) = (rules::random_id()?, body.length());
         let under_way = UnderWay::new(&self.shared, &blob);
         let digests = self.shared.blobs.write(&blob, body, digests).await?;
-        Ok((Content::Segments(vec![Segment { blob, size }]), digests, Some(under_way)))
+        Ok((Given::Segments(vec![Segment { blob, size }]), digests, Some(under_way)))
     }
 
     async fn put_object(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
@@ -169,26 +188,26 @@ impl LocalStore {
         rules::check_size(&body)?;
         rules::check_metadata(&custom)?;
         let size = body.length();
-        let (content, digests, under_way) = self.take_body(body, Digests::new(checksum)).await?;
+        let (given, digests, under_way) = self.take_body(body, Digests::new(checksum)).await?;
         let checksums = match digests.finish() {
             Ok(checksums) => checksums,
             Err(error) => {
-                self.drop_content(content).await;
+                self.drop_given(given).await;
                 return Err(error);
             }
         };
         let mut meta =
             ObjectMeta::new(key.clone(), rules::random_id()?, size, checksums[0].hex.clone(), self.shared.now());
         (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
-        let (row, shared, kept) = (meta.clone(), Arc::clone(&self.shared), content.clone());
-        let stored = self.shared.index.put(row, content, conditions, move |content| {
+        let (row, shared, kept) = (meta.clone(), Arc::clone(&self.shared), given.clone());
+        let stored = self.shared.index.put(row, given, conditions, move |segments| {
             let _under_way = &under_way; // until the job is over, however it ends
-            shared.check_content(content)
+            shared.check_segments(segments)
         });
         match stored.await {
             Ok(true) => Ok(PutResult::Stored(meta)),
             Ok(false) => {
-                self.drop_content(kept).await;
+                self.drop_given(kept).await;
                 Ok(PutResult::ConditionFailed)
             }
             // Whether it was committed is not known: a row may name the blob. What nothing names is the sweep's.
@@ -196,12 +215,10 @@ impl LocalStore {
         }
     }
 
-    async fn drop_content(&self, content: Content) {
-        if matches!(content, Content::Inline(_)) {
-            return;
-        }
+    async fn drop_given(&self, given: Given) {
+        let Given::Segments(segments) = given else { return };
         let removed = self.run("put", move |shared| {
-            shared.remove_or_leave(&content);
+            shared.remove_or_leave(&segments);
             Ok(())
         });
         drop(removed.await);
@@ -210,25 +227,8 @@ impl LocalStore {
     async fn get_object(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
         let key = key.clone();
         self.run("get", move |shared| {
-            let Some((meta, content)) = shared.index.get(&key)? else { return Ok(GetResult::Missing) };
-            if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
-                return Ok(GetResult::ConditionFailed(meta));
-            }
-            let range = options.resolve_range(meta.size)?;
-            let is_whole = range.length == meta.size;
-            let verify = (shared.verify_on_read && is_whole).then(|| Verify::of(&meta));
-            let body = match content {
-                Content::Inline(bytes) => {
-                    let body = inline_body(&meta, &bytes, range)?;
-                    if let Some(mut verify) = verify {
-                        verify.update(&bytes, true);
-                        verify.finish()?;
-                    }
-                    body
-                }
-                Content::Segments(segments) => shared.blobs.read(&segments, range, verify)?,
-            };
-            Ok(GetResult::Object { meta, range, body })
+            let found = shared.with_object(&key, |meta, content| shared.get(meta, content, &options))?;
+            Ok(found.unwrap_or(GetResult::Missing))
         })
         .await
     }
@@ -247,9 +247,9 @@ impl LocalStore {
         let part = Part { part_number: number, etag: rules::random_id()? };
         let segment = Segment { blob, size };
         let shared = Arc::clone(&self.shared);
-        let stored = self.shared.index.put_part((key, upload), now, part.clone(), md5, segment, move |content| {
+        let stored = self.shared.index.put_part((key, upload), now, part.clone(), md5, segment, move |segments| {
             let _under_way = &under_way; // until the job is over, however it ends
-            shared.check_content(content)
+            shared.check_segments(segments)
         });
         stored.await?; // what nothing names then is the sweep's
         Ok(part)
@@ -279,20 +279,59 @@ impl Shared {
         Ok((blobs, foreign))
     }
 
-    /// Makes sure that what a row is about to name is there: another process's sweep may have thought it an orphan.
-    fn check_content(&self, content: &Content) -> Result<()> {
-        let gone = |segment: &&Segment| !self.blobs.exists(&segment.blob);
-        match content {
-            Content::Segments(segments) if segments.iter().any(|segment| gone(&segment)) => {
-                Err(Error::new(ErrorKind::Unavailable, "the body was swept away before it could be committed"))
+    /// Does something with an object as it is stored; `None` from `work` where its small body is in a pack that is not there.
+    /// Such a pack was emptied since the row was read: so once more, with where the body is now.
+    fn with_object<T>(
+        &self,
+        key: &Key,
+        mut work: impl FnMut(ObjectMeta, &Content) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let mut missed = None;
+        loop {
+            let Some((meta, content)) = self.index.get(key)? else { return Ok(None) };
+            if let Some(done) = work(meta, &content)? {
+                return Ok(Some(done));
             }
-            Content::Segments(_) | Content::Inline(_) => Ok(()),
+            match content {
+                Content::Packed(place) if missed != Some(place) => missed = Some(place),
+                Content::Packed(place) => return Err(self.packs.missing(place)),
+                Content::Segments(_) => return Ok(None), // they have no pack to be missed
+            }
         }
     }
 
-    /// Removes the blobs of content that nothing names; what cannot be removed is the sweep's.
-    fn remove_or_leave(&self, content: &Content) {
-        let Content::Segments(segments) = content else { return };
+    fn get(&self, meta: ObjectMeta, content: &Content, options: &GetOptions) -> Result<Option<GetResult>> {
+        if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
+            return Ok(Some(GetResult::ConditionFailed(meta)));
+        }
+        let range = options.resolve_range(meta.size)?;
+        let is_whole = range.length == meta.size;
+        let verify = (self.verify_on_read && is_whole).then(|| Verify::of(&meta));
+        let body = match content {
+            Content::Packed(place) => {
+                let Some(bytes) = self.packs.read(*place)? else { return Ok(None) };
+                if let Some(mut verify) = verify {
+                    verify.update(&bytes, true);
+                    verify.finish()?;
+                }
+                // Small bodies are at most SMALL_BYTES long, so positions fit usize.
+                bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into()
+            }
+            Content::Segments(segments) => self.blobs.read(segments, range, verify)?,
+        };
+        Ok(Some(GetResult::Object { meta, range, body }))
+    }
+
+    /// Makes sure that what a row is about to name is there: another process's sweep may have thought it an orphan.
+    fn check_segments(&self, segments: &[Segment]) -> Result<()> {
+        if segments.iter().all(|segment| self.blobs.exists(&segment.blob)) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the body was swept away before it could be committed"))
+    }
+
+    /// Removes blobs that nothing names; what cannot be removed is the sweep's.
+    fn remove_or_leave(&self, segments: &[Segment]) {
         for segment in segments {
             if let Err(_error) = self.blobs.remove(&segment.blob) {
                 #[cfg(feature = "tracing")]
@@ -330,15 +369,6 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.shared.under_way().remove(&self.blob);
     }
-}
-
-fn inline_body(meta: &ObjectMeta, bytes: &Bytes, range: ByteRange) -> Result<Body> {
-    if bytes.len() as u64 != meta.size {
-        let message = format!("{}: {} bytes stored inline, {} in the index", meta.key, bytes.len(), meta.size);
-        return Err(Error::new(ErrorKind::Corrupt, message));
-    }
-    // Inline bodies are at most INLINE_BYTES long, so positions fit usize.
-    Ok(bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into())
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

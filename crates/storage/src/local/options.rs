@@ -18,21 +18,33 @@ pub struct LocalOptions {
     pub verify_on_read: bool,
     /// What signs URLs; without one there are none.
     pub signer: Option<Signer>,
+    /// How many bytes of small bodies lie in one file.
+    pub pack_bytes: u64,
 }
+
+/// Large enough that a file's beginning and end cost nothing, small enough that one in use and one in store are bearable.
+const PACK_BYTES: u64 = 32 * 1024 * 1024;
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { clock: system_clock(), disk: Arc::new(SystemDisk), verify_on_read: false, signer: None }
+        Self {
+            clock: system_clock(),
+            disk: Arc::new(SystemDisk),
+            verify_on_read: false,
+            signer: None,
+            pack_bytes: PACK_BYTES,
+        }
     }
 }
 
 impl std::fmt::Debug for LocalOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { clock: _, disk, verify_on_read, signer } = self;
+        let Self { clock: _, disk, verify_on_read, signer, pack_bytes } = self;
         f.debug_struct("LocalOptions")
             .field("disk", disk)
             .field("verify_on_read", verify_on_read)
             .field("signer", signer)
+            .field("pack_bytes", pack_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -64,6 +76,14 @@ impl LocalOptions {
     #[must_use]
     pub fn with_verify_on_read(mut self, verify: bool) -> Self {
         self.verify_on_read = verify;
+        self
+    }
+
+    /// Keeps this many bytes of small bodies in one file, and as many ready for more: 32 MiB by default; less in a new store, whose
+    /// first files have an eighth, a quarter and half of that.
+    #[must_use]
+    pub fn with_pack_bytes(mut self, bytes: u64) -> Self {
+        self.pack_bytes = bytes;
         self
     }
 }

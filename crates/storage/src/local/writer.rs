@@ -1,29 +1,34 @@
-//! The group commit: one thread writes, another makes durable, and what has come meanwhile shares one transaction and one sync.
+//! The group commit: one thread writes, and what has come meanwhile shares one transaction and one sync.
 //!
-//! A job checks and writes inside the transaction, so that its decision and its effect are one. A committed transaction is in
-//! SQLite's log, and not yet on the disk: the connection does not sync (`synchronous = NORMAL`; a checkpoint does, before it
-//! touches the database). The thread that syncs does, and then answers; meanwhile the next transaction is written. So an answer
-//! means durable, and answers come in the order of the transactions.
+//! A job checks and writes inside the transaction, so that its decision and its effect are one. What jobs put is in the
+//! transaction's frame, which is synced before the commit: nobody sees it before it is durable, and the index itself need not be
+//! synced (`synchronous = NORMAL`; a checkpoint does, before it touches the database). What is in no frame - a deletion, the name
+//! of a blob, a part - is in SQLite's log, which is synced after the commit, before anybody is answered.
+//!
+//! Where there are many puts, their frame is written first, and a second thread syncs it while this one writes their rows.
 //!
 //! A job that fails after it has written something takes the transaction with it, and every job of the batch is done again by
-//! itself: one's failure is nobody else's. When the log cannot be synced, nobody knows any more what of it is on the disk:
+//! itself: one's failure is nobody else's. When something cannot be synced, nobody knows any more what of it is on the disk:
 //! nothing is written then until the store is opened anew.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::disk::{Disk, DiskFile};
-use super::index::{Fault, Result};
-use crate::{Error, ErrorKind};
+use super::index::{Content, Fault, Result, packs, replace};
+use super::packs::{Appender, NewFrame, Packs, Place, Tail, head_of};
+use crate::{Error, ErrorKind, ObjectMeta};
 
 /// Jobs of one transaction, so that the first of them does not wait long for the last.
 const BATCH: usize = 256;
+
 /// Hands jobs to the thread that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -31,71 +36,190 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The log of the index, to sync.
-#[derive(Debug)]
-pub(super) struct Log {
-    pub(super) path: PathBuf,
-    pub(super) disk: Arc<dyn Disk>,
+/// What else is done on the thread that writes.
+pub(super) struct Hooks<B, A, T> {
+    /// With every transaction, which will still put so many bytes, before they are in its frame.
+    pub(super) before: B,
+    /// After every transaction.
+    pub(super) after: A,
+    /// When something is durable, before anybody hears of it.
+    pub(super) told: T,
 }
 
-type Batch = Vec<Box<dyn Job>>;
-
 impl Writer {
-    /// Starts the threads; `after` runs on the writing one after every transaction, `told` before anybody hears of it.
-    pub(super) fn start(
+    /// Starts the threads.
+    pub(super) fn start<B, A, T>(
         connection: Connection,
+        appender: Appender,
         log: Log,
-        after: impl FnMut(&mut Connection) + Send + 'static,
-        told: impl Fn() + Send + 'static,
-    ) -> crate::Result<Self> {
+        hooks: Hooks<B, A, T>,
+    ) -> crate::Result<Self>
+    where
+        B: FnMut(&mut Batch<'_>, usize) -> Result<()> + Send + 'static,
+        A: FnMut(&mut Connection) + Send + 'static,
+        T: Fn() + Send + 'static,
+    {
         let failed = |error| Error::io("cannot start the threads that write", error);
         let (jobs, queue) = mpsc::channel();
-        // One may wait in between: whoever is slower sets the pace, and what comes meanwhile makes the next batch larger.
-        let (commits, committed) = mpsc::sync_channel(1);
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let lost = Arc::clone(&is_lost);
-        let syncing = std::thread::Builder::new().name("isobar-sync".to_owned());
-        let syncing = syncing.spawn(move || sync(&log, &committed, &lost, told)).map_err(failed)?;
-        let writing = std::thread::Builder::new().name("isobar-write".to_owned());
-        let thread = writing.spawn(move || {
-            write(connection, &queue, &commits, &is_lost, after);
-            drop(commits);
-            drop(syncing.join());
-        });
-        Ok(Self { jobs: Some(jobs), thread: Some(thread.map_err(failed)?) })
+        let (frames, written) = mpsc::channel();
+        let (outcomes, synced) = mpsc::channel();
+        let syncing = Appender::new(appender.packs().clone());
+        // It ends when the other one does, which has the other ends of its channels.
+        drop(spawn("isobar-sync", move || sync(syncing, &written, &outcomes)).map_err(failed)?);
+        let pen = Pen { appender, syncer: Syncer { frames, synced }, log };
+        let desk = Desk { connection, pen, hooks, is_lost: false };
+        let thread = spawn(THREAD, move || desk.serve(&queue)).map_err(failed)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Puts an object, whatever is there, as [`write`](Self::write) does.
+    pub(super) async fn put(&self, meta: ObjectMeta, body: Bytes) -> crate::Result<()> {
+        let (answer, answered) = oneshot::channel();
+        let head = head_of(&meta)?;
+        self.send(Box::new(Put { meta, head, body, result: Ok(()), answer }))?;
+        answered.await.map_err(|_| gone())?
     }
 
     /// Runs `work` in a transaction, perhaps with others', perhaps more than once; its value when that is durable. Dropped
     /// while it waits, it is done all the same.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl Fn(&Transaction<'_>) -> Result<T> + Send + 'static,
+        work: impl Fn(&mut Batch<'_>) -> Result<T> + Send + 'static,
     ) -> crate::Result<T> {
         let (answer, answered) = oneshot::channel();
         let job = Waiting { work, result: None, answer };
-        let gone = || Error::new(ErrorKind::Internal, "the thread that writes has ended");
-        self.jobs.as_ref().ok_or_else(gone)?.send(Box::new(job)).map_err(|_| gone())?;
+        self.send(Box::new(job))?;
         answered.await.map_err(|_| gone())?
     }
+
+    fn send(&self, job: Box<dyn Job>) -> crate::Result<()> {
+        self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Internal, "the thread that writes has ended")
+}
+
+const THREAD: &str = "isobar-write";
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
 impl Drop for Writer {
     /// Waits for what was handed over: a store that is closed leaves no transaction behind.
     fn drop(&mut self) {
         self.jobs = None;
-        // A job may have held the last handle of the store: a thread cannot wait for itself, nor for the one before it.
-        let is_ours = std::thread::current().name().is_some_and(|name| name == "isobar-write" || name == "isobar-sync");
+        // A job may have held the last handle of the store: a thread cannot wait for itself.
+        let is_ours = std::thread::current().name() == Some(THREAD);
         if let Some(thread) = self.thread.take().filter(|_| !is_ours) {
             drop(thread.join());
         }
     }
 }
 
+/// A transaction, and the frame of what is put in it.
+pub(super) struct Batch<'d> {
+    transaction: Transaction<'d>,
+    packs: &'d Packs,
+    frame: Option<NewFrame>,
+    /// Whether the frame says all that was changed.
+    is_logged: bool,
+    /// Packs to be removed when the transaction is durable.
+    dead: Vec<u64>,
+}
+
+impl<'d> Deref for Batch<'d> {
+    type Target = Transaction<'d>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.transaction
+    }
+}
+
+impl Batch<'_> {
+    /// Puts an object into the frame; where its body will lie. Whoever does so says with it all that he changes: it is what is done
+    /// again if the index forgets.
+    pub(super) fn log(&mut self, meta: &ObjectMeta, body: &[u8]) -> Result<Place> {
+        self.push(&head_of(meta)?, body)
+    }
+
+    fn push(&mut self, head: &[u8], body: &[u8]) -> Result<Place> {
+        let frame = match &mut self.frame {
+            Some(frame) => frame,
+            none => {
+                let tail = self.packs.place_of(packs::tail(&self.transaction)?);
+                packs::begin(&self.transaction, tail)?;
+                none.insert(NewFrame::begin(tail)?)
+            }
+        };
+        Ok(frame.push(head, body)?)
+    }
+
+    /// A small body, which may have been put by this very transaction.
+    pub(super) fn body(&self, place: Place) -> Result<Bytes> {
+        if let Some(body) = self.frame.as_ref().and_then(|frame| frame.body(place)) {
+            return Ok(Bytes::copy_from_slice(body));
+        }
+        Ok(self.packs.read(place)?.ok_or_else(|| self.packs.missing(place))?)
+    }
+
+    /// Removes a pack when the index has forgotten it for good.
+    pub(super) fn remove_pack(&mut self, pack: u64) {
+        self.dead.push(pack);
+    }
+
+    pub(super) fn packs(&self) -> &Packs {
+        self.packs
+    }
+
+    pub(super) fn frame_bytes(&self) -> usize {
+        self.frame.as_ref().map_or(0, NewFrame::length)
+    }
+
+    /// Something that changes when anything was changed, and something that changes when anything was logged.
+    fn state(&self) -> (u64, usize) {
+        (self.transaction.total_changes(), self.frame.as_ref().map_or(0, NewFrame::records))
+    }
+}
+
 trait Job: Send {
-    /// Does the work, whatever came of it before; whether it succeeded.
-    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
+    /// Head and body of what it puts, if it does so whatever is there, and nothing else.
+    fn as_put(&self) -> Option<(&[u8], &[u8])> {
+        None
+    }
+
+    /// Does the work, whatever came of it before; whether it succeeded. Where its body lies is given if that was written already.
+    fn run(&mut self, batch: &mut Batch<'_>, place: Option<Place>) -> bool;
+
     /// Tells whoever waits what has come of it.
     fn settle(self: Box<Self>, committed: Result<(), Error>);
+}
+
+/// A put without conditions.
+struct Put {
+    meta: ObjectMeta,
+    head: Vec<u8>,
+    body: Bytes,
+    result: Result<()>,
+    answer: oneshot::Sender<crate::Result<()>>,
+}
+
+impl Job for Put {
+    fn as_put(&self) -> Option<(&[u8], &[u8])> {
+        Some((&self.head, &self.body))
+    }
+
+    fn run(&mut self, batch: &mut Batch<'_>, place: Option<Place>) -> bool {
+        let place = place.map_or_else(|| batch.push(&self.head, &self.body), Ok);
+        self.result = place.and_then(|place| replace(batch, &self.meta, &Content::Packed(place)));
+        self.result.is_ok()
+    }
+
+    fn settle(self: Box<Self>, committed: Result<(), Error>) {
+        drop(self.answer.send(committed.and(self.result.map_err(Error::from))));
+    }
 }
 
 struct Waiting<T, W> {
@@ -104,9 +228,9 @@ struct Waiting<T, W> {
     answer: oneshot::Sender<crate::Result<T>>,
 }
 
-impl<T: Send, W: Fn(&Transaction<'_>) -> Result<T> + Send> Job for Waiting<T, W> {
-    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
-        let result = (self.work)(transaction);
+impl<T: Send, W: Fn(&mut Batch<'_>) -> Result<T> + Send> Job for Waiting<T, W> {
+    fn run(&mut self, batch: &mut Batch<'_>, _: Option<Place>) -> bool {
+        let result = (self.work)(batch);
         let is_ok = result.is_ok();
         self.result = Some(result);
         is_ok
@@ -122,87 +246,222 @@ impl<T: Send, W: Fn(&Transaction<'_>) -> Result<T> + Send> Job for Waiting<T, W>
     }
 }
 
-fn write(
-    mut connection: Connection,
-    queue: &Receiver<Box<dyn Job>>,
-    commits: &SyncSender<Batch>,
-    is_lost: &AtomicBool,
-    mut after: impl FnMut(&mut Connection),
-) {
-    while let Ok(first) = queue.recv() {
-        let batch: Batch = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
-        if is_lost.load(Ordering::Acquire) {
-            settle(batch, Err(&lost()));
-        } else {
-            commit(&mut connection, batch, commits);
-            after(&mut connection);
+/// What the thread that writes has.
+struct Desk<B, A, T> {
+    connection: Connection,
+    pen: Pen,
+    hooks: Hooks<B, A, T>,
+    /// Whether a sync has failed.
+    is_lost: bool,
+}
+
+/// What it makes transactions durable with.
+struct Pen {
+    appender: Appender,
+    syncer: Syncer,
+    log: Log,
+}
+
+/// The thread that syncs, seen from the one that writes.
+struct Syncer {
+    /// Where frames begin.
+    frames: Sender<Tail>,
+    synced: Receiver<crate::Result<()>>,
+}
+
+type Jobs = Vec<Box<dyn Job>>;
+
+/// Why nothing of a transaction remains, or nobody knows what.
+enum Failure {
+    Undone(Error),
+    Lost(Error),
+}
+
+impl<B, A, T> Desk<B, A, T>
+where
+    B: FnMut(&mut Batch<'_>, usize) -> Result<()>,
+    A: FnMut(&mut Connection),
+    T: Fn(),
+{
+    fn serve(mut self, queue: &Receiver<Box<dyn Job>>) {
+        while let Ok(first) = queue.recv() {
+            let jobs = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1));
+            self.commit(jobs.collect());
+            (self.hooks.after)(&mut self.connection);
         }
     }
-}
 
-/// Runs the jobs and hands them on, to be answered when they are durable.
-fn commit(connection: &mut Connection, mut batch: Batch, commits: &SyncSender<Batch>) {
-    let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-        Ok(transaction) => transaction,
-        // Another process has held the lock for too long: one by one it would be as long again for each.
-        Err(error) => return settle(batch, Err(&Fault::from(error).into())),
-    };
-    match together(transaction, &mut batch) {
-        Ok(()) => drop(commits.send(batch)),
-        Err(error) if batch.len() == 1 => settle(batch, Err(&error)),
-        Err(_) => batch.into_iter().for_each(|job| commit(connection, vec![job], commits)),
-    }
-}
-
-/// Runs the jobs in one transaction. An error means that nothing of any of them remains.
-fn together(transaction: Transaction<'_>, batch: &mut [Box<dyn Job>]) -> crate::Result<()> {
-    let run = || -> Result<()> {
-        let is_alone = batch.len() == 1;
-        for job in batch {
-            let before = transaction.total_changes();
-            let has_failed = !job.run(&transaction);
-            if has_failed && is_alone {
-                return Ok(()); // rolled back; the job itself knows why
-            }
-            // SQLite itself gives a transaction up where the disk is full or broken.
-            let is_over = transaction.is_autocommit();
-            if has_failed && (is_over || transaction.total_changes() != before) {
-                return Err(Error::new(ErrorKind::Internal, "a job failed half way").into());
-            }
+    /// Runs the jobs in one transaction, or else each in its own, and answers when they are durable.
+    fn commit(&mut self, mut jobs: Jobs) {
+        if self.is_lost {
+            return settle(jobs, Err(&lost()));
         }
-        Ok(transaction.commit()?)
-    };
-    Ok(run()?)
-}
-
-/// Makes durable what was committed, and answers.
-fn sync(log: &Log, committed: &Receiver<Batch>, is_lost: &AtomicBool, told: impl Fn()) {
-    let mut file = None;
-    while let Ok(batch) = committed.recv() {
-        let synced = match is_lost.load(Ordering::Acquire) {
-            false => log.sync(&mut file),
-            true => Err(lost()),
+        let transaction = match self.connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+            Ok(transaction) => transaction,
+            // Another process has held the lock for too long: one by one it would be as long again for each.
+            Err(error) => return settle(jobs, Err(&Fault::from(error).into())),
         };
-        if synced.is_err() {
-            is_lost.store(true, Ordering::Release);
+        match together(transaction, &mut self.pen, &mut self.hooks.before, &mut jobs) {
+            Ok(()) => {
+                (self.hooks.told)();
+                settle(jobs, Ok(()));
+            }
+            Err(Failure::Lost(error)) => {
+                self.is_lost = true;
+                (self.hooks.told)();
+                settle(jobs, Err(&error));
+            }
+            Err(Failure::Undone(error)) if jobs.len() == 1 => settle(jobs, Err(&error)),
+            Err(Failure::Undone(_)) => jobs.into_iter().for_each(|job| self.commit(vec![job])),
         }
-        told();
-        settle(batch, synced.as_ref().copied());
     }
+}
+
+/// Runs the jobs in one transaction and makes it durable.
+fn together(
+    transaction: Transaction<'_>,
+    pen: &mut Pen,
+    before: impl FnOnce(&mut Batch<'_>, usize) -> Result<()>,
+    jobs: &mut [Box<dyn Job>],
+) -> Result<(), Failure> {
+    let packs = pen.appender.packs().clone();
+    let mut batch = Batch { transaction, packs: &packs, frame: None, is_logged: true, dead: Vec::new() };
+    if jobs.len() == 1 {
+        match batch.run(&mut *jobs[0], None) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return Ok(()), // rolled back; the job itself knows why
+        }
+        before(&mut batch, 0)?;
+        if let Some(tail) = batch.write(&mut pen.appender)? {
+            pen.appender.sync(tail).map_err(Failure::Lost)?;
+        }
+    } else {
+        batch.run_all(pen, before, jobs)?;
+    }
+    let Batch { transaction, is_logged, dead, .. } = batch;
+    transaction.commit()?;
+    if !is_logged || !dead.is_empty() {
+        pen.log.sync().map_err(Failure::Lost)?;
+    }
+    for pack in dead {
+        if let Err(_error) = packs.remove(pack) {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, "a pack is left to the sweep");
+        }
+    }
+    Ok(())
+}
+
+impl Batch<'_> {
+    /// Runs several jobs, and makes their frame durable.
+    fn run_all(
+        &mut self,
+        pen: &mut Pen,
+        before: impl FnOnce(&mut Self, usize) -> Result<()>,
+        jobs: &mut [Box<dyn Job>],
+    ) -> Result<(), Failure> {
+        // Of a put it is known what it will be: its row can wait until the frame is written.
+        let (mut puts, others): (Vec<_>, Vec<_>) = jobs.iter_mut().partition(|job| job.as_put().is_some());
+        for job in others {
+            self.run(&mut **job, None)?;
+        }
+        let coming = puts.iter().filter_map(|job| job.as_put()).map(|(head, body)| head.len() + body.len()).sum();
+        before(self, coming)?;
+        let mut places = Vec::with_capacity(puts.len());
+        for (head, body) in puts.iter().filter_map(|job| job.as_put()) {
+            places.push(self.push(head, body)?);
+        }
+        let written = self.write(&mut pen.appender)?;
+        if let Some(tail) = written {
+            pen.syncer.begin(tail)?;
+        }
+        let ran = puts.iter_mut().zip(places).try_for_each(|(job, place)| self.run(&mut ***job, Some(place)).map(drop));
+        if written.is_some() {
+            pen.syncer.finish()?;
+        }
+        ran
+    }
+
+    /// Runs a job; whether it has done what it wanted. An error means that it has failed half way.
+    fn run(&mut self, job: &mut dyn Job, place: Option<Place>) -> Result<bool, Failure> {
+        let before = self.state();
+        let is_done = job.run(self, place);
+        let after = self.state();
+        // SQLite itself gives a transaction up where the disk is full or broken; and what is in a frame already must be done.
+        if !is_done && (self.is_autocommit() || after != before || place.is_some()) {
+            return Err(Failure::Undone(Error::new(ErrorKind::Internal, "a job failed half way")));
+        }
+        self.is_logged &= after.0 == before.0 || after.1 != before.1 || place.is_some();
+        Ok(is_done)
+    }
+
+    /// Writes the frame of what was put, if anything was; where it begins.
+    fn write(&mut self, appender: &mut Appender) -> Result<Option<Tail>, Failure> {
+        let Some(mut frame) = self.frame.take() else { return Ok(None) };
+        let (tail, bytes) = frame.sealed();
+        appender.write(tail, bytes).map_err(Failure::Undone)?;
+        packs::advance(&self.transaction, frame.next(), frame.weight())?;
+        Ok(Some(tail))
+    }
+}
+
+impl Syncer {
+    /// Has a frame made durable, which was written.
+    fn begin(&mut self, tail: Tail) -> Result<()> {
+        Ok(self.frames.send(tail).map_err(|_| gone())?)
+    }
+
+    /// Waits until it is.
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.synced.recv().unwrap_or_else(|_| Err(gone())).map_err(Failure::Lost)
+    }
+}
+
+/// Makes frames durable, one after another.
+fn sync(mut appender: Appender, written: &Receiver<Tail>, synced: &Sender<crate::Result<()>>) {
+    while let Ok(tail) = written.recv() {
+        if synced.send(appender.sync(tail)).is_err() {
+            return;
+        }
+    }
+}
+
+/// The log of the index.
+pub(super) struct Log {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    file: Option<Box<dyn DiskFile>>,
 }
 
 impl Log {
-    fn sync(&self, file: &mut Option<Box<dyn DiskFile>>) -> crate::Result<()> {
+    pub(super) fn new(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
+        Self { path, disk, file: None }
+    }
+
+    /// Makes durable what was committed.
+    fn sync(&mut self) -> crate::Result<()> {
         let failed = |error| Error::io(format_args!("cannot sync {}", self.path.display()), error);
-        if let Some(file) = file {
+        if let Some(file) = &mut self.file {
             return file.sync().map_err(failed);
         }
         // The log is there from the first transaction on, and stays as long as a connection is open.
         let mut opened = self.disk.open(&self.path).map_err(failed)?;
         opened.sync().map_err(failed)?;
         self.disk.sync_folder(self.path.parent().unwrap_or(&self.path)).map_err(failed)?;
-        *file = Some(opened);
+        self.file = Some(opened);
         Ok(())
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Undone(fault.into())
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Fault::from(error).into()
     }
 }
 
@@ -211,8 +470,8 @@ fn lost() -> Error {
     Error::new(ErrorKind::Internal, what)
 }
 
-fn settle(batch: Batch, outcome: Result<(), &Error>) {
-    batch.into_iter().for_each(|job| job.settle(outcome.map_err(again)));
+fn settle(jobs: Jobs, outcome: Result<(), &Error>) {
+    jobs.into_iter().for_each(|job| job.settle(outcome.map_err(again)));
 }
 
 /// The same error for each of those it befell.
@@ -228,6 +487,7 @@ fn again(error: &Error) -> Error {
 mod tests {
     use std::path::Path;
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
 
     use futures_util::future::join_all;
@@ -242,8 +502,10 @@ mod tests {
         let sql = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; CREATE TABLE t (n INTEGER)";
         connection.execute_batch(sql).expect("a new table");
         connection.busy_timeout(patience).expect("a time");
-        let log = Log { path: path.with_extension("db-wal"), disk: Arc::new(SystemDisk) };
-        Writer::start(connection, log, |_| {}, || {}).expect("two threads")
+        let log = Log::new(path.with_extension("db-wal"), Arc::new(SystemDisk));
+        let appender = Appender::new(Packs::new(folder.join("packs"), Arc::new(SystemDisk), 1 << 20));
+        let hooks = Hooks { before: |_: &mut Batch<'_>, _| Ok(()), after: |_: &mut Connection| {}, told: || {} };
+        Writer::start(connection, appender, log, hooks).expect("a thread")
     }
 
     /// Runs `work` with 0 to 9 as jobs of one batch: they are all there before the job in front of them is over.

@@ -117,6 +117,10 @@ impl Step {
     }
 }
 
+fn is_pack(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "pack")
+}
+
 fn named(key: &str) -> Key {
     Key::new(key).unwrap()
 }
@@ -135,6 +139,8 @@ async fn every_crash_point_of_a_script_keeps_what_was_acknowledged() {
         step.change(&mut state);
         states.push(state);
     }
+    let removed = ops.iter().filter(|op| matches!(op, Op::Remove(path) if is_pack(path))).count();
+    assert!(removed > 2, "{removed} packs were emptied");
     let mut losses = vec![Loss::Nothing, Loss::Everything];
     losses.extend((0..count("ISOBAR_CRASHES", 1)).map(|seed| Loss::Random(seed as u64)));
     let points = AtomicUsize::new(0);
@@ -156,7 +162,9 @@ async fn every_crash_point_of_a_script_keeps_what_was_acknowledged() {
 async fn recorded(root: &Path, script: &[Step]) -> Vec<Op> {
     record::start(root);
     let open = async || {
-        LocalStore::open_with(root.join("store"), LocalOptions::default().with_disk(RecordedDisk)).await.unwrap()
+        // Short packs, so that some become full, and some garbage.
+        let options = LocalOptions::default().with_disk(RecordedDisk).with_pack_bytes(64 * 1024);
+        LocalStore::open_with(root.join("store"), options).await.unwrap()
     };
     let mut store = open().await;
     for (number, step) in script.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The operations of one store on its disk, in order.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -55,6 +55,12 @@ pub(crate) fn record(path: &Path, op: impl FnOnce(PathBuf) -> Op) {
     }
 }
 
+/// A path below the folder that is recorded, seen from there.
+fn relative(path: &Path) -> Option<PathBuf> {
+    let recording = RECORDING.lock().unwrap();
+    path.strip_prefix(&recording.as_ref()?.root).ok().map(Path::to_owned)
+}
+
 pub(crate) fn step(number: usize) {
     if let Some(recording) = &mut *RECORDING.lock().unwrap() {
         recording.ops.push(Op::Step(number));
@@ -91,7 +97,9 @@ impl Disk for RecordedDisk {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         SystemDisk.link(from, to)?;
-        record(to, |to| Op::Link(from.to_owned(), to));
+        if let Some(from) = relative(from) {
+            record(to, |to| Op::Link(from, to));
+        }
         Ok(())
     }
 
@@ -119,6 +127,13 @@ impl Write for RecordedFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+impl Seek for RecordedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.offset = self.file.seek(to)?;
+        Ok(self.offset)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A disk that fails: the caller is told, and nothing that was acknowledged is lost.
 
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,9 +14,11 @@ use crate::local::key;
 const WELL: u8 = 0;
 const FULL: u8 = 1;
 const FORBIDDEN: u8 = 2;
-/// Writing the log seems to work; syncing it does not.
+/// Writing the index's log seems to work; syncing it does not.
 const BROKEN_LOG: u8 = 3;
 const NO_LINKS: u8 = 4;
+/// The same of packs.
+const BROKEN_PACK: u8 = 5;
 
 /// The system's disk, until it is told to fail.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +32,15 @@ impl Fragile {
     fn set(&self, state: u8) {
         self.0.store(state, Ordering::SeqCst);
     }
+
+    fn file(&self, path: &Path, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        let cannot_be_synced_if = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("db-wal") => BROKEN_LOG,
+            Some("pack") => BROKEN_PACK,
+            _ => u8::MAX,
+        };
+        Box::new(FragileFile { disk: self.clone(), file, cannot_be_synced_if })
+    }
 }
 
 impl Disk for Fragile {
@@ -37,11 +48,11 @@ impl Disk for Fragile {
         if self.is(FORBIDDEN) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        Ok(Box::new(FragileFile { disk: self.clone(), file: SystemDisk.create(path)?, is_log: false }))
+        Ok(self.file(path, SystemDisk.create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(FragileFile { disk: self.clone(), file: SystemDisk.open(path)?, is_log: true }))
+        Ok(self.file(path, SystemDisk.open(path)?))
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
@@ -64,7 +75,7 @@ impl Disk for Fragile {
 struct FragileFile {
     disk: Fragile,
     file: Box<dyn DiskFile>,
-    is_log: bool,
+    cannot_be_synced_if: u8,
 }
 
 impl Write for FragileFile {
@@ -77,9 +88,15 @@ impl Write for FragileFile {
     }
 }
 
+impl Seek for FragileFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
 impl DiskFile for FragileFile {
     fn sync(&mut self) -> io::Result<()> {
-        if self.is_log && self.disk.is(BROKEN_LOG) {
+        if self.disk.is(self.cannot_be_synced_if) {
             Err(io::Error::other("input/output error"))
         } else {
             self.file.sync()
@@ -129,6 +146,50 @@ async fn after_a_failed_sync_nothing_is_written_until_the_store_is_opened_again(
     store.write(&key("after"), "written").await.unwrap();
     let report = store.fsck(FsckOptions::default(), |_| {}).await.unwrap();
     assert_eq!(report.findings, []);
+}
+
+#[tokio::test]
+async fn a_small_body_that_cannot_be_written_is_told_and_changes_nothing() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
+    store.write(&key("small"), "before").await.unwrap();
+    disk.set(FULL);
+    let puts = (0..20).map(async |number| store.write(&key(&format!("{number}")), "new").await);
+    for put in futures_util::future::join_all(puts).await {
+        assert_eq!(put.unwrap_err().kind(), ErrorKind::StorageFull);
+    }
+    let error = store.write(&key("small"), "after").await.unwrap_err();
+    assert!(error.to_string().starts_with("put: cannot write") && error.to_string().contains(".pack"), "{error}");
+    disk.set(WELL);
+    assert_eq!(store.read(&key("small")).await.unwrap().unwrap().1, "before");
+    store.write(&key("small"), "after").await.unwrap();
+    drop(store);
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.read(&key("small")).await.unwrap().unwrap().1, "after");
+    assert!(store.head(&key("7")).await.unwrap().is_none(), "what failed is not there");
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_of_a_pack_nobody_sees_what_was_in_it() {
+    for puts in [1, 20] {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+        let options = LocalOptions::default().with_disk(disk.clone());
+        let store = LocalStore::open_with(folder.path(), options).await.unwrap();
+        store.write(&key("before"), "acknowledged").await.unwrap();
+        disk.set(BROKEN_PACK);
+        let failed = (0..puts).map(async |number| store.write(&key(&format!("{number}")), "new").await.unwrap_err());
+        let failed = futures_util::future::join_all(failed).await;
+        assert!(failed[0].to_string().contains("cannot sync"), "{}", failed[0]);
+        disk.set(WELL);
+        assert!(store.write(&key("before"), "changed").await.unwrap_err().to_string().contains("open the store anew"));
+        assert!(store.head(&key("0")).await.unwrap().is_none(), "it may not be durable");
+        assert_eq!(store.read(&key("before")).await.unwrap().unwrap().1, "acknowledged");
+        drop(store);
+        let store = LocalStore::open(folder.path()).await.unwrap();
+        assert_eq!(store.read(&key("before")).await.unwrap().unwrap().1, "acknowledged");
+        store.write(&key("after"), "written").await.unwrap();
+        assert_eq!(store.fsck(FsckOptions::default(), |_| {}).await.unwrap().findings, []);
+    }
 }
 
 #[tokio::test]

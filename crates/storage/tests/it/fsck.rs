@@ -14,8 +14,25 @@ pub(crate) fn blobs(root: &Path) -> Vec<PathBuf> {
     folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap()).map(|file| file.unwrap().path()).collect()
 }
 
+/// The files of small bodies, in their order.
+pub(crate) fn packs(root: &Path) -> Vec<PathBuf> {
+    let mut packs: Vec<_> = fs::read_dir(root.join("packs")).unwrap().map(|file| file.unwrap().path()).collect();
+    packs.retain(|path| path.extension().is_some_and(|extension| extension == "pack"));
+    packs.sort();
+    packs
+}
+
+/// Changes bytes of a file that are there once.
+pub(crate) fn change(path: &Path, from: &[u8], to: &[u8]) {
+    let mut bytes = fs::read(path).unwrap();
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert_eq!(places.len(), 1, "it is there {} times", places.len());
+    bytes[places[0]..places[0] + to.len()].copy_from_slice(to);
+    fs::write(path, bytes).unwrap();
+}
+
 /// Runs SQL on the index behind the store's back.
-fn meddle(root: &Path, sql: &str) {
+pub(crate) fn meddle(root: &Path, sql: &str) {
     rusqlite::Connection::open(root.join("index.db")).unwrap().execute_batch(sql).unwrap();
 }
 
@@ -81,13 +98,14 @@ async fn missing_cut_and_changed_bodies_are_set_aside() {
 async fn a_changed_small_body_is_found_and_never_read() {
     let folder = tempfile::tempdir().unwrap();
     drop(filled(folder.path()).await);
-    meddle(folder.path(), "UPDATE inline SET body = 'SMALL'");
+    let pack = packs(folder.path()).pop().unwrap();
+    change(&pack, b"}small", b"}SMALL");
     let options = LocalOptions::default().with_verify_on_read(true);
     let store = LocalStore::open_with(folder.path(), options).await.unwrap();
     assert_eq!(store.read(&key("small.txt")).await.unwrap_err().kind(), ErrorKind::Corrupt);
     let found = problems(&store, FsckOptions::default()).await;
     assert!(matches!(&found[..], [Problem::Body { key, .. }] if key == "small.txt"), "{found:?}");
-    meddle(folder.path(), "DELETE FROM inline");
+    fs::remove_file(pack).unwrap();
     assert_eq!(store.read(&key("small.txt")).await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(store.fsck(FsckOptions::default().with_repair(true), |_| {}).await.unwrap().is_clean());
     assert!(store.head(&key("small.txt")).await.unwrap().is_none());
@@ -131,7 +149,7 @@ async fn what_is_left_over_is_removed() {
     upload.upload_part(1, "part").await.unwrap();
     fs::write(folder.path().join("blobs/ff").join("f".repeat(32)), "orphan").unwrap();
     fs::write(folder.path().join("blobs/ff/README"), "not ours").unwrap();
-    meddle(folder.path(), "INSERT INTO inline (body) VALUES ('nobody''s')");
+    meddle(folder.path(), "INSERT INTO segments VALUES ('nobody''s', 0, 'none', 1)");
     hours.store(8 * 24, std::sync::atomic::Ordering::SeqCst);
     let report = store.fsck(FsckOptions::default(), |_| {}).await.unwrap();
     let kinds: Vec<_> = report.findings.iter().map(|finding| finding.problem.to_string()).collect();

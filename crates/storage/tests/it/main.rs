@@ -8,6 +8,7 @@ mod fsck;
 mod layers;
 mod local;
 mod object_store;
+mod packs;
 mod processes;
 mod rules;
 mod sync;

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
-use super::rows;
-use super::{Index, Result};
+use super::{Index, Result, packs, rows};
+use crate::local::packs::Sizes;
 use crate::{Error, Key, UploadId};
 
 /// Objects that are looked at in one transaction.
@@ -65,18 +65,46 @@ impl Index {
         })
     }
 
-    /// How many bodies there are that no object has.
+    /// The packs whose count of what is somebody's is wrong.
+    pub(in crate::local) fn miscounted(&self) -> crate::Result<Vec<u64>> {
+        self.read(packs::miscounted)
+    }
+
+    /// Counts anew what is somebody's in a pack.
+    pub(in crate::local) async fn recount(&self, pack: u64) -> crate::Result<()> {
+        self.writer.write(move |transaction| packs::recount(transaction, pack)).await
+    }
+
+    /// Those of these packs that the index has forgotten.
+    pub(in crate::local) fn unknown_packs(&self, packs: Sizes) -> crate::Result<Sizes> {
+        self.read(move |connection| unknown(connection, packs))
+    }
+
+    /// Removes the packs that the index has forgotten; which those were.
+    pub(in crate::local) async fn remove_unknown_packs(
+        &self,
+        list: impl Fn() -> crate::Result<Sizes> + Send + 'static,
+    ) -> crate::Result<Vec<u64>> {
+        self.writer
+            .write(move |batch| {
+                let unknown: Vec<u64> = unknown(batch, list()?)?.into_keys().collect();
+                unknown.iter().for_each(|pack| batch.remove_pack(*pack));
+                Ok(unknown)
+            })
+            .await
+    }
+
+    /// How many segments and parts there are that belong to nothing.
     pub(in crate::local) fn unowned(&self) -> crate::Result<u64> {
         self.read(unowned)
     }
 
-    /// Removes the bodies that no object has.
+    /// Removes the segments and parts that belong to nothing.
     pub(in crate::local) async fn remove_unowned(&self) -> crate::Result<()> {
         self.writer
             .write(|transaction| {
                 transaction.execute_batch(
-                    "DELETE FROM inline WHERE id NOT IN (SELECT inline FROM objects WHERE inline IS NOT NULL);
-                     DELETE FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE inline IS NULL);
+                    "DELETE FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE pack IS NULL);
                      DELETE FROM parts WHERE upload NOT IN (SELECT id FROM uploads WHERE open = 1);",
                 )?;
                 Ok(())
@@ -116,9 +144,16 @@ impl Index {
     }
 }
 
+fn unknown(connection: &Connection, mut packs: Sizes) -> Result<Sizes> {
+    let known = packs::known(connection)?;
+    // One that comes after the newest may have been begun by a transaction that was not committed: it will be used.
+    packs.retain(|pack, _| known.last().is_some_and(|newest| pack < newest) && !known.contains(pack));
+    Ok(packs)
+}
+
 fn unowned(connection: &Connection) -> Result<u64> {
-    let sql = "SELECT (SELECT count(*) FROM inline WHERE id NOT IN (SELECT inline FROM objects WHERE inline IS NOT NULL))
-                    + (SELECT count(*) FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE inline IS NULL))
+    let sql =
+        "SELECT (SELECT count(*) FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE pack IS NULL))
                     + (SELECT count(*) FROM parts WHERE upload NOT IN (SELECT id FROM uploads WHERE open = 1))";
     let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
     u64::try_from(count).map_err(|_| Error::new(crate::ErrorKind::Internal, "a count below zero").into())

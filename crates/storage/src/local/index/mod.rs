@@ -2,6 +2,10 @@
 
 mod changes;
 pub(super) mod check;
+mod compact;
+pub(super) mod packs;
+mod patience;
+mod recover;
 mod rows;
 mod schema;
 mod uploads;
@@ -9,19 +13,21 @@ mod uploads;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use chrono::{DateTime, Duration, Utc};
 use rusqlite::{Connection, params};
 
 use super::blobs::Segment;
 use super::disk::Disk;
-use super::writer::{Log, Writer};
+use super::packs::{Appender, Packs};
+use super::writer::{Hooks, Log, Writer};
 use crate::{
     Conditions, CopyOptions, Error, ErrorKind, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta, Part,
     PartInfo, PutResult, UploadId, rules,
 };
 
 use changes::Changes;
-pub(super) use rows::Content;
+pub(super) use rows::{Content, replace};
 
 /// What can go wrong between a transaction's start and end: SQLite's errors become ours at its edge, so that
 /// no type of rusqlite stands in the crate's public signatures.
@@ -33,15 +39,20 @@ pub(super) enum Fault {
 
 pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
 
-/// How long a connection waits for another process's write.
-const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// What a body comes as: bytes, or blobs that are durable.
+#[derive(Debug, Clone)]
+pub(super) enum Given {
+    Small(Bytes),
+    Segments(Vec<Segment>),
+}
+
 /// Reading connections that are kept.
 const READERS: usize = 8;
 /// A replaced blob is unlinked after this: far longer than the moment between reading a row and opening its blobs.
 const GARBAGE_AGE: Duration = Duration::minutes(10);
 /// Pages of the log after which it is copied into the database. A log that stays short is written over again, and syncing that
 /// is quicker by half than syncing a file that grows.
-const CHECKPOINT_PAGES: u32 = 1000;
+const CHECKPOINT_PAGES: u32 = 16000;
 
 /// One connection that writes, on a thread of its own, and as many that read as there are readers at once.
 #[derive(Debug)]
@@ -53,26 +64,30 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Opens the index; `after` runs on the writing thread after every commit.
+    /// Opens the index, with what was put and is only in the packs; `after` runs on the writing thread after every commit.
     pub(super) fn open(
         path: &Path,
         disk: Arc<dyn Disk>,
+        packs: Packs,
         after: impl FnMut(&mut Connection) + Send + 'static,
     ) -> crate::Result<Self> {
         let named = |error| sqlite(error).with_path(path);
         let mut connection = Connection::open(path).map_err(named)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(named)?;
+        patience::give(&connection).map_err(named)?;
         // Looked at before anything is set: another program's file stays as it is.
-        schema::prepare(&mut connection).map_err(|fault| Error::from(fault).with_path(path))?;
+        let mut appender = Appender::new(packs);
+        schema::prepare(&mut connection, &mut appender).map_err(|fault| Error::from(fault).with_path(path))?;
         drop(connection);
-        let writer = connect(path)?;
+        let mut writer = connect(path)?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(named)?;
-        // What is committed is synced by the writer, which need not hold up the next transaction for it.
+        // What is committed is in a pack, or synced by the writer.
         writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
-        let log = Log { path: path.with_extension("db-wal"), disk };
+        recover::recover(&mut writer, &mut appender).map_err(|fault| Error::from(fault).with_path(path))?;
+        let log = Log::new(path.with_extension("db-wal"), disk);
         let changes = Arc::new(Changes::new(connect(path)?));
         let ours = Arc::clone(&changes);
-        let writer = Writer::start(writer, log, after, move || ours.note())?;
+        let hooks = Hooks { before: compact::compact, after, told: move || ours.note() };
+        let writer = Writer::start(writer, appender, log, hooks)?;
         Ok(Self { path: path.to_owned(), writer, readers: Mutex::default(), changes })
     }
 
@@ -93,23 +108,33 @@ impl Index {
         })
     }
 
-    /// Stores the row and its content if the conditions hold and `is_there` finds the content; whether they did.
+    /// Stores the row and its body if the conditions hold and `is_there` finds the segments; whether they did.
     pub(super) async fn put(
         &self,
         meta: ObjectMeta,
-        content: Content,
+        given: Given,
         conditions: Option<Conditions>,
-        is_there: impl Fn(&Content) -> crate::Result<()> + Send + 'static,
+        is_there: impl Fn(&[Segment]) -> crate::Result<()> + Send + 'static,
     ) -> crate::Result<bool> {
+        let given = match (given, &conditions) {
+            (Given::Small(body), None) => return self.writer.put(meta, body).await.map(|()| true),
+            (given, _) => given,
+        };
         self.writer
-            .write(move |transaction| {
+            .write(move |batch| {
                 if let Some(conditions) = &conditions
-                    && !conditions.hold(rows::find(transaction, &meta.key)?.as_ref())
+                    && !conditions.hold(rows::find(batch, &meta.key)?.as_ref())
                 {
                     return Ok(false);
                 }
-                is_there(&content)?;
-                rows::replace(transaction, &meta, &content)?;
+                let content = match &given {
+                    Given::Small(bytes) => Content::Packed(batch.log(&meta, bytes)?),
+                    Given::Segments(segments) => {
+                        is_there(segments)?;
+                        Content::Segments(segments.clone())
+                    }
+                };
+                rows::replace(batch, &meta, &content)?;
                 Ok(true)
             })
             .await
@@ -144,20 +169,27 @@ impl Index {
         now: DateTime<Utc>,
     ) -> crate::Result<Option<PutResult>> {
         self.writer
-            .write(move |transaction| {
+            .write(move |batch| {
                 let CopyOptions { source_conditions, conditions } = &options;
-                let Some((mut meta, content)) = rows::find_with_content(transaction, &from)? else { return Ok(None) };
+                let Some((mut meta, content)) = rows::find_with_content(batch, &from)? else { return Ok(None) };
                 if source_conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
                     return Ok(Some(PutResult::ConditionFailed));
                 }
                 if let Some(conditions) = conditions
-                    && !conditions.hold(rows::find(transaction, &to)?.as_ref())
+                    && !conditions.hold(rows::find(batch, &to)?.as_ref())
                 {
                     return Ok(Some(PutResult::ConditionFailed));
                 }
-                // Blobs are immutable, so the copy names the same ones.
                 (meta.key, meta.version, meta.uploaded) = (to.clone(), rules::random_id()?, now);
-                rows::replace(transaction, &meta, &content)?;
+                let content = match content {
+                    Content::Packed(place) => {
+                        let body = batch.body(place)?;
+                        Content::Packed(batch.log(&meta, &body)?)
+                    }
+                    // Blobs are immutable, so the copy names the same ones.
+                    segments => segments,
+                };
+                rows::replace(batch, &meta, &content)?;
                 Ok(Some(PutResult::Stored(meta)))
             })
             .await
@@ -184,11 +216,11 @@ impl Index {
         part: Part,
         md5: String,
         segment: Segment,
-        is_there: impl Fn(&Content) -> crate::Result<()> + Send + 'static,
+        is_there: impl Fn(&[Segment]) -> crate::Result<()> + Send + 'static,
     ) -> crate::Result<()> {
         self.writer
             .write(move |transaction| {
-                is_there(&Content::Segments(vec![segment.clone()]))?;
+                is_there(std::slice::from_ref(&segment))?;
                 uploads::put_part(transaction, &key, &upload, now, &part, &md5, &segment)
             })
             .await
@@ -269,7 +301,7 @@ pub(super) fn collect(
 fn connect(path: &Path) -> crate::Result<Connection> {
     let open = || {
         let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+        patience::give(&connection)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;
@@ -277,7 +309,7 @@ fn connect(path: &Path) -> crate::Result<Connection> {
         )?;
         Ok::<_, rusqlite::Error>(connection)
     };
-    open().map_err(|error| sqlite(error).with_path(path))
+    patience::with(open).map_err(|error| sqlite(error).with_path(path))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

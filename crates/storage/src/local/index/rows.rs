@@ -1,13 +1,13 @@
 //! Rows of the objects, and where their bytes are.
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Result, corrupt, json};
+use super::{Result, corrupt, json, packs};
 use crate::local::blobs::Segment;
+use crate::local::packs::Place;
 use crate::{Checksum, ChecksumAlgorithm, Error, Key, ObjectMeta};
 
 /// The columns of [`object`], in its order.
@@ -18,7 +18,7 @@ pub(super) const COLUMNS_BARE: &str = "key, version, size, etag, uploaded, NULL,
 /// Where an object's bytes are.
 #[derive(Debug, Clone)]
 pub(in crate::local) enum Content {
-    Inline(Bytes),
+    Packed(Place),
     Segments(Vec<Segment>),
 }
 
@@ -27,23 +27,26 @@ pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMe
     Ok(statement.query_row([key.as_str().as_bytes()], object).optional()?.transpose()?)
 }
 
-/// An object and its content: both of the same write, within one transaction.
+/// An object and where its content is: both of the same write, within one transaction.
 pub(super) fn find_with_content(connection: &Connection, key: &Key) -> Result<Option<(ObjectMeta, Content)>> {
-    let sql = format!(
-        "SELECT {COLUMNS}, inline, (SELECT body FROM inline WHERE id = objects.inline) FROM objects WHERE key = ?"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let row = |row: &Row<'_>| Ok((object(row)?, row.get::<_, Option<i64>>(9)?, row.get::<_, Option<Vec<u8>>>(10)?));
-    let Some((meta, inline, body)) = statement.query_row([key.as_str().as_bytes()], row).optional()? else {
-        return Ok(None);
-    };
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS}, pack, position FROM objects WHERE key = ?"))?;
+    let row = |row: &Row<'_>| Ok((object(row)?, place(row, [9, 10, 2])?));
+    let Some((meta, place)) = statement.query_row([key.as_str().as_bytes()], row).optional()? else { return Ok(None) };
     let meta = meta?;
-    let content = match (inline, body) {
-        (None, _) => Content::Segments(segments(connection, &meta.version)?),
-        (Some(_), Some(body)) => Content::Inline(body.into()),
-        (Some(_), None) => return Err(corrupt(&format!("the body of {} is not there", meta.key)).into()),
+    let content = match place {
+        Some(place) => Content::Packed(place),
+        None => Content::Segments(segments(connection, &meta.version)?),
     };
     Ok(Some((meta, content)))
+}
+
+/// Where the small body of a row lies, of which these columns are pack, position and size; `None` of a large one.
+fn place(row: &Row<'_>, [pack, position, bytes]: [usize; 3]) -> rusqlite::Result<Option<Place>> {
+    if row.get_ref(pack)? == rusqlite::types::ValueRef::Null {
+        return Ok(None);
+    }
+    Ok(Some(Place { pack: size(row, pack)?, position: size(row, position)?, size: size(row, bytes)? }))
 }
 
 pub(super) fn segments(connection: &Connection, version: &str) -> Result<Vec<Segment>> {
@@ -53,13 +56,10 @@ pub(super) fn segments(connection: &Connection, version: &str) -> Result<Vec<Seg
 }
 
 /// Stores an object in place of the one of its key, whose content is given up.
-pub(super) fn replace(transaction: &Transaction<'_>, meta: &ObjectMeta, content: &Content) -> Result<()> {
+pub(in crate::local) fn replace(transaction: &Transaction<'_>, meta: &ObjectMeta, content: &Content) -> Result<()> {
     release_content(transaction, &meta.key, meta.uploaded)?;
-    let inline = match content {
-        Content::Inline(body) => {
-            transaction.prepare_cached("INSERT INTO inline (body) VALUES (?)")?.execute(params![&body[..]])?;
-            Some(transaction.last_insert_rowid())
-        }
+    let place = match content {
+        Content::Packed(place) => Some(*place),
         Content::Segments(segments) => {
             let mut insert = transaction.prepare_cached("INSERT INTO segments VALUES (?, ?, ?, ?)")?;
             for (seq, segment) in segments.iter().enumerate() {
@@ -69,7 +69,7 @@ pub(super) fn replace(transaction: &Transaction<'_>, meta: &ObjectMeta, content:
         }
     };
     let ObjectMeta { key, version, size, etag, uploaded, http, custom, checksums, storage_class } = meta;
-    let sql = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     transaction.prepare_cached(sql)?.execute(params![
         key.as_str().as_bytes(),
         version,
@@ -80,8 +80,17 @@ pub(super) fn replace(transaction: &Transaction<'_>, meta: &ObjectMeta, content:
         text_unless(custom, |custom| custom.is_empty())?,
         text_unless(checksums, |checksums| is_md5_alone(checksums, etag))?,
         text_unless(storage_class, |class| *class == crate::StorageClass::default())?,
-        inline,
+        place.map(|place| place.pack as i64),
+        place.map(|place| place.position as i64),
     ])?;
+    Ok(())
+}
+
+/// The body of an object lies elsewhere now.
+pub(super) fn relocate(transaction: &Transaction<'_>, key: &Key, to: Place) -> Result<()> {
+    let values = params![key.as_str().as_bytes(), to.pack as i64, to.position as i64];
+    let sql = "UPDATE objects SET pack = ?2, position = ?3 WHERE key = ?1";
+    transaction.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
 
@@ -95,14 +104,12 @@ pub(super) fn remove(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc
 
 /// Gives up the content of an object that is replaced or deleted.
 fn release_content(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>) -> Result<()> {
-    let mut old = transaction.prepare_cached("SELECT version, inline FROM objects WHERE key = ?")?;
-    let old: Option<(String, Option<i64>)> =
-        old.query_row([key.as_str().as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let mut old = transaction.prepare_cached("SELECT version, pack, position, size FROM objects WHERE key = ?")?;
+    let old: Option<(String, Option<Place>)> =
+        old.query_row([key.as_str().as_bytes()], |row| Ok((row.get(0)?, place(row, [1, 2, 3])?))).optional()?;
     match old {
         None => {}
-        Some((_, Some(inline))) => {
-            transaction.prepare_cached("DELETE FROM inline WHERE id = ?")?.execute([inline])?;
-        }
+        Some((_, Some(place))) => packs::release(transaction, place)?,
         Some((version, None)) => {
             let queue = "INSERT OR REPLACE INTO garbage SELECT blob, ?2 FROM segments WHERE version = ?1";
             transaction.prepare_cached(queue)?.execute(params![version, now.timestamp_millis()])?;

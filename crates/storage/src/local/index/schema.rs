@@ -1,23 +1,23 @@
 //! The tables, and how a file becomes ours.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
-use super::{Result, corrupt};
+use super::{Result, corrupt, packs, rows};
+use crate::ObjectMeta;
+use crate::local::packs::{Appender, NewFrame, head_of};
 
 /// "isob": marks the file as ours, so that a foreign database is refused rather than changed.
 const APPLICATION_ID: i64 = 0x6973_6f62;
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
-/// Small bodies have a table of their own, appended to, so that neither a listing nor another key's write meets them.
 const SCHEMA: &str = "
     CREATE TABLE objects (
         key BLOB PRIMARY KEY, version TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL, uploaded INTEGER NOT NULL,
         -- NULL: none, md5 alone, Standard
         http TEXT, custom TEXT, checksums TEXT, class TEXT,
-        -- NULL: the body is in segments
-        inline INTEGER
+        -- where the body lies; NULL: in segments
+        pack INTEGER, position INTEGER
     ) WITHOUT ROWID;
-    CREATE TABLE inline (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
     CREATE TABLE segments (
         version TEXT NOT NULL, seq INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
         PRIMARY KEY (version, seq)
@@ -33,6 +33,16 @@ const SCHEMA: &str = "
     CREATE INDEX parts_blob ON parts (blob);
     CREATE TABLE garbage (blob TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
     CREATE INDEX garbage_since ON garbage (since);
+";
+
+/// The packs: where the last frame of each ends, and its id; what all objects in it weigh, and those that are still somebody's;
+/// how far it was looked through to save those.
+const PACKS: &str = "
+    CREATE TABLE packs (
+        id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, last INTEGER NOT NULL, weight INTEGER NOT NULL, live INTEGER NOT NULL,
+        moved INTEGER NOT NULL
+    );
+    CREATE INDEX packs_thin ON packs (id) WHERE live * 2 < weight;
 ";
 
 /// From version 1: small bodies by the object's version, and every field written out.
@@ -52,28 +62,86 @@ const FROM_1: &str = r#"
     DROP TABLE old_inline;
 "#;
 
+/// From version 2: small bodies in packs, no longer in a table.
+const FROM_2: &str = "
+    ALTER TABLE objects ADD COLUMN pack INTEGER;
+    ALTER TABLE objects ADD COLUMN position INTEGER;
+";
+const FROM_2_MOVED: &str = "
+    ALTER TABLE objects DROP COLUMN inline;
+    DROP TABLE inline;
+";
+/// Objects of a frame when bodies are moved into packs.
+const MOVED_AT_ONCE: i64 = 256;
+
 /// Makes a new file ours, brings an older one up to date, and refuses what is somebody else's or from the future.
-pub(super) fn prepare(connection: &mut Connection) -> Result<()> {
+pub(super) fn prepare(connection: &mut Connection, appender: &mut Appender) -> Result<()> {
     // One look under the write lock: another process may be creating it just now.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match found(&transaction)? {
         (0, 0, 0) => {
             transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(PACKS)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
         }
-        (APPLICATION_ID, VERSION, _) => {}
+        (APPLICATION_ID, VERSION, _) => return Ok(()),
         (APPLICATION_ID, 1, _) => {
             transaction.execute_batch(FROM_1)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
+            from_2(&transaction, appender)?;
         }
+        (APPLICATION_ID, 2, _) => from_2(&transaction, appender)?,
         (APPLICATION_ID, version, _) => {
             let what = format!("was written by a newer isobar (version {version}, this one knows {VERSION})");
             return Err(corrupt(&what).into());
         }
         _ => return Err(corrupt("is a database of another program; choose another folder").into()),
     }
+    transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
+}
+
+fn from_2(transaction: &Transaction<'_>, appender: &mut Appender) -> Result<()> {
+    transaction.execute_batch(FROM_2)?;
+    transaction.execute_batch(PACKS)?;
+    let mut after = Vec::new();
+    while let Some(last) = move_some(transaction, appender, &after)? {
+        after = last;
+    }
+    Ok(transaction.execute_batch(FROM_2_MOVED)?)
+}
+
+/// Moves the bodies of some keys behind this one out of their table into a pack, durably; the last of them, if there were any.
+fn move_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8]) -> Result<Option<Vec<u8>>> {
+    let sql = format!(
+        "SELECT {}, (SELECT body FROM inline WHERE id = objects.inline) FROM objects
+         WHERE key > ? AND inline IS NOT NULL ORDER BY key LIMIT ?",
+        rows::COLUMNS
+    );
+    let row = |row: &Row<'_>| Ok((rows::object(row)?, row.get::<_, Option<Vec<u8>>>(9)?));
+    let found: Vec<(crate::Result<ObjectMeta>, Option<Vec<u8>>)> =
+        transaction.prepare_cached(&sql)?.query_map(params![after, MOVED_AT_ONCE], row)?.collect::<Result<_, _>>()?;
+    let mut last = None;
+    let tail = appender.packs().place_of(packs::tail(transaction)?);
+    packs::begin(transaction, tail)?;
+    let mut frame = NewFrame::begin(tail)?;
+    for (meta, body) in found {
+        let meta = meta?;
+        let key = meta.key.as_str().as_bytes();
+        // One without its body has none in a pack, either: fsck tells of it.
+        let place = body.map(|body| frame.push(&head_of(&meta)?, &body)).transpose()?;
+        let (pack, position) = place.map_or((0, 0), |place| (place.pack as i64, place.position as i64));
+        let sql = "UPDATE objects SET inline = NULL, pack = ?, position = ? WHERE key = ?";
+        transaction.prepare_cached(sql)?.execute(params![pack, position, key])?;
+        last = Some(key.to_vec());
+    }
+    if last.is_none() {
+        return Ok(None);
+    }
+    let (tail, bytes) = frame.sealed();
+    appender.write(tail, bytes)?;
+    appender.sync(tail)?;
+    packs::advance(transaction, frame.next(), frame.weight())?;
+    Ok(last)
 }
 
 /// Whose it is, its version, and whether anything is in it.

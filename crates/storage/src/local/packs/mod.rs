@@ -1,0 +1,270 @@
+//! The packs: files that small bodies are appended to, and the log that a crash is made good from.
+//!
+//! Every transaction that puts small objects appends one [frame](frame) to the newest pack and syncs it, before it commits: the
+//! frame has the bodies, and enough of the objects to put them again. So the index need not be synced for them. What it has
+//! lost when the power goes, [`recover`](super::index) takes out of the frames behind the one that it remembers.
+//!
+//! Whoever appends holds the index's write lock, so that there is one log, whatever the number of processes. Its end stands in the
+//! index: a frame that was written and not committed is written over by the next, unless the store is opened first.
+
+mod frame;
+mod spare;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::blobs::sync_folder;
+use super::disk::{Disk, DiskFile};
+use crate::{Error, ErrorKind, Result};
+
+pub(super) use self::frame::{Frame, NewFrame, head_of};
+use self::spare::Spare;
+
+/// Packs are this many times shorter in a new store: twice as long each, until they are as long as they shall be.
+const FIRST_PACKS: u32 = 3;
+/// What an object weighs in its pack besides its body: about what its metadata take.
+pub(super) const HEAD_WEIGHT: u64 = 256;
+
+/// Where a small body lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) pack: u64,
+    pub(super) position: u64,
+    pub(super) size: u64,
+}
+
+impl Place {
+    /// What counts when it is seen whether a pack is worth its room.
+    pub(super) fn weight(&self) -> u64 {
+        self.size + HEAD_WEIGHT
+    }
+}
+
+/// Where the next frame goes, and the id of the one that it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tail {
+    pub(super) pack: u64,
+    pub(super) position: u64,
+    pub(super) last: u64,
+}
+
+impl Tail {
+    /// Of a store in which nothing was put.
+    pub(super) const START: Self = Self { pack: 1, position: 0, last: 0 };
+
+    /// Where a frame would go that begins the next pack.
+    pub(super) fn next_pack(self) -> Self {
+        Self { pack: self.pack + 1, position: 0, ..self }
+    }
+}
+
+/// Packs, and how many bytes each has.
+pub(super) type Sizes = BTreeMap<u64, u64>;
+
+/// The folder of packs.
+#[derive(Debug, Clone)]
+pub(super) struct Packs {
+    root: PathBuf,
+    disk: Arc<dyn Disk>,
+    bytes: u64,
+}
+
+impl Packs {
+    /// A folder of packs that will have this many bytes each.
+    pub(super) fn new(root: PathBuf, disk: Arc<dyn Disk>, bytes: u64) -> Self {
+        Self { root, disk, bytes }
+    }
+
+    /// How many bytes make a pack full.
+    fn capacity(&self, pack: u64) -> u64 {
+        self.bytes >> u64::from(FIRST_PACKS).saturating_sub(pack - 1)
+    }
+
+    /// Where the frame behind this one goes: into the next pack where this one is full.
+    pub(super) fn place_of(&self, tail: Tail) -> Tail {
+        if tail.position < self.capacity(tail.pack) { tail } else { tail.next_pack() }
+    }
+
+    /// A body; `None` where its pack is not there (any more).
+    pub(super) fn read(&self, place: Place) -> Result<Option<Bytes>> {
+        let path = self.path(place.pack);
+        let Some(mut file) = open(&path)? else { return Ok(None) };
+        let mut body = vec![0; place.size as usize]; // small
+        let read = file.seek(SeekFrom::Start(place.position)).and_then(|_| file.read_exact(&mut body));
+        match read {
+            Ok(()) => Ok(Some(body.into())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(Error::new(ErrorKind::Corrupt, format!("{} ends before a body does", path.display())))
+            }
+            Err(error) => Err(Error::io(format_args!("cannot read {}", path.display()), error)),
+        }
+    }
+
+    /// What is to be said of a body whose pack is not there.
+    pub(super) fn missing(&self, place: Place) -> Error {
+        let what = format!("{} is in the index but not on disk", self.path(place.pack).display());
+        Error::new(ErrorKind::Corrupt, what)
+    }
+
+    /// The frame that follows, and where it begins; `None` where there is none, or not all of it.
+    pub(super) fn follower(&self, tail: Tail) -> Result<Option<(Tail, Frame)>> {
+        // Whoever wrote it may have thought otherwise of when a pack is full.
+        for tail in [tail, tail.next_pack()] {
+            let frame = self.frame(tail.pack, tail.position)?;
+            if let Some(frame) = frame.filter(|frame| frame.after() == tail.last) {
+                return Ok(Some((tail, frame)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The frame that begins here; `None` where none does.
+    pub(super) fn frame(&self, pack: u64, position: u64) -> Result<Option<Frame>> {
+        let path = self.path(pack);
+        let Some(mut file) = open(&path)? else { return Ok(None) };
+        Frame::read(&mut file, pack, position)
+            .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))
+    }
+
+    /// Every pack there is, and the files that are none of ours.
+    pub(super) fn list(&self) -> Result<(Sizes, Vec<PathBuf>)> {
+        let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
+        let (mut packs, mut foreign) = (Sizes::new(), Vec::new());
+        for file in fs::read_dir(&self.root).map_err(failed)? {
+            let file = file.map_err(failed)?;
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            match pack_of(&name) {
+                Some(pack) => drop(packs.insert(pack, file.metadata().map_err(failed)?.len())),
+                None if spare::is_spare(&name) => {}
+                None => foreign.push(file.path()),
+            }
+        }
+        Ok((packs, foreign))
+    }
+
+    /// Removes what processes that were killed had made ready, if it is from before this moment. One that is still wanted is only
+    /// missed.
+    pub(super) fn remove_spares(&self, before: DateTime<Utc>) -> Result<()> {
+        let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
+        for file in fs::read_dir(&self.root).map_err(failed)? {
+            let file = file.map_err(failed)?;
+            let made = file.metadata().and_then(|meta| meta.modified()).map(DateTime::<Utc>::from);
+            if spare::is_spare(&file.file_name().to_string_lossy()) && made.is_ok_and(|made| made < before) {
+                let path = file.path();
+                let removed = self.disk.remove(&path);
+                removed.map_err(|error| Error::io(format_args!("cannot remove {}", path.display()), error))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, pack: u64) -> Result<()> {
+        let path = self.path(pack);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format_args!("cannot remove {}", path.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn path(&self, pack: u64) -> PathBuf {
+        self.root.join(name_of(pack))
+    }
+}
+
+/// What appends frames: of the thread that writes, under the index's lock.
+pub(super) struct Appender {
+    packs: Packs,
+    open: Option<(u64, Box<dyn DiskFile>)>,
+    spare: Option<Spare>,
+}
+
+impl Appender {
+    pub(super) fn new(packs: Packs) -> Self {
+        Self { packs, open: None, spare: None }
+    }
+
+    pub(super) fn packs(&self) -> &Packs {
+        &self.packs
+    }
+
+    /// Writes a frame where it goes. It is not durable yet, and an error leaves nothing that would be taken for one.
+    pub(super) fn write(&mut self, tail: Tail, bytes: &[u8]) -> Result<()> {
+        let path = self.packs.path(tail.pack);
+        if tail.position == 0 {
+            self.use_spare(&path);
+        }
+        let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+        let file = self.open(tail.pack).map_err(failed)?;
+        file.seek(SeekFrom::Start(tail.position)).map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
+        self.make_spare(tail);
+        Ok(())
+    }
+
+    /// Makes durable what was written to a pack, from here on.
+    pub(super) fn sync(&mut self, from: Tail) -> Result<()> {
+        let path = self.packs.path(from.pack);
+        let failed = |error| Error::io(format_args!("cannot sync {}", path.display()), error);
+        self.open(from.pack).and_then(|file| file.sync()).map_err(failed)?;
+        // A new one has a name to be made durable, too.
+        if from.position == 0 { sync_folder(&*self.packs.disk, &self.packs.root) } else { Ok(()) }
+    }
+
+    /// A pack is one file from its first byte on, whoever makes it: what is open is never another file than what is there.
+    fn open(&mut self, pack: u64) -> io::Result<&mut Box<dyn DiskFile>> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != pack) {
+            let path = self.packs.path(pack);
+            let file = match self.packs.disk.open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.packs.disk.create(&path)?,
+                opened => opened?,
+            };
+            self.open = Some((pack, file));
+        }
+        Ok(self.open.as_mut().map(|(_, file)| file).ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    /// A pack begins: with what is ready for it. Without that it grows as it is written.
+    fn use_spare(&mut self, path: &Path) {
+        if let Some(spare) = self.spare.take_if(|spare| spare.is_ready())
+            && let Err(_error) = spare.become_file(path)
+        {
+            #[cfg(feature = "tracing")]
+            tracing::debug!(error = %_error, "a pack could not be made ready");
+        }
+    }
+
+    /// When a pack is half full it is time to make the next one ready.
+    fn make_spare(&mut self, tail: Tail) {
+        if self.spare.is_none() && tail.position >= self.packs.capacity(tail.pack) / 2 {
+            let length = self.packs.capacity(tail.pack + 1);
+            self.spare = Spare::make(&self.packs.root, length, Arc::clone(&self.packs.disk));
+        }
+    }
+}
+
+/// So that they are listed in their order.
+fn name_of(pack: u64) -> String {
+    format!("{pack:012}.pack")
+}
+
+fn pack_of(name: &str) -> Option<u64> {
+    let pack = name.strip_suffix(".pack")?.parse().ok()?;
+    (name_of(pack) == name).then_some(pack)
+}
+
+fn open(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(format_args!("cannot open {}", path.display()), error)),
+        Ok(file) => Ok(Some(file)),
+    }
+}
