@@ -1,6 +1,6 @@
 //! The local store beside `object_store::LocalFileSystem`, in one process, in alternating rounds: medians and ratios.
 //!
-//! `cargo bench -p isobar-storage --all-features --bench peers [-- --keys 1000000]`
+//! `cargo bench -p isobar-storage --all-features --bench peers [-- --keys 1000000] [-- --only "32 at once"]`
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench may panic, and prints")]
 
 use std::path::Path;
@@ -61,8 +61,19 @@ async fn main() {
         compare(name, &contenders, count, async |store, _| gets(store, count).await).await;
     }
     drop(contenders);
-    let keys = std::env::args().skip_while(|argument| argument != "--keys").nth(1);
-    list(folder.path(), keys.map_or(100_000, |keys| keys.parse().unwrap())).await;
+    if is_wanted("list") {
+        list(folder.path(), argument("--keys").map_or(100_000, |keys| keys.parse().unwrap())).await;
+    }
+}
+
+/// What follows this argument.
+fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
+/// Whether this row was asked for: all are, unless some of their text is given.
+fn is_wanted(name: &str) -> bool {
+    argument("--only").is_none_or(|part| name.contains(&part))
 }
 
 /// Runs the contenders in turn, and prints operations a second: the median of the rounds.
@@ -72,6 +83,9 @@ async fn compare(
     count: usize,
     run: impl AsyncFn(&Contender, usize) -> Duration,
 ) {
+    if !is_wanted(name) {
+        return;
+    }
     let mut rates = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
         for (store, rates) in contenders.iter().zip(&mut rates) {

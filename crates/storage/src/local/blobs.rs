@@ -21,6 +21,9 @@ use crate::{Body, ByteRange, Error, ErrorKind, Result};
 /// How much of a blob is in memory at once while it is read.
 const CHUNK_BYTES: u64 = 256 * 1024;
 
+/// A body of at most this many bytes is read when it is asked for, not when it is consumed.
+const AT_ONCE_BYTES: u64 = 1024 * 1024;
+
 /// Files that are open for one body.
 const OPEN_AT_ONCE: usize = 64;
 
@@ -79,9 +82,15 @@ impl Blobs {
         fed.and(written)
     }
 
-    /// A body of these bytes of the joined segments. The files are opened here: what is unlinked later can still be read.
+    /// A body of these bytes of the joined segments. The files are opened here: what is unlinked later can still be read. What is
+    /// short is read at once, which is quicker than to come back for it.
     pub(super) fn read(&self, segments: &[Segment], range: ByteRange, verify: Option<Verify>) -> Result<Body> {
-        Ok(Body::from_opened(range.length, self.open_pieces(segments, range, verify)?))
+        let pieces = self.open_pieces(segments, range, verify)?;
+        if range.length <= AT_ONCE_BYTES {
+            Ok(pieces.read_all()?.into())
+        } else {
+            Ok(Body::from_opened(range.length, pieces))
+        }
     }
 
     pub(super) fn open_pieces(

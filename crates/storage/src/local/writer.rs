@@ -5,7 +5,7 @@
 //! synced (`synchronous = NORMAL`; a checkpoint does, before it touches the database). What is in no frame - a deletion, the name
 //! of a blob, a part - is in SQLite's log, which is synced after the commit, before anybody is answered.
 //!
-//! Where there are many puts, their frame is written first, and a second thread syncs it while this one writes their rows.
+//! The frame is written before the rows of its puts, so that the disk has begun when the sync comes.
 //!
 //! A job that fails after it has written something takes the transaction with it, and every job of the batch is done again by
 //! itself: one's failure is nobody else's. When something cannot be synced, nobody knows any more what of it is on the disk:
@@ -47,7 +47,7 @@ pub(super) struct Hooks<B, A, T> {
 }
 
 impl Writer {
-    /// Starts the threads.
+    /// Starts the thread.
     pub(super) fn start<B, A, T>(
         connection: Connection,
         appender: Appender,
@@ -59,16 +59,10 @@ impl Writer {
         A: FnMut(&mut Connection) + Send + 'static,
         T: Fn() + Send + 'static,
     {
-        let failed = |error| Error::io("cannot start the threads that write", error);
         let (jobs, queue) = mpsc::channel();
-        let (frames, written) = mpsc::channel();
-        let (outcomes, synced) = mpsc::channel();
-        let syncing = Appender::new(appender.packs().clone());
-        // It ends when the other one does, which has the other ends of its channels.
-        drop(spawn("isobar-sync", move || sync(syncing, &written, &outcomes)).map_err(failed)?);
-        let pen = Pen { appender, syncer: Syncer { frames, synced }, log };
-        let desk = Desk { connection, pen, hooks, is_lost: false };
-        let thread = spawn(THREAD, move || desk.serve(&queue)).map_err(failed)?;
+        let desk = Desk { connection, appender, log, hooks, is_lost: false };
+        let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || desk.serve(&queue));
+        let thread = thread.map_err(|error| Error::io("cannot start the thread that writes", error))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -102,10 +96,6 @@ fn gone() -> Error {
 }
 
 const THREAD: &str = "isobar-write";
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work)
-}
 
 impl Drop for Writer {
     /// Waits for what was handed over: a store that is closed leaves no transaction behind.
@@ -249,31 +239,22 @@ impl<T: Send, W: Fn(&mut Batch<'_>) -> Result<T> + Send> Job for Waiting<T, W> {
 /// What the thread that writes has.
 struct Desk<B, A, T> {
     connection: Connection,
-    pen: Pen,
+    appender: Appender,
+    log: Log,
     hooks: Hooks<B, A, T>,
     /// Whether a sync has failed.
     is_lost: bool,
-}
-
-/// What it makes transactions durable with.
-struct Pen {
-    appender: Appender,
-    syncer: Syncer,
-    log: Log,
-}
-
-/// The thread that syncs, seen from the one that writes.
-struct Syncer {
-    /// Where frames begin.
-    frames: Sender<Tail>,
-    synced: Receiver<crate::Result<()>>,
 }
 
 type Jobs = Vec<Box<dyn Job>>;
 
 /// Why nothing of a transaction remains, or nobody knows what.
 enum Failure {
+    /// A job has failed half way: nothing remains.
+    Job,
+    /// The transaction could not be made durable: nothing remains.
     Undone(Error),
+    /// Nobody knows.
     Lost(Error),
 }
 
@@ -301,9 +282,11 @@ where
             // Another process has held the lock for too long: one by one it would be as long again for each.
             Err(error) => return settle(jobs, Err(&Fault::from(error).into())),
         };
-        match together(transaction, &mut self.pen, &mut self.hooks.before, &mut jobs) {
+        let is_alone = jobs.len() == 1;
+        let Self { appender, log, hooks, .. } = self;
+        match together(transaction, appender, log, &mut hooks.before, &mut jobs) {
             Ok(()) => {
-                (self.hooks.told)();
+                (hooks.told)();
                 settle(jobs, Ok(()));
             }
             Err(Failure::Lost(error)) => {
@@ -311,8 +294,9 @@ where
                 (self.hooks.told)();
                 settle(jobs, Err(&error));
             }
-            Err(Failure::Undone(error)) if jobs.len() == 1 => settle(jobs, Err(&error)),
-            Err(Failure::Undone(_)) => jobs.into_iter().for_each(|job| self.commit(vec![job])),
+            Err(Failure::Job) if is_alone => settle(jobs, Ok(())), // it knows itself
+            Err(Failure::Undone(error)) if is_alone => settle(jobs, Err(&error)),
+            Err(Failure::Job | Failure::Undone(_)) => jobs.into_iter().for_each(|job| self.commit(vec![job])),
         }
     }
 }
@@ -320,28 +304,35 @@ where
 /// Runs the jobs in one transaction and makes it durable.
 fn together(
     transaction: Transaction<'_>,
-    pen: &mut Pen,
+    appender: &mut Appender,
+    log: &mut Log,
     before: impl FnOnce(&mut Batch<'_>, usize) -> Result<()>,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<(), Failure> {
-    let packs = pen.appender.packs().clone();
+    let packs = appender.packs().clone();
     let mut batch = Batch { transaction, packs: &packs, frame: None, is_logged: true, dead: Vec::new() };
-    if jobs.len() == 1 {
-        match batch.run(&mut *jobs[0], None) {
-            Ok(true) => {}
-            Ok(false) | Err(_) => return Ok(()), // rolled back; the job itself knows why
-        }
-        before(&mut batch, 0)?;
-        if let Some(tail) = batch.write(&mut pen.appender)? {
-            pen.appender.sync(tail).map_err(Failure::Lost)?;
-        }
-    } else {
-        batch.run_all(pen, before, jobs)?;
+    // Of a put it is known what it will be: its row can wait until the frame is written.
+    let (mut puts, others): (Vec<_>, Vec<_>) = jobs.iter_mut().partition(|job| job.as_put().is_some());
+    for job in others {
+        batch.run(&mut **job, None)?;
+    }
+    let coming = puts.iter().filter_map(|job| job.as_put()).map(|(head, body)| head.len() + body.len()).sum();
+    before(&mut batch, coming)?;
+    let mut places = Vec::with_capacity(puts.len());
+    for (head, body) in puts.iter().filter_map(|job| job.as_put()) {
+        places.push(batch.push(head, body)?);
+    }
+    let written = batch.write(appender)?;
+    for (job, place) in puts.iter_mut().zip(places) {
+        batch.run(&mut ***job, Some(place))?;
+    }
+    if let Some(tail) = written {
+        appender.sync(tail).map_err(Failure::Lost)?;
     }
     let Batch { transaction, is_logged, dead, .. } = batch;
     transaction.commit()?;
     if !is_logged || !dead.is_empty() {
-        pen.log.sync().map_err(Failure::Lost)?;
+        log.sync().map_err(Failure::Lost)?;
     }
     for pack in dead {
         if let Err(_error) = packs.remove(pack) {
@@ -353,46 +344,17 @@ fn together(
 }
 
 impl Batch<'_> {
-    /// Runs several jobs, and makes their frame durable.
-    fn run_all(
-        &mut self,
-        pen: &mut Pen,
-        before: impl FnOnce(&mut Self, usize) -> Result<()>,
-        jobs: &mut [Box<dyn Job>],
-    ) -> Result<(), Failure> {
-        // Of a put it is known what it will be: its row can wait until the frame is written.
-        let (mut puts, others): (Vec<_>, Vec<_>) = jobs.iter_mut().partition(|job| job.as_put().is_some());
-        for job in others {
-            self.run(&mut **job, None)?;
-        }
-        let coming = puts.iter().filter_map(|job| job.as_put()).map(|(head, body)| head.len() + body.len()).sum();
-        before(self, coming)?;
-        let mut places = Vec::with_capacity(puts.len());
-        for (head, body) in puts.iter().filter_map(|job| job.as_put()) {
-            places.push(self.push(head, body)?);
-        }
-        let written = self.write(&mut pen.appender)?;
-        if let Some(tail) = written {
-            pen.syncer.begin(tail)?;
-        }
-        let ran = puts.iter_mut().zip(places).try_for_each(|(job, place)| self.run(&mut ***job, Some(place)).map(drop));
-        if written.is_some() {
-            pen.syncer.finish()?;
-        }
-        ran
-    }
-
-    /// Runs a job; whether it has done what it wanted. An error means that it has failed half way.
-    fn run(&mut self, job: &mut dyn Job, place: Option<Place>) -> Result<bool, Failure> {
+    /// Runs a job. An error means that it has failed half way; one that fails before it has changed anything is nobody's trouble.
+    fn run(&mut self, job: &mut dyn Job, place: Option<Place>) -> Result<(), Failure> {
         let before = self.state();
         let is_done = job.run(self, place);
         let after = self.state();
         // SQLite itself gives a transaction up where the disk is full or broken; and what is in a frame already must be done.
         if !is_done && (self.is_autocommit() || after != before || place.is_some()) {
-            return Err(Failure::Undone(Error::new(ErrorKind::Internal, "a job failed half way")));
+            return Err(Failure::Job);
         }
         self.is_logged &= after.0 == before.0 || after.1 != before.1 || place.is_some();
-        Ok(is_done)
+        Ok(())
     }
 
     /// Writes the frame of what was put, if anything was; where it begins.
@@ -402,27 +364,6 @@ impl Batch<'_> {
         appender.write(tail, bytes).map_err(Failure::Undone)?;
         packs::advance(&self.transaction, frame.next(), frame.weight())?;
         Ok(Some(tail))
-    }
-}
-
-impl Syncer {
-    /// Has a frame made durable, which was written.
-    fn begin(&mut self, tail: Tail) -> Result<()> {
-        Ok(self.frames.send(tail).map_err(|_| gone())?)
-    }
-
-    /// Waits until it is.
-    fn finish(&mut self) -> Result<(), Failure> {
-        self.synced.recv().unwrap_or_else(|_| Err(gone())).map_err(Failure::Lost)
-    }
-}
-
-/// Makes frames durable, one after another.
-fn sync(mut appender: Appender, written: &Receiver<Tail>, synced: &Sender<crate::Result<()>>) {
-    while let Ok(tail) = written.recv() {
-        if synced.send(appender.sync(tail)).is_err() {
-            return;
-        }
     }
 }
 

@@ -196,7 +196,7 @@ impl Appender {
         &self.packs
     }
 
-    /// Writes a frame where it goes. It is not durable yet, and an error leaves nothing that would be taken for one.
+    /// Writes a frame where it goes. It is not durable yet, but on its way, and an error leaves nothing that would be taken for one.
     pub(super) fn write(&mut self, tail: Tail, bytes: &[u8]) -> Result<()> {
         let path = self.packs.path(tail.pack);
         if tail.position == 0 {
@@ -206,6 +206,7 @@ impl Appender {
         let file = self.open(tail.pack).map_err(failed)?;
         file.seek(SeekFrom::Start(tail.position)).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
+        file.start_sync();
         self.make_spare(tail);
         Ok(())
     }
