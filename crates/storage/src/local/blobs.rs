@@ -445,12 +445,13 @@ mod tests {
         assert!(pieces.read_all().expect("they can be read") == whole);
         let (from, to) = (500, whole.len() - 500);
         let middle = ByteRange { offset: from as u64, length: (to - from) as u64 };
-        let body = blobs.read(&segments, middle, None).expect("they are there");
+        let body =
+            Body::from_opened(middle.length, blobs.open_pieces(&segments, middle, None).expect("they are there"));
         let chunks: Vec<Bytes> = body.into_stream().try_collect().await.expect("they can be read");
         assert!(chunks.concat() == whole[from..to]);
         // One that is not there when it is its turn is told, and not passed over.
         blobs.remove(&segments[2 * OPEN_AT_ONCE].blob).expect("it is there");
-        let body = blobs.read(&segments, all, None).expect("the first are there");
+        let body = Body::from_opened(all.length, blobs.open_pieces(&segments, all, None).expect("the first are there"));
         assert_eq!(body.bytes().await.expect_err("one is missing").kind(), ErrorKind::Corrupt);
     }
 }
