@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`memory::MemoryStore`] | `memory` (default) | a faithful fake without I/O |
 //! | `directory::Directory` | `local` | a plain folder, only to be read |
-//! | `local::LocalStore` | `local` | SQLite index, inline small bodies, immutable blob files; durable before `put` answers |
+//! | `local::LocalStore` | `local` | SQLite index, packs of small bodies, immutable blob files; durable before `put` answers |
 //! | `cloudflare::R2Bucket` | `cloudflare-binding` | R2 itself, inside Workers |
 //! | `cloudflare::S3Bucket` | `cloudflare-http` | R2 from outside, over its S3 side; any other server that speaks S3 |
 //! | `mock::MockStore` | `mock` | records calls and scripts faults over any backend |

@@ -163,7 +163,7 @@ async fn only_so_many_at_once_and_only_so_large() {
     store.write(&key("a"), "a").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let local = isobar_storage::local::LocalStore::open(folder.path()).await.unwrap();
-    let large = vec![1; 600_000];
+    let large = vec![1; 2_000_000];
     local.write(&key("large"), large.clone()).await.unwrap();
     let store = Limited::new(local, LimitOptions::default().with_concurrency(2));
     // Two bodies that are open take both turns; a third read waits until one is dropped.

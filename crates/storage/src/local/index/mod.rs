@@ -50,9 +50,9 @@ pub(super) enum Given {
 const READERS: usize = 8;
 /// A replaced blob is unlinked after this: far longer than the moment between reading a row and opening its blobs.
 const GARBAGE_AGE: Duration = Duration::minutes(10);
-/// Pages of the log after which it is copied into the database. A log that stays short is written over again, and syncing that
-/// is quicker by half than syncing a file that grows.
-const CHECKPOINT_PAGES: u32 = 16000;
+/// Pages of the log after which it is copied into the database: more of them were not quicker, and a short log is written over
+/// again and again, which is quicker to sync than a file that grows.
+const CHECKPOINT_PAGES: u32 = 1000;
 
 /// One connection that writes, on a thread of its own, and as many that read as there are readers at once.
 #[derive(Debug)]
