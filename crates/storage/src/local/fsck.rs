@@ -21,7 +21,7 @@ const LOST: &str = "lost";
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct FsckOptions {
-    /// Read every body and compare it with its checksum, not only its length.
+    /// Read every body and compare it with its checksum, not only its length; small ones are in any case.
     pub bodies: bool,
     /// Mend what can be mended.
     pub repair: bool,
@@ -368,11 +368,12 @@ impl Shared {
         let content = self.index.get(&meta.key).ok().flatten().filter(|(now, _)| now.version == meta.version);
         let mut blobs = Vec::new();
         match content {
-            Some((_, Content::Packed(place))) => {
-                if let Ok(Some(bytes)) = self.packs.read(place) {
-                    write(&folder.join(&meta.version), &bytes)?;
-                }
-            }
+            Some((_, Content::Packed(place))) => match self.packs.read(place) {
+                Ok(Some(bytes)) => write(&folder.join(&meta.version), &bytes)?,
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                Err(error) => return Err(error),
+            },
             Some((_, Content::Segments(segments))) => blobs.extend(segments.into_iter().map(|segment| segment.blob)),
             None => {}
         }

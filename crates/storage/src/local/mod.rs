@@ -37,6 +37,7 @@ use self::blobs::{Blobs, Found, Segment};
 use self::index::{Content, Given, Index};
 use self::packs::Packs;
 use self::verify::Verify;
+use self::writer::Log;
 use crate::checksum::Digests;
 use crate::signed::Signer;
 use crate::{
@@ -110,6 +111,8 @@ impl LocalStore {
             let packs = Packs::new(root.join("packs"), Arc::clone(&disk), pack_bytes);
             blobs.create_folder(&root.join("packs"))?;
             let collector = collector(blobs.clone(), Arc::clone(&clock));
+            // Whoever else makes it now: what is put into a folder is durable only with the folder's own name.
+            blobs.sync_folder(&root)?;
             let index = Index::open(&root.join("index.db"), disk, packs.clone(), collector)?;
             blobs.sync_folder(&root)?;
             Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, under_way: Mutex::default() })
@@ -295,7 +298,7 @@ impl Shared {
             match content {
                 Content::Packed(place) if missed != Some(place) => missed = Some(place),
                 Content::Packed(place) => return Err(self.packs.missing(place)),
-                Content::Segments(_) => return Ok(None), // they have no pack to be missed
+                Content::Segments(_) => return Err(Error::new(ErrorKind::Internal, "blobs are in no pack")),
             }
         }
     }
@@ -343,9 +346,9 @@ impl Shared {
 
 /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is told, and tried
 /// again with the next write; what was committed stays committed.
-fn collector(blobs: Blobs, clock: Clock) -> impl FnMut(&mut rusqlite::Connection) + Send + 'static {
-    move |connection| {
-        if let Err(_error) = index::collect(connection, clock(), |blob| blobs.remove(blob)) {
+fn collector(blobs: Blobs, clock: Clock) -> impl FnMut(&mut rusqlite::Connection, &mut Log) + Send + 'static {
+    move |connection, log| {
+        if let Err(_error) = index::collect(connection, log, clock(), |blob| blobs.remove(blob)) {
             #[cfg(feature = "tracing")]
             tracing::warn!(error = %_error, "replaced blobs could not be removed");
         }

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::blobs::sync_folder;
 use super::disk::{Disk, DiskFile};
 use super::index::{Content, Fault, Result, packs, replace};
 use super::packs::{Appender, NewFrame, Packs, Place, Tail, head_of};
@@ -56,7 +57,7 @@ impl Writer {
     ) -> crate::Result<Self>
     where
         B: FnMut(&mut Batch<'_>, usize) -> Result<()> + Send + 'static,
-        A: FnMut(&mut Connection) + Send + 'static,
+        A: FnMut(&mut Connection, &mut Log) + Send + 'static,
         T: Fn() + Send + 'static,
     {
         let (jobs, queue) = mpsc::channel();
@@ -139,7 +140,7 @@ impl Batch<'_> {
         let frame = match &mut self.frame {
             Some(frame) => frame,
             none => {
-                let tail = self.packs.place_of(packs::tail(&self.transaction)?);
+                let tail = self.packs.place_of(packs::tail(&self.transaction)?)?;
                 packs::begin(&self.transaction, tail)?;
                 none.insert(NewFrame::begin(tail)?)
             }
@@ -202,8 +203,9 @@ impl Job for Put {
     }
 
     fn run(&mut self, batch: &mut Batch<'_>, place: Option<Place>) -> bool {
-        let place = place.map_or_else(|| batch.push(&self.head, &self.body), Ok);
-        self.result = place.and_then(|place| replace(batch, &self.meta, &Content::Packed(place)));
+        let never = || Fault::from(Error::new(ErrorKind::Internal, "a put without its frame"));
+        let place = place.ok_or_else(never);
+        self.result = place.and_then(|place| replace(batch, &self.meta, &Content::Packed(place), self.meta.uploaded));
         self.result.is_ok()
     }
 
@@ -250,9 +252,9 @@ type Jobs = Vec<Box<dyn Job>>;
 
 /// Why nothing of a transaction remains, or nobody knows what.
 enum Failure {
-    /// A job has failed half way: nothing remains.
+    /// A job has failed half way: nothing remains but, perhaps, a frame that the next transaction writes over.
     Job,
-    /// The transaction could not be made durable: nothing remains.
+    /// The transaction could not be made durable: as above.
     Undone(Error),
     /// Nobody knows.
     Lost(Error),
@@ -261,14 +263,16 @@ enum Failure {
 impl<B, A, T> Desk<B, A, T>
 where
     B: FnMut(&mut Batch<'_>, usize) -> Result<()>,
-    A: FnMut(&mut Connection),
+    A: FnMut(&mut Connection, &mut Log),
     T: Fn(),
 {
     fn serve(mut self, queue: &Receiver<Box<dyn Job>>) {
         while let Ok(first) = queue.recv() {
             let jobs = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1));
             self.commit(jobs.collect());
-            (self.hooks.after)(&mut self.connection);
+            if !self.is_lost {
+                (self.hooks.after)(&mut self.connection, &mut self.log);
+            }
         }
     }
 
@@ -322,6 +326,9 @@ fn together(
     for (head, body) in puts.iter().filter_map(|job| job.as_put()) {
         places.push(batch.push(head, body)?);
     }
+    if !batch.is_logged {
+        batch.cover()?;
+    }
     let written = batch.write(appender)?;
     for (job, place) in puts.iter_mut().zip(places) {
         batch.run(&mut ***job, Some(place))?;
@@ -353,7 +360,21 @@ impl Batch<'_> {
         if !is_done && (self.is_autocommit() || after != before || place.is_some()) {
             return Err(Failure::Job);
         }
-        self.is_logged &= after.0 == before.0 || after.1 != before.1 || place.is_some();
+        // One that has changed nothing may have seen what another process has not made durable yet.
+        self.is_logged &= after.1 != before.1 || place.is_some();
+        Ok(())
+    }
+
+    /// Sees to it that no frame follows that is none of ours: one that was written by a transaction which never came to its commit
+    /// would do again, after the next crash, what this one may undo. An empty frame takes its place.
+    fn cover(&mut self) -> Result<(), Failure> {
+        let tail = packs::tail(&self.transaction)?;
+        if self.frame.is_none()
+            && let Some((tail, _)) = self.packs.follower(tail).map_err(Fault::from)?
+        {
+            packs::begin(&self.transaction, tail)?;
+            self.frame = Some(NewFrame::begin(tail).map_err(Fault::from)?);
+        }
         Ok(())
     }
 
@@ -380,7 +401,7 @@ impl Log {
     }
 
     /// Makes durable what was committed.
-    fn sync(&mut self) -> crate::Result<()> {
+    pub(super) fn sync(&mut self) -> crate::Result<()> {
         let failed = |error| Error::io(format_args!("cannot sync {}", self.path.display()), error);
         if let Some(file) = &mut self.file {
             return file.sync().map_err(failed);
@@ -388,7 +409,7 @@ impl Log {
         // The log is there from the first transaction on, and stays as long as a connection is open.
         let mut opened = self.disk.open(&self.path).map_err(failed)?;
         opened.sync().map_err(failed)?;
-        self.disk.sync_folder(self.path.parent().unwrap_or(&self.path)).map_err(failed)?;
+        sync_folder(&*self.disk, self.path.parent().unwrap_or(&self.path))?;
         self.file = Some(opened);
         Ok(())
     }
@@ -440,12 +461,14 @@ mod tests {
     fn writer(folder: &Path, patience: Duration) -> Writer {
         let path = folder.join("index.db");
         let connection = Connection::open(&path).expect("a new database");
-        let sql = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; CREATE TABLE t (n INTEGER)";
+        let sql = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; CREATE TABLE t (n INTEGER);
+            CREATE TABLE packs (id, bytes, last); INSERT INTO packs VALUES (1, 0, 7)";
         connection.execute_batch(sql).expect("a new table");
         connection.busy_timeout(patience).expect("a time");
         let log = Log::new(path.with_extension("db-wal"), Arc::new(SystemDisk));
         let appender = Appender::new(Packs::new(folder.join("packs"), Arc::new(SystemDisk), 1 << 20));
-        let hooks = Hooks { before: |_: &mut Batch<'_>, _| Ok(()), after: |_: &mut Connection| {}, told: || {} };
+        let hooks =
+            Hooks { before: |_: &mut Batch<'_>, _| Ok(()), after: |_: &mut Connection, _: &mut Log| {}, told: || {} };
         Writer::start(connection, appender, log, hooks).expect("a thread")
     }
 

@@ -193,6 +193,31 @@ async fn after_a_failed_sync_of_a_pack_nobody_sees_what_was_in_it() {
 }
 
 #[tokio::test]
+async fn what_has_changed_nothing_is_answered_when_what_it_has_seen_is_durable() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
+    disk.set(BROKEN_LOG);
+    // Another process may have deleted it just now.
+    let error = store.delete(&[key("gone")]).await.unwrap_err();
+    assert!(error.to_string().contains("cannot sync"), "{error}");
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_collected_either() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let (clock, hours) = crate::local::shifted_clock();
+    let options = LocalOptions::default().with_disk(disk.clone()).with_clock(clock);
+    let store = LocalStore::open_with(folder.path(), options).await.unwrap();
+    store.write(&key("large"), vec![1; 100_000]).await.unwrap();
+    disk.set(BROKEN_LOG);
+    store.write(&key("large"), vec![2; 100_000]).await.unwrap_err();
+    disk.set(WELL);
+    hours.store(1, Ordering::SeqCst);
+    store.write(&key("any"), "x").await.unwrap_err();
+    assert_eq!(blobs(folder.path()).len(), 2, "which of them is named on the disk, nobody knows");
+}
+
+#[tokio::test]
 async fn what_cannot_be_kept_is_not_given_up() {
     let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();

@@ -67,6 +67,9 @@ async fn what_the_index_forgot_is_put_again() {
     store.write(&key("large"), "small now").await.unwrap();
     // Into the packs behind the first, and many in one transaction.
     let names: Vec<String> = (0..200).map(|number| format!("many/{number}")).collect();
+    for name in &names[..30] {
+        store.write(&key(name), name.repeat(20)).await.unwrap();
+    }
     join_all(names.iter().map(async |name| store.write(&key(name), name.repeat(20)).await.unwrap())).await;
     let before = store.head(&key("created")).await.unwrap();
     drop(store);
@@ -144,6 +147,84 @@ async fn processes_of_other_opinions_write_one_log() {
         assert_eq!(read(&store, name).await, Some(name.repeat(100)));
     }
     assert!(is_sound(&store).await);
+}
+
+/// A store with `kept` in it, and what a process that was killed before its commit has written behind that: `kept` as 2, and `new`.
+async fn with_a_frame_of_nobody(root: &Path) -> Vec<u8> {
+    let other = tempfile::tempdir().unwrap();
+    open(root, 1 << 20).await.write(&key("kept"), "1").await.unwrap();
+    fs::create_dir(other.path().join("packs")).unwrap();
+    fs::write(other.path().join("index.db"), closed_index(root)).unwrap();
+    let pack = &packs(root)[0];
+    fs::copy(pack, other.path().join("packs").join(pack.file_name().unwrap())).unwrap();
+    let store = open(other.path(), 1 << 20).await;
+    join_all(["kept", "new"].map(async |name| store.write(&key(name), "2").await.unwrap())).await;
+    drop(store);
+    closed_index(other.path());
+    fs::read(&packs(other.path())[0]).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_never_committed_undoes_nothing_that_was() {
+    for change in ["nothing", "delete", "large", "other"] {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = with_a_frame_of_nobody(folder.path()).await;
+        let store = open(folder.path(), 1 << 20).await;
+        fs::write(&packs(folder.path())[0], &killed).unwrap();
+        match change {
+            "delete" => store.delete(&[key("kept")]).await.unwrap(),
+            "large" => drop(store.write(&key("kept"), vec![b'x'; 100_000]).await.unwrap()),
+            "other" => drop(store.write(&key("other"), "x").await.unwrap()),
+            _ => {}
+        }
+        drop(store);
+        closed_index(folder.path());
+        let store = open(folder.path(), 1 << 20).await;
+        let (kept, new) = (read(&store, "kept").await, read(&store, "new").await);
+        match change {
+            // It was decided, and nobody knows that it was not answered.
+            "nothing" => assert_eq!((kept.as_deref(), new.as_deref()), (Some("2"), Some("2"))),
+            "delete" => assert_eq!((kept, new), (None, None)),
+            "large" => assert_eq!((kept.map(|body| body.len()), new), (Some(100_000), None)),
+            _ => assert_eq!((kept.as_deref(), new), (Some("1"), None)),
+        }
+        assert!(is_sound(&store).await);
+    }
+}
+
+#[tokio::test]
+async fn two_frames_never_follow_the_same_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = with_a_frame_of_nobody(folder.path()).await;
+    let index = closed_index(folder.path());
+    // For this one the pack is full, and what follows in it is the other's.
+    let store = open(folder.path(), 8).await;
+    fs::write(&packs(folder.path())[0], &killed).unwrap();
+    for name in ["a", "b", "c"] {
+        store.write(&key(name), "acknowledged").await.unwrap();
+    }
+    drop(store);
+    forget(folder.path(), &index);
+    let store = open(folder.path(), 8).await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(read(&store, name).await.as_deref(), Some("acknowledged"));
+    }
+    assert_eq!((read(&store, "kept").await.as_deref(), read(&store, "new").await), (Some("1"), None));
+    assert!(is_sound(&store).await);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_keeps_its_pack_and_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), SHORT).await;
+    store.write(&key("damaged"), "x").await.unwrap();
+    meddle(folder.path(), "UPDATE objects SET custom = '{' WHERE key = CAST('damaged' AS BLOB)");
+    for number in 0..100 {
+        store.write(&key(&format!("{}", number % 3)), vec![b'x'; 300]).await.unwrap();
+    }
+    assert!(packs(folder.path())[0].ends_with("000000000001.pack"));
+    meddle(folder.path(), "UPDATE objects SET custom = NULL WHERE key = CAST('damaged' AS BLOB)");
+    assert_eq!(read(&store, "damaged").await.as_deref(), Some("x"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

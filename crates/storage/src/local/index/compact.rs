@@ -2,9 +2,9 @@
 
 use super::packs::{self, Thin};
 use super::{Result, rows};
-use crate::ObjectMeta;
 use crate::local::packs::{Frame, Packs, Place};
 use crate::local::writer::Batch;
+use crate::{ErrorKind, ObjectMeta};
 
 /// Bytes of a pack that a transaction looks through at the least.
 const AT_LEAST: usize = 64 * 1024;
@@ -16,19 +16,17 @@ pub(super) fn compact(batch: &mut Batch<'_>, coming: usize) -> Result<()> {
     let put = batch.frame_bytes() + coming;
     if let Some(thin) = packs::thin(batch)?.filter(|_| put > 0) {
         let budget = 4 * put + AT_LEAST;
-        let to = match look_through(batch.packs(), thin, budget) {
+        match look_through(batch.packs(), thin, budget) {
             Ok(Looked { objects, to }) => {
                 objects.into_iter().try_for_each(|(meta, place, body)| put_again(batch, meta, place, &body))?;
-                to
+                packs::looked_through(batch, thin.pack, to)?;
             }
-            // It stays as it is, for fsck to tell which objects have suffered.
+            // Another time.
             Err(_error) => {
                 #[cfg(feature = "tracing")]
                 tracing::warn!(error = %_error, pack = thin.pack, "a pack cannot be looked through");
-                thin.bytes
             }
-        };
-        packs::looked_through(batch, thin.pack, to)?;
+        }
     }
     for pack in packs::forget_dead(batch)? {
         batch.remove_pack(pack);
@@ -42,14 +40,21 @@ struct Looked {
     to: u64,
 }
 
-/// Reads frames of a pack, up to so many bytes of them.
+/// Reads frames of a pack, up to so many bytes of them. Behind a damaged one nothing is found any more: the pack stays with what
+/// it has, for fsck to tell which objects have suffered.
 fn look_through(packs: &Packs, thin: Thin, budget: usize) -> crate::Result<Looked> {
     let mut looked = Looked { objects: Vec::new(), to: thin.from };
     while looked.to < thin.bytes && looked.to - thin.from < budget as u64 {
-        let broken = || crate::Error::new(crate::ErrorKind::Corrupt, format!("no frame at {}", looked.to));
-        let frame = packs.frame(thin.pack, looked.to)?.ok_or_else(broken)?;
-        looked.to = frame.next().position;
-        looked.objects.extend(objects(&frame)?);
+        let frame = packs.frame(thin.pack, looked.to)?;
+        match frame.as_ref().map(|frame| Ok((frame.next().position, objects(frame)?))).transpose() {
+            Ok(Some((to, objects))) => {
+                looked.to = to;
+                looked.objects.extend(objects);
+            }
+            Ok(None) => looked.to = thin.bytes,
+            Err(error) if crate::Error::kind(&error) == ErrorKind::Corrupt => looked.to = thin.bytes,
+            Err(error) => return Err(error),
+        }
     }
     Ok(looked)
 }
@@ -61,7 +66,12 @@ fn objects(frame: &Frame) -> crate::Result<Vec<(ObjectMeta, Place, Vec<u8>)>> {
 
 /// Puts an object once more as it is, if this is where it lies.
 fn put_again(batch: &mut Batch<'_>, meta: ObjectMeta, from: Place, body: &[u8]) -> Result<()> {
-    let Some((now, rows::Content::Packed(place))) = rows::find_with_content(batch, &meta.key)? else { return Ok(()) };
+    let found = match rows::find_with_content(batch, &meta.key).map_err(crate::Error::from) {
+        // A row that cannot be read keeps its pack.
+        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(()),
+        found => found?,
+    };
+    let Some((now, rows::Content::Packed(place))) = found else { return Ok(()) };
     if place != from {
         return Ok(());
     }

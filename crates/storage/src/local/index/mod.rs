@@ -69,7 +69,7 @@ impl Index {
         path: &Path,
         disk: Arc<dyn Disk>,
         packs: Packs,
-        after: impl FnMut(&mut Connection) + Send + 'static,
+        after: impl FnMut(&mut Connection, &mut Log) + Send + 'static,
     ) -> crate::Result<Self> {
         let named = |error| sqlite(error).with_path(path);
         let mut connection = Connection::open(path).map_err(named)?;
@@ -134,7 +134,7 @@ impl Index {
                         Content::Segments(segments.clone())
                     }
                 };
-                rows::replace(batch, &meta, &content)?;
+                rows::replace(batch, &meta, &content, meta.uploaded)?;
                 Ok(true)
             })
             .await
@@ -189,7 +189,7 @@ impl Index {
                     // Blobs are immutable, so the copy names the same ones.
                     segments => segments,
                 };
-                rows::replace(batch, &meta, &content)?;
+                rows::replace(batch, &meta, &content, now)?;
                 Ok(Some(PutResult::Stored(meta)))
             })
             .await
@@ -269,9 +269,10 @@ fn is_named(connection: &Connection, blob: &str) -> Result<bool> {
 }
 
 /// Unlinks, by `remove`, a few blobs that nothing has named for long enough. What is unlinked and not forgotten because of a
-/// crash is unlinked again.
+/// crash is unlinked again. That nothing names them is made durable before.
 pub(super) fn collect(
     connection: &mut Connection,
+    log: &mut Log,
     now: DateTime<Utc>,
     remove: impl Fn(&str) -> crate::Result<()>,
 ) -> crate::Result<()> {
@@ -289,6 +290,9 @@ pub(super) fn collect(
         let sql = "SELECT blob FROM garbage WHERE since < ? LIMIT 16";
         let blobs: Vec<String> =
             transaction.prepare_cached(sql)?.query_map([old], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        if !blobs.is_empty() {
+            log.sync()?;
+        }
         for blob in &blobs {
             remove(blob)?;
             transaction.prepare_cached("DELETE FROM garbage WHERE blob = ?")?.execute([blob])?;

@@ -15,7 +15,7 @@ pub(in crate::local) fn tail(connection: &Connection) -> Result<Tail> {
         let last: i64 = row.get(2)?;
         Ok(Tail { pack: size(row, 0)?, position: size(row, 1)?, last: last.cast_unsigned() })
     };
-    Ok(connection.prepare_cached(sql)?.query_row([], row).optional()?.unwrap_or(Tail::START))
+    Ok(connection.prepare_cached(sql)?.query_row([], row)?) // there is always a newest one
 }
 
 /// A frame begins there: its pack has a row from then on.

@@ -55,9 +55,14 @@ pub(super) fn segments(connection: &Connection, version: &str) -> Result<Vec<Seg
     Ok(segments.collect::<Result<_, _>>()?)
 }
 
-/// Stores an object in place of the one of its key, whose content is given up.
-pub(in crate::local) fn replace(transaction: &Transaction<'_>, meta: &ObjectMeta, content: &Content) -> Result<()> {
-    release_content(transaction, &meta.key, meta.uploaded)?;
+/// Stores an object in place of the one of its key, whose content is given up now.
+pub(in crate::local) fn replace(
+    transaction: &Transaction<'_>,
+    meta: &ObjectMeta,
+    content: &Content,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    release_content(transaction, &meta.key, now)?;
     let place = match content {
         Content::Packed(place) => Some(*place),
         Content::Segments(segments) => {

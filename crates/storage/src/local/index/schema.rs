@@ -43,6 +43,8 @@ const PACKS: &str = "
         moved INTEGER NOT NULL
     );
     CREATE INDEX packs_thin ON packs (id) WHERE live * 2 < weight;
+    -- What the first frame follows is another in every store.
+    INSERT INTO packs VALUES (1, 0, random(), 0, 0, 0);
 ";
 
 /// From version 1: small bodies by the object's version, and every field written out.
@@ -121,13 +123,14 @@ fn move_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8
     let found: Vec<(crate::Result<ObjectMeta>, Option<Vec<u8>>)> =
         transaction.prepare_cached(&sql)?.query_map(params![after, MOVED_AT_ONCE], row)?.collect::<Result<_, _>>()?;
     let mut last = None;
-    let tail = appender.packs().place_of(packs::tail(transaction)?);
+    let tail = appender.packs().place_of(packs::tail(transaction)?)?;
     packs::begin(transaction, tail)?;
     let mut frame = NewFrame::begin(tail)?;
     for (meta, body) in found {
         let meta = meta?;
         let key = meta.key.as_str().as_bytes();
-        // One without its body has none in a pack, either: fsck tells of it.
+        // One without its body, or not all of it, has none in a pack, either: fsck tells of it.
+        let body = body.filter(|body| body.len() as u64 == meta.size);
         let place = body.map(|body| frame.push(&head_of(&meta)?, &body)).transpose()?;
         let (pack, position) = place.map_or((0, 0), |place| (place.pack as i64, place.position as i64));
         let sql = "UPDATE objects SET inline = NULL, pack = ?, position = ? WHERE key = ?";

@@ -88,7 +88,7 @@ pub(super) fn complete(
     let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, size, etag, now);
     let MultipartOptions { http, custom, storage_class } = options;
     (meta.http, meta.custom, meta.storage_class) = (http, custom, storage_class);
-    replace(transaction, &meta, &Content::Segments(segments))?;
+    replace(transaction, &meta, &Content::Segments(segments), now)?;
     close(transaction, upload, now)?;
     Ok(meta)
 }

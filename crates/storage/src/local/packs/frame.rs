@@ -126,6 +126,11 @@ impl Frame {
         Ok(is_whole.then_some(Self { pack, position, header, records }))
     }
 
+    /// All of it.
+    pub(in crate::local) fn bytes(&self) -> Vec<u8> {
+        [&self.header[..], &self.records].concat()
+    }
+
     /// Which one it follows.
     pub(in crate::local) fn after(&self) -> u64 {
         number(&self.header[16..24])

@@ -55,9 +55,6 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Of a store in which nothing was put.
-    pub(super) const START: Self = Self { pack: 1, position: 0, last: 0 };
-
     /// Where a frame would go that begins the next pack.
     pub(super) fn next_pack(self) -> Self {
         Self { pack: self.pack + 1, position: 0, ..self }
@@ -86,22 +83,26 @@ impl Packs {
         self.bytes >> u64::from(FIRST_PACKS).saturating_sub(pack - 1)
     }
 
-    /// Where the frame behind this one goes: into the next pack where this one is full.
-    pub(super) fn place_of(&self, tail: Tail) -> Tail {
-        if tail.position < self.capacity(tail.pack) { tail } else { tail.next_pack() }
+    /// Where the frame behind this one goes: into the next pack where this one is full, unless a frame follows in this one, of a
+    /// process that thinks otherwise and was killed before its commit: two must not follow the same one.
+    pub(super) fn place_of(&self, tail: Tail) -> Result<Tail> {
+        let is_free =
+            || Ok::<_, Error>(self.frame(tail.pack, tail.position)?.is_none_or(|frame| frame.after() != tail.last));
+        Ok(if tail.position >= self.capacity(tail.pack) && is_free()? { tail.next_pack() } else { tail })
     }
 
     /// A body; `None` where its pack is not there (any more).
     pub(super) fn read(&self, place: Place) -> Result<Option<Bytes>> {
         let path = self.path(place.pack);
         let Some(mut file) = open(&path)? else { return Ok(None) };
-        let mut body = vec![0; place.size as usize]; // small
-        let read = file.seek(SeekFrom::Start(place.position)).and_then(|_| file.read_exact(&mut body));
+        // Small, unless the row is damaged.
+        let mut body = Vec::with_capacity(place.size.min(super::SMALL_BYTES) as usize);
+        let read = file
+            .seek(SeekFrom::Start(place.position))
+            .and_then(|_| Read::by_ref(&mut file).take(place.size).read_to_end(&mut body));
         match read {
-            Ok(()) => Ok(Some(body.into())),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(Error::new(ErrorKind::Corrupt, format!("{} ends before a body does", path.display())))
-            }
+            Ok(read) if read as u64 == place.size => Ok(Some(body.into())),
+            Ok(_) => Err(Error::new(ErrorKind::Corrupt, format!("{} ends before a body does", path.display()))),
             Err(error) => Err(Error::io(format_args!("cannot read {}", path.display()), error)),
         }
     }
@@ -141,7 +142,11 @@ impl Packs {
             let name = file.file_name();
             let name = name.to_string_lossy();
             match pack_of(&name) {
-                Some(pack) => drop(packs.insert(pack, file.metadata().map_err(failed)?.len())),
+                // One that has gone since it was listed is not there.
+                Some(pack) => match file.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    meta => drop(packs.insert(pack, meta.map_err(failed)?.len())),
+                },
                 None if spare::is_spare(&name) => {}
                 None => foreign.push(file.path()),
             }
@@ -157,17 +162,18 @@ impl Packs {
             let file = file.map_err(failed)?;
             let made = file.metadata().and_then(|meta| meta.modified()).map(DateTime::<Utc>::from);
             if spare::is_spare(&file.file_name().to_string_lossy()) && made.is_ok_and(|made| made < before) {
-                let path = file.path();
-                let removed = self.disk.remove(&path);
-                removed.map_err(|error| Error::io(format_args!("cannot remove {}", path.display()), error))?;
+                self.remove_file(&file.path())?;
             }
         }
         Ok(())
     }
 
     pub(super) fn remove(&self, pack: u64) -> Result<()> {
-        let path = self.path(pack);
-        match self.disk.remove(&path) {
+        self.remove_file(&self.path(pack))
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        match self.disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io(format_args!("cannot remove {}", path.display()), error))
             }
