@@ -58,7 +58,8 @@ const YOUNG: chrono::Duration = chrono::Duration::hours(1);
 
 /// A bucket in a folder, durable and safe to open from several processes. Clones share it.
 ///
-/// Writes that come at the same time share one transaction and one fsync; each is answered when it is durable.
+/// Writes that come at the same time share a transaction and its fsync (two where small puts and others meet); each is answered when
+/// it is durable.
 ///
 /// Divergence from R2: none in semantics; `copy` and `list_parts` are there as well. Keys are taken as they are, as
 /// miniflare does; R2 itself stores them in Unicode's NFC ([`layers::NfcKeys`](crate::layers) does here, too).
@@ -131,8 +132,8 @@ impl LocalStore {
         blocking(move || signing::secret(&path)).await.map_err(|error| error.during("presign"))
     }
 
-    /// Removes what crashes and old uploads have left: uploads past their seven days, replaced blobs, and blobs that no
-    /// row names. Safe beside running readers and writers: everything younger than an hour stays.
+    /// Removes what crashes and old uploads have left: uploads past their seven days, replaced blobs, blobs that no row names, and
+    /// packs that the index has forgotten. Safe beside running readers and writers: blobs younger than an hour stay.
     ///
     /// # Errors
     /// What the file system answers; what has been removed until then stays removed.

@@ -12,7 +12,7 @@ use crate::{Clock, system_clock};
 pub struct LocalOptions {
     /// Where the time comes from.
     pub clock: Clock,
-    /// What the blobs are written to.
+    /// What blobs, packs and folders are written to.
     pub disk: Arc<dyn Disk>,
     /// Whether a body that is read whole is compared with its checksum.
     pub verify_on_read: bool,
@@ -57,7 +57,7 @@ impl LocalOptions {
         self
     }
 
-    /// Writes blobs to this disk.
+    /// Writes blobs, packs and folders to this disk.
     #[must_use]
     pub fn with_disk(mut self, disk: impl Disk + 'static) -> Self {
         self.disk = Arc::new(disk);
@@ -79,8 +79,9 @@ impl LocalOptions {
         self
     }
 
-    /// Keeps this many bytes of small bodies in one file, and as many ready for more: 32 MiB by default; less in a new store, whose
-    /// first files have an eighth, a quarter and half of that.
+    /// Keeps about this many bytes of small bodies in one file (what is written at once is not divided), and as many ready for more
+    /// where much is written: 32 MiB by default; less in a new store, whose first files have an eighth, a quarter and half of that.
+    /// Processes on one store need not agree. Few bytes make many files.
     #[must_use]
     pub fn with_pack_bytes(mut self, bytes: u64) -> Self {
         self.pack_bytes = bytes;
