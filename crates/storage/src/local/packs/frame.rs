@@ -17,7 +17,8 @@ const HEADER_BYTES: usize = 32;
 /// No transaction has more: it is how a header that is none is told before room is made for it.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// What a frame says of an object.
+/// What a frame says of an object: its metadata. They are read again as long as the pack lasts, by newer programs too, so that a
+/// field that they get must have a default.
 pub(in crate::local) fn head_of(meta: &ObjectMeta) -> Result<Vec<u8>> {
     serde_json::to_vec(meta).map_err(|error| {
         Error::new(ErrorKind::Internal, format!("metadata cannot be written: {error}")).with_source(error)
