@@ -37,7 +37,7 @@ use self::blobs::{Blobs, Found, Segment};
 use self::index::{Content, Given, Index};
 use self::packs::Packs;
 use self::verify::Verify;
-use self::writer::Log;
+use self::writer::After;
 use crate::checksum::Digests;
 use crate::signed::Signer;
 use crate::{
@@ -109,7 +109,7 @@ impl LocalStore {
             (root.as_ref().to_owned(), options);
         let shared = blocking(move || {
             let blobs = Blobs::open(&root.join("blobs"), Arc::clone(&disk))?;
-            let packs = Packs::new(root.join("packs"), Arc::clone(&disk), pack_bytes);
+            let packs = Packs::new(&root.join("packs"), Arc::clone(&disk), pack_bytes);
             blobs.create_folder(&root.join("packs"))?;
             let collector = collector(blobs.clone(), Arc::clone(&clock));
             // Whoever else makes it now: what is put into a folder is durable only with the folder's own name.
@@ -347,13 +347,13 @@ impl Shared {
 
 /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is told, and tried
 /// again with the next write; what was committed stays committed.
-fn collector(blobs: Blobs, clock: Clock) -> impl FnMut(&mut rusqlite::Connection, &mut Log) + Send + 'static {
-    move |connection, log| {
+fn collector(blobs: Blobs, clock: Clock) -> After {
+    Box::new(move |connection, log| {
         if let Err(_error) = index::collect(connection, log, clock(), |blob| blobs.remove(blob)) {
             #[cfg(feature = "tracing")]
             tracing::warn!(error = %_error, "replaced blobs could not be removed");
         }
-    }
+    })
 }
 
 /// Keeps a blob from the sweep until it is dropped.

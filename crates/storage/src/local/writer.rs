@@ -33,33 +33,26 @@ const BATCH: usize = 256;
 /// Hands jobs to the thread that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: Option<Sender<Box<dyn Job>>>,
+    jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What is done between two transactions.
+pub(super) type After = Box<dyn FnMut(&mut Connection, &mut Log) + Send>;
+
 /// What else is done on the thread that writes.
-pub(super) struct Hooks<B, A, T> {
+pub(super) struct Hooks {
     /// With every transaction, which will still put so many bytes, before they are in its frame.
-    pub(super) before: B,
+    pub(super) before: fn(&mut Batch<'_>, usize) -> Result<()>,
     /// After every transaction.
-    pub(super) after: A,
+    pub(super) after: After,
     /// When something is durable, before anybody hears of it.
-    pub(super) told: T,
+    pub(super) told: Box<dyn Fn() + Send>,
 }
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start<B, A, T>(
-        connection: Connection,
-        appender: Appender,
-        log: Log,
-        hooks: Hooks<B, A, T>,
-    ) -> crate::Result<Self>
-    where
-        B: FnMut(&mut Batch<'_>, usize) -> Result<()> + Send + 'static,
-        A: FnMut(&mut Connection, &mut Log) + Send + 'static,
-        T: Fn() + Send + 'static,
-    {
+    pub(super) fn start(connection: Connection, appender: Appender, log: Log, hooks: Hooks) -> crate::Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let desk = Desk { connection, appender, log, hooks, is_lost: false };
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || desk.serve(&queue));
@@ -71,7 +64,7 @@ impl Writer {
     pub(super) async fn put(&self, meta: ObjectMeta, body: Bytes) -> crate::Result<()> {
         let (answer, answered) = oneshot::channel();
         let head = head_of(&meta)?;
-        self.send(Box::new(Put { meta, head, body, result: Ok(()), answer }))?;
+        self.send(Job::Put(Box::new(Put { meta, head, body, result: Ok(()), answer })))?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -82,12 +75,11 @@ impl Writer {
         work: impl Fn(&mut Batch<'_>) -> Result<T> + Send + 'static,
     ) -> crate::Result<T> {
         let (answer, answered) = oneshot::channel();
-        let job = Waiting { work, result: None, answer };
-        self.send(Box::new(job))?;
+        self.send(Job::Other(Box::new(Waiting { work, result: None, answer })))?;
         answered.await.map_err(|_| gone())?
     }
 
-    fn send(&self, job: Box<dyn Job>) -> crate::Result<()> {
+    fn send(&self, job: Job) -> crate::Result<()> {
         self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())
     }
 }
@@ -175,20 +167,12 @@ impl Batch<'_> {
     }
 }
 
-trait Job: Send {
-    /// Head and body of what it puts, if it does so whatever is there, and nothing else.
-    fn as_put(&self) -> Option<(&[u8], &[u8])> {
-        None
-    }
-
-    /// Does the work, whatever came of it before; whether it succeeded. Where its body lies is given if that was written already.
-    fn run(&mut self, batch: &mut Batch<'_>, place: Option<Place>) -> bool;
-
-    /// Tells whoever waits what has come of it.
-    fn settle(self: Box<Self>, committed: Result<(), Error>);
+enum Job {
+    /// A put without conditions: it is known what it will be, whatever is there.
+    Put(Box<Put>),
+    Other(Box<dyn Work>),
 }
 
-/// A put without conditions.
 struct Put {
     meta: ObjectMeta,
     head: Vec<u8>,
@@ -197,21 +181,11 @@ struct Put {
     answer: oneshot::Sender<crate::Result<()>>,
 }
 
-impl Job for Put {
-    fn as_put(&self) -> Option<(&[u8], &[u8])> {
-        Some((&self.head, &self.body))
-    }
-
-    fn run(&mut self, batch: &mut Batch<'_>, place: Option<Place>) -> bool {
-        let never = || Fault::from(Error::new(ErrorKind::Internal, "a put without its frame"));
-        let place = place.ok_or_else(never);
-        self.result = place.and_then(|place| replace(batch, &self.meta, &Content::Packed(place), self.meta.uploaded));
-        self.result.is_ok()
-    }
-
-    fn settle(self: Box<Self>, committed: Result<(), Error>) {
-        drop(self.answer.send(committed.and(self.result.map_err(Error::from))));
-    }
+trait Work: Send {
+    /// Does it, whatever came of it before; whether it succeeded.
+    fn run(&mut self, batch: &mut Batch<'_>) -> bool;
+    /// Tells whoever waits what has come of it.
+    fn settle(self: Box<Self>, committed: Result<(), Error>);
 }
 
 struct Waiting<T, W> {
@@ -220,8 +194,8 @@ struct Waiting<T, W> {
     answer: oneshot::Sender<crate::Result<T>>,
 }
 
-impl<T: Send, W: Fn(&mut Batch<'_>) -> Result<T> + Send> Job for Waiting<T, W> {
-    fn run(&mut self, batch: &mut Batch<'_>, _: Option<Place>) -> bool {
+impl<T: Send, W: Fn(&mut Batch<'_>) -> Result<T> + Send> Work for Waiting<T, W> {
+    fn run(&mut self, batch: &mut Batch<'_>) -> bool {
         let result = (self.work)(batch);
         let is_ok = result.is_ok();
         self.result = Some(result);
@@ -230,25 +204,59 @@ impl<T: Send, W: Fn(&mut Batch<'_>) -> Result<T> + Send> Job for Waiting<T, W> {
 
     fn settle(self: Box<Self>, committed: Result<(), Error>) {
         let never = || Fault::Ours(Error::new(ErrorKind::Internal, "the job was not run"));
-        let outcome = match committed {
-            Ok(()) => self.result.unwrap_or_else(|| Err(never())).map_err(Error::from),
-            Err(error) => Err(error),
-        };
-        drop(self.answer.send(outcome)); // who does not wait any more has what was asked for
+        let result = self.result.unwrap_or_else(|| Err(never()));
+        drop(self.answer.send(committed.and(result.map_err(Error::from)))); // who does not wait any more has what was asked for
+    }
+}
+
+/// Jobs of one transaction.
+#[derive(Default)]
+struct Jobs {
+    others: Vec<Box<dyn Work>>,
+    puts: Vec<Put>,
+}
+
+impl FromIterator<Job> for Jobs {
+    fn from_iter<I: IntoIterator<Item = Job>>(all: I) -> Self {
+        let mut jobs = Self::default();
+        for job in all {
+            match job {
+                Job::Put(put) => jobs.puts.push(*put),
+                Job::Other(work) => jobs.others.push(work),
+            }
+        }
+        jobs
+    }
+}
+
+impl Jobs {
+    fn len(&self) -> usize {
+        self.others.len() + self.puts.len()
+    }
+
+    fn into_each(self) -> impl Iterator<Item = Job> {
+        self.others.into_iter().map(Job::Other).chain(self.puts.into_iter().map(|put| Job::Put(Box::new(put))))
+    }
+
+    fn settle(self, outcome: Result<(), &Error>) {
+        for work in self.others {
+            work.settle(outcome.map_err(again));
+        }
+        for put in self.puts {
+            drop(put.answer.send(outcome.map_err(again).and(put.result.map_err(Error::from))));
+        }
     }
 }
 
 /// What the thread that writes has.
-struct Desk<B, A, T> {
+struct Desk {
     connection: Connection,
     appender: Appender,
     log: Log,
-    hooks: Hooks<B, A, T>,
+    hooks: Hooks,
     /// Whether a sync has failed.
     is_lost: bool,
 }
-
-type Jobs = Vec<Box<dyn Job>>;
 
 /// Why nothing of a transaction remains, or nobody knows what.
 enum Failure {
@@ -260,18 +268,13 @@ enum Failure {
     Lost(Error),
 }
 
-impl<B, A, T> Desk<B, A, T>
-where
-    B: FnMut(&mut Batch<'_>, usize) -> Result<()>,
-    A: FnMut(&mut Connection, &mut Log),
-    T: Fn(),
-{
-    fn serve(mut self, queue: &Receiver<Box<dyn Job>>) {
+impl Desk {
+    fn serve(mut self, queue: &Receiver<Job>) {
         while let Ok(first) = queue.recv() {
-            let jobs = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1));
-            self.commit(jobs.collect());
+            self.commit(std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect());
             if !self.is_lost {
                 (self.hooks.after)(&mut self.connection, &mut self.log);
+                self.is_lost = self.log.has_failed;
             }
         }
     }
@@ -279,28 +282,30 @@ where
     /// Runs the jobs in one transaction, or else each in its own, and answers when they are durable.
     fn commit(&mut self, mut jobs: Jobs) {
         if self.is_lost {
-            return settle(jobs, Err(&lost()));
+            return jobs.settle(Err(&lost()));
         }
-        let transaction = match self.connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+        let is_alone = jobs.len() == 1;
+        let Self { connection, appender, log, hooks, .. } = self;
+        let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => transaction,
             // Another process has held the lock for too long: one by one it would be as long again for each.
-            Err(error) => return settle(jobs, Err(&Fault::from(error).into())),
+            Err(error) => return jobs.settle(Err(&Fault::from(error).into())),
         };
-        let is_alone = jobs.len() == 1;
-        let Self { appender, log, hooks, .. } = self;
-        match together(transaction, appender, log, &mut hooks.before, &mut jobs) {
+        match together(transaction, appender, log, hooks.before, &mut jobs) {
             Ok(()) => {
                 (hooks.told)();
-                settle(jobs, Ok(()));
+                jobs.settle(Ok(()));
             }
             Err(Failure::Lost(error)) => {
                 self.is_lost = true;
-                (self.hooks.told)();
-                settle(jobs, Err(&error));
+                (hooks.told)();
+                jobs.settle(Err(&error));
             }
-            Err(Failure::Job) if is_alone => settle(jobs, Ok(())), // it knows itself
-            Err(Failure::Undone(error)) if is_alone => settle(jobs, Err(&error)),
-            Err(Failure::Job | Failure::Undone(_)) => jobs.into_iter().for_each(|job| self.commit(vec![job])),
+            Err(Failure::Job) if is_alone => jobs.settle(Ok(())), // it knows itself
+            Err(Failure::Undone(error)) if is_alone => jobs.settle(Err(&error)),
+            Err(Failure::Job | Failure::Undone(_)) => {
+                jobs.into_each().for_each(|job| self.commit(std::iter::once(job).collect()));
+            }
         }
     }
 }
@@ -311,27 +316,22 @@ fn together(
     appender: &mut Appender,
     log: &mut Log,
     before: impl FnOnce(&mut Batch<'_>, usize) -> Result<()>,
-    jobs: &mut [Box<dyn Job>],
+    jobs: &mut Jobs,
 ) -> Result<(), Failure> {
     let packs = appender.packs().clone();
     let mut batch = Batch { transaction, packs: &packs, frame: None, is_logged: true, dead: Vec::new() };
-    // Of a put it is known what it will be: its row can wait until the frame is written.
-    let (mut puts, others): (Vec<_>, Vec<_>) = jobs.iter_mut().partition(|job| job.as_put().is_some());
-    for job in others {
-        batch.run(&mut **job, None)?;
+    for work in &mut jobs.others {
+        batch.run(&mut **work)?;
     }
-    let coming = puts.iter().filter_map(|job| job.as_put()).map(|(head, body)| head.len() + body.len()).sum();
-    before(&mut batch, coming)?;
-    let mut places = Vec::with_capacity(puts.len());
-    for (head, body) in puts.iter().filter_map(|job| job.as_put()) {
-        places.push(batch.push(head, body)?);
-    }
-    if !batch.is_logged {
-        batch.cover()?;
-    }
+    before(&mut batch, jobs.puts.iter().map(|put| put.head.len() + put.body.len()).sum())?;
+    let places = jobs.puts.iter().map(|put| batch.push(&put.head, &put.body)).collect::<Result<Vec<Place>>>()?;
+    batch.cover()?;
     let written = batch.write(appender)?;
-    for (job, place) in puts.iter_mut().zip(places) {
-        batch.run(&mut ***job, Some(place))?;
+    for (put, place) in jobs.puts.iter_mut().zip(places) {
+        put.result = replace(&batch, &put.meta, &Content::Packed(place), put.meta.uploaded);
+        if put.result.is_err() {
+            return Err(Failure::Job); // its frame says that it is done
+        }
     }
     if let Some(tail) = written {
         appender.sync(tail).map_err(Failure::Lost)?;
@@ -351,27 +351,30 @@ fn together(
 }
 
 impl Batch<'_> {
-    /// Runs a job. An error means that it has failed half way; one that fails before it has changed anything is nobody's trouble.
-    fn run(&mut self, job: &mut dyn Job, place: Option<Place>) -> Result<(), Failure> {
+    /// Runs a job that is no plain put. An error means that it has failed half way; one that fails before it has changed anything
+    /// is nobody's trouble.
+    fn run(&mut self, work: &mut dyn Work) -> Result<(), Failure> {
         let before = self.state();
-        let is_done = job.run(self, place);
+        let is_done = work.run(self);
         let after = self.state();
-        // SQLite itself gives a transaction up where the disk is full or broken; and what is in a frame already must be done.
-        if !is_done && (self.is_autocommit() || after != before || place.is_some()) {
+        // SQLite itself gives a transaction up where the disk is full or broken.
+        if !is_done && (self.is_autocommit() || after != before) {
             return Err(Failure::Job);
         }
         // One that has changed nothing may have seen what another process has not made durable yet.
-        self.is_logged &= after.1 != before.1 || place.is_some();
+        self.is_logged &= after.1 != before.1;
         Ok(())
     }
 
     /// Sees to it that no frame follows that is none of ours: one that was written by a transaction which never came to its commit
-    /// would do again, after the next crash, what this one may undo. An empty frame takes its place.
+    /// would do again, after the next crash, what this one may undo. Where this one has no frame to take its place, an empty one
+    /// does.
     fn cover(&mut self) -> Result<(), Failure> {
+        if self.frame.is_some() {
+            return Ok(());
+        }
         let tail = packs::tail(&self.transaction)?;
-        if self.frame.is_none()
-            && let Some((tail, _)) = self.packs.follower(tail).map_err(Fault::from)?
-        {
+        if let Some((tail, _)) = self.packs.follower(tail).map_err(Fault::from)? {
             packs::begin(&self.transaction, tail)?;
             self.frame = Some(NewFrame::begin(tail).map_err(Fault::from)?);
         }
@@ -393,15 +396,26 @@ pub(super) struct Log {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     file: Option<Box<dyn DiskFile>>,
+    /// Whether a sync has failed: that a later one does not says nothing of what the first has lost.
+    has_failed: bool,
 }
 
 impl Log {
     pub(super) fn new(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
-        Self { path, disk, file: None }
+        Self { path, disk, file: None, has_failed: false }
     }
 
-    /// Makes durable what was committed.
+    /// Makes durable what was committed. Never again, once it has failed.
     pub(super) fn sync(&mut self) -> crate::Result<()> {
+        if self.has_failed {
+            return Err(lost());
+        }
+        let synced = self.try_sync();
+        self.has_failed = synced.is_err();
+        synced
+    }
+
+    fn try_sync(&mut self) -> crate::Result<()> {
         let failed = |error| Error::io(format_args!("cannot sync {}", self.path.display()), error);
         if let Some(file) = &mut self.file {
             return file.sync().map_err(failed);
@@ -430,10 +444,6 @@ impl From<rusqlite::Error> for Failure {
 fn lost() -> Error {
     let what = "the disk has failed to keep what was written to it: open the store anew, and see what is there (fsck)";
     Error::new(ErrorKind::Internal, what)
-}
-
-fn settle(jobs: Jobs, outcome: Result<(), &Error>) {
-    jobs.into_iter().for_each(|job| job.settle(outcome.map_err(again)));
 }
 
 /// The same error for each of those it befell.
@@ -466,9 +476,8 @@ mod tests {
         connection.execute_batch(sql).expect("a new table");
         connection.busy_timeout(patience).expect("a time");
         let log = Log::new(path.with_extension("db-wal"), Arc::new(SystemDisk));
-        let appender = Appender::new(Packs::new(folder.join("packs"), Arc::new(SystemDisk), 1 << 20));
-        let hooks =
-            Hooks { before: |_: &mut Batch<'_>, _| Ok(()), after: |_: &mut Connection, _: &mut Log| {}, told: || {} };
+        let appender = Appender::new(Packs::new(&folder.join("packs"), Arc::new(SystemDisk), 1 << 20));
+        let hooks = Hooks { before: |_, _| Ok(()), after: Box::new(|_, _| {}), told: Box::new(|| {}) };
         Writer::start(connection, appender, log, hooks).expect("a thread")
     }
 

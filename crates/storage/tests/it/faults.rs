@@ -185,8 +185,16 @@ async fn after_a_failed_sync_of_a_pack_nobody_sees_what_was_in_it() {
         assert!(store.head(&key("0")).await.unwrap().is_none(), "it may not be durable");
         assert_eq!(store.read(&key("before")).await.unwrap().unwrap().1, "acknowledged");
         drop(store);
+        // What can be read of it may be in memory alone: it is written and synced anew before it is anybody's.
+        for (state, kind) in [(FULL, ErrorKind::StorageFull), (BROKEN_PACK, ErrorKind::Internal)] {
+            disk.set(state);
+            let options = LocalOptions::default().with_disk(disk.clone());
+            assert_eq!(LocalStore::open_with(folder.path(), options).await.unwrap_err().kind(), kind);
+            disk.set(WELL);
+        }
         let store = LocalStore::open(folder.path()).await.unwrap();
         assert_eq!(store.read(&key("before")).await.unwrap().unwrap().1, "acknowledged");
+        assert!(store.head(&key("0")).await.unwrap().is_some());
         store.write(&key("after"), "written").await.unwrap();
         assert_eq!(store.fsck(FsckOptions::default(), |_| {}).await.unwrap().findings, []);
     }
@@ -215,6 +223,29 @@ async fn after_a_failed_sync_nothing_is_collected_either() {
     hours.store(1, Ordering::SeqCst);
     store.write(&key("any"), "x").await.unwrap_err();
     assert_eq!(blobs(folder.path()).len(), 2, "which of them is named on the disk, nobody knows");
+}
+
+#[tokio::test]
+async fn nothing_is_collected_before_what_gave_it_up_is_durable() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let (clock, hours) = crate::local::shifted_clock();
+    let options = LocalOptions::default().with_disk(disk.clone()).with_clock(clock);
+    let store = LocalStore::open_with(folder.path(), options).await.unwrap();
+    for byte in [1, 2] {
+        store.write(&key("large"), vec![byte; 100_000]).await.unwrap();
+    }
+    hours.store(1, Ordering::SeqCst);
+    // By another process, as it were, which had not come to sync it: a small put syncs its pack alone.
+    disk.set(BROKEN_LOG);
+    let mut refused = None;
+    for _ in 0..100 {
+        refused = store.write(&key("small"), "x").await.err().or(refused);
+    }
+    // A log that could not be synced is not believed a second time.
+    disk.set(WELL);
+    assert!(refused.is_some_and(|error| error.to_string().contains("open the store anew")));
+    store.write(&key("small"), "x").await.unwrap_err();
+    assert_eq!(blobs(folder.path()).len(), 2);
 }
 
 #[tokio::test]

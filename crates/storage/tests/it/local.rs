@@ -158,26 +158,31 @@ async fn what_is_not_a_store_of_ours_is_refused_and_left_alone() {
     assert_eq!(std::fs::read(other.path().join("index.db")).unwrap(), before);
 }
 
+/// What indexes of versions 1 and 2 have alike.
+pub(crate) const OLD_TABLES: &str = "
+    CREATE TABLE segments (version TEXT NOT NULL, seq INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
+        PRIMARY KEY (version, seq)) WITHOUT ROWID;
+    CREATE INDEX segments_blob ON segments (blob);
+    CREATE TABLE uploads (id TEXT PRIMARY KEY, key BLOB NOT NULL, created INTEGER NOT NULL, options TEXT NOT NULL,
+        open INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE parts (upload TEXT NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, md5 TEXT NOT NULL,
+        blob TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID;
+    CREATE INDEX parts_blob ON parts (blob);
+    CREATE TABLE garbage (blob TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX garbage_since ON garbage (since);
+";
+
 #[tokio::test]
 async fn a_store_of_the_first_version_is_brought_up_to_date_and_one_of_the_future_refused() {
     let folder = tempfile::tempdir().unwrap();
     let index = folder.path().join("index.db");
     let connection = rusqlite::Connection::open(&index).unwrap();
+    connection.execute_batch(OLD_TABLES).unwrap();
     connection.execute_batch(r#"
         CREATE TABLE objects (key BLOB PRIMARY KEY, version TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
             uploaded INTEGER NOT NULL, http TEXT NOT NULL, custom TEXT NOT NULL, checksums TEXT NOT NULL, class TEXT NOT NULL
         ) WITHOUT ROWID;
         CREATE TABLE inline (version TEXT PRIMARY KEY, body BLOB NOT NULL);
-        CREATE TABLE segments (version TEXT NOT NULL, seq INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
-            PRIMARY KEY (version, seq)) WITHOUT ROWID;
-        CREATE INDEX segments_blob ON segments (blob);
-        CREATE TABLE uploads (id TEXT PRIMARY KEY, key BLOB NOT NULL, created INTEGER NOT NULL, options TEXT NOT NULL,
-            open INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE TABLE parts (upload TEXT NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, md5 TEXT NOT NULL,
-            blob TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID;
-        CREATE INDEX parts_blob ON parts (blob);
-        CREATE TABLE garbage (blob TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE INDEX garbage_since ON garbage (since);
         INSERT INTO objects VALUES (CAST('a' AS BLOB), 'v1', 5, '5d41402abc4b2a76b9719d911017c592', 1700000000000,
             '{"contentType":"text/plain"}', '{}', '[{"algorithm":"md5","hex":"5d41402abc4b2a76b9719d911017c592"}]', '"Standard"');
         INSERT INTO objects VALUES (CAST('b' AS BLOB), 'v2', 3, '900150983cd24fb0d6963f7d28e17f72', 1700000000000,

@@ -9,7 +9,7 @@ use isobar_storage::local::{FsckOptions, LocalOptions, LocalStore, Problem};
 use isobar_storage::{Conditions, ErrorKind, ObjectStore, ObjectStoreExt, PutOptions};
 
 use crate::fsck::{change, meddle, packs};
-use crate::local::{key, shifted_clock};
+use crate::local::{OLD_TABLES, key, shifted_clock};
 
 /// Packs of 1 KiB, 2, 4, and 8 KiB from then on.
 const SHORT: u64 = 8 * 1024;
@@ -214,6 +214,21 @@ async fn two_frames_never_follow_the_same_one() {
 }
 
 #[tokio::test]
+async fn a_new_index_takes_nothing_out_of_an_old_ones_packs() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path(), SHORT).await.write(&key("old"), "x").await.unwrap();
+    closed_index(folder.path());
+    fs::remove_file(folder.path().join("index.db")).unwrap();
+    let store = open(folder.path(), SHORT).await;
+    assert_eq!(read(&store, "old").await, None);
+    store.write(&key("new"), "y").await.unwrap();
+    drop(store);
+    let store = open(folder.path(), SHORT).await;
+    assert_eq!((read(&store, "old").await, read(&store, "new").await.as_deref()), (None, Some("y")));
+    assert!(is_sound(&store).await);
+}
+
+#[tokio::test]
 async fn a_row_that_cannot_be_read_keeps_its_pack_and_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), SHORT).await;
@@ -343,6 +358,19 @@ async fn the_next_pack_is_made_ready_and_what_a_killed_process_left_is_swept() {
     hours.store(2, Ordering::SeqCst);
     store.sweep().await.unwrap();
     assert_eq!(spares(), 0);
+    // Who puts no more than a few objects makes nothing ready.
+    while fs::metadata(packs(folder.path()).pop().unwrap()).unwrap().len() < 128 * 1024 {
+        store.write(&key(&format!("{number}")), vec![b'x'; 20_000]).await.unwrap();
+        number += 1;
+    }
+    for number in 0..7 {
+        store.write(&key(&format!("half/{number}")), vec![b'x'; 20_000]).await.unwrap();
+    }
+    drop(store);
+    closed_index(folder.path());
+    let store = open(folder.path(), 1 << 20).await;
+    store.write(&key("one more"), "x").await.unwrap();
+    assert_eq!(spares(), 0);
     assert!(is_sound(&store).await);
 }
 
@@ -350,20 +378,11 @@ async fn the_next_pack_is_made_ready_and_what_a_killed_process_left_is_swept() {
 async fn a_store_of_the_second_version_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let connection = rusqlite::Connection::open(folder.path().join("index.db")).unwrap();
+    connection.execute_batch(OLD_TABLES).unwrap();
     connection.execute_batch(
         "CREATE TABLE objects (key BLOB PRIMARY KEY, version TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
             uploaded INTEGER NOT NULL, http TEXT, custom TEXT, checksums TEXT, class TEXT, inline INTEGER) WITHOUT ROWID;
         CREATE TABLE inline (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
-        CREATE TABLE segments (version TEXT NOT NULL, seq INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
-            PRIMARY KEY (version, seq)) WITHOUT ROWID;
-        CREATE INDEX segments_blob ON segments (blob);
-        CREATE TABLE uploads (id TEXT PRIMARY KEY, key BLOB NOT NULL, created INTEGER NOT NULL, options TEXT NOT NULL,
-            open INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE TABLE parts (upload TEXT NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, md5 TEXT NOT NULL,
-            blob TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID;
-        CREATE INDEX parts_blob ON parts (blob);
-        CREATE TABLE garbage (blob TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE INDEX garbage_since ON garbage (since);
         PRAGMA application_id = 1769172834; PRAGMA user_version = 2;
         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000)
             INSERT INTO objects SELECT CAST('key/' || n AS BLOB), 'v' || n, 5, '5d41402abc4b2a76b9719d911017c592', 1700000000000,

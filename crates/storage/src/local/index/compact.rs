@@ -19,7 +19,7 @@ pub(super) fn compact(batch: &mut Batch<'_>, coming: usize) -> Result<()> {
         match look_through(batch.packs(), thin, budget) {
             Ok(Looked { objects, to }) => {
                 objects.into_iter().try_for_each(|(meta, place, body)| put_again(batch, meta, place, &body))?;
-                packs::looked_through(batch, thin.pack, to)?;
+                packs::moved_up_to(batch, thin.pack, to)?;
             }
             // Another time.
             Err(_error) => {
@@ -43,18 +43,16 @@ struct Looked {
 /// Reads frames of a pack, up to so many bytes of them. Behind a damaged one nothing is found any more: the pack stays with what
 /// it has, for fsck to tell which objects have suffered.
 fn look_through(packs: &Packs, thin: Thin, budget: usize) -> crate::Result<Looked> {
-    let mut looked = Looked { objects: Vec::new(), to: thin.from };
-    while looked.to < thin.bytes && looked.to - thin.from < budget as u64 {
+    let mut looked = Looked { objects: Vec::new(), to: thin.moved };
+    while looked.to < thin.bytes && looked.to - thin.moved < budget as u64 {
         let frame = packs.frame(thin.pack, looked.to)?;
-        match frame.as_ref().map(|frame| Ok((frame.next().position, objects(frame)?))).transpose() {
-            Ok(Some((to, objects))) => {
-                looked.to = to;
-                looked.objects.extend(objects);
-            }
-            Ok(None) => looked.to = thin.bytes,
-            Err(error) if crate::Error::kind(&error) == ErrorKind::Corrupt => looked.to = thin.bytes,
-            Err(error) => return Err(error),
-        }
+        // One that has no objects is damaged like one that is none.
+        let Some((to, objects)) = frame.and_then(|frame| Some((frame.next().position, objects(&frame).ok()?))) else {
+            looked.to = thin.bytes;
+            break;
+        };
+        looked.to = to;
+        looked.objects.extend(objects);
     }
     Ok(looked)
 }

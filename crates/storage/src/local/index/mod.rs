@@ -20,7 +20,7 @@ use rusqlite::{Connection, params};
 use super::blobs::Segment;
 use super::disk::Disk;
 use super::packs::{Appender, Packs};
-use super::writer::{Hooks, Log, Writer};
+use super::writer::{After, Hooks, Log, Writer};
 use crate::{
     Conditions, CopyOptions, Error, ErrorKind, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta, Part,
     PartInfo, PutResult, UploadId, rules,
@@ -65,12 +65,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Opens the index, with what was put and is only in the packs; `after` runs on the writing thread after every commit.
-    pub(super) fn open(
-        path: &Path,
-        disk: Arc<dyn Disk>,
-        packs: Packs,
-        after: impl FnMut(&mut Connection, &mut Log) + Send + 'static,
-    ) -> crate::Result<Self> {
+    pub(super) fn open(path: &Path, disk: Arc<dyn Disk>, packs: Packs, after: After) -> crate::Result<Self> {
         let named = |error| sqlite(error).with_path(path);
         let mut connection = Connection::open(path).map_err(named)?;
         patience::give(&connection).map_err(named)?;
@@ -86,7 +81,8 @@ impl Index {
         let log = Log::new(path.with_extension("db-wal"), disk);
         let changes = Arc::new(Changes::new(connect(path)?));
         let ours = Arc::clone(&changes);
-        let hooks = Hooks { before: compact::compact, after, told: move || ours.note() };
+        let told = Box::new(move || ours.note());
+        let hooks = Hooks { before: compact::compact, after, told };
         let writer = Writer::start(writer, appender, log, hooks)?;
         Ok(Self { path: path.to_owned(), writer, readers: Mutex::default(), changes })
     }

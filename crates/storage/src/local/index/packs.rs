@@ -51,11 +51,11 @@ pub(super) fn forget_dead(transaction: &Transaction<'_>) -> Result<Vec<u64>> {
     Ok(dead.collect::<Result<_, _>>()?)
 }
 
-/// A pack that is more than half garbage, and from where on it was not looked through yet.
+/// A pack that is more than half garbage, and up to where what is somebody's in it was put again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Thin {
     pub(super) pack: u64,
-    pub(super) from: u64,
+    pub(super) moved: u64,
     pub(super) bytes: u64,
 }
 
@@ -63,12 +63,12 @@ pub(super) struct Thin {
 pub(super) fn thin(connection: &Connection) -> Result<Option<Thin>> {
     let sql = "SELECT id, moved, bytes FROM packs
                WHERE live * 2 < weight AND moved < bytes AND id < (SELECT max(id) FROM packs) ORDER BY id LIMIT 1";
-    let row = |row: &Row<'_>| Ok(Thin { pack: size(row, 0)?, from: size(row, 1)?, bytes: size(row, 2)? });
+    let row = |row: &Row<'_>| Ok(Thin { pack: size(row, 0)?, moved: size(row, 1)?, bytes: size(row, 2)? });
     Ok(connection.prepare_cached(sql)?.query_row([], row).optional()?)
 }
 
-/// A pack was looked through up to here.
-pub(super) fn looked_through(transaction: &Transaction<'_>, pack: u64, to: u64) -> Result<()> {
+/// What is somebody's in a pack was put again up to here.
+pub(super) fn moved_up_to(transaction: &Transaction<'_>, pack: u64, to: u64) -> Result<()> {
     let sql = "UPDATE packs SET moved = ? WHERE id = ?";
     transaction.prepare_cached(sql)?.execute([to as i64, pack as i64])?;
     Ok(())
@@ -79,9 +79,6 @@ pub(super) fn known(connection: &Connection) -> Result<BTreeSet<u64>> {
     let mut known = connection.prepare_cached("SELECT id FROM packs")?;
     Ok(known.query_map([], |row| size(row, 0))?.collect::<Result<_, _>>()?)
 }
-
-/// What is really somebody's in each pack.
-const COUNTED: &str = "SELECT coalesce((SELECT sum(size + ?1) FROM objects WHERE pack = packs.id), 0)";
 
 /// The packs whose count of what is somebody's is wrong.
 pub(super) fn miscounted(connection: &Connection) -> Result<Vec<u64>> {
@@ -94,9 +91,11 @@ pub(super) fn miscounted(connection: &Connection) -> Result<Vec<u64>> {
     Ok(miscounted.collect::<Result<_, _>>()?)
 }
 
-/// Counts anew what is somebody's in a pack, which is looked through once more.
+/// Counts anew what is somebody's in a pack, and has it moved from the beginning if it is worth that.
 pub(super) fn recount(transaction: &Transaction<'_>, pack: u64) -> Result<()> {
-    let sql = format!("UPDATE packs SET live = ({COUNTED}), moved = 0 WHERE id = ?2");
-    transaction.prepare_cached(&sql)?.execute([HEAD_WEIGHT as i64, pack as i64])?;
+    let sql =
+        "UPDATE packs SET moved = 0, live = coalesce((SELECT sum(size + ?1) FROM objects WHERE pack = packs.id), 0)
+               WHERE id = ?2";
+    transaction.prepare_cached(sql)?.execute([HEAD_WEIGHT as i64, pack as i64])?;
     Ok(())
 }

@@ -36,7 +36,7 @@ const SCHEMA: &str = "
 ";
 
 /// The packs: where the last frame of each ends, and its id; what all objects in it weigh, and those that are still somebody's;
-/// how far it was looked through to save those.
+/// up to where those were put again elsewhere.
 const PACKS: &str = "
     CREATE TABLE packs (
         id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, last INTEGER NOT NULL, weight INTEGER NOT NULL, live INTEGER NOT NULL,

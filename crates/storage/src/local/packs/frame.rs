@@ -10,7 +10,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{Place, Tail};
-use crate::{Error, ErrorKind, ObjectMeta, Result};
+use crate::{Error, ErrorKind, ObjectMeta, Result, rules};
 
 const MAGIC: &[u8; 8] = b"isobarF1";
 const HEADER_BYTES: usize = 32;
@@ -37,8 +37,7 @@ pub(in crate::local) struct NewFrame {
 
 impl NewFrame {
     pub(in crate::local) fn begin(tail: Tail) -> Result<Self> {
-        let id = getrandom::u64()
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
+        let id = u64::from_le_bytes(rules::random()?);
         Ok(Self { tail, id, bytes: vec![0; HEADER_BYTES], records: 0, weight: 0 })
     }
 
@@ -59,9 +58,7 @@ impl NewFrame {
 
     /// A body that is in it.
     pub(in crate::local) fn body(&self, place: Place) -> Option<&[u8]> {
-        let is_here = place.pack == self.tail.pack && place.position >= self.tail.position;
-        let from = usize::try_from(place.position.checked_sub(self.tail.position)?).ok()?;
-        self.bytes.get(from..from + place.size as usize).filter(|_| is_here)
+        slice(&self.bytes, self.tail.position, place).filter(|_| place.pack == self.tail.pack)
     }
 
     pub(in crate::local) fn records(&self) -> usize {
@@ -163,15 +160,19 @@ impl Frame {
 
     /// A body that is in it.
     pub(in crate::local) fn body(&self, place: Place) -> Option<&[u8]> {
-        let from = place.position.checked_sub(self.position + HEADER_BYTES as u64)?;
-        let (from, size) = (usize::try_from(from).ok()?, usize::try_from(place.size).ok()?);
-        self.records.get(from..from.checked_add(size)?)
+        slice(&self.records, self.position + HEADER_BYTES as u64, place)
     }
 
     fn broken(&self, what: &str) -> Error {
         let message = format!("the frame at {} of pack {}: {what}", self.position, self.pack);
         Error::new(ErrorKind::Corrupt, message)
     }
+}
+
+/// A body out of bytes that begin at this position.
+fn slice(bytes: &[u8], position: u64, place: Place) -> Option<&[u8]> {
+    let from = usize::try_from(place.position.checked_sub(position)?).ok()?;
+    bytes.get(from..from.checked_add(usize::try_from(place.size).ok()?)?)
 }
 
 fn number(bytes: &[u8]) -> u64 {

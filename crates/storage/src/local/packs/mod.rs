@@ -26,7 +26,7 @@ use crate::{Error, ErrorKind, Result};
 pub(super) use self::frame::{Frame, NewFrame, head_of};
 use self::spare::Spare;
 
-/// Packs are this many times shorter in a new store: twice as long each, until they are as long as they shall be.
+/// So many packs of a new store are shorter: each is twice as long as the one before, until they are as long as they shall be.
 const FIRST_PACKS: u32 = 3;
 /// What an object weighs in its pack besides its body: about what its metadata take.
 pub(super) const HEAD_WEIGHT: u64 = 256;
@@ -67,15 +67,15 @@ pub(super) type Sizes = BTreeMap<u64, u64>;
 /// The folder of packs.
 #[derive(Debug, Clone)]
 pub(super) struct Packs {
-    root: PathBuf,
+    root: Arc<Path>,
     disk: Arc<dyn Disk>,
     bytes: u64,
 }
 
 impl Packs {
     /// A folder of packs that will have this many bytes each.
-    pub(super) fn new(root: PathBuf, disk: Arc<dyn Disk>, bytes: u64) -> Self {
-        Self { root, disk, bytes }
+    pub(super) fn new(root: &Path, disk: Arc<dyn Disk>, bytes: u64) -> Self {
+        Self { root: root.into(), disk, bytes }
     }
 
     /// How many bytes make a pack full.
@@ -191,11 +191,13 @@ pub(super) struct Appender {
     packs: Packs,
     open: Option<(u64, Box<dyn DiskFile>)>,
     spare: Option<Spare>,
+    /// Bytes.
+    written: u64,
 }
 
 impl Appender {
     pub(super) fn new(packs: Packs) -> Self {
-        Self { packs, open: None, spare: None }
+        Self { packs, open: None, spare: None, written: 0 }
     }
 
     pub(super) fn packs(&self) -> &Packs {
@@ -213,6 +215,7 @@ impl Appender {
         file.seek(SeekFrom::Start(tail.position)).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
         file.start_sync();
+        self.written += bytes.len() as u64;
         self.make_spare(tail);
         Ok(())
     }
@@ -228,15 +231,18 @@ impl Appender {
 
     /// A pack is one file from its first byte on, whoever makes it: what is open is never another file than what is there.
     fn open(&mut self, pack: u64) -> io::Result<&mut Box<dyn DiskFile>> {
-        if self.open.as_ref().is_none_or(|(open, _)| *open != pack) {
-            let path = self.packs.path(pack);
-            let file = match self.packs.disk.open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.packs.disk.create(&path)?,
-                opened => opened?,
-            };
-            self.open = Some((pack, file));
+        let open = match self.open.take().filter(|(open, _)| *open == pack) {
+            Some(open) => open,
+            None => (pack, self.open_or_create(&self.packs.path(pack))?),
+        };
+        Ok(&mut self.open.insert(open).1)
+    }
+
+    fn open_or_create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        match self.packs.disk.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.packs.disk.create(path),
+            opened => opened,
         }
-        Ok(self.open.as_mut().map(|(_, file)| file).ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// A pack begins: with what is ready for it. Without that it grows as it is written.
@@ -249,9 +255,11 @@ impl Appender {
         }
     }
 
-    /// When a pack is half full it is time to make the next one ready.
+    /// When a pack is half full it is time to make the next one ready, for whoever writes much: who opens the store for a few
+    /// objects will not need it.
     fn make_spare(&mut self, tail: Tail) {
-        if self.spare.is_none() && tail.position >= self.packs.capacity(tail.pack) / 2 {
+        let capacity = self.packs.capacity(tail.pack);
+        if self.spare.is_none() && tail.position >= capacity / 2 && self.written >= capacity / 8 {
             let length = self.packs.capacity(tail.pack + 1);
             self.spare = Spare::make(&self.packs.root, length, Arc::clone(&self.packs.disk));
         }

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crate::local::disk::Disk;
@@ -18,7 +19,7 @@ const ZEROS: [u8; 16 * 1024] = [0; _];
 /// A file of zeros without a place yet; gone again unless it gets one.
 pub(super) struct Spare {
     disk: Arc<dyn Disk>,
-    /// Whether it could be made.
+    is_unwanted: Arc<AtomicBool>,
     making: Option<JoinHandle<io::Result<PathBuf>>>,
 }
 
@@ -26,8 +27,9 @@ impl Spare {
     /// Begins to make one of this length, in a thread of its own.
     pub(super) fn make(folder: &Path, length: u64, disk: Arc<dyn Disk>) -> Option<Self> {
         let path = folder.join(format!("{PREFIX}{}", rules::random_id().ok()?));
-        let below = Arc::clone(&disk);
-        let make = move || match fill(&path, length, &*below) {
+        let (below, is_unwanted) = (Arc::clone(&disk), Arc::new(AtomicBool::new(false)));
+        let is_over = Arc::clone(&is_unwanted);
+        let make = move || match fill(&path, length, &*below, &is_over) {
             Ok(()) => Ok(path),
             Err(error) => {
                 drop(below.remove(&path));
@@ -35,7 +37,7 @@ impl Spare {
             }
         };
         let making = std::thread::Builder::new().name("isobar-spare".to_owned()).spawn(make).ok()?;
-        Some(Self { disk, making: Some(making) })
+        Some(Self { disk, is_unwanted, making: Some(making) })
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -57,6 +59,7 @@ impl Spare {
 
 impl Drop for Spare {
     fn drop(&mut self) {
+        self.is_unwanted.store(true, Ordering::Relaxed); // who closes the store does not wait for it
         if let Some(Ok(path)) = self.finish() {
             drop(self.disk.remove(&path)); // otherwise the sweep's
         }
@@ -68,10 +71,13 @@ pub(super) fn is_spare(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-fn fill(path: &Path, length: u64, disk: &dyn Disk) -> io::Result<()> {
+fn fill(path: &Path, length: u64, disk: &dyn Disk, is_over: &AtomicBool) -> io::Result<()> {
     let mut file = disk.create(path)?;
     let mut missing = length;
     while missing > 0 {
+        if is_over.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let some = missing.min(ZEROS.len() as u64);
         file.write_all(&ZEROS[..some as usize])?;
         missing -= some;
