@@ -462,3 +462,28 @@ impl ObjectStore for LocalStore {
         signed.await.map_err(|error| error.during("presign"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ObjectStoreExt;
+
+    #[tokio::test]
+    async fn a_body_that_has_moved_is_looked_for_where_it_is_now_and_one_that_is_gone_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = LocalStore::open(folder.path()).await.expect("a new store");
+        let key = Key::new("k").expect("a key");
+        store.write(&key, "body").await.expect("there is room");
+        let index = rusqlite::Connection::open(folder.path().join("index.db")).expect("it is there");
+        let mut looks = 0;
+        let found = store.shared.with_object(&key, |_, _| {
+            looks += 1;
+            // Its pack was emptied and removed between the look at its row and this one.
+            index.execute_batch("UPDATE objects SET pack = pack + 1").expect("nobody writes");
+            Ok((looks == 3).then_some(looks))
+        });
+        assert_eq!(found.expect("it was found"), Some(3));
+        let gone = store.shared.with_object::<()>(&key, |_, _| Ok(None));
+        assert_eq!(gone.expect_err("it is nowhere").kind(), ErrorKind::Corrupt);
+    }
+}
