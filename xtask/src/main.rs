@@ -9,7 +9,9 @@ mod checkers;
 mod clients;
 mod conformance;
 mod differential;
+mod drift;
 mod endurance;
+mod faults;
 mod features;
 mod http;
 mod mcp;
@@ -41,11 +43,15 @@ const HELP: &str = "cargo xtask COMMAND
   checkers   hold the site's answers against REDbot and httplint
   cache-tests           hold the cache before an application inside Workers against http-cache-tests; print the score
   endurance  10,000 idle connections, clients that send byte by byte, downloads broken off: the server answers others
+  faults [NAME]         the running platform under a full disk, failing syncs, damaged and missing files, few descriptors and a
+                        clock that jumps, with a ledger of what it acknowledged; needs Linux, root (or sudo), strace, faketime
   bench serve           the server beside nginx, tower-http's ServeDir and static-web-server, on the same bytes
+  drift [VERSION]       what the newest miniflare of npm (or this one) changes: conformance, differential, assets, cache-tests;
+                        once a week, not in the gate
   real-site  sync a real site from npm with the isobar command, serve it, compare every file
   browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
 
-`worker`, `conformance`, `differential`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
+`worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
 worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `checkers` nothing else.
 `clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench` installs Debian's nginx and wrk where they are missing. `browser` and
 `clients` need Chromium and install Debian's where apt-get is there and it is missing.";
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         Some("checkers") => checkers::run(),
         Some("cache-tests") => cache_tests::run(),
         Some("endurance") => endurance::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("drift") => drift::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("faults") => faults::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("bench") => bench::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("browser") => browser::run(),
         None | Some("help" | "--help" | "-h") => {

@@ -6,7 +6,7 @@ pub(crate) mod workerd;
 use std::path::PathBuf;
 
 pub(crate) use build::{Size, build};
-pub(crate) use workerd::{Options, Workerd};
+pub(crate) use workerd::{MINIFLARE, MINIFLARE_VARIABLE, Options, Workerd};
 
 use crate::Outcome;
 

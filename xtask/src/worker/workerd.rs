@@ -12,8 +12,10 @@ use serde_json::{Map, Value, json};
 use crate::http::Server;
 use crate::{Outcome, npm, target};
 
-/// The newest miniflare that speaks of workerd of 2026-11; there is no 5.x that is no beta.
-const MINIFLARE: &str = "miniflare@5.20261117.0-beta";
+/// The miniflare that the gate runs; every 5.x is a beta so far. `cargo xtask drift` says what a newer one changes.
+pub(crate) const MINIFLARE: &str = "miniflare@5.20261117.0-beta";
+/// The environment variable with another miniflare, as `name@version`.
+pub(crate) const MINIFLARE_VARIABLE: &str = "ISOBAR_MINIFLARE";
 const SCRIPT: &str = include_str!("../../js/workerd.mjs");
 const COMPATIBILITY_DATE: &str = "2026-11-01";
 
@@ -198,9 +200,10 @@ fn chromium_cache(node: &Path, chromium: &Path) -> std::io::Result<PathBuf> {
     Ok(cache)
 }
 
-/// The folder in which miniflare is installed.
+/// The folder in which miniflare is installed: one for the pinned version, one for whichever other.
 pub(crate) fn node() -> Result<PathBuf, Box<dyn std::error::Error>> {
-    let node = std::path::absolute(target().join("node"))?;
-    npm::install(&node, &[MINIFLARE])?;
+    let other = std::env::var(MINIFLARE_VARIABLE).ok().filter(|other| other != MINIFLARE);
+    let node = std::path::absolute(target().join(if other.is_some() { "node-drift" } else { "node" }))?;
+    npm::install(&node, &[other.as_deref().unwrap_or(MINIFLARE)])?;
     Ok(node)
 }
