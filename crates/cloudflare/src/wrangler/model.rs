@@ -57,6 +57,12 @@ pub struct D1Database {
     /// The folder of its migrations; `migrations` when not given.
     #[serde(default)]
     pub migrations_dir: Option<String>,
+    /// The table that records them; `d1_migrations` when not given.
+    #[serde(default)]
+    pub migrations_table: Option<String>,
+    /// The pattern of their files, with the folder before it; `MIGRATIONS_DIR/*.sql` when not given.
+    #[serde(default)]
+    pub migrations_pattern: Option<String>,
 }
 
 impl D1Database {

@@ -116,6 +116,7 @@ const INNER_KEYS: &[(&str, &[&str])] = &[
             "database_id",
             "preview_database_id",
             "migrations_dir",
+            "migrations_pattern",
             "migrations_table",
             "remote",
             "jurisdiction",
