@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Bookmark, Capabilities, Consistency, Dialect, ExecResult, QueryResult, Result, Statement};
+use crate::{Bookmark, Capabilities, Consistency, Dialect, ExecResult, QueryResult, Result, Statement, sql};
 
 /// What runs statements: a database, or a session on one.
 #[async_trait]
@@ -23,6 +23,20 @@ pub trait Queryable: Debug + Send + Sync {
     /// # Errors
     /// As [`query`](Self::query); an empty batch is one.
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>>;
+
+    /// Runs a script in one transaction, all or nothing, one result for each statement: a file of SQL, with triggers and
+    /// comments, statements that span lines. `BEGIN TRANSACTION` and `COMMIT` around it, as sqlite3's `.dump` writes them, are
+    /// passed over.
+    ///
+    /// By default the script is cut by [`sql::split`](crate::sql::split) and run as a [`batch`](Self::batch); the local
+    /// backend has SQLite cut it, and its errors say the [line](crate::Error::line).
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch); [`ErrorKind::NotAuthorized`](crate::ErrorKind::NotAuthorized) for several transactions.
+    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        let script = sql::without_transaction(script)?;
+        self.batch(sql::split(&script).map(|statement| Statement::new(statement.to_owned())).collect()).await
+    }
 }
 
 /// A database with D1's semantics.
@@ -42,6 +56,16 @@ pub trait Database: Queryable {
     /// # Errors
     /// `D1_EXEC_ERROR`, with the script's first line; nothing is written then.
     async fn exec(&self, script: &str) -> Result<ExecResult>;
+
+    /// Whether it reads and would write: for readiness. By default a query that reads; the local backend also begins and ends
+    /// a write, makes one where the last write has failed, and knows of failed syncs and of its reserve of disk.
+    ///
+    /// # Errors
+    /// Those that a write would meet: [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull),
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Corrupt`](crate::ErrorKind::Corrupt).
+    async fn health(&self) -> Result<()> {
+        self.query(Statement::new("SELECT 1").rows_only()).await.map(drop)
+    }
 
     /// A session: its queries see what its earlier queries saw, and what the bookmark saw.
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession>;
@@ -64,6 +88,9 @@ macro_rules! forward {
             async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
                 (**self).batch(statements).await
             }
+            async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+                (**self).batch_script(script).await
+            }
         }
 
         #[async_trait]
@@ -77,6 +104,9 @@ macro_rules! forward {
             }
             async fn exec(&self, script: &str) -> Result<ExecResult> {
                 (**self).exec(script).await
+            }
+            async fn health(&self) -> Result<()> {
+                (**self).health().await
             }
             fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
                 (**self).session(consistency)

@@ -28,11 +28,11 @@ pub enum ErrorKind {
     Migration,
     /// The backend lacks the capability; see [`Capabilities`](crate::Capabilities).
     Unsupported,
-    /// The database is busy or cannot be reached for the moment.
+    /// The database is busy, out of time, failed at the disk, or cannot be reached for the moment.
     Unavailable,
     /// The database file cannot be opened or written.
     PermissionDenied,
-    /// The disk is full.
+    /// The disk is full, or less is free than is kept in reserve. HTTP's 507.
     StorageFull,
     /// The file is no database, or a damaged one.
     Corrupt,
@@ -53,13 +53,19 @@ pub enum Constraint {
     Other,
 }
 
-/// An error of a database. It displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`.
+/// An error of a database. One of SQL displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`; one of a file, a
+/// migration or the vault says what is wrong without D1's prefix.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     prefix: &'static str,
     message: String,
     sql: Option<String>,
+    /// Numbers of 32 bits keep the error small.
+    statement: Option<u32>,
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    offset: Option<u32>,
+    line: Option<u32>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -68,9 +74,20 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let prefix = match kind {
             ErrorKind::ColumnNotFound => "D1_COLUMN_NOTFOUND",
+            ErrorKind::Sealed | ErrorKind::Migration => "",
             _ => "D1_ERROR",
         };
-        Self { kind, prefix, message: message.into(), sql: None, source: None }
+        Self {
+            kind,
+            prefix,
+            message: message.into(),
+            sql: None,
+            statement: None,
+            #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+            offset: None,
+            line: None,
+            source: None,
+        }
     }
 
     /// Attaches the cause.
@@ -105,6 +122,18 @@ impl Error {
         self.sql.as_deref()
     }
 
+    /// The statement of the batch or script that failed, counted from 0, where the backend says so: the local one does.
+    #[must_use]
+    pub fn statement_index(&self) -> Option<usize> {
+        self.statement.map(|index| index as usize)
+    }
+
+    /// The line of the script in which the fault is, counted from 1, where the backend says so: the local one does.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        self.line.map(|line| line as usize)
+    }
+
     /// Whether the same call may succeed later. A write may have happened all the same only where the backend is
     /// remote.
     #[must_use]
@@ -137,15 +166,57 @@ impl Error {
         self
     }
 
-    pub(crate) fn in_migration(mut self, what: &str) -> Self {
-        self.message = format!("{what}: {}", self.message);
+    /// Puts a file before the message, in place of D1's prefix, with the [line](Self::line) and the statement where they are
+    /// known: for people.
+    #[must_use]
+    pub fn in_file(mut self, file: &str) -> Self {
+        let line = self.line.map(|line| format!(", line {line}")).unwrap_or_default();
+        let statement = self.sql.as_deref().map(|sql| format!("\n  in: {}", shortened(sql))).unwrap_or_default();
+        self.message = format!("{file}{line}: {}{statement}", self.message);
+        self.prefix = "";
         self
+    }
+
+    /// Which statement of the batch or script it is.
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    pub(crate) fn with_statement(mut self, index: usize) -> Self {
+        self.statement = self.statement.or(u32::try_from(index).ok());
+        self
+    }
+
+    /// Where in the script it is, in bytes.
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    pub(crate) fn with_offset(mut self, offset: Option<usize>) -> Self {
+        self.offset = self.offset.or(offset.and_then(|offset| u32::try_from(offset).ok()));
+        self
+    }
+
+    /// Finds its line in the script; without an offset it is that of the first word after `from`.
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    pub(crate) fn with_position(mut self, script: &str, from: usize) -> Self {
+        let offset = self.offset.map(|offset| offset as usize);
+        let offset = offset.unwrap_or_else(|| from + crate::sql::first_word(&script[from..]));
+        self.line = self.line.or(u32::try_from(crate::sql::line(script, offset)).ok());
+        self
+    }
+}
+
+/// The first lines of a statement, for people.
+fn shortened(sql: &str) -> String {
+    const CHARS: usize = 200;
+    let words = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{} ...", &words[..end]),
+        None => words,
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.prefix, self.message)
+        match self.prefix {
+            "" => f.write_str(&self.message),
+            prefix => write!(f, "{prefix}: {}", self.message),
+        }
     }
 }
 

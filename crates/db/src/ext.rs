@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 
-use crate::{Error, ErrorKind, FromRow, FromValue, Meta, QueryResult, Queryable, Result, Row, Statement, Value, sql};
+use crate::{Error, ErrorKind, FromRow, FromValue, Meta, QueryResult, Queryable, Result, Row, Statement, Value};
 
 /// Convenience over everything that runs statements.
 #[async_trait]
@@ -15,12 +15,12 @@ pub trait QueryableExt: Queryable {
     }
 
     /// Runs a whole script - statements that span lines, triggers, comments - in one transaction, one result for each
-    /// statement.
+    /// statement: [`Queryable::batch_script`].
     ///
     /// # Errors
-    /// As [`Queryable::batch`].
+    /// As [`Queryable::batch_script`].
     async fn run_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        self.batch(sql::split(script).map(|statement| Statement::new(statement.to_owned())).collect()).await
+        self.batch_script(script).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Relational databases with the semantics of Cloudflare D1, wherever they run.
 //!
 //! [`Database`] is the dyn-safe trait, [`QueryableExt`] the fluent way to write statements. One backend serves both
-//! `memory` and `local`: [`SqliteDatabase`], through sqlx, with D1's limits and its authorizer. [`mock::MockDatabase`]
+//! `memory` and `local`: [`SqliteDatabase`], with D1's limits and its authorizer. [`mock::MockDatabase`]
 //! (feature `mock`) records and scripts faults over any backend; `cloudflare::D1Database` (feature `cloudflare-binding`) is D1
 //! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; `vault` (feature
 //! `vault`) encrypts values; `copy` (feature `copy`) fills a database from one of another shape; [`migrations`] keeps wrangler's table and order.
@@ -44,7 +44,7 @@ mod sqlite;
 pub use database::{Database, DatabaseSession, Queryable};
 pub use error::{Constraint, Error, ErrorKind, Result};
 pub use ext::{Prepared, QueryableExt};
-pub use options::{Bookmark, Capabilities, Consistency, Dialect};
+pub use options::{Bookmark, Capabilities, Consistency, Dialect, SqliteOptions};
 pub use result::{ExecResult, Meta, QueryResult};
 pub use row::{FromRow, Row};
 pub use statement::Statement;

@@ -3,17 +3,17 @@
 
 use std::cmp::Ordering;
 
-#[cfg(not(target_arch = "wasm32"))]
-use crate::{Error, ErrorKind};
-use crate::{Queryable, QueryableExt, Result, Statement, sql};
+use crate::{Constraint, Error, ErrorKind, Queryable, QueryableExt, Result};
 
 /// wrangler's default table.
 pub const TABLE: &str = "d1_migrations";
+/// wrangler's default pattern, within the folder of migrations.
+pub const PATTERN: &str = "*.sql";
 
 /// A migration: a file's name, with its `.sql`, and its SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
-    /// The file's name.
+    /// The file's name; of one in a folder within, its path with `/`.
     pub name: String,
     /// The file's SQL.
     pub sql: String,
@@ -37,83 +37,188 @@ pub struct Applied {
     pub applied_at: String,
 }
 
-/// The `.sql` files of a folder, in order.
+/// The `.sql` files of a folder, in order: [`from_pattern`] with [`PATTERN`].
 ///
 /// # Errors
 /// [`ErrorKind::Migration`] when the folder or a file cannot be read.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub fn from_folder(folder: impl AsRef<std::path::Path>) -> Result<Vec<Migration>> {
-    let folder = folder.as_ref();
+    from_pattern(folder, PATTERN)
+}
+
+/// The files of a folder that a pattern matches, in order; wrangler's `migrations_pattern` without the folder before it, like
+/// `*/migration.sql`. `*` and `?` do not match `/`, and hidden files and folders (`._0001_a.sql`, as macOS makes them) are no
+/// migrations.
+///
+/// # Errors
+/// [`ErrorKind::Migration`] when the pattern is not one, or the folder or a file cannot be read.
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Result<Vec<Migration>> {
     let failed = |path: &std::path::Path, error: std::io::Error| {
         Error::new(ErrorKind::Migration, format!("cannot read {}: {error}", path.display())).with_source(error)
     };
-    let mut migrations = Vec::new();
-    for file in std::fs::read_dir(folder).map_err(|error| failed(folder, error))? {
-        let path = file.map_err(|error| failed(folder, error))?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.ends_with(".sql") && path.is_file() {
-            let sql = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
-            migrations.push(Migration { name, sql });
+    let glob = globset::GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| {
+        Error::new(ErrorKind::Migration, format!("the pattern of migrations {pattern:?}: {error}")).with_source(error)
+    })?;
+    let (matcher, mut migrations) = (glob.compile_matcher(), Vec::new());
+    let mut folders = vec![(folder.as_ref().to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        for file in std::fs::read_dir(&folder).map_err(|error| failed(&folder, error))? {
+            let file = file.map_err(|error| failed(&folder, error))?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            let (path, name) = (file.path(), format!("{prefix}{name}"));
+            if file.file_type().is_ok_and(|kind| kind.is_dir()) {
+                // Only a pattern with a folder in it looks into folders.
+                if pattern.contains('/') {
+                    folders.push((path, format!("{name}/")));
+                }
+            } else if matcher.is_match(&name) && path.is_file() {
+                let sql = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
+                migrations.push(Migration { name, sql });
+            }
         }
     }
     sort(&mut migrations);
     Ok(migrations)
 }
 
-/// wrangler's order: by leading number, then by name; what has no number comes last.
+/// wrangler's order, folder by folder: by leading number, then by name; what has no number comes last.
 pub fn sort(migrations: &mut [Migration]) {
     let number = |name: &str| {
         let digits = name.bytes().take_while(u8::is_ascii_digit).count();
         name[..digits].parse::<u64>().ok()
     };
-    migrations.sort_by(|a, b| match (number(&a.name), number(&b.name)) {
-        (Some(a_number), Some(b_number)) => a_number.cmp(&b_number).then_with(|| a.name.cmp(&b.name)),
+    let compare = |a: &str, b: &str| match (number(a), number(b)) {
+        (Some(a_number), Some(b_number)) => a_number.cmp(&b_number).then_with(|| a.cmp(b)),
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
-        (None, None) => a.name.cmp(&b.name),
+        (None, None) => a.cmp(b),
+    };
+    migrations.sort_by(|a, b| {
+        let (a, b) = (a.name.split('/').collect::<Vec<_>>(), b.name.split('/').collect::<Vec<_>>());
+        let first = a.iter().zip(&b).map(|(a, b)| compare(a, b)).find(|order| order.is_ne());
+        first.unwrap_or_else(|| a.len().cmp(&b.len()))
     });
 }
 
-/// What has been applied, oldest first. Creates the table where it is missing.
+/// Applies migrations, and records them in a table.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::SqliteDatabase;
+/// use isobar_db::migrations::{Migration, Migrator};
+///
+/// let (db, files) = (SqliteDatabase::memory().await?, [Migration::new("0001_users.sql", "CREATE TABLE users (id)")]);
+/// let migrator = Migrator::default().with_table("schema_versions");
+/// assert_eq!(migrator.apply(&db, &files).await?, ["0001_users.sql"]);
+/// assert_eq!(migrator.pending(&db, &files).await?, []);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrator {
+    table: String,
+}
+
+impl Default for Migrator {
+    fn default() -> Self {
+        Self { table: TABLE.to_owned() }
+    }
+}
+
+impl Migrator {
+    /// Records in this table: wrangler's `migrations_table`. Default: [`TABLE`].
+    #[must_use]
+    pub fn with_table(mut self, table: impl Into<String>) -> Self {
+        self.table = table.into();
+        self
+    }
+
+    /// What has been applied, oldest first; nothing where the table is missing. It makes nothing.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`].
+    pub async fn applied(&self, database: &(impl Queryable + ?Sized)) -> Result<Vec<Applied>> {
+        let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
+        if database.prepare(known).bind(self.table.as_str()).one::<i64>().await? == 0 {
+            return Ok(Vec::new());
+        }
+        database.prepare(format!("SELECT id, name, applied_at FROM {} ORDER BY id", self.quoted())).all().await
+    }
+
+    /// Those of `migrations` that have not been applied, in order.
+    ///
+    /// # Errors
+    /// As [`applied`](Self::applied).
+    pub async fn pending(
+        &self,
+        database: &(impl Queryable + ?Sized),
+        migrations: &[Migration],
+    ) -> Result<Vec<Migration>> {
+        let applied = self.applied(database).await?;
+        let is_applied = |migration: &&Migration| applied.iter().any(|applied| applied.name == migration.name);
+        let mut pending: Vec<_> = migrations.iter().filter(|migration| !is_applied(migration)).cloned().collect();
+        sort(&mut pending);
+        Ok(pending)
+    }
+
+    /// Applies what is pending, each file and its record in one transaction, and stops at the first failure; earlier files
+    /// stay. The names of what was applied here: what another process applies at the same time is passed over.
+    ///
+    /// # Errors
+    /// The failing file's, with its name, the line and the statement (where the backend says them), and SQLite's message.
+    pub async fn apply(&self, database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<String>> {
+        let create = format!(
+            "CREATE TABLE IF NOT EXISTS {}(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, \
+             applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)",
+            self.quoted()
+        );
+        database.prepare(create).run().await?;
+        let mut done = Vec::new();
+        for Migration { name, sql } in self.pending(database, migrations).await? {
+            // The record comes first and on the file's first line: of two who apply at once, one waits for the other and
+            // finds it there, and the lines of errors are the file's.
+            let record = format!("INSERT INTO {} (name) VALUES ('{}');", self.quoted(), name.replace('\'', "''"));
+            match database.batch_script(&format!("{record} {sql}")).await {
+                Ok(_) => done.push(name),
+                Err(error) if error.kind() == ErrorKind::Constraint(Constraint::Unique) => {
+                    if !self.applied(database).await?.iter().any(|applied| applied.name == name) {
+                        return Err(error.in_file(&name));
+                    }
+                }
+                Err(error) => return Err(error.in_file(&name)),
+            }
+        }
+        Ok(done)
+    }
+
+    fn quoted(&self) -> String {
+        format!("\"{}\"", self.table.replace('"', "\"\""))
+    }
+}
+
+/// [`Migrator::applied`] with wrangler's default table.
 ///
 /// # Errors
 /// As [`Queryable::query`].
 pub async fn applied(database: &(impl Queryable + ?Sized)) -> Result<Vec<Applied>> {
-    let create = format!(
-        "CREATE TABLE IF NOT EXISTS \"{TABLE}\"(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, \
-         applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)"
-    );
-    database.prepare(create).run().await?;
-    database.prepare(format!("SELECT id, name, applied_at FROM \"{TABLE}\" ORDER BY id")).all().await
+    Migrator::default().applied(database).await
 }
 
-/// Those of `migrations` that have not been applied, in order.
+/// [`Migrator::pending`] with wrangler's default table.
 ///
 /// # Errors
 /// As [`applied`].
 pub async fn pending(database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<Migration>> {
-    let applied = applied(database).await?;
-    let mut pending: Vec<_> = migrations
-        .iter()
-        .filter(|migration| !applied.iter().any(|applied| applied.name == migration.name))
-        .cloned()
-        .collect();
-    sort(&mut pending);
-    Ok(pending)
+    Migrator::default().pending(database, migrations).await
 }
 
-/// Applies what is pending, each file and its record in one transaction, and stops at the first failure; earlier files
-/// stay. The names of what was applied.
+/// [`Migrator::apply`] with wrangler's default table.
 ///
 /// # Errors
-/// The failing file's, with its name and what SQLite says.
+/// As [`Migrator::apply`].
 pub async fn apply(database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<String>> {
-    let mut done = Vec::new();
-    for Migration { name, sql } in pending(database, migrations).await? {
-        let mut statements: Vec<_> = sql::split(&sql).map(|one| Statement::new(one.to_owned())).collect();
-        statements.push(Statement::new(format!("INSERT INTO \"{TABLE}\" (name) VALUES (?)")).bind(name.as_str()));
-        database.batch(statements).await.map_err(|error| error.in_migration(&name))?;
-        done.push(name);
-    }
-    Ok(done)
+    Migrator::default().apply(database, migrations).await
 }

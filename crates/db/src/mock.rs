@@ -10,7 +10,8 @@ use crate::{
     Result, Statement,
 };
 
-/// Any database, with a [`Script`] before every operation: `query`, `batch`, `exec`; a call's subject is its SQL.
+/// Any database, with a [`Script`] before every operation: `query`, `batch` (scripts too), `exec`, `health`; a call's
+/// subject is its SQL.
 #[derive(Debug, Clone)]
 pub struct MockDatabase {
     inner: Arc<dyn Database>,
@@ -45,6 +46,10 @@ impl Queryable for MockDatabase {
         self.script.enter("batch", joined(&statements)).await?;
         self.inner.batch(statements).await
     }
+    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        self.script.enter("batch", script).await?;
+        self.inner.batch_script(script).await
+    }
 }
 
 #[async_trait]
@@ -59,6 +64,10 @@ impl Database for MockDatabase {
     async fn exec(&self, script: &str) -> Result<ExecResult> {
         self.script.enter("exec", script).await?;
         self.inner.exec(script).await
+    }
+    async fn health(&self) -> Result<()> {
+        self.script.enter("health", "").await?;
+        self.inner.health().await
     }
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
         Arc::new(MockSession { inner: self.inner.session(consistency), script: self.script.clone() })
@@ -81,6 +90,10 @@ impl Queryable for MockSession {
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
         self.script.enter("batch", joined(&statements)).await?;
         self.inner.batch(statements).await
+    }
+    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        self.script.enter("batch", script).await?;
+        self.inner.batch_script(script).await
     }
 }
 

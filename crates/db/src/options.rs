@@ -1,6 +1,7 @@
 //! Dialects, capabilities, consistency.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The SQL a database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +30,41 @@ impl Capabilities {
             "exact_integers" => self.exact_integers,
             _ => false,
         }
+    }
+}
+
+/// How a SQLite database is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// How long a query or a batch may run, waits for other processes included, and how long it may wait for its turn
+    /// before. Default: 30 s, as D1. What takes longer is interrupted and rolled back, with D1's words.
+    pub time_limit: Duration,
+    /// Bytes of the disk that are kept free: below, writes are refused with
+    /// [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull) before they fail. Never more than a twentieth of the file
+    /// system; 0 for none. Default: 64 MiB. Looked at twice a second, on Unix; of no meaning in memory.
+    pub disk_reserve: u64,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { time_limit: Duration::from_secs(30), disk_reserve: 64 << 20 }
+    }
+}
+
+impl SqliteOptions {
+    /// Sets [`time_limit`](Self::time_limit).
+    #[must_use]
+    pub fn with_time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Sets [`disk_reserve`](Self::disk_reserve).
+    #[must_use]
+    pub fn with_disk_reserve(mut self, bytes: u64) -> Self {
+        self.disk_reserve = bytes;
+        self
     }
 }
 

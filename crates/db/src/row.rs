@@ -63,6 +63,13 @@ impl Row {
     }
 }
 
+/// A JSON object in the order of the columns, as D1's `all` gives it: of duplicates the first's place and the last's value.
+impl serde::Serialize for Row {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.entries().map(|(name, value)| (name, value.to_json())))
+    }
+}
+
 /// What a row can be turned into. Every `serde` type is one: a struct by the columns' names, a tuple by their order, a
 /// single value from the first column. A type that does not implement `Deserialize` may implement this itself.
 pub trait FromRow: Sized {

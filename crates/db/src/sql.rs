@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 
+use crate::{Error, ErrorKind, Result};
+
 /// A lexical token: what it is and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Token<'a> {
-    kind: Kind,
-    text: &'a str,
-    start: usize,
+pub(crate) struct Token<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) text: &'a str,
+    pub(crate) start: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Word,
     Parameter,
     Semicolon,
@@ -22,58 +24,147 @@ enum Kind {
 
 /// The statements of a script, in order, trimmed, without the semicolon; what holds nothing but comments is left out.
 ///
-/// Triggers are kept whole (`BEGIN ... END` in any case, `CASE ... END` within), and so are strings, quoted names and
-/// comments with semicolons in them.
+/// They end where SQLite ends them: a trigger's body belongs to its trigger, up to `END` after a semicolon, whatever its
+/// columns are called, and semicolons in strings, quoted names and comments end nothing.
 ///
 /// ```
-/// let script = "CREATE TABLE t (a); -- one; two\nCREATE TRIGGER r AFTER INSERT ON t begin SELECT 1; end;";
+/// let script = "CREATE TABLE t (a, begin); -- one; two\nCREATE TRIGGER r AFTER INSERT ON t begin SELECT new.begin; end;";
 /// let statements: Vec<_> = isobar_db::sql::split(script).collect();
 /// assert_eq!(statements.len(), 2);
 /// assert!(statements[1].ends_with("end"));
 /// ```
 pub fn split(script: &str) -> impl Iterator<Item = &str> {
-    statements(script).filter(|statement| statement.has_code).map(|statement| statement.text)
+    pieces(script).filter(|piece| piece.has_code).map(|piece| piece.text)
 }
 
-struct Piece<'a> {
-    text: &'a str,
-    has_code: bool,
+/// What stands between two ends of statements.
+pub(crate) struct Piece<'a> {
+    /// The text, trimmed, without the semicolon.
+    pub(crate) text: &'a str,
+    /// Where the text begins in the script.
+    pub(crate) start: usize,
+    /// Where the next piece begins: behind the semicolon.
+    pub(crate) end: usize,
+    /// Whether there is anything but space and comments.
+    pub(crate) has_code: bool,
 }
 
-/// The pieces between semicolons, comment-only ones included.
-fn statements(script: &str) -> impl Iterator<Item = Piece<'_>> {
+/// How far a statement has come, as far as its end depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Start,
+    /// After EXPLAIN, which may stand before a trigger, too.
+    Explain,
+    /// After CREATE, and TEMP or TEMPORARY.
+    Create,
+    /// A statement that the next semicolon ends.
+    Plain,
+    /// In a trigger, whose body has semicolons.
+    Trigger,
+    /// In a trigger, after a semicolon.
+    TriggerSemicolon,
+    /// In a trigger, after a semicolon and END: another semicolon ends it.
+    TriggerEnd,
+}
+
+impl Progress {
+    /// The progress after a token that is no space; `None` where it ends the statement.
+    fn after(self, token: &Token<'_>) -> Option<Self> {
+        let is_word = |keyword| token.kind == Kind::Word && is(token.text, keyword);
+        let is_semicolon = token.kind == Kind::Semicolon;
+        Some(match self {
+            Self::Trigger if is_semicolon => Self::TriggerSemicolon,
+            Self::TriggerSemicolon if is_semicolon => self,
+            Self::TriggerSemicolon if is_word("END") => Self::TriggerEnd,
+            _ if is_semicolon => return None,
+            Self::Trigger | Self::TriggerSemicolon | Self::TriggerEnd => Self::Trigger,
+            Self::Start if is_word("EXPLAIN") => Self::Explain,
+            Self::Start | Self::Explain if is_word("CREATE") => Self::Create,
+            // QUERY PLAN may follow.
+            Self::Explain if !["EXPLAIN", "TEMP", "TEMPORARY", "TRIGGER", "END"].iter().any(|word| is_word(word)) => {
+                self
+            }
+            Self::Create if is_word("TEMP") || is_word("TEMPORARY") => self,
+            Self::Create if is_word("TRIGGER") => Self::Trigger,
+            _ => Self::Plain,
+        })
+    }
+}
+
+/// The pieces of a script, comment-only ones included.
+pub(crate) fn pieces(script: &str) -> impl Iterator<Item = Piece<'_>> {
     let mut tokens = tokens(script).peekable();
     std::iter::from_fn(move || {
         let start = tokens.peek()?.start;
-        let mut end = start;
-        let (mut has_code, mut words, mut depth) = (false, 0usize, 0usize);
-        let (mut creates, mut is_trigger) = (false, false);
+        let (mut end, mut next) = (start, start);
+        let (mut has_code, mut progress) = (false, Progress::Start);
         for token in tokens.by_ref() {
-            if token.kind == Kind::Semicolon && depth == 0 {
-                return Some(Piece { text: script[start..token.start].trim(), has_code });
-            }
-            end = token.start + token.text.len();
-            if token.kind == Kind::Space {
-                continue;
-            }
-            has_code = true;
-            if token.kind != Kind::Word {
-                continue;
-            }
-            words += 1;
-            // CREATE [TEMP|TEMPORARY] TRIGGER: from its BEGIN on, semicolons belong to the body.
-            creates |= words == 1 && is(token.text, "CREATE");
-            is_trigger |= creates && words <= 3 && is(token.text, "TRIGGER");
-            if is_trigger {
-                if is(token.text, "BEGIN") || is(token.text, "CASE") {
-                    depth += 1;
-                } else if is(token.text, "END") {
-                    depth = depth.saturating_sub(1);
+            next = token.start + token.text.len();
+            if token.kind != Kind::Space {
+                match progress.after(&token) {
+                    Some(further) => progress = further,
+                    None => break,
                 }
+                has_code = true;
             }
+            end = next;
         }
-        Some(Piece { text: script[start..end].trim(), has_code })
+        let text = &script[start..end];
+        let start = start + (text.len() - text.trim_start().len());
+        Some(Piece { text: text.trim(), start, end: next, has_code })
     })
+}
+
+/// A script without the `BEGIN TRANSACTION` and `COMMIT` around it, as the `.dump` of sqlite3 has them and wrangler takes
+/// them out: the whole script runs in one transaction anyhow. Lines and offsets stay what they are.
+///
+/// # Errors
+/// [`ErrorKind::NotAuthorized`] where the script has several transactions, as wrangler.
+pub fn without_transaction(script: &str) -> Result<Cow<'_, str>> {
+    let words = |piece: &Piece<'_>| {
+        let words = tokens(piece.text).filter(|token| token.kind != Kind::Space).take(3);
+        words.map(|token| token.text.to_ascii_uppercase()).collect::<Vec<_>>().join(" ")
+    };
+    if !script.as_bytes().windows(5).any(|window| window.eq_ignore_ascii_case(b"BEGIN")) {
+        return Ok(Cow::Borrowed(script));
+    }
+    let (mut begins, mut commit) = (Vec::new(), None);
+    for piece in pieces(script).filter(|piece| piece.has_code) {
+        match words(&piece).as_str() {
+            "BEGIN TRANSACTION" => begins.push(piece.start..piece.end),
+            "COMMIT" if commit.is_none() && !begins.is_empty() => commit = Some(piece.start..piece.end),
+            _ => {}
+        }
+    }
+    let (begin, commit) = match (begins.as_slice(), commit) {
+        ([begin], Some(commit)) => (begin.clone(), commit),
+        ([], _) | (_, None) => return Ok(Cow::Borrowed(script)),
+        _ => {
+            let message = "the script holds several transactions, and all of it runs in one already: take BEGIN TRANSACTION \
+                           and COMMIT out";
+            return Err(Error::new(ErrorKind::NotAuthorized, message));
+        }
+    };
+    let blank = |range: std::ops::Range<usize>| script[range].replace(|char: char| char != '\n', " ");
+    let mut without = String::with_capacity(script.len());
+    without.push_str(&script[..begin.start]);
+    without.push_str(&blank(begin.clone()));
+    without.push_str(&script[begin.end..commit.start]);
+    without.push_str(&blank(commit.clone()));
+    without.push_str(&script[commit.end..]);
+    Ok(Cow::Owned(without))
+}
+
+/// Where the first token is that is neither space nor a comment.
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+pub(crate) fn first_word(sql: &str) -> usize {
+    tokens(sql).find(|token| !matches!(token.kind, Kind::Space | Kind::Semicolon)).map_or(0, |token| token.start)
+}
+
+/// The line of a script, counted from 1, in which this byte stands.
+#[must_use]
+pub fn line(script: &str, offset: usize) -> usize {
+    1 + script.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
 }
 
 /// The upper-case first word of a statement, comments skipped; empty where there is none.
@@ -138,11 +229,11 @@ pub fn number_parameters(statement: &str) -> (Cow<'_, str>, usize) {
     (Cow::Owned(sql), highest)
 }
 
-fn is(word: &str, keyword: &str) -> bool {
+pub(crate) fn is(word: &str, keyword: &str) -> bool {
     word.eq_ignore_ascii_case(keyword)
 }
 
-fn tokens(sql: &str) -> impl Iterator<Item = Token<'_>> {
+pub(crate) fn tokens(sql: &str) -> impl Iterator<Item = Token<'_>> {
     let mut start = 0;
     std::iter::from_fn(move || {
         let rest = &sql[start..];
@@ -153,25 +244,51 @@ fn tokens(sql: &str) -> impl Iterator<Item = Token<'_>> {
     })
 }
 
-/// The first token's kind and length in bytes.
+/// The first token's kind and length in bytes, as SQLite's tokenizer has them.
 fn token(rest: &str) -> Option<(Kind, usize)> {
     let first = rest.chars().next()?;
     let while_ =
         |skip: usize, test: fn(char) -> bool| skip + rest[skip..].find(|char| !test(char)).unwrap_or(rest.len() - skip);
     Some(match first {
         ';' => (Kind::Semicolon, 1),
-        _ if first.is_whitespace() || first == '\u{feff}' => {
-            (Kind::Space, while_(0, |char| char.is_whitespace() || char == '\u{feff}'))
-        }
+        '\u{feff}' => (Kind::Space, first.len_utf8()),
+        _ if is_space(first) => (Kind::Space, while_(0, is_space)),
         '-' if rest.starts_with("--") => (Kind::Space, rest.find('\n').map_or(rest.len(), |end| end + 1)),
-        '/' if rest.starts_with("/*") => (Kind::Space, rest[2..].find("*/").map_or(rest.len(), |end| end + 4)),
+        // At the very end it is a division and a star.
+        '/' if rest.starts_with("/*") && rest.len() > 2 => {
+            (Kind::Space, rest[2..].find("*/").map_or(rest.len(), |end| end + 4))
+        }
         '\'' | '"' | '`' => (Kind::Other, quoted(rest, first)),
         '[' => (Kind::Other, rest.find(']').map_or(rest.len(), |end| end + 1)),
         '?' => (Kind::Parameter, while_(1, |char| char.is_ascii_digit())),
-        ':' | '@' | '$' if rest[1..].starts_with(is_name) => (Kind::Parameter, while_(1, is_name)),
+        ':' | '@' | '$' | '#' => match parameter(rest) {
+            0 => (Kind::Other, 1),
+            length => (Kind::Parameter, length),
+        },
         _ if is_name(first) => (Kind::Word, while_(0, is_name)),
         _ => (Kind::Other, first.len_utf8()),
     })
+}
+
+/// The length of a named parameter; 0 where there is no name. As in Tcl it may have `::` in it, and end with something in
+/// parentheses that may be anything but space.
+fn parameter(rest: &str) -> usize {
+    let (mut at, mut named) = (1, false);
+    loop {
+        match rest[at..].chars().next() {
+            Some(char) if is_name(char) => (at, named) = (at + char.len_utf8(), true),
+            Some('(') if named => {
+                let end = rest[at..].find(|char| is_space(char) || char == '\u{b}' || char == ')');
+                return end.map_or(rest.len(), |end| at + end + usize::from(rest[at + end..].starts_with(')')));
+            }
+            Some(':') if rest[at..].starts_with("::") => at += 2,
+            _ => return if named { at } else { 0 },
+        }
+    }
+}
+
+fn is_space(char: char) -> bool {
+    matches!(char, ' ' | '\t' | '\n' | '\u{c}' | '\r')
 }
 
 fn is_name(char: char) -> bool {
@@ -216,7 +333,31 @@ mod tests {
         let trigger = "create  Temp trigger t AFTER UPDATE ON a WHEN CASE 1 WHEN 1 THEN 1 END\nBegin\n UPDATE a SET b = CASE WHEN c THEN 1 ELSE 2 END;\n SELECT 1;\nEnD";
         assert_eq!(parts(&format!("{trigger}; SELECT 2;")), [trigger, "SELECT 2"]);
         assert_eq!(parts("CREATE TABLE begin_ (a); SELECT CASE 1 WHEN 1 THEN 2 END; SELECT 3").len(), 3);
+        assert_eq!(
+            parts("CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT NEW.begin, NEW.end; SELECT begin; END; SELECT 4")
+                .len(),
+            2
+        );
+        assert_eq!(parts("EXPLAIN QUERY PLAN CREATE TRIGGER t DELETE ON a BEGIN SELECT 1; END; SELECT 2").len(), 2);
+        assert_eq!(parts("CREATE TRIGGER t DELETE ON a BEGIN SELECT 1; /* c */ end -- c\n; SELECT 2").len(), 2);
         assert_eq!(parts("CREATE TABLE trigger_log (trigger TEXT, \"begin\"); SELECT 1").len(), 2);
+    }
+
+    #[test]
+    fn a_dumps_transaction_is_taken_out_and_lines_stay() {
+        let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t (a);\nINSERT INTO t VALUES ('BEGIN TRANSACTION;');\nCOMMIT;\n";
+        let without = without_transaction(dump).unwrap();
+        assert_eq!(without.len(), dump.len());
+        assert_eq!(
+            parts(&without),
+            ["PRAGMA foreign_keys=OFF", "CREATE TABLE t (a)", "INSERT INTO t VALUES ('BEGIN TRANSACTION;')"]
+        );
+        assert_eq!(line(&without, without.find("CREATE").unwrap()), 3);
+        for script in ["SELECT 1", "BEGIN; SELECT 1; COMMIT", "BEGIN TRANSACTION; SELECT 1", "COMMIT; SELECT 'BEGIN'"] {
+            assert!(matches!(without_transaction(script), Ok(Cow::Borrowed(_))), "{script}");
+        }
+        let twice = without_transaction("BEGIN TRANSACTION; COMMIT; begin transaction; COMMIT;").unwrap_err();
+        assert!(twice.to_string().contains("several transactions"), "{twice}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::de::value::SeqDeserializer;
-use serde::de::{Deserializer, IntoDeserializer, Visitor};
+use serde::de::{Deserializer, Expected, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::{Error, ErrorKind, Result};
@@ -34,12 +34,15 @@ impl Value {
         }
     }
 
-    /// The value as D1 gives it in JSON: a blob is an array of its bytes, a number that JSON lacks is null.
+    /// The value as D1 gives it in JSON: a blob is an array of its bytes, a number that JSON lacks is null, and a REAL without a
+    /// fraction has none there either, as JavaScript writes numbers.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
             Self::Integer(integer) => (*integer).into(),
+            // Within 2^53 the integer is the same number.
+            Self::Real(real) if real.fract() == 0.0 && real.abs() < 9_007_199_254_740_992.0 => (*real as i64).into(),
             Self::Real(real) => (*real).into(),
             Self::Text(text) => text.as_str().into(),
             Self::Blob(bytes) => bytes.to_vec().into(),
@@ -142,6 +145,55 @@ impl<T: FromValue> FromValue for Option<T> {
     }
 }
 
+impl FromValue for chrono::DateTime<chrono::Utc> {
+    fn from_value(value: &Value) -> Result<Self> {
+        let Value::Text(text) = value else { return Err(mismatch::<Self>(value)) };
+        let rfc3339 = rfc3339(text).unwrap_or_else(|| text.clone());
+        let parsed = chrono::DateTime::parse_from_rfc3339(&rfc3339);
+        parsed.map(|moment| moment.to_utc()).map_err(|error| {
+            let message = format!("{text:?} is not a time of SQLite's (2026-11-01 12:00:00.000) or RFC 3339: {error}");
+            Error::new(ErrorKind::Decode, message)
+        })
+    }
+}
+
+impl FromValue for chrono::NaiveDateTime {
+    fn from_value(value: &Value) -> Result<Self> {
+        chrono::DateTime::<chrono::Utc>::from_value(value).map(|moment| moment.naive_utc())
+    }
+}
+
+/// A time as SQLite's functions and `DEFAULT CURRENT_TIMESTAMP` write it, and as times are bound, in the form of RFC 3339, in
+/// UTC; `None` for every other text.
+fn rfc3339(text: &str) -> Option<String> {
+    let (date, time) = (text.get(..10)?, text.get(11..)?);
+    let is_digits = |text: &str, separator: u8, places: [usize; 2]| {
+        text.bytes()
+            .enumerate()
+            .all(|(at, byte)| if places.contains(&at) { byte == separator } else { byte.is_ascii_digit() })
+    };
+    let (clock, fraction) = (time.get(..8)?, time.get(8..)?);
+    let has_fraction =
+        fraction.len() > 1 && fraction.starts_with('.') && fraction[1..].bytes().all(|byte| byte.is_ascii_digit());
+    let fits = is_digits(date, b'-', [4, 7])
+        && text.as_bytes()[10] == b' '
+        && is_digits(clock, b':', [2, 5])
+        && (fraction.is_empty() || has_fraction);
+    fits.then(|| format!("{date}T{time}Z"))
+}
+
+/// The text that a visitor of chrono's reads where the column has a time of SQLite's: it wants RFC 3339, and says so in what
+/// it expects. Every other visitor gets the text as it is.
+fn moment(text: &str, visitor: &dyn Expected) -> Option<String> {
+    let moment = rfc3339(text)?;
+    let expected = visitor.to_string();
+    if expected.contains("RFC 3339") {
+        return Some(moment);
+    }
+    // A time without a zone.
+    expected.contains("formatted date and time").then(|| moment.trim_end_matches('Z').to_owned())
+}
+
 /// Serde's way to a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ValueDeserializer<'a>(pub(crate) &'a Value);
@@ -154,7 +206,10 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'_> {
             Value::Null => visitor.visit_unit(),
             Value::Integer(integer) => visitor.visit_i64(*integer),
             Value::Real(real) => visitor.visit_f64(*real),
-            Value::Text(text) => visitor.visit_str(text),
+            Value::Text(text) => match moment(text, &visitor) {
+                Some(moment) => visitor.visit_str(&moment),
+                None => visitor.visit_str(text),
+            },
             Value::Blob(bytes) => visitor.visit_bytes(bytes),
         }
     }
@@ -200,5 +255,34 @@ impl<'de> IntoDeserializer<'de, Error> for ValueDeserializer<'_> {
     type Deserializer = Self;
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_sqlite_are_known_by_their_form() {
+        assert_eq!(rfc3339("2026-11-01 12:00:00").as_deref(), Some("2026-11-01T12:00:00Z"));
+        assert_eq!(rfc3339("2026-11-01 12:00:00.123").as_deref(), Some("2026-11-01T12:00:00.123Z"));
+        for other in [
+            "2026-11-01",
+            "2026-11-01T12:00:00Z",
+            "2026-11-01 12:00",
+            "2026-11-01 12:00:00.",
+            "2026-11-01 12:00:00 x",
+            "\u{e9}26-11-01 12:00:00",
+            "",
+        ] {
+            assert_eq!(rfc3339(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn whole_reals_are_written_as_javascript_writes_them() {
+        let json = |real: f64| Value::Real(real).to_json().to_string();
+        assert_eq!([1.0, -0.0, 1.5, 9_007_199_254_740_991.0].map(json), ["1", "0", "1.5", "9007199254740991"]);
+        assert_eq!(json(f64::INFINITY), "null");
     }
 }

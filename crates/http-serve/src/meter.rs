@@ -82,6 +82,10 @@ impl Queryable for MeteredDatabase {
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
         timed(self.0.batch(statements)).await
     }
+
+    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        timed(self.0.batch_script(script)).await
+    }
 }
 
 #[async_trait]
@@ -97,6 +101,10 @@ impl Database for MeteredDatabase {
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {
         timed(self.0.exec(script)).await
+    }
+
+    async fn health(&self) -> Result<()> {
+        self.0.health().await
     }
 
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {

@@ -17,6 +17,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             transactions_are_refused,
             what_d1_forbids_is_refused,
             what_d1_allows_works,
+            functions_are_those_that_d1_allows,
+            names_of_pragmas_and_words_are_names,
         }
     }
 }
@@ -145,5 +147,54 @@ async fn what_d1_allows_works(db: Subject) -> Outcome {
         let done = db.prepare(sql).run().await;
         ensure!(done.is_ok(), "{sql}: {done:?}");
     }
+    Ok(())
+}
+
+async fn functions_are_those_that_d1_allows(db: Subject) -> Outcome {
+    for (call, name) in [
+        ("json_pretty('{}')", "json_pretty"),
+        ("if(1, 2, 3)", "if"),
+        ("power(2, 3)", "power"),
+        ("log10(10)", "log10"),
+        ("ceiling(1.5)", "ceiling"),
+        ("unistr('a')", "unistr"),
+        ("json_error_position('{')", "json_error_position"),
+        ("sqlite_version()", "sqlite_version"),
+    ] {
+        let text = format!("D1_ERROR: not authorized to use function: {name} at offset 7: SQLITE_ERROR");
+        ensure_eq!((call, refused(&db, &format!("SELECT {call}")).await?), (call, (ErrorKind::NotAuthorized, text)));
+    }
+    let unknown = "D1_ERROR: no such function: soundex at offset 7: SQLITE_ERROR".to_owned();
+    ensure_eq!(refused(&db, "SELECT soundex('a')").await?, (ErrorKind::Sql, unknown));
+    for table in ["dbstat", "sqlite_stmt", "bytecode('SELECT 1')", "generate_series(1, 3)"] {
+        let (kind, text) = refused(&db, &format!("SELECT * FROM {table}")).await?;
+        let name = table.split('(').next().unwrap_or_default();
+        ensure_eq!((kind, text), (ErrorKind::Sql, format!("D1_ERROR: no such table: {name}: SQLITE_ERROR")));
+    }
+    for call in [
+        "pow(2, 3)",
+        "iif(1, 2, 3)",
+        "log2(8)",
+        "ceil(1.5)",
+        "mod(7, 4)",
+        "pi()",
+        "octet_length('a')",
+        "total_changes()",
+    ] {
+        db.prepare(format!("SELECT {call}")).run().await?;
+    }
+    let each: Vec<i64> = db.prepare("SELECT value FROM json_each('[1, 2]')").all().await?;
+    ensure_eq!(each, [1, 2]);
+    let rank: Vec<i64> = db.prepare("SELECT row_number() OVER () FROM json_each('[5, 6]')").all().await?;
+    ensure_eq!(rank, [1, 2]);
+    Ok(())
+}
+
+async fn names_of_pragmas_and_words_are_names(db: Subject) -> Outcome {
+    table(&db, "page_count", "pragma_page_count, begin, \"end\"").await?;
+    db.prepare("INSERT INTO page_count VALUES (1, 2, 3)").run().await?;
+    let sum: f64 = db.prepare("SELECT pragma_page_count + begin + \"end\" FROM page_count").one().await?;
+    ensure_eq!(sum, 6.0);
+    db.prepare("DROP TABLE page_count").run().await?;
     Ok(())
 }

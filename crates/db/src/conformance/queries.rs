@@ -1,9 +1,10 @@
 //! Binding, rows, columns, meta.
 
+use chrono::{DateTime, NaiveDateTime, Utc};
 use isobar_kit::{Case, Failure, cases, ensure, ensure_eq};
 use serde::Deserialize;
 
-use super::{Outcome, Subject, fault, table};
+use super::{Outcome, Subject, fault, refused, table};
 use crate::{ErrorKind, FromRow, QueryableExt, Result, Row, Statement, Value};
 
 pub(super) fn cases() -> Vec<Case<Subject>> {
@@ -26,6 +27,12 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             returning_returns,
             full_text_search_is_there,
             json_is_there,
+            reals_become_text_that_reads_back,
+            invalid_utf8_reads_as_the_replacement_character,
+            dates_come_back,
+            definitions_change_the_database_where_it_grows,
+            delete_and_update_take_order_and_limit,
+            limited_statements_find_their_table,
         }
     }
 }
@@ -224,5 +231,147 @@ async fn full_text_search_is_there(db: Subject) -> Outcome {
 async fn json_is_there(db: Subject) -> Outcome {
     let value: String = db.prepare("SELECT ? ->> '$.a[1]'").bind(r#"{"a":["x","y"]}"#).one().await?;
     ensure_eq!(value, "y");
+    Ok(())
+}
+
+async fn reals_become_text_that_reads_back(db: Subject) -> Outcome {
+    let table = [
+        ("0.1 + 0.2", "0.30000000000000004"),
+        ("2.0 / 3", "0.66666666666666663"),
+        ("5e-324", "4.9406564584124654e-324"),
+        ("1e21", "1.0e+21"),
+        ("100.0", "100.0"),
+        ("123456789012345680.0", "1.2345678901234568e+17"),
+        ("0.00001", "1.0e-05"),
+        ("-0.0", "0.0"),
+    ];
+    for (real, text) in table {
+        let read: String = db.prepare(format!("SELECT CAST({real} AS TEXT)")).one().await?;
+        ensure_eq!((real, read.as_str()), (real, text));
+    }
+    let in_json: String = db.prepare("SELECT json_array(0.1 + 0.2)").one().await?;
+    ensure_eq!(in_json, "[0.30000000000000004]");
+    Ok(())
+}
+
+async fn invalid_utf8_reads_as_the_replacement_character(db: Subject) -> Outcome {
+    for (blob, text) in [
+        ("61ff62", "a\u{fffd}b"),
+        ("61eda08062", "a\u{fffd}\u{fffd}\u{fffd}b"),
+        ("f09f98", "\u{fffd}"),
+        ("610062", "a\0b"),
+    ] {
+        let sql = format!("SELECT CAST(x'{blob}' AS TEXT) AS t, hex(CAST(x'{blob}' AS TEXT)) AS h");
+        let read: (String, String) = db.prepare(sql).one().await?;
+        ensure_eq!(read, (text.to_owned(), blob.to_uppercase()));
+    }
+    Ok(())
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Dated {
+    at: DateTime<Utc>,
+    made: NaiveDateTime,
+    never: Option<DateTime<Utc>>,
+    text: String,
+}
+
+async fn dates_come_back(db: Subject) -> Outcome {
+    table(&db, "q_dates", "at TEXT, made TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, never TEXT").await?;
+    let at = DateTime::from_timestamp_millis(1_795_000_000_123).unwrap_or_default();
+    db.prepare("INSERT INTO q_dates (at) VALUES (?)").bind(at).run().await?;
+    ensure_eq!(db.prepare("SELECT at FROM q_dates").one::<DateTime<Utc>>().await?, at);
+    ensure_eq!(db.prepare("SELECT at FROM q_dates").first_column::<DateTime<Utc>>("at").await?, Some(at));
+    ensure_eq!(
+        db.prepare("SELECT at FROM q_dates").one::<String>().await?,
+        at.format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    );
+    let row: Dated = db.prepare("SELECT at, made, never, at AS text FROM q_dates").one().await?;
+    ensure_eq!((row.at, row.never, row.text.len()), (at, None, 23));
+    let made: DateTime<Utc> = db.prepare("SELECT made FROM q_dates").one().await?;
+    ensure_eq!(made.naive_utc(), row.made);
+    ensure!(made > DateTime::UNIX_EPOCH, "{made}");
+    let rfc: DateTime<Utc> = db.prepare("SELECT '2026-11-01T12:00:00+01:00'").one().await?;
+    ensure_eq!(rfc.to_rfc3339(), "2026-11-01T11:00:00+00:00");
+    let wrong = fault(db.prepare("SELECT 'tomorrow' AS at").one::<(DateTime<Utc>,)>().await)?;
+    ensure_eq!(wrong.kind(), ErrorKind::Decode);
+    Ok(())
+}
+
+async fn definitions_change_the_database_where_it_grows(db: Subject) -> Outcome {
+    db.run_script("DROP VIEW IF EXISTS q_view; DROP TABLE IF EXISTS q_defined; DROP TABLE IF EXISTS q_other;").await?;
+    let definitions = [
+        "CREATE TABLE q_defined (a, b)",
+        "CREATE TABLE IF NOT EXISTS q_defined (a, b)",
+        "CREATE INDEX q_index ON q_defined (a)",
+        "CREATE VIEW q_view AS SELECT a FROM q_defined",
+        "DROP VIEW q_view",
+        "CREATE TRIGGER q_trigger AFTER INSERT ON q_defined BEGIN SELECT NEW.a; END",
+        "ALTER TABLE q_defined RENAME COLUMN b TO c",
+        "ALTER TABLE q_defined ADD COLUMN d",
+        "DROP TRIGGER q_trigger",
+        "CREATE TABLE q_other AS SELECT 1 AS a",
+        "DROP INDEX q_index",
+        "DROP TABLE q_other",
+        "DROP TABLE IF EXISTS q_other",
+    ];
+    for sql in definitions {
+        let before = db.prepare("SELECT 1").run().await?.size_after;
+        let meta = db.prepare(sql).run().await?;
+        ensure_eq!((sql, meta.changed_db), (sql, meta.size_after != before));
+        ensure_eq!((sql, meta.changes), (sql, 0));
+    }
+    Ok(())
+}
+
+async fn delete_and_update_take_order_and_limit(db: Subject) -> Outcome {
+    table(&db, "q_limited", "a INTEGER PRIMARY KEY, b").await?;
+    db.prepare("INSERT INTO q_limited (b) VALUES (1), (2), (3), (4), (5), (6)").run().await?;
+    let rows = async || db.prepare("SELECT a, b FROM q_limited ORDER BY a").all::<(i64, i64)>().await;
+    let deleted = db.prepare("DELETE FROM q_limited ORDER BY a DESC LIMIT 1").run().await?;
+    ensure_eq!(deleted.changes, 1);
+    db.prepare("UPDATE q_limited SET b = 9 ORDER BY a LIMIT 1").run().await?;
+    db.prepare("DELETE FROM q_limited ORDER BY a DESC LIMIT 1 OFFSET 1").run().await?;
+    ensure_eq!(rows().await?, [(1, 9), (2, 2), (3, 3), (5, 5)]);
+    // Parameters keep their order, in every clause.
+    let update = "UPDATE q_limited SET b = b + ? WHERE a > ? ORDER BY b DESC LIMIT ?";
+    let done = db.prepare(update).bind(10).bind(1).bind(2).run().await?;
+    ensure_eq!((done.changes, rows().await?), (2, vec![(1, 9), (2, 2), (3, 13), (5, 15)]));
+    db.prepare("delete from q_limited where b in (select b from q_limited order by b limit 3) limit 1;").run().await?;
+    ensure_eq!(rows().await?.len(), 3);
+    db.run_script("DROP VIEW IF EXISTS q_limited_view; CREATE VIEW q_limited_view AS SELECT 1 AS a").await?;
+    for (sql, text) in [
+        (
+            "DELETE FROM q_limited_view LIMIT 1",
+            "D1_ERROR: cannot modify q_limited_view because it is a view: SQLITE_ERROR",
+        ),
+        ("DELETE FROM q_none ORDER BY a LIMIT 1", "D1_ERROR: no such table: q_none: SQLITE_ERROR"),
+        ("DELETE FROM q_limited WHERE nope = 1 LIMIT 1", "D1_ERROR: no such column: nope at offset 28: SQLITE_ERROR"),
+        ("DELETE FROM q_limited ORDER BY nope LIMIT 1", "D1_ERROR: no such column: nope at offset 31: SQLITE_ERROR"),
+        ("UPDATE q_limited SET b = 7 ORDER BY a", "D1_ERROR: ORDER BY without LIMIT on UPDATE: SQLITE_ERROR"),
+        ("DELETE FROM q_limited ORDER BY a", "D1_ERROR: ORDER BY without LIMIT on DELETE: SQLITE_ERROR"),
+        (
+            "DELETE FROM q_limited WHERE a > 0 LIMIT 1 RETURNING a",
+            "D1_ERROR: near \"RETURNING\": syntax error at offset 42: SQLITE_ERROR",
+        ),
+    ] {
+        ensure_eq!((sql, refused(&db, sql).await?.1.as_str()), (sql, text));
+    }
+    ensure_eq!(rows().await?.len(), 3);
+    Ok(())
+}
+
+async fn limited_statements_find_their_table(db: Subject) -> Outcome {
+    table(&db, "\"q order\"", "rowid, \"limit\", oid TEXT").await?;
+    db.prepare("INSERT INTO \"q order\" VALUES (7, 2, 'x'), (7, 1, 'y'), (7, 3, 'z')").run().await?;
+    db.prepare("DELETE FROM \"q order\" AS o WHERE o.rowid = 7 ORDER BY o.\"limit\" LIMIT 1").run().await?;
+    ensure_eq!(db.prepare("SELECT oid FROM \"q order\" ORDER BY 1").all::<String>().await?, ["x", "z"]);
+    db.run_script("DROP TABLE IF EXISTS q_keyed; CREATE TABLE q_keyed (b, a, v, PRIMARY KEY (a, b)) WITHOUT ROWID;")
+        .await?;
+    db.prepare("INSERT INTO q_keyed VALUES (1, 1, 'one'), (2, 1, 'two'), (1, 2, 'three')").run().await?;
+    let returned = "WITH x(n) AS (SELECT 1) UPDATE OR IGNORE q_keyed SET v = v || '!' WHERE a = (SELECT n FROM x) \
+                    RETURNING v ORDER BY b DESC LIMIT 1";
+    ensure_eq!(db.prepare(returned).all::<String>().await?, ["two!"]);
+    ensure_eq!(db.prepare("SELECT v FROM q_keyed ORDER BY a, b").all::<String>().await?, ["one", "two!", "three"]);
     Ok(())
 }

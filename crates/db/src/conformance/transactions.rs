@@ -3,7 +3,7 @@
 use isobar_kit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, count, fault, table};
-use crate::migrations::{self, Migration};
+use crate::migrations::{self, Migration, Migrator};
 use crate::{Bookmark, Consistency, ErrorKind, QueryableExt, Statement};
 
 pub(super) fn cases() -> Vec<Case<Subject>> {
@@ -19,6 +19,11 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             tables_can_be_altered,
             a_statement_follows_its_changed_table,
             what_was_undone_counts_for_nothing,
+            names_end_no_trigger,
+            a_dump_of_sqlite3_is_taken,
+            statements_end_where_sqlite_ends_them,
+            what_a_pragma_sets_lasts,
+            a_select_knows_the_last_insert,
         }
         "exec" => {
             exec_runs_line_by_line,
@@ -30,6 +35,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
         "migrations" => {
             migrations_apply_in_order_once,
             a_failing_migration_leaves_the_earlier_ones,
+            two_who_apply_at_once_apply_each_migration_once,
+            migrations_are_recorded_in_the_table_that_is_named,
         }
     }
 }
@@ -225,5 +232,96 @@ async fn a_failing_migration_leaves_the_earlier_ones(db: Subject) -> Outcome {
     ensure_eq!(count(&db, "m_b").await?, 0);
     let pending = migrations::pending(&db, &files).await?;
     ensure_eq!(pending.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["2_bad.sql", "3_never.sql"]);
+    Ok(())
+}
+
+async fn names_end_no_trigger(db: Subject) -> Outcome {
+    let script = "DROP TABLE IF EXISTS t_words; DROP TABLE IF EXISTS t_worded; CREATE TABLE t_worded (x);
+        CREATE TABLE t_words (a, begin, \"end\");
+        CREATE TRIGGER t_begin AFTER INSERT ON t_words BEGIN INSERT INTO t_worded VALUES (NEW.begin); END;
+        CREATE TRIGGER t_end AFTER INSERT ON t_words BEGIN INSERT INTO t_worded VALUES (NEW.end); END;
+        INSERT INTO t_words VALUES (1, 2, 3)";
+    ensure_eq!(db.run_script(script).await?.len(), 7);
+    ensure_eq!(db.prepare("SELECT x FROM t_worded ORDER BY x").all::<i64>().await?, [2, 3]);
+    let files = [Migration::new("1.sql", script), Migration::new("2.sql", "INSERT INTO t_words VALUES (4, 5, 6)")];
+    db.prepare("DROP TABLE IF EXISTS d1_migrations").run().await?;
+    ensure_eq!(migrations::apply(&db, &files).await?, ["1.sql", "2.sql"]);
+    ensure_eq!(count(&db, "t_worded").await?, 4);
+    Ok(())
+}
+
+async fn a_dump_of_sqlite3_is_taken(db: Subject) -> Outcome {
+    db.prepare("DROP TABLE IF EXISTS t_dumped").run().await?;
+    let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t_dumped(a TEXT);\n\
+                INSERT INTO t_dumped VALUES('BEGIN TRANSACTION;');\nCOMMIT;\n";
+    db.run_script(dump).await?;
+    ensure_eq!(db.prepare("SELECT a FROM t_dumped").one::<String>().await?, "BEGIN TRANSACTION;");
+    let twice = fault(db.run_script("BEGIN TRANSACTION; COMMIT; BEGIN TRANSACTION; COMMIT;").await)?;
+    ensure_eq!(twice.kind(), ErrorKind::NotAuthorized);
+    Ok(())
+}
+
+async fn statements_end_where_sqlite_ends_them(db: Subject) -> Outcome {
+    for sql in
+        ["SELECT 1;\t", "SELECT 1;\r\n", "; SELECT 1", "/* a */ SELECT 1", "SELECT 2; -- c\nSELECT 1", "SELECT 1 -- c"]
+    {
+        ensure_eq!((sql, db.prepare(sql).one::<i64>().await?), (sql, 1));
+    }
+    for sql in ["SELECT 1; -- c", "SELECT 1; /* c */", "SELECT 1;;", "SELECT 1; ;"] {
+        let error = fault(db.prepare(sql).run().await)?.to_string();
+        ensure_eq!((sql, error.as_str()), (sql, "D1_ERROR: SQL code did not contain a statement."));
+    }
+    let second = fault(db.prepare("SELECT 1; SELECT nope").run().await)?.to_string();
+    ensure_eq!(second, "D1_ERROR: no such column: nope at offset 7: SQLITE_ERROR");
+    Ok(())
+}
+
+async fn what_a_pragma_sets_lasts(db: Subject) -> Outcome {
+    let like = async || db.prepare("SELECT 'a' LIKE 'A'").one::<i64>().await;
+    db.prepare("PRAGMA case_sensitive_like = ON").run().await?;
+    let sensitive = like().await;
+    db.prepare("PRAGMA case_sensitive_like = OFF").run().await?;
+    ensure_eq!((sensitive?, like().await?), (0, 1));
+    // In a transaction, as every query is, this changes nothing.
+    db.prepare("PRAGMA foreign_keys = OFF").run().await?;
+    ensure_eq!(db.prepare("PRAGMA foreign_keys").one::<i64>().await?, 1);
+    Ok(())
+}
+
+async fn a_select_knows_the_last_insert(db: Subject) -> Outcome {
+    table(&db, "t_last", "id INTEGER PRIMARY KEY").await?;
+    db.prepare("INSERT INTO t_last VALUES (41), (42)").run().await?;
+    ensure_eq!(db.prepare("SELECT last_insert_rowid()").one::<i64>().await?, 42);
+    Ok(())
+}
+
+async fn two_who_apply_at_once_apply_each_migration_once(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS d1_migrations; DROP TABLE IF EXISTS m_race;").await?;
+    let files = [
+        Migration::new("1_table.sql", "CREATE TABLE m_race (a)"),
+        Migration::new("2_row.sql", "INSERT INTO m_race VALUES (1)"),
+        Migration::new("3_row.sql", "INSERT INTO m_race VALUES (2)"),
+    ];
+    let applying = (0..4).map(|_| migrations::apply(&db, &files));
+    let mut applied = futures_util::future::try_join_all(applying).await?.concat();
+    applied.sort();
+    ensure_eq!(applied, ["1_table.sql", "2_row.sql", "3_row.sql"]);
+    ensure_eq!(count(&db, "m_race").await?, 2);
+    Ok(())
+}
+
+async fn migrations_are_recorded_in_the_table_that_is_named(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS d1_migrations; DROP TABLE IF EXISTS \"m versions\"; DROP TABLE IF EXISTS m_c;")
+        .await?;
+    let files = [Migration::new("folder/1_it's.sql", "CREATE TABLE m_c (a)")];
+    let migrator = Migrator::default().with_table("m versions");
+    ensure_eq!(migrator.pending(&db, &files).await?.len(), 1);
+    ensure_eq!(migrator.applied(&db).await?.len(), 0);
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('m versions', 'd1_migrations')";
+    ensure_eq!(db.prepare(tables).one::<i64>().await?, 0);
+    ensure_eq!(migrator.apply(&db, &files).await?, ["folder/1_it's.sql"]);
+    ensure_eq!(migrator.apply(&db, &files).await?, Vec::<String>::new());
+    ensure_eq!(db.prepare("SELECT name FROM \"m versions\"").one::<String>().await?, "folder/1_it's.sql");
+    ensure_eq!(migrations::applied(&db).await?.len(), 0);
     Ok(())
 }

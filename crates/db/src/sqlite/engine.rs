@@ -1,27 +1,22 @@
 //! Running statements: which connection, which transaction, what comes back.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::TryStreamExt;
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
-};
-use sqlx::{
-    Arguments, AssertSqlSafe, Column, Connection, Executor, Row as _, SqlSafeStr, Statement as _, TypeInfo, ValueRef,
-};
-
-use super::guard;
+use super::connection::{Guarded, Settings, must_stop};
+use super::disk::Disk;
+use super::lane::{Lane, Slot};
+use super::raw::{self, Failure, Prepared};
+use super::{SqliteOptions, fault, limited};
 use crate::{Bookmark, Error, ErrorKind, Meta, QueryResult, Result, Row, Statement, Value, sql};
 
-/// How long a connection waits for another process's write.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections that read at once.
-const READERS: u32 = 4;
+const READERS: usize = 4;
+/// How long to wait before a file is opened again that another process is busy with.
+const RETRY: Duration = Duration::from_millis(2);
 
 const NO_STATEMENT: &str = "No SQL statements detected.";
 const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
@@ -32,63 +27,92 @@ const TRANSACTION: &str = "To execute a transaction, please use batch() instead 
                            SAVEPOINT statements. D1 refuses them too: a transaction cannot stay open between calls.";
 
 /// The database: its connections and what is known of it.
+#[derive(Debug)]
 pub(super) struct Engine {
-    writer: SqlitePool,
+    writer: Lane,
     /// `None` in memory, where a second connection would be another database.
-    readers: Option<SqlitePool>,
+    readers: Option<Lane>,
+    shared: Arc<Shared>,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+struct Shared {
+    options: SqliteOptions,
     path: Option<PathBuf>,
-    /// The writer's changes so far, to tell what a statement has added.
-    changes: AtomicU64,
+    disk: Option<Disk>,
+    /// A sync has failed: nothing is written any more.
+    poisoned: AtomicBool,
+    /// The last write failed for want of room or by an error of the disk.
+    failing: AtomicBool,
     last_row_id: AtomicI64,
     size: AtomicU64,
+    /// Bytes in a page, which stay what they are.
+    page_bytes: AtomicU64,
     /// Microseconds since 1970 of the last run, never going back: the bookmark.
     position: AtomicI64,
 }
 
-/// A statement ready to run: one piece of SQL and its values.
-struct Step {
-    sql: String,
-    values: Vec<Value>,
+/// What is run in one transaction.
+pub(super) enum Work {
+    /// Statements, with a result each.
+    Batch(Vec<Statement>),
+    /// A script, with a result for each statement in it.
+    Script(String),
+}
+
+/// How a job on a reader has ended.
+enum Answer {
+    Done(Vec<QueryResult>),
+    /// Only the writer can run it.
+    Writer(Work),
 }
 
 impl Engine {
-    pub(super) async fn open(path: Option<&Path>) -> Result<Self> {
-        let options = SqliteConnectOptions::new().foreign_keys(true).busy_timeout(BUSY_TIMEOUT);
-        let options = match path {
-            Some(path) => options
-                .filename(path)
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full),
-            None => options.in_memory(true),
+    pub(super) async fn open(path: Option<&Path>, options: SqliteOptions) -> Result<Self> {
+        let settings = Arc::new(Mutex::new(Settings::default()));
+        let opener = |is_reader: bool| {
+            let (path, settings) = (path.map(Path::to_owned), Arc::clone(&settings));
+            let open = move || loop {
+                match Guarded::open(path.as_deref(), is_reader, &settings) {
+                    // SQLite itself does not wait while another process makes the log.
+                    Err(error) if fault::is_busy(&error) && !must_stop() => thread::sleep(RETRY),
+                    opened => return opened.map_err(|error| fault::of_open(&error)),
+                }
+            };
+            Arc::new(open) as Arc<super::lane::Open>
         };
-        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| failure(&error, None))?;
-        let readers =
-            path.map(|_| pool(READERS).connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON")));
-        let engine = Self {
-            writer,
-            readers,
+        let shared = Shared {
+            disk: path.map(|path| Disk::new(path, options.disk_reserve)),
+            options,
             path: path.map(Path::to_owned),
-            changes: AtomicU64::new(0),
+            poisoned: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             last_row_id: AtomicI64::new(0),
             size: AtomicU64::new(0),
+            page_bytes: AtomicU64::new(0),
             position: AtomicI64::new(0),
         };
-        let mut connection = engine.writer.acquire().await.map_err(|error| failure(&error, None))?;
-        engine.count(&mut connection).await?;
-        drop(connection);
+        let engine = Self {
+            writer: Lane::new(1, opener(false)),
+            readers: path.map(|_| Lane::new(READERS, opener(true))),
+            shared: Arc::new(shared),
+        };
+        let shared = Arc::clone(&engine.shared);
+        let open = move |slot: &mut Slot| shared.look(slot.connection()?).map_err(|failure| fault::of(&failure));
+        engine.writer.run(engine.shared.options.time_limit, open).await?;
         Ok(engine)
     }
 
     pub(super) fn name(&self) -> String {
-        self.path.as_ref().map_or_else(|| "memory".to_owned(), |path| path.display().to_string())
+        self.shared.path.as_ref().map_or_else(|| "memory".to_owned(), |path| path.display().to_string())
     }
 
     /// Where the database is now, in D1's form: it grows with every run.
     pub(super) fn bookmark(&self) -> Bookmark {
         let now = chrono::Utc::now().timestamp_micros();
-        let before = self.position.fetch_max(now, Ordering::SeqCst);
-        let position = if before >= now { self.position.fetch_add(1, Ordering::SeqCst) + 1 } else { now };
+        let before = self.shared.position.fetch_max(now, Ordering::SeqCst);
+        let position = if before >= now { self.shared.position.fetch_add(1, Ordering::SeqCst) + 1 } else { now };
         let (high, low) = ((position >> 32) as u32, position as u32);
         Bookmark::new(format!("{high:08x}-{low:08x}-00000000-{:032x}", 0))
     }
@@ -99,108 +123,338 @@ impl Engine {
         if statements.is_empty() {
             return Err(Error::new(ErrorKind::Sql, NO_STATEMENT));
         }
-        let plan = statements.into_iter().map(steps).collect::<Result<Vec<Vec<Step>>>>()?;
-        let reads = plan.iter().flatten().all(|step| sql::is_read(&step.sql));
-        let pool = self.readers.as_ref().filter(|_| reads).unwrap_or(&self.writer);
-        let mut connection = pool.acquire().await.map_err(|error| failure(&error, None))?;
-        if reads && plan.len() == 1 && plan[0].len() == 1 {
-            read_schema(&mut connection).await?;
-            return Ok(vec![self.step(&mut connection, &plan[0][0]).await?]);
-        }
-        let begin = if reads { "BEGIN" } else { "BEGIN IMMEDIATE" };
-        let mut transaction = connection.begin_with(begin).await.map_err(|error| failure(&error, None))?;
-        let results = match self.steps(&mut transaction, &plan, reads).await {
-            Ok(results) => results,
-            Err(error) => {
-                if guard::has_left_transaction(&mut transaction).await {
-                    // sqlx believes that it is still in one: give it one to roll back.
-                    let begun = sqlx::query("BEGIN").execute(&mut *transaction).await;
-                    begun.map_err(|error| failure(&error, None))?;
-                }
-                return Err(error);
-            }
-        };
-        transaction.commit().await.map_err(|error| failure(&error, None))?;
-        Ok(results)
+        let reads = statements.iter().all(|statement| sql::split(statement.sql()).all(sql::is_read));
+        self.work(Work::Batch(statements), reads).await
     }
 
-    /// Runs the plan inside its transaction; a result for each statement.
-    async fn steps(
-        &self,
-        connection: &mut SqliteConnection,
-        plan: &[Vec<Step>],
-        reads: bool,
-    ) -> Result<Vec<QueryResult>> {
-        let mut results = Vec::with_capacity(plan.len());
-        read_schema(connection).await?;
-        if !reads {
-            self.count(connection).await?; // what was undone before counts for SQLite, and not for us
+    /// Runs a script in one transaction; a result for each of its statements.
+    pub(super) async fn run_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        let script = sql::without_transaction(script)?.into_owned();
+        if sql::split(&script).next().is_none() {
+            return Err(Error::new(ErrorKind::Sql, NO_STATEMENT));
         }
-        for steps in plan {
-            let changes = self.changes.load(Ordering::SeqCst);
-            let mut last = None;
-            for step in steps {
-                last = Some(self.step(connection, step).await?);
-            }
-            let mut result = last.ok_or_else(|| Error::new(ErrorKind::Sql, ONLY_COMMENTS))?;
-            if !reads {
-                self.count(connection).await?;
-                result.meta.changes = self.changes.load(Ordering::SeqCst) - changes;
-                result.meta.last_row_id = Some(self.last_row_id.load(Ordering::SeqCst));
-                result.meta.changed_db = result.meta.changes > 0 || steps.iter().any(|step| is_definition(&step.sql));
-                result.meta.size_after = self.size.load(Ordering::SeqCst);
-            }
-            results.push(result);
-        }
-        Ok(results)
+        self.work(Work::Script(script), false).await
     }
 
-    async fn step(&self, connection: &mut SqliteConnection, step: &Step) -> Result<QueryResult> {
-        let start = Instant::now();
-        let fetched = fetch(connection, step).await;
-        let (mut columns, rows) = match fetched {
-            Ok(fetched) => fetched,
-            Err(error) => return Err(failure(&error, guard::error_offset(connection).await).with_sql(&step.sql)),
-        };
-        if columns.is_empty() && may_have_columns(&step.sql) {
-            // sqlx would answer with the columns of before the last change of the schema.
-            connection.clear_cached_statements().await.map_err(|error| failure(&error, None))?;
-            let prepared = connection.prepare(AssertSqlSafe(step.sql.as_str()).into_sql_str());
-            let prepared = prepared.await.map_err(|error| failure(&error, None))?;
-            columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect::<Vec<_>>().into();
+    /// The words of a statement choose the connection; whether it may run there is SQLite's to say.
+    async fn work(&self, mut work: Work, reads: bool) -> Result<Vec<QueryResult>> {
+        let limit = self.shared.options.time_limit;
+        if let Some(readers) = self.readers.as_ref().filter(|_| reads) {
+            let shared = Arc::clone(&self.shared);
+            match readers.run(limit, move |slot| shared.read(slot, work)).await? {
+                Answer::Done(results) => return Ok(results),
+                Answer::Writer(same) => work = same,
+            }
         }
-        let meta = Meta {
-            served_by: "isobar.sqlite".to_owned(),
-            served_by_primary: true,
-            duration: start.elapsed(),
-            last_row_id: Some(self.last_row_id.load(Ordering::Relaxed)),
-            size_after: self.size.load(Ordering::Relaxed),
-            total_attempts: 1,
-            ..Meta::default()
-        };
-        Ok(QueryResult::new(columns.to_vec(), rows, meta))
+        let shared = Arc::clone(&self.shared);
+        self.writer.run(limit, move |slot| shared.write(slot, &work, reads)).await
     }
 
-    /// Asks the writer what it has changed so far and how large the database is.
-    async fn count(&self, connection: &mut SqliteConnection) -> Result<()> {
-        let sql = "SELECT total_changes(), last_insert_rowid(), page_count * page_size FROM pragma_page_count, pragma_page_size";
-        let (changes, last, size): (i64, i64, i64) =
-            sqlx::query_as(sql).fetch_one(connection).await.map_err(|error| failure(&error, None))?;
-        self.changes.store(changes.unsigned_abs(), Ordering::SeqCst);
-        self.last_row_id.store(last, Ordering::SeqCst);
-        self.size.store(size.unsigned_abs(), Ordering::SeqCst);
-        Ok(())
+    /// Whether the database reads, and would write: see [`Database::health`](crate::Database::health).
+    pub(super) async fn health(&self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        if let Some(readers) = &self.readers {
+            readers
+                .run(self.shared.options.time_limit, |slot| check(slot, "SELECT 0 FROM sqlite_schema LIMIT 1"))
+                .await?;
+        }
+        self.writer.run(self.shared.options.time_limit, move |slot| shared.probe(slot)).await
     }
 }
 
-fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .min_connections(u32::from(connections == 1))
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .after_connect(|connection, _| Box::pin(guard::install(connection)))
+impl Shared {
+    /// Runs what only reads. Several statements share a snapshot.
+    fn read(&self, slot: &mut Slot, work: Work) -> Result<Answer> {
+        let connection = slot.connection()?;
+        connection.follow_settings().map_err(|failure| fault::of(&failure))?;
+        let Work::Batch(statements) = &work else { return Ok(Answer::Writer(work)) };
+        let snapshot = statements.len() > 1 || sql::split(statements[0].sql()).nth(1).is_some();
+        if snapshot {
+            check_on(connection, "BEGIN")?;
+        }
+        let results = self.batch(connection, &work, true);
+        if !connection.roll_back() {
+            slot.discard();
+            return results.map(Answer::Done);
+        }
+        let to_writer = connection.took_to_writer();
+        match results {
+            Err(_) if to_writer => Ok(Answer::Writer(work)),
+            results => results.map(Answer::Done),
+        }
+    }
+
+    /// Runs everything else, and in memory all there is.
+    fn write(&self, slot: &mut Slot, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
+        if !reads {
+            self.check_writable()?;
+        }
+        let connection = slot.connection()?;
+        connection.follow_settings().map_err(|failure| fault::of(&failure))?;
+        let outcome = self.transact(connection, work, reads);
+        if !connection.roll_back() {
+            self.lose(slot);
+            return outcome;
+        }
+        if outcome.is_ok() && !reads {
+            self.failing.store(false, Ordering::Relaxed);
+            if let Err(failure) = connection.checkpoint() {
+                // What was committed is in the log; only the copy is not.
+                self.note(&failure);
+            }
+        }
+        outcome
+    }
+
+    /// A transaction from its beginning to its end; the caller undoes what stays open after an error.
+    fn transact(&self, connection: &Guarded, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
+        let failed = |failure: Failure| {
+            self.note(&failure);
+            fault::of(&failure)
+        };
+        connection.own_statement(if reads { "BEGIN" } else { "BEGIN IMMEDIATE" }).map_err(failed)?;
+        let results = self.batch(connection, work, reads)?;
+        // A statement may have ended the transaction by itself (OR ROLLBACK), but then it has failed.
+        connection.own_statement("COMMIT").map_err(failed)?;
+        Ok(results)
+    }
+
+    fn batch(&self, connection: &Guarded, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
+        match work {
+            Work::Batch(statements) => {
+                let run = |(index, statement): (usize, &Statement)| {
+                    let run = self.statement(connection, statement, reads);
+                    run.map_err(|error| error.with_sql(statement.sql()).with_statement(index))
+                };
+                statements.iter().enumerate().map(run).collect()
+            }
+            Work::Script(script) => self.script(connection, script),
+        }
+    }
+
+    /// Runs a statement's SQL, which may be several: the parameters are the last one's, and so are the rows.
+    fn statement(&self, connection: &Guarded, statement: &Statement, reads: bool) -> Result<QueryResult> {
+        let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
+        let (start, before) = (Instant::now(), self.standing(connection, reads)?);
+        let mut rest = statement.sql();
+        loop {
+            let (sql, prepared, tail) = self.prepare(connection, rest, None)?;
+            rest = tail;
+            let Some(mut prepared) = prepared else { return Err(wrong(ONLY_COMMENTS)) };
+            let count = prepared.parameters();
+            if !rest.is_empty() {
+                if count > 0 {
+                    return Err(wrong(EARLY_PARAMETER));
+                }
+                self.run_to_end(connection, &mut prepared, sql)?;
+                continue;
+            }
+            if count != statement.parameters().len() {
+                return Err(wrong(WRONG_BINDINGS));
+            }
+            let failed = |failure| self.failed(connection, failure).with_sql(sql);
+            prepared.bind(statement.parameters()).map_err(failed)?;
+            let (columns, rows) = self.run_to_end(connection, &mut prepared, sql)?;
+            drop(prepared);
+            return Ok(QueryResult::new(columns, rows, self.meta(connection, &before, start, reads)?));
+        }
+    }
+
+    /// Runs a script's statements one after the other, each as it is prepared: the next may need what this one makes.
+    fn script(&self, connection: &Guarded, script: &str) -> Result<Vec<QueryResult>> {
+        let (mut rest, mut results) = (script, Vec::new());
+        while !rest.is_empty() {
+            let (start, before) = (Instant::now(), self.standing(connection, false)?);
+            let at = script.len() - rest.len();
+            let number = results.len();
+            let placed = |error: Error| error.with_statement(number).with_position(script, at);
+            let (sql, prepared, tail) = self.prepare(connection, rest, Some(at)).map_err(placed)?;
+            rest = tail;
+            let Some(mut prepared) = prepared else { continue };
+            if prepared.parameters() > 0 {
+                return Err(placed(Error::new(ErrorKind::Sql, WRONG_BINDINGS).with_sql(sql)));
+            }
+            let (columns, rows) = self.run_to_end(connection, &mut prepared, sql).map_err(placed)?;
+            drop(prepared);
+            results.push(QueryResult::new(columns, rows, self.meta(connection, &before, start, false)?));
+        }
+        Ok(results)
+    }
+
+    /// Prepares the first statement of `rest`: its text, the statement if there is one, and what follows it.
+    #[allow(clippy::type_complexity, reason = "three values that belong together for a line")]
+    fn prepare<'c, 's>(
+        &self,
+        connection: &'c Guarded,
+        rest: &'s str,
+        at: Option<usize>,
+    ) -> Result<(&'s str, Option<Prepared<'c>>, &'s str)> {
+        let found = match raw::prepare(connection.connection(), rest) {
+            Err(failure) => match limited::prepare(connection, rest, &failure) {
+                Some(found) => found,
+                None => Err(failure),
+            },
+            found => found,
+        };
+        match found {
+            Ok((_, 0)) => Err(Error::new(ErrorKind::Sql, "the SQL has a NUL in it: SQLITE_ERROR")),
+            Ok((prepared, read)) => {
+                let (sql, tail) = rest.split_at(read);
+                Ok((sql, prepared, tail.trim_start_matches([' ', '\t', '\n', '\u{c}', '\r'])))
+            }
+            Err(mut failure) => {
+                // In a script the place is told by its line.
+                let offset = at.and_then(|at| Some(at + failure.offset.take()?));
+                let error = self.failed(connection, failure);
+                Err(error.with_sql(sql::split(rest).next().unwrap_or(rest)).with_offset(offset))
+            }
+        }
+    }
+
+    /// The columns and the rows.
+    fn run_to_end(
+        &self,
+        connection: &Guarded,
+        prepared: &mut Prepared<'_>,
+        sql: &str,
+    ) -> Result<(Vec<String>, Vec<Row>)> {
+        let failed = |failure| self.failed(connection, failure).with_sql(sql);
+        let mut more = prepared.step().map_err(failed)?;
+        let names = prepared.columns();
+        let (shared, mut rows): (Arc<[String]>, _) = (names.clone().into(), Vec::new());
+        while more {
+            rows.push(Row::new(Arc::clone(&shared), prepared.row()));
+            more = prepared.step().map_err(failed)?;
+        }
+        Ok((names, rows))
+    }
+
+    fn failed(&self, connection: &Guarded, failure: Failure) -> Error {
+        self.note(&failure);
+        if connection.refused_transaction() {
+            return Error::new(ErrorKind::NotAuthorized, TRANSACTION);
+        }
+        fault::of(&failure)
+    }
+
+    /// Remembers what an error says of the disk.
+    fn note(&self, failure: &Failure) {
+        if fault::is_failed_sync(failure) {
+            self.poisoned.store(true, Ordering::SeqCst);
+        }
+        if fault::is_of_the_disk(failure) {
+            self.failing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::SeqCst) {
+            let path = self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            let message = format!(
+                "a sync of {path} has failed, and what the disk holds of the last writes is uncertain: nothing is written \
+                 until the database is opened again"
+            );
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        self.disk.as_ref().map_or(Ok(()), Disk::check)
+    }
+
+    /// Drops a connection that stays in a transaction. In memory the database goes with it.
+    fn lose(&self, slot: &mut Slot) {
+        if self.path.is_some() {
+            slot.discard();
+        }
+    }
+
+    /// Tries to write, for real where the last write failed.
+    fn probe(&self, slot: &mut Slot) -> Result<()> {
+        self.check_writable()?;
+        let connection = slot.connection()?;
+        let write = || {
+            connection.own_statement("BEGIN IMMEDIATE")?;
+            if self.failing.load(Ordering::Relaxed) {
+                let version = connection.own_statement("PRAGMA user_version")?;
+                let Some(Value::Integer(version)) = version else { return Ok(None) };
+                connection.own_statement(&format!("PRAGMA user_version = {version}"))?;
+            }
+            connection.own_statement("COMMIT")
+        };
+        let written = write();
+        if !connection.roll_back() {
+            self.lose(slot);
+        }
+        match written {
+            Ok(_) => self.failing.store(false, Ordering::Relaxed),
+            Err(failure) => {
+                self.note(&failure);
+                return Err(fault::of(&failure));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what the database is like: its size, and the connection's last row.
+    fn look(&self, connection: &Guarded) -> Result<(), Failure> {
+        if self.page_bytes.load(Ordering::Relaxed) == 0
+            && let Some(Value::Integer(bytes)) = connection.own_statement("PRAGMA page_size")?
+        {
+            self.page_bytes.store(bytes.unsigned_abs(), Ordering::Relaxed);
+        }
+        if let Some(Value::Integer(pages)) = connection.own_statement("PRAGMA page_count")? {
+            self.size.store(pages.unsigned_abs() * self.page_bytes.load(Ordering::Relaxed), Ordering::SeqCst);
+        }
+        self.last_row_id.store(connection.connection().last_insert_rowid(), Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// What the next statement's changes are counted from.
+    fn standing(&self, connection: &Guarded, reads: bool) -> Result<Standing> {
+        if !reads {
+            self.look(connection).map_err(|failure| self.failed(connection, failure))?;
+        }
+        Ok(Standing {
+            changes: connection.connection().total_changes(),
+            last_row_id: self.last_row_id.load(Ordering::SeqCst),
+            size: self.size.load(Ordering::SeqCst),
+        })
+    }
+
+    fn meta(&self, connection: &Guarded, before: &Standing, start: Instant, reads: bool) -> Result<Meta> {
+        let mut meta = Meta {
+            served_by: "isobar.sqlite".to_owned(),
+            served_by_primary: true,
+            duration: start.elapsed(),
+            last_row_id: Some(before.last_row_id),
+            size_after: before.size,
+            total_attempts: 1,
+            ..Meta::default()
+        };
+        if !reads {
+            let after = self.standing(connection, false)?;
+            meta.changes = after.changes - before.changes;
+            meta.last_row_id = Some(after.last_row_id);
+            meta.size_after = after.size;
+            // As miniflare's D1 has it: a view, a trigger or a new name changes nothing that it looks at.
+            meta.changed_db = after != *before;
+        }
+        Ok(meta)
+    }
+}
+
+/// What D1 looks at to tell whether a statement has changed the database.
+#[derive(PartialEq, Eq)]
+struct Standing {
+    changes: u64,
+    last_row_id: i64,
+    size: u64,
+}
+
+fn check(slot: &mut Slot, sql: &str) -> Result<()> {
+    check_on(slot.connection()?, sql)
+}
+
+fn check_on(connection: &Guarded, sql: &str) -> Result<()> {
+    connection.own_statement(sql).map(drop).map_err(|failure| fault::of(&failure))
 }
 
 /// What D1 takes for no SQL at all; other comments count as SQL without a statement.
@@ -208,119 +462,55 @@ fn is_blank(sql: &str) -> bool {
     sql.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with("--"))
 }
 
-fn is_pragma(sql: &str, name: &str) -> bool {
-    sql::keyword(sql) == "PRAGMA" && sql::has_word(sql, name)
-}
+#[cfg(all(test, feature = "local"))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
 
-/// Whether a statement without rows may have columns all the same.
-fn may_have_columns(sql: &str) -> bool {
-    sql::is_read(sql) || matches!(sql::keyword(sql).as_str(), "PRAGMA" | "EXPLAIN") || sql::has_word(sql, "RETURNING")
-}
-
-fn is_definition(sql: &str) -> bool {
-    matches!(sql::keyword(sql).as_str(), "CREATE" | "DROP" | "ALTER")
-}
-
-/// Cuts a statement's SQL into steps, checks what D1 checks before it runs, and gives the last step the parameters.
-fn steps(statement: Statement) -> Result<Vec<Step>> {
-    let wrong = |message: &str| Error::new(ErrorKind::Sql, message).with_sql(statement.sql());
-    let pieces: Vec<&str> = sql::split(statement.sql()).collect();
-    let Some((_, earlier)) = pieces.split_last() else { return Err(wrong(ONLY_COMMENTS)) };
-    let mut steps = Vec::with_capacity(pieces.len());
-    for (index, piece) in pieces.iter().enumerate() {
-        if matches!(sql::keyword(piece).as_str(), "BEGIN" | "COMMIT" | "END" | "ROLLBACK" | "SAVEPOINT" | "RELEASE") {
-            return Err(Error::new(ErrorKind::NotAuthorized, TRANSACTION).with_sql(piece));
-        }
-        // The authorizer lets the engine's own question through, so it is refused here.
-        if sql::has_word(piece, "pragma_page_count") || is_pragma(piece, "page_count") {
-            return Err(Error::new(ErrorKind::NotAuthorized, "not authorized: SQLITE_AUTH").with_sql(piece));
-        }
-        let (numbered, count) = sql::number_parameters(piece);
-        let is_last = index == earlier.len();
-        if !is_last && count > 0 {
-            return Err(wrong(EARLY_PARAMETER));
-        }
-        let values = if is_last { statement.parameters().to_vec() } else { Vec::new() };
-        if is_last && count != values.len() && count <= crate::limits::PARAMETERS {
-            return Err(wrong(WRONG_BINDINGS));
-        }
-        steps.push(Step { sql: numbered.into_owned(), values });
+    async fn opened(path: &Path) -> Engine {
+        Engine::open(Some(path), SqliteOptions::default()).await.unwrap()
     }
-    Ok(steps)
-}
 
-/// Lets the connection notice what others have changed in the schema. sqlx notes a statement's columns when it prepares
-/// it and breaks where SQLite finds others when it runs: hence this, and no statement that is cached (`fetch`).
-async fn read_schema(connection: &mut SqliteConnection) -> Result<()> {
-    let looked = sqlx::query("SELECT 0 FROM sqlite_schema LIMIT 0").execute(connection).await;
-    looked.map(drop).map_err(|error| failure(&error, None))
-}
-
-/// The columns - none where there is no row - and the rows.
-async fn fetch(connection: &mut SqliteConnection, step: &Step) -> Result<(Arc<[String]>, Vec<Row>), sqlx::Error> {
-    let query = sqlx::query_with(AssertSqlSafe(step.sql.as_str()), arguments(&step.values)?).persistent(false);
-    let mut columns: Arc<[String]> = Arc::new([]);
-    let mut rows = Vec::new();
-    let mut stream = query.fetch(connection);
-    while let Some(row) = stream.try_next().await? {
-        if rows.is_empty() {
-            columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
-        }
-        rows.push(Row::new(Arc::clone(&columns), values(&row)?));
+    #[tokio::test]
+    async fn after_a_failed_sync_nothing_is_written_until_the_database_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sqlite");
+        let engine = opened(&path).await;
+        engine.run(vec!["CREATE TABLE t (a)".into()]).await.unwrap();
+        let code = rusqlite::ffi::SQLITE_IOERR_FSYNC;
+        engine.shared.note(&Failure { code, message: "disk I/O error".to_owned(), offset: None, system: 5 });
+        let refused = engine.run(vec!["INSERT INTO t VALUES (1)".into()]).await.unwrap_err();
+        assert!(refused.kind() == ErrorKind::Unavailable && refused.to_string().contains("opened again"), "{refused}");
+        assert!(engine.health().await.is_err());
+        assert_eq!(engine.run(vec!["SELECT a FROM t".into()]).await.unwrap()[0].rows.len(), 0);
+        let again = opened(&path).await;
+        again.run(vec!["INSERT INTO t VALUES (1)".into()]).await.unwrap();
+        again.health().await.unwrap();
     }
-    Ok((columns, rows))
-}
 
-fn arguments(values: &[Value]) -> Result<SqliteArguments, sqlx::Error> {
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        match value {
-            Value::Null => arguments.add(None::<i64>),
-            // As D1: what is no number is NULL.
-            Value::Real(real) if !real.is_finite() => arguments.add(None::<f64>),
-            Value::Real(real) => arguments.add(*real),
-            Value::Integer(integer) => arguments.add(*integer),
-            Value::Text(text) => arguments.add(text.clone()),
-            Value::Blob(bytes) => arguments.add(bytes.to_vec()),
-        }
-        .map_err(sqlx::Error::Encode)?;
+    #[tokio::test]
+    async fn a_job_that_panics_takes_its_connection_along_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = opened(&folder.path().join("db.sqlite")).await;
+        let limit = engine.shared.options.time_limit;
+        let panicked = engine.writer.run::<()>(limit, |slot| {
+            slot.connection()?.own_statement("BEGIN IMMEDIATE").map_err(|failure| fault::of(&failure))?;
+            panic!("a bug")
+        });
+        assert_eq!(panicked.await.unwrap_err().kind(), ErrorKind::Internal);
+        engine.run(vec!["CREATE TABLE t (a)".into()]).await.unwrap();
     }
-    Ok(arguments)
-}
 
-fn values(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
-    (0..row.len())
-        .map(|index| {
-            let raw = row.try_get_raw(index)?;
-            if raw.is_null() {
-                return Ok(Value::Null);
-            }
-            // For what is not NULL this is the value's own kind, whatever the column declares.
-            let kind = raw.type_info().name().to_owned();
-            drop(raw);
-            Ok(match kind.as_str() {
-                "INTEGER" => Value::Integer(row.try_get_unchecked(index)?),
-                "REAL" => Value::Real(row.try_get_unchecked(index)?),
-                "BLOB" => Value::Blob(Bytes::from(row.try_get_unchecked::<Vec<u8>, _>(index)?)),
-                _ => Value::Text(row.try_get_unchecked(index)?),
-            })
-        })
-        .collect()
-}
-
-/// sqlx's error as ours, in D1's words.
-fn failure(error: &sqlx::Error, offset: Option<usize>) -> Error {
-    let Some(database) = error.as_database_error() else {
-        let kind = match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => ErrorKind::Unavailable,
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Decode,
-            _ => ErrorKind::Internal,
-        };
-        return Error::new(kind, error.to_string());
-    };
-    let code = database.code().and_then(|code| code.parse().ok()).unwrap_or(1);
-    // SQLite keeps the offset of an earlier error where the last one has none; only plain errors have one.
-    let offset = offset.filter(|_| code == 1).map(|offset| format!(" at offset {offset}")).unwrap_or_default();
-    let message = format!("{}{offset}: {}", database.message(), guard::code_name(code));
-    Error::new(guard::kind(code, database.message()), message)
+    #[tokio::test]
+    async fn a_long_log_is_copied_into_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sqlite");
+        let engine = opened(&path).await;
+        engine.run(vec!["CREATE TABLE t (a)".into()]).await.unwrap();
+        let fill = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1500) \
+                    INSERT INTO t SELECT randomblob(4000) FROM c";
+        engine.run(vec![fill.into()]).await.unwrap();
+        engine.run(vec!["SELECT count(*) FROM t".into(), "DELETE FROM t WHERE 0".into()]).await.unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() > 5_000_000);
+    }
 }

@@ -1,10 +1,17 @@
-//! SQLite through sqlx, in a file or in memory, with D1's rules.
+//! SQLite, in a file or in memory, with D1's rules.
 //!
-//! One connection writes, so writes are serialised as in D1; in a file, others read beside it (WAL). Every connection
-//! carries D1's limits and authorizer ([`guard`]).
+//! One connection writes, so writes are serialised as in D1; in a file, others read beside it (WAL). Each has a thread
+//! ([`lane`]), D1's limits and its authorizer ([`connection`]).
 
+mod connection;
+mod disk;
 mod engine;
-mod guard;
+mod fault;
+mod lane;
+mod limited;
+mod raw;
+#[cfg(test)]
+mod scripts;
 
 use std::fmt;
 #[cfg(feature = "local")]
@@ -16,13 +23,16 @@ use async_trait::async_trait;
 use self::engine::Engine;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, QueryResult,
-    Queryable, Result, Statement,
+    Queryable, Result, SqliteOptions, Statement,
 };
 
 /// A database with D1's semantics on SQLite. Clones share it.
 ///
-/// Divergences from D1: integers are exact to 64 bits, `rows_read` and `rows_written` are not counted, and a query has
-/// no time limit.
+/// A query whose future is dropped is interrupted and rolled back; one that takes longer than
+/// [`SqliteOptions::time_limit`] is, too. After a failed commit the next write starts afresh. After a failed sync nothing is
+/// written until the database is opened again, since what the disk holds is uncertain then.
+///
+/// Divergences from D1: integers are exact to 64 bits, and `rows_read` and `rows_written` are not counted.
 #[derive(Clone)]
 pub struct SqliteDatabase {
     engine: Arc<Engine>,
@@ -32,44 +42,54 @@ impl SqliteDatabase {
     /// An empty database in memory: a faithful fake.
     ///
     /// # Errors
-    /// Only what SQLite suffers.
+    /// Only those of SQLite.
     #[cfg(feature = "memory")]
     pub async fn memory() -> Result<Self> {
-        Ok(Self { engine: Arc::new(Engine::open(None).await?) })
+        Self::memory_with(SqliteOptions::default()).await
+    }
+
+    /// An empty database in memory, run so.
+    ///
+    /// # Errors
+    /// As [`memory`](Self::memory).
+    #[cfg(feature = "memory")]
+    pub async fn memory_with(options: SqliteOptions) -> Result<Self> {
+        Ok(Self { engine: Arc::new(Engine::open(None, options).await?) })
     }
 
     /// The database in this file, created if need be, its folder too. WAL, `synchronous=FULL`: what is answered
     /// survives power loss. Several processes may open it.
     ///
+    /// The file, its log and the log's index are their owner's alone (mode 0600, existing ones tightened), and so are folders
+    /// that are made (0700). A folder that is there is tightened where it holds nothing but databases.
+    ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::Corrupt`] when the file is something else.
+    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`], [`ErrorKind::Corrupt`] when the file is something else;
+    /// each names the file.
     #[cfg(feature = "local")]
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        if let Some(folder) = path.parent() {
-            create_folder(folder).map_err(|error| {
-                let message = format!("cannot create the folder {}: {error}", folder.display());
-                Error::new(ErrorKind::PermissionDenied, message).with_source(error)
-            })?;
-        }
-        let engine = Engine::open(Some(path)).await;
-        Ok(Self { engine: Arc::new(engine.map_err(|error| error.in_migration(&path.display().to_string()))?) })
+        Self::open_with(path, SqliteOptions::default()).await
     }
-}
 
-/// Creates a folder and what is missing above it, each durable in the one above.
-#[cfg(feature = "local")]
-fn create_folder(folder: &Path) -> std::io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
+    /// The database in this file, run so.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "local")]
+    pub async fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self> {
+        let path = path.as_ref();
+        disk::make_private(path).map_err(|error| {
+            let kind = match error.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+                _ => ErrorKind::PermissionDenied,
+            };
+            Error::new(kind, format!("cannot open the database: {error}"))
+                .with_source(error)
+                .in_file(&path.display().to_string())
+        })?;
+        let engine = Engine::open(Some(path), options).await;
+        Ok(Self { engine: Arc::new(engine.map_err(|error| error.in_file(&path.display().to_string()))?) })
     }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(parent)?;
-    match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    std::fs::File::open(parent)?.sync_all()
 }
 
 impl fmt::Debug for SqliteDatabase {
@@ -87,6 +107,10 @@ impl Queryable for SqliteDatabase {
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
         self.engine.run(statements).await
+    }
+
+    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        self.engine.run_script(script).await
     }
 }
 
@@ -107,6 +131,10 @@ impl Database for SqliteDatabase {
         let count = statements.len();
         self.engine.run(statements).await.map_err(|error| error.in_exec(script))?;
         Ok(ExecResult::new(count, start.elapsed()))
+    }
+
+    async fn health(&self) -> Result<()> {
+        self.engine.health().await
     }
 
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
@@ -145,6 +173,12 @@ impl Queryable for Session {
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
         let results = self.database.batch(statements).await;
+        self.advance();
+        results
+    }
+
+    async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
+        let results = self.database.batch_script(script).await;
         self.advance();
         results
     }

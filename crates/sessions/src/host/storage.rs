@@ -90,13 +90,13 @@ impl Storage {
         };
         let connection = connection.map_err(|error| failure(&error))?;
         let trusted = Arc::new(AtomicBool::new(true));
-        let storage = Self { connection, trusted, open: Cell::new(false), savepoints: Cell::new(0) };
+        let mut storage = Self { connection, trusted, open: Cell::new(false), savepoints: Cell::new(0) };
         storage.configure().map_err(|error| failure(&error))?;
         Ok(storage)
     }
 
-    fn configure(&self) -> rusqlite::Result<()> {
-        let connection = &self.connection;
+    fn configure(&mut self) -> rusqlite::Result<()> {
+        let connection = &mut self.connection;
         // FULL: COMMIT answers when the WAL is durable, and nothing leaves the object before COMMIT has answered.
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;
@@ -331,7 +331,7 @@ fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
 }
 
 fn run(connection: &Connection, statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<Cursor> {
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let (writes, before) = (!statement.readonly(), connection.total_changes());
     let mut rows = statement.query(params_from_iter(values.iter().map(to_sql)))?;
     let mut all = Vec::new();

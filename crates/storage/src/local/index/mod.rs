@@ -68,7 +68,7 @@ impl Index {
     pub(super) fn open(path: &Path, disk: Arc<dyn Disk>, packs: Packs, after: After) -> crate::Result<Self> {
         let named = |error| sqlite(error).with_path(path);
         let mut connection = Connection::open(path).map_err(named)?;
-        patience::give(&connection).map_err(named)?;
+        patience::give(&mut connection).map_err(named)?;
         // Looked at before anything is set: another program's file stays as it is.
         let mut appender = Appender::new(packs);
         schema::prepare(&mut connection, &mut appender).map_err(|fault| Error::from(fault).with_path(path))?;
@@ -300,8 +300,8 @@ pub(super) fn collect(
 
 fn connect(path: &Path) -> crate::Result<Connection> {
     let open = || {
-        let connection = Connection::open(path)?;
-        patience::give(&connection)?;
+        let mut connection = Connection::open(path)?;
+        patience::give(&mut connection)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// Makes a connection wait.
-pub(super) fn give(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn give(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(|looks| {
         if looks == 0 {
             SINCE.set(Some(Instant::now()));

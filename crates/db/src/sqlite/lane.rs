@@ -1,0 +1,169 @@
+//! Threads that own connections, and the queue before them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::connection::{Call, Guarded, Turn};
+use super::fault;
+use crate::{Error, ErrorKind, Result};
+
+/// Opens a connection.
+pub(super) type Open = dyn Fn() -> Result<Guarded> + Send + Sync;
+
+type Task = Box<dyn FnOnce(&mut Slot, Duration) + Send>;
+
+/// A thread's connection: none before its first use, and where the last one had to be dropped.
+pub(super) struct Slot {
+    connection: Option<Guarded>,
+    open: Arc<Open>,
+}
+
+impl Slot {
+    /// The connection, opened if need be.
+    pub(super) fn connection(&mut self) -> Result<&mut Guarded> {
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            empty => Ok(empty.insert((self.open)()?)),
+        }
+    }
+
+    /// Drops the connection; the next use opens another.
+    pub(super) fn discard(&mut self) {
+        self.connection = None;
+    }
+}
+
+/// Up to so many threads, each with a connection of its own, that take calls first come, first served.
+pub(super) struct Lane {
+    queue: Arc<Queue>,
+    threads: usize,
+    open: Arc<Open>,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    tasks: VecDeque<(Task, Instant)>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Abandons the call when its future is dropped.
+struct Waiting(Arc<Call>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Lane {
+    pub(super) fn new(threads: usize, open: Arc<Open>) -> Self {
+        Self { queue: Arc::default(), threads, open }
+    }
+
+    /// Runs a job on a connection. When the returned future is dropped, what runs is interrupted; what still waits in the
+    /// queue is not run.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        job: impl FnOnce(&mut Slot) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting(Arc::new(Call::new(limit)));
+        let call = Arc::clone(&waiting.0);
+        self.submit(Box::new(move |slot: &mut Slot, waited| {
+            if call.is_abandoned() {
+                return;
+            }
+            let result = if waited > limit { Err(fault::queued_too_long()) } else { turn(slot, &call, job) };
+            // The caller may have gone meanwhile; nobody hears of it then.
+            drop(answer.send(result));
+        }))?;
+        let result = answered.await;
+        drop(waiting);
+        result.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the thread that ran the statement has ended")))
+    }
+
+    fn submit(&self, task: Task) -> Result<()> {
+        let mut state = self.queue.lock();
+        state.tasks.push_back((task, Instant::now()));
+        if state.idle < state.tasks.len() && state.threads < self.threads {
+            state.threads += 1;
+            let (queue, open) = (Arc::clone(&self.queue), Arc::clone(&self.open));
+            let spawned = thread::Builder::new().name("isobar-db".to_owned()).spawn(move || work(&queue, open));
+            if let Err(error) = spawned {
+                state.threads -= 1;
+                if state.threads == 0 {
+                    state.tasks.pop_back();
+                    let message = format!("cannot start a thread for the database: {error}");
+                    return Err(Error::new(ErrorKind::Unavailable, message).with_source(error));
+                }
+            }
+        }
+        drop(state);
+        self.queue.arrived.notify_one();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lane({})", self.threads)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.arrived.notify_all();
+    }
+}
+
+/// A thread's life: it takes tasks until the lane is dropped.
+fn work(queue: &Queue, open: Arc<Open>) {
+    let mut slot = Slot { connection: None, open };
+    loop {
+        let mut state = queue.lock();
+        let (task, arrived) = loop {
+            if let Some(next) = state.tasks.pop_front() {
+                break next;
+            }
+            if state.closed {
+                return;
+            }
+            state.idle += 1;
+            state = queue.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        };
+        drop(state);
+        task(&mut slot, arrived.elapsed());
+    }
+}
+
+fn turn<T>(slot: &mut Slot, call: &Arc<Call>, job: impl FnOnce(&mut Slot) -> Result<T>) -> Result<T> {
+    let _turn = Turn::start(call);
+    catch_unwind(AssertUnwindSafe(|| job(slot))).unwrap_or_else(|_| {
+        // Nobody knows in what state it is.
+        slot.discard();
+        Err(Error::new(ErrorKind::Internal, "the thread that ran the statement has panicked"))
+    })
+}

@@ -1,0 +1,212 @@
+//! Prepared statements over SQLite's C interface, for what rusqlite keeps to itself: where a statement of a script ends,
+//! and the error of the operating system behind SQLite's.
+#![allow(unsafe_code, reason = "SQLite is C")]
+
+use std::ffi::{CStr, c_char, c_int};
+use std::{ptr, slice, str};
+
+use bytes::Bytes;
+use rusqlite::{Connection, ffi};
+
+use crate::Value;
+
+/// An error as SQLite reports it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The extended result code.
+    pub(super) code: c_int,
+    pub(super) message: String,
+    /// Where in the prepared text it is, in bytes, if SQLite knows.
+    pub(super) offset: Option<usize>,
+    /// The operating system's error number; 0 where it has none.
+    pub(super) system: i32,
+}
+
+/// A statement of a connection, finalized when it is dropped.
+pub(super) struct Prepared<'c> {
+    connection: &'c Connection,
+    statement: *mut ffi::sqlite3_stmt,
+}
+
+/// Prepares the first statement of `sql`: `None` where there is nothing but space, comments and semicolons. Beside it, the
+/// number of bytes that SQLite has read for it.
+pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<(Option<Prepared<'c>>, usize), Failure> {
+    let length = c_int::try_from(sql.len()).map_err(|_| Failure::too_big())?;
+    let (mut statement, mut tail) = (ptr::null_mut(), ptr::null());
+    // SAFETY: the connection is open, `sql` has `length` bytes, and the two pointers are ours to write to.
+    let code = unsafe {
+        ffi::sqlite3_prepare_v3(connection.handle(), sql.as_ptr().cast(), length, 0, &raw mut statement, &raw mut tail)
+    };
+    if code != ffi::SQLITE_OK {
+        // SAFETY: the connection is open.
+        let offset = unsafe { ffi::sqlite3_error_offset(connection.handle()) };
+        let offset = usize::try_from(offset).ok().filter(|_| code == ffi::SQLITE_ERROR);
+        return Err(Failure { offset, ..Failure::of(connection) });
+    }
+    // SQLite leaves the tail within the text or at its end.
+    let read = (tail.addr()).saturating_sub(sql.as_ptr().addr()).min(sql.len());
+    let prepared = (!statement.is_null()).then_some(Prepared { connection, statement });
+    Ok((prepared, read))
+}
+
+impl Failure {
+    /// The connection's last error.
+    fn of(connection: &Connection) -> Self {
+        // SAFETY: the connection is open; the message is a C string until the next call, and copied here.
+        unsafe {
+            let handle = connection.handle();
+            let message = CStr::from_ptr(ffi::sqlite3_errmsg(handle)).to_string_lossy().into_owned();
+            let (code, system) = (ffi::sqlite3_extended_errcode(handle), ffi::sqlite3_system_errno(handle));
+            Self { code, message, offset: None, system }
+        }
+    }
+
+    fn too_big() -> Self {
+        Self { code: ffi::SQLITE_TOOBIG, message: "statement too long".to_owned(), offset: None, system: 0 }
+    }
+}
+
+impl Prepared<'_> {
+    /// The highest number of a parameter.
+    pub(super) fn parameters(&self) -> usize {
+        // SAFETY: the statement lives.
+        let count = unsafe { ffi::sqlite3_bind_parameter_count(self.statement) };
+        usize::try_from(count).unwrap_or_default()
+    }
+
+    pub(super) fn bind(&mut self, values: &[Value]) -> Result<(), Failure> {
+        for (index, value) in (1..).zip(values) {
+            self.check(self.bind_one(index, value))?;
+        }
+        Ok(())
+    }
+
+    fn bind_one(&self, index: c_int, value: &Value) -> c_int {
+        let statement = self.statement;
+        // SAFETY: the statement lives and has not been stepped; SQLite copies texts and blobs (SQLITE_TRANSIENT).
+        unsafe {
+            match value {
+                Value::Null => ffi::sqlite3_bind_null(statement, index),
+                // As D1: what is not a number is NULL.
+                Value::Real(real) if !real.is_finite() => ffi::sqlite3_bind_null(statement, index),
+                Value::Real(real) => ffi::sqlite3_bind_double(statement, index, *real),
+                Value::Integer(integer) => ffi::sqlite3_bind_int64(statement, index, *integer),
+                Value::Text(text) => {
+                    let (start, length) = (text.as_ptr().cast(), text.len() as u64);
+                    let encoding = ffi::SQLITE_UTF8 as u8;
+                    ffi::sqlite3_bind_text64(statement, index, start, length, ffi::SQLITE_TRANSIENT(), encoding)
+                }
+                // Without a byte there may be no pointer, and SQLite would take that for NULL.
+                Value::Blob(bytes) if bytes.is_empty() => ffi::sqlite3_bind_zeroblob(statement, index, 0),
+                Value::Blob(bytes) => {
+                    let (start, length) = (bytes.as_ptr().cast(), bytes.len() as u64);
+                    ffi::sqlite3_bind_blob64(statement, index, start, length, ffi::SQLITE_TRANSIENT())
+                }
+            }
+        }
+    }
+
+    /// Goes to the next row; whether there is one.
+    pub(super) fn step(&mut self) -> Result<bool, Failure> {
+        // SAFETY: the statement lives.
+        match unsafe { ffi::sqlite3_step(self.statement) } {
+            ffi::SQLITE_ROW => Ok(true),
+            ffi::SQLITE_DONE => Ok(false),
+            _ => Err(Failure::of(self.connection)),
+        }
+    }
+
+    /// The names of the result's columns: exact once it has been stepped.
+    pub(super) fn columns(&self) -> Vec<String> {
+        (0..self.column_count())
+            .map(|index| {
+                // SAFETY: the statement lives and has the column; the name is a C string, and copied here.
+                let name = unsafe { ffi::sqlite3_column_name(self.statement, index) };
+                // SAFETY: as above; null where memory has run out.
+                let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
+                name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+            })
+            .collect()
+    }
+
+    fn column_count(&self) -> c_int {
+        // SAFETY: the statement lives.
+        unsafe { ffi::sqlite3_column_count(self.statement) }
+    }
+
+    /// The row's values, after a [`step`](Self::step) that found one. Invalid UTF-8 reads as U+FFFD, as in workerd.
+    pub(super) fn row(&self) -> Vec<Value> {
+        (0..self.column_count()).map(|index| self.value(index)).collect()
+    }
+
+    fn value(&self, index: c_int) -> Value {
+        let statement = self.statement;
+        // SAFETY: the statement stands on a row that has the column.
+        unsafe {
+            match ffi::sqlite3_column_type(statement, index) {
+                ffi::SQLITE_INTEGER => Value::Integer(ffi::sqlite3_column_int64(statement, index)),
+                ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_column_double(statement, index)),
+                ffi::SQLITE_TEXT => {
+                    let text: *const c_char = ffi::sqlite3_column_text(statement, index).cast();
+                    Value::Text(String::from_utf8_lossy(self.bytes(index, text.cast())).into_owned())
+                }
+                ffi::SQLITE_BLOB => {
+                    let blob = ffi::sqlite3_column_blob(statement, index);
+                    Value::Blob(Bytes::copy_from_slice(self.bytes(index, blob.cast())))
+                }
+                _ => Value::Null,
+            }
+        }
+    }
+
+    /// # Safety
+    /// `start` is what SQLite has just given for the column of the row the statement stands on.
+    unsafe fn bytes(&self, index: c_int, start: *const u8) -> &[u8] {
+        // SAFETY: by the caller's promise; the length is that of what SQLite has given, and null has none.
+        let length = unsafe { ffi::sqlite3_column_bytes(self.statement, index) };
+        match usize::try_from(length) {
+            Ok(length) if !start.is_null() => {
+                // SAFETY: as above; the bytes stay until the statement is stepped or finalized, which takes `&mut`.
+                unsafe { slice::from_raw_parts(start, length) }
+            }
+            _ => &[],
+        }
+    }
+
+    fn check(&self, code: c_int) -> Result<(), Failure> {
+        if code == ffi::SQLITE_OK { Ok(()) } else { Err(Failure::of(self.connection)) }
+    }
+}
+
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the statement lives, and nobody uses it afterwards. The code is that of the last step, told by then.
+        unsafe { ffi::sqlite3_finalize(self.statement) };
+    }
+}
+
+/// Removes the virtual tables that D1 has not, so that their names are as unknown as there. FTS5 and R*Tree are asked for
+/// by name in CREATE VIRTUAL TABLE, the JSON ones in FROM.
+pub(super) fn drop_modules(connection: &Connection) {
+    let kept =
+        [c"fts5", c"fts5vocab", c"rtree", c"rtree_i32", c"json_each", c"json_tree", c"jsonb_each", c"jsonb_tree"];
+    let mut names: Vec<*const c_char> = kept.iter().map(|name| name.as_ptr()).collect();
+    names.push(ptr::null());
+    // SAFETY: the connection is open; the list ends with null and is not kept.
+    unsafe { ffi::sqlite3_drop_modules(connection.handle(), names.as_mut_ptr()) };
+}
+
+/// Copies what it can of the write-ahead log into the database, without waiting for anybody.
+pub(super) fn checkpoint(connection: &Connection) -> Result<(), Failure> {
+    // SAFETY: the connection is open; null means every database of it, and no counts are asked for.
+    let code = unsafe {
+        ffi::sqlite3_wal_checkpoint_v2(
+            connection.handle(),
+            ptr::null(),
+            ffi::SQLITE_CHECKPOINT_PASSIVE,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    };
+    if code == ffi::SQLITE_OK { Ok(()) } else { Err(Failure::of(connection)) }
+}
