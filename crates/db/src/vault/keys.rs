@@ -71,6 +71,13 @@ pub(super) async fn load(database: &dyn crate::Database, source: &KeySource<'_>)
     if let Some(keys) = read(database, source).await? {
         return Ok(keys);
     }
+    // Keys that are gone are not replaced: what was sealed under them would look as if it had been changed.
+    if let Some(column) = super::inventory::sealed_columns(database).await?.first() {
+        return Err(sealed_error(format!(
+            "vault_keys has not the keys of the values in {}.{}: restore the table from a backup",
+            column.table, column.column
+        )));
+    }
     add(database, source, Purpose::Index).await?;
     add(database, source, Purpose::Data).await?;
     read(database, source).await?.ok_or_else(|| sealed_error("the vault's keys were removed while they were made"))
@@ -105,7 +112,8 @@ pub(super) async fn rewrap(database: &dyn crate::Database, source: &KeySource<'_
     Ok(changed)
 }
 
-async fn read(database: &dyn crate::Database, source: &KeySource<'_>) -> Result<Option<DataKeys>> {
+/// Reads and unwraps the keys; `None` where they have not been made.
+pub(super) async fn read(database: &dyn crate::Database, source: &KeySource<'_>) -> Result<Option<DataKeys>> {
     let sql = "SELECT id, purpose, wrapped_by, wrapped FROM vault_keys ORDER BY id";
     // One transaction, so that no key is made between the two.
     let mut results = database.batch(vec![sql.into(), COLUMNS.into()]).await?;
@@ -132,7 +140,10 @@ impl KeySource<'_> {
         let purpose = if row.get::<String>("purpose")? == "index" { Purpose::Index } else { Purpose::Data };
         let with = self.keyring.get(&name).ok_or_else(|| {
             let known = self.keyring.names().collect::<Vec<_>>().join(", ");
-            sealed_error(format!("the key {id} is wrapped by {name:?}, which the keyring lacks; it has: {known}"))
+            sealed_error(format!(
+                "the key {id} is wrapped by {name:?}, which the keyring lacks; it has: {known}. Use the keyring that the \
+                 database was made with"
+            ))
         })?;
         let wrapped: Bytes = row.get("wrapped")?;
         let key =

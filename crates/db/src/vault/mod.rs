@@ -27,8 +27,10 @@
 //! ```
 
 mod cipher;
+mod inventory;
 mod keyring;
 mod keys;
+mod rebind;
 mod secret;
 mod sweep;
 
@@ -39,7 +41,9 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+pub use inventory::wrapping_keys;
 pub use keyring::Keyring;
+pub use rebind::Rebound;
 pub use secret::Secret;
 pub use sweep::{Column, ColumnStatus, Progress, Status, Sweep};
 
@@ -82,6 +86,28 @@ impl Vault {
     /// stay, wherever the database goes.
     pub fn new(database: Arc<dyn Database>, name: impl Into<Arc<str>>, keyring: Keyring) -> Self {
         Self { database, name: name.into(), keyring: Arc::new(keyring), keys: Arc::default() }
+    }
+
+    /// Whether the keyring is the one that the database was made with. It opens every wrapped key, and makes and changes
+    /// nothing; a database that has no key yet, or no table of the vault's, fits every keyring.
+    ///
+    /// A platform calls this at its start, and refuses to start where it fails. Where the keyring itself is missing it asks
+    /// [`wrapping_keys`] whether a new one may be made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sealed`] where the keyring lacks a key, has another one of its name, or values are sealed and their keys
+    /// are not in the database; as [`Queryable::query`](crate::Queryable::query).
+    pub async fn check(&self) -> Result<()> {
+        let database = &*self.database;
+        if inventory::has_tables(database).await? && keys::read(database, &self.source()).await?.is_some() {
+            return Ok(());
+        }
+        match inventory::sealed_columns(database).await?.first() {
+            None => Ok(()),
+            Some(Column { table, column, .. }) => Err(sealed_error(format!(
+                "values in {table}.{column} are sealed, and the database has not the keys to them: restore vault_keys from a backup"
+            ))),
+        }
     }
 
     /// Seals a value for its cell, under the active data key. The first use makes the keys.
@@ -156,8 +182,9 @@ impl Vault {
     /// reads the keys. Old values open as before; [`sweep`](Self::sweep) seals them anew. The new key's id.
     ///
     /// # Errors
-    /// As [`seal`](Self::seal).
+    /// As [`seal`](Self::seal); [`ErrorKind::Sealed`] when a declared column is not there: no key is made then.
     pub async fn rotate(&self) -> Result<u32> {
+        inventory::check_declared(&*self.database).await?; // or the sweep would fail, and every try would leave a key
         self.keys().await?; // the keyring fits the database, or nothing is added to it
         keys::add(&*self.database, &self.source(), keys::Purpose::Data).await?;
         Ok(self.reload().await?.active().0)

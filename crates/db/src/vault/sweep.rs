@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::cipher::Header;
-use super::{Cell, Vault, sealed_error};
+use super::{Cell, Vault, inventory, sealed_error};
 use crate::{Error, QueryableExt, Result, Value};
 
 /// Values that are read at once: a sealed value may be of some size.
@@ -46,18 +46,24 @@ pub struct Sweep {
     pub failed: Vec<String>,
     /// Data keys that no value needs any more, and that were removed.
     pub removed_keys: u64,
+    /// Columns that hold sealed values and are not declared: they were not swept, and the keys they need stay.
+    pub undeclared: Vec<Column>,
 }
 
 /// What is sealed under what.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// The data key that seals now.
+    /// The data key that seals now; 0 where no key has been made yet.
     pub active_key: u32,
     /// Data keys, each with the key-encryption key that wraps it.
     pub keys: Vec<(u32, String)>,
-    /// The columns.
+    /// The declared columns that are there.
     pub columns: Vec<ColumnStatus>,
+    /// Declared columns that are not there: renamed or dropped. [`Vault::rotate`] refuses while there are any.
+    pub missing: Vec<Column>,
+    /// Columns that hold sealed values and are not declared: the sweep passes them over.
+    pub undeclared: Vec<Column>,
 }
 
 /// How much of a column is sealed under the active key.
@@ -83,29 +89,37 @@ impl Vault {
     /// As [`seal`](Vault::seal); when a declared table or column is not there.
     pub async fn sweep(&self, mut progress: impl FnMut(&Progress) + Send) -> Result<Sweep> {
         let mut sweep = Sweep::default();
+        let columns = inventory::check_declared(&*self.database).await?;
         let active = self.reload().await?.active().0;
-        for column in self.columns().await? {
+        for column in columns {
             let mut after = None;
             while let Some(last) = self.sweep_page(&column, active, after, &mut sweep).await? {
                 progress(&Progress { column: column.clone(), sealed: sweep.sealed });
                 after = Some(last);
             }
         }
+        sweep.undeclared = self.undeclared().await?;
         if sweep.failed.is_empty() {
             sweep.removed_keys = self.remove_unused(active).await?;
         }
         Ok(sweep)
     }
 
-    /// What is sealed under what.
+    /// What is sealed under what. It makes no key where there is none.
     ///
     /// # Errors
-    /// As [`sweep`](Self::sweep).
+    /// As [`open`](Vault::open); [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) where the keyring is another one's.
     pub async fn status(&self) -> Result<Status> {
-        let active_key = self.reload().await?.active().0;
+        self.check().await?;
+        if !inventory::has_tables(&*self.database).await? {
+            return Err(sealed_error("the database has no vault: its migrations lack the vault's tables"));
+        }
         let keys = "SELECT id, wrapped_by FROM vault_keys WHERE purpose = 'data' ORDER BY id";
+        let keys: Vec<(u32, String)> = self.database.prepare(keys).all().await?;
+        let active_key = keys.last().map_or(0, |(id, _)| *id);
+        let (present, missing) = inventory::declared(&*self.database).await?;
         let mut columns = Vec::new();
-        for column in self.columns().await? {
+        for column in present {
             let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
             let sql = format!(
                 "SELECT coalesce(sum(substr({name}, 1, 6) IS ?), 0), count(*) FROM {table} WHERE {name} IS NOT NULL"
@@ -114,11 +128,20 @@ impl Vault {
                 self.database.prepare(sql).bind(&Header::new(active_key).to_bytes()[..]).one().await?;
             columns.push(ColumnStatus { column, current, outdated: all - current });
         }
-        Ok(Status { active_key, keys: self.database.prepare(keys).all().await?, columns })
+        Ok(Status { active_key, keys, columns, missing, undeclared: self.undeclared().await? })
     }
 
-    async fn columns(&self) -> Result<Vec<Column>> {
-        self.database.prepare(COLUMNS).all().await
+    /// Columns with sealed values that no row of `vault_columns` declares.
+    async fn undeclared(&self) -> Result<Vec<Column>> {
+        let (declared, _) = inventory::declared(&*self.database).await?;
+        let is_declared = |one: &Column| {
+            declared.iter().any(|known| {
+                known.table.eq_ignore_ascii_case(&one.table) && known.column.eq_ignore_ascii_case(&one.column)
+            })
+        };
+        let mut sealed = inventory::sealed_columns(&*self.database).await?;
+        sealed.retain(|column| !is_declared(column));
+        Ok(sealed)
     }
 
     /// Seals one page; the last primary key of it, `None` when there was nothing.
@@ -167,21 +190,35 @@ impl Vault {
     async fn remove_unused(&self, active: u32) -> Result<u64> {
         let sql = "SELECT id FROM vault_keys WHERE purpose = 'data' AND id < ? ORDER BY id DESC LIMIT -1 OFFSET 1";
         let old: Vec<u32> = self.database.prepare(sql).bind(active).all().await?;
-        let columns = self.columns().await?;
+        // Of every column, since a declaration may have gone while its values are still there.
+        let columns = inventory::all_columns(&*self.database).await?;
         let mut removed = 0;
         for id in old {
-            // In one statement with the test, so that nothing is sealed under the key between the two.
-            let unused: String = columns
-                .iter()
-                .map(|column| {
-                    let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
-                    format!(" AND NOT EXISTS (SELECT 1 FROM {table} WHERE substr({name}, 1, 6) IS ?2)")
-                })
-                .collect();
-            let sql = format!("DELETE FROM vault_keys WHERE id = ?1 AND ?2 IS NOT NULL{unused}");
-            removed += self.database.prepare(sql).bind(id).bind(&Header::new(id).to_bytes()[..]).run().await?.changes;
+            let header = &Header::new(id).to_bytes()[..];
+            let mut used = false;
+            for column in &columns {
+                let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
+                let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE substr({name}, 1, 6) IS ?)");
+                used |= self.database.prepare(sql).bind(header).one::<bool>().await?;
+            }
+            if !used {
+                removed += self.remove(id).await?;
+            }
         }
         Ok(removed)
+    }
+
+    /// Removes a data key. In one statement with the test of the declared columns, so that nothing is sealed under the key
+    /// between the two.
+    async fn remove(&self, id: u32) -> Result<u64> {
+        let (declared, _) = inventory::declared(&*self.database).await?;
+        let unused = |column: &Column| {
+            let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
+            format!(" AND NOT EXISTS (SELECT 1 FROM {table} WHERE substr({name}, 1, 6) IS ?2)")
+        };
+        let unused: String = declared.iter().map(unused).collect();
+        let sql = format!("DELETE FROM vault_keys WHERE id = ?1 AND ?2 IS NOT NULL{unused}");
+        Ok(self.database.prepare(sql).bind(id).bind(&Header::new(id).to_bytes()[..]).run().await?.changes)
     }
 }
 
@@ -189,6 +226,6 @@ fn failure(column: &Column, key: &Value, error: &Error) -> String {
     format!("{}.{} of {}: {}", column.table, column.column, key.to_json(), error.message())
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

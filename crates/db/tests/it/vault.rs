@@ -259,3 +259,81 @@ async fn nothing_of_a_secret_shows() {
         assert!(!holds(plain) && !holds(key.as_bytes()));
     }
 }
+
+#[tokio::test]
+async fn a_renamed_table_is_rebound_and_its_values_open() {
+    let db = database().await;
+    let keyring = key("a");
+    let vault_ = vault(&db, &keyring);
+    insert(&db, &vault_, 0..120).await;
+    db.exec("ALTER TABLE tokens RENAME TO secrets").await.unwrap();
+    let status = vault_.status().await.unwrap();
+    assert_eq!(status.missing.iter().map(|it| it.column.as_str()).collect::<Vec<_>>(), ["other", "secret"]);
+    assert_eq!(status.undeclared.iter().map(|it| it.table.as_str()).collect::<Vec<_>>(), ["secrets"]);
+    let keys = async || db.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await.unwrap();
+    // No try makes a key.
+    for _ in 0..3 {
+        assert_sealed(vault_.rotate().await, "vault_columns declares tokens.other");
+        assert_sealed(vault_.sweep(|_| ()).await, "isobar vault rebind");
+    }
+    assert_eq!(keys().await, 2);
+    assert_sealed(vault_.rebind(("tokens", "secret"), ("secrets", "nope")).await, "there is no column secrets.nope");
+    assert_sealed(vault_.rebind(("nope", "secret"), ("secrets", "secret")).await, "declares neither");
+    let rebound = vault_.rebind(("tokens", "secret"), ("secrets", "secret")).await.unwrap();
+    assert_eq!((rebound.sealed, rebound.present, rebound.failed.len()), (120, 0, 0));
+    assert_eq!(
+        vault_.rebind(("tokens", "secret"), ("secrets", "secret")).await.unwrap().present,
+        120,
+        "again does nothing"
+    );
+    let sealed: bytes::Bytes =
+        db.prepare("SELECT secret FROM secrets WHERE id = 119").first_column("secret").await.unwrap().unwrap();
+    assert_eq!(vault_.open(&Cell::new("secrets", "secret", 119), &sealed).await.unwrap().expose(), b"secret 119");
+    db.exec("DELETE FROM vault_columns WHERE table_name = 'tokens'").await.unwrap();
+    vault_.rotate().await.unwrap();
+    assert_eq!(vault_.sweep(|_| ()).await.unwrap().sealed, 120);
+    assert!(vault_.rebind(("secrets", "secret"), ("secrets", "other")).await.is_err(), "a column that is there stays");
+}
+
+#[tokio::test]
+async fn a_dropped_declaration_takes_no_key_from_values() {
+    let db = database().await;
+    let vault_ = vault(&db, &key("a"));
+    insert(&db, &vault_, 0..3).await;
+    db.exec("DELETE FROM vault_columns").await.unwrap();
+    for _ in 0..3 {
+        vault_.rotate().await.unwrap();
+        let sweep = vault_.sweep(|_| ()).await.unwrap();
+        assert_eq!(sweep.undeclared.iter().map(|it| it.column.as_str()).collect::<Vec<_>>(), ["secret"]);
+    }
+    assert_eq!(read(&db, &vault_, 2).await.unwrap().expose(), b"secret 2");
+    // Declared again, they are swept, and the keys go.
+    db.exec(DECLARED).await.unwrap();
+    let sweep = vault_.sweep(|_| ()).await.unwrap();
+    assert_eq!((sweep.sealed, sweep.undeclared.len()), (3, 0));
+    assert!(sweep.removed_keys > 0);
+}
+
+#[tokio::test]
+async fn a_keyring_is_compared_before_anything_is_served() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    let (right, wrong) = (key("a"), key("a"));
+    // Before there is a vault, and before there is a key, every keyring fits.
+    assert_eq!(vault::wrapping_keys(&db).await.unwrap(), Vec::<String>::new());
+    vault(&db, &right).check().await.unwrap();
+    prepared(&db).await;
+    vault(&db, &wrong).check().await.unwrap();
+    assert_eq!(vault::wrapping_keys(&db).await.unwrap(), Vec::<String>::new());
+    assert_eq!(db.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await.unwrap(), 0, "looking makes nothing");
+    insert(&db, &vault(&db, &right), 0..1).await;
+    assert_eq!(vault::wrapping_keys(&db).await.unwrap(), ["a"]);
+    vault(&db, &right).check().await.unwrap();
+    assert_sealed(vault(&db, &wrong).check().await, "does not unwrap");
+    assert_sealed(vault(&db, &key("b")).check().await, "\"a\", which the keyring lacks");
+    assert_sealed(vault(&db, &key("b")).status().await, "lacks");
+    // Keys that are gone are not made anew while there are values.
+    db.exec("DELETE FROM vault_keys").await.unwrap();
+    assert_sealed(vault(&db, &right).check().await, "tokens.secret");
+    assert_sealed(vault(&db, &right).seal(&cell(7), b"x").await, "from a backup");
+    assert_eq!(db.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await.unwrap(), 0);
+}

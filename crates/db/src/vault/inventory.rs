@@ -1,0 +1,87 @@
+//! What there is in a database: its vault's tables, the columns that are declared, and those that hold sealed values.
+
+use super::cipher::Header;
+use super::sealed_error;
+use super::sweep::{COLUMNS, Column, quoted};
+use crate::{Database, QueryableExt, Result, Row, Statement};
+
+/// Names of the key-encryption keys that a database's vault needs: those that wrap its keys. Empty where it has none yet, the
+/// vault's tables included. It reads and makes nothing, and needs no keyring.
+///
+/// For the start of a platform: a keyring that is not there may be generated only where this is empty.
+///
+/// # Errors
+/// As [`Queryable::query`](crate::Queryable::query).
+pub async fn wrapping_keys(database: &dyn Database) -> Result<Vec<String>> {
+    if !has_tables(database).await? {
+        return Ok(Vec::new());
+    }
+    database.prepare("SELECT DISTINCT wrapped_by FROM vault_keys ORDER BY 1").all().await
+}
+
+/// Whether the vault's tables are there.
+pub(super) async fn has_tables(database: &dyn Database) -> Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('vault_keys', 'vault_columns')";
+    Ok(database.prepare(sql).one::<i64>().await? == 2)
+}
+
+/// The declared columns: those that are there, and those whose table, column or key column is not.
+pub(super) async fn declared(database: &dyn Database) -> Result<(Vec<Column>, Vec<Column>)> {
+    let columns: Vec<Column> = database.prepare(COLUMNS).all().await?;
+    let (mut present, mut missing) = (Vec::new(), Vec::new());
+    for column in columns {
+        let sql =
+            "SELECT count(*) FROM pragma_table_xinfo(?1) WHERE name = ?2 COLLATE NOCASE OR name = ?3 COLLATE NOCASE";
+        let names = [&column.table, &column.column, &column.key_column].map(|name| name.as_str());
+        let found: i64 = database.prepare(sql).bind_all(names).one().await?;
+        let needed = if column.column.eq_ignore_ascii_case(&column.key_column) { 1 } else { 2 };
+        if found == needed { present.push(column) } else { missing.push(column) }
+    }
+    Ok((present, missing))
+}
+
+/// Refuses where a declared column is not there.
+pub(super) async fn check_declared(database: &dyn Database) -> Result<Vec<Column>> {
+    let (present, missing) = declared(database).await?;
+    let Some(Column { table, column, key_column }) = missing.first() else { return Ok(present) };
+    Err(sealed_error(format!(
+        "vault_columns declares {table}.{column} with the key {key_column}, and there is no such column: where the table or the \
+         column was renamed, run `isobar vault rebind`; where it was dropped, delete the row of vault_columns"
+    )))
+}
+
+/// Every column of every table that holds a value in the form of sealed ones, declared or not.
+pub(super) async fn sealed_columns(database: &dyn Database) -> Result<Vec<Column>> {
+    let mut found = Vec::new();
+    for column in all_columns(database).await? {
+        let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
+        // Version, algorithm, and as many bytes as a sealed value has at least.
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE typeof({name}) = 'blob' AND length({name}) >= ?1 \
+             AND substr({name}, 1, 2) IS ?2 LIMIT 1)"
+        );
+        let prepared = database.prepare(sql).bind(Header::SEALED_BYTES as i64).bind(&Header::START[..]);
+        if prepared.one::<i64>().await? > 0 {
+            found.push(column);
+        }
+    }
+    Ok(found)
+}
+
+/// Every column of every table but the vault's own, SQLite's and virtual ones. The key is the first column of the primary
+/// key.
+pub(super) async fn all_columns(database: &dyn Database) -> Result<Vec<Column>> {
+    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' \
+                  AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_cf~_%' ESCAPE '~' \
+                  AND name NOT IN ('vault_keys', 'vault_columns') ORDER BY name";
+    let mut columns = Vec::new();
+    for table in database.prepare(tables).all::<String>().await? {
+        let list = Statement::new("SELECT name, pk FROM pragma_table_xinfo(?) ORDER BY cid").bind(table.as_str());
+        let rows = database.query(list.rows_only()).await?.rows;
+        let key = rows.iter().find(|row| row.get::<i64>("pk").is_ok_and(|place| place == 1));
+        let key: String = key.map_or_else(|| Ok("rowid".to_owned()), |row| row.get("name"))?;
+        let of = |row: &Row| Ok(Column { table: table.clone(), column: row.get("name")?, key_column: key.clone() });
+        columns.extend(rows.iter().map(of).collect::<Result<Vec<_>>>()?);
+    }
+    Ok(columns)
+}
