@@ -1,12 +1,18 @@
 //! `isobar d1`.
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::error::Error;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
-use isobar_db::{QueryResult, QueryableExt, Value, copy, migrations};
-use serde_json::json;
+use isobar_cloudflare::client::Account;
+use isobar_cloudflare::wrangler::{Config, D1Database};
+use isobar_db::cloudflare::D1RestDatabase;
+use isobar_db::migrations::{self, Migration, Migrator};
+use isobar_db::{Database, Meta, QueryResult, QueryableExt, Row, SqliteDatabase, Value, copy, sql};
+use serde::Serialize;
 
 use crate::place::Place;
 use crate::{Outcome, say, table};
@@ -28,6 +34,8 @@ pub(crate) enum Migrations {
     List {
         /// The database's name or binding
         database: String,
+        #[command(flatten)]
+        at: Where,
     },
     /// Apply what has not been applied
     Apply {
@@ -36,25 +44,148 @@ pub(crate) enum Migrations {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
+        #[command(flatten)]
+        at: Where,
     },
+}
+
+/// Which copy of a database: the one here, or Cloudflare's.
+#[derive(Debug, Args)]
+pub(crate) struct Where {
+    /// The database on this machine: the default
+    #[arg(long, conflicts_with = "remote")]
+    local: bool,
+    /// The database on Cloudflare, by CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN
+    #[arg(long)]
+    remote: bool,
+    /// The folder with the databases, in place of --root
+    #[arg(long, value_name = "FOLDER", conflicts_with = "remote")]
+    persist_to: Option<PathBuf>,
+}
+
+/// A database as a command found it.
+struct Opened {
+    /// `None` where it is here and has not been made yet.
+    database: Option<Arc<dyn Database>>,
+    file: PathBuf,
+    known: D1Database,
+    config: Config,
+}
+
+impl Where {
+    /// The database of this name; one that is missing here is not made.
+    async fn look(&self, place: &Place, name: &str) -> Result<Opened, Box<dyn Error>> {
+        let (file, known, config) = place.known_database(name, self.persist_to.as_deref())?;
+        let database: Option<Arc<dyn Database>> = if self.remote {
+            let id = known.database_id.as_deref().ok_or_else(|| {
+                format!(
+                    "the database {} has no database_id in the configuration, which --remote needs",
+                    known.local_name()
+                )
+            })?;
+            Some(Arc::new(D1RestDatabase::new(Account::from_env()?, id)?))
+        } else if file.exists() {
+            Some(Arc::new(SqliteDatabase::open(&file).await?))
+        } else {
+            None
+        };
+        Ok(Opened { database, file, known, config })
+    }
+}
+
+impl Opened {
+    /// The database, made here if need be.
+    async fn made(&self) -> Result<Arc<dyn Database>, Box<dyn Error>> {
+        match &self.database {
+            Some(database) => Ok(Arc::clone(database)),
+            None => Ok(Arc::new(SqliteDatabase::open(&self.file).await?)),
+        }
+    }
+
+    /// The database, or an empty one in memory for who only looks.
+    async fn looked_at(&self) -> Result<Arc<dyn Database>, Box<dyn Error>> {
+        match &self.database {
+            Some(database) => Ok(Arc::clone(database)),
+            None => Ok(Arc::new(SqliteDatabase::memory().await?)),
+        }
+    }
+
+    /// The files of migrations, their folder, and where they are recorded.
+    fn migrations(&self) -> Result<(PathBuf, Vec<Migration>, Migrator), Box<dyn Error>> {
+        let (folder, pattern) = pattern(&self.known)?;
+        let folder = self.config.resolve(&folder);
+        let files = migrations::from_pattern(&folder, &pattern)?;
+        if files.is_empty() && migrations::from_pattern(&folder, "*/migration.sql").is_ok_and(|files| !files.is_empty())
+        {
+            eprintln!(
+                "warning: no file of {} fits {pattern}, and some fit */migration.sql: set migrations_pattern to \
+                 MIGRATIONS_DIR/*/migration.sql for them",
+                folder.display()
+            );
+        }
+        let migrator = Migrator::default();
+        Ok((
+            folder,
+            files,
+            match &self.known.migrations_table {
+                Some(table) => migrator.with_table(table),
+                None => migrator,
+            },
+        ))
+    }
+}
+
+/// The folder of a database's migrations and the pattern within it, by wrangler's rules.
+fn pattern(known: &D1Database) -> Result<(String, String), Box<dyn Error>> {
+    let folder = normal(known.migrations_dir.as_deref().unwrap_or("migrations"));
+    let Some(given) = &known.migrations_pattern else { return Ok((folder, migrations::PATTERN.to_owned())) };
+    if known.migrations_dir.is_none() {
+        return Err(format!("migrations_pattern {given:?} needs a migrations_dir beside it, and begins with it").into());
+    }
+    let pattern = normal(given);
+    let within = if folder == "." { Some(pattern.as_str()) } else { pattern.strip_prefix(&format!("{folder}/")) };
+    let within =
+        within.ok_or_else(|| format!("migrations_pattern {given:?} must begin with {folder}/, the migrations_dir"))?;
+    Ok((folder, within.to_owned()))
+}
+
+/// A path of the configuration with `/`, without `./` and `a/..`.
+fn normal(path: &str) -> String {
+    let path = path.replace('\\', "/");
+    let mut parts: Vec<String> = Vec::new();
+    for component in Path::new(&path).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if parts.last().is_some_and(|last| last != "..") => drop(parts.pop()),
+            Component::RootDir => parts.push(String::new()),
+            other => parts.push(other.as_os_str().to_string_lossy().into_owned()),
+        }
+    }
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   isobar d1 execute DB --command 'SELECT * FROM users LIMIT 5'
-  isobar d1 execute inneranimalmedia-business --file ./seed.sql --json")]
+  isobar d1 execute inneranimalmedia-business --file ./seed.sql --json
+  sqlite3 old.db .dump | isobar d1 execute DB --file -")]
 pub(crate) struct Execute {
     /// The database's name or binding
     database: String,
     /// The SQL
     #[arg(long, required_unless_present = "file", conflicts_with = "file")]
     command: Option<String>,
-    /// A file of SQL; all of it in one transaction
+    /// A file of SQL, or - for the standard input; all of it in one transaction
     #[arg(long)]
     file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Do not ask: it never does, and takes the option as wrangler does
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    at: Where,
 }
 
 #[derive(Debug, Args)]
@@ -98,39 +229,38 @@ pub(crate) struct Copy {
 impl D1 {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         match self {
-            Self::Migrations(Migrations::List { database }) => list(place, &database).await,
-            Self::Migrations(Migrations::Apply { database, yes }) => apply(place, &database, yes).await,
+            Self::Migrations(Migrations::List { database, at }) => list(place, &database, &at).await,
+            Self::Migrations(Migrations::Apply { database, yes, at }) => apply(place, &database, yes, &at).await,
             Self::Execute(execute) => execute.run(place).await,
             Self::Copy(copy) => copy.run(place).await,
         }
     }
 }
 
-async fn list(place: &Place, name: &str) -> Outcome {
-    let (database, known, config) = place.database(name).await?;
-    let folder = config.resolve(known.migrations_dir.as_deref().unwrap_or("migrations"));
-    let pending = migrations::pending(&database, &migrations::from_folder(&folder)?).await?;
+async fn list(place: &Place, name: &str, at: &Where) -> Outcome {
+    let opened = at.look(place, name).await?;
+    let (folder, files, migrator) = opened.migrations()?;
+    let pending = migrator.pending(&*opened.looked_at().await?, &files).await?;
     if pending.is_empty() {
-        say!("{}: every migration of {} has been applied", known.local_name(), folder.display());
+        say!("{}: every migration of {} has been applied", opened.known.local_name(), folder.display());
         return Ok(());
     }
     table::print(&["TO BE APPLIED".to_owned()], &pending.into_iter().map(|one| vec![one.name]).collect::<Vec<_>>())
 }
 
-async fn apply(place: &Place, name: &str, yes: bool) -> Outcome {
-    let (database, known, config) = place.database(name).await?;
-    let folder = config.resolve(known.migrations_dir.as_deref().unwrap_or("migrations"));
-    let files = migrations::from_folder(&folder)?;
-    let pending = migrations::pending(&database, &files).await?;
+async fn apply(place: &Place, name: &str, yes: bool, at: &Where) -> Outcome {
+    let opened = at.look(place, name).await?;
+    let (folder, files, migrator) = opened.migrations()?;
+    let pending = migrator.pending(&*opened.looked_at().await?, &files).await?;
     if pending.is_empty() {
-        say!("{}: nothing to apply", known.local_name());
+        say!("{}: nothing to apply", opened.known.local_name());
         return Ok(());
     }
     if !yes && std::io::stdin().is_terminal() {
         for one in &pending {
             say!("  {}", one.name);
         }
-        print!("apply {} to {}? [y/N] ", pending.len(), known.local_name());
+        print!("apply {} to {}? [y/N] ", pending.len(), opened.known.local_name());
         std::io::stdout().flush()?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
@@ -138,30 +268,58 @@ async fn apply(place: &Place, name: &str, yes: bool) -> Outcome {
             return Err("nothing was applied".into());
         }
     }
-    let done = migrations::apply(&database, &files).await?;
+    let done = migrator.apply(&*opened.made().await?, &files).await;
+    let done = done.map_err(|error| format!("{}/{error}", folder.display()))?;
     table::print(&["APPLIED".to_owned()], &done.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
+}
+
+/// A statement's result, as D1 answers it: the columns in their order.
+#[derive(Serialize)]
+struct Printed<'a> {
+    results: &'a [Row],
+    success: bool,
+    meta: &'a Meta,
+}
+
+impl<'a> Printed<'a> {
+    fn of(result: &'a QueryResult) -> Self {
+        Self { results: &result.rows, success: true, meta: &result.meta }
+    }
 }
 
 impl Execute {
     async fn run(self, place: &Place) -> Outcome {
-        let (database, ..) = place.database(&self.database).await?;
-        let sql = match (&self.command, &self.file) {
-            (Some(command), _) => command.clone(),
-            (None, Some(file)) => {
-                std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?
-            }
-            (None, None) => unreachable!("clap requires one of them"),
-        };
-        let results = database.run_script(&sql).await?;
+        let opened = self.at.look(place, &self.database).await?;
+        let script = self.script()?;
+        // Who only reads makes no database.
+        let reads = sql::split(&script).all(sql::is_read);
+        let database = if reads { opened.looked_at().await? } else { opened.made().await? };
+        let results = database.run_script(&script).await.map_err(|error| match &self.file {
+            Some(file) => error.in_file(&file.display().to_string()).to_string(),
+            None => error.message().to_owned(),
+        })?;
         if self.json {
-            let results: Vec<_> = results
-                .iter()
-                .map(|result| json!({"success": true, "meta": result.meta, "results": result.rows.iter().map(|row| row.to_json()).collect::<Vec<_>>()}))
-                .collect();
-            say!("{}", serde_json::to_string_pretty(&results)?);
+            let printed: Vec<_> = results.iter().map(Printed::of).collect();
+            say!("{}", serde_json::to_string_pretty(&printed)?);
             return Ok(());
         }
         results.iter().try_for_each(show)
+    }
+
+    fn script(&self) -> Result<String, String> {
+        match (&self.command, &self.file) {
+            (Some(command), _) => Ok(command.clone()),
+            (None, Some(file)) if file.as_os_str() == "-" => {
+                let mut script = String::new();
+                let read = std::io::stdin().read_to_string(&mut script);
+                read.map_err(|error| format!("cannot read SQL from the standard input: {error}"))?;
+                Ok(script)
+            }
+            (None, Some(file)) => {
+                std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+            }
+            (None, None) => unreachable!("clap requires one of them"),
+        }
     }
 }
 
@@ -170,11 +328,12 @@ impl Copy {
         let shown = self.map.display();
         let text = std::fs::read_to_string(&self.map).map_err(|error| format!("cannot read {shown}: {error}"))?;
         let map: copy::Map = toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
-        let (from, old, _) = place.database(&self.from).await?;
-        let (to, new, _) = place.database(&self.to).await?;
+        let (from, old) = place.existing_database(&self.from).await?;
+        let (_, new, _) = place.known_database(&self.to, None)?;
         if old.local_name() == new.local_name() {
             return Err("a database is not copied into itself".into());
         }
+        let (to, ..) = place.database(&self.to).await?;
         let bar = ProgressBar::new_spinner();
         let progress = |table: &copy::TableReport| {
             let copy::TableReport { from, to, copied, present, skipped, .. } = table;
@@ -220,4 +379,23 @@ fn show(result: &QueryResult) -> Outcome {
     table::print(&result.columns, &rows)?;
     say!("({} rows)", rows.len());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn patterns_of_migrations_are_wranglers() {
+        let known = |dir: Option<&str>, pattern: Option<&str>| {
+            let (dir, pattern) = (serde_json::json!(dir), serde_json::json!(pattern));
+            let known = serde_json::json!({"binding": "DB", "migrations_dir": dir, "migrations_pattern": pattern});
+            super::pattern(&serde_json::from_value(known).unwrap()).map_err(|error| error.to_string())
+        };
+        let fits = |folder: &str, pattern: &str| Ok((folder.to_owned(), pattern.to_owned()));
+        assert_eq!(known(None, None), fits("migrations", "*.sql"));
+        assert_eq!(known(Some("./db/x/../sql/"), None), fits("db/sql", "*.sql"));
+        assert_eq!(known(Some("drizzle"), Some("./drizzle/*/migration.sql")), fits("drizzle", "*/migration.sql"));
+        assert_eq!(known(Some("."), Some("*.up.sql")), fits(".", "*.up.sql"));
+        assert!(known(None, Some("migrations/*.sql")).unwrap_err().contains("needs a migrations_dir"));
+        assert!(known(Some("a"), Some("b/*.sql")).unwrap_err().contains("must begin with a/"));
+    }
 }

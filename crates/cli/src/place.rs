@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -122,8 +122,13 @@ impl Place {
         Ok(self.root(config.as_ref()).join("r2").join(checked(name)?))
     }
 
-    /// A database by name or binding, and what the configuration says of it.
-    pub(crate) async fn database(&self, name: &str) -> Result<(SqliteDatabase, D1Database, Config), Box<dyn Error>> {
+    /// What the configuration says of a database, by its name or binding, and the file in which it is kept; `root` in place of
+    /// the usual folder.
+    pub(crate) fn known_database(
+        &self,
+        name: &str,
+        root: Option<&Path>,
+    ) -> Result<(PathBuf, D1Database, Config), Box<dyn Error>> {
         let config =
             self.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;
         let known =
@@ -133,15 +138,32 @@ impl Place {
             .iter()
             .find(|database| database.local_name() == name || database.binding == name)
             .cloned()
-            .ok_or_else(|| {
-                format!(
-                    "there is no database {name} in the configuration; there are: {}",
-                    known().collect::<Vec<_>>().join(", ")
-                )
+            .ok_or_else(|| match known().collect::<Vec<_>>().join(", ") {
+                none if none.is_empty() => {
+                    format!("there is no database {name}: the configuration has no d1_databases")
+                }
+                known => format!("there is no database {name} in the configuration; there are: {known}"),
             })?;
-        let file = format!("{}.sqlite", checked(database.local_name())?);
-        let opened = SqliteDatabase::open(self.root(Some(&config)).join("d1").join(file)).await?;
-        Ok((opened, database, config))
+        let root = root.map_or_else(|| self.root(Some(&config)), Path::to_owned);
+        let file = root.join("d1").join(format!("{}.sqlite", checked(database.local_name())?));
+        Ok((file, database, config))
+    }
+
+    /// A database by name or binding, made if need be, and what the configuration says of it.
+    pub(crate) async fn database(&self, name: &str) -> Result<(SqliteDatabase, D1Database, Config), Box<dyn Error>> {
+        let (file, database, config) = self.known_database(name, None)?;
+        Ok((SqliteDatabase::open(file).await?, database, config))
+    }
+
+    /// A database that is there already: who only looks makes none.
+    pub(crate) async fn existing_database(&self, name: &str) -> Result<(SqliteDatabase, D1Database), Box<dyn Error>> {
+        let (file, database, _) = self.known_database(name, None)?;
+        if !file.exists() {
+            let message =
+                format!("there is no database {} here yet; it would be {}", database.local_name(), file.display());
+            return Err(message.into());
+        }
+        Ok((SqliteDatabase::open(file).await?, database))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use isobar_db::vault::{Keyring, Status, Vault as Sealer};
+use isobar_db::vault::{Column, Keyring, Status, Vault as Sealer};
 
 use crate::place::Place;
 use crate::{Outcome, say, table};
@@ -14,6 +14,7 @@ use crate::{Outcome, say, table};
 #[command(after_help = "Examples:
   isobar vault keygen 2026-11 > keyring && chmod 600 keyring
   isobar vault rotate DB --keyring ./keyring
+  isobar vault rebind DB --from tokens.secret --to oauth_tokens.secret --keyring ./keyring
   ISOBAR_KEYRING=\"$(cat keyring)\" isobar vault status DB")]
 pub(crate) enum Vault {
     /// Print a new key-encryption key, as a line for the keyring
@@ -25,8 +26,29 @@ pub(crate) enum Vault {
     ///
     /// It may break off and be run again with --resume.
     Rotate(Rotate),
-    /// Show the keys and how much is sealed under the active one
+    /// Seal a column's values for its new name: after its table or itself was renamed they do not open
+    Rebind(Rebind),
+    /// Show the keys, how much is sealed under the active one, and which declarations do not fit; check the keyring
     Status(Opened),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rebind {
+    #[command(flatten)]
+    opened: Opened,
+    /// The old name, as vault_columns declares it
+    #[arg(long, value_name = "TABLE.COLUMN", value_parser = cell)]
+    from: (String, String),
+    /// The name it has now
+    #[arg(long, value_name = "TABLE.COLUMN", value_parser = cell)]
+    to: (String, String),
+}
+
+fn cell(text: &str) -> Result<(String, String), String> {
+    let parts = text.rsplit_once('.').filter(|(table, column)| !table.is_empty() && !column.is_empty());
+    parts
+        .map(|(table, column)| (table.to_owned(), column.to_owned()))
+        .ok_or_else(|| format!("{text:?} is not TABLE.COLUMN"))
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +81,7 @@ impl Vault {
                 Ok(())
             }
             Self::Rotate(rotate) => rotate.run(place).await,
+            Self::Rebind(rebind) => rebind.run(place).await,
             Self::Status(opened) => {
                 let status = opened.vault(place).await?.status().await?;
                 if opened.json {
@@ -79,8 +102,26 @@ impl Opened {
             None => Keyring::from_env("ISOBAR_KEYRING")
                 .map_err(|error| format!("{}; set it or name a file with --keyring", error.message()))?,
         };
-        let (database, known, _) = place.database(&self.database).await?;
+        let (database, known) = place.existing_database(&self.database).await?;
         Ok(Sealer::new(Arc::new(database), known.local_name(), keyring))
+    }
+}
+
+impl Rebind {
+    async fn run(self, place: &Place) -> Outcome {
+        let vault = self.opened.vault(place).await?;
+        let name = |(table, column): &'_ (String, String)| format!("{table}.{column}");
+        let [from, to] = [&self.from, &self.to].map(|(table, column)| (table.as_str(), column.as_str()));
+        let rebound = vault.rebind(from, to).await?;
+        if self.opened.json {
+            let summary = serde_json::json!({
+                "sealed": rebound.sealed, "present": rebound.present, "failed": rebound.failed,
+            });
+            say!("{}", serde_json::to_string_pretty(&summary)?);
+        } else {
+            say!("{}: {} values sealed anew, {} were already", name(&self.to), rebound.sealed, rebound.present);
+        }
+        failed(&rebound.failed)
     }
 }
 
@@ -116,15 +157,38 @@ impl Rotate {
                 sweep.removed_keys
             );
         }
-        if sweep.failed.is_empty() {
-            return Ok(());
-        }
-        let shown = sweep.failed.iter().take(20).map(|one| format!("\n  {one}")).collect::<String>();
-        Err(format!("{} values do not open and stay as they are:{shown}", sweep.failed.len()).into())
+        warn(&[], &sweep.undeclared);
+        failed(&sweep.failed)
+    }
+}
+
+/// An error that names values that do not open, if there are any.
+fn failed(values: &[String]) -> Outcome {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let shown = values.iter().take(20).map(|one| format!("\n  {one}")).collect::<String>();
+    Err(format!("{} values do not open and stay as they are:{shown}", values.len()).into())
+}
+
+/// Says which declarations do not fit the database.
+fn warn(missing: &[Column], undeclared: &[Column]) {
+    for Column { table, column, .. } in missing {
+        eprintln!(
+            "warning: vault_columns declares {table}.{column}, which is not there: run isobar vault rebind where it was renamed, \
+             and delete the row where it was dropped"
+        );
+    }
+    for Column { table, column, .. } in undeclared {
+        eprintln!(
+            "warning: {table}.{column} holds sealed values and vault_columns does not declare it: rotation passes it over, and \
+             the keys it needs stay"
+        );
     }
 }
 
 fn show(status: &Status) -> Outcome {
+    warn(&status.missing, &status.undeclared);
     let keys: Vec<_> = status
         .keys
         .iter()

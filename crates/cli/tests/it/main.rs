@@ -262,6 +262,101 @@ fn databases_are_migrated_and_asked() {
 }
 
 #[test]
+fn who_looks_at_a_database_makes_none() {
+    let folder = folder();
+    let here = folder.path();
+    fs::create_dir(here.join("migrations")).unwrap();
+    fs::write(here.join("migrations/0001_a.sql"), "CREATE TABLE t (a)").unwrap();
+    refused(here, &["d1", "execute", "businesss", "--command", "SELECT 1"]);
+    ok(here, &["d1", "execute", "DB", "--command", "SELECT 1"]);
+    ok(here, &["d1", "migrations", "list", "DB"]);
+    assert!(refused(here, &["vault", "status", "DB", "--keyring", "keyring"]).contains("keyring"));
+    fs::write(here.join("map.toml"), "table = []").unwrap();
+    assert!(
+        refused(here, &["d1", "copy", "DB", "DB", "--map", "map.toml"])
+            .contains("there is no database business here yet")
+    );
+    assert!(!here.join(".isobar").exists());
+}
+
+#[test]
+fn migrations_follow_the_configuration_as_wranglers_do() {
+    let folder = folder();
+    let here = folder.path();
+    let config = CONFIG.replace(
+        "binding = \"DB\"",
+        "binding = \"DB\"\nmigrations_dir = \"drizzle\"\nmigrations_pattern = \"./drizzle/*/migration.sql\"\n\
+         migrations_table = \"applied files\"",
+    );
+    fs::write(here.join("wrangler.toml"), config).unwrap();
+    for (name, sql) in [
+        ("10_b/migration.sql", "INSERT INTO t VALUES (1, 2);"),
+        ("2_a/migration.sql", "CREATE TABLE t (z, a);"),
+        ("2_a/._migration.sql", "\u{0}\u{5}\u{16}"),
+        (".hidden/migration.sql", "no"),
+        ("3_other.sql", "no"),
+    ] {
+        let path = here.join("drizzle").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, sql).unwrap();
+    }
+    // Several at once: each file is applied once, and nobody fails.
+    let apply = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_isobar"));
+        command.args(["d1", "migrations", "apply", "DB", "-y", "--local"]).current_dir(here);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let processes: Vec<_> = (0..4).map(|_| apply()).collect();
+    let mut said = String::new();
+    for process in processes {
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        said.push_str(&String::from_utf8_lossy(&output.stdout));
+    }
+    assert_eq!(said.matches("/migration.sql").count(), 2, "{said}");
+    let json =
+        ok(here, &["d1", "execute", "DB", "--json", "-y", "--command", "SELECT z, a, 2.0 AS r, 0.5 AS h FROM t"]);
+    assert!(json.split_whitespace().collect::<String>().contains(r#"[{"z":1,"a":2,"r":2,"h":0.5}]"#), "{json}");
+    let names = ok(here, &["d1", "execute", "DB", "--command", "SELECT name FROM \"applied files\" ORDER BY id"]);
+    assert!(names.find("2_a/migration.sql").unwrap() < names.find("10_b/migration.sql").unwrap(), "{names}");
+
+    // An error names file, line and statement.
+    fs::create_dir(here.join("drizzle/11_c")).unwrap();
+    let wrong = "-- first\nCREATE TABLE u (a);\n\nINSERT INTO\n  nope VALUES (1);\n";
+    fs::write(here.join("drizzle/11_c/migration.sql"), wrong).unwrap();
+    let told = refused(here, &["d1", "migrations", "apply", "DB", "-y"]);
+    assert!(told.contains("drizzle/11_c/migration.sql, line 4: no such table: nope"), "{told}");
+    assert!(
+        told.contains("in: INSERT INTO nope VALUES (1)") && !told.contains("D1_ERROR") && !told.contains("offset"),
+        "{told}"
+    );
+    fs::write(here.join("wrong.sql"), "SELECT 1;\nSELECT\n  nope;").unwrap();
+    let told = refused(here, &["d1", "execute", "DB", "--file", "wrong.sql"]);
+    assert!(told.contains("wrong.sql, line 3: no such column: nope"), "{told}");
+}
+
+#[test]
+fn a_dump_comes_from_the_standard_input_and_databases_from_another_folder() {
+    let folder = folder();
+    let here = folder.path();
+    let arguments = ["d1", "execute", "DB", "--file", "-", "--persist-to", "elsewhere", "--local"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_isobar"));
+    command.args(arguments).current_dir(here).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut execute = command.spawn().unwrap();
+    let dump =
+        "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t(a);\nINSERT INTO t VALUES('x');\nCOMMIT;\n";
+    execute.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
+    let output = execute.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(here.join("elsewhere/d1/business.sqlite").exists() && !here.join(".isobar").exists());
+    let read = ["d1", "execute", "DB", "--command", "SELECT a FROM t", "--persist-to", "elsewhere"];
+    assert!(ok(here, &read).contains("(1 rows)"));
+    assert!(refused(here, &["d1", "execute", "DB", "--command", "SELECT 1", "--remote"]).contains("database_id"));
+    let both = ["d1", "execute", "DB", "--command", "SELECT 1", "--remote", "--local"];
+    assert!(refused(here, &both).contains("cannot be used with"));
+}
+
+#[test]
 fn unknown_keys_are_warned_about_and_help_has_examples() {
     let folder = folder();
     let output = run(folder.path(), &["r2", "object", "list", "assets"]);
@@ -296,7 +391,8 @@ fn a_vault_is_rotated_and_shows_its_state() {
     let status = || -> serde_json::Value {
         serde_json::from_str(&ok(here, &["vault", "status", "DB", "--keyring", "keyring", "--json"])).unwrap()
     };
-    assert_eq!(status()["keys"], serde_json::json!([[2, "first"]]));
+    // Looking makes no key.
+    assert_eq!((&status()["keys"], &status()["active_key"]), (&serde_json::json!([]), &0.into()));
     assert_eq!(status()["columns"][0]["outdated"], 1);
 
     // What is not sealed is named, and does not pass for done.
@@ -309,6 +405,25 @@ fn a_vault_is_rotated_and_shows_its_state() {
     assert_eq!(status()["keys"], serde_json::json!([[2, "second"], [3, "second"]]));
     write(fs::read_to_string(&keyring).unwrap().lines().next().unwrap());
     assert!(ok(here, &["vault", "status", "DB", "--keyring", "keyring"]).contains("DATA KEY"));
+
+    // Another keyring is refused, in words of its own; a table that was renamed stops a rotation before it makes a key.
+    let right = fs::read_to_string(&keyring).unwrap();
+    write(&keygen("third"));
+    let other = refused(here, &["vault", "status", "DB", "--keyring", "keyring"]);
+    assert!(other.contains("\"second\", which the keyring lacks") && !other.contains("D1_ERROR"), "{other}");
+    let missing = refused(here, &["vault", "status", "DB", "--keyring", "nothing"]);
+    assert!(missing.contains("cannot read the keyring nothing") && !missing.contains("D1_ERROR"), "{missing}");
+    write(&right);
+    ok(here, &["d1", "execute", "DB", "--command", "ALTER TABLE tokens RENAME TO secrets"]);
+    for _ in 0..2 {
+        let refused = refused(here, &["vault", "rotate", "DB", "--keyring", "keyring"]);
+        assert!(refused.contains("tokens.secret") && refused.contains("isobar vault rebind"), "{refused}");
+    }
+    assert_eq!(status()["missing"][0]["table_name"], "tokens");
+    let names = ["--from", "tokens.secret", "--to", "secrets.secret"];
+    ok(here, &[&["vault", "rebind", "DB", "--keyring", "keyring"], &names[..]].concat());
+    assert_eq!((&status()["missing"], status()["keys"].as_array().unwrap().len()), (&serde_json::json!([]), 2));
+    ok(here, &["vault", "rotate", "DB", "--keyring", "keyring"]);
 }
 
 #[test]
