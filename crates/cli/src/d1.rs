@@ -14,7 +14,7 @@ use isobar_db::migrations::{self, Migration, Migrator};
 use isobar_db::{Database, Meta, QueryResult, QueryableExt, Row, SqliteDatabase, Value, copy, sql};
 use serde::Serialize;
 
-use crate::place::Place;
+use crate::place::{Place, open_database};
 use crate::{Outcome, say, table};
 
 #[derive(Debug, Subcommand)]
@@ -85,7 +85,7 @@ impl Where {
             })?;
             Some(Arc::new(D1RestDatabase::new(Account::from_env()?, id)?))
         } else if file.exists() {
-            Some(Arc::new(SqliteDatabase::open(&file).await?))
+            Some(Arc::new(open_database(&file).await?))
         } else {
             None
         };
@@ -98,7 +98,7 @@ impl Opened {
     async fn made(&self) -> Result<Arc<dyn Database>, Box<dyn Error>> {
         match &self.database {
             Some(database) => Ok(Arc::clone(database)),
-            None => Ok(Arc::new(SqliteDatabase::open(&self.file).await?)),
+            None => Ok(Arc::new(open_database(&self.file).await?)),
         }
     }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use isobar_cloudflare::wrangler::{Config, D1Database};
-use isobar_db::SqliteDatabase;
+use isobar_db::{SqliteDatabase, SqliteOptions};
 use isobar_storage::ObjectStore;
 use isobar_storage::cloudflare::{S3Bucket, S3Config};
 use isobar_storage::local::LocalStore;
@@ -152,7 +153,7 @@ impl Place {
     /// A database by name or binding, made if need be, and what the configuration says of it.
     pub(crate) async fn database(&self, name: &str) -> Result<(SqliteDatabase, D1Database, Config), Box<dyn Error>> {
         let (file, database, config) = self.known_database(name, None)?;
-        Ok((SqliteDatabase::open(file).await?, database, config))
+        Ok((open_database(&file).await?, database, config))
     }
 
     /// A database that is there already: who only looks makes none.
@@ -163,8 +164,13 @@ impl Place {
                 format!("there is no database {} here yet; it would be {}", database.local_name(), file.display());
             return Err(message.into());
         }
-        Ok((SqliteDatabase::open(file).await?, database))
+        Ok((open_database(&file).await?, database))
     }
+}
+
+/// Opens a database for a person at a terminal: a large import may take its time, and Ctrl-C ends it.
+pub(crate) async fn open_database(file: &Path) -> isobar_db::Result<SqliteDatabase> {
+    SqliteDatabase::open_with(file, SqliteOptions::default().with_time_limit(Duration::MAX)).await
 }
 
 /// Where a remote bucket is, and the key that opens it, as the environment says.

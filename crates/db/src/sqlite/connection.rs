@@ -122,10 +122,11 @@ impl Drop for Turn {
     }
 }
 
-/// Waits for another process's lock, as SQLite's own handler does, but no longer than the call may run.
+/// Waits for another process's lock, as SQLite's own handler does: no longer than the call may run, and no longer than 30 s.
 fn wait_for_lock(tries: i32) -> bool {
     const DELAYS: [u64; 8] = [1, 2, 5, 10, 15, 20, 25, 50];
-    if must_stop() {
+    const TRIES: i32 = 600; // of 50 ms
+    if tries > TRIES || must_stop() {
         return false;
     }
     let delay = usize::try_from(tries).ok().and_then(|tries| DELAYS.get(tries)).unwrap_or(&50);
