@@ -53,7 +53,7 @@ mod bridge {
     use axum::extract::FromRequestParts;
     use axum::extract::ws::{CloseFrame as WsClose, Message as WsMessage, WebSocket, WebSocketUpgrade};
     use futures_util::{SinkExt, StreamExt};
-    use isobar_sessions::{ClientSocket, CloseFrame, Message, limits, take_websocket};
+    use isobar_sessions::{ClientSocket, CloseFrame, Message, take_websocket};
 
     use super::{Body, Problem, Response};
 
@@ -70,7 +70,7 @@ mod bridge {
     ) -> Result<Response, Problem> {
         let Some(client) = take_websocket(&mut answer) else { return Ok(answer.map(Body::new)) };
         let upgrade = upgrade.ok_or_else(super::upgrade_required)?;
-        let upgrade = upgrade.max_message_size(limits::MESSAGE_BYTES).max_frame_size(limits::MESSAGE_BYTES);
+        let upgrade = upgrade.max_message_size(client.message_bytes()).max_frame_size(client.message_bytes());
         let mut response = upgrade.on_upgrade(|socket| run(socket, client));
         // What the object says goes with it: the sub-protocol it has chosen, a cookie.
         for (name, value) in answer.headers() {

@@ -114,6 +114,7 @@ pub fn socket_pair() -> (ClientSocket, ServerSocket) {
         receiver: from_server,
         queued: Arc::clone(&queued),
         waiting: Arc::clone(&waiting),
+        message_bytes: limits::MESSAGE_BYTES,
     };
     let server =
         ServerSocket { sender: ServerSender { sender: to_client, queued }, receiver: from_client, waiting, link };
@@ -132,6 +133,7 @@ pub struct ClientSocket {
     queued: Arc<AtomicUsize>,
     /// Bytes that this end has sent and the object has not taken.
     waiting: Arc<AtomicUsize>,
+    message_bytes: usize,
 }
 
 #[cfg(feature = "cloudflare-binding")]
@@ -149,6 +151,20 @@ impl ServerSocket {
 }
 
 impl ClientSocket {
+    /// Sets the size of the largest message, in bytes, that the object takes from the client: the HTTP server refuses a larger
+    /// one by its frame's head, before it is in memory. Inside Workers the runtime's own limit stands.
+    #[must_use]
+    pub fn with_message_bytes(mut self, bytes: usize) -> Self {
+        self.message_bytes = bytes.min(limits::MESSAGE_BYTES);
+        self
+    }
+
+    /// Returns the size of the largest message, in bytes, that the object takes. Default: 32 MiB.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
     /// Sends a message to the object.
     ///
     /// # Errors

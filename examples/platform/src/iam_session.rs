@@ -1,11 +1,15 @@
 //! The platform's session objects: one class, and the name of each says its kind: `chat/{tenant}/{room}`, `call/...`,
-//! `mcp/{tenant}/{user}`, `browser/...`, and `keeper`, which does what is done now and then.
+//! `mcp/{tenant}/{user}`, `browser/...`, `directory/{tenant}`, which knows the rooms of a tenant, and `keeper`, which does what
+//! is done now and then.
+
+use std::cell::Cell;
 
 use chrono::TimeDelta;
 use isobar_http_serve::{Job, Keeper, Platform};
 use isobar_sessions::kinds::browser::{BrowserOptions, BrowserSession};
 use isobar_sessions::kinds::call::{CallOptions, CallRoom, Turn};
-use isobar_sessions::kinds::chat::ChatRoom;
+use isobar_sessions::kinds::chat::{ChatOptions, ChatRoom};
+use isobar_sessions::kinds::directory::{Directory, DirectoryOptions};
 use isobar_sessions::kinds::mcp::{McpOptions, McpSession};
 use isobar_sessions::{
     AlarmInfo, CloseFrame, Error, Message, Request, Response, Result, SessionContext, SessionObject, WebSocket,
@@ -17,9 +21,14 @@ use crate::bindings::{BROWSER, STUN_URLS, TURN_SECRET, TURN_URLS};
 /// The name of the object that keeps house.
 pub const KEEPER: &str = "keeper";
 
+/// The kind of the object that knows the rooms of a tenant.
+pub(crate) const DIRECTORY: &str = "directory";
+
 /// What the objects are handed.
 #[derive(Debug, Clone)]
 pub struct IamEnv {
+    chat: ChatOptions,
+    directory: DirectoryOptions,
     mcp: std::result::Result<McpOptions, String>,
     call: CallOptions,
     browser: BrowserOptions,
@@ -37,7 +46,8 @@ impl IamEnv {
         }
         let mcp = api::mcp(platform).map(McpOptions::new).map_err(|error| error.to_string());
         let browser = BrowserOptions::new(platform.browser(BROWSER).ok());
-        Self { mcp, call, browser, jobs: jobs(platform) }
+        let (chat, directory) = (ChatOptions::default(), DirectoryOptions::default());
+        Self { chat, directory, mcp, call, browser, jobs: jobs(platform) }
     }
 }
 
@@ -63,30 +73,36 @@ fn jobs(platform: &Platform) -> Vec<Job> {
 
 /// One session of the platform, of whichever kind.
 #[derive(Debug)]
-pub enum IamSession {
-    /// A chat room.
+pub struct IamSession {
+    kind: Kind,
+    context: SessionContext,
+    is_named: Cell<bool>,
+}
+
+#[derive(Debug)]
+enum Kind {
     Chat(ChatRoom),
-    /// A video call.
     Call(CallRoom),
-    /// A user's MCP sessions.
     Mcp(McpSession),
-    /// A browser.
     Browser(BrowserSession),
-    /// What is done now and then.
+    Directory(Directory),
     Keeper(Keeper),
 }
 
 /// Hands an event on to the kind.
 macro_rules! hand_on {
-    ($session:expr, $kind:ident => $event:expr) => {
-        match $session {
-            IamSession::Chat($kind) => $event.await,
-            IamSession::Call($kind) => $event.await,
-            IamSession::Mcp($kind) => $event.await,
-            IamSession::Browser($kind) => $event.await,
-            IamSession::Keeper($kind) => $event.await,
-        }
-    };
+    ($session:expr, $kind:ident => $event:expr) => {{
+        let result = match &$session.kind {
+            Kind::Chat($kind) => $event.await,
+            Kind::Call($kind) => $event.await,
+            Kind::Mcp($kind) => $event.await,
+            Kind::Browser($kind) => $event.await,
+            Kind::Directory($kind) => $event.await,
+            Kind::Keeper($kind) => $event.await,
+        };
+        $session.keep_name()?;
+        result
+    }};
 }
 
 impl SessionObject for IamSession {
@@ -95,14 +111,17 @@ impl SessionObject for IamSession {
     async fn start(context: SessionContext, env: IamEnv) -> Result<Self> {
         let name = name(&context)?;
         let kind = name.split('/').next().unwrap_or_default();
-        Ok(match kind {
-            "chat" => Self::Chat(ChatRoom::start(context, ()).await?),
-            "call" => Self::Call(CallRoom::start(context, env.call).await?),
-            "mcp" => Self::Mcp(McpSession::start(context, env.mcp.map_err(Error::application)?).await?),
-            "browser" => Self::Browser(BrowserSession::start(context, env.browser).await?),
-            KEEPER => Self::Keeper(Keeper::start(context, env.jobs).await?),
+        let own = context.clone();
+        let kind = match kind {
+            "chat" => Kind::Chat(ChatRoom::start(own, env.chat).await?),
+            "call" => Kind::Call(CallRoom::start(own, env.call).await?),
+            "mcp" => Kind::Mcp(McpSession::start(own, env.mcp.map_err(Error::application)?).await?),
+            "browser" => Kind::Browser(BrowserSession::start(own, env.browser).await?),
+            DIRECTORY => Kind::Directory(Directory::start(own, env.directory).await?),
+            KEEPER => Kind::Keeper(Keeper::start(own, env.jobs).await?),
             _ => return Err(Error::application(format!("there is no kind of session {kind:?}"))),
-        })
+        };
+        Ok(Self { kind, context, is_named: Cell::new(false) })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -122,13 +141,30 @@ impl SessionObject for IamSession {
     }
 }
 
-/// The object's name. An alarm's event may not tell it, so it is kept.
-fn name(context: &SessionContext) -> Result<String> {
-    const KEY: &str = "session name";
-    if let Some(name) = context.kv().get::<String>(KEY)? {
-        return Ok(name);
+const NAME: &str = "session name";
+
+impl IamSession {
+    /// Keeps the name of an object that has an alarm: the alarm's event may not tell it. An object that was only looked at
+    /// keeps nothing.
+    fn keep_name(&self) -> Result<()> {
+        if self.is_named.get() || matches!(self.kind, Kind::Chat(_)) || self.context.alarm()?.is_none() {
+            return Ok(());
+        }
+        if self.context.kv().get::<String>(NAME)?.is_none()
+            && let Some(name) = self.context.id().name()
+        {
+            self.context.kv().put(NAME, &name)?;
+        }
+        self.is_named.set(true);
+        Ok(())
     }
-    let name = context.id().name().ok_or_else(|| Error::application("a session of the platform has a name"))?;
-    context.kv().put(KEY, &name)?;
-    Ok(name.to_owned())
+}
+
+/// The object's name, as its id tells it or as it was kept.
+fn name(context: &SessionContext) -> Result<String> {
+    if let Some(name) = context.id().name() {
+        return Ok(name.to_owned());
+    }
+    let name = context.kv().get::<String>(NAME)?;
+    name.ok_or_else(|| Error::application("a session of the platform has a name"))
 }

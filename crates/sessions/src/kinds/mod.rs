@@ -18,12 +18,22 @@ const ASK_AGAIN: u16 = 4003;
 #[cfg(any(feature = "call", feature = "chat"))]
 const ASK_AGAIN_WHY: &str = "what you may do is asked for again: come back";
 
+#[cfg(any(feature = "call", feature = "chat"))]
+pub mod directory;
+#[cfg(any(feature = "call", feature = "chat"))]
+mod limits;
 mod participant;
 mod reply;
-#[cfg(any(feature = "browser", feature = "mcp"))]
+#[cfg(any(feature = "browser", feature = "call", feature = "chat", feature = "mcp"))]
+mod tables;
+#[cfg(any(feature = "browser", feature = "chat", feature = "mcp"))]
 mod time;
 
+#[cfg(any(feature = "call", feature = "chat"))]
+pub use limits::Rate;
 pub use participant::Participant;
+#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+use participant::Revocations;
 
 /// Bytes that nobody can guess.
 #[cfg(any(feature = "call", feature = "mcp"))]

@@ -7,11 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::reply::refusal;
-use crate::{Request, Response};
+use crate::{Body, Request, Response};
 
 /// How long a socket goes by what was said when it was opened.
 const VALID: TimeDelta = TimeDelta::minutes(15);
 const HEADER: HeaderName = HeaderName::from_static("isobar-participant");
+const REVOKED: HeaderName = HeaderName::from_static("isobar-revoked");
 
 /// Who sends a request to a session object: an application's word, which the object believes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct Participant {
     /// client asks the application anew.
     #[serde(default)]
     pub valid_until: DateTime<Utc>,
+    /// When the application judged this: what was judged before a [`revocation`](Self::revocation) is not believed after it.
+    #[serde(default)]
+    pub judged_at: DateTime<Utc>,
     /// What else the application wants to find again, as it likes.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub claims: serde_json::Value,
@@ -38,7 +42,34 @@ impl Participant {
     /// Somebody who may watch, for 15 minutes on a socket.
     pub fn new(user: impl Into<String>, name: impl Into<String>) -> Self {
         let (user, name, claims) = (user.into(), name.into(), serde_json::Value::Null);
-        Self { user, name, writes: false, moderates: false, valid_until: Utc::now() + VALID, claims }
+        let judged_at = Utc::now();
+        Self { user, name, writes: false, moderates: false, valid_until: judged_at + VALID, judged_at, claims }
+    }
+
+    /// When this was judged: before the application looked up what the user may do.
+    #[must_use]
+    pub fn with_judged_at(mut self, judged_at: DateTime<Utc>) -> Self {
+        self.judged_at = judged_at;
+        self
+    }
+
+    /// A request that ends what a user has open in an object, at once: sockets are closed with 4003, streams and calls of MCP
+    /// end. For whoever takes rights away, once that is durable; who still has some comes back. Answered by
+    /// `{"closed": 2}`.
+    #[must_use]
+    pub fn revocation(user: &str) -> Request {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = http::Method::POST;
+        let value = HeaderValue::from_str(&URL_SAFE_NO_PAD.encode(user)).expect("base64url makes a header");
+        request.headers_mut().insert(REVOKED, value);
+        request
+    }
+
+    /// The user of a [`revocation`](Self::revocation).
+    #[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+    pub(super) fn revoked_by(request: &Request) -> Option<String> {
+        let user = URL_SAFE_NO_PAD.decode(request.headers().get(REVOKED)?.as_bytes()).ok()?;
+        String::from_utf8(user).ok()
     }
 
     /// Until when this is good.
@@ -69,8 +100,10 @@ impl Participant {
         self
     }
 
-    /// Puts the participant into the headers of a request for a session object, in place of what is there under that name.
+    /// Puts the participant into the headers of a request for a session object, in place of what is there under that name. A
+    /// client's request revokes nothing: what says so is taken out.
     pub fn insert(&self, headers: &mut HeaderMap) {
+        headers.remove(REVOKED);
         let json = serde_json::to_vec(self).expect("texts and booleans are JSON");
         let value = HeaderValue::from_str(&URL_SAFE_NO_PAD.encode(json)).expect("base64url makes a header");
         headers.insert(HEADER, value);
@@ -85,5 +118,24 @@ impl Participant {
         let json = URL_SAFE_NO_PAD.decode(value).ok();
         let participant = json.and_then(|json| serde_json::from_slice(&json).ok());
         participant.ok_or_else(|| Box::new(refusal(StatusCode::UNAUTHORIZED, "the session is not told who you are")))
+    }
+}
+
+/// Who was revoked lately, as an instance remembers: a request that was judged before and comes after is not believed.
+#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+#[derive(Debug, Default)]
+pub(super) struct Revocations(std::collections::HashMap<String, DateTime<Utc>>);
+
+#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+impl Revocations {
+    pub(super) fn add(&mut self, user: &str) {
+        let now = Utc::now();
+        // A request is under way for minutes at most.
+        self.0.retain(|_, at| *at + VALID > now);
+        self.0.insert(user.to_owned(), now);
+    }
+
+    pub(super) fn covers(&self, who: &Participant) -> bool {
+        self.0.get(&who.user).is_some_and(|at| who.judged_at <= *at)
     }
 }

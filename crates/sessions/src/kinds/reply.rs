@@ -18,6 +18,20 @@ pub(super) fn refusal(status: StatusCode, detail: &str) -> Response {
     with_type(status, body.to_string(), "application/problem+json")
 }
 
+/// 429, with when to come again.
+#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+pub(super) fn too_many(detail: &str) -> Response {
+    let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, detail);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    response
+}
+
+/// The answer to a [`Participant::revocation`](super::Participant::revocation).
+#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+pub(super) fn revoked(closed: usize) -> Response {
+    reply(StatusCode::OK, &json!({ "closed": closed }))
+}
+
 fn with_type(status: StatusCode, body: String, kind: &'static str) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+#[cfg(any(feature = "browser", feature = "mcp"))]
 use futures_util::future::{Either, select};
+#[cfg(any(feature = "browser", feature = "mcp"))]
 use futures_util::pin_mut;
 
 /// What comes of it, if it comes within this time.
+#[cfg(any(feature = "browser", feature = "mcp"))]
 pub(super) async fn within<T>(duration: Duration, work: impl Future<Output = T>) -> Option<T> {
     let patience = sleep(duration);
     pin_mut!(work, patience);

@@ -13,7 +13,7 @@ use isobar_sessions::kinds::browser::{
     BrowserEngine, BrowserError, BrowserErrorKind, BrowserOptions, BrowserSession, RenderJob, Rendered,
 };
 use isobar_sessions::kinds::call::{CallOptions, CallRoom};
-use isobar_sessions::kinds::chat::ChatRoom;
+use isobar_sessions::kinds::chat::{ChatOptions, ChatRoom};
 use isobar_sessions::kinds::mcp::model::{
     CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation, InitializeResult, ServerCapabilities,
     Tool,
@@ -24,15 +24,15 @@ use isobar_sessions::memory::MemoryHost;
 use isobar_sessions::{Body, ClientSocket, Message, Response, SessionNamespace, SessionNamespaceExt, take_websocket};
 use serde_json::{Value as Json, json};
 
-fn ada() -> Participant {
+pub(super) fn ada() -> Participant {
     Participant::new("ada", "Ada").with_writes(true)
 }
 
-fn bob() -> Participant {
+pub(super) fn bob() -> Participant {
     Participant::new("bob", "Bob").with_writes(true)
 }
 
-async fn send(
+pub(super) async fn send(
     sessions: &dyn SessionNamespace,
     who: Option<&Participant>,
     method: &str,
@@ -52,28 +52,34 @@ async fn send(
     sessions.fetch(&sessions.id("one"), request).await.unwrap()
 }
 
-async fn ask(sessions: &dyn SessionNamespace, who: &Participant, method: &str, path: &str, body: Json) -> (u16, Json) {
+pub(super) async fn ask(
+    sessions: &dyn SessionNamespace,
+    who: &Participant,
+    method: &str,
+    path: &str,
+    body: Json,
+) -> (u16, Json) {
     let answer = send(sessions, Some(who), method, path, &[], body).await;
     let status = answer.status().as_u16();
     (status, answer.into_body().json().await.unwrap_or_default())
 }
 
 /// A socket, and what it is told.
-struct Socket(ClientSocket);
+pub(super) struct Socket(pub(super) ClientSocket);
 
 impl Socket {
-    async fn open(sessions: &dyn SessionNamespace, who: &Participant, path: &str) -> Self {
+    pub(super) async fn open(sessions: &dyn SessionNamespace, who: &Participant, path: &str) -> Self {
         let mut answer = send(sessions, Some(who), "GET", path, &[("upgrade", "websocket")], Json::Null).await;
         assert_eq!(answer.status(), 101);
         Self(take_websocket(&mut answer).unwrap())
     }
 
-    fn say(&self, value: Json) {
+    pub(super) fn say(&self, value: Json) {
         self.0.send(value.to_string().as_str()).unwrap();
     }
 
     /// The next event of this type; others are passed over.
-    async fn hear(&mut self, kind: &str) -> Json {
+    pub(super) async fn hear(&mut self, kind: &str) -> Json {
         let wait = async {
             loop {
                 match self.0.receive().await {
@@ -90,7 +96,7 @@ impl Socket {
         tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("{kind} does not come"))
     }
 
-    async fn closed(&mut self) -> u16 {
+    pub(super) async fn closed(&mut self) -> u16 {
         let wait = async {
             loop {
                 if let Some(Err(close)) = self.0.receive().await {
@@ -104,7 +110,7 @@ impl Socket {
 
 #[tokio::test]
 async fn a_chat_is_ordered_and_says_nothing_twice() {
-    let rooms = MemoryHost::<ChatRoom>::new("Chat", || ()).unwrap();
+    let rooms = MemoryHost::<ChatRoom>::new("Chat", ChatOptions::default).unwrap();
     assert_eq!(send(&rooms, None, "GET", "/history", &[], Json::Null).await.status(), 401);
     let mut a = Socket::open(&rooms, &ada(), "/socket").await;
     assert_eq!(a.hear("history").await["me"], json!({"user": "ada", "name": "Ada"}));
@@ -262,7 +268,7 @@ async fn a_call_is_no_place_for_ghosts_and_has_one_user_four_times_at_most() {
 #[tokio::test]
 async fn a_socket_is_good_for_as_long_as_its_participant_is() {
     let soon = || chrono::Utc::now() + TimeDelta::seconds(3);
-    let rooms = MemoryHost::<ChatRoom>::new("Chat", || ()).unwrap();
+    let rooms = MemoryHost::<ChatRoom>::new("Chat", ChatOptions::default).unwrap();
     let mut a = Socket::open(&rooms, &ada().with_valid_until(soon()), "/socket").await;
     let mut b = Socket::open(&rooms, &bob().with_valid_until(soon()), "/socket").await;
     a.say(json!({"type": "send", "text": "still good"}));
@@ -288,7 +294,7 @@ async fn a_socket_is_good_for_as_long_as_its_participant_is() {
 
 /// One tool, which counts and tells who has called.
 #[derive(Debug)]
-struct Counter;
+pub(super) struct Counter;
 
 #[async_trait]
 impl McpService for Counter {
@@ -315,9 +321,9 @@ impl McpService for Counter {
     }
 }
 
-const BOTH: (&str, &str) = ("accept", "application/json, text/event-stream");
+pub(super) const BOTH: (&str, &str) = ("accept", "application/json, text/event-stream");
 
-fn call(id: i64, arguments: Json) -> Json {
+pub(super) fn call(id: i64, arguments: Json) -> Json {
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
         "params": {"name": "count", "arguments": arguments, "_meta": {"progressToken": "p"}}})
 }
@@ -451,7 +457,7 @@ async fn mcp_streams_end_with_their_calls_however_those_end() {
 
 /// Browsers that are there or not, as the test likes.
 #[derive(Debug, Default)]
-struct Engine(Mutex<(u32, HashSet<String>)>);
+pub(super) struct Engine(Mutex<(u32, HashSet<String>)>);
 
 #[async_trait]
 impl BrowserEngine for Engine {

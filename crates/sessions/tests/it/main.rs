@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kinds;
+mod limits;
 mod restart;
 
 use std::sync::Arc;

@@ -32,6 +32,7 @@ pub use guard::{Reach, check_url};
 
 use super::Participant;
 use super::reply::{moment, refusal, reply};
+use super::tables::Tables;
 use super::time::within;
 use crate::{AlarmInfo, Body, Error, ErrorKind, Request, Response, Result, SessionContext, SessionObject};
 
@@ -241,6 +242,7 @@ impl BrowserOptions {
 pub struct BrowserSession {
     context: SessionContext,
     options: BrowserOptions,
+    tables: Tables,
     /// Pages that are being rendered: a browser with one is not idle.
     rendering: std::cell::Cell<u32>,
 }
@@ -271,8 +273,7 @@ impl SessionObject for BrowserSession {
     type Env = BrowserOptions;
 
     async fn start(context: SessionContext, options: BrowserOptions) -> Result<Self> {
-        context.sql().exec(SCHEMA, ())?;
-        Ok(Self { context, options, rendering: std::cell::Cell::new(0) })
+        Ok(Self { context, options, tables: Tables::new(SCHEMA, "browser"), rendering: std::cell::Cell::new(0) })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -414,11 +415,15 @@ impl BrowserSession {
     }
 
     fn opened(&self) -> Result<Option<Opened>> {
+        if !self.tables.are_there(&self.context)? {
+            return Ok(None);
+        }
         let sql = "SELECT engine_id, user, opened_at, used_at, keep_alive_ms, renders FROM browser";
         self.context.sql().exec(sql, ())?.next()
     }
 
     fn keep(&self, opened: &Opened) -> Result<()> {
+        self.tables.make(&self.context)?;
         let Opened { engine_id, user, opened_at, used_at, keep_alive_ms, renders } = opened;
         let sql = "INSERT OR REPLACE INTO browser (one, engine_id, user, opened_at, used_at, keep_alive_ms, renders) \
                    VALUES (1, ?, ?, ?, ?, ?, ?)";

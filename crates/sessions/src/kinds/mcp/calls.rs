@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 
 use super::outlet::Outlet;
 use super::service::Report;
-use super::{Asked, McpCall, McpSession, Reporter, invalid, parsed, rules, takes_events};
+use super::{Asked, McpCall, McpSession, Reporter, invalid, parsed, rules, takes_events, too_many};
 use crate::kinds::time::within;
 use crate::{Response, Result};
 
@@ -60,7 +60,10 @@ impl McpSession {
         kind: CallKind,
         headers: &HeaderMap,
     ) -> Result<Response> {
-        let call = match self.prepared(&asked, params) {
+        if self.live.borrow().in_flight.len() >= self.options.limits.calls as usize {
+            return Ok(too_many("you have too many calls in flight: wait for some"));
+        }
+        let call = match self.prepared(&asked, params)? {
             Ok(call) => call,
             Err(error) => return Ok(self.answered(&asked, Err(error))),
         };
@@ -75,10 +78,16 @@ impl McpSession {
             self.live.borrow_mut().calls.insert(key, cancel);
         }
         let this = self.clone();
+        let (number, is_revoked) = self.enlist();
         self.context.wait_until(async move {
             let has_session = asked.session.is_some();
             // Either way its sender is gone, or says so.
-            let ended = async { if has_session { is_cancelled.await } else { is_gone.await }.ok() };
+            let ended = async {
+                let ended = async { if has_session { is_cancelled.await } else { is_gone.await }.ok() };
+                pin_mut!(ended);
+                select(ended, is_revoked).await;
+            };
+            let _enlisted = Enlisted { session: &this, number };
             if let Err(error) = this.run(call, kind, &asked, outlet, ended).await {
                 this.context.abort(&error.to_string()); // what was to be kept was not
             }
@@ -87,16 +96,31 @@ impl McpSession {
         Ok(answer.await.unwrap_or_else(|_| super::accepted()))
     }
 
-    fn prepared(&self, asked: &Asked, params: Json) -> Result<McpCall, ErrorData> {
-        let Params { name, arguments, input_responses, request_state } = parsed(params)?;
+    /// Counts a call that is in flight: its number, and what ends when its user is revoked.
+    fn enlist(&self) -> (u64, oneshot::Receiver<()>) {
+        let (end, is_revoked) = oneshot::channel();
+        let mut live = self.live.borrow_mut();
+        live.last_call += 1;
+        let number = live.last_call;
+        live.in_flight.insert(number, end);
+        (number, is_revoked)
+    }
+
+    fn prepared(&self, asked: &Asked, params: Json) -> Result<std::result::Result<McpCall, ErrorData>> {
+        let Params { name, arguments, input_responses, request_state } = match parsed(params) {
+            Ok(params) => params,
+            Err(error) => return Ok(Err(error)),
+        };
         let mut call = McpCall::new(asked.who.clone(), name, arguments, asked.client.clone());
         call.inputs = input_responses.unwrap_or_default();
         if let Some(sealed) = request_state {
-            let state = self.codec.open_with(&sealed, self.bound_to(&call).as_bytes());
-            let state = state.ok().and_then(|state| String::from_utf8(state).ok());
-            call.state = Some(state.ok_or_else(|| invalid("params.requestState is not what was given, or is over"))?);
+            let state = self.codec()?.open_with(&sealed, self.bound_to(&call).as_bytes());
+            let Some(state) = state.ok().and_then(|state| String::from_utf8(state).ok()) else {
+                return Ok(Err(invalid("params.requestState is not what was given, or is over")));
+            };
+            call.state = Some(state);
         }
-        Ok(call)
+        Ok(Ok(call))
     }
 
     /// What the state of a tool is good for: the same tool, for the same user.
@@ -125,7 +149,7 @@ impl McpSession {
                         return Ok(if asked.session.is_some() { told(kind, &error.message) } else { Err(error) });
                     }
                     if asked.session.is_none() {
-                        return Ok(Ok(self.sealed(wants, &bound).into()));
+                        return Ok(Ok(self.sealed(wants, &bound)?.into()));
                     }
                     match self.ask(asked, &wants, &mut outlet).await? {
                         Ok(inputs) => call.inputs = inputs,
@@ -241,10 +265,24 @@ impl McpSession {
         Ok(Ok(inputs))
     }
 
-    fn sealed(&self, mut wants: InputRequiredResult, bound: &str) -> InputRequiredResult {
+    fn sealed(&self, mut wants: InputRequiredResult, bound: &str) -> Result<InputRequiredResult> {
         let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(STATE_FOR);
-        wants.request_state = wants.request_state.map(|state| self.codec.seal_with(state.as_bytes(), &options));
-        wants
+        if let Some(state) = wants.request_state.take() {
+            wants.request_state = Some(self.codec()?.seal_with(state.as_bytes(), &options));
+        }
+        Ok(wants)
+    }
+}
+
+/// A call that is in flight, until this is dropped.
+struct Enlisted<'s> {
+    session: &'s McpSession,
+    number: u64,
+}
+
+impl Drop for Enlisted<'_> {
+    fn drop(&mut self) {
+        self.session.live.borrow_mut().in_flight.remove(&self.number);
     }
 }
 

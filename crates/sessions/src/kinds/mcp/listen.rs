@@ -6,11 +6,11 @@ use rmcp::model::{SubscriptionFilter, SubscriptionsListenRequestParams};
 use serde_json::{Value as Json, json};
 
 use super::outlet::{event, events};
-use super::{Asked, Change, McpSession, parsed};
+use super::{Asked, Change, McpSession, invalid, parsed, too_many};
 use crate::{Response, Result};
 
-/// Streams of one user; the oldest makes room.
-const MAX_LISTENERS: usize = 32;
+/// Bytes of a resource's name.
+pub(super) const URI_BYTES: usize = 2048;
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// Who listens to what.
@@ -47,13 +47,20 @@ impl McpSession {
             Ok(params) => params,
             Err(error) => return Ok(self.answered(asked, Err(error))),
         };
+        let wanted = params.notifications.resource_subscriptions.as_deref().unwrap_or_default();
+        if wanted.len() > self.options.limits.subscriptions as usize {
+            return Ok(too_many("a stream has fewer subscriptions: subscribe to less"));
+        }
+        if wanted.iter().any(|uri| uri.len() > URI_BYTES) {
+            return Ok(self.answered(asked, Err(invalid("a resource's URI has 2048 bytes at most"))));
+        }
         let filter = self.accepted_filter(params.notifications);
         let (sender, receiver) = mpsc::unbounded();
         let listener = Listener { id: asked.id.clone(), filter, sender };
         listener.tell("notifications/subscriptions/acknowledged", json!({ "notifications": listener.filter }));
         let mut live = self.live.borrow_mut();
         live.listeners.retain(|listener| !listener.sender.is_closed());
-        if live.listeners.len() == MAX_LISTENERS {
+        if live.listeners.len() >= self.options.limits.listeners.max(1) as usize {
             let oldest = live.listeners.remove(0);
             let result = json!({"resultType": "complete", "_meta": { SUBSCRIPTION: oldest.id }});
             let message = json!({"jsonrpc": "2.0", "id": oldest.id, "result": result});

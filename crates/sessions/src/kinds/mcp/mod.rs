@@ -8,6 +8,7 @@
 #![allow(deprecated, reason = "SEP-2577 deprecates logging and sampling, which the older revisions have")]
 
 mod calls;
+mod limits;
 mod listen;
 mod outlet;
 mod rules;
@@ -15,7 +16,7 @@ mod service;
 mod sessions;
 mod store;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,10 +32,11 @@ use rmcp::model::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
+pub use limits::McpLimits;
 pub use service::{Change, McpCall, McpService, Reporter, no_such_resource};
 
-use super::Participant;
-use super::reply::{refusal, reply};
+use super::reply::{refusal, reply, revoked, too_many};
+use super::{Participant, Revocations};
 use crate::{AlarmInfo, Body, Error, ErrorKind, Request, Response, Result, SessionContext, SessionObject};
 use calls::CallKind;
 use rules::{Incoming, Refused, STATELESS, WITH_SESSIONS, classify, status_of};
@@ -61,12 +63,21 @@ pub struct McpOptions {
     /// The hosts that requests may be for, without ports; all of them when empty. To be set where nobody has to sign in: a
     /// page that makes its visitor's browser resolve its own name to this server is refused by it.
     pub allowed_hosts: Vec<String>,
+    /// What one user may have.
+    pub limits: McpLimits,
 }
 
 impl McpOptions {
     /// A server of this.
     pub fn new(service: Arc<dyn McpService>) -> Self {
-        Self { service, allowed_hosts: Vec::new() }
+        Self { service, allowed_hosts: Vec::new(), limits: McpLimits::default() }
+    }
+
+    /// Sets what one user may have.
+    #[must_use]
+    pub fn with_limits(mut self, limits: McpLimits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// The hosts that requests may be for.
@@ -83,7 +94,7 @@ pub struct McpSession {
     context: SessionContext,
     options: McpOptions,
     store: Store,
-    codec: Rc<RequestStateCodec>,
+    codec: Rc<OnceCell<RequestStateCodec>>,
     live: Rc<RefCell<Live>>,
 }
 
@@ -102,7 +113,11 @@ struct Live {
     pending: HashMap<String, oneshot::Sender<Json>>,
     /// Calls that can be cancelled, by session and id.
     calls: HashMap<String, oneshot::Sender<()>>,
+    /// What ends each call that is in flight, of either era, when its user is revoked.
+    in_flight: HashMap<u64, oneshot::Sender<()>>,
+    last_call: u64,
     listeners: Vec<listen::Listener>,
+    revocations: Revocations,
 }
 
 /// The newest connection of a stream.
@@ -139,17 +154,21 @@ impl SessionObject for McpSession {
     type Env = McpOptions;
 
     async fn start(context: SessionContext, options: McpOptions) -> Result<Self> {
-        let store = Store::open(context.clone())?;
-        let codec = RequestStateCodec::try_new(store.key()?)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the state's key: {error}")))?;
-        Ok(Self { context, options, store, codec: Rc::new(codec), live: Rc::default() })
+        let store = Store::new(context.clone(), options.limits);
+        Ok(Self { context, options, store, codec: Rc::default(), live: Rc::default() })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
+        if let Some(user) = Participant::revoked_by(&request) {
+            return Ok(revoked(self.revoke(&user)));
+        }
         let who = match Participant::of(&request) {
             Ok(who) => who,
             Err(refused) => return Ok(*refused),
         };
+        if self.live.borrow().revocations.covers(&who) {
+            return Ok(refusal(StatusCode::FORBIDDEN, "what you may do is asked for again: come back"));
+        }
         if !rules::is_allowed_host(request.headers(), &self.options.allowed_hosts) {
             return Ok(refusal(StatusCode::FORBIDDEN, "this host or origin is not served"));
         }
@@ -170,6 +189,30 @@ impl SessionObject for McpSession {
 }
 
 impl McpSession {
+    /// Ends every stream and call of the object's user. Sessions stay: who may still use them comes back.
+    fn revoke(&self, user: &str) -> usize {
+        let mut live = self.live.borrow_mut();
+        live.revocations.add(user);
+        let Live { streams, pending, calls, in_flight, listeners, .. } = &mut *live;
+        let closed = streams.len() + in_flight.len() + listeners.len();
+        streams.clear();
+        pending.clear();
+        calls.clear();
+        in_flight.clear();
+        listeners.clear();
+        closed
+    }
+
+    /// What seals the state of tools. Its key is made when the first tool leaves something.
+    fn codec(&self) -> Result<&RequestStateCodec> {
+        if self.codec.get().is_none() {
+            let codec = RequestStateCodec::try_new(self.store.key()?)
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("the state's key: {error}")))?;
+            self.codec.set(codec).ok(); // nothing was awaited since it was not there
+        }
+        Ok(self.codec.get().expect("the codec was put there"))
+    }
+
     /// Ends what is under way in sessions that are over: streams, calls, and requests of the server's own.
     fn forget(&self, sessions: &[String]) {
         let mut live = self.live.borrow_mut();

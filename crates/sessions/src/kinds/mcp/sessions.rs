@@ -6,10 +6,11 @@ use rmcp::model::{ErrorData, InitializeRequestParams, ServerResult, SetLevelRequ
 use serde_json::{Value as Json, json};
 
 use super::calls::CallKind;
+use super::listen::URI_BYTES;
 use super::outlet::{event, events, failure, key};
 use super::rules::{Incoming, WITH_SESSIONS, unknown_method};
 use super::store::Session;
-use super::{Asked, Hearer, McpSession, accepted, failed, invalid, negotiated, parsed};
+use super::{Asked, Hearer, McpSession, accepted, failed, invalid, negotiated, parsed, too_many};
 use crate::kinds::Participant;
 use crate::kinds::reply::refusal;
 use crate::{Response, Result};
@@ -98,8 +99,11 @@ impl McpSession {
                 Err(error) => Err(error),
             },
             "resources/subscribe" | "resources/unsubscribe" => match params["uri"].as_str() {
+                Some(uri) if uri.len() > URI_BYTES => Err(invalid("params.uri has 2048 bytes at most")),
                 Some(uri) => {
-                    self.store.subscribe(&session.id, uri, method == "resources/subscribe")?;
+                    if !self.store.subscribe(&session.id, uri, method == "resources/subscribe")? {
+                        return Ok(too_many("the session has as many subscriptions as it may have: end some"));
+                    }
                     empty()
                 }
                 None => Err(invalid("params.uri is missing")),

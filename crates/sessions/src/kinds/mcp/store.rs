@@ -5,7 +5,9 @@ use rmcp::model::{ClientCapabilities, LoggingLevel, ProtocolVersion};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::McpLimits;
 use crate::kinds::random;
+use crate::kinds::tables::Tables;
 use crate::{Result, SessionContext};
 
 /// How long a session that nobody uses is kept.
@@ -14,10 +16,10 @@ const IDLE: TimeDelta = TimeDelta::hours(24);
 const USE_WRITTEN: TimeDelta = TimeDelta::minutes(1);
 /// How often the idle ones are looked for.
 const LOOK: TimeDelta = TimeDelta::hours(1);
-/// Sessions of one user; the one that was used least lately makes room.
-const MAX_SESSIONS: i64 = 100;
 /// The newest events of a session, which can be sent again.
 const MAX_EVENTS: i64 = 1000;
+/// Events up to this size are bounded by their number alone.
+const SMALL_EVENT: usize = 16 * 1024;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS mcp_sessions (
@@ -38,7 +40,11 @@ const SCHEMA: &str = "
 
 /// The database of one user's sessions.
 #[derive(Debug, Clone)]
-pub(super) struct Store(SessionContext);
+pub(super) struct Store {
+    context: SessionContext,
+    tables: Tables,
+    limits: McpLimits,
+}
 
 /// A session.
 #[derive(Debug, Clone)]
@@ -66,37 +72,45 @@ struct Row {
 }
 
 impl Store {
-    pub(super) fn open(context: SessionContext) -> Result<Self> {
-        context.sql().exec(SCHEMA, ())?;
-        Ok(Self(context))
+    /// The database as it is: the first session makes its tables.
+    pub(super) fn new(context: SessionContext, limits: McpLimits) -> Self {
+        Self { context, tables: Tables::new(SCHEMA, "mcp_subscriptions"), limits }
+    }
+
+    fn are_there(&self) -> Result<bool> {
+        self.tables.are_there(&self.context)
     }
 
     /// The key that what tools leave for themselves is sealed with; made at the first use.
     pub(super) fn key(&self) -> Result<Vec<u8>> {
-        if let Some(key) = self.0.kv().get("mcp state key")? {
+        if let Some(key) = self.context.kv().get("mcp state key")? {
             return Ok(key);
         }
         let key = random::<32>()?.to_vec();
-        self.0.kv().put("mcp state key", &key)?;
+        self.context.kv().put("mcp state key", &key)?;
         Ok(key)
     }
 
     pub(super) fn create(&self, version: &ProtocolVersion, client: &ClientCapabilities) -> Result<String> {
+        self.tables.make(&self.context)?;
         let (id, now) = (hex::encode(random::<16>()?), Utc::now());
         let sql =
             "INSERT INTO mcp_sessions (id, version, capabilities, created_at, used_at) VALUES (?1, ?2, ?3, ?4, ?4)";
         let client = serde_json::to_string(client)?;
-        self.0.sql().exec(sql, (&id, version.as_str(), client, now.timestamp_millis()))?;
+        self.context.sql().exec(sql, (&id, version.as_str(), client, now.timestamp_millis()))?;
         self.look_again(now)?;
         Ok(id)
     }
 
     pub(super) fn find(&self, id: &str) -> Result<Option<Session>> {
+        if !self.are_there()? {
+            return Ok(None);
+        }
         let sql = "SELECT version, capabilities, level, used_at FROM mcp_sessions WHERE id = ?";
-        let Some(row) = self.0.sql().exec(sql, (id,))?.next::<Row>()? else { return Ok(None) };
+        let Some(row) = self.context.sql().exec(sql, (id,))?.next::<Row>()? else { return Ok(None) };
         let now = Utc::now().timestamp_millis();
         if now - row.used_at > USE_WRITTEN.num_milliseconds() {
-            self.0.sql().exec("UPDATE mcp_sessions SET used_at = ? WHERE id = ?", (now, id))?;
+            self.context.sql().exec("UPDATE mcp_sessions SET used_at = ? WHERE id = ?", (now, id))?;
         }
         let version = serde_json::from_value(Json::String(row.version))?;
         let level = row.level.and_then(|level| serde_json::from_value(Json::String(level)).ok());
@@ -105,50 +119,59 @@ impl Store {
 
     pub(super) fn set_level(&self, id: &str, level: LoggingLevel) -> Result<()> {
         let level = text(&level)?;
-        self.0.sql().exec("UPDATE mcp_sessions SET level = ? WHERE id = ?", (level, id))?;
+        self.context.sql().exec("UPDATE mcp_sessions SET level = ? WHERE id = ?", (level, id))?;
         Ok(())
     }
 
     /// Ends a session; whether it was there.
     pub(super) fn end(&self, id: &str) -> Result<bool> {
         let sql = "DELETE FROM mcp_sessions WHERE id = ? RETURNING id";
-        let ended: Option<String> = self.0.sql().exec(sql, (id,))?.next()?;
+        let ended: Option<String> = self.context.sql().exec(sql, (id,))?.next()?;
         self.clean()?;
         Ok(ended.is_some())
     }
 
-    pub(super) fn subscribe(&self, id: &str, uri: &str, is_wanted: bool) -> Result<()> {
-        let sql = match is_wanted {
-            true => "INSERT OR IGNORE INTO mcp_subscriptions (session, uri) VALUES (?, ?)",
-            false => "DELETE FROM mcp_subscriptions WHERE session = ? AND uri = ?",
-        };
-        self.0.sql().exec(sql, (id, uri))?;
-        Ok(())
+    /// Subscribes a session to a resource, or ends that; whether there was room for it.
+    pub(super) fn subscribe(&self, id: &str, uri: &str, is_wanted: bool) -> Result<bool> {
+        if !is_wanted {
+            let sql = "DELETE FROM mcp_subscriptions WHERE session = ? AND uri = ?";
+            return self.context.sql().exec(sql, (id, uri)).map(|_| true);
+        }
+        if self.is_subscribed(id, uri)? {
+            return Ok(true);
+        }
+        let sql = "INSERT INTO mcp_subscriptions (session, uri) SELECT ?1, ?2 \
+                   WHERE (SELECT count(*) FROM mcp_subscriptions WHERE session = ?1) < ?3 RETURNING uri";
+        let kept: Option<String> = self.context.sql().exec(sql, (id, uri, self.limits.subscriptions))?.next()?;
+        Ok(kept.is_some())
     }
 
     pub(super) fn is_subscribed(&self, id: &str, uri: &str) -> Result<bool> {
         let sql = "SELECT count(*) FROM mcp_subscriptions WHERE session = ? AND uri = ?";
-        Ok(self.0.sql().exec(sql, (id, uri))?.one::<i64>()? > 0)
+        Ok(self.context.sql().exec(sql, (id, uri))?.one::<i64>()? > 0)
     }
 
     /// The sessions that may be told what answers no request: whether each can be told of it later, having heard before.
     pub(super) fn hearers(&self, stream: &str) -> Result<Vec<(String, bool)>> {
+        if !self.are_there()? {
+            return Ok(Vec::new());
+        }
         let sql = "SELECT id, EXISTS (SELECT 1 FROM mcp_events WHERE session = mcp_sessions.id AND stream = ?) FROM mcp_sessions";
-        let hearers: Vec<(String, i64)> = self.0.sql().exec(sql, (stream,))?.all()?;
+        let hearers: Vec<(String, i64)> = self.context.sql().exec(sql, (stream,))?.all()?;
         Ok(hearers.into_iter().map(|(session, has_heard)| (session, has_heard != 0)).collect())
     }
 
     /// A stream that answers this request.
     pub(super) fn begin(&self, session: &str, stream: &str, request: &Json) -> Result<()> {
         let sql = "INSERT INTO mcp_streams (session, stream, request) VALUES (?, ?, ?)";
-        self.0.sql().exec(sql, (session, stream, request.to_string()))?;
+        self.context.sql().exec(sql, (session, stream, request.to_string()))?;
         Ok(())
     }
 
     /// The request that a stream was to answer, if it has not.
     pub(super) fn unanswered(&self, session: &str, stream: &str) -> Result<Option<Json>> {
         let sql = "SELECT request FROM mcp_streams WHERE session = ? AND stream = ?";
-        let request: Option<String> = self.0.sql().exec(sql, (session, stream))?.next()?;
+        let request: Option<String> = self.context.sql().exec(sql, (session, stream))?.next()?;
         Ok(request.map(|request| serde_json::from_str(&request)).transpose()?)
     }
 
@@ -156,10 +179,17 @@ impl Store {
     pub(super) fn keep(&self, session: &str, stream: &str, data: &str, is_last: bool) -> Result<i64> {
         let sql = "INSERT INTO mcp_events (session, id, stream, data, is_last) \
                    SELECT ?1, coalesce(max(id), 0) + 1, ?2, ?3, ?4 FROM mcp_events WHERE session = ?1 RETURNING id";
-        let id: i64 = self.0.sql().exec(sql, (session, stream, data, is_last))?.one()?;
-        self.0.sql().exec("DELETE FROM mcp_events WHERE session = ? AND id <= ?", (session, id - MAX_EVENTS))?;
+        let id: i64 = self.context.sql().exec(sql, (session, stream, data, is_last))?.one()?;
+        self.context.sql().exec("DELETE FROM mcp_events WHERE session = ? AND id <= ?", (session, id - MAX_EVENTS))?;
+        if data.len() > SMALL_EVENT {
+            let sql = "DELETE FROM mcp_events WHERE session = ?1 AND id < (SELECT max(id) FROM mcp_events WHERE session = ?1) AND id <= \
+                       (SELECT max(id) FROM (SELECT id, sum(length(data)) OVER (ORDER BY id DESC) AS bytes \
+                        FROM mcp_events WHERE session = ?1) WHERE bytes > ?2)";
+            let bytes = i64::try_from(self.limits.event_bytes).unwrap_or(i64::MAX);
+            self.context.sql().exec(sql, (session, bytes))?;
+        }
         if is_last {
-            self.0.sql().exec("DELETE FROM mcp_streams WHERE session = ? AND stream = ?", (session, stream))?;
+            self.context.sql().exec("DELETE FROM mcp_streams WHERE session = ? AND stream = ?", (session, stream))?;
         }
         Ok(id)
     }
@@ -167,25 +197,32 @@ impl Store {
     /// The events of a stream after this one.
     pub(super) fn events(&self, session: &str, stream: &str, after: i64) -> Result<Vec<Event>> {
         let sql = "SELECT id, data, is_last FROM mcp_events WHERE session = ? AND stream = ? AND id > ? ORDER BY id";
-        self.0.sql().exec(sql, (session, stream, after))?.all()
+        self.context.sql().exec(sql, (session, stream, after))?.all()
     }
 
     /// Ends what was used least lately, that one more has room; the ended ones.
     pub(super) fn make_room(&self) -> Result<Vec<String>> {
+        if !self.are_there()? {
+            return Ok(Vec::new());
+        }
         let sql = "DELETE FROM mcp_sessions WHERE id IN \
                    (SELECT id FROM mcp_sessions ORDER BY used_at DESC LIMIT -1 OFFSET ?) RETURNING id";
-        let ended = self.0.sql().exec(sql, (MAX_SESSIONS - 1,))?.all()?;
+        let ended = self.context.sql().exec(sql, (i64::from(self.limits.sessions) - 1,))?.all()?;
         self.clean()?;
         Ok(ended)
     }
 
     /// Ends what nobody has used for a day; the ended ones.
     pub(super) fn sweep(&self) -> Result<Vec<String>> {
+        if !self.are_there()? {
+            return Ok(Vec::new());
+        }
         let now = Utc::now();
         let since = (now - IDLE).timestamp_millis();
-        let ended = self.0.sql().exec("DELETE FROM mcp_sessions WHERE used_at < ? RETURNING id", (since,))?.all()?;
+        let ended =
+            self.context.sql().exec("DELETE FROM mcp_sessions WHERE used_at < ? RETURNING id", (since,))?.all()?;
         self.clean()?;
-        let left: i64 = self.0.sql().exec("SELECT count(*) FROM mcp_sessions", ())?.one()?;
+        let left: i64 = self.context.sql().exec("SELECT count(*) FROM mcp_sessions", ())?.one()?;
         if left > 0 {
             self.look_again(now)?;
         }
@@ -195,14 +232,14 @@ impl Store {
     fn clean(&self) -> Result<()> {
         ["mcp_events", "mcp_streams", "mcp_subscriptions"].iter().try_for_each(|table| {
             let sql = format!("DELETE FROM {table} WHERE session NOT IN (SELECT id FROM mcp_sessions)");
-            self.0.sql().exec(&sql, ()).map(drop)
+            self.context.sql().exec(&sql, ()).map(drop)
         })
     }
 
     fn look_again(&self, now: DateTime<Utc>) -> Result<()> {
-        match self.0.alarm()? {
+        match self.context.alarm()? {
             Some(_) => Ok(()),
-            None => self.0.set_alarm(now + LOOK),
+            None => self.context.set_alarm(now + LOOK),
         }
     }
 }

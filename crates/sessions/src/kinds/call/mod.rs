@@ -8,21 +8,30 @@
 //!
 //! Whoever is silent for 45 s, or whose connection breaks, is away; whoever is away for 30 s has left. Signals to somebody who
 //! is away wait for their return. A socket is closed with 4003 when its participant's word is over
-//! ([`Participant::valid_until`]): the client comes back with its token. Taking part is more than watching: it takes
-//! [`Participant::writes`], and the servers that cost something are for those alone.
+//! ([`Participant::valid_until`]), and at once by [`Participant::revocation`]: the client comes back with its token. Taking part
+//! is more than watching: it takes [`Participant::writes`], and the servers that cost something are for those alone.
+//!
+//! Limits are those of [`CallOptions`]. A command over one of them is answered by an `error` event with `status` 429 and
+//! `retry_after_ms`, once for each series; a client that does not stop is closed with 1008, a message that is too large with
+//! 1009. A call that nobody is in keeps nothing.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, TimeDelta, Utc};
-use hmac::{Hmac, KeyInit, Mac};
+mod options;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use chrono::Utc;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::reply::{moment, parameter, refusal, reply};
-use super::{ASK_AGAIN, ASK_AGAIN_WHY, Participant, random};
+pub use options::{CallOptions, Turn};
+
+use super::limits::{Bucket, Verdict};
+use super::reply::{moment, parameter, refusal, reply, revoked};
+use super::tables::Tables;
+use super::{ASK_AGAIN, ASK_AGAIN_WHY, Participant, Revocations, random};
 use crate::{
     AlarmInfo, CloseFrame, Message, Request, Response, Result, SessionContext, SessionObject, WebSocket, socket_pair,
     websocket_response,
@@ -30,8 +39,11 @@ use crate::{
 
 /// Bytes of a signal.
 const SIGNAL_BYTES: usize = 64 * 1024;
-/// Signals that wait for one participant.
+/// Bytes of a message that is read before it is refused: a signal over its limit, and what stands around it.
+const MESSAGE_BYTES: usize = 2 * SIGNAL_BYTES;
+/// Signals that wait for one participant, and their bytes.
 const WAITING: i64 = 256;
+const WAITING_BYTES: i64 = 1024 * 1024;
 /// Places of one user in one call: windows and machines, and those that have just been left.
 const PLACES_OF_USER: usize = 4;
 
@@ -44,98 +56,28 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS signals (id INTEGER PRIMARY KEY AUTOINCREMENT, recipient TEXT NOT NULL, message TEXT NOT NULL);
     CREATE INDEX IF NOT EXISTS signals_recipient ON signals (recipient, id)";
 
-/// How calls behave: the room's environment.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct CallOptions {
-    /// How many may take part; 16 when not given.
-    pub limit: usize,
-    /// STUN servers: `stun:stun.example.com:3478`.
-    pub stun: Vec<String>,
-    /// The TURN server, for browsers that cannot reach each other.
-    pub turn: Option<Turn>,
-    /// How long somebody may be silent; 45 s when not given.
-    pub silent: TimeDelta,
-    /// How long somebody may be away; 30 s when not given.
-    pub away: TimeDelta,
-    /// How often the room looks; 15 s when not given.
-    pub look: TimeDelta,
-}
-
-impl Default for CallOptions {
-    fn default() -> Self {
-        let [silent, away, look] = [45, 30, 15].map(TimeDelta::seconds);
-        Self { limit: 16, stun: Vec::new(), turn: None, silent, away, look }
-    }
-}
-
-impl CallOptions {
-    /// How many may take part.
-    #[must_use]
-    pub fn with_limit(mut self, limit: usize) -> Self {
-        self.limit = limit;
-        self
-    }
-
-    /// How long somebody may be silent and away, and how often the room looks.
-    #[must_use]
-    pub fn with_patience(mut self, silent: TimeDelta, away: TimeDelta, look: TimeDelta) -> Self {
-        (self.silent, self.away, self.look) = (silent, away, look);
-        self
-    }
-
-    /// STUN servers.
-    #[must_use]
-    pub fn with_stun(mut self, urls: impl IntoIterator<Item = String>) -> Self {
-        self.stun = urls.into_iter().collect();
-        self
-    }
-
-    /// The TURN server.
-    #[must_use]
-    pub fn with_turn(mut self, turn: Turn) -> Self {
-        self.turn = Some(turn);
-        self
-    }
-}
-
-/// A TURN server that shares a secret with the application (coturn's `use-auth-secret`): credentials are made for each
-/// participant and are good for a while.
-#[derive(Clone)]
-pub struct Turn {
-    urls: Vec<String>,
-    secret: String,
-    lifetime: TimeDelta,
-}
-
-impl std::fmt::Debug for Turn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Turn").field("urls", &self.urls).finish_non_exhaustive()
-    }
-}
-
-impl Turn {
-    /// A server by its URLs (`turn:turn.example.com:3478`); credentials are good for an hour.
-    pub fn new(urls: impl IntoIterator<Item = String>, secret: impl Into<String>) -> Self {
-        Self { urls: urls.into_iter().collect(), secret: secret.into(), lifetime: TimeDelta::hours(1) }
-    }
-
-    /// The name and the password for a user until then: `draft-uberti-behave-turn-rest`, as coturn has it.
-    #[must_use]
-    pub fn credentials(&self, user: &str, now: DateTime<Utc>) -> (String, String) {
-        let name = format!("{}:{user}", (now + self.lifetime).timestamp());
-        let mut mac = Hmac::<Sha1>::new_from_slice(self.secret.as_bytes()).expect("HMAC takes keys of every length");
-        mac.update(name.as_bytes());
-        let password = STANDARD.encode(mac.finalize().into_bytes());
-        (name, password)
-    }
-}
-
 /// One call.
 #[derive(Debug)]
 pub struct CallRoom {
     context: SessionContext,
     options: CallOptions,
+    tables: Tables,
+    live: RefCell<Live>,
+}
+
+/// What an instance remembers.
+#[derive(Debug, Default)]
+struct Live {
+    /// By participant.
+    paces: HashMap<String, Pace>,
+    revocations: Revocations,
+}
+
+/// How fast one participant goes, and when it was last written that something came.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    commands: Bucket,
+    seen_at: i64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -178,12 +120,14 @@ impl SessionObject for CallRoom {
     type Env = CallOptions;
 
     async fn start(context: SessionContext, options: CallOptions) -> Result<Self> {
-        context.sql().exec(SCHEMA, ())?;
         context.set_auto_response(Some((r#"{"type":"ping"}"#, r#"{"type":"pong"}"#)))?;
-        Ok(Self { context, options })
+        Ok(Self { context, options, tables: Tables::new(SCHEMA, "signals"), live: RefCell::default() })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
+        if let Some(user) = Participant::revoked_by(&request) {
+            return self.revoke(&user).map(revoked);
+        }
         let who = match Participant::of(&request) {
             Ok(who) => who,
             Err(refused) => return Ok(*refused),
@@ -200,8 +144,29 @@ impl SessionObject for CallRoom {
 
     async fn message(&self, socket: &WebSocket, message: Message) -> Result<()> {
         let Ok(Some(id)) = socket.attachment::<String>() else { return Ok(()) }; // has left already
-        let now = Utc::now().timestamp_millis();
-        self.context.sql().exec("UPDATE participants SET seen_at = ? WHERE id = ?", (now, &id))?;
+        if message.as_bytes().len() > MESSAGE_BYTES {
+            return self.cut_off(socket, &id, 1009, "a signal has 65536 bytes at most");
+        }
+        let verdict = self
+            .live
+            .borrow_mut()
+            .paces
+            .entry(id.clone())
+            .or_default()
+            .commands
+            .take(self.options.commands, Utc::now());
+        match verdict {
+            Verdict::Granted => {}
+            Verdict::Refused { is_first: false, .. } => return Ok(()),
+            Verdict::Refused { is_first: true, retry_after_ms } => {
+                let detail = "you are sending too much at once; wait a moment";
+                return socket.send_json(
+                    &json!({"type": "error", "status": 429, "detail": detail, "retry_after_ms": retry_after_ms}),
+                );
+            }
+            Verdict::Abusive => return self.cut_off(socket, &id, 1008, "too many messages"),
+        }
+        self.seen(&id)?;
         if message.as_bytes().len() > SIGNAL_BYTES {
             return tell(socket, "a signal has 65536 bytes at most");
         }
@@ -232,23 +197,22 @@ impl SessionObject for CallRoom {
     }
 
     async fn alarm(&self, _: AlarmInfo) -> Result<()> {
+        if !self.tables.are_there(&self.context)? {
+            return Ok(());
+        }
         let now = Utc::now();
         for socket in self.context.websockets(None) {
             let Ok(Some(id)) = socket.attachment::<String>() else { continue };
             let sql = "SELECT seen_at, valid_until FROM participants WHERE id = ?";
             let (seen, valid_until): (i64, i64) = self.context.sql().exec(sql, (&id,))?.next()?.unwrap_or_default();
             if valid_until < now.timestamp_millis() {
-                self.away(&id, Some(&socket))?;
-                socket.set_attachment(&Json::Null)?;
-                drop(socket.close(ASK_AGAIN, ASK_AGAIN_WHY));
+                self.cut_off(&socket, &id, ASK_AGAIN, ASK_AGAIN_WHY)?;
                 continue;
             }
             let answered = socket.auto_responded().map(|at| at.timestamp_millis());
             let last = answered.into_iter().chain([seen]).max().unwrap_or_default();
             if last < (now - self.options.silent).timestamp_millis() {
-                self.away(&id, Some(&socket))?;
-                socket.set_attachment(&Json::Null)?;
-                drop(socket.close(4000, "you were silent for too long"));
+                self.cut_off(&socket, &id, 4000, "you were silent for too long")?;
             }
         }
         // A restart takes the sockets without a word.
@@ -263,17 +227,60 @@ impl SessionObject for CallRoom {
 }
 
 impl CallRoom {
+    /// Closes a user's sockets: whoever may still take part comes back as who they were.
+    fn revoke(&self, user: &str) -> Result<usize> {
+        self.live.borrow_mut().revocations.add(user);
+        if !self.tables.are_there(&self.context)? {
+            return Ok(0);
+        }
+        let sql = "SELECT id FROM participants WHERE user = ?";
+        let places: Vec<String> = self.context.sql().exec(sql, (user,))?.all()?;
+        let mut closed = 0;
+        for id in &places {
+            for socket in self.socket_of(id) {
+                self.cut_off(&socket, id, ASK_AGAIN, ASK_AGAIN_WHY)?;
+                closed += 1;
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Closes a participant's socket, and takes nothing more from it.
+    fn cut_off(&self, socket: &WebSocket, id: &str, code: u16, why: &str) -> Result<()> {
+        self.away(id, Some(socket))?;
+        socket.set_attachment(&Json::Null)?;
+        drop(socket.close(code, why)); // one that is closing already needs no word
+        Ok(())
+    }
+
+    /// Writes that a participant was heard, as often as it takes to tell who is silent: writing costs a sync.
+    fn seen(&self, id: &str) -> Result<()> {
+        let now = Utc::now().timestamp_millis();
+        let mut live = self.live.borrow_mut();
+        let pace = live.paces.entry(id.to_owned()).or_default();
+        if (now - pace.seen_at).abs() < self.options.silent.num_milliseconds() / 4 {
+            return Ok(());
+        }
+        pace.seen_at = now;
+        self.context.sql().exec("UPDATE participants SET seen_at = ? WHERE id = ?", (now, id)).map(drop)
+    }
+
     fn join(&self, who: &Participant, resume: Option<String>) -> Result<Response> {
+        if self.live.borrow().revocations.covers(who) {
+            return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
+        }
+        let are_there = self.tables.are_there(&self.context)?;
         let known = match &resume {
-            Some(token) => self.resumed(who, token)?,
-            None => None,
+            Some(token) if are_there => self.resumed(who, token)?,
+            _ => None,
         };
-        if known.is_none() && self.count()? >= self.options.limit {
+        if known.is_none() && are_there && self.count()? >= self.options.limit {
             return Ok(refusal(StatusCode::CONFLICT, "the call is full"));
         }
         if !who.writes {
             return Ok(refusal(StatusCode::FORBIDDEN, "you may not take part in calls"));
         }
+        self.tables.make(&self.context)?;
         let sql = "SELECT count(*) FROM participants WHERE user = ?";
         if known.is_none() && self.context.sql().exec(sql, (&who.user,))?.one::<usize>()? >= PLACES_OF_USER {
             return Ok(refusal(StatusCode::CONFLICT, "you are in this call too often already: leave it elsewhere"));
@@ -301,6 +308,7 @@ impl CallRoom {
             self.context.sql().exec(sql, values)?;
         }
         let (client, server) = socket_pair();
+        let client = client.with_message_bytes(MESSAGE_BYTES);
         let socket = self.context.accept_websocket(server, &[&id])?;
         socket.set_attachment(&id)?;
         let ice = self.ice(who);
@@ -333,8 +341,9 @@ impl CallRoom {
             return Ok(());
         }
         let sql = "INSERT INTO signals (recipient, message) SELECT ?1, ?2 \
-                   WHERE (SELECT count(*) FROM signals WHERE recipient = ?1) < ?3 RETURNING id";
-        let kept: Option<i64> = self.context.sql().exec(sql, (to, message, WAITING))?.next()?;
+                   WHERE (SELECT count(*) < ?3 AND coalesce(sum(length(message)), 0) + length(?2) <= ?4 FROM signals \
+                          WHERE recipient = ?1) RETURNING id";
+        let kept: Option<i64> = self.context.sql().exec(sql, (to, message, WAITING, WAITING_BYTES))?.next()?;
         if kept.is_none() { tell(socket, "the participant is away and has too many signals waiting") } else { Ok(()) }
     }
 
@@ -360,6 +369,7 @@ impl CallRoom {
     fn remove(&self, id: &str) -> Result<()> {
         self.context.sql().exec("DELETE FROM signals WHERE recipient = ?", (id,))?;
         self.context.sql().exec("DELETE FROM participants WHERE id = ?", (id,))?;
+        self.live.borrow_mut().paces.remove(id);
         self.tell_others(id, &json!({"type": "left", "id": id}));
         Ok(())
     }
@@ -385,6 +395,9 @@ impl CallRoom {
     }
 
     fn roster(&self) -> Result<Vec<Json>> {
+        if !self.tables.are_there(&self.context)? {
+            return Ok(Vec::new());
+        }
         let sql = "SELECT id, user, name, state, joined_at, away_since FROM participants ORDER BY joined_at, id";
         let members: Vec<Member> = self.context.sql().exec(sql, ())?.all()?;
         Ok(members.iter().map(Member::shown).collect())
@@ -425,18 +438,4 @@ fn hash(token: &str) -> String {
 
 fn tell(socket: &WebSocket, detail: &str) -> Result<()> {
     socket.send_json(&json!({"type": "error", "detail": detail}))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turn_credentials_are_what_coturn_expects() {
-        // printf '1700003600:ada' | openssl dgst -sha1 -hmac north -binary | base64
-        let turn = Turn::new(["turn:turn.example.com".to_owned()], "north");
-        let (name, password) = turn.credentials("ada", DateTime::from_timestamp(1_700_000_000, 0).expect("a moment"));
-        assert_eq!((name.as_str(), password.as_str()), ("1700003600:ada", "xnSlQG4JwD6eDlwPBFdbTt6sTJk="));
-        assert!(!format!("{turn:?}").contains("north"));
-    }
 }

@@ -6,22 +6,40 @@
 //! `read` with an `id`, and `ping`, which is answered without waking the room.
 //!
 //! `GET /history?before=17&limit=50` pages backwards, `?after=17` forwards; `GET /members` says who is there;
-//! `POST /messages` says something without a socket.
+//! `POST /messages` says something without a socket; `DELETE /history` deletes the room with all that it keeps, by whoever
+//! moderates.
 //!
 //! A socket is closed with 4003 at the first message or event after its participant's word is over
-//! ([`Participant::valid_until`]): the client comes back. A room in which nothing happens is not woken for it.
+//! ([`Participant::valid_until`]), and at once by [`Participant::revocation`]: the client comes back. A room in which nothing
+//! happens is not woken for it.
+//!
+//! Limits are those of [`ChatOptions`]. A command over one of them is answered by an `error` event with `status` 429 and
+//! `retry_after_ms`, once for each series; a client that does not stop is closed with 1008, a message that is too large with
+//! 1009, and a socket too many is refused with 429. Looking makes nothing: a room has tables from its first message on.
+
+mod options;
+mod pace;
+mod presence;
+
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use chrono::{TimeDelta, Utc};
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 
-use super::reply::{moment, parameter, refusal, reply};
+pub use options::ChatOptions;
+
+use super::reply::{moment, parameter, refusal, reply, revoked, too_many};
+use super::tables::Tables;
 use super::{ASK_AGAIN, ASK_AGAIN_WHY, Participant};
 use crate::{
     CloseFrame, Message, Request, Response, Result, SessionContext, SessionObject, WebSocket, socket_pair,
     websocket_response,
 };
+use pace::Live;
 
 /// Bytes of text in a message.
 pub const TEXT_BYTES: usize = 4096;
@@ -32,6 +50,8 @@ const MAX_PAGE: i64 = 200;
 const BURST: i64 = 20;
 const ONLY_READS: &str = "you may only read here";
 const BURST_WITHIN: TimeDelta = TimeDelta::seconds(10);
+/// Messages over their age that one new message takes along.
+const AGED: i64 = 100;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS messages (
@@ -44,9 +64,12 @@ const SCHEMA: &str = "
 const COLUMNS: &str = "id, author_id, author, text, at, edited_at, deleted_at";
 
 /// One room.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChatRoom {
     context: SessionContext,
+    options: ChatOptions,
+    tables: Tables,
+    live: Rc<RefCell<Live>>,
 }
 
 /// A message, as the room tells of it. What was deleted has no text any more.
@@ -89,15 +112,17 @@ struct Refused {
 type Done<T> = Result<std::result::Result<T, Refused>>;
 
 impl SessionObject for ChatRoom {
-    type Env = ();
+    type Env = ChatOptions;
 
-    async fn start(context: SessionContext, (): ()) -> Result<Self> {
-        context.sql().exec(SCHEMA, ())?;
+    async fn start(context: SessionContext, options: ChatOptions) -> Result<Self> {
         context.set_auto_response(Some((r#"{"type":"ping"}"#, r#"{"type":"pong"}"#)))?;
-        Ok(Self { context })
+        Ok(Self { context, options, tables: Tables::new(SCHEMA, "reads"), live: Rc::default() })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
+        if let Some(user) = Participant::revoked_by(&request) {
+            return self.revoke(&user).map(revoked);
+        }
         let who = match Participant::of(&request) {
             Ok(who) => who,
             Err(refused) => return Ok(*refused),
@@ -113,16 +138,21 @@ impl SessionObject for ChatRoom {
                 };
                 Ok(reply(StatusCode::OK, &json!({"messages": messages, "reads": self.reads()?})))
             }
-            (&Method::GET, "/members") => Ok(reply(StatusCode::OK, &json!({"members": self.members(None)}))),
+            (&Method::GET, "/members") => {
+                let (members, count) = self.members(None);
+                Ok(reply(StatusCode::OK, &json!({"members": members, "count": count})))
+            }
             (&Method::POST, "/messages") => {
                 let body: Option<Json> = request.into_body().json().await.ok();
                 let text = |name: &str| body.as_ref().and_then(|body| body[name].as_str()).map(str::to_owned);
                 let said = self.say(&who, text("text").unwrap_or_default(), text("nonce"))?;
                 Ok(match said {
                     Ok(entry) => reply(StatusCode::CREATED, &entry),
+                    Err(refused) if refused.status == StatusCode::TOO_MANY_REQUESTS => too_many(refused.detail),
                     Err(refused) => refusal(refused.status, refused.detail),
                 })
             }
+            (&Method::DELETE, "/history") => self.clear(&who),
             (_, path) => {
                 let detail = format!("a room has /socket, /history, /members and /messages, not {path}");
                 Ok(refusal(StatusCode::NOT_FOUND, &detail))
@@ -132,10 +162,26 @@ impl SessionObject for ChatRoom {
 
     async fn message(&self, socket: &WebSocket, message: Message) -> Result<()> {
         let Some(who) = self.participant(socket)? else { return Ok(()) };
+        if message.as_bytes().len() > self.options.message_bytes {
+            let why = format!("a message has {} bytes at most", self.options.message_bytes);
+            return cut_off(socket, 1009, &why);
+        }
+        if !self.admits(socket, &who, |pace| &mut pace.commands, self.options.commands)? {
+            return Ok(());
+        }
         let command = match serde_json::from_slice(message.as_bytes()) {
             Ok(command) => command,
-            Err(_) => return tell(socket, r#"send {"type": "send", "text": "..."}, edit, delete, typing or read"#),
+            Err(_) => {
+                let detail = r#"send {"type": "send", "text": "..."}, edit, delete, typing or read"#;
+                return tell(socket, &refused(StatusCode::BAD_REQUEST, detail));
+            }
         };
+        if matches!(command, Command::Edit { .. } | Command::Delete { .. })
+            && who.writes
+            && !self.admits(socket, &who, |pace| &mut pace.changes, self.options.changes)?
+        {
+            return Ok(());
+        }
         let done = match command {
             Command::Send { .. } | Command::Edit { .. } | Command::Delete { .. } | Command::Typing if !who.writes => {
                 Err(refused(StatusCode::FORBIDDEN, ONLY_READS))
@@ -145,33 +191,77 @@ impl SessionObject for ChatRoom {
             Command::Delete { id } => self.delete(&who, id)?,
             Command::Read { id } => self.read(&who, id)?,
             Command::Typing => {
-                let typing = json!({"type": "typing", "user": who.user, "name": who.name});
-                self.tell_all(&typing, Some(socket))?;
+                if self.starts_typing(&who) {
+                    let typing = json!({"type": "typing", "user": who.user, "name": who.name});
+                    self.tell_all(&typing, Some(socket))?;
+                }
                 Ok(())
             }
         };
-        done.or_else(|refused| tell(socket, refused.detail))
+        done.or_else(|refused| tell(socket, &refused))
     }
 
     async fn closed(&self, socket: &WebSocket, _: CloseFrame) -> Result<()> {
-        self.tell_presence(Some(socket))
+        self.live.borrow_mut().good_until.remove(&socket.id());
+        // A user with another window open is still there.
+        let tag = socket.tags().into_iter().next();
+        match tag.is_some_and(|tag| self.context.websockets(Some(&tag)).iter().any(|other| other != socket)) {
+            true => Ok(()),
+            false => self.tell_presence(Some(socket)),
+        }
     }
 }
 
 impl ChatRoom {
     fn join(&self, who: &Participant) -> Result<Response> {
+        if self.live.borrow().revocations.covers(who) {
+            return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
+        }
+        let tag = tag(&who.user);
+        let own = self.context.websockets(Some(&tag)).len();
+        if own >= self.options.sockets_of_user {
+            return Ok(too_many("you have too many connections to this room: close some"));
+        }
+        if self.context.websockets(None).len() >= self.options.sockets {
+            return Ok(too_many("the room has as many connections as it takes"));
+        }
         let (client, server) = socket_pair();
-        let socket = self.context.accept_websocket(server, &[])?;
+        let client = client.with_message_bytes(self.options.message_bytes);
+        let socket = self.context.accept_websocket(server, &[&tag])?;
         socket.set_attachment(who)?;
         let messages = self.before(i64::MAX, PAGE)?;
         socket.send_json(&json!({"type": "history", "messages": messages, "reads": self.reads()?, "me": {"user": who.user, "name": who.name}}))?;
-        self.tell_presence(None)?;
+        if own == 0 {
+            self.tell_presence(None)?;
+        } else {
+            socket.send_json(&self.presence(None))?; // the others know that the user is there
+        }
         Ok(websocket_response(client))
+    }
+
+    /// Deletes what the room keeps, and closes its sockets: there is nothing on their clients' pages any more.
+    fn clear(&self, who: &Participant) -> Result<Response> {
+        if !who.moderates {
+            return Ok(refusal(StatusCode::FORBIDDEN, "only who moderates may delete a room"));
+        }
+        self.context.delete_all()?;
+        self.tables.forget();
+        let sockets = self.context.websockets(None);
+        sockets.iter().try_for_each(|socket| cut_off(socket, ASK_AGAIN, "the room was deleted"))?;
+        Ok(reply(StatusCode::OK, &json!({"closed": sockets.len()})))
+    }
+
+    /// Closes a user's sockets: whoever may still enter comes back.
+    fn revoke(&self, user: &str) -> Result<usize> {
+        self.live.borrow_mut().revocations.add(user);
+        let sockets = self.context.websockets(Some(&tag(user)));
+        sockets.iter().try_for_each(|socket| cut_off(socket, ASK_AGAIN, ASK_AGAIN_WHY))?;
+        Ok(sockets.len())
     }
 
     /// Whose socket it is; `None` where that is not known any more.
     fn participant(&self, socket: &WebSocket) -> Result<Option<Participant>> {
-        let who = socket.attachment::<Participant>()?;
+        let who = socket.attachment::<Option<Participant>>()?.flatten();
         if who.as_ref().is_some_and(|who| who.valid_until < Utc::now()) {
             drop(socket.close(ASK_AGAIN, ASK_AGAIN_WHY)); // one that is closing already needs no word
             return Ok(None);
@@ -189,6 +279,7 @@ impl ChatRoom {
                 "a message has 1 to 4096 bytes of text, a nonce 64 at most",
             )));
         }
+        self.tables.make(&self.context)?;
         if let Some(nonce) = &nonce {
             let sql = format!("SELECT {COLUMNS} FROM messages WHERE author_id = ? AND nonce = ?");
             if let Some(entry) = self.context.sql().exec(&sql, (&who.user, nonce))?.next()? {
@@ -205,12 +296,32 @@ impl ChatRoom {
         );
         let values = (&who.user, &who.name, text, nonce, moment(Utc::now()));
         let entry: Entry = self.context.sql().exec(&sql, values)?.one()?;
+        self.forget_old(entry.id)?;
         // What is sent here leaves when the insert is durable, and not before.
         self.tell_all(&json!({"type": "message", "message": entry}), None)?;
         Ok(Ok(entry))
     }
 
+    /// Keeps the history within its limits.
+    fn forget_old(&self, newest: i64) -> Result<()> {
+        let sql = "DELETE FROM messages WHERE id <= ?";
+        self.context.sql().exec(sql, (newest - i64::from(self.options.history),))?;
+        if self.options.history_age.is_some() {
+            let sql = "DELETE FROM messages WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT ?) AND at < ?";
+            self.context.sql().exec(sql, (AGED, self.oldest()))?;
+        }
+        Ok(())
+    }
+
+    /// The moment before which messages are not shown any more.
+    fn oldest(&self) -> String {
+        self.options.history_age.map(|age| moment(Utc::now() - age)).unwrap_or_default()
+    }
+
     fn edit(&self, who: &Participant, id: i64, text: &str) -> Done<()> {
+        if !self.tables.are_there(&self.context)? {
+            return self.changed("edited", None);
+        }
         if !fits(text) {
             return Ok(Err(refused(StatusCode::BAD_REQUEST, "a message has 1 to 4096 bytes of text")));
         }
@@ -223,6 +334,9 @@ impl ChatRoom {
     }
 
     fn delete(&self, who: &Participant, id: i64) -> Done<()> {
+        if !self.tables.are_there(&self.context)? {
+            return self.changed("deleted", None);
+        }
         let sql = format!(
             "UPDATE messages SET text = '', deleted_at = ? WHERE id = ? AND (author_id = ? OR ?) AND deleted_at IS NULL \
              RETURNING {COLUMNS}"
@@ -240,6 +354,14 @@ impl ChatRoom {
     }
 
     fn read(&self, who: &Participant, id: i64) -> Done<()> {
+        if !self.tables.are_there(&self.context)? {
+            return Ok(Ok(())); // there is nothing to be read
+        }
+        // What is known already is not written again: writing costs a sync.
+        let sql = "SELECT EXISTS (SELECT 1 FROM reads WHERE user = ?1 AND id >= min(?2, (SELECT coalesce(max(id), 0) FROM messages)))";
+        if self.context.sql().exec(sql, (&who.user, id))?.one::<i64>()? == 1 {
+            return Ok(Ok(()));
+        }
         // Never back, and never beyond what there is.
         let sql = "INSERT INTO reads (user, id, at) SELECT ?1, min(?2, coalesce(max(id), 0)), ?3 FROM messages WHERE true \
                    ON CONFLICT (user) DO UPDATE SET id = excluded.id, at = excluded.at WHERE excluded.id > id RETURNING id";
@@ -253,49 +375,40 @@ impl ChatRoom {
 
     /// The messages before this one, oldest first.
     fn before(&self, before: i64, limit: i64) -> Result<Vec<Entry>> {
-        let sql = format!("SELECT {COLUMNS} FROM messages WHERE id < ? ORDER BY id DESC LIMIT ?");
-        let mut entries: Vec<Entry> = self.context.sql().exec(&sql, (before, limit))?.all()?;
+        if !self.tables.are_there(&self.context)? {
+            return Ok(Vec::new());
+        }
+        let sql = format!("SELECT {COLUMNS} FROM messages WHERE id < ? AND at >= ? ORDER BY id DESC LIMIT ?");
+        let mut entries: Vec<Entry> = self.context.sql().exec(&sql, (before, self.oldest(), limit))?.all()?;
         entries.reverse();
         Ok(entries)
     }
 
     fn after(&self, after: i64, limit: i64) -> Result<Vec<Entry>> {
-        let sql = format!("SELECT {COLUMNS} FROM messages WHERE id > ? ORDER BY id LIMIT ?");
-        self.context.sql().exec(&sql, (after, limit))?.all()
+        if !self.tables.are_there(&self.context)? {
+            return Ok(Vec::new());
+        }
+        let sql = format!("SELECT {COLUMNS} FROM messages WHERE id > ? AND at >= ? ORDER BY id LIMIT ?");
+        self.context.sql().exec(&sql, (after, self.oldest(), limit))?.all()
     }
 
     fn reads(&self) -> Result<Vec<Json>> {
+        if !self.tables.are_there(&self.context)? {
+            return Ok(Vec::new());
+        }
         self.context.sql().exec("SELECT user, id, at FROM reads ORDER BY user LIMIT 1000", ())?.all()
     }
+}
 
-    /// Who is there, each once, however many windows they have open.
-    fn members(&self, leaving: Option<&WebSocket>) -> Vec<Json> {
-        let mut members: Vec<Participant> = Vec::new();
-        let sockets = self.context.websockets(None);
-        let here = sockets.iter().rev().filter(|socket| Some(*socket) != leaving);
-        for member in here.filter_map(|socket| socket.attachment::<Participant>().ok().flatten()) {
-            if members.iter().all(|known| known.user != member.user) {
-                members.push(member);
-            }
-        }
-        members.into_iter().map(|member| json!({"user": member.user, "name": member.name})).collect()
-    }
+/// The tag of a user's sockets. Ids of any length make tags of one.
+fn tag(user: &str) -> String {
+    hex::encode(Sha256::digest(user.as_bytes()))
+}
 
-    fn tell_presence(&self, leaving: Option<&WebSocket>) -> Result<()> {
-        let presence = json!({"type": "presence", "members": self.members(leaving)});
-        self.tell_all(&presence, leaving)
-    }
-
-    fn tell_all(&self, event: &Json, except: Option<&WebSocket>) -> Result<()> {
-        let event = event.to_string();
-        for socket in self.context.websockets(None).iter().filter(|socket| Some(*socket) != except) {
-            // One that is closing misses it, and nobody else does.
-            if self.participant(socket)?.is_some() {
-                drop(socket.send(event.as_str()));
-            }
-        }
-        Ok(())
-    }
+/// Closes a socket, and takes nothing more from it: what its client has sent already still comes.
+fn cut_off(socket: &WebSocket, code: u16, why: &str) -> Result<()> {
+    socket.set_attachment(&Json::Null)?;
+    socket.close(code, why)
 }
 
 fn fits(text: &str) -> bool {
@@ -306,6 +419,6 @@ fn refused(status: StatusCode, detail: &'static str) -> Refused {
     Refused { status, detail }
 }
 
-fn tell(socket: &WebSocket, detail: &str) -> Result<()> {
-    socket.send_json(&json!({"type": "error", "detail": detail}))
+fn tell(socket: &WebSocket, refused: &Refused) -> Result<()> {
+    socket.send_json(&json!({"type": "error", "status": refused.status.as_u16(), "detail": refused.detail}))
 }

@@ -1,0 +1,49 @@
+//! The limits of one user's MCP sessions.
+
+/// The limits of one user's MCP sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct McpLimits {
+    /// Sessions of a user; a new one takes the place of the one that was used least lately. Default: 100.
+    pub sessions: u32,
+    /// Subscriptions of a session, and of a stream of the revision without sessions; one more is refused with 429.
+    /// Default: 100.
+    pub subscriptions: u32,
+    /// Streams of the revision without sessions; a new one takes the oldest one's place. Default: 32.
+    pub listeners: u32,
+    /// Calls of a user that are in flight; one more is refused with 429. Default: 32.
+    pub calls: u32,
+    /// Bytes of the events of a session that are kept to be sent again; older ones are forgotten. Default: 8 MiB.
+    pub event_bytes: u64,
+}
+
+impl Default for McpLimits {
+    fn default() -> Self {
+        Self { sessions: 100, subscriptions: 100, listeners: 32, calls: 32, event_bytes: 8 * 1024 * 1024 }
+    }
+}
+
+impl McpLimits {
+    /// Sets how many sessions a user has, and how many subscriptions each.
+    #[must_use]
+    pub fn with_sessions(mut self, sessions: u32, subscriptions: u32) -> Self {
+        self.sessions = sessions;
+        self.subscriptions = subscriptions;
+        self
+    }
+
+    /// Sets how many streams without a session, and how many calls, a user has at once.
+    #[must_use]
+    pub fn with_in_flight(mut self, listeners: u32, calls: u32) -> Self {
+        self.listeners = listeners;
+        self.calls = calls;
+        self
+    }
+
+    /// Sets the bytes of events that a session keeps.
+    #[must_use]
+    pub fn with_event_bytes(mut self, bytes: u64) -> Self {
+        self.event_bytes = bytes;
+        self
+    }
+}
