@@ -19,6 +19,7 @@ mod npm;
 mod python;
 mod real_site;
 mod schema;
+mod sockets;
 mod wasm;
 mod worker;
 
@@ -42,6 +43,7 @@ const HELP: &str = "cargo xtask COMMAND
   assets     ask the real asset Worker what the site's tests take for its answers; --write puts the answers there
   checkers   hold the site's answers against REDbot and httplint
   cache-tests           hold the cache before an application inside Workers against http-cache-tests; print the score
+  sockets    1,500 sockets of one user, floods into rooms that nobody reads, 3,000 subscriptions: memory, and what others wait
   endurance  10,000 idle connections, clients that send byte by byte, downloads broken off: the server answers others
   faults [NAME]         the running platform under a full disk, failing syncs, damaged and missing files, few descriptors and a
                         clock that jumps, with a ledger of what it acknowledged; needs Linux, root (or sudo), strace, faketime
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Some("assets") => assets::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("checkers") => checkers::run(),
         Some("cache-tests") => cache_tests::run(),
+        Some("sockets") => sockets::run(),
         Some("endurance") => endurance::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("drift") => drift::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("faults") => faults::run(&std::env::args().skip(2).collect::<Vec<_>>()),

@@ -24,6 +24,9 @@ const ATTACK: &str =
 
 pub(crate) fn run() -> Outcome {
     let chromium = chromium()?;
+    // The ways out of a browser, each with a listener at its end.
+    let exits = ["test", "--quiet", "--package", "isobar-sessions", "--features", "chromium", "--test", "chromium"];
+    execute(cargo().args(exits).env("CHROMIUM", chromium_path()?))?;
     execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
     let (state, shots) = (target().join("browser-state"), std::path::absolute(target().join("screenshots"))?);
     for folder in [&state, &shots] {

@@ -203,12 +203,7 @@ impl SessionObject for ChatRoom {
 
     async fn closed(&self, socket: &WebSocket, _: CloseFrame) -> Result<()> {
         self.live.borrow_mut().good_until.remove(&socket.id());
-        // A user with another window open is still there.
-        let tag = socket.tags().into_iter().next();
-        match tag.is_some_and(|tag| self.context.websockets(Some(&tag)).iter().any(|other| other != socket)) {
-            true => Ok(()),
-            false => self.tell_presence(Some(socket)),
-        }
+        self.tell_presence(Some(socket))
     }
 }
 
@@ -218,8 +213,7 @@ impl ChatRoom {
             return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
         }
         let tag = tag(&who.user);
-        let own = self.context.websockets(Some(&tag)).len();
-        if own >= self.options.sockets_of_user {
+        if self.context.websockets(Some(&tag)).len() >= self.options.sockets_of_user {
             return Ok(too_many("you have too many connections to this room: close some"));
         }
         if self.context.websockets(None).len() >= self.options.sockets {
@@ -231,11 +225,7 @@ impl ChatRoom {
         socket.set_attachment(who)?;
         let messages = self.before(i64::MAX, PAGE)?;
         socket.send_json(&json!({"type": "history", "messages": messages, "reads": self.reads()?, "me": {"user": who.user, "name": who.name}}))?;
-        if own == 0 {
-            self.tell_presence(None)?;
-        } else {
-            socket.send_json(&self.presence(None))?; // the others know that the user is there
-        }
+        self.tell_presence(None)?;
         Ok(websocket_response(client))
     }
 
