@@ -13,7 +13,7 @@ use isobar_db::vault::Vault;
 use serde_json::Value as Json;
 
 use crate::resource::{Kind, Served, routes};
-use crate::{Caller, Policy, Problem, Resource, openapi, page};
+use crate::{Caller, Policy, Problem, Quotas, Resource, openapi, page};
 
 /// Builds an API. Its routes are as they are seen under `/api`.
 #[derive(Debug)]
@@ -24,19 +24,35 @@ pub struct Api {
     resources: Vec<Resource>,
     router: Router,
     paths: Vec<(String, Json)>,
+    quotas: Quotas,
 }
 
 impl Api {
     /// An API on this database, without resources.
     pub fn new(database: Arc<dyn Database>) -> Self {
         let (resources, paths) = (Vec::new(), Vec::new());
-        Self { database, vault: None, title: "API".to_owned(), resources, router: Router::new(), paths }
+        Self {
+            database,
+            vault: None,
+            title: "API".to_owned(),
+            resources,
+            router: Router::new(),
+            paths,
+            quotas: Quotas::default(),
+        }
     }
 
     /// The API's name, for its documentation.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
+        self
+    }
+
+    /// Limits of what one tenant has.
+    #[must_use]
+    pub fn quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
         self
     }
 
@@ -76,9 +92,9 @@ impl Api {
     /// # Panics
     /// When two resources have one name, a reference names none, or a secret column has no vault.
     pub fn into_router(self) -> Router {
-        let Self { database, vault, title, resources, router, paths } = self;
+        let Self { database, vault, title, resources, router, paths, quotas } = self;
         check(&resources, vault.is_some());
-        let served = Served { database, vault, resources: resources.into() };
+        let served = Served { database, vault, resources: resources.into(), quotas };
         let documents = Arc::new(Documents { title, resources: Arc::clone(&served.resources), paths });
         let (json, html) = (Arc::clone(&documents), documents);
         router

@@ -19,3 +19,28 @@ pub(crate) async fn detached<T: Send + 'static>(
 pub(crate) async fn detached<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     work.await
 }
+
+/// Work that nobody waits for: an answer that would take longer where there is something to do tells that there is.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn later(work: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::spawn(work));
+}
+
+/// Inside Workers: taken over by the entry of the `fetch` event, which hands it to `waitUntil`.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn later(work: impl Future<Output = ()> + 'static) {
+    LATER.with(|later| later.borrow_mut().push(Box::pin(work)));
+}
+
+#[cfg(target_arch = "wasm32")]
+thread_local! {
+    static LATER: std::cell::RefCell<Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Takes the work that requests have left for after their answers: inside Workers, for `waitUntil`. Without it e-mails are not sent
+/// there.
+#[cfg(target_arch = "wasm32")]
+#[must_use]
+pub fn take_later() -> Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>> {
+    LATER.with(std::cell::RefCell::take)
+}

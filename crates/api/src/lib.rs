@@ -26,6 +26,7 @@ pub mod auth;
 mod background;
 mod caller;
 mod client;
+pub mod mail;
 pub mod media;
 mod openapi;
 mod page;
@@ -34,11 +35,16 @@ mod resource;
 
 pub use api::Api;
 pub use auth::{Auth, AuthOptions};
+#[cfg(target_arch = "wasm32")]
+pub use background::take_later;
 pub use caller::{Caller, Policy, Role};
 pub use client::{HttpClient, HttpClientError};
 pub use media::{Media, MediaOptions};
 pub use problem::Problem;
-pub use resource::{Column, Format, Resource, ResourceInfo, Shape, new_id};
+pub use resource::{Column, Format, Quotas, Resource, ResourceInfo, Shape, new_id};
 
 /// The tables that the API itself needs, for a migration.
-pub const SCHEMA: &str = include_str!("schema.sql");
+pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"));
+
+/// [`SCHEMA`] in the order in which it has grown, each a migration of its own.
+pub const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("upgrade.sql")];

@@ -8,6 +8,8 @@ use isobar_db::Constraint;
 /// An error as an API answers it. What a backend suffers is logged, and answered without its details.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Problem {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     #[serde(serialize_with = "as_number")]
     status: StatusCode,
     title: String,
@@ -16,7 +18,7 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
     #[serde(skip)]
-    retry_after: Option<HeaderValue>,
+    retry_after: Option<Box<HeaderValue>>,
 }
 
 #[derive(Debug, Clone, serde::Serialize)]
@@ -30,7 +32,14 @@ impl Problem {
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Self { status, title, detail: None, errors: Vec::new(), retry_after: None }
+        Self { kind: None, status, title, detail: None, errors: Vec::new(), retry_after: None }
+    }
+
+    /// The problem's type, a URI: for programs, which should not read the detail. `about:blank` when not given (RFC 9457, 3.1.1).
+    #[must_use]
+    pub fn with_type(mut self, kind: &'static str) -> Self {
+        self.kind = Some(kind);
+        self
     }
 
     /// What is wrong and what to do, for the caller.
@@ -50,7 +59,7 @@ impl Problem {
     /// `Retry-After`: seconds, or a date.
     #[must_use]
     pub fn with_retry_after(mut self, value: HeaderValue) -> Self {
-        self.retry_after = Some(value);
+        self.retry_after = Some(Box::new(value));
         self
     }
 
@@ -82,7 +91,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status;
         let soon = (status == StatusCode::SERVICE_UNAVAILABLE).then(|| HeaderValue::from_static("1"));
-        let retry_after = self.retry_after.clone().or(soon);
+        let retry_after = self.retry_after.as_deref().cloned().or(soon);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -173,6 +182,12 @@ impl From<isobar_analytics::Error> for Problem {
         match error.kind() {
             isobar_analytics::ErrorKind::Unsupported => Self::new(StatusCode::NOT_IMPLEMENTED)
                 .with_detail("events are only written here; they are read elsewhere"),
+            isobar_analytics::ErrorKind::StorageFull => {
+                Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the analytics' disk is full", &error)
+            }
+            isobar_analytics::ErrorKind::Unavailable => {
+                Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the analytics are not available for the moment", &error)
+            }
             _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the analytics failed", &error),
         }
     }

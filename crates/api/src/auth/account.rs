@@ -5,38 +5,21 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use isobar_db::{Database, QueryableExt, Statement};
+use isobar_db::{QueryableExt, Statement};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::throttle::{ClientAddress, Counted, count, forgive, network};
-use super::{Auth, SETUP, session, token};
-use crate::resource::{must_have_changed, new_id, nothing_changed, now};
+use super::throttle::{
+    ClientAddress, Counted, DEVICE_TRIES, OWN_TRIES, SIGN_UPS, count, forgive, login_tries, network,
+};
+use super::{Auth, common, devices, keys, messages::Message, session, setup};
+use crate::background::later;
+use crate::resource::{new_id, nothing_changed, now};
 use crate::{Caller, Format, Problem, Role};
 
 pub(crate) type Body = Result<axum::Json<serde_json::Value>, JsonRejection>;
 type Address = Option<Extension<ClientAddress>>;
-
-/// Tries within a quarter of an hour: of one network for one account, of one network, and for one account.
-const PAIR_TRIES: i64 = 5;
-const NETWORK_TRIES: i64 = 50;
-const ACCOUNT_TRIES: i64 = 50;
-
-/// Fails, and its batch with it, once there is an owner.
-const NO_OWNER: &str =
-    "SELECT json(CASE WHEN EXISTS (SELECT 1 FROM memberships WHERE role = 'owner') THEN 'taken' ELSE 'true' END)";
-
-/// Whether the caller acts for the operator's tenant: the one that was there first. What belongs to no tenant - everybody's
-/// requests, a database from before there were tenants - is its own to see.
-///
-/// # Errors
-/// What the database suffers.
-pub async fn is_operator(database: &dyn Database, caller: &Caller) -> Result<bool, Problem> {
-    let sql = "SELECT id FROM tenants ORDER BY created_at, id LIMIT 1";
-    let first: Option<String> = database.prepare(sql).first().await?;
-    Ok(first.is_some() && first.as_deref() == caller.tenant())
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +53,15 @@ struct LogIn {
 struct NewPassword {
     current: String,
     new: String,
+    /// Whether the user's API keys stay. They are revoked when it is not given.
+    #[serde(default)]
+    keep_keys: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reauthenticate {
+    password: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,42 +70,51 @@ struct Switch {
     tenant: String,
 }
 
-/// `POST /auth/signup`: a user, and a tenant that is the user's. Where sign-up is closed, only with the set-up link's token.
+/// `POST /auth/signup`: a user, and a tenant that is the user's. With the set-up token the tenant is the operator's. Without it sign-up
+/// must be open, and an operator must be there.
 pub(super) async fn sign_up(State(auth): State<Auth>, address: Address, body: Body) -> Result<Response, Problem> {
     let address = address.as_deref();
-    count(auth.database(), &[Counted::new("sign-up", &network(address), NETWORK_TRIES)]).await?;
+    count(auth.database(), &[Counted::new("sign-up", &network(address), SIGN_UPS)]).await?;
     let SignUp { email, password, name, tenant, token } = input(body)?;
     let email = email.trim().to_ascii_lowercase();
     check(&email, &password, &name, &tenant)?;
-    if token.is_none() && !auth.options().signup {
-        let detail = "nobody signs up here without a link; ask an owner";
-        return Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
+    if token.is_none() {
+        auth.must_be_open().await?;
     }
     let password_hash = auth.hasher().hash(password).await?;
-    let (user_id, tenant_id, now) = (new_id()?, new_id()?, now());
+    let (user_id, tenant_id) = (new_id()?, new_id()?);
     let (session, cookie) = session::create(auth.options(), &user_id, &tenant_id)?;
-    let mut statements = Vec::new();
-    let of_operator = |token: &String| {
-        let expected = auth.options().setup_token.as_ref();
-        expected.is_some_and(|expected| token::matches(token, &token::hash_bytes(expected.expose())))
-    };
-    if token.as_ref().is_some_and(of_operator) {
-        statements.push(Statement::new(NO_OWNER));
-    } else if let Some(token) = &token {
-        let sql = "DELETE FROM one_time_tokens WHERE hash = ? AND purpose = ? AND expires_at > ? \
-                   AND NOT EXISTS (SELECT 1 FROM memberships WHERE role = 'owner')";
-        statements.push(Statement::new(sql).bind(token::hash(token)).bind(SETUP).bind(&now));
-        statements.push(must_have_changed());
-    }
+    let (device, device_cookie) = devices::remember(&user_id)?;
+    let mut statements = token.as_deref().map(|token| auth.redeem(token)).unwrap_or_default();
     let hash = Some(password_hash.as_str());
     statements.extend(Auth::owner(&user_id, &email, &name, hash, &tenant_id, &tenant.slug, &tenant.name)?);
+    statements.extend(token.is_some().then(|| setup::operator(&tenant_id)).into_iter().flatten());
     statements.push(session);
+    statements.extend(device);
     auth.database().batch(statements).await.map_err(not_created)?;
+    auth.send_verification(&user_id, &email).await?;
     let caller = Caller::member(user_id, tenant_id, Role::Owner);
-    answer(&auth, &caller, StatusCode::CREATED, Some(cookie)).await
+    answer(&auth, &caller, StatusCode::CREATED, vec![cookie, device_cookie]).await
 }
 
 impl Auth {
+    /// Refuses a sign-up without the set-up token.
+    ///
+    /// # Errors
+    /// 403 where sign-up is closed; 503 where it is open and nobody has redeemed the set-up token yet.
+    pub(super) async fn must_be_open(&self) -> Result<(), Problem> {
+        if !self.options().signup {
+            let detail = "sign-up is closed here; ask an owner for an invitation";
+            return Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
+        }
+        if !self.has_operator().await? {
+            let detail =
+                "sign-up opens once the operator has used the set-up link, which the server prints when it starts";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail));
+        }
+        Ok(())
+    }
+
     /// The statements that make a user, and a tenant that is the user's.
     pub(super) fn owner(
         user: &str,
@@ -146,10 +147,16 @@ pub(super) async fn log_in(
 ) -> Result<Response, Problem> {
     let LogIn { email, password, tenant } = input(body)?;
     let (email, network) = (email.trim().to_ascii_lowercase(), network(address.as_deref()));
-    let counted = login_tries(&email, &network);
+    let device = devices::known(&auth, &headers, &email).await?;
+    let counted = match &device {
+        Some(device) => vec![Counted::new("device", device, DEVICE_TRIES)],
+        None => login_tries(&email, &network).into(),
+    };
     // By itself first: whoever is refused for one account from one network does not go on counting against the account.
     count(auth.database(), &counted[..1]).await?;
-    count(auth.database(), &counted[1..]).await?;
+    if device.is_none() {
+        count(auth.database(), &counted[1..]).await?;
+    }
     let sql = "SELECT id, password_hash FROM users WHERE email = ? AND disabled = 0";
     let user: Option<(String, Option<String>)> = auth.database().prepare(sql).bind(&email).first().await?;
     let (user, hash) = user.map_or((None, None), |(id, hash)| (Some(id), hash));
@@ -163,17 +170,15 @@ pub(super) async fn log_in(
     let (create, cookie) = session::create(auth.options(), &user, &tenant)?;
     // What the browser had before is over: a session that somebody has planted there is worth nothing.
     let old = session::token_of(&headers).map(session::end);
-    auth.database().batch(old.into_iter().chain([session::sweep(), create]).collect()).await?;
-    answer(&auth, &Caller::member(user, tenant, role), StatusCode::OK, Some(cookie)).await
-}
-
-/// What a try at a password counts for: the address from that network, the network, the address.
-pub(super) fn login_tries(email: &str, network: &str) -> [Counted; 3] {
-    [
-        Counted::new("pair", &format!("{email}|{network}"), PAIR_TRIES),
-        Counted::new("network", network, NETWORK_TRIES),
-        Counted::new("account", email, ACCOUNT_TRIES),
-    ]
+    let mut statements: Vec<_> = old.into_iter().chain([session::sweep(), create, session::trim(&user)]).collect();
+    let mut cookies = vec![cookie];
+    if device.is_none() {
+        let (remember, cookie) = devices::remember(&user)?;
+        statements.extend(remember);
+        cookies.push(cookie);
+    }
+    auth.database().batch(statements).await?;
+    answer(&auth, &Caller::member(user, tenant, role), StatusCode::OK, cookies).await
 }
 
 /// `POST /auth/logout`.
@@ -184,44 +189,52 @@ pub(super) async fn log_out(State(auth): State<Auth>, headers: HeaderMap) -> Res
     Ok((StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, session::no_cookie())])).into_response())
 }
 
-/// `POST /auth/logout-everywhere`.
+/// `POST /auth/logout-everywhere`: every session of the user ends, and every API key: it is what one does after a theft.
 pub(super) async fn log_out_everywhere(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
     let (user, ..) = signed_in(&caller)?;
-    auth.database().query(session::end_all(user)).await?;
+    auth.database().batch(vec![session::end_all(user), keys::revoke_all(user)]).await?;
     Ok((StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, session::no_cookie())])).into_response())
 }
 
 /// `GET /auth/me`.
 pub(super) async fn me(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
-    answer(&auth, &caller, StatusCode::OK, None).await
+    answer(&auth, &caller, StatusCode::OK, Vec::new()).await
 }
 
-/// `POST /auth/password`: every session ends but the one that is answered.
-pub(super) async fn password(
+/// `POST /auth/reauthenticate`: the password once more, for what takes a recent sign-in.
+pub(super) async fn reauthenticate(
     State(auth): State<Auth>,
     caller: Caller,
-    address: Address,
     body: Body,
-) -> Result<Response, Problem> {
+) -> Result<StatusCode, Problem> {
+    signed_in(&caller)?;
+    let Reauthenticate { password } = input(body)?;
+    auth.must_know(&caller, password, "password").await?;
+    let sql = "UPDATE sessions SET authenticated_at = ? WHERE id = ?";
+    auth.database().prepare(sql).bind(now()).bind(caller.session()).run().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /auth/password`: every session ends but the one that is answered, and every API key unless `keep_keys` is sent.
+pub(super) async fn password(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let (user, tenant, _) = signed_in(&caller)?;
-    let counted = [Counted::new("pair", &format!("{user}|{}", network(address.as_deref())), PAIR_TRIES)];
-    count(auth.database(), &counted).await?;
-    let NewPassword { current, new } = input(body)?;
-    let sql = "SELECT password_hash FROM users WHERE id = ?";
-    let hash: Option<Option<String>> = auth.database().prepare(sql).bind(user).first_column("password_hash").await?;
-    if !auth.hasher().verify(current, hash.flatten()).await? {
-        return Err(Problem::new(StatusCode::FORBIDDEN).with_field("current", "is wrong"));
-    }
-    forgive(auth.database(), &counted).await?;
-    if !password_fits(&new) {
-        return Err(Problem::bad_request("the password is not valid").with_field("new", PASSWORD));
+    let NewPassword { current, new, keep_keys } = input(body)?;
+    auth.must_know(&caller, current, "current").await?;
+    let sql = "SELECT email, name FROM users WHERE id = ?";
+    let (email, name): (String, String) = auth.database().prepare(sql).bind(user).one().await?;
+    if let Some(refusal) = common::refusal(&new, &[&email, &name]) {
+        return Err(Problem::bad_request("the password is not valid").with_field("new", refusal));
     }
     let hash = auth.hasher().hash(new).await?;
     let sql = "UPDATE users SET password_hash = ?, updated_at = ?, revision = revision + 1 WHERE id = ?";
     let update = Statement::new(sql).bind(hash).bind(now()).bind(user);
     let (create, cookie) = session::create(auth.options(), user, tenant)?;
-    auth.database().batch(vec![update, session::end_all(user), create]).await?;
-    answer(&auth, &caller, StatusCode::OK, Some(cookie)).await
+    let mut statements = vec![update, session::end_all(user), create];
+    statements.extend((!keep_keys).then(|| keys::revoke_all(user)));
+    auth.database().batch(statements).await?;
+    let notify = auth.clone();
+    later(async move { notify.notify(&email, Message::PasswordChanged).await });
+    answer(&auth, &caller, StatusCode::OK, vec![cookie]).await
 }
 
 /// `POST /auth/tenant`: goes on in another tenant of the user's.
@@ -234,10 +247,33 @@ pub(super) async fn switch(
     let (user, ..) = signed_in(&caller)?;
     let Switch { tenant } = input(body)?;
     let (tenant, role) = membership(&auth, user, Some(&tenant)).await?;
-    let (create, cookie) = session::create(auth.options(), user, &tenant)?;
+    // Not a sign-in: the new session is as recently authenticated as the old one.
+    let sql = "SELECT authenticated_at FROM sessions WHERE id = ?";
+    let at: Option<String> = auth.database().prepare(sql).bind(caller.session()).first().await?;
+    let (create, cookie) = session::create_at(auth.options(), user, &tenant, &at.unwrap_or_default())?;
     let old = session::token_of(&headers).map(session::end);
     auth.database().batch(old.into_iter().chain([create]).collect()).await?;
-    answer(&auth, &Caller::member(user, tenant, role), StatusCode::OK, Some(cookie)).await
+    answer(&auth, &Caller::member(user, tenant, role), StatusCode::OK, vec![cookie]).await
+}
+
+impl Auth {
+    /// Checks the password of whoever is signed in. The tries are counted for the user, whatever network they come from: whoever has
+    /// taken a session over does not find the password by it.
+    ///
+    /// # Errors
+    /// 403 with the field for a wrong password, 429 after too many.
+    async fn must_know(&self, caller: &Caller, password: String, field: &str) -> Result<(), Problem> {
+        let (user, ..) = signed_in(caller)?;
+        let counted = [Counted::new("own", user, OWN_TRIES)];
+        count(self.database(), &counted).await?;
+        let sql = "SELECT password_hash FROM users WHERE id = ?";
+        let hash: Option<Option<String>> =
+            self.database().prepare(sql).bind(user).first_column("password_hash").await?;
+        if !self.hasher().verify(password, hash.flatten()).await? {
+            return Err(Problem::new(StatusCode::FORBIDDEN).with_field(field, "is wrong"));
+        }
+        forgive(self.database(), &counted).await
+    }
 }
 
 /// Whoever is signed in: not an API key, which must not make or end what shows who somebody is.
@@ -259,17 +295,17 @@ pub(crate) fn input<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     })
 }
 
-pub(super) const PASSWORD: &str = "must be 10 to 256 characters";
-
-pub(super) fn password_fits(password: &str) -> bool {
-    (10..=256).contains(&password.chars().count())
+/// Whether a text can be an e-mail address, of at most 254 bytes (RFC 5321).
+pub(super) fn is_address(email: &str) -> bool {
+    email.len() <= 254 && Format::Email.fits(email)
 }
 
 fn check(email: &str, password: &str, name: &str, tenant: &NewTenant) -> Result<(), Problem> {
+    let refusal = common::refusal(password, &[email, name]);
     let text = |text: &str| (1..=200).contains(&text.trim().chars().count()) && !text.contains('\0');
     let checks = [
-        (email.len() <= 254 && Format::Email.fits(email), "email", "must be an e-mail address"),
-        (password_fits(password), "password", PASSWORD),
+        (is_address(email), "email", "must be an e-mail address"),
+        (refusal.is_none(), "password", refusal.unwrap_or_default()),
         (text(name), "name", "must be a text of 1 to 200 characters"),
         (
             tenant.slug.len() <= 64 && Format::Slug.fits(&tenant.slug),
@@ -286,7 +322,7 @@ fn check(email: &str, password: &str, name: &str, tenant: &NewTenant) -> Result<
 
 fn not_created(error: isobar_db::Error) -> Problem {
     if nothing_changed(&error) {
-        return Problem::new(StatusCode::FORBIDDEN).with_detail("the link was used, is over, or never was one");
+        return setup::over();
     }
     let message = error.message().to_owned();
     let problem = Problem::from(error);
@@ -309,11 +345,11 @@ pub(super) async fn answer(
     auth: &Auth,
     caller: &Caller,
     status: StatusCode,
-    cookie: Option<HeaderValue>,
+    cookies: Vec<HeaderValue>,
 ) -> Result<Response, Problem> {
     let unknown = || Problem::new(StatusCode::UNAUTHORIZED);
     let (user, tenant) = (caller.user().ok_or_else(unknown)?, caller.tenant().ok_or_else(unknown)?);
-    let users = Statement::new("SELECT id, email, name FROM users WHERE id = ?").bind(user);
+    let users = Statement::new("SELECT id, email, name, email_verified_at FROM users WHERE id = ?").bind(user);
     let sql = "SELECT t.id, t.slug, t.name, m.role FROM memberships m JOIN tenants t ON t.id = m.tenant_id \
                WHERE m.user_id = ? ORDER BY m.id";
     let results = auth.database().batch(vec![users, Statement::new(sql).bind(user)]).await?;
@@ -321,6 +357,6 @@ pub(super) async fn answer(
     let tenants: Vec<_> = results[1].rows.iter().map(|row| row.to_json()).collect();
     let current = tenants.iter().find(|one| one["id"] == tenant);
     let body = axum::Json(json!({"user": user, "tenant": current, "role": caller.role(), "tenants": tenants}));
-    let cookie = cookie.map(|cookie| (header::SET_COOKIE, cookie));
-    Ok((status, AppendHeaders(cookie), [(header::CACHE_CONTROL, "no-store")], body).into_response())
+    let cookies = cookies.into_iter().map(|cookie| (header::SET_COOKIE, cookie));
+    Ok((status, AppendHeaders(cookies), [(header::CACHE_CONTROL, "no-store")], body).into_response())
 }

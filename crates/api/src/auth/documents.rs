@@ -29,13 +29,48 @@ pub(super) fn all() -> Vec<(&'static str, Json)> {
         ("/auth/logout", json!({"post": operation("log_out", "Sign out", 204, None)})),
         (
             "/auth/logout-everywhere",
-            json!({"post": operation("log_out_everywhere", "End every session of the user", 204, None)}),
+            json!({"post": operation("log_out_everywhere", "End every session and API key of the user", 204, None)}),
         ),
         ("/auth/me", json!({"get": operation("me", "Who the caller is", 200, None)})),
         (
             "/auth/password",
-            json!({"post": operation("change_password", "Change the password; every other session ends", 200, Some((
-            json!({"current": text(1, 256), "new": password()}), &["current", "new"]))) }),
+            json!({"post": operation("change_password", "Change the password; every other session and API key ends", 200, Some((
+            json!({"current": text(1, 256), "new": password(), "keep_keys": {"type": "boolean", "default": false}}),
+            &["current", "new"]))) }),
+        ),
+        (
+            "/auth/reauthenticate",
+            json!({"post": operation("reauthenticate", "Enter the password once more, for what takes a recent sign-in", 204, Some((
+            json!({"password": text(1, 256)}), &["password"]))) }),
+        ),
+        (
+            "/auth/setup",
+            json!({"post": operation("set_up", "Make the caller's tenant the operator's, by the set-up token", 204, Some((
+            json!({"token": token}), &["token"]))) }),
+        ),
+        (
+            "/auth/forgot",
+            json!({"post": operation("forgot_password", "Ask for a link to a new password, by e-mail", 202, Some((
+            json!({"email": email()}), &["email"]))) }),
+        ),
+        (
+            "/auth/reset",
+            json!({"post": operation("reset_password", "Set a new password by the link; every session and API key ends", 204, Some((
+            json!({"token": token, "password": password()}), &["token", "password"]))) }),
+        ),
+        (
+            "/auth/verify",
+            json!({"post": operation("verify_email", "Confirm an e-mail address by the link", 200, Some((
+            json!({"token": token}), &["token"]))) }),
+        ),
+        (
+            "/auth/verify/send",
+            json!({"post": operation("send_verification", "Send the confirmation again", 202, None)}),
+        ),
+        (
+            "/auth/email",
+            json!({"post": operation("change_email", "Ask for another e-mail address: a link is sent there", 202, Some((
+            json!({"email": email()}), &["email"]))) }),
         ),
         (
             "/auth/tenant",
@@ -46,7 +81,7 @@ pub(super) fn all() -> Vec<(&'static str, Json)> {
             "/auth/keys",
             json!({
                 "get": operation("list_keys", "The caller's API keys, without their secrets", 200, None),
-                "post": operation("make_key", "Make an API key; it is shown once", 201, Some((key, &["name"]))),
+                "post": operation("make_key", "Make an API key, after a recent sign-in; it is shown once", 201, Some((key, &["name"]))),
             }),
         ),
         (

@@ -1,4 +1,8 @@
-//! Invitations: how people come into a tenant. A link that is good once and for a week; who sends it, sends it by themselves.
+//! Invitations: how people come into a tenant, by a link that is good once and for a week.
+//!
+//! Where e-mail is configured the link goes to the invited address and to nobody else: an account that is made by it has that address
+//! verified, and no inviter can make it in place of the invited. Where it is not, the inviter gets the link to hand on, and the
+//! account's address stays unverified.
 
 use axum::Extension;
 use axum::extract::State;
@@ -8,17 +12,22 @@ use isobar_db::{QueryableExt, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::account::{Body, PASSWORD, answer, input, login_tries, password_fits, signed_in};
-use super::throttle::{ClientAddress, Counted, count, forgive, network};
-use super::{Auth, session, token};
+use super::account::{Body, answer, input, is_address, signed_in};
+use super::messages::Message;
+use super::throttle::{ClientAddress, Counted, DEVICE_TRIES, count, forgive, login_tries, network};
+use super::{Auth, common, devices, session, token};
+use crate::background::later;
 use crate::resource::{must_have_changed, new_id, nothing_changed, now, rfc3339};
-use crate::{Caller, Format, Problem, Role};
+use crate::{Caller, Problem, Role};
 
 const PURPOSE: &str = "invitation";
 const LIFETIME: chrono::TimeDelta = chrono::TimeDelta::days(7);
 /// Tries of one network within a quarter of an hour, and of one invitation.
 const NETWORK_TRIES: i64 = 50;
 const INVITATION_TRIES: i64 = 10;
+/// Invitations that one user makes within a quarter of an hour, and of one tenant that wait.
+const INVITES: i64 = 30;
+const MAX_WAITING: i64 = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,17 +58,21 @@ struct Invitation {
     tenant: String,
     email: String,
     role: Role,
-    /// Who has invited: when they may no more, it is worth nothing.
+    /// The inviter's id: the invitation is void when they may not invite any more.
     by: String,
+    /// Whether the link was sent to the address, and to nobody else.
+    #[serde(default)]
+    mailed: bool,
 }
 
-/// `POST /auth/invitations`: by admins, to a role that is not above their own.
+/// `POST /auth/invitations`: by admins, to a role that is not above their own. The answer has the token where it was not sent by
+/// e-mail.
 pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let (user, tenant, own) = signed_in(&caller)?;
     let Invite { email, role } = input(body)?;
     let email = email.trim().to_ascii_lowercase();
     let problem = || Problem::bad_request("the invitation is not valid; see errors");
-    if email.len() > 254 || !Format::Email.fits(&email) {
+    if !is_address(&email) {
         return Err(problem().with_field("email", "must be an e-mail address"));
     }
     if role > own {
@@ -70,12 +83,31 @@ pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body)
     if auth.database().prepare(sql).bind(tenant).bind(&email).one::<i64>().await? > 0 {
         return Err(Problem::new(StatusCode::CONFLICT).with_field("email", "is in the team already"));
     }
+    count(auth.database(), &[Counted::new("invite", user, INVITES)]).await?;
     let (token, expires) = (token::new()?, rfc3339(chrono::Utc::now() + LIFETIME));
-    let invitation = Invitation { tenant: tenant.to_owned(), email, role, by: user.to_owned() };
-    let sql = "INSERT INTO one_time_tokens (hash, purpose, expires_at, data) VALUES (?, ?, ?, ?)";
+    let mailed = auth.options().mail.is_some();
+    let invitation = Invitation { tenant: tenant.to_owned(), email: email.clone(), role, by: user.to_owned(), mailed };
+    let sql = "INSERT INTO one_time_tokens (hash, purpose, expires_at, data, tenant_id) SELECT ?1, ?2, ?3, ?4, ?5 \
+               WHERE (SELECT count(*) FROM one_time_tokens WHERE tenant_id = ?5 AND purpose = ?2 AND expires_at > ?6) < ?7";
     let insert = auth.database().prepare(sql).bind(token::hash(&token)).bind(PURPOSE).bind(&expires);
-    insert.bind(json!(invitation).to_string()).run().await?;
-    let body = axum::Json(json!({"token": token, "expires_at": expires}));
+    let insert = insert.bind(json!(invitation).to_string()).bind(tenant).bind(now()).bind(MAX_WAITING);
+    if insert.run().await?.changes == 0 {
+        let detail = format!("{MAX_WAITING} invitations of the team wait already; each ends after a week");
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS).with_detail(detail));
+    }
+    let mut body = json!({"expires_at": expires, "mailed": mailed});
+    if mailed {
+        let sql = "SELECT t.name, u.name FROM tenants t, users u WHERE t.id = ? AND u.id = ?";
+        let (tenant, by): (String, String) = auth.database().prepare(sql).bind(tenant).bind(user).one().await?;
+        let auth = auth.clone();
+        later(async move {
+            let message = Message::Invitation { token: &token, tenant: &tenant, by: &by };
+            auth.notify_within_limit(&email, message).await;
+        });
+    } else {
+        body["token"] = json!(token);
+    }
+    let body = axum::Json(body);
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
@@ -108,7 +140,7 @@ pub(super) async fn join(
         Counted::new("invitation", &network(address.as_deref()), NETWORK_TRIES),
     ];
     count(auth.database(), &counted).await?;
-    let Invitation { tenant, email, role, .. } = find(&auth, &token).await?;
+    let Invitation { tenant, email, role, mailed, .. } = find(&auth, &token).await?;
     let (mut statements, now) = (Vec::new(), now());
     let take = "DELETE FROM one_time_tokens WHERE hash = ? AND purpose = ? AND expires_at > ?";
     statements.push(Statement::new(take).bind(token::hash(&token)).bind(PURPOSE).bind(&now));
@@ -118,11 +150,17 @@ pub(super) async fn join(
         Some((user, _)) if caller.session().is_some() && caller.user() == Some(&user) => user,
         Some((user, hash)) => {
             // As at a login: this is no other door to try passwords at.
-            let tries = login_tries(&email, &network(address.as_deref()));
+            let tries = match devices::known(&auth, &headers, &email).await? {
+                Some(device) => vec![Counted::new("device", &device, DEVICE_TRIES)],
+                None => login_tries(&email, &network(address.as_deref())).into(),
+            };
             count(auth.database(), &tries[..1]).await?;
-            count(auth.database(), &tries[1..]).await?;
+            if tries.len() > 1 {
+                count(auth.database(), &tries[1..]).await?;
+            }
             if !auth.hasher().verify(password, hash).await? {
-                let detail = "there is an account with this address; the password is not its own";
+                let detail = "there is an account with this address, and this is not its password; reset it if the account \
+                              is not yours";
                 return Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
             }
             user
@@ -133,12 +171,14 @@ pub(super) async fn join(
             if !(1..=200).contains(&name.trim().chars().count()) || name.contains('\0') {
                 return Err(problem().with_field("name", "must be a text of 1 to 200 characters"));
             }
-            if !password_fits(&password) {
-                return Err(problem().with_field("password", PASSWORD));
+            if let Some(refusal) = common::refusal(&password, &[&email, &name]) {
+                return Err(problem().with_field("password", refusal));
             }
             let hash = auth.hasher().hash(password).await?;
-            let sql = "INSERT INTO users (id, email, name, password_hash, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
-            statements.push(Statement::new(sql).bind(&user).bind(&email).bind(name).bind(hash).bind(&now));
+            let sql = "INSERT INTO users (id, email, name, password_hash, created_at, updated_at, email_verified_at) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)";
+            let insert = Statement::new(sql).bind(&user).bind(&email).bind(name).bind(hash).bind(&now);
+            statements.push(insert.bind(mailed.then(|| now.clone())));
             user
         }
     };
@@ -148,13 +188,15 @@ pub(super) async fn join(
     statements.push(member);
     statements.extend(session::token_of(&headers).map(session::end));
     statements.push(create);
+    let (device, device_cookie) = devices::remember(&user)?;
+    statements.extend(device);
     match auth.database().batch(statements).await {
         Ok(_) => {}
         Err(error) if nothing_changed(&error) => return Err(over()),
         Err(error) => return Err(error.into()), // in the team already
     }
     forgive(auth.database(), &counted).await?;
-    answer(&auth, &Caller::member(user, tenant, role), StatusCode::CREATED, Some(cookie)).await
+    answer(&auth, &Caller::member(user, tenant, role), StatusCode::CREATED, vec![cookie, device_cookie]).await
 }
 
 /// `GET /auth/members`: who is in the caller's tenant.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::account::{Body, input, signed_in};
-use super::{Auth, token};
+use super::{Auth, session, token};
 use crate::resource::{new_id, now, rfc3339, timestamp};
 use crate::{Caller, Problem, Role};
 
@@ -34,7 +34,7 @@ pub(super) async fn find(database: &dyn Database, key: &str) -> Result<Option<Ca
     let sql = "SELECT k.id, k.user_id, k.tenant_id, k.secret_hash, k.role, k.scopes, k.last_used_at, \
                m.role AS member_role FROM api_keys k JOIN users u ON u.id = k.user_id \
                JOIN memberships m ON m.user_id = k.user_id AND m.tenant_id = k.tenant_id \
-               WHERE k.prefix = ?1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > ?2) \
+               WHERE k.prefix = ?1 AND k.revoked_at IS NULL AND k.expires_at > ?2 \
                AND u.disabled = 0";
     let result = database.query(Statement::new(sql).bind(prefix).bind(&now).rows_only()).await?;
     let Some(row) = result.rows.first() else { return Ok(None) };
@@ -60,13 +60,21 @@ async fn note_use(database: &dyn Database, row: &Row, now: String) -> Result<(),
     Ok(())
 }
 
-/// `POST /auth/keys`.
+/// The statement that revokes every key of a user, in every tenant.
+pub(super) fn revoke_all(user: &str) -> Statement {
+    Statement::new("UPDATE api_keys SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL").bind(now()).bind(user)
+}
+
+/// `POST /auth/keys`: by whoever has signed in recently. Every key has an end.
 pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let (user, tenant, own_role) = signed_in(&caller)?;
+    session::must_be_recent(&auth, &caller).await?;
     let NewKey { name, role, scopes, expires_at } = input(body)?;
     let mut problem = Problem::bad_request("the key is not valid; see errors");
     let (role, scopes) = (role.unwrap_or(own_role), scopes.unwrap_or_else(|| vec!["*".to_owned()]));
-    let expires = expires_at.as_deref().map(timestamp);
+    let latest = rfc3339(chrono::Utc::now() + auth.options().key_lifetime);
+    let expires = expires_at.as_deref().map_or_else(|| Some(latest.clone()), timestamp);
+    let longest = format!("must be a moment to come, within {} days", auth.options().key_lifetime.num_days());
     let fits = |scope: &String| {
         let letters =
             |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it));
@@ -78,11 +86,7 @@ pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body)
         ((1..=200).contains(&name.chars().count()), "name", "must be a text of 1 to 200 characters"),
         (role <= own_role, "role", "must not be above your own"),
         (scopes.len() <= 50 && scopes.iter().all(fits), "scopes", "must be like *, tickets:read, *:write"),
-        (
-            expires.as_ref().is_none_or(|it| it.as_ref().is_some_and(|it| *it > now())),
-            "expires_at",
-            "must be a moment to come",
-        ),
+        (expires.as_ref().is_some_and(|it| *it > now() && *it <= latest), "expires_at", longest.as_str()),
     ];
     for (_, field, detail) in checks.iter().filter(|(fits, ..)| !fits) {
         problem = problem.with_field(*field, *detail);
@@ -93,8 +97,9 @@ pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body)
     let (id, prefix, secret) = (new_id()?, hex::encode(token::random::<6>()?), token::new()?);
     let sql = "INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, secret_hash, role, scopes, expires_at, created_at) \
                SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 \
-               WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = ?2 AND user_id = ?3 AND revoked_at IS NULL) < ?11";
-    let expires_at = expires.flatten();
+               WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = ?2 AND user_id = ?3 AND revoked_at IS NULL \
+               AND expires_at > ?10) < ?11";
+    let expires_at = expires;
     let insert = auth.database().prepare(sql).bind(&id).bind(tenant).bind(user).bind(&name).bind(&prefix);
     let insert = insert.bind(token::hash(&secret)).bind(role.as_str()).bind(json!(scopes).to_string());
     let meta = insert.bind(expires_at.clone()).bind(now()).bind(MAX_KEYS).run().await?;

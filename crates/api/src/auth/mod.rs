@@ -5,12 +5,18 @@
 //! sends it, and refuses what another site makes a browser send.
 
 mod account;
+mod common;
+mod devices;
 mod documents;
 mod invite;
 mod keys;
+mod messages;
 mod oauth;
 mod password;
+mod recovery;
+mod revocation;
 mod session;
+mod setup;
 mod throttle;
 mod token;
 
@@ -18,32 +24,35 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use isobar_db::vault::Secret;
-use isobar_db::{Database, QueryableExt, Statement};
+use isobar_db::{Database, Statement};
 
-pub use account::is_operator;
 pub(crate) use account::{Body, input};
 pub use oauth::{OAuth, OAuthProvider, SCHEMA as OAUTH_SCHEMA};
 pub use password::PasswordCost;
+pub use revocation::{Revocations, Revoked};
+pub use setup::is_operator;
 pub use throttle::ClientAddress;
 
-use crate::resource::rfc3339;
+use crate::mail::MailSender;
 use crate::{Api, Caller, Policy, Problem, Role};
 use password::Hasher;
 use throttle::{Counted, count, network};
 
 /// The tables of accounts, for a migration: `tenants`, `users`, `memberships`, `sessions`, `api_keys` and what throttles.
-pub const SCHEMA: &str = include_str!("schema.sql");
+pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"));
 
-const SETUP: &str = "setup";
-/// How long the first owner's link is good.
-const SETUP_LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+/// [`SCHEMA`] in the order in which it has grown, each a migration of its own.
+pub const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("upgrade.sql")];
+
+/// The largest body of a request to accounts.
+const BODY_BYTES: usize = 16 * 1024;
 /// Wrong keys from one network within a quarter of an hour.
 const KEY_TRIES: i64 = 20;
 
@@ -51,10 +60,19 @@ const KEY_TRIES: i64 = 20;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AuthOptions {
-    /// Whether anybody may sign up, with a tenant of their own. No, when not given.
+    /// Whether anybody may sign up, with a tenant of their own, once there is an operator. Default: no.
     pub signup: bool,
-    /// A token that makes the first owner while there is none: for servers whose start nobody sees.
+    /// A set-up token of the operator's own, good while there is no operator: for servers whose start nobody sees. Default: none.
     pub setup_token: Option<Secret>,
+    /// The sender of e-mail. Default: none; then addresses are not verified and passwords are not reset.
+    pub mail: Option<MailOptions>,
+    /// The hook that closes connections whose user's access has ended. Default: none; sockets then end by their own time limit.
+    pub revocations: Option<Arc<dyn Revocations>>,
+    /// The time after a sign-in, or after the password was entered again, within which API keys are made, addresses changed and
+    /// accounts elsewhere connected. Default: 10 minutes.
+    pub recent_for: chrono::TimeDelta,
+    /// The longest life of an API key, and its life where none is given. Default: 365 days.
+    pub key_lifetime: chrono::TimeDelta,
     /// What a password's hash costs.
     pub password_cost: PasswordCost,
     /// How long a session lasts at most; 30 days when not given.
@@ -70,6 +88,10 @@ impl Default for AuthOptions {
         Self {
             signup: false,
             setup_token: None,
+            mail: None,
+            revocations: None,
+            recent_for: chrono::TimeDelta::minutes(10),
+            key_lifetime: chrono::TimeDelta::days(365),
             password_cost: PasswordCost::default(),
             session_lifetime: chrono::TimeDelta::days(30),
             session_idle: chrono::TimeDelta::days(7),
@@ -86,10 +108,38 @@ impl AuthOptions {
         self
     }
 
-    /// A token of the operator's own that makes the first owner, like those of [`Auth::setup_token`], while there is none.
+    /// A set-up token of the operator's own, like those of [`Auth::setup_token`], good while there is no operator.
     #[must_use]
     pub fn with_setup_token(mut self, token: &str) -> Self {
         self.setup_token = Some(Secret::new(token));
+        self
+    }
+
+    /// Sets the sender of e-mail: confirmations of addresses, links to new passwords, invitations, notices.
+    #[must_use]
+    pub fn with_mail(mut self, mail: MailOptions) -> Self {
+        self.mail = Some(mail);
+        self
+    }
+
+    /// Sets the hook that closes connections whose user's access has ended.
+    #[must_use]
+    pub fn with_revocations(mut self, revocations: Arc<dyn Revocations>) -> Self {
+        self.revocations = Some(revocations);
+        self
+    }
+
+    /// Sets the time for which a sign-in counts as recent. Default: 10 minutes.
+    #[must_use]
+    pub fn with_recent_for(mut self, time: chrono::TimeDelta) -> Self {
+        self.recent_for = time;
+        self
+    }
+
+    /// The longest life of an API key, and its life where none is given. Default: 365 days.
+    #[must_use]
+    pub fn with_key_lifetime(mut self, time: chrono::TimeDelta) -> Self {
+        self.key_lifetime = time;
         self
     }
 
@@ -109,6 +159,34 @@ impl AuthOptions {
         rotation: chrono::TimeDelta,
     ) -> Self {
         (self.session_lifetime, self.session_idle, self.session_rotation) = (lifetime, idle, rotation);
+        self
+    }
+}
+
+/// Options of e-mail.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MailOptions {
+    /// The sender.
+    pub sender: Arc<dyn MailSender>,
+    /// The URL under which people see the service: links begin with it. Never taken from a request, whose `Host` is its sender's.
+    pub base_url: String,
+    /// The service's name in subjects and texts. Default: the host of the URL.
+    pub service: String,
+}
+
+impl MailOptions {
+    /// E-mail by this sender, with links to this URL: `https://example.com`.
+    pub fn new(sender: Arc<dyn MailSender>, base_url: &str) -> Self {
+        let base_url = base_url.trim_end_matches('/').to_owned();
+        let service = base_url.split("://").last().unwrap_or_default().to_owned();
+        Self { sender, base_url, service }
+    }
+
+    /// The service's name in subjects and texts.
+    #[must_use]
+    pub fn with_service(mut self, name: impl Into<String>) -> Self {
+        self.service = name.into();
         self
     }
 }
@@ -142,13 +220,13 @@ impl Auth {
         Self { inner: Arc::new(Inner { database, options, hasher }) }
     }
 
-    /// Adds the routes under `/auth`: `signup`, `login`, `logout`, `logout-everywhere`, `me`, `password`, `tenant`, `keys`,
-    /// `invitations`, `join`, `members`.
+    /// Adds the routes under `/auth`: `signup`, `setup`, `login`, `logout`, `logout-everywhere`, `me`, `password`,
+    /// `reauthenticate`, `email`, `verify`, `forgot`, `reset`, `tenant`, `keys`, `invitations`, `join`, `members`.
     #[must_use]
     pub fn mount(&self, api: Api) -> Api {
         let (public, known) = (Policy::Public, Policy::AtLeast(Role::Viewer));
         let add = |api: Api, path: &str, policy, routes: axum::routing::MethodRouter<Self>| {
-            api.route(path, policy, policy, routes.with_state(self.clone()))
+            api.route(path, policy, policy, routes.layer(DefaultBodyLimit::max(BODY_BYTES)).with_state(self.clone()))
         };
         let api = add(api, "/auth/signup", public, post(account::sign_up));
         let api = add(api, "/auth/login", public, post(account::log_in));
@@ -156,6 +234,13 @@ impl Auth {
         let api = add(api, "/auth/logout-everywhere", known, post(account::log_out_everywhere));
         let api = add(api, "/auth/me", known, get(account::me));
         let api = add(api, "/auth/password", known, post(account::password));
+        let api = add(api, "/auth/reauthenticate", known, post(account::reauthenticate));
+        let api = add(api, "/auth/setup", known, post(setup::set_up));
+        let api = add(api, "/auth/forgot", public, post(recovery::forgot));
+        let api = add(api, "/auth/reset", public, post(recovery::reset));
+        let api = add(api, "/auth/verify", public, post(recovery::verify));
+        let api = add(api, "/auth/verify/send", known, post(recovery::send_again));
+        let api = add(api, "/auth/email", known, post(recovery::change_address));
         let api = add(api, "/auth/tenant", known, post(account::switch));
         let api = add(api, "/auth/keys", known, get(keys::list).post(keys::create));
         let api = add(api, "/auth/keys/{id}", known, delete(keys::revoke));
@@ -172,25 +257,6 @@ impl Auth {
         router.layer(from_fn_with_state(self.clone(), authenticate))
     }
 
-    /// A token that makes the first owner, good for a day, by `POST /auth/signup`. `None` where there is an owner already.
-    /// Each call makes the tokens before it worthless.
-    ///
-    /// # Errors
-    /// As [`Queryable::query`](isobar_db::Queryable::query).
-    pub async fn setup_token(&self) -> isobar_db::Result<Option<String>> {
-        let sql = "SELECT count(*) FROM memberships WHERE role = 'owner'";
-        if self.database().prepare(sql).one::<i64>().await? > 0 {
-            return Ok(None);
-        }
-        let token = token::new()?;
-        let forget = Statement::new("DELETE FROM one_time_tokens WHERE purpose = ?").bind(SETUP);
-        let expires = rfc3339(chrono::Utc::now() + SETUP_LIFETIME);
-        let keep = Statement::new("INSERT INTO one_time_tokens (hash, purpose, expires_at) VALUES (?, ?, ?)");
-        let keep = keep.bind(token::hash(&token)).bind(SETUP).bind(expires);
-        isobar_db::Queryable::batch(self.database(), vec![forget, keep]).await?;
-        Ok(Some(token))
-    }
-
     /// Forgets what is over: sessions, tries, links. How many rows.
     ///
     /// # Errors
@@ -202,6 +268,7 @@ impl Auth {
             over("DELETE FROM sessions WHERE expires_at <= ?"),
             over("DELETE FROM auth_attempts WHERE window_ends_at <= ?"),
             over("DELETE FROM one_time_tokens WHERE expires_at <= ?"),
+            over("DELETE FROM known_devices WHERE expires_at <= ?"),
         ];
         let results = isobar_db::Queryable::batch(self.database(), statements).await?;
         Ok(results.iter().map(|result| result.meta.changes).sum())
@@ -228,7 +295,12 @@ async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) ->
         Err(problem) => return problem.into_response(),
     };
     parts.extensions.insert(caller);
+    let acts = !parts.method.is_safe();
+    let path = acts.then(|| parts.uri.path().to_owned());
     let mut response = next.run(Request::from_parts(parts, body)).await;
+    if let Some(path) = path {
+        auth.deliver_after(&path).await;
+    }
     // Answers to somebody are nobody else's, where a handler does not say so itself.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-store"));
     // What a handler sets itself, at login or logout, stands.

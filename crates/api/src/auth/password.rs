@@ -24,12 +24,18 @@ impl Default for PasswordCost {
     }
 }
 
+/// Hashes that wait for a processor. More are refused: with the default cost they are some seconds of two processors.
+#[cfg(not(target_arch = "wasm32"))]
+const WAITING: usize = 128;
+
 /// Hashes and verifies passwords, no more of them at once than there are processors: each takes its memory.
 #[derive(Debug, Clone)]
 pub(super) struct Hasher {
     cost: PasswordCost,
     #[cfg(not(target_arch = "wasm32"))]
     slots: Arc<tokio::sync::Semaphore>,
+    #[cfg(not(target_arch = "wasm32"))]
+    queue: Arc<tokio::sync::Semaphore>,
 }
 
 impl Hasher {
@@ -43,6 +49,8 @@ impl Hasher {
             cost,
             #[cfg(not(target_arch = "wasm32"))]
             slots: Arc::new(tokio::sync::Semaphore::new(slots)),
+            #[cfg(not(target_arch = "wasm32"))]
+            queue: Arc::new(tokio::sync::Semaphore::new(WAITING)),
         }
     }
 
@@ -71,7 +79,12 @@ impl Hasher {
     #[cfg(not(target_arch = "wasm32"))]
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let failed = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR);
+        let place = self.queue.try_acquire().map_err(|_| {
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail("too many people sign in at once");
+            problem.with_retry_after(http::HeaderValue::from_static("5"))
+        })?;
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| failed())?;
+        drop(place);
         let work = move || {
             let done = work();
             drop(slot); // by the work itself: a client that goes away does not free it early

@@ -1,9 +1,9 @@
 //! Sessions of people: rows, and a cookie that names one.
 
 use http::{HeaderMap, HeaderValue, header};
-use isobar_db::{Database, Statement};
+use isobar_db::{Database, QueryableExt, Statement};
 
-use super::{AuthOptions, token};
+use super::{Auth, AuthOptions, token};
 use crate::resource::{new_id, now, rfc3339};
 use crate::{Caller, Problem, Role};
 
@@ -37,14 +37,49 @@ pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, cookie: &str) -> Option<&'h 
     pairs.find(|(name, _)| *name == cookie).map(|(_, token)| token)
 }
 
-/// The statement that makes a session, and the cookie of it.
+/// The statement that makes a session of somebody who has just signed in, and the cookie of it.
 pub(super) fn create(options: &AuthOptions, user: &str, tenant: &str) -> Result<(Statement, HeaderValue), Problem> {
+    create_at(options, user, tenant, &now())
+}
+
+/// The statement that makes a session of somebody who signed in at that moment, and the cookie of it.
+pub(super) fn create_at(
+    options: &AuthOptions,
+    user: &str,
+    tenant: &str,
+    authenticated_at: &str,
+) -> Result<(Statement, HeaderValue), Problem> {
     let (token, now) = (token::new()?, now());
-    let sql = "INSERT INTO sessions (id, user_id, tenant_id, token_hash, rotated_at, expires_at, created_at) \
-               VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO sessions (id, user_id, tenant_id, token_hash, rotated_at, expires_at, created_at, authenticated_at) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     let expires = rfc3339(chrono::Utc::now() + options.session_lifetime);
     let statement = Statement::new(sql).bind(new_id()?).bind(user).bind(tenant).bind(token::hash(&token));
-    Ok((statement.bind(&now).bind(expires).bind(&now), cookie(&token, options.session_lifetime)))
+    let statement = statement.bind(&now).bind(expires).bind(&now).bind(authenticated_at);
+    Ok((statement, cookie(&token, options.session_lifetime)))
+}
+
+/// Refuses a session whose user has not signed in, or entered the password again, within the time of the options.
+///
+/// # Errors
+/// 403 of the type `urn:isobar:problem:reauthenticate`.
+pub(super) async fn must_be_recent(auth: &Auth, caller: &Caller) -> Result<(), Problem> {
+    let moment = chrono::Utc::now();
+    // Not what a clock that was ahead has written.
+    let sql = "SELECT count(*) FROM sessions WHERE id = ? AND authenticated_at BETWEEN ? AND ?";
+    let query = auth.database().prepare(sql).bind(caller.session());
+    let query = query.bind(rfc3339(moment - auth.options().recent_for)).bind(rfc3339(moment + GRACE));
+    if query.one::<i64>().await? > 0 {
+        return Ok(());
+    }
+    let detail = "this takes a recent sign-in; enter your password again, or sign in again";
+    Err(Problem::new(http::StatusCode::FORBIDDEN).with_type("urn:isobar:problem:reauthenticate").with_detail(detail))
+}
+
+/// The statement that ends the oldest sessions of a user beyond 100.
+pub(super) fn trim(user: &str) -> Statement {
+    let sql = "DELETE FROM sessions WHERE user_id = ?1 AND id NOT IN \
+               (SELECT id FROM sessions WHERE user_id = ?1 ORDER BY created_at DESC, id DESC LIMIT 100)";
+    Statement::new(sql).bind(user)
 }
 
 /// Finds the session of a token, and rotates the token when it is due.

@@ -13,6 +13,29 @@ use crate::resource::{now, rfc3339};
 
 const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 
+/// Tries at a password within the window, of one network for one account.
+const PAIR_TRIES: i64 = 5;
+/// Of one network.
+const NETWORK_TRIES: i64 = 50;
+/// For one account, from browsers that it has not signed in from. No hour touches more than five windows, so there are at most 100
+/// of them an hour: OWASP ASVS 4.0.3, 2.2.1, NIST SP 800-63B, 5.2.2.
+const ACCOUNT_TRIES: i64 = 20;
+/// From one browser that the account has signed in from, instead of all of those: others do not lock its user out.
+pub(super) const DEVICE_TRIES: i64 = 5;
+/// At the password of whoever is signed in.
+pub(super) const OWN_TRIES: i64 = 5;
+/// Sign-ups of one network.
+pub(super) const SIGN_UPS: i64 = 20;
+
+/// The counters of a try at a password: the account from that network, the network, the account.
+pub(super) fn login_tries(email: &str, network: &str) -> [Counted; 3] {
+    [
+        Counted::new("pair", &format!("{email}|{network}"), PAIR_TRIES),
+        Counted::new("network", network, NETWORK_TRIES),
+        Counted::new("account", email, ACCOUNT_TRIES),
+    ]
+}
+
 /// The address that a request comes from, as whoever takes it in knows it: put into the request's extensions by the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);

@@ -4,7 +4,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use chrono::{TimeDelta, Utc};
 use http::{HeaderValue, StatusCode, header};
-use isobar_db::Statement;
+use isobar_db::{QueryableExt, Statement};
 use isobar_storage::Key;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
@@ -41,15 +41,14 @@ pub(super) async fn show(
     signed: Result<Query<Signed>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let missing = || Problem::not_found("there is no such one among images");
     // What is no signature signs nothing.
     let Query(signed) = signed.unwrap_or_default();
-    let sql = "SELECT key, visibility, tenant_id FROM images WHERE id = ?";
+    let sql = "SELECT key, visibility, tenant_id, link_epoch FROM images WHERE id = ?";
     let result = media.database().query(Statement::new(sql).bind(&id).rows_only()).await?;
     let row = result.rows.first().ok_or_else(missing)?;
     let is_public = row.get::<String>("visibility")? == "public";
     let is_own = caller.tenant() == Some(&row.get::<String>("tenant_id")?) && caller.has_scope("images", false);
-    if !is_public && !is_own && !is_signed(&media, &id, &signed).await? {
+    if !is_public && !is_own && !is_signed(&media, &id, row.get("link_epoch")?, &signed).await? {
         return Err(missing()); // whether it is there is nobody's business
     }
     let key = Key::new(row.get::<String>("key")?)?;
@@ -70,7 +69,7 @@ pub(super) async fn show(
     Ok(answer)
 }
 
-/// `POST /images/{id}/link`: a URL that shows the content to whoever has it, for a while.
+/// `POST /images/{id}/link`: a URL that shows the content to whoever has it, for a while, or until the image's links are revoked.
 pub(super) async fn link(
     State(media): State<Media>,
     caller: Caller,
@@ -82,12 +81,25 @@ pub(super) async fn link(
         let detail = format!("must be 1 to {MAX_SECONDS}");
         return Err(Problem::bad_request("the link is not valid").with_field("seconds", detail));
     }
-    shown(&media, &caller, &id).await?; // the caller's own, or not there
+    let sql = "SELECT link_epoch FROM images WHERE id = ? AND tenant_id = ?";
+    let epoch: Option<i64> = media.database().prepare(sql).bind(&id).bind(caller.tenant()).first().await?;
+    let epoch = epoch.ok_or_else(missing)?; // another tenant's is not there
     let expires = Utc::now() + TimeDelta::seconds(seconds);
-    let signature = signature(&media, &id, expires.timestamp()).await?;
+    let signature = signature(&media, &id, epoch, expires.timestamp()).await?;
     let url = format!("/api/images/{id}/content?expires={}&signature={signature}", expires.timestamp());
     let body = axum::Json(json!({"url": url, "expires_at": rfc3339(expires)}));
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// `DELETE /images/{id}/link`: every link to the image that was made until now ends.
+pub(super) async fn revoke_links(
+    State(media): State<Media>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let sql = "UPDATE images SET link_epoch = link_epoch + 1 WHERE id = ? AND tenant_id = ?";
+    let changed = media.database().prepare(sql).bind(&id).bind(caller.tenant()).run().await?.changes;
+    if changed == 0 { Err(missing()) } else { Ok(StatusCode::NO_CONTENT) }
 }
 
 /// `DELETE /images/{id}`.
@@ -103,18 +115,22 @@ pub(super) async fn delete(
 pub(super) async fn shown(media: &Media, caller: &Caller, id: &str) -> Result<Map<String, Json>, Problem> {
     let sql = "SELECT * FROM images WHERE id = ? AND tenant_id = ?";
     let result = media.database().query(Statement::new(sql).bind(id).bind(caller.tenant()).rows_only()).await?;
-    let row = result.rows.first().ok_or_else(|| Problem::not_found("there is no such one among images"))?;
+    let row = result.rows.first().ok_or_else(missing)?;
     row_object(&resource().all_shown(), row)
 }
 
-async fn is_signed(media: &Media, id: &str, signed: &Signed) -> Result<bool, Problem> {
+fn missing() -> Problem {
+    Problem::not_found("there is no such one among images")
+}
+
+async fn is_signed(media: &Media, id: &str, epoch: i64, signed: &Signed) -> Result<bool, Problem> {
     let (Some(expires), Some(given)) = (signed.expires, &signed.signature) else { return Ok(false) };
-    let expected = signature(media, id, expires).await?;
+    let expected = signature(media, id, epoch, expires).await?;
     let is_same: bool = expected.as_bytes().ct_eq(given.as_bytes()).into();
     Ok(is_same && expires > Utc::now().timestamp())
 }
 
-async fn signature(media: &Media, id: &str, expires: i64) -> Result<String, Problem> {
-    let mac = media.vault().mac(PURPOSE, format!("{id}|{expires}").as_bytes()).await?;
+async fn signature(media: &Media, id: &str, epoch: i64, expires: i64) -> Result<String, Problem> {
+    let mac = media.vault().mac(PURPOSE, format!("{id}|{epoch}|{expires}").as_bytes()).await?;
     Ok(hex::encode(mac))
 }

@@ -59,7 +59,7 @@ impl Media {
         mut chunks: impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
         resumable: bool,
     ) -> Result<Received, Problem> {
-        let limit = upload.size.unwrap_or(self.options().max_bytes);
+        let limit = upload.size.unwrap_or(upload.limit);
         let mut buffer = BytesMut::from(&*self.tail(upload).await?);
         let (mut broken, mut renewed) = (None, Utc::now());
         while let Some(chunk) = chunks.next().await {
@@ -72,7 +72,11 @@ impl Media {
             };
             buffer.extend_from_slice(&chunk);
             if whole_parts(upload) + buffer.len() as u64 > limit {
-                return Err(self.too_large());
+                return Err(if limit < self.options().max_bytes && upload.size.is_none() {
+                    self.no_room()
+                } else {
+                    self.too_large()
+                });
             }
             // More than a part: the last one must not be empty.
             while buffer.len() as u64 > PART_BYTES {
@@ -87,7 +91,7 @@ impl Media {
         }
         let total = whole_parts(upload) + buffer.len() as u64;
         // All that was announced is all there is, however the connection ended.
-        if upload.size.map_or(broken.is_none(), |size| size == total) {
+        if upload.size.map_or(broken.is_none() && !resumable, |size| size == total) {
             self.finish(upload, buffer.freeze()).await?;
             return Ok(Received::Whole);
         }

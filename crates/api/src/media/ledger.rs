@@ -9,7 +9,7 @@ use sha2::digest::common::hazmat::SerializableState;
 
 use super::Media;
 use super::kind::Named;
-use crate::resource::{must_have_changed, new_id, nothing_changed, now, rfc3339};
+use crate::resource::{is_reached, must_have_changed, must_not, new_id, nothing_changed, now, rfc3339};
 use crate::{Caller, Problem};
 
 /// The size of a part: R2's least for one that is not the last.
@@ -35,6 +35,10 @@ pub(super) struct Upload {
     pub(super) named: Named,
     /// The whole length, where it was told.
     pub(super) size: Option<u64>,
+    /// Bytes that it may have at most while the length is not known.
+    pub(super) limit: u64,
+    /// `Upload-Metadata`, as the client has sent it.
+    pub(super) metadata: Option<String>,
     /// Bytes that are durable: whole parts, and a tail in an object of its own.
     pub(super) received: u64,
     pub(super) multipart: Option<UploadId>,
@@ -82,6 +86,7 @@ impl Media {
         name: &str,
         size: Option<u64>,
         resumable: bool,
+        metadata: Option<String>,
     ) -> Result<Upload, Problem> {
         let named = Named::of(name)?;
         let limit = self.options().max_bytes;
@@ -94,14 +99,25 @@ impl Media {
         let key = Key::new(named.key(&id))?;
         let lifetime = if resumable { self.options().resumable_for } else { DIRECT };
         let expires_at = rfc3339(Utc::now() + lifetime);
-        let sql = "INSERT INTO uploads (id, tenant_id, user_id, key, name, state, size, lock, locked_until, expires_at, created_at) \
-                   SELECT ?1, ?2, ?3, ?4, ?5, 'coming', ?6, ?7, ?8, ?9, ?10 WHERE (SELECT count(*) FROM uploads \
-                   WHERE tenant_id = ?2 AND user_id = ?3 AND state = 'coming' AND expires_at > ?10) < ?11";
+        // Before the row is there, which is counted itself. What comes at once is held by the end of the upload.
+        let limit = limit.min(self.free_bytes(tenant).await?);
+        if limit == 0 || size.is_some_and(|size| size > limit) {
+            return Err(self.no_room());
+        }
+        let sql = "INSERT INTO uploads (id, tenant_id, user_id, key, name, state, size, lock, locked_until, expires_at, created_at, \
+                   metadata) SELECT ?1, ?2, ?3, ?4, ?5, 'coming', ?6, ?7, ?8, ?9, ?10, ?13 WHERE (SELECT count(*) FROM uploads \
+                   WHERE tenant_id = ?2 AND user_id = ?3 AND state = 'coming' AND expires_at > ?10) < ?11 AND (SELECT count(*) \
+                   FROM uploads WHERE tenant_id = ?2 AND state = 'coming' AND expires_at > ?10) < ?12";
         let insert = self.database().prepare(sql).bind(&id).bind(tenant).bind(user).bind(key.as_str()).bind(name);
         let insert = insert.bind(size.map(integer)).bind(&lock).bind(rfc3339(Utc::now() + LOCK)).bind(&expires_at);
-        if insert.bind(now()).bind(MAX_UPLOADS).run().await?.changes == 0 {
-            let detail = format!("you have {MAX_UPLOADS} uploads under way; finish or delete some");
-            return Err(Problem::new(http::StatusCode::TOO_MANY_REQUESTS).with_detail(detail));
+        let insert = insert.bind(now()).bind(MAX_UPLOADS).bind(self.options().tenant_uploads).bind(metadata.clone());
+        if insert.run().await?.changes == 0 {
+            let detail = format!(
+                "you have {MAX_UPLOADS} unfinished uploads, or your team has {}; finish or delete some",
+                self.options().tenant_uploads
+            );
+            let problem = Problem::new(http::StatusCode::TOO_MANY_REQUESTS).with_detail(detail);
+            return Err(problem.with_retry_after(http::HeaderValue::from_static("60")));
         }
         let (tenant, user, name) = (tenant.to_owned(), user.to_owned(), name.to_owned());
         let (hash, head, parts) = (Sha256::default(), Vec::new(), Vec::new());
@@ -114,6 +130,8 @@ impl Media {
             name,
             named,
             size,
+            limit,
+            metadata,
             received,
             multipart,
             parts,
@@ -125,12 +143,60 @@ impl Media {
         })
     }
 
+    /// Bytes that a tenant may still store: its limit without what is stored, and without what unfinished uploads will have.
+    async fn free_bytes(&self, tenant: &str) -> Result<u64, Problem> {
+        let sql = "SELECT coalesce((SELECT bytes FROM media_usage WHERE tenant_id = ?1), 0) + (SELECT \
+                   coalesce(sum(coalesce(size, received)), 0) FROM uploads WHERE tenant_id = ?1 AND state = 'coming' \
+                   AND expires_at > ?2)";
+        let used: i64 = self.database().prepare(sql).bind(tenant).bind(now()).one().await?;
+        Ok(self.options().tenant_bytes.saturating_sub(u64::try_from(used).unwrap_or_default()))
+    }
+
+    pub(super) fn no_room(&self) -> Problem {
+        let detail = format!(
+            "your team's media may have {} bytes, those of unfinished uploads included; delete some",
+            self.options().tenant_bytes
+        );
+        Problem::new(http::StatusCode::INSUFFICIENT_STORAGE).with_detail(detail)
+    }
+
+    /// Keeps the length of an upload that was begun without one.
+    ///
+    /// # Errors
+    /// 409 for a length that is less than what has come or another one than before, 413 for one above the limit, 507 for one
+    /// without room.
+    pub(super) async fn set_length(&self, upload: &mut Upload, length: u64) -> Result<(), Problem> {
+        if upload.size.is_some_and(|size| size != length) || length < upload.received {
+            let detail = "the upload's length is known already, or is less than what has come";
+            return Err(Problem::new(http::StatusCode::CONFLICT).with_detail(detail));
+        }
+        if length > self.options().max_bytes {
+            return Err(self.too_large());
+        }
+        if upload.size.is_none() {
+            if length - upload.received > self.free_bytes(&upload.tenant).await? {
+                return Err(self.no_room());
+            }
+            let sql = "UPDATE uploads SET size = ? WHERE id = ? AND lock = ? AND state = 'coming'";
+            let update = self.database().prepare(sql).bind(integer(length)).bind(&upload.id).bind(&upload.lock);
+            if update.run().await?.changes == 0 {
+                return Err(lost());
+            }
+            upload.size = Some(length);
+        }
+        Ok(())
+    }
+
     /// An upload of the caller's, without the right to write to it.
     pub(super) async fn find(&self, caller: &Caller, id: &str) -> Result<Option<Upload>, Problem> {
         let sql = "SELECT * FROM uploads WHERE id = ? AND tenant_id = ? AND user_id = ? AND state = 'coming' AND expires_at > ?";
         let statement = Statement::new(sql).bind(id).bind(caller.tenant()).bind(caller.user()).bind(now());
         let result = self.database().query(statement.rows_only()).await?;
-        result.rows.first().map(read).transpose()
+        result.rows.first().map(|row| self.read(row)).transpose()
+    }
+
+    fn read(&self, row: &Row) -> Result<Upload, Problem> {
+        Ok(Upload { limit: self.options().max_bytes, ..read(row)? })
     }
 
     /// An upload of the caller's, to write to.
@@ -144,7 +210,14 @@ impl Media {
         let statement = Statement::new(sql).bind(&lock).bind(rfc3339(Utc::now() + LOCK)).bind(id);
         let result = self.database().query(statement.bind(caller.tenant()).bind(caller.user()).bind(now())).await?;
         match result.rows.first() {
-            Some(row) => read(row),
+            Some(row) => {
+                let mut upload = self.read(row)?;
+                if upload.size.is_none() {
+                    let free = self.free_bytes(&upload.tenant).await?;
+                    upload.limit = upload.limit.min(upload.received.saturating_add(free));
+                }
+                Ok(upload)
+            }
             None if self.find(caller, id).await?.is_some() => {
                 let detail = "another request writes to this upload; try again in a moment";
                 Err(Problem::new(http::StatusCode::LOCKED).with_detail(detail))
@@ -220,14 +293,21 @@ impl Media {
         let (width, height) = dimensions.unzip();
         let insert = Statement::new(
             "INSERT INTO images (id, tenant_id, user_id, key, name, kind, content_type, size, etag, sha256, width, height, \
-             revision, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?13)",
+             revision, created_at, updated_at, upload_metadata) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, \
+             ?13, ?14)",
         );
         let insert = insert.bind(&upload.id).bind(&upload.tenant).bind(&upload.user).bind(upload.key.as_str());
         let insert = insert.bind(&upload.name).bind(upload.named.kind.as_str()).bind(&upload.named.content_type);
         let insert =
             insert.bind(integer(meta.size)).bind(&meta.etag).bind(sha256).bind(width).bind(height).bind(moment);
-        match self.database().batch(vec![take, must_have_changed(), insert]).await {
+        let insert = insert.bind(upload.metadata.clone());
+        // In the transaction: uploads whose length was not told come at once.
+        let within = must_not("bytes > ?", "media_usage WHERE tenant_id = ?");
+        let within = within.bind(integer(self.options().tenant_bytes)).bind(&upload.tenant);
+        match self.database().batch(vec![take, must_have_changed(), insert, within]).await {
             Ok(_) => {}
+            // Nothing was done: the upload is this request's still, and so is its end.
+            Err(error) if is_reached(&error) => return Err(self.no_room()),
             Err(error) if nothing_changed(&error) => {
                 // Given up by the sweep, which may have deleted before the object was there. Or taken over by another
                 // request: then the object is that one's.
@@ -364,6 +444,8 @@ fn read(row: &Row) -> Result<Upload, Problem> {
         named: Named::of(&name)?,
         name,
         size: row.get::<Option<i64>>("size")?.and_then(|size| u64::try_from(size).ok()),
+        limit: 0,
+        metadata: row.get("metadata")?,
         received: u64::try_from(row.get::<i64>("received")?).map_err(|_| broken("received"))?,
         multipart: row.get::<Option<String>>("multipart")?.map(UploadId::new),
         parts: serde_json::from_str(&row.get::<String>("parts")?).map_err(|_| broken("parts"))?,

@@ -2,7 +2,8 @@
 //!
 //! They come by a form, as a raw body, or by the resumable protocol tus 1.0.0, and go to `images/` or `media/`. A row is there
 //! when its object is, and not before; what comes or goes is in the ledger (`uploads`), so that a [sweep](Media::sweep) ends
-//! whatever a crash has interrupted. Private until made public; a [link](MediaOptions) shows one to somebody for a while.
+//! whatever a crash has interrupted. Private until made public; a link shows one to whoever has it, until it expires or the image's
+//! links are revoked. A tenant's bytes and unfinished uploads have [limits](MediaOptions).
 
 mod content;
 mod intake;
@@ -30,7 +31,10 @@ pub use ledger::Swept;
 use crate::{Api, Column, Policy, Problem, Resource, Role};
 
 /// The tables of media, for a migration after that of accounts.
-pub const SCHEMA: &str = include_str!("schema.sql");
+pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"));
+
+/// [`SCHEMA`] in the order in which it has grown, each a migration of its own.
+pub const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("upgrade.sql")];
 
 /// Answers with an object's bytes by the rules of HTTP: ranges, conditions. `isobar_http_serve::SiteContent` is one.
 #[async_trait]
@@ -47,11 +51,23 @@ pub struct MediaOptions {
     pub max_bytes: u64,
     /// How long a resumable upload may be gone on with; a day when not given.
     pub resumable_for: chrono::TimeDelta,
+    /// Bytes of one tenant's media, those of unfinished uploads included. Default: 50 GiB. Beyond it an upload is answered 507.
+    pub tenant_bytes: u64,
+    /// Unfinished uploads of one tenant; one user has 100 at most besides. Default: 1,000. Beyond it a new one is answered 429.
+    pub tenant_uploads: u32,
+    /// Who makes links to private media, and revokes them. Default: members.
+    pub link_policy: Policy,
 }
 
 impl Default for MediaOptions {
     fn default() -> Self {
-        Self { max_bytes: 5 << 30, resumable_for: chrono::TimeDelta::days(1) }
+        Self {
+            max_bytes: 5 << 30,
+            resumable_for: chrono::TimeDelta::days(1),
+            tenant_bytes: 50 << 30,
+            tenant_uploads: 1_000,
+            link_policy: Policy::AtLeast(Role::Member),
+        }
     }
 }
 
@@ -67,6 +83,27 @@ impl MediaOptions {
     #[must_use]
     pub fn with_resumable_for(mut self, time: chrono::TimeDelta) -> Self {
         self.resumable_for = time;
+        self
+    }
+
+    /// Bytes of one tenant's media. Default: 50 GiB.
+    #[must_use]
+    pub fn with_tenant_bytes(mut self, bytes: u64) -> Self {
+        self.tenant_bytes = bytes;
+        self
+    }
+
+    /// Unfinished uploads of one tenant. Default: 1,000.
+    #[must_use]
+    pub fn with_tenant_uploads(mut self, uploads: u32) -> Self {
+        self.tenant_uploads = uploads;
+        self
+    }
+
+    /// Who makes and revokes links to private media. Default: members.
+    #[must_use]
+    pub fn with_link_policy(mut self, policy: Policy) -> Self {
+        self.link_policy = policy;
         self
     }
 }
@@ -99,10 +136,11 @@ impl Media {
     }
 
     /// Adds the resource `images` and the routes beside it: uploads to `/images` and `/uploads` (tus), `content` and `link` of
-    /// an image. Viewers see, members upload and delete.
+    /// an image. Viewers see; members upload, delete, make links and revoke them.
     #[must_use]
     pub fn mount(&self, api: Api) -> Api {
         let (viewer, member) = (Policy::AtLeast(Role::Viewer), Policy::AtLeast(Role::Member));
+        let links = self.options().link_policy;
         let with = |routes: axum::routing::MethodRouter<Self>| routes.with_state(self.clone());
         // Bodies that stream are counted where they are taken in.
         let streams = |routes: axum::routing::MethodRouter<Self>| with(routes.layer(DefaultBodyLimit::disable()));
@@ -111,7 +149,7 @@ impl Media {
             .route("/images", viewer, member, streams(post(receive::post).put(receive::put)))
             .route("/images/{id}", viewer, member, with(delete(content::delete)))
             .route("/images/{id}/content", Policy::Public, Policy::Nobody, with(get(content::show)))
-            .route("/images/{id}/link", Policy::Nobody, viewer, with(post(content::link)))
+            .route("/images/{id}/link", Policy::Nobody, links, with(post(content::link).delete(content::revoke_links)))
             .route("/uploads", member, member, streams(post(tus::create).options(tus::options)))
             .route(
                 "/uploads/{id}",
@@ -197,6 +235,10 @@ fn documents() -> [(&'static str, serde_json::Value); 4] {
             "4XX": problem(), "5XX": problem(),
         },
     });
+    let unlink = json!({
+        "operationId": "unlink_images", "tags": ["images"], "summary": "End every link to it",
+        "responses": {"204": {"description": "No link to it is valid any more"}, "4XX": problem(), "5XX": problem()},
+    });
     let content = json!({
         "operationId": "content_images", "tags": ["images"],
         "summary": "The bytes: for everybody when public, for the tenant, and for who has a link",
@@ -211,6 +253,6 @@ fn documents() -> [(&'static str, serde_json::Value); 4] {
         ("/images", json!({"post": upload("upload_images"), "put": upload("put_images")})),
         ("/images/{id}", json!({"parameters": id, "delete": delete})),
         ("/images/{id}/content", json!({"parameters": id, "get": content})),
-        ("/images/{id}/link", json!({"parameters": id, "post": link})),
+        ("/images/{id}/link", json!({"parameters": id, "post": link, "delete": unlink})),
     ]
 }

@@ -59,7 +59,7 @@ async fn raw(
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     // Goes on when the client goes away: what has begun ends in order.
     detached(async move {
-        let upload = media.open(&caller, &name, length, false).await?;
+        let upload = media.open(&caller, &name, length, false, None).await?;
         let id = upload.id.clone();
         whole(media.take(upload, chunks, false).await?)?;
         let headers = [(header::LOCATION, format!("/api/images/{id}")), (header::CACHE_CONTROL, "no-store".to_owned())];
@@ -76,7 +76,7 @@ async fn form(media: Media, caller: Caller, request: Request) -> Result<Response
         let mut items = Vec::new();
         while let Some(field) = form.next_field().await.map_err(|error| malformed(&error))? {
             let Some(name) = field.file_name().map(str::to_owned) else { continue };
-            let upload = media.open(&caller, &name, None, false).await?;
+            let upload = media.open(&caller, &name, None, false, None).await?;
             let id = upload.id.clone();
             let chunks = field.map_err(|error| Box::new(error) as BodyError).boxed();
             whole(media.take(upload, chunks, false).await?)?;

@@ -1,5 +1,5 @@
 //! Resumable uploads by tus 1.0.0 (<https://tus.io/protocols/resumable-upload>), with the extensions creation,
-//! creation-with-upload, expiration and termination.
+//! creation-defer-length, creation-with-upload, expiration and termination.
 
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -16,11 +16,12 @@ use crate::background::detached;
 use crate::{Caller, Problem};
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
-const EXTENSIONS: &str = "creation,creation-with-upload,expiration,termination";
+const EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination";
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
 const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 
@@ -82,18 +83,18 @@ pub(super) async fn overridden(media: State<Media>, caller: Caller, id: Path<Str
 async fn creating(media: Media, caller: Caller, request: Request) -> Result<Response, Problem> {
     let headers = request.headers();
     check_version(headers)?;
-    let length = number(headers, &UPLOAD_LENGTH)?;
-    let metadata = headers.get(&UPLOAD_METADATA).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = filename(metadata).ok_or_else(|| {
+    let length = announced(headers)?;
+    let metadata = headers.get(&UPLOAD_METADATA).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let name = filename(&metadata).ok_or_else(|| {
         let detail = "must have filename and its text in base64";
         Problem::bad_request("the upload needs a name").with_field("Upload-Metadata", detail)
     })?;
     let has_bytes = is_offset_stream(headers);
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     detached(async move {
-        let upload = media.open(&caller, &name, Some(length), true).await?;
+        let upload = media.open(&caller, &name, length, true, Some(metadata)).await?;
         let (id, expires) = (upload.id.clone(), http_date(&upload));
-        let received = match has_bytes || length == 0 {
+        let received = match has_bytes || length == Some(0) {
             true => media.take(upload, chunks, true).await?,
             false => {
                 media.save(&upload, true).await?;
@@ -108,21 +109,25 @@ async fn creating(media: Media, caller: Caller, request: Request) -> Result<Resp
 
 async fn progress(media: &Media, caller: &Caller, id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     check_version(headers)?;
-    let (received, length, expires) = match media.find(caller, id).await? {
-        Some(upload) => (upload.received, upload.size.unwrap_or_default(), http_date(&upload)),
+    let (received, length, expires, metadata) = match media.find(caller, id).await? {
+        Some(upload) => (upload.received, upload.size, http_date(&upload), upload.metadata),
         None => {
             // A client that missed the last answer learns here that it is whole.
-            let sql = "SELECT size FROM images WHERE id = ? AND tenant_id = ? AND user_id = ?";
+            let sql = "SELECT size, upload_metadata FROM images WHERE id = ? AND tenant_id = ? AND user_id = ?";
             let query = media.database().prepare(sql).bind(id).bind(caller.tenant()).bind(caller.user());
-            let size: Option<i64> = query.first().await?;
-            let size = size.and_then(|size| u64::try_from(size).ok());
-            let size = size.ok_or_else(|| Problem::not_found("there is no such upload, or it is over"))?;
-            (size, size, None)
+            let found: Option<(i64, Option<String>)> = query.first().await?;
+            let (size, metadata) = found.ok_or_else(|| Problem::not_found("there is no such upload, or it is over"))?;
+            let size = u64::try_from(size).unwrap_or_default();
+            (size, Some(size), None, metadata)
         }
     };
-    let received = if received == length { Received::Whole } else { Received::Part(received) };
-    let length_header = [(UPLOAD_LENGTH, length.to_string()), (header::CACHE_CONTROL, "no-store".to_owned())];
-    Ok((StatusCode::OK, length_header, progressed(received, length, id, expires)).into_response())
+    let received = if Some(received) == length { Received::Whole } else { Received::Part(received) };
+    let mut headers = vec![(header::CACHE_CONTROL, "no-store".to_owned())];
+    // Either the length, or that it is to come; and the metadata as they were sent.
+    headers.push(length.map_or((UPLOAD_DEFER_LENGTH, "1".to_owned()), |length| (UPLOAD_LENGTH, length.to_string())));
+    headers.extend(metadata.filter(|metadata| !metadata.is_empty()).map(|metadata| (UPLOAD_METADATA, metadata)));
+    let headers = axum::response::AppendHeaders(headers);
+    Ok((StatusCode::OK, headers, progressed(received, length, id, expires)).into_response())
 }
 
 async fn appending(media: Media, caller: Caller, id: String, request: Request) -> Result<Response, Problem> {
@@ -133,15 +138,22 @@ async fn appending(media: Media, caller: Caller, id: String, request: Request) -
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_detail(detail));
     }
     let offset = number(headers, &UPLOAD_OFFSET)?;
+    let length = headers.contains_key(&UPLOAD_LENGTH).then(|| number(headers, &UPLOAD_LENGTH)).transpose()?;
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     detached(async move {
-        let upload = media.lock(&caller, &id).await?;
+        let mut upload = media.lock(&caller, &id).await?;
         if upload.received != offset {
             media.release(&upload).await?;
             let detail = format!("the upload has {} bytes; go on from there", upload.received);
             return Err(Problem::new(StatusCode::CONFLICT).with_detail(detail));
         }
-        let (length, expires) = (upload.size.unwrap_or_default(), http_date(&upload));
+        if let Some(length) = length
+            && let Err(problem) = media.set_length(&mut upload, length).await
+        {
+            media.release(&upload).await?;
+            return Err(problem);
+        }
+        let (length, expires) = (upload.size, http_date(&upload));
         let received = media.take(upload, chunks, true).await?;
         Ok((StatusCode::NO_CONTENT, progressed(received, length, &id, expires)).into_response())
     })
@@ -174,14 +186,14 @@ fn answered(answer: Result<Response, Problem>) -> Response {
 /// How far it has come, and where it is when it is whole.
 fn progressed(
     received: Received,
-    length: u64,
+    length: Option<u64>,
     id: &str,
     expires: Option<String>,
 ) -> axum::response::AppendHeaders<Vec<(HeaderName, String)>> {
     let mut headers = Vec::new();
     match received {
         Received::Whole => {
-            headers.push((UPLOAD_OFFSET, length.to_string()));
+            headers.push((UPLOAD_OFFSET, length.unwrap_or_default().to_string()));
             headers.push((header::CONTENT_LOCATION, format!("/api/images/{id}")));
         }
         Received::Part(bytes) => {
@@ -198,6 +210,16 @@ fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "send Tus-Resumable: 1.0.0";
     Err(Problem::new(StatusCode::PRECONDITION_FAILED).with_detail(detail))
+}
+
+/// The length of a new upload: `Upload-Length`, or none with `Upload-Defer-Length: 1`.
+fn announced(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(deferred) = headers.get(&UPLOAD_DEFER_LENGTH) else { return number(headers, &UPLOAD_LENGTH).map(Some) };
+    if deferred != "1" || headers.contains_key(&UPLOAD_LENGTH) {
+        let problem = Problem::bad_request("a header is missing or wrong");
+        return Err(problem.with_field(UPLOAD_DEFER_LENGTH.as_str(), "must be 1, and without Upload-Length"));
+    }
+    Ok(None)
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Problem> {

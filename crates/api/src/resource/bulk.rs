@@ -11,9 +11,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::handlers::{At, already, checked_id, new_row, read};
 use super::idempotency::{Idempotency, Written};
-use super::input::{self, Purpose, must_have_changed, nothing_changed, now, refused};
-use super::new_id;
+use super::input::{Purpose, must_have_changed, nothing_changed, now, refused};
 use super::scope::Scope;
+use super::{new_id, quota};
 use crate::{Caller, Problem};
 
 /// Operations of one request.
@@ -70,14 +70,18 @@ pub(super) async fn bulk(
     let body = json!({ "results": results }).to_string();
     let written = Written { status: 200, location: None, etag: None, body };
     let mut statements = idempotency.iter().flat_map(|it| it.statements(&written)).collect::<Vec<_>>();
+    let scope = Scope::of_reference(resource, &caller)?;
+    let of_kind = |kind: fn(&Operation) -> bool| operations.iter().filter(|it| kind(it)).count() as u64;
+    let created = of_kind(|it| matches!(it, Operation::Create { .. }));
+    let deleted = of_kind(|it| matches!(it, Operation::Delete { .. }));
+    statements.extend(quota::add(&at, &scope, created.saturating_sub(deleted)));
     statements.extend(work);
-    match input::run(&at.served, statements).await {
+    statements.extend(quota::remove(&scope, deleted.saturating_sub(created)));
+    match quota::run(&at, &scope, statements).await {
         Ok(_) => Ok(written.into_response()),
+        Err(error) if quota::is_reached(&error) => Err(quota::refused(&at, &scope)),
         Err(error) if nothing_changed(&error) => Err(conflict(&at, &caller, &operations).await?),
-        Err(error) => {
-            let scope = Scope::of_reference(resource, &caller)?;
-            already(&at, idempotency, refused(&scope, error)).await
-        }
+        Err(error) => already(&at, idempotency, refused(&scope, error)).await,
     }
 }
 

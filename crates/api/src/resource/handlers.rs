@@ -17,7 +17,7 @@ use super::idempotency::{Idempotency, Written};
 use super::input::{self, Purpose, missing, must_have_changed, nothing_changed, now, refused};
 use super::list::ListQuery;
 use super::scope::Scope;
-use super::{Column, Resource, bulk, column, new_id};
+use super::{Column, Quotas, Resource, bulk, column, new_id, quota};
 use crate::{Caller, Policy, Problem};
 
 /// What the handlers share.
@@ -26,6 +26,7 @@ pub(crate) struct Served {
     pub(crate) database: Arc<dyn Database>,
     pub(crate) vault: Option<Vault>,
     pub(crate) resources: Arc<[Resource]>,
+    pub(crate) quotas: Quotas,
 }
 
 impl Served {
@@ -122,9 +123,11 @@ async fn create(State(at): State<At>, caller: Caller, headers: HeaderMap, body: 
         body: Json::Object(shown(&resource.all_shown(), &row)).to_string(),
     };
     let mut statements = idempotency.iter().flat_map(|it| it.statements(&written)).collect::<Vec<_>>();
+    statements.extend(quota::add(&at, &scope, 1));
     statements.push(scope.insert(row));
-    match input::run(&at.served, statements).await {
+    match quota::run(&at, &scope, statements).await {
         Ok(_) => Ok(written.into_response()),
+        Err(error) if quota::is_reached(&error) => Err(quota::refused(&at, &scope)),
         Err(error) => already(&at, idempotency, refused(&scope, error)).await,
     }
 }
@@ -165,7 +168,8 @@ async fn delete(State(at): State<At>, caller: Caller, Path(id): Path<String>, he
     let scope = Scope::new(resource, &caller, resource.policies.delete, true)?;
     let id = checked_id(&scope, &id)?;
     let revision = expected(&at, &scope, id, &headers).await?.and_then(Revision::number);
-    let statements: Vec<Statement> = vec![scope.delete(id, revision).into_statement(), must_have_changed()];
+    let mut statements: Vec<Statement> = vec![scope.delete(id, revision).into_statement(), must_have_changed()];
+    statements.extend(quota::remove(&scope, 1));
     match input::run(&at.served, statements).await {
         Ok(_) => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(error) if nothing_changed(&error) => Err(changed()),

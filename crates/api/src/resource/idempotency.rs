@@ -20,6 +20,7 @@ const KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 /// A request's key, and what it was sent with.
 #[derive(Debug)]
 pub(super) struct Idempotency {
+    tenant: String,
     caller: String,
     key: String,
     fingerprint: String,
@@ -56,16 +57,20 @@ impl Idempotency {
         hash.update([0]);
         hash.update(body);
         let fingerprint = hex::encode(hash.finalize());
-        Ok(Some(Self { caller: format!("{tenant}|{user}"), key: key.to_owned(), fingerprint }))
+        let caller = format!("{tenant}|{user}");
+        Ok(Some(Self { tenant: tenant.to_owned(), caller, key: key.to_owned(), fingerprint }))
     }
 
-    /// The answer that was given, if there was one.
+    /// The answer that was given, if there was one; 429 where there is none and the tenant has as many as it may.
     pub(super) async fn answered(&self, served: &Served) -> Result<Option<Written>, Problem> {
         let sql = "SELECT fingerprint, status, location, etag, body FROM idempotency_keys \
                    WHERE caller = ? AND key = ? AND created_at >= ?";
         let statement = Statement::new(sql).bind(&self.caller).bind(&self.key).bind(kept_since());
         let result = served.database.query(statement.rows_only()).await?;
-        let Some(row) = result.rows.first() else { return Ok(None) };
+        let Some(row) = result.rows.first() else {
+            served.quotas.check_keys(&*served.database, &self.tenant, &kept_since()).await?;
+            return Ok(None);
+        };
         if row.get::<String>("fingerprint")? != self.fingerprint {
             let detail = "this Idempotency-Key was used for another request";
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY).with_detail(detail));
@@ -78,11 +83,12 @@ impl Idempotency {
         let Written { status, location, etag, body } = written;
         let forget = Statement::new("DELETE FROM idempotency_keys WHERE created_at < ?").bind(kept_since());
         let keep = Statement::new(
-            "INSERT INTO idempotency_keys (caller, key, fingerprint, status, location, etag, body, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO idempotency_keys (caller, key, fingerprint, status, location, etag, body, created_at, tenant_id, bytes) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         );
         let keep = keep.bind(&self.caller).bind(&self.key).bind(&self.fingerprint).bind(*status);
-        vec![forget, keep.bind(location.clone()).bind(etag.clone()).bind(body).bind(now())]
+        let keep = keep.bind(location.clone()).bind(etag.clone()).bind(body).bind(now());
+        vec![forget, keep.bind(&self.tenant).bind(body.len() as i64)]
     }
 }
 

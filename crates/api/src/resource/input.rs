@@ -135,6 +135,11 @@ pub(crate) fn must_have_changed() -> Statement {
     "SELECT json(CASE changes() WHEN 0 THEN 'nothing changed' ELSE 'true' END)".into()
 }
 
+/// As [`must_have_changed`], with an error that has this word in it.
+pub(super) fn must_have_changed_or(word: &str) -> Statement {
+    Statement::new(format!("SELECT json_extract('{{}}', CASE changes() WHEN 0 THEN '{word}' ELSE '$' END)"))
+}
+
 /// Whether an error is that of [`must_have_changed`].
 pub(crate) fn nothing_changed(error: &isobar_db::Error) -> bool {
     error.message().contains("malformed JSON")

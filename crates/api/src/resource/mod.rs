@@ -6,6 +6,7 @@ mod handlers;
 mod idempotency;
 mod input;
 mod list;
+mod quota;
 mod scope;
 #[cfg(not(target_arch = "wasm32"))]
 mod turns;
@@ -15,6 +16,8 @@ pub(crate) use column::{Kind, rfc3339, timestamp};
 pub(crate) use handlers::{Served, routes};
 pub(crate) use input::{must_have_changed, nothing_changed, now};
 pub(crate) use list::{MAX_LIMIT, OPERATORS, object as row_object};
+pub use quota::Quotas;
+pub(crate) use quota::{is_reached, must_not};
 
 use isobar_db::{Error, ErrorKind, Result};
 
@@ -35,6 +38,7 @@ pub struct Resource {
     pub(crate) own: Option<Own>,
     pub(crate) policies: Policies,
     pub(crate) sort: &'static str,
+    pub(crate) max_rows: Option<u64>,
 }
 
 /// What a resource is: see [`Resource::info`].
@@ -90,7 +94,8 @@ impl Resource {
 
     fn new(name: &'static str, tenancy: Tenancy) -> Self {
         let (columns, policies) = (Vec::new(), Policies::default());
-        Self { name, table: name, tenancy, columns, description: "", search: None, own: None, policies, sort: "-id" }
+        let (description, search, own, sort, max_rows) = ("", None, None, "-id", None);
+        Self { name, table: name, tenancy, columns, description, search, own, policies, sort, max_rows }
     }
 
     /// The table, where it is not called as the resource.
@@ -148,6 +153,13 @@ impl Resource {
     #[must_use]
     pub fn owned_by(mut self, column: &'static str, except: Role) -> Self {
         self.own = Some(Own { column, except });
+        self
+    }
+
+    /// Rows that a tenant may have of it. Default: [`Quotas::rows`].
+    #[must_use]
+    pub fn max_rows(mut self, rows: u64) -> Self {
+        self.max_rows = Some(rows);
         self
     }
 

@@ -87,6 +87,27 @@ impl<'a> Scope<'a> {
         self.resource
     }
 
+    /// The tenant whose the rows are.
+    pub(super) fn tenant(&self) -> Option<Value> {
+        match self.resource.tenancy {
+            Tenancy::Tenant(_) => self.pinned.first().map(|(_, tenant)| tenant.clone()),
+            Tenancy::Shared => None,
+        }
+    }
+
+    /// SQL that begins so, and goes on with the number of all rows of the tenant, its users' own included.
+    pub(super) fn all_of_tenant(&self, begin: &str, more: impl FnOnce(&mut Sql)) -> Sql {
+        let mut sql = Sql::default();
+        sql.push(begin);
+        more(&mut sql);
+        sql.push("(SELECT count(*) FROM ").name(self.resource.table).push(" WHERE 1");
+        if let (Tenancy::Tenant(column), Some(tenant)) = (self.resource.tenancy, self.tenant()) {
+            sql.push(" AND ").name(column).push(" = ").bind(tenant);
+        }
+        sql.push(")");
+        sql
+    }
+
     /// `SELECT columns FROM table WHERE` the rows of the scope; conditions and order may follow.
     pub(super) fn select<'c>(&self, columns: impl IntoIterator<Item = &'c str>) -> Sql {
         let mut sql = Sql::default();

@@ -1,129 +1,13 @@
 //! Accounts: signing up, in and out, sessions, keys, and what is tried against them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use http::Request;
-use http_body_util::BodyExt;
-use isobar_api::auth::{ClientAddress, PasswordCost};
-use isobar_api::{Api, Auth, AuthOptions, Caller, Column, Policy, Resource, Role};
+use isobar_api::auth::PasswordCost;
+use isobar_api::{Api, Auth, AuthOptions, Caller};
 use isobar_db::{Database, QueryableExt, SqliteDatabase};
-use serde_json::{Value as Json, json};
-use tower::ServiceExt;
+use serde_json::json;
 
-use crate::world::Answer;
-
-const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, text TEXT NOT NULL, \
-    revision INTEGER NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL)";
-const PASSWORD: &str = "correct horse battery";
-
-struct Town {
-    database: Arc<SqliteDatabase>,
-    auth: Auth,
-    router: Router,
-}
-
-/// A browser: it keeps the cookie it gets, and says where its requests come from.
-struct Browser<'t> {
-    town: &'t Town,
-    cookie: Option<String>,
-    address: IpAddr,
-}
-
-async fn town_with(options: AuthOptions) -> Town {
-    let database = Arc::new(SqliteDatabase::memory().await.unwrap());
-    database.run_script(&format!("{};{};{NOTES}", isobar_api::SCHEMA, isobar_api::auth::SCHEMA)).await.unwrap();
-    let auth = Auth::new(database.clone(), options.with_password_cost(PasswordCost { memory: 64, passes: 1 }));
-    let notes = Resource::of_tenant("notes").column(Column::text("text").required());
-    let notes = notes.read(Policy::AtLeast(Role::Viewer)).write(Policy::AtLeast(Role::Member));
-    let members = Resource::of_tenant("memberships")
-        .column(Column::choice("role", &["viewer", "member", "admin", "owner"]).required())
-        .read(Policy::AtLeast(Role::Viewer))
-        .update(Policy::AtLeast(Role::Owner))
-        .delete(Policy::AtLeast(Role::Owner));
-    let api = Api::new(database.clone()).resource(notes).resource(members);
-    let router = auth.protect(auth.mount(api).into_router());
-    Town { database, auth, router }
-}
-
-async fn town() -> Town {
-    town_with(AuthOptions::default().with_signup(true)).await
-}
-
-impl Town {
-    fn browser(&self) -> Browser<'_> {
-        Browser { town: self, cookie: None, address: [192, 0, 2, 1].into() }
-    }
-
-    async fn send(&self, mut request: Request<Body>, address: IpAddr) -> Answer {
-        request.extensions_mut().insert(ClientAddress(address));
-        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
-        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, text }
-    }
-
-    async fn with_key(&self, key: &str, method: &str, path: &str, body: Option<Json>) -> Answer {
-        let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {key}"));
-        let request = request.header("content-type", "application/json");
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        self.send(request.body(body).unwrap(), [192, 0, 2, 9].into()).await
-    }
-
-    async fn count(&self, table: &str) -> i64 {
-        self.database.prepare(format!("SELECT count(*) FROM {table}")).one().await.unwrap()
-    }
-}
-
-impl<'t> Browser<'t> {
-    async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Json>) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("host", "example.com");
-        if let Some(cookie) = &self.cookie {
-            request = request.header("cookie", format!("theme=dark; __Host-session={cookie}"));
-        }
-        if !headers.iter().any(|(name, _)| ["sec-fetch-site", "origin"].contains(name)) {
-            request = request.header("sec-fetch-site", "same-origin");
-        }
-        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
-            request = request.header(*name, *value);
-        }
-        if body.is_some() {
-            request = request.header("content-type", "application/json");
-        }
-        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let answer = self.town.send(request.body(body).unwrap(), self.address).await;
-        if let Some(cookie) = answer.header("set-cookie").strip_prefix("__Host-session=") {
-            self.cookie = cookie.split(';').next().filter(|token| !token.is_empty()).map(ToOwned::to_owned);
-        }
-        answer
-    }
-
-    async fn get(&mut self, path: &str) -> Answer {
-        self.send("GET", path, &[], None).await
-    }
-
-    async fn post(&mut self, path: &str, body: Json) -> Answer {
-        self.send("POST", path, &[], Some(body)).await
-    }
-
-    async fn signed_up(town: &'t Town, name: &str) -> Self {
-        let mut browser = town.browser();
-        browser.post("/auth/signup", sign_up(name)).await.is(201);
-        browser
-    }
-}
-
-fn sign_up(name: &str) -> Json {
-    json!({
-        "email": format!("{name}@example.com"), "password": PASSWORD, "name": name,
-        "tenant": {"slug": name.to_ascii_lowercase(), "name": format!("{name}'s")},
-    })
-}
-
-fn log_in(name: &str, password: &str) -> Json {
-    json!({"email": format!("{name}@example.com"), "password": password})
-}
+use crate::town::{Browser, PASSWORD, Town, log_in, sign_up, town, town_with};
 
 #[tokio::test]
 async fn somebody_signs_up_out_and_in() {
@@ -164,7 +48,11 @@ async fn what_is_wrong_with_a_sign_up_is_named() {
     let mut again = sign_up("ada");
     again["tenant"]["slug"] = json!("other");
     assert_eq!(town.browser().post("/auth/signup", again).await.is(409).fields(), ["email"]);
-    assert_eq!((town.count("users").await, town.count("tenants").await), (1, 1), "nothing half done");
+    assert_eq!(
+        (town.count("users").await, town.count("tenants").await),
+        (2, 2),
+        "nothing half done, beside the operator"
+    );
 }
 
 #[tokio::test]
@@ -289,6 +177,7 @@ async fn tokens_rotate_and_the_one_before_is_good_for_a_moment() {
     let zero = chrono::TimeDelta::zero();
     let (lifetime, idle) = (chrono::TimeDelta::days(30), chrono::TimeDelta::days(7));
     let town = town_with(AuthOptions::default().with_signup(true).with_session(lifetime, idle, zero)).await;
+    town.found().await;
     let mut ada = Browser::signed_up(&town, "ada").await;
     let first = ada.cookie.clone();
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -411,7 +300,7 @@ async fn a_lowered_role_lowers_keys_and_a_tenant_keeps_an_owner() {
     town.with_key(&key, "GET", "/notes", None).await.is(401);
     // The tenant itself may go, and takes its owner's membership with it.
     town.database.prepare("DELETE FROM tenants WHERE slug = 'ada'").run().await.unwrap();
-    assert_eq!(town.count("memberships").await, 1);
+    assert_eq!(town.count("memberships").await, 2, "bob's own and the operator's");
 }
 
 #[tokio::test]
@@ -424,6 +313,7 @@ async fn nothing_of_a_secret_is_stored_or_shown() {
     let auth = Auth::new(database.clone(), AuthOptions::default().with_signup(true).with_password_cost(cost));
     let router = auth.protect(auth.mount(Api::new(database.clone())).into_router());
     let town = Town { database, auth, router };
+    town.found().await;
     let mut ada = Browser::signed_up(&town, "ada").await;
     let key = ada.post("/auth/keys", json!({"name": "CI"})).await.is(201).json()["key"].as_str().unwrap().to_owned();
     let cookie = ada.cookie.clone().unwrap();

@@ -21,9 +21,9 @@ use tower::ServiceExt;
 
 use crate::world::Answer;
 
-const PART: usize = 5 * 1024 * 1024;
-const TUS: (&str, &str) = ("tus-resumable", "1.0.0");
-const OFFSET_STREAM: (&str, &str) = ("content-type", "application/offset+octet-stream");
+pub(crate) const PART: usize = 5 * 1024 * 1024;
+pub(crate) const TUS: (&str, &str) = ("tus-resumable", "1.0.0");
+pub(crate) const OFFSET_STREAM: (&str, &str) = ("content-type", "application/offset+octet-stream");
 
 /// Whole objects, and nothing of HTTP's rules: those are `isobar-site`'s.
 #[derive(Debug)]
@@ -46,14 +46,18 @@ impl OrNotFound for Option<bytes::Bytes> {
     }
 }
 
-struct Gallery {
-    database: Arc<SqliteDatabase>,
-    store: MockStore,
-    media: Media,
+pub(crate) struct Gallery {
+    pub(crate) database: Arc<SqliteDatabase>,
+    pub(crate) store: MockStore,
+    pub(crate) media: Media,
     router: Router,
 }
 
-async fn gallery() -> Gallery {
+pub(crate) async fn gallery() -> Gallery {
+    gallery_with(MediaOptions::default().with_max_bytes(20_000_000)).await
+}
+
+pub(crate) async fn gallery_with(options: MediaOptions) -> Gallery {
     let database = Arc::new(SqliteDatabase::memory().await.unwrap());
     let schema = [isobar_api::SCHEMA, vault::SCHEMA, isobar_api::auth::SCHEMA, isobar_api::media::SCHEMA].join(";");
     database.run_script(&schema).await.unwrap();
@@ -67,21 +71,20 @@ async fn gallery() -> Gallery {
     let vault = Vault::new(database.clone(), "test", keyring);
     let store = MockStore::new(MemoryStore::new());
     let content = Arc::new(Whole(store.clone()));
-    let options = MediaOptions::default().with_max_bytes(20_000_000);
     let media = Media::new(database.clone(), Arc::new(store.clone()), vault.clone(), content, options);
     let router = media.mount(Api::new(database.clone()).vault(vault)).into_router();
     Gallery { database, store, media, router }
 }
 
-fn ada() -> Caller {
+pub(crate) fn ada() -> Caller {
     Caller::member("ada", "a", Role::Member)
 }
 
-fn eve() -> Caller {
+pub(crate) fn eve() -> Caller {
     Caller::member("eve", "b", Role::Owner)
 }
 
-fn png(width: u32, height: u32, rest: usize) -> Vec<u8> {
+pub(crate) fn png(width: u32, height: u32, rest: usize) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
     png.extend(width.to_be_bytes());
     png.extend(height.to_be_bytes());
@@ -90,7 +93,7 @@ fn png(width: u32, height: u32, rest: usize) -> Vec<u8> {
 }
 
 impl Gallery {
-    async fn send(
+    pub(crate) async fn send(
         &self,
         caller: &Caller,
         method: &str,
@@ -108,36 +111,43 @@ impl Gallery {
         (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
     }
 
-    async fn ask(&self, caller: &Caller, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        caller: &Caller,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let (status, headers, body) = self.send(caller, method, path, headers, Body::from(body.to_vec())).await;
         Answer { status, headers, text: String::from_utf8_lossy(&body).into_owned() }
     }
 
     /// An upload of this name; its row.
-    async fn upload(&self, name: &str, body: &[u8]) -> Json {
+    pub(crate) async fn upload(&self, name: &str, body: &[u8]) -> Json {
         self.ask(&ada(), "POST", &format!("/images?name={name}"), &[], body).await.is(201).json()
     }
 
-    async fn content(&self, caller: &Caller, path: &str) -> (u16, Vec<u8>) {
+    pub(crate) async fn content(&self, caller: &Caller, path: &str) -> (u16, Vec<u8>) {
         let (status, _, body) = self.send(caller, "GET", path, &[], Body::empty()).await;
         (status, body)
     }
 
-    async fn count(&self, table: &str) -> i64 {
+    pub(crate) async fn count(&self, table: &str) -> i64 {
         self.database.prepare(format!("SELECT count(*) FROM {table}")).one().await.unwrap()
     }
 
-    async fn objects(&self) -> usize {
+    pub(crate) async fn objects(&self) -> usize {
         self.store.list(ListOptions::default()).await.unwrap().objects.len()
     }
 
     /// Time passes, for the uploads.
-    async fn age(&self) {
+    pub(crate) async fn age(&self) {
         self.database.prepare("UPDATE uploads SET expires_at = '2000', locked_until = ''").run().await.unwrap();
     }
 
     /// A tus upload of this length; where it is.
-    async fn begin(&self, length: usize, name: &str) -> String {
+    pub(crate) async fn begin(&self, length: usize, name: &str) -> String {
         use base64::Engine;
         let metadata = format!("filename {}", base64::engine::general_purpose::STANDARD.encode(name));
         let headers = [TUS, ("upload-length", &length.to_string()), ("upload-metadata", &metadata)];
@@ -146,7 +156,7 @@ impl Gallery {
         created.header("location").strip_prefix("/api").unwrap().to_owned()
     }
 
-    async fn append(&self, at: &str, offset: usize, body: Body) -> (u16, HeaderMap) {
+    pub(crate) async fn append(&self, at: &str, offset: usize, body: Body) -> (u16, HeaderMap) {
         let headers = [TUS, OFFSET_STREAM, ("upload-offset", &offset.to_string())];
         let (status, headers, _) = self.send(&ada(), "PATCH", at, &headers, body).await;
         (status, headers)

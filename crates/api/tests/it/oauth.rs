@@ -169,7 +169,11 @@ async fn town(signup: bool) -> Town {
         OAuthProvider::oidc("local", "Local", ISSUER, "isobar").with_secret(Secret::new("s3cret-of-the-client"));
     let oauth = OAuth::new(auth.clone(), vault.clone(), Arc::new(provider.clone()), vec![local]);
     let api = auth.mount(oauth.mount(Api::new(database.clone()).vault(vault)));
-    Town { database, provider, oauth, router: auth.protect(api.into_router()) }
+    let town = Town { database, provider, oauth, router: auth.protect(api.into_router()) };
+    if signup {
+        owner(&town).await; // before there is an operator nobody signs up
+    }
+    town
 }
 
 async fn owner(town: &Town) -> Browser {
@@ -228,7 +232,7 @@ async fn where_sign_up_is_open_a_verified_address_makes_a_user_and_takes_nobodys
         json!({"sub": "9", "email": "mallory@example.com", "email_verified": false});
     assert_eq!(Browser::default().sign_in(&town, "login").await, "/dashboard/login#oauth=unknown");
     let users: i64 = town.database.prepare("SELECT count(*) FROM users").one().await.unwrap();
-    assert_eq!(users, 1);
+    assert_eq!(users, 2, "the operator and Ada");
 }
 
 #[tokio::test]

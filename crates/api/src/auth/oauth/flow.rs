@@ -112,7 +112,12 @@ pub(super) async fn begin(
     }
     let owner = match intent {
         Intent::Login => None,
-        Intent::Connect => Some(signed_in(&caller).map(|(user, tenant, _)| (user, tenant))?),
+        // A way in for whoever has that account: as an API key is.
+        Intent::Connect => {
+            let (user, tenant, _) = signed_in(&caller)?;
+            session::must_be_recent(auth, &caller).await?;
+            Some((user, tenant))
+        }
     };
     let metadata = provider.metadata(oauth.client()).await?;
     let (state, browser) = (token::new()?, token::new()?);
@@ -301,7 +306,11 @@ impl OAuth {
         statements: &mut Vec<Statement>,
     ) -> Result<Option<(String, String)>, Problem> {
         let auth = self.auth();
+        // As with a password: where sign-up is open, and there is an operator.
         let Some(email) = identity.email.as_ref().filter(|_| auth.options().signup) else { return Ok(None) };
+        if !auth.has_operator().await? {
+            return Ok(None);
+        }
         let sql = "SELECT count(*) FROM users WHERE email = ?";
         if !crate::Format::Email.fits(email) || auth.database().prepare(sql).bind(email).one::<i64>().await? > 0 {
             return Ok(None);
@@ -311,6 +320,9 @@ impl OAuth {
         let name = if name.trim().is_empty() { email.clone() } else { name };
         let slug = format!("t-{}", &tenant[..18]);
         statements.extend(Auth::owner(&user, email, &name, None, &tenant, &slug, &name)?);
+        // The provider has verified it: an identity has no other address.
+        let verified = "UPDATE users SET email_verified_at = created_at WHERE id = ?";
+        statements.push(Statement::new(verified).bind(&user));
         Ok(Some((user, tenant)))
     }
 

@@ -1,0 +1,81 @@
+//! Access that ends, and the connections that are still open by it.
+//!
+//! Triggers write a row of `revocations` in the transaction that ends a session, a key, a membership or an account, whatever ends
+//! it: a route, a resource, a cascade, a statement by hand. [`Auth::protect`](super::Auth::protect) delivers the rows before it
+//! answers a request that may have written some; [`Auth::deliver_revocations`] delivers what is left.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use isobar_db::{QueryableExt, Statement};
+
+use super::Auth;
+use crate::Problem;
+
+/// Rows that are delivered in one call of the hook.
+const BATCH: i64 = 500;
+/// Routes behind which access ends. A request to any other is not looked after.
+const ENDING: [&str; 5] = ["/auth/", "/memberships", "/tenants", "/users", "/mcp"];
+
+/// A user's access that has ended.
+///
+/// A connection that it covers is to be closed, and its client may come back: it is judged anew then. So nothing is lost where
+/// only one session of several has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// The user's id.
+    pub user: String,
+    /// The tenant's id; `None`: in every tenant.
+    pub tenant: Option<String>,
+    /// The id of the one session that has ended; `None`: every session and key.
+    pub session: Option<String>,
+}
+
+/// Closes the open connections (WebSockets, streams) of users whose access has ended.
+#[async_trait]
+pub trait Revocations: Debug + Send + Sync {
+    /// Closes the connections that these cover. The same may be delivered twice.
+    ///
+    /// # Errors
+    /// When some could not be closed: all of them are delivered again later.
+    async fn revoked(&self, revoked: &[Revoked]) -> Result<(), Problem>;
+}
+
+impl Auth {
+    /// Delivers what has not been delivered to the [`Revocations`] of the options. Returns the number of rows. Run it every
+    /// minute or so: rows that a restart or a failure left behind are delivered by it. Without a hook the rows are dropped.
+    ///
+    /// # Errors
+    /// The database's, as [`Problem`]s, and the hook's.
+    pub async fn deliver_revocations(&self) -> Result<u64, Problem> {
+        let Some(hook) = &self.options().revocations else {
+            return Ok(self.database().prepare("DELETE FROM revocations").run().await?.changes);
+        };
+        let mut delivered = 0;
+        loop {
+            let sql = "SELECT id, user_id, tenant_id, session_id FROM revocations ORDER BY id LIMIT ?";
+            let rows: Vec<(i64, String, Option<String>, Option<String>)> =
+                self.database().prepare(sql).bind(BATCH).all().await?;
+            let Some(last) = rows.last().map(|(id, ..)| *id) else { return Ok(delivered) };
+            let revoked: Vec<_> =
+                rows.into_iter().map(|(_, user, tenant, session)| Revoked { user, tenant, session }).collect();
+            hook.revoked(&revoked).await?;
+            delivered += revoked.len() as u64;
+            self.database().query(Statement::new("DELETE FROM revocations WHERE id <= ?").bind(last)).await?;
+        }
+    }
+
+    /// Delivers what a request to this path may have ended. A failure is logged: the rows stay for the next delivery.
+    pub(super) async fn deliver_after(&self, path: &str) {
+        if self.options().revocations.is_none() || !ENDING.iter().any(|ending| path.contains(ending)) {
+            return;
+        }
+        if let Err(problem) = self.deliver_revocations().await {
+            tracing::warn!(
+                ?problem,
+                "connections of ended sessions or memberships were not closed; they are tried again"
+            );
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! E-mail natively: by SMTP, or into a folder for development. Messages are made by `lettre`.
+
+use std::fmt::{self, Debug};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, Message};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+
+use super::{Mail, MailError, MailSender};
+use crate::resource::new_id;
+
+/// Time for one command of SMTP.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Messages that a folder keeps: the oldest go first.
+const KEPT: usize = 1000;
+
+/// Sends by SMTP over TLS (rustls).
+#[derive(Clone)]
+pub struct SmtpMailSender {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+}
+
+impl Debug for SmtpMailSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SmtpMailSender").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+impl SmtpMailSender {
+    /// A sender by the server of this URL, from this address (`Name <address>` or an address).
+    ///
+    /// `smtps://USER:PASSWORD@HOST` is TLS from the start (port 465), `smtp://USER:PASSWORD@HOST?tls=required` is STARTTLS (port
+    /// 587). Without TLS only a server on this machine is taken. A command has 30 s.
+    ///
+    /// # Errors
+    /// When the URL or the address is not valid, or the URL is of another host without TLS.
+    pub fn new(url: &str, from: &str) -> Result<Self, MailError> {
+        if url.starts_with("smtp://") && !url.contains("tls=required") && !is_local(url) {
+            return Err(MailError::new(
+                "the SMTP server would be sent passwords in clear: use smtps://, or smtp:// with ?tls=required",
+            ));
+        }
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+            .map_err(|error| MailError::new(format!("the SMTP URL is not valid: {error}")))?;
+        Ok(Self { transport: transport.timeout(Some(PATIENCE)).build(), from: mailbox(from)? })
+    }
+}
+
+fn is_local(url: &str) -> bool {
+    let authority = url.trim_start_matches("smtp://").split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .any(|local| host.strip_prefix(local).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
+}
+
+#[async_trait]
+impl MailSender for SmtpMailSender {
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        let message = message(&self.from, mail)?;
+        let sent = self.transport.send(message).await;
+        sent.map(drop).map_err(|error| MailError::new(format!("the SMTP server did not take the message: {error}")))
+    }
+}
+
+/// Writes messages into a folder as `.eml` files, for development: any mail program opens them. The folder keeps the newest
+/// 1,000; folder and files are readable by their owner alone (0700, 0600), because the messages have links in them that are good.
+#[derive(Debug, Clone)]
+pub struct FolderMailSender {
+    folder: PathBuf,
+    from: Mailbox,
+}
+
+impl FolderMailSender {
+    /// A sender into this folder, which the first message makes.
+    ///
+    /// # Errors
+    /// When the address is not valid.
+    pub fn new(folder: impl Into<PathBuf>, from: &str) -> Result<Self, MailError> {
+        Ok(Self { folder: folder.into(), from: mailbox(from)? })
+    }
+}
+
+#[async_trait]
+impl MailSender for FolderMailSender {
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        let bytes = message(&self.from, mail)?.formatted();
+        let folder = self.folder.clone();
+        let written = tokio::task::spawn_blocking(move || write(&folder, &bytes)).await;
+        let failed = |error: &dyn fmt::Display| {
+            MailError::new(format!("a message was not written to {}: {error}", self.folder.display()))
+        };
+        written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+    }
+}
+
+fn write(folder: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        builder.mode(0o700);
+        options.mode(0o600);
+    }
+    builder.create(folder)?;
+    // By the moment, so that they sort.
+    let id = new_id().map_err(std::io::Error::other)?;
+    let mut file = options.open(folder.join(format!("{id}.eml")))?;
+    file.write_all(bytes)?;
+    prune(folder)
+}
+
+fn prune(folder: &Path) -> std::io::Result<()> {
+    let is_mail = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "eml");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder)?.map(|entry| entry.map(|it| it.path())).collect::<Result<_, _>>()?;
+    files.retain(is_mail);
+    files.sort();
+    for old in &files[..files.len().saturating_sub(KEPT)] {
+        match std::fs::remove_file(old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn mailbox(address: &str) -> Result<Mailbox, MailError> {
+    address.parse().map_err(|error| MailError::new(format!("{address:?} is not an e-mail address: {error}")))
+}
+
+fn message(from: &Mailbox, mail: &Mail) -> Result<Message, MailError> {
+    let made = Message::builder()
+        .from(from.clone())
+        .to(mailbox(&mail.to)?)
+        .subject(&mail.subject)
+        .header(ContentType::TEXT_PLAIN)
+        .body(mail.text.replace('\n', "\r\n"));
+    made.map_err(|error| MailError::new(format!("a message could not be made: {error}")))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_takes_messages_that_only_their_owner_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let mails = folder.path().join("mail");
+        let sender = FolderMailSender::new(&mails, "isobar <noreply@example.com>").unwrap();
+        let mail = Mail::new("ada@example.com", "Größe", "A line.\n\nhttps://example.com/#token\n");
+        sender.send(&mail).await.unwrap();
+        let file = std::fs::read_dir(&mails).unwrap().next().unwrap().unwrap().path();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains("To: ada@example.com\r\n") && text.contains("https://example.com/#token"), "{text}");
+        assert!(text.contains("Subject: =?utf-8?b?") && text.contains("From: "), "{text}");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&mails), mode(&file)), (0o700, 0o600));
+        }
+        // A line break in a header is not one.
+        let evil = Mail::new("ada@example.com\r\nBcc: eve@example.com", "x", "y");
+        assert!(sender.send(&evil).await.is_err());
+        sender.send(&Mail::new("ada@example.com", "x\r\nBcc: eve@example.com", "y")).await.unwrap();
+        for file in std::fs::read_dir(&mails).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            assert!(!text.lines().any(|line| line.starts_with("Bcc:")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_keeps_the_newest_messages() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..KEPT + 5 {
+            std::fs::write(folder.path().join(format!("{number:05}.eml")), "x").unwrap();
+        }
+        std::fs::write(folder.path().join("00000.txt"), "not ours").unwrap();
+        prune(folder.path()).unwrap();
+        assert!(!folder.path().join("00004.eml").exists() && folder.path().join("00005.eml").exists());
+        assert!(folder.path().join("00000.txt").exists());
+    }
+
+    #[tokio::test]
+    async fn smtp_without_tls_is_for_this_machine_alone() {
+        let from = "noreply@example.com";
+        assert!(SmtpMailSender::new("smtp://user:password@mail.example.com", from).is_err());
+        assert!(SmtpMailSender::new("smtp://localhost.example.com", from).is_err());
+        for url in [
+            "smtps://user:p%40ss@mail.example.com",
+            "smtp://u:p@mail.example.com?tls=required",
+            "smtp://127.0.0.1:2525",
+        ] {
+            let sender = SmtpMailSender::new(url, from).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert!(!format!("{sender:?}").contains("p@ss"));
+        }
+        assert!(SmtpMailSender::new("smtps://mail.example.com", "nobody").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_message_goes_out_by_smtp() {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("smtp://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (reader, mut writer) = stream.into_split();
+            let mut lines = BufReader::new(reader).lines();
+            writer.write_all(b"220 test\r\n").await.unwrap();
+            let (mut all, mut data) = (Vec::new(), false);
+            while let Ok(Some(line)) = lines.next_line().await {
+                let answer = match (&line[..line.len().min(4)], data) {
+                    (_, true) if line == "." => {
+                        data = false;
+                        "250 taken\r\n"
+                    }
+                    (_, true) => "",
+                    ("EHLO", _) => "250 test\r\n",
+                    ("DATA", _) => {
+                        data = true;
+                        "354 go on\r\n"
+                    }
+                    ("QUIT", _) => "221 bye\r\n",
+                    _ => "250 ok\r\n",
+                };
+                all.push(line);
+                writer.write_all(answer.as_bytes()).await.unwrap();
+                if all.last().is_some_and(|line| line == ".") {
+                    break;
+                }
+            }
+            all
+        });
+        let sender = SmtpMailSender::new(&url, "isobar <noreply@example.com>").unwrap();
+        sender.send(&Mail::new("ada@example.com", "Hello", "The text.\n")).await.unwrap();
+        let lines = server.await.unwrap();
+        for expected in ["MAIL FROM:<noreply@example.com>", "RCPT TO:<ada@example.com>", "Subject: Hello", "The text."]
+        {
+            assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}: {lines:?}");
+        }
+    }
+}

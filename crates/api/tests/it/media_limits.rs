@@ -1,0 +1,174 @@
+//! Links to media and their end, what media a tenant may have, and what tus says of an upload.
+
+use axum::body::Body;
+use isobar_api::{Caller, MediaOptions, Role};
+use isobar_db::QueryableExt;
+use serde_json::{Value as Json, json};
+
+use crate::media::{Gallery, OFFSET_STREAM, TUS, ada, eve, gallery, gallery_with, png};
+
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+
+async fn link(gallery: &Gallery, id: &str) -> String {
+    let link =
+        gallery.ask(&ada(), "POST", &format!("/images/{id}/link"), &JSON, br#"{"seconds": 60}"#).await.is(200).json();
+    link["url"].as_str().unwrap().trim_start_matches("/api").to_owned()
+}
+
+fn id_of(image: &Json) -> String {
+    image["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn links_are_revoked_by_who_may_make_them() {
+    let gallery = gallery().await;
+    let (one, other) =
+        (id_of(&gallery.upload("a.png", &png(1, 1, 9)).await), id_of(&gallery.upload("b.png", &png(1, 1, 9)).await));
+    let nobody = Caller::anonymous();
+    let (first, of_other) = (link(&gallery, &one).await, link(&gallery, &other).await);
+    assert_eq!(gallery.content(&nobody, &first).await.0, 200);
+    let path = format!("/images/{one}/link");
+    // A viewer sees, and shows nothing to others.
+    let viewer = Caller::member("bob", "a", Role::Viewer);
+    gallery.ask(&viewer, "POST", &path, &JSON, br#"{"seconds": 60}"#).await.is(403);
+    gallery.ask(&viewer, "DELETE", &path, &[], b"").await.is(403);
+    gallery.ask(&eve(), "DELETE", &path, &[], b"").await.is(404);
+    assert_eq!(gallery.content(&nobody, &first).await.0, 200);
+    gallery.ask(&ada(), "DELETE", &path, &[], b"").await;
+    assert_eq!((gallery.content(&nobody, &first).await.0, gallery.content(&nobody, &of_other).await.0), (404, 200));
+    // One that is made from then on is valid, until what was public is made private.
+    let second = link(&gallery, &one).await;
+    assert_eq!(gallery.content(&nobody, &second).await.0, 200);
+    let patch = [("if-match", "*"), JSON[0]];
+    for visibility in ["public", "private"] {
+        let body = json!({ "visibility": visibility }).to_string();
+        gallery.ask(&ada(), "PATCH", &format!("/images/{one}"), &patch, body.as_bytes()).await.is(200);
+    }
+    assert_eq!(gallery.content(&nobody, &second).await.0, 404);
+}
+
+#[tokio::test]
+async fn bytes_of_a_tenant_are_limited() {
+    let size = png(1, 1, 1000).len();
+    let gallery = gallery_with(MediaOptions::default().with_tenant_bytes(3 * size as u64)).await;
+    let picture = png(1, 1, 1000);
+    let length = size.to_string();
+    let known = [("content-length", length.as_str())];
+    let upload = |name: &str| format!("/images?name={name}");
+    let first = id_of(&gallery.upload("a.png", &picture).await);
+    // An unfinished one has its room.
+    let at = gallery.begin(size, "b.png").await;
+    gallery.ask(&ada(), "POST", &upload("c.png"), &known, &picture).await.is(201);
+    let refused = gallery.ask(&ada(), "POST", &upload("d.png"), &known, &picture).await.is(507);
+    assert!(refused.text.contains("delete some"), "{}", refused.text);
+    // A body whose length is not told is refused while it comes, and leaves nothing.
+    gallery.ask(&ada(), "POST", &upload("d.png"), &[], &picture).await.is(507);
+    let headers = [TUS, ("upload-length", length.as_str()), ("upload-metadata", "filename YS5wbmc=")];
+    gallery.ask(&ada(), "POST", "/uploads", &headers, b"").await.is(507);
+    assert_eq!((gallery.count("images").await, gallery.count("uploads").await, gallery.objects().await), (2, 1, 2));
+    assert_eq!(gallery.append(&at, 0, Body::from(picture.clone())).await.0, 204);
+    // Another tenant has its own; a deletion makes room.
+    gallery.ask(&eve(), "POST", &upload("e.png"), &known, &picture).await.is(201);
+    gallery.ask(&ada(), "POST", &upload("d.png"), &known, &picture).await.is(507);
+    assert_eq!(gallery.ask(&ada(), "DELETE", &format!("/images/{first}"), &[], b"").await.status, 204);
+    gallery.ask(&ada(), "POST", &upload("d.png"), &known, &picture).await.is(201);
+    let usage: (i64, i64) =
+        gallery.database.prepare("SELECT bytes, images FROM media_usage WHERE tenant_id = 'a'").one().await.unwrap();
+    assert_eq!(usage, (3 * size as i64, 3));
+}
+
+#[tokio::test]
+async fn uploads_at_once_do_not_pass_the_limit() {
+    let size = png(1, 1, 1000).len();
+    let gallery =
+        std::sync::Arc::new(gallery_with(MediaOptions::default().with_tenant_bytes(3 * size as u64 + 10)).await);
+    let mut tasks = Vec::new();
+    for number in 0..8 {
+        let gallery = std::sync::Arc::clone(&gallery);
+        tasks.push(tokio::spawn(async move {
+            let path = format!("/images?name=p{number}.png");
+            gallery.ask(&ada(), "POST", &path, &[], &png(1, 1, 1000)).await.status
+        }));
+    }
+    let mut made = 0;
+    for task in tasks {
+        let status = task.await.unwrap();
+        assert!([201, 507].contains(&status), "{status}");
+        made += usize::from(status == 201);
+    }
+    assert_eq!((made, gallery.count("images").await, gallery.objects().await), (3, 3, 3));
+    assert_eq!(gallery.count("uploads").await, 0);
+}
+
+#[tokio::test]
+async fn unfinished_uploads_are_limited_and_end() {
+    let gallery = gallery_with(MediaOptions::default().with_tenant_uploads(2)).await;
+    let headers = [TUS, ("upload-length", "1000"), ("upload-metadata", "filename YS5wbmc=")];
+    let begin = |who: Caller| {
+        let gallery = &gallery;
+        async move { gallery.ask(&who, "POST", "/uploads", &headers, b"").await }
+    };
+    begin(ada()).await.is(201);
+    begin(Caller::member("bob", "a", Role::Member)).await.is(201);
+    let refused = begin(ada()).await.is(429);
+    assert_eq!(refused.header("retry-after"), "60");
+    begin(eve()).await.is(201);
+    gallery.age().await;
+    gallery.media.sweep().await.unwrap();
+    begin(ada()).await.is(201);
+}
+
+#[tokio::test]
+async fn tus_tells_the_metadata_that_it_was_given() {
+    let gallery = gallery().await;
+    let picture = png(3, 4, 100);
+    let length = picture.len().to_string();
+    let metadata = "filename YS5wbmc=,filetype aW1hZ2UvcG5n,is_confidential";
+    let headers = [TUS, ("upload-length", length.as_str()), ("upload-metadata", metadata)];
+    let created = gallery.ask(&ada(), "POST", "/uploads", &headers, b"").await.is(201);
+    let at = created.header("location").trim_start_matches("/api").to_owned();
+    let head = || async { gallery.ask(&ada(), "HEAD", &at, &[TUS], b"").await };
+    assert_eq!(head().await.is(200).header("upload-metadata"), metadata);
+    assert_eq!(gallery.append(&at, 0, Body::from(picture)).await.0, 204);
+    let whole = head().await.is(200);
+    assert_eq!((whole.header("upload-metadata"), whole.header("upload-offset")), (metadata, length.as_str()));
+}
+
+#[tokio::test]
+async fn tus_takes_uploads_whose_length_is_not_known_yet() {
+    let gallery = gallery().await;
+    let metadata = ("upload-metadata", "filename YS5wbmc=");
+    let defer = ("upload-defer-length", "1");
+    let options = gallery.ask(&ada(), "OPTIONS", "/uploads", &[], b"").await.is(204);
+    assert!(options.header("tus-extension").split(',').any(|one| one == "creation-defer-length"));
+    for wrong in [vec![TUS, metadata, ("upload-defer-length", "2")], vec![TUS, metadata, defer, ("upload-length", "5")]]
+    {
+        gallery.ask(&ada(), "POST", "/uploads", &wrong, b"").await.is(400);
+    }
+    let picture = png(3, 4, 1000);
+    let created = gallery.ask(&ada(), "POST", "/uploads", &[TUS, metadata, defer], b"").await.is(201);
+    let at = created.header("location").trim_start_matches("/api").to_owned();
+    let head = gallery.ask(&ada(), "HEAD", &at, &[TUS], b"").await.is(200);
+    assert_eq!((head.header("upload-defer-length"), head.header("upload-length")), ("1", ""));
+    // It is not whole by being at an end.
+    assert_eq!(gallery.append(&at, 0, Body::from(picture[..600].to_vec())).await.0, 204);
+    assert_eq!(gallery.count("images").await, 0);
+    let length = picture.len().to_string();
+    let append = |offset: &'static str, length: String, bytes: Vec<u8>| {
+        let (gallery, at) = (&gallery, &at);
+        async move {
+            let headers = [TUS, OFFSET_STREAM, ("upload-offset", offset), ("upload-length", &length)];
+            gallery.ask(&ada(), "PATCH", at, &headers, &bytes).await
+        }
+    };
+    append("600", "599".to_owned(), vec![]).await.is(409);
+    append("600", "99999999999".to_owned(), vec![]).await.is(413);
+    let some = append("600", length.clone(), picture[600..700].to_vec()).await;
+    assert_eq!((some.status, some.header("upload-offset")), (204, "700"));
+    append("700", "5000".to_owned(), vec![]).await.is(409); // it is told once
+    let head = gallery.ask(&ada(), "HEAD", &at, &[TUS], b"").await.is(200);
+    assert_eq!((head.header("upload-defer-length"), head.header("upload-length")), ("", length.as_str()));
+    assert_eq!(gallery.append(&at, 700, Body::from(picture[700..].to_vec())).await.0, 204);
+    let id = at.rsplit('/').next().unwrap();
+    assert!(gallery.content(&ada(), &format!("/images/{id}/content")).await.1 == picture);
+}
