@@ -77,7 +77,8 @@ pub(crate) fn run() -> Outcome {
         fs::remove_dir_all(&state)?;
     }
     let mut command = Command::new(target().join("debug/platform"));
-    let native = Server::start(command.args(["--port", "0", "--root"]).arg(&state).envs(SECRETS))?;
+    let native =
+        Server::start(command.args(["--port", "0", "--root"]).arg(&state).envs(SECRETS).env("MAIL_URL", "off"))?;
     let workerd = Workerd::start(&platform(build_platform()?, 0)?)?;
     let side = |address: &str| Side { address: address.to_owned(), names: BTreeMap::new(), cookie: None };
     let (mut native_side, mut worker_side) = (side(&native.address), side(&workerd.address));

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use isobar_analytics::EventSink;
+use isobar_api::mail::MailSender;
 use isobar_db::Database;
 use isobar_sessions::SessionNamespace;
 #[cfg(feature = "browser")]
@@ -25,6 +26,7 @@ struct Bindings {
     databases: BTreeMap<String, Arc<dyn Database>>,
     sessions: BTreeMap<String, Arc<dyn SessionNamespace>>,
     datasets: BTreeMap<String, Arc<dyn EventSink>>,
+    mail: BTreeMap<String, Arc<dyn MailSender>>,
     #[cfg(feature = "browser")]
     browsers: BTreeMap<String, Arc<dyn BrowserEngine>>,
     vars: BTreeMap<String, serde_json::Value>,
@@ -138,6 +140,14 @@ impl Platform {
         self.find("browser", name, &self.bindings.browsers)
     }
 
+    /// The sender of e-mail of this name.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    pub fn mail(&self, name: &str) -> Result<Arc<dyn MailSender>, BindingError> {
+        self.find("sender of e-mail", name, &self.bindings.mail)
+    }
+
     /// The var of this name: a text, or JSON.
     ///
     /// # Errors
@@ -187,12 +197,13 @@ impl Platform {
     }
 
     fn kind_of(&self, name: &str) -> Option<&'static str> {
-        let Bindings { buckets, databases, sessions, datasets, vars, secrets, .. } = &*self.bindings;
+        let Bindings { buckets, databases, sessions, datasets, mail, vars, secrets, .. } = &*self.bindings;
         let kinds = [
             ("bucket", buckets.contains_key(name)),
             ("database", databases.contains_key(name)),
             ("session namespace", sessions.contains_key(name)),
             ("dataset", datasets.contains_key(name)),
+            ("sender of e-mail", mail.contains_key(name)),
             ("var", vars.contains_key(name)),
             ("secret", secrets.contains_key(name)),
         ];
@@ -234,6 +245,13 @@ impl PlatformBuilder {
     #[must_use]
     pub fn with_dataset(mut self, name: impl Into<String>, dataset: impl EventSink + 'static) -> Self {
         self.bindings.datasets.insert(name.into(), Arc::new(dataset));
+        self
+    }
+
+    /// Binds a sender of e-mail.
+    #[must_use]
+    pub fn with_mail(mut self, name: impl Into<String>, sender: Arc<dyn MailSender>) -> Self {
+        self.bindings.mail.insert(name.into(), sender);
         self
     }
 

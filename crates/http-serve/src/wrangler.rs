@@ -14,6 +14,7 @@ pub struct WranglerPlatform {
     config: Config,
     classes: Vec<(String, Class)>,
     secrets: Vec<(String, Secret)>,
+    mail: Vec<(String, Arc<dyn isobar_api::mail::MailSender>)>,
     #[cfg(feature = "browser")]
     browsers: Option<Arc<dyn isobar_sessions::kinds::browser::BrowserEngine>>,
 }
@@ -99,6 +100,7 @@ impl WranglerPlatform {
             config,
             classes,
             secrets,
+            mail: Vec::new(),
             #[cfg(feature = "browser")]
             browsers: None,
         }
@@ -114,6 +116,13 @@ impl WranglerPlatform {
     #[must_use]
     pub fn secret(mut self, name: impl Into<String>, secret: Secret) -> Self {
         self.secrets.push((name.into(), secret));
+        self
+    }
+
+    /// A sender of e-mail under the name of the `send_email` binding.
+    #[must_use]
+    pub fn mail(mut self, name: impl Into<String>, sender: Arc<dyn isobar_api::mail::MailSender>) -> Self {
+        self.mail.push((name.into(), sender));
         self
     }
 
@@ -205,11 +214,14 @@ impl WranglerPlatform {
         self.sessions(builder, |_| Ok(PathBuf::new()), |_, class| Target::Memory(class))
     }
 
-    /// Vars and secrets.
+    /// Vars, secrets and what was bound by hand.
     fn plain(&self) -> Result<PlatformBuilder, PlatformError> {
         let mut builder = Platform::builder();
         for (name, value) in &self.config.vars {
             builder = builder.with_var(name, value.clone());
+        }
+        for (name, sender) in &self.mail {
+            builder = builder.with_mail(name, Arc::clone(sender));
         }
         #[cfg(feature = "browser")]
         if let (Some(binding), Some(browsers)) = (&self.config.browser, &self.browsers) {

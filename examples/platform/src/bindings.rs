@@ -16,14 +16,24 @@ pub const ANALYTICS: &str = "INNERANIMALMEDIA-ANALYTICENGINE";
 pub const BROWSER: &str = "BROWSER";
 /// The secret that holds the vault's keyring.
 pub const KEYRING: &str = "ISOBAR_KEYRING";
-/// The secret that makes the first owner, where nobody sees what the server prints at its start.
+/// The secret that makes the operator, where nobody sees what the server prints at its start.
 pub const SETUP_TOKEN: &str = "SETUP_TOKEN";
-/// `open` lets everybody sign up.
+/// `open` lets everybody sign up, once the set-up token was redeemed.
 pub const SIGNUP: &str = "SIGNUP";
 /// Where people may sign in besides: a list.
 pub const OAUTH_PROVIDERS: &str = "OAUTH_PROVIDERS";
 /// The URL under which browsers see the platform, where it is not the host of their requests.
 pub const PUBLIC_URL: &str = "PUBLIC_URL";
+/// The sender of e-mail: a folder or SMTP natively, `send_email` on Cloudflare.
+pub const EMAIL: &str = "EMAIL";
+/// The address that e-mail is sent from.
+pub const MAIL_FROM: &str = "MAIL_FROM";
+/// How e-mail is sent natively: `smtps://USER:PASSWORD@HOST`, `off`, or into the folder `mail` of the root when not given.
+pub const MAIL_URL: &str = "MAIL_URL";
+/// Rows of each table that a tenant may have: a number.
+pub const QUOTA_ROWS: &str = "QUOTA_ROWS";
+/// Bytes of media that a tenant may have: a number.
+pub const QUOTA_MEDIA_BYTES: &str = "QUOTA_MEDIA_BYTES";
 /// Servers that tell browsers in a call how others see them: a list of URLs.
 pub const STUN_URLS: &str = "STUN_URLS";
 /// Servers that pass on what browsers in a call cannot send each other: a list of URLs.

@@ -16,7 +16,7 @@ use isobar_sessions::{
 };
 
 use crate::api;
-use crate::bindings::{BROWSER, STUN_URLS, TURN_SECRET, TURN_URLS};
+use crate::bindings::{BROWSER, IAM_SESSION, STUN_URLS, TURN_SECRET, TURN_URLS};
 
 /// The name of the object that keeps house.
 pub const KEEPER: &str = "keeper";
@@ -68,7 +68,22 @@ fn jobs(platform: &Platform) -> Vec<Job> {
             auth.sweep().await.map(|swept| format!("{swept} rows")).map_err(|error| error.to_string())
         })
     });
-    vec![sweep_media, sweep_accounts]
+    let accounts = platform.clone();
+    let close_ended = Job::new("close connections of ended access", TimeDelta::minutes(1), move || {
+        let platform = accounts.clone();
+        Box::pin(async move {
+            // Natively the objects have no namespace of their own at hand: there the server delivers.
+            if platform.sessions(IAM_SESSION).is_err() {
+                return Ok("left to the server".to_owned());
+            }
+            let auth = api::auth(&platform).map_err(|error| error.to_string())?;
+            auth.deliver_revocations()
+                .await
+                .map(|rows| format!("{rows} rows"))
+                .map_err(|problem| format!("{problem:?}"))
+        })
+    });
+    vec![sweep_media, sweep_accounts, close_ended]
 }
 
 /// One session of the platform, of whichever kind.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use isobar_api::mail::{FolderMailSender, MailSender, SmtpMailSender};
 use isobar_db::migrations;
 use isobar_db::vault::Keyring;
 use isobar_http_serve::native::{Server, init_log, shutdown_signal};
@@ -15,7 +16,9 @@ use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep};
 use isobar_sessions::kinds::browser::BrowserEngine;
 use isobar_sessions::kinds::browser::chromium::Chromium;
 use isobar_storage::sync::{ApplyOptions, apply, everything, plan};
-use platform::bindings::{IAM_SESSION, KEYRING, OAUTH_PROVIDERS, SETUP_TOKEN, STORAGE, TURN_SECRET};
+use platform::bindings::{
+    EMAIL, IAM_SESSION, KEYRING, MAIL_FROM, MAIL_URL, OAUTH_PROVIDERS, PUBLIC_URL, SETUP_TOKEN, STORAGE, TURN_SECRET,
+};
 use platform::{IamEnv, IamSession, KEEPER, app, auth};
 
 /// The whole platform in one process: creates its bindings, applies its migrations, loads its static tree, and serves.
@@ -28,7 +31,10 @@ use platform::{IamEnv, IamSession, KEEPER, app, auth};
 
 Environment:
   ISOBAR_KEYRING       The keyring of sealed values [default: ROOT/keyring, made at first]
-  SETUP_TOKEN          Makes the first owner, in place of the link that is printed
+  SETUP_TOKEN          Makes the operator, in place of the link that is printed
+  MAIL_URL             Sends e-mail by SMTP: smtps://USER:PASSWORD@HOST; off: sends none [default: files in ROOT/mail]
+  MAIL_FROM            The address that e-mail is sent from [default: noreply@localhost.localdomain]
+  PUBLIC_URL           The URL that links in e-mail lead to [default: http://localhost:PORT]
   OAUTH_PROVIDERS      Where people may sign in besides, as JSON: wrangler.toml says what it has
   OAUTH_<NAME>_SECRET  The secret of such a provider
   TURN_SECRET          What the TURN servers of calls share with the platform
@@ -68,6 +74,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let server = Server::bind(SocketAddr::new(cli.ip, cli.port)).await?;
     let config = configured.config().clone();
     let configured = secrets(configured, &cli.root)?;
+    let port = server.address().map_or(cli.port, |address| address.port());
+    let configured = mail(configured, &cli.root, port)?;
     let browsers = Chromium::find().map(|browsers| Arc::new(browsers) as Arc<dyn BrowserEngine>);
     let configured = configured.browsers(browsers).session_class::<IamSession>("IamSession", IamEnv::new);
     let platform = configured.local(&cli.root).await?;
@@ -86,14 +94,49 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 
     if let Some(token) = auth(&platform)?.setup_token().await? {
         // In the fragment: it stands in no log of a server.
-        let port = server.address().map_or(cli.port, |address| address.port());
         println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
     }
     keep(&*platform.sessions(IAM_SESSION)?, KEEPER).await?;
+    deliver(auth(&platform)?);
     println!("serving on {} (Ctrl-C ends)", server.url());
     let app = app(&platform)?;
     server.serve(app.into_service(), shutdown_signal()).await?;
     Ok(platform.close().await?)
+}
+
+/// Closes, every minute, what was open to those whose access something else than a request has ended.
+fn deliver(auth: isobar_api::Auth) {
+    drop(tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(std::time::Duration::from_secs(60));
+        loop {
+            ticks.tick().await;
+            if let Err(problem) = auth.deliver_revocations().await {
+                eprintln!("connections of ended access were not closed, and are tried again: {problem:?}");
+            }
+        }
+    }));
+}
+
+/// What sends e-mail, and where its links lead. A folder of messages is for development: whoever reads it can take links out of it.
+fn mail(configured: WranglerPlatform, root: &Path, port: u16) -> Result<WranglerPlatform, Box<dyn Error>> {
+    let of_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let var = |name: &str| configured.config().vars.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+    let from = of_environment(MAIL_FROM).or_else(|| var(MAIL_FROM));
+    let has_url = var(PUBLIC_URL).is_some();
+    let sender: Arc<dyn MailSender> = match of_environment(MAIL_URL).as_deref() {
+        Some("off") => return Ok(configured),
+        Some(url) => {
+            let from = from.ok_or("set MAIL_FROM: the address that e-mail is sent from")?;
+            Arc::new(SmtpMailSender::new(url, &from)?)
+        }
+        None => {
+            let from = from.unwrap_or_else(|| "noreply@localhost.localdomain".to_owned());
+            Arc::new(FolderMailSender::new(root.join("mail"), &from)?)
+        }
+    };
+    let configured = configured.mail(EMAIL, sender);
+    let url = of_environment(PUBLIC_URL).unwrap_or_else(|| format!("http://localhost:{port}"));
+    Ok(if has_url { configured } else { configured.secret(PUBLIC_URL, Secret::new(url)) })
 }
 
 /// The secrets: of the environment, and a keyring in the root's own file, made at the first start.

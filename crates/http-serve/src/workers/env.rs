@@ -13,6 +13,10 @@ use crate::{BindingError, Platform, Secret};
 /// What the binding of browsers is called: a service binding looks alike.
 #[cfg(feature = "browser")]
 const BROWSER: &str = "BROWSER";
+/// What the binding of e-mail is called where it looks like a service binding, as it does locally.
+const EMAIL: &str = "EMAIL";
+/// The var that has the address that e-mail is sent from.
+const MAIL_FROM: &str = "MAIL_FROM";
 /// The var that names, with commas between, bindings to other Workers that stand in for datasets.
 const DATASETS: &str = "ISOBAR_DATASETS";
 
@@ -21,7 +25,8 @@ impl Platform {
     ///
     /// A text is a var and a secret at once: the runtime does not tell them apart. A binding to another Worker whose
     /// entrypoint has `writeDataPoint` stands in for a dataset where the var `ISOBAR_DATASETS` (names with commas between) names it.
-    /// Browser Rendering is taken where it is bound as `BROWSER`. What is none of the platform's kinds - a queue, say - is left
+    /// Browser Rendering is taken where it is bound as `BROWSER`, and a `send_email` binding sends from the address of the var
+    /// `MAIL_FROM`; locally, where it looks like a service binding, it is taken where it is called `EMAIL`. What is none of the platform's kinds - a queue, say - is left
     /// out.
     ///
     /// # Errors
@@ -30,6 +35,8 @@ impl Platform {
         let mut builder = Self::builder();
         let env = Object::from(env.clone());
         let stand_ins = env.text(DATASETS).unwrap_or_default();
+        let from = env.text(MAIL_FROM);
+        let mail = |binding| std::sync::Arc::new(super::mail::SendEmail::new(binding, from.clone()));
         let stands_in = |name: &str| stand_ins.split(',').any(|one| one.trim() == name);
         for (name, value) in env.entries() {
             let broken = |kind, error: &dyn std::fmt::Display| BindingError::unusable(kind, &name, error);
@@ -42,6 +49,8 @@ impl Platform {
                     builder
                         .with_browser(&name, std::sync::Arc::new(browsers.map_err(|error| broken("browser", &error))?))
                 }
+                "SendEmail" => builder.with_mail(&name, mail(object)),
+                "Fetcher" if name == EMAIL && !stands_in(&name) => builder.with_mail(&name, mail(object)),
                 "Fetcher" if !stands_in(&name) => builder,
                 "R2Bucket" => {
                     builder.with_bucket(&name, R2Bucket::new(object).map_err(|error| broken("bucket", &error))?)

@@ -15,6 +15,7 @@
 mod cache;
 mod client;
 mod env;
+mod mail;
 
 use axum::Router;
 use axum::body::Body;
@@ -27,6 +28,7 @@ use tower::ServiceExt;
 
 pub use client::Client;
 pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, event};
+pub use mail::SendEmail;
 
 use crate::event::Country;
 use crate::{App, BindingError, Platform, Problem};
@@ -91,6 +93,9 @@ pub async fn serve<A: Into<Application>>(
     let answer = match platform {
         Ok(platform) => {
             let answer = respond(app, &platform, &request, context).await;
+            // What requests have left for after their answers: e-mail. And the datasets.
+            #[cfg(target_arch = "wasm32")]
+            context.wait_until(async move { drop(futures_util::future::join_all(isobar_api::take_later()).await) });
             context.wait_until(async move { platform.flush().await });
             answer
         }

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get};
-use isobar_api::auth::{OAuth, OAuthProvider};
-use isobar_api::{Api, Auth, AuthOptions, Media, MediaOptions, Policy, Role};
+use isobar_api::auth::{MailOptions, OAuth, OAuthProvider};
+use isobar_api::{Api, Auth, AuthOptions, Media, MediaOptions, Policy, Quotas, Role};
 use isobar_db::vault::{Keyring, Secret, Vault};
 use isobar_http_serve::{Analytics, ApiTools, BindingError, Platform, Problem, SiteContent, http_client};
 use isobar_sessions::kinds::mcp::McpService;
 use serde::Deserialize;
 
-use crate::bindings::{ANALYTICS, DB, DB_NAME, KEYRING, OAUTH_PROVIDERS, PUBLIC_URL, SETUP_TOKEN, SIGNUP, STORAGE};
+use crate::bindings::{
+    ANALYTICS, DB, DB_NAME, EMAIL, KEYRING, OAUTH_PROVIDERS, PUBLIC_URL, QUOTA_MEDIA_BYTES, QUOTA_ROWS, SETUP_TOKEN,
+    SIGNUP, STORAGE,
+};
 
 /// What handlers answer.
 type Answer<T> = Result<T, Problem>;
@@ -54,19 +57,30 @@ pub(crate) fn mcp(platform: &Platform) -> Result<Arc<dyn McpService>, BindingErr
 
 /// The tables that are APIs by declaration.
 fn resources(platform: &Platform) -> Result<Api, BindingError> {
-    let api = Api::new(platform.database(DB)?).title(TITLE).vault(vault(platform)?);
+    let mut quotas = Quotas::default();
+    if let Some(rows) = number(platform, QUOTA_ROWS)? {
+        quotas = quotas.with_rows(rows);
+    }
+    let api = Api::new(platform.database(DB)?).title(TITLE).vault(vault(platform)?).quotas(quotas);
     Ok(resources::all().into_iter().fold(api, Api::resource))
 }
 
 /// The platform's accounts.
 ///
 /// # Errors
-/// When the database is not bound.
+/// When the database is not bound, or e-mail is and `PUBLIC_URL` is not.
 pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     let signup = platform.var(SIGNUP).is_ok_and(|signup| signup == "open");
     let mut options = AuthOptions::default().with_signup(signup);
     if let Ok(token) = platform.secret(SETUP_TOKEN) {
         options = options.with_setup_token(token.expose());
+    }
+    if let Ok(sender) = platform.mail(EMAIL) {
+        let url = public_url(platform).ok_or_else(|| {
+            let why = "set the var PUBLIC_URL: the links in messages lead there";
+            BindingError::unusable("sender of e-mail", EMAIL, why)
+        })?;
+        options = options.with_mail(MailOptions::new(sender, &url).with_service(TITLE));
     }
     Ok(Auth::new(platform.database(DB)?, options))
 }
@@ -78,7 +92,24 @@ pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
 pub(crate) fn media(platform: &Platform) -> Result<Media, BindingError> {
     let store = platform.bucket(STORAGE)?;
     let content = Arc::new(SiteContent::new(Arc::clone(&store)));
-    Ok(Media::new(platform.database(DB)?, store, vault(platform)?, content, MediaOptions::default()))
+    let mut options = MediaOptions::default();
+    if let Some(bytes) = number(platform, QUOTA_MEDIA_BYTES)? {
+        options = options.with_tenant_bytes(bytes);
+    }
+    Ok(Media::new(platform.database(DB)?, store, vault(platform)?, content, options))
+}
+
+/// The URL under which browsers see the platform: a var, or of the environment natively.
+fn public_url(platform: &Platform) -> Option<String> {
+    let var = platform.var(PUBLIC_URL).ok().and_then(|url| url.as_str().map(str::to_owned));
+    var.or_else(|| platform.secret(PUBLIC_URL).ok().map(|url| url.expose().to_owned()))
+}
+
+/// A number among the vars, where it is there.
+fn number(platform: &Platform, name: &str) -> Result<Option<u64>, BindingError> {
+    let Ok(value) = platform.var(name) else { return Ok(None) };
+    let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+    number.map(Some).ok_or_else(|| BindingError::unusable("var", name, format!("{value} is not a number")))
 }
 
 /// A provider, as the var `OAUTH_PROVIDERS` has it: `{"name": "github", "client_id": "..."}` for GitHub and Google, and an

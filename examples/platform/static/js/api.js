@@ -2,7 +2,7 @@
 export async function api(path, options = {}) {
   const response = await fetch(`/api${path}`, options);
   if (response.ok) return response.status === 204 ? null : response.json();
-  const open = ["/dashboard/login", "/dashboard/setup"].includes(location.pathname.replace(/\.html$/, ""));
+  const open = ["/dashboard/login", "/dashboard/setup", "/dashboard/join"].includes(location.pathname.replace(/\.html$/, ""));
   if (response.status === 401 && !open) {
     location.assign(`/dashboard/login?next=${encodeURIComponent(location.pathname + location.search)}`);
     await new Promise(() => {}); // the page goes away
@@ -10,7 +10,7 @@ export async function api(path, options = {}) {
   const told = await response.json().catch(() => ({}));
   const fields = (told.errors ?? []).map(({ field, detail }) => `${field} ${detail}`);
   const text = [told.detail ?? told.title ?? `the server answered ${response.status}`, ...fields].join("; ");
-  throw Object.assign(new Error(text), { status: response.status });
+  throw Object.assign(new Error(text), { status: response.status, type: told.type });
 }
 
 export const send = (path, value) =>

@@ -14,6 +14,8 @@ document.getElementById("login").onsubmit = (event) => {
   });
 };
 
+if (location.hash === "#reset") document.getElementById("message").textContent = "Your password was changed. Sign in with the new one.";
+
 // Who comes back from a provider without having got in learns why.
 const WHY = {
   denied: "The provider did not let you in.",

@@ -36,12 +36,16 @@ function shown(image) {
     await navigator.clipboard?.writeText(new URL(url, location)).catch(() => {});
     message.replaceChildren("For an hour, to ", new Date(expires_at).toLocaleTimeString(), ": ", element("a", { href: url, textContent: image.name }));
   });
+  const unlink = act("End links", async () => {
+    await api(`/images/${image.id}/link`, { method: "DELETE" });
+    message.textContent = `No link to ${image.name} is valid any more.`;
+  });
   const remove = act("Delete", async () => {
     if (!confirm(`Delete ${image.name}?`)) return;
     await api(`/images/${image.id}`, { method: "DELETE" });
     await show();
   });
-  return element("figure", {}, picture(image), element("figcaption", {}, element("span", { textContent: image.name }), turn, link, remove));
+  return element("figure", {}, picture(image), element("figcaption", {}, element("span", { textContent: image.name }), turn, link, unlink, remove));
 }
 
 async function show(cursor) {

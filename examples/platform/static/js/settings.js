@@ -1,4 +1,5 @@
 import { api, attempt, element, send } from "/js/api.js";
+import { recently } from "/js/recent.js";
 import { track } from "/js/track.js";
 
 const message = document.getElementById("message");
@@ -14,12 +15,36 @@ document.getElementById("themes").replaceChildren(...themes.map(([value, name]) 
   return element("label", {}, choice, name);
 }));
 
+async function showAddress() {
+  const { user } = await api("/auth/me");
+  const place = document.getElementById("address");
+  place.replaceChildren(user.email, user.email_verified_at ? ", confirmed." : ", not confirmed. ");
+  if (user.email_verified_at) return;
+  const again = element("button", { type: "button", className: "quiet", id: "send-again", textContent: "Send the link again" });
+  again.onclick = () => attempt(async () => {
+    await send("/auth/verify/send", {});
+    message.textContent = `A link is on its way to ${user.email}.`;
+  });
+  place.append(again);
+}
+
+document.getElementById("email").onsubmit = (event) => {
+  event.preventDefault();
+  const { email } = event.target.elements;
+  attempt(async () => {
+    await recently(() => send("/auth/email", { email: email.value }));
+    message.textContent = `Open the link that we have sent to ${email.value}. Until then your address stays as it is.`;
+    event.target.reset();
+  });
+};
+
 async function show() {
+  await showAddress();
   const [{ items: providers }, { items: connections }] = await Promise.all([api("/auth/oauth"), api("/oauth_connections?limit=200")]);
   document.getElementById("providers").replaceChildren(...providers.map(({ name, title }) => {
     const button = element("button", { type: "button", className: "quiet", textContent: `Connect ${title}` });
     button.onclick = () => attempt(async () => {
-      const { url } = await send(`/auth/oauth/${name}`, { intent: "connect", return_to: "/dashboard/settings" });
+      const { url } = await recently(() => send(`/auth/oauth/${name}`, { intent: "connect", return_to: "/dashboard/settings" }));
       location.assign(url);
     });
     return button;
@@ -36,11 +61,11 @@ async function show() {
 
 document.getElementById("password").onsubmit = (event) => {
   event.preventDefault();
-  const { current, new: fresh } = event.target.elements;
+  const { current, new: fresh, keep } = event.target.elements;
   attempt(async () => {
-    await send("/auth/password", { current: current.value, new: fresh.value });
+    await send("/auth/password", { current: current.value, new: fresh.value, keep_keys: keep.checked });
     event.target.reset();
-    message.textContent = "The password is changed; every other session has ended.";
+    message.textContent = "Your password was changed, and your other sessions were signed out.";
   });
 };
 document.getElementById("everywhere").onclick = () => attempt(async () => {

@@ -10,3 +10,9 @@ document.getElementById("setup").onsubmit = (event) => {
     location.assign("/dashboard/");
   });
 };
+
+// Where there were accounts before there was an operator: an owner who is signed in may take the place.
+document.getElementById("take").onclick = () => attempt(async () => {
+  await send("/auth/setup", { token });
+  location.assign("/dashboard/");
+});

@@ -19,9 +19,11 @@ async function show() {
 form.onsubmit = (event) => {
   event.preventDefault();
   attempt(async () => {
-    const { token } = await send("/auth/invitations", Object.fromEntries(new FormData(form)));
+    const { email, ...rest } = Object.fromEntries(new FormData(form));
+    const { token, mailed } = await send("/auth/invitations", { email, ...rest });
     const url = new URL(`/dashboard/join#${token}`, location);
-    made.replaceChildren("Send them this link, it is good for a week and once: ", element("code", { textContent: url }));
+    if (mailed) made.replaceChildren(`An invitation is on its way to ${email}. Its link is valid for a week.`);
+    else made.replaceChildren("Send them this link. It is valid for a week and works once: ", element("code", { textContent: url }));
     form.reset();
   });
 };

@@ -1,6 +1,8 @@
 //! The built binary on a fresh folder: driven over HTTP, killed, started again, asked for everything it acknowledged.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod accounts;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -27,9 +29,14 @@ impl Platform {
 
     /// With its log, everything in it, written somewhere.
     fn start_with(root: &Path, log: Stdio) -> Self {
+        Self::start_as(root, &[], log)
+    }
+
+    fn start_as(root: &Path, arguments: &[&str], log: Stdio) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_platform"))
             .args(["--port", "0", "--root"])
             .arg(root)
+            .args(arguments)
             .stdout(Stdio::piped())
             .env("RUST_LOG", "debug")
             .stderr(log)
@@ -397,7 +404,18 @@ fn without_a_session_nothing_but_the_site_answers() {
         "/api/auth/me",
     ];
     // Where one comes in: they take what they are sent, and say what is wrong with it.
-    let doors = ["signup", "login", "logout", "join", "invitations/read", "oauth", "oauth/{provider}"];
+    let doors = [
+        "signup",
+        "login",
+        "logout",
+        "join",
+        "invitations/read",
+        "oauth",
+        "oauth/{provider}",
+        "forgot",
+        "reset",
+        "verify",
+    ];
     let doors = doors.map(|door| format!("/auth/{door}"));
     let declared = document["paths"].as_object().unwrap().keys().filter(|path| !doors.contains(path));
     let declared = declared.map(|path| format!("/api{}", path.replace("{id}", "x")));
@@ -521,11 +539,14 @@ fn every_declared_table_takes_rows_and_secrets_stay_sealed() {
 fn migrations_have_the_tables_of_the_crates() {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/business"));
     for (name, schema) in [
-        ("0001_accounts.sql", isobar_api::auth::SCHEMA),
+        ("0001_accounts.sql", isobar_api::auth::MIGRATIONS[0]),
         ("0002_vault.sql", isobar_db::vault::SCHEMA),
-        ("0003_api.sql", isobar_api::SCHEMA),
+        ("0003_api.sql", isobar_api::MIGRATIONS[0]),
         ("0004_oauth.sql", isobar_api::auth::OAUTH_SCHEMA),
-        ("0010_images.sql", isobar_api::media::SCHEMA),
+        ("0010_images.sql", isobar_api::media::MIGRATIONS[0]),
+        ("0011_accounts.sql", isobar_api::auth::MIGRATIONS[1]),
+        ("0012_quotas.sql", isobar_api::MIGRATIONS[1]),
+        ("0013_media.sql", isobar_api::media::MIGRATIONS[1]),
     ] {
         assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), schema, "{name}");
     }

@@ -1,0 +1,13 @@
+import { attempt, send } from "/js/api.js";
+
+const token = location.hash.slice(1);
+
+// By a button: programs that look at links in messages open pages, and press nothing.
+document.getElementById("verify").onsubmit = (event) => {
+  event.preventDefault();
+  attempt(async () => {
+    const { email } = await send("/auth/verify", { token });
+    event.target.hidden = true;
+    document.getElementById("message").textContent = `${email} is confirmed.`;
+  });
+};
