@@ -2,6 +2,7 @@
 
 mod projects;
 mod resources;
+mod revocation;
 mod sessions;
 
 use std::sync::Arc;
@@ -71,7 +72,8 @@ fn resources(platform: &Platform) -> Result<Api, BindingError> {
 /// When the database is not bound, or e-mail is and `PUBLIC_URL` is not.
 pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     let signup = platform.var(SIGNUP).is_ok_and(|signup| signup == "open");
-    let mut options = AuthOptions::default().with_signup(signup);
+    let closes = Arc::new(revocation::Connections(platform.clone()));
+    let mut options = AuthOptions::default().with_signup(signup).with_revocations(closes);
     if let Ok(token) = platform.secret(SETUP_TOKEN) {
         options = options.with_setup_token(token.expose());
     }

@@ -1,0 +1,49 @@
+//! Connections of users whose access has ended: sockets of chats and calls, streams and calls of MCP.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use isobar_api::auth::{Revocations, Revoked};
+use isobar_db::QueryableExt;
+use isobar_http_serve::{Platform, Problem};
+use isobar_sessions::kinds::{Participant, directory};
+
+use super::Answer;
+use crate::bindings::{DB, IAM_SESSION};
+use crate::iam_session::DIRECTORY;
+
+/// What closes connections. Whoever may still have them comes back and is judged anew.
+#[derive(Debug)]
+pub(super) struct Connections(pub(super) Platform);
+
+#[async_trait]
+impl Revocations for Connections {
+    async fn revoked(&self, revoked: &[Revoked]) -> Result<(), Problem> {
+        let mut ended = BTreeSet::new();
+        for Revoked { user, tenant, .. } in revoked {
+            match tenant {
+                Some(tenant) => drop(ended.insert((tenant.clone(), user.clone()))),
+                None => {
+                    let sql = "SELECT tenant_id FROM memberships WHERE user_id = ?";
+                    let tenants: Vec<String> = self.0.database(DB)?.prepare(sql).bind(user.as_str()).all().await?;
+                    ended.extend(tenants.into_iter().map(|tenant| (tenant, user.clone())));
+                }
+            }
+        }
+        for (tenant, user) in &ended {
+            self.close(tenant, user).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Connections {
+    async fn close(&self, tenant: &str, user: &str) -> Answer<()> {
+        let sessions = self.0.sessions(IAM_SESSION)?;
+        let rooms = sessions.id_from_name(&format!("{DIRECTORY}/{tenant}"));
+        directory::revoke(&*sessions, &rooms, user).await?;
+        let mcp = sessions.id_from_name(&format!("mcp/{tenant}/{user}"));
+        sessions.fetch(&mcp, Participant::revocation(user)).await?;
+        Ok(())
+    }
+}
