@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +14,11 @@ use chrono::{DateTime, SubsecRound, Utc};
 use crate::local::blobs::file_range;
 use crate::local::blocking;
 use crate::sync::{is_path_below, md5_of_file};
+use crate::walk::{Root, Walk, WalkOptions, plain};
 use crate::{
-    Body, Capabilities, Checksum, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
-    content_type, rules,
+    Body, Capabilities, Checksum, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
+    ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId, content_type,
+    rules,
 };
 
 /// Checksums that are remembered.
@@ -27,14 +27,58 @@ const REMEMBERED: usize = 65_536;
 /// The files below a folder as the objects of a bucket, only to be read.
 ///
 /// A file's key is its path below the folder with slashes; its content type is that of its name, its etag its md5, which is
-/// made when it is first asked for and remembered until the file's size or time changes. Links are followed as long as they stay
-/// within the folder; what no key can be - names that are no UTF-8 - is not there. Keys that are no path below the folder
-/// (`..`, empty parts) are missing. Files are read as they are: one that is written meanwhile may come mixed, so writers
-/// should rename. Every write is [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
+/// made when it is first asked for and remembered until the file's size or time changes. Which files are there is decided by the
+/// policy of every [walk](crate::walk): state and secrets are not, links that stay within the folder are followed, and FIFOs,
+/// sockets and devices are not objects. A listing fails with the names of what cannot be an object: links that lead out, dangling
+/// links, names that are not UTF-8, folders that cannot be read. Keys that are no path below the folder (`..`, empty parts) are
+/// missing, and so is what a link out of the folder leads to. Files are read as they are: one that is written meanwhile may come
+/// mixed, so writers should rename. Every write is [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
 #[derive(Clone)]
 pub struct Directory {
-    root: Arc<PathBuf>,
+    root: Root,
+    take: Take,
     known: Arc<Mutex<HashMap<PathBuf, Known>>>,
+}
+
+type Take = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What of a folder a [`Directory`] shows.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct DirectoryOptions {
+    /// Policy of the walk.
+    pub walk: WalkOptions,
+    /// Which files are objects, by their key; a [`Filter`](crate::sync::Filter) that is owned. Default: all.
+    pub take: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl Default for DirectoryOptions {
+    fn default() -> Self {
+        Self { walk: WalkOptions::default(), take: Arc::new(|_| true) }
+    }
+}
+
+impl fmt::Debug for DirectoryOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { walk, take: _ } = self;
+        f.debug_struct("DirectoryOptions").field("walk", walk).finish_non_exhaustive()
+    }
+}
+
+impl DirectoryOptions {
+    /// Policy of the walk.
+    #[must_use]
+    pub fn with_walk(mut self, walk: WalkOptions) -> Self {
+        self.walk = walk;
+        self
+    }
+
+    /// Which files are objects.
+    #[must_use]
+    pub fn with_take(mut self, take: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.take = Arc::new(take);
+        self
+    }
 }
 
 #[derive(Clone)]
@@ -48,16 +92,35 @@ impl Directory {
     /// The files below this folder.
     ///
     /// # Errors
-    /// When the folder is not there, or is none.
+    /// When the folder is not there, or is none, or is inside a state folder.
     pub async fn open(root: impl AsRef<Path>) -> Result<Self> {
-        let root = root.as_ref().to_owned();
-        let opened = blocking(move || {
-            let failed = |error| Error::io(format_args!("cannot open {}", root.display()), error);
-            let root = fs::canonicalize(&root).map_err(failed)?;
-            fs::read_dir(&root).map_err(failed)?;
-            Ok(Self { root: Arc::new(root), known: Arc::default() })
-        });
-        opened.await.map_err(|error| error.during("open"))
+        Self::open_with(root, DirectoryOptions::default()).await
+    }
+
+    /// As [`open`](Self::open), with options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with(root: impl AsRef<Path>, options: DirectoryOptions) -> Result<Self> {
+        let (root, DirectoryOptions { walk, take }) = (root.as_ref().to_owned(), options);
+        let root = blocking(move || Root::open(&root, &walk)).await?;
+        Ok(Self { root, take, known: Arc::default() })
+    }
+
+    /// Walks the folder: what is there, and what is left out and why.
+    ///
+    /// # Errors
+    /// As a listing's: what cannot be read, and what is [refused](crate::walk).
+    pub async fn walk(&self) -> Result<Walk> {
+        let this = self.clone();
+        blocking(move || this.taken()).await
+    }
+
+    fn taken(&self) -> Result<Walk> {
+        let mut walk = self.root.walk()?;
+        walk.refuse(&*self.take)?;
+        walk.files.retain(|name, _| (self.take)(name));
+        Ok(walk)
     }
 
     async fn run<T: Send + 'static>(
@@ -71,31 +134,15 @@ impl Directory {
 
     /// The file of a key, if there is one below the folder.
     fn find(&self, key: &Key) -> Result<Option<(PathBuf, fs::Metadata)>> {
-        if !is_path_below(key.as_str()) {
+        if !is_path_below(key.as_str()) || !(self.take)(key.as_str()) {
             return Ok(None);
         }
-        let path = self.root.join(key.as_str());
-        let absent = |error: &io::Error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
-            )
-        };
-        // Where links lead, too.
-        let real = match fs::canonicalize(&path) {
-            Err(error) if absent(&error) => return Ok(None),
-            real => real.map_err(|error| Error::io(path.display(), error))?,
-        };
-        if !real.starts_with(&*self.root) {
-            return Ok(None);
-        }
-        let meta = fs::metadata(&real).map_err(|error| Error::io(path.display(), error))?;
-        Ok(meta.is_file().then_some((real, meta)))
+        self.root.find(key.as_str()).map_err(|error| plain(self.root.path().join(key.as_str()).display(), error))
     }
 
     fn meta(&self, key: &Key, path: &Path, file: &fs::Metadata) -> Result<ObjectMeta> {
-        let written = file.modified().map_err(|error| Error::io(path.display(), error))?;
-        let md5 = self.md5(path, file.len(), written)?;
+        let written = file.modified().map_err(|error| plain(path.display(), error))?;
+        let md5 = self.md5(key, path, file.len(), written)?;
         let nanos = written.duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_nanos()).unwrap_or_default();
         let version = format!("{nanos:x}-{:x}", file.len());
         let uploaded = DateTime::<Utc>::from(written).trunc_subsecs(3);
@@ -105,13 +152,13 @@ impl Directory {
         Ok(meta)
     }
 
-    fn md5(&self, path: &Path, size: u64, written: SystemTime) -> Result<Checksum> {
+    fn md5(&self, key: &Key, path: &Path, size: u64, written: SystemTime) -> Result<Checksum> {
         // A map, changed in single steps.
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known().get(path).filter(|known| known.size == size && known.written == written) {
             return Ok(found.md5.clone());
         }
-        let md5 = md5_of_file(path)?;
+        let md5 = md5_of_file(&self.root, key.as_str())?;
         let mut known = known();
         if known.len() >= REMEMBERED {
             known.clear();
@@ -122,21 +169,7 @@ impl Directory {
 
     /// The names of all files, which a page is taken out of.
     fn names(&self) -> Result<BTreeSet<Key>> {
-        let (mut names, mut folders) = (BTreeSet::new(), vec![((*self.root).clone(), String::new())]);
-        while let Some((folder, prefix)) = folders.pop() {
-            let failed = |error| Error::io(format_args!("cannot read {}", folder.display()), error);
-            for entry in fs::read_dir(&folder).map_err(failed)? {
-                let entry = entry.map_err(failed)?;
-                let Ok(name) = entry.file_name().into_string() else { continue };
-                let kind = entry.file_type().map_err(failed)?;
-                if kind.is_dir() {
-                    folders.push((entry.path(), format!("{prefix}{name}/")));
-                } else if let Ok(key) = Key::new(format!("{prefix}{name}")) {
-                    names.insert(key); // links are looked at when they are asked for
-                }
-            }
-        }
-        Ok(names)
+        self.taken()?.files.into_keys().map(Key::new).collect()
     }
 
     fn page(&self, options: &ListOptions) -> Result<ListPage> {
@@ -159,7 +192,7 @@ impl Directory {
 
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Directory({})", self.root.display())
+        write!(f, "Directory({})", self.root.path().display())
     }
 }
 
@@ -185,8 +218,8 @@ impl ObjectStore for Directory {
         let key = key.clone();
         self.run("get", move |this| {
             let Some((path, _)) = this.find(&key)? else { return Ok(GetResult::Missing) };
-            let failed = |error| Error::io(format_args!("cannot read {}", path.display()), error);
-            let file = File::open(&path).map_err(failed)?;
+            let failed = |error| plain(format_args!("cannot read {}", path.display()), error);
+            let file = this.root.open_file(key.as_str())?;
             let meta = this.meta(&key, &path, &file.metadata().map_err(failed)?)?;
             if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
                 return Ok(GetResult::ConditionFailed(meta));

@@ -117,6 +117,20 @@ impl Error {
         self.kind == ErrorKind::Unavailable
     }
 
+    /// Says it in other words.
+    #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+    pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// Shows no code: what failed is not R2's.
+    #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+    pub(crate) fn without_code(mut self) -> Self {
+        self.code = None;
+        self
+    }
+
     /// An I/O error, with what was being done to which path.
     #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
     pub(crate) fn io(what: impl fmt::Display, error: std::io::Error) -> Self {

@@ -62,6 +62,8 @@ pub mod object_store;
 pub mod signed;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub mod sync;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub mod walk;
 
 pub use body::Body;
 pub use checksum::{Checksum, ChecksumAlgorithm};

@@ -284,14 +284,6 @@ fn cannot_write(path: &Path, error: io::Error) -> Error {
     Error::io(format_args!("cannot write {}", path.display()), error)
 }
 
-/// A file of the caller's as a body, read in chunks; its length is the one it has now.
-pub(crate) fn file_body(path: &Path) -> Result<Body> {
-    let failed = |error| Error::io(format_args!("cannot read {}", path.display()), error);
-    let file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    file_range(file, ByteRange { offset: 0, length }).map_err(failed)
-}
-
 /// These bytes of a file as a body.
 pub(crate) fn file_range(mut file: File, range: ByteRange) -> io::Result<Body> {
     let ByteRange { offset, length } = range;

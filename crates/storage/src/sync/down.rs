@@ -1,29 +1,39 @@
 //! A bucket into a folder of files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::up::has_bytes;
-use super::{ApplyOptions, Filter, is_ignored, is_path_below};
+use super::{ApplyOptions, Filter, check_name, reason_of};
 use crate::local::blocking;
-use crate::{Error, ErrorKind, GetOptions, Key, ListOptions, ObjectMeta, ObjectStore, ObjectStoreExt, Result, rules};
+use crate::walk::{LeftOut, Reason, RefusalReason, Root, States, Walk, WalkOptions, plain, real_path};
+use crate::{Error, ErrorKind, GetOptions, Key, ListOptions, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
 
 /// What is to be done to a folder.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DownPlan {
     /// Objects that have no file yet, or another one.
     pub downloads: Vec<Download>,
+    /// Folders to be made for objects that stand for folders: empty ones, whose key ends in a slash.
+    pub folders: Vec<PathBuf>,
     /// Files without an object. [`apply_down`] deletes them only if it is told to.
     pub extra: Vec<PathBuf>,
-    /// Objects whose file is the same.
+    /// Number of objects whose file is the same.
     pub unchanged: usize,
-    /// Objects and files that the filter does not take, and files that are never synced: `.git`, `.DS_Store`, `Thumbs.db`.
+    /// Number of objects and files that are left out: what the [walk](crate::walk) leaves out, and what the filter does not take.
     pub ignored: usize,
+    /// What of the folder and of the objects is left out, by name; without what the filter does not take.
+    pub left_out: Vec<LeftOut>,
+    folder: PathBuf,
+    options: WalkOptions,
+    names: BTreeMap<Key, (String, bool)>,
+    extra_names: Vec<String>,
+    folder_names: Vec<String>,
 }
 
 impl DownPlan {
@@ -31,6 +41,25 @@ impl DownPlan {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.downloads.iter().map(|download| download.size).sum()
+    }
+
+    /// Fails where deleting what has no object might concern state: the folder has a state folder of isobar's in it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`], with the state folder's name.
+    pub fn check_delete(&self) -> Result<()> {
+        match self.left_out.iter().find(|left_out| left_out.reason == Reason::State) {
+            None => Ok(()),
+            Some(LeftOut { name, .. }) => {
+                let (state, folder) = (self.folder.join(name), self.folder.display());
+                let message = format!(
+                    "nothing is deleted in {folder}, as it has state of isobar in it: {}; sync into a folder of its own, or do \
+                     not delete",
+                    state.display()
+                );
+                Err(Error::new(ErrorKind::InvalidArgument, message))
+            }
+        }
     }
 }
 
@@ -50,53 +79,109 @@ pub struct Download {
 ///
 /// # Errors
 /// [`ErrorKind::InvalidKey`] where a key makes no path below the folder (empty parts, `.`, `..`), or needs a folder where
-/// another key has a file: a file system cannot have both. What the store and the folder fail with.
+/// another key has a file: a file system cannot have both. [`ErrorKind::InvalidArgument`] where a link leads out of the folder
+/// and objects are below it, or where the folder is inside a state folder. What the store and the folder fail with.
 pub async fn plan_down(
     store: &dyn ObjectStore,
     prefix: &str,
     folder: impl AsRef<Path>,
     filter: Filter<'_>,
 ) -> Result<DownPlan> {
-    let root = folder.as_ref().to_owned();
-    let here = root.clone();
-    let mut files = blocking(move || walk(&here)).await.map_err(|error| error.during("sync"))?;
-    let mut plan = DownPlan::default();
+    plan_down_with(store, prefix, folder, filter, &WalkOptions::default()).await
+}
+
+/// As [`plan_down`], with a policy for the walk.
+///
+/// # Errors
+/// As [`plan_down`].
+pub async fn plan_down_with(
+    store: &dyn ObjectStore,
+    prefix: &str,
+    folder: impl AsRef<Path>,
+    filter: Filter<'_>,
+    options: &WalkOptions,
+) -> Result<DownPlan> {
+    let folder = folder.as_ref().to_owned();
+    let (here, policy) = (folder.clone(), options.clone());
+    let (root, mut walk) = blocking(move || walk_target(&here, &policy)).await?;
+    let mut plan = DownPlan { folder: folder.clone(), options: options.clone(), ..DownPlan::default() };
     let objects: Vec<ObjectMeta> = store.list_all(ListOptions::default().with_prefix(prefix)).try_collect().await?;
-    let mut wanted = BTreeMap::new();
+    let (mut wanted, mut markers) = (BTreeMap::new(), BTreeSet::new());
     for meta in objects {
         let name = meta.key.as_str().strip_prefix(prefix).unwrap_or_default().to_owned();
-        if filter(&name) && !is_ignored(&name) {
+        if !filter(&name) {
+            plan.ignored += 1;
+        } else if let Some(reason) = reason_of(&name).or_else(|| is_below_state(&walk, &name)) {
+            plan.left_out.push(LeftOut::new(name, reason));
+        } else if meta.size == 0 && (name.is_empty() || name.ends_with('/')) {
+            let name = name.strip_suffix('/').unwrap_or_default();
+            if !name.is_empty() {
+                check_name(&meta.key, name)?;
+                markers.insert(name.to_owned());
+            }
+        } else {
             check_name(&meta.key, &name)?;
             wanted.insert(name, meta);
+        }
+    }
+    markers.retain(|name| !wanted.contains_key(name));
+    check_folders(&wanted)?;
+    check_links(&folder, &walk, wanted.keys().chain(&markers))?;
+    for name in markers.into_iter().filter(|name| !walk.folders.contains(name)) {
+        plan.folders.push(folder.join(&name));
+        plan.folder_names.push(name);
+    }
+    compare(&mut plan, root.as_ref(), &mut walk, wanted).await?;
+    for (name, file) in std::mem::take(&mut walk.files) {
+        // Behind a link to a folder is what another name has, too.
+        if filter(&name) && !file.is_linked {
+            plan.extra.push(folder.join(&name));
+            plan.extra_names.push(name);
         } else {
             plan.ignored += 1;
         }
     }
-    check_folders(&wanted)?;
-    let (names, here): (Vec<String>, _) = (wanted.keys().cloned().collect(), root.clone());
-    blocking(move || check_links(&here, &names)).await.map_err(|error| error.during("sync"))?;
-    let compared: Vec<_> = wanted.into_iter().map(|(name, meta)| (files.remove(&name), name, meta)).collect();
+    plan.left_out.extend(walk.left_out);
+    let unread = |reason: &RefusalReason| matches!(reason, RefusalReason::LeadsOut(_));
+    plan.left_out.extend(
+        walk.refused
+            .into_iter()
+            .filter(|refused| unread(&refused.reason))
+            .map(|refused| LeftOut::new(refused.name, Reason::LeadsOut)),
+    );
+    plan.ignored += plan.left_out.len();
+    Ok(plan)
+}
+
+/// Finds out which of the wanted objects are there already.
+async fn compare(
+    plan: &mut DownPlan,
+    root: Option<&Root>,
+    walk: &mut Walk,
+    wanted: BTreeMap<String, ObjectMeta>,
+) -> Result<()> {
+    let compared: Vec<_> = wanted.into_iter().map(|(name, meta)| (walk.files.remove(&name), name, meta)).collect();
     let mut compared = stream::iter(compared.into_iter().map(async |(file, name, meta)| {
-        let path = root.join(&name);
-        let is_same = file.is_some_and(|size| size == meta.size) && has_bytes(&meta, &path).await?;
-        Ok::<_, Error>((Download { key: meta.key, path, size: meta.size }, is_same))
+        let is_new = file.is_none();
+        let is_same = match (file, root) {
+            (Some(file), Some(root)) if file.size == meta.size => has_bytes(&meta, root, &name).await?,
+            _ => false,
+        };
+        Ok::<_, Error>((name, meta, is_new, is_same))
     }))
     .buffered(4);
-    while let Some((download, is_same)) = compared.try_next().await? {
+    while let Some((name, meta, is_new, is_same)) = compared.try_next().await? {
         if is_same {
             plan.unchanged += 1;
-        } else {
-            plan.downloads.push(download);
+            continue;
         }
+        let path = plan.folder.join(&name);
+        // A link in its place is replaced.
+        let is_new = is_new && path.symlink_metadata().is_err();
+        plan.names.insert(meta.key.clone(), (name, is_new));
+        plan.downloads.push(Download { key: meta.key, path, size: meta.size });
     }
-    for name in files.into_keys() {
-        if filter(&name) && !is_ignored(&name) {
-            plan.extra.push(root.join(name));
-        } else {
-            plan.ignored += 1;
-        }
-    }
-    Ok(plan)
+    Ok(())
 }
 
 /// Does what the plan says; `done` hears of each download when its file is whole. Each is written beside its place first: what
@@ -104,16 +189,32 @@ pub async fn plan_down(
 ///
 /// # Errors
 /// The first failure, with the file's name; what was downloaded until then stays, and a new plan goes on from there.
+/// [`DownPlan::check_delete`] where it is to delete.
 pub async fn apply_down(
     plan: &DownPlan,
     store: &dyn ObjectStore,
     options: &ApplyOptions,
     mut done: impl FnMut(&Download),
 ) -> Result<()> {
+    if options.delete {
+        plan.check_delete()?;
+    }
+    let (folder, walk_options) = (plan.folder.clone(), plan.options.clone());
+    let root = blocking(move || {
+        fs::create_dir_all(&folder)
+            .map_err(|error| plain(format_args!("cannot create the folder {}", folder.display()), error))?;
+        Root::open(&folder, &walk_options)
+    });
+    let root = &root.await?;
+    let (here, folders) = (root.clone(), plan.folder_names.clone());
+    blocking(move || folders.iter().try_for_each(|name| here.create_folder(name))).await?;
     let mut downloads = stream::iter(plan.downloads.iter().map(async |download| {
         let named =
             |error: Error| Error::new(error.kind(), format!("{}: {error}", download.path.display())).with_source(error);
-        fetch(store, download).await.map_err(named)?;
+        // Every download of a plan has its name.
+        if let Some((name, is_new)) = plan.names.get(&download.key) {
+            fetch(store, root, download, name, *is_new).await.map_err(named)?;
+        }
         Ok::<_, Error>(download)
     }))
     .buffer_unordered(options.concurrency.max(1));
@@ -121,71 +222,48 @@ pub async fn apply_down(
         done(download);
     }
     if options.delete {
-        let extra = plan.extra.clone();
-        blocking(move || extra.iter().try_for_each(|path| remove(path))).await?;
+        let (here, extra) = (root.clone(), plan.extra_names.clone());
+        blocking(move || extra.iter().try_for_each(|name| here.remove_file(name))).await?;
     }
     Ok(())
 }
 
-async fn fetch(store: &dyn ObjectStore, download: &Download) -> Result<()> {
+async fn fetch(store: &dyn ObjectStore, root: &Root, download: &Download, name: &str, is_new: bool) -> Result<()> {
     let found = store.get(&download.key, GetOptions::default()).await?.into_object();
     let gone = || Error::new(ErrorKind::Unavailable, "the object has gone since it was listed; plan again");
     let (_, body) = found.ok_or_else(gone)?;
-    let path = download.path.clone();
-    let mut file = blocking(move || Beside::create(path)).await?;
+    let (root, name) = (root.clone(), name.to_owned());
+    let mut file = blocking(move || root.create_file(&name)).await?;
     let mut chunks = body.into_stream();
     while let Some(chunk) = chunks.try_next().await? {
         file = blocking(move || file.write(&chunk)).await?;
     }
-    blocking(move || file.finish()).await
+    blocking(move || file.finish(is_new)).await
 }
 
-/// A file that is written beside its place; gone again unless it is finished.
-struct Beside {
-    path: PathBuf,
-    part: PathBuf,
-    file: File,
-    is_whole: bool,
-}
-
-impl Beside {
-    fn create(path: PathBuf) -> Result<Self> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)
-            .map_err(|error| Error::io(format_args!("cannot create {}", folder.display()), error))?;
-        let part = folder.join(format!(".{}.part", rules::random_id()?));
-        let file = File::create_new(&part).map_err(|error| Error::io(part.display(), error))?;
-        Ok(Self { path, part, file, is_whole: false })
-    }
-
-    fn write(mut self, chunk: &[u8]) -> Result<Self> {
-        self.file.write_all(chunk).map_err(|error| Error::io(self.part.display(), error))?;
-        Ok(self)
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.file.sync_data().map_err(|error| Error::io(self.part.display(), error))?;
-        fs::rename(&self.part, &self.path).map_err(|error| Error::io(self.path.display(), error))?;
-        self.is_whole = true;
-        Ok(())
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if !self.is_whole {
-            drop(fs::remove_file(&self.part));
+/// The files of a target, which need not be there.
+fn walk_target(folder: &Path, options: &WalkOptions) -> Result<(Option<Root>, Walk)> {
+    match fs::metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let failed = |error| plain(format_args!("cannot open {}", folder.display()), error);
+            States::new(&options.state).check_root(folder, &real_path(folder).map_err(failed)?)?;
+            Ok((None, Walk::default()))
+        }
+        _ => {
+            let root = Root::open(folder, options)?;
+            let walk = root.walk()?;
+            Ok((Some(root), walk))
         }
     }
 }
 
-/// Refuses a name that would lead somewhere else, or nowhere.
-fn check_name(key: &Key, name: &str) -> Result<()> {
-    if !is_path_below(name) {
-        let message = format!("{key} makes no file below the folder; leave it out by a filter");
-        return Err(Error::new(ErrorKind::InvalidKey, message).during("sync"));
-    }
-    Ok(())
+/// Whether a name leads into what the walk has left out as state.
+fn is_below_state(walk: &Walk, name: &str) -> Option<Reason> {
+    let is_below =
+        |folder: &str| name.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_state = |reason| matches!(reason, Reason::State | Reason::WranglerState | Reason::Secret | Reason::System);
+    let mut state = walk.left_out.iter().filter(|left_out| is_state(left_out.reason));
+    state.find(|left_out| is_below(&left_out.name)).map(|left_out| left_out.reason)
 }
 
 /// The folders that these names are in.
@@ -193,15 +271,25 @@ fn folders_of<'n>(names: impl IntoIterator<Item = &'n String>) -> BTreeSet<&'n s
     names.into_iter().flat_map(|name| name.match_indices('/').map(|(at, _)| &name[..at])).collect()
 }
 
-/// Refuses to write through a link to a folder, which may lead anywhere.
-fn check_links(root: &Path, names: &[String]) -> Result<()> {
-    match folders_of(names).into_iter().map(|folder| root.join(folder)).find(|folder| folder.is_symlink()) {
-        None => Ok(()),
-        Some(link) => {
-            let message = format!("{} is a link; put a folder in its place", link.display());
-            Err(Error::new(ErrorKind::InvalidArgument, message))
-        }
+/// Refuses to write through a link that leads out of the folder, or nowhere.
+fn check_links<'n>(folder: &Path, walk: &Walk, names: impl IntoIterator<Item = &'n String>) -> Result<()> {
+    let folders = folders_of(names);
+    let links: Vec<String> = walk
+        .refused
+        .iter()
+        .filter(|refused| folders.contains(refused.name.as_str()))
+        .map(|refused| match &refused.reason {
+            RefusalReason::LeadsOut(target) | RefusalReason::Dangling(target) => {
+                format!("{} is a link out of the folder, to {}", folder.join(&refused.name).display(), target.display())
+            }
+            _ => format!("{} cannot be read", folder.join(&refused.name).display()),
+        })
+        .collect();
+    if links.is_empty() {
+        return Ok(());
     }
+    let message = format!("{}; put a folder in its place, or follow it with --follow-links", links.join("; "));
+    Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 
 /// Refuses keys of which one is a file where another needs a folder.
@@ -213,38 +301,5 @@ fn check_folders(wanted: &BTreeMap<String, ObjectMeta>) -> Result<()> {
             let message = format!("{name} is an object, and others are below {name}/: a folder cannot have both");
             Err(Error::new(ErrorKind::InvalidKey, message).during("sync"))
         }
-    }
-}
-
-/// The files below a folder with their sizes, by their path with slashes. Links are left alone.
-fn walk(root: &Path) -> Result<BTreeMap<String, u64>> {
-    let (mut files, mut folders) = (BTreeMap::new(), vec![(root.to_owned(), String::new())]);
-    while let Some((folder, prefix)) = folders.pop() {
-        let failed = |error| Error::io(format_args!("cannot read {}", folder.display()), error);
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && folder == root => return Ok(files),
-            entries => entries.map_err(failed)?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
-            // What no key can be is no file of ours.
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let meta = entry.metadata().map_err(failed)?;
-            if meta.is_dir() {
-                folders.push((entry.path(), format!("{prefix}{name}/")));
-            } else if meta.is_file() {
-                files.insert(format!("{prefix}{name}"), meta.len());
-            }
-        }
-    }
-    Ok(files)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io(format_args!("cannot remove {}", path.display()), error))
-        }
-        _ => Ok(()),
     }
 }

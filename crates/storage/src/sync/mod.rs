@@ -4,20 +4,24 @@
 //! from the bucket into the folder. A file is unchanged when the object has its size, its md5 and, on the way up, its content
 //! type. What breaks off is gone on with by a new plan: what is done already is unchanged then.
 
+mod across;
 mod down;
 mod up;
 
 use std::path::{Component, Path};
 
-use crate::local::blobs::file_body;
+use crate::local::blobs::file_range;
 use crate::local::blocking;
-use crate::{Body, Result};
+use crate::walk::{Reason, open_regular, plain, state_of_name};
+use crate::{Body, ByteRange, Error, ErrorKind, Key, Result};
 
-pub use down::{DownPlan, Download, apply_down, plan_down};
+pub use across::{AcrossPlan, Transfer, apply_across, plan_across};
+pub use down::{DownPlan, Download, apply_down, plan_down, plan_down_with};
 pub(crate) use up::md5_of_file;
-pub use up::{Plan, Upload, apply, plan};
+pub use up::{Plan, Upload, apply, plan, plan_with};
 
-/// Which names take part: by their path below the folder, or their key without the prefix.
+/// Which names take part: by their path below the folder, or their key without the prefix. A folder that cannot be walked, as it
+/// is a link that leads out or cannot be read, is asked for with a slash at its end: does anything below it take part?
 pub type Filter<'f> = &'f (dyn Fn(&str) -> bool + Sync);
 
 /// Takes every name.
@@ -26,13 +30,15 @@ pub fn everything(_: &str) -> bool {
     true
 }
 
-/// Names that are never uploaded: they are the machine's, not the site's.
-const IGNORED: [&str; 3] = [".git", ".DS_Store", "Thumbs.db"];
-
-/// Whether a path is the machine's, not the site's, or below what is: `.git`, `.DS_Store`, `Thumbs.db`.
+/// Whether a path is never synced, by one of its names: state, secrets, what belongs to the machine
+/// ([`state_of_name`]).
 #[must_use]
 pub fn is_ignored(path: &str) -> bool {
-    path.split('/').any(|part| IGNORED.contains(&part))
+    reason_of(path).is_some()
+}
+
+fn reason_of(path: &str) -> Option<Reason> {
+    path.split('/').find_map(state_of_name)
 }
 
 /// Whether a name with slashes is a path below a folder: one plain name after the other. On some systems a backslash or a colon
@@ -45,13 +51,61 @@ pub(crate) fn is_path_below(name: &str) -> bool {
     })
 }
 
+/// Bytes of a file's name that file systems take; the length of a name in UTF-16 units on Windows.
+const NAME_BYTES: usize = 255;
+
+/// Refuses a name that would lead somewhere else, or nowhere, or that this system cannot hold.
+fn check_name(key: &Key, name: &str) -> Result<()> {
+    if !is_path_below(name) {
+        let message = format!("{key} makes no file below the folder; leave it out by a filter");
+        return Err(Error::new(ErrorKind::InvalidKey, message).during("sync"));
+    }
+    match name.split('/').find_map(|part| unheld(part, cfg!(windows)).map(|why| (part, why))) {
+        None => Ok(()),
+        Some((part, why)) => {
+            let message = format!("{key} makes no file here: {part} {why}; leave it out by a filter");
+            Err(Error::new(ErrorKind::InvalidKey, message).during("sync"))
+        }
+    }
+}
+
+/// Why a system's files cannot have a name.
+fn unheld(part: &str, is_windows: bool) -> Option<&'static str> {
+    let length = if is_windows { part.encode_utf16().count() } else { part.len() };
+    if length > NAME_BYTES {
+        return Some("is longer than the 255 bytes that a file's name may have");
+    }
+    if !is_windows {
+        return None;
+    }
+    let stem = part.split('.').next().unwrap_or(part).trim_end().to_ascii_uppercase();
+    let is_numbered =
+        |device: &str| stem.strip_prefix(device).is_some_and(|rest| matches!(rest.as_bytes(), [b'1'..=b'9']));
+    match () {
+        () if part.ends_with(['.', ' ']) => Some("ends in a dot or a space, which Windows drops"),
+        () if part.contains(|char: char| char < ' ' || "<>:\"|?*\\".contains(char)) => {
+            Some("has a character that Windows does not take")
+        }
+        () if ["CON", "PRN", "AUX", "NUL"].contains(&&*stem) || is_numbered("COM") || is_numbered("LPT") => {
+            Some("is the name of a device on Windows")
+        }
+        () => None,
+    }
+}
+
 /// A file as a body for [`ObjectStore::put`](crate::ObjectStore::put), read in chunks.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// When it cannot be opened, or is not a regular file; a FIFO is not waited for.
 pub async fn open_file(path: impl AsRef<Path>) -> Result<Body> {
     let path = path.as_ref().to_owned();
-    blocking(move || file_body(&path)).await.map_err(|error| error.during("sync"))
+    let opened = blocking(move || {
+        let failed = |error| plain(format_args!("cannot read {}", path.display()), error);
+        let file = open_regular(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        file_range(file, ByteRange { offset: 0, length }).map_err(failed)
+    });
+    opened.await
 }
 
 /// How [`apply`] and [`apply_down`] work.
@@ -83,5 +137,21 @@ impl ApplyOptions {
     pub fn with_delete(mut self, delete: bool) -> Self {
         self.delete = delete;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_system_cannot_hold_are_refused() {
+        for name in ["CON", "nul.txt", "com1", "Lpt9.log", "a.", "a ", "a:b", "what?", "a\\b", "tab\there"] {
+            assert!(unheld(name, true).is_some() && unheld(name, false).is_none(), "{name}");
+        }
+        for name in ["console", "com", "com10", "a.b", ".well-known", "ü"] {
+            assert_eq!(unheld(name, true), None, "{name}");
+        }
+        assert!(unheld(&"n".repeat(256), false).is_some() && unheld(&"n".repeat(255), false).is_none());
     }
 }

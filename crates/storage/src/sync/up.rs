@@ -1,33 +1,36 @@
 //! A folder of files into a bucket.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{ApplyOptions, Filter, is_ignored};
+use super::{ApplyOptions, Filter};
 use crate::checksum::Digests;
-use crate::local::blobs::file_body;
+use crate::local::blobs::file_range;
 use crate::local::blocking;
+use crate::walk::{LeftOut, Root, Walk, WalkOptions, plain};
 use crate::{
-    Checksum, ChecksumAlgorithm, Error, ErrorKind, HttpMetadata, Key, ListOptions, MultipartOptions, ObjectMeta,
+    Body, ByteRange, Checksum, ChecksumAlgorithm, Error, HttpMetadata, Key, ListOptions, MultipartOptions, ObjectMeta,
     ObjectStore, ObjectStoreExt, PutOptions, Result, content_type, limits,
 };
 
 /// What is to be done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Plan {
     /// Files that are new or have changed.
     pub uploads: Vec<Upload>,
     /// Objects under the prefix without a file. [`apply`] deletes them only if it is told to.
     pub extra: Vec<Key>,
-    /// Files whose object is the same.
+    /// Number of files whose object is the same.
     pub unchanged: usize,
-    /// Files that are left out: `.git`, `.DS_Store`, `Thumbs.db`, and what the filter does not take.
+    /// Number of files that are left out: what the [walk](crate::walk) leaves out, and what the filter does not take.
     pub ignored: usize,
+    /// What the walk leaves out, by name.
+    pub left_out: Vec<LeftOut>,
+    root: Option<Root>,
 }
 
 impl Plan {
@@ -46,6 +49,8 @@ pub struct Upload {
     pub key: Key,
     /// Where it is.
     pub path: PathBuf,
+    /// Its path below the folder, with slashes.
+    pub name: String,
     /// Its size in bytes.
     pub size: u64,
     /// Its content type, by its name.
@@ -56,21 +61,47 @@ pub struct Upload {
 /// uploaded nor extra; it is asked by the key without the prefix.
 ///
 /// # Errors
-/// When the folder cannot be read, a name in it is no UTF-8 or makes too long a key, or the store fails.
+/// When the folder cannot be read, something in it is [refused](crate::walk), a name makes too long a key, or the store fails.
 pub async fn plan(folder: impl AsRef<Path>, store: &dyn ObjectStore, prefix: &str, filter: Filter<'_>) -> Result<Plan> {
-    let (root, key_prefix) = (folder.as_ref().to_owned(), prefix.to_owned());
-    let (files, ignored) = blocking(move || walk(&root, &key_prefix)).await.map_err(|error| error.during("sync"))?;
-    let takes = |key: &Key| key.as_str().strip_prefix(prefix).is_some_and(filter);
+    plan_with(folder, store, prefix, filter, &WalkOptions::default()).await
+}
+
+/// As [`plan`], with a policy for the walk.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn plan_with(
+    folder: impl AsRef<Path>,
+    store: &dyn ObjectStore,
+    prefix: &str,
+    filter: Filter<'_>,
+    options: &WalkOptions,
+) -> Result<Plan> {
+    let (shown, options) = (folder.as_ref().to_owned(), options.clone());
+    let walked = blocking(move || {
+        let root = Root::open(&shown, &options)?;
+        root.walk().map(|walk| (root, walk))
+    });
+    let (root, mut walk) = walked.await?;
+    walk.refuse(&filter)?;
+    let Walk { files, folders, left_out, .. } = walk;
     let found = files.len();
-    let files: Vec<_> = files.into_iter().filter(|file| takes(&file.key)).collect();
+    let mut taken = Vec::new();
+    for (name, file) in files.into_iter().filter(|(name, _)| filter(name)) {
+        let key = Key::new(format!("{prefix}{name}"))?;
+        let content_type = content_type::from_key(key.as_str()).unwrap_or_else(|| content_type::DEFAULT.to_owned());
+        taken.push(Upload { key, path: folder.as_ref().join(&name), name, size: file.size, content_type });
+    }
     let listing = store.list_all(ListOptions::default().with_prefix(prefix).with_metadata());
     let mut objects: BTreeMap<Key, ObjectMeta> = listing.map_ok(|meta| (meta.key.clone(), meta)).try_collect().await?;
-    objects.retain(|key, _| takes(key));
-    let mut plan = Plan { ignored: ignored + found - files.len(), ..Plan::default() };
-    let compared: Vec<_> = files.into_iter().map(|file| (objects.remove(&file.key), file)).collect();
+    let below = |key: &Key| key.as_str().strip_prefix(prefix).map(str::to_owned);
+    objects.retain(|key, _| below(key).is_some_and(|name| filter(&name)));
+    let ignored = left_out.len() + found - taken.len();
+    let mut plan = Plan { ignored, left_out, root: Some(root.clone()), ..Plan::default() };
+    let compared: Vec<_> = taken.into_iter().map(|file| (objects.remove(&file.key), file)).collect();
     let mut compared = stream::iter(compared.into_iter().map(async |(object, file)| {
         let same = match object {
-            Some(object) => is_same(&object, &file).await?,
+            Some(object) => is_same(&object, &root, &file).await?,
             None => false,
         };
         Ok::<_, Error>((file, same))
@@ -83,7 +114,12 @@ pub async fn plan(folder: impl AsRef<Path>, store: &dyn ObjectStore, prefix: &st
             plan.uploads.push(file);
         }
     }
-    plan.extra = objects.into_keys().collect();
+    // An object that stands for a folder is not extra while the folder is there.
+    let is_folder = |key: &Key| {
+        let name = below(key).unwrap_or_default();
+        name.strip_suffix('/').is_some_and(|folder| folders.contains(folder)) || name.is_empty()
+    };
+    plan.extra = objects.into_keys().filter(|key| !is_folder(key)).collect();
     Ok(plan)
 }
 
@@ -97,10 +133,14 @@ pub async fn apply(
     options: &ApplyOptions,
     mut done: impl FnMut(&Upload),
 ) -> Result<()> {
-    let mut uploads = stream::iter(plan.uploads.iter().map(async |upload| {
-        put(store, upload).await?;
-        Ok::<_, Error>(upload)
-    }))
+    // A plan without a root has no uploads.
+    let root = plan.root.as_ref();
+    let mut uploads = stream::iter(plan.uploads.iter().filter_map(|upload| root.map(|root| (root, upload))).map(
+        async |(root, upload)| {
+            put(store, root, upload).await?;
+            Ok::<_, Error>(upload)
+        },
+    ))
     .buffer_unordered(options.concurrency.max(1));
     while let Some(upload) = uploads.try_next().await? {
         done(upload);
@@ -108,12 +148,13 @@ pub async fn apply(
     if options.delete { store.delete_all(&plan.extra).await } else { Ok(()) }
 }
 
-async fn put(store: &dyn ObjectStore, upload: &Upload) -> Result<()> {
+async fn put(store: &dyn ObjectStore, root: &Root, upload: &Upload) -> Result<()> {
     let named =
         |error: Error| Error::new(error.kind(), format!("{}: {error}", upload.path.display())).with_source(error);
     // Its md5 goes with it, so that a file that changes while it is read is not stored as something that never was.
-    let (checksum, path) = (md5_of(upload.path.clone()).await.map_err(named)?, upload.path.clone());
-    let body = blocking(move || file_body(&path)).await.map_err(named)?;
+    let checksum = md5_below(root, &upload.name).await?;
+    let (root, name) = (root.clone(), upload.name.clone());
+    let body = blocking(move || body_below(&root, &name)).await?;
     if body.length() > limits::SINGLE_PUT_BYTES {
         let options = MultipartOptions::default().with_http(HttpMetadata::with_content_type(&upload.content_type));
         return store.upload(&upload.key, body, options).await.map(drop).map_err(named);
@@ -122,25 +163,33 @@ async fn put(store: &dyn ObjectStore, upload: &Upload) -> Result<()> {
     store.put(&upload.key, body, options).await.map(drop).map_err(named)
 }
 
-async fn is_same(object: &ObjectMeta, file: &Upload) -> Result<bool> {
+fn body_below(root: &Root, name: &str) -> Result<Body> {
+    let failed = |error| plain(format_args!("cannot read {}", root.path().join(name).display()), error);
+    let file = root.open_file(name)?;
+    let length = file.metadata().map_err(failed)?.len();
+    file_range(file, ByteRange { offset: 0, length }).map_err(failed)
+}
+
+async fn is_same(object: &ObjectMeta, root: &Root, file: &Upload) -> Result<bool> {
     let has_type = object.http.content_type.as_deref() == Some(&file.content_type);
-    Ok(has_type && object.size == file.size && has_bytes(object, &file.path).await?)
+    Ok(has_type && object.size == file.size && has_bytes(object, root, &file.name).await?)
 }
 
 /// Whether a file of an object's size has its bytes. Of an object out of parts nobody knows the md5: it counts as another.
-pub(super) async fn has_bytes(object: &ObjectMeta, file: &Path) -> Result<bool> {
+pub(super) async fn has_bytes(object: &ObjectMeta, root: &Root, name: &str) -> Result<bool> {
     let md5 = object.checksum(ChecksumAlgorithm::Md5).map_or(&object.etag, |md5| &md5.hex);
-    Ok(md5_of(file.to_owned()).await?.hex == *md5)
+    Ok(md5_below(root, name).await?.hex == *md5)
 }
 
-async fn md5_of(path: PathBuf) -> Result<Checksum> {
-    blocking(move || md5_of_file(&path)).await
+async fn md5_below(root: &Root, name: &str) -> Result<Checksum> {
+    let (root, name) = (root.clone(), name.to_owned());
+    blocking(move || md5_of_file(&root, &name)).await
 }
 
 /// The md5 of a file, read in pieces.
-pub(crate) fn md5_of_file(path: &Path) -> Result<Checksum> {
-    let failed = |error| Error::io(format_args!("cannot read {}", path.display()), error);
-    let (mut file, mut buffer) = (File::open(path).map_err(failed)?, vec![0; 128 * 1024]);
+pub(crate) fn md5_of_file(root: &Root, name: &str) -> Result<Checksum> {
+    let failed = |error| plain(format_args!("cannot read {}", root.path().join(name).display()), error);
+    let (mut file, mut buffer) = (root.open_file(name)?, vec![0; 128 * 1024]);
     let mut digests = Digests::new(None);
     loop {
         match file.read(&mut buffer).map_err(failed)? {
@@ -148,37 +197,4 @@ pub(crate) fn md5_of_file(path: &Path) -> Result<Checksum> {
             read => digests.update(&buffer[..read]),
         }
     }
-}
-
-/// Every file below the folder, by key; and how many are never uploaded.
-fn walk(root: &Path, prefix: &str) -> Result<(Vec<Upload>, usize)> {
-    let (mut files, mut ignored, mut folders) = (Vec::new(), 0, vec![(root.to_owned(), prefix.to_owned())]);
-    while let Some((folder, prefix)) = folders.pop() {
-        let failed = |error| Error::io(format_args!("cannot read {}", folder.display()), error);
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-                Error::new(ErrorKind::InvalidKey, format!("the name of {} is no UTF-8", path.display()))
-            })?;
-            if is_ignored(name) {
-                ignored += 1;
-                continue;
-            }
-            // Follows links to files; a link to a folder may lead round in a circle.
-            let meta = fs::metadata(&path).map_err(failed)?;
-            let key = format!("{prefix}{name}");
-            if meta.is_dir() {
-                if path.is_symlink() {
-                    let message = format!("{} is a link to a folder; put a folder in its place", path.display());
-                    return Err(Error::new(ErrorKind::InvalidArgument, message));
-                }
-                folders.push((path, key + "/"));
-            } else {
-                let content_type = content_type::from_key(&key).unwrap_or_else(|| content_type::DEFAULT.to_owned());
-                files.push(Upload { key: Key::new(&key)?, path, size: meta.len(), content_type });
-            }
-        }
-    }
-    files.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok((files, ignored))
 }

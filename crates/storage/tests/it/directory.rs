@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use isobar_storage::directory::Directory;
+use isobar_storage::directory::{Directory, DirectoryOptions};
 use isobar_storage::memory::MemoryStore;
 use isobar_storage::sync::{apply, everything, plan};
 use isobar_storage::{
@@ -90,8 +90,13 @@ async fn nothing_outside_is_read_and_nothing_is_written() {
         std::os::unix::fs::symlink(folder.path().join("z"), folder.path().join("within")).unwrap();
         assert!(store.head(&key("link")).await.unwrap().is_none());
         assert_eq!(store.read(&key("within")).await.unwrap().unwrap().1, "last");
-        let listed = store.list(ListOptions::default().with_prefix("link")).await.unwrap();
-        assert!(listed.objects.is_empty());
+        // What a listing would miss in silence it names.
+        let error = store.list(ListOptions::default().with_prefix("link")).await.unwrap_err();
+        assert!(error.to_string().contains("link is a link out of the folder"), "{error}");
+        let options = DirectoryOptions::default().with_take(|name| name != "link");
+        let store = Directory::open_with(folder.path(), options).await.unwrap();
+        assert_eq!(store.list(ListOptions::default().with_prefix("link")).await.unwrap().objects.len(), 0);
+        assert_eq!(store.list(ListOptions::default().with_prefix("within")).await.unwrap().objects.len(), 1);
     }
     for name in ["../secret", "a/../z", "a//b.css", "/etc/passwd", "a/", "a", "./z", "none", "z/none", "\0"] {
         assert!(store.read(&Key::new(name).unwrap()).await.unwrap().is_none(), "{name:?}");
@@ -101,4 +106,26 @@ async fn nothing_outside_is_read_and_nothing_is_written() {
     assert!(folder.path().join("z").exists() && !folder.path().join("new").exists());
     let error = Directory::open(folder.path().join("none")).await.unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
+}
+
+#[tokio::test]
+async fn state_and_secrets_are_no_objects() {
+    let folder = folder();
+    for name in [".isobar/keyring", ".env", ".dev.vars", "keyring", ".env.example"] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    let bucket = isobar_storage::local::LocalStore::open(folder.path().join("data/r2/assets")).await.unwrap();
+    bucket.write(&key("a"), "a").await.unwrap();
+    let store = Directory::open(folder.path()).await.unwrap();
+    let listed = store.list(ListOptions::default()).await.unwrap().objects;
+    let keys: Vec<&str> = listed.iter().map(|meta| meta.key.as_str()).collect();
+    assert_eq!(keys, [".env.example", "a-b.txt", "a.html", "a/b.css", "a/c/d.js", "z", "ü.txt"]);
+    for name in [".isobar/keyring", ".env", ".dev.vars", "keyring", "data/r2/assets/index.db"] {
+        assert!(store.read(&key(name)).await.unwrap().is_none(), "{name}");
+        assert!(store.head(&key(name)).await.unwrap().is_none(), "{name}");
+    }
+    let error = Directory::open(folder.path().join("data/r2/assets")).await.unwrap_err();
+    assert!(error.to_string().contains("is inside the state folder"), "{error}");
 }

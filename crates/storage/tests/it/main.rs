@@ -12,6 +12,7 @@ mod packs;
 mod processes;
 mod rules;
 mod sync;
+mod walk;
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use isobar_storage::memory::MemoryStore;
-use isobar_storage::sync::{ApplyOptions, apply, apply_down, everything, plan, plan_down};
+use isobar_storage::sync::{ApplyOptions, apply, apply_across, apply_down, everything, plan, plan_across, plan_down};
 use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
 
 fn names(plan: &isobar_storage::sync::Plan) -> Vec<&str> {
@@ -117,6 +117,7 @@ async fn a_repository_is_not_written_into_nor_what_a_link_leads_to() {
         store.write(&Key::new("media/a/x").unwrap(), "x").await.unwrap();
         let error = plan_down(&store, "", folder.path(), &everything).await.unwrap_err();
         assert!(error.to_string().contains("media is a link"), "{error}");
+        assert!(error.to_string().contains("--follow-links"), "{error}");
     }
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
@@ -134,4 +135,70 @@ async fn a_download_that_breaks_off_leaves_the_old_file() {
     let error = apply_down(&planned, &store, &ApplyOptions::default(), |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("the cable is out") && error.to_string().contains("/a"), "{error}");
     assert_eq!((fs::read_to_string(&file).unwrap(), fs::read_dir(folder.path()).unwrap().count()), ("old".into(), 1));
+}
+
+#[tokio::test]
+async fn objects_that_stand_for_folders_make_folders_and_are_not_extra() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    for name in ["site/", "site/media/", "site/media/deep/", "site/a/", "site/a/b.txt"] {
+        store.write(&Key::new(name).unwrap(), if name.ends_with(".txt") { "b" } else { "" }).await.unwrap();
+    }
+    let planned = plan_down(&store, "site/", folder.path(), &everything).await.unwrap();
+    assert_eq!((planned.downloads.len(), planned.folders.len()), (1, 3));
+    apply_down(&planned, &store, &ApplyOptions::default().with_delete(true), |_| {}).await.unwrap();
+    assert!(folder.path().join("media/deep").is_dir() && folder.path().join("a/b.txt").is_file());
+    let again = plan_down(&store, "site/", folder.path(), &everything).await.unwrap();
+    assert_eq!((again.downloads.len(), again.folders.len(), again.extra.len()), (0, 0, 0));
+    let up = plan(folder.path(), &store, "site/", &everything).await.unwrap();
+    assert!(up.extra.is_empty() && up.uploads.is_empty(), "{up:?}");
+    fs::remove_dir_all(folder.path().join("media")).unwrap();
+    let up = plan(folder.path(), &store, "site/", &everything).await.unwrap();
+    assert_eq!(up.extra.len(), 2, "a folder that is gone: {up:?}");
+}
+
+#[tokio::test]
+async fn names_longer_than_a_file_may_have_are_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    store.write(&Key::new("a.txt").unwrap(), "a").await.unwrap();
+    store.write(&Key::new("n".repeat(256)).unwrap(), "n").await.unwrap();
+    let error = plan_down(&store, "", folder.path(), &everything).await.unwrap_err();
+    assert!(error.to_string().contains("255 bytes"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    plan_down(&store, "", folder.path(), &|name| name.len() < 100).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_appears_after_the_plan_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    store.write(&Key::new("a.txt").unwrap(), "theirs").await.unwrap();
+    let planned = plan_down(&store, "", folder.path(), &everything).await.unwrap();
+    // As it is where the file system takes `A.txt` and `a.txt` for one.
+    fs::write(folder.path().join("a.txt"), "mine").unwrap();
+    let error = apply_down(&planned, &store, &ApplyOptions::default(), |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("a.txt") && error.to_string().contains("in case"), "{error}");
+    assert_eq!(fs::read_to_string(folder.path().join("a.txt")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_bucket_is_synced_into_another_with_its_metadata() {
+    let (one, other) = (MemoryStore::new(), MemoryStore::new());
+    let key = |name: &str| Key::new(name).unwrap();
+    let options = isobar_storage::PutOptions::default().with_content_type("text/x-own");
+    one.write_with(&key("site/a"), "a", options).await.unwrap().stored().unwrap();
+    one.write(&key("site/deep/b.txt"), "b").await.unwrap();
+    one.write(&key("site/c.map"), "c").await.unwrap();
+    other.write(&key("copy/old"), "old").await.unwrap();
+    let filter = |name: &str| !name.ends_with(".map");
+    let planned = plan_across(&one, "site/", &other, "copy/", &filter).await.unwrap();
+    assert_eq!((planned.transfers.len(), planned.bytes(), planned.extra.len(), planned.ignored), (2, 2, 1, 1));
+    apply_across(&planned, &one, &other, &ApplyOptions::default().with_delete(true), |_| {}).await.unwrap();
+    let meta = other.head(&key("copy/a")).await.unwrap().unwrap();
+    assert_eq!(meta.http.content_type.as_deref(), Some("text/x-own"));
+    assert!(other.head(&key("copy/old")).await.unwrap().is_none());
+    let again = plan_across(&one, "site/", &other, "copy/", &filter).await.unwrap();
+    assert_eq!((again.transfers.len(), again.unchanged, again.extra.len()), (0, 2, 0));
 }

@@ -1,0 +1,213 @@
+//! State among a folder's files: recognised by where it is configured to be, by its name, and by its content.
+
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Reason, plain, real_path};
+use crate::{Error, ErrorKind, Result};
+
+/// The file by which a state folder is recognised under any name. [`create_state_folder`] writes it.
+pub const MARKER: &str = ".isobar-state";
+
+const MARKER_TEXT: &str = "This folder holds state of isobar: buckets, databases, session objects, keys.\n\
+    Because of this file, no isobar command publishes, copies or deletes anything in it.\n";
+
+/// Bytes of the largest file that is looked at for keys.
+const KEYRING_BYTES: u64 = 64 * 1024;
+
+/// Makes a state folder, readable by its owner only, and marks it as one. One that exists keeps its permissions.
+///
+/// # Errors
+/// What the file system answers, with the path.
+pub fn create_state_folder(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let failed = |error| plain(format_args!("cannot create the state folder {}", path.display()), error);
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(failed)?;
+    match fs::OpenOptions::new().write(true).create_new(true).open(path.join(MARKER)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // What can only be read needs no mark to be read.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        file => file.and_then(|mut file| io::Write::write_all(&mut file, MARKER_TEXT.as_bytes())).map_err(failed),
+    }
+}
+
+/// Whether a file or folder of this name is state or a secret, wherever it is. ASCII letters count alike in either case, as some
+/// file systems have it.
+#[must_use]
+pub fn state_of_name(name: &str) -> Option<Reason> {
+    let name = name.to_ascii_lowercase();
+    let is_example = [".dev.vars.example", ".env.example"].contains(&&*name);
+    match &*name {
+        ".isobar" | MARKER => Some(Reason::State),
+        ".wrangler" => Some(Reason::WranglerState),
+        ".git" | ".ds_store" | "thumbs.db" => Some(Reason::System),
+        "keyring" | "signing-key" | ".npmrc" => Some(Reason::Secret),
+        _ if name.ends_with(".keyring") => Some(Reason::Secret),
+        // As wrangler's own ignore files have it.
+        _ if (name.starts_with(".dev.vars") || name.starts_with(".env")) && !is_example => Some(Reason::Secret),
+        _ => None,
+    }
+}
+
+/// Where state is, for one walk.
+#[derive(Debug, Default)]
+pub(crate) struct States {
+    /// Without links, as far as they exist.
+    paths: Vec<PathBuf>,
+    ids: Vec<Id>,
+}
+
+impl States {
+    pub(crate) fn new(configured: &[PathBuf]) -> Self {
+        let paths: Vec<PathBuf> =
+            configured.iter().map(|path| real_path(path).unwrap_or_else(|_| path.clone())).collect();
+        let ids = paths.iter().filter_map(|path| fs::metadata(path).ok()).filter_map(|meta| id_of(&meta)).collect();
+        Self { paths, ids }
+    }
+
+    /// Refuses a folder that is inside a state folder, or is one.
+    pub(crate) fn check_root(&self, shown: &Path, real: &Path) -> Result<()> {
+        let inside = |state: &Path| {
+            let message = format!(
+                "{} is inside the state folder {}: state is neither published nor overwritten; choose another folder",
+                shown.display(),
+                state.display()
+            );
+            Error::new(ErrorKind::InvalidArgument, message)
+        };
+        if let Some(state) = self.paths.iter().find(|state| real.starts_with(state)) {
+            return Err(inside(state));
+        }
+        // A folder that has been given as the home of state beside other things is none by its content.
+        let is_home = |folder: &Path| self.paths.iter().any(|state| state.parent() == Some(folder));
+        match real.ancestors().find(|folder| !is_home(folder) && is_isobar_state(folder)) {
+            Some(state) => Err(inside(state)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an entry of a folder is state, before its links are followed.
+    pub(super) fn of_entry(&self, path: &Path, meta: &Metadata) -> Option<Reason> {
+        let by_name = path.file_name().map(OsStr::to_string_lossy).and_then(|name| state_of_name(&name));
+        by_name.or_else(|| self.of_content(path, meta))
+    }
+
+    /// Whether a path without links is state, or is below it. Below the root of a walk only what is below the root counts.
+    pub(super) fn above(&self, real: &Path, root: &Path) -> Option<Reason> {
+        real.ancestors().take_while(|path| *path != root).find_map(|path| {
+            let meta = fs::metadata(path).ok();
+            let by_name = path.file_name().map(OsStr::to_string_lossy).and_then(|name| state_of_name(&name));
+            by_name.or_else(|| self.of_content(path, &meta?))
+        })
+    }
+
+    fn of_content(&self, path: &Path, meta: &Metadata) -> Option<Reason> {
+        let is_configured =
+            self.paths.iter().any(|state| state == path) || id_of(meta).is_some_and(|id| self.ids.contains(&id));
+        if is_configured {
+            return Some(if meta.is_dir() { Reason::State } else { Reason::Secret });
+        }
+        if meta.is_dir() {
+            return match () {
+                () if is_isobar_state(path) => Some(Reason::State),
+                () if is_wrangler_state(path) => Some(Reason::WranglerState),
+                () => None,
+            };
+        }
+        (meta.is_file() && meta.len() <= KEYRING_BYTES && is_keyring(path)).then_some(Reason::Secret)
+    }
+}
+
+/// The same file under another name, or in another case, has the same numbers.
+type Id = (u64, u64);
+
+#[cfg(unix)]
+fn id_of(meta: &Metadata) -> Option<Id> {
+    use std::os::unix::fs::MetadataExt;
+    Some((meta.dev(), meta.ino()))
+}
+
+#[cfg(not(unix))]
+fn id_of(_: &Metadata) -> Option<Id> {
+    None
+}
+
+/// Whether a folder is a state folder of isobar's by what is in it: the mark, a bucket, a namespace of sessions, or a root that
+/// has such things in its folders.
+fn is_isobar_state(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).exists();
+    if has(MARKER) || has("index.db") && ["packs", "blobs", "objects"].into_iter().any(has) {
+        return true;
+    }
+    let any = |name: &str, is: fn(&Path) -> bool| children(&folder.join(name)).any(|path| is(&path));
+    any("r2", |bucket| bucket.join("index.db").exists())
+        || any("sessions", |class| class.join("host.lock").exists())
+        || any("d1", |file| file.extension().is_some_and(|extension| extension == "sqlite"))
+            && ["keyring", "r2", "sessions", "analytics", "assets"].into_iter().any(has)
+}
+
+/// Whether a folder is what `wrangler --persist-to` has made: `v3/r2/miniflare-R2BucketObject` and the like.
+fn is_wrangler_state(folder: &Path) -> bool {
+    let is_miniflare =
+        |path: PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("miniflare-"));
+    children(&folder.join("v3")).any(|kind| children(&kind).any(is_miniflare))
+}
+
+fn children(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// Whether a file whose name may be that of a keyring has keys in it, one a line: `name:` and 32 bytes in base64.
+fn is_keyring(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    let may_be = name.contains("keyring") || matches!(extension, None | Some("txt" | "key" | "keys" | "bak" | "old"));
+    may_be && fs::read_to_string(path).is_ok_and(|text| has_keys(&text))
+}
+
+fn has_keys(text: &str) -> bool {
+    let entries =
+        || text.split(['\n', ',']).map(str::trim).filter(|entry| !entry.is_empty() && !entry.starts_with('#'));
+    let is_key = |entry: &str| {
+        let key = entry.split_once(':').map(|(_, key)| key.trim());
+        key.is_some_and(|key| key.len() == 44 && STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 32))
+    };
+    entries().next().is_some() && entries().all(is_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_state_and_secrets_are_recognised_in_either_case() {
+        for name in [".isobar", ".ISOBAR", ".wrangler", ".dev.vars", ".dev.vars.staging", ".env", ".env.local", ".Env"]
+        {
+            assert!(state_of_name(name).is_some(), "{name}");
+        }
+        for name in ["keyring", "prod.keyring", "signing-key", ".git", ".DS_Store", "Thumbs.db", ".npmrc"] {
+            assert!(state_of_name(name).is_some(), "{name}");
+        }
+        for name in ["isobar", ".env.example", ".dev.vars.example", "env", "keyring.html", ".well-known", ".github"] {
+            assert_eq!(state_of_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_keyring_is_recognised_by_its_keys_alone() {
+        let key = STANDARD.encode([7; 32]);
+        assert!(has_keys(&format!("# mine\nfirst:{key}\nsecond: {key}\n")) && has_keys(&format!("a:{key},b:{key}")));
+        for text in ["", "# nothing", "a:b", "first:short\n", &format!("first:{key}\nno key here\n")] {
+            assert!(!has_keys(text), "{text}");
+        }
+    }
+}
