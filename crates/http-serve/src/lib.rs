@@ -39,6 +39,8 @@ mod secret;
 mod service;
 mod session;
 mod signed;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod state;
 mod stats;
 #[cfg(feature = "otel")]
 mod telemetry;
@@ -69,6 +71,8 @@ pub use secret::Secret;
 pub use service::AppService;
 pub use session::forward_session;
 pub use signed::signed_objects;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+pub use state::{make_root, walk_options};
 pub use stats::{Stats, stats};
 #[cfg(feature = "otel")]
 pub use telemetry::{Telemetry, TelemetryError};

@@ -37,6 +37,9 @@ pub enum PlatformError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] wrangler::Error),
+    /// The folder that everything is kept in cannot be made.
+    #[error(transparent)]
+    Root(isobar_storage::Error),
     /// A bucket cannot be opened.
     #[error("the bucket of binding \"{0}\": {1}")]
     Bucket(String, #[source] isobar_storage::Error),
@@ -158,13 +161,14 @@ impl WranglerPlatform {
     }
 
     /// Opens every binding on local backends under `root`: buckets in `r2/`, databases in `d1/`, objects in `sessions/`,
-    /// datasets in `analytics/`. What is not there is created.
+    /// datasets in `analytics/`. What is not there is created; a root of its own is marked as state ([`make_root`](crate::make_root)).
     ///
     /// # Errors
     /// Which binding cannot be opened, and why.
     #[cfg(feature = "native")]
     pub async fn local(self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
         let root = root.as_ref();
+        crate::make_root(&self.config.resolve("."), root).map_err(PlatformError::Root)?;
         let mut builder = self.plain()?;
         for bucket in &self.config.r2_buckets {
             let folder = root.join("r2").join(file_name(&bucket.binding, bucket.local_name())?);

@@ -12,10 +12,10 @@ use isobar_api::mail::{FolderMailSender, MailSender, SmtpMailSender};
 use isobar_db::migrations;
 use isobar_db::vault::Keyring;
 use isobar_http_serve::native::{Server, init_log, shutdown_signal};
-use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep};
+use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep, make_root, walk_options};
 use isobar_sessions::kinds::browser::BrowserEngine;
 use isobar_sessions::kinds::browser::chromium::Chromium;
-use isobar_storage::sync::{ApplyOptions, apply, everything, plan};
+use isobar_storage::sync::{ApplyOptions, apply, everything, plan_with};
 use platform::bindings::{
     EMAIL, IAM_SESSION, KEYRING, MAIL_FROM, MAIL_URL, OAUTH_PROVIDERS, PUBLIC_URL, SETUP_TOKEN, STORAGE, TURN_SECRET,
 };
@@ -73,6 +73,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     // Before anything is opened: a taken port should change nothing.
     let server = Server::bind(SocketAddr::new(cli.ip, cli.port)).await?;
     let config = configured.config().clone();
+    make_root(&config.resolve("."), &cli.root)?;
     let configured = secrets(configured, &cli.root)?;
     let port = server.address().map_or(cli.port, |address| address.port());
     let configured = mail(configured, &cli.root, port)?;
@@ -87,7 +88,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         }
     }
     let bucket = platform.bucket(STORAGE)?;
-    let plan = plan(config.resolve("static"), &*bucket, "static/", &everything).await?;
+    let walk = walk_options(&config.resolve("."), &cli.root);
+    let plan = plan_with(config.resolve("static"), &*bucket, "static/", &everything, &walk).await?;
     // Nothing is deleted: what somebody has put beside the tree is theirs.
     apply(&plan, &*bucket, &ApplyOptions::default(), |_| {}).await?;
     println!("static tree: {} files put, {} unchanged", plan.uploads.len(), plan.unchanged);

@@ -1,0 +1,79 @@
+//! Where a platform keeps its state, as commands that walk folders have to know it.
+
+use std::path::Path;
+
+use isobar_storage::walk::{WalkOptions, create_state_folder};
+
+/// What a platform keeps in its root.
+const ENTRIES: [&str; 5] = ["r2", "d1", "sessions", "analytics", "keyring"];
+
+/// What `isobar serve` keeps there: copies of sites.
+const COPIES: &str = "assets";
+
+/// The policy by which folders are walked beside a platform's state: what is in `root` takes no part. Where the root is the
+/// project's own folder `home`, or one above it, only what the platform keeps there is state.
+#[must_use]
+pub fn walk_options(home: &Path, root: &Path) -> WalkOptions {
+    let state = if is_shared(home, root) {
+        let entries = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        ENTRIES.iter().map(|name| root.join(name)).chain(entries.filter(|path| is_copy(path))).collect()
+    } else {
+        vec![root.to_owned()]
+    };
+    WalkOptions::default().with_state(state)
+}
+
+/// Makes the folder of a platform's state, with access for its owner only, and marks it, so that it is recognised wherever it
+/// is. The project's own folder `home`, and those above it, are left as they are.
+///
+/// # Errors
+/// What the file system answers, with the path.
+pub fn make_root(home: &Path, root: &Path) -> isobar_storage::Result<()> {
+    if is_shared(home, root) { Ok(()) } else { create_state_folder(root) }
+}
+
+/// Whether state lies beside other things.
+fn is_shared(home: &Path, root: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_default();
+    real(home).starts_with(real(root))
+}
+
+/// Whether this is a copy of a site, or its lock: `assets`, `assets-2`, `assets-2.lock`.
+fn is_copy(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (base, is_lock) = name.strip_suffix(".lock").map_or((&*name, false), |base| (base, true));
+    let number = base.strip_prefix(COPIES).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        && (is_lock || path.join("index.db").exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_of_its_own_is_state_and_the_projects_folder_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = folder.path();
+        let own = home.join(".isobar");
+        make_root(home, &own).expect("a root");
+        make_root(home, home).expect("the home");
+        assert!(own.join(isobar_storage::walk::MARKER).exists() && !home.join(isobar_storage::walk::MARKER).exists());
+        assert_eq!(walk_options(home, &own).state, [own.clone()]);
+        for name in ["assets", "assets-2", "assets-src"] {
+            std::fs::create_dir(home.join(name)).expect("a folder");
+        }
+        for name in ["assets-2/index.db", "assets-2.lock"] {
+            std::fs::write(home.join(name), "").expect("a file");
+        }
+        let mut state = walk_options(home, home).state;
+        state.sort();
+        let mut expected: Vec<_> =
+            ENTRIES.iter().chain(&["assets-2", "assets-2.lock"]).map(|name| home.join(name)).collect();
+        expected.sort();
+        assert_eq!(state, expected);
+        assert!(
+            make_root(home, &home.join("assets-2.lock/below")).expect_err("no folder").to_string().contains("below")
+        );
+    }
+}
