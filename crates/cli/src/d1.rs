@@ -58,9 +58,6 @@ pub(crate) struct Where {
     /// The database on Cloudflare, by CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN
     #[arg(long)]
     remote: bool,
-    /// The folder with the databases, in place of --root
-    #[arg(long, value_name = "FOLDER", conflicts_with = "remote")]
-    persist_to: Option<PathBuf>,
 }
 
 /// A database as a command found it.
@@ -75,7 +72,7 @@ struct Opened {
 impl Where {
     /// The database of this name; one that is missing here is not made.
     async fn look(&self, place: &Place, name: &str) -> Result<Opened, Box<dyn Error>> {
-        let (file, known, config) = place.known_database(name, self.persist_to.as_deref())?;
+        let (file, known, config) = place.known_database(name)?;
         let database: Option<Arc<dyn Database>> = if self.remote {
             let id = known.database_id.as_deref().ok_or_else(|| {
                 format!(
@@ -329,7 +326,7 @@ impl Copy {
         let text = std::fs::read_to_string(&self.map).map_err(|error| format!("cannot read {shown}: {error}"))?;
         let map: copy::Map = toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
         let (from, old) = place.existing_database(&self.from).await?;
-        let (_, new, _) = place.known_database(&self.to, None)?;
+        let (_, new, _) = place.known_database(&self.to)?;
         if old.local_name() == new.local_name() {
             return Err("a database is not copied into itself".into());
         }

@@ -8,14 +8,18 @@ use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount};
 use isobar_site::{DeployOptions, DeployProgress, Deploys, HeaderRules, HtmlHandling, Redirects, RuleWarning};
 use isobar_storage::ErrorKind;
-use isobar_storage::directory::Directory;
-use isobar_storage::sync::is_ignored;
+use isobar_storage::directory::{Directory, DirectoryOptions};
+use isobar_storage::walk::Walk;
 
 use crate::ignored::Ignored;
 use crate::names::{Names, bucket_and_prefix, globs};
-use crate::place::Place;
-use crate::sync::progress;
+use crate::place::{Access, Place};
+use crate::remote::Where;
+use crate::sync::{progress, tell_left_out};
 use crate::{Outcome, say, table};
+
+/// Files of rules: part of a deploy, and none of its files.
+const RULES: [&str; 3] = ["_headers", "_redirects", ".assetsignore"];
 
 /// How often somebody who prunes is waited for, a second each.
 const PATIENCE: u32 = 30;
@@ -27,6 +31,9 @@ const PATIENCE: u32 = 30;
     after_help = "Uploads what no earlier deploy has, and then puts all of it in place at once; whoever asks meanwhile gets the site as it was. \
 _headers and _redirects of the folder are the deploy's rules; what .assetsignore names stays at home. The site is served \
 by `isobar serve`, or by any Site with_deploys, in a Worker, too. A folder that is called like a command: ./list.
+
+State and secrets are never published: the state folder under any name, .wrangler, keyrings, .dev.vars*, .env*, .git. Links that \
+stay inside the folder are followed; a link that leads out, or nowhere, is refused by name: --follow-links follows it.
 
 --remote deploys into the bucket of the account, over S3: R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY and CLOUDFLARE_ACCOUNT_ID \
 say where and who; with S3_ENDPOINT (and AWS_REGION) any other server.
@@ -62,15 +69,23 @@ pub(crate) struct Deploy {
     /// Transfers at once
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
+    /// Follow links that lead out of the folder
+    #[arg(long)]
+    follow_links: bool,
+    /// Only say what would be deployed
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask; nothing is asked in any case
+    #[arg(long, short)]
+    yes: bool,
     #[command(flatten)]
     shared: Shared,
 }
 
 #[derive(Debug, Args)]
 struct Shared {
-    /// Of the account's bucket, over S3
-    #[arg(long)]
-    remote: bool,
+    #[command(flatten)]
+    reach: Where,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -139,12 +154,22 @@ impl Deploy {
         let (Some(folder), Some(target)) = (&self.folder, &self.target) else {
             return Err("a folder and BUCKET/PREFIX are needed".into());
         };
-        let source = Directory::open(folder).await?;
         let (names, ignored) = (Names::new(&[], &self.exclude)?, Ignored::of(Path::new(folder))?);
+        ignored.warn();
+        let walk = place.walk_options(self.follow_links)?;
+        let taken = ignored.clone();
+        let options =
+            DirectoryOptions::default().with_walk(walk).with_take(move |name| names.take(name) && taken.take(name));
+        let source = Directory::open_with(folder, options).await?;
+        let found = source.walk().await?;
+        tell_left_out(&found.left_out);
+        ignored.check_worker(found.files.keys().map(String::as_str))?;
         let (immutable, has_immutable) = (globs(&self.immutable)?, !self.immutable.is_empty());
-        let take = |name: &str| !is_ignored(name) && names.take(name) && ignored.take(name);
         let is_immutable = |name: &str| has_immutable && immutable.is_match(name);
         warn_of_rules(folder)?;
+        if self.dry_run {
+            return self.would_deploy(target, &found);
+        }
         let bar = progress(0);
         let shown = |progress: DeployProgress<'_>| match progress {
             DeployProgress::Read { name, .. } => bar.set_message(format!("read {name}")),
@@ -159,14 +184,13 @@ impl Deploy {
             _ => {}
         };
         let options = DeployOptions::default()
-            .with_take(&take)
             .with_immutable(&is_immutable)
             .with_retain(self.retain)
             .with_concurrency(self.concurrency)
             .with_message(self.message.as_deref())
             .with_progress(&shown);
         let (bucket, prefix) = bucket_and_prefix(target);
-        let deploys = Deploys::new(place.store(bucket, self.shared.remote, true).await?, prefix);
+        let deploys = Deploys::new(place.store(bucket, &self.shared.reach, Access::Write).await?, prefix);
         let mut tries = 0;
         let deployed = loop {
             match deploys.deploy(&source, &options).await {
@@ -195,6 +219,27 @@ impl Deploy {
                 deployed.uploaded
             );
         }
+        Ok(())
+    }
+}
+
+impl Deploy {
+    /// What a deploy would have in it.
+    fn would_deploy(&self, target: &str, found: &Walk) -> Outcome {
+        let files = || found.files.iter().filter(|(name, _)| !RULES.contains(&name.as_str()));
+        let (count, bytes) = (files().count(), files().map(|(_, file)| file.size).sum());
+        if count == 0 {
+            return Err("there is nothing to deploy: no file takes part".into());
+        }
+        if self.shared.json {
+            let names: Vec<&String> = files().map(|(name, _)| name).collect();
+            say!("{}", serde_json::json!({"dry_run": true, "target": target, "files": names, "bytes": bytes}));
+            return Ok(());
+        }
+        for (name, file) in files() {
+            say!("deploy  {name} ({})", HumanBytes(file.size));
+        }
+        say!("{count} files ({}) would be deployed to {target}", HumanBytes(bytes));
         Ok(())
     }
 }
@@ -240,5 +285,5 @@ async fn list(target: &str, deploys: &Deploys, shared: &Shared) -> Outcome {
 /// Deploys that are there already.
 async fn deploys(place: &Place, target: &str, shared: &Shared) -> Result<Deploys, Box<dyn Error>> {
     let (bucket, prefix) = bucket_and_prefix(target);
-    Ok(Deploys::new(place.store(bucket, shared.remote, false).await?, prefix))
+    Ok(Deploys::new(place.store(bucket, &shared.reach, Access::Existing).await?, prefix))
 }

@@ -1,34 +1,104 @@
-//! `.assetsignore`: which files of a site are not for the world.
+//! `.assetsignore`: which files of a site are not published.
 
+use std::error::Error;
 use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 const FILE: &str = ".assetsignore";
 
-/// What the `.assetsignore` of a folder names, by the rules of `.gitignore`, and that file itself.
-#[derive(Debug)]
-pub(crate) struct Ignored(Gitignore);
+/// Files of rules, which are read and never published, whatever `.assetsignore` says.
+const RULES: [&str; 2] = ["_headers", "_redirects"];
+
+/// A Pages function, which wrangler does not publish unless an `.assetsignore` shows that somebody has thought of it.
+const WORKER: &str = "_worker.js";
+
+/// What the `.assetsignore` of a folder names, by the rules of `.gitignore` in either case, and that file itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Ignored {
+    rules: Gitignore,
+    warnings: Vec<String>,
+    is_there: bool,
+}
 
 impl Ignored {
     /// Reads the file of this folder, if it has one.
-    pub(crate) fn of(folder: &Path) -> Result<Self, ignore::Error> {
+    pub(crate) fn of(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let mut builder = GitignoreBuilder::new("");
-        builder.add_line(None, &format!("/{FILE}"))?;
-        let file = folder.join(FILE);
-        if file.is_file()
-            && let Some(error) = builder.add(&file)
-        {
-            return Err(error);
+        // As wrangler's matcher: `README.md` is left out by `readme.md`, too.
+        builder.case_insensitive(true)?;
+        for name in [FILE].iter().chain(&RULES) {
+            builder.add_line(None, &format!("/{name}"))?;
         }
-        builder.build().map(Self)
+        let file = folder.join(FILE);
+        let is_there = file.is_file();
+        let mut warnings = Vec::new();
+        if is_there {
+            let shown = file.display();
+            let bytes = std::fs::read(&file).map_err(|error| format!("cannot read {shown}: {error}"))?;
+            let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
+            let text =
+                text.ok_or_else(|| format!("{shown} is not UTF-8, or has a zero byte in it; save it as UTF-8"))?;
+            for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').split('\n')) {
+                // As with wrangler, a pattern that is none names nothing.
+                if let Err(error) = builder.add_line(None, &pattern(line.trim_end_matches('\r'))) {
+                    warnings.push(format!("{shown}, line {number} counts for nothing: {error}"));
+                }
+            }
+        }
+        Ok(Self { rules: builder.build()?, warnings, is_there })
     }
 
-    /// Whether this file, by its path below the folder, takes part.
+    /// Whether this file, by its path below the folder, takes part; of a folder, by its path and a slash, what is in it.
     pub(crate) fn take(&self, name: &str) -> bool {
         // A key may begin with a slash, and a path below a folder does not.
-        !self.0.matched_path_or_any_parents(name.trim_start_matches('/'), false).is_ignore()
+        let (name, is_folder) = (name.trim_start_matches('/'), name.ends_with('/'));
+        if RULES.contains(&name) {
+            return true;
+        }
+        let name = folded(name.trim_end_matches('/'));
+        // What is below a folder that is left out cannot be taken in again.
+        let mut folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+        !folders.any(|folder| self.rules.matched(folder, true).is_ignore())
+            && !self.rules.matched(&name, is_folder).is_ignore()
     }
+
+    /// Says which lines count for nothing.
+    pub(crate) fn warn(&self) {
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
+    }
+
+    /// Fails where a file is code of the server's, and no `.assetsignore` says whether it is to be published.
+    pub(crate) fn check_worker<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> Result<(), String> {
+        match names.find(|name| !self.is_there && name.starts_with(WORKER)) {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "{name} is code for the server, and everybody could read it; name {WORKER} in a file {FILE} to leave it out, or \
+                 make an empty {FILE} to publish it"
+            )),
+        }
+    }
+}
+
+/// A line as a pattern of the matcher, for which braces are alternatives; in `.gitignore` they are letters like others.
+fn pattern(line: &str) -> String {
+    let mut pattern = String::new();
+    let mut is_escaped = false;
+    for char in folded(line).chars() {
+        if matches!(char, '{' | '}') && !is_escaped {
+            pattern.push('\\');
+        }
+        is_escaped = char == '\\' && !is_escaped;
+        pattern.push(char);
+    }
+    pattern
+}
+
+/// Letters of one case; the matcher itself folds those of ASCII only.
+fn folded(text: &str) -> String {
+    if text.is_ascii() { text.to_owned() } else { text.to_lowercase() }
 }
 
 #[cfg(test)]
@@ -43,5 +113,55 @@ mod tests {
         std::fs::write(folder.path().join(FILE), "# not these\n*.map\n/drafts\n!keep.map\n").expect("a file");
         assert!(!take("js/a.map") && take("js/keep.map") && take("a.js"));
         assert!(!take("drafts/x.html") && take("a/drafts/x.html") && !take(FILE));
+    }
+
+    #[test]
+    fn names_count_alike_in_either_case_as_with_wrangler() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let take = |name: &str| Ignored::of(folder.path()).expect("rules").take(name);
+        std::fs::write(folder.path().join(FILE), "\u{feff}README.md\r\nSecret/\r\n*.MAP\n\u{dc}ber.txt\n_*\n")
+            .expect("a file");
+        for name in
+            ["readme.md", "a/ReadMe.MD", "secret/x", "SECRET/a/b", "a.map", "\u{fc}ber.txt", ".ASSETSIGNORE", "_x"]
+        {
+            assert!(!take(name), "{name}");
+        }
+        assert!(take("secret") && take("_headers") && take("_redirects") && !take("a/_headers"));
+        assert!(!take("secret/") && take("public/"));
+    }
+
+    #[test]
+    fn patterns_are_those_of_gitignore() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ignored = || Ignored::of(folder.path()).expect("rules");
+        let lines = "drafts\n!*.html\n{slug}.txt\n*.{map,ts}\n[z\nbuild/**\n!build/keep.css\n\\#odd\ntrailing  \n";
+        std::fs::write(folder.path().join(FILE), lines).expect("a file");
+        for name in ["drafts/x.html", "a/drafts/b/x.html", "{slug}.txt", "build/x.css", "#odd", "trailing"] {
+            assert!(!ignored().take(name), "{name}");
+        }
+        assert!(!ignored().take("_HEADERS") && ignored().take("a/_headers") && ignored().take("_headers"));
+        for name in ["x.html", "slug.txt", "a.map", "b.ts", "[z", "z", "build/keep.css"] {
+            assert!(ignored().take(name), "{name}");
+        }
+        assert!(ignored().warnings.iter().all(|warning| warning.contains("line 5")) && ignored().warnings.len() == 1);
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for bytes in [&b"caf\xe9\n"[..], b"a\0b\n"] {
+            std::fs::write(folder.path().join(FILE), bytes).expect("a file");
+            let error = Ignored::of(folder.path()).expect_err("not text").to_string();
+            assert!(error.contains(FILE) && error.contains("UTF-8"), "{error}");
+        }
+    }
+
+    #[test]
+    fn code_of_the_server_is_published_only_where_somebody_has_thought_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = |name: &'static str| Ignored::of(folder.path()).expect("rules").check_worker([name].into_iter());
+        assert!(check("_worker.js").is_err() && check("_worker.js/index.js").is_err() && check("a/_worker.js").is_ok());
+        std::fs::write(folder.path().join(FILE), "").expect("a file");
+        assert!(check("_worker.js").is_ok());
     }
 }

@@ -1,12 +1,14 @@
 //! The `isobar` command: wrangler's grammar on local bindings.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
+mod copy;
 mod d1;
 mod deploy;
 mod ignored;
 mod names;
 mod place;
 mod r2;
+mod remote;
 mod serve;
 mod sync;
 mod table;

@@ -3,6 +3,7 @@
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// The names that take part.
+#[derive(Debug, Clone)]
 pub(crate) struct Names {
     include: Option<GlobSet>,
     exclude: GlobSet,
@@ -14,7 +15,13 @@ impl Names {
         Ok(Self { include, exclude: globs(exclude)? })
     }
 
+    /// Whether a file takes part; of a folder, by its path and a slash, whether anything in it may.
     pub(crate) fn take(&self, name: &str) -> bool {
+        if let Some(folder) = name.strip_suffix('/') {
+            // Names that no file has stand for whatever is in it.
+            let in_it = ["", "/\u{1}", "/\u{1}/\u{1}"].map(|rest| self.exclude.is_match(format!("{folder}{rest}")));
+            return !(in_it[0] || in_it[1] && in_it[2]);
+        }
         self.include.as_ref().is_none_or(|include| include.is_match(name)) && !self.exclude.is_match(name)
     }
 }
@@ -35,5 +42,23 @@ pub(crate) fn bucket_and_prefix(text: &str) -> (&str, String) {
     match prefix.trim_end_matches('/') {
         "" => (bucket, String::new()),
         prefix => (bucket, format!("{prefix}/")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_left_out_where_all_that_may_be_in_it_is() {
+        let take = |exclude: &str, name: &str| Names::new(&[], &[exclude.to_owned()]).expect("a glob").take(name);
+        for exclude in ["media", "media/**", "**/media/**", "m*"] {
+            assert!(!take(exclude, "media/"), "{exclude}");
+        }
+        for exclude in ["media/*.png", "*.png", "media/*", "other/**"] {
+            assert!(take(exclude, "media/"), "{exclude}");
+        }
+        let include = Names::new(&["*.html".to_owned()], &[]).expect("a glob");
+        assert!(include.take("media/") && !include.take("media/a.png"));
     }
 }

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
 use isobar_cloudflare::wrangler::{Config, D1Database};
 use isobar_db::{SqliteDatabase, SqliteOptions};
 use isobar_storage::ObjectStore;
-use isobar_storage::cloudflare::{S3Bucket, S3Config};
 use isobar_storage::local::LocalStore;
+use isobar_storage::memory::MemoryStore;
 use isobar_storage::signed::Signer;
+use isobar_storage::walk::WalkOptions;
+
+use crate::remote::{self, Where};
 
 #[derive(Debug, Args)]
 pub(crate) struct Place {
@@ -23,26 +26,43 @@ pub(crate) struct Place {
     #[arg(long, short, global = true, value_name = "NAME")]
     env: Option<String>,
     /// Where buckets and databases are kept; `.isobar` beside the configuration when not given
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, visible_alias = "persist-to", global = true, value_name = "FOLDER")]
     root: Option<PathBuf>,
+    #[arg(skip)]
+    read: OnceLock<Option<Config>>,
 }
 
 /// Buckets by name: their binding, and whether they are here.
 pub(crate) type Buckets = BTreeMap<String, (Option<String>, bool)>;
 
+/// What a bucket is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// To look: one that is configured and has never been used is empty, and is not made.
+    Look,
+    /// To read all of it: it must have been used.
+    Existing,
+    /// To write: it is made if need be.
+    Write,
+}
+
 impl Place {
     /// The configuration; `None` where none was asked for and there is none.
     pub(crate) fn config(&self) -> Result<Option<Config>, Box<dyn Error>> {
+        if let Some(config) = self.read.get() {
+            return Ok(config.clone());
+        }
         let env = self.env.as_deref();
         let config = match &self.config {
             Some(path) => Some(Config::load(path, env)?),
             None if has_config() || env.is_some() => Some(Config::find(".", env)?),
             None => None,
         };
+        // Once, however often it is asked for.
         for warning in config.iter().flat_map(|config| &config.warnings) {
             eprintln!("warning: {warning}");
         }
-        Ok(config)
+        Ok(self.read.get_or_init(|| config).clone())
     }
 
     pub(crate) fn root(&self, config: Option<&Config>) -> PathBuf {
@@ -50,48 +70,119 @@ impl Place {
         self.root.clone().unwrap_or_else(beside)
     }
 
-    /// A bucket by name or binding. A name that no configuration has is taken as it is: `isobar r2` needs none.
-    pub(crate) async fn bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
-        Ok(LocalStore::open(self.bucket_folder(name)?).await?)
+    /// The project's own folder: the configuration's, or the current one.
+    fn home(config: Option<&Config>) -> PathBuf {
+        config.map_or_else(|| PathBuf::from("."), |config| config.resolve("."))
     }
 
-    /// A bucket here, or with `remote` of the account: over S3, by what the environment says.
-    /// One that is here is made only for who is to write.
+    /// The policy by which folders are walked: the state of this place takes no part.
+    pub(crate) fn walk_options(&self, follow_links: bool) -> Result<WalkOptions, Box<dyn Error>> {
+        let config = self.config()?;
+        let options = isobar_http_serve::walk_options(&Self::home(config.as_ref()), &self.root(config.as_ref()));
+        Ok(options.with_follow_links(follow_links))
+    }
+
+    /// Makes the root, and marks it as state unless it is the project's own folder.
+    pub(crate) fn make_root(&self, config: Option<&Config>) -> Result<PathBuf, Box<dyn Error>> {
+        let root = self.root(config);
+        isobar_http_serve::make_root(&Self::home(config), &root)?;
+        Ok(root)
+    }
+
+    /// A bucket by name or binding, made if need be. A name that no configuration has is taken as it is, as wrangler does: what
+    /// is made then is said.
+    pub(crate) async fn bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
+        let is_configured = self.config()?.is_none() || self.configured(name)?;
+        if !is_configured && !self.is_here(name)? {
+            eprintln!("note: the bucket {name} is new and not in the configuration{}", self.known("; there are")?);
+        }
+        self.create_bucket(name).await
+    }
+
+    /// A bucket that is made, whatever the configuration says.
+    pub(crate) async fn create_bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
+        let folder = self.bucket_folder(name)?;
+        self.make_root(self.config()?.as_ref())?;
+        Ok(LocalStore::open(folder).await?)
+    }
+
+    /// Whether a bucket has been made here.
+    pub(crate) fn is_here(&self, name: &str) -> Result<bool, Box<dyn Error>> {
+        Ok(is_here(&self.bucket_folder(name)?))
+    }
+
+    /// A bucket here, or the account's over S3.
     pub(crate) async fn store(
         &self,
         name: &str,
-        remote: bool,
-        writes: bool,
+        place: &Where,
+        access: Access,
     ) -> Result<Arc<dyn ObjectStore>, Box<dyn Error>> {
-        match (remote, writes) {
-            (true, _) => {}
-            (false, true) => return Ok(Arc::new(self.bucket(name).await?)),
-            (false, false) => return Ok(Arc::new(self.existing_bucket(name).await?)),
+        if place.is_remote() {
+            return Ok(Arc::new(remote::bucket(&self.remote_name(name)?, place)?));
         }
+        Ok(match access {
+            Access::Write => Arc::new(self.bucket(name).await?),
+            Access::Look if self.configured(name)? && !is_here(&self.bucket_folder(name)?) => {
+                Arc::new(MemoryStore::new())
+            }
+            Access::Look | Access::Existing => Arc::new(self.existing_bucket(name).await?),
+        })
+    }
+
+    /// The name that a bucket has on the account.
+    pub(crate) fn remote_name(&self, name: &str) -> Result<String, Box<dyn Error>> {
         let config = self.config()?;
         let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);
-        let name = match bound {
-            Some(bucket) => bucket.bucket_name.as_deref().ok_or(format!("the binding {name} has no bucket_name"))?,
-            None => name,
-        };
-        Ok(Arc::new(S3Bucket::new(s3_config(name)?)?))
+        Ok(match bound {
+            Some(bucket) => bucket.bucket_name.clone().ok_or(format!("the binding {name} has no bucket_name"))?,
+            None => name.to_owned(),
+        })
     }
 
     /// What signs URLs of a bucket that `isobar serve` serves at this address.
     pub(crate) async fn signer(&self, name: &str, base: &str) -> Result<Signer, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
+        if !self.configured(name)? && !is_here(&folder) {
+            return Err(self.no_bucket(name)?.into());
+        }
+        self.make_root(self.config()?.as_ref())?;
         let served = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let secret = LocalStore::signing_secret(&folder).await?;
         Ok(Signer::new(format!("{}/r2/{served}", base.trim_end_matches('/')), secret)?)
     }
 
-    /// A bucket that is there already: who only looks makes none.
+    /// A bucket that is there already: a look makes none.
     pub(crate) async fn existing_bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
-        if !folder.join("index.db").exists() {
-            return Err(format!("there is no bucket {name} here; it would be in {}", folder.display()).into());
+        if !is_here(&folder) {
+            return Err(self.no_bucket(name)?.into());
         }
         Ok(LocalStore::open(folder).await?)
+    }
+
+    /// Whether a name is a bucket's or a binding's of the configuration.
+    pub(crate) fn configured(&self, name: &str) -> Result<bool, Box<dyn Error>> {
+        let config = self.config()?;
+        let mut buckets = config.iter().flat_map(|config| &config.r2_buckets);
+        Ok(buckets.any(|bucket| bucket.binding == name || bucket.local_name() == name))
+    }
+
+    /// The message for a bucket that is not here: where it would be, and which ones there are.
+    fn no_bucket(&self, name: &str) -> Result<String, Box<dyn Error>> {
+        let folder = self.bucket_folder(name)?;
+        Ok(format!("there is no bucket {name} here{}; it would be in {}", self.known("; there are")?, folder.display()))
+    }
+
+    /// The buckets that are here or configured, with their bindings, after some words; nothing where there are none.
+    fn known(&self, words: &str) -> Result<String, Box<dyn Error>> {
+        let shown = |(name, (binding, is_here)): (String, (Option<String>, bool))| match (binding, is_here) {
+            (Some(binding), true) => format!("{name} ({binding})"),
+            (Some(binding), false) => format!("{name} ({binding}, not used yet)"),
+            (None, _) => name,
+        };
+        let known: Vec<String> = self.buckets()?.into_iter().map(shown).collect();
+        Ok(if known.is_empty() { String::new() } else { format!("{words}: {}", known.join(", ")) })
     }
 
     /// The buckets that are here or in the configuration: their binding, and whether they are here.
@@ -108,7 +199,7 @@ impl Place {
         };
         for entry in entries {
             let entry = entry?;
-            if entry.path().join("index.db").exists() {
+            if is_here(&entry.path()) {
                 buckets.entry(entry.file_name().to_string_lossy().into_owned()).or_insert((None, true)).1 = true;
             }
         }
@@ -123,13 +214,8 @@ impl Place {
         Ok(self.root(config.as_ref()).join("r2").join(checked(name)?))
     }
 
-    /// What the configuration says of a database, by its name or binding, and the file in which it is kept; `root` in place of
-    /// the usual folder.
-    pub(crate) fn known_database(
-        &self,
-        name: &str,
-        root: Option<&Path>,
-    ) -> Result<(PathBuf, D1Database, Config), Box<dyn Error>> {
+    /// What the configuration says of a database, by its name or binding, and the file in which it is kept.
+    pub(crate) fn known_database(&self, name: &str) -> Result<(PathBuf, D1Database, Config), Box<dyn Error>> {
         let config =
             self.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;
         let known =
@@ -145,20 +231,19 @@ impl Place {
                 }
                 known => format!("there is no database {name} in the configuration; there are: {known}"),
             })?;
-        let root = root.map_or_else(|| self.root(Some(&config)), Path::to_owned);
-        let file = root.join("d1").join(format!("{}.sqlite", checked(database.local_name())?));
+        let file = self.root(Some(&config)).join("d1").join(format!("{}.sqlite", checked(database.local_name())?));
         Ok((file, database, config))
     }
 
     /// A database by name or binding, made if need be, and what the configuration says of it.
     pub(crate) async fn database(&self, name: &str) -> Result<(SqliteDatabase, D1Database, Config), Box<dyn Error>> {
-        let (file, database, config) = self.known_database(name, None)?;
+        let (file, database, config) = self.known_database(name)?;
         Ok((open_database(&file).await?, database, config))
     }
 
     /// A database that is there already: who only looks makes none.
     pub(crate) async fn existing_database(&self, name: &str) -> Result<(SqliteDatabase, D1Database), Box<dyn Error>> {
-        let (file, database, _) = self.known_database(name, None)?;
+        let (file, database, _) = self.known_database(name)?;
         if !file.exists() {
             let message =
                 format!("there is no database {} here yet; it would be {}", database.local_name(), file.display());
@@ -173,25 +258,9 @@ pub(crate) async fn open_database(file: &Path) -> isobar_db::Result<SqliteDataba
     SqliteDatabase::open_with(file, SqliteOptions::default().with_time_limit(Duration::MAX)).await
 }
 
-/// Where a remote bucket is, and the key that opens it, as the environment says.
-fn s3_config(bucket: &str) -> Result<S3Config, Box<dyn Error>> {
-    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let needed = |names: [&str; 2]| {
-        let found = names.iter().find_map(|name| read(name));
-        found.ok_or(format!("a remote bucket needs {} (or {}) in the environment", names[0], names[1]))
-    };
-    let id = needed(["R2_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"])?;
-    let secret = needed(["R2_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"])?;
-    let config = match read("S3_ENDPOINT") {
-        Some(endpoint) => {
-            S3Config::new(endpoint, bucket, id, secret).with_region(read("AWS_REGION").unwrap_or("auto".to_owned()))
-        }
-        None => S3Config::r2(&needed(["CLOUDFLARE_ACCOUNT_ID", "S3_ENDPOINT"])?, bucket, id, secret),
-    };
-    Ok(match read("AWS_SESSION_TOKEN") {
-        Some(token) => config.with_session_token(token),
-        None => config,
-    })
+/// Whether a folder has a bucket in it.
+fn is_here(folder: &Path) -> bool {
+    ["index.db", "packs", "blobs"].iter().any(|name| folder.join(name).exists())
 }
 
 fn has_config() -> bool {

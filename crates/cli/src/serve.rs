@@ -5,23 +5,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use futures_util::TryStreamExt;
 use http::HeaderName;
 use isobar_http_serve::native::{Server, ServerError, ServerOptions, init_log, shutdown_signal};
 use isobar_http_serve::{App, Metrics, Telemetry, WranglerPlatform, signed_objects, site_options, worker_first};
 use isobar_site::{CacheOptions, Site, SiteOptions};
-use isobar_storage::local::LocalStore;
-use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
+use isobar_storage::{ListOptions, ObjectStore};
 
+use crate::copy::Copied;
 use crate::deploy::warn_of;
-use crate::ignored::Ignored;
 use crate::place::Place;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
 #[command(after_help = "The site is the configuration's [assets] directory; without one, what was last deployed \
 (`isobar deploy`) or else is under --prefix in the bucket. html_handling, not_found_handling and run_worker_first are as with wrangler, and so are \
-the files _headers, _redirects and .assetsignore of the site.
+the files _headers, _redirects and .assetsignore of the site. Edits, new and deleted files of that directory are served at once; \
+_headers and _redirects are read at the start. State and secrets in it are never served; links that stay inside are followed, and \
+a link that leads out is refused by name unless --follow-links is given.
 With OTEL_EXPORTER_OTLP_ENDPOINT in the environment each request is a span for that collector of OpenTelemetry (OTLP over HTTP).
 Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session objects need the application that has their class: run that instead, see examples/platform.
 
@@ -67,6 +67,12 @@ pub(crate) struct Serve {
     /// Threads that read and write connections; as many as there are processors when not given
     #[arg(long)]
     threads: Option<usize>,
+    /// Follow links that lead out of the site's directory
+    #[arg(long)]
+    follow_links: bool,
+    /// Serve the site's directory as it is at the start, whatever becomes of it
+    #[arg(long)]
+    no_watch: bool,
     /// The binding of the bucket that has the site; the configuration's first when not given
     #[arg(long)]
     bucket: Option<String>,
@@ -86,7 +92,6 @@ impl Serve {
         };
         let mut config =
             place.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;
-        let root = place.root(Some(&config));
         for binding in std::mem::take(&mut config.durable_objects.bindings) {
             eprintln!(
                 "warning: the session binding {} is left out: `isobar serve` has no class {}",
@@ -99,30 +104,36 @@ impl Serve {
             Some(address) => Some(Server::bind(address).await?),
             None => None,
         };
+        let root = place.make_root(Some(&config))?;
         let assets = config.assets.clone().unwrap_or_default();
         let (options, first_served) = (site_options(&assets)?, worker_first(&assets)?);
         let directory = assets.directory.clone();
         let first = config.r2_buckets.first().map(|bucket| bucket.binding.clone());
         let platform = WranglerPlatform::new(config.clone()).local(&root).await?;
         let is_folder = directory.is_some();
+        // Its folder is this process's as long as it is.
+        let mut kept = None;
         let (store, prefix, binding): (Arc<dyn ObjectStore>, String, String) = match directory {
             Some(directory) => {
-                let store = LocalStore::open(root.join("assets")).await?;
-                let directory = config.resolve(directory);
-                let ignored = Ignored::of(&directory)?;
-                let summary = crate::sync::run(&directory, &store, "", true, &|name| ignored.take(name)).await?;
-                // What is named only now may have been served until now.
-                let stored: Vec<Key> =
-                    store.list_all(ListOptions::default()).map_ok(|meta| meta.key).try_collect().await?;
-                let gone: Vec<Key> = stored.into_iter().filter(|key| !ignored.take(key.as_str())).collect();
-                store.delete_all(&gone).await?;
-                say!("site: {summary}");
-                (Arc::new(store), String::new(), "ASSETS".to_owned())
+                let walk = place.walk_options(self.follow_links)?;
+                let copied = Copied::make(&root, config.resolve(directory), walk).await?;
+                let store = copied.store();
+                kept = Some(copied);
+                (store, String::new(), "ASSETS".to_owned())
             }
             None => {
                 let binding =
                     self.bucket.or(first).ok_or("the configuration has neither [assets] nor a bucket to serve")?;
-                (platform.bucket(&binding)?, self.prefix, binding)
+                let store = platform.bucket(&binding)?;
+                if store.list(ListOptions::default().with_prefix(&*self.prefix).with_limit(1)).await?.objects.is_empty()
+                {
+                    let prefix = &self.prefix;
+                    eprintln!(
+                        "warning: the bucket of {binding} has nothing under {prefix:?}, so every page is missing; \
+                         `isobar deploy FOLDER {binding}/{prefix}` puts a site there"
+                    );
+                }
+                (store, self.prefix, binding)
             }
         };
         let base = server.address().map_or_else(|| "http://localhost".to_owned(), |_| server.url());
@@ -163,7 +174,18 @@ impl Serve {
             app = app.metrics(metrics);
         }
         say!("serving on {} (Ctrl-C ends)", server.url());
-        let served = server.serve(app.sample(self.sample).into_service(), shutdown_signal()).await;
+        let serving = server.serve(app.sample(self.sample).into_service(), shutdown_signal());
+        let served = match kept {
+            Some(copied) if !self.no_watch => tokio::select! {
+                served = serving => served,
+                never = Box::pin(copied.follow()) => match never {},
+            },
+            kept => {
+                let served = serving.await;
+                drop(kept);
+                served
+            }
+        };
         if let Some(telemetry) = telemetry {
             telemetry.close().await;
         }

@@ -5,17 +5,23 @@ use std::path::Path;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use isobar_storage::ObjectStore;
-use isobar_storage::sync::{ApplyOptions, DownPlan, Plan, apply, apply_down, plan};
+use isobar_storage::sync::{AcrossPlan, ApplyOptions, DownPlan, Plan, apply, apply_across, apply_down, plan_with};
+use isobar_storage::walk::{LeftOut, Reason, WalkOptions};
+
+/// Names of what is left out that are shown before the rest is counted.
+const SHOWN: usize = 10;
 
 /// What a sync has done.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct Summary {
     pub(crate) uploaded: usize,
     pub(crate) downloaded: usize,
+    pub(crate) copied: usize,
     pub(crate) bytes: u64,
     pub(crate) unchanged: usize,
     pub(crate) deleted: usize,
     pub(crate) ignored: usize,
+    pub(crate) left_out: Vec<String>,
     pub(crate) dry_run: bool,
 }
 
@@ -23,33 +29,65 @@ impl Summary {
     pub(crate) fn of(plan: &Plan, delete: bool, dry_run: bool) -> Self {
         Self {
             uploaded: plan.uploads.len(),
-            downloaded: 0,
             bytes: plan.bytes(),
             unchanged: plan.unchanged,
             deleted: if delete { plan.extra.len() } else { 0 },
             ignored: plan.ignored,
+            left_out: named(&plan.left_out),
             dry_run,
+            ..Self::default()
         }
     }
 
     pub(crate) fn of_down(plan: &DownPlan, delete: bool, dry_run: bool) -> Self {
         Self {
-            uploaded: 0,
             downloaded: plan.downloads.len(),
             bytes: plan.bytes(),
             unchanged: plan.unchanged,
             deleted: if delete { plan.extra.len() } else { 0 },
             ignored: plan.ignored,
+            left_out: named(&plan.left_out),
             dry_run,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn of_across(plan: &AcrossPlan, delete: bool, dry_run: bool) -> Self {
+        Self {
+            copied: plan.transfers.len(),
+            bytes: plan.bytes(),
+            unchanged: plan.unchanged,
+            deleted: if delete { plan.extra.len() } else { 0 },
+            ignored: plan.ignored,
+            dry_run,
+            ..Self::default()
         }
     }
 }
 
+fn named(left_out: &[LeftOut]) -> Vec<String> {
+    left_out.iter().filter(|left_out| left_out.reason != Reason::Filtered).map(ToString::to_string).collect()
+}
+
+/// Says on standard error what a walk has left out, and why.
+pub(crate) fn tell_left_out(left_out: &[LeftOut]) {
+    let named = named(left_out);
+    if named.is_empty() {
+        return;
+    }
+    let more = if named.len() > SHOWN { format!(" and {} more", named.len() - SHOWN) } else { String::new() };
+    eprintln!("left out: {}{more}", named[..named.len().min(SHOWN)].join(", "));
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { uploaded, downloaded, bytes, unchanged, deleted, ignored, dry_run } = self;
+        let Self { uploaded, downloaded, copied, bytes, unchanged, deleted, ignored, left_out: _, dry_run } = self;
         let would = if *dry_run { "would be " } else { "" };
-        let (count, moved) = if *downloaded > 0 { (downloaded, "downloaded") } else { (uploaded, "uploaded") };
+        let (count, moved) = match (downloaded, copied) {
+            (0, 0) => (uploaded, "uploaded"),
+            (0, _) => (copied, "copied"),
+            _ => (downloaded, "downloaded"),
+        };
         let bytes = HumanBytes(*bytes);
         write!(f, "{count} {would}{moved} ({bytes}), {deleted} {would}deleted, {unchanged} unchanged")?;
         if *ignored > 0 { write!(f, ", {ignored} ignored") } else { Ok(()) }
@@ -60,13 +98,13 @@ impl fmt::Display for Summary {
 pub(crate) async fn run(
     folder: &Path,
     store: &dyn ObjectStore,
-    prefix: &str,
-    delete: bool,
     take: &(dyn Fn(&str) -> bool + Sync),
-) -> isobar_storage::Result<Summary> {
-    let plan = plan(folder, store, prefix, take).await?;
-    apply_with_progress(&plan, store, &ApplyOptions::default().with_delete(delete)).await?;
-    Ok(Summary::of(&plan, delete, false))
+    options: &WalkOptions,
+) -> isobar_storage::Result<(Plan, Summary)> {
+    let plan = plan_with(folder, store, "", take, options).await?;
+    apply_with_progress(&plan, store, &ApplyOptions::default().with_delete(true)).await?;
+    let summary = Summary::of(&plan, true, false);
+    Ok((plan, summary))
 }
 
 /// Applies a plan under a progress bar, which shows itself only on a terminal.
@@ -95,6 +133,23 @@ pub(crate) async fn apply_down_with_progress(
     let applied = apply_down(plan, store, options, |download| {
         bar.set_message(download.key.to_string());
         bar.inc(download.size);
+    })
+    .await;
+    bar.finish_and_clear();
+    applied
+}
+
+/// The same from a bucket into another.
+pub(crate) async fn apply_across_with_progress(
+    plan: &AcrossPlan,
+    source: &dyn ObjectStore,
+    target: &dyn ObjectStore,
+    options: &ApplyOptions,
+) -> isobar_storage::Result<()> {
+    let bar = progress(plan.bytes());
+    let applied = apply_across(plan, source, target, options, |transfer| {
+        bar.set_message(transfer.to.to_string());
+        bar.inc(transfer.size);
     })
     .await;
     bar.finish_and_clear();

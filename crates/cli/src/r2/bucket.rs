@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
 use indicatif::HumanBytes;
-use isobar_storage::{ListOptions, ObjectStoreExt};
+use isobar_storage::{ListOptions, ObjectStore, ObjectStoreExt};
 use serde_json::json;
 
-use crate::place::Place;
+use crate::place::{Access, Place};
+use crate::remote::{self, Where};
 use crate::{Outcome, say, table};
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +18,35 @@ pub(crate) enum Bucket {
     List(List),
     /// Count a bucket's objects and bytes
     Info(Info),
+    /// Make a bucket
+    Create(Create),
+    /// Delete a bucket that has no objects
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  isobar r2 bucket create assets
+  isobar r2 bucket create assets --remote")]
+pub(crate) struct Create {
+    /// Its name
+    name: String,
+    /// The storage class of its objects unless they say another: of the account's buckets
+    #[arg(long, short, value_parser = ["Standard", "InfrequentAccess"], requires = "remote")]
+    storage_class: Option<String>,
+    #[command(flatten)]
+    reach: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// BUCKET
+    bucket: String,
+    /// Do not ask; nothing is asked in any case
+    #[arg(long, short = 'y', visible_alias = "yes")]
+    force: bool,
+    #[command(flatten)]
+    reach: Where,
 }
 
 #[derive(Debug, Args)]
@@ -24,6 +54,8 @@ pub(crate) struct List {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reach: Where,
 }
 
 #[derive(Debug, Args)]
@@ -39,19 +71,61 @@ pub(crate) struct Info {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reach: Where,
 }
 
 impl Bucket {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         match self {
-            Self::List(list) => list.run(place),
+            Self::List(list) => list.run(place).await,
             Self::Info(info) => info.run(place).await,
+            Self::Create(create) => create.run(place).await,
+            Self::Delete(delete) => delete.run(place).await,
         }
     }
 }
 
+impl Create {
+    async fn run(self, place: &Place) -> Outcome {
+        let name = &self.name;
+        if self.reach.is_remote() {
+            remote::create(name, self.storage_class.as_deref(), &self.reach).await?;
+        } else {
+            if place.is_here(name)? {
+                return Err(format!("there is a bucket {name} already").into());
+            }
+            place.create_bucket(name).await?;
+        }
+        say!("created the bucket {name}");
+        Ok(())
+    }
+}
+
+impl Delete {
+    async fn run(self, place: &Place) -> Outcome {
+        let name = &self.bucket;
+        if self.reach.is_remote() {
+            remote::delete(&place.remote_name(name)?, &self.reach).await?;
+        } else {
+            let store = place.existing_bucket(name).await?;
+            if !store.list(ListOptions::default().with_limit(1)).await?.objects.is_empty() {
+                return Err(format!("the bucket {name} is not empty: delete its objects first").into());
+            }
+            drop(store);
+            let folder = place.bucket_folder(name)?;
+            std::fs::remove_dir_all(&folder).map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
+        }
+        say!("deleted the bucket {name}");
+        Ok(())
+    }
+}
+
 impl List {
-    fn run(self, place: &Place) -> Outcome {
+    async fn run(self, place: &Place) -> Outcome {
+        if self.reach.is_remote() {
+            return self.remote().await;
+        }
         let buckets = place.buckets()?;
         if self.json {
             let shown: Vec<_> = buckets
@@ -69,11 +143,26 @@ impl List {
             .collect();
         table::print(&["BUCKET", "BINDING", "STATE"].map(str::to_owned), &rows)
     }
+
+    async fn remote(self) -> Outcome {
+        let buckets = remote::buckets(&self.reach).await?;
+        if self.json {
+            let shown: Vec<_> = buckets
+                .iter()
+                .map(|bucket| json!({"name": bucket.name, "creation_date": bucket.creation_date}))
+                .collect();
+            say!("{}", serde_json::to_string_pretty(&shown)?);
+            return Ok(());
+        }
+        let rows: Vec<_> =
+            buckets.into_iter().map(|bucket| vec![bucket.name, bucket.creation_date.unwrap_or_default()]).collect();
+        table::print(&["BUCKET", "CREATED"].map(str::to_owned), &rows)
+    }
 }
 
 impl Info {
     async fn run(self, place: &Place) -> Outcome {
-        let store = place.existing_bucket(&self.bucket).await?;
+        let store = place.store(&self.bucket, &self.reach, Access::Existing).await?;
         let mut options = ListOptions::default();
         options.prefix = self.prefix;
         let mut objects = store.list_all(options);

@@ -2,31 +2,28 @@
 
 mod bucket;
 mod fsck;
+mod get;
 mod presign;
+mod put;
 mod sync;
 
 use std::error::Error;
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use clap::{Args, Subcommand};
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
-use isobar_storage::local::LocalStore;
-use isobar_storage::sync::open_file;
 use isobar_storage::{
-    Conditions, CopyOptions, Error as StorageError, ErrorKind, GetOptions, HttpMetadata, Key, ListOptions,
-    MultipartOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions, PutResult, StorageClass,
+    Conditions, CopyOptions, ErrorKind, GetOptions, Key, ListOptions, ObjectMeta, ObjectStore, PutOptions, PutResult,
 };
 use serde_json::json;
-use tokio_util::io::ReaderStream;
 
-use crate::place::Place;
+use crate::place::{Access, Place};
+use crate::remote::Where;
 use crate::{Outcome, say, table};
 use bucket::Bucket;
 use fsck::Fsck;
+use get::Get;
 use presign::Presign;
+use put::{Bulk, Put};
 use sync::Sync;
 
 #[derive(Debug, Subcommand)]
@@ -37,7 +34,10 @@ pub(crate) enum R2 {
     /// Buckets themselves
     #[command(subcommand)]
     Bucket(Bucket),
-    /// Bring a folder into a bucket, or a bucket into a folder: only what changed, several at once
+    /// Many objects at once
+    #[command(subcommand)]
+    Bulk(Bulk),
+    /// Bring a folder into a bucket, a bucket into a folder, or a bucket into another: only what changed, several at once
     Sync(Sync),
     /// Make a URL that lets its bearer read or write one object for a while
     Presign(Presign),
@@ -62,60 +62,14 @@ pub(crate) enum Object {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  isobar r2 object put assets/static/settings.html --file ./settings.html --content-type text/html
-  generate | isobar r2 object put assets/data.json --pipe")]
-pub(crate) struct Put {
-    /// BUCKET/KEY
-    object: String,
-    /// The file
-    #[arg(long, short, required_unless_present = "pipe", conflicts_with = "pipe")]
-    file: Option<PathBuf>,
-    /// Read standard input
-    #[arg(long, short)]
-    pipe: bool,
-    /// Content-Type; by the key's extension when not given
-    #[arg(long, visible_alias = "ct")]
-    content_type: Option<String>,
-    /// Content-Disposition
-    #[arg(long, visible_alias = "cd")]
-    content_disposition: Option<String>,
-    /// Content-Encoding
-    #[arg(long, visible_alias = "ce")]
-    content_encoding: Option<String>,
-    /// Content-Language
-    #[arg(long, visible_alias = "cl")]
-    content_language: Option<String>,
-    /// Cache-Control
-    #[arg(long, visible_alias = "cc")]
-    cache_control: Option<String>,
-    /// Storage class
-    #[arg(long, short, value_parser = ["Standard", "InfrequentAccess"], default_value = "Standard")]
-    storage_class: String,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  isobar r2 object get assets/static/settings.html --file ./settings.html
-  isobar r2 object get assets/data.json --pipe | jq .")]
-pub(crate) struct Get {
-    /// BUCKET/KEY
-    object: String,
-    /// The file; the key's last part when not given
-    #[arg(long, short, conflicts_with = "pipe")]
-    file: Option<PathBuf>,
-    /// Write to standard output
-    #[arg(long, short)]
-    pipe: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Head {
     /// BUCKET/KEY
     object: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reach: Where,
 }
 
 #[derive(Debug, Args)]
@@ -133,12 +87,19 @@ pub(crate) struct Copy {
     /// Refuse where there is an object already
     #[arg(long)]
     no_overwrite: bool,
+    #[command(flatten)]
+    reach: Where,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
     /// BUCKET/KEY
     object: String,
+    /// Do not ask; nothing is asked in any case
+    #[arg(long, short = 'y', visible_alias = "yes")]
+    force: bool,
+    #[command(flatten)]
+    reach: Where,
 }
 
 #[derive(Debug, Args)]
@@ -157,6 +118,8 @@ pub(crate) struct List {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reach: Where,
 }
 
 impl R2 {
@@ -169,6 +132,7 @@ impl R2 {
             Self::Object(Object::List(list)) => list.run(place).await,
             Self::Object(Object::Copy(copy)) => copy.run(place).await,
             Self::Bucket(bucket) => bucket.run(place).await,
+            Self::Bulk(Bulk::Put(put)) => put.run(place).await,
             Self::Sync(sync) => sync.run(place).await,
             Self::Presign(presign) => presign.run(place).await,
             Self::Fsck(fsck) => fsck.run(place).await,
@@ -176,73 +140,9 @@ impl R2 {
     }
 }
 
-impl Put {
-    async fn run(self, place: &Place) -> Outcome {
-        let (store, key) = object(place, &self.object).await?;
-        let mut http = HttpMetadata::default();
-        http.content_type = self.content_type;
-        http.content_disposition = self.content_disposition;
-        http.content_encoding = self.content_encoding;
-        http.content_language = self.content_language;
-        http.cache_control = self.cache_control;
-        let class =
-            if self.storage_class == "Standard" { StorageClass::Standard } else { StorageClass::InfrequentAccess };
-        let meta = match &self.file {
-            Some(file) => {
-                let options = PutOptions::default().with_http(http).with_storage_class(class);
-                store
-                    .write_with(&key, open_file(file).await?, options)
-                    .await?
-                    .stored()
-                    .ok_or("the object was not stored")?
-            }
-            None => {
-                let options = MultipartOptions::default().with_http(http).with_storage_class(class);
-                store.write_stream(&key, standard_input(), options).await?
-            }
-        };
-        say!("put {} ({}, {})", self.object, indicatif::HumanBytes(meta.size), shown_type(&meta));
-        Ok(())
-    }
-}
-
-impl Get {
-    async fn run(self, place: &Place) -> Outcome {
-        let (store, key) = object(place, &self.object).await?;
-        let missing = || format!("there is no object {}", self.object);
-        let (meta, body) = store.get(&key, GetOptions::default()).await?.into_object().ok_or_else(missing)?;
-        let mut chunks = body.into_stream();
-        if self.pipe {
-            if std::io::stdout().is_terminal() && !shown_type(&meta).starts_with("text/") {
-                return Err(
-                    format!("{} is {}: pipe it somewhere, or use --file", self.object, shown_type(&meta)).into()
-                );
-            }
-            let mut output = std::io::stdout().lock();
-            while let Some(chunk) = chunks.try_next().await? {
-                output.write_all(&chunk)?;
-            }
-            return Ok(output.flush()?);
-        }
-        let name = key.as_str().rsplit('/').next().unwrap_or_default();
-        let path = self.file.unwrap_or_else(|| PathBuf::from(name));
-        // Into a file beside it first: what is there stays whole if this breaks off.
-        let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().permissions(new_file_mode()).tempfile_in(folder).map_err(failed)?;
-        while let Some(chunk) = chunks.try_next().await? {
-            file.write_all(&chunk).map_err(failed)?;
-        }
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&path).map_err(|error| failed(error.error))?;
-        say!("got {} ({}) into {}", self.object, indicatif::HumanBytes(meta.size), path.display());
-        Ok(())
-    }
-}
-
 impl Head {
     async fn run(self, place: &Place) -> Outcome {
-        let (store, key) = object(place, &self.object).await?;
+        let (store, key) = object(place, &self.object, &self.reach, Access::Look).await?;
         let meta = store.head(&key).await?.ok_or_else(|| format!("there is no object {}", self.object))?;
         if self.json {
             say!("{}", serde_json::to_string_pretty(&shown(&meta))?);
@@ -255,6 +155,7 @@ impl Head {
             ("uploaded", meta.uploaded.to_rfc3339()),
             ("content type", shown_type(&meta).to_owned()),
             ("cache control", meta.http.cache_control.clone().unwrap_or_default()),
+            ("expires", meta.http.cache_expiry.map(|expiry| expiry.to_rfc3339()).unwrap_or_default()),
             ("storage class", format!("{:?}", meta.storage_class)),
         ];
         let custom = meta.custom.iter().map(|(name, value)| (name.as_str(), value.clone()));
@@ -267,7 +168,7 @@ impl Head {
 
 impl Delete {
     async fn run(self, place: &Place) -> Outcome {
-        let (store, key) = object(place, &self.object).await?;
+        let (store, key) = object(place, &self.object, &self.reach, Access::Look).await?;
         store.delete(&[key]).await?;
         say!("deleted {}", self.object);
         Ok(())
@@ -276,7 +177,7 @@ impl Delete {
 
 impl List {
     async fn run(self, place: &Place) -> Outcome {
-        let store = place.bucket(&self.bucket).await?;
+        let store = place.store(&self.bucket, &self.reach, Access::Look).await?;
         let mut options = ListOptions::default().with_metadata();
         (options.prefix, options.delimiter) = (self.prefix, self.delimiter);
         let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
@@ -307,9 +208,13 @@ impl List {
 
 impl Copy {
     async fn run(self, place: &Place) -> Outcome {
-        let (store, from) = existing_object(place, &self.from).await?;
-        let (target, to) = object(place, &self.to).await?;
+        let (store, from) = object(place, &self.from, &self.reach, Access::Look).await?;
         let (bucket, other) = (place.bucket_folder(bucket_of(&self.from))?, place.bucket_folder(bucket_of(&self.to))?);
+        // Nothing is made for a copy of what is not there.
+        if store.head(&from).await?.is_none() {
+            return Err(format!("there is no object {}", self.from).into());
+        }
+        let (target, to) = object(place, &self.to, &self.reach, Access::Write).await?;
         if bucket == other && from == to {
             return Err(format!("{} and {} are the same object", self.from, self.to).into());
         }
@@ -345,30 +250,19 @@ fn bucket_of(object: &str) -> &str {
     object.split('/').next().unwrap_or_default()
 }
 
-fn standard_input() -> BoxStream<'static, isobar_storage::Result<Bytes>> {
-    let failed =
-        |error: std::io::Error| StorageError::new(ErrorKind::Body, format!("cannot read standard input: {error}"));
-    ReaderStream::with_capacity(tokio::io::stdin(), 1 << 16).map_err(failed).boxed()
-}
-
-/// What any new file may be, less the user's umask: temporary files are private otherwise.
-fn new_file_mode() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o666)
-}
-
-/// An object of a bucket that is there.
-async fn existing_object(place: &Place, object: &str) -> Result<(LocalStore, Key), Box<dyn Error>> {
-    let (bucket, key) = object.split_once('/').ok_or_else(|| format!("{object:?} is not BUCKET/KEY"))?;
-    Ok((place.existing_bucket(bucket).await?, Key::new(key)?))
-}
-
-async fn object(place: &Place, object: &str) -> Result<(LocalStore, Key), Box<dyn Error>> {
+/// A bucket and a key out of BUCKET/KEY.
+async fn object(
+    place: &Place,
+    object: &str,
+    reach: &Where,
+    access: Access,
+) -> Result<(Arc<dyn ObjectStore>, Key), Box<dyn Error>> {
     let (bucket, key) = object.split_once('/').ok_or_else(|| format!("{object:?} is not BUCKET/KEY"))?;
     let key = Key::new(key).map_err(|error| match error.kind() {
         ErrorKind::InvalidKey if key.is_empty() => format!("{object:?} is not BUCKET/KEY: the key is missing"),
         _ => error.to_string(),
     })?;
-    Ok((place.bucket(bucket).await?, key))
+    Ok((place.store(bucket, reach, access).await?, key))
 }
 
 fn shown(meta: &ObjectMeta) -> serde_json::Value {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use chrono::Utc;
 use clap::{Args, ValueEnum};
-use isobar_storage::{PresignMethod, PresignOptions};
+use isobar_storage::{ObjectStore, PresignMethod, PresignOptions};
 
 use super::object;
-use crate::place::Place;
+use crate::place::{Access, Place};
+use crate::remote::Where;
 use crate::{Outcome, say};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -34,18 +35,24 @@ pub(crate) struct Presign {
     /// Where `isobar serve` is reached
     #[arg(long, default_value = "http://127.0.0.1:8787", value_name = "URL")]
     base: String,
+    #[command(flatten)]
+    reach: Where,
 }
 
 impl Presign {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
-        let (_, key) = object(place, &self.object).await?;
-        let bucket = self.object.split('/').next().unwrap_or_default();
-        let signer = place.signer(bucket, &self.base).await?;
+        let (store, key) = object(place, &self.object, &self.reach, Access::Look).await?;
         let method = match self.method {
             Method::Get => PresignMethod::Get,
             Method::Put => PresignMethod::Put,
         };
-        say!("{}", signer.sign(&PresignOptions::new(key, method, self.expires), Utc::now())?);
+        let options = PresignOptions::new(key, method, self.expires);
+        if self.reach.is_remote() {
+            say!("{}", store.presign(options).await?);
+            return Ok(());
+        }
+        let bucket = self.object.split('/').next().unwrap_or_default();
+        say!("{}", place.signer(bucket, &self.base).await?.sign(&options, Utc::now())?);
         Ok(())
     }
 }

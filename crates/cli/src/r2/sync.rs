@@ -1,28 +1,37 @@
-//! `isobar r2 sync`: a folder and a bucket, either way.
+//! `isobar r2 sync`: a folder and a bucket, either way, or two buckets.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use isobar_site::deploy::FOLDER;
-use isobar_storage::sync::{ApplyOptions, plan, plan_down};
+use isobar_storage::sync::{ApplyOptions, plan_across, plan_down_with, plan_with};
 use isobar_storage::{Key, ObjectStore};
 
 use crate::ignored::Ignored;
 use crate::names::{Names, bucket_and_prefix};
-use crate::place::Place;
-use crate::sync::{Summary, apply_down_with_progress, apply_with_progress};
+use crate::place::{Access, Place};
+use crate::remote::Where;
+use crate::sync::{Summary, apply_across_with_progress, apply_down_with_progress, apply_with_progress, tell_left_out};
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "One of both is a folder - it is there, or begins with . or / -, the other a bucket. Globs match the path below
-them: * stays within a folder, ** does not; what is left out is not deleted either, and nor is what a file .assetsignore in the folder names (as .gitignore). What breaks off is gone on with by the same
-command.
+    after_help = "Each is a folder - it is there, or begins with . or / - or a bucket, and one of them is a bucket. local:BUCKET and \
+remote:BUCKET say where a bucket is; without that it is where --local or --remote say. Globs match the path below them: * stays \
+within a folder, ** does not; what is left out is not deleted either, and nor is what a file .assetsignore in the folder names \
+(as .gitignore). A sync that was interrupted is continued by the same command.
+
+State and secrets are never part of a folder: the state folder under any name, .wrangler, keyrings, .dev.vars*, .env*, .git. With \
+--delete, a folder that has isobar's state in it is refused. Links that stay inside the folder are followed; a link that leads \
+out is refused by name unless --follow-links is given. FIFOs, sockets and devices are left out.
 
 Examples:
   isobar r2 sync ./static inneranimalmedia-assets/static
   isobar r2 sync ./static STORAGE/static --delete --dry-run
-  isobar r2 sync STORAGE/media ./backup --exclude '*.tmp' --exclude 'drafts/**'"
+  isobar r2 sync STORAGE/media ./backup --exclude '*.tmp' --exclude 'drafts/**'
+  isobar r2 sync ./static STORAGE/static --remote
+  isobar r2 sync remote:assets local:assets"
 )]
 pub(crate) struct Sync {
     /// The folder, or BUCKET or BUCKET/PREFIX
@@ -44,9 +53,14 @@ pub(crate) struct Sync {
     /// Transfers at once
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
+    /// Follow links that lead out of the folder
+    #[arg(long)]
+    follow_links: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reach: Where,
 }
 
 impl Sync {
@@ -57,25 +71,26 @@ impl Sync {
             (true, true) => {
                 Err(format!("{} and {} are both folders; one must be a bucket", self.source, self.target).into())
             }
-            (false, false) => {
-                Err(format!("there is no folder {}; a new one to sync into begins with ./", self.source).into())
-            }
+            (false, false) => self.across(place).await,
         }
     }
 
     async fn up(self, place: &Place) -> Outcome {
-        let (bucket, prefix) = bucket_and_prefix(&self.target);
-        let store = place.bucket(bucket).await?;
+        let (bucket, prefix, reach) = self.bucket(&self.target);
+        let walk = place.walk_options(self.follow_links)?;
         let (names, ignored) = (Names::new(&self.include, &self.exclude)?, Ignored::of(Path::new(&self.source))?);
+        ignored.warn();
         // What was deployed there is not this folder's to delete, unless it is a copy of all of it.
         let is_copy = Path::new(&self.source).join(FOLDER).is_dir();
         let take = |name: &str| {
             names.take(name) && ignored.take(name) && (is_copy || !format!("/{name}").contains(&format!("/{FOLDER}")))
         };
+        let store = self.target_store(place, bucket, &reach).await?;
         if !is_copy && store.head(&Key::new(format!("{prefix}{FOLDER}current.json"))?).await?.is_some() {
             eprintln!("warning: {} has deploys, and a site that serves them does not serve these files", self.target);
         }
-        let plan = plan(&self.source, &store, &prefix, &take).await?;
+        let plan = plan_with(&self.source, &*store, &prefix, &take, &walk).await?;
+        tell_left_out(&plan.left_out);
         let summary = Summary::of(&plan, self.delete, self.dry_run);
         if self.dry_run && !self.json {
             for upload in &plan.uploads {
@@ -86,30 +101,99 @@ impl Sync {
             }
         }
         if !self.dry_run {
-            apply_with_progress(&plan, &store, &self.options()).await?;
+            apply_with_progress(&plan, &*store, &self.options()).await?;
         }
         self.told(&summary)
     }
 
     async fn down(self, place: &Place) -> Outcome {
-        let (bucket, prefix) = bucket_and_prefix(&self.source);
+        let (bucket, prefix, reach) = self.bucket(&self.source);
         // One that is not there would leave nothing of the folder with --delete.
-        let store = place.existing_bucket(bucket).await?;
+        let store = place.store(bucket, &reach, Access::Existing).await?;
         let names = Names::new(&self.include, &self.exclude)?;
-        let plan = plan_down(&store, &prefix, &self.target, &|name| names.take(name)).await?;
+        let walk = place.walk_options(self.follow_links)?;
+        let plan = plan_down_with(&*store, &prefix, &self.target, &|name| names.take(name), &walk).await?;
+        tell_left_out(&plan.left_out);
+        if self.delete {
+            plan.check_delete()?;
+        }
         let summary = Summary::of_down(&plan, self.delete, self.dry_run);
         if self.dry_run && !self.json {
             for download in &plan.downloads {
                 say!("get     {bucket}/{} into {}", download.key, download.path.display());
+            }
+            for folder in &plan.folders {
+                say!("make    {}", folder.display());
             }
             for path in plan.extra.iter().filter(|_| self.delete) {
                 say!("delete  {}", path.display());
             }
         }
         if !self.dry_run {
-            apply_down_with_progress(&plan, &store, &self.options()).await?;
+            apply_down_with_progress(&plan, &*store, &self.options()).await?;
         }
         self.told(&summary)
+    }
+
+    async fn across(self, place: &Place) -> Outcome {
+        let (from, from_prefix, from_reach) = self.bucket(&self.source);
+        let (to, to_prefix, to_reach) = self.bucket(&self.target);
+        let is_same = from_reach.is_remote() == to_reach.is_remote()
+            && if from_reach.is_remote() {
+                place.remote_name(from)? == place.remote_name(to)?
+            } else {
+                place.bucket_folder(from)? == place.bucket_folder(to)?
+            };
+        if is_same && (from_prefix.starts_with(&to_prefix) || to_prefix.starts_with(&from_prefix)) {
+            return Err(
+                format!("{} and {} are one within the other; nothing is synced", self.source, self.target).into()
+            );
+        }
+        let source = place.store(from, &from_reach, Access::Existing).await.map_err(|error| {
+            format!("there is no folder {}, and {error}; a new folder to sync into begins with ./", self.source)
+        })?;
+        let names = Names::new(&self.include, &self.exclude)?;
+        let target = self.target_store(place, to, &to_reach).await?;
+        let take = |name: &str| names.take(name) && !format!("/{name}").contains(&format!("/{FOLDER}"));
+        let plan = plan_across(&*source, &from_prefix, &*target, &to_prefix, &take).await?;
+        let summary = Summary::of_across(&plan, self.delete, self.dry_run);
+        if self.dry_run && !self.json {
+            for transfer in &plan.transfers {
+                say!("copy    {from}/{} to {to}/{}", transfer.from, transfer.to);
+            }
+            for key in plan.extra.iter().filter(|_| self.delete) {
+                say!("delete  {to}/{key}");
+            }
+        }
+        if !self.dry_run {
+            apply_across_with_progress(&plan, &*source, &*target, &self.options()).await?;
+        }
+        self.told(&summary)
+    }
+
+    /// A bucket that is written to, unless it is only to be said what would be.
+    async fn target_store(
+        &self,
+        place: &Place,
+        bucket: &str,
+        reach: &Where,
+    ) -> Result<Arc<dyn ObjectStore>, Box<dyn std::error::Error>> {
+        let is_new = !reach.is_remote() && !place.is_here(bucket)?;
+        if self.dry_run && is_new {
+            return Ok(Arc::new(isobar_storage::memory::MemoryStore::new()));
+        }
+        place.store(bucket, reach, Access::Write).await
+    }
+
+    /// A bucket, what its keys begin with, and where it is.
+    fn bucket<'t>(&self, text: &'t str) -> (&'t str, String, Where) {
+        let (text, reach) = match (text.strip_prefix("remote:"), text.strip_prefix("local:")) {
+            (Some(text), _) => (text, self.reach.with_remote(true)),
+            (None, Some(text)) => (text, self.reach.with_remote(false)),
+            (None, None) => (text, self.reach.clone()),
+        };
+        let (bucket, prefix) = bucket_and_prefix(text);
+        (bucket, prefix, reach)
     }
 
     fn options(&self) -> ApplyOptions {

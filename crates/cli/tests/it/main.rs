@@ -1,7 +1,9 @@
 //! The built command on a fresh folder.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod options;
 mod site;
+mod walk;
 
 use std::fs;
 use std::io::Write;

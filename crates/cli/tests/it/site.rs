@@ -9,14 +9,14 @@ use std::process::{Child, Command, Stdio};
 use crate::{CONFIG, folder, ok, refused, run};
 
 /// A site that is served; no longer once this is dropped.
-struct Served {
+pub(crate) struct Served {
     process: Child,
     address: String,
 }
 
 impl Served {
     /// Serves what is in this folder, with these further arguments and variables; logs no more than warnings.
-    fn start(here: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(here: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_isobar"))
             .args(["serve", "--port", "0"])
             .args(arguments)
@@ -42,12 +42,12 @@ impl Served {
         answer
     }
 
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         self.ask(&format!("GET {path} HTTP/1.1"), "")
     }
 
     /// What it has written to its log.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         self.process.kill().unwrap();
         let mut log = String::new();
         self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();

@@ -152,7 +152,6 @@ fn is_isobar_state(folder: &Path) -> bool {
     any("r2", |bucket| bucket.join("index.db").exists())
         || any("sessions", |class| class.join("host.lock").exists())
         || any("d1", |file| file.extension().is_some_and(|extension| extension == "sqlite"))
-            && ["keyring", "r2", "sessions", "analytics", "assets"].into_iter().any(has)
 }
 
 /// Whether a folder is what `wrangler --persist-to` has made: `v3/r2/miniflare-R2BucketObject` and the like.

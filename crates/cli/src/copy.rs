@@ -1,0 +1,171 @@
+//! The copy of a site's folder that `isobar serve` answers from, and how it follows the folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::error::Error;
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use isobar_storage::local::LocalStore;
+use isobar_storage::sync::{ApplyOptions, apply, plan_with};
+use isobar_storage::walk::{WalkOptions, WalkedFile, walk};
+use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
+
+use crate::ignored::Ignored;
+use crate::sync::{Summary, tell_left_out};
+use crate::{Outcome, say};
+
+/// Servers of one project at the same time.
+const COPIES: usize = 64;
+
+/// Between two looks at the folder; longer where a look takes long, so that looking takes a tenth of the time at most.
+const INTERVAL: Duration = Duration::from_millis(300);
+
+/// Failures in a row until one is reported: a file that is being written may be gone or change at each look.
+const PATIENCE: u32 = 3;
+
+/// A folder, and its copy in a bucket of this process's own.
+pub(crate) struct Copied {
+    folder: PathBuf,
+    options: WalkOptions,
+    store: LocalStore,
+    files: BTreeMap<String, WalkedFile>,
+    /// Held as long as the copy is in use.
+    _lock: File,
+}
+
+impl Copied {
+    /// Copies a folder under the root.
+    pub(crate) async fn make(root: &Path, folder: PathBuf, options: WalkOptions) -> Result<Self, Box<dyn Error>> {
+        // Before the walk: what changes during it is seen by the first look.
+        let files = walk(&folder, &options).await?.files;
+        let (place, lock) = own_place(root)?;
+        let store = LocalStore::open(place).await?;
+        let copied = Self { folder, options, store, files, _lock: lock };
+        let summary = copied.copy().await?;
+        say!("site: {summary}");
+        if copied.files.is_empty() {
+            eprintln!("warning: {} has no files, so every page is missing", copied.folder.display());
+        }
+        Ok(copied)
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(self.store.clone())
+    }
+
+    /// Copies all that has changed, and deletes what is not for visitors.
+    async fn copy(&self) -> Result<Summary, Box<dyn Error>> {
+        let ignored = Ignored::of(&self.folder)?;
+        ignored.warn();
+        let take = |name: &str| ignored.take(name);
+        let (plan, summary) = crate::sync::run(&self.folder, &self.store, &take, &self.options).await?;
+        tell_left_out(&plan.left_out);
+        // What is named only now may have been served until now.
+        let stored: Vec<Key> =
+            self.store.list_all(ListOptions::default()).map_ok(|meta| meta.key).try_collect().await?;
+        let gone: Vec<Key> = stored.into_iter().filter(|key| !ignored.take(key.as_str())).collect();
+        self.store.delete_all(&gone).await?;
+        Ok(summary)
+    }
+
+    /// Looks at the folder again and again, and copies what has changed.
+    pub(crate) async fn follow(mut self) -> Infallible {
+        let (mut failures, mut wait) = (0, INTERVAL);
+        loop {
+            tokio::time::sleep(wait).await;
+            let began = Instant::now();
+            let looked = self.look().await;
+            wait = INTERVAL.max(began.elapsed() * 10);
+            match looked {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    if failures == PATIENCE {
+                        report(&format!("warning: the site does not follow its folder: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Outcome {
+        let files = walk(&self.folder, &self.options).await?.files;
+        let changed = changed(&self.files, &files);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        if changed.contains(".assetsignore") {
+            self.copy().await?;
+        } else {
+            let ignored = Ignored::of(&self.folder)?;
+            let take = |name: &str| changed.contains(name) && ignored.take(name);
+            let plan = plan_with(&self.folder, &self.store, "", &take, &self.options).await?;
+            apply(&plan, &self.store, &ApplyOptions::default().with_delete(true), |_| {}).await?;
+        }
+        for rules in ["_headers", "_redirects"].into_iter().filter(|rules| changed.contains(*rules)) {
+            report(&format!("note: {rules} has changed, and is read at the start alone: start `isobar serve` anew"));
+        }
+        self.files = files;
+        Ok(())
+    }
+}
+
+/// The names of files that are new, gone or other ones.
+fn changed(before: &BTreeMap<String, WalkedFile>, now: &BTreeMap<String, WalkedFile>) -> BTreeSet<String> {
+    let other = now.iter().filter(|(name, file)| before.get(*name) != Some(file));
+    let gone = before.keys().filter(|name| !now.contains_key(*name));
+    other.map(|(name, _)| name).chain(gone).cloned().collect()
+}
+
+/// A folder for the copy that no other server uses: `assets`, or `assets-2` and so on beside one that does.
+fn own_place(root: &Path) -> Result<(PathBuf, File), Box<dyn Error>> {
+    for number in 1..=COPIES {
+        let name = if number == 1 { "assets".to_owned() } else { format!("assets-{number}") };
+        let (folder, lock) = (root.join(&name), root.join(format!("{name}.lock")));
+        if is_others(&folder) {
+            continue;
+        }
+        let failed = |error: std::io::Error| format!("cannot lock {}: {error}", lock.display());
+        let file = File::options().create(true).truncate(false).write(true).open(&lock).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => return Ok((folder, file)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(failed(error).into()),
+        }
+    }
+    Err(format!("{COPIES} servers use {} already", root.display()).into())
+}
+
+/// Whether a folder has something else in it than a copy, where the root is the project's own folder.
+fn is_others(folder: &Path) -> bool {
+    let is_copy = ["index.db", "packs", "blobs"].iter().any(|name| folder.join(name).exists());
+    !is_copy && fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Says something beside the log; whether anybody still reads it does not matter.
+fn report(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_server_has_a_place_of_its_own_and_files_of_others_are_not_taken_for_one() {
+        let root = tempfile::tempdir().expect("a folder");
+        let place = || own_place(root.path()).expect("a place");
+        let (first, lock) = place();
+        assert_eq!((first, place().0), (root.path().join("assets"), root.path().join("assets-2")));
+        drop(lock);
+        assert_eq!(place().0, root.path().join("assets"));
+        fs::create_dir(root.path().join("assets")).expect("a folder");
+        fs::write(root.path().join("assets/mine.css"), "").expect("a file");
+        assert_eq!(place().0, root.path().join("assets-2"));
+    }
+}

@@ -1,0 +1,89 @@
+//! `isobar r2 object get`.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use futures_util::{Stream, TryStreamExt};
+use isobar_storage::GetOptions;
+
+use super::{object, shown_type};
+use crate::place::{Access, Place};
+use crate::remote::Where;
+use crate::{Outcome, say};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  isobar r2 object get assets/static/settings.html --file ./settings.html
+  isobar r2 object get assets/data.json --pipe | jq .")]
+pub(crate) struct Get {
+    /// BUCKET/KEY
+    object: String,
+    /// The file, - for standard output; the key's last part when not given
+    #[arg(long, short, conflicts_with = "pipe")]
+    file: Option<PathBuf>,
+    /// Write to standard output
+    #[arg(long, short)]
+    pipe: bool,
+    #[command(flatten)]
+    reach: Where,
+}
+
+impl Get {
+    pub(crate) async fn run(self, place: &Place) -> Outcome {
+        let (store, key) = object(place, &self.object, &self.reach, Access::Look).await?;
+        let missing = || format!("there is no object {}", self.object);
+        let (meta, body) = store.get(&key, GetOptions::default()).await?.into_object().ok_or_else(missing)?;
+        let chunks = body.into_stream();
+        let is_piped = self.pipe || self.file.as_deref() == Some(Path::new("-"));
+        if is_piped {
+            if io::stdout().is_terminal() && !shown_type(&meta).starts_with("text/") {
+                return Err(
+                    format!("{} is {}: pipe it somewhere, or use --file", self.object, shown_type(&meta)).into()
+                );
+            }
+            return write_all(chunks, &mut io::stdout().lock()).await;
+        }
+        let name = key.as_str().rsplit('/').next().unwrap_or_default();
+        let path = match self.file {
+            Some(file) => file,
+            None if matches!(name, "" | "." | "..") => {
+                return Err(format!("{key} makes no name of a file: name one with --file").into());
+            }
+            None => PathBuf::from(name),
+        };
+        let failed = |error: io::Error| format!("cannot write {}: {error}", path.display());
+        // A link stays, and what it leads to is replaced; a FIFO or a device is written to.
+        let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        if fs::metadata(&real).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+            write_all(chunks, &mut File::options().write(true).open(&real).map_err(failed)?).await?;
+        } else {
+            // Into a file beside it first: what is there stays whole if this breaks off.
+            let folder = real.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::create_dir_all(folder).map_err(failed)?;
+            let mut file = tempfile::Builder::new().permissions(new_file_mode()).tempfile_in(folder).map_err(failed)?;
+            write_all(chunks, &mut file).await?;
+            file.as_file().sync_all().map_err(failed)?;
+            file.persist(&real).map_err(|error| failed(error.error))?;
+        }
+        say!("got {} ({}) into {}", self.object, indicatif::HumanBytes(meta.size), path.display());
+        Ok(())
+    }
+}
+
+async fn write_all(
+    mut chunks: impl Stream<Item = isobar_storage::Result<Bytes>> + Unpin,
+    output: &mut impl Write,
+) -> Outcome {
+    while let Some(chunk) = chunks.try_next().await? {
+        output.write_all(&chunk)?;
+    }
+    Ok(output.flush()?)
+}
+
+/// The mode of any new file, less the user's umask: temporary files are private otherwise.
+fn new_file_mode() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}

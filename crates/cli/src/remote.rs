@@ -1,0 +1,131 @@
+//! The account's own buckets: their objects over S3, the buckets themselves over the REST API.
+
+use std::error::Error;
+
+use clap::Args;
+use http::Method;
+use isobar_cloudflare::client::{Account, Effect};
+use isobar_storage::cloudflare::{S3Bucket, S3Config};
+use serde::Deserialize;
+use serde_json::json;
+
+/// Which buckets are meant.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Where {
+    /// The buckets of this machine: the default
+    #[arg(long)]
+    local: bool,
+    /// The account's buckets: objects over S3 (R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY, CLOUDFLARE_ACCOUNT_ID in the
+    /// environment; with S3_ENDPOINT any other server), buckets themselves over the REST API (CLOUDFLARE_API_TOKEN)
+    #[arg(long, conflicts_with = "local")]
+    remote: bool,
+    /// The jurisdiction of the account's bucket: eu, fedramp
+    #[arg(long, short = 'J', value_name = "NAME", requires = "remote")]
+    jurisdiction: Option<String>,
+}
+
+impl Where {
+    pub(crate) fn is_remote(&self) -> bool {
+        self.remote
+    }
+
+    /// The same, of the account.
+    pub(crate) fn with_remote(&self, remote: bool) -> Self {
+        Self { remote, ..self.clone() }
+    }
+
+    fn jurisdiction(&self) -> Result<Option<&str>, String> {
+        match self.jurisdiction.as_deref() {
+            Some(name) if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
+                Err(format!("invalid jurisdiction {name:?}: use a name such as eu"))
+            }
+            name => Ok(name),
+        }
+    }
+}
+
+/// A bucket of the account, by the key that the environment has.
+pub(crate) fn bucket(name: &str, place: &Where) -> Result<S3Bucket, Box<dyn Error>> {
+    Ok(S3Bucket::new(s3_config(name, place)?)?)
+}
+
+/// Where a remote bucket is, and the key that opens it, as the environment says.
+fn s3_config(bucket: &str, place: &Where) -> Result<S3Config, Box<dyn Error>> {
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let needed = |names: [&str; 2]| {
+        let found = names.iter().find_map(|name| read(name));
+        found.ok_or(format!("a remote bucket needs {} (or {}) in the environment", names[0], names[1]))
+    };
+    let id = needed(["R2_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"])?;
+    let secret = needed(["R2_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"])?;
+    let config = match read("S3_ENDPOINT") {
+        Some(endpoint) => {
+            S3Config::new(endpoint, bucket, id, secret).with_region(read("AWS_REGION").unwrap_or("auto".to_owned()))
+        }
+        None => {
+            let account = needed(["CLOUDFLARE_ACCOUNT_ID", "S3_ENDPOINT"])?;
+            let mut config = S3Config::r2(&account, bucket, id, secret);
+            if let Some(jurisdiction) = place.jurisdiction()? {
+                config.endpoint = format!("https://{account}.{jurisdiction}.r2.cloudflarestorage.com");
+            }
+            config
+        }
+    };
+    Ok(match read("AWS_SESSION_TOKEN") {
+        Some(token) => config.with_session_token(token),
+        None => config,
+    })
+}
+
+/// A bucket of the account, as the REST API has it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RemoteBucket {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) creation_date: Option<String>,
+}
+
+/// The account of the environment. The client sends no header for a jurisdiction.
+fn account(place: &Where) -> Result<Account, Box<dyn Error>> {
+    match place.jurisdiction()? {
+        None => Ok(Account::from_env()?),
+        Some(_) => Err("--jurisdiction is for objects; make and delete such a bucket in the dashboard".into()),
+    }
+}
+
+/// The account's buckets by name.
+pub(crate) async fn buckets(place: &Where) -> Result<Vec<RemoteBucket>, Box<dyn Error>> {
+    #[derive(Deserialize)]
+    struct Listed {
+        buckets: Vec<RemoteBucket>,
+    }
+    let account = account(place)?;
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/r2/buckets?per_page=1000{after}");
+        let Listed { buckets } = account.call(Effect::Idempotent, Method::GET, &path, None).await?;
+        let (count, last) = (buckets.len(), buckets.last().map(|bucket| bucket.name.clone()));
+        all.extend(buckets);
+        match last {
+            Some(last) if count == 1000 => after = format!("&start_after={last}"),
+            _ => return Ok(all),
+        }
+    }
+}
+
+/// Makes a bucket of the account.
+pub(crate) async fn create(name: &str, storage_class: Option<&str>, place: &Where) -> Result<(), Box<dyn Error>> {
+    let mut body = json!({"name": name});
+    if let Some(class) = storage_class {
+        body["storageClass"] = json!(class);
+    }
+    let _: serde_json::Value = account(place)?.call(Effect::Once, Method::POST, "/r2/buckets", Some(&body)).await?;
+    Ok(())
+}
+
+/// Deletes an empty bucket of the account.
+pub(crate) async fn delete(name: &str, place: &Where) -> Result<(), Box<dyn Error>> {
+    let path = format!("/r2/buckets/{name}");
+    let _: serde_json::Value = account(place)?.call(Effect::Once, Method::DELETE, &path, None).await?;
+    Ok(())
+}
