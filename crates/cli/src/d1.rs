@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Read, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -109,7 +109,8 @@ impl Opened {
 
     /// The files of migrations, their folder, and where they are recorded.
     fn migrations(&self) -> Result<(PathBuf, Vec<Migration>, Migrator), Box<dyn Error>> {
-        let (folder, pattern) = pattern(&self.known)?;
+        let (folder, pattern) =
+            migrations::location(self.known.migrations_dir.as_deref(), self.known.migrations_pattern.as_deref())?;
         let folder = self.config.resolve(&folder);
         let files = migrations::from_pattern(&folder, &pattern)?;
         if files.is_empty() && migrations::from_pattern(&folder, "*/migration.sql").is_ok_and(|files| !files.is_empty())
@@ -130,35 +131,6 @@ impl Opened {
             },
         ))
     }
-}
-
-/// The folder of a database's migrations and the pattern within it, by wrangler's rules.
-fn pattern(known: &D1Database) -> Result<(String, String), Box<dyn Error>> {
-    let folder = normal(known.migrations_dir.as_deref().unwrap_or("migrations"));
-    let Some(given) = &known.migrations_pattern else { return Ok((folder, migrations::PATTERN.to_owned())) };
-    if known.migrations_dir.is_none() {
-        return Err(format!("migrations_pattern {given:?} needs a migrations_dir beside it, and begins with it").into());
-    }
-    let pattern = normal(given);
-    let within = if folder == "." { Some(pattern.as_str()) } else { pattern.strip_prefix(&format!("{folder}/")) };
-    let within =
-        within.ok_or_else(|| format!("migrations_pattern {given:?} must begin with {folder}/, the migrations_dir"))?;
-    Ok((folder, within.to_owned()))
-}
-
-/// A path of the configuration with `/`, without `./` and `a/..`.
-fn normal(path: &str) -> String {
-    let path = path.replace('\\', "/");
-    let mut parts: Vec<String> = Vec::new();
-    for component in Path::new(&path).components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir if parts.last().is_some_and(|last| last != "..") => drop(parts.pop()),
-            Component::RootDir => parts.push(String::new()),
-            other => parts.push(other.as_os_str().to_string_lossy().into_owned()),
-        }
-    }
-    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
 }
 
 #[derive(Debug, Args)]
@@ -376,23 +348,4 @@ fn show(result: &QueryResult) -> Outcome {
     table::print(&result.columns, &rows)?;
     say!("({} rows)", rows.len());
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn patterns_of_migrations_are_wranglers() {
-        let known = |dir: Option<&str>, pattern: Option<&str>| {
-            let (dir, pattern) = (serde_json::json!(dir), serde_json::json!(pattern));
-            let known = serde_json::json!({"binding": "DB", "migrations_dir": dir, "migrations_pattern": pattern});
-            super::pattern(&serde_json::from_value(known).unwrap()).map_err(|error| error.to_string())
-        };
-        let fits = |folder: &str, pattern: &str| Ok((folder.to_owned(), pattern.to_owned()));
-        assert_eq!(known(None, None), fits("migrations", "*.sql"));
-        assert_eq!(known(Some("./db/x/../sql/"), None), fits("db/sql", "*.sql"));
-        assert_eq!(known(Some("drizzle"), Some("./drizzle/*/migration.sql")), fits("drizzle", "*/migration.sql"));
-        assert_eq!(known(Some("."), Some("*.up.sql")), fits(".", "*.up.sql"));
-        assert!(known(None, Some("migrations/*.sql")).unwrap_err().contains("needs a migrations_dir"));
-        assert!(known(Some("a"), Some("b/*.sql")).unwrap_err().contains("must begin with a/"));
-    }
 }

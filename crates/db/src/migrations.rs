@@ -85,6 +85,46 @@ pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Resul
     Ok(migrations)
 }
 
+/// The folder of a database's migrations and the pattern of their files within it, for [`from_pattern`], by wrangler's rules
+/// for `migrations_dir` (default: `migrations`) and `migrations_pattern` (default: [`PATTERN`] in the folder).
+///
+/// # Errors
+/// [`ErrorKind::Migration`] for a pattern without a folder beside it, or one that does not begin with the folder.
+pub fn location(folder: Option<&str>, pattern: Option<&str>) -> Result<(String, String)> {
+    let wrong = |message: String| Err(Error::new(ErrorKind::Migration, message));
+    let path = normal(folder.unwrap_or("migrations"));
+    let Some(given) = pattern else { return Ok((path, PATTERN.to_owned())) };
+    if folder.is_none() {
+        return wrong(format!("migrations_pattern {given:?} needs a migrations_dir beside it, and begins with it"));
+    }
+    let pattern = normal(given);
+    let within = if path == "." { Some(pattern.as_str()) } else { pattern.strip_prefix(&format!("{path}/")) };
+    match within {
+        Some(within) => Ok((path, within.to_owned())),
+        None => wrong(format!("migrations_pattern {given:?} must begin with {path}/, the migrations_dir")),
+    }
+}
+
+/// A path with `/`, without `./` and `a/..`.
+fn normal(path: &str) -> String {
+    let path = path.replace('\\', "/");
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            // The first empty part is the root; others are doubled or last slashes.
+            "" if !parts.is_empty() => {}
+            ".." if parts.last().is_some_and(|last| !["..", ""].contains(last)) => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    match parts.as_slice() {
+        [] => ".".to_owned(),
+        [""] => "/".to_owned(),
+        parts => parts.join("/"),
+    }
+}
+
 /// wrangler's order, folder by folder: by leading number, then by name; what has no number comes last.
 pub fn sort(migrations: &mut [Migration]) {
     let number = |name: &str| {
@@ -221,4 +261,32 @@ pub async fn pending(database: &(impl Queryable + ?Sized), migrations: &[Migrati
 /// As [`Migrator::apply`].
 pub async fn apply(database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<String>> {
     Migrator::default().apply(database, migrations).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_of_migrations_are_wranglers() {
+        let located = |folder, pattern| location(folder, pattern).map_err(|error| error.to_string());
+        let fits = |folder: &str, pattern: &str| Ok((folder.to_owned(), pattern.to_owned()));
+        assert_eq!(located(None, None), fits("migrations", "*.sql"));
+        assert_eq!(located(Some("./db/x/../sql/"), None), fits("db/sql", "*.sql"));
+        assert_eq!(located(Some("drizzle"), Some("./drizzle/*/migration.sql")), fits("drizzle", "*/migration.sql"));
+        assert_eq!(located(Some("."), Some("*.up.sql")), fits(".", "*.up.sql"));
+        assert_eq!(located(Some("/a//b"), None), fits("/a/b", "*.sql"));
+        assert_eq!(located(Some("../shared"), None), fits("../shared", "*.sql"));
+        assert!(located(None, Some("migrations/*.sql")).unwrap_err().contains("needs a migrations_dir"));
+        assert!(located(Some("a"), Some("b/*.sql")).unwrap_err().contains("must begin with a/"));
+    }
+
+    #[test]
+    fn folders_are_ordered_like_files() {
+        let names = ["b/1.sql", "10_b/m.sql", "2_a/10.sql", "2_a/9.sql", "1.sql", "x.sql"];
+        let mut sorted = names.map(|name| Migration::new(name, "")).to_vec();
+        sort(&mut sorted);
+        let sorted: Vec<_> = sorted.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(sorted, ["1.sql", "2_a/9.sql", "2_a/10.sql", "10_b/m.sql", "b/1.sql", "x.sql"]);
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use isobar_api::mail::{FolderMailSender, MailSender, SmtpMailSender};
-use isobar_db::migrations;
+use isobar_db::migrations::{self, Migrator};
 use isobar_db::vault::Keyring;
 use isobar_http_serve::native::{Server, init_log, shutdown_signal};
 use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep, make_root, walk_options};
@@ -81,9 +81,12 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let configured = configured.browsers(browsers).session_class::<IamSession>("IamSession", IamEnv::new);
     let platform = configured.local(&cli.root).await?;
     for database in &config.d1_databases {
-        let folder = config.resolve(database.migrations_dir.as_deref().unwrap_or("migrations"));
-        let files = migrations::from_folder(folder)?;
-        for name in migrations::apply(&*platform.database(&database.binding)?, &files).await? {
+        let (folder, pattern) =
+            migrations::location(database.migrations_dir.as_deref(), database.migrations_pattern.as_deref())?;
+        let files = migrations::from_pattern(config.resolve(&folder), &pattern)?;
+        let migrator = Migrator::default();
+        let migrator = database.migrations_table.iter().fold(migrator, |migrator, table| migrator.with_table(table));
+        for name in migrator.apply(&*platform.database(&database.binding)?, &files).await? {
             println!("applied {name} to {}", database.local_name());
         }
     }
