@@ -2,14 +2,15 @@
 // in workerd through miniflare, and writes every exchange into OUT.
 //
 // SPEC: { files: { path: text }, sites: [{ name, html_handling, not_found_handling, run_worker_first?, headers?, redirects?,
-//         requests: [{ method?, path, headers? }] }] }
+//         latin1?, requests: [{ method?, path, headers? }] }], mime: folder }
+// `mime` has the library of types in its node_modules: the type of a file of each of its extensions is written, too.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request as send } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 
-const { files, sites } = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const { files, sites, mime } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const told = ["location", "content-type", "cache-control"];
 
 // Not fetch: that would follow, decode, and tidy the path up.
@@ -40,15 +41,13 @@ async function exchange(address, request) {
 
 const worker = `export default { fetch: () => new Response("the Worker", { headers: { "content-type": "text/plain" } }) }`;
 
-const answered = [];
-for (const { requests, headers, redirects, ...site } of sites) {
+async function serve(all, { html_handling, not_found_handling, run_worker_first, latin1 }, use) {
   const folder = mkdtempSync(join(tmpdir(), "isobar-assets-"));
-  const all = { ...files, ...(headers && { "/_headers": headers }), ...(redirects && { "/_redirects": redirects }) };
   for (const [path, text] of Object.entries(all)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
-    writeFileSync(join(folder, path), text);
+    const isRules = path === "/_headers" || path === "/_redirects";
+    writeFileSync(join(folder, path), text, latin1 && isRules ? "latin1" : "utf8");
   }
-  const { html_handling, not_found_handling, run_worker_first } = site;
   const has_user_worker = run_worker_first !== undefined;
   const miniflare = new Miniflare(convertV4MiniflareOptions({
     port: 0, host: "127.0.0.1", cf: false, workers: [{
@@ -58,11 +57,29 @@ for (const { requests, headers, redirects, ...site } of sites) {
     }],
   }));
   const address = await miniflare.ready;
-  const exchanges = [];
-  for (const request of requests) exchanges.push(await exchange(address, request));
+  await use(address);
   await miniflare.dispose();
   rmSync(folder, { recursive: true });
+}
+
+const answered = [];
+for (const { requests, headers, redirects, ...site } of sites) {
+  const all = { ...files, ...(headers && { "/_headers": headers }), ...(redirects && { "/_redirects": redirects }) };
+  const exchanges = [];
+  await serve(all, site, async (address) => {
+    for (const request of requests) exchanges.push(await exchange(address, request));
+  });
   answered.push({ ...site, headers, redirects, exchanges });
 }
-writeFileSync(process.argv[3], `${JSON.stringify({ files, sites: answered }, null, 1)}\n`);
+
+const tables = ["standard", "other"].map((name) => import(`${mime}/node_modules/mime/dist/types/${name}.js`));
+const extensions = (await Promise.all(tables)).flatMap((table) => Object.values(table.default).flat());
+const types = {};
+const typed = Object.fromEntries(extensions.map((extension) => [`/x.${extension.replace("*", "")}`, "a"]));
+await serve(typed, { html_handling: "none", not_found_handling: "none" }, async (address) => {
+  for (const path of Object.keys(typed).sort()) {
+    types[path.slice("/x.".length)] = (await ask(address, { path })).headers["content-type"] ?? null;
+  }
+});
+writeFileSync(process.argv[3], JSON.stringify({ files, sites: answered, types }));
 process.exit(0);

@@ -72,7 +72,7 @@ fn fits(path: &str, content_type: &str) -> bool {
         "html" => "text/html; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "js" => "text/javascript; charset=utf-8",
-        "json" | "map" => "application/json; charset=utf-8",
+        "json" | "map" => "application/json",
         "png" => "image/png",
         "md" => "text/markdown; charset=utf-8",
         _ => return !content_type.is_empty(),

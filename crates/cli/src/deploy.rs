@@ -244,18 +244,20 @@ impl Deploy {
     }
 }
 
-/// Says which lines of the rules count for nothing.
+/// Prints which lines of the rules are ignored.
 fn warn_of_rules(folder: &Path) -> Outcome {
-    let read = |name: &str| match std::fs::read_to_string(folder.join(name)) {
+    let read = |name: &str| match std::fs::read(folder.join(name)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        read => read.map_err(|error| format!("cannot read {}: {error}", folder.join(name).display())),
+        Err(error) => Err(format!("cannot read {}: {error}", folder.join(name).display())),
+        // As the site reads it: what is not UTF-8 is warned of.
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
     };
     warn_of("_headers", HeaderRules::parse(&read("_headers")?).warnings());
     warn_of("_redirects", Redirects::parse(&read("_redirects")?, HtmlHandling::default()).warnings());
     Ok(())
 }
 
-/// Says which lines of a file of rules count for nothing.
+/// Prints which lines of a file of rules are ignored.
 pub(crate) fn warn_of(file: &str, warnings: &[RuleWarning]) {
     for warning in warnings {
         eprintln!("warning: {file}, {warning}");

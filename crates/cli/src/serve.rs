@@ -8,7 +8,7 @@ use clap::Args;
 use http::HeaderName;
 use isobar_http_serve::native::{Server, ServerError, ServerOptions, init_log, shutdown_signal};
 use isobar_http_serve::{App, Metrics, Telemetry, WranglerPlatform, signed_objects, site_options, worker_first};
-use isobar_site::{CacheOptions, Site, SiteOptions};
+use isobar_site::{CacheOptions, Fingerprints, Site, SiteOptions};
 use isobar_storage::{ListOptions, ObjectStore};
 
 use crate::copy::Copied;
@@ -76,6 +76,13 @@ pub(crate) struct Serve {
     /// The binding of the bucket that has the site; the configuration's first when not given
     #[arg(long)]
     bucket: Option<String>,
+    /// Files that never change under their name, in the place of those with a hash in it (app-3f9a1c2b.js): they are cached for
+    /// a year. A glob without a slash is of names anywhere
+    #[arg(long, value_name = "GLOB", conflicts_with = "no_immutable")]
+    immutable: Vec<String>,
+    /// Take no file for one that never changes, whatever its name
+    #[arg(long)]
+    no_immutable: bool,
     /// What the site's keys start with
     #[arg(long, default_value = "static/")]
     prefix: String,
@@ -147,6 +154,11 @@ impl Serve {
         let options = if config.assets.is_some() { options } else { SiteOptions::default() };
         let mut options = options.with_prefix(prefix).with_rules_of(&*store).await?;
         options = options.with_deploys(!is_folder).with_listing(self.listing);
+        if self.no_immutable {
+            options = options.with_fingerprints(Fingerprints::none());
+        } else if !self.immutable.is_empty() {
+            options = options.with_fingerprints(Fingerprints::globs(&self.immutable)?);
+        }
         if self.server_timing {
             options = options.with_server_timing(binding);
         }

@@ -95,15 +95,27 @@ pub(crate) fn is_compressible(content_type: &str) -> bool {
         || matches!(
             essence,
             "application/json"
+                | "application/json5"
                 | "application/javascript"
+                | "application/ecmascript"
+                | "application/node"
+                | "application/sql"
+                | "application/rtf"
                 | "application/xml"
+                | "application/xml-dtd"
                 | "application/wasm"
                 | "application/yaml"
                 | "application/toml"
+                | "application/vnd.apple.mpegurl"
+                | "application/vnd.ms-fontobject"
                 | "font/ttf"
                 | "font/otf"
+                | "image/bmp"
                 | "image/vnd.microsoft.icon"
+                | "image/x-icon"
+                | "model/mtl"
                 | "model/obj"
+                | "model/stl"
                 | "model/gltf-binary"
         )
 }

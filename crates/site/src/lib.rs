@@ -30,6 +30,7 @@ pub mod deploy;
 mod digest;
 mod encoding;
 mod find;
+mod fingerprint;
 mod listing;
 mod options;
 mod path;
@@ -49,6 +50,7 @@ pub use arena::{KeptBody, Region};
 pub use body::SiteBody;
 pub use caching::{CacheOptions, CacheState, FromSite};
 pub use deploy::{Deploy, DeployOptions, DeployProgress, Deployed, Deploys, Pruned};
+pub use fingerprint::{Fingerprints, GlobError};
 pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
 pub use path::{PathProblem, SitePath};
 #[cfg(feature = "cache")]

@@ -2,6 +2,7 @@
 
 use isobar_storage::{Error, Key, ObjectStore};
 
+use crate::Fingerprints;
 use crate::rules::{self, HeaderRules, Redirects};
 
 /// What is said of a file that never changes under its name.
@@ -15,6 +16,8 @@ pub struct SiteOptions {
     pub prefix: String,
     /// What `Cache-Control` says where the object itself says nothing.
     pub cache: CachePolicy,
+    /// Which files never change under their name.
+    pub fingerprints: Fingerprints,
     /// Look for precompressed variants: `.br`, `.zst`, `.gz` beside the file.
     pub precompressed: bool,
     /// Which file answers which path.
@@ -42,6 +45,7 @@ impl Default for SiteOptions {
         Self {
             prefix: String::new(),
             cache: CachePolicy::default(),
+            fingerprints: Fingerprints::default(),
             precompressed: true,
             html_handling: HtmlHandling::default(),
             not_found_handling: NotFoundHandling::default(),
@@ -72,6 +76,20 @@ impl SiteOptions {
     pub fn with_cache(mut self, cache: CachePolicy) -> Self {
         self.cache = cache;
         self
+    }
+
+    /// Which files never change under their name: those get [`CachePolicy::hashed`], and of [`Deploys`](crate::Deploys) the
+    /// earlier ones' stay reachable. Default: [by their name](Fingerprints::by_name).
+    #[must_use]
+    pub fn with_fingerprints(mut self, fingerprints: Fingerprints) -> Self {
+        self.fingerprints = fingerprints;
+        self
+    }
+
+    /// What is said of the file at this key.
+    pub(crate) fn cache_control(&self, key: &str) -> &str {
+        let path = key.strip_prefix(&*self.prefix).unwrap_or(key);
+        if self.fingerprints.has(path) { &self.cache.hashed } else { &self.cache.default }
     }
 
     /// Look for precompressed variants.
@@ -110,11 +128,10 @@ impl SiteOptions {
     }
 
     /// What the files `_headers` and `_redirects` under the prefix say, where there are such files. They are read once: a
-    /// site that is to follow their changes is made anew. What of them counts for nothing is in the warnings of both.
+    /// site that is to follow their changes is made anew. What of them is ignored is in the warnings of both.
     ///
     /// # Errors
-    /// What the store answers; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 1 MiB,
-    /// [`ErrorKind::Corrupt`](isobar_storage::ErrorKind::Corrupt) for what is no UTF-8.
+    /// What the store answers; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 8 MiB.
     pub async fn with_rules_of(self, store: &dyn ObjectStore) -> Result<Self, Error> {
         let headers = self.rules(store, rules::HEADERS).await?.map(|text| HeaderRules::parse(&text));
         let redirects =
@@ -229,13 +246,13 @@ impl NotFoundHandling {
     }
 }
 
-/// What `Cache-Control` says. The defaults are those of Workers Static Assets, and a year for names with a hash in them.
+/// What `Cache-Control` says. The defaults are those of Workers Static Assets, and a year for files that never change.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CachePolicy {
     /// For everything else.
     pub default: String,
-    /// For names with a content hash, which never change: `app-3f9a1c2b.js`, `logo.5d41402abc.svg`.
+    /// For files that never change under their name: see [`Fingerprints`].
     pub hashed: String,
 }
 
@@ -246,50 +263,9 @@ impl Default for CachePolicy {
 }
 
 impl CachePolicy {
-    /// The same for every name.
+    /// The same for every file.
     pub fn always(value: impl Into<String>) -> Self {
         let value = value.into();
         Self { default: value.clone(), hashed: value }
-    }
-
-    /// What is said for a key.
-    pub(crate) fn of(&self, key: &str) -> &str {
-        if has_hash(key) { &self.hashed } else { &self.default }
-    }
-}
-
-/// Whether a part of the file's name, between `-`, `.` or `_`, is at least 8 hexadecimal digits, both letters and digits:
-/// all digits are a date or a number, all letters a word.
-pub(crate) fn has_hash(key: &str) -> bool {
-    let name = key.rsplit('/').next().unwrap_or(key);
-    let is_hash = |part: &str| {
-        part.len() >= 8
-            && part.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && part.bytes().any(|byte| byte.is_ascii_digit())
-            && part.bytes().any(|byte| byte.is_ascii_alphabetic())
-    };
-    // The first part is the name itself: `20261123.html` is a date, not a hash.
-    name.split(['-', '.', '_']).skip(1).any(is_hash)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_are_told_from_names() {
-        for hashed in ["a/app-3f9a1c2b.js", "logo.5d41402abc4b2a76.svg", "chunk_00ff00ff.css"] {
-            assert!(has_hash(hashed), "{hashed}");
-        }
-        for plain in [
-            "index.html",
-            "20261123.html",
-            "report-20261123.html",
-            "a/defaced-facade.js",
-            "app-1.2.3.js",
-            "3f9a1c2b/app.js",
-        ] {
-            assert!(!has_hash(plain), "{plain}");
-        }
     }
 }

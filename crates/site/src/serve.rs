@@ -326,7 +326,7 @@ pub(crate) fn write_headers(site: &Site, request: &HeaderMap, found: &Found, hea
     // As Workers Static Assets: what a shared cache must not keep is not called public. Unlike them a part has the header,
     // too: RFC 9110 15.3.7 wants it wherever the whole has it.
     if http.cache_control.is_none() && !request.contains_key(header::AUTHORIZATION) {
-        put(header::CACHE_CONTROL, site.options.cache.of(key.as_str()));
+        put(header::CACHE_CONTROL, site.options.cache_control(key.as_str()));
     }
 }
 

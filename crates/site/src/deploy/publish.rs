@@ -29,10 +29,10 @@ type Filter<'d> = &'d (dyn Fn(&str) -> bool + Sync);
 pub struct DeployOptions<'d> {
     /// Which files take part. All.
     pub take: Filter<'d>,
-    /// Which files never change under their name, besides those with a hash in it that the site tells by itself: they are
-    /// cached for a year. None.
+    /// Which files never change under their name, besides those that the site takes for such
+    /// ([`Fingerprints`](crate::Fingerprints)): they are cached for a year. Default: none.
     pub immutable: Filter<'d>,
-    /// Of how many earlier deploys the files with a hash in their name, and others that never change, stay reachable. 3.
+    /// Of how many earlier deploys the files that never change under their name stay reachable. Default: 3.
     pub retain: usize,
     /// Files read or uploaded at once. 16.
     pub concurrency: usize,
@@ -151,8 +151,7 @@ impl Deploys {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] where there is nothing to deploy, [`ErrorKind::TooLarge`] for more than [`MAX_FILES`]
-    /// files or more than 1 MiB of rules, [`ErrorKind::Corrupt`] for rules that are no UTF-8, a checksum error for a file that
-    /// changes while it is read, [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune); what the stores answer.
+    /// files or rules of more than 8 MiB, a checksum error for a file that changes while it is read, [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune); what the stores answer.
     pub async fn deploy(&self, source: &dyn ObjectStore, options: &DeployOptions<'_>) -> Result<Deployed, Error> {
         // Before all is read, so that who tries again need not read it again.
         if let Some((pointer, _)) = self.pointer().await? {

@@ -16,9 +16,8 @@ use super::manifest::{Manifest, ManifestFile};
 use super::pointer::{Entry, Pointer};
 use super::{Deploys, corrupt, object_key};
 use crate::caching::{FRESH, STALE_IF_ERROR};
-use crate::options::has_hash;
 use crate::rules::{HeaderRules, Redirects};
-use crate::{HtmlHandling, SiteOptions};
+use crate::{Fingerprints, HtmlHandling, SiteOptions};
 
 /// Manifests that are remembered by all sites of the process, and how many files they have together: in a Worker a site lives as
 /// long as a request, and 128 MiB are all there is.
@@ -38,6 +37,7 @@ pub(crate) struct File {
 /// A deploy as it is served.
 pub(crate) struct ServedDeploy {
     prefix: String,
+    fingerprints: Fingerprints,
     loaded: Arc<Loaded>,
     /// Those whose hashed files are served, too; read when one is asked for.
     retained: Vec<Entry>,
@@ -180,7 +180,8 @@ async fn read(
     let pointer = Pointer::read(&body.bytes().await?).map_err(|problem| corrupt(format!("{key}: {problem}")))?;
     let loaded = load(&deploys, pointer.current()?, options.html_handling).await?;
     let retained = pointer.retained().cloned().collect();
-    let deploy = ServedDeploy { prefix: options.prefix.clone(), loaded, retained, older: Mutex::new(None) };
+    let (prefix, fingerprints) = (options.prefix.clone(), options.fingerprints.clone());
+    let deploy = ServedDeploy { prefix, fingerprints, loaded, retained, older: Mutex::new(None) };
     Ok(Some((Some(Arc::new(deploy)), Some(meta.etag))))
 }
 
@@ -262,7 +263,8 @@ impl ServedDeploy {
         }
         let files = older.iter().flatten().filter_map(|loaded| loaded.manifest.files.get(name));
         let never_changes = |file: &&ManifestFile| {
-            has_hash(name) || file.http.cache_control.as_ref().is_some_and(|control| control.contains("immutable"))
+            self.fingerprints.has(name)
+                || file.http.cache_control.as_ref().is_some_and(|control| control.contains("immutable"))
         };
         let found = files.into_iter().find(never_changes);
         found.map(|file| self.found(name, file)).transpose()

@@ -1,12 +1,12 @@
 //! `_headers`.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::pattern::{self, Parts, Pattern};
-use super::{RuleWarning, lines};
+use super::{RuleWarning, is_space, lines};
 
-/// Rules of one file; the lines behind them are left out.
-const RULES: usize = 100;
+/// Rules of one file. wrangler, too, takes one more before it looks at the number.
+const RULES: usize = 101;
 
 /// What `_headers` says: for a path, or a host and a path, headers to set and to take away.
 ///
@@ -19,7 +19,13 @@ const RULES: usize = 100;
 /// ```
 ///
 /// Every rule that matches applies, in the order of the file. The first value for a header replaces what the site would say,
-/// further ones are added to it.
+/// further ones are added to it. Of two rules for the same path the later one counts, in the place of the earlier.
+///
+/// Some headers are not a rule's to set, and a line that does becomes a [warning](Self::warnings): those that frame the answer
+/// or belong to the connection (`Content-Length`, `Transfer-Encoding`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `TE`,
+/// `Trailer`, `Upgrade`, `HTTP2-Settings`; Cloudflare drops most of them without a word), `Date`, and those by which caches
+/// and clients tell the bytes that they have: `Content-Encoding`, `Content-Range`, `ETag`, `Last-Modified`, `Repr-Digest`,
+/// `Content-Digest`. What a rule says in `Vary` is added to what the site says.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderRules {
     rules: Vec<Rule>,
@@ -28,6 +34,9 @@ pub struct HeaderRules {
 
 #[derive(Debug, Clone)]
 struct Rule {
+    /// The pattern as it was written, and its line.
+    path: String,
+    line: usize,
     pattern: Pattern,
     /// Values with placeholders, in the order of their names' first lines.
     set: Vec<(HeaderName, String)>,
@@ -35,7 +44,7 @@ struct Rule {
 }
 
 impl HeaderRules {
-    /// Reads the file. A line that says nothing that can be done becomes a [warning](Self::warnings), and the others count.
+    /// Reads the file. A line that is not a rule becomes a [warning](Self::warnings), and the others count.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut read = Reading::default();
@@ -43,9 +52,9 @@ impl HeaderRules {
             if is_address(line) {
                 read.end_rule();
                 if read.rules.len() >= RULES {
-                    let message = format!("there are {RULES} rules already; this and what follows counts for nothing");
-                    read.warnings.push(RuleWarning::new(number, line, message));
-                    return Self { rules: read.rules, warnings: read.warnings };
+                    let message = format!("there are {RULES} rules already; this and what follows is ignored");
+                    read.warn(number, line, message);
+                    break;
                 }
                 read.begin_rule(number, line);
             } else if !read.is_skipping {
@@ -53,11 +62,12 @@ impl HeaderRules {
             }
         }
         read.end_rule();
-        read.warnings.sort_by_key(|warning| warning.line);
-        Self { rules: read.rules, warnings: read.warnings }
+        let Reading { rules, mut warnings, .. } = read;
+        warnings.sort_by_key(|warning| warning.line);
+        Self { rules: last_of_each_path(rules, &mut warnings), warnings }
     }
 
-    /// The lines that count for nothing.
+    /// The lines that are ignored, and others that are likely not what their writer meant.
     #[must_use]
     pub fn warnings(&self) -> &[RuleWarning] {
         &self.warnings
@@ -81,6 +91,7 @@ impl HeaderRules {
             return;
         }
         let absolute = format!("https://{host}{path}");
+        let own_vary: Vec<HeaderValue> = headers.get_all(header::VARY).iter().cloned().collect();
         let mut ours: Vec<&HeaderName> = Vec::new();
         for rule in &self.rules {
             let Some(captures) = rule.pattern.captures(path, &absolute) else { continue };
@@ -89,7 +100,9 @@ impl HeaderRules {
             }
             for (name, template) in &rule.set {
                 // What a path brings into it may be no header's value.
-                let Ok(value) = HeaderValue::from_str(&pattern::fill(template, &captures)) else { continue };
+                let Ok(value) = HeaderValue::from_bytes(pattern::fill(template, &captures).as_bytes()) else {
+                    continue;
+                };
                 if ours.contains(&name) {
                     headers.append(name, value);
                 } else {
@@ -98,6 +111,61 @@ impl HeaderRules {
                 }
             }
         }
+        keep_vary(&own_vary, headers);
+    }
+}
+
+/// Of rules for the same path the last, in the place of the first.
+fn last_of_each_path(rules: Vec<Rule>, warnings: &mut Vec<RuleWarning>) -> Vec<Rule> {
+    let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        match kept.iter_mut().find(|other| other.path == rule.path) {
+            Some(earlier) => {
+                let message = format!("ignored: the rule at line {} is for the same path", rule.line);
+                let at = warnings.partition_point(|warning| warning.line <= earlier.line);
+                warnings.insert(at, RuleWarning::new(earlier.line, &earlier.path, message));
+                *earlier = rule;
+            }
+            None => kept.push(rule),
+        }
+    }
+    kept
+}
+
+/// Adds what the site itself has said in `Vary`: without it a shared cache gives one client's encoding to all.
+fn keep_vary(own: &[HeaderValue], headers: &mut HeaderMap) {
+    if own.is_empty() || headers.get_all(header::VARY).iter().eq(own) {
+        return;
+    }
+    let mut names: Vec<String> = Vec::new();
+    for value in own.iter().chain(headers.get_all(header::VARY)) {
+        for name in String::from_utf8_lossy(value.as_bytes()).split(',').map(str::trim) {
+            if !name.is_empty() && !names.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    let value = if names.iter().any(|name| name == "*") { "*".to_owned() } else { names.join(", ") };
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+        headers.insert(header::VARY, value);
+    }
+}
+
+/// Why a header is not a rule's to set or to take away; `None` where it is.
+fn is_reserved(name: &HeaderName, sets: bool) -> Option<&'static str> {
+    match name.as_str() {
+        "connection" | "content-length" | "http2-settings" | "keep-alive" | "proxy-connection" | "te" | "trailer"
+        | "transfer-encoding" | "upgrade" => Some("ignored: the server frames its answers and keeps its connections"),
+        "date" => Some("ignored: the date is when the server answers"),
+        "content-encoding" => Some(
+            "ignored: the server encodes by what a client accepts; store what is compressed already beside the file, as NAME.br or NAME.gz",
+        ),
+        "content-range" => Some("ignored: the server says which part of a file it sends"),
+        "etag" | "last-modified" | "repr-digest" | "content-digest" if sets => {
+            Some("ignored: the server derives it from the file's bytes, or caches would keep old ones")
+        }
+        "vary" if !sets => Some("ignored where the server itself chooses by a header; take away what a rule adds"),
+        _ => None,
     }
 }
 
@@ -106,9 +174,10 @@ impl HeaderRules {
 struct Reading {
     rules: Vec<Rule>,
     warnings: Vec<RuleWarning>,
-    /// The rule that is being read, and where it began.
-    rule: Option<(usize, String, Rule)>,
-    /// The address above was none: its headers are not worth a warning each.
+    /// The rule that is being read, and whether a header of it was ignored with a warning of its own.
+    rule: Option<Rule>,
+    is_warned: bool,
+    /// The address above was not one: its headers are not worth a warning each.
     is_skipping: bool,
 }
 
@@ -119,10 +188,11 @@ impl Reading {
 
     fn begin_rule(&mut self, number: usize, line: &str) {
         let parts = Parts { host: true, port: false, query: false };
-        match pattern::address(line, parts).and_then(|address| Pattern::new(&address)) {
-            Ok(pattern) => {
-                let rule = Rule { pattern, set: Vec::new(), unset: Vec::new() };
-                (self.rule, self.is_skipping) = (Some((number, line.to_owned(), rule)), false);
+        let read = pattern::address(line, parts).and_then(|path| Ok((Pattern::new(&path)?, path)));
+        match read {
+            Ok((pattern, path)) => {
+                let rule = Rule { path, line: number, pattern, set: Vec::new(), unset: Vec::new() };
+                (self.rule, self.is_warned, self.is_skipping) = (Some(rule), false, false);
             }
             Err(message) => {
                 self.is_skipping = true;
@@ -133,10 +203,12 @@ impl Reading {
 
     fn end_rule(&mut self) {
         match self.rule.take() {
-            Some((number, line, rule)) if rule.set.is_empty() && rule.unset.is_empty() => {
-                self.warn(number, &line, "no headers follow");
+            Some(Rule { path, line, set, unset, .. }) if set.is_empty() && unset.is_empty() => {
+                if !self.is_warned {
+                    self.warn(line, &path, "no headers follow");
+                }
             }
-            Some((_, _, rule)) => self.rules.push(rule),
+            Some(rule) => self.rules.push(rule),
             None => {}
         }
     }
@@ -148,19 +220,29 @@ impl Reading {
     }
 
     fn read_header(&mut self, line: &str) -> Result<(), &'static str> {
-        let rule = self.rule.as_mut().map(|(_, _, rule)| rule);
+        const NOT_A_NAME: &str = "invalid header name";
+        let rule = self.rule.as_mut();
         let rule = rule.ok_or("a path that begins with / or https:// must stand above the first header")?;
         let Some((name, value)) = line.split_once(':') else {
             let name = line.strip_prefix("! ").ok_or("a header is `Name: value`, or `! Name` to take one away")?;
-            rule.unset.push(name.trim().parse().map_err(|_| "this is no header's name")?);
+            let name: HeaderName = name.trim_matches(is_space).parse().map_err(|_| NOT_A_NAME)?;
+            if let Some(message) = is_reserved(&name, false) {
+                self.is_warned = true;
+                return Err(message);
+            }
+            rule.unset.push(name);
             return Ok(());
         };
-        let (name, value) = (name.trim(), value.trim());
+        let (name, value) = (name.trim_matches(is_space), value.trim_matches(is_space));
         if name.is_empty() || value.is_empty() {
             return Err("a header is `Name: value`, or `! Name` to take one away");
         }
-        let name: HeaderName = name.parse().map_err(|_| "this is no header's name")?;
-        HeaderValue::from_str(value).map_err(|_| "this is no header's value")?;
+        let name: HeaderName = name.parse().map_err(|_| NOT_A_NAME)?;
+        HeaderValue::from_bytes(value.as_bytes()).map_err(|_| "invalid header value")?;
+        if let Some(message) = is_reserved(&name, true) {
+            self.is_warned = true;
+            return Err(message);
+        }
         match rule.set.iter_mut().find(|(other, _)| *other == name) {
             Some((_, values)) => values.extend([", ", value]),
             None => rule.set.push((name, value.to_owned())),
@@ -206,6 +288,81 @@ mod tests {
         let warned: Vec<_> = rules.warnings().iter().map(|warning| warning.line).collect();
         assert_eq!(warned, [1, 2, 5, 6, 7, 8, 9, 11, 12, 13], "{:#?}", rules.warnings());
         assert_eq!(applied(text, "/y"), ["x-site=site", "b=2"]);
+    }
+
+    #[test]
+    fn headers_that_are_the_servers_are_ignored_with_a_warning_each() {
+        let names = [
+            "Content-Length: 5",
+            "transfer-encoding: chunked",
+            "Connection: keep-alive",
+            "Keep-Alive: timeout=5",
+            "Proxy-Connection: close",
+            "TE: trailers",
+            "Trailer: x",
+            "Upgrade: h2c",
+            "HTTP2-Settings: x",
+            "Date: Tue, 01 Jan 2030 00:00:00 GMT",
+            "Content-Encoding: gzip",
+            "Content-Range: bytes 0-1/2",
+            "ETag: \"mine\"",
+            "Last-Modified: Tue, 01 Jan 2030 00:00:00 GMT",
+            "Repr-Digest: sha-256=:AA==:",
+            "Content-Digest: sha-256=:AA==:",
+            "! Content-Length",
+            "! Content-Encoding",
+            "! Vary",
+        ];
+        let text = format!("/*\n{}\n a: 1\n", names.join("\n"));
+        let warned: Vec<_> = HeaderRules::parse(&text).warnings.into_iter().map(|warning| warning.line).collect();
+        assert_eq!(warned, (2..names.len() + 2).collect::<Vec<_>>());
+        assert_eq!(applied(&text, "/x"), ["x-site=site", "a=1"]);
+        // A rule that has nothing else has been warned of already.
+        assert_eq!(HeaderRules::parse("/x\n Content-Length: 5").warnings.len(), 1);
+        assert_eq!(applied("/x\n ! ETag\n ! X-Site", "/x"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn vary_is_added_to_the_sites() {
+        let varied = |own: Option<&'static str>, rules: &str| {
+            let mut headers = HeaderMap::new();
+            own.into_iter().for_each(|own| drop(headers.insert("vary", HeaderValue::from_static(own))));
+            HeaderRules::parse(rules).apply("example.com", "/x", &mut headers);
+            let values = headers.get_all("vary").iter().map(|value| value.to_str().unwrap_or("?"));
+            values.collect::<Vec<_>>().join(" | ")
+        };
+        assert_eq!(varied(Some("Accept-Encoding"), "/x\n Vary: Origin"), "Accept-Encoding, Origin");
+        assert_eq!(varied(Some("Accept-Encoding"), "/x\n Vary: accept-encoding, Cookie"), "Accept-Encoding, Cookie");
+        assert_eq!(varied(Some("Accept-Encoding"), "/x\n Vary: Origin\n/*\n Vary: A"), "Accept-Encoding, Origin, A");
+        assert_eq!(varied(Some("Accept-Encoding"), "/x\n ! Vary\n a: 1"), "Accept-Encoding");
+        assert_eq!(varied(Some("Accept-Encoding"), "/x\n Vary: *"), "*");
+        assert_eq!(varied(Some("Accept-Encoding"), "/x\n a: 1"), "Accept-Encoding");
+        assert_eq!(varied(None, "/x\n Vary: Origin"), "Origin");
+    }
+
+    #[test]
+    fn of_rules_for_one_path_the_last_counts_in_the_place_of_the_first() {
+        let text = "/foo\n a: 1\n b: 1\n/*\n a: star\n/foo\n a: 2\n";
+        assert_eq!(applied(text, "/foo"), ["x-site=site", "a=2", "a=star"]);
+        let warnings = HeaderRules::parse(text).warnings;
+        assert_eq!((warnings.len(), warnings[0].line), (1, 1), "{warnings:?}");
+        assert!(warnings[0].message.contains("line 6"), "{warnings:?}");
+    }
+
+    #[test]
+    fn values_may_have_characters_beyond_ascii() {
+        let mut headers = HeaderMap::new();
+        HeaderRules::parse("/*\n a: h\u{e9}llo \u{2603}").apply("example.com", "/x", &mut headers);
+        assert_eq!(headers["a"].as_bytes(), "h\u{e9}llo \u{2603}".as_bytes());
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_other_line_ends_are_read_over() {
+        for text in ["\u{feff}/x\n a: 1", "\u{feff}# c\r\n/x\r\n a: 1\r\n", "/x\u{feff}\n\u{a0}a: 1\u{a0}"] {
+            assert_eq!(applied(text, "/x"), ["x-site=site", "a=1"], "{text:?}");
+        }
+        assert_eq!(applied("/x^y\n a: 1", "/x%5Ey"), ["x-site=site", "a=1"]);
+        assert_eq!(applied("https://example.com//x\n a: 1", "/x"), ["x-site=site", "a=1"]);
     }
 
     #[test]

@@ -20,23 +20,24 @@ pub use routing::{RoutingError, WorkerFirst};
 pub(crate) const HEADERS: &str = "_headers";
 pub(crate) const REDIRECTS: &str = "_redirects";
 
-/// The most that a file of rules may have, in bytes: 2,100 lines of 2,000 characters have more, but nobody writes those.
-const BYTES: u64 = 1024 * 1024;
+/// The largest file of rules that is read, in bytes: 8 MiB. The most that counts of a `_redirects` - 2,100 lines of 2,000
+/// characters - is smaller, comments aside.
+const BYTES: u64 = 8 * 1024 * 1024;
 
-/// The text of a file of rules, where there is one.
+/// The text of a file of rules, where there is one. Bytes that are not UTF-8 become U+FFFD, as wrangler reads them; the rules
+/// then have a [warning](RuleWarning) that names the line.
 pub(crate) async fn read(store: &dyn ObjectStore, key: &Key) -> Result<Option<String>, Error> {
     let Some((meta, body)) = store.get(key, GetOptions::default()).await?.into_object() else { return Ok(None) };
     if meta.size > BYTES {
         return Err(Error::new(ErrorKind::TooLarge, format!("{key} has more than {BYTES} bytes")));
     }
-    let text = String::from_utf8(body.bytes().await?.to_vec());
-    text.map(Some).map_err(|error| Error::new(ErrorKind::Corrupt, format!("{key} is no UTF-8: {error}")))
+    Ok(Some(String::from_utf8_lossy(&body.bytes().await?).into_owned()))
 }
 
 /// The longest line of a file of rules, in characters; a longer one is left out.
 const LINE_CHARACTERS: usize = 2000;
 
-/// A line of `_headers` or `_redirects` that counts for nothing, and why.
+/// A line of `_headers` or `_redirects` that is ignored, in part or whole, or is likely not what its writer meant; and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuleWarning {
@@ -63,10 +64,17 @@ impl fmt::Display for RuleWarning {
     }
 }
 
-/// The lines that say anything, with their numbers; those that are too long become warnings.
+/// The lines that are neither empty nor comments, with their numbers; those that are too long become warnings, and so does
+/// the first that is not UTF-8.
 fn lines<'t>(text: &'t str, warnings: &mut Vec<RuleWarning>) -> Vec<(usize, &'t str)> {
     let mut lines = Vec::new();
-    for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
+    let mut is_utf8 = true;
+    for (number, line) in text.split('\n').enumerate().map(|(index, line)| (index + 1, line.trim_matches(is_space))) {
+        if is_utf8 && line.contains(char::REPLACEMENT_CHARACTER) {
+            is_utf8 = false;
+            let message = "the file is not UTF-8 from here on: save it as UTF-8; such bytes are read as U+FFFD";
+            warnings.push(RuleWarning::new(number, line, message));
+        }
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -78,4 +86,10 @@ fn lines<'t>(text: &'t str, warnings: &mut Vec<RuleWarning>) -> Vec<(usize, &'t 
         lines.push((number, line));
     }
     lines
+}
+
+/// Whether JavaScript's `trim` and `\s`, by which wrangler reads these files, take a character for white space: a byte-order
+/// mark is, U+0085 is not.
+fn is_space(char: char) -> bool {
+    char == '\u{feff}' || (char.is_whitespace() && char != '\u{85}')
 }

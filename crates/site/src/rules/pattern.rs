@@ -31,8 +31,13 @@ impl Pattern {
                 rest = &rest[next.len_utf8()..];
                 continue;
             }
+            // As Workers Static Assets, which puts a group in the place of `:a` wherever that stands, in `:ab`, too.
             if names.contains(&name) {
                 return Err(format!("{} stands in it twice", if next == '*' { "*" } else { &rest[..=name.len()] }));
+            }
+            let is_begun_by = |other: &&&str| next != '*' && **other != "splat" && name.starts_with(**other);
+            if let Some(other) = names.iter().find(is_begun_by) {
+                return Err(format!("the placeholder :{name} begins like :{other}: give it another name"));
             }
             names.push(name);
             literal.get_or_insert_with(|| rule[..at].to_owned());
@@ -48,11 +53,6 @@ impl Pattern {
         regex.push('$');
         let regex = Regex::new(&regex).map_err(|error| error.to_string())?;
         Ok(Self { is_absolute, literal, regex: Some(regex) })
-    }
-
-    /// Whether there is neither `*` nor a placeholder in it.
-    pub(super) fn is_static(&self) -> bool {
-        self.regex.is_none()
     }
 
     /// Whether there is a host in it.
@@ -72,6 +72,11 @@ impl Pattern {
         let of = |name: &str| Some((name.to_owned(), captures.name(name)?.as_str()));
         Some(regex.capture_names().flatten().filter_map(of).collect())
     }
+}
+
+/// Whether there is neither `*` nor a placeholder in a rule.
+pub(super) fn is_literal(rule: &str) -> bool {
+    !rule.contains('*') && rule.match_indices(':').all(|(at, _)| placeholder(&rule[at..]).is_none())
 }
 
 /// The name of the placeholder that a text begins with: a letter, then letters, digits and `_`.
@@ -132,20 +137,22 @@ pub(super) fn address(text: &str, parts: Parts) -> Result<String, String> {
     }
 }
 
-/// The host and the rest of `https://host/rest`.
+/// The host and the rest of `https://host/rest`, without the slash between them.
 pub(super) fn split_host(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix("https://")?.trim_start_matches('/');
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     (!host.is_empty()).then_some((host, path))
 }
 
 fn path_of(path: &str, parts: Parts) -> Result<String, String> {
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let url = Url::parse(&format!("relative://{slash}{path}")).map_err(|error| format!("it is no path: {error}"))?;
-    let mut read = url.path().to_owned();
+    let url = Url::parse(&format!("relative://{slash}{path}")).map_err(|error| format!("invalid path: {error}"))?;
+    // By the URL standard of today; the library knows an older one.
+    let mut read = url.path().replace('^', "%5E");
     if parts.query {
-        url.query().iter().for_each(|query| read.extend(["?", query]));
-        url.fragment().iter().for_each(|fragment| read.extend(["#", fragment]));
+        // An empty query or fragment is none, as in JavaScript's `search` and `hash`.
+        url.query().filter(|query| !query.is_empty()).iter().for_each(|query| read.extend(["?", query]));
+        url.fragment().filter(|fragment| !fragment.is_empty()).iter().for_each(|part| read.extend(["#", part]));
     }
     Ok(read)
 }
@@ -175,11 +182,13 @@ mod tests {
             ("/a:1", "/a:1", Some("")),
             ("https://example.com/*", "/x", Some("splat=x")),
             ("https://:sub.com/x", "/x", Some("sub=example")),
+            ("/:ab/:a", "/1/2", Some("ab=1,a=2")),
+            ("/(:a)+.?[b]$|{2}", "/(1)+.?[b]$|{2}", Some("a=1")),
             ("https://other.com/*", "/x", None),
         ] {
             assert_eq!(capture(rule, path).as_deref(), want, "{rule} {path}");
         }
-        for rule in ["/*/*", "/:a/:a", "/*/:splat"] {
+        for rule in ["/*/*", "/:a/:a", "/*/:splat", "/:a/:ab", "https://:a.example/:ab"] {
             assert!(Pattern::new(rule).is_err(), "{rule}");
         }
     }
@@ -201,6 +210,9 @@ mod tests {
         for (text, want) in [
             ("/a b/../c?x=1#y", "/c?x=1#y"),
             ("https://h.example", "https://h.example/"),
+            ("https:////h.example//a//b", "https://h.example/a//b"),
+            ("/a^b?^#^", "/a%5Eb?^#^"),
+            ("/a?#", "/a"),
             ("https://H.example/A?b", "https://h.example/A?b"),
             ("/\u{e9}", "/%C3%A9"),
             ("//a", "//a"),

@@ -6,7 +6,7 @@ use http::StatusCode;
 use url::Url;
 
 use super::pattern::{self, Parts, Pattern};
-use super::{RuleWarning, lines};
+use super::{RuleWarning, is_space, lines};
 use crate::HtmlHandling;
 
 /// Rules without `*` and placeholders, above the first with one.
@@ -25,17 +25,25 @@ const DYNAMIC_RULES: usize = 100;
 ///
 /// Without a status it is 302. 200 answers with another path's file, and the client does not see it. The first rule that
 /// matches counts, those without `*` and `:placeholders` before the others. A query goes along unless the target has one.
+///
+/// A target is a path, `https://host/path` or `//host/path`, which keeps the request's scheme. What a path brings into a target
+/// that is a path never makes another host of it: its slashes are joined. All as in Workers Static Assets, but that a value is
+/// put in as it is: there a `:name` or `$&` in it is replaced again.
 #[derive(Debug, Clone, Default)]
 pub struct Redirects {
-    exact: HashMap<String, Target>,
-    patterns: Vec<(Pattern, Target)>,
+    exact: HashMap<String, (Target, u16)>,
+    patterns: Vec<(Pattern, String, u16)>,
     warnings: Vec<RuleWarning>,
 }
 
+/// Where a rule leads.
 #[derive(Debug, Clone)]
 struct Target {
-    to: String,
-    status: u16,
+    /// All but query and fragment: a path, or an address with a host.
+    base: String,
+    path: String,
+    query: Option<String>,
+    fragment: Option<String>,
 }
 
 /// What becomes of a path.
@@ -48,47 +56,27 @@ pub(crate) enum Redirection {
 }
 
 impl Redirects {
-    /// Reads the file. A line that says nothing that can be done becomes a [warning](Self::warnings), and the others count.
+    /// Reads the file. A line that is not a rule becomes a [warning](Self::warnings), and the others count.
     #[must_use]
     pub fn parse(text: &str, html: HtmlHandling) -> Self {
-        let mut redirects = Self::default();
-        let (mut seen, mut warnings) = (HashSet::new(), Vec::new());
-        let (mut exact, mut dynamic) = (0, 0);
-        for (number, line) in lines(text, &mut warnings) {
-            let read = match read_from(line) {
-                Err(message) => Err(message),
-                Ok((pattern, from, rest)) => {
-                    let is_exact = pattern.is_static() && dynamic == 0;
-                    let (count, most) =
-                        if is_exact { (&mut exact, STATIC_RULES) } else { (&mut dynamic, DYNAMIC_RULES) };
-                    *count += 1;
-                    if *count > most {
-                        let message = format!("there are {most} rules of this kind already; it counts for nothing");
-                        warnings.push(RuleWarning::new(number, line, message));
-                        // As Workers Static Assets: below the last pattern nothing counts.
-                        if is_exact {
-                            continue;
-                        }
-                        break;
-                    }
-                    read_target(&from, &rest, html).map(|target| (pattern, from, target, is_exact))
+        let mut read = Reading::default();
+        for (number, line) in lines(text, &mut read.warnings) {
+            match read.rule(line, html) {
+                Ok(()) => {}
+                Err(Refused::Line(message)) => read.warnings.push(RuleWarning::new(number, line, message)),
+                Err(Refused::Rest(message)) => {
+                    read.warnings.push(RuleWarning::new(number, line, message));
+                    break;
                 }
-            };
-            match read {
-                Ok((_, from, _, _)) if !seen.insert(from.clone()) => {
-                    warnings.push(RuleWarning::new(number, line, format!("there is a rule for {from} already")));
-                }
-                Ok((_, from, target, true)) => drop(redirects.exact.insert(from, target)),
-                Ok((pattern, _, target, false)) => redirects.patterns.push((pattern, target)),
-                Err(message) => warnings.push(RuleWarning::new(number, line, message)),
             }
         }
+        let Reading { mut redirects, mut warnings, .. } = read;
         warnings.sort_by_key(|warning| warning.line);
         redirects.warnings = warnings;
         redirects
     }
 
-    /// The lines that count for nothing.
+    /// The lines that are ignored, and others that are likely not what their writer meant.
     #[must_use]
     pub fn warnings(&self) -> &[RuleWarning] {
         &self.warnings
@@ -102,75 +90,159 @@ impl Redirects {
 
     /// What becomes of this path and query.
     pub(crate) fn find(&self, path: &str, query: Option<&str>) -> Option<Redirection> {
-        let (to, status) = match self.exact.get(path) {
-            Some(target) => (joined(&target.to), target.status),
-            None => self.patterns.iter().find_map(|(pattern, target)| {
-                let filled = pattern::fill(&target.to, &pattern.captures(path, "")?);
-                Some((joined(filled.trim()), target.status))
-            })?,
-        };
-        // What a path has brought into it may be no address; then it is as if there were no such rule.
-        let is_absolute = pattern::split_host(&to).is_some();
-        let url = if is_absolute { Url::parse(&to) } else { Url::parse(&format!("https://site.invalid{to}")) }.ok()?;
-        // Again: to a URL a backslash is a slash, and a path may bring one.
-        let path = if is_absolute { url.path().to_owned() } else { joined(url.path()) };
-        if status == 200 {
-            return Some(Redirection::Rewrite(path));
+        if let Some((target, status)) = self.exact.get(path) {
+            return redirection(target, *status, query);
         }
-        let mut location = if is_absolute { url[..url::Position::BeforePath].to_owned() } else { String::new() };
-        location.push_str(&path);
-        url.query().or(query).iter().for_each(|query| location.extend(["?", query]));
-        url.fragment().iter().for_each(|fragment| location.extend(["#", fragment]));
-        Some(Redirection::To(StatusCode::from_u16(status).ok()?, location))
+        self.patterns.iter().find_map(|(pattern, to, status)| {
+            let filled = filled(to, &pattern.captures(path, "")?);
+            // What a path has brought into it may be no address; then it is as if there were no such rule.
+            redirection(&Target::of(filled.trim())?, *status, query)
+        })
     }
 }
 
-/// A path of this server's without runs of slashes: `//host` would be another server. Other addresses stay.
-fn joined(target: &str) -> String {
-    if !target.starts_with('/') {
-        return target.to_owned();
+fn redirection(target: &Target, status: u16, query: Option<&str>) -> Option<Redirection> {
+    let Target { base, path, query: own, fragment } = target;
+    if status == 200 {
+        return Some(Redirection::Rewrite(path.clone()));
     }
-    let mut joined = String::with_capacity(target.len());
-    for char in target.chars() {
-        if char != '/' || !joined.ends_with('/') {
+    let mut location = base.clone();
+    let query = own.as_deref().or(query.filter(|query| !query.is_empty()));
+    query.iter().for_each(|query| location.extend(["?", query]));
+    fragment.iter().for_each(|fragment| location.extend(["#", fragment]));
+    Some(Redirection::To(StatusCode::from_u16(status).ok()?, location))
+}
+
+/// A target with what was captured in it. A path stays one: where it begins with several slashes, it would be another host.
+fn filled(to: &str, captures: &pattern::Captures<'_>) -> String {
+    let is_slash = |char: char| char == '/' || char == '\\';
+    let names_host =
+        to.strip_prefix("//").is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '\\', '?', '#']));
+    let filled = pattern::fill(to, captures);
+    if names_host || !to.starts_with('/') {
+        return filled;
+    }
+    let (path, rest) = filled.split_at(filled.find(['?', '#']).unwrap_or(filled.len()));
+    let mut joined = String::with_capacity(filled.len());
+    for char in path.chars() {
+        if !is_slash(char) {
             joined.push(char);
+        } else if !joined.ends_with('/') {
+            joined.push('/');
         }
     }
-    joined
+    joined + rest
 }
 
-/// The path that a line is for, and what follows it.
-fn read_from(line: &str) -> Result<(Pattern, String, Vec<String>), String> {
-    let mut tokens = Vec::new();
-    for token in line.split_whitespace() {
-        // Behind a space it is a comment; within an address a fragment.
-        if token.starts_with('#') && !tokens.is_empty() {
-            break;
+impl Target {
+    /// Reads an address as a browser at this site would: `None` where it is not one.
+    fn of(to: &str) -> Option<Self> {
+        const HERE: &str = "site.invalid";
+        // However many slashes there are, a host follows them.
+        let host = to.strip_prefix('/').map(|rest| (rest, rest.trim_start_matches(['/', '\\'])));
+        let host = host.filter(|(rest, host)| rest.len() > host.len()).map(|(_, host)| format!("//{host}"));
+        let url = Url::parse(&format!("https://{HERE}/")).ok()?.join(host.as_deref().unwrap_or(to)).ok()?;
+        let path = url.path().replace('^', "%5E");
+        let base = if url.host_str() == Some(HERE) {
+            path.clone()
+        } else if to.starts_with("https://") {
+            format!("{}{path}", &url[..url::Position::BeforePath])
+        } else {
+            format!("//{}{path}", &url[url::Position::BeforeUsername..url::Position::BeforePath])
+        };
+        let some = |part: Option<&str>| part.filter(|part| !part.is_empty()).map(str::to_owned);
+        Some(Self { base, path, query: some(url.query()), fragment: some(url.fragment()) })
+    }
+}
+
+/// The file, read so far.
+#[derive(Default)]
+struct Reading {
+    redirects: Redirects,
+    warnings: Vec<RuleWarning>,
+    /// The paths of all rules, and how many there were of each kind.
+    seen: HashSet<String>,
+    exact: usize,
+    dynamic: usize,
+}
+
+/// Why a line is not a rule.
+enum Refused {
+    Line(String),
+    /// And nothing below it.
+    Rest(String),
+}
+
+impl From<String> for Refused {
+    fn from(message: String) -> Self {
+        Self::Line(message)
+    }
+}
+
+impl Reading {
+    /// Reads a rule. The order of what is looked at is wrangler's: it decides what counts towards the limits.
+    fn rule(&mut self, line: &str, html: HtmlHandling) -> Result<(), Refused> {
+        let words = words(line);
+        let (from, to, status) = match words[..] {
+            [from, to] => (from, to, "302"),
+            [from, to, status] => (from, to, status),
+            _ => return Err(format!("a rule is `from to [status]`, and this has {} words", words.len()).into()),
+        };
+        let from = pattern::address(from, Parts { host: false, port: true, query: false })?;
+        let is_exact = pattern::is_literal(&from);
+        let counts_as_exact = is_exact && self.dynamic == 0;
+        let (count, most) = match counts_as_exact {
+            true => (&mut self.exact, STATIC_RULES),
+            false => (&mut self.dynamic, DYNAMIC_RULES),
+        };
+        *count += 1;
+        if *count > most {
+            let message = format!("there are {most} rules of this kind already; it is ignored");
+            // As Workers Static Assets: below the last pattern nothing counts.
+            return Err(if counts_as_exact { Refused::Line(message) } else { Refused::Rest(message) });
         }
-        tokens.push(token.to_owned());
+        let to = pattern::address(to, Parts { host: true, port: true, query: true })?;
+        let code = number(status).filter(|status| [200, 301, 302, 303, 307, 308].contains(status));
+        let status = code.ok_or_else(|| format!("the status must be 200, 301, 302, 303, 307 or 308, not {status}"))?;
+        let is_path = pattern::split_host(&to).is_none();
+        let is_index = to.ends_with("/index") || to.ends_with("/index.html");
+        if is_path && is_index && (from.ends_with("/*") || (from.ends_with('/') && html != HtmlHandling::None)) {
+            return Err(String::from("this is an infinite loop: /index.html is redirected to / again").into());
+        }
+        if !self.seen.insert(from.clone()) {
+            return Err(format!("there is a rule for {from} already").into());
+        }
+        if status == 200 && !is_path {
+            return Err(String::from("with 200 the target must be a path of this site").into());
+        }
+        if is_exact && self.redirects.patterns.is_empty() {
+            let target =
+                Target::of(&to).ok_or_else(|| format!("invalid target {to}: it is neither a path nor a URL"))?;
+            self.redirects.exact.insert(from, (target, status));
+        } else {
+            self.redirects.patterns.push((Pattern::new(&from)?, to, status));
+        }
+        Ok(())
     }
-    if !(2..=3).contains(&tokens.len()) {
-        return Err(format!("a rule is `from to [status]`, and this has {} words", tokens.len()));
-    }
-    let from = pattern::address(&tokens.remove(0), Parts { host: false, port: true, query: false })?;
-    Ok((Pattern::new(&from)?, from, tokens))
 }
 
-fn read_target(from: &str, rest: &[String], html: HtmlHandling) -> Result<Target, String> {
-    let [to, status @ ..] = rest else { return Err("a rule is `from to [status]`".to_owned()) };
-    let to = pattern::address(to, Parts { host: true, port: true, query: true })?;
-    let status = status.first().map_or("302", String::as_str);
-    let status = status.parse().ok().filter(|status| [200, 301, 302, 303, 307, 308].contains(status));
-    let status = status.ok_or("the status must be 200, 301, 302, 303, 307 or 308")?;
-    let is_ours = pattern::split_host(&to).is_none();
-    let is_index = to.ends_with("/index") || to.ends_with("/index.html");
-    if is_ours && is_index && (from.ends_with("/*") || (from.ends_with('/') && html != HtmlHandling::None)) {
-        return Err("this would go round for ever: /index.html is sent to / again".to_owned());
-    }
-    if status == 200 && !is_ours {
-        return Err("with 200 the target must be a path of this site".to_owned());
-    }
-    Ok(Target { to, status })
+/// The words of a rule. A `#` behind white space begins a comment; within a word it begins a fragment.
+fn words(line: &str) -> Vec<&str> {
+    let words = line.split(is_space).filter(|word| !word.is_empty());
+    words.enumerate().take_while(|(index, word)| *index == 0 || !word.starts_with('#')).map(|(_, word)| word).collect()
+}
+
+/// A status as JavaScript reads numbers: `301`, `301.0` and `0x12d` are one.
+fn number(text: &str) -> Option<u16> {
+    let radix = |prefixes: [&str; 2], radix| {
+        let digits = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))?;
+        u16::from_str_radix(digits, radix).ok()
+    };
+    let number = radix(["0x", "0X"], 16).or_else(|| radix(["0o", "0O"], 8)).or_else(|| radix(["0b", "0B"], 2));
+    number.or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        (number.fract() == 0.0 && (0.0..1000.0).contains(&number)).then_some(number as u16)
+    })
 }
 
 #[cfg(test)]
@@ -196,6 +268,7 @@ mod tests {
             ("/blog//evil.example", None, Some("302 /posts/evil.example")),
             ("/all//evil.example", None, Some("302 /evil.example")),
             ("/all/\\evil.example", None, Some("302 /evil.example")),
+            ("/all/a//b", None, Some("302 /a/b")),
             ("/u/7", Some("q"), Some("307 /user.html?id=7")),
             ("/u/7/8", None, None),
             ("/app/deep/er", None, Some("rewrite /app")),
@@ -205,6 +278,52 @@ mod tests {
         ] {
             assert_eq!(found(rules, path, query).as_deref(), want, "{path}");
         }
+    }
+
+    #[test]
+    fn targets_are_read_as_the_asset_worker_reads_them() {
+        for (rule, path, query, want) in [
+            ("/s //host.example/path", "/s", None, Some("302 //host.example/path")),
+            ("/s //host.example/path", "/s", Some("a=b"), Some("302 //host.example/path?a=b")),
+            ("/s ///host.example/path", "/s", None, Some("302 //host.example/path")),
+            ("/s //user:pw@host.example:81/x", "/s", None, Some("302 //user:pw@host.example:81/x")),
+            ("/s //host.example/path 200", "/s", None, Some("rewrite /path")),
+            ("/s /a//b//c", "/s", None, Some("302 /a//b//c")),
+            ("/s /a?u=https://x//y#f//g", "/s", None, Some("302 /a?u=https://x//y#f//g")),
+            ("/s /a?", "/s", Some("q"), Some("302 /a?q")),
+            ("/s /a", "/s", Some(""), Some("302 /a")),
+            ("/s https://H.Example:443//p//q", "/s", None, Some("302 https://h.example/p//q")),
+            ("/s /x|y^z{1}[2]\"'`<>", "/s", None, Some("302 /x|y%5Ez%7B1%7D[2]%22'%60%3C%3E")),
+            ("/s /x?q=|^{}[]\"'`<>\\", "/s", None, Some("302 /x?q=|^{}[]%22%27`%3C%3E\\")),
+            ("/s /x 301.0", "/s", None, Some("301 /x")),
+            ("/s /x 0x12d", "/s", None, Some("301 /x")),
+            ("/s /x 301!", "/s", None, None),
+            ("/s //", "/s", None, None),
+            ("/s^a /q", "/s%5Ea", None, Some("302 /q")),
+            ("/s^:a /q/:a", "/s%5Eb", None, Some("302 /q/b")),
+            ("\u{feff}/s\u{feff}/q\u{feff}", "/s", None, Some("302 /q")),
+            ("/s\u{85}x /q", "/s%C2%85x", None, Some("302 /q")),
+            ("/s /q\r", "/s", None, Some("302 /q")),
+            ("/s/* //host.example/:splat", "/s//x", None, Some("302 //host.example//x")),
+            ("/s/* //:splat", "/s/host.example/x", None, Some("302 //host.example/x")),
+            ("/s/* ///host.example/:splat", "/s/x", None, Some("302 /host.example/x")),
+            ("/s/* /\\host.example/:splat", "/s/x", None, Some("302 /host.example/x")),
+            ("/s/:a /x?u=https://:a//:a#:a//", "/s/1", Some("z"), Some("302 /x?u=https://1//1#1//")),
+            ("/s/:a /q//:a?x=//y", "/s/v", None, Some("302 /q/v?x=//y")),
+            ("/s/* https://h.example//p/:splat", "/s/x//y", None, Some("302 https://h.example/p/x//y")),
+            ("/s/:a/:ab /x/:a/:ab", "/s/1/2", None, None),
+        ] {
+            assert_eq!(found(rule, path, query).as_deref(), want, "{rule} of {path}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_a_warning_and_stop_nothing() {
+        let text = String::from_utf8_lossy(b"# caf\xe9\n/old /new\n/caf\xe9 /foo\n").into_owned();
+        let redirects = Redirects::parse(&text, HtmlHandling::default());
+        let lines: Vec<_> = redirects.warnings().iter().map(|warning| warning.line).collect();
+        assert_eq!(lines, [1], "{:?}", redirects.warnings());
+        assert_eq!(found(&text, "/old", None).as_deref(), Some("302 /new"));
     }
 
     #[test]

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use http::Request;
 use http_body_util::BodyExt;
-use isobar_site::{
-    CacheOptions, HeaderRules, HtmlHandling, NotFoundHandling, Redirects, Site, SiteOptions, WorkerFirst,
-};
+use isobar_site::{CacheOptions, HtmlHandling, NotFoundHandling, Site, SiteOptions, WorkerFirst};
 use isobar_storage::memory::MemoryStore;
 use isobar_storage::{Key, ObjectStoreExt};
 use serde_json::Value;
@@ -38,6 +36,16 @@ fn request(exchange: &Value) -> Request<()> {
 
 async fn site(files: &Value, site: &Value) -> (Site, Option<WorkerFirst>) {
     let store = MemoryStore::new();
+    let is_latin1 = site["latin1"].as_bool().unwrap_or_default();
+    let encoded = |text: &str| match is_latin1 {
+        true => text.chars().map(|char| u8::try_from(u32::from(char)).unwrap()).collect(),
+        false => text.as_bytes().to_vec(),
+    };
+    for name in ["headers", "redirects"] {
+        if let Some(rules) = site[name].as_str() {
+            store.write(&Key::new(format!("_{name}")).unwrap(), encoded(rules)).await.unwrap();
+        }
+    }
     for (path, body) in files.as_object().unwrap() {
         store.write(&Key::new(path.trim_start_matches('/')).unwrap(), body.as_str().unwrap().to_owned()).await.unwrap();
     }
@@ -45,8 +53,9 @@ async fn site(files: &Value, site: &Value) -> (Site, Option<WorkerFirst>) {
     let options = SiteOptions::default()
         .with_html_handling(html)
         .with_not_found_handling(NotFoundHandling::from_name(text(site, "not_found_handling")).unwrap())
-        .with_headers(HeaderRules::parse(text(site, "headers")))
-        .with_redirects(Redirects::parse(text(site, "redirects"), html));
+        .with_rules_of(&store)
+        .await
+        .unwrap();
     let first = match &site["run_worker_first"] {
         Value::Bool(true) => Some(WorkerFirst::always()),
         Value::Bool(false) => Some(WorkerFirst::never()),
@@ -118,6 +127,12 @@ fn even_out(site: &Value, exchange: &Value, ours: &mut Told, theirs: &mut Told) 
     // Permanent is what can be looked up again: without a word of it caches keep it for as long as they like.
     if matches!(ours.status, 301 | 308) && !theirs.headers.iter().any(|(name, _)| name == "cache-control") {
         ours.headers.retain(|header| *header != ("cache-control".into(), "public, max-age=0, must-revalidate".into()));
+    }
+    // Which scheme a request came by is not known here; without one it is the same.
+    for (name, value) in &mut theirs.headers {
+        if name == "location" && value.starts_with("http://") {
+            value.replace_range(.."http:".len(), "");
+        }
     }
     let (path, html) = (text(exchange, "path"), text(site, "html_handling"));
     // Pages of the same bytes are one page to us, as they are to Cloudflare; miniflare tells them apart by their paths.

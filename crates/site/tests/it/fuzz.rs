@@ -49,6 +49,13 @@ fn pieces(most: usize) -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..most).prop_map(|pieces| pieces.concat())
 }
 
+/// Whether a word of the rules is `//host`, or becomes one: what a request brings into a target never makes it one.
+fn names_host(redirects: &str) -> bool {
+    let here = url::Url::parse("https://site.invalid/").unwrap();
+    let is_other = |url: url::Url| url.host_str() != here.host_str() || url.path().starts_with("//");
+    redirects.split_whitespace().any(|word| word.starts_with("//") || here.join(word).is_ok_and(is_other))
+}
+
 #[test]
 fn no_request_and_no_rule_leads_out_or_panics() {
     let cases = std::env::var("ISOBAR_FUZZ").ok().and_then(|cases| cases.parse().ok()).unwrap_or(20_000);
@@ -95,7 +102,8 @@ fn no_request_and_no_rule_leads_out_or_panics() {
                 // Only a rule sends anybody to another host.
                 let location = location.to_str().unwrap_or_default();
                 let place = location.split(['?', '#']).next().unwrap_or_default();
-                prop_assert!(!place.starts_with("//") && !place.contains('\\'), "{location}");
+                prop_assert!(!place.starts_with("//") || names_host(&redirects), "{location}");
+                prop_assert!(!place.contains('\\'), "{location}");
                 prop_assert!(location.starts_with('/') || redirects.contains("https://"), "{location}");
             }
             for call in store.script().calls() {

@@ -6,6 +6,7 @@ mod cache;
 mod deploy;
 mod extras;
 mod fuzz;
+mod rules;
 
 use std::sync::Arc;
 

@@ -1,0 +1,198 @@
+//! `_headers`, `_redirects` and names with a hash, as people write them.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use isobar_site::{CacheOptions, DeployOptions, Deploys, Fingerprints, Site, SiteOptions};
+use isobar_storage::memory::MemoryStore;
+use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const PAGE: &str = "<h1>the page</h1>";
+
+async fn store(files: &[(&str, &[u8])]) -> Arc<MemoryStore> {
+    let store = MemoryStore::new();
+    for (name, body) in files {
+        store.write(&Key::new(*name).unwrap(), body.to_vec()).await.unwrap();
+    }
+    Arc::new(store)
+}
+
+async fn site(files: &[(&str, &[u8])]) -> Site {
+    let store = store(files).await;
+    let options = SiteOptions::default().with_rules_of(&*store).await.unwrap();
+    Site::new(store, options)
+}
+
+async fn ask(site: &Site, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Vec<u8>) {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (parts, body) = site.respond(&request.body(()).unwrap()).await.into_parts();
+    (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
+}
+
+/// Two requests over one connection: what a rule may say of its framing, or of the connection, would make one answer of
+/// them, or none.
+#[tokio::test]
+async fn rules_for_framing_headers_leave_the_connection_in_step() {
+    let rules = "/*\n Content-Length: 5\n Transfer-Encoding: chunked\n Connection: close\n Keep-Alive: timeout=1\n \
+                 Upgrade: h2c\n Trailer: X-All\n TE: trailers\n Proxy-Connection: close\n Content-Range: bytes 0-1/2\n \
+                 X-All: 1\n ! Content-Length\n";
+    let files: &[(&str, &[u8])] = &[("index.html", PAGE.as_bytes()), ("_headers", rules.as_bytes())];
+    for cached in [false, true] {
+        let site = site(files).await;
+        let site = if cached { site.with_cache(CacheOptions::default()) } else { site };
+        let router = axum::Router::new().fallback_service(site);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let requests = "GET / HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n\
+                        GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        let heads: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).collect();
+        assert_eq!(heads.len(), 3, "{answers}");
+        assert!(heads[0].ends_with(&format!("\r\n\r\n{PAGE}")), "{answers}");
+        assert!(heads[1].ends_with("\r\n\r\n"), "{answers}");
+        for head in &heads[..2] {
+            assert!(head.contains(&format!("content-length: {}\r\n", PAGE.len())), "{answers}");
+            for name in ["transfer-encoding", "connection", "keep-alive", "upgrade", "trailer", "te", "content-range"] {
+                assert!(!head.contains(&format!("\r\n{name}: ")), "{name}: {answers}");
+            }
+        }
+        assert!(heads.iter().all(|head| head.contains("\r\nx-all: 1\r\n")), "{answers}");
+    }
+}
+
+#[tokio::test]
+async fn rules_leave_encoding_vary_and_etag_of_each_representation_right() {
+    let script = "let x = 1;\n".repeat(500);
+    let rules = "/*\n Content-Encoding: gzip\n Vary: Origin\n ETag: \"mine\"\n Last-Modified: Tue, 01 Jan 2030 00:00:00 GMT\n\
+                 /app.js\n ! Vary\n ! Content-Encoding\n";
+    let files: &[(&str, &[u8])] = &[
+        ("app.js", script.as_bytes()),
+        ("lib.js", b"identity"),
+        ("lib.js.br", b"brotli"),
+        ("_headers", rules.as_bytes()),
+    ];
+    let cached = site(files).await.with_cache(CacheOptions::default());
+    let mut etags = Vec::new();
+    for (accepted, encoding) in [("", None), ("br", Some("br")), ("gzip", Some("gzip")), ("br", Some("br"))] {
+        let (status, headers, body) = ask(&cached, "/app.js", &[("accept-encoding", accepted)]).await;
+        assert_eq!((status, headers.get("content-encoding").map(|it| it.to_str().unwrap())), (200, encoding));
+        assert_eq!(headers.get_all("vary").iter().collect::<Vec<_>>(), ["Accept-Encoding, Origin"]);
+        let mut decoded = String::new();
+        let mut decoder: Box<dyn Read> = match encoding {
+            Some("br") => Box::new(brotli::Decompressor::new(&body[..], 4096)),
+            Some(_) => Box::new(flate2::read::GzDecoder::new(&body[..])),
+            None => Box::new(&body[..]),
+        };
+        decoder.read_to_string(&mut decoded).unwrap();
+        assert_eq!(decoded, script, "{accepted}");
+        etags.push(headers["etag"].clone());
+        let again = [("accept-encoding", accepted), ("if-none-match", headers["etag"].to_str().unwrap())];
+        let (status, headers, _) = ask(&cached, "/app.js", &again).await;
+        assert_eq!((status, headers["vary"].to_str().unwrap()), (304, "Accept-Encoding, Origin"));
+        let later = [("if-modified-since", "Mon, 31 Dec 2029 00:00:00 GMT"), ("if-none-match", "\"mine\"")];
+        assert_eq!(ask(&cached, "/app.js", &later).await.0, 200, "a rule's validators are not the file's");
+    }
+    assert!(etags[0] != etags[1] && etags[1] != etags[2] && etags[1] == etags[3], "{etags:?}");
+    for (accepted, encoding, body) in [("br", Some("br"), "brotli"), ("gzip", None, "identity")] {
+        let (_, headers, got) = ask(&site(files).await, "/lib.js", &[("accept-encoding", accepted)]).await;
+        assert_eq!(
+            (headers.get("content-encoding").map(|it| it.to_str().unwrap()), &got[..]),
+            (encoding, body.as_bytes())
+        );
+        assert_eq!(headers["vary"], "Accept-Encoding, Origin");
+    }
+}
+
+#[tokio::test]
+async fn rules_that_are_not_utf8_or_begin_with_a_mark_stop_nothing() {
+    let files: &[(&str, &[u8])] = &[
+        ("index.html", PAGE.as_bytes()),
+        ("_headers", b"\xef\xbb\xbf/*\r\n X-All: 1\r\n# caf\xe9\r\n"),
+        ("_redirects", b"# caf\xe9\n/old / 301\n"),
+    ];
+    let store = store(files).await;
+    let options = SiteOptions::default().with_rules_of(&*store).await.unwrap();
+    let lines = |warnings: &[isobar_site::RuleWarning]| warnings.iter().map(|it| it.line).collect::<Vec<_>>();
+    assert_eq!((lines(options.headers.warnings()), lines(options.redirects.warnings())), (vec![3], vec![1]));
+    let site = Site::new(store.clone(), options);
+    let (status, headers, _) = ask(&site, "/old", &[]).await;
+    assert_eq!((status, &headers["location"], &headers["x-all"]), (301, &"/".parse().unwrap(), &"1".parse().unwrap()));
+    // And a deploy takes them.
+    let source = store as Arc<dyn ObjectStore>;
+    let (target, options) = (Arc::new(MemoryStore::new()), SiteOptions::default().with_deploys(true));
+    let deploys = Deploys::new(target.clone() as Arc<dyn ObjectStore>, "");
+    deploys.deploy(&*source, &DeployOptions::default()).await.unwrap();
+    let (status, headers, _) = ask(&Site::new(target, options), "/old", &[]).await;
+    assert_eq!((status, &headers["x-all"]), (301, &"1".parse().unwrap()));
+}
+
+/// What people name with ids and dates is no build's: it may change, and is gone when it is deleted.
+#[tokio::test]
+async fn only_what_a_build_fingerprinted_is_immutable_and_outlives_its_deploy() {
+    const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+    let named = [
+        "invoice-3f9a1c2b.pdf",
+        "post-3f9a1c2b.html",
+        "550e8400-e29b-41d4-a716-446655440000.html",
+        "img/550e8400-e29b-41d4-a716-44665544abcd.png",
+        "data.3f9a1c2b.json",
+    ];
+    let built = ["assets/app-3f9a1c2b.js", "css/site.0badc0de.css"];
+    let all: Vec<(&str, &[u8])> = named.iter().chain(&built).map(|name| (*name, &b"old"[..])).collect();
+    let target = Arc::new(MemoryStore::new());
+    let deploys = Deploys::new(target.clone() as Arc<dyn ObjectStore>, "");
+    let options = DeployOptions::default();
+    deploys.deploy(&*store(&all).await, &options).await.unwrap();
+    let served = |fingerprints| {
+        let options = SiteOptions::default().with_deploys(true).with_fingerprints(fingerprints);
+        Site::new(target.clone(), options.with_html_handling(isobar_site::HtmlHandling::None))
+    };
+    let (by_name, none) = (served(Fingerprints::by_name()), served(Fingerprints::none()));
+    let globs = served(Fingerprints::globs(["*.pdf"]).unwrap());
+    let told = async |site: &Site, name: &str| {
+        let (status, headers, _) = ask(site, &format!("/{name}"), &[]).await;
+        (status, headers.get("cache-control").is_some_and(|control| control == IMMUTABLE))
+    };
+    for name in named {
+        assert_eq!(told(&by_name, name).await, (200, false), "{name}");
+        assert_eq!(told(&globs, name).await, (200, name.ends_with(".pdf")), "{name}");
+    }
+    for name in built {
+        assert_eq!((told(&by_name, name).await, told(&none, name).await), ((200, true), (200, false)), "{name}");
+    }
+    deploys.deploy(&*store(&[("index.html", b"new")]).await, &options).await.unwrap();
+    for name in named {
+        assert_eq!(told(&by_name, name).await.0, 404, "{name}");
+        assert_eq!(told(&globs, name).await.0, if name.ends_with(".pdf") { 200 } else { 404 }, "{name}");
+    }
+    for name in built {
+        assert_eq!((told(&by_name, name).await, told(&none, name).await.0), ((200, true), 404), "{name}");
+    }
+}
+
+/// Over HTTP, too, each extension has the type that the asset Worker answers with.
+#[tokio::test]
+async fn every_type_of_the_asset_worker_is_served() {
+    let table: Vec<(&str, &str)> = include_str!("../../../storage/src/content_types.tsv")
+        .lines()
+        .map(|line| line.split_once('\t').unwrap())
+        .collect();
+    let names: Vec<String> = table.iter().map(|(extension, _)| format!("x.{extension}")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"a"[..])).collect();
+    let site =
+        Site::new(store(&files).await, SiteOptions::default().with_html_handling(isobar_site::HtmlHandling::None));
+    for ((_, content_type), name) in table.iter().zip(&names) {
+        let (status, headers, _) = ask(&site, &format!("/{name}"), &[]).await;
+        assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, *content_type), "{name}");
+    }
+}
