@@ -66,13 +66,13 @@ impl Place {
     }
 
     pub(crate) fn root(&self, config: Option<&Config>) -> PathBuf {
-        let beside = || config.map_or_else(|| PathBuf::from(".isobar"), |config| config.resolve(".isobar"));
+        let beside = || config.map_or_else(|| PathBuf::from(".isobar"), |config| config.resolve_in_project(".isobar"));
         self.root.clone().unwrap_or_else(beside)
     }
 
     /// The project's own folder: the configuration's, or the current one.
     fn home(config: Option<&Config>) -> PathBuf {
-        config.map_or_else(|| PathBuf::from("."), |config| config.resolve("."))
+        config.map_or_else(|| PathBuf::from("."), |config| config.resolve_in_project("."))
     }
 
     /// The policy by which folders are walked: the state of this place takes no part.

@@ -99,6 +99,8 @@ impl Serve {
         };
         let mut config =
             place.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;
+        // They have been printed.
+        config.warnings.clear();
         for binding in std::mem::take(&mut config.durable_objects.bindings) {
             eprintln!(
                 "warning: the session binding {} is left out: `isobar serve` has no class {}",

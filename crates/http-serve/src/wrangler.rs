@@ -67,9 +67,6 @@ pub enum PlatformError {
     /// A name that cannot be a folder's.
     #[error("the binding \"{0}\" is kept under the name {1:?}, which cannot be a file's name")]
     Name(String, String),
-    /// The file of secrets cannot be read.
-    #[error("{0}: {1}")]
-    Secrets(PathBuf, String),
 }
 
 impl Platform {
@@ -168,7 +165,7 @@ impl WranglerPlatform {
     #[cfg(feature = "native")]
     pub async fn local(self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
         let root = root.as_ref();
-        crate::make_root(&self.config.resolve("."), root).map_err(PlatformError::Root)?;
+        crate::make_root(&self.config.resolve_in_project("."), root).map_err(PlatformError::Root)?;
         let mut builder = self.plain()?;
         for bucket in &self.config.r2_buckets {
             let folder = root.join("r2").join(file_name(&bucket.binding, bucket.local_name())?);
@@ -237,25 +234,10 @@ impl WranglerPlatform {
         Ok(builder)
     }
 
-    /// The secrets of `.dev.vars` beside the configuration, where wrangler keeps them locally: `NAME=value` lines.
+    /// The secrets that the project keeps for local runs: see [`Config::secrets`].
     fn secrets(&self) -> Result<Vec<(String, Secret)>, PlatformError> {
-        let path = self.config.resolve(".dev.vars");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(PlatformError::Secrets(path, error.to_string())),
-        };
-        let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
-        lines
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-            .map(|(number, line)| {
-                let malformed = || PlatformError::Secrets(path.clone(), format!("line {number} is not NAME=value"));
-                let (name, value) = line.split_once('=').ok_or_else(malformed)?;
-                let value = value.trim();
-                let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-                Ok((name.trim().to_owned(), Secret::new(unquoted.unwrap_or(value))))
-            })
-            .collect()
+        let secrets = self.config.secrets()?;
+        Ok(secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect())
     }
 
     fn sessions(

@@ -1,12 +1,16 @@
 //! The wrangler configuration: `wrangler.toml`, `wrangler.json` and `wrangler.jsonc`, with wrangler's rules.
 //!
 //! `[env.NAME]` replaces what it names and inherits the rest - except bindings and vars, which wrangler does not inherit:
-//! an environment without its own has none. Keys that nobody knows are warned about; a key of the wrong type is an error
-//! that names file, line and key.
+//! an environment without its own has none. Keys that wrangler does not know are warned about, and so is what it binds and
+//! isobar does not serve; a key of the wrong type, or a binding's name that stands twice, is an error that names file, line
+//! and key.
 
+mod document;
 mod error;
+mod keys;
 mod model;
 mod read;
+mod secrets;
 
 pub use error::Error;
 pub use model::{
@@ -17,3 +21,6 @@ pub use read::Format;
 
 /// The names under which a folder's configuration is looked for, in wrangler's order.
 pub const FILE_NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,14 @@ pub struct Config {
     pub vars: BTreeMap<String, serde_json::Value>,
     /// The static site.
     pub assets: Option<Assets>,
+    /// The folder that a Pages project builds: served as [`assets`](Self::assets) where there are none.
+    pub pages_build_output_dir: Option<String>,
+    /// The environment that was chosen.
+    #[serde(skip)]
+    pub environment: Option<String>,
+    /// The user's own configuration, where a build tool has written this one.
+    #[serde(skip)]
+    pub user_path: Option<PathBuf>,
     /// Where the configuration came from: relative paths in it are relative to its folder.
     #[serde(skip)]
     pub path: Option<PathBuf>,
@@ -54,13 +62,13 @@ pub struct D1Database {
     /// The database's id on Cloudflare.
     #[serde(default)]
     pub database_id: Option<String>,
-    /// The folder of its migrations; `migrations` when not given.
+    /// The folder of its migrations. Default: `migrations`.
     #[serde(default)]
     pub migrations_dir: Option<String>,
-    /// The table that records them; `d1_migrations` when not given.
+    /// The table that records which migrations were applied. Default: `d1_migrations`.
     #[serde(default)]
     pub migrations_table: Option<String>,
-    /// The pattern of their files, with the folder before it; `MIGRATIONS_DIR/*.sql` when not given.
+    /// The glob of its migrations, relative to the configuration's folder. Default: `MIGRATIONS_DIR/*.sql`.
     #[serde(default)]
     pub migrations_pattern: Option<String>,
 }

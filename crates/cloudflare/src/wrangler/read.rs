@@ -1,11 +1,13 @@
 //! From text to configuration.
 
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::{Component, Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Config, Error, FILE_NAMES};
+use super::document::{self, Document, Lines, within};
+use super::{Assets, Config, Error, FILE_NAMES, keys};
 
 /// The configuration's language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,388 +18,267 @@ pub enum Format {
     Jsonc,
 }
 
-/// Keys that wrangler knows and isobar does not act on: no warning for them.
-const OTHER_KEYS: &[&str] = &[
-    "$schema",
-    "account_id",
-    "ai",
-    "alias",
-    "base_dir",
-    "build",
-    "cache",
-    "cloudchamber",
-    "compliance_region",
-    "containers",
-    "data_blobs",
-    "define",
-    "dependencies_instrumentation",
-    "dev",
-    "dispatch_namespaces",
-    "env",
-    "find_additional_modules",
-    "first_party_worker",
-    "hyperdrive",
-    "images",
-    "jsx_factory",
-    "jsx_fragment",
-    "keep_names",
-    "keep_vars",
-    "kv_namespaces",
-    "legacy_env",
-    "limits",
-    "logfwdr",
-    "logpush",
-    "media",
-    "minify",
-    "mtls_certificates",
-    "no_bundle",
-    "observability",
-    "pages_build_output_dir",
-    "pipelines",
-    "placement",
-    "preserve_file_names",
-    "preview_urls",
-    "previews",
-    "python_modules",
-    "queues",
-    "ratelimits",
-    "route",
-    "routes",
-    "rules",
-    "secrets",
-    "secrets_store_secrets",
-    "send_email",
-    "send_metrics",
-    "services",
-    "site",
-    "streaming_tail_consumers",
-    "tail_consumers",
-    "text_blobs",
-    "triggers",
-    "tsconfig",
-    "typescript",
-    "unsafe",
-    "unsafe_hello_world",
-    "upload_source_maps",
-    "userland_loader",
-    "vectorize",
-    "version_metadata",
-    "vpc_networks",
-    "vpc_services",
-    "wasm_modules",
-    "worker_loaders",
-    "workers_dev",
-    "workflows",
-];
-
-/// The keys that isobar acts on, and whether an environment inherits them.
-const KEYS: &[(&str, bool)] = &[
-    ("name", true),
-    ("main", true),
-    ("compatibility_date", true),
-    ("compatibility_flags", true),
-    ("migrations", true),
-    ("assets", true),
-    ("d1_databases", false),
-    ("r2_buckets", false),
-    ("durable_objects", false),
-    ("analytics_engine_datasets", false),
-    ("browser", false),
-    ("vars", false),
-];
-
-/// The keys of the tables within, for warnings.
-const INNER_KEYS: &[(&str, &[&str])] = &[
-    (
-        "d1_databases",
-        &[
-            "binding",
-            "database_name",
-            "database_id",
-            "preview_database_id",
-            "migrations_dir",
-            "migrations_pattern",
-            "migrations_table",
-            "remote",
-            "jurisdiction",
-        ],
-    ),
-    ("r2_buckets", &["binding", "bucket_name", "preview_bucket_name", "jurisdiction", "remote"]),
-    ("analytics_engine_datasets", &["binding", "dataset", "remote"]),
-    (
-        "migrations",
-        &["tag", "new_sqlite_classes", "new_classes", "renamed_classes", "deleted_classes", "transferred_classes"],
-    ),
-];
+/// Where a build tool says which configuration it has written, beside the user's own.
+const REDIRECT: &str = ".wrangler/deploy/config.json";
 
 impl Config {
-    /// Reads a file; `environment` chooses its `[env.NAME]`.
+    /// Reads a file; `environment` chooses its `[env.NAME]`, or else `CLOUDFLARE_ENV` does. An empty name is the top level.
     ///
     /// # Errors
-    /// When it cannot be read, is not of its language, a key has the wrong type, or there is no such environment; each
-    /// with file and, where one is to blame, line.
+    /// When it cannot be read, is not of its language, a key has the wrong type, two bindings have one name, or there is no
+    /// such environment beside others; each with file and, where one is to blame, line.
     pub fn load(path: impl AsRef<Path>, environment: Option<&str>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+        let (text, is_utf8) = text_of(path)?;
         let format =
             if path.extension().is_some_and(|extension| extension == "toml") { Format::Toml } else { Format::Jsonc };
-        let mut config = Self::parse(&text, format, environment).map_err(|error| error.of(path))?;
+        let environment = chosen(environment);
+        let mut config = Self::parse(&text, format, environment.as_deref()).map_err(|error| error.of(path))?;
+        if !is_utf8 {
+            config.warnings.push("the file is not UTF-8: save it as UTF-8; such bytes are read as U+FFFD".to_owned());
+        }
         config.path = Some(path.to_owned());
+        config.serve_pages();
         Ok(config)
     }
 
-    /// Reads the configuration of a folder, or of the nearest folder above that has one.
+    /// Reads the configuration of a folder, or of the nearest folder above that has one: `wrangler.json` before
+    /// `wrangler.jsonc` before `wrangler.toml`. Where a build tool has written another one and says so in
+    /// `.wrangler/deploy/config.json` beside it, that one.
     ///
     /// # Errors
-    /// As [`load`](Self::load); when there is none.
+    /// As [`load`](Self::load); when there is none; when what a build tool has written is not there, is for another
+    /// environment or has environments, or is not beside the user's own.
     pub fn find(folder: impl AsRef<Path>, environment: Option<&str>) -> Result<Self, Error> {
         let folder = folder.as_ref();
         let absolute = std::path::absolute(folder).map_err(|error| Error::io(folder, error))?;
-        let found = absolute
-            .ancestors()
-            .flat_map(|folder| FILE_NAMES.map(|name| folder.join(name)))
-            .find(|path| path.is_file());
+        let above = |name: &str| absolute.ancestors().map(|folder| folder.join(name)).find(|path| path.is_file());
+        let own = FILE_NAMES.iter().find_map(|name| above(name));
+        if let Some(redirect) = above(REDIRECT) {
+            return Self::redirected(&redirect, own, environment);
+        }
         let missing =
             || Error::new(format!("there is none ({}) in this folder or above", FILE_NAMES.join(", "))).of(folder);
-        Self::load(found.ok_or_else(missing)?, environment)
+        Self::load(own.ok_or_else(missing)?, environment)
     }
 
-    /// Reads a text.
+    /// Reads the configuration that a build tool has written.
+    fn redirected(redirect: &Path, own: Option<PathBuf>, environment: Option<&str>) -> Result<Self, Error> {
+        let (text, _) = text_of(redirect)?;
+        let Document { table, .. } = document::read(&text, Format::Jsonc).map_err(|error| error.of(redirect))?;
+        let target = table.get("configPath").and_then(Value::as_str);
+        let target = target.ok_or_else(|| Error::new("it has no \"configPath\"").of(redirect))?;
+        let folder = redirect.parent().unwrap_or(Path::new(""));
+        let path = normalized(&folder.join(target));
+        if !path.is_file() {
+            return Err(
+                Error::new(format!("\"configPath\" leads to {}, which does not exist", path.display())).of(redirect)
+            );
+        }
+        if let Some(own) =
+            own.as_deref().filter(|own| own.parent().map(|folder| folder.join(REDIRECT)).as_deref() != Some(redirect))
+        {
+            let message = format!(
+                "it is not beside {}, so that it is unclear which of them is meant: delete it if a build has left it",
+                own.display()
+            );
+            return Err(Error::new(message).of(redirect));
+        }
+        let (text, _) = text_of(&path)?;
+        let Document { table, .. } = document::read(&text, Format::Jsonc).map_err(|error| error.of(&path))?;
+        if table.get("env").and_then(Value::as_object).is_some_and(|environments| !environments.is_empty()) {
+            return Err(Error::new("a configuration that a build tool has written cannot have environments").of(&path));
+        }
+        let built = table.get("targetEnvironment").and_then(Value::as_str).filter(|name| !name.is_empty());
+        if let (Some(built), Some(wanted)) = (built, chosen(environment))
+            && built != wanted
+        {
+            return Err(Error::new(format!("it was built for the environment {built:?}, not {wanted:?}: build again"))
+                .of(&path));
+        }
+        let mut config = Self::load(&path, Some(""))?;
+        config.environment = built.map(str::to_owned);
+        config.user_path = own.or_else(|| Some(folder.parent()?.parent()?.join(FILE_NAMES[0])));
+        Ok(config)
+    }
+
+    /// Reads a text. Without an `environment` it is the top level, whatever `CLOUDFLARE_ENV` says.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(text: &str, format: Format, environment: Option<&str>) -> Result<Self, Error> {
-        let value = match format {
-            Format::Toml => parse_toml(text)?,
-            Format::Jsonc => parse_jsonc(text)?,
-        };
-        let Value::Object(mut table) = value else {
-            return Err(Error::new("the top level must be a table").at(Some(1)));
-        };
+        let Document { mut table, lines } = document::read(text, format)?;
         let mut warnings = Vec::new();
-        warn_unknown(&table, "", text, &mut warnings);
+        keys::warn_unknown(&table, "", &lines, &mut warnings);
         let environments = table.remove("env");
+        let environment = environment.filter(|name| !name.is_empty());
+        let mut source = Source { lines, chosen: Vec::new(), place: String::new() };
         if let Some(name) = environment {
-            choose(&mut table, environments, name, text, &mut warnings)?;
+            source.choose(&mut table, environments, name, &mut warnings)?;
         }
-        let config = fields(&table, text)?;
-        Ok(Self { warnings, ..config })
+        keys::refuse_duplicates(&table, |key| source.line(key))?;
+        keys::warn_of_names(&table, |key| source.shown(key), &mut warnings);
+        keys::warn_unserved(&table, |key| source.shown(key), &mut warnings);
+        let config = source.config(&table)?;
+        Ok(Self { warnings, environment: environment.map(str::to_owned), ..config })
     }
 
     /// A path of the configuration, relative to its folder.
     #[must_use]
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
-        let folder = self.path.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
-        folder.map_or_else(|| path.as_ref().to_owned(), |folder| folder.join(path.as_ref()))
+        beside(self.path.as_deref(), path.as_ref())
+    }
+
+    /// A path relative to the folder of the user's own configuration, where a build tool has written this one: there wrangler
+    /// keeps state and looks for secrets.
+    #[must_use]
+    pub fn resolve_in_project(&self, path: impl AsRef<Path>) -> PathBuf {
+        beside(self.user_path.as_deref().or(self.path.as_deref()), path.as_ref())
+    }
+
+    /// Serves what a Pages project builds, as Pages does: the nearest `404.html`, or the home page where there is none.
+    fn serve_pages(&mut self) {
+        let Some(directory) = self.pages_build_output_dir.clone().filter(|_| self.assets.is_none()) else { return };
+        let has_page = self.resolve(&directory).join("404.html").is_file();
+        let not_found = if has_page { "404-page" } else { "single-page-application" };
+        let not_found_handling = Some(not_found.to_owned());
+        self.assets = Some(Assets { directory: Some(directory), not_found_handling, ..Assets::default() });
     }
 }
 
-/// Puts an environment's keys in place of the top level's, and removes the bindings that it does not name.
-fn choose(
-    table: &mut Map<String, Value>,
-    environments: Option<Value>,
-    name: &str,
-    text: &str,
-    warnings: &mut Vec<String>,
-) -> Result<(), Error> {
-    let Some(Value::Object(mut environments)) = environments else {
-        return Err(Error::new(format!("there is no environment \"{name}\": the file has no [env]")));
-    };
-    let chosen = environments.remove(name);
-    let known = environments.keys().cloned().collect::<Vec<_>>().join(", ");
-    let Some(Value::Object(chosen)) = chosen else {
-        return Err(Error::new(format!("there is no environment \"{name}\"; there are: {known}")));
-    };
-    warn_unknown(&chosen, &format!("env.{name}."), text, warnings);
-    for (key, inherited) in KEYS {
-        if *inherited {
-            continue;
+fn beside(file: Option<&Path>, path: &Path) -> PathBuf {
+    let folder = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or_else(|| path.to_owned(), |folder| folder.join(path))
+}
+
+/// A path without `.` and `..`, as far as its text says.
+fn normalized(path: &Path) -> PathBuf {
+    let mut normalized = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(normalized.pop()),
+            Component::CurDir => {}
+            part => normalized.push(part),
         }
+    }
+    normalized
+}
+
+/// The environment that is meant: the given one, or else that of `CLOUDFLARE_ENV`.
+fn chosen(environment: Option<&str>) -> Option<String> {
+    let name = environment.map(str::to_owned).or_else(|| std::env::var("CLOUDFLARE_ENV").ok());
+    name.filter(|name| !name.is_empty())
+}
+
+/// A file's text, and whether it is UTF-8.
+pub(super) fn text_of(path: &Path) -> Result<(String, bool), Error> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Error::new("it is UTF-16: save it as UTF-8").at(Some(1)).of(path));
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let is_utf8 = matches!(text, Cow::Borrowed(_));
+    Ok((text.into_owned(), is_utf8))
+}
+
+/// Where the keys of a table come from.
+struct Source {
+    lines: Lines,
+    /// The keys that stand in the chosen environment, and its place.
+    chosen: Vec<String>,
+    place: String,
+}
+
+impl Source {
+    /// Where a key, or something in it, stands in the file.
+    fn path(&self, path: &str) -> String {
+        let key = path.split(['.', '[']).next().unwrap_or(path);
+        if self.chosen.iter().any(|chosen| chosen == key) { within(&self.place, path) } else { path.to_owned() }
+    }
+
+    fn line(&self, path: &str) -> Option<usize> {
+        self.lines.of(&self.path(path))
+    }
+
+    fn shown(&self, path: &str) -> String {
+        self.lines.shown(&self.path(path))
+    }
+
+    /// Puts an environment's keys in place of the top level's, and removes the bindings that it does not name.
+    fn choose(
+        &mut self,
+        table: &mut Map<String, Value>,
+        environments: Option<Value>,
+        name: &str,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let Some(Value::Object(mut environments)) = environments else {
+            // As wrangler: the top level stands for an environment that a file without any cannot have.
+            warnings.push(format!("there is no environment {name:?}, the file has no [env]: the top level is taken"));
+            return Ok(());
+        };
+        let known = environments.keys().cloned().collect::<Vec<_>>().join(", ");
+        let Some(Value::Object(chosen)) = environments.remove(name) else {
+            return Err(Error::new(format!("there is no environment \"{name}\"; there are: {known}")));
+        };
+        self.place = format!("env.{name}");
+        self.chosen = chosen.keys().cloned().collect();
+        keys::warn_unknown(&chosen, &self.place, &self.lines, warnings);
         let filled = |value: &Value| value.as_array().is_none_or(|list| !list.is_empty());
-        if table.remove(*key).as_ref().is_some_and(filled) && !chosen.contains_key(*key) {
-            warnings
-                .push(format!("\"{key}\" stands at the top level but not in env.{name}: bindings are not inherited"));
-        }
-    }
-    if !chosen.contains_key("name")
-        && let Some(Value::String(top)) = table.get_mut("name")
-    {
-        top.push_str(&format!("-{name}")); // as wrangler names an environment's Worker
-    }
-    table.extend(chosen);
-    Ok(())
-}
-
-fn fields(table: &Map<String, Value>, text: &str) -> Result<Config, Error> {
-    Ok(Config {
-        name: field(table, "name", text)?,
-        main: field(table, "main", text)?,
-        compatibility_date: field(table, "compatibility_date", text)?,
-        compatibility_flags: field(table, "compatibility_flags", text)?,
-        d1_databases: field(table, "d1_databases", text)?,
-        r2_buckets: field(table, "r2_buckets", text)?,
-        durable_objects: field(table, "durable_objects", text)?,
-        migrations: field(table, "migrations", text)?,
-        analytics_engine_datasets: field(table, "analytics_engine_datasets", text)?,
-        browser: field(table, "browser", text)?,
-        vars: field(table, "vars", text)?,
-        assets: field(table, "assets", text)?,
-        path: None,
-        warnings: Vec::new(),
-    })
-}
-
-fn field<T: DeserializeOwned + Default>(table: &Map<String, Value>, key: &str, text: &str) -> Result<T, Error> {
-    let Some(value) = table.get(key) else { return Ok(T::default()) };
-    serde_json::from_value(value.clone())
-        .map_err(|error| Error::new(format!("\"{key}\": {error}")).at(line_of(text, key)))
-}
-
-fn warn_unknown(table: &Map<String, Value>, place: &str, text: &str, warnings: &mut Vec<String>) {
-    let line = |key: &str| line_of(text, key).map(|line| format!("line {line}: ")).unwrap_or_default();
-    for (key, value) in table {
-        let known = KEYS.iter().any(|(known, _)| known == key) || OTHER_KEYS.contains(&key.as_str());
-        if !known {
-            warnings.push(format!("{}unexpected key \"{place}{key}\"", line(key)));
-        }
-        let Some((_, inner)) = INNER_KEYS.iter().find(|(known, _)| known == key) else { continue };
-        for entry in value.as_array().into_iter().flatten().filter_map(Value::as_object) {
-            if entry.contains_key("migrations_table") {
-                let what = "is not honoured: migrations are kept in d1_migrations";
-                warnings.push(format!("{}\"{place}{key}.migrations_table\" {what}", line("migrations_table")));
-            }
-            for unknown in entry.keys().filter(|name| !inner.contains(&name.as_str())) {
-                warnings.push(format!("{}unexpected key \"{place}{key}.{unknown}\"", line(unknown)));
+        let missing: Vec<String> = table.keys().filter(|key| !keys::is_inherited(key)).cloned().collect();
+        for key in missing {
+            if table.remove(&key).as_ref().is_some_and(filled) && !chosen.contains_key(&key) {
+                warnings.push(format!(
+                    "\"{key}\" stands at the top level but not in env.{name}: bindings are not inherited"
+                ));
             }
         }
-    }
-}
-
-fn parse_toml(text: &str) -> Result<Value, Error> {
-    toml::from_str(text).map_err(|error: toml::de::Error| {
-        let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-        Error::new(error.message()).at(line)
-    })
-}
-
-fn parse_jsonc(text: &str) -> Result<Value, Error> {
-    let value = jsonc_parser::parse_to_serde_value::<Option<Value>>(text, &jsonc_parser::ParseOptions::default());
-    let value = value.map_err(|error| Error::new(error.kind().to_string()).at(Some(error.line_display())))?;
-    Ok(value.unwrap_or_default())
-}
-
-/// The first line that mentions the key as a key: in front of `=` or `:`, or as a table's name.
-fn line_of(text: &str, key: &str) -> Option<usize> {
-    let is_key = |line: &str| {
-        let line = line.trim();
-        let name = line.trim_start_matches('[').trim_start_matches('"');
-        name.strip_prefix(key)
-            .is_some_and(|rest| rest.trim_start_matches('"').trim_start().starts_with(['=', ':', ']', '.']))
-            || line.trim_end_matches(']').ends_with(&format!(".{key}"))
-    };
-    text.lines().position(is_key).map(|index| index + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::RunWorkerFirst;
-    use super::*;
-
-    const TOML: &str = r#"
-name = "platform"
-main = "build/index.js"
-compatibility_date = "2026-11-01"
-colour = "blue"
-[vars]
-GREETING = "hello"
-[[r2_buckets]]
-binding = "STORAGE"
-bucket_name = "inneranimalmedia-assets"
-[[d1_databases]]
-binding = "DB"
-database_name = "inneranimalmedia-business"
-database_id = "1"
-migration_dir = "typo"
-[[durable_objects.bindings]]
-name = "IAM_SESSION"
-class_name = "IamSession"
-[[migrations]]
-tag = "v1"
-new_sqlite_classes = ["IamSession"]
-[[analytics_engine_datasets]]
-binding = "INNERANIMALMEDIA-ANALYTICENGINE"
-dataset = "inneranimalmedia"
-[browser]
-binding = "BROWSER"
-[assets]
-directory = "./static"
-run_worker_first = ["/api/*"]
-[env.staging]
-[[env.staging.r2_buckets]]
-binding = "STORAGE"
-bucket_name = "staging"
-"#;
-
-    #[test]
-    fn every_binding_is_read_and_the_unknown_warned_about() {
-        let config = Config::parse(TOML, Format::Toml, None).unwrap();
-        assert_eq!(config.r2_buckets[0].bucket_name.as_deref(), Some("inneranimalmedia-assets"));
-        assert_eq!(config.d1_databases[0].local_name(), "inneranimalmedia-business");
-        assert_eq!(config.durable_objects.bindings[0].class_name, "IamSession");
-        assert_eq!(config.migrations[0].new_sqlite_classes, ["IamSession"]);
-        assert_eq!(config.analytics_engine_datasets[0].dataset.as_deref(), Some("inneranimalmedia"));
-        assert_eq!(config.browser.unwrap().binding, "BROWSER");
-        assert_eq!(config.vars["GREETING"], "hello");
-        assert_eq!(config.assets.unwrap().run_worker_first, RunWorkerFirst::Globs(vec!["/api/*".into()]));
-        assert_eq!(
-            config.warnings,
-            ["line 5: unexpected key \"colour\"", "line 15: unexpected key \"d1_databases.migration_dir\""]
-        );
+        if !chosen.contains_key("name")
+            && let Some(Value::String(top)) = table.get_mut("name")
+        {
+            top.push_str(&format!("-{name}")); // as wrangler names an environment's Worker
+        }
+        table.extend(chosen);
+        Ok(())
     }
 
-    #[test]
-    fn jsonc_says_the_same() {
-        let jsonc = r#"{ // a comment
-            "name": "platform", "r2_buckets": [{ "binding": "STORAGE", "bucket_name": "b", }],
-        }"#;
-        let config = Config::parse(jsonc, Format::Jsonc, None).unwrap();
-        assert_eq!((config.name.as_deref(), config.r2_buckets[0].local_name()), (Some("platform"), "b"));
+    fn config(&self, table: &Map<String, Value>) -> Result<Config, Error> {
+        Ok(Config {
+            name: self.field(table, "name")?,
+            main: self.field(table, "main")?,
+            compatibility_date: self.field(table, "compatibility_date")?,
+            compatibility_flags: self.field(table, "compatibility_flags")?,
+            d1_databases: self.list(table, "d1_databases")?,
+            r2_buckets: self.list(table, "r2_buckets")?,
+            durable_objects: self.field(table, "durable_objects")?,
+            migrations: self.list(table, "migrations")?,
+            analytics_engine_datasets: self.list(table, "analytics_engine_datasets")?,
+            browser: self.field(table, "browser")?,
+            vars: self.field(table, "vars")?,
+            assets: self.field(table, "assets")?,
+            pages_build_output_dir: self.field(table, "pages_build_output_dir")?,
+            ..Config::default()
+        })
     }
 
-    #[test]
-    fn an_environment_inherits_no_bindings() {
-        let config = Config::parse(TOML, Format::Toml, Some("staging")).unwrap();
-        assert_eq!(config.name.as_deref(), Some("platform-staging"));
-        assert_eq!(config.r2_buckets[0].local_name(), "staging");
-        assert!(config.d1_databases.is_empty() && config.vars.is_empty());
-        assert_eq!(config.compatibility_date.as_deref(), Some("2026-11-01"));
-        assert!(config.warnings.iter().any(|warning| warning.contains("\"d1_databases\" stands at the top level")));
-        let error = Config::parse(TOML, Format::Toml, Some("production")).unwrap_err().to_string();
-        assert!(error.contains("no environment \"production\""), "{error}");
+    fn field<T: DeserializeOwned + Default>(&self, table: &Map<String, Value>, key: &str) -> Result<T, Error> {
+        let Some(value) = table.get(key) else { return Ok(T::default()) };
+        self.value(value, key)
     }
 
-    #[test]
-    fn errors_name_the_line() {
-        let broken = Config::parse("name = \"a\"\nmain = [", Format::Toml, None).unwrap_err();
-        assert_eq!(broken.line(), Some(2), "{broken}");
-        let wrong =
-            Config::parse("name = \"a\"\n\n[[r2_buckets]]\nbucket_name = \"b\"\n", Format::Toml, None).unwrap_err();
-        assert_eq!((wrong.line(), wrong.to_string().contains("missing field `binding`")), (Some(3), true), "{wrong}");
-        let json = Config::parse("{\n  \"name\": 5\n}", Format::Jsonc, None).unwrap_err();
-        assert_eq!(json.line(), Some(2), "{json}");
-        let json = Config::parse("{\n  \"name\" 5\n}", Format::Jsonc, None).unwrap_err();
-        assert_eq!(json.line(), Some(2), "{json}");
+    /// Each entry of a list by itself, so that an error names the one that is wrong.
+    fn list<T: DeserializeOwned>(&self, table: &Map<String, Value>, key: &str) -> Result<Vec<T>, Error> {
+        match table.get(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(entries)) => {
+                entries.iter().enumerate().map(|(index, entry)| self.value(entry, &format!("{key}[{index}]"))).collect()
+            }
+            Some(_) => Err(Error::new(format!("\"{key}\" must be a list")).at(self.line(key))),
+        }
     }
 
-    #[test]
-    fn files_are_found_upwards_and_missing_ones_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let inner = folder.path().join("a/b");
-        std::fs::create_dir_all(&inner).unwrap();
-        std::fs::write(folder.path().join("wrangler.toml"), TOML).unwrap();
-        let config = Config::find(&inner, None).unwrap();
-        assert_eq!(config.resolve("./static"), folder.path().join("./static"));
-        let error = Config::load(folder.path().join("none.toml"), None).unwrap_err().to_string();
-        assert!(error.contains("none.toml: cannot be read"), "{error}");
+    fn value<T: DeserializeOwned>(&self, value: &Value, path: &str) -> Result<T, Error> {
+        let read = serde_json::from_value(value.clone());
+        read.map_err(|error| Error::new(format!("\"{}\": {error}", self.path(path))).at(self.line(path)))
     }
 }

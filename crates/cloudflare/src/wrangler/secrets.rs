@@ -1,0 +1,161 @@
+//! Local secrets: `.dev.vars` and `.env`, as wrangler reads them.
+
+use std::path::Path;
+
+use super::read::text_of;
+use super::{Config, Error};
+
+impl Config {
+    /// The secrets that a project keeps for local runs, by name; they come before `vars`. Of the environment's `.dev.vars.NAME`,
+    /// or else of `.dev.vars`; where there is neither, of `.env`, `.env.local`, `.env.NAME` and `.env.NAME.local`, the later
+    /// before the earlier, unless `CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV` is `false`. The files lie beside the user's
+    /// configuration; a line that assigns nothing is ignored, as `dotenv` does.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read.
+    pub fn secrets(&self) -> Result<Vec<(String, String)>, Error> {
+        let named = |base: &str| self.environment.as_ref().map(|name| format!("{base}.{name}"));
+        for name in named(".dev.vars").into_iter().chain([".dev.vars".to_owned()]) {
+            if let Some(secrets) = of_file(&self.resolve_in_project(name))? {
+                return Ok(secrets);
+            }
+        }
+        if std::env::var("CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV").is_ok_and(|value| value.eq_ignore_ascii_case("false"))
+        {
+            return Ok(Vec::new());
+        }
+        let named_local = named(".env").map(|name| format!("{name}.local"));
+        let files = [Some(".env".to_owned()), Some(".env.local".to_owned()), named(".env"), named_local];
+        let mut all: Vec<(String, String)> = Vec::new();
+        for file in files.into_iter().flatten() {
+            for (name, value) in of_file(&self.resolve_in_project(file))?.unwrap_or_default() {
+                all.retain(|(other, _)| *other != name);
+                all.push((name, value));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What a file assigns; `None` where there is none.
+fn of_file(path: &Path) -> Result<Option<Vec<(String, String)>>, Error> {
+    match path.is_file() {
+        true => Ok(Some(assignments(&text_of(path)?.0))),
+        false => Ok(None),
+    }
+}
+
+/// `NAME=value` lines: with `export` before, in quotes of three kinds, over several lines within them, with a comment behind.
+fn assignments(text: &str) -> Vec<(String, String)> {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut found: Vec<(String, String)> = Vec::new();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
+        let Some((name, value)) = named(line) else {
+            rest = after;
+            continue;
+        };
+        let start = line.len() - value.len();
+        let quoted = value.trim_start();
+        let (value, end) = match quoted.chars().next().filter(|quote| "\"'`".contains(*quote)) {
+            Some(quote) => {
+                let start = start + value.len() - quoted.len() + 1;
+                match closing(&rest[start..], quote) {
+                    Some(length) => (unescaped(&rest[start..start + length], quote), start + length + 1),
+                    None => (bare(value), line.len()),
+                }
+            }
+            None => (bare(value), line.len()),
+        };
+        found.retain(|(other, _)| other != name);
+        found.push((name.to_owned(), value));
+        // What follows on the line is a comment.
+        rest = rest[end..].split_once('\n').map_or("", |(_, after)| after);
+    }
+    found
+}
+
+/// The name that a line assigns to, and what stands behind the sign.
+fn named(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(['=', ':'])?;
+    let is_colon = line.as_bytes()[name.len()] == b':';
+    if is_colon && !value.starts_with(char::is_whitespace) {
+        return None;
+    }
+    let name = name.trim();
+    let name = name.strip_prefix("export").filter(|rest| rest.starts_with(char::is_whitespace)).map_or(name, str::trim);
+    let is_name = |char: char| char.is_ascii_alphanumeric() || "_.-".contains(char);
+    (!name.is_empty() && name.chars().all(is_name)).then_some((name, value))
+}
+
+/// Where a quote ends that has begun before; one behind a backslash does not end it.
+fn closing(text: &str, quote: char) -> Option<usize> {
+    let mut is_escaped = false;
+    text.char_indices().find_map(|(at, char)| {
+        let ends = char == quote && !is_escaped;
+        is_escaped = char == '\\';
+        ends.then_some(at)
+    })
+}
+
+fn bare(value: &str) -> String {
+    value.split('#').next().unwrap_or_default().trim().to_owned()
+}
+
+fn unescaped(value: &str, quote: char) -> String {
+    match quote {
+        '"' => value.replace("\\n", "\n").replace("\\r", "\r"),
+        _ => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments_are_read_as_dotenv_reads_them() {
+        let text = "\u{feff}# a comment\nA=1\n  export B = two words # c\nC=\"x\\ny\" # c\nD='a#b'\nE=\"over\nlines\"\nF=\nG: yaml\nH=`\"'`\r\n\
+                    nothing\n=x\nbad name=1\nA=again\nI=\"open\nJ=a=b\nK=x\\ny";
+        let got = assignments(text);
+        let want = [
+            ("B", "two words"),
+            ("C", "x\ny"),
+            ("D", "a#b"),
+            ("E", "over\nlines"),
+            ("F", ""),
+            ("G", "yaml"),
+            ("H", "\"'"),
+            ("A", "again"),
+            ("I", "\"open"),
+            ("J", "a=b"),
+            ("K", "x\\ny"),
+        ];
+        assert_eq!(got.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn the_environments_own_file_comes_first_and_dot_env_last() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+        let secrets = |environment: Option<&str>| {
+            let config = Config::load(folder.path().join("wrangler.toml"), environment).expect("a configuration");
+            let mut secrets = config.secrets().expect("secrets");
+            secrets.sort();
+            secrets.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+        };
+        write("wrangler.toml", "[env.staging]");
+        assert_eq!(secrets(Some("")), "");
+        write(".env", "A=env\nB=env");
+        write(".env.staging", "A=staging");
+        write(".env.local", "A=local");
+        assert_eq!((secrets(Some("")), secrets(Some("staging"))), ("A=local,B=env".into(), "A=staging,B=env".into()));
+        write(".env.staging.local", "A=both");
+        assert_eq!(secrets(Some("staging")), "A=both,B=env");
+        write(".dev.vars", "A=dev");
+        assert_eq!((secrets(Some("")), secrets(Some("staging"))), ("A=dev".into(), "A=dev".into()));
+        write(".dev.vars.staging", "C=dev");
+        assert_eq!((secrets(Some("")), secrets(Some("staging"))), ("A=dev".into(), "C=dev".into()));
+    }
+}
