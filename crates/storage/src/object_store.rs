@@ -13,7 +13,11 @@
 //! ```
 //!
 //! What differs: the parts of an upload, all but the last, must be of one size and have 5 MiB, as R2 wants them; there are no versions to ask for (R2 keeps none), so updates go by the etag; tags are ignored, as that crate
-//! wants it of stores without them; a listing fails at a key that is no [`Path`] (an empty segment, `.` or `..`).
+//! wants it of stores without them.
+//!
+//! A [`Path`] begins and ends with a segment. Keys that end in `/` (folder markers, as consoles of S3 make them) cannot be named by
+//! one and are left out of listings; a listing fails at any other key that cannot (a leading `/`, an empty segment, `.` or `..`),
+//! rather than name another object by it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,12 +31,12 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, CopyMode, Error as PeerError, GetRange, GetResultPayload, ListResult, MultipartId,
-    MultipartUpload, PutMode, PutMultipartOptions, PutPayload, UploadPart,
+    MultipartUpload, PutMode, PutMultipartOptions, PutPayload, RenameOptions, RenameTargetMode, UploadPart,
 };
 
 use crate::{
-    Body, Conditions, Error, ErrorKind, Etags, GetOptions, GetResult, HttpMetadata, Key, ListOptions, MultipartOptions,
-    ObjectMeta, ObjectStore, Part, PutOptions, PutResult, Range, StorageClass, UploadId, limits,
+    Body, ByteRange, Conditions, Error, ErrorKind, Etag, Etags, GetOptions, GetResult, HttpMetadata, Key, ListOptions,
+    MultipartOptions, ObjectMeta, ObjectStore, Part, PutOptions, PutResult, Range, StorageClass, UploadId, limits,
 };
 
 type Result<T, E = PeerError> = std::result::Result<T, E>;
@@ -73,7 +77,8 @@ impl object_store::ObjectStore for Adapter {
             PutMode::Create => Some(Conditions::create_only()),
             PutMode::Update(version) => {
                 let missing = || generic("an update needs the etag of what it replaces");
-                Some(Conditions::if_etag(version.e_tag.clone().ok_or_else(missing)?).map_err(|it| told(it, location))?)
+                let etag = version.e_tag.as_deref().ok_or_else(missing)?;
+                Some(Conditions::default().with_etag_matches(etags_of(etag, location)?))
             }
         };
         let mut put = PutOptions::default().with_http(http).with_storage_class(storage_class);
@@ -107,7 +112,8 @@ impl object_store::ObjectStore for Adapter {
             return Err(PeerError::NotSupported { source: "there are no versions to ask for".into() });
         }
         let key = key_of(location)?;
-        let mut get = GetOptions { conditions: conditions_of(&options, location)?, ..GetOptions::default() };
+        let conditions = conditions_of(&options, location)?;
+        let mut get = GetOptions { conditions: conditions.clone(), ..GetOptions::default() };
         get.range = match options.range.clone() {
             None => None,
             Some(GetRange::Bounded(range)) if range.start >= range.end => {
@@ -119,17 +125,32 @@ impl object_store::ObjectStore for Adapter {
             Some(GetRange::Offset(offset)) => Some(Range::From { offset, length: None }),
             Some(GetRange::Suffix(suffix)) => Some(Range::Suffix(suffix)),
         };
-        match self.0.get(&key, get).await.map_err(|error| told(error, location))? {
+        let found = match self.0.get(&key, get).await {
+            // No byte at the end is an answer there, and no range here: of an empty object each suffix is that.
+            Err(error)
+                if error.kind() == ErrorKind::InvalidRange && matches!(options.range, Some(GetRange::Suffix(_))) =>
+            {
+                self.no_bytes(&key, conditions.clone()).await
+            }
+            found => found,
+        };
+        match found.map_err(|error| told(error, location))? {
             GetResult::Missing => Err(not_found(location)),
             GetResult::ConditionFailed(meta) => {
                 // Which of them failed decides what the caller hears; If-Match comes first, as in HTTP.
-                let is_changed = options.check_preconditions(&peer_meta(meta)?);
-                Err(is_changed.err().unwrap_or_else(|| precondition(location)))
+                let first = conditions.map(|Conditions { etag_matches, uploaded_before, seconds, .. }| Conditions {
+                    etag_matches,
+                    uploaded_before,
+                    seconds,
+                    ..Conditions::default()
+                });
+                let is_same = first.is_none_or(|first| first.hold(Some(&meta)));
+                Err(if is_same { not_modified(location) } else { precondition(location) })
             }
             GetResult::Object { meta, range, body } => {
                 let body = if options.head { Body::empty() } else { body };
                 let path = location.to_string();
-                let chunks = body.into_stream().map_err(move |error| told(error, &Path::from(path.as_str())));
+                let chunks = body.into_stream().map_err(move |error| told(error, &path));
                 let attributes = attributes_of(&meta);
                 Ok(object_store::GetResult {
                     payload: GetResultPayload::Stream(chunks.boxed()),
@@ -165,12 +186,8 @@ impl object_store::ObjectStore for Adapter {
         let mut found = ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
         loop {
             let page = self.0.list(options.clone()).await.map_err(|error| told(error, &Path::default()))?;
-            for prefix in page.prefixes {
-                found.common_prefixes.push(Path::parse(prefix)?);
-            }
-            for meta in page.objects {
-                found.objects.push(peer_meta(meta)?);
-            }
+            found.common_prefixes.extend(prefixes_of(page.prefixes)?);
+            found.objects.extend(listed(page.objects).collect::<Result<Vec<_>>>()?);
             match page.cursor {
                 Some(cursor) => options = options.with_cursor(cursor),
                 None => return Ok(found),
@@ -179,6 +196,9 @@ impl object_store::ObjectStore for Adapter {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: object_store::CopyOptions) -> Result<()> {
+        if from == to {
+            return self.onto_itself(from, options.mode == CopyMode::Create).await;
+        }
         let mut copy = crate::CopyOptions::default();
         if options.mode == CopyMode::Create {
             copy = copy.with_conditions(Conditions::create_only());
@@ -189,6 +209,18 @@ impl object_store::ObjectStore for Adapter {
             Some(PutResult::Stored(_)) => Ok(()),
             Some(PutResult::ConditionFailed) => Err(already_exists(to)),
         }
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let RenameOptions { target_mode, extensions } = options;
+        let is_create = matches!(target_mode, RenameTargetMode::Create);
+        // A copy and a deletion would leave nothing of it.
+        if from == to {
+            return self.onto_itself(from, is_create).await;
+        }
+        let mode = if is_create { CopyMode::Create } else { CopyMode::Overwrite };
+        self.copy_opts(from, to, object_store::CopyOptions { mode, extensions }).await?;
+        self.0.delete(&[key_of(from)?]).await.map_err(|error| told(error, from))
     }
 }
 
@@ -243,8 +275,8 @@ impl PaginatedListStore for Adapter {
         };
         let page = self.0.list(list).await.map_err(|error| told(error, &Path::default()))?;
         let result = ListResult {
-            common_prefixes: page.prefixes.into_iter().map(Path::parse).collect::<Result<_, _>>()?,
-            objects: page.objects.into_iter().map(peer_meta).collect::<Result<_>>()?,
+            common_prefixes: prefixes_of(page.prefixes)?,
+            objects: listed(page.objects).collect::<Result<_>>()?,
             extensions: Default::default(),
         };
         Ok(PaginatedListResult { result, page_token: page.cursor })
@@ -252,6 +284,29 @@ impl PaginatedListStore for Adapter {
 }
 
 impl Adapter {
+    /// What a copy or a rename of an object onto itself is: nothing, if it is there.
+    async fn onto_itself(&self, path: &Path, is_create: bool) -> Result<()> {
+        match self.0.head(&key_of(path)?).await.map_err(|error| told(error, path))? {
+            None => Err(not_found(path)),
+            Some(_) if is_create => Err(already_exists(path)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// None of an object's bytes.
+    async fn no_bytes(&self, key: &Key, conditions: Option<Conditions>) -> crate::Result<GetResult> {
+        Ok(match self.0.head(key).await? {
+            None => GetResult::Missing,
+            Some(meta) if conditions.is_some_and(|conditions| !conditions.hold(Some(&meta))) => {
+                GetResult::ConditionFailed(meta)
+            }
+            Some(meta) => {
+                let range = ByteRange { offset: meta.size, length: 0 };
+                GetResult::Object { meta, range, body: Body::empty() }
+            }
+        })
+    }
+
     fn listed(&self, options: ListOptions) -> BoxStream<'static, Result<object_store::ObjectMeta>> {
         let store = Arc::clone(&self.0);
         let pages = stream::try_unfold(Some(options), move |next| {
@@ -260,7 +315,7 @@ impl Adapter {
                 let Some(options) = next else { return Ok(None) };
                 let page = store.list(options.clone()).await.map_err(|error| told(error, &Path::default()))?;
                 let next = page.cursor.map(|cursor| options.with_cursor(cursor));
-                Ok::<_, PeerError>(Some((stream::iter(page.objects.into_iter().map(peer_meta)), next)))
+                Ok::<_, PeerError>(Some((stream::iter(listed(page.objects)), next)))
             }
         });
         pages.try_flatten().boxed()
@@ -286,7 +341,7 @@ impl MultipartUpload for Upload {
             (Arc::clone(&self.store), self.key.clone(), self.upload.clone(), Arc::clone(&self.parts));
         async move {
             let stored = store.upload_part(&key, &upload, number?, body_of(data)).await;
-            let part = stored.map_err(|error| told(error, &Path::from(key.as_str())))?;
+            let part = stored.map_err(|error| told(error, &key))?;
             // A list, changed in single steps.
             parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(part);
             Ok(())
@@ -301,12 +356,12 @@ impl MultipartUpload for Upload {
             return Err(generic(format!("{} of {} parts are there", parts.len(), self.next - 1)));
         }
         let meta = self.store.complete_multipart(&self.key, &self.upload, parts).await;
-        Ok(put_result(meta.map_err(|error| told(error, &Path::from(self.key.as_str())))?))
+        Ok(put_result(meta.map_err(|error| told(error, &self.key))?))
     }
 
     async fn abort(&mut self) -> Result<()> {
         let aborted = self.store.abort_multipart(&self.key, &self.upload).await;
-        aborted.map_err(|error| told(error, &Path::from(self.key.as_str())))
+        aborted.map_err(|error| told(error, &self.key))
     }
 }
 
@@ -350,14 +405,7 @@ fn part_number(index: usize) -> Result<u16> {
 
 fn conditions_of(options: &object_store::GetOptions, location: &Path) -> Result<Option<Conditions>> {
     let object_store::GetOptions { if_match, if_none_match, if_modified_since, if_unmodified_since, .. } = options;
-    let etags = |text: &Option<String>| {
-        let text = text.as_deref();
-        text.map(|text| match text.contains('"') {
-            true => Etags::parse_header(text).ok_or_else(|| generic(format!("{text} is no list of etags"))),
-            false => Etags::one(text).map_err(|error| told(error, location)),
-        })
-        .transpose()
-    };
+    let etags = |text: &Option<String>| text.as_deref().map(|text| etags_of(text, location)).transpose();
     let conditions = Conditions {
         etag_matches: etags(if_match)?,
         etag_does_not_match: etags(if_none_match)?,
@@ -367,6 +415,19 @@ fn conditions_of(options: &object_store::GetOptions, location: &Path) -> Result<
         ..Conditions::default()
     };
     Ok((conditions != Conditions::default()).then_some(conditions))
+}
+
+/// Etags as that crate's callers write them: bare, as this adapter gives them, or in quotes, as S3 does; one, or several with
+/// commas; `*`.
+fn etags_of(text: &str, location: &Path) -> Result<Etags> {
+    if text.contains('"') {
+        return Etags::parse_header(text).ok_or_else(|| generic(format!("{text} is not a list of etags")));
+    }
+    if text.trim() == "*" {
+        return Ok(Etags::Any);
+    }
+    let each = text.split(',').map(|etag| Etag::strong(etag.trim()));
+    Ok(Etags::List(each.collect::<crate::Result<_>>().map_err(|error| told(error, location))?))
 }
 
 type Metadata = (HttpMetadata, std::collections::BTreeMap<String, String>, StorageClass);
@@ -410,9 +471,30 @@ fn attributes_of(meta: &ObjectMeta) -> Attributes {
     headers.chain(custom).chain(class).collect()
 }
 
+/// The path of a key. Parsing alone would take slashes off, and name another object.
+fn path_of(key: &str) -> Result<Path> {
+    let path = Path::parse(key)?;
+    if path.as_ref() == key {
+        return Ok(path);
+    }
+    Err(generic(format!("the key {key:?} begins or ends with a slash, and cannot be named by a path")))
+}
+
+/// The objects of a listing, without folder markers.
+fn listed(objects: Vec<ObjectMeta>) -> impl Iterator<Item = Result<object_store::ObjectMeta>> {
+    objects.into_iter().filter(|meta| !meta.key.as_str().ends_with('/')).map(peer_meta)
+}
+
+fn prefixes_of(prefixes: Vec<String>) -> Result<Vec<Path>> {
+    prefixes
+        .iter()
+        .map(|prefix| path_of(prefix.strip_suffix('/').filter(|prefix| !prefix.is_empty()).unwrap_or(prefix)))
+        .collect()
+}
+
 fn peer_meta(meta: ObjectMeta) -> Result<object_store::ObjectMeta> {
     Ok(object_store::ObjectMeta {
-        location: Path::parse(meta.key.as_str())?,
+        location: path_of(meta.key.as_str())?,
         last_modified: meta.uploaded,
         size: meta.size,
         e_tag: Some(meta.etag),
@@ -440,7 +522,11 @@ fn precondition(path: &Path) -> PeerError {
     PeerError::Precondition { path: path.to_string(), source: "the object is another one by now".into() }
 }
 
-fn told(error: Error, path: &Path) -> PeerError {
+fn not_modified(path: &Path) -> PeerError {
+    PeerError::NotModified { path: path.to_string(), source: "the object is still the one that is known".into() }
+}
+
+fn told(error: Error, path: impl fmt::Display) -> PeerError {
     let path = path.to_string();
     match error.kind() {
         ErrorKind::PermissionDenied => PeerError::PermissionDenied { path, source: error.into() },
