@@ -207,6 +207,9 @@ impl ObjectStore for Directory {
     fn generation(&self) -> Option<u64> {
         None
     }
+    fn health(&self) -> Result<()> {
+        Ok(())
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let key = key.clone();

@@ -60,6 +60,9 @@ impl ObjectStore for MockStore {
     fn generation(&self) -> Option<u64> {
         if self.has_generation { self.inner.generation() } else { None }
     }
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.script.enter("head", key.as_str()).await?;
         self.inner.head(key).await

@@ -28,6 +28,16 @@ pub trait ObjectStore: Debug + Send + Sync {
         None
     }
 
+    /// Whether the backend still takes writes, as far as it knows without asking anybody: for a readiness check. Cheap enough for
+    /// every request. A backend that knows nothing of itself is well.
+    ///
+    /// # Errors
+    /// What the next write would fail with. [`LocalStore`](crate::local::LocalStore): [`ErrorKind::Internal`] once a sync has failed,
+    /// until the store is opened anew; [`ErrorKind::StorageFull`] while its disk has less room than its reserve.
+    fn health(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The object's metadata, or `None`.
     ///
     /// # Errors
@@ -129,6 +139,9 @@ macro_rules! forward {
             }
             fn generation(&self) -> Option<u64> {
                 (**self).generation()
+            }
+            fn health(&self) -> Result<()> {
+                (**self).health()
             }
             async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
                 (**self).head(key).await

@@ -275,6 +275,9 @@ impl<S: ObjectStore> ObjectStore for Cached<S> {
     fn generation(&self) -> Option<u64> {
         None
     }
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         match self.fresh(key) {

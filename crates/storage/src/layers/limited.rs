@@ -83,6 +83,9 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     fn generation(&self) -> Option<u64> {
         self.inner.generation()
     }
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let _turn = self.turn().await?;

@@ -41,6 +41,9 @@ impl<S: ObjectStore> ObjectStore for NfcKeys<S> {
     fn generation(&self) -> Option<u64> {
         self.inner.generation()
     }
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.inner.head(&composed_key(key)?).await

@@ -133,6 +133,9 @@ impl<S: ObjectStore, O: Observer> ObjectStore for Observed<S, O> {
     fn generation(&self) -> Option<u64> {
         self.inner.generation()
     }
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.observe("head", key.as_str(), 0, self.inner.head(key), |_| 0).await

@@ -51,6 +51,9 @@ impl<S: ObjectStore> ObjectStore for Prefixed<S> {
     fn generation(&self) -> Option<u64> {
         self.inner.generation()
     }
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.inner.head(&self.inner_key(key)?).await?.map(|meta| self.outer(meta)).transpose()

@@ -25,6 +25,9 @@ impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     fn generation(&self) -> Option<u64> {
         self.0.generation()
     }
+    fn health(&self) -> Result<()> {
+        self.0.health()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.0.head(key).await

@@ -125,6 +125,9 @@ impl<S: ObjectStore> ObjectStore for Retried<S> {
     fn generation(&self) -> Option<u64> {
         self.inner.generation()
     }
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         self.retry(|| self.inner.head(key)).await

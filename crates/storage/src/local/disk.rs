@@ -1,7 +1,7 @@
 //! The file operations that change anything, so that a test can record, fail or lose them.
 
 use std::fmt::Debug;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::Path;
 
@@ -46,6 +46,33 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// What the system answers.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Bytes that may still be written to the file system of this path; `None` where that is not known.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn free(&self, path: &Path) -> io::Result<Option<Space>> {
+        let _ = path;
+        Ok(None)
+    }
+}
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Space {
+    /// Bytes that an unprivileged process may still write.
+    pub free: u64,
+    /// Bytes of the whole file system.
+    pub total: u64,
+}
+
+impl Space {
+    /// So many free bytes of so many.
+    #[must_use]
+    pub fn new(free: u64, total: u64) -> Self {
+        Self { free, total }
+    }
 }
 
 /// A file that is being written.
@@ -67,7 +94,7 @@ pub struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::create_new(path)?))
+        Ok(Box::new(private().create_new(true).open(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -75,7 +102,11 @@ impl Disk for SystemDisk {
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
+        #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix has modes"))]
+        let mut folder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+        folder.create(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -89,6 +120,74 @@ impl Disk for SystemDisk {
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
+
+    #[cfg(unix)]
+    fn free(&self, path: &Path) -> io::Result<Option<Space>> {
+        let system = rustix::fs::statvfs(path)?;
+        Ok(Some(Space::new(system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize)))
+    }
+}
+
+/// Opens files for writing; new ones are their owner's alone (mode 0600).
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Takes a file or folder of the store's from everybody but its owner, as those of earlier versions were not. One that is not
+/// there is none to be taken; one that is somebody else's is left as it is, and the log says so.
+#[cfg(unix)]
+pub(super) fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let tighten = || -> io::Result<()> {
+        let mode = fs::metadata(path)?.permissions().mode();
+        if mode & 0o077 == 0 {
+            return Ok(());
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7700))
+    };
+    match tighten() {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(%error, path = %path.display(), "others may read it: its mode cannot be changed");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn make_private(_: &Path) {}
+
+/// Reads so many bytes from a position on to the end of a buffer; fewer where the file ends.
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, position: u64, length: u64, into: &mut Vec<u8>) -> io::Result<u64> {
+    let wanted = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    // A length out of a damaged row is not believed before the bytes are there.
+    into.try_reserve_exact(wanted.min(1 << 30)).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let from = into.len();
+    while into.len() - from < wanted {
+        let read = (into.len() - from) as u64;
+        // The buffer may be larger than what is wanted: what comes behind that is cut off again.
+        into.reserve(1);
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(into), position + read) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    into.truncate(from + wanted);
+    Ok((into.len() - from) as u64)
+}
+
+#[cfg(not(unix))]
+pub(super) fn read_at(mut file: &File, position: u64, length: u64, into: &mut Vec<u8>) -> io::Result<u64> {
+    use std::io::{Read, SeekFrom};
+    file.seek(SeekFrom::Start(position))?;
+    file.take(length).read_to_end(into).map(|read| read as u64)
 }
 
 impl DiskFile for File {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
 
-use super::blobs::Found;
+use super::blobs::{Checking, Found};
+use super::disk::private;
 use super::index::Content;
 use super::verify::Verify;
 use super::{LocalStore, Shared, YOUNG};
@@ -15,7 +16,7 @@ use crate::{ByteRange, Error, ErrorKind, Key, ObjectMeta, Result, UploadId, limi
 /// Bytes that are read before what was found is told.
 const AT_ONCE: u64 = 4 * 1024 * 1024;
 /// Where the bodies of damaged objects go.
-const LOST: &str = "lost";
+pub(super) const LOST: &str = "lost";
 
 /// How [`LocalStore::fsck`] works.
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +152,30 @@ pub enum Problem {
         /// Its bytes.
         size: u64,
     },
+    /// A part of a pack that is no frame, or one that is damaged or does not belong there. Only [`LocalStore::rebuild`] reports it.
+    Frame {
+        /// The pack.
+        pack: u64,
+        /// Where in it.
+        position: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// A blob that no frame names. Only [`LocalStore::rebuild`] reports it.
+    Unnamed {
+        /// The blob.
+        blob: String,
+        /// Its bytes on the disk.
+        size: u64,
+    },
+    /// Objects that are as this pack says, while packs behind it are gone: each may have been deleted since, and the deletion removed
+    /// with its pack. Only [`LocalStore::rebuild`] reports it.
+    Uncertain {
+        /// The pack.
+        pack: u64,
+        /// The objects' keys.
+        keys: Vec<String>,
+    },
     /// Segments and parts in the index that belong to no object and no upload.
     Unowned {
         /// How many.
@@ -162,7 +187,7 @@ impl Problem {
     /// Whether an object was lost or damaged.
     #[must_use]
     pub fn is_loss(&self) -> bool {
-        matches!(self, Self::Index { .. } | Self::Row { .. } | Self::Body { .. })
+        matches!(self, Self::Index { .. } | Self::Row { .. } | Self::Body { .. } | Self::Frame { .. })
     }
 }
 
@@ -178,6 +203,13 @@ impl fmt::Display for Problem {
             }
             Self::Count { pack } => write!(f, "pack {pack} has another number of bytes in use than the index says"),
             Self::Pack { pack, size } => write!(f, "pack {pack} ({size} bytes) has nothing of any object"),
+            Self::Frame { pack, position, what } => write!(f, "pack {pack} at {position}: {what}"),
+            Self::Unnamed { blob, size } => write!(f, "blob {blob} ({size} bytes) is named by no frame"),
+            Self::Uncertain { pack, keys } => {
+                let some = keys.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+                let more = if keys.len() > 3 { ", ..." } else { "" };
+                write!(f, "{} objects of pack {pack} may have been deleted since: {some}{more}", keys.len())
+            }
             Self::Unowned { count } => write!(f, "{count} segments or parts in the index belong to nothing"),
         }
     }
@@ -188,8 +220,8 @@ impl LocalStore {
     ///
     /// With [`repair`](FsckOptions::repair), objects whose body is damaged or missing are taken out of the index; what is
     /// left of them goes, with its metadata, into the folder `lost` beside the index, and nothing is thrown away.
-    /// Orphans, uploads past their days and bodies of no object are removed. A damaged index is not mended: copy out what can
-    /// be read (`isobar r2 sync`), or bring back a copy of the folder.
+    /// Orphans, uploads past their days and bodies of no object are removed. A damaged index is not mended here:
+    /// [`rebuild`](Self::rebuild) makes it again.
     ///
     /// # Errors
     /// What keeps it from looking: a folder that cannot be read, an index that cannot be opened.
@@ -374,7 +406,7 @@ impl Shared {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {}
                 Err(error) => return Err(error),
             },
-            Some((_, Content::Segments(segments))) => blobs.extend(segments.into_iter().map(|segment| segment.blob)),
+            Some((_, Content::Segments(segments, _))) => blobs.extend(segments.into_iter().map(|segment| segment.blob)),
             None => {}
         }
         for blob in blobs.iter().filter(|blob| self.blobs.exists(blob)) {
@@ -429,19 +461,18 @@ impl Shared {
     fn check_body(&self, meta: &ObjectMeta, content: &Content, bodies: bool) -> Result<bool> {
         match content {
             Content::Packed(place) => {
-                let Some(bytes) = self.packs.read(*place)? else { return Ok(false) };
-                let mut verify = Verify::of(meta);
-                verify.update(&bytes, true);
-                verify.finish()?;
+                let Some(bytes) = self.packs.read_verified(*place)? else { return Ok(false) };
+                Verify::whole(meta, &bytes)?;
             }
-            Content::Segments(segments) => {
+            Content::Segments(segments, _) => {
                 let size: u64 = segments.iter().map(|segment| segment.size).sum();
                 if size != meta.size {
                     let message = format!("its segments have {size} bytes, {} in its row", meta.size);
                     return Err(Error::new(ErrorKind::Corrupt, message));
                 }
                 let range = ByteRange { offset: 0, length: meta.size };
-                let pieces = self.blobs.open_pieces(segments, range, bodies.then(|| Verify::of(meta)))?;
+                let checking = if bodies { Checking::Full(Verify::of(meta)) } else { Checking::Off };
+                let pieces = self.blobs.open_pieces(segments, range, checking)?;
                 if bodies {
                     pieces.read_through()?;
                 }
@@ -453,7 +484,7 @@ impl Shared {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
-    let mut file = std::fs::File::create(path).map_err(failed)?;
+    let mut file = private().create(true).truncate(true).open(path).map_err(failed)?;
     std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
     file.sync_all().map_err(failed)
 }

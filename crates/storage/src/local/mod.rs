@@ -7,13 +7,16 @@
 //! ```
 //!
 //! A large body is first made durable as a blob (write, fsync, fsync of the folder); then the row that names it is committed in one
-//! transaction with the check of its conditions, and the index synced. So a committed row never names a blob that is not durable,
-//! compare-and-swap holds across processes, and a crash leaves only blobs that no row names, which
+//! transaction with the check of its conditions, when a pack that names it, too, is synced. So a committed row never names a blob
+//! that is not durable, compare-and-swap holds across processes, and a crash leaves only blobs that no row names, which
 //! [`LocalStore::sweep`] removes. Replaced blobs are unlinked later, when no reader can still be about to open them.
 //!
 //! Small bodies that come at the same time share one transaction: they are appended to a pack with their metadata, the pack is
-//! synced, and their rows are committed. The index itself is then not synced: what it forgets when the power goes is put again out
-//! of the packs when the store is opened. A pack that is more than half garbage is emptied by and by, and removed.
+//! synced, and their rows are committed. The names of large objects' blobs, and deletions, are in packs as well. The index itself is
+//! then not synced: what it forgets when the power goes is put again out of the packs when the store is opened, and a lost index is
+//! made again out of them ([`LocalStore::rebuild`]). A pack that is more than half garbage is emptied by and by, and removed.
+//!
+//! What is read is verified ([`LocalOptions::with_verify_on_read`]).
 
 pub(crate) mod blobs;
 mod disk;
@@ -21,7 +24,11 @@ mod fsck;
 mod index;
 mod options;
 mod packs;
+mod rebuild;
+mod recent;
+mod room;
 mod signing;
+mod sums;
 mod verify;
 mod writer;
 
@@ -33,9 +40,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
 
-use self::blobs::{Blobs, Found, Segment};
+use self::blobs::{Blobs, Checking, Found, Segment};
 use self::index::{Content, Given, Index};
 use self::packs::Packs;
+use self::room::Room;
 use self::verify::Verify;
 use self::writer::After;
 use crate::checksum::Digests;
@@ -46,12 +54,16 @@ use crate::{
     rules,
 };
 
-pub use self::disk::{Disk, DiskFile, SystemDisk};
+pub use self::disk::{Disk, DiskFile, Space, SystemDisk};
 pub use self::fsck::{Finding, Fsck, FsckOptions, Problem};
 pub use self::options::LocalOptions;
+pub use self::rebuild::Rebuild;
 
 /// Bodies up to this many bytes lie in packs; larger ones in files of their own.
 const SMALL_BYTES: u64 = 32 * 1024;
+
+/// What an object takes of the disk besides its body, about: its row, its head in a frame.
+const OBJECT_BYTES: u64 = 1024;
 
 /// Blobs without a name and younger than this may belong to a write under way.
 const YOUNG: chrono::Duration = chrono::Duration::hours(1);
@@ -76,6 +88,7 @@ struct Shared {
     clock: Clock,
     verify_on_read: bool,
     signer: Option<Signer>,
+    room: Room,
     /// Blobs of writes under way: the sweep leaves them alone, however long they take.
     under_way: Mutex<HashSet<String>>,
 }
@@ -94,8 +107,9 @@ impl LocalStore {
     /// Opens the store in this folder, creating it if need be.
     ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Corrupt`] where the folder holds
-    /// something else or an index of a newer version.
+    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Corrupt`] where the folder holds something else, an
+    /// index of a newer version, packs or blobs without an index, or with one that does not belong to them: the message says what to
+    /// do, and nothing is changed ([`rebuild`](Self::rebuild)).
     pub async fn open(root: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(root, LocalOptions::default()).await
     }
@@ -105,18 +119,22 @@ impl LocalStore {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_with(root: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
-        let (root, LocalOptions { clock, disk, verify_on_read, signer, pack_bytes }) =
+        let (root, LocalOptions { clock, disk, verify_on_read, signer, pack_bytes, reserve_bytes }) =
             (root.as_ref().to_owned(), options);
         let shared = blocking(move || {
+            [root.clone(), root.join("blobs"), root.join("packs")].iter().for_each(|folder| disk::make_private(folder));
+            let room = Room::new(Arc::clone(&disk), root.clone(), reserve_bytes);
             let blobs = Blobs::open(&root.join("blobs"), Arc::clone(&disk))?;
             let packs = Packs::new(&root.join("packs"), Arc::clone(&disk), pack_bytes);
             blobs.create_folder(&root.join("packs"))?;
             let collector = collector(blobs.clone(), Arc::clone(&clock));
             // Whoever else makes it now: what is put into a folder is durable only with the folder's own name.
             blobs.sync_folder(&root)?;
-            let index = Index::open(&root.join("index.db"), disk, packs.clone(), collector)?;
+            let refuse = || if has_files(&root)? { Err(index::rebuild::refuse(&root)) } else { Ok(()) };
+            let index = Index::open(&root.join("index.db"), disk, packs.clone(), refuse, collector)?;
             blobs.sync_folder(&root)?;
-            Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, under_way: Mutex::default() })
+            let under_way = Mutex::default();
+            Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, room, under_way })
         });
         let shared = shared.await.map_err(|error| error.during("open"))?;
         Ok(Self { shared: Arc::new(shared) })
@@ -182,7 +200,7 @@ impl LocalStore {
             return Ok((Given::Small(bytes), digests, None));
         }
         let (blob, size) = (rules::random_id()?, body.length());
-        let under_way = UnderWay::new(&self.shared, &blob);
+        let under_way = UnderWay::new(&self.shared, &blob, size);
         let digests = self.shared.blobs.write(&blob, body, digests).await?;
         Ok((Given::Segments(vec![Segment { blob, size }]), digests, Some(under_way)))
     }
@@ -192,6 +210,7 @@ impl LocalStore {
         rules::check_size(&body)?;
         rules::check_metadata(&custom)?;
         let size = body.length();
+        self.shared.admit(size)?;
         let (given, digests, under_way) = self.take_body(body, Digests::new(checksum)).await?;
         let checksums = match digests.finish() {
             Ok(checksums) => checksums,
@@ -240,12 +259,13 @@ impl LocalStore {
     async fn store_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
         rules::check_part_number(number)?;
         rules::check_size(&body)?;
+        self.shared.admit(body.length())?;
         let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
         let (checked_key, checked) = (key.clone(), upload.clone());
         self.run("uploadPart", move |shared| shared.index.check_upload(&checked_key, &checked, now)).await?;
 
         let (blob, size) = (rules::random_id()?, body.length());
-        let under_way = UnderWay::new(&self.shared, &blob);
+        let under_way = UnderWay::new(&self.shared, &blob, size);
         let digests = self.shared.blobs.write(&blob, body, Digests::new(None)).await?;
         let md5 = digests.finish()?.swap_remove(0).hex;
         let part = Part { part_number: number, etag: rules::random_id()? };
@@ -263,6 +283,12 @@ impl LocalStore {
 impl Shared {
     fn now(&self) -> DateTime<Utc> {
         (self.clock)().trunc_subsecs(3)
+    }
+
+    /// Lets a body of this length be put, if a sync that failed, or a full disk, does not forbid it.
+    fn admit(&self, bytes: u64) -> Result<()> {
+        self.index.health()?;
+        self.room.admit(bytes + OBJECT_BYTES)
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -299,7 +325,7 @@ impl Shared {
             match content {
                 Content::Packed(place) if missed != Some(place) => missed = Some(place),
                 Content::Packed(place) => return Err(self.packs.missing(place)),
-                Content::Segments(_) => return Err(Error::new(ErrorKind::Internal, "blobs are in no pack")),
+                Content::Segments(..) => return Err(Error::new(ErrorKind::Internal, "blobs are in no pack")),
             }
         }
     }
@@ -309,19 +335,25 @@ impl Shared {
             return Ok(Some(GetResult::ConditionFailed(meta)));
         }
         let range = options.resolve_range(meta.size)?;
-        let is_whole = range.length == meta.size;
-        let verify = (self.verify_on_read && is_whole).then(|| Verify::of(&meta));
         let body = match content {
             Content::Packed(place) => {
-                let Some(bytes) = self.packs.read(*place)? else { return Ok(None) };
-                if let Some(mut verify) = verify {
-                    verify.update(&bytes, true);
-                    verify.finish()?;
+                let read =
+                    if self.verify_on_read { self.packs.read_verified(*place)? } else { self.packs.read(*place)? };
+                let Some(bytes) = read else { return Ok(None) };
+                if self.verify_on_read && place.crc.is_none() {
+                    Verify::whole(&meta, &bytes)?;
                 }
                 // Small bodies are at most SMALL_BYTES long, so positions fit usize.
                 bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into()
             }
-            Content::Segments(segments) => self.blobs.read(segments, range, verify)?,
+            Content::Segments(segments, _) => {
+                let is_whole = range.length == meta.size;
+                let checking = match self.verify_on_read {
+                    true => Checking::On(is_whole.then(|| Verify::of(&meta))),
+                    false => Checking::Off,
+                };
+                self.blobs.read(segments, range, checking)?
+            }
         };
         Ok(Some(GetResult::Object { meta, range, body }))
     }
@@ -345,6 +377,24 @@ impl Shared {
     }
 }
 
+/// Whether there are packs or blobs in a store's folder.
+fn has_files(root: &Path) -> Result<bool> {
+    let is_any = |path: PathBuf, is_ours: &dyn Fn(&str) -> bool| match std::fs::read_dir(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(format_args!("cannot list {}", path.display()), error)),
+        Ok(files) => Ok(files.flatten().any(|file| file.file_name().to_str().is_some_and(is_ours))),
+    };
+    if is_any(root.join("packs"), &|name| name.ends_with(".pack"))? {
+        return Ok(true);
+    }
+    for byte in 0..=255u8 {
+        if is_any(root.join("blobs").join(format!("{byte:02x}")), &|name| name.len() == 32)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is told, and tried
 /// again with the next write; what was committed stays committed.
 fn collector(blobs: Blobs, clock: Clock) -> After {
@@ -360,18 +410,21 @@ fn collector(blobs: Blobs, clock: Clock) -> After {
 struct UnderWay {
     shared: Arc<Shared>,
     blob: String,
+    size: u64,
 }
 
 impl UnderWay {
-    fn new(shared: &Arc<Shared>, blob: &str) -> Self {
+    fn new(shared: &Arc<Shared>, blob: &str, size: u64) -> Self {
         shared.under_way().insert(blob.to_owned());
-        Self { shared: Arc::clone(shared), blob: blob.to_owned() }
+        shared.room.begin(size);
+        Self { shared: Arc::clone(shared), blob: blob.to_owned(), size }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.shared.under_way().remove(&self.blob);
+        self.shared.room.end(self.size);
     }
 }
 
@@ -396,6 +449,10 @@ impl ObjectStore for LocalStore {
 
     fn generation(&self) -> Option<u64> {
         Some(self.shared.index.changes())
+    }
+
+    fn health(&self) -> Result<()> {
+        self.shared.admit(0).map_err(|error| error.during("health"))
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
@@ -424,6 +481,7 @@ impl ObjectStore for LocalStore {
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
         let create = async {
             rules::check_metadata(&options.custom)?;
+            self.shared.admit(0)?;
             let id = UploadId::new(rules::random_id()?);
             self.shared.index.create_upload(id.clone(), key.clone(), options, self.shared.now()).await?;
             Ok(id)
@@ -452,8 +510,11 @@ impl ObjectStore for LocalStore {
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
-        let copied = self.shared.index.copy(from.clone(), to.clone(), options, self.shared.now()).await;
-        copied.map_err(|error| error.during("copy"))
+        let copied = async {
+            self.shared.admit(0)?;
+            self.shared.index.copy(from.clone(), to.clone(), options, self.shared.now()).await
+        };
+        copied.await.map_err(|error| error.during("copy"))
     }
 
     async fn presign(&self, options: PresignOptions) -> Result<String> {

@@ -14,37 +14,44 @@ pub struct LocalOptions {
     pub clock: Clock,
     /// What blobs, packs and folders are written to.
     pub disk: Arc<dyn Disk>,
-    /// Whether a body that is read whole is compared with its checksum.
+    /// Whether what is read is compared with its checksums.
     pub verify_on_read: bool,
     /// What signs URLs; without one there are none.
     pub signer: Option<Signer>,
     /// How many bytes of small bodies lie in one file.
     pub pack_bytes: u64,
+    /// Bytes of the disk that puts leave free.
+    pub reserve_bytes: u64,
 }
 
 /// Large enough that a file's beginning and end cost nothing, small enough that one in use and one in store are bearable.
 const PACK_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Room for what deletions write, and a log of the index that is copied into it.
+const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Default for LocalOptions {
     fn default() -> Self {
         Self {
             clock: system_clock(),
             disk: Arc::new(SystemDisk),
-            verify_on_read: false,
+            verify_on_read: true,
             signer: None,
             pack_bytes: PACK_BYTES,
+            reserve_bytes: RESERVE_BYTES,
         }
     }
 }
 
 impl std::fmt::Debug for LocalOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { clock: _, disk, verify_on_read, signer, pack_bytes } = self;
+        let Self { clock: _, disk, verify_on_read, signer, pack_bytes, reserve_bytes } = self;
         f.debug_struct("LocalOptions")
             .field("disk", disk)
             .field("verify_on_read", verify_on_read)
             .field("signer", signer)
             .field("pack_bytes", pack_bytes)
+            .field("reserve_bytes", reserve_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -71,11 +78,24 @@ impl LocalOptions {
         self
     }
 
-    /// Compares every body that is read whole with its checksum: it costs an md5 of the body, and a damaged one fails with
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) at its end at the latest. Ranges are not compared.
+    /// Compares what is read with its CRC-32: damaged bytes fail with [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), in whole
+    /// bodies and in ranges, before they are handed out; a body that is streamed ends with the error. Default: on.
+    ///
+    /// It costs a CRC of what is read. A range of a large body that was verified within the last 60 s, in a file whose times have not
+    /// changed since, is not summed again. Bodies that isobar stored before index version 4 have no CRC: they are compared by md5,
+    /// large ones where they are read whole.
     #[must_use]
     pub fn with_verify_on_read(mut self, verify: bool) -> Self {
         self.verify_on_read = verify;
+        self
+    }
+
+    /// Refuses puts, parts and copies with [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull) that would leave less than this
+    /// many bytes of the file system free, before they fail half way; deletions are taken. Default: 64 MiB, and never more than a
+    /// twentieth of the file system. 0: no reserve.
+    #[must_use]
+    pub fn with_reserve_bytes(mut self, bytes: u64) -> Self {
+        self.reserve_bytes = bytes;
         self
     }
 

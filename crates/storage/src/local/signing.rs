@@ -1,13 +1,15 @@
 //! The secret of a bucket's signed URLs.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::disk::{make_private, private};
 use crate::{Error, ErrorKind, Result};
 
 /// Reads the secret, or makes one.
 pub(super) fn secret(path: &Path) -> Result<Vec<u8>> {
+    make_private(path);
     match fs::read_to_string(path) {
         Ok(text) => decoded(path, &text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(path),
@@ -28,7 +30,7 @@ fn make(path: &Path) -> Result<Vec<u8>> {
     getrandom::fill(&mut secret)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
     let part = path.with_extension(hex::encode(&secret[..4]));
-    let mut file = private(&part).map_err(failed)?;
+    let mut file = private().create_new(true).open(&part).map_err(failed)?;
     file.write_all(hex::encode(secret).as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     // The first one counts, whoever makes it.
     let placed = fs::hard_link(&part, path);
@@ -37,15 +39,4 @@ fn make(path: &Path) -> Result<Vec<u8>> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
         _ => decoded(path, &fs::read_to_string(path).map_err(failed)?),
     }
-}
-
-#[cfg(unix)]
-fn private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
 }

@@ -27,6 +27,13 @@ impl Verify {
         Self { key: meta.key.to_string(), expected, running: Md5::new(), segments, empty: 0 }
     }
 
+    /// Compares a body that is at hand, and was put whole.
+    pub(super) fn whole(meta: &ObjectMeta, body: &[u8]) -> Result<()> {
+        let mut verify = Self::of(meta);
+        verify.update(body, true);
+        verify.finish()
+    }
+
     /// More bytes, which may end a segment.
     pub(super) fn update(&mut self, bytes: &[u8], ends_segment: bool) {
         self.running.update(bytes);

@@ -2,18 +2,22 @@
 //!
 //! A job checks and writes inside the transaction, so that its decision and its effect are one. What jobs put is in the
 //! transaction's frame, which is synced before the commit: nobody sees it before it is durable, and the index itself need not be
-//! synced (`synchronous = NORMAL`; a checkpoint does, before it touches the database). What is in no frame - a deletion, the name
-//! of a blob, a part - is in SQLite's log, which is synced after the commit, before anybody is answered.
+//! synced (`synchronous = NORMAL`; a checkpoint does, before it touches the database). Deletions and the names of blobs are in
+//! frames, too. What is in no frame - an upload, a part - is in SQLite's log, which is synced after the commit, before anybody is
+//! answered.
 //!
 //! The frame is written before the rows of its puts, so that the disk has begun when the sync comes.
 //!
 //! A job that fails after it has written something takes the transaction with it, and every job of the batch is done again by
-//! itself: one's failure is nobody else's. When something cannot be synced, nobody knows any more what of it is on the disk:
-//! nothing is written then until the store is opened anew.
+//! itself: one's failure is nobody else's. So it is with a commit that fails: SQLite takes it back, and the next transaction begins
+//! as if it had not been. When something cannot be synced, nobody knows any more what of it is on the disk: nothing is written then
+//! until the store is opened anew, whoever has tried to sync, SQLite itself included. (A blob that cannot be synced fails its put
+//! alone: nothing that was acknowledged is in it, and nothing names it.)
 
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
@@ -21,11 +25,11 @@ use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::blobs::sync_folder;
+use super::blobs::{Segment, sync_folder};
 use super::disk::{Disk, DiskFile};
 use super::index::{Content, Fault, Result, packs, replace};
-use super::packs::{Appender, NewFrame, Packs, Place, Tail, head_of};
-use crate::{Error, ErrorKind, ObjectMeta};
+use super::packs::{Appender, NewFrame, Note, Packs, Place, Tail, head_of};
+use crate::{Error, ErrorKind, Key, ObjectMeta};
 
 /// Jobs of one transaction, so that the first of them does not wait long for the last.
 const BATCH: usize = 256;
@@ -33,6 +37,8 @@ const BATCH: usize = 256;
 /// Hands jobs to the thread that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
+    /// Whether a sync has failed.
+    is_lost: Arc<AtomicBool>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,17 +60,29 @@ impl Writer {
     /// Starts the thread.
     pub(super) fn start(connection: Connection, appender: Appender, log: Log, hooks: Hooks) -> crate::Result<Self> {
         let (jobs, queue) = mpsc::channel();
-        let desk = Desk { connection, appender, log, hooks, is_lost: false };
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let desk = Desk { connection, appender, log, hooks, is_lost: Arc::clone(&is_lost) };
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || desk.serve(&queue));
         let thread = thread.map_err(|error| Error::io("cannot start the thread that writes", error))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { is_lost, jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// An error where no write will be taken any more.
+    pub(super) fn health(&self) -> crate::Result<()> {
+        if self.is_lost.load(Ordering::Acquire) {
+            return Err(lost());
+        }
+        match &self.thread {
+            Some(thread) if !thread.is_finished() => Ok(()),
+            _ => Err(gone()),
+        }
     }
 
     /// Puts an object, whatever is there, as [`write`](Self::write) does.
     pub(super) async fn put(&self, meta: ObjectMeta, body: Bytes) -> crate::Result<()> {
         let (answer, answered) = oneshot::channel();
-        let head = head_of(&meta)?;
-        self.send(Job::Put(Box::new(Put { meta, head, body, result: Ok(()), answer })))?;
+        let (head, crc) = (head_of(&meta)?, crc32fast::hash(&body));
+        self.send(Job::Put(Box::new(Put { meta, head, body, crc, result: Ok(()), answer })))?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -125,19 +143,35 @@ impl Batch<'_> {
     /// Puts an object into the frame; where its body will lie. Whoever does so says with it all that he changes: it is what is done
     /// again if the index forgets.
     pub(super) fn log(&mut self, meta: &ObjectMeta, body: &[u8]) -> Result<Place> {
-        self.push(&head_of(meta)?, body)
+        Ok(self.frame()?.push(&head_of(meta)?, body, crc32fast::hash(body))?)
     }
 
-    fn push(&mut self, head: &[u8], body: &[u8]) -> Result<Place> {
-        let frame = match &mut self.frame {
+    /// Puts the names of a large object's blobs into the frame, as [`log`](Self::log) does a body; the pack that the frame is in.
+    pub(super) fn name(&mut self, object: &ObjectMeta, segments: &[Segment]) -> Result<u64> {
+        let note = Note::Named { object: object.clone(), segments: segments.to_vec() };
+        Ok(self.frame()?.note(&note)?)
+    }
+
+    /// Puts a deletion into the frame, as [`log`](Self::log) does a body.
+    pub(super) fn log_deletion(&mut self, key: &Key) -> Result<()> {
+        self.frame()?.note(&Note::Deleted { key: key.clone() })?;
+        Ok(())
+    }
+
+    /// Something was changed that the frame does not say, besides what it says: the index is synced.
+    pub(super) fn changes_more(&mut self) {
+        self.is_logged = false;
+    }
+
+    fn frame(&mut self) -> Result<&mut NewFrame> {
+        Ok(match &mut self.frame {
             Some(frame) => frame,
             none => {
                 let tail = self.packs.place_of(packs::tail(&self.transaction)?)?;
                 packs::begin(&self.transaction, tail)?;
                 none.insert(NewFrame::begin(tail)?)
             }
-        };
-        Ok(frame.push(head, body)?)
+        })
     }
 
     /// A small body, which may have been put by this very transaction.
@@ -145,7 +179,7 @@ impl Batch<'_> {
         if let Some(body) = self.frame.as_ref().and_then(|frame| frame.body(place)) {
             return Ok(Bytes::copy_from_slice(body));
         }
-        Ok(self.packs.read(place)?.ok_or_else(|| self.packs.missing(place))?)
+        Ok(self.packs.read_verified(place)?.ok_or_else(|| self.packs.missing(place))?)
     }
 
     /// Removes a pack when the index has forgotten it for good.
@@ -177,6 +211,7 @@ struct Put {
     meta: ObjectMeta,
     head: Vec<u8>,
     body: Bytes,
+    crc: u32,
     result: Result<()>,
     answer: oneshot::Sender<crate::Result<()>>,
 }
@@ -255,7 +290,7 @@ struct Desk {
     log: Log,
     hooks: Hooks,
     /// Whether a sync has failed.
-    is_lost: bool,
+    is_lost: Arc<AtomicBool>,
 }
 
 /// Why nothing of a transaction remains, or nobody knows what.
@@ -272,17 +307,33 @@ impl Desk {
     fn serve(mut self, queue: &Receiver<Job>) {
         while let Ok(first) = queue.recv() {
             self.commit(std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect());
-            if !self.is_lost {
+            if !self.is_lost() {
                 (self.hooks.after)(&mut self.connection, &mut self.log);
-                self.is_lost = self.log.has_failed;
+                if self.log.has_failed {
+                    self.lose();
+                }
             }
         }
     }
 
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    fn lose(&self) {
+        self.is_lost.store(true, Ordering::Release);
+    }
+
     /// Runs the jobs in one transaction, or else each in its own, and answers when they are durable.
     fn commit(&mut self, mut jobs: Jobs) {
-        if self.is_lost {
+        if self.is_lost() {
             return jobs.settle(Err(&lost()));
+        }
+        // What could not be rolled back when it failed is now: otherwise no transaction could begin any more.
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            return jobs.settle(Err(&Fault::from(error).into()));
         }
         let is_alone = jobs.len() == 1;
         let Self { connection, appender, log, hooks, .. } = self;
@@ -297,7 +348,7 @@ impl Desk {
                 jobs.settle(Ok(()));
             }
             Err(Failure::Lost(error)) => {
-                self.is_lost = true;
+                self.is_lost.store(true, Ordering::Release);
                 (hooks.told)();
                 jobs.settle(Err(&error));
             }
@@ -324,7 +375,7 @@ fn together(
         batch.run(&mut **work)?;
     }
     before(&mut batch, jobs.puts.iter().map(|put| put.head.len() + put.body.len()).sum())?;
-    let places = jobs.puts.iter().map(|put| batch.push(&put.head, &put.body)).collect::<Result<Vec<Place>>>()?;
+    let places = jobs.puts.iter().map(|put| batch.push(put)).collect::<Result<Vec<Place>>>()?;
     batch.cover()?;
     let written = batch.write(appender)?;
     for (put, place) in jobs.puts.iter_mut().zip(places) {
@@ -337,7 +388,7 @@ fn together(
         appender.sync(tail).map_err(Failure::Lost)?;
     }
     let Batch { transaction, is_logged, dead, .. } = batch;
-    transaction.commit()?;
+    transaction.commit().map_err(uncommitted)?;
     if !is_logged || !dead.is_empty() {
         log.sync().map_err(Failure::Lost)?;
     }
@@ -350,7 +401,21 @@ fn together(
     Ok(())
 }
 
+/// Why a commit has failed. SQLite has taken it back, but where it was a sync that failed, what was committed before may be lost with
+/// it: the log begins anew in a file that has to be durable.
+fn uncommitted(error: rusqlite::Error) -> Failure {
+    use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
+    match error.sqlite_error().map(|error| error.extended_code) {
+        Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC) => Failure::Lost(Fault::from(error).into()),
+        _ => error.into(),
+    }
+}
+
 impl Batch<'_> {
+    fn push(&mut self, put: &Put) -> Result<Place> {
+        Ok(self.frame()?.push(&put.head, &put.body, put.crc)?)
+    }
+
     /// Runs a job that is no plain put. An error means that it has failed half way; one that fails before it has changed anything
     /// is nobody's trouble.
     fn run(&mut self, work: &mut dyn Work) -> Result<(), Failure> {
@@ -396,13 +461,20 @@ pub(super) struct Log {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     file: Option<Box<dyn DiskFile>>,
+    /// Whether its name is durable.
+    is_named: bool,
     /// Whether a sync has failed: that a later one does not says nothing of what the first has lost.
     has_failed: bool,
 }
 
 impl Log {
-    pub(super) fn new(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
-        Self { path, disk, file: None, has_failed: false }
+    /// The log, if it is there already.
+    pub(super) fn open(path: PathBuf, disk: Arc<dyn Disk>) -> crate::Result<Self> {
+        let file = match disk.open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(|error| Error::io(format_args!("cannot open {}", path.display()), error))?),
+        };
+        Ok(Self { path, disk, file, is_named: false, has_failed: false })
     }
 
     /// Makes durable what was committed. Never again, once it has failed.
@@ -417,14 +489,16 @@ impl Log {
 
     fn try_sync(&mut self) -> crate::Result<()> {
         let failed = |error| Error::io(format_args!("cannot sync {}", self.path.display()), error);
-        if let Some(file) = &mut self.file {
-            return file.sync().map_err(failed);
-        }
         // The log is there from the first transaction on, and stays as long as a connection is open.
-        let mut opened = self.disk.open(&self.path).map_err(failed)?;
-        opened.sync().map_err(failed)?;
-        sync_folder(&*self.disk, self.path.parent().unwrap_or(&self.path))?;
-        self.file = Some(opened);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(self.disk.open(&self.path).map_err(failed)?),
+        };
+        file.sync().map_err(failed)?;
+        if !self.is_named {
+            sync_folder(&*self.disk, self.path.parent().unwrap_or(&self.path))?;
+            self.is_named = true;
+        }
         Ok(())
     }
 }
@@ -475,7 +549,7 @@ mod tests {
             CREATE TABLE packs (id, bytes, last); INSERT INTO packs VALUES (1, 0, 7)";
         connection.execute_batch(sql).expect("a new table");
         connection.busy_timeout(patience).expect("a time");
-        let log = Log::new(path.with_extension("db-wal"), Arc::new(SystemDisk));
+        let log = Log::open(path.with_extension("db-wal"), Arc::new(SystemDisk)).expect("it is there");
         let appender = Appender::new(Packs::new(&folder.join("packs"), Arc::new(SystemDisk), 1 << 20));
         let hooks = Hooks { before: |_, _| Ok(()), after: Box::new(|_, _| {}), told: Box::new(|| {}) };
         Writer::start(connection, appender, log, hooks).expect("a thread")

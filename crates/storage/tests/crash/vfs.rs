@@ -7,12 +7,12 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Mutex, Once};
 use std::{mem, ptr, slice};
 
 use rusqlite::ffi::{
-    SQLITE_IOERR, SQLITE_OK, SQLITE_OPEN_CREATE, sqlite3_file, sqlite3_int64, sqlite3_io_methods, sqlite3_vfs,
-    sqlite3_vfs_find, sqlite3_vfs_register,
+    SQLITE_FULL, SQLITE_IOERR, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, SQLITE_OK, SQLITE_OPEN_CREATE, sqlite3_file,
+    sqlite3_int64, sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
 };
 
 use crate::record::{Op, record};
@@ -23,6 +23,32 @@ struct Shim {
     base: sqlite3_file,
     path: *mut PathBuf,
     // The system's file follows.
+}
+
+/// A fault of the disk beneath SQLite's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing can be written to it: the disk is full.
+    Full,
+    /// Writing fails.
+    Write,
+    /// Syncing fails.
+    Sync,
+}
+
+/// The folders whose logs have a fault.
+static FAULTS: Mutex<Vec<(PathBuf, Fault)>> = Mutex::new(Vec::new());
+
+/// Gives the logs beneath a folder a fault, or none any more.
+pub(crate) fn set_fault(folder: &Path, fault: Option<Fault>) {
+    let mut faults = FAULTS.lock().unwrap();
+    faults.retain(|(path, _)| path != folder);
+    faults.extend(fault.map(|fault| (folder.to_owned(), fault)));
+}
+
+fn fault_of(path: Option<&Path>) -> Option<Fault> {
+    let path = path.filter(|path| path.extension().is_some_and(|extension| extension == "db-wal"))?;
+    FAULTS.lock().unwrap().iter().find(|(folder, _)| path.starts_with(folder)).map(|(_, fault)| *fault)
 }
 
 /// Makes the recording VFS the process's default.
@@ -127,6 +153,11 @@ unsafe extern "C" fn write(
 ) -> c_int {
     // SAFETY: SQLite's contract: `length` bytes are at `data`.
     unsafe {
+        match fault_of(path(file)) {
+            Some(Fault::Full) => return SQLITE_FULL,
+            Some(Fault::Write) => return SQLITE_IOERR_WRITE,
+            Some(Fault::Sync) | None => {}
+        }
         let outcome = (*(*system(file)).pMethods).xWrite.unwrap()(system(file), data, length, offset);
         if outcome == SQLITE_OK
             && let Some(path) = path(file)
@@ -155,6 +186,9 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, length: sqlite3_int64) ->
 unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: the file is open.
     unsafe {
+        if fault_of(path(file)) == Some(Fault::Sync) {
+            return SQLITE_IOERR_FSYNC;
+        }
         let outcome = (*(*system(file)).pMethods).xSync.unwrap()(system(file), flags);
         if outcome == SQLITE_OK
             && let Some(path) = path(file)

@@ -3,9 +3,9 @@
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use isobar_storage::local::{Disk, DiskFile, FsckOptions, LocalOptions, LocalStore, SystemDisk};
+use isobar_storage::local::{Disk, DiskFile, FsckOptions, LocalOptions, LocalStore, Space, SystemDisk};
 use isobar_storage::{ErrorKind, ObjectStore, ObjectStoreExt};
 
 use crate::fsck::blobs;
@@ -22,7 +22,7 @@ const BROKEN_PACK: u8 = 5;
 
 /// The system's disk, until it is told to fail.
 #[derive(Debug, Clone, Default)]
-struct Fragile(Arc<AtomicU8>);
+struct Fragile(Arc<AtomicU8>, Arc<AtomicU64>);
 
 impl Fragile {
     fn is(&self, state: u8) -> bool {
@@ -69,6 +69,12 @@ impl Disk for Fragile {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         SystemDisk.sync_folder(path)
+    }
+
+    /// As many MiB free as the test wants, of 10 GiB; nothing is known until it says so.
+    fn free(&self, _: &Path) -> io::Result<Option<Space>> {
+        let free = self.1.load(Ordering::SeqCst);
+        Ok((free > 0).then(|| Space::new(free << 20, 10 << 30)))
     }
 }
 
@@ -129,9 +135,14 @@ async fn after_a_failed_sync_nothing_is_written_until_the_store_is_opened_again(
     let store = LocalStore::open_with(folder.path(), options.clone()).await.unwrap();
     store.write(&key("before"), "acknowledged").await.unwrap();
     store.write(&key("large"), vec![1; 100_000]).await.unwrap();
+    assert!(store.health().is_ok());
     disk.set(BROKEN_LOG);
-    let error = store.write(&key("large"), vec![2; 100_000]).await.unwrap_err();
+    // The names of large objects are in the packs; an upload is in the log alone.
+    let error = store.multipart(&key("large"), Default::default()).await.unwrap_err();
     assert!(error.to_string().contains("cannot sync") && error.to_string().contains("index.db-wal"), "{error}");
+    let error = store.write(&key("large"), vec![2; 100_000]).await.unwrap_err();
+    assert!(error.to_string().contains("open the store anew"), "{error}");
+    assert!(store.health().unwrap_err().to_string().contains("open the store anew"), "readiness is told");
     // Whether the disk works again does not matter: what it has lost meanwhile, nobody knows.
     disk.set(WELL);
     for _ in 0..2 {
@@ -217,7 +228,7 @@ async fn after_a_failed_sync_nothing_is_collected_either() {
     let options = LocalOptions::default().with_disk(disk.clone()).with_clock(clock);
     let store = LocalStore::open_with(folder.path(), options).await.unwrap();
     store.write(&key("large"), vec![1; 100_000]).await.unwrap();
-    disk.set(BROKEN_LOG);
+    disk.set(BROKEN_PACK);
     store.write(&key("large"), vec![2; 100_000]).await.unwrap_err();
     disk.set(WELL);
     hours.store(1, Ordering::SeqCst);
@@ -303,4 +314,63 @@ async fn a_folder_that_may_not_be_written_is_told_by_its_name() {
     let error = LocalStore::open(inner.join("store")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(error.to_string().contains("closed"), "{error}");
+}
+
+#[tokio::test]
+async fn puts_are_refused_before_the_disk_is_full_and_deletions_are_not() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    disk.1.store(200, Ordering::SeqCst);
+    let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
+    store.write(&key("small"), "x").await.unwrap();
+    // It would leave less than 64 MiB.
+    let large = isobar_storage::Body::from_stream(150 << 20, futures_util::stream::pending());
+    let error = store.put(&key("large"), large, Default::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    assert!(error.to_string().starts_with("put: ") && error.to_string().contains("200 MiB free"), "{error}");
+    store.write(&key("large"), vec![1; 1 << 20]).await.unwrap();
+    assert!(store.health().is_ok());
+
+    disk.1.store(63, Ordering::SeqCst);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let upload = isobar_storage::UploadId::new("none");
+    let kinds = [
+        store.write(&key("small"), "y").await.map(drop),
+        store.write(&key("large"), vec![2; 100_000]).await.map(drop),
+        store.copy(&key("small"), &key("copy"), Default::default()).await.map(drop),
+        store.create_multipart(&key("parts"), Default::default()).await.map(drop),
+        store.upload_part(&key("parts"), &upload, 1, "x".into()).await.map(drop),
+        store.health(),
+    ]
+    .map(|outcome| outcome.unwrap_err().kind());
+    assert_eq!(kinds, [ErrorKind::StorageFull; 6]);
+    assert_eq!(store.read(&key("small")).await.unwrap().unwrap().1, "x");
+    store.delete(&[key("large")]).await.unwrap();
+
+    disk.1.store(65, Ordering::SeqCst);
+    store.write(&key("small"), "y").await.unwrap();
+    assert!(store.health().is_ok(), "it is looked at anew each time while there is no room");
+    disk.1.store(1, Ordering::SeqCst);
+    let options = LocalOptions::default().with_disk(disk.clone()).with_reserve_bytes(0);
+    let store = LocalStore::open_with(folder.path(), options).await.unwrap();
+    store.write(&key("small"), "z").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_in_flight_counts_as_written() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    disk.1.store(200, Ordering::SeqCst);
+    let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
+    let endless = || isobar_storage::Body::from_stream(100 << 20, futures_util::stream::pending());
+    let first = tokio::spawn({
+        let store = store.clone();
+        async move { store.put(&key("first"), endless(), Default::default()).await.map(drop) }
+    });
+    while blobs(folder.path()).is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let second = store.put(&key("second"), endless(), Default::default()).await.unwrap_err();
+    assert_eq!(second.kind(), ErrorKind::StorageFull);
+    first.abort();
+    drop(first.await);
+    store.write(&key("third"), vec![1; 50 << 20]).await.unwrap();
 }

@@ -264,3 +264,45 @@ async fn a_change_is_another_generation_whoever_made_it() {
     ours.delete(&[key]).await.unwrap();
     assert_ne!(ours.generation(), after);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_stores_files_are_its_owners_alone_and_older_ones_become_so() {
+    use std::os::unix::fs::PermissionsExt;
+
+    fn modes(path: &Path, into: &mut Vec<(std::path::PathBuf, u32)>) {
+        let meta = std::fs::metadata(path).unwrap();
+        into.push((path.to_owned(), meta.permissions().mode() & 0o777));
+        if meta.is_dir() {
+            std::fs::read_dir(path).unwrap().for_each(|entry| modes(&entry.unwrap().path(), into));
+        }
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("state/store");
+    let store = LocalStore::open_with(&root, LocalOptions::default().with_pack_bytes(64 * 1024)).await.unwrap();
+    for number in 0..20 {
+        store.write(&key(&format!("{number}")), vec![1; 4000]).await.unwrap();
+    }
+    store.write(&key("large"), vec![1; 100_000]).await.unwrap();
+    LocalStore::signing_secret(&root).await.unwrap();
+    let mut found = Vec::new();
+    modes(&folder.path().join("state"), &mut found);
+    for end in ["index.db", "index.db-wal", "index.db-shm", "000000000001.pack", "signing-key"] {
+        assert!(found.iter().any(|(path, _)| path.ends_with(end)), "{end}");
+    }
+    for (path, mode) in &found {
+        assert_eq!(*mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+    }
+    drop(store);
+    // As earlier versions have left them: files beneath are reached through the folders alone.
+    let loosened = ["", "packs", "blobs", "index.db", "signing-key"].map(|name| root.join(name));
+    for path in &loosened {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let _store = LocalStore::open(&root).await.unwrap();
+    LocalStore::signing_secret(&root).await.unwrap();
+    for path in &loosened {
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
+    }
+}

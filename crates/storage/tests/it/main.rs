@@ -1,6 +1,7 @@
 //! The conformance kit on every backend, and what is particular to one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod damage;
 mod directory;
 mod errors;
 mod faults;
@@ -10,6 +11,7 @@ mod local;
 mod object_store;
 mod packs;
 mod processes;
+mod rebuild;
 mod rules;
 mod sync;
 mod walk;

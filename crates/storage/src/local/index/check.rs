@@ -115,8 +115,8 @@ impl Index {
     /// Removes an object if it is still of this version; whether it was.
     pub(in crate::local) async fn give_up(&self, key: Key, version: String, now: DateTime<Utc>) -> crate::Result<bool> {
         self.writer
-            .write(move |transaction| match rows::find(transaction, &key)? {
-                Some(meta) if meta.version == version => rows::remove(transaction, &key, now),
+            .write(move |batch| match rows::find(batch, &key)? {
+                Some(meta) if meta.version == version => super::remove(batch, &key, now),
                 _ => Ok(false),
             })
             .await

@@ -2,7 +2,7 @@
 
 use super::packs::{self, Thin};
 use super::{Result, rows};
-use crate::local::packs::{Frame, Packs, Place};
+use crate::local::packs::{Frame, Packs, Record};
 use crate::local::writer::Batch;
 use crate::{ErrorKind, ObjectMeta};
 
@@ -17,8 +17,12 @@ pub(super) fn compact(batch: &mut Batch<'_>, coming: usize) -> Result<()> {
     if let Some(thin) = packs::thin(batch)?.filter(|_| put > 0) {
         let budget = 4 * put + AT_LEAST;
         match look_through(batch.packs(), thin, budget) {
-            Ok(Looked { objects, to }) => {
-                objects.into_iter().try_for_each(|(meta, place, body)| put_again(batch, meta, place, &body))?;
+            Ok(Looked { frames, to }) => {
+                for (frame, record) in
+                    frames.iter().flat_map(|(frame, records)| records.iter().map(move |it| (frame, it)))
+                {
+                    put_again(batch, thin.pack, frame, record)?;
+                }
                 packs::moved_up_to(batch, thin.pack, to)?;
             }
             // Another time.
@@ -36,44 +40,56 @@ pub(super) fn compact(batch: &mut Batch<'_>, coming: usize) -> Result<()> {
 
 /// A part of a pack.
 struct Looked {
-    objects: Vec<(ObjectMeta, Place, Vec<u8>)>,
+    frames: Vec<(Frame, Vec<Record>)>,
     to: u64,
 }
 
 /// Reads frames of a pack, up to so many bytes of them. Behind a damaged one nothing is found any more: the pack stays with what
 /// it has, for fsck to tell which objects have suffered.
 fn look_through(packs: &Packs, thin: Thin, budget: usize) -> crate::Result<Looked> {
-    let mut looked = Looked { objects: Vec::new(), to: thin.moved };
+    let mut looked = Looked { frames: Vec::new(), to: thin.moved };
     while looked.to < thin.bytes && looked.to - thin.moved < budget as u64 {
         let frame = packs.frame(thin.pack, looked.to)?;
-        // One that has no objects is damaged like one that is none.
-        let Some((to, objects)) = frame.and_then(|frame| Some((frame.next().position, objects(&frame).ok()?))) else {
+        // One that has no records is damaged like one that is none.
+        let Some((frame, records)) = frame.and_then(|frame| frame.records().ok().map(|records| (frame, records)))
+        else {
             looked.to = thin.bytes;
             break;
         };
-        looked.to = to;
-        looked.objects.extend(objects);
+        looked.to = frame.next().position;
+        looked.frames.push((frame, records));
     }
     Ok(looked)
 }
 
-fn objects(frame: &Frame) -> crate::Result<Vec<(ObjectMeta, Place, Vec<u8>)>> {
-    let objects = frame.objects()?.into_iter();
-    Ok(objects.map(|(meta, place)| (meta, place, frame.body(place).unwrap_or_default().to_vec())).collect())
+/// Puts once more what a record says as it is, if it is still so by this record. What was deleted is not said again: a rebuild
+/// reports what an older pack may still have of it.
+fn put_again(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record) -> Result<()> {
+    let (meta, found) = match record {
+        Record::Deleted(_) => return Ok(()),
+        Record::Packed(meta, _) | Record::Named(meta, _) => (meta, current(batch, meta)?),
+    };
+    match (record, found) {
+        (Record::Packed(_, from), Some((now, rows::Content::Packed(place)))) if place.is_at(*from) => {
+            let to = batch.log(&now, frame.body(*from).unwrap_or_default())?;
+            rows::relocate(batch, &meta.key, to)?;
+            packs::release(batch, *from)
+        }
+        (Record::Named(..), Some((now, rows::Content::Segments(segments, Some(named)))))
+            if named == pack && now.version == meta.version =>
+        {
+            let to = batch.name(&now, &segments)?;
+            rows::name(batch, &meta.key, to)?;
+            packs::release_name(batch, pack)
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Puts an object once more as it is, if this is where it lies.
-fn put_again(batch: &mut Batch<'_>, meta: ObjectMeta, from: Place, body: &[u8]) -> Result<()> {
-    let found = match rows::find_with_content(batch, &meta.key).map_err(crate::Error::from) {
-        // A row that cannot be read keeps its pack.
-        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(()),
-        found => found?,
-    };
-    let Some((now, rows::Content::Packed(place))) = found else { return Ok(()) };
-    if place != from {
-        return Ok(());
+/// The object that has this one's key now; a row that cannot be read keeps its pack.
+fn current(batch: &Batch<'_>, meta: &ObjectMeta) -> Result<Option<(ObjectMeta, rows::Content)>> {
+    match rows::find_with_content(batch, &meta.key).map_err(crate::Error::from) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        found => Ok(found?),
     }
-    let to = batch.log(&now, body)?;
-    rows::relocate(batch, &meta.key, to)?;
-    packs::release(batch, from)
 }

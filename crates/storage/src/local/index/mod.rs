@@ -5,6 +5,7 @@ pub(super) mod check;
 mod compact;
 pub(super) mod packs;
 mod patience;
+pub(super) mod rebuild;
 mod recover;
 mod rows;
 mod schema;
@@ -18,9 +19,10 @@ use chrono::{DateTime, Duration, Utc};
 use rusqlite::{Connection, params};
 
 use super::blobs::Segment;
-use super::disk::Disk;
+use super::disk::{Disk, make_private};
 use super::packs::{Appender, Packs};
-use super::writer::{After, Hooks, Log, Writer};
+use super::verify::Verify;
+use super::writer::{After, Batch, Hooks, Log, Writer};
 use crate::{
     Conditions, CopyOptions, Error, ErrorKind, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta, Part,
     PartInfo, PutResult, UploadId, rules,
@@ -64,27 +66,45 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Opens the index, with what was put and is only in the packs; `after` runs on the writing thread after every commit.
-    pub(super) fn open(path: &Path, disk: Arc<dyn Disk>, packs: Packs, after: After) -> crate::Result<Self> {
+    /// Opens the index, with what was put and is only in the packs; `after` runs on the writing thread after every commit. A new
+    /// one is made unless `refuse_files` finds packs or blobs.
+    pub(super) fn open(
+        path: &Path,
+        disk: Arc<dyn Disk>,
+        packs: Packs,
+        refuse_files: impl Fn() -> crate::Result<()>,
+        after: After,
+    ) -> crate::Result<Self> {
         let named = |error| sqlite(error).with_path(path);
+        make_file(path, &*disk, &refuse_files)?;
         let mut connection = Connection::open(path).map_err(named)?;
         patience::give(&mut connection).map_err(named)?;
         // Looked at before anything is set: another program's file stays as it is.
         let mut appender = Appender::new(packs);
-        schema::prepare(&mut connection, &mut appender).map_err(|fault| Error::from(fault).with_path(path))?;
+        schema::prepare(&mut connection, &mut appender, refuse_files)
+            .map_err(|fault| Error::from(fault).with_path(path))?;
         drop(connection);
         let mut writer = connect(path)?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(named)?;
         // What is committed is in a pack, or synced by the writer.
         writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
         recover::recover(&mut writer, &mut appender).map_err(|fault| Error::from(fault).with_path(path))?;
-        let log = Log::new(path.with_extension("db-wal"), disk);
+        // Now, and not when it is first wanted: a file tells an error of the disk to those who have it open when it happens.
+        let log = Log::open(path.with_extension("db-wal"), disk)?;
         let changes = Arc::new(Changes::new(connect(path)?));
         let ours = Arc::clone(&changes);
         let told = Box::new(move || ours.note());
         let hooks = Hooks { before: compact::compact, after, told };
         let writer = Writer::start(writer, appender, log, hooks)?;
         Ok(Self { path: path.to_owned(), writer, readers: Mutex::default(), changes })
+    }
+
+    /// Whether writes are still taken.
+    ///
+    /// # Errors
+    /// The one that each write gets, once a sync has failed.
+    pub(super) fn health(&self) -> crate::Result<()> {
+        self.writer.health()
     }
 
     /// Another number once anything may have changed.
@@ -127,7 +147,7 @@ impl Index {
                     Given::Small(bytes) => Content::Packed(batch.log(&meta, bytes)?),
                     Given::Segments(segments) => {
                         is_there(segments)?;
-                        Content::Segments(segments.clone())
+                        Content::Segments(segments.clone(), Some(batch.name(&meta, segments)?))
                     }
                 };
                 rows::replace(batch, &meta, &content, meta.uploaded)?;
@@ -137,9 +157,7 @@ impl Index {
     }
 
     pub(super) async fn delete(&self, keys: Vec<Key>, now: DateTime<Utc>) -> crate::Result<()> {
-        self.writer
-            .write(move |transaction| keys.iter().try_for_each(|key| rows::remove(transaction, key, now).map(drop)))
-            .await
+        self.writer.write(move |batch| keys.iter().try_for_each(|key| remove(batch, key, now).map(drop))).await
     }
 
     pub(super) fn list(&self, options: &ListOptions) -> crate::Result<ListPage> {
@@ -180,10 +198,16 @@ impl Index {
                 let content = match content {
                     Content::Packed(place) => {
                         let body = batch.body(place)?;
+                        if place.crc.is_none() {
+                            Verify::whole(&meta, &body)?;
+                        }
                         Content::Packed(batch.log(&meta, &body)?)
                     }
                     // Blobs are immutable, so the copy names the same ones.
-                    segments => segments,
+                    Content::Segments(segments, _) => {
+                        let pack = batch.name(&meta, &segments)?;
+                        Content::Segments(segments, Some(pack))
+                    }
                 };
                 rows::replace(batch, &meta, &content, now)?;
                 Ok(Some(PutResult::Stored(meta)))
@@ -233,7 +257,7 @@ impl Index {
         parts: Vec<Part>,
         now: DateTime<Utc>,
     ) -> crate::Result<ObjectMeta> {
-        self.writer.write(move |transaction| uploads::complete(transaction, &key, &upload, &parts, now)).await
+        self.writer.write(move |batch| uploads::complete(batch, &key, &upload, &parts, now)).await
     }
 
     pub(super) async fn abort_upload(&self, key: Key, upload: UploadId, now: DateTime<Utc>) -> crate::Result<()> {
@@ -248,12 +272,42 @@ impl Index {
         let idle = lock(&self.readers).pop();
         let connection = idle.map_or_else(|| connect(&self.path), Ok)?;
         let result = work(&connection);
+        // One whose transaction could not be ended, or that SQLite has had trouble with, is not used again.
+        if !connection.is_autocommit() || matches!(result, Err(Fault::Sqlite(_))) {
+            return Ok(result?);
+        }
         let mut readers = lock(&self.readers);
         if readers.len() < READERS {
             readers.push(connection);
         }
         drop(readers);
         Ok(result?)
+    }
+}
+
+/// Removes an object, and has the frame say so; whether it was there.
+pub(super) fn remove(batch: &mut Batch<'_>, key: &Key, now: DateTime<Utc>) -> Result<bool> {
+    let was_there = rows::remove(batch, key, now)?;
+    if was_there {
+        batch.log_deletion(key)?;
+    }
+    Ok(was_there)
+}
+
+/// Makes an empty file where there is none, which nobody else may read: SQLite gives its log the same mode.
+fn make_file(path: &Path, disk: &dyn Disk, refuse_files: &dyn Fn() -> crate::Result<()>) -> crate::Result<()> {
+    let refused = refuse_files();
+    // Looked for afterwards: who has made packs meanwhile has made the index first.
+    if path.exists() {
+        for name in ["db", "db-wal", "db-shm"] {
+            make_private(&path.with_extension(name));
+        }
+        return Ok(());
+    }
+    refused?;
+    match disk.create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop).map_err(|error| Error::io(format_args!("cannot create {}", path.display()), error)),
     }
 }
 

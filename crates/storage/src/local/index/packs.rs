@@ -42,6 +42,13 @@ pub(super) fn release(transaction: &Transaction<'_>, place: Place) -> Result<()>
     Ok(())
 }
 
+/// The frame that names the blobs of an object is nobody's any more.
+pub(super) fn release_name(transaction: &Transaction<'_>, pack: u64) -> Result<()> {
+    let sql = "UPDATE packs SET live = live - ?2 WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![pack as i64, HEAD_WEIGHT as i64])?;
+    Ok(())
+}
+
 /// Forgets the packs in which nothing is anybody's; which those were. The newest stays: the log goes on in it.
 pub(super) fn forget_dead(transaction: &Transaction<'_>) -> Result<Vec<u64>> {
     let sql =
@@ -83,7 +90,9 @@ pub(super) fn known(connection: &Connection) -> Result<BTreeSet<u64>> {
 /// The packs whose count of what is somebody's is wrong.
 pub(super) fn miscounted(connection: &Connection) -> Result<Vec<u64>> {
     // One look at all the objects, not one for each pack.
-    let sql = "WITH counted AS (SELECT pack, sum(size + ?1) AS live FROM objects WHERE pack IS NOT NULL GROUP BY pack)
+    let sql = "WITH counted AS (
+                   SELECT coalesce(pack, named) AS pack, sum(CASE WHEN pack IS NULL THEN 0 ELSE size END + ?1) AS live
+                   FROM objects WHERE coalesce(pack, named) IS NOT NULL GROUP BY 1)
                SELECT id FROM packs LEFT JOIN counted ON counted.pack = packs.id
                WHERE packs.live <> coalesce(counted.live, 0) ORDER BY id";
     let mut miscounted = connection.prepare(sql)?;
@@ -95,7 +104,7 @@ pub(super) fn miscounted(connection: &Connection) -> Result<Vec<u64>> {
 pub(super) fn recount(transaction: &Transaction<'_>, pack: u64) -> Result<()> {
     let sql =
         "UPDATE packs SET moved = 0, live = coalesce((SELECT sum(size + ?1) FROM objects WHERE pack = packs.id), 0)
-               WHERE id = ?2";
+               + ?1 * (SELECT count(*) FROM objects WHERE pack IS NULL AND named = packs.id) WHERE id = ?2";
     transaction.prepare_cached(sql)?.execute([HEAD_WEIGHT as i64, pack as i64])?;
     Ok(())
 }

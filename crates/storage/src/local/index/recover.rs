@@ -2,41 +2,114 @@
 
 use std::collections::BTreeMap;
 
-use chrono::Utc;
-use rusqlite::{Connection, TransactionBehavior};
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::rows::{Content, replace};
+use super::rows::{self, Content, replace};
 use super::{Result, packs};
-use crate::local::packs::Appender;
+use crate::local::packs::{Appender, Frame, Packs, Place, Record, Tail};
+use crate::{Error, ErrorKind};
 
-/// Does again what the frames behind the last one that the index remembers have put.
+/// Does again what the frames behind the last one that the index remembers say.
 ///
 /// That they are there says that a transaction had decided so, and that nothing was committed since then that the index could have
 /// kept; perhaps it was not committed itself, and then nobody was told that it was.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] where index and packs do not belong together.
 pub(super) fn recover(connection: &mut Connection, appender: &mut Appender) -> Result<()> {
     // Under the lock, so that no frame is found that somebody is just about to commit.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if replay(&transaction, appender)? { Ok(transaction.commit()?) } else { Ok(()) }
+}
+
+/// The same within a transaction; whether anything was done.
+pub(super) fn replay(transaction: &Transaction<'_>, appender: &mut Appender) -> Result<bool> {
+    let known = packs::tail(transaction)?;
     // Of each pack, from where on.
     let mut found = BTreeMap::new();
     loop {
-        let Some((tail, frame)) = appender.packs().follower(packs::tail(&transaction)?)? else { break };
-        packs::begin(&transaction, tail)?;
-        let mut weight = 0;
-        for (meta, place) in frame.objects()? {
-            replace(&transaction, &meta, &Content::Packed(place), Utc::now())?;
-            weight += place.weight();
-        }
-        packs::advance(&transaction, frame.next(), weight)?;
+        let Some((tail, frame)) = appender.packs().follower(packs::tail(transaction)?)? else { break };
+        packs::begin(transaction, tail)?;
+        let weight = apply(transaction, &frame, Utc::now())?;
+        packs::advance(transaction, frame.next(), weight)?;
         appender.write(tail, &frame.bytes())?;
         found.entry(tail.pack).or_insert(tail);
     }
-    if found.is_empty() {
-        return Ok(());
-    }
+    belong_together(transaction, appender.packs(), known)?;
+    let is_any = !found.is_empty();
     // A process that was killed may have written them, and not come to sync them; or a sync has failed, and what can be read is
     // nowhere but in memory, and held for written: so they are written anew.
     for from in found.into_values() {
         appender.sync(from)?;
     }
-    Ok(transaction.commit()?)
+    Ok(is_any)
+}
+
+/// Does what a frame says; the weight of what it has.
+pub(super) fn apply(transaction: &Transaction<'_>, frame: &Frame, now: DateTime<Utc>) -> Result<u64> {
+    let mut weight = 0;
+    for record in frame.records()? {
+        weight += apply_record(transaction, frame.pack(), record, now)?;
+    }
+    Ok(weight)
+}
+
+/// Does what a record of a frame in this pack says; its weight.
+pub(super) fn apply_record(
+    transaction: &Transaction<'_>,
+    pack: u64,
+    record: Record,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let weight = record.weight();
+    match record {
+        Record::Packed(meta, place) => replace(transaction, &meta, &Content::Packed(place), now)?,
+        Record::Named(meta, segments) => replace(transaction, &meta, &Content::Segments(segments, Some(pack)), now)?,
+        Record::Deleted(key) => drop(rows::remove(transaction, &key, now)?),
+    }
+    Ok(weight)
+}
+
+/// Refuses an index and packs of which one is another store's, or from another time: what would be written next would be written
+/// over frames that the index does not know. Packs that are damaged are no reason: what they have lost is answered by errors.
+///
+/// `known` is where the log ended for the index, before the frames that followed.
+fn belong_together(transaction: &Transaction<'_>, packs: &Packs, known: Tail) -> Result<()> {
+    let tail = packs::tail(transaction)?;
+    let is_ours = match packs.ends_at(known)? {
+        Some(is_end) => is_end,
+        None => has_any_of(packs, &rows::some_places(transaction, known.pack)?)?,
+    };
+    let behind = packs.list()?.0.into_keys().filter(|pack| *pack > tail.pack);
+    let mut strangers: Vec<Frame> = Vec::new();
+    for (pack, position) in std::iter::once((tail.pack, tail.position)).chain(behind.map(|pack| (pack, 0))) {
+        strangers.extend(packs.frame(pack, position)?);
+    }
+    // A transaction that was never committed may have left a frame, behind one that was then followed by another.
+    if !strangers.is_empty() {
+        let ids = packs.ids(tail.pack)?;
+        strangers.retain(|frame| frame.pack() != tail.pack + 1 || !ids.contains(&frame.after()));
+    }
+    if is_ours && strangers.is_empty() {
+        return Ok(());
+    }
+    let what = "index.db and packs do not belong together: one of them is another store's, or from another time. Bring back the \
+                copies of one moment, or make the index again out of the packs (isobar r2 fsck BUCKET --rebuild)";
+    Err(Error::new(ErrorKind::Corrupt, what).into())
+}
+
+/// Whether any of these bodies is what was stored. Bodies that are not there, or nothing but zeros, say nothing: a pack may be damaged.
+fn has_any_of(packs: &Packs, places: &[Place]) -> Result<bool> {
+    let mut is_any_other = false;
+    for place in places {
+        match packs.read(*place) {
+            Ok(Some(body)) if place.crc == Some(crc32fast::hash(&body)) => return Ok(true),
+            Ok(Some(body)) => is_any_other |= body.iter().any(|byte| *byte != 0),
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(!is_any_other)
 }

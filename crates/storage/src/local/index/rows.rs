@@ -19,7 +19,8 @@ pub(super) const COLUMNS_BARE: &str = "key, version, size, etag, uploaded, NULL,
 #[derive(Debug, Clone)]
 pub(in crate::local) enum Content {
     Packed(Place),
-    Segments(Vec<Segment>),
+    /// The blobs, and the pack that has the frame which names them; there is none where the row is older than such frames.
+    Segments(Vec<Segment>, Option<u64>),
 }
 
 pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMeta>> {
@@ -29,24 +30,40 @@ pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMe
 
 /// An object and where its content is: both of the same write, within one transaction.
 pub(super) fn find_with_content(connection: &Connection, key: &Key) -> Result<Option<(ObjectMeta, Content)>> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS}, pack, position FROM objects WHERE key = ?"))?;
-    let row = |row: &Row<'_>| Ok((object(row)?, place(row, [9, 10, 2])?));
-    let Some((meta, place)) = statement.query_row([key.as_str().as_bytes()], row).optional()? else { return Ok(None) };
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT {COLUMNS}, pack, position, crc, named FROM objects WHERE key = ?"))?;
+    let row = |row: &Row<'_>| Ok((object(row)?, place(row, [9, 10, 2, 11])?, number(row, 12)?));
+    let Some((meta, place, named)) = statement.query_row([key.as_str().as_bytes()], row).optional()? else {
+        return Ok(None);
+    };
     let meta = meta?;
     let content = match place {
         Some(place) => Content::Packed(place),
-        None => Content::Segments(segments(connection, &meta.version)?),
+        None => Content::Segments(segments(connection, &meta.version)?, named),
     };
     Ok(Some((meta, content)))
 }
 
-/// Where the small body of a row lies, of which these columns are pack, position and size; `None` of a large one.
-fn place(row: &Row<'_>, [pack, position, bytes]: [usize; 3]) -> rusqlite::Result<Option<Place>> {
+/// Where the small body of a row lies, of which these columns are pack, position, size and CRC; `None` of a large one.
+fn place(row: &Row<'_>, [pack, position, bytes, crc]: [usize; 4]) -> rusqlite::Result<Option<Place>> {
     if row.get_ref(pack)? == rusqlite::types::ValueRef::Null {
         return Ok(None);
     }
-    Ok(Some(Place { pack: size(row, pack)?, position: size(row, position)?, size: size(row, bytes)? }))
+    let crc = row.get(crc)?;
+    Ok(Some(Place { pack: size(row, pack)?, position: size(row, position)?, size: size(row, bytes)?, crc }))
+}
+
+/// A number that may be missing.
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    if row.get_ref(column)? == rusqlite::types::ValueRef::Null { Ok(None) } else { size(row, column).map(Some) }
+}
+
+/// Where some small bodies lie, with their CRCs.
+pub(super) fn some_places(connection: &Connection, pack: u64) -> Result<Vec<Place>> {
+    let sql = "SELECT pack, position, size, crc FROM objects WHERE pack = ? AND crc IS NOT NULL LIMIT 64";
+    let mut places = connection.prepare_cached(sql)?;
+    let places = places.query_map([pack as i64], |row| place(row, [0, 1, 2, 3]))?;
+    Ok(places.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
 pub(super) fn segments(connection: &Connection, version: &str) -> Result<Vec<Segment>> {
@@ -63,18 +80,18 @@ pub(in crate::local) fn replace(
     now: DateTime<Utc>,
 ) -> Result<()> {
     release_content(transaction, &meta.key, now)?;
-    let place = match content {
-        Content::Packed(place) => Some(*place),
-        Content::Segments(segments) => {
+    let (place, named) = match content {
+        Content::Packed(place) => (Some(*place), None),
+        Content::Segments(segments, named) => {
             let mut insert = transaction.prepare_cached("INSERT INTO segments VALUES (?, ?, ?, ?)")?;
             for (seq, segment) in segments.iter().enumerate() {
                 insert.execute(params![meta.version, seq as i64, segment.blob, segment.size as i64])?;
             }
-            None
+            (None, *named)
         }
     };
     let ObjectMeta { key, version, size, etag, uploaded, http, custom, checksums, storage_class } = meta;
-    let sql = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     transaction.prepare_cached(sql)?.execute(params![
         key.as_str().as_bytes(),
         version,
@@ -87,19 +104,28 @@ pub(in crate::local) fn replace(
         text_unless(storage_class, |class| *class == crate::StorageClass::default())?,
         place.map(|place| place.pack as i64),
         place.map(|place| place.position as i64),
+        place.and_then(|place| place.crc),
+        named.map(|pack| pack as i64),
     ])?;
     Ok(())
 }
 
 /// The body of an object lies elsewhere now.
 pub(super) fn relocate(transaction: &Transaction<'_>, key: &Key, to: Place) -> Result<()> {
-    let values = params![key.as_str().as_bytes(), to.pack as i64, to.position as i64];
-    let sql = "UPDATE objects SET pack = ?2, position = ?3 WHERE key = ?1";
+    let values = params![key.as_str().as_bytes(), to.pack as i64, to.position as i64, to.crc];
+    let sql = "UPDATE objects SET pack = ?2, position = ?3, crc = ?4 WHERE key = ?1";
     transaction.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
 
-/// Removes an object; whether it was there.
+/// The blobs of a large object are named by a frame of this pack now.
+pub(super) fn name(transaction: &Transaction<'_>, key: &Key, pack: u64) -> Result<()> {
+    let values = params![key.as_str().as_bytes(), pack as i64];
+    transaction.prepare_cached("UPDATE objects SET named = ?2 WHERE key = ?1")?.execute(values)?;
+    Ok(())
+}
+
+/// Removes an object, as a frame says or is about to say; whether it was there.
 pub(super) fn remove(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>) -> Result<bool> {
     release_content(transaction, key, now)?;
     let removed =
@@ -109,13 +135,17 @@ pub(super) fn remove(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc
 
 /// Gives up the content of an object that is replaced or deleted.
 fn release_content(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>) -> Result<()> {
-    let mut old = transaction.prepare_cached("SELECT version, pack, position, size FROM objects WHERE key = ?")?;
-    let old: Option<(String, Option<Place>)> =
-        old.query_row([key.as_str().as_bytes()], |row| Ok((row.get(0)?, place(row, [1, 2, 3])?))).optional()?;
+    let mut old =
+        transaction.prepare_cached("SELECT version, pack, position, size, crc, named FROM objects WHERE key = ?")?;
+    let row = |row: &Row<'_>| Ok((row.get(0)?, place(row, [1, 2, 3, 4])?, number(row, 5)?));
+    let old: Option<(String, Option<Place>, Option<u64>)> = old.query_row([key.as_str().as_bytes()], row).optional()?;
     match old {
         None => {}
-        Some((_, Some(place))) => packs::release(transaction, place)?,
-        Some((version, None)) => {
+        Some((_, Some(place), _)) => packs::release(transaction, place)?,
+        Some((version, None, named)) => {
+            if let Some(pack) = named {
+                packs::release_name(transaction, pack)?;
+            }
             let queue = "INSERT OR REPLACE INTO garbage SELECT blob, ?2 FROM segments WHERE version = ?1";
             transaction.prepare_cached(queue)?.execute(params![version, now.timestamp_millis()])?;
             transaction.prepare_cached("DELETE FROM segments WHERE version = ?")?.execute([version])?;

@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
-use super::{Result, corrupt, packs, rows};
-use crate::ObjectMeta;
-use crate::local::packs::{Appender, NewFrame, head_of};
+use super::{Result, corrupt, packs, recover, rows};
+use crate::local::packs::{Appender, NewFrame, Note, head_of};
+use crate::{Key, ObjectMeta};
 
 /// "isob": marks the file as ours, so that a foreign database is refused rather than changed.
 const APPLICATION_ID: i64 = 0x6973_6f62;
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const SCHEMA: &str = "
     CREATE TABLE objects (
@@ -16,7 +16,11 @@ const SCHEMA: &str = "
         -- NULL: none, md5 alone, Standard
         http TEXT, custom TEXT, checksums TEXT, class TEXT,
         -- where the body lies; NULL: in segments
-        pack INTEGER, position INTEGER
+        pack INTEGER, position INTEGER,
+        -- the CRC-32 of the body in the pack; NULL: of a row of version 3
+        crc INTEGER,
+        -- the pack with the frame that names the segments; NULL: the body lies in a pack
+        named INTEGER
     ) WITHOUT ROWID;
     CREATE TABLE segments (
         version TEXT NOT NULL, seq INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
@@ -73,25 +77,31 @@ const FROM_2_MOVED: &str = "
     ALTER TABLE objects DROP COLUMN inline;
     DROP TABLE inline;
 ";
-/// Objects of a frame when bodies are moved into packs.
+
+/// From version 3: bodies have a CRC, and frames name the blobs of large objects.
+const FROM_3: &str = "
+    ALTER TABLE objects ADD COLUMN crc INTEGER;
+    ALTER TABLE objects ADD COLUMN named INTEGER;
+";
+/// Objects of a frame when bodies are moved into packs, or blobs are named.
 const MOVED_AT_ONCE: i64 = 256;
 
-/// Makes a new file ours, brings an older one up to date, and refuses what is somebody else's or from the future.
-pub(super) fn prepare(connection: &mut Connection, appender: &mut Appender) -> Result<()> {
+/// Makes a new file ours, brings an older one up to date, and refuses what is somebody else's or from the future, and a new one
+/// beside packs or blobs that are there already.
+pub(super) fn prepare(
+    connection: &mut Connection,
+    appender: &mut Appender,
+    refuse_files: impl FnOnce() -> crate::Result<()>,
+) -> Result<()> {
     // One look under the write lock: another process may be creating it just now.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match found(&transaction)? {
         (0, 0, 0) => {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.execute_batch(PACKS)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            refuse_files()?;
+            create(&transaction)?;
         }
         (APPLICATION_ID, VERSION, _) => return Ok(()),
-        (APPLICATION_ID, 1, _) => {
-            transaction.execute_batch(FROM_1)?;
-            from_2(&transaction, appender)?;
-        }
-        (APPLICATION_ID, 2, _) => from_2(&transaction, appender)?,
+        (APPLICATION_ID, version @ 1..VERSION, _) => bring_up_to_date(&transaction, appender, version)?,
         (APPLICATION_ID, version, _) => {
             let what = format!("was written by a newer isobar (version {version}, this one knows {VERSION})");
             return Err(corrupt(&what).into());
@@ -102,14 +112,69 @@ pub(super) fn prepare(connection: &mut Connection, appender: &mut Appender) -> R
     Ok(transaction.commit()?)
 }
 
-fn from_2(transaction: &Transaction<'_>, appender: &mut Appender) -> Result<()> {
-    transaction.execute_batch(FROM_2)?;
+/// Makes the tables anew, as they are in a store that was never written.
+pub(super) fn create(transaction: &Transaction<'_>) -> Result<()> {
+    transaction.execute_batch(SCHEMA)?;
     transaction.execute_batch(PACKS)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    Ok(transaction.pragma_update(None, "user_version", VERSION)?)
+}
+
+fn bring_up_to_date(transaction: &Transaction<'_>, appender: &mut Appender, version: i64) -> Result<()> {
+    if version == 1 {
+        transaction.execute_batch(FROM_1)?;
+    }
+    if version <= 2 {
+        transaction.execute_batch(FROM_2)?;
+        transaction.execute_batch(PACKS)?;
+    }
+    transaction.execute_batch(FROM_3)?;
+    if version <= 2 {
+        let mut after = Vec::new();
+        while let Some(last) = move_some(transaction, appender, &after)? {
+            after = last;
+        }
+        transaction.execute_batch(FROM_2_MOVED)?;
+    } else {
+        // What the packs have and the index not yet comes before what is written next.
+        recover::replay(transaction, appender)?;
+    }
     let mut after = Vec::new();
-    while let Some(last) = move_some(transaction, appender, &after)? {
+    while let Some(last) = name_some(transaction, appender, &after)? {
         after = last;
     }
-    Ok(transaction.execute_batch(FROM_2_MOVED)?)
+    Ok(())
+}
+
+/// Has a frame name the blobs of some large objects behind this key, durably; the last of them, if there were any.
+fn name_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8]) -> Result<Option<Vec<u8>>> {
+    let sql = "SELECT key FROM objects WHERE key > ? AND pack IS NULL AND named IS NULL ORDER BY key LIMIT ?";
+    let keys: Vec<Vec<u8>> = transaction
+        .prepare_cached(sql)?
+        .query_map(params![after, MOVED_AT_ONCE], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let Some(last) = keys.last().cloned() else { return Ok(None) };
+    let tail = appender.packs().place_of(packs::tail(transaction)?)?;
+    packs::begin(transaction, tail)?;
+    let mut frame = NewFrame::begin(tail)?;
+    for key in keys {
+        // A row that cannot be read stays as it is: fsck tells of it.
+        let Some(key) = String::from_utf8(key).ok().and_then(|key| Key::new(key).ok()) else { continue };
+        let found = rows::find_with_content(transaction, &key).map_err(crate::Error::from);
+        let Ok(Some((object, rows::Content::Segments(segments, _)))) = found else { continue };
+        let pack = frame.note(&Note::Named { object, segments })?;
+        rows::name(transaction, &key, pack)?;
+    }
+    append(transaction, appender, frame)?;
+    Ok(Some(last))
+}
+
+/// Writes a frame durably.
+fn append(transaction: &Transaction<'_>, appender: &mut Appender, mut frame: NewFrame) -> Result<()> {
+    let (tail, bytes) = frame.sealed();
+    appender.write(tail, bytes)?;
+    appender.sync(tail)?;
+    packs::advance(transaction, frame.next(), frame.weight())
 }
 
 /// Moves the bodies of some keys behind this one out of their table into a pack, durably; the last of them, if there were any.
@@ -131,19 +196,17 @@ fn move_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8
         let key = meta.key.as_str().as_bytes();
         // One without its body, or not all of it, has none in a pack, either: fsck tells of it.
         let body = body.filter(|body| body.len() as u64 == meta.size);
-        let place = body.map(|body| frame.push(&head_of(&meta)?, &body)).transpose()?;
+        let place = body.map(|body| frame.push(&head_of(&meta)?, &body, crc32fast::hash(&body))).transpose()?;
         let (pack, position) = place.map_or((0, 0), |place| (place.pack as i64, place.position as i64));
-        let sql = "UPDATE objects SET inline = NULL, pack = ?, position = ? WHERE key = ?";
-        transaction.prepare_cached(sql)?.execute(params![pack, position, key])?;
+        let sql = "UPDATE objects SET inline = NULL, pack = ?, position = ?, crc = ? WHERE key = ?";
+        let crc = place.and_then(|place| place.crc);
+        transaction.prepare_cached(sql)?.execute(params![pack, position, crc, key])?;
         last = Some(key.to_vec());
     }
     if last.is_none() {
         return Ok(None);
     }
-    let (tail, bytes) = frame.sealed();
-    appender.write(tail, bytes)?;
-    appender.sync(tail)?;
-    packs::advance(transaction, frame.next(), frame.weight())?;
+    append(transaction, appender, frame)?;
     Ok(last)
 }
 

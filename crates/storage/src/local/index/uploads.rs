@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::rows::{Content, replace, size};
 use super::{Result, corrupt, json};
 use crate::local::blobs::Segment;
+use crate::local::writer::Batch;
 use crate::rules::{self, StoredPart};
 use crate::{Key, MultipartOptions, ObjectMeta, Part, PartInfo, UploadId, limits};
 
@@ -69,17 +70,17 @@ pub(super) fn list_parts(
 }
 
 pub(super) fn complete(
-    transaction: &Transaction<'_>,
+    batch: &mut Batch<'_>,
     key: &Key,
     upload: &UploadId,
     given: &[Part],
     now: DateTime<Utc>,
 ) -> Result<ObjectMeta> {
-    let options = match open(transaction, key, upload, now) {
-        Err(_) if !is_known(transaction, key, upload)? => return Err(rules::unknown_upload().into()),
+    let options = match open(batch, key, upload, now) {
+        Err(_) if !is_known(batch, key, upload)? => return Err(rules::unknown_upload().into()),
         opened => opened?,
     };
-    let mut stored = stored_parts(transaction, upload)?;
+    let mut stored = stored_parts(batch, upload)?;
     let parts = stored.iter().map(|(number, (part, _))| (*number, part.clone())).collect();
     let (numbers, etag) = rules::complete(given, &parts)?;
     let segments: Vec<_> =
@@ -88,8 +89,10 @@ pub(super) fn complete(
     let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, size, etag, now);
     let MultipartOptions { http, custom, storage_class } = options;
     (meta.http, meta.custom, meta.storage_class) = (http, custom, storage_class);
-    replace(transaction, &meta, &Content::Segments(segments), now)?;
-    close(transaction, upload, now)?;
+    let pack = batch.name(&meta, &segments)?;
+    replace(batch, &meta, &Content::Segments(segments, Some(pack)), now)?;
+    close(batch, upload, now)?;
+    batch.changes_more(); // the end of the upload
     Ok(meta)
 }
 

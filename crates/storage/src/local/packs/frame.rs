@@ -3,24 +3,87 @@
 //! ```text
 //! "isobarF1"  crc32 of all that follows  bytes of records  id of the frame before  id  record ...
 //! record:     bytes of the head  head (the object's metadata, JSON)  body
+//! note:       bytes of the note | 1 << 31  note (JSON): the blobs of a large object, or a key that was deleted
 //! ```
+//!
+//! The frames of all packs, in order, say everything that has become of the objects: the index can be made again out of them.
 //!
 //! Numbers are little-endian; ids are random, so that nobody can make a body that passes for the next frame.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::{Place, Tail};
-use crate::{Error, ErrorKind, ObjectMeta, Result, rules};
+use serde::{Deserialize, Serialize};
+
+use super::{HEAD_WEIGHT, Place, Tail};
+use crate::local::blobs::Segment;
+use crate::{Error, ErrorKind, Key, ObjectMeta, Result, rules};
 
 const MAGIC: &[u8; 8] = b"isobarF1";
 const HEADER_BYTES: usize = 32;
 /// No transaction has more: it is how a header that is none is told before room is made for it.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
+/// Marks a note by the length before it; no head is as long.
+const NOTE: u32 = 1 << 31;
+
+/// A record of a frame.
+#[derive(Debug, PartialEq)]
+pub(in crate::local) enum Record {
+    /// A small object, and the place of its body.
+    Packed(ObjectMeta, Place),
+    /// A large object, and the blobs that have its body.
+    Named(ObjectMeta, Vec<Segment>),
+    /// The key of an object that was deleted.
+    Deleted(Key),
+}
+
+impl Record {
+    /// What it counts in its pack while it is what the object is by.
+    pub(in crate::local) fn weight(&self) -> u64 {
+        match self {
+            Self::Packed(_, place) => place.weight(),
+            Self::Named(..) => HEAD_WEIGHT,
+            Self::Deleted(_) => 0,
+        }
+    }
+}
+
+/// A record without a body, as it is written. Read by newer programs, too: a field that it gets must have a default.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::local) enum Note {
+    /// A large object, and the blobs that have its body.
+    Named {
+        /// Its metadata.
+        object: ObjectMeta,
+        /// Its blobs, in order.
+        segments: Vec<Segment>,
+    },
+    /// A deletion.
+    Deleted {
+        /// The key that was deleted.
+        key: Key,
+    },
+}
+
+impl Note {
+    /// Weight in the pack: that of a large object counts as long as the object is there, that of a deletion never.
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Named { .. } => HEAD_WEIGHT,
+            Self::Deleted { .. } => 0,
+        }
+    }
+}
+
 /// What a frame says of an object: its metadata. They are read again as long as the pack lasts, by newer programs too, so that a
 /// field that they get must have a default.
 pub(in crate::local) fn head_of(meta: &ObjectMeta) -> Result<Vec<u8>> {
-    serde_json::to_vec(meta).map_err(|error| {
+    json(meta)
+}
+
+fn json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| {
         Error::new(ErrorKind::Internal, format!("metadata cannot be written: {error}")).with_source(error)
     })
 }
@@ -41,19 +104,35 @@ impl NewFrame {
         Ok(Self { tail, id, bytes: vec![0; HEADER_BYTES], records: 0, weight: 0 })
     }
 
-    /// Adds an object with its [head](head_of); where its body will lie.
-    pub(in crate::local) fn push(&mut self, head: &[u8], body: &[u8]) -> Result<Place> {
-        if self.bytes.len() + head.len() + body.len() > MAX_BYTES {
-            return Err(Error::new(ErrorKind::Internal, "a transaction of too many bytes"));
-        }
+    /// Adds an object with its [head](head_of) and the CRC-32 of its body; where the body will lie.
+    pub(in crate::local) fn push(&mut self, head: &[u8], body: &[u8], crc: u32) -> Result<Place> {
+        self.make_room(head.len() + body.len())?;
         self.bytes.extend_from_slice(&(head.len() as u32).to_le_bytes()); // at most MAX_BYTES
         self.bytes.extend_from_slice(head);
         let position = self.tail.position + self.bytes.len() as u64;
         self.bytes.extend_from_slice(body);
-        let place = Place { pack: self.tail.pack, position, size: body.len() as u64 };
+        let place = Place { pack: self.tail.pack, position, size: body.len() as u64, crc: Some(crc) };
         self.records += 1;
         self.weight += place.weight();
         Ok(place)
+    }
+
+    /// Adds a record without a body; the pack that it is in.
+    pub(in crate::local) fn note(&mut self, note: &Note) -> Result<u64> {
+        let text = json(note)?;
+        self.make_room(text.len())?;
+        self.bytes.extend_from_slice(&(text.len() as u32 | NOTE).to_le_bytes()); // at most MAX_BYTES
+        self.bytes.extend_from_slice(&text);
+        self.records += 1;
+        self.weight += note.weight();
+        Ok(self.tail.pack)
+    }
+
+    fn make_room(&self, bytes: usize) -> Result<()> {
+        match self.bytes.len() + bytes > MAX_BYTES {
+            true => Err(Error::new(ErrorKind::Internal, "a transaction of too many bytes")),
+            false => Ok(()),
+        }
     }
 
     /// A body that is in it.
@@ -106,27 +185,28 @@ pub(in crate::local) struct Frame {
 impl Frame {
     /// The frame at a position; `None` where there is none, or not all of it.
     pub(super) fn read(file: &mut (impl Read + Seek), pack: u64, position: u64) -> io::Result<Option<Self>> {
-        let mut header = [0; HEADER_BYTES];
-        file.seek(SeekFrom::Start(position))?;
-        if !fill(file, &mut header)? || !header.starts_with(MAGIC) {
-            return Ok(None);
-        }
-        let length = number(&header[12..16]) as usize;
-        if length > MAX_BYTES {
-            return Ok(None);
-        }
-        let mut records = Vec::new();
-        file.take(length as u64).read_to_end(&mut records)?;
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&header[12..]);
-        crc.update(&records);
-        let is_whole = records.len() == length && u64::from(crc.finalize()) == number(&header[8..12]);
-        Ok(is_whole.then_some(Self { pack, position, header, records }))
+        Ok(match Found::read(file, pack, position)? {
+            Found::Whole(frame) => Some(frame),
+            Found::Damaged(_) | Found::Nothing => None,
+        })
     }
 
     /// All of it.
     pub(in crate::local) fn bytes(&self) -> Vec<u8> {
         [&self.header[..], &self.records].concat()
+    }
+
+    pub(in crate::local) fn pack(&self) -> u64 {
+        self.pack
+    }
+
+    pub(in crate::local) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Its own id.
+    pub(in crate::local) fn id(&self) -> u64 {
+        number(&self.header[24..32])
     }
 
     /// Which one it follows.
@@ -137,25 +217,51 @@ impl Frame {
     /// Where the next one goes.
     pub(in crate::local) fn next(&self) -> Tail {
         let end = self.position + (HEADER_BYTES + self.records.len()) as u64;
-        Tail { pack: self.pack, position: end, last: number(&self.header[24..32]) }
+        Tail { pack: self.pack, position: end, last: self.id() }
     }
 
-    /// The objects, and where their bodies lie.
-    pub(in crate::local) fn objects(&self) -> Result<Vec<(ObjectMeta, Place)>> {
-        let (mut objects, mut from) = (Vec::new(), 0);
+    /// What it says.
+    pub(in crate::local) fn records(&self) -> Result<Vec<Record>> {
+        let (mut records, mut from) = (Vec::new(), 0);
         while from < self.records.len() {
-            let head_from = from + 4;
-            let head = self.records.get(from..head_from).ok_or_else(|| self.broken("a record is cut"))?;
-            let body_from = head_from + number(head) as usize;
-            let head = self.records.get(head_from..body_from).ok_or_else(|| self.broken("a head is cut"))?;
-            let meta: ObjectMeta = serde_json::from_slice(head).map_err(|error| self.broken(&error.to_string()))?;
-            let position = self.position + (HEADER_BYTES + body_from) as u64;
-            let place = Place { pack: self.pack, position, size: meta.size };
-            self.body(place).ok_or_else(|| self.broken("a body is cut"))?;
-            from = body_from + meta.size as usize;
-            objects.push((meta, place));
+            let (record, to) = self.record(from)?;
+            records.push(record);
+            from = to;
         }
-        Ok(objects)
+        Ok(records)
+    }
+
+    /// The records of a damaged frame whose metadata can be read, up to the first where it cannot; the bodies may be damaged.
+    pub(in crate::local) fn readable(&self) -> Vec<Record> {
+        let (mut records, mut from) = (Vec::new(), 0);
+        while let Some((record, to)) = (from < self.records.len()).then(|| self.record(from).ok()).flatten() {
+            records.push(record);
+            from = to;
+        }
+        records
+    }
+
+    /// The record at an offset, and the offset of the next.
+    fn record(&self, from: usize) -> Result<(Record, usize)> {
+        let head_from = from + 4;
+        let length = number(self.records.get(from..head_from).ok_or_else(|| self.broken("a record is cut"))?);
+        let is_note = length & u64::from(NOTE) != 0;
+        let body_from = head_from + (length & !u64::from(NOTE)) as usize;
+        let head = self.records.get(head_from..body_from).ok_or_else(|| self.broken("a head is cut"))?;
+        if is_note {
+            let note = serde_json::from_slice(head).map_err(|error| self.broken(&error.to_string()))?;
+            let record = match note {
+                Note::Named { object, segments } => Record::Named(object, segments),
+                Note::Deleted { key } => Record::Deleted(key),
+            };
+            return Ok((record, body_from));
+        }
+        let meta: ObjectMeta = serde_json::from_slice(head).map_err(|error| self.broken(&error.to_string()))?;
+        let position = self.position + (HEADER_BYTES + body_from) as u64;
+        let mut place = Place { pack: self.pack, position, size: meta.size, crc: None };
+        place.crc = Some(crc32fast::hash(self.body(place).ok_or_else(|| self.broken("a body is cut"))?));
+        let to = body_from + meta.size as usize;
+        Ok((Record::Packed(meta, place), to))
     }
 
     /// A body that is in it.
@@ -167,6 +273,76 @@ impl Frame {
         let message = format!("the frame at {} of pack {}: {what}", self.position, self.pack);
         Error::new(ErrorKind::Corrupt, message)
     }
+}
+
+/// What there is at a position of a pack.
+#[derive(Debug)]
+pub(in crate::local) enum Found {
+    Whole(Frame),
+    /// A header, and the bytes that it announces as far as they are there; they are not what was written.
+    Damaged(Frame),
+    Nothing,
+}
+
+impl Found {
+    pub(super) fn read(file: &mut (impl Read + Seek), pack: u64, position: u64) -> io::Result<Self> {
+        let mut header = [0; HEADER_BYTES];
+        file.seek(SeekFrom::Start(position))?;
+        if !fill(file, &mut header)? || !header.starts_with(MAGIC) {
+            return Ok(Self::Nothing);
+        }
+        let length = number(&header[12..16]) as usize;
+        if length > MAX_BYTES {
+            return Ok(Self::Nothing);
+        }
+        let mut records = Vec::new();
+        file.take(length as u64).read_to_end(&mut records)?;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&header[12..]);
+        crc.update(&records);
+        let is_whole = records.len() == length && u64::from(crc.finalize()) == number(&header[8..12]);
+        let frame = Frame { pack, position, header, records };
+        Ok(if is_whole { Self::Whole(frame) } else { Self::Damaged(frame) })
+    }
+}
+
+/// The header of a frame alone: what it says has not been compared with the frame's CRC.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub(super) id: u64,
+    /// Where the frame ends.
+    pub(super) end: u64,
+}
+
+impl Header {
+    fn read(file: &mut impl Read, position: u64) -> io::Result<Option<Self>> {
+        let mut header = [0; HEADER_BYTES];
+        if !fill(file, &mut header)? || !header.starts_with(MAGIC) {
+            return Ok(None);
+        }
+        let end = position + HEADER_BYTES as u64 + number(&header[12..16]);
+        Ok(Some(Self { id: number(&header[24..32]), end }))
+    }
+}
+
+/// The headers of a pack's frames, from its beginning on, until there is none.
+pub(super) fn headers(file: impl Read + Seek) -> impl Iterator<Item = io::Result<Header>> {
+    let (mut file, mut position) = (io::BufReader::with_capacity(64 * 1024, file), 0);
+    std::iter::from_fn(move || {
+        let header = Header::read(&mut file, position).transpose()?;
+        let skipped = header.and_then(|header| {
+            // A length is of 32 bits.
+            file.seek_relative((header.end - position) as i64 - HEADER_BYTES as i64)?;
+            position = header.end;
+            Ok(header)
+        });
+        Some(skipped)
+    })
+}
+
+/// Where frames may begin in these bytes.
+pub(super) fn beginnings(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC).map(|(at, _)| at)
 }
 
 /// A body out of bytes that begin at this position.
@@ -206,7 +382,7 @@ mod tests {
         let mut frame = NewFrame::begin(Tail { pack: 3, position: 100, last: 77 }).expect("randomness");
         let places = [("a", &b"first"[..]), ("b", b"")].map(|(key, body)| {
             let head = head_of(&meta(key, body)).expect("it can be written");
-            frame.push(&head, body)
+            frame.push(&head, body, crc32fast::hash(body))
         });
         let places: Vec<Place> = places.into_iter().map(|place| place.expect("there is room")).collect();
         assert_eq!(frame.body(places[0]), Some(&b"first"[..]));
@@ -226,11 +402,27 @@ mod tests {
         let (mut pack, places) = pack();
         pack.extend_from_slice(b"what comes behind");
         let frame = read(&pack, 100).expect("it is there");
-        let objects = frame.objects().expect("it is whole");
-        assert_eq!(objects.iter().map(|(meta, _)| meta.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(objects.iter().map(|(_, place)| *place).collect::<Vec<_>>(), places);
+        let records = frame.records().expect("it is whole");
+        let expected = [Record::Packed(meta("a", b"first"), places[0]), Record::Packed(meta("b", b""), places[1])];
+        assert_eq!(records, expected);
         assert_eq!(frame.body(places[0]), Some(&b"first"[..]));
         assert_eq!((frame.after(), frame.next().position), (77, pack.len() as u64 - 17));
+    }
+
+    #[test]
+    fn notes_are_read_again_beside_bodies_and_weigh_as_long_as_their_object_is_there() {
+        let mut frame = NewFrame::begin(Tail { pack: 3, position: 0, last: 77 }).expect("randomness");
+        let segments = vec![Segment { blob: "ab".repeat(16), size: 9 }];
+        let (object, key) = (meta("large", b"9 bytes .."), Key::new("gone").expect("a key"));
+        frame.note(&Note::Named { object: object.clone(), segments: segments.clone() }).expect("there is room");
+        let place = frame.push(&head_of(&meta("a", b"x")).expect("it can be written"), b"x", 7).expect("there is room");
+        frame.note(&Note::Deleted { key: key.clone() }).expect("there is room");
+        assert_eq!((frame.records(), frame.weight()), (3, place.weight() + HEAD_WEIGHT));
+        let pack = frame.sealed().1.to_vec();
+        let records = read(&pack, 0).expect("it is there").records().expect("it is whole");
+        let crc = Some(crc32fast::hash(b"x"));
+        let packed = Record::Packed(meta("a", b"x"), Place { crc, ..place });
+        assert_eq!(records, [Record::Named(object, segments), packed, Record::Deleted(key)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod spare;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,14 +20,17 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::blobs::sync_folder;
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, read_at};
 use crate::{Error, ErrorKind, Result};
 
-pub(super) use self::frame::{Frame, NewFrame, head_of};
+use self::frame::Header;
+pub(super) use self::frame::{Found, Frame, NewFrame, Note, Record, head_of};
 use self::spare::Spare;
 
 /// So many packs of a new store are shorter: each is twice as long as the one before, until they are as long as they shall be.
 const FIRST_PACKS: u32 = 3;
+/// Bytes that are looked at at once.
+const LOOK_BYTES: usize = 256 * 1024;
 /// What an object weighs in its pack besides its body: about what its metadata take.
 pub(super) const HEAD_WEIGHT: u64 = 256;
 
@@ -37,9 +40,16 @@ pub(super) struct Place {
     pub(super) pack: u64,
     pub(super) position: u64,
     pub(super) size: u64,
+    /// The CRC-32 of the body; `None` in rows of indexes before version 4.
+    pub(super) crc: Option<u32>,
 }
 
 impl Place {
+    /// Whether it is the same place, whatever is known of the CRC.
+    pub(super) fn is_at(self, other: Self) -> bool {
+        (self.pack, self.position, self.size) == (other.pack, other.position, other.size)
+    }
+
     /// What counts when it is seen whether a pack is worth its room.
     pub(super) fn weight(&self) -> u64 {
         self.size + HEAD_WEIGHT
@@ -91,19 +101,29 @@ impl Packs {
         Ok(if tail.position >= self.capacity(tail.pack) && is_free()? { tail.next_pack() } else { tail })
     }
 
-    /// A body; `None` where its pack is not there (any more).
+    /// A body as it is on the disk; `None` where its pack is not there (any more).
     pub(super) fn read(&self, place: Place) -> Result<Option<Bytes>> {
         let path = self.path(place.pack);
-        let Some(mut file) = open(&path)? else { return Ok(None) };
+        let Some(file) = open(&path)? else { return Ok(None) };
         // Small, unless the row is damaged.
         let mut body = Vec::with_capacity(place.size.min(super::SMALL_BYTES) as usize);
-        let read = file
-            .seek(SeekFrom::Start(place.position))
-            .and_then(|_| Read::by_ref(&mut file).take(place.size).read_to_end(&mut body));
-        match read {
-            Ok(read) if read as u64 == place.size => Ok(Some(body.into())),
+        match read_at(&file, place.position, place.size, &mut body) {
+            Ok(read) if read == place.size => Ok(Some(body.into())),
             Ok(_) => Err(Error::new(ErrorKind::Corrupt, format!("{} ends before a body does", path.display()))),
             Err(error) => Err(Error::io(format_args!("cannot read {}", path.display()), error)),
+        }
+    }
+
+    /// The same body, compared with its CRC where one is known.
+    pub(super) fn read_verified(&self, place: Place) -> Result<Option<Bytes>> {
+        let body = self.read(place)?;
+        match (&body, place.crc) {
+            (Some(bytes), Some(crc)) if crc32fast::hash(bytes) != crc => {
+                let (path, position) = (self.path(place.pack), place.position);
+                let message = format!("{}: the body at {position} is not what was stored", path.display());
+                Err(Error::new(ErrorKind::Corrupt, message))
+            }
+            _ => Ok(body),
         }
     }
 
@@ -131,6 +151,56 @@ impl Packs {
         let Some(mut file) = open(&path)? else { return Ok(None) };
         Frame::read(&mut file, pack, position)
             .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))
+    }
+
+    /// What there is at a position.
+    pub(super) fn at(&self, pack: u64, position: u64) -> Result<Found> {
+        let path = self.path(pack);
+        let Some(mut file) = open(&path)? else { return Ok(Found::Nothing) };
+        Found::read(&mut file, pack, position)
+            .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))
+    }
+
+    /// The whole frames that begin somewhere between these positions, whatever is in front of them: a body may have bytes that
+    /// look like one.
+    pub(super) fn frames_within(&self, pack: u64, from: u64, to: u64) -> Result<Vec<Frame>> {
+        let path = self.path(pack);
+        let Some(file) = open(&path)? else { return Ok(Vec::new()) };
+        let (mut bytes, mut frames) = (Vec::new(), Vec::new());
+        read_at(&file, from, to.saturating_sub(from), &mut bytes)
+            .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))?;
+        for beginning in frame::beginnings(&bytes) {
+            frames.extend(self.frame(pack, from + beginning as u64)?);
+        }
+        Ok(frames)
+    }
+
+    /// Whether the headers of a pack, from its beginning on, say that this is where the last frame ends. `None` where they cannot
+    /// say: the pack is shorter, or damaged.
+    pub(super) fn ends_at(&self, tail: Tail) -> Result<Option<bool>> {
+        let (mut position, mut id) = (0, None);
+        let mut headers = self.headers(tail.pack)?.into_iter().flatten();
+        while position < tail.position {
+            let Some(header) = headers.next() else { return Ok(None) };
+            let Header { id: next, end } = header.map_err(|error| self.cannot_read(tail.pack, error))?;
+            (position, id) = (end, Some(next));
+        }
+        // A pack that was begun and has no frame says nothing.
+        Ok(Some(position == tail.position && id.is_none_or(|id| id == tail.last)))
+    }
+
+    /// The ids of the frames of a pack, from its beginning on, as its headers have them.
+    pub(super) fn ids(&self, pack: u64) -> Result<Vec<u64>> {
+        let headers = self.headers(pack)?.into_iter().flatten();
+        headers.map(|header| Ok(header.map_err(|error| self.cannot_read(pack, error))?.id)).collect()
+    }
+
+    fn headers(&self, pack: u64) -> Result<Option<impl Iterator<Item = io::Result<Header>>>> {
+        Ok(open(&self.path(pack))?.map(frame::headers))
+    }
+
+    fn cannot_read(&self, pack: u64, error: io::Error) -> Error {
+        Error::io(format_args!("cannot read {}", self.path(pack).display()), error)
     }
 
     /// Every pack there is, and the files that are none of ours.
@@ -166,6 +236,33 @@ impl Packs {
             }
         }
         Ok(())
+    }
+
+    /// Whether a pack has nothing but zeros from here on.
+    pub(super) fn is_empty_from(&self, pack: u64, position: u64) -> Result<bool> {
+        let path = self.path(pack);
+        let Some(file) = open(&path)? else { return Ok(true) };
+        let (mut position, mut bytes) = (position, Vec::with_capacity(LOOK_BYTES));
+        loop {
+            bytes.clear();
+            let read = read_at(&file, position, LOOK_BYTES as u64, &mut bytes);
+            let read = read.map_err(|error| self.cannot_read(pack, error))?;
+            if read == 0 || bytes.iter().any(|byte| *byte != 0) {
+                return Ok(read == 0);
+            }
+            position += read;
+        }
+    }
+
+    /// Gives a pack a name in another folder, so that it outlives its own.
+    pub(super) fn keep_in(&self, pack: u64, folder: &Path) -> Result<()> {
+        let from = self.path(pack);
+        match self.disk.link(&from, &folder.join(name_of(pack))) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io(format_args!("cannot keep {} in {}", from.display(), folder.display()), error))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn remove(&self, pack: u64) -> Result<()> {

@@ -1,0 +1,338 @@
+//! Making the index again out of packs and blobs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::blobs::Blobs;
+use super::fsck::{Finding, LOST, Problem};
+use super::index::rebuild::{self, NewIndex};
+use super::packs::{Found, Frame, Packs, Record, Sizes};
+use super::verify::Verify;
+use super::{LocalOptions, LocalStore, blocking};
+use crate::{Error, ErrorKind, Result};
+
+/// What [`LocalStore::rebuild`] has made, and what it has met.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct Rebuild {
+    /// Objects in the new index.
+    pub objects: u64,
+    /// Bytes in their bodies.
+    pub bytes: u64,
+    /// Packs that were read.
+    pub packs: u64,
+    /// Frames that were found in them.
+    pub frames: u64,
+    /// The files of the index that was there before, under the names that they have now.
+    pub set_aside: Vec<PathBuf>,
+    /// What could not be brought back, and what is not certain.
+    pub findings: Vec<Finding>,
+    /// Files in the store's folders of blobs and packs that are none of its; they are left alone.
+    pub foreign: Vec<PathBuf>,
+}
+
+impl Rebuild {
+    /// Whether an object was lost or damaged.
+    #[must_use]
+    pub fn has_loss(&self) -> bool {
+        self.findings.iter().any(|finding| finding.problem.is_loss())
+    }
+}
+
+impl LocalStore {
+    /// Makes the index of the store in this folder again, out of its packs and blobs, and puts it into the place of the one that is
+    /// there, which is kept under another name. Nobody else may have the store open.
+    ///
+    /// Every put, copy, completed upload and deletion is in a frame of a pack, in order, so the new index has what the old one had,
+    /// with the same versions and metadata. It does not have multipart uploads that were not completed. Of a pack that is damaged it
+    /// has the frames that are whole, and of other frames the objects whose bodies are what their checksums say. Packs that were
+    /// nothing but garbage are removed in normal operation, and deletions go with them: an object that an older pack still has may
+    /// come back, and is reported ([`Problem::Uncertain`]). Stores of isobar before index version 4 that were never opened by a newer
+    /// one have no names of large objects: their blobs are reported ([`Problem::Unnamed`]).
+    ///
+    /// No byte is removed: packs are not written to, and blobs that no object names and packs that are damaged are linked into the
+    /// folder `lost`, where neither sweep nor compaction looks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] where the folder has neither packs nor blobs; [`ErrorKind::Unavailable`] where another process
+    /// has the store open; what the file system answers. The index that was there is in its place then.
+    pub async fn rebuild(root: impl AsRef<Path>, options: LocalOptions) -> Result<Rebuild> {
+        let root = root.as_ref().to_owned();
+        blocking(move || rebuild_in(&root, options)).await.map_err(|error| error.during("rebuild"))
+    }
+}
+
+fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
+    let LocalOptions { clock, disk, pack_bytes, .. } = options;
+    let packs = Packs::new(&root.join("packs"), Arc::clone(&disk), pack_bytes);
+    if !super::has_files(root)? {
+        let what = format!("{} has neither packs nor blobs to make an index of", root.display());
+        return Err(Error::new(ErrorKind::InvalidArgument, what));
+    }
+    let blobs = Blobs::open(&root.join("blobs"), disk)?;
+    blobs.create_folder(&root.join("packs"))?;
+    let (index, new) = (root.join("index.db"), root.join("index.db-new"));
+    if index.exists() && rebuild::is_in_use(&index) {
+        let what = format!("{} is open elsewhere: stop what uses the store first", index.display());
+        return Err(Error::new(ErrorKind::Unavailable, what));
+    }
+    let now = (clock)();
+    for old in ["", "-journal", "-wal", "-shm"].map(|end| with_end(&new, end)) {
+        remove(&old)?; // of a rebuild that was killed
+    }
+    super::disk::private().create_new(true).open(&new).map_err(|error| Error::io(new.display(), error))?;
+    let mut report = rebuild::make(&new, |new| Work { packs: &packs, blobs: &blobs, root, now, new }.run())?;
+    report.set_aside = set_aside(&index, now)?;
+    fs::rename(&new, &index).map_err(|error| Error::io(format_args!("cannot rename {}", new.display()), error))?;
+    blobs.sync_folder(root)?;
+    Ok(report)
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format_args!("cannot remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the files of an index other names: its log first, which is nothing without it.
+fn set_aside(index: &Path, now: DateTime<Utc>) -> Result<Vec<PathBuf>> {
+    let mut named = Vec::new();
+    for end in ["-wal", "-shm", ""] {
+        let from = with_end(index, end);
+        let to = with_end(index, &format!("-before-{}{end}", now.format("%Y%m%dT%H%M%S%3fZ")));
+        match fs::rename(&from, &to) {
+            Ok(()) => named.push(to),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io(format_args!("cannot rename {}", from.display()), error)),
+        }
+    }
+    Ok(named)
+}
+
+struct Work<'w> {
+    packs: &'w Packs,
+    blobs: &'w Blobs,
+    root: &'w Path,
+    now: DateTime<Utc>,
+    new: &'w NewIndex<'w>,
+}
+
+/// How far the frames have been followed.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    /// The frame before; `None` where it is not known: at the beginning, and behind damage.
+    last: Option<u64>,
+    position: u64,
+}
+
+impl Work<'_> {
+    fn run(&self) -> Result<Rebuild> {
+        let mut report = Rebuild::default();
+        let (sizes, foreign) = self.packs.list()?;
+        (report.packs, report.foreign) = (sizes.len() as u64, foreign);
+        let mut last = None;
+        for (pack, size) in &sizes {
+            last = self.follow(&sizes, *pack, *size, last, &mut report)?;
+        }
+        // What is written next goes into a pack of its own.
+        let newest = sizes.keys().next_back().map_or(1, |newest| newest + 1);
+        self.new.begin(newest, last.map_or_else(|| crate::rules::random().map(u64::from_le_bytes), Ok)?)?;
+        self.check_large(&mut report)?;
+        self.keep_unnamed(&mut report)?;
+        self.report_uncertain(&sizes, &mut report)?;
+        (report.objects, report.bytes) = self.new.count()?;
+        Ok(report)
+    }
+
+    /// Does what the frames of a pack say; the id of its last frame, or else of the one before.
+    fn follow(
+        &self,
+        sizes: &Sizes,
+        pack: u64,
+        size: u64,
+        last: Option<u64>,
+        report: &mut Rebuild,
+    ) -> Result<Option<u64>> {
+        // A frame that begins a pack is ours, whatever came before: nobody who puts bodies can write there.
+        let begins = |pack| Ok::<_, Error>(self.packs.frame(pack, 0)?.map(|frame| frame.after()));
+        let before = begins(pack)?;
+        if before.is_some() && self.was_overtaken(pack, before, last)? {
+            self.doubt(pack, 0, "its first frame was never committed, or is another store's", report)?;
+            self.new.begin(pack, before.unwrap_or_default())?;
+            return Ok(last);
+        }
+        self.new.begin(pack, before.or(last).unwrap_or_default())?;
+        let mut chain = Chain { last: before, position: 0 };
+        while chain.position < size {
+            match self.packs.at(pack, chain.position)? {
+                Found::Whole(frame) if chain.last.is_none_or(|last| last == frame.after()) => {
+                    chain = self.take(&frame, frame.records()?, report)?;
+                }
+                Found::Whole(frame) => {
+                    self.doubt(pack, chain.position, "the frame does not follow the one before", report)?;
+                    chain.position = frame.next().position;
+                }
+                Found::Damaged(frame) if chain.last.is_none_or(|last| last == frame.after()) => {
+                    chain = self.salvage(&frame, report)?;
+                }
+                Found::Damaged(_) | Found::Nothing => {
+                    let anchor = if sizes.contains_key(&(pack + 1)) { begins(pack + 1)? } else { None };
+                    let Some(next) = self.find_on(pack, chain, size, anchor, report)? else { break };
+                    chain = next;
+                }
+            }
+        }
+        Ok(chain.last.or(last))
+    }
+
+    /// Whether the frame that begins a pack was left by a transaction that was never committed, and others have followed instead.
+    fn was_overtaken(&self, pack: u64, after: Option<u64>, last: Option<u64>) -> Result<bool> {
+        if after == last || pack == 0 {
+            return Ok(false);
+        }
+        let ids = self.packs.ids(pack - 1)?;
+        Ok(after.is_some_and(|after| ids.contains(&after)))
+    }
+
+    /// Does what a frame says.
+    fn take(&self, frame: &Frame, records: Vec<Record>, report: &mut Rebuild) -> Result<Chain> {
+        report.frames += 1;
+        // Counted before it is done: a frame may put the same key twice.
+        let weight = records.iter().map(Record::weight).sum();
+        self.new.advance(frame.next(), weight)?;
+        for record in records {
+            self.new.apply(frame.pack(), record, self.now)?;
+        }
+        Ok(Chain { last: Some(frame.id()), position: frame.next().position })
+    }
+
+    /// Takes out of a damaged frame the objects whose bodies are what their checksums say.
+    fn salvage(&self, frame: &Frame, report: &mut Rebuild) -> Result<Chain> {
+        let (mut sound, mut lost) = (Vec::new(), Vec::new());
+        for record in frame.readable() {
+            match &record {
+                Record::Packed(meta, place) => match Verify::whole(meta, frame.body(*place).unwrap_or_default()) {
+                    Ok(()) => sound.push(record),
+                    Err(_) => lost.push(meta.key.to_string()),
+                },
+                _ => sound.push(record),
+            }
+        }
+        let what = format!("the frame is damaged: {} of its records were taken", sound.len());
+        self.doubt(frame.pack(), frame.position(), &what, report)?;
+        for key in lost {
+            let what = format!("its body in pack {} is not what was stored", frame.pack());
+            report.findings.push(Finding { problem: Problem::Body { key, what }, mended: None });
+        }
+        let chain = self.take(frame, sound, report)?;
+        // If its length is damaged, what follows it is not where it says; if its id is, nothing follows that.
+        match self.packs.at(frame.pack(), chain.position)? {
+            Found::Whole(next) if next.after() == frame.id() => Ok(chain),
+            _ => Ok(Chain { last: None, position: frame.position() + 1 }),
+        }
+    }
+
+    /// Looks for the frames behind damage: those that lead, one from another, to the next pack, or to the end of the last one. Bytes
+    /// in a body that look like a frame do not.
+    fn find_on(
+        &self,
+        pack: u64,
+        chain: Chain,
+        size: u64,
+        anchor: Option<u64>,
+        report: &mut Rebuild,
+    ) -> Result<Option<Chain>> {
+        if self.packs.is_empty_from(pack, chain.position)? {
+            return Ok(None); // it was made longer than it was needed
+        }
+        let (mut wanted, mut frames) = (anchor, Vec::new());
+        for frame in self.packs.frames_within(pack, chain.position, size)?.into_iter().rev() {
+            if wanted.is_none_or(|id| id == frame.id()) {
+                wanted = Some(frame.after());
+                frames.push(frame);
+            }
+        }
+        let Some(first) = frames.last() else {
+            self.doubt(pack, chain.position, "there is no frame from here on", report)?;
+            return Ok(None);
+        };
+        let what = format!("there is no frame here; the next begins at {}", first.position());
+        self.doubt(pack, chain.position, &what, report)?;
+        let mut chain = Chain { last: None, position: size };
+        for frame in frames.iter().rev() {
+            chain = self.take(frame, frame.records()?, report)?;
+        }
+        Ok(Some(chain))
+    }
+
+    /// Reports a part of a pack, and keeps the pack.
+    fn doubt(&self, pack: u64, position: u64, what: &str, report: &mut Rebuild) -> Result<()> {
+        let folder = self.root.join(LOST);
+        self.blobs.create_folder(&folder)?;
+        self.packs.keep_in(pack, &folder)?;
+        let problem = Problem::Frame { pack, position, what: what.to_owned() };
+        report.findings.push(Finding { problem, mended: None });
+        Ok(())
+    }
+
+    /// Reports large objects whose blobs are not there. Where all are gone it was deleted, and the deletion has gone, too.
+    fn check_large(&self, report: &mut Rebuild) -> Result<()> {
+        for (key, segments) in self.new.large()? {
+            let missing = segments.iter().filter(|segment| !self.blobs.is_whole(segment)).count();
+            if missing == 0 {
+                continue;
+            }
+            let is_gone = segments.iter().all(|segment| !self.blobs.exists(&segment.blob));
+            let what = format!("{missing} of its {} blobs are missing or of another length", segments.len());
+            let mended = is_gone.then(|| "not taken: it was deleted, or all of it is lost".to_owned());
+            if is_gone {
+                self.new.forget(&key, self.now)?;
+            }
+            report.findings.push(Finding { problem: Problem::Body { key: key.to_string(), what }, mended });
+        }
+        Ok(())
+    }
+
+    /// Keeps the blobs that no frame has named: parts of uploads that were not completed, what a crash has left, and large objects of
+    /// stores before version 4.
+    fn keep_unnamed(&self, report: &mut Rebuild) -> Result<()> {
+        let (known, folder) = (self.new.known_blobs()?, self.root.join(LOST));
+        let (found, foreign) = self.blobs.list()?;
+        report.foreign.extend(foreign);
+        for found in found.into_iter().filter(|found| !known.contains(&found.blob)) {
+            self.blobs.create_folder(&folder)?;
+            self.blobs.keep_in(&found.blob, &folder)?;
+            let problem = Problem::Unnamed { blob: found.blob, size: found.size };
+            report.findings.push(Finding { problem, mended: Some(format!("kept in {}", folder.display())) });
+        }
+        if folder.is_dir() { self.blobs.sync_folder(&folder) } else { Ok(()) }
+    }
+
+    /// Reports the objects that packs which are gone may have said something else of.
+    fn report_uncertain(&self, sizes: &Sizes, report: &mut Rebuild) -> Result<()> {
+        let there: BTreeSet<u64> = sizes.keys().copied().collect();
+        let newest = there.last().copied().unwrap_or_default();
+        let Some(last_gone) = (1..newest).rev().find(|pack| !there.contains(pack)) else { return Ok(()) };
+        for pack in there.range(..last_gone) {
+            let keys = self.new.keys_of(*pack)?;
+            if !keys.is_empty() {
+                report.findings.push(Finding { problem: Problem::Uncertain { pack: *pack, keys }, mended: None });
+            }
+        }
+        Ok(())
+    }
+}

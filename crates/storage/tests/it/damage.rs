@@ -1,0 +1,248 @@
+//! What is damaged is answered by an error: whole objects, ranges and copies, packs, blobs and the index, as options are by default.
+
+use std::fs;
+use std::path::Path;
+
+use futures_util::TryStreamExt;
+use isobar_storage::local::LocalStore;
+use isobar_storage::{ErrorKind, GetOptions, MultipartOptions, ObjectStore, ObjectStoreExt, Range, Result};
+
+use crate::fsck::{blobs, meddle, packs};
+use crate::local::key;
+use crate::packs::{SHORT, closed_index, open};
+
+/// Zeros in a file.
+fn blank(path: &Path, from: usize, length: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[from..from + length].fill(0);
+    fs::write(path, bytes).unwrap();
+}
+
+/// The position of bytes that a file has.
+fn position(path: &Path, of: &[u8]) -> usize {
+    fs::read(path).unwrap().windows(of.len()).position(|window| window == of).unwrap()
+}
+
+async fn range(store: &LocalStore, name: &str, offset: u64, length: u64) -> Result<Vec<u8>> {
+    let options = GetOptions::default().with_range(Range::From { offset, length: Some(length) });
+    let (_, body) = store.get(&key(name), options).await?.into_object().unwrap();
+    Ok(body.bytes().await?.to_vec())
+}
+
+#[tokio::test]
+async fn zeros_in_a_pack_are_not_served_whole_in_ranges_or_by_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    for name in ["before", "damaged", "after"] {
+        store.write(&key(name), format!("body of {name}").repeat(100)).await.unwrap();
+    }
+    store.read(&key("damaged")).await.unwrap().unwrap();
+    let pack = &packs(folder.path())[0];
+    blank(pack, position(pack, b"body of damaged") + 500, 100);
+    for _ in 0..2 {
+        assert_eq!(store.read(&key("damaged")).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        // Not even those bytes of it that are sound: the body is verified as a whole.
+        assert_eq!(range(&store, "damaged", 0, 10).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        let copied = store.copy(&key("damaged"), &key("copy"), Default::default()).await;
+        assert_eq!(copied.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+    assert!(store.head(&key("copy")).await.unwrap().is_none());
+    assert!(store.head(&key("damaged")).await.unwrap().is_some(), "its metadata are not in the pack");
+    for name in ["before", "after"] {
+        assert_eq!(store.read(&key(name)).await.unwrap().unwrap().1, format!("body of {name}").repeat(100));
+    }
+}
+
+#[tokio::test]
+async fn cut_and_swapped_packs_are_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), SHORT).await;
+    let names: Vec<String> = (10..40).map(|number| format!("{number}")).collect();
+    for name in &names {
+        store.write(&key(name), name.repeat(150)).await.unwrap();
+    }
+    let files = packs(folder.path());
+    assert!(files.len() > 3);
+    let (one, other) = (fs::read(&files[1]).unwrap(), fs::read(&files[2]).unwrap());
+    for damage in ["swapped", "cut", "none"] {
+        match damage {
+            "swapped" => [(&files[1], &other), (&files[2], &one)].map(|(path, bytes)| fs::write(path, bytes).unwrap()),
+            "cut" => {
+                [(&files[1], &one[..100]), (&files[2], &other[..0])].map(|(path, it)| fs::write(path, it).unwrap())
+            }
+            _ => [(&files[1], &one), (&files[2], &other)].map(|(path, bytes)| fs::write(path, bytes).unwrap()),
+        };
+        let mut refused = 0;
+        for name in &names {
+            match store.read(&key(name)).await {
+                Ok(found) => assert_eq!(found.unwrap().1, name.repeat(150)),
+                Err(error) => refused += usize::from(error.kind() == ErrorKind::Corrupt),
+            }
+        }
+        assert_eq!(refused > 5, damage != "none", "{damage}: {refused}");
+    }
+    // With the newest pack in the place of another the store is not opened at all: it would be written over.
+    drop(store);
+    closed_index(folder.path());
+    let last = files.last().unwrap();
+    fs::write(last, &one).unwrap();
+    let error = LocalStore::open(folder.path()).await.unwrap_err();
+    assert!(error.to_string().contains("do not belong together"), "{error}");
+}
+
+#[tokio::test]
+async fn zeros_in_a_pack_do_not_keep_the_store_from_being_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    for name in ["first", "second"] {
+        store.write(&key(name), name.repeat(1000)).await.unwrap();
+    }
+    drop(store);
+    closed_index(folder.path());
+    let pack = &packs(folder.path())[0];
+    for (from, length) in [(position(pack, b"firstfirst"), 1000), (0, 200)] {
+        blank(pack, from, length);
+        let store = LocalStore::open(folder.path()).await.unwrap();
+        assert_eq!(store.read(&key("first")).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(store.read(&key("second")).await.unwrap().unwrap().1, "second".repeat(1000));
+        store.write(&key("third"), "third").await.unwrap();
+        drop(store);
+        closed_index(folder.path());
+    }
+}
+
+#[tokio::test]
+async fn zeros_in_a_blob_are_not_served_and_ranges_beside_them_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let body: Vec<u8> = (0..3_000_000u32).map(|at| (at % 251) as u8 + 1).collect();
+    store.write(&key("large"), body.clone()).await.unwrap();
+    let blob = &blobs(folder.path())[0];
+    // What was verified is remembered for a while, as long as the file is not changed.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    for (offset, length) in
+        [(0, 10), (32_767, 2), (65_536, 32_768), (1_000_001, 1_500_000), (2_999_999, 1), (0, 3_000_000)]
+    {
+        for _ in 0..2 {
+            let found = range(&store, "large", offset, length).await.unwrap();
+            assert!(found == body[offset as usize..(offset + length) as usize], "{length} bytes from {offset}");
+        }
+    }
+    blank(blob, 2_000_000, 10);
+    for (offset, length) in [(0, 10), (32_767, 2), (65_536, 32_768), (2_999_999, 1)] {
+        assert!(range(&store, "large", offset, length).await.is_ok(), "{length} bytes from {offset}");
+    }
+    for (offset, length) in [(2_000_005, 1), (1_999_900, 10), (1_000_001, 1_500_000), (0, 3_000_000)] {
+        let error = range(&store, "large", offset, length).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{length} bytes from {offset}");
+        assert!(error.to_string().contains(blob.to_str().unwrap()), "{error}");
+    }
+    // A stream ends with the error, and nothing of the damage has gone out.
+    let (_, stream) = store.get(&key("large"), Default::default()).await.unwrap().into_object().unwrap();
+    let mut sent = Vec::new();
+    let mut stream = stream.into_stream();
+    let error = loop {
+        match stream.try_next().await {
+            Ok(chunk) => sent.extend_from_slice(&chunk.expect("the end is an error")),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(sent.len() < 2_000_000 && sent == body[..sent.len()]);
+}
+
+#[tokio::test]
+async fn cut_swapped_and_missing_blobs_and_damaged_trailers_are_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let upload = store.multipart(&key("large"), MultipartOptions::default()).await.unwrap();
+    let parts = [
+        upload.upload_part(1, vec![1; 6_000_000]).await.unwrap(),
+        upload.upload_part(2, vec![2; 6_000_000]).await.unwrap(),
+    ];
+    upload.complete(parts.to_vec()).await.unwrap();
+    let files = blobs(folder.path());
+    let (one, other) = (fs::read(&files[0]).unwrap(), fs::read(&files[1]).unwrap());
+    for damage in ["swapped", "cut", "trailer", "missing"] {
+        match damage {
+            "swapped" => fs::write(&files[0], &other).unwrap(),
+            "cut" => fs::write(&files[0], &one[..5_000_000]).unwrap(),
+            "trailer" => blank(&files[0], 6_000_000, 5),
+            _ => fs::remove_file(&files[0]).unwrap(),
+        }
+        let mut refused = 0;
+        for offset in [0, 6_000_000] {
+            match range(&store, "large", offset, 10).await {
+                Ok(bytes) => assert!(bytes == [1; 10] || bytes == [2; 10]),
+                Err(error) => refused += usize::from(error.kind() == ErrorKind::Corrupt),
+            }
+        }
+        assert_eq!(refused, 1, "{damage}");
+        assert_eq!(store.read(&key("large")).await.unwrap_err().kind(), ErrorKind::Corrupt, "{damage}");
+        fs::write(&files[0], &one).unwrap();
+    }
+    assert_eq!(store.read(&key("large")).await.unwrap().unwrap().1.len(), 12_000_000);
+}
+
+#[tokio::test]
+async fn zeros_in_the_index_are_answered_by_errors_and_by_nothing_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let names: Vec<String> = (0..1000).map(|number| format!("folder/{number}")).collect();
+    futures_util::future::join_all(
+        names.iter().map(async |name| store.write(&key(name), name.repeat(9)).await.unwrap()),
+    )
+    .await;
+    drop(store);
+    let index = folder.path().join("index.db");
+    let length = closed_index(folder.path()).len();
+    blank(&index, length / 2 / 4096 * 4096, 4096);
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let mut refused = 0;
+    for name in &names {
+        match store.read(&key(name)).await {
+            Ok(found) => assert_eq!(found.unwrap().1, name.repeat(9)),
+            Err(error) => refused += usize::from(error.kind() == ErrorKind::Corrupt),
+        }
+    }
+    assert!(refused > 0);
+    assert_eq!(store.list(Default::default()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// A store as version 3 has left it: rows without a CRC, large objects without a name in a frame, blobs that are their body alone.
+pub(crate) async fn of_version_3(root: &Path) {
+    let store = LocalStore::open(root).await.unwrap();
+    store.write(&key("small"), "small").await.unwrap();
+    store.write(&key("large"), vec![7; 100_000]).await.unwrap();
+    drop(store);
+    closed_index(root);
+    meddle(
+        root,
+        "ALTER TABLE objects DROP COLUMN crc; ALTER TABLE objects DROP COLUMN named; PRAGMA user_version = 3;
+        UPDATE packs SET weight = (SELECT sum(size + 256) FROM objects WHERE pack IS NOT NULL), live = weight",
+    );
+    meddle(root, "UPDATE packs SET live = weight");
+    for blob in blobs(root) {
+        let bytes = fs::read(&blob).unwrap();
+        fs::write(&blob, &bytes[..100_000]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_the_third_version_is_brought_up_to_date_and_verified_by_md5() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_3(folder.path()).await;
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.read(&key("small")).await.unwrap().unwrap().1, "small");
+    assert_eq!(store.read(&key("large")).await.unwrap().unwrap().1.len(), 100_000);
+    assert_eq!(range(&store, "large", 5, 10).await.unwrap(), [7; 10]);
+    assert!(crate::packs::is_sound(&store).await);
+    let pack = &packs(folder.path())[0];
+    blank(pack, position(pack, b"}small") + 1, 5);
+    blank(&blobs(folder.path())[0], 50_000, 1);
+    for name in ["small", "large"] {
+        assert_eq!(store.read(&key(name)).await.unwrap_err().kind(), ErrorKind::Corrupt, "{name}");
+    }
+    let copied = store.copy(&key("small"), &key("copy"), Default::default()).await;
+    assert_eq!(copied.unwrap_err().kind(), ErrorKind::Corrupt);
+}
