@@ -2,7 +2,7 @@
 
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use isobar_storage::local::{Finding, FsckOptions};
+use isobar_storage::local::{Finding, FsckOptions, LocalOptions, LocalStore, Rebuild};
 
 use crate::place::Place;
 use crate::{Outcome, say};
@@ -13,9 +13,15 @@ use crate::{Outcome, say};
 server. With --repair, objects whose body is damaged or missing are taken out of the index, what is left of them is kept in the
 bucket's folder `lost`, and leftovers are removed. It ends with a failure while something is wrong.
 
+With --rebuild, the bucket's index is made again out of its packs and blobs, and the old one is kept under another name: for a bucket
+that is refused because its index is missing, damaged, or of another moment. Nothing else may use the bucket. No byte is removed; what
+could not be brought back, and what is not certain, is printed. Uploads that were not completed are lost, and an object whose deletion
+was removed with its pack may come back.
+
 Examples:
   isobar r2 fsck STORAGE
   isobar r2 fsck STORAGE --repair
+  isobar r2 fsck STORAGE --rebuild
   isobar r2 fsck STORAGE --quick --json"
 )]
 pub(crate) struct Fsck {
@@ -24,6 +30,9 @@ pub(crate) struct Fsck {
     /// Mend what can be mended
     #[arg(long)]
     repair: bool,
+    /// Make the index again out of packs and blobs
+    #[arg(long, conflicts_with_all = ["repair", "quick", "exclusive"])]
+    rebuild: bool,
     /// Compare lengths only, and read no body
     #[arg(long)]
     quick: bool,
@@ -37,6 +46,9 @@ pub(crate) struct Fsck {
 
 impl Fsck {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
+        if self.rebuild {
+            return self.rebuild(place).await;
+        }
         let store = place.existing_bucket(&self.bucket).await?;
         let options =
             FsckOptions::default().with_bodies(!self.quick).with_repair(self.repair).with_exclusive(self.exclusive);
@@ -74,4 +86,33 @@ impl Fsck {
         let count = report.findings.iter().filter(|finding| finding.mended.is_none()).count();
         Err(format!("{count} problems in {}; {hint}", self.bucket).into())
     }
+
+    async fn rebuild(self, place: &Place) -> Outcome {
+        let folder = place.bucket_folder(&self.bucket)?;
+        let report = LocalStore::rebuild(&folder, LocalOptions::default()).await?;
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            print(&report);
+        }
+        match report.has_loss() {
+            true => Err(format!("not everything of {} could be brought back", self.bucket).into()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn print(report: &Rebuild) {
+    for Finding { problem, mended, .. } in &report.findings {
+        let what = mended.as_deref().map(|what| format!(" - {what}")).unwrap_or_default();
+        say!("{problem}{what}");
+    }
+    for path in &report.foreign {
+        say!("{} is none of the bucket's files; it is left alone", path.display());
+    }
+    for path in &report.set_aside {
+        say!("the old index is {}", path.display());
+    }
+    let (objects, packs, bytes) = (report.objects, report.packs, HumanBytes(report.bytes));
+    say!("{objects} objects, {bytes}, out of {packs} packs");
 }

@@ -238,6 +238,17 @@ fn buckets_are_listed_counted_copied_within_and_looked_over() {
     let clean: serde_json::Value =
         serde_json::from_str(&ok(here, &["r2", "fsck", "STORAGE", "--json", "--exclusive"])).unwrap();
     assert_eq!(clean["findings"].as_array().unwrap().len(), 0, "{clean}");
+
+    // Without its index it is no empty bucket, and no missing one.
+    fs::remove_file(here.join(".isobar/r2/assets/index.db")).unwrap();
+    for command in [&["r2", "object", "list", "STORAGE"][..], &["r2", "fsck", "STORAGE"]] {
+        let told = refused(here, command);
+        assert!(told.contains("no index.db") && told.contains("--rebuild"), "{told}");
+    }
+    let made = ok(here, &["r2", "fsck", "STORAGE", "--rebuild"]);
+    let left = format!("{} objects, ", clean["objects"]);
+    assert!(made.contains(&left), "{made}");
+    assert!(ok(here, &["r2", "fsck", "STORAGE"]).contains(&left));
 }
 
 #[test]
