@@ -65,7 +65,7 @@ struct Invitation {
     mailed: bool,
 }
 
-/// `POST /auth/invitations`: by admins, to a role that is not above their own. The answer has the token where it was not sent by
+/// `POST /auth/invitations`: by admins, to a role that is not above their own; as an admin or owner after a recent sign-in. The answer has the token where it was not sent by
 /// e-mail.
 pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let (user, tenant, own) = signed_in(&caller)?;
@@ -77,6 +77,10 @@ pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body)
     }
     if role > own {
         return Err(problem().with_field("role", "must not be above your own"));
+    }
+    // A way in that lasts, as an API key is.
+    if role >= Role::Admin {
+        session::must_be_recent(&auth, &caller).await?;
     }
     let sql =
         "SELECT count(*) FROM memberships m JOIN users u ON u.id = m.user_id WHERE m.tenant_id = ? AND u.email = ?";

@@ -122,6 +122,12 @@ async fn a_key_takes_a_recent_sign_in() {
     ada.post("/auth/keys", json!({"name": "CI"})).await.is(403);
     ada.post("/auth/reauthenticate", json!({"password": PASSWORD})).await.is(204);
     ada.post("/auth/keys", json!({"name": "CI"})).await.is(201);
+    // An admin is another way in; a member is not.
+    let invite = |role: &str| json!({"email": "eve@example.com", "role": role});
+    ada.post("/auth/invitations", invite("admin")).await.is(201);
+    age_sign_ins(&town).await;
+    ada.post("/auth/invitations", invite("admin")).await.is(403);
+    ada.post("/auth/invitations", invite("member")).await.is(201);
     // Nor is what a clock that was ahead has written.
     town.database.prepare("UPDATE sessions SET authenticated_at = '2999-01-01T00:00:00.000Z'").run().await.unwrap();
     ada.post("/auth/keys", json!({"name": "CI"})).await.is(403);

@@ -1,4 +1,5 @@
 import { api, attempt, element, send } from "/js/api.js";
+import { recently } from "/js/recent.js";
 
 const [form, made, members] = ["invite", "made", "members"].map((id) => document.getElementById(id));
 
@@ -20,7 +21,7 @@ form.onsubmit = (event) => {
   event.preventDefault();
   attempt(async () => {
     const { email, ...rest } = Object.fromEntries(new FormData(form));
-    const { token, mailed } = await send("/auth/invitations", { email, ...rest });
+    const { token, mailed } = await recently(() => send("/auth/invitations", { email, ...rest }));
     const url = new URL(`/dashboard/join#${token}`, location);
     if (mailed) made.replaceChildren(`An invitation is on its way to ${email}. Its link is valid for a week.`);
     else made.replaceChildren("Send them this link. It is valid for a week and works once: ", element("code", { textContent: url }));
