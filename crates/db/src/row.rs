@@ -63,10 +63,11 @@ impl Row {
     }
 }
 
-/// A JSON object in the order of the columns, as D1's `all` gives it: of duplicates the first's place and the last's value.
+/// A JSON object as D1 answers it: in the order of the columns, of duplicates the first's place and the last's value, whole
+/// REALs without a fraction.
 impl serde::Serialize for Row {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_map(self.entries().map(|(name, value)| (name, value.to_json())))
+        serializer.collect_map(self.entries().map(|(name, value)| (name, value.to_d1_json())))
     }
 }
 

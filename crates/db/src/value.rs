@@ -34,18 +34,24 @@ impl Value {
         }
     }
 
-    /// The value as D1 gives it in JSON: a blob is an array of its bytes, a number that JSON lacks is null, and a REAL without a
-    /// fraction has none there either, as JavaScript writes numbers.
+    /// The value in JSON: a blob is an array of its bytes, a number that JSON lacks is null.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
             Self::Integer(integer) => (*integer).into(),
-            // Within 2^53 the integer is the same number.
-            Self::Real(real) if real.fract() == 0.0 && real.abs() < 9_007_199_254_740_992.0 => (*real as i64).into(),
             Self::Real(real) => (*real).into(),
             Self::Text(text) => text.as_str().into(),
             Self::Blob(bytes) => bytes.to_vec().into(),
+        }
+    }
+
+    /// The value in JSON as D1 answers it: a REAL without a fraction has none there either, as JavaScript writes numbers.
+    pub(crate) fn to_d1_json(&self) -> serde_json::Value {
+        match self {
+            // Within 2^53 the integer is the same number.
+            Self::Real(real) if real.fract() == 0.0 && real.abs() < 9_007_199_254_740_992.0 => (*real as i64).into(),
+            other => other.to_json(),
         }
     }
 }
@@ -281,7 +287,7 @@ mod tests {
 
     #[test]
     fn whole_reals_are_written_as_javascript_writes_them() {
-        let json = |real: f64| Value::Real(real).to_json().to_string();
+        let json = |real: f64| Value::Real(real).to_d1_json().to_string();
         assert_eq!([1.0, -0.0, 1.5, 9_007_199_254_740_991.0].map(json), ["1", "0", "1.5", "9007199254740991"]);
         assert_eq!(json(f64::INFINITY), "null");
     }

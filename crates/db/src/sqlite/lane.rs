@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -44,6 +44,7 @@ pub(super) struct Lane {
     queue: Arc<Queue>,
     threads: usize,
     open: Arc<Open>,
+    started: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -77,7 +78,7 @@ impl Drop for Waiting {
 
 impl Lane {
     pub(super) fn new(threads: usize, open: Arc<Open>) -> Self {
-        Self { queue: Arc::default(), threads, open }
+        Self { queue: Arc::default(), threads, open, started: Mutex::default() }
     }
 
     /// Runs a job on a connection. When the returned future is dropped, what runs is interrupted; what still waits in the
@@ -110,12 +111,15 @@ impl Lane {
             state.threads += 1;
             let (queue, open) = (Arc::clone(&self.queue), Arc::clone(&self.open));
             let spawned = thread::Builder::new().name("isobar-db".to_owned()).spawn(move || work(&queue, open));
-            if let Err(error) = spawned {
-                state.threads -= 1;
-                if state.threads == 0 {
-                    state.tasks.pop_back();
-                    let message = format!("cannot start a thread for the database: {error}");
-                    return Err(Error::new(ErrorKind::Unavailable, message).with_source(error));
+            match spawned {
+                Ok(thread) => self.started.lock().unwrap_or_else(PoisonError::into_inner).push(thread),
+                Err(error) => {
+                    state.threads -= 1;
+                    if state.threads == 0 {
+                        state.tasks.pop_back();
+                        let message = format!("cannot start a thread for the database: {error}");
+                        return Err(Error::new(ErrorKind::Unavailable, message).with_source(error));
+                    }
                 }
             }
         }
@@ -132,9 +136,14 @@ impl fmt::Debug for Lane {
 }
 
 impl Drop for Lane {
+    /// Closes the connections before it returns. It does not wait long: no caller is left, so what runs is interrupted.
     fn drop(&mut self) {
         self.queue.lock().closed = true;
         self.queue.arrived.notify_all();
+        for thread in self.started.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // A thread that has panicked is over as well.
+            drop(thread.join());
+        }
     }
 }
 
