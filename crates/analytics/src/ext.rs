@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use crate::{DataPoint, EventSink};
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
 
-/// What every sink can do by way of the trait.
+use crate::{DataPoint, EventSink, Result, Scan, ScanOptions};
+
+/// Convenience that every sink has by way of the trait.
+#[async_trait]
 pub trait EventSinkExt: EventSink {
     /// Writes how long something took, in milliseconds, under a name: `blob1` the name, `double1` the time.
     fn write_duration(&self, name: impl Into<bytes::Bytes>, duration: Duration) {
@@ -14,6 +18,22 @@ pub trait EventSinkExt: EventSink {
     /// Writes several points.
     fn write_all(&self, points: impl IntoIterator<Item = DataPoint>) {
         points.into_iter().for_each(|point| self.write(point));
+    }
+
+    /// Reads stored events into memory, oldest first, and reports what was skipped because it is damaged.
+    ///
+    /// # Errors
+    /// As [`EventSink::read`].
+    async fn scan(&self, options: ScanOptions) -> Result<Scan> {
+        let mut scan = Scan::default();
+        let mut batches = self.read(options).await?;
+        while let Some(batch) = batches.try_next().await? {
+            scan.events.extend(batch.events);
+            scan.damage.merge(batch.damage);
+        }
+        // Stable: events of one millisecond keep the order in which they were written.
+        scan.events.sort_by_key(|event| event.timestamp);
+        Ok(scan)
     }
 }
 

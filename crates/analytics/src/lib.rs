@@ -31,7 +31,7 @@ pub mod mock;
 pub use error::{Error, ErrorKind, Result};
 pub use ext::EventSinkExt;
 pub use point::{DataPoint, Event, Problem};
-pub use sink::{EventSink, ScanOptions, SinkStats};
+pub use sink::{Batch, Batches, Damage, EventSink, Scan, ScanOptions, SinkStats};
 
 /// Limits of Analytics Engine, which every backend keeps. Source: its documentation, "Limits".
 pub mod limits {

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{SubsecRound, Utc};
+use futures_util::{StreamExt, stream};
 
-use crate::{DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
+use crate::{Batch, Batches, DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
 
 /// A dataset in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -70,10 +71,18 @@ impl EventSink for MemorySink {
         self.lock().stats
     }
 
-    async fn scan(&self, options: ScanOptions) -> Result<Vec<Event>> {
+    async fn health(&self) -> Result<()> {
+        if self.lock().closed {
+            return Err(Error::new(ErrorKind::Closed, "health", "the sink is closed"));
+        }
+        Ok(())
+    }
+
+    async fn read(&self, options: ScanOptions) -> Result<Batches> {
         let state = self.lock();
         let events: Vec<_> = state.events.iter().filter(|event| options.covers(event.timestamp)).cloned().collect();
         let skip = options.limit.map_or(0, |limit| events.len().saturating_sub(limit));
-        Ok(events.into_iter().skip(skip).collect())
+        let events: Vec<Event> = events.into_iter().skip(skip).collect();
+        Ok(stream::iter([Ok(Batch::new(events))]).boxed())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isobar_kit::Script;
 
-use crate::{DataPoint, Error, Event, EventSink, Result, ScanOptions, SinkStats};
+use crate::{Batches, DataPoint, Error, EventSink, Result, ScanOptions, SinkStats};
 
 /// Any sink, with a [`Script`] before every operation. A `write` that is scripted to fail loses its point, as a sink's
 /// own drop would; delays and holds do not touch it, since writing never waits.
@@ -48,8 +48,12 @@ impl EventSink for MockSink {
     fn stats(&self) -> SinkStats {
         self.inner.stats()
     }
-    async fn scan(&self, options: ScanOptions) -> Result<Vec<Event>> {
-        self.script.enter("scan", "").await?;
-        self.inner.scan(options).await
+    async fn health(&self) -> Result<()> {
+        self.script.enter("health", "").await?;
+        self.inner.health().await
+    }
+    async fn read(&self, options: ScanOptions) -> Result<Batches> {
+        self.script.enter("read", "").await?;
+        self.inner.read(options).await
     }
 }

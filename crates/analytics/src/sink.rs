@@ -1,12 +1,17 @@
 //! The trait.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::stream::BoxStream;
 
 use crate::{DataPoint, Error, ErrorKind, Event, Result};
+
+/// Stored events as they are read, a bounded batch at a time; see [`EventSink::read`].
+pub type Batches = BoxStream<'static, Result<Batch>>;
 
 /// A dataset: where data points go.
 #[async_trait]
@@ -31,13 +36,78 @@ pub trait EventSink: Debug + Send + Sync {
     /// What has become of the points so far.
     fn stats(&self) -> SinkStats;
 
-    /// Reads stored events back, oldest first. A backend that only writes has none of it.
+    /// Whether the sink can store points now: for readiness. Does no work while writing succeeds; after a failure it tries
+    /// the storage again, so that a sink that was repaired reports so without a new point.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where the backend only writes.
-    async fn scan(&self, _options: ScanOptions) -> Result<Vec<Event>> {
-        Err(Error::new(ErrorKind::Unsupported, "scan", "this sink only writes"))
+    /// Why points cannot be stored, as [`flush`](Self::flush); [`ErrorKind::Closed`] after [`close`](Self::close).
+    async fn health(&self) -> Result<()>;
+
+    /// Reads stored events back in the order in which they were written, in batches of bounded size; nothing is read ahead
+    /// of the stream's reader. Damaged data is skipped, and counted and named in the [`Batch`] that follows it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the backend only writes. The stream ends after the first error.
+    async fn read(&self, _options: ScanOptions) -> Result<Batches> {
+        Err(Error::new(ErrorKind::Unsupported, "read", "this sink only writes"))
     }
+}
+
+/// Some of the events that are read.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Batch {
+    /// The events, in the order in which they were written.
+    pub events: Vec<Event>,
+    /// Damage met since the batch before.
+    pub damage: Damage,
+}
+
+impl Batch {
+    /// A batch of these events, read without damage.
+    #[must_use]
+    pub fn new(events: Vec<Event>) -> Self {
+        Self { events, damage: Damage::default() }
+    }
+}
+
+/// Stored data that cannot be read and was skipped. A crash leaves at most one such stretch, at the end of a segment:
+/// points that were not durable yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Damage {
+    /// Stretches of damaged bytes; a stretch may have held several events.
+    pub stretches: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// The files that have them, by name.
+    pub files: BTreeSet<String>,
+}
+
+impl Damage {
+    /// Whether nothing is damaged.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.stretches == 0
+    }
+
+    /// Adds other damage to this.
+    pub fn merge(&mut self, other: Self) {
+        let Self { stretches, bytes, files } = other;
+        self.stretches += stretches;
+        self.bytes += bytes;
+        self.files.extend(files);
+    }
+}
+
+/// All events of a [`scan`](crate::EventSinkExt::scan).
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Scan {
+    /// The events, oldest first; those of one millisecond in the order in which they were written.
+    pub events: Vec<Event>,
+    /// Data that was skipped because it is damaged.
+    pub damage: Damage,
 }
 
 /// What has become of the points written so far.
@@ -50,11 +120,13 @@ pub struct SinkStats {
     pub stored: u64,
     /// Dropped because they are over a limit.
     pub invalid: u64,
-    /// Dropped because the buffer was full, the sink closed, or the backend failed.
+    /// Dropped because the buffer was full, the sink closed, the backend failed, or its disk is at its reserve.
     pub dropped: u64,
+    /// Bytes of stored points that were removed because of their age or of the limit of the dataset's size.
+    pub expired_bytes: u64,
 }
 
-/// Options of [`EventSink::scan`].
+/// Options of [`EventSink::read`] and [`EventSinkExt::scan`](crate::EventSinkExt::scan).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ScanOptions {
@@ -112,8 +184,11 @@ macro_rules! forward {
             fn stats(&self) -> SinkStats {
                 (**self).stats()
             }
-            async fn scan(&self, options: ScanOptions) -> Result<Vec<Event>> {
-                (**self).scan(options).await
+            async fn health(&self) -> Result<()> {
+                (**self).health().await
+            }
+            async fn read(&self, options: ScanOptions) -> Result<Batches> {
+                (**self).read(options).await
             }
         }
     )*};

@@ -118,6 +118,13 @@ impl EventSink for AnalyticsEngineDataset {
         result
     }
 
+    async fn health(&self) -> Result<()> {
+        if self.state().closed {
+            return Err(Error::new(ErrorKind::Closed, "health", "the sink is closed"));
+        }
+        Ok(())
+    }
+
     fn stats(&self) -> SinkStats {
         self.state().stats
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use isobar_kit::{Case, Failure, Report, cases, ensure, ensure_eq};
 
-use crate::{DataPoint, ErrorKind, Event, EventSink, ScanOptions};
+use crate::{DataPoint, ErrorKind, Event, EventSink, EventSinkExt, ScanOptions};
 
 /// The sink under test: a new one, empty, for each case.
 pub type Subject = Arc<dyn EventSink>;
 
-/// Runs the whole kit, each case on the sink that `subject` yields; `reads` says whether it can [scan](EventSink::scan).
+/// Runs the whole kit, each case on the sink that `subject` yields; `reads` says whether it can [read](EventSink::read).
 pub async fn run<F: AsyncFnMut() -> Subject>(subject: F, reads: bool) -> Report {
     isobar_kit::run(&cases(), subject, |name| name == "scan" && reads).await
 }
@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case<Subject>> {
             events_come_oldest_first_with_their_time if "scan",
             scans_have_bounds if "scan",
             unset_fields_read_as_empty if "scan",
+            events_are_read_in_bounded_batches if "scan",
         }
         "limits" => {
             points_at_the_limits_are_taken,
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Case<Subject>> {
         }
         "closing" => {
             a_closed_sink_drops_and_counts,
+            a_sink_is_ready_until_it_is_closed,
         }
     }
 }
@@ -43,7 +45,7 @@ fn point(name: &str) -> DataPoint {
 
 async fn written(sink: &Subject) -> Result<Vec<Event>, Failure> {
     sink.flush().await?;
-    Ok(sink.scan(ScanOptions::default()).await?)
+    Ok(sink.scan(ScanOptions::default()).await?.events)
 }
 
 async fn what_is_flushed_is_stored(sink: Subject) -> Outcome {
@@ -86,11 +88,24 @@ async fn events_come_oldest_first_with_their_time(sink: Subject) -> Outcome {
 async fn scans_have_bounds(sink: Subject) -> Outcome {
     (0..5).for_each(|number| sink.write(point(&number.to_string())));
     sink.flush().await?;
-    let newest = sink.scan(ScanOptions::default().with_limit(2)).await?;
+    let newest = sink.scan(ScanOptions::default().with_limit(2)).await?.events;
     ensure_eq!(newest.iter().map(|event| event.blob(1)).collect::<Vec<_>>(), [b"3", b"4"]);
     let now = chrono::Utc::now() + chrono::Duration::seconds(1);
-    ensure_eq!(sink.scan(ScanOptions::default().with_from(now)).await?, []);
-    ensure_eq!(sink.scan(ScanOptions::default().with_until(now)).await?.len(), 5);
+    ensure_eq!(sink.scan(ScanOptions::default().with_from(now)).await?.events, []);
+    ensure_eq!(sink.scan(ScanOptions::default().with_until(now)).await?.events.len(), 5);
+    Ok(())
+}
+
+async fn events_are_read_in_bounded_batches(sink: Subject) -> Outcome {
+    use futures_util::TryStreamExt;
+    (0..3000).for_each(|number| sink.write(point(&number.to_string())));
+    sink.flush().await?;
+    let (mut batches, mut read) = (sink.read(ScanOptions::default().with_limit(2500)).await?, Vec::new());
+    while let Some(batch) = batches.try_next().await? {
+        ensure!(batch.damage.is_none());
+        read.extend(batch.events.into_iter().map(|event| event.blob(1).to_vec()));
+    }
+    ensure_eq!(read, (500..3000).map(|number| number.to_string().into_bytes()).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -142,5 +157,14 @@ async fn a_closed_sink_drops_and_counts(sink: Subject) -> Outcome {
     sink.write(point("b"));
     ensure_eq!((sink.stats().stored, sink.stats().dropped), (1, 1));
     ensure_eq!(sink.flush().await.map_err(|error| error.kind()), Err(ErrorKind::Closed));
+    Ok(())
+}
+
+async fn a_sink_is_ready_until_it_is_closed(sink: Subject) -> Outcome {
+    sink.health().await?;
+    sink.write(point("a"));
+    sink.health().await?;
+    sink.close().await?;
+    ensure_eq!(sink.health().await.map_err(|error| error.kind()), Err(ErrorKind::Closed));
     Ok(())
 }

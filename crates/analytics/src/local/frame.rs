@@ -7,7 +7,7 @@
 //! ```
 
 use bytes::{Buf, BufMut, Bytes};
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use crate::{DataPoint, Event};
 
@@ -32,35 +32,60 @@ pub(super) fn encode(event: &Event, into: &mut Vec<u8>) {
     into[start + 4..payload].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Takes the next event off the bytes; `None` at the end, and where a frame is torn or damaged.
-pub(super) fn decode(bytes: &mut Bytes) -> Option<Event> {
-    let mut rest = bytes.clone();
-    let (length, crc) = (rest.try_get_u32_le().ok()? as usize, rest.try_get_u32_le().ok()?);
-    if length > MAX_PAYLOAD || length > rest.len() {
-        return None;
-    }
-    let mut payload = rest.split_to(length);
-    if crc32fast::hash(&payload) != crc {
-        return None;
-    }
-    let event = decode_payload(&mut payload)?;
-    *bytes = rest;
-    Some(event)
+/// Bytes before the payload: its length and its checksum.
+pub(super) const HEADER: usize = 8;
+/// Bytes of the shortest payload: a time and three counts.
+const MIN_PAYLOAD: usize = 11;
+/// Bytes of the longest frame.
+pub(super) const MAX_FRAME: usize = HEADER + MAX_PAYLOAD;
+
+/// A frame whose checksum is right.
+pub(super) struct Frame<'b> {
+    pub(super) timestamp: DateTime<Utc>,
+    payload: &'b [u8],
 }
 
-fn decode_payload(payload: &mut Bytes) -> Option<Event> {
-    let timestamp = DateTime::from_timestamp_millis(payload.try_get_i64_le().ok()?)?;
-    let mut counts = [0; 3];
-    payload.try_copy_to_slice(&mut counts).ok()?;
-    let mut bytes = || {
-        let length = usize::from(payload.try_get_u16_le().ok()?);
-        // A copy: a slice would keep the whole segment in memory.
-        (length <= payload.len()).then(|| Bytes::copy_from_slice(&payload.split_to(length)))
-    };
-    let indexes = (0..counts[0]).map(|_| bytes()).collect::<Option<_>>()?;
-    let blobs = (0..counts[1]).map(|_| bytes()).collect::<Option<_>>()?;
-    let doubles = (0..counts[2]).map(|_| payload.try_get_f64_le().ok()).collect::<Option<_>>()?;
-    Some(Event { timestamp, point: DataPoint { indexes, blobs, doubles } })
+impl<'b> Frame<'b> {
+    /// The frame at the beginning of these bytes; `None` where it is torn or damaged.
+    pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
+        let length = claimed_length(bytes)?;
+        let mut crc = &bytes[4..HEADER];
+        let payload = bytes.get(HEADER..HEADER + length)?;
+        if crc32fast::hash(payload) != crc.get_u32_le() {
+            return None;
+        }
+        let mut time = payload;
+        Some(Self { timestamp: DateTime::from_timestamp_millis(time.get_i64_le())?, payload })
+    }
+
+    /// Bytes that the frame takes.
+    pub(super) fn length(&self) -> usize {
+        HEADER + self.payload.len()
+    }
+
+    /// The event; `None` where the payload does not have this format.
+    pub(super) fn event(&self) -> Option<Event> {
+        let mut payload = &self.payload[8..];
+        let mut counts = [0; 3];
+        payload.try_copy_to_slice(&mut counts).ok()?;
+        let mut bytes = || {
+            let length = usize::from(payload.try_get_u16_le().ok()?);
+            let (bytes, rest) = payload.split_at_checked(length)?;
+            payload = rest;
+            Some(Bytes::copy_from_slice(bytes))
+        };
+        let indexes = (0..counts[0]).map(|_| bytes()).collect::<Option<_>>()?;
+        let blobs = (0..counts[1]).map(|_| bytes()).collect::<Option<_>>()?;
+        let doubles = (0..counts[2]).map(|_| payload.try_get_f64_le().ok()).collect::<Option<_>>()?;
+        Some(Event { timestamp: self.timestamp, point: DataPoint { indexes, blobs, doubles } })
+    }
+}
+
+/// Length of the payload as a header at the beginning of these bytes claims it; `None` where no frame has this length.
+pub(super) fn claimed_length(bytes: &[u8]) -> Option<usize> {
+    let mut header = bytes.get(..HEADER)?;
+    let length = header.get_u32_le() as usize;
+    (MIN_PAYLOAD..=MAX_PAYLOAD).contains(&length).then_some(length)
 }
 
 #[cfg(test)]
@@ -80,13 +105,13 @@ mod tests {
             let event = Event { timestamp: DateTime::from_timestamp_millis(1_700_000_000_123).unwrap(), point };
             let mut bytes = Vec::new();
             encode(&event, &mut bytes);
-            let mut whole = Bytes::from(bytes.clone());
-            prop_assert_eq!(decode(&mut whole), Some(event.clone()));
-            prop_assert!(whole.is_empty());
-            prop_assert_eq!(decode(&mut Bytes::copy_from_slice(&bytes[..bytes.len() - cut])), None);
+            let whole = Frame::read(&bytes).unwrap();
+            prop_assert_eq!(whole.length(), bytes.len());
+            prop_assert_eq!(whole.event(), Some(event.clone()));
+            prop_assert!(Frame::read(&bytes[..bytes.len() - cut]).is_none());
             let at = flip.index(bytes.len());
             bytes[at] ^= 1;
-            prop_assert_eq!(decode(&mut Bytes::from(bytes)), None);
+            prop_assert!(Frame::read(&bytes).is_none());
         }
     }
 }

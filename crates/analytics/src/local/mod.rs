@@ -1,62 +1,31 @@
 //! The native sink: a bounded buffer before durable segments in a folder.
 //!
 //! `write` hands the point to a bounded channel; one thread takes what has come, appends it to the current segment as
-//! checksummed frames, and makes it durable with one fsync for all of them. A crash can tear only the end
-//! of the last segment, and reading stops there.
+//! checksummed frames, and makes it durable with one fsync for all of them. A crash can tear only the end of the last
+//! segment. Reading skips what is damaged and reports it. Old segments are removed by age and by the dataset's size. The
+//! folder and its files are for their user alone (modes 0700 and 0600).
 
 mod frame;
+mod options;
+mod reader;
 mod segment;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{SubsecRound, Utc};
 use futures_channel::oneshot;
 
-use self::segment::Segments;
-use crate::{DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
+use self::segment::{DurableEnd, Segments};
+use self::writer::{Message, Writer};
+use crate::{Batches, DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
 
-/// How long events gather before the thread that writes looks again. A flush waits that long at most.
-const GATHER: Duration = Duration::from_millis(2);
-
-/// How a [`LocalSink`] buffers and cuts.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct LocalOptions {
-    /// Points that wait for the disk at most; one more is dropped and counted.
-    pub buffer: usize,
-    /// Bytes after which a new segment is begun.
-    pub segment_bytes: u64,
-    /// How long a point waits for company before it is made durable unasked.
-    pub linger: Duration,
-}
-
-impl Default for LocalOptions {
-    fn default() -> Self {
-        Self { buffer: 65_536, segment_bytes: 64 * 1024 * 1024, linger: Duration::from_millis(200) }
-    }
-}
-
-impl LocalOptions {
-    /// Points that wait for the disk at most.
-    #[must_use]
-    pub fn with_buffer(mut self, points: usize) -> Self {
-        self.buffer = points;
-        self
-    }
-
-    /// Bytes after which a new segment is begun.
-    #[must_use]
-    pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = bytes;
-        self
-    }
-}
+pub use options::LocalOptions;
 
 /// A dataset in a folder. Clones share it; when the last is dropped, what is buffered is made durable.
 #[derive(Debug, Clone)]
@@ -70,6 +39,7 @@ struct Shared {
     /// Many write at once, and only the end takes it away.
     sender: RwLock<Option<SyncSender<Message>>>,
     counts: Arc<Counts>,
+    end: Arc<DurableEnd>,
     closed: AtomicBool,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -80,11 +50,9 @@ struct Counts {
     stored: AtomicU64,
     invalid: AtomicU64,
     dropped: AtomicU64,
-}
-
-enum Message {
-    Event(Event),
-    Flush(oneshot::Sender<Result<()>>),
+    expired_bytes: AtomicU64,
+    /// Whether the last attempt to store points has failed.
+    is_failing: AtomicBool,
 }
 
 impl LocalSink {
@@ -101,18 +69,19 @@ impl LocalSink {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(folder: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
-        let LocalOptions { buffer, segment_bytes, linger } = options;
+        let options = options.bounded();
         let folder = folder.as_ref().to_owned();
-        let segments = Segments::open(&folder, segment_bytes)?;
-        let (sender, receiver) = sync_channel(buffer.max(1));
-        let counts = Arc::new(Counts::default());
-        let writer = Writer { segments, receiver, counts: Arc::clone(&counts), linger, failure: None };
+        let (sender, receiver) = sync_channel(options.buffer);
+        let (counts, end, linger) = (Arc::new(Counts::default()), Arc::default(), options.linger);
+        let segments = Segments::open(&folder, options, Arc::clone(&end))?;
+        let writer = Writer::new(segments, receiver, Arc::clone(&counts), linger);
         let thread = std::thread::Builder::new().name("isobar-analytics".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| Error::io("open", &folder, error))?;
         let shared = Shared {
             folder,
             sender: RwLock::new(Some(sender)),
             counts,
+            end,
             closed: AtomicBool::new(false),
             writer: Mutex::new(Some(thread)),
         };
@@ -159,7 +128,7 @@ impl EventSink for LocalSink {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, "flush", "the sink is closed"));
         }
-        request_flush(self.sender()).await
+        request(self.sender(), Message::Flush).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -167,30 +136,42 @@ impl EventSink for LocalSink {
             return Ok(());
         }
         let sender = self.shared.sender.write().unwrap_or_else(PoisonError::into_inner).take();
-        request_flush(sender).await
+        request(sender, Message::Flush).await
+    }
+
+    async fn health(&self) -> Result<()> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "health", "the sink is closed"));
+        }
+        if !self.shared.counts.is_failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        request(self.sender(), Message::Probe).await
     }
 
     fn stats(&self) -> SinkStats {
-        let Counts { written, stored, invalid, dropped } = &*self.shared.counts;
-        let [written, stored, invalid, dropped] =
-            [written, stored, invalid, dropped].map(|count| count.load(Ordering::Relaxed));
-        SinkStats { written, stored, invalid, dropped }
+        let Counts { written, stored, invalid, dropped, expired_bytes, is_failing: _ } = &*self.shared.counts;
+        let [written, stored, invalid, dropped, expired_bytes] =
+            [written, stored, invalid, dropped, expired_bytes].map(|count| count.load(Ordering::Relaxed));
+        SinkStats { written, stored, invalid, dropped, expired_bytes }
     }
 
-    async fn scan(&self, options: ScanOptions) -> Result<Vec<Event>> {
-        // Reads what is durable: flush first to see what was just written.
-        let folder = self.shared.folder.clone();
-        let (sender, receiver) = oneshot::channel();
-        std::thread::spawn(move || sender.send(segment::scan(&folder, &options)));
-        receiver.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "scan", "the reader ended early")))
+    /// Reads what is durable: flush first to see what was just written.
+    async fn read(&self, options: ScanOptions) -> Result<Batches> {
+        let segments = segment::to_read(&self.shared.folder, &self.shared.end, &options)?;
+        reader::batches(segments, options)
     }
 }
 
-async fn request_flush(sender: Option<SyncSender<Message>>) -> Result<()> {
-    let ended = || Error::new(ErrorKind::Internal, "flush", "the writer thread has ended");
+/// Has the writing thread do something, and waits for its answer.
+async fn request(
+    sender: Option<SyncSender<Message>>,
+    message: fn(oneshot::Sender<Result<()>>) -> Message,
+) -> Result<()> {
+    let ended = || Error::new(ErrorKind::Internal, "flush", "the thread that writes has ended");
     let sender = sender.ok_or_else(ended)?;
     let (done, receiver) = oneshot::channel();
-    match sender.try_send(Message::Flush(done)) {
+    match sender.try_send(message(done)) {
         Ok(()) => {}
         Err(TrySendError::Disconnected(_)) => return Err(ended()),
         // The buffer is full. The writer is emptying it, so this waits shortly; on a thread of its own, because the
@@ -198,75 +179,4 @@ async fn request_flush(sender: Option<SyncSender<Message>>) -> Result<()> {
         Err(TrySendError::Full(message)) => drop(std::thread::spawn(move || sender.send(message))),
     }
     receiver.await.unwrap_or_else(|_| Err(ended()))
-}
-
-/// The thread that owns the files.
-struct Writer {
-    segments: Segments,
-    receiver: Receiver<Message>,
-    counts: Arc<Counts>,
-    linger: Duration,
-    /// The first failure since the last flush told of one.
-    failure: Option<Error>,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let mut waiting = Vec::new();
-        loop {
-            // With events appended but not durable, wait for company only so long.
-            let message = match self.segments.is_dirty() {
-                true => self.receiver.recv_timeout(self.linger),
-                false => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            let mut due = false;
-            match message {
-                Ok(message) => self.take(message, &mut waiting),
-                Err(RecvTimeoutError::Timeout) => due = true,
-                Err(RecvTimeoutError::Disconnected) => break self.sync(&mut waiting),
-            }
-            while self.segments.has_room() && self.segments.dirty_for() < self.linger {
-                let Ok(message) = self.receiver.try_recv() else { break };
-                self.take(message, &mut waiting);
-            }
-            if waiting.is_empty() && self.segments.is_dirty() {
-                // Whoever writes an event wakes this thread where it waits for one, which costs more than the event: many
-                // are to come for each time it does.
-                std::thread::sleep(GATHER);
-            }
-            if due || !waiting.is_empty() || !self.segments.has_room() || self.segments.dirty_for() >= self.linger {
-                self.sync(&mut waiting);
-            }
-        }
-    }
-
-    fn take(&mut self, message: Message, waiting: &mut Vec<oneshot::Sender<Result<()>>>) {
-        match message {
-            Message::Flush(done) => waiting.push(done),
-            Message::Event(event) => self.segments.append(&event),
-        }
-    }
-
-    fn sync(&mut self, waiting: &mut Vec<oneshot::Sender<Result<()>>>) {
-        match self.segments.sync() {
-            Ok(events) => drop(self.counts.stored.fetch_add(events, Ordering::Relaxed)),
-            Err((error, events)) => self.fail(error, events),
-        }
-        if waiting.is_empty() {
-            return; // a failure waits for the next who asks
-        }
-        let failure = self.failure.take();
-        for done in waiting.drain(..) {
-            let told = failure.as_ref().map_or(Ok(()), |error| Err(Error::new(error.kind(), "flush", error.message())));
-            // Whoever no longer waits does not want to know.
-            done.send(told).ok();
-        }
-    }
-
-    fn fail(&mut self, error: Error, events: u64) {
-        #[cfg(feature = "tracing")]
-        tracing::error!(%error, events, "data points were lost");
-        self.counts.dropped.fetch_add(events, Ordering::Relaxed);
-        self.failure.get_or_insert(error);
-    }
 }

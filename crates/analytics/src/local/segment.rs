@@ -1,46 +1,83 @@
-//! The segment files: appended to, made durable, read back.
+//! The segment files: appended to, made durable, expired.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-
+use super::LocalOptions;
 use super::frame;
 use crate::{Error, Event, Result, ScanOptions};
 
 /// Marks a segment, and its format's version.
-const MAGIC: &[u8; 8] = b"isobarA1";
+pub(super) const MAGIC: &[u8; 8] = b"isobarA1";
 
 /// Bytes that wait for one fsync at most.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Age after which a new segment is begun, so that retention by age has something to remove.
+const SEGMENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Difference between the wall clock and the monotonic one, from one look to the next, from which the former has jumped.
+const CLOCK_JUMP: Duration = Duration::from_secs(10 * 60);
 
 /// The segments of a folder, of which the newest is open.
 #[derive(Debug)]
 pub(super) struct Segments {
     folder: PathBuf,
-    segment_bytes: u64,
+    options: LocalOptions,
     current: Option<Current>,
+    end: Arc<DurableEnd>,
     buffer: Vec<u8>,
     /// Events in the buffer, and since when there are some.
     events: u64,
     since: Instant,
+    /// When age was last looked at, by both clocks.
+    looked: (Instant, SystemTime),
+    expired_bytes: u64,
 }
 
 #[derive(Debug)]
 struct Current {
     file: File,
     path: PathBuf,
-    /// Bytes that are durable: what lies behind them after a failure is cut off.
+    begun: Instant,
+    /// Bytes that are durable: the rest is cut off after a failure.
     durable: u64,
 }
 
+/// The segment that is written, and how many of its bytes are durable: as far as it may be read.
+#[derive(Debug, Default)]
+pub(super) struct DurableEnd(Mutex<Option<(PathBuf, u64)>>);
+
+impl DurableEnd {
+    fn set(&self, end: Option<(PathBuf, u64)>) {
+        // Replaced as a whole.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+
+    fn of(&self, path: &Path) -> Option<u64> {
+        let end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        end.as_ref().filter(|(written, _)| written == path).map(|(_, bytes)| *bytes)
+    }
+}
+
+/// A segment to be read, up to this length.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    modified: Option<SystemTime>,
+}
+
 impl Segments {
-    pub(super) fn open(folder: &Path, segment_bytes: u64) -> Result<Self> {
+    pub(super) fn open(folder: &Path, options: LocalOptions, end: Arc<DurableEnd>) -> Result<Self> {
         create_folder(folder).map_err(|error| Error::io("open", folder, error))?;
-        let (buffer, events, since) = (Vec::new(), 0, Instant::now());
-        Ok(Self { folder: folder.to_owned(), segment_bytes, current: None, buffer, events, since })
+        restrict(folder);
+        let looked = (Instant::now(), SystemTime::now());
+        let (folder, buffer, since) = (folder.to_owned(), Vec::new(), Instant::now());
+        Ok(Self { folder, options, current: None, end, buffer, events: 0, since, looked, expired_bytes: 0 })
     }
 
     pub(super) fn is_dirty(&self) -> bool {
@@ -66,7 +103,7 @@ impl Segments {
     }
 
     /// Makes everything appended durable; how many events that were. Where it fails, they are lost, and the count says
-    /// how many; the file is left as it was.
+    /// how many; the file is left as it was, and the next call begins a new one.
     pub(super) fn sync(&mut self) -> Result<u64, (Error, u64)> {
         let events = std::mem::take(&mut self.events);
         if events == 0 {
@@ -76,40 +113,114 @@ impl Segments {
         let written = self.write(&buffer).map_err(|error| (error, events));
         buffer.clear();
         self.buffer = buffer; // its capacity serves again
-        if written.is_err() {
-            self.current = None; // a new segment is begun: nothing is known of this one's end
-        }
         written.map(|()| events)
     }
 
+    /// Whether the storage takes writes: opens a segment where there is none, and syncs it.
+    pub(super) fn probe(&mut self) -> Result<()> {
+        self.write(&[])
+    }
+
+    /// Bytes removed because of age or size since this was last asked.
+    pub(super) fn take_expired_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.expired_bytes)
+    }
+
+    /// Removes segments that are older than is to be kept. A clock that has jumped since the last look removes nothing: it
+    /// may be wrong for a moment only.
+    pub(super) fn expire(&mut self) {
+        let now = (Instant::now(), SystemTime::now());
+        let (monotonic, wall) = (now.0 - self.looked.0, now.1.duration_since(self.looked.1));
+        self.looked = now;
+        if wall.is_ok_and(|wall| wall.abs_diff(monotonic) < CLOCK_JUMP) {
+            self.prune(Some(now.1));
+        } else {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(folder = %self.folder.display(), "the clock has jumped; no events are removed for their age now");
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.current.as_ref().is_some_and(|current| current.durable >= self.segment_bytes) {
+        self.ensure_reserve()?;
+        let is_done = |current: &Current| {
+            let is_full = current.durable + bytes.len() as u64 > self.options.segment_bytes;
+            current.durable > MAGIC.len() as u64 && (is_full || current.begun.elapsed() >= SEGMENT_FOR)
+        };
+        if self.current.as_ref().is_some_and(is_done) {
             self.current = None;
+        }
+        if self.current.is_none() {
+            self.prune(None);
         }
         let current = match &mut self.current {
             Some(current) => current,
             None => self.current.insert(Current::create(&self.folder)?),
         };
-        let failed = |error| Error::io("flush", &current.path, error);
-        let written = current.file.write_all(bytes).and_then(|()| current.file.sync_data());
-        if written.is_err() {
-            // So that a reader does not meet half a batch; where this fails too, the frames' checksums tell.
-            drop(current.file.set_len(current.durable));
+        match current.append(bytes) {
+            Ok(()) => {
+                self.end.set(Some((current.path.clone(), current.durable)));
+                Ok(())
+            }
+            Err(error) => {
+                // A new segment is begun: nothing is known of the end of this one.
+                if let Some(current) = self.current.take() {
+                    current.abandon();
+                }
+                self.end.set(None);
+                Err(error)
+            }
         }
-        written.map_err(failed)?;
-        current.durable += bytes.len() as u64;
-        Ok(())
+    }
+
+    /// An error while less of the disk is free than its reserve.
+    fn ensure_reserve(&self) -> Result<()> {
+        let Some((free, total)) = space(&self.folder) else { return Ok(()) };
+        let reserve = self.options.reserve_bytes.unwrap_or_else(|| LocalOptions::RESERVE_BYTES.min(total / 20));
+        if free >= reserve {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: {free} bytes of the disk are free, and {reserve} are its reserve; events are dropped until more is free",
+            self.folder.display()
+        );
+        Err(Error::new(crate::ErrorKind::StorageFull, "flush", message))
+    }
+
+    /// Removes the oldest segments: where the time is given those of too great an age, and those without which a new
+    /// segment fits into the limit of the dataset's size.
+    fn prune(&mut self, now: Option<SystemTime>) {
+        let LocalOptions { retain_for, retain_bytes, segment_bytes, .. } = self.options;
+        let Ok(mut segments) = list(&self.folder) else { return };
+        segments.retain(|segment| self.current.as_ref().is_none_or(|current| current.path != segment.path));
+        let mut bytes = segments.iter().map(|segment| segment.bytes).sum::<u64>() + segment_bytes;
+        for segment in segments {
+            let age = now.and_then(|now| now.duration_since(segment.modified?).ok());
+            let is_old = age.zip(retain_for).is_some_and(|(age, longest)| age > longest);
+            let is_too_much = retain_bytes.is_some_and(|most| bytes > most);
+            if !is_old && !is_too_much {
+                break;
+            }
+            if let Err(_error) = fs::remove_file(&segment.path) {
+                #[cfg(feature = "tracing")]
+                tracing::warn!(segment = %segment.path.display(), error = %_error, "a segment cannot be removed");
+                break;
+            }
+            #[cfg(feature = "tracing")]
+            tracing::info!(segment = %segment.path.display(), is_old, is_too_much, "events have expired");
+            bytes -= segment.bytes;
+            self.expired_bytes += segment.bytes;
+        }
     }
 }
 
 impl Current {
     /// Begins a segment after the last one; the name sorts by time.
     fn create(folder: &Path) -> Result<Self> {
-        let last = list(folder)?.last().and_then(|path| number(path)).unwrap_or(0);
+        let last = list(folder)?.last().and_then(|segment| number(&segment.path)).unwrap_or(0);
         // Another process on the same folder may take the number first: then the next one is free.
         for number in last + 1.. {
             let path = folder.join(format!("{number:012}.seg"));
-            match OpenOptions::new().append(true).create_new(true).open(&path) {
+            match new_file(&path) {
                 Ok(mut file) => {
                     let failed = |error| Error::io("flush", &path, error);
                     let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
@@ -118,7 +229,7 @@ impl Current {
                         drop(fs::remove_file(&path)); // else every try would leave a file
                         return Err(failed(error));
                     }
-                    return Ok(Self { file, path, durable: MAGIC.len() as u64 });
+                    return Ok(Self { file, path, begun: Instant::now(), durable: MAGIC.len() as u64 });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("flush", &path, error)),
@@ -126,70 +237,196 @@ impl Current {
         }
         unreachable!("there are more numbers than files")
     }
-}
 
-/// The asked events of a folder, oldest first.
-pub(super) fn scan(folder: &Path, options: &ScanOptions) -> Result<Vec<Event>> {
-    let (mut segments, mut found, limit) = (Vec::new(), 0, options.limit.unwrap_or(usize::MAX));
-    // Newest first, so that a limit reads no more segments than it needs.
-    for path in list(folder)?.into_iter().rev() {
-        let bytes = fs::read(&path).map_err(|error| Error::io("scan", &path, error))?;
-        let mut bytes = Bytes::from(bytes);
-        if !bytes.starts_with(MAGIC) {
-            continue; // begun and never written, or not ours
-        }
-        bytes = bytes.slice(MAGIC.len()..);
-        let mut events = Vec::new();
-        while let Some(event) = frame::decode(&mut bytes) {
-            if options.covers(event.timestamp) {
-                events.push(event);
-            }
-        }
-        #[cfg(feature = "tracing")]
-        if !bytes.is_empty() {
-            tracing::warn!(segment = %path.display(), bytes = bytes.len(), "the end of a segment is torn");
-        }
-        found += events.len();
-        segments.push(events);
-        if found >= limit {
-            break;
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
+        written.map_err(|error| Error::io("flush", &self.path, error))?;
+        self.durable += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off what is not durable, so that a reader does not meet half a batch; where that fails too, the frames'
+    /// checksums tell. A segment without an event is removed: else every try would leave one.
+    fn abandon(self) {
+        if self.durable <= MAGIC.len() as u64 {
+            drop(fs::remove_file(&self.path));
+        } else {
+            drop(self.file.set_len(self.durable));
         }
     }
-    // Oldest first; among those of one millisecond, the order in which they were written.
-    let mut events: Vec<Event> = segments.into_iter().rev().flatten().collect();
-    events.sort_by_key(|event| event.timestamp);
-    let skip = events.len().saturating_sub(limit);
-    Ok(events.split_off(skip))
 }
 
-/// Creates a folder and what is missing above it, each durable in the one above.
+/// Segments that may have what is asked for, oldest first, each as far as it is durable.
+pub(super) fn to_read(folder: &Path, end: &DurableEnd, options: &ScanOptions) -> Result<Vec<Segment>> {
+    let mut segments = list(folder)?;
+    // An event is older than the last change of its file.
+    let from = options.from.map(|from| SystemTime::from(from - chrono::TimeDelta::minutes(1)));
+    segments.retain(|segment| from.zip(segment.modified).is_none_or(|(from, modified)| modified >= from));
+    for segment in &mut segments {
+        segment.bytes = end.of(&segment.path).unwrap_or(segment.bytes);
+    }
+    Ok(segments)
+}
+
+/// Creates a folder and the missing ones above it, each durable in the one above, for this user alone.
 fn create_folder(folder: &Path) -> std::io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folder(parent)?;
-    match fs::create_dir(folder) {
+    #[cfg_attr(not(unix), allow(unused_mut))]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     File::open(parent)?.sync_all()
 }
 
-/// The segments, oldest first.
-fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |error| Error::io("scan", folder, error);
-    let mut paths = Vec::new();
-    for file in fs::read_dir(folder).map_err(failed)? {
-        let path = file.map_err(failed)?.path();
-        if number(&path).is_some() {
-            paths.push(path);
+/// Takes a dataset that an earlier version has made from everybody but its user.
+fn restrict(_folder: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(_folder).map(|meta| meta.permissions().mode());
+        if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+            let restricted = fs::set_permissions(_folder, fs::Permissions::from_mode(0o700));
+            #[cfg(feature = "tracing")]
+            if let Err(error) = &restricted {
+                tracing::warn!(folder = %_folder.display(), %error, "other users may read these events");
+            }
+            drop(restricted);
         }
     }
-    paths.sort();
-    Ok(paths)
+}
+
+/// A new file for this user alone.
+fn new_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.append(true).create_new(true).open(path)
+}
+
+/// Bytes of a folder's file system: those that are free for this user, and all; `None` where the system does not say.
+#[cfg(unix)]
+fn space(folder: &Path) -> Option<(u64, u64)> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+}
+
+#[cfg(not(unix))]
+fn space(_folder: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+/// The segments, oldest first.
+fn list(folder: &Path) -> Result<Vec<Segment>> {
+    let failed = |error| Error::io("read", folder, error);
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if number(&path).is_none() {
+            continue;
+        }
+        // One that has just expired is not listed.
+        if let Ok(meta) = entry.metadata() {
+            segments.push(Segment { path, bytes: meta.len(), modified: meta.modified().ok() });
+        }
+    }
+    segments.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(segments)
 }
 
 fn number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_suffix(".seg")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DataPoint;
+
+    fn event(number: f64) -> Event {
+        Event { timestamp: chrono::Utc::now(), point: DataPoint::new().with_double(number) }
+    }
+
+    fn open(folder: &Path, options: LocalOptions) -> Segments {
+        Segments::open(folder, options.with_reserve_bytes(0), Arc::default()).unwrap()
+    }
+
+    fn files(folder: &Path) -> Vec<u64> {
+        list(folder).unwrap().iter().filter_map(|segment| number(&segment.path)).collect()
+    }
+
+    #[test]
+    fn a_failed_write_is_counted_and_the_next_one_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segments = open(folder.path(), LocalOptions::default());
+        let write = |segments: &mut Segments, number| {
+            segments.append(&event(number));
+            segments.sync()
+        };
+        write(&mut segments, 1.0).unwrap();
+        for _ in 0..3 {
+            // As of a disk that fails: this file takes no write.
+            let current = segments.current.as_mut().unwrap();
+            current.file = File::open(&current.path).unwrap();
+            assert_eq!(write(&mut segments, 2.0).unwrap_err().1, 1);
+            assert_eq!(write(&mut segments, 3.0).unwrap(), 1);
+        }
+        assert_eq!(files(folder.path()).len(), 4);
+        // One that has taken nothing does not stay.
+        segments.current = None;
+        segments.probe().unwrap();
+        assert_eq!(files(folder.path()).len(), 5);
+        let current = segments.current.as_mut().unwrap();
+        current.file = File::open(&current.path).unwrap();
+        write(&mut segments, 4.0).unwrap_err();
+        assert_eq!(files(folder.path()).len(), 4);
+    }
+
+    #[test]
+    fn a_dataset_stays_within_its_size_and_its_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = LocalOptions::default().with_segment_bytes(100).with_retain_bytes(Some(1000));
+        let mut segments = open(folder.path(), options);
+        for number in 0..100 {
+            segments.append(&event(f64::from(number)));
+            segments.sync().unwrap();
+            let bytes: u64 = list(folder.path()).unwrap().iter().map(|segment| segment.bytes).sum();
+            assert!(bytes <= 1000, "{bytes}");
+        }
+        assert!(segments.take_expired_bytes() > 1000);
+        let left = files(folder.path());
+        assert!(left.len() > 3 && left.contains(&left.iter().copied().max().unwrap()), "{left:?}");
+
+        let before = files(folder.path()).len();
+        for segment in &list(folder.path()).unwrap()[..2] {
+            let file = OpenOptions::new().append(true).open(&segment.path).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(91 * 24 * 60 * 60)).unwrap();
+        }
+        // A clock that was set an hour ahead since the last look removes nothing at first.
+        segments.looked.1 -= Duration::from_secs(60 * 60);
+        segments.expire();
+        assert_eq!(files(folder.path()).len(), before);
+        segments.expire();
+        assert_eq!(files(folder.path()).len(), before - 2);
+    }
+
+    #[test]
+    fn events_are_refused_below_the_reserve() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = LocalOptions::default().with_reserve_bytes(u64::MAX);
+        let mut segments = Segments::open(folder.path(), options, Arc::default()).unwrap();
+        segments.append(&event(1.0));
+        let (error, lost) = segments.sync().unwrap_err();
+        assert_eq!((error.kind(), lost), (crate::ErrorKind::StorageFull, 1));
+        assert!(error.to_string().contains("reserve"), "{error}");
+        assert!(files(folder.path()).is_empty());
+    }
 }

@@ -1,6 +1,7 @@
 //! The conformance kit on every sink, and what is particular to one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod damage;
 mod sql_api;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use isobar_analytics::local::{LocalOptions, LocalSink};
 use isobar_analytics::memory::MemorySink;
 use isobar_analytics::mock::MockSink;
-use isobar_analytics::{DataPoint, Error, ErrorKind, EventSink, ScanOptions, conformance};
+use isobar_analytics::{DataPoint, Error, ErrorKind, EventSink, EventSinkExt, ScanOptions, conformance};
 
 fn point(number: usize) -> DataPoint {
     DataPoint::new().with_index(number.to_string()).with_double(number as f64)
@@ -56,7 +57,7 @@ async fn what_was_flushed_is_there_after_reopening_and_across_segments() {
         }
     }
     assert!(std::fs::read_dir(folder.path()).unwrap().count() > 3);
-    let events = LocalSink::open(folder.path()).unwrap().scan(ScanOptions::default()).await.unwrap();
+    let events = LocalSink::open(folder.path()).unwrap().scan(ScanOptions::default()).await.unwrap().events;
     assert_eq!(events.iter().map(|event| event.double(1) as usize).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
 }
 
@@ -72,7 +73,7 @@ async fn a_torn_end_loses_only_what_is_torn() {
     let sink = LocalSink::open(folder.path()).unwrap();
     sink.write(point(9));
     sink.flush().await.unwrap();
-    let events = sink.scan(ScanOptions::default()).await.unwrap();
+    let events = sink.scan(ScanOptions::default()).await.unwrap().events;
     assert_eq!(events.iter().map(|event| event.double(1)).collect::<Vec<_>>(), [0.0, 1.0, 9.0]);
 }
 
@@ -83,7 +84,7 @@ async fn dropping_the_last_sink_makes_everything_durable() {
     (0..1000).for_each(|number| sink.write(point(number)));
     drop(sink);
     let sink = LocalSink::open(folder.path()).unwrap();
-    assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().len(), 1000);
+    assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().events.len(), 1000);
 }
 
 #[tokio::test]
@@ -98,7 +99,7 @@ async fn a_full_buffer_drops_counts_and_never_blocks() {
     assert!(stats.dropped > 0, "{stats:?}");
     assert_eq!(stats.written + stats.dropped, 200_000);
     assert_eq!(stats.stored, stats.written);
-    assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().len() as u64, stats.stored);
+    assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().events.len() as u64, stats.stored);
 }
 
 #[tokio::test]
@@ -112,7 +113,9 @@ async fn a_disk_that_refuses_is_told_by_flush_and_counted() {
     let error = sink.flush().await.unwrap_err();
     assert!(error.to_string().contains("dataset"), "{error}");
     assert_eq!((sink.stats().written, sink.stats().stored, sink.stats().dropped), (1, 0, 1));
+    sink.health().await.unwrap_err();
     std::fs::create_dir(&dataset).unwrap();
+    sink.health().await.unwrap(); // tried again, without a point
     sink.write(point(2));
     sink.flush().await.unwrap();
     assert_eq!(sink.stats().stored, 1);

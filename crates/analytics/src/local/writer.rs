@@ -1,0 +1,121 @@
+//! The thread that writes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+
+use super::Counts;
+use super::segment::Segments;
+use crate::{Error, Event, Result};
+
+/// How long events gather before the thread looks again. A flush waits that long at most.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// How often events are looked at for their age.
+const EXPIRE: Duration = Duration::from_secs(60 * 60);
+
+/// A message to the thread.
+pub(super) enum Message {
+    /// To be stored.
+    Event(Event),
+    /// Answered when every event before is durable.
+    Flush(oneshot::Sender<Result<()>>),
+    /// Answered with what the storage says of an attempt to write.
+    Probe(oneshot::Sender<Result<()>>),
+}
+
+/// The thread that owns the files.
+pub(super) struct Writer {
+    segments: Segments,
+    receiver: Receiver<Message>,
+    counts: Arc<Counts>,
+    linger: Duration,
+    /// The first failure since the last flush reported one.
+    failure: Option<Error>,
+    expire_at: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(segments: Segments, receiver: Receiver<Message>, counts: Arc<Counts>, linger: Duration) -> Self {
+        let expire_at = Instant::now() + EXPIRE;
+        Self { segments, receiver, counts, linger, failure: None, expire_at }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut waiting = Vec::new();
+        loop {
+            // With events appended but not durable, wait for company only so long.
+            let message = match self.segments.is_dirty() {
+                true => self.receiver.recv_timeout(self.linger),
+                false => self.receiver.recv_timeout(self.expire_at.saturating_duration_since(Instant::now())),
+            };
+            let mut due = false;
+            match message {
+                Ok(message) => self.take(message, &mut waiting),
+                Err(RecvTimeoutError::Timeout) => due = true,
+                Err(RecvTimeoutError::Disconnected) => break self.sync(&mut waiting),
+            }
+            while self.segments.has_room() && self.segments.dirty_for() < self.linger {
+                let Ok(message) = self.receiver.try_recv() else { break };
+                self.take(message, &mut waiting);
+            }
+            if waiting.is_empty() && self.segments.is_dirty() {
+                // Whoever writes an event wakes this thread where it waits for one, which costs more than the event: many
+                // are to come for each time it does.
+                std::thread::sleep(GATHER);
+            }
+            if due || !waiting.is_empty() || !self.segments.has_room() || self.segments.dirty_for() >= self.linger {
+                self.sync(&mut waiting);
+            }
+            if self.expire_at <= Instant::now() {
+                self.segments.expire();
+                self.expire_at = Instant::now() + EXPIRE;
+            }
+            self.counts.expired_bytes.fetch_add(self.segments.take_expired_bytes(), Ordering::Relaxed);
+        }
+    }
+
+    fn take(&mut self, message: Message, waiting: &mut Vec<oneshot::Sender<Result<()>>>) {
+        match message {
+            Message::Flush(done) => waiting.push(done),
+            Message::Event(event) => self.segments.append(&event),
+            Message::Probe(done) => {
+                let probed = self.segments.probe();
+                self.counts.is_failing.store(probed.is_err(), Ordering::Relaxed);
+                // A caller that no longer waits does not want to know.
+                done.send(probed).ok();
+            }
+        }
+    }
+
+    fn sync(&mut self, waiting: &mut Vec<oneshot::Sender<Result<()>>>) {
+        match self.segments.sync() {
+            Ok(0) => {}
+            Ok(events) => {
+                self.counts.stored.fetch_add(events, Ordering::Relaxed);
+                self.counts.is_failing.store(false, Ordering::Relaxed);
+            }
+            Err((error, events)) => self.fail(error, events),
+        }
+        if waiting.is_empty() {
+            return; // a failure waits for the next flush
+        }
+        let failure = self.failure.take();
+        for done in waiting.drain(..) {
+            let told = failure.as_ref().map_or(Ok(()), |error| Err(Error::new(error.kind(), "flush", error.message())));
+            // A caller that no longer waits does not want to know.
+            done.send(told).ok();
+        }
+    }
+
+    fn fail(&mut self, error: Error, events: u64) {
+        #[cfg(feature = "tracing")]
+        tracing::error!(%error, events, "data points were lost");
+        self.counts.dropped.fetch_add(events, Ordering::Relaxed);
+        self.counts.is_failing.store(true, Ordering::Relaxed);
+        self.failure.get_or_insert(error);
+    }
+}

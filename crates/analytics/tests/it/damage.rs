@@ -1,0 +1,136 @@
+//! Damaged segments, the size of a dataset, and who may read it.
+
+use std::path::{Path, PathBuf};
+
+use isobar_analytics::local::{LocalOptions, LocalSink};
+use isobar_analytics::{DataPoint, EventSink, EventSinkExt, Scan, ScanOptions};
+
+use crate::point;
+
+async fn write(folder: &Path, numbers: std::ops::Range<usize>) {
+    let sink = LocalSink::open(folder).unwrap();
+    numbers.for_each(|number| sink.write(point(number)));
+    sink.close().await.unwrap();
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+async fn scan(folder: &Path) -> Scan {
+    LocalSink::open(folder).unwrap().scan(ScanOptions::default()).await.unwrap()
+}
+
+fn numbers(scan: &Scan) -> Vec<usize> {
+    scan.events.iter().map(|event| event.double(1) as usize).collect()
+}
+
+#[tokio::test]
+async fn events_behind_damage_are_read_and_the_damage_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0..10).await;
+    write(folder.path(), 10..20).await;
+    let [first, second] = &segments(folder.path())[..] else { panic!("two segments") };
+    let frame = (std::fs::metadata(first).unwrap().len() as usize - 8) / 10;
+    // A bit of the third event's payload; a length and a checksum; zeros over two events.
+    change(first, |bytes| bytes[8 + 2 * frame + 12] ^= 1);
+    change(first, |bytes| bytes[8 + 5 * frame..8 + 5 * frame + 8].fill(0xFF));
+    change(second, |bytes| {
+        let frame = (bytes.len() - 8) / 10;
+        bytes[8 + frame..8 + 3 * frame].fill(0);
+    });
+    let scan = scan(folder.path()).await;
+    let expected: Vec<_> = (0..20).filter(|number| ![2, 5, 11, 12].contains(number)).collect();
+    assert_eq!(numbers(&scan), expected);
+    assert_eq!(scan.damage.stretches, 3);
+    let names: Vec<_> = scan.damage.files.iter().map(String::as_str).collect();
+    assert_eq!(names, ["000000000001.seg", "000000000002.seg"]);
+    assert!(scan.damage.bytes >= 4 * frame as u64, "{:?}", scan.damage);
+}
+
+#[tokio::test]
+async fn a_segment_without_its_mark_or_its_end_is_damaged_and_the_rest_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0..3).await;
+    change(&segments(folder.path())[0], |bytes| bytes[..8].copy_from_slice(b"nonsense"));
+    assert_eq!((numbers(&scan(folder.path()).await), scan(folder.path()).await.damage.stretches), (vec![0, 1, 2], 1));
+    change(&segments(folder.path())[0], |bytes| bytes.truncate(bytes.len() - 3));
+    let torn = scan(folder.path()).await;
+    assert_eq!((numbers(&torn), torn.damage.stretches), (vec![0, 1], 2));
+    // What was begun and never written is not damaged.
+    std::fs::write(folder.path().join("000000000002.seg"), b"isob").unwrap();
+    std::fs::write(folder.path().join("000000000003.seg"), b"").unwrap();
+    assert_eq!(scan(folder.path()).await.damage.files.len(), 1);
+}
+
+#[tokio::test]
+async fn a_frame_within_a_damaged_event_is_not_taken_for_an_event() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 66..67).await;
+    let forged = std::fs::read(&segments(folder.path())[0]).unwrap()[8..].to_vec();
+    let sink = LocalSink::open(folder.path()).unwrap();
+    sink.write(DataPoint::new().with_blob(forged));
+    sink.write(point(1));
+    sink.close().await.unwrap();
+    change(&segments(folder.path())[1], |bytes| bytes[13] ^= 1); // of the checksum; the length is right
+    let scan = scan(folder.path()).await;
+    assert_eq!((numbers(&scan), scan.damage.stretches), (vec![66, 1], 1));
+}
+
+#[tokio::test]
+async fn a_limit_counts_the_events_that_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0..10).await;
+    write(folder.path(), 10..20).await;
+    change(&segments(folder.path())[1], |bytes| {
+        let frame = (bytes.len() - 8) / 10;
+        bytes[8 + 4 * frame + 12] ^= 1;
+    });
+    let sink = LocalSink::open(folder.path()).unwrap();
+    let newest = sink.scan(ScanOptions::default().with_limit(12)).await.unwrap();
+    assert_eq!(numbers(&newest), [7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19]);
+}
+
+#[tokio::test]
+async fn old_segments_make_room_and_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LocalOptions::default().with_segment_bytes(1000).with_retain_bytes(Some(10_000));
+    let sink = LocalSink::open_with(folder.path(), options).unwrap();
+    for number in 0..500 {
+        sink.write(point(number));
+        if number % 10 == 0 {
+            sink.flush().await.unwrap();
+        }
+    }
+    sink.flush().await.unwrap();
+    let bytes: u64 = segments(folder.path()).iter().map(|path| std::fs::metadata(path).unwrap().len()).sum();
+    assert!(bytes <= 10_000, "{bytes}");
+    let kept = numbers(&sink.scan(ScanOptions::default()).await.unwrap());
+    assert_eq!(kept, (500 - kept.len()..500).collect::<Vec<_>>(), "the newest stay");
+    sink.close().await.unwrap();
+    assert!(sink.stats().expired_bytes > 0, "{:?}", sink.stats());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_dataset_is_for_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let dataset = folder.path().join("analytics").join("events");
+    write(&dataset, 0..1).await;
+    assert_eq!((mode(&folder.path().join("analytics")), mode(&dataset)), (0o700, 0o700));
+    assert_eq!(mode(&segments(&dataset)[0]), 0o600);
+    // One that an earlier version has made.
+    std::fs::set_permissions(&dataset, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write(&dataset, 1..2).await;
+    assert_eq!(mode(&dataset), 0o700);
+}
