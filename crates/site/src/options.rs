@@ -1,5 +1,6 @@
 //! How a site is served.
 
+use http::HeaderMap;
 use isobar_storage::{Error, Key, ObjectStore};
 
 use crate::Fingerprints;
@@ -38,6 +39,8 @@ pub struct SiteOptions {
     pub dotfiles: bool,
     /// Say what keeps pages safe in a browser: see [`with_security_headers`](Self::with_security_headers).
     pub security_headers: bool,
+    /// Headers of every HTML file besides, unless `_headers` says otherwise: a `Content-Security-Policy`, say. Default: none.
+    pub page_headers: HeaderMap,
 }
 
 impl Default for SiteOptions {
@@ -56,6 +59,7 @@ impl Default for SiteOptions {
             server_timing: None,
             dotfiles: false,
             security_headers: true,
+            page_headers: HeaderMap::new(),
         }
     }
 }
@@ -184,6 +188,13 @@ impl SiteOptions {
     #[must_use]
     pub fn with_security_headers(mut self, security_headers: bool) -> Self {
         self.security_headers = security_headers;
+        self
+    }
+
+    /// Headers of every HTML file besides, unless `_headers` says otherwise.
+    #[must_use]
+    pub fn with_page_headers(mut self, headers: HeaderMap) -> Self {
+        self.page_headers = headers;
         self
     }
 }

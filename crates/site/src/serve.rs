@@ -314,6 +314,11 @@ pub(crate) fn write_headers(site: &Site, request: &HeaderMap, found: &Found, hea
             put(header::X_FRAME_OPTIONS, "SAMEORIGIN");
         }
     }
+    if content_type.starts_with("text/html") {
+        for (name, value) in &site.options.page_headers {
+            put(name.clone(), value.to_str().unwrap_or_default());
+        }
+    }
     if let Some(encoding) = encoding {
         put(header::CONTENT_ENCODING, encoding.token());
     }
