@@ -3,10 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use http::HeaderName;
-use isobar_http_serve::native::{Server, ServerError, ServerOptions, init_log, shutdown_signal};
+use isobar_http_serve::native::{
+    EventOptions, Server, ServerError, ServerOptions, TrustedProxies, init_log, shutdown_signal,
+};
 use isobar_http_serve::{App, Metrics, Telemetry, WranglerPlatform, signed_objects, site_options, worker_first};
 use isobar_site::{CacheOptions, Fingerprints, Site, SiteOptions};
 use isobar_storage::{ListOptions, ObjectStore};
@@ -64,6 +67,33 @@ pub(crate) struct Serve {
     /// The header that has the client's country, as whatever stands in front sets it: cf-ipcountry
     #[arg(long, value_name = "NAME")]
     country_header: Option<HeaderName>,
+    /// A proxy, or a range of them (CIDR), that is believed what it says of its clients: Forwarded, X-Forwarded-For,
+    /// X-Forwarded-Proto, X-Forwarded-Host, CF-Connecting-IP; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxy: Vec<TrustedProxies>,
+    /// Expect a header of the PROXY protocol (version 1 or 2) at the beginning of every connection; with --trusted-proxy,
+    /// from those addresses alone
+    #[arg(long)]
+    proxy_protocol: bool,
+    /// Tell browsers that come by TLS to come by TLS only, for so many seconds (Strict-Transport-Security)
+    #[arg(long, value_name = "SECONDS")]
+    hsts: Option<u64>,
+    /// Connections at once at most; further ones are answered with 503
+    #[arg(long, value_name = "N", default_value_t = 25_000)]
+    connections: usize,
+    /// Connections at once from one address, or from one /64 of IPv6; a half of all when not given. Trusted proxies have no
+    /// such limit
+    #[arg(long, value_name = "N")]
+    connections_per_address: Option<usize>,
+    /// Days that events are kept; 0 keeps them for ever
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    events_days: u64,
+    /// Mebibytes of events that are kept of each dataset; 0 keeps all
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    events_size: u64,
+    /// Events a second that are written in full; of more, only some are, with their weight; 0 writes all
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    events_rate: u32,
     /// Threads that read and write connections; as many as there are processors when not given
     #[arg(long)]
     threads: Option<usize>,
@@ -118,7 +148,7 @@ impl Serve {
         let (options, first_served) = (site_options(&assets)?, worker_first(&assets)?);
         let directory = assets.directory.clone();
         let first = config.r2_buckets.first().map(|bucket| bucket.binding.clone());
-        let platform = WranglerPlatform::new(config.clone()).local(&root).await?;
+        let platform = WranglerPlatform::new(config.clone()).events(self.event_options()).local(&root).await?;
         let is_folder = directory.is_some();
         // Its folder is this process's as long as it is.
         let mut kept = None;
@@ -173,6 +203,10 @@ impl Serve {
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);
         }
+        if let Some(seconds) = self.hsts {
+            app = app.hsts(Duration::from_secs(seconds));
+        }
+        app = app.event_rate(self.events_rate).ready_with(&platform);
         if let Some(header) = self.country_header {
             app = app.country(header);
         }
@@ -207,8 +241,22 @@ impl Serve {
         Ok(platform.close().await?)
     }
 
+    fn event_options(&self) -> EventOptions {
+        let age = Duration::from_secs(self.events_days * 24 * 60 * 60);
+        EventOptions::default()
+            .with_retain_for((self.events_days > 0).then_some(age))
+            .with_retain_bytes((self.events_size > 0).then_some(self.events_size * 1024 * 1024))
+    }
+
     async fn bind(&self) -> Result<Server, ServerError> {
-        let mut options = ServerOptions::default();
+        let proxies = self.trusted_proxy.iter().cloned().fold(TrustedProxies::default(), TrustedProxies::and);
+        let mut options = ServerOptions::default()
+            .with_connections(self.connections)
+            .with_trusted_proxies(proxies)
+            .with_proxy_protocol(self.proxy_protocol);
+        if let Some(connections) = self.connections_per_address {
+            options = options.with_connections_per_address(connections);
+        }
         if let Some(threads) = self.threads {
             options = options.with_threads(threads);
         }

@@ -3,21 +3,23 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::future::BoxFuture;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use isobar_analytics::EventSink;
-use isobar_site::{CacheOptions, Site, WorkerFirst};
+use isobar_site::{CacheOptions, FromSite, Site, WorkerFirst};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 
 use crate::Problem;
 use crate::observe::{Observer, REQUEST_ID, RandomId, observe};
+use crate::readiness::Readiness;
 
 const API: &str = "/api";
 const HEALTHZ: &str = "/healthz";
@@ -30,6 +32,7 @@ pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + S
 ///
 /// - `/healthz` answers 200 while the process runs, `/readyz` when every [ready check](Self::ready_when) passes.
 /// - An unknown path under `/api` is a problem+json 404, never the site.
+/// - Answers that do not come from the site have `X-Content-Type-Options: nosniff`.
 /// - Every answer carries `x-request-id`: the client's, or a new one.
 /// - A panic is a 500. What extractors and session objects read of a body is [limited](Self::body_limit).
 /// - A browser's writing request (POST, ...) from another site is a 403, by `Sec-Fetch-Site`.
@@ -41,8 +44,10 @@ pub struct App {
     worker_first: Option<WorkerFirst>,
     observer: Observer,
     pub(crate) cache: Option<CacheOptions>,
-    checks: Vec<(&'static str, ReadyCheck)>,
+    checks: Vec<(String, ReadyCheck)>,
     body_limit: Option<usize>,
+    pub(crate) hsts: Option<HeaderValue>,
+    documentation: Option<String>,
 }
 
 impl fmt::Debug for App {
@@ -111,6 +116,31 @@ impl App {
         self
     }
 
+    /// Events a second that are written in full; of more, one in 16 is written, of more than 16 times as many one in 256, and
+    /// so on, each with the weight of those it stands for. So clients that send many requests do not fill the disk.
+    /// Default: 200; 0 for no limit.
+    #[must_use]
+    pub fn event_rate(mut self, per_second: u32) -> Self {
+        self.observer.rate = Arc::new(crate::observe::EventRate::new(per_second));
+        self
+    }
+
+    /// Tells browsers to come by `https` only, for this long (`Strict-Transport-Security`, RFC 6797): in answers to requests
+    /// that came by TLS, to the server itself or to a trusted proxy that says so. Not by default: a host that has said so
+    /// cannot go back to plain HTTP until the time is over.
+    #[must_use]
+    pub fn hsts(mut self, max_age: Duration) -> Self {
+        self.hsts = HeaderValue::from_str(&format!("max-age={}", max_age.as_secs())).ok();
+        self
+    }
+
+    /// The path under which the API is documented; an unknown path under `/api` is answered with it.
+    #[must_use]
+    pub fn documentation(mut self, path: impl Into<String>) -> Self {
+        self.documentation = Some(path.into());
+        self
+    }
+
     /// Counts requests for Prometheus.
     #[cfg(feature = "metrics")]
     #[must_use]
@@ -122,7 +152,15 @@ impl App {
     /// Something without which the application is not ready.
     #[must_use]
     pub fn ready_when(mut self, what: &'static str, check: ReadyCheck) -> Self {
-        self.checks.push((what, check));
+        self.checks.push((what.to_owned(), check));
+        self
+    }
+
+    /// Each bucket, database, session namespace and dataset of a platform, as something without which the application is not
+    /// ready: `/readyz` asks each whether it can write.
+    #[must_use]
+    pub fn ready_with(mut self, platform: &crate::Platform) -> Self {
+        self.checks.extend(platform.ready_checks());
         self
     }
 
@@ -158,7 +196,11 @@ impl App {
             metrics.watch(self.site.clone(), self.observer.dataset.clone());
         }
         let observer = Arc::new(self.observer.clone());
-        crate::service::AppService::new(self.into_router(), site, observer)
+        let (hsts, body_limit) = (self.hsts.clone(), self.body_limit);
+        let mut service = crate::service::AppService::new(self.into_router(), site, observer);
+        service.hsts = hsts;
+        service.body_limit = body_limit.unwrap_or(service.body_limit);
+        service
     }
 
     /// Gives the site its memory, where there is to be one.
@@ -174,16 +216,21 @@ impl App {
     pub fn into_router(mut self) -> Router {
         #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
         self.keep();
-        let Self { api, nested, site, worker_first, observer, cache: _, checks, body_limit } = self;
-        let unknown =
-            async || Problem::not_found("there is no such API; see the documentation of /api").into_response();
+        let Self { api, nested, site, worker_first, observer, cache: _, checks, body_limit, hsts: _, documentation } =
+            self;
+        let unknown = match documentation {
+            Some(path) => format!("there is no such API; {path} lists those there are"),
+            None => "there is no such API".to_owned(),
+        };
+        let unknown = async move || Problem::not_found(unknown).into_response();
+        let readiness = Arc::new(Readiness::new(checks));
         // The fallback stands on the nested router, so that nothing under /api reaches the site.
         let api =
             api.fallback(unknown).method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED));
         let mut router = Router::new()
             .nest(API, api)
             .route(HEALTHZ, get(async || ([(header::CACHE_CONTROL, "no-store")], "ok\n")))
-            .route(READYZ, get(move || ready(checks.clone())));
+            .route(READYZ, get(async move || readiness.answer().await));
         for (path, routes) in nested {
             router = router.nest(&path, routes.fallback(async || Problem::not_found("there is nothing here")));
         }
@@ -202,6 +249,7 @@ impl App {
                 .layer(SetRequestIdLayer::new(REQUEST_ID, RandomId))
                 .layer(PropagateRequestIdLayer::new(REQUEST_ID))
                 .layer(axum::middleware::from_fn_with_state(Arc::new(observer), observe))
+                .layer(axum::middleware::map_response(no_sniffing))
                 .layer(axum::middleware::from_fn(refuse_cross_site))
                 .layer(CatchPanicLayer::custom(panicked)),
         )
@@ -216,6 +264,19 @@ async fn refuse_cross_site(request: axum::extract::Request, next: axum::middlewa
         return Problem::new(StatusCode::FORBIDDEN).with_detail(detail).into_response();
     }
     next.run(request).await
+}
+
+/// What a route answers is what it says it is; the site says so itself, or does not by its rules.
+async fn no_sniffing(response: Response) -> Response {
+    if response.extensions().get::<FromSite>().is_some() { response } else { unsniffed(response) }
+}
+
+/// An answer that browsers take for what it says it is.
+pub(crate) fn unsniffed(response: impl IntoResponse) -> Response {
+    let mut response = response.into_response();
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(nosniff);
+    response
 }
 
 /// What is the routes' whatever comes first.
@@ -242,22 +303,6 @@ async fn site_first(
         return site.respond(&head).await.map(axum::body::Body::new);
     }
     next.run(head.map(|()| body)).await
-}
-
-async fn ready(checks: Vec<(&'static str, ReadyCheck)>) -> Response {
-    let mut missing = Vec::new();
-    for (what, check) in checks {
-        if let Err(error) = check().await {
-            tracing::warn!(what, error, "not ready");
-            missing.push(what);
-        }
-    }
-    if missing.is_empty() {
-        return ([(header::CACHE_CONTROL, "no-store")], "ready\n").into_response();
-    }
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE)
-        .with_detail(format!("not ready: {}", missing.join(", ")))
-        .into_response()
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {

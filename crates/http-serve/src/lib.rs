@@ -34,7 +34,9 @@ mod meter;
 mod metrics;
 mod observe;
 mod platform;
+mod readiness;
 mod secret;
+mod security;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod service;
 mod session;
@@ -42,6 +44,7 @@ mod signed;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod state;
 mod stats;
+mod stats_cache;
 #[cfg(feature = "otel")]
 mod telemetry;
 mod track;
@@ -67,6 +70,7 @@ pub use metrics::Metrics;
 pub use observe::REQUEST_ID;
 pub use platform::{BindingError, Platform, PlatformBuilder};
 pub use secret::Secret;
+pub use security::SecurityHeaders;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub use service::AppService;
 pub use session::forward_session;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -29,6 +30,8 @@ pub(crate) struct Observer {
     pub(crate) dataset: Option<Arc<dyn EventSink>>,
     /// Of how many requests one is written; each where it is 0 or 1.
     pub(crate) one_in: u32,
+    /// How many events a second are written.
+    pub(crate) rate: Arc<EventRate>,
     /// The header that has the client's country.
     pub(crate) country: Option<HeaderName>,
     #[cfg(feature = "metrics")]
@@ -43,11 +46,14 @@ impl Observer {
             metrics.note(noted);
         }
         let Some(dataset) = &self.dataset else { return };
-        // What went wrong is written each time: there is little of it, and all of it counts.
-        if self.one_in <= 1 || noted.status.is_server_error() {
-            dataset.write(noted.to_point(1.0));
-        } else if is_drawn(self.one_in) {
-            dataset.write(noted.to_point(f64::from(self.one_in)));
+        // What went wrong is written each time that the rate allows: there is little of it, and all of it counts.
+        let one_in = if noted.status.is_server_error() { 1 } else { self.one_in.max(1) };
+        if !is_drawn(one_in) {
+            return;
+        }
+        let of_rate = self.rate.one_in(Utc::now().timestamp());
+        if is_drawn(of_rate) {
+            dataset.write(noted.to_point(f64::from(one_in) * f64::from(of_rate)));
         }
     }
 
@@ -100,7 +106,51 @@ pub(crate) fn cache(status: StatusCode, state: Option<CacheState>) -> &'static s
 
 /// Whether it is this one of so many, by chance; each, where the system has no randomness.
 fn is_drawn(one_in: u32) -> bool {
-    random().is_none_or(|random| u32::from_ne_bytes(random).is_multiple_of(one_in))
+    one_in <= 1 || random().is_none_or(|random| u32::from_ne_bytes(random).is_multiple_of(one_in))
+}
+
+/// Bounds the events of a second: the more there are, the fewer of them are written.
+#[derive(Debug)]
+pub(crate) struct EventRate {
+    /// Events of a second that are all written; 0 for no limit.
+    full: u32,
+    /// The second, and how many events it has had: 32 bits each.
+    state: AtomicU64,
+}
+
+impl Default for EventRate {
+    fn default() -> Self {
+        Self::new(200)
+    }
+}
+
+impl EventRate {
+    pub(crate) fn new(full: u32) -> Self {
+        Self { full, state: AtomicU64::new(0) }
+    }
+
+    /// Of how many events like this one, in this second, one is to be written: 1, 16, 256 or 4096.
+    fn one_in(&self, second: i64) -> u32 {
+        if self.full == 0 {
+            return 1;
+        }
+        // Its low bits tell one second from the next.
+        let second = u64::from(second as u32) << 32;
+        let state = self.state.load(Ordering::Relaxed);
+        let count = if state >> 32 << 32 == second {
+            self.state.fetch_add(1, Ordering::Relaxed) as u32
+        } else {
+            // Where several begin the second at once, some of them are not counted.
+            self.state.store(second | 1, Ordering::Relaxed);
+            0
+        };
+        match count / self.full {
+            0 => 1,
+            1..16 => 16,
+            16..256 => 256,
+            _ => 4096,
+        }
+    }
 }
 
 /// Makes a request's id where the client sent none.
@@ -226,5 +276,24 @@ mod tests {
         let drawn = (0..100_000).filter(|_| is_drawn(10)).count();
         assert!((9_000..11_000).contains(&drawn), "{drawn}");
         assert!((0..100).all(|_| is_drawn(1)));
+    }
+
+    #[test]
+    fn a_second_of_many_events_writes_few_of_them_with_their_weight() {
+        let rate = EventRate::new(100);
+        let (mut written, mut weight) = (0, 0);
+        for second in 0..40 {
+            for _ in 0..50_000 {
+                let one_in = rate.one_in(second);
+                if is_drawn(one_in) {
+                    written += 1;
+                    weight += one_in;
+                }
+            }
+        }
+        assert!((40 * 100..40 * 600).contains(&written), "{written}");
+        assert!((1_700_000..2_300_000).contains(&weight), "{weight}");
+        assert!((0..100).all(|_| rate.one_in(40) == 1), "the next second begins anew");
+        assert!((0..10_000).all(|_| EventRate::new(0).one_in(7) == 1));
     }
 }

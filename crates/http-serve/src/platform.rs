@@ -12,7 +12,7 @@ use isobar_sessions::SessionNamespace;
 use isobar_sessions::kinds::browser::BrowserEngine;
 use isobar_storage::ObjectStore;
 
-use crate::{Problem, Secret};
+use crate::{Problem, ReadyCheck, Secret};
 
 /// What an application runs on: bindings by the names of wrangler.toml. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +174,21 @@ impl Platform {
         self.bindings.datasets.values()
     }
 
+    /// A check of each binding that holds data, by its name: whether it can write now.
+    pub(crate) fn ready_checks(&self) -> Vec<(String, ReadyCheck)> {
+        let Bindings { databases, datasets, .. } = &*self.bindings;
+        let mut checks: Vec<(String, ReadyCheck)> = Vec::new();
+        for (name, database) in databases {
+            let database = Arc::clone(database);
+            checks.push((format!("database {name}"), check(move || answers(Arc::clone(&database)))));
+        }
+        for (name, dataset) in datasets {
+            let dataset = Arc::clone(dataset);
+            checks.push((format!("dataset {name}"), check(move || stores(Arc::clone(&dataset)))));
+        }
+        checks
+    }
+
     /// Flushes and closes the datasets: for shutdown.
     ///
     /// # Errors
@@ -209,6 +224,21 @@ impl Platform {
         ];
         kinds.into_iter().find(|(_, has)| *has).map(|(kind, _)| kind)
     }
+}
+
+fn check<F: Future<Output = Result<(), String>> + Send + 'static>(
+    run: impl Fn() -> F + Send + Sync + 'static,
+) -> ReadyCheck {
+    Arc::new(move || Box::pin(run()))
+}
+
+async fn answers(database: Arc<dyn Database>) -> Result<(), String> {
+    use isobar_db::QueryableExt;
+    database.prepare("SELECT 1").run().await.map(drop).map_err(|error| error.to_string())
+}
+
+async fn stores(dataset: Arc<dyn EventSink>) -> Result<(), String> {
+    dataset.health().await.map_err(|error| error.to_string())
 }
 
 /// Builds a [`Platform`] binding by binding.

@@ -21,7 +21,14 @@ pub struct AppService {
     pub(crate) router: Router,
     site: Option<SiteLane>,
     pub(crate) observer: Arc<Observer>,
+    /// `Strict-Transport-Security` for what is answered by `https`.
+    pub(crate) hsts: Option<HeaderValue>,
+    /// The largest body that an extractor takes, in bytes.
+    pub(crate) body_limit: usize,
 }
+
+/// Bytes that axum's extractors take unless told otherwise.
+pub(crate) const BODY_LIMIT: usize = 2 * 1024 * 1024;
 
 /// The site, for what it can answer without the routes.
 pub(crate) struct SiteLane {
@@ -33,13 +40,13 @@ pub(crate) struct SiteLane {
 
 impl From<Router> for AppService {
     fn from(router: Router) -> Self {
-        Self { router, site: None, observer: Arc::default() }
+        Self { router, site: None, observer: Arc::default(), hsts: None, body_limit: BODY_LIMIT }
     }
 }
 
 impl AppService {
     pub(crate) fn new(router: Router, site: Option<SiteLane>, observer: Arc<Observer>) -> Self {
-        Self { router, site, observer }
+        Self { router, site, observer, hsts: None, body_limit: BODY_LIMIT }
     }
 
     /// The answer, where the site has it in memory and no route comes before it. All that the routes' layers do to an answer is

@@ -1,9 +1,10 @@
 //! What the events of a dataset come to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use isobar_analytics::{EventSink, Result, ScanOptions};
+use futures_util::TryStreamExt;
+use isobar_analytics::{Damage, ErrorKind, Event, EventSink, Result, ScanOptions};
 use serde::Serialize;
 
 use crate::{ProductEvent, RequestEvent};
@@ -33,6 +34,11 @@ pub struct Stats {
     pub routes: Vec<Route>,
     /// Events of the product, the most frequent first.
     pub events: Vec<Count>,
+    /// Stored events that are missing from these numbers, because they are damaged. Its files are named for all events only,
+    /// not for one tenant's.
+    pub damage: Damage,
+    /// Events that were lost since the process began: the buffer was full, or the disk failed or was at its reserve.
+    pub dropped: u64,
 }
 
 /// What requests come to.
@@ -83,83 +89,156 @@ pub struct Count {
     pub users: u64,
 }
 
-/// Sums up what the dataset has of a time: of everybody, or the events of one tenant's, by its pseudonym.
+/// Sums up what the dataset has of a time: of everybody, or the events of one tenant's, by its pseudonym. Events are read in
+/// batches, and of each only what the sums need is kept: some 100 bytes.
 ///
 /// # Errors
-/// As [`EventSink::scan`]: `Unsupported` where events are only written.
+/// As [`EventSink::read`]: `Unsupported` where events are only written. Events that cannot be flushed are missing, and counted.
 pub async fn stats(
     dataset: &dyn EventSink,
     from: DateTime<Utc>,
     until: DateTime<Utc>,
     tenant: Option<&str>,
 ) -> Result<Stats> {
-    dataset.flush().await?;
+    match dataset.flush().await {
+        Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
+        // What is stored can be read all the same.
+        Err(error) => tracing::warn!(%error, "events were lost"),
+        Ok(()) => {}
+    }
     let options = ScanOptions::default().with_from(from).with_until(until).with_limit(NEWEST);
-    let events = dataset.scan(options).await?;
-    // A request's event does not tell whose it was.
-    let of_all = events.iter().filter(|_| tenant.is_none());
-    let requests: Vec<(DateTime<Utc>, RequestEvent)> =
-        of_all.filter_map(|event| Some((event.timestamp, RequestEvent::from_event(event)?))).collect();
-    let width = (until - from) / STEPS;
-    let steps = (0..STEPS).map(|step| {
-        let (begin, end) = (from + width * step, from + width * (step + 1));
-        let within = requests.iter().filter(|(at, _)| (begin..end).contains(at)).map(|(_, request)| request);
-        Step { at: begin, requests: summary(within) }
-    });
-    let series = steps.collect();
-    let (mut routes, mut caches) = (BTreeMap::<&str, Vec<&RequestEvent>>::new(), BTreeMap::new());
-    for (_, request) in &requests {
-        routes.entry(&request.route).or_default().push(request);
-        *caches.entry(request.cache.clone()).or_default() += request.weight.round() as u64;
+    let mut sums = Sums::new(from, until, tenant);
+    let mut batches = dataset.read(options).await?;
+    while let Some(batch) = batches.try_next().await? {
+        batch.events.iter().for_each(|event| sums.add(event));
+        sums.damage.merge(batch.damage);
     }
-    let route = |(route, requests): (&str, Vec<&RequestEvent>)| Route {
-        route: route.to_owned(),
-        requests: summary(requests.into_iter()),
-    };
-    let mut routes: Vec<Route> = routes.into_iter().map(route).collect();
-    routes.sort_by_key(|route| std::cmp::Reverse(route.requests.count));
-    let all = summary(requests.iter().map(|(_, request)| request));
-    let is_partial = events.len() == NEWEST;
-    let is_told = |event: &ProductEvent| tenant.is_none_or(|tenant| event.tenant == tenant);
-    let events = counts(events.iter().filter_map(ProductEvent::from_event).filter(is_told));
-    Ok(Stats { from, until, is_partial, requests: all, caches, series, routes, events })
+    Ok(sums.into_stats(dataset.stats().dropped))
 }
 
-fn summary<'e>(requests: impl Iterator<Item = &'e RequestEvent>) -> Summary {
-    let (mut times, mut count, mut errors, mut bytes, mut database) = (Vec::new(), 0.0, 0.0, 0.0, 0.0);
-    for request in requests {
+/// What is kept of events while they are read.
+struct Sums<'t> {
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+    tenant: Option<&'t str>,
+    read: usize,
+    all: Samples,
+    steps: Vec<Samples>,
+    routes: BTreeMap<String, Samples>,
+    caches: BTreeMap<String, u64>,
+    /// How often each event of the product happened, and to whom.
+    events: BTreeMap<String, (u64, BTreeSet<String>)>,
+    damage: Damage,
+}
+
+impl<'t> Sums<'t> {
+    fn new(from: DateTime<Utc>, until: DateTime<Utc>, tenant: Option<&'t str>) -> Self {
+        Self {
+            from,
+            until,
+            tenant,
+            read: 0,
+            all: Samples::default(),
+            steps: (0..STEPS).map(|_| Samples::default()).collect(),
+            routes: BTreeMap::new(),
+            caches: BTreeMap::new(),
+            events: BTreeMap::new(),
+            damage: Damage::default(),
+        }
+    }
+
+    fn add(&mut self, event: &Event) {
+        self.read += 1;
+        // A request's event does not tell whose it was.
+        if self.tenant.is_none()
+            && let Some(request) = RequestEvent::from_event(event)
+        {
+            self.all.add(&request);
+            let width = ((self.until - self.from) / STEPS).num_milliseconds().max(1);
+            let step = usize::try_from((event.timestamp - self.from).num_milliseconds() / width).unwrap_or_default();
+            if let Some(samples) = self.steps.get_mut(step) {
+                samples.add(&request);
+            }
+            *self.caches.entry(request.cache.clone()).or_default() += request.weight.round() as u64;
+            self.routes.entry(request.route.clone()).or_default().add(&request);
+        } else if let Some(event) = ProductEvent::from_event(event)
+            && self.tenant.is_none_or(|tenant| event.tenant == tenant)
+        {
+            let (count, users) = self.events.entry(event.name).or_default();
+            *count += 1;
+            users.insert(event.user);
+        }
+    }
+
+    fn into_stats(self, dropped: u64) -> Stats {
+        let Self { from, until, tenant, read, all, steps, routes, caches, events, mut damage } = self;
+        let width = (until - from) / STEPS;
+        let steps = (0..STEPS).zip(steps);
+        let series = steps.map(|(step, samples)| Step { at: from + width * step, requests: samples.summary() });
+        let routes = routes.into_iter().map(|(route, samples)| Route { route, requests: samples.summary() });
+        let mut routes: Vec<Route> = routes.collect();
+        routes.sort_by_key(|route| std::cmp::Reverse(route.requests.count));
+        if tenant.is_some() {
+            damage.files.clear();
+        }
+        Stats {
+            from,
+            until,
+            is_partial: read == NEWEST,
+            requests: all.summary(),
+            caches,
+            series: series.collect(),
+            routes,
+            events: counts(events),
+            damage,
+            dropped,
+        }
+    }
+}
+
+/// What a summary is made of.
+#[derive(Default)]
+struct Samples {
+    /// The time of each event in milliseconds, and its weight.
+    times: Vec<(f64, f64)>,
+    count: f64,
+    errors: f64,
+    bytes: f64,
+    database: f64,
+}
+
+impl Samples {
+    fn add(&mut self, request: &RequestEvent) {
         let weight = request.weight;
-        times.push((request.milliseconds, weight));
-        count += weight;
-        errors += if request.status >= 500 { weight } else { 0.0 };
-        bytes += request.bytes * weight;
-        database += request.database_milliseconds * weight;
+        self.times.push((request.milliseconds, weight));
+        self.count += weight;
+        self.errors += if request.status >= 500 { weight } else { 0.0 };
+        self.bytes += request.bytes * weight;
+        self.database += request.database_milliseconds * weight;
     }
-    times.sort_by(|a, b| a.0.total_cmp(&b.0));
-    // The time of the first request with so many before it and itself.
-    let at = |part: f64| {
-        let mut before = 0.0;
-        let found = times.iter().find(|(_, weight)| {
-            before += weight;
-            before >= count * part
-        });
-        found.or(times.last()).map(|(time, _)| *time).unwrap_or_default()
-    };
-    let database_ms = if count == 0.0 { 0.0 } else { database / count };
-    let (count, errors) = (count.round() as u64, errors.round() as u64);
-    Summary { count, errors, bytes, median_ms: at(0.5), p95_ms: at(0.95), p99_ms: at(0.99), database_ms }
+
+    fn summary(self) -> Summary {
+        let Self { mut times, count, errors, bytes, database } = self;
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // The time of the first request with so many before it and itself.
+        let at = |part: f64| {
+            let mut before = 0.0;
+            let found = times.iter().find(|(_, weight)| {
+                before += weight;
+                before >= count * part
+            });
+            found.or(times.last()).map(|(time, _)| *time).unwrap_or_default()
+        };
+        let database_ms = if count == 0.0 { 0.0 } else { database / count };
+        let (count, errors) = (count.round() as u64, errors.round() as u64);
+        Summary { count, errors, bytes, median_ms: at(0.5), p95_ms: at(0.95), p99_ms: at(0.99), database_ms }
+    }
 }
 
-fn counts(events: impl Iterator<Item = ProductEvent>) -> Vec<Count> {
-    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    events.for_each(|event| names.entry(event.name).or_default().push(event.user));
-    let count = |(name, mut users): (String, Vec<String>)| {
-        let count = users.len() as u64;
-        users.sort_unstable();
-        users.dedup();
-        Count { name, count, users: users.len() as u64 }
-    };
-    let mut counts: Vec<_> = names.into_iter().map(count).collect();
+fn counts(events: BTreeMap<String, (u64, BTreeSet<String>)>) -> Vec<Count> {
+    let count =
+        |(name, (count, users)): (String, (u64, BTreeSet<String>))| Count { name, count, users: users.len() as u64 };
+    let mut counts: Vec<_> = events.into_iter().map(count).collect();
     counts.sort_by_key(|count| std::cmp::Reverse(count.count));
     counts
 }

@@ -1,12 +1,13 @@
 //! Events of the product, beside those of requests: what people do, without who they are.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use chrono::{TimeDelta, Utc};
-use http::{StatusCode, header};
+use chrono::{DateTime, Utc};
+use http::{HeaderValue, StatusCode, header};
 use isobar_analytics::{DataPoint, Event, EventSink};
 use isobar_api::auth::is_operator;
 use isobar_api::{Api, Caller, Policy, Problem, Role};
@@ -15,11 +16,13 @@ use isobar_db::vault::Vault;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::stats::stats;
+use crate::stats_cache::StatsCache;
 
 const KIND: &str = "event";
 const MAX_PROPERTIES: usize = 20;
 const TEXT_BYTES: usize = 200;
+/// Events that one tenant may write in a minute.
+const PER_MINUTE: u32 = 600;
 /// Hours that statistics are asked for at most.
 const MAX_HOURS: i64 = 31 * 24;
 /// What a property may not be called: it would tell who somebody is.
@@ -79,7 +82,7 @@ impl ProductEvent {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Tracked {
+struct Track {
     name: String,
     #[serde(default)]
     properties: Map<String, Json>,
@@ -96,16 +99,40 @@ pub struct Analytics {
     dataset: Arc<dyn EventSink>,
     vault: Vault,
     database: Arc<dyn Database>,
+    cache: Arc<StatsCache>,
+    tracked: Arc<Tracked>,
+}
+
+/// The events that each tenant has written in this minute.
+#[derive(Debug, Default)]
+struct Tracked(Mutex<(i64, HashMap<String, u32>)>);
+
+impl Tracked {
+    /// Counts an event; `false` where the tenant has written all that a minute has room for.
+    fn count(&self, tenant: &str, now: DateTime<Utc>) -> bool {
+        // Changed in single steps.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (minute, counts) = &mut *state;
+        let this = now.timestamp().div_euclid(60);
+        if *minute != this {
+            (*minute, *counts) = (this, HashMap::new());
+        }
+        let count = counts.entry(tenant.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count <= PER_MINUTE
+    }
 }
 
 impl Analytics {
     /// Events in this dataset; the vault makes the pseudonyms. By the accounts of the database, [the operator](is_operator)
     /// sees what everybody's requests come to, and others see their own events alone.
     pub fn new(dataset: Arc<dyn EventSink>, vault: Vault, database: Arc<dyn Database>) -> Self {
-        Self { dataset, vault, database }
+        Self { dataset, vault, database, cache: Arc::default(), tracked: Arc::default() }
     }
 
-    /// Adds `POST /analytics/track` for everybody who is known, and `GET /stats` for admins.
+    /// Adds `POST /analytics/track` for everybody who is known, 600 events a minute for each
+    /// tenant, and `GET /stats` for admins. Statistics are kept for 5 s; events
+    /// are read for one tenant after the other, and for each once at a time.
     #[must_use]
     pub fn mount(&self, api: Api) -> Api {
         let problem = || json!({"$ref": "#/components/responses/Problem"});
@@ -147,7 +174,12 @@ async fn track(
     body: Result<axum::Json<Json>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
     let axum::Json(json) = body?;
-    let Tracked { name, properties } = serde_json::from_value(json)
+    if !analytics.tracked.count(caller.tenant().unwrap_or_default(), Utc::now()) {
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS)
+            .with_detail(format!("a tenant may write {PER_MINUTE} events a minute; wait a minute"))
+            .with_retry_after(HeaderValue::from_static("60")));
+    }
+    let Track { name, properties } = serde_json::from_value(json)
         .map_err(|error| Problem::bad_request(format!("the event is not valid: {error}")))?;
     let mut problem = Problem::bad_request("the event is not valid; see errors");
     let mut is_wrong = false;
@@ -191,16 +223,28 @@ async fn shown(
         let detail = format!("must be 1 to {MAX_HOURS}");
         return Err(Problem::bad_request("the question is not valid").with_field("hours", detail));
     }
-    let until = Utc::now();
     let tenant = match is_operator(&*analytics.database, &caller).await? {
         true => None,
         false => Some(analytics.pseudonym(caller.tenant().unwrap_or_default()).await?),
     };
-    let stats = stats(&*analytics.dataset, until - TimeDelta::hours(hours), until, tenant.as_deref()).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(stats)).into_response())
+    let stats = analytics.cache.get(&*analytics.dataset, hours, tenant).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(&*stats)).into_response())
 }
 
 fn is_word(text: &str) -> bool {
     let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=64).contains(&text.len()) && text.bytes().all(is_fine) && text.as_bytes()[0].is_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_writes_so_many_events_a_minute() {
+        let (tracked, now) = (Tracked::default(), DateTime::from_timestamp(60 * 1000, 0).unwrap());
+        assert!((0..PER_MINUTE).all(|_| tracked.count("a", now)));
+        assert!(!tracked.count("a", now) && tracked.count("b", now));
+        assert!(tracked.count("a", now + chrono::TimeDelta::seconds(60)));
+    }
 }

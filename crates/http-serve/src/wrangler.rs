@@ -15,6 +15,8 @@ pub struct WranglerPlatform {
     classes: Vec<(String, Class)>,
     secrets: Vec<(String, Secret)>,
     mail: Vec<(String, Arc<dyn isobar_api::mail::MailSender>)>,
+    #[cfg(feature = "native")]
+    events: isobar_analytics::local::LocalOptions,
     #[cfg(feature = "browser")]
     browsers: Option<Arc<dyn isobar_sessions::kinds::browser::BrowserEngine>>,
 }
@@ -101,6 +103,8 @@ impl WranglerPlatform {
             classes,
             secrets,
             mail: Vec::new(),
+            #[cfg(feature = "native")]
+            events: Default::default(),
             #[cfg(feature = "browser")]
             browsers: None,
         }
@@ -123,6 +127,14 @@ impl WranglerPlatform {
     #[must_use]
     pub fn mail(mut self, name: impl Into<String>, sender: Arc<dyn isobar_api::mail::MailSender>) -> Self {
         self.mail.push((name.into(), sender));
+        self
+    }
+
+    /// How the local datasets buffer and how long they keep events.
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn events(mut self, options: isobar_analytics::local::LocalOptions) -> Self {
+        self.events = options;
         self
     }
 
@@ -166,6 +178,9 @@ impl WranglerPlatform {
     pub async fn local(self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
         let root = root.as_ref();
         crate::make_root(&self.config.resolve_in_project("."), root).map_err(PlatformError::Root)?;
+        // Session objects take their share of it when they are opened.
+        let limit = crate::native::DescriptorLimit::raise();
+        tracing::debug!(files = limit.files, "the limit of open files");
         let mut builder = self.plain()?;
         for bucket in &self.config.r2_buckets {
             let folder = root.join("r2").join(file_name(&bucket.binding, bucket.local_name())?);
@@ -182,7 +197,7 @@ impl WranglerPlatform {
         }
         for dataset in &self.config.analytics_engine_datasets {
             let folder = root.join("analytics").join(file_name(&dataset.binding, dataset.local_name())?);
-            let sink = isobar_analytics::local::LocalSink::open(folder);
+            let sink = isobar_analytics::local::LocalSink::open_with(folder, self.events.clone());
             let sink = sink.map_err(|error| PlatformError::Dataset(dataset.binding.clone(), error))?;
             builder = builder.with_dataset(&dataset.binding, sink);
         }

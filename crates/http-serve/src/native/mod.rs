@@ -9,7 +9,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 pub use client::Client;
-pub use server::{Server, ServerError, ServerOptions, TlsOptions, shutdown_signal};
+pub use isobar_analytics::local::LocalOptions as EventOptions;
+pub use server::{
+    DescriptorLimit, RangeError, Server, ServerError, ServerOptions, TlsOptions, TrustedProxies, shutdown_signal,
+};
 
 /// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,
 /// JSON with `ISOBAR_LOG=json`.

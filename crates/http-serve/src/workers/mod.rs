@@ -38,17 +38,18 @@ use crate::{App, BindingError, Platform, Problem};
 pub struct Application {
     router: Router,
     cache: Option<CacheOptions>,
+    hsts: Option<http::HeaderValue>,
 }
 
 impl From<Router> for Application {
     fn from(router: Router) -> Self {
-        Self { router, cache: None }
+        Self { router, cache: None, hsts: None }
     }
 }
 
 impl From<App> for Application {
     fn from(app: App) -> Self {
-        Self { cache: app.cache.clone(), router: app.into_router() }
+        Self { cache: app.cache.clone(), hsts: app.hsts.clone(), router: app.into_router() }
     }
 }
 
@@ -115,7 +116,7 @@ async fn respond<A: Into<Application>>(
     if let Some(hit) = cache.find().await {
         return Ok(hit);
     }
-    let Application { router, cache: options } = match app(platform) {
+    let Application { router, cache: options, hsts } = match app(platform) {
         Ok(app) => app.into(),
         Err(error) => return problem(&error).await,
     };
@@ -123,6 +124,7 @@ async fn respond<A: Into<Application>>(
         Ok(request) => request.into_parts(),
         Err(error) => return answer(Problem::bad_request(error.to_string())).await,
     };
+    let hsts = hsts.filter(|_| parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS));
     // As natively: a path, and the authority in the Host header.
     parts.uri = parts.uri.path_and_query().cloned().map_or_else(http::Uri::default, http::Uri::from);
     // The runtime's own header: a client's of this name does not come through.
@@ -137,6 +139,9 @@ async fn respond<A: Into<Application>>(
     let request = http::Request::from_parts(parts, Body::new(body));
     // A router's error is `Infallible`.
     let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+    if let Some(hsts) = hsts {
+        response.headers_mut().entry(http::header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
+    }
     let socket = socket_of(response.extensions_mut());
     let keeping = cache.keeping(&response, options.as_ref());
     let answer = response_to_js(response, socket).await?;
@@ -156,5 +161,5 @@ async fn problem(error: &BindingError) -> Result<Object, JsError> {
 }
 
 async fn answer(problem: Problem) -> Result<Object, JsError> {
-    response_to_js(axum::response::IntoResponse::into_response(problem), None).await
+    response_to_js(crate::app::unsniffed(problem), None).await
 }

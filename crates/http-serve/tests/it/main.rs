@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(unix)]
+mod hosts;
+#[cfg(unix)]
 mod lane;
+mod limits;
 mod observed;
+mod proxies;
 mod server;
 mod signed;
 
@@ -14,6 +18,7 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::routing::{get, post};
 use futures_util::{SinkExt, StreamExt};
+use isobar_analytics::EventSinkExt;
 use isobar_cloudflare::wrangler::{Config, Format};
 use isobar_http_serve::native::{Server, ServerError};
 use isobar_http_serve::{
@@ -208,7 +213,7 @@ async fn api_site_health_and_errors() {
     let own = ask(&running, "GET / HTTP/1.1\r\nx-request-id: mine\r\nX: ", "").await;
     assert!(own.1.contains("x-request-id: mine"), "{own:?}");
 
-    let events = platform.dataset("EVENTS").unwrap().scan(Default::default()).await.unwrap();
+    let events = platform.dataset("EVENTS").unwrap().scan(Default::default()).await.unwrap().events;
     let events: Vec<_> = events
         .iter()
         .filter_map(RequestEvent::from_event)

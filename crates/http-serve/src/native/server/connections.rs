@@ -3,29 +3,32 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use isobar_api::auth::ClientAddress;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use super::ServerOptions;
+use super::body::{Account, Budget, PacedBody};
 use super::lane::{self, Ended};
+use super::places::{Place, Places};
 use super::stream::{Patience, Stream};
 use super::tls::Tls;
+use super::{ServerOptions, host, proxy_protocol};
+use crate::app::unsniffed;
 use crate::observe::{REQUEST_ID, request_id};
 use crate::service::{AppBody, AppService};
 use crate::{Problem, service};
@@ -34,10 +37,20 @@ use crate::{Problem, service};
 /// enough to stay in the processor's cache, where there are many.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 256 * 1024;
-/// How long a TLS handshake may take.
+/// How long a TLS handshake may take, and a header of the PROXY protocol.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a thread stays for the sockets that have outlived their connections: until whoever has them closes them.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// The answer to a connection for which there is no place.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 43\r\n\r\nthere are too many connections; try again.\n";
+/// How long a connection without a place is read, so that its client sees the answer before the end.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// How many of those a thread has at once; more are closed without an answer.
+const REFUSALS: usize = 16;
+/// How long a thread waits after the system had no file left for a connection; others end meanwhile.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// What the threads share.
 pub(super) struct Shared {
@@ -47,7 +60,8 @@ pub(super) struct Shared {
     pub(super) tls: Option<Tls>,
     /// Where the routes run: on the runtime that serves, beside what the application has started there.
     pub(super) routes: Handle,
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
+    pub(super) budget: Arc<Budget>,
 }
 
 /// One listener.
@@ -81,17 +95,21 @@ pub(super) fn run(
             Unstarted::Unix(listener) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?),
         };
         let (graceful, (alive, mut gone)) = (GracefulShutdown::new(), mpsc::channel::<()>(1));
-        let mut stopping = stop.clone();
+        let (mut stopping, mut complained_at) = (stop.clone(), None::<Instant>);
+        let accepting = Accepting { shared: &shared, graceful: &graceful, alive: &alive, stop: &stop };
         loop {
             tokio::select! {
-                accepted = accept(&listener, &shared, &graceful, &alive, &stop) => match accepted {
+                accepted = accepting.accept(&listener) => match accepted {
                     Ok(()) => {}
                     // The client has gone already: the next one is none the worse for it.
                     Err(error) if is_its_own(&error) => tracing::debug!(%error, "a connection broke off"),
                     Err(error) => {
                         // No file left, say: others end, and then there is one.
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        if complained_at.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
+                            complained_at = Some(Instant::now());
+                            tracing::warn!(%error, "connections cannot be accepted");
+                        }
+                        tokio::time::sleep(BREATH).await;
                     }
                 },
                 _ = stopping.wait_for(|stop| *stop) => break,
@@ -132,108 +150,195 @@ fn is_its_own(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput)
 }
 
-async fn accept(
-    listener: &Listener,
-    shared: &Arc<Shared>,
-    graceful: &GracefulShutdown,
-    alive: &mpsc::Sender<()>,
-    stop: &watch::Receiver<bool>,
-) -> io::Result<()> {
-    let patience = Patience { opening: shared.options.header_timeout, writing: shared.options.write_timeout };
-    match listener {
-        Listener::Tcp(listener) => {
-            let (mut stream, address) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            #[cfg(target_os = "linux")]
-            socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)?;
-            let held = held(shared, alive).await?;
-            match &shared.tls {
-                None => {
-                    let (shared, watcher, stop) = (Arc::clone(shared), graceful.watcher(), stop.clone());
-                    tokio::spawn(async move {
-                        let rest = match lane::run(&mut stream, &shared, &stop).await {
-                            Ok(Ended::Handed(rest)) => rest,
-                            Ok(Ended::Closed) => return,
-                            Err(error) => return tracing::debug!(%error, "a connection broke off"),
-                        };
-                        let stream = Stream::new(stream, patience, held).after(rest);
-                        if *stop.borrow() {
-                            // Told to end before it has begun it would drop what was handed over.
-                            log(last(stream, address, &shared).await);
-                            return drop(watcher);
-                        }
-                        log(watcher.watch(connection(stream, Some(address), &shared).into_owned()).await);
-                    });
-                }
-                Some(tls) => {
-                    let stream = Stream::new(stream, patience, held);
-                    let (handshake, shared) = (tls.acceptor().accept(stream), Arc::clone(shared));
-                    let (watcher, mut stop) = (graceful.watcher(), stop.clone());
-                    tokio::spawn(async move {
-                        let shaken = tokio::select! {
-                            shaken = tokio::time::timeout(HANDSHAKE, handshake) => shaken,
-                            _ = stop.wait_for(|stop| *stop) => return,
-                        };
-                        match shaken {
-                            Ok(Ok(stream)) => {
-                                // Who has shaken hands may fall silent, too.
-                                let stream = Stream::new(stream, patience, ());
-                                log(watcher.watch(connection(stream, Some(address), &shared).into_owned()).await);
-                            }
-                            Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
-                            Err(_) => tracing::debug!("a TLS handshake took too long"),
-                        }
-                    });
-                }
-            }
-        }
-        #[cfg(unix)]
-        Listener::Unix(listener) => {
-            let (stream, _) = listener.accept().await?;
-            serve(Stream::new(stream, patience, held(shared, alive).await?), None, shared, graceful);
-        }
-    }
-    Ok(())
+/// What it takes to accept connections.
+struct Accepting<'a> {
+    shared: &'a Arc<Shared>,
+    graceful: &'a GracefulShutdown,
+    alive: &'a mpsc::Sender<()>,
+    stop: &'a watch::Receiver<bool>,
 }
 
-/// What a connection holds as long as it lives, a WebSocket that came of it included: its place among those that may be, which
-/// it waits for, and the thread. The place is asked for by who has a connection: a thread that has none must not take one.
-async fn held(shared: &Arc<Shared>, alive: &mpsc::Sender<()>) -> io::Result<Held> {
-    let closed = |_| io::Error::other("no connections are taken any more");
-    let place = Arc::clone(&shared.connections).acquire_owned().await.map_err(closed)?;
-    Ok(Held {
+impl Accepting<'_> {
+    async fn accept(&self, listener: &Listener) -> io::Result<()> {
+        let shared = self.shared;
+        match listener {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Taken before anything else: who has none keeps no file.
+                let Some(place) = shared.places.take() else {
+                    refuse(stream, shared);
+                    return Ok(());
+                };
+                stream.set_nodelay(true)?;
+                #[cfg(target_os = "linux")]
+                socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)?;
+                let connection = TcpConnection {
+                    held: held(shared, self.alive, place),
+                    shared: Arc::clone(shared),
+                    watcher: self.graceful.watcher(),
+                    stop: self.stop.clone(),
+                };
+                tokio::spawn(connection.run(stream, peer));
+            }
+            #[cfg(unix)]
+            Listener::Unix(listener) => {
+                let (mut stream, _) = listener.accept().await?;
+                let Some(place) = shared.places.take() else {
+                    drop(tokio::io::AsyncWriteExt::write(&mut stream, NO_PLACE).await);
+                    return Ok(());
+                };
+                let stream = Stream::new(stream, shared.patience(), held(shared, self.alive, place));
+                let peer = Peer { address: None, is_tls: false };
+                let served = self.graceful.watch(connection(stream, peer, shared).into_owned());
+                tokio::spawn(async move { log(served.await) });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn patience(&self) -> Patience {
+        Patience { opening: self.options.header_timeout, writing: self.options.write_timeout }
+    }
+}
+
+/// A connection by TCP.
+struct TcpConnection {
+    shared: Arc<Shared>,
+    held: Held,
+    watcher: hyper_util::server::graceful::Watcher,
+    stop: watch::Receiver<bool>,
+}
+
+impl TcpConnection {
+    async fn run(mut self, mut stream: TcpStream, peer: SocketAddr) {
+        let options = &self.shared.options;
+        let mut address = peer.ip().to_canonical();
+        // Through a proxy come the connections of many.
+        let mut is_counted = !options.trusted_proxies.contains(address);
+        if options.proxy_protocol {
+            if is_counted && !options.trusted_proxies.is_empty() {
+                return tracing::debug!(%peer, "a connection from outside of the trusted proxies was closed");
+            }
+            match tokio::time::timeout(HANDSHAKE, proxy_protocol::read(&mut stream)).await {
+                Ok(Ok(Some(client))) => (address, is_counted) = (client.ip(), true),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => return tracing::debug!(%peer, %error, "no PROXY header"),
+                Err(_) => return tracing::debug!(%peer, "a PROXY header took too long"),
+            }
+        }
+        if is_counted && !self.held.count(address) {
+            return refuse(stream, &self.shared);
+        }
+        let peer = Peer { address: Some(address), is_tls: self.shared.tls.is_some() };
+        if self.shared.tls.is_some() { self.secured(stream, peer).await } else { self.plain(stream, peer).await }
+    }
+
+    async fn plain(self, mut stream: TcpStream, peer: Peer) {
+        let Self { shared, held, watcher, stop } = self;
+        let rest = match lane::run(&mut stream, &shared, &stop, peer.address).await {
+            Ok(Ended::Handed(rest)) => rest,
+            Ok(Ended::Closed) => return,
+            Err(error) => return tracing::debug!(%error, "a connection broke off"),
+        };
+        let stream = Stream::new(stream, shared.patience(), held).after(rest);
+        if *stop.borrow() {
+            // Told to end before it has begun it would drop what was handed over.
+            log(last(stream, peer, &shared).await);
+            return drop(watcher);
+        }
+        log(watcher.watch(connection(stream, peer, &shared).into_owned()).await);
+    }
+
+    async fn secured(self, stream: TcpStream, peer: Peer) {
+        let Self { shared, held, watcher, mut stop } = self;
+        let Some(tls) = &shared.tls else { return };
+        let patience = shared.patience();
+        let handshake = tls.acceptor().accept(Stream::new(stream, patience, held));
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HANDSHAKE, handshake) => shaken,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                // Who has shaken hands may fall silent, too.
+                let stream = Stream::new(stream, patience, ());
+                log(watcher.watch(connection(stream, peer, &shared).into_owned()).await);
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+}
+
+/// Ends a connection for which there is no place: with an answer, where it speaks HTTP without TLS.
+fn refuse(stream: TcpStream, shared: &Shared) {
+    thread_local! {
+        static REFUSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+    tracing::debug!("there is no place for a connection");
+    if shared.tls.is_some() || REFUSED.get() >= REFUSALS || stream.try_write(NO_PLACE).is_err() {
+        return;
+    }
+    REFUSED.set(REFUSED.get() + 1);
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = stream;
+        // What is not read when it is closed makes the system take the answer back.
+        let ended = async {
+            stream.shutdown().await?;
+            while stream.read(&mut [0; 1024]).await? > 0 {}
+            io::Result::Ok(())
+        };
+        drop(tokio::time::timeout(REFUSAL, ended).await);
+        // The thread is the same: its runtime has no other.
+        REFUSED.set(REFUSED.get() - 1);
+    });
+}
+
+/// What a connection holds as long as it lives, a WebSocket that came of it included: its place among those that may be, and
+/// the thread.
+fn held(shared: &Arc<Shared>, alive: &mpsc::Sender<()>, place: Place) -> Held {
+    Held {
         _thread: alive.clone(),
-        _place: place,
+        place: Some(place),
         #[cfg(feature = "metrics")]
         _counted: shared.service.observer.metrics.as_ref().map(crate::Metrics::connection),
-    })
+    }
 }
 
 /// See [`held`].
 struct Held {
     _thread: mpsc::Sender<()>,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    place: Option<Place>,
     #[cfg(feature = "metrics")]
     _counted: Option<crate::metrics::Connection>,
 }
 
-fn serve(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    address: Option<SocketAddr>,
-    shared: &Arc<Shared>,
-    graceful: &GracefulShutdown,
-) {
-    let served = graceful.watch(connection(stream, address, shared).into_owned());
-    tokio::spawn(async move { log(served.await) });
+impl Held {
+    /// Whether the connection's address may have one more.
+    fn count(&mut self, address: IpAddr) -> bool {
+        self.place = self.place.take().and_then(|place| place.of(address));
+        self.place.is_some()
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    /// `None` by a socket in the file system.
+    address: Option<IpAddr>,
+    is_tls: bool,
 }
 
 /// Answers one request more, and ends.
 async fn last<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-    address: SocketAddr,
+    peer: Peer,
     shared: &Arc<Shared>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let requests = Requests { shared: Arc::clone(shared), address: Some(address) };
+    let requests = Requests { shared: Arc::clone(shared), peer };
     let mut http = shared.http.clone();
     http.http1().keep_alive(false);
     http.serve_connection_with_upgrades(TokioIo::new(stream), requests).await
@@ -241,10 +346,10 @@ async fn last<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 
 fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-    address: Option<SocketAddr>,
+    peer: Peer,
     shared: &Arc<Shared>,
 ) -> auto::UpgradeableConnection<'_, TokioIo<S>, Requests, TokioExecutor> {
-    let requests = Requests { shared: Arc::clone(shared), address };
+    let requests = Requests { shared: Arc::clone(shared), peer };
     shared.http.serve_connection_with_upgrades(TokioIo::new(stream), requests)
 }
 
@@ -258,7 +363,7 @@ fn log(served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 /// Answers the requests of a connection.
 struct Requests {
     shared: Arc<Shared>,
-    address: Option<SocketAddr>,
+    peer: Peer,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
@@ -266,19 +371,34 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
+        let (shared, Peer { address, is_tls }) = (&self.shared, self.peer);
+        if let Err(detail) = host::check(&mut request) {
+            return Answer::ready(refused(detail), None);
+        }
+        let proxies = &shared.options.trusted_proxies;
+        let client = proxies.client(address, is_tls, request.headers_mut());
+        if let Some(country) = shared.service.observer.country.as_ref().filter(|_| !proxies.is_empty())
+            && !proxies.trusts(address)
+        {
+            request.headers_mut().remove(country);
+        }
+        let hsts = shared.service.hsts.as_ref().filter(|_| client.is_https).cloned();
         // What is at hand is answered here, the rest where the routes live.
-        if let Some(answer) = self.shared.service.ready(&request) {
-            return Answer::Ready(Some(answer));
+        if let Some(answer) = shared.service.ready(&request) {
+            return Answer::ready(answer, hsts);
         }
-        let mut request = request.map(axum::body::Body::new);
-        // What a proxy says of the client is not believed.
-        if let Some(address) = self.address {
-            request.extensions_mut().insert(ClientAddress(address.ip()));
+        if let Some(address) = client.address {
+            request.extensions_mut().insert(ClientAddress(address));
         }
-        let (router, patience) = (self.shared.service.router.clone(), self.shared.options.request_timeout);
+        let account = (!request.body().is_end_stream()).then(|| Account::new(&shared.budget));
+        let request = request.map(|body| match &account {
+            Some(account) => axum::body::Body::new(PacedBody::new(body, Arc::clone(account), &shared.options)),
+            None => axum::body::Body::new(body),
+        });
+        let (router, patience) = (shared.service.router.clone(), shared.options.request_timeout);
         let id = request.headers().get(REQUEST_ID).cloned();
-        Answer::Routed(Routed(self.shared.routes.spawn(async move {
+        let routed = Routed(shared.routes.spawn(async move {
             let Ok(answer) = match patience {
                 None => router.oneshot(request).await,
                 Some(patience) => match tokio::time::timeout(patience, router.oneshot(request)).await {
@@ -286,9 +406,24 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
                     Err(_) => Ok(late(patience, id)),
                 },
             };
-            answer
-        })))
+            match account.and_then(|account| account.answer(answer.status())) {
+                Some(mut given_up) => {
+                    let id = answer.headers().get(REQUEST_ID).cloned();
+                    id.into_iter().for_each(|id| drop(given_up.headers_mut().insert(REQUEST_ID, id)));
+                    given_up
+                }
+                None => answer,
+            }
+        }));
+        Answer { kind: AnswerKind::Routed(routed), hsts }
     }
+}
+
+/// The answer to a request without a valid host. What follows it is not read: it may be meant for somebody else.
+fn refused(detail: &str) -> Response<AppBody> {
+    let mut answer = unsniffed(Problem::bad_request(detail));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer.map(AppBody::Routes)
 }
 
 fn late(patience: Duration, id: Option<HeaderValue>) -> axum::response::Response {
@@ -296,15 +431,28 @@ fn late(patience: Duration, id: Option<HeaderValue>) -> axum::response::Response
     tracing::warn!(?id, ?patience, "a route took too long");
     let detail = format!("there was no answer within {} s", patience.as_secs_f32());
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail);
-    let mut answer = axum::response::IntoResponse::into_response(problem);
+    let mut answer = unsniffed(problem);
     id.into_iter().for_each(|id| drop(answer.headers_mut().insert(REQUEST_ID, id)));
     answer
 }
 
+/// An answer, and what it is given because of its connection.
+struct Answer {
+    kind: AnswerKind,
+    /// `Strict-Transport-Security`, where the client came by `https`.
+    hsts: Option<HeaderValue>,
+}
+
 /// An answer, at hand or to come.
-enum Answer {
+enum AnswerKind {
     Ready(Option<Response<AppBody>>),
     Routed(Routed),
+}
+
+impl Answer {
+    fn ready(answer: Response<AppBody>, hsts: Option<HeaderValue>) -> Self {
+        Self { kind: AnswerKind::Ready(Some(answer)), hsts }
+    }
 }
 
 /// A request with the routes; given up with the connection that waits for it.
@@ -320,9 +468,10 @@ impl Future for Answer {
     type Output = Result<Response<AppBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(match self.get_mut() {
-            Self::Ready(answer) => answer.take().unwrap_or_else(service::nothing),
-            Self::Routed(routed) => match ready!(Pin::new(&mut routed.0).poll(cx)) {
+        let Self { kind, hsts } = self.get_mut();
+        let mut answer = match kind {
+            AnswerKind::Ready(answer) => answer.take().unwrap_or_else(service::nothing),
+            AnswerKind::Routed(routed) => match ready!(Pin::new(&mut routed.0).poll(cx)) {
                 Ok(mut answer) => {
                     // The router says 0 of a body that a 304 does not have (RFC 9110 8.6: the length would be the 200's).
                     if answer.status() == StatusCode::NOT_MODIFIED {
@@ -333,6 +482,15 @@ impl Future for Answer {
                 // Panics are caught within; so the runtime of the routes is going down.
                 Err(_) => service::nothing(),
             },
-        }))
+        };
+        if let Some(hsts) = hsts.take() {
+            secure(answer.headers_mut(), hsts);
+        }
+        Poll::Ready(Ok(answer))
     }
+}
+
+/// Tells browsers to come by `https` only (RFC 6797); what the application says itself stands.
+fn secure(headers: &mut HeaderMap, hsts: HeaderValue) {
+    headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts);
 }

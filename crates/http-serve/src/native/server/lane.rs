@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::connections::Shared;
+use super::{host, proxy};
 
 /// As much as is read at once, in bytes; a longer head is not for the lane.
 const READ: usize = 16 * 1024;
@@ -81,6 +83,8 @@ pub(super) struct Lane<'c, W> {
     waits: Option<(Waits, Instant)>,
     /// When something was last answered, or the connection began.
     answered_at: Instant,
+    /// Whether a trusted proxy is at the other end.
+    is_proxied: bool,
 }
 
 /// What is left to write: bytes, and a body behind them.
@@ -127,6 +131,7 @@ pub(super) async fn run(
     stream: &mut TcpStream,
     shared: &Arc<Shared>,
     stop: &watch::Receiver<bool>,
+    peer: Option<IpAddr>,
 ) -> io::Result<Ended> {
     let mut waiting = stop.clone();
     let stopped = pin!(async move { drop(waiting.wait_for(|stop| *stop).await) });
@@ -140,6 +145,7 @@ pub(super) async fn run(
         timer: Box::pin(tokio::time::sleep(shared.options.header_timeout)),
         waits: None,
         answered_at: Instant::now(),
+        is_proxied: shared.options.trusted_proxies.trusts(peer),
         shared: Arc::clone(shared),
     };
     lane.await
@@ -233,13 +239,25 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         if length > self.longest() {
             return Next::NotOurs;
         }
-        let Some(request) = plain(&parsed, self.shared.service.goes_by_host()) else { return Next::NotOurs };
+        let by_host = self.shared.service.goes_by_host();
+        let Some(mut request) = plain(&parsed, by_host) else { return Next::NotOurs };
+        if !self.knows_client(&mut request, by_host) {
+            return Next::NotOurs;
+        }
         let Some((ready, id, now)) = self.shared.service.ready_head(&request) else { return Next::NotOurs };
         self.answered_at = now.into();
         output.extend_from_slice(ready.head());
         if let Some(id) = &id {
             output.extend_from_slice(b"x-request-id: ");
             output.extend_from_slice(id.as_bytes());
+            output.extend_from_slice(b"\r\n");
+        }
+        if self.is_proxied
+            && let Some(hsts) = &self.shared.service.hsts
+            && proxy::says_https(request.headers())
+        {
+            output.extend_from_slice(b"strict-transport-security: ");
+            output.extend_from_slice(hsts.as_bytes());
             output.extend_from_slice(b"\r\n");
         }
         if self.stop.has_changed().unwrap_or(true) {
@@ -255,6 +273,19 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
             None => {}
         }
         Next::Answered { length }
+    }
+
+    /// Whether what a proxy says of the request's client is plain enough for the lane. What somebody else says is removed.
+    fn knows_client(&self, request: &mut Request<()>, by_host: bool) -> bool {
+        if self.is_proxied {
+            return !proxy::is_elaborate(request.headers(), by_host);
+        }
+        if !self.shared.options.trusted_proxies.is_empty()
+            && let Some(country) = &self.shared.service.observer.country
+        {
+            request.headers_mut().remove(country);
+        }
+        true
     }
 
     /// The longest head that is for the lane, in bytes.
@@ -325,7 +356,7 @@ fn plain(parsed: &httparse::Request<'_, '_>, goes_by_host: bool) -> Option<Reque
             header::CONNECTION if !line.value.eq_ignore_ascii_case(b"keep-alive") => return None,
             header::CONNECTION => continue,
             // Exactly one (RFC 9112 3.2).
-            header::HOST if has_host => return None,
+            header::HOST if has_host || !host::is_valid(line.value) => return None,
             header::HOST => {
                 has_host = true;
                 if !goes_by_host {

@@ -3,10 +3,16 @@
 //! Connections are read and written on those threads. What a [`Site`](isobar_site::Site) has in memory is answered there at
 //! once; everything else runs on the runtime that serves, beside what the application has started there.
 
+mod body;
 mod connections;
+mod descriptors;
+mod host;
 mod lane;
 mod listen;
 mod options;
+mod places;
+mod proxy;
+mod proxy_protocol;
 mod stream;
 mod tls;
 
@@ -17,14 +23,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use self::body::Budget;
 use self::connections::Shared;
 use self::listen::Listeners;
+use self::places::Places;
 use self::tls::Tls;
 use crate::service::AppService;
 
+pub use descriptors::DescriptorLimit;
 pub use options::{ServerOptions, TlsOptions};
+pub use proxy::{RangeError, TrustedProxies};
 
 /// Why a server cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -121,12 +131,24 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServerError> {
         let Self { listeners, address: _, options, tls } = self;
+        let (service, limit) = (app.into(), DescriptorLimit::raise());
+        let connections = options.connections.min(limit.connections());
+        if connections < options.connections {
+            let DescriptorLimit { files } = limit;
+            tracing::warn!(
+                files,
+                connections,
+                "the limit of open files allows fewer connections; raise it (ulimit -n)"
+            );
+        }
+        let per_address = options.connections_per_address.unwrap_or((connections / 2).max(1));
         let shared = Arc::new(Shared {
-            service: app.into(),
+            budget: Arc::new(Budget::new(options.body_memory, service.body_limit)),
+            service,
             http: connections::http(&options),
             tls,
             routes: tokio::runtime::Handle::current(),
-            connections: Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Places::new(connections, per_address)),
             options,
         });
         let ((stop, stopped), (done, mut all_done)) = (watch::channel(false), mpsc::channel(1));

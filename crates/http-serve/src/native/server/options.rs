@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::TrustedProxies;
+
 /// Options of a [`Server`](super::Server).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -11,9 +13,19 @@ pub struct ServerOptions {
     pub drain: Duration,
     /// Threads that read and write connections, each with a listener of its own; as many as there are processors.
     pub threads: usize,
-    /// Connections at once, WebSockets included; more wait until one ends. 25,000: together with files and databases it must
-    /// fit the process's limit of open files.
+    /// Connections at once, WebSockets included; more are answered with 503 and `Retry-After`, or closed where they speak TLS.
+    /// Default: 25,000. At most what [`DescriptorLimit`](super::DescriptorLimit) leaves of the files that the process may have
+    /// open, which [`Server::serve`](super::Server::serve) raises to the hard limit.
     pub connections: usize,
+    /// Connections at once from one address, or from one /64 network of IPv6; trusted proxies have no such limit.
+    /// Default: a half of `connections`.
+    pub connections_per_address: Option<usize>,
+    /// Proxies that are believed what they say of their clients. Default: none.
+    pub trusted_proxies: TrustedProxies,
+    /// Every connection begins with a header of the PROXY protocol (version 1 or 2) that has the client's address; a
+    /// connection without one is closed, and so is one from an address outside of `trusted_proxies`, where there are any.
+    /// Default: no.
+    pub proxy_protocol: bool,
     /// The longest head of a request, in bytes; a longer one is answered with 431. 64 KiB.
     pub header_bytes: usize,
     /// How long a client may take for the head of a request, the time before its first byte included; 60 s. So over HTTP/1.1 it
@@ -22,6 +34,16 @@ pub struct ServerOptions {
     pub header_timeout: Duration,
     /// How long a client may leave an answer unread before it is taken for gone; 60 s.
     pub write_timeout: Duration,
+    /// How long a client may pause while it sends a body; 408 then. Default: 30 s. Only the time counts in which the body is
+    /// waited for.
+    pub body_timeout: Duration,
+    /// Bytes a second that a client must send of a body on the mean, after a first `body_timeout`; 408 otherwise. 0 for no
+    /// limit. Default: 500, as Apache's mod_reqtimeout.
+    pub body_rate: u64,
+    /// Bytes that the bodies of all requests in flight may take in memory; 503 with `Retry-After` for more. A body counts up
+    /// to the application's limit for one ([`App::body_limit`](crate::App::body_limit)): longer ones are streamed.
+    /// Default: 256 MiB.
+    pub body_memory: usize,
     /// How long a route may take until its answer begins; 503 then. Without one it may take for ever.
     pub request_timeout: Option<Duration>,
     /// The certificate to serve by TLS with; plain HTTP without one.
@@ -44,9 +66,15 @@ impl Default for ServerOptions {
             drain: Duration::from_secs(30),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             connections: 25_000,
+            connections_per_address: None,
+            trusted_proxies: TrustedProxies::default(),
+            proxy_protocol: false,
             header_bytes: 64 * 1024,
             header_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            body_rate: 500,
+            body_memory: 256 * 1024 * 1024,
             request_timeout: None,
             tls: None,
         }
@@ -72,6 +100,48 @@ impl ServerOptions {
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
+        self
+    }
+
+    /// Connections at once from one address; at least one.
+    #[must_use]
+    pub fn with_connections_per_address(mut self, connections: usize) -> Self {
+        self.connections_per_address = Some(connections.max(1));
+        self
+    }
+
+    /// Proxies that are believed what they say of their clients.
+    #[must_use]
+    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.trusted_proxies = proxies;
+        self
+    }
+
+    /// Whether every connection begins with a header of the PROXY protocol.
+    #[must_use]
+    pub fn with_proxy_protocol(mut self, proxy_protocol: bool) -> Self {
+        self.proxy_protocol = proxy_protocol;
+        self
+    }
+
+    /// How long a client may pause while it sends a body.
+    #[must_use]
+    pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
+        self
+    }
+
+    /// Bytes a second that a client must send of a body on the mean; 0 for no limit.
+    #[must_use]
+    pub fn with_body_rate(mut self, bytes_per_second: u64) -> Self {
+        self.body_rate = bytes_per_second;
+        self
+    }
+
+    /// Bytes that the bodies of all requests in flight may take in memory.
+    #[must_use]
+    pub fn with_body_memory(mut self, bytes: usize) -> Self {
+        self.body_memory = bytes;
         self
     }
 

@@ -1,0 +1,72 @@
+//! Readiness: whether everything that an application needs can do its work now.
+
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+use futures_util::lock::Mutex;
+use http::{StatusCode, header};
+
+use crate::Problem;
+use crate::app::ReadyCheck;
+
+/// How long the outcome of the checks serves for further requests.
+const FRESH: TimeDelta = TimeDelta::seconds(1);
+
+/// How long a check may take.
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The checks of an application. However many ask, each check runs once a second at most, and one run at a time.
+pub(crate) struct Readiness {
+    checks: Vec<(String, ReadyCheck)>,
+    /// What was not ready at the last look, and when that was.
+    last: Mutex<Option<(DateTime<Utc>, Vec<String>)>>,
+}
+
+impl Readiness {
+    pub(crate) fn new(checks: Vec<(String, ReadyCheck)>) -> Self {
+        Self { checks, last: Mutex::new(None) }
+    }
+
+    /// 200, or 503 that names what is not ready.
+    pub(crate) async fn answer(&self) -> Response {
+        let missing = self.missing().await;
+        if missing.is_empty() {
+            return ([(header::CACHE_CONTROL, "no-store")], "ready\n").into_response();
+        }
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE);
+        let problem = problem.with_detail(format!("not ready: {}", missing.join(", ")));
+        ([(header::CACHE_CONTROL, "no-store")], problem).into_response()
+    }
+
+    async fn missing(&self) -> Vec<String> {
+        let mut last = self.last.lock().await;
+        let now = Utc::now();
+        // A clock that was set back does not make an old outcome last.
+        if let Some((at, missing)) = &*last
+            && (TimeDelta::zero()..FRESH).contains(&(now - at))
+        {
+            return missing.clone();
+        }
+        let outcomes = join_all(self.checks.iter().map(|(what, check)| async move { (what, run(check).await) })).await;
+        let mut missing = Vec::new();
+        for (what, outcome) in outcomes {
+            if let Err(error) = outcome {
+                tracing::warn!(what, error, "not ready");
+                missing.push(what.clone());
+            }
+        }
+        *last = Some((Utc::now(), missing.clone()));
+        missing
+    }
+}
+
+/// Runs a check; one that takes too long has failed.
+async fn run(check: &ReadyCheck) -> Result<(), String> {
+    #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+    if tokio::runtime::Handle::try_current().is_ok() {
+        let late = |_| format!("there was no answer within {} s", PATIENCE.as_secs());
+        return tokio::time::timeout(PATIENCE, check()).await.map_err(late)?;
+    }
+    check().await
+}

@@ -1,0 +1,74 @@
+//! Clients behind proxies: by headers, and by the PROXY protocol.
+
+use std::time::Duration;
+
+use axum::routing::get;
+use axum::{Extension, Router};
+use isobar_api::auth::ClientAddress;
+use isobar_http_serve::App;
+use isobar_http_serve::native::ServerOptions;
+
+use crate::hosts::send;
+use crate::server::{Running, start};
+
+async fn server(options: ServerOptions) -> Running {
+    let route = async |address: Option<Extension<ClientAddress>>, headers: http::HeaderMap| {
+        let address =
+            address.map_or_else(|| "none".to_owned(), |Extension(ClientAddress(address))| address.to_string());
+        let host = headers["host"].to_str().unwrap_or_default();
+        let left =
+            headers.keys().filter(|name| name.as_str().contains("forwarded") || name.as_str().contains("-ip")).count();
+        format!("{address} {host} {left}")
+    };
+    let app = App::new().api(Router::new().route("/client", get(route))).hsts(Duration::from_secs(60));
+    start(app.into_service(), options).await
+}
+
+async fn client(running: &Running, before: &[u8], lines: &str) -> String {
+    let request = format!("GET /api/client HTTP/1.1\r\nHost: inner\r\nConnection: close\r\n{lines}\r\n");
+    send(running, &[before, request.as_bytes()].concat()).await
+}
+
+const SAID: &str =
+    "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_is_believed_and_nobody_else() {
+    let trusting = server(ServerOptions::default().with_trusted_proxies("127.0.0.0/8".parse().unwrap())).await;
+    let answer = client(&trusting, b"", SAID).await;
+    assert!(answer.ends_with("203.0.113.9 shop.example 0"), "{answer}");
+    assert!(answer.contains("strict-transport-security: max-age=60\r\n"), "the client came by https: {answer}");
+    assert!(client(&trusting, b"", "CF-Connecting-IP: 2001:db8::9\r\n").await.ends_with("2001:db8::9 inner 0"));
+    let forwarded = "Forwarded: for=\"[2001:db8::7]\";host=shop.example\r\n";
+    assert!(client(&trusting, b"", forwarded).await.ends_with("2001:db8::7 shop.example 0"));
+
+    for options in
+        [ServerOptions::default(), ServerOptions::default().with_trusted_proxies("10.0.0.0/8".parse().unwrap())]
+    {
+        let running = server(options).await;
+        let answer = client(&running, b"", SAID).await;
+        assert!(answer.ends_with("127.0.0.1 inner 0") && !answer.contains("strict-transport"), "{answer}");
+        assert!(client(&running, b"", "CF-Connecting-IP: 6.6.6.6\r\n").await.ends_with("127.0.0.1 inner 0"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_takes_the_client_from_the_proxy_protocol() {
+    let running = server(ServerOptions::default().with_proxy_protocol(true)).await;
+    let mut version_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    version_2.extend([203, 0, 113, 9, 10, 0, 0, 1, 0x12, 0x67, 0, 80]);
+    let answer = client(&running, &version_2, "X-Forwarded-For: 6.6.6.6\r\n").await;
+    assert!(answer.ends_with("203.0.113.9 inner 0"), "{answer}");
+    let version_1 = b"PROXY TCP6 2001:db8::9 ::1 443 80\r\n";
+    assert!(client(&running, version_1, "").await.ends_with("2001:db8::9 inner 0"));
+    let itself = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    assert!(client(&running, itself, "").await.ends_with("127.0.0.1 inner 0"));
+    assert_eq!(client(&running, b"", "").await, "", "without the header there is no answer");
+
+    // Behind the TCP proxy one that speaks HTTP.
+    let options = ServerOptions::default().with_proxy_protocol(true);
+    let both = server(options.clone().with_trusted_proxies("127.0.0.1,203.0.113.9".parse().unwrap())).await;
+    assert!(client(&both, &version_2, "X-Forwarded-For: 198.51.100.7\r\n").await.ends_with("198.51.100.7 inner 0"));
+    let stranger = server(options.with_trusted_proxies("10.0.0.0/8".parse().unwrap())).await;
+    assert_eq!(client(&stranger, &version_2, "").await, "", "an address outside of the trusted ones");
+}
