@@ -1,12 +1,14 @@
 //! The application: its API, its site, what it needs to be ready.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use isobar_db::{Database, QueryableExt};
-use isobar_http_serve::{App, BindingError, Platform, ReadyCheck};
+use isobar_http_serve::{App, BindingError, Platform, SecurityHeaders};
 use isobar_site::{CacheOptions, Site, SiteOptions};
 
 use crate::{api, bindings};
+
+/// How long browsers remember to come by `https`, once they have.
+const HSTS: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The application on this platform.
 ///
@@ -14,21 +16,19 @@ use crate::{api, bindings};
 /// When a binding of wrangler.toml is missing.
 pub fn app(platform: &Platform) -> Result<App, BindingError> {
     // What `isobar deploy` puts there, or else the files as they are.
-    let options = SiteOptions::default().with_prefix("static/").with_deploys(true);
+    let options = SiteOptions::default()
+        .with_prefix("static/")
+        .with_deploys(true)
+        .with_page_headers(SecurityHeaders::default().page_headers());
     let site = Site::new(platform.bucket(bindings::STORAGE)?, options);
     platform.sessions(bindings::IAM_SESSION)?;
+    platform.database(bindings::MEAUXOS_DB)?;
     Ok(App::new()
         .api(api::router(platform)?)
+        .documentation("/api/docs")
         .site(site)
         .cache(CacheOptions::default())
         .observe(platform.dataset(bindings::ANALYTICS)?)
-        .ready_when("primary database", answers(platform.database(bindings::DB)?))
-        .ready_when("legacy database", answers(platform.database(bindings::MEAUXOS_DB)?)))
-}
-
-fn answers(database: Arc<dyn Database>) -> ReadyCheck {
-    Arc::new(move || {
-        let database = Arc::clone(&database);
-        Box::pin(async move { database.prepare("SELECT 1").run().await.map(drop).map_err(|error| error.to_string()) })
-    })
+        .hsts(HSTS)
+        .ready_with(platform))
 }

@@ -5,9 +5,11 @@ mod api;
 mod app;
 pub mod bindings;
 mod iam_session;
+mod keyring;
 #[cfg(feature = "workers")]
 mod worker;
 
 pub use api::auth;
 pub use app::app;
 pub use iam_session::{IamEnv, IamSession, KEEPER};
+pub use keyring::check_keyring;

@@ -9,17 +9,19 @@ use std::sync::Arc;
 
 use clap::Parser;
 use isobar_api::mail::{FolderMailSender, MailSender, SmtpMailSender};
+use isobar_db::SqliteDatabase;
 use isobar_db::migrations::{self, Migrator};
 use isobar_db::vault::Keyring;
-use isobar_http_serve::native::{Server, init_log, shutdown_signal};
+use isobar_http_serve::native::{Server, ServerOptions, TrustedProxies, init_log, shutdown_signal};
 use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep, make_root, walk_options};
 use isobar_sessions::kinds::browser::BrowserEngine;
 use isobar_sessions::kinds::browser::chromium::Chromium;
 use isobar_storage::sync::{ApplyOptions, apply, everything, plan_with};
 use platform::bindings::{
-    EMAIL, IAM_SESSION, KEYRING, MAIL_FROM, MAIL_URL, OAUTH_PROVIDERS, PUBLIC_URL, SETUP_TOKEN, STORAGE, TURN_SECRET,
+    DB, DB_NAME, EMAIL, IAM_SESSION, KEYRING, MAIL_FROM, MAIL_URL, OAUTH_PROVIDERS, PUBLIC_URL, SETUP_TOKEN, STORAGE,
+    TURN_SECRET,
 };
-use platform::{IamEnv, IamSession, KEEPER, app, auth};
+use platform::{IamEnv, IamSession, KEEPER, app, auth, check_keyring};
 
 /// The whole platform in one process: creates its bindings, applies its migrations, loads its static tree, and serves.
 #[derive(Debug, Parser)]
@@ -54,6 +56,12 @@ struct Cli {
     /// Port; 0 takes a free one
     #[arg(long, default_value_t = 8787)]
     port: u16,
+    /// A proxy, or a range of them (CIDR), that is believed what it says of its clients; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxy: Vec<TrustedProxies>,
+    /// Expect a header of the PROXY protocol (version 1 or 2) at the beginning of every connection
+    #[arg(long)]
+    proxy_protocol: bool,
 }
 
 #[tokio::main]
@@ -71,10 +79,12 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let configured = Platform::from_wrangler(&cli.config)?;
     // Before anything is opened: a taken port should change nothing.
-    let server = Server::bind(SocketAddr::new(cli.ip, cli.port)).await?;
+    let proxies = cli.trusted_proxy.iter().cloned().fold(TrustedProxies::default(), TrustedProxies::and);
+    let options = ServerOptions::default().with_trusted_proxies(proxies).with_proxy_protocol(cli.proxy_protocol);
+    let server = Server::bind_with(SocketAddr::new(cli.ip, cli.port), options).await?;
     let config = configured.config().clone();
     make_root(&config.resolve("."), &cli.root)?;
-    let configured = secrets(configured, &cli.root)?;
+    let configured = secrets(configured, &cli.root).await?;
     let port = server.address().map_or(cli.port, |address| address.port());
     let configured = mail(configured, &cli.root, port)?;
     let browsers = Chromium::find().map(|browsers| Arc::new(browsers) as Arc<dyn BrowserEngine>);
@@ -144,8 +154,9 @@ fn mail(configured: WranglerPlatform, root: &Path, port: u16) -> Result<Wrangler
     Ok(if has_url { configured } else { configured.secret(PUBLIC_URL, Secret::new(url)) })
 }
 
-/// The secrets: of the environment, and a keyring in the root's own file, made at the first start.
-fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<WranglerPlatform, Box<dyn Error>> {
+/// The secrets: of the environment, and a keyring in the root's own file, made at the first start. A keyring that is missing,
+/// or another one than the database was sealed with, is refused before anything else is opened.
+async fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<WranglerPlatform, Box<dyn Error>> {
     let is_secret = |name: &str| {
         [KEYRING, SETUP_TOKEN, TURN_SECRET, OAUTH_PROVIDERS].contains(&name)
             || name.starts_with("OAUTH_") && name.ends_with("_SECRET")
@@ -156,15 +167,37 @@ fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<WranglerPlat
     for (name, value) in variables.filter(|(name, _)| is_secret(name)) {
         configured = configured.secret(name, Secret::new(value));
     }
-    if std::env::var_os(KEYRING).is_none() {
+    if let Some(keyring) = std::env::var_os(KEYRING) {
+        // What is no text is refused with the configuration.
+        compare(root, Some(Secret::new(keyring.to_string_lossy()))).await?;
+    } else {
         let path = root.join("keyring");
         if !path.exists() {
+            compare(root, None).await.map_err(|error| format!("{} is not there: {error}", path.display()))?;
             std::fs::create_dir_all(root)?;
             Keyring::generate("first")?.write_new(&path)?;
             println!("made {}: whoever loses it loses every sealed value", path.display());
         }
         Keyring::from_file(&path)?; // says what is wrong with it, before anything is served
-        configured = configured.secret(KEYRING, Secret::new(std::fs::read_to_string(&path)?));
+        let keyring = Secret::new(std::fs::read_to_string(&path)?);
+        compare(root, Some(keyring.clone())).await.map_err(|error| format!("{}: {error}", path.display()))?;
+        configured = configured.secret(KEYRING, keyring);
     }
     Ok(configured)
+}
+
+/// Compares the keyring with what the root's database was sealed with.
+async fn compare(root: &Path, keyring: Option<Secret>) -> Result<(), Box<dyn Error>> {
+    let path = root.join("d1").join(format!("{DB_NAME}.sqlite"));
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut builder = Platform::builder().with_database(DB, SqliteDatabase::open(path).await?);
+    if let Some(keyring) = keyring {
+        builder = builder.with_secret(KEYRING, keyring);
+    }
+    match check_keyring(&builder.build()).await? {
+        Some(problem) => Err(problem.into()),
+        None => Ok(()),
+    }
 }

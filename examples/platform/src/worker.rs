@@ -13,6 +13,9 @@ isobar_http_serve::session_class!(IamSession => crate::IamSession, crate::IamEnv
 /// Whether this isolate has asked the keeper to begin.
 static KEEPS: AtomicBool = AtomicBool::new(false);
 
+/// Whether this isolate has found its keyring to be that of the database.
+static FITS: AtomicBool = AtomicBool::new(false);
+
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
     if !KEEPS.swap(true, Ordering::Relaxed)
@@ -24,6 +27,19 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
                 KEEPS.store(false, Ordering::Relaxed); // with the next request
             }
         });
+    }
+    if !FITS.load(Ordering::Relaxed)
+        && let Ok(platform) = Platform::from_env(env.as_ref())
+    {
+        match crate::check_keyring(&platform).await {
+            Ok(None) => FITS.store(true, Ordering::Relaxed),
+            Ok(Some(problem)) => {
+                worker::console_error!("the platform does not serve: {problem}");
+                return Response::error("the service is not available; its log says why", 503);
+            }
+            // The database does not answer just now: what needs it says so, and the next request looks again.
+            Err(error) => worker::console_warn!("the keyring was not compared: {error}"),
+        }
     }
     workers::serve(crate::app, request, env, &context).await
 }

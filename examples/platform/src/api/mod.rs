@@ -168,7 +168,7 @@ fn oauth(platform: &Platform, auth: Auth, vault: Vault) -> Result<OAuth, Binding
 }
 
 /// What seals the secrets of the primary database.
-fn vault(platform: &Platform) -> Result<Vault, BindingError> {
+pub(crate) fn vault(platform: &Platform) -> Result<Vault, BindingError> {
     let keyring: Keyring = platform
         .secret(KEYRING)?
         .expose()

@@ -1,0 +1,42 @@
+//! Whether the keyring is the one that the database was sealed with.
+
+use std::error::Error;
+
+use isobar_db::{ErrorKind, QueryableExt};
+use isobar_http_serve::Platform;
+
+use crate::api;
+use crate::bindings::{DB, KEYRING};
+
+/// Compares the keyring with the keys of the primary database: with a missing keyring or another one, everything that is
+/// sealed there cannot be opened, and a new keyring would hide that. Returns what is wrong and what to do; `None` where the
+/// keyring fits.
+///
+/// # Errors
+/// When the binding is missing or the database cannot be read.
+pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dyn Error + Send + Sync>> {
+    let database = platform.database(DB)?;
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'vault_keys'";
+    // Before its migrations, or before anything was sealed.
+    if database.prepare(sql).one::<i64>().await? == 0
+        || database.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await? == 0
+    {
+        return Ok(None);
+    }
+    let advice = format!(
+        "restore the keyring that the database was sealed with, in its file or in {KEYRING}; without it the sealed values \
+         are lost, and only a database without them (its table vault_keys emptied) takes a new one"
+    );
+    if platform.secret(KEYRING).is_err() {
+        return Ok(Some(format!("the database {DB} has sealed values, and there is no keyring: {advice}")));
+    }
+    // Unwraps every key.
+    match api::vault(platform)?.mac("keyring check", b"").await {
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Sealed => {
+            let what = format!("the keyring is not the one that the database {DB} was sealed with ({error})");
+            Ok(Some(format!("{what}: {advice}")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

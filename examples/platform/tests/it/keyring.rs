@@ -1,0 +1,48 @@
+//! A keyring that is missing, or another one, is refused at the start.
+
+use std::path::Path;
+use std::process::Command;
+
+use isobar_db::vault::Keyring;
+use serde_json::json;
+
+use crate::Platform;
+
+/// What a start that is refused says.
+fn refusal(root: &Path, keyring: Option<&str>) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_platform"));
+    command.args(["--port", "0", "--root"]).arg(root);
+    if let Some(keyring) = keyring {
+        command.env("ISOBAR_KEYRING", keyring);
+    }
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("serving"));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_missing_or_another_keyring_is_refused_and_the_right_one_serves_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (keyring, kept) = (folder.path().join("keyring"), folder.path().join("kept"));
+    let mut platform = Platform::owned(folder.path());
+    // Pseudonyms are made with the vault's keys.
+    assert_eq!(platform.post("/api/analytics/track", &json!({"name": "opened"})).0, 202);
+    platform.kill();
+    std::fs::rename(&keyring, &kept).unwrap();
+    let missing = refusal(folder.path(), None);
+    assert!(missing.contains("keyring is not there") && missing.contains("restore"), "{missing}");
+    assert!(!keyring.exists(), "none is made in its place");
+
+    let other = Keyring::generate("other").unwrap();
+    let text = other.expose_text().unwrap();
+    let told = refusal(folder.path(), Some(&text));
+    assert!(told.contains("not the one that the database DB was sealed with"), "{told}");
+    other.write_new(&keyring).unwrap();
+    let told = refusal(folder.path(), None);
+    assert!(told.contains("not the one") && told.contains("keyring: "), "{told}");
+
+    std::fs::rename(&kept, &keyring).unwrap();
+    let platform = Platform::again(folder.path(), &platform);
+    assert_eq!(platform.post("/api/analytics/track", &json!({"name": "opened"})).0, 202);
+}
