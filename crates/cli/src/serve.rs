@@ -242,10 +242,10 @@ impl Serve {
     }
 
     fn event_options(&self) -> EventOptions {
-        let age = Duration::from_secs(self.events_days * 24 * 60 * 60);
+        let age = Duration::from_secs(self.events_days.saturating_mul(24 * 60 * 60));
         EventOptions::default()
             .with_retain_for((self.events_days > 0).then_some(age))
-            .with_retain_bytes((self.events_size > 0).then_some(self.events_size * 1024 * 1024))
+            .with_retain_bytes((self.events_size > 0).then_some(self.events_size.saturating_mul(1024 * 1024)))
     }
 
     async fn bind(&self) -> Result<Server, ServerError> {

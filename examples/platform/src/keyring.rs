@@ -14,7 +14,7 @@ use crate::bindings::{DB, KEYRING};
 ///
 /// # Errors
 /// When the binding is missing or the database cannot be read.
-pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dyn Error + Send + Sync>> {
+pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dyn Error>> {
     let database = platform.database(DB)?;
     let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'vault_keys'";
     // Before its migrations, or before anything was sealed.

@@ -36,7 +36,7 @@ fn a_missing_or_another_keyring_is_refused_and_the_right_one_serves_again() {
 
     let other = Keyring::generate("other").unwrap();
     let text = other.expose_text().unwrap();
-    let told = refusal(folder.path(), Some(&text));
+    let told = refusal(folder.path(), Some(text));
     assert!(told.contains("not the one that the database DB was sealed with"), "{told}");
     other.write_new(&keyring).unwrap();
     let told = refusal(folder.path(), None);

@@ -141,7 +141,7 @@ impl Server {
                 "the limit of open files allows fewer connections; raise it (ulimit -n)"
             );
         }
-        let per_address = options.connections_per_address.unwrap_or((connections / 2).max(1));
+        let per_address = options.connections_per_address.unwrap_or((connections / 2).max(64));
         let shared = Arc::new(Shared {
             budget: Arc::new(Budget::new(options.body_memory, service.body_limit)),
             service,

@@ -18,7 +18,7 @@ pub struct ServerOptions {
     /// open, which [`Server::serve`](super::Server::serve) raises to the hard limit.
     pub connections: usize,
     /// Connections at once from one address, or from one /64 network of IPv6; trusted proxies have no such limit.
-    /// Default: a half of `connections`.
+    /// Default: a half of `connections`, at least 64.
     pub connections_per_address: Option<usize>,
     /// Proxies that are believed what they say of their clients. Default: none.
     pub trusted_proxies: TrustedProxies,
