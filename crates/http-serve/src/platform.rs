@@ -233,8 +233,7 @@ fn check<F: Future<Output = Result<(), String>> + Send + 'static>(
 }
 
 async fn answers(database: Arc<dyn Database>) -> Result<(), String> {
-    use isobar_db::QueryableExt;
-    database.prepare("SELECT 1").run().await.map(drop).map_err(|error| error.to_string())
+    database.health().await.map_err(|error| error.to_string())
 }
 
 async fn stores(dataset: Arc<dyn EventSink>) -> Result<(), String> {

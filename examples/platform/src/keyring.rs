@@ -17,22 +17,21 @@ use crate::bindings::{DB, KEYRING};
 pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dyn Error>> {
     let database = platform.database(DB)?;
     let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'vault_keys'";
-    // Before its migrations, or before anything was sealed.
-    if database.prepare(sql).one::<i64>().await? == 0
-        || database.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await? == 0
-    {
-        return Ok(None);
+    if database.prepare(sql).one::<i64>().await? == 0 {
+        return Ok(None); // before its migrations
     }
     let advice = format!(
         "restore the keyring that the database was sealed with, in its file or in {KEYRING}; without it the sealed values \
          are lost, and only a database without them (its table vault_keys emptied) takes a new one"
     );
     if platform.secret(KEYRING).is_err() {
+        if database.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await? == 0 {
+            return Ok(None); // nothing was sealed yet
+        }
         return Ok(Some(format!("the database {DB} has sealed values, and there is no keyring: {advice}")));
     }
-    // Unwraps every key.
-    match api::vault(platform)?.mac("keyring check", b"").await {
-        Ok(_) => Ok(None),
+    match api::vault(platform)?.check().await {
+        Ok(()) => Ok(None),
         Err(error) if error.kind() == ErrorKind::Sealed => {
             let what = format!("the keyring is not the one that the database {DB} was sealed with ({error})");
             Ok(Some(format!("{what}: {advice}")))
