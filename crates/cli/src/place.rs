@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
-use isobar_cloudflare::wrangler::{Config, D1Database};
+use isobar_cloudflare::wrangler::{Config, D1Database, DEPLOY_CONFIG, FILE_NAMES};
 use isobar_db::{SqliteDatabase, SqliteOptions};
 use isobar_storage::ObjectStore;
 use isobar_storage::local::LocalStore;
@@ -59,8 +59,9 @@ impl Place {
             None => None,
         };
         // Once, however often it is asked for.
-        for warning in config.iter().flat_map(|config| &config.warnings) {
-            eprintln!("warning: {warning}");
+        for config in &config {
+            let file = config.path.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+            config.warnings.iter().for_each(|warning| eprintln!("warning: {warning} ({file})"));
         }
         Ok(self.read.get_or_init(|| config).clone())
     }
@@ -265,8 +266,7 @@ fn is_here(folder: &Path) -> bool {
 
 fn has_config() -> bool {
     let here = std::path::absolute(".").unwrap_or_default();
-    here.ancestors()
-        .any(|folder| isobar_cloudflare::wrangler::FILE_NAMES.iter().any(|name| folder.join(name).is_file()))
+    here.ancestors().any(|folder| FILE_NAMES.iter().chain([&DEPLOY_CONFIG]).any(|name| folder.join(name).is_file()))
 }
 
 /// A name that stays in its folder.

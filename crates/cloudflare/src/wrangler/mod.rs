@@ -22,5 +22,8 @@ pub use read::Format;
 /// The names under which a folder's configuration is looked for, in wrangler's order.
 pub const FILE_NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
 
+/// The file in which a build tool names the configuration that it has written, below the folder of the user's own.
+pub const DEPLOY_CONFIG: &str = ".wrangler/deploy/config.json";
+
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::document::{self, Document, Lines, within};
-use super::{Assets, Config, Error, FILE_NAMES, keys};
+use super::{Assets, Config, DEPLOY_CONFIG, Error, FILE_NAMES, keys};
 
 /// The configuration's language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +17,6 @@ pub enum Format {
     /// `wrangler.json` and `wrangler.jsonc`: JSON with comments and trailing commas.
     Jsonc,
 }
-
-/// Where a build tool says which configuration it has written, beside the user's own.
-const REDIRECT: &str = ".wrangler/deploy/config.json";
 
 impl Config {
     /// Reads a file; `environment` chooses its `[env.NAME]`, or else `CLOUDFLARE_ENV` does. An empty name is the top level.
@@ -54,7 +51,7 @@ impl Config {
         let absolute = std::path::absolute(folder).map_err(|error| Error::io(folder, error))?;
         let above = |name: &str| absolute.ancestors().map(|folder| folder.join(name)).find(|path| path.is_file());
         let own = FILE_NAMES.iter().find_map(|name| above(name));
-        if let Some(redirect) = above(REDIRECT) {
+        if let Some(redirect) = above(DEPLOY_CONFIG) {
             return Self::redirected(&redirect, own, environment);
         }
         let missing =
@@ -75,8 +72,9 @@ impl Config {
                 Error::new(format!("\"configPath\" leads to {}, which does not exist", path.display())).of(redirect)
             );
         }
-        if let Some(own) =
-            own.as_deref().filter(|own| own.parent().map(|folder| folder.join(REDIRECT)).as_deref() != Some(redirect))
+        if let Some(own) = own
+            .as_deref()
+            .filter(|own| own.parent().map(|folder| folder.join(DEPLOY_CONFIG)).as_deref() != Some(redirect))
         {
             let message = format!(
                 "it is not beside {}, so that it is unclear which of them is meant: delete it if a build has left it",
