@@ -213,8 +213,8 @@ fn subscriptions(attacked: &Attacked) -> Outcome {
         }
     }
     println!("of {SUBSCRIPTIONS} subscriptions of one session {taken} are taken and {refused} refused");
-    if taken > 100 {
-        return Err("that is more than one session may have".into());
+    if taken > 200 {
+        return Err("that is more than one user may have".into());
     }
     attacked.check_memory(before, "subscriptions")
 }

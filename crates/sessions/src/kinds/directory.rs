@@ -35,8 +35,8 @@ const COUNTS: TimeDelta = TimeDelta::hours(24);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DirectoryOptions {
-    /// Rooms of a tenant, of all kinds; making one more is refused with 507. A chat room counts until it is deleted, a call
-    /// until it has not been used for a day. Default: 1,000.
+    /// Rooms of a tenant, of all kinds; making one more is refused with 507. A room that keeps something counts
+    /// until it is deleted, another until it has not been used for a day. Default: 1,000.
     pub rooms: u32,
     /// Rooms that one user may be in at a time; entering one more is refused with 429. A user is taken to be in a room for as
     /// long as the [`Participant`] is good. Default: 64.

@@ -329,6 +329,11 @@ async fn subscriptions_and_calls_of_mcp_are_bounded() {
     assert_eq!(subscribe("resources/subscribe", "isobar://d").await.0, 429);
     assert_eq!(subscribe("resources/unsubscribe", "isobar://a").await.0, 200);
     assert_eq!(subscribe("resources/subscribe", "isobar://d").await.0, 200);
+    // Another session of the same user has no more of its own.
+    let other = initialized(&host).await;
+    let others = [BOTH, ("mcp-session-id", other.as_str()), ("mcp-protocol-version", "2025-11-25")];
+    let one_more = json!({"jsonrpc": "2.0", "id": 9, "method": "resources/subscribe", "params": {"uri": "isobar://e"}});
+    assert_eq!(send(&host, Some(&ada()), "POST", "/", &others, one_more).await.status(), 429);
     let (_, long) = subscribe("resources/subscribe", &"x".repeat(3000)).await;
     assert!(long["error"]["message"].as_str().unwrap().contains("2048"), "{long}");
     let mut endless = Vec::new();

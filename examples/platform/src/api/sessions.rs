@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use chrono::Utc;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use isobar_api::{Caller, Role};
 use isobar_db::QueryableExt;
 use isobar_http_serve::{ApiTools, Platform, Problem, forward_session};
@@ -48,7 +48,8 @@ pub(super) async fn forward(
     let path = format!("/{path}{query}");
     let who = participant(&platform, &caller).await?;
     let rooms = Rooms { platform: &platform, tenant };
-    if let Some(room) = entered(kind, request.method(), request.uri().path(), &object)
+    let room = entered(kind, &request, &object);
+    if let Some(room) = room
         && let Some(refused) = rooms.enter(&who, &room).await?
     {
         return Ok(refused);
@@ -61,13 +62,16 @@ pub(super) async fn forward(
     Ok(answer)
 }
 
-/// The room that a request opens a socket to, or may make. The object takes these paths as they are written alone.
-fn entered(kind: &str, method: &Method, path: &str, object: &str) -> Option<Room> {
-    let path = path.splitn(5, '/').nth(4).unwrap_or_default();
-    match (kind, method, path) {
-        ("chat", &Method::GET, "socket") => Some(Room::new(object, true, true)),
+/// The room that a request opens a socket to, or may make. The object takes these paths as they are written alone; a GET that
+/// asks for no WebSocket only looks.
+fn entered(kind: &str, request: &Request, object: &str) -> Option<Room> {
+    let path = request.uri().path().splitn(5, '/').nth(4).unwrap_or_default();
+    let opens = request.headers().contains_key(header::UPGRADE) && path == "socket";
+    match (kind, request.method(), path) {
+        ("chat", &Method::GET, _) if opens => Some(Room::new(object, true, true)),
         ("chat", &Method::POST, "messages") => Some(Room::new(object, true, false)),
-        ("call", &Method::GET, "socket") => Some(Room::new(object, false, true)),
+        ("call", &Method::GET, _) if opens => Some(Room::new(object, false, true)),
+        ("browser", &Method::POST, "open" | "screenshot" | "pdf" | "content") => Some(Room::new(object, false, false)),
         _ => None,
     }
 }

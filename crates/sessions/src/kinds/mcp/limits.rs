@@ -6,8 +6,8 @@
 pub struct McpLimits {
     /// Sessions of a user; a new one takes the place of the one that was used least lately. Default: 100.
     pub sessions: u32,
-    /// Subscriptions of a session, and of a stream of the revision without sessions; one more is refused with 429.
-    /// Default: 100.
+    /// Subscriptions of a user, over all sessions, and over all streams of the revision without sessions; one more is refused
+    /// with 429. Default: 200.
     pub subscriptions: u32,
     /// Streams of the revision without sessions; a new one takes the oldest one's place. Default: 32.
     pub listeners: u32,
@@ -19,12 +19,12 @@ pub struct McpLimits {
 
 impl Default for McpLimits {
     fn default() -> Self {
-        Self { sessions: 100, subscriptions: 100, listeners: 32, calls: 32, event_bytes: 8 * 1024 * 1024 }
+        Self { sessions: 100, subscriptions: 200, listeners: 32, calls: 32, event_bytes: 8 * 1024 * 1024 }
     }
 }
 
 impl McpLimits {
-    /// Sets how many sessions a user has, and how many subscriptions each.
+    /// Sets how many sessions a user has, and how many subscriptions in all.
     #[must_use]
     pub fn with_sessions(mut self, sessions: u32, subscriptions: u32) -> Self {
         self.sessions = sessions;

@@ -22,6 +22,11 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    /// Resources that are subscribed to; none where the client has gone.
+    fn subscriptions(&self) -> usize {
+        if self.sender.is_closed() { 0 } else { self.filter.resource_subscriptions.as_ref().map_or(0, Vec::len) }
+    }
+
     fn wants(&self, change: &Change) -> bool {
         let SubscriptionFilter { tools_list_changed, prompts_list_changed, resources_list_changed, .. } = self.filter;
         let is = |flag: Option<bool>| flag == Some(true);
@@ -48,8 +53,9 @@ impl McpSession {
             Err(error) => return Ok(self.answered(asked, Err(error))),
         };
         let wanted = params.notifications.resource_subscriptions.as_deref().unwrap_or_default();
-        if wanted.len() > self.options.limits.subscriptions as usize {
-            return Ok(too_many("a stream has fewer subscriptions: subscribe to less"));
+        let held = self.live.borrow().listeners.iter().map(Listener::subscriptions).sum::<usize>();
+        if held + wanted.len() > self.options.limits.subscriptions as usize {
+            return Ok(too_many("you have as many subscriptions as you may have: end some"));
         }
         if wanted.iter().any(|uri| uri.len() > URI_BYTES) {
             return Ok(self.answered(asked, Err(invalid("a resource's URI has 2048 bytes at most"))));

@@ -102,7 +102,7 @@ impl McpSession {
                 Some(uri) if uri.len() > URI_BYTES => Err(invalid("params.uri has 2048 bytes at most")),
                 Some(uri) => {
                     if !self.store.subscribe(&session.id, uri, method == "resources/subscribe")? {
-                        return Ok(too_many("the session has as many subscriptions as it may have: end some"));
+                        return Ok(too_many("you have as many subscriptions as you may have: end some"));
                     }
                     empty()
                 }

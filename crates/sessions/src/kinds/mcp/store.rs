@@ -141,7 +141,7 @@ impl Store {
             return Ok(true);
         }
         let sql = "INSERT INTO mcp_subscriptions (session, uri) SELECT ?1, ?2 \
-                   WHERE (SELECT count(*) FROM mcp_subscriptions WHERE session = ?1) < ?3 RETURNING uri";
+                   WHERE (SELECT count(*) FROM mcp_subscriptions) < ?3 RETURNING uri";
         let kept: Option<String> = self.context.sql().exec(sql, (id, uri, self.limits.subscriptions))?.next()?;
         Ok(kept.is_some())
     }
