@@ -176,8 +176,12 @@ impl Platform {
 
     /// A check of each binding that holds data, by its name: whether it can write now.
     pub(crate) fn ready_checks(&self) -> Vec<(String, ReadyCheck)> {
-        let Bindings { databases, datasets, .. } = &*self.bindings;
+        let Bindings { buckets, databases, datasets, .. } = &*self.bindings;
         let mut checks: Vec<(String, ReadyCheck)> = Vec::new();
+        for (name, bucket) in buckets {
+            let bucket = Arc::clone(bucket);
+            checks.push((format!("bucket {name}"), check(move || keeps(Arc::clone(&bucket)))));
+        }
         for (name, database) in databases {
             let database = Arc::clone(database);
             checks.push((format!("database {name}"), check(move || answers(Arc::clone(&database)))));
@@ -230,6 +234,10 @@ fn check<F: Future<Output = Result<(), String>> + Send + 'static>(
     run: impl Fn() -> F + Send + Sync + 'static,
 ) -> ReadyCheck {
     Arc::new(move || Box::pin(run()))
+}
+
+async fn keeps(bucket: Arc<dyn ObjectStore>) -> Result<(), String> {
+    bucket.health().map_err(|error| error.to_string())
 }
 
 async fn answers(database: Arc<dyn Database>) -> Result<(), String> {
