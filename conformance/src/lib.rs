@@ -13,7 +13,7 @@ use isobar_cloudflare::binding::worker::{self, Context, Env, Response, event};
 use isobar_cloudflare::binding::{JsError, Object, send};
 use isobar_kit::{Case, Outcome};
 use isobar_sessions::cloudflare::DurableObjectNamespace;
-use isobar_sessions::{Capabilities, ErrorKind, ObjectId, Request, SessionNamespace};
+use isobar_sessions::{Capabilities, ErrorKind, ListedObject, ObjectId, Request, SessionNamespace};
 use serde_json::{Value, json};
 
 isobar_sessions::durable_object!(Probe => isobar_sessions::conformance::Probe, |_| Ok(()));
@@ -136,8 +136,11 @@ impl SessionNamespace for Evicting {
     async fn fetch(&self, id: &ObjectId, request: Request) -> isobar_sessions::Result<isobar_sessions::Response> {
         self.namespace.fetch(id, request).await
     }
-    async fn list(&self) -> isobar_sessions::Result<Vec<ObjectId>> {
+    async fn list(&self) -> isobar_sessions::Result<Vec<ListedObject>> {
         self.namespace.list().await
+    }
+    async fn health(&self) -> isobar_sessions::Result<()> {
+        self.namespace.health().await
     }
     async fn evict(&self, id: &ObjectId) -> isobar_sessions::Result<()> {
         let failed = |error: JsError| isobar_sessions::Error::new(ErrorKind::Internal, error.message);

@@ -171,6 +171,12 @@ impl From<isobar_sessions::Error> for Problem {
         match error.kind() {
             Kind::InvalidId | Kind::InvalidArgument => Self::bad_request(error.to_string()),
             Kind::Overloaded => Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the session has too much to do", &error),
+            Kind::StorageFull => {
+                Self::ours(StatusCode::INSUFFICIENT_STORAGE, "there is no room left for the session", &error)
+            }
+            Kind::Damaged => {
+                Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the session's stored data is damaged", &error)
+            }
             Kind::Reset => Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the session was reset; try again", &error),
             _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the session failed", &error),
         }

@@ -171,7 +171,8 @@ impl SessionContext {
         self.backend.accept_websocket(socket, unique)
     }
 
-    /// The accepted WebSockets, of one tag or all; the newest first.
+    /// The accepted WebSockets, of one tag or all; the newest first. One that the object has closed is among them until its
+    /// client has answered, as in workerd: see [`WebSocket::is_open`].
     #[must_use]
     pub fn websockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
         self.backend.websockets(tag)
@@ -374,7 +375,7 @@ impl Kv<'_> {
     /// Sets a key.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when key and value are over 2 MB together.
+    /// [`ErrorKind::InvalidArgument`] when key and value are over 4 MiB together.
     pub fn put(&self, key: &str, value: &impl Serialize) -> Result<()> {
         let json = serde_json::to_vec(value)?;
         if key.len() + json.len() > limits::VALUE_BYTES {

@@ -26,7 +26,7 @@ pub enum ErrorKind {
     Application,
     /// The object was reset: its instance is gone, a new one starts with the next event.
     Reset,
-    /// Too many events wait for the object.
+    /// Too many events wait for the object or its host, or too many objects are awake; retry later.
     Overloaded,
     /// The WebSocket is closed, or was never accepted.
     Socket,
@@ -34,6 +34,10 @@ pub enum ErrorKind {
     Unsupported,
     /// The files cannot be opened or written, or another process has them.
     Storage,
+    /// The disk is full, or has less left than the host's reserve: free some space and retry.
+    StorageFull,
+    /// The object's file is damaged or missing; the message names the file. Other objects are not affected.
+    Damaged,
     /// Anything else.
     Internal,
 }

@@ -41,6 +41,7 @@ mod ext;
 mod id;
 mod namespace;
 mod object;
+mod pipe;
 mod value;
 mod websocket;
 
@@ -58,12 +59,12 @@ pub mod mock;
 /// The native host: one SQLite file per object.
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub mod local {
-    pub use crate::host::{HostOptions, LocalHost};
+    pub use crate::host::{Clock, HostOptions, LocalHost};
 }
 /// The host in memory: a faithful fake.
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
 pub mod memory {
-    pub use crate::host::{HostOptions, MemoryHost};
+    pub use crate::host::{Clock, HostOptions, MemoryHost};
 }
 
 pub use body::Body;
@@ -71,14 +72,14 @@ pub use context::{Cursor, Kv, KvListOptions, SessionBackend, SessionContext, Sql
 pub use error::{Error, ErrorKind, Result};
 pub use ext::SessionNamespaceExt;
 pub use id::{IdScheme, ObjectId};
-pub use namespace::{Capabilities, SessionNamespace};
+pub use namespace::{Capabilities, ListedObject, SessionNamespace};
 pub use object::{AlarmInfo, SessionObject};
 pub use value::{Parameters, Value};
 #[cfg(feature = "cloudflare-binding")]
 pub(crate) use websocket::take_client;
 pub use websocket::{
-    ClientSocket, CloseFrame, Message, ServerSender, ServerSocket, SocketBackend, WebSocket, socket_pair,
-    take_websocket, websocket_response,
+    ClientReceiver, ClientSender, ClientSocket, CloseFrame, Message, ServerSender, ServerSocket, SocketBackend,
+    WebSocket, socket_pair, take_websocket, websocket_response,
 };
 
 /// A request to a session object.
@@ -92,8 +93,8 @@ pub mod limits {
     pub const PARAMETERS: usize = 100;
     /// Bytes in a statement.
     pub const SQL_BYTES: usize = 100_000;
-    /// Bytes in a value or row.
-    pub const VALUE_BYTES: usize = 2_000_000;
+    /// Bytes in a value or row, and in a key with its value: 4 MiB. (workerd by itself takes 8 MiB.)
+    pub const VALUE_BYTES: usize = 4 * 1024 * 1024;
     /// Columns in a table or result.
     pub const COLUMNS: usize = 100;
     /// Keys in one key-value operation.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isobar_kit::Script;
 
-use crate::{Capabilities, Error, ObjectId, Request, Response, Result, SessionNamespace};
+use crate::{Capabilities, Error, ListedObject, ObjectId, Request, Response, Result, SessionNamespace};
 
-/// Any namespace, with a [`Script`] before every call: `fetch`, `list`, `evict`; a call's subject is the id.
+/// Any namespace, with a [`Script`] before every call: `fetch`, `list`, `health`, `evict`; a call's subject is the id.
 #[derive(Debug, Clone)]
 pub struct MockNamespace {
     inner: Arc<dyn SessionNamespace>,
@@ -46,7 +46,11 @@ impl SessionNamespace for MockNamespace {
         self.script.enter("fetch", id.to_string()).await?;
         self.inner.fetch(id, request).await
     }
-    async fn list(&self) -> Result<Vec<ObjectId>> {
+    async fn health(&self) -> Result<()> {
+        self.script.enter("health", "").await?;
+        self.inner.health().await
+    }
+    async fn list(&self) -> Result<Vec<ListedObject>> {
         self.script.enter("list", "").await?;
         self.inner.list().await
     }

@@ -35,6 +35,24 @@ impl Capabilities {
     }
 }
 
+/// An object as [`SessionNamespace::list`] names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListedObject {
+    /// The object's id, with its name where the host knows it.
+    pub id: ObjectId,
+    /// Why its file cannot be read, naming the file; `None` when nothing is known to be wrong.
+    pub damage: Option<String>,
+}
+
+impl ListedObject {
+    /// An object as a host lists it.
+    #[must_use]
+    pub fn new(id: ObjectId, damage: Option<String>) -> Self {
+        Self { id, damage }
+    }
+}
+
 /// The objects of one class, by id.
 #[async_trait]
 pub trait SessionNamespace: Debug + Send + Sync {
@@ -62,12 +80,22 @@ pub trait SessionNamespace: Debug + Send + Sync {
     /// What its handler fails with; [`ErrorKind::Reset`], [`ErrorKind::Overloaded`], [`ErrorKind::InvalidId`].
     async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response>;
 
-    /// Every object that has stored something. Needs [`Capabilities::list`].
+    /// Every object that has stored something, and which of them are damaged, as far as that was found. Needs
+    /// [`Capabilities::list`].
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`].
-    async fn list(&self) -> Result<Vec<ObjectId>> {
+    async fn list(&self) -> Result<Vec<ListedObject>> {
         Err(Error::new(ErrorKind::Unsupported, "this host cannot list its objects"))
+    }
+
+    /// Whether the host can do what it is for: for readiness checks. Durable Objects always can.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] when a sync has failed and writing is refused until the host is opened anew;
+    /// [`ErrorKind::StorageFull`] when the disk is down to the host's reserve.
+    async fn health(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Drops an object's instance as soon as no event is under way, as hibernation would; its sockets stay open. For
@@ -98,8 +126,11 @@ impl<N: SessionNamespace + ?Sized> SessionNamespace for Arc<N> {
     async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response> {
         (**self).fetch(id, request).await
     }
-    async fn list(&self) -> Result<Vec<ObjectId>> {
+    async fn list(&self) -> Result<Vec<ListedObject>> {
         (**self).list().await
+    }
+    async fn health(&self) -> Result<()> {
+        (**self).health().await
     }
     async fn evict(&self, id: &ObjectId) -> Result<()> {
         (**self).evict(id).await

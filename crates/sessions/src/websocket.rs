@@ -1,20 +1,21 @@
 //! WebSockets: a pair of ends, one with the object, one with whoever speaks HTTP to the client.
 
 use std::fmt;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use futures_util::StreamExt;
 
+use crate::pipe::{Frame, Receiver, Refused, Sender, pipe};
 use crate::{Body, Error, ErrorKind, Response, Result, limits};
 
-/// Bytes that may wait on either side; beyond, the object closes a client that does not read (its server gives up writing
-/// after a while), and a client's sending fails.
+/// Bytes that may wait on either side; beyond, the object closes a client that does not read, and a client's sending fails.
 const QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes that wait for the object when [`ClientSocket::ready`] holds its caller.
+const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// A WebSocket message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,30 +95,18 @@ impl CloseFrame {
     }
 }
 
-/// What travels between the two ends.
-#[derive(Debug)]
-enum Frame {
-    Message(Message),
-    Close(CloseFrame),
-}
-
 /// Makes the two ends of a WebSocket.
 #[must_use]
 pub fn socket_pair() -> (ClientSocket, ServerSocket) {
-    let (to_server, from_client) = unbounded();
-    let (to_client, from_server) = unbounded();
-    let (queued, waiting) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (to_server, from_client) = pipe(QUEUE_BYTES);
+    let (to_client, from_server) = pipe(QUEUE_BYTES);
     let link = Link::default();
     let client = ClientSocket {
         link: Arc::clone(&link),
-        sender: to_server,
-        receiver: from_server,
-        queued: Arc::clone(&queued),
-        waiting: Arc::clone(&waiting),
-        message_bytes: limits::MESSAGE_BYTES,
+        sender: ClientSender { sender: to_server, message_bytes: limits::MESSAGE_BYTES },
+        receiver: ClientReceiver(from_server),
     };
-    let server =
-        ServerSocket { sender: ServerSender { sender: to_client, queued }, receiver: from_client, waiting, link };
+    let server = ServerSocket { sender: ServerSender { sender: to_client }, frames: ServerFrames(from_client), link };
     (client, server)
 }
 
@@ -127,13 +116,8 @@ pub fn socket_pair() -> (ClientSocket, ServerSocket) {
 pub struct ClientSocket {
     #[cfg_attr(not(feature = "cloudflare-binding"), allow(dead_code))]
     link: Link,
-    sender: UnboundedSender<Frame>,
-    receiver: UnboundedReceiver<Frame>,
-    /// Bytes that the object has sent and this end has not received.
-    queued: Arc<AtomicUsize>,
-    /// Bytes that this end has sent and the object has not taken.
-    waiting: Arc<AtomicUsize>,
-    message_bytes: usize,
+    sender: ClientSender,
+    receiver: ClientReceiver,
 }
 
 #[cfg(feature = "cloudflare-binding")]
@@ -151,15 +135,62 @@ impl ServerSocket {
 }
 
 impl ClientSocket {
-    /// Sets the size of the largest message, in bytes, that the object takes from the client: the HTTP server refuses a larger
-    /// one by its frame's head, before it is in memory. Inside Workers the runtime's own limit stands.
+    /// Limits the client's messages to fewer bytes: a larger one ends the connection with 1009. Default: 32 MiB, the limit of
+    /// Durable Objects. Inside Workers the runtime's limit holds.
     #[must_use]
     pub fn with_message_bytes(mut self, bytes: usize) -> Self {
-        self.message_bytes = bytes.min(limits::MESSAGE_BYTES);
+        self.sender.message_bytes = bytes.min(limits::MESSAGE_BYTES);
         self
     }
 
-    /// Returns the size of the largest message, in bytes, that the object takes. Default: 32 MiB.
+    /// Returns the size of the largest message, in bytes, that the object takes.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.sender.message_bytes
+    }
+
+    /// Sends a message to the object.
+    ///
+    /// # Errors
+    /// As [`ClientSender::send`].
+    pub fn send(&self, message: impl Into<Message>) -> Result<()> {
+        self.sender.send(message)
+    }
+
+    /// Says goodbye; what the object answers can still be received.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Socket`] when the object's end is gone.
+    pub fn close(&self, close: CloseFrame) -> Result<()> {
+        self.sender.close(close)
+    }
+
+    /// The object's next message, its goodbye as an error value, or `None` when its end is gone.
+    pub async fn receive(&mut self) -> Option<Result<Message, CloseFrame>> {
+        self.receiver.receive().await
+    }
+
+    /// The next message that is there already.
+    pub fn try_receive(&mut self) -> Option<Result<Message, CloseFrame>> {
+        futures_util::FutureExt::now_or_never(self.receive()).flatten()
+    }
+
+    /// Takes the two directions apart, for whoever reads while it writes. Dropping the sender breaks the connection.
+    #[must_use]
+    pub fn split(self) -> (ClientSender, ClientReceiver) {
+        (self.sender, self.receiver)
+    }
+}
+
+/// The sending half of the client's end.
+#[derive(Debug)]
+pub struct ClientSender {
+    sender: Sender,
+    message_bytes: usize,
+}
+
+impl ClientSender {
+    /// Bytes that a message may have: 32 MiB, or what [`ClientSocket::with_message_bytes`] has set.
     #[must_use]
     pub fn message_bytes(&self) -> usize {
         self.message_bytes
@@ -168,18 +199,24 @@ impl ClientSocket {
     /// Sends a message to the object.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] over 32 MiB; [`ErrorKind::Socket`] when the object's end is gone;
-    /// [`ErrorKind::Overloaded`] when 64 MiB wait for the object.
+    /// [`ErrorKind::InvalidArgument`] over [`message_bytes`](Self::message_bytes); [`ErrorKind::Socket`] when the object's
+    /// end is gone; [`ErrorKind::Overloaded`] when 64 MiB wait for the object.
     pub fn send(&self, message: impl Into<Message>) -> Result<()> {
         let message = message.into();
-        if message.as_bytes().len() > limits::MESSAGE_BYTES {
-            return Err(Error::new(ErrorKind::InvalidArgument, "a WebSocket message may have 32 MiB at most"));
+        if message.as_bytes().len() > self.message_bytes {
+            let message = format!("a WebSocket message may have {} bytes at most", self.message_bytes);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        let bytes = message.as_bytes().len();
-        if self.waiting.fetch_add(bytes, Ordering::Relaxed) > QUEUE_BYTES {
-            return Err(Error::new(ErrorKind::Overloaded, "the object is slower than its WebSocket's client"));
-        }
-        self.sender.unbounded_send(Frame::Message(message)).map_err(|_| gone())
+        self.sender.send(Frame::Message(message)).map_err(|refused| match refused {
+            Refused::Full => Error::new(ErrorKind::Overloaded, "the object is slower than its WebSocket's client"),
+            Refused::Gone => gone(),
+        })
+    }
+
+    /// Waits until less than 1 MiB waits for the object, or its end is gone: whoever reads from a network waits here
+    /// before reading on.
+    pub async fn ready(&self) {
+        std::future::poll_fn(|cx| self.sender.poll_below(cx, WINDOW_BYTES)).await;
     }
 
     /// Says goodbye; what the object answers can still be received.
@@ -187,23 +224,25 @@ impl ClientSocket {
     /// # Errors
     /// [`ErrorKind::Socket`] when the object's end is gone.
     pub fn close(&self, close: CloseFrame) -> Result<()> {
-        self.sender.unbounded_send(Frame::Close(close)).map_err(|_| gone())
+        self.sender.end_with(Frame::Close(close), false).map_err(|_| gone())
     }
+}
 
+/// The receiving half of the client's end.
+#[derive(Debug)]
+pub struct ClientReceiver(Receiver);
+
+impl ClientReceiver {
     /// The object's next message, its goodbye as an error value, or `None` when its end is gone.
     pub async fn receive(&mut self) -> Option<Result<Message, CloseFrame>> {
-        match self.receiver.next().await? {
-            Frame::Message(message) => {
-                self.queued.fetch_sub(message.as_bytes().len(), Ordering::Relaxed);
-                Some(Ok(message))
-            }
-            Frame::Close(close) => Some(Err(close)),
-        }
+        std::future::poll_fn(|cx| self.0.poll_next(cx)).await.map(parted)
     }
 
-    /// The next message that is there already.
-    pub fn try_receive(&mut self) -> Option<Result<Message, CloseFrame>> {
-        futures_util::FutureExt::now_or_never(self.receive()).flatten()
+    /// Whether nothing follows what waits: the object has said goodbye, was reset, or has given the client up because it does
+    /// not read.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.0.is_ended()
     }
 }
 
@@ -211,8 +250,7 @@ impl ClientSocket {
 #[derive(Debug)]
 pub struct ServerSocket {
     sender: ServerSender,
-    receiver: UnboundedReceiver<Frame>,
-    waiting: Arc<AtomicUsize>,
+    frames: ServerFrames,
     #[cfg_attr(not(feature = "cloudflare-binding"), allow(dead_code))]
     link: Link,
 }
@@ -223,47 +261,64 @@ pub(crate) type Link = Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>>;
 /// The sending half of the object's end: for hosts.
 #[derive(Debug, Clone)]
 pub struct ServerSender {
-    sender: UnboundedSender<Frame>,
-    queued: Arc<AtomicUsize>,
+    sender: Sender,
 }
 
 impl ServerSender {
-    /// Sends at once: the host holds what must wait for the output gate.
+    /// Sends at once: the host holds what must wait for the output gate. A client for whom too much waits already is closed
+    /// with 1013; what waits is dropped.
     pub fn send(&self, message: Message) {
-        let waiting = self.queued.fetch_add(message.as_bytes().len(), Ordering::Relaxed);
-        if waiting > QUEUE_BYTES {
-            self.close(CloseFrame::new(1013, "the client does not read"));
-            return;
+        if self.sender.send(Frame::Message(message)) == Err(Refused::Full) {
+            #[cfg(feature = "tracing")]
+            tracing::warn!("a WebSocket is closed with 1013: its client does not read what is sent to it");
+            let close = CloseFrame::new(1013, "the client does not read");
+            drop(self.sender.end_with(Frame::Close(close), true)); // it is full, so it is not gone
         }
         // A client that is gone is told by its close event, not here.
-        drop(self.sender.unbounded_send(Frame::Message(message)));
+    }
+
+    /// Bounds what may wait for this client, and for all clients of the budget.
+    #[cfg(all(feature = "host", not(target_arch = "wasm32")))]
+    pub(crate) fn bound(&self, bytes: usize, budget: &Arc<crate::pipe::Budget>) {
+        self.sender.bound(bytes, budget);
     }
 
     /// Ends without a goodbye: the connection broke.
     #[cfg(feature = "cloudflare-binding")]
     pub(crate) fn end(&self) {
-        self.sender.close_channel();
+        self.sender.end();
     }
 
     /// Says goodbye.
     pub fn close(&self, close: CloseFrame) {
-        drop(self.sender.unbounded_send(Frame::Close(close)));
-        self.sender.close_channel();
+        drop(self.sender.end_with(Frame::Close(close), false));
     }
 }
 
 impl ServerSocket {
     /// Takes the end apart: for hosts.
     pub fn into_parts(self) -> (ServerSender, impl futures_core::Stream<Item = Result<Message, CloseFrame>> + Unpin) {
-        let waiting = self.waiting;
-        let frames = self.receiver.map(move |frame| match frame {
-            Frame::Message(message) => {
-                waiting.fetch_sub(message.as_bytes().len(), Ordering::Relaxed);
-                Ok(message)
-            }
-            Frame::Close(close) => Err(close),
-        });
-        (self.sender, frames)
+        (self.sender, self.frames)
+    }
+}
+
+/// What the client sends.
+#[derive(Debug)]
+struct ServerFrames(Receiver);
+
+impl futures_core::Stream for ServerFrames {
+    type Item = Result<Message, CloseFrame>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next(cx).map(|frame| frame.map(parted))
+    }
+}
+
+/// A frame as a message, or a goodbye in place of an error.
+fn parted(frame: Frame) -> Result<Message, CloseFrame> {
+    match frame {
+        Frame::Message(message) => Ok(message),
+        Frame::Close(close) => Err(close),
     }
 }
 
@@ -281,6 +336,8 @@ pub trait SocketBackend {
     fn send(&self, message: Message) -> Result<()>;
     /// Says goodbye once what was written before is durable.
     fn close(&self, close: CloseFrame) -> Result<()>;
+    /// Whether neither side has said goodbye.
+    fn is_open(&self) -> bool;
     /// The tags it was accepted with.
     fn tags(&self) -> Vec<String>;
     /// The attachment's JSON.
@@ -328,6 +385,13 @@ impl WebSocket {
         let close = CloseFrame::new(code, reason);
         close.check()?;
         self.backend.close(close)
+    }
+
+    /// Whether neither side has said goodbye: one that the object has closed stays among
+    /// [`websockets`](crate::SessionContext::websockets) until its client has answered.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.backend.is_open()
     }
 
     /// The tags it was accepted with.

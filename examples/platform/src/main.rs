@@ -111,7 +111,10 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         // In the fragment: it stands in no log of a server.
         println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
     }
-    keep(&*platform.sessions(IAM_SESSION)?, KEEPER).await?;
+    if let Err(error) = keep(&*platform.sessions(IAM_SESSION)?, KEEPER).await {
+        // One damaged file stops what it is for, and not the platform.
+        eprintln!("scheduled tasks do not run until the next start: {error}");
+    }
     deliver(auth(&platform)?);
     println!("serving on {} (Ctrl-C ends)", server.url());
     let app = app(&platform)?;

@@ -10,6 +10,7 @@ mod observed;
 mod proxies;
 mod server;
 mod signed;
+mod sockets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,10 @@ impl SessionObject for Room {
     async fn message(&self, socket: &WebSocket, message: Message) -> isobar_sessions::Result<()> {
         match message {
             Message::Text(text) if text == "bye" => socket.close(4000, "as you wish"),
+            Message::Text(text) if text.starts_with("flood ") => {
+                let mebibytes: usize = text["flood ".len()..].parse().unwrap_or_default();
+                (0..mebibytes).try_for_each(|_| socket.send("x".repeat(1 << 20)))
+            }
             message => socket.send(message),
         }
     }

@@ -84,6 +84,9 @@ impl SessionObject for Probe {
             ("close", reason) => {
                 socket.close(4001, reason)?;
                 socket.close(4002, "again")?;
+                let sockets = self.context.websockets(None);
+                let open = sockets.iter().filter(|socket| socket.is_open()).count();
+                self.context.kv().put("sockets after close", &json!([sockets.len(), open]))?;
                 if let Err(error) = socket.send("after") {
                     self.context.kv().put("send after close", &error.to_string())?;
                 }

@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             an_auto_response_does_not_wake_the_object,
             auto_responses_have_limits,
             the_object_can_close,
+            a_closed_socket_is_listed_until_its_client_answers,
             the_client_can_close,
             a_broken_connection_is_told,
             a_failing_handler_leaves_the_socket_open,
@@ -138,6 +139,16 @@ async fn the_object_can_close(sessions: Subject) -> Outcome {
     .await?;
     socket.close(CloseFrame::new(4001, "bye"))?;
     eventually(&sessions, "ws/close", json!({"op": "get", "key": "closed"}), json!([4001, "bye", true])).await
+}
+
+async fn a_closed_socket_is_listed_until_its_client_answers(sessions: Subject) -> Outcome {
+    let mut socket = connect(&sessions, "ws/listed", "a").await?;
+    socket.send("close bye")?;
+    ensure_eq!(next(&mut socket).await?, Some(Err(CloseFrame::new(4001, "bye"))));
+    // In the same event: still there, and not open.
+    eventually(&sessions, "ws/listed", json!({"op": "get", "key": "sockets after close"}), json!([1, 0])).await?;
+    socket.close(CloseFrame::new(4001, "bye"))?;
+    eventually(&sessions, "ws/listed", json!({"op": "sockets"}), json!(0)).await
 }
 
 async fn the_client_can_close(sessions: Subject) -> Outcome {

@@ -14,6 +14,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             what_workerd_forbids_is_refused,
             the_database_has_a_size,
             tables_can_be_altered,
+            values_have_four_megabytes,
+            text_that_is_not_utf8_reads_with_replacement_characters,
         }
         "kv" => {
             keys_are_put_got_and_deleted,
@@ -132,6 +134,35 @@ async fn tables_can_be_altered(sessions: Subject) -> Outcome {
         sql("SELECT * FROM u"),
     ])).await?;
     ensure_eq!(got[1]["columns"], json!(["bb", "c"]));
+    Ok(())
+}
+
+async fn values_have_four_megabytes(sessions: Subject) -> Outcome {
+    let (four, nine) = ("x".repeat(4_000_000), "x".repeat(9_000_000));
+    let insert = |text: &str| json!({"op": "sql", "sql": "INSERT INTO t VALUES (?)", "values": [text]});
+    act(
+        &sessions,
+        "sql/large",
+        json!([sql("CREATE TABLE t (a)"), insert(&four), {"op": "put", "key": "k", "value": four}]),
+    )
+    .await?;
+    let got = act(&sessions, "sql/large", json!([sql("SELECT length(a) FROM t"), {"op": "get", "key": "k"}])).await?;
+    ensure_eq!(got[0]["rows"], json!([[4_000_000]]));
+    ensure!(got[1].as_str().is_some_and(|text| text.len() == 4_000_000));
+    for operation in [insert(&nine), json!({"op": "put", "key": "k", "value": nine})] {
+        let error = refused(&sessions, "sql/large", json!([operation])).await?;
+        ensure!(error.contains("string or blob too big: SQLITE_TOOBIG"), "{error}");
+    }
+    Ok(())
+}
+
+async fn text_that_is_not_utf8_reads_with_replacement_characters(sessions: Subject) -> Outcome {
+    let query = sql(
+        "SELECT CAST(x'61ff62' AS TEXT), CAST(x'f09f92' AS TEXT), CAST(x'c0af' AS TEXT), CAST(x'eda080' AS TEXT), CAST(x'e28261' AS TEXT)",
+    );
+    let got = act(&sessions, "sql/not utf-8", json!([query])).await?;
+    let three = "\u{fffd}".repeat(3);
+    ensure_eq!(got[0]["rows"], json!([["a\u{fffd}b", "\u{fffd}", "\u{fffd}\u{fffd}", three, "\u{fffd}a"]]));
     Ok(())
 }
 

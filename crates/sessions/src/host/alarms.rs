@@ -2,22 +2,41 @@
 //!
 //! An object's own database is the truth about its alarm; the index only says whom to wake, and never later than the
 //! truth: it is written before the object commits. What it says too much costs a wake-up that finds nothing to do.
+//!
+//! The wall clock may be set at any time. The thread never sleeps for long without looking at it; and an alarm that was set
+//! while the clock was ahead is known by the time of its making, which is later than the time now: its object is woken,
+//! and sets it anew for as long as it was meant to wait.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::Utc;
 use rusqlite::{Connection, params};
 
+use super::fault::{Fault, failure};
+use super::health::Health;
+use super::options::Clock;
+use super::rebuild;
+use super::storage::AlarmRow;
 use crate::{AlarmInfo, Error, ErrorKind, Result, limits};
+
+/// How far the clock may go back, in milliseconds, before alarms that seem to be made in the future are set anew.
+const SLACK: i64 = 10_000;
 
 /// How long after its `retries`-th failure an alarm runs again: 2 s, doubling, with up to a quarter of jitter
 /// (`jitter` in 0..=1). `None` when it is given up.
 pub(super) fn retry_delay(retries: u32, jitter: f64) -> Option<Duration> {
     let base = (retries < limits::ALARM_RETRIES).then(|| 2f64 * f64::from(1u32 << retries))?;
     Some(Duration::from_secs_f64(base * (1.0 + jitter.clamp(0.0, 1.0) / 4.0)))
+}
+
+/// The alarm as it is to be when it was made while the clock was ahead of `now`: for as long from now on as it was to wait
+/// then. `None` when it was not.
+pub(super) fn rebased(row: AlarmRow, now: i64) -> Option<AlarmRow> {
+    let made = row.made.filter(|made| *made > now.saturating_add(SLACK))?;
+    let from_now = |at: i64| now.saturating_add(at.saturating_sub(made).max(0));
+    Some(AlarmRow { scheduled: from_now(row.scheduled), due: from_now(row.due), made: Some(now), ..row })
 }
 
 /// What wakes an object.
@@ -28,82 +47,109 @@ pub(super) type Wake = Box<dyn Fn([u8; 32], Option<String>) + Send>;
 pub(super) struct Alarms {
     state: Mutex<State>,
     changed: Condvar,
+    clock: Clock,
+    check: Duration,
+    health: Arc<Health>,
 }
 
 #[derive(Debug)]
 struct State {
     index: Connection,
     due: BTreeSet<(i64, [u8; 32])>,
-    of: HashMap<[u8; 32], i64>,
+    of: HashMap<[u8; 32], Wakeup>,
+    /// The latest time at which one of them was made, or a later one.
+    latest: i64,
     stopped: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wakeup {
+    at: i64,
+    made: i64,
+}
+
 impl Alarms {
-    pub(super) fn open(path: Option<&Path>) -> Result<Arc<Self>> {
-        let open = || {
-            let index = path.map_or_else(Connection::open_in_memory, Connection::open)?;
-            index.execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-                 CREATE TABLE IF NOT EXISTS objects (id BLOB PRIMARY KEY, name TEXT, alarm INTEGER) WITHOUT ROWID;
-                 CREATE INDEX IF NOT EXISTS objects_alarm ON objects (alarm) WHERE alarm IS NOT NULL;",
-            )?;
-            let mut statement = index.prepare("SELECT alarm, id FROM objects WHERE alarm IS NOT NULL")?;
-            let due: BTreeSet<(i64, [u8; 32])> =
-                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-            drop(statement);
-            Ok::<_, rusqlite::Error>((index, due))
+    /// Opens the index under this folder, or one in memory. One that is missing or damaged is made anew from the objects.
+    pub(super) fn open(root: Option<&Path>, clock: Clock, check: Duration, health: &Arc<Health>) -> Result<Arc<Self>> {
+        let index = match root {
+            Some(root) => rebuild::open_index(root, health)?,
+            None => open_index(None).map_err(|error| index_failure(&error, None))?,
         };
-        let (index, due) = open().map_err(|error| {
-            let place = path.map_or_else(|| "memory".to_owned(), |path| path.display().to_string());
-            Error::new(ErrorKind::Storage, format!("the index of objects ({place}): {error}")).with_source(error)
-        })?;
-        let of = due.iter().map(|(at, id)| (*id, *at)).collect();
-        Ok(Arc::new(Self { state: Mutex::new(State { index, due, of, stopped: false }), changed: Condvar::new() }))
+        let of = wakeups(&index).map_err(|error| index_failure(&error, root))?;
+        let due = of.iter().map(|(id, wakeup)| (wakeup.at, *id)).collect();
+        let latest = of.values().map(|wakeup| wakeup.made).max().unwrap_or(i64::MIN);
+        let state = Mutex::new(State { index, due, of, latest, stopped: false });
+        Ok(Arc::new(Self { state, changed: Condvar::new(), clock, check, health: Arc::clone(health) }))
+    }
+
+    /// Returns the time.
+    pub(super) fn now(&self) -> i64 {
+        self.clock.millis()
     }
 
     /// Makes durable that the object exists and is to be woken at `alarm`, before the object commits so.
     pub(super) fn announce(&self, id: &[u8; 32], name: Option<&str>, alarm: Option<i64>) -> Result<()> {
+        let now = self.now();
         let state = self.lock();
         let earlier = match (alarm, state.of.get(id)) {
-            (Some(at), Some(known)) => Some(at.min(*known)),
-            (at, known) => at.or(known.copied()),
+            (Some(at), Some(known)) => Some(at.min(known.at)),
+            (at, known) => at.or(known.map(|known| known.at)),
         };
-        let sql = "INSERT INTO objects VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET alarm = ?3, name = coalesce(?2, name)";
-        state.index.execute(sql, params![id, name, earlier]).map(drop).map_err(|error| index_failure(&error))
+        let sql = "INSERT INTO objects (id, name, alarm, made) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT (id) DO UPDATE SET alarm = ?3, made = ?4, name = coalesce(?2, name)";
+        state.index.execute(sql, params![id, name, earlier, now]).map(drop).map_err(|error| self.failed(&error))
     }
 
     /// The object has committed that it is to be woken at `alarm`, or not at all.
     pub(super) fn set(&self, id: &[u8; 32], alarm: Option<i64>) {
+        let now = self.now();
         let mut state = self.lock();
         if let Some(known) = state.of.remove(id) {
-            state.due.remove(&(known, *id));
+            state.due.remove(&(known.at, *id));
         }
         if let Some(at) = alarm {
-            state.of.insert(*id, at);
+            state.of.insert(*id, Wakeup { at, made: now });
             state.due.insert((at, *id));
+            state.latest = state.latest.max(now);
         }
         // Not durable if the machine stops now; then the index wakes the object too early, which is no harm.
-        let updated = state.index.execute("UPDATE objects SET alarm = ?2 WHERE id = ?1", params![id, alarm]);
-        drop(updated);
+        let updated = state.unsynced("UPDATE objects SET alarm = ?2, made = ?3 WHERE id = ?1", params![id, alarm, now]);
         drop(state);
+        self.note(updated);
         self.changed.notify_all();
+    }
+
+    /// The object has its file: should that be gone one day, it was lost.
+    pub(super) fn set_stored(&self, id: &[u8; 32]) {
+        let updated = self.lock().unsynced("UPDATE objects SET stored = 1 WHERE id = ?1", params![id]);
+        self.note(updated);
+    }
+
+    /// Whether the object is known to have had a file.
+    pub(super) fn is_stored(&self, id: &[u8; 32]) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM objects WHERE id = ? AND stored = 1)";
+        self.lock().index.query_row(sql, [id], |row| row.get(0)).map_err(|error| self.failed(&error))
     }
 
     /// Every object of the index, with its name.
     pub(super) fn objects(&self) -> Result<Vec<([u8; 32], Option<String>)>> {
         let state = self.lock();
-        let mut statement =
-            state.index.prepare("SELECT id, name FROM objects ORDER BY id").map_err(|error| index_failure(&error))?;
-        let rows =
-            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(|error| index_failure(&error))?;
-        rows.collect::<Result<_, _>>().map_err(|error| index_failure(&error))
+        let rows = || {
+            let mut statement = state.index.prepare("SELECT id, name FROM objects ORDER BY id")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<_, _>>()
+        };
+        rows().map_err(|error| self.failed(&error))
     }
 
     /// Wakes objects when their time comes, until [`stop`](Self::stop): the body of a thread.
     pub(super) fn run(&self, wake: &Wake) {
         let mut state = self.lock();
         while !state.stopped {
-            let now = Utc::now().timestamp_millis();
+            let now = self.now();
+            if state.latest > now.saturating_add(SLACK) {
+                state.hasten(now);
+            }
             state = match state.due.first().copied() {
                 Some((at, id)) if at <= now => {
                     // It stays in the index until the object says how it went.
@@ -113,9 +159,9 @@ impl Alarms {
                     wake(id, name);
                     state
                 }
-                // At most an hour at a time: the wall clock may be set meanwhile.
+                // The wall clock may be set meanwhile, and tells nobody.
                 Some((at, _)) => {
-                    let wait = Duration::from_millis((at - now).unsigned_abs().min(3_600_000));
+                    let wait = Duration::from_millis((at - now).unsigned_abs()).min(self.check);
                     self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -132,6 +178,23 @@ impl Alarms {
         // Set and map are changed together, without anything between that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        let failure = index_failure(error, None);
+        if Fault::of(error) == Some(Fault::Sync) {
+            self.health.poison(failure.to_string());
+        }
+        failure
+    }
+
+    /// A failure that does no harm, but must be seen.
+    fn note(&self, result: rusqlite::Result<()>) {
+        if let Err(error) = result {
+            let _error = self.failed(&error);
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, "the index of session objects was not brought up to date");
+        }
+    }
 }
 
 impl State {
@@ -139,10 +202,57 @@ impl State {
     fn name(&self, id: &[u8; 32]) -> Option<String> {
         self.index.query_row("SELECT name FROM objects WHERE id = ?", [id], |row| row.get(0)).ok().flatten()
     }
+
+    /// Wakes now whom an alarm was set for while the clock was ahead.
+    fn hasten(&mut self, now: i64) {
+        for (id, wakeup) in &mut self.of {
+            if wakeup.made > now.saturating_add(SLACK) {
+                self.due.remove(&(wakeup.at, *id));
+                *wakeup = Wakeup { at: now, made: now };
+                self.due.insert((now, *id));
+            }
+        }
+        self.latest = now;
+    }
+
+    /// Writes what may be lost with the machine's power: a sync would only cost time.
+    fn unsynced(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<()> {
+        self.index.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let updated = self.index.execute(sql, values).map(drop);
+        self.index.execute_batch("PRAGMA synchronous = FULL")?;
+        updated
+    }
 }
 
-fn index_failure(error: &rusqlite::Error) -> Error {
-    Error::new(ErrorKind::Storage, format!("the index of objects: {error}"))
+/// Opens the index's database.
+pub(super) fn open_index(path: Option<&Path>) -> rusqlite::Result<Connection> {
+    let index = path.map_or_else(Connection::open_in_memory, Connection::open)?;
+    index.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         CREATE TABLE IF NOT EXISTS objects (id BLOB PRIMARY KEY, name TEXT, alarm INTEGER, made INTEGER, stored INTEGER)
+             WITHOUT ROWID;
+         CREATE INDEX IF NOT EXISTS objects_alarm ON objects (alarm) WHERE alarm IS NOT NULL;",
+    )?;
+    for column in ["made", "stored"] {
+        let sql = "SELECT count(*) FROM pragma_table_info('objects') WHERE name = ?";
+        if index.query_row(sql, [column], |row| row.get::<_, i64>(0))? == 0 {
+            index.execute_batch(&format!("ALTER TABLE objects ADD COLUMN {column} INTEGER"))?; // of an older version
+        }
+    }
+    Ok(index)
+}
+
+/// Whom to wake, and when.
+pub(super) fn wakeups(index: &Connection) -> rusqlite::Result<HashMap<[u8; 32], Wakeup>> {
+    let mut statement = index.prepare("SELECT id, alarm, coalesce(made, 0) FROM objects WHERE alarm IS NOT NULL")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, Wakeup { at: row.get(1)?, made: row.get(2)? })))?;
+    rows.collect()
+}
+
+pub(super) fn index_failure(error: &rusqlite::Error, root: Option<&Path>) -> Error {
+    let place = root.map(|root| format!(" ({})", root.join("index.db").display())).unwrap_or_default();
+    let kind = Fault::of(error).map_or(ErrorKind::Storage, Fault::kind);
+    Error::new(kind, format!("the index of session objects{place}: {}", failure(error)))
 }
 
 /// What the handler is told.
@@ -160,5 +270,14 @@ mod tests {
         let delays: Vec<_> = (0..7).map(|retries| seconds(retries, 0.0)).collect();
         assert_eq!(delays, [Some(2.0), Some(4.0), Some(8.0), Some(16.0), Some(32.0), Some(64.0), None]);
         assert_eq!(seconds(0, 1.0), Some(2.5));
+    }
+
+    #[test]
+    fn an_alarm_of_a_clock_that_was_ahead_waits_as_long_as_it_was_meant_to() {
+        let row = |made| AlarmRow { scheduled: 1_000_500, due: 1_002_500, retries: 1, made };
+        let ahead = rebased(row(Some(1_000_000)), 5_000);
+        assert_eq!(ahead, Some(AlarmRow { scheduled: 5_500, due: 7_500, retries: 1, made: Some(5_000) }));
+        assert_eq!(rebased(row(Some(1_000_000)), 995_000), None, "the clock may be put right by seconds");
+        assert_eq!(rebased(row(None), 5_000), None, "one of an older version says nothing");
     }
 }

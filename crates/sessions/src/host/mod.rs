@@ -2,81 +2,57 @@
 //!
 //! ```text
 //! host.lock         held by the process that hosts the namespace
-//! index.db          the objects, and when to wake them (alarms)
-//! objects/ab/ab...  an object's SQLite database
+//! index.db          the objects, and when to wake them (alarms): made anew from the objects when it is missing or damaged
+//! objects/ab/ab...  an object's SQLite database, once the object has stored something
 //! ```
 
 mod alarms;
+mod backend;
+mod disk;
+mod fault;
+mod health;
+mod options;
+mod rebuild;
+mod rules;
 mod sockets;
 mod state;
 mod storage;
+mod ticket;
 mod worker;
 
 use std::fmt;
 use std::fs::File;
 use std::marker::PhantomData;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use self::alarms::Alarms;
+use self::health::Health;
+use self::state::Shared;
+use self::ticket::Ticket;
 use self::worker::{Job, Worker};
+use crate::pipe::Budget;
 use crate::{
-    Capabilities, Error, ErrorKind, IdScheme, ObjectId, Request, Response, Result, SessionNamespace, SessionObject,
+    Capabilities, Error, ErrorKind, IdScheme, ListedObject, ObjectId, Request, Response, Result, SessionNamespace,
+    SessionObject,
 };
 
-/// How a host runs its objects.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct HostOptions {
-    /// Threads; an object stays on one.
-    pub threads: usize,
-    /// How long an object without events keeps its instance and open database.
-    pub idle: Duration,
-    /// Events that may be under way on one object; one more is refused as overloaded.
-    pub events: usize,
-}
-
-impl Default for HostOptions {
-    fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        Self { threads, idle: Duration::from_secs(10), events: 4096 }
-    }
-}
-
-impl HostOptions {
-    /// Threads; an object stays on one.
-    #[must_use]
-    pub fn with_threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
-        self
-    }
-
-    /// How long an object without events keeps its instance and open database.
-    #[must_use]
-    pub fn with_idle(mut self, idle: Duration) -> Self {
-        self.idle = idle;
-        self
-    }
-
-    /// Events that may be under way on one object.
-    #[must_use]
-    pub fn with_events(mut self, events: usize) -> Self {
-        self.events = events;
-        self
-    }
-}
+pub use options::{Clock, HostOptions};
 
 /// What both hosts are: threads, their queues, the alarms.
 struct Host {
     namespace: String,
     scheme: IdScheme,
     queues: Vec<mpsc::UnboundedSender<Job>>,
-    alarms: Arc<Alarms>,
+    shared: Arc<Shared>,
+    /// Events in flight, and how many there may be.
+    in_flight: Arc<AtomicUsize>,
+    queue: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: Option<File>,
 }
@@ -89,30 +65,56 @@ impl Host {
         env: impl Fn() -> O::Env + Send + Sync + 'static,
     ) -> Result<Arc<Self>> {
         let lock = root.map(lock).transpose()?;
-        let alarms = Alarms::open(root.map(|root| root.join("index.db")).as_deref())?;
+        let health = Arc::new(Health::new(root.map(Path::to_owned), options.reserve));
+        let alarms = Alarms::open(root, options.clock.clone(), options.clock_check, &health)?;
+        let shared = Arc::new(Shared {
+            alarms: Arc::clone(&alarms),
+            health,
+            outgoing: Budget::new(options.outgoing_bytes),
+            socket_bytes: options.socket_bytes,
+            incoming_bytes: options.incoming_bytes,
+        });
         let scheme = IdScheme::new(namespace);
         let (env, objects) = (Arc::new(env), root.map(|root| root.join("objects")));
         let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for number in 0..options.threads.max(1) {
             let (queue, jobs) = mpsc::unbounded_channel();
-            let (env, objects, alarms, options) =
-                (Arc::clone(&env), objects.clone(), Arc::clone(&alarms), options.clone());
+            let (env, objects, shared, options) =
+                (Arc::clone(&env), objects.clone(), Arc::clone(&shared), options.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| {
+                Error::new(ErrorKind::Internal, format!("cannot start a runtime for session objects: {error}"))
+            })?;
             threads.push(spawn(format!("isobar-session-{number}"), move || {
-                Worker::<O>::new(env(), objects, alarms, options).run(jobs);
+                Worker::<O>::new(env(), objects, shared, options).run(&runtime, jobs);
             })?);
             queues.push(queue);
         }
-        let (waker, wake_queues) = (Arc::clone(&alarms), queues.clone());
+        let wake_queues = queues.clone();
         threads.push(spawn("isobar-alarms".to_owned(), move || {
-            waker.run(
+            alarms.run(
                 &(Box::new(move |id, name| {
                     // A queue that is closed means that the host is being dropped.
                     drop(queue_of(&wake_queues, &id).send(Job::Alarm(ObjectId::from_parts(id, name))));
                 }) as alarms::Wake),
             );
         })?);
-        let threads = Mutex::new(threads);
-        Ok(Arc::new(Self { namespace: namespace.to_owned(), scheme, queues, alarms, threads, _lock: lock }))
+        let (threads, namespace) = (Mutex::new(threads), namespace.to_owned());
+        let (in_flight, queue) = (Arc::default(), options.queue);
+        Ok(Arc::new(Self { namespace, scheme, queues, shared, in_flight, queue, threads, _lock: lock }))
+    }
+
+    async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response> {
+        // An id that another namespace has made would share no state with anything: refuse it.
+        self.scheme.parse(&id.to_string())?;
+        let ticket = Ticket::take(&self.in_flight, self.queue)?;
+        self.ask(id, |reply| Job::Fetch(id.clone(), Box::new(request), reply, ticket)).await
+    }
+
+    fn list(&self) -> Result<Vec<ListedObject>> {
+        let objects = self.shared.alarms.objects()?;
+        let listed = |(id, name)| ListedObject::new(ObjectId::from_parts(id, name), self.shared.health.damage(&id));
+        Ok(objects.into_iter().map(listed).collect())
     }
 
     async fn ask<T>(&self, id: &ObjectId, job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job) -> Result<T> {
@@ -125,7 +127,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.alarms.stop();
+        self.shared.alarms.stop();
         for queue in &self.queues {
             drop(queue.send(Job::Stop));
         }
@@ -149,30 +151,19 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
         .map_err(|error| Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}")).with_source(error))
 }
 
-/// Creates a folder and what is missing above it, each durable in the one above.
-fn create_folder(folder: &Path) -> std::io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(parent)?;
-    match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    File::open(parent)?.sync_all()
-}
-
 /// Makes the folder ours: two hosts would mean two live instances of an object.
 fn lock(root: &Path) -> Result<File> {
     let failed = |error: std::io::Error| {
         Error::new(ErrorKind::Storage, format!("cannot open the session folder {}: {error}", root.display()))
             .with_source(error)
     };
-    create_folder(root).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(root.join("host.lock")).map_err(failed)?;
+    disk::create_folder(root).map_err(failed)?;
+    let file = disk::create_file(&root.join("host.lock"), false).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            disk::tighten_host(root);
+            Ok(file)
+        }
         Err(std::fs::TryLockError::WouldBlock) => {
             let message = format!("another process hosts the session objects in {}", root.display());
             Err(Error::new(ErrorKind::Storage, message))
@@ -211,13 +202,13 @@ macro_rules! namespace {
                 self.host.scheme.parse(text)
             }
             async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response> {
-                // An id that another namespace has made would share no state with anything: refuse it.
-                self.host.scheme.parse(&id.to_string())?;
-                self.host.ask(id, |reply| Job::Fetch(id.clone(), Box::new(request), reply)).await
+                self.host.fetch(id, request).await
             }
-            async fn list(&self) -> Result<Vec<ObjectId>> {
-                let objects = self.host.alarms.objects()?;
-                Ok(objects.into_iter().map(|(bytes, name)| ObjectId::from_parts(bytes, name)).collect())
+            async fn list(&self) -> Result<Vec<ListedObject>> {
+                self.host.list()
+            }
+            async fn health(&self) -> Result<()> {
+                self.host.shared.health.check_write()
             }
             async fn evict(&self, id: &ObjectId) -> Result<()> {
                 self.host.ask(id, |reply| Job::Evict(id.clone(), reply)).await

@@ -1,7 +1,6 @@
 //! The sockets of one object: their frames in, what it says to them out.
 
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -9,7 +8,8 @@ use futures_util::StreamExt;
 
 use super::state::ObjectState;
 use crate::{
-    CloseFrame, Error, ErrorKind, Message, Result, ServerSender, ServerSocket, SocketBackend, WebSocket, limits,
+    CloseFrame, Error, ErrorKind, Message, Result, ServerSender, ServerSocket, SessionObject, SocketBackend, WebSocket,
+    limits,
 };
 
 /// Events under way beyond which an object's sockets wait.
@@ -19,6 +19,28 @@ const MESSAGES_UNDER_WAY: usize = 256;
 pub(super) enum SocketEvent {
     Message(WebSocket, Message),
     Closed(WebSocket, CloseFrame),
+}
+
+impl SocketEvent {
+    /// Bytes of the message.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Message(_, message) => message.as_bytes().len(),
+            Self::Closed(..) => 0,
+        }
+    }
+
+    /// Runs the object's handler for it; what has ended is forgotten then.
+    pub(super) async fn handle<O: SessionObject>(self, object: &O, state: &ObjectState) -> Result<()> {
+        match self {
+            Self::Message(socket, message) => object.message(&socket, message).await,
+            Self::Closed(socket, close) => {
+                let result = object.closed(&socket, close).await;
+                state.forget_socket(&socket);
+                result
+            }
+        }
+    }
 }
 
 /// What leaves with the turn.
@@ -35,11 +57,16 @@ pub(super) struct Socket {
     auto_responded: Option<DateTime<Utc>>,
     /// The object has closed it.
     closed: bool,
+    /// Its client has, or has gone.
+    ended: bool,
 }
 
 impl ObjectState {
     /// Takes a socket over, and listens to it from now on.
     pub(super) fn accept(&self, socket: ServerSocket, tags: Vec<String>) -> Result<WebSocket> {
+        if let Some(error) = self.broken() {
+            return Err(error);
+        }
         if self.sockets.borrow().len() >= limits::SOCKETS {
             let message = format!("an object may have {} WebSockets at most", limits::SOCKETS);
             return Err(Error::new(ErrorKind::Overloaded, message));
@@ -50,19 +77,20 @@ impl ObjectState {
         let id = self.next_socket.get() + 1;
         self.next_socket.set(id);
         let (sender, frames) = socket.into_parts();
-        let entry = Socket { sender, tags, attachment: None, auto_responded: None, closed: false };
+        sender.bound(self.shared.socket_bytes, &self.shared.outgoing);
+        let entry = Socket { sender, tags, attachment: None, auto_responded: None, closed: false, ended: false };
         self.sockets.borrow_mut().insert(id, entry);
         tokio::task::spawn_local(this.pump(id, frames));
         Ok(self.socket(id))
     }
 
-    /// The sockets that are not closed, of one tag or all.
-    pub(super) fn open_sockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
+    /// The sockets whose end has not been handled, of one tag or all: one that the object has closed until its client answers.
+    pub(super) fn accepted_sockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
         let sockets = self.sockets.borrow();
         let tagged = |socket: &Socket| tag.is_none_or(|tag| socket.tags.iter().any(|one| one == tag));
         // As workerd: the newest first.
-        let open = sockets.iter().rev().filter(|(_, socket)| !socket.closed && tagged(socket));
-        open.map(|(id, _)| self.socket(*id)).collect()
+        let found = sockets.iter().rev().filter(|(_, socket)| tagged(socket));
+        found.map(|(id, _)| self.socket(*id)).collect()
     }
 
     /// Tells every client that the host goes away.
@@ -85,27 +113,40 @@ impl ObjectState {
         let close = loop {
             match frames.next().await {
                 Some(Ok(message)) => {
+                    if self.auto_respond(id, &message) {
+                        continue;
+                    }
                     // A client that is quicker than the object waits in its channel, which has a bound.
-                    while self.under_way() >= MESSAGES_UNDER_WAY {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                    if !self.auto_respond(id, &message) {
-                        self.deliver(SocketEvent::Message(self.socket(id), message));
-                    }
+                    let bytes = message.as_bytes().len();
+                    self.wait_while(|state| {
+                        state.under_way() >= MESSAGES_UNDER_WAY
+                            || (state.incoming.get() > 0 && state.incoming.get() + bytes > state.shared.incoming_bytes)
+                    })
+                    .await;
+                    self.deliver(SocketEvent::Message(self.socket(id), message)).await;
                 }
                 Some(Err(close)) => break close,
                 None => break CloseFrame::broken(),
             }
         };
-        if self.sockets.borrow().contains_key(&id) {
-            self.deliver(SocketEvent::Closed(self.socket(id), close));
+        let is_known = self.sockets.borrow_mut().get_mut(&id).map(|socket| socket.ended = true).is_some();
+        if is_known {
+            self.deliver(SocketEvent::Closed(self.socket(id), close)).await;
         }
     }
 
-    fn deliver(&self, event: SocketEvent) {
+    /// Waits while this holds, and looks again whenever an event of the object ends.
+    async fn wait_while(&self, holds: impl Fn(&Self) -> bool) {
+        while self.broken().is_none() && holds(self) {
+            self.event_ended.notified().await;
+        }
+    }
+
+    /// Hands an event to the object, once it may be awake.
+    async fn deliver(&self, event: SocketEvent) {
         let dispatch = self.dispatch.borrow().clone();
         if let Some(dispatch) = dispatch {
-            dispatch(event);
+            dispatch(event).await;
         }
     }
 
@@ -171,6 +212,10 @@ impl SocketBackend for SocketHandle {
             }
         });
         Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.with(|_, socket| !socket.closed && !socket.ended).unwrap_or_default()
     }
 
     fn tags(&self) -> Vec<String> {

@@ -11,36 +11,53 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use futures_util::future::LocalBoxFuture;
 
-use super::alarms::Alarms;
+use tokio::sync::Notify;
+
+use super::alarms::{Alarms, rebased};
+use super::health::Health;
 use super::sockets::{Outgoing, Socket, SocketEvent};
 use super::storage::{AlarmRow, Storage};
-use crate::context::TransactionBody;
-use crate::{
-    Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSender, ServerSocket, SessionBackend, Value,
-    WebSocket, limits,
-};
+use crate::pipe::Budget;
+use crate::{Error, ErrorKind, ObjectId, Result, ServerSender};
 
-type Dispatch = Rc<dyn Fn(SocketEvent)>;
+/// Hands a socket's event to the object; done when the object is awake for it.
+type Dispatch = Rc<dyn Fn(SocketEvent) -> LocalBoxFuture<'static, ()>>;
+
+/// What the objects of a host share.
+pub(super) struct Shared {
+    pub(super) alarms: Arc<Alarms>,
+    pub(super) health: Arc<Health>,
+    /// What may wait for all clients together.
+    pub(super) outgoing: Arc<Budget>,
+    /// What may wait for one client.
+    pub(super) socket_bytes: usize,
+    /// What an object's handlers may have been handed and not ended with.
+    pub(super) incoming_bytes: usize,
+}
 
 /// An object as its host keeps it, across hibernation.
 pub(super) struct ObjectState {
-    id: ObjectId,
+    pub(super) id: ObjectId,
     pub(super) this: Weak<Self>,
     path: Option<PathBuf>,
-    storage: RefCell<Option<Storage>>,
-    alarms: Arc<Alarms>,
+    /// Shared with the states before and after this one: an object has one connection.
+    storage: Rc<RefCell<Option<Storage>>>,
+    pub(super) shared: Arc<Shared>,
     pub(super) dispatch: RefCell<Option<Dispatch>>,
     /// Why the instance is gone, once it is.
     broken: RefCell<Option<Error>>,
     /// The event that holds all others, and how often it has said so.
-    critical: Cell<Option<(u64, u32)>>,
+    pub(super) critical: Cell<Option<(u64, u32)>>,
     /// The event that is being polled.
-    current: Cell<u64>,
+    pub(super) current: Cell<u64>,
     events: Cell<u64>,
+    /// The event in which the instance starts.
+    starting: Cell<Option<u64>>,
+    /// Bytes of messages whose handlers have not ended.
+    pub(super) incoming: Cell<usize>,
+    pub(super) event_ended: Notify,
     /// Whoever waits: for the gate, or for whatever its handler awaits.
     waiting: RefCell<BTreeMap<u64, Waker>>,
     under_way: Cell<usize>,
@@ -49,9 +66,9 @@ pub(super) struct ObjectState {
     pub(super) outbox: RefCell<Vec<(ServerSender, Outgoing)>>,
     announced: Cell<bool>,
     /// The alarm as the turn has set it, until it commits.
-    new_alarm: Cell<Option<Option<i64>>>,
+    pub(super) new_alarm: Cell<Option<Option<i64>>>,
     /// The alarm's handler runs, and has set nothing yet: it has no alarm.
-    alarm_runs: Cell<bool>,
+    pub(super) alarm_runs: Cell<bool>,
     /// The alarm's handler is under way.
     alarm_active: Cell<bool>,
     pub(super) sockets: RefCell<BTreeMap<u64, Socket>>,
@@ -60,18 +77,25 @@ pub(super) struct ObjectState {
 }
 
 impl ObjectState {
-    pub(super) fn new(id: ObjectId, path: Option<PathBuf>, alarms: Arc<Alarms>) -> Rc<Self> {
+    pub(super) fn new(id: ObjectId, path: Option<PathBuf>, shared: Arc<Shared>) -> Rc<Self> {
+        Self::on(id, path, shared, Rc::default())
+    }
+
+    fn on(id: ObjectId, path: Option<PathBuf>, shared: Arc<Shared>, storage: Rc<RefCell<Option<Storage>>>) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             id,
             this: this.clone(),
             path,
-            storage: RefCell::default(),
-            alarms,
+            storage,
+            shared,
             dispatch: RefCell::default(),
             broken: RefCell::default(),
             critical: Cell::default(),
             current: Cell::default(),
             events: Cell::default(),
+            starting: Cell::default(),
+            incoming: Cell::default(),
+            event_ended: Notify::new(),
             waiting: RefCell::default(),
             under_way: Cell::default(),
             last_active: Cell::new(Instant::now()),
@@ -86,11 +110,9 @@ impl ObjectState {
         })
     }
 
-    /// A new state on the database of this one, which is in memory and whose instance is gone.
+    /// A new state on the database of this one, whose instance is gone.
     pub(super) fn successor(&self) -> Rc<Self> {
-        let successor = Self::new(self.id.clone(), None, Arc::clone(&self.alarms));
-        *successor.storage.borrow_mut() = self.storage.borrow_mut().take();
-        successor
+        Self::on(self.id.clone(), self.path.clone(), Arc::clone(&self.shared), Rc::clone(&self.storage))
     }
 
     /// Where the sockets' events go.
@@ -139,6 +161,16 @@ impl ObjectState {
         Event { state: Rc::clone(self), event, work: Box::pin(work) }
     }
 
+    /// As [`event`](Self::event), for the one in which the instance starts.
+    pub(super) fn start_event<T, F>(self: &Rc<Self>, work: F) -> Event<F>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let event = self.event(work);
+        self.starting.set(Some(event.event));
+        event
+    }
+
     /// Ends the instance: everything under way fails, what is not committed is undone, the sockets break.
     pub(super) fn break_with(&self, error: Error) {
         if self.broken.borrow().is_some() {
@@ -146,13 +178,26 @@ impl ObjectState {
         }
         #[cfg(feature = "tracing")]
         tracing::warn!(object = %self.id, %error, "a session object was reset");
+        if error.kind() == ErrorKind::Damaged {
+            self.shared.health.mark_damaged(self.id.as_bytes(), &error.to_string());
+        }
         *self.broken.borrow_mut() = Some(error);
         if let Some(storage) = &*self.storage.borrow() {
             storage.roll_back();
         }
+        self.drop_unsound();
         self.outbox.borrow_mut().clear();
         self.sockets.borrow_mut().clear();
         self.wake_all();
+        self.event_ended.notify_waiters();
+    }
+
+    /// Closes a connection that must not be used again; the next event opens another. One that is in use - by a transaction
+    /// that is being left - is closed when the event's poll ends.
+    fn drop_unsound(&self) {
+        if let Ok(mut storage) = self.storage.try_borrow_mut() {
+            storage.take_if(|storage| storage.is_unsound());
+        }
     }
 
     fn wake_all(&self) {
@@ -161,19 +206,14 @@ impl ObjectState {
     }
 
     /// Commits what the turn wrote, then lets out what it sent.
-    fn end_turn(&self) -> Result<()> {
+    fn end_turn(&self, event: u64) -> Result<()> {
         let new_alarm = self.new_alarm.take();
-        if let Some(storage) = &*self.storage.borrow()
-            && storage.is_dirty()
-        {
-            if new_alarm.is_some() || !self.announced.get() {
-                self.alarms.announce(self.id.as_bytes(), self.id.name(), new_alarm.flatten())?;
-                self.announced.set(true);
-            }
-            storage.commit()?;
+        let is_dirty = self.storage.borrow().as_ref().is_some_and(Storage::is_dirty);
+        if is_dirty {
+            self.commit_turn(new_alarm, self.starting.get() == Some(event))?;
         }
         if let Some(alarm) = new_alarm {
-            self.alarms.set(self.id.as_bytes(), alarm);
+            self.shared.alarms.set(self.id.as_bytes(), alarm);
         }
         for (sender, outgoing) in self.outbox.borrow_mut().drain(..) {
             match outgoing {
@@ -184,44 +224,97 @@ impl ObjectState {
         Ok(())
     }
 
-    fn with_storage<T>(&self, work: impl FnOnce(&Storage) -> Result<T>) -> Result<T> {
+    /// Commits, durably; a draft that now holds something becomes a file.
+    fn commit_turn(&self, new_alarm: Option<Option<i64>>, is_starting: bool) -> Result<()> {
+        let storage = self.storage.borrow();
+        let Some(open) = &*storage else { return Ok(()) };
+        let announce = || -> Result<()> {
+            if new_alarm.is_some() || !self.announced.get() {
+                self.shared.alarms.announce(self.id.as_bytes(), self.id.name(), new_alarm.flatten())?;
+                self.announced.set(true);
+            }
+            Ok(())
+        };
+        if !open.is_draft() {
+            announce()?;
+            return open.commit().inspect_err(|_| drop(open.verdict()));
+        }
+        open.commit()?;
+        // Until it is a file, what is committed in memory is not kept: a failure leaves nothing of it.
+        let published = open.has_news(is_starting).and_then(|has_news| {
+            if !has_news {
+                return Ok(None);
+            }
+            announce()?;
+            open.publish(self.id.name()).map(Some)
+        });
+        if published.is_err() {
+            open.condemn();
+        }
+        drop(storage);
+        if let Some(file) = published? {
+            *self.storage.borrow_mut() = Some(file);
+            self.shared.alarms.set_stored(self.id.as_bytes());
+        }
+        Ok(())
+    }
+
+    pub(super) fn with_storage<T>(&self, work: impl FnOnce(&Storage) -> Result<T>) -> Result<T> {
         if let Some(error) = self.broken() {
             return Err(error);
         }
-        if self.storage.borrow().is_none() {
-            if let Some(folder) = self.path.as_deref().and_then(std::path::Path::parent) {
-                super::create_folder(folder).map_err(|error| {
-                    let message = format!("cannot create {}: {error}", folder.display());
-                    Error::new(ErrorKind::Storage, message).with_source(error)
-                })?;
-            }
-            let storage = Storage::open(self.path.as_deref())?;
-            *self.storage.borrow_mut() = Some(storage);
-        }
+        self.open_storage()?;
         // A shared borrow: a transaction's body comes back here.
         let storage = self.storage.borrow();
-        storage.as_ref().map_or_else(|| Err(Error::new(ErrorKind::Internal, "the storage is closed")), work)
+        let Some(open) = &*storage else { return Err(Error::new(ErrorKind::Internal, "the storage is closed")) };
+        let result = work(open);
+        let verdict = open.verdict();
+        drop(storage);
+        let Some(verdict) = verdict else { return result };
+        self.break_with(verdict.clone());
+        Err(result.err().unwrap_or(verdict))
     }
 
-    /// Breaks the instance when SQLite has left the turn's transaction by itself, as `INSERT OR ROLLBACK` makes it: what
-    /// the turn writes from there on would stand outside of any.
-    fn check_transaction<T>(&self, result: Result<T>) -> Result<T> {
-        let lost = self.storage.borrow().as_ref().is_some_and(Storage::has_lost_transaction);
-        if lost {
-            let message = "the SQL has rolled the object's transaction back, so the object was reset";
-            self.break_with(Error::new(ErrorKind::Reset, message));
+    /// Opens the database, if it is not open.
+    fn open_storage(&self) -> Result<()> {
+        if self.storage.borrow().is_some() {
+            return Ok(());
         }
-        result
+        let (id, shared) = (self.id.as_bytes(), &self.shared);
+        let opened = match &self.path {
+            Some(path) => Storage::open(path, &shared.health, || shared.alarms.is_stored(id)),
+            None => Storage::memory(&shared.health),
+        };
+        let opened = opened.inspect_err(|error| {
+            if error.kind() == ErrorKind::Damaged {
+                shared.health.mark_damaged(id, &error.to_string());
+            }
+        });
+        *self.storage.borrow_mut() = Some(opened?);
+        shared.health.mark_sound(id);
+        Ok(())
     }
 
-    /// The stored alarm, for the host.
+    /// The stored alarm, for the host. One that was set while the clock was ahead is set anew.
     pub(super) fn stored_alarm(&self) -> Result<Option<AlarmRow>> {
-        self.with_storage(Storage::alarm)
+        let row = self.with_storage(Storage::alarm)?;
+        let Some(rebased) = row.and_then(|row| rebased(row, self.shared.alarms.now())) else { return Ok(row) };
+        self.with_storage(|storage| {
+            storage.set_own_alarm(Some(rebased))?;
+            storage.commit()
+        })?;
+        Ok(Some(rebased))
     }
 
     /// Claims the alarm's handler; whether it was free.
     pub(super) fn claim_alarm(&self) -> bool {
         !self.alarm_active.replace(true)
+    }
+
+    /// Gives the claim back, with the alarm as it is stored.
+    pub(super) fn release_alarm(&self) {
+        self.alarm_active.set(false);
+        self.alarm_runs.set(false);
     }
 
     /// Tells the object that its alarm runs: nothing is set until it sets something.
@@ -234,22 +327,23 @@ impl ObjectState {
     pub(super) fn end_alarm(&self, next: Option<AlarmRow>) -> Result<()> {
         self.alarm_active.set(false);
         let broken = self.broken.borrow().is_some();
+        self.open_storage()?;
         let storage = self.storage.borrow();
         let Some(storage) = &*storage else { return Err(Error::new(ErrorKind::Internal, "the storage is closed")) };
         if self.alarm_runs.replace(false) || broken {
-            storage.set_alarm(next)?;
+            storage.set_own_alarm(next)?;
         }
         // The index is set once this is durable: until then it wakes too early at worst.
         storage.commit()?;
         let due = storage.alarm()?.map(|row| row.due);
         self.new_alarm.set(None);
-        self.alarms.set(self.id.as_bytes(), due);
+        self.shared.alarms.set(self.id.as_bytes(), due);
         Ok(())
     }
 
     /// Wakes the object again at this time, whatever is stored.
     pub(super) fn wake_at(&self, due: Option<i64>) {
-        self.alarms.set(self.id.as_bytes(), due);
+        self.shared.alarms.set(self.id.as_bytes(), due);
     }
 
     /// One holder of the gate less.
@@ -263,7 +357,7 @@ impl ObjectState {
 }
 
 /// Holds the gate until dropped: also when the work that wanted it is dropped.
-struct Critical(Rc<ObjectState>);
+pub(super) struct Critical(pub(super) Rc<ObjectState>);
 
 impl Drop for Critical {
     fn drop(&mut self) {
@@ -298,9 +392,12 @@ impl<T, F: Future<Output = Result<T>>> Future for Event<F> {
             state.break_with(Error::new(ErrorKind::Reset, "the session object panicked and was reset"));
         }
         if state.broken().is_none()
-            && let Err(error) = state.end_turn()
+            && let Err(error) = state.end_turn(event)
         {
             state.break_with(error);
+        }
+        if state.broken.borrow().is_some() {
+            state.drop_unsound();
         }
         match (state.broken(), polled) {
             (Some(error), _) => Poll::Ready(Err(error)),
@@ -319,137 +416,10 @@ impl<F> Drop for Event<F> {
         state.waiting.borrow_mut().remove(&self.event);
         state.under_way.set(state.under_way.get() - 1);
         state.last_active.set(Instant::now());
+        state.event_ended.notify_waiters();
         if state.critical.get().is_some_and(|(holder, _)| holder == self.event) {
             state.critical.set(None);
             state.wake_all();
         }
-    }
-}
-
-impl SessionBackend for ObjectState {
-    fn id(&self) -> &ObjectId {
-        &self.id
-    }
-
-    fn exec(&self, sql: &str, parameters: Vec<Value>) -> Result<Cursor> {
-        let result = self.with_storage(|storage| storage.exec(sql, &parameters));
-        self.check_transaction(result)
-    }
-
-    fn database_size(&self) -> Result<u64> {
-        self.with_storage(Storage::size)
-    }
-
-    fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
-        let (alarm, runs) = (self.new_alarm.get(), self.alarm_runs.get());
-        let result = self.with_storage(|storage| storage.transaction(body));
-        if result.is_err() {
-            self.new_alarm.set(alarm); // undone with the rest
-            self.alarm_runs.set(runs);
-        }
-        self.check_transaction(result)
-    }
-
-    fn kv_get(&self, key: &str) -> Result<Option<Bytes>> {
-        self.with_storage(|storage| storage.kv_get(key))
-    }
-
-    fn kv_put(&self, key: &str, value: Bytes) -> Result<()> {
-        self.with_storage(|storage| storage.kv_put(key, &value))
-    }
-
-    fn kv_delete(&self, key: &str) -> Result<bool> {
-        self.with_storage(|storage| storage.kv_delete(key))
-    }
-
-    fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>> {
-        self.with_storage(|storage| storage.kv_list(options))
-    }
-
-    fn delete_all(&self) -> Result<()> {
-        self.with_storage(Storage::delete_all)?;
-        self.new_alarm.set(Some(None));
-        self.alarm_runs.set(false);
-        Ok(())
-    }
-
-    fn alarm(&self) -> Result<Option<DateTime<Utc>>> {
-        if self.alarm_runs.get() {
-            return Ok(None);
-        }
-        let row = self.with_storage(Storage::alarm)?;
-        Ok(row.and_then(|row| DateTime::from_timestamp_millis(row.scheduled)))
-    }
-
-    fn set_alarm(&self, at: Option<DateTime<Utc>>) -> Result<()> {
-        let at = at.map(|at| at.timestamp_millis().max(Utc::now().timestamp_millis()));
-        let row = at.map(|at| AlarmRow { scheduled: at, due: at, retries: 0 });
-        self.with_storage(|storage| storage.set_alarm(row))?;
-        self.new_alarm.set(Some(at));
-        self.alarm_runs.set(false);
-        Ok(())
-    }
-
-    fn accept_websocket(&self, socket: ServerSocket, tags: Vec<String>) -> Result<WebSocket> {
-        self.accept(socket, tags)
-    }
-
-    fn websockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
-        self.open_sockets(tag)
-    }
-
-    fn set_auto_response(&self, pair: Option<(String, String)>) -> Result<()> {
-        *self.auto_response.borrow_mut() = pair;
-        Ok(())
-    }
-
-    fn auto_response(&self) -> Option<(String, String)> {
-        self.auto_response.borrow().clone()
-    }
-
-    fn block_concurrency_while(
-        &self,
-        work: LocalBoxFuture<'static, Result<()>>,
-    ) -> LocalBoxFuture<'static, Result<()>> {
-        let this = self.this.clone();
-        Box::pin(async move {
-            let Some(state) = this.upgrade() else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };
-            let depth = state.critical.get().map_or(0, |(_, depth)| depth);
-            state.critical.set(Some((state.current.get(), depth + 1)));
-            let critical = Critical(Rc::clone(&state));
-            let limit = Duration::from_secs(limits::BLOCK_SECONDS);
-            let result = match tokio::time::timeout(limit, work).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::new(ErrorKind::Reset, "blockConcurrencyWhile() took longer than 30 seconds")),
-            };
-            drop(critical);
-            if let Err(error) = &result {
-                // The caller sees the work's own words.
-                state.break_with(error.clone());
-            }
-            result
-        })
-    }
-
-    fn durable(&self) -> LocalBoxFuture<'static, Result<()>> {
-        // A turn ends, and commits, when its event waits.
-        Box::pin(async {
-            tokio::task::yield_now().await;
-            Ok(())
-        })
-    }
-
-    fn wait_until(&self, work: LocalBoxFuture<'static, ()>) {
-        if let Some(this) = self.this.upgrade() {
-            let event = this.event(async move {
-                work.await;
-                Ok(())
-            });
-            tokio::task::spawn_local(async move { drop(event.await) });
-        }
-    }
-
-    fn abort(&self, reason: &str) {
-        self.break_with(Error::new(ErrorKind::Reset, reason));
     }
 }

@@ -1,27 +1,33 @@
 //! One thread of the pool: its objects, their events.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Shared};
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::{LocalBoxFuture, Shared as SharedFuture};
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::HostOptions;
-use super::alarms::{self, Alarms};
+use super::alarms;
+use super::options::HostOptions;
 use super::sockets::SocketEvent;
-use super::state::ObjectState;
+use super::state::{ObjectState, Shared};
 use super::storage::AlarmRow;
+use super::ticket::Ticket;
 use crate::{Error, ErrorKind, ObjectId, Request, Response, Result, SessionContext, SessionObject, limits};
+
+/// How long after it could not be read an object's alarm is looked at again.
+const LOOK_AGAIN: i64 = 2_000;
+/// How long after its object was found to be damaged.
+const LOOK_AGAIN_AT_DAMAGE: i64 = 60_000;
 
 /// What a thread is asked to do.
 pub(super) enum Job {
-    Fetch(ObjectId, Box<Request>, oneshot::Sender<Result<Response>>),
+    Fetch(ObjectId, Box<Request>, oneshot::Sender<Result<Response>>, Ticket),
     Alarm(ObjectId),
     Evict(ObjectId, oneshot::Sender<Result<()>>),
     Stop,
@@ -29,124 +35,274 @@ pub(super) enum Job {
 
 /// A thread's objects.
 pub(super) struct Worker<O: SessionObject> {
-    env: O::Env,
-    objects: Option<PathBuf>,
-    alarms: Arc<Alarms>,
+    objects: Objects<O>,
     options: HostOptions,
-    slots: HashMap<[u8; 32], Rc<Slot<O>>>,
+    /// Jobs that wait until their object may be awake, oldest first.
+    waiting: VecDeque<(Instant, Job)>,
 }
 
-type Instance<O> = Shared<LocalBoxFuture<'static, Result<Rc<O>>>>;
+type Objects<O> = Rc<ThreadObjects<O>>;
+type Instance<O> = SharedFuture<LocalBoxFuture<'static, Result<Rc<O>>>>;
+
+/// The objects of a thread: those that are awake are bounded.
+struct ThreadObjects<O: SessionObject> {
+    env: O::Env,
+    folder: Option<PathBuf>,
+    shared: Arc<Shared>,
+    slots: RefCell<HashMap<[u8; 32], Rc<Slot<O>>>>,
+    awake: RefCell<HashSet<[u8; 32]>>,
+    limit: usize,
+    /// An object may have become idle.
+    room: Notify,
+}
 
 /// An object: its state, and its instance while it has one.
 struct Slot<O: SessionObject> {
     state: Rc<ObjectState>,
     env: O::Env,
     instance: RefCell<Option<Instance<O>>>,
+    /// Whoever is about to use it.
+    claims: Cell<usize>,
 }
 
 impl<O: SessionObject> Worker<O> {
-    pub(super) fn new(env: O::Env, objects: Option<PathBuf>, alarms: Arc<Alarms>, options: HostOptions) -> Self {
-        Self { env, objects, alarms, options, slots: HashMap::new() }
+    pub(super) fn new(env: O::Env, folder: Option<PathBuf>, shared: Arc<Shared>, options: HostOptions) -> Self {
+        let limit = (options.open_objects / options.threads.max(1)).max(1);
+        let objects = Rc::new(ThreadObjects {
+            env,
+            folder,
+            shared,
+            slots: RefCell::default(),
+            awake: RefCell::default(),
+            limit,
+            room: Notify::new(),
+        });
+        Self { objects, options, waiting: VecDeque::new() }
     }
 
     /// Works until told to stop: the body of a thread.
-    pub(super) fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(runtime) = runtime else { return }; // every request then fails with "the session host has stopped"
-        tokio::task::LocalSet::new().block_on(&runtime, async {
+    pub(super) fn run(mut self, runtime: &Runtime, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        tokio::task::LocalSet::new().block_on(runtime, async {
             let tick = self.options.idle.clamp(Duration::from_millis(10), Duration::from_secs(2)) / 2;
             let mut ticks = tokio::time::interval(tick);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let objects = Rc::clone(&self.objects);
             loop {
                 tokio::select! {
                     job = jobs.recv() => match job {
                         Some(Job::Stop) | None => break,
                         Some(job) => self.take(job),
                     },
-                    _ = ticks.tick() => self.hibernate(),
+                    () = objects.room.notified(), if !self.waiting.is_empty() => self.take_waiting(),
+                    _ = ticks.tick() => {
+                        objects.hibernate(self.options.idle);
+                        self.take_waiting();
+                    }
                 }
             }
-            self.slots.values().for_each(|slot| slot.state.go_away());
+            objects.slots.borrow().values().for_each(|slot| slot.state.go_away());
         });
     }
 
     fn take(&mut self, job: Job) {
+        // Whoever came earlier goes first.
+        if !self.waiting.is_empty() && matches!(job, Job::Fetch(..)) {
+            self.waiting.push_back((Instant::now(), job));
+            return;
+        }
+        if let Some(job) = self.begin(job) {
+            self.waiting.push_back((Instant::now(), job));
+        }
+    }
+
+    /// Begins the jobs that wait, as far as there is room; refuses those that have waited too long.
+    fn take_waiting(&mut self) {
+        for (since, job) in std::mem::take(&mut self.waiting) {
+            if matches!(&job, Job::Fetch(_, _, reply, _) if reply.is_closed()) {
+                continue; // its caller has gone
+            }
+            let Some(job) = self.begin(job) else { continue };
+            match job {
+                Job::Fetch(_, _, reply, _) if since.elapsed() >= self.options.wait => {
+                    let message = "too many session objects are busy at once: try again soon";
+                    drop(reply.send(Err(Error::new(ErrorKind::Overloaded, message))));
+                }
+                job => self.waiting.push_back((since, job)),
+            }
+        }
+    }
+
+    /// Begins a job, or gives it back when its object may not be awake yet.
+    fn begin(&mut self, job: Job) -> Option<Job> {
         match job {
-            Job::Fetch(id, request, reply) => {
-                let slot = self.slot(&id);
+            Job::Fetch(id, request, reply, ticket) => {
+                let slot = self.objects.slot(&id);
                 if slot.state.under_way() >= self.options.events {
                     let message = "Durable Object is overloaded. Too many requests queued.";
                     drop(reply.send(Err(Error::new(ErrorKind::Overloaded, message))));
-                    return;
+                    return None;
+                }
+                if !self.objects.admit(&id) {
+                    return Some(Job::Fetch(id, request, reply, ticket));
                 }
                 let answer = slot.event(async move |object: Rc<O>| object.fetch(*request).await);
                 // A caller that no longer waits does not want the answer.
-                tokio::task::spawn_local(async move { drop(reply.send(answer.await)) });
+                let objects = Rc::clone(&self.objects);
+                tokio::task::spawn_local(async move {
+                    drop(reply.send(answer.await));
+                    drop(ticket);
+                    objects.room.notify_one();
+                });
             }
             Job::Alarm(id) => {
-                let slot = self.slot(&id);
-                tokio::task::spawn_local(run_alarm(slot));
+                if !self.objects.admit(&id) {
+                    return Some(Job::Alarm(id));
+                }
+                let (slot, objects) = (self.objects.slot(&id).claim(), Rc::clone(&self.objects));
+                tokio::task::spawn_local(async move {
+                    run_alarm(&slot.0).await;
+                    drop(slot);
+                    objects.room.notify_one();
+                });
             }
             Job::Evict(id, reply) => {
-                let slot = self.slots.get(id.as_bytes()).cloned();
+                let slot = self.objects.slots.borrow().get(id.as_bytes()).cloned();
+                let objects = Rc::clone(&self.objects);
                 tokio::task::spawn_local(async move {
                     if let Some(slot) = slot {
                         while slot.state.under_way() > 0 {
                             tokio::time::sleep(Duration::from_millis(1)).await;
                         }
-                        slot.drop_instance();
+                        objects.put_to_sleep(&slot);
                     }
                     drop(reply.send(Ok(())));
                 });
             }
             Job::Stop => {}
         }
+        None
     }
+}
 
+impl<O: SessionObject> ThreadObjects<O> {
     /// The object's slot; a broken one is replaced, so that the next event starts anew.
-    fn slot(&mut self, id: &ObjectId) -> Rc<Slot<O>> {
-        if let Some(slot) = self.slots.get(id.as_bytes())
-            && slot.state.broken().is_none()
-        {
-            return Rc::clone(slot);
-        }
-        let path = self.objects.as_ref().map(|root| {
-            let hex = id.to_string();
-            root.join(&hex[..2]).join(hex + ".db")
-        });
-        let state = match self.slots.remove(id.as_bytes()) {
-            // A database in memory outlives the instance that broke.
-            Some(broken) if broken.state.is_in_memory() => broken.state.successor(),
-            _ => ObjectState::new(id.clone(), path, Arc::clone(&self.alarms)),
-        };
-        let slot = Rc::new(Slot { state, env: self.env.clone(), instance: RefCell::default() });
-        let weak = Rc::downgrade(&slot);
-        slot.state.set_dispatch(Rc::new(move |event| {
-            if let Some(slot) = weak.upgrade() {
-                slot.socket_event(event);
+    fn slot(self: &Rc<Self>, id: &ObjectId) -> Rc<Slot<O>> {
+        let known = self.slots.borrow().get(id.as_bytes()).cloned();
+        let state = match known {
+            Some(slot) if slot.state.broken().is_none() => return slot,
+            Some(broken) => broken.state.successor(),
+            None => {
+                let path = self.folder.as_ref().map(|folder| {
+                    let hex = id.to_string();
+                    folder.join(&hex[..2]).join(hex + ".db")
+                });
+                ObjectState::new(id.clone(), path, Arc::clone(&self.shared))
             }
+        };
+        let env = self.env.clone();
+        let slot = Rc::new(Slot { state, env, instance: RefCell::default(), claims: Cell::default() });
+        let (weak, objects) = (Rc::downgrade(&slot), Rc::downgrade(self));
+        slot.state.set_dispatch(Rc::new(move |event| {
+            let (slot, objects) = (weak.upgrade(), objects.upgrade());
+            async move {
+                if let (Some(slot), Some(objects)) = (slot, objects) {
+                    objects.socket_event(&slot, event).await;
+                }
+            }
+            .boxed_local()
         }));
-        self.slots.insert(*id.as_bytes(), Rc::clone(&slot));
+        self.slots.borrow_mut().insert(*id.as_bytes(), Rc::clone(&slot));
         slot
     }
 
-    /// Drops the instances of idle objects, and forgets those that nothing in memory belongs to.
-    fn hibernate(&mut self) {
-        let idle = self.options.idle;
-        self.slots.retain(|_, slot| {
-            // Whoever else holds the slot is about to use it.
-            let busy = Rc::strong_count(slot) > 1 || slot.state.under_way() > 0;
-            if busy || slot.state.idle_for() < idle {
-                return true;
+    /// Lets the object be awake, if need be in place of the one that has been idle for longest; whether there is room.
+    fn admit(self: &Rc<Self>, id: &ObjectId) -> bool {
+        if self.awake.borrow().contains(id.as_bytes()) {
+            return true;
+        }
+        if self.awake.borrow().len() >= self.limit {
+            let longest = {
+                let (slots, awake) = (self.slots.borrow(), self.awake.borrow());
+                let idle = awake.iter().filter_map(|id| slots.get(id)).filter(|slot| slot.is_idle());
+                idle.max_by_key(|slot| slot.state.idle_for()).cloned()
+            };
+            let Some(longest) = longest else { return false };
+            self.put_to_sleep(&longest);
+        }
+        self.awake.borrow_mut().insert(*id.as_bytes());
+        true
+    }
+
+    /// Drops an idle object's instance and its connection; forgets it where nothing in memory belongs to it.
+    fn put_to_sleep(&self, slot: &Rc<Slot<O>>) {
+        slot.drop_instance();
+        let id = crate::SessionBackend::id(&*slot.state).as_bytes();
+        let mut slots = self.slots.borrow_mut();
+        if slots.get(id).is_some_and(|current| Rc::ptr_eq(current, slot)) {
+            self.awake.borrow_mut().remove(id);
+            if !slot.state.is_in_memory() && !slot.state.has_sockets() {
+                slots.remove(id);
             }
-            slot.drop_instance();
-            slot.state.is_in_memory() || slot.state.has_sockets()
+        }
+    }
+
+    /// Puts the objects to sleep that have been idle for so long.
+    fn hibernate(&self, idle: Duration) {
+        let awake: Vec<_> = {
+            let slots = self.slots.borrow();
+            let long_idle = |slot: &&Rc<Slot<O>>| slot.is_idle() && slot.state.idle_for() >= idle;
+            slots.values().filter(long_idle).cloned().collect()
+        };
+        for slot in &awake {
+            let has_woken = self.awake.borrow().contains(crate::SessionBackend::id(&*slot.state).as_bytes());
+            if has_woken || !slot.state.has_sockets() {
+                self.put_to_sleep(slot);
+            }
+        }
+    }
+
+    /// Brings a socket's event to its object, once that may be awake.
+    async fn socket_event(self: &Rc<Self>, slot: &Rc<Slot<O>>, event: SocketEvent) {
+        let id = crate::SessionBackend::id(&*slot.state).clone();
+        while slot.state.broken().is_none() && !self.admit(&id) {
+            drop(tokio::time::timeout(Duration::from_millis(100), self.room.notified()).await);
+        }
+        let (state, bytes) = (Rc::clone(&slot.state), event.bytes());
+        state.incoming.set(state.incoming.get() + bytes);
+        let of = Rc::clone(&state);
+        let handled = slot.event(async move |object: Rc<O>| event.handle(&*object, &of).await);
+        let objects = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Err(_error) = handled.await {
+                #[cfg(feature = "tracing")]
+                tracing::warn!(error = %_error, "a WebSocket handler failed");
+            }
+            state.incoming.set(state.incoming.get() - bytes);
+            state.event_ended.notify_waiters();
+            objects.room.notify_one();
         });
     }
 }
 
+/// Keeps a slot from being put to sleep.
+struct Claim<O: SessionObject>(Rc<Slot<O>>);
+
+impl<O: SessionObject> Drop for Claim<O> {
+    fn drop(&mut self) {
+        self.0.claims.set(self.0.claims.get() - 1);
+    }
+}
+
 impl<O: SessionObject> Slot<O> {
+    fn is_idle(&self) -> bool {
+        self.claims.get() == 0 && self.state.under_way() == 0
+    }
+
+    fn claim(self: &Rc<Self>) -> Claim<O> {
+        self.claims.set(self.claims.get() + 1);
+        Claim(Rc::clone(self))
+    }
+
     /// Runs `work` on the instance, as one event; starts the instance if need be.
     fn event<T: 'static>(
         self: &Rc<Self>,
@@ -170,7 +326,8 @@ impl<O: SessionObject> Slot<O> {
                     let context = SessionContext::new(Rc::clone(&state) as _);
                     let limit = Duration::from_secs(limits::BLOCK_SECONDS);
                     let started =
-                        tokio::time::timeout(limit, state.event(async move { O::start(context, env).await })).await;
+                        tokio::time::timeout(limit, state.start_event(async move { O::start(context, env).await }))
+                            .await;
                     let started = started.unwrap_or_else(|_| {
                         Err(Error::new(ErrorKind::Reset, "the session object took longer than 30 seconds to start"))
                     });
@@ -190,37 +347,20 @@ impl<O: SessionObject> Slot<O> {
         }
         self.state.close_storage();
     }
-
-    fn socket_event(self: &Rc<Self>, event: SocketEvent) {
-        let state = Rc::clone(&self.state);
-        let handled = self.event(async move |object: Rc<O>| match event {
-            SocketEvent::Message(socket, message) => object.message(&socket, message).await,
-            SocketEvent::Closed(socket, close) => {
-                let result = object.closed(&socket, close).await;
-                state.forget_socket(&socket);
-                result
-            }
-        });
-        tokio::task::spawn_local(async move {
-            if let Err(_error) = handled.await {
-                #[cfg(feature = "tracing")]
-                tracing::warn!(error = %_error, "a WebSocket handler failed");
-            }
-        });
-    }
 }
 
 /// Runs an object's alarm if it is due; decides what becomes of it.
-async fn run_alarm<O: SessionObject>(slot: Rc<Slot<O>>) {
+async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
     let state = Rc::clone(&slot.state);
-    let now = Utc::now().timestamp_millis();
+    let now = state.shared.alarms.now();
     let row = match state.stored_alarm() {
         Ok(Some(row)) if row.due <= now => row,
         Ok(later) => return state.wake_at(later.map(|row| row.due)),
-        Err(_error) => {
+        Err(error) => {
             #[cfg(feature = "tracing")]
-            tracing::error!(error = %_error, object = %crate::SessionBackend::id(&*state), "an alarm could not be read");
-            return state.wake_at(Some(now + 2_000));
+            tracing::error!(%error, object = %crate::SessionBackend::id(&*state), "an alarm could not be read");
+            let pause = if error.kind() == ErrorKind::Damaged { LOOK_AGAIN_AT_DAMAGE } else { LOOK_AGAIN };
+            return state.wake_at(Some(now + pause));
         }
     };
     if !state.claim_alarm() {
@@ -232,17 +372,26 @@ async fn run_alarm<O: SessionObject>(slot: Rc<Slot<O>>) {
         object.alarm(info).await
     });
     let result = handled.await;
+    let is_unkept = result
+        .as_ref()
+        .is_err_and(|error| matches!(error.kind(), ErrorKind::Storage | ErrorKind::StorageFull | ErrorKind::Damaged));
+    if is_unkept && state.broken().is_some() {
+        // The disk's failure, not the alarm's: it does not count, and the row is still there.
+        state.release_alarm();
+        return state.wake_at(Some(state.shared.alarms.now() + LOOK_AGAIN));
+    }
     let next = result.err().and_then(|_error| {
         let delay = alarms::retry_delay(row.retries, jitter());
         #[cfg(feature = "tracing")]
         tracing::warn!(error = %_error, retries = row.retries, gives_up = delay.is_none(), "an alarm failed");
-        let due = Utc::now().timestamp_millis() + i64::try_from(delay?.as_millis()).unwrap_or(i64::MAX);
-        Some(AlarmRow { scheduled: row.scheduled, due, retries: row.retries + 1 })
+        let now = state.shared.alarms.now();
+        let due = now + i64::try_from(delay?.as_millis()).unwrap_or(i64::MAX);
+        Some(AlarmRow { scheduled: row.scheduled, due, retries: row.retries + 1, made: Some(now) })
     });
     if let Err(error) = state.end_alarm(next) {
         // The disk's failure, say: it does not count, and the row is still there.
         state.break_with(error);
-        state.wake_at(Some(Utc::now().timestamp_millis() + 2_000));
+        state.wake_at(Some(state.shared.alarms.now() + LOOK_AGAIN));
     }
 }
 

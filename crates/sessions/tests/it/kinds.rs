@@ -315,7 +315,7 @@ impl McpService for Counter {
             std::future::pending::<()>().await;
         }
         if call.arguments.contains_key("huge") {
-            return Ok(CallToolResult::success(vec![ContentBlock::text("x".repeat(2_100_000))]).into());
+            return Ok(CallToolResult::success(vec![ContentBlock::text("x".repeat(4_300_000))]).into());
         }
         Ok(CallToolResult::success(vec![ContentBlock::text(format!("called by {}", call.caller.user))]).into())
     }
@@ -412,7 +412,7 @@ async fn mcp_streams_end_with_their_calls_however_those_end() {
     assert!(!come_back(&host, &id).await.contains("error"));
     // An answer that is too large to be kept comes; who comes back for it learns why there is none.
     let (body, id) = begun(&host, &with, call(3, json!({"huge": 1}))).await;
-    assert!(rest_of(body).await.len() > 2_000_000);
+    assert!(rest_of(body).await.len() > 4_000_000);
     assert!(come_back(&host, &id).await.contains("too large to be kept"));
     // However much other sessions have to tell, one's own events are there still.
     let other = initialized(&host).await;

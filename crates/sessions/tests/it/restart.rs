@@ -31,7 +31,7 @@ async fn storage_ids_and_the_list_survive() {
     assert_eq!(act(&host, "kept", json!([{"op": "get", "key": "k"}])).await, json!(["v"]));
     assert_eq!(host.parse_id(&id).unwrap(), host.id("kept"));
     let listed = host.list().await.unwrap();
-    assert_eq!(listed.iter().map(|id| id.name()).collect::<Vec<_>>(), [Some("kept")]);
+    assert_eq!(listed.iter().map(|object| object.id.name()).collect::<Vec<_>>(), [Some("kept")]);
 }
 
 #[tokio::test]

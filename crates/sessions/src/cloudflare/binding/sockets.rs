@@ -122,6 +122,10 @@ impl SocketBackend for JsSocket {
         self.socket.call("close", &[code.into(), reason.into()]).map(drop).map_err(failure)
     }
 
+    fn is_open(&self) -> bool {
+        self.socket.number("readyState") == Some(1.0) // WebSocket.OPEN
+    }
+
     fn tags(&self) -> Vec<String> {
         let tags = self.state.call("getTags", &[self.socket.value().clone()]).map(Object::from);
         tags.map_or_else(|_| Vec::new(), |tags| tags.elements().iter().filter_map(JsValue::as_string).collect())
@@ -153,11 +157,6 @@ pub(super) fn number_of(socket: &Object, next: impl FnOnce() -> u64) -> u64 {
         },
         |number| number as u64,
     )
-}
-
-/// Whether it is open: `WebSocket.OPEN`.
-pub(super) fn is_open(socket: &Object) -> bool {
-    socket.number("readyState") == Some(1.0)
 }
 
 /// The client's end of a socket that the object has accepted.

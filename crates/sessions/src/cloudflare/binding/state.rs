@@ -18,7 +18,7 @@ use isobar_cloudflare::sql::{exact_integers, is_exact};
 
 use super::failure;
 use super::namespace::object_id;
-use super::sockets::{JsSocket, is_open, number_of};
+use super::sockets::{JsSocket, number_of};
 use crate::context::TransactionBody;
 use crate::{
     Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, SessionBackend, Value, WebSocket,
@@ -236,7 +236,7 @@ impl SessionBackend for State {
         // Only a tag that no socket can have is refused: then there is none.
         let sockets = self.state.call("getWebSockets", &arguments).map(Object::from);
         let sockets = sockets.map_or_else(|_| Vec::new(), |sockets| sockets.elements());
-        sockets.into_iter().map(Object::from).filter(is_open).map(|socket| self.socket(socket)).collect()
+        sockets.into_iter().map(Object::from).map(|socket| self.socket(socket)).collect()
     }
 
     fn set_auto_response(&self, pair: Option<(String, String)>) -> Result<()> {

@@ -418,7 +418,7 @@ impl CallRoom {
         let sockets = self.context.websockets(Some(id));
         sockets
             .into_iter()
-            .filter(|socket| matches!(socket.attachment::<String>(), Ok(Some(own)) if own == id))
+            .filter(|socket| socket.is_open() && matches!(socket.attachment::<String>(), Ok(Some(own)) if own == id))
             .collect()
     }
 

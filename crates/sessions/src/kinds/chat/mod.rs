@@ -236,15 +236,19 @@ impl ChatRoom {
         }
         self.context.delete_all()?;
         self.tables.forget();
-        let sockets = self.context.websockets(None);
+        let sockets = self.open_sockets(None);
         sockets.iter().try_for_each(|socket| cut_off(socket, ASK_AGAIN, "the room was deleted"))?;
         Ok(reply(StatusCode::OK, &json!({"closed": sockets.len()})))
+    }
+
+    fn open_sockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
+        self.context.websockets(tag).into_iter().filter(WebSocket::is_open).collect()
     }
 
     /// Closes a user's sockets: whoever may still enter comes back.
     fn revoke(&self, user: &str) -> Result<usize> {
         self.live.borrow_mut().revocations.add(user);
-        let sockets = self.context.websockets(Some(&tag(user)));
+        let sockets = self.open_sockets(Some(&tag(user)));
         sockets.iter().try_for_each(|socket| cut_off(socket, ASK_AGAIN, ASK_AGAIN_WHY))?;
         Ok(sockets.len())
     }

@@ -23,7 +23,7 @@ impl ChatRoom {
     pub(super) fn members(&self, leaving: Option<&WebSocket>) -> (Vec<Json>, usize) {
         let (mut members, mut users) = (Vec::new(), HashSet::new());
         let sockets = self.context.websockets(None);
-        let here = sockets.iter().rev().filter(|socket| Some(*socket) != leaving);
+        let here = sockets.iter().rev().filter(|socket| socket.is_open() && Some(*socket) != leaving);
         for member in here.filter_map(|socket| socket.attachment::<Option<Participant>>().ok().flatten().flatten()) {
             if users.insert(member.user.clone()) && members.len() < MEMBERS {
                 members.push(json!({"user": member.user, "name": member.name}));

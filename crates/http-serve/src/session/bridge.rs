@@ -1,0 +1,374 @@
+//! A client's WebSocket over the network, carried to its session object and back.
+//!
+//! Reading never waits for writing: a client may send all it has to say before it reads. What waits for it is bounded in the
+//! session host, which closes the socket of a client that does not read with 1013; what it has sent and the object has not
+//! taken holds its TCP connection. Messages that are not finished are bounded here, for each socket and for all together.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use isobar_sessions::{ClientReceiver, ClientSender, ClientSocket, CloseFrame, Message, take_websocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame as WsClose, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
+
+use crate::Problem;
+
+/// How long a client that takes nothing and sends nothing is waited for, and one that does not answer a goodbye.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long what a refused client still sends is read, so that it can read why it was refused.
+const LINGER: Duration = Duration::from_secs(10);
+/// How often an unfinished message is looked at.
+const TICK: Duration = Duration::from_secs(5);
+/// Bytes a second that a message must come at, after 30 s.
+const MINIMAL_RATE: u64 = 16 * 1024;
+/// Bytes of unfinished messages in the whole process; beyond, a socket with more than 64 KiB of them is closed with 1013.
+const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
+const SHARE_BYTES: usize = 64 * 1024;
+const READ_BUFFER: usize = 16 * 1024;
+
+type Network = WebSocketStream<Counted<TokioIo<Upgraded>>>;
+
+/// A request's wish for a WebSocket.
+pub(super) struct Upgrade {
+    key: HeaderValue,
+    upgraded: OnUpgrade,
+}
+
+/// Takes a request's wish for a WebSocket, as RFC 6455 (4.2.1) has it.
+pub(super) fn upgrade(parts: &mut http::request::Parts) -> Option<Upgrade> {
+    let headers = &parts.headers;
+    let is_upgrade = parts.method == http::Method::GET
+        && has_token(headers, header::CONNECTION, "upgrade")
+        && has_token(headers, header::UPGRADE, "websocket")
+        && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| is_upgrade)?.clone();
+    Some(Upgrade { key, upgraded: parts.extensions.remove()? })
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
+}
+
+/// Answers with the object's answer; a WebSocket in it is connected with the client's.
+pub(super) fn connect(upgrade: Option<Upgrade>, mut answer: isobar_sessions::Response) -> Result<Response, Problem> {
+    let Some(client) = take_websocket(&mut answer) else { return Ok(answer.map(Body::new)) };
+    let Upgrade { key, upgraded } = upgrade.ok_or_else(super::upgrade_required)?;
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).expect("base64 makes a header");
+    tokio::spawn(async move {
+        match upgraded.await {
+            Ok(upgraded) => run(TokioIo::new(upgraded), client).await,
+            Err(error) => tracing::debug!(%error, "a connection was not upgraded to a WebSocket"),
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    // What the object says goes with it: the sub-protocol it has chosen, a cookie.
+    for (name, value) in answer.headers() {
+        headers.append(name.clone(), value.clone());
+    }
+    Ok(response)
+}
+
+/// How reading ended.
+enum ReadEnd {
+    /// The client has said goodbye; the library has queued the answer.
+    Closed,
+    /// The connection broke, or the object is gone.
+    Gone,
+    /// The client is refused, with a goodbye that says why.
+    Refused(u16, String),
+}
+
+/// How writing ended.
+enum WriteEnd {
+    /// The object's goodbye was sent.
+    Closed,
+    /// The connection broke, the client takes nothing, or the object was reset: 1006 cannot be sent, so break off as workerd
+    /// does.
+    Gone,
+}
+
+/// Carries messages both ways until one side ends.
+async fn run(io: TokioIo<Upgraded>, client: ClientSocket) {
+    let (sender, mut receiver) = client.split();
+    let unfinished = Arc::new(Unfinished::default());
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(Some(sender.message_bytes()))
+        .max_frame_size(Some(sender.message_bytes()));
+    let io = Counted { io, unfinished: Arc::clone(&unfinished) };
+    let network = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    let (mut sink, mut stream) = network.split();
+    let heard = Heard::default();
+    let end = {
+        let mut reading = pin!(read(&mut stream, &sender, &heard, &unfinished));
+        let writing = pin!(write(&mut sink, &mut receiver, &heard));
+        tokio::select! {
+            end = &mut reading => end,
+            end = writing => match end {
+                // What the client still says reaches the object; its answer to the goodbye, too.
+                WriteEnd::Closed => tokio::time::timeout(PATIENCE, reading).await.unwrap_or(ReadEnd::Gone),
+                WriteEnd::Gone => ReadEnd::Gone,
+            },
+        }
+    };
+    // The object is told at once that nothing more comes; dropping its sender is the end of a broken connection.
+    drop((sender, receiver));
+    match end {
+        ReadEnd::Gone => {}
+        ReadEnd::Closed => drop(tokio::time::timeout(PATIENCE, sink.flush()).await),
+        ReadEnd::Refused(code, reason) => {
+            let close = WsMessage::Close(Some(WsClose { code: code.into(), reason: reason.into() }));
+            // One that has been sent a goodbye already gets no second one.
+            let sent = tokio::time::timeout(LINGER, sink.send(close)).await;
+            if let (Ok(Ok(())), Ok(network)) = (sent, sink.reunite(stream)) {
+                linger(network.into_inner().io).await;
+            }
+        }
+    }
+}
+
+async fn read(
+    stream: &mut SplitStream<Network>,
+    sender: &ClientSender,
+    heard: &Heard,
+    unfinished: &Unfinished,
+) -> ReadEnd {
+    loop {
+        sender.ready().await;
+        let message = match tokio::time::timeout(TICK, stream.next()).await {
+            Ok(message) => message,
+            Err(_) if unfinished.is_late() => {
+                return ReadEnd::Refused(1008, "the message was not finished in time".into());
+            }
+            Err(_) => continue,
+        };
+        heard.now();
+        let sent = match message {
+            Some(Ok(WsMessage::Text(text))) => {
+                unfinished.end_message();
+                sender.send(text.as_str())
+            }
+            Some(Ok(WsMessage::Binary(bytes))) => {
+                unfinished.end_message();
+                sender.send(bytes)
+            }
+            // The protocol's own pings are answered by the library.
+            Some(Ok(WsMessage::Ping(bytes) | WsMessage::Pong(bytes))) => {
+                unfinished.end_control(bytes.len());
+                continue;
+            }
+            Some(Ok(WsMessage::Close(close))) => {
+                let close = close.map_or_else(
+                    || CloseFrame::new(1005, ""),
+                    |close| CloseFrame::new(close.code.into(), close.reason.as_str()),
+                );
+                drop(sender.close(close)); // an object that is gone needs no word
+                return ReadEnd::Closed;
+            }
+            Some(Ok(WsMessage::Frame(_))) => continue, // the library yields none
+            Some(Err(error)) => return refusal(&error),
+            None => return ReadEnd::Gone,
+        };
+        if sent.is_err() {
+            return ReadEnd::Gone;
+        }
+    }
+}
+
+/// What a client is told that breaks the protocol, in workerd's words; workerd takes text that is not UTF-8, RFC 6455 (8.1)
+/// does not.
+fn refusal(error: &WsError) -> ReadEnd {
+    let (code, reason) = match error {
+        WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            (1009, format!("Message is too large: {size} > {max_size}"))
+        }
+        WsError::Utf8(_) => (1007, "Received text that is not UTF-8".to_owned()),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return ReadEnd::Gone,
+        WsError::Protocol(error) => {
+            let reason = match error {
+                ProtocolError::NonZeroReservedBits => "Received frame had RSV bits 2 or 3 set".to_owned(),
+                ProtocolError::FragmentedControlFrame => "Received fragmented control frame".to_owned(),
+                ProtocolError::UnexpectedContinueFrame => "Unexpected continuation frame".to_owned(),
+                ProtocolError::ExpectedFragment(_) => "Missing continuation frame".to_owned(),
+                ProtocolError::UnknownControlFrameType(code) | ProtocolError::UnknownDataFrameType(code) => {
+                    format!("Unknown opcode {code}")
+                }
+                other => other.to_string(),
+            };
+            (1002, reason)
+        }
+        WsError::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooMuch>()) => {
+            (1013, "too many messages are unfinished; try again later".to_owned())
+        }
+        _ => return ReadEnd::Gone,
+    };
+    let end = reason.floor_char_boundary(isobar_sessions::limits::CLOSE_REASON_BYTES);
+    ReadEnd::Refused(code, reason[..end].to_owned())
+}
+
+async fn write(sink: &mut SplitSink<Network, WsMessage>, receiver: &mut ClientReceiver, heard: &Heard) -> WriteEnd {
+    while let Some(frame) = receiver.receive().await {
+        let is_goodbye = frame.is_err();
+        let frame = match frame {
+            Ok(Message::Text(text)) => WsMessage::Text(text.into()),
+            Ok(Message::Binary(bytes)) => WsMessage::Binary(bytes),
+            Err(close) => WsMessage::Close(Some(WsClose { code: close.code.into(), reason: close.reason.into() })),
+        };
+        let mut sending = pin!(sink.send(frame));
+        loop {
+            match tokio::time::timeout(PATIENCE, &mut sending).await {
+                Ok(Ok(())) => break,
+                Ok(Err(_)) => return WriteEnd::Gone,
+                // One that still sends may read later, unless it was given up for what waits for it.
+                Err(_) if heard.lately() && !receiver.is_ended() && !is_goodbye => {}
+                Err(_) => return WriteEnd::Gone,
+            }
+        }
+        if is_goodbye {
+            return WriteEnd::Closed;
+        }
+    }
+    WriteEnd::Gone
+}
+
+/// Ends the sending side and reads what still comes, for a while: a connection that is closed with unread bytes is reset, and
+/// the client may not see the goodbye.
+async fn linger(mut io: TokioIo<Upgraded>) {
+    let rest = async {
+        io.shutdown().await?;
+        let mut buffer = vec![0; READ_BUFFER];
+        while io.read(&mut buffer).await? > 0 {}
+        io::Result::Ok(())
+    };
+    drop(tokio::time::timeout(LINGER, rest).await); // a client that is gone has no more to say
+}
+
+/// When the client was heard of.
+struct Heard(std::sync::Mutex<Instant>);
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self(std::sync::Mutex::new(Instant::now()))
+    }
+}
+
+impl Heard {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
+    }
+
+    fn lately(&self) -> bool {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed() < PATIENCE
+    }
+}
+
+/// Bytes of unfinished messages in the process.
+static ALL_UNFINISHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that a socket has sent and that make no whole message yet.
+#[derive(Debug, Default)]
+struct Unfinished {
+    bytes: AtomicUsize,
+    since: std::sync::Mutex<Option<Instant>>,
+}
+
+impl Unfinished {
+    /// Adds bytes that were read; whether there is room for them.
+    fn add(&self, bytes: usize) -> bool {
+        let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = ALL_UNFINISHED.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert_with(Instant::now);
+        own <= SHARE_BYTES || all <= UNFINISHED_BYTES
+    }
+
+    /// A message is whole. What was read of the next one with it is less than a read buffer, and not counted.
+    fn end_message(&self) {
+        ALL_UNFINISHED.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        *self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
+    /// A control frame with this payload is whole: it may stand between the frames of a message.
+    fn end_control(&self, payload: usize) {
+        const HEADER: usize = 6;
+        let own = self.bytes.load(Ordering::Relaxed);
+        let taken = own.min(payload + HEADER);
+        self.bytes.fetch_sub(taken, Ordering::Relaxed);
+        ALL_UNFINISHED.fetch_sub(taken, Ordering::Relaxed);
+        if taken == own {
+            *self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        }
+    }
+
+    /// Whether the message comes too slowly.
+    fn is_late(&self) -> bool {
+        let since = *self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let bytes = self.bytes.load(Ordering::Relaxed) as u64;
+        since.is_some_and(|since| since.elapsed() > PATIENCE + Duration::from_secs(bytes / MINIMAL_RATE))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.end_message();
+    }
+}
+
+/// A connection whose unfinished messages are counted.
+#[derive(Debug)]
+struct Counted<S> {
+    io: S,
+    unfinished: Arc<Unfinished>,
+}
+
+/// The process holds too much of unfinished messages.
+#[derive(Debug, thiserror::Error)]
+#[error("too many messages are unfinished")]
+struct TooMuch;
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        let read = buffer.filled().len() - before;
+        if read > 0 && !self.unfinished.add(read) {
+            return Poll::Ready(Err(io::Error::other(TooMuch)));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,76 @@
+//! Requests to session objects, WebSocket upgrades included.
+
+use axum::RequestExt;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use isobar_sessions::{ErrorKind, ObjectId, SessionNamespace};
+
+use crate::Problem;
+
+/// Sends a request to a session object under `path` (`/socket?name=Ada`, say) and brings its answer back. A WebSocket that
+/// the object accepts is connected with the client's.
+///
+/// # Errors
+/// What the object fails with, as a [`Problem`]; 400 when `path` is none; 426 when the object accepts a WebSocket but the
+/// request is no upgrade; 403 when a browser sends it from another site, since it would carry the user's cookies.
+pub async fn forward_session(
+    sessions: &dyn SessionNamespace,
+    id: &ObjectId,
+    path: &str,
+    request: Request,
+) -> Result<Response, Problem> {
+    if !is_same_origin(request.headers()) {
+        return Err(Problem::new(http::StatusCode::FORBIDDEN).with_detail("this request comes from another site"));
+    }
+    // The application's body limit holds for what the object reads, too.
+    let (mut parts, body) = request.with_limited_body().into_parts();
+    let is_upgrade = asks_for_websocket(&parts.headers);
+    let upgrade = upgrade(&mut parts);
+    parts.uri = path.parse().map_err(|error| Problem::bad_request(format!("{path}: {error}")))?;
+    parts.extensions.clear(); // the server's own, which mean nothing to the object
+    let request = http::Request::from_parts(parts, isobar_sessions::Body::wrap(body));
+    match sessions.fetch(id, request).await {
+        Ok(answer) => connect(upgrade, answer),
+        // The runtime of Workers itself refuses to hand a WebSocket to who has not asked for one.
+        Err(error) if error.kind() == ErrorKind::Socket && !is_upgrade => Err(upgrade_required()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a browser's request comes from a page of this host; what is no browser sends no `Origin`.
+fn is_same_origin(headers: &http::HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let Some(origin) = headers.get(http::header::ORIGIN) else { return true };
+    let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    host.is_some() && host == text(http::header::HOST)
+}
+
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod bridge;
+
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+use bridge::{connect, upgrade};
+
+/// Without the native server the socket stays in the answer, for the server that sends it.
+#[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
+fn upgrade(parts: &mut http::request::Parts) -> bool {
+    asks_for_websocket(&parts.headers)
+}
+
+#[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
+fn connect(is_upgrade: bool, answer: isobar_sessions::Response) -> Result<Response, Problem> {
+    if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS && !is_upgrade {
+        return Err(upgrade_required());
+    }
+    Ok(answer.map(Body::new))
+}
+
+fn asks_for_websocket(headers: &http::HeaderMap) -> bool {
+    headers.get(http::header::UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn upgrade_required() -> Problem {
+    let detail = "this is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
+    Problem::new(http::StatusCode::UPGRADE_REQUIRED).with_detail(detail)
+}

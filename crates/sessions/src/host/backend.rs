@@ -1,0 +1,143 @@
+//! What an object works with natively.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::future::LocalBoxFuture;
+
+use super::state::{Critical, ObjectState};
+use super::storage::{AlarmRow, Storage};
+use crate::context::TransactionBody;
+use crate::{
+    Cursor, Error, ErrorKind, KvListOptions, ObjectId, Result, ServerSocket, SessionBackend, Value, WebSocket, limits,
+};
+
+impl SessionBackend for ObjectState {
+    fn id(&self) -> &ObjectId {
+        &self.id
+    }
+
+    fn exec(&self, sql: &str, parameters: Vec<Value>) -> Result<Cursor> {
+        self.with_storage(|storage| storage.exec(sql, &parameters))
+    }
+
+    fn database_size(&self) -> Result<u64> {
+        self.with_storage(Storage::size)
+    }
+
+    fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
+        let (alarm, runs) = (self.new_alarm.get(), self.alarm_runs.get());
+        let result = self.with_storage(|storage| storage.transaction(body));
+        if result.is_err() {
+            self.new_alarm.set(alarm); // undone with the rest
+            self.alarm_runs.set(runs);
+        }
+        result
+    }
+
+    fn kv_get(&self, key: &str) -> Result<Option<Bytes>> {
+        self.with_storage(|storage| storage.kv_get(key))
+    }
+
+    fn kv_put(&self, key: &str, value: Bytes) -> Result<()> {
+        self.with_storage(|storage| storage.kv_put(key, &value))
+    }
+
+    fn kv_delete(&self, key: &str) -> Result<bool> {
+        self.with_storage(|storage| storage.kv_delete(key))
+    }
+
+    fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>> {
+        self.with_storage(|storage| storage.kv_list(options))
+    }
+
+    fn delete_all(&self) -> Result<()> {
+        self.with_storage(Storage::delete_all)?;
+        self.new_alarm.set(Some(None));
+        self.alarm_runs.set(false);
+        Ok(())
+    }
+
+    fn alarm(&self) -> Result<Option<DateTime<Utc>>> {
+        if self.alarm_runs.get() {
+            return Ok(None);
+        }
+        let row = self.with_storage(Storage::alarm)?;
+        Ok(row.and_then(|row| DateTime::from_timestamp_millis(row.scheduled)))
+    }
+
+    fn set_alarm(&self, at: Option<DateTime<Utc>>) -> Result<()> {
+        let now = self.shared.alarms.now();
+        let at = at.map(|at| at.timestamp_millis().max(now));
+        let row = at.map(|at| AlarmRow { scheduled: at, due: at, retries: 0, made: Some(now) });
+        self.with_storage(|storage| storage.set_alarm(row))?;
+        self.new_alarm.set(Some(at));
+        self.alarm_runs.set(false);
+        Ok(())
+    }
+
+    fn accept_websocket(&self, socket: ServerSocket, tags: Vec<String>) -> Result<WebSocket> {
+        self.accept(socket, tags)
+    }
+
+    fn websockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
+        self.accepted_sockets(tag)
+    }
+
+    fn set_auto_response(&self, pair: Option<(String, String)>) -> Result<()> {
+        *self.auto_response.borrow_mut() = pair;
+        Ok(())
+    }
+
+    fn auto_response(&self) -> Option<(String, String)> {
+        self.auto_response.borrow().clone()
+    }
+
+    fn block_concurrency_while(
+        &self,
+        work: LocalBoxFuture<'static, Result<()>>,
+    ) -> LocalBoxFuture<'static, Result<()>> {
+        let this = self.this.clone();
+        Box::pin(async move {
+            let Some(state) = this.upgrade() else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };
+            let depth = state.critical.get().map_or(0, |(_, depth)| depth);
+            state.critical.set(Some((state.current.get(), depth + 1)));
+            let critical = Critical(Rc::clone(&state));
+            let limit = Duration::from_secs(limits::BLOCK_SECONDS);
+            let result = match tokio::time::timeout(limit, work).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::new(ErrorKind::Reset, "blockConcurrencyWhile() took longer than 30 seconds")),
+            };
+            drop(critical);
+            if let Err(error) = &result {
+                // The caller sees the work's own words.
+                state.break_with(error.clone());
+            }
+            result
+        })
+    }
+
+    fn durable(&self) -> LocalBoxFuture<'static, Result<()>> {
+        // A turn ends, and commits, when its event waits.
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            Ok(())
+        })
+    }
+
+    fn wait_until(&self, work: LocalBoxFuture<'static, ()>) {
+        if let Some(this) = self.this.upgrade() {
+            let event = this.event(async move {
+                work.await;
+                Ok(())
+            });
+            tokio::task::spawn_local(async move { drop(event.await) });
+        }
+    }
+
+    fn abort(&self, reason: &str) {
+        self.break_with(Error::new(ErrorKind::Reset, reason));
+    }
+}

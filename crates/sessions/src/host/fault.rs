@@ -1,0 +1,103 @@
+//! SQLite's errors as ours, in workerd's words.
+
+use rusqlite::ErrorCode;
+
+use crate::{Error, ErrorKind};
+
+const TRANSACTION: &str = "To execute a transaction, please use transaction() instead of the SQL BEGIN TRANSACTION or \
+                           SAVEPOINT statements. It rolls back on errors, and it works with the implicit transaction.";
+
+/// A failure of the file, not of the SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// What was written could not be made durable.
+    Sync,
+    /// The disk is full.
+    Full,
+    /// The file is damaged.
+    Damaged,
+    /// It cannot be opened, read or written.
+    Io,
+}
+
+impl Fault {
+    pub(super) fn of(error: &rusqlite::Error) -> Option<Self> {
+        // SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC.
+        const SYNCS: [i32; 2] = [1034, 1290];
+        let error = error.sqlite_error()?;
+        match error.code {
+            _ if SYNCS.contains(&error.extended_code) => Some(Self::Sync),
+            ErrorCode::DiskFull => Some(Self::Full),
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(Self::Damaged),
+            ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure => {
+                Some(Self::Io)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn kind(self) -> ErrorKind {
+        match self {
+            Self::Full => ErrorKind::StorageFull,
+            Self::Damaged => ErrorKind::Damaged,
+            Self::Sync | Self::Io => ErrorKind::Storage,
+        }
+    }
+}
+
+/// rusqlite's error as ours.
+pub(super) fn failure(error: &rusqlite::Error) -> Error {
+    let (code, message, offset) = match error {
+        rusqlite::Error::SqlInputError { error, msg, offset, .. } => {
+            (*error, msg.clone(), usize::try_from(*offset).ok())
+        }
+        rusqlite::Error::SqliteFailure(code, message) => {
+            (*code, message.clone().unwrap_or_else(|| code.to_string()), None)
+        }
+        other => return Error::new(ErrorKind::Sql, other.to_string()),
+    };
+    let kind = match (Fault::of(error), code.code) {
+        (Some(fault), _) => fault.kind(),
+        (None, ErrorCode::ConstraintViolation) => ErrorKind::Constraint,
+        (None, ErrorCode::AuthorizationForStatementDenied) => ErrorKind::NotAuthorized,
+        _ if message.starts_with("not authorized") => ErrorKind::NotAuthorized,
+        _ => ErrorKind::Sql,
+    };
+    let offset =
+        offset.filter(|_| code.extended_code == 1).map(|offset| format!(" at offset {offset}")).unwrap_or_default();
+    if kind == ErrorKind::NotAuthorized && message == "not authorized" {
+        return Error::new(kind, format!("not authorized: SQLITE_AUTH. {TRANSACTION}"));
+    }
+    Error::new(kind, format!("{message}{offset}: {}", code_name(code.extended_code)))
+}
+
+fn code_name(code: i32) -> String {
+    let primary = match code & 0xff {
+        1 => "SQLITE_ERROR",
+        5 => "SQLITE_BUSY",
+        6 => "SQLITE_LOCKED",
+        8 => "SQLITE_READONLY",
+        10 => "SQLITE_IOERR",
+        11 => "SQLITE_CORRUPT",
+        13 => "SQLITE_FULL",
+        14 => "SQLITE_CANTOPEN",
+        18 => "SQLITE_TOOBIG",
+        19 => "SQLITE_CONSTRAINT",
+        20 => "SQLITE_MISMATCH",
+        23 => "SQLITE_AUTH",
+        26 => "SQLITE_NOTADB",
+        _ => return format!("SQLITE_UNKNOWN ({code})"),
+    };
+    let extended = match code {
+        275 => "CHECK",
+        787 => "FOREIGNKEY",
+        1299 => "NOTNULL",
+        1555 => "PRIMARYKEY",
+        1811 => "TRIGGER",
+        2067 => "UNIQUE",
+        2579 => "ROWID",
+        3091 => "DATATYPE",
+        _ => return primary.to_owned(),
+    };
+    format!("{primary} (extended: {primary}_{extended})")
+}

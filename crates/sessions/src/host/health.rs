@@ -1,0 +1,150 @@
+//! Health of a host: whether it may write, and which of its objects are damaged.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::disk;
+use crate::{Error, ErrorKind, Result};
+
+/// Largest reserve of disk, when none is given.
+const RESERVE: u64 = 64 * 1024 * 1024;
+/// How long the free space is believed, in milliseconds.
+const FRESH: u64 = 1000;
+
+/// Health of a host.
+#[derive(Debug)]
+pub(super) struct Health {
+    root: Option<PathBuf>,
+    reserve: u64,
+    started: Instant,
+    /// When the free space was looked at, in milliseconds since the start, plus one; 0 before the first time.
+    looked: AtomicU64,
+    free: AtomicU64,
+    is_poisoned: AtomicBool,
+    poison: Mutex<Option<String>>,
+    damaged: Mutex<BTreeMap<[u8; 32], String>>,
+}
+
+impl Health {
+    pub(super) fn new(root: Option<PathBuf>, reserve: Option<u64>) -> Self {
+        let reserve = reserve.unwrap_or_else(|| {
+            let total = root.as_deref().and_then(disk::space).map_or(u64::MAX, |(_, total)| total);
+            RESERVE.min(total / 20)
+        });
+        Self {
+            root,
+            reserve,
+            started: Instant::now(),
+            looked: AtomicU64::new(0),
+            free: AtomicU64::new(u64::MAX),
+            is_poisoned: AtomicBool::new(false),
+            poison: Mutex::default(),
+            damaged: Mutex::default(),
+        }
+    }
+
+    /// Refuses what would write, where that could not be kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] after a failed sync, [`ErrorKind::StorageFull`] when the disk is down to the reserve.
+    pub(super) fn check_write(&self) -> Result<()> {
+        self.check_poison()?;
+        let free = self.free();
+        if free < self.reserve {
+            let root = self.root.as_deref().unwrap_or_else(|| std::path::Path::new("memory")).display();
+            let message = format!(
+                "writing is refused: the disk of {root} has {} KiB left, less than the reserve of {} KiB; free some space",
+                free / 1024,
+                self.reserve / 1024
+            );
+            return Err(Error::new(ErrorKind::StorageFull, message));
+        }
+        Ok(())
+    }
+
+    /// Refuses to write after a failed sync: that a later one succeeds does not say what the first has lost.
+    pub(super) fn check_poison(&self) -> Result<()> {
+        if !self.is_poisoned.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let why = self.lock_poison().clone().unwrap_or_default();
+        let message = format!("writing is refused until the host is opened anew: {why}");
+        Err(Error::new(ErrorKind::Storage, message))
+    }
+
+    /// Ends all writing: a sync has failed, and what it was to keep may be lost.
+    pub(super) fn poison(&self, why: String) {
+        #[cfg(feature = "tracing")]
+        tracing::error!(why, "a sync failed: writing is refused until the host is opened anew");
+        self.lock_poison().get_or_insert(why);
+        self.is_poisoned.store(true, Ordering::Release);
+    }
+
+    /// Remembers that an object's file is damaged, and why.
+    pub(super) fn mark_damaged(&self, id: &[u8; 32], why: &str) {
+        let known = self.lock_damaged().insert(*id, why.to_owned());
+        if known.is_none() {
+            #[cfg(feature = "tracing")]
+            tracing::error!(object = %hex::encode(id), why, "the file of a session object is damaged");
+        }
+    }
+
+    /// The object's file could be read.
+    pub(super) fn mark_sound(&self, id: &[u8; 32]) {
+        self.lock_damaged().remove(id);
+    }
+
+    /// Why the object's file is damaged, if that was found.
+    pub(super) fn damage(&self, id: &[u8; 32]) -> Option<String> {
+        self.lock_damaged().get(id).cloned()
+    }
+
+    fn free(&self) -> u64 {
+        let Some(root) = self.root.as_deref().filter(|_| self.reserve > 0) else { return u64::MAX };
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let looked = self.looked.load(Ordering::Relaxed);
+        if looked == 0 || now - looked.min(now) > FRESH {
+            self.free.store(disk::space(root).map_or(u64::MAX, |(free, _)| free), Ordering::Relaxed);
+            self.looked.store(now, Ordering::Relaxed);
+        }
+        self.free.load(Ordering::Relaxed)
+    }
+
+    fn lock_poison(&self) -> MutexGuard<'_, Option<String>> {
+        self.poison.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_damaged(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], String>> {
+        // A map of whole entries: nothing is half changed.
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_sync_ends_all_writing() {
+        let health = Health::new(None, None);
+        health.check_write().unwrap();
+        health.poison("fsync of a.db-wal: EIO".into());
+        health.poison("a later one".into());
+        let error = health.check_write().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Storage);
+        assert!(error.to_string().contains("a.db-wal"), "{error}");
+    }
+
+    #[test]
+    fn writing_is_refused_below_the_reserve() {
+        let folder = tempfile::tempdir().unwrap();
+        let health = Health::new(Some(folder.path().to_owned()), Some(u64::MAX));
+        let error = health.check_write().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(error.to_string().contains("reserve"), "{error}");
+        Health::new(Some(folder.path().to_owned()), Some(0)).check_write().unwrap();
+    }
+}

@@ -1,0 +1,207 @@
+//! Options of a host, and its clock.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// Descriptors that an awake object holds: its database, the write-ahead log and the log's index.
+const DESCRIPTORS: u64 = 3;
+
+/// How a host runs its objects.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HostOptions {
+    /// Threads; an object stays on one. Default: one for each processor, at most 8.
+    pub threads: usize,
+    /// How long an object without events keeps its instance and its open database. Default: 10 s.
+    pub idle: Duration,
+    /// Events in flight on one object; one more is refused with [`ErrorKind::Overloaded`](crate::ErrorKind). Default: 4096.
+    pub events: usize,
+    /// Events in flight on all objects together; one more is refused with
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind). Default: 65,536.
+    pub queue: usize,
+    /// Objects that may be awake at once, each with three file descriptors. The least recently used idle one hibernates to
+    /// make room; its sockets stay open. An event that finds all of them busy for [`wait`](Self::wait) is refused with
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind). Default: a sixteenth of the process's soft limit of descriptors,
+    /// 16 to 4096. At least one for each thread.
+    pub open_objects: usize,
+    /// How long an event waits for room when every awake object is busy. Default: 5 s.
+    pub wait: Duration,
+    /// Bytes of disk below which an object's writes are refused with
+    /// [`ErrorKind::StorageFull`](crate::ErrorKind); reading goes on. Default (`None`): 64 MiB, at most 5 % of the file
+    /// system.
+    pub reserve: Option<u64>,
+    /// Bytes of messages that may wait for one client that does not read; one more, and its socket is closed with 1013.
+    /// Default: 64 MiB.
+    pub socket_bytes: usize,
+    /// Bytes of messages that may wait for all clients together. Beyond, a socket that has more than 64 KiB waiting is
+    /// closed with 1013 when another message is sent to it. Default: 128 MiB.
+    pub outgoing_bytes: usize,
+    /// Bytes of received messages whose handlers have not ended, for each object; beyond, its sockets are not read.
+    /// Default: 16 MiB.
+    pub incoming_bytes: usize,
+    /// Where the time comes from. Default: the system's clock.
+    pub clock: Clock,
+    /// How long the host sleeps at most before it compares its wake-ups with the clock, which may have been set meanwhile.
+    /// Default: 15 s.
+    pub clock_check: Duration,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
+            idle: Duration::from_secs(10),
+            events: 4096,
+            queue: 65_536,
+            open_objects: usize::try_from(soft_limit() / 16).unwrap_or(4096).clamp(16, 4096),
+            wait: Duration::from_secs(5),
+            reserve: None,
+            socket_bytes: 64 * 1024 * 1024,
+            outgoing_bytes: 128 * 1024 * 1024,
+            incoming_bytes: 16 * 1024 * 1024,
+            clock: Clock::default(),
+            clock_check: Duration::from_secs(15),
+        }
+    }
+}
+
+impl HostOptions {
+    /// Sets the number of threads.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets how long an object without events keeps its instance and its open database.
+    #[must_use]
+    pub fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets how many events may be in flight on one object.
+    #[must_use]
+    pub fn with_events(mut self, events: usize) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// Sets how many events may be in flight on all objects together.
+    #[must_use]
+    pub fn with_queue(mut self, queue: usize) -> Self {
+        self.queue = queue;
+        self
+    }
+
+    /// Sets how many objects may be awake at once.
+    #[must_use]
+    pub fn with_open_objects(mut self, open_objects: usize) -> Self {
+        self.open_objects = open_objects;
+        self
+    }
+
+    /// Sets how many objects may be awake at once by the file descriptors that they may hold together.
+    #[must_use]
+    pub fn with_descriptors(self, descriptors: u64) -> Self {
+        let objects = usize::try_from(descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
+        self.with_open_objects(objects.max(1))
+    }
+
+    /// Sets how long an event waits for room when every awake object is busy.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Sets the bytes of disk below which writes are refused; 0 ends the check.
+    #[must_use]
+    pub fn with_reserve(mut self, bytes: u64) -> Self {
+        self.reserve = Some(bytes);
+        self
+    }
+
+    /// Sets the bytes of messages that may wait for one client that does not read.
+    #[must_use]
+    pub fn with_socket_bytes(mut self, bytes: usize) -> Self {
+        self.socket_bytes = bytes;
+        self
+    }
+
+    /// Sets the bytes of messages that may wait for all clients together.
+    #[must_use]
+    pub fn with_outgoing_bytes(mut self, bytes: usize) -> Self {
+        self.outgoing_bytes = bytes;
+        self
+    }
+
+    /// Sets the bytes of received messages whose handlers have not ended, for each object.
+    #[must_use]
+    pub fn with_incoming_bytes(mut self, bytes: usize) -> Self {
+        self.incoming_bytes = bytes;
+        self
+    }
+
+    /// Sets where the time comes from: for tests.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets how long the host sleeps at most before it compares its wake-ups with the clock.
+    #[must_use]
+    pub fn with_clock_check(mut self, interval: Duration) -> Self {
+        self.clock_check = interval;
+        self
+    }
+}
+
+/// The wall clock of a host.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
+
+impl Clock {
+    /// Takes the time from this function.
+    pub fn new(now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// Returns the time.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        (self.0)()
+    }
+
+    /// Returns the milliseconds since 1970.
+    pub(super) fn millis(&self) -> i64 {
+        self.now().timestamp_millis()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(Utc::now)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
+}
+
+/// The process's soft limit of file descriptors.
+#[cfg(unix)]
+fn soft_limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(65_536)
+}
+
+#[cfg(not(unix))]
+fn soft_limit() -> u64 {
+    8192
+}

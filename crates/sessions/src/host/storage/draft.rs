@@ -1,0 +1,73 @@
+//! A database in memory, until its object has stored something: whoever only looks at an object leaves no file behind.
+
+use std::sync::PoisonError;
+
+use super::{Place, Storage, in_file};
+use crate::host::disk::{self, WriteError};
+use crate::{Error, ErrorKind, Result};
+
+impl Storage {
+    /// Whether a draft holds something that a new instance would not make again: rows while it starts, and later any change.
+    pub(in crate::host) fn has_news(&self, is_starting: bool) -> Result<bool> {
+        let (before, now) = (self.baseline.get(), self.counts()?);
+        if before == now {
+            return Ok(false);
+        }
+        if is_starting && !self.has_rows()? {
+            self.baseline.set(now);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn counts(&self) -> Result<(u64, i64)> {
+        let sql = "SELECT schema_version FROM pragma_schema_version";
+        let schema = self.trusted(|connection| connection.query_row(sql, [], |row| row.get(0)))?;
+        Ok((self.connection.total_changes(), schema))
+    }
+
+    fn has_rows(&self) -> Result<bool> {
+        let tables = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')
+                      AND name NOT IN ('sqlite_schema', 'sqlite_master') AND name NOT LIKE 'sqlite~_stat%' ESCAPE '~'";
+        self.trusted(|connection| {
+            let mut statement = connection.prepare(tables)?;
+            let names = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+            for name in names {
+                let sql = format!("SELECT EXISTS (SELECT 1 FROM \"{}\")", name.replace('"', "\"\""));
+                if connection.query_row(&sql, [], |row| row.get(0))? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    /// Makes a draft a file, whole and durable, and opens that.
+    pub(in crate::host) fn publish(&self, name: Option<&str>) -> Result<Self> {
+        let Place::Draft(path) = &self.place else {
+            return Err(Error::new(ErrorKind::Internal, "a session object's draft is published once"));
+        };
+        self.health.check_write()?;
+        self.put_metadata("name", name.map(|name| rusqlite::types::Value::from(name.to_owned())))?;
+        let mut image = self.trusted(|connection| connection.serialize("main").map(|image| image.to_vec()))?;
+        // The file format's versions for writing and reading: 2 is WAL. So the file need not be switched, and synced, again.
+        image[18..20].fill(2);
+        if let Some(folder) = path.parent() {
+            disk::create_folder(folder).map_err(|error| in_file(path, "cannot be created", error))?;
+        }
+        disk::write_whole(path, &image).map_err(|error| match error {
+            WriteError::Write(error) => in_file(path, "cannot be created", error),
+            WriteError::Sync(error) => {
+                let error = in_file(path, "cannot be made durable", error);
+                self.health.poison(error.to_string());
+                error
+            }
+        })?;
+        let file = Self::file(path, &self.health)?;
+        let settings = std::mem::take(&mut *self.settings.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, value) in settings {
+            file.own(&format!("PRAGMA {name} = '{}'", value.replace('\'', "''")))?;
+        }
+        Ok(file)
+    }
+}

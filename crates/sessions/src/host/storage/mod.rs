@@ -1,0 +1,478 @@
+//! An object's database: SQL with Durable Objects' rules, key-value storage, the alarm's row, and the implicit
+//! transaction of a turn.
+
+mod draft;
+mod exec;
+mod values;
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::{Connection, OpenFlags};
+
+use super::disk;
+use super::fault::{Fault, failure};
+use super::health::Health;
+use super::rules::{LIMITS, is_allowed, setting};
+use crate::context::TransactionBody;
+use crate::{Error, ErrorKind, Result};
+
+const LOST: &str = "the SQL has rolled the object's transaction back, so the object was reset";
+
+// FULL: COMMIT answers when the WAL is durable, and nothing leaves the object before COMMIT has answered.
+const JOURNAL: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;";
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS _cf_KV (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS _cf_ALARM (
+        id INTEGER PRIMARY KEY CHECK (id = 1), scheduled INTEGER NOT NULL, due INTEGER NOT NULL, retries INTEGER NOT NULL
+    );";
+/// What the host keeps beside: `name`, the object's name, and `alarm made`, when the alarm was set.
+const METADATA: &str = "CREATE TABLE IF NOT EXISTS _cf_METADATA (key TEXT PRIMARY KEY, value) WITHOUT ROWID";
+
+/// The alarm as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::host) struct AlarmRow {
+    /// When it was set for, in milliseconds since 1970.
+    pub(in crate::host) scheduled: i64,
+    /// When it is to run: later than `scheduled` after a failure.
+    pub(in crate::host) due: i64,
+    /// How often it has failed.
+    pub(in crate::host) retries: u32,
+    /// What the clock said when it was set; unknown for one of an older version.
+    pub(in crate::host) made: Option<i64>,
+}
+
+/// Where an object's database is.
+#[derive(Debug, Clone)]
+enum Place {
+    /// In memory for good: the host is.
+    Memory,
+    /// In memory until something is stored, and then in this file.
+    Draft(PathBuf),
+    File(PathBuf),
+}
+
+/// An object's database, open.
+#[derive(Debug)]
+pub(in crate::host) struct Storage {
+    connection: Connection,
+    place: Place,
+    health: Arc<Health>,
+    /// Set while the host's own statements are prepared: the authorizer lets them through.
+    trusted: Arc<AtomicBool>,
+    /// What the object has set on its connection, for the one that follows a draft's.
+    settings: Arc<Mutex<Vec<(&'static str, String)>>>,
+    /// The turn's transaction is open.
+    open: Cell<bool>,
+    savepoints: Cell<u32>,
+    has_metadata: Cell<bool>,
+    /// The table of metadata is of this turn: undone with it.
+    metadata_is_new: Cell<bool>,
+    /// The file has failed since the last time that was asked.
+    fault: Cell<Option<Fault>>,
+    /// A rollback has failed, or what is in memory is not what is to be kept: the connection is not used again.
+    is_unsound: Cell<bool>,
+    /// Changes and schema of a draft as its start has left them.
+    baseline: Cell<(u64, i64)>,
+}
+
+impl Storage {
+    /// Opens a database in memory, for a host in memory.
+    pub(in crate::host) fn memory(health: &Arc<Health>) -> Result<Self> {
+        let storage = Self::new(Connection::open_in_memory(), Place::Memory, JOURNAL, health)?;
+        storage.create_tables()?;
+        Ok(storage)
+    }
+
+    /// Opens the object's file, or, while it has stored nothing, a draft in memory. `is_stored` says whether the object is
+    /// known to have stored something.
+    pub(in crate::host) fn open(
+        path: &Path,
+        health: &Arc<Health>,
+        is_stored: impl FnOnce() -> Result<bool>,
+    ) -> Result<Self> {
+        let length = match std::fs::metadata(path) {
+            Ok(meta) => Some(meta.len()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(in_file(path, "cannot be opened", error)),
+        };
+        match length {
+            Some(length) if length > 0 => Self::file(path, health),
+            _ if is_stored()? => {
+                let what = length.map_or("is missing", |_| "is empty");
+                let message = format!(
+                    "the session object's file {} {what}, though the object has stored something: restore it from a backup",
+                    path.display()
+                );
+                Err(Error::new(ErrorKind::Damaged, message))
+            }
+            _ => {
+                let storage = Self::new(Connection::open_in_memory(), Place::Draft(path.to_owned()), JOURNAL, health)?;
+                storage.create_tables()?;
+                storage.baseline.set(storage.counts()?);
+                Ok(storage)
+            }
+        }
+    }
+
+    fn file(path: &Path, health: &Arc<Health>) -> Result<Self> {
+        disk::tighten_database(path);
+        let open = |journal: &str| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            Self::new(Connection::open_with_flags(path, flags), Place::File(path.to_owned()), journal, health)
+        };
+        let storage = open(JOURNAL).or_else(|error| match error.kind() {
+            // A full disk has no room for the log's index; in memory it serves one process as well, and there is no other.
+            ErrorKind::Storage | ErrorKind::StorageFull => {
+                open(&format!("PRAGMA locking_mode = EXCLUSIVE; {JOURNAL}")).map_err(|_| error)
+            }
+            _ => Err(error),
+        })?;
+        if std::fs::metadata(disk::beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
+            // What a crash has left in the log may be in memory alone, after a sync that failed: write it anew.
+            let moved = storage.own("PRAGMA wal_checkpoint(TRUNCATE)");
+            if storage.fault.take() == Some(Fault::Sync) {
+                moved?; // else it stays in the log, which can be read
+            }
+        }
+        storage.own(TABLES)?; // nothing is written where they are there
+        Ok(storage)
+    }
+
+    fn new(
+        connection: rusqlite::Result<Connection>,
+        place: Place,
+        journal: &str,
+        health: &Arc<Health>,
+    ) -> Result<Self> {
+        let described = |error: &rusqlite::Error| match &place {
+            Place::File(path) => {
+                let failure = failure(error);
+                let message = format!("the session object's file {} cannot be opened: {failure}", path.display());
+                Error::new(failure.kind(), message)
+            }
+            _ => failure(error),
+        };
+        let connection = connection.map_err(|error| described(&error))?;
+        let mut storage = Self {
+            connection,
+            place: place.clone(),
+            health: Arc::clone(health),
+            trusted: Arc::new(AtomicBool::new(true)),
+            settings: Arc::default(),
+            open: Cell::new(false),
+            savepoints: Cell::new(0),
+            has_metadata: Cell::new(false),
+            metadata_is_new: Cell::new(false),
+            fault: Cell::new(None),
+            is_unsound: Cell::new(false),
+            baseline: Cell::new((0, 0)),
+        };
+        storage.configure(journal).map_err(|error| described(&error))?;
+        Ok(storage)
+    }
+
+    fn configure(&mut self, journal: &str) -> rusqlite::Result<()> {
+        let connection = &mut self.connection;
+        connection.execute_batch(journal)?;
+        for (limit, value) in LIMITS {
+            // All far below i32's maximum.
+            connection.set_limit(limit, value as i32)?;
+        }
+        let (trusted, settings) = (Arc::clone(&self.trusted), Arc::clone(&self.settings));
+        connection.authorizer(Some(move |context: AuthContext<'_>| {
+            if trusted.load(Ordering::Relaxed) {
+                return Authorization::Allow;
+            }
+            if !is_allowed(&context) {
+                return Authorization::Deny;
+            }
+            if let Some((name, value)) = setting(&context) {
+                settings.lock().unwrap_or_else(PoisonError::into_inner).push((name, value.to_owned()));
+            }
+            Authorization::Allow
+        }))?;
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = '_cf_METADATA'";
+        self.has_metadata.set(connection.query_row(sql, [], |row| row.get::<_, i64>(0))? > 0);
+        self.trusted.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Creates the host's own tables in a new database.
+    fn create_tables(&self) -> Result<()> {
+        self.own(TABLES)?;
+        self.own(METADATA)?;
+        self.has_metadata.set(true);
+        Ok(())
+    }
+
+    pub(in crate::host) fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
+        self.begin()?;
+        let depth = self.savepoints.get() + 1;
+        self.own(&format!("SAVEPOINT isobar_{depth}"))?;
+        self.savepoints.set(depth);
+        let result = body();
+        self.savepoints.set(depth - 1);
+        let undo = if result.is_err() { format!("ROLLBACK TO isobar_{depth};") } else { String::new() };
+        if let Err(error) = self.own(&format!("{undo} RELEASE isobar_{depth}")) {
+            // The savepoint is still there, with writes that are to be undone: nothing of the turn may be committed.
+            self.is_unsound.set(true);
+            return Err(error);
+        }
+        result
+    }
+
+    /// Whether the turn has written.
+    pub(in crate::host) fn is_dirty(&self) -> bool {
+        self.open.get()
+    }
+
+    /// Whether the object has stored nothing yet.
+    pub(in crate::host) fn is_draft(&self) -> bool {
+        matches!(self.place, Place::Draft(_))
+    }
+
+    /// Whether this is a file's connection, and not in memory.
+    pub(in crate::host) fn is_file(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
+    /// Whether the connection must not be used again.
+    pub(in crate::host) fn is_unsound(&self) -> bool {
+        self.is_unsound.get()
+    }
+
+    /// Never uses the connection again.
+    pub(in crate::host) fn condemn(&self) {
+        self.is_unsound.set(true);
+    }
+
+    /// Why the instance cannot go on after what it has just done: the file has failed, or the turn's transaction is lost. What
+    /// the turn writes from there on would stand outside of any.
+    pub(in crate::host) fn verdict(&self) -> Option<Error> {
+        let lost = (self.open.get() && self.connection.is_autocommit()) || self.is_unsound.get();
+        let fault = self.fault.take();
+        match fault {
+            Some(Fault::Full) if !lost => None,
+            Some(fault) => {
+                if fault != Fault::Full {
+                    self.is_unsound.set(true);
+                }
+                let why = match fault {
+                    Fault::Sync => "could not be made durable",
+                    Fault::Full => "could not be written: the disk is full",
+                    Fault::Damaged => "is damaged",
+                    Fault::Io => "could not be read or written",
+                };
+                Some(Error::new(fault.kind(), format!("{} {why}", self.name())))
+            }
+            None if lost => Some(Error::new(ErrorKind::Reset, LOST)),
+            None => None,
+        }
+    }
+
+    /// Ends the turn: commits what it wrote, durably. Where that fails nothing of it remains.
+    pub(in crate::host) fn commit(&self) -> Result<()> {
+        if !self.open.replace(false) {
+            return Ok(());
+        }
+        self.savepoints.set(0);
+        self.own("COMMIT").map_err(|error| {
+            self.roll_back();
+            let message = "Durable Object was reset and rolled back to its last known good state because the \
+                           application left the database in a state where constraints were violated";
+            match error.kind() {
+                ErrorKind::Constraint => Error::new(ErrorKind::Reset, format!("{message}: {error}")),
+                ErrorKind::Sql => Error::new(ErrorKind::Reset, format!("the writes could not be committed: {error}")),
+                kind => Error::new(kind, format!("the writes could not be made durable: {error}")),
+            }
+        })?;
+        self.metadata_is_new.set(false);
+        Ok(())
+    }
+
+    /// Undoes what the turn wrote.
+    pub(in crate::host) fn roll_back(&self) {
+        self.open.set(false);
+        self.savepoints.set(0);
+        if self.metadata_is_new.take() {
+            self.has_metadata.set(false);
+        }
+        if !self.connection.is_autocommit() && self.own("ROLLBACK").is_err() {
+            // SQLite rolls back when the connection is dropped.
+            self.is_unsound.set(true);
+        }
+    }
+
+    pub(in crate::host) fn size(&self) -> Result<u64> {
+        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let size: i64 = self.trusted(|connection| connection.query_row(sql, [], |row| row.get(0)))?;
+        Ok(size.unsigned_abs())
+    }
+
+    /// Drops what the object has made, and empties what the host has.
+    pub(in crate::host) fn delete_all(&self) -> Result<()> {
+        self.transaction(&mut || {
+            let tables = "SELECT type, name FROM sqlite_schema WHERE type IN ('view', 'table') AND name NOT LIKE 'sqlite~_%' ESCAPE '~'
+                          AND name NOT LIKE '~_cf~_%' ESCAPE '~' ORDER BY sql LIKE 'CREATE VIRTUAL%' DESC, type DESC";
+            let found: Vec<(String, String)> = self.trusted(|connection| {
+                let mut statement = connection.prepare(tables)?;
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            })?;
+            self.own("PRAGMA defer_foreign_keys = ON")?;
+            for (kind, name) in found {
+                // The shadow tables of a virtual table go with it.
+                self.own(&format!("DROP {kind} IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
+            }
+            self.own("DELETE FROM _cf_KV; DELETE FROM _cf_ALARM")
+        })
+    }
+
+    /// Opens the turn's transaction with its first write.
+    fn begin(&self) -> Result<()> {
+        if self.open.get() {
+            return Ok(());
+        }
+        if self.is_file() {
+            self.health.check_write()?;
+        }
+        self.begin_at_once()
+    }
+
+    fn begin_at_once(&self) -> Result<()> {
+        if self.open.get() {
+            return Ok(());
+        }
+        self.own("BEGIN IMMEDIATE")?;
+        self.open.set(true);
+        if !self.has_metadata.get() {
+            // A file of an older version.
+            self.own(METADATA)?;
+            self.has_metadata.set(true);
+            self.metadata_is_new.set(true);
+        }
+        Ok(())
+    }
+
+    fn own(&self, sql: &str) -> Result<()> {
+        self.trusted(|connection| connection.execute_batch(sql))
+    }
+
+    fn trusted<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.trusted.store(true, Ordering::Relaxed);
+        let result = work(&self.connection);
+        self.trusted.store(false, Ordering::Relaxed);
+        result.map_err(|error| self.failed(&error))
+    }
+
+    /// The error, and where a fault of the file is noted for [`verdict`](Self::verdict), and named.
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        let failure = failure(error);
+        let Some(fault) = Fault::of(error) else { return failure };
+        if self.fault.get() != Some(Fault::Sync) {
+            self.fault.set(Some(fault));
+        }
+        let message = format!("{} failed: {failure}", self.name());
+        if fault == Fault::Sync {
+            self.health.poison(message.clone());
+        }
+        Error::new(failure.kind(), message)
+    }
+
+    fn name(&self) -> String {
+        match &self.place {
+            Place::File(path) | Place::Draft(path) => format!("the session object's file {}", path.display()),
+            Place::Memory => "the session object's database in memory".to_owned(),
+        }
+    }
+}
+
+/// A failure of an object's file, by its name.
+fn in_file(path: &Path, what: &str, error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+        _ => ErrorKind::Storage,
+    };
+    Error::new(kind, format!("the session object's file {} {what}: {error}", path.display())).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(path: &Path) -> Storage {
+        let health = Arc::new(Health::new(None, None));
+        let draft = Storage::open(path, &health, || Ok(false)).unwrap();
+        draft.kv_put("kept", b"1").unwrap();
+        draft.commit().unwrap();
+        draft.publish(Some("name")).unwrap()
+    }
+
+    #[test]
+    fn a_commit_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = stored(&folder.path().join("object.sqlite"));
+        let pragma = |name: &str| storage.connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+        storage.trusted.store(true, Ordering::Relaxed);
+        assert_eq!(pragma("journal_mode").unwrap(), "wal");
+        let synchronous = storage.connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+        assert_eq!(synchronous.unwrap(), 2, "2 is FULL: SQLite syncs the WAL with each commit");
+    }
+
+    #[test]
+    fn a_published_draft_holds_what_was_written_and_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ab/object.db");
+        let health = Arc::new(Health::new(None, None));
+        let draft = Storage::open(&path, &health, || Ok(false)).unwrap();
+        draft.exec("PRAGMA foreign_keys = OFF", &[]).unwrap();
+        draft.exec("CREATE TABLE t (a)", &[]).unwrap();
+        draft.commit().unwrap();
+        assert!(!draft.has_news(true).unwrap(), "definitions of a start are made again by the next one");
+        draft.exec("DELETE FROM t", &[]).unwrap();
+        draft.commit().unwrap();
+        assert!(!draft.has_news(false).unwrap(), "nothing was deleted");
+        assert!(!path.exists());
+        draft.exec("INSERT INTO t VALUES (7)", &[]).unwrap();
+        draft.commit().unwrap();
+        assert!(draft.has_news(false).unwrap());
+        let file = draft.publish(Some("Ada")).unwrap();
+        assert_eq!(file.exec("SELECT a FROM t", &[]).unwrap().one::<i64>().unwrap(), 7);
+        assert_eq!(file.exec("PRAGMA foreign_keys", &[]).unwrap().one::<i64>().unwrap(), 0);
+        assert_eq!(file.object_name().unwrap().as_deref(), Some("Ada"));
+        assert!(!disk::beside(&path, ".new").exists());
+    }
+
+    #[test]
+    fn a_full_database_loses_the_turn_and_not_the_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = stored(&folder.path().join("object.db"));
+        storage.own("PRAGMA max_page_count = 12").unwrap();
+        storage.kv_put("first", b"1").unwrap();
+        let error = storage.kv_put("large", &[b'x'; 100_000]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(error.to_string().contains("object.db"), "{error}");
+        let verdict = storage.verdict();
+        assert!(verdict.is_none_or(|verdict| verdict.kind() == ErrorKind::StorageFull));
+        storage.roll_back();
+        assert!(!storage.is_unsound());
+        storage.kv_put("after", b"1").unwrap();
+        storage.commit().unwrap();
+        assert_eq!(storage.kv_get("first").unwrap(), None);
+        assert_eq!(storage.kv_get("after").unwrap().as_deref(), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn a_savepoint_that_cannot_be_undone_condemns_the_turn() {
+        let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+        let result = storage.transaction(&mut || {
+            storage.own("ROLLBACK")?; // as SQLite does by itself on a full disk
+            Err(Error::application("x"))
+        });
+        assert!(result.is_err() && storage.verdict().is_some());
+    }
+}
