@@ -176,7 +176,7 @@ impl Platform {
 
     /// A check of each binding that holds data, by its name: whether it can write now.
     pub(crate) fn ready_checks(&self) -> Vec<(String, ReadyCheck)> {
-        let Bindings { buckets, databases, datasets, .. } = &*self.bindings;
+        let Bindings { buckets, databases, datasets, sessions, .. } = &*self.bindings;
         let mut checks: Vec<(String, ReadyCheck)> = Vec::new();
         for (name, bucket) in buckets {
             let bucket = Arc::clone(bucket);
@@ -189,6 +189,10 @@ impl Platform {
         for (name, dataset) in datasets {
             let dataset = Arc::clone(dataset);
             checks.push((format!("dataset {name}"), check(move || stores(Arc::clone(&dataset)))));
+        }
+        for (name, namespace) in sessions {
+            let namespace = Arc::clone(namespace);
+            checks.push((format!("session objects {name}"), check(move || hosts(Arc::clone(&namespace)))));
         }
         checks
     }
@@ -246,6 +250,10 @@ async fn answers(database: Arc<dyn Database>) -> Result<(), String> {
 
 async fn stores(dataset: Arc<dyn EventSink>) -> Result<(), String> {
     dataset.health().await.map_err(|error| error.to_string())
+}
+
+async fn hosts(namespace: Arc<dyn SessionNamespace>) -> Result<(), String> {
+    namespace.health().await.map_err(|error| error.to_string())
 }
 
 /// Builds a [`Platform`] binding by binding.

@@ -26,8 +26,9 @@ type Class = Box<dyn FnOnce(Target<'_>, &Platform) -> Result<Arc<dyn SessionName
 
 /// Where a namespace is kept, and under which name.
 enum Target<'a> {
+    /// With how many of its objects may be awake at once.
     #[cfg(feature = "native")]
-    Folder(&'a Path, &'a str),
+    Folder(&'a Path, &'a str, usize),
     #[cfg(feature = "memory")]
     Memory(&'a str),
 }
@@ -158,8 +159,9 @@ impl WranglerPlatform {
             let env = move || env(&platform);
             Ok(match target {
                 #[cfg(feature = "native")]
-                Target::Folder(folder, name) => {
-                    Arc::new(isobar_sessions::local::LocalHost::<O>::open(folder, name, &Default::default(), env)?)
+                Target::Folder(folder, name, awake) => {
+                    let options = isobar_sessions::local::HostOptions::default().with_open_objects(awake);
+                    Arc::new(isobar_sessions::local::LocalHost::<O>::open(folder, name, &options, env)?)
                 }
                 #[cfg(feature = "memory")]
                 Target::Memory(name) => Arc::new(isobar_sessions::memory::MemoryHost::<O>::new(name, env)?),
@@ -178,9 +180,12 @@ impl WranglerPlatform {
     pub async fn local(self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
         let root = root.as_ref();
         crate::make_root(&self.config.resolve_in_project("."), root).map_err(PlatformError::Root)?;
-        // Session objects take their share of it when they are opened.
         let limit = crate::native::DescriptorLimit::raise();
         tracing::debug!(files = limit.files, "the limit of open files");
+        let bindings = &self.config.durable_objects.bindings;
+        let classes =
+            bindings.iter().map(|binding| &binding.class_name).collect::<std::collections::BTreeSet<_>>().len();
+        let awake = (limit.session_objects() / classes.max(1)).max(1);
         let mut builder = self.plain()?;
         for bucket in &self.config.r2_buckets {
             let folder = root.join("r2").join(file_name(&bucket.binding, bucket.local_name())?);
@@ -205,7 +210,7 @@ impl WranglerPlatform {
         self.sessions(
             builder,
             |class| Ok(sessions.join(file_name(class, class)?)),
-            |folder, class| Target::Folder(folder, class),
+            |folder, class| Target::Folder(folder, class, awake),
         )
     }
 

@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             tables_can_be_altered,
             values_have_four_megabytes,
             text_that_is_not_utf8_reads_with_replacement_characters,
+            functions_are_those_that_workerd_allows,
         }
         "kv" => {
             keys_are_put_got_and_deleted,
@@ -163,6 +164,22 @@ async fn text_that_is_not_utf8_reads_with_replacement_characters(sessions: Subje
     let got = act(&sessions, "sql/not utf-8", json!([query])).await?;
     let three = "\u{fffd}".repeat(3);
     ensure_eq!(got[0]["rows"], json!([["a\u{fffd}b", "\u{fffd}", "\u{fffd}\u{fffd}", three, "\u{fffd}a"]]));
+    Ok(())
+}
+
+async fn functions_are_those_that_workerd_allows(sessions: Subject) -> Outcome {
+    for call in ["json_pretty('[1]')", "power(2, 3)", "log10(100)", "sqlite_source_id()", "subtype(1)"] {
+        let text = refused(&sessions, "sql/functions", json!([sql(&format!("SELECT {call}"))])).await?;
+        let name = call.split('(').next().unwrap_or_default();
+        ensure_eq!(text, format!("not authorized to use function: {name} at offset 7: SQLITE_ERROR"));
+    }
+    let text = refused(&sessions, "sql/functions", json!([sql("SELECT soundex('a')")])).await?;
+    ensure_eq!(text, "no such function: soundex at offset 7: SQLITE_ERROR");
+    let allowed = sql(
+        "SELECT CAST(pow(2, 3) AS INTEGER), iif(1, 2, 3), concat('a', 'b'), octet_length('a'), json_set('{}', '$.a', 1)",
+    );
+    let got = act(&sessions, "sql/functions", json!([allowed])).await?;
+    ensure_eq!(got[0]["rows"], json!([[8, 2, "ab", 1, "{\"a\":1}"]]));
     Ok(())
 }
 

@@ -65,6 +65,12 @@ pub(super) fn failure(error: &rusqlite::Error) -> Error {
     };
     let offset =
         offset.filter(|_| code.extended_code == 1).map(|offset| format!(" at offset {offset}")).unwrap_or_default();
+    let function = message.strip_prefix("not authorized to use function: ");
+    if let Some(name) = function.filter(|name| !isobar_cloudflare::sql::knows_function(name)) {
+        // SQLite here has it, and workerd's has not.
+        let message = format!("no such function: {name}{offset}: {}", code_name(code.extended_code));
+        return Error::new(ErrorKind::Sql, message);
+    }
     if kind == ErrorKind::NotAuthorized && message == "not authorized" {
         return Error::new(kind, format!("not authorized: SQLITE_AUTH. {TRANSACTION}"));
     }

@@ -97,14 +97,7 @@ pub(super) fn is_allowed(context: &AuthContext<'_>) -> bool {
             let sets_page_size = pragma_name.eq_ignore_ascii_case("page_size") && pragma_value.is_some();
             PRAGMAS.iter().any(|name| name.eq_ignore_ascii_case(pragma_name)) && !sets_page_size
         }
-        AuthAction::Function { function_name } => ![
-            "load_extension",
-            "sqlite_version",
-            "sqlite_source_id",
-            "sqlite_compileoption_used",
-            "sqlite_compileoption_get",
-        ]
-        .contains(&function_name),
+        AuthAction::Function { function_name } => isobar_cloudflare::sql::allows_function(function_name),
         _ => true,
     }
 }
