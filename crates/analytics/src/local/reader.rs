@@ -207,17 +207,15 @@ impl Frames {
         self.buffer.drain(..self.at);
         self.at = 0;
         let wanted = (CHUNK - self.buffer.len().min(CHUNK)) as u64;
-        let before = self.buffer.len() as u64;
         match self.file.by_ref().take(wanted).read_to_end(&mut self.buffer) {
             Ok(count) => self.is_at_end = (count as u64) < wanted,
             Err(_error) => {
                 // What was read before the error is kept; the rest of this file is not readable.
                 self.is_at_end = true;
-                let got = self.buffer.len() as u64 - before;
                 #[cfg(feature = "tracing")]
                 tracing::error!(segment = %self.path.display(), error = %_error, "a segment cannot be read to its end");
                 self.damage.stretches += 1;
-                self.damage.bytes += self.file.limit().saturating_sub(got);
+                self.damage.bytes += self.file.limit();
                 self.damage.files.insert(name(&self.path));
             }
         }
