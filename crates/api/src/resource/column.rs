@@ -277,7 +277,9 @@ impl Column {
             (Kind::Boolean, Value::Real(real)) => (*real != 0.0).into(),
             (Kind::Json { .. }, Value::Text(text)) => serde_json::from_str(text).unwrap_or(Json::Null),
             (Kind::Secret { .. }, _) => json!({"sealed": true}),
+            // A number is one form of JSON whatever it is: as a value of D1 a whole REAL is an integer.
             (Kind::Number, Value::Integer(integer)) => (*integer as f64).into(),
+            (Kind::Number, Value::Real(real)) => (*real).into(),
             (_, value) => value.to_json(),
         }
     }
