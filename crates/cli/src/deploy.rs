@@ -246,11 +246,14 @@ impl Deploy {
 
 /// Prints which lines of the rules are ignored.
 fn warn_of_rules(folder: &Path) -> Outcome {
-    let read = |name: &str| match std::fs::read(folder.join(name)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(format!("cannot read {}: {error}", folder.join(name).display())),
-        // As the site reads it: what is not UTF-8 is warned of.
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+    let read = |name: &str| {
+        let path = folder.join(name);
+        // A FIFO would be waited for.
+        if !path.is_file() {
+            return Ok(String::new());
+        }
+        let bytes = std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Ok::<_, String>(String::from_utf8_lossy(&bytes).into_owned())
     };
     warn_of("_headers", HeaderRules::parse(&read("_headers")?).warnings());
     warn_of("_redirects", Redirects::parse(&read("_redirects")?, HtmlHandling::default()).warnings());

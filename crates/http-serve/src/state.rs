@@ -16,7 +16,8 @@ const COPIES: &str = "assets";
 pub fn walk_options(home: &Path, root: &Path) -> WalkOptions {
     let state = if is_shared(home, root) {
         let entries = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-        ENTRIES.iter().map(|name| root.join(name)).chain(entries.filter(|path| is_copy(path))).collect()
+        let entries = entries.filter(|path| is_copy(path) || is_mail(path));
+        ENTRIES.iter().map(|name| root.join(name)).chain(entries).collect()
     } else {
         vec![root.to_owned()]
     };
@@ -47,6 +48,12 @@ fn is_copy(path: &Path) -> bool {
         && (is_lock || path.join("index.db").exists())
 }
 
+/// Whether this is a folder of messages that the platform has not sent: they have links to set passwords in them.
+fn is_mail(path: &Path) -> bool {
+    let is_message = |entry: std::fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "eml");
+    path.ends_with("mail") && std::fs::read_dir(path).into_iter().flatten().flatten().any(is_message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,13 +70,14 @@ mod tests {
         for name in ["assets", "assets-2", "assets-src"] {
             std::fs::create_dir(home.join(name)).expect("a folder");
         }
-        for name in ["assets-2/index.db", "assets-2.lock"] {
+        std::fs::create_dir(home.join("mail")).expect("a folder");
+        for name in ["assets-2/index.db", "assets-2.lock", "mail/1.eml"] {
             std::fs::write(home.join(name), "").expect("a file");
         }
         let mut state = walk_options(home, home).state;
         state.sort();
         let mut expected: Vec<_> =
-            ENTRIES.iter().chain(&["assets-2", "assets-2.lock"]).map(|name| home.join(name)).collect();
+            ENTRIES.iter().chain(&["assets-2", "assets-2.lock", "mail"]).map(|name| home.join(name)).collect();
         expected.sort();
         assert_eq!(state, expected);
         assert!(
