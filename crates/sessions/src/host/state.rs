@@ -241,19 +241,20 @@ impl ObjectState {
         }
         open.commit()?;
         // Until it is a file, what is committed in memory is not kept: a failure leaves nothing of it.
-        let published = open.has_news(is_starting).and_then(|has_news| {
-            if !has_news {
-                return Ok(None);
+        let has_news = open.has_news(is_starting).and_then(|has_news| {
+            if has_news {
+                announce()?;
             }
-            announce()?;
-            open.publish(self.id.name()).map(Some)
+            Ok(has_news)
         });
-        if published.is_err() {
+        if has_news.is_err() {
             open.condemn();
         }
         drop(storage);
-        if let Some(file) = published? {
-            *self.storage.borrow_mut() = Some(file);
+        if has_news? {
+            let draft = self.storage.borrow_mut().take();
+            let file = draft.map(|draft| draft.publish(self.id.name())).transpose()?;
+            *self.storage.borrow_mut() = file;
             self.shared.alarms.set_stored(self.id.as_bytes());
         }
         Ok(())

@@ -371,3 +371,57 @@ async fn a_host_has_a_bounded_queue() {
     assert!(refused.iter().all(Error::is_overloaded));
     rooms.get(&id, "/").await.unwrap();
 }
+
+/// Runs in a process of its own, where files may not grow: a write then fails as on a broken disk (EFBIG).
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_failed_commit_ends_its_event_alone() {
+    const CHILD: &str = "ISOBAR_TEST_OF_FAILED_COMMITS";
+    if std::env::var_os(CHILD).is_some() {
+        return fail_commits().await;
+    }
+    // The signal that comes with the error would end the process.
+    let child = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" --exact faults::a_failed_commit_ends_its_event_alone"])
+        .arg(std::env::current_exe().unwrap())
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&child.stderr));
+}
+
+#[cfg(target_os = "linux")]
+async fn fail_commits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let allowed = getrlimit(Resource::Fsize);
+    let limit = |current: Option<u64>| setrlimit(Resource::Fsize, Rlimit { current, ..allowed }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let host = open(folder.path());
+    act(&host, "a", put("before")).await;
+    limit(Some(200 * 1024));
+    let large = json!([{"op": "put", "key": "large", "value": "x".repeat(300_000)}]);
+    for _ in 0..3 {
+        let error = try_act(&host, "a", large.clone()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::StorageFull), "{error}");
+        assert!(error.to_string().contains(".db"), "{error}");
+        // The object works on, as its last commit has left it.
+        let got = act(&host, "a", json!([{"op": "get", "key": "before"}, {"op": "get", "key": "large"}])).await;
+        assert_eq!(got, json!([1, null]));
+    }
+    // The index of objects fails, too, and is whole afterwards.
+    limit(Some(1024));
+    let failed = try_act(&host, "new", put("k")).await.unwrap_err();
+    assert!(matches!(failed.kind(), ErrorKind::Storage | ErrorKind::StorageFull), "{failed}");
+    limit(allowed.current);
+    for name in ["a", "new", "another"] {
+        act(&host, name, put("after")).await;
+        assert_eq!(act(&host, name, json!([{"op": "get", "key": "after"}])).await, json!([1]));
+    }
+    act(&host, "a", large).await;
+    host.health().await.unwrap();
+    drop(host);
+    let host = open(folder.path());
+    assert_eq!(act(&host, "a", json!([{"op": "get", "key": "before"}])).await, json!([1]));
+    assert_eq!(host.list().await.unwrap().len(), 3);
+}

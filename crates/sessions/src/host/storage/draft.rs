@@ -1,6 +1,7 @@
 //! A database in memory, until its object has stored something: whoever only looks at an object leaves no file behind.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::{Place, Storage, in_file};
 use crate::host::disk::{self, WriteError};
@@ -43,27 +44,29 @@ impl Storage {
     }
 
     /// Makes a draft a file, whole and durable, and opens that.
-    pub(in crate::host) fn publish(&self, name: Option<&str>) -> Result<Self> {
-        let Place::Draft(path) = &self.place else {
+    pub(in crate::host) fn publish(mut self, name: Option<&str>) -> Result<Self> {
+        let Place::Draft(path) = self.place.clone() else {
             return Err(Error::new(ErrorKind::Internal, "a session object's draft is published once"));
         };
         self.health.check_write()?;
         self.put_metadata("name", name.map(|name| rusqlite::types::Value::from(name.to_owned())))?;
-        let mut image = self.trusted(|connection| connection.serialize("main").map(|image| image.to_vec()))?;
+        self.trusted.store(true, Ordering::Relaxed); // it asks a PRAGMA that the object may not
+        let image = self.connection.serialize("main").map(|image| image.to_vec());
+        let mut image = image.map_err(|error| self.failed(&error))?;
         // The file format's versions for writing and reading: 2 is WAL. So the file need not be switched, and synced, again.
         image[18..20].fill(2);
         if let Some(folder) = path.parent() {
-            disk::create_folder(folder).map_err(|error| in_file(path, "cannot be created", error))?;
+            disk::create_folder(folder).map_err(|error| in_file(&path, "cannot be created", error))?;
         }
-        disk::write_whole(path, &image).map_err(|error| match error {
-            WriteError::Write(error) => in_file(path, "cannot be created", error),
+        disk::write_whole(&path, &image).map_err(|error| match error {
+            WriteError::Write(error) => in_file(&path, "cannot be created", error),
             WriteError::Sync(error) => {
-                let error = in_file(path, "cannot be made durable", error);
+                let error = in_file(&path, "cannot be made durable", error);
                 self.health.poison(error.to_string());
                 error
             }
         })?;
-        let file = Self::file(path, &self.health)?;
+        let file = Self::file(&path, &self.health)?;
         let settings = std::mem::take(&mut *self.settings.lock().unwrap_or_else(PoisonError::into_inner));
         for (name, value) in settings {
             file.own(&format!("PRAGMA {name} = '{}'", value.replace('\'', "''")))?;
