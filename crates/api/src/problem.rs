@@ -208,3 +208,45 @@ impl From<axum::extract::rejection::JsonRejection> for Problem {
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disks_are_507_and_overload_is_503_with_a_time_to_retry() {
+        use isobar_analytics::{Error as AnalyticsError, ErrorKind as Analytics};
+        use isobar_db::{Error as DbError, ErrorKind as Db};
+        use isobar_sessions::{Error as SessionError, ErrorKind as Session};
+        use isobar_storage::{Error as StorageError, ErrorKind as Storage};
+        let secret = "/var/lib/secret";
+        let full: [Problem; 4] = [
+            StorageError::new(Storage::StorageFull, secret).into(),
+            DbError::new(Db::StorageFull, secret).into(),
+            SessionError::new(Session::StorageFull, secret).into(),
+            AnalyticsError::new(Analytics::StorageFull, "write", secret).into(),
+        ];
+        let busy: [Problem; 4] = [
+            StorageError::new(Storage::Unavailable, secret).into(),
+            DbError::new(Db::Unavailable, secret).into(),
+            SessionError::new(Session::Overloaded, secret).into(),
+            AnalyticsError::new(Analytics::Unavailable, "write", secret).into(),
+        ];
+        let is = |problem: Problem, status: u16| {
+            let text = serde_json::to_string(&problem).expect("a problem is JSON");
+            assert!(!text.contains(secret), "{text}");
+            let response = problem.into_response();
+            assert_eq!(response.status(), status, "{text}");
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), status == 503, "{text}");
+        };
+        full.into_iter().for_each(|problem| is(problem, 507));
+        busy.into_iter().for_each(|problem| is(problem, 503));
+    }
+
+    #[test]
+    fn a_type_is_shown_where_there_is_one() {
+        let json = |problem: Problem| serde_json::to_value(problem).expect("a problem is JSON");
+        assert_eq!(json(Problem::new(StatusCode::FORBIDDEN)).get("type"), None);
+        assert_eq!(json(Problem::new(StatusCode::FORBIDDEN).with_type("urn:isobar:x"))["type"], "urn:isobar:x");
+    }
+}
