@@ -5,7 +5,9 @@ use std::path::Path;
 
 use futures_util::TryStreamExt;
 use isobar_storage::local::LocalStore;
-use isobar_storage::{ErrorKind, GetOptions, MultipartOptions, ObjectStore, ObjectStoreExt, Range, Result};
+use isobar_storage::{
+    Conditions, ErrorKind, GetOptions, MultipartOptions, ObjectStore, ObjectStoreExt, PutOptions, Range, Result,
+};
 
 use crate::fsck::{blobs, meddle, packs};
 use crate::local::key;
@@ -207,6 +209,48 @@ async fn zeros_in_the_index_are_answered_by_errors_and_by_nothing_wrong() {
     }
     assert!(refused > 0);
     assert_eq!(store.list(Default::default()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn what_a_damaged_index_does_not_find_is_not_said_to_be_missing_and_a_rebuild_finds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    let names: Vec<String> = (0..300).map(|number| format!("folder/{number}")).collect();
+    let writes = names.iter().map(async |name| store.write(&key(name), name.repeat(9)).await.unwrap());
+    futures_util::future::join_all(writes).await;
+    drop(store);
+    let (index, whole) = (folder.path().join("index.db"), closed_index(folder.path()));
+    // In the middle of each page but the first two: zeros among its cells are cells like others to SQLite.
+    for page in 2..whole.len() / 4096 {
+        fs::write(&index, &whole).unwrap();
+        blank(&index, page * 4096 + 2048, 2048);
+        let Ok(store) = LocalStore::open(folder.path()).await else { continue };
+        for name in &names {
+            match store.read(&key(name)).await {
+                Ok(found) => assert_eq!(found.expect("it is there").1, name.repeat(9), "page {page}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "page {page}: {error}"),
+            }
+        }
+        if store.health().is_err() {
+            let create = PutOptions::default().with_conditions(Conditions::create_only());
+            assert_eq!(store.put(&key("new"), "x".into(), create).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(store.delete(&[key("folder/1")]).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert!(store.health().unwrap_err().to_string().contains("--rebuild"));
+        }
+        drop(store);
+        // Its connections are closed a moment later.
+        for _ in 0..100 {
+            if !folder.path().join("index.db-wal").exists() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    LocalStore::rebuild(folder.path(), Default::default()).await.unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    for name in &names {
+        assert_eq!(store.read(&key(name)).await.unwrap().unwrap().1, name.repeat(9));
+    }
 }
 
 /// A store as version 3 has left it: rows without a CRC, large objects without a name in a frame, blobs that are their body alone.

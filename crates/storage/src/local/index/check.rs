@@ -1,14 +1,17 @@
 //! What `fsck` asks of the index.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
 use super::{Index, Result, packs, rows};
 use crate::local::packs::Sizes;
-use crate::{Error, Key, UploadId};
+use crate::{Error, ErrorKind, Key, UploadId};
 
+/// An index of at most this many bytes is looked over when it is opened: it takes some 50 ms.
+const LOOKED_OVER: u64 = 16 * 1024 * 1024;
 /// Objects that are looked at in one transaction.
 const PAGE: usize = 200;
 
@@ -18,6 +21,20 @@ pub(in crate::local) struct OpenUpload {
     pub(in crate::local) id: UploadId,
     pub(in crate::local) key: Key,
     pub(in crate::local) created: DateTime<Utc>,
+}
+
+/// What is wrong with an index that is about to be used; of a large one nothing is known. A page with zeros in it may be a page in
+/// which nothing is found: an object that is not found in a damaged index may be there all the same.
+pub(super) fn damage(connection: &Connection, path: &Path) -> Option<String> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() > LOOKED_OVER) {
+        return None;
+    }
+    match connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+        Ok(line) => (line != "ok").then_some(line),
+        Err(error) => {
+            Some(super::sqlite(error)).filter(|error| error.kind() == ErrorKind::Corrupt).map(|it| it.to_string())
+        }
+    }
 }
 
 impl Index {
@@ -156,5 +173,5 @@ fn unowned(connection: &Connection) -> Result<u64> {
         "SELECT (SELECT count(*) FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE pack IS NULL))
                     + (SELECT count(*) FROM parts WHERE upload NOT IN (SELECT id FROM uploads WHERE open = 1))";
     let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
-    u64::try_from(count).map_err(|_| Error::new(crate::ErrorKind::Internal, "a count below zero").into())
+    u64::try_from(count).map_err(|_| Error::new(ErrorKind::Internal, "a count below zero").into())
 }

@@ -63,6 +63,8 @@ pub(super) struct Index {
     writer: Writer,
     readers: Mutex<Vec<Connection>>,
     changes: Arc<Changes>,
+    /// What was found wrong with it when it was opened.
+    damage: Option<String>,
 }
 
 impl Index {
@@ -91,20 +93,33 @@ impl Index {
         recover::recover(&mut writer, &mut appender).map_err(|fault| Error::from(fault).with_path(path))?;
         // Now, and not when it is first wanted: a file tells an error of the disk to those who have it open when it happens.
         let log = Log::open(path.with_extension("db-wal"), disk)?;
+        let damage = check::damage(&writer, path);
         let changes = Arc::new(Changes::new(connect(path)?));
         let ours = Arc::clone(&changes);
         let told = Box::new(move || ours.note());
         let hooks = Hooks { before: compact::compact, after, told };
         let writer = Writer::start(writer, appender, log, hooks)?;
-        Ok(Self { path: path.to_owned(), writer, readers: Mutex::default(), changes })
+        Ok(Self { path: path.to_owned(), writer, readers: Mutex::default(), changes, damage })
     }
 
     /// Whether writes are still taken.
     ///
     /// # Errors
-    /// The one that each write gets, once a sync has failed.
+    /// The one that each write gets, once a sync has failed, or of a damaged index.
     pub(super) fn health(&self) -> crate::Result<()> {
+        self.check_damage()?;
         self.writer.health()
+    }
+
+    /// An error of an index that is known to be damaged: what it does not find may be there, so that nothing may be put into its
+    /// place, listed without it, or deleted as if it were not.
+    fn check_damage(&self) -> crate::Result<()> {
+        let Some(what) = &self.damage else { return Ok(()) };
+        let message = format!(
+            "{} is damaged ({what}): make it again out of the packs (isobar r2 fsck BUCKET --rebuild)",
+            self.path.display()
+        );
+        Err(Error::new(ErrorKind::Corrupt, message))
     }
 
     /// Another number once anything may have changed.
@@ -113,15 +128,23 @@ impl Index {
     }
 
     pub(super) fn head(&self, key: &Key) -> crate::Result<Option<ObjectMeta>> {
-        self.read(|connection| rows::find(connection, key))
+        let found = self.read(|connection| rows::find(connection, key))?;
+        if found.is_none() {
+            self.check_damage()?;
+        }
+        Ok(found)
     }
 
     pub(super) fn get(&self, key: &Key) -> crate::Result<Option<(ObjectMeta, Content)>> {
-        self.read(|connection| {
+        let found = self.read(|connection| {
             // One transaction, so that row and content are of the same write.
             let transaction = connection.unchecked_transaction()?;
             rows::find_with_content(&transaction, key)
-        })
+        })?;
+        if found.is_none() {
+            self.check_damage()?;
+        }
+        Ok(found)
     }
 
     /// Stores the row and its body if the conditions hold and `is_there` finds the segments; whether they did.
@@ -157,10 +180,12 @@ impl Index {
     }
 
     pub(super) async fn delete(&self, keys: Vec<Key>, now: DateTime<Utc>) -> crate::Result<()> {
+        self.check_damage()?;
         self.writer.write(move |batch| keys.iter().try_for_each(|key| remove(batch, key, now).map(drop))).await
     }
 
     pub(super) fn list(&self, options: &ListOptions) -> crate::Result<ListPage> {
+        self.check_damage()?;
         let is_bare = !options.include_http && !options.include_custom;
         let columns = if is_bare { rows::COLUMNS_BARE } else { rows::COLUMNS };
         self.read(|connection| {
