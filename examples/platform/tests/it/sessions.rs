@@ -1,5 +1,6 @@
-//! The platform's sessions over HTTP: access that ends.
+//! The platform's sessions over HTTP: what looking leaves behind, access that ends.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -8,6 +9,35 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::accounts::mailed;
 use super::{Chat, JSON, Platform, cookie};
+
+/// The files of session objects.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "db") && !path.ends_with("index.db"));
+    found
+}
+
+#[test]
+fn looking_at_rooms_makes_no_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = Platform::owned(folder.path());
+    let sessions = folder.path().join("sessions");
+    let before = files(&sessions);
+    for room in 0..20 {
+        for path in ["history", "members", "nothing"] {
+            platform.get(&format!("/api/sessions/chat/room-{room}/{path}"));
+        }
+        platform.get(&format!("/api/sessions/call/room-{room}/roster"));
+        platform.get(&format!("/api/sessions/browser/mine-{room}/session"));
+    }
+    platform.get("/api/mcp");
+    assert_eq!(files(&sessions), before);
+    assert_eq!(platform.post("/api/sessions/chat/room-0/messages", &json!({"text": "hello"})).0, 201);
+    assert!(files(&sessions).len() > before.len(), "a room that is written to has a file");
+    assert_eq!(platform.ask("DELETE", "/api/sessions/chat/room-0/history", "", b"").0, 200);
+    assert_eq!(platform.json("/api/sessions/chat/room-0/history")["messages"], json!([]));
+}
 
 /// The code that a socket is closed with.
 async fn closed(chat: &mut Chat) -> u16 {

@@ -213,10 +213,10 @@ impl ChatRoom {
             return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
         }
         let tag = tag(&who.user);
-        if self.context.websockets(Some(&tag)).len() >= self.options.sockets_of_user {
+        if self.open_sockets(Some(&tag)).len() >= self.options.sockets_of_user {
             return Ok(too_many("you have too many connections to this room: close some"));
         }
-        if self.context.websockets(None).len() >= self.options.sockets {
+        if self.open_sockets(None).len() >= self.options.sockets {
             return Ok(too_many("the room has as many connections as it takes"));
         }
         let (client, server) = socket_pair();
@@ -241,6 +241,7 @@ impl ChatRoom {
         Ok(reply(StatusCode::OK, &json!({"closed": sockets.len()})))
     }
 
+    /// The sockets that neither side has closed, of one user's tag or all.
     fn open_sockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
         self.context.websockets(tag).into_iter().filter(WebSocket::is_open).collect()
     }

@@ -58,7 +58,7 @@ impl ChatRoom {
 
     pub(super) fn tell_all(&self, event: &Json, except: Option<&WebSocket>) -> Result<()> {
         let event = event.to_string();
-        for socket in self.context.websockets(None).iter().filter(|socket| Some(*socket) != except) {
+        for socket in self.open_sockets(None).iter().filter(|socket| Some(*socket) != except) {
             // One that is closing misses it, and nobody else does.
             if self.hears(socket)? {
                 drop(socket.send(event.as_str()));
