@@ -1,7 +1,6 @@
 //! Requests to session objects, WebSocket upgrades included.
 
 use axum::RequestExt;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use isobar_sessions::{ErrorKind, ObjectId, SessionNamespace};
@@ -63,7 +62,7 @@ fn connect(is_upgrade: bool, answer: isobar_sessions::Response) -> Result<Respon
     if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS && !is_upgrade {
         return Err(upgrade_required());
     }
-    Ok(answer.map(Body::new))
+    Ok(answer.map(axum::body::Body::new))
 }
 
 fn asks_for_websocket(headers: &http::HeaderMap) -> bool {
