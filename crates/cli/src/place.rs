@@ -170,7 +170,7 @@ impl Place {
     }
 
     /// The message for a bucket that is not here: where it would be, and which ones there are.
-    fn no_bucket(&self, name: &str) -> Result<String, Box<dyn Error>> {
+    pub(crate) fn no_bucket(&self, name: &str) -> Result<String, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
         Ok(format!("there is no bucket {name} here{}; it would be in {}", self.known("; there are")?, folder.display()))
     }

@@ -88,12 +88,15 @@ impl Fsck {
     }
 
     async fn rebuild(self, place: &Place) -> Outcome {
+        if !place.is_here(&self.bucket)? {
+            return Err(place.no_bucket(&self.bucket)?.into());
+        }
         let folder = place.bucket_folder(&self.bucket)?;
         let report = LocalStore::rebuild(&folder, LocalOptions::default()).await?;
         if self.json {
             say!("{}", serde_json::to_string_pretty(&report)?);
         } else {
-            print(&report);
+            print(&report)?;
         }
         match report.has_loss() {
             true => Err(format!("not everything of {} could be brought back", self.bucket).into()),
@@ -102,7 +105,7 @@ impl Fsck {
     }
 }
 
-fn print(report: &Rebuild) {
+fn print(report: &Rebuild) -> Outcome {
     for Finding { problem, mended, .. } in &report.findings {
         let what = mended.as_deref().map(|what| format!(" - {what}")).unwrap_or_default();
         say!("{problem}{what}");
@@ -115,4 +118,5 @@ fn print(report: &Rebuild) {
     }
     let (objects, packs, bytes) = (report.objects, report.packs, HumanBytes(report.bytes));
     say!("{objects} objects, {bytes}, out of {packs} packs");
+    Ok(())
 }
