@@ -168,6 +168,7 @@ fn health() -> Vec<Step> {
 
 const SIGN_UP: &str = r#"{"email": "Ada@example.com", "password": "correct horse battery", "name": "Ada",
     "tenant": {"slug": "iam", "name": "Inner Animal é 🦀"}, "token": "development"}"#;
+const COMMON: &str = r#"{"current": "correct horse battery", "new": "password123"}"#;
 const LOG_IN: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
 
 fn post(name: &'static str, path: &'static str, json: &str) -> Step {
@@ -196,6 +197,12 @@ fn accounts() -> Vec<Step> {
             "/api/auth/password",
             r#"{"current": "correct horse battery", "new": "x"}"#,
         ),
+        post("a new password that is tried first", "/api/auth/password", COMMON),
+        post("a wrong password once more", "/api/auth/reauthenticate", r#"{"password": "x"}"#),
+        post("the password once more", "/api/auth/reauthenticate", r#"{"password": "correct horse battery"}"#),
+        post("a forgotten password without e-mail", "/api/auth/forgot", r#"{"email": "ada@example.com"}"#).anonymous(),
+        post("a reset by no link", "/api/auth/reset", r#"{"token": "x", "password": "another horse battery"}"#)
+            .anonymous(),
         post("a tenant that is not mine", "/api/auth/tenant", r#"{"tenant": "other"}"#),
         post("what another site sends", "/api/support_tickets", r#"{"subject": "x"}"#)
             .header("Sec-Fetch-Site", "cross-site"),
@@ -365,6 +372,8 @@ fn images() -> Vec<Step> {
         post("a link to the image", "/api/images/{image}/link", r#"{"seconds": 60}"#).named_by("link", "url"),
         get("the image by its link", "{link}").anonymous(),
         get("the image without it", "/api/images/{image}/content").anonymous(),
+        Step::new("an end to its links", "DELETE", "/api/images/{image}/link"),
+        get("the image by a link that was revoked", "{link}").anonymous(),
         Step::new("the image for everybody", "PATCH", "/api/images/{image}").header("If-Match", "*").json(r#"{"visibility": "public"}"#),
         get("the image as everybody sees it", "/api/images/{image}/content").anonymous().header("Range", "bytes=0-9"),
         get("the image", "/api/images/{image}"),
