@@ -186,6 +186,10 @@ impl Platform {
             let database = Arc::clone(database);
             checks.push((format!("database {name}"), check(move || answers(Arc::clone(&database)))));
         }
+        for (name, namespace) in sessions {
+            let namespace = Arc::clone(namespace);
+            checks.push((format!("session namespace {name}"), check(move || hosts(Arc::clone(&namespace)))));
+        }
         for (name, dataset) in datasets {
             let dataset = Arc::clone(dataset);
             checks.push((format!("dataset {name}"), check(move || stores(Arc::clone(&dataset)))));
@@ -246,6 +250,10 @@ async fn keeps(bucket: Arc<dyn ObjectStore>) -> Result<(), String> {
 
 async fn answers(database: Arc<dyn Database>) -> Result<(), String> {
     database.health().await.map_err(|error| error.to_string())
+}
+
+async fn hosts(namespace: Arc<dyn SessionNamespace>) -> Result<(), String> {
+    namespace.health().await.map_err(|error| error.to_string())
 }
 
 async fn stores(dataset: Arc<dyn EventSink>) -> Result<(), String> {
