@@ -59,7 +59,7 @@ impl Place {
             None => None,
         };
         // Once, however often it is asked for.
-        for config in &config {
+        if let Some(config) = &config {
             let file = config.path.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
             config.warnings.iter().for_each(|warning| eprintln!("warning: {warning} ({file})"));
         }

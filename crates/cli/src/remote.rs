@@ -119,13 +119,14 @@ pub(crate) async fn create(name: &str, storage_class: Option<&str>, place: &Wher
     if let Some(class) = storage_class {
         body["storageClass"] = json!(class);
     }
-    let _: serde_json::Value = account(place)?.call(Effect::Once, Method::POST, "/r2/buckets", Some(&body)).await?;
-    Ok(())
+    Ok(account(place)?
+        .call::<serde_json::Value>(Effect::Once, Method::POST, "/r2/buckets", Some(&body))
+        .await
+        .map(drop)?)
 }
 
 /// Deletes an empty bucket of the account.
 pub(crate) async fn delete(name: &str, place: &Where) -> Result<(), Box<dyn Error>> {
     let path = format!("/r2/buckets/{name}");
-    let _: serde_json::Value = account(place)?.call(Effect::Once, Method::DELETE, &path, None).await?;
-    Ok(())
+    Ok(account(place)?.call::<serde_json::Value>(Effect::Once, Method::DELETE, &path, None).await.map(drop)?)
 }

@@ -59,14 +59,16 @@ fn state_and_secrets_are_neither_synced_nor_deployed_wherever_the_root_is() {
     for root in [".isobar", "data", "."] {
         let folder = project();
         let here = folder.path();
-        let with = |arguments: &[&str]| [&["--root", root], arguments].concat();
-        let output = run(here, &with(&["r2", "sync", ".", "assets/copy"]));
+        fn with<'a>(root: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+            [&["--root", root], arguments].concat()
+        }
+        let output = run(here, &with(root, &["r2", "sync", ".", "assets/copy"]));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && told.contains("left out: ") && told.contains(".env (a secret)"), "{told}");
-        let listed = ok(here, &with(&["r2", "object", "list", "assets"]));
+        let listed = ok(here, &with(root, &["r2", "object", "list", "assets"]));
         let lines: Vec<&str> = listed.lines().filter(|line| line.starts_with("copy/")).collect();
         assert_eq!(lines.len(), 2, "{root}: {listed}");
-        let deployed = ok(here, &with(&["deploy", ".", "STORAGE/static"]));
+        let deployed = ok(here, &with(root, &["deploy", ".", "STORAGE/static"]));
         assert!(deployed.contains("2 files"), "{root}: {deployed}");
         // Under another root the first one is recognised all the same.
         let deployed = ok(here, &["--root", "elsewhere", "deploy", ".", "STORAGE/static"]);
