@@ -184,5 +184,6 @@ async fn a_damaged_index_is_told_and_what_is_cut_is_not_opened() {
     fs::write(&index, &bytes[..1000]).unwrap();
     let error = LocalStore::open(folder.path()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("index.db") && error.to_string().contains("--rebuild"), "{error}");
     assert_eq!(fs::read(&index).unwrap().len(), 1000, "it is left as it is");
 }

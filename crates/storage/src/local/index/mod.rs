@@ -77,20 +77,19 @@ impl Index {
         refuse_files: impl Fn() -> crate::Result<()>,
         after: After,
     ) -> crate::Result<Self> {
-        let named = |error| sqlite(error).with_path(path);
+        let named = |error| unusable(Fault::Sqlite(error), path);
         make_file(path, &*disk, &refuse_files)?;
         let mut connection = Connection::open(path).map_err(named)?;
         patience::give(&mut connection).map_err(named)?;
         // Looked at before anything is set: another program's file stays as it is.
         let mut appender = Appender::new(packs);
-        schema::prepare(&mut connection, &mut appender, refuse_files)
-            .map_err(|fault| Error::from(fault).with_path(path))?;
+        schema::prepare(&mut connection, &mut appender, refuse_files).map_err(|fault| unusable(fault, path))?;
         drop(connection);
         let mut writer = connect(path)?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(named)?;
         // What is committed is in a pack, or synced by the writer.
         writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
-        recover::recover(&mut writer, &mut appender).map_err(|fault| Error::from(fault).with_path(path))?;
+        recover::recover(&mut writer, &mut appender).map_err(|fault| unusable(fault, path))?;
         // Now, and not when it is first wanted: a file tells an error of the disk to those who have it open when it happens.
         let log = Log::open(path.with_extension("db-wal"), disk)?;
         let damage = check::damage(&writer, path);
@@ -388,12 +387,23 @@ fn connect(path: &Path) -> crate::Result<Connection> {
         )?;
         Ok::<_, rusqlite::Error>(connection)
     };
-    patience::with(open).map_err(|error| sqlite(error).with_path(path))
+    patience::with(open).map_err(|error| unusable(Fault::Sqlite(error), path))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A list of idle connections, changed in single steps.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why an index cannot be opened; where SQLite finds it damaged, with what to do.
+fn unusable(fault: Fault, path: &Path) -> Error {
+    let is_sqlites = matches!(fault, Fault::Sqlite(_));
+    let error = Error::from(fault).with_path(path);
+    if !is_sqlites || error.kind() != ErrorKind::Corrupt {
+        return error;
+    }
+    let message = format!("{}: make it again out of the packs (isobar r2 fsck BUCKET --rebuild)", error.message());
+    Error::new(ErrorKind::Corrupt, message).with_source(error)
 }
 
 fn corrupt(what: &str) -> Error {
