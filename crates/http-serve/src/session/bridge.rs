@@ -212,9 +212,9 @@ fn refusal(error: &WsError) -> ReadEnd {
                 ProtocolError::FragmentedControlFrame => "Received fragmented control frame".to_owned(),
                 ProtocolError::UnexpectedContinueFrame => "Unexpected continuation frame".to_owned(),
                 ProtocolError::ExpectedFragment(_) => "Missing continuation frame".to_owned(),
-                ProtocolError::UnknownControlFrameType(code) | ProtocolError::UnknownDataFrameType(code) => {
-                    format!("Unknown opcode {code}")
-                }
+                ProtocolError::UnknownControlFrameType(code)
+                | ProtocolError::UnknownDataFrameType(code)
+                | ProtocolError::InvalidOpcode(code) => format!("Unknown opcode {code}"),
                 other => other.to_string(),
             };
             (1002, reason)
