@@ -194,10 +194,6 @@ impl Platform {
             let dataset = Arc::clone(dataset);
             checks.push((format!("dataset {name}"), check(move || stores(Arc::clone(&dataset)))));
         }
-        for (name, namespace) in sessions {
-            let namespace = Arc::clone(namespace);
-            checks.push((format!("session objects {name}"), check(move || hosts(Arc::clone(&namespace)))));
-        }
         checks
     }
 
@@ -258,10 +254,6 @@ async fn hosts(namespace: Arc<dyn SessionNamespace>) -> Result<(), String> {
 
 async fn stores(dataset: Arc<dyn EventSink>) -> Result<(), String> {
     dataset.health().await.map_err(|error| error.to_string())
-}
-
-async fn hosts(namespace: Arc<dyn SessionNamespace>) -> Result<(), String> {
-    namespace.health().await.map_err(|error| error.to_string())
 }
 
 /// Builds a [`Platform`] binding by binding.
