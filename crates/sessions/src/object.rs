@@ -15,7 +15,9 @@ pub trait SessionObject: Sized + 'static {
     /// What the application hands its objects: databases, buckets, secrets.
     type Env: Clone + 'static;
 
-    /// Makes an instance; no event is delivered before it is done. Create the schema here.
+    /// Makes an instance; no event is delivered before it is done. Create the schema here: a native host keeps what is
+    /// defined here from the object's first row on, and until then each start defines it again, so that an object that was
+    /// only looked at leaves no file.
     ///
     /// # Errors
     /// Whatever it likes: the event that woke the object fails with it.

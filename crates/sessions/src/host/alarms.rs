@@ -273,6 +273,23 @@ mod tests {
     }
 
     #[test]
+    fn an_index_of_an_older_version_is_opened_with_what_it_knows() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join("index.db")).unwrap();
+        old.execute_batch("CREATE TABLE objects (id BLOB PRIMARY KEY, name TEXT, alarm INTEGER) WITHOUT ROWID")
+            .unwrap();
+        old.execute("INSERT INTO objects VALUES (?, 'Ada', 17)", [[7u8; 32]]).unwrap();
+        drop(old);
+        let health = Arc::new(Health::new(None, None));
+        let index = Alarms::open(Some(folder.path()), Clock::default(), Duration::from_secs(15), &health).unwrap();
+        assert_eq!(index.objects().unwrap(), [([7; 32], Some("Ada".to_owned()))]);
+        assert_eq!(index.lock().due.first(), Some(&(17, [7; 32])));
+        assert!(!index.is_stored(&[7; 32]).unwrap(), "an older index does not say who has a file");
+        index.set_stored(&[7; 32]);
+        assert!(index.is_stored(&[7; 32]).unwrap());
+    }
+
+    #[test]
     fn an_alarm_of_a_clock_that_was_ahead_waits_as_long_as_it_was_meant_to() {
         let row = |made| AlarmRow { scheduled: 1_000_500, due: 1_002_500, retries: 1, made };
         let ahead = rebased(row(Some(1_000_000)), 5_000);

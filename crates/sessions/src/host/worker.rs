@@ -105,8 +105,10 @@ impl<O: SessionObject> Worker<O> {
     }
 
     fn take(&mut self, job: Job) {
-        // Whoever came earlier goes first.
-        if !self.waiting.is_empty() && matches!(job, Job::Fetch(..)) {
+        // Whoever came earlier goes first, but for those whose object is awake already.
+        let goes_last = !self.waiting.is_empty()
+            && matches!(&job, Job::Fetch(id, ..) if !self.objects.awake.borrow().contains(id.as_bytes()));
+        if goes_last {
             self.waiting.push_back((Instant::now(), job));
             return;
         }

@@ -105,7 +105,8 @@ impl Storage {
             _ if is_stored()? => {
                 let what = length.map_or("is missing", |_| "is empty");
                 let message = format!(
-                    "the session object's file {} {what}, though the object has stored something: restore it from a backup",
+                    "the session object's file {} {what}, though the object has stored something: restore it from a \
+                     backup; to give it up, stop the host and delete its index.db, which is made anew from what is there",
                     path.display()
                 );
                 Err(Error::new(ErrorKind::Damaged, message))
@@ -464,6 +465,26 @@ mod tests {
         storage.commit().unwrap();
         assert_eq!(storage.kv_get("first").unwrap(), None);
         assert_eq!(storage.kv_get("after").unwrap().as_deref(), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn a_file_of_an_older_version_gets_its_metadata_with_a_write_and_loses_it_with_the_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("object.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&format!("PRAGMA journal_mode = WAL; {TABLES} INSERT INTO _cf_ALARM VALUES (1, 5, 6, 2)"))
+            .unwrap();
+        drop(old);
+        let storage = Storage::open(&path, &Arc::new(Health::new(None, None)), || Ok(true)).unwrap();
+        let row = AlarmRow { scheduled: 5, due: 6, retries: 2, made: None };
+        assert_eq!((storage.alarm().unwrap(), storage.object_name().unwrap()), (Some(row), None));
+        let newer = AlarmRow { made: Some(7), ..row };
+        storage.set_alarm(Some(newer)).unwrap();
+        storage.roll_back();
+        assert_eq!(storage.alarm().unwrap(), Some(row));
+        storage.set_alarm(Some(newer)).unwrap();
+        storage.commit().unwrap();
+        assert_eq!(storage.alarm().unwrap(), Some(newer));
     }
 
     #[test]
