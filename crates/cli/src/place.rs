@@ -144,10 +144,13 @@ impl Place {
     /// What signs URLs of a bucket that `isobar serve` serves at this address.
     pub(crate) async fn signer(&self, name: &str, base: &str) -> Result<Signer, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
-        if !self.configured(name)? && !is_here(&folder) {
-            return Err(self.no_bucket(name)?.into());
+        if !is_here(&folder) {
+            if !self.configured(name)? {
+                return Err(self.no_bucket(name)?.into());
+            }
+            // The key that signs is kept in it.
+            self.create_bucket(name).await?;
         }
-        self.make_root(self.config()?.as_ref())?;
         let served = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let secret = LocalStore::signing_secret(&folder).await?;
         Ok(Signer::new(format!("{}/r2/{served}", base.trim_end_matches('/')), secret)?)
