@@ -114,10 +114,18 @@ pub(crate) async fn buckets(place: &Where) -> Result<Vec<RemoteBucket>, Box<dyn 
 }
 
 /// Makes a bucket of the account.
-pub(crate) async fn create(name: &str, storage_class: Option<&str>, place: &Where) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn create(
+    name: &str,
+    storage_class: Option<&str>,
+    location: Option<&str>,
+    place: &Where,
+) -> Result<(), Box<dyn Error>> {
     let mut body = json!({"name": name});
     if let Some(class) = storage_class {
         body["storageClass"] = json!(class);
+    }
+    if let Some(location) = location {
+        body["locationHint"] = json!(location);
     }
     Ok(account(place)?
         .call::<serde_json::Value>(Effect::Once, Method::POST, "/r2/buckets", Some(&body))

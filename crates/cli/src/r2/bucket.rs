@@ -31,9 +31,12 @@ pub(crate) enum Bucket {
 pub(crate) struct Create {
     /// Its name
     name: String,
-    /// The storage class of its objects unless they say another: of the account's buckets
-    #[arg(long, short, value_parser = ["Standard", "InfrequentAccess"], requires = "remote")]
+    /// The storage class of its objects unless they say another, of a bucket of the account; here each object says its own
+    #[arg(long, short, value_parser = ["Standard", "InfrequentAccess"])]
     storage_class: Option<String>,
+    /// Where the account's bucket is to be: weur, eeur, apac, wnam, enam, oc
+    #[arg(long, value_name = "HINT")]
+    location: Option<String>,
     #[command(flatten)]
     reach: Where,
 }
@@ -90,10 +93,13 @@ impl Create {
     async fn run(self, place: &Place) -> Outcome {
         let name = &self.name;
         if self.reach.is_remote() {
-            remote::create(name, self.storage_class.as_deref(), &self.reach).await?;
+            remote::create(name, self.storage_class.as_deref(), self.location.as_deref(), &self.reach).await?;
         } else {
             if place.is_here(name)? {
                 return Err(format!("there is a bucket {name} already").into());
+            }
+            if self.storage_class.as_deref() == Some("InfrequentAccess") || self.location.is_some() {
+                eprintln!("note: a bucket of this machine has no location and no storage class of its own");
             }
             place.create_bucket(name).await?;
         }

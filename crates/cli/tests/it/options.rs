@@ -151,7 +151,7 @@ fn buckets_are_made_and_deleted() {
     let folder = folder();
     let here = folder.path();
     fs::write(here.join("a.txt"), "a").unwrap();
-    ok(here, &["r2", "bucket", "create", "media"]);
+    ok(here, &["r2", "bucket", "create", "media", "--storage-class", "Standard"]);
     assert!(refused(here, &["r2", "bucket", "create", "media"]).contains("there is a bucket media already"));
     assert!(ok(here, &["r2", "bucket", "list"]).contains("media"));
     ok(here, &["r2", "object", "put", "media/a.txt", "--file", "a.txt"]);

@@ -27,12 +27,21 @@ const KEYRING_BYTES: u64 = 64 * 1024;
 pub fn create_state_folder(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let failed = |error| plain(format_args!("cannot create the state folder {}", path.display()), error);
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(failed)?;
-    match fs::OpenOptions::new().write(true).create_new(true).open(path.join(MARKER)) {
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        created => created.map_err(failed)?,
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path.join(MARKER)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         // What can only be read needs no mark to be read.
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
@@ -199,6 +208,24 @@ mod tests {
         for name in ["isobar", ".env.example", ".dev.vars.example", "env", "keyring.html", ".well-known", ".github"] {
             assert_eq!(state_of_name(name), None, "{name}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_state_folder_is_its_owners_and_its_parents_are_as_usual() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("srv/state");
+        create_state_folder(&state).expect("a folder");
+        let mode = |path: &Path| fs::metadata(path).expect("it was made").permissions().mode() & 0o777;
+        assert_eq!((mode(&state), mode(&state.join(MARKER))), (0o700, 0o600));
+        fs::create_dir(folder.path().join("usual")).expect("a folder");
+        assert_eq!(mode(&folder.path().join("srv")), mode(&folder.path().join("usual")));
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o750)).expect("permissions");
+        create_state_folder(&state).expect("the same folder");
+        assert_eq!(mode(&state), 0o750);
+        fs::write(folder.path().join("file"), "").expect("a file");
+        assert!(create_state_folder(folder.path().join("file")).is_err());
     }
 
     #[test]
