@@ -21,7 +21,7 @@ pub struct SecurityHeaders {
     /// images and media of it or made by the page, no plugins, frames of and in the own origin alone. Nothing inline.
     pub content_security_policy: Option<HeaderValue>,
     /// `Permissions-Policy`. Default: camera, microphone, screen and full screen for the own origin; no location, payment,
-    /// USB, serial, Bluetooth, HID, MIDI or sensors.
+    /// USB, serial, HID, MIDI or sensors.
     pub permissions_policy: Option<HeaderValue>,
     /// `Cross-Origin-Opener-Policy`. Default: `same-origin`.
     pub cross_origin_opener_policy: Option<HeaderValue>,
@@ -37,7 +37,7 @@ impl Default for SecurityHeaders {
             )),
             permissions_policy: Some(HeaderValue::from_static(
                 "camera=(self), microphone=(self), display-capture=(self), fullscreen=(self), accelerometer=(), \
-                 bluetooth=(), geolocation=(), gyroscope=(), hid=(), magnetometer=(), midi=(), payment=(), serial=(), usb=()",
+                 geolocation=(), gyroscope=(), hid=(), magnetometer=(), midi=(), payment=(), serial=(), usb=()",
             )),
             cross_origin_opener_policy: Some(HeaderValue::from_static("same-origin")),
         }
