@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::cipher::{self, Header, KEY_BYTES, random};
 use super::sweep::{COLUMNS, Column};
 use super::{Keyring, prefixed, sealed_error};
-use crate::{QueryableExt, Result, Row, Statement};
+use crate::{Error, QueryableExt, Result, Row, Statement};
 
 /// What unwraps keys, and whose they are.
 #[derive(Clone, Copy)]
@@ -73,14 +73,20 @@ pub(super) async fn load(database: &dyn crate::Database, source: &KeySource<'_>)
     }
     // Keys that are gone are not replaced: what was sealed under them would look as if it had been changed.
     if let Some(column) = super::inventory::sealed_columns(database).await?.first() {
-        return Err(sealed_error(format!(
-            "vault_keys has not the keys of the values in {}.{}: restore the table from a backup",
-            column.table, column.column
-        )));
+        // Unless another process has made them, and sealed, since the look above: keys come before values.
+        return read(database, source).await?.ok_or_else(|| keys_are_gone(column));
     }
     add(database, source, Purpose::Index).await?;
     add(database, source, Purpose::Data).await?;
     read(database, source).await?.ok_or_else(|| sealed_error("the vault's keys were removed while they were made"))
+}
+
+/// The error for values whose keys are not there.
+pub(super) fn keys_are_gone(column: &Column) -> Error {
+    let Column { table, column, .. } = column;
+    sealed_error(format!(
+        "values in {table}.{column} are sealed, and vault_keys has not the keys to them: restore it from a backup"
+    ))
 }
 
 /// Adds a key. Of two processes that make the first key of a purpose at once, one does.

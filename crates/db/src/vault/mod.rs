@@ -98,16 +98,19 @@ impl Vault {
     /// [`ErrorKind::Sealed`] where the keyring lacks a key, has another one of its name, or values are sealed and their keys
     /// are not in the database; as [`Queryable::query`](crate::Queryable::query).
     pub async fn check(&self) -> Result<()> {
-        let database = &*self.database;
-        if inventory::has_tables(database).await? && keys::read(database, &self.source()).await?.is_some() {
+        if self.has_keys().await? {
             return Ok(());
         }
-        match inventory::sealed_columns(database).await?.first() {
-            None => Ok(()),
-            Some(Column { table, column, .. }) => Err(sealed_error(format!(
-                "values in {table}.{column} are sealed, and the database has not the keys to them: restore vault_keys from a backup"
-            ))),
-        }
+        let sealed = inventory::sealed_columns(&*self.database).await?;
+        let Some(column) = sealed.first() else { return Ok(()) };
+        // Another process may have made the keys, and sealed, since the look above: keys come before values.
+        if self.has_keys().await? { Ok(()) } else { Err(keys::keys_are_gone(column)) }
+    }
+
+    /// Whether the database has its keys, and the keyring opens them.
+    async fn has_keys(&self) -> Result<bool> {
+        let database = &*self.database;
+        Ok(inventory::has_tables(database).await? && keys::read(database, &self.source()).await?.is_some())
     }
 
     /// Seals a value for its cell, under the active data key. The first use makes the keys.
