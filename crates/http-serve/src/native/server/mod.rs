@@ -135,11 +135,15 @@ impl Server {
         let connections = options.connections.min(limit.connections());
         if connections < options.connections {
             let DescriptorLimit { files } = limit;
-            tracing::warn!(
-                files,
-                connections,
-                "the limit of open files allows fewer connections; raise it (ulimit -n)"
-            );
+            if options.connections == ServerOptions::default().connections {
+                tracing::info!(files, connections, "the limit of open files decides how many connections there may be");
+            } else {
+                tracing::warn!(
+                    files,
+                    connections,
+                    "the limit of open files allows fewer connections; raise it (ulimit -n)"
+                );
+            }
         }
         let per_address = options.connections_per_address.unwrap_or((connections / 2).max(64));
         let shared = Arc::new(Shared {
