@@ -98,7 +98,8 @@ fn check(table: &Map<String, Value>, path: &str, place: &str, lines: &Lines, war
     let Some(known) = KNOWN.get(path) else { return };
     for (key, value) in table {
         let here = within(place, key);
-        if !known.contains(&key.as_str()) && !(path.is_empty() && MORE_KEYS.contains(&key.as_str())) {
+        let is_known = known.contains(&key.as_str()) || path.is_empty() && MORE_KEYS.contains(&key.as_str());
+        if !is_known {
             let shown = without_indices(&here);
             warnings.push(format!("{}unexpected key \"{shown}\"", lines.shown(&here)));
             continue;
