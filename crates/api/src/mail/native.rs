@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lettre::message::header::ContentType;
-use lettre::message::{Mailbox, Message};
+use lettre::message::header::{ContentTransferEncoding, ContentType};
+use lettre::message::{Body, Mailbox, Message};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::{Mail, MailError, MailSender};
@@ -62,7 +62,7 @@ fn is_local(url: &str) -> bool {
 #[async_trait]
 impl MailSender for SmtpMailSender {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        let message = message(&self.from, mail)?;
+        let message = message(&self.from, mail, Body::new(mail.text.clone()))?;
         let sent = self.transport.send(message).await;
         sent.map(drop).map_err(|error| MailError::new(format!("the SMTP server did not take the message: {error}")))
     }
@@ -89,7 +89,7 @@ impl FolderMailSender {
 #[async_trait]
 impl MailSender for FolderMailSender {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        let bytes = message(&self.from, mail)?.formatted();
+        let bytes = message(&self.from, mail, plain(&mail.text))?.formatted();
         let folder = self.folder.clone();
         let written = tokio::task::spawn_blocking(move || write(&folder, &bytes)).await;
         let failed = |error: &dyn fmt::Display| {
@@ -137,13 +137,19 @@ fn mailbox(address: &str) -> Result<Mailbox, MailError> {
     address.parse().map_err(|error| MailError::new(format!("{address:?} is not an e-mail address: {error}")))
 }
 
-fn message(from: &Mailbox, mail: &Mail) -> Result<Message, MailError> {
+/// The text as it is, so that a link in a file is one: `lettre` breaks lines of more than 76 characters by quoted-printable.
+fn plain(text: &str) -> Body {
+    let encoding = if text.is_ascii() { ContentTransferEncoding::SevenBit } else { ContentTransferEncoding::EightBit };
+    Body::dangerous_pre_encoded(text.replace('\n', "\r\n").into_bytes(), encoding)
+}
+
+fn message(from: &Mailbox, mail: &Mail, body: Body) -> Result<Message, MailError> {
     let made = Message::builder()
         .from(from.clone())
         .to(mailbox(&mail.to)?)
         .subject(&mail.subject)
         .header(ContentType::TEXT_PLAIN)
-        .body(mail.text.replace('\n', "\r\n"));
+        .body(body);
     made.map_err(|error| MailError::new(format!("a message could not be made: {error}")))
 }
 
@@ -157,11 +163,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mails = folder.path().join("mail");
         let sender = FolderMailSender::new(&mails, "isobar <noreply@example.com>").unwrap();
-        let mail = Mail::new("ada@example.com", "Größe", "A line.\n\nhttps://example.com/#token\n");
+        let link = format!("https://example.com/dashboard/verify#{}", "t".repeat(60));
+        let mail = Mail::new("ada@example.com", "Größe", format!("Für dich.\n\n{link}\n"));
         sender.send(&mail).await.unwrap();
         let file = std::fs::read_dir(&mails).unwrap().next().unwrap().unwrap().path();
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.contains("To: ada@example.com\r\n") && text.contains("https://example.com/#token"), "{text}");
+        assert!(text.contains("To: ada@example.com\r\n") && text.lines().any(|line| line == link), "{text}");
         assert!(text.contains("Subject: =?utf-8?b?") && text.contains("From: "), "{text}");
         #[cfg(unix)]
         {
