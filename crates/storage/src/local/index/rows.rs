@@ -162,6 +162,10 @@ pub(super) fn object(row: &Row<'_>) -> rusqlite::Result<crate::Result<ObjectMeta
     let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
     let (http, custom, checksums, class) = (text(5)?, text(6)?, text(7)?, text(8)?);
     let decode = || {
+        // Zeros in a page leave a row that can be read: one of no bytes, whose CRC is 0 as well.
+        if [&version, &etag].iter().any(|text| text.is_empty() || text.as_bytes().contains(&0)) {
+            return Err(corrupt("a row is damaged: its version or etag has zeros"));
+        }
         let key = std::str::from_utf8(key).map_err(|error| corrupt(&format!("a key is no UTF-8: {error}")))?;
         let uploaded = DateTime::from_timestamp_millis(uploaded).ok_or_else(|| corrupt("a time is out of range"))?;
         let mut meta = ObjectMeta::new(Key::new(key)?, version, size, etag, uploaded);
