@@ -40,8 +40,14 @@ impl Ignored {
             let text =
                 text.ok_or_else(|| format!("{shown} is not UTF-8, or has a zero byte in it; save it as UTF-8"))?;
             for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').split('\n')) {
+                let line = line.trim_end_matches('\r');
+                let added = if has_open_class(line) {
+                    Err("[ without ]".to_owned())
+                } else {
+                    builder.add_line(None, &pattern(line)).map(drop).map_err(|error| error.to_string())
+                };
                 // As with wrangler, a pattern that is none names nothing.
-                if let Err(error) = builder.add_line(None, &pattern(line.trim_end_matches('\r'))) {
+                if let Err(error) = added {
                     warnings.push(format!("{shown}, line {number} counts for nothing: {error}"));
                 }
             }
@@ -80,6 +86,20 @@ impl Ignored {
             )),
         }
     }
+}
+
+/// Whether a class of characters in a line has no end, which the matcher takes for letters and wrangler for nothing.
+fn has_open_class(line: &str) -> bool {
+    let (mut is_open, mut is_escaped) = (false, false);
+    for char in line.chars() {
+        match char {
+            '[' if !is_escaped => is_open = true,
+            ']' if !is_escaped => is_open = false,
+            _ => {}
+        }
+        is_escaped = char == '\\' && !is_escaped;
+    }
+    is_open && !line.starts_with('#')
 }
 
 /// A line as a pattern of the matcher, for which braces are alternatives; in `.gitignore` they are letters like others.
