@@ -44,7 +44,7 @@ impl Ignored {
                 let added = if has_open_class(line) {
                     Err("[ without ]".to_owned())
                 } else {
-                    builder.add_line(None, &pattern(line)).map(drop).map_err(|error| error.to_string())
+                    builder.add_line(None, &pattern(line)).map(|_| ()).map_err(|error| error.to_string())
                 };
                 // As with wrangler, a pattern that is none names nothing.
                 if let Err(error) = added {
