@@ -185,7 +185,7 @@ impl object_store::ObjectStore for Adapter {
         let mut options = ListOptions::default().with_prefix(folder_of(prefix)).with_delimiter("/");
         let mut found = ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
         loop {
-            let page = self.0.list(options.clone()).await.map_err(|error| told(error, &Path::default()))?;
+            let page = self.0.list(options.clone()).await.map_err(|error| told(error, Path::default()))?;
             found.common_prefixes.extend(prefixes_of(page.prefixes)?);
             found.objects.extend(listed(page.objects).collect::<Result<Vec<_>>>()?);
             match page.cursor {
@@ -273,7 +273,7 @@ impl PaginatedListStore for Adapter {
             cursor: page_token,
             ..ListOptions::default()
         };
-        let page = self.0.list(list).await.map_err(|error| told(error, &Path::default()))?;
+        let page = self.0.list(list).await.map_err(|error| told(error, Path::default()))?;
         let result = ListResult {
             common_prefixes: prefixes_of(page.prefixes)?,
             objects: listed(page.objects).collect::<Result<_>>()?,
@@ -313,7 +313,7 @@ impl Adapter {
             let store = Arc::clone(&store);
             async move {
                 let Some(options) = next else { return Ok(None) };
-                let page = store.list(options.clone()).await.map_err(|error| told(error, &Path::default()))?;
+                let page = store.list(options.clone()).await.map_err(|error| told(error, Path::default()))?;
                 let next = page.cursor.map(|cursor| options.with_cursor(cursor));
                 Ok::<_, PeerError>(Some((stream::iter(listed(page.objects)), next)))
             }

@@ -51,6 +51,10 @@ impl Record {
 /// A record without a body, as it is written. Read by newer programs, too: a field that it gets must have a default.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a note lives as long as one record is written or read, and most name objects"
+)]
 pub(in crate::local) enum Note {
     /// A large object, and the blobs that have its body.
     Named {
