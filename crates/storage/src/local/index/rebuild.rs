@@ -68,7 +68,7 @@ impl NewIndex<'_> {
             let mut found = statement.query([])?;
             let mut large = Vec::new();
             while let Some(row) = found.next()? {
-                let key = Key::new(&String::from_utf8_lossy(row.get_ref(0)?.as_blob()?))?;
+                let key = Key::new(String::from_utf8_lossy(row.get_ref(0)?.as_blob()?))?;
                 large.push((key, rows::segments(&self.0, &row.get::<_, String>(1)?)?));
             }
             Ok(large)
