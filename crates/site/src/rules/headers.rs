@@ -202,14 +202,11 @@ impl Reading {
     }
 
     fn end_rule(&mut self) {
-        match self.rule.take() {
-            Some(Rule { path, line, set, unset, .. }) if set.is_empty() && unset.is_empty() => {
-                if !self.is_warned {
-                    self.warn(line, &path, "no headers follow");
-                }
-            }
-            Some(rule) => self.rules.push(rule),
-            None => {}
+        let Some(rule) = self.rule.take() else { return };
+        if !rule.set.is_empty() || !rule.unset.is_empty() {
+            self.rules.push(rule);
+        } else if !self.is_warned {
+            self.warn(rule.line, &rule.path, "no headers follow");
         }
     }
 
