@@ -228,7 +228,7 @@ mod unix {
         assert!(error.contains("the name of caf\u{fffd}.html is not UTF-8"), "{error}");
         plan(here, &MemoryStore::new(), "", &|name| !name.starts_with("caf")).await.unwrap();
         write(here, "private/x", "x");
-        fs::set_permissions(here.join("private"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(here.join("private"), fs::Permissions::from_mode(0o000)).unwrap();
         if fs::read_dir(here.join("private")).is_err() {
             let error = plan(here, &MemoryStore::new(), "", &everything).await.unwrap_err().to_string();
             assert!(error.contains("private cannot be read"), "{error}");
