@@ -59,9 +59,9 @@ pub enum Constraint {
 pub struct Error {
     kind: ErrorKind,
     prefix: &'static str,
-    message: String,
-    sql: Option<String>,
-    /// Numbers of 32 bits keep the error small.
+    // Boxed texts and numbers of 32 bits keep the error small.
+    message: Box<str>,
+    sql: Option<Box<str>>,
     statement: Option<u32>,
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     offset: Option<u32>,
@@ -80,7 +80,7 @@ impl Error {
         Self {
             kind,
             prefix,
-            message: message.into(),
+            message: message.into().into_boxed_str(),
             sql: None,
             statement: None,
             #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
@@ -100,7 +100,7 @@ impl Error {
     /// Names the SQL that failed, for [`sql`](Self::sql); it does not show in the text, which may reach users.
     #[must_use]
     pub fn with_sql(mut self, sql: &str) -> Self {
-        self.sql.get_or_insert_with(|| sql.to_owned());
+        self.sql.get_or_insert_with(|| sql.into());
         self
     }
 
@@ -146,7 +146,7 @@ impl Error {
     pub(crate) fn in_exec(mut self, script: &str) -> Self {
         self.prefix = "D1_EXEC_ERROR";
         let first = script.trim().lines().next().unwrap_or_default();
-        self.message = format!("Error in line 1: {first}: {}", self.message);
+        self.message = format!("Error in line 1: {first}: {}", self.message).into_boxed_str();
         self
     }
 
@@ -162,7 +162,7 @@ impl Error {
     }
 
     pub(crate) fn in_column(mut self, column: &str) -> Self {
-        self.message = format!("column {column}: {}", self.message);
+        self.message = format!("column {column}: {}", self.message).into_boxed_str();
         self
     }
 
@@ -172,7 +172,7 @@ impl Error {
     pub fn in_file(mut self, file: &str) -> Self {
         let line = self.line.map(|line| format!(", line {line}")).unwrap_or_default();
         let statement = self.sql.as_deref().map(|sql| format!("\n  in: {}", shortened(sql))).unwrap_or_default();
-        self.message = format!("{file}{line}: {}{statement}", self.message);
+        self.message = format!("{file}{line}: {}{statement}", self.message).into_boxed_str();
         self.prefix = "";
         self
     }

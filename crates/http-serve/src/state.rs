@@ -66,7 +66,7 @@ mod tests {
         make_root(home, &own).expect("a root");
         make_root(home, home).expect("the home");
         assert!(own.join(isobar_storage::walk::MARKER).exists() && !home.join(isobar_storage::walk::MARKER).exists());
-        assert_eq!(walk_options(home, &own).state, [own.clone()]);
+        assert_eq!(walk_options(home, &own).state, std::slice::from_ref(&own));
         for name in ["assets", "assets-2", "assets-src"] {
             std::fs::create_dir(home.join(name)).expect("a folder");
         }
