@@ -48,7 +48,7 @@ pub enum PlatformError {
     Bucket(String, #[source] isobar_storage::Error),
     /// A database cannot be opened.
     #[error("the database of binding \"{0}\": {1}")]
-    Database(String, #[source] Box<isobar_db::Error>),
+    Database(String, #[source] isobar_db::Error),
     /// A session namespace cannot be opened.
     #[error("the session namespace of binding \"{0}\": {1}")]
     Sessions(String, #[source] isobar_sessions::Error),
@@ -197,7 +197,7 @@ impl WranglerPlatform {
         for database in &self.config.d1_databases {
             let file = root.join("d1").join(format!("{}.sqlite", file_name(&database.binding, database.local_name())?));
             let opened = isobar_db::SqliteDatabase::open(file).await;
-            let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error.into()))?;
+            let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
             builder = builder.with_database(&database.binding, opened);
         }
         for dataset in &self.config.analytics_engine_datasets {
@@ -226,7 +226,7 @@ impl WranglerPlatform {
         }
         for database in &self.config.d1_databases {
             let opened = isobar_db::SqliteDatabase::memory().await;
-            let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error.into()))?;
+            let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
             builder = builder.with_database(&database.binding, opened);
         }
         for dataset in &self.config.analytics_engine_datasets {
