@@ -7,6 +7,9 @@ use tokio::net::TcpStream;
 
 use super::{Running, start, wrangler};
 
+/// A frame: its first byte, the length it claims, its payload.
+type Frame<'a> = (u8, u64, &'a [u8]);
+
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
@@ -108,7 +111,7 @@ async fn a_client_that_writes_before_it_reads_gets_every_echo() {
 async fn protocol_errors_are_answered_by_a_close_frame() {
     let running = start(&wrangler().memory().await.unwrap()).await;
     let too_large = 32 * 1024 * 1024 + 1;
-    let cases: [(&str, &[(u8, u64, &[u8])], u16, &str); 11] = [
+    let cases: [(&str, &[Frame<'_>], u16, &str); 11] = [
         ("rsv 2", &[(FINAL | 0x20 | TEXT, 2, b"hi")], 1002, "Received frame had RSV bits 2 or 3 set"),
         ("rsv 1", &[(FINAL | 0x40 | TEXT, 2, b"hi")], 1002, ""),
         ("data opcode", &[(FINAL | 3, 2, b"hi")], 1002, "Unknown opcode 3"),
