@@ -300,6 +300,8 @@ fn refuse(stream: TcpStream, shared: &Shared) {
 /// What a connection holds as long as it lives, a WebSocket that came of it included: its place among those that may be, and
 /// the thread.
 fn held(shared: &Arc<Shared>, alive: &mpsc::Sender<()>, place: Place) -> Held {
+    #[cfg(not(feature = "metrics"))]
+    let _ = shared; // what counts connections is there
     Held {
         _thread: alive.clone(),
         place: Some(place),
