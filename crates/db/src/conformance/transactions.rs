@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             names_end_no_trigger,
             a_dump_of_sqlite3_is_taken,
             statements_end_where_sqlite_ends_them,
-            what_a_pragma_sets_lasts,
+            foreign_keys_stay_on_after_a_pragma,
             a_select_knows_the_last_insert,
         }
         "exec" => {
@@ -276,13 +276,9 @@ async fn statements_end_where_sqlite_ends_them(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn what_a_pragma_sets_lasts(db: Subject) -> Outcome {
-    let like = async || db.prepare("SELECT 'a' LIKE 'A'").one::<i64>().await;
-    db.prepare("PRAGMA case_sensitive_like = ON").run().await?;
-    let sensitive = like().await;
-    db.prepare("PRAGMA case_sensitive_like = OFF").run().await?;
-    ensure_eq!((sensitive?, like().await?), (0, 1));
-    // In a transaction, as every query is, this changes nothing.
+// Only what a transaction ignores. Whether a setting of the connection, such as `case_sensitive_like`, takes effect depends in workerd
+// on the queries before it: at once in a new database, not at all after the other cases. Natively it does, see `tests/it/faults.rs`.
+async fn foreign_keys_stay_on_after_a_pragma(db: Subject) -> Outcome {
     db.prepare("PRAGMA foreign_keys = OFF").run().await?;
     ensure_eq!(db.prepare("PRAGMA foreign_keys").one::<i64>().await?, 1);
     Ok(())
