@@ -1,5 +1,5 @@
 //! The platform's session objects under one user who means no good: thousands of sockets, floods into rooms that nobody reads.
-//! What that costs in memory, and what the others wait meanwhile, is printed and bounded.
+//! The cost in memory, and the waiting time of other users meanwhile, are printed and bounded.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -82,7 +82,7 @@ impl Attacked {
         memory(self.server.pid()) >> 20
     }
 
-    /// What others wait: for a page, for the database, for a room of their own.
+    /// Measures the waiting time of other users: for a page, for the database, for a room of their own.
     fn others(&self, when: &str) -> Result<Duration> {
         let mut slowest = Duration::ZERO;
         for number in 0..10 {

@@ -224,7 +224,7 @@ impl Deploy {
 }
 
 impl Deploy {
-    /// What a deploy would have in it.
+    /// Returns the outcome that a deploy would have.
     fn would_deploy(&self, target: &str, found: &Walk) -> Outcome {
         let files = || found.files.iter().filter(|(name, _)| !RULES.contains(&name.as_str()));
         let (count, bytes) = (files().count(), files().map(|(_, file)| file.size).sum());

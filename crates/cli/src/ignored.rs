@@ -13,7 +13,7 @@ const RULES: [&str; 2] = ["_headers", "_redirects"];
 /// A Pages function, which wrangler does not publish unless an `.assetsignore` shows that somebody has thought of it.
 const WORKER: &str = "_worker.js";
 
-/// What the `.assetsignore` of a folder names, by the rules of `.gitignore` in either case, and that file itself.
+/// The files that a folder's `.assetsignore` names, by the rules of `.gitignore` in either case, and that file itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Ignored {
     rules: Gitignore,

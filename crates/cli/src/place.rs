@@ -35,7 +35,7 @@ pub(crate) struct Place {
 /// Buckets by name: their binding, and whether they are here.
 pub(crate) type Buckets = BTreeMap<String, (Option<String>, bool)>;
 
-/// What a bucket is opened for.
+/// The purpose for which a bucket is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// To look: one that is configured and has never been used is empty, and is not made.
@@ -218,7 +218,7 @@ impl Place {
         Ok(self.root(config.as_ref()).join("r2").join(checked(name)?))
     }
 
-    /// What the configuration says of a database, by its name or binding, and the file in which it is kept.
+    /// Returns the configuration of a database, found by its name or binding, and the path of its file.
     pub(crate) fn known_database(&self, name: &str) -> Result<(PathBuf, D1Database, Config), Box<dyn Error>> {
         let config =
             self.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;

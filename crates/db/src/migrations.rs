@@ -176,7 +176,7 @@ impl Migrator {
         self
     }
 
-    /// What has been applied, oldest first; nothing where the table is missing. It makes nothing.
+    /// Returns the applied migrations, oldest first; none where the table is missing. Creates nothing.
     ///
     /// # Errors
     /// As [`Queryable::query`].

@@ -37,7 +37,7 @@ pub fn split(script: &str) -> impl Iterator<Item = &str> {
     pieces(script).filter(|piece| piece.has_code).map(|piece| piece.text)
 }
 
-/// What stands between two ends of statements.
+/// The text between two ends of statements.
 pub(crate) struct Piece<'a> {
     /// The text, trimmed, without the semicolon.
     pub(crate) text: &'a str,

@@ -266,7 +266,7 @@ async fn refuse_cross_site(request: axum::extract::Request, next: axum::middlewa
     next.run(request).await
 }
 
-/// What a route answers is what it says it is; the site says so itself, or does not by its rules.
+/// Adds `nosniff` to the responses of routes; those of the site follow its own rules.
 async fn no_sniffing(response: Response) -> Response {
     if response.extensions().get::<FromSite>().is_some() { response } else { unsniffed(response) }
 }

@@ -19,7 +19,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 /// The checks of an application. However many ask, each check runs once a second at most, and one run at a time.
 pub(crate) struct Readiness {
     checks: Vec<(String, ReadyCheck)>,
-    /// What was not ready at the last look, and when that was.
+    /// The checks that failed when last run, and the time of that run.
     last: Mutex<Option<(DateTime<Utc>, Vec<String>)>>,
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use isobar_storage::walk::{WalkOptions, create_state_folder};
 
-/// What a platform keeps in its root.
+/// Entries that a platform keeps in its root.
 const ENTRIES: [&str; 5] = ["r2", "d1", "sessions", "analytics", "keyring"];
 
-/// What `isobar serve` keeps there: copies of sites.
+/// The entry that `isobar serve` keeps there: copies of sites.
 const COPIES: &str = "assets";
 
 /// The policy by which folders are walked beside a platform's state: what is in `root` takes no part. Where the root is the
@@ -28,7 +28,7 @@ pub fn walk_options(home: &Path, root: &Path) -> WalkOptions {
 /// is. The project's own folder `home`, and those above it, are left as they are.
 ///
 /// # Errors
-/// What the file system answers, with the path.
+/// The file system's error, with the path.
 pub fn make_root(home: &Path, root: &Path) -> isobar_storage::Result<()> {
     if is_shared(home, root) { Ok(()) } else { create_state_folder(root) }
 }

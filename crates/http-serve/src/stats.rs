@@ -116,7 +116,7 @@ pub async fn stats(
     Ok(sums.into_stats(dataset.stats().dropped))
 }
 
-/// What is kept of events while they are read.
+/// Sums kept of events while they are read.
 struct Sums<'t> {
     from: DateTime<Utc>,
     until: DateTime<Utc>,
@@ -196,7 +196,7 @@ impl<'t> Sums<'t> {
     }
 }
 
-/// What a summary is made of.
+/// The samples of which a summary is made.
 #[derive(Default)]
 struct Samples {
     /// The time of each event in milliseconds, and its weight.

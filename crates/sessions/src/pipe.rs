@@ -12,7 +12,7 @@ const FRAME_BYTES: usize = 64;
 /// Bytes that may wait for one receiver when the budget of all is used up.
 const SHARE_BYTES: usize = 64 * 1024;
 
-/// What travels between the two ends.
+/// A frame that travels between the two ends.
 #[derive(Debug)]
 pub(crate) enum Frame {
     Message(Message),

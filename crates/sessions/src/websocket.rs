@@ -302,7 +302,7 @@ impl ServerSocket {
     }
 }
 
-/// What the client sends.
+/// The frames that the client sends.
 #[derive(Debug)]
 struct ServerFrames(Receiver);
 

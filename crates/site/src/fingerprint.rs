@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use regex_lite::Regex;
 
-/// What bundlers write with a hash of the content in the name, and nobody else is likely to.
+/// Extensions that bundlers write with a hash of the content in the name, and other tools rarely do.
 const CODE: &[&str] = &["cjs", "css", "eot", "js", "mjs", "otf", "ttf", "wasm", "woff", "woff2"];
 
-/// What bundlers write so, too, and people upload under names with an id in it.
+/// Extensions that bundlers write so, too, and people upload under names with an id in it.
 const MEDIA: &[&str] = &[
     "aac", "apng", "avif", "bmp", "cur", "flac", "gif", "glb", "gltf", "ico", "jfif", "jpeg", "jpg", "jxl", "ktx2",
     "m4a", "mov", "mp3", "mp4", "ogg", "opus", "png", "svg", "vtt", "wav", "webm", "webp",
@@ -17,7 +17,7 @@ const MEDIA: &[&str] = &[
 const BUILD_FOLDERS: &[&str] =
     &["_app", "_assets", "_astro", "_expo", "_next", "_nuxt", "assets", "build", "bundles", "dist"];
 
-/// What may stand between the hash and the extension.
+/// Words that may stand between the hash and the extension.
 const MARKS: &[&str] = &["bundle", "chunk", "legacy", "min", "module", "worker"];
 
 /// Which files never change under their name, because a build has put a hash of the content in it: they are cached for a year

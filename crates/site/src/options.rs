@@ -90,7 +90,7 @@ impl SiteOptions {
         self
     }
 
-    /// What is said of the file at this key.
+    /// Returns the `Cache-Control` of the file at this key.
     pub(crate) fn cache_control(&self, key: &str) -> &str {
         let path = key.strip_prefix(&*self.prefix).unwrap_or(key);
         if self.fingerprints.has(path) { &self.cache.hashed } else { &self.cache.default }
@@ -135,7 +135,7 @@ impl SiteOptions {
     /// site that is to follow their changes is made anew. What of them is ignored is in the warnings of both.
     ///
     /// # Errors
-    /// What the store answers; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 8 MiB.
+    /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 8 MiB.
     pub async fn with_rules_of(self, store: &dyn ObjectStore) -> Result<Self, Error> {
         let headers = self.rules(store, rules::HEADERS).await?.map(|text| HeaderRules::parse(&text));
         let redirects =
@@ -257,7 +257,7 @@ impl NotFoundHandling {
     }
 }
 
-/// What `Cache-Control` says. The defaults are those of Workers Static Assets, and a year for files that never change.
+/// Values of `Cache-Control`. The defaults are those of Workers Static Assets, and a year for files that never change.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CachePolicy {

@@ -42,7 +42,7 @@ pub struct Directory {
 
 type Take = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// What of a folder a [`Directory`] shows.
+/// Options of a [`Directory`]: the files of a folder that it shows.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DirectoryOptions {

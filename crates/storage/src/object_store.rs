@@ -284,7 +284,7 @@ impl PaginatedListStore for Adapter {
 }
 
 impl Adapter {
-    /// What a copy or a rename of an object onto itself is: nothing, if it is there.
+    /// Copies or renames an object onto itself: does nothing, if it is there.
     async fn onto_itself(&self, path: &Path, is_create: bool) -> Result<()> {
         match self.0.head(&key_of(path)?).await.map_err(|error| told(error, path))? {
             None => Err(not_found(path)),

@@ -32,8 +32,8 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// every request. A backend that knows nothing of itself is well.
     ///
     /// # Errors
-    /// What the next write would fail with. [`LocalStore`](crate::local::LocalStore): [`ErrorKind::Internal`] once a sync has failed,
-    /// until the store is opened anew; [`ErrorKind::StorageFull`] while its disk has less room than its reserve.
+    /// The error with which the next write would fail. [`LocalStore`](crate::local::LocalStore): [`ErrorKind::Internal`] once a
+    /// sync has failed, until the store is opened anew; [`ErrorKind::StorageFull`] while its disk has less room than its reserve.
     fn health(&self) -> Result<()> {
         Ok(())
     }

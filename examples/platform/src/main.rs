@@ -135,7 +135,7 @@ fn deliver(auth: isobar_api::Auth) {
     }));
 }
 
-/// What sends e-mail, and where its links lead. A folder of messages is for development: whoever reads it can take links out of it.
+/// Sets the sender of e-mail and the base of its links. A folder of messages is for development: its readers can use their links.
 fn mail(configured: WranglerPlatform, root: &Path, port: u16) -> Result<WranglerPlatform, Box<dyn Error>> {
     let of_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let var = |name: &str| configured.config().vars.get(name).and_then(|value| value.as_str()).map(str::to_owned);

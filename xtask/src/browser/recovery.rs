@@ -1,4 +1,4 @@
-//! What comes by e-mail: an address is confirmed, a password is forgotten and chosen anew.
+//! Account actions by e-mail: an address is confirmed, a forgotten password is replaced.
 
 use std::fs;
 use std::path::Path;

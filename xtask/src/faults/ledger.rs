@@ -1,4 +1,4 @@
-//! What the platform has acknowledged: rows, objects with their bytes, chat messages.
+//! Record of acknowledged writes of the platform: rows, objects with their bytes, chat messages.
 
 use std::error::Error;
 use std::net::TcpStream;
@@ -25,7 +25,7 @@ pub(super) enum Entry {
     Said(String, String),
 }
 
-/// What became of an entry.
+/// The state in which an entry was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     Whole,

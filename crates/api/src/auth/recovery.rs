@@ -1,4 +1,4 @@
-//! What an e-mail proves: an address is verified, a password is reset, an address becomes another.
+//! Account actions proven by e-mail: verifying an address, resetting a password, changing an address.
 //!
 //! A token is 256 bits, good once and for a time, and known to the database by its hash. Who asks for one is answered at once and
 //! always alike; whether there is an account is found out after the answer.

@@ -55,7 +55,7 @@ pub struct MediaOptions {
     pub tenant_bytes: u64,
     /// Unfinished uploads of one tenant; one user has 100 at most besides. Default: 1,000. Beyond it a new one is answered 429.
     pub tenant_uploads: u32,
-    /// Who makes links to private media, and revokes them. Default: members.
+    /// The principals that may make and revoke links to private media. Default: members.
     pub link_policy: Policy,
 }
 
@@ -100,7 +100,7 @@ impl MediaOptions {
         self
     }
 
-    /// Who makes and revokes links to private media. Default: members.
+    /// Sets the principals that may make and revoke links to private media. Default: members.
     #[must_use]
     pub fn with_link_policy(mut self, policy: Policy) -> Self {
         self.link_policy = policy;

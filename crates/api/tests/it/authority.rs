@@ -1,4 +1,4 @@
-//! Who is the operator, what takes a recent sign-in, what ends what, and whom tries lock out.
+//! Tests of authority: the operator, actions that need a recent sign-in, ends of sessions, lockout after failed attempts.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What e-mail proves: addresses, new passwords, invitations.
+//! Tests of actions proven by e-mail: addresses, new passwords, invitations.
 
 use std::sync::{Arc, Mutex};
 

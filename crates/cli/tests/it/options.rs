@@ -1,4 +1,4 @@
-//! What wrangler's users type, and what a mistyped name is answered.
+//! Tests of the options that users of wrangler type, and of the answers to mistyped names.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! What of a folder `r2 sync`, `deploy` and `serve` take, leave out and refuse.
+//! Tests of the files that `r2 sync`, `deploy` and `serve` take from a folder, leave out and refuse.
 
 use std::fs;
 use std::os::unix::fs::symlink;

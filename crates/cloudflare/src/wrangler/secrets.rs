@@ -37,7 +37,7 @@ impl Config {
     }
 }
 
-/// What a file assigns; `None` where there is none.
+/// Returns the assignments in a file; `None` where the file does not exist.
 fn of_file(path: &Path) -> Result<Option<Vec<(String, String)>>, Error> {
     match path.is_file() {
         true => Ok(Some(assignments(&text_of(path)?.0))),

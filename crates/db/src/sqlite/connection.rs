@@ -95,7 +95,7 @@ impl Call {
 }
 
 thread_local! {
-    /// What runs on this thread's connection, and since when.
+    /// The call that runs on this thread's connection, and its start.
     static RUNNING: RefCell<Option<(Arc<Call>, Instant)>> = const { RefCell::new(None) };
 }
 
@@ -142,7 +142,7 @@ pub(super) struct Settings {
     values: BTreeMap<String, String>,
 }
 
-/// What the authorizer is asked for, and what it has seen.
+/// State of the authorizer: its rules, and the actions that it has seen.
 #[derive(Debug)]
 struct Guard {
     is_reader: bool,

@@ -35,7 +35,7 @@ pub(super) struct Engine {
     shared: Arc<Shared>,
 }
 
-/// What the threads share.
+/// State shared by the threads.
 #[derive(Debug)]
 struct Shared {
     options: SqliteOptions,
@@ -53,7 +53,7 @@ struct Shared {
     position: AtomicI64,
 }
 
-/// What is run in one transaction.
+/// Work that runs in one transaction.
 pub(super) enum Work {
     /// Statements, with a result each.
     Batch(Vec<Statement>),
@@ -407,7 +407,7 @@ impl Shared {
         Ok(())
     }
 
-    /// What the next statement's changes are counted from.
+    /// Returns the state from which the next statement's changes are counted.
     fn standing(&self, connection: &Guarded, reads: bool) -> Result<Standing> {
         if !reads {
             self.look(connection).map_err(|failure| self.failed(connection, failure))?;
@@ -441,7 +441,7 @@ impl Shared {
     }
 }
 
-/// What D1 looks at to tell whether a statement has changed the database.
+/// The state by which D1 decides whether a statement has changed the database.
 #[derive(PartialEq, Eq)]
 struct Standing {
     changes: u64,
@@ -457,7 +457,7 @@ fn check_on(connection: &Guarded, sql: &str) -> Result<()> {
     connection.own_statement(sql).map(drop).map_err(|failure| fault::of(&failure))
 }
 
-/// What D1 takes for no SQL at all; other comments count as SQL without a statement.
+/// Returns whether D1 takes the text as not SQL; other comments count as SQL without a statement.
 fn is_blank(sql: &str) -> bool {
     sql.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with("--"))
 }

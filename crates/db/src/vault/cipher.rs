@@ -21,7 +21,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// What every sealed value of this version begins with.
+    /// The bytes with which every sealed value of this version begins.
     pub(super) const START: [u8; 2] = [VERSION, XCHACHA20_POLY1305];
     /// The length of the shortest sealed value: the header, the nonce and the tag.
     pub(super) const SEALED_BYTES: usize = HEADER_BYTES + NONCE_BYTES + 16;

@@ -1,4 +1,4 @@
-//! What there is in a database: its vault's tables, the columns that are declared, and those that hold sealed values.
+//! Inventory of a database: its vault's tables, the declared columns, and the columns that hold sealed values.
 
 use super::cipher::Header;
 use super::sealed_error;

@@ -8,7 +8,7 @@ use crate::{QueryableExt, Result, Value};
 /// Values that are read at once.
 const PAGE: u32 = 50;
 
-/// What a rebinding did.
+/// The result of a rebinding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rebound {

@@ -105,7 +105,7 @@ impl Vault {
         Ok(sweep)
     }
 
-    /// What is sealed under what. It makes no key where there is none.
+    /// Returns which values are sealed under which keys. Makes no key where there is none.
     ///
     /// # Errors
     /// As [`open`](Vault::open); [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) where the keyring is another one's.

@@ -1,4 +1,4 @@
-//! What goes wrong at the disk, in time, and with callers that go: the database goes on.
+//! Tests of faults of the disk, of timeouts and of callers that leave: the database continues.
 #![cfg(unix)]
 
 use std::os::unix::fs::PermissionsExt;

@@ -197,7 +197,7 @@ async fn read(
     }
 }
 
-/// What a client is told that breaks the protocol, in workerd's words; workerd takes text that is not UTF-8, RFC 6455 (8.1)
+/// Returns the close for a client that breaks the protocol, in workerd's words; workerd takes text that is not UTF-8, RFC 6455 (8.1)
 /// does not.
 fn refusal(error: &WsError) -> ReadEnd {
     let (code, reason) = match error {

@@ -11,7 +11,7 @@ use crate::Problem;
 /// the object accepts is connected with the client's.
 ///
 /// # Errors
-/// What the object fails with, as a [`Problem`]; 400 when `path` is none; 426 when the object accepts a WebSocket but the
+/// The object's error, as a [`Problem`]; 400 when `path` is invalid; 426 when the object accepts a WebSocket but the
 /// request is no upgrade; 403 when a browser sends it from another site, since it would carry the user's cookies.
 pub async fn forward_session(
     sessions: &dyn SessionNamespace,

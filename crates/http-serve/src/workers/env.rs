@@ -13,7 +13,7 @@ use crate::{BindingError, Platform, Secret};
 /// What the binding of browsers is called: a service binding looks alike.
 #[cfg(feature = "browser")]
 const BROWSER: &str = "BROWSER";
-/// What the binding of e-mail is called where it looks like a service binding, as it does locally.
+/// Name of the e-mail binding where it looks like a service binding, as it does locally.
 const EMAIL: &str = "EMAIL";
 /// The var that has the address that e-mail is sent from.
 const MAIL_FROM: &str = "MAIL_FROM";

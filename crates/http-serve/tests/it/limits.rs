@@ -1,4 +1,4 @@
-//! What clients that mean no good may take: connections, time for a body, memory for bodies.
+//! Tests of the limits for hostile clients: connections, time for a body, memory for bodies.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What an object works with natively.
+//! Native backend of an object.
 
 use std::rc::Rc;
 use std::time::Duration;

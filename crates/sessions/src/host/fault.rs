@@ -10,7 +10,7 @@ const TRANSACTION: &str = "To execute a transaction, please use transaction() in
 /// A failure of the file, not of the SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// What was written could not be made durable.
+    /// A write could not be made durable.
     Sync,
     /// The disk is full.
     Full,

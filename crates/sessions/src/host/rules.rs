@@ -60,7 +60,7 @@ pub(super) fn setting<'a>(context: &AuthContext<'a>) -> Option<(&'static str, &'
     SETTINGS.iter().find(|name| name.eq_ignore_ascii_case(pragma_name)).map(|name| (*name, value))
 }
 
-/// What workerd lets an object's SQL do.
+/// Returns whether workerd lets an object's SQL do this.
 pub(super) fn is_allowed(context: &AuthContext<'_>) -> bool {
     let reserved = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("_cf_"));
     if context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {

@@ -25,15 +25,15 @@ use crate::{Error, ErrorKind, ObjectId, Result, ServerSender};
 /// Hands a socket's event to the object; done when the object is awake for it.
 type Dispatch = Rc<dyn Fn(SocketEvent) -> LocalBoxFuture<'static, ()>>;
 
-/// What the objects of a host share.
+/// State shared by the objects of a host.
 pub(super) struct Shared {
     pub(super) alarms: Arc<Alarms>,
     pub(super) health: Arc<Health>,
-    /// What may wait for all clients together.
+    /// Budget of data that waits to be sent to all clients together.
     pub(super) outgoing: Arc<Budget>,
-    /// What may wait for one client.
+    /// Limit of data that waits to be sent to one client, in bytes.
     pub(super) socket_bytes: usize,
-    /// What an object's handlers may have been handed and not ended with.
+    /// Limit of data handed to an object's handlers that have not ended, in bytes.
     pub(super) incoming_bytes: usize,
 }
 

@@ -61,7 +61,7 @@ struct Slot<O: SessionObject> {
     state: Rc<ObjectState>,
     env: O::Env,
     instance: RefCell<Option<Instance<O>>>,
-    /// Whoever is about to use it.
+    /// Number of callers that are about to use it.
     claims: Cell<usize>,
 }
 

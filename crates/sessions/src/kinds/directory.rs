@@ -97,7 +97,7 @@ struct Entering {
 /// A room counts from when someone enters who may write.
 ///
 /// # Errors
-/// What the namespace fails with.
+/// The namespace's error.
 pub async fn enter(
     sessions: &dyn SessionNamespace,
     directory: &ObjectId,
@@ -114,7 +114,7 @@ pub async fn enter(
 /// Takes a room out of a tenant's directory, once it has been deleted.
 ///
 /// # Errors
-/// What the namespace fails with.
+/// The namespace's error.
 pub async fn forget(sessions: &dyn SessionNamespace, directory: &ObjectId, object: &str) -> Result<()> {
     let mut request = Request::new(Body::from(object.to_owned()));
     *request.method_mut() = Method::DELETE;
@@ -124,7 +124,7 @@ pub async fn forget(sessions: &dyn SessionNamespace, directory: &ObjectId, objec
 /// Ends what a user has open in all rooms that the tenant's directory knows, at once; in how many.
 ///
 /// # Errors
-/// What the namespace fails with; rooms that could be reached are closed nevertheless.
+/// The namespace's error; rooms that could be reached are closed nevertheless.
 pub async fn revoke(sessions: &dyn SessionNamespace, directory: &ObjectId, user: &str) -> Result<usize> {
     let answer = sessions.fetch(directory, Participant::revocation(user)).await?;
     let objects: Vec<String> = serde_json::from_slice(&answer.into_body().bytes().await?)?;

@@ -36,7 +36,7 @@ pub(super) enum Verdict {
     Abusive,
 }
 
-/// What one client has spent of its rate.
+/// The part of its rate that one client has spent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Bucket {
     spent: f64,

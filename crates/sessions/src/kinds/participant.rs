@@ -121,7 +121,7 @@ impl Participant {
     }
 }
 
-/// Who was revoked lately, as an instance remembers: a request that was judged before and comes after is not believed.
+/// Users revoked lately, as an instance remembers: a request that was judged before and comes after is not believed.
 #[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
 #[derive(Debug, Default)]
 pub(super) struct Revocations(std::collections::HashMap<String, DateTime<Utc>>);

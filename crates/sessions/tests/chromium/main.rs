@@ -124,7 +124,7 @@ fn has_socket(port: u16) -> bool {
     files.into_iter().any(|file| inodes.iter().any(|inode| file == Path::new(inode)))
 }
 
-/// What chromium's own log of its network says.
+/// The contents of chromium's own log of its network.
 #[derive(Debug, Default)]
 struct NetLog {
     connected_to: BTreeSet<String>,

@@ -136,7 +136,7 @@ async fn rules_that_are_not_utf8_or_begin_with_a_mark_stop_nothing() {
     assert_eq!((status, &headers["x-all"]), (301, &"1".parse().unwrap()));
 }
 
-/// What people name with ids and dates is no build's: it may change, and is gone when it is deleted.
+/// Files that people name with ids and dates are not a build's: they may change, and are gone when deleted.
 #[tokio::test]
 async fn only_what_a_build_fingerprinted_is_immutable_and_outlives_its_deploy() {
     const IMMUTABLE: &str = "public, max-age=31536000, immutable";

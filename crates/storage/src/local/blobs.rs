@@ -389,7 +389,7 @@ struct OpenFile {
     /// Whether the file has sums; they are not here where they need not be looked at.
     has_sums: bool,
     sums: Option<Sums>,
-    /// What is remembered when all of it is read and verified.
+    /// The mark that is remembered when all of it is read and verified.
     mark: Option<(Arc<Recent>, Mark)>,
 }
 

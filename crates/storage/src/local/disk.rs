@@ -50,7 +50,7 @@ pub trait Disk: Debug + Send + Sync {
     /// Bytes that may still be written to the file system of this path; `None` where that is not known.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     fn free(&self, path: &Path) -> io::Result<Option<Space>> {
         let _ = path;
         Ok(None)

@@ -158,7 +158,7 @@ pub enum Problem {
         pack: u64,
         /// Where in it.
         position: u64,
-        /// What is wrong.
+        /// Description of the damage.
         what: String,
     },
     /// A blob that no frame names. Only [`LocalStore::rebuild`] reports it.

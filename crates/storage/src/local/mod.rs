@@ -16,7 +16,7 @@
 //! then not synced: what it forgets when the power goes is put again out of the packs when the store is opened, and a lost index is
 //! made again out of them ([`LocalStore::rebuild`]). A pack that is more than half garbage is emptied by and by, and removed.
 //!
-//! What is read is verified ([`LocalOptions::with_verify_on_read`]).
+//! Reads are verified ([`LocalOptions::with_verify_on_read`]).
 
 pub(crate) mod blobs;
 mod disk;
@@ -62,7 +62,7 @@ pub use self::rebuild::Rebuild;
 /// Bodies up to this many bytes lie in packs; larger ones in files of their own.
 const SMALL_BYTES: u64 = 32 * 1024;
 
-/// What an object takes of the disk besides its body, about: its row, its head in a frame.
+/// Approximate disk space that an object takes besides its body: its row, its head in a frame.
 const OBJECT_BYTES: u64 = 1024;
 
 /// Blobs without a name and younger than this may belong to a write under way.

@@ -16,7 +16,7 @@ use super::verify::Verify;
 use super::{LocalOptions, LocalStore, blocking};
 use crate::{Error, ErrorKind, Result};
 
-/// What [`LocalStore::rebuild`] has made, and what it has met.
+/// Report of [`LocalStore::rebuild`]: the results and the findings.
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct Rebuild {
@@ -30,7 +30,7 @@ pub struct Rebuild {
     pub frames: u64,
     /// The files of the index that was there before, under the names that they have now.
     pub set_aside: Vec<PathBuf>,
-    /// What could not be brought back, and what is not certain.
+    /// Objects that could not be brought back, and uncertain ones.
     pub findings: Vec<Finding>,
     /// Files in the store's folders of blobs and packs that are none of its; they are left alone.
     pub foreign: Vec<PathBuf>,

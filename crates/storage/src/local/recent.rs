@@ -29,7 +29,7 @@ struct Slot {
     at: AtomicU64,
 }
 
-/// What is remembered of a range of a file as it is now.
+/// The mark remembered of a range of a file in its present state.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark(u64);
 

@@ -10,7 +10,7 @@ use crate::{
     ObjectStoreExt, PutOptions, Result, limits,
 };
 
-/// What is to be done to the other bucket.
+/// Operations to be done to the other bucket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AcrossPlan {
@@ -48,7 +48,7 @@ pub struct Transfer {
 /// the same when size, md5 and HTTP metadata are; of one out of parts nobody knows the md5, so its etag decides.
 ///
 /// # Errors
-/// What the stores fail with; [`ErrorKind::InvalidKey`] where a key is too long under the other prefix.
+/// The stores' errors; [`ErrorKind::InvalidKey`] where a key is too long under the other prefix.
 pub async fn plan_across(
     source: &dyn ObjectStore,
     source_prefix: &str,

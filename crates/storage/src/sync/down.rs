@@ -27,7 +27,7 @@ pub struct DownPlan {
     pub unchanged: usize,
     /// Number of objects and files that are left out: what the [walk](crate::walk) leaves out, and what the filter does not take.
     pub ignored: usize,
-    /// What of the folder and of the objects is left out, by name; without what the filter does not take.
+    /// Files and objects that are left out, by name; except those that the filter does not take.
     pub left_out: Vec<LeftOut>,
     folder: PathBuf,
     options: WalkOptions,

@@ -28,7 +28,7 @@ pub struct Plan {
     pub unchanged: usize,
     /// Number of files that are left out: what the [walk](crate::walk) leaves out, and what the filter does not take.
     pub ignored: usize,
-    /// What the walk leaves out, by name.
+    /// Entries that the walk leaves out, by name.
     pub left_out: Vec<LeftOut>,
     root: Option<Root>,
 }

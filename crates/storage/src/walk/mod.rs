@@ -7,7 +7,7 @@
 //! - FIFOs, sockets and devices are left out.
 //! - Names that no key can hold, dangling links and folders that cannot be read are refused by name.
 //!
-//! What is left out is in [`Walk::left_out`], what is refused in [`Walk::refused`]: a caller reports the former and fails on the
+//! Entries left out are in [`Walk::left_out`], refused ones in [`Walk::refused`]: a caller reports the former and fails on the
 //! latter ([`Walk::refuse`]), unless its filter does not take it.
 
 #[cfg(unix)]
@@ -70,9 +70,9 @@ pub struct Walk {
     pub files: BTreeMap<String, WalkedFile>,
     /// The folders by their path below the folder, with slashes.
     pub folders: BTreeSet<String>,
-    /// What is left out, by name.
+    /// Entries that are left out, by name.
     pub left_out: Vec<LeftOut>,
-    /// What cannot take part, by name.
+    /// Entries that cannot take part, by name.
     pub refused: Vec<Refused>,
 }
 

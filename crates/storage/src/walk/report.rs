@@ -1,4 +1,4 @@
-//! What takes no part in a walk, and why.
+//! Entries that take no part in a walk, and the reasons.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -36,11 +36,11 @@ impl fmt::Display for LeftOut {
 pub enum Reason {
     /// Buckets, databases, sessions: what isobar keeps.
     State,
-    /// What wrangler keeps.
+    /// State that wrangler keeps.
     WranglerState,
     /// Keys, passwords, variables of the environment.
     Secret,
-    /// What belongs to the machine: `.git`, `.DS_Store`, `Thumbs.db`.
+    /// Files of the operating system or tools: `.git`, `.DS_Store`, `Thumbs.db`.
     System,
     /// A FIFO, a socket or a device.
     Special(&'static str),

@@ -23,7 +23,7 @@ const KEYRING_BYTES: u64 = 64 * 1024;
 /// Makes a state folder, readable by its owner only, and marks it as one. One that exists keeps its permissions.
 ///
 /// # Errors
-/// What the file system answers, with the path.
+/// The file system's error, with the path.
 pub fn create_state_folder(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let failed = |error| plain(format_args!("cannot create the state folder {}", path.display()), error);

@@ -1,4 +1,4 @@
-//! What is damaged is answered by an error: whole objects, ranges and copies, packs, blobs and the index, as options are by default.
+//! Tests that damage is answered by an error: whole objects, ranges and copies, packs, blobs and the index, with default options.
 
 use std::fs;
 use std::path::Path;

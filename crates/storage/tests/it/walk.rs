@@ -1,4 +1,4 @@
-//! What of a folder takes part, and what is left out or refused by name.
+//! Tests of the entries of a folder that take part, and of those left out or refused by name.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use super::Answer;
 use crate::bindings::{DB, IAM_SESSION};
 use crate::iam_session::DIRECTORY;
 
-/// What closes connections. Whoever may still have them comes back and is judged anew.
+/// Closes connections. Clients that may still have them come back and are judged anew.
 #[derive(Debug)]
 pub(super) struct Connections(pub(super) Platform);
 

@@ -111,7 +111,7 @@ pub(super) async fn mcp(State(platform): State<Platform>, caller: Caller, reques
     hand_on(&platform, &who, &format!("mcp/{tenant}/{user}"), "/", request).await
 }
 
-/// What the caller may do in a session, as the database has it now: access that has ended since the request came is not there
+/// Returns the caller's rights in a session, as the database has them now: access that has ended since the request came is not there
 /// any more.
 async fn participant(platform: &Platform, caller: &Caller) -> Answer<Participant> {
     let judged_at = Utc::now();

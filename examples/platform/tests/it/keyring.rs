@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::Platform;
 
-/// What a start that is refused says.
+/// Returns the message of a start that is refused.
 fn refusal(root: &Path, keyring: Option<&str>) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_platform"));
     command.args(["--port", "0", "--root"]).arg(root);

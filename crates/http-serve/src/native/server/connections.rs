@@ -150,7 +150,7 @@ fn is_its_own(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput)
 }
 
-/// What it takes to accept connections.
+/// State needed to accept connections.
 struct Accepting<'a> {
     shared: &'a Arc<Shared>,
     graceful: &'a GracefulShutdown,
@@ -297,7 +297,7 @@ fn refuse(stream: TcpStream, shared: &Shared) {
     });
 }
 
-/// What a connection holds as long as it lives, a WebSocket that came of it included: its place among those that may be, and
+/// Returns the resources that a connection, or a WebSocket that came of it, holds while it lives: its place in the limit, and
 /// the thread.
 fn held(shared: &Arc<Shared>, alive: &mpsc::Sender<()>, place: Place) -> Held {
     #[cfg(not(feature = "metrics"))]
@@ -326,7 +326,7 @@ impl Held {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     /// `None` by a socket in the file system.

@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Version, header};
 /// in absolute form, or of HTTP/2, the authority of its target.
 ///
 /// # Errors
-/// What is wrong, for a 400.
+/// The reason why the host is invalid, for a 400.
 pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), &'static str> {
     let hosts = request.headers().get_all(header::HOST).iter();
     let [first, second] = {

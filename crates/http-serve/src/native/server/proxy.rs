@@ -127,7 +127,7 @@ impl TrustedProxies {
         !self.is_empty() && peer.is_none_or(|peer| self.contains(peer))
     }
 
-    /// What is known of the client of a request that this peer has sent. What the peer says of it is removed from the headers;
+    /// Returns the client of a request that this peer has sent. The peer's statements about it are removed from the headers;
     /// a host is put into `Host`.
     pub(super) fn client(&self, peer: Option<IpAddr>, is_tls: bool, headers: &mut HeaderMap) -> Client {
         let mut client = Client { address: peer, is_https: is_tls };
@@ -145,7 +145,7 @@ impl TrustedProxies {
         client
     }
 
-    /// What trusted proxies say.
+    /// Returns the client as trusted proxies report it.
     fn said(&self, headers: &HeaderMap) -> Said {
         let hops = [self.by_forwarded(headers), self.by_x_forwarded(headers), by_cloudflare(headers)];
         let mut addresses = hops.iter().flatten().filter_map(|said| said.address);
@@ -225,14 +225,14 @@ pub(super) fn is_elaborate(headers: &HeaderMap, by_host: bool) -> bool {
     headers.contains_key(header::FORWARDED) || by_host && headers.contains_key(X_FORWARDED_HOST)
 }
 
-/// What is known of a request's client.
+/// The client of a request, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Client {
     pub(super) address: Option<IpAddr>,
     pub(super) is_https: bool,
 }
 
-/// What a proxy says of its client.
+/// The client as a proxy reports it.
 #[derive(Debug, Default)]
 struct Said {
     address: Option<IpAddr>,

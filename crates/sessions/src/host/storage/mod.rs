@@ -30,7 +30,7 @@ const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS _cf_ALARM (
         id INTEGER PRIMARY KEY CHECK (id = 1), scheduled INTEGER NOT NULL, due INTEGER NOT NULL, retries INTEGER NOT NULL
     );";
-/// What the host keeps beside: `name`, the object's name, and `alarm made`, when the alarm was set.
+/// Metadata that the host keeps: `name`, the object's name, and `alarm made`, when the alarm was set.
 const METADATA: &str = "CREATE TABLE IF NOT EXISTS _cf_METADATA (key TEXT PRIMARY KEY, value) WITHOUT ROWID";
 
 /// The alarm as it is stored.
@@ -42,7 +42,7 @@ pub(in crate::host) struct AlarmRow {
     pub(in crate::host) due: i64,
     /// How often it has failed.
     pub(in crate::host) retries: u32,
-    /// What the clock said when it was set; unknown for one of an older version.
+    /// Time of the clock when it was set; unknown for one of an older version.
     pub(in crate::host) made: Option<i64>,
 }
 
@@ -64,7 +64,7 @@ pub(in crate::host) struct Storage {
     health: Arc<Health>,
     /// Set while the host's own statements are prepared: the authorizer lets them through.
     trusted: Arc<AtomicBool>,
-    /// What the object has set on its connection, for the one that follows a draft's.
+    /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
     /// The turn's transaction is open.
     open: Cell<bool>,

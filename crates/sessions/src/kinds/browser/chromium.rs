@@ -32,7 +32,7 @@ const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Sessions at once, of all users and of each.
 const SESSIONS: usize = 6;
 const SESSIONS_OF_USER: usize = 3;
-/// What keeps chromium from going beside its proxy: WebRTC sends no datagram, HTTP/3 is not tried, and no name is looked up but
+/// Flags that keep chromium behind its proxy: WebRTC sends no datagram, HTTP/3 is not tried, and no name is looked up but
 /// by the proxy. Chromium has renamed the first: each version ignores the name it does not know.
 const ONLY_BY_PROXY: [&str; 4] = [
     "--webrtc-ip-handling-policy=disable_non_proxied_udp",

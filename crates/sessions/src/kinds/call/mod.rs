@@ -65,7 +65,7 @@ pub struct CallRoom {
     live: RefCell<Live>,
 }
 
-/// What an instance remembers.
+/// State that an instance keeps in memory.
 #[derive(Debug, Default)]
 struct Live {
     /// By participant.

@@ -13,7 +13,7 @@ use crate::{Result, WebSocket};
 /// Users whose rates are remembered before those that are within them are forgotten.
 const PACES: usize = 256;
 
-/// What an instance remembers. Gone when it hibernates, by when every bucket is full again.
+/// State that an instance keeps in memory. Gone when it hibernates, by when every bucket is full again.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     paces: HashMap<String, Pace>,

@@ -1,4 +1,4 @@
-//! Who is in a room, and what its sockets are told.
+//! Presence in a room: its present members.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const PRESENCE_AFTER: Duration = Duration::from_millis(500);
 const MEMBERS: usize = 100;
 
 impl ChatRoom {
-    /// Who is there, each once, however many windows they have open: the first of them, and how many.
+    /// Returns the members present, each once, however many windows they have open: the first of them, and how many.
     pub(super) fn members(&self, leaving: Option<&WebSocket>) -> (Vec<Json>, usize) {
         let (mut members, mut users) = (Vec::new(), HashSet::new());
         let sockets = self.context.websockets(None);

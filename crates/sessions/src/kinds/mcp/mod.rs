@@ -63,7 +63,7 @@ pub struct McpOptions {
     /// The hosts that requests may be for, without ports; all of them when empty. To be set where nobody has to sign in: a
     /// page that makes its visitor's browser resolve its own name to this server is refused by it.
     pub allowed_hosts: Vec<String>,
-    /// What one user may have.
+    /// Limits of one user.
     pub limits: McpLimits,
 }
 
@@ -113,7 +113,7 @@ struct Live {
     pending: HashMap<String, oneshot::Sender<Json>>,
     /// Calls that can be cancelled, by session and id.
     calls: HashMap<String, oneshot::Sender<()>>,
-    /// What ends each call that is in flight, of either era, when its user is revoked.
+    /// Senders that end each call in flight, of either era, when its user is revoked.
     in_flight: HashMap<u64, oneshot::Sender<()>>,
     last_call: u64,
     listeners: Vec<listen::Listener>,
@@ -203,7 +203,7 @@ impl McpSession {
         closed
     }
 
-    /// What seals the state of tools. Its key is made when the first tool leaves something.
+    /// Returns the codec that seals the state of tools. Its key is made when the first tool leaves state.
     fn codec(&self) -> Result<&RequestStateCodec> {
         if self.codec.get().is_none() {
             let codec = RequestStateCodec::try_new(self.store.key()?)

@@ -23,7 +23,7 @@ pub(in crate::local) struct OpenUpload {
     pub(in crate::local) created: DateTime<Utc>,
 }
 
-/// What is wrong with an index that is about to be used; of a large one nothing is known. A page with zeros in it may be a page in
+/// Returns the damage of an index that is about to be used; of a large one nothing is known. A page with zeros in it may be a page in
 /// which nothing is found: an object that is not found in a damaged index may be there all the same.
 pub(super) fn damage(connection: &Connection, path: &Path) -> Option<String> {
     if std::fs::metadata(path).is_ok_and(|file| file.len() > LOOKED_OVER) {

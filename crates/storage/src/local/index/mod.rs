@@ -63,7 +63,7 @@ pub(super) struct Index {
     writer: Writer,
     readers: Mutex<Vec<Connection>>,
     changes: Arc<Changes>,
-    /// What was found wrong with it when it was opened.
+    /// Damage found when it was opened.
     damage: Option<String>,
 }
 

@@ -110,7 +110,7 @@ impl NewIndex<'_> {
     }
 }
 
-/// What is said where there are packs or blobs, and no index.
+/// Returns the error for a folder that has packs or blobs, and no index.
 pub(in crate::local) fn refuse(root: &Path) -> Error {
     let what = format!(
         "{0} has packs or blobs and no index.db, and is not opened as an empty store: bring index.db back from a copy of the same \

@@ -38,7 +38,7 @@ pub(in crate::local) enum Record {
 }
 
 impl Record {
-    /// What it counts in its pack while it is what the object is by.
+    /// Returns the bytes that it counts in its pack while the object is stored by it.
     pub(in crate::local) fn weight(&self) -> u64 {
         match self {
             Self::Packed(_, place) => place.weight(),
@@ -224,7 +224,7 @@ impl Frame {
         Tail { pack: self.pack, position: end, last: self.id() }
     }
 
-    /// What it says.
+    /// Returns the records in it.
     pub(in crate::local) fn records(&self) -> Result<Vec<Record>> {
         let (mut records, mut from) = (Vec::new(), 0);
         while from < self.records.len() {
@@ -279,7 +279,7 @@ impl Frame {
     }
 }
 
-/// What there is at a position of a pack.
+/// The content at a position of a pack.
 #[derive(Debug)]
 pub(in crate::local) enum Found {
     Whole(Frame),

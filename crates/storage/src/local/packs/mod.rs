@@ -153,7 +153,7 @@ impl Packs {
             .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))
     }
 
-    /// What there is at a position.
+    /// Returns the content at a position.
     pub(super) fn at(&self, pack: u64, position: u64) -> Result<Found> {
         let path = self.path(pack);
         let Some(mut file) = open(&path)? else { return Ok(Found::Nothing) };
