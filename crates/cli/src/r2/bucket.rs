@@ -120,6 +120,14 @@ impl Delete {
             }
             drop(store);
             let folder = place.bucket_folder(name)?;
+            let lost = folder.join("lost");
+            if lost.exists() {
+                let lost = lost.display();
+                return Err(format!(
+                    "the bucket {name} has what was salvaged of damaged objects in {lost}: move it away first"
+                )
+                .into());
+            }
             std::fs::remove_dir_all(&folder).map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
         }
         say!("deleted the bucket {name}");

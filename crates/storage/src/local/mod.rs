@@ -495,6 +495,8 @@ impl ObjectStore for LocalStore {
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
         let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
+        // A damaged index may hide the object that this would replace.
+        self.shared.index.health().map_err(|error| error.during("completeMultipartUpload"))?;
         let completed = self.shared.index.complete_upload(key, upload, parts, now).await;
         completed.map_err(|error| error.during("completeMultipartUpload"))
     }

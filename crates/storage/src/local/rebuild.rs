@@ -222,15 +222,26 @@ impl Work<'_> {
 
     /// Takes out of a damaged frame the objects whose bodies are what their checksums say.
     fn salvage(&self, frame: &Frame, report: &mut Rebuild) -> Result<Chain> {
-        let (mut sound, mut lost) = (Vec::new(), Vec::new());
+        let mut sound = Vec::new();
+        let mut lost = Vec::new();
+        let mut uncertain = Vec::new();
         for record in frame.readable() {
             match &record {
                 Record::Packed(meta, place) => match Verify::whole(meta, frame.body(*place).unwrap_or_default()) {
                     Ok(()) => sound.push(record),
                     Err(_) => lost.push(meta.key.to_string()),
                 },
-                _ => sound.push(record),
+                Record::Named(_, segments) if segments.iter().all(|segment| self.blobs.is_whole(segment)) => {
+                    sound.push(record);
+                }
+                Record::Named(meta, _) => lost.push(meta.key.to_string()),
+                // Nothing says that the key is the one that was deleted: an object that comes back is better than one that goes.
+                Record::Deleted(key) => uncertain.push(key.to_string()),
             }
+        }
+        if !uncertain.is_empty() {
+            let problem = Problem::Uncertain { pack: frame.pack(), keys: uncertain };
+            report.findings.push(Finding { problem, mended: None });
         }
         let what = format!("the frame is damaged: {} of its records were taken", sound.len());
         self.doubt(frame.pack(), frame.position(), &what, report)?;
@@ -240,10 +251,13 @@ impl Work<'_> {
         }
         let chain = self.take(frame, sound, report)?;
         // If its length is damaged, what follows it is not where it says; if its id is, nothing follows that.
-        match self.packs.at(frame.pack(), chain.position)? {
-            Found::Whole(next) if next.after() == frame.id() => Ok(chain),
-            _ => Ok(Chain { last: None, position: frame.position() + 1 }),
-        }
+        let follows = |next: &Frame| next.after() == frame.id();
+        let is_followed = match self.packs.at(frame.pack(), chain.position)? {
+            Found::Whole(next) => follows(&next),
+            // It may be the last of its pack.
+            _ => self.packs.frame(frame.pack() + 1, 0)?.as_ref().is_some_and(follows),
+        };
+        Ok(if is_followed { chain } else { Chain { last: None, position: frame.position() + 1 } })
     }
 
     /// Looks for the frames behind damage: those that lead, one from another, to the next pack, or to the end of the last one. Bytes

@@ -268,6 +268,37 @@ async fn what_a_damaged_pack_still_has_is_brought_back_and_the_rest_is_named() {
 }
 
 #[tokio::test]
+async fn damage_in_the_last_frame_of_a_pack_leaves_the_packs_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), SHORT).await;
+    let mut names = Vec::new();
+    while packs(folder.path()).len() < 4 {
+        let name = format!("object {:04}", names.len());
+        store.write(&key(&name), name.repeat(100)).await.unwrap();
+        names.push(name);
+    }
+    drop(store);
+    lose_index(folder.path());
+    let mut all = packs(folder.path());
+    all.sort();
+    let mut bytes = fs::read(&all[0]).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end - 40..end - 20].fill(0);
+    fs::write(&all[0], &bytes).unwrap();
+    let report = rebuild(folder.path()).await;
+    assert_eq!(report.objects as usize, names.len() - 1, "{report:?}");
+    let store = open(folder.path(), SHORT).await;
+    let mut missing = Vec::new();
+    for name in &names {
+        match read(&store, name).await {
+            Some(body) => assert_eq!(body, name.repeat(100)),
+            None => missing.push(name),
+        }
+    }
+    assert_eq!(missing.len(), 1, "{missing:?}");
+}
+
+#[tokio::test]
 async fn bytes_in_a_body_that_look_like_a_frame_are_not_taken_for_one() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(other.path(), 1 << 20).await;
