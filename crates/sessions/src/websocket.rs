@@ -278,7 +278,7 @@ impl ServerSender {
     }
 
     /// Bounds what may wait for this client, and for all clients of the budget.
-    #[cfg(all(feature = "host", not(target_arch = "wasm32")))]
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn bound(&self, bytes: usize, budget: &Arc<crate::pipe::Budget>) {
         self.sender.bound(bytes, budget);
     }
