@@ -210,6 +210,10 @@ impl Migrator {
     /// # Errors
     /// The failing file's, with its name, the line and the statement (where the backend says them), and SQLite's message.
     pub async fn apply(&self, database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<String>> {
+        let pending = self.pending(database, migrations).await?;
+        if pending.is_empty() {
+            return Ok(Vec::new()); // without a write, which a full disk would refuse
+        }
         let create = format!(
             "CREATE TABLE IF NOT EXISTS {}(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, \
              applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)",
@@ -217,7 +221,7 @@ impl Migrator {
         );
         database.prepare(create).run().await?;
         let mut done = Vec::new();
-        for Migration { name, sql } in self.pending(database, migrations).await? {
+        for Migration { name, sql } in pending {
             // The record comes first and on the file's first line: of two who apply at once, one waits for the other and
             // finds it there, and the lines of errors are the file's.
             let record = format!("INSERT INTO {} (name) VALUES ('{}');", self.quoted(), name.replace('\'', "''"));

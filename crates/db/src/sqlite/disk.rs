@@ -68,7 +68,8 @@ fn room(_: &Path) -> Option<(u64, u64)> {
 /// Makes a database's files their owner's alone: the file is created with mode 0600 where it is missing, and it, the log and
 /// the log's index are tightened where they are there. SQLite gives new logs the file's mode.
 ///
-/// A folder that is made has mode 0700. One that is there is tightened where it holds nothing but databases.
+/// A folder that is made has mode 0700. One that is there is tightened where it holds nothing but databases, and nobody has made it
+/// one that several write to (sticky, set-group-id, or writable for others): `/tmp` may be empty, too.
 #[cfg(feature = "local")]
 pub(super) fn make_private(file: &Path) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -83,7 +84,7 @@ pub(super) fn make_private(file: &Path) -> io::Result<()> {
             name.push(suffix);
             tighten(Path::new(&name), 0o600)?;
         }
-        if let Some(folder) = folder.filter(|folder| holds_databases_alone(folder)) {
+        if let Some(folder) = folder.filter(|folder| !is_shared(folder) && holds_databases_alone(folder)) {
             tighten(folder, 0o700)?;
         }
     }
@@ -119,6 +120,13 @@ fn tighten(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         done => done,
     }
+}
+
+/// Whether a folder is meant for several users.
+#[cfg(all(feature = "local", unix))]
+fn is_shared(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o7022 != 0)
 }
 
 #[cfg(all(feature = "local", unix))]

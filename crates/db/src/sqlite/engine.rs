@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Guarded, Settings, must_stop};
 use super::disk::Disk;
 use super::lane::{Lane, Slot};
-use super::raw::{self, Failure, Prepared};
+use super::raw::{self, Failure, Prepared, Text};
 use super::{SqliteOptions, fault, limited};
 use crate::{Bookmark, Error, ErrorKind, Meta, QueryResult, Result, Row, Statement, Value, sql};
 
@@ -17,6 +17,8 @@ use crate::{Bookmark, Error, ErrorKind, Meta, QueryResult, Result, Row, Statemen
 const READERS: usize = 4;
 /// How long to wait before a file is opened again that another process is busy with.
 const RETRY: Duration = Duration::from_millis(2);
+/// Longest wait for a database that another process has locked while it is opened.
+const OPENING: Duration = Duration::from_secs(30);
 
 const NO_STATEMENT: &str = "No SQL statements detected.";
 const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
@@ -73,11 +75,17 @@ impl Engine {
         let settings = Arc::new(Mutex::new(Settings::default()));
         let opener = |is_reader: bool| {
             let (path, settings) = (path.map(Path::to_owned), Arc::clone(&settings));
-            let open = move || loop {
-                match Guarded::open(path.as_deref(), is_reader, &settings) {
-                    // SQLite itself does not wait while another process makes the log.
-                    Err(error) if fault::is_busy(&error) && !must_stop() => thread::sleep(RETRY),
-                    opened => return opened.map_err(|error| fault::of_open(&error)),
+            let open = move || {
+                // A lock that stays is an error in the end, however long the caller has.
+                let last = Instant::now() + OPENING;
+                loop {
+                    match Guarded::open(path.as_deref(), is_reader, &settings) {
+                        // SQLite itself does not wait while another process makes the log.
+                        Err(error) if fault::is_busy(&error) && !must_stop() && Instant::now() < last => {
+                            thread::sleep(RETRY);
+                        }
+                        opened => return opened.map_err(|error| fault::of_open(&error)),
+                    }
                 }
             };
             Arc::new(open) as Arc<super::lane::Open>
@@ -236,13 +244,13 @@ impl Shared {
     fn statement(&self, connection: &Guarded, statement: &Statement, reads: bool) -> Result<QueryResult> {
         let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
         let (start, before) = (Instant::now(), self.standing(connection, reads)?);
-        let mut rest = statement.sql();
+        let (text, mut at) = (Text::new(statement.sql()), 0);
         loop {
-            let (sql, prepared, tail) = self.prepare(connection, rest, None)?;
-            rest = tail;
+            let (sql, prepared, next) = self.prepare(connection, &text, at, false)?;
+            at = next;
             let Some(mut prepared) = prepared else { return Err(wrong(ONLY_COMMENTS)) };
             let count = prepared.parameters();
-            if !rest.is_empty() {
+            if !text.from(at).is_empty() {
                 if count > 0 {
                     return Err(wrong(EARLY_PARAMETER));
                 }
@@ -262,14 +270,14 @@ impl Shared {
 
     /// Runs a script's statements one after the other, each as it is prepared: the next may need what this one makes.
     fn script(&self, connection: &Guarded, script: &str) -> Result<Vec<QueryResult>> {
-        let (mut rest, mut results) = (script, Vec::new());
-        while !rest.is_empty() {
+        let (text, mut next, mut results) = (Text::new(script), 0, Vec::new());
+        while !text.from(next).is_empty() {
             let (start, before) = (Instant::now(), self.standing(connection, false)?);
-            let at = script.len() - rest.len();
+            let at = next;
             let number = results.len();
             let placed = |error: Error| error.with_statement(number).with_position(script, at);
-            let (sql, prepared, tail) = self.prepare(connection, rest, Some(at)).map_err(placed)?;
-            rest = tail;
+            let (sql, prepared, after) = self.prepare(connection, &text, at, true).map_err(placed)?;
+            next = after;
             let Some(mut prepared) = prepared else { continue };
             if prepared.parameters() > 0 {
                 return Err(placed(Error::new(ErrorKind::Sql, WRONG_BINDINGS).with_sql(sql)));
@@ -281,15 +289,17 @@ impl Shared {
         Ok(results)
     }
 
-    /// Prepares the first statement of `rest`: its text, the statement if there is one, and what follows it.
+    /// Prepares the first statement from a position on: its text, the statement if there is one, and where the next begins.
     #[allow(clippy::type_complexity, reason = "three values that belong together for a line")]
     fn prepare<'c, 's>(
         &self,
         connection: &'c Guarded,
-        rest: &'s str,
-        at: Option<usize>,
-    ) -> Result<(&'s str, Option<Prepared<'c>>, &'s str)> {
-        let found = match raw::prepare(connection.connection(), rest) {
+        text: &'s Text,
+        at: usize,
+        in_script: bool,
+    ) -> Result<(&'s str, Option<Prepared<'c>>, usize)> {
+        let rest = text.from(at);
+        let found = match raw::prepare_at(connection.connection(), text, at) {
             Err(failure) => match limited::prepare(connection, rest, &failure) {
                 Some(found) => found,
                 None => Err(failure),
@@ -300,11 +310,12 @@ impl Shared {
             Ok((_, 0)) => Err(Error::new(ErrorKind::Sql, "the SQL has a NUL in it: SQLITE_ERROR")),
             Ok((prepared, read)) => {
                 let (sql, tail) = rest.split_at(read);
-                Ok((sql, prepared, tail.trim_start_matches([' ', '\t', '\n', '\u{c}', '\r'])))
+                let tail = tail.trim_start_matches([' ', '\t', '\n', '\u{c}', '\r']);
+                Ok((sql, prepared, at + rest.len() - tail.len()))
             }
             Err(mut failure) => {
                 // In a script the place is told by its line.
-                let offset = at.and_then(|at| Some(at + failure.offset.take()?));
+                let offset = if in_script { failure.offset.take().map(|offset| at + offset) } else { None };
                 let error = self.failed(connection, failure);
                 Err(error.with_sql(sql::split(rest).next().unwrap_or(rest)).with_offset(offset))
             }

@@ -114,9 +114,13 @@ impl Parts {
         let target = tokens.get(table)?.start..last.start + last.text.len();
         let stop = tokens.iter().position(|token| token.start == clause)?;
         let between = tokens.get(index..stop)?;
-        if verb == "UPDATE" && between.iter().any(|token| is_word(token, "FROM")) {
+        // IS DISTINCT FROM is an operator.
+        let is_from =
+            |index: usize| is_word(&between[index], "FROM") && !(index > 0 && is_word(&between[index - 1], "DISTINCT"));
+        if verb == "UPDATE" && (0..between.len()).any(is_from) {
             return None;
         }
+        let end = clause + end_of_clause(&text[clause..])?;
         let start = |word: &str| between.iter().find(|token| is_word(token, word)).map(|token| token.start);
         let returning = start("RETURNING").unwrap_or(clause);
         let condition = start("WHERE").unwrap_or(returning);
@@ -130,10 +134,25 @@ impl Parts {
             target,
             condition: condition..returning,
             returning: returning..clause,
-            clause: clause..text.len(),
+            clause: clause..end,
             unlimited: unlimited.then_some(verb),
         })
     }
+}
+
+/// Where the last word of a clause ends, comments behind it left out; `None` where its parentheses are not its own, so that it would
+/// mean something else within others.
+fn end_of_clause(clause: &str) -> Option<usize> {
+    let (mut depth, mut end) = (0_usize, 0);
+    for token in sql::tokens(clause).filter(|token| token.kind != Kind::Space) {
+        match token.text {
+            "(" => depth += 1,
+            ")" => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        end = token.start + token.text.len();
+    }
+    (depth == 0).then_some(end)
 }
 
 fn is_word(token: &Token<'_>, word: &str) -> bool {

@@ -28,15 +28,46 @@ pub(super) struct Prepared<'c> {
     statement: *mut ffi::sqlite3_stmt,
 }
 
-/// Prepares the first statement of `sql`: `None` where there is nothing but space, comments and semicolons. Beside it, the
-/// number of bytes that SQLite has read for it.
+/// SQL with a NUL at its end, as SQLite takes it without a length: it then copies nothing, and its limit of a statement's length
+/// is that of each statement and not of all that follow it.
+pub(super) struct Text(String);
+
+impl Text {
+    pub(super) fn new(sql: &str) -> Self {
+        let mut text = String::with_capacity(sql.len() + 1);
+        text.push_str(sql);
+        text.push('\0');
+        Self(text)
+    }
+
+    /// The SQL from a position on.
+    pub(super) fn from(&self, at: usize) -> &str {
+        &self.0[at..self.0.len() - 1]
+    }
+}
+
+/// Prepares the first statement of `sql`, as [`prepare_at`].
 pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<(Option<Prepared<'c>>, usize), Failure> {
-    let length = c_int::try_from(sql.len()).map_err(|_| Failure::too_big())?;
+    prepare_at(connection, &Text::new(sql), 0)
+}
+
+/// Prepares the first statement from a position on: `None` where there is nothing but space, comments and semicolons. Beside it, the
+/// number of bytes that SQLite has read for it.
+pub(super) fn prepare_at<'c>(
+    connection: &'c Connection,
+    text: &Text,
+    at: usize,
+) -> Result<(Option<Prepared<'c>>, usize), Failure> {
+    let sql = text.from(at);
     let (mut statement, mut tail) = (ptr::null_mut(), ptr::null());
-    // SAFETY: the connection is open, `sql` has `length` bytes, and the two pointers are ours to write to.
+    // SAFETY: the connection is open, `sql` is a part of `text` and has the NUL of its end behind it, and the two pointers are ours
+    // to write to.
     let code = unsafe {
-        ffi::sqlite3_prepare_v3(connection.handle(), sql.as_ptr().cast(), length, 0, &raw mut statement, &raw mut tail)
+        ffi::sqlite3_prepare_v3(connection.handle(), sql.as_ptr().cast(), -1, 0, &raw mut statement, &raw mut tail)
     };
+    if code == ffi::SQLITE_TOOBIG {
+        return Err(Failure::too_big()); // as SQLite itself says of a text with a length
+    }
     if code != ffi::SQLITE_OK {
         // SAFETY: the connection is open.
         let offset = unsafe { ffi::sqlite3_error_offset(connection.handle()) };

@@ -119,3 +119,63 @@ async fn migrations_come_from_a_folder() {
     let missing = isobar_db::migrations::from_folder(folder.path().join("none")).unwrap_err();
     assert!(missing.to_string().contains("none"), "{missing}");
 }
+
+#[tokio::test]
+async fn a_script_may_be_longer_than_a_statement() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    let mut script = "CREATE TABLE t (a TEXT);\n".to_owned();
+    for number in 0..5000 {
+        script.push_str(&format!("INSERT INTO t VALUES ('row number {number}, and some more of it');\n"));
+    }
+    assert!(script.len() > 250_000);
+    assert_eq!(db.batch_script(&script).await.unwrap().len(), 5001);
+    assert_eq!(db.prepare("SELECT count(*) FROM t").one::<i64>().await.unwrap(), 5000);
+    let long = format!("INSERT INTO t VALUES ('a'); INSERT INTO t VALUES ('{}')", "x".repeat(100_000));
+    let error = db.batch_script(&long).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooBig, "{error}");
+    assert_eq!(db.prepare("SELECT count(*) FROM t").one::<i64>().await.unwrap(), 5000);
+}
+
+#[tokio::test]
+async fn a_limited_delete_deletes_no_more_than_it_says() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.exec(
+        "CREATE TABLE t (a, b)\nINSERT INTO t VALUES (1, 1)\nINSERT INTO t VALUES (2, 2)\nINSERT INTO t VALUES (3, 3)",
+    )
+    .await
+    .unwrap();
+    let rows = async || db.prepare("SELECT a FROM t ORDER BY a").all::<i64>().await.unwrap();
+    for unbalanced in
+        ["DELETE FROM t LIMIT 1) OR (1=1", "DELETE FROM t LIMIT (1", "DELETE FROM t LIMIT 1) RETURNING (a"]
+    {
+        db.prepare(unbalanced).run().await.unwrap_err();
+        assert_eq!(rows().await, [1, 2, 3], "{unbalanced}");
+    }
+    db.prepare("DELETE FROM t ORDER BY a LIMIT 1 -- the oldest").run().await.unwrap();
+    assert_eq!(rows().await, [2, 3]);
+    db.prepare("DELETE FROM t ORDER BY a LIMIT (1) /* one more").run().await.unwrap();
+    assert_eq!(rows().await, [3]);
+    db.prepare("UPDATE t SET a = 9 WHERE b IS DISTINCT FROM ? LIMIT 1").bind(1).run().await.unwrap();
+    assert_eq!(rows().await, [9]);
+}
+
+#[tokio::test]
+async fn migrations_without_anything_to_do_write_nothing() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    assert!(isobar_db::migrations::apply(&db, &[]).await.unwrap().is_empty());
+    let tables = "SELECT count(*) FROM sqlite_master WHERE name = 'd1_migrations'";
+    assert_eq!(db.prepare(tables).one::<i64>().await.unwrap(), 0);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_several_share_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let mode = || std::fs::metadata(folder.path()).unwrap().permissions().mode() & 0o7777;
+    for shared in [0o1777, 0o2770, 0o775] {
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(shared)).unwrap();
+        SqliteDatabase::open(folder.path().join(format!("{shared}.sqlite"))).await.unwrap();
+        assert_eq!(mode(), shared);
+    }
+}
