@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::recovery::forget_links;
 use super::throttle::{
     ClientAddress, Counted, DEVICE_TRIES, OWN_TRIES, SIGN_UPS, count, forgive, login_tries, network,
 };
@@ -189,10 +190,13 @@ pub(super) async fn log_out(State(auth): State<Auth>, headers: HeaderMap) -> Res
     Ok((StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, session::no_cookie())])).into_response())
 }
 
-/// `POST /auth/logout-everywhere`: every session of the user ends, and every API key: it is what one does after a theft.
+/// `POST /auth/logout-everywhere`: every session of the user ends, every API key, and every link that was sent: it is what one does
+/// after a theft.
 pub(super) async fn log_out_everywhere(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
     let (user, ..) = signed_in(&caller)?;
-    auth.database().batch(vec![session::end_all(user), keys::revoke_all(user)]).await?;
+    // What was sent to change the address or the password may be the thief's.
+    let end = [session::end_all(user), keys::revoke_all(user), forget_links(user), devices::forget(user)];
+    auth.database().batch(end.to_vec()).await?;
     Ok((StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, session::no_cookie())])).into_response())
 }
 
@@ -215,7 +219,8 @@ pub(super) async fn reauthenticate(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /auth/password`: every session ends but the one that is answered, and every API key unless `keep_keys` is sent.
+/// `POST /auth/password`: every session ends but the one that is answered, every link that was sent, and every API key unless
+/// `keep_keys` is sent.
 pub(super) async fn password(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let (user, tenant, _) = signed_in(&caller)?;
     let NewPassword { current, new, keep_keys } = input(body)?;
@@ -229,7 +234,7 @@ pub(super) async fn password(State(auth): State<Auth>, caller: Caller, body: Bod
     let sql = "UPDATE users SET password_hash = ?, updated_at = ?, revision = revision + 1 WHERE id = ?";
     let update = Statement::new(sql).bind(hash).bind(now()).bind(user);
     let (create, cookie) = session::create(auth.options(), user, tenant)?;
-    let mut statements = vec![update, session::end_all(user), create];
+    let mut statements = vec![update, session::end_all(user), forget_links(user), devices::forget(user), create];
     statements.extend((!keep_keys).then(|| keys::revoke_all(user)));
     auth.database().batch(statements).await?;
     let notify = auth.clone();

@@ -108,10 +108,11 @@ impl AuthOptions {
         self
     }
 
-    /// A set-up token of the operator's own, like those of [`Auth::setup_token`], good while there is no operator.
+    /// A set-up token of the operator's own, like those of [`Auth::setup_token`], good while there is no operator. An
+    /// empty one counts as not set: otherwise a blank secret would make the first stranger the operator.
     #[must_use]
     pub fn with_setup_token(mut self, token: &str) -> Self {
-        self.setup_token = Some(Secret::new(token));
+        self.setup_token = (!token.is_empty()).then(|| Secret::new(token));
         self
     }
 

@@ -69,15 +69,16 @@ pub(super) async fn forgot(State(auth): State<Auth>, address: Address, body: Bod
     Ok(accepted())
 }
 
-/// `POST /auth/reset`: a new password by the link's token. It proves the address, and ends every session and key of the user.
+/// `POST /auth/reset`: a new password by the link's token. It proves the address, and ends every session, key and
+/// connected account of the user.
 pub(super) async fn reset(State(auth): State<Auth>, address: Address, body: Body) -> Result<Response, Problem> {
     count(auth.database(), &[Counted::new("token", &network(address.as_deref()), NETWORK_TRIES)]).await?;
     let Reset { token, password } = input(body)?;
-    let sql = "SELECT u.id, u.email, u.name, u.email_verified_at FROM one_time_tokens t JOIN users u ON u.id = t.user_id \
+    let sql = "SELECT u.id, u.email, u.name FROM one_time_tokens t JOIN users u ON u.id = t.user_id \
                WHERE t.hash = ? AND t.purpose = ? AND t.expires_at > ? AND u.disabled = 0";
     let query = auth.database().prepare(sql).bind(token::hash(&token)).bind(RESET).bind(now());
-    let found: Option<(String, String, String, Option<String>)> = query.first().await?;
-    let (user, email, name, verified) = found.ok_or_else(over)?;
+    let found: Option<(String, String, String)> = query.first().await?;
+    let (user, email, name) = found.ok_or_else(over)?;
     if let Some(refusal) = common::refusal(&password, &[&email, &name]) {
         return Err(Problem::bad_request("the password is not valid").with_field("password", refusal));
     }
@@ -95,8 +96,8 @@ pub(super) async fn reset(State(auth): State<Auth>, address: Address, body: Body
         keys::revoke_all(&user),
         devices::forget(&user),
     ];
-    // Nobody had proved the address: whoever made the account may have left ways in.
-    if verified.is_none() && auth.has_connections().await? {
+    // Accounts elsewhere are ways in, too: whoever had this one before may have connected theirs. They can be connected again.
+    if auth.has_connections().await? {
         statements.push(Statement::new("DELETE FROM oauth_connections WHERE user_id = ?").bind(&user));
     }
     match auth.database().batch(statements).await {
@@ -122,11 +123,12 @@ pub(super) async fn verify(State(auth): State<Auth>, address: Address, body: Bod
         return Err(over()); // the account has another address by now
     }
     let take = Statement::new("DELETE FROM one_time_tokens WHERE hash = ? AND expires_at > ?");
-    // An account whose address nobody has proved gives way to who proves it: it keeps its rows, and loses address and sessions.
+    // An account whose address nobody has proved gives way to who proves it: it keeps its rows, and loses address and
+    // sessions. Nobody can guess the address it has instead, and take it beforehand.
     let end = "DELETE FROM sessions WHERE user_id IN \
                (SELECT id FROM users WHERE email = ? AND id <> ? AND email_verified_at IS NULL)";
     let end = Statement::new(end).bind(&email).bind(&user);
-    let give_way = "UPDATE users SET email = lower(id) || '@unverified.invalid', updated_at = ?3, revision = revision + 1 \
+    let give_way = "UPDATE users SET email = lower(id || '.' || hex(randomblob(8))) || '@unverified.invalid', updated_at = ?3, revision = revision + 1 \
                     WHERE email = ?1 AND id <> ?2 AND email_verified_at IS NULL";
     let give_way = Statement::new(give_way).bind(&email).bind(&user).bind(now());
     let sql = "UPDATE users SET email = ?1, email_verified_at = ?2, updated_at = ?2, revision = revision + 1 \
@@ -205,19 +207,29 @@ impl Auth {
         let sql = "SELECT id FROM users WHERE email = ? AND disabled = 0";
         let user: Option<String> = self.database().prepare(sql).bind(email).first().await?;
         let Some(user) = user else { return Ok(()) };
-        let token = self.keep_link(&user, RESET, None, RESET_LIFETIME).await?;
-        self.notify_within_limit(email, Message::Reset { token: &token }).await;
+        // Before a link is made: each takes the place of an older one, and one that is not sent must not. Counted apart from other
+        // messages, so that these use up no reset.
+        if self.may_mail("reset-mail", email).await {
+            let token = self.keep_link(&user, RESET, None, RESET_LIFETIME).await?;
+            self.notify(email, Message::Reset { token: &token }).await;
+        }
         Ok(())
     }
 
     /// Sends a message, unless its address has had enough of them.
     pub(super) async fn notify_within_limit(&self, to: &str, message: Message<'_>) {
-        match count(self.database(), &[Counted::new("mail", to, MAILS)]).await {
-            Ok(()) => self.notify(to, message).await,
-            Err(problem) => {
-                tracing::warn!(?problem, "an e-mail was not sent: its address has had {MAILS} in 15 minutes");
-            }
+        if self.may_mail("mail", to).await {
+            self.notify(to, message).await;
         }
+    }
+
+    /// Counts a message of a kind to an address. Returns whether it may be sent.
+    async fn may_mail(&self, kind: &'static str, to: &str) -> bool {
+        let counted = count(self.database(), &[Counted::new(kind, to, MAILS)]).await;
+        if let Err(problem) = &counted {
+            tracing::warn!(?problem, "an e-mail was not sent: its address has had {MAILS} in 15 minutes");
+        }
+        counted.is_ok()
     }
 
     /// Keeps a link of a user; of each purpose the newest five are good, so that asking again takes none away.
@@ -247,7 +259,7 @@ impl Auth {
 }
 
 /// The statement that makes a user's links worthless.
-fn forget_links(user: &str) -> Statement {
+pub(super) fn forget_links(user: &str) -> Statement {
     Statement::new("DELETE FROM one_time_tokens WHERE user_id = ?").bind(user)
 }
 

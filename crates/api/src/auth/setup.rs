@@ -86,8 +86,7 @@ impl Auth {
     /// The statements that use a set-up token up: of the printed link, or none for the one of the options, which the operator alone
     /// knows and which is good while there is no operator.
     pub(super) fn redeem(&self, token: &str) -> Vec<Statement> {
-        // An empty secret is one that was not set: it is no token.
-        let configured = self.options().setup_token.as_ref().filter(|_| !token.is_empty());
+        let configured = self.options().setup_token.as_ref();
         if configured.is_some_and(|expected| token::matches(token, &token::hash_bytes(expected.expose()))) {
             return Vec::new();
         }

@@ -71,6 +71,14 @@ async fn a_configured_set_up_token_is_good_for_one_operator() {
 }
 
 #[tokio::test]
+async fn an_empty_set_up_token_is_none() {
+    let town = town_with(AuthOptions::default().with_signup(true).with_setup_token("")).await;
+    town.browser().post("/auth/signup", with_token("mallory", "")).await.is(403);
+    let token = town.auth.setup_token().await.unwrap().expect("a link is printed instead");
+    town.browser().post("/auth/signup", with_token("ada", &token)).await.is(201);
+}
+
+#[tokio::test]
 async fn an_owner_from_before_there_was_an_operator_redeems_the_token() {
     let town = town().await;
     let mut ada = Browser::signed_up(&town, "ada").await;

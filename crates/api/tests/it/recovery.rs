@@ -152,6 +152,40 @@ async fn asking_for_a_reset_tells_nothing_of_accounts() {
 }
 
 #[tokio::test]
+async fn who_asks_often_takes_no_link_away() {
+    let (town, post) = with_mail().await;
+    Browser::signed_up(&town, "ada").await;
+    let forgot = json!({"email": "ada@example.com"});
+    let mut stranger = town.browser();
+    for _ in 0..12 {
+        stranger.post("/auth/forgot", forgot.clone()).await.is(202);
+        post.settled().await;
+    }
+    let token = post.token("ada@example.com", 2, "reset").await;
+    let reset = json!({"token": token, "password": "another password of mine"});
+    town.browser().post("/auth/reset", reset).await.is(204);
+}
+
+#[tokio::test]
+async fn links_end_with_the_password_and_with_signing_out_everywhere() {
+    let (town, post) = with_mail().await;
+    for way in ["/auth/password", "/auth/logout-everywhere"] {
+        let name = if way == "/auth/password" { "ada" } else { "bob" };
+        let mut owner = Browser::signed_up(&town, name).await;
+        // By a thief who knows the password.
+        let mut thief = town.browser();
+        thief.post("/auth/login", log_in(name, PASSWORD)).await.is(200);
+        let theirs = format!("{name}@thief.example.com");
+        thief.post("/auth/email", json!({ "email": theirs })).await.is(202);
+        let token = post.token(&theirs, 1, "verify").await;
+        let body = json!({"current": PASSWORD, "new": "another password of mine"});
+        let status = owner.post(way, body).await.status;
+        assert!([200, 204].contains(&status), "{way}: {status}");
+        town.browser().post("/auth/verify", json!({ "token": token })).await.is(403);
+    }
+}
+
+#[tokio::test]
 async fn an_inviter_cannot_take_the_address_of_the_invited() {
     let (town, post) = with_mail().await;
     let mut mallory = Browser::signed_up(&town, "mallory").await;
