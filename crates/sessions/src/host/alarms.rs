@@ -72,7 +72,7 @@ impl Alarms {
     /// Opens the index under this folder, or one in memory. One that is missing or damaged is made anew from the objects.
     pub(super) fn open(root: Option<&Path>, clock: Clock, check: Duration, health: &Arc<Health>) -> Result<Arc<Self>> {
         let index = match root {
-            Some(root) => rebuild::open_index(root, health)?,
+            Some(root) => rebuild::open_index(root, health, clock.millis())?,
             None => open_index(None).map_err(|error| index_failure(&error, None))?,
         };
         let of = wakeups(&index).map_err(|error| index_failure(&error, root))?;

@@ -24,8 +24,11 @@ impl Fault {
     pub(super) fn of(error: &rusqlite::Error) -> Option<Self> {
         // SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC.
         const SYNCS: [i32; 2] = [1034, 1290];
+        // SQLITE_CORRUPT_VTAB: a virtual table's own answer, as of FTS5's integrity-check; the file is as it was.
+        const VIRTUAL_TABLE: i32 = 267;
         let error = error.sqlite_error()?;
         match error.code {
+            _ if error.extended_code == VIRTUAL_TABLE => None,
             _ if SYNCS.contains(&error.extended_code) => Some(Self::Sync),
             ErrorCode::DiskFull => Some(Self::Full),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(Self::Damaged),

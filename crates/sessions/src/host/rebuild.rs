@@ -12,10 +12,13 @@ use super::health::Health;
 use super::storage::Storage;
 use crate::{Error, ErrorKind, Result};
 
-/// Opens the index in this folder. A damaged one is put aside as it is, under a new name.
-pub(super) fn open_index(root: &Path, health: &Arc<Health>) -> Result<Connection> {
+/// `user_version` of an index that has every object with a file. One of an older version has 0, and so has one whose making broke off.
+const WHOLE: i64 = 1;
+
+/// Opens the index in this folder. A damaged one is put aside as it is, under a new name. An alarm of an object whose file cannot be
+/// read is due `now`, in Unix milliseconds: it is looked for again then.
+pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<Connection> {
     let path = root.join("index.db");
-    let is_new = std::fs::metadata(&path).map_or(true, |meta| meta.len() == 0);
     let create = || {
         disk::create_file(&path, false).map_err(|error| {
             let message = format!("the index of session objects ({}) cannot be created: {error}", path.display());
@@ -24,10 +27,14 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>) -> Result<Connection
     };
     drop(create()?);
     disk::tighten_database(&path);
-    let opened = open(Some(&path)).and_then(|index| wakeups(&index).map(|_| index));
+    let version = |index: &Connection| index.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    let opened = open(Some(&path)).and_then(|index| {
+        wakeups(&index)?;
+        Ok((version(&index)?, index))
+    });
     let index = match opened {
-        Ok(index) if !is_new => return Ok(index),
-        Ok(index) => index,
+        Ok((WHOLE, index)) => return Ok(index),
+        Ok((_, index)) => index,
         Err(error) if Fault::of(&error) == Some(Fault::Damaged) => {
             put_aside(&path)?;
             drop(create()?);
@@ -36,11 +43,11 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>) -> Result<Connection
         Err(error) => return Err(index_failure(&error, Some(root))),
     };
     let objects = files(&root.join("objects"));
+    #[cfg(feature = "tracing")]
     if !objects.is_empty() {
-        #[cfg(feature = "tracing")]
-        tracing::warn!(root = %root.display(), objects = objects.len(), "the index of session objects is made anew from their files");
-        fill(&index, &objects, health).map_err(|error| index_failure(&error, Some(root)))?;
+        tracing::warn!(root = %root.display(), objects = objects.len(), "the index of session objects is completed from their files");
     }
+    fill(&index, &objects, health, now).map_err(|error| index_failure(&error, Some(root)))?;
     Ok(index)
 }
 
@@ -74,21 +81,26 @@ fn files(objects: &Path) -> Vec<([u8; 32], PathBuf)> {
     entries(objects).flat_map(|shard| entries(&shard).collect::<Vec<_>>()).filter_map(object).collect()
 }
 
-fn fill(index: &Connection, objects: &[([u8; 32], PathBuf)], health: &Arc<Health>) -> rusqlite::Result<()> {
+/// Enters every object with a file, all or none. An alarm that the index has already stays where it is earlier.
+fn fill(index: &Connection, objects: &[([u8; 32], PathBuf)], health: &Arc<Health>, now: i64) -> rusqlite::Result<()> {
     let transaction = index.unchecked_transaction()?;
     for (id, path) in objects {
         let read = Storage::open(path, health, || Ok(false)).and_then(|object| {
-            Ok((object.is_file(), object.object_name()?, object.alarm()?)) // an empty file has stored nothing
+            let alarm = object.alarm()?;
+            let made = alarm.and_then(|row| row.made);
+            Ok((object.is_file(), object.object_name()?, alarm.map(|row| row.due), made)) // an empty file has stored nothing
         });
-        let (is_file, name, alarm) = read.unwrap_or_else(|error| {
+        let (is_file, name, due, made) = read.unwrap_or_else(|error| {
             health.mark_damaged(id, &error.to_string());
-            (true, None, None)
+            (true, None, Some(now), Some(now))
         });
         if is_file {
-            let sql = "INSERT OR REPLACE INTO objects (id, name, alarm, made, stored) VALUES (?, ?, ?, ?, 1)";
-            let made = alarm.and_then(|row| row.made);
-            transaction.execute(sql, params![id, name, alarm.map(|row| row.due), made])?;
+            let sql = "INSERT INTO objects (id, name, alarm, made, stored) VALUES (?1, ?2, ?3, ?4, 1)
+                       ON CONFLICT (id) DO UPDATE SET stored = 1, name = coalesce(name, ?2),
+                           alarm = coalesce(min(alarm, ?3), alarm, ?3), made = coalesce(made, ?4)";
+            transaction.execute(sql, params![id, name, due, made])?;
         }
     }
+    transaction.pragma_update(None, "user_version", WHOLE)?;
     transaction.commit()
 }

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::participant::VALID;
 use super::reply::{refusal, reply, too_many};
 use super::tables::Tables;
 use super::{ASK_AGAIN_WHY, Participant, Revocations};
@@ -133,6 +134,8 @@ pub async fn revoke(sessions: &dyn SessionNamespace, directory: &ObjectId, user:
         let id = sessions.id_from_name(object);
         match sessions.fetch(&id, Participant::revocation(user)).await {
             Ok(answer) if answer.status().is_success() => {}
+            // It does not run, so nothing is open in it.
+            Err(error) if error.kind() == ErrorKind::Damaged => {}
             Ok(answer) => failed = Some(Error::new(ErrorKind::Internal, format!("{object}: {}", answer.status()))),
             Err(error) => failed = Some(error),
         }
@@ -150,7 +153,7 @@ impl SessionObject for Directory {
     async fn fetch(&self, request: Request) -> Result<Response> {
         if let Some(user) = Participant::revoked_by(&request) {
             self.revocations.borrow_mut().add(&user);
-            return Ok(reply(StatusCode::OK, &self.leave(&user)?));
+            return Ok(reply(StatusCode::OK, &self.end_stays(&user)?));
         }
         match *request.method() {
             Method::PUT => {
@@ -168,7 +171,7 @@ impl SessionObject for Directory {
 
     async fn alarm(&self, _: AlarmInfo) -> Result<()> {
         let now = Utc::now();
-        self.context.sql().exec("DELETE FROM present WHERE until < ?", (now.timestamp_millis(),))?;
+        self.context.sql().exec("DELETE FROM present WHERE until < ?", ((now - VALID).timestamp_millis(),))?;
         let unused = (now - COUNTS).timestamp_millis();
         self.context.sql().exec("DELETE FROM rooms WHERE keeps = 0 AND used_at < ?", (unused,))?;
         let sql = "SELECT (SELECT count(*) FROM present) + (SELECT count(*) FROM rooms WHERE keeps = 0)";
@@ -256,17 +259,16 @@ impl Directory {
         Ok(None)
     }
 
-    /// The rooms of a user, who is in none from now on.
-    fn leave(&self, user: &str) -> Result<Vec<String>> {
+    /// Returns the rooms in which a user may have something open. The stays are over, but are kept for as long as what was opened before
+    /// may last: a room that could not be told of the revocation is told with its next delivery.
+    fn end_stays(&self, user: &str) -> Result<Vec<String>> {
         if !self.tables.are_there(&self.context)? {
             return Ok(Vec::new());
         }
-        let present = "SELECT object FROM present WHERE user = ?";
-        let objects: Vec<String> = self.context.sql().exec(present, (user,))?.all()?;
-        if !objects.is_empty() {
-            self.context.sql().exec("DELETE FROM present WHERE user = ?", (user,))?;
-        }
-        Ok(objects)
+        let over = Utc::now().timestamp_millis() - 1;
+        let sql = "UPDATE present SET until = ? WHERE user = ? AND until > ?";
+        self.context.sql().exec(sql, (over, user, over))?;
+        self.context.sql().exec("SELECT object FROM present WHERE user = ?", (user,))?.all()
     }
 }
 

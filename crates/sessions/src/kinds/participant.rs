@@ -10,7 +10,7 @@ use super::reply::refusal;
 use crate::{Body, Request, Response};
 
 /// How long a socket goes by what was said when it was opened.
-const VALID: TimeDelta = TimeDelta::minutes(15);
+pub(super) const VALID: TimeDelta = TimeDelta::minutes(15);
 const HEADER: HeaderName = HeaderName::from_static("isobar-participant");
 const REVOKED: HeaderName = HeaderName::from_static("isobar-revoked");
 

@@ -205,6 +205,28 @@ async fn an_index_that_is_missing_or_damaged_is_made_anew_from_the_objects() {
     }
 }
 
+#[tokio::test]
+async fn an_index_whose_making_broke_off_is_completed() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let host = open(folder.path());
+        act(&host, "Ada", json!([{"op": "put", "key": "k", "value": 1}, {"op": "set alarm", "in": 400}])).await;
+    }
+    // As a process leaves it that is killed between making the index and filling it.
+    let index = rusqlite::Connection::open(folder.path().join("index.db")).unwrap();
+    index.execute_batch("DELETE FROM objects; PRAGMA user_version = 0").unwrap();
+    drop(index);
+    let host = open(folder.path());
+    assert_eq!(host.list().await.unwrap().len(), 1);
+    let entries = json!([{"op": "caught", "do": {"op": "sql", "sql": "SELECT count(*) FROM alarms"}}]);
+    let ran = async {
+        while act(&host, "Ada", entries.clone()).await[0]["ok"]["rows"] != json!([[1]]) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), ran).await.expect("the alarm is not lost");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn files_are_their_owners_alone() {

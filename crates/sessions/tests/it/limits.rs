@@ -385,6 +385,11 @@ async fn a_directory_counts_rooms_and_knows_who_is_where() {
     let answer = host.fetch(&id, Participant::revocation("ada")).await.unwrap();
     assert_eq!(answer.into_body().json::<Json>().await.unwrap(), json!(["call/b", "chat/a"]));
     assert_eq!(enter(&judged_before, "chat/c", true, true).await, 403);
+    assert_eq!(
+        directory::revoke(&host, &id, "ada").await.unwrap(),
+        2,
+        "what is delivered again reaches every room again"
+    );
     tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(enter(&ada(), "chat/c", true, true).await, 200);
 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use isobar_api::auth::{Revocations, Revoked};
 use isobar_db::QueryableExt;
 use isobar_http_serve::{Platform, Problem};
+use isobar_sessions::ErrorKind;
 use isobar_sessions::kinds::{Participant, directory};
 
 use super::Answer;
@@ -30,20 +31,35 @@ impl Revocations for Connections {
                 }
             }
         }
+        // One that fails keeps the others from nothing; all are delivered again.
+        let mut failed = None;
         for (tenant, user) in &ended {
-            self.close(tenant, user).await?;
+            for closed in [self.close_rooms(tenant, user).await, self.close_mcp(tenant, user).await] {
+                failed = closed.err().or(failed);
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 
 impl Connections {
-    async fn close(&self, tenant: &str, user: &str) -> Answer<()> {
+    async fn close_rooms(&self, tenant: &str, user: &str) -> Answer<()> {
         let sessions = self.0.sessions(IAM_SESSION)?;
         let rooms = sessions.id_from_name(&format!("{DIRECTORY}/{tenant}"));
-        directory::revoke(&*sessions, &rooms, user).await?;
+        running(directory::revoke(&*sessions, &rooms, user).await.map(drop))
+    }
+
+    async fn close_mcp(&self, tenant: &str, user: &str) -> Answer<()> {
+        let sessions = self.0.sessions(IAM_SESSION)?;
         let mcp = sessions.id_from_name(&format!("mcp/{tenant}/{user}"));
-        sessions.fetch(&mcp, Participant::revocation(user)).await?;
-        Ok(())
+        running(sessions.fetch(&mcp, Participant::revocation(user)).await.map(drop))
+    }
+}
+
+/// A damaged object does not run, and has nothing open: it must not keep the others' connections from being closed.
+fn running(closed: isobar_sessions::Result<()>) -> Answer<()> {
+    match closed {
+        Err(error) if error.kind() == ErrorKind::Damaged => Ok(()),
+        closed => Ok(closed?),
     }
 }

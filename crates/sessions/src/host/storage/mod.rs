@@ -111,6 +111,14 @@ impl Storage {
                 );
                 Err(Error::new(ErrorKind::Damaged, message))
             }
+            _ if has_log(path) => {
+                let message = format!(
+                    "the session object's log {}-wal is there without its file: restore the file from a backup; to give it \
+                     up, move the log away",
+                    path.display()
+                );
+                Err(Error::new(ErrorKind::Damaged, message))
+            }
             _ => {
                 let storage = Self::new(Connection::open_in_memory(), Place::Draft(path.to_owned()), JOURNAL, health)?;
                 storage.create_tables()?;
@@ -399,6 +407,11 @@ fn in_file(path: &Path, what: &str, error: std::io::Error) -> Error {
         _ => ErrorKind::Storage,
     };
     Error::new(kind, format!("the session object's file {} {what}: {error}", path.display())).with_source(error)
+}
+
+/// Whether a log lies beside a file: SQLite would take it for that of whatever comes into the file's place.
+fn has_log(path: &Path) -> bool {
+    std::fs::metadata(disk::beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 #[cfg(test)]

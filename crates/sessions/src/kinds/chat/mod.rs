@@ -127,6 +127,9 @@ impl SessionObject for ChatRoom {
             Ok(who) => who,
             Err(refused) => return Ok(*refused),
         };
+        if let Some(refused) = self.covered(&who) {
+            return Ok(refused);
+        }
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/socket") => self.join(&who),
             (&Method::GET, "/history") => {
@@ -144,6 +147,10 @@ impl SessionObject for ChatRoom {
             }
             (&Method::POST, "/messages") => {
                 let body: Option<Json> = request.into_body().json().await.ok();
+                // The body may have taken its time.
+                if let Some(refused) = self.covered(&who) {
+                    return Ok(refused);
+                }
                 let text = |name: &str| body.as_ref().and_then(|body| body[name].as_str()).map(str::to_owned);
                 let said = self.say(&who, text("text").unwrap_or_default(), text("nonce"))?;
                 Ok(match said {
@@ -208,10 +215,13 @@ impl SessionObject for ChatRoom {
 }
 
 impl ChatRoom {
+    /// Returns the refusal of a participant who was judged before a revocation.
+    fn covered(&self, who: &Participant) -> Option<Response> {
+        let is_covered = self.live.borrow().revocations.covers(who);
+        is_covered.then(|| refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY))
+    }
+
     fn join(&self, who: &Participant) -> Result<Response> {
-        if self.live.borrow().revocations.covers(who) {
-            return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
-        }
         let tag = tag(&who.user);
         if self.open_sockets(Some(&tag)).len() >= self.options.sockets_of_user {
             return Ok(too_many("you have too many connections to this room: close some"));

@@ -166,8 +166,8 @@ impl SessionObject for McpSession {
             Ok(who) => who,
             Err(refused) => return Ok(*refused),
         };
-        if self.live.borrow().revocations.covers(&who) {
-            return Ok(refusal(StatusCode::FORBIDDEN, "what you may do is asked for again: come back"));
+        if let Some(refused) = self.covered(&who) {
+            return Ok(refused);
         }
         if !rules::is_allowed_host(request.headers(), &self.options.allowed_hosts) {
             return Ok(refusal(StatusCode::FORBIDDEN, "this host or origin is not served"));
@@ -224,8 +224,18 @@ impl McpSession {
         }
     }
 
+    /// Returns the refusal of a participant who was judged before a revocation.
+    fn covered(&self, who: &Participant) -> Option<Response> {
+        let is_covered = self.live.borrow().revocations.covers(who);
+        is_covered.then(|| refusal(StatusCode::FORBIDDEN, "what you may do is asked for again: come back"))
+    }
+
     async fn post(&self, who: Participant, headers: &HeaderMap, body: Body) -> Result<Response> {
         let bytes = body.bytes().await?;
+        // The body may have taken its time, and what is not yet in flight is not ended by a revocation.
+        if let Some(refused) = self.covered(&who) {
+            return Ok(refused);
+        }
         if bytes.len() > MESSAGE_BYTES {
             return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, "a message has 4 MiB at most"));
         }
