@@ -198,12 +198,12 @@ impl Segments {
             let is_old = age.zip(retain_for).is_some_and(|(age, longest)| age > longest);
             let is_too_much = retain_bytes.is_some_and(|most| bytes > most);
             if !is_old && !is_too_much {
-                break;
+                continue; // one from while the clock was ahead must not keep those after it
             }
             if let Err(_error) = fs::remove_file(&segment.path) {
                 #[cfg(feature = "tracing")]
                 tracing::warn!(segment = %segment.path.display(), error = %_error, "a segment cannot be removed");
-                break;
+                continue;
             }
             #[cfg(feature = "tracing")]
             tracing::info!(segment = %segment.path.display(), is_old, is_too_much, "events have expired");
@@ -406,9 +406,15 @@ mod tests {
         assert!(left.len() > 3 && left.contains(&left.iter().copied().max().unwrap()), "{left:?}");
 
         let before = files(folder.path()).len();
-        for segment in &list(folder.path()).unwrap()[..2] {
+        let written = |segment: &Segment, at: SystemTime| {
             let file = OpenOptions::new().append(true).open(&segment.path).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(91 * 24 * 60 * 60)).unwrap();
+            file.set_modified(at).unwrap();
+        };
+        let segments_there = list(folder.path()).unwrap();
+        // The first is from while the clock was ahead: those after it expire all the same.
+        written(&segments_there[0], SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60));
+        for segment in &segments_there[1..3] {
+            written(segment, SystemTime::now() - Duration::from_secs(91 * 24 * 60 * 60));
         }
         // A clock that was set an hour ahead since the last look removes nothing at first.
         segments.looked.1 -= Duration::from_secs(60 * 60);
