@@ -71,13 +71,20 @@ impl Blobs {
     }
 
     /// Writes a body into a new blob and makes it durable. A failure or a drop on the way leaves no row behind, so at
-    /// worst an orphan for the sweep.
-    pub(super) async fn write(&self, blob: &str, body: Body, digests: Digests) -> Result<Digests> {
+    /// worst an orphan for the sweep. `written` is told of each piece that is in the file.
+    pub(super) async fn write(
+        &self,
+        blob: &str,
+        body: Body,
+        digests: Digests,
+        written: impl Fn(u64) + Send + 'static,
+    ) -> Result<Digests> {
         let (blobs, blob, length) = (self.clone(), blob.to_owned(), body.length());
         if let Some(bytes) = body.as_bytes().cloned() {
             return blocking(move || {
                 let mut new = NewBlob::create(&blobs, &blob, digests)?;
                 new.write(&bytes)?;
+                written(length);
                 new.finish(length)
             })
             .await;
@@ -87,6 +94,7 @@ impl Blobs {
             let mut new = NewBlob::create(&blobs, &blob, digests)?;
             while let Some(chunk) = receiver.blocking_recv() {
                 new.write(&chunk)?;
+                written(chunk.len() as u64);
             }
             new.finish(length)
         });
@@ -558,7 +566,7 @@ mod tests {
             let bytes = Bytes::from(format!("part {number};"));
             whole.extend_from_slice(&bytes);
             segments.push(Segment { blob: blob.clone(), size: bytes.len() as u64 });
-            blobs.write(&blob, bytes.into(), Digests::new(None)).await.expect("a new blob");
+            blobs.write(&blob, bytes.into(), Digests::new(None), |_| {}).await.expect("a new blob");
         }
         let all = ByteRange { offset: 0, length: whole.len() as u64 };
         let pieces = blobs.open_pieces(&segments, all, Checking::On(None)).expect("they are there");

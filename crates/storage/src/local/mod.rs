@@ -35,6 +35,7 @@ mod writer;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -201,7 +202,7 @@ impl LocalStore {
         }
         let (blob, size) = (rules::random_id()?, body.length());
         let under_way = UnderWay::new(&self.shared, &blob, size);
-        let digests = self.shared.blobs.write(&blob, body, digests).await?;
+        let digests = self.shared.blobs.write(&blob, body, digests, under_way.written()).await?;
         Ok((Given::Segments(vec![Segment { blob, size }]), digests, Some(under_way)))
     }
 
@@ -266,7 +267,7 @@ impl LocalStore {
 
         let (blob, size) = (rules::random_id()?, body.length());
         let under_way = UnderWay::new(&self.shared, &blob, size);
-        let digests = self.shared.blobs.write(&blob, body, Digests::new(None)).await?;
+        let digests = self.shared.blobs.write(&blob, body, Digests::new(None), under_way.written()).await?;
         let md5 = digests.finish()?.swap_remove(0).hex;
         let part = Part { part_number: number, etag: rules::random_id()? };
         let segment = Segment { blob, size };
@@ -406,25 +407,36 @@ fn collector(blobs: Blobs, clock: Clock) -> After {
     })
 }
 
-/// Keeps a blob from the sweep until it is dropped.
+/// Keeps a blob from the sweep until it is dropped, and room for what is still to be written of it.
 struct UnderWay {
     shared: Arc<Shared>,
     blob: String,
-    size: u64,
+    /// Bytes that the disk does not know of yet.
+    left: Arc<AtomicU64>,
 }
 
 impl UnderWay {
     fn new(shared: &Arc<Shared>, blob: &str, size: u64) -> Self {
         shared.under_way().insert(blob.to_owned());
         shared.room.begin(size);
-        Self { shared: Arc::clone(shared), blob: blob.to_owned(), size }
+        Self { shared: Arc::clone(shared), blob: blob.to_owned(), left: Arc::new(AtomicU64::new(size)) }
+    }
+
+    /// Returns the function that is told of each piece that has been written: from then on the disk counts it.
+    fn written(&self) -> impl Fn(u64) + Send + 'static {
+        let (shared, left) = (Arc::clone(&self.shared), Arc::clone(&self.left));
+        move |bytes| {
+            let take = |left: u64| Some(left.saturating_sub(bytes));
+            let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_else(|left| left);
+            shared.room.end(bytes.min(before));
+        }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.shared.under_way().remove(&self.blob);
-        self.shared.room.end(self.size);
+        self.shared.room.end(self.left.swap(0, Ordering::Relaxed));
     }
 }
 

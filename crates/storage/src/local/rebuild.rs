@@ -274,7 +274,14 @@ impl Work<'_> {
             return Ok(None); // it was made longer than it was needed
         }
         let (mut wanted, mut frames) = (anchor, Vec::new());
-        for frame in self.packs.frames_within(pack, chain.position, size)?.into_iter().rev() {
+        let mut outermost: Vec<Frame> = Vec::new();
+        for frame in self.packs.frames_within(pack, chain.position, size)? {
+            // Within a whole frame there are bodies alone, whatever they look like.
+            if outermost.last().is_none_or(|outer| outer.next().position <= frame.position()) {
+                outermost.push(frame);
+            }
+        }
+        for frame in outermost.into_iter().rev() {
             if wanted.is_none_or(|id| id == frame.id()) {
                 wanted = Some(frame.after());
                 frames.push(frame);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use futures_util::StreamExt;
 use isobar_storage::local::{Disk, DiskFile, FsckOptions, LocalOptions, LocalStore, Space, SystemDisk};
 use isobar_storage::{ErrorKind, ObjectStore, ObjectStoreExt};
 
@@ -373,4 +374,27 @@ async fn a_body_in_flight_counts_as_written() {
     first.abort();
     drop(first.await);
     store.write(&key("third"), vec![1; 50 << 20]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_written_of_a_body_counts_once() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    disk.1.store(200, Ordering::SeqCst);
+    let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
+    let first = tokio::spawn({
+        let store = store.clone();
+        let written = futures_util::stream::iter([Ok(bytes::Bytes::from(vec![0; 90 << 20]))]);
+        let body = isobar_storage::Body::from_stream(100 << 20, written.chain(futures_util::stream::pending()));
+        async move { store.put(&key("first"), body, Default::default()).await.map(drop) }
+    });
+    let is_written = || blobs(folder.path()).iter().any(|path| path.metadata().unwrap().len() >= 90 << 20);
+    while !is_written() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await; // the disk is asked again
+    disk.1.store(110, Ordering::SeqCst);
+    store.write(&key("second"), vec![1; 30 << 20]).await.unwrap();
+    assert!(store.health().is_ok());
+    first.abort();
+    drop(first.await);
 }

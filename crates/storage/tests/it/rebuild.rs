@@ -328,6 +328,33 @@ async fn bytes_in_a_body_that_look_like_a_frame_are_not_taken_for_one() {
 }
 
 #[tokio::test]
+async fn a_frame_in_the_last_body_ends_no_chain() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(other.path(), 1 << 20).await;
+    store.write(&key("forged"), "forged").await.unwrap();
+    drop(store);
+    closed_index(other.path());
+    let frame = fs::read(&packs(other.path())[0]).unwrap();
+    let end = frame.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let store = open(folder.path(), 1 << 20).await;
+    for name in ["damaged", "middle"] {
+        store.write(&key(name), name).await.unwrap();
+    }
+    store.write(&key("hostile"), [&[7; 100], &frame[..end], &[7; 100]].concat()).await.unwrap();
+    drop(store);
+    lose_index(folder.path());
+    let pack = &packs(folder.path())[0];
+    let mut bytes = fs::read(pack).unwrap();
+    bytes[..60].fill(0);
+    fs::write(pack, bytes).unwrap();
+    rebuild(folder.path()).await;
+    let store = open(folder.path(), 1 << 20).await;
+    assert_eq!((read(&store, "forged").await, read(&store, "damaged").await), (None, None));
+    assert_eq!(read(&store, "middle").await.as_deref(), Some("middle"));
+    assert!(store.head(&key("hostile")).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn blobs_that_nothing_names_are_kept_and_reported() {
     let folder = tempfile::tempdir().unwrap();
     crate::damage::of_version_3(folder.path()).await;
