@@ -182,7 +182,7 @@ impl SessionObject for Directory {
 
 impl Directory {
     fn enter(&self, Entering { who, room }: &Entering) -> Result<Response> {
-        if self.revocations.borrow().covers(who) {
+        if self.revocations.borrow_mut().covers(who) {
             return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
         }
         if who.writes

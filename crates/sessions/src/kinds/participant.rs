@@ -135,7 +135,30 @@ impl Revocations {
         self.0.insert(user.to_owned(), now);
     }
 
-    pub(super) fn covers(&self, who: &Participant) -> bool {
-        self.0.get(&who.user).is_some_and(|at| who.judged_at <= *at)
+    pub(super) fn covers(&mut self, who: &Participant) -> bool {
+        let Some(at) = self.0.get_mut(&who.user) else { return false };
+        let now = Utc::now();
+        if *at > now + AHEAD {
+            *at = now - AHEAD; // it came while the clock was ahead: what is judged now is believed again
+        }
+        who.judged_at <= *at
+    }
+}
+
+/// How far a revocation may lie ahead: more is a clock that was set back.
+#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+const AHEAD: TimeDelta = TimeDelta::seconds(10);
+
+#[cfg(all(test, any(feature = "call", feature = "chat", feature = "mcp")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_while_the_clock_was_ahead_locks_nobody_out_for_long() {
+        let mut revocations = Revocations::default();
+        revocations.0.insert("ada".to_owned(), Utc::now() + TimeDelta::days(365));
+        let judged = |at| Participant::new("ada", "Ada").with_judged_at(at);
+        assert!(revocations.covers(&judged(Utc::now() - TimeDelta::minutes(1))), "judged before it was seen");
+        assert!(!revocations.covers(&judged(Utc::now())));
     }
 }

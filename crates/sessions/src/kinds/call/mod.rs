@@ -266,7 +266,7 @@ impl CallRoom {
     }
 
     fn join(&self, who: &Participant, resume: Option<String>) -> Result<Response> {
-        if self.live.borrow().revocations.covers(who) {
+        if self.live.borrow_mut().revocations.covers(who) {
             return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
         }
         let are_there = self.tables.are_there(&self.context)?;

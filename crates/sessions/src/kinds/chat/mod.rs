@@ -217,7 +217,7 @@ impl SessionObject for ChatRoom {
 impl ChatRoom {
     /// Returns the refusal of a participant who was judged before a revocation.
     fn covered(&self, who: &Participant) -> Option<Response> {
-        let is_covered = self.live.borrow().revocations.covers(who);
+        let is_covered = self.live.borrow_mut().revocations.covers(who);
         is_covered.then(|| refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY))
     }
 
