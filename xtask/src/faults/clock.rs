@@ -21,7 +21,7 @@ pub(super) fn run() -> Outcome {
         .env("FAKETIME_TIMESTAMP_FILE", &offset)
         .env("FAKETIME_CACHE_DURATION", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    let platform = Platform::owned(&root, command)?;
+    let mut platform = Platform::owned(&root, command)?;
     let mut ledger = Ledger::default();
     ledger.write(&platform)?;
     for (when, jump) in

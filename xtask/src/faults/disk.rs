@@ -39,7 +39,7 @@ pub(super) fn full() -> Outcome {
     let folder = fresh("full-disk")?;
     let mounted = Mounted::new(&folder)?;
     let root = mounted.0.join("state");
-    let platform = Platform::with_owner(&root)?;
+    let mut platform = Platform::with_owner(&root)?;
     let mut ledger = Ledger::default();
     let refused = ledger.write(&platform)?;
     if !refused.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn full() -> Outcome {
     ledger.is_whole(&platform, "on a full disk")?;
     fs::remove_file(&ballast)?;
     free(&mounted.0)?;
-    recovers(&platform, &mut ledger, "after the disk had room again")?;
+    recovers(&mut platform, &mut ledger, "after the disk had room again")?;
     let cookie = platform.cookie.clone();
     drop(platform); // killed
     let platform = Platform::again(&root, &cookie)?;
@@ -94,7 +94,7 @@ fn free(folder: &Path) -> Outcome {
 }
 
 /// Every kind of write works again without a restart, and the platform says that it is ready.
-fn recovers(platform: &Platform, ledger: &mut Ledger, when: &str) -> Outcome {
+fn recovers(platform: &mut Platform, ledger: &mut Ledger, when: &str) -> Outcome {
     platform.becomes(200, when)?;
     let refused = ledger.write(platform)?;
     if !refused.is_empty() {
@@ -143,9 +143,9 @@ pub(super) fn failing() -> Outcome {
         ledger.is_whole(&platform, "after the fault")?;
         let cookie = platform.cookie.clone();
         drop(platform); // killed
-        let platform = Platform::again(&root, &cookie)?;
+        let mut platform = Platform::again(&root, &cookie)?;
         ledger.is_whole(&platform, "after a kill and a restart")?;
-        recovers(&platform, &mut ledger, "after a restart")?;
+        recovers(&mut platform, &mut ledger, "after a restart")?;
     }
     Ok(())
 }

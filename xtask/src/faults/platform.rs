@@ -35,10 +35,9 @@ impl Platform {
         let body = first_owner().to_string();
         let answer =
             platform.ask("POST", "/api/auth/signup", &[("Content-Type", "application/json")], body.as_bytes())?;
-        let cookie = answer.header("set-cookie").filter(|_| answer.status == 201);
-        let cookie =
+        let cookie = session(&answer).filter(|_| answer.status == 201);
+        platform.cookie =
             cookie.ok_or_else(|| format!("the first owner is answered by {}: {}", answer.status, answer.text()))?;
-        platform.cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         Ok(platform)
     }
 
@@ -108,11 +107,18 @@ impl Platform {
         }
     }
 
-    /// The owner signs in anew, which writes to the database.
-    pub(super) fn signs_in(&self) -> Result<Answer, Box<dyn Error>> {
+    /// The owner signs in anew, as from another browser, and goes on with that session. It writes to the database.
+    pub(super) fn signs_in(&mut self) -> Result<Answer, Box<dyn Error>> {
         let owner: Value = first_owner();
         let body = serde_json::json!({"email": owner["email"], "password": owner["password"]}).to_string();
-        self.ask("POST", "/api/auth/login", &[("Content-Type", "application/json")], body.as_bytes())
+        let before = std::mem::take(&mut self.cookie);
+        let answer = self.ask("POST", "/api/auth/login", &[("Content-Type", "application/json")], body.as_bytes());
+        self.cookie = before;
+        let answer = answer?;
+        if answer.status == 200 {
+            self.cookie = session(&answer).ok_or("a sign-in sets a session")?;
+        }
+        Ok(answer)
     }
 
     /// Ends it as a service manager does, and waits until it has.
@@ -127,6 +133,13 @@ impl Platform {
         }
         Ok(())
     }
+}
+
+/// The session that an answer sets: its cookies may be several.
+fn session(answer: &Answer) -> Option<String> {
+    let set = answer.headers.iter().filter(|(name, _)| name == "set-cookie");
+    let mut cookies = set.filter_map(|(_, value)| value.split(';').next());
+    cookies.find(|cookie| cookie.starts_with("__Host-session=")).map(str::to_owned)
 }
 
 /// The platform's binary.
