@@ -96,7 +96,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         let files = migrations::from_pattern(config.resolve(&folder), &pattern)?;
         let migrator = Migrator::default();
         let migrator = database.migrations_table.iter().fold(migrator, |migrator, table| migrator.with_table(table));
-        for name in migrator.apply(&*platform.database(&database.binding)?, &files).await? {
+        let applied = migrator.apply(&*platform.database(&database.binding)?, &files).await;
+        for name in applied.map_err(|error| in_database(&cli.root, database.local_name(), &error))? {
             println!("applied {name} to {}", database.local_name());
         }
     }
@@ -107,7 +108,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     apply(&plan, &*bucket, &ApplyOptions::default(), |_| {}).await?;
     println!("static tree: {} files put, {} unchanged", plan.uploads.len(), plan.unchanged);
 
-    if let Some(token) = auth(&platform)?.setup_token().await? {
+    let token = auth(&platform)?.setup_token().await;
+    if let Some(token) = token.map_err(|error| in_database(&cli.root, DB_NAME, &error))? {
         // In the fragment: it stands in no log of a server.
         println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
     }
@@ -120,6 +122,15 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let app = app(&platform)?;
     server.serve(app.into_service(), shutdown_signal()).await?;
     Ok(platform.close().await?)
+}
+
+/// An error of a database, with its file: which one is damaged has to be known to restore it.
+fn in_database(root: &Path, name: &str, error: &dyn std::fmt::Display) -> String {
+    format!("the database {}: {error}", database_path(root, name).display())
+}
+
+fn database_path(root: &Path, name: &str) -> PathBuf {
+    root.join("d1").join(format!("{name}.sqlite"))
 }
 
 /// Closes, every minute, what was open to those whose access something else than a request has ended.
@@ -149,7 +160,9 @@ fn mail(configured: WranglerPlatform, root: &Path, port: u16) -> Result<Wrangler
         }
         None => {
             let from = from.unwrap_or_else(|| "noreply@localhost.localdomain".to_owned());
-            Arc::new(FolderMailSender::new(root.join("mail"), &from)?)
+            let folder = root.join("mail");
+            println!("e-mail is written to {}, and reaches nobody: set {MAIL_URL} to send it", folder.display());
+            Arc::new(FolderMailSender::new(folder, &from)?)
         }
     };
     let configured = configured.mail(EMAIL, sender);
@@ -191,7 +204,7 @@ async fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<Wrangl
 
 /// Compares the keyring with what the root's database was sealed with.
 async fn compare(root: &Path, keyring: Option<Secret>) -> Result<(), Box<dyn Error>> {
-    let path = root.join("d1").join(format!("{DB_NAME}.sqlite"));
+    let path = database_path(root, DB_NAME);
     if !path.exists() {
         return Ok(());
     }
@@ -199,7 +212,8 @@ async fn compare(root: &Path, keyring: Option<Secret>) -> Result<(), Box<dyn Err
     if let Some(keyring) = keyring {
         builder = builder.with_secret(KEYRING, keyring);
     }
-    match check_keyring(&builder.build()).await? {
+    let checked = check_keyring(&builder.build()).await;
+    match checked.map_err(|error| in_database(root, DB_NAME, &error))? {
         Some(problem) => Err(problem.into()),
         None => Ok(()),
     }
