@@ -3,11 +3,52 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isobar_kit::Script;
+pub use isobar_kit::{Call, Release, Script};
 
 use crate::{Batches, DataPoint, Error, EventSink, Result, ScanOptions, SinkStats};
 
-/// Any sink, with a [`Script`] before every operation. A `write` that is scripted to fail loses its point, as a sink's
+/// An operation of [`EventSink`], as its mock's script and record name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names are the trait's")]
+pub enum Operation {
+    Write,
+    Flush,
+    Close,
+    Health,
+    Read,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Write, Self::Flush, Self::Close, Self::Health, Self::Read];
+
+    /// The operation's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Flush => "flush",
+            Self::Close => "close",
+            Self::Health => "health",
+            Self::Read => "read",
+        }
+    }
+}
+
+impl AsRef<str> for Operation {
+    fn as_ref(&self) -> &str {
+        self.name()
+    }
+}
+
+impl From<Operation> for &'static str {
+    fn from(operation: Operation) -> Self {
+        operation.name()
+    }
+}
+
+/// Any sink, with a [`Script`] before every [`Operation`]. A `write` that is scripted to fail loses its point, as a sink's
 /// own drop would; delays and holds do not touch it, since writing never waits.
 #[derive(Debug, Clone)]
 pub struct MockSink {
@@ -18,7 +59,7 @@ pub struct MockSink {
 impl MockSink {
     /// A mock over this sink; without a script it only records.
     pub fn new(inner: impl EventSink + 'static) -> Self {
-        Self { inner: Arc::new(inner), script: Script::default() }
+        Self { inner: Arc::new(inner), script: Script::new(Operation::ALL) }
     }
 
     /// The script and the record of calls.
@@ -33,27 +74,27 @@ impl MockSink {
 impl EventSink for MockSink {
     fn write(&self, point: DataPoint) {
         let index = point.indexes.first().map(|index| String::from_utf8_lossy(index).into_owned()).unwrap_or_default();
-        if self.script.enter_now("write", index).is_ok() {
+        if self.script.enter_now(Operation::Write, index).is_ok() {
             self.inner.write(point);
         }
     }
     async fn flush(&self) -> Result<()> {
-        self.script.enter("flush", "").await?;
+        self.script.enter(Operation::Flush, "").await?;
         self.inner.flush().await
     }
     async fn close(&self) -> Result<()> {
-        self.script.enter("close", "").await?;
+        self.script.enter(Operation::Close, "").await?;
         self.inner.close().await
     }
     fn stats(&self) -> SinkStats {
         self.inner.stats()
     }
     async fn health(&self) -> Result<()> {
-        self.script.enter("health", "").await?;
+        self.script.enter(Operation::Health, "").await?;
         self.inner.health().await
     }
     async fn read(&self, options: ScanOptions) -> Result<Batches> {
-        self.script.enter("read", "").await?;
+        self.script.enter(Operation::Read, "").await?;
         self.inner.read(options).await
     }
 }

@@ -3,15 +3,53 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isobar_kit::Script;
+pub use isobar_kit::{Call, Release, Script};
 
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ExecResult, QueryResult, Queryable,
     Result, Statement,
 };
 
-/// Any database, with a [`Script`] before every operation: `query`, `batch` (scripts too), `exec`, `health`; a call's
-/// subject is its SQL.
+/// An operation of [`Queryable`] and [`Database`], as its mock's script and record name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names are the trait's")]
+pub enum Operation {
+    Query,
+    Batch,
+    Exec,
+    Health,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Query, Self::Batch, Self::Exec, Self::Health];
+
+    /// The operation's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Batch => "batch",
+            Self::Exec => "exec",
+            Self::Health => "health",
+        }
+    }
+}
+
+impl AsRef<str> for Operation {
+    fn as_ref(&self) -> &str {
+        self.name()
+    }
+}
+
+impl From<Operation> for &'static str {
+    fn from(operation: Operation) -> Self {
+        operation.name()
+    }
+}
+
+/// Any database, with a [`Script`] before every [`Operation`]; a script of SQL is a batch, and a call's subject is its SQL.
 #[derive(Debug, Clone)]
 pub struct MockDatabase {
     inner: Arc<dyn Database>,
@@ -21,7 +59,7 @@ pub struct MockDatabase {
 impl MockDatabase {
     /// A mock over this backend; without a script it only records.
     pub fn new(inner: impl Database + 'static) -> Self {
-        Self { inner: Arc::new(inner), script: Script::default() }
+        Self { inner: Arc::new(inner), script: Script::new(Operation::ALL) }
     }
 
     /// The script and the record of calls.
@@ -39,15 +77,15 @@ fn joined(statements: &[Statement]) -> String {
 #[deny(clippy::missing_trait_methods)]
 impl Queryable for MockDatabase {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        self.script.enter("query", statement.sql()).await?;
+        self.script.enter(Operation::Query, statement.sql()).await?;
         self.inner.query(statement).await
     }
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        self.script.enter("batch", joined(&statements)).await?;
+        self.script.enter(Operation::Batch, joined(&statements)).await?;
         self.inner.batch(statements).await
     }
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        self.script.enter("batch", script).await?;
+        self.script.enter(Operation::Batch, script).await?;
         self.inner.batch_script(script).await
     }
 }
@@ -62,11 +100,11 @@ impl Database for MockDatabase {
         self.inner.capabilities()
     }
     async fn exec(&self, script: &str) -> Result<ExecResult> {
-        self.script.enter("exec", script).await?;
+        self.script.enter(Operation::Exec, script).await?;
         self.inner.exec(script).await
     }
     async fn health(&self) -> Result<()> {
-        self.script.enter("health", "").await?;
+        self.script.enter(Operation::Health, "").await?;
         self.inner.health().await
     }
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
@@ -84,15 +122,15 @@ struct MockSession {
 #[deny(clippy::missing_trait_methods)]
 impl Queryable for MockSession {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        self.script.enter("query", statement.sql()).await?;
+        self.script.enter(Operation::Query, statement.sql()).await?;
         self.inner.query(statement).await
     }
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        self.script.enter("batch", joined(&statements)).await?;
+        self.script.enter(Operation::Batch, joined(&statements)).await?;
         self.inner.batch(statements).await
     }
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        self.script.enter("batch", script).await?;
+        self.script.enter(Operation::Batch, script).await?;
         self.inner.batch_script(script).await
     }
 }

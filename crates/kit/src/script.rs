@@ -19,7 +19,12 @@ pub struct Call {
 }
 
 /// Records calls and plays scripted faults, delays and holds. Clones share the same script.
+///
+/// It knows the operations of its mock by name: a name that is not one of them is refused where it is given, as a step that
+/// waits for a misspelt operation would never be played. The mock's crate has an enum `Operation` with these names, which is
+/// checked by the compiler.
 pub struct Script<E> {
+    operations: Arc<[&'static str]>,
     state: Arc<Mutex<State<E>>>,
 }
 
@@ -46,15 +51,9 @@ impl Release {
     }
 }
 
-impl<E> Default for Script<E> {
-    fn default() -> Self {
-        Self { state: Arc::new(Mutex::new(State { calls: Vec::new(), steps: VecDeque::new() })) }
-    }
-}
-
 impl<E> Clone for Script<E> {
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state) }
+        Self { operations: Arc::clone(&self.operations), state: Arc::clone(&self.state) }
     }
 }
 
@@ -66,21 +65,46 @@ impl<E> fmt::Debug for Script<E> {
 }
 
 impl<E> Script<E> {
+    /// An empty script of a mock that has these operations.
+    pub fn new<O: Into<&'static str>>(operations: impl IntoIterator<Item = O>) -> Self {
+        let state = State { calls: Vec::new(), steps: VecDeque::new() };
+        Self { operations: operations.into_iter().map(Into::into).collect(), state: Arc::new(Mutex::new(state)) }
+    }
+
     /// The next call of `operation` fails with `error`; call it again for the one after.
-    pub fn fail_next(&self, operation: &'static str, error: E) {
-        self.push(operation, Step::Fail(error));
+    ///
+    /// # Panics
+    /// When the mock has no such operation.
+    #[track_caller]
+    pub fn fail_next(&self, operation: impl AsRef<str>, error: E) {
+        self.push(operation.as_ref(), Step::Fail(error));
     }
 
     /// The next call of `operation` waits for `delay` before it reaches the backend.
-    pub fn delay_next(&self, operation: &'static str, delay: Duration) {
-        self.push(operation, Step::Delay(delay));
+    ///
+    /// # Panics
+    /// When the mock has no such operation.
+    #[track_caller]
+    pub fn delay_next(&self, operation: impl AsRef<str>, delay: Duration) {
+        self.push(operation.as_ref(), Step::Delay(delay));
     }
 
     /// The next call of `operation` waits until the returned [`Release`] is released: a delay without a clock.
-    pub fn hold_next(&self, operation: &'static str) -> Release {
+    ///
+    /// # Panics
+    /// When the mock has no such operation.
+    #[track_caller]
+    pub fn hold_next(&self, operation: impl AsRef<str>) -> Release {
         let (sender, receiver) = oneshot::channel::<()>();
-        self.push(operation, Step::Hold(receiver.map(drop).boxed()));
+        self.push(operation.as_ref(), Step::Hold(receiver.map(drop).boxed()));
         Release(sender)
+    }
+
+    /// The operations of the steps that have not been played yet, in the order in which they were scripted. A test that ends
+    /// with `assert!(script.unplayed().is_empty())` shows that every fault it scripted has happened.
+    #[must_use]
+    pub fn unplayed(&self) -> Vec<&'static str> {
+        self.lock().steps.iter().map(|(operation, _)| *operation).collect()
     }
 
     /// Every call so far, in order.
@@ -90,8 +114,13 @@ impl<E> Script<E> {
     }
 
     /// How often `operation` was called.
+    ///
+    /// # Panics
+    /// When the mock has no such operation.
     #[must_use]
-    pub fn count(&self, operation: &str) -> usize {
+    #[track_caller]
+    pub fn count(&self, operation: impl AsRef<str>) -> usize {
+        let operation = self.known(operation.as_ref());
         self.lock().calls.iter().filter(|call| call.operation == operation).count()
     }
 
@@ -99,8 +128,8 @@ impl<E> Script<E> {
     ///
     /// # Errors
     /// The scripted error, where one was scripted for this call.
-    pub async fn enter(&self, operation: &'static str, subject: impl Into<String>) -> Result<(), E> {
-        match self.record(operation, subject.into()) {
+    pub async fn enter(&self, operation: impl Into<&'static str>, subject: impl Into<String>) -> Result<(), E> {
+        match self.record(operation.into(), subject.into()) {
             None => Ok(()),
             Some(Step::Fail(error)) => Err(error),
             Some(Step::Delay(delay)) => {
@@ -118,7 +147,8 @@ impl<E> Script<E> {
     ///
     /// # Errors
     /// The scripted error, where one was scripted for this call.
-    pub fn enter_now(&self, operation: &'static str, subject: impl Into<String>) -> Result<(), E> {
+    pub fn enter_now(&self, operation: impl Into<&'static str>, subject: impl Into<String>) -> Result<(), E> {
+        let operation = operation.into();
         let mut state = self.lock();
         state.calls.push(Call { operation, subject: subject.into() });
         let fails = |(scripted, step): &(&str, Step<E>)| *scripted == operation && matches!(step, Step::Fail(_));
@@ -129,8 +159,19 @@ impl<E> Script<E> {
         }
     }
 
-    fn push(&self, operation: &'static str, step: Step<E>) {
+    #[track_caller]
+    fn push(&self, operation: &str, step: Step<E>) {
+        let operation = self.known(operation);
         self.lock().steps.push_back((operation, step));
+    }
+
+    /// The mock's own name of an operation.
+    #[track_caller]
+    fn known(&self, operation: &str) -> &'static str {
+        match self.operations.iter().copied().find(|known| *known == operation) {
+            Some(known) => known,
+            None => panic!("the mock has no operation {operation:?}; it has: {}", self.operations.join(", ")),
+        }
     }
 
     fn record(&self, operation: &'static str, subject: String) -> Option<Step<E>> {
@@ -143,5 +184,40 @@ impl<E> Script<E> {
     fn lock(&self) -> MutexGuard<'_, State<E>> {
         // A panic while recording leaves plain data behind: nothing to protect from.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script() -> Script<&'static str> {
+        Script::new(["get", "put"])
+    }
+
+    #[test]
+    fn a_script_says_which_steps_were_not_played() {
+        let script = script();
+        script.fail_next("put", "first");
+        script.fail_next("get", "second");
+        script.fail_next("put", "third");
+        assert_eq!(script.unplayed(), ["put", "get", "put"]);
+        assert_eq!(script.enter_now("put", "key"), Err("first"));
+        assert_eq!(script.unplayed(), ["get", "put"]);
+        assert_eq!(script.enter("get", "key").now_or_never(), Some(Err("second")));
+        assert_eq!(script.clone().unplayed(), ["put"], "clones share the script");
+        assert_eq!((script.count("get"), script.count("put")), (1, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "the mock has no operation \"gte\"; it has: get, put")]
+    fn a_misspelt_operation_is_refused_in_a_script() {
+        script().fail_next("gte", "never played");
+    }
+
+    #[test]
+    #[should_panic(expected = "the mock has no operation \"gets\"")]
+    fn a_misspelt_operation_is_refused_in_a_count() {
+        assert_eq!(script().count("gets"), 0, "would hold for ever");
     }
 }

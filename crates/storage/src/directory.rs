@@ -17,8 +17,8 @@ use crate::sync::{is_path_below, md5_of_file};
 use crate::walk::{Root, Walk, WalkOptions, plain};
 use crate::{
     Body, Capabilities, Checksum, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
-    ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId, content_type,
-    rules,
+    ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    content_type, rules,
 };
 
 /// Checksums that are remembered.
@@ -125,7 +125,7 @@ impl Directory {
 
     async fn run<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        operation: Operation,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let this = self.clone();
@@ -213,13 +213,15 @@ impl ObjectStore for Directory {
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let key = key.clone();
-        self.run("head", move |this| this.find(&key)?.map(|(path, file)| this.meta(&key, &path, &file)).transpose())
-            .await
+        self.run(Operation::Head, move |this| {
+            this.find(&key)?.map(|(path, file)| this.meta(&key, &path, &file)).transpose()
+        })
+        .await
     }
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
         let key = key.clone();
-        self.run("get", move |this| {
+        self.run(Operation::Get, move |this| {
             let Some((path, _)) = this.find(&key)? else { return Ok(GetResult::Missing) };
             let failed = |error| plain(format_args!("cannot read {}", path.display()), error);
             let file = this.root.open_file(key.as_str())?;
@@ -234,42 +236,42 @@ impl ObjectStore for Directory {
     }
 
     async fn put(&self, _: &Key, _: Body, _: PutOptions) -> Result<PutResult> {
-        rules::only_read("put")
+        rules::only_read(Operation::Put)
     }
 
     async fn delete(&self, _: &[Key]) -> Result<()> {
-        rules::only_read("delete")
+        rules::only_read(Operation::Delete)
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
-        self.run("list", move |this| this.page(&options)).await
+        self.run(Operation::List, move |this| this.page(&options)).await
     }
 
     async fn create_multipart(&self, _: &Key, _: MultipartOptions) -> Result<UploadId> {
-        rules::only_read("createMultipartUpload")
+        rules::only_read(Operation::CreateMultipart)
     }
 
     async fn upload_part(&self, _: &Key, _: &UploadId, _: u16, _: Body) -> Result<Part> {
-        rules::only_read("uploadPart")
+        rules::only_read(Operation::UploadPart)
     }
 
     async fn complete_multipart(&self, _: &Key, _: &UploadId, _: Vec<Part>) -> Result<ObjectMeta> {
-        rules::only_read("completeMultipartUpload")
+        rules::only_read(Operation::CompleteMultipart)
     }
 
     async fn abort_multipart(&self, _: &Key, _: &UploadId) -> Result<()> {
-        rules::only_read("abortMultipartUpload")
+        rules::only_read(Operation::AbortMultipart)
     }
 
     async fn list_parts(&self, _: &Key, _: &UploadId) -> Result<Vec<PartInfo>> {
-        rules::only_read("listParts")
+        rules::only_read(Operation::ListParts)
     }
 
     async fn copy(&self, _: &Key, _: &Key, _: CopyOptions) -> Result<Option<PutResult>> {
-        rules::only_read("copy")
+        rules::only_read(Operation::Copy)
     }
 
     async fn presign(&self, _: PresignOptions) -> Result<String> {
-        rules::only_read("presign")
+        rules::only_read(Operation::Presign)
     }
 }

@@ -64,11 +64,12 @@ impl Error {
         Self { kind, operation: "", message: message.into(), code: default_code(kind), source: None }
     }
 
-    /// Names the operation, unless a deeper layer has already done so.
+    /// Names the operation, an [`Operation`](crate::Operation) or one of the backend's own (`fsck`), unless a deeper layer has
+    /// already done so.
     #[must_use]
-    pub fn during(mut self, operation: &'static str) -> Self {
+    pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
         if self.operation.is_empty() {
-            self.operation = operation;
+            self.operation = operation.into();
         }
         self
     }
@@ -93,7 +94,7 @@ impl Error {
         self.kind
     }
 
-    /// The operation that failed: `get`, `put`, ...
+    /// The name of the operation that failed: that of an [`Operation`](crate::Operation), or one of the backend's own.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         self.operation

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     Body, Error, ErrorKind, GetOptions, Key, ListOptions, Multipart, MultipartOptions, ObjectMeta, ObjectStore,
-    PutOptions, PutResult, Result, UploadId, content_type, limits,
+    Operation, PutOptions, PutResult, Result, UploadId, content_type, limits,
 };
 
 /// Bytes in a part of [`ObjectStoreExt::write_stream`]: R2 takes at least 5 MiB.
@@ -171,7 +171,8 @@ impl<S: ObjectStore + ?Sized> ObjectStoreExt for S {}
 
 /// The metadata of a put that had no conditions.
 fn stored(result: PutResult) -> Result<ObjectMeta> {
-    let impossible = || Error::new(ErrorKind::Internal, "a put without conditions cannot fail one").during("put");
+    let impossible =
+        || Error::new(ErrorKind::Internal, "a put without conditions cannot fail one").during(Operation::Put);
     result.stored().ok_or_else(impossible)
 }
 

@@ -38,6 +38,7 @@ mod ext;
 mod key;
 mod meta;
 mod multipart;
+mod operation;
 mod options;
 mod range;
 #[cfg_attr(not(any(feature = "memory", feature = "local")), allow(dead_code))]
@@ -74,6 +75,7 @@ pub use ext::ObjectStoreExt;
 pub use key::Key;
 pub use meta::{HttpMetadata, ObjectMeta, StorageClass};
 pub use multipart::{Multipart, MultipartOptions, Part, PartInfo, UploadId};
+pub use operation::Operation;
 pub use options::{
     Capabilities, CopyOptions, GetOptions, GetResult, ListOptions, ListPage, PresignMethod, PresignOptions, PutOptions,
     PutResult,

@@ -13,7 +13,7 @@ use crate::checksum::Digests;
 use crate::rules::{self, StoredPart};
 use crate::{
     Body, Capabilities, Clock, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
-    ObjectMeta, ObjectStore, Part, PartInfo, PutOptions, PutResult, Result, UploadId, limits, system_clock,
+    ObjectMeta, ObjectStore, Operation, Part, PartInfo, PutOptions, PutResult, Result, UploadId, limits, system_clock,
 };
 
 /// A bucket in memory. Clones share it.
@@ -189,15 +189,15 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
-        self.get_object(key, &options).map_err(|error| error.during("get"))
+        self.get_object(key, &options).map_err(|error| error.during(Operation::Get))
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
-        self.put_object(key, body, options).await.map_err(|error| error.during("put"))
+        self.put_object(key, body, options).await.map_err(|error| error.during(Operation::Put))
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
-        rules::check_delete(keys).map_err(|error| error.during("delete"))?;
+        rules::check_delete(keys).map_err(|error| error.during(Operation::Delete))?;
         let mut state = self.lock();
         state.changes += 1;
         keys.iter().for_each(|key| drop(state.objects.remove(key)));
@@ -211,11 +211,11 @@ impl ObjectStore for MemoryStore {
             let objects = state.objects.range::<[u8], _>((from, Bound::Unbounded));
             Ok(objects.take(limit).map(|(_, (meta, _))| meta.clone()).collect())
         })
-        .map_err(|error: Error| error.during("list"))
+        .map_err(|error: Error| error.during(Operation::List))
     }
 
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
-        rules::check_metadata(&options.custom).map_err(|error| error.during("createMultipartUpload"))?;
+        rules::check_metadata(&options.custom).map_err(|error| error.during(Operation::CreateMultipart))?;
         let id = rules::random_id()?;
         let upload = Upload { key: key.clone(), options, created: self.now(), parts: Some(BTreeMap::new()) };
         self.lock().uploads.insert(id.clone(), upload);
@@ -223,24 +223,24 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
-        self.store_part(key, upload, number, body).await.map_err(|error| error.during("uploadPart"))
+        self.store_part(key, upload, number, body).await.map_err(|error| error.during(Operation::UploadPart))
     }
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
-        self.join_parts(key, upload, &parts).map_err(|error| error.during("completeMultipartUpload"))
+        self.join_parts(key, upload, &parts).map_err(|error| error.during(Operation::CompleteMultipart))
     }
 
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         let mut state = self.lock();
         let upload = state.uploads.get_mut(upload.as_str()).filter(|upload| upload.key == *key);
-        let upload = upload.ok_or_else(|| rules::unknown_upload().during("abortMultipartUpload"))?;
+        let upload = upload.ok_or_else(|| rules::unknown_upload().during(Operation::AbortMultipart))?;
         upload.parts = None;
         Ok(())
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         let mut state = self.lock();
-        let parts = self.open_parts(&mut state, key, upload).map_err(|error| error.during("listParts"))?;
+        let parts = self.open_parts(&mut state, key, upload).map_err(|error| error.during(Operation::ListParts))?;
         let info = |(number, (part, _)): (&u16, &(StoredPart, Bytes))| {
             PartInfo::new(Part { part_number: *number, etag: part.etag.clone() }, part.size)
         };
@@ -248,6 +248,6 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
-        self.copy_object(from, to, options).map_err(|error: Error| error.during("copy"))
+        self.copy_object(from, to, options).map_err(|error: Error| error.during(Operation::Copy))
     }
 }

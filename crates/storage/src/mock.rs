@@ -3,25 +3,28 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isobar_kit::Script;
+pub use isobar_kit::{Call, Release, Script};
 
 use crate::{
     Body, Capabilities, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
-    ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
 };
 
-/// Any store, with a [`Script`] before every operation. Operations are named as the trait's methods.
+/// Any store, with a [`Script`] before every operation. Operations are those of [`Operation`], in scripts and in the record of
+/// calls alike; a scripted error names the operation that it fails, as a backend's own errors do.
 ///
 /// ```
 /// # #[cfg(feature = "memory")] {
-/// use isobar_storage::{Error, ErrorKind, Key, ObjectStore, memory::MemoryStore, mock::MockStore};
+/// use isobar_storage::{Error, ErrorKind, Key, ObjectStore, Operation, memory::MemoryStore, mock::MockStore};
 /// # futures_util::FutureExt::now_or_never(async {
 /// let store = MockStore::new(MemoryStore::new());
-/// store.script().fail_next("head", Error::new(ErrorKind::Unavailable, "the disk is on fire"));
+/// store.script().fail_next(Operation::Head, Error::new(ErrorKind::Unavailable, "the disk is on fire"));
 /// let key = Key::new("a").unwrap();
-/// assert!(store.head(&key).await.unwrap_err().is_retryable());
+/// let error = store.head(&key).await.unwrap_err();
+/// assert_eq!(error.to_string(), "head: the disk is on fire");
 /// assert!(store.head(&key).await.unwrap().is_none());
-/// assert_eq!(store.script().count("head"), 2);
+/// assert_eq!(store.script().count(Operation::Head), 2);
+/// assert!(store.script().unplayed().is_empty());
 /// # }).unwrap(); }
 /// ```
 #[derive(Debug, Clone)]
@@ -34,7 +37,7 @@ pub struct MockStore {
 impl MockStore {
     /// A mock over this backend; without a script it only records.
     pub fn new(inner: impl ObjectStore + 'static) -> Self {
-        Self { inner: Arc::new(inner), script: Script::default(), has_generation: true }
+        Self { inner: Arc::new(inner), script: Script::new(Operation::ALL), has_generation: true }
     }
 
     /// As a backend that cannot tell whether anything has changed: [`generation`](ObjectStore::generation) is `None`.
@@ -48,6 +51,11 @@ impl MockStore {
     #[must_use]
     pub fn script(&self) -> &Script<Error> {
         &self.script
+    }
+
+    /// Records a call and plays its step.
+    async fn enter(&self, operation: Operation, subject: impl Into<String> + Send) -> Result<()> {
+        self.script.enter(operation, subject).await.map_err(|error| error.during(operation))
     }
 }
 
@@ -64,51 +72,51 @@ impl ObjectStore for MockStore {
         self.inner.health()
     }
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
-        self.script.enter("head", key.as_str()).await?;
+        self.enter(Operation::Head, key.as_str()).await?;
         self.inner.head(key).await
     }
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
-        self.script.enter("get", key.as_str()).await?;
+        self.enter(Operation::Get, key.as_str()).await?;
         self.inner.get(key, options).await
     }
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
-        self.script.enter("put", key.as_str()).await?;
+        self.enter(Operation::Put, key.as_str()).await?;
         self.inner.put(key, body, options).await
     }
     async fn delete(&self, keys: &[Key]) -> Result<()> {
-        self.script.enter("delete", keys.iter().map(Key::as_str).collect::<Vec<_>>().join(",")).await?;
+        self.enter(Operation::Delete, keys.iter().map(Key::as_str).collect::<Vec<_>>().join(",")).await?;
         self.inner.delete(keys).await
     }
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
-        self.script.enter("list", options.prefix.as_deref().unwrap_or_default()).await?;
+        self.enter(Operation::List, options.prefix.as_deref().unwrap_or_default()).await?;
         self.inner.list(options).await
     }
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
-        self.script.enter("create_multipart", key.as_str()).await?;
+        self.enter(Operation::CreateMultipart, key.as_str()).await?;
         self.inner.create_multipart(key, options).await
     }
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
-        self.script.enter("upload_part", key.as_str()).await?;
+        self.enter(Operation::UploadPart, key.as_str()).await?;
         self.inner.upload_part(key, upload, number, body).await
     }
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
-        self.script.enter("complete_multipart", key.as_str()).await?;
+        self.enter(Operation::CompleteMultipart, key.as_str()).await?;
         self.inner.complete_multipart(key, upload, parts).await
     }
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
-        self.script.enter("abort_multipart", key.as_str()).await?;
+        self.enter(Operation::AbortMultipart, key.as_str()).await?;
         self.inner.abort_multipart(key, upload).await
     }
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
-        self.script.enter("list_parts", key.as_str()).await?;
+        self.enter(Operation::ListParts, key.as_str()).await?;
         self.inner.list_parts(key, upload).await
     }
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
-        self.script.enter("copy", from.as_str()).await?;
+        self.enter(Operation::Copy, from.as_str()).await?;
         self.inner.copy(from, to, options).await
     }
     async fn presign(&self, options: PresignOptions) -> Result<String> {
-        self.script.enter("presign", options.key.as_str()).await?;
+        self.enter(Operation::Presign, options.key.as_str()).await?;
         self.inner.presign(options).await
     }
 }

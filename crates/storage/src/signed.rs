@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::key::url_path;
-use crate::{Error, ErrorKind, Key, PresignMethod, PresignOptions, Result};
+use crate::{Error, ErrorKind, Key, Operation, PresignMethod, PresignOptions, Result};
 
 /// The shortest secret.
 const SECRET_BYTES: usize = 32;
@@ -67,7 +67,7 @@ impl Signer {
             let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             pairs.filter(|(found, _)| *found == name).map(|(_, value)| value).next()
         };
-        let refused = |why: &str| Err(Error::new(ErrorKind::PermissionDenied, why).during("presign"));
+        let refused = |why: &str| Err(Error::new(ErrorKind::PermissionDenied, why).during(Operation::Presign));
         let expires = value("expires").and_then(|expires| expires.parse().ok());
         let signature = value("signature").and_then(|signature| hex::decode(signature).ok());
         let (Some(expires), Some(signature)) = (expires, signature) else { return refused("the URL is not signed") };

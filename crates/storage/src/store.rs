@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{
     Body, Capabilities, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    MultipartOptions, ObjectMeta, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
 };
 
 /// A bucket: objects by key, with R2's semantics.
@@ -103,7 +103,7 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`], [`ErrorKind::NoSuchUpload`].
     async fn list_parts(&self, _key: &Key, _upload: &UploadId) -> Result<Vec<PartInfo>> {
-        Err(unsupported("list_parts"))
+        Err(unsupported(Operation::ListParts))
     }
 
     /// Copies an object within the bucket, metadata included, without moving its bytes through the caller; `None` where
@@ -112,7 +112,7 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`].
     async fn copy(&self, _from: &Key, _to: &Key, _options: CopyOptions) -> Result<Option<PutResult>> {
-        Err(unsupported("copy"))
+        Err(unsupported(Operation::Copy))
     }
 
     /// A URL that lets its bearer do one thing to one object for a while. Needs [`Capabilities::presign`].
@@ -120,11 +120,11 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`].
     async fn presign(&self, _options: PresignOptions) -> Result<String> {
-        Err(unsupported("presign"))
+        Err(unsupported(Operation::Presign))
     }
 }
 
-fn unsupported(operation: &'static str) -> Error {
+fn unsupported(operation: Operation) -> Error {
     Error::new(ErrorKind::Unsupported, "this backend does not have it; see its capabilities()").during(operation)
 }
 

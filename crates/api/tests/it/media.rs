@@ -389,7 +389,7 @@ async fn a_part_that_fails_is_not_in_the_checksum() {
         if durable > 0 {
             assert_eq!(gallery.append(&at, 0, Body::from(film[..durable].to_vec())).await.0, 204);
         }
-        gallery.store.script().fail_next("upload_part", Error::new(ErrorKind::Unavailable, "the disk is on fire"));
+        gallery.store.script().fail_next("uploadPart", Error::new(ErrorKind::Unavailable, "the disk is on fire"));
         assert_eq!(gallery.append(&at, durable, Body::from(film[durable..].to_vec())).await.0, 503);
         let head = gallery.ask(&ada(), "HEAD", &at, &[TUS], b"").await.is(200);
         let offset: usize = head.header("upload-offset").parse().unwrap();

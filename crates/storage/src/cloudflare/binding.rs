@@ -15,8 +15,8 @@ use isobar_cloudflare::binding::{
 
 use crate::{
     Body, ByteRange, Capabilities, Checksum, ChecksumAlgorithm, Conditions, Error, ErrorKind, Etag, Etags, GetOptions,
-    GetResult, HttpMetadata, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta, ObjectStore, Part, PutOptions,
-    PutResult, Range, Result, StorageClass, UploadId, rules,
+    GetResult, HttpMetadata, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part,
+    PutOptions, PutResult, Range, Result, StorageClass, UploadId, rules,
 };
 
 const ALGORITHMS: [(ChecksumAlgorithm, &str); 5] = [
@@ -71,8 +71,9 @@ impl R2Bucket {
         let number = |name, default| range.number(name).map_or(default, |number| number as u64);
         let range = ByteRange { offset: number("offset", 0), length: number("length", meta.size) };
         let chunks = stream_of(&answer.object("body")).map_err(failure)?;
-        let broken =
-            |error: JsError| Error::new(ErrorKind::Unavailable, format!("the body broke off: {error}")).during("get");
+        let broken = |error: JsError| {
+            Error::new(ErrorKind::Unavailable, format!("the body broke off: {error}")).during(Operation::Get)
+        };
         let body = Body::from_stream(range.length, chunks.map(move |chunk| chunk.map_err(broken)));
         Ok(GetResult::Object { meta, range, body })
     }
@@ -159,31 +160,31 @@ impl ObjectStore for R2Bucket {
             if answer.is_nothing() { Ok(None) } else { meta(&answer).map(Some) }
         })
         .await
-        .map_err(|error| error.during("head"))
+        .map_err(|error| error.during(Operation::Head))
     }
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
-        send(self.get_object(key, options)).await.map_err(|error| error.during("get"))
+        send(self.get_object(key, options)).await.map_err(|error| error.during(Operation::Get))
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
-        send(self.put_object(key, body, options)).await.map_err(|error| error.during("put"))
+        send(self.put_object(key, body, options)).await.map_err(|error| error.during(Operation::Put))
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
-        rules::check_delete(keys).map_err(|error| error.during("delete"))?;
+        rules::check_delete(keys).map_err(|error| error.during(Operation::Delete))?;
         if keys.is_empty() {
             return Ok(());
         }
         let keys = keys.iter().map(|key| JsValue::from(key.as_str()));
         send(async { self.bucket.ask("delete", &[keys.collect::<js_sys::Array>().into()]).await.map_err(failure) })
             .await
-            .map_err(|error| error.during("delete"))?;
+            .map_err(|error| error.during(Operation::Delete))?;
         Ok(())
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
-        send(self.list_page(options)).await.map_err(|error| error.during("list"))
+        send(self.list_page(options)).await.map_err(|error| error.during(Operation::List))
     }
 
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
@@ -194,21 +195,21 @@ impl ObjectStore for R2Bucket {
             upload.text("uploadId").map(UploadId::new).ok_or_else(|| surprise("an upload without an id"))
         })
         .await
-        .map_err(|error| error.during("createMultipartUpload"))
+        .map_err(|error| error.during(Operation::CreateMultipart))
     }
 
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
-        send(self.store_part(key, upload, number, body)).await.map_err(|error| error.during("uploadPart"))
+        send(self.store_part(key, upload, number, body)).await.map_err(|error| error.during(Operation::UploadPart))
     }
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
-        send(self.complete(key, upload, parts)).await.map_err(|error| error.during("completeMultipartUpload"))
+        send(self.complete(key, upload, parts)).await.map_err(|error| error.during(Operation::CompleteMultipart))
     }
 
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         send(async { self.upload(key, upload)?.ask("abort", &[]).await.map_err(failure).map_err(unknown_upload) })
             .await
-            .map_err(|error| error.during("abortMultipartUpload"))?;
+            .map_err(|error| error.during(Operation::AbortMultipart))?;
         Ok(())
     }
 }

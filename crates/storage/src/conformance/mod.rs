@@ -14,7 +14,7 @@ mod ranges;
 
 use std::sync::Arc;
 
-use isobar_kit::{Case, Failure, Report};
+pub use isobar_kit::{Case, Failure, Report};
 
 use crate::{Body, Error, ErrorKind, GetOptions, GetResult, Key, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
 

@@ -13,8 +13,8 @@ use quick_cache::sync::Cache;
 
 use crate::{
     Body, Capabilities, Clock, Conditions, CopyOptions, Etags, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
-    system_clock,
+    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
+    Result, UploadId, system_clock,
 };
 
 /// Bytes that an entry takes besides its body and its key, about.
@@ -252,7 +252,7 @@ impl Entry {
         if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
             return Ok(GetResult::ConditionFailed(meta));
         }
-        let range = options.resolve_range(meta.size).map_err(|error| error.during("get"))?;
+        let range = options.resolve_range(meta.size).map_err(|error| error.during(Operation::Get))?;
         // What is kept is in memory, so its positions fit usize.
         let body = self.bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into();
         Ok(GetResult::Object { meta, range, body })

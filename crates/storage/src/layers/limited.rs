@@ -6,8 +6,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Body, Capabilities, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
-    limits,
+    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
+    Result, UploadId, limits,
 };
 
 /// A store of which only so much is asked at once, and that takes objects of a size.
@@ -65,7 +65,7 @@ impl<S: ObjectStore> Limited<S> {
         Arc::clone(&self.turns).acquire_owned().await.map_err(closed)
     }
 
-    fn check(&self, body: &Body, operation: &'static str) -> Result<()> {
+    fn check(&self, body: &Body, operation: Operation) -> Result<()> {
         if body.length() <= self.max_bytes {
             return Ok(());
         }
@@ -106,7 +106,7 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
-        self.check(&body, "put")?;
+        self.check(&body, Operation::Put)?;
         let _turn = self.turn().await?;
         self.inner.put(key, body, options).await
     }
@@ -127,7 +127,7 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
-        self.check(&body, "uploadPart")?;
+        self.check(&body, Operation::UploadPart)?;
         let _turn = self.turn().await?;
         self.inner.upload_part(key, upload, number, body).await
     }

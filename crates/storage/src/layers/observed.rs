@@ -7,8 +7,8 @@ use chrono::TimeDelta;
 
 use crate::{
     Body, Capabilities, Clock, CopyOptions, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
-    system_clock,
+    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
+    Result, UploadId, system_clock,
 };
 
 /// Hears of every operation of an [`Observed`] store.
@@ -27,8 +27,8 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Observation<'o> {
-    /// The operation, as it is named in errors: `get`, `put`, `uploadPart`, ...
-    pub operation: &'static str,
+    /// The operation.
+    pub operation: Operation,
     /// The key it was for; the first of several, the prefix of a listing.
     pub key: &'o str,
     /// How long it took.
@@ -60,7 +60,7 @@ impl<S: ObjectStore, O: Observer> Observed<S, O> {
 
     async fn observe<T>(
         &self,
-        operation: &'static str,
+        operation: Operation,
         key: &str,
         sent: u64,
         work: impl Future<Output = Result<T>>,
@@ -74,7 +74,14 @@ impl<S: ObjectStore, O: Observer> Observed<S, O> {
         };
         let took = (self.clock)() - from;
         #[cfg(feature = "tracing")]
-        tracing::debug!(operation, key, microseconds = took.num_microseconds(), bytes, ?error, "object storage");
+        tracing::debug!(
+            operation = operation.name(),
+            key,
+            microseconds = took.num_microseconds(),
+            bytes,
+            ?error,
+            "object storage"
+        );
         self.observer.observed(&Observation { operation, key, took, bytes, error });
         outcome
     }
@@ -88,7 +95,7 @@ impl<S: Debug, O: Debug> Debug for Observed<S, O> {
 
 /// Counts, by operation. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Counters(Arc<Mutex<BTreeMap<&'static str, Tally>>>);
+pub struct Counters(Arc<Mutex<BTreeMap<Operation, Tally>>>);
 
 /// What has come of the operations of one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,7 +114,7 @@ pub struct Tally {
 impl Counters {
     /// What has been counted so far.
     #[must_use]
-    pub fn tallies(&self) -> BTreeMap<&'static str, Tally> {
+    pub fn tallies(&self) -> BTreeMap<Operation, Tally> {
         // Sums, changed in single steps.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -138,7 +145,7 @@ impl<S: ObjectStore, O: Observer> ObjectStore for Observed<S, O> {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
-        self.observe("head", key.as_str(), 0, self.inner.head(key), |_| 0).await
+        self.observe(Operation::Head, key.as_str(), 0, self.inner.head(key), |_| 0).await
     }
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
@@ -146,51 +153,59 @@ impl<S: ObjectStore, O: Observer> ObjectStore for Observed<S, O> {
             GetResult::Object { range, .. } => range.length,
             GetResult::Missing | GetResult::ConditionFailed(_) => 0,
         };
-        self.observe("get", key.as_str(), 0, self.inner.get(key, options), received).await
+        self.observe(Operation::Get, key.as_str(), 0, self.inner.get(key, options), received).await
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
-        self.observe("put", key.as_str(), body.length(), self.inner.put(key, body, options), |_| 0).await
+        self.observe(Operation::Put, key.as_str(), body.length(), self.inner.put(key, body, options), |_| 0).await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
         let first = keys.first().map(Key::as_str).unwrap_or_default();
-        self.observe("delete", first, 0, self.inner.delete(keys), |()| 0).await
+        self.observe(Operation::Delete, first, 0, self.inner.delete(keys), |()| 0).await
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
         let prefix = options.prefix.clone().unwrap_or_default();
-        self.observe("list", &prefix, 0, self.inner.list(options), |_| 0).await
+        self.observe(Operation::List, &prefix, 0, self.inner.list(options), |_| 0).await
     }
 
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
-        self.observe("createMultipartUpload", key.as_str(), 0, self.inner.create_multipart(key, options), |_| 0).await
+        self.observe(Operation::CreateMultipart, key.as_str(), 0, self.inner.create_multipart(key, options), |_| 0)
+            .await
     }
 
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
         let sent = body.length();
-        self.observe("uploadPart", key.as_str(), sent, self.inner.upload_part(key, upload, number, body), |_| 0).await
+        self.observe(
+            Operation::UploadPart,
+            key.as_str(),
+            sent,
+            self.inner.upload_part(key, upload, number, body),
+            |_| 0,
+        )
+        .await
     }
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
         let work = self.inner.complete_multipart(key, upload, parts);
-        self.observe("completeMultipartUpload", key.as_str(), 0, work, |_| 0).await
+        self.observe(Operation::CompleteMultipart, key.as_str(), 0, work, |_| 0).await
     }
 
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
-        self.observe("abortMultipartUpload", key.as_str(), 0, self.inner.abort_multipart(key, upload), |()| 0).await
+        self.observe(Operation::AbortMultipart, key.as_str(), 0, self.inner.abort_multipart(key, upload), |()| 0).await
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
-        self.observe("listParts", key.as_str(), 0, self.inner.list_parts(key, upload), |_| 0).await
+        self.observe(Operation::ListParts, key.as_str(), 0, self.inner.list_parts(key, upload), |_| 0).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
-        self.observe("copy", from.as_str(), 0, self.inner.copy(from, to, options), |_| 0).await
+        self.observe(Operation::Copy, from.as_str(), 0, self.inner.copy(from, to, options), |_| 0).await
     }
 
     async fn presign(&self, options: PresignOptions) -> Result<String> {
         let key = options.key.clone();
-        self.observe("presign", key.as_str(), 0, self.inner.presign(options), |_| 0).await
+        self.observe(Operation::Presign, key.as_str(), 0, self.inner.presign(options), |_| 0).await
     }
 }

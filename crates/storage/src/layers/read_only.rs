@@ -2,7 +2,8 @@ use async_trait::async_trait;
 
 use crate::{
     Body, Capabilities, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta,
-    ObjectStore, Part, PartInfo, PresignMethod, PresignOptions, PutOptions, PutResult, Result, UploadId, rules,
+    ObjectStore, Operation, Part, PartInfo, PresignMethod, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    rules,
 };
 
 /// A store that is only read: every write is [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
@@ -38,11 +39,11 @@ impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     }
 
     async fn put(&self, _: &Key, _: Body, _: PutOptions) -> Result<PutResult> {
-        rules::only_read("put")
+        rules::only_read(Operation::Put)
     }
 
     async fn delete(&self, _: &[Key]) -> Result<()> {
-        rules::only_read("delete")
+        rules::only_read(Operation::Delete)
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
@@ -50,19 +51,19 @@ impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     }
 
     async fn create_multipart(&self, _: &Key, _: MultipartOptions) -> Result<UploadId> {
-        rules::only_read("createMultipartUpload")
+        rules::only_read(Operation::CreateMultipart)
     }
 
     async fn upload_part(&self, _: &Key, _: &UploadId, _: u16, _: Body) -> Result<Part> {
-        rules::only_read("uploadPart")
+        rules::only_read(Operation::UploadPart)
     }
 
     async fn complete_multipart(&self, _: &Key, _: &UploadId, _: Vec<Part>) -> Result<ObjectMeta> {
-        rules::only_read("completeMultipartUpload")
+        rules::only_read(Operation::CompleteMultipart)
     }
 
     async fn abort_multipart(&self, _: &Key, _: &UploadId) -> Result<()> {
-        rules::only_read("abortMultipartUpload")
+        rules::only_read(Operation::AbortMultipart)
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
@@ -70,10 +71,14 @@ impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     }
 
     async fn copy(&self, _: &Key, _: &Key, _: CopyOptions) -> Result<Option<PutResult>> {
-        rules::only_read("copy")
+        rules::only_read(Operation::Copy)
     }
 
     async fn presign(&self, options: PresignOptions) -> Result<String> {
-        if options.method == PresignMethod::Put { rules::only_read("presign") } else { self.0.presign(options).await }
+        if options.method == PresignMethod::Put {
+            rules::only_read(Operation::Presign)
+        } else {
+            self.0.presign(options).await
+        }
     }
 }

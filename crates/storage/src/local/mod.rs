@@ -51,8 +51,8 @@ use crate::checksum::Digests;
 use crate::signed::Signer;
 use crate::{
     Body, Capabilities, Clock, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
-    rules,
+    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
+    Result, UploadId, rules,
 };
 
 pub use self::disk::{Disk, DiskFile, Space, SystemDisk};
@@ -148,7 +148,7 @@ impl LocalStore {
     /// What the file system answers; [`ErrorKind::Corrupt`] for a file that is no such key.
     pub async fn signing_secret(root: impl AsRef<Path>) -> Result<Vec<u8>> {
         let path = root.as_ref().join("signing-key");
-        blocking(move || signing::secret(&path)).await.map_err(|error| error.during("presign"))
+        blocking(move || signing::secret(&path)).await.map_err(|error| error.during(Operation::Presign))
     }
 
     /// Removes what crashes and old uploads have left: uploads past their seven days, replaced blobs, blobs that no row names, and
@@ -186,10 +186,10 @@ impl LocalStore {
     /// Runs blocking work on the store, and names the operation in its errors.
     async fn run<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        operation: impl Into<&'static str>,
         work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, operation) = (Arc::clone(&self.shared), operation.into());
         blocking(move || work(&shared)).await.map_err(|error| error.during(operation))
     }
 
@@ -241,7 +241,7 @@ impl LocalStore {
 
     async fn drop_given(&self, given: Given) {
         let Given::Segments(segments) = given else { return };
-        let removed = self.run("put", move |shared| {
+        let removed = self.run(Operation::Put, move |shared| {
             shared.remove_or_leave(&segments);
             Ok(())
         });
@@ -250,7 +250,7 @@ impl LocalStore {
 
     async fn get_object(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
         let key = key.clone();
-        self.run("get", move |shared| {
+        self.run(Operation::Get, move |shared| {
             let found = shared.with_object(&key, |meta, content| shared.get(meta, content, &options))?;
             Ok(found.unwrap_or(GetResult::Missing))
         })
@@ -263,7 +263,7 @@ impl LocalStore {
         self.shared.admit(body.length())?;
         let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
         let (checked_key, checked) = (key.clone(), upload.clone());
-        self.run("uploadPart", move |shared| shared.index.check_upload(&checked_key, &checked, now)).await?;
+        self.run(Operation::UploadPart, move |shared| shared.index.check_upload(&checked_key, &checked, now)).await?;
 
         let (blob, size) = (rules::random_id()?, body.length());
         let under_way = UnderWay::new(&self.shared, &blob, size);
@@ -469,7 +469,7 @@ impl ObjectStore for LocalStore {
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
         let key = key.clone();
-        self.run("head", move |shared| shared.index.head(&key)).await
+        self.run(Operation::Head, move |shared| shared.index.head(&key)).await
     }
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
@@ -477,17 +477,17 @@ impl ObjectStore for LocalStore {
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
-        self.put_object(key, body, options).await.map_err(|error| error.during("put"))
+        self.put_object(key, body, options).await.map_err(|error| error.during(Operation::Put))
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
-        rules::check_delete(keys).map_err(|error| error.during("delete"))?;
+        rules::check_delete(keys).map_err(|error| error.during(Operation::Delete))?;
         let deleted = self.shared.index.delete(keys.to_vec(), self.shared.now()).await;
-        deleted.map_err(|error| error.during("delete"))
+        deleted.map_err(|error| error.during(Operation::Delete))
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
-        self.run("list", move |shared| shared.index.list(&options)).await
+        self.run(Operation::List, move |shared| shared.index.list(&options)).await
     }
 
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
@@ -498,29 +498,29 @@ impl ObjectStore for LocalStore {
             self.shared.index.create_upload(id.clone(), key.clone(), options, self.shared.now()).await?;
             Ok(id)
         };
-        create.await.map_err(|error: Error| error.during("createMultipartUpload"))
+        create.await.map_err(|error: Error| error.during(Operation::CreateMultipart))
     }
 
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
-        self.store_part(key, upload, number, body).await.map_err(|error| error.during("uploadPart"))
+        self.store_part(key, upload, number, body).await.map_err(|error| error.during(Operation::UploadPart))
     }
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
         let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
         // A damaged index may hide the object that this would replace.
-        self.shared.index.health().map_err(|error| error.during("completeMultipartUpload"))?;
+        self.shared.index.health().map_err(|error| error.during(Operation::CompleteMultipart))?;
         let completed = self.shared.index.complete_upload(key, upload, parts, now).await;
-        completed.map_err(|error| error.during("completeMultipartUpload"))
+        completed.map_err(|error| error.during(Operation::CompleteMultipart))
     }
 
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         let aborted = self.shared.index.abort_upload(key.clone(), upload.clone(), self.shared.now()).await;
-        aborted.map_err(|error| error.during("abortMultipartUpload"))
+        aborted.map_err(|error| error.during(Operation::AbortMultipart))
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
-        self.run("listParts", move |shared| shared.index.list_parts(&key, &upload, now)).await
+        self.run(Operation::ListParts, move |shared| shared.index.list_parts(&key, &upload, now)).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
@@ -528,13 +528,13 @@ impl ObjectStore for LocalStore {
             self.shared.admit(0)?;
             self.shared.index.copy(from.clone(), to.clone(), options, self.shared.now()).await
         };
-        copied.await.map_err(|error| error.during("copy"))
+        copied.await.map_err(|error| error.during(Operation::Copy))
     }
 
     async fn presign(&self, options: PresignOptions) -> Result<String> {
         let unsupported = || Error::new(ErrorKind::Unsupported, "the store was opened without a signer");
         let signed = async { self.shared.signer.as_ref().ok_or_else(unsupported)?.sign(&options, self.shared.now()) };
-        signed.await.map_err(|error| error.during("presign"))
+        signed.await.map_err(|error| error.during(Operation::Presign))
     }
 }
 

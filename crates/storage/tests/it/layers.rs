@@ -14,7 +14,7 @@ use isobar_storage::memory::MemoryStore;
 use isobar_storage::mock::MockStore;
 use isobar_storage::{
     Body, Clock, Conditions, CopyOptions, Error, ErrorKind, GetOptions, ListOptions, MultipartOptions, ObjectStore,
-    ObjectStoreExt, PutOptions, Range, conformance,
+    ObjectStoreExt, Operation, PutOptions, Range, conformance,
 };
 
 use crate::local::key;
@@ -186,8 +186,9 @@ async fn operations_are_counted() {
     inner.script().fail_next("get", unavailable());
     assert!(store.read(&key("a")).await.is_err());
     let tallies = counters.tallies();
-    assert_eq!((tallies["put"].calls, tallies["put"].bytes, tallies["put"].errors), (1, 4, 0));
-    assert_eq!((tallies["get"].calls, tallies["get"].bytes, tallies["get"].errors), (3, 6, 1));
+    let of = |operation| tallies.get(&operation).map(|tally| (tally.calls, tally.bytes, tally.errors));
+    assert_eq!(of(Operation::Put), Some((1, 4, 0)));
+    assert_eq!(of(Operation::Get), Some((3, 6, 1)));
 }
 
 /// A cache over a recorded store, and a clock in seconds.
@@ -257,7 +258,7 @@ type Watched = Cached<Observed<MemoryStore, Arc<Between>>>;
 
 impl Observer for Between {
     fn observed(&self, observation: &Observation<'_>) {
-        if observation.operation == "get" && self.1.fetch_add(1, Ordering::SeqCst) == 0 {
+        if observation.operation == Operation::Get && self.1.fetch_add(1, Ordering::SeqCst) == 0 {
             // Memory answers at once.
             self.0.get().unwrap().write(&key("a"), "new").now_or_never().unwrap().unwrap();
         }

@@ -9,6 +9,7 @@ mod fsck;
 mod layers;
 mod local;
 mod object_store;
+mod operations;
 mod packs;
 mod processes;
 mod rebuild;

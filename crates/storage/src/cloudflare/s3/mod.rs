@@ -19,8 +19,8 @@ use exchange::{Exchange, accepted};
 
 use crate::{
     Body, Capabilities, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignMethod, PresignOptions, PutOptions, PutResult,
-    Result, UploadId,
+    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignMethod, PresignOptions, PutOptions,
+    PutResult, Result, UploadId,
 };
 
 /// An R2 bucket over S3, or a bucket of another server that speaks S3: for native code. Cheap to clone.
@@ -116,51 +116,51 @@ impl ObjectStore for S3Bucket {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
-        self.head_object(key, None).await.map_err(|error| error.during("head"))
+        self.head_object(key, None).await.map_err(|error| error.during(Operation::Head))
     }
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
-        self.get_object(key, options).await.map_err(|error| error.during("get"))
+        self.get_object(key, options).await.map_err(|error| error.during(Operation::Get))
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
-        self.put_object(key, body, options).await.map_err(|error| error.during("put"))
+        self.put_object(key, body, options).await.map_err(|error| error.during(Operation::Put))
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
-        self.delete_objects(keys).await.map_err(|error| error.during("delete"))
+        self.delete_objects(keys).await.map_err(|error| error.during(Operation::Delete))
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
-        self.list_page(options).await.map_err(|error| error.during("list"))
+        self.list_page(options).await.map_err(|error| error.during(Operation::List))
     }
 
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
-        self.create_upload(key, options).await.map_err(|error| error.during("createMultipartUpload"))
+        self.create_upload(key, options).await.map_err(|error| error.during(Operation::CreateMultipart))
     }
 
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
-        self.store_part(key, upload, number, body).await.map_err(|error| error.during("uploadPart"))
+        self.store_part(key, upload, number, body).await.map_err(|error| error.during(Operation::UploadPart))
     }
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
-        self.complete(key, upload, parts).await.map_err(|error| error.during("completeMultipartUpload"))
+        self.complete(key, upload, parts).await.map_err(|error| error.during(Operation::CompleteMultipart))
     }
 
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
-        self.abort(key, upload).await.map_err(|error| error.during("abortMultipartUpload"))
+        self.abort(key, upload).await.map_err(|error| error.during(Operation::AbortMultipart))
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
-        self.stored_parts(key, upload).await.map_err(|error| error.during("listParts"))
+        self.stored_parts(key, upload).await.map_err(|error| error.during(Operation::ListParts))
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
-        self.copy_object(from, to, options).await.map_err(|error| error.during("copy"))
+        self.copy_object(from, to, options).await.map_err(|error| error.during(Operation::Copy))
     }
 
     async fn presign(&self, options: PresignOptions) -> Result<String> {
-        self.sign(&options).map_err(|error| error.during("presign"))
+        self.sign(&options).map_err(|error| error.during(Operation::Presign))
     }
 }
 

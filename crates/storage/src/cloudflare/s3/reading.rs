@@ -8,7 +8,8 @@ use super::S3Bucket;
 use super::exchange::{Payload, refusal};
 use super::headers::{self, Headers, check_key, surprise};
 use crate::{
-    Body, ByteRange, Conditions, Error, ErrorKind, Etags, GetOptions, GetResult, Key, ObjectMeta, Range, Result,
+    Body, ByteRange, Conditions, Error, ErrorKind, Etags, GetOptions, GetResult, Key, ObjectMeta, Operation, Range,
+    Result,
 };
 
 /// How often an operation is begun anew because the object changed between looking at it and acting on it.
@@ -169,7 +170,9 @@ fn found(key: &Key, answer: Response<client::Body>, asked: Option<Range>, or_who
         }
     }
     let broken = |error: client::BodyError| {
-        Error::new(ErrorKind::Unavailable, format!("the body broke off: {error}")).with_source(error).during("get")
+        Error::new(ErrorKind::Unavailable, format!("the body broke off: {error}"))
+            .with_source(error)
+            .during(Operation::Get)
     };
     let body = Body::from_stream(range.length, answer.into_body().into_stream().map_err(broken));
     Ok(GetResult::Object { meta, range, body })
