@@ -1,5 +1,6 @@
 //! Bodies: bytes of a known length, whole or streamed.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
 
@@ -49,6 +50,26 @@ impl Body {
         S: Stream<Item = Result<Bytes>> + Send + 'static,
     {
         Self { length, source: Source::Chunks(Box::pin(exactly(length, Box::pin(chunks)))) }
+    }
+
+    /// As [`from_stream`](Self::from_stream), out of any stream of bytes with any error: axum's and reqwest's bodies as they are.
+    /// An error that is not of this crate becomes one of [`ErrorKind::Body`], with it as the source.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use isobar_storage::{Body, Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let uploaded = futures_util::stream::iter([Ok::<_, std::io::Error>("hello, ".into()), Ok("world".into())]);
+    /// let meta = MemoryStore::new().write(&Key::new("hello.txt")?, Body::wrap_stream(12, uploaded)).await?;
+    /// assert_eq!(meta.size, 12);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+    /// ```
+    pub fn wrap_stream<S, E>(length: u64, chunks: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+    {
+        Self::from_stream(length, chunks.map_err(Error::of_body))
     }
 
     /// A body of exactly `length` bytes, opened already.

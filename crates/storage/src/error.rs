@@ -118,6 +118,14 @@ impl Error {
         self.kind == ErrorKind::Unavailable
     }
 
+    /// The error of a body's source: this crate's own as it is, any other as [`ErrorKind::Body`].
+    pub(crate) fn of_body(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        match error.into().downcast::<Self>() {
+            Ok(error) => *error,
+            Err(error) => Self::new(ErrorKind::Body, format!("the body's source failed: {error}")).with_source(error),
+        }
+    }
+
     /// Says it in other words.
     #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
     pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {

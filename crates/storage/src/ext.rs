@@ -1,5 +1,7 @@
 //! Convenience over [`ObjectStore`]: nothing here that the trait could not do.
 
+use std::error::Error as StdError;
+
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_core::stream::{BoxStream, Stream};
@@ -72,18 +74,18 @@ pub trait ObjectStoreExt: ObjectStore {
     }
 
     /// Stores a stream whose length nobody knows yet: whole where it fits one part of 8 MiB, else in parts of that size,
-    /// one in memory at a time. The key's extension gives the content type where the options have none.
+    /// one in memory at a time. The stream's error may be any; one that is not of this crate becomes [`ErrorKind::Body`]. The
+    /// key's extension gives the content type where the options have none.
     ///
     /// # Errors
     /// As [`ObjectStore::put`] and the multipart operations, and what the stream fails with; the upload is aborted then.
     /// A stream of more than 10,000 parts (78 GiB) is [`ErrorKind::InvalidArgument`].
-    async fn write_stream(
-        &self,
-        key: &Key,
-        chunks: BoxStream<'static, Result<Bytes>>,
-        mut options: MultipartOptions,
-    ) -> Result<ObjectMeta> {
-        let mut chunks = chunks.fuse(); // asked again after its end
+    async fn write_stream<S, E>(&self, key: &Key, chunks: S, mut options: MultipartOptions) -> Result<ObjectMeta>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+    {
+        let mut chunks = chunks.map_err(Error::of_body).boxed().fuse(); // asked again after its end
         if options.http.content_type.is_none() {
             options.http.content_type = content_type::from_key(key.as_str());
         }

@@ -186,7 +186,7 @@ async fn a_stream_of_unknown_length_is_stored_whole(store: Subject) -> Outcome {
         let name = format!("multipart/stream-{chunks}.txt");
         // One that may not be asked again after its end.
         let stream = stream::unfold(0, move |chunk| async move {
-            (chunk < chunks).then(|| (Ok(Bytes::from(bytes(chunk, 1 << 20))), chunk + 1))
+            (chunk < chunks).then(|| (Ok::<_, Error>(Bytes::from(bytes(chunk, 1 << 20))), chunk + 1))
         });
         let stream = stream.boxed();
         let meta = store.write_stream(&key(&name), stream, MultipartOptions::default()).await?;

@@ -14,6 +14,7 @@ mod packs;
 mod processes;
 mod rebuild;
 mod rules;
+mod streams;
 mod sync;
 mod walk;
 
