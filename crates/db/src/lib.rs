@@ -4,7 +4,8 @@
 //! `memory` and `local`: [`SqliteDatabase`], with D1's limits and its authorizer. [`mock::MockDatabase`]
 //! (feature `mock`) records and scripts faults over any backend; `cloudflare::D1Database` (feature `cloudflare-binding`) is D1
 //! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; `vault` (feature
-//! `vault`) encrypts values; `copy` (feature `copy`) fills a database from one of another shape; [`migrations`] keeps wrangler's table and order.
+//! `vault`) encrypts values; `copy` (feature `copy`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
+//! wrangler's table and order, and [`migrations!`] embeds the files in the program.
 //!
 //! ```
 //! use isobar_db::{Database, QueryableExt, SqliteDatabase};
@@ -52,6 +53,9 @@ pub use value::{FromValue, Value};
 
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 pub use sqlite::SqliteDatabase;
+
+#[doc(hidden)]
+pub use isobar_db_macros::migration_files as __migration_files;
 
 /// Limits of D1, which the local backend keeps. Source: D1's documentation, "Limits", and workerd's `sqlite.c++`.
 pub mod limits {

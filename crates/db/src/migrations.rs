@@ -26,6 +26,50 @@ impl Migration {
     }
 }
 
+/// Embeds the `.sql` files of a folder in the program, as a `Vec` of [`Migration`]s in order: what
+/// [`from_folder`](crate::migrations::from_folder) (feature `local`) reads at run time is here part of the binary, so that the
+/// binary needs no files beside it, and a Worker can have migrations at all.
+///
+/// The folder is below the package that is compiled, beside its `Cargo.toml`. Hidden files are passed over. A folder that cannot
+/// be read, or has no `.sql` file, is an error of the compiler.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{QueryableExt, SqliteDatabase, migrations};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let applied = migrations::apply(&db, &isobar_db::migrations!("tests/migrations")).await?;
+/// assert_eq!(applied, ["1_users.sql", "2_posts.sql", "10_posts_by_author.sql"]);
+/// db.prepare("INSERT INTO users (name) VALUES ('Ada')").run().await?;
+/// # Ok(()) }
+/// ```
+///
+/// ```compile_fail
+/// isobar_db::migrations!("no/such/folder");
+/// ```
+///
+/// Each file is an input of the build: cargo compiles anew when one changes. Of a *new* file cargo hears nothing by itself;
+/// a `build.rs` whose `main` has this line tells it to look:
+///
+/// ```
+/// println!("cargo::rerun-if-changed=migrations");
+/// ```
+#[macro_export]
+macro_rules! migrations {
+    ($folder:literal) => {
+        $crate::migrations::embedded(&$crate::__migration_files!($folder))
+    };
+}
+
+/// What [`migrations!`] makes of the files: for the macro.
+#[doc(hidden)]
+#[must_use]
+pub fn embedded(files: &[(&str, &str)]) -> Vec<Migration> {
+    let mut migrations: Vec<_> = files.iter().map(|(name, sql)| Migration::new(*name, *sql)).collect();
+    sort(&mut migrations);
+    migrations
+}
+
 /// A migration that has been applied.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Applied {

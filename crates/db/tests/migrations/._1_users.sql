@@ -1,0 +1,1 @@
+not SQL: a hidden file, as some systems make them

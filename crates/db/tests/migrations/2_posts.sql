@@ -1,0 +1,4 @@
+CREATE TABLE posts (
+    id INTEGER PRIMARY KEY,
+    author INTEGER NOT NULL REFERENCES users (id)
+);
