@@ -9,6 +9,7 @@ mod checkers;
 mod clients;
 mod conformance;
 mod differential;
+mod docs;
 mod drift;
 mod endurance;
 mod faults;
@@ -31,6 +32,8 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const HELP: &str = "cargo xtask COMMAND
 
   features   check each feature of each crate alone
+  docs       build the guide (docs/) as an mdBook; check every Markdown file's links and anchors, and that a doctest
+             compiles its Rust blocks; needs Python 3 with venv
   wasm       check for wasm32-unknown-unknown whatever is not a local backend
   worker build          build the platform's Worker and print its size
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Some("sockets") => sockets::run(),
         Some("endurance") => endurance::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("drift") => drift::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("docs") => docs::run(),
         Some("faults") => faults::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("bench") => bench::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("browser") => browser::run(),

@@ -11,6 +11,7 @@
 //! sink.write(DataPoint::new().with_index("tenant-1").with_blob("/home").with_double(12.5));
 //! assert_eq!(sink.points()[0].point.blobs[0].as_ref(), b"/home");
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
 mod ext;
@@ -48,3 +49,8 @@ pub mod limits {
     /// Data points a Worker may write in one invocation; natively there is no such limit.
     pub const POINTS_PER_INVOCATION: usize = 250;
 }
+
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -20,6 +20,7 @@
 //! # drop(router);
 //! # Ok(()) }
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
 pub mod auth;
@@ -48,3 +49,8 @@ pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgra
 
 /// [`SCHEMA`] in the order in which it has grown, each a migration of its own.
 pub const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("upgrade.sql")];
+
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

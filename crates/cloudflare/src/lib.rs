@@ -8,6 +8,7 @@
 //! assert_eq!(config.r2_buckets[0].binding, "STORAGE");
 //! # Ok::<_, isobar_cloudflare::wrangler::Error>(())
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "binding")]
 pub mod binding;
@@ -15,3 +16,8 @@ pub mod binding;
 pub mod client;
 pub mod sql;
 pub mod wrangler;
+
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -17,6 +17,7 @@
 //! assert_eq!(users, [(1, "Ada".to_owned())]);
 //! # Ok(()) }
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "copy")]
 pub mod copy;
@@ -70,3 +71,8 @@ pub mod limits {
     /// Bytes in the pattern of LIKE and GLOB.
     pub const PATTERN_BYTES: usize = 50;
 }
+
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -20,6 +20,7 @@
 //! let router: axum::Router = App::new().into_router();
 //! # drop(router);
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod app;
 mod assets;
@@ -83,3 +84,8 @@ pub use telemetry::{Telemetry, TelemetryError};
 pub use track::{Analytics, ProductEvent};
 #[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
 pub use wrangler::{PlatformError, WranglerPlatform};
+
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(all(doctest, feature = "native"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

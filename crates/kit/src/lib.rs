@@ -6,6 +6,7 @@
 //!
 //! This crate knows none of the abstractions: it stands below all of them, and on nothing but Workers' timers where there
 //! are no others.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod case;
 mod script;
@@ -14,3 +15,8 @@ mod time;
 pub use case::{Case, Failure, Outcome, Report, run};
 pub use script::{Call, Release, Script};
 pub use time::sleep;
+
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

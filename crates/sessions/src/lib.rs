@@ -33,6 +33,7 @@
 //! # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
 //! # }
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
 mod context;
@@ -118,3 +119,8 @@ pub mod limits {
     /// Seconds that `block_concurrency_while` may take.
     pub const BLOCK_SECONDS: u64 = 30;
 }
+
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -17,6 +17,7 @@
 //! assert_eq!(answer.status(), 200);
 //! # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "cache")]
 mod arena;
@@ -59,3 +60,8 @@ pub use rules::{HeaderRules, Redirects, RoutingError, RuleWarning, WorkerFirst};
 #[cfg(feature = "cache")]
 pub use site::Purge;
 pub use site::Site;
+
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -24,6 +24,7 @@
 //! assert_eq!(bytes, "<h1>hello</h1>");
 //! # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
 #[cfg_attr(not(any(feature = "memory", feature = "local")), allow(dead_code))]
@@ -103,7 +104,7 @@ pub mod limits {
     pub const UPLOAD_DAYS: i64 = 7;
 }
 
-/// The program of the workspace's README, so that it stays true.
-#[cfg(all(doctest, feature = "local"))]
-#[doc = include_str!("../../../README.md")]
+/// The quick start of the README, compiled and run as a doctest.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../README.md")]
 struct Readme;
