@@ -24,6 +24,16 @@ impl<S> fmt::Debug for Case<S> {
     }
 }
 
+/// The variable of the environment that chooses cases: see [`run`].
+const CASE: &str = "ISOBAR_CASE";
+
+impl<S> Case<S> {
+    /// Whether its `group/name` has the filter's text in it.
+    fn is_chosen(&self, filter: Option<&str>) -> bool {
+        filter.is_none_or(|filter| format!("{}/{}", self.group, self.name).contains(filter))
+    }
+}
+
 /// Why a case failed: any error, or an expectation that did not hold (with its place).
 #[derive(Debug)]
 pub struct Failure(pub String);
@@ -89,13 +99,15 @@ impl fmt::Display for Report {
 
 /// Runs every case on its own `subject()`, one after the other; a panic in a case is that case's failure.
 ///
-/// `capable` answers whether the backend has a capability that a case names in [`Case::needs`].
+/// `capable` answers whether the backend has a capability that a case names in [`Case::needs`]. With `ISOBAR_CASE` in the
+/// environment only those cases run whose `group/name` contains its value; where none does, the report is not green.
 pub async fn run<S, F>(cases: &[Case<S>], mut subject: F, capable: impl Fn(&str) -> bool) -> Report
 where
     F: AsyncFnMut() -> S,
 {
     let mut report = Report::default();
-    for case in cases {
+    let filter = std::env::var(CASE).ok();
+    for case in cases.iter().filter(|case| case.is_chosen(filter.as_deref())) {
         let outcome = match case.needs {
             Some(needs) if !capable(needs) => Outcome::Skipped(needs),
             _ => judge((case.body)(subject().await)).await,
@@ -184,5 +196,15 @@ mod tests {
         let text = report.to_string();
         assert!(text.contains("FAILED   a/panics: panicked: on purpose"), "{text}");
         assert!(text.contains("skipped  b/passes: needs wings"), "{text}");
+    }
+
+    #[test]
+    fn a_filter_chooses_cases_by_group_and_name() {
+        let kit: Vec<Case<()>> = cases! { "a" => { passes, fails } "b" => { passes } };
+        let chosen = |filter| kit.iter().map(|case| case.is_chosen(filter)).collect::<Vec<_>>();
+        assert_eq!(chosen(None), [true, true, true]);
+        assert_eq!(chosen(Some("passes")), [true, false, true]);
+        assert_eq!(chosen(Some("b/")), [false, false, true]);
+        assert_eq!(chosen(Some("c")), [false, false, false]);
     }
 }
