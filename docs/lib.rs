@@ -12,6 +12,7 @@ macro_rules! pages {
 
 pages! {
     Readme: "../README.md",
+    CustomStore: "../examples/custom-store/README.md",
     FirstRun: "src/first-run.md",
     Workers: "src/workers.md",
     Testing: "src/testing.md",
