@@ -42,7 +42,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
 
 use self::blobs::{Blobs, Checking, Found, Segment};
-use self::index::{Content, Given, Index};
+use self::index::{Content, Index, NewBody};
 use self::packs::Packs;
 use self::room::Room;
 use self::verify::Verify;
@@ -194,16 +194,16 @@ impl LocalStore {
     }
 
     /// Makes a body durable as a blob where it is large; hashes it on the way.
-    async fn take_body(&self, body: Body, digests: Digests) -> Result<(Given, Digests, Option<UnderWay>)> {
+    async fn take_body(&self, body: Body, digests: Digests) -> Result<(NewBody, Digests, Option<UnderWay>)> {
         if body.length() <= SMALL_BYTES {
             let (bytes, mut digests) = (body.bytes().await?, digests);
             digests.update(&bytes);
-            return Ok((Given::Small(bytes), digests, None));
+            return Ok((NewBody::Small(bytes), digests, None));
         }
         let (blob, size) = (rules::random_id()?, body.length());
         let under_way = UnderWay::new(&self.shared, &blob, size);
         let digests = self.shared.blobs.write(&blob, body, digests, under_way.written()).await?;
-        Ok((Given::Segments(vec![Segment { blob, size }]), digests, Some(under_way)))
+        Ok((NewBody::Segments(vec![Segment { blob, size }]), digests, Some(under_way)))
     }
 
     async fn put_object(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
@@ -212,26 +212,26 @@ impl LocalStore {
         rules::check_metadata(&custom)?;
         let size = body.length();
         self.shared.admit(size)?;
-        let (given, digests, under_way) = self.take_body(body, Digests::new(checksum)).await?;
+        let (body, digests, under_way) = self.take_body(body, Digests::new(checksum)).await?;
         let checksums = match digests.finish() {
             Ok(checksums) => checksums,
             Err(error) => {
-                self.drop_given(given).await;
+                self.drop_body(body).await;
                 return Err(error);
             }
         };
         let mut meta =
             ObjectMeta::new(key.clone(), rules::random_id()?, size, checksums[0].hex.clone(), self.shared.now());
         (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
-        let (row, shared, kept) = (meta.clone(), Arc::clone(&self.shared), given.clone());
-        let stored = self.shared.index.put(row, given, conditions, move |segments| {
+        let (row, shared, kept) = (meta.clone(), Arc::clone(&self.shared), body.clone());
+        let stored = self.shared.index.put(row, body, conditions, move |segments| {
             let _under_way = &under_way; // until the job is over, however it ends
             shared.check_segments(segments)
         });
         match stored.await {
             Ok(true) => Ok(PutResult::Stored(meta)),
             Ok(false) => {
-                self.drop_given(kept).await;
+                self.drop_body(kept).await;
                 Ok(PutResult::ConditionFailed)
             }
             // Whether it was committed is not known: a row may name the blob. What nothing names is the sweep's.
@@ -239,8 +239,8 @@ impl LocalStore {
         }
     }
 
-    async fn drop_given(&self, given: Given) {
-        let Given::Segments(segments) = given else { return };
+    async fn drop_body(&self, body: NewBody) {
+        let NewBody::Segments(segments) = body else { return };
         let removed = self.run(Operation::Put, move |shared| {
             shared.remove_or_leave(&segments);
             Ok(())

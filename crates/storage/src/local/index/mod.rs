@@ -43,7 +43,7 @@ pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
 
 /// What a body comes as: bytes, or blobs that are durable.
 #[derive(Debug, Clone)]
-pub(super) enum Given {
+pub(super) enum NewBody {
     Small(Bytes),
     Segments(Vec<Segment>),
 }
@@ -150,13 +150,13 @@ impl Index {
     pub(super) async fn put(
         &self,
         meta: ObjectMeta,
-        given: Given,
+        body: NewBody,
         conditions: Option<Conditions>,
         is_there: impl Fn(&[Segment]) -> crate::Result<()> + Send + 'static,
     ) -> crate::Result<bool> {
-        let given = match (given, &conditions) {
-            (Given::Small(body), None) => return self.writer.put(meta, body).await.map(|()| true),
-            (given, _) => given,
+        let body = match (body, &conditions) {
+            (NewBody::Small(body), None) => return self.writer.put(meta, body).await.map(|()| true),
+            (body, _) => body,
         };
         self.writer
             .write(move |batch| {
@@ -165,9 +165,9 @@ impl Index {
                 {
                     return Ok(false);
                 }
-                let content = match &given {
-                    Given::Small(bytes) => Content::Packed(batch.log(&meta, bytes)?),
-                    Given::Segments(segments) => {
+                let content = match &body {
+                    NewBody::Small(bytes) => Content::Packed(batch.log(&meta, bytes)?),
+                    NewBody::Segments(segments) => {
                         is_there(segments)?;
                         Content::Segments(segments.clone(), Some(batch.name(&meta, segments)?))
                     }
