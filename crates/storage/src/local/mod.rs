@@ -91,7 +91,7 @@ struct Shared {
     signer: Option<Signer>,
     room: Room,
     /// Blobs of writes under way: the sweep leaves them alone, however long they take.
-    under_way: Mutex<HashSet<String>>,
+    in_flight: Mutex<HashSet<String>>,
 }
 
 /// What a [`LocalStore::sweep`] removed.
@@ -134,8 +134,8 @@ impl LocalStore {
             let refuse = || if has_files(&root)? { Err(index::rebuild::refuse(&root)) } else { Ok(()) };
             let index = Index::open(&root.join("index.db"), disk, packs.clone(), refuse, collector)?;
             blobs.sync_folder(&root)?;
-            let under_way = Mutex::default();
-            Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, room, under_way })
+            let in_flight = Mutex::default();
+            Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, room, in_flight })
         });
         let shared = shared.await.map_err(|error| error.during("open"))?;
         Ok(Self { shared: Arc::new(shared) })
@@ -194,16 +194,16 @@ impl LocalStore {
     }
 
     /// Makes a body durable as a blob where it is large; hashes it on the way.
-    async fn take_body(&self, body: Body, digests: Digests) -> Result<(NewBody, Digests, Option<UnderWay>)> {
+    async fn take_body(&self, body: Body, digests: Digests) -> Result<(NewBody, Digests, Option<InFlight>)> {
         if body.length() <= SMALL_BYTES {
             let (bytes, mut digests) = (body.bytes().await?, digests);
             digests.update(&bytes);
             return Ok((NewBody::Small(bytes), digests, None));
         }
         let (blob, size) = (rules::random_id()?, body.length());
-        let under_way = UnderWay::new(&self.shared, &blob, size);
-        let digests = self.shared.blobs.write(&blob, body, digests, under_way.written()).await?;
-        Ok((NewBody::Segments(vec![Segment { blob, size }]), digests, Some(under_way)))
+        let in_flight = InFlight::new(&self.shared, &blob, size);
+        let digests = self.shared.blobs.write(&blob, body, digests, in_flight.written()).await?;
+        Ok((NewBody::Segments(vec![Segment { blob, size }]), digests, Some(in_flight)))
     }
 
     async fn put_object(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
@@ -212,7 +212,7 @@ impl LocalStore {
         rules::check_metadata(&custom)?;
         let size = body.length();
         self.shared.admit(size)?;
-        let (body, digests, under_way) = self.take_body(body, Digests::new(checksum)).await?;
+        let (body, digests, in_flight) = self.take_body(body, Digests::new(checksum)).await?;
         let checksums = match digests.finish() {
             Ok(checksums) => checksums,
             Err(error) => {
@@ -225,7 +225,7 @@ impl LocalStore {
         (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
         let (row, shared, kept) = (meta.clone(), Arc::clone(&self.shared), body.clone());
         let stored = self.shared.index.put(row, body, conditions, move |segments| {
-            let _under_way = &under_way; // until the job is over, however it ends
+            let _in_flight = &in_flight; // until the job is over, however it ends
             shared.check_segments(segments)
         });
         match stored.await {
@@ -266,14 +266,14 @@ impl LocalStore {
         self.run(Operation::UploadPart, move |shared| shared.index.check_upload(&checked_key, &checked, now)).await?;
 
         let (blob, size) = (rules::random_id()?, body.length());
-        let under_way = UnderWay::new(&self.shared, &blob, size);
-        let digests = self.shared.blobs.write(&blob, body, Digests::new(None), under_way.written()).await?;
+        let in_flight = InFlight::new(&self.shared, &blob, size);
+        let digests = self.shared.blobs.write(&blob, body, Digests::new(None), in_flight.written()).await?;
         let md5 = digests.finish()?.swap_remove(0).hex;
         let part = Part { part_number: number, etag: rules::random_id()? };
         let segment = Segment { blob, size };
         let shared = Arc::clone(&self.shared);
         let stored = self.shared.index.put_part((key, upload), now, part.clone(), md5, segment, move |segments| {
-            let _under_way = &under_way; // until the job is over, however it ends
+            let _in_flight = &in_flight; // until the job is over, however it ends
             shared.check_segments(segments)
         });
         stored.await?; // what nothing names then is the sweep's
@@ -292,20 +292,20 @@ impl Shared {
         self.room.admit(bytes + OBJECT_BYTES)
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn in_flight(&self) -> MutexGuard<'_, HashSet<String>> {
         // A set, changed in single steps.
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The blobs that nothing names, those above this age if one is given; and the files that are none of ours.
     fn orphans(&self, age: Option<chrono::Duration>) -> Result<(Vec<Found>, Vec<PathBuf>)> {
         // The blobs first: what is written after that has its name by the time the names are read, or is young.
         let ((mut blobs, foreign), named, now) = (self.blobs.list()?, self.index.named_blobs()?, self.now());
-        let under_way = self.under_way();
+        let in_flight = self.in_flight();
         blobs.retain(|found| {
             age.is_none_or(|age| now - found.written > age)
                 && !named.contains(&found.blob)
-                && !under_way.contains(&found.blob)
+                && !in_flight.contains(&found.blob)
         });
         Ok((blobs, foreign))
     }
@@ -408,16 +408,16 @@ fn collector(blobs: Blobs, clock: Clock) -> After {
 }
 
 /// Keeps a blob from the sweep until it is dropped, and room for what is still to be written of it.
-struct UnderWay {
+struct InFlight {
     shared: Arc<Shared>,
     blob: String,
     /// Bytes that the disk does not know of yet.
     left: Arc<AtomicU64>,
 }
 
-impl UnderWay {
+impl InFlight {
     fn new(shared: &Arc<Shared>, blob: &str, size: u64) -> Self {
-        shared.under_way().insert(blob.to_owned());
+        shared.in_flight().insert(blob.to_owned());
         shared.room.begin(size);
         Self { shared: Arc::clone(shared), blob: blob.to_owned(), left: Arc::new(AtomicU64::new(size)) }
     }
@@ -433,9 +433,9 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.shared.under_way().remove(&self.blob);
+        self.shared.in_flight().remove(&self.blob);
         self.shared.room.end(self.left.swap(0, Ordering::Relaxed));
     }
 }
