@@ -1,6 +1,6 @@
 //! Garbage in the packs: what is left of a pack that is more than half garbage is put once more, and the pack removed.
 
-use super::packs::{self, Thin};
+use super::packs::{self, CompactionCandidate};
 use super::{Result, rows};
 use crate::local::packs::{Frame, Packs, Record};
 use crate::local::writer::Batch;
@@ -14,21 +14,21 @@ const AT_LEAST: usize = 64 * 1024;
 /// that is durable.
 pub(super) fn compact(batch: &mut Batch<'_>, coming: usize) -> Result<()> {
     let put = batch.frame_bytes() + coming;
-    if let Some(thin) = packs::thin(batch)?.filter(|_| put > 0) {
+    if let Some(candidate) = packs::compaction_candidate(batch)?.filter(|_| put > 0) {
         let budget = 4 * put + AT_LEAST;
-        match look_through(batch.packs(), thin, budget) {
-            Ok(Looked { frames, to }) => {
+        match scan(batch.packs(), candidate, budget) {
+            Ok(Scanned { frames, to }) => {
                 for (frame, record) in
                     frames.iter().flat_map(|(frame, records)| records.iter().map(move |it| (frame, it)))
                 {
-                    put_again(batch, thin.pack, frame, record)?;
+                    relocate(batch, candidate.pack, frame, record)?;
                 }
-                packs::moved_up_to(batch, thin.pack, to)?;
+                packs::moved_up_to(batch, candidate.pack, to)?;
             }
             // Another time.
             Err(_error) => {
                 #[cfg(feature = "tracing")]
-                tracing::warn!(error = %_error, pack = thin.pack, "a pack cannot be looked through");
+                tracing::warn!(error = %_error, pack = candidate.pack, "a pack cannot be scanned through");
             }
         }
     }
@@ -39,32 +39,32 @@ pub(super) fn compact(batch: &mut Batch<'_>, coming: usize) -> Result<()> {
 }
 
 /// A part of a pack.
-struct Looked {
+struct Scanned {
     frames: Vec<(Frame, Vec<Record>)>,
     to: u64,
 }
 
 /// Reads frames of a pack, up to so many bytes of them. Behind a damaged one nothing is found any more: the pack stays with what
 /// it has, for fsck to tell which objects have suffered.
-fn look_through(packs: &Packs, thin: Thin, budget: usize) -> crate::Result<Looked> {
-    let mut looked = Looked { frames: Vec::new(), to: thin.moved };
-    while looked.to < thin.bytes && looked.to - thin.moved < budget as u64 {
-        let frame = packs.frame(thin.pack, looked.to)?;
+fn scan(packs: &Packs, candidate: CompactionCandidate, budget: usize) -> crate::Result<Scanned> {
+    let mut scanned = Scanned { frames: Vec::new(), to: candidate.moved };
+    while scanned.to < candidate.bytes && scanned.to - candidate.moved < budget as u64 {
+        let frame = packs.frame(candidate.pack, scanned.to)?;
         // One that has no records is damaged like one that is none.
         let Some((frame, records)) = frame.and_then(|frame| frame.records().ok().map(|records| (frame, records)))
         else {
-            looked.to = thin.bytes;
+            scanned.to = candidate.bytes;
             break;
         };
-        looked.to = frame.next().position;
-        looked.frames.push((frame, records));
+        scanned.to = frame.next().position;
+        scanned.frames.push((frame, records));
     }
-    Ok(looked)
+    Ok(scanned)
 }
 
 /// Puts once more what a record says as it is, if it is still so by this record. What was deleted is not said again: a rebuild
 /// reports what an older pack may still have of it.
-fn put_again(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record) -> Result<()> {
+fn relocate(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record) -> Result<()> {
     let (meta, found) = match record {
         Record::Deleted(_) => return Ok(()),
         Record::Packed(meta, _) | Record::Named(meta, _) => (meta, current(batch, meta)?),

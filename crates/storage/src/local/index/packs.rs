@@ -60,17 +60,18 @@ pub(super) fn forget_dead(transaction: &Transaction<'_>) -> Result<Vec<u64>> {
 
 /// A pack that is more than half garbage, and up to where what is somebody's in it was put again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Thin {
+pub(super) struct CompactionCandidate {
     pub(super) pack: u64,
     pub(super) moved: u64,
     pub(super) bytes: u64,
 }
 
 /// The oldest of them.
-pub(super) fn thin(connection: &Connection) -> Result<Option<Thin>> {
+pub(super) fn compaction_candidate(connection: &Connection) -> Result<Option<CompactionCandidate>> {
     let sql = "SELECT id, moved, bytes FROM packs
                WHERE live * 2 < weight AND moved < bytes AND id < (SELECT max(id) FROM packs) ORDER BY id LIMIT 1";
-    let row = |row: &Row<'_>| Ok(Thin { pack: size(row, 0)?, moved: size(row, 1)?, bytes: size(row, 2)? });
+    let row =
+        |row: &Row<'_>| Ok(CompactionCandidate { pack: size(row, 0)?, moved: size(row, 1)?, bytes: size(row, 2)? });
     Ok(connection.prepare_cached(sql)?.query_row([], row).optional()?)
 }
 
