@@ -1,10 +1,10 @@
 //! The index: every statement that touches SQLite.
 
-mod changes;
+mod busy_handler;
+mod change_counter;
 pub(super) mod check;
 mod compact;
 pub(super) mod packs;
-mod patience;
 pub(super) mod rebuild;
 mod recover;
 mod rows;
@@ -28,7 +28,7 @@ use crate::{
     PartInfo, PutResult, UploadId, rules,
 };
 
-use changes::Changes;
+use change_counter::ChangeCounter;
 pub(super) use rows::{Content, replace};
 
 /// What can go wrong between a transaction's start and end: SQLite's errors become ours at its edge, so that
@@ -62,7 +62,7 @@ pub(super) struct Index {
     path: PathBuf,
     writer: Writer,
     readers: Mutex<Vec<Connection>>,
-    changes: Arc<Changes>,
+    changes: Arc<ChangeCounter>,
     /// Damage found when it was opened.
     damage: Option<String>,
 }
@@ -80,7 +80,7 @@ impl Index {
         let named = |error| unusable(Fault::Sqlite(error), path);
         make_file(path, &*disk, &refuse_files)?;
         let mut connection = Connection::open(path).map_err(named)?;
-        patience::give(&mut connection).map_err(named)?;
+        busy_handler::set(&mut connection).map_err(named)?;
         // Looked at before anything is set: another program's file stays as it is.
         let mut appender = Appender::new(packs);
         schema::prepare(&mut connection, &mut appender, refuse_files).map_err(|fault| unusable(fault, path))?;
@@ -93,7 +93,7 @@ impl Index {
         // Now, and not when it is first wanted: a file tells an error of the disk to those who have it open when it happens.
         let log = Log::open(path.with_extension("db-wal"), disk)?;
         let damage = check::damage(&writer, path);
-        let changes = Arc::new(Changes::new(connect(path)?));
+        let changes = Arc::new(ChangeCounter::new(connect(path)?));
         let ours = Arc::clone(&changes);
         let told = Box::new(move || ours.note());
         let hooks = Hooks { before: compact::compact, after, told };
@@ -379,7 +379,7 @@ pub(super) fn collect(
 fn connect(path: &Path) -> crate::Result<Connection> {
     let open = || {
         let mut connection = Connection::open(path)?;
-        patience::give(&mut connection)?;
+        busy_handler::set(&mut connection)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;
@@ -387,7 +387,7 @@ fn connect(path: &Path) -> crate::Result<Connection> {
         )?;
         Ok::<_, rusqlite::Error>(connection)
     };
-    patience::with(open).map_err(|error| unusable(Fault::Sqlite(error), path))
+    busy_handler::retry(open).map_err(|error| unusable(Fault::Sqlite(error), path))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 
 /// How long a connection waits for another process's write.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it sleeps between two looks. Who writes without a pause leaves the lock for a moment between two transactions, and
 /// holds it for less than a millisecond in each: who looked seldom would hardly ever find it free.
 const SLEEP: Duration = Duration::from_micros(300);
@@ -17,22 +17,22 @@ thread_local! {
 }
 
 /// Makes a connection wait.
-pub(super) fn give(connection: &mut Connection) -> rusqlite::Result<()> {
+pub(super) fn set(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(|looks| {
         if looks == 0 {
             SINCE.set(Some(Instant::now()));
         }
         sleep();
-        SINCE.get().is_some_and(|since| since.elapsed() < PATIENCE)
+        SINCE.get().is_some_and(|since| since.elapsed() < TIMEOUT)
     }))
 }
 
 /// Does something again for which SQLite itself does not wait: it does not while a log is made or gone through.
-pub(super) fn with<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+pub(super) fn retry<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let since = Instant::now();
     loop {
         match work() {
-            Err(error) if is_busy(&error) && since.elapsed() < PATIENCE => sleep(),
+            Err(error) if is_busy(&error) && since.elapsed() < TIMEOUT => sleep(),
             outcome => return outcome,
         }
     }

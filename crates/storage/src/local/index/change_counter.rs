@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 /// How long another process's write may go unnoticed.
-const PATIENCE: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// Counts changes: this process's as they are committed, another's when it is time to look.
 #[derive(Debug)]
-pub(super) struct Changes {
+pub(super) struct ChangeCounter {
     count: AtomicU64,
     since: Instant,
     /// When to look again, in milliseconds since the start.
@@ -26,7 +26,7 @@ struct Other {
     version: Option<i64>,
 }
 
-impl Changes {
+impl ChangeCounter {
     pub(super) fn new(connection: Connection) -> Self {
         let other = Mutex::new(Other { version: version(&connection), connection });
         Self { count: AtomicU64::new(1), since: Instant::now(), next: AtomicU64::new(0), other }
@@ -47,7 +47,7 @@ impl Changes {
                     other.version = version;
                     self.note();
                 }
-                self.next.store(now + PATIENCE.as_millis() as u64, Ordering::Relaxed);
+                self.next.store(now + MAX_DELAY.as_millis() as u64, Ordering::Relaxed);
             }
         }
         self.count.load(Ordering::Acquire)
