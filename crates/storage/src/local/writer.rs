@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use super::blobs::{Segment, sync_folder};
 use super::disk::{Disk, DiskFile};
-use super::index::{Content, Fault, Result, packs, replace};
+use super::index::{Content, Result, TxError, packs, replace};
 use super::packs::{Appender, NewFrame, Note, Packs, Place, Tail, head_of};
 use crate::{Error, ErrorKind, Key, ObjectMeta};
 
@@ -238,7 +238,7 @@ impl<T: Send, W: Fn(&mut Batch<'_>) -> Result<T> + Send> Work for Waiting<T, W> 
     }
 
     fn settle(self: Box<Self>, committed: Result<(), Error>) {
-        let never = || Fault::Ours(Error::new(ErrorKind::Internal, "the job was not run"));
+        let never = || TxError::Ours(Error::new(ErrorKind::Internal, "the job was not run"));
         let result = self.result.unwrap_or_else(|| Err(never()));
         drop(self.answer.send(committed.and(result.map_err(Error::from)))); // who does not wait any more has what was asked for
     }
@@ -333,14 +333,14 @@ impl Desk {
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
-            return jobs.settle(Err(&Fault::from(error).into()));
+            return jobs.settle(Err(&TxError::from(error).into()));
         }
         let is_alone = jobs.len() == 1;
         let Self { connection, appender, log, hooks, .. } = self;
         let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => transaction,
             // Another process has held the lock for too long: one by one it would be as long again for each.
-            Err(error) => return jobs.settle(Err(&Fault::from(error).into())),
+            Err(error) => return jobs.settle(Err(&TxError::from(error).into())),
         };
         match together(transaction, appender, log, hooks.before, &mut jobs) {
             Ok(()) => {
@@ -406,7 +406,7 @@ fn together(
 fn uncommitted(error: rusqlite::Error) -> Failure {
     use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
     match error.sqlite_error().map(|error| error.extended_code) {
-        Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC) => Failure::Lost(Fault::from(error).into()),
+        Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC) => Failure::Lost(TxError::from(error).into()),
         _ => error.into(),
     }
 }
@@ -439,9 +439,9 @@ impl Batch<'_> {
             return Ok(());
         }
         let tail = packs::tail(&self.transaction)?;
-        if let Some((tail, _)) = self.packs.follower(tail).map_err(Fault::from)? {
+        if let Some((tail, _)) = self.packs.follower(tail).map_err(TxError::from)? {
             packs::begin(&self.transaction, tail)?;
-            self.frame = Some(NewFrame::begin(tail).map_err(Fault::from)?);
+            self.frame = Some(NewFrame::begin(tail).map_err(TxError::from)?);
         }
         Ok(())
     }
@@ -503,15 +503,15 @@ impl Log {
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
+impl From<TxError> for Failure {
+    fn from(fault: TxError) -> Self {
         Self::Undone(fault.into())
     }
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
-        Fault::from(error).into()
+        TxError::from(error).into()
     }
 }
 
@@ -587,7 +587,7 @@ mod tests {
         rows.expect("numbers")
     }
 
-    fn failure() -> Fault {
+    fn failure() -> TxError {
         Error::new(ErrorKind::InvalidArgument, "as the test wants it").into()
     }
 

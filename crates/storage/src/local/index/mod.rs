@@ -34,12 +34,12 @@ pub(super) use rows::{Content, replace};
 /// What can go wrong between a transaction's start and end: SQLite's errors become ours at its edge, so that
 /// no type of rusqlite stands in the crate's public signatures.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum TxError {
     Ours(Error),
     Sqlite(rusqlite::Error),
 }
 
-pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+pub(super) type Result<T, E = TxError> = std::result::Result<T, E>;
 
 /// What a body comes as: bytes, or blobs that are durable.
 #[derive(Debug, Clone)]
@@ -77,19 +77,19 @@ impl Index {
         refuse_files: impl Fn() -> crate::Result<()>,
         after: After,
     ) -> crate::Result<Self> {
-        let named = |error| unusable(Fault::Sqlite(error), path);
+        let named = |error| unusable(TxError::Sqlite(error), path);
         make_file(path, &*disk, &refuse_files)?;
         let mut connection = Connection::open(path).map_err(named)?;
         busy_handler::set(&mut connection).map_err(named)?;
         // Looked at before anything is set: another program's file stays as it is.
         let mut appender = Appender::new(packs);
-        schema::prepare(&mut connection, &mut appender, refuse_files).map_err(|fault| unusable(fault, path))?;
+        schema::prepare(&mut connection, &mut appender, refuse_files).map_err(|error| unusable(error, path))?;
         drop(connection);
         let mut writer = connect(path)?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(named)?;
         // What is committed is in a pack, or synced by the writer.
         writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
-        recover::recover(&mut writer, &mut appender).map_err(|fault| unusable(fault, path))?;
+        recover::recover(&mut writer, &mut appender).map_err(|error| unusable(error, path))?;
         // Now, and not when it is first wanted: a file tells an error of the disk to those who have it open when it happens.
         let log = Log::open(path.with_extension("db-wal"), disk)?;
         let damage = check::damage(&writer, path);
@@ -297,7 +297,7 @@ impl Index {
         let connection = idle.map_or_else(|| connect(&self.path), Ok)?;
         let result = work(&connection);
         // One whose transaction could not be ended, or that SQLite has had trouble with, is not used again.
-        if !connection.is_autocommit() || matches!(result, Err(Fault::Sqlite(_))) {
+        if !connection.is_autocommit() || matches!(result, Err(TxError::Sqlite(_))) {
             return Ok(result?);
         }
         let mut readers = lock(&self.readers);
@@ -387,7 +387,7 @@ fn connect(path: &Path) -> crate::Result<Connection> {
         )?;
         Ok::<_, rusqlite::Error>(connection)
     };
-    busy_handler::retry(open).map_err(|error| unusable(Fault::Sqlite(error), path))
+    busy_handler::retry(open).map_err(|error| unusable(TxError::Sqlite(error), path))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -396,9 +396,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Why an index cannot be opened; where SQLite finds it damaged, with what to do.
-fn unusable(fault: Fault, path: &Path) -> Error {
-    let is_sqlites = matches!(fault, Fault::Sqlite(_));
-    let error = Error::from(fault).with_path(path);
+fn unusable(error: TxError, path: &Path) -> Error {
+    let is_sqlites = matches!(error, TxError::Sqlite(_));
+    let error = Error::from(error).with_path(path);
     if !is_sqlites || error.kind() != ErrorKind::Corrupt {
         return error;
     }
@@ -433,28 +433,28 @@ fn sqlite(error: rusqlite::Error) -> Error {
     Error::new(kind, format!("the store's index: {error}")).with_source(error)
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for TxError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for TxError {
     fn from(error: Error) -> Self {
         Self::Ours(error)
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Ours(error) => error,
-            Fault::Sqlite(error) => sqlite(error),
+impl From<TxError> for Error {
+    fn from(error: TxError) -> Self {
+        match error {
+            TxError::Ours(error) => error,
+            TxError::Sqlite(error) => sqlite(error),
         }
     }
 }
 
-impl From<rusqlite::types::FromSqlError> for Fault {
+impl From<rusqlite::types::FromSqlError> for TxError {
     fn from(error: rusqlite::types::FromSqlError) -> Self {
         Self::Sqlite(error.into())
     }

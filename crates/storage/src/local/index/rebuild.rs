@@ -97,7 +97,7 @@ impl NewIndex<'_> {
     pub(in crate::local) fn count(&self) -> crate::Result<(u64, u64)> {
         let sql = "SELECT count(*), coalesce(sum(size), 0) FROM objects";
         let counted = self.0.query_row(sql, [], |row| Ok((rows::size(row, 0)?, rows::size(row, 1)?)));
-        Ok(counted.map_err(super::Fault::from)?)
+        Ok(counted.map_err(super::TxError::from)?)
     }
 
     /// The blobs that objects name, or have given up.
