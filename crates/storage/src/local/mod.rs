@@ -162,7 +162,7 @@ impl LocalStore {
         let (orphans, _) = self.run("sweep", |shared| shared.orphans(Some(YOUNG))).await?;
         let blobs = self.unlink(&orphans).await.map_err(|error| error.during("sweep"))?.len() as u64;
         self.remove_unknown_packs().await.map_err(|error| error.during("sweep"))?;
-        self.run("sweep", move |shared| shared.packs.remove_spares(now - YOUNG)).await?;
+        self.run("sweep", move |shared| shared.packs.remove_preallocated(now - YOUNG)).await?;
         Ok(Sweep { uploads, blobs })
     }
 

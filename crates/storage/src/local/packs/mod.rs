@@ -8,7 +8,7 @@
 //! index: a frame that was written and not committed is written over by the next, unless the store is opened first.
 
 mod frame;
-mod spare;
+mod preallocated;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,7 +25,7 @@ use crate::{Error, ErrorKind, Result};
 
 use self::frame::Header;
 pub(super) use self::frame::{Found, Frame, NewFrame, Note, Record, head_of};
-use self::spare::Spare;
+use self::preallocated::PreallocatedPack;
 
 /// So many packs of a new store are shorter: each is twice as long as the one before, until they are as long as they shall be.
 const FIRST_PACKS: u32 = 3;
@@ -217,7 +217,7 @@ impl Packs {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     meta => drop(packs.insert(pack, meta.map_err(failed)?.len())),
                 },
-                None if spare::is_spare(&name) => {}
+                None if preallocated::is_preallocated(&name) => {}
                 None => foreign.push(file.path()),
             }
         }
@@ -226,12 +226,14 @@ impl Packs {
 
     /// Removes what processes that were killed had made ready, if it is from before this moment. One that is still wanted is only
     /// missed.
-    pub(super) fn remove_spares(&self, before: DateTime<Utc>) -> Result<()> {
+    pub(super) fn remove_preallocated(&self, before: DateTime<Utc>) -> Result<()> {
         let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
         for file in fs::read_dir(&self.root).map_err(failed)? {
             let file = file.map_err(failed)?;
             let made = file.metadata().and_then(|meta| meta.modified()).map(DateTime::<Utc>::from);
-            if spare::is_spare(&file.file_name().to_string_lossy()) && made.is_ok_and(|made| made < before) {
+            if preallocated::is_preallocated(&file.file_name().to_string_lossy())
+                && made.is_ok_and(|made| made < before)
+            {
                 self.remove_file(&file.path())?;
             }
         }
@@ -287,14 +289,14 @@ impl Packs {
 pub(super) struct Appender {
     packs: Packs,
     open: Option<(u64, Box<dyn DiskFile>)>,
-    spare: Option<Spare>,
+    next: Option<PreallocatedPack>,
     /// Bytes.
     written: u64,
 }
 
 impl Appender {
     pub(super) fn new(packs: Packs) -> Self {
-        Self { packs, open: None, spare: None, written: 0 }
+        Self { packs, open: None, next: None, written: 0 }
     }
 
     pub(super) fn packs(&self) -> &Packs {
@@ -305,7 +307,7 @@ impl Appender {
     pub(super) fn write(&mut self, tail: Tail, bytes: &[u8]) -> Result<()> {
         let path = self.packs.path(tail.pack);
         if tail.position == 0 {
-            self.use_spare(&path);
+            self.use_preallocated(&path);
         }
         let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
         let file = self.open(tail.pack).map_err(failed)?;
@@ -313,7 +315,7 @@ impl Appender {
         file.write_all(bytes).map_err(failed)?;
         file.start_sync();
         self.written += bytes.len() as u64;
-        self.make_spare(tail);
+        self.preallocate(tail);
         Ok(())
     }
 
@@ -343,9 +345,9 @@ impl Appender {
     }
 
     /// A pack begins: with what is ready for it. Without that it grows as it is written.
-    fn use_spare(&mut self, path: &Path) {
-        if let Some(spare) = self.spare.take_if(|spare| spare.is_ready())
-            && let Err(_error) = spare.become_file(path)
+    fn use_preallocated(&mut self, path: &Path) {
+        if let Some(next) = self.next.take_if(|next| next.is_ready())
+            && let Err(_error) = next.become_file(path)
         {
             #[cfg(feature = "tracing")]
             tracing::debug!(error = %_error, "a pack could not be made ready");
@@ -354,11 +356,11 @@ impl Appender {
 
     /// When a pack is half full it is time to make the next one ready, for whoever writes much: who opens the store for a few
     /// objects will not need it.
-    fn make_spare(&mut self, tail: Tail) {
+    fn preallocate(&mut self, tail: Tail) {
         let capacity = self.packs.capacity(tail.pack);
-        if self.spare.is_none() && tail.position >= capacity / 2 && self.written >= capacity / 8 {
+        if self.next.is_none() && tail.position >= capacity / 2 && self.written >= capacity / 8 {
             let length = self.packs.capacity(tail.pack + 1);
-            self.spare = Spare::make(&self.packs.root, length, Arc::clone(&self.packs.disk));
+            self.next = PreallocatedPack::make(&self.packs.root, length, Arc::clone(&self.packs.disk));
         }
     }
 }

@@ -17,13 +17,13 @@ const PREFIX: &str = "spare-";
 const ZEROS: [u8; 16 * 1024] = [0; _];
 
 /// A file of zeros without a place yet; gone again unless it gets one.
-pub(super) struct Spare {
+pub(super) struct PreallocatedPack {
     disk: Arc<dyn Disk>,
     is_unwanted: Arc<AtomicBool>,
     making: Option<JoinHandle<io::Result<PathBuf>>>,
 }
 
-impl Spare {
+impl PreallocatedPack {
     /// Begins to make one of this length, in a thread of its own.
     pub(super) fn make(folder: &Path, length: u64, disk: Arc<dyn Disk>) -> Option<Self> {
         let path = folder.join(format!("{PREFIX}{}", rules::random_id().ok()?));
@@ -46,9 +46,9 @@ impl Spare {
 
     /// Becomes the file at this path, unless there is one: that one may be another process's.
     pub(super) fn become_file(mut self, path: &Path) -> io::Result<()> {
-        let spare = self.finish().ok_or(io::ErrorKind::NotFound)??;
-        let linked = self.disk.link(&spare, path);
-        drop(self.disk.remove(&spare)); // otherwise the sweep's
+        let next = self.finish().ok_or(io::ErrorKind::NotFound)??;
+        let linked = self.disk.link(&next, path);
+        drop(self.disk.remove(&next)); // otherwise the sweep's
         linked
     }
 
@@ -57,7 +57,7 @@ impl Spare {
     }
 }
 
-impl Drop for Spare {
+impl Drop for PreallocatedPack {
     fn drop(&mut self) {
         self.is_unwanted.store(true, Ordering::Relaxed); // who closes the store does not wait for it
         if let Some(Ok(path)) = self.finish() {
@@ -67,7 +67,7 @@ impl Drop for Spare {
 }
 
 /// Whether a file in the folder is one that some process has made, or is making.
-pub(super) fn is_spare(name: &str) -> bool {
+pub(super) fn is_preallocated(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
