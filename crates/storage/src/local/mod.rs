@@ -19,6 +19,7 @@
 //! Reads are verified ([`LocalOptions::with_verify_on_read`]).
 
 pub(crate) mod blobs;
+mod commit;
 mod disk;
 mod fsck;
 mod index;
@@ -30,7 +31,6 @@ mod room;
 mod signing;
 mod sums;
 mod verify;
-mod writer;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -42,11 +42,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
 
 use self::blobs::{Blobs, Checking, Found, Segment};
+use self::commit::After;
 use self::index::{Content, Index, NewBody};
 use self::packs::Packs;
 use self::room::Room;
 use self::verify::Verify;
-use self::writer::After;
 use crate::checksum::Digests;
 use crate::signed::Signer;
 use crate::{
@@ -399,8 +399,8 @@ fn has_files(root: &Path) -> Result<bool> {
 /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is told, and tried
 /// again with the next write; what was committed stays committed.
 fn collector(blobs: Blobs, clock: Clock) -> After {
-    Box::new(move |connection, log| {
-        if let Err(_error) = index::collect(connection, log, clock(), |blob| blobs.remove(blob)) {
+    Box::new(move |connection, wal| {
+        if let Err(_error) = index::collect(connection, wal, clock(), |blob| blobs.remove(blob)) {
             #[cfg(feature = "tracing")]
             tracing::warn!(error = %_error, "replaced blobs could not be removed");
         }

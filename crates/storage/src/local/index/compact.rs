@@ -2,8 +2,8 @@
 
 use super::packs::{self, CompactionCandidate};
 use super::{Result, rows};
+use crate::local::commit::Batch;
 use crate::local::packs::{Frame, Packs, Record};
-use crate::local::writer::Batch;
 use crate::{ErrorKind, ObjectMeta};
 
 /// Bytes of a pack that a transaction looks through at the least.

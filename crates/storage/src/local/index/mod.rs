@@ -19,10 +19,10 @@ use chrono::{DateTime, Duration, Utc};
 use rusqlite::{Connection, params};
 
 use super::blobs::Segment;
+use super::commit::{After, Batch, Hooks, Wal, Writer};
 use super::disk::{Disk, make_private};
 use super::packs::{Appender, Packs};
 use super::verify::Verify;
-use super::writer::{After, Batch, Hooks, Log, Writer};
 use crate::{
     Conditions, CopyOptions, Error, ErrorKind, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta, Part,
     PartInfo, PutResult, UploadId, rules,
@@ -91,13 +91,13 @@ impl Index {
         writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
         recover::recover(&mut writer, &mut appender).map_err(|error| unusable(error, path))?;
         // Now, and not when it is first wanted: a file tells an error of the disk to those who have it open when it happens.
-        let log = Log::open(path.with_extension("db-wal"), disk)?;
+        let wal = Wal::open(path.with_extension("db-wal"), disk)?;
         let damage = check::damage(&writer, path);
         let changes = Arc::new(ChangeCounter::new(connect(path)?));
         let ours = Arc::clone(&changes);
         let told = Box::new(move || ours.note());
         let hooks = Hooks { before: compact::compact, after, told };
-        let writer = Writer::start(writer, appender, log, hooks)?;
+        let writer = Writer::start(writer, appender, wal, hooks)?;
         Ok(Self { path: path.to_owned(), writer, readers: Mutex::default(), changes, damage })
     }
 
@@ -346,7 +346,7 @@ fn is_named(connection: &Connection, blob: &str) -> Result<bool> {
 /// crash is unlinked again. That nothing names them is made durable before.
 pub(super) fn collect(
     connection: &mut Connection,
-    log: &mut Log,
+    wal: &mut Wal,
     now: DateTime<Utc>,
     remove: impl Fn(&str) -> crate::Result<()>,
 ) -> crate::Result<()> {
@@ -365,7 +365,7 @@ pub(super) fn collect(
         let blobs: Vec<String> =
             transaction.prepare_cached(sql)?.query_map([old], |row| row.get(0))?.collect::<Result<_, _>>()?;
         if !blobs.is_empty() {
-            log.sync()?;
+            wal.sync()?;
         }
         for blob in &blobs {
             remove(blob)?;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::rows::{Content, replace, size};
 use super::{Result, corrupt, json};
 use crate::local::blobs::Segment;
-use crate::local::writer::Batch;
+use crate::local::commit::Batch;
 use crate::rules::{self, StoredPart};
 use crate::{Key, MultipartOptions, ObjectMeta, Part, PartInfo, UploadId, limits};
 

@@ -139,6 +139,11 @@ impl NewFrame {
         }
     }
 
+    /// Whether it is the first frame of its pack.
+    pub(in crate::local) fn begins_pack(&self) -> bool {
+        self.tail.position == 0
+    }
+
     /// A body that is in it.
     pub(in crate::local) fn body(&self, place: Place) -> Option<&[u8]> {
         slice(&self.bytes, self.tail.position, place).filter(|_| place.pack == self.tail.pack)
