@@ -12,11 +12,11 @@ use crate::{Clock, system_clock};
 pub struct LocalOptions {
     /// Where the time comes from.
     pub clock: Clock,
-    /// What blobs, packs and folders are written to.
+    /// The disk that blobs, packs and folders are written to. Default: the system's.
     pub disk: Arc<dyn Disk>,
     /// Whether what is read is compared with its checksums.
     pub verify_on_read: bool,
-    /// What signs URLs; without one there are none.
+    /// Signer of URLs. Default: none, and `presign` is unsupported.
     pub signer: Option<Signer>,
     /// How many bytes of small bodies lie in one file.
     pub pack_bytes: u64,
@@ -78,12 +78,12 @@ impl LocalOptions {
         self
     }
 
-    /// Compares what is read with its CRC-32: damaged bytes fail with [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), in whole
+    /// Compares bodies with their CRC-32 as they are read: damaged bytes fail with [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), in whole
     /// bodies and in ranges, before they are handed out; a body that is streamed ends with the error. Default: on.
     ///
-    /// It costs a CRC of what is read. A range of a large body that was verified within the last 60 s, in a file whose times have not
-    /// changed since, is not summed again. Bodies that isobar stored before index version 4 have no CRC: they are compared by md5,
-    /// large ones where they are read whole.
+    /// It costs a CRC of the bytes that are read. A range of a large body that was verified within the last 60 s, in a file whose times
+    /// have not changed since, is not summed again. Large bodies that isobar stored before index version 4 have no CRC: they are
+    /// compared by md5 where they are read whole, once in 60 s. Small ones get their CRC when the store is upgraded.
     #[must_use]
     pub fn with_verify_on_read(mut self, verify: bool) -> Self {
         self.verify_on_read = verify;

@@ -1,6 +1,7 @@
 //! The blob files: written once, made durable, read in chunks, never changed.
 
-use std::fmt;
+mod pieces;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,21 +9,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::blocking;
-use super::disk::{Disk, DiskFile, read_at};
-use super::recent::{Mark, Recent};
-use super::sums::{BLOCK_BYTES, NewSums, Sums, trailer_bytes};
+use super::disk::{Disk, DiskFile};
+use super::recent::Recent;
+use super::sums::{NewSums, Sums, trailer_bytes};
 use super::verify::Verify;
-use crate::body::{Chunks, Opened};
 use crate::checksum::Digests;
 use crate::{Body, ByteRange, Error, ErrorKind, Result};
 
-/// How much of a blob is in memory at once while it is read.
-const CHUNK_BYTES: u64 = 256 * 1024;
+pub(super) use self::pieces::Pieces;
+pub(crate) use self::pieces::file_range;
+use self::pieces::{How, OpenFile, Piece};
 
 /// A body of at most this many bytes is read when it is asked for, not when it is consumed.
 const AT_ONCE_BYTES: u64 = 1024 * 1024;
@@ -71,7 +71,7 @@ impl Blobs {
     }
 
     /// Writes a body into a new blob and makes it durable. A failure or a drop on the way leaves no row behind, so at
-    /// worst an orphan for the sweep. `written` is told of each piece that is in the file.
+    /// worst an orphan for the sweep. `written` is called with the bytes of each piece that is in the file.
     pub(super) async fn write(
         &self,
         blob: &str,
@@ -122,7 +122,7 @@ impl Blobs {
             Checking::On(verify) => (How::Recent, verify),
             Checking::Full(verify) => (How::Always, Some(verify)),
         };
-        let (mut pieces, mut have_sums) = (Vec::new(), true);
+        let (mut pieces, mut bare) = (Vec::new(), Vec::new());
         let (mut offset, mut length) = (range.offset, range.length);
         for segment in segments {
             if let Some(verify) = verify.as_mut().filter(|_| segment.size == 0) {
@@ -140,21 +140,27 @@ impl Blobs {
             pieces.push(match pieces.len() < OPEN_AT_ONCE {
                 true => {
                     let piece = self.open_piece(segment, offset, take, how)?;
-                    have_sums &= piece.has_sums;
+                    if !piece.has_sums {
+                        bare.push(piece.bare_mark);
+                    }
                     Piece::Open(piece)
                 }
                 false => {
-                    have_sums &= verify.is_none() || self.has_sums(segment);
+                    if verify.is_some() && !self.has_sums(segment) {
+                        bare.push(None);
+                    }
                     Piece::Later(self.clone(), segment.clone(), offset, take, how)
                 }
             });
             (offset, length) = (0, length - take);
         }
-        if have_sums && how == How::Recent {
+        // A digest is needed where a blob has no sums, unless it was compared a moment ago.
+        if how == How::Recent && bare.iter().all(|mark| mark.is_some_and(|mark| self.recent.has(mark))) {
             verify = None;
         }
         pieces.reverse();
-        Ok(Pieces { pieces, length: range.length, verify })
+        let marks = bare.into_iter().flatten().map(|mark| (Arc::clone(&self.recent), mark)).collect();
+        Ok(Pieces::new(pieces, range.length, verify, marks))
     }
 
     fn has_sums(&self, segment: &Segment) -> bool {
@@ -268,6 +274,7 @@ impl Blobs {
             open.sums = sums.map_err(|error| of_blob(&path, error))?;
             open.mark = mark.filter(|_| open.has_sums).map(|mark| (Arc::clone(&self.recent), mark));
         }
+        open.bare_mark = mark.filter(|_| !open.has_sums);
         open.path = path;
         Ok(open)
     }
@@ -355,192 +362,6 @@ fn cannot_write(path: &Path, error: io::Error) -> Error {
     Error::io(format_args!("cannot write {}", path.display()), error)
 }
 
-/// These bytes of a file as a body.
-pub(crate) fn file_range(file: File, range: ByteRange) -> io::Result<Body> {
-    let ByteRange { offset, length } = range;
-    let open = OpenFile::new(file, offset + length, offset, length);
-    let pieces = if length == 0 { Vec::new() } else { vec![Piece::Open(open)] };
-    Ok(Body::from_opened(length, Pieces { pieces, length, verify: None }))
-}
-
-/// Files that are open, the next one last.
-pub(super) struct Pieces {
-    pieces: Vec<Piece>,
-    length: u64,
-    verify: Option<Verify>,
-}
-
-enum Piece {
-    Open(OpenFile),
-    /// A segment, and which of its bytes. Its blob stays for ten minutes after nothing names it any more.
-    Later(Blobs, Segment, u64, u64, How),
-}
-
-/// How a blob that has sums is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    Off,
-    /// Unless it was verified a moment ago.
-    Recent,
-    Always,
-}
-
-struct OpenFile {
-    /// Empty of a file that is the caller's.
-    path: PathBuf,
-    file: File,
-    /// Bytes of the body.
-    size: u64,
-    /// Of the next byte that is handed out.
-    position: u64,
-    remaining: u64,
-    /// Whether the file has sums; they are not here where they need not be looked at.
-    has_sums: bool,
-    sums: Option<Sums>,
-    /// The mark that is remembered when all of it is read and verified.
-    mark: Option<(Arc<Recent>, Mark)>,
-}
-
-impl Piece {
-    fn open(&mut self) -> Result<&mut OpenFile> {
-        if let Self::Later(blobs, segment, offset, length, how) = self {
-            *self = Self::Open(blobs.open_piece(segment, *offset, *length, *how)?);
-        }
-        match self {
-            Self::Open(file) => Ok(file),
-            Self::Later(..) => Err(Error::new(ErrorKind::Internal, "a file that was opened is not open")),
-        }
-    }
-}
-
-impl OpenFile {
-    fn new(file: File, size: u64, position: u64, remaining: u64) -> Self {
-        Self { path: PathBuf::new(), file, size, position, remaining, has_sums: false, sums: None, mark: None }
-    }
-
-    /// Reads so many bytes at most, or what is left, to the end of a buffer. They are verified when they are there. What ends
-    /// within a block ends the reading: so it begins with a block the next time.
-    fn read(&mut self, most: u64, buffer: &mut Vec<u8>) -> Result<()> {
-        let begun = if self.sums.is_some() { self.position % BLOCK_BYTES } else { 0 };
-        let take = self.remaining.min(most - begun);
-        let end = self.position + take;
-        while self.position < end {
-            self.position = self.read_some(end, buffer)?;
-        }
-        self.remaining -= take;
-        if self.remaining == 0
-            && let Some((recent, mark)) = self.mark.take()
-        {
-            recent.insert(mark);
-        }
-        Ok(())
-    }
-
-    /// Reads whole blocks, or a part of one; how far it has come.
-    fn read_some(&mut self, end: u64, buffer: &mut Vec<u8>) -> Result<u64> {
-        let Self { path, file, size, position, sums, .. } = self;
-        let position = *position;
-        let Some(sums) = sums else {
-            fill(file, path, position, end - position, buffer)?;
-            return Ok(end);
-        };
-        let block = position - position % BLOCK_BYTES;
-        let block_end = (block + BLOCK_BYTES).min(*size);
-        if position == block && end >= block_end {
-            let to = if end == *size { end } else { end - end % BLOCK_BYTES };
-            let from = buffer.len();
-            fill(file, path, position, to - position, buffer)?;
-            sums.check(file, position, &buffer[from..]).map_err(|error| of_blob(path, error))?;
-            return Ok(to);
-        }
-        // At most a block, so positions in it fit usize.
-        let (mut whole, to) = (Vec::with_capacity((block_end - block) as usize), end.min(block_end));
-        fill(file, path, block, block_end - block, &mut whole)?;
-        sums.check(file, block, &whole).map_err(|error| of_blob(path, error))?;
-        buffer.extend_from_slice(&whole[(position - block) as usize..(to - block) as usize]);
-        Ok(to)
-    }
-}
-
-fn fill(file: &File, path: &Path, position: u64, length: u64, buffer: &mut Vec<u8>) -> Result<()> {
-    let read = read_at(file, position, length, buffer);
-    if read.map_err(|error| Error::io(format_args!("cannot read {}", shown(path)), error))? < length {
-        return Err(Error::new(ErrorKind::Corrupt, format!("{} became shorter while it was read", shown(path))));
-    }
-    Ok(())
-}
-
-fn shown(path: &Path) -> std::path::Display<'_> {
-    if path.as_os_str().is_empty() { Path::new("a file").display() } else { path.display() }
-}
-
-impl Pieces {
-    /// The next chunk; empty at the end.
-    fn next_chunk(&mut self) -> Result<Bytes> {
-        let Some(piece) = self.pieces.last_mut() else {
-            self.verify.take().map_or(Ok(()), Verify::finish)?;
-            return Ok(Bytes::new());
-        };
-        let piece = piece.open()?;
-        // At most CHUNK_BYTES, so it fits usize.
-        let mut chunk = Vec::with_capacity(piece.remaining.min(CHUNK_BYTES) as usize);
-        piece.read(CHUNK_BYTES, &mut chunk)?;
-        let is_over = piece.remaining == 0;
-        if let Some(verify) = &mut self.verify {
-            verify.update(&chunk, is_over);
-        }
-        if is_over {
-            self.pieces.pop();
-        }
-        // Before the last chunk goes out: who knows the length does not ask for more.
-        if self.pieces.is_empty() {
-            self.verify.take().map_or(Ok(()), Verify::finish)?;
-        }
-        Ok(chunk.into())
-    }
-
-    /// Reads all of it for nothing but to see that it can be read, and is what it must be.
-    pub(super) fn read_through(mut self) -> Result<()> {
-        while !self.next_chunk()?.is_empty() {}
-        Ok(())
-    }
-
-    fn read_all(mut self) -> Result<Bytes> {
-        let too_long = |_| Error::new(ErrorKind::TooLarge, "the body is longer than this machine's memory can be");
-        let mut all = Vec::with_capacity(usize::try_from(self.length).map_err(too_long)?);
-        while let Some(mut piece) = self.pieces.pop() {
-            let from = all.len();
-            piece.open()?.read(u64::MAX, &mut all)?;
-            if let Some(verify) = &mut self.verify {
-                verify.update(&all[from..], true);
-            }
-        }
-        self.verify.map_or(Ok(()), Verify::finish)?;
-        Ok(all.into())
-    }
-}
-
-impl Opened for Pieces {
-    fn into_bytes(self: Box<Self>) -> BoxFuture<'static, Result<Bytes>> {
-        blocking(move || self.read_all()).boxed()
-    }
-
-    fn into_chunks(self: Box<Self>) -> Chunks {
-        Box::pin(stream::try_unfold(self, |mut pieces| {
-            blocking(move || {
-                let chunk = pieces.next_chunk()?;
-                Ok((!chunk.is_empty()).then_some((chunk, pieces)))
-            })
-        }))
-    }
-}
-
-impl fmt::Debug for Pieces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pieces({} bytes)", self.length)
-    }
-}
-
 async fn feed(body: Body, sender: tokio::sync::mpsc::Sender<Bytes>) -> Result<()> {
     let mut chunks = body.into_stream();
     while let Some(chunk) = chunks.try_next().await? {
@@ -549,44 +370,4 @@ async fn feed(body: Body, sender: tokio::sync::mpsc::Sender<Bytes>) -> Result<()
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::local::SystemDisk;
-
-    #[tokio::test]
-    async fn a_body_of_many_parts_has_few_files_open_and_all_its_bytes() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let blobs = Blobs::open(&folder.path().join("blobs"), Arc::new(SystemDisk)).expect("folders");
-        let (mut segments, mut whole) = (Vec::new(), Vec::new());
-        for number in 0..(3 * OPEN_AT_ONCE) {
-            let blob = format!("{number:032x}");
-            let bytes = Bytes::from(format!("part {number};"));
-            whole.extend_from_slice(&bytes);
-            segments.push(Segment { blob: blob.clone(), size: bytes.len() as u64 });
-            blobs.write(&blob, bytes.into(), Digests::new(None), |_| {}).await.expect("a new blob");
-        }
-        let all = ByteRange { offset: 0, length: whole.len() as u64 };
-        let pieces = blobs.open_pieces(&segments, all, Checking::On(None)).expect("they are there");
-        let open = pieces.pieces.iter().filter(|piece| matches!(piece, Piece::Open(_))).count();
-        assert_eq!((open, pieces.pieces.len()), (OPEN_AT_ONCE, 3 * OPEN_AT_ONCE));
-        assert!(pieces.read_all().expect("they can be read") == whole);
-        let (from, to) = (500, whole.len() - 500);
-        let middle = ByteRange { offset: from as u64, length: (to - from) as u64 };
-        let body = Body::from_opened(
-            middle.length,
-            blobs.open_pieces(&segments, middle, Checking::On(None)).expect("they are there"),
-        );
-        let chunks: Vec<Bytes> = body.into_stream().try_collect().await.expect("they can be read");
-        assert!(chunks.concat() == whole[from..to]);
-        // One that is not there when it is its turn is told, and not passed over.
-        blobs.remove(&segments[2 * OPEN_AT_ONCE].blob).expect("it is there");
-        let body = Body::from_opened(
-            all.length,
-            blobs.open_pieces(&segments, all, Checking::On(None)).expect("the first are there"),
-        );
-        assert_eq!(body.bytes().await.expect_err("one is missing").kind(), ErrorKind::Corrupt);
-    }
 }

@@ -1,0 +1,306 @@
+//! Reading the files of a body.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, stream};
+
+use super::{Blobs, Segment, of_blob};
+use crate::body::{Chunks, Opened};
+use crate::local::blocking;
+use crate::local::disk::read_at;
+use crate::local::recent::{Mark, Recent};
+use crate::local::sums::{BLOCK_BYTES, Sums};
+use crate::local::verify::Verify;
+use crate::{Body, ByteRange, Error, ErrorKind, Result};
+
+/// Bytes of a blob in memory at once while it is read.
+const CHUNK_BYTES: u64 = 256 * 1024;
+
+/// Returns these bytes of a file as a body.
+pub(crate) fn file_range(file: File, range: ByteRange) -> io::Result<Body> {
+    let ByteRange { offset, length } = range;
+    let open = OpenFile::new(file, offset + length, offset, length);
+    let pieces = if length == 0 { Vec::new() } else { vec![Piece::Open(open)] };
+    Ok(Body::from_opened(length, Pieces::new(pieces, length, None, Vec::new())))
+}
+
+/// The files of a body, the next one last.
+pub(in crate::local) struct Pieces {
+    pieces: Vec<Piece>,
+    length: u64,
+    verify: Option<Verify>,
+    /// Marks of the blobs without sums, remembered when the digest of the whole body is right.
+    marks: Vec<(Arc<Recent>, Mark)>,
+}
+
+pub(super) enum Piece {
+    Open(OpenFile),
+    /// A segment, with offset and length in it. Its blob stays for ten minutes after the last name of it is gone.
+    Later(Blobs, Segment, u64, u64, How),
+}
+
+/// How a blob that has sums is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Off,
+    /// Unless it was verified a moment ago.
+    Recent,
+    Always,
+}
+
+pub(super) struct OpenFile {
+    /// Empty of a file that is the caller's.
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// Bytes of the body.
+    size: u64,
+    /// Of the next byte that is handed out.
+    position: u64,
+    remaining: u64,
+    /// Whether the file has sums; they are not here where they need not be looked at.
+    pub(super) has_sums: bool,
+    pub(super) sums: Option<Sums>,
+    /// The mark that is remembered when all of it is read and verified.
+    pub(super) mark: Option<(Arc<Recent>, Mark)>,
+    /// The mark of a file without sums, which the digest of the whole body verifies.
+    pub(super) bare_mark: Option<Mark>,
+}
+
+impl Piece {
+    fn open(&mut self) -> Result<&mut OpenFile> {
+        if let Self::Later(blobs, segment, offset, length, how) = self {
+            *self = Self::Open(blobs.open_piece(segment, *offset, *length, *how)?);
+        }
+        match self {
+            Self::Open(file) => Ok(file),
+            Self::Later(..) => Err(Error::new(ErrorKind::Internal, "a file that was opened is not open")),
+        }
+    }
+}
+
+impl OpenFile {
+    pub(super) fn new(file: File, size: u64, position: u64, remaining: u64) -> Self {
+        let path = PathBuf::new();
+        Self { path, file, size, position, remaining, has_sums: false, sums: None, mark: None, bare_mark: None }
+    }
+
+    /// Reads this many bytes at most to the end of a buffer, and verifies them. A read that begins within a block ends with that
+    /// block's chunk, so that the next one begins with a block.
+    fn read(&mut self, most: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let begun = if self.sums.is_some() { self.position % BLOCK_BYTES } else { 0 };
+        let take = self.remaining.min(most - begun);
+        let end = self.position + take;
+        while self.position < end {
+            self.position = self.read_some(end, buffer)?;
+        }
+        self.remaining -= take;
+        if self.remaining == 0
+            && let Some((recent, mark)) = self.mark.take()
+        {
+            recent.insert(mark);
+        }
+        Ok(())
+    }
+
+    /// Reads whole blocks, or a part of one; how far it has come.
+    fn read_some(&mut self, end: u64, buffer: &mut Vec<u8>) -> Result<u64> {
+        let Self { path, file, size, position, sums, .. } = self;
+        let position = *position;
+        let Some(sums) = sums else {
+            fill(file, path, position, end - position, buffer)?;
+            return Ok(end);
+        };
+        let block = position - position % BLOCK_BYTES;
+        let block_end = (block + BLOCK_BYTES).min(*size);
+        if position == block && end >= block_end {
+            let to = if end == *size { end } else { end - end % BLOCK_BYTES };
+            let from = buffer.len();
+            fill(file, path, position, to - position, buffer)?;
+            sums.check(file, position, &buffer[from..]).map_err(|error| of_blob(path, error))?;
+            return Ok(to);
+        }
+        // At most a block, so positions in it fit usize.
+        let (mut whole, to) = (Vec::with_capacity((block_end - block) as usize), end.min(block_end));
+        fill(file, path, block, block_end - block, &mut whole)?;
+        sums.check(file, block, &whole).map_err(|error| of_blob(path, error))?;
+        buffer.extend_from_slice(&whole[(position - block) as usize..(to - block) as usize]);
+        Ok(to)
+    }
+}
+
+fn fill(file: &File, path: &Path, position: u64, length: u64, buffer: &mut Vec<u8>) -> Result<()> {
+    let read = read_at(file, position, length, buffer);
+    if read.map_err(|error| Error::io(format_args!("cannot read {}", shown(path)), error))? < length {
+        return Err(Error::new(ErrorKind::Corrupt, format!("{} became shorter while it was read", shown(path))));
+    }
+    Ok(())
+}
+
+fn shown(path: &Path) -> std::path::Display<'_> {
+    if path.as_os_str().is_empty() { Path::new("a file").display() } else { path.display() }
+}
+
+impl Pieces {
+    pub(super) fn new(
+        pieces: Vec<Piece>,
+        length: u64,
+        verify: Option<Verify>,
+        marks: Vec<(Arc<Recent>, Mark)>,
+    ) -> Self {
+        Self { pieces, length, verify, marks }
+    }
+
+    /// Compares the digest of the whole body, if it is needed.
+    fn finish(&mut self) -> Result<()> {
+        if let Some(verify) = self.verify.take() {
+            verify.finish()?;
+            self.marks.drain(..).for_each(|(recent, mark)| recent.insert(mark));
+        }
+        Ok(())
+    }
+
+    /// The next chunk; empty at the end.
+    fn next_chunk(&mut self) -> Result<Bytes> {
+        let Some(piece) = self.pieces.last_mut() else {
+            self.finish()?;
+            return Ok(Bytes::new());
+        };
+        let piece = piece.open()?;
+        // At most CHUNK_BYTES, so it fits usize.
+        let mut chunk = Vec::with_capacity(piece.remaining.min(CHUNK_BYTES) as usize);
+        piece.read(CHUNK_BYTES, &mut chunk)?;
+        let is_over = piece.remaining == 0;
+        if let Some(verify) = &mut self.verify {
+            verify.update(&chunk, is_over);
+        }
+        if is_over {
+            self.pieces.pop();
+        }
+        // Before the last chunk goes out: a caller that knows the length does not ask for more.
+        if self.pieces.is_empty() {
+            self.finish()?;
+        }
+        Ok(chunk.into())
+    }
+
+    /// Reads all of it, only to see that it can be read and is as stored.
+    pub(in crate::local) fn read_through(mut self) -> Result<()> {
+        while !self.next_chunk()?.is_empty() {}
+        Ok(())
+    }
+
+    pub(super) fn read_all(mut self) -> Result<Bytes> {
+        let too_long = |_| Error::new(ErrorKind::TooLarge, "the body is longer than this machine's memory can be");
+        let mut all = Vec::with_capacity(usize::try_from(self.length).map_err(too_long)?);
+        while let Some(mut piece) = self.pieces.pop() {
+            let from = all.len();
+            piece.open()?.read(u64::MAX, &mut all)?;
+            if let Some(verify) = &mut self.verify {
+                verify.update(&all[from..], true);
+            }
+        }
+        self.finish()?;
+        Ok(all.into())
+    }
+}
+
+impl Opened for Pieces {
+    fn into_bytes(self: Box<Self>) -> BoxFuture<'static, Result<Bytes>> {
+        blocking(move || self.read_all()).boxed()
+    }
+
+    fn into_chunks(self: Box<Self>) -> Chunks {
+        Box::pin(stream::try_unfold(self, |mut pieces| {
+            blocking(move || {
+                let chunk = pieces.next_chunk()?;
+                Ok((!chunk.is_empty()).then_some((chunk, pieces)))
+            })
+        }))
+    }
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pieces({} bytes)", self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+
+    use super::super::{Checking, OPEN_AT_ONCE};
+    use super::*;
+    use crate::checksum::Digests;
+    use crate::local::SystemDisk;
+    use crate::{Checksum, ChecksumAlgorithm, Key, ObjectMeta};
+
+    #[tokio::test]
+    async fn a_body_of_many_parts_has_few_files_open_and_all_its_bytes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let blobs = Blobs::open(&folder.path().join("blobs"), Arc::new(SystemDisk)).expect("folders");
+        let (mut segments, mut whole) = (Vec::new(), Vec::new());
+        for number in 0..(3 * OPEN_AT_ONCE) {
+            let blob = format!("{number:032x}");
+            let bytes = Bytes::from(format!("part {number};"));
+            whole.extend_from_slice(&bytes);
+            segments.push(Segment { blob: blob.clone(), size: bytes.len() as u64 });
+            blobs.write(&blob, bytes.into(), Digests::new(None), |_| {}).await.expect("a new blob");
+        }
+        let all = ByteRange { offset: 0, length: whole.len() as u64 };
+        let pieces = blobs.open_pieces(&segments, all, Checking::On(None)).expect("they are there");
+        let open = pieces.pieces.iter().filter(|piece| matches!(piece, Piece::Open(_))).count();
+        assert_eq!((open, pieces.pieces.len()), (OPEN_AT_ONCE, 3 * OPEN_AT_ONCE));
+        assert!(pieces.read_all().expect("they can be read") == whole);
+        let (from, to) = (500, whole.len() - 500);
+        let middle = ByteRange { offset: from as u64, length: (to - from) as u64 };
+        let body = Body::from_opened(
+            middle.length,
+            blobs.open_pieces(&segments, middle, Checking::On(None)).expect("they are there"),
+        );
+        let chunks: Vec<Bytes> = body.into_stream().try_collect().await.expect("they can be read");
+        assert!(chunks.concat() == whole[from..to]);
+        // One that is missing when it is its turn is an error, and not passed over.
+        blobs.remove(&segments[2 * OPEN_AT_ONCE].blob).expect("it is there");
+        let body = Body::from_opened(
+            all.length,
+            blobs.open_pieces(&segments, all, Checking::On(None)).expect("the first are there"),
+        );
+        assert_eq!(body.bytes().await.expect_err("one is missing").kind(), ErrorKind::Corrupt);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_blob_without_sums_is_compared_by_its_digest_once_and_again_after_a_change() {
+        use sha2::Digest;
+        let folder = tempfile::tempdir().expect("a folder");
+        let blobs = Blobs::open(&folder.path().join("blobs"), Arc::new(SystemDisk)).expect("folders");
+        let (blob, mut body) = ("a".repeat(32), vec![7; 3 * CHUNK_BYTES as usize]);
+        std::fs::write(blobs.path(&blob), &body).expect("there is room");
+        let segments = [Segment { blob: blob.clone(), size: body.len() as u64 }];
+        let key = Key::new("k").expect("a key");
+        let etag = hex::encode(md5::Md5::digest(&body));
+        let mut meta = ObjectMeta::new(key, "v".to_owned(), body.len() as u64, etag.clone(), Default::default());
+        meta.checksums = vec![Checksum { algorithm: ChecksumAlgorithm::Md5, hex: etag }];
+        let all = ByteRange { offset: 0, length: meta.size };
+        let opened = || blobs.open_pieces(&segments, all, Checking::On(Some(Verify::of(&meta)))).expect("it is there");
+        // A file that was changed just now is not remembered.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(opened().verify.is_some());
+        assert!(opened().verify.is_some(), "it was opened, and not read to its end");
+        opened().read_through().expect("it is as stored");
+        assert!(opened().verify.is_none());
+        assert!(opened().read_all().expect("it is as stored") == body);
+        body[5] = 8;
+        std::fs::write(blobs.path(&blob), &body).expect("there is room");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!(opened().read_through().expect_err("it was changed").kind(), ErrorKind::Corrupt);
+        assert!(opened().verify.is_some(), "a failure is not remembered");
+    }
+}
