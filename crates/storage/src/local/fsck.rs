@@ -1,4 +1,4 @@
-//! Looking a store over, and mending it.
+//! Checking a store, and repairing it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use super::verify::Verify;
 use super::{LocalStore, Shared, YOUNG};
 use crate::{ByteRange, Error, ErrorKind, Key, ObjectMeta, Result, UploadId, limits};
 
-/// Bytes that are read before what was found is told.
+/// Bytes that are read before findings are reported.
 const AT_ONCE: u64 = 4 * 1024 * 1024;
-/// Where the bodies of damaged objects go.
+/// Folder of damaged objects and packs.
 pub(super) const LOST: &str = "lost";
 
 /// How [`LocalStore::fsck`] works.
@@ -24,9 +24,9 @@ pub(super) const LOST: &str = "lost";
 pub struct FsckOptions {
     /// Read every body and compare it with its checksum, not only its length; small ones are in any case.
     pub bodies: bool,
-    /// Mend what can be mended.
+    /// Repair what can be repaired. Default: false.
     pub repair: bool,
-    /// Nobody else uses the store: what is unfinished is of no write under way, however young.
+    /// No other process uses the store: unfinished blobs belong to no write in flight, however young. Default: false.
     pub exclusive: bool,
 }
 
@@ -44,14 +44,14 @@ impl FsckOptions {
         self
     }
 
-    /// Whether to mend.
+    /// Whether to repair.
     #[must_use]
     pub fn with_repair(mut self, repair: bool) -> Self {
         self.repair = repair;
         self
     }
 
-    /// Whether nobody else uses the store.
+    /// Whether no other process uses the store.
     #[must_use]
     pub fn with_exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;
@@ -59,7 +59,7 @@ impl FsckOptions {
     }
 }
 
-/// What [`LocalStore::fsck`] has found.
+/// Report of [`LocalStore::fsck`].
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct Fsck {
@@ -67,22 +67,22 @@ pub struct Fsck {
     pub objects: u64,
     /// Bytes in their bodies.
     pub bytes: u64,
-    /// Multipart uploads under way.
+    /// Multipart uploads in flight.
     pub uploads: u64,
-    /// What is wrong, and what was done about it.
+    /// The problems, and the repairs.
     pub findings: Vec<Finding>,
-    /// Files in the store's folders of blobs and packs that are none of its; they are left alone.
+    /// Foreign files in the store's folders of blobs and packs; they are left alone.
     pub foreign: Vec<PathBuf>,
 }
 
 impl Fsck {
-    /// Whether nothing is wrong, or nothing any more.
+    /// Whether every problem was repaired.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.findings.iter().all(|finding| finding.mended.is_some())
     }
 
-    /// Whether an object was lost or damaged, mended or not.
+    /// Whether an object was lost or damaged, repaired or not.
     #[must_use]
     pub fn has_loss(&self) -> bool {
         self.findings.iter().any(|finding| finding.problem.is_loss())
@@ -93,35 +93,35 @@ impl Fsck {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What it is.
+    /// The problem.
     #[serde(flatten)]
     pub problem: Problem,
-    /// What was done about it; `None` where nothing was.
+    /// The repair; `None` where nothing was repaired.
     pub mended: Option<String>,
 }
 
-/// What can be wrong with a store.
+/// A problem of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Problem {
     /// The index is damaged as a file.
     Index {
-        /// SQLite's words.
+        /// SQLite's message.
         what: String,
     },
     /// An object's row cannot be read.
     Row {
         /// Its key.
         key: String,
-        /// What is wrong with it.
+        /// Description of the damage.
         what: String,
     },
     /// An object's body is missing, of another length, or of another checksum.
     Body {
         /// Its key.
         key: String,
-        /// What is wrong with it.
+        /// Description of the damage.
         what: String,
     },
     /// A blob that nothing names: what a crash leaves.
@@ -135,12 +135,12 @@ pub enum Problem {
     Upload {
         /// The upload.
         upload: String,
-        /// What it was to become.
+        /// Key of the object that it was for.
         key: String,
         /// When it was begun.
         created: DateTime<Utc>,
     },
-    /// A pack whose count of what is somebody's is wrong: its garbage would not be removed.
+    /// A pack with a wrong count of bytes in use: its garbage would not be removed.
     Count {
         /// The pack.
         pack: u64,
@@ -168,8 +168,8 @@ pub enum Problem {
         /// Its bytes on the disk.
         size: u64,
     },
-    /// Objects that are as this pack says, while packs behind it are gone: each may have been deleted since, and the deletion removed
-    /// with its pack. Only [`LocalStore::rebuild`] reports it.
+    /// Objects that are as this pack says, and may have been deleted since: the deletion would not be in the packs, which only versions
+    /// before index version 5 have written, or is in a damaged frame. Only [`LocalStore::rebuild`] reports it.
     Uncertain {
         /// The pack.
         pack: u64,
@@ -208,7 +208,11 @@ impl fmt::Display for Problem {
             Self::Uncertain { pack, keys } => {
                 let some = keys.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
                 let more = if keys.len() > 3 { ", ..." } else { "" };
-                write!(f, "{} objects of pack {pack} may have been deleted since: {some}{more}", keys.len())
+                write!(
+                    f,
+                    "pack {pack}: {} objects may have been deleted since, and the packs do not say so: {some}{more}",
+                    keys.len()
+                )
             }
             Self::Unowned { count } => write!(f, "{count} segments or parts in the index belong to nothing"),
         }
@@ -216,15 +220,15 @@ impl fmt::Display for Problem {
 }
 
 impl LocalStore {
-    /// Looks the whole store over: the index, every object's body, the blobs, the uploads; `seen` hears of each object.
+    /// Checks the whole store: the index, every object's body, the blobs, the uploads. `seen` is called with each object.
     ///
-    /// With [`repair`](FsckOptions::repair), objects whose body is damaged or missing are taken out of the index; what is
-    /// left of them goes, with its metadata, into the folder `lost` beside the index, and nothing is thrown away.
-    /// Orphans, uploads past their days and bodies of no object are removed. A damaged index is not mended here:
+    /// With [`repair`](FsckOptions::repair), objects whose body is damaged or missing are taken out of the index; the rest of
+    /// them is kept, with the metadata, in the folder `lost` beside the index.
+    /// Orphans, uploads past their days and bodies of no object are removed. A damaged index is not repaired here:
     /// [`rebuild`](Self::rebuild) makes it again.
     ///
     /// # Errors
-    /// What keeps it from looking: a folder that cannot be read, an index that cannot be opened.
+    /// Errors of the file system and of the index: a folder that cannot be read, an index that cannot be opened.
     pub async fn fsck(&self, options: FsckOptions, mut seen: impl FnMut(&ObjectMeta)) -> Result<Fsck> {
         self.check(options, &mut seen).await.map_err(|error| error.during("fsck"))
     }
@@ -256,7 +260,7 @@ impl LocalStore {
             let Some(last) = keys.last().cloned() else { return Ok(()) };
             let mut keys = keys.into_iter();
             while keys.len() > 0 {
-                // Some at once, as long as they are small: a large one is told of before the next is read.
+                // Some at once, as long as they are small: a large one is reported before the next is read.
                 let checked;
                 (keys, checked) = self.run("fsck", move |shared| shared.check_some(keys, options.bodies)).await?;
                 for (key, checked) in checked {

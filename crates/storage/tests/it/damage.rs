@@ -25,6 +25,11 @@ fn position(path: &Path, of: &[u8]) -> usize {
     fs::read(path).unwrap().windows(of.len()).position(|window| window == of).unwrap()
 }
 
+/// The position of bytes that a file has, from this one on.
+fn position_from(path: &Path, of: &[u8], from: usize) -> usize {
+    fs::read(path).unwrap()[from..].windows(of.len()).position(|window| window == of).unwrap()
+}
+
 async fn range(store: &LocalStore, name: &str, offset: u64, length: u64) -> Result<Vec<u8>> {
     let options = GetOptions::default().with_range(Range::From { offset, length: Some(length) });
     let (_, body) = store.get(&key(name), options).await?.into_object().unwrap();
@@ -110,6 +115,79 @@ async fn zeros_in_a_pack_do_not_keep_the_store_from_being_opened() {
         store.write(&key("third"), "third").await.unwrap();
         drop(store);
         closed_index(folder.path());
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_header_in_the_newest_pack_refuses_neither_the_store_nor_what_is_sound() {
+    let names = ["first", "second", "third"];
+    // Of each frame: its beginning, its length (more, and less), its id.
+    for (frame, damaged) in names.into_iter().enumerate() {
+        for (from, bytes) in
+            [(0, &b"damaged!"[..]), (12, &[0xff, 0xff][..]), (12, &[1, 0][..]), (24, &[7; 8][..]), (0, &[0; 32][..])]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let store = LocalStore::open(folder.path()).await.unwrap();
+            for name in names {
+                store.write(&key(name), name.repeat(100)).await.unwrap();
+            }
+            drop(store);
+            closed_index(folder.path());
+            let pack = &packs(folder.path())[0];
+            let mut before = fs::read(pack).unwrap();
+            let starts: Vec<usize> = (0..before.len()).filter(|at| before[*at..].starts_with(b"isobarF1")).collect();
+            before[starts[frame] + from..][..bytes.len()].copy_from_slice(bytes);
+            fs::write(pack, &before).unwrap();
+            let store = LocalStore::open(folder.path()).await.unwrap();
+            for name in names {
+                assert_eq!(store.read(&key(name)).await.unwrap().unwrap().1, name.repeat(100), "{frame} at {from}");
+            }
+            store.write(&key("new"), "new").await.unwrap();
+            assert_eq!(store.read(&key("new")).await.unwrap().unwrap().1, "new");
+            drop(store);
+            closed_index(folder.path());
+            let after = fs::read(pack).unwrap();
+            let end = before.iter().rposition(|byte| *byte != 0).unwrap();
+            assert!(after[..=end] == before[..=end], "nothing is written over");
+            // A damaged body in the same frame is answered by an error, and nothing else is.
+            blank(pack, position(pack, damaged.repeat(3).as_bytes()) + 100, 50);
+            let store = LocalStore::open(folder.path()).await.unwrap();
+            for (number, name) in names.into_iter().enumerate() {
+                let read = store.read(&key(name)).await;
+                assert_eq!(read.is_err_and(|error| error.kind() == ErrorKind::Corrupt), number == frame, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn frames_behind_a_damaged_one_that_the_index_forgot_are_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    store.write(&key("known"), "known").await.unwrap();
+    drop(store);
+    let index = closed_index(folder.path());
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    for name in ["damaged", "forgotten"] {
+        store.write(&key(name), name.repeat(100)).await.unwrap();
+    }
+    drop(store);
+    closed_index(folder.path());
+    fs::write(folder.path().join("index.db"), index).unwrap();
+    let pack = &packs(folder.path())[0];
+    let start = position(pack, b"isobarF1");
+    let second = start + 8 + position_from(pack, b"isobarF1", start + 8);
+    blank(pack, second, 32);
+    let before = fs::read(pack).unwrap();
+    for name in ["new", "newer"] {
+        let store = LocalStore::open(folder.path()).await.unwrap();
+        assert_eq!(store.read(&key("known")).await.unwrap().unwrap().1, "known");
+        store.write(&key(name), name).await.unwrap();
+        assert_eq!(store.read(&key(name)).await.unwrap().unwrap().1, name);
+        drop(store);
+        closed_index(folder.path());
+        assert!(fs::read(pack).unwrap() == before);
+        assert!(fs::read(folder.path().join("lost").join(pack.file_name().unwrap())).unwrap() == before);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the index has lost when the power went, out of the packs.
+//! Replaying frames that the index has lost in a power failure.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,19 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::rows::{self, Content, replace};
 use super::{Result, packs};
+use crate::local::fsck::LOST;
 use crate::local::packs::{Appender, Frame, Packs, Place, Record, Tail};
 use crate::{Error, ErrorKind};
 
 /// Does again what the frames behind the last one that the index remembers say.
 ///
 /// That they are there says that a transaction had decided so, and that nothing was committed since then that the index could have
-/// kept; perhaps it was not committed itself, and then nobody was told that it was.
+/// kept; perhaps it was not committed itself, and then its callers got no answer.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] where index and packs do not belong together.
 pub(super) fn recover(connection: &mut Connection, appender: &mut Appender) -> Result<()> {
-    // Under the lock, so that no frame is found that somebody is just about to commit.
+    // Under the lock, so that no frame is found that another process is about to commit.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if replay(&transaction, appender)? { Ok(transaction.commit()?) } else { Ok(()) }
 }
@@ -37,13 +38,27 @@ pub(super) fn replay(transaction: &Transaction<'_>, appender: &mut Appender) -> 
         found.entry(tail.pack).or_insert(tail);
     }
     belong_together(transaction, appender.packs(), known)?;
-    let is_any = !found.is_empty();
+    let is_any = keep_unreachable(transaction, appender.packs())? || !found.is_empty();
     // A process that was killed may have written them, and not come to sync them; or a sync has failed, and what can be read is
     // nowhere but in memory, and held for written: so they are written anew.
     for from in found.into_values() {
         appender.sync(from)?;
     }
     Ok(is_any)
+}
+
+/// Goes on in the next pack where whole frames lie behind the end of the log, with damage before them: they are not written over, and
+/// the pack is kept in `lost`. Returns whether it was so.
+fn keep_unreachable(transaction: &Transaction<'_>, packs: &Packs) -> Result<bool> {
+    let tail = packs::tail(transaction)?;
+    if !packs.has_frames_behind(tail)? {
+        return Ok(false);
+    }
+    #[cfg(feature = "tracing")]
+    tracing::warn!(pack = tail.pack, position = tail.position, "a frame is damaged: those behind it are kept in lost");
+    packs.keep_damaged(tail.pack, LOST)?;
+    packs::begin(transaction, tail.next_pack())?;
+    Ok(true)
 }
 
 /// Does what a frame says; the weight of what it has.

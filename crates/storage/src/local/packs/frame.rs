@@ -1,14 +1,16 @@
-//! A frame: what one transaction has put, as one piece of a pack.
+//! A frame: the records of one transaction, as one piece of a pack.
 //!
 //! ```text
-//! "isobarF1"  crc32 of all that follows  bytes of records  id of the frame before  id  record ...
+//! "isobarF1"  crc32 of all that follows  bytes of records | 1 << 31  id of the frame before  id  record ...
 //! record:     bytes of the head  head (the object's metadata, JSON)  body
 //! note:       bytes of the note | 1 << 31  note (JSON): the blobs of a large object, or a key that was deleted
 //! ```
 //!
-//! The frames of all packs, in order, say everything that has become of the objects: the index can be made again out of them.
+//! The frames of all packs, in order, say everything that has become of the objects: the index can be made again out of them. The
+//! bit of a frame's length says that deletions are kept as long as an older pack needs them; frames of index versions 3 and 4 do
+//! not have it.
 //!
-//! Numbers are little-endian; ids are random, so that nobody can make a body that passes for the next frame.
+//! Numbers are little-endian; ids are random, so that no client can make a body that passes for the next frame.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -20,11 +22,14 @@ use crate::{Error, ErrorKind, Key, ObjectMeta, Result, rules};
 
 const MAGIC: &[u8; 8] = b"isobarF1";
 const HEADER_BYTES: usize = 32;
-/// No transaction has more: it is how a header that is none is told before room is made for it.
+/// Bytes of a frame at most: a header that says more is not one.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Marks a note by the length before it; no head is as long.
 const NOTE: u32 = 1 << 31;
+
+/// Marks, in the length of a frame, that every deletion which a pack needs is in a pack.
+const KEEPS_DELETIONS: u32 = 1 << 31;
 
 /// A record of a frame.
 #[derive(Debug, PartialEq)]
@@ -80,8 +85,8 @@ impl Note {
     }
 }
 
-/// What a frame says of an object: its metadata. They are read again as long as the pack lasts, by newer programs too, so that a
-/// field that they get must have a default.
+/// Returns the head of an object's record: its metadata. Heads are read as long as the pack lasts, by newer programs too, so that a
+/// new field must have a default.
 pub(in crate::local) fn head_of(meta: &ObjectMeta) -> Result<Vec<u8>> {
     json(meta)
 }
@@ -139,11 +144,6 @@ impl NewFrame {
         }
     }
 
-    /// Whether it is the first frame of its pack.
-    pub(in crate::local) fn begins_pack(&self) -> bool {
-        self.tail.position == 0
-    }
-
     /// A body that is in it.
     pub(in crate::local) fn body(&self, place: Place) -> Option<&[u8]> {
         slice(&self.bytes, self.tail.position, place).filter(|_| place.pack == self.tail.pack)
@@ -157,14 +157,14 @@ impl NewFrame {
         self.bytes.len()
     }
 
-    /// What all that is in it weighs.
+    /// Returns the weight of all its records.
     pub(in crate::local) fn weight(&self) -> u64 {
         self.weight
     }
 
     /// Where it goes, and its bytes.
     pub(in crate::local) fn sealed(&mut self) -> (Tail, &[u8]) {
-        let records = (self.bytes.len() - HEADER_BYTES) as u32; // at most MAX_BYTES
+        let records = (self.bytes.len() - HEADER_BYTES) as u32 | KEEPS_DELETIONS; // at most MAX_BYTES
         let header = &mut self.bytes[..HEADER_BYTES];
         header[..8].copy_from_slice(MAGIC);
         header[12..16].copy_from_slice(&records.to_le_bytes());
@@ -218,7 +218,12 @@ impl Frame {
         number(&self.header[24..32])
     }
 
-    /// Which one it follows.
+    /// Whether its writer kept every deletion that an older pack needs.
+    pub(in crate::local) fn keeps_deletions(&self) -> bool {
+        number(&self.header[12..16]) & u64::from(KEEPS_DELETIONS) != 0
+    }
+
+    /// Id of the frame that it follows.
     pub(in crate::local) fn after(&self) -> u64 {
         number(&self.header[16..24])
     }
@@ -300,7 +305,7 @@ impl Found {
         if !fill(file, &mut header)? || !header.starts_with(MAGIC) {
             return Ok(Self::Nothing);
         }
-        let length = number(&header[12..16]) as usize;
+        let length = length(&header) as usize;
         if length > MAX_BYTES {
             return Ok(Self::Nothing);
         }
@@ -329,7 +334,7 @@ impl Header {
         if !fill(file, &mut header)? || !header.starts_with(MAGIC) {
             return Ok(None);
         }
-        let end = position + HEADER_BYTES as u64 + number(&header[12..16]);
+        let end = position + HEADER_BYTES as u64 + length(&header);
         Ok(Some(Self { id: number(&header[24..32]), end }))
     }
 }
@@ -358,6 +363,11 @@ pub(super) fn beginnings(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
 fn slice(bytes: &[u8], position: u64, place: Place) -> Option<&[u8]> {
     let from = usize::try_from(place.position.checked_sub(position)?).ok()?;
     bytes.get(from..from.checked_add(usize::try_from(place.size).ok()?)?)
+}
+
+/// Returns the bytes of records that a header announces.
+fn length(header: &[u8; HEADER_BYTES]) -> u64 {
+    number(&header[12..16]) & !u64::from(KEEPS_DELETIONS)
 }
 
 fn number(bytes: &[u8]) -> u64 {

@@ -1,11 +1,11 @@
-//! The packs: files that small bodies are appended to, and the log that a crash is made good from.
+//! The packs: files that small bodies are appended to, and the log that is replayed after a crash.
 //!
 //! Every transaction that puts small objects appends one [frame](frame) to the newest pack and syncs it, before it commits: the
 //! frame has the bodies, and enough of the objects to put them again. So the index need not be synced for them. What it has
 //! lost when the power goes, [`recover`](super::index) takes out of the frames behind the one that it remembers.
 //!
-//! Whoever appends holds the index's write lock, so that there is one log, whatever the number of processes. Its end stands in the
-//! index: a frame that was written and not committed is written over by the next, unless the store is opened first.
+//! A writer holds the index's write lock while it appends, so that there is one log for all processes. Its end stands in the index:
+//! a frame that was written and not committed is written over by the next, unless the store is opened first.
 
 mod frame;
 mod preallocated;
@@ -27,11 +27,11 @@ use self::frame::Header;
 pub(super) use self::frame::{Found, Frame, NewFrame, Note, Record, head_of};
 use self::preallocated::PreallocatedPack;
 
-/// So many packs of a new store are shorter: each is twice as long as the one before, until they are as long as they shall be.
+/// Number of shorter packs in a new store: each is twice as long as the one before, until they have their full length.
 const FIRST_PACKS: u32 = 3;
 /// Bytes that are looked at at once.
 const LOOK_BYTES: usize = 256 * 1024;
-/// What an object weighs in its pack besides its body: about what its metadata take.
+/// Weight of an object in its pack besides its body, in bytes: about the size of its metadata.
 pub(super) const HEAD_WEIGHT: u64 = 256;
 
 /// Where a small body lies.
@@ -50,7 +50,7 @@ impl Place {
         (self.pack, self.position, self.size) == (other.pack, other.position, other.size)
     }
 
-    /// What counts when it is seen whether a pack is worth its room.
+    /// Returns the bytes that count in the decision whether a pack is worth its room.
     pub(super) fn weight(&self) -> u64 {
         self.size + HEAD_WEIGHT
     }
@@ -88,7 +88,7 @@ impl Packs {
         Self { root: root.into(), disk, bytes }
     }
 
-    /// How many bytes make a pack full.
+    /// Returns the bytes of a full pack.
     fn capacity(&self, pack: u64) -> u64 {
         self.bytes >> u64::from(FIRST_PACKS).saturating_sub(pack - 1)
     }
@@ -127,7 +127,7 @@ impl Packs {
         }
     }
 
-    /// What is to be said of a body whose pack is not there.
+    /// Returns the error for a body whose pack is not there.
     pub(super) fn missing(&self, place: Place) -> Error {
         let what = format!("{} is in the index but not on disk", self.path(place.pack).display());
         Error::new(ErrorKind::Corrupt, what)
@@ -135,7 +135,7 @@ impl Packs {
 
     /// The frame that follows, and where it begins; `None` where there is none, or not all of it.
     pub(super) fn follower(&self, tail: Tail) -> Result<Option<(Tail, Frame)>> {
-        // Whoever wrote it may have thought otherwise of when a pack is full.
+        // Its writer may have had another length for a full pack.
         for tail in [tail, tail.next_pack()] {
             let frame = self.frame(tail.pack, tail.position)?;
             if let Some(frame) = frame.filter(|frame| frame.after() == tail.last) {
@@ -175,24 +175,111 @@ impl Packs {
         Ok(frames)
     }
 
-    /// Whether the headers of a pack, from its beginning on, say that this is where the last frame ends. `None` where they cannot
-    /// say: the pack is shorter, or damaged.
+    /// Hands out the frames of a pack, and whether each is whole: one behind the other, and behind damage those that are found to be
+    /// whole, bytes in a body that look like one among them.
+    pub(super) fn visit<E: From<Error>>(
+        &self,
+        pack: u64,
+        size: u64,
+        visit: &mut impl FnMut(&Frame, bool) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut position = 0;
+        while position < size {
+            match self.at(pack, position)? {
+                Found::Whole(frame) => {
+                    visit(&frame, true)?;
+                    position = frame.next().position;
+                }
+                Found::Nothing if self.is_empty_from(pack, position)? => break,
+                damaged => {
+                    if let Found::Damaged(frame) = damaged {
+                        visit(&frame, false)?;
+                    }
+                    for frame in self.frames_within(pack, position + 1, size)? {
+                        visit(&frame, true)?;
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the frames of a pack say that this is where the last one ends. `None` where they cannot say: the pack is shorter, or
+    /// damaged. Headers alone are read unless they contradict: one that contradicts may be damaged.
     pub(super) fn ends_at(&self, tail: Tail) -> Result<Option<bool>> {
         let (mut position, mut id) = (0, None);
         let mut headers = self.headers(tail.pack)?.into_iter().flatten();
         while position < tail.position {
-            let Some(header) = headers.next() else { return Ok(None) };
+            let Some(header) = headers.next() else { break };
             let Header { id: next, end } = header.map_err(|error| self.cannot_read(tail.pack, error))?;
             (position, id) = (end, Some(next));
         }
         // A pack that was begun and has no frame says nothing.
-        Ok(Some(position == tail.position && id.is_none_or(|id| id == tail.last)))
+        if position == tail.position && id.is_none_or(|id| id == tail.last) {
+            return Ok(Some(true));
+        }
+        self.whole_frames_end_at(tail)
     }
 
-    /// The ids of the frames of a pack, from its beginning on, as its headers have them.
+    /// The same by whole frames: the first that is damaged ends the comparison, unless one behind it ends where the index says.
+    fn whole_frames_end_at(&self, tail: Tail) -> Result<Option<bool>> {
+        let (mut position, mut last) = (0, None);
+        while position < tail.position {
+            let Found::Whole(frame) = self.at(tail.pack, position)? else {
+                #[cfg(feature = "tracing")]
+                tracing::warn!(pack = tail.pack, position, "a frame is damaged; objects in it may be, too (fsck)");
+                let behind = self.frames_within(tail.pack, position, tail.position)?;
+                return Ok(behind.iter().any(|frame| frame.next() == tail).then_some(true));
+            };
+            (position, last) = (frame.next().position, Some(frame.id()));
+        }
+        Ok(Some(position == tail.position && last.is_none_or(|id| id == tail.last)))
+    }
+
+    /// Returns the ids of the frames of a pack, those behind damage among them.
     pub(super) fn ids(&self, pack: u64) -> Result<Vec<u64>> {
-        let headers = self.headers(pack)?.into_iter().flatten();
-        headers.map(|header| Ok(header.map_err(|error| self.cannot_read(pack, error))?.id)).collect()
+        let mut ids = Vec::new();
+        let Some(size) = self.size(pack)? else { return Ok(ids) };
+        self.visit(pack, size, &mut |frame, _| -> Result<()> {
+            ids.push(frame.id());
+            Ok(())
+        })?;
+        Ok(ids)
+    }
+
+    /// Returns the bytes of a pack; `None` where it is not there.
+    fn size(&self, pack: u64) -> Result<Option<u64>> {
+        let Some(file) = open(&self.path(pack))? else { return Ok(None) };
+        Ok(Some(file.metadata().map_err(|error| self.cannot_read(pack, error))?.len()))
+    }
+
+    /// Whether whole frames lie behind this position, where the next frame would be written over them: what is between is damaged.
+    pub(super) fn has_frames_behind(&self, tail: Tail) -> Result<bool> {
+        let Some(file) = open(&self.path(tail.pack))? else { return Ok(false) };
+        let mut next = Vec::new();
+        read_at(&file, tail.position, LOOK_BYTES as u64, &mut next)
+            .map_err(|error| self.cannot_read(tail.pack, error))?;
+        // Nothing begins with zeros: neither a frame nor, but for its header, a damaged one.
+        if next.iter().all(|byte| *byte == 0) {
+            return Ok(false);
+        }
+        let size = file.metadata().map_err(|error| self.cannot_read(tail.pack, error))?.len();
+        Ok(!self.frames_within(tail.pack, tail.position, size)?.is_empty())
+    }
+
+    /// Keeps a pack that is damaged, under a second name in the folder of lost things beside that of the packs.
+    pub(super) fn keep_damaged(&self, pack: u64, folder: &str) -> Result<()> {
+        let parent = self.root.parent().unwrap_or(&self.root);
+        let folder = parent.join(folder);
+        match self.disk.create_folder(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io(format_args!("cannot create {}", folder.display()), error));
+            }
+            _ => sync_folder(&*self.disk, parent)?,
+        }
+        self.keep_in(pack, &folder)?;
+        sync_folder(&*self.disk, &folder)
     }
 
     fn headers(&self, pack: u64) -> Result<Option<impl Iterator<Item = io::Result<Header>>>> {
@@ -203,7 +290,7 @@ impl Packs {
         Error::io(format_args!("cannot read {}", self.path(pack).display()), error)
     }
 
-    /// Every pack there is, and the files that are none of ours.
+    /// Returns every pack, and the foreign files.
     pub(super) fn list(&self) -> Result<(Sizes, Vec<PathBuf>)> {
         let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
         let (mut packs, mut foreign) = (Sizes::new(), Vec::new());
@@ -224,8 +311,7 @@ impl Packs {
         Ok((packs, foreign))
     }
 
-    /// Removes what processes that were killed had made ready, if it is from before this moment. One that is still wanted is only
-    /// missed.
+    /// Removes preallocated packs of killed processes, made before this moment. Removing one that is still wanted does no harm.
     pub(super) fn remove_preallocated(&self, before: DateTime<Utc>) -> Result<()> {
         let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
         for file in fs::read_dir(&self.root).map_err(failed)? {
@@ -285,7 +371,7 @@ impl Packs {
     }
 }
 
-/// What appends frames: of the thread that writes, under the index's lock.
+/// Appends frames: belongs to the commit thread, and works under the index's lock.
 pub(super) struct Appender {
     packs: Packs,
     open: Option<(u64, Box<dyn DiskFile>)>,
@@ -328,7 +414,7 @@ impl Appender {
         if from.position == 0 { sync_folder(&*self.packs.disk, &self.packs.root) } else { Ok(()) }
     }
 
-    /// A pack is one file from its first byte on, whoever makes it: what is open is never another file than what is there.
+    /// Opens a pack. A pack is one file from its first byte on, whichever process makes it, so an open file is the current one.
     fn open(&mut self, pack: u64) -> io::Result<&mut Box<dyn DiskFile>> {
         let open = match self.open.take().filter(|(open, _)| *open == pack) {
             Some(open) => open,
@@ -354,8 +440,8 @@ impl Appender {
         }
     }
 
-    /// When a pack is half full it is time to make the next one ready, for whoever writes much: who opens the store for a few
-    /// objects will not need it.
+    /// Begins to make the next pack once this one is half full and much was written: a process that puts a few objects does not need
+    /// it.
     fn preallocate(&mut self, tail: Tail) {
         let capacity = self.packs.capacity(tail.pack);
         if self.next.is_none() && tail.position >= capacity / 2 && self.written >= capacity / 8 {
