@@ -13,8 +13,8 @@
 //!
 //! Small bodies that come at the same time share one transaction: they are appended to a pack with their metadata, the pack is
 //! synced, and their rows are committed. The names of large objects' blobs, and deletions, are in packs as well. The index itself is
-//! then not synced: what it forgets when the power goes is put again out of the packs when the store is opened, and a lost index is
-//! made again out of them ([`LocalStore::rebuild`]). A pack that is more than half garbage is emptied by and by, and removed.
+//! then not synced: changes that it loses in a power failure are replayed from the packs when the store is opened, and a lost index is
+//! rebuilt from them ([`LocalStore::rebuild`]). A pack that is more than half garbage is compacted step by step, and removed.
 //!
 //! Reads are verified ([`LocalOptions::with_verify_on_read`]).
 
@@ -22,7 +22,9 @@ pub(crate) mod blobs;
 mod commit;
 mod disk;
 mod fsck;
+mod in_flight;
 mod index;
+mod lock;
 mod options;
 mod packs;
 mod rebuild;
@@ -35,7 +37,6 @@ mod verify;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -43,7 +44,9 @@ use chrono::{DateTime, SubsecRound, Utc};
 
 use self::blobs::{Blobs, Checking, Found, Segment};
 use self::commit::After;
+use self::in_flight::InFlight;
 use self::index::{Content, Index, NewBody};
+use self::lock::StoreLock;
 use self::packs::Packs;
 use self::room::Room;
 use self::verify::Verify;
@@ -66,7 +69,7 @@ const SMALL_BYTES: u64 = 32 * 1024;
 /// Approximate disk space that an object takes besides its body: its row, its head in a frame.
 const OBJECT_BYTES: u64 = 1024;
 
-/// Blobs without a name and younger than this may belong to a write under way.
+/// Blobs without a name and younger than this may belong to a write in flight.
 const YOUNG: chrono::Duration = chrono::Duration::hours(1);
 
 /// A bucket in a folder, durable and safe to open from several processes. Clones share it.
@@ -90,11 +93,13 @@ struct Shared {
     verify_on_read: bool,
     signer: Option<Signer>,
     room: Room,
-    /// Blobs of writes under way: the sweep leaves them alone, however long they take.
+    /// Blobs of writes in flight: the sweep leaves them alone, however long they take.
     in_flight: Mutex<HashSet<String>>,
+    /// Released when all else is closed.
+    _lock: StoreLock,
 }
 
-/// What a [`LocalStore::sweep`] removed.
+/// Counts of what a [`LocalStore::sweep`] has removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sweep {
@@ -108,7 +113,8 @@ impl LocalStore {
     /// Opens the store in this folder, creating it if need be.
     ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Corrupt`] where the folder holds something else, an
+    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Unavailable`] while a rebuild of its index runs;
+    /// [`ErrorKind::Corrupt`] where the folder holds something else, an
     /// index of a newer version, packs or blobs without an index, or with one that does not belong to them: the message says what to
     /// do, and nothing is changed ([`rebuild`](Self::rebuild)).
     pub async fn open(root: impl AsRef<Path>) -> Result<Self> {
@@ -126,36 +132,37 @@ impl LocalStore {
             [root.clone(), root.join("blobs"), root.join("packs")].iter().for_each(|folder| disk::make_private(folder));
             let room = Room::new(Arc::clone(&disk), root.clone(), reserve_bytes);
             let blobs = Blobs::open(&root.join("blobs"), Arc::clone(&disk))?;
+            let lock = StoreLock::shared(&root)?;
             let packs = Packs::new(&root.join("packs"), Arc::clone(&disk), pack_bytes);
             blobs.create_folder(&root.join("packs"))?;
             let collector = collector(blobs.clone(), Arc::clone(&clock));
-            // Whoever else makes it now: what is put into a folder is durable only with the folder's own name.
+            // Even if another process has just made it: files in a folder are durable only with the folder's own name.
             blobs.sync_folder(&root)?;
             let refuse = || if has_files(&root)? { Err(index::rebuild::refuse(&root)) } else { Ok(()) };
             let index = Index::open(&root.join("index.db"), disk, packs.clone(), refuse, collector)?;
             blobs.sync_folder(&root)?;
             let in_flight = Mutex::default();
-            Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, room, in_flight })
+            Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, room, in_flight, _lock: lock })
         });
         let shared = shared.await.map_err(|error| error.during("open"))?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The secret that URLs of this bucket are signed with: made at the first use, and kept in the file `signing-key` beside
-    /// the index, which nobody else may read.
+    /// Returns the secret that URLs of this bucket are signed with: made at the first use, and kept in the file `signing-key` beside
+    /// the index, readable by its owner alone.
     ///
     /// # Errors
-    /// What the file system answers; [`ErrorKind::Corrupt`] for a file that is no such key.
+    /// Errors of the file system; [`ErrorKind::Corrupt`] for a file that is not such a key.
     pub async fn signing_secret(root: impl AsRef<Path>) -> Result<Vec<u8>> {
         let path = root.as_ref().join("signing-key");
         blocking(move || signing::secret(&path)).await.map_err(|error| error.during(Operation::Presign))
     }
 
-    /// Removes what crashes and old uploads have left: uploads past their seven days, replaced blobs, blobs that no row names, and
+    /// Removes the remains of crashes and old uploads: uploads past their seven days, replaced blobs, blobs that no row names, and
     /// packs that the index has forgotten. Safe beside running readers and writers: blobs younger than an hour stay.
     ///
     /// # Errors
-    /// What the file system answers; what has been removed until then stays removed.
+    /// Errors of the file system; blobs and packs that have been removed until then stay removed.
     pub async fn sweep(&self) -> Result<Sweep> {
         let now = self.shared.now();
         let uploads = self.shared.index.expire_uploads(now).await.map_err(|error| error.during("sweep"))?;
@@ -166,7 +173,7 @@ impl LocalStore {
         Ok(Sweep { uploads, blobs })
     }
 
-    /// Unlinks blobs that nothing names; which those were.
+    /// Unlinks those of these blobs that nothing names, and returns them.
     async fn unlink(&self, orphans: &[Found]) -> Result<Vec<String>> {
         let mut unlinked = Vec::new();
         // Some at a time: writers wait meanwhile.
@@ -177,7 +184,7 @@ impl LocalStore {
         Ok(unlinked)
     }
 
-    /// Removes packs that the index has forgotten, and a crash has left; which those were.
+    /// Removes packs that the index has forgotten, and a crash has left, and returns them.
     async fn remove_unknown_packs(&self) -> Result<Vec<u64>> {
         let packs = self.shared.packs.clone();
         self.shared.index.remove_unknown_packs(move || Ok(packs.list()?.0)).await
@@ -286,7 +293,7 @@ impl Shared {
         (self.clock)().trunc_subsecs(3)
     }
 
-    /// Lets a body of this length be put, if a sync that failed, or a full disk, does not forbid it.
+    /// Admits a body of this length, unless a sync has failed or the disk is full.
     fn admit(&self, bytes: u64) -> Result<()> {
         self.index.health()?;
         self.room.admit(bytes + OBJECT_BYTES)
@@ -297,7 +304,7 @@ impl Shared {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The blobs that nothing names, those above this age if one is given; and the files that are none of ours.
+    /// Returns the blobs that nothing names, those above this age if one is given; and the foreign files.
     fn orphans(&self, age: Option<chrono::Duration>) -> Result<(Vec<Found>, Vec<PathBuf>)> {
         // The blobs first: what is written after that has its name by the time the names are read, or is young.
         let ((mut blobs, foreign), named, now) = (self.blobs.list()?, self.index.named_blobs()?, self.now());
@@ -359,7 +366,7 @@ impl Shared {
         Ok(Some(GetResult::Object { meta, range, body }))
     }
 
-    /// Makes sure that what a row is about to name is there: another process's sweep may have thought it an orphan.
+    /// Makes sure that the blobs of a new row are there: another process's sweep may have taken them for orphans.
     fn check_segments(&self, segments: &[Segment]) -> Result<()> {
         if segments.iter().all(|segment| self.blobs.exists(&segment.blob)) {
             return Ok(());
@@ -367,7 +374,7 @@ impl Shared {
         Err(Error::new(ErrorKind::Unavailable, "the body was swept away before it could be committed"))
     }
 
-    /// Removes blobs that nothing names; what cannot be removed is the sweep's.
+    /// Removes blobs that nothing names; a failure leaves them to the sweep.
     fn remove_or_leave(&self, segments: &[Segment]) {
         for segment in segments {
             if let Err(_error) = self.blobs.remove(&segment.blob) {
@@ -396,8 +403,8 @@ fn has_files(root: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is told, and tried
-/// again with the next write; what was committed stays committed.
+/// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is logged, and the unlinking
+/// tried again with the next write; the commit stands.
 fn collector(blobs: Blobs, clock: Clock) -> After {
     Box::new(move |connection, wal| {
         if let Err(_error) = index::collect(connection, wal, clock(), |blob| blobs.remove(blob)) {
@@ -405,39 +412,6 @@ fn collector(blobs: Blobs, clock: Clock) -> After {
             tracing::warn!(error = %_error, "replaced blobs could not be removed");
         }
     })
-}
-
-/// Keeps a blob from the sweep until it is dropped, and room for what is still to be written of it.
-struct InFlight {
-    shared: Arc<Shared>,
-    blob: String,
-    /// Bytes that the disk does not know of yet.
-    left: Arc<AtomicU64>,
-}
-
-impl InFlight {
-    fn new(shared: &Arc<Shared>, blob: &str, size: u64) -> Self {
-        shared.in_flight().insert(blob.to_owned());
-        shared.room.begin(size);
-        Self { shared: Arc::clone(shared), blob: blob.to_owned(), left: Arc::new(AtomicU64::new(size)) }
-    }
-
-    /// Returns the function that is told of each piece that has been written: from then on the disk counts it.
-    fn written(&self) -> impl Fn(u64) + Send + 'static {
-        let (shared, left) = (Arc::clone(&self.shared), Arc::clone(&self.left));
-        move |bytes| {
-            let take = |left: u64| Some(left.saturating_sub(bytes));
-            let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_else(|left| left);
-            shared.room.end(bytes.min(before));
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.shared.in_flight().remove(&self.blob);
-        self.shared.room.end(self.left.swap(0, Ordering::Relaxed));
-    }
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

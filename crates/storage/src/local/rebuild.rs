@@ -1,6 +1,6 @@
-//! Making the index again out of packs and blobs.
+//! Rebuilding the index from packs and blobs.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::blobs::Blobs;
 use super::fsck::{Finding, LOST, Problem};
 use super::index::rebuild::{self, NewIndex};
+use super::lock::StoreLock;
 use super::packs::{Found, Frame, Packs, Record, Sizes};
 use super::verify::Verify;
 use super::{LocalOptions, LocalStore, blocking};
@@ -32,7 +33,7 @@ pub struct Rebuild {
     pub set_aside: Vec<PathBuf>,
     /// Objects that could not be brought back, and uncertain ones.
     pub findings: Vec<Finding>,
-    /// Files in the store's folders of blobs and packs that are none of its; they are left alone.
+    /// Foreign files in the store's folders of blobs and packs; they are left alone.
     pub foreign: Vec<PathBuf>,
 }
 
@@ -45,22 +46,24 @@ impl Rebuild {
 }
 
 impl LocalStore {
-    /// Makes the index of the store in this folder again, out of its packs and blobs, and puts it into the place of the one that is
-    /// there, which is kept under another name. Nobody else may have the store open.
+    /// Makes the index of the store in this folder again, out of its packs and blobs, in place of the one that is there, which is
+    /// kept under another name. It takes the store's lock: no handle of the store may be open, here or in another process, and none
+    /// is opened meanwhile.
     ///
     /// Every put, copy, completed upload and deletion is in a frame of a pack, in order, so the new index has what the old one had,
     /// with the same versions and metadata. It does not have multipart uploads that were not completed. Of a pack that is damaged it
-    /// has the frames that are whole, and of other frames the objects whose bodies are what their checksums say. Packs that were
-    /// nothing but garbage are removed in normal operation, and deletions go with them: an object that an older pack still has may
-    /// come back, and is reported ([`Problem::Uncertain`]). Stores of isobar before index version 4 that were never opened by a newer
-    /// one have no names of large objects: their blobs are reported ([`Problem::Unnamed`]).
+    /// has the frames that are whole, and of other frames the objects whose bodies are what their checksums say.
+    ///
+    /// Stores of isobar before index version 5 are completed when a newer one opens them. In one that never was, deletions may be
+    /// missing, so that deleted objects come back: every object is reported then ([`Problem::Uncertain`]). Before version 4 it has no
+    /// names of large objects either: their blobs are reported ([`Problem::Unnamed`]).
     ///
     /// No byte is removed: packs are not written to, and blobs that no object names and packs that are damaged are linked into the
     /// folder `lost`, where neither sweep nor compaction looks.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] where the folder has neither packs nor blobs; [`ErrorKind::Unavailable`] where another process
-    /// has the store open; what the file system answers. The index that was there is in its place then.
+    /// [`ErrorKind::InvalidArgument`] where the folder has neither packs nor blobs; [`ErrorKind::Unavailable`] where the store is open;
+    /// errors of the file system. The index that was there is in its place then.
     pub async fn rebuild(root: impl AsRef<Path>, options: LocalOptions) -> Result<Rebuild> {
         let root = root.as_ref().to_owned();
         blocking(move || rebuild_in(&root, options)).await.map_err(|error| error.during("rebuild"))
@@ -75,10 +78,12 @@ fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
         return Err(Error::new(ErrorKind::InvalidArgument, what));
     }
     let blobs = Blobs::open(&root.join("blobs"), disk)?;
+    let _lock = StoreLock::exclusive(root)?;
     blobs.create_folder(&root.join("packs"))?;
     let (index, new) = (root.join("index.db"), root.join("index.db-new"));
     if index.exists() && rebuild::is_in_use(&index) {
-        let what = format!("{} is open elsewhere: stop what uses the store first", index.display());
+        // A program that takes no lock, as isobar before index version 5, may have it open.
+        let what = format!("{} is open elsewhere: stop the processes that use the store first", index.display());
         return Err(Error::new(ErrorKind::Unavailable, what));
     }
     let now = (clock)();
@@ -86,7 +91,11 @@ fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
         remove(&old)?; // of a rebuild that was killed
     }
     super::disk::private().create_new(true).open(&new).map_err(|error| Error::io(new.display(), error))?;
-    let mut report = rebuild::make(&new, |new| Work { packs: &packs, blobs: &blobs, root, now, new }.run())?;
+    let was_older = rebuild::version(&index).is_some_and(|version| version < rebuild::KEEPS_DELETIONS);
+    let mut report = rebuild::make(&new, |new| {
+        let keeps_deletions = Cell::new(false);
+        Work { packs: &packs, blobs: &blobs, root, now, new, keeps_deletions, was_older }.run()
+    })?;
     report.set_aside = set_aside(&index, now)?;
     fs::rename(&new, &index).map_err(|error| Error::io(format_args!("cannot rename {}", new.display()), error))?;
     blobs.sync_folder(root)?;
@@ -129,6 +138,10 @@ struct Work<'w> {
     root: &'w Path,
     now: DateTime<Utc>,
     new: &'w NewIndex<'w>,
+    /// Whether a frame was written by a version that keeps deletions.
+    keeps_deletions: Cell<bool>,
+    /// Whether the index that was there is of a version that did not.
+    was_older: bool,
 }
 
 /// How far the frames have been followed.
@@ -167,7 +180,7 @@ impl Work<'_> {
         last: Option<u64>,
         report: &mut Rebuild,
     ) -> Result<Option<u64>> {
-        // A frame that begins a pack is ours, whatever came before: nobody who puts bodies can write there.
+        // A frame that begins a pack is ours, whatever came before: no body is there.
         let begins = |pack| Ok::<_, Error>(self.packs.frame(pack, 0)?.map(|frame| frame.after()));
         let before = begins(pack)?;
         if before.is_some() && self.was_overtaken(pack, before, last)? {
@@ -211,6 +224,7 @@ impl Work<'_> {
     /// Does what a frame says.
     fn take(&self, frame: &Frame, records: Vec<Record>, report: &mut Rebuild) -> Result<Chain> {
         report.frames += 1;
+        self.keeps_deletions.set(self.keeps_deletions.get() || frame.keeps_deletions());
         // Counted before it is done: a frame may put the same key twice.
         let weight = records.iter().map(Record::weight).sum();
         self.new.advance(frame.next(), weight)?;
@@ -343,12 +357,13 @@ impl Work<'_> {
         if folder.is_dir() { self.blobs.sync_folder(&folder) } else { Ok(()) }
     }
 
-    /// Reports the objects that packs which are gone may have said something else of.
+    /// Reports every object where deletions may be missing: version 3 wrote none into packs, version 4 dropped some. Such packs were
+    /// completed if a newer version has opened the store since.
     fn report_uncertain(&self, sizes: &Sizes, report: &mut Rebuild) -> Result<()> {
-        let there: BTreeSet<u64> = sizes.keys().copied().collect();
-        let newest = there.last().copied().unwrap_or_default();
-        let Some(last_gone) = (1..newest).rev().find(|pack| !there.contains(pack)) else { return Ok(()) };
-        for pack in there.range(..last_gone) {
+        if self.keeps_deletions.get() && !self.was_older {
+            return Ok(());
+        }
+        for pack in sizes.keys() {
             let keys = self.new.keys_of(*pack)?;
             if !keys.is_empty() {
                 report.findings.push(Finding { problem: Problem::Uncertain { pack: *pack, keys }, mended: None });

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior};
 
 use super::{Result, packs, recover, rows, schema, sqlite};
 use crate::local::blobs::Segment;
 use crate::local::packs::{Record, Tail};
 use crate::{Error, ErrorKind, Key};
+
+/// The first version of the index whose store keeps every deletion that a pack needs.
+pub(in crate::local) const KEEPS_DELETIONS: i64 = 5;
 
 /// An index that is being made, within one transaction.
 pub(in crate::local) struct NewIndex<'t>(Transaction<'t>);
@@ -42,6 +45,12 @@ pub(in crate::local) fn is_in_use(path: &Path) -> bool {
         connection.pragma_update(None, "journal_mode", "DELETE")
     };
     look().is_err_and(|error| sqlite(error).kind() == ErrorKind::Unavailable)
+}
+
+/// Returns the version of an index, if it can be read.
+pub(in crate::local) fn version(path: &Path) -> Option<i64> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0)).ok()
 }
 
 impl NewIndex<'_> {
