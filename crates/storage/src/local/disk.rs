@@ -5,46 +5,46 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::Path;
 
-/// The disk beneath a [`LocalStore`](super::LocalStore): what changes blobs, packs and folders, and what makes changes
-/// durable, those of the index's log among them. Reading needs no disguise, and SQLite writes by a VFS of its own.
+/// The disk beneath a [`LocalStore`](super::LocalStore): operations that change blobs, packs and folders, and that make changes
+/// durable, those of the index's log among them. Files are read directly, and SQLite writes by a VFS of its own.
 ///
-/// What a program is promised by [`SystemDisk`], a test's disk may break: the store must lose nothing that it has
+/// A test's disk may break every promise that [`SystemDisk`] keeps but that of a sync: the store must lose nothing that it has
 /// acknowledged. Errors of the system are handed through as they are.
 pub trait Disk: Debug + Send + Sync {
     /// Creates a file that is not there yet.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Opens a file that is there, to write more to it, or to make durable what somebody else has written.
+    /// Opens a file that is there, to write more to it, or to make durable what another process has written.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
     /// Creates a folder that is not there yet.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Gives a file another name besides the one it has.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes the names in a folder durable.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
     /// Bytes that may still be written to the file system of this path; `None` where that is not known.
@@ -68,7 +68,7 @@ pub struct Space {
 }
 
 impl Space {
-    /// So many free bytes of so many.
+    /// Free bytes and total bytes.
     #[must_use]
     pub fn new(free: u64, total: u64) -> Self {
         Self { free, total }
@@ -80,7 +80,7 @@ pub trait DiskFile: Write + Seek + Send {
     /// Makes what was written durable.
     ///
     /// # Errors
-    /// What the system answers.
+    /// The system's error.
     fn sync(&mut self) -> io::Result<()>;
 
     /// Begins to bring to the disk what was written, and does not wait for it: a sync that comes soon has less to do. Nothing is
@@ -137,8 +137,8 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
-/// Takes a file or folder of the store's from everybody but its owner, as those of earlier versions were not. One that is not
-/// there is none to be taken; one that is somebody else's is left as it is, and the log says so.
+/// Makes a file or folder of the store private to its owner, as those of earlier versions were not. A missing one is skipped; one
+/// of another user is left as it is, with a warning in the log.
 #[cfg(unix)]
 pub(super) fn make_private(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
@@ -161,7 +161,7 @@ pub(super) fn make_private(path: &Path) {
 #[cfg(not(unix))]
 pub(super) fn make_private(_: &Path) {}
 
-/// Reads so many bytes from a position on to the end of a buffer; fewer where the file ends.
+/// Reads this many bytes from a position on to the end of a buffer; fewer where the file ends.
 #[cfg(unix)]
 pub(super) fn read_at(file: &File, position: u64, length: u64, into: &mut Vec<u8>) -> io::Result<u64> {
     let wanted = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;

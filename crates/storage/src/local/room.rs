@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Milliseconds for which a look at the disk is good, as long as less is put than it found room for.
 const LOOK_EVERY: u64 = 1000;
-/// No reserve is larger than one part in so many of the file system.
+/// The reserve is at most one part in this many of the file system.
 const LARGEST_PART: u64 = 20;
 
 /// How much may be put. A put costs a clock and an addition; the disk is asked once a second, and when what was put since then is as
@@ -38,7 +38,7 @@ impl Room {
         Self { disk, path, reserve, start, next: zero(), margin: zero(), taken: zero(), in_flight: zero() }
     }
 
-    /// Lets so many bytes be put.
+    /// Admits a put of this many bytes.
     pub(super) fn admit(&self, bytes: u64) -> Result<()> {
         if self.reserve == 0 {
             return Ok(());

@@ -23,7 +23,7 @@ fn decoded(path: &Path, text: &str) -> Result<Vec<u8>> {
     secret.ok_or_else(what)
 }
 
-/// Writes it beside its place first: whoever reads it meanwhile finds a whole one, or none.
+/// Writes it beside its place first: a concurrent reader finds a whole one, or none.
 fn make(path: &Path) -> Result<Vec<u8>> {
     let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
     let mut secret = [0; 32];
@@ -32,7 +32,7 @@ fn make(path: &Path) -> Result<Vec<u8>> {
     let part = path.with_extension(hex::encode(&secret[..4]));
     let mut file = private().create_new(true).open(&part).map_err(failed)?;
     file.write_all(hex::encode(secret).as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    // The first one counts, whoever makes it.
+    // The first one counts, whichever process makes it.
     let placed = fs::hard_link(&part, path);
     fs::remove_file(&part).map_err(failed)?;
     match placed {

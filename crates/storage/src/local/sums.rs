@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Numbers are little-endian. So any range of a blob is verified by reading a few bytes more than the range; a blob that lies where
-//! another one belongs is told by its id. Blobs of isobar before this format are the body alone, and verified by md5 where they are
+//! another one belongs is recognised by its id. Blobs of isobar before this format are the body alone, and verified by md5 where they are
 //! read whole.
 
 use std::fs::File;

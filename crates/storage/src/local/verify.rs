@@ -1,4 +1,4 @@
-//! Whether what is read is what was written.
+//! Comparing a body with the digest of its object.
 
 use md5::Md5;
 use sha2::Digest;
@@ -19,7 +19,7 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    /// What an object's body must be.
+    /// Expects the body that the metadata describe.
     pub(super) fn of(meta: &ObjectMeta) -> Self {
         let md5 = meta.checksum(ChecksumAlgorithm::Md5).map(|md5| md5.hex.clone());
         let segments = md5.is_none().then(|| (Md5::new(), 0));

@@ -5,6 +5,7 @@ mod damage;
 mod directory;
 mod errors;
 mod faults;
+mod former;
 mod fsck;
 mod layers;
 mod local;

@@ -301,6 +301,61 @@ async fn a_pack_that_cannot_be_looked_through_stays_and_stops_nobody() {
 }
 
 #[tokio::test]
+async fn packs_of_deletions_go_when_no_older_pack_needs_them() {
+    // Without anything else, and behind objects that stay in a pack with less garbage than half of it.
+    for kept in [0, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path(), SHORT).await;
+        let stay: Vec<String> = (0..kept).map(|number| format!("stays/{number}")).collect();
+        for name in &stay {
+            store.write(&key(name), vec![b'x'; 10]).await.unwrap();
+        }
+        // Each time the deletions fill a pack. As long as records of these objects are there, they are needed.
+        for round in 0..6 {
+            let names: Vec<_> = (0..500).map(|number| key(&format!("goes/{round}/{number}"))).collect();
+            join_all(names.iter().map(async |name| store.write(name, "x").await.unwrap())).await;
+            store.delete(&names).await.unwrap();
+        }
+        for round in 0..40 {
+            store.write(&key("last"), format!("{round}").repeat(300)).await.unwrap();
+        }
+        let left = packs(folder.path());
+        assert!(left.len() <= 4, "{kept}: {left:?}");
+        assert!(is_sound(&store).await);
+        drop(store);
+        crate::rebuild::lose_index(folder.path());
+        assert_eq!(crate::rebuild::rebuild(folder.path()).await.objects, kept + 1);
+        let store = open(folder.path(), SHORT).await;
+        for name in &stay {
+            assert_eq!(read(&store, name).await.as_deref(), Some("xxxxxxxxxx"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_is_kept_as_long_as_an_older_pack_has_the_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), SHORT).await;
+    // The first pack has 1 KiB: it stays, being less than half garbage.
+    store.write(&key("goes"), "x").await.unwrap();
+    store.write(&key("stays"), vec![b'x'; 700]).await.unwrap();
+    // Its deletion is in a pack that becomes garbage as a whole, again and again.
+    for round in 0..100 {
+        store.write(&key("often"), format!("{round}").repeat(100)).await.unwrap();
+        if round == 20 {
+            store.delete(&[key("goes")]).await.unwrap();
+        }
+    }
+    let left = packs(folder.path());
+    assert!(left[0].ends_with("000000000001.pack") && left.len() < 6, "{left:?}");
+    drop(store);
+    crate::rebuild::lose_index(folder.path());
+    assert_eq!(crate::rebuild::rebuild(folder.path()).await.objects, 2);
+    let store = open(folder.path(), SHORT).await;
+    assert_eq!((read(&store, "goes").await, read(&store, "often").await), (None, Some("99".repeat(100))));
+}
+
+#[tokio::test]
 async fn a_wrong_count_and_a_forgotten_pack_are_told_and_mended() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), SHORT).await;

@@ -7,12 +7,12 @@ use std::path::Path;
 use isobar_storage::local::{FsckOptions, LocalOptions, LocalStore, Problem, Rebuild};
 use isobar_storage::{ErrorKind, HttpMetadata, ListOptions, MultipartOptions, ObjectStore, ObjectStoreExt, PutOptions};
 
-use crate::fsck::{blobs, packs};
+use crate::fsck::{blobs, meddle, packs};
 use crate::local::key;
 use crate::packs::{SHORT, closed_index, is_sound, open, read};
 
 /// Every object with its metadata and its body.
-async fn everything(store: &LocalStore) -> BTreeMap<String, (String, Vec<u8>)> {
+pub(crate) async fn everything(store: &LocalStore) -> BTreeMap<String, (String, Vec<u8>)> {
     let (mut all, mut options) = (BTreeMap::new(), ListOptions::default());
     (options.include_http, options.include_custom) = (true, true);
     loop {
@@ -28,11 +28,11 @@ async fn everything(store: &LocalStore) -> BTreeMap<String, (String, Vec<u8>)> {
     }
 }
 
-async fn rebuild(root: &Path) -> Rebuild {
+pub(crate) async fn rebuild(root: &Path) -> Rebuild {
     LocalStore::rebuild(root, LocalOptions::default()).await.unwrap()
 }
 
-fn lose_index(root: &Path) {
+pub(crate) fn lose_index(root: &Path) {
     closed_index(root);
     for end in ["", "-wal", "-shm"] {
         drop(fs::remove_file(root.join(format!("index.db{end}"))));
@@ -184,7 +184,7 @@ async fn the_index_is_made_again_with_every_object_and_no_deleted_one() {
 }
 
 #[tokio::test]
-async fn after_garbage_has_gone_everything_is_there_and_what_comes_back_is_reported() {
+async fn after_garbage_has_gone_everything_is_there_and_nothing_that_was_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), 2 * SHORT).await;
     for round in 0..600u32 {
@@ -202,22 +202,10 @@ async fn after_garbage_has_gone_everything_is_there_and_what_comes_back_is_repor
     assert!(!packs(folder.path())[0].ends_with("000000000001.pack"), "some have been emptied");
     let report = rebuild(folder.path()).await;
     assert!(!report.has_loss(), "{report:?}");
-    let uncertain: Vec<&String> = report
-        .findings
-        .iter()
-        .flat_map(|finding| match &finding.problem {
-            Problem::Uncertain { keys, .. } => keys.as_slice(),
-            _ => &[],
-        })
-        .collect();
+    let is_uncertain = |problem: &Problem| matches!(problem, Problem::Uncertain { .. });
+    assert!(!report.findings.iter().any(|finding| is_uncertain(&finding.problem)), "{report:?}");
     let store = open(folder.path(), 2 * SHORT).await;
-    let after = everything(&store).await;
-    for (name, object) in &before {
-        assert!(after.get(name) == Some(object), "{name} is as it was");
-    }
-    for name in after.keys().filter(|name| !before.contains_key(*name)) {
-        assert!(uncertain.contains(&name), "{name} came back, and the report says so");
-    }
+    assert!(everything(&store).await == before);
     // Blobs of objects that have gone with their packs are kept, and removed as what a crash leaves is.
     let repair = FsckOptions::default().with_exclusive(true).with_repair(true);
     let found = store.fsck(repair, |_| {}).await.unwrap().findings;
@@ -400,4 +388,65 @@ async fn a_missing_blob_is_reported_and_an_open_store_or_an_empty_folder_is_not_
     assert!(finding.mended.is_none() && report.has_loss());
     let store = LocalStore::open(folder.path()).await.unwrap();
     assert_eq!(store.read(&key("parts")).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn objects_deleted_before_the_upgrade_do_not_come_back() {
+    for version in [3, 4] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path(), 1 << 20).await;
+        for name in ["kept", "deleted", "large", "deleted large"] {
+            store.write(&key(name), vec![1; if name.ends_with("large") { 40_000 } else { 100 }]).await.unwrap();
+        }
+        drop(store);
+        closed_index(folder.path());
+        // As earlier versions deleted, or dropped deletions with their packs: no frame says so.
+        let older = match version {
+            3 => "ALTER TABLE objects DROP COLUMN crc; ALTER TABLE objects DROP COLUMN named; PRAGMA user_version = 3;",
+            _ => "PRAGMA user_version = 4;",
+        };
+        meddle(folder.path(), older);
+        meddle(
+            folder.path(),
+            "UPDATE packs SET live = live - 356 - CASE (SELECT user_version FROM pragma_user_version) WHEN 3 THEN 512 ELSE 256 END;
+             INSERT INTO garbage SELECT blob, 0 FROM segments JOIN objects USING (version) WHERE key = CAST('deleted large' AS BLOB);
+             DELETE FROM segments WHERE version IN (SELECT version FROM objects WHERE key = CAST('deleted large' AS BLOB));
+             DELETE FROM objects WHERE key IN (CAST('deleted' AS BLOB), CAST('deleted large' AS BLOB))",
+        );
+        let store = open(folder.path(), 1 << 20).await;
+        let before = everything(&store).await;
+        assert_eq!(before.keys().collect::<Vec<_>>(), ["kept", "large"]);
+        drop(store);
+        lose_index(folder.path());
+        let report = rebuild(folder.path()).await;
+        assert!(!report.findings.iter().any(|it| matches!(it.problem, Problem::Uncertain { .. })), "{report:?}");
+        assert!(everything(&open(folder.path(), 1 << 20).await).await == before, "version {version}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_store_keeps_its_lock_without_an_index_and_a_rebuild_keeps_others_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), SHORT).await;
+    store.write(&key("kept"), "kept").await.unwrap();
+    for end in ["", "-wal", "-shm"] {
+        drop(fs::remove_file(folder.path().join(format!("index.db{end}"))));
+    }
+    let error = LocalStore::rebuild(folder.path(), LocalOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unavailable, "rebuild"), "{error}");
+    assert!(error.to_string().contains("is open elsewhere: stop the processes that use it"), "{error}");
+    assert!(!folder.path().join("index.db").exists());
+    drop(store);
+    assert_eq!(rebuild(folder.path()).await.objects, 1);
+    // Another process is at a rebuild.
+    let held = fs::File::open(folder.path().join("store.lock")).unwrap();
+    held.lock().unwrap();
+    let error = LocalStore::open(folder.path()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("its index is being rebuilt"), "{error}");
+    drop(held);
+    let stores = [open(folder.path(), SHORT).await, open(folder.path(), SHORT).await];
+    for store in stores {
+        assert_eq!(read(&store, "kept").await.as_deref(), Some("kept"));
+    }
 }

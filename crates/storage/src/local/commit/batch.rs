@@ -22,7 +22,7 @@ pub(in crate::local) struct Batch<'d> {
     dead: Vec<u64>,
 }
 
-/// What is left of a batch to be made durable.
+/// The rest of a batch, to be made durable.
 pub(super) struct Written<'d> {
     pub(super) transaction: Transaction<'d>,
     pub(super) is_logged: bool,
@@ -112,11 +112,6 @@ impl Batch<'_> {
 
     pub(in crate::local) fn frame_bytes(&self) -> usize {
         self.frame.as_ref().map_or(0, NewFrame::length)
-    }
-
-    /// Whether the frame of this batch begins a pack.
-    pub(in crate::local) fn begins_pack(&self) -> bool {
-        self.frame.as_ref().is_some_and(NewFrame::begins_pack)
     }
 
     /// A number that changes with every change of a row, and one that changes with every record of the frame.

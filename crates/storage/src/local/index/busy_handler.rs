@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
-/// How long a connection waits for another process's write.
+/// Longest wait for another process's write.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it sleeps between two looks. Who writes without a pause leaves the lock for a moment between two transactions, and
-/// holds it for less than a millisecond in each: who looked seldom would hardly ever find it free.
+/// Sleep between two looks. A busy writer leaves the lock for a moment between two transactions, and holds it for less than a
+/// millisecond in each: a seldom look would hardly ever find it free.
 const SLEEP: Duration = Duration::from_micros(300);
 
 thread_local! {
@@ -16,7 +16,7 @@ thread_local! {
     static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Makes a connection wait.
+/// Sets the busy handler of a connection.
 pub(super) fn set(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(|looks| {
         if looks == 0 {
@@ -27,7 +27,7 @@ pub(super) fn set(connection: &mut Connection) -> rusqlite::Result<()> {
     }))
 }
 
-/// Does something again for which SQLite itself does not wait: it does not while a log is made or gone through.
+/// Retries work for which SQLite itself does not wait: it does not while a log is made or recovered.
 pub(super) fn retry<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let since = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Whether anything has changed, by this process or by another.
+//! Noticing changes, by this process and by others.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-/// How long another process's write may go unnoticed.
+/// Longest time for which another process's write goes unnoticed.
 const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// Counts changes: this process's as they are committed, another's when it is time to look.
@@ -22,7 +22,7 @@ pub(super) struct ChangeCounter {
 #[derive(Debug)]
 struct Other {
     connection: Connection,
-    /// What SQLite said of the file when it was looked at; `None` where it could not say.
+    /// SQLite's data version at the last look; `None` where it could not be read.
     version: Option<i64>,
 }
 
@@ -32,7 +32,7 @@ impl ChangeCounter {
         Self { count: AtomicU64::new(1), since: Instant::now(), next: AtomicU64::new(0), other }
     }
 
-    /// This process has changed something.
+    /// Counts a change by this process.
     pub(super) fn note(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
     }
@@ -40,7 +40,7 @@ impl ChangeCounter {
     pub(super) fn count(&self) -> u64 {
         let now = self.since.elapsed().as_millis() as u64; // half a billion years fit
         if now >= self.next.load(Ordering::Relaxed) {
-            // Who comes meanwhile takes what is known: it is not much older.
+            // Callers that come meanwhile take the known count: it is not much older.
             if let Ok(mut other) = self.other.try_lock() {
                 let version = version(&other.connection);
                 if version.is_none() || version != other.version {

@@ -1,4 +1,4 @@
-//! What `fsck` asks of the index.
+//! Queries and repairs of `fsck`.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -38,7 +38,7 @@ pub(super) fn damage(connection: &Connection, path: &Path) -> Option<String> {
 }
 
 impl Index {
-    /// What SQLite itself finds wrong; nothing when the file is sound.
+    /// Returns SQLite's own findings; none when the file is sound.
     pub(in crate::local) fn integrity(&self) -> crate::Result<Vec<String>> {
         self.read(|connection| {
             let mut statement = connection.prepare("PRAGMA integrity_check")?;
@@ -82,22 +82,22 @@ impl Index {
         })
     }
 
-    /// The packs whose count of what is somebody's is wrong.
+    /// Returns the packs whose count of live bytes is wrong.
     pub(in crate::local) fn miscounted(&self) -> crate::Result<Vec<u64>> {
         self.read(packs::miscounted)
     }
 
-    /// Counts anew what is somebody's in a pack.
+    /// Counts the live bytes of a pack anew.
     pub(in crate::local) async fn recount(&self, pack: u64) -> crate::Result<()> {
         self.writer.write(move |transaction| packs::recount(transaction, pack)).await
     }
 
-    /// Those of these packs that the index has forgotten.
+    /// Returns those of these packs that the index has forgotten.
     pub(in crate::local) fn unknown_packs(&self, packs: Sizes) -> crate::Result<Sizes> {
         self.read(move |connection| unknown(connection, packs))
     }
 
-    /// Removes the packs that the index has forgotten; which those were.
+    /// Removes the packs that the index has forgotten, and returns them.
     pub(in crate::local) async fn remove_unknown_packs(
         &self,
         list: impl Fn() -> crate::Result<Sizes> + Send + 'static,
@@ -111,7 +111,7 @@ impl Index {
             .await
     }
 
-    /// How many segments and parts there are that belong to nothing.
+    /// Returns the number of segments and parts that belong to nothing.
     pub(in crate::local) fn unowned(&self) -> crate::Result<u64> {
         self.read(unowned)
     }
@@ -139,8 +139,8 @@ impl Index {
             .await
     }
 
-    /// Unlinks, by `unlink`, those of these blobs that nothing names; which those were. It holds the lock of writers: nobody
-    /// names one in between.
+    /// Unlinks, by `unlink`, those of these blobs that nothing names, and returns them. It holds the lock of writers: none is named
+    /// in between.
     pub(in crate::local) async fn unlink_unnamed(
         &self,
         blobs: Vec<String>,

@@ -1,4 +1,7 @@
-//! Garbage in the packs: what is left of a pack that is more than half garbage is put once more, and the pack removed.
+//! Compaction: objects of a pack that is more than half garbage are relocated to the end of the log, and the pack is removed.
+//!
+//! Deletions in it are relocated, too, as long as an older pack has a record of an object that was replaced or deleted: without
+//! them a rebuild would bring the object back. Packs of deletions alone go when there is no such pack before them.
 
 use super::packs::{self, CompactionCandidate};
 use super::{Result, rows};
@@ -6,36 +9,51 @@ use crate::local::commit::Batch;
 use crate::local::packs::{Frame, Packs, Record};
 use crate::{ErrorKind, ObjectMeta};
 
-/// Bytes of a pack that a transaction looks through at the least.
+/// Bytes of a pack that a transaction scans at least.
 const AT_LEAST: usize = 64 * 1024;
 
-/// Takes a few objects along in the frame of a transaction that has one, in proportion to what it puts itself: so that packs
-/// become empty as quickly as garbage is made, and nobody waits for long. The packs that are empty are forgotten, and removed when
-/// that is durable.
+/// Relocates a few objects in the frame of a transaction that has one, in proportion to what the transaction itself puts, so that
+/// packs become empty as quickly as garbage is made and no caller waits for long. Empty packs are forgotten, and removed when that
+/// is durable.
 pub(super) fn compact(batch: &mut Batch<'_>, coming: usize) -> Result<()> {
+    let mut dead = packs::forget_dead(batch)?;
     let put = batch.frame_bytes() + coming;
-    if let Some(candidate) = packs::compaction_candidate(batch)?.filter(|_| put > 0) {
-        let budget = 4 * put + AT_LEAST;
-        match scan(batch.packs(), candidate, budget) {
-            Ok(Scanned { frames, to }) => {
-                for (frame, record) in
-                    frames.iter().flat_map(|(frame, records)| records.iter().map(move |it| (frame, it)))
-                {
-                    relocate(batch, candidate.pack, frame, record)?;
-                }
-                packs::moved_up_to(batch, candidate.pack, to)?;
-            }
-            // Another time.
-            Err(_error) => {
-                #[cfg(feature = "tracing")]
-                tracing::warn!(error = %_error, pack = candidate.pack, "a pack cannot be scanned through");
-            }
+    if put > 0 {
+        if let Some(candidate) = packs::compaction_candidate(batch)?
+            && move_some(batch, candidate, 4 * put + AT_LEAST)?
+        {
+            dead.extend(packs::forget_dead(batch)?);
+        }
+        let begins_pack = batch.packs().place_of(packs::tail(batch)?)?.position == 0;
+        if !dead.is_empty() || begins_pack {
+            dead.extend(packs::forget_deletions(batch)?);
         }
     }
-    for pack in packs::forget_dead(batch)? {
-        batch.remove_pack(pack);
-    }
+    dead.sort_unstable();
+    dead.into_iter().for_each(|pack| batch.remove_pack(pack));
     Ok(())
+}
+
+/// Relocates what is in force in the next frames of a pack; returns whether the pack has no more.
+fn move_some(batch: &mut Batch<'_>, candidate: CompactionCandidate, budget: usize) -> Result<bool> {
+    match scan(batch.packs(), candidate, budget) {
+        Ok(Scanned { frames, to }) => {
+            let keeps_deletions = packs::has_stale_before(batch, candidate.pack)?;
+            for (frame, records) in &frames {
+                for record in records {
+                    relocate(batch, candidate.pack, frame, record, keeps_deletions)?;
+                }
+            }
+            packs::moved_up_to(batch, candidate.pack, to)?;
+            Ok(to >= candidate.bytes)
+        }
+        // It is tried again with the next transaction.
+        Err(_error) => {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, pack = candidate.pack, "a pack cannot be compacted");
+            Ok(false)
+        }
+    }
 }
 
 /// A part of a pack.
@@ -44,13 +62,13 @@ struct Scanned {
     to: u64,
 }
 
-/// Reads frames of a pack, up to so many bytes of them. Behind a damaged one nothing is found any more: the pack stays with what
-/// it has, for fsck to tell which objects have suffered.
+/// Reads frames of a pack, up to this many bytes. Behind a damaged one no frame is found: the pack stays with the objects that it
+/// has, and fsck reports which of them are damaged.
 fn scan(packs: &Packs, candidate: CompactionCandidate, budget: usize) -> crate::Result<Scanned> {
     let mut scanned = Scanned { frames: Vec::new(), to: candidate.moved };
     while scanned.to < candidate.bytes && scanned.to - candidate.moved < budget as u64 {
         let frame = packs.frame(candidate.pack, scanned.to)?;
-        // One that has no records is damaged like one that is none.
+        // A frame whose records cannot be read is damaged, too.
         let Some((frame, records)) = frame.and_then(|frame| frame.records().ok().map(|records| (frame, records)))
         else {
             scanned.to = candidate.bytes;
@@ -62,10 +80,10 @@ fn scan(packs: &Packs, candidate: CompactionCandidate, budget: usize) -> crate::
     Ok(scanned)
 }
 
-/// Puts once more what a record says as it is, if it is still so by this record. What was deleted is not said again: a rebuild
-/// reports what an older pack may still have of it.
-fn relocate(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record) -> Result<()> {
+/// Writes a record once more if it is in force: an object that is stored by it, or a deletion that an older pack needs.
+fn relocate(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record, keeps_deletions: bool) -> Result<()> {
     let (meta, found) = match record {
+        Record::Deleted(key) if keeps_deletions && !rows::exists(batch, key)? => return batch.log_deletion(key),
         Record::Deleted(_) => return Ok(()),
         Record::Packed(meta, _) | Record::Named(meta, _) => (meta, current(batch, meta)?),
     };
@@ -86,7 +104,7 @@ fn relocate(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record) ->
     }
 }
 
-/// The object that has this one's key now; a row that cannot be read keeps its pack.
+/// Returns the object that has this one's key now; a row that cannot be read keeps its pack.
 fn current(batch: &Batch<'_>, meta: &ObjectMeta) -> Result<Option<(ObjectMeta, rows::Content)>> {
     match rows::find_with_content(batch, &meta.key).map_err(crate::Error::from) {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),

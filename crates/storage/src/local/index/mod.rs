@@ -4,6 +4,7 @@ mod busy_handler;
 mod change_counter;
 pub(super) mod check;
 mod compact;
+mod history;
 pub(super) mod packs;
 pub(super) mod rebuild;
 mod recover;
@@ -31,8 +32,8 @@ use crate::{
 use change_counter::ChangeCounter;
 pub(super) use rows::{Content, replace};
 
-/// What can go wrong between a transaction's start and end: SQLite's errors become ours at its edge, so that
-/// no type of rusqlite stands in the crate's public signatures.
+/// An error within a transaction: SQLite's errors become ours at its edge, so that no type of rusqlite stands in the crate's
+/// public signatures.
 #[derive(Debug)]
 pub(super) enum TxError {
     Ours(Error),
@@ -41,7 +42,7 @@ pub(super) enum TxError {
 
 pub(super) type Result<T, E = TxError> = std::result::Result<T, E>;
 
-/// What a body comes as: bytes, or blobs that are durable.
+/// A new body: bytes, or blobs that are durable.
 #[derive(Debug, Clone)]
 pub(super) enum NewBody {
     Small(Bytes),
@@ -68,8 +69,8 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Opens the index, with what was put and is only in the packs; `after` runs on the writing thread after every commit. A new
-    /// one is made unless `refuse_files` finds packs or blobs.
+    /// Opens the index, and replays frames that it has lost; `after` runs on the commit thread after every commit. A new index is made
+    /// unless `refuse_files` finds packs or blobs.
     pub(super) fn open(
         path: &Path,
         disk: Arc<dyn Disk>,
@@ -90,7 +91,7 @@ impl Index {
         // What is committed is in a pack, or synced by the writer.
         writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
         recover::recover(&mut writer, &mut appender).map_err(|error| unusable(error, path))?;
-        // Now, and not when it is first wanted: a file tells an error of the disk to those who have it open when it happens.
+        // Now, and not at the first use: an error of the disk is reported to handles that are open when it happens.
         let wal = Wal::open(path.with_extension("db-wal"), disk)?;
         let damage = check::damage(&writer, path);
         let changes = Arc::new(ChangeCounter::new(connect(path)?));
@@ -121,7 +122,7 @@ impl Index {
         Err(Error::new(ErrorKind::Corrupt, message))
     }
 
-    /// Another number once anything may have changed.
+    /// Returns a number that changes when anything may have changed.
     pub(super) fn changes(&self) -> u64 {
         self.changes.count()
     }
@@ -318,7 +319,7 @@ pub(super) fn remove(batch: &mut Batch<'_>, key: &Key, now: DateTime<Utc>) -> Re
     Ok(was_there)
 }
 
-/// Makes an empty file where there is none, which nobody else may read: SQLite gives its log the same mode.
+/// Makes an empty file where there is none, readable by its owner alone: SQLite gives its log the same mode.
 fn make_file(path: &Path, disk: &dyn Disk, refuse_files: &dyn Fn() -> crate::Result<()>) -> crate::Result<()> {
     let refused = refuse_files();
     // Looked for afterwards: who has made packs meanwhile has made the index first.
@@ -357,7 +358,7 @@ pub(super) fn collect(
             return Ok(());
         }
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        // A copy still has them; whoever gives up the last name queues them again.
+        // A copy still has them; they are queued again with their last name.
         let named = "DELETE FROM garbage WHERE since < ?1 AND (EXISTS (SELECT 1 FROM segments WHERE segments.blob = garbage.blob)
                      OR EXISTS (SELECT 1 FROM parts WHERE parts.blob = garbage.blob))";
         transaction.prepare_cached(named)?.execute([old])?;

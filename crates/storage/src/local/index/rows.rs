@@ -28,6 +28,12 @@ pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMe
     Ok(statement.query_row([key.as_str().as_bytes()], object).optional()?.transpose()?)
 }
 
+/// Whether there is an object of this key.
+pub(super) fn exists(connection: &Connection, key: &Key) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM objects WHERE key = ?)")?;
+    Ok(statement.query_row([key.as_str().as_bytes()], |row| row.get(0))?)
+}
+
 /// An object and where its content is: both of the same write, within one transaction.
 pub(super) fn find_with_content(connection: &Connection, key: &Key) -> Result<Option<(ObjectMeta, Content)>> {
     let mut statement = connection
@@ -186,7 +192,7 @@ pub(super) fn size(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     u64::try_from(size).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, size))
 }
 
-/// What a whole put has, and so need not be written: its etag is its md5.
+/// Whether the checksums are those of a whole put, which are not written: its etag is its md5.
 fn is_md5_alone(checksums: &[Checksum], etag: &str) -> bool {
     matches!(checksums, [Checksum { algorithm: ChecksumAlgorithm::Md5, hex }] if hex == etag)
 }

@@ -2,13 +2,14 @@
 
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
-use super::{Result, corrupt, packs, recover, rows};
+use super::{Result, corrupt, history, packs, recover, rows};
 use crate::local::packs::{Appender, NewFrame, Note, head_of};
 use crate::{Key, ObjectMeta};
 
 /// "isob": marks the file as ours, so that a foreign database is refused rather than changed.
 const APPLICATION_ID: i64 = 0x6973_6f62;
-const VERSION: i64 = 4;
+/// 5: the tables of 4; the packs say of every object that an older pack has whether it was deleted.
+const VERSION: i64 = 5;
 
 const SCHEMA: &str = "
     CREATE TABLE objects (
@@ -39,8 +40,8 @@ const SCHEMA: &str = "
     CREATE INDEX garbage_since ON garbage (since);
 ";
 
-/// The packs: where the last frame of each ends, and its id; what all objects in it weigh, and those that are still somebody's;
-/// up to where those were put again elsewhere.
+/// The packs: where the last frame of each ends, and its id; the weight of all records in it, and of those that are live; up to
+/// where those were relocated.
 const PACKS: &str = "
     CREATE TABLE packs (
         id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, last INTEGER NOT NULL, weight INTEGER NOT NULL, live INTEGER NOT NULL,
@@ -86,8 +87,8 @@ const FROM_3: &str = "
 /// Objects of a frame when bodies are moved into packs, or blobs are named.
 const MOVED_AT_ONCE: i64 = 256;
 
-/// Makes a new file ours, brings an older one up to date, and refuses what is somebody else's or from the future, and a new one
-/// beside packs or blobs that are there already.
+/// Makes the tables in a new file, upgrades an older one, and refuses another program's, a newer one, and a new one beside packs or
+/// blobs that are there already.
 pub(super) fn prepare(
     connection: &mut Connection,
     appender: &mut Appender,
@@ -128,7 +129,9 @@ fn bring_up_to_date(transaction: &Transaction<'_>, appender: &mut Appender, vers
         transaction.execute_batch(FROM_2)?;
         transaction.execute_batch(PACKS)?;
     }
-    transaction.execute_batch(FROM_3)?;
+    if version <= 3 {
+        transaction.execute_batch(FROM_3)?;
+    }
     if version <= 2 {
         let mut after = Vec::new();
         while let Some(last) = move_some(transaction, appender, &after)? {
@@ -143,7 +146,8 @@ fn bring_up_to_date(transaction: &Transaction<'_>, appender: &mut Appender, vers
     while let Some(last) = name_some(transaction, appender, &after)? {
         after = last;
     }
-    Ok(())
+    // Earlier versions than 3 had no packs.
+    if version >= 3 { history::complete(transaction, appender) } else { Ok(()) }
 }
 
 /// Has a frame name the blobs of some large objects behind this key, durably; the last of them, if there were any.
@@ -158,7 +162,7 @@ fn name_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8
     packs::begin(transaction, tail)?;
     let mut frame = NewFrame::begin(tail)?;
     for key in keys {
-        // A row that cannot be read stays as it is: fsck tells of it.
+        // A row that cannot be read stays as it is: fsck reports it.
         let Some(key) = String::from_utf8(key).ok().and_then(|key| Key::new(key).ok()) else { continue };
         let found = rows::find_with_content(transaction, &key).map_err(crate::Error::from);
         let Ok(Some((object, rows::Content::Segments(segments, _)))) = found else { continue };
@@ -170,7 +174,7 @@ fn name_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8
 }
 
 /// Writes a frame durably.
-fn append(transaction: &Transaction<'_>, appender: &mut Appender, mut frame: NewFrame) -> Result<()> {
+pub(super) fn append(transaction: &Transaction<'_>, appender: &mut Appender, mut frame: NewFrame) -> Result<()> {
     let (tail, bytes) = frame.sealed();
     appender.write(tail, bytes)?;
     appender.sync(tail)?;
@@ -194,7 +198,7 @@ fn move_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8
     for (meta, body) in found {
         let meta = meta?;
         let key = meta.key.as_str().as_bytes();
-        // One without its body, or not all of it, has none in a pack, either: fsck tells of it.
+        // One without its whole body has none in a pack, either: fsck reports it.
         let body = body.filter(|body| body.len() as u64 == meta.size);
         let place = body.map(|body| frame.push(&head_of(&meta)?, &body, crc32fast::hash(&body))).transpose()?;
         let (pack, position) = place.map_or((0, 0), |place| (place.pack as i64, place.position as i64));
@@ -210,7 +214,7 @@ fn move_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8
     Ok(last)
 }
 
-/// Whose it is, its version, and whether anything is in it.
+/// Returns the file's application id, its version, and the number of its tables and indexes.
 fn found(transaction: &Transaction<'_>) -> Result<(i64, i64, i64)> {
     let sql = "SELECT (SELECT * FROM pragma_application_id), (SELECT * FROM pragma_user_version), count(*) FROM sqlite_schema";
     Ok(transaction.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)

@@ -25,7 +25,7 @@ pub(super) fn create(
     Ok(())
 }
 
-/// What an open upload was begun with.
+/// Returns the options of an open upload.
 pub(super) fn open(
     connection: &Connection,
     key: &Key,
