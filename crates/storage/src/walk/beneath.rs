@@ -1,4 +1,4 @@
-//! Files opened, made and removed below a folder step by step, so that no link that somebody puts in the way meanwhile leads out.
+//! Files opened, made and removed below a folder step by step, so that no link that is put in the way meanwhile leads out.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -127,7 +127,7 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.is_whole {
-            // What is left of it harms nobody.
+            // A remaining part does no harm.
             let _ = rustix::fs::unlinkat(&self.folder, &*self.part, AtFlags::empty());
         }
     }

@@ -1,7 +1,12 @@
 //! Walking a folder: one mechanism and one policy for everything that reads or writes whole folders.
 //!
-//! - State is never part of a folder: what isobar and wrangler keep (`.isobar`, `.wrangler`, a state folder under another name),
-//!   keys and secrets (`keyring`, `.dev.vars*`, `.env*`), and what belongs to the machine (`.git`, `.DS_Store`, `Thumbs.db`).
+//! - State is never part of a folder: state folders of isobar and wrangler (`.isobar`, `.wrangler`), keys and secrets (`keyring`,
+//!   `.dev.vars*`, `.env*`), and files of the machine (`.git`, `.DS_Store`, `Thumbs.db`).
+//! - A folder under another name is isobar's state if it is configured as such ([`WalkOptions::state`]), if it has the mark that
+//!   every command leaves in the state folder it opens ([`MARKER`]), or if it has what only isobar makes: a bucket (`packs` with
+//!   numbered packs, or beside `blobs` with its 256 folders) or a namespace of sessions (`host.lock` beside `index.db` or `objects`),
+//!   itself or in its folders `r2` and `sessions`. Files that may as well be a user's are no sign of state: a repository with
+//!   `d1/site.sqlite` or `index.db` is published whole. Databases alone, in a folder without a mark, are published, too.
 //! - Symbolic links to files and folders that stay inside the root are followed. A link that leads out is refused by name unless
 //!   [`WalkOptions::follow_links`] is set. A link back to a folder above itself is left out.
 //! - FIFOs, sockets and devices are left out.
@@ -281,7 +286,7 @@ impl Walker<'_> {
         let file_name = entry.file_name();
         let name = format!("{}{}", folder.prefix, file_name.to_string_lossy());
         let states = &self.root.states;
-        // The entry itself first: a link that has the name of state is none of the folder's.
+        // The entry itself first: a link with the name of state does not belong to the folder.
         let Ok(meta) = entry.metadata() else {
             return Ok(()); // It is gone again.
         };

@@ -96,7 +96,7 @@ impl States {
         if let Some(state) = self.paths.iter().find(|state| real.starts_with(state)) {
             return Err(inside(state));
         }
-        // A folder that has been given as the home of state beside other things is none by its content.
+        // A folder that is configured to hold state beside other things is not state by its content.
         let is_home = |folder: &Path| self.paths.iter().any(|state| state.parent() == Some(folder));
         match real.ancestors().find(|folder| !is_home(folder) && is_isobar_state(folder)) {
             Some(state) => Err(inside(state)),
@@ -150,17 +150,35 @@ fn id_of(_: &Metadata) -> Option<Id> {
     None
 }
 
-/// Whether a folder is a state folder of isobar's by what is in it: the mark, a bucket, a namespace of sessions, or a root that
-/// has such things in its folders.
+/// Whether a folder is a state folder of isobar's by its content: the mark, a bucket, a namespace of sessions, or a root with a
+/// bucket in `r2` or a namespace in `sessions`.
+///
+/// Names that other programs use as well decide nothing: `d1/site.sqlite`, `index.db` or `packs` alone are files like any others.
+/// So databases are state only in a folder that is marked, configured or called `.isobar`, or beside a bucket or a namespace.
 fn is_isobar_state(folder: &Path) -> bool {
-    let has = |name: &str| folder.join(name).exists();
-    if has(MARKER) || has("index.db") && ["packs", "blobs", "objects"].into_iter().any(has) {
-        return true;
-    }
     let any = |name: &str, is: fn(&Path) -> bool| children(&folder.join(name)).any(|path| is(&path));
-    any("r2", |bucket| bucket.join("index.db").exists())
-        || any("sessions", |class| class.join("host.lock").exists())
-        || any("d1", |file| file.extension().is_some_and(|extension| extension == "sqlite"))
+    folder.join(MARKER).exists()
+        || is_bucket(folder)
+        || is_namespace(folder)
+        || any("r2", is_bucket)
+        || any("sessions", is_namespace)
+}
+
+/// Whether a folder is a bucket: it has packs, or the folders of packs and blobs, as isobar names them, with an index or without.
+fn is_bucket(folder: &Path) -> bool {
+    let is_pack = |path: PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.strip_suffix(".pack")
+            .is_some_and(|number| number.len() == 12 && number.bytes().all(|it| it.is_ascii_digit()))
+    };
+    let blobs = folder.join("blobs");
+    let has_blobs = ["00", "7f", "ff"].iter().all(|name| blobs.join(name).is_dir());
+    has_blobs && folder.join("packs").is_dir() || children(&folder.join("packs")).any(is_pack)
+}
+
+/// Whether a folder is a namespace of session objects.
+fn is_namespace(folder: &Path) -> bool {
+    folder.join("host.lock").is_file() && ["index.db", "objects"].iter().any(|name| folder.join(name).exists())
 }
 
 /// Whether a folder is what `wrangler --persist-to` has made: `v3/r2/miniflare-R2BucketObject` and the like.

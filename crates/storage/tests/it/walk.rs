@@ -86,6 +86,52 @@ async fn a_folder_inside_state_is_neither_uploaded_nor_written_into() {
 }
 
 #[tokio::test]
+async fn files_of_a_user_that_are_called_as_ours_are_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let names = [
+        "app/d1/site.sqlite",
+        "app/index.html",
+        "d1/seed.sqlite",
+        "index.db",
+        "packs/textures.pack",
+        "r2/photos/index.db",
+        "search/index.db",
+        "search/objects/a",
+        "sessions/talks/host.lock",
+    ];
+    for name in names {
+        write(here, name, "a user's");
+    }
+    let planned = plan(here, &MemoryStore::new(), "", &everything).await.unwrap();
+    let keys: Vec<&str> = planned.uploads.iter().map(|upload| upload.key.as_str()).collect();
+    assert_eq!(keys, names);
+    assert_eq!(planned.left_out, []);
+    plan(here.join("app/d1"), &MemoryStore::new(), "", &everything).await.unwrap();
+}
+
+#[tokio::test]
+async fn databases_in_a_state_folder_are_not_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    write(here, "index.html", "home");
+    create_state_folder(here.join("marked")).unwrap();
+    LocalStore::open(here.join("with-bucket/r2/assets")).await.unwrap();
+    write(here, "with-sessions/sessions/Room/host.lock", "");
+    write(here, "with-sessions/sessions/Room/index.db", "x");
+    // A bucket whose index is lost is a bucket all the same.
+    LocalStore::open(here.join("lost/r2/assets")).await.unwrap();
+    fs::remove_file(here.join("lost/r2/assets/index.db")).unwrap();
+    for root in ["marked", ".isobar", "configured", "with-bucket", "with-sessions", "lost"] {
+        write(here, &format!("{root}/d1/site.sqlite"), "passwords");
+    }
+    let options = WalkOptions::default().with_state([here.join("configured")]);
+    let planned = plan_with(here, &MemoryStore::new(), "", &everything, &options).await.unwrap();
+    let keys: Vec<&str> = planned.uploads.iter().map(|upload| upload.key.as_str()).collect();
+    assert_eq!(keys, ["index.html"]);
+}
+
+#[tokio::test]
 async fn nothing_is_deleted_where_state_is_and_secrets_are_not_overwritten() {
     let (folder, state) = project().await;
     let here = folder.path();
