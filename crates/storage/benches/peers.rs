@@ -66,7 +66,7 @@ async fn main() {
     }
 }
 
-/// What follows this argument.
+/// Returns the argument after this one.
 fn argument(name: &str) -> Option<String> {
     std::env::args().skip_while(|argument| argument != name).nth(1)
 }

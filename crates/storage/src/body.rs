@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result};
 
 pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
-/// What is put into and got out of a store: bytes of a known length, in one piece or as a stream.
+/// The bytes of an object, of a known length, in one piece or as a stream.
 ///
 /// R2 wants to know the length before it takes a body, so there is no body without one.
 pub struct Body {
@@ -96,7 +96,7 @@ impl Body {
     /// Reads the whole body into memory: for bodies whose [length](Self::length) the caller has looked at.
     ///
     /// # Errors
-    /// Whatever the source fails with; [`ErrorKind::Body`] when it is not of the announced length.
+    /// The error of the source; [`ErrorKind::Body`] if it is not of the announced length.
     pub async fn bytes(self) -> Result<Bytes> {
         match self.source {
             Source::Whole(bytes) => Ok(bytes),

@@ -82,7 +82,7 @@ impl Etags {
     }
 
     /// Parses the value of `If-Match` or `If-None-Match`: `*`, or a list of quoted etags, weak ones marked `W/`.
-    /// What is neither is `None`: HTTP ignores it.
+    /// Anything else is `None`: HTTP ignores it.
     #[must_use]
     pub fn parse_header(value: &str) -> Option<Self> {
         if value.trim() == "*" {
@@ -166,7 +166,7 @@ impl Conditions {
     /// workerd, a date that is none counts as 1970.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for etags that are none: a condition that nobody can read must not make a write
+    /// [`ErrorKind::InvalidArgument`] for invalid etags: a condition that cannot be read must not make a write
     /// unconditional.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self> {
         let etags = |name: HeaderName| {

@@ -203,7 +203,7 @@ impl ObjectStore for Directory {
         Capabilities::default()
     }
 
-    /// Whoever writes into the folder does not say so.
+    /// Returns `None`: a change of the folder is not noticed.
     fn generation(&self) -> Option<u64> {
         None
     }

@@ -6,7 +6,7 @@ use std::fmt;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, for code that decides by it.
+/// Kind of an error, for code that decides by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -40,7 +40,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The disk or the account is full.
     StorageFull,
-    /// What is stored contradicts itself; `isobar` never answers with bytes it knows to be wrong.
+    /// Stored data is damaged or contradicts itself; bytes that are known to be wrong are never returned.
     Corrupt,
     /// The backend cannot be reached, is busy, or failed for the moment.
     Unavailable,
@@ -88,7 +88,7 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -100,7 +100,7 @@ impl Error {
         self.operation
     }
 
-    /// What it says, without the operation and the code.
+    /// Returns the message, without the operation and the code.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message

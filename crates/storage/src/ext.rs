@@ -15,7 +15,7 @@ use crate::{
 /// Bytes in a part of [`ObjectStoreExt::write_stream`]: R2 takes at least 5 MiB.
 const STREAM_PART: usize = 8 << 20;
 
-/// What every store can do by way of the trait.
+/// Methods that every store has by way of the trait.
 #[async_trait]
 pub trait ObjectStoreExt: ObjectStore {
     /// The whole object in memory, or `None`.
@@ -73,7 +73,7 @@ pub trait ObjectStoreExt: ObjectStore {
         self.write_parts(key, buffer, &mut chunks, part, options).await
     }
 
-    /// Stores a stream whose length nobody knows yet: whole where it fits one part of 8 MiB, else in parts of that size,
+    /// Stores a stream of unknown length: whole where it fits one part of 8 MiB, else in parts of that size,
     /// one in memory at a time. The stream's error may be any; one that is not of this crate becomes [`ErrorKind::Body`]. The
     /// key's extension gives the content type where the options have none.
     ///

@@ -1,4 +1,4 @@
-//! What a store knows of an object besides its bytes.
+//! Metadata of an object.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct ObjectMeta {
     pub etag: String,
     /// When it was written, to the millisecond.
     pub uploaded: DateTime<Utc>,
-    /// What HTTP says about it. Empty in a listing that did not [include](crate::ListOptions::include_http) it.
+    /// HTTP metadata. Empty in a listing that did not [include](crate::ListOptions::include_http) it.
     pub http: HttpMetadata,
     /// The caller's own metadata. Empty in a listing that did not [include](crate::ListOptions::include_custom) it.
     pub custom: BTreeMap<String, String>,

@@ -40,7 +40,7 @@ pub struct Part {
     pub etag: String,
 }
 
-/// An uploaded part as `list_parts` tells it.
+/// An uploaded part, as `list_parts` lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartInfo {
@@ -93,7 +93,7 @@ impl MultipartOptions {
     }
 }
 
-/// One multipart upload under way: from [`ObjectStoreExt::multipart`](crate::ObjectStoreExt::multipart), or resumed.
+/// One multipart upload in flight: from [`ObjectStoreExt::multipart`](crate::ObjectStoreExt::multipart), or resumed.
 #[derive(Debug)]
 pub struct Multipart<'a, S: ObjectStore + ?Sized> {
     store: &'a S,

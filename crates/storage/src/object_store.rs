@@ -12,7 +12,7 @@
 //! # Ok::<_, object_store::Error>(()) }).unwrap().unwrap();
 //! ```
 //!
-//! What differs: the parts of an upload, all but the last, must be of one size and have 5 MiB, as R2 wants them; there are no versions to ask for (R2 keeps none), so updates go by the etag; tags are ignored, as that crate
+//! Differences: the parts of an upload, all but the last, must be of one size and have 5 MiB, as R2 wants them; there are no versions to ask for (R2 keeps none), so updates go by the etag; tags are ignored, as that crate
 //! wants it of stores without them.
 //!
 //! A [`Path`] begins and ends with a segment. Keys that end in `/` (folder markers, as consoles of S3 make them) cannot be named by

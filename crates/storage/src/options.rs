@@ -7,7 +7,7 @@ use crate::{
     Body, ByteRange, Checksum, Conditions, Error, ErrorKind, HttpMetadata, Key, ObjectMeta, Range, Result, StorageClass,
 };
 
-/// What a backend can do beyond R2's binding. What it cannot, it refuses with
+/// Capabilities of a backend beyond R2's binding. An operation that it does not have fails with
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -131,7 +131,7 @@ pub struct PutOptions {
     pub http: HttpMetadata,
     /// The caller's own metadata: at most 8192 bytes of names and values.
     pub custom: BTreeMap<String, String>,
-    /// What the body's checksum must be; R2 takes one.
+    /// Expected checksum of the body; R2 takes one. Default: none.
     pub checksum: Option<Checksum>,
     /// How to store it.
     pub storage_class: StorageClass,
@@ -173,7 +173,7 @@ impl PutOptions {
         self
     }
 
-    /// What the body's checksum must be.
+    /// Expects this checksum of the body.
     #[must_use]
     pub fn with_checksum(mut self, checksum: Checksum) -> Self {
         self.checksum = Some(checksum);
@@ -312,7 +312,7 @@ impl CopyOptions {
     }
 }
 
-/// What a presigned URL allows.
+/// The method that a presigned URL allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PresignMethod {
     /// Reading the object.
@@ -327,7 +327,7 @@ pub enum PresignMethod {
 pub struct PresignOptions {
     /// The object.
     pub key: Key,
-    /// What is allowed.
+    /// The method.
     pub method: PresignMethod,
     /// For how long: one second to seven days.
     pub expires: Duration,

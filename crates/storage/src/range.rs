@@ -12,7 +12,7 @@ pub enum Range {
         /// How many; more than there are is cut.
         length: Option<u64>,
     },
-    /// The last so many bytes.
+    /// This many last bytes.
     Suffix(u64),
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn random_id() -> Result<String> {
     Ok(hex::encode(random::<16>()?))
 }
 
-/// Bytes that nobody can guess.
+/// Random bytes that cannot be guessed.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)
@@ -42,7 +42,7 @@ pub(crate) fn check_size(body: &Body) -> Result<()> {
     Err(Error::new(ErrorKind::TooLarge, "Your proposed upload exceeds the maximum allowed object size."))
 }
 
-/// What a store that is only read answers to a write.
+/// Returns the error of a write to a store that is only read.
 #[cfg(any(feature = "layers", all(feature = "local", not(target_arch = "wasm32"))))]
 pub(crate) fn only_read<T>(operation: Operation) -> Result<T> {
     Err(Error::new(ErrorKind::PermissionDenied, "this store is only read").during(operation))
@@ -67,12 +67,12 @@ pub(crate) fn check_part_number(number: u16) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 
-/// What R2 answers to `complete` and `abort` on an upload it does not know.
+/// Returns R2's error of `complete` and `abort` for an unknown upload.
 pub(crate) fn unknown_upload() -> Error {
     Error::new(ErrorKind::NoSuchUpload, "We encountered an internal error. Please try again.").with_code(10001)
 }
 
-/// What R2 answers to a part of an upload that it does not know, and to anything on one that is over.
+/// Returns R2's error for a part of an unknown upload, and for any operation on one that has ended.
 pub(crate) fn no_such_upload() -> Error {
     Error::new(ErrorKind::NoSuchUpload, "The specified multipart upload does not exist.")
 }

@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind, Key, Operation, PresignMethod, PresignOptions, Res
 /// The shortest secret.
 const SECRET_BYTES: usize = 32;
 
-/// Signs URLs for one bucket, and tells whether one is its own.
+/// Signs URLs for one bucket, and verifies them.
 #[derive(Clone)]
 pub struct Signer {
     base: String,
@@ -61,7 +61,7 @@ impl Signer {
     /// Whether a request is what a URL of this signer allows: by its query, as it came.
     ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`] for a URL of somebody else's, for another object or method, or that is over.
+    /// [`ErrorKind::PermissionDenied`] for a URL with another signature, for another object or method, or that has expired.
     pub fn verify(&self, method: PresignMethod, key: &Key, query: &str, now: DateTime<Utc>) -> Result<()> {
         let value = |name: &str| {
             let pairs = query.split('&').filter_map(|pair| pair.split_once('='));

@@ -17,7 +17,7 @@ use crate::{
 /// done or not done, never half done.
 #[async_trait]
 pub trait ObjectStore: Debug + Send + Sync {
-    /// What this backend can do beyond R2's binding.
+    /// Returns the capabilities of this backend beyond R2's binding.
     fn capabilities(&self) -> Capabilities;
 
     /// A number that is another one once anything in the bucket may have changed: what was read under the same number is

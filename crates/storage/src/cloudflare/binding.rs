@@ -230,7 +230,7 @@ async fn sending(body: Body, put: impl AsyncFnOnce(JsValue) -> Result<JsValue>) 
     });
     let (put, fill) = (pin!(put(stream.readable())), pin!(stream.fill(chunks)));
     let answer = match select(put, fill).await {
-        // A put that has failed early reads no more: nobody may wait for it to.
+        // A put that has failed early reads no more: the sender must not wait for it.
         Either::Left((answer, _)) => {
             stream.abort("the put is over").await;
             answer
@@ -399,7 +399,7 @@ fn failure(error: JsError) -> Error {
     }
 }
 
-/// What 10001 means where an upload is completed or aborted.
+/// Maps code 10001 of a completion or an abort to an unknown upload.
 fn unknown_upload(error: Error) -> Error {
     if error.code() == Some(10001) { rules::unknown_upload().with_source(error) } else { error }
 }

@@ -9,8 +9,8 @@ use crate::{
     MultipartOptions, ObjectMeta, Part, PutOptions, PutResult, Range, Result, UploadId,
 };
 
-/// What the keys are made of, behind a prefix of the sequence's own: names that are parts of others, that sort oddly, that a
-/// path could not have.
+/// Names of the keys, behind a prefix of the sequence's own: parts of others, names that sort oddly, names that a path could not
+/// have.
 const NAMES: [&str; 14] =
     ["a", "a/b", "a/b/c", "a//b", "a/", "b", "b-", "b0", "ä", "\u{1d11e}", "z/..", "%41", "a b", "\u{ffff}x"];
 /// The least size of a part that is not the last.

@@ -34,7 +34,7 @@ pub struct Cached<S> {
 
 struct State {
     entries: Cache<Key, Entry, Weight>,
-    /// Who asks for a key just now; the others wait for it.
+    /// Locks of the keys that are being fetched; other callers wait for them.
     turns: Mutex<HashMap<Key, Arc<Turn<()>>>>,
     /// How often keys were forgotten, by a hash of theirs: what was asked for before that is not kept after it.
     forgotten: [Mutex<u64>; 64],
@@ -169,7 +169,7 @@ impl<S: ObjectStore> Cached<S> {
         let waiting = Waiting { state: &self.state, key, turn };
         let held = waiting.turn.lock().await;
         let asked = match self.fresh(key) {
-            Some(entry) => Ok(Ok(entry)), // somebody has brought it meanwhile
+            Some(entry) => Ok(Ok(entry)), // another caller has fetched it meanwhile
             None => self.ask(key).await,
         };
         drop(held);
@@ -195,7 +195,7 @@ impl<S: ObjectStore> Cached<S> {
             }
         };
         let entry = Entry { meta: Arc::new(meta), bytes, asked };
-        // Under the lock, so that nobody forgets it in between.
+        // Under the lock, so that it is not forgotten in between.
         let now = self.state.forgotten(key);
         if *now == forgotten {
             self.state.entries.insert(key.clone(), entry.clone());
@@ -271,7 +271,7 @@ impl<S: ObjectStore> ObjectStore for Cached<S> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
-    /// What this gives may be older than the store's own generation.
+    /// Returns `None`: cached objects may be older than the store's own generation.
     fn generation(&self) -> Option<u64> {
         None
     }

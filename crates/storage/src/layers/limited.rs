@@ -12,7 +12,7 @@ use crate::{
 
 /// A store of which only so much is asked at once, and that takes objects of a size.
 ///
-/// Whoever comes beyond that waits for its turn, in order. A `get` has its turn until its body was read or dropped.
+/// Operations beyond the limit wait in order. A `get` counts until its body was read or dropped.
 #[derive(Debug, Clone)]
 pub struct Limited<S> {
     inner: S,
@@ -20,7 +20,7 @@ pub struct Limited<S> {
     max_bytes: u64,
 }
 
-/// What [`Limited`] allows.
+/// The limits of [`Limited`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LimitOptions {

@@ -7,7 +7,7 @@
 //! | [`ReadOnly`] | writes: they are refused |
 //! | [`Retried`] | failures for the moment: what can be repeated without harm is |
 //! | [`Limited`] | how much at once, and how large |
-//! | [`Observed`] | nothing: it tells how long each operation took and what came of it |
+//! | [`Observed`] | nothing: it reports the time and the outcome of each operation |
 //! | [`Cached`] | reads: small objects are in memory, and asked for once however many want them |
 //!
 //! They stack: `Cached::new(Prefixed::new(store, "static/")?, CacheOptions::default())`.

@@ -9,7 +9,7 @@ use crate::{
 /// Keys in Unicode's normal form C, as R2 itself stores them: "e" with an accent behind it and "é" are one key, by its second
 /// name. miniflare and the other stores take keys as they are.
 ///
-/// What a store holds under another form from before is listed, and not reached by its key.
+/// Objects that a store has from before under another form are listed, and not reached by their keys.
 #[derive(Debug, Clone)]
 pub struct NfcKeys<S> {
     inner: S,

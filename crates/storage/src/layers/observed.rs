@@ -35,11 +35,11 @@ pub struct Observation<'o> {
     pub took: TimeDelta,
     /// Bytes of the body that it was given or has answered with.
     pub bytes: u64,
-    /// What it failed with.
+    /// Kind of its error; `None` if it succeeded.
     pub error: Option<ErrorKind>,
 }
 
-/// A store whose operations somebody hears of. With the feature `tracing`, each is an event of the level `DEBUG`, too.
+/// A store whose operations are reported to an observer. With the feature `tracing`, each is an event of the level `DEBUG`, too.
 #[derive(Clone)]
 pub struct Observed<S, O> {
     inner: S,
@@ -97,7 +97,7 @@ impl<S: Debug, O: Debug> Debug for Observed<S, O> {
 #[derive(Debug, Clone, Default)]
 pub struct Counters(Arc<Mutex<BTreeMap<Operation, Tally>>>);
 
-/// What has come of the operations of one name.
+/// Counts of the operations of one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tally {
@@ -112,7 +112,7 @@ pub struct Tally {
 }
 
 impl Counters {
-    /// What has been counted so far.
+    /// Returns the counts so far, by the operation's name.
     #[must_use]
     pub fn tallies(&self) -> BTreeMap<Operation, Tally> {
         // Sums, changed in single steps.

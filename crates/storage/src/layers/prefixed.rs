@@ -13,7 +13,7 @@ pub struct Prefixed<S> {
 }
 
 impl<S: ObjectStore> Prefixed<S> {
-    /// What is below `prefix` in `inner`. The prefix is taken as it is: one of a folder ends in `/`.
+    /// Returns the part of `inner` below `prefix`. The prefix is taken as it is: one of a folder ends in `/`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`] where the prefix leaves no room for a key.

@@ -16,8 +16,8 @@ pub type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A store that tries again what has failed for the moment ([`Error::is_retryable`]), after ever longer waits with jitter.
 ///
-/// What reads, and what writes the same when it is done twice, is tried again: `head`, `get` (to the start of its body), `list`,
-/// `delete`, and an unconditional `put` or a part whose body is in memory. What may have been done without an answer is not: a
+/// Reads, and writes that have the same effect when repeated, are retried: `head`, `get` (to the start of its body), `list`,
+/// `delete`, and an unconditional `put` or a part whose body is in memory. An operation that may have been done without an answer is not: a
 /// conditional write, `copy`, the beginning and the end of uploads; nor is a body that streams, which is gone once it was read.
 #[derive(Clone)]
 pub struct Retried<S> {
@@ -32,9 +32,9 @@ pub struct Retried<S> {
 pub struct RetryOptions {
     /// Attempts in all; 4 when not given.
     pub attempts: u32,
-    /// What the wait after the first attempt is at most; it doubles with each. 100 ms when not given.
+    /// Longest wait after the first attempt; it doubles with each. Default: 100 ms.
     pub base: Duration,
-    /// What it never grows beyond. 5 s when not given.
+    /// Longest wait after any attempt. Default: 5 s.
     pub cap: Duration,
 }
 
@@ -52,7 +52,7 @@ impl RetryOptions {
         self
     }
 
-    /// What the first wait is at most, and what no wait is longer than.
+    /// Sets the longest first wait, and the longest wait of all.
     #[must_use]
     pub fn with_backoff(mut self, base: Duration, cap: Duration) -> Self {
         (self.base, self.cap) = (base, cap);

@@ -16,7 +16,7 @@ use crate::{
 pub struct AcrossPlan {
     /// Objects that the other bucket does not have, or has differently.
     pub transfers: Vec<Transfer>,
-    /// Objects that only the other bucket has. [`apply_across`] deletes them only if it is told to.
+    /// Objects that only the other bucket has. [`apply_across`] deletes them only with [`ApplyOptions::delete`].
     pub extra: Vec<Key>,
     /// Number of objects that both have.
     pub unchanged: usize,
@@ -45,7 +45,7 @@ pub struct Transfer {
 }
 
 /// Compares what is under a prefix of one bucket with what is under a prefix of another; reads both, changes neither. Objects are
-/// the same when size, md5 and HTTP metadata are; of one out of parts nobody knows the md5, so its etag decides.
+/// the same when size, md5 and HTTP metadata are; the md5 of one out of parts is unknown, so its etag decides.
 ///
 /// # Errors
 /// The stores' errors; [`ErrorKind::InvalidKey`] where a key is too long under the other prefix.

@@ -13,7 +13,7 @@ use crate::local::blocking;
 use crate::walk::{LeftOut, Reason, RefusalReason, Root, States, Walk, WalkOptions, plain, real_path};
 use crate::{Error, ErrorKind, GetOptions, Key, ListOptions, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
 
-/// What is to be done to a folder.
+/// The changes that make a folder like a bucket.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DownPlan {
@@ -21,7 +21,7 @@ pub struct DownPlan {
     pub downloads: Vec<Download>,
     /// Folders to be made for objects that stand for folders: empty ones, whose key ends in a slash.
     pub folders: Vec<PathBuf>,
-    /// Files without an object. [`apply_down`] deletes them only if it is told to.
+    /// Files without an object. [`apply_down`] deletes them only with [`ApplyOptions::delete`].
     pub extra: Vec<PathBuf>,
     /// Number of objects whose file is the same.
     pub unchanged: usize,

@@ -16,13 +16,13 @@ use crate::{
     ObjectStore, ObjectStoreExt, PutOptions, Result, content_type, limits,
 };
 
-/// What is to be done.
+/// The changes that make a bucket like a folder.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Plan {
     /// Files that are new or have changed.
     pub uploads: Vec<Upload>,
-    /// Objects under the prefix without a file. [`apply`] deletes them only if it is told to.
+    /// Objects under the prefix without a file. [`apply`] deletes them only with [`ApplyOptions::delete`].
     pub extra: Vec<Key>,
     /// Number of files whose object is the same.
     pub unchanged: usize,
@@ -175,7 +175,7 @@ async fn is_same(object: &ObjectMeta, root: &Root, file: &Upload) -> Result<bool
     Ok(has_type && object.size == file.size && has_bytes(object, root, &file.name).await?)
 }
 
-/// Whether a file of an object's size has its bytes. Of an object out of parts nobody knows the md5: it counts as another.
+/// Whether a file of an object's size has its bytes. The md5 of an object out of parts is unknown: it counts as different.
 pub(super) async fn has_bytes(object: &ObjectMeta, root: &Root, name: &str) -> Result<bool> {
     let md5 = object.checksum(ChecksumAlgorithm::Md5).map_or(&object.etag, |md5| &md5.hex);
     Ok(md5_below(root, name).await?.hex == *md5)

@@ -1,4 +1,4 @@
-//! What survives when the power goes, or the process: everything that was acknowledged, whole.
+//! Tests that everything acknowledged survives a power failure and the end of the process, whole.
 //!
 //! Two kits. [`kill`] ends a writing process by SIGKILL at random moments, `ISOBAR_KILLS` times (1000). [`points`] records
 //! what a script of 200 operations does to the disk, beneath SQLite (a VFS of its own, [`vfs`]) and beneath blobs and packs

@@ -17,7 +17,7 @@ const STEPS: usize = 200;
 /// Keys that it writes to: few, so that they are written over.
 const KEYS: usize = 24;
 
-/// What is stored under each key.
+/// The body under each key.
 type State = BTreeMap<String, Vec<u8>>;
 
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl Step {
         }
     }
 
-    /// What is stored afterwards.
+    /// Applies it to the state.
     fn change(&self, state: &mut State) {
         match self {
             Self::Put(key, body) | Self::Upload(key, body) => drop(state.insert(key.clone(), body.clone())),

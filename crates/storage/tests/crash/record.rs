@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use isobar_storage::local::{Disk, DiskFile, SystemDisk};
 
-/// What was done to the disk, or acknowledged.
+/// An operation on the disk, or an acknowledgement.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Create(PathBuf),

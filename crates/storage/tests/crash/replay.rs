@@ -1,4 +1,4 @@
-//! What may be on the disk when the power goes.
+//! States of the disk after a power failure.
 //!
 //! The model is that of a journalling file system which promises no more than POSIX does. Names in a folder become durable in
 //! their order, at the latest when the folder is synced. What is written to a file becomes durable in any order, sector by
@@ -14,7 +14,7 @@ use crate::record::Op;
 /// The smallest piece that a disk writes as one.
 const SECTOR: usize = 512;
 
-/// What of that which was not synced is there after all.
+/// The part of unsynced writes that is on the disk after all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// Everything: the process was killed, or the disk was quick.

@@ -1,4 +1,4 @@
-//! What is particular to the local backend: what stays on disk, and what it refuses to open.
+//! Tests particular to the local backend: durability, and files that it refuses to open.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -158,7 +158,7 @@ async fn what_is_not_a_store_of_ours_is_refused_and_left_alone() {
     assert_eq!(std::fs::read(other.path().join("index.db")).unwrap(), before);
 }
 
-/// What indexes of versions 1 and 2 have alike.
+/// The tables that indexes of versions 1 and 2 have in common.
 pub(crate) const OLD_TABLES: &str = "
     CREATE TABLE segments (version TEXT NOT NULL, seq INTEGER NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL,
         PRIMARY KEY (version, seq)) WITHOUT ROWID;

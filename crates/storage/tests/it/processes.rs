@@ -10,7 +10,7 @@ use crate::local::key;
 const FOLDER: &str = "ISOBAR_PROCESS_FOLDER";
 const NAME: &str = "ISOBAR_PROCESS_NAME";
 const PROCESSES: u64 = 4;
-/// What each process adds to the one counter.
+/// Steps of each process on the one counter.
 const STEPS: u64 = 50;
 
 /// One of the processes: run by the test below, and by nobody else.

@@ -6,7 +6,7 @@ use isobar_storage::memory::MemoryStore;
 use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
 
-/// What a delimited listing means, without pages.
+/// Returns a delimited listing by its definition, without pages.
 fn expected(keys: &BTreeSet<String>, prefix: &str, delimiter: &str, after: &str) -> BTreeSet<String> {
     let matching = keys.iter().filter(|key| key.starts_with(prefix) && key.as_str() > after);
     let entry = |key: &String| match key[prefix.len()..].find(delimiter) {

@@ -28,7 +28,7 @@ pub(super) struct Exchange {
     pub(super) credentials: Arc<Credentials>,
 }
 
-/// What a request carries.
+/// The body of a request.
 pub(super) enum Payload {
     Nothing,
     Bytes(Bytes),
@@ -187,7 +187,7 @@ pub(super) async fn accepted_text(answer: Response<client::Body>) -> Result<Stri
     }
 }
 
-/// What an answer without success means.
+/// Returns the error of an answer without success.
 pub(super) async fn refusal(answer: Response<client::Body>) -> Error {
     let (status, wait) = (answer.status(), retry_after(answer.headers()));
     let text = match text(answer).await {

@@ -16,7 +16,7 @@ pub(super) type Headers = Vec<(String, String)>;
 
 const CUSTOM: &str = "x-amz-meta-";
 
-/// What a new object shall carry.
+/// Returns the headers that store a new object's metadata.
 pub(super) fn stored_with(
     http: &HttpMetadata,
     custom: &BTreeMap<String, String>,
@@ -130,7 +130,7 @@ pub(super) fn meta(key: &Key, size: u64, headers: &HeaderMap) -> Result<ObjectMe
     Ok(meta)
 }
 
-/// What S3 says of an object wherever it speaks of one. Without a version, a digest of key, time and etag stands for it.
+/// Returns the metadata that S3's headers give of an object. Without a version, a digest of key, time and etag stands for it.
 pub(super) fn described(
     key: Key,
     version: Option<String>,

@@ -26,7 +26,7 @@ use crate::{
 /// An R2 bucket over S3, or a bucket of another server that speaks S3: for native code. Cheap to clone.
 ///
 /// Requests are repeated where that is safe (see [`Client`]): a write with conditions or a streamed body only where the
-/// server surely did nothing. 64 are under way at once ([`Client::with_concurrency`]), each phase of one within its time
+/// server surely did nothing. 64 are in flight at once ([`Client::with_concurrency`]), each phase of one within its time
 /// ([`Timeouts`](isobar_cloudflare::client::Timeouts)). Where S3 has no words for a condition, the object's metadata is asked
 /// for first, the condition judged here, and the operation bound to the etag seen.
 ///

@@ -96,7 +96,7 @@ impl S3Bucket {
     }
 }
 
-/// What the conditions are to the object as it is.
+/// The object as it is, compared with the conditions.
 pub(super) enum Judged {
     Missing,
     Holds(ObjectMeta),

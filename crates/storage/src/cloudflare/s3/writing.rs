@@ -54,7 +54,7 @@ impl S3Bucket {
         Err(changing())
     }
 
-    /// What binds a write to the object as it is now, where the conditions hold for it.
+    /// Returns the header that binds a write to the object as it is now, where the conditions hold for it.
     async fn judged_guard(&self, key: &Key, conditions: &Conditions) -> Result<Option<(String, String)>> {
         Ok(match self.judged(key, conditions).await? {
             Judged::Holds(meta) => Some(if_match(&meta.etag)),
