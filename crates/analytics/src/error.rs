@@ -1,4 +1,4 @@
-//! The crate's error. Writing has none: only flushing and reading can fail.
+//! The crate's error. Only flushing and reading can fail; writing cannot.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,29 +6,29 @@ use std::fmt;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, for code that decides by it.
+/// The kind of an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The sink has been closed.
     Closed,
-    /// The query is none that the backend understands.
+    /// The query is invalid.
     Query,
-    /// The backend lacks the capability, reading say.
+    /// The backend does not support the operation, for example reading.
     Unsupported,
-    /// File permissions or credentials refuse it.
+    /// File permissions or credentials do not permit the operation.
     PermissionDenied,
     /// The disk is full.
     StorageFull,
-    /// What is stored contradicts itself.
+    /// Stored data is damaged.
     Corrupt,
-    /// The backend cannot be reached for the moment.
+    /// The backend is temporarily unavailable.
     Unavailable,
-    /// Anything else.
+    /// Any other error.
     Internal,
 }
 
-/// An error of a sink: `<operation>: <message>`.
+/// An error of a sink, shown as `<operation>: <message>`.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -38,7 +38,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind in this operation.
+    /// Creates an error of this kind in this operation.
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
         Self { kind, operation, message: message.into(), source: None }
     }
@@ -50,25 +50,25 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The message without the operation.
+    /// Returns the message without the operation.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Whether the same call may succeed later.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind == ErrorKind::Unavailable
     }
 
-    /// An I/O error, with the path.
+    /// Creates an error from an I/O error and its path.
     #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
     pub(crate) fn io(operation: &'static str, path: &std::path::Path, error: std::io::Error) -> Self {
         let kind = match error.kind() {

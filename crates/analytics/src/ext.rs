@@ -1,4 +1,4 @@
-//! Convenience over [`EventSink`].
+//! Convenience methods for [`EventSink`].
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use futures_util::TryStreamExt;
 
 use crate::{DataPoint, EventSink, Result, Scan, ScanOptions};
 
-/// Convenience that every sink has by way of the trait.
+/// Convenience methods of every sink.
 #[async_trait]
 pub trait EventSinkExt: EventSink {
-    /// Writes how long something took, in milliseconds, under a name: `blob1` the name, `double1` the time.
+    /// Writes a duration: `blob1` is the name, `double1` the time in milliseconds.
     fn write_duration(&self, name: impl Into<bytes::Bytes>, duration: Duration) {
         self.write(DataPoint::new().with_blob(name).with_double(duration.as_secs_f64() * 1000.0));
     }
@@ -20,7 +20,7 @@ pub trait EventSinkExt: EventSink {
         points.into_iter().for_each(|point| self.write(point));
     }
 
-    /// Reads stored events into memory, oldest first, and reports what was skipped because it is damaged.
+    /// Reads stored events into memory, oldest first, and reports damaged data that was skipped.
     ///
     /// # Errors
     /// As [`EventSink::read`].

@@ -1,6 +1,6 @@
-//! Analytics events with the semantics of Workers Analytics Engine, wherever they are written.
+//! Analytics events with the semantics of Workers Analytics Engine, natively and inside Workers.
 //!
-//! [`EventSink`] is the dyn-safe trait: writing never blocks and never fails its caller, and what is dropped is counted.
+//! [`EventSink`] is the dyn-safe trait: writing never blocks and never fails, and dropped events are counted.
 //! Backends: [`memory::MemorySink`] (default), `local::LocalSink` (feature `local`: durable segments in a folder),
 //! `cloudflare::AnalyticsEngineDataset` (feature `cloudflare-binding`: inside Workers) and `mock::MockSink` (feature `mock`)
 //! over any of them. `cloudflare::AnalyticsEngineSql` (feature `cloudflare-http`) reads from outside.
@@ -34,19 +34,19 @@ pub use ext::EventSinkExt;
 pub use point::{DataPoint, Event, Problem};
 pub use sink::{Batch, Batches, Damage, EventSink, Scan, ScanOptions, SinkStats};
 
-/// Limits of Analytics Engine, which every backend keeps. Source: its documentation, "Limits".
+/// Limits of Analytics Engine, which every backend enforces. Source: its documentation, "Limits".
 pub mod limits {
-    /// Indexes in a data point.
+    /// Most indexes of a data point.
     pub const INDEXES: usize = 1;
-    /// Bytes in an index.
+    /// Size limit of an index in bytes.
     pub const INDEX_BYTES: usize = 96;
-    /// Blobs in a data point.
+    /// Most blobs of a data point.
     pub const BLOBS: usize = 20;
-    /// Doubles in a data point.
+    /// Most doubles of a data point.
     pub const DOUBLES: usize = 20;
-    /// Bytes of all blobs of a data point.
+    /// Size limit of all blobs of a data point together, in bytes.
     pub const BLOB_BYTES: usize = 16 * 1024;
-    /// Data points a Worker may write in one invocation; natively there is no such limit.
+    /// Most data points that a Worker may write in one invocation. Not enforced natively.
     pub const POINTS_PER_INVOCATION: usize = 250;
 }
 

@@ -1,4 +1,4 @@
-//! A faithful fake: the limits, the clock and the counts, in a list.
+//! An in-memory sink with the limits, timestamps and counts of the others.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,13 +22,13 @@ struct State {
 }
 
 impl MemorySink {
-    /// An empty dataset.
+    /// Creates an empty dataset.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Everything written, oldest first.
+    /// Returns all written events, oldest first.
     #[must_use]
     pub fn points(&self) -> Vec<Event> {
         self.lock().events.clone()

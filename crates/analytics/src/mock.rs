@@ -7,7 +7,7 @@ pub use isobar_kit::{Call, Release, Script};
 
 use crate::{Batches, DataPoint, Error, EventSink, Result, ScanOptions, SinkStats};
 
-/// An operation of [`EventSink`], as its mock's script and record name it.
+/// An operation of [`EventSink`], as named in the script and the record of its mock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the names are the trait's")]
@@ -20,10 +20,10 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Self; 5] = [Self::Write, Self::Flush, Self::Close, Self::Health, Self::Read];
 
-    /// The operation's name.
+    /// Returns the name of the operation.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -48,8 +48,8 @@ impl From<Operation> for &'static str {
     }
 }
 
-/// Any sink, with a [`Script`] before every [`Operation`]. A `write` that is scripted to fail loses its point, as a sink's
-/// own drop would; delays and holds do not touch it, since writing never waits.
+/// A sink with a [`Script`] before every [`Operation`]. A `write` that is scripted to fail drops its point; delays and holds do not
+/// apply to it, as writing never waits.
 #[derive(Debug, Clone)]
 pub struct MockSink {
     inner: Arc<dyn EventSink>,

@@ -7,20 +7,20 @@ use chrono::{DateTime, Utc};
 
 use crate::limits;
 
-/// What an application writes: an index to sample by, blobs to group by, doubles to add up. The position gives them
-/// their column: `index1`, `blob1`.., `double1`...
+/// A data point: an index for sampling, blobs for grouping, doubles for aggregation. The position determines the column:
+/// `index1`, `blob1` to `blob20`, `double1` to `double20`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DataPoint {
-    /// At most one, of at most 96 bytes.
+    /// At most one index, of at most 96 bytes.
     pub indexes: Vec<Bytes>,
-    /// At most 20, of at most 16 KiB together.
+    /// At most 20 blobs, of at most 16 KiB together.
     pub blobs: Vec<Bytes>,
-    /// At most 20.
+    /// At most 20 doubles.
     pub doubles: Vec<f64>,
 }
 
 impl DataPoint {
-    /// An empty data point.
+    /// Creates an empty data point.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -47,7 +47,7 @@ impl DataPoint {
         self
     }
 
-    /// What is wrong with it, if anything: a point with a problem is dropped whole, as Analytics Engine does.
+    /// Returns the limit that the point exceeds, if any. Such a point is dropped as a whole, as in Analytics Engine.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
         let blob_bytes: usize = self.blobs.iter().map(Bytes::len).sum();
@@ -67,7 +67,7 @@ impl DataPoint {
     }
 }
 
-/// Why a data point is dropped; displays in Analytics Engine's words where it has some.
+/// The reason for which a data point is dropped, shown with Analytics Engine's message if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "named after the limits")]
 pub enum Problem {
@@ -91,29 +91,29 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A data point as it is stored: with the time at which it was written.
+/// A stored data point with its timestamp.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// When it was written, to the millisecond.
+    /// Time at which it was written, in milliseconds.
     pub timestamp: DateTime<Utc>,
-    /// What was written.
+    /// The data point.
     pub point: DataPoint,
 }
 
 impl Event {
-    /// `index1`; empty where it is not set, as Analytics Engine reads it.
+    /// Returns `index1`; empty where it is not set, as in Analytics Engine.
     #[must_use]
     pub fn index(&self) -> &[u8] {
         self.point.indexes.first().map(Bytes::as_ref).unwrap_or_default()
     }
 
-    /// `blobN`, from 1; empty where it is not set.
+    /// Returns `blobN`, counted from 1; empty where it is not set.
     #[must_use]
     pub fn blob(&self, number: usize) -> &[u8] {
         self.point.blobs.get(number.wrapping_sub(1)).map(Bytes::as_ref).unwrap_or_default()
     }
 
-    /// `doubleN`, from 1; 0 where it is not set.
+    /// Returns `doubleN`, counted from 1; 0 where it is not set.
     #[must_use]
     pub fn double(&self, number: usize) -> f64 {
         self.point.doubles.get(number.wrapping_sub(1)).copied().unwrap_or_default()

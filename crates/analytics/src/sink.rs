@@ -1,4 +1,4 @@
-//! The trait.
+//! The trait [`EventSink`].
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -10,88 +10,88 @@ use futures_util::stream::BoxStream;
 
 use crate::{DataPoint, Error, ErrorKind, Event, Result};
 
-/// Stored events as they are read, a bounded batch at a time; see [`EventSink::read`].
+/// A stream of stored events in bounded batches; see [`EventSink::read`].
 pub type Batches = BoxStream<'static, Result<Batch>>;
 
-/// A dataset: where data points go.
+/// A dataset to which data points are written.
 #[async_trait]
 pub trait EventSink: Debug + Send + Sync {
-    /// Writes a data point, stamped with the time. Never blocks and never fails its caller: a point over the limits, one
-    /// more than the buffer holds, and one after [`close`](Self::close) is dropped and counted in [`stats`](Self::stats).
+    /// Writes a data point with the current time. Never blocks and never fails: points over the limits, beyond the buffer, or
+    /// after [`close`](Self::close) are dropped and counted in [`stats`](Self::stats).
     fn write(&self, point: DataPoint);
 
     /// Returns when every point written before is durable.
     ///
     /// # Errors
-    /// What the backend suffers; points it could not store are then counted as dropped. [`ErrorKind::Closed`] after
-    /// [`close`](Self::close).
+    /// [`ErrorKind::StorageFull`], [`ErrorKind::PermissionDenied`] or [`ErrorKind::Unavailable`] where the backend could not store
+    /// points, which then count as dropped. [`ErrorKind::Closed`] after [`close`](Self::close).
     async fn flush(&self) -> Result<()>;
 
-    /// Flushes and takes no more: for shutdown. Closing twice is no error.
+    /// Flushes and accepts no further points, for shutdown. Closing twice is not an error.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
     async fn close(&self) -> Result<()>;
 
-    /// What has become of the points so far.
+    /// Returns the counts of the points so far.
     fn stats(&self) -> SinkStats;
 
-    /// Whether the sink can store points now: for readiness. Does no work while writing succeeds; after a failure it tries
-    /// the storage again, so that a sink that was repaired reports so without a new point.
+    /// Checks whether the sink can store points, for readiness checks. Does nothing while writing succeeds; after a failure it tries
+    /// the storage again, so that a repaired sink is healthy again without a new point.
     ///
     /// # Errors
-    /// Why points cannot be stored, as [`flush`](Self::flush); [`ErrorKind::Closed`] after [`close`](Self::close).
+    /// The reason for which points cannot be stored, as in [`flush`](Self::flush); [`ErrorKind::Closed`] after [`close`](Self::close).
     async fn health(&self) -> Result<()>;
 
-    /// Reads stored events back in the order in which they were written, in batches of bounded size; nothing is read ahead
-    /// of the stream's reader. Damaged data is skipped, and counted and named in the [`Batch`] that follows it.
+    /// Reads stored events in the order in which they were written, in batches of bounded size, on demand. Damaged data is skipped
+    /// and reported in the [`Batch`] that follows it.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where the backend only writes. The stream ends after the first error.
+    /// [`ErrorKind::Unsupported`] where the backend is write-only. The stream ends after the first error.
     async fn read(&self, _options: ScanOptions) -> Result<Batches> {
-        Err(Error::new(ErrorKind::Unsupported, "read", "this sink only writes"))
+        Err(Error::new(ErrorKind::Unsupported, "read", "this sink is write-only"))
     }
 }
 
-/// Some of the events that are read.
+/// A batch of events.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Batch {
     /// The events, in the order in which they were written.
     pub events: Vec<Event>,
-    /// Damage met since the batch before.
+    /// Damage found since the previous batch.
     pub damage: Damage,
 }
 
 impl Batch {
-    /// A batch of these events, read without damage.
+    /// Creates a batch of these events, without damage.
     #[must_use]
     pub fn new(events: Vec<Event>) -> Self {
         Self { events, damage: Damage::default() }
     }
 }
 
-/// Stored data that cannot be read and was skipped. A crash leaves at most one such stretch, at the end of a segment:
-/// points that were not durable yet.
+/// Damaged data that was skipped. A crash leaves at most one damaged stretch, at the end of a segment, of points that were not
+/// durable yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Damage {
-    /// Stretches of damaged bytes; a stretch may have held several events.
+    /// Number of damaged stretches; each may have had several events.
     pub stretches: u64,
-    /// Bytes in them.
+    /// Number of damaged bytes.
     pub bytes: u64,
-    /// The files that have them, by name.
+    /// Names of the damaged files.
     pub files: BTreeSet<String>,
 }
 
 impl Damage {
-    /// Whether nothing is damaged.
+    /// Whether there is no damage.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.stretches == 0
     }
 
-    /// Adds other damage to this.
+    /// Adds other damage to this one.
     pub fn merge(&mut self, other: Self) {
         let Self { stretches, bytes, files } = other;
         self.stretches += stretches;
@@ -104,25 +104,25 @@ impl Damage {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Scan {
-    /// The events, oldest first; those of one millisecond in the order in which they were written.
+    /// The events, oldest first; events of one millisecond in the order in which they were written.
     pub events: Vec<Event>,
-    /// Data that was skipped because it is damaged.
+    /// Damaged data that was skipped.
     pub damage: Damage,
 }
 
-/// What has become of the points written so far.
+/// Counts of the points written so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct SinkStats {
-    /// Taken, whether durable already or still buffered.
+    /// Accepted points, durable or still buffered.
     pub written: u64,
-    /// Durable.
+    /// Durable points.
     pub stored: u64,
-    /// Dropped because they are over a limit.
+    /// Points dropped because they exceed a limit.
     pub invalid: u64,
-    /// Dropped because the buffer was full, the sink closed, the backend failed, or its disk is at its reserve.
+    /// Points dropped because the buffer was full, the sink was closed, the backend failed, or its disk is at its reserve.
     pub dropped: u64,
-    /// Bytes of stored points that were removed because of their age or of the limit of the dataset's size.
+    /// Number of bytes removed because of the age of points or the size limit of the dataset.
     pub expired_bytes: u64,
 }
 
@@ -130,37 +130,37 @@ pub struct SinkStats {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ScanOptions {
-    /// Only events from this time on.
+    /// Only events at or after this time. Default: all.
     pub from: Option<DateTime<Utc>>,
-    /// Only events before this time.
+    /// Only events before this time. Default: all.
     pub until: Option<DateTime<Utc>>,
-    /// The newest so many of them; all when not given.
+    /// Only this many of the newest events. Default: all.
     pub limit: Option<usize>,
 }
 
 impl ScanOptions {
-    /// Only events from this time on.
+    /// Selects only events at or after this time.
     #[must_use]
     pub fn with_from(mut self, from: DateTime<Utc>) -> Self {
         self.from = Some(from);
         self
     }
 
-    /// Only events before this time.
+    /// Selects only events before this time.
     #[must_use]
     pub fn with_until(mut self, until: DateTime<Utc>) -> Self {
         self.until = Some(until);
         self
     }
 
-    /// The newest so many.
+    /// Selects only this many of the newest events.
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Whether an event of this time is asked for: for backends.
+    /// Whether an event of this time is selected. For backends.
     #[must_use]
     pub fn covers(&self, at: DateTime<Utc>) -> bool {
         self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)

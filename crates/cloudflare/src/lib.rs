@@ -1,6 +1,6 @@
-//! What isobar's Cloudflare side shares. The wrangler configuration ([`wrangler`]), numbers as SQL sends them through JSON
-//! and JavaScript ([`sql`]); with feature `binding` JavaScript as the bindings see it, and with feature `client` Cloudflare
-//! from outside: accounts, REST, requests that are repeated where that is safe.
+//! The common base of isobar's Cloudflare backends: the wrangler configuration ([`wrangler`]), and SQL's numbers in JSON and
+//! JavaScript ([`sql`]). The feature `binding` adds JavaScript objects and streams for bindings, the feature `client` Cloudflare
+//! from outside: accounts, the REST API, and requests with retries.
 //!
 //! ```
 //! use isobar_cloudflare::wrangler::{Config, Format};

@@ -1,11 +1,11 @@
-//! SQL as D1 and Durable Objects run it: values on their way through JavaScript and JSON, where every number is a double
-//! that is bound as REAL, and the functions that workerd allows.
+//! SQL in D1 and Durable Objects: values that pass through JavaScript and JSON, where every number is a double that is bound as
+//! REAL, and the functions that workerd allows.
 
-/// 2^53: below it every integer is a double, and no other integer rounds to it.
+/// 2^53: every integer below it is exactly a double.
 const EXACT: u64 = 1 << 53;
 
 /// Functions that workerd's authorizer lets through, sorted; the `sqlite_` ones are those that ALTER TABLE itself calls. Source:
-/// workerd 1.20261117, asked for every name of its SQLite and of SQLite 3.54.1 (`SELECT name(...)`).
+/// workerd 1.20261117, queried for every name of its SQLite and of SQLite 3.54.1 (`SELECT name(...)`).
 const ALLOWED_FUNCTIONS: [&str; 132] = [
     "->",
     "->>",
@@ -177,7 +177,7 @@ const REFUSED_FUNCTIONS: [&str; 32] = [
     "unistr_quote",
 ];
 
-/// Whether D1 and Durable Objects run this function of SQL, in any case of letters.
+/// Whether D1 and Durable Objects allow this SQL function. Letter case does not matter.
 ///
 /// ```
 /// use isobar_cloudflare::sql::{allows_function, knows_function};
@@ -190,7 +190,7 @@ pub fn allows_function(name: &str) -> bool {
     is_listed(&ALLOWED_FUNCTIONS, name)
 }
 
-/// Whether workerd's SQLite has this function, allowed or not: what it does not have is `no such function` there.
+/// Whether workerd's SQLite has this function, allowed or not. Other functions fail there with `no such function`.
 #[must_use]
 pub fn knows_function(name: &str) -> bool {
     allows_function(name) || is_listed(&REFUSED_FUNCTIONS, name)
@@ -201,14 +201,14 @@ fn is_listed(sorted: &[&str], name: &str) -> bool {
     sorted.binary_search_by(|listed| listed.bytes().cmp(name.bytes().map(lower))).is_ok()
 }
 
-/// Whether a number that came from SQL is the one that was stored: integers beyond 2^53 come rounded. A number beyond the
-/// range of integers can only have been REAL.
+/// Whether a number from SQL is exactly the stored one: integers beyond 2^53 are rounded. A number beyond the range of integers
+/// can only have been a REAL.
 #[must_use]
 pub fn is_exact(number: f64) -> bool {
     number.fract() != 0.0 || number.abs() < EXACT as f64 || !(-(2f64.powi(63))..2f64.powi(63)).contains(&number)
 }
 
-/// Rewrites the placeholders of `sql` that `is_integer` names (counted from 1) to `+CAST(? AS INTEGER)`, so that a number or
+/// Rewrites the placeholders of `sql` that `is_integer` selects (counted from 1) to `+CAST(? AS INTEGER)`, so that a number or
 /// a text of digits bound to them is an INTEGER again, and exact. The `+` keeps them without an affinity, as a plain
 /// placeholder is.
 #[must_use]
@@ -224,12 +224,14 @@ pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
     })
 }
 
-/// Has each placeholder of `sql` written anew by `write(number, placeholder, out)`; numbers count from 1 as SQLite's do.
+/// Replaces each placeholder of `sql` by calling `write(number, placeholder, out)`. Numbers count from 1, as in SQLite.
 ///
 /// Strings, quoted names and comments are left alone; in a script the placeholders are those of the last statement.
 #[must_use]
 pub fn rewrite_placeholders(sql: &str, mut write: impl FnMut(usize, &str, &mut String)) -> String {
-    let (mut out, mut rest, mut highest) = (String::with_capacity(sql.len() + 32), sql, 0usize);
+    let mut out = String::with_capacity(sql.len() + 32);
+    let mut rest = sql;
+    let mut highest = 0usize;
     let mut names: Vec<(&str, usize)> = Vec::new();
     while let Some(first) = rest.chars().next() {
         let length = token(rest, first);
@@ -254,13 +256,13 @@ pub fn rewrite_placeholders(sql: &str, mut write: impl FnMut(usize, &str, &mut S
         if number > 0 {
             write(number, token, &mut out);
         } else {
-            out.push_str(token); // SQLite says itself that there is no ?0
+            out.push_str(token); // SQLite reports the invalid ?0 itself
         }
     }
     out
 }
 
-/// The length of what the text starts with: a string, a comment, a placeholder, a word, or a character.
+/// Returns the length of the first token of a text: a string, a comment, a placeholder, a word, or a character.
 fn token(text: &str, first: char) -> usize {
     let until = |end: &str, from: usize| text[from..].find(end).map_or(text.len(), |at| from + at + end.len());
     let word = |from: usize| {

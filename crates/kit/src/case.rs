@@ -8,11 +8,11 @@ use futures_util::future::BoxFuture;
 
 /// One case of a conformance kit.
 pub struct Case<S> {
-    /// The rule's family, as printed in the table of backends: `conditions`, `ranges`, ...
+    /// Group of the case, as printed in the table of backends: `conditions`, `ranges`, ...
     pub group: &'static str,
-    /// The case's name, unique in its kit.
+    /// Name of the case, unique in its kit.
     pub name: &'static str,
-    /// What the subject must be capable of; a subject that lacks it skips the case, visibly.
+    /// Capability that the case needs. On a subject without it the case is reported as skipped.
     pub needs: Option<&'static str>,
     /// The case itself.
     pub body: fn(S) -> BoxFuture<'static, Result<(), Failure>>,
@@ -24,17 +24,17 @@ impl<S> fmt::Debug for Case<S> {
     }
 }
 
-/// The variable of the environment that chooses cases: see [`run`].
+/// The environment variable that selects cases: see [`run`].
 const CASE: &str = "ISOBAR_CASE";
 
 impl<S> Case<S> {
-    /// Whether its `group/name` has the filter's text in it.
+    /// Whether its `group/name` contains the filter.
     fn is_chosen(&self, filter: Option<&str>) -> bool {
         filter.is_none_or(|filter| format!("{}/{}", self.group, self.name).contains(filter))
     }
 }
 
-/// Why a case failed: any error, or an expectation that did not hold (with its place).
+/// The failure of a case: an error, or an expectation that did not hold, with its location.
 #[derive(Debug)]
 pub struct Failure(pub String);
 
@@ -44,14 +44,14 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// How a case ended.
+/// The outcome of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The backend behaves as the rule says.
+    /// The case passed.
     Passed,
-    /// It does not; the text says where and how.
+    /// The case failed, with a description.
     Failed(String),
-    /// The backend declares that it lacks what the case needs.
+    /// The subject lacks this capability.
     Skipped(&'static str),
 }
 
@@ -63,22 +63,22 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many cases failed.
+    /// Returns the number of failed cases.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.outcomes.iter().filter(|(_, _, outcome)| matches!(outcome, Outcome::Failed(_))).count()
     }
 
-    /// How many cases passed.
+    /// Returns the number of passed cases.
     #[must_use]
     pub fn passed(&self) -> usize {
         self.outcomes.iter().filter(|(_, _, outcome)| *outcome == Outcome::Passed).count()
     }
 
-    /// Panics with the report where a case failed or none passed: what a `#[test]` calls.
+    /// Asserts that every case passed or was skipped, for use in a `#[test]`.
     ///
     /// # Panics
-    /// When a case failed, or when no case ran at all.
+    /// Panics with the report where a case failed or none passed.
     pub fn assert_green(&self) {
         assert!(self.failed() == 0 && self.passed() > 0, "conformance:\n{self}");
     }
@@ -97,10 +97,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs every case on its own `subject()`, one after the other; a panic in a case is that case's failure.
+/// Runs the cases one after the other, each on its own `subject()`. A panic in a case fails that case.
 ///
-/// `capable` answers whether the backend has a capability that a case names in [`Case::needs`]. With `ISOBAR_CASE` in the
-/// environment only those cases run whose `group/name` contains its value; where none does, the report is not green.
+/// `capable` says whether the subject has a capability of [`Case::needs`]. If the environment variable `ISOBAR_CASE` is set, only
+/// cases whose `group/name` contains its value run; if there are none, the report is not green.
 pub async fn run<S, F>(cases: &[Case<S>], mut subject: F, capable: impl Fn(&str) -> bool) -> Report
 where
     F: AsyncFnMut() -> S,
@@ -127,10 +127,10 @@ async fn judge(body: BoxFuture<'static, Result<(), Failure>>) -> Outcome {
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "with no text".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }
 
-/// Makes the list of a kit's cases: `cases![Subject; "group" => { name, other, needing if "capability" }]`.
+/// Creates the list of a kit's cases: `cases![Subject; "group" => { name, other, needing if "capability" }]`.
 #[macro_export]
 macro_rules! cases {
     ($($group:literal => { $($name:ident $(if $needs:literal)?),* $(,)? })*) => {
@@ -145,7 +145,7 @@ macro_rules! cases {
     (@needs $needs:literal) => { Some($needs) };
 }
 
-/// Fails the case where the condition does not hold.
+/// Fails the case if the condition does not hold.
 #[macro_export]
 macro_rules! ensure {
     ($condition:expr $(, $($text:tt)+)?) => {
@@ -158,7 +158,7 @@ macro_rules! ensure {
     };
 }
 
-/// Fails the case where the two sides differ, and shows both.
+/// Fails the case if the two sides differ, and shows both.
 #[macro_export]
 macro_rules! ensure_eq {
     ($left:expr, $right:expr $(,)?) => {

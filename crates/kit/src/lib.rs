@@ -1,11 +1,10 @@
-//! What isobar's conformance kits and mocks share.
+//! The common base of isobar's conformance kits and mocks.
 //!
 //! A *kit* is a list of [`Case`]s over some subject (a store, a database, a namespace, a sink) that every backend must pass;
-//! [`run`] turns it into a [`Report`]. A *mock* wraps a backend and asks its [`Script`] before every operation: the script
-//! records the call and may fail it, delay it, or hold it until the test lets go.
+//! [`run`] runs it and returns a [`Report`]. A *mock* wraps a backend and calls its [`Script`] before every operation: the script
+//! records the call and may fail it, delay it, or hold it until the test releases it.
 //!
-//! This crate knows none of the abstractions: it stands below all of them, and on nothing but Workers' timers where there
-//! are no others.
+//! This crate depends on none of the abstractions, and on wasm32 only on Workers' timers.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod case;

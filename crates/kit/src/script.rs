@@ -65,7 +65,7 @@ impl<E> fmt::Debug for Script<E> {
 }
 
 impl<E> Script<E> {
-    /// An empty script of a mock that has these operations.
+    /// Creates an empty script for a mock with these operations.
     pub fn new<O: Into<&'static str>>(operations: impl IntoIterator<Item = O>) -> Self {
         let state = State { calls: Vec::new(), steps: VecDeque::new() };
         Self { operations: operations.into_iter().map(Into::into).collect(), state: Arc::new(Mutex::new(state)) }
@@ -74,7 +74,7 @@ impl<E> Script<E> {
     /// The next call of `operation` fails with `error`; call it again for the one after.
     ///
     /// # Panics
-    /// When the mock has no such operation.
+    /// Panics where the mock has no such operation.
     #[track_caller]
     pub fn fail_next(&self, operation: impl AsRef<str>, error: E) {
         self.push(operation.as_ref(), Step::Fail(error));
@@ -83,7 +83,7 @@ impl<E> Script<E> {
     /// The next call of `operation` waits for `delay` before it reaches the backend.
     ///
     /// # Panics
-    /// When the mock has no such operation.
+    /// Panics where the mock has no such operation.
     #[track_caller]
     pub fn delay_next(&self, operation: impl AsRef<str>, delay: Duration) {
         self.push(operation.as_ref(), Step::Delay(delay));
@@ -92,7 +92,7 @@ impl<E> Script<E> {
     /// The next call of `operation` waits until the returned [`Release`] is released: a delay without a clock.
     ///
     /// # Panics
-    /// When the mock has no such operation.
+    /// Panics where the mock has no such operation.
     #[track_caller]
     pub fn hold_next(&self, operation: impl AsRef<str>) -> Release {
         let (sender, receiver) = oneshot::channel::<()>();
@@ -100,7 +100,7 @@ impl<E> Script<E> {
         Release(sender)
     }
 
-    /// The operations of the steps that have not been played yet, in the order in which they were scripted. A test that ends
+    /// Returns the operations of the steps that are not played yet, in the order in which they were scripted. A test that ends
     /// with `assert!(script.unplayed().is_empty())` shows that every fault it scripted has happened.
     #[must_use]
     pub fn unplayed(&self) -> Vec<&'static str> {
@@ -116,7 +116,7 @@ impl<E> Script<E> {
     /// How often `operation` was called.
     ///
     /// # Panics
-    /// When the mock has no such operation.
+    /// Panics where the mock has no such operation.
     #[must_use]
     #[track_caller]
     pub fn count(&self, operation: impl AsRef<str>) -> usize {

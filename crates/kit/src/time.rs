@@ -1,8 +1,8 @@
-//! Time passing, wherever a kit runs.
+//! Sleeping, natively and inside Workers.
 
 use std::time::Duration;
 
-/// Done after this long, by the runtime's timers inside Workers and by a thread's elsewhere: no runtime is asked for.
+/// Completes after this duration, by the runtime's timers inside Workers and by a thread elsewhere. Needs no async runtime.
 pub async fn sleep(duration: Duration) {
     #[cfg(target_arch = "wasm32")]
     isobar_cloudflare::binding::sleep(duration).await;

@@ -1,4 +1,4 @@
-//! Analytics Engine by its binding.
+//! Analytics Engine through its binding.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,38 +9,38 @@ use isobar_cloudflare::binding::{Object, js_sys, send, uint8_array, wasm_bindgen
 
 use crate::{DataPoint, Error, ErrorKind, EventSink, Result, SinkStats};
 
-/// An Analytics Engine dataset by its binding: for code inside Workers.
+/// An Analytics Engine dataset through its binding, for code inside Workers.
 ///
-/// A point counts as stored once the runtime has taken it; Analytics Engine itself samples, and never says what it has
-/// dropped. Points over its limits are dropped and counted here, since the runtime drops them in silence.
+/// A point counts as stored once the runtime has accepted it; Analytics Engine itself samples, and does not report dropped
+/// points. Points over its limits are dropped and counted here, as the runtime drops them silently.
 ///
-/// The binding may also be one to another Worker's entrypoint that has `writeDataPoint`, which makes points visible where
-/// there is no Analytics Engine; [`flush`](EventSink::flush) then waits until it has answered.
+/// The binding may also be to an entrypoint of another Worker with a method `writeDataPoint`, so that points are visible where
+/// there is no Analytics Engine; [`flush`](EventSink::flush) then waits for its answer.
 #[derive(Debug)]
 pub struct AnalyticsEngineDataset {
     dataset: Object,
     state: Mutex<State>,
-    /// Held while a flush waits: another one must not say that it is done meanwhile.
+    /// Held during a flush, so that a concurrent one does not return early.
     settling: futures_util::lock::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     stats: SinkStats,
-    /// Answers that are still to come.
+    /// Calls in flight.
     pending: Vec<Object>,
     closed: bool,
 }
 
 impl AnalyticsEngineDataset {
-    /// The dataset behind a binding: `env.EVENTS`.
+    /// Creates a dataset from a binding, for example `env.EVENTS`.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] when the value is no dataset.
+    /// [`ErrorKind::Internal`] where the value is not a dataset.
     pub fn new(binding: impl Into<Object>) -> Result<Self> {
         let dataset = binding.into();
         if dataset.is_nothing() || dataset.method("writeDataPoint").is_err() {
-            let message = format!("the binding is no Analytics Engine dataset but {:?}", dataset.class());
+            let message = format!("the binding is not an Analytics Engine dataset but {:?}", dataset.class());
             return Err(Error::new(ErrorKind::Internal, "open", message));
         }
         Ok(Self { dataset, state: Mutex::default(), settling: futures_util::lock::Mutex::default() })
@@ -51,7 +51,7 @@ impl AnalyticsEngineDataset {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for what is pending; how many failed.
+    /// Waits for the calls in flight. Returns how many failed.
     async fn settle(&self) -> u64 {
         let _settling = self.settling.lock().await;
         let pending = std::mem::take(&mut self.state().pending);
@@ -139,7 +139,7 @@ fn event(point: &DataPoint) -> Object {
         .with("doubles", doubles.iter().map(|double| JsValue::from(*double)).collect::<js_sys::Array>())
 }
 
-/// Text as text; other bytes as bytes.
+/// Converts UTF-8 to a string, and other bytes to an `ArrayBuffer`.
 fn blob(bytes: &Bytes) -> JsValue {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),

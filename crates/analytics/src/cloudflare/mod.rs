@@ -1,4 +1,4 @@
-//! Analytics Engine itself: by its binding inside Workers, its SQL API natively.
+//! Analytics Engine: its binding inside Workers, and its SQL API natively.
 
 #[cfg(feature = "cloudflare-binding")]
 mod binding;

@@ -1,4 +1,4 @@
-//! Analytics Engine's SQL API: reading from outside.
+//! Analytics Engine's SQL API, for reading from outside.
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
@@ -8,25 +8,26 @@ use serde_json::{Map, Value as Json};
 
 use crate::{DataPoint, Error, ErrorKind, Event, Result, ScanOptions, limits};
 
-/// Reads datasets by Analytics Engine's SQL API: for native code. Writing goes by the binding alone. Cheap to clone.
+/// Reads datasets through Analytics Engine's SQL API, for native code. Writing is possible only through the binding. Cheap to
+/// clone.
 ///
-/// What it answers may be sampled: a row stands for `_sample_interval` points.
+/// Results may be sampled: a row stands for `_sample_interval` points.
 #[derive(Debug, Clone)]
 pub struct AnalyticsEngineSql {
     account: Account,
 }
 
-/// What a query gave.
+/// The result of a query.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct SqlResult {
     /// The columns, in order.
     #[serde(rename = "meta")]
     pub columns: Vec<SqlColumn>,
-    /// The rows, by column. Integers of 64 bits are text, as the API gives them: JSON's numbers would round them.
+    /// The rows, by column. 64-bit integers are strings, as in the API's JSON, in which numbers would be rounded.
     #[serde(rename = "data")]
     pub rows: Vec<Map<String, Json>>,
-    /// How many rows there are without the LIMIT, at least.
+    /// Minimum number of rows without the LIMIT, if the API reports it.
     #[serde(default)]
     pub rows_before_limit_at_least: Option<u64>,
 }
@@ -35,47 +36,47 @@ pub struct SqlResult {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct SqlColumn {
-    /// Its name.
+    /// Name of the column.
     pub name: String,
-    /// Its type in ClickHouse's words: `DateTime`, `Float64`, `UInt64`, `String`.
+    /// Its ClickHouse type: `DateTime`, `Float64`, `UInt64`, `String`.
     #[serde(rename = "type")]
     pub kind: String,
 }
 
 impl AnalyticsEngineSql {
-    /// The datasets of an account.
+    /// Creates a reader of an account's datasets.
     #[must_use]
     pub fn new(account: Account) -> Self {
         Self { account }
     }
 
-    /// Runs a query: `SELECT` or `SHOW`, without a `FORMAT`.
+    /// Runs a query: `SELECT` or `SHOW`, without a `FORMAT` clause.
     ///
     /// # Errors
     /// [`ErrorKind::Query`] where the API refuses the SQL, [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`].
     pub async fn query(&self, sql: &str) -> Result<SqlResult> {
         let answer = self.account.call_text(Effect::Idempotent, "analytics_engine/sql", sql).await.map_err(failure)?;
         serde_json::from_slice(&answer).map_err(|error| {
-            let message = format!("the answer is no result in JSON (was there a FORMAT?): {error}");
+            let message = format!("the response is not JSON (does the query have a FORMAT clause?): {error}");
             Error::new(ErrorKind::Internal, "query", message).with_source(error)
         })
     }
 
-    /// The stored events of a dataset, oldest first. The API knows whole seconds: `from` counts from its second's start, and
-    /// `until` to its second's end. Blobs and doubles that are unset at the end are left out.
+    /// Returns the stored events of a dataset, oldest first. The API has a resolution of one second: `from` is rounded down and
+    /// `until` up. Trailing unset blobs and doubles are omitted.
     ///
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn scan(&self, dataset: &str, options: ScanOptions) -> Result<Vec<Event>> {
         let result = self.query(&scan_sql(dataset, &options)?).await?;
-        // Newest first there, so that a limit keeps the newest.
+        // The query returns the newest first, so that a limit keeps the newest.
         result.rows.iter().rev().map(event).collect()
     }
 }
 
 fn scan_sql(dataset: &str, options: &ScanOptions) -> Result<String> {
     if dataset.is_empty() || !dataset.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        let message = format!("{dataset:?} is no name of a dataset: letters, digits and _");
+        let message = format!("invalid dataset name {dataset:?}: use letters, digits and _");
         return Err(Error::new(ErrorKind::Query, "scan", message));
     }
     let ScanOptions { from, until, limit } = options;
@@ -98,7 +99,7 @@ fn scan_sql(dataset: &str, options: &ScanOptions) -> Result<String> {
 
 fn event(row: &Map<String, Json>) -> Result<Event> {
     let wrong =
-        |column: &str| Error::new(ErrorKind::Internal, "scan", format!("the column {column} is not what it should be"));
+        |column: &str| Error::new(ErrorKind::Internal, "scan", format!("the column {column} has an unexpected value"));
     let text = |column: &str| row.get(column).and_then(Json::as_str).ok_or_else(|| wrong(column));
     let timestamp = NaiveDateTime::parse_from_str(text("timestamp")?, "%Y-%m-%d %H:%M:%S");
     let timestamp = timestamp.map_err(|error| wrong("timestamp").with_source(error))?.and_utc();

@@ -1,4 +1,4 @@
-//! The conformance kit: what every backend of [`EventSink`] must do. Sinks that only write skip what reads back.
+//! The conformance kit: the cases that every backend of [`EventSink`] must pass. Write-only sinks skip cases that read.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use isobar_kit::{Case, Failure, Report, cases, ensure, ensure_eq};
 
 use crate::{DataPoint, ErrorKind, Event, EventSink, EventSinkExt, ScanOptions};
 
-/// The sink under test: a new one, empty, for each case.
+/// The sink under test: a new, empty one for each case.
 pub type Subject = Arc<dyn EventSink>;
 
 /// Runs the whole kit, each case on the sink that `subject` yields; `reads` says whether it can [read](EventSink::read).
@@ -100,7 +100,8 @@ async fn events_are_read_in_bounded_batches(sink: Subject) -> Outcome {
     use futures_util::TryStreamExt;
     (0..3000).for_each(|number| sink.write(point(&number.to_string())));
     sink.flush().await?;
-    let (mut batches, mut read) = (sink.read(ScanOptions::default().with_limit(2500)).await?, Vec::new());
+    let mut batches = sink.read(ScanOptions::default().with_limit(2500)).await?;
+    let mut read = Vec::new();
     while let Some(batch) = batches.try_next().await? {
         ensure!(batch.damage.is_none());
         read.extend(batch.events.into_iter().map(|event| event.blob(1).to_vec()));

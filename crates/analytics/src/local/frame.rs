@@ -1,4 +1,4 @@
-//! The frame of one event: what is on disk.
+//! The format of one event on disk.
 //!
 //! ```text
 //! length: u32 | crc32 of the payload: u32 | payload
@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{DataPoint, Event};
 
-/// No valid event is larger: 96 + 16 KiB + 160 bytes and their lengths.
+/// Size limit of a payload in bytes. No valid event is larger: 96 + 16 KiB + 160 bytes and their lengths.
 const MAX_PAYLOAD: usize = 32 * 1024;
 
 /// Appends an event's frame. The event is within the limits, so every count and length fits.
@@ -27,26 +27,27 @@ pub(super) fn encode(event: &Event, into: &mut Vec<u8>) {
     }
     doubles.iter().for_each(|double| into.put_f64_le(*double));
     let payload = start + 8;
-    let (length, crc) = ((into.len() - payload) as u32, crc32fast::hash(&into[payload..]));
+    let length = (into.len() - payload) as u32;
+    let crc = crc32fast::hash(&into[payload..]);
     into[start..start + 4].copy_from_slice(&length.to_le_bytes());
     into[start + 4..payload].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Bytes before the payload: its length and its checksum.
+/// Size in bytes of the header: the payload's length and checksum.
 pub(super) const HEADER: usize = 8;
-/// Bytes of the shortest payload: a time and three counts.
+/// Size in bytes of the shortest payload: a time and three counts.
 const MIN_PAYLOAD: usize = 11;
-/// Bytes of the longest frame.
+/// Size in bytes of the longest frame.
 pub(super) const MAX_FRAME: usize = HEADER + MAX_PAYLOAD;
 
-/// A frame whose checksum is right.
+/// A frame with a valid checksum.
 pub(super) struct Frame<'b> {
     pub(super) timestamp: DateTime<Utc>,
     payload: &'b [u8],
 }
 
 impl<'b> Frame<'b> {
-    /// The frame at the beginning of these bytes; `None` where it is torn or damaged.
+    /// Parses the frame at the start of these bytes; `None` where it is torn or damaged.
     pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
         let length = claimed_length(bytes)?;
         let mut crc = &bytes[4..HEADER];
@@ -58,12 +59,12 @@ impl<'b> Frame<'b> {
         Some(Self { timestamp: DateTime::from_timestamp_millis(time.get_i64_le())?, payload })
     }
 
-    /// Bytes that the frame takes.
+    /// Returns the size of the frame in bytes.
     pub(super) fn length(&self) -> usize {
         HEADER + self.payload.len()
     }
 
-    /// The event; `None` where the payload does not have this format.
+    /// Decodes the event; `None` where the payload does not have this format.
     pub(super) fn event(&self) -> Option<Event> {
         let mut payload = &self.payload[8..];
         let mut counts = [0; 3];
@@ -81,7 +82,7 @@ impl<'b> Frame<'b> {
     }
 }
 
-/// Length of the payload as a header at the beginning of these bytes claims it; `None` where no frame has this length.
+/// Returns the length of the payload by the header at the start of these bytes; `None` where no frame has this length.
 pub(super) fn claimed_length(bytes: &[u8]) -> Option<usize> {
     let mut header = bytes.get(..HEADER)?;
     let length = header.get_u32_le() as usize;

@@ -1,9 +1,9 @@
 //! The native sink: a bounded buffer before durable segments in a folder.
 //!
-//! `write` hands the point to a bounded channel; one thread takes what has come, appends it to the current segment as
-//! checksummed frames, and makes it durable with one fsync for all of them. A crash can tear only the end of the last
-//! segment. Reading skips what is damaged and reports it. Old segments are removed by age and by the dataset's size. The
-//! folder and its files are for their user alone (modes 0700 and 0600).
+//! `write` sends the point to a bounded channel. One thread receives all waiting points, appends them to the current segment as
+//! checksummed frames, and makes them durable with one fsync. A crash can tear only the end of the last segment. Reading skips
+//! damaged data and reports it. Old segments are removed by age and by the dataset's size. Only the owner can access the folder
+//! and its files (modes 0700 and 0600).
 
 mod frame;
 mod options;
@@ -27,7 +27,7 @@ use crate::{Batches, DataPoint, Error, ErrorKind, Event, EventSink, Result, Scan
 
 pub use options::LocalOptions;
 
-/// A dataset in a folder. Clones share it; when the last is dropped, what is buffered is made durable.
+/// A dataset in a folder. Clones share it. When the last one is dropped, buffered points are made durable.
 #[derive(Debug, Clone)]
 pub struct LocalSink {
     shared: Arc<Shared>,
@@ -36,7 +36,7 @@ pub struct LocalSink {
 #[derive(Debug)]
 struct Shared {
     folder: PathBuf,
-    /// Many write at once, and only the end takes it away.
+    /// The channel to the writer; `None` after [`close`](EventSink::close).
     sender: RwLock<Option<SyncSender<Message>>>,
     counts: Arc<Counts>,
     end: Arc<DurableEnd>,
@@ -51,12 +51,12 @@ struct Counts {
     invalid: AtomicU64,
     dropped: AtomicU64,
     expired_bytes: AtomicU64,
-    /// Whether the last attempt to store points has failed.
+    /// Whether the last attempt to store points failed.
     is_failing: AtomicBool,
 }
 
 impl LocalSink {
-    /// Opens the dataset in this folder, creating it if need be.
+    /// Opens the dataset in this folder, creating it if necessary.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`].
@@ -64,7 +64,7 @@ impl LocalSink {
         Self::open_with(folder, LocalOptions::default())
     }
 
-    /// As [`open`](Self::open), with options.
+    /// Opens the dataset as [`open`](Self::open) does, with options.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -72,7 +72,9 @@ impl LocalSink {
         let options = options.bounded();
         let folder = folder.as_ref().to_owned();
         let (sender, receiver) = sync_channel(options.buffer);
-        let (counts, end, linger) = (Arc::new(Counts::default()), Arc::default(), options.linger);
+        let counts = Arc::new(Counts::default());
+        let end = Arc::default();
+        let linger = options.linger;
         let segments = Segments::open(&folder, options, Arc::clone(&end))?;
         let writer = Writer::new(segments, receiver, Arc::clone(&counts), linger);
         let thread = std::thread::Builder::new().name("isobar-analytics".to_owned()).spawn(move || writer.run());
@@ -95,7 +97,7 @@ impl LocalSink {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // The writer ends when its channel does, after it has made durable what was in it.
+        // The writer ends when the channel is closed, after making its points durable.
         *self.sender.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         if let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             drop(writer.join());
@@ -156,25 +158,25 @@ impl EventSink for LocalSink {
         SinkStats { written, stored, invalid, dropped, expired_bytes }
     }
 
-    /// Reads what is durable: flush first to see what was just written.
+    /// Reads durable points: flush first to include those just written.
     async fn read(&self, options: ScanOptions) -> Result<Batches> {
         let segments = segment::to_read(&self.shared.folder, &self.shared.end, &options)?;
         reader::batches(segments, options)
     }
 }
 
-/// Has the writing thread do something, and waits for its answer.
+/// Sends a request to the writer thread and waits for its answer.
 async fn request(
     sender: Option<SyncSender<Message>>,
     message: fn(oneshot::Sender<Result<()>>) -> Message,
 ) -> Result<()> {
-    let ended = || Error::new(ErrorKind::Internal, "flush", "the thread that writes has ended");
+    let ended = || Error::new(ErrorKind::Internal, "flush", "the writer thread has ended");
     let sender = sender.ok_or_else(ended)?;
     let (done, receiver) = oneshot::channel();
     match sender.try_send(message(done)) {
         Ok(()) => {}
         Err(TrySendError::Disconnected(_)) => return Err(ended()),
-        // The buffer is full. The writer is emptying it, so this waits shortly; on a thread of its own, because the
+        // The buffer is full. The writer is emptying it, so this waits briefly, on its own thread, because the
         // caller's may drive everything else.
         Err(TrySendError::Full(message)) => drop(std::thread::spawn(move || sender.send(message))),
     }

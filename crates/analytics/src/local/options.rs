@@ -5,25 +5,25 @@ use std::time::Duration;
 const MIB: u64 = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How a [`LocalSink`](super::LocalSink) buffers, cuts and keeps.
+/// Options of a [`LocalSink`](super::LocalSink).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LocalOptions {
-    /// Points that wait for the disk at most; one more is dropped and counted. Default: 65,536.
+    /// Most points that wait for the disk; further points are dropped and counted. Default: 65,536.
     pub buffer: usize,
-    /// Bytes after which a new segment is begun; one is begun each day in any case. At most a quarter of `retain_bytes`.
+    /// Size in bytes after which a new segment is begun; one is also begun each day. At most a quarter of `retain_bytes`.
     /// Default: 64 MiB.
     pub segment_bytes: u64,
-    /// How long a point waits for company before it is made durable unasked. Default: 200 ms.
+    /// Longest time for which a point waits for others before it is made durable without a flush. Default: 200 ms.
     pub linger: Duration,
-    /// Age after which events are removed, by whole segments, looked at each hour. A clock that jumps removes nothing for
-    /// an hour. Default: 90 days, about the three months of Analytics Engine; `None` keeps them for ever.
+    /// Age after which events are removed, by whole segments, checked every hour. After a jump of the clock nothing is removed
+    /// for an hour. Default: 90 days, about the three months of Analytics Engine; `None` keeps events forever.
     pub retain_for: Option<Duration>,
-    /// Bytes of the dataset on disk at most; the oldest segments are removed before a new one is begun. Default: 2 GiB;
+    /// Size limit of the dataset on disk in bytes; the oldest segments are removed before a new one is begun. Default: 2 GiB;
     /// `None` for no limit.
     pub retain_bytes: Option<u64>,
-    /// Free bytes of the disk below which points are dropped and counted, so that events do not take the space that other
-    /// data needs. Default: 256 MiB or a twentieth of the file system, whichever is less; 0 for no reserve. Unix only.
+    /// Free space of the disk in bytes below which points are dropped and counted, so that events do not take the space that other
+    /// data needs. Default: 256 MiB or 5 % of the file system, whichever is less; 0 for no reserve. Unix only.
     pub reserve_bytes: Option<u64>,
 }
 
@@ -41,45 +41,45 @@ impl Default for LocalOptions {
 }
 
 impl LocalOptions {
-    /// The reserve on a large disk.
+    /// The default reserve on a large disk, in bytes.
     pub(super) const RESERVE_BYTES: u64 = 256 * MIB;
 
-    /// Points that wait for the disk at most; at least one.
+    /// Sets the most points that wait for the disk; at least 1.
     #[must_use]
     pub fn with_buffer(mut self, points: usize) -> Self {
         self.buffer = points;
         self
     }
 
-    /// Bytes after which a new segment is begun.
+    /// Sets the size in bytes after which a new segment is begun.
     #[must_use]
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// Age after which events are removed; `None` keeps them for ever.
+    /// Sets the age after which events are removed; `None` keeps them forever.
     #[must_use]
     pub fn with_retain_for(mut self, age: Option<Duration>) -> Self {
         self.retain_for = age;
         self
     }
 
-    /// Bytes of the dataset on disk at most; `None` for no limit.
+    /// Sets the size limit of the dataset on disk in bytes; `None` for no limit.
     #[must_use]
     pub fn with_retain_bytes(mut self, bytes: Option<u64>) -> Self {
         self.retain_bytes = bytes;
         self
     }
 
-    /// Free bytes of the disk below which points are dropped; 0 for no reserve.
+    /// Sets the free space of the disk in bytes below which points are dropped; 0 for no reserve.
     #[must_use]
     pub fn with_reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = Some(bytes);
         self
     }
 
-    /// The options with values that fit each other.
+    /// Returns the options with consistent values.
     pub(super) fn bounded(mut self) -> Self {
         self.buffer = self.buffer.max(1);
         if let Some(bytes) = self.retain_bytes {

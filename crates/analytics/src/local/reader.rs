@@ -1,4 +1,4 @@
-//! Reading segments back: a bounded batch at a time, past what is damaged.
+//! Reading segments in bounded batches, skipping damaged data.
 
 use std::fs::File;
 use std::io::{self, Read, Take};
@@ -12,12 +12,12 @@ use super::frame::{self, Frame};
 use super::segment::{MAGIC, Segment};
 use crate::{Batch, Batches, Damage, Error, ErrorKind, Event, Result, ScanOptions};
 
-/// Events of a batch at most.
+/// Most events of a batch.
 const BATCH_EVENTS: usize = 1024;
-/// Bytes that are read from a file at once.
+/// Size of a read from a file in bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// Batches of these segments, which come oldest first. A thread of its own reads each batch when it is asked for.
+/// Returns the batches of these segments, oldest first. A dedicated thread reads each batch on demand.
 pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Batches> {
     type Answer = Option<Result<Batch>>;
     let (sender, receiver) = mpsc::channel::<oneshot::Sender<Answer>>();
@@ -39,7 +39,7 @@ pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Ba
     let next = async move |sender: Option<mpsc::Sender<oneshot::Sender<Answer>>>| {
         let sender = sender?;
         let (answer, answered) = oneshot::channel();
-        // Where the thread has ended, `answered` reports it.
+        // If the thread has ended, `answered` reports it.
         drop(sender.send(answer));
         match answered.await {
             Ok(Some(Ok(batch))) => Some((Ok(batch), Some(sender))),
@@ -54,20 +54,22 @@ pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Ba
 /// Reads segments one after the other.
 struct Reader {
     options: ScanOptions,
-    /// Segments to come, the next one last.
+    /// Remaining segments, the next one last.
     segments: Vec<Segment>,
     current: Option<Frames>,
-    /// Events before the newest that the options' limit leaves.
+    /// Number of oldest events to skip because of the limit.
     skip: usize,
     damage: Damage,
 }
 
 impl Reader {
     fn new(segments: &[Segment], options: ScanOptions) -> Result<Self> {
-        let (mut wanted, mut skip): (Vec<Segment>, usize) = (segments.iter().rev().cloned().collect(), 0);
+        let mut wanted: Vec<Segment> = segments.iter().rev().cloned().collect();
+        let mut skip: usize = 0;
         if let Some(limit) = options.limit {
-            // Counted from the newest on, so that no more segments are read than have so many.
-            let (mut found, mut used) = (0, 0);
+            // Count from the newest, so that no more segments are read than the limit needs.
+            let mut found = 0;
+            let mut used = 0;
             while found < limit && used < wanted.len() {
                 found += count(&wanted[used], &options)?;
                 used += 1;
@@ -78,7 +80,7 @@ impl Reader {
         Ok(Self { options, segments: wanted, current: None, skip, damage: Damage::default() })
     }
 
-    /// The next events; `None` at the end.
+    /// Reads the next batch; `None` at the end.
     fn batch(&mut self) -> Option<Result<Batch>> {
         let mut events = Vec::new();
         while events.len() < BATCH_EVENTS {
@@ -108,7 +110,7 @@ impl Reader {
     }
 }
 
-/// How many events of a segment the options ask for.
+/// Counts the events of a segment that the options select.
 fn count(segment: &Segment, options: &ScanOptions) -> Result<usize> {
     let Some(mut frames) = Frames::open(segment)? else { return Ok(0) };
     Ok(std::iter::from_fn(|| frames.next(options)).count())
@@ -119,7 +121,7 @@ struct Frames {
     file: Take<File>,
     path: PathBuf,
     buffer: Vec<u8>,
-    /// Where in the buffer the next frame begins.
+    /// Offset of the next frame in the buffer.
     at: usize,
     is_at_end: bool,
     /// Whether the bytes before are damaged.
@@ -128,7 +130,7 @@ struct Frames {
 }
 
 impl Frames {
-    /// `None` where the segment is no longer there, because it has expired.
+    /// Opens a segment; `None` where it has expired.
     fn open(segment: &Segment) -> Result<Option<Self>> {
         let file = match File::open(&segment.path) {
             Ok(file) => file,
@@ -145,7 +147,7 @@ impl Frames {
             damage: Damage::default(),
         };
         frames.fill();
-        // One that was begun and never written has a part of the mark, or nothing.
+        // A segment to which nothing was written has a part of the mark, or nothing.
         match frames.buffer.get(..MAGIC.len()) {
             Some(begin) if begin == MAGIC => frames.at = MAGIC.len(),
             None if MAGIC.starts_with(&frames.buffer) => frames.at = frames.buffer.len(),
@@ -154,7 +156,7 @@ impl Frames {
         Ok(Some(frames))
     }
 
-    /// The next event that is asked for; `None` at the end.
+    /// Returns the next selected event; `None` at the end.
     fn next(&mut self, options: &ScanOptions) -> Option<Event> {
         loop {
             self.fill();
@@ -168,7 +170,8 @@ impl Frames {
                 self.skip_damage(length);
                 continue;
             };
-            let (length, is_wanted) = (frame.length(), options.covers(frame.timestamp));
+            let length = frame.length();
+            let is_wanted = options.covers(frame.timestamp);
             let event = if is_wanted { frame.event() } else { None };
             if is_wanted && event.is_none() {
                 self.skip_damage(length);
@@ -191,7 +194,7 @@ impl Frames {
         self.at += length;
     }
 
-    /// Logs the stretch of damage that ends here, if there is one.
+    /// Logs the damaged stretch that ends here, if there is one.
     fn report(&mut self) {
         if std::mem::take(&mut self.is_within_damage) {
             #[cfg(feature = "tracing")]
@@ -199,7 +202,7 @@ impl Frames {
         }
     }
 
-    /// Makes sure that a whole frame is in the buffer, if the file has one.
+    /// Reads until a whole frame is in the buffer, if the file has one.
     fn fill(&mut self) {
         if self.is_at_end || self.buffer.len() - self.at >= frame::MAX_FRAME {
             return;
@@ -210,7 +213,7 @@ impl Frames {
         match self.file.by_ref().take(wanted).read_to_end(&mut self.buffer) {
             Ok(count) => self.is_at_end = (count as u64) < wanted,
             Err(_error) => {
-                // What was read before the error is kept; the rest of this file is not readable.
+                // Events read before the error are returned; the rest of this file is unreadable.
                 self.is_at_end = true;
                 #[cfg(feature = "tracing")]
                 tracing::error!(segment = %self.path.display(), error = %_error, "a segment cannot be read to its end");
@@ -222,8 +225,8 @@ impl Frames {
     }
 }
 
-/// How many bytes to skip of damaged ones: a whole frame where its header is good and another frame or the end follows it,
-/// so that nothing within its payload is taken for a frame; else one.
+/// Returns the number of damaged bytes to skip: a whole frame if its header is valid and another frame or the end follows it, so
+/// that nothing within its payload is parsed as a frame; else one byte.
 fn damaged_length(rest: &[u8], is_at_end: bool) -> usize {
     let whole = frame::claimed_length(rest).map(|length| frame::HEADER + length);
     let is_whole = |length: &usize| match rest.get(*length..) {

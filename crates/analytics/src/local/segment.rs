@@ -1,4 +1,4 @@
-//! The segment files: appended to, made durable, expired.
+//! The segment files: appending, syncing, expiring.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -10,19 +10,19 @@ use super::LocalOptions;
 use super::frame;
 use crate::{Error, Event, Result, ScanOptions};
 
-/// Marks a segment, and its format's version.
+/// First bytes of a segment: a mark with the version of the format.
 pub(super) const MAGIC: &[u8; 8] = b"isobarA1";
 
-/// Bytes that wait for one fsync at most.
+/// Most bytes that wait for one fsync.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Age after which a new segment is begun, so that retention by age has something to remove.
 const SEGMENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Difference between the wall clock and the monotonic one, from one look to the next, from which the former has jumped.
+/// Difference between the elapsed wall-clock and monotonic times above which the wall clock has jumped.
 const CLOCK_JUMP: Duration = Duration::from_secs(10 * 60);
 
-/// The segments of a folder, of which the newest is open.
+/// The segments of a folder, the newest of which is open.
 #[derive(Debug)]
 pub(super) struct Segments {
     folder: PathBuf,
@@ -30,10 +30,10 @@ pub(super) struct Segments {
     current: Option<Current>,
     end: Arc<DurableEnd>,
     buffer: Vec<u8>,
-    /// Events in the buffer, and since when there are some.
+    /// Number of events in the buffer.
     events: u64,
     since: Instant,
-    /// When age was last looked at, by both clocks.
+    /// Time of the last check of ages, by both clocks.
     looked: (Instant, SystemTime),
     expired_bytes: u64,
 }
@@ -43,17 +43,17 @@ struct Current {
     file: File,
     path: PathBuf,
     begun: Instant,
-    /// Bytes that are durable: the rest is cut off after a failure.
+    /// Number of durable bytes; the rest is cut off after a failure.
     durable: u64,
 }
 
-/// The segment that is written, and how many of its bytes are durable: as far as it may be read.
+/// The segment being written and the number of its durable bytes, up to which it may be read.
 #[derive(Debug, Default)]
 pub(super) struct DurableEnd(Mutex<Option<(PathBuf, u64)>>);
 
 impl DurableEnd {
     fn set(&self, end: Option<(PathBuf, u64)>) {
-        // Replaced as a whole.
+        // The value is replaced as a whole, so a panic cannot leave it inconsistent.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end;
     }
 
@@ -63,7 +63,7 @@ impl DurableEnd {
     }
 }
 
-/// A segment to be read, up to this length.
+/// A segment to read, up to this length.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,
@@ -76,7 +76,9 @@ impl Segments {
         create_folder(folder).map_err(|error| Error::io("open", folder, error))?;
         restrict(folder);
         let looked = (Instant::now(), SystemTime::now());
-        let (folder, buffer, since) = (folder.to_owned(), Vec::new(), Instant::now());
+        let folder = folder.to_owned();
+        let buffer = Vec::new();
+        let since = Instant::now();
         Ok(Self { folder, options, current: None, end, buffer, events: 0, since, looked, expired_bytes: 0 })
     }
 
@@ -89,7 +91,7 @@ impl Segments {
         self.buffer.len() < BUFFER_BYTES
     }
 
-    /// How long the oldest event that is not durable has waited.
+    /// Returns the time for which the oldest event that is not durable has waited.
     pub(super) fn dirty_for(&self) -> Duration {
         if self.is_dirty() { self.since.elapsed() } else { Duration::ZERO }
     }
@@ -102,8 +104,8 @@ impl Segments {
         self.events += 1;
     }
 
-    /// Makes everything appended durable; how many events that were. Where it fails, they are lost, and the count says
-    /// how many; the file is left as it was, and the next call begins a new one.
+    /// Makes all appended events durable. Returns their number. If it fails, they are lost, and the error has their number; the
+    /// file is left as it was, and the next call begins a new one.
     pub(super) fn sync(&mut self) -> Result<u64, (Error, u64)> {
         let events = std::mem::take(&mut self.events);
         if events == 0 {
@@ -112,31 +114,32 @@ impl Segments {
         let mut buffer = std::mem::take(&mut self.buffer);
         let written = self.write(&buffer).map_err(|error| (error, events));
         buffer.clear();
-        self.buffer = buffer; // its capacity serves again
+        self.buffer = buffer; // reuses its capacity
         written.map(|()| events)
     }
 
-    /// Whether the storage takes writes: opens a segment where there is none, and syncs it.
+    /// Checks that the storage accepts writes: opens a segment if there is none, and syncs it.
     pub(super) fn probe(&mut self) -> Result<()> {
         self.write(&[])
     }
 
-    /// Bytes removed because of age or size since this was last asked.
+    /// Returns the number of bytes removed because of age or size since the last call.
     pub(super) fn take_expired_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.expired_bytes)
     }
 
-    /// Removes segments that are older than is to be kept. A clock that has jumped since the last look removes nothing: it
-    /// may be wrong for a moment only.
+    /// Removes segments that are too old. If the clock has jumped since the last check, removes nothing, as it may be wrong only
+    /// temporarily.
     pub(super) fn expire(&mut self) {
         let now = (Instant::now(), SystemTime::now());
-        let (monotonic, wall) = (now.0 - self.looked.0, now.1.duration_since(self.looked.1));
+        let monotonic = now.0 - self.looked.0;
+        let wall = now.1.duration_since(self.looked.1);
         self.looked = now;
         if wall.is_ok_and(|wall| wall.abs_diff(monotonic) < CLOCK_JUMP) {
             self.prune(Some(now.1));
         } else {
             #[cfg(feature = "tracing")]
-            tracing::warn!(folder = %self.folder.display(), "the clock has jumped; no events are removed for their age now");
+            tracing::warn!(folder = %self.folder.display(), "the clock has jumped; removing no events by age until the next check");
         }
     }
 
@@ -162,7 +165,7 @@ impl Segments {
                 Ok(())
             }
             Err(error) => {
-                // A new segment is begun: nothing is known of the end of this one.
+                // Begin a new segment, as the end of this one is unknown.
                 if let Some(current) = self.current.take() {
                     current.abandon();
                 }
@@ -172,7 +175,7 @@ impl Segments {
         }
     }
 
-    /// An error while less of the disk is free than its reserve.
+    /// Fails while the free space of the disk is below the reserve.
     fn ensure_reserve(&self) -> Result<()> {
         let Some((free, total)) = space(&self.folder) else { return Ok(()) };
         let reserve = self.options.reserve_bytes.unwrap_or_else(|| LocalOptions::RESERVE_BYTES.min(total / 20));
@@ -180,14 +183,14 @@ impl Segments {
             return Ok(());
         }
         let message = format!(
-            "{}: {free} bytes of the disk are free, and {reserve} are its reserve; events are dropped until more is free",
+            "{}: {free} bytes of the disk are free, below the reserve of {reserve}; events are dropped until there is more",
             self.folder.display()
         );
         Err(Error::new(crate::ErrorKind::StorageFull, "flush", message))
     }
 
-    /// Removes the oldest segments: where the time is given those of too great an age, and those without which a new
-    /// segment fits into the limit of the dataset's size.
+    /// Removes the oldest segments: those that are too old, if the time is given, and as many as it takes for a new segment to fit
+    /// into the size limit of the dataset.
     fn prune(&mut self, now: Option<SystemTime>) {
         let LocalOptions { retain_for, retain_bytes, segment_bytes, .. } = self.options;
         let Ok(mut segments) = list(&self.folder) else { return };
@@ -198,7 +201,7 @@ impl Segments {
             let is_old = age.zip(retain_for).is_some_and(|(age, longest)| age > longest);
             let is_too_much = retain_bytes.is_some_and(|most| bytes > most);
             if !is_old && !is_too_much {
-                continue; // one from while the clock was ahead must not keep those after it
+                continue; // a segment written while the clock was ahead must not keep those after it
             }
             if let Err(_error) = fs::remove_file(&segment.path) {
                 #[cfg(feature = "tracing")]
@@ -214,10 +217,10 @@ impl Segments {
 }
 
 impl Current {
-    /// Begins a segment after the last one; the name sorts by time.
+    /// Creates the next segment. Names sort by time.
     fn create(folder: &Path) -> Result<Self> {
         let last = list(folder)?.last().and_then(|segment| number(&segment.path)).unwrap_or(0);
-        // Another process on the same folder may take the number first: then the next one is free.
+        // Another process on the same folder may take the number first; then try the next one.
         for number in last + 1.. {
             let path = folder.join(format!("{number:012}.seg"));
             match new_file(&path) {
@@ -226,7 +229,7 @@ impl Current {
                     let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
                     let begun = begun.and_then(|()| File::open(folder)?.sync_all());
                     if let Err(error) = begun {
-                        drop(fs::remove_file(&path)); // else every try would leave a file
+                        drop(fs::remove_file(&path)); // else every attempt would leave a file
                         return Err(failed(error));
                     }
                     return Ok(Self { file, path, begun: Instant::now(), durable: MAGIC.len() as u64 });
@@ -245,8 +248,8 @@ impl Current {
         Ok(())
     }
 
-    /// Cuts off what is not durable, so that a reader does not meet half a batch; where that fails too, the frames'
-    /// checksums tell. A segment without an event is removed: else every try would leave one.
+    /// Cuts off bytes that are not durable, so that a reader does not find half a batch; if that fails, too, the checksums of the
+    /// frames detect it. Removes a segment without events, as every attempt would leave one.
     fn abandon(self) {
         if self.durable <= MAGIC.len() as u64 {
             drop(fs::remove_file(&self.path));
@@ -256,7 +259,7 @@ impl Current {
     }
 }
 
-/// Segments that may have what is asked for, oldest first, each as far as it is durable.
+/// Returns the segments that may have selected events, oldest first, each up to its durable end.
 pub(super) fn to_read(folder: &Path, end: &DurableEnd, options: &ScanOptions) -> Result<Vec<Segment>> {
     let mut segments = list(folder)?;
     // An event is older than the last change of its file.
@@ -268,7 +271,7 @@ pub(super) fn to_read(folder: &Path, end: &DurableEnd, options: &ScanOptions) ->
     Ok(segments)
 }
 
-/// Creates a folder and the missing ones above it, each durable in the one above, for this user alone.
+/// Creates a folder and its missing parents durably, accessible to this user only.
 fn create_folder(folder: &Path) -> std::io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
@@ -286,7 +289,7 @@ fn create_folder(folder: &Path) -> std::io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// Takes a dataset that an earlier version has made from everybody but its user.
+/// Restricts a dataset made by an earlier version to its user.
 fn restrict(_folder: &Path) {
     #[cfg(unix)]
     {
@@ -296,14 +299,14 @@ fn restrict(_folder: &Path) {
             let restricted = fs::set_permissions(_folder, fs::Permissions::from_mode(0o700));
             #[cfg(feature = "tracing")]
             if let Err(error) = &restricted {
-                tracing::warn!(folder = %_folder.display(), %error, "other users may read these events");
+                tracing::warn!(folder = %_folder.display(), %error, "cannot restrict the permissions; other users may read these events");
             }
             drop(restricted);
         }
     }
 }
 
-/// A new file for this user alone.
+/// Creates a file that only this user can access.
 fn new_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -311,7 +314,7 @@ fn new_file(path: &Path) -> std::io::Result<File> {
     options.append(true).create_new(true).open(path)
 }
 
-/// Bytes of a folder's file system: those that are free for this user, and all; `None` where the system does not say.
+/// Returns the free and total bytes of a folder's file system for this user; `None` where the system does not report them.
 #[cfg(unix)]
 fn space(folder: &Path) -> Option<(u64, u64)> {
     let stat = rustix::fs::statvfs(folder).ok()?;
@@ -323,7 +326,7 @@ fn space(_folder: &Path) -> Option<(u64, u64)> {
     None
 }
 
-/// The segments, oldest first.
+/// Lists the segments, oldest first.
 fn list(folder: &Path) -> Result<Vec<Segment>> {
     let failed = |error| Error::io("read", folder, error);
     let mut segments = Vec::new();
@@ -333,7 +336,7 @@ fn list(folder: &Path) -> Result<Vec<Segment>> {
         if number(&path).is_none() {
             continue;
         }
-        // One that has just expired is not listed.
+        // A segment may expire during the listing.
         if let Ok(meta) = entry.metadata() {
             segments.push(Segment { path, bytes: meta.len(), modified: meta.modified().ok() });
         }
@@ -373,14 +376,14 @@ mod tests {
         };
         write(&mut segments, 1.0).unwrap();
         for _ in 0..3 {
-            // As of a disk that fails: this file takes no write.
+            // Simulates a failing disk: this file does not accept writes.
             let current = segments.current.as_mut().unwrap();
             current.file = File::open(&current.path).unwrap();
             assert_eq!(write(&mut segments, 2.0).unwrap_err().1, 1);
             assert_eq!(write(&mut segments, 3.0).unwrap(), 1);
         }
         assert_eq!(files(folder.path()).len(), 4);
-        // One that has taken nothing does not stay.
+        // A segment without events is removed.
         segments.current = None;
         segments.probe().unwrap();
         assert_eq!(files(folder.path()).len(), 5);
@@ -411,12 +414,12 @@ mod tests {
             file.set_modified(at).unwrap();
         };
         let segments_there = list(folder.path()).unwrap();
-        // The first is from while the clock was ahead: those after it expire all the same.
+        // The first was written while the clock was ahead; those after it must still expire.
         written(&segments_there[0], SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60));
         for segment in &segments_there[1..3] {
             written(segment, SystemTime::now() - Duration::from_secs(91 * 24 * 60 * 60));
         }
-        // A clock that was set an hour ahead since the last look removes nothing at first.
+        // After the clock was set an hour ahead, the first check removes nothing.
         segments.looked.1 -= Duration::from_secs(60 * 60);
         segments.expire();
         assert_eq!(files(folder.path()).len(), before);

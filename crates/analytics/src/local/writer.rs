@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The writer thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,19 +11,19 @@ use super::Counts;
 use super::segment::Segments;
 use crate::{Error, Event, Result};
 
-/// How long events gather before the thread looks again. A flush waits that long at most.
+/// Time for which events gather before the thread wakes up. A flush waits that long at most.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// How often events are looked at for their age.
+/// Interval between checks of the events' ages.
 const EXPIRE: Duration = Duration::from_secs(60 * 60);
 
 /// A message to the thread.
 pub(super) enum Message {
-    /// To be stored.
+    /// An event to store.
     Event(Event),
     /// Answered when every event before is durable.
     Flush(oneshot::Sender<Result<()>>),
-    /// Answered with what the storage says of an attempt to write.
+    /// Answered with the result of an attempt to write.
     Probe(oneshot::Sender<Result<()>>),
 }
 
@@ -47,7 +47,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut waiting = Vec::new();
         loop {
-            // With events appended but not durable, wait for company only so long.
+            // With events that are not durable yet, wait for more for a limited time only.
             let message = match self.segments.is_dirty() {
                 true => self.receiver.recv_timeout(self.linger),
                 false => self.receiver.recv_timeout(self.expire_at.saturating_duration_since(Instant::now())),
@@ -63,8 +63,7 @@ impl Writer {
                 self.take(message, &mut waiting);
             }
             if waiting.is_empty() && self.segments.is_dirty() {
-                // Whoever writes an event wakes this thread where it waits for one, which costs more than the event: many
-                // are to come for each time it does.
+                // Waking this thread costs more than writing an event, so let many gather for each wake-up.
                 std::thread::sleep(GATHER);
             }
             if due || !waiting.is_empty() || !self.segments.has_room() || self.segments.dirty_for() >= self.linger {
@@ -85,7 +84,7 @@ impl Writer {
             Message::Probe(done) => {
                 let probed = self.segments.probe();
                 self.counts.is_failing.store(probed.is_err(), Ordering::Relaxed);
-                // A caller that no longer waits does not want to know.
+                // The caller may no longer be waiting.
                 done.send(probed).ok();
             }
         }
@@ -101,12 +100,12 @@ impl Writer {
             Err((error, events)) => self.fail(error, events),
         }
         if waiting.is_empty() {
-            return; // a failure waits for the next flush
+            return; // the next flush reports the failure
         }
         let failure = self.failure.take();
         for done in waiting.drain(..) {
             let told = failure.as_ref().map_or(Ok(()), |error| Err(Error::new(error.kind(), "flush", error.message())));
-            // A caller that no longer waits does not want to know.
+            // The caller may no longer be waiting.
             done.send(told).ok();
         }
     }

@@ -1,4 +1,4 @@
-//! Damaged segments, the size of a dataset, and who may read it.
+//! Damaged segments, the size of a dataset, and its permissions.
 
 use std::path::{Path, PathBuf};
 
@@ -65,7 +65,7 @@ async fn a_segment_without_its_mark_or_its_end_is_damaged_and_the_rest_is_read()
     change(&segments(folder.path())[0], |bytes| bytes.truncate(bytes.len() - 3));
     let torn = scan(folder.path()).await;
     assert_eq!((numbers(&torn), torn.damage.stretches), (vec![0, 1], 2));
-    // What was begun and never written is not damaged.
+    // A segment without data is not damaged.
     std::fs::write(folder.path().join("000000000002.seg"), b"isob").unwrap();
     std::fs::write(folder.path().join("000000000003.seg"), b"").unwrap();
     assert_eq!(scan(folder.path()).await.damage.files.len(), 1);
@@ -129,7 +129,7 @@ async fn a_dataset_is_for_its_user_alone() {
     write(&dataset, 0..1).await;
     assert_eq!((mode(&folder.path().join("analytics")), mode(&dataset)), (0o700, 0o700));
     assert_eq!(mode(&segments(&dataset)[0]), 0o600);
-    // One that an earlier version has made.
+    // A dataset made by an earlier version.
     std::fs::set_permissions(&dataset, std::fs::Permissions::from_mode(0o755)).unwrap();
     write(&dataset, 1..2).await;
     assert_eq!(mode(&dataset), 0o700);

@@ -1,4 +1,4 @@
-//! The conformance kit on every sink, and what is particular to one.
+//! The conformance kit on every sink, and tests of single sinks.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod damage;
@@ -109,13 +109,13 @@ async fn a_disk_that_refuses_is_told_by_flush_and_counted() {
     let sink = LocalSink::open(&dataset).unwrap();
     std::fs::remove_dir(&dataset).unwrap();
     sink.write(point(1));
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await; // tried by itself, and failed
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await; // the background attempt failed
     let error = sink.flush().await.unwrap_err();
     assert!(error.to_string().contains("dataset"), "{error}");
     assert_eq!((sink.stats().written, sink.stats().stored, sink.stats().dropped), (1, 0, 1));
     sink.health().await.unwrap_err();
     std::fs::create_dir(&dataset).unwrap();
-    sink.health().await.unwrap(); // tried again, without a point
+    sink.health().await.unwrap(); // tries again, without a point
     sink.write(point(2));
     sink.flush().await.unwrap();
     assert_eq!(sink.stats().stored, 1);

@@ -1,4 +1,4 @@
-//! Analytics Engine's SQL API, by exchanges in the form that its documentation shows.
+//! Analytics Engine's SQL API, with exchanges as in its documentation.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use isobar_analytics::{ErrorKind, ScanOptions};
 use isobar_cloudflare::client::{Account, Body, Client, Transport, TransportError};
 use serde_json::{Value, json};
 
-/// Answers each request by the same exchange, and keeps what was asked.
+/// Answers each request with the same response, and records the requests.
 #[derive(Debug, Clone)]
 struct Replay {
     status: u16,

@@ -1,28 +1,28 @@
-//! What JavaScript throws, without JavaScript.
+//! JavaScript exceptions as plain data.
 
 use std::fmt;
 
 use worker::js_sys::{self, Reflect};
 use worker::wasm_bindgen::{JsCast, JsValue};
 
-/// Something that JavaScript has thrown: its words and what the runtime marks it with, no value of JavaScript's.
+/// A JavaScript exception as plain data: its name, message and the runtime's marks, without a JavaScript value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JsError {
-    /// `Error`, `TypeError`, ...
+    /// Name of the exception: `Error`, `TypeError`, ...
     pub name: String,
-    /// The message alone.
+    /// Message without the name.
     pub message: String,
-    /// The runtime says that the same call may succeed later.
+    /// Whether the runtime marks the call as retryable.
     pub retryable: bool,
-    /// The runtime says that the object has too much to do.
+    /// Whether the runtime marks the session object as overloaded.
     pub overloaded: bool,
-    /// The session object was reset.
+    /// Whether the session object was reset.
     pub reset: bool,
 }
 
 impl JsError {
-    /// An error of ours about a value of JavaScript's.
+    /// Creates an error about an unexpected JavaScript value.
     pub fn new(message: impl Into<String>) -> Self {
         Self { name: "Error".to_owned(), message: message.into(), ..Self::default() }
     }
@@ -53,7 +53,7 @@ impl From<JsError> for JsValue {
     }
 }
 
-/// The message alone, as Cloudflare's texts are quoted.
+/// Shows the message without the name, so that Cloudflare's texts appear unchanged.
 impl fmt::Display for JsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -1,4 +1,4 @@
-//! Requests and responses, between JavaScript's and those of the crate `http`.
+//! Conversions between JavaScript's requests and responses and those of the crate `http`.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -16,13 +16,13 @@ use worker::wasm_bindgen_futures::spawn_local;
 
 use super::{FixedLength, JsError, Object, readable, stream_of, uint8_array};
 
-/// Bodies up to this size are handed over in one piece: cheaper than a stream.
+/// Largest body, in bytes, that is passed in one piece, which is cheaper than a stream.
 const WHOLE_BYTES: u64 = 64 * 1024;
 
-/// A body that JavaScript streams.
+/// A body streamed by JavaScript.
 pub struct JsBody {
     chunks: Option<BoxStream<'static, Result<Bytes, JsError>>>,
-    /// Bytes still to come, where the sender has announced them.
+    /// Number of remaining bytes, if the sender has announced the length.
     remaining: Option<u64>,
 }
 
@@ -66,25 +66,25 @@ impl Body for JsBody {
     }
 }
 
-/// Takes a `Request`. Its URI is the whole URL.
+/// Converts a JavaScript `Request`. The URI is the whole URL.
 ///
 /// # Errors
-/// When its URL, method or a header is none for HTTP, or its body is being read already.
+/// Fails where its URL, method or a header is not valid in HTTP, or its body is already being read.
 pub fn request_from_js(request: &Object) -> Result<http::Request<JsBody>, JsError> {
     let text = |name| request.text(name).ok_or_else(|| JsError::new(format!("the request has no {name}")));
     let headers = headers_from_js(&request.object("headers"))?;
     let body = JsBody::new(&request.object("body"), &headers)?;
-    let invalid = |error: http::Error| JsError::new(format!("the request is none for HTTP: {error}"));
+    let invalid = |error: http::Error| JsError::new(format!("the request is not valid HTTP: {error}"));
     let mut converted =
         http::Request::builder().method(text("method")?.as_str()).uri(text("url")?).body(body).map_err(invalid)?;
     *converted.headers_mut() = headers;
     Ok(converted)
 }
 
-/// Makes a `Request`, whose redirects are left to the caller.
+/// Creates a JavaScript `Request`. Redirects are not followed.
 ///
 /// # Errors
-/// What JavaScript refuses: a body on a GET, say.
+/// The exception of the constructor, for example for a body on a GET.
 pub async fn request_to_js<B>(url: &str, request: http::Request<B>) -> Result<Object, JsError>
 where
     B: Body<Data = Bytes> + 'static,
@@ -99,7 +99,7 @@ where
     Object::construct("Request", &[url.into(), init.into()])
 }
 
-/// Takes a `Response`; a WebSocket in it is left there.
+/// Converts a JavaScript `Response`. A WebSocket in it stays there.
 ///
 /// # Errors
 /// As [`request_from_js`].
@@ -108,23 +108,23 @@ pub fn response_from_js(response: &Object) -> Result<http::Response<JsBody>, JsE
     let mut converted = http::Response::new(JsBody::new(&response.object("body"), &headers)?);
     let status = response.number("status").unwrap_or_default() as u16;
     *converted.status_mut() =
-        StatusCode::from_u16(status).map_err(|_| JsError::new(format!("{status} is no status of HTTP")))?;
+        StatusCode::from_u16(status).map_err(|_| JsError::new(format!("invalid HTTP status {status}")))?;
     *converted.headers_mut() = headers;
     Ok(converted)
 }
 
-/// Makes a `Response`, of a WebSocket where there is one. A body of known length keeps its `Content-Length`, and one that is
-/// encoded already is not encoded again.
+/// Creates a JavaScript `Response`, with a WebSocket if there is one. A body of known length keeps its `Content-Length`, and an
+/// encoded body is not encoded again.
 ///
 /// # Errors
-/// What JavaScript refuses.
+/// The exception of the constructor.
 pub async fn response_to_js<B>(response: http::Response<B>, socket: Option<Object>) -> Result<Object, JsError>
 where
     B: Body<Data = Bytes> + 'static,
     B::Error: std::fmt::Display,
 {
     let (mut parts, body) = response.into_parts();
-    // What is known here the runtime does not tell its caller by itself.
+    // The runtime does not set `Content-Length` itself.
     if let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream()) {
         parts.headers.insert(header::CONTENT_LENGTH, length.into());
     }
@@ -154,15 +154,15 @@ where
         let whole = body.collect().await.map_err(|error| JsError::new(error.to_string()))?.to_bytes();
         return Ok(Some(uint8_array(&whole)));
     }
-    // Trailers have no place in fetch.
+    // fetch has no trailers.
     let chunks = body.into_data_stream().map_err(|error| JsError::new(error.to_string()));
-    // A panic must not unwind into the executor, which every other request of this isolate runs on.
+    // A panic must not unwind into the executor, on which all requests of this isolate run.
     let chunks = AssertUnwindSafe(chunks).catch_unwind();
     let chunks = chunks.map(|chunk| chunk.unwrap_or_else(|_| Err(JsError::new("the body panicked"))));
     let Some(length) = length else { return Ok(Some(readable(chunks))) };
     let stream = FixedLength::new(length)?;
     let readable = stream.readable();
-    // What breaks off here breaks off the stream, where its reader learns of it.
+    // A failure here fails the stream, so that its reader gets the error.
     spawn_local(async move { drop(stream.fill(Box::pin(chunks)).await) });
     Ok(Some(readable))
 }
@@ -172,8 +172,9 @@ fn headers_from_js(headers: &Object) -> Result<HeaderMap, JsError> {
     let entries = Object::global().object("Array").call("from", &[headers.call("entries", &[])?])?;
     for entry in Object::from(entries).elements() {
         let pair = Array::from(&entry);
-        let (name, value) = (pair.get(0).as_string().unwrap_or_default(), pair.get(1).as_string().unwrap_or_default());
-        let invalid = || JsError::new(format!("the header {name} is none for HTTP"));
+        let name = pair.get(0).as_string().unwrap_or_default();
+        let value = pair.get(1).as_string().unwrap_or_default();
+        let invalid = || JsError::new(format!("invalid header {name}"));
         let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
         map.append(key, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?);
     }
@@ -184,7 +185,7 @@ fn headers_to_js(headers: &HeaderMap) -> Result<Object, JsError> {
     let js = Object::construct("Headers", &[])?;
     for (name, value) in headers {
         let value = std::str::from_utf8(value.as_bytes());
-        let value = value.map_err(|_| JsError::new(format!("the header {name} is no UTF-8")))?;
+        let value = value.map_err(|_| JsError::new(format!("the header {name} is not UTF-8")))?;
         js.call("append", &[name.as_str().into(), value.into()])?;
     }
     Ok(js)

@@ -1,8 +1,8 @@
-//! JavaScript as the bindings see it: objects that may cross a `Send` bound, calls that fail with an [`JsError`] instead of
-//! a panic, streams both ways. Everything here type-checks on the host, and works inside Workers only.
+//! JavaScript for the bindings: objects that are `Send`, calls that fail with a [`JsError`] instead of a panic, and streams in
+//! both directions. Everything here type-checks on the host, and works inside Workers only.
 //!
-//! Workers run on one thread, so what is `!Send` by JavaScript's nature is wrapped once, here and in [`send`], and handlers
-//! stay ordinary `Send` futures.
+//! Workers run on one thread, so `!Send` JavaScript values are wrapped once, here and in [`send`], and handlers stay ordinary
+//! `Send` futures.
 
 mod error;
 mod http;
@@ -17,14 +17,14 @@ pub use worker;
 pub use worker::{js_sys, wasm_bindgen, wasm_bindgen_futures};
 
 #[cfg(all(target_arch = "wasm32", target_feature = "atomics"))]
-compile_error!("the bindings take it that there is one thread: build without the target feature `atomics`");
+compile_error!("the bindings require a single thread: build without the target feature `atomics`");
 
 /// Makes a future on JavaScript values `Send`: see the module.
 pub fn send<F: Future>(future: F) -> worker::send::SendFuture<F> {
     worker::send::SendFuture::new(future)
 }
 
-/// Done after this long, by the runtime's own timer.
+/// Completes after this duration, by the runtime's own timer.
 pub fn sleep(duration: std::time::Duration) -> impl Future<Output = ()> + Send {
     send(worker::Delay::from(duration))
 }

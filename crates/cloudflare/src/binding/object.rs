@@ -1,4 +1,4 @@
-//! Objects and functions of JavaScript's.
+//! JavaScript objects and functions.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -13,7 +13,7 @@ use super::JsError;
 #[derive(Debug, Clone)]
 pub struct Object(SendWrapper<JsValue>);
 
-/// A JavaScript function with what it is a method of.
+/// A JavaScript function and the object of which it is a method.
 #[derive(Debug, Clone)]
 pub struct Function {
     this: Object,
@@ -21,49 +21,49 @@ pub struct Function {
 }
 
 impl Object {
-    /// A new, empty object.
+    /// Creates an empty object.
     #[must_use]
     pub fn empty() -> Self {
         Self::from(JsValue::from(js_sys::Object::new()))
     }
 
-    /// The runtime's global object.
+    /// Returns the runtime's global object.
     #[must_use]
     pub fn global() -> Self {
         Self::from(JsValue::from(js_sys::global()))
     }
 
-    /// The value itself.
+    /// Returns the JavaScript value.
     #[must_use]
     pub fn value(&self) -> &JsValue {
         &self.0
     }
 
-    /// A property; `undefined` where there is none.
+    /// Returns a property; `undefined` where it does not exist.
     #[must_use]
     pub fn get(&self, name: &str) -> JsValue {
         Reflect::get(&self.0, &name.into()).unwrap_or(JsValue::UNDEFINED)
     }
 
-    /// A property that is an object.
+    /// Returns a property that is an object.
     #[must_use]
     pub fn object(&self, name: &str) -> Self {
         self.get(name).into()
     }
 
-    /// A property that is a text.
+    /// Returns a property that is a string.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).as_string()
     }
 
-    /// A property that is a number.
+    /// Returns a property that is a number.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<f64> {
         self.get(name).as_f64()
     }
 
-    /// Whether there is such a property.
+    /// Whether the property exists.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         Reflect::has(&self.0, &name.into()).unwrap_or(false)
@@ -75,7 +75,7 @@ impl Object {
         self.0.is_null() || self.0.is_undefined()
     }
 
-    /// The name of the class that it is an instance of.
+    /// Returns the name of its class.
     #[must_use]
     pub fn class(&self) -> String {
         self.object("constructor").text("name").unwrap_or_default()
@@ -88,7 +88,7 @@ impl Object {
         self
     }
 
-    /// Sets a property where there is a value for it.
+    /// Sets a property if there is a value.
     #[must_use]
     pub fn with_some(self, name: &str, value: Option<impl Into<JsValue>>) -> Self {
         match value {
@@ -97,15 +97,15 @@ impl Object {
         }
     }
 
-    /// Sets a property. On what is no object nothing happens, as in sloppy JavaScript.
+    /// Sets a property. Does nothing on a value that is not an object, as in sloppy JavaScript.
     pub fn set(&self, name: &str, value: impl Into<JsValue>) {
         drop(Reflect::set(&self.0, &name.into(), &value.into()));
     }
 
-    /// The method of this name.
+    /// Returns a method.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails where there is no such method.
     pub fn method(&self, name: &str) -> Result<Function, JsError> {
         let missing = |_| JsError::new(format!("{} has no method {name}", self.class()));
         let function = self.get(name).dyn_into::<js_sys::Function>().map_err(missing)?;
@@ -115,30 +115,30 @@ impl Object {
     /// Calls a method.
     ///
     /// # Errors
-    /// What it throws.
+    /// The exception that the method throws.
     pub fn call(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsError> {
         self.method(method)?.call(arguments)
     }
 
-    /// Calls a method and awaits its promise. To be wrapped in [`send`](super::send) where a future must be `Send`.
+    /// Calls a method and awaits its promise. Wrap it in [`send`](super::send) where a future must be `Send`.
     ///
     /// # Errors
-    /// What it throws, or its promise is rejected with.
+    /// The exception that the method throws, or with which its promise is rejected.
     pub async fn ask(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsError> {
         settle(self.call(method, arguments)?).await
     }
 
-    /// Makes an instance of a global class.
+    /// Creates an instance of a global class.
     ///
     /// # Errors
-    /// When there is no such class, and what its constructor throws.
+    /// Fails where there is no such class, and with the exception that its constructor throws.
     pub fn construct(class: &str, arguments: &[JsValue]) -> Result<Self, JsError> {
         let missing = |_| JsError::new(format!("the runtime has no class {class}"));
         let constructor = Self::global().get(class).dyn_into::<js_sys::Function>().map_err(missing)?;
         Ok(Reflect::construct(&constructor, &Array::from_iter(arguments))?.into())
     }
 
-    /// Names and values of its own properties.
+    /// Returns the names and values of its own properties.
     #[must_use]
     pub fn entries(&self) -> Vec<(String, JsValue)> {
         let Some(object) = self.0.dyn_ref::<js_sys::Object>() else { return Vec::new() };
@@ -149,7 +149,7 @@ impl Object {
         js_sys::Object::entries(object).iter().filter_map(entry).collect()
     }
 
-    /// The elements of a list.
+    /// Returns the elements of an array.
     #[must_use]
     pub fn elements(&self) -> Vec<JsValue> {
         if self.is_nothing() { Vec::new() } else { Array::from(&self.0).iter().collect() }
@@ -169,43 +169,43 @@ impl From<Object> for JsValue {
 }
 
 impl Function {
-    /// Calls it.
+    /// Calls the function.
     ///
     /// # Errors
-    /// What it throws.
+    /// The exception that the function throws.
     pub fn call(&self, arguments: &[JsValue]) -> Result<JsValue, JsError> {
         Ok(Reflect::apply(&self.function, self.this.value(), &Array::from_iter(arguments))?)
     }
 }
 
-/// What a promise comes to; what is none comes to itself.
+/// Awaits a promise; returns any other value as it is.
 async fn settle(value: JsValue) -> Result<JsValue, JsError> {
     Ok(JsFuture::from(Promise::resolve(&value)).await?)
 }
 
-/// Bytes as JavaScript's.
+/// Copies bytes into a `Uint8Array`.
 #[must_use]
 pub fn uint8_array(bytes: &[u8]) -> JsValue {
     Uint8Array::from(bytes).into()
 }
 
-/// The bytes of an `ArrayBuffer`, of a view on one, or of a list of numbers.
+/// Copies the bytes of an `ArrayBuffer`, a view of one, or an array of numbers.
 #[must_use]
 pub fn bytes(value: &JsValue) -> Bytes {
     Uint8Array::new(value).to_vec().into()
 }
 
-/// A time as JavaScript's `Date`.
+/// Converts a time to a `Date`.
 #[must_use]
 pub fn date(at: DateTime<Utc>) -> JsValue {
     js_sys::Date::new(&(at.timestamp_millis() as f64).into()).into()
 }
 
-/// The time of a `Date`, or of a number of milliseconds since 1970.
+/// Converts a `Date`, or a number of milliseconds since 1970, to a time.
 #[must_use]
 pub fn millis(value: &JsValue) -> Option<DateTime<Utc>> {
     let number = value.as_f64().or_else(|| value.dyn_ref::<js_sys::Date>().map(js_sys::Date::get_time));
-    let number = number.filter(|number| number.is_finite())?; // an invalid date is none
+    let number = number.filter(|number| number.is_finite())?; // an invalid date is NaN
     // Beyond the range of i64 there is no `DateTime` either.
     DateTime::from_timestamp_millis(number as i64)
 }

@@ -1,4 +1,4 @@
-//! Streams of bytes, both ways.
+//! Streams of bytes in both directions.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,10 +12,10 @@ use worker::wasm_bindgen::{JsCast, JsValue};
 
 use super::{JsError, Object, uint8_array};
 
-/// The chunks of a `ReadableStream`; dropping it cancels the stream.
+/// Returns the chunks of a `ReadableStream`. Dropping the result cancels the stream.
 ///
 /// # Errors
-/// When somebody else reads it already.
+/// Fails where the stream is already being read.
 pub fn stream_of(
     readable: &Object,
 ) -> Result<impl Stream<Item = Result<Bytes, JsError>> + Send + Unpin + use<>, JsError> {
@@ -31,7 +31,7 @@ pub fn stream_of(
 
 struct Reader {
     reader: Object,
-    /// Neither read to its end nor failed.
+    /// Whether it is neither read to its end nor failed.
     open: bool,
 }
 
@@ -44,14 +44,14 @@ impl Reader {
             return Ok(None);
         }
         let chunk = step.get("value").dyn_into::<Uint8Array>();
-        Ok(Some(chunk.map_err(|_| JsError::new("the stream yields something that is no bytes"))?.to_vec().into()))
+        Ok(Some(chunk.map_err(|_| JsError::new("the stream yields a value that is not bytes"))?.to_vec().into()))
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         if self.open {
-            // Whether it can still be cancelled is not our reader's concern.
+            // The reader does not need to know whether the stream could still be cancelled.
             drop(self.reader.call("cancel", &[]));
         }
     }
@@ -67,7 +67,7 @@ impl Stream for SendStream {
     }
 }
 
-/// A stream of known length on its way to JavaScript: R2 takes no other.
+/// A stream of known length for JavaScript, the only kind that R2 accepts.
 #[derive(Debug)]
 pub struct FixedLength {
     writer: Object,
@@ -75,12 +75,12 @@ pub struct FixedLength {
 }
 
 impl FixedLength {
-    /// A stream of this many bytes.
+    /// Creates a stream of this many bytes.
     ///
     /// # Errors
-    /// When the runtime has no `FixedLengthStream`.
+    /// Fails where the runtime has no `FixedLengthStream`.
     pub fn new(length: u64) -> Result<Self, JsError> {
-        // Beyond 2^53 a number would be another one.
+        // A number beyond 2^53 would be rounded.
         let stream = Object::construct("FixedLengthStream", &[JsValue::bigint_from_str(&length.to_string())])?;
         Ok(Self {
             writer: stream.object("writable").call("getWriter", &[])?.into(),
@@ -88,22 +88,22 @@ impl FixedLength {
         })
     }
 
-    /// The end that JavaScript reads.
+    /// Returns the end that JavaScript reads.
     #[must_use]
     pub fn readable(&self) -> JsValue {
         self.readable.value().clone()
     }
 
-    /// Gives the rest up: the reader, if there still is one, is told why.
+    /// Aborts the stream. The reader, if there is one, gets the reason.
     pub async fn abort(&self, reason: &str) {
-        // A stream that is closed already is whole.
+        // Aborting a closed stream fails; that stream is complete.
         drop(self.writer.ask("abort", &[JsError::new(reason).into()]).await);
     }
 
-    /// Writes the chunks, waiting for the reader; `Err` with the source's own error, which the reader is told about.
+    /// Writes the chunks with backpressure. An error of the source is passed to the reader and returned.
     ///
     /// # Errors
-    /// The source's error. That the reader has gone away is no error here: it says why by itself.
+    /// The source's error. A reader that has gone away is not an error here, as it reports its own.
     pub async fn fill<E: std::fmt::Display>(
         &self,
         mut chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
@@ -128,7 +128,7 @@ impl FixedLength {
     }
 }
 
-/// A `ReadableStream` of these chunks, pulled as it is read.
+/// Creates a `ReadableStream` of these chunks, which pulls them as it is read.
 pub fn readable<E: std::fmt::Display>(chunks: impl Stream<Item = Result<Bytes, E>> + 'static) -> JsValue {
     let chunks =
         chunks.map_ok(|chunk| uint8_array(&chunk)).map_err(|error| JsValue::from(JsError::new(error.to_string())));

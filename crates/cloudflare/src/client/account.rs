@@ -1,4 +1,4 @@
-//! A Cloudflare account by the REST API: addresses, the token, the envelope of answers.
+//! A Cloudflare account over the REST API: URLs, the token, the envelope of responses.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Debug};
@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 
 use super::{Body, Client, Effect, HttpTransport, TransportError};
 
-/// Where the REST API is.
+/// Base URL of the REST API.
 const BASE_URL: &str = "https://api.cloudflare.com/client/v4";
-/// An answer of the API is JSON in memory; R2's objects do not come this way.
+/// Size limit of a response in bytes. Responses are JSON in memory; R2's objects do not use this client.
 const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
-/// A Cloudflare account: its id and a token that may do what is asked. Cheap to clone.
+/// A Cloudflare account: its id and an API token. Cheap to clone.
 #[derive(Clone)]
 pub struct Account {
     client: Client,
@@ -25,23 +25,24 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account by its id and an API token, over [`HttpTransport`].
+    /// Creates an account from its id and an API token, over [`HttpTransport`].
     ///
     /// # Errors
-    /// [`RestErrorKind::Request`] where the transport does not start, or the token is none that a header can carry.
+    /// [`RestErrorKind::Request`] where the transport cannot be created, or the token is empty or not a valid header value.
     pub fn new(id: impl Into<String>, token: impl Into<String>) -> Result<Self, RestError> {
         let transport = HttpTransport::new().map_err(RestError::transport)?;
-        let (id, token) = (id.into(), token.into());
+        let id = id.into();
+        let token = token.into();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(RestError::new(RestErrorKind::Request, "the API token is empty, or no header can carry it"));
+            return Err(RestError::new(RestErrorKind::Request, "the API token is empty or not a valid header value"));
         }
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-            return Err(RestError::new(RestErrorKind::Request, format!("{id:?} is no id of an account")));
+            return Err(RestError::new(RestErrorKind::Request, format!("invalid account id {id:?}")));
         }
         Ok(Self { client: Client::new(transport), base_url: BASE_URL.to_owned(), id, token })
     }
 
-    /// The account of wrangler's variables: `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_API_TOKEN`, and where it is set
+    /// Creates an account from wrangler's environment variables: `CLOUDFLARE_ACCOUNT_ID`, `CLOUDFLARE_API_TOKEN`, and optionally
     /// `CLOUDFLARE_API_BASE_URL`.
     ///
     /// # Errors
@@ -58,30 +59,31 @@ impl Account {
         })
     }
 
-    /// Another address of the API, up to and including its version.
+    /// Sets the base URL of the API, up to and including its version.
     #[must_use]
     pub fn with_base_url(mut self, base_url: impl Into<String>) -> Self {
         self.base_url = base_url.into().trim_end_matches('/').to_owned();
         self
     }
 
-    /// Another client: its transport, how it repeats.
+    /// Sets the client: its transport and retry policy.
     #[must_use]
     pub fn with_client(mut self, client: Client) -> Self {
         self.client = client;
         self
     }
 
-    /// The account's id.
+    /// Returns the account's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Calls the API at a path below the account, and takes the result out of the envelope.
+    /// Calls the API at a path below the account and returns the `result` of the envelope.
     ///
     /// # Errors
-    /// What the API answers, and what keeps it from answering.
+    /// A [`RestError`] whose [kind](RestError::kind) says whether the request was invalid, refused, unanswered or the response not
+    /// as expected.
     pub async fn call<T: DeserializeOwned>(
         &self,
         effect: Effect,
@@ -94,7 +96,7 @@ impl Account {
         open(status, &answer)
     }
 
-    /// Calls the API at a path below the account with a text, and gives the answer back as it is.
+    /// Calls the API at a path below the account with a text and returns the response body as it is.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -122,7 +124,7 @@ impl Account {
             request.body(body).ok()
         };
         if request().is_none() {
-            return Err(RestError::new(RestErrorKind::Request, format!("{url:?} is no address")));
+            return Err(RestError::new(RestErrorKind::Request, format!("invalid URL {url:?}")));
         }
         let answer = self.client.send(effect, request).await.map_err(RestError::transport)?;
         let status = answer.status();
@@ -139,7 +141,7 @@ impl Debug for Account {
     }
 }
 
-/// What the API wraps its answers in.
+/// The envelope of the API's responses.
 #[derive(Deserialize)]
 struct Envelope {
     success: bool,
@@ -149,14 +151,14 @@ struct Envelope {
     result: serde_json::Value,
 }
 
-/// A message of the API's.
+/// An error message of the API.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct ApiMessage {
-    /// Cloudflare's code.
+    /// Cloudflare's error code.
     #[serde(default)]
     pub code: i64,
-    /// Its words.
+    /// Text of the message.
     #[serde(default)]
     pub message: String,
 }
@@ -165,17 +167,18 @@ fn open<T: DeserializeOwned>(status: StatusCode, answer: &[u8]) -> Result<T, Res
     let envelope: Envelope = match serde_json::from_slice(answer) {
         Ok(envelope) => envelope,
         Err(_) if !status.is_success() => return Err(refusal(status, answer)),
-        Err(error) => return Err(RestError::new(RestErrorKind::Decode, format!("the answer is no envelope: {error}"))),
+        Err(error) => {
+            return Err(RestError::new(RestErrorKind::Decode, format!("the response is not an envelope: {error}")));
+        }
     };
     if !envelope.success || !status.is_success() {
         return Err(RestError::answered(status, envelope.errors));
     }
-    serde_json::from_value(envelope.result).map_err(|error| {
-        RestError::new(RestErrorKind::Decode, format!("the answer is not what was asked for: {error}"))
-    })
+    serde_json::from_value(envelope.result)
+        .map_err(|error| RestError::new(RestErrorKind::Decode, format!("unexpected result in the response: {error}")))
 }
 
-/// An answer that says no: in an envelope, or in plain text.
+/// Parses an error response: an envelope, or plain text.
 fn refusal(status: StatusCode, answer: &[u8]) -> RestError {
     let errors = match serde_json::from_slice::<Envelope>(answer) {
         Ok(envelope) => envelope.errors,
@@ -187,21 +190,21 @@ fn refusal(status: StatusCode, answer: &[u8]) -> RestError {
     RestError::answered(status, errors)
 }
 
-/// What went wrong, for code that decides by it.
+/// The kind of a [`RestError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RestErrorKind {
-    /// The token is none, or may not do this (401, 403).
+    /// The token is invalid or lacks the permission (401, 403).
     PermissionDenied,
-    /// There is no such thing (404).
+    /// Not found (404).
     NotFound,
-    /// Cloudflare refuses what was asked for, and says why.
+    /// Cloudflare refused the request; see [`RestError::messages`].
     Refused,
-    /// Too many requests, a server that failed, no connection: the same call may succeed later.
+    /// Too many requests, a failed server, no connection: a retry may succeed.
     Unavailable,
-    /// The answer is not what it should be.
+    /// The response does not have the expected form.
     Decode,
-    /// The request cannot be made.
+    /// The request is invalid and was not sent.
     Request,
 }
 
@@ -238,25 +241,25 @@ impl RestError {
         Self { kind, status: Some(status), messages, source: None }
     }
 
-    /// What went wrong.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> RestErrorKind {
         self.kind
     }
 
-    /// The status, where there was an answer.
+    /// Returns the HTTP status, if there was a response.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.status
     }
 
-    /// What Cloudflare says, code by code.
+    /// Returns Cloudflare's messages with their codes.
     #[must_use]
     pub fn messages(&self) -> &[ApiMessage] {
         &self.messages
     }
 
-    /// Whether the same call may succeed later.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind == RestErrorKind::Unavailable
@@ -266,7 +269,7 @@ impl RestError {
 impl fmt::Display for RestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(status) = self.status {
-            write!(f, "Cloudflare answers {status}")?;
+            write!(f, "Cloudflare answered {status}")?;
             if self.messages.is_empty() {
                 return Ok(());
             }
@@ -295,14 +298,14 @@ mod tests {
 
     #[test]
     fn envelopes_are_opened() {
-        let good: Vec<u8> =
-            open(StatusCode::OK, br#"{"success":true,"errors":[],"messages":[],"result":[1,2]}"#).expect("good");
+        let good: Vec<u8> = open(StatusCode::OK, br#"{"success":true,"errors":[],"messages":[],"result":[1,2]}"#)
+            .expect("the arguments are valid");
         assert_eq!(good, [1, 2]);
         let refused =
             br#"{"success":false,"errors":[{"code":7500,"message":"no such table: x: SQLITE_ERROR"}],"result":null}"#;
         let error = open::<u8>(StatusCode::BAD_REQUEST, refused).expect_err("refused");
         assert_eq!((error.kind(), error.messages()[0].code), (RestErrorKind::Refused, 7500));
-        assert_eq!(error.to_string(), "Cloudflare answers 400 Bad Request: no such table: x: SQLITE_ERROR (7500)");
+        assert_eq!(error.to_string(), "Cloudflare answered 400 Bad Request: no such table: x: SQLITE_ERROR (7500)");
         let kind = |status: u16, body: &[u8]| {
             open::<u8>(StatusCode::from_u16(status).expect("a status"), body).map_err(|error| error.kind())
         };
@@ -315,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_token_is_never_shown() {
-        let account = Account::new("id", "secret-token").expect("good");
+        let account = Account::new("id", "secret-token").expect("the arguments are valid");
         assert!(!format!("{account:?}").contains("secret"));
         assert!(Account::new("id", "with space").is_err());
         assert!(Account::new("../other", "t").is_err());

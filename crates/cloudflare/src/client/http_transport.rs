@@ -16,21 +16,21 @@ use tokio::time::{Instant, timeout};
 use super::transport::{BodyError, Chunks};
 use super::{Body, Transport, TransportError, TransportErrorKind};
 
-/// A longer body is given to the connection in chunks of this length, in bytes: by them it is seen that it moves.
+/// Size in bytes of the chunks in which a longer body is sent, by which progress is measured.
 const CHUNK: usize = 64 * 1024;
 
-/// How long each phase of a request may take.
+/// Timeouts of the phases of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// Until there is a connection, TLS included. 10 s.
+    /// Time to connect, including TLS. Default: 10 s.
     pub connect: Duration,
-    /// While the request's body is sent: how long the connection may take none of it. 60 s.
+    /// Time without progress while the request's body is sent. Default: 60 s.
     pub send: Duration,
-    /// From when the connection has taken the last of it until the head of the answer is there; what is short, up to 64 KiB, is
-    /// taken at once. 60 s.
+    /// Time from the end of the request to the head of the response. The connection buffers a body of up to 64 KiB at once.
+    /// Default: 60 s.
     pub answer: Duration,
-    /// While the answer's body comes: how long nothing of it may. 60 s.
+    /// Time without data while the response's body is received. Default: 60 s.
     pub receive: Duration,
 }
 
@@ -42,28 +42,28 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// Until there is a connection.
+    /// Sets the time to connect.
     #[must_use]
     pub fn with_connect(mut self, connect: Duration) -> Self {
         self.connect = connect;
         self
     }
 
-    /// How long none of the request's body may be taken.
+    /// Sets the time without progress while the request's body is sent.
     #[must_use]
     pub fn with_send(mut self, send: Duration) -> Self {
         self.send = send;
         self
     }
 
-    /// From the request's end to the head of the answer.
+    /// Sets the time from the end of the request to the head of the response.
     #[must_use]
     pub fn with_answer(mut self, answer: Duration) -> Self {
         self.answer = answer;
         self
     }
 
-    /// How long nothing of the answer's body may come.
+    /// Sets the time without data while the response's body is received.
     #[must_use]
     pub fn with_receive(mut self, receive: Duration) -> Self {
         self.receive = receive;
@@ -71,8 +71,8 @@ impl Timeouts {
     }
 }
 
-/// HTTP/1.1 and HTTP/2 over TCP and TLS, with a pool of connections. Redirects are answers: what is signed must not follow
-/// them. Cheap to clone.
+/// HTTP/1.1 and HTTP/2 over TCP and TLS, with a pool of connections. Redirects are returned and not followed, as signed requests
+/// must not follow them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
@@ -80,21 +80,21 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// A pool of its own, with the default [`Timeouts`].
+    /// Creates a pool with the default [`Timeouts`].
     ///
     /// # Errors
-    /// Where the system's certificates cannot be used.
+    /// Fails where the system's certificates cannot be loaded.
     pub fn new() -> Result<Self, TransportError> {
         Self::with_timeouts(Timeouts::default())
     }
 
-    /// A pool of its own, whose requests may take so long.
+    /// Creates a pool with these timeouts.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_timeouts(timeouts: Timeouts) -> Result<Self, TransportError> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Another thread may have been quicker; then its provider is as good.
+            // Another thread may have installed the same provider already.
             rustls::crypto::ring::default_provider().install_default().ok();
         }
         let client = reqwest::Client::builder()
@@ -102,7 +102,7 @@ impl HttpTransport {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("isobar/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| failure(error, "the HTTP client does not start"))?;
+            .map_err(|error| failure(error, "the HTTP client cannot be created"))?;
         Ok(Self { client, timeouts })
     }
 }
@@ -115,7 +115,7 @@ impl Transport for HttpTransport {
         let is_short = body.length() == Some(0) || body.as_bytes().is_some_and(|bytes| bytes.len() <= CHUNK);
         let progress = Progress::new(is_short);
         let body = match body.as_bytes() {
-            // As it is reqwest can send it again where a server has refused it unread.
+            // As bytes, reqwest can send it again after a server has refused it unread.
             Some(bytes) if is_short => reqwest::Body::from(bytes.clone()),
             _ => reqwest::Body::wrap(Sending::new(body, Arc::clone(&progress))),
         };
@@ -135,13 +135,14 @@ impl HttpTransport {
         let (parts, body) = answer.into_parts();
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
-        let (receive, chunks) = (self.timeouts.receive, Box::pin(http_body_util::BodyDataStream::new(body)));
+        let receive = self.timeouts.receive;
+        let chunks = Box::pin(http_body_util::BodyDataStream::new(body));
         let chunks = futures_util::stream::unfold((chunks, what), move |(mut chunks, what)| async move {
             let chunk = match timeout(receive, chunks.next()).await {
                 Ok(None) => return None,
                 Ok(Some(Ok(chunk))) => Ok(chunk),
                 Ok(Some(Err(error))) => Err(BodyError::from(failure(error, &what))),
-                Err(_) => Err(BodyError::from(late(&what, ("nothing more of the answer has come", receive)))),
+                Err(_) => Err(BodyError::from(late(&what, ("no data was received", receive)))),
             };
             Some((chunk, (chunks, what)))
         });
@@ -149,9 +150,9 @@ impl HttpTransport {
     }
 }
 
-/// A body on its way, which tells when some of it is taken, and when all is.
+/// A request body that records when the connection takes a chunk, and when it has taken all.
 struct Sending {
-    /// reqwest wants bodies that threads may share; this one has one owner, who never waits for it.
+    /// reqwest requires `Sync` bodies; this mutex has one owner and is never contended.
     chunks: Mutex<Chunks>,
     remaining: Option<u64>,
     progress: Arc<Progress>,
@@ -183,7 +184,7 @@ impl http_body::Body for Sending {
         if let (Some(Ok(chunk)), Some(remaining)) = (&chunk, &mut self.remaining) {
             *remaining = remaining.saturating_sub(chunk.len() as u64);
         }
-        // Who knows the length does not ask whether there is more.
+        // A reader that knows the length does not poll for the end.
         if !matches!(chunk, Some(Ok(_))) || self.remaining == Some(0) {
             self.progress.end();
         }
@@ -199,11 +200,11 @@ impl http_body::Body for Sending {
     }
 }
 
-/// When something of a request was last taken, and whether that was all.
+/// Progress of a request's body: the time of the last chunk, and whether it was the last.
 #[derive(Debug)]
 struct Progress {
     start: Instant,
-    /// Of the last chunk; none was taken where it is 0.
+    /// Time of the last chunk; 0 before the first.
     millis: AtomicU64,
     has_ended: AtomicBool,
     is_short: bool,
@@ -211,7 +212,8 @@ struct Progress {
 
 impl Progress {
     fn new(is_short: bool) -> Arc<Self> {
-        let (start, millis) = (Instant::now(), AtomicU64::new(0));
+        let start = Instant::now();
+        let millis = AtomicU64::new(0);
         Arc::new(Self { start, millis, has_ended: AtomicBool::new(is_short), is_short })
     }
 
@@ -223,13 +225,13 @@ impl Progress {
         self.has_ended.store(true, Ordering::Release);
     }
 
-    /// Done when the phase that it is in has taken too long: what did not happen, and for how long.
+    /// Completes when the current phase has timed out, with a description and the timeout.
     async fn stalls(&self, timeouts: &Timeouts) -> (&'static str, Duration) {
         let Timeouts { connect, send, answer, receive: _ } = *timeouts;
         loop {
             let has_ended = self.has_ended.load(Ordering::Acquire);
             let last = self.millis.load(Ordering::Relaxed);
-            // What is not looked at yet may still wait for its connection.
+            // Before its first poll a body may be waiting for its connection.
             let (what, patience) = match (has_ended, last) {
                 (true, _) if self.is_short => (UNANSWERED, connect.saturating_add(answer)),
                 (true, _) => (UNANSWERED, answer),
@@ -240,15 +242,15 @@ impl Progress {
             if waited >= patience {
                 return (what, patience);
             }
-            // Another phase may begin meanwhile, and have less patience.
+            // Another phase with a shorter timeout may begin meanwhile.
             let least = send.min(answer).max(Duration::from_millis(1));
             tokio::time::sleep((patience - waited).min(least)).await;
         }
     }
 }
 
-const UNTAKEN: &str = "nothing more of it was taken";
-const UNANSWERED: &str = "it was not answered";
+const UNTAKEN: &str = "no data was sent";
+const UNANSWERED: &str = "there was no response";
 
 fn host(request: &Request<Body>) -> &str {
     request.uri().host().unwrap_or_default()
@@ -270,7 +272,7 @@ fn failure(error: reqwest::Error, what: &str) -> TransportError {
     } else {
         TransportErrorKind::Broken
     };
-    // reqwest shows the URL, and with it a signature; the cause at the bottom says what happened.
+    // reqwest shows the URL, which may have a signature; the innermost cause describes the failure.
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;
     while let Some(deeper) = cause.source() {
@@ -293,7 +295,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Each phase by its own patience, so that an error tells which it was.
+    /// Different timeouts, so that an error identifies its phase.
     fn timeouts() -> Timeouts {
         Timeouts::default().with_connect(of(50)).with_send(of(200)).with_answer(of(300)).with_receive(of(400))
     }
@@ -303,7 +305,7 @@ mod tests {
         Body::from_stream(Some(length as u64), futures_util::stream::iter(chunks))
     }
 
-    /// Sends a body to a server that does this with its one connection; the answer's body, or what went wrong.
+    /// Sends a body to a server that handles its one connection by a function; returns the response's body or the error.
     async fn sent<F>(
         timeouts: Timeouts,
         body: impl Into<Body>,
@@ -335,7 +337,7 @@ mod tests {
         tokio::select! { answer = ask => answer, () = serve => unreachable!("it never ends") }
     }
 
-    /// Takes a request of so many bytes of body, some at a time.
+    /// Reads a request with a body of this length, with pauses.
     async fn take(stream: &mut TcpStream, mut missing: usize, pause: Duration) {
         let mut buffer = vec![0; 256 * 1024];
         let count = stream.read(&mut buffer).await.expect("a head");
@@ -355,14 +357,14 @@ mod tests {
                 *keep.lock().expect("no panic") = Some(stream);
             });
             let refused = refused.await.expect_err("it takes nothing");
-            assert!(refused.ends_with("nothing more of it was taken for 0.2 s"), "{refused}");
+            assert!(refused.ends_with("no data was sent for 0.2 s"), "{refused}");
         }
     }
 
     #[tokio::test]
     async fn a_slow_server_that_takes_something_is_not() {
         for body in [Bytes::from(vec![1; 16 << 20]).into(), streamed(16 << 20)] {
-            // What lies in the sockets at the end takes its time, too.
+            // Reading the sockets' buffers at the end takes time, too.
             let answer = sent(timeouts().with_answer(Duration::MAX), body, async |mut stream| {
                 take(&mut stream, 16 << 20, of(10)).await;
                 stream.write_all(HEAD).await.expect("it is there");
@@ -377,7 +379,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_answer_is_given_up() {
-        // A short one may have waited for its connection.
+        // A short body may have waited for its connection.
         let bodies = [
             (Bytes::from_static(b"some").into(), 4, "0.35"),
             (Body::empty(), 0, "0.35"),
@@ -390,7 +392,7 @@ mod tests {
                 std::future::pending::<()>().await;
             });
             let refused = refused.await.expect_err("no answer");
-            assert!(refused.ends_with(&format!("it was not answered for {patience} s")), "{refused}");
+            assert!(refused.ends_with(&format!("there was no response for {patience} s")), "{refused}");
         }
     }
 
@@ -403,6 +405,6 @@ mod tests {
             std::future::pending::<()>().await;
         });
         let broken = broken.await.expect_err("half an answer");
-        assert!(broken.ends_with("nothing more of the answer has come for 0.4 s"), "{broken}");
+        assert!(broken.ends_with("no data was received for 0.4 s"), "{broken}");
     }
 }

@@ -1,8 +1,8 @@
-//! Cloudflare from outside: HTTP that is repeated where that is safe ([`Client`]), and accounts by the REST API
+//! Cloudflare from outside: an HTTP client that retries where that is safe ([`Client`]), and accounts over the REST API
 //! ([`Account`]).
 //!
-//! What sends the requests is a [`Transport`]: [`HttpTransport`] natively, or one of your own. When to repeat and how long to
-//! wait is pure ([`Retry`]); time and chance come in through [`Timing`].
+//! A [`Transport`] sends the requests: [`HttpTransport`] natively, or your own. The retry policy is pure ([`Retry`]); the clock and
+//! randomness come from [`Timing`].
 
 mod account;
 mod http_transport;

@@ -1,4 +1,4 @@
-//! Requests that are repeated where that is safe.
+//! Requests with retries where those are safe.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,74 +9,73 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::retry::retry_after;
 use super::{Body, Retry, SystemTiming, Timing, Transport, TransportError, TransportErrorKind};
 
-/// What it means to send a request twice.
+/// Whether a request may be sent twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// The same as sending it once: repeated after every failure that may pass.
+    /// Sending it twice has the effect of sending it once: retried after every retryable failure.
     Idempotent,
-    /// Perhaps another thing: repeated only where the server surely did nothing: no connection, or refused as one request
-    /// too many (429, 503).
+    /// Sending it twice may have another effect: retried only where the server has certainly done nothing: no connection, or a
+    /// refusal because of too many requests (429, 503).
     Once,
 }
 
-/// Sends requests through a transport, and repeats them as [`Retry`] and their [`Effect`] say. Cheap to clone.
+/// Sends requests through a transport and retries them by [`Retry`] and their [`Effect`]. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,
     retry: Retry,
     timing: Arc<dyn Timing>,
-    /// A permit for each request that is on its way.
+    /// A permit for each request in flight.
     permits: Arc<Semaphore>,
 }
 
-/// Requests at once, unless told otherwise.
+/// Default number of concurrent requests.
 const CONCURRENCY: usize = 64;
 
 impl Client {
-    /// A client on a transport, with the default [`Retry`], and 64 requests at once.
+    /// Creates a client over a transport, with the default [`Retry`] and 64 concurrent requests.
     pub fn new(transport: impl Transport + 'static) -> Self {
         let permits = Arc::new(Semaphore::new(CONCURRENCY));
         Self { transport: Arc::new(transport), retry: Retry::default(), timing: Arc::new(SystemTiming), permits }
     }
 
-    /// How many requests are on their way at once, at least 1; the others wait for their turn, and no timeout counts
-    /// meanwhile. One is under way until the head of its answer is there: who reads the answer's body at leisure, into another
-    /// request even, holds up nobody. A request whose own body asks for something through the same client needs two. Clones
-    /// share it.
+    /// Sets the number of concurrent requests, at least 1. Further requests wait, and timeouts do not count meanwhile. A request
+    /// counts until the head of its response arrives, so reading the body slowly does not block others. A request whose own body
+    /// comes from a request of the same client needs two. Clones share the limit. Default: 64.
     #[must_use]
     pub fn with_concurrency(mut self, requests: usize) -> Self {
         self.permits = Arc::new(Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)));
         self
     }
 
-    /// How often and after how long to repeat.
+    /// Sets the retry policy.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Where time and chance come from.
+    /// Sets the clock and the source of randomness.
     #[must_use]
     pub fn with_timing(mut self, timing: impl Timing + 'static) -> Self {
         self.timing = Arc::new(timing);
         self
     }
 
-    /// Sends what `request` makes; it is asked anew for each attempt, since signatures age. `None` from it says that there
-    /// is no other attempt: a streamed body is gone.
+    /// Sends the request that `request` creates. It is called for each attempt, as signatures expire, and returns `None` where
+    /// there can be no further attempt, as a streamed body is consumed.
     ///
-    /// The last answer is returned, whatever its status.
+    /// Returns the last response, whatever its status.
     ///
     /// # Errors
-    /// [`TransportError`] where the last attempt had no answer.
+    /// [`TransportError`] where the last attempt had no response.
     pub async fn send(
         &self,
         effect: Effect,
         mut request: impl FnMut() -> Option<Request<Body>> + Send,
     ) -> Result<Response<Body>, TransportError> {
         let gone = || TransportError::new(TransportErrorKind::Request, "there is no request to send");
-        // Made when it is its turn.
+        // Create the request after the wait for a permit.
         let mut permit = self.permit().await;
         let mut next = request().ok_or_else(gone)?;
         let mut attempt = 1;
@@ -89,7 +88,7 @@ impl Client {
             }
             let Some(wait) = self.retry.delay(attempt, asked, self.timing.chance()) else { return result };
             let Some(again) = request() else { return result };
-            drop(result); // an unread answer would hold its connection meanwhile
+            drop(result); // an unread response would hold its connection during the wait
             self.timing.sleep(wait).await;
             permit = self.permit().await;
             (next, attempt) = (again, attempt + 1);
@@ -97,17 +96,17 @@ impl Client {
     }
 
     async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        self.permits.acquire().await.ok() // nobody closes it
+        self.permits.acquire().await.ok() // the semaphore is never closed
     }
 }
 
-/// Whether the same request may succeed later, and may be sent again.
+/// Whether a retry may succeed and is safe.
 fn may_pass(effect: Effect, result: &Result<Response<Body>, TransportError>) -> bool {
     let (refused, failed) = match result {
         Ok(answer) => {
             let status = answer.status();
             let refused = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-            // 520 to 530: Cloudflare's own words for an origin that did not answer.
+            // 520 to 530: Cloudflare's codes for an origin that did not answer.
             (refused, matches!(status.as_u16(), 408 | 500 | 502 | 504 | 520..=530))
         }
         Err(error) => {
@@ -131,7 +130,7 @@ mod tests {
 
     type Scripted = Result<(u16, Option<&'static str>), TransportErrorKind>;
 
-    /// Answers by a script, and counts.
+    /// Answers from a script and counts the requests.
     #[derive(Debug, Default, Clone)]
     struct Script {
         answers: Arc<Mutex<Vec<Scripted>>>,
@@ -166,7 +165,7 @@ mod tests {
 
     type Answer = Result<(u16, Option<&'static str>), TransportErrorKind>;
 
-    /// The last status (0 for an error), and the waits in milliseconds.
+    /// Returns the last status (0 for an error) and the waits in milliseconds.
     async fn run(effect: Effect, answers: &[Answer]) -> (u16, Vec<u128>) {
         let script = Script::default();
         script.answers.lock().expect("no panic").extend_from_slice(answers);
@@ -191,7 +190,7 @@ mod tests {
         assert_eq!(run(Idempotent, &[Ok((429, Some("3600")))]).await, (429, vec![]));
     }
 
-    /// Counts how many are here at once.
+    /// Counts concurrent requests.
     #[derive(Debug, Default, Clone)]
     struct Crowd {
         here: Arc<Mutex<(usize, usize)>>,
@@ -216,7 +215,7 @@ mod tests {
         let crowd = Crowd::default();
         let client = Client::new(crowd.clone()).with_concurrency(3);
         let send = || client.send(Effect::Once, || Some(Request::new(Body::empty())));
-        // Each keeps its answer, which holds up nobody.
+        // Each keeps its response, which must not block the others.
         let answers = futures_util::future::join_all((0..20).map(|_| send())).await;
         assert!(answers.iter().all(Result::is_ok));
         assert_eq!(crowd.here.lock().expect("no panic").1, 3);

@@ -1,4 +1,4 @@
-//! When to repeat a request, and after how long: pure, with time and chance injected.
+//! The retry policy: pure, with the clock and randomness injected.
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -6,17 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header};
 
-/// How often and after how long a request is repeated: exponential backoff with full jitter.
+/// A retry policy: exponential backoff with full jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// How often a request is sent at most; 1 repeats nothing.
+    /// Maximum number of attempts; 1 disables retries. Default: 5.
     pub attempts: u32,
-    /// What the wait after the first attempt is at most; it doubles with each.
+    /// Maximum wait after the first attempt; it doubles with each attempt. Default: 100 ms.
     pub base: Duration,
-    /// What it never grows beyond.
+    /// Maximum wait after any attempt. Default: 10 s.
     pub cap: Duration,
-    /// The longest `Retry-After` that is waited for; a longer one is an answer.
+    /// Longest `Retry-After` to wait for; a response with a longer one is returned. Default: 60 s.
     pub patience: Duration,
 }
 
@@ -33,28 +33,28 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Repeats nothing.
+    /// Returns a policy without retries.
     #[must_use]
     pub fn never() -> Self {
         Self { attempts: 1, ..Self::default() }
     }
 
-    /// How often a request is sent at most.
+    /// Sets the maximum number of attempts.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// What the first wait is at most, and what no wait is longer than.
+    /// Sets the maximum of the first wait, and of all waits.
     #[must_use]
     pub fn with_backoff(mut self, base: Duration, cap: Duration) -> Self {
         (self.base, self.cap) = (base, cap);
         self
     }
 
-    /// The wait after `attempt` (from 1) has failed; `None` when it was the last, or the server asks for more patience
-    /// than there is. `chance` is in 0..1: many clients that failed together must not come back together.
+    /// Returns the wait after `attempt` (from 1) has failed; `None` if it was the last, or the server asks for a longer wait than
+    /// the policy permits. `chance` in 0..1 spreads the retries of clients that failed at the same time.
     #[must_use]
     pub fn delay(&self, attempt: u32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
         if attempt >= self.attempts || asked.is_some_and(|asked| asked > self.patience) {
@@ -66,26 +66,26 @@ impl Retry {
     }
 }
 
-/// What `Retry-After` asks for: seconds, or a date (RFC 9110 10.2.3); what is neither asks for nothing.
+/// Parses `Retry-After`: seconds, or a date (RFC 9110 10.2.3); `None` for anything else.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    // A date that has passed asks for nothing more.
+    // A date in the past means no wait.
     Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
 }
 
-/// Time and chance, injected so that waits can be tested without waiting.
+/// The clock and randomness, injected so that tests need not wait.
 pub trait Timing: Debug + Send + Sync {
-    /// Done after this long.
+    /// Completes after this duration.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
-    /// A number in 0..1.
+    /// Returns a random number in 0..1.
     fn chance(&self) -> f64;
 }
 
-/// The clock of tokio and the system's randomness.
+/// tokio's clock and the system's randomness.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemTiming;
 
@@ -95,7 +95,7 @@ impl Timing for SystemTiming {
     }
 
     fn chance(&self) -> f64 {
-        // Without randomness every wait is the whole one.
+        // Without randomness every wait is the maximum.
         getrandom::u32().map_or(1.0, |random| f64::from(random) / 2f64.powi(32))
     }
 }

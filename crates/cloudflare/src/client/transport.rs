@@ -1,4 +1,4 @@
-//! What sends a request: the trait, bodies, and errors.
+//! The transport of requests: the trait, bodies, and errors.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Debug};
@@ -9,22 +9,22 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{Request, Response};
 
-/// The error of a body's source, whatever it is.
+/// The error of a body's source, of any type.
 pub type BodyError = Box<dyn StdError + Send + Sync>;
 
 pub(super) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
-/// Sends HTTP requests: one connection pool, say. Both bodies stream.
+/// Sends HTTP requests, for example through a connection pool. Both bodies are streamed.
 #[async_trait]
 pub trait Transport: Debug + Send + Sync {
-    /// Sends a request; done when the head of the answer is there.
+    /// Sends a request. Completes when the head of the response arrives.
     ///
     /// # Errors
-    /// When there is no answer. A status of any kind is one.
+    /// Fails where there is no response. A response of any status is not an error.
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError>;
 }
 
-/// The body of a request or an answer: bytes, or a stream of them.
+/// The body of a request or a response: bytes, or a stream of them.
 pub struct Body {
     length: Option<u64>,
     source: Source,
@@ -36,13 +36,13 @@ enum Source {
 }
 
 impl Body {
-    /// No bytes.
+    /// Creates an empty body.
     #[must_use]
     pub fn empty() -> Self {
         Bytes::new().into()
     }
 
-    /// A stream, of a known length where there is one.
+    /// Creates a body from a stream, with its length in bytes if that is known.
     pub fn from_stream<S>(length: Option<u64>, chunks: S) -> Self
     where
         S: Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
@@ -50,13 +50,13 @@ impl Body {
         Self { length, source: Source::Chunks(Box::pin(chunks)) }
     }
 
-    /// Its length in bytes, where that is known.
+    /// Returns its length in bytes, if known.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// The bytes, where they are in memory already.
+    /// Returns the bytes, if they are in memory.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.source {
@@ -65,10 +65,10 @@ impl Body {
         }
     }
 
-    /// The whole body, where it has no more than `limit` bytes.
+    /// Reads the whole body, of at most `limit` bytes.
     ///
     /// # Errors
-    /// What its source fails with; a body over the limit.
+    /// The source's error, or an error for a body over the limit.
     pub async fn bytes(self, limit: usize) -> Result<Bytes, BodyError> {
         let mut all = BytesMut::new();
         let mut chunks = self.into_stream();
@@ -81,7 +81,7 @@ impl Body {
         Ok(all.freeze())
     }
 
-    /// The body as a stream of chunks.
+    /// Returns the body as a stream of chunks.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin + 'static {
         match self.source {
             Source::Whole(bytes) => stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed(),
@@ -111,23 +111,23 @@ impl Debug for Body {
     }
 }
 
-/// Why there is no answer.
+/// The kind of a [`TransportError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransportErrorKind {
-    /// No connection: nothing has been sent.
+    /// The connection failed; nothing was sent.
     Connect,
-    /// Nothing moved for too long.
+    /// No progress within a timeout.
     Timeout,
-    /// The connection broke off, or what came was no HTTP.
+    /// The connection was closed early, or the response was not valid HTTP.
     Broken,
-    /// The body of the request failed.
+    /// The source of the request's body failed.
     Body,
-    /// The request itself cannot be sent: its URL, say.
+    /// The request is invalid, for example its URL.
     Request,
 }
 
-/// No answer, and why. It never shows the URL's query, where signatures are.
+/// The error of a request without a response. It never shows the URL's query, which may have a signature.
 #[derive(Debug)]
 pub struct TransportError {
     kind: TransportErrorKind,
@@ -136,7 +136,7 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    /// An error of this kind.
+    /// Creates an error of this kind.
     pub fn new(kind: TransportErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
@@ -148,13 +148,13 @@ impl TransportError {
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> TransportErrorKind {
         self.kind
     }
 
-    /// The cause, where there is one.
+    /// Returns the cause, if there is one.
     #[must_use]
     pub fn into_source(self) -> Option<BodyError> {
         self.source

@@ -1,4 +1,4 @@
-//! A configuration's text: its values, and on which line each stands.
+//! The text of a configuration: its values and their lines.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Error, Format};
 
-/// The top level of a text, and its lines.
+/// The top-level table of a text, and its lines.
 pub(super) struct Document {
     pub(super) table: Map<String, Value>,
     pub(super) lines: Lines,
@@ -22,7 +22,7 @@ pub(super) struct Document {
 pub(super) struct Lines(BTreeMap<String, usize>);
 
 impl Lines {
-    /// The line of a key, or of what it stands in.
+    /// Returns the line of a key, or of the nearest table around it.
     pub(super) fn of(&self, path: &str) -> Option<usize> {
         let mut path = path;
         loop {
@@ -33,13 +33,13 @@ impl Lines {
         }
     }
 
-    /// The line in front of a message, where it is known.
+    /// Returns the line as a prefix for a message, if known.
     pub(super) fn shown(&self, path: &str) -> String {
         self.of(path).map(|line| format!("line {line}: ")).unwrap_or_default()
     }
 }
 
-/// Reads a text as wrangler does: a byte-order mark is read over, and JSON is JSON but for comments and trailing commas.
+/// Parses a text as wrangler does: a byte-order mark is skipped, and JSON may have comments and trailing commas.
 pub(super) fn read(text: &str, format: Format) -> Result<Document, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = Finder { starts: line_starts(text), lines: Lines::default() };
@@ -73,7 +73,7 @@ impl Finder {
     }
 }
 
-/// The path of a key within what has another.
+/// Returns the path of a key within the table at another path.
 pub(super) fn within(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
@@ -96,7 +96,7 @@ fn find_toml(path: &str, table: &DeTable<'_>, lines: &mut Finder) {
             DeValue::Array(entries) => {
                 for (index, entry) in entries.iter().enumerate() {
                     let path = format!("{path}[{index}]");
-                    // Of a `[[table]]`, where its header stands.
+                    // For a `[[table]]`, the line of its header.
                     lines.put(&path, entry.span().start);
                     if let DeValue::Table(table) = entry.get_ref() {
                         find_toml(&path, table, lines);
@@ -110,7 +110,7 @@ fn find_toml(path: &str, table: &DeTable<'_>, lines: &mut Finder) {
     }
 }
 
-/// A value of TOML's as wrangler hands it on: dates as texts.
+/// Converts a TOML value as wrangler does: dates become strings.
 fn json(value: toml::Value) -> Value {
     match value {
         toml::Value::String(text) => Value::String(text),
@@ -123,7 +123,7 @@ fn json(value: toml::Value) -> Value {
     }
 }
 
-/// A date as JavaScript writes it: milliseconds where there is a time.
+/// Formats a date as JavaScript does: with milliseconds if it has a time.
 fn date(time: &toml::value::Datetime) -> String {
     let mut parts = Vec::new();
     parts.extend(time.date.map(|date| date.to_string()));
@@ -172,7 +172,7 @@ fn find_json(path: &str, value: &ast::Value<'_>, text: &str, lines: &mut Finder)
                 find_json(&path, entry, text, lines)?;
             }
         }
-        // A line's end or another control character ends no string of JSON's.
+        // JSON strings may not contain line ends or other control characters.
         ast::Value::StringLit(literal) if text[literal.range().start..literal.range().end].contains(is_control) => {
             let line = lines.line(literal.range().start);
             return Err(Error::new(format!("\"{path}\" has a control character: write it as \\n, \\t or \\u00XX"))

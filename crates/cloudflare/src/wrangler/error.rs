@@ -1,9 +1,9 @@
-//! What can be wrong with a configuration.
+//! Errors in a configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// An error in a configuration: `file:line: what`.
+/// An error in a configuration, shown as `file:line: message`.
 #[derive(Debug)]
 pub struct Error {
     path: Option<PathBuf>,
@@ -36,7 +36,7 @@ impl Error {
         }
     }
 
-    /// The line of the file, from 1, where one is to blame.
+    /// Returns the line of the file, from 1, if the error concerns one.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line

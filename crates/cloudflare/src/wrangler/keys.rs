@@ -1,4 +1,4 @@
-//! Which keys a configuration may have, and which of them isobar acts on.
+//! The keys of a configuration, and those that isobar supports.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ static KNOWN: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
     lines.map(|(path, keys)| (path, keys.split(' ').collect())).collect()
 });
 
-/// Keys of the top level that the schema has not: of wrangler before, and of what it writes for `.wrangler/deploy/config.json`.
+/// Top-level keys that are not in the schema: those of earlier versions of wrangler, and those that it writes to `.wrangler/deploy/config.json`.
 const MORE_KEYS: [&str; 8] = [
     "configPath",
     "definedEnvironments",
@@ -29,7 +29,7 @@ const MORE_KEYS: [&str; 8] = [
     "userland_loader",
 ];
 
-/// The keys that isobar acts on, and whether an environment inherits them.
+/// The keys that isobar supports, and whether an environment inherits them.
 pub(super) const SERVED: [(&str, bool); 12] = [
     ("name", true),
     ("main", true),
@@ -45,8 +45,8 @@ pub(super) const SERVED: [(&str, bool); 12] = [
     ("vars", false),
 ];
 
-/// Keys that wrangler knows and an environment does not inherit, and what an application goes without because isobar does not
-/// serve them.
+/// Keys that wrangler supports and isobar does not, and that an environment does not inherit, with the consequence for the
+/// application.
 const UNSERVED: [(&str, &str); 36] = [
     ("agent_memory", BINDING),
     ("ai", BINDING),
@@ -54,7 +54,7 @@ const UNSERVED: [(&str, &str); 36] = [
     ("ai_search_namespaces", BINDING),
     ("analytics", BINDING),
     ("artifacts", BINDING),
-    ("connect", "no socket is listened on"),
+    ("connect", "isobar does not listen on the socket"),
     ("containers", "no container is started"),
     ("dispatch_namespaces", BINDING),
     ("flagship", BINDING),
@@ -69,7 +69,7 @@ const UNSERVED: [(&str, &str); 36] = [
     ("queues", "nothing is sent to a queue, and no consumer is called"),
     ("ratelimits", BINDING),
     ("secrets_store_secrets", BINDING),
-    // An application brings its sender of e-mail.
+    // The application provides its own e-mail sender.
     ("send_email", ""),
     ("services", BINDING),
     ("site", "use \"assets\""),
@@ -88,12 +88,12 @@ const UNSERVED: [(&str, &str); 36] = [
 ];
 const BINDING: &str = "the application has no such binding";
 
-/// Warns of the keys that wrangler's schema has not, here and in the tables within; of each once.
+/// Warns about keys that are not in wrangler's schema, here and in nested tables, once for each key.
 pub(super) fn warn_unknown(table: &Map<String, Value>, place: &str, lines: &Lines, warnings: &mut Vec<String>) {
     check(table, "", place, lines, warnings);
 }
 
-/// `path` is the table's in the schema, `place` the one in the file.
+/// Checks a table; `path` is its path in the schema, `place` its path in the file.
 fn check(table: &Map<String, Value>, path: &str, place: &str, lines: &Lines, warnings: &mut Vec<String>) {
     let Some(known) = KNOWN.get(path) else { return };
     for (key, value) in table {
@@ -127,7 +127,7 @@ fn without_indices(path: &str) -> String {
 /// Keys of [`UNSERVED`] that an environment inherits.
 const INHERITED: [&str; 2] = ["site", "triggers"];
 
-/// Whether an environment has a key of the top level that it does not name.
+/// Whether an environment inherits a top-level key.
 pub(super) fn is_inherited(key: &str) -> bool {
     let is_unserved = UNSERVED.iter().any(|(unserved, _)| *unserved == key);
     match SERVED.iter().find(|(served, _)| *served == key) {
@@ -136,7 +136,7 @@ pub(super) fn is_inherited(key: &str) -> bool {
     }
 }
 
-/// Warns of what wrangler would bind or do and isobar does not, of each key once.
+/// Warns about keys that wrangler supports and isobar does not, once for each key.
 pub(super) fn warn_unserved(table: &Map<String, Value>, line: impl Fn(&str) -> String, warnings: &mut Vec<String>) {
     for (key, what) in UNSERVED {
         let Some(value) = table.get(key).filter(|value| says_something(value) && !what.is_empty()) else { continue };
@@ -155,7 +155,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// The names that the application uses for what a key binds.
+/// Returns the binding names of a key.
 fn binding_names<'v>(key: &str, value: &'v Value) -> Vec<&'v str> {
     let value = match key {
         "durable_objects" | "logfwdr" | "unsafe" => &value["bindings"],
@@ -171,9 +171,9 @@ fn binding_names<'v>(key: &str, value: &'v Value) -> Vec<&'v str> {
     }
 }
 
-/// Refuses a name that two bindings have, as wrangler does: the application could reach only one of them.
+/// Refuses a binding name that is used twice, as wrangler does: the application could reach only one of the bindings.
 pub(super) fn refuse_duplicates(table: &Map<String, Value>, line: impl Fn(&str) -> Option<usize>) -> Result<(), Error> {
-    // Neither is for the application.
+    // Neither of these is a binding of the application.
     let is_bound = |key: &&str| {
         !matches!(
             *key,
@@ -192,14 +192,14 @@ pub(super) fn refuse_duplicates(table: &Map<String, Value>, line: impl Fn(&str) 
         for name in table.get(key).map(|value| binding_names(key, value)).unwrap_or_default() {
             let Some(other) = names.insert(name, key) else { continue };
             let places = if other == key { format!("twice in {key}") } else { format!("in {other} and in {key}") };
-            let message = format!("the binding name {name:?} stands {places}: each binding needs a name of its own");
+            let message = format!("the binding name {name:?} is used {places}: binding names must be unique");
             return Err(Error::new(message).at(line(key)));
         }
     }
     Ok(())
 }
 
-/// Warns of names that Cloudflare refuses.
+/// Warns about names that Cloudflare refuses.
 pub(super) fn warn_of_names(table: &Map<String, Value>, line: impl Fn(&str) -> String, warnings: &mut Vec<String>) {
     let is_lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     if let Some(name) = table.get("name").and_then(Value::as_str) {

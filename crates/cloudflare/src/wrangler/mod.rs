@@ -1,8 +1,8 @@
 //! The wrangler configuration: `wrangler.toml`, `wrangler.json` and `wrangler.jsonc`, with wrangler's rules.
 //!
 //! `[env.NAME]` replaces what it names and inherits the rest - except bindings and vars, which wrangler does not inherit:
-//! an environment without its own has none. Keys that wrangler does not know are warned about, and so is what it binds and
-//! isobar does not serve; a key of the wrong type, or a binding's name that stands twice, is an error that names file, line
+//! an environment without its own has none. Unknown keys, and keys that wrangler supports and
+//! isobar does not, give warnings. A key of the wrong type and a binding name that is used twice are errors that name file, line
 //! and key.
 
 mod document;
@@ -19,10 +19,10 @@ pub use model::{
 };
 pub use read::Format;
 
-/// The names under which a folder's configuration is looked for, in wrangler's order.
+/// File names of a configuration, in wrangler's order of lookup.
 pub const FILE_NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
 
-/// The file in which a build tool names the configuration that it has written, below the folder of the user's own.
+/// The file, relative to the folder of the user's configuration, in which a build tool names the configuration that it has written.
 pub const DEPLOY_CONFIG: &str = ".wrangler/deploy/config.json";
 
 #[cfg(test)]

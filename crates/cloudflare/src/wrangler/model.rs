@@ -1,4 +1,4 @@
-//! The configuration's types: what isobar acts on, field by field as wrangler names it.
+//! The types of a configuration: the keys that isobar supports, named as in wrangler.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,38 +14,38 @@ pub struct Config {
     pub name: Option<String>,
     /// Its entry point.
     pub main: Option<String>,
-    /// The date whose runtime behaviour it wants.
+    /// The date that selects the runtime's behaviour.
     pub compatibility_date: Option<String>,
-    /// Runtime behaviours it wants by name.
+    /// Flags that select the runtime's behaviour.
     pub compatibility_flags: Vec<String>,
-    /// Databases.
+    /// D1 databases.
     pub d1_databases: Vec<D1Database>,
-    /// Buckets.
+    /// R2 buckets.
     pub r2_buckets: Vec<R2Bucket>,
-    /// Session objects.
+    /// Session objects (Durable Objects).
     pub durable_objects: DurableObjects,
-    /// The classes of session objects, as they came about.
+    /// Migrations of the classes of session objects, in order.
     pub migrations: Vec<Migration>,
-    /// Datasets.
+    /// Analytics Engine datasets.
     pub analytics_engine_datasets: Vec<AnalyticsEngineDataset>,
-    /// Browsers.
+    /// The Browser Rendering binding.
     pub browser: Option<Browser>,
-    /// Plain values for the application: texts, or JSON.
+    /// Plain values for the application: strings or JSON.
     pub vars: BTreeMap<String, serde_json::Value>,
     /// The static site.
     pub assets: Option<Assets>,
-    /// The folder that a Pages project builds: served as [`assets`](Self::assets) where there are none.
+    /// The output folder of a Pages project, served as [`assets`](Self::assets) if there are none.
     pub pages_build_output_dir: Option<String>,
-    /// The environment that was chosen.
+    /// The selected environment.
     #[serde(skip)]
     pub environment: Option<String>,
-    /// The user's own configuration, where a build tool has written this one.
+    /// The user's own configuration, if a build tool has written this one.
     #[serde(skip)]
     pub user_path: Option<PathBuf>,
-    /// Where the configuration came from: relative paths in it are relative to its folder.
+    /// The file of the configuration. Paths in it are relative to its folder.
     #[serde(skip)]
     pub path: Option<PathBuf>,
-    /// What is odd about the configuration without being wrong.
+    /// Warnings about the configuration.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
@@ -54,7 +54,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct D1Database {
-    /// The name the application uses.
+    /// The binding name in the application.
     pub binding: String,
     /// The database's name.
     #[serde(default)]
@@ -74,7 +74,7 @@ pub struct D1Database {
 }
 
 impl D1Database {
-    /// The name under which it is kept locally: the database's, or else the binding's.
+    /// Returns the name under which it is stored locally: the database's, or else the binding's.
     #[must_use]
     pub fn local_name(&self) -> &str {
         self.database_name.as_deref().unwrap_or(&self.binding)
@@ -85,7 +85,7 @@ impl D1Database {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct R2Bucket {
-    /// The name the application uses.
+    /// The binding name in the application.
     pub binding: String,
     /// The bucket's name.
     #[serde(default)]
@@ -93,7 +93,7 @@ pub struct R2Bucket {
 }
 
 impl R2Bucket {
-    /// The name under which it is kept locally: the bucket's, or else the binding's.
+    /// Returns the name under which it is stored locally: the bucket's, or else the binding's.
     #[must_use]
     pub fn local_name(&self) -> &str {
         self.bucket_name.as_deref().unwrap_or(&self.binding)
@@ -113,11 +113,11 @@ pub struct DurableObjects {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct DurableObjectBinding {
-    /// The name the application uses.
+    /// The binding name in the application.
     pub name: String,
     /// The class of its objects.
     pub class_name: String,
-    /// The Worker that has the class, where it is another one.
+    /// The Worker that has the class, if it is another one.
     #[serde(default)]
     pub script_name: Option<String>,
 }
@@ -126,12 +126,12 @@ pub struct DurableObjectBinding {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Migration {
-    /// Its name.
+    /// Name of the migration.
     pub tag: String,
-    /// Classes that came with it, with SQL.
+    /// New classes with SQL storage.
     #[serde(default)]
     pub new_sqlite_classes: Vec<String>,
-    /// Classes that came with it, without SQL.
+    /// New classes without SQL storage.
     #[serde(default)]
     pub new_classes: Vec<String>,
 }
@@ -140,7 +140,7 @@ pub struct Migration {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct AnalyticsEngineDataset {
-    /// The name the application uses.
+    /// The binding name in the application.
     pub binding: String,
     /// The dataset's name.
     #[serde(default)]
@@ -148,7 +148,7 @@ pub struct AnalyticsEngineDataset {
 }
 
 impl AnalyticsEngineDataset {
-    /// The name under which it is kept locally: the dataset's, or else the binding's.
+    /// Returns the name under which it is stored locally: the dataset's, or else the binding's.
     #[must_use]
     pub fn local_name(&self) -> &str {
         self.dataset.as_deref().unwrap_or(&self.binding)
@@ -159,7 +159,7 @@ impl AnalyticsEngineDataset {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Browser {
-    /// The name the application uses.
+    /// The binding name in the application.
     pub binding: String,
 }
 
@@ -170,13 +170,13 @@ pub struct Browser {
 pub struct Assets {
     /// The folder of the site.
     pub directory: Option<String>,
-    /// The name the application uses.
+    /// The binding name in the application.
     pub binding: Option<String>,
-    /// How `.html` and `/` are treated.
+    /// Mapping from paths to HTML files. Default: `auto-trailing-slash`.
     pub html_handling: Option<String>,
-    /// What a missing page is answered with.
+    /// Answer for a path without a file.
     pub not_found_handling: Option<String>,
-    /// Whether the Worker comes before the assets.
+    /// The requests that the Worker answers before the assets. Default: none.
     pub run_worker_first: RunWorkerFirst,
 }
 

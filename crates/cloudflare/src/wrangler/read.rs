@@ -1,4 +1,4 @@
-//! From text to configuration.
+//! Parsing a configuration.
 
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
@@ -19,11 +19,11 @@ pub enum Format {
 }
 
 impl Config {
-    /// Reads a file; `environment` chooses its `[env.NAME]`, or else `CLOUDFLARE_ENV` does. An empty name is the top level.
+    /// Reads a file. `environment`, or else `CLOUDFLARE_ENV`, selects its `[env.NAME]`; an empty name selects the top level.
     ///
     /// # Errors
-    /// When it cannot be read, is not of its language, a key has the wrong type, two bindings have one name, or there is no
-    /// such environment beside others; each with file and, where one is to blame, line.
+    /// Fails where the file cannot be read or parsed, a key has the wrong type, two bindings have the same name, or the file has
+    /// environments but not this one. The error names the file and, if it concerns one, the line.
     pub fn load(path: impl AsRef<Path>, environment: Option<&str>) -> Result<Self, Error> {
         let path = path.as_ref();
         let (text, is_utf8) = text_of(path)?;
@@ -40,12 +40,12 @@ impl Config {
     }
 
     /// Reads the configuration of a folder, or of the nearest folder above that has one: `wrangler.json` before
-    /// `wrangler.jsonc` before `wrangler.toml`. Where a build tool has written another one and says so in
-    /// `.wrangler/deploy/config.json` beside it, that one.
+    /// `wrangler.jsonc` before `wrangler.toml`. If
+    /// `.wrangler/deploy/config.json` beside it names one written by a build tool, reads that one.
     ///
     /// # Errors
-    /// As [`load`](Self::load); when there is none; when what a build tool has written is not there, is for another
-    /// environment or has environments, or is not beside the user's own.
+    /// As [`load`](Self::load). Also fails where there is no configuration, and where the one written by a build tool does not
+    /// exist, is for another environment or has environments, or is not beside the user's own.
     pub fn find(folder: impl AsRef<Path>, environment: Option<&str>) -> Result<Self, Error> {
         let folder = folder.as_ref();
         let absolute = std::path::absolute(folder).map_err(|error| Error::io(folder, error))?;
@@ -54,17 +54,18 @@ impl Config {
         if let Some(redirect) = above(DEPLOY_CONFIG) {
             return Self::redirected(&redirect, own, environment);
         }
-        let missing =
-            || Error::new(format!("there is none ({}) in this folder or above", FILE_NAMES.join(", "))).of(folder);
+        let missing = || {
+            Error::new(format!("no configuration ({}) in this folder or its parents", FILE_NAMES.join(", "))).of(folder)
+        };
         Self::load(own.ok_or_else(missing)?, environment)
     }
 
-    /// Reads the configuration that a build tool has written.
+    /// Reads the configuration written by a build tool.
     fn redirected(redirect: &Path, own: Option<PathBuf>, environment: Option<&str>) -> Result<Self, Error> {
         let (text, _) = text_of(redirect)?;
         let Document { table, .. } = document::read(&text, Format::Jsonc).map_err(|error| error.of(redirect))?;
         let target = table.get("configPath").and_then(Value::as_str);
-        let target = target.ok_or_else(|| Error::new("it has no \"configPath\"").of(redirect))?;
+        let target = target.ok_or_else(|| Error::new("\"configPath\" is missing").of(redirect))?;
         let folder = redirect.parent().unwrap_or(Path::new(""));
         let path = normalized(&folder.join(target));
         if !path.is_file() {
@@ -77,7 +78,7 @@ impl Config {
             .filter(|own| own.parent().map(|folder| folder.join(DEPLOY_CONFIG)).as_deref() != Some(redirect))
         {
             let message = format!(
-                "it is not beside {}, so that it is unclear which of them is meant: delete it if a build has left it",
+                "it is not beside {}, so it is unclear which of them applies: delete it if it is left over from a build",
                 own.display()
             );
             return Err(Error::new(message).of(redirect));
@@ -100,7 +101,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a text. Without an `environment` it is the top level, whatever `CLOUDFLARE_ENV` says.
+    /// Parses a text. Without an `environment` it uses the top level and ignores `CLOUDFLARE_ENV`.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -121,20 +122,20 @@ impl Config {
         Ok(Self { warnings, environment: environment.map(str::to_owned), ..config })
     }
 
-    /// A path of the configuration, relative to its folder.
+    /// Resolves a path of the configuration, which is relative to its folder.
     #[must_use]
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         beside(self.path.as_deref(), path.as_ref())
     }
 
-    /// A path relative to the folder of the user's own configuration, where a build tool has written this one: there wrangler
-    /// keeps state and looks for secrets.
+    /// Resolves a path relative to the folder of the user's own configuration, also where a build tool has written this one. There
+    /// wrangler keeps state and looks for secrets.
     #[must_use]
     pub fn resolve_in_project(&self, path: impl AsRef<Path>) -> PathBuf {
         beside(self.user_path.as_deref().or(self.path.as_deref()), path.as_ref())
     }
 
-    /// Serves what a Pages project builds, as Pages does: the nearest `404.html`, or the home page where there is none.
+    /// Sets the assets of a Pages project to behave as in Pages: the nearest `404.html`, or the home page if there is none.
     fn serve_pages(&mut self) {
         let Some(directory) = self.pages_build_output_dir.clone().filter(|_| self.assets.is_none()) else { return };
         let has_page = self.resolve(&directory).join("404.html").is_file();
@@ -149,7 +150,7 @@ fn beside(file: Option<&Path>, path: &Path) -> PathBuf {
     folder.map_or_else(|| path.to_owned(), |folder| folder.join(path))
 }
 
-/// A path without `.` and `..`, as far as its text says.
+/// Removes `.` and `..` from a path lexically.
 fn normalized(path: &Path) -> PathBuf {
     let mut normalized = PathBuf::new();
     for part in path.components() {
@@ -162,13 +163,13 @@ fn normalized(path: &Path) -> PathBuf {
     normalized
 }
 
-/// The environment that is meant: the given one, or else that of `CLOUDFLARE_ENV`.
+/// Returns the given environment, or else that of `CLOUDFLARE_ENV`.
 fn chosen(environment: Option<&str>) -> Option<String> {
     let name = environment.map(str::to_owned).or_else(|| std::env::var("CLOUDFLARE_ENV").ok());
     name.filter(|name| !name.is_empty())
 }
 
-/// A file's text, and whether it is UTF-8.
+/// Reads a file's text, and whether it is UTF-8.
 pub(super) fn text_of(path: &Path) -> Result<(String, bool), Error> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
@@ -179,16 +180,16 @@ pub(super) fn text_of(path: &Path) -> Result<(String, bool), Error> {
     Ok((text.into_owned(), is_utf8))
 }
 
-/// Where the keys of a table come from.
+/// The source of the keys of a table.
 struct Source {
     lines: Lines,
-    /// The keys that stand in the chosen environment, and its place.
+    /// The keys that the selected environment has, and its path.
     chosen: Vec<String>,
     place: String,
 }
 
 impl Source {
-    /// Where a key, or something in it, stands in the file.
+    /// Returns the path in the file of a key, or of a value within it.
     fn path(&self, path: &str) -> String {
         let key = path.split(['.', '[']).next().unwrap_or(path);
         if self.chosen.iter().any(|chosen| chosen == key) { within(&self.place, path) } else { path.to_owned() }
@@ -202,7 +203,7 @@ impl Source {
         self.lines.shown(&self.path(path))
     }
 
-    /// Puts an environment's keys in place of the top level's, and removes the bindings that it does not name.
+    /// Replaces top-level keys by those of an environment, and removes bindings that it does not have.
     fn choose(
         &mut self,
         table: &mut Map<String, Value>,
@@ -211,8 +212,8 @@ impl Source {
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
         let Some(Value::Object(mut environments)) = environments else {
-            // As wrangler: the top level stands for an environment that a file without any cannot have.
-            warnings.push(format!("there is no environment {name:?}, the file has no [env]: the top level is taken"));
+            // As in wrangler: a file without environments uses its top level for every name.
+            warnings.push(format!("there is no environment {name:?}, the file has no [env]: using the top level"));
             return Ok(());
         };
         let known = environments.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -226,9 +227,8 @@ impl Source {
         let missing: Vec<String> = table.keys().filter(|key| !keys::is_inherited(key)).cloned().collect();
         for key in missing {
             if table.remove(&key).as_ref().is_some_and(filled) && !chosen.contains_key(&key) {
-                warnings.push(format!(
-                    "\"{key}\" stands at the top level but not in env.{name}: bindings are not inherited"
-                ));
+                warnings
+                    .push(format!("\"{key}\" is at the top level but not in env.{name}: bindings are not inherited"));
             }
         }
         if !chosen.contains_key("name")
@@ -264,7 +264,7 @@ impl Source {
         self.value(value, key)
     }
 
-    /// Each entry of a list by itself, so that an error names the one that is wrong.
+    /// Parses the entries of a list one by one, so that an error names its entry.
     fn list<T: DeserializeOwned>(&self, table: &Map<String, Value>, key: &str) -> Result<Vec<T>, Error> {
         match table.get(key) {
             None => Ok(Vec::new()),

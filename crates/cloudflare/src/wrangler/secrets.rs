@@ -1,4 +1,4 @@
-//! Local secrets: `.dev.vars` and `.env`, as wrangler reads them.
+//! Local secrets: `.dev.vars` and `.env`, with wrangler's rules.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use super::read::text_of;
 use super::{Config, Error};
 
 impl Config {
-    /// The secrets that a project keeps for local runs, by name; they come before `vars`. Of the environment's `.dev.vars.NAME`,
-    /// or else of `.dev.vars`; where there is neither, of `.env`, `.env.local`, `.env.NAME` and `.env.NAME.local`, the later
-    /// before the earlier, unless `CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV` is `false`. The files lie beside the user's
-    /// configuration; a line that assigns nothing is ignored, as `dotenv` does.
+    /// Returns a project's secrets for local runs, by name; they override `vars`. They are read from the environment's
+    /// `.dev.vars.NAME`, or else `.dev.vars`; if there is neither, from `.env`, `.env.local`, `.env.NAME` and `.env.NAME.local`,
+    /// of which later files override earlier ones, unless `CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV` is `false`. The files are
+    /// beside the user's configuration. A line without an assignment is ignored, as in `dotenv`.
     ///
     /// # Errors
-    /// A file that is there and cannot be read.
+    /// Fails where a file exists and cannot be read.
     pub fn secrets(&self) -> Result<Vec<(String, String)>, Error> {
         let named = |base: &str| self.environment.as_ref().map(|name| format!("{base}.{name}"));
         for name in named(".dev.vars").into_iter().chain([".dev.vars".to_owned()]) {
@@ -45,7 +45,7 @@ fn of_file(path: &Path) -> Result<Option<Vec<(String, String)>>, Error> {
     }
 }
 
-/// `NAME=value` lines: with `export` before, in quotes of three kinds, over several lines within them, with a comment behind.
+/// Parses `NAME=value` lines: with an optional `export`, three kinds of quotes, quoted values over several lines, and comments.
 fn assignments(text: &str) -> Vec<(String, String)> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -70,13 +70,13 @@ fn assignments(text: &str) -> Vec<(String, String)> {
         };
         found.retain(|(other, _)| other != name);
         found.push((name.to_owned(), value));
-        // What follows on the line is a comment.
+        // The rest of the line is a comment.
         rest = rest[end..].split_once('\n').map_or("", |(_, after)| after);
     }
     found
 }
 
-/// The name that a line assigns to, and what stands behind the sign.
+/// Splits a line into the assigned name and the text after the sign.
 fn named(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(['=', ':'])?;
     let is_colon = line.as_bytes()[name.len()] == b':';
@@ -89,7 +89,7 @@ fn named(line: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && name.chars().all(is_name)).then_some((name, value))
 }
 
-/// Where a quote ends that has begun before; one behind a backslash does not end it.
+/// Returns the end of a quoted value; a quote after a backslash does not end it.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut is_escaped = false;
     text.char_indices().find_map(|(at, char)| {

@@ -1,4 +1,4 @@
-//! Configurations as people write them.
+//! Tests with typical configurations.
 
 use super::{Config, Format, RunWorkerFirst};
 
@@ -70,7 +70,7 @@ fn an_environment_inherits_no_bindings() {
     assert_eq!(config.r2_buckets[0].local_name(), "staging");
     assert!(config.d1_databases.is_empty() && config.vars.is_empty());
     assert_eq!(config.compatibility_date.as_deref(), Some("2026-11-01"));
-    assert!(config.warnings.iter().any(|warning| warning.contains("\"d1_databases\" stands at the top level")));
+    assert!(config.warnings.iter().any(|warning| warning.contains("\"d1_databases\" is at the top level")));
     let error = Config::parse(TOML, Format::Toml, Some("production")).unwrap_err().to_string();
     assert!(error.contains("no environment \"production\""), "{error}");
 }
