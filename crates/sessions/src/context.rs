@@ -1,4 +1,4 @@
-//! What an object works with: its storage, its alarm, its WebSockets.
+//! The context of an object: its storage, its alarm, its WebSockets.
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind, ObjectId, Parameters, Result, ServerSocket, Value,
 /// The body of a transaction: run once, inside it.
 pub type TransactionBody<'a> = &'a mut dyn FnMut() -> Result<()>;
 
-/// What a host provides behind a [`SessionContext`]: the irreducible operations.
+/// Irreducible operations that a host provides behind a [`SessionContext`].
 pub trait SessionBackend {
     /// The object's id.
     fn id(&self) -> &ObjectId;
@@ -54,6 +54,11 @@ pub trait SessionBackend {
     fn durable(&self) -> LocalBoxFuture<'static, Result<()>>;
     /// Keeps the object alive until the future is done.
     fn wait_until(&self, work: LocalBoxFuture<'static, ()>);
+    /// Keeps the object in memory for an idle connection until the future is done: see [`SessionContext::linger`]. Without an
+    /// implementation of its own a host keeps it as for [`wait_until`](Self::wait_until).
+    fn linger(&self, until: LocalBoxFuture<'static, ()>) {
+        self.wait_until(until);
+    }
     /// Resets the object.
     fn abort(&self, reason: &str);
 }
@@ -98,7 +103,7 @@ impl SessionContext {
     /// Runs `body` in a transaction; its writes are undone where it fails. Nests.
     ///
     /// # Errors
-    /// What the body fails with.
+    /// The body's error.
     pub fn transaction<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         let (mut body, mut value) = (Some(body), None);
         self.backend.transaction(&mut || {
@@ -113,7 +118,7 @@ impl SessionContext {
     /// Removes all tables, keys and the alarm, at once.
     ///
     /// # Errors
-    /// What the storage suffers.
+    /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
     pub fn delete_all(&self) -> Result<()> {
         self.backend.delete_all()
     }
@@ -121,7 +126,7 @@ impl SessionContext {
     /// When the alarm is to run; `None` when there is none, and while it runs.
     ///
     /// # Errors
-    /// What the storage suffers.
+    /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
     pub fn alarm(&self) -> Result<Option<DateTime<Utc>>> {
         self.backend.alarm()
     }
@@ -141,7 +146,7 @@ impl SessionContext {
     /// Removes the alarm.
     ///
     /// # Errors
-    /// What the storage suffers.
+    /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
     pub fn delete_alarm(&self) -> Result<()> {
         self.backend.set_alarm(None)
     }
@@ -194,7 +199,7 @@ impl SessionContext {
         self.backend.set_auto_response(pair.map(|(request, response)| (request.to_owned(), response.to_owned())))
     }
 
-    /// What [`set_auto_response`](Self::set_auto_response) has set.
+    /// Returns the pair that [`set_auto_response`](Self::set_auto_response) has set.
     #[must_use]
     pub fn auto_response(&self) -> Option<(String, String)> {
         self.backend.auto_response()
@@ -203,7 +208,7 @@ impl SessionContext {
     /// Runs `work` while no other event of the object is delivered or goes on; at most 30 s.
     ///
     /// # Errors
-    /// What `work` fails with, and when it takes too long; either resets the object.
+    /// The error of `work`, or [`ErrorKind::Reset`] when it takes too long; either resets the object.
     pub async fn block_concurrency_while<T: 'static>(
         &self,
         work: impl Future<Output = Result<T>> + 'static,
@@ -232,7 +237,14 @@ impl SessionContext {
         self.backend.wait_until(Box::pin(work));
     }
 
-    /// Resets the object: every event under way fails with the reason, what is not committed is undone.
+    /// Keeps the object in memory for an idle connection, such as a stream of events that has nothing to send, until the future is
+    /// done. A native host that needs the room for another object ends the instance all the same: the connection ends with
+    /// what the instance holds of it, and its client comes back. The future must not use the storage.
+    pub fn linger(&self, until: impl Future<Output = ()> + 'static) {
+        self.backend.linger(Box::pin(until));
+    }
+
+    /// Resets the object: every event in flight fails with the reason, what is not committed is undone.
     pub fn abort(&self, reason: &str) {
         self.backend.abort(reason);
     }
@@ -261,7 +273,7 @@ impl Sql<'_> {
     /// Bytes in the database.
     ///
     /// # Errors
-    /// What the storage suffers.
+    /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
     pub fn database_size(&self) -> Result<u64> {
         self.0.database_size()
     }
@@ -387,7 +399,7 @@ impl Kv<'_> {
     /// Removes a key; whether it was there.
     ///
     /// # Errors
-    /// What the storage suffers.
+    /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
     pub fn delete(&self, key: &str) -> Result<bool> {
         self.0.kv_delete(key)
     }

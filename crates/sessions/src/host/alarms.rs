@@ -1,19 +1,20 @@
 //! The host's index of its objects and their alarms, and the thread that wakes them.
 //!
-//! An object's own database is the truth about its alarm; the index only says whom to wake, and never later than the
-//! truth: it is written before the object commits. What it says too much costs a wake-up that finds nothing to do.
+//! An object's own database is authoritative for its alarm; the index has the time at which the object is woken. That is never
+//! later, as it is written before the object commits; a time that is too early costs a wake-up that finds nothing due.
 //!
 //! The wall clock may be set at any time. The thread never sleeps for long without looking at it; and an alarm that was set
 //! while the clock was ahead is known by the time of its making, which is later than the time now: its object is woken,
 //! and sets it anew for as long as it was meant to wait.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::checkpoint::WalPages;
 use super::fault::{Fault, failure};
 use super::health::Health;
 use super::options::Clock;
@@ -39,7 +40,7 @@ pub(super) fn rebased(row: AlarmRow, now: i64) -> Option<AlarmRow> {
     Some(AlarmRow { scheduled: from_now(row.scheduled), due: from_now(row.due), made: Some(now), ..row })
 }
 
-/// What wakes an object.
+/// Wakes an object by its id and name.
 pub(super) type Wake = Box<dyn Fn([u8; 32], Option<String>) + Send>;
 
 /// The index and its schedule.
@@ -47,6 +48,8 @@ pub(super) type Wake = Box<dyn Fn([u8; 32], Option<String>) + Send>;
 pub(super) struct Alarms {
     state: Mutex<State>,
     changed: Condvar,
+    /// The index's file; `None` in memory.
+    path: Option<PathBuf>,
     clock: Clock,
     check: Duration,
     health: Arc<Health>,
@@ -55,6 +58,9 @@ pub(super) struct Alarms {
 #[derive(Debug)]
 struct State {
     index: Connection,
+    wal: WalPages,
+    /// Objects that have a file, and whose mark could not be written.
+    unmarked: HashSet<[u8; 32]>,
     due: BTreeSet<(i64, [u8; 32])>,
     of: HashMap<[u8; 32], Wakeup>,
     /// The latest time at which one of them was made, or a later one.
@@ -71,15 +77,18 @@ pub(super) struct Wakeup {
 impl Alarms {
     /// Opens the index under this folder, or one in memory. One that is missing or damaged is made anew from the objects.
     pub(super) fn open(root: Option<&Path>, clock: Clock, check: Duration, health: &Arc<Health>) -> Result<Arc<Self>> {
-        let index = match root {
+        let mut index = match root {
             Some(root) => rebuild::open_index(root, health, clock.millis())?,
             None => open_index(None).map_err(|error| index_failure(&error, None))?,
         };
+        let wal = WalPages::count(&mut index).map_err(|error| index_failure(&error, root))?;
         let of = wakeups(&index).map_err(|error| index_failure(&error, root))?;
         let due = of.iter().map(|(id, wakeup)| (wakeup.at, *id)).collect();
         let latest = of.values().map(|wakeup| wakeup.made).max().unwrap_or(i64::MIN);
-        let state = Mutex::new(State { index, due, of, latest, stopped: false });
-        Ok(Arc::new(Self { state, changed: Condvar::new(), clock, check, health: Arc::clone(health) }))
+        let path = root.map(|root| root.join("index.db"));
+        let state = State { index, wal, unmarked: HashSet::new(), due, of, latest, stopped: false };
+        let (state, changed, health) = (Mutex::new(state), Condvar::new(), Arc::clone(health));
+        Ok(Arc::new(Self { state, changed, path, clock, check, health }))
     }
 
     /// Returns the time.
@@ -97,7 +106,9 @@ impl Alarms {
         };
         let sql = "INSERT INTO objects (id, name, alarm, made) VALUES (?1, ?2, ?3, ?4)
                    ON CONFLICT (id) DO UPDATE SET alarm = ?3, made = ?4, name = coalesce(?2, name)";
-        state.index.execute(sql, params![id, name, earlier, now]).map(drop).map_err(|error| self.failed(&error))
+        state.index.execute(sql, params![id, name, earlier, now]).map_err(|error| self.failed(&error))?;
+        self.checkpoint(&state);
+        Ok(())
     }
 
     /// The object has committed that it is to be woken at `alarm`, or not at all.
@@ -112,23 +123,42 @@ impl Alarms {
             state.due.insert((at, *id));
             state.latest = state.latest.max(now);
         }
-        // Not durable if the machine stops now; then the index wakes the object too early, which is no harm.
+        // Not durable if the machine stops now; then the index wakes the object too early, which does no harm.
         let updated = state.unsynced("UPDATE objects SET alarm = ?2, made = ?3 WHERE id = ?1", params![id, alarm, now]);
+        self.checkpoint(&state);
         drop(state);
         self.note(updated);
         self.changed.notify_all();
     }
 
-    /// The object has its file: should that be gone one day, it was lost.
+    /// Marks the object as one that has a file: should that be gone one day, it was lost. The mark is durable with the next
+    /// synced write; the next start makes up for one that the machine's power has taken.
     pub(super) fn set_stored(&self, id: &[u8; 32]) {
-        let updated = self.lock().unsynced("UPDATE objects SET stored = 1 WHERE id = ?1", params![id]);
+        let mut state = self.lock();
+        let updated = state.unsynced("UPDATE objects SET stored = 1 WHERE id = ?1", params![id]);
+        if updated.is_err() {
+            state.unmarked.insert(*id);
+        }
+        self.checkpoint(&state);
+        drop(state);
         self.note(updated);
     }
 
     /// Whether the object is known to have had a file.
     pub(super) fn is_stored(&self, id: &[u8; 32]) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM objects WHERE id = ? AND stored = 1)";
-        self.lock().index.query_row(sql, [id], |row| row.get(0)).map_err(|error| self.failed(&error))
+        let state = self.lock();
+        if state.unmarked.contains(id) {
+            return Ok(true);
+        }
+        state.index.query_row(sql, [id], |row| row.get(0)).map_err(|error| self.failed(&error))
+    }
+
+    /// Copies a long log into the index. A failure loses nothing, and is reported by the host's health.
+    fn checkpoint(&self, state: &State) {
+        if let (Some(path), Some(done)) = (&self.path, state.wal.checkpoint(&state.index)) {
+            self.health.mark_checkpoint(path, done.err().map(|error| self.failed(&error).to_string()));
+        }
     }
 
     /// Every object of the index, with its name.
@@ -159,7 +189,7 @@ impl Alarms {
                     wake(id, name);
                     state
                 }
-                // The wall clock may be set meanwhile, and tells nobody.
+                // The wall clock may be set meanwhile, without notice.
                 Some((at, _)) => {
                     let wait = Duration::from_millis((at - now).unsigned_abs()).min(self.check);
                     self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
@@ -255,7 +285,7 @@ pub(super) fn index_failure(error: &rusqlite::Error, root: Option<&Path>) -> Err
     Error::new(kind, format!("the index of session objects{place}: {}", failure(error)))
 }
 
-/// What the handler is told.
+/// Information about a run for the alarm's handler.
 pub(super) fn info(scheduled: i64, retries: u32) -> AlarmInfo {
     AlarmInfo::new(chrono::DateTime::from_timestamp_millis(scheduled).unwrap_or_default(), retries)
 }
@@ -287,6 +317,26 @@ mod tests {
         assert!(!index.is_stored(&[7; 32]).unwrap(), "an older index does not say who has a file");
         index.set_stored(&[7; 32]);
         assert!(index.is_stored(&[7; 32]).unwrap());
+    }
+
+    #[test]
+    fn a_mark_that_a_crash_took_is_set_again_from_the_objects_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let health = Arc::new(Health::new(None, None));
+        let open = || Alarms::open(Some(folder.path()), Clock::default(), Duration::from_secs(15), &health).unwrap();
+        let ids: [[u8; 32]; 2] = [[7; 32], [8; 32]];
+        let index = open();
+        ids.iter().for_each(|id| index.announce(id, None, None).unwrap());
+        // The file of the first is durable, and its unsynced mark is not.
+        let file = super::super::disk::object_file(&folder.path().join("objects"), &ids[0]);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "an object").unwrap();
+        drop(index);
+        let index = open();
+        assert_eq!(ids.map(|id| index.is_stored(&id).unwrap()), [true, false]);
+        std::fs::remove_file(&file).unwrap();
+        drop(index);
+        assert!(open().is_stored(&ids[0]).unwrap(), "a file that is lost later is known to be lost");
     }
 
     #[test]

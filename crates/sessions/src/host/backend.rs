@@ -137,6 +137,12 @@ impl SessionBackend for ObjectState {
         }
     }
 
+    fn linger(&self, until: LocalBoxFuture<'static, ()>) {
+        if let Some(this) = self.this.upgrade() {
+            this.linger_until(until);
+        }
+    }
+
     fn abort(&self, reason: &str) {
         self.break_with(Error::new(ErrorKind::Reset, reason));
     }

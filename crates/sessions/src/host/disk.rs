@@ -60,6 +60,12 @@ pub(super) enum WriteError {
     Sync(io::Error),
 }
 
+/// Path of an object's file in the folder of objects.
+pub(super) fn object_file(objects: &Path, id: &[u8; 32]) -> PathBuf {
+    let hex = hex::encode(id);
+    objects.join(&hex[..2]).join(hex + ".db")
+}
+
 /// The path with this after its name.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -119,6 +125,11 @@ fn is_tight(root: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_tight(_: &Path) -> bool {
     true
+}
+
+/// Whether a log lies beside a file: SQLite would take it for that of another file in the same place.
+pub(super) fn has_log(path: &Path) -> bool {
+    std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 /// Free and total bytes of the file system, for this process; `None` where the system does not say.

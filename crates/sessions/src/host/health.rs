@@ -1,7 +1,7 @@
 //! Health of a host: whether it may write, and which of its objects are damaged.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -26,6 +26,8 @@ pub(super) struct Health {
     is_poisoned: AtomicBool,
     poison: Mutex<Option<String>>,
     damaged: Mutex<BTreeMap<[u8; 32], String>>,
+    /// Files that could not take up their write-ahead logs, and why.
+    uncheckpointed: Mutex<BTreeMap<PathBuf, String>>,
 }
 
 impl Health {
@@ -43,6 +45,34 @@ impl Health {
             is_poisoned: AtomicBool::new(false),
             poison: Mutex::default(),
             damaged: Mutex::default(),
+            uncheckpointed: Mutex::default(),
+        }
+    }
+
+    /// Checks that writes are accepted, and that logs do not grow.
+    ///
+    /// # Errors
+    /// As [`check_write`](Self::check_write); [`ErrorKind::Storage`] while a checkpoint fails.
+    pub(super) fn check(&self) -> Result<()> {
+        self.check_write()?;
+        let mut failed = self.lock_uncheckpointed();
+        // A log that went when its object fell asleep is in its file.
+        failed.retain(|path, _| disk::has_log(path));
+        failed.values().next().map_or(Ok(()), |why| Err(Error::new(ErrorKind::Storage, why.as_str())))
+    }
+
+    /// Notes how a checkpoint of this file ended: its failure, if it failed.
+    pub(super) fn mark_checkpoint(&self, path: &Path, failure: Option<String>) {
+        let mut failed = self.lock_uncheckpointed();
+        match failure {
+            None => drop(failed.remove(path)),
+            Some(why) => {
+                let known = failed.insert(path.to_owned(), why.clone());
+                if known.is_none() {
+                    #[cfg(feature = "tracing")]
+                    tracing::error!(file = %path.display(), why, "a checkpoint failed: the write-ahead log grows");
+                }
+            }
         }
     }
 
@@ -115,6 +145,11 @@ impl Health {
 
     fn lock_poison(&self) -> MutexGuard<'_, Option<String>> {
         self.poison.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_uncheckpointed(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
+        // A map of whole entries: nothing is half changed.
+        self.uncheckpointed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_damaged(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], String>> {

@@ -8,6 +8,7 @@
 
 mod alarms;
 mod backend;
+mod checkpoint;
 mod disk;
 mod fault;
 mod health;
@@ -18,6 +19,7 @@ mod sockets;
 mod state;
 mod storage;
 mod ticket;
+mod waiting;
 mod worker;
 
 use std::fmt;
@@ -44,7 +46,7 @@ use crate::{
 
 pub use options::{Clock, HostOptions};
 
-/// What both hosts are: threads, their queues, the alarms.
+/// Threads of a host, their queues, and its alarms: common to both hosts.
 struct Host {
     namespace: String,
     scheme: IdScheme,
@@ -208,7 +210,7 @@ macro_rules! namespace {
                 self.host.list()
             }
             async fn health(&self) -> Result<()> {
-                self.host.shared.health.check_write()
+                self.host.shared.health.check()
             }
             async fn evict(&self, id: &ObjectId) -> Result<()> {
                 self.host.ask(id, |reply| Job::Evict(id.clone(), reply)).await

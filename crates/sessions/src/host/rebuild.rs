@@ -33,7 +33,10 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
         Ok((version(&index)?, index))
     });
     let index = match opened {
-        Ok((WHOLE, index)) => return Ok(index),
+        Ok((WHOLE, index)) => {
+            mark_stored(&index, &root.join("objects")).map_err(|error| index_failure(&error, Some(root)))?;
+            return Ok(index);
+        }
         Ok((_, index)) => index,
         Err(error) if Fault::of(&error) == Some(Fault::Damaged) => {
             put_aside(&path)?;
@@ -49,6 +52,23 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
     }
     fill(&index, &objects, health, now).map_err(|error| index_failure(&error, Some(root)))?;
     Ok(index)
+}
+
+/// Marks objects that have a file and no mark. The mark is written without a sync, as an object's creation has syncs enough, and
+/// may be lost with the machine's power; the object's row and file are not.
+fn mark_stored(index: &Connection, objects: &Path) -> rusqlite::Result<()> {
+    let mut statement = index.prepare("SELECT id FROM objects WHERE stored IS NOT 1")?;
+    let unmarked = statement.query_map([], |row| row.get::<_, [u8; 32]>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let has_file = |id: &[u8; 32]| std::fs::metadata(disk::object_file(objects, id)).is_ok_and(|file| file.len() > 0);
+    let stored: Vec<_> = unmarked.into_iter().filter(has_file).collect();
+    if stored.is_empty() {
+        return Ok(());
+    }
+    let transaction = index.unchecked_transaction()?;
+    for id in &stored {
+        transaction.execute("UPDATE objects SET stored = 1 WHERE id = ?", params![id])?;
+    }
+    transaction.commit()
 }
 
 /// Renames a damaged index and what belongs to it.

@@ -1,4 +1,4 @@
-//! The sockets of one object: their frames in, what it says to them out.
+//! The sockets of one object: received frames, and messages that are sent.
 
 use std::rc::{Rc, Weak};
 
@@ -12,10 +12,10 @@ use crate::{
     limits,
 };
 
-/// Events under way beyond which an object's sockets wait.
+/// Events in flight beyond which an object's sockets wait.
 const MESSAGES_UNDER_WAY: usize = 256;
 
-/// What a socket brings to the object.
+/// An event of a socket, for the object.
 pub(super) enum SocketEvent {
     Message(WebSocket, Message),
     Closed(WebSocket, CloseFrame),
@@ -43,7 +43,7 @@ impl SocketEvent {
     }
 }
 
-/// What leaves with the turn.
+/// A message or close that leaves when the turn has committed.
 pub(super) enum Outgoing {
     Message(Message),
     Close(CloseFrame),
@@ -174,7 +174,7 @@ impl ObjectState {
     }
 }
 
-/// A socket's handle: what it says is in its object's state.
+/// Handle of a socket, which is in its object's state.
 struct SocketHandle {
     state: Weak<ObjectState>,
     id: u64,

@@ -48,7 +48,7 @@ pub(super) struct ObjectState {
     pub(super) dispatch: RefCell<Option<Dispatch>>,
     /// Why the instance is gone, once it is.
     broken: RefCell<Option<Error>>,
-    /// The event that holds all others, and how often it has said so.
+    /// The event that holds the input gate, and its nesting.
     pub(super) critical: Cell<Option<(u64, u32)>>,
     /// The event that is being polled.
     pub(super) current: Cell<u64>,
@@ -58,18 +58,20 @@ pub(super) struct ObjectState {
     /// Bytes of messages whose handlers have not ended.
     pub(super) incoming: Cell<usize>,
     pub(super) event_ended: Notify,
-    /// Whoever waits: for the gate, or for whatever its handler awaits.
+    /// Wakers of events that wait for the gate, or for a future of their handlers.
     waiting: RefCell<BTreeMap<u64, Waker>>,
     under_way: Cell<usize>,
+    /// Idle connections that keep the instance in memory while there is room.
+    lingering: Cell<usize>,
     last_active: Cell<Instant>,
-    /// What leaves when the turn has committed.
+    /// Messages and closes that leave when the turn has committed.
     pub(super) outbox: RefCell<Vec<(ServerSender, Outgoing)>>,
     announced: Cell<bool>,
     /// The alarm as the turn has set it, until it commits.
     pub(super) new_alarm: Cell<Option<Option<i64>>>,
     /// The alarm's handler runs, and has set nothing yet: it has no alarm.
     pub(super) alarm_runs: Cell<bool>,
-    /// The alarm's handler is under way.
+    /// The alarm's handler is in flight.
     alarm_active: Cell<bool>,
     pub(super) sockets: RefCell<BTreeMap<u64, Socket>>,
     pub(super) next_socket: Cell<u64>,
@@ -98,6 +100,7 @@ impl ObjectState {
             event_ended: Notify::new(),
             waiting: RefCell::default(),
             under_way: Cell::default(),
+            lingering: Cell::default(),
             last_active: Cell::new(Instant::now()),
             outbox: RefCell::default(),
             announced: Cell::default(),
@@ -124,9 +127,24 @@ impl ObjectState {
         self.broken.borrow().clone()
     }
 
-    /// Events under way.
+    /// Returns the number of events in flight.
     pub(super) fn under_way(&self) -> usize {
         self.under_way.get()
+    }
+
+    /// Whether an idle connection keeps the instance in memory.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering.get() > 0
+    }
+
+    /// Counts an idle connection until the future is done.
+    pub(super) fn linger_until(self: &Rc<Self>, until: LocalBoxFuture<'static, ()>) {
+        self.lingering.set(self.lingering.get() + 1);
+        let lingerer = Lingerer(Rc::clone(self));
+        tokio::task::spawn_local(async move {
+            until.await;
+            drop(lingerer);
+        });
     }
 
     /// How long since the last event ended.
@@ -171,7 +189,7 @@ impl ObjectState {
         event
     }
 
-    /// Ends the instance: everything under way fails, what is not committed is undone, the sockets break.
+    /// Ends the instance: events in flight fail, uncommitted writes are undone, the sockets break.
     pub(super) fn break_with(&self, error: Error) {
         if self.broken.borrow().is_some() {
             return;
@@ -323,20 +341,34 @@ impl ObjectState {
         self.alarm_runs.set(true);
     }
 
-    /// What is left of an alarm that has run: kept when it was set anew meanwhile, else replaced by `next`. Also for an
-    /// instance that the alarm has broken: the database is still there.
+    /// Stores the alarm that follows one that has run: it stays when it was set anew meanwhile, else `next` replaces it. Also for
+    /// an instance that the alarm has broken: the database is still there. After a failure the alarm is stored as it was, and a
+    /// connection whose file has failed is closed.
     pub(super) fn end_alarm(&self, next: Option<AlarmRow>) -> Result<()> {
         self.alarm_active.set(false);
-        let broken = self.broken.borrow().is_some();
+        let is_over = self.alarm_runs.replace(false) || self.broken.borrow().is_some();
         self.open_storage()?;
         let storage = self.storage.borrow();
-        let Some(storage) = &*storage else { return Err(Error::new(ErrorKind::Internal, "the storage is closed")) };
-        if self.alarm_runs.replace(false) || broken {
-            storage.set_own_alarm(next)?;
+        let Some(open) = &*storage else { return Err(Error::new(ErrorKind::Internal, "the storage is closed")) };
+        let store = || {
+            if is_over {
+                open.set_own_alarm(next)?;
+            }
+            open.commit()?;
+            open.alarm()
+        };
+        let stored = store();
+        let verdict = open.verdict();
+        if stored.is_err() {
+            open.roll_back();
         }
+        drop(storage);
+        self.drop_unsound();
+        let due = match (stored, verdict) {
+            (Ok(row), None) => row.map(|row| row.due),
+            (Err(error), _) | (Ok(_), Some(error)) => return Err(error),
+        };
         // The index is set once this is durable: until then it wakes too early at worst.
-        storage.commit()?;
-        let due = storage.alarm()?.map(|row| row.due);
         self.new_alarm.set(None);
         self.shared.alarms.set(self.id.as_bytes(), due);
         Ok(())
@@ -366,7 +398,17 @@ impl Drop for Critical {
     }
 }
 
-/// An event under way.
+/// An idle connection of an object, until it is dropped.
+struct Lingerer(Rc<ObjectState>);
+
+impl Drop for Lingerer {
+    fn drop(&mut self) {
+        self.0.lingering.set(self.0.lingering.get() - 1);
+        self.0.last_active.set(Instant::now());
+    }
+}
+
+/// An event in flight.
 pub(super) struct Event<F> {
     state: Rc<ObjectState>,
     event: u64,

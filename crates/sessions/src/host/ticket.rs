@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Ticket(Arc<AtomicUsize>);
 
 impl Ticket {
-    /// Takes a place of so many.
+    /// Takes one of `limit` places.
     ///
     /// # Errors
     /// [`ErrorKind::Overloaded`] when all are taken.

@@ -1,7 +1,7 @@
 //! One thread of the pool: its objects, their events.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,11 +13,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::alarms;
+use super::disk;
 use super::options::HostOptions;
 use super::sockets::SocketEvent;
 use super::state::{ObjectState, Shared};
 use super::storage::AlarmRow;
 use super::ticket::Ticket;
+use super::waiting::Waiting;
 use crate::{Error, ErrorKind, ObjectId, Request, Response, Result, SessionContext, SessionObject, limits};
 
 /// How long after it could not be read an object's alarm is looked at again.
@@ -25,7 +27,7 @@ const LOOK_AGAIN: i64 = 2_000;
 /// How long after its object was found to be damaged.
 const LOOK_AGAIN_AT_DAMAGE: i64 = 60_000;
 
-/// What a thread is asked to do.
+/// A task for a thread.
 pub(super) enum Job {
     Fetch(ObjectId, Box<Request>, oneshot::Sender<Result<Response>>, Ticket),
     Alarm(ObjectId),
@@ -33,12 +35,17 @@ pub(super) enum Job {
     Stop,
 }
 
+impl Job {
+    /// Whether the caller has gone.
+    fn is_abandoned(&self) -> bool {
+        matches!(self, Self::Fetch(_, _, reply, _) if reply.is_closed())
+    }
+}
+
 /// A thread's objects.
 pub(super) struct Worker<O: SessionObject> {
     objects: Objects<O>,
     options: HostOptions,
-    /// Jobs that wait until their object may be awake, oldest first.
-    waiting: VecDeque<(Instant, Job)>,
 }
 
 type Objects<O> = Rc<ThreadObjects<O>>;
@@ -52,6 +59,8 @@ struct ThreadObjects<O: SessionObject> {
     slots: RefCell<HashMap<[u8; 32], Rc<Slot<O>>>>,
     awake: RefCell<HashSet<[u8; 32]>>,
     limit: usize,
+    /// Jobs that wait until their object may be awake, and since when.
+    waiting: RefCell<Waiting<(Instant, Job)>>,
     /// An object may have become idle.
     room: Notify,
 }
@@ -75,12 +84,13 @@ impl<O: SessionObject> Worker<O> {
             slots: RefCell::default(),
             awake: RefCell::default(),
             limit,
+            waiting: RefCell::default(),
             room: Notify::new(),
         });
-        Self { objects, options, waiting: VecDeque::new() }
+        Self { objects, options }
     }
 
-    /// Works until told to stop: the body of a thread.
+    /// Runs jobs until [`Job::Stop`]: the body of a thread.
     pub(super) fn run(mut self, runtime: &Runtime, mut jobs: mpsc::UnboundedReceiver<Job>) {
         tokio::task::LocalSet::new().block_on(runtime, async {
             let tick = self.options.idle.clamp(Duration::from_millis(10), Duration::from_secs(2)) / 2;
@@ -93,9 +103,10 @@ impl<O: SessionObject> Worker<O> {
                         Some(Job::Stop) | None => break,
                         Some(job) => self.take(job),
                     },
-                    () = objects.room.notified(), if !self.waiting.is_empty() => self.take_waiting(),
+                    () = objects.room.notified(), if !objects.waiting.borrow().is_empty() => self.take_waiting(),
                     _ = ticks.tick() => {
                         objects.hibernate(self.options.idle);
+                        self.refuse_overdue();
                         self.take_waiting();
                     }
                 }
@@ -105,31 +116,50 @@ impl<O: SessionObject> Worker<O> {
     }
 
     fn take(&mut self, job: Job) {
-        // Whoever came earlier goes first, but for those whose object is awake already.
-        let goes_last = !self.waiting.is_empty()
+        // Jobs are begun in their order, but for those whose object is awake already.
+        let goes_last = !self.objects.waiting.borrow().is_empty()
             && matches!(&job, Job::Fetch(id, ..) if !self.objects.awake.borrow().contains(id.as_bytes()));
-        if goes_last {
-            self.waiting.push_back((Instant::now(), job));
-            return;
-        }
-        if let Some(job) = self.begin(job) {
-            self.waiting.push_back((Instant::now(), job));
+        let left = if goes_last { Some(job) } else { self.begin(job) };
+        if let Some(job) = left {
+            self.wait((Instant::now(), job));
         }
     }
 
-    /// Begins the jobs that wait, as far as there is room; refuses those that have waited too long.
+    /// Puts a job into the queue.
+    fn wait(&mut self, (since, job): (Instant, Job)) {
+        if let Job::Fetch(id, ..) | Job::Alarm(id) = &job {
+            let id = *id.as_bytes();
+            self.objects.waiting.borrow_mut().push(id, (since, job));
+        }
+    }
+
+    /// Begins the jobs that wait, as far as there is room. Where there is none for the first object there is none for the others.
     fn take_waiting(&mut self) {
-        for (since, job) in std::mem::take(&mut self.waiting) {
-            if matches!(&job, Job::Fetch(_, _, reply, _) if reply.is_closed()) {
-                continue; // its caller has gone
+        loop {
+            let Some(id) = self.objects.waiting.borrow_mut().next(|(_, job)| job.is_abandoned()) else { return };
+            if !self.objects.admit(&id) {
+                return;
             }
-            let Some(job) = self.begin(job) else { continue };
-            match job {
-                Job::Fetch(_, _, reply, _) if since.elapsed() >= self.options.wait => {
-                    let message = "too many session objects are busy at once: try again soon";
-                    drop(reply.send(Err(Error::new(ErrorKind::Overloaded, message))));
+            let jobs = self.objects.waiting.borrow_mut().take(&id);
+            for (since, job) in jobs.into_iter().filter(|(_, job)| !job.is_abandoned()) {
+                if let Some(job) = self.begin(job) {
+                    self.wait((since, job));
                 }
-                job => self.waiting.push_back((since, job)),
+            }
+        }
+    }
+
+    /// Refuses the requests that have waited for too long.
+    fn refuse_overdue(&mut self) {
+        let wait = self.options.wait;
+        let is_over = |(since, job): &(Instant, Job)| {
+            matches!(job, Job::Fetch(..)) && (job.is_abandoned() || since.elapsed() >= wait)
+        };
+        let overdue = self.objects.waiting.borrow_mut().take_if(is_over);
+        for (_, job) in overdue {
+            if let Job::Fetch(_, _, reply, _) = job {
+                let message = "too many session objects are busy at once: try again soon";
+                drop(reply.send(Err(Error::new(ErrorKind::Overloaded, message))));
             }
         }
     }
@@ -144,7 +174,7 @@ impl<O: SessionObject> Worker<O> {
                     drop(reply.send(Err(Error::new(ErrorKind::Overloaded, message))));
                     return None;
                 }
-                if !self.objects.admit(&id) {
+                if !self.objects.admit(id.as_bytes()) {
                     return Some(Job::Fetch(id, request, reply, ticket));
                 }
                 let answer = slot.event(async move |object: Rc<O>| object.fetch(*request).await);
@@ -157,7 +187,7 @@ impl<O: SessionObject> Worker<O> {
                 });
             }
             Job::Alarm(id) => {
-                if !self.objects.admit(&id) {
+                if !self.objects.admit(id.as_bytes()) {
                     return Some(Job::Alarm(id));
                 }
                 let (slot, objects) = (self.objects.slot(&id).claim(), Rc::clone(&self.objects));
@@ -194,10 +224,7 @@ impl<O: SessionObject> ThreadObjects<O> {
             Some(slot) if slot.state.broken().is_none() => return slot,
             Some(broken) => broken.state.successor(),
             None => {
-                let path = self.folder.as_ref().map(|folder| {
-                    let hex = id.to_string();
-                    folder.join(&hex[..2]).join(hex + ".db")
-                });
+                let path = self.folder.as_ref().map(|folder| disk::object_file(folder, id.as_bytes()));
                 ObjectState::new(id.clone(), path, Arc::clone(&self.shared))
             }
         };
@@ -217,21 +244,26 @@ impl<O: SessionObject> ThreadObjects<O> {
         slot
     }
 
-    /// Lets the object be awake, if need be in place of the one that has been idle for longest; whether there is room.
-    fn admit(self: &Rc<Self>, id: &ObjectId) -> bool {
-        if self.awake.borrow().contains(id.as_bytes()) {
+    /// Lets the object be awake, if need be in place of the one that has been idle for longest. One that an idle connection keeps
+    /// in memory goes after all others. Returns whether there is room.
+    fn admit(self: &Rc<Self>, id: &[u8; 32]) -> bool {
+        if self.awake.borrow().contains(id) {
             return true;
         }
         if self.awake.borrow().len() >= self.limit {
             let longest = {
-                let (slots, awake) = (self.slots.borrow(), self.awake.borrow());
+                let (slots, mut awake) = (self.slots.borrow(), self.awake.borrow_mut());
+                awake.retain(|id| slots.contains_key(id)); // a caller may go before its event begins
                 let idle = awake.iter().filter_map(|id| slots.get(id)).filter(|slot| slot.is_idle());
-                idle.max_by_key(|slot| slot.state.idle_for()).cloned()
+                idle.max_by_key(|slot| (!slot.state.is_lingering(), slot.state.idle_for())).cloned()
             };
             let Some(longest) = longest else { return false };
             self.put_to_sleep(&longest);
         }
-        self.awake.borrow_mut().insert(*id.as_bytes());
+        self.awake.borrow_mut().insert(*id);
+        if self.waiting.borrow_mut().wake(id) {
+            self.room.notify_one();
+        }
         true
     }
 
@@ -252,7 +284,8 @@ impl<O: SessionObject> ThreadObjects<O> {
     fn hibernate(&self, idle: Duration) {
         let awake: Vec<_> = {
             let slots = self.slots.borrow();
-            let long_idle = |slot: &&Rc<Slot<O>>| slot.is_idle() && slot.state.idle_for() >= idle;
+            let long_idle =
+                |slot: &&Rc<Slot<O>>| slot.is_idle() && !slot.state.is_lingering() && slot.state.idle_for() >= idle;
             slots.values().filter(long_idle).cloned().collect()
         };
         for slot in &awake {
@@ -266,7 +299,7 @@ impl<O: SessionObject> ThreadObjects<O> {
     /// Brings a socket's event to its object, once that may be awake.
     async fn socket_event(self: &Rc<Self>, slot: &Rc<Slot<O>>, event: SocketEvent) {
         let id = crate::SessionBackend::id(&*slot.state).clone();
-        while slot.state.broken().is_none() && !self.admit(&id) {
+        while slot.state.broken().is_none() && !self.admit(id.as_bytes()) {
             drop(tokio::time::timeout(Duration::from_millis(100), self.room.notified()).await);
         }
         let (state, bytes) = (Rc::clone(&slot.state), event.bytes());
@@ -366,7 +399,7 @@ async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
         }
     };
     if !state.claim_alarm() {
-        return; // one is under way: its end looks at what is stored
+        return; // one is in flight: its end looks at the stored alarm
     }
     let (info, running) = (alarms::info(row.scheduled, row.retries), Rc::clone(&state));
     let handled = slot.event(async move |object: Rc<O>| {
@@ -391,7 +424,9 @@ async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
         Some(AlarmRow { scheduled: row.scheduled, due, retries: row.retries + 1, made: Some(now) })
     });
     if let Err(error) = state.end_alarm(next) {
-        // The disk's failure, say: it does not count, and the row is still there.
+        // The disk's failure, say: it does not count, and the row is still there, so the alarm runs again.
+        #[cfg(feature = "tracing")]
+        tracing::error!(%error, object = %crate::SessionBackend::id(&*state), "the end of an alarm was not stored");
         state.break_with(error);
         state.wake_at(Some(state.shared.alarms.now() + LOOK_AGAIN));
     }
@@ -400,6 +435,6 @@ async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
 /// A random number in 0..=1.
 fn jitter() -> f64 {
     let mut byte = [0];
-    // Without randomness there is no jitter, which is no harm.
+    // Without randomness there is no jitter, which does no harm.
     getrandom::fill(&mut byte).map_or(0.0, |()| f64::from(byte[0]) / 255.0)
 }

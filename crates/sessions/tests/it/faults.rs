@@ -18,11 +18,11 @@ async fn try_act(host: &LocalHost<Probe>, name: &str, operations: Value) -> Resu
     host.post(&host.id(name), "/act", Body::from(operations.to_string())).await?.into_body().json().await
 }
 
-async fn act(host: &LocalHost<Probe>, name: &str, operations: Value) -> Value {
+pub(super) async fn act(host: &LocalHost<Probe>, name: &str, operations: Value) -> Value {
     try_act(host, name, operations).await.unwrap()
 }
 
-fn open(folder: &Path) -> LocalHost<Probe> {
+pub(super) fn open(folder: &Path) -> LocalHost<Probe> {
     LocalHost::open(folder, "Probe", &options(), || ()).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn file(folder: &Path, host: &LocalHost<Probe>, name: &str) -> PathBuf {
     folder.join("objects").join(&hex[..2]).join(hex.clone() + ".db")
 }
 
-fn put(key: &str) -> Value {
+pub(super) fn put(key: &str) -> Value {
     json!([{"op": "put", "key": key, "value": 1}])
 }
 

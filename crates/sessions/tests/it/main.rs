@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod faults;
+#[cfg(target_os = "linux")]
+mod growth;
 mod kinds;
 mod limits;
 mod restart;

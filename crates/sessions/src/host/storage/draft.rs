@@ -1,4 +1,4 @@
-//! A database in memory, until its object has stored something: whoever only looks at an object leaves no file behind.
+//! A database in memory, until its object has stored something: an object that was only read leaves no file behind.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
+use super::checkpoint::WalPages;
 use super::disk;
 use super::fault::{Fault, failure};
 use super::health::Health;
@@ -66,6 +67,7 @@ pub(in crate::host) struct Storage {
     trusted: Arc<AtomicBool>,
     /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
+    wal: WalPages,
     /// The turn's transaction is open.
     open: Cell<bool>,
     savepoints: Cell<u32>,
@@ -111,7 +113,7 @@ impl Storage {
                 );
                 Err(Error::new(ErrorKind::Damaged, message))
             }
-            _ if has_log(path) => {
+            _ if disk::has_log(path) => {
                 let message = format!(
                     "the session object's log {}-wal is there without its file: restore the file from a backup; to give it \
                      up, move the log away",
@@ -141,12 +143,12 @@ impl Storage {
             }
             _ => Err(error),
         })?;
-        if std::fs::metadata(disk::beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
-            // What a crash has left in the log may be in memory alone, after a sync that failed: write it anew.
-            let moved = storage.own("PRAGMA wal_checkpoint(TRUNCATE)");
-            if storage.fault.take() == Some(Fault::Sync) {
-                moved?; // else it stays in the log, which can be read
-            }
+        // What a crash has left in the log may be in memory alone, after a sync that failed: write it anew.
+        let copied = if disk::has_log(path) { storage.own("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) };
+        if storage.fault.take() == Some(Fault::Sync) {
+            copied?;
+        } else {
+            health.mark_checkpoint(path, copied.err().map(|error| error.to_string())); // the log can be read
         }
         storage.own(TABLES)?; // nothing is written where they are there
         Ok(storage)
@@ -173,6 +175,7 @@ impl Storage {
             health: Arc::clone(health),
             trusted: Arc::new(AtomicBool::new(true)),
             settings: Arc::default(),
+            wal: WalPages::default(),
             open: Cell::new(false),
             savepoints: Cell::new(0),
             has_metadata: Cell::new(false),
@@ -188,6 +191,7 @@ impl Storage {
     fn configure(&mut self, journal: &str) -> rusqlite::Result<()> {
         let connection = &mut self.connection;
         connection.execute_batch(journal)?;
+        self.wal = WalPages::count(connection)?;
         for (limit, value) in LIMITS {
             // All far below i32's maximum.
             connection.set_limit(limit, value as i32)?;
@@ -301,7 +305,40 @@ impl Storage {
             }
         })?;
         self.metadata_is_new.set(false);
+        self.checkpoint();
         Ok(())
+    }
+
+    /// Copies a long write-ahead log into the file. What was committed is durable in the log, so a failure ends no event: the
+    /// host's health reports it.
+    fn checkpoint(&self) {
+        let Place::File(path) = &self.place else { return };
+        self.trusted.store(true, Ordering::Relaxed);
+        let done = self.wal.checkpoint(&self.connection);
+        self.trusted.store(false, Ordering::Relaxed);
+        let Some(done) = done else { return };
+        let failed = done.err().map(|error| {
+            let message =
+                format!("the write-ahead log of {} cannot be copied into it: {}", self.name(), failure(&error));
+            if Fault::of(&error) == Some(Fault::Sync) {
+                self.health.poison(message.clone());
+            }
+            message
+        });
+        self.health.mark_checkpoint(path, failed);
+    }
+
+    /// Refuses to write while the log is as long as it may become and cannot be shortened.
+    fn check_log(&self) -> Result<()> {
+        if self.wal.is_too_long() {
+            self.checkpoint();
+        }
+        if !self.wal.is_too_long() {
+            return Ok(());
+        }
+        let message =
+            format!("writing is refused: {} cannot take up its write-ahead log, which has 64 MiB", self.name());
+        Err(Error::new(ErrorKind::Storage, message))
     }
 
     /// Undoes what the turn wrote.
@@ -348,6 +385,7 @@ impl Storage {
         }
         if self.is_file() {
             self.health.check_write()?;
+            self.check_log()?;
         }
         self.begin_at_once()
     }
@@ -407,11 +445,6 @@ fn in_file(path: &Path, what: &str, error: std::io::Error) -> Error {
         _ => ErrorKind::Storage,
     };
     Error::new(kind, format!("the session object's file {} {what}: {error}", path.display())).with_source(error)
-}
-
-/// Whether a log lies beside a file: SQLite would take it for that of whatever comes into the file's place.
-fn has_log(path: &Path) -> bool {
-    std::fs::metadata(disk::beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 #[cfg(test)]
