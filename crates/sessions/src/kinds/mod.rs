@@ -1,7 +1,7 @@
 //! Session objects to use as they are: chat rooms, call rooms, MCP sessions, browsers. Each behind a feature of its name.
 //!
 //! A kind is an ordinary [`SessionObject`](crate::SessionObject); an application exports it as a class of its own, or hands
-//! the events of one class on to several. Who calls is told by a [`Participant`], which whoever forwards requests puts into
+//! the events of one class on to several. The caller is a [`Participant`], which the forwarder of requests puts into
 //! them, after taking out what the client has sent under that name.
 
 #[cfg(feature = "browser")]
@@ -12,18 +12,22 @@ pub mod call;
 pub mod chat;
 #[cfg(feature = "mcp")]
 pub mod mcp;
-/// The code of a socket that is closed because what its participant may do has to be asked for again.
+/// Code of a socket that is closed because its participant has to be judged again.
 #[cfg(any(feature = "call", feature = "chat"))]
 const ASK_AGAIN: u16 = 4003;
 #[cfg(any(feature = "call", feature = "chat"))]
-const ASK_AGAIN_WHY: &str = "what you may do is asked for again: come back";
+const ASK_AGAIN_WHY: &str = "your access has changed: connect again";
 
 #[cfg(any(feature = "call", feature = "chat"))]
 pub mod directory;
 #[cfg(any(feature = "call", feature = "chat"))]
 mod limits;
+#[cfg(any(feature = "call", feature = "chat"))]
+mod occupancy;
 mod participant;
 mod reply;
+#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+mod revocations;
 #[cfg(any(feature = "browser", feature = "call", feature = "chat", feature = "mcp"))]
 mod tables;
 #[cfg(any(feature = "browser", feature = "chat", feature = "mcp"))]
@@ -33,9 +37,9 @@ mod time;
 pub use limits::Rate;
 pub use participant::Participant;
 #[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
-use participant::Revocations;
+use revocations::Revocations;
 
-/// Bytes that nobody can guess.
+/// Random bytes that cannot be guessed.
 #[cfg(any(feature = "call", feature = "mcp"))]
 fn random<const N: usize>() -> crate::Result<[u8; N]> {
     let mut bytes = [0; N];

@@ -1,4 +1,4 @@
-//! Answers of the kinds: JSON, and problem+json for what is refused.
+//! Answers of the kinds: JSON, and problem+json for refusals.
 
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -11,18 +11,24 @@ pub(super) fn reply(status: StatusCode, value: &impl Serialize) -> Response {
     with_type(status, serde_json::json!(value).to_string(), "application/json")
 }
 
-/// What is wrong, as RFC 9457 has it.
+/// A refusal as problem details (RFC 9457).
 pub(super) fn refusal(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
     let body = json!({"status": status.as_u16(), "title": title, "detail": detail});
     with_type(status, body.to_string(), "application/problem+json")
 }
 
-/// 429, with when to come again.
-#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+/// 429 for a place that another client frees, with `Retry-After: 10`.
+#[cfg(any(feature = "chat", feature = "mcp"))]
 pub(super) fn too_many(detail: &str) -> Response {
+    too_many_for(detail, 10)
+}
+
+/// 429, with the seconds after which the request is granted.
+#[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
+pub(super) fn too_many_for(detail: &str, seconds: u64) -> Response {
     let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, detail);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
@@ -40,7 +46,7 @@ fn with_type(status: StatusCode, body: String, kind: &'static str) -> Response {
     response
 }
 
-/// A moment, RFC 3339 in UTC to the millisecond: such texts compare as their moments do.
+/// A time as RFC 3339 in UTC to the millisecond: such texts sort as their times do.
 #[cfg(any(feature = "browser", feature = "call", feature = "chat"))]
 pub(super) fn moment(at: chrono::DateTime<chrono::Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)

@@ -405,7 +405,7 @@ async fn mcp_streams_end_with_their_calls_however_those_end() {
     let (body, id) = begun(&host, &with, call(2, json!({"endless": 1}))).await;
     let again: Json =
         send(&host, Some(&ada()), "POST", "/", &with, call(2, json!({}))).await.into_body().json().await.unwrap();
-    assert_eq!(again["error"]["message"], "a call with this id is under way");
+    assert_eq!(again["error"]["message"], "a call with this id is in flight");
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}});
     assert_eq!(send(&host, Some(&ada()), "POST", "/", &with, cancel).await.status(), 202);
     assert!(!rest_of(body).await.contains("called by"));

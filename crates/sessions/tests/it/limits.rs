@@ -239,7 +239,7 @@ async fn a_history_keeps_its_newest_messages() {
     assert_eq!(ask(&rooms, &ada(), "POST", "/messages", json!({"text": "again"})).await.0, 201);
 }
 
-async fn revoke(host: &dyn SessionNamespace, user: &str) -> Json {
+pub(super) async fn revoke(host: &dyn SessionNamespace, user: &str) -> Json {
     let answer = host.fetch(&host.id("one"), Participant::revocation(user)).await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.into_body().json().await.unwrap()
@@ -277,14 +277,17 @@ async fn a_revocation_closes_the_sockets_of_its_user_at_once() {
     assert_eq!(ask(&calls, &judged_before, "GET", "/socket", Json::Null).await.0, 403);
 }
 
-async fn initialized(host: &dyn SessionNamespace) -> String {
-    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
-        "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
-    let answer = send(host, Some(&ada()), "POST", "/", &[BOTH], initialize).await;
+pub(super) fn initialize_message() -> Json {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+        "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}})
+}
+
+pub(super) async fn initialized(host: &dyn SessionNamespace) -> String {
+    let answer = send(host, Some(&ada()), "POST", "/", &[BOTH], initialize_message()).await;
     answer.headers()["mcp-session-id"].to_str().unwrap().to_owned()
 }
 
-async fn rest_of(body: Body) -> String {
+pub(super) async fn rest_of(body: Body) -> String {
     tokio::time::timeout(Duration::from_secs(5), body.text()).await.expect("the stream ends").unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! What survives the end of the host.
+//! State that survives the end of the host.
 
 use isobar_sessions::conformance::Probe;
 use isobar_sessions::local::{HostOptions, LocalHost};

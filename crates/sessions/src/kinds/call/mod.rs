@@ -1,19 +1,19 @@
-//! A video call: who is in it, and the signals that their browsers exchange to find each other. Pictures and sound go from
+//! A video call: its participants, and the signals that their browsers exchange to connect to each other. Video and audio go from
 //! browser to browser by WebRTC and never come here.
 //!
-//! `GET /socket` opens a WebSocket; `?resume=TOKEN` comes back as who one was. The room sends `welcome` (one's id, a token to
+//! `GET /socket` opens a WebSocket; `?resume=TOKEN` takes one's former place again. The room sends `welcome` (one's id, a token to
 //! resume with, the roster, ICE servers), then `joined`, `away`, `back`, `left`, `state` of others, and `signal` of one other.
 //! A client sends `{"type": "signal", "to": "...", "data": {...}}` - an offer, an answer, an ICE candidate, whatever: it is
 //! only passed on -, `state` with what it shows (`audio`, `video`, `screen`), `leave`, and `{"type":"ping"}` every 15 s.
 //!
-//! Whoever is silent for 45 s, or whose connection breaks, is away; whoever is away for 30 s has left. Signals to somebody who
-//! is away wait for their return. A socket is closed with 4003 when its participant's word is over
+//! A participant that is silent for 45 s, or whose connection breaks, is away; one that is away for 30 s has left. Signals to a
+//! participant that is away wait for the return. A socket is closed with 4003 when its participant's validity has ended
 //! ([`Participant::valid_until`]), and at once by [`Participant::revocation`]: the client comes back with its token. Taking part
 //! is more than watching: it takes [`Participant::writes`], and the servers that cost something are for those alone.
 //!
 //! Limits are those of [`CallOptions`]. A command over one of them is answered by an `error` event with `status` 429 and
 //! `retry_after_ms`, once for each series; a client that does not stop is closed with 1008, a message that is too large with
-//! 1009. A call that nobody is in keeps nothing.
+//! 1009. An empty call keeps nothing.
 
 mod options;
 
@@ -29,6 +29,7 @@ use sha2::{Digest, Sha256};
 pub use options::{CallOptions, Turn};
 
 use super::limits::{Bucket, Verdict};
+use super::occupancy::Occupancy;
 use super::reply::{moment, parameter, refusal, reply, revoked};
 use super::tables::Tables;
 use super::{ASK_AGAIN, ASK_AGAIN_WHY, Participant, Revocations, random};
@@ -44,8 +45,6 @@ const MESSAGE_BYTES: usize = 2 * SIGNAL_BYTES;
 /// Signals that wait for one participant, and their bytes.
 const WAITING: i64 = 256;
 const WAITING_BYTES: i64 = 1024 * 1024;
-/// Places of one user in one call: windows and machines, and those that have just been left.
-const PLACES_OF_USER: usize = 4;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS participants (
@@ -127,6 +126,9 @@ impl SessionObject for CallRoom {
     async fn fetch(&self, request: Request) -> Result<Response> {
         if let Some(user) = Participant::revoked_by(&request) {
             return self.revoke(&user).map(revoked);
+        }
+        if let Some(user) = Occupancy::asked_by(&request) {
+            return self.occupancy(&user).map(Occupancy::into_reply);
         }
         let who = match Participant::of(&request) {
             Ok(who) => who,
@@ -227,9 +229,9 @@ impl SessionObject for CallRoom {
 }
 
 impl CallRoom {
-    /// Closes a user's sockets: whoever may still take part comes back as who they were.
+    /// Closes a user's sockets: a client that may still take part comes back to its place.
     fn revoke(&self, user: &str) -> Result<usize> {
-        self.live.borrow_mut().revocations.add(user);
+        self.live.borrow_mut().revocations.add(&self.context, user, true)?;
         if !self.tables.are_there(&self.context)? {
             return Ok(0);
         }
@@ -243,6 +245,16 @@ impl CallRoom {
             }
         }
         Ok(closed)
+    }
+
+    fn occupancy(&self, user: &str) -> Result<Occupancy> {
+        let mut occupancy = Occupancy { is_kept: false, sockets: 0, is_present: false };
+        if self.tables.are_there(&self.context)? {
+            let here: Vec<String> =
+                self.context.sql().exec("SELECT user FROM participants WHERE away_since IS NULL", ())?.all()?;
+            (occupancy.sockets, occupancy.is_present) = (here.len(), here.iter().any(|one| one == user));
+        }
+        Ok(occupancy)
     }
 
     /// Closes a participant's socket, and takes nothing more from it.
@@ -266,7 +278,7 @@ impl CallRoom {
     }
 
     fn join(&self, who: &Participant, resume: Option<String>) -> Result<Response> {
-        if self.live.borrow_mut().revocations.covers(who) {
+        if self.live.borrow_mut().revocations.covers(&self.context, who)? {
             return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
         }
         let are_there = self.tables.are_there(&self.context)?;
@@ -282,8 +294,11 @@ impl CallRoom {
         }
         self.tables.make(&self.context)?;
         let sql = "SELECT count(*) FROM participants WHERE user = ?";
-        if known.is_none() && self.context.sql().exec(sql, (&who.user,))?.one::<usize>()? >= PLACES_OF_USER {
-            return Ok(refusal(StatusCode::CONFLICT, "you are in this call too often already: leave it elsewhere"));
+        if known.is_none() && self.context.sql().exec(sql, (&who.user,))?.one::<usize>()? >= self.options.places_of_user
+        {
+            let places = self.options.places_of_user;
+            let detail = format!("you are in this call {places} times, which is the limit: leave it elsewhere");
+            return Ok(refusal(StatusCode::CONFLICT, &detail));
         }
         let (id, is_back) = match known {
             Some(id) => (id, true),
@@ -326,7 +341,7 @@ impl CallRoom {
         Ok(websocket_response(client))
     }
 
-    /// Who comes back with this token: the same user, and still in the call.
+    /// Returns the place that this token resumes: of the same user, and still in the call.
     fn resumed(&self, who: &Participant, token: &str) -> Result<Option<String>> {
         let sql = "SELECT id FROM participants WHERE resume_hash = ? AND user = ?";
         self.context.sql().exec(sql, (hash(token), &who.user))?.next()
@@ -374,7 +389,7 @@ impl CallRoom {
         Ok(())
     }
 
-    /// The alarm goes on while there is somebody.
+    /// Keeps the alarm while the call has participants.
     fn look_again(&self) -> Result<()> {
         if self.count()? == 0 {
             return self.context.delete_alarm();

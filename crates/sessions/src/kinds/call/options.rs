@@ -1,4 +1,4 @@
-//! How a call behaves, and its TURN server.
+//! Options of a call, and its TURN server.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,21 +8,24 @@ use sha1::Sha1;
 
 use crate::kinds::Rate;
 
-/// How calls behave: the room's environment.
+/// Options of a call room: its environment.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CallOptions {
-    /// How many may take part; 16 when not given.
+    /// Participants of a call; one more is refused with 409. Default: 16.
     pub limit: usize,
-    /// STUN servers: `stun:stun.example.com:3478`.
+    /// Places of one user in a call: windows and machines, and those that the user has just left; one more is refused with 409.
+    /// Default: 4.
+    pub places_of_user: usize,
+    /// STUN servers, like `stun:stun.example.com:3478`. Default: none.
     pub stun: Vec<String>,
-    /// The TURN server, for browsers that cannot reach each other.
+    /// TURN server, for browsers that cannot reach each other. Default: `None`.
     pub turn: Option<Turn>,
-    /// How long somebody may be silent; 45 s when not given.
+    /// Time after which a participant that sends nothing is away. Default: 45 s.
     pub silent: TimeDelta,
-    /// How long somebody may be away; 30 s when not given.
+    /// Time after which a participant that is away has left. Default: 30 s.
     pub away: TimeDelta,
-    /// How often the room looks; 15 s when not given.
+    /// Interval at which the room looks for both. Default: 15 s.
     pub look: TimeDelta,
     /// Commands of one participant: signals, states. Default: 200 at once, 50 per second, which is more than browsers that
     /// find each other in a full call send.
@@ -32,19 +35,35 @@ pub struct CallOptions {
 impl Default for CallOptions {
     fn default() -> Self {
         let [silent, away, look] = [45, 30, 15].map(TimeDelta::seconds);
-        Self { limit: 16, stun: Vec::new(), turn: None, silent, away, look, commands: Rate::new(200, 50.0) }
+        Self {
+            limit: 16,
+            places_of_user: 4,
+            stun: Vec::new(),
+            turn: None,
+            silent,
+            away,
+            look,
+            commands: Rate::new(200, 50.0),
+        }
     }
 }
 
 impl CallOptions {
-    /// How many may take part.
+    /// Sets the number of participants.
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// How long somebody may be silent and away, and how often the room looks.
+    /// Sets the number of places of one user.
+    #[must_use]
+    pub fn with_places_of_user(mut self, places: usize) -> Self {
+        self.places_of_user = places;
+        self
+    }
+
+    /// Sets the times after which a silent participant is away, and one that is away has left, and the interval of looking.
     #[must_use]
     pub fn with_patience(mut self, silent: TimeDelta, away: TimeDelta, look: TimeDelta) -> Self {
         (self.silent, self.away, self.look) = (silent, away, look);
@@ -58,14 +77,14 @@ impl CallOptions {
         self
     }
 
-    /// STUN servers.
+    /// Sets the STUN servers.
     #[must_use]
     pub fn with_stun(mut self, urls: impl IntoIterator<Item = String>) -> Self {
         self.stun = urls.into_iter().collect();
         self
     }
 
-    /// The TURN server.
+    /// Sets the TURN server.
     #[must_use]
     pub fn with_turn(mut self, turn: Turn) -> Self {
         self.turn = Some(turn);
@@ -74,7 +93,7 @@ impl CallOptions {
 }
 
 /// A TURN server that shares a secret with the application (coturn's `use-auth-secret`): credentials are made for each
-/// participant and are good for a while.
+/// participant and are valid for an hour.
 #[derive(Clone)]
 pub struct Turn {
     pub(super) urls: Vec<String>,

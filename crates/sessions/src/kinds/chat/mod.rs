@@ -1,15 +1,14 @@
-//! A chat room: an ordered, durable history; who is there, who types, what who has read.
+//! A chat room: an ordered, durable history, with presence, typing and read marks.
 //!
 //! `GET /socket` opens a WebSocket. The room sends `history`, then `presence`, `message`, `edited`, `deleted`, `typing` and
 //! `read` as they happen, each a JSON object with a `type`. A client sends
-//! `{"type": "send", "text": "...", "nonce": "..."}` - a nonce sent again is not said again -, `edit`, `delete`, `typing`,
+//! `{"type": "send", "text": "...", "nonce": "..."}` - a nonce makes one message, however often it is sent -, `edit`, `delete`, `typing`,
 //! `read` with an `id`, and `ping`, which is answered without waking the room.
 //!
-//! `GET /history?before=17&limit=50` pages backwards, `?after=17` forwards; `GET /members` says who is there;
-//! `POST /messages` says something without a socket; `DELETE /history` deletes the room with all that it keeps, by whoever
-//! moderates.
+//! `GET /history?before=17&limit=50` pages backwards, `?after=17` forwards; `GET /members` lists the members present;
+//! `POST /messages` adds a message without a socket; `DELETE /history`, by a moderator, deletes the room with all that it keeps.
 //!
-//! A socket is closed with 4003 at the first message or event after its participant's word is over
+//! A socket is closed with 4003 at the first message or event after its participant's validity has ended
 //! ([`Participant::valid_until`]), and at once by [`Participant::revocation`]: the client comes back. A room in which nothing
 //! happens is not woken for it.
 //!
@@ -32,6 +31,7 @@ use sha2::{Digest, Sha256};
 
 pub use options::ChatOptions;
 
+use super::occupancy::Occupancy;
 use super::reply::{moment, parameter, refusal, reply, revoked, too_many};
 use super::tables::Tables;
 use super::{ASK_AGAIN, ASK_AGAIN_WHY, Participant};
@@ -46,7 +46,7 @@ pub const TEXT_BYTES: usize = 4096;
 /// Messages of a page, when not asked otherwise.
 const PAGE: i64 = 50;
 const MAX_PAGE: i64 = 200;
-/// What one user may say within ten seconds.
+/// Messages of one user within [`BURST_WITHIN`].
 const BURST: i64 = 20;
 const ONLY_READS: &str = "you may only read here";
 const BURST_WITHIN: TimeDelta = TimeDelta::seconds(10);
@@ -72,23 +72,23 @@ pub struct ChatRoom {
     live: Rc<RefCell<Live>>,
 }
 
-/// A message, as the room tells of it. What was deleted has no text any more.
+/// A message of the history. A deleted one has no text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its number: each is larger than those before it.
+    /// Number of the message, larger than those of the messages before it.
     pub id: i64,
     /// The author's id.
     pub author_id: String,
-    /// The author's name when it was said.
+    /// The author's name at the time of the message.
     pub author: String,
-    /// What was said.
+    /// The message's text.
     pub text: String,
-    /// When: RFC 3339.
+    /// Time of the message: RFC 3339.
     pub at: String,
-    /// When it was last changed.
+    /// Time of the last edit; `None` without one.
     pub edited_at: Option<String>,
-    /// When it was deleted.
+    /// Time of the deletion; `None` without one.
     pub deleted_at: Option<String>,
 }
 
@@ -102,7 +102,7 @@ enum Command {
     Read { id: i64 },
 }
 
-/// What is wrong with a command: its sender is told, and nobody else.
+/// The refusal of a command, for its sender alone.
 #[derive(Debug)]
 struct Refused {
     status: StatusCode,
@@ -123,11 +123,14 @@ impl SessionObject for ChatRoom {
         if let Some(user) = Participant::revoked_by(&request) {
             return self.revoke(&user).map(revoked);
         }
+        if let Some(user) = Occupancy::asked_by(&request) {
+            return self.occupancy(&user).map(Occupancy::into_reply);
+        }
         let who = match Participant::of(&request) {
             Ok(who) => who,
             Err(refused) => return Ok(*refused),
         };
-        if let Some(refused) = self.covered(&who) {
+        if let Some(refused) = self.covered(&who)? {
             return Ok(refused);
         }
         match (request.method(), request.uri().path()) {
@@ -148,7 +151,7 @@ impl SessionObject for ChatRoom {
             (&Method::POST, "/messages") => {
                 let body: Option<Json> = request.into_body().json().await.ok();
                 // The body may have taken its time.
-                if let Some(refused) = self.covered(&who) {
+                if let Some(refused) = self.covered(&who)? {
                     return Ok(refused);
                 }
                 let text = |name: &str| body.as_ref().and_then(|body| body[name].as_str()).map(str::to_owned);
@@ -216,18 +219,29 @@ impl SessionObject for ChatRoom {
 
 impl ChatRoom {
     /// Returns the refusal of a participant who was judged before a revocation.
-    fn covered(&self, who: &Participant) -> Option<Response> {
-        let is_covered = self.live.borrow_mut().revocations.covers(who);
-        is_covered.then(|| refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY))
+    fn covered(&self, who: &Participant) -> Result<Option<Response>> {
+        let is_covered = self.live.borrow_mut().revocations.covers(&self.context, who)?;
+        Ok(is_covered.then(|| refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY)))
+    }
+
+    fn occupancy(&self, user: &str) -> Result<Occupancy> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM messages)";
+        let is_kept = self.tables.are_there(&self.context)? && self.context.sql().exec(sql, ())?.one::<i64>()? == 1;
+        let is_present = !self.open_sockets(Some(&tag(user))).is_empty();
+        Ok(Occupancy { is_kept, sockets: self.open_sockets(None).len(), is_present })
     }
 
     fn join(&self, who: &Participant) -> Result<Response> {
         let tag = tag(&who.user);
         if self.open_sockets(Some(&tag)).len() >= self.options.sockets_of_user {
-            return Ok(too_many("you have too many connections to this room: close some"));
+            let detail = format!(
+                "you have {} connections to this room, which is the limit: close some",
+                self.options.sockets_of_user
+            );
+            return Ok(too_many(&detail));
         }
         if self.open_sockets(None).len() >= self.options.sockets {
-            return Ok(too_many("the room has as many connections as it takes"));
+            return Ok(too_many(&format!("the room has {} connections, which is the limit", self.options.sockets)));
         }
         let (client, server) = socket_pair();
         let client = client.with_message_bytes(self.options.message_bytes);
@@ -242,10 +256,11 @@ impl ChatRoom {
     /// Deletes what the room keeps, and closes its sockets: there is nothing on their clients' pages any more.
     fn clear(&self, who: &Participant) -> Result<Response> {
         if !who.moderates {
-            return Ok(refusal(StatusCode::FORBIDDEN, "only who moderates may delete a room"));
+            return Ok(refusal(StatusCode::FORBIDDEN, "only moderators may delete a room"));
         }
         self.context.delete_all()?;
         self.tables.forget();
+        self.live.borrow().revocations.store(&self.context)?;
         let sockets = self.open_sockets(None);
         sockets.iter().try_for_each(|socket| cut_off(socket, ASK_AGAIN, "the room was deleted"))?;
         Ok(reply(StatusCode::OK, &json!({"closed": sockets.len()})))
@@ -256,15 +271,15 @@ impl ChatRoom {
         self.context.websockets(tag).into_iter().filter(WebSocket::is_open).collect()
     }
 
-    /// Closes a user's sockets: whoever may still enter comes back.
+    /// Closes a user's sockets: a client that may still enter comes back.
     fn revoke(&self, user: &str) -> Result<usize> {
-        self.live.borrow_mut().revocations.add(user);
+        self.live.borrow_mut().revocations.add(&self.context, user, true)?;
         let sockets = self.open_sockets(Some(&tag(user)));
         sockets.iter().try_for_each(|socket| cut_off(socket, ASK_AGAIN, ASK_AGAIN_WHY))?;
         Ok(sockets.len())
     }
 
-    /// Whose socket it is; `None` where that is not known any more.
+    /// Returns the participant of a socket; `None` once the socket is being closed.
     fn participant(&self, socket: &WebSocket) -> Result<Option<Participant>> {
         let who = socket.attachment::<Option<Participant>>()?.flatten();
         if who.as_ref().is_some_and(|who| who.valid_until < Utc::now()) {
@@ -330,7 +345,7 @@ impl ChatRoom {
         if !fits(text) {
             return Ok(Err(refused(StatusCode::BAD_REQUEST, "a message has 1 to 4096 bytes of text")));
         }
-        // What somebody has said is theirs: a moderator takes it away, but puts no words into their mouth.
+        // A message is its author's: a moderator deletes it, and does not change its text.
         let sql = format!(
             "UPDATE messages SET text = ?, edited_at = ? WHERE id = ? AND author_id = ? AND deleted_at IS NULL RETURNING {COLUMNS}"
         );

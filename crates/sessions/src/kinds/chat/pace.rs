@@ -1,4 +1,4 @@
-//! How fast the users of a room go.
+//! Rates of the users of a room.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub(super) struct Live {
     pub(super) revocations: Revocations,
 }
 
-/// How fast one user goes, over all of the user's sockets.
+/// Rates of one user, over all of the user's sockets.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
     pub(super) commands: Bucket,
@@ -33,7 +33,7 @@ pub(super) struct Pace {
 }
 
 impl ChatRoom {
-    /// Whether a command is within its limit; the sender is told where it is not, and cut off where that does not help.
+    /// Whether a command is within its limit. Its sender gets an error event otherwise, and is cut off if it goes on.
     pub(super) fn admits(
         &self,
         socket: &WebSocket,
@@ -56,11 +56,11 @@ impl ChatRoom {
         Ok(false)
     }
 
-    /// Whether the others are told that a user types: once in a while, however often the user's clients say so.
+    /// Whether the others are notified that a user types: once per interval, however often the user's clients send it.
     pub(super) fn starts_typing(&self, who: &Participant) -> bool {
         let (mut live, now) = (self.live.borrow_mut(), Utc::now());
         let pace = live.pace(&who.user, &self.options);
-        // A clock that has gone back holds nobody up.
+        // A clock that was set back suppresses no event.
         let is_new = !(pace.typed_at..pace.typed_at + self.options.typing).contains(&now);
         if is_new {
             pace.typed_at = now;

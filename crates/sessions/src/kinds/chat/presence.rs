@@ -12,7 +12,7 @@ use crate::kinds::time::sleep;
 use crate::kinds::{Participant, Rate};
 use crate::{Result, WebSocket};
 
-/// How often the room says who is there; changes between are told together.
+/// Rate of presence events; changes between are coalesced.
 const PRESENCE: Rate = Rate::new(16, 2.0);
 const PRESENCE_AFTER: Duration = Duration::from_millis(500);
 /// Members that `presence` and `/members` name; `count` has them all.
@@ -37,7 +37,7 @@ impl ChatRoom {
         json!({"type": "presence", "members": members, "count": count})
     }
 
-    /// Tells who is there: at once while that seldom changes, else what has come of it half a second later.
+    /// Sends presence: at once while it seldom changes, else its state of half a second later.
     pub(super) fn tell_presence(&self, leaving: Option<&WebSocket>) -> Result<()> {
         let verdict = self.live.borrow_mut().presence.take(PRESENCE, Utc::now());
         if verdict == Verdict::Granted {
@@ -59,7 +59,7 @@ impl ChatRoom {
     pub(super) fn tell_all(&self, event: &Json, except: Option<&WebSocket>) -> Result<()> {
         let event = event.to_string();
         for socket in self.open_sockets(None).iter().filter(|socket| Some(*socket) != except) {
-            // One that is closing misses it, and nobody else does.
+            // A socket that is closing misses it alone.
             if self.hears(socket)? {
                 drop(socket.send(event.as_str()));
             }
@@ -67,7 +67,7 @@ impl ChatRoom {
         Ok(())
     }
 
-    /// Whether a socket may be told something. The attachment is read once in an instance's life.
+    /// Whether a socket may be sent to. The attachment is read once in an instance's life.
     fn hears(&self, socket: &WebSocket) -> Result<bool> {
         let known = self.live.borrow().good_until.get(&socket.id()).copied();
         if known.is_some_and(|until| until >= Utc::now()) {

@@ -1,10 +1,13 @@
-//! An MCP server over Streamable HTTP, in both eras of the protocol: the revision 2026-07-28, which has no sessions, and those
+//! An MCP server over Streamable HTTP, in all revisions of the protocol: the revision 2026-07-28, which has no sessions, and those
 //! from 2024-11-05 to 2025-11-25, which have `Mcp-Session-Id`, streams that can be resumed, and requests from the server.
 //!
-//! One object serves one user, under `/`: what the sessions of the user are, what their streams have sent, what has been
-//! subscribed to. It is durable before it is answered, so a session outlives restarts. What there is to call is an
-//! [`McpService`], which knows one era: a tool that wants to know something from the user answers that it does, and is called
-//! again with what the client said; for older clients the object asks by a request of its own.
+//! One object serves one user, under `/`: it keeps the user's sessions, the events of their streams and their subscriptions. All
+//! of it is durable before it is answered, so a session outlives restarts. Tools, resources and prompts are those of an
+//! [`McpService`], which knows the newest revision alone: a tool that needs input from the user answers with an elicitation, and
+//! is called again with the client's answer; for older clients the object asks by a request of its own.
+//!
+//! A stream with nothing to send does not keep other objects from being served: when the host needs the room the stream ends, and
+//! its client resumes it.
 #![allow(deprecated, reason = "SEP-2577 deprecates logging and sampling, which the older revisions have")]
 
 mod calls;
@@ -54,33 +57,33 @@ const OFFERED: [&str; 6] = [
 /// Bytes of a message.
 const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What an MCP object is handed.
+/// Options of an MCP object: its environment.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct McpOptions {
-    /// What there is to call.
+    /// Tools, resources and prompts.
     pub service: Arc<dyn McpService>,
-    /// The hosts that requests may be for, without ports; all of them when empty. To be set where nobody has to sign in: a
-    /// page that makes its visitor's browser resolve its own name to this server is refused by it.
+    /// Hosts that requests may be for, without ports. Default: none, which allows every host. Set it where no sign-in is needed: it
+    /// refuses a page that makes its visitor's browser resolve the page's name to this server (DNS rebinding).
     pub allowed_hosts: Vec<String>,
     /// Limits of one user.
     pub limits: McpLimits,
 }
 
 impl McpOptions {
-    /// A server of this.
+    /// Creates options for this service.
     pub fn new(service: Arc<dyn McpService>) -> Self {
         Self { service, allowed_hosts: Vec::new(), limits: McpLimits::default() }
     }
 
-    /// Sets what one user may have.
+    /// Sets the limits of one user.
     #[must_use]
     pub fn with_limits(mut self, limits: McpLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The hosts that requests may be for.
+    /// Sets the hosts that requests may be for.
     #[must_use]
     pub fn with_allowed_hosts(mut self, hosts: impl IntoIterator<Item = String>) -> Self {
         self.allowed_hosts = hosts.into_iter().collect();
@@ -104,10 +107,10 @@ impl std::fmt::Debug for McpSession {
     }
 }
 
-/// What is under way: gone with the instance, as are the connections it belongs to.
+/// Calls and streams in flight: they end with the instance, as do their connections.
 #[derive(Default)]
 struct Live {
-    /// Who hears the events of a stream, by session and stream.
+    /// Connections that receive the events of a stream, by session and stream.
     streams: HashMap<String, Hearer>,
     /// Requests of the server's own, by session and id.
     pending: HashMap<String, oneshot::Sender<Json>>,
@@ -129,7 +132,7 @@ struct Hearer {
 }
 
 impl Hearer {
-    /// Sends an event, unless whoever came back has had it among those that were missed.
+    /// Sends an event, unless the client has received it with those it had missed.
     fn tell(&mut self, stream: &str, id: i64, message: &str) {
         if id > self.heard {
             self.heard = id;
@@ -138,7 +141,7 @@ impl Hearer {
     }
 }
 
-/// A request, and who asks.
+/// A request, and its sender.
 #[derive(Debug, Clone)]
 struct Asked {
     who: Participant,
@@ -160,13 +163,13 @@ impl SessionObject for McpSession {
 
     async fn fetch(&self, request: Request) -> Result<Response> {
         if let Some(user) = Participant::revoked_by(&request) {
-            return Ok(revoked(self.revoke(&user)));
+            return self.revoke(&user).map(revoked);
         }
         let who = match Participant::of(&request) {
             Ok(who) => who,
             Err(refused) => return Ok(*refused),
         };
-        if let Some(refused) = self.covered(&who) {
+        if let Some(refused) = self.covered(&who)? {
             return Ok(refused);
         }
         if !rules::is_allowed_host(request.headers(), &self.options.allowed_hosts) {
@@ -189,18 +192,19 @@ impl SessionObject for McpSession {
 }
 
 impl McpSession {
-    /// Ends every stream and call of the object's user. Sessions stay: who may still use them comes back.
-    fn revoke(&self, user: &str) -> usize {
+    /// Ends every stream and call of the object's user. Sessions stay: a client that still has rights comes back. In an object that
+    /// was never used the revocation is remembered in memory alone, so that no file is made for it.
+    fn revoke(&self, user: &str) -> Result<usize> {
         let mut live = self.live.borrow_mut();
-        live.revocations.add(user);
-        let Live { streams, pending, calls, in_flight, listeners, .. } = &mut *live;
+        let Live { streams, pending, calls, in_flight, listeners, revocations, .. } = &mut *live;
         let closed = streams.len() + in_flight.len() + listeners.len();
+        revocations.add(&self.context, user, closed > 0 || self.store.is_used()?)?;
         streams.clear();
         pending.clear();
         calls.clear();
         in_flight.clear();
         listeners.clear();
-        closed
+        Ok(closed)
     }
 
     /// Returns the codec that seals the state of tools. Its key is made when the first tool leaves state.
@@ -213,7 +217,7 @@ impl McpSession {
         Ok(self.codec.get().expect("the codec was put there"))
     }
 
-    /// Ends what is under way in sessions that are over: streams, calls, and requests of the server's own.
+    /// Ends what is in flight in sessions that are over: streams, calls, and requests of the server's own.
     fn forget(&self, sessions: &[String]) {
         let mut live = self.live.borrow_mut();
         for session in sessions {
@@ -225,15 +229,15 @@ impl McpSession {
     }
 
     /// Returns the refusal of a participant who was judged before a revocation.
-    fn covered(&self, who: &Participant) -> Option<Response> {
-        let is_covered = self.live.borrow_mut().revocations.covers(who);
-        is_covered.then(|| refusal(StatusCode::FORBIDDEN, "what you may do is asked for again: come back"))
+    fn covered(&self, who: &Participant) -> Result<Option<Response>> {
+        let is_covered = self.live.borrow_mut().revocations.covers(&self.context, who)?;
+        Ok(is_covered.then(|| refusal(StatusCode::FORBIDDEN, "your access has changed: send the request again")))
     }
 
     async fn post(&self, who: Participant, headers: &HeaderMap, body: Body) -> Result<Response> {
         let bytes = body.bytes().await?;
-        // The body may have taken its time, and what is not yet in flight is not ended by a revocation.
-        if let Some(refused) = self.covered(&who) {
+        // The body may have taken its time, and a call that is not yet in flight is not ended by a revocation.
+        if let Some(refused) = self.covered(&who)? {
             return Ok(refused);
         }
         if bytes.len() > MESSAGE_BYTES {
@@ -299,7 +303,7 @@ impl McpSession {
         }
     }
 
-    /// What is answered at once, and alike in all revisions; `None` for a method that is not there.
+    /// Answers a method whose answer needs no stream and is alike in all revisions; `None` for an unknown method.
     async fn offered(&self, asked: &Asked, method: &str, params: Json) -> Option<Result<ServerResult, ErrorData>> {
         let (service, who) = (&self.options.service, &asked.who);
         let offered = async {
@@ -321,10 +325,11 @@ impl McpSession {
         Some(offered.await)
     }
 
-    /// Keeps the object while somebody listens: what is dropped when they do no more.
+    /// Keeps the object in memory for a stream, until the sender that this returns is dropped with the stream's body. An idle
+    /// stream does not keep other objects from being served: it ends when its host needs the room, and its client comes back.
     fn stay(&self) -> oneshot::Sender<()> {
         let (here, gone) = oneshot::channel::<()>();
-        self.context.wait_until(async move {
+        self.context.linger(async move {
             gone.await.ok(); // nothing is ever sent: it ends with its sender
         });
         here

@@ -1,4 +1,4 @@
-//! What an MCP session keeps in its object's database: the sessions of one user, their events, their subscriptions.
+//! The database of an MCP object: the sessions of one user, their events, their subscriptions.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rmcp::model::{ClientCapabilities, LoggingLevel, ProtocolVersion};
@@ -10,11 +10,11 @@ use crate::kinds::random;
 use crate::kinds::tables::Tables;
 use crate::{Result, SessionContext};
 
-/// How long a session that nobody uses is kept.
+/// Time after which an unused session ends.
 const IDLE: TimeDelta = TimeDelta::hours(24);
-/// How often a session's last use is written.
+/// Interval at which a session's last use is written.
 const USE_WRITTEN: TimeDelta = TimeDelta::minutes(1);
-/// How often the idle ones are looked for.
+/// Interval at which unused sessions are looked for.
 const LOOK: TimeDelta = TimeDelta::hours(1);
 /// The newest events of a session, which can be sent again.
 const MAX_EVENTS: i64 = 1000;
@@ -75,6 +75,11 @@ impl Store {
     /// The database as it is: the first session makes its tables.
     pub(super) fn new(context: SessionContext, limits: McpLimits) -> Self {
         Self { context, tables: Tables::new(SCHEMA, "mcp_subscriptions"), limits }
+    }
+
+    /// Whether the object has stored something.
+    pub(super) fn is_used(&self) -> Result<bool> {
+        Ok(self.are_there()? || self.context.kv().get::<Vec<u8>>("mcp state key")?.is_some())
     }
 
     fn are_there(&self) -> Result<bool> {
@@ -151,7 +156,7 @@ impl Store {
         Ok(self.context.sql().exec(sql, (id, uri))?.one::<i64>()? > 0)
     }
 
-    /// The sessions that may be told what answers no request: whether each can be told of it later, having heard before.
+    /// Returns the sessions that may be notified, and whether each has had notifications before, and so can resume their stream.
     pub(super) fn hearers(&self, stream: &str) -> Result<Vec<(String, bool)>> {
         if !self.are_there()? {
             return Ok(Vec::new());
@@ -200,7 +205,7 @@ impl Store {
         self.context.sql().exec(sql, (session, stream, after))?.all()
     }
 
-    /// Ends what was used least lately, that one more has room; the ended ones.
+    /// Ends the least recently used sessions, to make room for one more. Returns their ids.
     pub(super) fn make_room(&self) -> Result<Vec<String>> {
         if !self.are_there()? {
             return Ok(Vec::new());
@@ -212,7 +217,7 @@ impl Store {
         Ok(ended)
     }
 
-    /// Ends what nobody has used for a day; the ended ones.
+    /// Ends sessions that were not used for a day. Returns their ids.
     pub(super) fn sweep(&self) -> Result<Vec<String>> {
         if !self.are_there()? {
             return Ok(Vec::new());
