@@ -59,6 +59,7 @@ pub struct Caller {
     member: Option<Member>,
     scopes: Option<Arc<[String]>>,
     session: Option<Arc<str>>,
+    key: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,12 +73,13 @@ impl Caller {
     /// Nobody that is known.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { member: None, scopes: None, session: None }
+        Self { member: None, scopes: None, session: None, key: None }
     }
 
     /// A user with a role in a tenant.
     pub fn member(user: impl Into<Arc<str>>, tenant: impl Into<Arc<str>>, role: Role) -> Self {
-        Self { member: Some(Member { user: user.into(), tenant: tenant.into(), role }), scopes: None, session: None }
+        let member = Member { user: user.into(), tenant: tenant.into(), role };
+        Self { member: Some(member), ..Self::anonymous() }
     }
 
     /// Narrows what the caller may do to these scopes: `tickets:read`, `tickets:write`, `*:read`, `*`. An API key has them.
@@ -94,7 +96,14 @@ impl Caller {
         self
     }
 
-    /// The caller as JSON, for who hands it on: user, tenant, role, scopes. A session is not handed on.
+    /// Says that the caller has sent the API key of this id.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Returns the caller as JSON, to be handed on: user, tenant, role, scopes. Sessions and keys are not handed on.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({"user": self.user(), "tenant": self.tenant(), "role": self.role(), "scopes": self.scopes.as_deref()})
@@ -115,6 +124,12 @@ impl Caller {
     #[must_use]
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
+    }
+
+    /// Returns the id of the API key that the caller has sent; `None` for any other caller.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// The user's id.

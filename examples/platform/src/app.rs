@@ -5,6 +5,7 @@ use std::time::Duration;
 use isobar_http_serve::{App, BindingError, Platform, SecurityHeaders};
 use isobar_site::{CacheOptions, Site, SiteOptions};
 
+use crate::iam_session::RoomOptions;
 use crate::{api, bindings};
 
 /// How long browsers remember to come by `https`, once they have.
@@ -23,6 +24,7 @@ pub fn app(platform: &Platform) -> Result<App, BindingError> {
     let site = Site::new(platform.bucket(bindings::STORAGE)?, options);
     platform.sessions(bindings::IAM_SESSION)?;
     platform.database(bindings::MEAUXOS_DB)?;
+    RoomOptions::new(platform)?; // a wrong limit is an error of the start, and not of the rooms
     Ok(App::new()
         .api(api::router(platform)?)
         .documentation("/api/docs")

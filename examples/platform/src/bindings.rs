@@ -34,6 +34,18 @@ pub const MAIL_URL: &str = "MAIL_URL";
 pub const QUOTA_ROWS: &str = "QUOTA_ROWS";
 /// Bytes of media that a tenant may have: a number.
 pub const QUOTA_MEDIA_BYTES: &str = "QUOTA_MEDIA_BYTES";
+/// Rooms of a tenant, of all kinds: a number.
+pub const QUOTA_ROOMS: &str = "QUOTA_ROOMS";
+/// Rooms that one user may be in at a time: a number.
+pub const QUOTA_ROOMS_OF_USER: &str = "QUOTA_ROOMS_OF_USER";
+/// Connections to one chat: a number.
+pub const CHAT_SOCKETS: &str = "CHAT_SOCKETS";
+/// Connections of one user to one chat: a number.
+pub const CHAT_SOCKETS_OF_USER: &str = "CHAT_SOCKETS_OF_USER";
+/// Messages that a chat keeps: a number.
+pub const CHAT_HISTORY: &str = "CHAT_HISTORY";
+/// Participants of a call: a number.
+pub const CALL_PARTICIPANTS: &str = "CALL_PARTICIPANTS";
 /// Servers that tell browsers in a call how others see them: a list of URLs.
 pub const STUN_URLS: &str = "STUN_URLS";
 /// Servers that pass on what browsers in a call cannot send each other: a list of URLs.

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 
 use chrono::TimeDelta;
-use isobar_http_serve::{Job, Keeper, Platform};
+use isobar_http_serve::{BindingError, Job, Keeper, Platform};
 use isobar_sessions::kinds::browser::{BrowserOptions, BrowserSession};
 use isobar_sessions::kinds::call::{CallOptions, CallRoom, Turn};
 use isobar_sessions::kinds::chat::{ChatOptions, ChatRoom};
@@ -16,7 +16,10 @@ use isobar_sessions::{
 };
 
 use crate::api;
-use crate::bindings::{BROWSER, IAM_SESSION, STUN_URLS, TURN_SECRET, TURN_URLS};
+use crate::bindings::{
+    BROWSER, CALL_PARTICIPANTS, CHAT_HISTORY, CHAT_SOCKETS, CHAT_SOCKETS_OF_USER, IAM_SESSION, QUOTA_ROOMS,
+    QUOTA_ROOMS_OF_USER, STUN_URLS, TURN_SECRET, TURN_URLS,
+};
 
 /// The name of the object that keeps house.
 pub const KEEPER: &str = "keeper";
@@ -24,30 +27,62 @@ pub const KEEPER: &str = "keeper";
 /// The kind of the object that knows the rooms of a tenant.
 pub(crate) const DIRECTORY: &str = "directory";
 
-/// What the objects are handed.
+/// Environment of the objects.
 #[derive(Debug, Clone)]
 pub struct IamEnv {
-    chat: ChatOptions,
-    directory: DirectoryOptions,
+    rooms: std::result::Result<RoomOptions, String>,
     mcp: std::result::Result<McpOptions, String>,
-    call: CallOptions,
     browser: BrowserOptions,
     jobs: Vec<Job>,
 }
 
 impl IamEnv {
-    /// What the objects of this platform are handed.
+    /// Creates the environment of this platform's objects.
     #[must_use]
     pub fn new(platform: &Platform) -> Self {
+        let rooms = RoomOptions::new(platform).map_err(|error| error.to_string());
+        let mcp = api::mcp(platform).map(McpOptions::new).map_err(|error| error.to_string());
+        let browser = BrowserOptions::new(platform.browser(BROWSER).ok());
+        Self { rooms, mcp, browser, jobs: jobs(platform) }
+    }
+}
+
+/// Options of rooms, and of the directory that counts them, by the vars of wrangler.toml.
+#[derive(Debug, Clone)]
+pub(crate) struct RoomOptions {
+    chat: ChatOptions,
+    call: CallOptions,
+    directory: DirectoryOptions,
+}
+
+impl RoomOptions {
+    /// Reads the vars.
+    ///
+    /// # Errors
+    /// When a limit is not a number.
+    pub(crate) fn new(platform: &Platform) -> std::result::Result<Self, BindingError> {
+        let limit = |name: &str, default: u32| -> std::result::Result<u32, BindingError> {
+            let number = api::number(platform, name)?;
+            Ok(number.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX)))
+        };
+        let count = |name: &str, default: usize| -> std::result::Result<usize, BindingError> {
+            let number = api::number(platform, name)?;
+            Ok(number.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX)))
+        };
+        let (chat, call, directory) = (ChatOptions::default(), CallOptions::default(), DirectoryOptions::default());
+        let sockets = count(CHAT_SOCKETS, chat.sockets)?;
+        let sockets_of_user = count(CHAT_SOCKETS_OF_USER, chat.sockets_of_user)?;
+        let (history, age) = (limit(CHAT_HISTORY, chat.history)?, chat.history_age);
+        let chat = chat.with_sockets(sockets, sockets_of_user).with_history(history, age);
         let texts = |name| platform.var(name).ok().and_then(|urls| serde_json::from_value::<Vec<String>>(urls).ok());
-        let mut call = CallOptions::default().with_stun(texts(STUN_URLS).unwrap_or_default());
+        let participants = count(CALL_PARTICIPANTS, call.limit)?;
+        let mut call = call.with_limit(participants).with_stun(texts(STUN_URLS).unwrap_or_default());
         if let (Some(urls), Ok(secret)) = (texts(TURN_URLS), platform.secret(TURN_SECRET)) {
             call = call.with_turn(Turn::new(urls, secret.expose()));
         }
-        let mcp = api::mcp(platform).map(McpOptions::new).map_err(|error| error.to_string());
-        let browser = BrowserOptions::new(platform.browser(BROWSER).ok());
-        let (chat, directory) = (ChatOptions::default(), DirectoryOptions::default());
-        Self { chat, directory, mcp, call, browser, jobs: jobs(platform) }
+        let rooms = limit(QUOTA_ROOMS, directory.rooms)?;
+        let rooms_of_user = limit(QUOTA_ROOMS_OF_USER, directory.rooms_of_user)?;
+        Ok(Self { chat, call, directory: directory.with_rooms(rooms, rooms_of_user) })
     }
 }
 
@@ -128,11 +163,11 @@ impl SessionObject for IamSession {
         let kind = name.split('/').next().unwrap_or_default();
         let own = context.clone();
         let kind = match kind {
-            "chat" => Kind::Chat(ChatRoom::start(own, env.chat).await?),
-            "call" => Kind::Call(CallRoom::start(own, env.call).await?),
+            "chat" => Kind::Chat(ChatRoom::start(own, rooms(env.rooms)?.chat).await?),
+            "call" => Kind::Call(CallRoom::start(own, rooms(env.rooms)?.call).await?),
             "mcp" => Kind::Mcp(McpSession::start(own, env.mcp.map_err(Error::application)?).await?),
             "browser" => Kind::Browser(BrowserSession::start(own, env.browser).await?),
-            DIRECTORY => Kind::Directory(Directory::start(own, env.directory).await?),
+            DIRECTORY => Kind::Directory(Directory::start(own, rooms(env.rooms)?.directory).await?),
             KEEPER => Kind::Keeper(Keeper::start(own, env.jobs).await?),
             _ => return Err(Error::application(format!("there is no kind of session {kind:?}"))),
         };
@@ -154,6 +189,11 @@ impl SessionObject for IamSession {
     async fn closed(&self, socket: &WebSocket, close: CloseFrame) -> Result<()> {
         hand_on!(self, kind => kind.closed(socket, close))
     }
+}
+
+/// The options of rooms, or the error that the vars have.
+fn rooms(options: std::result::Result<RoomOptions, String>) -> Result<RoomOptions> {
+    options.map_err(Error::application)
 }
 
 const NAME: &str = "session name";
@@ -182,4 +222,25 @@ fn name(context: &SessionContext) -> Result<String> {
     }
     let name = context.kv().get::<String>(NAME)?;
     name.ok_or_else(|| Error::application("a session of the platform has a name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vars_set_the_limits_of_rooms() {
+        let platform = |name: &str, value: serde_json::Value| Platform::builder().with_var(name, value).build();
+        let default = RoomOptions::new(&Platform::builder().build()).expect("every limit has a default");
+        assert_eq!((default.directory.rooms, default.directory.rooms_of_user), (1000, 64));
+        let options = |name: &str| RoomOptions::new(&platform(name, 7.into())).expect("a limit is a number");
+        assert_eq!(options(QUOTA_ROOMS).directory.rooms, 7);
+        assert_eq!(options(QUOTA_ROOMS_OF_USER).directory.rooms_of_user, 7);
+        assert_eq!(options(CHAT_SOCKETS).chat.sockets, 7);
+        assert_eq!(options(CHAT_SOCKETS_OF_USER).chat.sockets_of_user, 7);
+        assert_eq!(options(CHAT_HISTORY).chat.history, 7);
+        assert_eq!(options(CALL_PARTICIPANTS).call.limit, 7);
+        let error = RoomOptions::new(&platform(QUOTA_ROOMS, "many".into())).expect_err("a text is not a limit");
+        assert!(error.to_string().contains(QUOTA_ROOMS), "{error}");
+    }
 }

@@ -48,7 +48,8 @@ pub(super) async fn find(database: &dyn Database, key: &str) -> Result<Option<Ca
     let scopes: Vec<String> = serde_json::from_str(&row.get::<String>("scopes")?).unwrap_or_default();
     let (user, tenant): (String, String) = (row.get("user_id")?, row.get("tenant_id")?);
     // A user whose role was lowered has no key that remembers the higher one.
-    Ok(Some(Caller::member(user, tenant, role("role")?.min(role("member_role")?)).with_scopes(scopes)))
+    let id: String = row.get("id")?;
+    Ok(Some(Caller::member(user, tenant, role("role")?.min(role("member_role")?)).with_scopes(scopes).with_key(id)))
 }
 
 async fn note_use(database: &dyn Database, row: &Row, now: String) -> Result<(), Problem> {

@@ -116,6 +116,19 @@ async fn keys_end_with_the_password_and_with_signing_out_everywhere() {
 }
 
 #[tokio::test]
+async fn a_caller_by_key_has_the_keys_id_and_one_by_session_has_none() {
+    let mut town = town().await;
+    let who = |caller: Caller| async move { caller.key().unwrap_or("none").to_owned() };
+    let router = axum::Router::new().route("/who", axum::routing::get(who));
+    town.router = town.router.clone().merge(town.auth.protect(router));
+    let mut ada = Browser::signed_up(&town, "ada").await;
+    let made = ada.post("/auth/keys", json!({"name": "CI"})).await.is(201).json();
+    let by_key = town.with_key(made["key"].as_str().unwrap(), "GET", "/who", None).await.is(200).text;
+    assert_eq!(by_key, made["id"].as_str().unwrap());
+    assert_eq!(ada.get("/who").await.is(200).text, "none");
+}
+
+#[tokio::test]
 async fn a_key_takes_a_recent_sign_in() {
     let town = town().await;
     let mut ada = Browser::signed_up(&town, "ada").await;

@@ -108,7 +108,7 @@ fn public_url(platform: &Platform) -> Option<String> {
 }
 
 /// A number among the vars, where it is there.
-fn number(platform: &Platform, name: &str) -> Result<Option<u64>, BindingError> {
+pub(crate) fn number(platform: &Platform, name: &str) -> Result<Option<u64>, BindingError> {
     let Ok(value) = platform.var(name) else { return Ok(None) };
     let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
     number.map(Some).ok_or_else(|| BindingError::unusable("var", name, format!("{value} is not a number")))

@@ -1,11 +1,11 @@
-//! Session objects by name, with who takes part.
+//! Session objects by name, and the rights of those who enter them.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use http::{Method, StatusCode, header};
 use isobar_api::{Caller, Role};
 use isobar_db::QueryableExt;
@@ -91,7 +91,7 @@ impl Rooms<'_> {
 
     async fn enter(&self, who: &Participant, room: &Room) -> Answer<Option<Response>> {
         if !who.writes && !room.stays {
-            return Ok(None); // the room says no by itself
+            return Ok(None); // the room itself refuses
         }
         let (sessions, id) = self.directory()?;
         let refused = directory::enter(&*sessions, &id, who, room).await?;
@@ -111,21 +111,27 @@ pub(super) async fn mcp(State(platform): State<Platform>, caller: Caller, reques
     hand_on(&platform, &who, &format!("mcp/{tenant}/{user}"), "/", request).await
 }
 
-/// Returns the caller's rights in a session, as the database has them now: access that has ended since the request came is not there
-/// any more.
+/// Returns the caller's rights in a session, as the database has them now: an account, a membership, a session or an API key that
+/// has ended since the request was authenticated is refused. What a key opens ends with the key at the latest.
 async fn participant(platform: &Platform, caller: &Caller) -> Answer<Participant> {
     let judged_at = Utc::now();
-    let sql = "SELECT u.name, m.role FROM users u JOIN memberships m ON m.user_id = u.id WHERE u.id = ?1 AND m.tenant_id = ?2 \
-               AND u.disabled = 0 AND (?3 IS NULL OR EXISTS (SELECT 1 FROM sessions WHERE id = ?3))";
-    let (user, tenant, session) = (caller.user(), caller.tenant(), caller.session());
+    let sql = "SELECT u.name, m.role, k.expires_at FROM users u JOIN memberships m ON m.user_id = u.id \
+               LEFT JOIN api_keys k ON k.id = ?4 AND k.user_id = u.id AND k.tenant_id = m.tenant_id AND k.revoked_at IS NULL \
+               WHERE u.id = ?1 AND m.tenant_id = ?2 AND u.disabled = 0 \
+               AND (?3 IS NULL OR EXISTS (SELECT 1 FROM sessions WHERE id = ?3)) AND (?4 IS NULL OR k.id IS NOT NULL)";
     let users = platform.database(DB)?;
-    let found: Option<(String, String)> = users.prepare(sql).bind(user).bind(tenant).bind(session).first().await?;
-    let (name, role) = found.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED).with_detail("sign in again"))?;
+    let query = users.prepare(sql).bind(caller.user()).bind(caller.tenant()).bind(caller.session()).bind(caller.key());
+    let found: Option<(String, String, Option<DateTime<Utc>>)> = query.first().await?;
+    let found = found.filter(|(_, _, expires_at)| expires_at.is_none_or(|expires_at| expires_at > judged_at));
+    let (name, role, expires_at) =
+        found.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED).with_detail("sign in again"))?;
     let role: Option<Role> = role.parse().ok();
     let is = |least| role.is_some_and(|role| role >= least) && caller.role().is_some_and(|role| role >= least);
     // A socket is opened by a GET: what a key may only read, it does not write through one either.
     let may = |least| is(least) && caller.has_scope("sessions", true);
     let who = ApiTools::participant(caller, &name).with_judged_at(judged_at);
+    let valid_until = expires_at.map_or(who.valid_until, |expires_at| expires_at.min(who.valid_until));
+    let who = who.with_valid_until(valid_until);
     Ok(who.with_writes(may(Role::Member)).with_moderates(may(Role::Admin)))
 }
 
@@ -139,4 +145,59 @@ async fn hand_on(
     who.insert(request.headers_mut()); // in place of what the client has sent under that name
     let sessions = platform.sessions(IAM_SESSION)?;
     forward_session(&*sessions, &sessions.id_from_name(object), path, request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use isobar_db::SqliteDatabase;
+
+    use super::*;
+
+    const ROWS: &str = "
+        INSERT INTO tenants (id, slug, name, created_at, updated_at) VALUES ('t', 't', 'T', '', '');
+        INSERT INTO users (id, email, name, created_at, updated_at) VALUES ('u', 'ada@example.com', 'Ada', '', '');
+        INSERT INTO memberships (id, tenant_id, user_id, role, created_at, updated_at) VALUES ('m', 't', 'u', 'member', '', '');
+        INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, secret_hash, role, scopes, expires_at, created_at)
+            VALUES ('k', 't', 'u', 'CI', 'p', x'00', 'member', '[]', '2999-01-01T00:00:00.000Z', '');";
+
+    async fn platform() -> Platform {
+        let database = SqliteDatabase::memory().await.expect("a database in memory opens");
+        for script in [isobar_api::auth::SCHEMA, ROWS] {
+            database.run_script(script).await.expect("the tables and rows are made");
+        }
+        Platform::builder().with_database(DB, database).build()
+    }
+
+    async fn run(platform: &Platform, sql: &str) {
+        platform.database(DB).expect("it is bound").prepare(sql.to_owned()).run().await.expect("the key is changed");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_revoked_since_it_was_found_opens_nothing() {
+        let platform = platform().await;
+        let caller = Caller::member("u", "t", Role::Member).with_key("k");
+        assert!(participant(&platform, &caller).await.expect("the key is valid").writes);
+        for ended in [
+            "UPDATE api_keys SET revoked_at = '2000-01-01T00:00:00.000Z'",
+            "UPDATE api_keys SET revoked_at = NULL, expires_at = '2000-01-01T00:00:00.000Z'",
+            "DELETE FROM api_keys",
+        ] {
+            run(&platform, ended).await;
+            let problem = participant(&platform, &caller).await.expect_err(ended);
+            assert_eq!(problem.status(), StatusCode::UNAUTHORIZED, "{ended}");
+        }
+        let other = Caller::member("u", "t", Role::Member);
+        participant(&platform, &other).await.expect("a caller without a key is not asked for one");
+    }
+
+    #[tokio::test]
+    async fn what_a_key_opens_ends_with_the_key() {
+        let platform = platform().await;
+        let end = Utc::now() + chrono::TimeDelta::minutes(2);
+        let soon = end.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        run(&platform, &format!("UPDATE api_keys SET expires_at = '{soon}'")).await;
+        let caller = Caller::member("u", "t", Role::Member).with_key("k");
+        let who = participant(&platform, &caller).await.expect("the key is valid");
+        assert!(who.valid_until <= end, "{} is after {end}", who.valid_until);
+    }
 }
