@@ -39,7 +39,7 @@ impl Body {
     /// All of it in memory.
     ///
     /// # Errors
-    /// What the sender's stream fails with.
+    /// The error of the sender's stream.
     pub async fn bytes(self) -> Result<Bytes> {
         match self.0 {
             Inner::Bytes(bytes) => Ok(bytes.unwrap_or_default()),

@@ -6,7 +6,7 @@ use std::fmt;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, for code that decides by it.
+/// Kind of an [`Error`], for code that decides by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -56,7 +56,7 @@ impl Error {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// An object's own error: what its caller sees is the text.
+    /// Creates an object's own error. Its caller gets the text.
     pub fn application(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Application, message)
     }
@@ -68,7 +68,7 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -6,7 +6,7 @@ use crate::{
     Body, ClientSocket, Error, ErrorKind, ObjectId, Request, Response, Result, SessionNamespace, take_websocket,
 };
 
-/// What every namespace can do by way of the trait.
+/// Convenience over [`SessionNamespace`].
 #[async_trait]
 pub trait SessionNamespaceExt: SessionNamespace {
     /// The id of a name.

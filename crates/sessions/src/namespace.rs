@@ -1,4 +1,4 @@
-//! What callers hold.
+//! The namespace of session objects, as callers hold it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{Error, ErrorKind, ObjectId, Request, Response, Result};
 
-/// What a host can do beyond Cloudflare's binding.
+/// Operations of a host that Cloudflare's binding lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -56,7 +56,7 @@ impl ListedObject {
 /// The objects of one class, by id.
 #[async_trait]
 pub trait SessionNamespace: Debug + Send + Sync {
-    /// What the host can do beyond Cloudflare's binding.
+    /// Returns the operations that the host has beyond Cloudflare's binding.
     fn capabilities(&self) -> Capabilities;
 
     /// The id of a name: always the same.
@@ -77,7 +77,7 @@ pub trait SessionNamespace: Debug + Send + Sync {
     /// Sends a request to an object, which is started if need be.
     ///
     /// # Errors
-    /// What its handler fails with; [`ErrorKind::Reset`], [`ErrorKind::Overloaded`], [`ErrorKind::InvalidId`].
+    /// The error of the object's handler; [`ErrorKind::Reset`], [`ErrorKind::Overloaded`], [`ErrorKind::InvalidId`].
     async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response>;
 
     /// Every object that has stored something, and which of them are damaged, as far as that was found. Needs
@@ -89,16 +89,16 @@ pub trait SessionNamespace: Debug + Send + Sync {
         Err(Error::new(ErrorKind::Unsupported, "this host cannot list its objects"))
     }
 
-    /// Whether the host can do what it is for: for readiness checks. Durable Objects always can.
+    /// Checks that the host can store, for readiness checks. Durable Objects always can.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when a sync has failed and writing is refused until the host is opened anew;
-    /// [`ErrorKind::StorageFull`] when the disk is down to the host's reserve.
+    /// [`ErrorKind::Storage`] when a sync has failed and writing is refused until the host is opened anew, and while a file cannot take
+    /// up its write-ahead log, which grows until then; [`ErrorKind::StorageFull`] when the disk is down to the host's reserve.
     async fn health(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Drops an object's instance as soon as no event is under way, as hibernation would; its sockets stay open. For
+    /// Drops an object's instance as soon as no event is in flight, as hibernation would; its sockets stay open, and its streams end. For
     /// tests. Needs [`Capabilities::evict`].
     ///
     /// # Errors

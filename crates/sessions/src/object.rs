@@ -1,4 +1,4 @@
-//! What an application implements.
+//! The trait of session objects: an application implements it.
 
 use std::future::{Future, ready};
 
@@ -9,10 +9,10 @@ use crate::{CloseFrame, Message, Request, Response, Result, SessionContext, WebS
 /// A session object: one live instance per id, pinned to its thread.
 ///
 /// Events interleave at awaits only, so code between two awaits is atomic; what it wrote is durable before anything it
-/// answers or sends leaves. An instance may be dropped whenever no event is under way, and is then started again by the
+/// answers or sends leaves. An instance may be dropped whenever no event is in flight, and is then started again by the
 /// next: what must last belongs into the storage. A panic resets the object and fails the event.
 pub trait SessionObject: Sized + 'static {
-    /// What the application hands its objects: databases, buckets, secrets.
+    /// The environment of the application's objects: databases, buckets, secrets.
     type Env: Clone + 'static;
 
     /// Makes an instance; no event is delivered before it is done. Create the schema here: a native host keeps what is
@@ -20,13 +20,13 @@ pub trait SessionObject: Sized + 'static {
     /// only looked at leaves no file.
     ///
     /// # Errors
-    /// Whatever it likes: the event that woke the object fails with it.
+    /// The object's own: the event that woke the object fails with it.
     fn start(context: SessionContext, env: Self::Env) -> impl Future<Output = Result<Self>>;
 
     /// Answers a request.
     ///
     /// # Errors
-    /// Whatever it likes: the caller sees it.
+    /// The object's own: the caller gets it.
     fn fetch(&self, request: Request) -> impl Future<Output = Result<Response>>;
 
     /// The alarm's time has come.
@@ -54,7 +54,7 @@ pub trait SessionObject: Sized + 'static {
     }
 }
 
-/// What an alarm's handler is told.
+/// Information about one run of an alarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlarmInfo {
@@ -65,7 +65,7 @@ pub struct AlarmInfo {
 }
 
 impl AlarmInfo {
-    /// What a host tells.
+    /// Creates the information, as a host does.
     #[must_use]
     pub fn new(scheduled: DateTime<Utc>, retry_count: u32) -> Self {
         Self { scheduled, retry_count }

@@ -48,7 +48,7 @@ impl Budget {
 pub(crate) enum Refused {
     /// Too much waits already.
     Full,
-    /// Nobody receives any more, or the sender has said that nothing follows.
+    /// The receiver is gone, or the sender has ended the stream.
     Gone,
 }
 
@@ -61,7 +61,7 @@ struct State {
     senders: usize,
     /// Nothing follows what waits.
     is_ended: bool,
-    /// Nobody receives.
+    /// The receiver is gone.
     is_dropped: bool,
     receiver: Option<Waker>,
     waiting_sender: Option<Waker>,
@@ -116,7 +116,7 @@ fn lock(state: &Shared) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the two ends of a pipe that takes so many bytes.
+/// Creates the two ends of a pipe with this limit of bytes.
 pub(crate) fn pipe(limit: usize) -> (Sender, Receiver) {
     let state = Arc::new(Mutex::new(State {
         frames: VecDeque::new(),
@@ -183,7 +183,7 @@ impl Sender {
         state.wake_receiver();
     }
 
-    /// Ready when at most so many bytes wait, or nobody receives. One task may wait.
+    /// Ready when at most this number of bytes waits, or the receiver is gone. One task may wait.
     pub(crate) fn poll_below(&self, cx: &Context<'_>, bytes: usize) -> Poll<()> {
         let mut state = lock(&self.0);
         if state.bytes <= bytes || state.is_dropped {

@@ -55,7 +55,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// What can be bound to a statement: `()`, tuples of up to eight values, or a list of [`Value`]s.
+/// Parameters of a statement: `()`, tuples of up to eight values, or a list of [`Value`]s.
 pub trait Parameters {
     /// The values, in order.
     fn into_values(self) -> Vec<Value>;

@@ -1,4 +1,4 @@
-//! WebSockets: a pair of ends, one with the object, one with whoever speaks HTTP to the client.
+//! WebSockets: a pair of ends, one with the object, one with the HTTP server of the client.
 
 use std::fmt;
 use std::pin::Pin;
@@ -61,7 +61,7 @@ pub struct CloseFrame {
     pub code: u16,
     /// The reason, at most 123 bytes.
     pub reason: String,
-    /// Whether the peer said goodbye.
+    /// Whether the peer has sent a close frame.
     pub was_clean: bool,
 }
 
@@ -175,7 +175,7 @@ impl ClientSocket {
         futures_util::FutureExt::now_or_never(self.receive()).flatten()
     }
 
-    /// Takes the two directions apart, for whoever reads while it writes. Dropping the sender breaks the connection.
+    /// Takes the two directions apart, for a client that reads while it writes. Dropping the sender breaks the connection.
     #[must_use]
     pub fn split(self) -> (ClientSender, ClientReceiver) {
         (self.sender, self.receiver)
@@ -213,7 +213,7 @@ impl ClientSender {
         })
     }
 
-    /// Waits until less than 1 MiB waits for the object, or its end is gone: whoever reads from a network waits here
+    /// Waits until less than 1 MiB waits for the object, or its end is gone: a reader of a network waits here
     /// before reading on.
     pub async fn ready(&self) {
         std::future::poll_fn(|cx| self.sender.poll_below(cx, WINDOW_BYTES)).await;
@@ -238,7 +238,7 @@ impl ClientReceiver {
         std::future::poll_fn(|cx| self.0.poll_next(cx)).await.map(parted)
     }
 
-    /// Whether nothing follows what waits: the object has said goodbye, was reset, or has given the client up because it does
+    /// Whether nothing follows what waits: the object has closed, was reset, or has given the client up because it does
     /// not read.
     #[must_use]
     pub fn is_ended(&self) -> bool {
@@ -255,7 +255,7 @@ pub struct ServerSocket {
     link: Link,
 }
 
-/// What a host that has sockets of its own leaves at the object's end for whoever takes the client's.
+/// A slot by which a host with sockets of its own passes its socket from the object's end to the client's.
 pub(crate) type Link = Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>>;
 
 /// The sending half of the object's end: for hosts.
@@ -328,7 +328,7 @@ pub struct WebSocket {
     backend: Rc<dyn SocketBackend>,
 }
 
-/// What a host provides behind a [`WebSocket`].
+/// Operations that a host provides behind a [`WebSocket`].
 pub trait SocketBackend {
     /// Which socket it is, unique in its object's lifetime.
     fn id(&self) -> u64;
@@ -336,7 +336,7 @@ pub trait SocketBackend {
     fn send(&self, message: Message) -> Result<()>;
     /// Says goodbye once what was written before is durable.
     fn close(&self, close: CloseFrame) -> Result<()>;
-    /// Whether neither side has said goodbye.
+    /// Whether neither side has closed.
     fn is_open(&self) -> bool;
     /// The tags it was accepted with.
     fn tags(&self) -> Vec<String>;
@@ -377,7 +377,7 @@ impl WebSocket {
         self.send(serde_json::to_string(value)?)
     }
 
-    /// Says goodbye; twice is no error.
+    /// Closes the socket. A second close is ignored.
     ///
     /// # Errors
     /// As [`CloseFrame::check`].
@@ -387,7 +387,7 @@ impl WebSocket {
         self.backend.close(close)
     }
 
-    /// Whether neither side has said goodbye: one that the object has closed stays among
+    /// Whether neither side has closed: one that the object has closed stays among
     /// [`websockets`](crate::SessionContext::websockets) until its client has answered.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -468,7 +468,7 @@ pub(crate) fn take_client(response: &mut Response) -> Option<ClientSocket> {
     slot.0.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Extensions must be `Clone`; a socket is not, so whoever takes it first has it.
+/// Extensions must be `Clone`; a socket is not, so the first that takes it has it.
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<ClientSocket>>>);
 

@@ -8,7 +8,7 @@ pub(crate) use binding::bridge;
 pub(crate) use binding::connect_socket;
 pub use binding::{DurableObject, DurableObjectNamespace, socket_of};
 
-/// What [`durable_object!`](crate::durable_object) expands to; not for others.
+/// Items that [`durable_object!`](crate::durable_object) expands to; not for other uses.
 #[doc(hidden)]
 pub mod __private {
     pub use isobar_cloudflare::binding::{JsError, Object, js_sys, wasm_bindgen};

@@ -20,7 +20,7 @@ pub struct Probe {
     context: SessionContext,
     /// Counts in the instance's memory: gone with it.
     memory: Cell<i64>,
-    /// What was noted, in order.
+    /// Notes, in order.
     notes: RefCell<Vec<String>>,
 }
 

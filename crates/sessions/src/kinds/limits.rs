@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-/// Refusals in a row beyond which a client is cut off, where the bucket itself is not larger.
+/// Refusals in a row after which a client is cut off, unless its burst is larger.
 const PATIENCE: u32 = 100;
 
 /// A rate limit: a token bucket.
@@ -27,12 +27,12 @@ impl Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Granted,
-    /// Over the limit. The sender is told once, at the first of a series: a client that reads nothing gains no queue by it.
+    /// Over the limit. The sender gets one error for a series: a client that reads nothing gains no queue by it.
     Refused {
         is_first: bool,
         retry_after_ms: i64,
     },
-    /// So far over the limit that the sender is no client of good will.
+    /// So far over the limit that the client is cut off.
     Abusive,
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::{Either, select};
 #[cfg(any(feature = "browser", feature = "mcp"))]
 use futures_util::pin_mut;
 
-/// What comes of it, if it comes within this time.
+/// Returns the output of the future, if it is done within this time.
 #[cfg(any(feature = "browser", feature = "mcp"))]
 pub(super) async fn within<T>(duration: Duration, work: impl Future<Output = T>) -> Option<T> {
     let patience = sleep(duration);
@@ -30,7 +30,7 @@ pub(super) async fn sleep(duration: Duration) {
     isobar_cloudflare::binding::sleep(duration).await;
 }
 
-/// Without a runtime there is no time.
+/// Never done: there is no timer without a runtime.
 #[cfg(all(target_arch = "wasm32", not(feature = "cloudflare-binding")))]
 pub(super) async fn sleep(_: Duration) {
     std::future::pending().await

@@ -16,7 +16,7 @@ pub use sockets::socket_of;
 
 use crate::{Error, ErrorKind};
 
-/// What the runtime has thrown, by its marks and words.
+/// Converts an exception of the runtime, by its marks and message.
 fn failure(error: JsError) -> Error {
     let text = error.message.as_str();
     let kind = if error.overloaded {

@@ -17,7 +17,7 @@ use crate::{
     AlarmInfo, Body, CloseFrame, Error, ErrorKind, Response, Result, SessionContext, SessionObject, take_client,
 };
 
-/// What the class that [`durable_object!`](crate::durable_object) exports consists of.
+/// The content of the class that [`durable_object!`](crate::durable_object) exports.
 pub struct DurableObject<O: SessionObject> {
     inner: Rc<Inner<O>>,
 }

@@ -33,7 +33,7 @@ pub(crate) fn bridge(response: &mut Response) -> Option<ClientSocket> {
     connect(socket_of(response.extensions_mut())?)
 }
 
-/// Takes a socket of the runtime's to speak through it here; `None` where it is none.
+/// Takes a socket of the runtime's to speak through it here; `None` if it is not a socket.
 pub(crate) fn connect(socket: Object) -> Option<ClientSocket> {
     let (client, server) = socket_pair();
     let (sender, mut frames) = server.into_parts();
@@ -50,7 +50,7 @@ pub(crate) fn connect(socket: Object) -> Option<ClientSocket> {
                 break; // closed: the listeners say so
             }
         }
-        // Whoever spoke here is gone; for a socket that is closed already this is nothing.
+        // The sender is gone; for a socket that is closed already this is nothing.
         drop(socket.call("close", &[1001.into(), "the client is gone".into()]));
         drop(listeners);
     });

@@ -82,7 +82,7 @@ impl State {
 }
 
 impl Reset {
-    /// Resets the object: what is not committed is undone, and everything under way fails with the reason.
+    /// Resets the object: what is not committed is undone, and events in flight fail with the reason.
     ///
     /// The runtime's `abort` ends JavaScript on the spot and forgets the microtasks that wait. One of them may be the
     /// executor's, which runs every other object and request of this isolate and would wait for it for ever. So it is
@@ -295,7 +295,7 @@ fn kv_text(key: &str, value: &JsValue) -> Result<Bytes> {
     value.as_string().map(Bytes::from).ok_or_else(foreign)
 }
 
-/// Calls a function after so many microtasks.
+/// Calls a function after this number of microtasks.
 fn hop(microtasks: u32, function: JsValue) {
     let next = match microtasks {
         0 => function,

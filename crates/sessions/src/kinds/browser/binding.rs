@@ -99,7 +99,7 @@ impl DevTools for Connection {
         }
     }
 
-    /// What a name leads to is Cloudflare's to judge: its browsers are in no network of ours.
+    /// Checks the URL alone: its host is resolved by Cloudflare, whose browsers are in none of the application's networks.
     async fn check(&self, url: &str) -> Result<(), BrowserError> {
         check_url(url, Reach::Public).map(drop)
     }

@@ -68,7 +68,7 @@ struct Running {
     _profile: Profile,
     _proxy: Proxy,
     url: String,
-    /// Whose they are, by id.
+    /// The users of sessions, by the session's id.
     sessions: HashMap<String, String>,
 }
 
@@ -98,7 +98,7 @@ impl Chromium {
         Self { inner: Arc::new(inner) }
     }
 
-    /// What browsers may reach.
+    /// Sets the networks that browsers may reach.
     #[must_use]
     pub fn with_reach(self, reach: Reach) -> Self {
         Self { inner: Arc::new(Inner { program: self.inner.program.clone(), reach, running: Mutex::new(None) }) }
@@ -183,13 +183,13 @@ impl BrowserEngine for Chromium {
         let context = json!({ "browserContextId": session });
         let closed = self.once(&browser.url, "Target.disposeBrowserContext", context).await.map(drop);
         if closed.as_ref().is_err_and(|error| error.kind() == BrowserErrorKind::Unavailable) {
-            *running = None; // it answers nobody: the next one has a new process
+            *running = None; // it does not answer: the next session has a new process
         }
         closed
     }
 }
 
-/// Starts chromium, and waits until it says where it listens.
+/// Starts chromium, and waits for the address on which it listens.
 async fn start(program: &Path, reach: Reach) -> Result<Running, BrowserError> {
     let unavailable = |why: String| BrowserError::new(BrowserErrorKind::Unavailable, why);
     let mut name = [0; 8];
@@ -234,7 +234,7 @@ async fn start(program: &Path, reach: Reach) -> Result<Running, BrowserError> {
     };
     let url = tokio::time::timeout(START, listening).await.ok().flatten();
     let url = url.ok_or_else(|| unavailable(format!("{} does not say where it listens", program.display())))?;
-    // Read on, or chromium waits for somebody to read what it says.
+    // Read on: chromium blocks when its output is not read.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok(Running { child, _profile: profile, _proxy: proxy, url, sessions: HashMap::new() })
 }

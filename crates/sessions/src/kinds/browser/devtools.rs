@@ -137,7 +137,7 @@ impl Tab<'_> {
     ) -> Result<Rendered, BrowserError> {
         let result = self.command(method, options).await?;
         let bytes = result["data"].as_str().and_then(|data| STANDARD.decode(data).ok());
-        let bytes = bytes.ok_or_else(|| unavailable("the browser gave no data"))?;
+        let bytes = bytes.ok_or_else(|| unavailable("the browser returned no data"))?;
         fits(bytes.into(), content_type)
     }
 
@@ -206,7 +206,7 @@ impl Tab<'_> {
             match message["method"].as_str() {
                 Some("Fetch.requestPaused") if self.session.is_none() => {}
                 Some("Fetch.requestPaused") => self.paused.push_back(message),
-                // Nobody is there to answer: a dialog that stays holds its page.
+                // No user answers it: a dialog that stays holds its page.
                 Some("Page.javascriptDialogOpening") => {
                     self.post("Page.handleJavaScriptDialog", json!({"accept": false})).await?;
                 }
@@ -215,7 +215,7 @@ impl Tab<'_> {
         }
     }
 
-    /// Lets the page's requests go on, or refuses them. Whoever waits may lose patience meanwhile: a request that is not
+    /// Lets the page's requests go on, or refuses them. The caller may give up meanwhile: a request that is not
     /// judged yet stays, for the next who waits.
     async fn judge(&mut self) -> Result<(), BrowserError> {
         while let Some(paused) = self.paused.front() {
@@ -236,7 +236,7 @@ impl Tab<'_> {
 
 fn fits(bytes: Bytes, content_type: &'static str) -> Result<Rendered, BrowserError> {
     if bytes.len() > RENDERED_BYTES {
-        return Err(BrowserError::new(BrowserErrorKind::Page, "what came of the page is over 32 MiB"));
+        return Err(BrowserError::new(BrowserErrorKind::Page, "the result is larger than the limit of 32 MiB"));
     }
     Ok(Rendered { content_type, bytes })
 }

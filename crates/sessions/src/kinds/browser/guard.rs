@@ -1,10 +1,10 @@
-//! Where a browser may go. It runs among our own machines, and whoever gives it an address does not.
+//! The networks that a browser may reach: it runs inside the application's own, and the users who give it URLs do not.
 
 use std::net::IpAddr;
 
 use super::{BrowserError, BrowserErrorKind};
 
-/// What a browser may reach.
+/// Networks that a browser may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reach {
     /// The public internet.

@@ -1,7 +1,7 @@
 //! Browser rendering: a session with a browser, kept alive while it is used, closed when it is idle.
 //!
 //! `POST /open {"keep_alive_ms": 60000}` opens it, `POST /screenshot`, `/pdf` and `/content` take
-//! `{"url": "https://..."}` or `{"html": "..."}` and what the picture should be like, `GET /session` tells of it, `DELETE /session` closes it.
+//! `{"url": "https://..."}` or `{"html": "..."}` and options of the result, `GET /session` describes it, `DELETE /session` closes it.
 //! A browser that was lost - a restart, a crash - is opened again by the next request. The browser itself is a
 //! [`BrowserEngine`]: chromium natively (feature `chromium`), the Browser binding inside Workers.
 
@@ -36,9 +36,9 @@ use super::tables::Tables;
 use super::time::within;
 use crate::{AlarmInfo, Body, Error, ErrorKind, Request, Response, Result, SessionContext, SessionObject};
 
-/// How long a browser may be idle when nothing else is asked for: as Cloudflare's.
+/// Default time that a browser may be idle, as Cloudflare's.
 const IDLE_MS: i64 = 60_000;
-/// How long it may be asked to stay: ten minutes, as there.
+/// Longest time that a browser may be idle: ten minutes, as Cloudflare's.
 const MAX_KEEP_ALIVE_MS: i64 = 600_000;
 /// How long a page may take in all. Its parts have limits of their own, and name what was slow; together they may take longer.
 const RENDER: Duration = Duration::from_secs(120);
@@ -51,10 +51,10 @@ const SCHEMA: &str = "
         used_at INTEGER NOT NULL, keep_alive_ms INTEGER NOT NULL, renders INTEGER NOT NULL
     )";
 
-/// What has browsers.
+/// A pool of browsers.
 #[async_trait]
 pub trait BrowserEngine: Debug + Send + Sync {
-    /// Opens a session of a user's, apart from every other; its id.
+    /// Opens a session of a user's, apart from every other. Returns its id.
     ///
     /// # Errors
     /// [`BrowserErrorKind::Full`] when there are too many, or too many of the user's; [`BrowserErrorKind::Unavailable`] when
@@ -75,19 +75,19 @@ pub trait BrowserEngine: Debug + Send + Sync {
     async fn close(&self, session: &str) -> Result<(), BrowserError>;
 }
 
-/// What went wrong with a browser.
+/// Kind of a [`BrowserError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BrowserErrorKind {
-    /// There are as many sessions as there may be.
+    /// The limit of sessions is reached.
     Full,
-    /// The session is not there any more.
+    /// The session has ended.
     Gone,
     /// There is no browser, or it does not answer.
     Unavailable,
-    /// The page cannot be had: no such host, too slow.
+    /// The page cannot be loaded: unknown host, timeout.
     Page,
-    /// The page is where nobody may look: this machine, a private network.
+    /// The page is on this machine or in a private network.
     Forbidden,
 }
 
@@ -99,12 +99,12 @@ pub struct BrowserError {
 }
 
 impl BrowserError {
-    /// An error of this kind.
+    /// Creates an error.
     pub fn new(kind: BrowserErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 
-    /// What went wrong.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> BrowserErrorKind {
         self.kind
@@ -119,7 +119,7 @@ impl std::fmt::Display for BrowserError {
 
 impl std::error::Error for BrowserError {}
 
-/// What is made of a page.
+/// Format of a rendered page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RenderFormat {
@@ -131,28 +131,28 @@ pub enum RenderFormat {
     Content,
 }
 
-/// What to render, and how.
+/// A page to render.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RenderJob {
-    /// What is made of it; told by the route.
+    /// Format of the result; the route sets it. Default: a screenshot.
     #[serde(skip, default = "screenshot")]
     pub format: RenderFormat,
-    /// The page's address: `http` or `https`.
+    /// URL of the page, `http` or `https`, 2,000 bytes at most. Default: `None`, with `html` given.
     pub url: Option<String>,
-    /// The page itself.
+    /// The page as HTML, 1 MiB at most. Default: `None`, with `url` given.
     pub html: Option<String>,
-    /// The window's width in CSS pixels; 1280 when not given.
+    /// Width of the window in CSS pixels, 16 to 4096. Default: 1280.
     #[serde(default = "width")]
     pub width: u32,
-    /// The window's height; 800 when not given.
+    /// Height of the window in CSS pixels, 16 to 4096. Default: 800.
     #[serde(default = "height")]
     pub height: u32,
-    /// Whether the picture is of the whole page, however long.
+    /// Whether the screenshot is of the whole page, however long. Default: `false`.
     #[serde(default)]
     pub full_page: bool,
-    /// How long after the page has loaded, in milliseconds: for what scripts still do.
+    /// Time after the load of the page for its scripts, in milliseconds; 10,000 at most. Default: 0.
     #[serde(default)]
     pub wait_ms: u32,
 }
@@ -170,7 +170,7 @@ fn height() -> u32 {
 }
 
 impl RenderJob {
-    /// A picture of the page at this address.
+    /// Creates a job for a screenshot of the page at this URL.
     pub fn url(url: impl Into<String>) -> Self {
         Self {
             format: RenderFormat::Screenshot,
@@ -183,7 +183,7 @@ impl RenderJob {
         }
     }
 
-    /// What is made of it.
+    /// Sets the format of the result.
     #[must_use]
     pub fn with_format(mut self, format: RenderFormat) -> Self {
         self.format = format;
@@ -203,34 +203,34 @@ impl RenderJob {
     }
 }
 
-/// What came of a page.
+/// A rendered page.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Rendered {
     /// `image/png`, `application/pdf`, `text/html; charset=utf-8`.
     pub content_type: &'static str,
-    /// The picture, the document, the HTML.
+    /// The image, the document or the HTML.
     pub bytes: Bytes,
 }
 
 impl Rendered {
-    /// What an engine has made.
+    /// Creates a result, as an engine does.
     #[must_use]
     pub fn new(content_type: &'static str, bytes: Bytes) -> Self {
         Self { content_type, bytes }
     }
 }
 
-/// What a browser session is handed.
+/// Options of a browser session: its environment.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BrowserOptions {
-    /// What has browsers; `None` where there are none.
+    /// The pool of browsers; with `None` every request is answered with 501.
     pub engine: Option<Arc<dyn BrowserEngine>>,
 }
 
 impl BrowserOptions {
-    /// Sessions with the browsers of this engine; without one, every request is told so.
+    /// Creates options with the browsers of this engine.
     #[must_use]
     pub fn new(engine: Option<Arc<dyn BrowserEngine>>) -> Self {
         Self { engine }

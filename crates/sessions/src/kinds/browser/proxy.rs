@@ -45,7 +45,7 @@ impl Proxy {
     }
 }
 
-/// One connection: a tunnel, or a request that goes to where it says.
+/// Serves one connection: a tunnel, or a request that is forwarded.
 async fn serve(mut client: TcpStream, reach: Reach) {
     let Ok(Some(head)) = tokio::time::timeout(PATIENCE, read_head(&mut client)).await else { return };
     let Some(asked) = Asked::of(&head) else {
@@ -67,11 +67,11 @@ async fn serve(mut client: TcpStream, reach: Reach) {
     }
 }
 
-/// What the head of a request asks for.
+/// The target of a proxied request, from its head.
 struct Asked {
     host: String,
     port: u16,
-    /// What goes to the server, where it is no tunnel.
+    /// The head as it goes to the server; `None` for a tunnel.
     forwarded: Option<Vec<u8>>,
 }
 
@@ -137,7 +137,7 @@ async fn read_head(client: &mut TcpStream) -> Option<Vec<u8>> {
 
 async fn refuse(client: &mut TcpStream, status: &str) {
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    drop(client.write_all(answer.as_bytes()).await); // whoever asked may have gone
+    drop(client.write_all(answer.as_bytes()).await); // the client may have gone
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Calls of tools and prompts: what they tell on the way, what they want to know, how they end.
+//! Calls of tools and prompts: their progress, their elicitations, their ends.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use super::{Asked, McpCall, McpSession, Reporter, invalid, parsed, rules, takes_
 use crate::kinds::time::within;
 use crate::{Response, Result};
 
-/// How long a client may take to answer what a tool wants to know.
+/// Time that a client has to answer an elicitation.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How long what a tool has left for itself is good.
+/// Validity of the state that a tool has left for itself.
 const STATE_FOR: Duration = Duration::from_secs(3600);
-/// How often a tool may want to know something in one call.
+/// Elicitations of one call.
 const ROUNDS: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum CallKind {
     Prompt,
 }
 
-/// What tools and prompts are called with.
+/// Parameters of a call.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Params {
@@ -52,7 +52,7 @@ enum Outcome {
 }
 
 impl McpSession {
-    /// Starts a call; its answer is a stream when something is to be told before it is over.
+    /// Starts a call. Its answer is a stream when messages precede the result.
     pub(super) async fn call(
         &self,
         asked: Asked,
@@ -69,12 +69,12 @@ impl McpSession {
         };
         let key = asked.key(&asked.id);
         if asked.session.is_some() && self.live.borrow().calls.contains_key(&key) {
-            return Ok(self.answered(&asked, Err(invalid("a call with this id is under way"))));
+            return Ok(self.answered(&asked, Err(invalid("a call with this id is in flight"))));
         }
         let (outlet, answer, is_gone) = Outlet::new(takes_events(headers), &asked);
         let (cancel, is_cancelled) = oneshot::channel();
         if asked.session.is_some() {
-            // Without a session nobody cancels by a message; the end of the stream does.
+            // Without a session a call is cancelled by the end of its stream, and not by a message.
             self.live.borrow_mut().calls.insert(key, cancel);
         }
         let this = self.clone();
@@ -92,11 +92,11 @@ impl McpSession {
                 this.context.abort(&error.to_string()); // what was to be kept was not
             }
         });
-        // Without an answer the call was cancelled: whoever did so waits for none.
+        // Without an answer the call was cancelled: its client waits for none.
         Ok(answer.await.unwrap_or_else(|_| super::accepted()))
     }
 
-    /// Counts a call that is in flight: its number, and what ends when its user is revoked.
+    /// Counts a call in flight. Returns its number, and a receiver that ends when its user is revoked.
     fn enlist(&self) -> (u64, oneshot::Receiver<()>) {
         let (end, is_revoked) = oneshot::channel();
         let mut live = self.live.borrow_mut();
@@ -116,14 +116,14 @@ impl McpSession {
         if let Some(sealed) = request_state {
             let state = self.codec()?.open_with(&sealed, self.bound_to(&call).as_bytes());
             let Some(state) = state.ok().and_then(|state| String::from_utf8(state).ok()) else {
-                return Ok(Err(invalid("params.requestState is not what was given, or is over")));
+                return Ok(Err(invalid("params.requestState is invalid or has expired")));
             };
             call.state = Some(state);
         }
         Ok(Ok(call))
     }
 
-    /// What the state of a tool is good for: the same tool, for the same user.
+    /// Returns the data that a tool's state is sealed with: it is opened for the same tool and the same user alone.
     fn bound_to(&self, call: &McpCall) -> String {
         json!([call.caller.user, call.name]).to_string()
     }
@@ -157,7 +157,7 @@ impl McpSession {
                     }
                     call.state = wants.request_state;
                 }
-                Ok::<_, crate::Error>(told(kind, "it wanted to know something too often"))
+                Ok::<_, crate::Error>(told(kind, "the tool asked for input too often"))
             };
             pin_mut!(work, ended);
             match select(work, ended).await {
@@ -173,7 +173,7 @@ impl McpSession {
         outlet.finish(self, status, &message).await
     }
 
-    /// Calls once, and tells what happens meanwhile.
+    /// Calls once, and passes its reports on meanwhile.
     async fn perform(
         &self,
         call: &McpCall,
@@ -231,7 +231,7 @@ impl McpSession {
         outlet.tell(self, &message).await.map(drop)
     }
 
-    /// Asks an older client, by requests of the server's own, what the newest is told to answer with its next request.
+    /// Asks an older client by requests of the server's own; a client of the newest revision answers with its next request.
     async fn ask(
         &self,
         asked: &Asked,
@@ -246,9 +246,7 @@ impl McpSession {
             let (sender, answer) = oneshot::channel();
             let _pending = Pending::new(self, asked.key(&id), sender);
             if !outlet.tell(self, &message).await? {
-                return Ok(
-                    Err("it wants to know something, and the client does not take text/event-stream".to_owned()),
-                );
+                return Ok(Err("the tool needs input, and the client does not accept text/event-stream".to_owned()));
             }
             let answered = match within(PATIENCE, answer).await {
                 Some(Ok(answer)) => answer,
@@ -306,7 +304,7 @@ impl Drop for Pending<'_> {
 }
 
 impl Asked {
-    /// What an id of the session's is known by here: those of two sessions may be the same.
+    /// Returns the key of an id among those of all sessions, which choose ids independently.
     pub(super) fn key(&self, id: &Json) -> String {
         format!("{}/{id}", self.session.as_ref().map(|session| session.id.as_str()).unwrap_or_default())
     }
@@ -328,7 +326,8 @@ fn prompt_outcome(response: GetPromptResponse) -> Result<Outcome, ErrorData> {
     }
 }
 
-/// What cannot be had from the client: a tool's own failure, as its result; a prompt has no such result.
+/// The result of a call that did not get its input from the client: a tool's own failure, and an error for a prompt, which has
+/// no such result.
 fn told(kind: CallKind, why: &str) -> Result<ServerResult, ErrorData> {
     match kind {
         CallKind::Tool => Ok(CallToolResult::error(vec![ContentBlock::text(why)]).into()),

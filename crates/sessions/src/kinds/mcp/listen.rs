@@ -1,4 +1,4 @@
-//! `subscriptions/listen` of the revision without sessions, and who is told what has changed.
+//! `subscriptions/listen` of the revision without sessions, and notifications of changes.
 
 use bytes::Bytes;
 use futures_channel::mpsc;
@@ -13,7 +13,7 @@ use crate::{Response, Result};
 pub(super) const URI_BYTES: usize = 2048;
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// Who listens to what.
+/// A stream of notifications, with its filter.
 #[derive(Debug)]
 pub(super) struct Listener {
     id: Json,
@@ -76,7 +76,7 @@ impl McpSession {
         Ok(events(receiver, Some(self.stay())))
     }
 
-    /// What of it the service says that it tells.
+    /// Returns the part of the filter that the service supports.
     fn accepted_filter(&self, filter: SubscriptionFilter) -> SubscriptionFilter {
         let offered = json!(self.options.service.about().capabilities);
         let is = |flag: Option<bool>, of: &str| flag.filter(|_| offered[of]["listChanged"] == true);
@@ -89,7 +89,7 @@ impl McpSession {
         accepted
     }
 
-    /// Tells whoever has subscribed, in either era.
+    /// Notifies clients that have subscribed, in all revisions.
     pub(super) async fn changed(&self, change: &Change) -> Result<()> {
         let (method, uri) = match change {
             Change::Tools => ("notifications/tools/list_changed", None),

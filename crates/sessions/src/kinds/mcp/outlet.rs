@@ -1,4 +1,4 @@
-//! Where the answer to a request goes: one JSON, or, once something is to be told on the way, a stream of events.
+//! The answer to a request: one JSON, or, when messages precede the result, a stream of events.
 
 use std::convert::Infallible;
 
@@ -27,7 +27,7 @@ pub(super) struct Outlet {
     stream: Option<Stream>,
     /// The request's id.
     request: Json,
-    /// The session, where events are kept to be sent again, and whether its revision wants to know where it begins.
+    /// The session, in which events are kept to be sent again, and whether its revision begins streams with an empty event.
     session: Option<(String, bool)>,
     gone: Option<oneshot::Sender<()>>,
 }
@@ -35,12 +35,12 @@ pub(super) struct Outlet {
 #[derive(Debug)]
 struct Stream {
     name: String,
-    /// Where it goes without a session; with one, to whoever hears it now.
+    /// The connection of a stream without a session; with one, the session's newest connection receives it.
     sender: Option<mpsc::UnboundedSender<Bytes>>,
 }
 
 impl Outlet {
-    /// An outlet, the head of its answer, and what says that the client has gone away.
+    /// Returns an outlet, the head of its answer, and a receiver that ends when the client has gone.
     pub(super) fn new(takes_events: bool, asked: &Asked) -> (Self, oneshot::Receiver<Response>, oneshot::Receiver<()>) {
         let ((head, answer), (gone, is_gone)) = (oneshot::channel(), oneshot::channel());
         let is_primed = |version: &ProtocolVersion| version.as_str() >= ProtocolVersion::V_2025_11_25.as_str();
@@ -50,7 +50,7 @@ impl Outlet {
         (outlet, answer, is_gone)
     }
 
-    /// Tells something on the way; whether there is a way.
+    /// Sends a message before the answer. Returns whether the client takes a stream.
     pub(super) async fn tell(&mut self, owner: &McpSession, message: &Json) -> Result<bool> {
         if !self.takes_events {
             return Ok(false);
@@ -110,7 +110,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// What is sent can be sent again, because it is durable before; of what is too large to be kept, it is kept that it was.
+    /// Sends a message, which is durable before, so that it can be sent again. Of one that is too large to be kept a note is kept.
     async fn push(&self, owner: &McpSession, message: &Json, is_last: bool) -> Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
         let message = message.to_string();

@@ -25,7 +25,7 @@ const REMOVED: [&str; 5] = ["initialize", "ping", "logging/setLevel", "resources
 /// An error, and the status it is answered with.
 pub(super) type Refused = (StatusCode, ErrorData);
 
-/// What a JSON text is.
+/// Kind of a JSON-RPC message.
 #[derive(Debug)]
 pub(super) enum Incoming {
     Request { id: Json, method: String },
@@ -153,7 +153,7 @@ pub(super) fn is_allowed_host(headers: &HeaderMap, allowed: &[String]) -> bool {
     allowed.is_empty() || (text(headers, "host").is_some_and(fits) && origin.is_none_or(fits))
 }
 
-/// Whether a level is to be told where this one was asked for.
+/// Whether a message of a level is sent to a client that has asked for this one.
 pub(super) fn is_told(level: LoggingLevel, asked: Option<LoggingLevel>) -> bool {
     let rank = |level| {
         use LoggingLevel as L;

@@ -1,4 +1,4 @@
-//! What an application offers to MCP clients.
+//! The service that an application offers to MCP clients.
 
 use std::fmt::Debug;
 
@@ -16,7 +16,7 @@ use crate::kinds::Participant;
 /// Tools, resources and prompts, in the types of `rmcp`. One is served to many callers at once, and keeps nothing of them.
 #[async_trait]
 pub trait McpService: Debug + Send + Sync {
-    /// Its name, instructions and capabilities; which revision is spoken is not its business.
+    /// Returns the name, instructions and capabilities. The protocol version in it is replaced by the negotiated one.
     fn about(&self) -> InitializeResult;
 
     /// The tools that the caller may call.
@@ -25,10 +25,10 @@ pub trait McpService: Debug + Send + Sync {
     /// As JSON-RPC has them, here and below.
     async fn tools(&self, caller: &Participant) -> Result<Vec<Tool>, ErrorData>;
 
-    /// Calls a tool. What the tool fails with is a result with `isError`; an error is for a tool that is not there.
+    /// Calls a tool. A failure of the tool is a result with `isError`; an error is for an unknown tool.
     ///
-    /// A tool that wants to know something from the user answers [`CallToolResponse::InputRequired`] and is called again with
-    /// what the client said - in both eras of the protocol.
+    /// A tool that needs input from the user answers [`CallToolResponse::InputRequired`] and is called again with the client's
+    /// answers, in all revisions of the protocol.
     async fn call(&self, call: McpCall) -> Result<CallToolResponse, ErrorData>;
 
     /// The resources that the caller may read.
@@ -56,7 +56,7 @@ pub trait McpService: Debug + Send + Sync {
         Err(ErrorData::invalid_params(format!("there is no prompt {:?}", call.name), None))
     }
 
-    /// What an argument may be completed to.
+    /// Returns completions of an argument.
     async fn complete(
         &self,
         _caller: &Participant,
@@ -66,7 +66,7 @@ pub trait McpService: Debug + Send + Sync {
     }
 }
 
-/// The error for a resource that is not there; each revision gets its own code.
+/// Returns the error for an unknown resource; each revision gets its own code.
 #[must_use]
 pub fn no_such_resource(uri: &str) -> ErrorData {
     ErrorData::resource_not_found("there is no such resource", Some(serde_json::json!({ "uri": uri })))
@@ -76,19 +76,19 @@ pub fn no_such_resource(uri: &str) -> ErrorData {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct McpCall {
-    /// Who calls.
+    /// The caller.
     pub caller: Participant,
     /// The tool's or prompt's name.
     pub name: String,
-    /// What it is given.
+    /// The arguments.
     pub arguments: JsonObject,
-    /// What the client can do.
+    /// Capabilities of the client.
     pub client: ClientCapabilities,
-    /// What the client answered to what the tool wanted to know, by the tool's own keys.
+    /// The client's answers to the tool's elicitation, by the tool's own keys. Empty in the first call.
     pub inputs: InputResponses,
-    /// What the tool has left for itself when it wanted to know something; nobody has changed it.
+    /// State that the tool left for itself with its elicitation, sealed on its way through the client. `None` in the first call.
     pub state: Option<String>,
-    /// Tells the client how it goes.
+    /// Reports progress to the client.
     pub reporter: Reporter,
 }
 
@@ -99,7 +99,7 @@ impl McpCall {
     }
 }
 
-/// Something that happens while a tool works.
+/// A report of a call in flight.
 #[derive(Debug, Clone)]
 pub(super) enum Report {
     Progress { progress: f64, total: Option<f64>, message: Option<String> },
@@ -107,7 +107,7 @@ pub(super) enum Report {
     Changed(Change),
 }
 
-/// What has changed of what a service offers.
+/// A change of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -117,26 +117,26 @@ pub enum Change {
     Prompts,
     /// The list of resources.
     Resources,
-    /// What the resource of this URI holds.
+    /// The content of the resource with this URI.
     Resource(String),
 }
 
-/// Tells a client how a call goes. Never fails: a client that does not listen misses it.
+/// Reports a call's progress to its client. Never fails: a client without a stream misses the report.
 #[derive(Debug, Clone)]
 pub struct Reporter(pub(super) Option<UnboundedSender<Report>>);
 
 impl Reporter {
-    /// So much of the total is done; only told to who asked for it.
+    /// Reports progress, to a client that has asked for it.
     pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
         self.tell(Report::Progress { progress, total, message: message.map(str::to_owned) });
     }
 
-    /// A line of log; only told to who asked for its level.
+    /// Sends a line of log, to a client that has asked for its level.
     pub fn log(&self, level: LoggingLevel, logger: Option<&str>, data: impl Into<Json>) {
         self.tell(Report::Log { level, logger: logger.map(str::to_owned), data: data.into() });
     }
 
-    /// Something of what the service offers has changed; told to whoever of the same user has subscribed.
+    /// Reports a change of the service, to clients of the same user that have subscribed to it.
     pub fn changed(&self, change: Change) {
         self.tell(Report::Changed(change));
     }

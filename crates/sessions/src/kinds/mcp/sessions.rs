@@ -1,4 +1,4 @@
-//! The revisions with sessions: `initialize`, `Mcp-Session-Id`, streams to come back to.
+//! The revisions with sessions: `initialize`, `Mcp-Session-Id`, streams that can be resumed.
 
 use futures_channel::mpsc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -136,7 +136,7 @@ impl McpSession {
         let key = key(&session.id, stream);
         let is_live = stream == OWN_STREAM || self.live.borrow().streams.contains_key(&key);
         if !is_live && let Some(request) = self.store.unanswered(&session.id, stream)? {
-            // Its call went with the instance: whoever waits is told so, and not for ever.
+            // Its call ended with the instance: a client that waits for it gets an error.
             let why = failure(&request, "the call was interrupted by a restart: call again");
             self.store.keep(&session.id, stream, &why, true)?;
         }
@@ -152,7 +152,7 @@ impl McpSession {
         Ok(events(receiver, Some(self.stay())))
     }
 
-    /// `DELETE`: the client is done.
+    /// `DELETE`: ends the session.
     pub(super) fn end(&self, headers: &HeaderMap) -> Result<Response> {
         let session = match self.session(headers)? {
             Ok(session) => session,
@@ -165,7 +165,8 @@ impl McpSession {
         Ok(response)
     }
 
-    /// The session of a request: 400 without one, 404 for one that is over, which tells the client to begin anew.
+    /// Returns the session of a request. The refusal is a 400 without one, and a 404 for one that has ended, after which clients begin
+    /// anew.
     fn session(&self, headers: &HeaderMap) -> Result<std::result::Result<Session, Box<Response>>> {
         let refused = |status, what: &str| {
             Ok(Err(Box::new(failed(status, Json::Null, ErrorData::invalid_request(what.to_owned(), None)))))
@@ -173,18 +174,18 @@ impl McpSession {
         if let Some(version) = headers.get("mcp-protocol-version")
             && !WITH_SESSIONS.iter().any(|known| known.as_str().as_bytes() == version.as_bytes())
         {
-            return refused(StatusCode::BAD_REQUEST, "MCP-Protocol-Version is none that has sessions");
+            return refused(StatusCode::BAD_REQUEST, "this MCP-Protocol-Version has no sessions");
         }
         let Some(id) = headers.get(SESSION) else {
             return refused(StatusCode::BAD_REQUEST, "send Mcp-Session-Id, or begin with initialize");
         };
         match self.store.find(id.to_str().unwrap_or_default())? {
             Some(session) => Ok(Ok(session)),
-            None => refused(StatusCode::NOT_FOUND, "the session is over; begin with initialize"),
+            None => refused(StatusCode::NOT_FOUND, "the session has ended: begin with initialize"),
         }
     }
 
-    /// Tells every session that listens, or has and may come back, and may want to know.
+    /// Notifies every session that is subscribed, and that listens or may resume its stream.
     pub(super) async fn tell_sessions(&self, method: &str, uri: Option<&str>) -> Result<()> {
         let mut params = json!({});
         uri.into_iter().for_each(|uri| params["uri"] = uri.into());
