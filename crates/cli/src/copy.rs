@@ -1,4 +1,4 @@
-//! The copy of a site's folder that `isobar serve` answers from, and how it follows the folder.
+//! The copy of a site's folder that `isobar serve` serves, kept up to date with the folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -19,29 +19,29 @@ use crate::ignored::Ignored;
 use crate::sync::{Summary, tell_left_out};
 use crate::{Outcome, say};
 
-/// Servers of one project at the same time.
+/// Most concurrent servers of one project.
 const COPIES: usize = 64;
 
-/// Between two looks at the folder; longer where a look takes long, so that looking takes a tenth of the time at most.
+/// Interval between scans of the folder; longer where a scan takes long, so that scans take at most a tenth of the time.
 const INTERVAL: Duration = Duration::from_millis(300);
 
-/// Failures in a row until one is reported: a file that is being written may be gone or change at each look.
+/// Consecutive failures before one is reported: a file that is being written may vanish or change during a scan.
 const PATIENCE: u32 = 3;
 
-/// A folder, and its copy in a bucket of this process's own.
+/// A folder and its copy in a bucket that only this process uses.
 pub(crate) struct Copied {
     folder: PathBuf,
     options: WalkOptions,
     store: LocalStore,
     files: BTreeMap<String, WalkedFile>,
-    /// Held as long as the copy is in use.
+    /// Locked while the copy is in use.
     _lock: File,
 }
 
 impl Copied {
-    /// Copies a folder under the root.
+    /// Creates a copy of a folder under the root.
     pub(crate) async fn make(root: &Path, folder: PathBuf, options: WalkOptions) -> Result<Self, Box<dyn Error>> {
-        // Before the walk: what changes during it is seen by the first look.
+        // Before the walk, so that the first scan sees changes during it.
         let files = walk(&folder, &options).await?.files;
         let (place, lock) = own_place(root)?;
         let store = LocalStore::open(place).await?;
@@ -49,7 +49,7 @@ impl Copied {
         let summary = copied.copy().await?;
         say!("site: {summary}");
         if copied.files.is_empty() {
-            eprintln!("warning: {} has no files, so every page is missing", copied.folder.display());
+            eprintln!("warning: {} has no files, so every page is not found", copied.folder.display());
         }
         Ok(copied)
     }
@@ -58,14 +58,14 @@ impl Copied {
         Arc::new(self.store.clone())
     }
 
-    /// Copies all that has changed, and deletes what is not for visitors.
+    /// Copies changed files, and deletes those that are no longer in the folder or are ignored.
     async fn copy(&self) -> Result<Summary, Box<dyn Error>> {
         let ignored = Ignored::of(&self.folder)?;
         ignored.warn();
         let take = |name: &str| ignored.take(name);
         let (plan, summary) = crate::sync::run(&self.folder, &self.store, &take, &self.options).await?;
         tell_left_out(&plan.left_out);
-        // What is named only now may have been served until now.
+        // Files that are ignored only now may have been served until now.
         let stored: Vec<Key> =
             self.store.list_all(ListOptions::default()).map_ok(|meta| meta.key).try_collect().await?;
         let gone: Vec<Key> = stored.into_iter().filter(|key| !ignored.take(key.as_str())).collect();
@@ -73,9 +73,10 @@ impl Copied {
         Ok(summary)
     }
 
-    /// Looks at the folder again and again, and copies what has changed.
+    /// Scans the folder repeatedly and copies changes.
     pub(crate) async fn follow(mut self) -> Infallible {
-        let (mut failures, mut wait) = (0, INTERVAL);
+        let mut failures = 0;
+        let mut wait = INTERVAL;
         loop {
             tokio::time::sleep(wait).await;
             let began = Instant::now();
@@ -86,7 +87,7 @@ impl Copied {
                 Err(error) => {
                     failures += 1;
                     if failures == PATIENCE {
-                        report(&format!("warning: the site does not follow its folder: {error}"));
+                        report(&format!("warning: cannot update the site from its folder: {error}"));
                     }
                 }
             }
@@ -108,25 +109,26 @@ impl Copied {
             apply(&plan, &self.store, &ApplyOptions::default().with_delete(true), |_| {}).await?;
         }
         for rules in ["_headers", "_redirects"].into_iter().filter(|rules| changed.contains(*rules)) {
-            report(&format!("note: {rules} has changed, and is read at the start alone: start `isobar serve` anew"));
+            report(&format!("note: {rules} has changed; restart `isobar serve` to apply it"));
         }
         self.files = files;
         Ok(())
     }
 }
 
-/// The names of files that are new, gone or other ones.
+/// Returns the names of new, deleted and changed files.
 fn changed(before: &BTreeMap<String, WalkedFile>, now: &BTreeMap<String, WalkedFile>) -> BTreeSet<String> {
     let other = now.iter().filter(|(name, file)| before.get(*name) != Some(file));
     let gone = before.keys().filter(|name| !now.contains_key(*name));
     other.map(|(name, _)| name).chain(gone).cloned().collect()
 }
 
-/// A folder for the copy that no other server uses: `assets`, or `assets-2` and so on beside one that does.
+/// Finds a folder for the copy that no other server uses: `assets`, or else `assets-2` and so on.
 fn own_place(root: &Path) -> Result<(PathBuf, File), Box<dyn Error>> {
     for number in 1..=COPIES {
         let name = if number == 1 { "assets".to_owned() } else { format!("assets-{number}") };
-        let (folder, lock) = (root.join(&name), root.join(format!("{name}.lock")));
+        let folder = root.join(&name);
+        let lock = root.join(format!("{name}.lock"));
         if is_others(&folder) {
             continue;
         }
@@ -138,16 +140,16 @@ fn own_place(root: &Path) -> Result<(PathBuf, File), Box<dyn Error>> {
             Err(TryLockError::Error(error)) => return Err(failed(error).into()),
         }
     }
-    Err(format!("{COPIES} servers use {} already", root.display()).into())
+    Err(format!("{COPIES} servers already use {}", root.display()).into())
 }
 
-/// Whether a folder has something else in it than a copy, where the root is the project's own folder.
+/// Whether a folder is not a copy but the user's own, which is possible where the root is the project's folder.
 fn is_others(folder: &Path) -> bool {
     let is_copy = ["index.db", "packs", "blobs"].iter().any(|name| folder.join(name).exists());
     !is_copy && fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Says something beside the log; whether anybody still reads it does not matter.
+/// Writes a message to standard error, ignoring whether it is still open.
 fn report(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
 }

@@ -1,4 +1,4 @@
-//! `isobar d1`.
+//! The command `isobar d1`.
 
 use std::error::Error;
 use std::io::{IsTerminal, Read, Write};
@@ -19,29 +19,29 @@ use crate::{Outcome, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum D1 {
-    /// Migrations: the same files, table and order as wrangler's
+    /// Migrations, with the files, table and order of wrangler
     #[command(subcommand)]
     Migrations(Migrations),
     /// Run SQL
     Execute(Execute),
-    /// Copy rows into a database of another shape, as a map says
+    /// Copy rows into a database with another schema, by a map
     Copy(Copy),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Migrations {
-    /// List what has not been applied
+    /// List pending migrations
     List {
         /// The database's name or binding
         database: String,
         #[command(flatten)]
         at: Where,
     },
-    /// Apply what has not been applied
+    /// Apply pending migrations
     Apply {
         /// The database's name or binding
         database: String,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long, short)]
         yes: bool,
         #[command(flatten)]
@@ -49,20 +49,20 @@ pub(crate) enum Migrations {
     },
 }
 
-/// Which copy of a database: the one here, or Cloudflare's.
+/// The copy of a database to use: the local one, or Cloudflare's.
 #[derive(Debug, Args)]
 pub(crate) struct Where {
-    /// The database on this machine: the default
+    /// Use the database on this machine (default)
     #[arg(long, conflicts_with = "remote")]
     local: bool,
-    /// The database on Cloudflare, by CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN
+    /// Use the database on Cloudflare; needs CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN
     #[arg(long)]
     remote: bool,
 }
 
-/// A database as a command found it.
+/// A database that a command has opened.
 struct Opened {
-    /// `None` where it is here and has not been made yet.
+    /// `None` for a local database that does not exist yet.
     database: Option<Arc<dyn Database>>,
     file: PathBuf,
     known: D1Database,
@@ -70,7 +70,7 @@ struct Opened {
 }
 
 impl Where {
-    /// The database of this name; one that is missing here is not made.
+    /// Opens the database of this name. Does not create a local one.
     async fn look(&self, place: &Place, name: &str) -> Result<Opened, Box<dyn Error>> {
         let (file, known, config) = place.known_database(name)?;
         let database: Option<Arc<dyn Database>> = if self.remote {
@@ -91,7 +91,7 @@ impl Where {
 }
 
 impl Opened {
-    /// The database, made here if need be.
+    /// Returns the database, creating a local one if necessary.
     async fn made(&self) -> Result<Arc<dyn Database>, Box<dyn Error>> {
         match &self.database {
             Some(database) => Ok(Arc::clone(database)),
@@ -99,7 +99,7 @@ impl Opened {
         }
     }
 
-    /// The database, or an empty one in memory for who only looks.
+    /// Returns the database for reading, or an empty one in memory if it does not exist.
     async fn looked_at(&self) -> Result<Arc<dyn Database>, Box<dyn Error>> {
         match &self.database {
             Some(database) => Ok(Arc::clone(database)),
@@ -107,7 +107,7 @@ impl Opened {
         }
     }
 
-    /// The files of migrations, their folder, and where they are recorded.
+    /// Returns the folder of the migrations, the migrations, and their migrator.
     fn migrations(&self) -> Result<(PathBuf, Vec<Migration>, Migrator), Box<dyn Error>> {
         let (folder, pattern) =
             migrations::location(self.known.migrations_dir.as_deref(), self.known.migrations_pattern.as_deref())?;
@@ -141,16 +141,16 @@ impl Opened {
 pub(crate) struct Execute {
     /// The database's name or binding
     database: String,
-    /// The SQL
+    /// The SQL to run
     #[arg(long, required_unless_present = "file", conflicts_with = "file")]
     command: Option<String>,
-    /// A file of SQL, or - for the standard input; all of it in one transaction
+    /// A file with SQL, or - for standard input; runs in one transaction
     #[arg(long)]
     file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Do not ask: it never does, and takes the option as wrangler does
+    /// Ignored, for compatibility with wrangler: this command never asks
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -184,10 +184,10 @@ pub(crate) struct Copy {
     from: String,
     /// The database to copy into: its name or binding
     to: String,
-    /// What becomes of which column
+    /// The map of tables and columns, a TOML file
     #[arg(long, value_name = "FILE")]
     map: PathBuf,
-    /// Write nothing; say what would be copied, and what would be skipped and why
+    /// Write nothing; print what would be copied, and what would be skipped and why
     #[arg(long)]
     dry_run: bool,
     /// Print the report as JSON
@@ -211,7 +211,7 @@ async fn list(place: &Place, name: &str, at: &Where) -> Outcome {
     let (folder, files, migrator) = opened.migrations()?;
     let pending = migrator.pending(&*opened.looked_at().await?, &files).await?;
     if pending.is_empty() {
-        say!("{}: every migration of {} has been applied", opened.known.local_name(), folder.display());
+        say!("{}: all migrations of {} are applied", opened.known.local_name(), folder.display());
         return Ok(());
     }
     table::print(&["TO BE APPLIED".to_owned()], &pending.into_iter().map(|one| vec![one.name]).collect::<Vec<_>>())
@@ -234,7 +234,7 @@ async fn apply(place: &Place, name: &str, yes: bool, at: &Where) -> Outcome {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
         if !answer.trim().eq_ignore_ascii_case("y") {
-            return Err("nothing was applied".into());
+            return Err("cancelled; no migration was applied".into());
         }
     }
     let done = migrator.apply(&*opened.made().await?, &files).await;
@@ -242,7 +242,7 @@ async fn apply(place: &Place, name: &str, yes: bool, at: &Where) -> Outcome {
     table::print(&["APPLIED".to_owned()], &done.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
 }
 
-/// A statement's result, as D1 answers it: the columns in their order.
+/// The result of a statement as D1 returns it, with the columns in order.
 #[derive(Serialize)]
 struct Printed<'a> {
     results: &'a [Row],
@@ -260,7 +260,7 @@ impl Execute {
     async fn run(self, place: &Place) -> Outcome {
         let opened = self.at.look(place, &self.database).await?;
         let script = self.script()?;
-        // Who only reads makes no database.
+        // A read does not create the database.
         let reads = sql::split(&script).all(sql::is_read);
         let database = if reads { opened.looked_at().await? } else { opened.made().await? };
         let results = database.run_script(&script).await.map_err(|error| match &self.file {
@@ -300,7 +300,7 @@ impl Copy {
         let (from, old) = place.existing_database(&self.from).await?;
         let (_, new, _) = place.known_database(&self.to)?;
         if old.local_name() == new.local_name() {
-            return Err("a database is not copied into itself".into());
+            return Err("cannot copy a database into itself".into());
         }
         let (to, ..) = place.database(&self.to).await?;
         let bar = ProgressBar::new_spinner();

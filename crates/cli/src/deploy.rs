@@ -1,4 +1,4 @@
-//! `isobar deploy`.
+//! The command `isobar deploy`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::remote::Where;
 use crate::sync::{progress, tell_left_out};
 use crate::{Outcome, say, table};
 
-/// Files of rules: part of a deploy, and none of its files.
+/// Files of rules: part of a deploy, but not served.
 const RULES: [&str; 3] = ["_headers", "_redirects", ".assetsignore"];
 
-/// How often somebody who prunes is waited for, a second each.
+/// Attempts to deploy while another process prunes, one second apart.
 const PATIENCE: u32 = 30;
 
 #[derive(Debug, Args)]
@@ -48,34 +48,34 @@ Examples:
 pub(crate) struct Deploy {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The folder that has the site
+    /// The folder of the site
     #[arg(required = true)]
     folder: Option<PathBuf>,
-    /// BUCKET/PREFIX: under which the site is served
+    /// BUCKET/PREFIX under which the site is served
     #[arg(required = true)]
     target: Option<String>,
-    /// What there is to say of this deploy
+    /// A message for this deploy
     #[arg(long, short)]
     message: Option<String>,
-    /// Of how many earlier deploys the files that never change stay reachable, for pages that are still open
+    /// Number of earlier deploys whose files that never change stay reachable, for pages that are still open
     #[arg(long, default_value_t = 3, value_name = "N")]
     retain: usize,
-    /// Files that never change under their name, besides those with a hash in it (app-3f9a1c2b.js)
+    /// Files that never change under their name, in addition to those with a hash in it (app-3f9a1c2b.js)
     #[arg(long, value_name = "GLOB")]
     immutable: Vec<String>,
-    /// Leave out what one of these globs matches
+    /// Exclude files that match this glob
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Transfers at once
+    /// Number of concurrent transfers
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
     /// Follow links that lead out of the folder
     #[arg(long)]
     follow_links: bool,
-    /// Only say what would be deployed
+    /// Only print what would be deployed
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask; nothing is asked in any case
+    /// Ignored: this command never asks for confirmation
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -93,27 +93,27 @@ struct Shared {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List what was deployed, the newest first
+    /// List all deploys, the newest first
     List {
         /// BUCKET/PREFIX
         target: String,
         #[command(flatten)]
         shared: Shared,
     },
-    /// Serve the deploy before the current one, or another one
+    /// Serve the deploy before the current one, or the given one
     Rollback {
         /// BUCKET/PREFIX
         target: String,
-        /// The deploy, or an unambiguous beginning of its id
+        /// Id of the deploy, or an unambiguous prefix of it
         id: Option<String>,
         #[command(flatten)]
         shared: Shared,
     },
-    /// Forget old deploys, and delete what none of the others has
+    /// Delete old deploys and the files that no other deploy has
     Prune {
         /// BUCKET/PREFIX
         target: String,
-        /// How many of the newest to keep, besides the one that is served
+        /// Number of newest deploys to keep, in addition to the current one
         #[arg(long, default_value_t = 10, value_name = "N")]
         keep: usize,
         #[command(flatten)]
@@ -141,8 +141,9 @@ impl Deploy {
                 if shared.json {
                     say!("{}", serde_json::to_string(&pruned)?);
                 } else {
-                    let (deploys, bytes) = (pruned.deploys.len(), HumanBytes(pruned.bytes));
-                    say!("{deploys} deploys forgotten, {} objects deleted ({bytes})", pruned.objects);
+                    let deploys = pruned.deploys.len();
+                    let bytes = HumanBytes(pruned.bytes);
+                    say!("{deploys} deploys and {} objects deleted ({bytes})", pruned.objects);
                 }
                 Ok(())
             }
@@ -152,9 +153,10 @@ impl Deploy {
 
     async fn deploy(self, place: &Place) -> Outcome {
         let (Some(folder), Some(target)) = (&self.folder, &self.target) else {
-            return Err("a folder and BUCKET/PREFIX are needed".into());
+            return Err("missing arguments: a folder and BUCKET/PREFIX".into());
         };
-        let (names, ignored) = (Names::new(&[], &self.exclude)?, Ignored::of(Path::new(folder))?);
+        let names = Names::new(&[], &self.exclude)?;
+        let ignored = Ignored::of(Path::new(folder))?;
         ignored.warn();
         let walk = place.walk_options(self.follow_links)?;
         let taken = ignored.clone();
@@ -164,7 +166,8 @@ impl Deploy {
         let found = source.walk().await?;
         tell_left_out(&found.left_out);
         ignored.check_worker(found.files.keys().map(String::as_str))?;
-        let (immutable, has_immutable) = (globs(&self.immutable)?, !self.immutable.is_empty());
+        let immutable = globs(&self.immutable)?;
+        let has_immutable = !self.immutable.is_empty();
         let is_immutable = |name: &str| has_immutable && immutable.is_match(name);
         warn_of_rules(folder)?;
         if self.dry_run {
@@ -194,7 +197,7 @@ impl Deploy {
         let mut tries = 0;
         let deployed = loop {
             match deploys.deploy(&source, &options).await {
-                // Somebody prunes: that ends soon.
+                // Another process is pruning, which ends soon.
                 Err(error) if error.kind() == ErrorKind::Unavailable && tries < PATIENCE => {
                     tries += 1;
                     bar.set_message(error.message().to_owned());
@@ -209,9 +212,10 @@ impl Deploy {
         if self.shared.json {
             say!("{}", serde_json::to_string(&deployed)?);
         } else if deployed.is_unchanged {
-            say!("nothing has changed: {target} is deploy {} still", deploy.id);
+            say!("nothing has changed: {target} still serves deploy {}", deploy.id);
         } else {
-            let (files, bytes) = (HumanCount(deploy.files as u64), HumanBytes(deploy.bytes));
+            let files = HumanCount(deploy.files as u64);
+            let bytes = HumanBytes(deploy.bytes);
             let uploaded = HumanBytes(deployed.uploaded_bytes);
             say!(
                 "{target} is deploy {} now: {files} files ({bytes}), {} uploaded ({uploaded})",
@@ -224,12 +228,13 @@ impl Deploy {
 }
 
 impl Deploy {
-    /// Returns the outcome that a deploy would have.
+    /// Prints the outcome that a deploy would have.
     fn would_deploy(&self, target: &str, found: &Walk) -> Outcome {
         let files = || found.files.iter().filter(|(name, _)| !RULES.contains(&name.as_str()));
-        let (count, bytes) = (files().count(), files().map(|(_, file)| file.size).sum());
+        let count = files().count();
+        let bytes = files().map(|(_, file)| file.size).sum();
         if count == 0 {
-            return Err("there is nothing to deploy: no file takes part".into());
+            return Err("there are no files to deploy".into());
         }
         if self.shared.json {
             let names: Vec<&String> = files().map(|(name, _)| name).collect();
@@ -244,11 +249,11 @@ impl Deploy {
     }
 }
 
-/// Prints which lines of the rules are ignored.
+/// Prints warnings about ignored lines of the rules.
 fn warn_of_rules(folder: &Path) -> Outcome {
     let read = |name: &str| {
         let path = folder.join(name);
-        // A FIFO would be waited for.
+        // Reading a FIFO would block.
         if !path.is_file() {
             return Ok(String::new());
         }
@@ -260,7 +265,7 @@ fn warn_of_rules(folder: &Path) -> Outcome {
     Ok(())
 }
 
-/// Prints which lines of a file of rules are ignored.
+/// Prints warnings about ignored lines of a file of rules.
 pub(crate) fn warn_of(file: &str, warnings: &[RuleWarning]) {
     for warning in warnings {
         eprintln!("warning: {file}, {warning}");
@@ -280,14 +285,15 @@ async fn list(target: &str, deploys: &Deploys, shared: &Shared) -> Outcome {
     let row = |deploy: &isobar_site::Deploy| {
         let mark = if deploy.is_current { "*" } else { "" };
         let created = deploy.created.format("%Y-%m-%d %H:%M:%S").to_string();
-        let (files, bytes) = (deploy.files.to_string(), HumanBytes(deploy.bytes).to_string());
+        let files = deploy.files.to_string();
+        let bytes = HumanBytes(deploy.bytes).to_string();
         vec![mark.to_owned(), deploy.id.clone(), created, files, bytes, deploy.message.clone().unwrap_or_default()]
     };
     let rows: Vec<_> = deploys.iter().map(row).collect();
     table::print(&["", "deploy", "created (UTC)", "files", "size", "message"].map(str::to_owned), &rows)
 }
 
-/// Deploys that are there already.
+/// Opens the deploys of an existing bucket.
 async fn deploys(place: &Place, target: &str, shared: &Shared) -> Result<Deploys, Box<dyn Error>> {
     let (bucket, prefix) = bucket_and_prefix(target);
     Ok(Deploys::new(place.store(bucket, &shared.reach, Access::Existing).await?, prefix))

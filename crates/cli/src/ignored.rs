@@ -1,4 +1,4 @@
-//! `.assetsignore`: which files of a site are not published.
+//! `.assetsignore`: files of a site that are not published.
 
 use std::error::Error;
 use std::path::Path;
@@ -7,13 +7,13 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 const FILE: &str = ".assetsignore";
 
-/// Files of rules, which are read and never published, whatever `.assetsignore` says.
+/// Files of rules, which are read and never published, also if `.assetsignore` does not list them.
 const RULES: [&str; 2] = ["_headers", "_redirects"];
 
-/// A Pages function, which wrangler does not publish unless an `.assetsignore` shows that somebody has thought of it.
+/// A Pages function, which wrangler refuses to publish unless there is an `.assetsignore`.
 const WORKER: &str = "_worker.js";
 
-/// The files that a folder's `.assetsignore` names, by the rules of `.gitignore` in either case, and that file itself.
+/// The files that a folder's `.assetsignore` matches, by the rules of `.gitignore` without case, and that file itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Ignored {
     rules: Gitignore,
@@ -25,7 +25,7 @@ impl Ignored {
     /// Reads the file of this folder, if it has one.
     pub(crate) fn of(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let mut builder = GitignoreBuilder::new("");
-        // As wrangler's matcher: `README.md` is left out by `readme.md`, too.
+        // As in wrangler, `readme.md` also matches `README.md`.
         builder.case_insensitive(true)?;
         for name in [FILE].iter().chain(&RULES) {
             builder.add_line(None, &format!("/{name}"))?;
@@ -46,37 +46,38 @@ impl Ignored {
                 } else {
                     builder.add_line(None, &pattern(line)).map(|_| ()).map_err(|error| error.to_string())
                 };
-                // As with wrangler, a pattern that is none names nothing.
+                // As in wrangler, an invalid pattern matches nothing.
                 if let Err(error) = added {
-                    warnings.push(format!("{shown}, line {number} counts for nothing: {error}"));
+                    warnings.push(format!("{shown}, line {number} is ignored: {error}"));
                 }
             }
         }
         Ok(Self { rules: builder.build()?, warnings, is_there })
     }
 
-    /// Whether this file, by its path below the folder, takes part; of a folder, by its path and a slash, what is in it.
+    /// Whether the file at this path below the folder is included; for a path that ends with a slash, whether the folder is.
     pub(crate) fn take(&self, name: &str) -> bool {
-        // A key may begin with a slash, and a path below a folder does not.
-        let (name, is_folder) = (name.trim_start_matches('/'), name.ends_with('/'));
+        // A key may begin with a slash; a path below a folder does not.
+        let is_folder = name.ends_with('/');
+        let name = name.trim_start_matches('/');
         if RULES.contains(&name) {
             return true;
         }
         let name = folded(name.trim_end_matches('/'));
-        // What is below a folder that is left out cannot be taken in again.
+        // A file below an excluded folder cannot be included again.
         let mut folders = name.match_indices('/').map(|(at, _)| &name[..at]);
         !folders.any(|folder| self.rules.matched(folder, true).is_ignore())
             && !self.rules.matched(&name, is_folder).is_ignore()
     }
 
-    /// Says which lines count for nothing.
+    /// Prints warnings about ignored lines.
     pub(crate) fn warn(&self) {
         for warning in &self.warnings {
             eprintln!("warning: {warning}");
         }
     }
 
-    /// Fails where a file is code of the server's, and no `.assetsignore` says whether it is to be published.
+    /// Fails if a file is server code and there is no `.assetsignore`.
     pub(crate) fn check_worker<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> Result<(), String> {
         match names.find(|name| !self.is_there && name.starts_with(WORKER)) {
             None => Ok(()),
@@ -88,9 +89,10 @@ impl Ignored {
     }
 }
 
-/// Whether a class of characters in a line has no end, which the matcher takes for letters and wrangler for nothing.
+/// Whether a line has an unclosed character class, which the matcher takes literally and wrangler ignores.
 fn has_open_class(line: &str) -> bool {
-    let (mut is_open, mut is_escaped) = (false, false);
+    let mut is_open = false;
+    let mut is_escaped = false;
     for char in line.chars() {
         match char {
             '[' if !is_escaped => is_open = true,
@@ -102,7 +104,7 @@ fn has_open_class(line: &str) -> bool {
     is_open && !line.starts_with('#')
 }
 
-/// A line as a pattern of the matcher, for which braces are alternatives; in `.gitignore` they are letters like others.
+/// Converts a line to a pattern of the matcher: escapes braces, which have no meaning in `.gitignore`.
 fn pattern(line: &str) -> String {
     let mut pattern = String::new();
     let mut is_escaped = false;
@@ -116,7 +118,7 @@ fn pattern(line: &str) -> String {
     pattern
 }
 
-/// Letters of one case; the matcher itself folds those of ASCII only.
+/// Folds the case of all letters; the matcher itself folds only ASCII.
 fn folded(text: &str) -> String {
     if text.is_ascii() { text.to_owned() } else { text.to_lowercase() }
 }

@@ -21,14 +21,14 @@ use clap::{Parser, Subcommand};
 
 use crate::place::Place;
 
-/// Answers are many small pieces of memory, on several threads: the system's allocator is slower at those.
+/// Responses take many small allocations on several threads, for which the system's allocator is slower.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Serves and tends a Cloudflare-shaped platform on this machine: R2 as files, D1 as SQLite.
+/// Runs and manages a Cloudflare-like platform on this machine: R2 as files, D1 as SQLite.
 ///
-/// Buckets and databases go by their name or by their binding in the wrangler configuration. Everything is kept in
-/// `.isobar` beside it; `--root` keeps it elsewhere.
+/// Buckets and databases are named by their name or by their binding in the wrangler configuration. All data is in `.isobar`
+/// beside the configuration, or in the folder of `--root`.
 #[derive(Debug, Parser)]
 #[command(
     name = "isobar",
@@ -54,7 +54,7 @@ struct Cli {
 enum Command {
     /// Serve the static site of a wrangler configuration, with health checks and request logs
     Serve(serve::Serve),
-    /// Put a whole site in place at once, list what was deployed, take it back
+    /// Deploy a whole site atomically, list deploys, roll back
     Deploy(deploy::Deploy),
     /// Buckets and their objects
     #[command(subcommand)]
@@ -69,7 +69,7 @@ enum Command {
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// Prints a line to standard output; a reader that is gone is an error, not the panic of `println!`.
+/// Prints a line to standard output. A closed pipe is an error here, and not a panic as in `println!`.
 macro_rules! say {
     ($($arguments:tt)*) => {
         std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($arguments)*)))?
@@ -89,7 +89,7 @@ async fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // As `head` does to whoever writes to it: it has seen enough.
+        // The reader, such as `head`, has closed the pipe.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -1,8 +1,8 @@
-//! Names by globs, and names of buckets.
+//! Filters of names by globs, and names of buckets.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// The names that take part.
+/// A filter of names.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     include: Option<GlobSet>,
@@ -15,10 +15,10 @@ impl Names {
         Ok(Self { include, exclude: globs(exclude)? })
     }
 
-    /// Whether a file takes part; of a folder, by its path and a slash, whether anything in it may.
+    /// Whether a file is included; for a path that ends with a slash, whether any file in the folder may be.
     pub(crate) fn take(&self, name: &str) -> bool {
         if let Some(folder) = name.strip_suffix('/') {
-            // Names that no file has stand for whatever is in it.
+            // Impossible names represent all files in the folder.
             let in_it = ["", "/\u{1}", "/\u{1}/\u{1}"].map(|rest| self.exclude.is_match(format!("{folder}{rest}")));
             return !(in_it[0] || in_it[1] && in_it[2]);
         }
@@ -26,7 +26,7 @@ impl Names {
     }
 }
 
-/// A glob without a slash is of names anywhere, as in `.gitignore`.
+/// Compiles globs. A glob without a slash matches names in every folder, as in `.gitignore`.
 pub(crate) fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
     let mut globs = GlobSetBuilder::new();
     for pattern in patterns {
@@ -36,7 +36,7 @@ pub(crate) fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
     globs.build()
 }
 
-/// A bucket's name, and what the keys begin with.
+/// Splits BUCKET/PREFIX into the bucket's name and the prefix of the keys.
 pub(crate) fn bucket_and_prefix(text: &str) -> (&str, String) {
     let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
     match prefix.trim_end_matches('/') {

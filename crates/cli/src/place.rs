@@ -1,4 +1,4 @@
-//! Which configuration, and where things are kept.
+//! The configuration in use, and the locations of buckets and databases.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -19,35 +19,35 @@ use crate::remote::{self, Where};
 
 #[derive(Debug, Args)]
 pub(crate) struct Place {
-    /// The wrangler configuration; looked for here and above when not given
+    /// The wrangler configuration; by default searched for in this folder and its parents
     #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The configuration's environment
+    /// The environment of the configuration
     #[arg(long, short, global = true, value_name = "NAME")]
     env: Option<String>,
-    /// Where buckets and databases are kept; `.isobar` beside the configuration when not given
+    /// The folder of buckets and databases; by default `.isobar` beside the configuration
     #[arg(long, visible_alias = "persist-to", global = true, value_name = "FOLDER")]
     root: Option<PathBuf>,
     #[arg(skip)]
     read: OnceLock<Option<Config>>,
 }
 
-/// Buckets by name: their binding, and whether they are here.
+/// Buckets by name: their binding, and whether they exist locally.
 pub(crate) type Buckets = BTreeMap<String, (Option<String>, bool)>;
 
 /// The purpose for which a bucket is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// To look: one that is configured and has never been used is empty, and is not made.
+    /// To list or inspect: a configured bucket that does not exist yet is empty, and is not created.
     Look,
-    /// To read all of it: it must have been used.
+    /// To read all of it: it must exist.
     Existing,
-    /// To write: it is made if need be.
+    /// To write: it is created if necessary.
     Write,
 }
 
 impl Place {
-    /// The configuration; `None` where none was asked for and there is none.
+    /// Returns the configuration; `None` where none was named and none exists.
     pub(crate) fn config(&self) -> Result<Option<Config>, Box<dyn Error>> {
         if let Some(config) = self.read.get() {
             return Ok(config.clone());
@@ -58,7 +58,7 @@ impl Place {
             None if has_config() || env.is_some() => Some(Config::find(".", env)?),
             None => None,
         };
-        // Once, however often it is asked for.
+        // Print the warnings only once.
         if let Some(config) = &config {
             let file = config.path.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
             config.warnings.iter().for_each(|warning| eprintln!("warning: {warning} ({file})"));
@@ -71,27 +71,27 @@ impl Place {
         self.root.clone().unwrap_or_else(beside)
     }
 
-    /// The project's own folder: the configuration's, or the current one.
+    /// Returns the project's folder: that of the configuration, or the current one.
     fn home(config: Option<&Config>) -> PathBuf {
         config.map_or_else(|| PathBuf::from("."), |config| config.resolve_in_project("."))
     }
 
-    /// The policy by which folders are walked: the state of this place takes no part.
+    /// Returns the options for walking folders, which exclude the state of this place.
     pub(crate) fn walk_options(&self, follow_links: bool) -> Result<WalkOptions, Box<dyn Error>> {
         let config = self.config()?;
         let options = isobar_http_serve::walk_options(&Self::home(config.as_ref()), &self.root(config.as_ref()));
         Ok(options.with_follow_links(follow_links))
     }
 
-    /// Makes the root, and marks it as state unless it is the project's own folder.
+    /// Creates the root, and marks it as state unless it is the project's folder.
     pub(crate) fn make_root(&self, config: Option<&Config>) -> Result<PathBuf, Box<dyn Error>> {
         let root = self.root(config);
         isobar_http_serve::make_root(&Self::home(config), &root)?;
         Ok(root)
     }
 
-    /// A bucket by name or binding, made if need be. A name that no configuration has is taken as it is, as wrangler does: what
-    /// is made then is said.
+    /// Opens a bucket by name or binding, creating it if necessary. A name that is not in the configuration is used as it is, as in
+    /// wrangler, and a note is printed when that creates a bucket.
     pub(crate) async fn bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
         let is_configured = self.config()?.is_none() || self.configured(name)?;
         if !is_configured && !self.is_here(name)? {
@@ -100,19 +100,19 @@ impl Place {
         self.create_bucket(name).await
     }
 
-    /// A bucket that is made, whatever the configuration says.
+    /// Creates a bucket, also if it is not in the configuration.
     pub(crate) async fn create_bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
         self.make_root(self.config()?.as_ref())?;
         Ok(LocalStore::open(folder).await?)
     }
 
-    /// Whether a bucket has been made here.
+    /// Whether a bucket exists locally.
     pub(crate) fn is_here(&self, name: &str) -> Result<bool, Box<dyn Error>> {
         Ok(is_here(&self.bucket_folder(name)?))
     }
 
-    /// A bucket here, or the account's over S3.
+    /// Opens a local bucket, or one of the account over S3.
     pub(crate) async fn store(
         &self,
         name: &str,
@@ -131,7 +131,7 @@ impl Place {
         })
     }
 
-    /// The name that a bucket has on the account.
+    /// Returns the name of a bucket on the account.
     pub(crate) fn remote_name(&self, name: &str) -> Result<String, Box<dyn Error>> {
         let config = self.config()?;
         let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);
@@ -141,14 +141,14 @@ impl Place {
         })
     }
 
-    /// What signs URLs of a bucket that `isobar serve` serves at this address.
+    /// Returns a signer of URLs for a bucket that `isobar serve` serves at this address.
     pub(crate) async fn signer(&self, name: &str, base: &str) -> Result<Signer, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
         if !is_here(&folder) {
             if !self.configured(name)? {
                 return Err(self.no_bucket(name)?.into());
             }
-            // The key that signs is kept in it.
+            // The bucket stores the signing key.
             self.create_bucket(name).await?;
         }
         let served = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -156,7 +156,7 @@ impl Place {
         Ok(Signer::new(format!("{}/r2/{served}", base.trim_end_matches('/')), secret)?)
     }
 
-    /// A bucket that is there already: a look makes none.
+    /// Opens an existing bucket.
     pub(crate) async fn existing_bucket(&self, name: &str) -> Result<LocalStore, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
         if !is_here(&folder) {
@@ -165,20 +165,20 @@ impl Place {
         Ok(LocalStore::open(folder).await?)
     }
 
-    /// Whether a name is a bucket's or a binding's of the configuration.
+    /// Whether the configuration has a bucket with this name or binding.
     pub(crate) fn configured(&self, name: &str) -> Result<bool, Box<dyn Error>> {
         let config = self.config()?;
         let mut buckets = config.iter().flat_map(|config| &config.r2_buckets);
         Ok(buckets.any(|bucket| bucket.binding == name || bucket.local_name() == name))
     }
 
-    /// The message for a bucket that is not here: where it would be, and which ones there are.
+    /// Returns the message for a missing bucket, with its location and the existing ones.
     pub(crate) fn no_bucket(&self, name: &str) -> Result<String, Box<dyn Error>> {
         let folder = self.bucket_folder(name)?;
         Ok(format!("there is no bucket {name} here{}; it would be in {}", self.known("; there are")?, folder.display()))
     }
 
-    /// The buckets that are here or configured, with their bindings, after some words; nothing where there are none.
+    /// Lists the local and configured buckets with their bindings, after a prefix; empty if there are none.
     fn known(&self, words: &str) -> Result<String, Box<dyn Error>> {
         let shown = |(name, (binding, is_here)): (String, (Option<String>, bool))| match (binding, is_here) {
             (Some(binding), true) => format!("{name} ({binding})"),
@@ -189,7 +189,7 @@ impl Place {
         Ok(if known.is_empty() { String::new() } else { format!("{words}: {}", known.join(", ")) })
     }
 
-    /// The buckets that are here or in the configuration: their binding, and whether they are here.
+    /// Returns the local and configured buckets.
     pub(crate) fn buckets(&self) -> Result<Buckets, Box<dyn Error>> {
         let config = self.config()?;
         let mut buckets = BTreeMap::new();
@@ -210,7 +210,7 @@ impl Place {
         Ok(buckets)
     }
 
-    /// Where a bucket is kept, by its name or binding.
+    /// Returns the folder of a bucket, by its name or binding.
     pub(crate) fn bucket_folder(&self, name: &str) -> Result<PathBuf, Box<dyn Error>> {
         let config = self.config()?;
         let bound = config.iter().flat_map(|config| &config.r2_buckets).find(|bucket| bucket.binding == name);
@@ -221,7 +221,7 @@ impl Place {
     /// Returns the configuration of a database, found by its name or binding, and the path of its file.
     pub(crate) fn known_database(&self, name: &str) -> Result<(PathBuf, D1Database, Config), Box<dyn Error>> {
         let config =
-            self.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;
+            self.config()?.ok_or("no wrangler configuration in this folder or its parents; name one with --config")?;
         let known =
             || config.d1_databases.iter().map(|database| format!("{} ({})", database.local_name(), database.binding));
         let database = config
@@ -239,13 +239,13 @@ impl Place {
         Ok((file, database, config))
     }
 
-    /// A database by name or binding, made if need be, and what the configuration says of it.
+    /// Opens a database by name or binding, creating it if necessary, and returns its configuration.
     pub(crate) async fn database(&self, name: &str) -> Result<(SqliteDatabase, D1Database, Config), Box<dyn Error>> {
         let (file, database, config) = self.known_database(name)?;
         Ok((open_database(&file).await?, database, config))
     }
 
-    /// A database that is there already: who only looks makes none.
+    /// Opens an existing database.
     pub(crate) async fn existing_database(&self, name: &str) -> Result<(SqliteDatabase, D1Database), Box<dyn Error>> {
         let (file, database, _) = self.known_database(name)?;
         if !file.exists() {
@@ -257,12 +257,12 @@ impl Place {
     }
 }
 
-/// Opens a database for a person at a terminal: a large import may take its time, and Ctrl-C ends it.
+/// Opens a database without a time limit for statements: a large import may take long, and Ctrl-C ends it.
 pub(crate) async fn open_database(file: &Path) -> isobar_db::Result<SqliteDatabase> {
     SqliteDatabase::open_with(file, SqliteOptions::default().with_time_limit(Duration::MAX)).await
 }
 
-/// Whether a folder has a bucket in it.
+/// Whether a folder is a bucket.
 fn is_here(folder: &Path) -> bool {
     ["index.db", "packs", "blobs"].iter().any(|name| folder.join(name).exists())
 }
@@ -272,11 +272,11 @@ fn has_config() -> bool {
     here.ancestors().any(|folder| FILE_NAMES.iter().chain([&DEPLOY_CONFIG]).any(|name| folder.join(name).is_file()))
 }
 
-/// A name that stays in its folder.
+/// Checks that a name stays within its folder.
 fn checked(name: &str) -> Result<&str, String> {
     let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(fine) {
-        return Err(format!("{name:?} is no name of a bucket or database: letters, digits, - and _ make one"));
+        return Err(format!("invalid bucket or database name {name:?}: use letters, digits, - and _"));
     }
     Ok(name)
 }

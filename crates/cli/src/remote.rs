@@ -9,17 +9,17 @@ use isobar_storage::cloudflare::{S3Bucket, S3Config};
 use serde::Deserialize;
 use serde_json::json;
 
-/// Which buckets are meant.
+/// The buckets to use: local ones, or the account's.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Where {
-    /// The buckets of this machine: the default
+    /// Use the buckets of this machine (default)
     #[arg(long)]
     local: bool,
-    /// The account's buckets: objects over S3 (R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY, CLOUDFLARE_ACCOUNT_ID in the
-    /// environment; with S3_ENDPOINT any other server), buckets themselves over the REST API (CLOUDFLARE_API_TOKEN)
+    /// Use the account's buckets: objects over S3 (R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY, CLOUDFLARE_ACCOUNT_ID in the
+    /// environment; S3_ENDPOINT selects another server), bucket commands over the REST API (CLOUDFLARE_API_TOKEN)
     #[arg(long, conflicts_with = "local")]
     remote: bool,
-    /// The jurisdiction of the account's bucket: eu, fedramp
+    /// Jurisdiction of a bucket of the account: eu, fedramp
     #[arg(long, short = 'J', value_name = "NAME", requires = "remote")]
     jurisdiction: Option<String>,
 }
@@ -29,7 +29,7 @@ impl Where {
         self.remote
     }
 
-    /// The same, of the account.
+    /// Returns the same options with `remote` set.
     pub(crate) fn with_remote(&self, remote: bool) -> Self {
         Self { remote, ..self.clone() }
     }
@@ -44,12 +44,12 @@ impl Where {
     }
 }
 
-/// A bucket of the account, by the key that the environment has.
+/// Opens a bucket of the account with the key of the environment.
 pub(crate) fn bucket(name: &str, place: &Where) -> Result<S3Bucket, Box<dyn Error>> {
     Ok(S3Bucket::new(s3_config(name, place)?)?)
 }
 
-/// Where a remote bucket is, and the key that opens it, as the environment says.
+/// Returns the endpoint and key of a remote bucket, from the environment.
 fn s3_config(bucket: &str, place: &Where) -> Result<S3Config, Box<dyn Error>> {
     let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let needed = |names: [&str; 2]| {
@@ -77,7 +77,7 @@ fn s3_config(bucket: &str, place: &Where) -> Result<S3Config, Box<dyn Error>> {
     })
 }
 
-/// A bucket of the account, as the REST API has it.
+/// A bucket of the account, as the REST API returns it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RemoteBucket {
     pub(crate) name: String,
@@ -85,26 +85,30 @@ pub(crate) struct RemoteBucket {
     pub(crate) creation_date: Option<String>,
 }
 
-/// The account of the environment. The client sends no header for a jurisdiction.
+/// Returns the account of the environment. Fails with a jurisdiction, for which the client sends no header.
 fn account(place: &Where) -> Result<Account, Box<dyn Error>> {
     match place.jurisdiction()? {
         None => Ok(Account::from_env()?),
-        Some(_) => Err("--jurisdiction is for objects; make and delete such a bucket in the dashboard".into()),
+        Some(_) => {
+            Err("--jurisdiction works for objects only; create and delete such a bucket in the dashboard".into())
+        }
     }
 }
 
-/// The account's buckets by name.
+/// Lists the account's buckets by name.
 pub(crate) async fn buckets(place: &Where) -> Result<Vec<RemoteBucket>, Box<dyn Error>> {
     #[derive(Deserialize)]
     struct Listed {
         buckets: Vec<RemoteBucket>,
     }
     let account = account(place)?;
-    let (mut all, mut after) = (Vec::new(), String::new());
+    let mut all = Vec::new();
+    let mut after = String::new();
     loop {
         let path = format!("/r2/buckets?per_page=1000{after}");
         let Listed { buckets } = account.call(Effect::Idempotent, Method::GET, &path, None).await?;
-        let (count, last) = (buckets.len(), buckets.last().map(|bucket| bucket.name.clone()));
+        let count = buckets.len();
+        let last = buckets.last().map(|bucket| bucket.name.clone());
         all.extend(buckets);
         match last {
             Some(last) if count == 1000 => after = format!("&start_after={last}"),
@@ -113,7 +117,7 @@ pub(crate) async fn buckets(place: &Where) -> Result<Vec<RemoteBucket>, Box<dyn 
     }
 }
 
-/// Makes a bucket of the account.
+/// Creates a bucket of the account.
 pub(crate) async fn create(
     name: &str,
     storage_class: Option<&str>,

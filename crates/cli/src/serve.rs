@@ -1,4 +1,4 @@
-//! `isobar serve`.
+//! The command `isobar serve`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -33,87 +33,87 @@ Examples:
   isobar serve --port 3000 --bucket STORAGE --prefix static/
   isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem")]
 pub(crate) struct Serve {
-    /// Port; 0 takes a free one
+    /// Port to listen on; 0 selects a free one
     #[arg(long, short, default_value_t = 8787)]
     port: u16,
-    /// Address
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     ip: IpAddr,
-    /// Listen on a socket in the file system instead of a port
+    /// Listen on a Unix domain socket instead of a port
     #[cfg(unix)]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "ip", "tls_certificate"])]
     unix: Option<PathBuf>,
-    /// Serve by TLS, with this certificate and what leads to it (PEM); it is read again when it changes
+    /// Serve over TLS with this certificate chain (PEM), which is reloaded when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
-    /// The certificate's private key (PEM)
+    /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Mebibytes of the site's answers that are kept in memory; 0 keeps none
+    /// Size of the site's cache in MiB; 0 disables it
     #[arg(long, default_value_t = 256, value_name = "MIB")]
     cache: u64,
-    /// Show what is in a folder that has no index, as a page or as JSON
+    /// List folders without an index, as a page or as JSON
     #[arg(long)]
     listing: bool,
-    /// Say in Server-Timing which rule, which cache and which binding have decided an answer
+    /// Send Server-Timing with the rule, the state of the cache and the binding of each response
     #[arg(long)]
     server_timing: bool,
-    /// Numbers for Prometheus under /metrics on this address, which only Prometheus should reach
+    /// Serve Prometheus metrics under /metrics on this address, which should not be public
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
-    /// Write the event of one request of so many; each event says how many it stands for
+    /// Sample one request in N for events; each event has the number of requests it stands for
     #[arg(long, default_value_t = 1, value_name = "N")]
     sample: u32,
-    /// The header that has the client's country, as whatever stands in front sets it: cf-ipcountry
+    /// Request header with the client's country, as set by a proxy in front, for example cf-ipcountry
     #[arg(long, value_name = "NAME")]
     country_header: Option<HeaderName>,
-    /// A proxy, or a range of them (CIDR), that is believed what it says of its clients: Forwarded, X-Forwarded-For,
-    /// X-Forwarded-Proto, X-Forwarded-Host, CF-Connecting-IP; may be given several times
+    /// Address or range (CIDR) of a proxy whose headers are trusted: Forwarded, X-Forwarded-For, X-Forwarded-Proto,
+    /// X-Forwarded-Host, CF-Connecting-IP; may be given several times
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<TrustedProxies>,
-    /// Expect a header of the PROXY protocol (version 1 or 2) at the beginning of every connection; with --trusted-proxy,
-    /// from those addresses alone
+    /// Expect a PROXY protocol header (version 1 or 2) at the start of every connection; with --trusted-proxy, only from
+    /// those addresses
     #[arg(long)]
     proxy_protocol: bool,
-    /// Tell browsers that come by TLS to come by TLS only, for so many seconds (Strict-Transport-Security)
+    /// Send Strict-Transport-Security over TLS, with this number of seconds
     #[arg(long, value_name = "SECONDS")]
     hsts: Option<u64>,
-    /// Connections at once at most; further ones are answered with 503
+    /// Most concurrent connections; further ones get 503
     #[arg(long, value_name = "N", default_value_t = 25_000)]
     connections: usize,
-    /// Connections at once from one address, or from one /64 of IPv6; a half of all when not given. Trusted proxies have no
-    /// such limit
+    /// Most concurrent connections from one address, or from one /64 of IPv6; by default half of --connections. Trusted
+    /// proxies are exempt
     #[arg(long, value_name = "N")]
     connections_per_address: Option<usize>,
-    /// Days that events are kept; 0 keeps them for ever
+    /// Days for which events are kept; 0 keeps them forever
     #[arg(long, value_name = "DAYS", default_value_t = 90)]
     events_days: u64,
-    /// Mebibytes of events that are kept of each dataset; 0 keeps all
+    /// Size limit of each dataset of events in MiB; 0 for no limit
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     events_size: u64,
-    /// Events a second that are written in full; of more, only some are, with their weight; 0 writes all
+    /// Events per second above which requests are sampled, with a weight in each event; 0 writes all
     #[arg(long, value_name = "N", default_value_t = 200)]
     events_rate: u32,
-    /// Threads that read and write connections; as many as there are processors when not given
+    /// Number of connection threads; by default one for each processor
     #[arg(long)]
     threads: Option<usize>,
     /// Follow links that lead out of the site's directory
     #[arg(long)]
     follow_links: bool,
-    /// Serve the site's directory as it is at the start, whatever becomes of it
+    /// Serve the site's directory as it was at the start, ignoring later changes
     #[arg(long)]
     no_watch: bool,
-    /// The binding of the bucket that has the site; the configuration's first when not given
+    /// Binding of the site's bucket; by default the first one of the configuration
     #[arg(long)]
     bucket: Option<String>,
-    /// Files that never change under their name, in the place of those with a hash in it (app-3f9a1c2b.js): they are cached for
-    /// a year. A glob without a slash is of names anywhere
+    /// Files that never change under their name, instead of those with a hash in it (app-3f9a1c2b.js): they are cached for a
+    /// year. A glob without a slash matches names in every folder
     #[arg(long, value_name = "GLOB", conflicts_with = "no_immutable")]
     immutable: Vec<String>,
-    /// Take no file for one that never changes, whatever its name
+    /// Treat every file as one that may change, also with a hash in its name
     #[arg(long)]
     no_immutable: bool,
-    /// What the site's keys start with
+    /// Prefix of the site's keys
     #[arg(long, default_value = "static/")]
     prefix: String,
 }
@@ -128,16 +128,16 @@ impl Serve {
             }
         };
         let mut config =
-            place.config()?.ok_or("there is no wrangler configuration here or above; name one with --config")?;
-        // They have been printed.
+            place.config()?.ok_or("no wrangler configuration in this folder or its parents; name one with --config")?;
+        // The warnings are printed already.
         config.warnings.clear();
         for binding in std::mem::take(&mut config.durable_objects.bindings) {
             eprintln!(
-                "warning: the session binding {} is left out: `isobar serve` has no class {}",
+                "warning: ignoring the session binding {}: `isobar serve` has no class {}",
                 binding.name, binding.class_name
             );
         }
-        // Before anything is opened or synced: a taken port changes nothing.
+        // Bind before opening or syncing anything, so that a port in use changes nothing.
         let server = self.bind().await?;
         let metrics_server = match self.metrics {
             Some(address) => Some(Server::bind(address).await?),
@@ -145,12 +145,13 @@ impl Serve {
         };
         let root = place.make_root(Some(&config))?;
         let assets = config.assets.clone().unwrap_or_default();
-        let (options, first_served) = (site_options(&assets)?, worker_first(&assets)?);
+        let options = site_options(&assets)?;
+        let first_served = worker_first(&assets)?;
         let directory = assets.directory.clone();
         let first = config.r2_buckets.first().map(|bucket| bucket.binding.clone());
         let platform = WranglerPlatform::new(config.clone()).events(self.event_options()).local(&root).await?;
         let is_folder = directory.is_some();
-        // Its folder is this process's as long as it is.
+        // Keeps the folder of the copy locked.
         let mut kept = None;
         let (store, prefix, binding): (Arc<dyn ObjectStore>, String, String) = match directory {
             Some(directory) => {
@@ -178,11 +179,12 @@ impl Serve {
         let base = server.address().map_or_else(|| "http://localhost".to_owned(), |_| server.url());
         let mut app = App::new();
         for bucket in &config.r2_buckets {
-            let (store, name) = (platform.bucket(&bucket.binding)?, bucket.local_name());
+            let store = platform.bucket(&bucket.binding)?;
+            let name = bucket.local_name();
             let signer = place.signer(name, &base).await?;
             app = app.nest(format!("/r2/{name}"), signed_objects(store, signer));
         }
-        // A bucket without [assets] is served as a site is unless told otherwise.
+        // A bucket without [assets] is served with the default options of a site.
         let options = if config.assets.is_some() { options } else { SiteOptions::default() };
         let mut options = options.with_prefix(prefix).with_rules_of(&*store).await?;
         options = options.with_deploys(!is_folder).with_listing(self.listing);
@@ -212,11 +214,11 @@ impl Serve {
         }
         if let Some(server) = metrics_server {
             let metrics = Metrics::new();
-            say!("numbers for Prometheus on {}/metrics", server.url());
+            say!("Prometheus metrics on {}/metrics", server.url());
             let router = metrics.router();
             tokio::spawn(async move {
                 if let Err(error) = server.serve(router, std::future::pending()).await {
-                    eprintln!("error: the numbers for Prometheus are not served any more: {error}");
+                    eprintln!("error: Prometheus metrics are no longer served: {error}");
                 }
             });
             app = app.metrics(metrics);

@@ -1,4 +1,4 @@
-//! A folder into a bucket, with progress.
+//! Syncing with a progress bar.
 
 use std::fmt;
 use std::path::Path;
@@ -8,10 +8,10 @@ use isobar_storage::ObjectStore;
 use isobar_storage::sync::{AcrossPlan, ApplyOptions, DownPlan, Plan, apply, apply_across, apply_down, plan_with};
 use isobar_storage::walk::{LeftOut, Reason, WalkOptions};
 
-/// Names of what is left out that are shown before the rest is counted.
+/// Most excluded names that are printed; the others are counted.
 const SHOWN: usize = 10;
 
-/// What a sync has done.
+/// Result of a sync.
 #[derive(Debug, Default, serde::Serialize)]
 pub(crate) struct Summary {
     pub(crate) uploaded: usize,
@@ -69,7 +69,7 @@ fn named(left_out: &[LeftOut]) -> Vec<String> {
     left_out.iter().filter(|left_out| left_out.reason != Reason::Filtered).map(ToString::to_string).collect()
 }
 
-/// Says on standard error what a walk has left out, and why.
+/// Prints to standard error which files a walk has left out, and why.
 pub(crate) fn tell_left_out(left_out: &[LeftOut]) {
     let named = named(left_out);
     if named.is_empty() {
@@ -94,7 +94,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Plans and applies at once.
+/// Plans and applies a sync.
 pub(crate) async fn run(
     folder: &Path,
     store: &dyn ObjectStore,
@@ -107,7 +107,7 @@ pub(crate) async fn run(
     Ok((plan, summary))
 }
 
-/// Applies a plan under a progress bar, which shows itself only on a terminal.
+/// Applies a plan with a progress bar, which is shown only on a terminal.
 pub(crate) async fn apply_with_progress(
     plan: &Plan,
     store: &dyn ObjectStore,
@@ -123,7 +123,7 @@ pub(crate) async fn apply_with_progress(
     applied
 }
 
-/// The same into a folder.
+/// Applies a plan into a folder, with a progress bar.
 pub(crate) async fn apply_down_with_progress(
     plan: &DownPlan,
     store: &dyn ObjectStore,
@@ -139,7 +139,7 @@ pub(crate) async fn apply_down_with_progress(
     applied
 }
 
-/// The same from a bucket into another.
+/// Applies a plan from a bucket into another, with a progress bar.
 pub(crate) async fn apply_across_with_progress(
     plan: &AcrossPlan,
     source: &dyn ObjectStore,
@@ -156,7 +156,7 @@ pub(crate) async fn apply_across_with_progress(
     applied
 }
 
-/// A bar of bytes with their rate and the time that is left; on a terminal alone.
+/// Creates a progress bar with bytes, rate and remaining time, shown only on a terminal.
 pub(crate) fn progress(bytes: u64) -> ProgressBar {
     let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

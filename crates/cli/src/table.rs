@@ -1,8 +1,8 @@
-//! Tables for people.
+//! Tables for terminals.
 
 use crate::{Outcome, say};
 
-/// Prints rows under headings, columns aligned; numbers to the right.
+/// Prints rows under headings in aligned columns, with numbers to the right.
 pub(crate) fn print(headings: &[String], rows: &[Vec<String>]) -> Outcome {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).chain(headings.get(column));

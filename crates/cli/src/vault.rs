@@ -1,4 +1,4 @@
-//! `isobar vault`.
+//! The command `isobar vault`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use crate::{Outcome, say, table};
 pub(crate) enum Vault {
     /// Print a new key-encryption key, as a line for the keyring
     Keygen {
-        /// The key's name: letters, digits, - _ and .
+        /// Name of the key: letters, digits, - _ and .
         name: String,
     },
-    /// Make a new data key, wrap all keys under the keyring's first line, and seal every value anew
+    /// Create a new data key, rewrap all keys under the keyring's first line, and reseal every value
     ///
-    /// It may break off and be run again with --resume.
+    /// If it is interrupted, continue with --resume.
     Rotate(Rotate),
-    /// Seal a column's values for its new name: after its table or itself was renamed they do not open
+    /// Reseal a column's values for its new name, after the column or its table was renamed
     Rebind(Rebind),
-    /// Show the keys, how much is sealed under the active one, and which declarations do not fit; check the keyring
+    /// Show the keys, the number of values under the active one, and mismatched declarations; check the keyring
     Status(Opened),
 }
 
@@ -36,10 +36,10 @@ pub(crate) enum Vault {
 pub(crate) struct Rebind {
     #[command(flatten)]
     opened: Opened,
-    /// The old name, as vault_columns declares it
+    /// The old name, as in vault_columns
     #[arg(long, value_name = "TABLE.COLUMN", value_parser = cell)]
     from: (String, String),
-    /// The name it has now
+    /// The current name
     #[arg(long, value_name = "TABLE.COLUMN", value_parser = cell)]
     to: (String, String),
 }
@@ -55,7 +55,7 @@ fn cell(text: &str) -> Result<(String, String), String> {
 pub(crate) struct Rotate {
     #[command(flatten)]
     opened: Opened,
-    /// Go on sealing values under the active data key, without making a new one
+    /// Continue under the active data key, without creating a new one
     #[arg(long)]
     resume: bool,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Rotate {
 pub(crate) struct Opened {
     /// The database's name or binding
     database: String,
-    /// The keyring's file; the environment variable ISOBAR_KEYRING when not given
+    /// File of the keyring; by default the environment variable ISOBAR_KEYRING
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
     /// Print JSON
@@ -95,7 +95,7 @@ impl Vault {
 }
 
 impl Opened {
-    /// Values are sealed for the database's name, as the platform seals them.
+    /// Opens the vault. Values are sealed for the database's name, as by the platform.
     async fn vault(&self, place: &Place) -> Result<Sealer, Box<dyn std::error::Error>> {
         let keyring = match &self.keyring {
             Some(path) => Keyring::from_file(path)?,
@@ -119,7 +119,7 @@ impl Rebind {
             });
             say!("{}", serde_json::to_string_pretty(&summary)?);
         } else {
-            say!("{}: {} values sealed anew, {} were already", name(&self.to), rebound.sealed, rebound.present);
+            say!("{}: {} values resealed, {} were sealed already", name(&self.to), rebound.sealed, rebound.present);
         }
         failed(&rebound.failed)
     }
@@ -152,7 +152,7 @@ impl Rotate {
             say!("{}", serde_json::to_string_pretty(&summary)?);
         } else {
             say!(
-                "data key {active} is active: {} values sealed anew, {rewrapped} keys wrapped anew, {} keys removed",
+                "data key {active} is active: {} values resealed, {rewrapped} keys rewrapped, {} keys removed",
                 sweep.sealed,
                 sweep.removed_keys
             );
@@ -162,16 +162,16 @@ impl Rotate {
     }
 }
 
-/// An error that names values that do not open, if there are any.
+/// Fails with the names of values that cannot be opened, if there are any.
 fn failed(values: &[String]) -> Outcome {
     if values.is_empty() {
         return Ok(());
     }
     let shown = values.iter().take(20).map(|one| format!("\n  {one}")).collect::<String>();
-    Err(format!("{} values do not open and stay as they are:{shown}", values.len()).into())
+    Err(format!("{} values cannot be opened and stay as they are:{shown}", values.len()).into())
 }
 
-/// Says which declarations do not fit the database.
+/// Prints warnings about declarations that do not match the database.
 fn warn(missing: &[Column], undeclared: &[Column]) {
     for Column { table, column, .. } in missing {
         eprintln!(

@@ -232,11 +232,11 @@ impl App {
             .route(HEALTHZ, get(async || ([(header::CACHE_CONTROL, "no-store")], "ok\n")))
             .route(READYZ, get(async move || readiness.answer().await));
         for (path, routes) in nested {
-            router = router.nest(&path, routes.fallback(async || Problem::not_found("there is nothing here")));
+            router = router.nest(&path, routes.fallback(async || Problem::not_found("not found")));
         }
         router = match &site {
             Some(site) => router.fallback_service(site.clone()),
-            None => router.fallback(async || Problem::not_found("there is nothing here")),
+            None => router.fallback(async || Problem::not_found("not found")),
         };
         if let (Some(site), Some(worker_first)) = (site, worker_first) {
             router = router.layer(axum::middleware::from_fn_with_state(Arc::new((site, worker_first)), site_first));

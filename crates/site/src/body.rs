@@ -12,7 +12,7 @@ use isobar_storage::{Body, Error};
 #[cfg(feature = "cache")]
 use crate::arena::{CHUNK, KeptBody, Region};
 
-/// The body of an answer: nothing, what is in memory, or a stream out of the store.
+/// The body of an answer: empty, in memory, or a stream from the store.
 #[derive(Default)]
 pub struct SiteBody(Inner);
 
@@ -30,7 +30,7 @@ enum Inner {
 }
 
 impl SiteBody {
-    /// A stream of exactly `length` bytes.
+    /// Returns a body that streams exactly `length` bytes.
     pub(crate) fn stream(length: u64, chunks: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Self {
         Self(Inner::Stream { chunks: Box::pin(chunks), remaining: length })
     }
@@ -45,7 +45,7 @@ impl SiteBody {
 
 #[cfg(feature = "cache")]
 impl SiteBody {
-    /// The bytes, read from the store if need be.
+    /// Reads the whole body, from the store if necessary.
     pub(crate) async fn read(self) -> Result<Bytes, Error> {
         let (mut chunks, length) = match self.0 {
             Inner::Empty => return Ok(Bytes::new()),

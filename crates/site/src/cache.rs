@@ -1,8 +1,8 @@
-//! Answers that are kept in memory, ready to be sent.
+//! The cache of answers in memory.
 //!
-//! What is kept is the answer of a path in an encoding: headers and body, by which conditional requests and ranges are
-//! answered, too. It is good as long as the store's [`generation`](isobar_storage::ObjectStore::generation) is the same; a store
-//! that has none is asked again after a while. Asking again reads no body where nothing has changed.
+//! An entry is the answer for a path in an encoding, headers and body, from which conditional requests and ranges are answered,
+//! too. It is fresh while the store's [`generation`](isobar_storage::ObjectStore::generation) is the same; where the store has
+//! none it is revalidated after a while. A revalidation reads no body if nothing has changed.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -32,33 +32,33 @@ use crate::timing::{Rule, timed};
 use crate::view::View;
 use crate::{CacheOptions, CacheState, NotFoundHandling, Purge, Site, SiteBody, encoding};
 
-/// How long a file is that is worth compressing, in bytes, and not too much work for a request that others wait for.
+/// Sizes of files that are compressed, in bytes. Smaller ones gain little, larger ones hold up the requests that wait.
 const COMPRESSED: RangeInclusive<usize> = 1024..=1024 * 1024;
 
-/// What an answer takes besides its body, its name and its headers, in bytes: two descriptions of its file, mostly.
+/// Memory of an entry besides its body, key and headers, in bytes: mostly two descriptions of its file.
 const OVERHEAD: u64 = 1536;
 
 /// The answers of one site.
 pub(crate) struct SiteCache {
     answers: Cache<Name, Arc<Kept>, Weigh, DefaultHashBuilder, DropLater>,
-    /// Where their bodies lie; `None` where the system has no such place.
+    /// Storage of their bodies; `None` where the system has no files in memory to send from.
     arena: Option<Arena>,
     options: CacheOptions,
     started: Instant,
-    /// Counts purges: what was begun before one is asked for again.
+    /// Number of purges: an answer that was being read during one is read again.
     purges: AtomicU64,
 }
 
-/// What an answer is kept under.
+/// The key of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Name {
     path: Box<str>,
     host: Box<str>,
-    /// The encodings that the client takes, in its order; and what a browser says that it is after.
+    /// The encodings that the client accepts, in its order, and whether a browser wants a page.
     wishes: u8,
 }
 
-/// The same, as it stands in a request.
+/// A borrowed [`Name`], taken from a request.
 #[derive(PartialEq, Eq)]
 struct Asked<'r> {
     path: &'r str,
@@ -95,7 +95,7 @@ struct Weigh;
 
 impl Weighter<Name, Arc<Kept>> for Weigh {
     fn weight(&self, name: &Name, kept: &Arc<Kept>) -> u64 {
-        // Values share their bytes where they come from the same rule; as if they did not.
+        // Header values of one rule share their bytes; here each counts in full.
         let headers = |map: &HeaderMap| -> usize {
             map.iter().map(|(name, value)| name.as_str().len() + value.len() + 100).sum()
         };
@@ -111,7 +111,7 @@ impl Weighter<Name, Arc<Kept>> for Weigh {
     }
 }
 
-/// Gives up what is evicted when nobody waits for it any more: the memory of a body goes back by a call of the system.
+/// Drops evicted entries after the lock is released, as freeing a body takes a system call.
 #[derive(Clone)]
 struct DropLater;
 
@@ -127,24 +127,25 @@ impl Lifecycle<Name, Arc<Kept>> for DropLater {
     }
 }
 
-/// An answer, and when it was known to be good.
+/// An answer and the time at which it was last known to be fresh.
 pub(crate) struct Kept {
     pub(crate) what: What,
-    /// By which it was found.
+    /// The rule that decided the answer.
     rule: Rule,
-    /// What was deployed then: its rules are in the headers.
+    /// The deploy at that time, whose rules are applied to the headers.
     deploy: Option<Arc<ServedDeploy>>,
-    /// When the store was last asked, in milliseconds since the start; and what it was like then.
+    /// Time of the last validation, in milliseconds since the start of the cache.
     asked_at: AtomicU64,
+    /// [`Moment::stamp`] at that time.
     stamp: AtomicU64,
-    /// Held by the one who asks for it again; when that last failed, and how.
+    /// Held during a revalidation (single flight); time and kind of the last failure.
     failed_at: Mutex<Option<(Instant, ErrorKind)>>,
 }
 
 pub(crate) enum What {
-    /// A file: conditions and ranges are judged by its metadata.
+    /// A file, with the metadata by which conditions and ranges are evaluated.
     File(Box<InMemory>),
-    /// An answer as it is: a page for a missing file, a redirect.
+    /// A finished answer: a page for a missing file, a redirect.
     Done {
         status: StatusCode,
         body: KeptBody,
@@ -152,18 +153,18 @@ pub(crate) enum What {
         head: Bytes,
         page: Option<Box<(ObjectMeta, HttpMetadata)>>,
     },
-    /// What this path gives is not kept.
+    /// The answer of this path is not cached.
     Nothing,
-    /// Nobody has read it yet.
+    /// Not read yet.
     Empty,
 }
 
-/// What the store and the cache were like when something was read.
+/// The state of the store and the cache at one time, by which entries are fresh or stale.
 #[derive(Clone, Copy)]
 struct Moment {
     stamp: u64,
     at: u64,
-    /// The store cannot tell whether anything has changed.
+    /// The store has no generation, so it cannot say whether anything has changed.
     is_blind: bool,
 }
 
@@ -171,9 +172,8 @@ impl SiteCache {
     pub(crate) fn new(options: CacheOptions) -> Self {
         let items = usize::try_from(options.bytes / (16 * 1024)).unwrap_or(usize::MAX).clamp(128, 1 << 20);
         let answers = Cache::with(items, options.bytes, Weigh, DefaultHashBuilder::default(), DropLater);
-        // What could not be kept is streamed, not gathered for each request anew. (The cache is in parts that are evicted from
-        // each for itself, and take what fits into the share of those that are asked for often: 97 %. Headers and the rest of a
-        // page come to it.)
+        // A body too large for the cache is streamed and not collected for each request. (Each shard evicts on its own and
+        // accepts entries that fit into the share of its hot ones, 97 %. Headers and the overhead of an entry count, too.)
         let kept = (answers.shard_capacity() / 20 * 19).saturating_sub(OVERHEAD + 8192);
         let options = CacheOptions { body_bytes: options.body_bytes.min(kept), ..options };
         Self { answers, arena: Arena::new(), options, started: Instant::now(), purges: AtomicU64::new(0) }
@@ -196,9 +196,10 @@ impl SiteCache {
         self.moment_at(site, Instant::now())
     }
 
-    /// What it is like now, for who knows already what time it is.
+    /// Returns the state at a time that the caller has already read from the clock.
     fn moment_at(&self, site: &Site, now: Instant) -> Moment {
-        let (generation, purges) = (site.store.generation(), self.purges.load(Ordering::Acquire));
+        let generation = site.store.generation();
+        let purges = self.purges.load(Ordering::Acquire);
         let stamp = generation.unwrap_or(0) ^ (purges << 40);
         let at = now.saturating_duration_since(self.started).as_millis() as u64; // half a billion years fit
         Moment { stamp, at, is_blind: generation.is_none() }
@@ -211,28 +212,28 @@ impl SiteCache {
         if moment.is_blind {
             return self.age(kept, moment) < self.options.fresh;
         }
-        // How old it is counts from when it was last known to be good; a second more or less does not.
+        // The age counts from the last validation, to the second.
         if self.age(kept, moment) > Duration::from_secs(1) {
             kept.asked_at.store(moment.at, Ordering::Release);
         }
         true
     }
 
-    /// Whether somebody may have it while somebody else asks.
+    /// Whether a stale entry may be served while another request revalidates it.
     fn may_be_old(&self, kept: &Kept, moment: Moment) -> bool {
         let is_purged = kept.stamp.load(Ordering::Acquire) != moment.stamp;
         let patience = self.options.fresh + self.options.stale_while_revalidate;
         moment.is_blind && !is_purged && self.age(kept, moment) < patience
     }
 
-    /// The old answer, where the store fails and there is one that is not too old.
+    /// Returns the stale entry while the store fails, if there is one that is not too old.
     fn old(&self, kept: &Arc<Kept>, moment: Moment, error: Error) -> Result<(Arc<Kept>, CacheState), Error> {
         let patience = self.options.fresh + self.options.stale_if_error;
         if matches!(kept.what, What::Empty) || self.age(kept, moment) >= patience {
             return Err(error);
         }
         #[cfg(feature = "tracing")]
-        tracing::warn!(%error, "the site's store fails; an old answer is given");
+        tracing::warn!(%error, "the site's store failed; serving a stale answer");
         Ok((Arc::clone(kept), CacheState::Stale))
     }
 
@@ -241,7 +242,7 @@ impl SiteCache {
     }
 }
 
-/// The same as HTTP/1.1 writes it; `None` where it is not kept so.
+/// Returns [`answer`] as HTTP/1.1 bytes; `None` where no such bytes are cached.
 pub(crate) fn ready_head(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap, now: Instant) -> Option<Ready> {
     let cache = site.cache.as_ref()?;
     let kept = cache.answers.get(&asked(site, method, uri, headers)?)?;
@@ -251,7 +252,7 @@ pub(crate) fn ready_head(site: &Site, method: &Method, uri: &Uri, headers: &Head
     Ready::of(kept, site, method, uri, headers)
 }
 
-/// The answer, if it is kept and good: without a wait, and without asking the store for anything but its generation.
+/// Returns the answer if it is cached and fresh. Does not wait, and asks the store only for its generation.
 pub(crate) fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<SiteBody>> {
     let cache = site.cache.as_ref()?;
     let asked = asked(site, method, uri, headers)?;
@@ -262,7 +263,7 @@ pub(crate) fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMa
     kept.answer(site, method, uri, headers, CacheState::Hit)
 }
 
-/// The answer, kept or to be kept; `None` where the cache has nothing to do with the request.
+/// Answers from the cache, reading from the store on a miss; `None` where the request is not cacheable.
 pub(crate) async fn respond(
     site: &Site,
     method: &Method,
@@ -280,7 +281,7 @@ pub(crate) async fn respond(
     }
 }
 
-/// What is kept under a name, read or looked at again where need be: by one, for all who ask meanwhile.
+/// Returns the entry of a key, reading or revalidating it if necessary. Concurrent requests coalesce into one read.
 async fn settled(
     site: &Site,
     cache: &SiteCache,
@@ -301,7 +302,7 @@ async fn settled(
     }
     let before = Arc::clone(&kept);
     let mut failed_at = before.failed_at.lock().await;
-    // Somebody may have read it while this one waited.
+    // Another request may have read it in the meantime.
     kept = cache.answers.get(name).unwrap_or(kept);
     let moment = cache.moment(site);
     if cache.is_good(&kept, moment) {
@@ -310,11 +311,11 @@ async fn settled(
     if let Some((at, kind)) = *failed_at
         && at > begun
     {
-        return cache.old(&kept, moment, Error::new(kind, "the store has failed while this was waiting"));
+        return cache.old(&kept, moment, Error::new(kind, "the store failed while the request was waiting"));
     }
     let look = async || read(site, cache, name, uri, headers, &kept).await;
     let what = match look().await {
-        // Replaced between its head and its body, say: the second look sees the new one.
+        // Replaced between its head and its body, for example: the retry sees the new version.
         Err(error) if error.is_retryable() => look().await,
         looked => looked,
     };
@@ -336,9 +337,9 @@ async fn settled(
     }
 }
 
-/// What a request is kept under, if it is one that is.
+/// Returns the key of a request; `None` where it is not cacheable.
 fn asked<'r>(site: &Site, method: &Method, uri: &'r Uri, headers: &'r HeaderMap) -> Option<Asked<'r>> {
-    // What a shared cache must not keep has other headers.
+    // Answers that a shared cache must not store have other headers.
     if (method != Method::GET && method != Method::HEAD) || headers.contains_key(header::AUTHORIZATION) {
         return None;
     }
@@ -351,14 +352,14 @@ fn asked<'r>(site: &Site, method: &Method, uri: &'r Uri, headers: &'r HeaderMap)
     Some(Asked { path: uri.path(), host, wishes })
 }
 
-/// What came of asking the store.
+/// An answer that was read from the store.
 struct Read {
     what: What,
     rule: Rule,
     view: View,
 }
 
-/// Asks the store; `None` where what is kept is what it would give.
+/// Reads the answer from the store; `None` where the entry is still valid.
 async fn read(
     site: &Site,
     cache: &SiteCache,
@@ -381,7 +382,7 @@ async fn look(
     kept: &Kept,
 ) -> Result<Option<(Rule, What)>, Error> {
     let site = &view.site;
-    // What goes by the host is kept for one host; a deploy may just have begun to.
+    // Rules by host make the key contain the host; this deploy may be the first with such rules.
     if view.header_rules().has_hosts() && *name.host != *host(uri, headers) {
         return Ok(Some((Rule::Missing, What::Nothing)));
     }
@@ -395,7 +396,7 @@ async fn look(
         view.apply_rules(uri, headers, &mut answered);
         answered
     };
-    // Where it is sent to goes without the query: who has one is answered without the cache.
+    // The redirect is computed without the query; requests with one bypass the cache.
     let (rule, plan) = plan(view, &Method::GET, uri.path(), None, headers).await?;
     let found = match plan {
         Plan::Done(answer) => {
@@ -431,15 +432,18 @@ async fn look(
         Some(compressed) => compressed,
         None => (found, body),
     };
-    let (mut whole, mut not_modified) = (HeaderMap::new(), HeaderMap::new());
+    let mut whole = HeaderMap::new();
+    let mut not_modified = HeaderMap::new();
     write_headers(site, headers, &found, &mut whole);
     write_not_modified(site, headers, &found, &mut not_modified);
-    let (headers, not_modified) = (ruled(whole), ruled(not_modified));
+    let headers = ruled(whole);
+    let not_modified = ruled(not_modified);
     let heads = Heads {
         whole: ready::head(StatusCode::OK, &headers, Some(body.len())),
         not_modified: ready::head(StatusCode::NOT_MODIFIED, &not_modified, None),
     };
-    let (body, sha256) = (KeptBody::new(body, cache.arena.as_ref()), OnceLock::new());
+    let body = KeptBody::new(body, cache.arena.as_ref());
+    let sha256 = OnceLock::new();
     Ok(Some((rule, What::File(Box::new(InMemory { found, stored, body, headers, not_modified, heads, sha256 })))))
 }
 
@@ -448,8 +452,8 @@ fn done(status: StatusCode, headers: HeaderMap, body: KeptBody, page: Option<Box
     What::Done { status, body, headers, head, page }
 }
 
-/// The file in the encoding that the client likes best, where there is no variant, and it is worth it. It is another
-/// representation, with another ETag. 1 MiB holds up its thread for some 20 ms, once.
+/// Compresses a file in the coding that the client prefers, if it has no variant and shrinks enough. The result is a different
+/// representation with its own ETag. Compressing 1 MiB blocks the thread for about 20 ms, once.
 fn compressed(
     site: &Site,
     cache: &SiteCache,
@@ -474,7 +478,7 @@ fn compressed(
     Some((found, encoded.into()))
 }
 
-/// By levels that take about as long as each other, and leave little to gain.
+/// Compresses at levels that take about the same time and beyond which little is gained.
 fn compress(encoding: Encoding, body: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoded = Vec::with_capacity(body.len() / 3);
     match encoding {
@@ -494,11 +498,12 @@ fn compress(encoding: Encoding, body: &[u8]) -> std::io::Result<Vec<u8>> {
 
 impl Kept {
     fn new(what: What, rule: Rule, deploy: Option<Arc<ServedDeploy>>, moment: Moment) -> Self {
-        let (asked_at, stamp) = (AtomicU64::new(moment.at), AtomicU64::new(moment.stamp));
+        let asked_at = AtomicU64::new(moment.at);
+        let stamp = AtomicU64::new(moment.stamp);
         Self { what, rule, deploy, asked_at, stamp, failed_at: Mutex::new(None) }
     }
 
-    /// The answer to a request; `None` where this is none for it.
+    /// Builds the answer to a request; `None` where the entry has none for it.
     fn answer(
         &self,
         site: &Site,
@@ -513,7 +518,7 @@ impl Kept {
             What::Done { status, body, headers, .. } => response(*status, headers.clone(), body.clone()),
             What::File(file) => file.serve(method, headers),
         };
-        // What is no more than a refusal was not prepared.
+        // Headers of refusals are not prepared.
         if matches!(answer.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) {
             let view = View { site: site.clone(), deploy: self.deploy.clone() };
             answer = ruled(&view, uri, headers, answer);

@@ -1,33 +1,34 @@
-//! How answers are kept, wherever that is.
+//! Options of the cache, natively and inside Workers.
 
 use std::time::Duration;
 
-/// How long what was read is good where nobody says whether it has changed; and how long it is given where the store fails.
+/// Default time for which a cached answer is fresh where the store has no generation, and for which a stale one is served while
+/// the store fails.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
 pub(crate) const STALE_IF_ERROR: Duration = Duration::from_secs(3600);
 
-/// How answers are kept: natively in memory ([`Site::with_cache`](crate::Site), feature `cache`), inside Workers in the data
-/// centre's cache, of which `bytes` and `compress` are the runtime's.
+/// Options of the cache of answers: in memory natively ([`Site::with_cache`](crate::Site), feature `cache`), in the data centre's
+/// cache inside Workers, where the runtime decides on `bytes` and `compress`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CacheOptions {
-    /// The most that is kept, in bytes; 256 MiB. On Linux bodies above 8 KiB lie in a file in memory, which counts for the control
-    /// group of the process and not for its resident set; not so where the system may use huge pages for such files
-    /// (`shmem_enabled`), cannot make holes in them, or limits the length of files.
+    /// Size limit of the cache in bytes. Default: 256 MiB. On Linux bodies above 8 KiB are kept in a file in memory, which counts
+    /// towards the control group of the process and not its resident set. They are kept as plain bytes where the system may use
+    /// huge pages for such files (`shmem_enabled`), cannot make holes in them, or limits the length of files.
     pub bytes: u64,
-    /// The largest body that is kept, in bytes; 16 MiB, and as much as one part of the cache has at most: with as many parts
-    /// as processors by four, 256 MiB are kept in eight of 32 MiB on two. A twentieth of a part stays free. Larger ones are read from the store each time.
+    /// Size limit of a cached body in bytes; larger bodies are read from the store for each request. Default: 16 MiB. It is
+    /// at most 95 % of a shard; there are four shards for each processor, so 256 MiB on two processors are eight shards of 32 MiB.
     pub body_bytes: u64,
-    /// How long an answer is good where the store has no [`generation`](isobar_storage::ObjectStore::generation): within this
-    /// time what another process, or this one past the cache, has written may not be seen yet. 1 s.
+    /// Time for which an answer is fresh where the store has no [`generation`](isobar_storage::ObjectStore::generation): a write
+    /// past this cache, such as one by another process, may not be visible for that long. Default: 1 s.
     pub fresh: Duration,
-    /// How long after that one request asks again while others still get the old answer. 10 s. Not where the store has a
-    /// generation: then nobody gets an old answer.
+    /// Time after that in which one request revalidates while others still get the stale answer. Default: 10 s. Ignored where
+    /// the store has a generation: then no stale answer is served.
     pub stale_while_revalidate: Duration,
-    /// How long an old answer is given where the store fails. 1 h.
+    /// Time for which a stale answer is served while the store fails. Default: 1 h.
     pub stale_if_error: Duration,
-    /// Compress, once, what is text or the like, has 1 KiB to 1 MiB, and has no precompressed variant that the client takes: by
-    /// what the client likes best of brotli, zstd and gzip. On.
+    /// Compress compressible files of 1 KiB to 1 MiB that have no precompressed variant, once, in the coding that the client
+    /// prefers among brotli, zstd and gzip. Default: on.
     pub compress: bool,
 }
 
@@ -45,42 +46,42 @@ impl Default for CacheOptions {
 }
 
 impl CacheOptions {
-    /// The most that is kept, in bytes.
+    /// Sets [`bytes`](Self::bytes), the size limit of the cache in bytes.
     #[must_use]
     pub fn with_bytes(mut self, bytes: u64) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// The largest body that is kept, in bytes.
+    /// Sets [`body_bytes`](Self::body_bytes), the size limit of a cached body in bytes.
     #[must_use]
     pub fn with_body_bytes(mut self, bytes: u64) -> Self {
         self.body_bytes = bytes;
         self
     }
 
-    /// How long an answer is good where the store has no generation.
+    /// Sets [`fresh`](Self::fresh), the time for which an answer is fresh where the store has no generation.
     #[must_use]
     pub fn with_fresh(mut self, fresh: Duration) -> Self {
         self.fresh = fresh;
         self
     }
 
-    /// How long after that others get the old answer while one asks again.
+    /// Sets [`stale_while_revalidate`](Self::stale_while_revalidate).
     #[must_use]
     pub fn with_stale_while_revalidate(mut self, stale: Duration) -> Self {
         self.stale_while_revalidate = stale;
         self
     }
 
-    /// How long an old answer is given where the store fails.
+    /// Sets [`stale_if_error`](Self::stale_if_error).
     #[must_use]
     pub fn with_stale_if_error(mut self, stale: Duration) -> Self {
         self.stale_if_error = stale;
         self
     }
 
-    /// Compress what has no precompressed variant.
+    /// Sets [`compress`](Self::compress): whether files without a precompressed variant are compressed.
     #[must_use]
     pub fn with_compress(mut self, compress: bool) -> Self {
         self.compress = compress;
@@ -88,24 +89,24 @@ impl CacheOptions {
     }
 }
 
-/// What the cache had to do with an answer; an extension of it.
+/// How the cache took part in an answer. An extension of each answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheState {
-    /// It was kept, and is good.
+    /// Served from the cache, fresh.
     Hit,
-    /// It was kept, and the store says that it is good still.
+    /// Served from the cache after the store confirmed that it has not changed.
     Revalidated,
-    /// It was kept, and may be old: somebody else asks just now, or the store fails.
+    /// Served from the cache and possibly outdated: another request is revalidating, or the store fails.
     Stale,
-    /// It was not kept, and is now.
+    /// Read from the store and cached.
     Miss,
-    /// It is none that is kept.
+    /// Not cacheable.
     Bypass,
 }
 
 impl CacheState {
-    /// In a word: `hit`, `revalidated`, `stale`, `miss`, `bypass`.
+    /// Returns its name: `hit`, `revalidated`, `stale`, `miss` or `bypass`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -118,6 +119,6 @@ impl CacheState {
     }
 }
 
-/// An extension of every answer that a site has made for its request: what is kept of it is the server's to say.
+/// An extension of every answer that a site has computed for its request, by which a server tells it from a cached one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FromSite;

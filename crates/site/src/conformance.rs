@@ -1,5 +1,4 @@
-//! The conformance kit of a site: what it must be over every [`ObjectStore`], R2 inside workerd
-//! included.
+//! The conformance kit of a site: cases that hold over every [`ObjectStore`], including R2 inside workerd.
 //!
 //! ```ignore
 //! let report = isobar_site::conformance::run(async || store_under_test()).await;
@@ -17,7 +16,7 @@ use isobar_storage::{ErrorKind, Key, ListOptions, ObjectStore, ObjectStoreExt};
 
 use crate::{DeployOptions, Deploys, Site, SiteBody, SiteOptions};
 
-/// The store under test; cases of one kit may share it: each keeps to keys of its own.
+/// The store under test. Cases may share one: each uses its own keys.
 pub type Subject = Arc<dyn ObjectStore>;
 
 type Outcome = Result<(), Failure>;
@@ -47,10 +46,10 @@ pub fn cases() -> Vec<Case<Subject>> {
     }
 }
 
-/// What a site answers: status, headers, body.
+/// An answer of a site: status, headers, body.
 type Told = (u16, HeaderMap, Vec<u8>);
 
-/// Asks a site that nobody has asked before: it has nothing that it could remember.
+/// Sends a request to a new site, which has nothing cached.
 async fn ask(store: &Subject, options: &SiteOptions, path: &str, headers: &[(&str, &str)]) -> Result<Told, Failure> {
     let mut request = Request::get(path);
     for (name, value) in headers {
@@ -235,7 +234,7 @@ async fn pruning_leaves_what_is_served(store: Subject) -> Outcome {
     ensure_eq!(get(&store, &options, "/same.txt").await?.1, "same");
     let listing = store.list_all(ListOptions::default().with_prefix("site-pruned/"));
     ensure_eq!(listing.try_collect::<Vec<_>>().await?.len(), 4);
-    // Nobody is kept from deploying by it.
+    // It does not block later deploys.
     deploy(&deploys, &[("index.html", "page 3")]).await?;
     ensure_eq!(get(&store, &options, "/").await?.1, "page 3");
     Ok(())
@@ -252,7 +251,7 @@ async fn a_deploy_needs_no_more_than_it_has(store: Subject) -> Outcome {
     store.delete(&[Key::new(one)?]).await?;
     let damaged = deploys.rollback(Some(&first)).await;
     ensure_eq!(damaged.map_err(|error| error.kind()).err(), Some(ErrorKind::Corrupt));
-    // A deploy of the same brings it back.
+    // Deploying the same files again restores it.
     deploy(&deploys, &[("index.html", "one"), ("more.txt", "")]).await?;
     deploys.rollback(Some(&first)).await?;
     Ok(())

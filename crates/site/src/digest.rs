@@ -1,11 +1,11 @@
-//! Digests of what is sent, where the client wants them (RFC 9530): by sha-256, the one that everybody has.
+//! Digest headers on request (RFC 9530), by sha-256, which all clients know.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use isobar_storage::{ChecksumAlgorithm, ObjectMeta};
 
-/// A sha-256.
+/// A sha-256 digest.
 pub(crate) type Sha256 = [u8; 32];
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
@@ -13,7 +13,7 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const WANT_CONTENT_DIGEST: HeaderName = HeaderName::from_static("want-content-digest");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 
-/// Which digests a client wants.
+/// The digests that a client wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     content: bool,
@@ -32,7 +32,7 @@ impl Wanted {
     }
 }
 
-/// Whether a preference like `sha-512=3, sha-256=10` takes sha-256.
+/// Whether a preference like `sha-512=3, sha-256=10` accepts sha-256.
 fn takes_sha256(value: &HeaderValue) -> bool {
     let takes = |item: &str| {
         let (name, weight) = item.split_once('=').unwrap_or((item, "1"));
@@ -41,7 +41,7 @@ fn takes_sha256(value: &HeaderValue) -> bool {
     value.to_str().is_ok_and(|value| value.split(',').any(takes))
 }
 
-/// Writes what is wanted and known: of all of the file, and of what of it is sent.
+/// Writes the digests that are wanted and known: of the whole file, and of the content that is sent.
 pub(crate) fn write(
     wanted: Wanted,
     whole: impl Fn() -> Option<Sha256>,
@@ -62,7 +62,7 @@ pub(crate) fn write(
     }
 }
 
-/// The digest that the store has of an object.
+/// Returns the digest that the store has recorded for an object.
 pub(crate) fn stored(meta: &ObjectMeta) -> Option<Sha256> {
     let checksum = meta.checksum(ChecksumAlgorithm::Sha256)?;
     hex::decode(&checksum.hex).ok()?.try_into().ok()

@@ -1,4 +1,4 @@
-//! Which precompressed variant a client wants.
+//! Content negotiation: the coding that a client prefers.
 
 /// A content coding that a site may have precompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,10 +9,10 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// In the order of preference among equals: smallest first.
+    /// All codings; among equal weights the first is preferred, as it compresses best.
     const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
-    /// Its token in `Content-Encoding`.
+    /// Returns its token in `Content-Encoding`.
     pub(crate) fn token(self) -> &'static str {
         match self {
             Self::Brotli => "br",
@@ -21,7 +21,7 @@ impl Encoding {
         }
     }
 
-    /// What a variant's key ends with.
+    /// Returns the suffix of a variant's key.
     pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
@@ -31,7 +31,7 @@ impl Encoding {
     }
 }
 
-/// The codings that `Accept-Encoding` takes and does not like less than the identity, best first (RFC 9110 12.5.3).
+/// Returns the codings that `Accept-Encoding` accepts and does not rank below identity, best first (RFC 9110 12.5.3).
 pub(crate) fn accepted(header: &str) -> Vec<Encoding> {
     let weights: Vec<(String, u16)> = header.split(',').filter_map(weight).collect();
     let of = |token: &str| {
@@ -48,7 +48,7 @@ pub(crate) fn accepted(header: &str) -> Vec<Encoding> {
     wanted.into_iter().map(|(encoding, _)| encoding).collect()
 }
 
-/// [`accepted`] as a number below 64; the header that a thread has met last is not read again.
+/// Returns [`accepted`] as a number below 64. Each thread remembers the header that it parsed last.
 #[cfg(feature = "cache")]
 pub(crate) fn wishes(headers: &http::HeaderMap) -> u8 {
     thread_local! {
@@ -66,14 +66,14 @@ pub(crate) fn wishes(headers: &http::HeaderMap) -> u8 {
     })
 }
 
-/// What a client likes best.
+/// Returns the coding that the client prefers.
 #[cfg(feature = "cache")]
 pub(crate) fn favourite(headers: &http::HeaderMap) -> Option<Encoding> {
     let header = headers.get(http::header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     accepted(header?).into_iter().next()
 }
 
-/// A coding and its weight in thousandths; what is malformed is left out.
+/// Parses a coding and its weight in thousandths; `None` where it is malformed.
 fn weight(item: &str) -> Option<(String, u16)> {
     let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
     let name = name.trim().to_ascii_lowercase();

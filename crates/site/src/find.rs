@@ -1,4 +1,4 @@
-//! Which file answers a path: the `html_handling` and `not_found_handling` of Workers Static Assets.
+//! The file for a path, by the `html_handling` and `not_found_handling` of Workers Static Assets.
 
 use http::HeaderMap;
 use isobar_storage::Error;
@@ -8,31 +8,31 @@ use crate::rules;
 use crate::view::View;
 use crate::{HtmlHandling, NotFoundHandling};
 
-/// What answers a path.
+/// The result of looking a path up.
 pub(crate) enum Intent {
-    /// This file.
+    /// The file at the path.
     File(File),
-    /// This file, because there is none of the path, and the client may be after a page.
+    /// The single-page application's index: no file matches, and the client may want a page.
     Fallback(File),
-    /// This page, because there is no file: with 404.
+    /// The `404.html` page, sent with status 404: no file matches.
     NotFoundPage(File),
-    /// Another path, under which the file is to be had.
+    /// The canonical path of the file.
     Redirect(String),
 }
 
-/// Looks for the files of one request; asks the store once for each.
+/// Looks up the files of one request; reads each from the store at most once.
 pub(crate) struct Finder<'s> {
     view: &'s View,
-    /// Whether the client may be after a page.
+    /// Whether the client may want a page.
     wants_page: bool,
     seen: Vec<(String, Option<File>)>,
 }
 
-/// Something to try, in its turn.
+/// A candidate for a path.
 enum Step {
-    /// Answer with this file.
+    /// Serve this file.
     Serve(String),
-    /// If it is this file that is found under that path, go there.
+    /// Redirect to that path if it leads to this file.
     Redirect { file: String, to: String },
 }
 
@@ -41,7 +41,7 @@ impl<'s> Finder<'s> {
         Self { view, wants_page: wants_page(path, headers), seen: Vec::new() }
     }
 
-    /// What answers this decoded path, if anything; whether `not_found_handling` has a say.
+    /// Resolves a decoded path; `not_found` says whether `not_found_handling` applies.
     pub(crate) async fn intent(&mut self, path: &str, not_found: bool) -> Result<Option<Intent>, Error> {
         for step in steps(self.view.site.options.html_handling, path) {
             match step {
@@ -60,7 +60,7 @@ impl<'s> Finder<'s> {
         if not_found { self.not_found(path).await } else { Ok(None) }
     }
 
-    /// What `not_found_handling` has for a path that no file answers.
+    /// Resolves a path without a file by `not_found_handling`.
     pub(crate) async fn not_found(&mut self, path: &str) -> Result<Option<Intent>, Error> {
         match self.view.site.options.not_found_handling {
             NotFoundHandling::None => Ok(None),
@@ -79,7 +79,7 @@ impl<'s> Finder<'s> {
         }
     }
 
-    /// Whether a path that is no file itself is answered by this file. (By one of the same bytes, to be exact.)
+    /// Whether a path that is not a file itself leads to this file, or to one with the same bytes.
     async fn is_found_under(&mut self, file: &str, path: &str) -> Result<bool, Error> {
         let Some(wanted) = self.file(file).await? else { return Ok(false) };
         if self.file(path).await?.is_some() {
@@ -99,8 +99,8 @@ impl<'s> Finder<'s> {
     async fn file(&mut self, path: &str) -> Result<Option<File>, Error> {
         let name = path.rsplit('/').next().unwrap_or_default();
         let is_hidden = name.starts_with('.') && !self.view.site.options.dotfiles;
-        // What a rule makes of `/.html` begins with `//`: that is no path here, and a host where it is a link. Of `/..html` it
-        // makes a folder that leads nowhere good.
+        // A rule turns `/.html` into a path that begins with `//`, which a browser reads as a host, and `/..html` into a
+        // path with a `..` segment.
         let leads_off = path.starts_with("//") || path.split('/').any(|segment| matches!(segment, "." | ".."));
         if name.is_empty() || leads_off || is_ours(path) || is_hidden {
             return Ok(None);
@@ -114,7 +114,7 @@ impl<'s> Finder<'s> {
     }
 }
 
-/// What is tried for a path, in order.
+/// The candidates for a path, in order.
 fn steps(html: HtmlHandling, path: &str) -> Vec<Step> {
     let serve = |file: String| Step::Serve(file);
     let redirect = |file: String, to: &str| Step::Redirect { file, to: to.to_owned() };
@@ -194,13 +194,13 @@ fn steps(html: HtmlHandling, path: &str) -> Vec<Step> {
     steps
 }
 
-/// Whether a browser is after a page; `None` where it does not say.
+/// Whether a browser wants a page, by `Sec-Fetch-Dest`; `None` without that header.
 pub(crate) fn destination(headers: &HeaderMap) -> Option<bool> {
     let destination = headers.get("sec-fetch-dest").and_then(|destination| destination.to_str().ok())?;
     Some(matches!(destination, "document" | "iframe" | "frame"))
 }
 
-/// Whether what the client is after may be a page. A browser says so; of others it is what the path looks like.
+/// Whether the client may want a page: by `Sec-Fetch-Dest`, else by the extension of the path.
 fn wants_page(path: &str, headers: &HeaderMap) -> bool {
     match destination(headers) {
         Some(is_page) => is_page,
@@ -211,7 +211,7 @@ fn wants_page(path: &str, headers: &HeaderMap) -> bool {
     }
 }
 
-/// What wrangler takes for rules is no file of the site, and nor is what deploys consist of.
+/// Whether a path is never served: a file of rules, or a part of a deploy.
 pub(crate) fn is_ours(path: &str) -> bool {
     let name = path.strip_prefix('/').unwrap_or(path);
     name.starts_with(deploy::FOLDER) || [rules::HEADERS, rules::REDIRECTS, ".assetsignore"].contains(&name)

@@ -1,4 +1,4 @@
-//! Which files never change under their name.
+//! Files that never change under their name.
 
 use std::sync::Arc;
 
@@ -7,24 +7,23 @@ use regex_lite::Regex;
 /// Extensions that bundlers write with a hash of the content in the name, and other tools rarely do.
 const CODE: &[&str] = &["cjs", "css", "eot", "js", "mjs", "otf", "ttf", "wasm", "woff", "woff2"];
 
-/// Extensions that bundlers write so, too, and people upload under names with an id in it.
+/// Extensions that bundlers also write with a hash, and that people upload under names with an id in it.
 const MEDIA: &[&str] = &[
     "aac", "apng", "avif", "bmp", "cur", "flac", "gif", "glb", "gltf", "ico", "jfif", "jpeg", "jpg", "jxl", "ktx2",
     "m4a", "mov", "mp3", "mp4", "ogg", "opus", "png", "svg", "vtt", "wav", "webm", "webp",
 ];
 
-/// Folders in which only a build writes.
+/// Folders in which only a build writes files.
 const BUILD_FOLDERS: &[&str] =
     &["_app", "_assets", "_astro", "_expo", "_next", "_nuxt", "assets", "build", "bundles", "dist"];
 
 /// Words that may stand between the hash and the extension.
 const MARKS: &[&str] = &["bundle", "chunk", "legacy", "min", "module", "worker"];
 
-/// Which files never change under their name, because a build has put a hash of the content in it: they are cached for a year
-/// (`immutable`), and stay reachable for some deploys more.
+/// The files that never change under their name because a build has put a hash of the content in it. They are cached for a year
+/// (`immutable`) and stay reachable for some further deploys.
 ///
-/// Unless told otherwise it goes [by the name](Self::by_name). What is said in `_headers`, or stored with the object, counts
-/// before it.
+/// Default: [by the name](Self::by_name). `_headers` and `Cache-Control` stored with the object take precedence.
 #[derive(Debug, Clone, Default)]
 pub struct Fingerprints(Rule);
 
@@ -36,7 +35,7 @@ enum Rule {
     Globs(Arc<[Regex]>),
 }
 
-/// Why a glob is refused.
+/// An invalid glob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid glob {glob:?}: {message}")]
 pub struct GlobError {
@@ -45,7 +44,7 @@ pub struct GlobError {
 }
 
 impl Fingerprints {
-    /// By the name: `app-3f9a1c2b.js`, `main.5d41402abc4b2a76.chunk.css`, `assets/logo-3f9a1c2b.svg`.
+    /// Recognizes files by their name: `app-3f9a1c2b.js`, `main.5d41402abc4b2a76.chunk.css`, `assets/logo-3f9a1c2b.svg`.
     ///
     /// The last part of the name before the extension, behind `-`, `.` or `_`, is 8 to 128 hexadecimal digits, letters and
     /// numbers among them, and not the end of a UUID; `.min`, `.chunk`, `.bundle`, `.module`, `.worker` and `.legacy` may follow.
@@ -58,14 +57,14 @@ impl Fingerprints {
         Self(Rule::Name)
     }
 
-    /// None: every file may change.
+    /// Recognizes no file: every file may change.
     #[must_use]
     pub fn none() -> Self {
         Self(Rule::None)
     }
 
-    /// Those whose path below the site matches one of these, whatever it is called: `assets/**`, `*.woff2`. `*` and `?` do not
-    /// cross a slash, `**` does; a glob without a slash is of names anywhere.
+    /// Recognizes files whose path below the site matches one of these globs: `assets/**`, `*.woff2`. `*` and `?` do not match a
+    /// slash, `**` does. A glob without a slash matches file names in every folder.
     ///
     /// # Errors
     /// An empty glob, or one that is too large to be compiled.
@@ -74,7 +73,7 @@ impl Fingerprints {
         Ok(Self(Rule::Globs(globs?.into())))
     }
 
-    /// Whether this file, by its path below the site, never changes.
+    /// Whether the file at this path below the site never changes.
     pub(crate) fn has(&self, path: &str) -> bool {
         match &self.0 {
             Rule::Name => has_hash(path),
@@ -110,17 +109,17 @@ fn compiled(glob: &str) -> Result<Regex, GlobError> {
     Regex::new(&regex).map_err(|error| refused(error.to_string()))
 }
 
-/// A path without what a precompressed variant of its file has behind the name.
+/// Strips the suffix of a precompressed variant from a path.
 fn without_encoding(path: &str) -> &str {
     [".br", ".zst", ".gz"].iter().find_map(|suffix| path.strip_suffix(suffix)).unwrap_or(path)
 }
 
-/// See [`Fingerprints::by_name`].
+/// Whether a name has a hash in it: see [`Fingerprints::by_name`].
 fn has_hash(path: &str) -> bool {
     let (folders, name) = without_encoding(path).rsplit_once('/').unwrap_or(("", without_encoding(path)));
     let Some((mut stem, mut extension)) = name.rsplit_once('.') else { return false };
     if extension.eq_ignore_ascii_case("map") {
-        // A source map is called as its script or style is.
+        // A source map is named after its script or style.
         let Some(mapped) = stem.rsplit_once('.') else { return false };
         (stem, extension) = mapped;
     }
@@ -136,12 +135,13 @@ fn has_hash(path: &str) -> bool {
     }
     // The first part is the name itself: `20261123.js` is a date, not a hash.
     let Some(at) = stem.rfind(['-', '.', '_']).filter(|at| *at > 0) else { return false };
-    let (before, hash) = (&stem[..at], &stem[at + 1..]);
+    let before = &stem[..at];
+    let hash = &stem[at + 1..];
     let is_marked = stem.as_bytes()[at] == b'.' || folders.split('/').any(|folder| BUILD_FOLDERS.contains(&folder));
     is_hash(hash) && !ends_uuid(before, hash) && (is_code || is_marked)
 }
 
-/// Whether it is hexadecimal digits: all numbers are a date or a number, all letters a word.
+/// Whether a part is a hexadecimal hash: only digits may be a date or a number, only letters a word.
 fn is_hash(part: &str) -> bool {
     (8..=128).contains(&part.len())
         && part.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -1,9 +1,9 @@
-//! Static sites out of an object store, by the rules of HTTP.
+//! Static sites served from an object store, by the rules of HTTP.
 //!
 //! [`Site`] is a tower service over `http` types: GET and HEAD, strong ETags, conditional requests, single and multiple
 //! ranges, precompressed variants (`style.css.br` beside `style.css`), a cache policy, and paths that cannot leave the site.
-//! Which file answers which path, what answers where none does, `_headers` and `_redirects` are those of Workers Static
-//! Assets. It knows nothing of the store but its trait.
+//! Paths map to files, missing files are handled, and `_headers` and `_redirects` apply as in Workers Static Assets. The store
+//! is used through its trait alone.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is in a folder, as a page or as JSON.
+//! Listings of folders, as a page or as JSON.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ use crate::serve::failed;
 use crate::view::View;
 use crate::{SiteBody, find};
 
-/// The most names on a page.
+/// Most names on a page.
 const NAMES: usize = 1000;
 
 const STYLE: &str = "
@@ -27,10 +27,10 @@ td { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap 
 th { width: 100%; overflow-wrap: anywhere }
 ";
 
-/// What there is instead of a file.
+/// The answer for a folder.
 pub(crate) enum Listed {
     Page(Response<SiteBody>),
-    /// The folder's own path.
+    /// The folder's canonical path.
     Redirect(String),
 }
 
@@ -38,11 +38,11 @@ pub(crate) enum Listed {
 struct Listing<'l> {
     path: &'l str,
     entries: Vec<ListedFile>,
-    /// What `after` is to be for what follows; `None` where this is all.
+    /// Value of `after` for the next page; `None` on the last page.
     next: Option<String>,
 }
 
-/// A file; or a folder, whose name ends with a slash.
+/// A file, or a folder, whose name ends with a slash.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct ListedFile {
     name: String,
@@ -52,7 +52,7 @@ struct ListedFile {
     modified: Option<DateTime<Utc>>,
 }
 
-/// The listing of a decoded path; `None` where there is no such folder, or all in it is hidden.
+/// Lists the folder at a decoded path; `None` where there is no such folder or it has only hidden files.
 pub(crate) async fn answer(
     view: &View,
     method: &Method,
@@ -67,7 +67,7 @@ pub(crate) async fn answer(
     let after = url::form_urlencoded::parse(after.as_bytes()).find(|(name, _)| name == "after");
     let after = after.map(|(_, after)| after.into_owned()).unwrap_or_default();
     let (entries, next) = names(view, folder, &after, NAMES).await?;
-    // The site itself is there, and so is a folder with something before what was asked for.
+    // The root always exists, and so does a folder whose names all come before `after`.
     if entries.is_empty() && !folder.is_empty() && (after.is_empty() || !is_folder(view, path).await?) {
         return Ok(None);
     }
@@ -75,7 +75,7 @@ pub(crate) async fn answer(
     let is_json = wants_json(headers);
     let text = if is_json { serde_json::to_string(&listing).unwrap_or_default() + "\n" } else { page(&listing) };
     let etag = hex::encode(&Sha256::digest(&text)[..16]);
-    // What is in a folder changes without a date: it is of now.
+    // A folder has no modification date: the listing is dated now.
     let meta = ObjectMeta::new(Key::new("listing")?, String::new(), text.len() as u64, etag, Utc::now());
     let (status, text) = match precondition::evaluate(headers, method, &meta, false) {
         Verdict::Failed => return Ok(Some(Listed::Page(failed()))),
@@ -98,17 +98,17 @@ pub(crate) async fn answer(
     Ok(Some(Listed::Page(with(answer, header::CACHE_CONTROL, "no-cache"))))
 }
 
-/// Nothing but the page's own style.
+/// The `Content-Security-Policy` of a listing: only the page's own style.
 fn policy() -> String {
     format!("default-src 'none'; style-src 'sha256-{}'", STANDARD.encode(Sha256::digest(STYLE)))
 }
 
-/// Whether there is something to list under a decoded path.
+/// Whether there are files to list under a decoded path.
 pub(crate) async fn is_folder(view: &View, path: &str) -> Result<bool, Error> {
     Ok(!names(view, path.trim_end_matches('/'), "", 1).await?.0.is_empty())
 }
 
-/// So many names in a folder that come after one, in the order of their bytes; and the last of them, where there are more.
+/// Returns up to a number of names in a folder after a given one, ordered by their bytes, and the last of them if there are more.
 async fn names(
     view: &View,
     folder: &str,
@@ -151,7 +151,7 @@ async fn names(
         return Ok((entries, next));
     }
     let prefix = format!("{}{below}", view.site.options.prefix);
-    // Some more: a few may be hidden.
+    // Ask for a few more, as some may be hidden.
     let mut options =
         ListOptions::default().with_prefix(&prefix).with_delimiter("/").with_limit((limit + 16).min(NAMES));
     if !after.is_empty() {
@@ -165,7 +165,8 @@ async fn names(
         for (name, meta) in found {
             let name = name[prefix.len()..].to_owned();
             if name.as_str() > after && shown(&name) {
-                let (size, modified) = (meta.map(|meta| meta.size), meta.map(|meta| meta.uploaded));
+                let size = meta.map(|meta| meta.size);
+                let modified = meta.map(|meta| meta.uploaded);
                 entries.push(ListedFile { name, size, modified });
             }
         }
@@ -199,10 +200,11 @@ fn page(listing: &Listing<'_>) -> String {
         page.push_str("<tr><th><a href=\"../\">../</a><td><td>\n");
     }
     for ListedFile { name, size, modified } in &listing.entries {
-        let (link, name) = (encoded(name), escaped(name));
+        let link = encoded(name);
+        let name = escaped(name);
         let size = size.map(|size| format!("{size} bytes")).unwrap_or_default();
         let modified = modified.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default();
-        // Behind a dot, for a name like `a:b` would be a scheme.
+        // `./` keeps a name like `a:b` from being read as a URL with a scheme.
         page += &format!("<tr><th><a href=\"./{link}\">{name}</a><td>{size}<td>{modified}\n");
     }
     page.push_str("</table>\n");
@@ -213,7 +215,7 @@ fn page(listing: &Listing<'_>) -> String {
     page
 }
 
-/// As text of HTML or the value of an attribute.
+/// Escapes a string for HTML text and attribute values.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {

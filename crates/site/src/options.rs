@@ -1,4 +1,4 @@
-//! How a site is served.
+//! Options of a site.
 
 use http::HeaderMap;
 use isobar_storage::{Error, Key, ObjectStore};
@@ -6,40 +6,40 @@ use isobar_storage::{Error, Key, ObjectStore};
 use crate::Fingerprints;
 use crate::rules::{self, HeaderRules, Redirects};
 
-/// What is said of a file that never changes under its name.
+/// `Cache-Control` of a file that never changes under its name.
 pub(crate) const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// Options of a [`Site`](crate::Site).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SiteOptions {
-    /// What the site's keys start with: `static/`, say.
+    /// Prefix of the site's keys, for example `static/`. Default: none.
     pub prefix: String,
-    /// What `Cache-Control` says where the object itself says nothing.
+    /// `Cache-Control` of files whose object has none of its own. Default: that of Workers Static Assets; see [`CachePolicy`].
     pub cache: CachePolicy,
-    /// Which files never change under their name.
+    /// The files that never change under their name. Default: [by their name](Fingerprints::by_name).
     pub fingerprints: Fingerprints,
-    /// Look for precompressed variants: `.br`, `.zst`, `.gz` beside the file.
+    /// Serve precompressed variants: `.br`, `.zst`, `.gz` beside the file. Default: on.
     pub precompressed: bool,
-    /// Which file answers which path.
+    /// Mapping from paths to HTML files. Default: [`HtmlHandling::AutoTrailingSlash`].
     pub html_handling: HtmlHandling,
-    /// What answers a path that no file answers.
+    /// Answer for a path without a file. Default: [`NotFoundHandling::NotFoundPage`].
     pub not_found_handling: NotFoundHandling,
-    /// What `_headers` says.
+    /// Header rules, as in `_headers`. Default: none.
     pub headers: HeaderRules,
-    /// What `_redirects` says.
+    /// Redirect rules, as in `_redirects`. Default: none.
     pub redirects: Redirects,
-    /// Serve what was deployed under the prefix, where something was.
+    /// Serve the current deploy under the prefix, if there is one. Default: off.
     pub deploys: bool,
-    /// Show what is in a folder without an index.
+    /// List folders without an index. Default: off.
     pub listing: bool,
-    /// Say in `Server-Timing` what has decided an answer, and call the store so.
+    /// Send `Server-Timing`, with this name for the store. Default: none.
     pub server_timing: Option<String>,
-    /// Answer paths with a segment that begins with a dot, other than `/.well-known/`.
+    /// Serve paths with a segment that begins with a dot, besides `/.well-known/`. Default: off.
     pub dotfiles: bool,
-    /// Say what keeps pages safe in a browser: see [`with_security_headers`](Self::with_security_headers).
+    /// Send security headers: see [`with_security_headers`](Self::with_security_headers). Default: on.
     pub security_headers: bool,
-    /// Headers of every HTML file besides, unless `_headers` says otherwise: a `Content-Security-Policy`, say. Default: none.
+    /// Additional headers of every HTML file, for example a `Content-Security-Policy`; `_headers` overrides them. Default: none.
     pub page_headers: HeaderMap,
 }
 
@@ -65,7 +65,7 @@ impl Default for SiteOptions {
 }
 
 impl SiteOptions {
-    /// What the site's keys start with; a missing `/` at the end is added.
+    /// Sets the prefix of the site's keys. A missing `/` at the end is added.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -75,15 +75,15 @@ impl SiteOptions {
         self
     }
 
-    /// What `Cache-Control` says where the object itself says nothing.
+    /// Sets the `Cache-Control` of files whose object has none of its own.
     #[must_use]
     pub fn with_cache(mut self, cache: CachePolicy) -> Self {
         self.cache = cache;
         self
     }
 
-    /// Which files never change under their name: those get [`CachePolicy::hashed`], and of [`Deploys`](crate::Deploys) the
-    /// earlier ones' stay reachable. Default: [by their name](Fingerprints::by_name).
+    /// Sets the files that never change under their name. They get [`CachePolicy::hashed`], and those of earlier
+    /// [`Deploys`](crate::Deploys) stay reachable. Default: [by their name](Fingerprints::by_name).
     #[must_use]
     pub fn with_fingerprints(mut self, fingerprints: Fingerprints) -> Self {
         self.fingerprints = fingerprints;
@@ -96,43 +96,43 @@ impl SiteOptions {
         if self.fingerprints.has(path) { &self.cache.hashed } else { &self.cache.default }
     }
 
-    /// Look for precompressed variants.
+    /// Sets whether precompressed variants are served: `.br`, `.zst`, `.gz` beside the file.
     #[must_use]
     pub fn with_precompressed(mut self, precompressed: bool) -> Self {
         self.precompressed = precompressed;
         self
     }
 
-    /// Which file answers which path.
+    /// Sets the mapping from paths to HTML files.
     #[must_use]
     pub fn with_html_handling(mut self, html_handling: HtmlHandling) -> Self {
         self.html_handling = html_handling;
         self
     }
 
-    /// What answers a path that no file answers.
+    /// Sets the answer for a path without a file.
     #[must_use]
     pub fn with_not_found_handling(mut self, not_found_handling: NotFoundHandling) -> Self {
         self.not_found_handling = not_found_handling;
         self
     }
 
-    /// What `_headers` says.
+    /// Sets the header rules, as in `_headers`.
     #[must_use]
     pub fn with_headers(mut self, headers: HeaderRules) -> Self {
         self.headers = headers;
         self
     }
 
-    /// What `_redirects` says.
+    /// Sets the redirect rules, as in `_redirects`.
     #[must_use]
     pub fn with_redirects(mut self, redirects: Redirects) -> Self {
         self.redirects = redirects;
         self
     }
 
-    /// What the files `_headers` and `_redirects` under the prefix say, where there are such files. They are read once: a
-    /// site that is to follow their changes is made anew. What of them is ignored is in the warnings of both.
+    /// Reads the rules from the files `_headers` and `_redirects` under the prefix, where they exist. They are read once: to apply
+    /// later changes, create the site again. Both rule sets list ignored lines as warnings.
     ///
     /// # Errors
     /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 8 MiB.
@@ -147,51 +147,52 @@ impl SiteOptions {
         rules::read(store, &Key::new(format!("{}{name}", self.prefix))?).await
     }
 
-    /// Serve the current one of the [`Deploys`](crate::Deploys) under the prefix, with its `_headers` and `_redirects` in the
-    /// place of these options'; where nothing was ever deployed, the keys as they are. What is deployed is served at once where
-    /// the store has a [`generation`](ObjectStore::generation). Elsewhere the pointer is looked at once a second, and with
-    /// answers in memory what they are good for comes on top: `fresh`, and `stale_while_revalidate` for who does not ask first.
+    /// Sets whether the current one of the [`Deploys`](crate::Deploys) under the prefix is served, with its `_headers` and
+    /// `_redirects` in place of those of these options. Until the first deploy the keys are served as they are. A new deploy is
+    /// served at once where the store has a [`generation`](ObjectStore::generation). Elsewhere the pointer is read once a second,
+    /// and a cache adds its `fresh` time, and `stale_while_revalidate` for requests during the revalidation.
     #[must_use]
     pub fn with_deploys(mut self, deploys: bool) -> Self {
         self.deploys = deploys;
         self
     }
 
-    /// Show what is in a folder that has no index: as a page, or as JSON where `Accept` wants that
-    /// (`{"path", "entries": [{"name", "size", "modified"}], "next"}`, 1000 names at once, the following ones with
-    /// `?after=NEXT`). What is never answered - dotfiles, files of rules - is not shown either. A folder's path without its
-    /// slash is sent to the one with it. Comes before `not_found_handling`. Off.
+    /// Sets whether folders without an index are listed: as a page, or as JSON where `Accept` prefers that
+    /// (`{"path", "entries": [{"name", "size", "modified"}], "next"}`, 1000 names at a time, the next ones with
+    /// `?after=NEXT`). Files that are never served - dotfiles, files of rules - are not listed. A folder's path without its
+    /// slash redirects to the one with it. Applies before `not_found_handling`. Default: off.
     #[must_use]
     pub fn with_listing(mut self, listing: bool) -> Self {
         self.listing = listing;
         self
     }
 
-    /// Say in `Server-Timing` what has decided an answer: the rule, what the cache had to do with it, and the store by this
-    /// name - its binding, say. It tells the world a little of how the site works. Off.
+    /// Sends `Server-Timing` with the rule that decided an answer, the state of the cache, and the store by this name, for example
+    /// its binding. It discloses a little of how the site works. Default: off.
     #[must_use]
     pub fn with_server_timing(mut self, binding: impl Into<String>) -> Self {
         self.server_timing = Some(binding.into());
         self
     }
 
-    /// Answer paths with a segment that begins with a dot. Without it only `/.well-known/` is answered: what begins with a
-    /// dot is seldom meant for everybody.
+    /// Sets whether paths with a segment that begins with a dot are served. If not, only `/.well-known/` is: such files are
+    /// seldom meant to be public. Default: off.
     #[must_use]
     pub fn with_dotfiles(mut self, dotfiles: bool) -> Self {
         self.dotfiles = dotfiles;
         self
     }
 
-    /// Say what keeps pages safe in a browser, unless `_headers` says otherwise: `X-Content-Type-Options: nosniff` and
-    /// `Referrer-Policy: strict-origin-when-cross-origin` with everything, `X-Frame-Options: SAMEORIGIN` with HTML.
+    /// Sets whether security headers are sent: `X-Content-Type-Options: nosniff` and
+    /// `Referrer-Policy: strict-origin-when-cross-origin` with every file, `X-Frame-Options: SAMEORIGIN` with HTML. `_headers`
+    /// overrides them.
     #[must_use]
     pub fn with_security_headers(mut self, security_headers: bool) -> Self {
         self.security_headers = security_headers;
         self
     }
 
-    /// Headers of every HTML file besides, unless `_headers` says otherwise.
+    /// Sets additional headers of every HTML file; `_headers` overrides them.
     #[must_use]
     pub fn with_page_headers(mut self, headers: HeaderMap) -> Self {
         self.page_headers = headers;
@@ -199,7 +200,7 @@ impl SiteOptions {
     }
 }
 
-/// Which file answers which path, and which paths are sent to another: `html_handling` of wrangler's `assets`.
+/// Mapping from paths to HTML files, and the paths that redirect: `html_handling` of wrangler's `assets`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HtmlHandling {
@@ -210,28 +211,28 @@ pub enum HtmlHandling {
     ForceTrailingSlash,
     /// `/about` and `/docs`.
     DropTrailingSlash,
-    /// Every file under its own name only.
+    /// Each file under its own name only.
     None,
 }
 
-/// What answers a path that no file answers: `not_found_handling` of wrangler's `assets`.
+/// Answer for a path without a file: `not_found_handling` of wrangler's `assets`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotFoundHandling {
-    /// A line of text.
+    /// A line of text, with 404.
     None,
-    /// The nearest `404.html` on the way up, with 404. What a [`Site`](crate::Site) does unless told otherwise; wrangler's own
-    /// default is `none`.
+    /// The `404.html` of the nearest parent folder, with 404. The default of a [`Site`](crate::Site); wrangler's own default is
+    /// `none`.
     #[default]
     NotFoundPage,
-    /// `/index.html`, with 200: the page finds out by itself what the path means. Only where a page can be meant: a browser
-    /// that goes there (`Sec-Fetch-Dest`), or, where it does not say, a path whose last segment has no extension. A missing
-    /// script is not answered by a page. (Workers Static Assets answers everything with it.)
+    /// `/index.html`, with 200: the page's own router handles the path. Only where the client can want a page: a browser that
+    /// navigates (`Sec-Fetch-Dest`), or, without that header, a path whose last segment has no extension. A missing script is
+    /// answered with 404. (Workers Static Assets answers every path with `/index.html`.)
     SinglePageApplication,
 }
 
 impl HtmlHandling {
-    /// From wrangler's word for it: `auto-trailing-slash`, `force-trailing-slash`, `drop-trailing-slash`, `none`.
+    /// Parses wrangler's name: `auto-trailing-slash`, `force-trailing-slash`, `drop-trailing-slash`, `none`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -245,7 +246,7 @@ impl HtmlHandling {
 }
 
 impl NotFoundHandling {
-    /// From wrangler's word for it: `none`, `404-page`, `single-page-application`.
+    /// Parses wrangler's name: `none`, `404-page`, `single-page-application`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -257,13 +258,13 @@ impl NotFoundHandling {
     }
 }
 
-/// Values of `Cache-Control`. The defaults are those of Workers Static Assets, and a year for files that never change.
+/// Values of `Cache-Control`. The defaults are those of Workers Static Assets, and one year for files that never change.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CachePolicy {
-    /// For everything else.
+    /// For all other files. Default: `public, max-age=0, must-revalidate`.
     pub default: String,
-    /// For files that never change under their name: see [`Fingerprints`].
+    /// For files that never change under their name: see [`Fingerprints`]. Default: one year, `immutable`.
     pub hashed: String,
 }
 
@@ -274,7 +275,7 @@ impl Default for CachePolicy {
 }
 
 impl CachePolicy {
-    /// The same for every file.
+    /// Returns a policy with one value for every file.
     pub fn always(value: impl Into<String>) -> Self {
         let value = value.into();
         Self { default: value.clone(), hashed: value }

@@ -1,18 +1,18 @@
-//! From a URL's path to a place in the site, without a way out of it.
+//! Parsing a URL's path into a path within the site.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// What a URL's path may not hold as it is, by the URL standard.
+/// Characters that the URL standard percent-encodes in a path.
 const PATH: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'^').add(b'`').add(b'{').add(b'}');
 
-/// What a URL's query may not hold as it is, by the URL standard.
+/// Characters that the URL standard percent-encodes in a query.
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'\'');
 
-/// What JavaScript's `encodeURIComponent` encodes.
+/// Characters that JavaScript's `encodeURIComponent` encodes.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -29,25 +29,25 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
 pub struct SitePath {
     /// The segments joined by `/`; empty for the root.
     path: String,
-    /// The URL ended in `/`: a folder is meant.
+    /// The URL ends in `/`, so it names a folder.
     is_folder: bool,
 }
 
-/// Why a path is refused.
+/// The reason for which a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathProblem {
-    /// Percent-encoding that is none, or bytes that are no UTF-8.
+    /// Invalid percent-encoding, or bytes that are not UTF-8.
     Encoding,
     /// NUL, another control character, a backslash, or an encoded slash.
     Character,
     /// `.` or `..`, plain or encoded.
     Traversal,
-    /// A name that starts with a dot, where those are not served; `/.well-known/` always is.
+    /// A name that starts with a dot, where those are not served; `/.well-known/` is always served.
     Hidden,
 }
 
 impl PathProblem {
-    /// Whether the request is malformed (400); otherwise there is just nothing there (404).
+    /// Whether the request is malformed (400); otherwise the path is not found (404).
     #[must_use]
     pub fn is_malformed(self) -> bool {
         self != Self::Hidden
@@ -58,9 +58,9 @@ impl fmt::Display for PathProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Encoding => "the path is not valid percent-encoded UTF-8",
-            Self::Character => "the path has a character that no file's name may have",
+            Self::Character => "the path has a character that is not allowed in file names",
             Self::Traversal => "the path has a segment that leads out of its folder",
-            Self::Hidden => "there is nothing here",
+            Self::Hidden => "not found",
         })
     }
 }
@@ -69,7 +69,7 @@ impl SitePath {
     /// Decodes and checks the path of a URL, which starts with `/`.
     ///
     /// # Errors
-    /// Whatever could lead out of the site, or is no name: see [`PathProblem`].
+    /// A [`PathProblem`] for a path that could leave the site or is not a valid name.
     pub fn parse(path: &str) -> Result<Self, PathProblem> {
         Self::read(path, false)
     }
@@ -92,19 +92,19 @@ impl SitePath {
         Ok(Self { path: segments.join("/"), is_folder: path.ends_with('/') || path.is_empty() })
     }
 
-    /// The decoded path, without slashes around it.
+    /// Returns the decoded path without leading and trailing slashes.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.path
     }
 
-    /// Whether a folder is meant: the URL ended in `/`.
+    /// Whether the path names a folder: the URL ends in `/`.
     #[must_use]
     pub fn is_folder(&self) -> bool {
         self.is_folder
     }
 
-    /// The decoded path with its slashes: `/`, `/a b`, `/docs/`.
+    /// Returns the decoded path with its slashes: `/`, `/a b`, `/docs/`.
     pub(crate) fn absolute(&self) -> String {
         match self.path.is_empty() {
             true => "/".to_owned(),
@@ -113,7 +113,7 @@ impl SitePath {
     }
 }
 
-/// A path as a browser would have sent it: encoded where it must be, with slashes for backslashes.
+/// Normalizes a path as a browser would: percent-encoded where necessary, with slashes in place of backslashes.
 pub(crate) fn normalized(path: &str) -> Cow<'_, str> {
     match path.contains('\\') {
         true => utf8_percent_encode(&path.replace('\\', "/"), PATH).to_string().into(),
@@ -121,19 +121,19 @@ pub(crate) fn normalized(path: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same of a query.
+/// Normalizes a query as [`normalized`] does a path.
 pub(crate) fn normalized_query(query: &str) -> Cow<'_, str> {
     utf8_percent_encode(query, QUERY).into()
 }
 
-/// The one way to write a decoded path in a URL.
+/// Encodes a decoded path for a URL, in its canonical form.
 pub(crate) fn encoded(path: &str) -> String {
     let segments: Vec<Cow<'_, str>> =
         path.split('/').map(|segment| utf8_percent_encode(segment, COMPONENT).into()).collect();
     segments.join("/")
 }
 
-/// Decodes once; a `%` that introduces no byte is refused rather than kept.
+/// Decodes a segment once; a `%` without two hexadecimal digits is refused.
 fn decode(segment: &str) -> Result<String, PathProblem> {
     let well_formed = segment
         .split('%')

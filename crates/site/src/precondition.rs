@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, Method, header};
 use isobar_storage::{Conditions, Etags, ObjectMeta};
 
-/// What the preconditions make of a request whose answer would else be 200.
+/// Outcome of the preconditions of a request that would otherwise be answered with 200.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Answer.
+    /// Answer as without preconditions.
     Proceed,
     /// 304.
     NotModified,
@@ -16,8 +16,8 @@ pub(crate) enum Verdict {
     Failed,
 }
 
-/// Evaluates the preconditions against the chosen representation. Where files may be taken back to what they were, a later date
-/// is another file's, and only the same one is good.
+/// Evaluates the preconditions against the selected representation. With `goes_back` a file may be rolled back to an older
+/// version, so a date matches only if it is the same.
 pub(crate) fn evaluate(headers: &HeaderMap, method: &Method, meta: &ObjectMeta, goes_back: bool) -> Verdict {
     let uploaded = seconds(meta.uploaded.into());
     let is_unchanged = |since| if goes_back { uploaded == since } else { uploaded <= since };
@@ -39,7 +39,7 @@ pub(crate) fn evaluate(headers: &HeaderMap, method: &Method, meta: &ObjectMeta, 
     Verdict::Proceed
 }
 
-/// Whether `If-Range` lets a `Range` stand: a strong etag that matches, or the exact date (RFC 9110 13.1.5).
+/// Whether `If-Range` permits the `Range`: a strong ETag that matches, or the exact date (RFC 9110 13.1.5).
 pub(crate) fn range_stands(headers: &HeaderMap, meta: &ObjectMeta) -> bool {
     let Some(value) = headers.get(header::IF_RANGE) else { return true };
     let Ok(value) = value.to_str() else { return false };
@@ -50,13 +50,13 @@ pub(crate) fn range_stands(headers: &HeaderMap, meta: &ObjectMeta) -> bool {
     }
 }
 
-/// Several header lines of one list count as one list.
+/// Parses a list of ETags, which may be spread over several header lines.
 fn etags(headers: &HeaderMap, name: HeaderName) -> Option<Etags> {
     let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     Etags::parse_header(&lines.join(", "))
 }
 
-/// A date that is none is ignored, and so is the header.
+/// Parses a date in seconds; a malformed one is ignored.
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
     httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok().map(seconds)
 }

@@ -2,23 +2,23 @@
 
 use isobar_storage::ByteRange;
 
-/// More pieces than this, after joining, get the whole instead.
+/// Most pieces of an answer after joining; a request for more gets the whole file.
 const MAX_PIECES: usize = 32;
-/// More ranges than this in a header get the whole, unread.
+/// Most ranges of a header; one with more is not parsed and gets the whole file.
 const MAX_SPECS: usize = 128;
-/// What a piece costs besides its bytes: boundary and headers.
+/// Overhead of a piece in bytes: its boundary and headers.
 const PIECE_OVERHEAD: u64 = 120;
 
-/// What a `Range` header asks for.
+/// The bytes that a `Range` header asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ranges {
-    /// Everything: another unit, nonsense, or pieces that cost more than the whole.
+    /// The whole file: the unit is not bytes, the header is malformed, or the pieces cost more than the whole.
     Whole,
     /// These bytes: 206.
     One(ByteRange),
     /// These pieces: 206 and multipart/byteranges.
     Many(Vec<ByteRange>),
-    /// None that exist: 416.
+    /// No byte of the file: 416.
     Unsatisfiable,
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn parse(header: &str, size: u64) -> Ranges {
         return Ranges::Whole;
     }
     if set.split(',').count() > MAX_SPECS {
-        return Ranges::Whole; // nobody asks so in earnest
+        return Ranges::Whole; // no genuine client sends so many
     }
     let mut pieces = Vec::new();
     for spec in set.split(',').map(str::trim).filter(|spec| !spec.is_empty()) {
@@ -51,14 +51,15 @@ pub(crate) fn parse(header: &str, size: u64) -> Ranges {
     }
 }
 
-/// `None` when it is malformed; `Some(None)` when it is fine but holds no byte.
+/// Returns `None` when the range is malformed, and `Some(None)` when it is valid but outside the file.
 fn piece(spec: &str, size: u64) -> Option<Option<ByteRange>> {
     let (first, last) = spec.split_once('-')?;
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         digits.then(|| text.parse().unwrap_or(u64::MAX)) // beyond u64 is beyond every object
     };
-    let (first, last) = (first.trim(), last.trim());
+    let first = first.trim();
+    let last = last.trim();
     if first.is_empty() {
         let length = number(last)?.min(size);
         return Some((length > 0).then(|| ByteRange { offset: size - length, length }));
@@ -71,13 +72,13 @@ fn piece(spec: &str, size: u64) -> Option<Option<ByteRange>> {
     Some((first < size).then(|| ByteRange { offset: first, length: last.min(size - 1) - first + 1 }))
 }
 
-/// Joins pieces that overlap or touch; the order of the first of them stays.
+/// Joins pieces that overlap or touch, in the order of the first piece of each group.
 fn join(pieces: Vec<ByteRange>) -> Vec<ByteRange> {
     let mut joined: Vec<ByteRange> = Vec::new();
     for piece in pieces {
         let mut piece = piece;
         let mut place = None;
-        // Growing a piece may make it touch another one: until nothing touches any more.
+        // A joined piece may touch another one, so repeat until none touch.
         while let Some(index) = joined.iter().position(|other| touches(*other, piece)) {
             let other = joined.remove(index);
             let end = (other.offset + other.length).max(piece.offset + piece.length);

@@ -1,4 +1,4 @@
-//! Answers that are kept, as HTTP/1.1 writes them: their heads are made once, and sent as often as they are asked for.
+//! Cached answers as HTTP/1.1 bytes: each head is formatted once and sent many times.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::digest::Wanted;
 use crate::precondition::{self, Verdict};
 use crate::serve::InMemory;
 
-/// An answer out of memory, for a server that writes HTTP/1.1 by itself; see [`Site::ready`].
+/// A cached answer for a server that writes HTTP/1.1 itself; see [`Site::ready`].
 #[derive(Debug, Clone)]
 pub struct Ready {
     kept: Arc<Kept>,
@@ -20,16 +20,17 @@ pub struct Ready {
     is_head: bool,
 }
 
-/// The heads of an answer: what stands before the body, but for the empty line, and what each answer has of its own.
+/// The formatted heads of an answer, without the empty line and without the headers that change with each answer.
 #[derive(Debug)]
 pub(crate) struct Heads {
     pub(crate) whole: Bytes,
-    /// Of a file: that the client has it.
+    /// The head of a 304; empty unless the answer is a file.
     pub(crate) not_modified: Bytes,
 }
 
 impl Ready {
-    /// What a request gets of what is kept; `None` where that has to be made for it: a part, a refusal, a digest.
+    /// Prepares the answer to a request from a cache entry. `None` where the answer depends on more of the request: a range, a
+    /// failed precondition, a digest.
     pub(crate) fn of(kept: Arc<Kept>, site: &Site, method: &Method, uri: &Uri, request: &HeaderMap) -> Option<Self> {
         if site.options.server_timing.is_some() {
             return None;
@@ -45,7 +46,7 @@ impl Ready {
         (!ready.head().is_empty()).then_some(ready)
     }
 
-    /// Its status.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match &self.kept.what {
@@ -55,20 +56,19 @@ impl Ready {
         }
     }
 
-    /// The status line and the header lines, each with its end; without `Date`, which is the server's to add, and without the
-    /// empty line.
+    /// Returns the status line and the header lines, each with its line end. The server adds `Date` and the empty line.
     #[must_use]
     pub fn head(&self) -> &[u8] {
         match &self.kept.what {
             What::File(file) if self.is_not_modified => &file.heads.not_modified,
             What::File(file) => &file.heads.whole,
             What::Done { head, .. } => head,
-            // `of` gives none of these.
+            // `of` returns `None` for these.
             What::Nothing | What::Empty => &[],
         }
     }
 
-    /// Whether the head has this header already.
+    /// Whether the head has this header.
     #[must_use]
     pub fn has(&self, name: &HeaderName) -> bool {
         match &self.kept.what {
@@ -79,7 +79,7 @@ impl Ready {
         }
     }
 
-    /// The body that goes with it: none with a HEAD, or where the client has it.
+    /// Returns the body; `None` for a HEAD request or a 304.
     #[must_use]
     pub fn body(&self) -> Option<&KeptBody> {
         match &self.kept.what {
@@ -90,23 +90,23 @@ impl Ready {
         }
     }
 
-    /// The length of that body, in bytes.
+    /// Returns the length of [`body`](Self::body) in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.body().map_or(0, |body| body.len() as u64)
     }
 }
 
-/// Whether the client has the file; `None` where the answer is neither the file nor that.
+/// Whether the answer is a 304; `None` where it is neither a 304 nor the whole file.
 fn is_not_modified(file: &InMemory, method: &Method, request: &HeaderMap) -> Option<bool> {
-    // Most requests have none of it.
+    // Most requests have no such header.
     if request.is_empty() {
         return Some(false);
     }
     if request.contains_key(header::RANGE) || Wanted::of(request).is_any() {
         return None;
     }
-    // Most often it is the one etag, and nothing else.
+    // The usual revalidation has one ETag and no other condition.
     let etag = request.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
     let is_alone = !request.contains_key(header::IF_MATCH) && !request.contains_key(header::IF_UNMODIFIED_SINCE);
     if is_alone && etag.is_some() && etag == file.headers.get(header::ETAG).map(HeaderValue::as_bytes) {
@@ -119,8 +119,8 @@ fn is_not_modified(file: &InMemory, method: &Method, request: &HeaderMap) -> Opt
     }
 }
 
-/// A head of HTTP/1.1, without the empty line; where the length of the body is not told, there is none. Empty where a rule has
-/// set what the server has a say in.
+/// Formats an HTTP/1.1 head without the empty line, and without `Content-Length` where `length` is `None`. Empty if a rule has
+/// set a header that is the server's, so that the slow path answers.
 pub(crate) fn head(status: StatusCode, headers: &HeaderMap, length: Option<usize>) -> Bytes {
     let servers = [header::CONNECTION, header::DATE, header::TRANSFER_ENCODING, header::UPGRADE];
     if servers.iter().any(|name| headers.contains_key(name)) {

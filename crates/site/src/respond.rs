@@ -1,4 +1,4 @@
-//! From a request to its answer: redirects, the path, its file, and what `_headers` says of it.
+//! From a request to its answer: redirects, the path, its file, and the `_headers` rules.
 
 use std::borrow::Cow;
 
@@ -15,15 +15,15 @@ use crate::timing::{Rule, timed};
 use crate::view::View;
 use crate::{FromSite, NotFoundHandling, Site, SiteBody, SitePath};
 
-/// What a path is answered with.
+/// The answer to a path before the request's conditions and ranges are applied.
 pub(crate) enum Plan {
-    /// This.
+    /// A finished answer.
     Done(Response<SiteBody>),
-    /// What is in a folder; it goes by more of the request than a file does.
+    /// The listing of a folder, which depends on more of the request than a file does.
     Listing(Response<SiteBody>),
-    /// This file.
+    /// A file.
     File(Found),
-    /// This page, because there is no file.
+    /// The page for a missing file.
     NotFoundPage(Found),
 }
 
@@ -33,7 +33,7 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
         return answer;
     }
     let answered = match answer(site, method, uri, headers).await {
-        // Replaced between its head and its body, say: the second look sees the new one.
+        // Replaced between its head and its body, for example: the retry sees the new version.
         Err(error) if error.is_retryable() => answer(site, method, uri, headers).await,
         answered => answered,
     };
@@ -42,13 +42,13 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
     finished(answer, method)
 }
 
-/// What the store suffers, with what `_headers` says.
+/// Returns the answer for an error of the store, with the `_headers` rules applied.
 pub(crate) fn failed(view: &View, uri: &Uri, headers: &HeaderMap, error: &Error) -> Response<SiteBody> {
     let answer = ruled(view, uri, headers, failure(error));
     timed(&view.site, answer, Rule::Failed, None)
 }
 
-/// With what `_headers` says of it. Of a part of a file it says nothing that makes it another part.
+/// Applies the `_headers` rules to an answer, except to the headers that describe a part of a file.
 pub(crate) fn ruled(view: &View, uri: &Uri, headers: &HeaderMap, mut answer: Response<SiteBody>) -> Response<SiteBody> {
     if view.header_rules().is_empty() {
         return answer;
@@ -77,7 +77,7 @@ async fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) ->
     Ok(timed(site, ruled(&view, uri, headers, answer), rule, None))
 }
 
-/// Whether [`respond`] has something for a path, and not only that there is nothing.
+/// Whether [`respond`] has an answer for a path other than not found.
 pub(crate) async fn has_answer(site: &Site, uri: &Uri, headers: &HeaderMap, not_found: bool) -> Result<bool, Error> {
     let view = View::of(site).await?;
     let path = normalized(uri.path());
@@ -94,7 +94,7 @@ pub(crate) async fn has_answer(site: &Site, uri: &Uri, headers: &HeaderMap, not_
             }
             Ok(site.options.listing && listing::is_folder(&view, &path).await?)
         }
-        // No file is called so: whoever else there is may know it, unless what is missing is the site's.
+        // No file has such a name: the application may know it, unless the site handles missing files.
         Err(_) => Ok(not_found && site.options.not_found_handling != NotFoundHandling::None),
     }
 }
@@ -117,7 +117,7 @@ pub(crate) async fn respond_with(
     Some(finished(answered.transpose()?.unwrap_or_else(|error| failure(&error)), method))
 }
 
-/// An answer, without its body where only the head is asked for.
+/// Finishes an answer: removes the body for a HEAD request.
 pub(crate) fn finished(mut answer: Response<SiteBody>, method: &Method) -> Response<SiteBody> {
     if method == Method::HEAD {
         let length = http_body::Body::size_hint(answer.body()).exact();
@@ -129,7 +129,7 @@ pub(crate) fn finished(mut answer: Response<SiteBody>, method: &Method) -> Respo
     answer
 }
 
-/// Finds what answers a path; of the headers those count that choose among files.
+/// Resolves a path; of the headers only those count that select among files.
 pub(crate) async fn plan(
     view: &View,
     method: &Method,
@@ -167,23 +167,23 @@ pub(crate) async fn plan(
             },
         },
         Ok(_) => finder.intent(&path, true).await?,
-        // What is hidden is as if it were not there.
+        // A hidden file is treated as missing.
         Err(_) => finder.not_found(&path).await?,
     };
     let nothing = || {
-        let answer = text(StatusCode::NOT_FOUND, "there is nothing here");
-        // To a browser that goes there it is a page.
+        let answer = text(StatusCode::NOT_FOUND, "not found");
+        // A browser that navigates gets the page instead.
         let is_for_some = options.not_found_handling == NotFoundHandling::SinglePageApplication;
         Plan::Done(if is_for_some { with(answer, header::VARY, FALLBACK_VARIES) } else { answer })
     };
     let represented = async |file: File| represent(view, file, headers).await;
     Ok(match intent {
         None => (Rule::Missing, nothing()),
-        // There is nothing to be written to, whatever page says so.
+        // A write to a missing file is not answered by the page for missing files.
         Some(Intent::NotFoundPage(..)) if !is_read => (Rule::Missing, nothing()),
         Some(_) if !is_read => (Rule::Method, Plan::Done(refused())),
         Some(Intent::Redirect(to)) => (Rule::HtmlHandling, Plan::Done(moved(view, &to, query))),
-        // One file has one path: `/a//b`, `/%61` and the like are sent to it.
+        // Each file has one canonical path: `/a//b`, `/%61` and the like redirect to it.
         Some(_) if encoded(&path) != asked => (Rule::Path, Plan::Done(moved(view, &path, query))),
         Some(Intent::File(file)) => (Rule::File, Plan::File(represented(file).await?)),
         Some(Intent::Fallback(file)) => {
@@ -193,7 +193,7 @@ pub(crate) async fn plan(
     })
 }
 
-/// The name that the request is for, without its port, in small letters.
+/// Returns the host of a request in lower case, without its port.
 pub(crate) fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
     let name = uri.authority().map(http::uri::Authority::as_str);
     let name = name.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
@@ -206,10 +206,10 @@ pub(crate) fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
 }
 
 fn refused() -> Response<SiteBody> {
-    with(text(StatusCode::METHOD_NOT_ALLOWED, "this can only be read"), header::ALLOW, "GET, HEAD")
+    with(text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"), header::ALLOW, "GET, HEAD")
 }
 
-/// Sent to the decoded path where the file is to be had, with the query.
+/// Redirects to the canonical form of a decoded path, with the query.
 fn moved(view: &View, path: &str, query: Option<&str>) -> Response<SiteBody> {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     redirect(view, StatusCode::TEMPORARY_REDIRECT, &format!("{}{query}", encoded(path)))
@@ -218,7 +218,7 @@ fn moved(view: &View, path: &str, query: Option<&str>) -> Response<SiteBody> {
 fn redirect(view: &View, status: StatusCode, location: &str) -> Response<SiteBody> {
     let answer = with(text(status, ""), header::LOCATION, location);
     match status {
-        // Without a word a cache keeps these for as long as it likes (RFC 9110 15.1).
+        // Without `Cache-Control` a cache may store these for as long as it likes (RFC 9110 15.1).
         StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT => {
             with(answer, header::CACHE_CONTROL, &view.site.options.cache.default)
         }
@@ -226,14 +226,14 @@ fn redirect(view: &View, status: StatusCode, location: &str) -> Response<SiteBod
     }
 }
 
-/// An answer of these parts.
+/// Returns an answer with this status, headers and body.
 pub(crate) fn response(status: StatusCode, headers: HeaderMap, body: impl Into<SiteBody>) -> Response<SiteBody> {
     let mut answer = Response::new(body.into());
     (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
     answer
 }
 
-/// A line of text.
+/// Returns an answer with a line of text.
 pub(crate) fn text(status: StatusCode, text: &str) -> Response<SiteBody> {
     let mut answer = Response::new(SiteBody::from(if text.is_empty() { String::new() } else { format!("{text}\n") }));
     *answer.status_mut() = status;
@@ -241,7 +241,7 @@ pub(crate) fn text(status: StatusCode, text: &str) -> Response<SiteBody> {
     with(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff")
 }
 
-/// With one more header, where the value can be one.
+/// Adds a header, unless the value is not a valid header value.
 pub(crate) fn with(mut answer: Response<SiteBody>, name: HeaderName, value: &str) -> Response<SiteBody> {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
@@ -249,12 +249,12 @@ pub(crate) fn with(mut answer: Response<SiteBody>, name: HeaderName, value: &str
     answer
 }
 
-/// What the store suffers, without its details.
+/// Returns the answer for an error of the store, without its details.
 pub(crate) fn failure(error: &Error) -> Response<SiteBody> {
     #[cfg(feature = "tracing")]
     tracing::error!(%error, "the site's store failed");
     if error.is_retryable() {
-        let answer = text(StatusCode::SERVICE_UNAVAILABLE, "the store is not available for the moment");
+        let answer = text(StatusCode::SERVICE_UNAVAILABLE, "the store is temporarily unavailable");
         return with(answer, header::RETRY_AFTER, "1");
     }
     text(StatusCode::INTERNAL_SERVER_ERROR, "the store failed")

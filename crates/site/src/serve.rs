@@ -1,4 +1,4 @@
-//! From a file to an answer: choose the encoding, judge the preconditions, cut the range, write the headers.
+//! From a file to an answer: select the encoding, evaluate the preconditions, apply the range, write the headers.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,31 +18,32 @@ use crate::respond::{response, text, with};
 use crate::view::View;
 use crate::{Site, SiteBody};
 
-/// By which header a page for everything is given to some and not to others.
+/// The request header by which a single-page application's index is served or not.
 pub(crate) const FALLBACK_VARIES: &str = "Sec-Fetch-Dest";
 
-/// A file in the encoding that the client gets.
+/// A file in the encoding that the client gets: RFC 9110's selected representation.
 #[derive(Clone)]
 pub(crate) struct Found {
     pub(crate) key: Key,
     pub(crate) meta: ObjectMeta,
-    /// Where its bytes are, and never others; without one they are the key's.
+    /// The immutable object that has its bytes; `None` where they are at the key.
     pub(crate) object: Option<Key>,
     pub(crate) content_type: String,
     pub(crate) encoding: Option<Encoding>,
-    /// Other requests may get another encoding of it.
+    /// Other requests may get another encoding of the file.
     pub(crate) varies: bool,
-    /// It answers because there is nothing else: for some requests of its path, and not for others.
+    /// It is served because no file matches, and only for some requests of the path.
     pub(crate) is_fallback: bool,
-    /// What was stored with the file itself, whichever variant of it answers.
+    /// HTTP metadata stored with the file itself, whichever variant is served.
     pub(crate) http: HttpMetadata,
 }
 
-/// A file, or its best precompressed variant.
+/// Selects the best precompressed variant of a file, or the file itself.
 pub(crate) async fn represent(view: &View, file: File, headers: &HeaderMap) -> Result<Found, Error> {
-    let (site, meta) = (&view.site, &file.meta);
+    let site = &view.site;
+    let meta = &file.meta;
     let guessed = || content_type::from_key(file.key.as_str()).unwrap_or_else(|| content_type::DEFAULT.to_owned());
-    // What no header can carry - R2 keeps any text - must not reach one, or the head of a part.
+    // R2 stores any text as a content type; one that is not a valid header value is ignored.
     let stored = meta.http.content_type.clone().filter(|stored| HeaderValue::from_str(stored).is_ok());
     let content_type = stored.unwrap_or_else(guessed);
     let http = meta.http.clone();
@@ -61,7 +62,7 @@ pub(crate) async fn represent(view: &View, file: File, headers: &HeaderMap) -> R
     Ok(Found { key, meta, object, content_type, encoding: None, varies, is_fallback: false, http })
 }
 
-/// Answers with a file: by its conditions, its ranges and its headers.
+/// Answers with a file, by the conditions and ranges of the request.
 pub(crate) async fn serve(
     site: &Site,
     method: &Method,
@@ -100,8 +101,8 @@ pub(crate) async fn serve(
     Ok(answer)
 }
 
-/// Which bytes are asked for. Several pieces of an encoded file are all of it: a client that decodes would take what stands
-/// between them for the encoding, too.
+/// Returns the bytes that are asked for. Several pieces of an encoded file become the whole file: a client would decode the text
+/// between the pieces, too.
 fn ranges(method: &Method, headers: &HeaderMap, found: &Found) -> Ranges {
     let meta = &found.meta;
     let wanted = headers
@@ -113,17 +114,17 @@ fn ranges(method: &Method, headers: &HeaderMap, found: &Found) -> Ranges {
     if is_encoded && matches!(ranges, Ranges::Many(_)) { Ranges::Whole } else { ranges }
 }
 
-/// It is not what the client takes it for.
+/// Returns the answer for a failed precondition.
 pub(crate) fn failed() -> Response<SiteBody> {
-    text(StatusCode::PRECONDITION_FAILED, "the file is another than the one asked for")
+    text(StatusCode::PRECONDITION_FAILED, "precondition failed: the file has changed")
 }
 
 fn unsatisfiable(size: u64) -> Response<SiteBody> {
-    let answer = text(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such bytes");
+    let answer = text(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable");
     with(answer, header::CONTENT_RANGE, &format!("bytes */{size}"))
 }
 
-/// The bytes of exactly the version that was judged; where it was replaced since, the request is to be repeated.
+/// Returns the bytes of the version that was evaluated; a retryable error if it has been replaced since.
 pub(crate) async fn body(site: &Site, found: &Found, range: Option<ByteRange>) -> Result<SiteBody, Error> {
     let (key, options) = source(found, range)?;
     match site.store.get(&key, options).await? {
@@ -136,14 +137,14 @@ fn replaced() -> Error {
     Error::new(ErrorKind::Unavailable, "the object was replaced while it was being read")
 }
 
-/// Where the bytes of exactly this version are.
+/// Returns the key and the options that read the bytes of this version.
 fn source(found: &Found, range: Option<ByteRange>) -> Result<(Key, GetOptions), Error> {
     let mut options = GetOptions::default();
     if let Some(ByteRange { offset, length }) = range {
         options = options.with_range(Range::From { offset, length: Some(length) });
     }
     Ok(match &found.object {
-        // It is called by its bytes, and never has others.
+        // The object is named after its content and never changes.
         Some(object) => (object.clone(), options),
         None => (found.key.clone(), options.with_conditions(Conditions::if_etag(found.meta.etag.clone())?)),
     })
@@ -160,7 +161,8 @@ async fn multipart(
     write_headers(site, headers, &found, part.headers_mut());
     let store = site.store.clone();
     Ok(multipart.answer(part, pieces, move |piece| {
-        let (store, source) = (store.clone(), source(&found, Some(piece)));
+        let store = store.clone();
+        let source = source(&found, Some(piece));
         async move {
             let (key, options) = source?;
             let (_, body) = store.get(&key, options).await?.into_object().ok_or_else(replaced)?;
@@ -169,12 +171,12 @@ async fn multipart(
     }))
 }
 
-/// What stands around the pieces of a body.
+/// The parts of a multipart body around its pieces.
 struct Multipart {
     boundary: String,
     heads: Vec<Bytes>,
     tail: Bytes,
-    /// Of all of it, in bytes.
+    /// Length of the whole body in bytes.
     length: u64,
 }
 
@@ -182,7 +184,7 @@ impl Multipart {
     fn new(content_type: &str, pieces: &[ByteRange], size: u64) -> Result<Self, Error> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the system has no randomness: {error}")))?;
         let boundary = hex::encode(random);
         let head = |piece: &ByteRange| {
             let range = content_range(*piece, size);
@@ -196,7 +198,7 @@ impl Multipart {
         Ok(Self { boundary, heads, tail, length })
     }
 
-    /// The answer with the pieces, each read when it is sent.
+    /// Builds the answer; each piece is read when it is sent.
     fn answer<F>(
         self,
         part: Response<SiteBody>,
@@ -217,27 +219,27 @@ impl Multipart {
     }
 }
 
-/// A file whose bytes and headers are at hand.
+/// A file whose bytes and headers are in memory.
 #[cfg(feature = "cache")]
 pub(crate) struct InMemory {
     pub(crate) found: Found,
-    /// What the store has of it; in another encoding its length and its ETag are others.
+    /// Metadata in the store; a compressed representation has its own length and ETag.
     pub(crate) stored: ObjectMeta,
     pub(crate) body: KeptBody,
     pub(crate) headers: HeaderMap,
     pub(crate) not_modified: HeaderMap,
-    /// The same as HTTP/1.1 writes it.
+    /// The headers as HTTP/1.1 bytes.
     pub(crate) heads: crate::ready::Heads,
-    /// The body's sha256, where somebody has asked for it.
+    /// The body's sha256, computed on the first request for it.
     pub(crate) sha256: std::sync::OnceLock<digest::Sha256>,
 }
 
 #[cfg(feature = "cache")]
 impl InMemory {
-    /// As [`serve`].
+    /// Answers as [`serve`] does.
     pub(crate) fn serve(&self, method: &Method, request: &HeaderMap) -> Response<SiteBody> {
         let Self { found, stored: _, body, headers, not_modified, heads: _, sha256 } = self;
-        // Most requests have no condition, and need no date read.
+        // Most requests have no condition, so that no date is parsed.
         match precondition::evaluate(request, method, &found.meta, found.object.is_some()) {
             Verdict::Failed => return failed(),
             Verdict::NotModified => {
@@ -247,7 +249,7 @@ impl InMemory {
         }
         let part = |body| response(StatusCode::PARTIAL_CONTENT, headers.clone(), body);
         let wanted = Wanted::of(request);
-        // What is hashed for the content's digest, where that is not all of it.
+        // The part to hash for the content's digest, if it is not the whole file.
         let mut piece = None;
         let mut answer = match ranges(method, request, found) {
             Ranges::Whole => response(StatusCode::OK, headers.clone(), body.clone()),
@@ -258,14 +260,15 @@ impl InMemory {
             }
             Ranges::Many(pieces) => match Multipart::new(&found.content_type, &pieces, found.meta.size) {
                 Ok(multipart) => {
-                    let (part, body) = (part(KeptBody::default()), body.clone());
+                    let part = part(KeptBody::default());
+                    let body = body.clone();
                     multipart.answer(part, pieces, move |piece| std::future::ready(Ok(body.slice(piece).into())))
                 }
                 Err(error) => crate::respond::failure(&error),
             },
         };
         if wanted.is_any() && answer.status().is_success() {
-            // Bytes that cannot be read have no digest; their answer breaks off.
+            // Bytes that cannot be read have no digest; sending them fails.
             let hashed = |body: &KeptBody| digest::of(body).ok();
             let whole = || sha256.get().copied().or_else(|| hashed(body).map(|hash| *sha256.get_or_init(|| hash)));
             let is_whole = answer.status() == StatusCode::OK;
@@ -276,18 +279,18 @@ impl InMemory {
     }
 }
 
-/// A page that stands for a missing file.
+/// Answers with the page for a missing file, with 404.
 pub(crate) async fn serve_missing(site: &Site, headers: &HeaderMap, page: Found) -> Result<Response<SiteBody>, Error> {
     let mut answer = Response::new(body(site, &page, None).await?);
     *answer.status_mut() = StatusCode::NOT_FOUND;
     write_headers(site, headers, &page, answer.headers_mut());
     for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
-        answer.headers_mut().remove(name); // they are the page's, not the missing file's
+        answer.headers_mut().remove(name); // these describe the page, not the missing file
     }
     Ok(answer)
 }
 
-/// The headers of a 304: what guides caches, and nothing more (RFC 9110 15.4.5).
+/// Writes the headers of a 304: only those that caches need (RFC 9110 15.4.5).
 pub(crate) fn write_not_modified(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
     write_headers(site, request, found, headers);
     for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES] {
@@ -328,8 +331,8 @@ pub(crate) fn write_headers(site: &Site, request: &HeaderMap, found: &Found, hea
         (false, true) => put(header::VARY, FALLBACK_VARIES),
         (false, false) => {}
     }
-    // As Workers Static Assets: what a shared cache must not keep is not called public. Unlike them a part has the header,
-    // too: RFC 9110 15.3.7 wants it wherever the whole has it.
+    // As in Workers Static Assets, an answer that a shared cache must not store is not marked public. Unlike there, a part has
+    // the header, too: RFC 9110 15.3.7 requires it wherever the whole has it.
     if http.cache_control.is_none() && !request.contains_key(header::AUTHORIZATION) {
         put(header::CACHE_CONTROL, site.options.cache_control(key.as_str()));
     }

@@ -1,4 +1,4 @@
-//! The service.
+//! The site as a tower service.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -24,14 +24,14 @@ use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
 pub struct Site {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) options: Arc<SiteOptions>,
-    /// What of the deploys is served, where the options want deploys served.
+    /// Follows the current deploy; `None` where the options do not enable deploys.
     pub(crate) deploys: Option<Arc<Follower>>,
     #[cfg(feature = "cache")]
     pub(crate) cache: Option<Arc<crate::cache::SiteCache>>,
 }
 
 impl Site {
-    /// The site under the options' prefix of this store.
+    /// Creates a site from the objects under the options' prefix of this store.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, options: SiteOptions) -> Self {
         Self {
@@ -43,29 +43,29 @@ impl Site {
         }
     }
 
-    /// Answers a request; of it only method, path and headers count. Never fails: what the store suffers is a 500 or 503
-    /// without its details.
+    /// Answers a request by its method, URI and headers; the body is ignored. Never fails: an error of the store is answered
+    /// with 503 where it is retryable, else with 500, without its details.
     pub async fn respond<B>(&self, request: &Request<B>) -> Response<SiteBody> {
         respond::respond(self, request.method(), request.uri(), request.headers()).await
     }
 
-    /// Answers for this object and no other, whatever its key is: by its conditions, its ranges and its headers, and by none of
-    /// the rules that find a page for a path. `None` where there is no such object.
+    /// Answers with the object at this key, by the conditions and ranges of the headers. The rules that map paths to files do not
+    /// apply. `None` where there is no such object.
     pub async fn respond_with(&self, key: &Key, method: &Method, headers: &HeaderMap) -> Option<Response<SiteBody>> {
         respond::respond_with(self, key, method, headers).await
     }
 }
 
 impl Site {
-    /// Whether the site is the one to answer, beside an application that answers what the site has not: by
-    /// `run_worker_first`, else where it has a file or a redirect. What [`NotFoundHandling`](crate::NotFoundHandling) has for
-    /// missing files counts where there are rules in `run_worker_first`, and where a browser goes to a page
-    /// (`Sec-Fetch-Mode: navigate`).
+    /// Whether the site should answer a request, beside an application that answers the others: by `run_worker_first`, else
+    /// where it has a file or a redirect. [`NotFoundHandling`](crate::NotFoundHandling) counts where `run_worker_first` has
+    /// rules, and where a browser navigates (`Sec-Fetch-Mode: navigate`).
     ///
     /// # Errors
-    /// What the store answers.
+    /// The store's error, of any kind, if a file or the current deploy cannot be looked up.
     pub async fn is_asked<B>(&self, request: &Request<B>, worker_first: &WorkerFirst) -> Result<bool, Error> {
-        let (uri, headers) = (request.uri(), request.headers());
+        let uri = request.uri();
+        let headers = request.headers();
         match worker_first.turn(&normalized(uri.path())) {
             Turn::Worker => Ok(false),
             Turn::Site => Ok(true),
@@ -76,7 +76,7 @@ impl Site {
         }
     }
 
-    /// Keeps answers in memory: see [`CacheOptions`](crate::CacheOptions). Clones of the site share them.
+    /// Caches answers in memory: see [`CacheOptions`](crate::CacheOptions). Clones of the site share the cache.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn with_cache(mut self, options: crate::CacheOptions) -> Self {
@@ -84,8 +84,8 @@ impl Site {
         self
     }
 
-    /// The answer, if it is kept in memory and known to be good: it does not wait for anything. Otherwise
-    /// [`respond`](Self::respond) has it. With `worker_first` only where [`is_asked`](Self::is_asked) is sure to say so.
+    /// Returns the answer if it is cached and fresh, without waiting. `None` otherwise: call [`respond`](Self::respond). With
+    /// `worker_first` also `None` where [`is_asked`](Self::is_asked) cannot be answered from the cache.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn ready_answer<B>(
@@ -93,14 +93,16 @@ impl Site {
         request: &Request<B>,
         worker_first: Option<&WorkerFirst>,
     ) -> Option<Response<SiteBody>> {
-        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let method = request.method();
+        let uri = request.uri();
+        let headers = request.headers();
         let turn = self.sure_turn(uri, worker_first)?;
         let answer = crate::cache::answer(self, method, uri, headers)?;
         (turn == Turn::Site || !is_missing(answer.status())).then_some(answer)
     }
 
-    /// The same as HTTP/1.1 writes it, for a server that writes it by itself: `None` for what is not kept as it is sent - a
-    /// part, a refusal - and has to be asked for otherwise. `now` is for who has looked at the clock already.
+    /// Returns [`ready_answer`](Self::ready_answer) as HTTP/1.1 bytes, for a server that writes them itself. Also `None` for
+    /// answers that are not cached as bytes: parts, and failed preconditions. `now` is the current time.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn ready<B>(
@@ -109,13 +111,15 @@ impl Site {
         worker_first: Option<&WorkerFirst>,
         now: std::time::Instant,
     ) -> Option<crate::Ready> {
-        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let method = request.method();
+        let uri = request.uri();
+        let headers = request.headers();
         let turn = self.sure_turn(uri, worker_first)?;
         let ready = crate::cache::ready_head(self, method, uri, headers, now)?;
         (turn == Turn::Site || !is_missing(ready.status())).then_some(ready)
     }
 
-    /// Whether what is answered may be another thing for another host, by rules of `_headers`.
+    /// Whether answers depend on the host of the request, by the `_headers` rules.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn goes_by_host(&self) -> bool {
@@ -125,25 +129,25 @@ impl Site {
         }
     }
 
-    /// Whose turn it is; `None` where it is not the site's, or nobody can say without asking the store.
+    /// Returns the precedence; `None` where the application comes first, or where only the store can decide.
     #[cfg(feature = "cache")]
     fn sure_turn(&self, uri: &http::Uri, worker_first: Option<&WorkerFirst>) -> Option<Turn> {
         let turn = worker_first.map_or(Turn::Site, |worker_first| worker_first.turn(&normalized(uri.path())));
-        // A page for everything is not told from a file's here.
+        // The cache does not distinguish the index of a single-page application from a file.
         let is_for_all = self.options.not_found_handling == NotFoundHandling::SinglePageApplication;
         let is_unsure = turn != Turn::Site && is_for_all;
         (turn != Turn::Worker && !is_unsure).then_some(turn)
     }
 
-    /// How many answers are kept in memory, and what they take in bytes; `None` where none are.
+    /// Returns the number of cached answers and their size in bytes; `None` without a cache.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn kept(&self) -> Option<(usize, u64)> {
         self.cache.as_ref().map(|cache| cache.kept())
     }
 
-    /// Forgets answers, and asks the store again for every other before it is given. For a store without a generation; one
-    /// that has one is asked by itself.
+    /// Removes answers from the cache, and revalidates all others before they are served. Only needed for a store without a
+    /// generation.
     #[cfg(feature = "cache")]
     pub fn purge(&self, what: Purge<'_>) {
         if let Some(deploys) = &self.deploys {
@@ -160,16 +164,16 @@ fn is_missing(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
 }
 
-/// What [`Site::purge`] forgets.
+/// The answers that [`Site::purge`] removes.
 #[cfg(feature = "cache")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purge<'p> {
     /// The answers of this path.
     Path(&'p str),
-    /// The answers of paths that begin so: `/docs/`, or all with `/`.
+    /// The answers of paths with this prefix: `/docs/`, or `/` for all.
     Prefix(&'p str),
-    /// What was deployed: what is deployed now is served from here on. What is the same in it is not read again.
+    /// None, but looks up the current deploy again. Files that are the same in it are not read again.
     Deploy,
 }
 
@@ -189,7 +193,8 @@ impl<B: Send + 'static> tower_service::Service<Request<B>> for Site {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (site, (parts, _)) = (self.clone(), request.into_parts());
+        let site = self.clone();
+        let (parts, _) = request.into_parts();
         Box::pin(async move { Ok(respond::respond(&site, &parts.method, &parts.uri, &parts.headers).await) })
     }
 }

@@ -1,4 +1,4 @@
-//! `Server-Timing`: what has decided an answer.
+//! `Server-Timing`: the rule that decided an answer.
 
 use http::{HeaderName, HeaderValue, Response};
 
@@ -17,15 +17,15 @@ pub(crate) enum Rule {
     HtmlHandling,
     /// There is no file, and `not_found_handling` has one.
     NotFoundHandling,
-    /// The path is written otherwise, or is none.
+    /// The path is not in its canonical form, or invalid.
     Path,
-    /// A folder.
+    /// A folder is listed.
     Listing,
-    /// There is a file, and it can only be read.
+    /// There is a file, and the method is neither GET nor HEAD.
     Method,
-    /// There is nothing.
+    /// There is no file.
     Missing,
-    /// The store fails.
+    /// The store failed.
     Failed,
 }
 
@@ -45,7 +45,7 @@ impl Rule {
     }
 }
 
-/// With what has decided it, where the options want that told.
+/// Adds `Server-Timing` to an answer if the options enable it.
 pub(crate) fn timed(
     site: &Site,
     mut answer: Response<SiteBody>,

@@ -1,4 +1,4 @@
-//! A site as one request sees it.
+//! The state of a site during one request.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::path::normalized;
 use crate::respond::host;
 use crate::rules::{HeaderRules, Redirects};
 
-/// A site, and what of it was deployed last: the same from a request's beginning to its end.
+/// A site and its current deploy, unchanged from the start of a request to its end.
 #[derive(Clone)]
 pub(crate) struct View {
     pub(crate) site: Site,
-    /// Without one the keys are the files.
+    /// The deploy to serve; `None` where the keys are served as they are.
     pub(crate) deploy: Option<Arc<ServedDeploy>>,
 }
 
@@ -28,12 +28,12 @@ impl View {
         Ok(Self { site: site.clone(), deploy })
     }
 
-    /// As far as it is known without asking the store.
+    /// Returns the last known state without asking the store.
     pub(crate) fn last(site: &Site) -> Self {
         Self { site: site.clone(), deploy: site.deploys.as_ref().and_then(|deploys| deploys.last()) }
     }
 
-    /// The site's keys, whatever was deployed.
+    /// Returns a state that serves the keys and ignores deploys.
     pub(crate) fn of_keys(site: &Site) -> Self {
         Self { site: site.clone(), deploy: None }
     }
@@ -46,7 +46,7 @@ impl View {
         self.deploy.as_ref().map_or(&self.site.options.redirects, |deploy| deploy.redirects())
     }
 
-    /// What `_headers` says of an answer to this request.
+    /// Applies the `_headers` rules for this request to the headers of an answer.
     pub(crate) fn apply_rules(&self, uri: &Uri, request: &HeaderMap, headers: &mut HeaderMap) {
         let rules = self.header_rules();
         if !rules.is_empty() {
@@ -54,7 +54,7 @@ impl View {
         }
     }
 
-    /// The file of a path below the site, without its first slash.
+    /// Returns the file at a path below the site, which has no leading slash.
     pub(crate) async fn file(&self, name: &str) -> Result<Option<File>, Error> {
         match &self.deploy {
             Some(deploy) => deploy.file(&self.site.store, name).await,
@@ -62,7 +62,7 @@ impl View {
         }
     }
 
-    /// What is beside a file, and is called as it is with this behind.
+    /// Returns the file beside another whose name has this suffix.
     pub(crate) async fn variant(&self, file: &File, suffix: &str) -> Result<Option<File>, Error> {
         let key = file.key.as_str();
         match &self.deploy {
@@ -74,7 +74,7 @@ impl View {
         }
     }
 
-    /// The object of a key; a name too long for one names nothing.
+    /// Returns the object at a key; `None` also where the name is too long for a key.
     pub(crate) async fn object(&self, name: &str) -> Result<Option<File>, Error> {
         let Ok(key) = Key::new(name) else { return Ok(None) };
         Ok(self.site.store.head(&key).await?.map(|meta| File { key, meta, object: None }))

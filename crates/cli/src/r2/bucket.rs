@@ -1,4 +1,4 @@
-//! `isobar r2 bucket`.
+//! The command `isobar r2 bucket`.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::{Outcome, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bucket {
-    /// List the buckets that are here, or in the configuration
+    /// List local and configured buckets
     List(List),
     /// Count a bucket's objects and bytes
     Info(Info),
-    /// Make a bucket
+    /// Create a bucket
     Create(Create),
-    /// Delete a bucket that has no objects
+    /// Delete an empty bucket
     Delete(Delete),
 }
 
@@ -29,12 +29,12 @@ pub(crate) enum Bucket {
   isobar r2 bucket create assets
   isobar r2 bucket create assets --remote")]
 pub(crate) struct Create {
-    /// Its name
+    /// Name of the bucket
     name: String,
-    /// The storage class of its objects unless they say another, of a bucket of the account; here each object says its own
+    /// Default storage class of its objects; for a bucket of the account only
     #[arg(long, short, value_parser = ["Standard", "InfrequentAccess"])]
     storage_class: Option<String>,
-    /// Where the account's bucket is to be: weur, eeur, apac, wnam, enam, oc
+    /// Location of a bucket of the account: weur, eeur, apac, wnam, enam, oc
     #[arg(long, value_name = "HINT")]
     location: Option<String>,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(crate) struct Create {
 pub(crate) struct Delete {
     /// BUCKET
     bucket: String,
-    /// Do not ask; nothing is asked in any case
+    /// Ignored: this command never asks for confirmation
     #[arg(long, short = 'y', visible_alias = "yes")]
     force: bool,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub(crate) struct List {
 pub(crate) struct Info {
     /// BUCKET
     bucket: String,
-    /// Only keys that start with this
+    /// Only keys with this prefix
     #[arg(long)]
     prefix: Option<String>,
     /// Print JSON
@@ -96,10 +96,10 @@ impl Create {
             remote::create(name, self.storage_class.as_deref(), self.location.as_deref(), &self.reach).await?;
         } else {
             if place.is_here(name)? {
-                return Err(format!("there is a bucket {name} already").into());
+                return Err(format!("the bucket {name} already exists").into());
             }
             if self.storage_class.as_deref() == Some("InfrequentAccess") || self.location.is_some() {
-                eprintln!("note: a bucket of this machine has no location and no storage class of its own");
+                eprintln!("note: a local bucket has neither a location nor a default storage class");
             }
             place.create_bucket(name).await?;
         }
@@ -124,7 +124,7 @@ impl Delete {
             if lost.exists() {
                 let lost = lost.display();
                 return Err(format!(
-                    "the bucket {name} has what was salvaged of damaged objects in {lost}: move it away first"
+                    "the bucket {name} has salvaged parts of damaged objects in {lost}: move them away first"
                 )
                 .into());
             }
@@ -180,7 +180,10 @@ impl Info {
         let mut options = ListOptions::default();
         options.prefix = self.prefix;
         let mut objects = store.list_all(options);
-        let (mut count, mut bytes, mut newest, mut kinds) = (0u64, 0u64, None, BTreeMap::<String, (u64, u64)>::new());
+        let mut count = 0u64;
+        let mut bytes = 0u64;
+        let mut newest = None;
+        let mut kinds = BTreeMap::<String, (u64, u64)>::new();
         while let Some(meta) = objects.try_next().await? {
             (count, bytes, newest) = (count + 1, bytes + meta.size, newest.max(Some(meta.uploaded)));
             let name = meta.key.as_str().rsplit('/').next().unwrap_or_default();
@@ -199,7 +202,7 @@ impl Info {
         }
         say!("{count} objects, {} ({bytes} bytes)", HumanBytes(bytes));
         if let Some(newest) = newest {
-            say!("the newest is of {}", newest.format("%Y-%m-%d %H:%M:%S"));
+            say!("newest object: {}", newest.format("%Y-%m-%d %H:%M:%S"));
         }
         let mut kinds: Vec<_> = kinds.into_iter().collect();
         kinds.sort_by_key(|(_, (_, bytes))| std::cmp::Reverse(*bytes));

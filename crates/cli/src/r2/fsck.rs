@@ -1,4 +1,4 @@
-//! `isobar r2 fsck`.
+//! The command `isobar r2 fsck`.
 
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -27,16 +27,16 @@ Examples:
 pub(crate) struct Fsck {
     /// BUCKET
     bucket: String,
-    /// Mend what can be mended
+    /// Repair problems that can be repaired
     #[arg(long)]
     repair: bool,
-    /// Make the index again out of packs and blobs
+    /// Rebuild the index from packs and blobs
     #[arg(long, conflicts_with_all = ["repair", "quick", "exclusive"])]
     rebuild: bool,
-    /// Compare lengths only, and read no body
+    /// Compare only lengths, without reading bodies
     #[arg(long)]
     quick: bool,
-    /// Nothing else uses the bucket: what is unfinished is left over, however young
+    /// No other process uses the bucket: treat all unfinished uploads as leftovers, also recent ones
     #[arg(long)]
     exclusive: bool,
     /// Print JSON
@@ -69,20 +69,20 @@ impl Fsck {
                 say!("{problem}{what}");
             }
             for path in &report.foreign {
-                say!("{} is none of the bucket's files; it is left alone", path.display());
+                say!("{} is not a file of the bucket; it is left alone", path.display());
             }
             say!(
-                "{} objects, {}, {} uploads under way: {}",
+                "{} objects, {}, {} uploads in flight: {}",
                 report.objects,
                 HumanBytes(report.bytes),
                 report.uploads,
-                if report.findings.is_empty() { "nothing is wrong" } else { "see above" }
+                if report.findings.is_empty() { "no problems" } else { "see above" }
             );
         }
         if report.is_clean() {
             return Ok(());
         }
-        let hint = if self.repair { "what is left cannot be mended" } else { "mend it with --repair" };
+        let hint = if self.repair { "the remaining ones cannot be repaired" } else { "repair them with --repair" };
         let count = report.findings.iter().filter(|finding| finding.mended.is_none()).count();
         Err(format!("{count} problems in {}; {hint}", self.bucket).into())
     }
@@ -99,7 +99,7 @@ impl Fsck {
             print(&report)?;
         }
         match report.has_loss() {
-            true => Err(format!("not everything of {} could be brought back", self.bucket).into()),
+            true => Err(format!("{} could not be recovered completely", self.bucket).into()),
             false => Ok(()),
         }
     }
@@ -111,12 +111,14 @@ fn print(report: &Rebuild) -> Outcome {
         say!("{problem}{what}");
     }
     for path in &report.foreign {
-        say!("{} is none of the bucket's files; it is left alone", path.display());
+        say!("{} is not a file of the bucket; it is left alone", path.display());
     }
     for path in &report.set_aside {
         say!("the old index is {}", path.display());
     }
-    let (objects, packs, bytes) = (report.objects, report.packs, HumanBytes(report.bytes));
-    say!("{objects} objects, {bytes}, out of {packs} packs");
+    let objects = report.objects;
+    let packs = report.packs;
+    let bytes = HumanBytes(report.bytes);
+    say!("{objects} objects, {bytes}, from {packs} packs");
     Ok(())
 }

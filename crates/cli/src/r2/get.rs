@@ -1,4 +1,4 @@
-//! `isobar r2 object get`.
+//! The command `isobar r2 object get`.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
@@ -21,7 +21,7 @@ use crate::{Outcome, say};
 pub(crate) struct Get {
     /// BUCKET/KEY
     object: String,
-    /// The file, - for standard output; the key's last part when not given
+    /// The file, or - for standard output; by default named after the last part of the key
     #[arg(long, short, conflicts_with = "pipe")]
     file: Option<PathBuf>,
     /// Write to standard output
@@ -50,17 +50,17 @@ impl Get {
         let path = match self.file {
             Some(file) => file,
             None if matches!(name, "" | "." | "..") => {
-                return Err(format!("{key} makes no name of a file: name one with --file").into());
+                return Err(format!("{key} does not end with a file name: name a file with --file").into());
             }
             None => PathBuf::from(name),
         };
         let failed = |error: io::Error| format!("cannot write {}: {error}", path.display());
-        // A link stays, and what it leads to is replaced; a FIFO or a device is written to.
+        // A link is kept and its target replaced; a FIFO or a device is written to.
         let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
         if fs::metadata(&real).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
             write_all(chunks, &mut File::options().write(true).open(&real).map_err(failed)?).await?;
         } else {
-            // Into a file beside it first: what is there stays whole if this breaks off.
+            // Write to a temporary file first, so that an existing file stays intact on a failure.
             let folder = real.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             fs::create_dir_all(folder).map_err(failed)?;
             let mut file = tempfile::Builder::new().permissions(new_file_mode()).tempfile_in(folder).map_err(failed)?;
@@ -83,7 +83,7 @@ async fn write_all(
     Ok(output.flush()?)
 }
 
-/// The mode of any new file, less the user's umask: temporary files are private otherwise.
+/// Returns the usual mode of a new file, by the umask; temporary files would be private.
 fn new_file_mode() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o666)
 }

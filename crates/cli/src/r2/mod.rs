@@ -1,4 +1,4 @@
-//! `isobar r2`.
+//! The command `isobar r2`.
 
 mod bucket;
 mod fsck;
@@ -28,28 +28,28 @@ use sync::Sync;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum R2 {
-    /// Single objects
+    /// Manage single objects
     #[command(subcommand)]
     Object(Object),
-    /// Buckets themselves
+    /// Manage buckets
     #[command(subcommand)]
     Bucket(Bucket),
-    /// Many objects at once
+    /// Manage many objects at once
     #[command(subcommand)]
     Bulk(Bulk),
-    /// Bring a folder into a bucket, a bucket into a folder, or a bucket into another: only what changed, several at once
+    /// Sync a folder to a bucket, a bucket to a folder, or a bucket to another: copies only changes, concurrently
     Sync(Sync),
-    /// Make a URL that lets its bearer read or write one object for a while
+    /// Create a URL with which its bearer can read or write one object for a limited time
     Presign(Presign),
-    /// Look a bucket over: bodies, checksums, leftovers
+    /// Check a bucket: bodies, checksums, leftovers
     Fsck(Fsck),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Object {
-    /// Put a file, or standard input, as an object
+    /// Store a file, or standard input, as an object
     Put(Put),
-    /// Get an object into a file, or to standard output
+    /// Write an object to a file or to standard output
     Get(Get),
     /// Show an object's metadata
     Head(Head),
@@ -81,10 +81,10 @@ pub(crate) struct Copy {
     from: String,
     /// BUCKET/KEY
     to: String,
-    /// Delete the first afterwards
+    /// Delete the source afterwards
     #[arg(long)]
     r#move: bool,
-    /// Refuse where there is an object already
+    /// Fail if the target exists
     #[arg(long)]
     no_overwrite: bool,
     #[command(flatten)]
@@ -95,7 +95,7 @@ pub(crate) struct Copy {
 pub(crate) struct Delete {
     /// BUCKET/KEY
     object: String,
-    /// Do not ask; nothing is asked in any case
+    /// Ignored: this command never asks for confirmation
     #[arg(long, short = 'y', visible_alias = "yes")]
     force: bool,
     #[command(flatten)]
@@ -109,10 +109,10 @@ pub(crate) struct Delete {
 pub(crate) struct List {
     /// BUCKET
     bucket: String,
-    /// Only keys that start with this
+    /// Only keys with this prefix
     #[arg(long)]
     prefix: Option<String>,
-    /// Group keys at this
+    /// Group keys at this delimiter
     #[arg(long)]
     delimiter: Option<String>,
     /// Print JSON
@@ -180,7 +180,8 @@ impl List {
         let store = place.store(&self.bucket, &self.reach, Access::Look).await?;
         let mut options = ListOptions::default().with_metadata();
         (options.prefix, options.delimiter) = (self.prefix, self.delimiter);
-        let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
+        let mut objects = Vec::new();
+        let mut prefixes = Vec::new();
         loop {
             let page = store.list(options.clone()).await?;
             objects.extend(page.objects);
@@ -209,8 +210,9 @@ impl List {
 impl Copy {
     async fn run(self, place: &Place) -> Outcome {
         let (store, from) = object(place, &self.from, &self.reach, Access::Look).await?;
-        let (bucket, other) = (place.bucket_folder(bucket_of(&self.from))?, place.bucket_folder(bucket_of(&self.to))?);
-        // Nothing is made for a copy of what is not there.
+        let bucket = place.bucket_folder(bucket_of(&self.from))?;
+        let other = place.bucket_folder(bucket_of(&self.to))?;
+        // Copying a missing object must not create a bucket.
         if store.head(&from).await?.is_none() {
             return Err(format!("there is no object {}", self.from).into());
         }
@@ -250,7 +252,7 @@ fn bucket_of(object: &str) -> &str {
     object.split('/').next().unwrap_or_default()
 }
 
-/// A bucket and a key out of BUCKET/KEY.
+/// Parses BUCKET/KEY and opens the bucket.
 async fn object(
     place: &Place,
     object: &str,

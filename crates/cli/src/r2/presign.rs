@@ -1,4 +1,4 @@
-//! `isobar r2 presign`.
+//! The command `isobar r2 presign`.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ Examples:
 pub(crate) struct Presign {
     /// BUCKET/KEY
     object: String,
-    /// What is allowed
+    /// The permitted method
     #[arg(long, value_enum, default_value = "get")]
     method: Method,
-    /// For how long: 90s, 15m, 1h, 7d at most
+    /// Validity: 90s, 15m, 1h; at most 7d
     #[arg(long, default_value = "1h", value_parser = duration)]
     expires: Duration,
-    /// Where `isobar serve` is reached
+    /// Base URL of `isobar serve`
     #[arg(long, default_value = "http://127.0.0.1:8787", value_name = "URL")]
     base: String,
     #[command(flatten)]

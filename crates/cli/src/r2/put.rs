@@ -1,4 +1,4 @@
-//! `isobar r2 object put` and `isobar r2 bulk put`.
+//! The commands `isobar r2 object put` and `isobar r2 bulk put`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use crate::{Outcome, say};
 pub(crate) struct Put {
     /// BUCKET/KEY
     object: String,
-    /// The file; - is standard input
+    /// The file, or - for standard input
     #[arg(long, short, required_unless_present = "pipe", conflicts_with = "pipe")]
     file: Option<PathBuf>,
     /// Read standard input
@@ -43,10 +43,10 @@ pub(crate) struct Put {
     reach: Where,
 }
 
-/// How objects are stored.
+/// Metadata of stored objects.
 #[derive(Debug, Args)]
 struct Stored {
-    /// Content-Type; by the key's extension when not given
+    /// Content-Type; by default derived from the key's extension
     #[arg(long, visible_alias = "ct")]
     content_type: Option<String>,
     /// Content-Disposition
@@ -61,13 +61,13 @@ struct Stored {
     /// Cache-Control
     #[arg(long, visible_alias = "cc")]
     cache_control: Option<String>,
-    /// Expires: a date of HTTP or of RFC 3339, or milliseconds since 1970
+    /// Expires: an HTTP date, an RFC 3339 date, or milliseconds since 1970
     #[arg(long, value_parser = expiry)]
     expires: Option<DateTime<Utc>>,
     /// Storage class
     #[arg(long, short, value_parser = ["Standard", "InfrequentAccess"], default_value = "Standard")]
     storage_class: String,
-    /// Do not ask; nothing is asked in any case
+    /// Ignored: this command never asks for confirmation
     #[arg(long, short = 'y', visible_alias = "yes")]
     force: bool,
 }
@@ -88,7 +88,7 @@ impl Stored {
         if self.storage_class == "Standard" { StorageClass::Standard } else { StorageClass::InfrequentAccess }
     }
 
-    /// Stores a file. What is not a regular file is read to its end: `--file <(command)`.
+    /// Stores a file. Reads a special file to its end, as for `--file <(command)`.
     async fn put(&self, store: &dyn ObjectStore, key: &Key, file: &Path) -> Result<ObjectMeta, Box<dyn Error>> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => format!("there is no file {}", file.display()),
@@ -121,7 +121,7 @@ impl Stored {
 
 impl Put {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
-        // A file that is missing makes no bucket.
+        // A missing file must not create a bucket.
         let file = self.file.as_deref().filter(|file| *file != Path::new("-"));
         if let Some(file) = file.filter(|file| !file.exists()) {
             return Err(format!("there is no file {}", file.display()).into());
@@ -154,7 +154,7 @@ fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bulk {
-    /// Put many files as objects, as a list in JSON says
+    /// Store many files as objects, by a list in JSON
     Put(BulkPut),
 }
 
@@ -167,10 +167,10 @@ Examples:
 pub(crate) struct BulkPut {
     /// BUCKET
     bucket: String,
-    /// The list
+    /// The list of files, in JSON
     #[arg(long, short, value_name = "FILE")]
     filename: PathBuf,
-    /// Transfers at once
+    /// Number of concurrent transfers
     #[arg(long, default_value_t = 20)]
     concurrency: usize,
     #[command(flatten)]
@@ -195,7 +195,7 @@ impl BulkPut {
         })?;
         let entries: Vec<Entry> = serde_json::from_str(&text)
             .map_err(|error| format!("{shown} is not a list of objects with \"key\" and \"file\": {error}"))?;
-        // All of it is looked at before any of it is put.
+        // Check all entries before storing any.
         let mut bytes = 0;
         let mut checked = Vec::new();
         for (number, Entry { key, file }) in (1..).zip(entries) {

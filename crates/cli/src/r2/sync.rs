@@ -1,4 +1,4 @@
-//! `isobar r2 sync`: a folder and a bucket, either way, or two buckets.
+//! The command `isobar r2 sync`: a folder and a bucket, in either direction, or two buckets.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,23 +34,23 @@ Examples:
   isobar r2 sync remote:assets local:assets"
 )]
 pub(crate) struct Sync {
-    /// The folder, or BUCKET or BUCKET/PREFIX
+    /// The source: a folder, BUCKET or BUCKET/PREFIX
     source: String,
-    /// The other one
+    /// The target: a folder, BUCKET or BUCKET/PREFIX
     target: String,
-    /// Only say what would be done
+    /// Only print what would be done
     #[arg(long)]
     dry_run: bool,
-    /// Delete at the target what the source has not
+    /// Delete files of the target that the source does not have
     #[arg(long)]
     delete: bool,
-    /// Take only what one of these globs matches
+    /// Include only files that match this glob
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
-    /// Leave out what one of these globs matches
+    /// Exclude files that match this glob
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Transfers at once
+    /// Number of concurrent transfers
     #[arg(long, default_value_t = 16)]
     concurrency: usize,
     /// Follow links that lead out of the folder
@@ -78,9 +78,10 @@ impl Sync {
     async fn up(self, place: &Place) -> Outcome {
         let (bucket, prefix, reach) = self.bucket(&self.target);
         let walk = place.walk_options(self.follow_links)?;
-        let (names, ignored) = (Names::new(&self.include, &self.exclude)?, Ignored::of(Path::new(&self.source))?);
+        let names = Names::new(&self.include, &self.exclude)?;
+        let ignored = Ignored::of(Path::new(&self.source))?;
         ignored.warn();
-        // What was deployed there is not this folder's to delete, unless it is a copy of all of it.
+        // Deploys at the target are kept, unless the folder is a copy of a site with its deploys.
         let is_copy = Path::new(&self.source).join(FOLDER).is_dir();
         let take = |name: &str| {
             names.take(name) && ignored.take(name) && (is_copy || !format!("/{name}").contains(&format!("/{FOLDER}")))
@@ -108,7 +109,7 @@ impl Sync {
 
     async fn down(self, place: &Place) -> Outcome {
         let (bucket, prefix, reach) = self.bucket(&self.source);
-        // One that is not there would leave nothing of the folder with --delete.
+        // A missing bucket would empty the folder with --delete.
         let store = place.store(bucket, &reach, Access::Existing).await?;
         let names = Names::new(&self.include, &self.exclude)?;
         let walk = place.walk_options(self.follow_links)?;
@@ -146,11 +147,14 @@ impl Sync {
             };
         if is_same && (from_prefix.starts_with(&to_prefix) || to_prefix.starts_with(&from_prefix)) {
             return Err(
-                format!("{} and {} are one within the other; nothing is synced", self.source, self.target).into()
+                format!("{} and {} overlap: one within the other cannot be synced", self.source, self.target).into()
             );
         }
         let source = place.store(from, &from_reach, Access::Existing).await.map_err(|error| {
-            format!("there is no folder {}, and {error}; a new folder to sync into begins with ./", self.source)
+            format!(
+                "there is no folder {}, and {error}; to sync into a new folder, begin its path with ./",
+                self.source
+            )
         })?;
         let names = Names::new(&self.include, &self.exclude)?;
         let target = self.target_store(place, to, &to_reach).await?;
@@ -171,7 +175,7 @@ impl Sync {
         self.told(&summary)
     }
 
-    /// A bucket that is written to, unless it is only to be said what would be.
+    /// Opens the target bucket, for writing unless it is a dry run.
     async fn target_store(
         &self,
         place: &Place,
@@ -185,7 +189,7 @@ impl Sync {
         place.store(bucket, reach, Access::Write).await
     }
 
-    /// A bucket, what its keys begin with, and where it is.
+    /// Parses a bucket: its name, the prefix of the keys, and whether it is remote.
     fn bucket<'t>(&self, text: &'t str) -> (&'t str, String, Where) {
         let (text, reach) = match (text.strip_prefix("remote:"), text.strip_prefix("local:")) {
             (Some(text), _) => (text, self.reach.with_remote(true)),

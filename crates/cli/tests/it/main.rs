@@ -123,7 +123,7 @@ fn wrong_use_is_told() {
     let here = folder.path();
     assert!(refused(here, &["r2", "object", "put", "assets", "--file", "wrangler.toml"]).contains("is not BUCKET/KEY"));
     assert!(refused(here, &["r2", "object", "put", "assets/a", "--file", "none.txt"]).contains("none.txt"));
-    assert!(refused(here, &["r2", "object", "list", "../x"]).contains("is no name of a bucket"));
+    assert!(refused(here, &["r2", "object", "list", "../x"]).contains("invalid bucket or database name"));
     let long = format!("assets/{}", "k".repeat(1025));
     assert!(refused(here, &["r2", "object", "head", &long]).contains("(10020)"));
     assert!(refused(here, &["d1", "execute", "NONE", "--command", "SELECT 1"]).contains("there are: business (DB)"));
@@ -189,7 +189,7 @@ fn a_bucket_is_synced_into_a_folder_by_globs() {
     assert!(refused(here, &["r2", "sync", "asets/static", "./back", "--delete"]).contains("there is no bucket asets"));
     assert!(here.join("back/a.html").exists() && !here.join(".isobar/r2/asets").exists());
     assert!(refused(here, &["r2", "sync", "site", "./back"]).contains("both folders"));
-    assert!(refused(here, &["r2", "sync", "nowhere", "assets"]).contains("begins with ./"));
+    assert!(refused(here, &["r2", "sync", "nowhere", "assets"]).contains("begin its path with ./"));
     assert!(refused(here, &["r2", "sync", "site", "assets", "--include", "[z"]).contains("[z"));
 }
 
@@ -231,15 +231,15 @@ fn buckets_are_listed_counted_copied_within_and_looked_over() {
     let blobs = here.join(".isobar/r2/assets/blobs");
     let first = fs::read_dir(&blobs).unwrap().flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap()).next();
     fs::write(first.unwrap().unwrap().path(), vec![8; 100_000]).unwrap();
-    assert!(ok(here, &["r2", "fsck", "STORAGE", "--quick"]).contains("nothing is wrong"));
-    assert!(refused(here, &["r2", "fsck", "STORAGE"]).contains("mend it with --repair"));
+    assert!(ok(here, &["r2", "fsck", "STORAGE", "--quick"]).contains("no problems"));
+    assert!(refused(here, &["r2", "fsck", "STORAGE"]).contains("repair them with --repair"));
     let mended = ok(here, &["r2", "fsck", "STORAGE", "--repair"]);
     assert!(mended.contains("is not what was stored") && mended.contains("lost"), "{mended}");
     let clean: serde_json::Value =
         serde_json::from_str(&ok(here, &["r2", "fsck", "STORAGE", "--json", "--exclusive"])).unwrap();
     assert_eq!(clean["findings"].as_array().unwrap().len(), 0, "{clean}");
 
-    // Without its index it is no empty bucket, and no missing one.
+    // A bucket without its index is neither empty nor missing.
     fs::remove_file(here.join(".isobar/r2/assets/index.db")).unwrap();
     for command in [&["r2", "object", "list", "STORAGE"][..], &["r2", "fsck", "STORAGE"]] {
         let told = refused(here, command);
@@ -313,7 +313,7 @@ fn migrations_follow_the_configuration_as_wranglers_do() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, sql).unwrap();
     }
-    // Several at once: each file is applied once, and nobody fails.
+    // Concurrent runs: each file is applied once, and no run fails.
     let apply = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_isobar"));
         command.args(["d1", "migrations", "apply", "DB", "-y", "--local"]).current_dir(here);
@@ -404,11 +404,11 @@ fn a_vault_is_rotated_and_shows_its_state() {
     let status = || -> serde_json::Value {
         serde_json::from_str(&ok(here, &["vault", "status", "DB", "--keyring", "keyring", "--json"])).unwrap()
     };
-    // Looking makes no key.
+    // Reading the status creates no key.
     assert_eq!((&status()["keys"], &status()["active_key"]), (&serde_json::json!([]), &0.into()));
     assert_eq!(status()["columns"][0]["outdated"], 1);
 
-    // What is not sealed is named, and does not pass for done.
+    // Values that are not sealed are named, and the command fails.
     write(&(keygen("second") + &first));
     let failed = refused(here, &["vault", "rotate", "DB", "--keyring", "keyring"]);
     assert!(failed.contains("tokens.secret of 2") && !failed.contains("plain"), "{failed}");
@@ -419,7 +419,7 @@ fn a_vault_is_rotated_and_shows_its_state() {
     write(fs::read_to_string(&keyring).unwrap().lines().next().unwrap());
     assert!(ok(here, &["vault", "status", "DB", "--keyring", "keyring"]).contains("DATA KEY"));
 
-    // Another keyring is refused, in words of its own; a table that was renamed stops a rotation before it makes a key.
+    // Another keyring is refused with its own message; a renamed table stops a rotation before it creates a key.
     let right = fs::read_to_string(&keyring).unwrap();
     write(&keygen("third"));
     let other = refused(here, &["vault", "status", "DB", "--keyring", "keyring"]);

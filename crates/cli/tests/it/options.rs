@@ -1,4 +1,4 @@
-//! Tests of the options that users of wrangler type, and of the answers to mistyped names.
+//! Tests of wrangler's options, and of the messages for mistyped names.
 
 use std::fs;
 use std::io::Write;
@@ -32,13 +32,13 @@ fn a_look_at_a_misspelt_bucket_makes_none_and_names_those_there_are() {
         assert!(told.contains("assets (STORAGE, not used yet)") && told.contains("other"), "{arguments:?}: {told}");
         assert!(!here.join(".isobar/r2/asets").exists() && !here.join("back").exists(), "{arguments:?}");
     }
-    // One that is configured and has never been used is empty, and a look does not make it.
+    // A configured bucket that was never used is empty, and reading it does not create it.
     assert_eq!(ok(here, &["r2", "object", "list", "STORAGE"]).lines().filter(|line| line.contains("a.txt")).count(), 0);
     assert!(refused(here, &["r2", "object", "get", "STORAGE/a.txt"]).contains("there is no object STORAGE/a.txt"));
     ok(here, &["r2", "object", "delete", "STORAGE/a.txt"]);
     ok(here, &["r2", "sync", "./", "STORAGE", "--dry-run"]);
     assert!(!here.join(".isobar/r2/assets").exists());
-    // What is made by writing is said.
+    // Creating a bucket by a write is reported.
     let made = run(here, &["r2", "object", "put", "asets/a.txt", "--file", "a.txt"]);
     let told = String::from_utf8_lossy(&made.stderr).into_owned();
     assert!(made.status.success() && told.contains("note: the bucket asets is new"), "{told}");
@@ -107,7 +107,7 @@ fn objects_are_put_and_got_as_wranglers_users_type_it() {
     assert_eq!(ok(here, &["r2", "object", "get", "assets/in.txt", "--file", "-"]), "piped");
     ok(here, &["r2", "object", "get", "assets/in.txt", "--file", "deep/er/in.txt"]);
     assert_eq!(fs::read_to_string(here.join("deep/er/in.txt")).unwrap(), "piped");
-    // A link stays, and what is no file is written to.
+    // A link stays a link, and a special file is written to.
     std::os::unix::fs::symlink("deep/er/in.txt", here.join("link.txt")).unwrap();
     ok(here, &["r2", "object", "get", "assets/in.txt", "--file", "link.txt"]);
     assert!(here.join("link.txt").is_symlink());
@@ -152,14 +152,14 @@ fn buckets_are_made_and_deleted() {
     let here = folder.path();
     fs::write(here.join("a.txt"), "a").unwrap();
     ok(here, &["r2", "bucket", "create", "media", "--storage-class", "Standard"]);
-    assert!(refused(here, &["r2", "bucket", "create", "media"]).contains("there is a bucket media already"));
+    assert!(refused(here, &["r2", "bucket", "create", "media"]).contains("the bucket media already exists"));
     assert!(ok(here, &["r2", "bucket", "list"]).contains("media"));
     ok(here, &["r2", "object", "put", "media/a.txt", "--file", "a.txt"]);
     assert!(refused(here, &["r2", "bucket", "delete", "media"]).contains("is not empty"));
     ok(here, &["r2", "object", "delete", "media/a.txt"]);
     ok(here, &["r2", "bucket", "delete", "media"]);
     assert!(!here.join(".isobar/r2/media").exists());
-    assert!(refused(here, &["r2", "bucket", "create", "../x"]).contains("is no name of a bucket"));
+    assert!(refused(here, &["r2", "bucket", "create", "../x"]).contains("invalid bucket or database name"));
     let told = refused(here, &["r2", "bucket", "create", "x", "--remote"]);
     assert!(told.contains("CLOUDFLARE_ACCOUNT_ID"), "{told}");
 }
@@ -191,7 +191,7 @@ fn a_dry_deploy_says_what_would_be_and_does_nothing() {
     let folder = folder();
     let here = folder.path();
     fs::create_dir(here.join("dist")).unwrap();
-    assert!(refused(here, &["deploy", "dist", "STORAGE/static", "--dry-run"]).contains("nothing to deploy"));
+    assert!(refused(here, &["deploy", "dist", "STORAGE/static", "--dry-run"]).contains("no files to deploy"));
     fs::write(here.join("dist/index.html"), "home").unwrap();
     fs::write(here.join("dist/_headers"), "/*\n  X-A: b\n").unwrap();
     fs::write(here.join("dist/.env"), "SECRET=1").unwrap();

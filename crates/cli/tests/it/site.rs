@@ -1,4 +1,4 @@
-//! `isobar serve` and `isobar deploy`: a site as its visitors see it.
+//! Tests of `isobar serve` and `isobar deploy` by requests to the site.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,14 +8,14 @@ use std::process::{Child, Command, Stdio};
 
 use crate::{CONFIG, folder, ok, refused, run};
 
-/// A site that is served; no longer once this is dropped.
+/// A running `isobar serve`, stopped when this is dropped.
 pub(crate) struct Served {
     process: Child,
     address: String,
 }
 
 impl Served {
-    /// Serves what is in this folder, with these further arguments and variables; logs no more than warnings.
+    /// Starts a server in this folder with additional arguments and environment variables. Logs only warnings.
     pub(crate) fn start(here: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_isobar"))
             .args(["serve", "--port", "0"])
@@ -33,7 +33,7 @@ impl Served {
         Self { process, address: address.unwrap() }
     }
 
-    /// What a request is answered: its head without the name of the host, which every one has, and its body.
+    /// Sends a request, given by its head without `Host` and its body, and returns the response.
     fn ask(&self, head: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n{body}").as_bytes()).unwrap();
@@ -46,7 +46,7 @@ impl Served {
         self.ask(&format!("GET {path} HTTP/1.1"), "")
     }
 
-    /// What it has written to its log.
+    /// Stops the server and returns its log.
     pub(crate) fn end(mut self) -> String {
         self.process.kill().unwrap();
         let mut log = String::new();
@@ -83,14 +83,15 @@ fn the_site_of_a_configuration_is_served() {
     let get = |path: &str| server.get(path);
     let home = get("/");
     let of_the_site = ["/about.html", "/old", "/somewhere", "/app.js.map", "/_headers", "/api/none"].map(get);
-    // What a signed URL says may be written and read, of a bucket that nobody reaches otherwise.
+    // A signed URL permits reading and writing in a bucket that is not served otherwise.
     let path = |method: &str| {
         let url = ok(here, &["r2", "presign", "STORAGE/in/box.txt", "--method", method, "--expires", "5m"]);
         assert!(url.starts_with("http://127.0.0.1:8787/r2/assets/in/box.txt?expires="), "{url}");
         url.trim().trim_start_matches("http://127.0.0.1:8787").to_owned()
     };
     let put = server.ask(&format!("PUT {} HTTP/1.1\r\nContent-Length: 6", path("put")), "signed");
-    let (got, unsigned) = (get(&path("get")), get("/r2/assets/in/box.txt"));
+    let got = get(&path("get"));
+    let unsigned = get("/r2/assets/in/box.txt");
     let warnings = server.end();
     assert!(warnings.contains("warning: _headers, line 3: a header is `Name: value`"), "{warnings}");
     assert!(home.starts_with("HTTP/1.1 200") && home.ends_with("from the assets"), "{home}");
@@ -98,7 +99,7 @@ fn the_site_of_a_configuration_is_served() {
     let statuses = of_the_site.each_ref().map(|answer| &answer[9..12]);
     assert_eq!(statuses, ["307", "301", "200", "404", "200", "404"], "{of_the_site:?}");
     assert!(of_the_site[1].contains("location: /about\r\n") && of_the_site[2].ends_with("from the assets"));
-    assert!(of_the_site[4].ends_with("from the assets"), "the rules are no file: {}", of_the_site[4]);
+    assert!(of_the_site[4].ends_with("from the assets"), "files of rules are not served: {}", of_the_site[4]);
     assert!(of_the_site[5].contains("problem+json"), "{}", of_the_site[5]);
     assert!(put.starts_with("HTTP/1.1 200"), "{put}");
     assert!(got.starts_with("HTTP/1.1 200") && got.ends_with("signed"), "{got}");
@@ -131,7 +132,7 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
 
     let server = Served::start(here, &["--server-timing"], &[]);
     let get = |path: &str| server.get(path);
-    // What another process deploys is seen within 50 ms.
+    // A deploy by another process is visible within 50 ms.
     let seen = |path: &str, end: &str| {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
         let mut answer = get(path);
@@ -156,7 +157,7 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
     seen("/", "the second");
     seen("/app-3f9a1c2b.js", "first()");
 
-    // Files that are brought there as they are delete nothing of it.
+    // Syncing files to the same prefix deletes nothing of the deploys.
     let synced = run(here, &["r2", "sync", "dist", "STORAGE/static", "--delete"]);
     let warned = String::from_utf8(synced.stderr).unwrap();
     assert!(synced.status.success() && warned.contains("warning: STORAGE/static has deploys"), "{warned}");
@@ -167,9 +168,9 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
     assert!(told.contains(" now"), "{told}");
     ok(here, &["deploy", "rollback", "STORAGE/static", second["deploy"]["id"].as_str().unwrap()]);
     let pruned = ok(here, &["deploy", "prune", "STORAGE/static", "--keep", "1"]);
-    assert!(pruned.starts_with("1 deploys forgotten, 3 objects deleted"), "{pruned}");
+    assert!(pruned.starts_with("1 deploys and 3 objects deleted"), "{pruned}");
     seen("/", "the second");
-    assert!(seen("/app-3f9a1c2b.js", "there is nothing here\n").starts_with("HTTP/1.1 404"));
+    assert!(seen("/app-3f9a1c2b.js", "not found\n").starts_with("HTTP/1.1 404"));
     drop(server);
 
     assert_eq!(ok(here, &["deploy", "list", "STORAGE/other"]), "nothing has been deployed to STORAGE/other\n");
@@ -181,7 +182,7 @@ fn a_site_is_deployed_while_it_is_served_and_taken_back() {
     assert!(remote.contains("needs R2_ACCESS_KEY_ID (or AWS_ACCESS_KEY_ID) in the environment"), "{remote}");
 }
 
-/// What a collector of OpenTelemetry is sent, until it has been sent all of these.
+/// Runs an OpenTelemetry collector until it has received all of these.
 fn collected(collector: std::net::TcpListener, wanted: &'static [&'static [u8]]) -> std::thread::JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut all = Vec::new();
@@ -189,7 +190,8 @@ fn collected(collector: std::net::TcpListener, wanted: &'static [&'static [u8]])
         while !wanted.iter().all(|part| has(&all, part)) {
             let (mut stream, _) = collector.accept().unwrap();
             stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
             loop {
                 let read = stream.read(&mut buffer).unwrap();
                 request.extend_from_slice(&buffer[..read]);
@@ -231,7 +233,7 @@ fn each_request_is_a_span_of_the_trace_it_comes_with() {
         let answer = server.ask(&format!("GET {path} HTTP/1.1\r\n{trace}"), "");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     };
-    // By the routes, and out of memory.
+    // Requests to routes, and to cached files.
     ["/", "/", "/healthz"].into_iter().for_each(get);
     collected.join().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Tests of the files that `r2 sync`, `deploy` and `serve` take from a folder, leave out and refuse.
+//! Tests of the files of a folder that `r2 sync`, `deploy` and `serve` include, leave out and refuse.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,7 +20,7 @@ fn keys(here: &Path, bucket: &str) -> Vec<String> {
     listed["objects"].as_array().unwrap().iter().map(|object| object["key"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A project whose state and secrets lie beside its site.
+/// A project whose state and secrets are beside its site.
 fn project() -> tempfile::TempDir {
     let folder = folder();
     let here = folder.path();
@@ -44,7 +44,7 @@ fn a_sync_with_delete_keeps_the_state_beside_it() {
     assert!(refused(here, &["r2", "sync", "assets", ".", "--delete", "--dry-run"]).contains("state of isobar"));
     assert!(here.join("index.html").exists() && !here.join("a.txt").exists());
     assert_eq!(keys(here, "other"), ["kept.txt"]);
-    // Without --delete it goes on, and a folder that is only state is refused.
+    // Without --delete it works, and a folder inside state is refused.
     ok(here, &["r2", "sync", "assets", "."]);
     assert!(here.join("a.txt").exists());
     for inside in [".isobar", ".isobar/r2/assets", "./.isobar/new"] {
@@ -70,7 +70,7 @@ fn state_and_secrets_are_neither_synced_nor_deployed_wherever_the_root_is() {
         assert_eq!(lines.len(), 2, "{root}: {listed}");
         let deployed = ok(here, &with(root, &["deploy", ".", "STORAGE/static"]));
         assert!(deployed.contains("2 files"), "{root}: {deployed}");
-        // Under another root the first one is recognised all the same.
+        // With another root the first one is still recognised.
         let deployed = ok(here, &["--root", "elsewhere", "deploy", ".", "STORAGE/static"]);
         assert!(deployed.contains("2 files"), "{root}: {deployed}");
     }
@@ -181,7 +181,7 @@ fn what_assetsignore_names_in_another_case_stays_at_home() {
     assert!(refused(here, &["deploy", "site", "STORAGE/static"]).contains("not UTF-8"));
 }
 
-/// Asks until it is answered so.
+/// Repeats a request until the response is as expected.
 fn seen(server: &Served, path: &str, is: impl Fn(&str) -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     let mut answer = server.get(path);
@@ -209,7 +209,7 @@ fn edits_new_and_deleted_files_reach_the_served_site() {
     seen(&server, "/gone", |answer| answer.starts_with("HTTP/1.1 404"));
     write(here, "site/.assetsignore", "NEW\n");
     seen(&server, "/new/page", |answer| answer.starts_with("HTTP/1.1 404"));
-    // A secret that somebody makes meanwhile is none of the site.
+    // A secret created while serving is not served.
     write(here, "site/.env", "SECRET=1");
     write(here, "site/index.html", "third");
     seen(&server, "/", |answer| answer.ends_with("third"));
@@ -224,7 +224,8 @@ fn two_servers_of_one_project_have_a_copy_each() {
     fs::write(here.join("wrangler.toml"), format!("{CONFIG}[assets]\ndirectory = \"site\"\n")).unwrap();
     write(here, "other/index.html", "other");
     fs::write(here.join("other.toml"), format!("{CONFIG}[assets]\ndirectory = \"other\"\n")).unwrap();
-    let (one, two) = (Served::start(here, &[], &[]), Served::start(here, &["--config", "other.toml"], &[]));
+    let one = Served::start(here, &[], &[]);
+    let two = Served::start(here, &["--config", "other.toml"], &[]);
     assert!(one.get("/").ends_with("home") && two.get("/").ends_with("other"));
     write(here, "other/index.html", "another");
     seen(&two, "/", |answer| answer.ends_with("another"));

@@ -191,7 +191,7 @@ async fn api_site_health_and_errors() {
         ("GET /readyz", 200, "ready\n"),
         ("GET /api/none", 404, "no such API"),
         ("GET /api", 404, "no such API"),
-        ("GET /none", 404, "there is nothing here"),
+        ("GET /none", 404, "not found"),
         ("GET /api/echo", 405, "Method Not Allowed"),
         ("GET /api/panic", 500, "the handler failed"),
         ("POST /api/rooms/a/notes", 200, "/notes?q=1: "),

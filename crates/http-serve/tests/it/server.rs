@@ -119,9 +119,7 @@ async fn it_speaks_http_2_and_listens_in_the_file_system() {
     let io = hyper_util::rt::TokioIo::new(stream);
     let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     tokio::spawn(connection);
-    for (path, status, body) in
-        [("/", 200, "home"), ("/api/hello", 200, "hello"), ("/none", 404, "there is nothing here\n")]
-    {
+    for (path, status, body) in [("/", 200, "home"), ("/api/hello", 200, "hello"), ("/none", 404, "not found\n")] {
         let request =
             http::Request::get(format!("http://x{path}")).body(http_body_util::Empty::<Bytes>::new()).unwrap();
         let (parts, got) = client.send_request(request).await.unwrap().into_parts();

@@ -1,9 +1,9 @@
-//! A file in memory (`memfd_create(2)`), written once at each place.
+//! A file in memory (`memfd_create(2)`) in which each offset is written once.
 //!
-//! It grows for ever and holds no more than what is kept: a place that nobody keeps becomes a hole, and no place is used twice.
-//! So what the kernel still has to send of an answer never becomes another's bytes. That holds where a hole takes whole pages
-//! away: of a page larger than itself it would wipe a part, under whoever is being sent it. So there is no arena where the
-//! system may use such pages for files in memory.
+//! The file grows without end but takes only the memory of the bodies that are referenced: a range that is no longer referenced
+//! becomes a hole, and no range is reused. So bytes that the kernel has yet to send never become those of another body. This
+//! requires that holes remove whole pages: of a larger page a hole would zero a part while it is being sent. So there is no arena
+//! where the system may use huge pages for files in memory.
 
 use std::io;
 use std::ops::Range;
@@ -20,14 +20,14 @@ use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 use rustix::net::{SendFlags, send};
 use rustix::process::{Resource, getrlimit};
 
-/// As much as is written at once, in bytes: an eviction waits for it.
+/// Size of a write in bytes: an eviction waits for it.
 const SLICE: usize = 256 * 1024;
 
 /// The bodies of one cache.
 #[derive(Debug)]
 pub(crate) struct Arena {
     file: Arc<File>,
-    /// Where the next body goes; always at the beginning of a page.
+    /// Offset of the next body in bytes; always at the start of a page.
     end: AtomicU64,
     page: usize,
 }
@@ -35,18 +35,18 @@ pub(crate) struct Arena {
 #[derive(Debug)]
 struct File {
     fd: OwnedFd,
-    /// A hole could not be made: nothing more is put, for it would never go.
+    /// Set when a hole could not be made: nothing more is stored, as its memory would never be freed.
     leaks: AtomicBool,
 }
 
-/// Some of a body that lies in the kernel's memory.
+/// A range of a body in the kernel's memory.
 #[derive(Debug, Clone)]
 pub struct Region {
     place: Arc<Place>,
     range: Range<usize>,
 }
 
-/// Where a body lies: whole pages, its own as long as it is kept.
+/// The pages of a body, freed when the last reference is dropped.
 #[derive(Debug)]
 struct Place {
     file: Arc<File>,
@@ -59,7 +59,7 @@ impl Drop for Place {
         if let Err(_error) = make_hole(&self.file.fd, self.offset, self.length) {
             self.file.leaks.store(true, Ordering::Relaxed);
             #[cfg(feature = "tracing")]
-            tracing::warn!(error = %_error, "memory of the site's cache does not come back; answers are kept as plain bytes");
+            tracing::warn!(error = %_error, "the memory of evicted answers cannot be freed; new answers are cached as plain bytes");
         }
     }
 }
@@ -70,15 +70,15 @@ fn make_hole(file: &OwnedFd, offset: u64, length: u64) -> Result<(), Errno> {
 }
 
 impl Arena {
-    /// `None` where the system has no such file, cannot make holes in it, may use huge pages for it, or lets files grow to a
-    /// limit: this one's end is only ever further away.
+    /// Creates an arena. `None` where the system has no such files, cannot make holes in them, may use huge pages for them, or
+    /// limits the length of files: this one only grows.
     pub(crate) fn new() -> Option<Self> {
         if getrlimit(Resource::Fsize).current.is_some() || may_have_huge_pages() {
             return None;
         }
         let page = rustix::param::page_size();
         let fd = memfd_create("isobar-site", MemfdFlags::CLOEXEC).ok()?;
-        // Not every system that has the call can do it.
+        // Some systems have the call but do not support holes.
         pwrite(&fd, &[0], 0).ok()?;
         make_hole(&fd, 0, page as u64).ok()?;
         let file = Arc::new(File { fd, leaks: AtomicBool::new(false) });
@@ -91,7 +91,7 @@ impl Arena {
         }
         let length = bytes.len().next_multiple_of(self.page) as u64;
         let offset = self.end.fetch_add(length, Ordering::Relaxed);
-        // From here on what is written of it becomes a hole again if the rest cannot be.
+        // From here on an early return frees the pages that were written.
         let place = Place { file: Arc::clone(&self.file), offset, length };
         let mut written = 0;
         while written < bytes.len() {
@@ -102,7 +102,7 @@ impl Arena {
     }
 }
 
-/// Whether files in memory may have pages larger than the system's: by one of these settings, of each size and of all.
+/// Whether files in memory may have huge pages, by the settings of each size and the general one.
 fn may_have_huge_pages() -> bool {
     let settings = Path::new("/sys/kernel/mm/transparent_hugepage");
     let sizes = std::fs::read_dir(settings).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -110,20 +110,20 @@ fn may_have_huge_pages() -> bool {
     files.filter_map(|file| std::fs::read_to_string(file).ok()).any(|setting| gives_unasked(&setting))
 }
 
-/// Whether a setting, its choice in brackets, gives such pages to who has not asked for them. What a size inherits is the setting
-/// of all; a choice that is not known may.
+/// Whether a setting, its choice in brackets, gives huge pages to files that did not ask for them. `inherit` refers to the general
+/// setting; an unknown choice counts as yes.
 fn gives_unasked(setting: &str) -> bool {
     !["[never]", "[advise]", "[deny]", "[inherit]"].iter().any(|small| setting.contains(small))
 }
 
 impl Region {
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.range.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
@@ -142,7 +142,7 @@ impl Region {
         Self { place: Arc::clone(&self.place), range: at(range.start)..at(range.end) }
     }
 
-    /// Takes as much as `limit` bytes off the front.
+    /// Takes up to `limit` bytes off the front.
     pub(crate) fn take(&mut self, limit: usize) -> Result<Bytes, Error> {
         let taken = self.read(0..self.len().min(limit))?;
         self.advance(taken.len());
@@ -151,7 +151,8 @@ impl Region {
 
     pub(super) fn read(&self, range: Range<usize>) -> Result<Bytes, Error> {
         let Self { place, range } = self.slice(range);
-        let (offset, length) = (place.offset + range.start as u64, range.len());
+        let offset = place.offset + range.start as u64;
+        let length = range.len();
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             let from = offset + bytes.len() as u64;
@@ -160,19 +161,19 @@ impl Region {
                 return Err(lost(Errno::IO));
             }
         }
-        // A vector may have had room for more.
+        // The vector may have a larger capacity.
         bytes.truncate(length);
         Ok(bytes.into())
     }
 
-    /// Sends `head` to a socket, or, where there is none, what the socket takes of this; how much that was. The head waits in
-    /// the kernel for what follows it.
+    /// Sends `head` to a socket, or, where it is empty, as much of this region as the socket accepts. Returns the number of bytes
+    /// that were sent. The kernel holds the head back to send it together with the body.
     ///
-    /// Where the client has gone `sendfile` raises SIGPIPE, which Rust's programs ignore unless they were told otherwise.
+    /// When the client has closed the connection `sendfile` raises SIGPIPE, which Rust programs ignore by default.
     ///
     /// # Errors
     ///
-    /// Those of `send(2)` and `sendfile(2)`; `WouldBlock` where the socket takes nothing now.
+    /// The errors of `send(2)` and `sendfile(2)`; `WouldBlock` while the socket's buffer is full.
     pub fn send(&self, socket: impl AsFd, head: &[u8]) -> io::Result<usize> {
         let sent = retry_on_intr(|| {
             if !head.is_empty() {
@@ -186,7 +187,7 @@ impl Region {
 }
 
 fn lost(error: Errno) -> Error {
-    Error::new(ErrorKind::Internal, format!("what was kept in memory cannot be read: {error}"))
+    Error::new(ErrorKind::Internal, format!("the cached body cannot be read from memory: {error}"))
 }
 
 #[cfg(test)]
@@ -198,11 +199,11 @@ mod tests {
 
     use super::*;
 
-    /// One for the tests, where the system lets there be one.
+    /// An arena for the tests, if the system supports one.
     fn arena() -> Option<Arena> {
         let arena = Arena::new();
         let is_limited = getrlimit(Resource::Fsize).current.is_some() || may_have_huge_pages();
-        assert_eq!(arena.is_none(), is_limited, "there is no reason for none");
+        assert_eq!(arena.is_none(), is_limited, "an arena exists exactly where files are unlimited and pages small");
         arena
     }
 
@@ -220,7 +221,7 @@ mod tests {
     fn where_a_hole_cannot_be_made_nothing_more_is_put() {
         let Some(arena) = arena() else { return };
         let region = arena.put(&[1; 10_000]).unwrap();
-        // Nothing can be changed through what is open to be read alone.
+        // The file descriptor is open for reading only.
         let path = format!("/proc/self/fd/{}", arena.file.fd.as_raw_fd());
         let fd = std::fs::File::open(path).unwrap().into();
         let file = Arc::new(File { fd, leaks: AtomicBool::new(false) });
@@ -250,7 +251,7 @@ mod tests {
         assert_eq!(second.read(0..10_000).unwrap(), vec![2; 10_000]);
     }
 
-    /// What 10,000 bytes take.
+    /// Memory that bodies of 10,000 bytes take, in pages.
     fn pages(arena: &Arena) -> u64 {
         10_000_usize.next_multiple_of(arena.page) as u64
     }
@@ -265,7 +266,7 @@ mod tests {
         let region = arena.put(&[1; 1 << 20]).unwrap();
         let mut sent = region.send(&sender, b"head").unwrap();
         assert_eq!(sent, 4);
-        // As much as the socket takes; then it is forgotten, and others are put.
+        // Fill the socket's buffer, drop the region, and store others.
         while let Ok(count) = region.slice(sent - 4..region.len()).send(&sender, b"") {
             sent += count;
             if sent == region.len() + 4 {

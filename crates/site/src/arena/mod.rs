@@ -1,7 +1,7 @@
-//! Where the bodies of kept answers lie.
+//! Storage of the bodies of cached answers.
 //!
-//! Short ones are plain bytes. Longer ones lie in a file that exists in memory alone, where the system has such files (Linux, see
-//! there): from it the kernel sends them by itself, and copies nothing.
+//! Short bodies are plain bytes. Longer ones are kept in a file in memory where the system has such files (Linux; see
+//! `linux.rs`), from which the kernel sends them without a copy.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -16,15 +16,15 @@ use isobar_storage::{ByteRange, Error};
 pub(crate) use region::Arena;
 pub use region::Region;
 
-/// How much of a region is read at once, in bytes.
+/// Size of a read from a region, in bytes.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// The body of an answer that is kept in memory; to clone it copies nothing. Who cannot send a region reads it.
+/// The body of a cached answer. Cloning copies no bytes. A server that cannot send a region reads it.
 #[derive(Debug, Clone)]
 pub enum KeptBody {
     /// In the memory of the process.
     Bytes(Bytes),
-    /// In memory that the kernel can send from.
+    /// In a file in memory, from which the kernel can send.
     Region(Region),
 }
 
@@ -35,16 +35,16 @@ impl Default for KeptBody {
 }
 
 impl KeptBody {
-    /// Up to this length a body is plain bytes, in bytes: to copy it behind its head costs less than another call of the system.
+    /// Largest body, in bytes, that is kept as plain bytes: copying it behind its head costs less than another system call.
     pub const COPIED_BYTES: usize = 8 * 1024;
 
-    /// Puts it where it is best sent from.
+    /// Stores a body where it is best sent from.
     pub(crate) fn new(bytes: Bytes, arena: Option<&Arena>) -> Self {
         let region = arena.filter(|_| bytes.len() > Self::COPIED_BYTES).and_then(|arena| arena.put(&bytes).ok());
         region.map_or(Self::Bytes(bytes), Self::Region)
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -53,13 +53,13 @@ impl KeptBody {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Leaves out the first `count` bytes, or all of it where it has no more.
+    /// Removes the first `count` bytes, or all of them if there are fewer.
     pub fn advance(&mut self, count: usize) {
         match self {
             Self::Bytes(bytes) => bytes.advance(count.min(bytes.len())),
@@ -67,7 +67,7 @@ impl KeptBody {
         }
     }
 
-    /// The memory that it takes, in bytes.
+    /// Returns the memory that it takes, in bytes.
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
@@ -75,7 +75,7 @@ impl KeptBody {
         }
     }
 
-    /// Some of it: the range must be one of this body.
+    /// Returns a part of the body. The range must lie within it.
     pub(crate) fn slice(&self, ByteRange { offset, length }: ByteRange) -> Self {
         // It is in memory, so positions fit usize.
         let range = offset as usize..(offset + length) as usize;
@@ -85,7 +85,7 @@ impl KeptBody {
         }
     }
 
-    /// Shows all of it, a chunk after the other.
+    /// Calls `show` with each chunk in turn.
     pub(crate) fn for_each_chunk(&self, mut show: impl FnMut(&[u8])) -> Result<(), Error> {
         match self {
             Self::Bytes(bytes) => show(bytes),
@@ -99,11 +99,11 @@ impl KeptBody {
         Ok(())
     }
 
-    /// All of it as bytes: a region's are copied.
+    /// Returns the whole body; the bytes of a region are copied.
     ///
     /// # Errors
     ///
-    /// `Internal`, where the system does not give back what was put into its memory.
+    /// `Internal` where the file in memory cannot be read.
     pub fn read(&self) -> Result<Bytes, Error> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.clone()),

@@ -1,4 +1,4 @@
-//! Where the system has no files in memory to send from, nothing lies in one.
+//! The arena of systems without files in memory to send from: there is none.
 
 use std::io;
 use std::ops::Range;
@@ -6,11 +6,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use isobar_storage::Error;
 
-/// There is none.
+/// An arena, which this system does not have.
 #[derive(Debug)]
 pub(crate) enum Arena {}
 
-/// Some of a body that lies in the kernel's memory: of this system's there is none.
+/// A range of a body in the kernel's memory, which this system does not have.
 #[derive(Debug, Clone)]
 pub enum Region {}
 
@@ -25,13 +25,13 @@ impl Arena {
 }
 
 impl Region {
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match *self {}
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match *self {}
@@ -57,11 +57,12 @@ impl Region {
         match *self {}
     }
 
-    /// Sends `head` to a socket, or, where there is none, what the socket takes of this; how much that was.
+    /// Sends `head` to a socket, or, where it is empty, as much of this region as the socket accepts. Returns the number of bytes
+    /// that were sent.
     ///
     /// # Errors
     ///
-    /// None: there is no region.
+    /// None, as there is no region on this system.
     pub fn send<S>(&self, _: S, _: &[u8]) -> io::Result<usize> {
         match *self {}
     }

@@ -1,4 +1,4 @@
-//! What a deploy consists of.
+//! The manifest of a deploy.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::read_version;
 
-/// The version that is written, and the newest that is read.
+/// The version that is written, and the newest that can be read.
 const VERSION: u32 = 1;
 
-/// A deploy's files, by their path below the site without the first slash; and its rules.
+/// The files of a deploy, by their path below the site without a leading slash, and its rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     version: u32,
@@ -29,10 +29,10 @@ pub(crate) struct Manifest {
 /// A file of a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ManifestFile {
-    /// Of its bytes, in hexadecimal; its object is called so.
+    /// The hash of its bytes in hexadecimal, after which its object is named.
     pub(crate) sha256: String,
     pub(crate) size: u64,
-    /// When a deploy first had these bytes under this name.
+    /// Time of the first deploy with these bytes under this name.
     pub(crate) modified: DateTime<Utc>,
     #[serde(default)]
     pub(crate) http: HttpMetadata,
@@ -43,7 +43,7 @@ impl Manifest {
         Self { version: VERSION, created, headers: None, redirects: None, files: BTreeMap::new() }
     }
 
-    /// Whether both serve the same, whenever they were made.
+    /// Whether both serve the same files by the same rules.
     pub(crate) fn is_same_site(&self, other: &Self) -> bool {
         let Self { version: _, created: _, headers, redirects, files } = self;
         (headers, redirects, files) == (&other.headers, &other.redirects, &other.files)
@@ -53,17 +53,17 @@ impl Manifest {
         self.files.values().map(|file| file.size).sum()
     }
 
-    /// As it is stored, and the sha256 of that.
+    /// Serializes the manifest. Returns the bytes and their sha256.
     pub(crate) fn write(&self) -> serde_json::Result<(Vec<u8>, String)> {
         let bytes = serde_json::to_vec(self)?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok((bytes, sha256))
     }
 
-    /// What is stored, where it is what was once written.
+    /// Parses a stored manifest and checks its hash.
     pub(crate) fn read(bytes: &[u8], sha256: &str) -> Result<Self, String> {
         if hex::encode(Sha256::digest(bytes)) != sha256 {
-            return Err("it is not what was deployed: its sha256 is another".to_owned());
+            return Err("damaged: the sha256 does not match".to_owned());
         }
         read_version("manifest", bytes, VERSION)
     }

@@ -1,15 +1,15 @@
-//! Deploys: a whole site put in place at once, and taken back at once.
+//! Atomic deploys of a whole site, and rollbacks.
 //!
-//! Under the site's prefix, in a folder that is never served (`.deploy/`), there are
+//! A folder under the site's prefix that is never served (`.deploy/`) has
 //!
-//! - `objects/<sha256>`: the files, each once, called by what is in it;
-//! - `manifests/<id>.json`: what a deploy consists of - every file with its object, its type and when it last changed - and the
-//!   texts of its `_headers` and `_redirects`. It never changes;
-//! - `current.json`: the pointer: which deploys there are, and which of them is served. The one object that is ever written
-//!   again, and only by compare-and-swap, so that of two deploys at once both are whole and the later one is served.
+//! - `objects/<sha256>`: the files, each content once, named after its hash;
+//! - `manifests/<id>.json`: the contents of a deploy, every file with its object, type and modification time, and the texts of
+//!   its `_headers` and `_redirects`. It never changes;
+//! - `current.json`: the pointer, with the list of deploys and the one that is served. It is the only object that is
+//!   overwritten, and only by compare-and-swap, so that of two concurrent deploys both are complete and the later one is served.
 //!
-//! A [`Site`](crate::Site) whose [options say so](crate::SiteOptions::with_deploys) reads the pointer and serves what it points
-//! to: no request ever sees half a deploy. Nothing here knows which store it is.
+//! A [`Site`](crate::Site) [with deploys enabled](crate::SiteOptions::with_deploys) reads the pointer and serves that deploy: no
+//! request sees a partial deploy. Works with any store.
 
 mod manifest;
 mod pointer;
@@ -33,15 +33,15 @@ use manifest::Manifest;
 use pointer::Entry;
 pub(crate) use served::{File, Follower, ServedDeploy};
 
-/// The folder under the site's prefix that has its deploys.
+/// The folder of the deploys, under the site's prefix.
 pub const FOLDER: &str = ".deploy/";
 
-/// The most files of a deploy: as many as Workers Static Assets takes.
+/// Most files of a deploy, as in Workers Static Assets.
 pub const MAX_FILES: usize = 100_000;
 
-/// The deploys of one site: those under a prefix of a store.
+/// The deploys of one site, under a prefix of a store.
 ///
-/// Works with any store that keeps [conditions](isobar_storage::Conditions) on `put`: the local one, R2 by its binding, R2 and
+/// Works with any store that supports [conditions](isobar_storage::Conditions) on `put`: the local one, R2 by its binding, R2 and
 /// others over S3.
 #[derive(Clone)]
 pub struct Deploys {
@@ -49,26 +49,26 @@ pub struct Deploys {
     prefix: String,
 }
 
-/// A deploy that can be served.
+/// A deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Deploy {
-    /// What it goes by: when it was made, and the beginning of its manifest's sha256.
+    /// Its id: the time of its creation and the first digits of its manifest's sha256.
     pub id: String,
-    /// When it was made.
+    /// Time of its creation.
     pub created: DateTime<Utc>,
-    /// Its files.
+    /// Number of files.
     pub files: usize,
-    /// Their size in bytes.
+    /// Size of the files in bytes.
     pub bytes: u64,
-    /// What its maker said of it.
+    /// The message given to the deploy, if any.
     pub message: Option<String>,
-    /// It is the one that is served.
+    /// Whether it is the deploy that is served.
     pub is_current: bool,
 }
 
 impl Deploys {
-    /// The deploys under the prefix of this store; a missing `/` at the end of the prefix is added.
+    /// Opens the deploys under a prefix of this store. A missing `/` at the end of the prefix is added.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: impl Into<String>) -> Self {
         let mut prefix = prefix.into();
         if !prefix.is_empty() && !prefix.ends_with('/') {
@@ -77,29 +77,32 @@ impl Deploys {
         Self { store, prefix }
     }
 
-    /// All deploys, the newest first.
+    /// Returns all deploys, the newest first.
     ///
     /// # Errors
-    /// What the store answers; [`ErrorKind::Corrupt`] where the pointer cannot be read, or is of a newer version.
+    /// The store's error, of any kind; [`ErrorKind::Corrupt`] where the pointer is damaged or of a newer version.
     pub async fn list(&self) -> Result<Vec<Deploy>, Error> {
         Ok(self.pointer().await?.map(|(pointer, _)| pointer.shown()).unwrap_or_default())
     }
 
-    /// Serves another deploy: the one of this id or of an unambiguous beginning of it; without an id, the one before the one
-    /// that is served. Looks first whether all of it is there.
+    /// Serves another deploy: the one with this id or an unambiguous prefix of it; without an id, the one before the current
+    /// deploy. First checks that the deploy is complete.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] where there is no such deploy, or where another one has come to be served meanwhile, [`ErrorKind::Corrupt`] where something of it is missing,
-    /// [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune), and what the store answers.
+    /// [`ErrorKind::InvalidArgument`] where there is no such deploy, or where the current deploy has changed meanwhile;
+    /// [`ErrorKind::Corrupt`] where a part of it is missing; [`ErrorKind::Unavailable`] while deploys are
+    /// [pruned](Self::prune); and the store's error, of any kind.
     pub async fn rollback(&self, to: Option<&str>) -> Result<Deploy, Error> {
         let mut replaced = None;
         loop {
             let (mut pointer, etag) = self.pointer().await?.ok_or_else(|| invalid("nothing has been deployed here"))?;
             pointer.refuse_while_pruned()?;
-            // What is meant is what was there when it was asked for: not what somebody has just put in its place.
+            // The rollback refers to the deploy that was current when it was called, not to one made since.
             if replaced.get_or_insert_with(|| pointer.current.clone()) != &pointer.current {
-                let message =
-                    format!("deploy {} has come to be served meanwhile; look again, and say which", pointer.current);
+                let message = format!(
+                    "the current deploy has changed meanwhile to {}; list the deploys and name one",
+                    pointer.current
+                );
                 return Err(invalid(message));
             }
             let entry = match to {
@@ -110,7 +113,7 @@ impl Deploys {
             let manifest = self.manifest(&entry).await?;
             let stored = self.stored().await?;
             if let Some((name, _)) = manifest.files.iter().find(|(_, file)| !stored.contains(&file.sha256)) {
-                return Err(corrupt(format!("{name} of deploy {} is missing in the store", entry.id)));
+                return Err(corrupt(format!("{name} of deploy {} is missing from the store", entry.id)));
             }
             pointer.current.clone_from(&entry.id);
             if self.swap(&pointer, Some(&etag)).await? {
@@ -119,7 +122,7 @@ impl Deploys {
         }
     }
 
-    /// A deploy's manifest, whole or not at all.
+    /// Reads a deploy's manifest and checks its hash.
     async fn manifest(&self, entry: &Entry) -> Result<Manifest, Error> {
         let key = self.manifest_key(&entry.id)?;
         let Some((_, bytes)) = self.store.read(&key).await? else {
@@ -128,7 +131,7 @@ impl Deploys {
         Manifest::read(&bytes, &entry.sha256).map_err(|problem| corrupt(format!("{key}: {problem}")))
     }
 
-    /// The content hashes of the objects that are there.
+    /// Returns the content hashes of the stored objects.
     async fn stored(&self) -> Result<std::collections::HashSet<String>, Error> {
         let folder = self.key_of("objects/");
         let listing = self.store.list_all(ListOptions::default().with_prefix(&folder));
@@ -148,12 +151,12 @@ impl Deploys {
     }
 }
 
-/// Where what has this hash is kept.
+/// Returns the key of the object with this hash.
 fn object_key(prefix: &str, sha256: &str) -> Result<Key, Error> {
     Key::new(format!("{prefix}{FOLDER}objects/{sha256}"))
 }
 
-/// What is stored as JSON with its version: read where this isobar knows it.
+/// Parses JSON with a version number; fails on a newer version.
 fn read_version<T: DeserializeOwned>(what: &str, bytes: &[u8], newest: u32) -> Result<T, String> {
     #[derive(Deserialize)]
     struct Head {
@@ -162,7 +165,7 @@ fn read_version<T: DeserializeOwned>(what: &str, bytes: &[u8], newest: u32) -> R
     let none = |error| format!("it is no {what}: {error}");
     let head: Head = serde_json::from_slice(bytes).map_err(none)?;
     if head.version > newest {
-        return Err(format!("it is of version {}, which a newer isobar has written", head.version));
+        return Err(format!("version {} was written by a newer isobar", head.version));
     }
     serde_json::from_slice(bytes).map_err(none)
 }

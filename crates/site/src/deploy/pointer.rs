@@ -1,4 +1,4 @@
-//! Which deploys there are, and which of them is served.
+//! The pointer: the list of deploys and the current one.
 
 use chrono::{DateTime, Utc};
 use isobar_storage::{Conditions, Error, ErrorKind, Key, ObjectStoreExt, PutOptions, PutResult};
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{Deploy, Deploys, corrupt, invalid, read_version};
 
-/// The version that is written, and the newest that is read.
+/// The version that is written, and the newest that can be read.
 const VERSION: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pointer {
     version: u32,
-    /// The id of the deploy that is served.
+    /// Id of the current deploy.
     pub(crate) current: String,
-    /// The newest first.
+    /// All deploys, the newest first.
     pub(crate) deploys: Vec<Entry>,
-    /// Of how many deploys besides the current one the hashed files are served, too.
+    /// Number of deploys besides the current one whose hashed files are served.
     pub(crate) retain: usize,
-    /// Counts prunings: what was known to be stored before one may be gone.
+    /// Number of prunings: objects known to be stored before one may have been deleted.
     #[serde(default)]
     pub(crate) prunings: u64,
-    /// Somebody deletes what no deploy has; until then, if they do not end before.
+    /// Set during a pruning: the time until which deploys are blocked at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pruning_until: Option<DateTime<Utc>>,
 }
 
-/// A deploy, and where its manifest is.
+/// A deploy and the hash of its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) id: String,
-    /// Of the manifest.
+    /// The hash of the manifest, in hexadecimal.
     pub(crate) sha256: String,
     pub(crate) created: DateTime<Utc>,
     pub(crate) files: usize,
@@ -47,7 +47,7 @@ impl Entry {
 }
 
 impl Pointer {
-    /// To the first deploy.
+    /// Creates the pointer of the first deploy.
     pub(crate) fn first(entry: Entry, retain: usize) -> Self {
         let current = entry.id.clone();
         Self { version: VERSION, current, deploys: vec![entry], retain, prunings: 0, pruning_until: None }
@@ -59,10 +59,10 @@ impl Pointer {
 
     pub(crate) fn current(&self) -> Result<&Entry, Error> {
         let current = self.deploys.iter().find(|entry| entry.id == self.current);
-        current.ok_or_else(|| corrupt(format!("the pointer names deploy {}, and does not know it", self.current)))
+        current.ok_or_else(|| corrupt(format!("the pointer refers to deploy {}, which it does not list", self.current)))
     }
 
-    /// Those whose hashed files are served besides the current one's.
+    /// Returns the deploys besides the current one whose hashed files are served.
     pub(crate) fn retained(&self) -> impl Iterator<Item = &Entry> {
         self.deploys.iter().filter(|entry| entry.id != self.current).take(self.retain)
     }
@@ -73,7 +73,7 @@ impl Pointer {
         before.ok_or_else(|| invalid(format!("there is no deploy before {}", self.current)))
     }
 
-    /// The deploy of this id, or the one whose id begins so.
+    /// Returns the deploy with this id, or the only one whose id begins with it.
     pub(crate) fn named(&self, id: &str) -> Result<&Entry, Error> {
         if let Some(entry) = self.deploys.iter().find(|entry| entry.id == id) {
             return Ok(entry);
@@ -81,16 +81,16 @@ impl Pointer {
         let mut found = self.deploys.iter().filter(|entry| !id.is_empty() && entry.id.starts_with(id));
         match (found.next(), found.next()) {
             (Some(entry), None) => Ok(entry),
-            (Some(_), Some(_)) => Err(invalid(format!("several deploys begin with {id:?}; say more of it"))),
+            (Some(_), Some(_)) => Err(invalid(format!("{id:?} is ambiguous: several deploys begin with it"))),
             _ => Err(invalid(format!("there is no deploy {id:?}"))),
         }
     }
 
-    /// While somebody deletes what no deploy has, nobody may come to need it.
+    /// Fails during a pruning, which may be deleting objects that a new deploy needs.
     pub(crate) fn refuse_while_pruned(&self) -> Result<(), Error> {
         match self.pruning_until {
             Some(until) if until > Utc::now() => {
-                let message = format!("deploys are being pruned just now, until {until} at the latest; try again");
+                let message = format!("deploys are being pruned, until {until} at the latest; try again");
                 Err(Error::new(ErrorKind::Unavailable, message))
             }
             _ => Ok(()),
@@ -103,7 +103,7 @@ impl Pointer {
 }
 
 impl Deploys {
-    /// The pointer and its etag; `None` where nothing was ever deployed.
+    /// Reads the pointer and its ETag; `None` before the first deploy.
     pub(super) async fn pointer(&self) -> Result<Option<(Pointer, String)>, Error> {
         let key = self.pointer_key()?;
         let Some((meta, bytes)) = self.store.read(&key).await? else { return Ok(None) };
@@ -111,7 +111,7 @@ impl Deploys {
         Ok(Some((pointer, meta.etag)))
     }
 
-    /// Puts another pointer in the place of the one of this etag, or of none; whether that was still there.
+    /// Replaces the pointer with this ETag, or creates it. Returns whether the pointer was unchanged until then.
     pub(super) async fn swap(&self, pointer: &Pointer, etag: Option<&str>) -> Result<bool, Error> {
         let conditions = match etag {
             Some(etag) => Conditions::if_etag(etag)?,

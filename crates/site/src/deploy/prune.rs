@@ -1,4 +1,4 @@
-//! Deleting what no deploy needs any more.
+//! Deleting objects that no deploy needs.
 
 use std::collections::HashSet;
 
@@ -10,29 +10,29 @@ use serde::Serialize;
 use super::pointer::Pointer;
 use super::{Deploys, invalid};
 
-/// How long others wait for one who prunes, and does not end.
+/// Time after which a pruning that does not end no longer blocks deploys.
 const PATIENCE: TimeDelta = TimeDelta::minutes(10);
 
-/// What a pruning came to.
+/// Result of a pruning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Pruned {
-    /// The ids of the deploys that are gone.
+    /// Ids of the deleted deploys.
     pub deploys: Vec<String>,
-    /// Objects that were deleted: files and manifests.
+    /// Number of deleted objects: files and manifests.
     pub objects: usize,
-    /// Their size in bytes.
+    /// Size of the deleted objects in bytes.
     pub bytes: u64,
 }
 
 impl Deploys {
-    /// Forgets all but the newest deploys and the one that is served, and deletes what none of them has: files of forgotten
-    /// deploys, and what deploys have left that never came to their end. Meanwhile nobody can deploy; where this breaks off,
-    /// not for ten minutes. The clocks of those who deploy and prune may differ by some minutes, not by ten.
+    /// Deletes all but the newest `keep` deploys and the current one, and the objects that none of them has: files of deleted
+    /// deploys, and leftovers of failed deploys. Deploys are refused meanwhile; if this fails, for up to ten minutes. The clocks
+    /// of the machines that deploy and prune may differ by some minutes, but not by ten.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for 0 deploys, [`ErrorKind::Unavailable`] while somebody else prunes or where it takes too
-    /// long - the next one goes on -, and what the store answers.
+    /// [`ErrorKind::InvalidArgument`] if `keep` is 0; [`ErrorKind::Unavailable`] during another pruning or where it takes longer
+    /// than ten minutes, in which case the next one continues; and the store's error, of any kind.
     pub async fn prune(&self, keep: usize) -> Result<Pruned, Error> {
         if keep == 0 {
             return Err(invalid("at least one deploy must be kept"));
@@ -44,12 +44,13 @@ impl Deploys {
         Ok(Pruned { deploys: forgotten, objects, bytes })
     }
 
-    /// Forgets deploys, and keeps others from deploying.
+    /// Removes deploys from the pointer and blocks new ones.
     async fn begin(&self, keep: usize) -> Result<Option<(Pointer, Vec<String>)>, Error> {
         loop {
             let Some((mut pointer, etag)) = self.pointer().await? else { return Ok(None) };
             pointer.refuse_while_pruned()?;
-            let (mut kept, mut forgotten) = (Vec::new(), Vec::new());
+            let mut kept = Vec::new();
+            let mut forgotten = Vec::new();
             for (at, entry) in std::mem::take(&mut pointer.deploys).into_iter().enumerate() {
                 if at < keep || entry.id == pointer.current { kept.push(entry) } else { forgotten.push(entry.id) }
             }
@@ -62,7 +63,7 @@ impl Deploys {
         }
     }
 
-    /// Deletes what no deploy of the pointer has.
+    /// Deletes objects that no deploy of the pointer has.
     async fn sweep(&self, pointer: &Pointer) -> Result<(usize, u64), Error> {
         let mut needed: HashSet<Key> = HashSet::new();
         for entry in &pointer.deploys {
@@ -78,15 +79,15 @@ impl Deploys {
         let rest: Vec<(Key, u64)> = rest.try_collect().await?;
         let (keys, sizes): (Vec<Key>, Vec<u64>) = rest.into_iter().unzip();
         for keys in keys.chunks(limits::DELETE_KEYS) {
-            // A minute before others go on: a deletion that takes that long would be theirs to suffer.
+            // Stop a minute before deploys are accepted again, as a deletion still in flight could take an object of theirs.
             if pointer.pruning_until.is_none_or(|until| until - TimeDelta::minutes(1) < Utc::now()) {
-                return Err(Error::new(ErrorKind::Unavailable, "pruning takes too long; prune again to go on"));
+                return Err(Error::new(ErrorKind::Unavailable, "pruning took too long; prune again to continue"));
             }
-            // Somebody whose clock is ahead may have gone on already.
+            // A machine whose clock is ahead may have deployed already.
             if self.pointer().await?.is_none_or(|(now, _)| now.pruning_until != pointer.pruning_until) {
                 return Err(Error::new(
                     ErrorKind::Unavailable,
-                    "somebody has deployed meanwhile; prune again to go on",
+                    "another process has deployed meanwhile; prune again to continue",
                 ));
             }
             self.store.delete(keys).await?;
@@ -94,12 +95,12 @@ impl Deploys {
         Ok((keys.len(), sizes.iter().sum()))
     }
 
-    /// Lets others deploy again.
+    /// Permits deploys again.
     async fn end(&self, begun: &Pointer) -> Result<(), Error> {
         loop {
             let Some((mut pointer, etag)) = self.pointer().await? else { return Ok(()) };
             if pointer.prunings != begun.prunings || pointer.pruning_until != begun.pruning_until {
-                return Ok(()); // It took so long that others went on.
+                return Ok(()); // It took so long that deploys are accepted again.
             }
             pointer.pruning_until = None;
             if self.swap(&pointer, Some(&etag)).await? {

@@ -1,4 +1,4 @@
-//! Putting a site in place.
+//! Creating a deploy.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,25 +20,25 @@ use crate::find::is_ours;
 use crate::options::IMMUTABLE;
 use crate::rules;
 
-/// Names by which something is decided: paths below the site.
+/// A filter of paths below the site.
 type Filter<'d> = &'d (dyn Fn(&str) -> bool + Sync);
 
-/// How a site is deployed.
+/// Options of a deploy.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct DeployOptions<'d> {
-    /// Which files take part. All.
+    /// The files to deploy. Default: all.
     pub take: Filter<'d>,
-    /// Which files never change under their name, besides those that the site takes for such
+    /// Files that never change under their name, in addition to those that the site recognizes
     /// ([`Fingerprints`](crate::Fingerprints)): they are cached for a year. Default: none.
     pub immutable: Filter<'d>,
-    /// Of how many earlier deploys the files that never change under their name stay reachable. Default: 3.
+    /// Number of earlier deploys whose files that never change under their name stay reachable. Default: 3.
     pub retain: usize,
-    /// Files read or uploaded at once. 16.
+    /// Number of files read or uploaded concurrently. Default: 16.
     pub concurrency: usize,
-    /// What there is to say of this deploy.
+    /// Message of the deploy. Default: none.
     pub message: Option<&'d str>,
-    /// Hears how far it is.
+    /// Called with the progress of the deploy. Default: does nothing.
     pub progress: &'d (dyn Fn(DeployProgress<'_>) + Sync),
 }
 
@@ -49,42 +49,42 @@ impl Default for DeployOptions<'_> {
 }
 
 impl<'d> DeployOptions<'d> {
-    /// Which files take part.
+    /// Sets the files to deploy.
     #[must_use]
     pub fn with_take(mut self, take: Filter<'d>) -> Self {
         self.take = take;
         self
     }
 
-    /// Which files never change under their name.
+    /// Sets the files that never change under their name.
     #[must_use]
     pub fn with_immutable(mut self, immutable: Filter<'d>) -> Self {
         self.immutable = immutable;
         self
     }
 
-    /// Of how many earlier deploys the hashed files stay reachable.
+    /// Sets the number of earlier deploys whose files that never change under their name stay reachable.
     #[must_use]
     pub fn with_retain(mut self, retain: usize) -> Self {
         self.retain = retain;
         self
     }
 
-    /// Files read or uploaded at once.
+    /// Sets the number of files read or uploaded concurrently.
     #[must_use]
     pub fn with_concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;
         self
     }
 
-    /// What there is to say of this deploy.
+    /// Sets the message of the deploy.
     #[must_use]
     pub fn with_message(mut self, message: Option<&'d str>) -> Self {
         self.message = message;
         self
     }
 
-    /// Hears how far it is.
+    /// Sets a function that is called with the progress of the deploy.
     #[must_use]
     pub fn with_progress(mut self, progress: &'d (dyn Fn(DeployProgress<'_>) + Sync)) -> Self {
         self.progress = progress;
@@ -103,57 +103,59 @@ impl std::fmt::Debug for DeployOptions<'_> {
     }
 }
 
-/// How far a deploy is.
+/// Progress of a deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeployProgress<'d> {
     /// A file was read.
     Read {
-        /// Its path below the site.
+        /// Path of the file below the site.
         name: &'d str,
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         bytes: u64,
     },
-    /// So much is to be uploaded.
+    /// All files were read, and these are to be uploaded.
     Planned {
-        /// Objects.
+        /// Number of objects to upload.
         objects: usize,
-        /// Their size in bytes.
+        /// Size of the objects in bytes.
         bytes: u64,
     },
     /// A file was uploaded.
     Uploaded {
-        /// Its path below the site.
+        /// Path of the file below the site.
         name: &'d str,
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         bytes: u64,
     },
 }
 
-/// What a deploy came to.
+/// Result of a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Deployed {
-    /// The deploy that is served now.
+    /// The deploy that is now served.
     pub deploy: Deploy,
-    /// Nothing had changed: it was served before.
+    /// Nothing has changed: the same deploy was served before.
     pub is_unchanged: bool,
-    /// Objects that were uploaded; the others were there. Where nothing had changed: what of it had been lost.
+    /// Number of uploaded objects; the others were in the store already. If nothing has changed: the number of lost objects that
+    /// were uploaded again.
     pub uploaded: usize,
-    /// Their size in bytes.
+    /// Size of the uploaded objects in bytes.
     pub uploaded_bytes: u64,
 }
 
 impl Deploys {
-    /// Puts the objects of another store in place as the site: a [`Directory`](isobar_storage::directory::Directory), say.
-    /// Reads each file, uploads what no earlier deploy has, and then serves all of it at once. `_headers` and `_redirects`
-    /// are its rules. What breaks off leaves the site as it was, and is gone on with by the next deploy.
+    /// Deploys the objects of another store, for example a [`Directory`](isobar_storage::directory::Directory). Reads each file,
+    /// uploads those that no earlier deploy has, and then switches to all of them at once. `_headers` and `_redirects` become its
+    /// rules. A deploy that fails leaves the site as it was, and the next one continues it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] where there is nothing to deploy, [`ErrorKind::TooLarge`] for more than [`MAX_FILES`]
-    /// files or rules of more than 8 MiB, a checksum error for a file that changes while it is read, [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune); what the stores answer.
+    /// [`ErrorKind::InvalidArgument`] where there is no file to deploy; [`ErrorKind::TooLarge`] for more than [`MAX_FILES`] files
+    /// or rules of more than 8 MiB; a checksum error or [`ErrorKind::Body`] for a file that changes while it is read;
+    /// [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune); and the errors of both stores, of any kind.
     pub async fn deploy(&self, source: &dyn ObjectStore, options: &DeployOptions<'_>) -> Result<Deployed, Error> {
-        // Before all is read, so that who tries again need not read it again.
+        // Check before reading all files, so that a retry is cheap.
         if let Some((pointer, _)) = self.pointer().await? {
             pointer.refuse_while_pruned()?;
         }
@@ -161,7 +163,7 @@ impl Deploys {
         let mut pointer = self.pointer().await?;
         if let Some((pointer, _)) = &pointer {
             let current = pointer.current()?.clone();
-            // One that is damaged has no dates to keep; this deploy takes its place.
+            // A damaged manifest has no dates to keep; this deploy replaces it.
             let before = match self.manifest(&current).await {
                 Err(error) if error.kind() == ErrorKind::Corrupt => None,
                 read => Some(read?),
@@ -169,7 +171,7 @@ impl Deploys {
             before.iter().for_each(|before| keep_times(&mut manifest, before));
             if before.is_some_and(|before| manifest.is_same_site(&before)) && pointer.retain == options.retain {
                 pointer.refuse_while_pruned()?;
-                // Something of it may have been lost.
+                // Objects of it may have been lost.
                 let (uploaded, uploaded_bytes) = self.upload_missing(source, &manifest, &keys, options).await?;
                 let deploy = current.shown(true);
                 return Ok(Deployed { deploy, is_unchanged: true, uploaded, uploaded_bytes });
@@ -186,7 +188,8 @@ impl Deploys {
             bytes: manifest.bytes(),
             message: options.message.map(str::to_owned),
         };
-        let (mut uploaded, mut uploaded_bytes) = (0, 0);
+        let mut uploaded = 0;
+        let mut uploaded_bytes = 0;
         loop {
             if let Some((pointer, _)) = &pointer {
                 pointer.refuse_while_pruned()?;
@@ -195,7 +198,7 @@ impl Deploys {
             (uploaded, uploaded_bytes) = (uploaded + count, uploaded_bytes + size);
             let manifest_options =
                 PutOptions::default().with_content_type("application/json").with_conditions(Conditions::create_only());
-            // Its name has its hash: what is there already is the same.
+            // The key has the hash of the manifest, so an existing object is the same.
             drop(self.store.put(&self.manifest_key(&entry.id)?, bytes.clone().into(), manifest_options).await?);
             let prunings = pointer.as_ref().map(|(pointer, _)| pointer.prunings);
             while pointer.as_ref().map(|(pointer, _)| pointer.prunings) == prunings {
@@ -210,14 +213,14 @@ impl Deploys {
                     let deploy = entry.shown(true);
                     return Ok(Deployed { deploy, is_unchanged: false, uploaded, uploaded_bytes });
                 }
-                // Another deploy came first: this one goes on top of it.
+                // Another deploy came first; add this one to it.
                 pointer = self.pointer().await?;
             }
-            // What was there may have been pruned.
+            // Objects that existed may have been pruned.
         }
     }
 
-    /// What the source has: its manifest, and where each file of it is.
+    /// Reads the source: its manifest, and the key of each file.
     async fn read_source(
         &self,
         source: &dyn ObjectStore,
@@ -234,7 +237,7 @@ impl Deploys {
         let mut manifest = Manifest::new(Utc::now().trunc_subsecs(3));
         let (rule_files, metas): (Vec<_>, Vec<_>) = metas.into_iter().partition(|meta| is_rules(meta.key.as_str()));
         if metas.is_empty() {
-            return Err(invalid("there is nothing to deploy: no file takes part"));
+            return Err(invalid("there are no files to deploy"));
         }
         if metas.len() > MAX_FILES {
             return Err(Error::new(ErrorKind::TooLarge, format!("a deploy has at most {MAX_FILES} files")));
@@ -268,7 +271,7 @@ impl Deploys {
         Ok((manifest, keys))
     }
 
-    /// Uploads what is not there, each content once; how many, and their bytes.
+    /// Uploads missing objects, each content once. Returns their number and their size in bytes.
     async fn upload_missing(
         &self,
         source: &dyn ObjectStore,
@@ -279,7 +282,8 @@ impl Deploys {
         let mut there: HashSet<String> = self.stored().await?;
         let missing: Vec<(&String, &ManifestFile)> =
             manifest.files.iter().filter(|(_, file)| there.insert(file.sha256.clone())).collect();
-        let (count, bytes) = (missing.len(), missing.iter().map(|(_, file)| file.size).sum());
+        let count = missing.len();
+        let bytes = missing.iter().map(|(_, file)| file.size).sum();
         (options.progress)(DeployProgress::Planned { objects: count, bytes });
         let uploads: Vec<BoxFuture<'_, Result<_, Error>>> = missing
             .into_iter()
@@ -297,7 +301,7 @@ impl Deploys {
 
     async fn upload(&self, source: &dyn ObjectStore, from: &Key, file: &ManifestFile) -> Result<(), Error> {
         let named = |error: Error| Error::new(error.kind(), format!("{from}: {error}")).with_source(error);
-        let changed = || Error::new(ErrorKind::Body, "it changed while it was being deployed");
+        let changed = || Error::new(ErrorKind::Body, "the file changed while it was being deployed");
         let got = source.get(from, GetOptions::default()).await.map_err(named)?;
         let (_, body) = got.into_object().ok_or_else(changed).map_err(named)?;
         if body.length() != file.size {
@@ -312,7 +316,7 @@ impl Deploys {
         self.store.put(&key, body, options).await.map(drop).map_err(named)
     }
 
-    /// No store checks the sha256 of parts: it is taken on the way, and a body that has another ends before its end.
+    /// Uploads in parts. No store checks the sha256 of parts, so it is computed on the way, and a mismatch fails the last part.
     async fn upload_parts(&self, key: &Key, body: Body, file: &ManifestFile) -> Result<(), Error> {
         let http = HttpMetadata::with_content_type(content_type::DEFAULT);
         let checked = Body::from_stream(file.size, checked(body.into_stream(), file));
@@ -320,12 +324,13 @@ impl Deploys {
     }
 }
 
-/// The same bytes; the last ones only where all of them are what they were.
+/// Passes a body through; fails in place of the last bytes if the hash does not match.
 fn checked(
     chunks: impl futures_util::Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
     file: &ManifestFile,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Error>> + Send + 'static {
-    let (sha256, size) = (file.sha256.clone(), file.size);
+    let sha256 = file.sha256.clone();
+    let size = file.size;
     stream::try_unfold((chunks, Sha256::new(), 0), move |(mut chunks, mut hash, mut read)| {
         let sha256 = sha256.clone();
         async move {
@@ -333,14 +338,14 @@ fn checked(
             hash.update(&chunk);
             read += chunk.len() as u64;
             if read >= size && hex::encode(hash.clone().finalize()) != sha256 {
-                return Err(Error::new(ErrorKind::Body, "it changed while it was being deployed"));
+                return Err(Error::new(ErrorKind::Body, "the file changed while it was being deployed"));
             }
             Ok(Some((chunk, (chunks, hash, read))))
         }
     })
 }
 
-/// The pointer after a deploy more.
+/// Returns the pointer after a further deploy.
 fn succeeded(pointer: &Pointer, entry: &Entry, retain: usize) -> Pointer {
     let mut next = pointer.clone();
     next.current.clone_from(&entry.id);
@@ -351,7 +356,7 @@ fn succeeded(pointer: &Pointer, entry: &Entry, retain: usize) -> Pointer {
     next
 }
 
-/// What has not changed has not been modified.
+/// Keeps the modification times of files that have not changed.
 fn keep_times(manifest: &mut Manifest, before: &Manifest) {
     for (name, file) in &mut manifest.files {
         if let Some(old) = before.files.get(name).filter(|old| old.sha256 == file.sha256) {
@@ -360,9 +365,10 @@ fn keep_times(manifest: &mut Manifest, before: &Manifest) {
     }
 }
 
-/// What HTTP says of a file.
+/// Returns the HTTP metadata of a file.
 fn described(meta: &ObjectMeta, options: &DeployOptions<'_>) -> HttpMetadata {
-    let (name, mut http) = (meta.key.as_str(), meta.http.clone());
+    let name = meta.key.as_str();
+    let mut http = meta.http.clone();
     if http.content_type.is_none() {
         http.content_type = content_type::from_key(name);
     }
@@ -372,13 +378,15 @@ fn described(meta: &ObjectMeta, options: &DeployOptions<'_>) -> HttpMetadata {
     http
 }
 
-/// The sha256 and the length of an object, read in pieces.
+/// Computes the sha256 and the length in bytes of an object, reading it in chunks.
 async fn hash(source: &dyn ObjectStore, key: &Key) -> Result<(String, u64), Error> {
     let named = |error: Error| Error::new(error.kind(), format!("{key}: {error}")).with_source(error);
     let got = source.get(key, GetOptions::default()).await.map_err(named)?;
-    let gone = || Error::new(ErrorKind::Body, format!("{key} has gone while it was being read"));
+    let gone = || Error::new(ErrorKind::Body, format!("{key} was deleted while it was being read"));
     let (_, body) = got.into_object().ok_or_else(gone)?;
-    let (mut sha256, mut size, mut chunks) = (Sha256::new(), 0, body.into_stream());
+    let mut sha256 = Sha256::new();
+    let mut size = 0;
+    let mut chunks = body.into_stream();
     while let Some(chunk) = chunks.try_next().await.map_err(named)? {
         sha256.update(&chunk);
         size += chunk.len() as u64;
@@ -401,9 +409,9 @@ mod tests {
         let read = |file: &ManifestFile| {
             let chunks = stream::iter(["some ", "bytes"].map(|chunk| Ok(Bytes::from_static(chunk.as_bytes()))));
             let read = checked(chunks, file).try_collect::<Vec<_>>();
-            read.now_or_never().expect("nothing waits")
+            read.now_or_never().expect("a body in memory is always ready")
         };
-        assert_eq!(read(&file("some bytes")).expect("they are the same").concat(), b"some bytes");
-        assert_eq!(read(&file("same bytes")).expect_err("they are not").kind(), ErrorKind::Body);
+        assert_eq!(read(&file("some bytes")).expect("the bytes are the same").concat(), b"some bytes");
+        assert_eq!(read(&file("same bytes")).expect_err("the bytes differ").kind(), ErrorKind::Body);
     }
 }

@@ -1,4 +1,4 @@
-//! What a site serves of its deploys.
+//! The deploy that a site serves.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,32 +19,32 @@ use crate::caching::{FRESH, STALE_IF_ERROR};
 use crate::rules::{HeaderRules, Redirects};
 use crate::{Fingerprints, HtmlHandling, SiteOptions};
 
-/// Manifests that are remembered by all sites of the process, and how many files they have together: in a Worker a site lives as
-/// long as a request, and 128 MiB are all there is.
+/// Most manifests cached for all sites of the process, and most files in them together: in a Worker a site lives as long as a
+/// request, and memory is limited to 128 MiB.
 const REMEMBERED: usize = 16;
 const REMEMBERED_FILES: usize = 50_000;
 
-/// A file of a site, wherever its bytes are.
+/// A file of a site, stored under its key or as an object of a deploy.
 #[derive(Debug, Clone)]
 pub(crate) struct File {
-    /// What it is called.
+    /// Its key, also if the bytes are in an object of a deploy.
     pub(crate) key: Key,
     pub(crate) meta: ObjectMeta,
-    /// The object that has its bytes, and never others; without one it is the key's.
+    /// The immutable object that has its bytes; `None` where they are at the key.
     pub(crate) object: Option<Key>,
 }
 
-/// A deploy as it is served.
+/// A deploy with the earlier deploys whose files stay reachable.
 pub(crate) struct ServedDeploy {
     prefix: String,
     fingerprints: Fingerprints,
     loaded: Arc<Loaded>,
-    /// Those whose hashed files are served, too; read when one is asked for.
+    /// Earlier deploys whose hashed files are served; read when such a file is requested.
     retained: Vec<Entry>,
     older: Mutex<Option<Vec<Arc<Loaded>>>>,
 }
 
-/// A manifest and what its rules say.
+/// A manifest with its parsed rules.
 pub(crate) struct Loaded {
     sha256: String,
     html: HtmlHandling,
@@ -57,29 +57,29 @@ pub(crate) struct Loaded {
 #[derive(Default)]
 pub(crate) struct Follower {
     known: RwLock<Option<Known>>,
-    /// Held by the one who looks; when that last failed, and how.
+    /// Held while the pointer is read (single flight); time and kind of the last failure.
     looking: Mutex<Option<(DateTime<Utc>, ErrorKind)>>,
-    /// Counts what was forgotten: what was looked up before is not known after.
+    /// Number of calls of [`forget`](Self::forget): a result read across one is not kept.
     forgotten: AtomicU64,
 }
 
 #[derive(Clone)]
 struct Known {
     deploy: Option<Arc<ServedDeploy>>,
-    /// Of the pointer.
+    /// ETag of the pointer.
     etag: Option<String>,
-    /// Of the store, before the pointer was read.
+    /// Generation of the store before the pointer was read.
     generation: Option<u64>,
     at: DateTime<Utc>,
 }
 
 impl Follower {
-    /// The deploy that was served last; `None` where nothing was deployed, or nobody has looked yet.
+    /// Returns the last known deploy; `None` before the first deploy, or before the pointer was first read.
     pub(crate) fn last(&self) -> Option<Arc<ServedDeploy>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.deploy.clone()
     }
 
-    /// Looks at the pointer when it is next asked for, however short ago that was done.
+    /// Makes the next call of [`current`](Self::current) read the pointer.
     #[cfg(feature = "cache")]
     pub(crate) fn forget(&self) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
@@ -88,7 +88,7 @@ impl Follower {
         }
     }
 
-    /// The deploy that is to be served.
+    /// Returns the deploy to serve.
     pub(crate) async fn current(
         &self,
         store: &Arc<dyn ObjectStore>,
@@ -99,7 +99,7 @@ impl Follower {
         }
         let begun = Utc::now();
         let mut failed_at = self.looking.lock().await;
-        // Somebody may have looked while this one waited.
+        // Another request may have read it in the meantime.
         if let Some(known) = self.good(&**store) {
             return Ok(known.deploy);
         }
@@ -107,9 +107,11 @@ impl Follower {
         if let Some((at, kind)) = *failed_at
             && at > begun
         {
-            return old(before, begun, Error::new(kind, "the store has failed while this was waiting"));
+            return old(before, begun, Error::new(kind, "the store failed while the request was waiting"));
         }
-        let (generation, at, forgotten) = (store.generation(), Utc::now(), self.forgotten.load(Ordering::Acquire));
+        let generation = store.generation();
+        let at = Utc::now();
+        let forgotten = self.forgotten.load(Ordering::Acquire);
         let mut known = match read(store, options, before.as_ref()).await {
             Ok(None) => Known { generation, at, ..before.unwrap_or_else(Known::nothing) },
             Ok(Some((deploy, etag))) => Known { deploy, etag, generation, at },
@@ -136,13 +138,13 @@ impl Follower {
     }
 }
 
-/// What was served last, where the store fails and that is not too long ago: its files may be there still.
+/// Returns the last known deploy while the store fails, if it is not too old: its files may still be readable.
 fn old(known: Option<Known>, now: DateTime<Utc>, error: Error) -> Result<Option<Arc<ServedDeploy>>, Error> {
     let is_short_ago = |known: &Known| known.deploy.is_some() && known.age(now).is_some_and(|age| age < STALE_IF_ERROR);
     match known.filter(|known| error.is_retryable() && is_short_ago(known)) {
         Some(known) => {
             #[cfg(feature = "tracing")]
-            tracing::warn!(%error, "the pointer to what is deployed cannot be read; what it pointed to is served");
+            tracing::warn!(%error, "the pointer to the current deploy cannot be read; serving the last known one");
             Ok(known.deploy)
         }
         None => Err(error),
@@ -150,7 +152,7 @@ fn old(known: Option<Known>, now: DateTime<Utc>, error: Error) -> Result<Option<
 }
 
 impl Known {
-    /// How long ago that was; `None` where the clock has been set back since.
+    /// Returns the time since the pointer was read; `None` if the clock was set back since.
     fn age(&self, now: DateTime<Utc>) -> Option<Duration> {
         (now - self.at).to_std().ok()
     }
@@ -160,7 +162,7 @@ impl Known {
     }
 }
 
-/// Where the pointer leads, and its etag; `None` where it is the one that is known.
+/// Reads the pointer: the deploy and the pointer's ETag. `None` if it has not changed.
 async fn read(
     store: &Arc<dyn ObjectStore>,
     options: &SiteOptions,
@@ -180,12 +182,13 @@ async fn read(
     let pointer = Pointer::read(&body.bytes().await?).map_err(|problem| corrupt(format!("{key}: {problem}")))?;
     let loaded = load(&deploys, pointer.current()?, options.html_handling).await?;
     let retained = pointer.retained().cloned().collect();
-    let (prefix, fingerprints) = (options.prefix.clone(), options.fingerprints.clone());
+    let prefix = options.prefix.clone();
+    let fingerprints = options.fingerprints.clone();
     let deploy = ServedDeploy { prefix, fingerprints, loaded, retained, older: Mutex::new(None) };
     Ok(Some((Some(Arc::new(deploy)), Some(meta.etag))))
 }
 
-/// A manifest with its rules, read or remembered: by its hash it is the same in every store.
+/// Loads a manifest with its rules, from the cache or the store. The cache is by hash, so it serves all stores.
 async fn load(deploys: &Deploys, entry: &Entry, html: HtmlHandling) -> Result<Arc<Loaded>, Error> {
     if let Some(loaded) = remembered(&mut loaded_manifests(), &entry.sha256, html) {
         return Ok(loaded);
@@ -195,7 +198,7 @@ async fn load(deploys: &Deploys, entry: &Entry, html: HtmlHandling) -> Result<Ar
     let redirects = manifest.redirects.as_deref().map(|text| Redirects::parse(text, html)).unwrap_or_default();
     let loaded = Arc::new(Loaded { sha256: entry.sha256.clone(), html, manifest, headers, redirects });
     let mut all = loaded_manifests();
-    // Somebody may have loaded it meanwhile.
+    // Another request may have loaded it in the meantime.
     if let Some(loaded) = remembered(&mut all, &entry.sha256, html) {
         return Ok(loaded);
     }
@@ -212,7 +215,7 @@ fn loaded_manifests() -> MutexGuard<'static, Vec<Arc<Loaded>>> {
     LOADED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One that is there; the one that was asked for last is the last to go.
+/// Returns a cached manifest and marks it as most recently used.
 fn remembered(all: &mut Vec<Arc<Loaded>>, sha256: &str, html: HtmlHandling) -> Option<Arc<Loaded>> {
     let at = all.iter().position(|loaded| loaded.sha256 == sha256 && loaded.html == html)?;
     let loaded = all.remove(at);
@@ -221,7 +224,7 @@ fn remembered(all: &mut Vec<Arc<Loaded>>, sha256: &str, html: HtmlHandling) -> O
 }
 
 impl ServedDeploy {
-    /// Whether both serve the same files by the same rules; which older ones are reachable besides may differ.
+    /// Whether both serve the same files by the same rules. The earlier deploys that stay reachable may differ.
     #[cfg(feature = "cache")]
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         self.loaded.sha256 == other.loaded.sha256
@@ -252,7 +255,7 @@ impl ServedDeploy {
                 match load(&deploys, entry, self.loaded.html).await {
                     Ok(older) => loaded.push(older),
                     Err(error) if error.is_retryable() => return Err(error),
-                    // What is served does not hang on what was: it was pruned meanwhile, say.
+                    // The current deploy does not depend on earlier ones, which may have been pruned meanwhile.
                     Err(_error) => {
                         #[cfg(feature = "tracing")]
                         tracing::warn!(error = %_error, deploy = entry.id, "the files of an earlier deploy cannot be served");
@@ -270,7 +273,7 @@ impl ServedDeploy {
         found.map(|file| self.found(name, file)).transpose()
     }
 
-    /// What stands beside a file of this deploy under this name; of an earlier one's file nothing does.
+    /// Returns the file of this name in this deploy as a variant of `file`; `None` if `file` is of an earlier deploy.
     pub(crate) fn beside(&self, file: &File, name: &str) -> Result<Option<File>, Error> {
         let own = file.key.as_str().strip_prefix(&*self.prefix).and_then(|name| self.loaded.manifest.files.get(name));
         let is_own = own.is_some_and(|own| own.sha256 == file.meta.version);
@@ -278,7 +281,7 @@ impl ServedDeploy {
         variant.map(|variant| self.found(name, variant)).transpose()
     }
 
-    /// The files below a folder, by their path below the site.
+    /// Returns the files below a folder, by their path below the site.
     pub(crate) fn below<'r>(&'r self, folder: &'r str) -> impl Iterator<Item = (&'r str, &'r ManifestFile)> {
         let files = self.loaded.manifest.files.range(folder.to_owned()..);
         files.map(|(name, file)| (name.as_str(), file)).take_while(move |(name, _)| name.starts_with(folder))
@@ -287,7 +290,7 @@ impl ServedDeploy {
     fn found(&self, name: &str, file: &ManifestFile) -> Result<File, Error> {
         let ManifestFile { sha256, size, modified, http } = file;
         let key = Key::new(format!("{}{name}", self.prefix))?;
-        // Half of the hash is enough to tell two files from each other.
+        // Half of the hash is enough to distinguish files.
         let etag = sha256.get(..32).unwrap_or(sha256).to_owned();
         let mut meta = ObjectMeta::new(key.clone(), sha256.clone(), *size, etag, *modified);
         meta.http = http.clone();

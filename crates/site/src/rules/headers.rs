@@ -1,14 +1,14 @@
-//! `_headers`.
+//! The header rules of `_headers`.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::pattern::{self, Parts, Pattern};
 use super::{RuleWarning, is_space, lines};
 
-/// Rules of one file. wrangler, too, takes one more before it looks at the number.
+/// Most rules of one file. wrangler also accepts one more than its limit of 100, as it checks after adding.
 const RULES: usize = 101;
 
-/// What `_headers` says: for a path, or a host and a path, headers to set and to take away.
+/// Header rules, as in `_headers`: for a path, or a host and a path, headers to set and to remove.
 ///
 /// ```text
 /// /assets/*
@@ -18,14 +18,14 @@ const RULES: usize = 101;
 ///   X-Robots-Tag: noindex
 /// ```
 ///
-/// Every rule that matches applies, in the order of the file. The first value for a header replaces what the site would say,
-/// further ones are added to it. Of two rules for the same path the later one counts, in the place of the earlier.
+/// Every rule that matches applies, in the order of the file. The first value for a header replaces the site's,
+/// further values are added to it. Of two rules for the same path the later one applies, at the position of the earlier.
 ///
-/// Some headers are not a rule's to set, and a line that does becomes a [warning](Self::warnings): those that frame the answer
+/// Some headers cannot be set by a rule, and a line that does so becomes a [warning](Self::warnings): those that frame the answer
 /// or belong to the connection (`Content-Length`, `Transfer-Encoding`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `TE`,
-/// `Trailer`, `Upgrade`, `HTTP2-Settings`; Cloudflare drops most of them without a word), `Date`, and those by which caches
-/// and clients tell the bytes that they have: `Content-Encoding`, `Content-Range`, `ETag`, `Last-Modified`, `Repr-Digest`,
-/// `Content-Digest`. What a rule says in `Vary` is added to what the site says.
+/// `Trailer`, `Upgrade`, `HTTP2-Settings`; Cloudflare silently drops most of them), `Date`, and those by which caches
+/// and clients identify the bytes that they have: `Content-Encoding`, `Content-Range`, `ETag`, `Last-Modified`, `Repr-Digest`,
+/// `Content-Digest`. Values for `Vary` are added to the site's.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderRules {
     rules: Vec<Rule>,
@@ -34,17 +34,17 @@ pub struct HeaderRules {
 
 #[derive(Debug, Clone)]
 struct Rule {
-    /// The pattern as it was written, and its line.
+    /// The pattern as written in the file.
     path: String,
     line: usize,
     pattern: Pattern,
-    /// Values with placeholders, in the order of their names' first lines.
+    /// Headers to set, with placeholders in their values, in the order of the first line of each name.
     set: Vec<(HeaderName, String)>,
     unset: Vec<HeaderName>,
 }
 
 impl HeaderRules {
-    /// Reads the file. A line that is not a rule becomes a [warning](Self::warnings), and the others count.
+    /// Parses the file. A line that is not a rule becomes a [warning](Self::warnings); the other lines apply.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut read = Reading::default();
@@ -52,7 +52,7 @@ impl HeaderRules {
             if is_address(line) {
                 read.end_rule();
                 if read.rules.len() >= RULES {
-                    let message = format!("there are {RULES} rules already; this and what follows is ignored");
+                    let message = format!("ignored with all that follows: there are already {RULES} rules");
                     read.warn(number, line, message);
                     break;
                 }
@@ -67,7 +67,7 @@ impl HeaderRules {
         Self { rules: last_of_each_path(rules, &mut warnings), warnings }
     }
 
-    /// The lines that are ignored, and others that are likely not what their writer meant.
+    /// Returns warnings about ignored lines, and about lines that are probably mistakes.
     #[must_use]
     pub fn warnings(&self) -> &[RuleWarning] {
         &self.warnings
@@ -79,13 +79,13 @@ impl HeaderRules {
         self.rules.is_empty()
     }
 
-    /// Whether the host of a request matters.
+    /// Whether a rule depends on the host of a request.
     #[cfg(feature = "cache")]
     pub(crate) fn has_hosts(&self) -> bool {
         self.rules.iter().any(|rule| rule.pattern.is_absolute())
     }
 
-    /// Changes the headers of an answer, by the path as it was asked for and the host it was asked of.
+    /// Applies the rules for a request's host and path to the headers of an answer.
     pub(crate) fn apply(&self, host: &str, path: &str, headers: &mut HeaderMap) {
         if self.rules.is_empty() {
             return;
@@ -99,7 +99,7 @@ impl HeaderRules {
                 headers.remove(name);
             }
             for (name, template) in &rule.set {
-                // What a path brings into it may be no header's value.
+                // With captured values it may be an invalid header value.
                 let Ok(value) = HeaderValue::from_bytes(pattern::fill(template, &captures).as_bytes()) else {
                     continue;
                 };
@@ -115,7 +115,7 @@ impl HeaderRules {
     }
 }
 
-/// Of rules for the same path the last, in the place of the first.
+/// Of rules for the same path, keeps the last at the position of the first.
 fn last_of_each_path(rules: Vec<Rule>, warnings: &mut Vec<RuleWarning>) -> Vec<Rule> {
     let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
     for rule in rules {
@@ -132,7 +132,7 @@ fn last_of_each_path(rules: Vec<Rule>, warnings: &mut Vec<RuleWarning>) -> Vec<R
     kept
 }
 
-/// Adds what the site itself has said in `Vary`: without it a shared cache gives one client's encoding to all.
+/// Adds the site's own values of `Vary`: without them a shared cache would serve one client's encoding to all.
 fn keep_vary(own: &[HeaderValue], headers: &mut HeaderMap) {
     if own.is_empty() || headers.get_all(header::VARY).iter().eq(own) {
         return;
@@ -151,33 +151,35 @@ fn keep_vary(own: &[HeaderValue], headers: &mut HeaderMap) {
     }
 }
 
-/// Why a header is not a rule's to set or to take away; `None` where it is.
+/// Returns the reason for which a rule cannot set or remove a header; `None` where it can.
 fn is_reserved(name: &HeaderName, sets: bool) -> Option<&'static str> {
     match name.as_str() {
         "connection" | "content-length" | "http2-settings" | "keep-alive" | "proxy-connection" | "te" | "trailer"
         | "transfer-encoding" | "upgrade" => Some("ignored: the server frames its answers and keeps its connections"),
         "date" => Some("ignored: the date is when the server answers"),
         "content-encoding" => Some(
-            "ignored: the server encodes by what a client accepts; store what is compressed already beside the file, as NAME.br or NAME.gz",
+            "ignored: the server encodes by what a client accepts; store a precompressed file beside the file, as NAME.br or NAME.gz",
         ),
         "content-range" => Some("ignored: the server says which part of a file it sends"),
         "etag" | "last-modified" | "repr-digest" | "content-digest" if sets => {
             Some("ignored: the server derives it from the file's bytes, or caches would keep old ones")
         }
-        "vary" if !sets => Some("ignored where the server itself chooses by a header; take away what a rule adds"),
+        "vary" if !sets => Some(
+            "ignored where the answer depends on a request header; only values that a rule has added can be removed",
+        ),
         _ => None,
     }
 }
 
-/// The file, read so far.
+/// State of parsing the file.
 #[derive(Default)]
 struct Reading {
     rules: Vec<Rule>,
     warnings: Vec<RuleWarning>,
-    /// The rule that is being read, and whether a header of it was ignored with a warning of its own.
+    /// The rule being parsed.
     rule: Option<Rule>,
     is_warned: bool,
-    /// The address above was not one: its headers are not worth a warning each.
+    /// The address above was invalid: its headers are skipped without a warning each.
     is_skipping: bool,
 }
 
@@ -219,9 +221,9 @@ impl Reading {
     fn read_header(&mut self, line: &str) -> Result<(), &'static str> {
         const NOT_A_NAME: &str = "invalid header name";
         let rule = self.rule.as_mut();
-        let rule = rule.ok_or("a path that begins with / or https:// must stand above the first header")?;
+        let rule = rule.ok_or("the first header must come after a path that begins with / or https://")?;
         let Some((name, value)) = line.split_once(':') else {
-            let name = line.strip_prefix("! ").ok_or("a header is `Name: value`, or `! Name` to take one away")?;
+            let name = line.strip_prefix("! ").ok_or("a header is `Name: value`, or `! Name` to remove one")?;
             let name: HeaderName = name.trim_matches(is_space).parse().map_err(|_| NOT_A_NAME)?;
             if let Some(message) = is_reserved(&name, false) {
                 self.is_warned = true;
@@ -230,9 +232,10 @@ impl Reading {
             rule.unset.push(name);
             return Ok(());
         };
-        let (name, value) = (name.trim_matches(is_space), value.trim_matches(is_space));
+        let name = name.trim_matches(is_space);
+        let value = value.trim_matches(is_space);
         if name.is_empty() || value.is_empty() {
-            return Err("a header is `Name: value`, or `! Name` to take one away");
+            return Err("a header is `Name: value`, or `! Name` to remove one");
         }
         let name: HeaderName = name.parse().map_err(|_| NOT_A_NAME)?;
         HeaderValue::from_bytes(value.as_bytes()).map_err(|_| "invalid header value")?;
@@ -248,7 +251,7 @@ impl Reading {
     }
 }
 
-/// A line that begins a rule: a path, or something with a scheme.
+/// Whether a line begins a rule: a path, or a URL with a scheme.
 fn is_address(line: &str) -> bool {
     let scheme = |(before, _): (&str, &str)| !before.is_empty() && !before.contains(char::is_whitespace);
     line.starts_with('/') || line.split_once("://").is_some_and(scheme)
@@ -314,7 +317,7 @@ mod tests {
         let warned: Vec<_> = HeaderRules::parse(&text).warnings.into_iter().map(|warning| warning.line).collect();
         assert_eq!(warned, (2..names.len() + 2).collect::<Vec<_>>());
         assert_eq!(applied(&text, "/x"), ["x-site=site", "a=1"]);
-        // A rule that has nothing else has been warned of already.
+        // A rule with only ignored headers has its warning already.
         assert_eq!(HeaderRules::parse("/x\n Content-Length: 5").warnings.len(), 1);
         assert_eq!(applied("/x\n ! ETag\n ! X-Site", "/x"), Vec::<String>::new());
     }

@@ -1,5 +1,4 @@
-//! The rules that a site has besides its files, as Workers Static Assets has them: `_headers`, `_redirects`, and which paths
-//! are the application's.
+//! The rules of a site as in Workers Static Assets: `_headers`, `_redirects` and `run_worker_first`.
 
 mod headers;
 mod pattern;
@@ -16,16 +15,16 @@ pub use redirects::Redirects;
 pub(crate) use routing::Turn;
 pub use routing::{RoutingError, WorkerFirst};
 
-/// The files that have the rules, below the site.
+/// Names of the files of rules, below the site.
 pub(crate) const HEADERS: &str = "_headers";
 pub(crate) const REDIRECTS: &str = "_redirects";
 
-/// The largest file of rules that is read, in bytes: 8 MiB. The most that counts of a `_redirects` - 2,100 lines of 2,000
-/// characters - is smaller, comments aside.
+/// Size limit of a file of rules, in bytes: 8 MiB. The largest `_redirects` within the other limits, 2,100 lines of 2,000
+/// characters, is smaller, comments aside.
 const BYTES: u64 = 8 * 1024 * 1024;
 
-/// The text of a file of rules, where there is one. Bytes that are not UTF-8 become U+FFFD, as wrangler reads them; the rules
-/// then have a [warning](RuleWarning) that names the line.
+/// Reads a file of rules, if it exists. Bytes that are not UTF-8 become U+FFFD, as in wrangler; the rules then have a
+/// [warning](RuleWarning) that names the line.
 pub(crate) async fn read(store: &dyn ObjectStore, key: &Key) -> Result<Option<String>, Error> {
     let Some((meta, body)) = store.get(key, GetOptions::default()).await?.into_object() else { return Ok(None) };
     if meta.size > BYTES {
@@ -34,18 +33,18 @@ pub(crate) async fn read(store: &dyn ObjectStore, key: &Key) -> Result<Option<St
     Ok(Some(String::from_utf8_lossy(&body.bytes().await?).into_owned()))
 }
 
-/// The longest line of a file of rules, in characters; a longer one is left out.
+/// Length limit of a line of a file of rules, in characters; longer lines are ignored.
 const LINE_CHARACTERS: usize = 2000;
 
-/// A line of `_headers` or `_redirects` that is ignored, in part or whole, or is likely not what its writer meant; and why.
+/// A warning about a line of `_headers` or `_redirects` that is ignored, in part or whole, or is probably a mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuleWarning {
-    /// The line's number, from 1.
+    /// Number of the line, counted from 1.
     pub line: usize,
-    /// The line.
+    /// Text of the line.
     pub text: String,
-    /// What is wrong, and what would be right.
+    /// Description of the problem and of its correction.
     pub message: String,
 }
 
@@ -64,15 +63,15 @@ impl fmt::Display for RuleWarning {
     }
 }
 
-/// The lines that are neither empty nor comments, with their numbers; those that are too long become warnings, and so does
-/// the first that is not UTF-8.
+/// Returns the lines that are neither empty nor comments, with their numbers. Lines that are too long, and the first that is not
+/// UTF-8, become warnings.
 fn lines<'t>(text: &'t str, warnings: &mut Vec<RuleWarning>) -> Vec<(usize, &'t str)> {
     let mut lines = Vec::new();
     let mut is_utf8 = true;
     for (number, line) in text.split('\n').enumerate().map(|(index, line)| (index + 1, line.trim_matches(is_space))) {
         if is_utf8 && line.contains(char::REPLACEMENT_CHARACTER) {
             is_utf8 = false;
-            let message = "the file is not UTF-8 from here on: save it as UTF-8; such bytes are read as U+FFFD";
+            let message = "the file is not UTF-8 from this line on: such bytes are read as U+FFFD; save it as UTF-8";
             warnings.push(RuleWarning::new(number, line, message));
         }
         if line.is_empty() || line.starts_with('#') {
@@ -88,7 +87,7 @@ fn lines<'t>(text: &'t str, warnings: &mut Vec<RuleWarning>) -> Vec<(usize, &'t 
     lines
 }
 
-/// Whether JavaScript's `trim` and `\s`, by which wrangler reads these files, take a character for white space: a byte-order
+/// Whether a character is white space for JavaScript's `trim` and `\s`, with which wrangler parses these files: a byte-order
 /// mark is, U+0085 is not.
 fn is_space(char: char) -> bool {
     char == '\u{feff}' || (char.is_whitespace() && char != '\u{85}')

@@ -1,27 +1,29 @@
-//! Paths with `*` and `:placeholders`.
+//! Patterns of paths with `*` and `:placeholders`.
 
 use regex_lite::Regex;
 use url::Url;
 
-/// What a rule is for: a path, or `https://host/path`, with at most one `*` and with `:placeholders`.
+/// The pattern of a rule: a path, or `https://host/path`, with at most one `*` and with `:placeholders`.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    /// With a host in front.
+    /// Whether it has a host.
     is_absolute: bool,
-    /// What every match begins with; all of it where there is no `regex`.
+    /// Prefix of every match; the whole pattern where there is no `regex`.
     literal: String,
-    /// Finds in linear time, whatever the rule and the path.
+    /// Matches in linear time for every rule and path.
     regex: Option<Regex>,
 }
 
-/// What stood where a placeholder stands in the rule, by its name; `splat` for `*`.
+/// Captured values by the name of their placeholder; `splat` for `*`.
 pub(super) type Captures<'t> = Vec<(String, &'t str)>;
 
 impl Pattern {
     pub(super) fn new(rule: &str) -> Result<Self, String> {
         let is_absolute = rule.starts_with("https://");
         let host_end = if is_absolute { rule[8..].find('/').map_or(rule.len(), |at| at + 8) } else { 0 };
-        let (mut literal, mut regex, mut names) = (None, String::from("^"), Vec::new());
+        let mut literal = None;
+        let mut regex = String::from("^");
+        let mut names = Vec::new();
         let mut rest = rule;
         while let Some(next) = rest.chars().next() {
             let at = rule.len() - rest.len();
@@ -31,13 +33,13 @@ impl Pattern {
                 rest = &rest[next.len_utf8()..];
                 continue;
             }
-            // As Workers Static Assets, which puts a group in the place of `:a` wherever that stands, in `:ab`, too.
+            // As in Workers Static Assets, where `:a` is also replaced within `:ab`.
             if names.contains(&name) {
-                return Err(format!("{} stands in it twice", if next == '*' { "*" } else { &rest[..=name.len()] }));
+                return Err(format!("{} occurs twice", if next == '*' { "*" } else { &rest[..=name.len()] }));
             }
             let is_begun_by = |other: &&&str| next != '*' && **other != "splat" && name.starts_with(**other);
             if let Some(other) = names.iter().find(is_begun_by) {
-                return Err(format!("the placeholder :{name} begins like :{other}: give it another name"));
+                return Err(format!("the placeholder :{name} begins like :{other}: rename it"));
             }
             names.push(name);
             literal.get_or_insert_with(|| rule[..at].to_owned());
@@ -55,13 +57,13 @@ impl Pattern {
         Ok(Self { is_absolute, literal, regex: Some(regex) })
     }
 
-    /// Whether there is a host in it.
+    /// Whether the pattern has a host.
     #[cfg(feature = "cache")]
     pub(super) fn is_absolute(&self) -> bool {
         self.is_absolute
     }
 
-    /// Matches a path, and the host it was asked of.
+    /// Matches a path, or the URL of the request with its host.
     pub(super) fn captures<'t>(&self, path: &'t str, absolute: &'t str) -> Option<Captures<'t>> {
         let text = if self.is_absolute { absolute } else { path };
         let Some(regex) = &self.regex else { return (text == self.literal).then(Vec::new) };
@@ -74,27 +76,26 @@ impl Pattern {
     }
 }
 
-/// Whether there is neither `*` nor a placeholder in a rule.
+/// Whether a rule has neither `*` nor a placeholder.
 pub(super) fn is_literal(rule: &str) -> bool {
     !rule.contains('*') && rule.match_indices(':').all(|(at, _)| placeholder(&rule[at..]).is_none())
 }
 
-/// The name of the placeholder that a text begins with: a letter, then letters, digits and `_`.
+/// Returns the name of the placeholder at the start of a text: a letter, then letters, digits and `_`.
 fn placeholder(text: &str) -> Option<&str> {
     let name = text.strip_prefix(':')?;
     let end = name.find(|char: char| !(char.is_ascii_alphanumeric() || char == '_')).unwrap_or(name.len());
     name.starts_with(|char: char| char.is_ascii_alphabetic()).then(|| &name[..end])
 }
 
-/// Puts what was captured in the place of its `:name`. What was put there is not looked through again: a path may bring
-/// names, too.
+/// Replaces each `:name` by its captured value. Inserted values are not searched for placeholders.
 pub(super) fn fill(template: &str, captures: &Captures<'_>) -> String {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find(':') {
         filled.push_str(&rest[..at]);
         rest = &rest[at..];
-        // The longest name that begins here: `:ab` is not `:a` and a `b`.
+        // The longest matching name: `:ab` is not `:a` followed by `b`.
         let named = captures.iter().filter(|(name, _)| rest[1..].starts_with(name)).max_by_key(|(name, _)| name.len());
         match named {
             Some((name, value)) => {
@@ -111,7 +112,7 @@ pub(super) fn fill(template: &str, captures: &Captures<'_>) -> String {
     filled
 }
 
-/// Which parts of an address a rule may have.
+/// The parts of a URL that a rule may have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
     pub(super) host: bool,
@@ -119,15 +120,15 @@ pub(super) struct Parts {
     pub(super) query: bool,
 }
 
-/// Reads an address as URLs are read: dots resolved, characters encoded that must be.
+/// Parses a URL: dot segments are resolved and characters encoded where necessary.
 pub(super) fn address(text: &str, parts: Parts) -> Result<String, String> {
     if let Some((host, path)) = split_host(text) {
         if !parts.host {
-            return Err("only a path can stand here, and no host".to_owned());
+            return Err("only a path is allowed here, without a host".to_owned());
         }
         if !parts.port && host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
         {
-            return Err("a port cannot stand here".to_owned());
+            return Err("a port is not allowed here".to_owned());
         }
         return Ok(format!("https://{}{}", host.to_ascii_lowercase(), path_of(path, parts)?));
     }
@@ -137,7 +138,7 @@ pub(super) fn address(text: &str, parts: Parts) -> Result<String, String> {
     }
 }
 
-/// The host and the rest of `https://host/rest`, without the slash between them.
+/// Splits `https://host/rest` into the host and the rest, without the slash between them.
 pub(super) fn split_host(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix("https://")?.trim_start_matches('/');
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -147,10 +148,10 @@ pub(super) fn split_host(text: &str) -> Option<(&str, &str)> {
 fn path_of(path: &str, parts: Parts) -> Result<String, String> {
     let slash = if path.starts_with('/') { "" } else { "/" };
     let url = Url::parse(&format!("relative://{slash}{path}")).map_err(|error| format!("invalid path: {error}"))?;
-    // By the URL standard of today; the library knows an older one.
+    // By the current URL standard; the library implements an older one.
     let mut read = url.path().replace('^', "%5E");
     if parts.query {
-        // An empty query or fragment is none, as in JavaScript's `search` and `hash`.
+        // An empty query or fragment is omitted, as in JavaScript's `search` and `hash`.
         url.query().filter(|query| !query.is_empty()).iter().for_each(|query| read.extend(["?", query]));
         url.fragment().filter(|fragment| !fragment.is_empty()).iter().for_each(|part| read.extend(["#", part]));
     }
@@ -165,7 +166,7 @@ mod tests {
     fn patterns_take_what_they_name() {
         let capture = |rule: &str, path: &str| {
             let absolute = format!("https://example.com{path}");
-            Pattern::new(rule).expect("a pattern").captures(path, &absolute).map(|captures| {
+            Pattern::new(rule).expect("the pattern is valid").captures(path, &absolute).map(|captures| {
                 captures.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
             })
         };

@@ -1,4 +1,4 @@
-//! `_redirects`.
+//! The redirect rules of `_redirects`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,12 +9,12 @@ use super::pattern::{self, Parts, Pattern};
 use super::{RuleWarning, is_space, lines};
 use crate::HtmlHandling;
 
-/// Rules without `*` and placeholders, above the first with one.
+/// Most rules without `*` and placeholders before the first rule that has one.
 const STATIC_RULES: usize = 2000;
-/// Rules with them, and those below.
+/// Most rules with `*` or placeholders, including all rules after the first of them.
 const DYNAMIC_RULES: usize = 100;
 
-/// What `_redirects` says: a path, where to, and how.
+/// Redirect rules, as in `_redirects`: a path, a target and a status.
 ///
 /// ```text
 /// /old           /new            301
@@ -23,12 +23,12 @@ const DYNAMIC_RULES: usize = 100;
 /// /app/*         /app            200
 /// ```
 ///
-/// Without a status it is 302. 200 answers with another path's file, and the client does not see it. The first rule that
-/// matches counts, those without `*` and `:placeholders` before the others. A query goes along unless the target has one.
+/// The default status is 302. With 200 the file of another path is served without a redirect. The first rule that matches
+/// applies, rules without `*` and `:placeholders` before the others. The query is kept unless the target has one.
 ///
-/// A target is a path, `https://host/path` or `//host/path`, which keeps the request's scheme. What a path brings into a target
-/// that is a path never makes another host of it: its slashes are joined. All as in Workers Static Assets, but that a value is
-/// put in as it is: there a `:name` or `$&` in it is replaced again.
+/// A target is a path, `https://host/path` or `//host/path`, which keeps the request's scheme. A captured value
+/// never turns a target that is a path into one with a host: leading slashes are joined. All as in Workers Static Assets, except
+/// that a captured value is inserted literally: there a `:name` or `$&` in it is replaced again.
 #[derive(Debug, Clone, Default)]
 pub struct Redirects {
     exact: HashMap<String, (Target, u16)>,
@@ -36,27 +36,27 @@ pub struct Redirects {
     warnings: Vec<RuleWarning>,
 }
 
-/// Where a rule leads.
+/// The target of a rule.
 #[derive(Debug, Clone)]
 struct Target {
-    /// All but query and fragment: a path, or an address with a host.
+    /// The target without query and fragment: a path, or a URL with a host.
     base: String,
     path: String,
     query: Option<String>,
     fragment: Option<String>,
 }
 
-/// What becomes of a path.
+/// The effect of a rule on a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Redirection {
-    /// The client is sent there.
+    /// Redirect the client to this location.
     To(StatusCode, String),
-    /// It gets what is at this path.
+    /// Serve the file of this path.
     Rewrite(String),
 }
 
 impl Redirects {
-    /// Reads the file. A line that is not a rule becomes a [warning](Self::warnings), and the others count.
+    /// Parses the file. A line that is not a rule becomes a [warning](Self::warnings); the other lines apply.
     #[must_use]
     pub fn parse(text: &str, html: HtmlHandling) -> Self {
         let mut read = Reading::default();
@@ -76,7 +76,7 @@ impl Redirects {
         redirects
     }
 
-    /// The lines that are ignored, and others that are likely not what their writer meant.
+    /// Returns warnings about ignored lines, and about lines that are probably mistakes.
     #[must_use]
     pub fn warnings(&self) -> &[RuleWarning] {
         &self.warnings
@@ -88,14 +88,14 @@ impl Redirects {
         self.exact.is_empty() && self.patterns.is_empty()
     }
 
-    /// What becomes of this path and query.
+    /// Returns the effect of the rules on this path and query.
     pub(crate) fn find(&self, path: &str, query: Option<&str>) -> Option<Redirection> {
         if let Some((target, status)) = self.exact.get(path) {
             return redirection(target, *status, query);
         }
         self.patterns.iter().find_map(|(pattern, to, status)| {
             let filled = filled(to, &pattern.captures(path, "")?);
-            // What a path has brought into it may be no address; then it is as if there were no such rule.
+            // With captured values the target may be an invalid URL; the rule is then skipped.
             redirection(&Target::of(filled.trim())?, *status, query)
         })
     }
@@ -113,7 +113,7 @@ fn redirection(target: &Target, status: u16, query: Option<&str>) -> Option<Redi
     Some(Redirection::To(StatusCode::from_u16(status).ok()?, location))
 }
 
-/// A target with what was captured in it. A path stays one: where it begins with several slashes, it would be another host.
+/// Inserts captured values into a target. Leading slashes of a path are joined, as several would make it a host.
 fn filled(to: &str, captures: &pattern::Captures<'_>) -> String {
     let is_slash = |char: char| char == '/' || char == '\\';
     let names_host =
@@ -135,10 +135,10 @@ fn filled(to: &str, captures: &pattern::Captures<'_>) -> String {
 }
 
 impl Target {
-    /// Reads an address as a browser at this site would: `None` where it is not one.
+    /// Parses a URL as a browser at this site would; `None` where it is invalid.
     fn of(to: &str) -> Option<Self> {
         const HERE: &str = "site.invalid";
-        // However many slashes there are, a host follows them.
+        // Any number of slashes is followed by a host.
         let host = to.strip_prefix('/').map(|rest| (rest, rest.trim_start_matches(['/', '\\'])));
         let host = host.filter(|(rest, host)| rest.len() > host.len()).map(|(_, host)| format!("//{host}"));
         let url = Url::parse(&format!("https://{HERE}/")).ok()?.join(host.as_deref().unwrap_or(to)).ok()?;
@@ -155,21 +155,21 @@ impl Target {
     }
 }
 
-/// The file, read so far.
+/// State of parsing the file.
 #[derive(Default)]
 struct Reading {
     redirects: Redirects,
     warnings: Vec<RuleWarning>,
-    /// The paths of all rules, and how many there were of each kind.
+    /// The paths of all rules so far.
     seen: HashSet<String>,
     exact: usize,
     dynamic: usize,
 }
 
-/// Why a line is not a rule.
+/// The reason for which a line is ignored.
 enum Refused {
     Line(String),
-    /// And nothing below it.
+    /// This line and all below it.
     Rest(String),
 }
 
@@ -180,7 +180,7 @@ impl From<String> for Refused {
 }
 
 impl Reading {
-    /// Reads a rule. The order of what is looked at is wrangler's: it decides what counts towards the limits.
+    /// Parses a rule. The order of the checks is wrangler's: it decides which lines count towards the limits.
     fn rule(&mut self, line: &str, html: HtmlHandling) -> Result<(), Refused> {
         let words = words(line);
         let (from, to, status) = match words[..] {
@@ -197,8 +197,8 @@ impl Reading {
         };
         *count += 1;
         if *count > most {
-            let message = format!("there are {most} rules of this kind already; it is ignored");
-            // As Workers Static Assets: below the last pattern nothing counts.
+            let message = format!("ignored: there are already {most} rules of this kind");
+            // As in Workers Static Assets, everything after the last pattern is ignored.
             return Err(if counts_as_exact { Refused::Line(message) } else { Refused::Rest(message) });
         }
         let to = pattern::address(to, Parts { host: true, port: true, query: true })?;
@@ -207,10 +207,10 @@ impl Reading {
         let is_path = pattern::split_host(&to).is_none();
         let is_index = to.ends_with("/index") || to.ends_with("/index.html");
         if is_path && is_index && (from.ends_with("/*") || (from.ends_with('/') && html != HtmlHandling::None)) {
-            return Err(String::from("this is an infinite loop: /index.html is redirected to / again").into());
+            return Err(String::from("infinite loop: /index.html redirects back to /").into());
         }
         if !self.seen.insert(from.clone()) {
-            return Err(format!("there is a rule for {from} already").into());
+            return Err(format!("there is already a rule for {from}").into());
         }
         if status == 200 && !is_path {
             return Err(String::from("with 200 the target must be a path of this site").into());
@@ -226,13 +226,13 @@ impl Reading {
     }
 }
 
-/// The words of a rule. A `#` behind white space begins a comment; within a word it begins a fragment.
+/// Splits a rule into words. A `#` after white space begins a comment; within a word it begins a fragment.
 fn words(line: &str) -> Vec<&str> {
     let words = line.split(is_space).filter(|word| !word.is_empty());
     words.enumerate().take_while(|(index, word)| *index == 0 || !word.starts_with('#')).map(|(_, word)| word).collect()
 }
 
-/// A status as JavaScript reads numbers: `301`, `301.0` and `0x12d` are one.
+/// Parses a status as JavaScript parses numbers: `301`, `301.0` and `0x12d` are the same.
 fn number(text: &str) -> Option<u16> {
     let radix = |prefixes: [&str; 2], radix| {
         let digits = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))?;

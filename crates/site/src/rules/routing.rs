@@ -1,15 +1,15 @@
-//! `run_worker_first`.
+//! The rules of `run_worker_first`.
 
 use regex_lite::Regex;
 
-/// Rules of one configuration.
+/// Most rules of one configuration.
 const RULES: usize = 100;
-/// Characters of a rule.
+/// Most characters of a rule.
 const RULE_CHARACTERS: usize = 100;
 
-/// Which requests are the application's before the site is looked at: `run_worker_first`.
+/// The requests that the application answers without looking at the site: `run_worker_first`.
 ///
-/// Without any - [`never`](Self::never) - what the site has is answered by the site, and everything else by the application.
+/// With [`never`](Self::never) the site answers every request for which it has a file or a redirect, and the application the others.
 #[derive(Debug, Clone)]
 pub struct WorkerFirst(Inner);
 
@@ -20,52 +20,54 @@ enum Inner {
     Paths { worker: Vec<Regex>, site: Vec<Regex> },
 }
 
-/// Who answers a request.
+/// The side that answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     Worker,
     Site,
-    /// The site where it has something for it; whether what it says of missing pages counts, too.
+    /// The site if it has an answer, else the application. `not_found` says whether the site's page for missing files counts.
     Either {
         not_found: bool,
     },
 }
 
-/// Why a list of rules is none.
+/// An invalid list of rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("run_worker_first: {0}")]
 pub struct RoutingError(String);
 
 impl WorkerFirst {
-    /// Every request.
+    /// Sends every request to the application.
     #[must_use]
     pub fn always() -> Self {
         Self(Inner::Always)
     }
 
-    /// No request.
+    /// Sends no request to the application first.
     #[must_use]
     pub fn never() -> Self {
         Self(Inner::Never)
     }
 
-    /// Requests whose path matches one of these - `/api/*` - and none of those with `!` in front - `!/api/docs/*`. A `*` is
-    /// any text.
+    /// Sends requests to the application whose path matches one of these rules (`/api/*`) and none of those that begin with `!`
+    /// (`!/api/docs/*`). A `*` matches any text.
     ///
     /// # Errors
-    /// No rule, more than 100, one of more than 100 characters, one twice or covered by another, one that begins with
-    /// neither `/` nor `!/`, or only such with `!`.
+    /// An empty list, more than 100 rules, a rule of more than 100 characters, a duplicate or a rule covered by another, a rule
+    /// that begins with neither `/` nor `!/`, or only rules with `!`.
     pub fn paths<R: AsRef<str>>(rules: impl IntoIterator<Item = R>) -> Result<Self, RoutingError> {
         let rules: Vec<String> = rules.into_iter().map(|rule| rule.as_ref().to_owned()).collect();
         check(&rules).map_err(RoutingError)?;
         let (site, worker): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.starts_with('!'));
-        let compiled =
-            |rules: Vec<&String>| rules.into_iter().map(|rule| pattern(rule.trim_start_matches('!'))).collect();
-        let (worker, site): (Result<_, _>, Result<_, _>) = (compiled(worker), compiled(site));
-        Ok(Self(Inner::Paths { worker: worker.map_err(RoutingError)?, site: site.map_err(RoutingError)? }))
+        let compiled = |rules: Vec<&String>| {
+            rules.into_iter().map(|rule| pattern(rule.trim_start_matches('!'))).collect::<Result<Vec<_>, _>>()
+        };
+        let worker = compiled(worker).map_err(RoutingError)?;
+        let site = compiled(site).map_err(RoutingError)?;
+        Ok(Self(Inner::Paths { worker, site }))
     }
 
-    /// Who answers for this path.
+    /// Returns the side that answers this path.
     pub(crate) fn turn(&self, path: &str) -> Turn {
         let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(path));
         match &self.0 {
@@ -78,7 +80,7 @@ impl WorkerFirst {
     }
 }
 
-/// Only `*` means anything, and it crosses slashes.
+/// Compiles a rule, in which only `*` is special; it matches slashes, too.
 fn pattern(rule: &str) -> Result<Regex, String> {
     let escaped = rule.split('*').map(regex_lite::escape).collect::<Vec<_>>().join(".*");
     Regex::new(&format!("^{escaped}$")).map_err(|error| format!("{rule:?}: {error}"))
@@ -99,11 +101,11 @@ fn check(rules: &[String]) -> Result<(), String> {
             |other: &String| other == rule || other.strip_suffix('*').is_some_and(|start| rule.starts_with(start));
         let others = rules.iter().enumerate().filter(|(other, _)| *other != index);
         if let Some((_, other)) = others.into_iter().find(|(_, other)| covers(other)) {
-            return Err(format!("{rule:?} says nothing more than {other:?}"));
+            return Err(format!("{rule:?} is already covered by {other:?}"));
         }
     }
     match rules.iter().all(|rule| rule.starts_with('!')) {
-        true => Err("there must be a rule without !".to_owned()),
+        true => Err("at least one rule must not begin with !".to_owned()),
         false => Ok(()),
     }
 }
@@ -113,8 +115,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_go_to_whom_they_are_for() {
-        let first = WorkerFirst::paths(["/api/*", "!/api/docs/*", "/exact"]).expect("rules");
+    fn precedence_follows_the_rules() {
+        let first = WorkerFirst::paths(["/api/*", "!/api/docs/*", "/exact"]).expect("the rules are valid");
         for (path, turn) in [
             ("/api/x/y", Turn::Worker),
             ("/api/", Turn::Worker),
@@ -125,13 +127,13 @@ mod tests {
         ] {
             assert_eq!(first.turn(path), turn, "{path}");
         }
-        let odd = WorkerFirst::paths(["/a[b]{c}?/*"]).expect("only the star means anything");
+        let odd = WorkerFirst::paths(["/a[b]{c}?/*"]).expect("only the star is special");
         assert_eq!(odd.turn("/a[b]{c}?/x"), Turn::Worker);
         assert_eq!(odd.turn("/ab/x"), Turn::Either { not_found: true });
     }
 
     #[test]
-    fn rules_that_are_none_are_refused() {
+    fn invalid_rules_are_refused() {
         for rules in [
             vec![],
             vec!["api"],

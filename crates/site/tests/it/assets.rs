@@ -89,7 +89,8 @@ async fn ours(site: &Site, first: Option<&WorkerFirst>, exchange: &Value) -> Tol
     };
     let mut headers: Vec<(String, String)> = Vec::new();
     for (name, value) in &parts.headers {
-        let (name, value) = (name.as_str(), value.to_str().unwrap());
+        let name = name.as_str();
+        let value = value.to_str().unwrap();
         if !["location", "content-type", "cache-control"].contains(&name) && !name.starts_with("x-rule") {
             continue;
         }
@@ -134,7 +135,8 @@ fn even_out(site: &Value, exchange: &Value, ours: &mut Told, theirs: &mut Told) 
             value.replace_range(.."http:".len(), "");
         }
     }
-    let (path, html) = (text(exchange, "path"), text(site, "html_handling"));
+    let path = text(exchange, "path");
+    let html = text(site, "html_handling");
     // Pages of the same bytes are one page to us, as they are to Cloudflare; miniflare tells them apart by their paths.
     let is_told_apart =
         matches!((html, path), ("force-trailing-slash", "/same.html") | ("drop-trailing-slash", "/same/index.html"));
@@ -169,19 +171,22 @@ fn forget(ours: &mut Told, theirs: &mut Told) {
 #[tokio::test]
 async fn the_site_answers_as_workers_static_assets() {
     let fixture: Value = serde_json::from_str(FIXTURE).unwrap();
-    let (mut wrong, mut count) = (Vec::new(), 0);
+    let mut wrong = Vec::new();
+    let mut count = 0;
     for settings in fixture["sites"].as_array().unwrap() {
         let (site, first) = site(&fixture["files"], settings).await;
         let cached = site.clone().with_cache(CacheOptions::default());
         for exchange in settings["exchanges"].as_array().unwrap() {
-            let (mut ours, mut theirs) = (ours(&site, first.as_ref(), exchange).await, theirs(exchange));
+            let mut ours = ours(&site, first.as_ref(), exchange).await;
+            let mut theirs = theirs(exchange);
             for _ in 0..2 {
                 assert_eq!(self::ours(&cached, first.as_ref(), exchange).await, ours, "kept in memory: {exchange}");
             }
             even_out(settings, exchange, &mut ours, &mut theirs);
             count += 1;
             if ours != theirs {
-                let (name, path) = (text(settings, "name"), text(exchange, "path"));
+                let name = text(settings, "name");
+                let path = text(exchange, "path");
                 wrong.push(format!(
                     "{name}: {} {path}\n  ours   {ours:?}\n  theirs {theirs:?}",
                     text(exchange, "method")

@@ -133,7 +133,8 @@ async fn many_who_ask_for_the_same_are_one_read() {
     assert_eq!(store.script().count("get"), read + 1);
     // And so it is when it has changed.
     store.write(&key("page.html"), "two").await.unwrap();
-    let (held, read) = (store.script().hold_next("get"), store.script().count("get"));
+    let held = store.script().hold_next("get");
+    let read = store.script().count("get");
     let answers = ask_together(&site, "/page", held).await;
     assert!(answers.into_iter().all(|answer| answer.1 == "two"));
     assert_eq!(store.script().count("get"), read + 1);
@@ -247,7 +248,8 @@ async fn what_has_no_variant_is_compressed_once_and_is_a_representation_of_its_o
     let mut etags = vec![plain.headers["etag"].clone()];
     for (accepted, encoding) in [("gzip", "gzip"), ("gzip, zstd", "zstd"), ("gzip, br, zstd;q=0.5", "br")] {
         let (parts, body) = asked("/long.css", &[("accept-encoding", accepted)]).await;
-        let (token, vary) = (&parts.headers["content-encoding"], &parts.headers["vary"]);
+        let token = &parts.headers["content-encoding"];
+        let vary = &parts.headers["vary"];
         assert_eq!((token.to_str().unwrap(), vary.to_str().unwrap()), (encoding, "Accept-Encoding"));
         assert!(body.len() < css.len() / 10, "{encoding}: {}", body.len());
         let mut decoded = String::new();

@@ -290,7 +290,7 @@ async fn what_is_damaged_or_newer_is_said_and_not_guessed() {
     assert!(deploys.list().await.unwrap().is_empty());
     assert_eq!(deploys.rollback(None).await.unwrap_err().message(), "nothing has been deployed here");
     let nothing = deploys.deploy(&source(&[("_headers", "")]).await, &DeployOptions::default()).await.unwrap_err();
-    assert_eq!(nothing.message(), "there is nothing to deploy: no file takes part");
+    assert_eq!(nothing.message(), "there are no files to deploy");
 
     let first = deploy(&deploys, ONE).await;
     let only = deploys.rollback(None).await.unwrap_err();
@@ -306,7 +306,7 @@ async fn what_is_damaged_or_newer_is_said_and_not_guessed() {
     let object = keys(&store).await.into_iter().find(|key| key.contains("/objects/")).unwrap();
     store.delete(&[key(&object)]).await.unwrap();
     let missing = deploys.rollback(Some(&first)).await.unwrap_err();
-    let is_in_first = missing.message().contains("is missing in the store");
+    let is_in_first = missing.message().contains("is missing from the store");
     assert!(is_in_first, "{missing}");
 
     let mut newer = pointer(&store).await;
@@ -396,7 +396,7 @@ async fn a_rollback_replaces_what_was_served_when_it_was_asked_for() {
     let third = deploy(&deploys, &[("index.html", "three")]).await;
     held.release();
     let refused = rolling.await.unwrap().unwrap_err();
-    assert!(refused.message().contains("has come to be served meanwhile"), "{refused}");
+    assert!(refused.message().contains("the current deploy has changed meanwhile"), "{refused}");
     assert_eq!(deploys.list().await.unwrap()[0].id, third);
     assert!(deploys.list().await.unwrap()[0].is_current);
     assert_eq!(deploys.rollback(Some(&good)).await.unwrap().id, good);
@@ -414,7 +414,8 @@ async fn a_store_that_fails_for_a_while_does_not_take_what_was_served_with_it() 
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
     // The pointer cannot be read, and the file can. Of many who ask meanwhile one asks the store for the pointer.
     fails.script().fail_next("get", Error::new(ErrorKind::Unavailable, "the store is away"));
-    let (before, held) = (fails.script().count("get"), store.script().hold_next("get"));
+    let before = fails.script().count("get");
+    let held = store.script().hold_next("get");
     let asking = join_all((0..20).map(|_| get(&site, "/")));
     let release = async {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -460,7 +461,7 @@ async fn who_prunes_stops_where_somebody_has_gone_on_meanwhile() {
     let before = keys(&store).await;
     held.release();
     let refused = pruning.await.unwrap().unwrap_err();
-    assert!(refused.message().contains("somebody has deployed meanwhile"), "{refused}");
+    assert!(refused.message().contains("another process has deployed meanwhile"), "{refused}");
     assert_eq!(keys(&store).await, before);
 }
 

@@ -105,7 +105,9 @@ async fn a_long_folder_comes_in_pages() {
     let files: Vec<(String, &str)> = (0..2500).map(|number| (format!("f/{number:04}/x"), "x")).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(name, body)| (name.as_str(), *body)).collect();
     for site in sites(&files, SiteOptions::default().with_listing(true)).await {
-        let (mut all, mut path, mut pages) = (Vec::new(), "/f/".to_owned(), 0);
+        let mut all = Vec::new();
+        let mut path = "/f/".to_owned();
+        let mut pages = 0;
         loop {
             let listing = json_of(&site, &path).await;
             all.extend(names(&listing).into_iter().map(str::to_owned));

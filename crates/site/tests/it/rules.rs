@@ -129,7 +129,8 @@ async fn rules_that_are_not_utf8_or_begin_with_a_mark_stop_nothing() {
     assert_eq!((status, &headers["location"], &headers["x-all"]), (301, &"/".parse().unwrap(), &"1".parse().unwrap()));
     // And a deploy takes them.
     let source = store as Arc<dyn ObjectStore>;
-    let (target, options) = (Arc::new(MemoryStore::new()), SiteOptions::default().with_deploys(true));
+    let target = Arc::new(MemoryStore::new());
+    let options = SiteOptions::default().with_deploys(true);
     let deploys = Deploys::new(target.clone() as Arc<dyn ObjectStore>, "");
     deploys.deploy(&*source, &DeployOptions::default()).await.unwrap();
     let (status, headers, _) = ask(&Site::new(target, options), "/old", &[]).await;
@@ -157,7 +158,8 @@ async fn only_what_a_build_fingerprinted_is_immutable_and_outlives_its_deploy() 
         let options = SiteOptions::default().with_deploys(true).with_fingerprints(fingerprints);
         Site::new(target.clone(), options.with_html_handling(isobar_site::HtmlHandling::None))
     };
-    let (by_name, none) = (served(Fingerprints::by_name()), served(Fingerprints::none()));
+    let by_name = served(Fingerprints::by_name());
+    let none = served(Fingerprints::none());
     let globs = served(Fingerprints::globs(["*.pdf"]).unwrap());
     let told = async |site: &Site, name: &str| {
         let (status, headers, _) = ask(site, &format!("/{name}"), &[]).await;

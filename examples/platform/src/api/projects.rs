@@ -21,7 +21,7 @@ pub(super) struct Project {
 pub(super) async fn list(State(platform): State<Platform>, caller: Caller) -> Answer<Json<Vec<Project>>> {
     // The legacy database knows nothing of today's tenants: it is the operator's, who brought it.
     if !is_operator(&*platform.database(DB)?, &caller).await? {
-        return Err(Problem::not_found("there is nothing here"));
+        return Err(Problem::not_found("not found"));
     }
     let sql = "SELECT id, title, archived FROM projects ORDER BY id LIMIT 1000";
     Ok(Json(platform.database(MEAUXOS_DB)?.prepare(sql).all().await?))
