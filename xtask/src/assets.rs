@@ -357,7 +357,8 @@ fn compare_types(told: &Value, write: bool) -> Outcome {
 /// Compares with the fixture, or writes it.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let node = workerd::node()?;
-    let (spec_file, answers) = (node.join("assets-spec.json"), node.join("assets.json"));
+    let spec_file = node.join("assets-spec.json");
+    let answers = node.join("assets.json");
     fs::write(node.join("assets.mjs"), SCRIPT)?;
     let mime = std::path::absolute(target().join("mime"))?;
     npm::install(&mime, &[MIME])?;

@@ -130,12 +130,14 @@ fn measure(row: &Row, contenders: &[Contender]) -> Outcome {
     };
     let ours = median(&measured[0], |one| one.cpu);
     for (contender, rounds) in contenders.iter().zip(&measured).filter(|(_, rounds)| !rounds.is_empty()) {
-        let (rate, cpu) = (median(rounds, |one| one.rate), median(rounds, |one| one.cpu));
+        let rate = median(rounds, |one| one.rate);
+        let cpu = median(rounds, |one| one.cpu);
         let has_p99 = rounds.iter().all(|one| one.p99.is_some());
         let p99 = has_p99.then(|| format!("{:.2}", median(rounds, |one| one.p99.unwrap_or_default())));
         let p99 = p99.unwrap_or_default();
         let what = if contender.name == contenders[0].name { row.what } else { "" };
-        let (name, machine) = (contender.name, median(rounds, |one| one.machine));
+        let name = contender.name;
+        let machine = median(rounds, |one| one.machine);
         println!("{what:26} {name:>18} {rate:>12.0} {p99:>10} {cpu:>12.2} {:>7.2}x {machine:>14.2}", cpu / ours);
     }
     Ok(())

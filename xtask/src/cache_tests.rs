@@ -103,7 +103,8 @@ fn judge(told: &[Told]) -> Outcome {
         }
     }
     let required = counts.get("required").cloned().unwrap_or_default();
-    let (passed, all) = (required.get("pass").copied().unwrap_or_default(), required.values().sum::<usize>());
+    let passed = required.get("pass").copied().unwrap_or_default();
+    let all = required.values().sum::<usize>();
     println!(
         "{passed} of {all} required tests of {PACKAGE}, one of our own among them, pass on the cache inside Workers"
     );

@@ -41,11 +41,14 @@ pub(crate) fn run() -> Outcome {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
     let told = String::from_utf8(output.stdout)?;
-    let (mut looked_at, mut known, mut wrong) = (0, 0, Vec::new());
+    let mut looked_at = 0;
+    let mut known = 0;
+    let mut wrong = Vec::new();
     for note in told.lines().map(serde_json::from_str::<Value>) {
         let note = note?;
         looked_at += note["looked_at"].as_u64().unwrap_or_default();
-        let (id, what) = (note["id"].as_str().unwrap_or_default(), note["what"].as_str().unwrap_or_default());
+        let id = note["id"].as_str().unwrap_or_default();
+        let what = note["what"].as_str().unwrap_or_default();
         match KNOWN.iter().any(|(one, begins, _)| *one == id && what.starts_with(begins)) {
             true => known += 1,
             false if !id.is_empty() => wrong.push(note.to_string()),

@@ -28,7 +28,8 @@ pub(crate) fn run() -> Outcome {
     // Before the native server looks for one.
     let chromium = browser::chromium_path()?;
     execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
-    let (provider_port, port) = (free_port()?, free_port()?);
+    let provider_port = free_port()?;
+    let port = free_port()?;
     let provider = json!([{"name": "local", "title": "Local", "client_id": "isobar", "scopes": "openid email profile",
         "issuer": format!("http://127.0.0.1:{provider_port}")}])
     .to_string();
@@ -243,7 +244,8 @@ impl Browser {
         for _ in 0..10 {
             let rest = url.strip_prefix("http://").ok_or_else(|| format!("sent to {url}"))?;
             let (host, path) = rest.split_once('/').ok_or("a path")?;
-            let (host, path) = (host.to_owned(), format!("/{path}"));
+            let host = host.to_owned();
+            let path = format!("/{path}");
             if host == self.address {
                 let answered = self.send("GET", &path, None)?;
                 let location = answered.answer.header("location").unwrap_or_default();

@@ -81,15 +81,18 @@ pub(crate) fn run() -> Outcome {
         Server::start(command.args(["--port", "0", "--root"]).arg(&state).envs(SECRETS).env("MAIL_URL", "off"))?;
     let workerd = Workerd::start(&platform(build_platform()?, 0)?)?;
     let side = |address: &str| Side { address: address.to_owned(), names: BTreeMap::new(), cookie: None };
-    let (mut native_side, mut worker_side) = (side(&native.address), side(&workerd.address));
+    let mut native_side = side(&native.address);
+    let mut worker_side = side(&workerd.address);
 
     let first = std::time::Instant::now();
     ask(&workerd.address, "GET", "/healthz", &[], b"")?;
     println!("workerd with the Worker is up in {:?}, its first answer takes {:?}", workerd.started_in, first.elapsed());
 
-    let (mut agreed, mut differing) = (0, Vec::new());
+    let mut agreed = 0;
+    let mut differing = Vec::new();
     for step in steps() {
-        let (one, other) = (native_side.take(&step)?, worker_side.take(&step)?);
+        let one = native_side.take(&step)?;
+        let other = worker_side.take(&step)?;
         let differences = compare(&one, &other);
         let known = DIFFERENT.iter().find(|(name, ..)| *name == step.name);
         let as_known = |what: &[&str]| {
@@ -105,12 +108,14 @@ pub(crate) fn run() -> Outcome {
     check_cache(&workerd.address, steps::MARK)?;
     // What is to be looked at each time is kept for a second, and says of itself what it always says.
     let page = check_cache(&workerd.address, "/")?;
-    let (control, ours) = (page.header("cache-control"), page.header("x-isobar-cache-control"));
+    let control = page.header("cache-control");
+    let ours = page.header("x-isobar-cache-control");
     if (control.as_deref(), ours.as_deref()) != (Some("public, max-age=0, must-revalidate"), None) {
         return Err(format!("a page out of the cache says {:?}", page.headers).into());
     }
     for (name, talk) in [("the chat", chat::talk as fn(&str, &str) -> chat::Talk), ("the call", chat::call)] {
-        let (one, other) = (native_side.talk(talk)?, worker_side.talk(talk)?);
+        let one = native_side.talk(talk)?;
+        let other = worker_side.talk(talk)?;
         if one == other {
             agreed += 1;
         } else {
@@ -252,7 +257,8 @@ impl Side {
 }
 
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let (mut replaced, mut rest) = (Vec::new(), bytes);
+    let mut replaced = Vec::new();
+    let mut rest = bytes;
     while let Some(at) = rest.windows(from.len().max(1)).position(|window| window == from) {
         replaced.extend_from_slice(&rest[..at]);
         replaced.extend_from_slice(to);

@@ -145,7 +145,8 @@ fn count_idle() -> Result<usize, Box<dyn std::error::Error>> {
 }
 
 fn idle(served: &Served) -> Outcome {
-    let (before, count) = (served.memory(), count_idle()?);
+    let before = served.memory();
+    let count = count_idle()?;
     let mut idle = Vec::with_capacity(count);
     for number in 0..count {
         let mut stream = served.connect()?;
@@ -174,7 +175,9 @@ fn idle(served: &Served) -> Outcome {
 fn slow(served: &Served) -> Outcome {
     let mut slow = (0..SLOW).map(|_| served.connect()).collect::<Result<Vec<_>, _>>()?;
     let begun = Instant::now();
-    let (mut alive, mut slowest, before) = (SLOW, Duration::ZERO, served.memory());
+    let mut alive = SLOW;
+    let mut slowest = Duration::ZERO;
+    let before = served.memory();
     for at in 0.. {
         for stream in &mut slow {
             let head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ";
@@ -194,7 +197,8 @@ fn slow(served: &Served) -> Outcome {
         }
         std::thread::sleep(Duration::from_secs(1));
     }
-    let (slowest, seconds) = (slowest.as_secs_f64() * 1000.0, begun.elapsed().as_secs_f64());
+    let slowest = slowest.as_secs_f64() * 1000.0;
+    let seconds = begun.elapsed().as_secs_f64();
     println!(
         "beside {SLOW} clients that send a byte a second: answers within {slowest:.1} ms; they are given up after {seconds:.0} s"
     );
@@ -255,14 +259,17 @@ fn few_files(folder: &Path) -> Outcome {
         Ok(stream)
     };
     let answered = |client: &str| -> Result<(String, Duration), Box<dyn std::error::Error>> {
-        let (begun, mut stream, mut answer) = (Instant::now(), connect(client)?, Vec::new());
+        let begun = Instant::now();
+        let mut stream = connect(client)?;
+        let mut answer = Vec::new();
         stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=0-9\r\nConnection: close\r\n\r\n")?;
         stream.read_to_end(&mut answer)?;
         Ok((String::from_utf8_lossy(&answer).into_owned(), begun.elapsed()))
     };
     let silent = (0..600).map(|_| connect("203.0.113.9")).collect::<Result<Vec<_>, _>>()?;
     std::thread::sleep(Duration::from_secs(2)); // those that were refused are gone
-    let (mut slowest, mut refused) = (Duration::ZERO, 0);
+    let mut slowest = Duration::ZERO;
+    let mut refused = 0;
     for _ in 0..20 {
         let (answer, took) = answered("198.51.100.7")?;
         if !answer.starts_with("HTTP/1.1 206") {
@@ -278,7 +285,8 @@ fn few_files(folder: &Path) -> Outcome {
             format!("answers took {slowest:?}; {refused} of 20 connections beyond the limit were refused").into()
         );
     }
-    let (slowest, memory) = (slowest.as_secs_f64() * 1000.0, memory(server.pid()) >> 20);
+    let slowest = slowest.as_secs_f64() * 1000.0;
+    let memory = memory(server.pid()) >> 20;
     println!(
         "with 256 files, beside {} silent connections of one client: others are answered within {slowest:.1} ms; {memory} MiB",
         silent.len()

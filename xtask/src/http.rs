@@ -45,7 +45,8 @@ impl Server {
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut process = spawned.map_err(|error| format!("{command:?}: {error}"))?;
         let output = process.stdout.take().ok_or("a piped output is there")?;
-        let (mut lines, mut address) = (Vec::new(), None);
+        let mut lines = Vec::new();
+        let mut address = None;
         let mut reader = BufReader::new(output).lines().map_while(Result::ok);
         while address.is_none() {
             let Some(line) = reader.next() else {

@@ -8,7 +8,8 @@ use crate::{Outcome, run as execute};
 
 /// Installs packages (`name@version`) into a folder, where they are not there already.
 pub(crate) fn install(folder: &Path, packages: &[&str]) -> Outcome {
-    let (installed, wanted) = (folder.join("installed"), packages.join("\n"));
+    let installed = folder.join("installed");
+    let wanted = packages.join("\n");
     if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
         return Ok(());
     }

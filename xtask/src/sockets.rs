@@ -139,7 +139,8 @@ fn frame(text: &str) -> Vec<u8> {
 
 fn many_sockets(attacked: &Attacked) -> Outcome {
     let before = attacked.memory();
-    let (mut open, mut refused) = (Vec::new(), 0);
+    let mut open = Vec::new();
+    let mut refused = 0;
     for _ in 0..SOCKETS {
         match attacked.socket("crowd")? {
             (101, stream) => open.push(stream),
@@ -169,7 +170,9 @@ fn floods(attacked: &Attacked) -> Outcome {
     }
     let frames =
         [r#"{"type":"typing"}"#, r#"{"type":"edit","id":1,"text":"x"}"#, r#"{"type":"send","text":"x"}"#].map(frame);
-    let (begun, mut sent, mut slowest) = (Instant::now(), 0, Duration::ZERO);
+    let begun = Instant::now();
+    let mut sent = 0;
+    let mut slowest = Duration::ZERO;
     let mut looked = Instant::now();
     while begun.elapsed() < FLOOD && deaf.iter().any(Option::is_some) {
         for (number, socket) in deaf.iter_mut().enumerate() {
@@ -185,7 +188,8 @@ fn floods(attacked: &Attacked) -> Outcome {
             slowest = slowest.max(attacked.others("beside floods")?);
         }
     }
-    let (left, took) = (deaf.iter().flatten().count(), begun.elapsed().as_secs_f64());
+    let left = deaf.iter().flatten().count();
+    let took = begun.elapsed().as_secs_f64();
     println!("{DEAF} sockets that read nothing sent {sent} events in {took:.1} s; {left} of them are left");
     slowest = slowest.max(attacked.others("after floods")?);
     println!("  others waited {:.1} ms at most", slowest.as_secs_f64() * 1000.0);
@@ -201,7 +205,8 @@ fn subscriptions(attacked: &Attacked) -> Outcome {
     let answer = attacked.ask("POST", "/api/mcp", &[accept, json_type], &initialize.to_string())?;
     let session = answer.header("mcp-session-id").ok_or("no session of MCP was begun")?;
     let headers = [accept, json_type, ("Mcp-Session-Id", session.as_str()), ("MCP-Protocol-Version", "2025-11-25")];
-    let (mut taken, mut refused) = (0, 0);
+    let mut taken = 0;
+    let mut refused = 0;
     for number in 0..SUBSCRIPTIONS {
         let uri = format!("isobar://prompts/{number}");
         let subscribe =

@@ -88,7 +88,8 @@ impl RoomOptions {
 
 /// What is done now and then.
 fn jobs(platform: &Platform) -> Vec<Job> {
-    let (media, auth) = (platform.clone(), platform.clone());
+    let media = platform.clone();
+    let auth = platform.clone();
     let sweep_media = Job::new("sweep uploads", TimeDelta::minutes(10), move || {
         let platform = media.clone();
         Box::pin(async move {

@@ -30,7 +30,8 @@ pub(crate) fn run() -> Outcome {
     let exits = ["test", "--quiet", "--package", "isobar-sessions", "--features", "chromium", "--test", "chromium"];
     execute(cargo().args(exits).env("CHROMIUM", chromium_path()?))?;
     execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
-    let (state, shots) = (target().join("browser-state"), std::path::absolute(target().join("screenshots"))?);
+    let state = target().join("browser-state");
+    let shots = std::path::absolute(target().join("screenshots"))?;
     for folder in [&state, &shots] {
         if folder.exists() {
             fs::remove_dir_all(folder)?;

@@ -176,7 +176,8 @@ fn post(name: &'static str, path: &'static str, json: &str) -> Step {
 }
 
 fn accounts() -> Vec<Step> {
-    let (sign_up, log_in) = ("/api/auth/signup", "/api/auth/login");
+    let sign_up = "/api/auth/signup";
+    let log_in = "/api/auth/login";
     vec![
         get("who is nobody", "/api/auth/me"),
         get("tickets of nobody", "/api/support_tickets"),
@@ -234,7 +235,8 @@ fn documents() -> Vec<Step> {
 }
 
 fn resources() -> Vec<Step> {
-    let (tickets, ticket) = ("/api/support_tickets", "/api/support_tickets/{ticket}");
+    let tickets = "/api/support_tickets";
+    let ticket = "/api/support_tickets/{ticket}";
     let patch =
         |name, etag: &'static str, json: &str| Step::new(name, "PATCH", ticket).header("If-Match", etag).json(json);
     let bulk = |name, json: &str| post(name, "/api/support_tickets/bulk", json);

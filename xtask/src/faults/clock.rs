@@ -13,7 +13,8 @@ use crate::Outcome;
 pub(super) fn run() -> Outcome {
     program("faketime", "faketime")?;
     let folder = fresh("clock")?;
-    let (root, offset) = (folder.join("state"), folder.join("offset"));
+    let root = folder.join("state");
+    let offset = folder.join("offset");
     fs::write(&offset, "+0")?;
     let mut command = Command::new(binary()?);
     command

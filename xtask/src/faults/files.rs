@@ -77,7 +77,10 @@ fn judge(root: &Path, cookie: &str, ledger: &Ledger, file: &Path) -> Result<Stri
             return Ok(format!("is refused: {}", said.chars().take(160).collect::<String>()));
         }
     };
-    let (mut whole, mut refused, mut missing, mut changed) = (0, 0, Vec::new(), Vec::new());
+    let mut whole = 0;
+    let mut refused = 0;
+    let mut missing = Vec::new();
+    let mut changed = Vec::new();
     let found = ledger.look_up(&platform)?;
     for (entry, found) in &found {
         match found {

@@ -106,7 +106,8 @@ impl Rooms<'_> {
 
 /// `/mcp`: the object of the user's MCP sessions.
 pub(super) async fn mcp(State(platform): State<Platform>, caller: Caller, request: Request) -> Answer<Response> {
-    let (tenant, user) = (caller.tenant().unwrap_or_default(), caller.user().unwrap_or_default());
+    let tenant = caller.tenant().unwrap_or_default();
+    let user = caller.user().unwrap_or_default();
     let who = participant(&platform, &caller).await?;
     hand_on(&platform, &who, &format!("mcp/{tenant}/{user}"), "/", request).await
 }

@@ -24,7 +24,8 @@ fn refusal(root: &Path, keyring: Option<&str>) -> String {
 #[test]
 fn a_missing_or_another_keyring_is_refused_and_the_right_one_serves_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (keyring, kept) = (folder.path().join("keyring"), folder.path().join("kept"));
+    let keyring = folder.path().join("keyring");
+    let kept = folder.path().join("kept");
     let mut platform = Platform::owned(folder.path());
     // Pseudonyms are made with the vault's keys.
     assert_eq!(platform.post("/api/analytics/track", &json!({"name": "opened"})).0, 202);

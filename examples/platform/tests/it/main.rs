@@ -45,7 +45,8 @@ impl Platform {
             .stderr(log)
             .spawn()
             .unwrap();
-        let (mut address, mut setup) = (None, None);
+        let mut address = None;
+        let mut setup = None;
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         while address.is_none() {
             let line = lines.next().expect("it says where it serves").unwrap();
@@ -197,7 +198,8 @@ async fn the_platform_keeps_what_it_acknowledged_through_kill_9() {
     assert_eq!(status, 201);
     let image: Value = serde_json::from_slice(&image).unwrap();
     let content = format!("/api/images/{}/content", image["id"].as_str().unwrap());
-    let (mut ada, mut bob) = (platform.chat().await, platform.chat().await);
+    let mut ada = platform.chat().await;
+    let mut bob = platform.chat().await;
     ada.say("hello").await;
     assert_eq!(bob.next("message").await["message"]["author"], "ada");
     ada.say("still there?").await;
@@ -224,7 +226,8 @@ async fn the_platform_keeps_what_it_acknowledged_through_kill_9() {
 #[test]
 fn acknowledged_uploads_survive_a_kill_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut acknowledged, mut session) = (Vec::new(), None);
+    let mut acknowledged = Vec::new();
+    let mut session = None;
     for round in 0..4u64 {
         let mut platform = match &session {
             None => Platform::owned(folder.path()),
@@ -232,7 +235,8 @@ fn acknowledged_uploads_survive_a_kill_at_any_moment() {
         };
         platform.cookie = session.or_else(|| platform.cookie.take());
         session = platform.cookie.clone();
-        let (address, session) = (platform.address.clone(), platform.session());
+        let address = platform.address.clone();
+        let session = platform.session();
         let uploads = std::thread::spawn(move || {
             let mut done = Vec::new();
             for number in 0..1000 {
@@ -559,7 +563,8 @@ fn migrations_have_the_tables_of_the_crates() {
 async fn the_legacy_database_is_copied_by_its_map() {
     use isobar_db::{Database, QueryableExt, SqliteDatabase, copy, migrations};
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"));
-    let (old, new) = (SqliteDatabase::memory().await.unwrap(), SqliteDatabase::memory().await.unwrap());
+    let old = SqliteDatabase::memory().await.unwrap();
+    let new = SqliteDatabase::memory().await.unwrap();
     for (database, name) in [(&old, "meauxos"), (&new, "business")] {
         migrations::apply(database, &migrations::from_folder(folder.join(name)).unwrap()).await.unwrap();
     }
