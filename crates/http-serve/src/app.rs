@@ -298,8 +298,8 @@ async fn site_first(
     let (parts, body) = request.into_parts();
     let head = http::Request::from_parts(parts, ());
     // A store that fails is told by the site itself.
-    let is_asked = site.is_asked(&head, worker_first).await.unwrap_or(true);
-    if is_asked {
+    let should_serve = site.should_serve(&head, worker_first).await.unwrap_or(true);
+    if should_serve {
         return site.respond(&head).await.map(axum::body::Body::new);
     }
     next.run(head.map(|()| body)).await

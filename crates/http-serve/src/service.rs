@@ -11,7 +11,7 @@ use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use isobar_site::{CacheState, Ready, Site, SiteBody, WorkerFirst};
+use isobar_site::{CacheState, PreparedResponse, Site, SiteBody, WorkerFirst};
 
 use crate::app::is_health;
 use crate::observe::{Observer, REQUEST_ID, cache, drawn_id};
@@ -67,7 +67,7 @@ impl AppService {
     }
 
     /// The same as HTTP/1.1 writes it, less its id; and when it was ready.
-    pub(crate) fn ready_head<B>(&self, request: &Request<B>) -> Option<(Ready, Option<Id>, Instant)> {
+    pub(crate) fn ready_head<B>(&self, request: &Request<B>) -> Option<(PreparedResponse, Option<Id>, Instant)> {
         let SiteLane { site, worker_first, .. } = self.lane(request.uri().path())?;
         let start = Instant::now();
         let ready = catch_unwind(AssertUnwindSafe(|| site.ready(request, worker_first.as_ref(), start)));
@@ -79,8 +79,8 @@ impl AppService {
     }
 
     /// Whether the site answers one host otherwise than another.
-    pub(crate) fn goes_by_host(&self) -> bool {
-        self.site.as_ref().is_some_and(|lane| lane.site.goes_by_host())
+    pub(crate) fn varies_by_host(&self) -> bool {
+        self.site.as_ref().is_some_and(|lane| lane.site.varies_by_host())
     }
 
     /// The site, where no route comes before it.

@@ -89,6 +89,17 @@ impl CacheOptions {
     }
 }
 
+/// Number and size of the answers in a cache.
+#[cfg(feature = "cache")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Number of cached answers.
+    pub entries: usize,
+    /// Size of the cached answers in bytes, including keys and headers.
+    pub bytes: u64,
+}
+
 /// How the cache took part in an answer. An extension of each answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

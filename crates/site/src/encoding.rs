@@ -50,19 +50,19 @@ pub(crate) fn accepted(header: &str) -> Vec<Encoding> {
 
 /// Returns [`accepted`] as a number below 64. Each thread remembers the header that it parsed last.
 #[cfg(feature = "cache")]
-pub(crate) fn wishes(headers: &http::HeaderMap) -> u8 {
+pub(crate) fn accepted_bits(headers: &http::HeaderMap) -> u8 {
     thread_local! {
         static LAST: std::cell::RefCell<(http::HeaderValue, u8)> =
             const { std::cell::RefCell::new((http::HeaderValue::from_static(""), 0)) };
     }
     let Some(header) = headers.get(http::header::ACCEPT_ENCODING) else { return 0 };
-    LAST.with_borrow_mut(|(last, wishes)| {
+    LAST.with_borrow_mut(|(last, bits)| {
         if last != header {
             let accepted = accepted(header.to_str().unwrap_or_default());
-            *wishes = accepted.into_iter().fold(0, |wishes, encoding| wishes * 4 + 1 + encoding as u8);
+            *bits = accepted.into_iter().fold(0, |bits, encoding| bits * 4 + 1 + encoding as u8);
             last.clone_from(header);
         }
-        *wishes
+        *bits
     })
 }
 

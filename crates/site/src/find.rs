@@ -5,7 +5,7 @@ use isobar_storage::Error;
 
 use crate::deploy::{self, File};
 use crate::rules;
-use crate::view::View;
+use crate::snapshot::Snapshot;
 use crate::{HtmlHandling, NotFoundHandling};
 
 /// The result of looking a path up.
@@ -22,7 +22,7 @@ pub(crate) enum Intent {
 
 /// Looks up the files of one request; reads each from the store at most once.
 pub(crate) struct Finder<'s> {
-    view: &'s View,
+    snapshot: &'s Snapshot,
     /// Whether the client may want a page.
     wants_page: bool,
     seen: Vec<(String, Option<File>)>,
@@ -37,13 +37,13 @@ enum Step {
 }
 
 impl<'s> Finder<'s> {
-    pub(crate) fn new(view: &'s View, path: &str, headers: &HeaderMap) -> Self {
-        Self { view, wants_page: wants_page(path, headers), seen: Vec::new() }
+    pub(crate) fn new(snapshot: &'s Snapshot, path: &str, headers: &HeaderMap) -> Self {
+        Self { snapshot, wants_page: wants_page(path, headers), seen: Vec::new() }
     }
 
     /// Resolves a decoded path; `not_found` says whether `not_found_handling` applies.
     pub(crate) async fn intent(&mut self, path: &str, not_found: bool) -> Result<Option<Intent>, Error> {
-        for step in steps(self.view.site.options.html_handling, path) {
+        for step in steps(self.snapshot.site.options.html_handling, path) {
             match step {
                 Step::Serve(file) => {
                     if let Some(file) = self.file(&file).await? {
@@ -62,7 +62,7 @@ impl<'s> Finder<'s> {
 
     /// Resolves a path without a file by `not_found_handling`.
     pub(crate) async fn not_found(&mut self, path: &str) -> Result<Option<Intent>, Error> {
-        match self.view.site.options.not_found_handling {
+        match self.snapshot.site.options.not_found_handling {
             NotFoundHandling::None => Ok(None),
             NotFoundHandling::SinglePageApplication if !self.wants_page => Ok(None),
             NotFoundHandling::SinglePageApplication => Ok(self.file("/index.html").await?.map(Intent::Fallback)),
@@ -85,7 +85,7 @@ impl<'s> Finder<'s> {
         if self.file(path).await?.is_some() {
             return Ok(false);
         }
-        for step in steps(self.view.site.options.html_handling, path) {
+        for step in steps(self.snapshot.site.options.html_handling, path) {
             if let Step::Serve(candidate) = step
                 && let Some(found) = self.file(&candidate).await?
             {
@@ -98,17 +98,17 @@ impl<'s> Finder<'s> {
     /// The file of a path.
     async fn file(&mut self, path: &str) -> Result<Option<File>, Error> {
         let name = path.rsplit('/').next().unwrap_or_default();
-        let is_hidden = name.starts_with('.') && !self.view.site.options.dotfiles;
+        let is_hidden = name.starts_with('.') && !self.snapshot.site.options.dotfiles;
         // A rule turns `/.html` into a path that begins with `//`, which a browser reads as a host, and `/..html` into a
         // path with a `..` segment.
         let leads_off = path.starts_with("//") || path.split('/').any(|segment| matches!(segment, "." | ".."));
-        if name.is_empty() || leads_off || is_ours(path) || is_hidden {
+        if name.is_empty() || leads_off || is_reserved(path) || is_hidden {
             return Ok(None);
         }
         if let Some((_, seen)) = self.seen.iter().find(|(seen, _)| seen == path) {
             return Ok(seen.clone());
         }
-        let found = self.view.file(path.strip_prefix('/').unwrap_or(path)).await?;
+        let found = self.snapshot.file(path.strip_prefix('/').unwrap_or(path)).await?;
         self.seen.push((path.to_owned(), found.clone()));
         Ok(found)
     }
@@ -212,7 +212,7 @@ fn wants_page(path: &str, headers: &HeaderMap) -> bool {
 }
 
 /// Whether a path is never served: a file of rules, or a part of a deploy.
-pub(crate) fn is_ours(path: &str) -> bool {
+pub(crate) fn is_reserved(path: &str) -> bool {
     let name = path.strip_prefix('/').unwrap_or(path);
     name.starts_with(deploy::FOLDER) || [rules::HEADERS, rules::REDIRECTS, ".assetsignore"].contains(&name)
 }

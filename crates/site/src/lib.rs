@@ -36,26 +36,28 @@ mod listing;
 mod options;
 mod path;
 mod precondition;
-mod range;
 #[cfg(feature = "cache")]
-mod ready;
+mod prepared;
+mod range;
 mod respond;
 mod rules;
 mod serve;
 mod site;
+mod snapshot;
 mod timing;
-mod view;
 
 #[cfg(feature = "cache")]
 pub use arena::{KeptBody, Region};
 pub use body::SiteBody;
+#[cfg(feature = "cache")]
+pub use caching::CacheStats;
 pub use caching::{CacheOptions, CacheState, FromSite};
 pub use deploy::{Deploy, DeployOptions, DeployProgress, Deployed, Deploys, Pruned};
 pub use fingerprint::{Fingerprints, GlobError};
 pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
 pub use path::{PathProblem, SitePath};
 #[cfg(feature = "cache")]
-pub use ready::Ready;
+pub use prepared::PreparedResponse;
 pub use rules::{HeaderRules, Redirects, RoutingError, RuleWarning, WorkerFirst};
 #[cfg(feature = "cache")]
 pub use site::Purge;

@@ -12,7 +12,7 @@ use crate::path::encoded;
 use crate::precondition::{self, Verdict};
 use crate::respond::with;
 use crate::serve::failed;
-use crate::view::View;
+use crate::snapshot::Snapshot;
 use crate::{SiteBody, find};
 
 /// Most names on a page.
@@ -54,21 +54,21 @@ struct ListedFile {
 
 /// Lists the folder at a decoded path; `None` where there is no such folder or it has only hidden files.
 pub(crate) async fn answer(
-    view: &View,
+    snapshot: &Snapshot,
     method: &Method,
     path: &str,
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Option<Listed>, Error> {
     let Some(folder) = path.strip_suffix('/') else {
-        return Ok(is_folder(view, path).await?.then(|| Listed::Redirect(format!("{path}/"))));
+        return Ok(is_folder(snapshot, path).await?.then(|| Listed::Redirect(format!("{path}/"))));
     };
     let after = query.unwrap_or_default();
     let after = url::form_urlencoded::parse(after.as_bytes()).find(|(name, _)| name == "after");
     let after = after.map(|(_, after)| after.into_owned()).unwrap_or_default();
-    let (entries, next) = names(view, folder, &after, NAMES).await?;
+    let (entries, next) = names(snapshot, folder, &after, NAMES).await?;
     // The root always exists, and so does a folder whose names all come before `after`.
-    if entries.is_empty() && !folder.is_empty() && (after.is_empty() || !is_folder(view, path).await?) {
+    if entries.is_empty() && !folder.is_empty() && (after.is_empty() || !is_folder(snapshot, path).await?) {
         return Ok(None);
     }
     let listing = Listing { path, entries, next };
@@ -104,21 +104,21 @@ fn policy() -> String {
 }
 
 /// Whether there are files to list under a decoded path.
-pub(crate) async fn is_folder(view: &View, path: &str) -> Result<bool, Error> {
-    Ok(!names(view, path.trim_end_matches('/'), "", 1).await?.0.is_empty())
+pub(crate) async fn is_folder(snapshot: &Snapshot, path: &str) -> Result<bool, Error> {
+    Ok(!names(snapshot, path.trim_end_matches('/'), "", 1).await?.0.is_empty())
 }
 
 /// Returns up to a number of names in a folder after a given one, ordered by their bytes, and the last of them if there are more.
 async fn names(
-    view: &View,
+    snapshot: &Snapshot,
     folder: &str,
     after: &str,
     limit: usize,
 ) -> Result<(Vec<ListedFile>, Option<String>), Error> {
     let folder = format!("{folder}/");
     let shown = |name: &str| {
-        let is_hidden = name.starts_with('.') && !view.site.options.dotfiles && name != ".well-known/";
-        !is_hidden && !name.trim_end_matches('/').is_empty() && !find::is_ours(&format!("{folder}{name}"))
+        let is_hidden = name.starts_with('.') && !snapshot.site.options.dotfiles && name != ".well-known/";
+        !is_hidden && !name.trim_end_matches('/').is_empty() && !find::is_reserved(&format!("{folder}{name}"))
     };
     let below = folder.trim_start_matches('/');
     let mut entries: Vec<ListedFile> = Vec::new();
@@ -128,7 +128,7 @@ async fn names(
         let last = entries.last().map(|last| last.name.clone());
         if more { last } else { None }
     };
-    if let Some(deploy) = &view.deploy {
+    if let Some(deploy) = &snapshot.deploy {
         for (name, file) in deploy.below(below) {
             let (name, entry) = match name[below.len()..].split_once('/') {
                 Some((sub, _)) => (format!("{sub}/"), None),
@@ -150,7 +150,7 @@ async fn names(
         let next = full(&mut entries);
         return Ok((entries, next));
     }
-    let prefix = format!("{}{below}", view.site.options.prefix);
+    let prefix = format!("{}{below}", snapshot.site.options.prefix);
     // Ask for a few more, as some may be hidden.
     let mut options =
         ListOptions::default().with_prefix(&prefix).with_delimiter("/").with_limit((limit + 16).min(NAMES));
@@ -158,7 +158,7 @@ async fn names(
         options = options.with_start_after(format!("{prefix}{after}"));
     }
     loop {
-        let page = view.site.store.list(options.clone()).await?;
+        let page = snapshot.site.store.list(options.clone()).await?;
         let files = page.objects.iter().map(|meta| (meta.key.as_str(), Some(meta)));
         let mut found: Vec<_> = files.chain(page.prefixes.iter().map(|name| (name.as_str(), None))).collect();
         found.sort_unstable_by_key(|(name, _)| *name);

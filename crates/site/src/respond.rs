@@ -10,9 +10,9 @@ use crate::find::{Finder, Intent};
 use crate::listing;
 use crate::path::{encoded, normalized, normalized_query};
 use crate::rules::Redirection;
-use crate::serve::{FALLBACK_VARIES, Found, represent, serve, serve_missing};
+use crate::serve::{FALLBACK_VARIES, Representation, represent, serve, serve_missing};
+use crate::snapshot::Snapshot;
 use crate::timing::{Rule, timed};
-use crate::view::View;
 use crate::{FromSite, NotFoundHandling, Site, SiteBody, SitePath};
 
 /// The answer to a path before the request's conditions and ranges are applied.
@@ -22,9 +22,9 @@ pub(crate) enum Plan {
     /// The listing of a folder, which depends on more of the request than a file does.
     Listing(Response<SiteBody>),
     /// A file.
-    File(Found),
+    File(Representation),
     /// The page for a missing file.
-    NotFoundPage(Found),
+    NotFoundPage(Representation),
 }
 
 pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<SiteBody> {
@@ -37,27 +37,37 @@ pub(crate) async fn respond(site: &Site, method: &Method, uri: &Uri, headers: &H
         Err(error) if error.is_retryable() => answer(site, method, uri, headers).await,
         answered => answered,
     };
-    let mut answer = answered.unwrap_or_else(|error| failed(&View::last(site), uri, headers, &error));
+    let mut answer = answered.unwrap_or_else(|error| store_error_response(&Snapshot::last(site), uri, headers, &error));
     answer.extensions_mut().insert(FromSite);
     finished(answer, method)
 }
 
 /// Returns the answer for an error of the store, with the `_headers` rules applied.
-pub(crate) fn failed(view: &View, uri: &Uri, headers: &HeaderMap, error: &Error) -> Response<SiteBody> {
-    let answer = ruled(view, uri, headers, failure(error));
-    timed(&view.site, answer, Rule::Failed, None)
+pub(crate) fn store_error_response(
+    snapshot: &Snapshot,
+    uri: &Uri,
+    headers: &HeaderMap,
+    error: &Error,
+) -> Response<SiteBody> {
+    let answer = with_header_rules(snapshot, uri, headers, error_response(error));
+    timed(&snapshot.site, answer, Rule::Failed, None)
 }
 
 /// Applies the `_headers` rules to an answer, except to the headers that describe a part of a file.
-pub(crate) fn ruled(view: &View, uri: &Uri, headers: &HeaderMap, mut answer: Response<SiteBody>) -> Response<SiteBody> {
-    if view.header_rules().is_empty() {
+pub(crate) fn with_header_rules(
+    snapshot: &Snapshot,
+    uri: &Uri,
+    headers: &HeaderMap,
+    mut answer: Response<SiteBody>,
+) -> Response<SiteBody> {
+    if snapshot.header_rules().is_empty() {
         return answer;
     }
     let is_part = answer.status() == StatusCode::PARTIAL_CONTENT;
     let is_multipart = |value: &HeaderValue| value.as_bytes().starts_with(b"multipart/byteranges");
     let range = answer.headers().get(header::CONTENT_RANGE).cloned();
     let multipart = answer.headers().get(header::CONTENT_TYPE).filter(|value| is_multipart(value)).cloned();
-    view.apply_rules(uri, headers, answer.headers_mut());
+    snapshot.apply_rules(uri, headers, answer.headers_mut());
     if is_part {
         answer.headers_mut().remove(header::CONTENT_RANGE);
         range.into_iter().for_each(|range| drop(answer.headers_mut().insert(header::CONTENT_RANGE, range)));
@@ -67,21 +77,21 @@ pub(crate) fn ruled(view: &View, uri: &Uri, headers: &HeaderMap, mut answer: Res
 }
 
 async fn answer(site: &Site, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response<SiteBody>, Error> {
-    let view = View::of(site).await?;
-    let (rule, plan) = plan(&view, method, uri.path(), uri.query(), headers).await?;
+    let snapshot = Snapshot::of(site).await?;
+    let (rule, plan) = plan(&snapshot, method, uri.path(), uri.query(), headers).await?;
     let answer = match plan {
         Plan::Done(answer) | Plan::Listing(answer) => answer,
-        Plan::File(found) => serve(site, method, headers, found).await?,
+        Plan::File(representation) => serve(site, method, headers, representation).await?,
         Plan::NotFoundPage(page) => serve_missing(site, headers, page).await?,
     };
-    Ok(timed(site, ruled(&view, uri, headers, answer), rule, None))
+    Ok(timed(site, with_header_rules(&snapshot, uri, headers, answer), rule, None))
 }
 
 /// Whether [`respond`] has an answer for a path other than not found.
 pub(crate) async fn has_answer(site: &Site, uri: &Uri, headers: &HeaderMap, not_found: bool) -> Result<bool, Error> {
-    let view = View::of(site).await?;
+    let snapshot = Snapshot::of(site).await?;
     let path = normalized(uri.path());
-    let path = match view.redirects().find(&path, uri.query()) {
+    let path = match snapshot.redirects().find(&path, uri.query()) {
         Some(Redirection::To(..)) => return Ok(true),
         Some(Redirection::Rewrite(path)) => path,
         None => path.into_owned(),
@@ -89,10 +99,10 @@ pub(crate) async fn has_answer(site: &Site, uri: &Uri, headers: &HeaderMap, not_
     match SitePath::read(&path, site.options.dotfiles) {
         Ok(parsed) => {
             let path = parsed.absolute();
-            if Finder::new(&view, &path, headers).intent(&path, not_found).await?.is_some() {
+            if Finder::new(&snapshot, &path, headers).intent(&path, not_found).await?.is_some() {
                 return Ok(true);
             }
-            Ok(site.options.listing && listing::is_folder(&view, &path).await?)
+            Ok(site.options.listing && listing::is_folder(&snapshot, &path).await?)
         }
         // No file has such a name: the application may know it, unless the site handles missing files.
         Err(_) => Ok(not_found && site.options.not_found_handling != NotFoundHandling::None),
@@ -105,16 +115,16 @@ pub(crate) async fn respond_with(
     method: &Method,
     headers: &HeaderMap,
 ) -> Option<Response<SiteBody>> {
-    let view = View::of_keys(site);
-    let answer = async || match view.object(key.as_str()).await? {
-        Some(file) => serve(site, method, headers, represent(&view, file, headers).await?).await.map(Some),
+    let snapshot = Snapshot::of_keys(site);
+    let answer = async || match snapshot.object(key.as_str()).await? {
+        Some(file) => serve(site, method, headers, represent(&snapshot, file, headers).await?).await.map(Some),
         None => Ok(None),
     };
     let answered = match answer().await {
         Err(error) if error.is_retryable() => answer().await,
         answered => answered,
     };
-    Some(finished(answered.transpose()?.unwrap_or_else(|error| failure(&error)), method))
+    Some(finished(answered.transpose()?.unwrap_or_else(|error| error_response(&error)), method))
 }
 
 /// Finishes an answer: removes the body for a HEAD request.
@@ -131,19 +141,19 @@ pub(crate) fn finished(mut answer: Response<SiteBody>, method: &Method) -> Respo
 
 /// Resolves a path; of the headers only those count that select among files.
 pub(crate) async fn plan(
-    view: &View,
+    snapshot: &Snapshot,
     method: &Method,
     path: &str,
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<(Rule, Plan), Error> {
-    let options = &view.site.options;
+    let options = &snapshot.site.options;
     let asked = normalized(path);
     let query = query.map(normalized_query);
     let query = query.as_deref();
-    let asked = match view.redirects().find(&asked, query) {
+    let asked = match snapshot.redirects().find(&asked, query) {
         Some(Redirection::To(status, location)) => {
-            return Ok((Rule::Redirects, Plan::Done(redirect(view, status, &location))));
+            return Ok((Rule::Redirects, Plan::Done(redirect(snapshot, status, &location))));
         }
         Some(Redirection::Rewrite(path)) => path,
         None => asked.into_owned(),
@@ -155,12 +165,12 @@ pub(crate) async fn plan(
         }
     };
     let path = parsed.absolute();
-    let mut finder = Finder::new(view, &path, headers);
+    let mut finder = Finder::new(snapshot, &path, headers);
     let is_read = method == Method::GET || method == Method::HEAD;
     let intent = match SitePath::read(&asked, options.dotfiles) {
         Ok(_) if options.listing && is_read => match finder.intent(&path, false).await? {
             Some(intent) => Some(intent),
-            None => match listing::answer(view, method, &path, query, headers).await? {
+            None => match listing::answer(snapshot, method, &path, query, headers).await? {
                 Some(listing::Listed::Page(answer)) => return Ok((Rule::Listing, Plan::Listing(answer))),
                 Some(listing::Listed::Redirect(to)) => Some(Intent::Redirect(to)),
                 None => finder.not_found(&path).await?,
@@ -176,18 +186,18 @@ pub(crate) async fn plan(
         let is_for_some = options.not_found_handling == NotFoundHandling::SinglePageApplication;
         Plan::Done(if is_for_some { with(answer, header::VARY, FALLBACK_VARIES) } else { answer })
     };
-    let represented = async |file: File| represent(view, file, headers).await;
+    let represented = async |file: File| represent(snapshot, file, headers).await;
     Ok(match intent {
         None => (Rule::Missing, nothing()),
         // A write to a missing file is not answered by the page for missing files.
         Some(Intent::NotFoundPage(..)) if !is_read => (Rule::Missing, nothing()),
         Some(_) if !is_read => (Rule::Method, Plan::Done(refused())),
-        Some(Intent::Redirect(to)) => (Rule::HtmlHandling, Plan::Done(moved(view, &to, query))),
+        Some(Intent::Redirect(to)) => (Rule::HtmlHandling, Plan::Done(redirect_to_canonical(snapshot, &to, query))),
         // Each file has one canonical path: `/a//b`, `/%61` and the like redirect to it.
-        Some(_) if encoded(&path) != asked => (Rule::Path, Plan::Done(moved(view, &path, query))),
+        Some(_) if encoded(&path) != asked => (Rule::Path, Plan::Done(redirect_to_canonical(snapshot, &path, query))),
         Some(Intent::File(file)) => (Rule::File, Plan::File(represented(file).await?)),
         Some(Intent::Fallback(file)) => {
-            (Rule::NotFoundHandling, Plan::File(Found { is_fallback: true, ..represented(file).await? }))
+            (Rule::NotFoundHandling, Plan::File(Representation { is_fallback: true, ..represented(file).await? }))
         }
         Some(Intent::NotFoundPage(file)) => (Rule::NotFoundHandling, Plan::NotFoundPage(represented(file).await?)),
     })
@@ -210,17 +220,17 @@ fn refused() -> Response<SiteBody> {
 }
 
 /// Redirects to the canonical form of a decoded path, with the query.
-fn moved(view: &View, path: &str, query: Option<&str>) -> Response<SiteBody> {
+fn redirect_to_canonical(snapshot: &Snapshot, path: &str, query: Option<&str>) -> Response<SiteBody> {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    redirect(view, StatusCode::TEMPORARY_REDIRECT, &format!("{}{query}", encoded(path)))
+    redirect(snapshot, StatusCode::TEMPORARY_REDIRECT, &format!("{}{query}", encoded(path)))
 }
 
-fn redirect(view: &View, status: StatusCode, location: &str) -> Response<SiteBody> {
+fn redirect(snapshot: &Snapshot, status: StatusCode, location: &str) -> Response<SiteBody> {
     let answer = with(text(status, ""), header::LOCATION, location);
     match status {
         // Without `Cache-Control` a cache may store these for as long as it likes (RFC 9110 15.1).
         StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT => {
-            with(answer, header::CACHE_CONTROL, &view.site.options.cache.default)
+            with(answer, header::CACHE_CONTROL, &snapshot.site.options.cache.default)
         }
         _ => answer,
     }
@@ -250,7 +260,7 @@ pub(crate) fn with(mut answer: Response<SiteBody>, name: HeaderName, value: &str
 }
 
 /// Returns the answer for an error of the store, without its details.
-pub(crate) fn failure(error: &Error) -> Response<SiteBody> {
+pub(crate) fn error_response(error: &Error) -> Response<SiteBody> {
     #[cfg(feature = "tracing")]
     tracing::error!(%error, "the site's store failed");
     if error.is_retryable() {

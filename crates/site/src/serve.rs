@@ -15,7 +15,7 @@ use crate::encoding::{self, Encoding};
 use crate::precondition::{self, Verdict};
 use crate::range::{self, Ranges};
 use crate::respond::{response, text, with};
-use crate::view::View;
+use crate::snapshot::Snapshot;
 use crate::{Site, SiteBody};
 
 /// The request header by which a single-page application's index is served or not.
@@ -23,7 +23,7 @@ pub(crate) const FALLBACK_VARIES: &str = "Sec-Fetch-Dest";
 
 /// A file in the encoding that the client gets: RFC 9110's selected representation.
 #[derive(Clone)]
-pub(crate) struct Found {
+pub(crate) struct Representation {
     pub(crate) key: Key,
     pub(crate) meta: ObjectMeta,
     /// The immutable object that has its bytes; `None` where they are at the key.
@@ -39,8 +39,8 @@ pub(crate) struct Found {
 }
 
 /// Selects the best precompressed variant of a file, or the file itself.
-pub(crate) async fn represent(view: &View, file: File, headers: &HeaderMap) -> Result<Found, Error> {
-    let site = &view.site;
+pub(crate) async fn represent(snapshot: &Snapshot, file: File, headers: &HeaderMap) -> Result<Representation, Error> {
+    let site = &snapshot.site;
     let meta = &file.meta;
     let guessed = || content_type::from_key(file.key.as_str()).unwrap_or_else(|| content_type::DEFAULT.to_owned());
     // R2 stores any text as a content type; one that is not a valid header value is ignored.
@@ -52,14 +52,23 @@ pub(crate) async fn represent(view: &View, file: File, headers: &HeaderMap) -> R
     if varies {
         let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         for encoding in encoding::accepted(accepted) {
-            if let Some(File { key, meta, object }) = view.variant(&file, encoding.suffix()).await? {
+            if let Some(File { key, meta, object }) = snapshot.variant(&file, encoding.suffix()).await? {
                 let encoding = Some(encoding);
-                return Ok(Found { key, meta, object, content_type, encoding, varies, is_fallback: false, http });
+                return Ok(Representation {
+                    key,
+                    meta,
+                    object,
+                    content_type,
+                    encoding,
+                    varies,
+                    is_fallback: false,
+                    http,
+                });
             }
         }
     }
     let File { key, meta, object } = file;
-    Ok(Found { key, meta, object, content_type, encoding: None, varies, is_fallback: false, http })
+    Ok(Representation { key, meta, object, content_type, encoding: None, varies, is_fallback: false, http })
 }
 
 /// Answers with a file, by the conditions and ranges of the request.
@@ -67,55 +76,55 @@ pub(crate) async fn serve(
     site: &Site,
     method: &Method,
     headers: &HeaderMap,
-    found: Found,
+    representation: Representation,
 ) -> Result<Response<SiteBody>, Error> {
-    match precondition::evaluate(headers, method, &found.meta, found.object.is_some()) {
+    match precondition::evaluate(headers, method, &representation.meta, representation.object.is_some()) {
         Verdict::Failed => {
-            return Ok(failed());
+            return Ok(precondition_failed());
         }
         Verdict::NotModified => {
             let mut answer = Response::new(SiteBody::default());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
-            write_not_modified(site, headers, &found, answer.headers_mut());
+            write_not_modified(site, headers, &representation, answer.headers_mut());
             return Ok(answer);
         }
         Verdict::Proceed => {}
     }
-    let mut answer = match ranges(method, headers, &found) {
+    let mut answer = match ranges(method, headers, &representation) {
         Ranges::Whole if method == Method::HEAD => {
-            with(Response::new(SiteBody::default()), header::CONTENT_LENGTH, &found.meta.size.to_string())
+            with(Response::new(SiteBody::default()), header::CONTENT_LENGTH, &representation.meta.size.to_string())
         }
-        Ranges::Whole => Response::new(body(site, &found, None).await?),
+        Ranges::Whole => Response::new(body(site, &representation, None).await?),
         Ranges::One(range) => {
-            let mut answer = Response::new(body(site, &found, Some(range)).await?);
+            let mut answer = Response::new(body(site, &representation, Some(range)).await?);
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-            with(answer, header::CONTENT_RANGE, &content_range(range, found.meta.size))
+            with(answer, header::CONTENT_RANGE, &content_range(range, representation.meta.size))
         }
-        Ranges::Many(pieces) => return multipart(site, headers, found, pieces).await,
-        Ranges::Unsatisfiable => return Ok(unsatisfiable(found.meta.size)),
+        Ranges::Many(pieces) => return multipart(site, headers, representation, pieces).await,
+        Ranges::Unsatisfiable => return Ok(unsatisfiable(representation.meta.size)),
     };
-    write_headers(site, headers, &found, answer.headers_mut());
+    write_headers(site, headers, &representation, answer.headers_mut());
     let is_whole = answer.status() == StatusCode::OK;
-    let stored = || digest::stored(&found.meta);
+    let stored = || digest::stored(&representation.meta);
     digest::write(Wanted::of(headers), stored, || is_whole.then(stored).flatten(), answer.headers_mut());
     Ok(answer)
 }
 
 /// Returns the bytes that are asked for. Several pieces of an encoded file become the whole file: a client would decode the text
 /// between the pieces, too.
-fn ranges(method: &Method, headers: &HeaderMap, found: &Found) -> Ranges {
-    let meta = &found.meta;
+fn ranges(method: &Method, headers: &HeaderMap, representation: &Representation) -> Ranges {
+    let meta = &representation.meta;
     let wanted = headers
         .get(header::RANGE)
         .filter(|_| method == Method::GET && precondition::range_stands(headers, meta))
         .and_then(|value| value.to_str().ok());
     let ranges = wanted.map_or(Ranges::Whole, |value| range::parse(value, meta.size));
-    let is_encoded = found.encoding.is_some() || found.http.content_encoding.is_some();
+    let is_encoded = representation.encoding.is_some() || representation.http.content_encoding.is_some();
     if is_encoded && matches!(ranges, Ranges::Many(_)) { Ranges::Whole } else { ranges }
 }
 
 /// Returns the answer for a failed precondition.
-pub(crate) fn failed() -> Response<SiteBody> {
+pub(crate) fn precondition_failed() -> Response<SiteBody> {
     text(StatusCode::PRECONDITION_FAILED, "precondition failed: the file has changed")
 }
 
@@ -125,8 +134,12 @@ fn unsatisfiable(size: u64) -> Response<SiteBody> {
 }
 
 /// Returns the bytes of the version that was evaluated; a retryable error if it has been replaced since.
-pub(crate) async fn body(site: &Site, found: &Found, range: Option<ByteRange>) -> Result<SiteBody, Error> {
-    let (key, options) = source(found, range)?;
+pub(crate) async fn body(
+    site: &Site,
+    representation: &Representation,
+    range: Option<ByteRange>,
+) -> Result<SiteBody, Error> {
+    let (key, options) = source(representation, range)?;
     match site.store.get(&key, options).await? {
         GetResult::Object { body, .. } => Ok(body.into()),
         GetResult::Missing | GetResult::ConditionFailed(_) => Err(replaced()),
@@ -138,31 +151,34 @@ fn replaced() -> Error {
 }
 
 /// Returns the key and the options that read the bytes of this version.
-fn source(found: &Found, range: Option<ByteRange>) -> Result<(Key, GetOptions), Error> {
+fn source(representation: &Representation, range: Option<ByteRange>) -> Result<(Key, GetOptions), Error> {
     let mut options = GetOptions::default();
     if let Some(ByteRange { offset, length }) = range {
         options = options.with_range(Range::From { offset, length: Some(length) });
     }
-    Ok(match &found.object {
+    Ok(match &representation.object {
         // The object is named after its content and never changes.
         Some(object) => (object.clone(), options),
-        None => (found.key.clone(), options.with_conditions(Conditions::if_etag(found.meta.etag.clone())?)),
+        None => (
+            representation.key.clone(),
+            options.with_conditions(Conditions::if_etag(representation.meta.etag.clone())?),
+        ),
     })
 }
 
 async fn multipart(
     site: &Site,
     headers: &HeaderMap,
-    found: Found,
+    representation: Representation,
     pieces: Vec<ByteRange>,
 ) -> Result<Response<SiteBody>, Error> {
-    let multipart = Multipart::new(&found.content_type, &pieces, found.meta.size)?;
+    let multipart = Multipart::new(&representation.content_type, &pieces, representation.meta.size)?;
     let mut part = response(StatusCode::PARTIAL_CONTENT, HeaderMap::new(), SiteBody::default());
-    write_headers(site, headers, &found, part.headers_mut());
+    write_headers(site, headers, &representation, part.headers_mut());
     let store = site.store.clone();
     Ok(multipart.answer(part, pieces, move |piece| {
         let store = store.clone();
-        let source = source(&found, Some(piece));
+        let source = source(&representation, Some(piece));
         async move {
             let (key, options) = source?;
             let (_, body) = store.get(&key, options).await?.into_object().ok_or_else(replaced)?;
@@ -222,14 +238,14 @@ impl Multipart {
 /// A file whose bytes and headers are in memory.
 #[cfg(feature = "cache")]
 pub(crate) struct InMemory {
-    pub(crate) found: Found,
+    pub(crate) representation: Representation,
     /// Metadata in the store; a compressed representation has its own length and ETag.
     pub(crate) stored: ObjectMeta,
     pub(crate) body: KeptBody,
     pub(crate) headers: HeaderMap,
     pub(crate) not_modified: HeaderMap,
     /// The headers as HTTP/1.1 bytes.
-    pub(crate) heads: crate::ready::Heads,
+    pub(crate) heads: crate::prepared::Heads,
     /// The body's sha256, computed on the first request for it.
     pub(crate) sha256: std::sync::OnceLock<digest::Sha256>,
 }
@@ -238,10 +254,10 @@ pub(crate) struct InMemory {
 impl InMemory {
     /// Answers as [`serve`] does.
     pub(crate) fn serve(&self, method: &Method, request: &HeaderMap) -> Response<SiteBody> {
-        let Self { found, stored: _, body, headers, not_modified, heads: _, sha256 } = self;
+        let Self { representation, stored: _, body, headers, not_modified, heads: _, sha256 } = self;
         // Most requests have no condition, so that no date is parsed.
-        match precondition::evaluate(request, method, &found.meta, found.object.is_some()) {
-            Verdict::Failed => return failed(),
+        match precondition::evaluate(request, method, &representation.meta, representation.object.is_some()) {
+            Verdict::Failed => return precondition_failed(),
             Verdict::NotModified => {
                 return response(StatusCode::NOT_MODIFIED, not_modified.clone(), SiteBody::default());
             }
@@ -251,21 +267,23 @@ impl InMemory {
         let wanted = Wanted::of(request);
         // The part to hash for the content's digest, if it is not the whole file.
         let mut piece = None;
-        let mut answer = match ranges(method, request, found) {
+        let mut answer = match ranges(method, request, representation) {
             Ranges::Whole => response(StatusCode::OK, headers.clone(), body.clone()),
-            Ranges::Unsatisfiable => unsatisfiable(found.meta.size),
+            Ranges::Unsatisfiable => unsatisfiable(representation.meta.size),
             Ranges::One(range) => {
                 let body = piece.insert(body.slice(range)).clone();
-                with(part(body), header::CONTENT_RANGE, &content_range(range, found.meta.size))
+                with(part(body), header::CONTENT_RANGE, &content_range(range, representation.meta.size))
             }
-            Ranges::Many(pieces) => match Multipart::new(&found.content_type, &pieces, found.meta.size) {
-                Ok(multipart) => {
-                    let part = part(KeptBody::default());
-                    let body = body.clone();
-                    multipart.answer(part, pieces, move |piece| std::future::ready(Ok(body.slice(piece).into())))
+            Ranges::Many(pieces) => {
+                match Multipart::new(&representation.content_type, &pieces, representation.meta.size) {
+                    Ok(multipart) => {
+                        let part = part(KeptBody::default());
+                        let body = body.clone();
+                        multipart.answer(part, pieces, move |piece| std::future::ready(Ok(body.slice(piece).into())))
+                    }
+                    Err(error) => crate::respond::error_response(&error),
                 }
-                Err(error) => crate::respond::failure(&error),
-            },
+            }
         };
         if wanted.is_any() && answer.status().is_success() {
             // Bytes that cannot be read have no digest; sending them fails.
@@ -280,7 +298,11 @@ impl InMemory {
 }
 
 /// Answers with the page for a missing file, with 404.
-pub(crate) async fn serve_missing(site: &Site, headers: &HeaderMap, page: Found) -> Result<Response<SiteBody>, Error> {
+pub(crate) async fn serve_missing(
+    site: &Site,
+    headers: &HeaderMap,
+    page: Representation,
+) -> Result<Response<SiteBody>, Error> {
     let mut answer = Response::new(body(site, &page, None).await?);
     *answer.status_mut() = StatusCode::NOT_FOUND;
     write_headers(site, headers, &page, answer.headers_mut());
@@ -291,15 +313,25 @@ pub(crate) async fn serve_missing(site: &Site, headers: &HeaderMap, page: Found)
 }
 
 /// Writes the headers of a 304: only those that caches need (RFC 9110 15.4.5).
-pub(crate) fn write_not_modified(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
-    write_headers(site, request, found, headers);
+pub(crate) fn write_not_modified(
+    site: &Site,
+    request: &HeaderMap,
+    representation: &Representation,
+    headers: &mut HeaderMap,
+) {
+    write_headers(site, request, representation, headers);
     for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT_RANGES] {
         headers.remove(name);
     }
 }
 
-pub(crate) fn write_headers(site: &Site, request: &HeaderMap, found: &Found, headers: &mut HeaderMap) {
-    let Found { key, meta, object: _, content_type, encoding, varies, is_fallback, http } = found;
+pub(crate) fn write_headers(
+    site: &Site,
+    request: &HeaderMap,
+    representation: &Representation,
+    headers: &mut HeaderMap,
+) {
+    let Representation { key, meta, object: _, content_type, encoding, varies, is_fallback, http } = representation;
     http.write_headers(headers);
     let mut put = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {

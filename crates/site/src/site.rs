@@ -16,7 +16,7 @@ use isobar_storage::{Error, Key, ObjectStore};
 use crate::NotFoundHandling;
 use crate::deploy::Follower;
 use crate::path::normalized;
-use crate::rules::Turn;
+use crate::rules::Precedence;
 use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
 
 /// A static site: keys under a prefix of a store, served by the rules of HTTP. Cheap to clone.
@@ -63,13 +63,13 @@ impl Site {
     ///
     /// # Errors
     /// The store's error, of any kind, if a file or the current deploy cannot be looked up.
-    pub async fn is_asked<B>(&self, request: &Request<B>, worker_first: &WorkerFirst) -> Result<bool, Error> {
+    pub async fn should_serve<B>(&self, request: &Request<B>, worker_first: &WorkerFirst) -> Result<bool, Error> {
         let uri = request.uri();
         let headers = request.headers();
-        match worker_first.turn(&normalized(uri.path())) {
-            Turn::Worker => Ok(false),
-            Turn::Site => Ok(true),
-            Turn::Either { not_found } => {
+        match worker_first.precedence(&normalized(uri.path())) {
+            Precedence::Worker => Ok(false),
+            Precedence::Site => Ok(true),
+            Precedence::Either { not_found } => {
                 let navigates = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
                 respond::has_answer(self, uri, headers, not_found || navigates).await
             }
@@ -85,7 +85,7 @@ impl Site {
     }
 
     /// Returns the answer if it is cached and fresh, without waiting. `None` otherwise: call [`respond`](Self::respond). With
-    /// `worker_first` also `None` where [`is_asked`](Self::is_asked) cannot be answered from the cache.
+    /// `worker_first` also `None` where [`should_serve`](Self::should_serve) cannot be answered from the cache.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn ready_answer<B>(
@@ -96,9 +96,9 @@ impl Site {
         let method = request.method();
         let uri = request.uri();
         let headers = request.headers();
-        let turn = self.sure_turn(uri, worker_first)?;
+        let precedence = self.known_precedence(uri, worker_first)?;
         let answer = crate::cache::answer(self, method, uri, headers)?;
-        (turn == Turn::Site || !is_missing(answer.status())).then_some(answer)
+        (precedence == Precedence::Site || !is_missing(answer.status())).then_some(answer)
     }
 
     /// Returns [`ready_answer`](Self::ready_answer) as HTTP/1.1 bytes, for a server that writes them itself. Also `None` for
@@ -110,19 +110,19 @@ impl Site {
         request: &Request<B>,
         worker_first: Option<&WorkerFirst>,
         now: std::time::Instant,
-    ) -> Option<crate::Ready> {
+    ) -> Option<crate::PreparedResponse> {
         let method = request.method();
         let uri = request.uri();
         let headers = request.headers();
-        let turn = self.sure_turn(uri, worker_first)?;
+        let precedence = self.known_precedence(uri, worker_first)?;
         let ready = crate::cache::ready_head(self, method, uri, headers, now)?;
-        (turn == Turn::Site || !is_missing(ready.status())).then_some(ready)
+        (precedence == Precedence::Site || !is_missing(ready.status())).then_some(ready)
     }
 
     /// Whether answers depend on the host of the request, by the `_headers` rules.
     #[cfg(feature = "cache")]
     #[must_use]
-    pub fn goes_by_host(&self) -> bool {
+    pub fn varies_by_host(&self) -> bool {
         match self.deploys.as_ref().and_then(|deploys| deploys.last()) {
             Some(deploy) => deploy.headers().has_hosts(),
             None => self.options.headers.has_hosts(),
@@ -131,19 +131,20 @@ impl Site {
 
     /// Returns the precedence; `None` where the application comes first, or where only the store can decide.
     #[cfg(feature = "cache")]
-    fn sure_turn(&self, uri: &http::Uri, worker_first: Option<&WorkerFirst>) -> Option<Turn> {
-        let turn = worker_first.map_or(Turn::Site, |worker_first| worker_first.turn(&normalized(uri.path())));
+    fn known_precedence(&self, uri: &http::Uri, worker_first: Option<&WorkerFirst>) -> Option<Precedence> {
+        let precedence =
+            worker_first.map_or(Precedence::Site, |worker_first| worker_first.precedence(&normalized(uri.path())));
         // The cache does not distinguish the index of a single-page application from a file.
         let is_for_all = self.options.not_found_handling == NotFoundHandling::SinglePageApplication;
-        let is_unsure = turn != Turn::Site && is_for_all;
-        (turn != Turn::Worker && !is_unsure).then_some(turn)
+        let is_unsure = precedence != Precedence::Site && is_for_all;
+        (precedence != Precedence::Worker && !is_unsure).then_some(precedence)
     }
 
-    /// Returns the number of cached answers and their size in bytes; `None` without a cache.
+    /// Returns the number and size of the cached answers; `None` without a cache.
     #[cfg(feature = "cache")]
     #[must_use]
-    pub fn kept(&self) -> Option<(usize, u64)> {
-        self.cache.as_ref().map(|cache| cache.kept())
+    pub fn cache_stats(&self) -> Option<crate::CacheStats> {
+        self.cache.as_ref().map(|cache| cache.stats())
     }
 
     /// Removes answers from the cache, and revalidates all others before they are served. Only needed for a store without a

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_keeps_takes_no_memory_and_its_place_is_never_anothers() {
+    fn dropped_bodies_free_their_memory_and_their_ranges_are_not_reused() {
         let Some(arena) = arena() else { return };
         let first = arena.put(&[1; 10_000]).unwrap();
         let second = arena.put(&[2; 10_000]).unwrap();

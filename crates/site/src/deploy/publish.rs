@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::{Manifest, ManifestFile};
 use super::pointer::{Entry, Pointer};
 use super::{Deploy, Deploys, MAX_FILES, invalid};
-use crate::find::is_ours;
+use crate::find::is_reserved;
 use crate::options::IMMUTABLE;
 use crate::rules;
 
@@ -230,7 +230,7 @@ impl Deploys {
         let is_rules = |name: &str| [rules::HEADERS, rules::REDIRECTS].contains(&name);
         let takes = |meta: &ObjectMeta| {
             let name = meta.key.as_str();
-            (is_rules(name) || !is_ours(name)) && (options.take)(name)
+            (is_rules(name) || !is_reserved(name)) && (options.take)(name)
         };
         let metas: Vec<ObjectMeta> =
             listing.try_filter(|meta| std::future::ready(takes(meta))).take(MAX_FILES + 3).try_collect().await?;

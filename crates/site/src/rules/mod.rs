@@ -12,7 +12,7 @@ use isobar_storage::{Error, ErrorKind, GetOptions, Key, ObjectStore};
 pub use headers::HeaderRules;
 pub(crate) use redirects::Redirection;
 pub use redirects::Redirects;
-pub(crate) use routing::Turn;
+pub(crate) use routing::Precedence;
 pub use routing::{RoutingError, WorkerFirst};
 
 /// Names of the files of rules, below the site.

@@ -22,7 +22,7 @@ enum Inner {
 
 /// The side that answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Precedence {
     Worker,
     Site,
     /// The site if it has an answer, else the application. `not_found` says whether the site's page for missing files counts.
@@ -68,14 +68,14 @@ impl WorkerFirst {
     }
 
     /// Returns the side that answers this path.
-    pub(crate) fn turn(&self, path: &str) -> Turn {
+    pub(crate) fn precedence(&self, path: &str) -> Precedence {
         let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(path));
         match &self.0 {
-            Inner::Always => Turn::Worker,
-            Inner::Never => Turn::Either { not_found: false },
-            Inner::Paths { site, .. } if any(site) => Turn::Site,
-            Inner::Paths { worker, .. } if any(worker) => Turn::Worker,
-            Inner::Paths { .. } => Turn::Either { not_found: true },
+            Inner::Always => Precedence::Worker,
+            Inner::Never => Precedence::Either { not_found: false },
+            Inner::Paths { site, .. } if any(site) => Precedence::Site,
+            Inner::Paths { worker, .. } if any(worker) => Precedence::Worker,
+            Inner::Paths { .. } => Precedence::Either { not_found: true },
         }
     }
 }
@@ -117,19 +117,19 @@ mod tests {
     #[test]
     fn precedence_follows_the_rules() {
         let first = WorkerFirst::paths(["/api/*", "!/api/docs/*", "/exact"]).expect("the rules are valid");
-        for (path, turn) in [
-            ("/api/x/y", Turn::Worker),
-            ("/api/", Turn::Worker),
-            ("/api", Turn::Either { not_found: true }),
-            ("/api/docs/x", Turn::Site),
-            ("/exact", Turn::Worker),
-            ("/exact/", Turn::Either { not_found: true }),
+        for (path, precedence) in [
+            ("/api/x/y", Precedence::Worker),
+            ("/api/", Precedence::Worker),
+            ("/api", Precedence::Either { not_found: true }),
+            ("/api/docs/x", Precedence::Site),
+            ("/exact", Precedence::Worker),
+            ("/exact/", Precedence::Either { not_found: true }),
         ] {
-            assert_eq!(first.turn(path), turn, "{path}");
+            assert_eq!(first.precedence(path), precedence, "{path}");
         }
         let odd = WorkerFirst::paths(["/a[b]{c}?/*"]).expect("only the star is special");
-        assert_eq!(odd.turn("/a[b]{c}?/x"), Turn::Worker);
-        assert_eq!(odd.turn("/ab/x"), Turn::Either { not_found: true });
+        assert_eq!(odd.precedence("/a[b]{c}?/x"), Precedence::Worker);
+        assert_eq!(odd.precedence("/ab/x"), Precedence::Either { not_found: true });
     }
 
     #[test]

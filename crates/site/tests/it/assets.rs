@@ -68,7 +68,7 @@ async fn site(files: &Value, site: &Value) -> (Site, Option<WorkerFirst>) {
 async fn ours(site: &Site, first: Option<&WorkerFirst>, exchange: &Value) -> Told {
     let asked = request(exchange);
     if let Some(first) = first
-        && !site.is_asked(&asked, first).await.unwrap()
+        && !site.should_serve(&asked, first).await.unwrap()
     {
         return Told {
             status: 200,

@@ -239,7 +239,7 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         if length > self.longest() {
             return Next::NotOurs;
         }
-        let by_host = self.shared.service.goes_by_host();
+        let by_host = self.shared.service.varies_by_host();
         let Some(mut request) = plain(&parsed, by_host) else { return Next::NotOurs };
         if !self.knows_client(&mut request, by_host) {
             return Next::NotOurs;
@@ -328,7 +328,7 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
 }
 
 /// A request that has nothing to it but what it asks for; its head as the site takes it.
-fn plain(parsed: &httparse::Request<'_, '_>, goes_by_host: bool) -> Option<Request<()>> {
+fn plain(parsed: &httparse::Request<'_, '_>, varies_by_host: bool) -> Option<Request<()>> {
     let method = match parsed.method? {
         "GET" => Method::GET,
         "HEAD" => Method::HEAD,
@@ -359,7 +359,7 @@ fn plain(parsed: &httparse::Request<'_, '_>, goes_by_host: bool) -> Option<Reque
             header::HOST if has_host || !host::is_valid(line.value) => return None,
             header::HOST => {
                 has_host = true;
-                if !goes_by_host {
+                if !varies_by_host {
                     continue;
                 }
             }

@@ -7,15 +7,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::Site;
 use crate::arena::KeptBody;
-use crate::cache::{Kept, What};
+use crate::cache::{CacheEntry, CachedResponse};
 use crate::digest::Wanted;
 use crate::precondition::{self, Verdict};
 use crate::serve::InMemory;
 
 /// A cached answer for a server that writes HTTP/1.1 itself; see [`Site::ready`].
 #[derive(Debug, Clone)]
-pub struct Ready {
-    kept: Arc<Kept>,
+pub struct PreparedResponse {
+    entry: Arc<CacheEntry>,
     is_not_modified: bool,
     is_head: bool,
 }
@@ -28,30 +28,36 @@ pub(crate) struct Heads {
     pub(crate) not_modified: Bytes,
 }
 
-impl Ready {
+impl PreparedResponse {
     /// Prepares the answer to a request from a cache entry. `None` where the answer depends on more of the request: a range, a
     /// failed precondition, a digest.
-    pub(crate) fn of(kept: Arc<Kept>, site: &Site, method: &Method, uri: &Uri, request: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(
+        entry: Arc<CacheEntry>,
+        site: &Site,
+        method: &Method,
+        uri: &Uri,
+        request: &HeaderMap,
+    ) -> Option<Self> {
         if site.options.server_timing.is_some() {
             return None;
         }
         let is_head = method == Method::HEAD;
-        let is_not_modified = match &kept.what {
-            What::Nothing | What::Empty => return None,
-            What::Done { status, .. } if status.is_redirection() && uri.query().is_some() => return None,
-            What::Done { .. } => false,
-            What::File(file) => is_not_modified(file, method, request)?,
+        let is_not_modified = match &entry.response {
+            CachedResponse::Nothing | CachedResponse::Empty => return None,
+            CachedResponse::Done { status, .. } if status.is_redirection() && uri.query().is_some() => return None,
+            CachedResponse::Done { .. } => false,
+            CachedResponse::File(file) => is_not_modified(file, method, request)?,
         };
-        let ready = Self { kept, is_not_modified, is_head };
-        (!ready.head().is_empty()).then_some(ready)
+        let prepared = Self { entry, is_not_modified, is_head };
+        (!prepared.head().is_empty()).then_some(prepared)
     }
 
     /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        match &self.kept.what {
+        match &self.entry.response {
             _ if self.is_not_modified => StatusCode::NOT_MODIFIED,
-            What::Done { status, .. } => *status,
+            CachedResponse::Done { status, .. } => *status,
             _ => StatusCode::OK,
         }
     }
@@ -59,34 +65,34 @@ impl Ready {
     /// Returns the status line and the header lines, each with its line end. The server adds `Date` and the empty line.
     #[must_use]
     pub fn head(&self) -> &[u8] {
-        match &self.kept.what {
-            What::File(file) if self.is_not_modified => &file.heads.not_modified,
-            What::File(file) => &file.heads.whole,
-            What::Done { head, .. } => head,
+        match &self.entry.response {
+            CachedResponse::File(file) if self.is_not_modified => &file.heads.not_modified,
+            CachedResponse::File(file) => &file.heads.whole,
+            CachedResponse::Done { head, .. } => head,
             // `of` returns `None` for these.
-            What::Nothing | What::Empty => &[],
+            CachedResponse::Nothing | CachedResponse::Empty => &[],
         }
     }
 
     /// Whether the head has this header.
     #[must_use]
     pub fn has(&self, name: &HeaderName) -> bool {
-        match &self.kept.what {
-            What::File(file) if self.is_not_modified => file.not_modified.contains_key(name),
-            What::File(file) => file.headers.contains_key(name),
-            What::Done { headers, .. } => headers.contains_key(name),
-            What::Nothing | What::Empty => false,
+        match &self.entry.response {
+            CachedResponse::File(file) if self.is_not_modified => file.not_modified.contains_key(name),
+            CachedResponse::File(file) => file.headers.contains_key(name),
+            CachedResponse::Done { headers, .. } => headers.contains_key(name),
+            CachedResponse::Nothing | CachedResponse::Empty => false,
         }
     }
 
     /// Returns the body; `None` for a HEAD request or a 304.
     #[must_use]
     pub fn body(&self) -> Option<&KeptBody> {
-        match &self.kept.what {
+        match &self.entry.response {
             _ if self.is_head || self.is_not_modified => None,
-            What::File(file) => Some(&file.body),
-            What::Done { body, .. } => Some(body),
-            What::Nothing | What::Empty => None,
+            CachedResponse::File(file) => Some(&file.body),
+            CachedResponse::Done { body, .. } => Some(body),
+            CachedResponse::Nothing | CachedResponse::Empty => None,
         }
     }
 
@@ -112,7 +118,7 @@ fn is_not_modified(file: &InMemory, method: &Method, request: &HeaderMap) -> Opt
     if is_alone && etag.is_some() && etag == file.headers.get(header::ETAG).map(HeaderValue::as_bytes) {
         return Some(true);
     }
-    match precondition::evaluate(request, method, &file.found.meta, file.found.object.is_some()) {
+    match precondition::evaluate(request, method, &file.representation.meta, file.representation.object.is_some()) {
         Verdict::Failed => None,
         Verdict::NotModified => Some(true),
         Verdict::Proceed => Some(false),

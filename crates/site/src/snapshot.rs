@@ -13,13 +13,13 @@ use crate::rules::{HeaderRules, Redirects};
 
 /// A site and its current deploy, unchanged from the start of a request to its end.
 #[derive(Clone)]
-pub(crate) struct View {
+pub(crate) struct Snapshot {
     pub(crate) site: Site,
     /// The deploy to serve; `None` where the keys are served as they are.
     pub(crate) deploy: Option<Arc<ServedDeploy>>,
 }
 
-impl View {
+impl Snapshot {
     pub(crate) async fn of(site: &Site) -> Result<Self, Error> {
         let deploy = match &site.deploys {
             Some(deploys) => deploys.current(&site.store, &site.options).await?,
