@@ -1,4 +1,4 @@
-//! The platform's pages in a real browser, walked through as somebody would who has just set it up.
+//! End-to-end test of the platform's pages in a real browser, from the first set-up on.
 
 mod recovery;
 mod tab;
@@ -16,17 +16,17 @@ use crate::{Outcome, cargo, run as execute, target};
 use recovery::mailed;
 use tab::{Result, Tab};
 
-/// A picture of one pixel.
+/// A PNG of one pixel, in base64.
 const PICTURE: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const PASSWORD: &str = "correct horse battery";
-/// What must never run, in every text that the API takes.
+/// Markup that must never run, put into every text field of the API.
 const ATTACK: &str =
     "<img src=x onerror=\"window.attacked=1\"><script>window.attacked=1</script>\"'><svg onload=window.attacked=1>";
 
 pub(crate) fn run() -> Outcome {
     let chromium = chromium()?;
-    // The ways out of a browser, each with a listener at its end.
+    // Tests that each way out of the browser is blocked.
     let exits = ["test", "--quiet", "--package", "isobar-sessions", "--features", "chromium", "--test", "chromium"];
     execute(cargo().args(exits).env("CHROMIUM", chromium_path()?))?;
     execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
@@ -42,7 +42,7 @@ pub(crate) fn run() -> Outcome {
     let server = Server::start(command.args(["--port", "0", "--root"]).arg(state.join("root")).envs(SECRETS))?;
     let mut walk = Walk {
         tab: Tab::open(&chromium, &state.join("profile"))?,
-        // Not an address: `Secure` cookies are for https, and for localhost.
+        // Not an IP address: `Secure` cookies work over https and on localhost.
         origin: format!("http://localhost:{}", server.address.rsplit(':').next().unwrap_or_default()),
         shots: shots.clone(),
         taken: 0,
@@ -58,7 +58,7 @@ pub(crate) fn run() -> Outcome {
     walk.phone()?;
     walk.recovery(&state)?;
     walk.out_and_in()?;
-    println!("{} pages show what they should; screenshots in {}", walk.taken, shots.display());
+    println!("{} pages are as expected; screenshots in {}", walk.taken, shots.display());
     Ok(())
 }
 
@@ -70,23 +70,23 @@ struct Walk {
 }
 
 impl Walk {
-    /// What everybody sees.
+    /// Visits the public pages.
     fn outside(&mut self) -> Result<()> {
         self.tab.size(1280, 900)?;
         self.visit("home", "/", "Stories with an animal heart")?;
         self.visit("privacy", "/legal/privacy", "Privacy")?;
         self.visit("api", "/api/docs", "support_tickets")?;
         self.tab.go(&format!("{}/nowhere", self.origin))?;
-        self.tab.shows("Nothing lives here")?;
+        self.tab.shows("Page not found")?;
         self.shoot("missing")?;
         self.tab.complaints.clear(); // the browser calls a page's own 404 an error
         Ok(())
     }
 
-    /// The first owner, by the link that the start prints.
+    /// Signs the first owner up by the link that the server prints at its start.
     fn set_up(&mut self) -> Result<()> {
         self.tab.go(&format!("{}/dashboard/setup#{}", self.origin, SECRETS[1].1))?;
-        self.tab.shows("The first owner")?;
+        self.tab.shows("Create the first account")?;
         let fields = [
             ("name", "Ada"),
             ("email", "ada@example.com"),
@@ -106,7 +106,7 @@ impl Walk {
         self.tab.click("#new")?;
         self.tab.shows("New: support tickets")?;
         self.tab.fill("#editor form", &[("subject", "The printer burns"), ("priority", "9")])?;
-        // The browser's own check would keep it: the API's must be seen.
+        // Disable the browser's validation, so that the API's is tested.
         self.tab.run("document.querySelector('#editor form').noValidate = true; 0")?;
         self.tab.click("#editor button[value=save]")?;
         self.tab.shows("priority must be an integer from 1 to 5")?;
@@ -139,7 +139,7 @@ impl Walk {
         self.visit("no-keys", "/dashboard/keys", "No keys yet")?;
         self.tab.fill("#new", &[("name", "CI")])?;
         self.tab.click("#new button")?;
-        self.tab.shows("Copy it now")?;
+        self.tab.shows("Copy the key now")?;
         self.shoot("keys")?;
         self.visit("chat", "/dashboard/chat?room=xtask", "Here now: Ada")?;
         self.tab.fill("#say", &[("text", "hello from the browser")])?;
@@ -151,7 +151,7 @@ impl Walk {
         self.shoot("chat-changed")?;
         self.tab.click("#log button[aria-label^=Delete]")?;
         self.tab.shows("deleted")?;
-        self.visit("settings", "/dashboard/settings", "no provider is set up here")?;
+        self.visit("settings", "/dashboard/settings", "No sign-in provider is configured")?;
         for theme in ["dark", "forest", "ocean", "contrast", "light"] {
             self.tab.click(&format!("#themes input[value={theme}]"))?;
             let sheet = format!("document.getElementById('theme').href.endsWith('/themes/{theme}.css')");
@@ -162,9 +162,9 @@ impl Walk {
         self.calm()
     }
 
-    /// A picture is uploaded, shown, made public, linked to, and deleted.
+    /// Uploads a picture, shows it, makes it public, links to it, and deletes it.
     fn media(&mut self, state: &std::path::Path) -> Result<()> {
-        self.visit("no-media", "/dashboard/media", "Nothing here yet")?;
+        self.visit("no-media", "/dashboard/media", "No files yet")?;
         let picture = state.join("mark.png");
         fs::write(&picture, base64::engine::general_purpose::STANDARD.decode(PICTURE)?)?;
         self.tab.choose("#upload input", &picture)?;
@@ -175,7 +175,7 @@ impl Walk {
             "document.querySelector(\"button[aria-label='Make private mark.png']\") !== null",
         )?;
         self.tab.click("button[aria-label='Link mark.png']")?;
-        self.tab.shows("For an hour")?;
+        self.tab.shows("Link, valid until")?;
         self.shoot("media")?;
         let lie = state.join("lie.png");
         fs::write(&lie, "<html>this is no picture</html>")?;
@@ -184,17 +184,17 @@ impl Walk {
         self.shoot("media-refused")?;
         self.tab.complaints.clear(); // the browser calls the 415 an error
         self.tab.click("button[aria-label='Delete mark.png']")?;
-        self.tab.shows("Nothing here yet")?;
+        self.tab.shows("No files yet")?;
         self.calm()
     }
 
-    /// What agents can call, in both eras, and pictures of pages.
+    /// Calls MCP tools in both protocol revisions, and renders pages.
     fn mcp_and_browser(&mut self) -> Result<()> {
         self.visit("mcp", "/dashboard/mcp", "describe_resources")?;
         for revision in ["2025-11-25", "2026-07-28"] {
             self.tab.fill("#revision", &[("revision", revision)])?;
             self.tab.click("#revision button")?;
-            let told = if revision.starts_with("2025") { "session " } else { "speaks 2026-07-28" };
+            let told = if revision.starts_with("2025") { "session " } else { "supports 2026-07-28" };
             self.tab.shows(told)?;
             self.tab.until("the tools", "document.querySelectorAll('#tools button').length === 6")?;
             self.tab.click("#tools li:nth-child(1) button")?;
@@ -204,7 +204,7 @@ impl Walk {
             self.shoot(&format!("mcp-{revision}"))?;
         }
         self.visit("browser", "/dashboard/browser", "No browser is open")?;
-        // Nobody renders what is on this machine.
+        // Pages on this machine cannot be rendered.
         self.tab.fill("#render", &[("url", &format!("{}/", self.origin))])?;
         self.tab.click("#render button")?;
         self.tab.shows("is not public")?;
@@ -223,7 +223,7 @@ impl Walk {
         if made != "%PDF-" {
             return Err(format!("the document of a page: {made}").into());
         }
-        // What a page asks for is judged, too: it does not reach this machine by a picture of its own.
+        // Requests of a rendered page are checked, too: an image in it does not reach this machine.
         let script = format!(
             "fetch('/api/sessions/browser/mine/content', {{method: 'POST', \
             headers: {{'content-type': 'application/json'}}, body: JSON.stringify({{html: `<img src='{}/images/mark-0cf672fd.svg' onload='document.title=1' \
@@ -234,18 +234,18 @@ impl Walk {
         if !made.as_str().is_some_and(|html| html.contains("kept out</body>")) {
             return Err(format!("a page reached this machine: {made}").into());
         }
-        self.visit("browser-open", "/dashboard/browser", "Open; 3 rendered")?;
+        self.visit("browser-open", "/dashboard/browser", "Open, 3 pages rendered")?;
         self.tab.click("#close")?;
         self.tab.shows("No browser is open")?;
         self.calm()
     }
 
-    /// Bob joins by invitation, in a browser of his own; then two browsers find each other through the call's room.
+    /// Bob joins by invitation in a second browser; then both connect a call through its room.
     fn team_and_call(&mut self, chromium: &str, state: &std::path::Path) -> Result<()> {
         self.visit("team", "/dashboard/team", "Ada")?;
         self.tab.fill("#invite", &[("email", "bob@example.com")])?;
         self.tab.click("#invite button")?;
-        self.tab.shows("An invitation is on its way to bob@example.com")?;
+        self.tab.shows("We have sent an invitation to bob@example.com")?;
         self.shoot("invited")?;
         let link = mailed(state, "bob@example.com", "/dashboard/join#")?;
         let mut bob = Walk {
@@ -256,7 +256,7 @@ impl Walk {
         };
         bob.tab.size(1280, 900)?;
         bob.tab.go(&link)?;
-        bob.tab.shows("bob@example.com, you are invited to Inner Animal as member.")?;
+        bob.tab.shows("bob@example.com is invited to join Inner Animal as member.")?;
         bob.shoot("join")?;
         bob.tab.fill("#join", &[("name", "Bob"), ("password", PASSWORD)])?;
         bob.tab.click("#join button")?;
@@ -271,7 +271,7 @@ impl Walk {
 
         self.visit("call", "/dashboard/call?room=both", "You are not in the call.")?;
         bob.visit("bob-call", "/dashboard/call?room=both", "You are not in the call.")?;
-        // Who has the smaller id, and who makes the first offer, is chance.
+        // The smaller id and the first offer are random, so repeat.
         for round in 0..10 {
             for walk in [&mut *self, &mut bob] {
                 if round > 0 {
@@ -298,7 +298,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Every resource with the attack in each of its texts, and then its page: nothing of it may run.
+    /// Creates each resource with the attack in all of its texts, and opens its page: nothing of it may run.
     fn attacks(&mut self) -> Result<()> {
         let script = r#"(async () => {
             const attack = ATTACK, made = {}, names = [];
@@ -374,8 +374,15 @@ impl Walk {
     }
 
     fn out_and_in(&mut self) -> Result<()> {
+        let navigation =
+            "[...document.querySelectorAll('nav a')].map((it) => it.textContent).join() === 'Home,Sign in'";
+        let cannot_sign_out = "document.getElementById('sign-out') === null";
         self.tab.click("#sign-out")?;
-        self.tab.shows("Sign in")?;
+        self.tab.until("the sign-in page", "location.pathname === '/dashboard/login'")?;
+        self.tab.until("the navigation of visitors", navigation)?;
+        self.tab.until("no button to sign out", cannot_sign_out)?;
+        self.tab.go(&format!("{}/", self.origin))?;
+        self.tab.until("the navigation of visitors at home", navigation)?;
         self.tab.go(&format!("{}/dashboard/keys", self.origin))?;
         self.tab.until("the way back", "location.search === '?next=%2Fdashboard%2Fkeys'")?;
         self.tab.complaints.clear(); // the browser calls the 401 an error
@@ -383,7 +390,8 @@ impl Walk {
         self.shoot("login")?;
         self.tab.fill("#login", &[("email", "ada@example.com"), ("password", PASSWORD)])?;
         self.tab.click("#login button")?;
-        self.tab.shows("Make a key")?;
+        self.tab.shows("Create key")?;
+        self.tab.until("the button to sign out", "document.getElementById('sign-out') !== null")?;
         self.calm()
     }
 
@@ -399,7 +407,7 @@ impl Walk {
         self.tab.screenshot(&self.shots.join(format!("{name}.png")))
     }
 
-    /// Nothing was complained of.
+    /// Asserts that the page's scripts reported no errors.
     fn calm(&mut self) -> Result<()> {
         match self.tab.complaints.is_empty() {
             true => Ok(()),
@@ -408,21 +416,21 @@ impl Walk {
     }
 }
 
-/// That the other's tile says so.
+/// Returns a script that checks that the call to the other participant is connected.
 fn connected(name: &str) -> String {
     let script =
         "[...document.querySelectorAll('#people figcaption')].some((it) => it.textContent === NAME + 'connected')";
     script.replace("NAME", &json!(name).to_string())
 }
 
-/// Where the browser is.
+/// Returns the path of the browser.
 pub(crate) fn chromium_path() -> Result<String> {
     let name = chromium()?;
     let path = Command::new("which").arg(&name).output()?;
     Ok(String::from_utf8(path.stdout)?.trim().to_owned())
 }
 
-/// The browser's command; Debian's is installed where it is missing.
+/// Returns the browser's command; installs Debian's package if it is missing.
 fn chromium() -> Result<String> {
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     let found = || ["chromium", "chromium-browser", "google-chrome"].into_iter().find(works);

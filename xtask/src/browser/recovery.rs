@@ -1,4 +1,4 @@
-//! Account actions by e-mail: an address is confirmed, a forgotten password is replaced.
+//! Account actions by e-mail: confirming an address, and replacing a forgotten password.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ impl Walk {
         self.visit("forgot", "/dashboard/forgot", "Forgot your password?")?;
         self.tab.fill("#forgot", &[("email", "ada@example.com")])?;
         self.tab.click("#forgot button")?;
-        self.tab.shows("a link is on its way")?;
+        self.tab.shows("we have sent a link")?;
         self.tab.go(&mailed(state, "ada@example.com", "/dashboard/reset#")?)?;
         self.tab.shows("Choose a new password")?;
         self.tab.fill("#reset", &[("password", "password123")])?;
@@ -37,7 +37,7 @@ impl Walk {
         self.tab.fill("#login", &[("email", "ada@example.com"), ("password", ANOTHER)])?;
         self.tab.click("#login button")?;
         self.tab.shows("owner of Inner Animal")?;
-        // And back, for the rest of the walk.
+        // Restore the password for the rest of the test.
         self.visit("password", "/dashboard/settings", "Keep my API keys")?;
         self.tab.fill("#password", &[("current", ANOTHER), ("new", PASSWORD)])?;
         self.tab.click("#password button")?;
@@ -46,7 +46,7 @@ impl Walk {
     }
 }
 
-/// The link to a page in the newest message to somebody, of the folder that the platform writes messages to.
+/// Returns the link to a page in the newest e-mail to an address, from the platform's folder of messages.
 pub(super) fn mailed(state: &Path, to: &str, page: &str) -> Result<String> {
     let begin = Instant::now();
     loop {

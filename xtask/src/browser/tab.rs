@@ -14,14 +14,14 @@ use crate::http::Ended;
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// How long a page may take to show what it should.
+/// Time limit for a page to show the expected content.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct Tab {
     socket: WebSocket<TcpStream>,
     session: String,
     next: u64,
-    /// What the page's scripts complained of.
+    /// Errors and warnings of the page's scripts.
     pub(super) complaints: Vec<String>,
     _browser: Ended,
 }
@@ -33,8 +33,8 @@ impl Tab {
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .args(["--hide-scrollbars", "--remote-debugging-port=0"])
-            // Calls without a network: browsers meet on this machine, by their addresses as no multicast DNS may answer, with
-            // cameras that are none.
+            // Calls on this machine only: plain addresses, as multicast DNS may be unavailable, and fake
+            // cameras.
             .args([
                 "--disable-features=WebRtcHideLocalIpsWithMdns",
                 "--allow-loopback-in-peer-connection",
@@ -78,7 +78,7 @@ impl Tab {
     /// Waits until a script's value is true.
     pub(super) fn until(&mut self, what: &str, script: &str) -> Result<()> {
         let end = Instant::now() + PATIENCE;
-        // A page that is just going away has no answer.
+        // A page that is being left has no answer.
         while !self.run(script).is_ok_and(|value| value == true) {
             if Instant::now() > end {
                 let text = self.run("location.href + '\\n' + document.body.innerText").unwrap_or_default();
@@ -97,7 +97,7 @@ impl Tab {
         self.until(text, &script)
     }
 
-    /// Runs a script in the page; its value, awaited.
+    /// Runs a script in the page and returns its awaited value.
     pub(super) fn run(&mut self, script: &str) -> Result<Value> {
         let evaluate = json!({"expression": script, "awaitPromise": true, "returnByValue": true, "userGesture": true});
         let answer = self.call("Runtime.evaluate", evaluate)?;
@@ -107,7 +107,7 @@ impl Tab {
         Ok(answer["result"]["value"].clone())
     }
 
-    /// Fills the fields of the form that a selector finds.
+    /// Fills in the fields of the form that a selector matches.
     pub(super) fn fill(&mut self, form: &str, fields: &[(&str, &str)]) -> Result<()> {
         for (name, value) in fields {
             let script = format!(
@@ -122,13 +122,13 @@ impl Tab {
         Ok(())
     }
 
-    /// Clicks what a selector finds first.
+    /// Clicks the first element that a selector matches.
     pub(super) fn click(&mut self, selector: &str) -> Result<()> {
         self.until(selector, &format!("document.querySelector({}) !== null", json!(selector)))?;
         self.run(&format!("document.querySelector({}).click()", json!(selector))).map(drop)
     }
 
-    /// Chooses a file in the field that a selector finds, as its user would.
+    /// Selects a file in the field that a selector matches.
     pub(super) fn choose(&mut self, selector: &str, file: &Path) -> Result<()> {
         let document = self.call("DOM.getDocument", json!({}))?;
         let found = json!({"nodeId": document["root"]["nodeId"], "selector": selector});
@@ -167,7 +167,7 @@ impl Tab {
         Ok(self.socket.send(Message::text(call.to_string()))?)
     }
 
-    /// What happens by itself: questions are answered with yes, complaints are kept.
+    /// Handles an event: accepts dialogs and records errors.
     fn hear(&mut self, event: &Value) -> Result<()> {
         let parameters = &event["params"];
         match event["method"].as_str().unwrap_or_default() {

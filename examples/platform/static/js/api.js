@@ -1,11 +1,15 @@
-// The API: JSON in and out, problems as errors that can be shown.
+// The API: JSON in and out, with problems as errors to show.
 export async function api(path, options = {}) {
   const response = await fetch(`/api${path}`, options);
-  if (response.ok) return response.status === 204 ? null : response.json();
   const open = ["/dashboard/login", "/dashboard/setup", "/dashboard/join"].includes(location.pathname.replace(/\.html$/, ""));
+  // The navigation of public pages goes by this mark. The API's document is public, so it says nothing about a session.
+  const isOwn = "needsSession" in document.documentElement.dataset && path !== "/openapi.json";
+  if (response.ok && isOwn) localStorage.setItem("signed-in", "yes");
+  if (response.ok) return response.status === 204 ? null : response.json();
   if (response.status === 401 && !open) {
+    localStorage.removeItem("signed-in");
     location.assign(`/dashboard/login?next=${encodeURIComponent(location.pathname + location.search)}`);
-    await new Promise(() => {}); // the page goes away
+    await new Promise(() => {}); // the page is being left
   }
   const told = await response.json().catch(() => ({}));
   const fields = (told.errors ?? []).map(({ field, detail }) => `${field} ${detail}`);
@@ -22,7 +26,7 @@ export function problem(place, error) {
   place.textContent = error.message;
 }
 
-// Runs what a page does, and shows what goes wrong where the page says.
+// Runs an action and shows its error in the page.
 export async function attempt(work) {
   const place = document.getElementById("message");
   place.textContent = "";
@@ -34,7 +38,7 @@ export async function attempt(work) {
   }
 }
 
-// An element with text and children: never markup out of data.
+// Creates an element with text and children, never markup from data.
 export function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);

@@ -6,7 +6,7 @@ let shown;
 
 async function tell() {
   const { open, closes_at, renders } = await api(`${base}/session`);
-  state.textContent = open ? `Open; ${renders} rendered; closes at ${new Date(closes_at).toLocaleTimeString()} if it is idle.` : "No browser is open; the next page opens one.";
+  state.textContent = open ? `Open, ${renders} pages rendered. Closes at ${new Date(closes_at).toLocaleTimeString()} if it is idle.` : "No browser is open. Rendering a page opens one.";
 }
 
 form.onsubmit = (event) => {
@@ -20,7 +20,7 @@ form.onsubmit = (event) => {
     const made = await response.blob();
     if (shown) URL.revokeObjectURL(shown);
     shown = URL.createObjectURL(made);
-    if (format.value === "screenshot") result.replaceChildren(element("img", { src: shown, alt: `A picture of ${url.value}` }));
+    if (format.value === "screenshot") result.replaceChildren(element("img", { src: shown, alt: `Screenshot of ${url.value}` }));
     else if (format.value === "pdf") result.replaceChildren(element("a", { href: shown, download: "page.pdf", textContent: "page.pdf" }));
     else result.replaceChildren(element("pre", { className: "log", textContent: await made.text() }));
     await tell();

@@ -1,5 +1,5 @@
-// A call: the room passes signals on, pictures and sound go from browser to browser. Of two, the one with the smaller id is
-// polite: the other one makes the first offer, and when both offer later, the polite one takes the other's.
+// A call: the room relays signals, video and sound go from browser to browser. Of two peers, the one with the smaller id is
+// polite: the other one makes the first offer, and when both make one later, the polite one accepts the other's.
 import { attempt, element } from "/js/api.js";
 import { connect } from "/js/room.js";
 import { track } from "/js/track.js";
@@ -25,7 +25,7 @@ function tile(id, name) {
   return { film, state, figure: made };
 }
 
-// Signals that are made while we are away go when we are back.
+// Signals made while disconnected are sent after the reconnection.
 function tell(to, data) {
   const message = { type: "signal", to, data };
   if (present) socket.send(message);
@@ -89,11 +89,11 @@ async function signalled({ from, data: { description, candidate } }) {
   }
 }
 
-// What the room says of somebody now.
+// Updates a participant.
 function see(participant) {
   meet(participant);
   const peer = peers.get(participant.id);
-  if (!peer) return; // it is us
+  if (!peer) return; // this browser
   const connected = peer.connection.connectionState === "connected" ? "connected" : "connecting";
   peer.state.textContent = participant.away ? "away" : connected;
   show(participant.id, participant.state);
@@ -112,7 +112,7 @@ function part(id) {
 
 const hear = {
   welcome({ id, resume: token, participants, ice_servers, resumed }) {
-    // What happened while we were away was not told: who is still here, and who has come?
+    // Events while disconnected were missed, so compare the participants.
     const here = new Set(resumed ? participants.map((it) => it.id) : []);
     [...peers.keys()].filter((it) => !here.has(it)).forEach(part);
     const late = resumed ? unsent : [];
@@ -144,10 +144,10 @@ join.onclick = () => {
     event: (event) => hear[event.type]?.(event),
     closed(code) {
       present = false;
-      if (code !== 1000) status.textContent = "The connection was lost; trying again.";
+      if (code !== 1000) status.textContent = "Connection lost. Reconnecting…";
     },
     refused() {
-      gone("The call does not open: it is full, you may not take part, or the server is away. Join to try again.");
+      gone("Cannot join the call: it is full, you have no access, or the server is unavailable. Join to try again.");
     },
   });
 };
@@ -166,7 +166,7 @@ function gone(why) {
   status.textContent = why;
 }
 
-// Turns what the camera or the microphone gives on and off; the first time the browser asks.
+// Turns the camera or the microphone on and off; the browser asks for permission the first time.
 function turns(button, kind) {
   button.onclick = () => attempt(async () => {
     const has = own?.getTracks().find((it) => it.kind === kind);
@@ -194,6 +194,6 @@ form.onsubmit = (event) => {
   if (!text) return;
   let heard = 0;
   peers.forEach(({ notes }) => { if (notes?.readyState === "open") { notes.send(text); heard += 1; } });
-  note(heard ? "You" : "Nobody is connected", text);
+  note(heard ? "You" : "No one is connected", text);
   form.reset();
 };

@@ -1,4 +1,4 @@
-// A bar chart as SVG: one bar a step, with its number for whoever hovers or listens.
+// A bar chart as SVG: one bar for each step, with its value as a tooltip and for screen readers.
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, FLOOR] = [480, 160, 140];
 
@@ -9,7 +9,7 @@ function shape(name, attributes, text) {
   return made;
 }
 
-// `steps` is [{ label, value, wrong }]: `wrong` is the part of the value that went wrong.
+// `steps` is [{ label, value, wrong }]: `wrong` is the number of failed ones.
 export function bars(title, steps) {
   const most = Math.max(1, ...steps.map(({ value }) => value));
   const chart = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${steps.map(({ label, value }) => `${label} ${value}`).join(", ")}` });
@@ -19,7 +19,7 @@ export function bars(title, steps) {
     const [high, bad] = [value, wrong].map((number) => ((FLOOR - 14) * number) / most);
     const [x, wide] = [index * width + 1, Math.max(1, width - 2)];
     const bar = shape("rect", { x, width: wide, y: FLOOR - high, height: high, rx: 2 });
-    bar.append(shape("title", {}, `${label}: ${value.toLocaleString()}${wrong ? `, ${wrong} of them wrong` : ""}`));
+    bar.append(shape("title", {}, `${label}: ${value.toLocaleString()}${wrong ? `, ${wrong} failed` : ""}`));
     chart.append(bar);
     if (wrong) chart.append(shape("rect", { class: "wrong", x, width: wide, y: FLOOR - bad, height: bad, rx: 2 }));
     if (index % Math.ceil(steps.length / 6) === 0) chart.append(shape("text", { x, y: HEIGHT - 5 }, label));

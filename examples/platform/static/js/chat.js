@@ -8,7 +8,7 @@ const typing = document.getElementById("typing");
 const earlier = document.getElementById("earlier");
 const form = document.getElementById("say");
 const room = new URLSearchParams(location.search).get("room") ?? "lobby";
-const waiting = new Map(); // said, and not heard back yet
+const waiting = new Map(); // sent and not confirmed yet
 let me = {}, last = 0, first = Infinity, typed = 0, fades;
 document.getElementById("room").textContent = room;
 document.getElementById("go").elements.room.value = room;
@@ -26,7 +26,7 @@ function line(message) {
       return button;
     };
     made.append(
-      act("Edit", () => { const changed = prompt("What should it say?", text)?.trim(); if (changed) socket.send({ type: "edit", id, text: changed }); }),
+      act("Edit", () => { const changed = prompt("Edit message", text)?.trim(); if (changed) socket.send({ type: "edit", id, text: changed }); }),
       act("Delete", () => socket.send({ type: "delete", id })));
   }
   return made;
@@ -46,7 +46,7 @@ const hear = {
     me = own;
     messages.forEach(add);
     earlier.hidden = first <= 1 || first === Infinity;
-    for (const [nonce, text] of waiting) socket.send({ type: "send", text, nonce }); // said while the connection was lost
+    for (const [nonce, text] of waiting) socket.send({ type: "send", text, nonce }); // sent while the connection was lost
     if (last) socket.send({ type: "read", id: last });
   },
   message({ message }) { add(message); typing.textContent = ""; if (document.hasFocus()) socket.send({ type: "read", id: last }); },
@@ -69,10 +69,10 @@ const socket = connect(`chat/${encodeURIComponent(room)}/socket`, {
     hear[event.type]?.(event);
   },
   closed() {
-    status.textContent = "The connection was lost; trying again.";
+    status.textContent = "Connection lost. Reconnecting…";
     form.elements.send.disabled = true;
   },
-  refused() { status.textContent = "The room does not open: you may not enter it, or the server is away. Reload the page to try again."; },
+  refused() { status.textContent = "Cannot open the room: you have no access, or the server is unavailable. Reload the page to try again."; },
 });
 
 earlier.onclick = () => attempt(async () => {

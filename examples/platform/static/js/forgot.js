@@ -5,7 +5,7 @@ document.getElementById("forgot").onsubmit = (event) => {
   const { email } = event.target.elements;
   attempt(async () => {
     await send("/auth/forgot", { email: email.value });
-    document.getElementById("message").textContent = "If there is an account with this address, a link is on its way. It is valid for one hour.";
+    document.getElementById("message").textContent = "If there is an account with this address, we have sent a link to it. It is valid for one hour.";
     event.target.reset();
   });
 };

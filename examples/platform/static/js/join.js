@@ -5,7 +5,7 @@ const [about, form] = ["about", "join"].map((id) => document.getElementById(id))
 
 await attempt(async () => {
   const { tenant, email, role } = await send("/auth/invitations/read", { token });
-  about.textContent = `${email}, you are invited to ${tenant} as ${role}.`;
+  about.textContent = `${email} is invited to join ${tenant} as ${role}.`;
   form.elements.username.value = email;
 });
 form.onsubmit = (event) => {

@@ -13,7 +13,7 @@ async function show() {
     const cells = [key.name, `iso_${key.prefix}`, key.scopes.join(", "), key.last_used_at ?? "never", key.expires_at?.slice(0, 10) ?? ""];
     return element("tr", {}, ...cells.map((textContent) => element("td", { textContent })), element("td", { className: "number" }, revoke));
   }));
-  if (!items.length) rows.append(element("tr", {}, element("td", { colSpan: 6, className: "empty", textContent: "No keys yet: make the first above." })));
+  if (!items.length) rows.append(element("tr", {}, element("td", { colSpan: 6, className: "empty", textContent: "No keys yet." })));
 }
 
 document.getElementById("new").onsubmit = (event) => {
@@ -23,7 +23,7 @@ document.getElementById("new").onsubmit = (event) => {
     const { name, scopes, days } = Object.fromEntries(new FormData(form));
     const expires_at = new Date(Date.now() + days * 86_400_000).toISOString();
     const { key } = await recently(() => send("/auth/keys", { name, scopes: [scopes], expires_at }));
-    made.replaceChildren("Copy it now, it is not shown again: ", element("code", { textContent: key }));
+    made.replaceChildren("Copy the key now. It will not be shown again: ", element("code", { textContent: key }));
     form.reset();
     await show();
   });

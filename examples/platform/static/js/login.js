@@ -1,6 +1,6 @@
 import { api, attempt, element, problem, send } from "/js/api.js";
 
-// Only within this site: where a link says to go on, it is a path.
+// The page to go to after signing in, only within this site.
 const next = new URLSearchParams(location.search).get("next") ?? "";
 const there = new URL(next || "/dashboard/", location.origin);
 const onward = there.origin === location.origin ? there.pathname + there.search : "/dashboard/";
@@ -16,13 +16,13 @@ document.getElementById("login").onsubmit = (event) => {
 
 if (location.hash === "#reset") document.getElementById("message").textContent = "Your password was changed. Sign in with the new one.";
 
-// Who comes back from a provider without having got in learns why.
+// The reason for which a sign-in at a provider failed.
 const WHY = {
-  denied: "The provider did not let you in.",
-  expired: "The sign-in took too long, or began in another browser. Try again.",
-  failed: "The provider did not answer as it should. Try again later.",
-  unknown: "Nobody here has connected this account. Sign in with your password, and connect it in the settings.",
-  taken: "Somebody else here has connected this account.",
+  denied: "The provider denied access.",
+  expired: "The sign-in has expired or was started in another browser. Try again.",
+  failed: "The provider returned an error. Try again later.",
+  unknown: "This account is not connected. Sign in with your password, then connect it in the settings.",
+  taken: "This account is connected to another user.",
 };
 const why = WHY[new URLSearchParams(location.hash.slice(1)).get("oauth")];
 if (why) problem(document.getElementById("message"), new Error(why));

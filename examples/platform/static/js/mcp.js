@@ -1,4 +1,4 @@
-// An MCP client for both eras: enough to see what there is, and to call it.
+// A minimal MCP client for both protocol revisions: lists and calls tools.
 import { attempt, element, problem } from "/js/api.js";
 
 const [server, answer, call, revision] = ["server", "answer", "call", "revision"].map((id) => document.getElementById(id));
@@ -49,7 +49,7 @@ async function start() {
   if (version === "2026-07-28") {
     const { _meta, supportedVersions } = await ask("server/discover");
     const { name, version: of } = _meta["io.modelcontextprotocol/serverInfo"];
-    server.textContent = `${name} ${of}; speaks ${supportedVersions.join(", ")}`;
+    server.textContent = `${name} ${of}; supports ${supportedVersions.join(", ")}`;
   } else {
     const { serverInfo } = await ask("initialize", { protocolVersion: version, capabilities: {}, clientInfo: { name: "inspector", version: "1" } });
     server.textContent = `${serverInfo.name} ${serverInfo.version}; session ${session.slice(0, 8)}…`;

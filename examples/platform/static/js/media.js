@@ -34,11 +34,11 @@ function shown(image) {
   const link = act("Link", async () => {
     const { url, expires_at } = await send(`/images/${image.id}/link`, { seconds: 3600 });
     await navigator.clipboard?.writeText(new URL(url, location)).catch(() => {});
-    message.replaceChildren("For an hour, to ", new Date(expires_at).toLocaleTimeString(), ": ", element("a", { href: url, textContent: image.name }));
+    message.replaceChildren("Link, valid until ", new Date(expires_at).toLocaleTimeString(), ": ", element("a", { href: url, textContent: image.name }));
   });
-  const unlink = act("End links", async () => {
+  const unlink = act("Revoke links", async () => {
     await api(`/images/${image.id}/link`, { method: "DELETE" });
-    message.textContent = `No link to ${image.name} is valid any more.`;
+    message.textContent = `All links to ${image.name} are revoked.`;
   });
   const remove = act("Delete", async () => {
     if (!confirm(`Delete ${image.name}?`)) return;
@@ -51,7 +51,7 @@ function shown(image) {
 async function show(cursor) {
   const { items, next } = await api(`/images?limit=50${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
   if (cursor) gallery.append(...items.map(shown)); else gallery.replaceChildren(...items.map(shown));
-  if (!gallery.children.length) gallery.append(element("p", { className: "empty", textContent: "Nothing here yet: upload an image, a video or a 3D model." }));
+  if (!gallery.children.length) gallery.append(element("p", { className: "empty", textContent: "No files yet. Upload an image, a video or a 3D model." }));
   more.hidden = !next;
   more.onclick = () => attempt(() => show(next));
 }

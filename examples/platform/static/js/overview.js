@@ -8,7 +8,7 @@ const number = (value, digits = 0) => cell(value.toLocaleString(undefined, { max
 async function show() {
   const hours = Number(period.elements.hours.value);
   const me = await api("/auth/me");
-  // Admins see what events come to. Inside Workers events are only written: the page does without.
+  // Only admins can read statistics. Inside Workers events are write-only, so the page omits them.
   const unread = { requests: null, series: [], routes: [], events: [] };
   const optional = (error) => { if (error.status === 501) return unread; throw error; };
   const stats = ["admin", "owner"].includes(me.role) ? await api(`/stats?hours=${hours}`).catch(optional) : unread;
@@ -17,7 +17,7 @@ async function show() {
   const count = ({ items, next }) => `${items.length}${next ? "+" : ""}`;
   const figures = [
     ["Requests", stats.requests?.count.toLocaleString() ?? "-"], ["Server errors", stats.requests?.errors ?? "-"],
-    ["95 % within", stats.requests ? `${stats.requests.p95_ms.toFixed(1)} ms` : "-"], ["Media files", count(images)], ["Open tickets", count(tickets)],
+    ["95th percentile", stats.requests ? `${stats.requests.p95_ms.toFixed(1)} ms` : "-"], ["Media files", count(images)], ["Open tickets", count(tickets)],
   ];
   document.getElementById("figures").replaceChildren(...figures.map(([name, value]) =>
     element("div", { className: "card" }, element("h2", { textContent: name }), element("div", { className: "figure", textContent: value }))));
@@ -33,7 +33,7 @@ async function show() {
       number(route.median_ms, 2), number(route.p95_ms, 2), number(route.database_ms, 2));
   }));
   const events = stats.events.map((event) => element("tr", {}, cell(event.name), number(event.count), number(event.users)));
-  if (!events.length) events.push(element("tr", {}, element("td", { colSpan: 3, className: "empty", textContent: "Nothing was noted." })));
+  if (!events.length) events.push(element("tr", {}, element("td", { colSpan: 3, className: "empty", textContent: "No events yet." })));
   document.getElementById("events").replaceChildren(...events);
 }
 

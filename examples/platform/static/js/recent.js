@@ -1,4 +1,4 @@
-// What takes a recent sign-in: asks for the password where it is needed, and does the work again.
+// Runs an action that requires a recent sign-in: asks for the password if necessary, and repeats the action.
 import { element, problem, send } from "/js/api.js";
 
 const NEEDED = "urn:isobar:problem:reauthenticate";

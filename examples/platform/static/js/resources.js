@@ -1,4 +1,4 @@
-// One page for every resource: what it has and takes is read from the API's own document.
+// One page for all resources: columns and fields come from the API's OpenAPI document.
 import { api, attempt, element, problem } from "/js/api.js";
 
 const chosen = document.getElementById("choose");
@@ -12,13 +12,13 @@ const names = Object.keys(document_.paths).filter((path) => /^\/[a-z0-9_-]+$/.te
 
 const at = (reference) => reference.split("/").slice(1).reduce((value, key) => value[key], document_);
 const title = (name) => name.replaceAll("_", " ");
-// `null` is one of two: the other is what matters.
+// A nullable schema has two alternatives; the first is not null.
 const plain = (schema) => schema.anyOf ? { ...schema, ...schema.anyOf[0] } : schema;
 
-// What the API says of a resource.
+// Returns the description of a resource.
 function described(name) {
   const [list, one] = [document_.paths[`/${name}`], document_.paths[`/${name}/{id}`]];
-  // What is made by an upload is made on the page of media.
+  // Uploads are on the media page.
   const json = (operation) => operation?.requestBody.content["application/json"];
   const body = (operation) => json(operation) && at(json(operation).schema.$ref);
   const parameters = new Map(list.get.parameters.map((parameter) => [parameter.name, parameter]));
@@ -55,7 +55,7 @@ function field(name, schema, required, value) {
   const start = value ?? schema.default;
   if (type === "boolean") input.checked = Boolean(start);
   else if (start !== undefined && start !== null && !start.sealed) input.value = typeof start === "object" || Array.isArray(type) ? JSON.stringify(start, null, 1) : start;
-  // A secret that is there already may stay as it is.
+  // A secret that is set may stay as it is.
   Object.assign(input, { name, required: required && type !== "boolean" && !start?.sealed });
   return element("label", {}, title(name), input);
 }

@@ -1,9 +1,9 @@
-// Connections that never opened, one after the other, after which the room is taken to refuse us: a browser does not say why.
+// Consecutive failed connections after which access counts as refused: a browser does not report the reason.
 const TRIES = 8;
-// The room asks anew who we are; there is nothing to wait for.
+// The room requires a new authorization: reconnect at once.
 const ASK_AGAIN = 4003;
 
-// A WebSocket to a session that comes back when it is lost.
+// A WebSocket to a session that reconnects when the connection is lost.
 export function connect(path, { open, event, closed, refused }) {
   let socket, wait = 500, tries = 0, over = false, beat;
   const start = () => {
@@ -21,7 +21,7 @@ export function connect(path, { open, event, closed, refused }) {
       setTimeout(start, code === ASK_AGAIN ? 0 : wait = Math.min(wait * 2, 10_000));
     };
   };
-  // As it is written here it is answered without waking the room.
+  // Exactly this text is answered without waking the room.
   const send = (value) => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify(value));
   start();
   return { send, end() { over = true; socket.close(1000); } };

@@ -3,7 +3,7 @@ import { recently } from "/js/recent.js";
 import { track } from "/js/track.js";
 
 const message = document.getElementById("message");
-const themes = [["", "As the system"], ["light", "Light"], ["dark", "Dark"], ["forest", "Forest"], ["ocean", "Ocean"], ["contrast", "High contrast"]];
+const themes = [["", "Same as system"], ["light", "Light"], ["dark", "Dark"], ["forest", "Forest"], ["ocean", "Ocean"], ["contrast", "High contrast"]];
 document.getElementById("themes").replaceChildren(...themes.map(([value, name]) => {
   const choice = element("input", { type: "radio", name: "theme", value, checked: (localStorage.getItem("theme") ?? "") === value });
   choice.onchange = () => {
@@ -23,7 +23,7 @@ async function showAddress() {
   const again = element("button", { type: "button", className: "quiet", id: "send-again", textContent: "Send the link again" });
   again.onclick = () => attempt(async () => {
     await send("/auth/verify/send", {});
-    message.textContent = `A link is on its way to ${user.email}.`;
+    message.textContent = `We have sent a link to ${user.email}.`;
   });
   place.append(again);
 }
@@ -33,7 +33,7 @@ document.getElementById("email").onsubmit = (event) => {
   const { email } = event.target.elements;
   attempt(async () => {
     await recently(() => send("/auth/email", { email: email.value }));
-    message.textContent = `Open the link that we have sent to ${email.value}. Until then your address stays as it is.`;
+    message.textContent = `Open the link that we have sent to ${email.value} to confirm the change.`;
     event.target.reset();
   });
 };
@@ -55,7 +55,7 @@ async function show() {
     remove.onclick = () => attempt(async () => { await api(`/oauth_connections/${it.id}`, { method: "DELETE" }); await show(); });
     return element("tr", {}, ...[it.provider, it.label, it.status].map((textContent) => element("td", { textContent })), element("td", { className: "number" }, remove));
   });
-  if (!rows.length) rows.push(element("tr", {}, element("td", { colSpan: 4, className: "empty", textContent: providers.length ? "None yet." : "None; no provider is set up here." })));
+  if (!rows.length) rows.push(element("tr", {}, element("td", { colSpan: 4, className: "empty", textContent: providers.length ? "No connected accounts yet." : "No sign-in provider is configured." })));
   document.getElementById("connections").replaceChildren(...rows);
 }
 
@@ -70,6 +70,7 @@ document.getElementById("password").onsubmit = (event) => {
 };
 document.getElementById("everywhere").onclick = () => attempt(async () => {
   await api("/auth/logout-everywhere", { method: "POST" });
+  localStorage.removeItem("signed-in");
   location.assign("/dashboard/login");
 });
 await attempt(show);

@@ -11,7 +11,7 @@ document.getElementById("setup").onsubmit = (event) => {
   });
 };
 
-// Where there were accounts before there was an operator: an owner who is signed in may take the place.
+// If there are accounts but no operator, a signed-in owner can become the operator.
 document.getElementById("take").onclick = () => attempt(async () => {
   await send("/auth/setup", { token });
   location.assign("/dashboard/");

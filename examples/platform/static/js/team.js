@@ -23,8 +23,8 @@ form.onsubmit = (event) => {
     const { email, ...rest } = Object.fromEntries(new FormData(form));
     const { token, mailed } = await recently(() => send("/auth/invitations", { email, ...rest }));
     const url = new URL(`/dashboard/join#${token}`, location);
-    if (mailed) made.replaceChildren(`An invitation is on its way to ${email}. Its link is valid for a week.`);
-    else made.replaceChildren("Send them this link. It is valid for a week and works once: ", element("code", { textContent: url }));
+    if (mailed) made.replaceChildren(`We have sent an invitation to ${email}. Its link is valid for one week.`);
+    else made.replaceChildren("Send this link to the new member. It is valid for one week and works once: ", element("code", { textContent: url }));
     form.reset();
   });
 };

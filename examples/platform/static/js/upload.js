@@ -1,17 +1,17 @@
-// Resumable uploads by tus 1.0.0: what breaks off goes on where the server says that it is.
+// Resumable uploads by tus 1.0.0: an interrupted upload continues at the offset that the server reports.
 const VERSION = { "tus-resumable": "1.0.0" };
-// Bytes of a request: a Worker takes 100 MB at most.
+// Size of a request in bytes: a Worker accepts 100 MB at most.
 const SLICE = 32 * 1024 * 1024;
 const key = (file) => `upload:${file.name}:${file.size}:${file.lastModified}`;
 
 function ask(method, url, headers, body, progress) {
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest(); // fetch tells no progress
+    const request = new XMLHttpRequest(); // fetch reports no progress
     request.open(method, url);
     for (const [name, value] of Object.entries({ ...VERSION, ...headers })) request.setRequestHeader(name, value);
     request.upload.onprogress = ({ loaded }) => progress?.(loaded);
     request.onload = () => resolve(request);
-    request.onerror = () => reject(new Error("the connection was lost"));
+    request.onerror = () => reject(new Error("connection lost"));
     request.send(body);
   });
 }
@@ -22,7 +22,7 @@ function refused(request) {
   return Object.assign(new Error(told.detail ?? `the server answered ${request.status}`), { status: request.status });
 }
 
-// Where an earlier upload of this file has got to, or the beginning of a new one.
+// Returns the offset of an earlier upload of this file, or begins a new one.
 async function begin(file) {
   const known = localStorage.getItem(key(file));
   if (known) {
@@ -47,7 +47,7 @@ export async function upload(file, progress) {
         const headers = { "content-type": "application/offset+octet-stream", "upload-offset": offset };
         const sent = await ask("PATCH", url, headers, file.slice(offset, offset + SLICE), (loaded) => progress(offset + loaded));
         if (sent.status !== 204) throw refused(sent);
-        if (Number(sent.getResponseHeader("upload-offset")) < file.size) { wait = 250; continue; } // a part of it: go on
+        if (Number(sent.getResponseHeader("upload-offset")) < file.size) { wait = 250; continue; } // only a part was stored: continue
       }
       localStorage.removeItem(key(file));
       return;

@@ -2,7 +2,7 @@ import { attempt, send } from "/js/api.js";
 
 const token = location.hash.slice(1);
 
-// By a button: programs that look at links in messages open pages, and press nothing.
+// Needs a click, as programs that check links in messages open pages.
 document.getElementById("verify").onsubmit = (event) => {
   event.preventDefault();
   attempt(async () => {
