@@ -22,6 +22,7 @@ mod real_site;
 mod schema;
 mod sockets;
 mod wasm;
+mod words;
 mod worker;
 
 use std::path::PathBuf;
@@ -34,37 +35,39 @@ const HELP: &str = "cargo xtask COMMAND
   features   check each feature of each crate alone
   docs       build the guide (docs/) as an mdBook; check every Markdown file's links and anchors, and that a doctest
              compiles its Rust blocks; needs Python 3 with venv
-  wasm       check for wasm32-unknown-unknown whatever is not a local backend
+  wasm       check for wasm32-unknown-unknown everything but the local backends
+  words      check how doc comments begin; print counts of docs, examples, long functions and the like
   worker build          build the platform's Worker and print its size
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
   conformance           run every conformance kit on every backend: memory, local, the bindings of the real
                         workerd, S3 (miniflare, moto) and D1 over HTTP; print a table
-  differential          drive the platform natively and as a Worker, and compare every answer
-  schema                hold the API, natively and as a Worker, against its OpenAPI document, by schemathesis
-  clients    use the platform, natively and as a Worker, by clients of others: tus-js-client, oidc-provider; lighthouse
-  mcp        hold the MCP session object against the protocol's public conformance suite, in both eras
-  assets     ask the real asset Worker what the site's tests take for its answers; --write puts the answers there
-  checkers   hold the site's answers against REDbot and httplint
-  cache-tests           hold the cache before an application inside Workers against http-cache-tests; print the score
-  sockets    1,500 sockets of one user, floods into rooms that nobody reads, 3,000 subscriptions: memory, and what others wait
-  endurance  10,000 idle connections, clients that send byte by byte, downloads broken off: the server answers others
+  differential          drive the platform natively and as a Worker, and compare every response
+  schema                test the API, natively and as a Worker, against its OpenAPI document, with schemathesis
+  clients    test the platform, natively and as a Worker, with external clients: tus-js-client, oidc-provider, lighthouse
+  mcp        run MCP's public conformance suite on the MCP session object, for both protocol revisions
+  assets     compare the responses recorded in the site's tests with the real asset Worker; --write records them
+  checkers   check the site's responses with REDbot and httplint
+  cache-tests           run http-cache-tests on the cache in front of an application inside Workers; print the score
+  sockets    a hostile user: 1,500 sockets, floods into rooms that nobody reads, 3,000 subscriptions; prints memory and latency
+  endurance  hostile clients: 10,000 idle connections, byte-by-byte requests, aborted downloads; the server must answer others
   faults [NAME]         the running platform under a full disk, failing syncs, damaged and missing files, few descriptors and a
                         clock that jumps, with a ledger of what it acknowledged; needs Linux, root (or sudo), strace, faketime
-  bench serve           the server beside nginx, tower-http's ServeDir and static-web-server, on the same bytes
-  drift [VERSION]       what the newest miniflare of npm (or this one) changes: conformance, differential, assets, cache-tests;
-                        once a week, not in the gate
-  real-site  sync a real site from npm with the isobar command, serve it, compare every file
+  bench serve           compare the server with nginx, tower-http's ServeDir and static-web-server, on the same files
+  drift [VERSION]       run conformance, differential, assets and cache-tests with the newest miniflare of npm, or this version;
+                        weekly, not in the gate
+  real-site  sync a real site from npm with the isobar command, serve it, and compare every file
   browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
 
 `worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
-worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `checkers` nothing else.
-`clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench` installs Debian's nginx and wrk where they are missing. `browser` and
-`clients` need Chromium and install Debian's where apt-get is there and it is missing.";
+worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `checkers` only that.
+`clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench` installs Debian's nginx and wrk if they are missing. `browser` and
+`clients` need Chromium and install Debian's package with apt-get if it is missing.";
 
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("features") => features::run(),
         Some("wasm") => wasm::run(),
+        Some("words") => words::run(),
         Some("worker") => worker::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("conformance") => conformance::run(),
         Some("differential") => differential::run(),
@@ -86,7 +89,7 @@ fn main() -> ExitCode {
             println!("{HELP}");
             Ok(())
         }
-        Some(other) => Err(format!("there is no command {other}\n\n{HELP}").into()),
+        Some(other) => Err(format!("unknown command {other}\n\n{HELP}").into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,18 +100,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command and fails with what it was where it fails.
+/// Runs a command; the error names it.
 fn run(command: &mut Command) -> Outcome {
     let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
 }
 
-/// The cargo that runs this.
+/// Returns the cargo that runs this task.
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Where build output goes.
+/// Returns the folder of build output.
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }

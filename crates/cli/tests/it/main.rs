@@ -280,7 +280,7 @@ fn who_looks_at_a_database_makes_none() {
     let here = folder.path();
     fs::create_dir(here.join("migrations")).unwrap();
     fs::write(here.join("migrations/0001_a.sql"), "CREATE TABLE t (a)").unwrap();
-    refused(here, &["d1", "execute", "businesss", "--command", "SELECT 1"]);
+    refused(here, &["d1", "execute", "business2", "--command", "SELECT 1"]);
     ok(here, &["d1", "execute", "DB", "--command", "SELECT 1"]);
     ok(here, &["d1", "migrations", "list", "DB"]);
     assert!(refused(here, &["vault", "status", "DB", "--keyring", "keyring"]).contains("keyring"));
