@@ -1,8 +1,8 @@
-//! Every conformance kit on the bindings of the real workerd. `GET /storage` (or `/site`, `/db`, `/sessions`, `/analytics`) names the
-//! cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and answers how it ended: `passed`,
-//! `failed`, `skipped`, and why; `GET /storage/random/7/200` tells what comes of 200 random operations; `GET /panic` panics.
-//! `cargo xtask conformance` builds it, starts workerd, and asks for all of them. What is under `/test`, `/config` and `/state`
-//! goes to the server that `ORIGIN` names, through the cache of the Workers entry: `cargo xtask cache-tests` asks for it.
+//! A Worker that runs every conformance kit on the bindings of the real workerd. `GET /storage` (or `/site`, `/db`, `/sessions`,
+//! `/analytics`) lists the cases of a kit as JSON, `GET /storage/multipart/completion_is_final` runs one and returns its outcome:
+//! `passed`, `failed` or `skipped`, with the reason; `GET /storage/random/7/200` returns the outcomes of 200 random operations;
+//! `GET /panic` panics. `cargo xtask conformance` builds it, starts workerd, and runs all cases. Requests under `/test`, `/config`
+//! and `/state` go to the server of `ORIGIN` through the cache of the Workers entry, for `cargo xtask cache-tests`.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ async fn fetch(request: worker::Request, env: Env, context: Context) -> worker::
     }
 }
 
-/// Hands everything on to another server.
+/// Forwards all requests to another server.
 fn proxy(origin: String) -> axum::Router {
     axum::Router::new().fallback(async move |request: axum::extract::Request| {
         let failed = |error: &dyn std::fmt::Display| (http::StatusCode::BAD_GATEWAY, error.to_string());
@@ -93,7 +93,7 @@ async fn answer(kit: &str, case: &str, env: &Object) -> Answer {
     }
 }
 
-/// Names the cases, or runs the one of this name.
+/// Lists the cases, or runs the one of this name.
 async fn run<S>(cases: Vec<Case<S>>, name: &str, subject: S, capable: impl Fn(&str) -> bool) -> Answer {
     let name_of = |case: &Case<S>| format!("{}/{}", case.group, case.name);
     if name.is_empty() {
@@ -111,7 +111,7 @@ async fn run<S>(cases: Vec<Case<S>>, name: &str, subject: S, capable: impl Fn(&s
     })
 }
 
-/// The binding, and eviction by way of miniflare: nobody else can make an object hibernate.
+/// The binding, with eviction through miniflare, the only way to make an object hibernate.
 #[derive(Debug)]
 struct Evicting {
     namespace: DurableObjectNamespace,

@@ -1,4 +1,4 @@
-//! Workers Static Assets, asked again: whether what the site's tests take for its answers is still so.
+//! Compares the recorded responses of Workers Static Assets in the site's tests with the real asset Worker.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,11 +12,11 @@ use crate::worker::workerd;
 use crate::{Outcome, npm, run as execute, target};
 
 const SCRIPT: &str = include_str!("../js/assets.mjs");
-/// What the tests of `isobar-site` hold it to.
+/// The recorded responses with which the tests of `isobar-site` compare.
 const FIXTURE: &str = "crates/site/tests/it/assets.json";
-/// Which type it answers with, by extension: the table of `isobar_storage::content_type`.
+/// The content types of the asset Worker by extension: the table of `isobar_storage::content_type`.
 const TYPES: &str = "crates/storage/src/content_types.tsv";
-/// The library whose extensions are asked for: the one in wrangler and miniflare.
+/// The library whose extensions are tried: the one in wrangler and miniflare.
 const MIME: &str = "mime@4.0.7";
 
 const MODES: [&str; 4] = ["auto-trailing-slash", "force-trailing-slash", "drop-trailing-slash", "none"];
@@ -137,7 +137,7 @@ const RULED: [&str; 24] = [
     "/b%C3%A9",
 ];
 
-/// Shapes of rules as people write them, and such as a matcher may take for its own.
+/// Typical rules, and rules with characters that are special to a matcher.
 const SHAPES_HEADERS: &str = "\u{feff}# a comment\r\n/foo\r\n  X-Rule-Twice: first\r\n  X-Rule-Gone: 1\r\n/*\r\n  X-Rule-Twice: all\r\n  Content-Length: 5\r\n\
     Transfer-Encoding: chunked\r\n  Connection: close\r\n  Keep-Alive: timeout=1\r\n  Upgrade: h2c\r\n  Trailer: X\r\n/foo\r\n  X-Rule-Twice: last\r\n\
     /a^b\n  X-Rule-Path: caret\n/a{b}\n  X-Rule-Path: brace\n/a|b\n  X-Rule-Path: bar\n/(x)+.$\n  X-Rule-Path: signs\n/[foo\n  X-Rule-Path: bracket\n\
@@ -243,7 +243,7 @@ const SHAPES: [&str; 83] = [
 ];
 const MORE_SHAPES: [&str; 6] =
     ["/d19/xyz", "/d20/x", "/d21/host.example/x", "/d22/v", "/d23/v", "/d24//host.example/a//b"];
-/// Bytes of ISO 8859-1, as an older editor saves them.
+/// Rules in ISO 8859-1, as saved by an older editor.
 const LATIN1_HEADERS: &str = "# caf\u{e9}\n/foo\n  X-Rule-A: 1\n/caf\u{e9}\n  X-Rule-A: 2\n/*\n  X-Rule-B: 2\n";
 const LATIN1_REDIRECTS: &str = "# caf\u{e9}\n/old /foo\n/caf\u{e9} /foo\n/new /foo\n";
 
@@ -338,7 +338,7 @@ fn spec(mime: &Path) -> Value {
     json!({ "files": files, "sites": sites, "mime": mime })
 }
 
-/// Compares the types that the asset Worker has answered with by extension with ours, or writes them.
+/// Compares the asset Worker's content types by extension with ours, or writes them.
 fn compare_types(told: &Value, write: bool) -> Outcome {
     let types = told.as_object().ok_or("the asset Worker was not asked for types")?;
     let types: BTreeMap<&String, &str> =
@@ -354,7 +354,7 @@ fn compare_types(told: &Value, write: bool) -> Outcome {
     Ok(())
 }
 
-/// Compares with the fixture, or writes it.
+/// Compares the responses with the recorded ones, or records them.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let node = workerd::node()?;
     let spec_file = node.join("assets-spec.json");

@@ -1,7 +1,7 @@
-//! The native server beside others, on the same bytes, in one run: `cargo xtask bench serve`.
+//! Compares the native server with others on the same bytes, in one run: `cargo xtask bench serve`.
 //!
-//! The load generator shares the processors with the server, so requests a second compress differences; what a request costs
-//! the server in processor time does not: that is the headline.
+//! The load generator shares the processors with the server, which reduces differences in requests per second. The headline is
+//! the server's processor time for a request, which is not affected.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -21,12 +21,12 @@ const CONFIG: &str =
 const HEADERS: &str = "/*\n  X-Frame-Options: DENY\n/none/:name\n  X-Name: :name\n";
 const REDIRECTS: &str = "/old /new 301\n/blog/* /posts/:splat\n";
 
-/// A server under load; killed when it is dropped.
+/// A server under load, killed when dropped.
 struct Contender {
     name: &'static str,
     process: Child,
     port: u16,
-    /// Where it speaks HTTP/2 without TLS, if it does.
+    /// Port for HTTP/2 without TLS, if it has one.
     http2: Option<u16>,
 }
 
@@ -39,13 +39,13 @@ impl Contender {
 
 impl Drop for Contender {
     fn drop(&mut self) {
-        // nginx has children, which its own end ends.
+        // nginx ends its children when it ends.
         drop(Command::new("kill").arg(self.process.id().to_string()).status());
         drop(self.process.wait());
     }
 }
 
-/// What a row asks for.
+/// A row of the table: one kind of request.
 struct Row {
     what: &'static str,
     file: &'static str,
@@ -62,15 +62,15 @@ enum Kind {
     Http2,
 }
 
-/// What one round measured.
+/// The measurements of one round.
 #[derive(Clone, Copy, Default)]
 struct Measured {
     rate: f64,
-    /// In milliseconds; h2load does not tell it.
+    /// 99th percentile of the latency in milliseconds; `None` with h2load, which does not report it.
     p99: Option<f64>,
     /// Processor time of the server for a request, in microseconds.
     cpu: f64,
-    /// Of the whole machine, the load and the kernel's own included.
+    /// Processor time of the whole machine for a request, in microseconds, including the load generator and the kernel.
     machine: f64,
 }
 
@@ -109,11 +109,11 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Runs a row on every contender in turn, and prints the medians of the rounds.
+/// Runs a row on each contender in turn and prints the medians of the rounds.
 fn measure(row: &Row, contenders: &[Contender]) -> Outcome {
     let mut measured = vec![Vec::new(); contenders.len()];
     for round in 0..ROUNDS {
-        // Whoever is first in one round is last in another.
+        // The order rotates, so that no contender is always first.
         for index in 0..contenders.len() {
             let index = (index + round) % contenders.len();
             match row.kind {
@@ -182,7 +182,7 @@ fn load(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error
     Ok(Measured { rate, p99, cpu, machine })
 }
 
-/// The same over HTTP/2.
+/// Measures a contender over HTTP/2.
 fn load_http2(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std::error::Error>> {
     let url = format!("http://127.0.0.1:{}/{}", contender.http2.unwrap_or(contender.port), row.file);
     let mut h2load = Command::new("h2load");
@@ -193,20 +193,20 @@ fn load_http2(contender: &Contender, row: &Row) -> Result<Measured, Box<dyn std:
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let failed = || format!("h2load says of {}: {told}{}", contender.name, String::from_utf8_lossy(&output.stderr));
     let line = |prefix: &str| told.lines().map(str::trim).find_map(|line| line.strip_prefix(prefix));
-    // `2xx, 0 3xx, ...`: what was not answered so is none.
+    // `2xx, 0 3xx, ...`: only 2xx responses count.
     let requests = line("status codes:").and_then(|codes| codes.split_whitespace().next()?.parse::<f64>().ok());
     let requests = requests.filter(|requests| *requests > 0.0).ok_or_else(failed)?;
     let (cpu, machine) = spent.each(requests);
     Ok(Measured { rate: requests / f64::from(SECONDS), p99: None, cpu, machine })
 }
 
-/// wrk's `1.23ms`, `450.00us`, `1.20s`.
+/// Parses wrk's durations: `1.23ms`, `450.00us`, `1.20s`.
 fn milliseconds(time: &str) -> Option<f64> {
     let of = |unit: &str, factor: f64| Some(time.strip_suffix(unit)?.parse::<f64>().ok()? * factor);
     of("us", 0.001).or_else(|| of("ms", 1.0)).or_else(|| of("s", 1000.0))
 }
 
-/// A process and its children.
+/// Returns a process and its children.
 fn family(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     std::iter::once(pid).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
@@ -234,18 +234,18 @@ impl Spent {
         Self { server: self.server - before.server, machine: self.machine - before.machine }
     }
 
-    /// For each request, in microseconds.
+    /// Returns the times for each request, in microseconds.
     fn each(self, requests: f64) -> (f64, f64) {
         (self.server * 1e6 / requests, self.machine * 1e6 / requests)
     }
 }
 
-/// The seconds of processor time that a server has taken, its children's included.
+/// Returns the processor time of a server and its children in seconds.
 fn processor_time(pid: u32) -> Result<f64, Box<dyn std::error::Error>> {
     let mut ticks = 0;
     for pid in family(pid) {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // Behind the name, which may have spaces in it.
+        // The fields after the name, which may have spaces.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let field = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0);
         ticks += field(11) + field(12);
@@ -253,7 +253,7 @@ fn processor_time(pid: u32) -> Result<f64, Box<dyn std::error::Error>> {
     Ok(ticks as f64 / 100.0)
 }
 
-/// The memory of a process in bytes: what is resident of it, and what its files in memory hold.
+/// Returns the memory of a process in bytes: its resident set and its files in memory.
 pub(crate) fn memory(pid: u32) -> u64 {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
@@ -298,7 +298,7 @@ fn start(name: &'static str, port: u16, command: &mut Command) -> Result<Contend
 fn isobar(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
     execute(cargo().args(["build", "--quiet", "--release", "--package", "isobar-cli"]))?;
     let program = std::path::absolute(target().join("release/isobar"))?;
-    // As with the others, no line for each request.
+    // No log line for each request, as with the others.
     let mut command = Command::new(program);
     let command = command.args(["serve", "--port", "8091"]).env("RUST_LOG", "warn").current_dir(folder);
     Ok(start("isobar", 8091, command)?.with_http2(8091))

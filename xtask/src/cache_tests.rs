@@ -1,4 +1,4 @@
-//! The public tests of HTTP caches (http-cache-tests) against the one that stands before an application inside Workers.
+//! Runs http-cache-tests, a public test suite for HTTP caches, against the cache in front of an application inside Workers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::{Outcome, npm, target};
 const PACKAGE: &str = "http-cache-tests@0.4.5";
 const SCRIPT: &str = include_str!("../js/cache-tests.mjs");
 
-/// So many required tests pass at least; many others say nothing of a cache that never asks again whether what it has is good.
+/// Least number of required tests that must pass; many of the others do not apply to a cache that never revalidates.
 const LEAST: usize = 96;
 
-/// Required tests that do not pass, each for a reason; one that begins to pass must leave the list.
+/// Required tests that fail, with the reason; one that begins to pass must be removed from the list.
 const KNOWN: &[(&str, &str)] = &[
     ("304-lm-use-stored-Test-Header", ASKS_ANEW),
     ("cc-resp-must-revalidate-stale", ASKS_ANEW),
@@ -60,7 +60,7 @@ pub(crate) fn run() -> Outcome {
     fs::write(&script, SCRIPT)?;
     let base = format!("http://{}", workerd.address);
     let output = Command::new("node").arg(script).arg(&package).arg(base).stderr(Stdio::inherit()).output()?;
-    // The package says something of its own on the way.
+    // The package prints its own output first.
     let text = String::from_utf8(output.stdout)?;
     let told: Vec<Told> = serde_json::from_str(text.lines().last().unwrap_or_default())?;
     judge(&told)

@@ -1,4 +1,4 @@
-//! What checkers of HTTP that are not ours say of the site's answers: REDbot and httplint.
+//! Checks the site's responses with external HTTP checkers: REDbot and httplint.
 
 use std::fs;
 use std::process::Command;
@@ -8,13 +8,13 @@ use serde_json::Value;
 use crate::http::Server;
 use crate::{Outcome, cargo, python, run as execute, target};
 
-/// REDbot brings httplint.
+/// Version of REDbot, which includes httplint.
 const REDBOT: &str = "2.7.1";
 const SCRIPT: &str = include_str!("../py/checkers.py");
 
 const CONFIG: &str = "name = \"checkers\"\n[assets]\ndirectory = \"site\"\nnot_found_handling = \"404-page\"\n";
 
-/// Notes that do not count, each for a reason; with what their subject begins.
+/// Notes that are accepted: their id, the prefix of their subject, and the reason.
 const KNOWN: &[(&str, &str, &str)] = &[
     (
         "PARTIAL_WITHOUT_RANGE",
@@ -67,7 +67,7 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// Files of every kind; longer than what REDbot asks for as a part.
+/// Creates files of every kind, longer than the range that REDbot requests.
 fn prepare(folder: &std::path::Path) -> Outcome {
     if folder.exists() {
         fs::remove_dir_all(folder)?;

@@ -1,4 +1,4 @@
-//! Clients and providers that others have written, against both servers: tus-js-client, oidc-provider, lighthouse.
+//! Tests both servers with external clients and providers: tus-js-client, oidc-provider, lighthouse.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const SCRIPTS: [(&str, &str); 3] = [
     ("tus.mjs", include_str!("../js/tus.mjs")),
     ("lighthouse.mjs", include_str!("../js/lighthouse.mjs")),
 ];
-/// What lighthouse is to give at least.
+/// Least score that lighthouse must give.
 const SCORE: u64 = 95;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 pub(crate) fn run() -> Outcome {
     let folder = std::path::absolute(target().join("clients"))?;
     install(&folder)?;
-    // Before the native server looks for one.
+    // Before the native server searches for it.
     let chromium = browser::chromium_path()?;
     execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
     let provider_port = free_port()?;
@@ -57,7 +57,7 @@ pub(crate) fn run() -> Outcome {
     exercise("Worker", &workerd.address, &folder).map(drop)
 }
 
-/// Everything against one server; the owner's session.
+/// Runs everything against one server. Returns the owner's session.
 fn exercise(name: &str, address: &str, folder: &Path) -> Result<String> {
     let mut owner = Browser::new(address);
     owner.post("/api/auth/signup", &first_owner())?.is(201)?;
@@ -74,7 +74,7 @@ fn exercise(name: &str, address: &str, folder: &Path) -> Result<String> {
     Ok(owner.cookies["__Host-session"].clone())
 }
 
-/// Pages rendered by a browser: chromium natively, by Cloudflare's binding in workerd.
+/// Renders pages in a browser: chromium natively, Cloudflare's binding in workerd.
 fn renders(owner: &mut Browser) -> Outcome {
     let html = json!({"html": "<!doctype html><title>x</title><h1>Hello</h1><script>document.title = 'changed'</script>", "width": 320, "height": 200});
     let own = |format: &str| format!("/api/sessions/browser/mine/{format}");
@@ -109,10 +109,10 @@ fn renders(owner: &mut Browser) -> Outcome {
     owner.send("DELETE", &own("session"), None)?.is(204).map(drop)
 }
 
-/// Uploads of several sizes, cut at several places.
+/// Uploads files of several sizes, interrupted at several offsets.
 fn uploads(address: &str, folder: &Path, authorization: &str) -> Result<usize> {
     let part = 5 * 1024 * 1024;
-    // How long, cut where, in chunks of what, with data in the first request.
+    // Length, offset of the interruption, size of the chunks, whether the first request has data.
     let cases = [
         (1_000, 0, 0, false),
         (1_000, 0, 0, true),
@@ -135,7 +135,7 @@ fn uploads(address: &str, folder: &Path, authorization: &str) -> Result<usize> {
             .output()?;
         let told: Value = serde_json::from_slice(&output.stdout)
             .map_err(|_| format!("tus-js-client: {}", String::from_utf8_lossy(&output.stderr)))?;
-        // Natively all that was sent is kept; a Worker whose client goes away keeps whole parts at least.
+        // The native server keeps all bytes that were sent; a Worker whose client disconnects keeps at least whole parts.
         let resumed_at = told["resumedAt"].as_u64().unwrap_or_default() as usize;
         if *cut > 0 && resumed_at + part < *cut {
             return Err(format!("cut at {cut}, it went on at {resumed_at}").into());
@@ -151,9 +151,9 @@ fn uploads(address: &str, folder: &Path, authorization: &str) -> Result<usize> {
     Ok(cases.len())
 }
 
-/// What somebody does who has an account at the provider, and what somebody tries who has not.
+/// Signs in through the provider, with and without a connected account.
 fn sign_ins(address: &str, owner: &mut Browser) -> Outcome {
-    // Nobody here has connected it.
+    // No user has connected this account.
     let mut alice = Browser::new(address);
     alice.ends_at("login", "alice", "/dashboard/login#oauth=unknown")?;
     owner.ends_at("connect", "alice", "/dashboard/settings")?;
@@ -164,7 +164,7 @@ fn sign_ins(address: &str, owner: &mut Browser) -> Outcome {
     }
     Browser::new(address).ends_at("login", "bob", "/dashboard/login#oauth=unknown")?;
     Browser::new(address).ends_at("login", "deny", "/dashboard/login#oauth=denied")?;
-    // The connection, its sealed token, and a fresh one.
+    // The connection, its sealed token, and a refreshed one.
     let connections = owner.send("GET", "/api/oauth_connections", None)?.is(200)?;
     let connection = connections["items"][0].clone();
     if connection["provider"] != "local" || connection["subject"] != "alice" || connection["status"] != "active" {
@@ -181,7 +181,7 @@ fn sign_ins(address: &str, owner: &mut Browser) -> Outcome {
     Ok(())
 }
 
-/// Pages as lighthouse sees them.
+/// Rates pages with lighthouse.
 fn judge(folder: &Path, address: &str, session: &str) -> Outcome {
     let chromium = browser::chromium_path()?;
     let origin = format!("http://localhost:{}", address.rsplit(':').next().unwrap_or_default());
@@ -208,11 +208,11 @@ fn judge(folder: &Path, address: &str, session: &str) -> Outcome {
     Ok(())
 }
 
-/// Keeps cookies, and follows where it is sent.
+/// A client that keeps cookies and follows redirects.
 struct Browser {
     address: String,
     cookies: BTreeMap<String, String>,
-    /// Of the provider.
+    /// Cookies of the provider.
     elsewhere: BTreeMap<String, String>,
 }
 
@@ -235,7 +235,7 @@ impl Browser {
         Ok(Answered { what: format!("{method} {path}"), answer })
     }
 
-    /// Begins a sign-in, goes to the provider as somebody, and comes back.
+    /// Signs in through the provider as a user, and checks where the redirects end.
     fn ends_at(&mut self, intent: &str, who: &str, expected: &str) -> Outcome {
         let begin = json!({"intent": intent, "return_to": "/dashboard/settings"});
         let url = self.post("/api/auth/oauth/local", &begin)?.is(200)?["url"].as_str().unwrap_or_default().to_owned();
@@ -284,7 +284,7 @@ fn header(cookies: &BTreeMap<String, String>) -> String {
 
 fn keep(cookies: &mut BTreeMap<String, String>, answer: &Answer) {
     for (_, cookie) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
-        // A server may put several into one line; a date has a comma, too.
+        // A server may send several cookies in one line; a date has a comma, too.
         for cookie in cookie.split(", ").filter(|it| it.contains('=')) {
             let pair = cookie.split(';').next().unwrap_or_default();
             if let Some((name, value)) = pair.split_once('=') {

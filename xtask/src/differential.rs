@@ -1,4 +1,4 @@
-//! The platform natively and as a Worker, asked the same: native and Worker must agree.
+//! Sends the same requests to the platform natively and as a Worker; the responses must agree.
 
 mod chat;
 mod steps;
@@ -14,7 +14,7 @@ use crate::worker::{SECRETS, Workerd, build_platform, platform};
 use crate::{Outcome, cargo, run as execute, target};
 use steps::{Step, steps};
 
-/// What an application or a cache acts upon.
+/// Headers on which an application or a cache acts.
 const HEADERS: [&str; 18] = [
     "accept-ranges",
     "allow",
@@ -35,10 +35,10 @@ const HEADERS: [&str; 18] = [
     "vary",
     "x-content-type-options",
 ];
-/// Headers whose values are each server's own: only whether they are there is compared.
+/// Headers whose values differ between servers; only their presence is compared.
 const PRESENT: [&str; 4] = ["last-modified", "mcp-session-id", "upload-expires", "x-request-id"];
 
-/// Steps that must differ, in what, and why: each stands in ARCHITECTURE.md, "Native and Worker".
+/// Steps with an expected difference, with the reason. Each is listed in ARCHITECTURE.md, "Native and Worker".
 const DIFFERENT: [(&str, &[&str], &str); 4] = [
     (
         "what events come to",
@@ -62,11 +62,11 @@ const DIFFERENT: [(&str, &[&str], &str); 4] = [
     ),
 ];
 
-/// One of the two servers, and what it has called things.
+/// One of the two servers, with the names that it has generated.
 struct Side {
     address: String,
     names: BTreeMap<String, String>,
-    /// The session of whoever is signed in.
+    /// The session cookie of the signed-in user.
     cookie: Option<String>,
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn run() -> Outcome {
         }
     }
     check_cache(&workerd.address, steps::MARK)?;
-    // What is to be looked at each time is kept for a second, and says of itself what it always says.
+    // A response that must be revalidated is cached for one second, with its `Cache-Control` unchanged.
     let page = check_cache(&workerd.address, "/")?;
     let control = page.header("cache-control");
     let ours = page.header("x-isobar-cache-control");
@@ -129,7 +129,7 @@ pub(crate) fn run() -> Outcome {
     Err(format!("native and Worker differ on {} steps:\n{}", differing.len(), differing.join("\n")).into())
 }
 
-/// What everybody may keep comes out of the data centre's cache.
+/// Checks that a public response comes from the data centre's cache.
 fn check_cache(address: &str, path: &str) -> Result<Answer, Box<dyn std::error::Error>> {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
@@ -146,7 +146,7 @@ fn check_cache(address: &str, path: &str) -> Result<Answer, Box<dyn std::error::
 }
 
 impl Side {
-    /// Takes a step; in the answer the names that this server has given are replaced by ours.
+    /// Runs a step. In the response, the names that this server has generated are replaced by common ones.
     fn take(&mut self, step: &Step) -> Result<Answer, Box<dyn std::error::Error>> {
         let mut path = step.path.to_owned();
         for (name, value) in &self.names {
@@ -238,7 +238,7 @@ impl Side {
             }
             Value::Array(list) => list.iter_mut().for_each(|one| self.normalise_json(one)),
             Value::Object(object) if object.contains_key("prefix") => {
-                // An API key: its random parts.
+                // The random parts of an API key.
                 object.remove("prefix");
                 object.remove("key");
                 object.values_mut().for_each(|one| self.normalise_json(one));
@@ -249,7 +249,7 @@ impl Side {
     }
 
     fn rename(&self, text: &str) -> String {
-        // Numbers are counted up alike on both sides.
+        // Numbers are the same on both sides, so they are not replaced.
         let random = self.names.iter().filter(|(_, own)| own.parse::<u64>().is_err());
         let renamed = random.fold(text.to_owned(), |text, (name, own)| text.replace(own, &format!("<{name}>")));
         without_signature(&without_ids(&renamed.replace(&self.address, "<address>")))
@@ -268,12 +268,12 @@ fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     replaced
 }
 
-/// Whether a text is where a list goes on: base64 of JSON that begins with an array of a text.
+/// Whether a text is a cursor of a list: base64 of JSON that begins with an array and a string.
 fn is_cursor(text: &str) -> bool {
     text.starts_with("WyI") && text.len() > 20
 }
 
-/// UUIDs that no step has named: each is the server's own.
+/// Replaces UUIDs that no step has named, as they differ between servers.
 fn without_ids(text: &str) -> String {
     let is_id = |bytes: &[u8]| {
         bytes.iter().enumerate().all(|(at, byte)| match at {
@@ -290,7 +290,7 @@ fn without_ids(text: &str) -> String {
     String::from_utf8(replaced).unwrap_or_else(|_| text.to_owned())
 }
 
-/// The signature of a link is made with each server's own key.
+/// Removes the signature of a link, as each server has its own key.
 fn without_signature(text: &str) -> String {
     match text.split_once("signature=") {
         Some((before, after)) => {
@@ -302,7 +302,7 @@ fn without_signature(text: &str) -> String {
     }
 }
 
-/// `2026-11-23 10:11:12` and whatever follows, or with a T.
+/// Whether a text begins with a time: `2026-11-23 10:11:12`, or with a T between date and time.
 fn is_time(text: &str) -> bool {
     let shape: String = text.chars().take(19).map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
     matches!(shape.as_str(), "0000-00-00 00:00:00" | "0000-00-00T00:00:00")
@@ -317,7 +317,7 @@ fn compare(native: &Answer, worker: &Answer) -> Vec<String> {
     };
     differ("status", native.status.to_string(), worker.status.to_string());
     for name in HEADERS {
-        // Nothing has no length inside Workers.
+        // An empty body has no length inside Workers.
         let header = |answer: &Answer| answer.header(name).filter(|it| !(name == "content-length" && it == "0"));
         differ(name, format!("{:?}", header(native)), format!("{:?}", header(worker)));
     }

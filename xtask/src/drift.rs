@@ -1,6 +1,6 @@
-//! The kits and differentials against the newest workerd of npm: what Cloudflare has changed since the pinned version.
+//! Runs the kits and differentials against the newest workerd of npm, to find changes since the pinned version.
 //!
-//! Not part of the gate, which must not fail because somebody else released something: a weekly job runs it.
+//! Not part of the gate, which must not fail because of a release elsewhere: a weekly job runs it.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use crate::worker::{MINIFLARE, MINIFLARE_VARIABLE};
 use crate::{Outcome, target};
 
-/// The commands whose oracle is workerd.
+/// The commands that compare with workerd.
 const COMMANDS: [&str; 4] = ["conformance", "differential", "assets", "cache-tests"];
 
 /// Number of a failed command's last lines that are printed.
 const LINES: usize = 40;
 
-/// Runs each command whose oracle is workerd on the newest miniflare of npm (or on the version that is the argument), prints what
+/// Runs each command that compares with workerd on the newest miniflare of npm (or on the version that is the argument), prints what
 /// differs from the pinned version, and fails if anything does.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let newest = match arguments {
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     Err(format!("{newest} differs from {MINIFLARE} in: {}", changed.join(", ")).into())
 }
 
-/// The version of a package that was published last; tags are no help, because betas of a coming major version have none.
+/// Returns the most recently published version of a package. Tags do not help, as betas of a new major version have none.
 fn newest(package: &str) -> Result<String, Box<dyn std::error::Error>> {
     let times: BTreeMap<String, String> = serde_json::from_slice(&view(&[package, "time", "--json"])?)?;
     times
@@ -73,7 +73,7 @@ fn newest_tagged(package: &str) -> Result<String, Box<dyn std::error::Error>> {
     Ok(String::from_utf8(view(&[package, "version"])?)?.trim().to_owned())
 }
 
-/// The workerd that a miniflare depends on.
+/// Returns the version of workerd on which a version of miniflare depends.
 fn runtime(miniflare: &str) -> Result<String, Box<dyn std::error::Error>> {
     let version = String::from_utf8(view(&[miniflare, "dependencies.workerd"])?)?;
     Ok(format!("workerd {}", version.trim()))

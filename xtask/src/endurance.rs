@@ -1,4 +1,4 @@
-//! The native server under clients that mean no good, or that are many: it stays up, and answers the others meanwhile.
+//! The native server under hostile clients and under many clients: it stays up and answers the others meanwhile.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,22 +11,22 @@ use crate::bench::memory;
 use crate::http::{Server, ask};
 use crate::{Outcome, cargo, run as execute, target};
 
-/// Connections that are open and say nothing.
+/// Number of idle connections.
 const IDLE: usize = 10_000;
-/// Clients that send a head byte by byte.
+/// Number of clients that send a head byte by byte.
 const SLOW: usize = 1000;
-/// Downloads that are broken off.
+/// Number of aborted downloads.
 const ABORTED: usize = 500;
-/// How long an answer may take meanwhile.
+/// Time limit for a response meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A head may take 60 s.
+/// Time after which slow clients must be closed: a head may take 60 s.
 const GIVEN_UP: Duration = Duration::from_secs(75);
 
 const CONFIG: &str = "name = \"endurance\"\n[assets]\ndirectory = \"site\"\n";
 const LARGE: usize = 10 << 20;
 
-/// The server under test, and where its numbers are.
+/// The server under test, and the address of its metrics.
 struct Served {
     server: Server,
     metrics: String,
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     Ok(())
 }
 
-/// The same with as many open files as the system lets it have.
+/// Runs the tests with the highest limit of open files that the system permits.
 fn with_files() -> Outcome {
     let program = std::env::current_exe()?;
     let script = "ulimit -n $(ulimit -Hn) && exec \"$0\" endurance --with-files";
@@ -68,9 +68,9 @@ fn with_files() -> Outcome {
 impl Served {
     fn start(folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         let mut command = Command::new(std::path::absolute(target().join("release/isobar"))?);
-        // The large file is more than the cache takes: it comes from the store.
+        // The large file exceeds the cache, so it comes from the store.
         command.args(["serve", "--port", "0", "--metrics", "127.0.0.1:0", "--cache", "8"]);
-        // All of them come from one address.
+        // All connections come from one address.
         command.args(["--connections-per-address", "25000"]);
         let server = Server::start(command.env("RUST_LOG", "warn").current_dir(folder))?;
         let metrics = server.said("numbers for Prometheus on http://").ok_or("it has no numbers")?;
@@ -83,18 +83,18 @@ impl Served {
         Ok(stream)
     }
 
-    /// Twenty requests are answered, each in time.
+    /// Checks that twenty requests are answered within the time limit.
     fn answers(&self, when: &str) -> Outcome {
         println!("{when}: answers within {:.1} ms", self.asked(when)?.as_secs_f64() * 1000.0);
         Ok(())
     }
 
-    /// How long the slowest of twenty answers took.
+    /// Returns the time of the slowest of twenty responses.
     fn asked(&self, when: &str) -> Result<Duration, Box<dyn std::error::Error>> {
         let mut slowest = Duration::ZERO;
         for number in 0..20 {
             let begun = Instant::now();
-            // Out of memory, and by the routes.
+            // A cached file, and a route.
             let path = if number % 2 == 0 { "/" } else { "/healthz" };
             let status = ask(&self.server.address, "GET", path, &[], b"")?.status;
             slowest = slowest.max(begun.elapsed());
@@ -114,7 +114,7 @@ impl Served {
         Ok(line.ok_or("http_connections is not there")?.parse()?)
     }
 
-    /// Waits until there are no more connections than these.
+    /// Waits until at most this many connections are left.
     fn settles(&self, connections: usize) -> Outcome {
         let until = Instant::now() + Duration::from_secs(60);
         while self.connections()? > connections {
@@ -131,7 +131,7 @@ impl Served {
     }
 }
 
-/// As many idle connections as the system lets both sides have open.
+/// Returns the number of idle connections that the system permits for both sides.
 fn count_idle() -> Result<usize, Box<dyn std::error::Error>> {
     let limits = fs::read_to_string("/proc/self/limits")?;
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
@@ -150,13 +150,13 @@ fn idle(served: &Served) -> Outcome {
     let mut idle = Vec::with_capacity(count);
     for number in 0..count {
         let mut stream = served.connect()?;
-        // Some have asked for something before they fell silent.
+        // Some send a request before they become idle.
         if number % 2 == 0 {
             stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
         }
         idle.push(stream);
     }
-    // Those that came last wait to be accepted.
+    // The last ones wait to be accepted.
     let until = Instant::now() + Duration::from_secs(30);
     let mut open = served.connections()?;
     while open < count {
@@ -223,7 +223,7 @@ fn aborted(served: &Served) -> Outcome {
     Ok(())
 }
 
-/// Clients that ask for much and read none of it.
+/// Clients that request much data and read none of it.
 fn greedy(served: &Served) -> Outcome {
     let before = served.memory();
     let mut greedy = Vec::new();
@@ -245,8 +245,8 @@ fn greedy(served: &Served) -> Outcome {
     served.settles(10)
 }
 
-/// A server that may have 256 files open, and more silent connections of one client than that: another client is answered,
-/// and what is stored goes on.
+/// A server with a limit of 256 open files, and more idle connections of one client than that: other clients are answered, and
+/// writes succeed.
 fn few_files(folder: &Path) -> Outcome {
     let program = std::path::absolute(target().join("release/isobar"))?;
     let mut command = Command::new("sh");

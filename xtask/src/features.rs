@@ -1,11 +1,11 @@
-//! Each feature alone: none may lean on another's imports.
+//! Checks each feature alone: none may depend on the imports of another.
 
 use crate::{Outcome, cargo};
 
 fn run_one(package: &str, features: &str) -> Outcome {
     println!("{package} {}", if features.is_empty() { "(none)" } else { features });
-    // Warnings count: a feature that leaves something unused is not a feature of its own.
-    // Clippy takes its flags for our crates alone, so that the dependencies stay built.
+    // Warnings count: a feature alone must not leave anything unused.
+    // Clippy applies its flags to the workspace only, so that dependencies are not rebuilt.
     let mut check = cargo();
     check.args(["clippy", "--quiet", "--package", package, "--lib", "--no-default-features", "--features", features]);
     crate::run(check.args(["--", "-Dwarnings"]))

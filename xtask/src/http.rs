@@ -1,4 +1,4 @@
-//! As much of an HTTP client as comparing answers takes, and servers that end with the task.
+//! A minimal HTTP client for comparing responses, and servers that end with the task.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,27 +7,27 @@ use std::time::Duration;
 
 use crate::Outcome;
 
-/// A server that says where it serves.
+/// A server process that prints its address.
 pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
-    /// The lines it wrote until it served.
+    /// Lines that it printed until it served.
     lines: Vec<String>,
-    /// It ends by itself, and ends what it has started, when its input ends.
+    /// Whether it ends itself and its children when its standard input is closed.
     pub(crate) watches_input: bool,
 }
 
-/// What a server answers.
+/// A response of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    /// The values of a header, joined as HTTP joins them.
+    /// Returns the values of a header, joined by `, `.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let values: Vec<&str> =
             self.headers.iter().filter(|(one, _)| one == name).map(|(_, value)| value.as_str()).collect();
@@ -41,7 +41,7 @@ impl Answer {
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
-        // A server that watches its input ends with this process, however that ends.
+        // A server that watches its input ends with this process, also when that is killed.
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut process = spawned.map_err(|error| format!("{command:?}: {error}"))?;
         let output = process.stdout.take().ok_or("a piped output is there")?;
@@ -56,22 +56,22 @@ impl Server {
                 line.strip_prefix("serving on http://").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
             lines.push(line);
         }
-        // What it says later is read, so that it never waits for us.
+        // Read its later output, so that it never blocks on a full pipe.
         std::thread::spawn(move || reader.for_each(drop));
         Ok(Self { process, address: address.unwrap_or_default(), lines, watches_input: false })
     }
 
-    /// The process's number.
+    /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// What followed this on a line of its start.
+    /// Returns the rest of a line of its start with this prefix.
     pub(crate) fn said(&self, prefix: &str) -> Option<String> {
         self.lines.iter().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
     }
 
-    /// Status, lower-case head, and body.
+    /// Sends a GET. Returns status, head in lower case, and body.
     pub(crate) fn get(&self, path: &str) -> std::io::Result<(u16, String, Vec<u8>)> {
         let answer = ask(&self.address, "GET", path, &[], b"")?;
         let head: Vec<_> =
@@ -80,7 +80,7 @@ impl Server {
     }
 
     pub(crate) fn wait(mut self) -> Outcome {
-        // Waiting closes the input, and its end would end the server.
+        // Waiting would close the input, which would end the server.
         let input = self.process.stdin.take();
         self.process.wait()?;
         drop(input);
@@ -98,18 +98,18 @@ impl Drop for Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // It may have ended by itself.
+        // It may have ended already.
         self.process.kill().ok();
         self.process.wait().ok();
     }
 }
 
-/// A port that nobody listens on just now.
+/// Returns a free port.
 pub(crate) fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Waits until somebody listens there; false after 30 seconds.
+/// Waits until the address accepts connections; returns false after 30 seconds.
 pub(crate) fn listens(address: &str) -> bool {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while std::time::Instant::now() < deadline {
@@ -121,18 +121,18 @@ pub(crate) fn listens(address: &str) -> bool {
     false
 }
 
-/// A process that ends when this is dropped.
+/// A process that is killed when this is dropped.
 pub(crate) struct Ended(pub(crate) Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         self.0.kill().ok();
         self.0.wait().ok();
     }
 }
 
-/// Sends a request and reads its whole answer.
+/// Sends a request and reads the whole response.
 pub(crate) fn ask(
     address: &str,
     method: &str,
@@ -151,11 +151,11 @@ pub(crate) fn ask(
     }
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
-    // A server that refuses early may close before it has read everything.
+    // A server that refuses early may close the connection before it has read everything.
     stream.write_all(body).ok();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok();
-    parse(&answer).ok_or_else(|| std::io::Error::other(format!("{method} {path}: no answer of HTTP")))
+    parse(&answer).ok_or_else(|| std::io::Error::other(format!("{method} {path}: no HTTP response")))
 }
 
 fn parse(answer: &[u8]) -> Option<Answer> {

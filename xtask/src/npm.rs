@@ -1,4 +1,4 @@
-//! Packages of npm's, each set in a folder of its own.
+//! Packages of npm, each set in its own folder.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::{Outcome, run as execute};
 
-/// Installs packages (`name@version`) into a folder, where they are not there already.
+/// Installs packages (`name@version`) into a folder, unless they are installed already.
 pub(crate) fn install(folder: &Path, packages: &[&str]) -> Outcome {
     let installed = folder.join("installed");
     let wanted = packages.join("\n");

@@ -1,11 +1,11 @@
-//! Programs of Python's, each in an environment of its own.
+//! Python programs, each in its own environment.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::{run as execute, target};
 
-/// The folder of a package's commands; the package is installed where it is missing.
+/// Returns the folder of a package's commands; installs the package if it is missing.
 pub(crate) fn package(name: &str, extra: &str, version: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let python = std::path::absolute(target().join(format!("python-{name}")))?;
     let installed = python.join(format!("{name}-{version}"));

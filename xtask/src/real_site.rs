@@ -1,4 +1,4 @@
-//! A site that nobody here wrote: synced by the command, served, compared file by file.
+//! Syncs an external site with the command, serves it, and compares it file by file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub(crate) fn run() -> Outcome {
     for file in &files {
         let path = file.strip_prefix(&site)?.to_string_lossy().replace('\\', "/");
         let (mut status, mut head, mut body) = server.get(&format!("/{path}"))?;
-        // A page has its path without .html.
+        // The path of a page has no .html.
         if let (307, Some(to)) = (status, head.lines().find_map(|line| line.strip_prefix("location: "))) {
             (status, head, body) = server.get(to)?;
         }
@@ -66,7 +66,7 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// The types that browsers insist on.
+/// Checks content types on which browsers insist.
 fn fits(path: &str, content_type: &str) -> bool {
     let want = match path.rsplit('.').next().unwrap_or_default() {
         "html" => "text/html; charset=utf-8",

@@ -1,4 +1,4 @@
-//! The API against its own OpenAPI document, by schemathesis, on both servers.
+//! Tests the API against its OpenAPI document, with schemathesis, on both servers.
 
 use std::process::Command;
 
@@ -9,11 +9,11 @@ use crate::worker::{SECRETS, Workerd, build_platform, first_owner, platform};
 use crate::{Outcome, cargo, python, run as execute, target};
 
 const SCHEMATHESIS: &str = "4.32.5";
-/// What an answer is judged by. Whether the document tells valid requests from others in full is not among it: that a cursor
-/// must be one that a list gave, or a reference a row that is there, no schema says.
+/// The checks of a response. Whether the document describes valid requests completely is not checked: no schema can say that a
+/// cursor must come from a list, or that a reference must exist.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
     response_headers_conformance,response_schema_conformance,unsupported_method,use_after_free";
-/// A Worker only writes its events, and here it has no binding for e-mail: it says so with the 501 that is meant for it.
+/// A Worker cannot read its events, and here it has no binding for e-mail, so it answers these operations with 501.
 const CONFIG: &str = r#"
 [[operations]]
 include-path = "/stats"
@@ -23,7 +23,7 @@ checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 501]
 include-path = "/auth/forgot"
 checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 501]
 "#;
-/// Seconds on each server.
+/// Time on each server in seconds.
 const TIME: &str = "60";
 
 pub(crate) fn run() -> Outcome {
@@ -62,7 +62,7 @@ fn check(bin: &std::path::Path, name: &str, address: &str) -> Outcome {
     Ok(())
 }
 
-/// The first owner's API key.
+/// Creates the first owner and returns an API key.
 fn key(address: &str) -> Result<String, Box<dyn std::error::Error>> {
     let origin = format!("http://{address}");
     let post = |path: &str, cookie: &str, body: &Value| {

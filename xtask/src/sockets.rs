@@ -1,5 +1,5 @@
-//! The platform's session objects under one user who means no good: thousands of sockets, floods into rooms that nobody reads.
-//! The cost in memory, and the waiting time of other users meanwhile, are printed and bounded.
+//! The platform's session objects under one hostile user: thousands of sockets, floods into rooms that nobody reads. Prints and
+//! limits the cost in memory and the latency of other users meanwhile.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,23 +14,23 @@ use crate::http::{Server, ask};
 use crate::worker::{SECRETS, first_owner};
 use crate::{Outcome, cargo, run as execute, target};
 
-/// Sockets that one user tries to open in one room.
+/// Number of sockets that one user tries to open in one room.
 const SOCKETS: usize = 1500;
-/// Sockets that read nothing, and the rooms they are in.
+/// Number of sockets that read nothing, and of their rooms.
 const DEAF: usize = 300;
 const ROOMS: usize = 20;
-/// Events that are sent into them: `typing`, edits, messages, as fast as the network takes them.
+/// Duration of the flood of events into them: `typing`, edits and messages, as fast as possible.
 const FLOOD: Duration = Duration::from_secs(8);
-/// Subscriptions that one MCP session asks for.
+/// Number of subscriptions that one MCP session requests.
 const SUBSCRIPTIONS: usize = 3000;
-/// MiB that all of it may take.
+/// Limit of the additional memory in MiB.
 const MEMORY: u64 = 96;
-/// How long an answer may take meanwhile. The build is one for development.
+/// Time limit for a response meanwhile, in a development build.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// The platform under test, and who is signed in.
+/// The platform under test, with a signed-in user.
 struct Attacked {
     server: Server,
     cookie: String,
@@ -82,7 +82,7 @@ impl Attacked {
         memory(self.server.pid()) >> 20
     }
 
-    /// Measures the waiting time of other users: for a page, for the database, for a room of their own.
+    /// Measures the latency of other users: for a page, for the database, for their own room.
     fn others(&self, when: &str) -> Result<Duration> {
         let mut slowest = Duration::ZERO;
         for number in 0..10 {
@@ -95,7 +95,7 @@ impl Attacked {
                 let begun = Instant::now();
                 let status = self.ask(method, path, &[("Content-Type", "application/json")], &body)?.status;
                 slowest = slowest.max(begun.elapsed());
-                // Ten messages at a time are within the user's rate, and those of the time before may count still.
+                // Ten messages are within the user's rate limit, but earlier ones may still count.
                 if !matches!((method, status), (_, 200 | 201) | ("POST", 429)) {
                     return Err(format!("{when}: {method} {path} is answered by {status}").into());
                 }
@@ -108,7 +108,7 @@ impl Attacked {
         Ok(slowest)
     }
 
-    /// A socket into a room, and the status of the answer: 101 where it is open.
+    /// Opens a socket to a room. Returns the status, which is 101 for an open socket.
     fn socket(&self, room: &str) -> Result<(u16, TcpStream)> {
         let mut stream = TcpStream::connect(&self.server.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -131,7 +131,7 @@ impl Attacked {
     }
 }
 
-/// A text frame, masked with nothing.
+/// Formats a text frame with a zero mask.
 fn frame(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).unwrap_or(125).min(125);
     [&[0x81, 0x80 | length, 0, 0, 0, 0], &text.as_bytes()[..usize::from(length)]].concat()

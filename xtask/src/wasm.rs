@@ -1,9 +1,9 @@
-//! What must compile for Workers: everything but the local backends.
+//! Checks that everything but the local backends compiles for Workers.
 
 use crate::{Outcome, cargo, run as execute};
 
-/// Packages and their features: SQLite is not among them, so `memory` of db and sessions is not either. The platform itself
-/// is built whole by `cargo xtask worker build`.
+/// Packages and their features, without SQLite and so without `memory` of db and sessions. The platform is built by
+/// `cargo xtask worker build`.
 const PACKAGES: [(&str, &str); 9] = [
     ("isobar-kit", ""),
     ("isobar-storage", "memory,mock,conformance,tracing,cloudflare-binding"),

@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let meta = bucket.write(&key, "# Today\n").await?;
     println!("stored {} ({}), etag {}", meta.key, meta.http.content_type.unwrap_or_default(), meta.etag);
 
-    // Compare-and-swap: only the one who read the latest version may write the next.
+    // Compare-and-swap: the write succeeds only if the object has not changed since it was read.
     let only_if = PutOptions::default().with_conditions(Conditions::if_etag(meta.etag.clone())?);
     println!("first swap:  {}", bucket.write_with(&key, "# Tomorrow\n", only_if.clone()).await?.stored().is_some());
     println!("second swap: {}", bucket.write_with(&key, "# Too late\n", only_if).await?.stored().is_some());

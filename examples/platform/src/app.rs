@@ -1,4 +1,4 @@
-//! The application: its API, its site, what it needs to be ready.
+//! The application: its API, its site, and its readiness.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use isobar_site::{CacheOptions, Site, SiteOptions};
 use crate::iam_session::RoomOptions;
 use crate::{api, bindings};
 
-/// How long browsers remember to come by `https`, once they have.
+/// Time for which browsers use only `https` after a visit over it.
 const HSTS: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The application on this platform.
+/// Returns the application on this platform.
 ///
 /// # Errors
-/// When a binding of wrangler.toml is missing.
+/// Fails where a binding of wrangler.toml is missing.
 pub fn app(platform: &Platform) -> Result<App, BindingError> {
-    // What `isobar deploy` puts there, or else the files as they are.
+    // Serves the current deploy of `isobar deploy`, or else the files as they are.
     let options = SiteOptions::default()
         .with_prefix("static/")
         .with_deploys(true)

@@ -1,10 +1,10 @@
-//! The names of wrangler.toml, once.
+//! The names of bindings and variables in wrangler.toml.
 
 /// The bucket: the site under `static/`, media beside it.
 pub const STORAGE: &str = "STORAGE";
 /// The primary database.
 pub const DB: &str = "DB";
-/// What the vault seals for: the name of `DB`'s database, as `isobar vault` has it.
+/// The database name to which the vault seals: that of `DB`, as in `isobar vault`.
 pub const DB_NAME: &str = "inneranimalmedia-business";
 /// The legacy database.
 pub const MEAUXOS_DB: &str = "MEAUXOS_DB";
@@ -16,39 +16,39 @@ pub const ANALYTICS: &str = "INNERANIMALMEDIA-ANALYTICENGINE";
 pub const BROWSER: &str = "BROWSER";
 /// The secret that holds the vault's keyring.
 pub const KEYRING: &str = "ISOBAR_KEYRING";
-/// The secret that makes the operator, where nobody sees what the server prints at its start.
+/// The secret that makes its bearer the operator, for servers whose output is not visible.
 pub const SETUP_TOKEN: &str = "SETUP_TOKEN";
-/// `open` lets everybody sign up, once the set-up token was redeemed.
+/// `open` permits sign-ups without an invitation after the set-up token was redeemed.
 pub const SIGNUP: &str = "SIGNUP";
-/// Where people may sign in besides: a list.
+/// A list of OAuth and OpenID Connect providers.
 pub const OAUTH_PROVIDERS: &str = "OAUTH_PROVIDERS";
-/// The URL under which browsers see the platform, where it is not the host of their requests.
+/// The platform's public URL, if it differs from the host of requests.
 pub const PUBLIC_URL: &str = "PUBLIC_URL";
 /// The sender of e-mail: a folder or SMTP natively, `send_email` on Cloudflare.
 pub const EMAIL: &str = "EMAIL";
-/// The address that e-mail is sent from.
+/// The sender address of e-mail.
 pub const MAIL_FROM: &str = "MAIL_FROM";
-/// How e-mail is sent natively: `smtps://USER:PASSWORD@HOST`, `off`, or into the folder `mail` of the root when not given.
+/// The native sender of e-mail: `smtps://USER:PASSWORD@HOST` or `off`. Default: messages go to the folder `mail` of the root.
 pub const MAIL_URL: &str = "MAIL_URL";
-/// Rows of each table that a tenant may have: a number.
+/// Most rows that a tenant may have in each table.
 pub const QUOTA_ROWS: &str = "QUOTA_ROWS";
-/// Bytes of media that a tenant may have: a number.
+/// Size limit of a tenant's media in bytes.
 pub const QUOTA_MEDIA_BYTES: &str = "QUOTA_MEDIA_BYTES";
-/// Rooms of a tenant, of all kinds: a number.
+/// Most rooms of a tenant, of all kinds.
 pub const QUOTA_ROOMS: &str = "QUOTA_ROOMS";
-/// Rooms that one user may be in at a time: a number.
+/// Most rooms that one user may be in at a time.
 pub const QUOTA_ROOMS_OF_USER: &str = "QUOTA_ROOMS_OF_USER";
-/// Connections to one chat: a number.
+/// Most connections to one chat.
 pub const CHAT_SOCKETS: &str = "CHAT_SOCKETS";
-/// Connections of one user to one chat: a number.
+/// Most connections of one user to one chat.
 pub const CHAT_SOCKETS_OF_USER: &str = "CHAT_SOCKETS_OF_USER";
-/// Messages that a chat keeps: a number.
+/// Most messages that a chat keeps.
 pub const CHAT_HISTORY: &str = "CHAT_HISTORY";
-/// Participants of a call: a number.
+/// Most participants of a call.
 pub const CALL_PARTICIPANTS: &str = "CALL_PARTICIPANTS";
-/// Servers that tell browsers in a call how others see them: a list of URLs.
+/// A list of URLs of STUN servers for calls.
 pub const STUN_URLS: &str = "STUN_URLS";
-/// Servers that pass on what browsers in a call cannot send each other: a list of URLs.
+/// A list of URLs of TURN servers, which relay calls.
 pub const TURN_URLS: &str = "TURN_URLS";
-/// What the TURN servers share with the platform.
+/// The secret that the TURN servers share with the platform.
 pub const TURN_SECRET: &str = "TURN_SECRET";

@@ -1,6 +1,6 @@
-//! The platform's session objects: one class, and the name of each says its kind: `chat/{tenant}/{room}`, `call/...`,
-//! `mcp/{tenant}/{user}`, `browser/...`, `directory/{tenant}`, which knows the rooms of a tenant, and `keeper`, which does what
-//! is done now and then.
+//! The platform's session objects: one class, in which the name determines the kind: `chat/{tenant}/{room}`, `call/...`,
+//! `mcp/{tenant}/{user}`, `browser/...`, `directory/{tenant}`, which lists the rooms of a tenant, and `keeper`, which runs
+//! scheduled tasks.
 
 use std::cell::Cell;
 
@@ -21,10 +21,10 @@ use crate::bindings::{
     QUOTA_ROOMS_OF_USER, STUN_URLS, TURN_SECRET, TURN_URLS,
 };
 
-/// The name of the object that keeps house.
+/// The name of the object that runs scheduled tasks.
 pub const KEEPER: &str = "keeper";
 
-/// The kind of the object that knows the rooms of a tenant.
+/// The kind of the object that lists the rooms of a tenant.
 pub(crate) const DIRECTORY: &str = "directory";
 
 /// Environment of the objects.
@@ -86,7 +86,7 @@ impl RoomOptions {
     }
 }
 
-/// What is done now and then.
+/// Returns the scheduled tasks.
 fn jobs(platform: &Platform) -> Vec<Job> {
     let media = platform.clone();
     let auth = platform.clone();
@@ -108,7 +108,7 @@ fn jobs(platform: &Platform) -> Vec<Job> {
     let close_ended = Job::new("close connections of ended access", TimeDelta::minutes(1), move || {
         let platform = accounts.clone();
         Box::pin(async move {
-            // Natively the objects have no namespace of their own at hand: there the server delivers.
+            // Natively the objects have no access to their namespace, so the server delivers revocations.
             if platform.sessions(IAM_SESSION).is_err() {
                 return Ok("left to the server".to_owned());
             }
@@ -122,7 +122,7 @@ fn jobs(platform: &Platform) -> Vec<Job> {
     vec![sweep_media, sweep_accounts, close_ended]
 }
 
-/// One session of the platform, of whichever kind.
+/// A session object of the platform, of any kind.
 #[derive(Debug)]
 pub struct IamSession {
     kind: Kind,
@@ -140,7 +140,7 @@ enum Kind {
     Keeper(Keeper),
 }
 
-/// Hands an event on to the kind.
+/// Dispatches an event to the kind.
 macro_rules! hand_on {
     ($session:expr, $kind:ident => $event:expr) => {{
         let result = match &$session.kind {
@@ -200,8 +200,8 @@ fn rooms(options: std::result::Result<RoomOptions, String>) -> Result<RoomOption
 const NAME: &str = "session name";
 
 impl IamSession {
-    /// Keeps the name of an object that has an alarm: the alarm's event may not tell it. An object that was only looked at
-    /// keeps nothing.
+    /// Stores the name of an object with an alarm, as the alarm's event may not have it. An object that was only read stores
+    /// nothing.
     fn keep_name(&self) -> Result<()> {
         if self.is_named.get() || matches!(self.kind, Kind::Chat(_)) || self.context.alarm()?.is_none() {
             return Ok(());
@@ -216,7 +216,7 @@ impl IamSession {
     }
 }
 
-/// The object's name, as its id tells it or as it was kept.
+/// Returns the object's name, from its id or as it was stored.
 fn name(context: &SessionContext) -> Result<String> {
     if let Some(name) = context.id().name() {
         return Ok(name.to_owned());

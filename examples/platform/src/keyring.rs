@@ -1,4 +1,4 @@
-//! Whether the keyring is the one that the database was sealed with.
+//! Checks that the keyring is the one with which the database was sealed.
 
 use std::error::Error;
 
@@ -8,12 +8,11 @@ use isobar_http_serve::Platform;
 use crate::api;
 use crate::bindings::{DB, KEYRING};
 
-/// Compares the keyring with the keys of the primary database: with a missing keyring or another one, everything that is
-/// sealed there cannot be opened, and a new keyring would hide that. Returns what is wrong and what to do; `None` where the
-/// keyring fits.
+/// Compares the keyring with the keys of the primary database. With a missing or different keyring, sealed values cannot be
+/// opened, and a new keyring would hide that. Returns the problem and its solution; `None` where the keyring matches.
 ///
 /// # Errors
-/// When the binding is missing or the database cannot be read.
+/// Fails where the binding is missing or the database cannot be read.
 pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dyn Error>> {
     let database = platform.database(DB)?;
     let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'vault_keys'";

@@ -1,5 +1,5 @@
-//! The whole platform from one source: this library is the application, and knows no backend. The native binary beside it
-//! and the Worker only choose where its bindings lead.
+//! The whole platform from one source: this library is the application and names no backend. The native binary and the Worker
+//! only select the backends of its bindings.
 
 mod api;
 mod app;

@@ -1,4 +1,4 @@
-//! The platform as one native binary: local bindings, migrations, the static tree, the server.
+//! The platform as a native binary: local bindings, migrations, the static tree, the server.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 use std::error::Error;
@@ -23,7 +23,7 @@ use platform::bindings::{
 };
 use platform::{IamEnv, IamSession, KEEPER, app, auth, check_keyring};
 
-/// The whole platform in one process: creates its bindings, applies its migrations, loads its static tree, and serves.
+/// Runs the whole platform in one process: creates its bindings, applies its migrations, loads its static tree, and serves.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -47,19 +47,19 @@ struct Cli {
     /// The wrangler configuration
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/wrangler.toml"), hide_default_value = true)]
     config: PathBuf,
-    /// Where everything is kept
+    /// The folder of all data
     #[arg(long, default_value = ".isobar")]
     root: PathBuf,
-    /// Address
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     ip: IpAddr,
-    /// Port; 0 takes a free one
+    /// Port to listen on; 0 selects a free one
     #[arg(long, default_value_t = 8787)]
     port: u16,
-    /// A proxy, or a range of them (CIDR), that is believed what it says of its clients; may be given several times
+    /// Address or range (CIDR) of a proxy whose headers are trusted; may be given several times
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<TrustedProxies>,
-    /// Expect a header of the PROXY protocol (version 1 or 2) at the beginning of every connection
+    /// Expect a PROXY protocol header (version 1 or 2) at the start of every connection
     #[arg(long)]
     proxy_protocol: bool,
 }
@@ -78,7 +78,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let configured = Platform::from_wrangler(&cli.config)?;
-    // Before anything is opened: a taken port should change nothing.
+    // Bind before opening anything, so that a port in use changes nothing.
     let proxies = cli.trusted_proxy.iter().cloned().fold(TrustedProxies::default(), TrustedProxies::and);
     let options = ServerOptions::default().with_trusted_proxies(proxies).with_proxy_protocol(cli.proxy_protocol);
     let server = Server::bind_with(SocketAddr::new(cli.ip, cli.port), options).await?;
@@ -104,17 +104,17 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let bucket = platform.bucket(STORAGE)?;
     let walk = walk_options(&config.resolve("."), &cli.root);
     let plan = plan_with(config.resolve("static"), &*bucket, "static/", &everything, &walk).await?;
-    // Nothing is deleted: what somebody has put beside the tree is theirs.
+    // Deletes nothing: other files in the bucket are kept.
     apply(&plan, &*bucket, &ApplyOptions::default(), |_| {}).await?;
     println!("static tree: {} files put, {} unchanged", plan.uploads.len(), plan.unchanged);
 
     let token = auth(&platform)?.setup_token().await;
     if let Some(token) = token.map_err(|error| in_database(&cli.root, DB_NAME, &error))? {
-        // In the fragment: it stands in no log of a server.
+        // In the fragment, so that it is in no server log.
         println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
     }
     if let Err(error) = keep(&*platform.sessions(IAM_SESSION)?, KEEPER).await {
-        // One damaged file stops what it is for, and not the platform.
+        // A damaged file stops only its own function, not the platform.
         eprintln!("scheduled tasks do not run until the next start: {error}");
     }
     deliver(auth(&platform)?);
@@ -124,7 +124,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     Ok(platform.close().await?)
 }
 
-/// An error of a database, with its file: which one is damaged has to be known to restore it.
+/// Adds the file of a database to its error, so that a damaged one can be restored.
 fn in_database(root: &Path, name: &str, error: &dyn std::fmt::Display) -> String {
     format!("the database {}: {error}", database_path(root, name).display())
 }
@@ -133,7 +133,7 @@ fn database_path(root: &Path, name: &str) -> PathBuf {
     root.join("d1").join(format!("{name}.sqlite"))
 }
 
-/// Closes, every minute, what was open to those whose access something else than a request has ended.
+/// Every minute closes connections of users whose access has ended other than by a request.
 fn deliver(auth: isobar_api::Auth) {
     drop(tokio::spawn(async move {
         let mut ticks = tokio::time::interval(std::time::Duration::from_secs(60));
@@ -146,7 +146,7 @@ fn deliver(auth: isobar_api::Auth) {
     }));
 }
 
-/// Sets the sender of e-mail and the base of its links. A folder of messages is for development: its readers can use their links.
+/// Sets the sender of e-mail and the base of its links. A folder of messages is for development: its readers can use the links.
 fn mail(configured: WranglerPlatform, root: &Path, port: u16) -> Result<WranglerPlatform, Box<dyn Error>> {
     let of_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let var = |name: &str| configured.config().vars.get(name).and_then(|value| value.as_str()).map(str::to_owned);
@@ -170,21 +170,21 @@ fn mail(configured: WranglerPlatform, root: &Path, port: u16) -> Result<Wrangler
     Ok(if has_url { configured } else { configured.secret(PUBLIC_URL, Secret::new(url)) })
 }
 
-/// The secrets: of the environment, and a keyring in the root's own file, made at the first start. A keyring that is missing,
-/// or another one than the database was sealed with, is refused before anything else is opened.
+/// Returns the secrets: those of the environment, and the keyring in the root's file, which the first start creates. A keyring
+/// that is missing, or not the one with which the database was sealed, is refused before anything else is opened.
 async fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<WranglerPlatform, Box<dyn Error>> {
     let is_secret = |name: &str| {
         [KEYRING, SETUP_TOKEN, TURN_SECRET, OAUTH_PROVIDERS].contains(&name)
             || name.starts_with("OAUTH_") && name.ends_with("_SECRET")
     };
-    // What is no UTF-8 is none of ours.
+    // A variable that is not UTF-8 is ignored.
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     for (name, value) in variables.filter(|(name, _)| is_secret(name)) {
         configured = configured.secret(name, Secret::new(value));
     }
     if let Some(keyring) = std::env::var_os(KEYRING) {
-        // What is no text is refused with the configuration.
+        // A keyring that is not UTF-8 is refused with the configuration.
         compare(root, Some(Secret::new(keyring.to_string_lossy()))).await?;
     } else {
         let path = root.join("keyring");
@@ -202,7 +202,7 @@ async fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<Wrangl
     Ok(configured)
 }
 
-/// Compares the keyring with what the root's database was sealed with.
+/// Compares the keyring with the root's database.
 async fn compare(root: &Path, keyring: Option<Secret>) -> Result<(), Box<dyn Error>> {
     let path = database_path(root, DB_NAME);
     if !path.exists() {

@@ -10,10 +10,10 @@ use crate::bindings::IAM_SESSION;
 
 isobar_http_serve::session_class!(IamSession => crate::IamSession, crate::IamEnv::new);
 
-/// Whether this isolate has asked the keeper to begin.
+/// Whether this isolate has started the scheduled tasks.
 static KEEPS: AtomicBool = AtomicBool::new(false);
 
-/// Whether this isolate has found its keyring to be that of the database.
+/// Whether this isolate has checked that its keyring matches the database.
 static FITS: AtomicBool = AtomicBool::new(false);
 
 #[event(fetch)]
@@ -37,7 +37,7 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
                 worker::console_error!("the platform does not serve: {problem}");
                 return Response::error("the service is not available; its log says why", 503);
             }
-            // The database does not answer just now: what needs it says so, and the next request looks again.
+            // The database does not answer now: requests that need it fail, and the next request checks again.
             Err(error) => worker::console_warn!("the keyring was not compared: {error}"),
         }
     }

@@ -1,6 +1,6 @@
-//! A static site out of a bucket, in a few lines.
+//! A static site served from a bucket, in a few lines.
 //!
-//! `cargo run -p static-site` serves it on http://127.0.0.1:8788; `cargo run -p static-site -- check` asks it once and ends.
+//! `cargo run -p static-site` serves it on http://127.0.0.1:8788; `cargo run -p static-site -- check` sends one request and exits.
 #![allow(clippy::print_stdout, reason = "an example speaks")]
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Every conformance kit on every backend: here, inside the real workerd, and over HTTP against servers that others wrote.
+//! Runs every conformance kit on every backend: in this process, inside the real workerd, and over HTTP against external servers.
 
 mod native;
 mod random;
@@ -10,7 +10,7 @@ use crate::Outcome;
 use crate::worker::{Options, Workerd, build};
 use table::Table;
 
-/// What the Worker's bindings are on, and what HTTP reaches from outside.
+/// The database of the Worker's binding, which is also reached over HTTP.
 const DATABASE: &str = "00000000-0000-0000-0000-00000000000d";
 const REMOTE_DATABASE: &str = "00000000-0000-0000-0000-00000000000e";
 const REMOTE_BUCKET: &str = "remote";
@@ -40,7 +40,7 @@ pub(crate) fn run() -> Outcome {
     table.verdict()
 }
 
-/// An empty folder.
+/// Creates an empty folder.
 fn fresh(name: &str) -> std::io::Result<std::path::PathBuf> {
     let folder = std::path::absolute(crate::target().join(name))?;
     if folder.exists() {

@@ -1,4 +1,5 @@
-//! Random sequences of operations on the local store, in memory and on R2 inside workerd: every outcome alike, to the word.
+//! Compares random sequences of operations on the local store, in memory and on R2 inside workerd: all outcomes must be the same,
+//! including error messages.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::http::ask;
 
 const STEPS: usize = 200;
 
-/// As many sequences as `ISOBAR_SEQUENCES` says; 30 when not given.
+/// Runs `ISOBAR_SEQUENCES` sequences. Default: 30.
 pub(super) async fn run(address: &str) -> Outcome {
     let sequences = std::env::var("ISOBAR_SEQUENCES").map_or(Ok(30), |count| count.parse())?;
     let local: Subject = Arc::new(LocalStore::open(super::fresh("conformance-random")?).await?);
@@ -35,7 +36,7 @@ pub(super) async fn run(address: &str) -> Outcome {
     Ok(())
 }
 
-/// What workerd does otherwise, and why.
+/// Known differences of workerd, with the reason.
 const DIFFERENT: &[(&str, &str, &str)] = &[
     (
         "InvalidRange get: The requested range is not satisfiable (10039)",

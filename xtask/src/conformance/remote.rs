@@ -1,4 +1,4 @@
-//! The HTTP backends against servers that no one here wrote: miniflare's S3 side of R2, moto, miniflare's explorer of D1.
+//! Runs the HTTP backends against external servers: miniflare's S3 interface of R2, moto, miniflare's explorer of D1.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{REMOTE_BUCKET, REMOTE_DATABASE, S3_KEY};
 use crate::http::{Ended, ask, free_port, listens};
 use crate::{Outcome, python};
 
-/// The newest moto that answers S3.
+/// Version of moto.
 const MOTO: &str = "5.2.5";
 
 pub(super) async fn run(workerd: &str, table: &mut Table) -> Outcome {
@@ -45,7 +45,7 @@ async fn storage(backend: &'static str, config: S3Config, table: &mut Table) -> 
     let mut wrong = config;
     wrong.secret_access_key = "wrong".to_owned();
     let wrong = S3Bucket::new(wrong)?;
-    // moto believes everyone.
+    // moto does not check signatures.
     match wrong.check().await {
         Err(error) if error.kind() == isobar_storage::ErrorKind::PermissionDenied => {
             println!("a wrong secret is refused by {backend}: {error}");
@@ -56,7 +56,7 @@ async fn storage(backend: &'static str, config: S3Config, table: &mut Table) -> 
     Ok(())
 }
 
-/// Presigned URLs work for anyone, for what they are signed for and nothing else.
+/// Checks that presigned URLs work without credentials, and only for the request that was signed.
 async fn presigned(store: &dyn ObjectStore) -> Outcome {
     let key = Key::new("presigned/with space & ünicode.txt")?;
     let url = async |method| {
@@ -79,7 +79,7 @@ async fn presigned(store: &dyn ObjectStore) -> Outcome {
     Ok(())
 }
 
-/// The REST API's requests, as miniflare's explorer wants them: it knows no accounts.
+/// Rewrites REST API requests for miniflare's explorer, which has no accounts.
 #[derive(Debug)]
 struct Explorer {
     inner: HttpTransport,
@@ -97,7 +97,7 @@ impl Transport for Explorer {
     }
 }
 
-/// moto's server, in a Python environment of its own.
+/// moto's server in its own Python environment.
 struct Moto {
     address: String,
     _process: Ended,

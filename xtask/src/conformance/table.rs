@@ -1,11 +1,11 @@
-//! What became of each case on each backend, and which differences are known.
+//! The table of the outcomes of each case on each backend, and the known differences.
 
 use std::collections::BTreeMap;
 
 use isobar_kit::{Outcome, Report};
 
-/// Cases that cannot hold on a backend, and why. One that begins to hold is a failure, too: it must leave this list; one
-/// that [`MAY`] hold need not.
+/// Cases that cannot pass on a backend, with the reason. One that begins to pass is a failure, too, and must be removed from the
+/// list, unless it is in [`MAY`].
 const DIFFERENT: &[(&str, &str, &str)] = &[
     ("workerd", "storage/metadata/storage_class_is_kept", "miniflare's R2 drops the storage class; R2 keeps it"),
     (
@@ -45,10 +45,10 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("d1 rest", "db/sessions/sessions_carry_bookmarks", "the REST API has no bookmarks"),
 ];
 
-/// Differences that show or not as the clock has it.
+/// Differences that depend on timing.
 const MAY: &[&str] = &["storage/objects/every_write_has_its_version"];
 
-/// Why the case cannot hold on the backend, if that is known; `s3` stands for every server of S3.
+/// Returns the reason for which a case cannot pass on a backend, if known; `s3` means every S3 server.
 fn known(backend: &str, name: &str) -> Option<&'static str> {
     let covers = |one: &str| one == backend || (one == "s3" && backend.starts_with("s3 "));
     DIFFERENT.iter().find(|(one, case, _)| covers(one) && *case == name).map(|(_, _, why)| *why)
@@ -62,7 +62,7 @@ struct Count {
     different: usize,
 }
 
-/// Backends by case groups.
+/// The outcomes by backend and group of cases.
 #[derive(Default)]
 pub(super) struct Table {
     backends: Vec<&'static str>,
@@ -70,14 +70,14 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Takes a kit's report on a backend.
+    /// Adds a kit's report on a backend.
     pub(super) fn take(&mut self, backend: &'static str, kit: &str, report: Report) {
         for (group, case, outcome) in report.outcomes {
             self.judge(backend, &format!("{kit}/{group}/{case}"), &outcome);
         }
     }
 
-    /// Takes the outcome of one case: `kit/group/case`.
+    /// Adds the outcome of one case: `kit/group/case`.
     pub(super) fn judge(&mut self, backend: &'static str, name: &str, outcome: &Outcome) {
         if !self.backends.contains(&backend) {
             self.backends.push(backend);
@@ -102,8 +102,8 @@ impl Table {
         }
     }
 
-    /// A row for each group of cases, a column for each backend: how many pass, `~` how many differ as listed, `-` how many
-    /// are skipped for a capability that the backend lacks.
+    /// Prints a row for each group of cases and a column for each backend: the number of passed cases, `~` that of known
+    /// differences, `-` that of cases skipped for a missing capability.
     pub(super) fn print(&self) {
         print!("\n{:22}", "passed ~differ -skipped");
         self.backends.iter().for_each(|backend| print!(" {backend:>12}"));

@@ -1,4 +1,4 @@
-//! The kits inside the real workerd, on its bindings.
+//! Runs the kits inside the real workerd, on its bindings.
 
 use isobar_kit::Outcome as Judged;
 
@@ -25,7 +25,7 @@ pub(super) fn run(workerd: &Workerd, table: &mut Table) -> Outcome {
     check_panic(workerd)
 }
 
-/// The points of the analytics kit came out at the other end as they went in.
+/// Checks that the points of the analytics kit arrived unchanged.
 fn check_events(workerd: &Workerd) -> Outcome {
     let kept: serde_json::Value = serde_json::from_slice(&ask(&workerd.events, "GET", "/", &[], b"")?.body)?;
     let points = kept.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -38,7 +38,7 @@ fn check_events(workerd: &Workerd) -> Outcome {
     Ok(())
 }
 
-/// A panic fails its own request and no other, though all share one instance of the Worker.
+/// Checks that a panic fails only its own request, although all share one instance of the Worker.
 fn check_panic(workerd: &Workerd) -> Outcome {
     for _ in 0..3 {
         let panicked = ask(&workerd.address, "GET", "/panic", &[], b"")?.status;
@@ -59,7 +59,7 @@ fn judge(address: &str, case: &str) -> Result<Judged, Box<dyn std::error::Error>
     let why = judged["why"].as_str().unwrap_or_default().to_owned();
     Ok(match judged["outcome"].as_str() {
         Some("passed") => Judged::Passed,
-        // There are few capabilities, and this runs once.
+        // The leak is small: there are few capabilities, and this runs once.
         Some("skipped") => Judged::Skipped(why.leak()),
         _ => Judged::Failed(why),
     })

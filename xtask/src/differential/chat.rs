@@ -1,4 +1,4 @@
-//! Two people in a chat room and in a call, by WebSocket.
+//! Two users in a chat room and in a call, over WebSockets.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tungstenite::{Message, WebSocket};
 
 pub(super) type Talk = Result<Vec<String>, Box<dyn std::error::Error>>;
 
-/// Everything that two members of a room were told, times left out.
+/// Returns all events that two members of a room received, without times.
 pub(super) fn talk(address: &str, cookie: &str) -> Talk {
     let mut told = Vec::new();
     let mut ada = join(address, cookie, "chat/lobby")?;
@@ -48,7 +48,7 @@ pub(super) fn talk(address: &str, cookie: &str) -> Talk {
     Ok(told)
 }
 
-/// What two participants of a call were told: the roster, signals both ways, one who goes and comes back.
+/// Returns all events that two participants of a call received: the roster, signals in both directions, a reconnection.
 pub(super) fn call(address: &str, cookie: &str) -> Talk {
     let mut told = Vec::new();
     let mut ada = join(address, cookie, "call/standup")?;
@@ -80,7 +80,7 @@ pub(super) fn call(address: &str, cookie: &str) -> Talk {
     Ok(told.iter().map(|line| line.replace(&first, "<first>").replace(&second, "<second>")).collect())
 }
 
-/// What a newcomer is told first: its id and what it can come back with.
+/// Reads the first event of a new participant: its id and its token for reconnecting.
 fn welcome(
     socket: &mut WebSocket<TcpStream>,
     told: &mut Vec<String>,
@@ -121,7 +121,7 @@ fn hear(
     Ok(())
 }
 
-/// Times and ids are each server's own.
+/// Replaces times and ids, which differ between servers.
 fn normalise(value: &mut Value) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(normalise),

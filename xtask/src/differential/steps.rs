@@ -1,19 +1,19 @@
-//! What both servers are asked.
+//! The requests that are sent to both servers.
 
-/// One request, and what its answer is called.
+/// One request, with names for parts of its response.
 pub(super) struct Step {
     pub(super) name: &'static str,
     pub(super) method: &'static str,
-    /// `{image}` stands for what an earlier step has named so.
+    /// Path; `{image}` stands for a value that an earlier step has named `image`.
     pub(super) path: &'static str,
     pub(super) headers: Vec<(&'static str, &'static str)>,
     pub(super) body: Vec<u8>,
-    /// A field of the answer is called this from here on.
+    /// Name for a field of the response.
     pub(super) names: Option<&'static str>,
     pub(super) field: &'static str,
-    /// Without the session.
+    /// Whether to send no session cookie.
     pub(super) anonymous: bool,
-    /// With the API key that an earlier step has made.
+    /// Whether to send the API key of an earlier step.
     pub(super) with_key: bool,
 }
 
@@ -51,7 +51,7 @@ impl Step {
         self
     }
 
-    /// A header or a field of the answer is called this from here on.
+    /// Names a header or a field of the response.
     fn named_by(mut self, name: &'static str, field: &'static str) -> Self {
         (self.names, self.field) = (Some(name), field);
         self
@@ -68,7 +68,7 @@ impl Step {
     }
 }
 
-/// A file that everybody may keep: its name has a hash.
+/// A file that may be cached forever: its name has a hash.
 pub(super) const MARK: &str = "/images/mark-0cf672fd.svg";
 
 pub(super) fn steps() -> Vec<Step> {
@@ -212,7 +212,7 @@ fn accounts() -> Vec<Step> {
     ]
 }
 
-/// How somebody else comes into the team.
+/// A second user joins the team.
 fn invitations() -> Vec<Step> {
     let invite = |name, json: &str| post(name, "/api/auth/invitations", json);
     let join = |name, json: &str| post(name, "/api/auth/join", json).anonymous();
@@ -412,7 +412,7 @@ fn sessions() -> Vec<Step> {
     ]
 }
 
-/// MCP, in both eras: what is offered, called, and refused.
+/// MCP in both protocol revisions: listings, calls, and errors.
 fn mcp() -> Vec<Step> {
     let ask = |name, json: &str| post(name, "/api/mcp", json).header("Accept", "application/json, text/event-stream");
     let session = |name, json: &str| ask(name, json).header("Mcp-Session-Id", "{mcp}");

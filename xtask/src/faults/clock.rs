@@ -1,4 +1,4 @@
-//! A clock that is a year ahead for a moment.
+//! A clock that temporarily jumps a year ahead.
 
 use std::fs;
 use std::process::Command;
@@ -49,7 +49,7 @@ pub(super) fn run() -> Outcome {
     ledger.is_whole(&platform, "after a restart")
 }
 
-/// The library that `faketime` preloads.
+/// Returns the path of the library that `faketime` preloads.
 fn library() -> Result<String, Box<dyn std::error::Error>> {
     let output = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output()?;
     let path = String::from_utf8(output.stdout)?.trim().to_owned();

@@ -1,4 +1,4 @@
-//! A process that may have 256 files open, and more connections and session objects than that.
+//! A process with a limit of 256 open files, and more connections and session objects than that.
 //!
 //! A quarter of the usual 1,024, because one user may be in 64 rooms at a time.
 
@@ -10,11 +10,11 @@ use super::ledger::Ledger;
 use super::platform::{Platform, binary};
 use crate::Outcome;
 
-/// Descriptors that the platform may have.
+/// Limit of the platform's open files.
 const LIMIT: usize = 256;
-/// Connections that say nothing.
+/// Number of idle connections.
 const SILENT: usize = 400;
-/// Session objects that are asked for.
+/// Number of session objects.
 const ROOMS: usize = 60;
 
 /// Silent connections beyond the limit, then session objects beyond it: everything else is answered.
@@ -73,7 +73,7 @@ pub(super) fn run() -> Outcome {
     ledger.is_whole(&platform, "with many rooms")
 }
 
-/// Number of files a process has open.
+/// Returns the number of open files of a process.
 fn open(pid: u32) -> std::io::Result<usize> {
     Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }

@@ -12,7 +12,7 @@ use super::platform::Platform;
 use super::{fresh, privileged, program};
 use crate::{Outcome, run as execute};
 
-/// Size of the file system that is filled.
+/// Size in MiB of the file system that is filled.
 const MEBIBYTES: usize = 96;
 
 /// A tmpfs; unmounted when dropped.
@@ -29,12 +29,12 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Lazily: the platform may still be ending.
+        // Lazily, as the platform may still be stopping.
         drop(execute(privileged("umount").arg("--lazy").arg(&self.0)));
     }
 }
 
-/// A disk that fills, refuses clearly, and is written to again once there is room.
+/// Fills the disk: writes must be refused with a clear error, and succeed again once there is space.
 pub(super) fn full() -> Outcome {
     let folder = fresh("full-disk")?;
     let mounted = Mounted::new(&folder)?;
@@ -47,7 +47,7 @@ pub(super) fn full() -> Outcome {
     }
     let refusals = fill(&platform, &mut ledger)?;
     println!("  {} entries, then refused: {}", ledger.entries.len(), refusals.join("; "));
-    // To the last byte, whatever reserve the platform keeps.
+    // To the last byte, ignoring the platform's reserve.
     let ballast = mounted.0.join("ballast");
     let mut file = fs::File::create(&ballast)?;
     while file.write_all(&[0; 4096]).is_ok() {}
@@ -74,7 +74,7 @@ pub(super) fn full() -> Outcome {
     ledger.is_whole(&platform, "after a kill and a restart")
 }
 
-/// Uploads until the platform refuses; what it says then.
+/// Uploads until the platform refuses. Returns its messages.
 fn fill(platform: &Platform, ledger: &mut Ledger) -> Result<Vec<String>, Box<dyn Error>> {
     for _ in 0..MEBIBYTES * 4 {
         if let Err((status, text)) = ledger.image(platform, 1 << 20)? {
@@ -87,13 +87,13 @@ fn fill(platform: &Platform, ledger: &mut Ledger) -> Result<Vec<String>, Box<dyn
     Err("the disk never fills".into())
 }
 
-/// Makes room for what the platform keeps in reserve: the file system grows.
+/// Enlarges the file system beyond the platform's reserve.
 fn free(folder: &Path) -> Outcome {
     let size = format!("remount,size={}m", MEBIBYTES * 16);
     execute(privileged("mount").args(["-o", &size]).arg(folder))
 }
 
-/// Every kind of write works again without a restart, and the platform says that it is ready.
+/// Checks that every kind of write works again without a restart, and that the platform is ready.
 fn recovers(platform: &mut Platform, ledger: &mut Ledger, when: &str) -> Outcome {
     platform.becomes(200, when)?;
     let refused = ledger.write(platform)?;
@@ -150,7 +150,7 @@ pub(super) fn failing() -> Outcome {
     Ok(())
 }
 
-/// A process some of whose system calls on files of a folder fail.
+/// A process in which some system calls on files of a folder fail.
 struct Traced(Child);
 
 impl Traced {
@@ -159,7 +159,7 @@ impl Traced {
         command.args(["-f", "-qq", "-o", "/dev/null", "-p", &pid.to_string()]);
         command.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}")]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        // Every thread has to be attached to.
+        // strace must attach to every thread.
         for _ in 0..100 {
             std::thread::sleep(Duration::from_millis(50));
             if is_traced(pid) {

@@ -162,11 +162,11 @@ fn harm(file: &Path, damage: Damage) -> Outcome {
 
 fn names(root: &Path) -> Result<std::collections::BTreeSet<String>, Box<dyn Error>> {
     let names = files(root)?.into_iter().map(|(path, _)| path.to_string_lossy().into_owned());
-    // The logs of SQLite come and go.
+    // SQLite's logs are transient.
     Ok(names.filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm")).collect())
 }
 
-/// Every file below a folder, with its size.
+/// Lists all files below a folder, with their sizes.
 fn files(folder: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {

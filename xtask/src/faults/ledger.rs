@@ -14,7 +14,7 @@ use super::platform::Platform;
 const SMALL: usize = 3_000;
 const LARGE: usize = 90_000;
 
-/// One thing that was acknowledged.
+/// An acknowledged write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
     /// A row: its id and subject.
@@ -29,18 +29,18 @@ pub(super) enum Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     Whole,
-    /// Answered by an error with this status.
+    /// The response was an error with this status.
     Error(u16),
-    /// Answered as if it had never been.
+    /// The response was as if it had never existed.
     Missing,
-    /// Answered by something else: the worst.
+    /// The response had different content, the worst case.
     Changed(String),
 }
 
-/// Says whether a body is the one that was acknowledged.
+/// Checks whether a body is the acknowledged one.
 type Judge = Box<dyn Fn(&[u8]) -> bool>;
 
-/// Everything acknowledged, in order.
+/// All acknowledged writes, in order.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) entries: Vec<Entry>,
@@ -51,7 +51,7 @@ pub(super) struct Ledger {
 pub(super) type Attempt = Result<(), (u16, String)>;
 
 impl Ledger {
-    /// Writes one of each kind; what is acknowledged is entered. The refusals are returned.
+    /// Writes one entry of each kind and records the acknowledged ones. Returns the refusals.
     pub(super) fn write(&mut self, platform: &Platform) -> Result<Vec<(u16, String)>, Box<dyn Error>> {
         let attempts = [
             self.ticket(platform)?,
@@ -86,7 +86,7 @@ impl Ledger {
         Ok(Ok(()))
     }
 
-    /// Says something in a room; its own echo is the acknowledgement.
+    /// Sends a message to a room; its echo is the acknowledgement.
     pub(super) fn say(&mut self, platform: &Platform, room: &str) -> Attempt {
         let text = format!("message {}", self.number());
         match say(platform, room, &text) {
@@ -108,7 +108,7 @@ impl Ledger {
         self.entries.iter().map(|entry| Ok((entry.clone(), find(platform, entry)?))).collect()
     }
 
-    /// Fails unless everything is there as it was acknowledged.
+    /// Fails unless all acknowledged writes are intact.
     pub(super) fn is_whole(&self, platform: &Platform, when: &str) -> crate::Outcome {
         let lost: Vec<String> = self
             .look_up(platform)?
@@ -146,8 +146,8 @@ fn find(platform: &Platform, entry: &Entry) -> Result<Found, Box<dyn Error>> {
     };
     let answer = match platform.get(&path) {
         Ok(answer) => answer,
-        // A body that breaks off is an error that the client sees.
-        Err(error) if error.to_string().contains("no answer of HTTP") => return Ok(Found::Error(0)),
+        // An incomplete body is an error that the client sees.
+        Err(error) if error.to_string().contains("no HTTP response") => return Ok(Found::Error(0)),
         Err(error) => return Err(error),
     };
     let length: Option<usize> = answer.header("content-length").and_then(|length| length.parse().ok());
@@ -160,7 +160,7 @@ fn find(platform: &Platform, entry: &Entry) -> Result<Found, Box<dyn Error>> {
     })
 }
 
-/// Whether a message stands in its room's history, which is read to its beginning.
+/// Looks a message up in its room's history, which is read to its beginning.
 fn said(platform: &Platform, room: &str, text: &str) -> Result<Found, Box<dyn Error>> {
     let mut before = String::new();
     loop {
@@ -194,7 +194,7 @@ fn say(platform: &Platform, room: &str, text: &str) -> Result<(), Box<dyn Error>
     }
 }
 
-/// A socket of a chat room.
+/// Opens a socket to a chat room.
 pub(super) fn join(platform: &Platform, room: &str) -> Result<WebSocket<TcpStream>, Box<dyn Error>> {
     let stream = TcpStream::connect(platform.address())?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -216,7 +216,7 @@ fn id(body: &[u8]) -> Result<String, Box<dyn Error>> {
 
 const HEAD: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x04\0\0\0\x04\x08\x06\0\0\0";
 
-/// A picture of 4 x 4 whose other bytes are a seed's.
+/// Creates a PNG of 4 x 4 pixels with further bytes from a seed.
 fn png(seed: u32, rest: usize) -> Vec<u8> {
     let mut state = u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let bytes = std::iter::repeat_with(move || {

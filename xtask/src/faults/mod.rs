@@ -1,5 +1,5 @@
 //! The running platform under faults of the machine: a full disk, failing writes and syncs, damaged and missing files, too few
-//! descriptors, a clock that jumps. A ledger has what the platform acknowledged; nothing of it may be lost or come back changed.
+//! descriptors, a clock that jumps. A ledger records acknowledged writes, none of which may be lost or changed.
 
 mod clock;
 mod descriptors;
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     Ok(())
 }
 
-/// An empty folder for a scenario.
+/// Creates an empty folder for a scenario.
 fn fresh(name: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let folder = std::path::absolute(target().join("faults").join(name))?;
     if folder.exists() {
@@ -56,21 +56,21 @@ fn fresh(name: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
     Ok(folder)
 }
 
-/// Makes sure that a program is installed, from Debian's package where it is missing.
+/// Installs a program from Debian's package if it is missing.
 fn program(name: &str, package: &str) -> Outcome {
     let is_there = || Command::new("which").arg(name).output().is_ok_and(|output| output.status.success());
     if is_there() {
         return Ok(());
     }
     println!("  installing Debian's {package}");
-    // The lists of packages of a new machine are old, or not there.
+    // On a new machine the package lists are old or missing.
     execute(privileged("apt-get").args(["update", "-q"]).stdout(std::process::Stdio::null()))?;
     execute(privileged("apt-get").args(["install", "-y", "-q", package]).stdout(std::process::Stdio::null()))
         .map_err(|error| format!("{name} is missing: install it ({error})"))?;
     if is_there() { Ok(()) } else { Err(format!("{package} has brought no {name}").into()) }
 }
 
-/// A command as root, by sudo where this process is not root's.
+/// Returns a command that runs as root, by sudo if this process does not.
 fn privileged(name: &str) -> Command {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
     if is_root {

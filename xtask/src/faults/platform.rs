@@ -16,7 +16,7 @@ use crate::worker::{SECRETS, first_owner};
 /// Longest time for an answer while a fault lasts.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A platform on a root folder; killed when dropped.
+/// A platform on a root folder, killed when dropped.
 pub(super) struct Platform {
     server: Server,
     log: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct Platform {
 }
 
 impl Platform {
-    /// A new platform with its first owner signed in.
+    /// Starts a new platform with its first owner signed in.
     pub(super) fn with_owner(root: &Path) -> Result<Self, Box<dyn Error>> {
         Self::owned(root, Command::new(binary()?))
     }
@@ -41,7 +41,7 @@ impl Platform {
         Ok(platform)
     }
 
-    /// Starts on what a former process has left; the error has what the new one printed.
+    /// Starts again on an existing root. The error has the output of the process.
     pub(super) fn again(root: &Path, cookie: &str) -> Result<Self, Box<dyn Error>> {
         Self::spawn(root, Command::new(binary()?), cookie.to_owned())
     }
@@ -62,12 +62,12 @@ impl Platform {
         self.server.pid()
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     pub(super) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Asks as the owner. No answer at all is an error, and so is one that takes too long.
+    /// Sends a request as the owner. A missing or late response is an error.
     pub(super) fn ask(
         &self,
         method: &str,
@@ -107,7 +107,7 @@ impl Platform {
         }
     }
 
-    /// The owner signs in anew, as from another browser, and goes on with that session. It writes to the database.
+    /// Signs the owner in again, as from another browser, and uses that session. It writes to the database.
     pub(super) fn signs_in(&mut self) -> Result<Answer, Box<dyn Error>> {
         let owner: Value = first_owner();
         let body = serde_json::json!({"email": owner["email"], "password": owner["password"]}).to_string();
@@ -121,7 +121,7 @@ impl Platform {
         Ok(answer)
     }
 
-    /// Ends it as a service manager does, and waits until it has.
+    /// Stops it with SIGTERM and waits for its end.
     pub(super) fn stop(self) -> Outcome {
         crate::run(Command::new("kill").arg(self.pid().to_string()))?;
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -135,14 +135,14 @@ impl Platform {
     }
 }
 
-/// The session that an answer sets: its cookies may be several.
+/// Returns the session cookie that a response sets, possibly among others.
 fn session(answer: &Answer) -> Option<String> {
     let set = answer.headers.iter().filter(|(name, _)| name == "set-cookie");
     let mut cookies = set.filter_map(|(_, value)| value.split(';').next());
     cookies.find(|cookie| cookie.starts_with("__Host-session=")).map(str::to_owned)
 }
 
-/// The platform's binary.
+/// Returns the path of the platform's binary.
 pub(super) fn binary() -> std::io::Result<PathBuf> {
     std::path::absolute(target().join("debug/platform"))
 }

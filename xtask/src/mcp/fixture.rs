@@ -1,4 +1,4 @@
-//! The service that the conformance suite of MCP calls: its tools, resources and prompts have the names it asks for.
+//! The service for MCP's conformance suite, with the tools, resources and prompts that the suite calls.
 
 use async_trait::async_trait;
 use isobar_sessions::kinds::Participant;
@@ -12,11 +12,11 @@ use isobar_sessions::kinds::mcp::{Change, McpCall, McpService, no_such_resource}
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
-/// A picture of one pixel, and a sound of no length.
+/// A PNG of one pixel, and an empty sound, in base64.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const WAV: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YQAAAAA=";
 
-/// What is called, and what it is for.
+/// Names and descriptions of the tools.
 const TOOLS: [&str; 27] = [
     "test_simple_text",
     "test_image_content",
@@ -202,10 +202,10 @@ impl McpService for Fixture {
     }
 }
 
-/// Tools that want to know something.
+/// Tools that use elicitation.
 fn wanting(call: &McpCall) -> Result<CallToolResponse, ErrorData> {
     let text = |text: &str| Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into());
-    // An answer of another form is none: it is asked for again.
+    // An input of another form is invalid and requested again.
     let has = |name: &str| call.inputs.get(name).is_some_and(Json::is_object);
     let ask = |requests: InputRequiredResult| Ok(CallToolResponse::InputRequired(requests));
     let given = |name: &str| call.arguments.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! The public conformance suite of MCP, against an MCP session object on the native host.
+//! Runs MCP's public conformance suite against an MCP session object on the native host.
 
 #[allow(deprecated, reason = "SEP-2577 deprecates logging, which the older revisions have")]
 mod fixture;
@@ -19,9 +19,9 @@ use isobar_sessions::memory::MemoryHost;
 
 use crate::{Outcome, npm, target};
 
-/// The suite that knows both eras; what npm calls latest knows the older alone.
+/// A version of the suite for both protocol revisions; npm's `latest` has only the older one.
 const SUITE: &str = "@modelcontextprotocol/conformance@0.2.0-alpha.12";
-/// Scenarios that are not held, and why: one that begins to hold fails the run.
+/// Scenarios that are expected to fail, with the reason; one that begins to pass fails the run.
 const EXPECTED: &str = include_str!("expected.yml");
 
 pub(crate) fn run() -> Outcome {
@@ -44,7 +44,7 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// Everything is one user's.
+/// Forwards all requests to one user's object.
 async fn forward(State(sessions): State<Arc<dyn SessionNamespace>>, mut request: Request) -> Result<Response, Problem> {
     Participant::new("user", "User").with_writes(true).insert(request.headers_mut());
     forward_session(&*sessions, &sessions.id_from_name("user"), "/", request).await

@@ -1,4 +1,4 @@
-//! worker-build, and what it makes.
+//! Building a Worker with worker-build.
 
 use std::fmt;
 use std::fs;
@@ -10,14 +10,14 @@ use crate::{Outcome, cargo, run, target};
 
 /// Must be the version of `worker` in Cargo.lock.
 const WORKER_BUILD: &str = "0.8.7";
-/// What the release Worker may weigh, compressed: Cloudflare's limit on the free plan.
+/// Size limit of the compressed release Worker in bytes: Cloudflare's limit on the free plan.
 const LIMIT: u64 = 3 * 1024 * 1024;
 
-/// Builds a package's Worker for release and gives the folder of its files.
+/// Builds a package's Worker for release and returns the folder of its files.
 pub(crate) fn build(package: &str, features: &[&str]) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let name = Path::new(package).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let out = std::path::absolute(target().join("worker").join(name))?;
-    // A panic becomes an answer only where it unwinds: with `abort` it would hang the client of a session object.
+    // Panics must unwind to become a response: with `abort` the client of a session object would hang.
     let mut command = Command::new(worker_build()?);
     command.current_dir(package).args(["--release", "--panic-unwind", "--out-dir"]).arg(&out).arg(".").args(features);
     command.env("CARGO_TARGET_DIR", std::path::absolute(wasm_target())?).env("RUST_BACKTRACE", "0");
@@ -25,12 +25,12 @@ pub(crate) fn build(package: &str, features: &[&str]) -> Result<PathBuf, Box<dyn
     Ok(out)
 }
 
-/// Apart from the native output where the compiler is another one.
+/// Returns the target folder, separate from the native one if the compiler differs.
 fn wasm_target() -> PathBuf {
     std::env::var_os("ISOBAR_WASM_TARGET_DIR").map_or_else(target, PathBuf::from)
 }
 
-/// The command: what `WORKER_BUILD` names, else the one that is there, else it is installed.
+/// Returns the command: the value of `WORKER_BUILD`, else the installed one, else installs it.
 fn worker_build() -> Result<PathBuf, Box<dyn std::error::Error>> {
     if let Some(named) = std::env::var_os("WORKER_BUILD") {
         return Ok(named.into());
@@ -52,7 +52,7 @@ fn worker_build() -> Result<PathBuf, Box<dyn std::error::Error>> {
     Ok(tools.join("bin/worker-build"))
 }
 
-/// What a built Worker weighs.
+/// Size of a built Worker in bytes.
 pub(crate) struct Size {
     plain: u64,
     compressed: u64,

@@ -10,7 +10,7 @@ pub(crate) use workerd::{MINIFLARE, MINIFLARE_VARIABLE, Options, Workerd};
 
 use crate::Outcome;
 
-/// The platform, as its wrangler.toml has it.
+/// The folder of the platform.
 const PLATFORM: &str = "examples/platform";
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -22,17 +22,17 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
 }
 
-/// The platform's secrets on this machine, where nothing is worth keeping.
+/// The platform's secrets for tests.
 pub(crate) const SECRETS: [(&str, &str); 2] =
     [("ISOBAR_KEYRING", "development:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="), ("SETUP_TOKEN", "development")];
 
-/// What signs the platform's first owner up.
+/// Returns the body that signs the platform's first owner up.
 pub(crate) fn first_owner() -> serde_json::Value {
     serde_json::json!({"email": "owner@example.com", "password": "correct horse battery", "name": "Owner",
         "tenant": {"slug": "iam", "name": "Inner Animal"}, "token": SECRETS[1].1})
 }
 
-/// Builds the platform's Worker for release and says what it weighs.
+/// Builds the platform's Worker for release and prints its size.
 pub(crate) fn build_platform() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let folder = build(PLATFORM, &["--no-default-features", "--features", "workers"])?;
     let size = Size::of(&folder)?;
@@ -41,7 +41,7 @@ pub(crate) fn build_platform() -> Result<PathBuf, Box<dyn std::error::Error>> {
     Ok(folder)
 }
 
-/// The platform in workerd, with everything that it needs: bindings, migrations, static tree.
+/// Returns the options that run the platform in workerd: bindings, migrations, static tree.
 pub(crate) fn platform(build: PathBuf, port: u16) -> Result<Options, Box<dyn std::error::Error>> {
     let mut options = Options::from_wrangler(&format!("{PLATFORM}/wrangler.toml"), build, port)?;
     options.vars.extend(SECRETS.map(|(name, value)| (name.to_owned(), value.into())));

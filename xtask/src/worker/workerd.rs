@@ -1,4 +1,4 @@
-//! workerd through miniflare, run by Node.
+//! Runs workerd through miniflare in Node.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,41 +12,41 @@ use serde_json::{Map, Value, json};
 use crate::http::Server;
 use crate::{Outcome, npm, target};
 
-/// The miniflare that the gate runs; every 5.x is a beta so far. `cargo xtask drift` says what a newer one changes.
+/// The miniflare that the gate runs; every 5.x is a beta so far. `cargo xtask drift` tests newer ones.
 pub(crate) const MINIFLARE: &str = "miniflare@5.20261117.0-beta";
-/// The environment variable with another miniflare, as `name@version`.
+/// The environment variable that selects another miniflare, as `name@version`.
 pub(crate) const MINIFLARE_VARIABLE: &str = "ISOBAR_MINIFLARE";
 const SCRIPT: &str = include_str!("../../js/workerd.mjs");
 const COMPATIBILITY_DATE: &str = "2026-11-01";
 
-/// What to run.
+/// Options of a Worker in workerd.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: String,
     pub(crate) build: PathBuf,
     pub(crate) port: u16,
-    /// Where state is kept; in memory where not.
+    /// Folder of the state; `None` keeps it in memory.
     pub(crate) persist: Option<PathBuf>,
     pub(crate) buckets: Vec<(String, String)>,
-    /// The key, id and secret, by which S3 reaches the buckets from outside.
+    /// Id and secret of the key for access to the buckets over S3.
     pub(crate) s3_key: Option<(String, String)>,
     pub(crate) databases: Vec<(String, String)>,
     pub(crate) classes: Vec<(String, String)>,
     pub(crate) datasets: Vec<String>,
-    /// The runtime's behaviour as of this date; [`COMPATIBILITY_DATE`] where there is none.
+    /// The compatibility date. Default: [`COMPATIBILITY_DATE`].
     pub(crate) compatibility_date: Option<String>,
     pub(crate) compatibility_flags: Vec<String>,
     pub(crate) vars: Map<String, Value>,
-    /// The binding of browsers, which are the chromium of this path.
+    /// The binding of browsers, and the path of chromium.
     pub(crate) browser: Option<(String, PathBuf)>,
     pub(crate) evicts: Option<String>,
     pub(crate) migrate: Vec<(String, PathBuf)>,
-    /// Bucket, key prefix, folder.
+    /// Folders to load at the start: bucket, key prefix, folder.
     pub(crate) load: Vec<(String, String, PathBuf)>,
 }
 
 impl Options {
-    /// The bindings of a wrangler.toml; what is in `static` beside it goes into the first bucket.
+    /// Reads the bindings of a wrangler.toml. The folder `static` beside it is loaded into the first bucket.
     pub(crate) fn from_wrangler(path: &str, build: PathBuf, port: u16) -> Result<Self, Box<dyn std::error::Error>> {
         let config = Config::load(path, None)?;
         let databases = &config.d1_databases;
@@ -58,7 +58,7 @@ impl Options {
         };
         let datasets: Vec<String> = config.analytics_engine_datasets.iter().map(|one| one.binding.clone()).collect();
         let mut vars: Map<String, Value> = config.vars.clone().into_iter().collect();
-        // Another Worker stands in for them, and must be said to.
+        // Another Worker replaces the datasets, so their names are passed as a variable.
         vars.insert("ISOBAR_DATASETS".to_owned(), datasets.join(",").into());
         Ok(Self {
             name: config.name.clone().unwrap_or_else(|| "worker".to_owned()),
@@ -133,7 +133,7 @@ impl Options {
     }
 }
 
-/// Every file of a folder, with its key and content type.
+/// Lists all files of a folder, with their keys and content types.
 fn files(folder: &Path, prefix: &str) -> std::io::Result<Vec<Value>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -149,13 +149,13 @@ fn files(folder: &Path, prefix: &str) -> std::io::Result<Vec<Value>> {
     Ok(found)
 }
 
-/// A running workerd; it ends when this is dropped.
+/// A running workerd, which ends when this is dropped.
 pub(crate) struct Workerd {
     server: Server,
     pub(crate) address: String,
-    /// Where the data points that were written can be asked for.
+    /// Address that returns the written data points.
     pub(crate) events: String,
-    /// From the start of Node to the first request that could be sent.
+    /// Time from the start of Node until requests can be sent.
     pub(crate) started_in: Duration,
 }
 
@@ -171,7 +171,7 @@ impl Workerd {
         if let Some((_, chromium)) = &options.browser {
             command.env("XDG_CACHE_HOME", chromium_cache(&node, chromium)?);
         }
-        // Panics on purpose write their stacks there.
+        // Deliberate panics write their stacks to the log.
         let log = node.join(format!("{}.log", options.name));
         command.arg(node.join("workerd.mjs")).arg(&file).stderr(fs::File::create(&log)?);
         let mut server = Server::start(&mut command)
@@ -181,26 +181,26 @@ impl Workerd {
         Ok(Self { address: server.address.clone(), events, server, started_in: start.elapsed() })
     }
 
-    /// Waits until it ends by itself, or by Ctrl-C.
+    /// Waits until it ends, for example by Ctrl-C.
     pub(crate) fn wait(self) -> Outcome {
         self.server.wait()
     }
 }
 
-/// miniflare looks for a browser of its own in the cache, and would fetch it: there it finds the one that there is.
+/// Links the installed browser into the cache where miniflare searches for its own, which it would download otherwise.
 fn chromium_cache(node: &Path, chromium: &Path) -> std::io::Result<PathBuf> {
     let cache = node.join("cache");
     let folder = cache.join(".wrangler/chrome/linux-126.0.6478.182/chrome-linux64");
     fs::create_dir_all(&folder)?;
     let program = folder.join("chrome");
-    // Only root needs, and may, do without the sandbox.
+    // The sandbox does not work for root, under which the gate runs.
     fs::write(&program, format!("#!/bin/sh\nexec {} --no-sandbox \"$@\"\n", chromium.display()))?;
     #[cfg(unix)]
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     Ok(cache)
 }
 
-/// The folder in which miniflare is installed: one for the pinned version, one for whichever other.
+/// Returns the folder in which miniflare is installed: one for the pinned version, and one for any other.
 pub(crate) fn node() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let other = std::env::var(MINIFLARE_VARIABLE).ok().filter(|other| other != MINIFLARE);
     let node = std::path::absolute(target().join(if other.is_some() { "node-drift" } else { "node" }))?;

@@ -1,4 +1,4 @@
-//! The API: what is declared, and what is of the platform's own.
+//! The API: declared resources and the platform's own routes.
 
 mod projects;
 mod resources;
@@ -21,15 +21,15 @@ use crate::bindings::{
     SIGNUP, STORAGE,
 };
 
-/// What handlers answer.
+/// The result of a handler.
 type Answer<T> = Result<T, Problem>;
 
 const TITLE: &str = "Inner Animal Media";
 
-/// The routes under `/api`.
+/// Returns the routes under `/api`.
 ///
 /// # Errors
-/// When a binding is missing.
+/// Fails where a binding is missing.
 pub(crate) fn router(platform: &Platform) -> Result<Router, BindingError> {
     let auth = auth(platform)?;
     let vault = vault(platform)?;
@@ -45,10 +45,10 @@ pub(crate) fn router(platform: &Platform) -> Result<Router, BindingError> {
     Ok(auth.protect(auth.mount(api).into_router()))
 }
 
-/// What MCP clients can call: the resources, with the caller's own permissions.
+/// Returns the service for MCP clients: the resources, with the caller's own permissions.
 ///
 /// # Errors
-/// When a binding is missing.
+/// Fails where a binding is missing.
 pub(crate) fn mcp(platform: &Platform) -> Result<Arc<dyn McpService>, BindingError> {
     let images = isobar_api::media::resource();
     let info = resources::all().iter().chain([&images]).map(isobar_api::Resource::info).collect();
@@ -56,7 +56,7 @@ pub(crate) fn mcp(platform: &Platform) -> Result<Arc<dyn McpService>, BindingErr
     Ok(Arc::new(ApiTools::new(router, info, TITLE, env!("CARGO_PKG_VERSION"))))
 }
 
-/// The tables that are APIs by declaration.
+/// Returns the declared resources.
 fn resources(platform: &Platform) -> Result<Api, BindingError> {
     let mut quotas = Quotas::default();
     if let Some(rows) = number(platform, QUOTA_ROWS)? {
@@ -66,10 +66,10 @@ fn resources(platform: &Platform) -> Result<Api, BindingError> {
     Ok(resources::all().into_iter().fold(api, Api::resource))
 }
 
-/// The platform's accounts.
+/// Returns the platform's accounts.
 ///
 /// # Errors
-/// When the database is not bound, or e-mail is and `PUBLIC_URL` is not.
+/// Fails where the database is not bound, or where e-mail is bound and `PUBLIC_URL` is not set.
 pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     let signup = platform.var(SIGNUP).is_ok_and(|signup| signup == "open");
     let closes = Arc::new(revocation::Connections(platform.clone()));
@@ -87,10 +87,10 @@ pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     Ok(Auth::new(platform.database(DB)?, options))
 }
 
-/// The platform's images, videos and models.
+/// Returns the platform's images, videos and models.
 ///
 /// # Errors
-/// When a binding is missing.
+/// Fails where a binding is missing.
 pub(crate) fn media(platform: &Platform) -> Result<Media, BindingError> {
     let store = platform.bucket(STORAGE)?;
     let content = Arc::new(SiteContent::new(Arc::clone(&store)));
@@ -101,21 +101,21 @@ pub(crate) fn media(platform: &Platform) -> Result<Media, BindingError> {
     Ok(Media::new(platform.database(DB)?, store, vault(platform)?, content, options))
 }
 
-/// The URL under which browsers see the platform: a var, or of the environment natively.
+/// Returns the platform's public URL: a var, or natively an environment variable.
 fn public_url(platform: &Platform) -> Option<String> {
     let var = platform.var(PUBLIC_URL).ok().and_then(|url| url.as_str().map(str::to_owned));
     var.or_else(|| platform.secret(PUBLIC_URL).ok().map(|url| url.expose().to_owned()))
 }
 
-/// A number among the vars, where it is there.
+/// Returns a number from the vars, if it is set.
 pub(crate) fn number(platform: &Platform, name: &str) -> Result<Option<u64>, BindingError> {
     let Ok(value) = platform.var(name) else { return Ok(None) };
     let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
     number.map(Some).ok_or_else(|| BindingError::unusable("var", name, format!("{value} is not a number")))
 }
 
-/// A provider, as the var `OAUTH_PROVIDERS` has it: `{"name": "github", "client_id": "..."}` for GitHub and Google, and an
-/// `issuer` for others. Its secret is the secret `OAUTH_{NAME}_SECRET`.
+/// A provider in the var `OAUTH_PROVIDERS`: `{"name": "github", "client_id": "..."}` for GitHub and Google, with an
+/// `issuer` for others. Its secret is in `OAUTH_{NAME}_SECRET`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Configured {
@@ -128,10 +128,10 @@ struct Configured {
 
 fn oauth(platform: &Platform, auth: Auth, vault: Vault) -> Result<OAuth, BindingError> {
     let configured = platform.var(OAUTH_PROVIDERS);
-    // Natively the environment may have it, as a text beside the secrets.
+    // Natively it may be an environment variable, as the secrets are.
     let configured = configured.or_else(|_| platform.secret(OAUTH_PROVIDERS).map(|text| text.expose().into()));
     let configured = configured.unwrap_or_else(|_| serde_json::json!([]));
-    // A var of TOML is a table or a list; `wrangler secret` and `.dev.vars` know texts alone.
+    // A var in TOML is a table or a list; `wrangler secret` and `.dev.vars` have only strings.
     let configured = match configured.as_str() {
         Some(text) => serde_json::from_str(text),
         None => serde_json::from_value(configured),
@@ -167,7 +167,7 @@ fn oauth(platform: &Platform, auth: Auth, vault: Vault) -> Result<OAuth, Binding
     })
 }
 
-/// What seals the secrets of the primary database.
+/// Returns the vault of the primary database.
 pub(crate) fn vault(platform: &Platform) -> Result<Vault, BindingError> {
     let keyring: Keyring = platform
         .secret(KEYRING)?

@@ -19,7 +19,7 @@ pub(super) struct Project {
 }
 
 pub(super) async fn list(State(platform): State<Platform>, caller: Caller) -> Answer<Json<Vec<Project>>> {
-    // The legacy database knows nothing of today's tenants: it is the operator's, who brought it.
+    // The legacy database has no tenants: only the operator may read it.
     if !is_operator(&*platform.database(DB)?, &caller).await? {
         return Err(Problem::not_found("not found"));
     }

@@ -1,4 +1,4 @@
-//! The tables that are APIs by declaration.
+//! The declared resources.
 
 use isobar_api::{Column, Format, Policy, Resource, Role, Shape};
 use serde_json::json;

@@ -13,7 +13,7 @@ use super::Answer;
 use crate::bindings::{DB, IAM_SESSION};
 use crate::iam_session::DIRECTORY;
 
-/// Closes connections. Clients that may still have them come back and are judged anew.
+/// Closes connections. Clients that still have access reconnect and are authorized again.
 #[derive(Debug)]
 pub(super) struct Connections(pub(super) Platform);
 
@@ -31,7 +31,7 @@ impl Revocations for Connections {
                 }
             }
         }
-        // One that fails keeps the others from nothing; all are delivered again.
+        // One failure must not stop the others; all are delivered again.
         let mut failed = None;
         for (tenant, user) in &ended {
             for closed in [self.close_rooms(tenant, user).await, self.close_mcp(tenant, user).await] {
@@ -56,7 +56,7 @@ impl Connections {
     }
 }
 
-/// A damaged object does not run, and has nothing open: it must not keep the others' connections from being closed.
+/// Ignores the error of a damaged object, which does not run and has nothing open.
 fn running(closed: isobar_sessions::Result<()>) -> Answer<()> {
     match closed {
         Err(error) if error.kind() == ErrorKind::Damaged => Ok(()),

@@ -18,7 +18,7 @@ use super::Answer;
 use crate::bindings::{DB, IAM_SESSION};
 use crate::iam_session::DIRECTORY;
 
-/// The kinds that have a name each; MCP has one object for each user.
+/// The kinds with names; MCP has one object for each user.
 const KINDS: [&str; 3] = ["chat", "call", "browser"];
 
 pub(super) async fn forward(
@@ -27,7 +27,7 @@ pub(super) async fn forward(
     Path((kind, name, _)): Path<(String, String, String)>,
     request: Request,
 ) -> Answer<Response> {
-    // The binding's own name stands for the chat, which was there first.
+    // The binding's name is an alias of the chat, for compatibility.
     let kind = if kind == IAM_SESSION { "chat" } else { &kind };
     if !KINDS.contains(&kind) {
         let detail = format!("there is no kind of session {kind:?}; there are: {}", KINDS.join(", "));
@@ -36,13 +36,13 @@ pub(super) async fn forward(
     if name.len() > 128 {
         return Err(Problem::bad_request("a session's name has 128 bytes at most"));
     }
-    // The tenant is a part of the name: rooms of one name in two tenants are two rooms. A browser is its user's.
+    // The tenant is part of the name, so that tenants have separate rooms. A browser belongs to its user.
     let tenant = caller.tenant().unwrap_or_default();
     let object = match kind {
         "browser" => format!("{kind}/{tenant}/{}/{name}", caller.user().unwrap_or_default()),
         _ => format!("{kind}/{tenant}/{name}"),
     };
-    // As the client wrote it: decoded, a path could turn into a query or gain a segment.
+    // Not decoded, as a decoded path could contain a query or a further segment.
     let path = request.uri().path().splitn(5, '/').nth(4).unwrap_or_default();
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let path = format!("/{path}{query}");
@@ -62,8 +62,8 @@ pub(super) async fn forward(
     Ok(answer)
 }
 
-/// The room that a request opens a socket to, or may make. The object takes these paths as they are written alone; a GET that
-/// asks for no WebSocket only looks.
+/// Returns the room to which a request opens a socket, or which it may create. The object accepts only these exact paths; a GET
+/// without a WebSocket upgrade only reads.
 fn entered(kind: &str, request: &Request, object: &str) -> Option<Room> {
     let path = request.uri().path().splitn(5, '/').nth(4).unwrap_or_default();
     let opens = request.headers().contains_key(header::UPGRADE) && path == "socket";
@@ -76,7 +76,7 @@ fn entered(kind: &str, request: &Request, object: &str) -> Option<Room> {
     }
 }
 
-/// The rooms of a tenant.
+/// The room directory of a tenant.
 struct Rooms<'p> {
     platform: &'p Platform,
     tenant: &'p str,
@@ -104,7 +104,7 @@ impl Rooms<'_> {
     }
 }
 
-/// `/mcp`: the object of the user's MCP sessions.
+/// Handles `/mcp` by the object of the user's MCP sessions.
 pub(super) async fn mcp(State(platform): State<Platform>, caller: Caller, request: Request) -> Answer<Response> {
     let tenant = caller.tenant().unwrap_or_default();
     let user = caller.user().unwrap_or_default();
@@ -128,7 +128,7 @@ async fn participant(platform: &Platform, caller: &Caller) -> Answer<Participant
         found.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED).with_detail("sign in again"))?;
     let role: Option<Role> = role.parse().ok();
     let is = |least| role.is_some_and(|role| role >= least) && caller.role().is_some_and(|role| role >= least);
-    // A socket is opened by a GET: what a key may only read, it does not write through one either.
+    // A socket is opened by a GET, so a read-only key must be checked for writes here.
     let may = |least| is(least) && caller.has_scope("sessions", true);
     let who = ApiTools::participant(caller, &name).with_judged_at(judged_at);
     let valid_until = expires_at.map_or(who.valid_until, |expires_at| expires_at.min(who.valid_until));

@@ -1,4 +1,4 @@
-//! Accounts of the running platform: who becomes the operator, and what comes by e-mail.
+//! Tests of the running platform's accounts: the operator, and account actions by e-mail.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{JSON, Platform, cookie, sign_up};
 
-/// The link to a page in the newest message to somebody, of the folder of messages; its token.
+/// Returns the token of the link to a page in the newest e-mail to an address.
 pub(crate) fn mailed(root: &Path, to: &str, page: &str) -> String {
     let begin = Instant::now();
     let start = format!("/dashboard/{page}#");

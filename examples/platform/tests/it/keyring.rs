@@ -1,4 +1,4 @@
-//! A keyring that is missing, or another one, is refused at the start.
+//! Tests that a missing or different keyring is refused at the start.
 
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn a_missing_or_another_keyring_is_refused_and_the_right_one_serves_again() {
     let keyring = folder.path().join("keyring");
     let kept = folder.path().join("kept");
     let mut platform = Platform::owned(folder.path());
-    // Pseudonyms are made with the vault's keys.
+    // Pseudonyms are derived from the vault's keys.
     assert_eq!(platform.post("/api/analytics/track", &json!({"name": "opened"})).0, 202);
     platform.kill();
     std::fs::rename(&keyring, &kept).unwrap();

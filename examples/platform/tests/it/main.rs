@@ -1,4 +1,4 @@
-//! The built binary on a fresh folder: driven over HTTP, killed, started again, asked for everything it acknowledged.
+//! Tests of the built binary on a fresh folder: it is driven over HTTP, killed, restarted, and must have all acknowledged writes.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod accounts;
@@ -19,9 +19,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 struct Platform {
     process: Child,
     address: String,
-    /// Of the link that makes the first owner, while there is none.
+    /// Token of the link for the first owner, before there is one.
     setup: Option<String>,
-    /// Of whoever is signed in.
+    /// Session cookie of the signed-in user.
     cookie: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl Platform {
         Self::start_with(root, Stdio::null())
     }
 
-    /// With its log, everything in it, written somewhere.
+    /// Starts with its full log going to an output.
     fn start_with(root: &Path, log: Stdio) -> Self {
         Self::start_as(root, &[], log)
     }
@@ -57,7 +57,7 @@ impl Platform {
         Self { process, address: address.unwrap(), setup, cookie: None }
     }
 
-    /// With the first owner signed in.
+    /// Starts with the first owner signed in.
     fn owned(root: &Path) -> Self {
         Self::start(root).with_owner()
     }
@@ -71,14 +71,14 @@ impl Platform {
         platform
     }
 
-    /// Started again, with the same browser.
+    /// Starts again, with the same session cookie.
     fn again(root: &Path, before: &Self) -> Self {
         let mut platform = Self::start(root);
         platform.cookie.clone_from(&before.cookie);
         platform
     }
 
-    /// SIGKILL: nothing is flushed, nothing is said.
+    /// Kills the process with SIGKILL, so that it cannot flush anything.
     fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -92,7 +92,7 @@ impl Platform {
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
-        // A server that refuses early may close before it has read everything.
+        // A server that refuses early may close the connection before it has read everything.
         stream.write_all(body).ok();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok();
@@ -101,7 +101,7 @@ impl Platform {
         (head[9..12].parse().unwrap(), head, answer[end + 4..].to_vec())
     }
 
-    /// What a browser that is signed in sends.
+    /// Returns the headers that a signed-in browser sends.
     fn session(&self) -> String {
         let cookie = self.cookie.iter().map(|cookie| format!("Cookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n"));
         cookie.collect()
@@ -132,7 +132,7 @@ impl Platform {
     }
 }
 
-/// A picture of 4 x 4 with so many bytes after its head.
+/// Creates a PNG of 4 x 4 pixels with this number of bytes after its head.
 fn png(rest: usize) -> Vec<u8> {
     let head = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x04\0\0\0\x04\x08\x06\0\0\0";
     head.iter().copied().chain((0..rest).map(|at| (at % 251) as u8)).collect()
@@ -148,7 +148,7 @@ fn sign_up(name: &str, token: &str) -> String {
     .to_string()
 }
 
-/// The session's cookie; its value is as it was sent.
+/// Returns the session's cookie as it was sent.
 fn cookie(head: &str) -> String {
     let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie: ")).expect("a cookie");
     line["set-cookie: ".len()..].split(';').next().unwrap().to_owned()
@@ -168,7 +168,7 @@ impl Chat {
         self.0.send(Message::text(json!({"type": "send", "text": text}).to_string())).await.unwrap();
     }
 
-    /// The next event of this type.
+    /// Returns the next event of this type.
     async fn next(&mut self, kind: &str) -> Value {
         let wait = async {
             loop {
@@ -303,7 +303,7 @@ fn pages_api_and_errors_answer_as_they_should() {
         let typed = format!("content-type: {content_type}");
         assert!(head.to_ascii_lowercase().contains(&typed), "{path}: {head}");
     }
-    // Nothing of the bucket but the site is public.
+    // Only the site is public, not the rest of the bucket.
     assert_eq!(platform.get("/media/").0, 404);
 
     let worker = json!({"name": "a"});
@@ -325,7 +325,7 @@ fn pages_api_and_errors_answer_as_they_should() {
     stream.read_exact(&mut start).unwrap();
     assert_eq!(&start, b"HTTP/1.1 413");
     drop(stream);
-    // An upload that breaks off leaves nothing behind.
+    // An interrupted upload leaves nothing behind.
     let mut stream = TcpStream::connect(&platform.address).unwrap();
     let head =
         format!("POST /api/images?name=half.png HTTP/1.1\r\nHost: x\r\n{session}Content-Length: 100000\r\n\r\nhalf");
@@ -410,7 +410,7 @@ fn without_a_session_nothing_but_the_site_answers() {
         "/api/sessions/chat/lobby/history",
         "/api/auth/me",
     ];
-    // Where one comes in: they take what they are sent, and say what is wrong with it.
+    // Routes for signing in: they validate their input without a session.
     let doors = [
         "signup",
         "login",
@@ -439,7 +439,7 @@ fn without_a_session_nothing_but_the_site_answers() {
         let expected = if door == "/auth/logout" { 204..=204 } else { 400..=405 };
         assert!(expected.contains(&status), "{door}: {status}");
     }
-    // Nor with a session, where another site makes the browser send it.
+    // Nor with a session if the request comes from another site.
     platform.cookie = cookie;
     for path in paths.iter().filter(|path| !path.contains("/auth/")) {
         let session = platform.session().replace("same-origin", "cross-site");
@@ -468,7 +468,7 @@ fn every_declared_table_takes_rows_and_secrets_stay_sealed() {
         .map(|(path, _)| path.trim_start_matches('/').to_owned())
         .collect();
     assert_eq!(waiting.len(), 14);
-    // What refers to another comes after it.
+    // A row that refers to another is created after it.
     waiting.sort_by_key(|name| match name.as_str() {
         "deployments" | "external_connections" => 1,
         _ => 0,
@@ -502,14 +502,14 @@ fn every_declared_table_takes_rows_and_secrets_stay_sealed() {
     }
     assert_eq!(platform.json("/api/tenants")["items"][0]["slug"], "ada");
     assert_eq!(platform.json("/api/memberships")["items"][0]["role"], "owner");
-    // A key is shown once; a wrong password and a wrong key are in no log either.
+    // A key is shown once; wrong passwords and keys are not logged either.
     let (_, made_key) = platform.post("/api/auth/keys", &json!({"name": "CI"}));
     let api_key = made_key["key"].as_str().unwrap().splitn(3, '_').nth(2).unwrap().to_owned();
     let wrong = json!({"email": "ada@example.com", "password": "a wrong password of somebody"});
     platform.post("/api/auth/login", &wrong);
     platform.ask("GET", "/api/prompts", "Authorization: Bearer iso_0_not-a-key-of-anybody\r\n", b"");
     assert!(std::fs::metadata(folder.path().join("log")).unwrap().len() > 1000, "there is a log");
-    // The whole folder: databases, their logs, the events, the server's log.
+    // All files: databases, their logs, the events, the server's log.
     let keyring = std::fs::read_to_string(folder.path().join("keyring")).unwrap();
     let key = keyring.trim().split_once(':').unwrap().1;
     let cookie = platform.cookie.as_ref().unwrap().split_once('=').unwrap().1;

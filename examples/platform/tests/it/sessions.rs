@@ -1,4 +1,4 @@
-//! The platform's sessions over HTTP: what looking leaves behind, access that ends.
+//! Tests of the platform's sessions over HTTP: reads create nothing, and revoked access ends.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::accounts::mailed;
 use super::{Chat, JSON, Platform, cookie};
 
-/// The files of session objects.
+/// Lists the files of session objects.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
@@ -39,7 +39,7 @@ fn looking_at_rooms_makes_no_object() {
     assert_eq!(platform.json("/api/sessions/chat/room-0/history")["messages"], json!([]));
 }
 
-/// The code that a socket is closed with.
+/// Returns the code with which a socket is closed.
 async fn closed(chat: &mut Chat) -> u16 {
     let wait = async {
         loop {
@@ -95,7 +95,7 @@ async fn a_removal_from_the_team_closes_the_members_open_sockets_at_once() {
     assert_eq!(status, 204, "{}", String::from_utf8_lossy(&body));
     assert_eq!(closed(&mut chat).await, 4003);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    // Ada's own stay, and Bob does not come back.
+    // Ada's connections stay, and Bob cannot reconnect.
     platform.chat().await.next("history").await;
     platform.cookie = bob;
     assert_eq!(platform.get("/api/sessions/chat/lobby/history").0, 401);
