@@ -124,7 +124,7 @@ impl Counts {
 
 /// Whether a line binds several names to as many values.
 fn is_parallel(line: &str) -> bool {
-    line.starts_with("let (") && line.contains(") = (")
+    line.starts_with("let (") && line.contains(") = (") && !line.ends_with("else {")
 }
 
 /// Whether a line begins a function.

@@ -1,4 +1,4 @@
-//! A sink that records its calls and fails, waits or holds as scripted, over any other sink.
+//! A mock over any other sink that records its calls and plays scripted failures, delays and holds.
 
 use std::sync::Arc;
 
@@ -57,12 +57,12 @@ pub struct MockSink {
 }
 
 impl MockSink {
-    /// A mock over this sink; without a script it only records.
+    /// Creates a mock over this sink. Without scripted steps it only records.
     pub fn new(inner: impl EventSink + 'static) -> Self {
         Self { inner: Arc::new(inner), script: Script::new(Operation::ALL) }
     }
 
-    /// The script and the record of calls.
+    /// Returns the script, which has the record of calls.
     #[must_use]
     pub fn script(&self) -> &Script<Error> {
         &self.script

@@ -1,4 +1,4 @@
-//! The part of a mock that is the same for every abstraction: the record of calls and the script of faults.
+//! The common part of all mocks: the record of calls and the script of faults.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,9 +12,9 @@ use futures_util::future::BoxFuture;
 /// One recorded call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The trait's method: `get`, `query`, ...
+    /// Method of the trait: `get`, `query`, ...
     pub operation: &'static str,
-    /// What it was called on: a key, a statement, an id.
+    /// Subject of the call: a key, a statement, an id.
     pub subject: String,
 }
 
@@ -39,13 +39,13 @@ enum Step<E> {
     Hold(BoxFuture<'static, ()>),
 }
 
-/// Lets a held operation go on; dropping it does the same.
+/// Releases a held operation, also when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it releases the held operation at once"]
 pub struct Release(oneshot::Sender<()>);
 
 impl Release {
-    /// Lets the held operation go on.
+    /// Releases the held operation.
     pub fn release(self) {
         drop(self.0);
     }
@@ -71,7 +71,7 @@ impl<E> Script<E> {
         Self { operations: operations.into_iter().map(Into::into).collect(), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The next call of `operation` fails with `error`; call it again for the one after.
+    /// Makes the next call of `operation` fail with `error`. Further calls of this method apply to the calls after it.
     ///
     /// # Panics
     /// Panics where the mock has no such operation.
@@ -80,7 +80,7 @@ impl<E> Script<E> {
         self.push(operation.as_ref(), Step::Fail(error));
     }
 
-    /// The next call of `operation` waits for `delay` before it reaches the backend.
+    /// Makes the next call of `operation` wait for `delay` before it reaches the backend.
     ///
     /// # Panics
     /// Panics where the mock has no such operation.
@@ -89,7 +89,7 @@ impl<E> Script<E> {
         self.push(operation.as_ref(), Step::Delay(delay));
     }
 
-    /// The next call of `operation` waits until the returned [`Release`] is released: a delay without a clock.
+    /// Makes the next call of `operation` wait until the returned [`Release`] is released, which needs no clock.
     ///
     /// # Panics
     /// Panics where the mock has no such operation.
@@ -107,13 +107,13 @@ impl<E> Script<E> {
         self.lock().steps.iter().map(|(operation, _)| *operation).collect()
     }
 
-    /// Every call so far, in order.
+    /// Returns all calls so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
     }
 
-    /// How often `operation` was called.
+    /// Returns the number of calls of `operation`.
     ///
     /// # Panics
     /// Panics where the mock has no such operation.
@@ -124,10 +124,10 @@ impl<E> Script<E> {
         self.lock().calls.iter().filter(|call| call.operation == operation).count()
     }
 
-    /// Records a call and plays the step scripted for it: what a mock does before it forwards.
+    /// Records a call and plays the step scripted for it. A mock calls this before it forwards the operation.
     ///
     /// # Errors
-    /// The scripted error, where one was scripted for this call.
+    /// The scripted error, if one was scripted for this call.
     pub async fn enter(&self, operation: impl Into<&'static str>, subject: impl Into<String>) -> Result<(), E> {
         match self.record(operation.into(), subject.into()) {
             None => Ok(()),
@@ -143,10 +143,10 @@ impl<E> Script<E> {
         }
     }
 
-    /// As [`enter`](Self::enter) for operations that cannot wait: delays and holds are left in the script.
+    /// Does the same as [`enter`](Self::enter) for operations that cannot wait. Delays and holds stay in the script.
     ///
     /// # Errors
-    /// The scripted error, where one was scripted for this call.
+    /// The scripted error, if one was scripted for this call.
     pub fn enter_now(&self, operation: impl Into<&'static str>, subject: impl Into<String>) -> Result<(), E> {
         let operation = operation.into();
         let mut state = self.lock();
@@ -182,7 +182,7 @@ impl<E> Script<E> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E>> {
-        // A panic while recording leaves plain data behind: nothing to protect from.
+        // Plain data, which a panic while recording cannot leave inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

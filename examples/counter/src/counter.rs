@@ -12,7 +12,7 @@ pub(crate) struct Counter {
 }
 
 impl SessionObject for Counter {
-    /// What the application hands its objects: databases, buckets, secrets. This one needs nothing.
+    /// The environment of the objects: databases, buckets, secrets. This one needs nothing.
     type Env = ();
 
     async fn start(context: SessionContext, (): ()) -> Result<Self> {

@@ -110,7 +110,7 @@ async fn count_over_the_network() -> Outcome {
     Ok(())
 }
 
-/// What was answered is there after a restart.
+/// Acknowledged counts are there after a restart.
 async fn count_across_a_restart() -> Outcome {
     let folder = tempfile::tempdir()?;
     let counters = open(folder.path())?;

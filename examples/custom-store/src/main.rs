@@ -25,7 +25,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Random operations, and what comes of each in words: two stores with the same words behave the same.
     for seed in 0..20 {
-        let (sharded, single): (Subject, Subject) = (store()?, Arc::new(MemoryStore::new()));
+        let sharded: Subject = store()?;
+        let single: Subject = Arc::new(MemoryStore::new());
         let failed = |conformance::Failure(why)| why;
         let sharded = conformance::transcript(&sharded, seed, 200).await.map_err(failed)?;
         let single = conformance::transcript(&single, seed, 200).await.map_err(failed)?;

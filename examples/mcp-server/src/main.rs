@@ -51,7 +51,7 @@ async fn mcp(State(sessions): State<Namespace>, mut request: Request) -> Result<
     forward_session(&*sessions, &session, "/", request).await
 }
 
-/// Who calls. An application looks the key up; comparing with one is an example's way.
+/// The caller. An application looks the key up; this example compares with a single one.
 fn caller(headers: &HeaderMap) -> Result<Participant, Problem> {
     let key = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     match key {

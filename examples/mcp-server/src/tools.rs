@@ -1,4 +1,4 @@
-//! What the server offers to models: its tools.
+//! The tools that the server offers to models.
 
 use async_trait::async_trait;
 use isobar_sessions::kinds::Participant;

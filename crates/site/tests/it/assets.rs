@@ -1,4 +1,4 @@
-//! The site beside Workers Static Assets: every exchange that `cargo xtask assets` has had with the real asset Worker.
+//! Compares the site with Workers Static Assets, by the exchanges that `cargo xtask assets` has recorded with the real asset Worker.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use serde_json::Value;
 
 const FIXTURE: &str = include_str!("assets.json");
 
-/// What is compared of an answer.
+/// The compared parts of an answer.
 #[derive(Debug, PartialEq)]
 struct Told {
     status: u64,
     headers: Vec<(String, String)>,
     body: Option<String>,
-    /// What came of asking again with the ETag.
+    /// Status of a second request with the ETag.
     again: Option<u64>,
 }
 
@@ -94,7 +94,7 @@ async fn ours(site: &Site, first: Option<&WorkerFirst>, exchange: &Value) -> Tol
         if !["location", "content-type", "cache-control"].contains(&name) && !name.starts_with("x-rule") {
             continue;
         }
-        // Node joins what stands on several lines.
+        // Node joins several lines of a header.
         match headers.iter_mut().find(|(other, _)| other == name) {
             Some((_, values)) => values.extend([", ", value]),
             None => headers.push((name.to_owned(), value.to_owned())),
@@ -112,24 +112,24 @@ fn theirs(exchange: &Value) -> Told {
     Told { status: exchange["status"].as_u64().unwrap(), headers, body, again: exchange["again"].as_u64() }
 }
 
-/// What differs, each for a reason; the rest must be the same.
+/// Evens out the known differences, each with its reason. Everything else must be the same.
 fn even_out(site: &Value, exchange: &Value, ours: &mut Told, theirs: &mut Told) {
-    // A client that reads it is told why there is nothing: they answer with an empty body.
+    // Our errors have a line of text; theirs have an empty body.
     let is_bare = |told: &Told| told.body.as_deref().is_none_or(str::is_empty);
     if ours.status == theirs.status && ours.status != 200 && is_bare(theirs) {
         ours.body.clone_from(&theirs.body);
         ours.headers.retain(|(name, _)| name != "content-type");
         theirs.headers.retain(|(name, _)| name != "content-type");
     }
-    // What a type is not known of is said to be bytes, so that nobody guesses: they say nothing.
+    // For an unknown type we send `application/octet-stream`, so that clients do not guess; they send none.
     if !theirs.headers.iter().any(|(name, _)| name == "content-type") {
         ours.headers.retain(|header| *header != ("content-type".into(), "application/octet-stream".into()));
     }
-    // Permanent is what can be looked up again: without a word of it caches keep it for as long as they like.
+    // Our permanent redirects have `Cache-Control`; without it caches may store them for as long as they like.
     if matches!(ours.status, 301 | 308) && !theirs.headers.iter().any(|(name, _)| name == "cache-control") {
         ours.headers.retain(|header| *header != ("cache-control".into(), "public, max-age=0, must-revalidate".into()));
     }
-    // Which scheme a request came by is not known here; without one it is the same.
+    // The site does not know the scheme of a request, and a URL without one means the same.
     for (name, value) in &mut theirs.headers {
         if name == "location" && value.starts_with("http://") {
             value.replace_range(.."http:".len(), "");
@@ -137,11 +137,11 @@ fn even_out(site: &Value, exchange: &Value, ours: &mut Told, theirs: &mut Told) 
     }
     let path = text(exchange, "path");
     let html = text(site, "html_handling");
-    // Pages of the same bytes are one page to us, as they are to Cloudflare; miniflare tells them apart by their paths.
+    // Pages with the same bytes are the same to us and Cloudflare; miniflare distinguishes them by their paths.
     let is_told_apart =
         matches!((html, path), ("force-trailing-slash", "/same.html") | ("drop-trailing-slash", "/same/index.html"));
-    // There is nothing to be written to, whatever page says so: they say 405 where there is a 404.html.
-    // What no file may be called is refused: they look for it.
+    // A write to a missing path is 404 here; they answer 405 where there is a 404.html.
+    // An invalid file name is refused here; they look for it.
     if ours.status == 400 && (path.contains("%2F") || path.contains("%5C")) {
         return forget(ours, theirs);
     }
@@ -151,7 +151,7 @@ fn even_out(site: &Value, exchange: &Value, ours: &mut Told, theirs: &mut Told) 
     }
     let is_spa = text(site, "not_found_handling") == "single-page-application";
     let destination = text(&exchange["headers"], "sec-fetch-dest");
-    // A missing script or style is not answered by a page.
+    // A missing script or style is 404 here, not the page.
     if is_spa && theirs.body.as_deref() == Some("the home page") && ours.status == 404 {
         let name = path.rsplit('/').next().unwrap_or_default();
         let is_page = matches!(destination, "document" | "iframe" | "frame")
@@ -161,7 +161,7 @@ fn even_out(site: &Value, exchange: &Value, ours: &mut Told, theirs: &mut Told) 
     }
 }
 
-/// Nothing of them is compared.
+/// Excludes both from the comparison.
 fn forget(ours: &mut Told, theirs: &mut Told) {
     for told in [ours, theirs] {
         *told = Told { status: 0, headers: Vec::new(), body: None, again: None };

@@ -1,4 +1,4 @@
-//! Answers that are kept in memory: when they are good, when the store is asked, and what its failures come to.
+//! Tests of the cache: freshness, revalidation, and failures of the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn key(name: &str) -> Key {
     Key::new(name).unwrap()
 }
 
-/// A site with answers in memory, and the store beneath it.
+/// Returns a site with a cache, and its store.
 async fn site(blind: bool, cache: CacheOptions) -> (Site, Arc<MockStore>) {
     let store = MockStore::new(MemoryStore::new());
     let store = Arc::new(if blind { store.without_generation() } else { store });
@@ -40,7 +40,7 @@ async fn get(site: &Site, path: &str) -> (u16, String, Option<CacheState>) {
     told(site.respond(&request(path)).await).await
 }
 
-/// What 50 are told who ask at once, while the first of them is held up in the store.
+/// Sends 50 concurrent requests, the first of which is held in the store. Returns their answers.
 async fn ask_together(
     site: &Site,
     path: &'static str,
@@ -70,7 +70,7 @@ async fn what_was_written_is_seen_at_once() {
     assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Hit)));
     assert_eq!(told(site.ready_answer(&request("/page"), None).unwrap()).await.2, Some(CacheState::Hit));
     assert_eq!(store.script().calls().len(), asked, "nobody was asked");
-    // Something else was written: the page is looked at, and not read.
+    // After a write of another object the page is revalidated without reading it.
     store.write(&key("other"), "x").await.unwrap();
     let read = store.script().count("get");
     assert!(site.ready_answer(&request("/page"), None).is_none());
@@ -81,7 +81,7 @@ async fn what_was_written_is_seen_at_once() {
     store.delete(&[key("page.html")]).await.unwrap();
     assert_eq!(get(&site, "/page").await.0, 404);
     assert_eq!(get(&site, "/page").await.2, Some(CacheState::Hit), "that there is nothing is kept, too");
-    // What comes to be in front of it is found, too.
+    // A new file that takes precedence is found, too.
     store.write(&key("page"), "three").await.unwrap();
     assert_eq!(get(&site, "/page").await.1, "three");
 }
@@ -97,7 +97,7 @@ async fn a_store_that_cannot_tell_is_asked_after_a_while() {
     store.write(&key("page.html"), "two").await.unwrap();
     assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Hit)));
     tokio::time::sleep(Duration::from_millis(120)).await;
-    // One asks; who comes meanwhile does not wait.
+    // One request revalidates; others do not wait.
     let held = store.script().hold_next("head");
     let asking = tokio::spawn({
         let site = site.clone();
@@ -107,14 +107,14 @@ async fn a_store_that_cannot_tell_is_asked_after_a_while() {
     assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Stale)));
     held.release();
     assert_eq!(asking.await.unwrap(), (200, "two".into(), Some(CacheState::Miss)));
-    // A store that fails does not take the site with it.
+    // The site stays available while the store fails.
     tokio::time::sleep(Duration::from_millis(120)).await;
     for _ in 0..2 {
         store.script().fail_next("head", failure());
     }
     assert_eq!(get(&site, "/page").await, (200, "two".into(), Some(CacheState::Stale)));
     assert_eq!(get(&site, "/page").await.2, Some(CacheState::Revalidated));
-    // What was purged is asked for, however young it is.
+    // A purged answer is read again, also if it is fresh.
     store.write(&key("page.html"), "three").await.unwrap();
     assert_eq!(get(&site, "/page").await.1, "two");
     site.purge(Purge::Prefix("/other"));
@@ -131,7 +131,7 @@ async fn many_who_ask_for_the_same_are_one_read() {
     let answers = ask_together(&site, "/page", held).await;
     assert!(answers.into_iter().all(|answer| answer.1 == "one"));
     assert_eq!(store.script().count("get"), read + 1);
-    // And so it is when it has changed.
+    // A changed file is read again, too.
     store.write(&key("page.html"), "two").await.unwrap();
     let held = store.script().hold_next("get");
     let read = store.script().count("get");
@@ -168,7 +168,7 @@ async fn a_browser_and_a_script_do_not_share_what_is_for_one_of_them() {
                 request.headers_mut().insert("sec-fetch-dest", destination.parse().unwrap());
             }
             let answer = site.respond(&request).await;
-            // Its one path is another, and that is where a browser is sent to.
+            // The path is not canonical, so it redirects.
             let want = if status == 200 { 307 } else { status };
             assert_eq!(answer.status().as_u16(), want, "{destination:?}");
             *request.uri_mut() = "/foo.js".parse().unwrap();
@@ -199,10 +199,10 @@ async fn what_is_too_large_is_read_each_time_and_what_has_a_query_is_sent_with_i
         let answer = site.respond(&request(&format!("/old{query}"))).await;
         assert_eq!(answer.headers()["location"].to_str().unwrap(), format!("/page{query}"));
     }
-    // A query changes nothing about a file.
+    // A query does not change the answer of a file.
     assert_eq!(get(&site, "/page?a=b").await.2, Some(CacheState::Miss));
     assert_eq!(get(&site, "/page").await.2, Some(CacheState::Hit));
-    // Another has other headers.
+    // A request with credentials has other headers.
     let mut private = request("/page");
     private.headers_mut().insert("authorization", "x".parse().unwrap());
     assert!(!site.respond(&private).await.headers().contains_key("cache-control"));
@@ -266,7 +266,7 @@ async fn what_has_no_variant_is_compressed_once_and_is_a_representation_of_its_o
     let (parts, body) = asked("/long.css", &[("accept-encoding", "gzip")]).await;
     let etag = parts.headers["etag"].to_str().unwrap().to_owned();
     assert_ne!(etag, plain.headers["etag"].to_str().unwrap());
-    // A copy of one encoding is none of the other.
+    // An ETag of one encoding does not match another.
     let again = async |encoding: &str| {
         asked("/long.css", &[("accept-encoding", encoding), ("if-none-match", &etag)]).await.0.status.as_u16()
     };
@@ -275,7 +275,7 @@ async fn what_has_no_variant_is_compressed_once_and_is_a_representation_of_its_o
     assert_eq!((part.status.as_u16(), &bytes[..]), (206, &body[2..6]));
     let (refused, _) = asked("/long.css", &[("accept-encoding", "gzip;q=0")]).await;
     assert!(!refused.headers.contains_key("content-encoding"));
-    // What does not become shorter stays as it is, and so does what was compressed while it is the same.
+    // A file that does not shrink is not compressed, and an unchanged one is not compressed again.
     assert!(!asked("/noise.txt", &[("accept-encoding", "gzip")]).await.0.headers.contains_key("content-encoding"));
     store.write(&key("other"), "x").await.unwrap();
     let read = store.script().count("get");

@@ -1,4 +1,4 @@
-//! Deploys: all of a site at once, back again, and what is left of it when it is pruned; by a site that looks on.
+//! Tests of deploys: deploying, rolling back and pruning, as seen by a site.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ async fn source(files: &[(&str, &str)]) -> MemoryStore {
     store
 }
 
-/// A store without deploys, and its deploys.
+/// Returns a store without deploys, and its deploys.
 fn empty() -> (Arc<MockStore>, Deploys) {
     let store = Arc::new(MockStore::new(MemoryStore::new()));
     (Arc::clone(&store), Deploys::new(store as Arc<dyn ObjectStore>, "s"))
@@ -92,11 +92,11 @@ async fn a_site_is_what_was_deployed_last_all_at_once() {
         let second = deploy(&deploys, TWO).await;
         let (_, body, headers) = told(&site, "/").await;
         assert_eq!((body.as_str(), &headers["x-deploy"]), (TWO[0].1, &"two".parse().unwrap()));
-        // A page that somebody still has open finds its script; what was taken away is gone, and so is its redirect.
+        // An open page finds its script; deleted files and their redirects are gone.
         assert_eq!(get(&site, "/app-3f9a1c2b.js").await, (200, "one()".into()));
         assert_eq!(get(&site, "/app-0badc0de.js").await, (200, "two()".into()));
         assert_eq!((get(&site, "/gone.txt").await.0, get(&site, "/old").await.0), (404, 404));
-        // A file that is the same has the new rules.
+        // An unchanged file has the new rules.
         assert_eq!(told(&site, "/same.css").await.2["x-deploy"], "two");
 
         let list = deploys.list().await.unwrap();
@@ -107,7 +107,7 @@ async fn a_site_is_what_was_deployed_last_all_at_once() {
         let (_, body, headers) = told(&site, "/").await;
         assert_eq!((body.as_str(), &headers["x-deploy"]), (ONE[0].1, &"one".parse().unwrap()));
         assert_eq!(told(&site, "/same.css").await.2["x-deploy"], "one");
-        // Who came while the newer one was served finds its script, too.
+        // A page opened during the newer deploy finds its script, too.
         assert_eq!(get(&site, "/app-0badc0de.js").await, (200, "two()".into()));
         assert_eq!((get(&site, "/gone.txt").await.0, get(&site, "/old").await.0), (200, 301));
         assert_eq!(deploys.rollback(Some(&second)).await.unwrap().id, second);
@@ -148,7 +148,7 @@ async fn what_is_immutable_says_so_and_outlives_its_deploy() {
         assert_eq!((status, told.as_str()), (200, body));
         assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
     }
-    // Of none but the current one.
+    // Files of the current deploy only.
     let none = immutable.with_retain(0);
     deploys.deploy(&source(&[("index.html", "3"), ("assets/index-CoqwAbpz.js", "b")]).await, &none).await.unwrap();
     assert_eq!(get(&site, "/assets/index-DiwrgTda.js").await.0, 404);
@@ -162,7 +162,7 @@ async fn pruning_leaves_what_is_served_and_deletes_what_no_deploy_has() {
     for number in 0..4 {
         ids.push(deploy(&deploys, &[("index.html", &format!("page {number}")), ("same.css", "body {}")]).await);
     }
-    // Left by a deploy that never came to its end.
+    // A leftover of a failed deploy.
     store.write(&key("s/.deploy/objects/0123"), "lost").await.unwrap();
     deploys.rollback(Some(&first)).await.unwrap();
     let pruned = deploys.prune(2).await.unwrap();
@@ -204,7 +204,7 @@ async fn of_many_at_once_each_is_whole_and_one_is_served() {
         let site = site(&store, false);
         for _ in 0..200 {
             let (status, page) = get(&site, "/").await;
-            // Each file is of the moment of its request.
+            // Each file is from the deploy at the time of its request.
             assert!(status == 404 || page.starts_with("page "), "{status} {page}");
             tokio::task::yield_now().await;
         }
@@ -227,7 +227,7 @@ async fn a_pruning_between_a_deploys_look_and_its_swap_costs_it_nothing() {
     let (store, deploys) = empty();
     deploy(&deploys, TWO).await;
     deploy(&deploys, ONE).await;
-    // One deploys what only the first has, and is held up before its pointer is put: after it has seen all of it there.
+    // A deploy needs objects that only the first deploy has, and is held before it writes the pointer.
     let held = store.script().hold_next("put");
     let three: &[(&str, &str)] = &[("index.html", "three"), ("app-0badc0de.js", "two()")];
     let deploying = tokio::spawn({
@@ -241,7 +241,7 @@ async fn a_pruning_between_a_deploys_look_and_its_swap_costs_it_nothing() {
     let site = site(&store, false);
     assert_eq!(get(&site, "/").await, (200, "three".into()));
     assert_eq!(get(&site, "/app-0badc0de.js").await, (200, "two()".into()));
-    // Who prunes keeps others from it; for a while at most.
+    // A pruning blocks others, for a limited time.
     let mut pointer = pointer(&store).await;
     pointer["pruning_until"] = "2100-01-01T00:00:00Z".into();
     write_pointer(&store, &pointer).await;
@@ -269,7 +269,7 @@ async fn write_pointer(store: &MockStore, pointer: &serde_json::Value) {
 
 #[tokio::test]
 async fn a_deploy_that_breaks_off_leaves_the_site_as_it_was() {
-    // Whichever write it is that fails: two files, the manifest, the pointer.
+    // Each write may fail: two files, the manifest, the pointer.
     for nth in 0..4 {
         let (store, deploys) = empty();
         deploy(&deploys, ONE).await;
@@ -329,7 +329,7 @@ async fn a_store_that_cannot_tell_shows_a_deploy_within_a_second_or_when_it_is_t
     site.purge(Purge::Deploy);
     assert_eq!(get(&site, "/").await.1, TWO[0].1);
     deploys.rollback(None).await.unwrap();
-    // Nobody else asks, so this one does.
+    // No other request is in flight, so this one reads the pointer.
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
     assert_eq!(get(&site, "/").await.1, ONE[0].1);
 }
@@ -349,14 +349,14 @@ async fn what_a_deploy_has_lost_the_same_deploy_brings_back() {
     let again = deploys.deploy(&source(ONE).await, &DeployOptions::default()).await.unwrap();
     assert_eq!((again.is_unchanged, again.uploaded, again.deploy.id), (true, 1, first.clone()));
     assert!(keys(&store).await.contains(&object));
-    // A manifest that is gone takes nobody's deploy with it.
+    // A missing manifest does not affect the other deploys.
     store.delete(&[key(&format!("s/.deploy/manifests/{first}.json"))]).await.unwrap();
     let site = site(&store, true);
     assert_eq!(get(&site, "/").await.0, 500);
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     assert_ne!(deploy(&deploys, ONE).await, first);
     assert_eq!(get(&site, "/").await, (200, ONE[0].1.into()));
-    // What is missing of an earlier one is missing, and no more.
+    // Files of the earlier deploy are missing, and only those.
     assert_eq!(get(&site, "/favicon.ico").await.0, 404);
 }
 
@@ -386,7 +386,7 @@ async fn a_rollback_replaces_what_was_served_when_it_was_asked_for() {
     let (store, deploys) = empty();
     let good = deploy(&deploys, ONE).await;
     deploy(&deploys, TWO).await;
-    // A third comes between the rollback's look and its swap: it is not taken back, nor is the second put back.
+    // A third deploy comes between the rollback's read and its swap: neither is it rolled back, nor does the second return.
     let held = store.script().hold_next("put");
     let rolling = tokio::spawn({
         let deploys = deploys.clone();
@@ -404,7 +404,7 @@ async fn a_rollback_replaces_what_was_served_when_it_was_asked_for() {
 
 #[tokio::test]
 async fn a_store_that_fails_for_a_while_does_not_take_what_was_served_with_it() {
-    // The one beneath fails what the one above has held up.
+    // The lower mock fails the call that the upper one has held.
     let fails = MockStore::new(MemoryStore::new());
     let store = Arc::new(MockStore::new(fails.clone()).without_generation());
     let deploys = Deploys::new(Arc::clone(&store) as Arc<dyn ObjectStore>, "s/");
@@ -412,7 +412,7 @@ async fn a_store_that_fails_for_a_while_does_not_take_what_was_served_with_it() 
     let site = site(&store, false);
     assert_eq!(get(&site, "/").await.0, 200);
     tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
-    // The pointer cannot be read, and the file can. Of many who ask meanwhile one asks the store for the pointer.
+    // The pointer cannot be read, but the file can. Of concurrent requests only one reads the pointer.
     fails.script().fail_next("get", Error::new(ErrorKind::Unavailable, "the store is away"));
     let before = fails.script().count("get");
     let held = store.script().hold_next("get");
@@ -431,7 +431,7 @@ async fn an_earlier_deploy_that_cannot_be_read_just_now_is_read_later() {
     let (store, deploys) = empty();
     let first = deploy(&deploys, &[("index.html", "1"), ("old-0badc0de.js", "of this test alone")]).await;
     deploy(&deploys, TWO).await;
-    // Nobody remembers the first one's manifest: its rules are read for another kind of site.
+    // The first manifest is not cached for these options, as the rules depend on them.
     let options = SiteOptions::default().with_prefix("s").with_deploys(true);
     let options = options.with_html_handling(isobar_site::HtmlHandling::None);
     let site = Site::new(Arc::clone(&store) as Arc<dyn ObjectStore>, options);
@@ -454,7 +454,7 @@ async fn who_prunes_stops_where_somebody_has_gone_on_meanwhile() {
         async move { deploys.prune(1).await }
     });
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    // By a clock that is ahead the time is over.
+    // By a clock that is ahead, the pruning has timed out.
     let mut ahead = pointer(&store).await;
     ahead["pruning_until"] = serde_json::Value::Null;
     write_pointer(&store, &ahead).await;

@@ -1,4 +1,4 @@
-//! What Workers Static Assets has not: listings, digests, `Server-Timing`; with and without answers in memory.
+//! Tests of features beyond Workers Static Assets: listings, digests, `Server-Timing`, with and without a cache.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn names(listing: &Value) -> Vec<&str> {
     listing["entries"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect()
 }
 
-/// A site by its keys and one that was deployed, of the same files; each also with answers in memory.
+/// Returns a site of keys and a deployed one with the same files, each with and without a cache.
 async fn sites(files: &[(&str, &str)], options: SiteOptions) -> Vec<Site> {
     let source = MemoryStore::new();
     let plain: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
@@ -84,7 +84,7 @@ async fn a_folder_is_listed_where_that_is_wanted_and_hides_what_is_hidden() {
         let same = ask(&site, "GET", "/a%20b/", &[("accept", "text/html, */*"), ("if-none-match", etag)]).await;
         assert_eq!((same.0, same.2.len()), (304, 0));
         assert_eq!(ask(&site, "GET", "/a%20b/", &[("if-match", "\"x\""), ("accept", "text/html")]).await.0, 412);
-        // A folder's path ends with a slash; a page comes before its folder; what is not there is not there.
+        // A folder's path ends with a slash, an index takes precedence, and a missing folder is 404.
         let (status, headers, _) = ask(&site, "GET", "/a%20b?x=1", &[]).await;
         assert_eq!((status, headers["location"].to_str().unwrap()), (307, "/a%20b/?x=1"));
         assert_eq!(ask(&site, "GET", "/docs/", &[]).await.2, b"docs");
@@ -124,7 +124,7 @@ async fn a_long_folder_comes_in_pages() {
     }
 }
 
-/// The digest field of these bytes.
+/// Returns the digest field of these bytes.
 fn field(bytes: &[u8]) -> String {
     use base64::Engine;
     format!("sha-256=:{}:", base64::engine::general_purpose::STANDARD.encode(Sha256::digest(bytes)))
@@ -139,7 +139,7 @@ async fn digests_come_where_they_are_wanted_and_are_of_what_is_sent() {
     store.write_with(&key("s/a.txt"), text.clone(), options).await.unwrap().stored().unwrap();
     let plain = Site::new(Arc::new(store), SiteOptions::default().with_prefix("s"));
     let mut all = sites(&[("a.txt", &text)], SiteOptions::default()).await;
-    // That of plain keys without a checksum has none to give, unless the bytes are at hand.
+    // Plain keys without a checksum have a digest only if the bytes are cached.
     let bare = all.remove(0);
     all.extend([plain.clone(), plain.with_cache(CacheOptions::default())]);
     const WANTS: [(&str, &str); 2] =
@@ -198,7 +198,7 @@ async fn several_pieces_of_an_encoded_file_are_all_of_it() {
     let text = "text that is worth compressing\n".repeat(100);
     for site in sites(&[("a.txt", &text), ("b.txt", "b"), ("b.txt.gz", "gzipped bytes")], SiteOptions::default()).await
     {
-        // The first is encoded only where answers are kept in memory.
+        // The first file is compressed only with a cache.
         for (path, is_encoded) in [("/a.txt", false), ("/b.txt", true)] {
             let ranges = [("accept-encoding", "gzip"), ("range", "bytes=0-1,5-6")];
             let (status, headers, body) = ask(&site, "GET", path, &ranges).await;
@@ -208,7 +208,7 @@ async fn several_pieces_of_an_encoded_file_are_all_of_it() {
             } else {
                 assert!(!is_encoded && status == 206);
             }
-            // One piece is what it is.
+            // A single range is not multipart.
             let (status, _, body) = ask(&site, "GET", path, &[ranges[0], ("range", "bytes=1-2")]).await;
             assert_eq!((status, body.len()), (206, 2));
         }

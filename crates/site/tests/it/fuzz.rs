@@ -1,4 +1,4 @@
-//! Requests and rules that nobody in earnest would write: none panics, none reaches a key outside the site.
+//! Fuzz tests with malformed requests and rules: none panics, none reaches a key outside the site.
 //!
 //! 20,000 cases in every run; `ISOBAR_FUZZ=1000000` for more.
 
@@ -36,7 +36,7 @@ const HEADERS: [&str; 10] = [
     "sec-fetch-dest",
 ];
 
-/// Pieces of which paths, headers and rules are made: what means something somewhere, and noise.
+/// Pieces of paths, headers and rules: special sequences and noise.
 fn pieces(most: usize) -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => proptest::sample::select(vec![
@@ -49,7 +49,7 @@ fn pieces(most: usize) -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..most).prop_map(|pieces| pieces.concat())
 }
 
-/// Whether a word of the rules is `//host`, or becomes one: what a request brings into a target never makes it one.
+/// Whether a target in the rules has a host. Values of a request must never turn a path into one.
 fn names_host(redirects: &str) -> bool {
     let here = url::Url::parse("https://site.invalid/").unwrap();
     let is_other = |url: url::Url| url.host_str() != here.host_str() || url.path().starts_with("//");
@@ -99,7 +99,7 @@ fn no_request_and_no_rule_leads_out_or_panics() {
             let answer = site.respond(&request).now_or_never().expect("nothing in memory waits");
             prop_assert!(answer.status().as_u16() < 500, "{}", answer.status());
             if let Some(location) = answer.headers().get("location") {
-                // Only a rule sends anybody to another host.
+                // Only a rule redirects to another host.
                 let location = location.to_str().unwrap_or_default();
                 let place = location.split(['?', '#']).next().unwrap_or_default();
                 prop_assert!(!place.starts_with("//") || names_host(&redirects), "{location}");

@@ -1,4 +1,4 @@
-//! A site over its store, request by request, and over a real connection.
+//! Tests of a site over its store, by single requests and over a real connection.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod assets;
@@ -51,7 +51,7 @@ async fn site() -> Site {
 
 type Told = (StatusCode, HeaderMap, Vec<u8>);
 
-/// What the site answers; and the same, asked twice, with answers kept in memory.
+/// Sends a request to the site, and checks that a site with a cache answers the same, twice.
 async fn ask(site: &Site, method: &str, path: &str, headers: &[(&str, &str)]) -> Told {
     let told = ask_once(site, method, path, headers).await;
     let cached = site.clone().with_cache(CacheOptions::default());

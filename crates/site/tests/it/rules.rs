@@ -1,4 +1,4 @@
-//! `_headers`, `_redirects` and names with a hash, as people write them.
+//! Tests of `_headers`, `_redirects` and file names with a hash.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -35,8 +35,7 @@ async fn ask(site: &Site, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderM
     (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
 }
 
-/// Two requests over one connection: what a rule may say of its framing, or of the connection, would make one answer of
-/// them, or none.
+/// Sends two requests over one connection: rules for framing or connection headers would merge or break the answers.
 #[tokio::test]
 async fn rules_for_framing_headers_leave_the_connection_in_step() {
     let rules = "/*\n Content-Length: 5\n Transfer-Encoding: chunked\n Connection: close\n Keep-Alive: timeout=1\n \
@@ -127,7 +126,7 @@ async fn rules_that_are_not_utf8_or_begin_with_a_mark_stop_nothing() {
     let site = Site::new(store.clone(), options);
     let (status, headers, _) = ask(&site, "/old", &[]).await;
     assert_eq!((status, &headers["location"], &headers["x-all"]), (301, &"/".parse().unwrap(), &"1".parse().unwrap()));
-    // And a deploy takes them.
+    // A deploy works with them, too.
     let source = store as Arc<dyn ObjectStore>;
     let target = Arc::new(MemoryStore::new());
     let options = SiteOptions::default().with_deploys(true);
@@ -137,7 +136,7 @@ async fn rules_that_are_not_utf8_or_begin_with_a_mark_stop_nothing() {
     assert_eq!((status, &headers["x-all"]), (301, &"1".parse().unwrap()));
 }
 
-/// Files that people name with ids and dates are not a build's: they may change, and are gone when deleted.
+/// Files with ids and dates in their names are not fingerprinted: they may change, and are gone when deleted.
 #[tokio::test]
 async fn only_what_a_build_fingerprinted_is_immutable_and_outlives_its_deploy() {
     const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -182,7 +181,7 @@ async fn only_what_a_build_fingerprinted_is_immutable_and_outlives_its_deploy() 
     }
 }
 
-/// Over HTTP, too, each extension has the type that the asset Worker answers with.
+/// Each extension has the content type of the asset Worker.
 #[tokio::test]
 async fn every_type_of_the_asset_worker_is_served() {
     let table: Vec<(&str, &str)> = include_str!("../../../storage/src/content_types.tsv")

@@ -1,4 +1,4 @@
-//! What `wrangler deploy` goes by.
+//! Tests of the configuration that `wrangler deploy` uses.
 
 use std::path::Path;
 
