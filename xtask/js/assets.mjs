@@ -1,5 +1,5 @@
-// What Workers Static Assets answers: `node assets.mjs SPEC OUT` puts the same files and requests before the real asset Worker,
-// in workerd through miniflare, and writes every exchange into OUT.
+// Records responses of Workers Static Assets: `node assets.mjs SPEC OUT` sends requests to the real asset Worker, in workerd
+// through miniflare, and writes every exchange into OUT.
 //
 // SPEC: { files: { path: text }, sites: [{ name, html_handling, not_found_handling, run_worker_first?, headers?, redirects?,
 //         latin1?, requests: [{ method?, path, headers? }] }], mime: folder }
@@ -13,7 +13,7 @@ import { Miniflare, convertV4MiniflareOptions } from "miniflare";
 const { files, sites, mime } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const told = ["location", "content-type", "cache-control"];
 
-// Not fetch: that would follow, decode, and tidy the path up.
+// Not fetch, which would follow redirects, decode bodies and normalize paths.
 function ask(address, { method = "GET", path, headers = {} }) {
   return new Promise((done, failed) => {
     const asked = send({ host: address.hostname, port: address.port, method, path, headers: { host: "example.com", ...headers } }, (answer) => {

@@ -1,5 +1,5 @@
-// cache-tests.mjs PACKAGE BASE: runs http-cache-tests (the package's folder) against a cache, and writes what came of each test as
-// JSON. The package's own way to show results wants a browser; what a result means is told here as it tells it.
+// cache-tests.mjs PACKAGE BASE: runs http-cache-tests (the package's folder) against a cache, and writes the result of each test as
+// JSON. The package shows results only in a browser; results are interpreted here in the same way.
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -10,7 +10,7 @@ const { runTests, getResults } = await import(file('client/runner.mjs'))
 const { default: suites } = await import(file('tests/index.mjs'))
 const fetch = createRequire(file('cli.mjs'))('node-fetch')
 
-// One of our own: what is old already is kept for what is left, and not for less.
+// A test of our own: a response with an age is stored for the rest of its lifetime.
 const half = {
   id: 'isobar-age-over-half',
   name: 'An answer of which more than half is over is kept for the rest',
@@ -21,18 +21,18 @@ const half = {
 }
 suites.push({ id: 'isobar', name: 'isobar', tests: [half] })
 
-// The cache keeps only what is called public; so the tests' origin says it of what it lets be kept.
+// The cache stores only public responses, so the tests' origin marks storable ones as public.
 for (const request of suites.flatMap(suite => suite.tests).flatMap(test => test.requests)) {
   for (const header of [...request.response_headers ?? [], ...request.expected_response_headers ?? []]) {
     if (header[0].toLowerCase() === 'cache-control' && /max-?age=/i.test(header[1])) header[1] += ', public'
   }
 }
 
-// A browser's runner sends these to get around its own cache; this one has none, and they would get around the one in question.
+// A runner in a browser sends these to bypass its own cache; here they would bypass the cache under test.
 const isBrowsers = ([name, value]) => ['nothing-to-see-here', 'foo'].includes(value) && /^(cache-control|pragma)$/i.test(name)
-// An answer is kept after it has gone.
+// A response is stored after it was sent.
 const patience = () => new Promise(resolve => setTimeout(resolve, 300))
-// Nor is it compressed, which is the edge's doing, and leaves no length.
+// No compression, which the edge does and which removes the length.
 async function ask (url, init = {}) {
   await patience()
   const headers = (init.headers ?? []).filter(header => !isBrowsers(header))
@@ -47,7 +47,7 @@ const outcomes = { required: ['pass', 'fail'], optimal: ['pass', 'not optimal'],
 function verdict (id) {
   const [test, result] = [tests.get(id), results[id]]
   if (result === undefined) return 'not run'
-  // What it builds upon does not hold, so it says nothing.
+  // A test on which it depends fails, so it has no result.
   if ((test.depends_on ?? []).some(other => !['pass', 'yes'].includes(verdict(other)))) return 'depends'
   if (result !== true && result[0] === 'Setup') return 'setup'
   return outcomes[test.kind ?? 'required'][result === true ? 0 : 1]

@@ -1,4 +1,4 @@
-// Judges pages: `node lighthouse.mjs CHROMIUM COOKIE URL...`. Prints a line of JSON for each.
+// Rates pages: `node lighthouse.mjs CHROMIUM COOKIE URL...`. Prints a line of JSON for each.
 import puppeteer from "puppeteer-core";
 import lighthouse from "lighthouse";
 

@@ -1,7 +1,7 @@
-// An OpenID Connect provider that lets everybody in: `node oidc.mjs PORT APP_PORT ACCESS_TOKEN_SECONDS`.
+// An OpenID Connect provider for tests, without passwords: `node oidc.mjs PORT APP_PORT ACCESS_TOKEN_SECONDS`.
 //
-// `login_hint` says who comes (alice, whose address is verified, or bob, whose is not); `deny` says no. The users agree to
-// everything by themselves; it prints "serving on http://..." when it listens.
+// `login_hint` selects the user (alice, whose address is verified, or bob, whose is not); `deny` refuses. Consent is given
+// automatically. It prints "serving on http://..." when it listens.
 import { generateKeyPairSync } from "node:crypto";
 import { Provider } from "oidc-provider";
 
@@ -36,7 +36,7 @@ provider.use(async (context, next) => {
   if (!context.path.startsWith("/interaction/")) return next();
   const { params, prompt, session } = await provider.interactionDetails(context.req, context.res);
   const accountId = session?.accountId ?? params.login_hint ?? "alice";
-  let result = { error: "access_denied", error_description: "the user says no" };
+  let result = { error: "access_denied", error_description: "the user denied access" };
   if (accountId !== "deny") {
     const grant = new provider.Grant({ accountId, clientId: params.client_id });
     grant.addOIDCScope(params.scope);

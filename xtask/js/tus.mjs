@@ -1,7 +1,7 @@
 // Uploads a file with tus-js-client: `node tus.mjs ENDPOINT FILE AUTHORIZATION CUT CHUNK WITH_DATA`.
 //
-// The connection is cut after CUT bytes of it (0: never), and a new upload goes on from what the server says. Prints where the
-// upload is, and how many bytes were there when it went on.
+// The connection is cut after CUT bytes (0: never), and a new upload resumes at the offset that the server reports. Prints the
+// URL of the upload and the offset at which it resumed.
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { Readable } from "node:stream";
@@ -10,7 +10,7 @@ import * as tus from "tus-js-client";
 const [endpoint, file, authorization, cut, chunk, withData] = process.argv.slice(2);
 const bytes = readFileSync(file);
 
-// Announces a whole chunk, writes only so many bytes of it, and then ends the connection: as a network does.
+// Announces a whole chunk, writes only a part of it, and then closes the connection, as a network failure does.
 class Cut extends tus.DefaultHttpStack {
   constructor(left, onCut) { super(); Object.assign(this, { left, onCut }); }
   createRequest(method, url) {

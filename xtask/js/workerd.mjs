@@ -1,12 +1,12 @@
 // Runs a built Worker in the real workerd, through miniflare: `node workerd.mjs options.json`. Ends with its standard input.
 //
 // The options are miniflare's own, and these:
-//   build       the folder that worker-build has made
-//   evicts      a class whose objects hibernate when the service binding EVICT is asked to
-//   eventsFrom  names of Analytics Engine bindings: miniflare throws data points away, so each leads to a second Worker that
-//               keeps them; the address printed as "events on" gives them back
-//   migrate     [{ database, folder }]: applies the folder's .sql files that are not in the table d1_migrations yet
-//   load        [{ bucket, files: [{ key, path, contentType }] }]: puts files
+//   build       the output folder of worker-build
+//   evicts      a class whose objects hibernate on request to the service binding EVICT
+//   eventsFrom  names of Analytics Engine bindings: miniflare drops data points, so each leads to a second Worker that stores
+//               them; the address printed as "events on" returns them
+//   migrate     [{ database, folder }]: applies the folder's .sql files that are not in the table d1_migrations
+//   load        [{ bucket, files: [{ key, path, contentType }] }]: stores files
 import { readFileSync, readdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ const events = [];
 const keeper = `
 import { WorkerEntrypoint } from "cloudflare:workers";
 export default class extends WorkerEntrypoint {
-  // The answer waits for the keeper: a data point is kept once its write has been answered.
+  // Waits for the storing Worker: a data point is stored once its write is answered.
   async writeDataPoint(point) {
     const bytes = (value) => typeof value === "string" ? value : { bytes: [...new Uint8Array(value)] };
     const list = (values) => (values ?? []).map(bytes);
@@ -34,7 +34,7 @@ async function keep(request) {
   return new Response("kept");
 }
 
-// An object that does not run is evicted already.
+// An object that is not running is evicted already.
 async function evict(request) {
   const id = new URL(request.url).pathname.slice(1);
   try {
@@ -73,7 +73,7 @@ const address = await miniflare.ready;
 
 for (const { database: name, folder } of migrate) {
   const database = await miniflare.getD1Database(name);
-  // As wrangler keeps it.
+  // The table as wrangler creates it.
   await database.prepare(`CREATE TABLE IF NOT EXISTS d1_migrations (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)`).run();
   const { results } = await database.prepare("SELECT name FROM d1_migrations").all();

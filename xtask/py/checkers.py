@@ -1,4 +1,4 @@
-"""What REDbot and httplint say of a site: `checkers.py BASE`; a line of JSON for each note above INFO.
+"""Checks a site with REDbot and httplint: `checkers.py BASE`; prints a line of JSON for each note above INFO.
 
 REDbot asks by itself (negotiation, ranges, validators); httplint looks at what is asked here, as it comes over the socket. The last
 line says how many answers were looked at: none is a failure of the checker, not a success of the site.
@@ -37,7 +37,7 @@ def tell(what, status, notes):
 
 
 def redbot(url):
-    """In a process of its own: its event loop is one for all, and starts but once."""
+    """Runs in its own process: REDbot's event loop is global and can start only once."""
     config = ConfigParser()
     config.read_dict({"redbot": {"enable_local_access": "True"}})
     resource = HttpResource(config["redbot"])
@@ -55,7 +55,7 @@ def redbot(url):
 
 
 def lint(base, method, path, headers):
-    """What httplint says of one answer; the answer's headers."""
+    """Returns httplint's notes on a response, and the response's headers."""
     at, started = urlsplit(base), time.time()
     connection = http.client.HTTPConnection(at.hostname, at.port, timeout=PATIENCE)
     connection.putrequest(method, path, skip_accept_encoding=True)
@@ -80,7 +80,7 @@ def lint(base, method, path, headers):
 
 
 def requests(base):
-    """Asks for everything in every way; how many answers there were."""
+    """Requests all files in all variations. Returns the number of responses."""
     agent, count = ("User-Agent", "isobar-checkers"), 0
     for path in PATHS:
         for method in ["GET", "HEAD"]:
