@@ -159,15 +159,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_server_has_a_place_of_its_own_and_files_of_others_are_not_taken_for_one() {
-        let root = tempfile::tempdir().expect("a folder");
-        let place = || own_place(root.path()).expect("a place");
+    fn each_server_has_its_own_copy_and_foreign_files_are_kept() {
+        let root = tempfile::tempdir().expect("the folder is created");
+        let place = || own_place(root.path()).expect("there is a free place");
         let (first, lock) = place();
         assert_eq!((first, place().0), (root.path().join("assets"), root.path().join("assets-2")));
         drop(lock);
         assert_eq!(place().0, root.path().join("assets"));
-        fs::create_dir(root.path().join("assets")).expect("a folder");
-        fs::write(root.path().join("assets/mine.css"), "").expect("a file");
+        fs::create_dir(root.path().join("assets")).expect("the folder is created");
+        fs::write(root.path().join("assets/mine.css"), "").expect("the file is written");
         assert_eq!(place().0, root.path().join("assets-2"));
     }
 }

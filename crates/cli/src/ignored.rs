@@ -128,21 +128,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_named_stays_at_home() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let take = |name: &str| Ignored::of(folder.path()).expect("rules").take(name);
+    fn assetsignore_excludes_named_files() {
+        let folder = tempfile::tempdir().expect("the folder is created");
+        let take = |name: &str| Ignored::of(folder.path()).expect("the rules are read").take(name);
         assert!(take("a.js") && take(".well-known/x") && !take(FILE));
-        std::fs::write(folder.path().join(FILE), "# not these\n*.map\n/drafts\n!keep.map\n").expect("a file");
+        std::fs::write(folder.path().join(FILE), "# not these\n*.map\n/drafts\n!keep.map\n")
+            .expect("the file is written");
         assert!(!take("js/a.map") && take("js/keep.map") && take("a.js"));
         assert!(!take("drafts/x.html") && take("a/drafts/x.html") && !take(FILE));
     }
 
     #[test]
-    fn names_count_alike_in_either_case_as_with_wrangler() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let take = |name: &str| Ignored::of(folder.path()).expect("rules").take(name);
+    fn assetsignore_ignores_case_as_wrangler_does() {
+        let folder = tempfile::tempdir().expect("the folder is created");
+        let take = |name: &str| Ignored::of(folder.path()).expect("the rules are read").take(name);
         std::fs::write(folder.path().join(FILE), "\u{feff}README.md\r\nSecret/\r\n*.MAP\n\u{dc}ber.txt\n_*\n")
-            .expect("a file");
+            .expect("the file is written");
         for name in
             ["readme.md", "a/ReadMe.MD", "secret/x", "SECRET/a/b", "a.map", "\u{fc}ber.txt", ".ASSETSIGNORE", "_x"]
         {
@@ -154,10 +155,10 @@ mod tests {
 
     #[test]
     fn patterns_are_those_of_gitignore() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let ignored = || Ignored::of(folder.path()).expect("rules");
+        let folder = tempfile::tempdir().expect("the folder is created");
+        let ignored = || Ignored::of(folder.path()).expect("the rules are read");
         let lines = "drafts\n!*.html\n{slug}.txt\n*.{map,ts}\n[z\nbuild/**\n!build/keep.css\n\\#odd\ntrailing  \n";
-        std::fs::write(folder.path().join(FILE), lines).expect("a file");
+        std::fs::write(folder.path().join(FILE), lines).expect("the file is written");
         for name in ["drafts/x.html", "a/drafts/b/x.html", "{slug}.txt", "build/x.css", "#odd", "trailing"] {
             assert!(!ignored().take(name), "{name}");
         }
@@ -169,21 +170,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_text_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn assetsignore_that_is_not_utf8_is_refused() {
+        let folder = tempfile::tempdir().expect("the folder is created");
         for bytes in [&b"caf\xe9\n"[..], b"a\0b\n"] {
-            std::fs::write(folder.path().join(FILE), bytes).expect("a file");
+            std::fs::write(folder.path().join(FILE), bytes).expect("the file is written");
             let error = Ignored::of(folder.path()).expect_err("not text").to_string();
             assert!(error.contains(FILE) && error.contains("UTF-8"), "{error}");
         }
     }
 
     #[test]
-    fn code_of_the_server_is_published_only_where_somebody_has_thought_of_it() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let check = |name: &'static str| Ignored::of(folder.path()).expect("rules").check_worker([name].into_iter());
+    fn server_code_needs_an_assetsignore_to_be_published() {
+        let folder = tempfile::tempdir().expect("the folder is created");
+        let check = |name: &'static str| {
+            Ignored::of(folder.path()).expect("the rules are read").check_worker([name].into_iter())
+        };
         assert!(check("_worker.js").is_err() && check("_worker.js/index.js").is_err() && check("a/_worker.js").is_ok());
-        std::fs::write(folder.path().join(FILE), "").expect("a file");
+        std::fs::write(folder.path().join(FILE), "").expect("the file is written");
         assert!(check("_worker.js").is_ok());
     }
 }

@@ -50,15 +50,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_left_out_where_all_that_may_be_in_it_is() {
-        let take = |exclude: &str, name: &str| Names::new(&[], &[exclude.to_owned()]).expect("a glob").take(name);
+    fn folder_is_excluded_if_all_of_its_files_are() {
+        let take =
+            |exclude: &str, name: &str| Names::new(&[], &[exclude.to_owned()]).expect("the glob is valid").take(name);
         for exclude in ["media", "media/**", "**/media/**", "m*"] {
             assert!(!take(exclude, "media/"), "{exclude}");
         }
         for exclude in ["media/*.png", "*.png", "media/*", "other/**"] {
             assert!(take(exclude, "media/"), "{exclude}");
         }
-        let include = Names::new(&["*.html".to_owned()], &[]).expect("a glob");
+        let include = Names::new(&["*.html".to_owned()], &[]).expect("the glob is valid");
         assert!(include.take("media/") && !include.take("media/a.png"));
     }
 }

@@ -325,13 +325,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_beyond_reason_are_left_to_sqlite() {
+    fn huge_placeholder_numbers_are_left_to_sqlite() {
         let huge = format!("SELECT ?{}, ?", usize::MAX);
         assert_eq!(exact_integers(&huge, |_| false), huge);
     }
 
     #[test]
-    fn what_javascript_would_round_is_known() {
+    fn numbers_that_javascript_rounds_are_not_exact() {
         assert!(is_exact(9_007_199_254_740_991.0) && is_exact(0.5) && is_exact(1e300) && is_exact(-1e19));
         assert!(!is_exact(9_007_199_254_740_992.0) && !is_exact(-9e18));
     }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preference_of_zero_is_none() {
+    fn preference_of_zero_wants_no_digest() {
         let takes = |value: &'static str| takes_sha256(&HeaderValue::from_static(value));
         assert!(takes("sha-256=1") && takes("sha-512=3, sha-256=10, unixsum=0") && takes("sha-256"));
         assert!(!takes("sha-256=0") && !takes("sha-512=10") && !takes("") && !takes("sha-256=x"));

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_decide_and_zero_refuses() {
+    fn encodings_are_ordered_by_weight_and_zero_refuses() {
         let tokens = |header| accepted(header).into_iter().map(Encoding::token).collect::<Vec<_>>();
         assert_eq!(tokens("gzip, deflate, br, zstd"), ["br", "zstd", "gzip"]);
         assert_eq!(tokens("gzip;q=1.0, br;q=0.5"), ["gzip", "br"]);

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_build_has_fingerprinted_is_told_from_names_with_ids() {
+    fn fingerprints_are_distinguished_from_names_with_ids() {
         for hashed in [
             "a/app-3f9a1c2b.js",
             "logo.5d41402abc4b2a76.svg",
@@ -213,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn globs_take_the_place_of_the_rule() {
-        let globs = Fingerprints::globs(["assets/**", "*.woff2", "/img/?.png"]).expect("globs");
+    fn globs_replace_the_rule() {
+        let globs = Fingerprints::globs(["assets/**", "*.woff2", "/img/?.png"]).expect("the globs are valid");
         for (path, is_fixed) in [
             ("assets/index-DiwrgTda.js", true),
             ("assets/deep/er.css", true),
@@ -231,6 +231,6 @@ mod tests {
         assert!(!Fingerprints::none().has("app-3f9a1c2b.js"));
         assert!(Fingerprints::default().has("app-3f9a1c2b.js"));
         assert!(Fingerprints::globs(["/"]).is_err());
-        assert!(Fingerprints::globs(["a/**/b.js"]).expect("a glob").has("a/b.js"));
+        assert!(Fingerprints::globs(["a/**/b.js"]).expect("the glob is valid").has("a/b.js"));
     }
 }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_mean_what_rfc_9110_says() {
+    fn range_headers_follow_rfc_9110() {
         let table = [
             ("bytes=0-0", Ranges::One(range(0, 1))),
             ("bytes=9990-", Ranges::One(range(9990, 10))),

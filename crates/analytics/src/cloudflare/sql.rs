@@ -137,13 +137,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scans_are_sql_that_the_api_knows() {
-        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a time");
+    fn scan_is_written_as_sql_of_the_api() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("the time is valid");
         let options = ScanOptions::default()
             .with_from(at("2026-11-24T01:02:03.4Z"))
             .with_until(at("2026-11-24T02:00:00.1Z"))
             .with_limit(7);
-        let sql = scan_sql("inneranimalmedia", &options).expect("good");
+        let sql = scan_sql("inneranimalmedia", &options).expect("the input is valid");
         assert!(sql.starts_with("SELECT timestamp, index1, blob1, blob2, "), "{sql}");
         assert!(
             sql.ends_with(
@@ -154,7 +154,7 @@ mod tests {
         );
         assert!(
             scan_sql("x", &ScanOptions::default())
-                .expect("good")
+                .expect("the input is valid")
                 .ends_with(" FROM x ORDER BY timestamp DESC LIMIT ALL")
         );
         assert_eq!(scan_sql("x; DROP", &ScanOptions::default()).map_err(|error| error.kind()), Err(ErrorKind::Query));

@@ -97,7 +97,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded_and_damage_is_seen(
+        fn frames_round_trip_and_damage_is_detected(
             index in prop::collection::vec(any::<u8>(), 0..96),
             blobs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20),
             doubles in prop::collection::vec(-1e9..1e9, 0..20), cut in 1usize..8, flip in any::<prop::sample::Index>(),

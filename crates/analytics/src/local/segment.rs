@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dataset_stays_within_its_size_and_its_age() {
+    fn segments_are_removed_by_size_and_age() {
         let folder = tempfile::tempdir().unwrap();
         let options = LocalOptions::default().with_segment_bytes(100).with_retain_bytes(Some(1000));
         let mut segments = open(folder.path(), options);

@@ -72,7 +72,7 @@ async fn a_segment_without_its_mark_or_its_end_is_damaged_and_the_rest_is_read()
 }
 
 #[tokio::test]
-async fn a_frame_within_a_damaged_event_is_not_taken_for_an_event() {
+async fn frame_within_a_damaged_event_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), 66..67).await;
     let forged = std::fs::read(&segments(folder.path())[0]).unwrap()[8..].to_vec();
@@ -100,7 +100,7 @@ async fn a_limit_counts_the_events_that_can_be_read() {
 }
 
 #[tokio::test]
-async fn old_segments_make_room_and_are_counted() {
+async fn old_segments_are_removed_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let options = LocalOptions::default().with_segment_bytes(1000).with_retain_bytes(Some(10_000));
     let sink = LocalSink::open_with(folder.path(), options).unwrap();
@@ -121,7 +121,7 @@ async fn old_segments_make_room_and_are_counted() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_dataset_is_for_its_user_alone() {
+async fn dataset_is_private_to_its_user() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -37,7 +37,7 @@ async fn a_mock_without_a_script_conforms() {
 }
 
 #[tokio::test]
-async fn a_scripted_failure_of_a_write_stays_from_its_caller() {
+async fn scripted_write_failure_is_counted_and_not_returned() {
     let sink = MockSink::new(MemorySink::new());
     sink.script().fail_next("write", Error::new(ErrorKind::Unavailable, "write", "no"));
     sink.write(point(1));
@@ -46,7 +46,7 @@ async fn a_scripted_failure_of_a_write_stays_from_its_caller() {
 }
 
 #[tokio::test]
-async fn what_was_flushed_is_there_after_reopening_and_across_segments() {
+async fn flushed_events_survive_reopening_and_rotation() {
     let folder = tempfile::tempdir().unwrap();
     let options = || LocalOptions::default().with_segment_bytes(200);
     for round in 0..3 {
@@ -62,7 +62,7 @@ async fn what_was_flushed_is_there_after_reopening_and_across_segments() {
 }
 
 #[tokio::test]
-async fn a_torn_end_loses_only_what_is_torn() {
+async fn torn_end_loses_only_the_torn_event() {
     let folder = tempfile::tempdir().unwrap();
     let sink = LocalSink::open(folder.path()).unwrap();
     (0..3).for_each(|number| sink.write(point(number)));
@@ -103,7 +103,7 @@ async fn a_full_buffer_drops_counts_and_never_blocks() {
 }
 
 #[tokio::test]
-async fn a_disk_that_refuses_is_told_by_flush_and_counted() {
+async fn failing_disk_is_reported_by_flush_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = folder.path().join("dataset");
     let sink = LocalSink::open(&dataset).unwrap();

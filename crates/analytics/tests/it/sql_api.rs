@@ -34,7 +34,7 @@ fn api(status: u16, answer: impl ToString) -> (AnalyticsEngineSql, Replay) {
 }
 
 #[tokio::test]
-async fn a_query_is_text_and_its_answer_has_columns_and_rows() {
+async fn query_returns_columns_and_rows() {
     let (api, replay) = api(
         200,
         json!({
@@ -59,7 +59,7 @@ async fn a_query_is_text_and_its_answer_has_columns_and_rows() {
 }
 
 #[tokio::test]
-async fn a_scan_gives_events_oldest_first() {
+async fn scan_returns_events_oldest_first() {
     let row = |second: u32, index: &str, blob2: &str, double1: f64| {
         let mut row: Value =
             (1..=20).flat_map(|n| [(format!("blob{n}"), json!("")), (format!("double{n}"), json!(0))]).collect();
@@ -84,7 +84,7 @@ async fn a_scan_gives_events_oldest_first() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_apart() {
+async fn refusals_have_different_kinds() {
     let kind = async |status, answer: &str| api(status, answer).0.query("SELECT").await.unwrap_err().kind();
     assert_eq!(kind(422, "Input was not valid SQL").await, ErrorKind::Query);
     assert_eq!(

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn expiries_are_dates_of_http_of_rfc_3339_or_milliseconds() {
-        let shown = |text: &str| expiry(text).expect("a date").to_rfc3339();
+        let shown = |text: &str| expiry(text).expect("the date is valid").to_rfc3339();
         for text in
             ["Wed, 21 Oct 2026 07:28:00 GMT", "2026-10-21T07:28:00Z", "2026-10-21T09:28:00+02:00", "1792567680000"]
         {

@@ -118,7 +118,7 @@ fn pipes_stream_and_may_close_early() {
 }
 
 #[test]
-fn wrong_use_is_told() {
+fn wrong_usage_is_reported() {
     let folder = folder();
     let here = folder.path();
     assert!(refused(here, &["r2", "object", "put", "assets", "--file", "wrangler.toml"]).contains("is not BUCKET/KEY"));
@@ -194,7 +194,7 @@ fn a_bucket_is_synced_into_a_folder_by_globs() {
 }
 
 #[test]
-fn buckets_are_listed_counted_copied_within_and_looked_over() {
+fn buckets_are_listed_counted_copied_and_checked() {
     let folder = folder();
     let here = folder.path();
     assert!(refused(here, &["r2", "bucket", "info", "STORAGE"]).contains("there is no bucket STORAGE here"));
@@ -252,7 +252,7 @@ fn buckets_are_listed_counted_copied_within_and_looked_over() {
 }
 
 #[test]
-fn databases_are_migrated_and_asked() {
+fn databases_are_migrated_and_queried() {
     let folder = folder();
     let here = folder.path();
     fs::create_dir(here.join("migrations")).unwrap();
@@ -275,7 +275,7 @@ fn databases_are_migrated_and_asked() {
 }
 
 #[test]
-fn who_looks_at_a_database_makes_none() {
+fn reading_a_database_creates_none() {
     let folder = folder();
     let here = folder.path();
     fs::create_dir(here.join("migrations")).unwrap();
@@ -293,7 +293,7 @@ fn who_looks_at_a_database_makes_none() {
 }
 
 #[test]
-fn migrations_follow_the_configuration_as_wranglers_do() {
+fn migrations_follow_the_configuration_as_in_wrangler() {
     let folder = folder();
     let here = folder.path();
     let config = CONFIG.replace(
@@ -440,7 +440,7 @@ fn a_vault_is_rotated_and_shows_its_state() {
 }
 
 #[test]
-fn rows_are_copied_as_a_map_says() {
+fn rows_are_copied_by_a_map() {
     let folder = folder();
     let here = folder.path();
     let config = format!("{CONFIG}[[d1_databases]]\nbinding = \"OLD\"\ndatabase_name = \"legacy\"\n");

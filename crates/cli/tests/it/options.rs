@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::{CONFIG, folder, ok, refused, run};
 
 #[test]
-fn a_look_at_a_misspelt_bucket_makes_none_and_names_those_there_are() {
+fn reading_a_misspelt_bucket_creates_none_and_lists_the_existing_ones() {
     let folder = folder();
     let here = folder.path();
     fs::write(here.join("a.txt"), "a").unwrap();
@@ -45,7 +45,7 @@ fn a_look_at_a_misspelt_bucket_makes_none_and_names_those_there_are() {
 }
 
 #[test]
-fn a_look_before_anything_was_made_makes_nothing() {
+fn reading_before_the_first_write_creates_nothing() {
     let folder = folder();
     let here = folder.path();
     ok(here, &["r2", "object", "list", "assets"]);
@@ -82,7 +82,7 @@ fn errors_of_files_are_plain_and_name_them() {
 }
 
 #[test]
-fn objects_are_put_and_got_as_wranglers_users_type_it() {
+fn objects_are_put_and_got_with_wranglers_options() {
     let folder = folder();
     let here = folder.path();
     fs::write(here.join("a.txt"), "a").unwrap();
@@ -121,7 +121,7 @@ fn objects_are_put_and_got_as_wranglers_users_type_it() {
 }
 
 #[test]
-fn many_objects_are_put_as_a_list_says() {
+fn bulk_put_stores_the_objects_of_a_list() {
     let folder = folder();
     let here = folder.path();
     for name in ["a.css", "b.css"] {
@@ -187,7 +187,7 @@ fn a_bucket_is_synced_into_another_and_within_itself() {
 }
 
 #[test]
-fn a_dry_deploy_says_what_would_be_and_does_nothing() {
+fn dry_deploy_prints_and_changes_nothing() {
     let folder = folder();
     let here = folder.path();
     fs::create_dir(here.join("dist")).unwrap();

@@ -109,7 +109,7 @@ fn the_site_of_a_configuration_is_served() {
 }
 
 #[test]
-fn a_site_is_deployed_while_it_is_served_and_taken_back() {
+fn site_is_deployed_and_rolled_back_while_served() {
     let folder = folder();
     let here = folder.path();
     fs::write(here.join("wrangler.toml"), CONFIG).unwrap();

@@ -158,7 +158,7 @@ fn fifos_and_names_that_are_not_utf8_are_named_and_nothing_hangs() {
 }
 
 #[test]
-fn what_assetsignore_names_in_another_case_stays_at_home() {
+fn assetsignore_matches_names_in_another_case() {
     let folder = folder();
     let here = folder.path();
     write(here, "site/index.html", "home");

@@ -307,7 +307,7 @@ mod tests {
         assert_eq!((error.kind(), error.messages()[0].code), (RestErrorKind::Refused, 7500));
         assert_eq!(error.to_string(), "Cloudflare answered 400 Bad Request: no such table: x: SQLITE_ERROR (7500)");
         let kind = |status: u16, body: &[u8]| {
-            open::<u8>(StatusCode::from_u16(status).expect("a status"), body).map_err(|error| error.kind())
+            open::<u8>(StatusCode::from_u16(status).expect("the status is valid"), body).map_err(|error| error.kind())
         };
         assert_eq!(kind(403, b"<html>no"), Err(RestErrorKind::PermissionDenied));
         assert_eq!(kind(429, b""), Err(RestErrorKind::Unavailable));

@@ -314,12 +314,12 @@ mod tests {
     where
         F: Future<Output = ()>,
     {
-        let transport = HttpTransport::with_timeouts(timeouts).expect("it starts");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let transport = HttpTransport::with_timeouts(timeouts).expect("the transport is created");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let url = format!("http://{}/", listener.local_addr().expect("the listener has an address"));
         let body = body.into();
         let request = Request::put(url).header("content-length", body.length().unwrap_or(0));
-        let request = request.body(body).expect("a request");
+        let request = request.body(body).expect("the request is valid");
         let ask = async {
             let answer = transport.send(request).await.map_err(|error| {
                 assert_eq!(error.kind(), TransportErrorKind::Timeout);
@@ -330,7 +330,7 @@ mod tests {
             Ok(chunks.concat())
         };
         let serve = async {
-            let (stream, _) = listener.accept().await.expect("a connection");
+            let (stream, _) = listener.accept().await.expect("the client connects");
             server(stream).await;
             std::future::pending::<()>().await;
         };
@@ -340,21 +340,21 @@ mod tests {
     /// Reads a request with a body of this length, with pauses.
     async fn take(stream: &mut TcpStream, mut missing: usize, pause: Duration) {
         let mut buffer = vec![0; 256 * 1024];
-        let count = stream.read(&mut buffer).await.expect("a head");
-        let head = buffer.windows(4).position(|end| end == b"\r\n\r\n").expect("its end") + 4;
+        let count = stream.read(&mut buffer).await.expect("the client sends a head");
+        let head = buffer.windows(4).position(|end| end == b"\r\n\r\n").expect("the head has an end") + 4;
         missing -= count - head;
         while missing > 0 {
             tokio::time::sleep(pause).await;
-            missing -= stream.read(&mut buffer).await.expect("more of it");
+            missing -= stream.read(&mut buffer).await.expect("the client sends more");
         }
     }
 
     #[tokio::test]
-    async fn a_server_that_takes_nothing_is_given_up() {
+    async fn server_that_reads_nothing_times_out() {
         for body in [Bytes::from(vec![1; 64 << 20]).into(), streamed(64 << 20)] {
             let keep = std::sync::Mutex::new(None);
             let refused = sent(timeouts(), body, async |stream| {
-                *keep.lock().expect("no panic") = Some(stream);
+                *keep.lock().expect("the lock is not poisoned") = Some(stream);
             });
             let refused = refused.await.expect_err("it takes nothing");
             assert!(refused.ends_with("no data was sent for 0.2 s"), "{refused}");
@@ -362,23 +362,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_server_that_takes_something_is_not() {
+    async fn slow_server_that_makes_progress_does_not_time_out() {
         for body in [Bytes::from(vec![1; 16 << 20]).into(), streamed(16 << 20)] {
             // Reading the sockets' buffers at the end takes time, too.
             let answer = sent(timeouts().with_answer(Duration::MAX), body, async |mut stream| {
                 take(&mut stream, 16 << 20, of(10)).await;
-                stream.write_all(HEAD).await.expect("it is there");
-                stream.write_all(b"0123456789").await.expect("it is there");
+                stream.write_all(HEAD).await.expect("the client reads");
+                stream.write_all(b"0123456789").await.expect("the client reads");
                 std::future::pending::<()>().await;
             });
             let from = Instant::now();
-            assert_eq!(answer.await.expect("an answer"), b"0123456789");
+            assert_eq!(answer.await.expect("there is a response"), b"0123456789");
             assert!(from.elapsed() > of(400), "it was not slow: {:?}", from.elapsed());
         }
     }
 
     #[tokio::test]
-    async fn who_does_not_answer_is_given_up() {
+    async fn missing_response_times_out() {
         // A short body may have waited for its connection.
         let bodies = [
             (Bytes::from_static(b"some").into(), 4, "0.35"),
@@ -397,11 +397,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_ends_half_way_is_given_up() {
+    async fn incomplete_response_times_out() {
         let broken = sent(timeouts(), Bytes::from_static(b"some"), async |mut stream| {
             take(&mut stream, 4, Duration::ZERO).await;
-            stream.write_all(HEAD).await.expect("it is there");
-            stream.write_all(b"01234").await.expect("it is there");
+            stream.write_all(HEAD).await.expect("the client reads");
+            stream.write_all(b"01234").await.expect("the client reads");
             std::future::pending::<()>().await;
         });
         let broken = broken.await.expect_err("half an answer");

@@ -140,13 +140,13 @@ mod tests {
     #[async_trait]
     impl Transport for Script {
         async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
-            match self.answers.lock().expect("no panic").remove(0) {
+            match self.answers.lock().expect("the lock is not poisoned").remove(0) {
                 Ok((status, after)) => {
                     let mut answer = Response::builder().status(status);
                     if let Some(after) = after {
                         answer = answer.header("retry-after", after);
                     }
-                    Ok(answer.body(Body::empty()).expect("a good head"))
+                    Ok(answer.body(Body::empty()).expect("the head is valid"))
                 }
                 Err(kind) => Err(TransportError::new(kind, "scripted")),
             }
@@ -155,7 +155,7 @@ mod tests {
 
     impl Timing for Script {
         fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-            self.waits.lock().expect("no panic").push(duration);
+            self.waits.lock().expect("the lock is not poisoned").push(duration);
             Box::pin(std::future::ready(()))
         }
         fn chance(&self) -> f64 {
@@ -168,16 +168,16 @@ mod tests {
     /// Returns the last status (0 for an error) and the waits in milliseconds.
     async fn run(effect: Effect, answers: &[Answer]) -> (u16, Vec<u128>) {
         let script = Script::default();
-        script.answers.lock().expect("no panic").extend_from_slice(answers);
+        script.answers.lock().expect("the lock is not poisoned").extend_from_slice(answers);
         let client =
             Client::new(script.clone()).with_timing(script.clone()).with_retry(Retry::default().with_attempts(3));
         let answer = client.send(effect, || Some(Request::new(Body::empty()))).await;
-        let waits = script.waits.lock().expect("no panic").iter().map(Duration::as_millis).collect();
+        let waits = script.waits.lock().expect("the lock is not poisoned").iter().map(Duration::as_millis).collect();
         (answer.map_or(0, |answer| answer.status().as_u16()), waits)
     }
 
     #[tokio::test]
-    async fn what_may_pass_is_repeated_and_nothing_else() {
+    async fn only_retryable_failures_are_retried() {
         use Effect::{Idempotent, Once};
         use TransportErrorKind::{Broken, Connect};
         assert_eq!(run(Idempotent, &[Ok((500, None)), Err(Broken), Ok((200, None))]).await, (200, vec![100, 200]));
@@ -200,37 +200,37 @@ mod tests {
     impl Transport for Crowd {
         async fn send(&self, _: Request<Body>) -> Result<Response<Body>, TransportError> {
             {
-                let mut here = self.here.lock().expect("no panic");
+                let mut here = self.here.lock().expect("the lock is not poisoned");
                 here.0 += 1;
                 here.1 = here.1.max(here.0);
             }
             tokio::task::yield_now().await;
-            self.here.lock().expect("no panic").0 -= 1;
+            self.here.lock().expect("the lock is not poisoned").0 -= 1;
             Ok(Response::new(Body::empty()))
         }
     }
 
     #[tokio::test]
-    async fn no_more_requests_are_under_way_than_there_may_be() {
+    async fn concurrent_requests_are_limited() {
         let crowd = Crowd::default();
         let client = Client::new(crowd.clone()).with_concurrency(3);
         let send = || client.send(Effect::Once, || Some(Request::new(Body::empty())));
         // Each keeps its response, which must not block the others.
         let answers = futures_util::future::join_all((0..20).map(|_| send())).await;
         assert!(answers.iter().all(Result::is_ok));
-        assert_eq!(crowd.here.lock().expect("no panic").1, 3);
+        assert_eq!(crowd.here.lock().expect("the lock is not poisoned").1, 3);
     }
 
     #[tokio::test]
-    async fn a_body_that_is_gone_is_not_sent_again() {
+    async fn consumed_body_is_not_sent_again() {
         let script = Script::default();
-        script.answers.lock().expect("no panic").extend([Ok((503, None)), Ok((200, None))]);
+        script.answers.lock().expect("the lock is not poisoned").extend([Ok((503, None)), Ok((200, None))]);
         let mut body = Some(Body::empty());
         let answer = Client::new(script.clone())
             .with_timing(script)
             .send(Effect::Idempotent, || body.take().map(Request::new))
             .await
-            .expect("an answer");
+            .expect("there is a response");
         assert_eq!(answer.status(), 503);
     }
 }

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_asks_for_is_waited_for_or_given_up() {
+    fn retry_after_is_waited_for_or_given_up() {
         let retry = Retry::default();
         let asked = Some(Duration::from_secs(60));
         assert!(retry.delay(1, asked, 0.5).is_some_and(|wait| wait >= Duration::from_secs(60)));
@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let now = httpdate::parse_http_date("Fri, 31 Dec 1999 23:59:00 GMT").expect("a date");
+        let now = httpdate::parse_http_date("Fri, 31 Dec 1999 23:59:00 GMT").expect("the date is valid");
         let asked = |value: &str| {
-            let value = value.parse().expect("a header");
+            let value = value.parse().expect("the header is valid");
             retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value)]), now)
         };
         assert_eq!(asked("120"), Some(Duration::from_secs(120)));

@@ -137,11 +137,13 @@ mod tests {
 
     #[test]
     fn the_environments_own_file_comes_first_and_dot_env_last() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+        let folder = tempfile::tempdir().expect("the folder is created");
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("the file is written");
         let secrets = |environment: Option<&str>| {
-            let config = Config::load(folder.path().join("wrangler.toml"), environment).expect("a configuration");
-            let mut secrets = config.secrets().expect("secrets");
+            let config =
+                Config::load(folder.path().join("wrangler.toml"), environment).expect("the configuration is valid");
+            let mut secrets = config.secrets().expect("the secrets are read");
             secrets.sort();
             secrets.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
         };

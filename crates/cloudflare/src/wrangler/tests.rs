@@ -55,7 +55,7 @@ fn every_binding_is_read_and_the_unknown_warned_about() {
 }
 
 #[test]
-fn jsonc_says_the_same() {
+fn jsonc_parses_to_the_same_configuration() {
     let jsonc = r#"{ // a comment
             "name": "platform", "r2_buckets": [{ "binding": "STORAGE", "bucket_name": "b", }],
         }"#;
@@ -111,7 +111,7 @@ fn keys_that_wrangler_knows_are_not_unexpected_and_typos_within_tables_are() {
 }
 
 #[test]
-fn what_is_bound_and_not_served_is_named_once() {
+fn unsupported_bindings_are_warned_about_once() {
     let text = r#"{"kv_namespaces": [{"binding": "CACHE", "id": "1"}, {"binding": "MORE", "id": "2"}],
             "queues": {"producers": [{"binding": "JOBS", "queue": "jobs"}]}, "triggers": {"crons": ["* * * * *"]},
             "ratelimits": [{"name": "LIMIT", "namespace_id": "1", "simple": {"limit": 1, "period": 10}}],
@@ -128,7 +128,7 @@ fn what_is_bound_and_not_served_is_named_once() {
 }
 
 #[test]
-fn a_binding_name_that_stands_twice_is_refused() {
+fn duplicate_binding_name_is_refused() {
     for (text, place) in [
         ("[vars]\nDB = 1\n[[d1_databases]]\nbinding = \"DB\"", "in d1_databases and in vars"),
         ("[[r2_buckets]]\nbinding = \"A\"\n[[r2_buckets]]\nbinding = \"A\"", "twice in r2_buckets"),
@@ -203,13 +203,13 @@ fn errors_name_the_entry_and_its_line() {
 }
 
 #[test]
-fn names_that_cloudflare_refuses_are_warned_of() {
+fn names_that_cloudflare_refuses_give_warnings() {
     let warnings = warned(r#"{"name": "My Worker", "r2_buckets": [{"binding": "A", "bucket_name": "Bad_Name"}]}"#);
     assert!(warnings.len() == 2 && warnings.iter().all(|warning| warning.contains("invalid")), "{warnings:?}");
 }
 
 #[test]
-fn what_a_build_tool_has_written_is_read_in_the_place_of_the_users_own() {
+fn configuration_of_a_build_tool_replaces_the_users_own() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -237,7 +237,7 @@ fn what_a_build_tool_has_written_is_read_in_the_place_of_the_users_own() {
 }
 
 #[test]
-fn what_pages_builds_is_served() {
+fn pages_output_folder_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wrangler.toml");
     std::fs::write(&path, "pages_build_output_dir = \"dist\"").unwrap();

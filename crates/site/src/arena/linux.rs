@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_pages_are_noticed_whatever_gives_them() {
+    fn huge_pages_are_detected_in_every_setting() {
         for setting in ["always inherit within_size advise [never]", "always [inherit] within_size advise never"] {
             assert!(!gives_unasked(setting), "{setting}");
         }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_hole_cannot_be_made_nothing_more_is_put() {
+    fn arena_stores_nothing_more_after_a_hole_failed() {
         let Some(arena) = arena() else { return };
         let region = arena.put(&[1; 10_000]).unwrap();
         // The file descriptor is open for reading only.
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_its_way_stays_what_it_was() {
+    fn bytes_in_flight_do_not_change() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut receiver, _) = listener.accept().unwrap();

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_what_was_put_and_so_is_each_part_of_it() {
+    fn stored_body_and_its_parts_are_unchanged() {
         let arena = Arena::new();
         let bytes: Bytes = (0..100_000_u32).map(|at| (at * 7 % 251) as u8).collect::<Vec<_>>().into();
         let kept = KeptBody::new(bytes.clone(), arena.as_ref());

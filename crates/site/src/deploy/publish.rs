@@ -399,7 +399,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_changed_while_it_was_read_ends_before_its_end() {
+    fn changed_file_fails_before_its_last_bytes() {
         let file = |body: &str| ManifestFile {
             sha256: hex::encode(Sha256::digest(body)),
             size: body.len() as u64,

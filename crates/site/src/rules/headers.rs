@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_set_add_and_take_away() {
+    fn rules_set_add_and_remove_headers() {
         let rules =
             "# a comment\n/*\n  X-All: 1\n  X-Site: mine\n/a/:name\n  X-Name: <:name>\n  X-All: 2\n/none\n  ! X-Site\n";
         assert_eq!(applied(rules, "/"), ["x-site=mine", "x-all=1"]);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line_and_the_rest_counts() {
+    fn invalid_lines_give_warnings_and_the_others_apply() {
         let text = "a: 1\n/x\n/y\n  b: 2\n  c d: 3\n  e\n  f:\n  !g\nhttp://x/\n  h: 4\n/*/*\n/z\n  i: \u{7}";
         let rules = HeaderRules::parse(text);
         let warned: Vec<_> = rules.warnings().iter().map(|warning| warning.line).collect();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_are_the_servers_are_ignored_with_a_warning_each() {
+    fn reserved_headers_are_ignored_with_a_warning_each() {
         let names = [
             "Content-Length: 5",
             "transfer-encoding: chunked",
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn of_rules_for_one_path_the_last_counts_in_the_place_of_the_first() {
+    fn last_rule_for_a_path_applies_at_the_first_position() {
         let text = "/foo\n a: 1\n b: 1\n/*\n a: star\n/foo\n a: 2\n";
         assert_eq!(applied(text, "/foo"), ["x-site=site", "a=2", "a=star"]);
         let warnings = HeaderRules::parse(text).warnings;

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_take_what_they_name() {
+    fn patterns_capture_by_name() {
         let capture = |rule: &str, path: &str| {
             let absolute = format!("https://example.com{path}");
             Pattern::new(rule).expect("the pattern is valid").captures(path, &absolute).map(|captures| {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_filled_in_is_not_filled_again() {
+    fn captured_values_are_not_expanded_again() {
         let captures: Captures<'_> = vec![
             ("a".to_owned(), ":b:b"),
             ("b".to_owned(), ":a:a"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_as_urls_are() {
+    fn addresses_are_parsed_as_urls() {
         let every = Parts { host: true, port: true, query: true };
         for (text, want) in [
             ("/a b/../c?x=1#y", "/c?x=1#y"),

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_sent_where_the_file_says() {
+    fn paths_are_redirected_by_the_file() {
         let rules = "/old /new 301 # gone\n/blog/* /posts/:splat\n/u/:id /user.html?id=:id 307\n/app/* /app 200\n\
                      /x https://example.com/y#z 308\n/out/* https://example.com/:splat\n/all/* /:splat";
         for (path, query, want) in [
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_are_a_warning_and_stop_nothing() {
+    fn bytes_that_are_not_utf8_give_a_warning() {
         let text = String::from_utf8_lossy(b"# caf\xe9\n/old /new\n/caf\xe9 /foo\n").into_owned();
         let redirects = Redirects::parse(&text, HtmlHandling::default());
         let lines: Vec<_> = redirects.warnings().iter().map(|warning| warning.line).collect();
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line_and_the_rest_counts() {
+    fn invalid_lines_give_warnings_and_the_others_apply() {
         let text = "/a\n/a b c d\n/b /c 404\n/c ftp://x\nhttps://h/ /x\n/* /index.html\n/d/ /index\n/e https://x/ 200\n\
                     /f /1\n/f /2\n/*/* /x\n/g /3";
         let redirects = Redirects::parse(text, HtmlHandling::default());

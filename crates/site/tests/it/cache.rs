@@ -63,7 +63,7 @@ fn failure() -> Error {
 }
 
 #[tokio::test]
-async fn what_was_written_is_seen_at_once() {
+async fn writes_are_visible_at_once() {
     let (site, store) = site(false, CacheOptions::default()).await;
     assert_eq!(get(&site, "/page").await, (200, "one".into(), Some(CacheState::Miss)));
     let asked = store.script().calls().len();
@@ -87,7 +87,7 @@ async fn what_was_written_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_tell_is_asked_after_a_while() {
+async fn store_without_generation_is_revalidated() {
     let times = CacheOptions::default()
         .with_fresh(Duration::from_millis(100))
         .with_stale_while_revalidate(Duration::from_millis(400))
@@ -124,7 +124,7 @@ async fn a_store_that_cannot_tell_is_asked_after_a_while() {
 }
 
 #[tokio::test]
-async fn many_who_ask_for_the_same_are_one_read() {
+async fn concurrent_requests_coalesce_into_one_read() {
     let (site, store) = site(false, CacheOptions::default()).await;
     let held = store.script().hold_next("get");
     let read = store.script().count("get");
@@ -141,7 +141,7 @@ async fn many_who_ask_for_the_same_are_one_read() {
 }
 
 #[tokio::test]
-async fn who_waited_for_a_failure_is_told_of_it() {
+async fn waiting_requests_get_the_failure() {
     let (site, store) = site(false, CacheOptions::default()).await;
     let held = store.script().hold_next("head");
     for _ in 0..2 {
@@ -155,7 +155,7 @@ async fn who_waited_for_a_failure_is_told_of_it() {
 }
 
 #[tokio::test]
-async fn a_browser_and_a_script_do_not_share_what_is_for_one_of_them() {
+async fn navigations_and_scripts_have_separate_entries() {
     use isobar_site::NotFoundHandling;
     let store = Arc::new(MemoryStore::new());
     store.write(&key("index.html"), "the app").await.unwrap();
@@ -180,7 +180,7 @@ async fn a_browser_and_a_script_do_not_share_what_is_for_one_of_them() {
 }
 
 #[tokio::test]
-async fn a_failure_is_not_kept() {
+async fn failures_are_not_cached() {
     let (site, store) = site(false, CacheOptions::default()).await;
     store.script().fail_next("head", Error::new(ErrorKind::Internal, "broken"));
     assert_eq!(get(&site, "/page").await.0, 500);
@@ -188,7 +188,7 @@ async fn a_failure_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_read_each_time_and_what_has_a_query_is_sent_with_it() {
+async fn large_bodies_and_redirects_with_a_query_are_not_cached() {
     let (site, store) = site(false, CacheOptions::default().with_body_bytes(5000)).await;
     for round in 1..3 {
         let answer = site.respond(&request("/big.bin")).await;
@@ -228,7 +228,7 @@ async fn memory_stays_within_its_bound() {
 }
 
 #[tokio::test]
-async fn what_has_no_variant_is_compressed_once_and_is_a_representation_of_its_own() {
+async fn files_without_variant_are_compressed_once_with_their_own_etag() {
     let (site, store) = site(false, CacheOptions::default()).await;
     let css = "body { color: red }\n".repeat(500);
     store.write(&key("long.css"), css.clone()).await.unwrap();

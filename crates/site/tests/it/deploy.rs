@@ -71,7 +71,7 @@ const TWO: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_site_is_what_was_deployed_last_all_at_once() {
+async fn deploy_is_served_atomically() {
     for cached in [false, true] {
         let (store, deploys) = empty();
         store.write(&key("s/index.html"), "a plain key").await.unwrap();
@@ -137,7 +137,7 @@ async fn each_content_is_uploaded_once_and_a_file_that_stays_keeps_its_date() {
 }
 
 #[tokio::test]
-async fn what_is_immutable_says_so_and_outlives_its_deploy() {
+async fn immutable_files_outlive_their_deploy() {
     let (store, deploys) = empty();
     let immutable = DeployOptions::default().with_immutable(&|name| name.starts_with("assets/"));
     deploys.deploy(&source(&[("index.html", "1"), ("assets/index-DiwrgTda.js", "a")]).await, &immutable).await.unwrap();
@@ -155,7 +155,7 @@ async fn what_is_immutable_says_so_and_outlives_its_deploy() {
 }
 
 #[tokio::test]
-async fn pruning_leaves_what_is_served_and_deletes_what_no_deploy_has() {
+async fn pruning_keeps_served_files_and_deletes_the_others() {
     let (store, deploys) = empty();
     let first = deploy(&deploys, ONE).await;
     let mut ids = vec![first.clone()];
@@ -190,7 +190,7 @@ async fn pruning_leaves_what_is_served_and_deletes_what_no_deploy_has() {
 }
 
 #[tokio::test]
-async fn of_many_at_once_each_is_whole_and_one_is_served() {
+async fn concurrent_deploys_are_complete_and_one_is_served() {
     let (store, deploys) = empty();
     let deployed = join_all((0..8).map(|number| {
         let deploys = deploys.clone();
@@ -223,7 +223,7 @@ async fn of_many_at_once_each_is_whole_and_one_is_served() {
 }
 
 #[tokio::test]
-async fn a_pruning_between_a_deploys_look_and_its_swap_costs_it_nothing() {
+async fn pruning_during_a_deploy_loses_nothing() {
     let (store, deploys) = empty();
     deploy(&deploys, TWO).await;
     deploy(&deploys, ONE).await;
@@ -268,7 +268,7 @@ async fn write_pointer(store: &MockStore, pointer: &serde_json::Value) {
 }
 
 #[tokio::test]
-async fn a_deploy_that_breaks_off_leaves_the_site_as_it_was() {
+async fn failed_deploy_leaves_the_site_unchanged() {
     // Each write may fail: two files, the manifest, the pointer.
     for nth in 0..4 {
         let (store, deploys) = empty();
@@ -285,7 +285,7 @@ async fn a_deploy_that_breaks_off_leaves_the_site_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_or_newer_is_said_and_not_guessed() {
+async fn damaged_or_newer_data_is_reported() {
     let (store, deploys) = empty();
     assert!(deploys.list().await.unwrap().is_empty());
     assert_eq!(deploys.rollback(None).await.unwrap_err().message(), "nothing has been deployed here");
@@ -318,7 +318,7 @@ async fn what_is_damaged_or_newer_is_said_and_not_guessed() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_tell_shows_a_deploy_within_a_second_or_when_it_is_told() {
+async fn store_without_generation_shows_a_deploy_within_a_second() {
     let store = Arc::new(MockStore::new(MemoryStore::new()).without_generation());
     let deploys = Deploys::new(Arc::clone(&store) as Arc<dyn ObjectStore>, "s/");
     let site = site(&store, true);
@@ -341,7 +341,7 @@ async fn the_kit_passes_in_memory() {
 }
 
 #[tokio::test]
-async fn what_a_deploy_has_lost_the_same_deploy_brings_back() {
+async fn deploying_again_restores_lost_objects() {
     let (store, deploys) = empty();
     let first = deploy(&deploys, ONE).await;
     let object = keys(&store).await.into_iter().find(|key| key.contains("/objects/")).unwrap();
@@ -361,7 +361,7 @@ async fn what_a_deploy_has_lost_the_same_deploy_brings_back() {
 }
 
 #[tokio::test]
-async fn a_page_that_was_taken_back_is_not_said_to_be_unchanged_since() {
+async fn rolled_back_page_is_not_reported_as_unmodified() {
     for cached in [false, true] {
         let (store, deploys) = empty();
         deploy(&deploys, ONE).await;
@@ -382,7 +382,7 @@ async fn a_page_that_was_taken_back_is_not_said_to_be_unchanged_since() {
 }
 
 #[tokio::test]
-async fn a_rollback_replaces_what_was_served_when_it_was_asked_for() {
+async fn rollback_replaces_the_deploy_that_was_current() {
     let (store, deploys) = empty();
     let good = deploy(&deploys, ONE).await;
     deploy(&deploys, TWO).await;
@@ -403,7 +403,7 @@ async fn a_rollback_replaces_what_was_served_when_it_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_for_a_while_does_not_take_what_was_served_with_it() {
+async fn last_deploy_is_served_while_the_store_fails() {
     // The lower mock fails the call that the upper one has held.
     let fails = MockStore::new(MemoryStore::new());
     let store = Arc::new(MockStore::new(fails.clone()).without_generation());
@@ -427,7 +427,7 @@ async fn a_store_that_fails_for_a_while_does_not_take_what_was_served_with_it() 
 }
 
 #[tokio::test]
-async fn an_earlier_deploy_that_cannot_be_read_just_now_is_read_later() {
+async fn unreadable_earlier_deploy_is_read_later() {
     let (store, deploys) = empty();
     let first = deploy(&deploys, &[("index.html", "1"), ("old-0badc0de.js", "of this test alone")]).await;
     deploy(&deploys, TWO).await;
@@ -444,7 +444,7 @@ async fn an_earlier_deploy_that_cannot_be_read_just_now_is_read_later() {
 }
 
 #[tokio::test]
-async fn who_prunes_stops_where_somebody_has_gone_on_meanwhile() {
+async fn pruning_stops_after_a_concurrent_deploy() {
     let (store, deploys) = empty();
     deploy(&deploys, ONE).await;
     deploy(&deploys, TWO).await;
@@ -466,7 +466,7 @@ async fn who_prunes_stops_where_somebody_has_gone_on_meanwhile() {
 }
 
 #[tokio::test]
-async fn rules_for_a_host_stay_that_hosts() {
+async fn rules_for_a_host_apply_to_that_host_only() {
     let (store, deploys) = empty();
     let site = site(&store, true);
     let asked = async |host: &str| {

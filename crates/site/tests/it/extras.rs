@@ -63,7 +63,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_folder_is_listed_where_that_is_wanted_and_hides_what_is_hidden() {
+async fn folders_are_listed_on_request_without_hidden_files() {
     for site in sites(FILES, SiteOptions::default().with_listing(true)).await {
         let root = json_of(&site, "/").await;
         assert_eq!(names(&root), [".well-known/", "a b/", "docs/", "z.txt"], "{site:?}");
@@ -131,7 +131,7 @@ fn field(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn digests_come_where_they_are_wanted_and_are_of_what_is_sent() {
+async fn digests_are_sent_on_request_and_match_the_content() {
     let text = "some text, for the digest\n".repeat(100);
     let store = MemoryStore::new();
     let sha256 = Checksum::from_bytes(ChecksumAlgorithm::Sha256, &Sha256::digest(&text)).unwrap();
@@ -168,7 +168,7 @@ async fn digests_come_where_they_are_wanted_and_are_of_what_is_sent() {
 }
 
 #[tokio::test]
-async fn server_timing_says_what_has_decided() {
+async fn server_timing_names_the_deciding_rule() {
     let files = [("index.html", "home"), ("404.html", "none"), ("a.txt", "a"), ("_redirects", "/old /a.txt")];
     let redirects = Redirects::parse("/old /a.txt", Default::default());
     let options = SiteOptions::default().with_server_timing("STORAGE").with_redirects(redirects);
@@ -194,7 +194,7 @@ async fn server_timing_says_what_has_decided() {
 }
 
 #[tokio::test]
-async fn several_pieces_of_an_encoded_file_are_all_of_it() {
+async fn several_ranges_of_an_encoded_file_get_the_whole() {
     let text = "text that is worth compressing\n".repeat(100);
     for site in sites(&[("a.txt", &text), ("b.txt", "b"), ("b.txt.gz", "gzipped bytes")], SiteOptions::default()).await
     {

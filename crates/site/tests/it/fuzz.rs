@@ -57,7 +57,7 @@ fn names_host(redirects: &str) -> bool {
 }
 
 #[test]
-fn no_request_and_no_rule_leads_out_or_panics() {
+fn no_request_and_no_rule_leaves_the_site_or_panics() {
     let cases = std::env::var("ISOBAR_FUZZ").ok().and_then(|cases| cases.parse().ok()).unwrap_or(20_000);
     let files = MemoryStore::new();
     for (name, body) in

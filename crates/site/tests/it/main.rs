@@ -120,7 +120,7 @@ async fn paths_find_their_files() {
 }
 
 #[tokio::test]
-async fn headers_say_what_it_is() {
+async fn headers_describe_the_file() {
     let site = site().await;
     let (_, headers, _) = get(&site, "/", &[]).await;
     assert_eq!(headers["content-type"], "text/html; charset=utf-8");
@@ -141,7 +141,7 @@ async fn headers_say_what_it_is() {
 }
 
 #[tokio::test]
-async fn an_objects_own_metadata_wins() {
+async fn metadata_of_the_object_takes_precedence() {
     let store = store().await;
     let options = PutOptions::default().with_content_type("text/x-own").with_cache_control("no-store");
     drop(store.write_with(&Key::new("s/own.html").unwrap(), "own", options).await.unwrap());
@@ -288,7 +288,7 @@ async fn precompressed_variants_are_chosen_by_weight() {
 }
 
 #[tokio::test]
-async fn a_failing_store_is_told_without_its_details() {
+async fn store_errors_are_answered_without_details() {
     let store = MockStore::new(store().await);
     let site = Site::new(Arc::new(store.clone()), SiteOptions::default().with_prefix("s/"));
     for _ in 0..2 {
@@ -341,7 +341,7 @@ async fn it_serves_over_a_real_connection() {
 }
 
 #[tokio::test]
-async fn what_headers_say_leaves_the_parts_of_a_file_alone() {
+async fn header_rules_do_not_change_headers_of_parts() {
     let rules =
         isobar_site::HeaderRules::parse("/*\n  Content-Type: text/x-own\n  Content-Range: nonsense\n  X-All: 1");
     let options = SiteOptions::default().with_prefix("s").with_headers(rules);
@@ -356,7 +356,7 @@ async fn what_headers_say_leaves_the_parts_of_a_file_alone() {
 }
 
 #[tokio::test]
-async fn hosts_are_told_apart_whatever_their_letters() {
+async fn hosts_are_compared_without_case() {
     let rules = isobar_site::HeaderRules::parse("https://Example.com/*\n  X-Host: yes");
     let site = Site::new(Arc::new(store().await), SiteOptions::default().with_prefix("s").with_headers(rules));
     for (host, is_it) in [("EXAMPLE.com:8080", true), ("example.com", true), ("example.org", false)] {

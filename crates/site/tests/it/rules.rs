@@ -138,7 +138,7 @@ async fn rules_that_are_not_utf8_or_begin_with_a_mark_stop_nothing() {
 
 /// Files with ids and dates in their names are not fingerprinted: they may change, and are gone when deleted.
 #[tokio::test]
-async fn only_what_a_build_fingerprinted_is_immutable_and_outlives_its_deploy() {
+async fn only_fingerprinted_files_are_immutable_and_outlive_their_deploy() {
     const IMMUTABLE: &str = "public, max-age=31536000, immutable";
     let named = [
         "invoice-3f9a1c2b.pdf",

@@ -273,7 +273,7 @@ fn acknowledged_uploads_survive_a_kill_at_any_moment() {
 }
 
 #[test]
-fn pages_api_and_errors_answer_as_they_should() {
+fn pages_api_and_errors_are_as_expected() {
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::owned(folder.path());
     for (path, status, content_type) in [
@@ -361,7 +361,7 @@ fn pages_api_and_errors_answer_as_they_should() {
 }
 
 #[test]
-fn a_taken_port_and_a_wrong_configuration_are_told() {
+fn port_in_use_and_invalid_configuration_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::start(&folder.path().join("one"));
     let run = |arguments: &[&str]| {
@@ -386,7 +386,7 @@ fn a_taken_port_and_a_wrong_configuration_are_told() {
 }
 
 #[test]
-fn without_a_session_nothing_but_the_site_answers() {
+fn only_the_site_answers_without_a_session() {
     let folder = tempfile::tempdir().unwrap();
     let mut platform = Platform::owned(folder.path());
     let (_, image) = {

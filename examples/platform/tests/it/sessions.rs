@@ -19,7 +19,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn looking_at_rooms_makes_no_object() {
+fn reading_rooms_creates_no_object() {
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::owned(folder.path());
     let sessions = folder.path().join("sessions");
