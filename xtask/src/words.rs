@@ -149,8 +149,8 @@ fn length(lines: &[&str]) -> usize {
 
 /// Returns the text of a function's signature.
 fn signature(lines: &[&str]) -> String {
-    let is_last = |line: &&&str| line.ends_with('{') || line.ends_with(';') || line.ends_with('}');
-    let count = lines.iter().position(|line| is_last(&line)).map_or(lines.len(), |end| end + 1);
+    let is_last = |line: &&str| line.ends_with('{') || line.ends_with(';') || line.ends_with('}');
+    let count = lines.iter().position(is_last).map_or(lines.len(), |end| end + 1);
     lines[..count].join("\n")
 }
 
