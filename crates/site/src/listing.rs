@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::path::encoded;
 use crate::precondition::{self, Verdict};
 use crate::respond::with;
-use crate::serve::failed;
+use crate::serve::precondition_failed;
 use crate::snapshot::Snapshot;
 use crate::{SiteBody, find};
 
@@ -78,7 +78,7 @@ pub(crate) async fn answer(
     // A folder has no modification date: the listing is dated now.
     let meta = ObjectMeta::new(Key::new("listing")?, String::new(), text.len() as u64, etag, Utc::now());
     let (status, text) = match precondition::evaluate(headers, method, &meta, false) {
-        Verdict::Failed => return Ok(Some(Listed::Page(failed()))),
+        Verdict::Failed => return Ok(Some(Listed::Page(precondition_failed()))),
         Verdict::NotModified => (StatusCode::NOT_MODIFIED, String::new()),
         Verdict::Proceed => (StatusCode::OK, text),
     };
