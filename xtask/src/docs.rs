@@ -68,7 +68,7 @@ fn links(text: &str) -> Vec<String> {
     links
 }
 
-/// What is wrong with a link of this file.
+/// Returns the problem of a link of this file, if there is one.
 fn broken(path: &Path, link: &str, texts: &BTreeMap<PathBuf, String>) -> Option<String> {
     let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
     let folder = path.parent().unwrap_or(Path::new(""));
