@@ -73,7 +73,7 @@ impl Served {
         // All connections come from one address.
         command.args(["--connections-per-address", "25000"]);
         let server = Server::start(command.env("RUST_LOG", "warn").current_dir(folder))?;
-        let metrics = server.said("numbers for Prometheus on http://").ok_or("it has no numbers")?;
+        let metrics = server.said("Prometheus metrics on http://").ok_or("it has no numbers")?;
         Ok(Self { server, metrics: metrics.trim_end_matches("/metrics").to_owned() })
     }
 
