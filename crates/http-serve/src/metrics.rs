@@ -193,9 +193,9 @@ impl Collector for Sources {
                 counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
             }
         };
-        if let Some((entries, bytes)) = self.site.as_ref().and_then(Site::kept) {
-            put("site_cache_entries", "Answers of the site in memory", &gauge(entries as u64))?;
-            put("site_cache_bytes", "What they take", &gauge(bytes))?;
+        if let Some(stats) = self.site.as_ref().and_then(Site::cache_stats) {
+            put("site_cache_entries", "Answers of the site in memory", &gauge(stats.entries as u64))?;
+            put("site_cache_bytes", "Size of the answers of the site in memory", &gauge(stats.bytes))?;
         }
         if let Some(stats) = self.dataset.as_ref().map(|dataset| dataset.stats()) {
             put("analytics_events_written", "Events taken by the dataset", &counter(stats.written))?;
