@@ -15,4 +15,5 @@ esac
 rustc +nightly --version >/dev/null 2>&1 ||
   rustup toolchain install nightly --profile minimal --component rust-src --target wasm32-unknown-unknown
 
-exec worker-build --release --panic-unwind . --no-default-features --features workers
+worker-build --profile worker --panic-unwind . --no-default-features --features workers
+node strip-names.mjs build/index_bg.wasm

@@ -10,10 +10,11 @@ use http::{Method, Request, StatusCode, header};
 use isobar_api::{Caller, ResourceInfo};
 use isobar_sessions::kinds::Participant;
 use isobar_sessions::kinds::mcp::model::{
-    CallToolResponse, CallToolResult, ContentBlock, ErrorData, GetPromptResponse, GetPromptResult, Implementation,
-    InitializeResult, InputRequest, InputRequests, InputRequiredResult, JsonObject, Prompt, PromptMessage,
-    PromptsCapability, ReadResourceResult, Resource, ResourceContents, ResourceTemplate, ResourcesCapability, Role,
-    ServerCapabilities, Tool, ToolAnnotations, ToolsCapability,
+    CallToolResponse, CallToolResult, ContentBlock, ElicitRequest, ElicitRequestParams, ElicitationSchema, ErrorData,
+    GetPromptResponse, GetPromptResult, Implementation, InitializeResult, InputRequest, InputRequests,
+    InputRequiredResult, JsonObject, Prompt, PromptMessage, PromptsCapability, ReadResourceResult, Resource,
+    ResourceContents, ResourceTemplate, ResourcesCapability, Role, ServerCapabilities, Tool, ToolAnnotations,
+    ToolsCapability,
 };
 use isobar_sessions::kinds::mcp::{McpCall, McpService, no_such_resource};
 use serde_json::{Value as Json, json};
@@ -142,10 +143,10 @@ impl ApiTools {
             return None;
         }
         let message = format!("Delete {} {}?", json!(call.arguments)["resource"], json!(call.arguments)["id"]);
-        let schema = json!({"type": "object", "properties": {"delete": {"type": "boolean"}}, "required": ["delete"]});
-        let asks = json!({"method": "elicitation/create",
-            "params": {"mode": "form", "message": message, "requestedSchema": schema}});
-        let asks: InputRequest = serde_json::from_value(asks).ok()?;
+        // Made of types and not of JSON: the code that reads all requests of MCP weighs 40 KiB in a Worker.
+        let requested_schema = ElicitationSchema::builder().required_bool("delete").build_unchecked();
+        let params = ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema };
+        let asks = InputRequest::Elicitation(ElicitRequest::new(params));
         Some(InputRequiredResult::from_input_requests(InputRequests::from([(CONFIRM.to_owned(), asks)])))
     }
 }

@@ -4,6 +4,7 @@ mod build;
 pub(crate) mod workerd;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 pub(crate) use build::{Size, build};
 pub(crate) use workerd::{MINIFLARE, MINIFLARE_VARIABLE, Options, Workerd};
@@ -35,6 +36,7 @@ pub(crate) fn first_owner() -> serde_json::Value {
 /// Builds the platform's Worker for release and prints its size.
 pub(crate) fn build_platform() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let folder = build(PLATFORM, &["--no-default-features", "--features", "workers"])?;
+    crate::run(Command::new("node").arg(format!("{PLATFORM}/strip-names.mjs")).arg(folder.join("index_bg.wasm")))?;
     let size = Size::of(&folder)?;
     println!("{size}");
     size.check()?;
