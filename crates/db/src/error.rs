@@ -6,7 +6,7 @@ use std::fmt;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, for code that decides by it.
+/// Kind of an error, for code that decides by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -18,7 +18,7 @@ pub enum ErrorKind {
     NotAuthorized,
     /// A statement, value or row is over a limit.
     TooBig,
-    /// A row or value is not what the caller takes it for.
+    /// A row or value does not convert to the caller's type.
     Decode,
     /// There is no column of that name.
     ColumnNotFound,
@@ -28,13 +28,13 @@ pub enum ErrorKind {
     Migration,
     /// The backend lacks the capability; see [`Capabilities`](crate::Capabilities).
     Unsupported,
-    /// The database is busy, out of time, failed at the disk, or cannot be reached for the moment.
+    /// The database is busy, out of time, failed at the disk, or cannot be reached at the moment.
     Unavailable,
     /// The database file cannot be opened or written.
     PermissionDenied,
-    /// The disk is full, or less is free than is kept in reserve. HTTP's 507.
+    /// The disk is full, or less is free than its reserve. HTTP's 507.
     StorageFull,
-    /// The file is no database, or a damaged one.
+    /// The file is not a database, or is damaged.
     Corrupt,
     /// Anything else.
     Internal,
@@ -54,7 +54,7 @@ pub enum Constraint {
 }
 
 /// An error of a database. One of SQL displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`; one of a file, a
-/// migration or the vault says what is wrong without D1's prefix.
+/// migration or the vault has no prefix.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -67,6 +67,7 @@ pub struct Error {
     offset: Option<u32>,
     line: Option<u32>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    retryable: bool,
 }
 
 impl Error {
@@ -87,6 +88,7 @@ impl Error {
             offset: None,
             line: None,
             source: None,
+            retryable: kind == ErrorKind::Unavailable,
         }
     }
 
@@ -104,7 +106,7 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// The error's kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -116,29 +118,40 @@ impl Error {
         &self.message
     }
 
-    /// The SQL that failed, without what was bound to it.
+    /// The SQL that failed, without its parameters.
     #[must_use]
     pub fn sql(&self) -> Option<&str> {
         self.sql.as_deref()
     }
 
-    /// The statement of the batch or script that failed, counted from 0, where the backend says so: the local one does.
+    /// The statement of the batch or script that failed, counted from 0, where the backend reports it: the local one does.
     #[must_use]
     pub fn statement_index(&self) -> Option<usize> {
         self.statement.map(|index| index as usize)
     }
 
-    /// The line of the script in which the fault is, counted from 1, where the backend says so: the local one does.
+    /// The line of the script in which the fault is, counted from 1, where the backend reports it: the local one does.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line.map(|line| line as usize)
     }
 
-    /// Whether the same call may succeed later. A write may have happened all the same only where the backend is
-    /// remote.
+    /// Returns whether the same call may succeed later: for errors of kind [`Unavailable`](ErrorKind::Unavailable), but for
+    /// two. After a failed sync nothing is written until the database is opened again, and after a lost database in memory
+    /// nothing is read either; a retry on the same database fails again.
+    ///
+    /// A write that failed has changed nothing, with two exceptions: one on a remote backend, and the one whose own sync failed,
+    /// may have happened all the same.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.kind == ErrorKind::Unavailable
+        self.retryable
+    }
+
+    /// Marks a failure that stays until the database is opened again.
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    pub(crate) fn for_good(mut self) -> Self {
+        self.retryable = false;
+        self
     }
 
     /// `D1_EXEC_ERROR`, in D1's words: it always names the first line, wherever the fault is.
@@ -150,7 +163,7 @@ impl Error {
         self
     }
 
-    /// Marks what D1's `exec` has answered in its own words.
+    /// Marks an answer of D1's `exec`, which has its own words.
     #[cfg(any(feature = "cloudflare-binding", feature = "cloudflare-http"))]
     pub(crate) fn with_exec_prefix(mut self) -> Self {
         self.prefix = "D1_EXEC_ERROR";
@@ -177,14 +190,14 @@ impl Error {
         self
     }
 
-    /// Which statement of the batch or script it is.
+    /// Names the statement of the batch or script, counted from 0.
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn with_statement(mut self, index: usize) -> Self {
         self.statement = self.statement.or(u32::try_from(index).ok());
         self
     }
 
-    /// Where in the script it is, in bytes.
+    /// Names the place in the script, in bytes.
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn with_offset(mut self, offset: Option<usize>) -> Self {
         self.offset = self.offset.or(offset.and_then(|offset| u32::try_from(offset).ok()));
@@ -195,7 +208,7 @@ impl Error {
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn with_position(mut self, script: &str, from: usize) -> Self {
         let offset = self.offset.map(|offset| offset as usize);
-        let offset = offset.unwrap_or_else(|| from + crate::sql::first_word(&script[from..]));
+        let offset = offset.unwrap_or_else(|| from + isobar_sqlite::script::first_word(&script[from..]));
         self.line = self.line.or(u32::try_from(crate::sql::line(script, offset)).ok());
         self
     }

@@ -60,16 +60,11 @@ pub use isobar_db_macros::migration_files as __migration_files;
 
 /// Limits of D1, which the local backend keeps. Source: D1's documentation, "Limits", and workerd's `sqlite.c++`.
 pub mod limits {
-    /// Parameters in a statement.
-    pub const PARAMETERS: usize = 100;
-    /// Bytes in a statement.
-    pub const SQL_BYTES: usize = 100_000;
+    #[doc(inline)]
+    pub use isobar_sqlite::limits::{COLUMNS, PARAMETERS, PATTERN_BYTES, SQL_BYTES};
+
     /// Bytes in a value or a row.
     pub const VALUE_BYTES: usize = 2_000_000;
-    /// Columns in a table or a result.
-    pub const COLUMNS: usize = 100;
-    /// Bytes in the pattern of LIKE and GLOB.
-    pub const PATTERN_BYTES: usize = 50;
 }
 
 /// The quick start of the README, compiled and run as a doctest.

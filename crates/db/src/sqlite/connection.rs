@@ -1,4 +1,4 @@
-//! A connection with D1's limits and authorizer, that a call can interrupt.
+//! A connection with D1's limits and authorizer that a call can interrupt.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,68 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use isobar_sqlite::{DURABLE, Failure, Prepared, Product, Text, is_allowed, lasting_setting, set_limits};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
-use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
-use super::raw::{self, Failure};
+use super::values::from_sql;
 use crate::limits;
 
-/// workerd's limits (`sqlite.c++`) with D1's documented sizes.
-const LIMITS: [(Limit, usize); 11] = [
-    (Limit::SQLITE_LIMIT_LENGTH, limits::VALUE_BYTES),
-    (Limit::SQLITE_LIMIT_SQL_LENGTH, limits::SQL_BYTES),
-    (Limit::SQLITE_LIMIT_COLUMN, limits::COLUMNS),
-    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
-    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 5),
-    (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
-    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
-    (Limit::SQLITE_LIMIT_ATTACHED, 0),
-    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits::PATTERN_BYTES),
-    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, limits::PARAMETERS),
-    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
-];
-
-/// PRAGMAs that D1 allows.
-const PRAGMAS: [&str; 19] = [
-    "table_list",
-    "table_info",
-    "table_xinfo",
-    "data_version",
-    "page_size",
-    "case_sensitive_like",
-    "foreign_keys",
-    "defer_foreign_keys",
-    "ignore_check_constraints",
-    "legacy_alter_table",
-    "recursive_triggers",
-    "reverse_unordered_selects",
-    "foreign_key_check",
-    "foreign_key_list",
-    "index_info",
-    "index_list",
-    "index_xinfo",
-    "quick_check",
-    "optimize",
-];
-
-/// PRAGMAs whose value lasts as long as the connection: D1 has one, so all of ours follow.
-const LASTING: [&str; 5] = [
-    "case_sensitive_like",
-    "ignore_check_constraints",
-    "legacy_alter_table",
-    "recursive_triggers",
-    "reverse_unordered_selects",
-];
-
-/// Functions that ask for what the writer has done, so that no reader can answer.
+/// Functions that report what the writer has done, so that no reader can answer.
 const OF_THE_WRITER: [&str; 3] = ["changes", "last_insert_rowid", "total_changes"];
 
-const VIRTUAL_TABLES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
-
-/// Instructions of SQLite's machine between two looks at whether to go on: some tens of microseconds.
+/// Instructions of SQLite's virtual machine between two checks for an interruption: some tens of microseconds.
 const INSTRUCTIONS: i32 = 1000;
-/// Pages in the write-ahead log from which on it is copied into the database: SQLite's default.
+/// Pages in the write-ahead log at which it is copied into the database: SQLite's default.
 const CHECKPOINT_PAGES: i32 = 1000;
 
 /// A call's claim on a connection: whether its caller still waits, and until when it may run.
@@ -84,7 +35,7 @@ impl Call {
         Self { abandoned: AtomicBool::new(false), limit }
     }
 
-    /// Nobody waits for the result any more: what runs is interrupted and rolled back.
+    /// Marks the result as not wanted any more: the running statement is interrupted and rolled back.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
     }
@@ -99,7 +50,7 @@ thread_local! {
     static RUNNING: RefCell<Option<(Arc<Call>, Instant)>> = const { RefCell::new(None) };
 }
 
-/// Whether the running call is abandoned or out of time.
+/// Returns whether the running call is abandoned or out of time.
 pub(super) fn must_stop() -> bool {
     RUNNING.with_borrow(|running| {
         running.as_ref().is_some_and(|(call, start)| call.is_abandoned() || start.elapsed() >= call.limit)
@@ -142,9 +93,9 @@ pub(super) struct Settings {
     values: BTreeMap<String, String>,
 }
 
-/// State of the authorizer: its rules, and the actions that it has seen.
+/// D1's authorizer of a connection, and the actions that it has seen.
 #[derive(Debug)]
-struct Guard {
+struct Authorizer {
     is_reader: bool,
     /// Set while the engine's own statements are prepared.
     trusted: AtomicBool,
@@ -159,7 +110,7 @@ struct Guard {
 #[derive(Debug)]
 pub(super) struct Guarded {
     connection: Connection,
-    guard: Arc<Guard>,
+    authorizer: Arc<Authorizer>,
     /// The version of the shared settings that it has.
     settings_version: u64,
     wal_pages: Arc<AtomicI32>,
@@ -180,17 +131,16 @@ impl Guarded {
         };
         connection.busy_handler(Some(wait_for_lock))?;
         if path.is_some() {
-            // FULL: COMMIT answers when the log is durable. The log is copied by `checkpoint`, whose errors count.
-            connection.execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;",
-            )?;
+            connection.execute_batch(DURABLE)?;
+            // The log is copied by `checkpoint`, whose errors count.
+            connection.execute_batch("PRAGMA wal_autocheckpoint = 0")?;
         }
-        connection.execute_batch(if is_reader { "PRAGMA query_only = ON" } else { "PRAGMA foreign_keys = ON" })?;
-        for (limit, value) in LIMITS {
-            // All far below i32's maximum.
-            connection.set_limit(limit, value as i32)?;
+        connection.execute_batch("PRAGMA foreign_keys = ON")?;
+        if is_reader {
+            connection.execute_batch("PRAGMA query_only = ON")?;
         }
-        raw::drop_modules(&connection);
+        set_limits(&connection, limits::VALUE_BYTES)?;
+        isobar_sqlite::drop_modules(&connection);
         let wal_pages = Arc::new(AtomicI32::new(0));
         let pages = Arc::clone(&wal_pages);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
@@ -198,61 +148,64 @@ impl Guarded {
             Ok(())
         }))?;
         connection.progress_handler(INSTRUCTIONS, Some(must_stop))?;
-        let guard = Arc::new(Guard {
+        let authorizer = Arc::new(Authorizer {
             is_reader,
             trusted: AtomicBool::new(false),
             needs_writer: AtomicBool::new(false),
             transaction: AtomicBool::new(false),
             settings: Arc::clone(settings),
         });
-        let asked = Arc::clone(&guard);
+        let asked = Arc::clone(&authorizer);
         connection.authorizer(Some(move |context: AuthContext<'_>| asked.judge(&context)))?;
-        Ok(Self { connection, guard, settings_version: 0, wal_pages })
+        Ok(Self { connection, authorizer, settings_version: 0, wal_pages })
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Runs the engine's own SQL, past the authorizer.
-    pub(super) fn own<T>(&self, run: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
-        self.guard.trusted.store(true, Ordering::Relaxed);
-        let result = run(&self.connection);
-        self.guard.trusted.store(false, Ordering::Relaxed);
+    /// Prepares a user's next statement: see [`isobar_sqlite::prepare_next`].
+    pub(super) fn prepare_next(&self, text: &Text, at: usize) -> Result<(Option<Prepared<'_>>, usize), Failure> {
+        isobar_sqlite::prepare_next(&self.connection, &self.authorizer.trusted, text, at)
+    }
+
+    /// Runs one statement of the engine's own, past the authorizer. Returns the first column of its first row, if it has one.
+    pub(super) fn own_statement(&self, sql: &str) -> Result<Option<crate::Value>, Failure> {
+        let run = || {
+            let (Some(mut statement), _) = isobar_sqlite::prepare(&self.connection, sql)? else { return Ok(None) };
+            Ok(if statement.step()? { statement.row(from_sql).into_iter().next() } else { None })
+        };
+        self.authorizer.trusted.store(true, Ordering::Relaxed);
+        let result = run();
+        self.authorizer.trusted.store(false, Ordering::Relaxed);
         result
     }
 
-    /// Runs one statement of the engine's own; the first column of its row, if it has one.
-    pub(super) fn own_statement(&self, sql: &str) -> Result<Option<crate::Value>, Failure> {
-        self.own(|connection| {
-            let (Some(mut statement), _) = raw::prepare(connection, sql)? else { return Ok(None) };
-            Ok(if statement.step()? { statement.row().into_iter().next() } else { None })
-        })
-    }
-
-    /// Gives the connection the settings that others have been given since.
+    /// Gives the connection the settings that others have been given since. Where one cannot be applied, the next call tries
+    /// all of them again.
     pub(super) fn follow_settings(&mut self) -> Result<(), Failure> {
-        let settings = self.guard.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        if settings.version == self.settings_version {
-            return Ok(());
-        }
-        self.settings_version = settings.version;
-        let values = settings.values.clone();
-        drop(settings);
+        let (version, values) = {
+            let settings = self.authorizer.settings.lock().unwrap_or_else(PoisonError::into_inner);
+            if settings.version == self.settings_version {
+                return Ok(());
+            }
+            (settings.version, settings.values.clone())
+        };
         for (name, value) in values {
             self.own_statement(&format!("PRAGMA {name} = '{}'", value.replace('\'', "''")))?;
         }
+        self.settings_version = version;
         Ok(())
     }
 
-    /// Whether a statement was refused since the last question because only the writer can run it.
+    /// Returns whether a statement was refused since the last call because only the writer can run it.
     pub(super) fn took_to_writer(&self) -> bool {
-        self.guard.needs_writer.swap(false, Ordering::Relaxed)
+        self.authorizer.needs_writer.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether a statement was refused since the last question because it begins or ends a transaction.
+    /// Returns whether a statement was refused since the last call because it begins or ends a transaction.
     pub(super) fn refused_transaction(&self) -> bool {
-        self.guard.transaction.swap(false, Ordering::Relaxed)
+        self.authorizer.transaction.swap(false, Ordering::Relaxed)
     }
 
     /// Copies the write-ahead log into the database when it has grown long.
@@ -261,21 +214,29 @@ impl Guarded {
             return Ok(());
         }
         self.wal_pages.store(0, Ordering::Relaxed);
-        raw::checkpoint(&self.connection)
+        isobar_sqlite::checkpoint(&self.connection)
     }
 
-    /// Ends an open transaction by undoing it. `false` where the connection stays in one: it can only be dropped then.
+    /// Makes the connection usable after a panic. Returns `false` where it can only be dropped.
+    pub(super) fn reset(&self) -> bool {
+        self.authorizer.trusted.store(false, Ordering::Relaxed);
+        self.authorizer.needs_writer.store(false, Ordering::Relaxed);
+        self.authorizer.transaction.store(false, Ordering::Relaxed);
+        self.roll_back()
+    }
+
+    /// Ends an open transaction by undoing it. Returns `false` where the connection stays in one and can only be dropped.
     pub(super) fn roll_back(&self) -> bool {
         if !self.connection.is_autocommit() {
-            // An error shows in what is asked next.
+            // A failure shows in the state that is returned.
             drop(self.own_statement("ROLLBACK"));
         }
         self.connection.is_autocommit()
     }
 }
 
-impl Guard {
-    /// D1's authorizer: asked while a statement is prepared, also for what triggers and virtual tables do.
+impl Authorizer {
+    /// D1's authorizer. It is asked while a statement is prepared, also for the actions of triggers and virtual tables.
     fn judge(&self, context: &AuthContext<'_>) -> Authorization {
         if self.trusted.load(Ordering::Relaxed) {
             return Authorization::Allow;
@@ -289,14 +250,14 @@ impl Guard {
                 self.needs_writer.store(true, Ordering::Relaxed);
                 return Authorization::Deny;
             }
-            AuthAction::Pragma { pragma_name, pragma_value: Some(value) } if is_listed(&LASTING, pragma_name) => {
-                let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-                settings.values.insert(pragma_name.to_ascii_lowercase(), value.to_owned());
-                settings.version += 1;
-            }
             _ => {}
         }
-        if is_allowed(context) { Authorization::Allow } else { Authorization::Deny }
+        if let Some((name, value)) = lasting_setting(context) {
+            let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+            settings.values.insert(name.to_owned(), value.to_owned());
+            settings.version += 1;
+        }
+        if is_allowed(context, Product::D1) { Authorization::Allow } else { Authorization::Deny }
     }
 }
 
@@ -304,40 +265,24 @@ fn is_listed(list: &[&str], name: &str) -> bool {
     list.iter().any(|listed| listed.eq_ignore_ascii_case(name))
 }
 
-fn is_allowed(context: &AuthContext<'_>) -> bool {
-    let reserved = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("_cf_"));
-    if context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {
-        // ALTER TABLE looks for temporary objects that name the table, and there never are any.
-        let schema = |table: &str| ["sqlite_temp_master", "sqlite_temp_schema"].contains(&table);
-        return match context.action {
-            AuthAction::Read { table_name, .. } | AuthAction::Update { table_name, .. } => schema(table_name),
-            _ => false,
-        };
-    }
-    match context.action {
-        AuthAction::Attach { .. }
-        | AuthAction::Detach { .. }
-        | AuthAction::CreateTempIndex { .. }
-        | AuthAction::CreateTempTable { .. }
-        | AuthAction::CreateTempTrigger { .. }
-        | AuthAction::CreateTempView { .. }
-        | AuthAction::DropTempIndex { .. }
-        | AuthAction::DropTempTable { .. }
-        | AuthAction::DropTempTrigger { .. }
-        | AuthAction::DropTempView { .. }
-        | AuthAction::Unknown { .. } => false,
-        AuthAction::CreateTable { table_name: name }
-        | AuthAction::CreateIndex { index_name: name, .. }
-        | AuthAction::CreateTrigger { trigger_name: name, .. }
-        | AuthAction::CreateView { view_name: name } => !reserved(name),
-        AuthAction::CreateVtable { table_name, module_name } => {
-            !reserved(table_name) && is_listed(&VIRTUAL_TABLES, module_name)
-        }
-        AuthAction::Pragma { pragma_name, pragma_value } => {
-            is_listed(&PRAGMAS, pragma_name)
-                && (pragma_value.is_none() || !pragma_name.eq_ignore_ascii_case("page_size"))
-        }
-        AuthAction::Function { function_name } => isobar_cloudflare::sql::allows_function(function_name),
-        _ => true,
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use rusqlite::limits::Limit;
+
+    use super::*;
+
+    #[test]
+    fn a_setting_that_could_not_be_applied_is_tried_again() {
+        let settings = Arc::default();
+        let writer = Guarded::open(None, false, &settings).unwrap();
+        let mut other = Guarded::open(None, false, &settings).unwrap();
+        writer.prepare_next(&Text::new("PRAGMA case_sensitive_like = ON"), 0).unwrap();
+        other.connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, 5).unwrap();
+        assert_eq!(other.follow_settings().unwrap_err().code, rusqlite::ffi::SQLITE_TOOBIG);
+        set_limits(&other.connection, limits::VALUE_BYTES).unwrap();
+        assert_eq!(other.own_statement("SELECT 'a' LIKE 'A'").unwrap(), Some(crate::Value::Integer(1)));
+        other.follow_settings().unwrap();
+        assert_eq!(other.own_statement("SELECT 'a' LIKE 'A'").unwrap(), Some(crate::Value::Integer(0)));
     }
 }

@@ -1,5 +1,6 @@
-//! The file system a database is on: room that is kept free, and who may read its files.
+//! The file system a database is on: the room that is kept free, and the modes of its files.
 
+use std::fmt;
 #[cfg(feature = "local")]
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,43 +9,58 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, ErrorKind, Result};
 
-/// How long an answer of the file system is taken for true.
-const FRESH_FOR: Duration = Duration::from_millis(500);
-/// Of a small file system no more than this part is kept free.
+/// Time for which the room that the file system has reported is believed.
+pub(super) const FRESH_FOR: Duration = Duration::from_millis(500);
+/// The reserve is at most this part of a file system: a twentieth.
 const LARGEST_PART: u64 = 20;
 
-/// The free room beside a database, asked twice a second at most.
-#[derive(Debug)]
+/// Bytes of a file system.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) free: u64,
+    pub(super) total: u64,
+}
+
+/// Asks the file system of a folder for its room; `None` where it does not report any.
+type AskRoom = dyn Fn(&Path) -> Option<Room> + Send + Sync;
+
+/// The free room beside a database, asked for twice a second at most.
 pub(super) struct Disk {
     folder: PathBuf,
     reserve: u64,
-    seen: Mutex<Option<(Instant, u64, u64)>>,
+    room: Box<AskRoom>,
+    seen: Mutex<Option<(Instant, Room)>>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("folder", &self.folder).field("reserve", &self.reserve).finish_non_exhaustive()
+    }
 }
 
 impl Disk {
-    pub(super) fn new(file: &Path, reserve: u64) -> Self {
+    pub(super) fn new(file: &Path, reserve: u64, room: impl Fn(&Path) -> Option<Room> + Send + Sync + 'static) -> Self {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self { folder: folder.to_owned(), reserve, seen: Mutex::new(None) }
+        Self { folder: folder.to_owned(), reserve, room: Box::new(room), seen: Mutex::new(None) }
     }
 
-    /// Refuses where less than the reserve is free. A file system that does not say is taken to have room.
+    /// Refuses where less than the reserve is free. A file system that does not report its room is taken to have some.
     pub(super) fn check(&self) -> Result<()> {
         if self.reserve == 0 {
             return Ok(());
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = seen.filter(|(when, ..)| when.elapsed() < FRESH_FOR);
-        let Some((_, free, total)) =
-            fresh.or_else(|| room(&self.folder).map(|(free, total)| (Instant::now(), free, total)))
-        else {
+        let fresh = seen.filter(|(when, _)| when.elapsed() < FRESH_FOR);
+        let Some((when, room)) = fresh.or_else(|| (self.room)(&self.folder).map(|room| (Instant::now(), room))) else {
             return Ok(());
         };
-        let reserve = self.reserve.min(total / LARGEST_PART);
-        if free >= reserve {
-            *seen = fresh.or(Some((Instant::now(), free, total)));
+        let reserve = self.reserve.min(room.total / LARGEST_PART);
+        if room.free >= reserve {
+            *seen = Some((when, room));
             return Ok(());
         }
-        *seen = None; // whoever makes room is served at once
+        *seen = None; // the next write looks again: there may be room by then
+        let free = room.free;
         let message = format!(
             "the disk of {} has {free} bytes free, and {reserve} are kept in reserve: nothing is written until there is room",
             self.folder.display()
@@ -55,21 +71,22 @@ impl Disk {
 
 /// Free and total bytes of the file system that a folder is on.
 #[cfg(unix)]
-fn room(folder: &Path) -> Option<(u64, u64)> {
+pub(super) fn room(folder: &Path) -> Option<Room> {
     let stat = rustix::fs::statvfs(folder).ok()?;
-    Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Some(Room { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
 }
 
 #[cfg(not(unix))]
-fn room(_: &Path) -> Option<(u64, u64)> {
+pub(super) fn room(_: &Path) -> Option<Room> {
     None
 }
 
 /// Makes a database's files their owner's alone: the file is created with mode 0600 where it is missing, and it, the log and
 /// the log's index are tightened where they are there. SQLite gives new logs the file's mode.
 ///
-/// A folder that is made has mode 0700. One that is there is tightened where it holds nothing but databases, and nobody has made it
-/// one that several write to (sticky, set-group-id, or writable for others): `/tmp` may be empty, too.
+/// A new folder has mode 0700. An existing one is tightened where it holds nothing but databases and is not meant for several
+/// users (sticky, set-group-id, or writable for others): `/tmp` may be empty, too.
 #[cfg(feature = "local")]
 pub(super) fn make_private(file: &Path) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -103,7 +120,7 @@ fn create_file(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes away what others may do. A file that is not there, or is another user's, stays as it is.
+/// Removes others' permissions. A missing file, or another user's, stays as it is.
 #[cfg(all(feature = "local", unix))]
 fn tighten(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -116,13 +133,13 @@ fn tighten(path: &Path, mode: u32) -> io::Result<()> {
         return Ok(());
     }
     match std::fs::set_permissions(path, std::fs::Permissions::from_mode(old & mode)) {
-        // Its owner has shared it, and the owner's word counts.
+        // It is another user's, who has shared it on purpose.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         done => done,
     }
 }
 
-/// Whether a folder is meant for several users.
+/// Returns whether a folder is meant for several users.
 #[cfg(all(feature = "local", unix))]
 fn is_shared(folder: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
@@ -156,4 +173,55 @@ fn create_folder(folder: &Path) -> io::Result<()> {
         _ => {}
     }
     std::fs::File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A disk of 1,000 bytes, its free bytes, and how often it was asked for them.
+    fn disk(reserve: u64) -> (Disk, Arc<AtomicU64>, Arc<AtomicU64>) {
+        let free = Arc::new(AtomicU64::new(0));
+        let asked = Arc::new(AtomicU64::new(0));
+        let (reported, counted) = (Arc::clone(&free), Arc::clone(&asked));
+        let room = move |_: &Path| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Some(Room { free: reported.load(Ordering::SeqCst), total: 1000 })
+        };
+        (Disk::new(Path::new("folder/db.sqlite"), reserve, room), free, asked)
+    }
+
+    #[test]
+    fn the_reserve_is_kept_to_the_byte_and_is_a_twentieth_at_most() {
+        for (reserve, least) in [(10, 10), (50, 50), (51, 50), (u64::MAX, 50)] {
+            let (disk, free, _) = disk(reserve);
+            free.store(least - 1, Ordering::SeqCst);
+            let refused = disk.check().map_err(|error| error.kind());
+            assert_eq!(refused, Err(ErrorKind::StorageFull), "{reserve}");
+            free.store(least, Ordering::SeqCst);
+            assert!(disk.check().is_ok(), "{reserve}");
+        }
+    }
+
+    #[test]
+    fn enough_room_is_believed_for_a_while_and_too_little_is_not() {
+        let (disk, free, asked) = disk(10);
+        assert!(disk.check().is_err() && disk.check().is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        free.store(10, Ordering::SeqCst);
+        assert!(disk.check().is_ok());
+        free.store(0, Ordering::SeqCst);
+        std::thread::sleep(FRESH_FOR + Duration::from_millis(50));
+        assert!(disk.check().is_err(), "an old answer counts no more");
+    }
+
+    #[test]
+    fn without_a_reserve_the_disk_is_not_asked() {
+        let (disk, _, asked) = disk(0);
+        assert!(disk.check().is_ok());
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+    }
 }

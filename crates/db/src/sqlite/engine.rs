@@ -1,4 +1,4 @@
-//! Running statements: which connection, which transaction, what comes back.
+//! Running statements: their connection, their transaction, their results.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use isobar_sqlite::{Failure, Prepared, Text};
+
 use super::connection::{Guarded, Settings, must_stop};
-use super::disk::Disk;
+use super::disk::{self, Disk, Room};
 use super::lane::{Lane, Slot};
-use super::raw::{self, Failure, Prepared, Text};
-use super::{SqliteOptions, fault, limited};
+use super::values::{from_sql, to_sql};
+use super::{SqliteOptions, fault};
 use crate::{Bookmark, Error, ErrorKind, Meta, QueryResult, Result, Row, Statement, Value, sql};
 
 /// Connections that read at once.
 const READERS: usize = 4;
-/// How long to wait before a file is opened again that another process is busy with.
+/// Wait before another try to open a file that another process is busy with.
 const RETRY: Duration = Duration::from_millis(2);
 /// Longest wait for a database that another process has locked while it is opened.
 const OPENING: Duration = Duration::from_secs(30);
@@ -28,7 +30,7 @@ const EARLY_PARAMETER: &str =
 const TRANSACTION: &str = "To execute a transaction, please use batch() instead of the SQL BEGIN TRANSACTION or \
                            SAVEPOINT statements. D1 refuses them too: a transaction cannot stay open between calls.";
 
-/// The database: its connections and what is known of it.
+/// The database: its connections and their shared state.
 #[derive(Debug)]
 pub(super) struct Engine {
     writer: Lane,
@@ -49,7 +51,7 @@ struct Shared {
     failing: AtomicBool,
     last_row_id: AtomicI64,
     size: AtomicU64,
-    /// Bytes in a page, which stay what they are.
+    /// Bytes in a page; they never change.
     page_bytes: AtomicU64,
     /// Microseconds since 1970 of the last run, never going back: the bookmark.
     position: AtomicI64,
@@ -63,6 +65,17 @@ pub(super) enum Work {
     Script(String),
 }
 
+/// The connection that work goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    /// One of those that read; the writer where only it can answer.
+    Reader,
+    /// The writer's, for work that only reads: neither a failed sync nor a full disk is in its way.
+    ReadOnWriter,
+    /// The writer's.
+    Writer,
+}
+
 /// How a job on a reader has ended.
 enum Answer {
     Done(Vec<QueryResult>),
@@ -71,12 +84,22 @@ enum Answer {
 }
 
 impl Engine {
+    /// Opens the file, or a database in memory.
     pub(super) async fn open(path: Option<&Path>, options: SqliteOptions) -> Result<Self> {
+        Self::open_on(path, options, disk::room).await
+    }
+
+    /// As [`open`](Self::open), on a disk with the room that the function reports.
+    async fn open_on(
+        path: Option<&Path>,
+        options: SqliteOptions,
+        room: impl Fn(&Path) -> Option<Room> + Send + Sync + 'static,
+    ) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
         let opener = |is_reader: bool| {
             let (path, settings) = (path.map(Path::to_owned), Arc::clone(&settings));
             let open = move || {
-                // A lock that stays is an error in the end, however long the caller has.
+                // A lock that stays becomes an error, even where the caller's time limit is longer.
                 let last = Instant::now() + OPENING;
                 loop {
                     match Guarded::open(path.as_deref(), is_reader, &settings) {
@@ -91,7 +114,7 @@ impl Engine {
             Arc::new(open) as Arc<super::lane::Open>
         };
         let shared = Shared {
-            disk: path.map(|path| Disk::new(path, options.disk_reserve)),
+            disk: path.map(|path| Disk::new(path, options.disk_reserve, room)),
             options,
             path: path.map(Path::to_owned),
             poisoned: AtomicBool::new(false),
@@ -102,8 +125,8 @@ impl Engine {
             position: AtomicI64::new(0),
         };
         let engine = Self {
-            writer: Lane::new(1, opener(false)),
-            readers: path.map(|_| Lane::new(READERS, opener(true))),
+            writer: Lane::new(1, path.is_none(), opener(false)),
+            readers: path.map(|_| Lane::new(READERS, false, opener(true))),
             shared: Arc::new(shared),
         };
         let shared = Arc::clone(&engine.shared);
@@ -116,7 +139,7 @@ impl Engine {
         self.shared.path.as_ref().map_or_else(|| "memory".to_owned(), |path| path.display().to_string())
     }
 
-    /// Where the database is now, in D1's form: it grows with every run.
+    /// The database's position in D1's form: it grows with every run.
     pub(super) fn bookmark(&self) -> Bookmark {
         let now = chrono::Utc::now().timestamp_micros();
         let before = self.shared.position.fetch_max(now, Ordering::SeqCst);
@@ -131,8 +154,14 @@ impl Engine {
         if statements.is_empty() {
             return Err(Error::new(ErrorKind::Sql, NO_STATEMENT));
         }
-        let reads = statements.iter().all(|statement| sql::split(statement.sql()).all(sql::is_read));
-        self.work(Work::Batch(statements), reads).await
+        let all = |test: fn(&str) -> bool| statements.iter().all(|statement| sql::split(statement.sql()).all(test));
+        let route = match all(sql::is_read) {
+            // The answer of a PRAGMA is the writer's: only its connection has D1's settings and `data_version`.
+            true if all(|statement| !sql::is_pragma(statement)) => Route::Reader,
+            true => Route::ReadOnWriter,
+            false => Route::Writer,
+        };
+        self.work(Work::Batch(statements), route).await
     }
 
     /// Runs a script in one transaction; a result for each of its statements.
@@ -141,13 +170,13 @@ impl Engine {
         if sql::split(&script).next().is_none() {
             return Err(Error::new(ErrorKind::Sql, NO_STATEMENT));
         }
-        self.work(Work::Script(script), false).await
+        self.work(Work::Script(script), Route::Writer).await
     }
 
-    /// The words of a statement choose the connection; whether it may run there is SQLite's to say.
-    async fn work(&self, mut work: Work, reads: bool) -> Result<Vec<QueryResult>> {
+    /// The words of a statement choose the connection; SQLite decides whether it may run there.
+    async fn work(&self, mut work: Work, route: Route) -> Result<Vec<QueryResult>> {
         let limit = self.shared.options.time_limit;
-        if let Some(readers) = self.readers.as_ref().filter(|_| reads) {
+        if let Some(readers) = self.readers.as_ref().filter(|_| route == Route::Reader) {
             let shared = Arc::clone(&self.shared);
             match readers.run(limit, move |slot| shared.read(slot, work)).await? {
                 Answer::Done(results) => return Ok(results),
@@ -155,10 +184,10 @@ impl Engine {
             }
         }
         let shared = Arc::clone(&self.shared);
-        self.writer.run(limit, move |slot| shared.write(slot, &work, reads)).await
+        self.writer.run(limit, move |slot| shared.write(slot, &work, route != Route::Writer)).await
     }
 
-    /// Whether the database reads, and would write: see [`Database::health`](crate::Database::health).
+    /// Checks that the database reads and could write: see [`Database::health`](crate::Database::health).
     pub(super) async fn health(&self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         if let Some(readers) = &self.readers {
@@ -171,7 +200,7 @@ impl Engine {
 }
 
 impl Shared {
-    /// Runs what only reads. Several statements share a snapshot.
+    /// Runs work that only reads. Several statements share a snapshot.
     fn read(&self, slot: &mut Slot, work: Work) -> Result<Answer> {
         let connection = slot.connection()?;
         connection.follow_settings().map_err(|failure| fault::of(&failure))?;
@@ -192,7 +221,7 @@ impl Shared {
         }
     }
 
-    /// Runs everything else, and in memory all there is.
+    /// Runs everything else, and in memory everything.
     fn write(&self, slot: &mut Slot, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
         if !reads {
             self.check_writable()?;
@@ -201,20 +230,20 @@ impl Shared {
         connection.follow_settings().map_err(|failure| fault::of(&failure))?;
         let outcome = self.transact(connection, work, reads);
         if !connection.roll_back() {
-            self.lose(slot);
+            slot.discard();
             return outcome;
         }
         if outcome.is_ok() && !reads {
             self.failing.store(false, Ordering::Relaxed);
             if let Err(failure) = connection.checkpoint() {
-                // What was committed is in the log; only the copy is not.
+                // The commit is durable in the log; only the copy is not.
                 self.note(&failure);
             }
         }
         outcome
     }
 
-    /// A transaction from its beginning to its end; the caller undoes what stays open after an error.
+    /// Runs a transaction from BEGIN to COMMIT. After an error the caller rolls back.
     fn transact(&self, connection: &Guarded, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
         let failed = |failure: Failure| {
             self.note(&failure);
@@ -222,7 +251,7 @@ impl Shared {
         };
         connection.own_statement(if reads { "BEGIN" } else { "BEGIN IMMEDIATE" }).map_err(failed)?;
         let results = self.batch(connection, work, reads)?;
-        // A statement may have ended the transaction by itself (OR ROLLBACK), but then it has failed.
+        // A statement may have ended the transaction (OR ROLLBACK), but then it has failed.
         connection.own_statement("COMMIT").map_err(failed)?;
         Ok(results)
     }
@@ -250,7 +279,7 @@ impl Shared {
             at = next;
             let Some(mut prepared) = prepared else { return Err(wrong(ONLY_COMMENTS)) };
             let count = prepared.parameters();
-            if !text.from(at).is_empty() {
+            if !text.rest(at).is_empty() {
                 if count > 0 {
                     return Err(wrong(EARLY_PARAMETER));
                 }
@@ -261,17 +290,17 @@ impl Shared {
                 return Err(wrong(WRONG_BINDINGS));
             }
             let failed = |failure| self.failed(connection, failure).with_sql(sql);
-            prepared.bind(statement.parameters()).map_err(failed)?;
+            prepared.bind(statement.parameters().iter().map(to_sql)).map_err(failed)?;
             let (columns, rows) = self.run_to_end(connection, &mut prepared, sql)?;
             drop(prepared);
             return Ok(QueryResult::new(columns, rows, self.meta(connection, &before, start, reads)?));
         }
     }
 
-    /// Runs a script's statements one after the other, each as it is prepared: the next may need what this one makes.
+    /// Runs a script's statements one after the other, each as it is prepared: the next may use a table that this one creates.
     fn script(&self, connection: &Guarded, script: &str) -> Result<Vec<QueryResult>> {
         let (text, mut next, mut results) = (Text::new(script), 0, Vec::new());
-        while !text.from(next).is_empty() {
+        while !text.rest(next).is_empty() {
             let (start, before) = (Instant::now(), self.standing(connection, false)?);
             let at = next;
             let number = results.len();
@@ -298,15 +327,8 @@ impl Shared {
         at: usize,
         in_script: bool,
     ) -> Result<(&'s str, Option<Prepared<'c>>, usize)> {
-        let rest = text.from(at);
-        let found = match raw::prepare_at(connection.connection(), text, at) {
-            Err(failure) => match limited::prepare(connection, rest, &failure) {
-                Some(found) => found,
-                None => Err(failure),
-            },
-            found => found,
-        };
-        match found {
+        let rest = text.rest(at);
+        match connection.prepare_next(text, at) {
             Ok((_, 0)) => Err(Error::new(ErrorKind::Sql, "the SQL has a NUL in it: SQLITE_ERROR")),
             Ok((prepared, read)) => {
                 let (sql, tail) = rest.split_at(read);
@@ -314,7 +336,7 @@ impl Shared {
                 Ok((sql, prepared, at + rest.len() - tail.len()))
             }
             Err(mut failure) => {
-                // In a script the place is told by its line.
+                // In a script the error has the line in place of the offset.
                 let offset = if in_script { failure.offset.take().map(|offset| at + offset) } else { None };
                 let error = self.failed(connection, failure);
                 Err(error.with_sql(sql::split(rest).next().unwrap_or(rest)).with_offset(offset))
@@ -322,7 +344,7 @@ impl Shared {
         }
     }
 
-    /// The columns and the rows.
+    /// Runs a statement to its end. Returns the columns and the rows.
     fn run_to_end(
         &self,
         connection: &Guarded,
@@ -334,7 +356,7 @@ impl Shared {
         let names = prepared.columns();
         let (shared, mut rows): (Arc<[String]>, _) = (names.clone().into(), Vec::new());
         while more {
-            rows.push(Row::new(Arc::clone(&shared), prepared.row()));
+            rows.push(Row::new(Arc::clone(&shared), prepared.row(from_sql)));
             more = prepared.step().map_err(failed)?;
         }
         Ok((names, rows))
@@ -348,7 +370,7 @@ impl Shared {
         fault::of(&failure)
     }
 
-    /// Remembers what an error says of the disk.
+    /// Remembers an error of the disk.
     fn note(&self, failure: &Failure) {
         if fault::is_failed_sync(failure) {
             self.poisoned.store(true, Ordering::SeqCst);
@@ -362,22 +384,15 @@ impl Shared {
         if self.poisoned.load(Ordering::SeqCst) {
             let path = self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
             let message = format!(
-                "a sync of {path} has failed, and what the disk holds of the last writes is uncertain: nothing is written \
+                "a sync of {path} has failed, and it is uncertain which of the last writes are on the disk: nothing is written \
                  until the database is opened again"
             );
-            return Err(Error::new(ErrorKind::Unavailable, message));
+            return Err(Error::new(ErrorKind::Unavailable, message).for_good());
         }
         self.disk.as_ref().map_or(Ok(()), Disk::check)
     }
 
-    /// Drops a connection that stays in a transaction. In memory the database goes with it.
-    fn lose(&self, slot: &mut Slot) {
-        if self.path.is_some() {
-            slot.discard();
-        }
-    }
-
-    /// Tries to write, for real where the last write failed.
+    /// Begins and ends a write; writes a page where the last write has failed.
     fn probe(&self, slot: &mut Slot) -> Result<()> {
         self.check_writable()?;
         let connection = slot.connection()?;
@@ -392,7 +407,7 @@ impl Shared {
         };
         let written = write();
         if !connection.roll_back() {
-            self.lose(slot);
+            slot.discard();
         }
         match written {
             Ok(_) => self.failing.store(false, Ordering::Relaxed),
@@ -404,7 +419,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks at what the database is like: its size, and the connection's last row.
+    /// Reads the database's size and the connection's last row.
     fn look(&self, connection: &Guarded) -> Result<(), Failure> {
         if self.page_bytes.load(Ordering::Relaxed) == 0
             && let Some(Value::Integer(bytes)) = connection.own_statement("PRAGMA page_size")?
@@ -445,7 +460,7 @@ impl Shared {
             meta.changes = after.changes - before.changes;
             meta.last_row_id = Some(after.last_row_id);
             meta.size_after = after.size;
-            // As miniflare's D1 has it: a view, a trigger or a new name changes nothing that it looks at.
+            // As miniflare's D1: a view, a trigger or a new name changes none of the three.
             meta.changed_db = after != *before;
         }
         Ok(meta)
@@ -475,53 +490,4 @@ fn is_blank(sql: &str) -> bool {
 
 #[cfg(all(test, feature = "local"))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests {
-    use super::*;
-
-    async fn opened(path: &Path) -> Engine {
-        Engine::open(Some(path), SqliteOptions::default()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn after_a_failed_sync_nothing_is_written_until_the_database_is_opened_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("db.sqlite");
-        let engine = opened(&path).await;
-        engine.run(vec!["CREATE TABLE t (a)".into()]).await.unwrap();
-        let code = rusqlite::ffi::SQLITE_IOERR_FSYNC;
-        engine.shared.note(&Failure { code, message: "disk I/O error".to_owned(), offset: None, system: 5 });
-        let refused = engine.run(vec!["INSERT INTO t VALUES (1)".into()]).await.unwrap_err();
-        assert!(refused.kind() == ErrorKind::Unavailable && refused.to_string().contains("opened again"), "{refused}");
-        assert!(engine.health().await.is_err());
-        assert_eq!(engine.run(vec!["SELECT a FROM t".into()]).await.unwrap()[0].rows.len(), 0);
-        let again = opened(&path).await;
-        again.run(vec!["INSERT INTO t VALUES (1)".into()]).await.unwrap();
-        again.health().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_job_that_panics_takes_its_connection_along_and_no_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = opened(&folder.path().join("db.sqlite")).await;
-        let limit = engine.shared.options.time_limit;
-        let panicked = engine.writer.run::<()>(limit, |slot| {
-            slot.connection()?.own_statement("BEGIN IMMEDIATE").map_err(|failure| fault::of(&failure))?;
-            panic!("a bug")
-        });
-        assert_eq!(panicked.await.unwrap_err().kind(), ErrorKind::Internal);
-        engine.run(vec!["CREATE TABLE t (a)".into()]).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_long_log_is_copied_into_the_database() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("db.sqlite");
-        let engine = opened(&path).await;
-        engine.run(vec!["CREATE TABLE t (a)".into()]).await.unwrap();
-        let fill = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1500) \
-                    INSERT INTO t SELECT randomblob(4000) FROM c";
-        engine.run(vec![fill.into()]).await.unwrap();
-        engine.run(vec!["SELECT count(*) FROM t".into(), "DELETE FROM t WHERE 0".into()]).await.unwrap();
-        assert!(std::fs::metadata(&path).unwrap().len() > 5_000_000);
-    }
-}
+mod tests;

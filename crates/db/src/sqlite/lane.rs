@@ -22,27 +22,47 @@ type Task = Box<dyn FnOnce(&mut Slot, Duration) + Send>;
 pub(super) struct Slot {
     connection: Option<Guarded>,
     open: Arc<Open>,
+    /// The database is the connection's memory, and is lost with it.
+    in_memory: bool,
+    /// The database in memory is lost.
+    lost: bool,
 }
 
 impl Slot {
     /// The connection, opened if need be.
     pub(super) fn connection(&mut self) -> Result<&mut Guarded> {
+        if self.lost {
+            let message = "the database in memory is lost: a transaction of it could neither be ended nor undone";
+            return Err(Error::new(ErrorKind::Unavailable, message).for_good());
+        }
         match &mut self.connection {
             Some(connection) => Ok(connection),
             empty => Ok(empty.insert((self.open)()?)),
         }
     }
 
-    /// Drops the connection; the next use opens another.
+    /// Drops the connection; the next use opens another. A database in memory is lost with it, and says so from then on.
     pub(super) fn discard(&mut self) {
+        self.lost |= self.in_memory && self.connection.is_some();
         self.connection = None;
+    }
+
+    /// Goes on after a panic: with a new connection, since the state of the old one is unknown, or, in memory, with the old
+    /// one and its transaction undone.
+    fn recover(&mut self) {
+        let keeps = self.in_memory && self.connection.as_ref().is_none_or(Guarded::reset);
+        if !keeps {
+            self.discard();
+        }
     }
 }
 
-/// Up to so many threads, each with a connection of its own, that take calls first come, first served.
+/// Threads, each with a connection of its own, that take calls first come, first served. They start as they are needed.
 pub(super) struct Lane {
     queue: Arc<Queue>,
+    /// The most threads.
     threads: usize,
+    in_memory: bool,
     open: Arc<Open>,
     started: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -77,12 +97,13 @@ impl Drop for Waiting {
 }
 
 impl Lane {
-    pub(super) fn new(threads: usize, open: Arc<Open>) -> Self {
-        Self { queue: Arc::default(), threads, open, started: Mutex::default() }
+    /// A lane of up to `threads` threads. `in_memory` says that the database is the connection's memory.
+    pub(super) fn new(threads: usize, in_memory: bool, open: Arc<Open>) -> Self {
+        Self { queue: Arc::default(), threads, in_memory, open, started: Mutex::default() }
     }
 
-    /// Runs a job on a connection. When the returned future is dropped, what runs is interrupted; what still waits in the
-    /// queue is not run.
+    /// Runs a job on a connection. When the returned future is dropped, a running job is interrupted, and one that waits in
+    /// the queue is not run.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -96,7 +117,7 @@ impl Lane {
                 return;
             }
             let result = if waited > limit { Err(fault::queued_too_long()) } else { turn(slot, &call, job) };
-            // The caller may have gone meanwhile; nobody hears of it then.
+            // The caller may have gone meanwhile, and the answer with it.
             drop(answer.send(result));
         }))?;
         let result = answered.await;
@@ -109,8 +130,9 @@ impl Lane {
         state.tasks.push_back((task, Instant::now()));
         if state.idle < state.tasks.len() && state.threads < self.threads {
             state.threads += 1;
-            let (queue, open) = (Arc::clone(&self.queue), Arc::clone(&self.open));
-            let spawned = thread::Builder::new().name("isobar-db".to_owned()).spawn(move || work(&queue, open));
+            let queue = Arc::clone(&self.queue);
+            let slot = Slot { connection: None, open: Arc::clone(&self.open), in_memory: self.in_memory, lost: false };
+            let spawned = thread::Builder::new().name("isobar-db".to_owned()).spawn(move || work(&queue, slot));
             match spawned {
                 Ok(thread) => self.started.lock().unwrap_or_else(PoisonError::into_inner).push(thread),
                 Err(error) => {
@@ -136,20 +158,19 @@ impl fmt::Debug for Lane {
 }
 
 impl Drop for Lane {
-    /// Closes the connections before it returns. It does not wait long: no caller is left, so what runs is interrupted.
+    /// Closes the connections before it returns. It does not wait long: no caller is left, so a running job is interrupted.
     fn drop(&mut self) {
         self.queue.lock().closed = true;
         self.queue.arrived.notify_all();
         for thread in self.started.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // A thread that has panicked is over as well.
+            // A thread that has panicked has ended, too.
             drop(thread.join());
         }
     }
 }
 
-/// A thread's life: it takes tasks until the lane is dropped.
-fn work(queue: &Queue, open: Arc<Open>) {
-    let mut slot = Slot { connection: None, open };
+/// Takes tasks until the lane is dropped.
+fn work(queue: &Queue, mut slot: Slot) {
     loop {
         let mut state = queue.lock();
         let (task, arrived) = loop {
@@ -171,8 +192,7 @@ fn work(queue: &Queue, open: Arc<Open>) {
 fn turn<T>(slot: &mut Slot, call: &Arc<Call>, job: impl FnOnce(&mut Slot) -> Result<T>) -> Result<T> {
     let _turn = Turn::start(call);
     catch_unwind(AssertUnwindSafe(|| job(slot))).unwrap_or_else(|_| {
-        // Nobody knows in what state it is.
-        slot.discard();
+        slot.recover();
         Err(Error::new(ErrorKind::Internal, "the thread that ran the statement has panicked"))
     })
 }

@@ -8,10 +8,7 @@ mod disk;
 mod engine;
 mod fault;
 mod lane;
-mod limited;
-mod raw;
-#[cfg(test)]
-mod scripts;
+mod values;
 
 use std::fmt;
 #[cfg(feature = "local")]
@@ -30,7 +27,7 @@ use crate::{
 ///
 /// A query whose future is dropped is interrupted and rolled back; one that takes longer than
 /// [`SqliteOptions::time_limit`] is, too. After a failed commit the next write starts afresh. After a failed sync nothing is
-/// written until the database is opened again, since what the disk holds is uncertain then.
+/// written until the database is opened again, since the state of the disk is uncertain then.
 ///
 /// Divergences from D1: integers are exact to 64 bits, and `rows_read` and `rows_written` are not counted.
 #[derive(Clone)]
@@ -42,13 +39,13 @@ impl SqliteDatabase {
     /// An empty database in memory: a faithful fake.
     ///
     /// # Errors
-    /// Only those of SQLite.
+    /// SQLite's: no memory.
     #[cfg(feature = "memory")]
     pub async fn memory() -> Result<Self> {
         Self::memory_with(SqliteOptions::default()).await
     }
 
-    /// An empty database in memory, run so.
+    /// An empty database in memory, with options.
     ///
     /// # Errors
     /// As [`memory`](Self::memory).
@@ -60,8 +57,8 @@ impl SqliteDatabase {
     /// The database in this file, created if need be, its folder too. WAL, `synchronous=FULL`: what is answered
     /// survives power loss. Several processes may open it.
     ///
-    /// The file, its log and the log's index are their owner's alone (mode 0600, existing ones tightened), and so are folders
-    /// that are made (0700). A folder that is there is tightened where it holds nothing but databases.
+    /// The file, its log and the log's index are their owner's alone (mode 0600, existing ones tightened), and so are new folders
+    /// (0700). An existing folder is tightened where it holds nothing but databases.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`], [`ErrorKind::Corrupt`] when the file is something else;
@@ -71,7 +68,7 @@ impl SqliteDatabase {
         Self::open_with(path, SqliteOptions::default()).await
     }
 
-    /// The database in this file, run so.
+    /// The database in this file, with options.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -146,7 +143,7 @@ impl Database for SqliteDatabase {
     }
 }
 
-/// There is one copy of the data, so every session sees everything; the bookmark only tells how far it has come.
+/// A session. There is one copy of the data, so every session sees everything; the bookmark is its position alone.
 #[derive(Debug)]
 struct Session {
     database: SqliteDatabase,

@@ -1,12 +1,11 @@
-//! The splitter against SQLite's own tail, over random scripts: it is what cuts scripts where there is no SQLite to ask, on
-//! wasm32 and for D1 from outside. `ISOBAR_SQL_SCRIPTS` says how many scripts; 5,000 when it is not set.
+//! The splitter against SQLite's own tail, over random scripts: the splitter cuts scripts where there is no SQLite to ask, on
+//! wasm32 and for D1 from outside. `ISOBAR_SQL_SCRIPTS` is the number of scripts. Default: 5,000.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use rusqlite::Connection;
 
-use super::raw;
-use crate::sql;
+use crate::{prepared, script};
 
 /// Tables whose columns have the names that a splitter trips over.
 const TABLES: &str =
@@ -145,11 +144,11 @@ impl Random {
     }
 }
 
-/// Where SQLite ends the statements of a script, until one is wrong: then where that one begins.
+/// The ends of a script's statements as SQLite sees them, up to the first wrong one, and where that one begins.
 fn ends(connection: &Connection, script: &str) -> (Vec<usize>, Option<usize>) {
     let (mut at, mut ends) = (0, Vec::new());
     while at < script.len() {
-        let Ok((statement, read)) = raw::prepare(connection, &script[at..]) else { return (ends, Some(at)) };
+        let Ok((statement, read)) = prepared::prepare(connection, &script[at..]) else { return (ends, Some(at)) };
         assert!(read > 0, "{script:?}");
         at += read;
         if let Some(mut statement) = statement {
@@ -180,7 +179,7 @@ fn the_splitter_ends_statements_where_sqlite_does() {
             true => connection = fresh(),
             false => connection.execute_batch("ROLLBACK").unwrap(),
         }
-        let ours: Vec<_> = sql::pieces(&script).filter(|piece| piece.has_code).map(|piece| piece.end).collect();
+        let ours: Vec<_> = script::pieces(&script).filter(|piece| piece.has_code).map(|piece| piece.end).collect();
         match wrong {
             None => {
                 whole += 1;

@@ -6,30 +6,44 @@
 //! statement itself. UPDATE ... FROM and parameters in RETURNING are left refused.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::ffi;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ffi};
 
-use super::connection::Guarded;
-use super::raw::{self, Failure, Prepared};
-use crate::Value;
-use crate::sql::{self, Kind, Token};
+use crate::prepared::{self, Failure, Prepared, Text, text};
+use crate::script::{self, Kind, Token};
 
 type Found<'c> = Result<(Option<Prepared<'c>>, usize), Failure>;
 
+/// Prepares a user's next statement, from a byte of the text on: `None` where there is nothing but space, comments and
+/// semicolons. Beside it, the number of bytes that SQLite has read for it; 0 where a NUL is in the way.
+///
+/// `trusted` lets this crate's own statements past the connection's authorizer while it is set.
+///
+/// # Errors
+/// SQLite's, among them the authorizer's.
+pub fn prepare_next<'c>(connection: &'c Connection, trusted: &AtomicBool, text: &Text, at: usize) -> Found<'c> {
+    prepared::prepare_at(connection, text, at).or_else(|failure| {
+        let limited = prepare(connection, trusted, text.rest(at), &failure);
+        limited.unwrap_or(Err(failure))
+    })
+}
+
 /// Prepares the first statement of `rest`, which failed so, in its other form; `None` where it has none.
-pub(super) fn prepare<'c>(connection: &'c Guarded, rest: &str, failure: &Failure) -> Option<Found<'c>> {
+fn prepare<'c>(connection: &'c Connection, trusted: &AtomicBool, rest: &str, failure: &Failure) -> Option<Found<'c>> {
     let stopped = ["near \"ORDER\": syntax error", "near \"LIMIT\": syntax error"];
     if !stopped.iter().any(|message| message.eq_ignore_ascii_case(&failure.message)) {
         return None;
     }
-    let piece = sql::pieces(rest).find(|piece| piece.has_code)?;
+    let piece = script::pieces(rest).find(|piece| piece.has_code)?;
     let at = failure.offset?.checked_sub(piece.start)?;
     let parts = Parts::of(piece.text, at)?;
     let wrong = |message: String| Some(Err(Failure { code: ffi::SQLITE_ERROR, message, offset: None, system: 0 }));
     if let Some(verb) = parts.unlimited {
         return wrong(format!("ORDER BY without LIMIT on {verb}"));
     }
-    let key = match key(connection, &parts.name)? {
+    let key = match key(connection, trusted, &parts.name)? {
         Key::Columns(columns) => columns,
         Key::View => return wrong(format!("cannot modify {} because it is a view", parts.name)),
     };
@@ -46,7 +60,7 @@ pub(super) fn prepare<'c>(connection: &'c Guarded, rest: &str, failure: &Failure
         let inner = inner.checked_sub(condition.len() + 1).filter(|inner| *inner < clause.len())?;
         Some(piece.start + parts.clause.start + inner)
     };
-    Some(match raw::prepare(connection.connection(), &rewritten) {
+    Some(match prepared::prepare(connection, &rewritten) {
         Ok((prepared, _)) => Ok((prepared, piece.end)),
         Err(failure) => {
             let same = |offset: usize| (offset < head.len()).then_some(piece.start + offset);
@@ -85,10 +99,14 @@ impl Parts {
             false
         };
         // Everything in parentheses is left out.
-        let tokens: Vec<Token<'_>> = sql::tokens(text).filter(outer).collect();
+        let tokens: Vec<Token<'_>> = script::tokens(text).filter(outer).collect();
         let word = |index: usize, word: &str| tokens.get(index).is_some_and(|token| is_word(token, word));
+        let start = match script::explained(text).map(|explained| text.len() - explained.len()) {
+            Some(explained) => tokens.iter().position(|token| token.start == explained)?,
+            None => 0,
+        };
         let first = tokens.iter().position(|token| is_word(token, "DELETE") || is_word(token, "UPDATE"))?;
-        if first > 0 && !word(0, "WITH") {
+        if first > start && !word(start, "WITH") {
             return None;
         }
         let verb = if word(first, "DELETE") { "DELETE" } else { "UPDATE" };
@@ -121,11 +139,11 @@ impl Parts {
             return None;
         }
         let end = clause + end_of_clause(&text[clause..])?;
-        let start = |word: &str| between.iter().find(|token| is_word(token, word)).map(|token| token.start);
-        let returning = start("RETURNING").unwrap_or(clause);
-        let condition = start("WHERE").unwrap_or(returning);
+        let place = |word: &str| between.iter().find(|token| is_word(token, word)).map(|token| token.start);
+        let returning = place("RETURNING").unwrap_or(clause);
+        let condition = place("WHERE").unwrap_or(returning);
         let is_parameter = |token: Token<'_>| token.kind == Kind::Parameter;
-        if sql::tokens(&text[returning..clause]).any(is_parameter) {
+        if script::tokens(&text[returning..clause]).any(is_parameter) {
             return None;
         }
         let unlimited = !tokens[stop..].iter().any(|token| is_word(token, "LIMIT"));
@@ -144,7 +162,7 @@ impl Parts {
 /// mean something else within others.
 fn end_of_clause(clause: &str) -> Option<usize> {
     let (mut depth, mut end) = (0_usize, 0);
-    for token in sql::tokens(clause).filter(|token| token.kind != Kind::Space) {
+    for token in script::tokens(clause).filter(|token| token.kind != Kind::Space) {
         match token.text {
             "(" => depth += 1,
             ")" => depth = depth.checked_sub(1)?,
@@ -156,7 +174,7 @@ fn end_of_clause(clause: &str) -> Option<usize> {
 }
 
 fn is_word(token: &Token<'_>, word: &str) -> bool {
-    token.kind == Kind::Word && sql::is(token.text, word)
+    token.kind == Kind::Word && script::is(token.text, word)
 }
 
 fn unquoted(name: &str) -> String {
@@ -176,42 +194,45 @@ enum Key {
     View,
 }
 
-fn key(connection: &Guarded, table: &str) -> Option<Key> {
+fn key(connection: &Connection, trusted: &AtomicBool, table: &str) -> Option<Key> {
     let ask = |sql: &str| {
-        connection.own(|connection| {
-            let (Some(mut statement), _) = raw::prepare(connection, sql)? else { return Ok(Vec::new()) };
-            statement.bind(&[table.into()])?;
-            let mut rows = Vec::new();
-            while statement.step()? {
-                rows.push(statement.row());
-            }
-            Ok(rows)
-        })
+        trusted.store(true, Ordering::Relaxed);
+        let rows = rows(connection, sql, table);
+        trusted.store(false, Ordering::Relaxed);
+        rows.ok()
     };
-    let kind = ask("SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE").ok()?;
+    let kind = ask("SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE")?;
     let keyed = match kind.first().map(Vec::as_slice) {
-        Some([Value::Text(kind), Value::Integer(without_rowid)]) => {
-            if kind == "view" {
-                return Some(Key::View);
-            }
-            *without_rowid != 0
-        }
+        Some([kind, _]) if kind == "view" => return Some(Key::View),
+        Some([_, without_rowid]) => without_rowid != "0",
         // There is no such table, and SQLite says so.
         _ => false,
     };
-    let columns = ask("SELECT name, pk FROM pragma_table_xinfo(?1) ORDER BY pk").ok()?;
-    let text = |row: &Vec<Value>| match row.first() {
-        Some(Value::Text(name)) => name.clone(),
-        _ => String::new(),
-    };
+    // Beside each name, the column's place in the primary key; 0 where it has none.
+    let columns = ask("SELECT name, pk FROM pragma_table_xinfo(?1) ORDER BY pk")?;
     if !keyed {
-        let taken = |name: &&&str| columns.iter().any(|row| text(row).eq_ignore_ascii_case(name));
+        let taken = |name: &&&str| columns.iter().any(|row| row[0].eq_ignore_ascii_case(name));
         return ["rowid", "_rowid_", "oid"]
             .iter()
             .find(|name| !taken(name))
             .map(|name| Key::Columns((*name).to_owned()));
     }
-    let quoted = |name: String| format!("\"{}\"", name.replace('"', "\"\""));
-    let key = columns.iter().filter(|row| row.get(1) != Some(&Value::Integer(0))).map(|row| quoted(text(row)));
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let key = columns.iter().filter(|row| row[1] != "0").map(|row| quoted(&row[0]));
     Some(Key::Columns(key.collect::<Vec<_>>().join(", ")))
+}
+
+/// The rows of a query about a table, as text.
+fn rows(connection: &Connection, sql: &str, table: &str) -> Result<Vec<Vec<String>>, Failure> {
+    let (Some(mut statement), _) = prepared::prepare(connection, sql)? else { return Ok(Vec::new()) };
+    statement.bind([ValueRef::Text(table.as_bytes())])?;
+    let mut rows = Vec::new();
+    while statement.step()? {
+        rows.push(statement.row(|value| match value {
+            ValueRef::Text(bytes) => text(bytes),
+            ValueRef::Integer(integer) => integer.to_string(),
+            _ => String::new(),
+        }));
+    }
+    Ok(rows)
 }

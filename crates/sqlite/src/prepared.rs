@@ -1,64 +1,73 @@
-//! Prepared statements over SQLite's C interface, for what rusqlite keeps to itself: where a statement of a script ends,
-//! and the error of the operating system behind SQLite's.
+//! Prepared statements over SQLite's C interface, for what rusqlite does not tell: where a statement of a script ends, and
+//! the error of the operating system behind SQLite's.
 #![allow(unsafe_code, reason = "SQLite is C")]
 
 use std::ffi::{CStr, c_char, c_int};
-use std::{ptr, slice, str};
+use std::{fmt, ptr, slice};
 
-use bytes::Bytes;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ffi};
-
-use crate::Value;
 
 /// An error as SQLite reports it.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub struct Failure {
     /// The extended result code.
-    pub(super) code: c_int,
-    pub(super) message: String,
+    pub code: c_int,
+    /// SQLite's text.
+    pub message: String,
     /// Where in the prepared text it is, in bytes, if SQLite knows.
-    pub(super) offset: Option<usize>,
+    pub offset: Option<usize>,
     /// The operating system's error number; 0 where it has none.
-    pub(super) system: i32,
+    pub system: i32,
 }
 
 /// A statement of a connection, finalized when it is dropped.
-pub(super) struct Prepared<'c> {
+pub struct Prepared<'c> {
     connection: &'c Connection,
     statement: *mut ffi::sqlite3_stmt,
 }
 
 /// SQL with a NUL at its end, as SQLite takes it without a length: it then copies nothing, and its limit of a statement's length
 /// is that of each statement and not of all that follow it.
-pub(super) struct Text(String);
+#[derive(Debug)]
+pub struct Text(String);
 
 impl Text {
-    pub(super) fn new(sql: &str) -> Self {
+    /// Copies the SQL.
+    #[must_use]
+    pub fn new(sql: &str) -> Self {
         let mut text = String::with_capacity(sql.len() + 1);
         text.push_str(sql);
         text.push('\0');
         Self(text)
     }
 
-    /// The SQL from a position on.
-    pub(super) fn from(&self, at: usize) -> &str {
+    /// The SQL from a byte on.
+    ///
+    /// # Panics
+    /// Where no character begins at that byte.
+    #[must_use]
+    pub fn rest(&self, at: usize) -> &str {
         &self.0[at..self.0.len() - 1]
     }
 }
 
-/// Prepares the first statement of `sql`, as [`prepare_at`].
-pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<(Option<Prepared<'c>>, usize), Failure> {
+/// Prepares the first statement of `sql`: `None` where there is nothing but space, comments and semicolons. Beside it, the
+/// number of bytes that SQLite has read for it.
+///
+/// # Errors
+/// SQLite's, among them the authorizer's.
+pub fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<(Option<Prepared<'c>>, usize), Failure> {
     prepare_at(connection, &Text::new(sql), 0)
 }
 
-/// Prepares the first statement from a position on: `None` where there is nothing but space, comments and semicolons. Beside it, the
-/// number of bytes that SQLite has read for it.
-pub(super) fn prepare_at<'c>(
+/// Prepares the first statement from a byte on, as [`prepare`].
+pub(crate) fn prepare_at<'c>(
     connection: &'c Connection,
     text: &Text,
     at: usize,
 ) -> Result<(Option<Prepared<'c>>, usize), Failure> {
-    let sql = text.from(at);
+    let sql = text.rest(at);
     let (mut statement, mut tail) = (ptr::null_mut(), ptr::null());
     // SAFETY: the connection is open, `sql` is a part of `text` and has the NUL of its end behind it, and the two pointers are ours
     // to write to.
@@ -92,44 +101,72 @@ impl Failure {
         }
     }
 
-    fn too_big() -> Self {
+    /// The error of SQL that is longer than its limit.
+    #[must_use]
+    pub fn too_big() -> Self {
         Self { code: ffi::SQLITE_TOOBIG, message: "statement too long".to_owned(), offset: None, system: 0 }
     }
 }
 
+impl From<Failure> for rusqlite::Error {
+    fn from(failure: Failure) -> Self {
+        let error = ffi::Error::new(failure.code);
+        match failure.offset.and_then(|offset| c_int::try_from(offset).ok()) {
+            Some(offset) => Self::SqlInputError { error, msg: failure.message, sql: String::new(), offset },
+            None => Self::SqliteFailure(error, Some(failure.message)),
+        }
+    }
+}
+
+impl fmt::Debug for Prepared<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
+}
+
 impl Prepared<'_> {
-    /// The highest number of a parameter.
-    pub(super) fn parameters(&self) -> usize {
+    /// The highest number of a parameter: how many values it takes.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
         // SAFETY: the statement lives.
         let count = unsafe { ffi::sqlite3_bind_parameter_count(self.statement) };
         usize::try_from(count).unwrap_or_default()
     }
 
-    pub(super) fn bind(&mut self, values: &[Value]) -> Result<(), Failure> {
+    /// Returns whether SQLite says that it writes nothing to the database.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        // SAFETY: the statement lives.
+        unsafe { ffi::sqlite3_stmt_readonly(self.statement) != 0 }
+    }
+
+    /// Binds the values to the parameters 1, 2, 3 and so on. A REAL that is not a number becomes NULL, as SQLite has it.
+    ///
+    /// # Errors
+    /// SQLite's: a value over the limit, more values than parameters.
+    pub fn bind<'v>(&mut self, values: impl IntoIterator<Item = ValueRef<'v>>) -> Result<(), Failure> {
         for (index, value) in (1..).zip(values) {
             self.check(self.bind_one(index, value))?;
         }
         Ok(())
     }
 
-    fn bind_one(&self, index: c_int, value: &Value) -> c_int {
+    fn bind_one(&self, index: c_int, value: ValueRef<'_>) -> c_int {
         let statement = self.statement;
         // SAFETY: the statement lives and has not been stepped; SQLite copies texts and blobs (SQLITE_TRANSIENT).
         unsafe {
             match value {
-                Value::Null => ffi::sqlite3_bind_null(statement, index),
-                // As D1: what is not a number is NULL.
-                Value::Real(real) if !real.is_finite() => ffi::sqlite3_bind_null(statement, index),
-                Value::Real(real) => ffi::sqlite3_bind_double(statement, index, *real),
-                Value::Integer(integer) => ffi::sqlite3_bind_int64(statement, index, *integer),
-                Value::Text(text) => {
+                ValueRef::Null => ffi::sqlite3_bind_null(statement, index),
+                ValueRef::Real(real) => ffi::sqlite3_bind_double(statement, index, real),
+                ValueRef::Integer(integer) => ffi::sqlite3_bind_int64(statement, index, integer),
+                ValueRef::Text(text) => {
                     let (start, length) = (text.as_ptr().cast(), text.len() as u64);
                     let encoding = ffi::SQLITE_UTF8 as u8;
                     ffi::sqlite3_bind_text64(statement, index, start, length, ffi::SQLITE_TRANSIENT(), encoding)
                 }
-                // Without a byte there may be no pointer, and SQLite would take that for NULL.
-                Value::Blob(bytes) if bytes.is_empty() => ffi::sqlite3_bind_zeroblob(statement, index, 0),
-                Value::Blob(bytes) => {
+                // An empty blob may have no pointer, and SQLite would take that for NULL.
+                ValueRef::Blob([]) => ffi::sqlite3_bind_zeroblob(statement, index, 0),
+                ValueRef::Blob(bytes) => {
                     let (start, length) = (bytes.as_ptr().cast(), bytes.len() as u64);
                     ffi::sqlite3_bind_blob64(statement, index, start, length, ffi::SQLITE_TRANSIENT())
                 }
@@ -137,8 +174,11 @@ impl Prepared<'_> {
         }
     }
 
-    /// Goes to the next row; whether there is one.
-    pub(super) fn step(&mut self) -> Result<bool, Failure> {
+    /// Goes to the next row. Returns whether there is one.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn step(&mut self) -> Result<bool, Failure> {
         // SAFETY: the statement lives.
         match unsafe { ffi::sqlite3_step(self.statement) } {
             ffi::SQLITE_ROW => Ok(true),
@@ -147,8 +187,10 @@ impl Prepared<'_> {
         }
     }
 
-    /// The names of the result's columns: exact once it has been stepped.
-    pub(super) fn columns(&self) -> Vec<String> {
+    /// The names of the result's columns. They are exact once it has been stepped: another connection may have changed the
+    /// schema since it was prepared.
+    #[must_use]
+    pub fn columns(&self) -> Vec<String> {
         (0..self.column_count())
             .map(|index| {
                 // SAFETY: the statement lives and has the column; the name is a C string, and copied here.
@@ -165,35 +207,31 @@ impl Prepared<'_> {
         unsafe { ffi::sqlite3_column_count(self.statement) }
     }
 
-    /// The row's values, after a [`step`](Self::step) that found one. Invalid UTF-8 reads as U+FFFD, as in workerd.
-    pub(super) fn row(&self) -> Vec<Value> {
-        (0..self.column_count()).map(|index| self.value(index)).collect()
+    /// The row's values as `read` takes them, after a [`step`](Self::step) that found a row.
+    pub fn row<T>(&self, read: impl Fn(ValueRef<'_>) -> T) -> Vec<T> {
+        (0..self.column_count()).map(|index| read(self.value(index))).collect()
     }
 
-    fn value(&self, index: c_int) -> Value {
+    fn value(&self, index: c_int) -> ValueRef<'_> {
         let statement = self.statement;
         // SAFETY: the statement stands on a row that has the column.
         unsafe {
             match ffi::sqlite3_column_type(statement, index) {
-                ffi::SQLITE_INTEGER => Value::Integer(ffi::sqlite3_column_int64(statement, index)),
-                ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_column_double(statement, index)),
-                ffi::SQLITE_TEXT => {
-                    let text: *const c_char = ffi::sqlite3_column_text(statement, index).cast();
-                    Value::Text(String::from_utf8_lossy(self.bytes(index, text.cast())).into_owned())
-                }
+                ffi::SQLITE_INTEGER => ValueRef::Integer(ffi::sqlite3_column_int64(statement, index)),
+                ffi::SQLITE_FLOAT => ValueRef::Real(ffi::sqlite3_column_double(statement, index)),
+                ffi::SQLITE_TEXT => ValueRef::Text(self.bytes(index, ffi::sqlite3_column_text(statement, index))),
                 ffi::SQLITE_BLOB => {
-                    let blob = ffi::sqlite3_column_blob(statement, index);
-                    Value::Blob(Bytes::copy_from_slice(self.bytes(index, blob.cast())))
+                    ValueRef::Blob(self.bytes(index, ffi::sqlite3_column_blob(statement, index).cast()))
                 }
-                _ => Value::Null,
+                _ => ValueRef::Null,
             }
         }
     }
 
     /// # Safety
-    /// `start` is what SQLite has just given for the column of the row the statement stands on.
+    /// `start` is the pointer that SQLite has just given for the column of the row on which the statement stands.
     unsafe fn bytes(&self, index: c_int, start: *const u8) -> &[u8] {
-        // SAFETY: by the caller's promise; the length is that of what SQLite has given, and null has none.
+        // SAFETY: by the caller's promise; the length belongs to that pointer, and null has none.
         let length = unsafe { ffi::sqlite3_column_bytes(self.statement, index) };
         match usize::try_from(length) {
             Ok(length) if !start.is_null() => {
@@ -211,14 +249,20 @@ impl Prepared<'_> {
 
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
-        // SAFETY: the statement lives, and nobody uses it afterwards. The code is that of the last step, told by then.
+        // SAFETY: the statement lives and is not used afterwards. The code is the last step's, which has been returned.
         unsafe { ffi::sqlite3_finalize(self.statement) };
     }
 }
 
-/// Removes the virtual tables that D1 has not, so that their names are as unknown as there. FTS5 and R*Tree are asked for
-/// by name in CREATE VIRTUAL TABLE, the JSON ones in FROM.
-pub(super) fn drop_modules(connection: &Connection) {
+/// A text of SQLite's. Invalid UTF-8 reads as U+FFFD, as in workerd.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Removes the virtual tables that workerd does not have, so that their names are unknown here, too. FTS5 and R*Tree are
+/// named in CREATE VIRTUAL TABLE, the JSON ones in FROM.
+pub fn drop_modules(connection: &Connection) {
     let kept =
         [c"fts5", c"fts5vocab", c"rtree", c"rtree_i32", c"json_each", c"json_tree", c"jsonb_each", c"jsonb_tree"];
     let mut names: Vec<*const c_char> = kept.iter().map(|name| name.as_ptr()).collect();
@@ -227,8 +271,11 @@ pub(super) fn drop_modules(connection: &Connection) {
     unsafe { ffi::sqlite3_drop_modules(connection.handle(), names.as_mut_ptr()) };
 }
 
-/// Copies what it can of the write-ahead log into the database, without waiting for anybody.
-pub(super) fn checkpoint(connection: &Connection) -> Result<(), Failure> {
+/// Copies the write-ahead log into the database as far as readers and writers let it, and waits for none of them.
+///
+/// # Errors
+/// SQLite's, among them that of a failed sync.
+pub fn checkpoint(connection: &Connection) -> Result<(), Failure> {
     // SAFETY: the connection is open; null means every database of it, and no counts are asked for.
     let code = unsafe {
         ffi::sqlite3_wal_checkpoint_v2(

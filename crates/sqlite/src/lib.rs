@@ -1,0 +1,52 @@
+//! SQLite as Cloudflare runs it in D1 and in SQLite-backed Durable Objects.
+//!
+//! [`script`] and [`limits`] are plain text and numbers, for every target. Feature `native` adds SQLite itself: limits,
+//! authorizer, and prepared statements that end where SQLite ends them.
+//!
+//! ```
+//! let statements: Vec<_> = isobar_sqlite::script::split("SELECT 1; SELECT ';'").collect();
+//! assert_eq!(statements, ["SELECT 1", "SELECT ';'"]);
+//! ```
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod script;
+
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod codes;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod functions;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod limited;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod prepared;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod rules;
+#[cfg(all(test, feature = "native", not(target_arch = "wasm32")))]
+mod scripts;
+
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+pub use self::{
+    codes::code_name,
+    functions::{allows_function, knows_function, unknown_function},
+    limited::prepare_next,
+    prepared::{Failure, Prepared, Text, checkpoint, drop_modules, prepare, text},
+    rules::{DURABLE, LASTING, Product, is_allowed, lasting_setting, set_limits},
+};
+
+/// Limits that D1 and Durable Objects share. Source: Cloudflare's documentation, "Limits", and workerd's `sqlite.c++`.
+pub mod limits {
+    /// Parameters in a statement.
+    pub const PARAMETERS: usize = 100;
+    /// Bytes in a statement.
+    pub const SQL_BYTES: usize = 100_000;
+    /// Columns in a table or a result.
+    pub const COLUMNS: usize = 100;
+    /// Bytes in the pattern of LIKE and GLOB.
+    pub const PATTERN_BYTES: usize = 50;
+}
+
+/// The README's code compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

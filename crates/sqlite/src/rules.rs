@@ -1,0 +1,194 @@
+//! workerd's limits and its authorizer.
+
+use rusqlite::Connection;
+use rusqlite::hooks::{AuthAction, AuthContext};
+use rusqlite::limits::Limit;
+
+use crate::functions::allows_function;
+use crate::limits;
+
+/// Settings of a file's connection. With FULL, COMMIT returns when the write-ahead log is durable.
+pub const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
+
+/// workerd's limits (`sqlite.c++`) but that of a value's length.
+const LIMITS: [(Limit, usize); 10] = [
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, limits::SQL_BYTES),
+    (Limit::SQLITE_LIMIT_COLUMN, limits::COLUMNS),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 5),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits::PATTERN_BYTES),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, limits::PARAMETERS),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+];
+
+/// PRAGMAs that workerd allows.
+const PRAGMAS: [&str; 19] = [
+    "table_list",
+    "table_info",
+    "table_xinfo",
+    "data_version",
+    "page_size",
+    "case_sensitive_like",
+    "foreign_keys",
+    "defer_foreign_keys",
+    "ignore_check_constraints",
+    "legacy_alter_table",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "quick_check",
+    "optimize",
+];
+
+/// PRAGMAs whose value lasts as long as the connection, also where they run in a transaction. `foreign_keys` is not among them:
+/// it does nothing there.
+pub const LASTING: [&str; 5] = [
+    "case_sensitive_like",
+    "ignore_check_constraints",
+    "legacy_alter_table",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+];
+
+const VIRTUAL_TABLES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
+
+/// The product whose rules hold where the two differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    /// D1: no table may be created under a name that begins with `_cf_`.
+    D1,
+    /// Durable Objects: nor may a table of such a name be read or written, since the host's own are in the same database.
+    DurableObjects,
+}
+
+/// Sets workerd's limits, with this one for the bytes of a value or a row.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_limits(connection: &Connection, value_bytes: usize) -> rusqlite::Result<()> {
+    for (limit, value) in LIMITS.into_iter().chain([(Limit::SQLITE_LIMIT_LENGTH, value_bytes)]) {
+        // SQLite's own maxima are far below i32's.
+        connection.set_limit(limit, i32::try_from(value).unwrap_or(i32::MAX))?;
+    }
+    Ok(())
+}
+
+/// Returns the PRAGMA of [`LASTING`] that an action sets, with its value.
+#[must_use]
+pub fn lasting_setting<'a>(context: &AuthContext<'a>) -> Option<(&'static str, &'a str)> {
+    let AuthAction::Pragma { pragma_name, pragma_value: Some(value) } = context.action else { return None };
+    LASTING.iter().find(|name| name.eq_ignore_ascii_case(pragma_name)).map(|name| (*name, value))
+}
+
+/// Returns whether workerd's authorizer lets an action through. It is asked while a statement is prepared, also for the
+/// actions of triggers and virtual tables.
+#[must_use]
+pub fn is_allowed(context: &AuthContext<'_>, product: Product) -> bool {
+    let reserved = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("_cf_"));
+    if context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {
+        // ALTER TABLE looks for temporary objects that name the table, and there never are any.
+        let (AuthAction::Read { table_name, .. } | AuthAction::Update { table_name, .. }) = context.action else {
+            return false;
+        };
+        return ["sqlite_temp_master", "sqlite_temp_schema"].contains(&table_name);
+    }
+    match context.action {
+        AuthAction::Transaction { .. }
+        | AuthAction::Savepoint { .. }
+        | AuthAction::Attach { .. }
+        | AuthAction::Detach { .. }
+        | AuthAction::CreateTempIndex { .. }
+        | AuthAction::CreateTempTable { .. }
+        | AuthAction::CreateTempTrigger { .. }
+        | AuthAction::CreateTempView { .. }
+        | AuthAction::DropTempIndex { .. }
+        | AuthAction::DropTempTable { .. }
+        | AuthAction::DropTempTrigger { .. }
+        | AuthAction::DropTempView { .. }
+        | AuthAction::Unknown { .. } => false,
+        AuthAction::CreateTable { table_name: name }
+        | AuthAction::CreateIndex { index_name: name, .. }
+        | AuthAction::CreateTrigger { trigger_name: name, .. }
+        | AuthAction::CreateView { view_name: name } => !reserved(name),
+        AuthAction::DropTable { table_name: name }
+        | AuthAction::AlterTable { table_name: name, .. }
+        | AuthAction::Read { table_name: name, .. }
+        | AuthAction::Insert { table_name: name }
+        | AuthAction::Update { table_name: name, .. }
+        | AuthAction::Delete { table_name: name } => product == Product::D1 || !reserved(name),
+        AuthAction::CreateVtable { table_name, module_name } => {
+            !reserved(table_name) && is_listed(&VIRTUAL_TABLES, module_name)
+        }
+        AuthAction::Pragma { pragma_name, pragma_value } => {
+            is_listed(&PRAGMAS, pragma_name)
+                && (pragma_value.is_none() || !pragma_name.eq_ignore_ascii_case("page_size"))
+        }
+        AuthAction::Function { function_name } => allows_function(function_name),
+        _ => true,
+    }
+}
+
+fn is_listed(list: &[&str], name: &str) -> bool {
+    list.iter().any(|listed| listed.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use rusqlite::hooks::Authorization;
+
+    use super::*;
+
+    fn connection(product: Product) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (a TEXT); CREATE TABLE _cf_own (a)").unwrap();
+        set_limits(&connection, 10_000).unwrap();
+        let judge = move |context: AuthContext<'_>| match is_allowed(&context, product) {
+            true => Authorization::Allow,
+            false => Authorization::Deny,
+        };
+        connection.authorizer(Some(judge)).unwrap();
+        connection
+    }
+
+    #[test]
+    fn both_products_refuse_the_same_but_for_the_hosts_own_tables() {
+        for product in [Product::D1, Product::DurableObjects] {
+            let connection = connection(product);
+            let is_refused = |sql: &str| connection.execute_batch(sql).is_err();
+            for sql in [
+                "BEGIN",
+                "SAVEPOINT s",
+                "ATTACH ':memory:' AS o",
+                "CREATE TEMP TABLE x (a)",
+                "CREATE TABLE _CF_x (a)",
+                "CREATE VIRTUAL TABLE v USING fts4(a)",
+                "PRAGMA user_version",
+                "PRAGMA page_size = 512",
+                "SELECT json_pretty('{}')",
+                "SELECT zeroblob(10001)",
+            ] {
+                assert!(is_refused(sql), "{product:?}: {sql}");
+            }
+            for sql in [
+                "CREATE TABLE x (a); ALTER TABLE x RENAME COLUMN a TO b; DROP TABLE x",
+                "CREATE VIRTUAL TABLE v USING fts5(a); DROP TABLE v",
+                "PRAGMA page_size",
+                "PRAGMA table_info(t)",
+                "SELECT pow(2, 3)",
+            ] {
+                assert!(!is_refused(sql), "{product:?}: {sql}");
+            }
+            for sql in ["SELECT a FROM _cf_own", "INSERT INTO _cf_own VALUES (1)", "DROP TABLE _cf_own"] {
+                assert_eq!(is_refused(sql), product == Product::DurableObjects, "{product:?}: {sql}");
+            }
+        }
+    }
+}
