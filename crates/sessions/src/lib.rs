@@ -90,14 +90,11 @@ pub type Response = http::Response<Body>;
 
 /// Limits of Durable Objects, which every host keeps. Source: Cloudflare's documentation, "Limits", and workerd.
 pub mod limits {
-    /// Parameters in a statement.
-    pub const PARAMETERS: usize = 100;
-    /// Bytes in a statement.
-    pub const SQL_BYTES: usize = 100_000;
+    #[doc(inline)]
+    pub use isobar_sqlite::limits::{COLUMNS, PARAMETERS, SQL_BYTES};
+
     /// Bytes in a value or row, and in a key with its value: 4 MiB. (workerd by itself takes 8 MiB.)
     pub const VALUE_BYTES: usize = 4 * 1024 * 1024;
-    /// Columns in a table or result.
-    pub const COLUMNS: usize = 100;
     /// Keys in one key-value operation.
     pub const KV_KEYS: usize = 128;
     /// WebSockets per object.

@@ -17,6 +17,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             values_have_four_megabytes,
             text_that_is_not_utf8_reads_with_replacement_characters,
             functions_are_those_that_workerd_allows,
+            delete_and_update_take_order_and_limit,
+            tables_of_sqlite_alone_are_unknown,
         }
         "kv" => {
             keys_are_put_got_and_deleted,
@@ -180,6 +182,46 @@ async fn functions_are_those_that_workerd_allows(sessions: Subject) -> Outcome {
     );
     let got = act(&sessions, "sql/functions", json!([allowed])).await?;
     ensure_eq!(got[0]["rows"], json!([[8, 2, "ab", 1, "{\"a\":1}"]]));
+    Ok(())
+}
+
+async fn delete_and_update_take_order_and_limit(sessions: Subject) -> Outcome {
+    let got = act(
+        &sessions,
+        "sql/limited",
+        json!([
+            sql("CREATE TABLE t (a INTEGER PRIMARY KEY, b); INSERT INTO t (b) VALUES (1), (2), (3), (4), (5), (6)"),
+            sql("DELETE FROM t ORDER BY a DESC LIMIT 1"),
+            {"op": "sql", "sql": "UPDATE t SET b = b + ? WHERE a > ? ORDER BY b DESC LIMIT ?", "values": [10, 1, 2]},
+            sql("DELETE FROM t ORDER BY a LIMIT 1 OFFSET 1; UPDATE t SET b = 9 ORDER BY a LIMIT 1"),
+            sql("SELECT a, b FROM t ORDER BY a"),
+            sql("DELETE FROM t WHERE a > 1 RETURNING a ORDER BY a LIMIT 1"),
+            sql("SELECT count(*) FROM t"),
+        ]),
+    )
+    .await?;
+    ensure_eq!(got[4]["rows"], json!([[1, 9], [3, 3], [4, 14], [5, 15]]));
+    ensure_eq!((&got[5]["rows"], &got[6]["rows"]), (&json!([[3]]), &json!([[3]])));
+    for (code, text) in [
+        ("DELETE FROM t ORDER BY a", "ORDER BY without LIMIT on DELETE: SQLITE_ERROR"),
+        ("DELETE FROM none LIMIT 1", "no such table: none: SQLITE_ERROR"),
+        ("UPDATE t SET b = 1 WHERE nope = 1 LIMIT 1", "no such column: nope at offset 25: SQLITE_ERROR"),
+    ] {
+        ensure_eq!((code, refused(&sessions, "sql/limited", json!([sql(code)])).await?), (code, text.to_owned()));
+    }
+    let own = refused(&sessions, "sql/limited", json!([sql("DELETE FROM _cf_KV LIMIT 1")])).await?;
+    ensure!(["not authorized", "no such table", "prohibited"].iter().any(|part| own.contains(part)), "{own}");
+    Ok(())
+}
+
+async fn tables_of_sqlite_alone_are_unknown(sessions: Subject) -> Outcome {
+    for table in ["dbstat", "sqlite_stmt", "generate_series(1, 3)"] {
+        let text = refused(&sessions, "sql/unknown", json!([sql(&format!("SELECT * FROM {table}"))])).await?;
+        let name = table.split('(').next().unwrap_or_default();
+        ensure_eq!(text, format!("no such table: {name}: SQLITE_ERROR"));
+    }
+    let got = act(&sessions, "sql/unknown", json!([sql("SELECT value FROM json_each('[1, 2]')")])).await?;
+    ensure_eq!(got[0]["rows"], json!([[1], [2]]));
     Ok(())
 }
 

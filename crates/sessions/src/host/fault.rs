@@ -1,5 +1,6 @@
 //! SQLite's errors as ours, in workerd's words.
 
+use isobar_sqlite::{code_name, unknown_function};
 use rusqlite::ErrorCode;
 
 use crate::{Error, ErrorKind};
@@ -68,9 +69,7 @@ pub(super) fn failure(error: &rusqlite::Error) -> Error {
     };
     let offset =
         offset.filter(|_| code.extended_code == 1).map(|offset| format!(" at offset {offset}")).unwrap_or_default();
-    let function = message.strip_prefix("not authorized to use function: ");
-    if let Some(name) = function.filter(|name| !isobar_cloudflare::sql::knows_function(name)) {
-        // SQLite here has it, and workerd's has not.
+    if let Some(name) = unknown_function(&message) {
         let message = format!("no such function: {name}{offset}: {}", code_name(code.extended_code));
         return Error::new(ErrorKind::Sql, message);
     }
@@ -78,35 +77,4 @@ pub(super) fn failure(error: &rusqlite::Error) -> Error {
         return Error::new(kind, format!("not authorized: SQLITE_AUTH. {TRANSACTION}"));
     }
     Error::new(kind, format!("{message}{offset}: {}", code_name(code.extended_code)))
-}
-
-fn code_name(code: i32) -> String {
-    let primary = match code & 0xff {
-        1 => "SQLITE_ERROR",
-        5 => "SQLITE_BUSY",
-        6 => "SQLITE_LOCKED",
-        8 => "SQLITE_READONLY",
-        10 => "SQLITE_IOERR",
-        11 => "SQLITE_CORRUPT",
-        13 => "SQLITE_FULL",
-        14 => "SQLITE_CANTOPEN",
-        18 => "SQLITE_TOOBIG",
-        19 => "SQLITE_CONSTRAINT",
-        20 => "SQLITE_MISMATCH",
-        23 => "SQLITE_AUTH",
-        26 => "SQLITE_NOTADB",
-        _ => return format!("SQLITE_UNKNOWN ({code})"),
-    };
-    let extended = match code {
-        275 => "CHECK",
-        787 => "FOREIGNKEY",
-        1299 => "NOTNULL",
-        1555 => "PRIMARYKEY",
-        1811 => "TRIGGER",
-        2067 => "UNIQUE",
-        2579 => "ROWID",
-        3091 => "DATATYPE",
-        _ => return primary.to_owned(),
-    };
-    format!("{primary} (extended: {primary}_{extended})")
 }

@@ -1,80 +1,113 @@
 //! An object's own SQL.
 
 use bytes::Bytes;
-use rusqlite::fallible_iterator::FallibleIterator;
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Batch, Connection, Statement, params_from_iter};
+use isobar_sqlite::{Failure, Prepared, Text};
+use rusqlite::types::ValueRef;
 
 use super::Storage;
-use crate::{Cursor, Error, ErrorKind, Result, Value};
+use crate::{Cursor, Error, ErrorKind, Result, Value, limits};
 
 const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
 const WRONG_BINDINGS: &str = "Wrong number of parameter bindings for SQL query.";
 const EARLY_PARAMETER: &str =
     "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
 
+const NUL: &str = "the SQL has a NUL in it: SQLITE_ERROR";
+
 impl Storage {
     pub(in crate::host) fn exec(&self, sql: &str, values: &[Value]) -> Result<Cursor> {
         let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
-        let mut batch = Batch::new(&self.connection, sql);
+        if sql.len() > limits::SQL_BYTES {
+            return Err(self.failed(&Failure::too_big().into())); // the limit is that of the whole script, as in workerd
+        }
+        let mut script = Script { storage: self, text: Text::new(sql), at: 0 };
         let (mut cursor, mut bound) = (None, false);
-        let single = !sql.trim_end().trim_end_matches(';').contains(';');
-        while let Some(mut statement) = batch.next().map_err(|error| self.failed(&error))? {
-            let count = statement.parameter_count();
+        while let Some(mut statement) = script.next()? {
+            let count = statement.parameters();
             bound = count > 0;
-            if (bound || single) && count != values.len() {
+            if (bound || script.is_at_end()) && count != values.len() {
                 return Err(wrong(WRONG_BINDINGS));
             }
-            if !statement.readonly() {
+            if !statement.is_read_only() {
                 self.begin()?;
             }
-            let mut run = |values| run(&self.connection, &mut statement, values).map_err(|error| self.failed(&error));
-            if !bound || single {
-                cursor = Some(run(if bound { values } else { &[] })?);
+            if !bound || script.is_at_end() {
+                cursor = Some(self.run(&mut statement, if bound { values } else { &[] })?);
                 continue;
             }
             // Whether another statement follows shows only when this one has run: undo it then.
             self.transaction(&mut || {
-                cursor = Some(run(values)?);
-                let next = batch.next().map_err(|error| self.failed(&error))?;
-                if next.is_some() { Err(wrong(EARLY_PARAMETER)) } else { Ok(()) }
+                cursor = Some(self.run(&mut statement, values)?);
+                if script.next()?.is_some() { Err(wrong(EARLY_PARAMETER)) } else { Ok(()) }
             })?;
             break;
         }
         let cursor = cursor.ok_or_else(|| wrong(ONLY_COMMENTS))?;
         if bound || values.is_empty() { Ok(cursor) } else { Err(wrong(WRONG_BINDINGS)) }
     }
-}
 
-fn run(connection: &Connection, statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<Cursor> {
-    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
-    let (writes, before) = (!statement.readonly(), connection.total_changes());
-    let mut rows = statement.query(params_from_iter(values.iter().map(to_sql)))?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
-        all.push((0..columns.len()).map(|index| from_sql(row.get_ref(index)?)).collect::<Result<_, _>>()?);
+    fn run(&self, statement: &mut Prepared<'_>, values: &[Value]) -> Result<Cursor> {
+        let failed = |failure: Failure| self.failed(&failure.into());
+        statement.bind(values.iter().map(to_sql)).map_err(failed)?;
+        let (writes, before) = (!statement.is_read_only(), self.connection.total_changes());
+        let mut more = statement.step().map_err(failed)?;
+        let (columns, mut rows) = (statement.columns(), Vec::new());
+        while more {
+            rows.push(statement.row(from_sql));
+            more = statement.step().map_err(failed)?;
+        }
+        let written = if writes { self.connection.total_changes() - before } else { 0 };
+        Ok(Cursor::new(columns, rows, None, Some(written)))
     }
-    let written = if writes { connection.total_changes() - before } else { 0 };
-    Ok(Cursor::new(columns, all, None, Some(written)))
 }
 
-fn to_sql(value: &Value) -> ToSqlOutput<'_> {
-    ToSqlOutput::Borrowed(match value {
+/// A script that SQLite cuts into statements, each as it is needed: the next may use a table that this one creates.
+struct Script<'s> {
+    storage: &'s Storage,
+    text: Text,
+    at: usize,
+}
+
+impl<'s> Script<'s> {
+    fn next(&mut self) -> Result<Option<Prepared<'s>>> {
+        let storage = self.storage;
+        while !self.text.rest(self.at).is_empty() {
+            let found = isobar_sqlite::prepare_next(&storage.connection, &storage.trusted, &self.text, self.at);
+            let (statement, read) = found.map_err(|failure| storage.failed(&failure.into()))?;
+            if read == 0 {
+                return Err(Error::new(ErrorKind::Sql, NUL));
+            }
+            self.at += read;
+            if statement.is_some() {
+                return Ok(statement);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns whether nothing but space follows.
+    fn is_at_end(&self) -> bool {
+        self.text.rest(self.at).trim_start().is_empty()
+    }
+}
+
+fn to_sql(value: &Value) -> ValueRef<'_> {
+    match value {
         Value::Null => ValueRef::Null,
         Value::Integer(integer) => ValueRef::Integer(*integer),
         Value::Real(real) if real.is_nan() => ValueRef::Null,
         Value::Real(real) => ValueRef::Real(*real),
         Value::Text(text) => ValueRef::Text(text.as_bytes()),
         Value::Blob(bytes) => ValueRef::Blob(bytes),
-    })
+    }
 }
 
-fn from_sql(value: ValueRef<'_>) -> rusqlite::Result<Value> {
-    Ok(match value {
+fn from_sql(value: ValueRef<'_>) -> Value {
+    match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(integer) => Value::Integer(integer),
         ValueRef::Real(real) => Value::Real(real),
-        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Text(text) => Value::Text(isobar_sqlite::text(text)),
         ValueRef::Blob(bytes) => Value::Blob(Bytes::copy_from_slice(bytes)),
-    })
+    }
 }

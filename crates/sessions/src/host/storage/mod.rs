@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use isobar_sqlite::{DURABLE, Product, is_allowed};
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
@@ -17,15 +18,14 @@ use super::checkpoint::WalPages;
 use super::disk;
 use super::fault::{Fault, failure};
 use super::health::Health;
-use super::rules::{LIMITS, is_allowed, setting};
+use super::rules::{VALUE_BYTES, setting};
 use crate::context::TransactionBody;
 use crate::{Error, ErrorKind, Result};
 
 const LOST: &str = "the SQL has rolled the object's transaction back, so the object was reset";
 
-// FULL: COMMIT answers when the WAL is durable, and nothing leaves the object before COMMIT has answered.
-const JOURNAL: &str =
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;";
+/// Settings of every connection, beside those of [`DURABLE`]: nothing leaves the object before COMMIT has returned.
+const SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;";
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS _cf_KV (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS _cf_ALARM (
@@ -85,7 +85,7 @@ pub(in crate::host) struct Storage {
 impl Storage {
     /// Opens a database in memory, for a host in memory.
     pub(in crate::host) fn memory(health: &Arc<Health>) -> Result<Self> {
-        let storage = Self::new(Connection::open_in_memory(), Place::Memory, JOURNAL, health)?;
+        let storage = Self::new(Connection::open_in_memory(), Place::Memory, "", health)?;
         storage.create_tables()?;
         Ok(storage)
     }
@@ -122,7 +122,7 @@ impl Storage {
                 Err(Error::new(ErrorKind::Damaged, message))
             }
             _ => {
-                let storage = Self::new(Connection::open_in_memory(), Place::Draft(path.to_owned()), JOURNAL, health)?;
+                let storage = Self::new(Connection::open_in_memory(), Place::Draft(path.to_owned()), "", health)?;
                 storage.create_tables()?;
                 storage.baseline.set(storage.counts()?);
                 Ok(storage)
@@ -132,15 +132,13 @@ impl Storage {
 
     fn file(path: &Path, health: &Arc<Health>) -> Result<Self> {
         disk::tighten_database(path);
-        let open = |journal: &str| {
+        let open = |locking: &str| {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            Self::new(Connection::open_with_flags(path, flags), Place::File(path.to_owned()), journal, health)
+            Self::new(Connection::open_with_flags(path, flags), Place::File(path.to_owned()), locking, health)
         };
-        let storage = open(JOURNAL).or_else(|error| match error.kind() {
+        let storage = open("").or_else(|error| match error.kind() {
             // A full disk has no room for the log's index; in memory it serves one process as well, and there is no other.
-            ErrorKind::Storage | ErrorKind::StorageFull => {
-                open(&format!("PRAGMA locking_mode = EXCLUSIVE; {JOURNAL}")).map_err(|_| error)
-            }
+            ErrorKind::Storage | ErrorKind::StorageFull => open("PRAGMA locking_mode = EXCLUSIVE;").map_err(|_| error),
             _ => Err(error),
         })?;
         // What a crash has left in the log may be in memory alone, after a sync that failed: write it anew.
@@ -157,7 +155,7 @@ impl Storage {
     fn new(
         connection: rusqlite::Result<Connection>,
         place: Place,
-        journal: &str,
+        locking: &str,
         health: &Arc<Health>,
     ) -> Result<Self> {
         let described = |error: &rusqlite::Error| match &place {
@@ -184,24 +182,24 @@ impl Storage {
             is_unsound: Cell::new(false),
             baseline: Cell::new((0, 0)),
         };
-        storage.configure(journal).map_err(|error| described(&error))?;
+        storage.configure(locking).map_err(|error| described(&error))?;
         Ok(storage)
     }
 
-    fn configure(&mut self, journal: &str) -> rusqlite::Result<()> {
+    fn configure(&mut self, locking: &str) -> rusqlite::Result<()> {
         let connection = &mut self.connection;
-        connection.execute_batch(journal)?;
-        self.wal = WalPages::count(connection)?;
-        for (limit, value) in LIMITS {
-            // All far below i32's maximum.
-            connection.set_limit(limit, value as i32)?;
+        for settings in [locking, DURABLE, SETTINGS] {
+            connection.execute_batch(settings)?;
         }
+        self.wal = WalPages::count(connection)?;
+        isobar_sqlite::set_limits(connection, VALUE_BYTES)?;
+        isobar_sqlite::drop_modules(connection);
         let (trusted, settings) = (Arc::clone(&self.trusted), Arc::clone(&self.settings));
         connection.authorizer(Some(move |context: AuthContext<'_>| {
             if trusted.load(Ordering::Relaxed) {
                 return Authorization::Allow;
             }
-            if !is_allowed(&context) {
+            if !is_allowed(&context, Product::DurableObjects) {
                 return Authorization::Deny;
             }
             if let Some((name, value)) = setting(&context) {
@@ -531,6 +529,25 @@ mod tests {
         storage.set_alarm(Some(newer)).unwrap();
         storage.commit().unwrap();
         assert_eq!(storage.alarm().unwrap(), Some(newer));
+    }
+
+    #[test]
+    fn limited_statements_write_within_the_turn_and_leave_the_hosts_tables_alone() {
+        let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+        storage.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3)", &[]).unwrap();
+        storage.kv_put("kept", b"1").unwrap();
+        storage.commit().unwrap();
+        storage.exec("DELETE FROM t ORDER BY a DESC LIMIT 2", &[]).unwrap();
+        assert!(storage.is_dirty());
+        storage.roll_back();
+        let cursor = storage.exec("UPDATE t SET a = 9 ORDER BY a LIMIT ?; -- the least", &[1.into()]).unwrap();
+        assert_eq!(cursor.rows_written(), Some(1));
+        storage.commit().unwrap();
+        let rows = storage.exec("SELECT a FROM t ORDER BY a", &[]).unwrap();
+        assert_eq!(rows.all::<i64>().unwrap(), [2, 3, 9]);
+        assert!(storage.exec("DELETE FROM _cf_KV LIMIT 1", &[]).is_err());
+        assert!(storage.exec("SELECT 1\0", &[]).is_err());
+        assert_eq!(storage.kv_get("kept").unwrap().as_deref(), Some(&b"1"[..]));
     }
 
     #[test]
