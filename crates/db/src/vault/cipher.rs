@@ -14,7 +14,7 @@ const XCHACHA20_POLY1305: u8 = 1;
 const NONCE_BYTES: usize = 24;
 pub(super) const HEADER_BYTES: usize = 6;
 
-/// What stands before the nonce: version, algorithm, and the data key's id. It is authenticated with the rest.
+/// Bytes before the nonce: version, algorithm, and the data key's id. They are authenticated with the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) key: u32,
@@ -43,7 +43,7 @@ impl Header {
             [VERSION, XCHACHA20_POLY1305, ..] => Err(sealed_error("the sealed value is cut short")),
             [version, algorithm, ..] => {
                 let what = format!("version {version} and algorithm {algorithm}");
-                Err(sealed_error(format!("a value of {what} is no sealed value, or one of a later isobar")))
+                Err(sealed_error(format!("a value of {what} is not a sealed value, or one of a later isobar")))
             }
             _ => Err(sealed_error("the value is not sealed")),
         }

@@ -1,14 +1,14 @@
-//! Inventory of a database: its vault's tables, the declared columns, and the columns that hold sealed values.
+//! Inventory of a database: its vault's tables, the declared columns, and the columns with sealed values.
 
-use super::cipher::Header;
+use super::cipher::{HEADER_BYTES, Header};
 use super::sealed_error;
 use super::sweep::{COLUMNS, Column, quoted};
 use crate::{Database, QueryableExt, Result, Row, Statement};
 
-/// Names of the key-encryption keys that a database's vault needs: those that wrap its keys. Empty where it has none yet, the
-/// vault's tables included. It reads and makes nothing, and needs no keyring.
+/// Names of the key-encryption keys that a database's vault needs: those that wrap its keys. Empty where it has no keys
+/// yet, or no tables of the vault. It creates nothing and needs no keyring.
 ///
-/// For the start of a platform: a keyring that is not there may be generated only where this is empty.
+/// For the start of a platform: a missing keyring may be generated only where this is empty.
 ///
 /// # Errors
 /// As [`Queryable::query`](crate::Queryable::query).
@@ -19,10 +19,15 @@ pub async fn wrapping_keys(database: &dyn Database) -> Result<Vec<String>> {
     database.prepare("SELECT DISTINCT wrapped_by FROM vault_keys ORDER BY 1").all().await
 }
 
-/// Whether the vault's tables are there.
+/// Returns whether the vault's tables are there.
 pub(super) async fn has_tables(database: &dyn Database) -> Result<bool> {
-    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('vault_keys', 'vault_columns')";
-    Ok(database.prepare(sql).one::<i64>().await? == 2)
+    Ok(tables(database).await?.len() == 2)
+}
+
+/// The vault's tables that are there.
+async fn tables(database: &dyn Database) -> Result<Vec<String>> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('vault_keys', 'vault_columns')";
+    database.prepare(sql).all().await
 }
 
 /// The declared columns: those that are there, and those whose table, column or key column is not.
@@ -50,15 +55,32 @@ pub(super) async fn check_declared(database: &dyn Database) -> Result<Vec<Column
     )))
 }
 
-/// Every column of every table that holds a value in the form of sealed ones, declared or not.
+/// Columns with sealed values. In a declared column a value is taken for sealed by its form. In another one the form may be
+/// chance, since users' own bytes may begin alike: there it must name a data key that the database has.
 pub(super) async fn sealed_columns(database: &dyn Database) -> Result<Vec<Column>> {
+    let tables = tables(database).await?;
+    let has = |table: &str| tables.iter().any(|name| name == table);
+    let declared = if has("vault_columns") { declared(database).await?.0 } else { Vec::new() };
     let mut found = Vec::new();
     for column in all_columns(database).await? {
+        let is_declared = declared.iter().any(|known| known.is_same(&column));
+        if !is_declared && !has("vault_keys") {
+            continue;
+        }
         let [table, name] = [&column.table, &column.column].map(|name| quoted(name));
-        // Version, algorithm, and as many bytes as a sealed value has at least.
+        let of_a_key = match is_declared {
+            true => String::new(),
+            false => format!(
+                " AND hex(substr({name}, 1, {HEADER_BYTES})) IN (SELECT printf('{:02X}{:02X}%08X', id) FROM vault_keys \
+                 WHERE purpose = 'data')",
+                Header::START[0],
+                Header::START[1]
+            ),
+        };
+        // Version, algorithm, and the length of the shortest sealed value at least.
         let sql = format!(
             "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE typeof({name}) = 'blob' AND length({name}) >= ?1 \
-             AND substr({name}, 1, 2) IS ?2 LIMIT 1)"
+             AND substr({name}, 1, 2) IS ?2{of_a_key} LIMIT 1)"
         );
         let prepared = database.prepare(sql).bind(Header::SEALED_BYTES as i64).bind(&Header::START[..]);
         if prepared.one::<i64>().await? > 0 {

@@ -37,7 +37,7 @@ impl Keyring {
     /// The keyring in a file. On Unix the file must be its owner's alone.
     ///
     /// # Errors
-    /// When it cannot be read, others may read it, or it holds no valid keyring.
+    /// [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) when it cannot be read, others may read it, or it holds no valid keyring.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -89,7 +89,7 @@ impl FromStr for Keyring {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut keys: Vec<(String, Key)> = Vec::new();
-        // The number of the entry is all that an error may tell of it.
+        // An error names the entry by its number: its text may be the key.
         let entries =
             text.split(['\n', ',']).map(str::trim).filter(|entry| !entry.is_empty() && !entry.starts_with('#'));
         for (number, entry) in (1..).zip(entries) {

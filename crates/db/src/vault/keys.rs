@@ -11,7 +11,7 @@ use super::sweep::{COLUMNS, Column};
 use super::{Keyring, prefixed, sealed_error};
 use crate::{Error, QueryableExt, Result, Row, Statement};
 
-/// What unwraps keys, and whose they are.
+/// The keyring that unwraps keys, and the name of their vault.
 #[derive(Clone, Copy)]
 pub(super) struct KeySource<'a> {
     pub(super) keyring: &'a Keyring,
@@ -66,12 +66,12 @@ impl fmt::Debug for DataKeys {
     }
 }
 
-/// Reads and unwraps the keys; makes the first ones where there are none.
+/// Reads and unwraps the keys. Makes the first ones where there are none.
 pub(super) async fn load(database: &dyn crate::Database, source: &KeySource<'_>) -> Result<DataKeys> {
     if let Some(keys) = read(database, source).await? {
         return Ok(keys);
     }
-    // Keys that are gone are not replaced: what was sealed under them would look as if it had been changed.
+    // Lost keys are not replaced: values under them would look as if they had been changed.
     if let Some(column) = super::inventory::sealed_columns(database).await?.first() {
         // Unless another process has made them, and sealed, since the look above: keys come before values.
         return read(database, source).await?.ok_or_else(|| keys_are_gone(column));
@@ -103,7 +103,7 @@ pub(super) async fn add(database: &dyn crate::Database, source: &KeySource<'_>, 
     Ok(())
 }
 
-/// Wraps under the keyring's first key what another has wrapped.
+/// Wraps under the keyring's first key the keys that another one has wrapped. Returns how many changed.
 pub(super) async fn rewrap(database: &dyn crate::Database, source: &KeySource<'_>) -> Result<u64> {
     let (first, _) = source.keyring.first();
     let sql = "SELECT id, purpose, wrapped_by, wrapped FROM vault_keys WHERE wrapped_by <> ?";

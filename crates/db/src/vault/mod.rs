@@ -1,9 +1,9 @@
-//! Encrypted values: what stands in a column is useless without the keyring, and useless in any other cell.
+//! Encrypted values: a sealed value is useless without the keyring, and useless in any other cell.
 //!
 //! Three kinds of key, from the outside in. *Key-encryption keys* stand in the [`Keyring`], outside the database: in a file,
 //! an environment variable or a secret binding. *Data keys* stand in the table `vault_keys`, wrapped by a key-encryption
 //! key; values are sealed under the newest of them. The *index key*, wrapped alike, makes blind indexes: equal plain texts
-//! of one column have equal indexes, and nothing else can be told from them.
+//! of one column have equal indexes, and an index reveals nothing else.
 //!
 //! A sealed value is `version | algorithm | data key | nonce | ciphertext` under XChaCha20-Poly1305. The [`Cell`] it was
 //! sealed for (database, table, column and primary key) is authenticated, so that a value copied into another row or column
@@ -52,10 +52,10 @@ use cipher::Header;
 use keys::{DataKeys, KeySource};
 
 /// The tables that the vault needs, for a migration. A column of sealed values is declared by a row of `vault_columns`;
-/// without one nothing is sealed for it, because the sweep would not find it and take its keys away.
+/// without one no value is sealed for it, because the sweep would not find it and would delete its keys.
 pub const SCHEMA: &str = include_str!("schema.sql");
 
-/// Where a sealed value stands: its database is the vault's.
+/// Place of a sealed value in the vault's database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell<'a> {
     table: &'a str,
@@ -82,17 +82,20 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// A vault on a database that has the tables of [`SCHEMA`]. The name is part of what values are sealed for: it must
-    /// stay, wherever the database goes.
+    /// A vault on a database that has the tables of [`SCHEMA`]. The name is part of each value's associated data: it
+    /// must not change when the database moves.
     pub fn new(database: Arc<dyn Database>, name: impl Into<Arc<str>>, keyring: Keyring) -> Self {
         Self { database, name: name.into(), keyring: Arc::new(keyring), keys: Arc::default() }
     }
 
-    /// Whether the keyring is the one that the database was made with. It opens every wrapped key, and makes and changes
-    /// nothing; a database that has no key yet, or no table of the vault's, fits every keyring.
+    /// Checks that the keyring is the one with which the database was made. It opens every wrapped key, and makes and changes
+    /// nothing; a database without keys and without sealed values fits every keyring.
     ///
-    /// A platform calls this at its start, and refuses to start where it fails. Where the keyring itself is missing it asks
-    /// [`wrapping_keys`] whether a new one may be made.
+    /// Where there are no keys, blobs in the form of sealed values count in declared columns alone: elsewhere they may be
+    /// users' own bytes.
+    ///
+    /// A platform calls this at its start, and does not start where it fails. Where the keyring itself is missing,
+    /// [`wrapping_keys`] shows whether a new one may be made.
     ///
     /// # Errors
     /// [`ErrorKind::Sealed`] where the keyring lacks a key, has another one of its name, or values are sealed and their keys
@@ -107,7 +110,7 @@ impl Vault {
         if self.has_keys().await? { Ok(()) } else { Err(keys::keys_are_gone(column)) }
     }
 
-    /// Whether the database has its keys, and the keyring opens them.
+    /// Returns whether the database has its keys, and opens them by the keyring.
     async fn has_keys(&self) -> Result<bool> {
         let database = &*self.database;
         Ok(inventory::has_tables(database).await? && keys::read(database, &self.source()).await?.is_some())
@@ -130,7 +133,7 @@ impl Vault {
         cipher::seal(key, Header::new(id), &self.associated(cell), plain)
     }
 
-    /// Opens what was sealed for this cell.
+    /// Opens a value that was sealed for this cell.
     ///
     /// # Errors
     /// [`ErrorKind::Sealed`] when it was sealed for another cell, was changed, or its key is not there any more; as
@@ -148,7 +151,7 @@ impl Vault {
     }
 
     /// The blind index of a value: equal for equal values of one column, as 64 hex digits, and of no use without the
-    /// keyring. Store it beside the sealed value to look for it. Whoever sees the index still sees which rows are equal.
+    /// keyring. Store it beside the sealed value to look for it. The index reveals which rows are equal.
     ///
     /// # Errors
     /// As [`seal`](Self::seal).
@@ -158,7 +161,7 @@ impl Vault {
     }
 
     /// An authentication code of a message for one purpose (HMAC-SHA256): for signed links and pseudonyms. It stays the
-    /// same through rotations, and codes of two purposes tell nothing of each other. Compare codes in constant time.
+    /// same through rotations, and codes of two purposes are unrelated. Compare codes in constant time.
     ///
     /// # Errors
     /// As [`seal`](Self::seal).
@@ -166,7 +169,7 @@ impl Vault {
         self.keyed("isobar mac", &[purpose], message).await
     }
 
-    /// HMAC under a subkey of the index key; the context is told apart from every other.
+    /// HMAC under a subkey of the index key, one for each context.
     async fn keyed(&self, kind: &str, context: &[&str], message: &[u8]) -> Result<[u8; 32]> {
         let keys = self.keys().await?;
         let mut info = Vec::new();
@@ -182,7 +185,7 @@ impl Vault {
     }
 
     /// Makes a new data key, under which values are sealed from now on, here at once and elsewhere when the process next
-    /// reads the keys. Old values open as before; [`sweep`](Self::sweep) seals them anew. The new key's id.
+    /// reads the keys. Old values open as before; [`sweep`](Self::sweep) seals them anew. Returns the new key's id.
     ///
     /// # Errors
     /// As [`seal`](Self::seal); [`ErrorKind::Sealed`] when a declared column is not there: no key is made then.
@@ -193,7 +196,8 @@ impl Vault {
         Ok(self.reload().await?.active().0)
     }
 
-    /// Wraps every key anew under the keyring's first key-encryption key, so that the others may go. How many changed.
+    /// Wraps every key anew under the keyring's first key-encryption key, so that the others can be removed. Returns how
+    /// many changed.
     ///
     /// # Errors
     /// As [`seal`](Self::seal).
@@ -219,7 +223,7 @@ impl Vault {
         KeySource { keyring: &self.keyring, name: &self.name }
     }
 
-    /// What a value is sealed for, each part with its length before it, so that no two cells have one text.
+    /// A value's associated data: each part with its length before it, so that no two cells have the same.
     fn associated(&self, cell: &Cell<'_>) -> Vec<u8> {
         let mut associated = Vec::new();
         for part in [&*self.name, cell.table, cell.column, cell.key.type_name()] {
@@ -241,7 +245,7 @@ fn prefixed(to: &mut Vec<u8>, part: &[u8]) {
     to.extend_from_slice(part);
 }
 
-/// An error that says nothing of what is sealed.
+/// An error of the vault. Its message must not contain plain text or keys.
 fn sealed_error(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Sealed, message)
 }

@@ -1,4 +1,4 @@
-//! Sealing values for the names that their table and column have now.
+//! Sealing values for the new names of their table and column.
 
 use super::cipher::Header;
 use super::sweep::quoted;
@@ -16,13 +16,13 @@ pub struct Rebound {
     pub sealed: u64,
     /// Values that open under the new names already.
     pub present: u64,
-    /// Primary keys of values that open under neither, and why; they stay as they are.
+    /// Primary keys of values that open under neither, with the reason; they stay as they are.
     pub failed: Vec<String>,
 }
 
 impl Vault {
-    /// Seals anew, for the names they have now, the values of a column that was renamed, or whose table was: a value's
-    /// names are a part of what it is sealed for. The declaration in `vault_columns` follows. It may break off anywhere and be
+    /// Seals anew, for the new names, the values of a column that was renamed, or whose table was: the names are a part of a
+    /// value's associated data. The declaration in `vault_columns` follows. It may break off anywhere and be
     /// started again.
     ///
     /// Names are `(table, column)`. A [`blind_index`](Vault::blind_index) is made of the names, too: go on calling it with the
@@ -71,7 +71,7 @@ impl Vault {
         Ok(rebound)
     }
 
-    /// Rebinds one page; the last primary key of it, `None` when there was nothing.
+    /// Rebinds one page. Returns its last primary key, `None` for an empty page.
     async fn rebind_page(
         &self,
         old: (&str, &str),
@@ -98,7 +98,7 @@ impl Vault {
             match self.open(&cell_of(old, &key_value), sealed).await {
                 Ok(plain) => {
                     let anew = self.seal(&cell_of(new, &key_value), plain.expose()).await?;
-                    // Only where it is still what was read.
+                    // Only where it has not changed since it was read.
                     let sql = format!("UPDATE {table} SET {name} = ? WHERE {key} = ? AND {name} IS ?");
                     let update = self.database.prepare(sql).bind(anew).bind(key_value.clone()).bind(value.clone());
                     rebound.sealed += update.run().await?.changes.min(1);

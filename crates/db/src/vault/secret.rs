@@ -1,10 +1,10 @@
-//! Plain bytes that do not show and do not linger.
+//! Plain bytes, kept out of logs and overwritten when dropped.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// What was sealed. It shows in no debug output, and is overwritten when it goes.
+/// Plain bytes of a sealed value. They appear in no debug output, and are overwritten when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 

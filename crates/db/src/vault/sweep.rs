@@ -1,4 +1,4 @@
-//! Sealing anew what stands under older keys.
+//! Sealing values of older keys under the active one.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::cipher::Header;
 use super::{Cell, Vault, inventory, sealed_error};
 use crate::{Error, QueryableExt, Result, Value};
 
-/// Values that are read at once: a sealed value may be of some size.
+/// Values that are read at once: a sealed value may be large.
 const PAGE: u32 = 50;
 
 pub(super) const COLUMNS: &str =
@@ -26,7 +26,14 @@ pub struct Column {
     pub key_column: String,
 }
 
-/// How far a sweep is.
+impl Column {
+    /// Returns whether the two name one column of one table.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.table.eq_ignore_ascii_case(&other.table) && self.column.eq_ignore_ascii_case(&other.column)
+    }
+}
+
+/// Progress of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -36,7 +43,7 @@ pub struct Progress {
     pub sealed: u64,
 }
 
-/// What a sweep did.
+/// Report of a sweep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sweep {
@@ -46,11 +53,12 @@ pub struct Sweep {
     pub failed: Vec<String>,
     /// Data keys that no value needs any more, and that were removed.
     pub removed_keys: u64,
-    /// Columns that hold sealed values and are not declared: they were not swept, and the keys they need stay.
+    /// Columns that hold sealed values and are not declared: they were not swept, and the keys they need stay. A value counts
+    /// where it names a data key that the database has.
     pub undeclared: Vec<Column>,
 }
 
-/// What is sealed under what.
+/// Columns of the vault and the keys of their values.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -62,11 +70,11 @@ pub struct Status {
     pub columns: Vec<ColumnStatus>,
     /// Declared columns that are not there: renamed or dropped. [`Vault::rotate`] refuses while there are any.
     pub missing: Vec<Column>,
-    /// Columns that hold sealed values and are not declared: the sweep passes them over.
+    /// Columns that hold sealed values and are not declared: the sweep skips them.
     pub undeclared: Vec<Column>,
 }
 
-/// How much of a column is sealed under the active key.
+/// Values of a column, by their key.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct ColumnStatus {
@@ -83,7 +91,7 @@ impl Vault {
     /// Seals anew, under the active key, every value of the declared columns that stands under another, and then removes
     /// the data keys that nothing needs.
     ///
-    /// It may break off anywhere and be started again: what is done is done, and what others write meanwhile stays theirs.
+    /// It may break off anywhere and be started again: finished values stay, and concurrent writes win.
     ///
     /// # Errors
     /// As [`seal`](Vault::seal); when a declared table or column is not there.
@@ -108,7 +116,7 @@ impl Vault {
     /// Returns which values are sealed under which keys. Makes no key where there is none.
     ///
     /// # Errors
-    /// As [`open`](Vault::open); [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) where the keyring is another one's.
+    /// As [`open`](Vault::open); [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) where the keyring is that of another database.
     pub async fn status(&self) -> Result<Status> {
         self.check().await?;
         if !inventory::has_tables(&*self.database).await? {
@@ -134,17 +142,12 @@ impl Vault {
     /// Columns with sealed values that no row of `vault_columns` declares.
     async fn undeclared(&self) -> Result<Vec<Column>> {
         let (declared, _) = inventory::declared(&*self.database).await?;
-        let is_declared = |one: &Column| {
-            declared.iter().any(|known| {
-                known.table.eq_ignore_ascii_case(&one.table) && known.column.eq_ignore_ascii_case(&one.column)
-            })
-        };
         let mut sealed = inventory::sealed_columns(&*self.database).await?;
-        sealed.retain(|column| !is_declared(column));
+        sealed.retain(|column| !declared.iter().any(|known| known.is_same(column)));
         Ok(sealed)
     }
 
-    /// Seals one page; the last primary key of it, `None` when there was nothing.
+    /// Seals one page. Returns its last primary key, `None` for an empty page.
     async fn sweep_page(
         &self,
         column: &Column,
@@ -165,7 +168,7 @@ impl Vault {
             let (key_value, old): (Value, Value) = (row.get("key")?, row.get("sealed")?);
             match self.sealed_anew(column, &key_value, &old).await {
                 Ok(new) => {
-                    // Only where it is still what was read: what somebody has written since is under the active key.
+                    // Only where it has not changed since it was read: a newer value is under the active key.
                     let sql = format!("UPDATE {table} SET {name} = ? WHERE {key} = ? AND {name} IS ?");
                     let update = self.database.prepare(sql).bind(new).bind(key_value).bind(old);
                     sweep.sealed += update.run().await?.changes.min(1);
@@ -190,7 +193,7 @@ impl Vault {
     async fn remove_unused(&self, active: u32) -> Result<u64> {
         let sql = "SELECT id FROM vault_keys WHERE purpose = 'data' AND id < ? ORDER BY id DESC LIMIT -1 OFFSET 1";
         let old: Vec<u32> = self.database.prepare(sql).bind(active).all().await?;
-        // Of every column, since a declaration may have gone while its values are still there.
+        // Every column counts, since a declaration may be gone while its values are still there.
         let columns = inventory::all_columns(&*self.database).await?;
         let mut removed = 0;
         for id in old {

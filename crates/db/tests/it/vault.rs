@@ -337,3 +337,29 @@ async fn a_keyring_is_compared_before_anything_is_served() {
     assert_sealed(vault(&db, &right).seal(&cell(7), b"x").await, "from a backup");
     assert_eq!(db.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn users_bytes_that_look_sealed_are_taken_for_sealed_in_declared_columns_alone() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.exec("CREATE TABLE files (id INTEGER PRIMARY KEY, body BLOB)").await.unwrap();
+    // The header of a value under data key 7, and no such key.
+    let body = [&[1_u8, 1, 0, 0, 0, 7][..], &[9; 60]].concat();
+    db.prepare("INSERT INTO files VALUES (1, ?)").bind(body.clone()).run().await.unwrap();
+    let vault_ = vault(&db, &key("a"));
+    vault_.check().await.unwrap();
+    prepared(&db).await;
+    vault_.check().await.unwrap();
+    insert(&db, &vault_, 0..1).await;
+    vault_.check().await.unwrap();
+    assert!(vault_.status().await.unwrap().undeclared.is_empty());
+    assert!(vault_.sweep(|_| ()).await.unwrap().undeclared.is_empty());
+    // A value of the vault's that was copied elsewhere is still found.
+    db.exec("INSERT INTO files SELECT 2, secret FROM tokens").await.unwrap();
+    let undeclared = vault_.status().await.unwrap().undeclared;
+    assert_eq!(undeclared.iter().map(|it| it.table.as_str()).collect::<Vec<_>>(), ["files"]);
+    // In a declared column the form is enough, since the keys may be gone.
+    db.exec("DELETE FROM vault_keys\nUPDATE tokens SET secret = NULL").await.unwrap();
+    vault_.check().await.unwrap();
+    db.prepare("UPDATE tokens SET secret = ?").bind(body).run().await.unwrap();
+    assert_sealed(vault_.check().await, "tokens.secret");
+}
