@@ -1,8 +1,8 @@
-//! Copying rows from one database into another of a different shape, as often as one likes.
+//! Copying rows from one database into another of a different shape, repeatably.
 //!
-//! A [`Map`] says which column becomes which. A row's new id is made of the old database, table and key, so that copying
-//! again finds what is there already: a copy that broke off is begun again and goes on, rows that were added since are
-//! added, and what somebody has changed in the new database stays as it is. Nothing is deleted or changed in either.
+//! A [`Map`] names the new columns and their sources. A row's new id is made of the old database, table and key, so that
+//! copying again finds the rows that are there already: a copy that broke off is started again and continues, rows added
+//! since are added, and changes in the new database stay. Nothing is deleted or changed in either.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::{Database, Error, ErrorKind, QueryableExt, Result, Row, Statement, Va
 /// Rows that are read and written at once.
 const PAGE: usize = 50;
 
-/// Which tables become which, in this order: what others refer to comes first.
+/// Tables and their targets, in the order of copying: a table comes before those that refer to it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -24,7 +24,7 @@ pub struct Map {
     pub tables: Vec<TableMap>,
 }
 
-/// What becomes of a table.
+/// Map of a table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -33,21 +33,21 @@ pub struct TableMap {
     pub from: String,
     /// The new table.
     pub to: String,
-    /// The old table's unique key, by which it is read; `id` when not given.
+    /// The old table's unique key, by which it is read. Default: `id`.
     #[serde(default = "id")]
     pub key: String,
     /// The new table's columns.
     pub columns: BTreeMap<String, ColumnMap>,
 }
 
-/// Where a new column's value comes from.
+/// Source of a new column's value.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum ColumnMap {
     /// The old column of this name, as it is.
     Column(String),
-    /// More than that.
+    /// A rule.
     Rule(Rule),
 }
 
@@ -58,10 +58,10 @@ pub enum ColumnMap {
 pub struct Rule {
     /// The old column.
     pub column: Option<String>,
-    /// What is done with the old value.
+    /// Conversion of the old value. Default: none.
     #[serde(rename = "as")]
     pub conversion: Option<Conversion>,
-    /// What stands there where the old value is null.
+    /// Value where the old one is null. Default: null.
     pub default: Option<serde_json::Value>,
     /// The same value in every row.
     pub value: Option<serde_json::Value>,
@@ -69,11 +69,11 @@ pub struct Rule {
     pub id: bool,
     /// The new id of the row of this old table whose key stands in `column`.
     pub reference: Option<String>,
-    /// Old values and what they become; one that is not among them skips the row.
+    /// New values by old ones; a row with any other old value is skipped.
     pub choices: Option<BTreeMap<String, serde_json::Value>>,
 }
 
-/// What is done with an old value.
+/// Conversion of an old value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -96,7 +96,7 @@ pub enum Conversion {
     SqliteTime,
 }
 
-/// What a copy did, or a dry run would do, table by table.
+/// Report of a copy or a dry run, table by table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -104,7 +104,7 @@ pub struct Report {
     pub tables: Vec<TableReport>,
 }
 
-/// What became of a table's rows.
+/// Report of a table's rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TableReport {
@@ -126,16 +126,16 @@ pub struct TableReport {
 pub struct Skipped {
     /// The row's key in the old table.
     pub key: String,
-    /// Why.
+    /// The reason, for people.
     pub reason: String,
 }
 
 /// Copies what the map names from one database into another; `source` is the old one's name, which is a part of every new
-/// id. `progress` hears of every page. A dry run writes nothing, and finds the same rows wanting.
+/// id. `progress` is called with every page. A dry run writes nothing and reports the same rows.
 ///
 /// # Errors
-/// When a table or column of the map is not there, a rule makes no sense, or a database fails; what was copied until then
-/// stays, and the next copy goes on.
+/// [`ErrorKind::Migration`] when a rule is invalid; as [`Queryable::query`](crate::Queryable::query), also when a table or column
+/// of the map is missing. Rows copied until then stay, and the next copy continues.
 pub async fn copy(
     from: &dyn Database,
     source: &str,
@@ -148,7 +148,7 @@ pub async fn copy(
         table.check(map)?;
     }
     let mut report = Report::default();
-    let mut imagined = Imagined::default();
+    let mut imagined = DryRun::default();
     for table in &map.tables {
         let mut copying = Copying { from, source, to, map, table, uniques: uniques(to, &table.to).await?, dry_run };
         let mut done = TableReport { from: table.from.clone(), to: table.to.clone(), ..TableReport::default() };
@@ -162,9 +162,9 @@ pub async fn copy(
     Ok(report)
 }
 
-/// What a dry run would have written: ids, by their tables, and values that must be unique.
+/// Writes of a dry run: ids by their tables, and values that must be unique.
 #[derive(Debug, Default)]
-struct Imagined {
+struct DryRun {
     ids: HashSet<(String, String)>,
     unique: HashSet<String>,
 }
@@ -190,12 +190,12 @@ struct NewRow {
 }
 
 impl Copying<'_> {
-    /// Copies the page after a key; its last key.
+    /// Copies the page after a key. Returns its last key.
     async fn page(
         &mut self,
         after: Option<Value>,
         done: &mut TableReport,
-        imagined: &mut Imagined,
+        imagined: &mut DryRun,
     ) -> Result<Option<Value>> {
         let TableMap { from, key, .. } = self.table;
         let (from, key) = (quoted(from), quoted(key));
@@ -220,7 +220,7 @@ impl Copying<'_> {
         rows.last().map(|row| row.get(&self.table.key)).transpose()
     }
 
-    /// The ids of the page that the new table has.
+    /// Ids of the page that the new table already has.
     async fn present(&self, rows: &[NewRow]) -> Result<HashSet<String>> {
         let ids: Vec<_> = rows.iter().filter_map(|row| row.id.clone()).collect();
         let Some(column) = self.table.id_column().filter(|_| !ids.is_empty()) else { return Ok(HashSet::new()) };
@@ -231,11 +231,11 @@ impl Copying<'_> {
         Ok(found.into_iter().collect())
     }
 
-    async fn write(&self, rows: Vec<NewRow>, done: &mut TableReport, imagined: &mut Imagined) -> Result<()> {
+    async fn write(&self, rows: Vec<NewRow>, done: &mut TableReport, imagined: &mut DryRun) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
-        // All at once, and one by one where something of it is refused.
+        // All at once, and one by one where one of them is refused.
         if !self.dry_run {
             let batch = rows.iter().map(|row| self.insert(row)).collect();
             match self.to.batch(batch).await {
@@ -259,13 +259,13 @@ impl Copying<'_> {
         Ok(())
     }
 
-    async fn write_one(&self, row: &NewRow, imagined: &mut Imagined) -> Result<()> {
+    async fn write_one(&self, row: &NewRow, imagined: &mut DryRun) -> Result<()> {
         if !self.dry_run {
             self.to.query(self.insert(row)).await?;
             return Ok(());
         }
         self.imagine(row, imagined).await?;
-        // Written, and taken back by what cannot be done; what it refers to may itself only be imagined.
+        // It is written and rolled back by a statement that fails; a row that it refers to may exist in the dry run alone.
         let defer = Statement::new("PRAGMA defer_foreign_keys = ON");
         let refuse = Statement::new("SELECT json('taken back')");
         match self.to.batch(vec![defer, self.insert(row), refuse]).await {
@@ -279,8 +279,8 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// What the database would say if it had what the dry run has only imagined.
-    async fn imagine(&self, row: &NewRow, imagined: &Imagined) -> Result<()> {
+    /// The constraint that would fail if the writes of the dry run were in the database.
+    async fn imagine(&self, row: &NewRow, imagined: &DryRun) -> Result<()> {
         let refused = |message: String| Error::new(ErrorKind::Constraint(crate::Constraint::Other), message);
         for (old, id, key) in &row.references {
             let Some((table, column)) = self.map.target(old) else { continue };
@@ -350,7 +350,7 @@ impl TableMap {
         self.columns.iter().find(|(_, map)| is_id(map)).map(|(name, _)| name.as_str())
     }
 
-    /// The new row; why there is none otherwise.
+    /// The new row, or the reason why there is none.
     fn row(&self, source: &str, row: &Row, key: &str) -> Result<NewRow, String> {
         let mut new = NewRow { key: key.to_owned(), id: None, values: Vec::new(), references: Vec::new() };
         for (name, map) in &self.columns {
@@ -404,11 +404,11 @@ impl Conversion {
         let whole = || match old {
             Value::Integer(integer) => Ok(*integer),
             Value::Real(real) if real.fract() == 0.0 && real.abs() < 9e15 => Ok(*real as i64),
-            other => text(other).trim().parse().map_err(|_| format!("{:?} is no integer", text(other))),
+            other => text(other).trim().parse().map_err(|_| format!("{:?} is not an integer", text(other))),
         };
         let moment = |milliseconds: Option<i64>| {
             let moment = milliseconds.and_then(chrono::DateTime::from_timestamp_millis);
-            let moment = moment.ok_or_else(|| format!("{:?} is no time", text(old)))?;
+            let moment = moment.ok_or_else(|| format!("{:?} is not a time", text(old)))?;
             Ok(moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into())
         };
         match self {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{Bookmark, Capabilities, Consistency, Dialect, ExecResult, QueryResult, Result, Statement, sql};
 
-/// What runs statements: a database, or a session on one.
+/// A runner of statements: a database, or a session on one.
 #[async_trait]
 pub trait Queryable: Debug + Send + Sync {
     /// Runs a statement; where it holds several, all of them in one transaction, and the rows are the last one's.
@@ -18,7 +18,7 @@ pub trait Queryable: Debug + Send + Sync {
     /// then.
     async fn query(&self, statement: Statement) -> Result<QueryResult>;
 
-    /// Runs statements in one transaction, all or nothing, one result each. An empty statement among others is dropped.
+    /// Runs statements in one transaction, all or nothing, one result each. Empty statements among others are dropped.
     ///
     /// # Errors
     /// As [`query`](Self::query); an empty batch is one.
@@ -26,10 +26,10 @@ pub trait Queryable: Debug + Send + Sync {
 
     /// Runs a script in one transaction, all or nothing, one result for each statement: a file of SQL, with triggers and
     /// comments, statements that span lines. `BEGIN TRANSACTION` and `COMMIT` around it, as sqlite3's `.dump` writes them, are
-    /// passed over.
+    /// skipped.
     ///
     /// By default the script is cut by [`sql::split`](crate::sql::split) and run as a [`batch`](Self::batch); the local
-    /// backend has SQLite cut it, and its errors say the [line](crate::Error::line).
+    /// backend has SQLite cut it, and its errors have the [line](crate::Error::line).
     ///
     /// # Errors
     /// As [`batch`](Self::batch); [`ErrorKind::NotAuthorized`](crate::ErrorKind::NotAuthorized) for several transactions.
@@ -44,10 +44,10 @@ pub trait Queryable: Debug + Send + Sync {
 /// Writes are serialised and durable when answered; reads see every write answered before them.
 #[async_trait]
 pub trait Database: Queryable {
-    /// The SQL it speaks.
+    /// The SQL dialect.
     fn dialect(&self) -> Dialect;
 
-    /// What it can do beyond D1's binding.
+    /// Abilities of the backend beyond those of D1's binding.
     fn capabilities(&self) -> Capabilities;
 
     /// Runs a script of one or more statements a line, in one transaction. A statement may not span lines: use
@@ -57,8 +57,9 @@ pub trait Database: Queryable {
     /// `D1_EXEC_ERROR`, with the script's first line; nothing is written then.
     async fn exec(&self, script: &str) -> Result<ExecResult>;
 
-    /// Whether it reads and would write: for readiness. By default a query that reads; the local backend also begins and ends
-    /// a write, makes one where the last write has failed, and knows of failed syncs and of its reserve of disk.
+    /// Checks that the database reads and could write: for readiness. By default it runs a query that reads; the local backend
+    /// also begins and ends a write, makes one where the last write has failed, and reports failed syncs and a disk below its
+    /// reserve.
     ///
     /// # Errors
     /// Those that a write would meet: [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull),
@@ -67,13 +68,13 @@ pub trait Database: Queryable {
         self.query(Statement::new("SELECT 1").rows_only()).await.map(drop)
     }
 
-    /// A session: its queries see what its earlier queries saw, and what the bookmark saw.
+    /// Starts a session: its queries see everything that its earlier queries and the bookmark have seen.
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession>;
 }
 
 /// A session on a database: D1's `withSession`.
 pub trait DatabaseSession: Queryable {
-    /// What the session has seen; `None` before the first query, unless it was started with a bookmark.
+    /// The newest state that the session has seen; `None` before the first query, unless it was started with a bookmark.
     fn bookmark(&self) -> Option<Bookmark>;
 }
 

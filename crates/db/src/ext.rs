@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{Error, ErrorKind, FromRow, FromValue, Meta, QueryResult, Queryable, Result, Row, Statement, Value};
 
-/// Convenience over everything that runs statements.
+/// Convenience over every [`Queryable`].
 #[async_trait]
 pub trait QueryableExt: Queryable {
     /// Starts a statement: `db.prepare(sql).bind(x).all::<T>()`.

@@ -61,7 +61,7 @@ macro_rules! migrations {
     };
 }
 
-/// What [`migrations!`] makes of the files: for the macro.
+/// Input of the macro [`migrations!`]: names and texts of the files.
 #[doc(hidden)]
 #[must_use]
 pub fn embedded(files: &[(&str, &str)]) -> Vec<Migration> {
@@ -91,8 +91,8 @@ pub fn from_folder(folder: impl AsRef<std::path::Path>) -> Result<Vec<Migration>
 }
 
 /// The files of a folder that a pattern matches, in order; wrangler's `migrations_pattern` without the folder before it, like
-/// `*/migration.sql`. `*` and `?` do not match `/`, and hidden files and folders (`._0001_a.sql`, as macOS makes them) are no
-/// migrations.
+/// `*/migration.sql`. `*` and `?` do not match `/`, and hidden files and folders (`._0001_a.sql`, as macOS makes them) are
+/// skipped.
 ///
 /// # Errors
 /// [`ErrorKind::Migration`] when the pattern is not one, or the folder or a file cannot be read.
@@ -169,7 +169,7 @@ fn normal(path: &str) -> String {
     }
 }
 
-/// wrangler's order, folder by folder: by leading number, then by name; what has no number comes last.
+/// wrangler's order, folder by folder: by leading number, then by name; files without a number come last.
 pub fn sort(migrations: &mut [Migration]) {
     let number = |name: &str| {
         let digits = name.bytes().take_while(u8::is_ascii_digit).count();
@@ -248,11 +248,11 @@ impl Migrator {
         Ok(pending)
     }
 
-    /// Applies what is pending, each file and its record in one transaction, and stops at the first failure; earlier files
-    /// stay. The names of what was applied here: what another process applies at the same time is passed over.
+    /// Applies the pending migrations, each file and its record in one transaction, and stops at the first failure; earlier
+    /// files stay applied. Returns the names of those applied here, without any that another process applied at the same time.
     ///
     /// # Errors
-    /// The failing file's, with its name, the line and the statement (where the backend says them), and SQLite's message.
+    /// The failing file's, with its name, the line and the statement (where the backend reports them), and SQLite's message.
     pub async fn apply(&self, database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<String>> {
         let pending = self.pending(database, migrations).await?;
         if pending.is_empty() {
@@ -266,7 +266,7 @@ impl Migrator {
         database.prepare(create).run().await?;
         let mut done = Vec::new();
         for Migration { name, sql } in pending {
-            // The record comes first and on the file's first line: of two who apply at once, one waits for the other and
+            // The record comes first and on the file's first line: of two processes that apply at once, one waits for the other and
             // finds it there, and the lines of errors are the file's.
             let record = format!("INSERT INTO {} (name) VALUES ('{}');", self.quoted(), name.replace('\'', "''"));
             match database.batch_script(&format!("{record} {sql}")).await {

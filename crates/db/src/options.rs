@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The SQL a database speaks.
+/// SQL dialect of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
@@ -11,7 +11,7 @@ pub enum Dialect {
     Sqlite,
 }
 
-/// What a backend can do beyond D1's binding.
+/// Abilities of a backend beyond those of D1's binding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -22,7 +22,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Whether the capability of this name is there: `row_counts`, `exact_integers`.
+    /// Returns whether the capability of this name is there: `row_counts`, `exact_integers`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
@@ -33,16 +33,16 @@ impl Capabilities {
     }
 }
 
-/// How a SQLite database is run.
+/// Options of a SQLite database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// How long a query or a batch may run, waits for other processes included, and how long it may wait for its turn
-    /// before. Default: 30 s, as D1. What takes longer is interrupted and rolled back, with D1's words.
+    /// Longest run of a query or a batch, waits for other processes included, and longest wait for its turn before. Default:
+    /// 30 s, as D1. One that takes longer is interrupted and rolled back, with D1's words.
     pub time_limit: Duration,
     /// Bytes of the disk that are kept free: below, writes are refused with
     /// [`ErrorKind::StorageFull`](crate::ErrorKind::StorageFull) before they fail. Never more than a twentieth of the file
-    /// system; 0 for none. Default: 64 MiB. Looked at twice a second, on Unix; of no meaning in memory.
+    /// system; 0 for none. Default: 64 MiB. Checked twice a second, on Unix; without effect in memory.
     pub disk_reserve: u64,
 }
 
@@ -68,7 +68,7 @@ impl SqliteOptions {
     }
 }
 
-/// What a session may see at first: D1's `withSession`.
+/// State that a session sees at first: D1's `withSession`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Consistency {
     /// Any replica will do: `first-unconstrained`.
@@ -76,11 +76,11 @@ pub enum Consistency {
     FirstUnconstrained,
     /// The first query goes to the primary: `first-primary`.
     FirstPrimary,
-    /// At least what this bookmark has seen.
+    /// At least the state of this bookmark.
     Bookmark(Bookmark),
 }
 
-/// A point in a database's history. Bookmarks compare as text, and the greater is the later.
+/// A point in a database's history. Bookmarks compare as text; the greater one is later.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bookmark(String);
 

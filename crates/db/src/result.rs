@@ -1,4 +1,4 @@
-//! Results: rows and what D1 says about them.
+//! Results: rows and D1's `meta`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{FromRow, Result, Row};
 
-/// What a statement gave.
+/// Result of a statement.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct QueryResult {
@@ -14,7 +14,7 @@ pub struct QueryResult {
     pub columns: Vec<String>,
     /// The rows.
     pub rows: Vec<Row>,
-    /// What D1 says about the execution.
+    /// Report of the execution.
     pub meta: Meta,
 }
 
@@ -34,11 +34,11 @@ impl QueryResult {
     }
 }
 
-/// D1's `meta`. `None` is what this backend does not count.
+/// D1's `meta`. A number that the backend does not count is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Meta {
-    /// Who answered.
+    /// Name of the server that answered; `isobar.sqlite` for the local backend.
     pub served_by: String,
     /// The region that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub struct Meta {
     pub served_by_colo: Option<String>,
     /// Whether the primary answered.
     pub served_by_primary: bool,
-    /// How long the SQL took, in milliseconds.
+    /// Duration of the SQL; serialized in milliseconds.
     #[serde(rename = "duration", serialize_with = "milliseconds")]
     pub duration: Duration,
     /// Rows inserted, updated and deleted, those of triggers included.
@@ -57,13 +57,13 @@ pub struct Meta {
     pub last_row_id: Option<i64>,
     /// Whether the database was changed.
     pub changed_db: bool,
-    /// Bytes in the database afterwards.
+    /// Size of the database afterwards, in bytes.
     pub size_after: u64,
     /// Rows read, where the backend counts them.
     pub rows_read: Option<u64>,
     /// Rows written, indexes included, where the backend counts them.
     pub rows_written: Option<u64>,
-    /// How often it was tried.
+    /// Attempts, the successful one included.
     pub total_attempts: u32,
 }
 
@@ -71,13 +71,13 @@ fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> std
     serializer.serialize_f64(duration.as_secs_f64() * 1000.0)
 }
 
-/// What `exec` did.
+/// Result of `exec`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ExecResult {
     /// Lines with statements: two on one line count as one, as in D1.
     pub count: usize,
-    /// How long they took, in milliseconds.
+    /// Their duration; serialized in milliseconds.
     #[serde(serialize_with = "milliseconds")]
     pub duration: Duration,
 }

@@ -1,4 +1,4 @@
-//! Rows, and what they turn into.
+//! Rows and their conversions.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Row {
         self.columns.iter().cloned().zip(self.values.iter().map(Value::to_json)).collect()
     }
 
-    /// The names that stand for themselves in an object: of duplicates the first's place and the last's value.
+    /// The entries of an object: of columns that share a name, the first's place and the last's value.
     fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.columns.iter().enumerate().filter(|(index, name)| !self.columns[..*index].contains(name)).filter_map(
             |(_, name)| {
@@ -71,10 +71,10 @@ impl serde::Serialize for Row {
     }
 }
 
-/// What a row can be turned into. Every `serde` type is one: a struct by the columns' names, a tuple by their order, a
+/// A type that a row converts to. Every `serde` type is one: a struct by the columns' names, a tuple by their order, a
 /// single value from the first column. A type that does not implement `Deserialize` may implement this itself.
 pub trait FromRow: Sized {
-    /// Takes the row.
+    /// Converts the row.
     ///
     /// # Errors
     /// [`ErrorKind::Decode`] with the column's name.

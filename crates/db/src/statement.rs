@@ -1,4 +1,4 @@
-//! Statements: SQL and what is bound to it.
+//! Statements: SQL and its bound parameters.
 
 use std::borrow::Cow;
 
@@ -34,14 +34,14 @@ impl Statement {
         self
     }
 
-    /// Says that nobody will look at the result's [`Meta`](crate::Meta): a backend may answer without, as D1's `raw` does.
+    /// Marks the result's [`Meta`](crate::Meta) as not needed: a backend may leave it out, as D1's `raw` does.
     #[must_use]
     pub fn rows_only(mut self) -> Self {
         self.rows_only = true;
         self
     }
 
-    /// Whether only rows are wanted: for backends.
+    /// Returns whether only rows are needed: for backends.
     #[must_use]
     pub fn is_rows_only(&self) -> bool {
         self.rows_only

@@ -1,4 +1,4 @@
-//! Values: what is bound to parameters and comes back in columns.
+//! Values that are bound to parameters and come back in columns.
 
 use bytes::Bytes;
 use serde::de::value::SeqDeserializer;
@@ -91,9 +91,9 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// What a column's value can be taken as, exactly: nothing is rounded or parsed.
+/// A type that a column's value converts to exactly: nothing is rounded or parsed.
 pub trait FromValue: Sized {
-    /// Takes the value.
+    /// Converts the value.
     ///
     /// # Errors
     /// [`ErrorKind::Decode`] when the value is of another kind or out of range.
@@ -101,7 +101,7 @@ pub trait FromValue: Sized {
 }
 
 fn mismatch<T>(value: &Value) -> Error {
-    let message = format!("a value of type {} is no {}", value.type_name(), std::any::type_name::<T>());
+    let message = format!("a value of type {} is not a {}", value.type_name(), std::any::type_name::<T>());
     Error::new(ErrorKind::Decode, message)
 }
 
@@ -132,7 +132,7 @@ impl FromValue for f64 {
     fn from_value(value: &Value) -> Result<Self> {
         match value {
             Value::Real(real) => Ok(*real),
-            // SQLite stores a whole REAL as an integer, so a REAL column may well come back as one.
+            // SQLite stores a whole REAL as an integer, so a REAL column may come back as one.
             Value::Integer(integer) if integer.unsigned_abs() <= 1 << 53 => Ok(*integer as f64),
             _ => Err(mismatch::<Self>(value)),
         }
@@ -188,8 +188,8 @@ fn rfc3339(text: &str) -> Option<String> {
     fits.then(|| format!("{date}T{time}Z"))
 }
 
-/// The text that a visitor of chrono's reads where the column has a time of SQLite's: it wants RFC 3339, and says so in what
-/// it expects. Every other visitor gets the text as it is.
+/// The text as a visitor of chrono's reads it where the column has a time of SQLite's: it expects RFC 3339, and names that in
+/// its expectation. Every other visitor gets the text unchanged.
 fn moment(text: &str, visitor: &dyn Expected) -> Option<String> {
     let moment = rfc3339(text)?;
     let expected = visitor.to_string();

@@ -1,8 +1,8 @@
-//! What D1 answers, however it was asked.
+//! D1's answers, by the binding and over REST alike.
 
 use crate::{Constraint, Error, ErrorKind};
 
-/// What a text of D1's means: `D1_ERROR: <message>: <SQLite's name of the code>`.
+/// The error of a text of D1's: `D1_ERROR: <message>: <SQLite's name of the code>`.
 pub(super) fn failure(text: &str) -> Error {
     let (prefix, message) = match text.split_once(": ") {
         Some((prefix, message)) if prefix.starts_with("D1_") => (prefix, message),

@@ -18,15 +18,15 @@ use crate::{
 ///
 /// Integers are bound exactly, beyond JavaScript's 2^53 as well (as text, with a `CAST` around the parameter; offsets in
 /// errors count it). On the way back JavaScript rounds them, so a number that may have been rounded is refused with
-/// [`ErrorKind::Decode`]: select `CAST(x AS TEXT)` instead. What the statement wrote is written then, as its text says. A REAL without a fraction comes back as an integer, which
-/// every number type takes. Where nothing but rows is asked for there is no [`Meta`]; where there is, the columns are those
-/// of the first row, and of columns that share a name there is one.
+/// [`ErrorKind::Decode`]: select `CAST(x AS TEXT)` instead. The statement has been run by then, and its message says so. A REAL
+/// without a fraction comes back as an integer, which every number type takes. A request for rows alone has no [`Meta`]; with
+/// `Meta` the columns are those of the first row, and columns that share a name are one.
 #[derive(Debug, Clone)]
 pub struct D1Database {
     database: Object,
 }
 
-/// What a session runs on has the methods of the database.
+/// A session: D1's object for one has the methods of the database.
 #[derive(Debug)]
 struct Session(D1Database);
 
@@ -34,11 +34,11 @@ impl D1Database {
     /// The database behind a binding: `env.DB`.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] when the value is no D1 database.
+    /// [`ErrorKind::Internal`] when the value is not a D1 database.
     pub fn new(binding: impl Into<Object>) -> Result<Self> {
         let database = binding.into();
         if database.is_nothing() || database.method("prepare").is_err() || database.method("batch").is_err() {
-            let message = format!("the binding is no D1 database but {:?}", database.class());
+            let message = format!("the binding is not a D1 database but {:?}", database.class());
             return Err(Error::new(ErrorKind::Internal, message));
         }
         Ok(Self { database })
@@ -114,7 +114,7 @@ impl Database for D1Database {
             Consistency::Bookmark(bookmark) => bookmark.as_str(),
         };
         let database = match self.database.method("withSession") {
-            // What fails here fails its queries: an empty object has none.
+            // A failure shows in the session's queries: an empty object has none.
             Ok(method) => method.call(&[start.into()]).map_or_else(|_| Object::empty(), Object::from),
             // A binding of before 2025 has one copy of the data, and every query sees it all.
             Err(_) => self.database.clone(),
@@ -144,7 +144,7 @@ fn bound(value: &Value) -> JsValue {
     match value {
         Value::Null => JsValue::NULL,
         Value::Integer(integer) => integer.to_string().into(),
-        // As D1: what is no number is NULL.
+        // As D1: NaN and infinities are NULL.
         Value::Real(real) if !real.is_finite() => JsValue::NULL,
         Value::Real(real) => (*real).into(),
         Value::Text(text) => text.as_str().into(),
@@ -223,7 +223,7 @@ fn meta(js: &Object) -> Meta {
 }
 
 fn duration(milliseconds: Option<f64>) -> Duration {
-    // What is negative or no number of milliseconds is none.
+    // A negative or non-finite number of milliseconds counts as zero.
     Duration::try_from_secs_f64(milliseconds.unwrap_or_default() / 1000.0).unwrap_or_default()
 }
 

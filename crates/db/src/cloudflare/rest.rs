@@ -24,16 +24,16 @@ use crate::{
 /// arrive exactly, and offsets in errors count the conversions. On the way back numbers are JSON of JavaScript's making: one
 /// that may have been rounded is refused with [`ErrorKind::Decode`] (select `CAST(x AS TEXT)` instead), and a REAL without a
 /// fraction comes back as an integer, which every number type takes. Reads are repeated when the API fails; a write only
-/// where it was surely not done.
+/// where it certainly did not happen.
 ///
-/// The API knows no sessions: it asks the primary, so that a session sees everything, and has no bookmark.
+/// The API has no sessions and no bookmarks: every query goes to the primary, so that a session sees everything.
 #[derive(Debug, Clone)]
 pub struct D1RestDatabase {
     account: Account,
     path: String,
 }
 
-/// What the API answers for a statement.
+/// The API's answer for a statement.
 #[derive(Debug, Deserialize)]
 struct Answer {
     #[serde(default)]
@@ -71,7 +71,7 @@ impl D1RestDatabase {
     /// The database of this id in an account.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] where it is no id.
+    /// [`ErrorKind::Internal`] where it is not an id.
     pub fn new(account: Account, database_id: &str) -> Result<Self> {
         if database_id.is_empty() || !database_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(Error::new(ErrorKind::Internal, format!("{database_id:?} is no id of a D1 database")));
@@ -185,7 +185,7 @@ fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::Integer(integer) => integer.to_string(),
-        // As D1: what is no number is NULL. The shortest digits that read back as the same number, with an exponent.
+        // As D1: NaN and infinities are NULL. The shortest digits that read back as the same number, with an exponent.
         Value::Real(real) if !real.is_finite() => String::new(),
         Value::Real(real) => format!("{real:e}"),
         Value::Text(text) => text.clone(),
