@@ -33,7 +33,7 @@ use platform::{IamEnv, IamSession, KEEPER, app, auth, check_keyring};
 
 Environment:
   ISOBAR_KEYRING       The keyring of sealed values [default: ROOT/keyring, made at first]
-  SETUP_TOKEN          Makes the operator, in place of the link that is printed
+  SETUP_TOKEN          Makes the operator, in place of the printed link; 16 characters at least
   MAIL_URL             Sends e-mail by SMTP: smtps://USER:PASSWORD@HOST; off: sends none [default: files in ROOT/mail]
   MAIL_FROM            The address that e-mail is sent from [default: noreply@localhost.localdomain]
   PUBLIC_URL           The URL that links in e-mail lead to [default: http://localhost:PORT]

@@ -167,7 +167,7 @@ fn health() -> Vec<Step> {
 }
 
 const SIGN_UP: &str = r#"{"email": "Ada@example.com", "password": "correct horse battery", "name": "Ada",
-    "tenant": {"slug": "iam", "name": "Inner Animal é 🦀"}, "token": "development"}"#;
+    "tenant": {"slug": "iam", "name": "Inner Animal é 🦀"}, "token": "for-development-only"}"#;
 const COMMON: &str = r#"{"current": "correct horse battery", "new": "password123"}"#;
 const LOG_IN: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
 
@@ -181,8 +181,8 @@ fn accounts() -> Vec<Step> {
     vec![
         get("who is nobody", "/api/auth/me"),
         get("tickets of nobody", "/api/support_tickets"),
-        post("a sign-up without a link", sign_up, &SIGN_UP.replace(r#", "token": "development""#, "")),
-        post("a sign-up by a wrong link", sign_up, &SIGN_UP.replace("development", "x")),
+        post("a sign-up without a link", sign_up, &SIGN_UP.replace(r#", "token": "for-development-only""#, "")),
+        post("a sign-up by a wrong link", sign_up, &SIGN_UP.replace("for-development-only", "x")),
         post("a sign-up of nothing", sign_up, "{}"),
         post("a wrong sign-up", sign_up, &SIGN_UP.replace("Ada@example.com", "ada").replace("iam", "I am")),
         post("the first owner", sign_up, SIGN_UP),

@@ -24,8 +24,10 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 }
 
 /// The platform's secrets for tests.
-pub(crate) const SECRETS: [(&str, &str); 2] =
-    [("ISOBAR_KEYRING", "development:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="), ("SETUP_TOKEN", "development")];
+pub(crate) const SECRETS: [(&str, &str); 2] = [
+    ("ISOBAR_KEYRING", "development:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+    ("SETUP_TOKEN", "for-development-only"),
+];
 
 /// Returns the body that signs the platform's first owner up.
 pub(crate) fn first_owner() -> serde_json::Value {

@@ -102,7 +102,7 @@ impl Auth {
     /// Refuses a sign-up without the set-up token.
     ///
     /// # Errors
-    /// 403 where sign-up is closed; 503 where it is open and nobody has redeemed the set-up token yet.
+    /// 403 where sign-up is closed; 503 where it is open and the set-up token was not redeemed yet.
     pub(super) async fn must_be_open(&self) -> Result<(), Problem> {
         if !self.options().signup {
             let detail = "sign-up is closed here; ask an owner for an invitation";
@@ -153,7 +153,7 @@ pub(super) async fn log_in(
         Some(device) => vec![Counted::new("device", device, DEVICE_TRIES)],
         None => login_tries(&email, &network).into(),
     };
-    // By itself first: whoever is refused for one account from one network does not go on counting against the account.
+    // The first one alone: tries from a network that is refused for the account do not count against the account.
     count(auth.database(), &counted[..1]).await?;
     if device.is_none() {
         count(auth.database(), &counted[1..]).await?;
@@ -169,7 +169,7 @@ pub(super) async fn log_in(
 
     let (tenant, role) = membership(&auth, &user, tenant.as_deref()).await?;
     let (create, cookie) = session::create(auth.options(), &user, &tenant)?;
-    // What the browser had before is over: a session that somebody has planted there is worth nothing.
+    // The session that the browser had before ends: one that an attacker has planted there is worth nothing.
     let old = session::token_of(&headers).map(session::end);
     let mut statements: Vec<_> = old.into_iter().chain([session::sweep(), create, session::trim(&user)]).collect();
     let mut cookies = vec![cookie];
@@ -262,8 +262,8 @@ pub(super) async fn switch(
 }
 
 impl Auth {
-    /// Checks the password of whoever is signed in. The tries are counted for the user, whatever network they come from: whoever has
-    /// taken a session over does not find the password by it.
+    /// Checks the password of the signed-in user. Tries are counted for the user on all networks together, so that a stolen
+    /// session does not reveal the password.
     ///
     /// # Errors
     /// 403 with the field for a wrong password, 429 after too many.
@@ -281,7 +281,7 @@ impl Auth {
     }
 }
 
-/// Whoever is signed in: not an API key, which must not make or end what shows who somebody is.
+/// Returns the signed-in user, the tenant and the role. An API key is refused: it must not make or end credentials.
 pub(super) fn signed_in(caller: &Caller) -> Result<(&str, &str, Role), Problem> {
     match (caller.session(), caller.user(), caller.tenant(), caller.role()) {
         (Some(_), Some(user), Some(tenant), Some(role)) => Ok((user, tenant, role)),
@@ -345,7 +345,7 @@ async fn membership(auth: &Auth, user: &str, slug: Option<&str>) -> Result<(Stri
     found.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN).with_detail("you are no member of such a tenant"))
 }
 
-/// Who the caller is, as the pages want to know it.
+/// Answers with the caller's user, tenants and role, as the pages need them.
 pub(super) async fn answer(
     auth: &Auth,
     caller: &Caller,

@@ -1,6 +1,6 @@
 //! Browsers from which a user has signed in before.
 //!
-//! Their tries are counted on their own (OWASP: device cookies): whoever fills the counters of an account or of a network keeps
+//! Their tries are counted on their own (OWASP: device cookies): filling the counters of an account or of a network keeps
 //! out strangers, and not the user.
 
 use http::{HeaderMap, HeaderValue};

@@ -1,6 +1,6 @@
 //! Invitations: how people come into a tenant, by a link that is good once and for a week.
 //!
-//! Where e-mail is configured the link goes to the invited address and to nobody else: an account that is made by it has that address
+//! Where e-mail is configured the link goes to the invited address alone: an account that is made by it has that address
 //! verified, and no inviter can make it in place of the invited. Where it is not, the inviter gets the link to hand on, and the
 //! account's address stays unverified.
 
@@ -46,13 +46,13 @@ struct Read {
 #[serde(deny_unknown_fields)]
 struct Join {
     token: String,
-    /// Not of who is signed in as the one who is invited.
+    /// Not sent by a user who is signed in as the invitee.
     password: Option<String>,
-    /// Of who is new here.
+    /// Sent by a new user.
     name: Option<String>,
 }
 
-/// What an invitation is to.
+/// The contents of an invitation.
 #[derive(Debug, Serialize, Deserialize)]
 struct Invitation {
     tenant: String,
@@ -60,7 +60,7 @@ struct Invitation {
     role: Role,
     /// The inviter's id: the invitation is void when they may not invite any more.
     by: String,
-    /// Whether the link was sent to the address, and to nobody else.
+    /// Whether the link was sent to the address alone.
     #[serde(default)]
     mailed: bool,
 }
@@ -125,7 +125,7 @@ pub(super) async fn read(
     let Read { token } = input(body)?;
     let Invitation { tenant, email, role, .. } = find(&auth, &token).await?;
     let name: String = auth.database().prepare("SELECT name FROM tenants WHERE id = ?").bind(tenant).one().await?;
-    // Whether there is an account of that address is nobody's business, not even the inviter's.
+    // It must not reveal whether the address has an account, not even to the inviter.
     let body = axum::Json(json!({"tenant": name, "email": email, "role": role}));
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
 }
@@ -153,7 +153,7 @@ pub(super) async fn join(
     let user = match user_of(&auth, &email).await? {
         Some((user, _)) if caller.session().is_some() && caller.user() == Some(&user) => user,
         Some((user, hash)) => {
-            // As at a login: this is no other door to try passwords at.
+            // As at a login: passwords cannot be tried here beyond its limits.
             let tries = match devices::known(&auth, &headers, &email).await? {
                 Some(device) => vec![Counted::new("device", &device, DEVICE_TRIES)],
                 None => login_tries(&email, &network(address.as_deref())).into(),
@@ -203,7 +203,7 @@ pub(super) async fn join(
     answer(&auth, &Caller::member(user, tenant, role), StatusCode::CREATED, vec![cookie, device_cookie]).await
 }
 
-/// `GET /auth/members`: who is in the caller's tenant.
+/// `GET /auth/members`: the members of the caller's tenant.
 pub(super) async fn members(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
     let tenant = caller.tenant().unwrap_or_default();
     let sql = "SELECT m.id, m.user_id, m.role, u.name, u.email FROM memberships m JOIN users u ON u.id = m.user_id \
@@ -213,7 +213,7 @@ pub(super) async fn members(State(auth): State<Auth>, caller: Caller) -> Result<
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(json!({ "items": items }))).into_response())
 }
 
-/// The invitation of a token, while whoever has invited may still invite to that.
+/// Returns the invitation of a token, while its inviter may still invite to that role.
 async fn find(auth: &Auth, token: &str) -> Result<Invitation, Problem> {
     let sql = "SELECT data FROM one_time_tokens WHERE hash = ? AND purpose = ? AND expires_at > ?";
     let query = auth.database().prepare(sql).bind(token::hash(token)).bind(PURPOSE).bind(now());

@@ -12,9 +12,9 @@ use super::{Auth, session, token};
 use crate::resource::{new_id, now, rfc3339, timestamp};
 use crate::{Caller, Problem, Role};
 
-/// What every key begins with, for whoever looks for leaked ones.
+/// The beginning of every key, by which scanners find leaked ones.
 const MARK: &str = "iso_";
-/// A key's last use is written once in so long.
+/// Least time between two writes of a key's last use.
 const USE_WRITTEN: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 const MAX_KEYS: i64 = 100;
 
@@ -66,7 +66,7 @@ pub(super) fn revoke_all(user: &str) -> Statement {
     Statement::new("UPDATE api_keys SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL").bind(now()).bind(user)
 }
 
-/// `POST /auth/keys`: by whoever has signed in recently. Every key has an end.
+/// `POST /auth/keys`: takes a recent sign-in. Every key expires.
 pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let (user, tenant, own_role) = signed_in(&caller)?;
     session::must_be_recent(&auth, &caller).await?;

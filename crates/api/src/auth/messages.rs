@@ -17,7 +17,7 @@ pub(super) enum Message<'a> {
     Invitation { token: &'a str, tenant: &'a str, by: &'a str },
     /// A notice: the password is another one.
     PasswordChanged,
-    /// A notice to the old address: somebody asks for another one.
+    /// A notice to the old address: a change to another one was requested.
     AddressChanging { to: &'a str },
     /// A notice to the old address.
     AddressChanged { to: &'a str },

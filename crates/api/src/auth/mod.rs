@@ -1,4 +1,4 @@
-//! Who calls: accounts, sessions, API keys.
+//! Authentication: accounts, sessions, API keys.
 //!
 //! People sign in with an e-mail address and a password, and are known by an opaque cookie; programs send an API key as
 //! `Authorization: Bearer`. [`Auth::mount`] adds the routes to an [`Api`], [`Auth::protect`] finds out for every request who
@@ -37,7 +37,7 @@ pub(crate) use account::{Body, input};
 pub use oauth::{OAuth, OAuthProvider, SCHEMA as OAUTH_SCHEMA};
 pub use password::PasswordCost;
 pub use revocation::{Revocations, Revoked};
-pub use setup::is_operator;
+pub use setup::{SetupTokenError, is_operator};
 pub use throttle::ClientAddress;
 
 use crate::mail::MailSender;
@@ -62,8 +62,8 @@ const KEY_TRIES: i64 = 20;
 pub struct AuthOptions {
     /// Whether anybody may sign up, with a tenant of their own, once there is an operator. Default: no.
     pub signup: bool,
-    /// A set-up token of the operator's own, good while there is no operator: for servers whose start nobody sees. Default: none.
-    pub setup_token: Option<Secret>,
+    /// The configured set-up token; set by [`with_setup_token`](Self::with_setup_token), which checks it. Default: none.
+    setup_token: Option<Secret>,
     /// The sender of e-mail. Default: none; then addresses are not verified and passwords are not reset.
     pub mail: Option<MailOptions>,
     /// The hook that closes connections whose user's access has ended. Default: none; sockets then end by their own time limit.
@@ -73,13 +73,13 @@ pub struct AuthOptions {
     pub recent_for: chrono::TimeDelta,
     /// The longest life of an API key, and its life where none is given. Default: 365 days.
     pub key_lifetime: chrono::TimeDelta,
-    /// What a password's hash costs.
+    /// Cost of a password's hash. Default: OWASP's, see [`PasswordCost`].
     pub password_cost: PasswordCost,
-    /// How long a session lasts at most; 30 days when not given.
+    /// Longest lifetime of a session. Default: 30 days.
     pub session_lifetime: chrono::TimeDelta,
-    /// How long a session lasts that nobody uses; 7 days when not given.
+    /// Lifetime of a session that is not used. Default: 7 days.
     pub session_idle: chrono::TimeDelta,
-    /// After how long a session in use gets a new token; an hour when not given.
+    /// Time after which a session in use gets a new token. Default: 1 hour.
     pub session_rotation: chrono::TimeDelta,
 }
 
@@ -108,12 +108,17 @@ impl AuthOptions {
         self
     }
 
-    /// A set-up token of the operator's own, like those of [`Auth::setup_token`], good while there is no operator. An
-    /// empty one counts as not set: otherwise a blank secret would make the first stranger the operator.
-    #[must_use]
-    pub fn with_setup_token(mut self, token: &str) -> Self {
+    /// Sets a set-up token, valid while there is no operator, for servers whose output is not read. An empty one counts as not
+    /// set. Default: none.
+    ///
+    /// # Errors
+    /// [`SetupTokenError`] for a token of fewer than 16 characters.
+    pub fn with_setup_token(mut self, token: &str) -> Result<Self, SetupTokenError> {
+        if !token.is_empty() && token.trim().chars().count() < setup::TOKEN_CHARACTERS {
+            return Err(SetupTokenError(()));
+        }
         self.setup_token = (!token.is_empty()).then(|| Secret::new(token));
-        self
+        Ok(self)
     }
 
     /// Sets the sender of e-mail: confirmations of addresses, links to new passwords, invitations, notices.
@@ -144,14 +149,14 @@ impl AuthOptions {
         self
     }
 
-    /// What a password's hash costs. Within a Worker's time, less than the default may be wanted.
+    /// Sets the cost of a password's hash. Within a Worker's CPU time a lower one than the default may be needed.
     #[must_use]
     pub fn with_password_cost(mut self, cost: PasswordCost) -> Self {
         self.password_cost = cost;
         self
     }
 
-    /// How long a session lasts at most, unused, and before it gets a new token.
+    /// Sets the longest lifetime of a session, the one of an unused session, and the time after which it gets a new token.
     #[must_use]
     pub fn with_session(
         mut self,
@@ -253,12 +258,12 @@ impl Auth {
         documents::all().into_iter().fold(api, |api, (path, item)| api.document(path, item))
     }
 
-    /// Finds out for each request who sends it, and puts the [`Caller`] into its extensions.
+    /// Authenticates each request, and puts its [`Caller`] into its extensions.
     pub fn protect(&self, router: Router) -> Router {
         router.layer(from_fn_with_state(self.clone(), authenticate))
     }
 
-    /// Forgets what is over: sessions, tries, links. How many rows.
+    /// Deletes expired sessions, tries, links and devices. Returns the number of rows.
     ///
     /// # Errors
     /// As [`Queryable::query`](isobar_db::Queryable::query).
@@ -302,14 +307,14 @@ async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) ->
     if let Some(path) = path {
         auth.deliver_after(&path).await;
     }
-    // Answers to somebody are nobody else's, where a handler does not say so itself.
+    // Answers to a caller must not be cached for others, unless a handler says otherwise.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-store"));
     // What a handler sets itself, at login or logout, stands.
     if let Some(cookie) = cookie
         && !response.headers().get_all(header::SET_COOKIE).iter().any(session::is_session)
     {
         response.headers_mut().append(header::SET_COOKIE, cookie);
-        // Whatever the answer is: with this cookie it is one browser's.
+        // With this cookie any answer is for one browser.
         response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("private, no-store"));
     }
     response
@@ -332,7 +337,7 @@ async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::Header
         return Err(Problem::new(StatusCode::UNAUTHORIZED).with_detail("the API key is unknown, revoked or over"));
     }
     let Some(token) = session::token_of(headers) else { return Ok(Caller::anonymous()) };
-    // A browser sends the cookie whoever makes it send the request. A WebSocket is a GET, and no page asks for it by a link.
+    // A browser sends the cookie even if another site makes it send the request. A WebSocket is a GET, and no link asks for it.
     let acts = !request.method.is_safe() || headers.contains_key(header::UPGRADE);
     if acts && !is_same_origin(headers) {
         let detail = "this request comes from another site, or does not say where it comes from";

@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::token;
 use crate::Problem;
 
-/// What a password's hash costs. The default is OWASP's: 19 MiB, twice over.
+/// Cost of a password's hash. Default: OWASP's, 19 MiB in two passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordCost {
     /// Memory in KiB.

@@ -26,7 +26,7 @@ const RESET_LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 const VERIFY_LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 /// Requests of one network within a quarter of an hour: for links, and with tokens.
 const NETWORK_TRIES: i64 = 20;
-/// E-mails to one address within a quarter of an hour. More are not sent, and not refused: a refusal would tell who has asked.
+/// E-mails to one address within a quarter of an hour. More are not sent, and not refused: a refusal would reveal a request.
 const MAILS: i64 = 5;
 
 type Address = Option<Extension<ClientAddress>>;
@@ -96,7 +96,7 @@ pub(super) async fn reset(State(auth): State<Auth>, address: Address, body: Body
         keys::revoke_all(&user),
         devices::forget(&user),
     ];
-    // Accounts elsewhere are ways in, too: whoever had this one before may have connected theirs. They can be connected again.
+    // Connected accounts are credentials, too: the former user of this one may have connected theirs. They can be connected again.
     if auth.has_connections().await? {
         statements.push(Statement::new("DELETE FROM oauth_connections WHERE user_id = ?").bind(&user));
     }
@@ -123,8 +123,8 @@ pub(super) async fn verify(State(auth): State<Auth>, address: Address, body: Bod
         return Err(over()); // the account has another address by now
     }
     let take = Statement::new("DELETE FROM one_time_tokens WHERE hash = ? AND expires_at > ?");
-    // An account whose address nobody has proved gives way to who proves it: it keeps its rows, and loses address and
-    // sessions. Nobody can guess the address it has instead, and take it beforehand.
+    // An account whose address was never proved gives way to the one who proves it: it keeps its rows, and loses address and
+    // sessions. The address it gets instead cannot be guessed, and taken beforehand.
     let end = "DELETE FROM sessions WHERE user_id IN \
                (SELECT id FROM users WHERE email = ? AND id <> ? AND email_verified_at IS NULL)";
     let end = Statement::new(end).bind(&email).bind(&user);

@@ -12,9 +12,9 @@ use isobar_db::{QueryableExt, Statement};
 use super::Auth;
 use crate::Problem;
 
-/// Rows that are delivered in one call of the hook.
+/// Rows that are delivered in one call of the hook at most.
 const BATCH: i64 = 500;
-/// Routes behind which access ends. A request to any other is not looked after.
+/// Routes behind which access ends. Nothing is delivered after a request to another one.
 const ENDING: [&str; 5] = ["/auth/", "/memberships", "/tenants", "/users", "/mcp"];
 
 /// A user's access that has ended.
@@ -43,26 +43,33 @@ pub trait Revocations: Debug + Send + Sync {
 }
 
 impl Auth {
-    /// Delivers what has not been delivered to the [`Revocations`] of the options. Returns the number of rows. Run it every
-    /// minute or so: rows that a restart or a failure left behind are delivered by it. Without a hook the rows are dropped.
+    /// Delivers the rows that are left to the [`Revocations`] of the options, at most 500 in a call. Returns the number of rows. Run
+    /// it every minute or so: it delivers what a restart or a failure left behind. Rows whose delivery fails stay for the next run,
+    /// and those after them are delivered all the same. Without a hook the rows are dropped.
     ///
     /// # Errors
-    /// The database's, as [`Problem`]s, and the hook's.
+    /// The database's, as [`Problem`]s, and the hook's last one, once all rows were tried.
     pub async fn deliver_revocations(&self) -> Result<u64, Problem> {
         let Some(hook) = &self.options().revocations else {
             return Ok(self.database().prepare("DELETE FROM revocations").run().await?.changes);
         };
-        let mut delivered = 0;
+        let (mut delivered, mut failed, mut after) = (0, None, 0);
         loop {
-            let sql = "SELECT id, user_id, tenant_id, session_id FROM revocations ORDER BY id LIMIT ?";
+            let sql = "SELECT id, user_id, tenant_id, session_id FROM revocations WHERE id > ? ORDER BY id LIMIT ?";
             let rows: Vec<(i64, String, Option<String>, Option<String>)> =
-                self.database().prepare(sql).bind(BATCH).all().await?;
-            let Some(last) = rows.last().map(|(id, ..)| *id) else { return Ok(delivered) };
+                self.database().prepare(sql).bind(after).bind(BATCH).all().await?;
+            let Some(last) = rows.last().map(|(id, ..)| *id) else { return failed.map_or(Ok(delivered), Err) };
             let revoked: Vec<_> =
                 rows.into_iter().map(|(_, user, tenant, session)| Revoked { user, tenant, session }).collect();
-            hook.revoked(&revoked).await?;
-            delivered += revoked.len() as u64;
-            self.database().query(Statement::new("DELETE FROM revocations WHERE id <= ?").bind(last)).await?;
+            match hook.revoked(&revoked).await {
+                Ok(()) => {
+                    delivered += revoked.len() as u64;
+                    let delete = Statement::new("DELETE FROM revocations WHERE id > ? AND id <= ?");
+                    self.database().query(delete.bind(after).bind(last)).await?;
+                }
+                Err(problem) => failed = Some(problem),
+            }
+            after = last;
         }
     }
 

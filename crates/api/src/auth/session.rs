@@ -9,7 +9,7 @@ use crate::{Caller, Problem, Role};
 
 /// The `__Host-` prefix makes browsers refuse it without `Secure` and `Path=/`, and from a subdomain.
 const COOKIE: &str = "__Host-session";
-/// How long the token before a rotation is still taken: requests that were under way have it.
+/// Time for which the token before a rotation is still accepted: requests in flight have it.
 const GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 
 /// A session that a request's cookie names.
@@ -37,12 +37,12 @@ pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, cookie: &str) -> Option<&'h 
     pairs.find(|(name, _)| *name == cookie).map(|(_, token)| token)
 }
 
-/// The statement that makes a session of somebody who has just signed in, and the cookie of it.
+/// Returns the statement that makes the session of a sign-in, and its cookie.
 pub(super) fn create(options: &AuthOptions, user: &str, tenant: &str) -> Result<(Statement, HeaderValue), Problem> {
     create_at(options, user, tenant, &now())
 }
 
-/// The statement that makes a session of somebody who signed in at that moment, and the cookie of it.
+/// Returns the statement that makes the session of a sign-in at that moment, and its cookie.
 pub(super) fn create_at(
     options: &AuthOptions,
     user: &str,

@@ -1,5 +1,6 @@
 //! Setting up: the token that makes the operator.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -7,16 +8,31 @@ use isobar_db::{Database, QueryableExt, Statement};
 use serde::Deserialize;
 
 use super::account::{Body, input, signed_in};
+use super::throttle::{ClientAddress, count, forgive, network, set_up_tries};
 use super::{Auth, token};
 use crate::resource::{must_have_changed, nothing_changed, now, rfc3339};
 use crate::{Caller, Problem, Role};
 
 const SETUP: &str = "setup";
-/// How long the printed link is good.
+/// Lifetime of the printed link.
 const LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+/// Characters of a configured set-up token at least: a shorter one could be guessed in spite of the limits.
+pub(super) const TOKEN_CHARACTERS: usize = 16;
 
-/// Whether the caller acts for the operator's tenant: the one of whoever has redeemed the set-up token. What belongs to no tenant -
-/// everybody's requests, a database from before there were tenants - is its own to see.
+/// A configured set-up token that is too short to be safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetupTokenError(pub(super) ());
+
+impl std::fmt::Display for SetupTokenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the set-up token is too short: use at least {TOKEN_CHARACTERS} random characters")
+    }
+}
+
+impl std::error::Error for SetupTokenError {}
+
+/// Whether the caller acts for the operator's tenant: the one that has redeemed the set-up token. Only the operator sees data that
+/// belongs to no tenant, such as statistics of all requests.
 ///
 /// # Errors
 /// The database's, as [`Problem`]s.
@@ -31,17 +47,29 @@ struct SetUp {
     token: String,
 }
 
-/// `POST /auth/setup`: an owner who is signed in redeems the set-up token for the tenant: where there were accounts before there was
-/// an operator.
-pub(super) async fn set_up(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
-    let (_, tenant, role) = signed_in(&caller)?;
+/// `POST /auth/setup`: a signed-in owner redeems the set-up token for the tenant, in a database whose accounts are older than its
+/// operator. Tries are limited as those at a password are.
+pub(super) async fn set_up(
+    State(auth): State<Auth>,
+    caller: Caller,
+    address: Option<Extension<ClientAddress>>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (user, tenant, role) = signed_in(&caller)?;
     if role < Role::Owner {
         return Err(Problem::new(StatusCode::FORBIDDEN).with_detail("this takes the role owner"));
     }
     let SetUp { token } = input(body)?;
+    let counted = set_up_tries(user, &network(address.as_deref()));
+    // The user's own count first: a user over the limit does not add to the network's.
+    count(auth.database(), &counted[..1]).await?;
+    count(auth.database(), &counted[1..]).await?;
     let statements = auth.redeem(&token).into_iter().chain(operator(tenant)).collect();
     match auth.database().batch(statements).await {
-        Ok(_) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Ok(_) => {
+            forgive(auth.database(), &counted).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
         Err(error) if nothing_changed(&error) => Err(over()),
         Err(error) => Err(error.into()),
     }
@@ -54,14 +82,14 @@ pub(super) fn operator(tenant: &str) -> [Statement; 2] {
     [Statement::new(sql).bind(tenant).bind(now()), must_have_changed()]
 }
 
-/// Said of a set-up token that is not good.
+/// Returns the answer to an invalid set-up token.
 pub(super) fn over() -> Problem {
     Problem::new(StatusCode::FORBIDDEN).with_detail("the link was used, has expired, or is not valid")
 }
 
 impl Auth {
-    /// A set-up token, good for a day: it makes whoever redeems it, by `POST /auth/signup` or `POST /auth/setup`, the operator. `None`
-    /// where there is an operator. Each call makes the tokens before it worthless.
+    /// Makes a set-up token, valid for a day: the tenant that redeems it, by `POST /auth/signup` or `POST /auth/setup`, is the
+    /// operator. `None` where there is an operator. Each call invalidates the tokens of earlier calls.
     ///
     /// # Errors
     /// As [`Queryable::query`](isobar_db::Queryable::query).
@@ -83,8 +111,8 @@ impl Auth {
         Ok(self.database().prepare("SELECT count(*) FROM operator").one::<i64>().await? > 0)
     }
 
-    /// The statements that use a set-up token up: of the printed link, or none for the one of the options, which the operator alone
-    /// knows and which is good while there is no operator.
+    /// Returns the statements that use up the token of the printed link; none for the configured one, which is valid while there
+    /// is no operator.
     pub(super) fn redeem(&self, token: &str) -> Vec<Statement> {
         let configured = self.options().setup_token.as_ref();
         if configured.is_some_and(|expected| token::matches(token, &token::hash_bytes(expected.expose()))) {

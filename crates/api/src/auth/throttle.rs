@@ -1,6 +1,6 @@
-//! How often somebody may try.
+//! Limits on tries at passwords and tokens.
 //!
-//! A try is counted before it is judged, so that many at once are counted as many; a success takes its count back.
+//! A try is counted before it is judged, so that concurrent tries are all counted; a success takes its count back.
 
 use std::net::IpAddr;
 
@@ -22,8 +22,10 @@ const NETWORK_TRIES: i64 = 50;
 const ACCOUNT_TRIES: i64 = 20;
 /// From one browser that the account has signed in from, instead of all of those: others do not lock its user out.
 pub(super) const DEVICE_TRIES: i64 = 5;
-/// At the password of whoever is signed in.
+/// At the password of the signed-in user.
 pub(super) const OWN_TRIES: i64 = 5;
+/// At the set-up token, of one signed-in user.
+const SET_UP_TRIES: i64 = 5;
 /// Sign-ups of one network.
 pub(super) const SIGN_UPS: i64 = 20;
 
@@ -36,11 +38,16 @@ pub(super) fn login_tries(email: &str, network: &str) -> [Counted; 3] {
     ]
 }
 
-/// The address that a request comes from, as whoever takes it in knows it: put into the request's extensions by the server.
+/// The counters of a try at the set-up token: the signed-in user, and the network, which shares its count with sign-in.
+pub(super) fn set_up_tries(user: &str, network: &str) -> [Counted; 2] {
+    [Counted::new("set-up", user, SET_UP_TRIES), Counted::new("network", network, NETWORK_TRIES)]
+}
+
+/// The address that a request comes from. The server puts it into the request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
-/// What tries are counted for, and how many there may be within the window.
+/// A counter of tries, and their limit within the window.
 #[derive(Debug, Clone)]
 pub(super) struct Counted {
     key: String,
@@ -48,14 +55,14 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// The database has a hash: which addresses somebody came from is nobody's business.
+    /// The database has a hash only, so that it does not reveal the addresses that users came from.
     pub(super) fn new(what: &str, of: &str, limit: i64) -> Self {
         let hash = Sha256::digest(format!("{what}|{of}").as_bytes());
         Self { key: format!("{what}:{}", hex::encode(&hash[..16])), limit }
     }
 }
 
-/// A network as one: whoever has an IPv6 address has 2^64 of them.
+/// The network of an address as it is counted: of IPv6 the /64, because one client has 2^64 addresses.
 pub(super) fn network(address: Option<&ClientAddress>) -> String {
     match address {
         Some(ClientAddress(IpAddr::V4(address))) => address.to_string(),
@@ -86,7 +93,7 @@ pub(super) async fn count(database: &dyn Database, counted: &[Counted]) -> Resul
     Ok(())
 }
 
-/// After a success: forgets the tries of the first count, whose own they were, and takes its own back from the others.
+/// Records a success: clears the first counter, and takes the try back from the others.
 pub(super) async fn forgive(database: &dyn Database, counted: &[Counted]) -> Result<(), Problem> {
     let sql = |index| match index {
         0 => "DELETE FROM auth_attempts WHERE key = ?",

@@ -12,7 +12,7 @@ pub(super) fn new() -> Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(random::<32>()?))
 }
 
-/// What the database has of a token. Whoever reads it there cannot make the token; 256 bits need no slow hash.
+/// Returns the hash of a token that the database stores. The token cannot be derived from it; 256 bits need no slow hash.
 pub(super) fn hash(token: &str) -> Bytes {
     hash_bytes(token.as_bytes())
 }

@@ -63,16 +63,17 @@ async fn open_sign_up_waits_for_the_set_up_token() {
 
 #[tokio::test]
 async fn a_configured_set_up_token_is_good_for_one_operator() {
-    let town = town_with(AuthOptions::default().with_signup(true).with_setup_token("configured")).await;
+    let token = "configured-by-hand";
+    let town = town_with(AuthOptions::default().with_signup(true).with_setup_token(token).unwrap()).await;
     town.browser().post("/auth/signup", with_token("mallory", "guessed")).await.is(403);
-    town.browser().post("/auth/signup", with_token("ada", "configured")).await.is(201);
-    town.browser().post("/auth/signup", with_token("bob", "configured")).await.is(403);
+    town.browser().post("/auth/signup", with_token("ada", token)).await.is(201);
+    town.browser().post("/auth/signup", with_token("bob", token)).await.is(403);
     assert_eq!((town.count("users").await, town.count("operator").await), (1, 1));
 }
 
 #[tokio::test]
 async fn an_empty_set_up_token_is_none() {
-    let town = town_with(AuthOptions::default().with_signup(true).with_setup_token("")).await;
+    let town = town_with(AuthOptions::default().with_signup(true).with_setup_token("").unwrap()).await;
     town.browser().post("/auth/signup", with_token("mallory", "")).await.is(403);
     let token = town.auth.setup_token().await.unwrap().expect("a link is printed instead");
     town.browser().post("/auth/signup", with_token("ada", &token)).await.is(201);
@@ -89,6 +90,33 @@ async fn an_owner_from_before_there_was_an_operator_redeems_the_token() {
     ada.post("/auth/setup", json!({"token": token})).await.is(204);
     assert!(is_operator(&*town.database, &tenant_of(&mut ada).await).await.unwrap());
     ada.post("/auth/setup", json!({"token": token})).await.is(403);
+}
+
+#[test]
+fn a_short_set_up_token_is_refused() {
+    for short in ["x", "fifteen-letters", " ", "                    ", "   padded token   "] {
+        let error = AuthOptions::default().with_setup_token(short).unwrap_err();
+        assert!(error.to_string().contains("at least 16"), "{error}");
+    }
+    assert!(AuthOptions::default().with_setup_token("sixteen-letters!").is_ok());
+}
+
+#[tokio::test]
+async fn tries_at_the_set_up_token_are_limited() {
+    let town = town().await;
+    let mut ada = Browser::signed_up(&town, "ada").await;
+    let mut bob = Browser::signed_up(&town, "bob").await;
+    town.database.prepare("DELETE FROM operator").run().await.unwrap(); // as a database from before
+    let token = town.auth.setup_token().await.unwrap().unwrap();
+    for number in 0..5 {
+        ada.post("/auth/setup", json!({"token": format!("guess {number}")})).await.is(403);
+    }
+    let refused = ada.post("/auth/setup", json!({"token": token})).await.is(429);
+    assert!(!refused.header("retry-after").is_empty());
+    // From wherever she comes; another owner is not locked out by it.
+    ada.address = [198, 51, 100, 7].into();
+    ada.post("/auth/setup", json!({"token": token})).await.is(429);
+    bob.post("/auth/setup", json!({"token": token})).await.is(204);
 }
 
 #[tokio::test]
@@ -231,12 +259,15 @@ async fn tries_of_others_do_not_lock_out_a_browser_that_is_known() {
 struct Closed {
     revoked: Arc<Mutex<Vec<Revoked>>>,
     fails: Arc<Mutex<bool>>,
+    /// A user whose connections cannot be closed.
+    stuck: Option<&'static str>,
 }
 
 #[async_trait]
 impl Revocations for Closed {
     async fn revoked(&self, revoked: &[Revoked]) -> Result<(), Problem> {
-        if *self.fails.lock().unwrap() {
+        let is_stuck = revoked.iter().any(|one| Some(&*one.user) == self.stuck);
+        if *self.fails.lock().unwrap() || is_stuck {
             return Err(Problem::new(http::StatusCode::SERVICE_UNAVAILABLE));
         }
         self.revoked.lock().unwrap().extend_from_slice(revoked);
@@ -300,6 +331,22 @@ async fn access_that_ends_is_delivered_to_the_hook() {
     assert_eq!(town.auth.deliver_revocations().await.unwrap(), 2);
     assert!(is(&closed.take(), &bobs, None));
     assert_eq!(town.count("revocations").await, 0);
+}
+
+#[tokio::test]
+async fn rows_behind_many_that_cannot_be_delivered_are_delivered() {
+    let closed = Closed { stuck: Some("stuck"), ..Closed::default() };
+    let town = town_with(AuthOptions::default().with_revocations(Arc::new(closed.clone()))).await;
+    let rows = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1003) INSERT INTO revocations \
+                (user_id) SELECT CASE WHEN n <= 1000 THEN 'stuck' ELSE 'bob' END FROM n";
+    town.database.prepare(rows).run().await.unwrap();
+    for _ in 0..2 {
+        let failed = town.auth.deliver_revocations().await.unwrap_err();
+        assert_eq!(failed.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(town.count("revocations").await, 1000, "what failed is tried again");
+    }
+    let delivered: Vec<_> = closed.take().into_iter().map(|one| one.user).collect();
+    assert_eq!(delivered, ["bob", "bob", "bob"]);
 }
 
 #[tokio::test]

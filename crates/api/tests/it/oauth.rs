@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 const ISSUER: &str = "https://id.example";
+const SETUP_TOKEN: &str = "set-up-of-the-tests";
 
 /// A provider: what it was last asked, and what it claims.
 #[derive(Debug, Default)]
@@ -160,7 +161,7 @@ async fn town(signup: bool) -> Town {
     database.run_script(&schema).await.unwrap();
     let keyring = Keyring::generate("test").unwrap().expose_text().unwrap().parse().unwrap();
     let vault = Vault::new(database.clone(), "test", keyring);
-    let options = AuthOptions::default().with_signup(signup).with_setup_token("setup");
+    let options = AuthOptions::default().with_signup(signup).with_setup_token(SETUP_TOKEN).unwrap();
     let auth = Auth::new(database.clone(), options.with_password_cost(PasswordCost { memory: 64, passes: 1 }));
     let provider = Fake::default();
     provider.0.lock().unwrap().claims =
@@ -179,7 +180,7 @@ async fn town(signup: bool) -> Town {
 async fn owner(town: &Town) -> Browser {
     let mut browser = Browser::default();
     let body = json!({"email": "owner@example.com", "password": "correct horse battery", "name": "Owner",
-        "tenant": {"slug": "iam", "name": "IAM"}, "token": "setup"});
+        "tenant": {"slug": "iam", "name": "IAM"}, "token": SETUP_TOKEN});
     assert_eq!(browser.send(town, "POST", "/auth/signup", Some(body)).await.0, 201);
     browser
 }

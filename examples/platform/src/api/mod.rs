@@ -69,13 +69,15 @@ fn resources(platform: &Platform) -> Result<Api, BindingError> {
 /// Returns the platform's accounts.
 ///
 /// # Errors
-/// Fails where the database is not bound, or where e-mail is bound and `PUBLIC_URL` is not set.
+/// Fails where the database is not bound, where `SETUP_TOKEN` has fewer than 16 characters, or where e-mail is bound and
+/// `PUBLIC_URL` is not set.
 pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     let signup = platform.var(SIGNUP).is_ok_and(|signup| signup == "open");
     let closes = Arc::new(revocation::Connections(platform.clone()));
     let mut options = AuthOptions::default().with_signup(signup).with_revocations(closes);
     if let Ok(token) = platform.secret(SETUP_TOKEN) {
-        options = options.with_setup_token(token.expose());
+        let set = options.with_setup_token(token.expose());
+        options = set.map_err(|error| BindingError::unusable("secret", SETUP_TOKEN, error))?;
     }
     if let Ok(sender) = platform.mail(EMAIL) {
         let url = public_url(platform).ok_or_else(|| {

@@ -20,7 +20,7 @@ use crate::auth::{Auth, session, token};
 use crate::resource::{new_id, now, rfc3339};
 use crate::{Caller, Problem};
 
-/// How long somebody may be away at the provider.
+/// Longest time between the beginning of a flow and its callback.
 const LIFETIME: TimeDelta = TimeDelta::minutes(10);
 /// Sign-ins that one network may begin within a quarter of an hour.
 const TRIES: i64 = 50;
@@ -58,7 +58,7 @@ struct Flow {
     return_to: String,
 }
 
-/// Why a sign-in came to nothing, as the page of the login is told.
+/// The reason of a failed sign-in, for the login page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     /// The user said no, or the provider.
@@ -67,9 +67,9 @@ enum Refusal {
     Expired,
     /// The provider does not do what it should.
     Failed,
-    /// Nobody here has connected this account.
+    /// No user has connected this account.
     Unknown,
-    /// Somebody else here has connected this account.
+    /// Another user has connected this account.
     Taken,
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn begin(
     }
     let owner = match intent {
         Intent::Login => None,
-        // A way in for whoever has that account: as an API key is.
+        // A credential like an API key: the other account can sign in by it.
         Intent::Connect => {
             let (user, tenant, _) = signed_in(&caller)?;
             session::must_be_recent(auth, &caller).await?;
@@ -151,7 +151,7 @@ pub(super) async fn begin(
     Ok((AppendHeaders(headers), axum::Json(json!({ "url": url }))).into_response())
 }
 
-/// `GET /auth/oauth/{provider}/callback`: a browser comes back. Whatever comes of it is a page.
+/// `GET /auth/oauth/{provider}/callback`: a browser comes back. The answer is a page in any case.
 pub(super) async fn callback(
     State(oauth): State<OAuth>,
     Path(name): Path<String>,
@@ -204,7 +204,7 @@ impl OAuth {
         };
         match (&flow.user_id, &flow.tenant_id) {
             (Some(user), Some(tenant)) => {
-                // Whoever has signed out or changed hands meanwhile connects nothing.
+                // A session that has ended or changed its user meanwhile connects nothing.
                 if caller.user() != Some(user) || caller.tenant() != Some(tenant) {
                     return Ok(Err(Refusal::Expired));
                 }
@@ -262,7 +262,7 @@ impl OAuth {
         Ok(Ok(()))
     }
 
-    /// Signs in whoever has connected this account; where sign-up is open, makes a user of whoever has not.
+    /// Signs in the user that has connected this account; where there is none and sign-up is open, makes one.
     async fn log_in(
         &self,
         provider: &OAuthProvider,
@@ -298,7 +298,7 @@ impl OAuth {
         }
     }
 
-    /// A user with a tenant, where sign-up is open and the provider knows an e-mail address that is nobody's here. An
+    /// A user with a tenant, where sign-up is open and the provider knows an e-mail address that no user has. An
     /// account here is never taken over for its address: its owner signs in and connects.
     async fn new_user(
         &self,

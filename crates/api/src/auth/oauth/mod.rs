@@ -1,6 +1,6 @@
 //! Signing in, and connecting accounts, by OAuth 2 and OpenID Connect: authorization code with PKCE.
 //!
-//! What is under way is known to the database by hashes alone; the code verifier and the nonce are made of the state under
+//! The database knows flows in flight by hashes alone; the code verifier and the nonce are derived from the state under
 //! the vault's key. A flow belongs to the browser that began it. Tokens are sealed, and refreshed by one request at a time.
 
 mod flow;
@@ -103,7 +103,7 @@ impl Failure {
         Self { why, is_refused: false }
     }
 
-    /// What was shown is good no more.
+    /// Marks the error of a token that the provider has refused: it is not valid any more.
     fn refused(mut self) -> Self {
         self.is_refused = true;
         self

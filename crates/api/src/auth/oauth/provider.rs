@@ -1,4 +1,4 @@
-//! Providers: who they are, where their endpoints are, and what they say of somebody.
+//! Providers: their names, their endpoints, and the identities that they confirm.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +46,7 @@ enum Kind {
     },
 }
 
-/// What OpenID Connect Discovery gives.
+/// The provider's metadata, as OpenID Connect Discovery returns it.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Metadata {
     #[serde(default)]
@@ -59,7 +59,7 @@ pub(super) struct Metadata {
     authorization_response_iss_parameter_supported: bool,
 }
 
-/// What a provider gives for a code or a refresh token.
+/// A provider's answer to a code or a refresh token.
 #[derive(Deserialize)]
 pub(super) struct Tokens {
     pub(super) access_token: String,
@@ -69,7 +69,7 @@ pub(super) struct Tokens {
     id_token: Option<String>,
 }
 
-/// Who somebody is, at the provider.
+/// A user's identity at the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) subject: String,
@@ -88,7 +88,7 @@ impl OAuthProvider {
     /// An OpenID Connect provider by its issuer: `https`, but for an issuer on this machine.
     ///
     /// # Panics
-    /// When the name is no slug.
+    /// When the name is not a slug.
     pub fn oidc(name: &str, title: &str, issuer: &str, client_id: &str) -> Self {
         Self::new(name, title, client_id, "openid email profile", Kind::Issuer(issuer.trim_end_matches('/').to_owned()))
     }
@@ -135,7 +135,7 @@ impl OAuthProvider {
         self
     }
 
-    /// What is asked for, with spaces between.
+    /// Sets the scopes that are requested, separated by spaces.
     #[must_use]
     pub fn with_scopes(mut self, scopes: &str) -> Self {
         scopes.clone_into(&mut self.scopes);
@@ -161,7 +161,7 @@ impl OAuthProvider {
             Kind::Issuer(issuer) => {
                 let url = format!("{issuer}/.well-known/openid-configuration");
                 let metadata: Metadata = self.get(client, &url, None).await?;
-                // OpenID Connect Discovery 4.3: or somebody else's could be passed off as this one's.
+                // OpenID Connect Discovery 4.3: otherwise another issuer's could pass for this one's.
                 if metadata.issuer.trim_end_matches('/') != issuer {
                     return Err(self.failure(format!("it calls itself {:?}", metadata.issuer)));
                 }
@@ -224,7 +224,7 @@ impl OAuthProvider {
         serde_json::from_value(json).map_err(|_| self.failure("its token endpoint gave no token"))
     }
 
-    /// Who has come with these tokens.
+    /// Returns the identity that these tokens are for.
     pub(super) async fn identity(
         &self,
         client: &dyn HttpClient,

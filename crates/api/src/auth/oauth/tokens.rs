@@ -86,13 +86,13 @@ impl OAuth {
     /// A connection's access token, refreshed when it is over or nearly so.
     ///
     /// # Errors
-    /// 404 where there is no such connection, 409 where it must be made again, 503 while another request refreshes it, 502
+    /// 404 for an unknown connection, 409 where it must be made again, 503 while another request refreshes it, 502
     /// when the provider does not do as it should.
     pub async fn access_token(&self, connection: &str) -> Result<Secret, Problem> {
         self.fresh(connection, false).await.map(|(token, _)| token)
     }
 
-    /// To its end, whoever waits for it: a refresh token that was used and not replaced ends the connection.
+    /// Runs to its end even if the caller goes away: a refresh token that was used and not replaced ends the connection.
     async fn fresh(&self, connection: &str, refresh: bool) -> Result<(Secret, Option<String>), Problem> {
         let (this, connection) = (self.clone(), connection.to_owned());
         detached(async move { this.token(&connection, refresh).await }).await
