@@ -1,7 +1,9 @@
 //! The format of one event on disk.
 //!
 //! ```text
-//! length: u32 | crc32 of the payload: u32 | payload
+//! length: u32 | check: u32 | payload
+//! check: crc32 of the payload, XOR crc32 of the frame's position in its segment as u64. So bytes within an event are never taken
+//!        for a frame, whatever its writer put there. In segments of the first format: crc32 of the payload
 //! payload: timestamp ms: i64 | counts of indexes, blobs, doubles: u8 each | (length: u16, bytes) for each index and
 //!          blob | f64 for each double        (all little-endian)
 //! ```
@@ -14,7 +16,8 @@ use crate::{DataPoint, Event};
 /// Size limit of a payload in bytes. No valid event is larger: 96 + 16 KiB + 160 bytes and their lengths.
 const MAX_PAYLOAD: usize = 32 * 1024;
 
-/// Appends an event's frame. The event is within the limits, so every count and length fits.
+/// Appends an event's frame, whose position is not known yet: see [`place`]. The event is within the limits, so every count and
+/// length fits.
 pub(super) fn encode(event: &Event, into: &mut Vec<u8>) {
     let DataPoint { indexes, blobs, doubles } = &event.point;
     let start = into.len();
@@ -33,6 +36,22 @@ pub(super) fn encode(event: &Event, into: &mut Vec<u8>) {
     into[start + 4..payload].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Binds frames that were [encoded](encode) one behind the other to their position in a segment.
+pub(super) fn place(frames: &mut [u8], position: u64) {
+    let mut at = 0;
+    while at < frames.len() {
+        let word = |at: usize| u32::from_le_bytes(frames[at..at + 4].try_into().expect("four bytes are four bytes"));
+        let (length, check) = (word(at) as usize, word(at + 4) ^ position_check(Some(position + at as u64)));
+        frames[at + 4..at + HEADER].copy_from_slice(&check.to_le_bytes());
+        at += HEADER + length;
+    }
+}
+
+/// The part of the check that is the position's; none in the first format.
+fn position_check(position: Option<u64>) -> u32 {
+    position.map_or(0, |position| crc32fast::hash(&position.to_le_bytes()))
+}
+
 /// Size in bytes of the header: the payload's length and checksum.
 pub(super) const HEADER: usize = 8;
 /// Size in bytes of the shortest payload: a time and three counts.
@@ -47,12 +66,13 @@ pub(super) struct Frame<'b> {
 }
 
 impl<'b> Frame<'b> {
-    /// Parses the frame at the start of these bytes; `None` where it is torn or damaged.
-    pub(super) fn read(bytes: &'b [u8]) -> Option<Self> {
+    /// The frame at the beginning of these bytes, which are at this position of their segment; `None` where it is torn, damaged, or
+    /// was not written there. In segments of the first format no position is given.
+    pub(super) fn read(bytes: &'b [u8], position: Option<u64>) -> Option<Self> {
         let length = claimed_length(bytes)?;
         let mut crc = &bytes[4..HEADER];
         let payload = bytes.get(HEADER..HEADER + length)?;
-        if crc32fast::hash(payload) != crc.get_u32_le() {
+        if crc32fast::hash(payload) ^ position_check(position) != crc.get_u32_le() {
             return None;
         }
         let mut time = payload;
@@ -101,18 +121,27 @@ mod tests {
             index in prop::collection::vec(any::<u8>(), 0..96),
             blobs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20),
             doubles in prop::collection::vec(-1e9..1e9, 0..20), cut in 1usize..8, flip in any::<prop::sample::Index>(),
+            position in 0u64..1 << 40,
         ) {
             let point = DataPoint { indexes: vec![index.into()], blobs: blobs.into_iter().map(Bytes::from).collect(), doubles };
             let event = Event { timestamp: DateTime::from_timestamp_millis(1_700_000_000_123).unwrap(), point };
             let mut bytes = Vec::new();
             encode(&event, &mut bytes);
-            let whole = Frame::read(&bytes).unwrap();
+            prop_assert!(Frame::read(&bytes, None).is_some(), "the first format");
+            let first = bytes.len();
+            encode(&event, &mut bytes);
+            place(&mut bytes, position);
+            let next = Frame::read(&bytes[first..], Some(position + first as u64)).unwrap();
+            prop_assert_eq!(next.event(), Some(event.clone()));
+            prop_assert!(Frame::read(&bytes[first..], Some(position)).is_none() && Frame::read(&bytes, None).is_none());
+            bytes.truncate(first);
+            let whole = Frame::read(&bytes, Some(position)).unwrap();
             prop_assert_eq!(whole.length(), bytes.len());
             prop_assert_eq!(whole.event(), Some(event.clone()));
-            prop_assert!(Frame::read(&bytes[..bytes.len() - cut]).is_none());
+            prop_assert!(Frame::read(&bytes[..bytes.len() - cut], Some(position)).is_none());
             let at = flip.index(bytes.len());
             bytes[at] ^= 1;
-            prop_assert!(Frame::read(&bytes).is_none());
+            prop_assert!(Frame::read(&bytes, Some(position)).is_none());
         }
     }
 }

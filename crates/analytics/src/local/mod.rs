@@ -2,8 +2,9 @@
 //!
 //! `write` sends the point to a bounded channel. One thread receives all waiting points, appends them to the current segment as
 //! checksummed frames, and makes them durable with one fsync. A crash can tear only the end of the last segment. Reading skips
-//! damaged data and reports it. Old segments are removed by age and by the dataset's size. Only the owner can access the folder
-//! and its files (modes 0700 and 0600).
+//! damaged data and reports it; a checksum covers the frame's position, too, so that bytes within an event are never read as another
+//! one. Old segments are removed by age and by the dataset's size, except for those that a process still writes to. Only the owner
+//! can access the folder and its files (modes 0700 and 0600).
 
 mod frame;
 mod options;

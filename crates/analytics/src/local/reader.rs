@@ -9,13 +9,15 @@ use futures_channel::oneshot;
 use futures_util::{StreamExt, stream};
 
 use super::frame::{self, Frame};
-use super::segment::{MAGIC, Segment};
+use super::segment::{FIRST_MAGIC, MAGIC, Segment};
 use crate::{Batch, Batches, Damage, Error, ErrorKind, Event, Result, ScanOptions};
 
 /// Most events of a batch.
 const BATCH_EVENTS: usize = 1024;
 /// Size of a read from a file in bytes.
 const CHUNK: usize = 256 * 1024;
+/// Bytes that are in the buffer at least, where the file has as many: damage is looked past over several frames.
+const AHEAD: usize = 4 * frame::MAX_FRAME;
 
 /// Returns the batches of these segments, oldest first. A dedicated thread reads each batch on demand.
 pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Batches> {
@@ -121,9 +123,13 @@ struct Frames {
     file: Take<File>,
     path: PathBuf,
     buffer: Vec<u8>,
+    /// Position of the buffer in the file.
+    base: u64,
     /// Offset of the next frame in the buffer.
     at: usize,
     is_at_end: bool,
+    /// Whether frames are bound to their positions: in all but the first format.
+    is_positioned: bool,
     /// Whether the bytes before are damaged.
     is_within_damage: bool,
     damage: Damage,
@@ -141,8 +147,10 @@ impl Frames {
             file: file.take(segment.bytes),
             path: segment.path.clone(),
             buffer: Vec::new(),
+            base: 0,
             at: 0,
             is_at_end: false,
+            is_positioned: true,
             is_within_damage: false,
             damage: Damage::default(),
         };
@@ -150,8 +158,13 @@ impl Frames {
         // A segment to which nothing was written has a part of the mark, or nothing.
         match frames.buffer.get(..MAGIC.len()) {
             Some(begin) if begin == MAGIC => frames.at = MAGIC.len(),
-            None if MAGIC.starts_with(&frames.buffer) => frames.at = frames.buffer.len(),
-            _ => {}
+            Some(begin) if begin == FIRST_MAGIC => (frames.at, frames.is_positioned) = (MAGIC.len(), false),
+            None if MAGIC.starts_with(&frames.buffer) || FIRST_MAGIC.starts_with(&frames.buffer) => {
+                frames.at = frames.buffer.len();
+            }
+            // A damaged mark: the first event shows the format.
+            Some(_) => frames.is_positioned = Frame::read(&frames.buffer[MAGIC.len()..], None).is_none(),
+            None => {}
         }
         Ok(Some(frames))
     }
@@ -165,8 +178,8 @@ impl Frames {
                 self.report();
                 return None;
             }
-            let Some(frame) = Frame::read(rest) else {
-                let length = damaged_length(rest, self.is_at_end);
+            let Some(frame) = Frame::read(rest, self.position(0)) else {
+                let length = self.damaged_length();
                 self.skip_damage(length);
                 continue;
             };
@@ -183,6 +196,29 @@ impl Frames {
                 return event;
             }
         }
+    }
+
+    /// The position of what is this far behind the next frame's beginning, where frames are bound to it.
+    fn position(&self, behind: usize) -> Option<u64> {
+        self.is_positioned.then_some(self.base + (self.at + behind) as u64)
+    }
+
+    /// How many bytes to skip of damaged ones: the whole frame where its length is good, which shows by another frame or the end
+    /// behind it; else one. In the first format, where bytes of a payload may look like a frame, several damaged frames are skipped
+    /// so, by their lengths.
+    fn damaged_length(&self) -> usize {
+        let rest = &self.buffer[self.at..];
+        let mut length = 0;
+        while let Some(claimed) = rest.get(length..).and_then(frame::claimed_length) {
+            length += frame::HEADER + claimed;
+            match rest.get(length..) {
+                Some([]) if self.is_at_end => return length,
+                Some(next) if Frame::read(next, self.position(length)).is_some() => return length,
+                Some(_) if !self.is_positioned => {}
+                _ => break,
+            }
+        }
+        1
     }
 
     fn skip_damage(&mut self, length: usize) {
@@ -202,13 +238,13 @@ impl Frames {
         }
     }
 
-    /// Reads until a whole frame is in the buffer, if the file has one.
+    /// Reads until some whole frames are in the buffer, if the file has as many.
     fn fill(&mut self) {
-        if self.is_at_end || self.buffer.len() - self.at >= frame::MAX_FRAME {
+        if self.is_at_end || self.buffer.len() - self.at >= AHEAD {
             return;
         }
         self.buffer.drain(..self.at);
-        self.at = 0;
+        self.base += std::mem::take(&mut self.at) as u64;
         let wanted = (CHUNK - self.buffer.len().min(CHUNK)) as u64;
         match self.file.by_ref().take(wanted).read_to_end(&mut self.buffer) {
             Ok(count) => self.is_at_end = (count as u64) < wanted,
@@ -225,18 +261,51 @@ impl Frames {
     }
 }
 
-/// Returns the number of damaged bytes to skip: a whole frame if its header is valid and another frame or the end follows it, so
-/// that nothing within its payload is parsed as a frame; else one byte.
-fn damaged_length(rest: &[u8], is_at_end: bool) -> usize {
-    let whole = frame::claimed_length(rest).map(|length| frame::HEADER + length);
-    let is_whole = |length: &usize| match rest.get(*length..) {
-        Some([]) => is_at_end,
-        Some(next) => Frame::read(next).is_some(),
-        None => false,
-    };
-    whole.filter(is_whole).unwrap_or(1)
-}
-
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DataPoint;
+
+    fn encoded(point: DataPoint) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frame::encode(&Event { timestamp: chrono::Utc::now(), point }, &mut bytes);
+        bytes
+    }
+
+    /// The events of a segment of the first format, and its damage.
+    fn read(frames: &[Vec<u8>]) -> (Vec<f64>, Damage) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("000000000001.seg"), [&FIRST_MAGIC[..], &frames.concat()].concat()).unwrap();
+        let segments =
+            super::super::segment::to_read(folder.path(), &Default::default(), &ScanOptions::default()).unwrap();
+        let mut frames = Frames::open(&segments[0]).unwrap().unwrap();
+        let numbers =
+            std::iter::from_fn(|| frames.next(&ScanOptions::default())).map(|event| event.double(1)).collect();
+        (numbers, frames.damage)
+    }
+
+    #[test]
+    fn segments_of_the_first_format_are_read() {
+        let frames: Vec<_> = (0..5).map(|number| encoded(DataPoint::new().with_double(f64::from(number)))).collect();
+        assert_eq!(read(&frames).0, [0.0, 1.0, 2.0, 3.0, 4.0]);
+        assert!(read(&frames).1.is_none());
+    }
+
+    #[test]
+    fn a_frame_within_adjacent_damaged_events_of_the_first_format_is_skipped() {
+        let forged = encoded(DataPoint::new().with_double(66.0));
+        let mut frames = vec![
+            encoded(DataPoint::new().with_blob(forged.clone())),
+            encoded(DataPoint::new().with_blob(forged)),
+            encoded(DataPoint::new().with_double(1.0)),
+        ];
+        frames[0][12] ^= 1;
+        frames[1][12] ^= 1;
+        let (numbers, damage) = read(&frames);
+        assert_eq!((numbers, damage.stretches), (vec![1.0], 1));
+    }
 }

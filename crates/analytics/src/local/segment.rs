@@ -11,7 +11,9 @@ use super::frame;
 use crate::{Error, Event, Result, ScanOptions};
 
 /// First bytes of a segment: a mark with the version of the format.
-pub(super) const MAGIC: &[u8; 8] = b"isobarA1";
+pub(super) const MAGIC: &[u8; 8] = b"isobarA2";
+/// Marks a segment of the first format, which is read and not written.
+pub(super) const FIRST_MAGIC: &[u8; 8] = b"isobarA1";
 
 /// Most bytes that wait for one fsync.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
@@ -112,7 +114,7 @@ impl Segments {
             return Ok(0);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let written = self.write(&buffer).map_err(|error| (error, events));
+        let written = self.write(&mut buffer).map_err(|error| (error, events));
         buffer.clear();
         self.buffer = buffer; // reuses its capacity
         written.map(|()| events)
@@ -120,7 +122,7 @@ impl Segments {
 
     /// Checks that the storage accepts writes: opens a segment if there is none, and syncs it.
     pub(super) fn probe(&mut self) -> Result<()> {
-        self.write(&[])
+        self.write(&mut [])
     }
 
     /// Returns the number of bytes removed because of age or size since the last call.
@@ -143,7 +145,7 @@ impl Segments {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.ensure_reserve()?;
         let is_done = |current: &Current| {
             let is_full = current.durable + bytes.len() as u64 > self.options.segment_bytes;
@@ -159,6 +161,7 @@ impl Segments {
             Some(current) => current,
             None => self.current.insert(Current::create(&self.folder)?),
         };
+        frame::place(bytes, current.durable);
         match current.append(bytes) {
             Ok(()) => {
                 self.end.set(Some((current.path.clone(), current.durable)));
@@ -190,7 +193,7 @@ impl Segments {
     }
 
     /// Removes the oldest segments: those that are too old, if the time is given, and as many as it takes for a new segment to fit
-    /// into the size limit of the dataset.
+    /// into the size limit of the dataset. One that another process still writes to stays.
     fn prune(&mut self, now: Option<SystemTime>) {
         let LocalOptions { retain_for, retain_bytes, segment_bytes, .. } = self.options;
         let Ok(mut segments) = list(&self.folder) else { return };
@@ -203,6 +206,8 @@ impl Segments {
             if !is_old && !is_too_much {
                 continue; // a segment written while the clock was ahead must not keep those after it
             }
+            // Held until it is removed: nobody begins to write to it meanwhile.
+            let Some(_sealed) = sealed(&segment) else { continue };
             if let Err(_error) = fs::remove_file(&segment.path) {
                 #[cfg(feature = "tracing")]
                 tracing::warn!(segment = %segment.path.display(), error = %_error, "a segment cannot be removed");
@@ -225,6 +230,10 @@ impl Current {
             let path = folder.join(format!("{number:012}.seg"));
             match new_file(&path) {
                 Ok(mut file) => {
+                    // Another process may have removed it before it was locked.
+                    if !lock(&file) || !path.exists() {
+                        continue;
+                    }
                     let failed = |error| Error::io("flush", &path, error);
                     let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
                     let begun = begun.and_then(|()| File::open(folder)?.sync_all());
@@ -257,6 +266,30 @@ impl Current {
             drop(self.file.set_len(self.durable));
         }
     }
+}
+
+/// Locks a segment that is written to, for as long as it is open, so that other processes on the folder do not remove it. Without
+/// effect where the file system has no locks: there its age tells, see [`sealed`].
+fn lock(_file: &File) -> bool {
+    #[cfg(unix)]
+    if let Err(fs::TryLockError::WouldBlock) = _file.try_lock() {
+        return false;
+    }
+    true
+}
+
+/// The file of a segment that nobody writes to, locked; `None` where somebody may, or where it cannot be opened.
+fn sealed(segment: &Segment) -> Option<File> {
+    let file = File::open(&segment.path).ok()?;
+    #[cfg(unix)]
+    match file.try_lock() {
+        Ok(()) => return Some(file),
+        Err(fs::TryLockError::WouldBlock) => return None,
+        Err(fs::TryLockError::Error(_)) => {}
+    }
+    // Without locks: one that is written to is not older than a day, unless nothing has come for as long.
+    let age = segment.modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    age.is_some_and(|age| age > 2 * SEGMENT_FOR).then_some(file)
 }
 
 /// Returns the segments that may have selected events, oldest first, each up to its durable end.

@@ -86,6 +86,60 @@ async fn frame_within_a_damaged_event_is_not_read() {
 }
 
 #[tokio::test]
+async fn a_frame_within_adjacent_damaged_events_is_not_taken_for_an_event() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 66..67).await;
+    let forged = std::fs::read(&segments(folder.path())[0]).unwrap()[8..].to_vec();
+    std::fs::remove_file(&segments(folder.path())[0]).unwrap();
+    let sink = LocalSink::open(folder.path()).unwrap();
+    for _ in 0..2 {
+        sink.write(DataPoint::new().with_blob(forged.clone()));
+    }
+    sink.write(point(1));
+    sink.close().await.unwrap();
+    let frame = 8 + 11 + 2 + forged.len();
+    for damage in [vec![0..4, frame..frame + 4], vec![13..14, frame + 13..frame + 14], vec![13..14, frame..frame + 2]] {
+        let path = &segments(folder.path())[0];
+        let before = std::fs::read(path).unwrap();
+        change(path, |bytes| damage.iter().for_each(|range| bytes[8 + range.start..8 + range.end].fill(0xFF)));
+        let scan = scan(folder.path()).await;
+        assert_eq!((numbers(&scan), scan.damage.stretches), (vec![1], 1), "{damage:?}");
+        std::fs::write(path, before).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_segment_that_is_written_to_is_not_removed_by_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = LocalSink::open(folder.path()).unwrap();
+    slow.write(point(1));
+    slow.flush().await.unwrap();
+    let options = LocalOptions::default().with_segment_bytes(1000).with_retain_bytes(Some(10_000));
+    let busy = LocalSink::open_with(folder.path(), options).unwrap();
+    let fill = async || {
+        for number in 100..600 {
+            busy.write(point(number));
+            if number % 10 == 0 {
+                busy.flush().await.unwrap();
+            }
+        }
+        busy.flush().await.unwrap();
+    };
+    fill().await;
+    assert!(busy.stats().expired_bytes > 0);
+    slow.write(point(2));
+    slow.flush().await.unwrap();
+    let kept = numbers(&scan(folder.path()).await);
+    assert!(kept.contains(&1) && kept.contains(&2), "what was flushed is there: {kept:?}");
+    // Closed, it is as any other.
+    slow.close().await.unwrap();
+    drop(slow);
+    fill().await;
+    assert!(!numbers(&scan(folder.path()).await).contains(&1));
+}
+
+#[tokio::test]
 async fn a_limit_counts_the_events_that_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), 0..10).await;
