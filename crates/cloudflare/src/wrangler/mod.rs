@@ -7,6 +7,7 @@
 
 mod document;
 mod error;
+mod expand;
 mod keys;
 mod model;
 mod read;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::expand::expand;
 use super::read::text_of;
 use super::{Config, Error};
 
@@ -11,8 +12,11 @@ impl Config {
     /// of which later files override earlier ones, unless `CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV` is `false`. The files are
     /// beside the user's configuration. A line without an assignment is ignored, as in `dotenv`.
     ///
+    /// In the `.env` files `$NAME` and `${NAME:-default}` stand for the values of names that are assigned before, and `\$` is a dollar
+    /// sign. In `.dev.vars` files a dollar sign is one, as with wrangler. The process's environment takes no part.
+    ///
     /// # Errors
-    /// Fails where a file exists and cannot be read.
+    /// Fails where a file exists and cannot be read, and where a value in `.env` refers to others without end.
     pub fn secrets(&self) -> Result<Vec<(String, String)>, Error> {
         let named = |base: &str| self.environment.as_ref().map(|name| format!("{base}.{name}"));
         for name in named(".dev.vars").into_iter().chain([".dev.vars".to_owned()]) {
@@ -29,11 +33,23 @@ impl Config {
         let mut all: Vec<(String, String)> = Vec::new();
         for file in files.into_iter().flatten() {
             for (name, value) in of_file(&self.resolve_in_project(file))?.unwrap_or_default() {
-                all.retain(|(other, _)| *other != name);
-                all.push((name, value));
+                assign(&mut all, name, value);
             }
         }
+        let endless = |name: String| {
+            Error::new(format!("the value of {name} refers to other values without end"))
+                .of(&self.resolve_in_project(".env"))
+        };
+        expand(&mut all).map_err(endless)?;
         Ok(all)
+    }
+}
+
+/// Assigns a value. A name keeps its first place, as the keys of an object in JavaScript do: references are resolved in this order.
+fn assign(all: &mut Vec<(String, String)>, name: String, value: String) {
+    match all.iter_mut().find(|(other, _)| *other == name) {
+        Some(earlier) => earlier.1 = value,
+        None => all.push((name, value)),
     }
 }
 
@@ -68,8 +84,7 @@ fn assignments(text: &str) -> Vec<(String, String)> {
             }
             None => (bare(value), line.len()),
         };
-        found.retain(|(other, _)| other != name);
-        found.push((name.to_owned(), value));
+        assign(&mut found, name.to_owned(), value);
         // The rest of the line is a comment.
         rest = rest[end..].split_once('\n').map_or("", |(_, after)| after);
     }
@@ -120,6 +135,7 @@ mod tests {
                     nothing\n=x\nbad name=1\nA=again\nI=\"open\nJ=a=b\nK=x\\ny";
         let got = assignments(text);
         let want = [
+            ("A", "again"),
             ("B", "two words"),
             ("C", "x\ny"),
             ("D", "a#b"),
@@ -127,7 +143,6 @@ mod tests {
             ("F", ""),
             ("G", "yaml"),
             ("H", "\"'"),
-            ("A", "again"),
             ("I", "\"open"),
             ("J", "a=b"),
             ("K", "x\\ny"),
@@ -155,6 +170,13 @@ mod tests {
         assert_eq!((secrets(Some("")), secrets(Some("staging"))), ("A=local,B=env".into(), "A=staging,B=env".into()));
         write(".env.staging.local", "A=both");
         assert_eq!(secrets(Some("staging")), "A=both,B=env");
+        // References are resolved over all of these files, and in `.dev.vars` not at all.
+        write(".env.staging.local", "A=both $B\nC='pa\\$word'\nD=$A!");
+        assert_eq!(secrets(Some("staging")), "A=both ,B=env,C=pa$word,D=both !");
+        write(".env", "B=env\nA=env");
+        assert_eq!(secrets(Some("staging")), "A=both env,B=env,C=pa$word,D=both env!");
+        write(".dev.vars", "A=dev\nB=$A ${A}");
+        assert_eq!(secrets(Some("")), "A=dev,B=$A ${A}");
         write(".dev.vars", "A=dev");
         assert_eq!((secrets(Some("")), secrets(Some("staging"))), ("A=dev".into(), "A=dev".into()));
         write(".dev.vars.staging", "C=dev");
