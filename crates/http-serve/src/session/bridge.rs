@@ -1,14 +1,12 @@
-//! A client's WebSocket over the network, carried to its session object and back.
+//! Carries a client's WebSocket over the network to its session object and back.
 //!
-//! Reading never waits for writing: a client may send all it has to say before it reads. What waits for it is bounded in the
-//! session host, which closes the socket of a client that does not read with 1013; what it has sent and the object has not
-//! taken holds its TCP connection. Messages that are not finished are bounded here, for each socket and for all together.
+//! Reading never waits for writing: a client may send everything before it reads. Messages that wait for it are bounded in the
+//! session host, which closes the socket of a client that does not read with 1013; messages that the object has not taken hold
+//! back its TCP connection. Unfinished messages are bounded in bytes and time: see [`unfinished`](super::unfinished).
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use isobar_sessions::{ClientReceiver, ClientSender, ClientSocket, CloseFrame, Message, take_websocket};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
@@ -27,19 +25,15 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame as WsClose, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 
+use super::unfinished::{Counted, TooMuch, Unfinished};
 use crate::Problem;
 
 /// How long a client that takes nothing and sends nothing is waited for, and one that does not answer a goodbye.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long what a refused client still sends is read, so that it can read why it was refused.
 const LINGER: Duration = Duration::from_secs(10);
-/// How often an unfinished message is looked at.
+/// How often an unfinished message is looked at, at least.
 const TICK: Duration = Duration::from_secs(5);
-/// Bytes a second that a message must come at, after 30 s.
-const MINIMAL_RATE: u64 = 16 * 1024;
-/// Bytes of unfinished messages in the whole process; beyond, a socket with more than 64 KiB of them is closed with 1013.
-const UNFINISHED_BYTES: usize = 64 * 1024 * 1024;
-const SHARE_BYTES: usize = 64 * 1024;
 const READ_BUFFER: usize = 16 * 1024;
 
 type Network = WebSocketStream<Counted<TokioIo<Upgraded>>>;
@@ -117,7 +111,7 @@ async fn run(io: TokioIo<Upgraded>, client: ClientSocket) {
         .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(sender.message_bytes()))
         .max_frame_size(Some(sender.message_bytes()));
-    let io = Counted { io, unfinished: Arc::clone(&unfinished) };
+    let io = Counted::new(io, Arc::clone(&unfinished));
     let network = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (mut sink, mut stream) = network.split();
     let heard = Heard::default();
@@ -133,7 +127,7 @@ async fn run(io: TokioIo<Upgraded>, client: ClientSocket) {
             },
         }
     };
-    // The object is told at once that nothing more comes; dropping its sender is the end of a broken connection.
+    // The object sees the end at once: dropping its sender is the end of a broken connection.
     drop((sender, receiver));
     match end {
         ReadEnd::Gone => {}
@@ -143,7 +137,7 @@ async fn run(io: TokioIo<Upgraded>, client: ClientSocket) {
             // One that has been sent a goodbye already gets no second one.
             let sent = tokio::time::timeout(LINGER, sink.send(close)).await;
             if let (Ok(Ok(())), Ok(network)) = (sent, sink.reunite(stream)) {
-                linger(network.into_inner().io).await;
+                linger(network.into_inner().into_inner()).await;
             }
         }
     }
@@ -156,29 +150,22 @@ async fn read(
     unfinished: &Unfinished,
 ) -> ReadEnd {
     loop {
+        let waiting_since = Instant::now();
         sender.ready().await;
-        let message = match tokio::time::timeout(TICK, stream.next()).await {
-            Ok(message) => message,
-            Err(_) if unfinished.is_late() => {
-                return ReadEnd::Refused(1008, "the message was not finished in time".into());
-            }
-            Err(_) => continue,
-        };
+        // The object's time is not the client's.
+        unfinished.excuse(waiting_since.elapsed());
+        let message = tokio::time::timeout(TICK, stream.next()).await;
+        // After each frame, too: control frames keep nothing waiting.
+        if unfinished.is_late(Instant::now()) {
+            return ReadEnd::Refused(1008, "the message was not finished in time".into());
+        }
+        let Ok(message) = message else { continue };
         heard.now();
         let sent = match message {
-            Some(Ok(WsMessage::Text(text))) => {
-                unfinished.end_message();
-                sender.send(text.as_str())
-            }
-            Some(Ok(WsMessage::Binary(bytes))) => {
-                unfinished.end_message();
-                sender.send(bytes)
-            }
+            Some(Ok(WsMessage::Text(text))) => sender.send(text.as_str()),
+            Some(Ok(WsMessage::Binary(bytes))) => sender.send(bytes),
             // The protocol's own pings are answered by the library.
-            Some(Ok(WsMessage::Ping(bytes) | WsMessage::Pong(bytes))) => {
-                unfinished.end_control(bytes.len());
-                continue;
-            }
+            Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => continue,
             Some(Ok(WsMessage::Close(close))) => {
                 let close = close.map_or_else(
                     || CloseFrame::new(1005, ""),
@@ -281,94 +268,5 @@ impl Heard {
 
     fn lately(&self) -> bool {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed() < PATIENCE
-    }
-}
-
-/// Bytes of unfinished messages in the process.
-static ALL_UNFINISHED: AtomicUsize = AtomicUsize::new(0);
-
-/// Bytes that a socket has sent and that make no whole message yet.
-#[derive(Debug, Default)]
-struct Unfinished {
-    bytes: AtomicUsize,
-    since: std::sync::Mutex<Option<Instant>>,
-}
-
-impl Unfinished {
-    /// Adds bytes that were read; whether there is room for them.
-    fn add(&self, bytes: usize) -> bool {
-        let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let all = ALL_UNFINISHED.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert_with(Instant::now);
-        own <= SHARE_BYTES || all <= UNFINISHED_BYTES
-    }
-
-    /// A message is whole. What was read of the next one with it is less than a read buffer, and not counted.
-    fn end_message(&self) {
-        ALL_UNFINISHED.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-        *self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
-    }
-
-    /// A control frame with this payload is whole: it may stand between the frames of a message.
-    fn end_control(&self, payload: usize) {
-        const HEADER: usize = 6;
-        let own = self.bytes.load(Ordering::Relaxed);
-        let taken = own.min(payload + HEADER);
-        self.bytes.fetch_sub(taken, Ordering::Relaxed);
-        ALL_UNFINISHED.fetch_sub(taken, Ordering::Relaxed);
-        if taken == own {
-            *self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
-        }
-    }
-
-    /// Whether the message comes too slowly.
-    fn is_late(&self) -> bool {
-        let since = *self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let bytes = self.bytes.load(Ordering::Relaxed) as u64;
-        since.is_some_and(|since| since.elapsed() > PATIENCE + Duration::from_secs(bytes / MINIMAL_RATE))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        self.end_message();
-    }
-}
-
-/// A connection whose unfinished messages are counted.
-#[derive(Debug)]
-struct Counted<S> {
-    io: S,
-    unfinished: Arc<Unfinished>,
-}
-
-/// The process holds too much of unfinished messages.
-#[derive(Debug, thiserror::Error)]
-#[error("too many messages are unfinished")]
-struct TooMuch;
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        let read = buffer.filled().len() - before;
-        if read > 0 && !self.unfinished.add(read) {
-            return Poll::Ready(Err(io::Error::other(TooMuch)));
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -12,7 +12,7 @@ use crate::Problem;
 ///
 /// # Errors
 /// The object's error, as a [`Problem`]; 400 when `path` is invalid; 426 when the object accepts a WebSocket but the
-/// request is no upgrade; 403 when a browser sends it from another site, since it would carry the user's cookies.
+/// request is not an upgrade; 403 when a browser sends it from another site, since it would carry the user's cookies.
 pub async fn forward_session(
     sessions: &dyn SessionNamespace,
     id: &ObjectId,
@@ -31,13 +31,13 @@ pub async fn forward_session(
     let request = http::Request::from_parts(parts, isobar_sessions::Body::wrap(body));
     match sessions.fetch(id, request).await {
         Ok(answer) => connect(upgrade, answer),
-        // The runtime of Workers itself refuses to hand a WebSocket to who has not asked for one.
+        // The runtime of Workers itself refuses a WebSocket to a request that is not an upgrade.
         Err(error) if error.kind() == ErrorKind::Socket && !is_upgrade => Err(upgrade_required()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether a browser's request comes from a page of this host; what is no browser sends no `Origin`.
+/// Whether a browser's request comes from a page of this host; other clients send no `Origin`.
 fn is_same_origin(headers: &http::HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let Some(origin) = headers.get(http::header::ORIGIN) else { return true };
@@ -47,6 +47,8 @@ fn is_same_origin(headers: &http::HeaderMap) -> bool {
 
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod bridge;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod unfinished;
 
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 use bridge::{connect, upgrade};

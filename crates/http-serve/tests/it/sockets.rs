@@ -157,6 +157,37 @@ async fn a_client_that_does_not_read_is_closed_with_1013() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pings_do_not_keep_an_unfinished_message_alive() {
+    let running = start(&wrangler().memory().await.unwrap()).await;
+    let mut client = Raw::open(&running, "late").await;
+    let begun = Instant::now();
+    client.send(BINARY, 5, b"begun").await.unwrap();
+    let (mut reading, mut writing) = client.0.split();
+    let pings = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            // The socket may be closed meanwhile.
+            drop(writing.write_all(&[&head(FINAL | 9, 4)[..], b"ping"].concat()).await);
+        }
+    };
+    let closed = async {
+        loop {
+            match next(&mut reading).await {
+                Some((CLOSE, payload)) => return u16::from_be_bytes([payload[0], payload[1]]),
+                Some(_) if begun.elapsed() < Duration::from_secs(50) => {}
+                _ => return 0,
+            }
+        }
+    };
+    let code = tokio::select! {
+        code = closed => code,
+        () = pings => unreachable!("they have no end"),
+    };
+    assert_eq!(code, 1008, "after {:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(25), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unfinished_messages_are_bounded_for_all_sockets_together() {
     let running = start(&wrangler().memory().await.unwrap()).await;
     let mut clients = Vec::new();
