@@ -56,7 +56,7 @@ impl Api {
         self
     }
 
-    /// What seals secret columns.
+    /// Sets the vault that seals secret columns.
     #[must_use]
     pub fn vault(mut self, vault: Vault) -> Self {
         self.vault = Some(vault);
@@ -105,7 +105,7 @@ impl Api {
     }
 }
 
-/// What the documents are made of, when somebody asks for them: a Worker makes its router for every request.
+/// The sources of the documents, which are made on demand: a Worker makes its router for every request.
 #[derive(Debug)]
 struct Documents {
     title: String,

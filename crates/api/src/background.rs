@@ -2,7 +2,7 @@
 
 use crate::Problem;
 
-/// Runs the work to its end, whether or not somebody still waits for its answer: a server drops a request's future when the
+/// Runs the work to its end, even if its caller goes away: a server drops a request's future when the
 /// connection breaks, and work that has begun to write should end in order.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn detached<T: Send + 'static>(
@@ -20,7 +20,7 @@ pub(crate) async fn detached<T>(work: impl Future<Output = Result<T, Problem>>) 
     work.await
 }
 
-/// Work that nobody waits for: an answer that would take longer where there is something to do tells that there is.
+/// Runs work after the answer: an answer that took longer where there is work to do would reveal that there is.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn later(work: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(work));

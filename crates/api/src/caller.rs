@@ -1,4 +1,4 @@
-//! Who calls, and what that lets them do.
+//! Callers of the API, and their permissions.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Problem;
 
-/// What a user is in a tenant. Each may do what those before may.
+/// A user's role in a tenant. Each includes the permissions of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "their names say it")]
@@ -52,7 +52,7 @@ impl FromStr for Role {
     }
 }
 
-/// Who sends a request. An authenticating layer puts it into the request's extensions; without one there, the request is
+/// The sender of a request. An authenticating layer puts it into the request's extensions; without one there, the request is
 /// [anonymous](Self::anonymous).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -70,7 +70,7 @@ struct Member {
 }
 
 impl Caller {
-    /// Nobody that is known.
+    /// An unauthenticated caller.
     #[must_use]
     pub fn anonymous() -> Self {
         Self { member: None, scopes: None, session: None, key: None }
@@ -109,7 +109,7 @@ impl Caller {
         serde_json::json!({"user": self.user(), "tenant": self.tenant(), "role": self.role(), "scopes": self.scopes.as_deref()})
     }
 
-    /// The caller that [`to_json`](Self::to_json) has told; `None` for what tells no member.
+    /// Reads a caller from the JSON of [`to_json`](Self::to_json); `None` where it is not of a member.
     #[must_use]
     pub fn from_json(json: &serde_json::Value) -> Option<Self> {
         let role = json["role"].as_str()?.parse().ok()?;
@@ -170,10 +170,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Who may do something. Where nothing is declared, nobody may.
+/// The principals that are admitted. Default: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Policy {
-    /// Nobody: the route is not there.
+    /// No principal: the route does not exist.
     #[default]
     Nobody,
     /// Everybody, known or not.
@@ -186,7 +186,7 @@ impl Policy {
     /// Lets the caller through, or says why not.
     ///
     /// # Errors
-    /// 404 where nobody may, 401 for whoever is not known, 403 for the wrong role or an API key without the scope.
+    /// 404 where no principal is admitted, 401 for an anonymous caller, 403 for a lower role or an API key without the scope.
     pub fn admit(self, caller: &Caller, resource: &str, writes: bool) -> Result<(), Problem> {
         let role = match self {
             Self::Nobody => return Err(Problem::not_found("there is nothing here")),

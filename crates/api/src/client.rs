@@ -1,4 +1,4 @@
-//! Requests to other services, without knowing what sends them.
+//! Requests to other services, independent of the HTTP client.
 
 use std::fmt::{self, Debug};
 
@@ -13,11 +13,11 @@ pub trait HttpClient: Debug + Send + Sync {
     /// Sends a request with an absolute URI; a status of any kind is an answer.
     ///
     /// # Errors
-    /// When there is no answer, or it is too long.
+    /// When no answer came, or it is too long.
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpClientError>;
 }
 
-/// No answer, and why. It says nothing of what was sent but the host and the path.
+/// The reason why there is no answer. Of the request it contains the host and the path alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpClientError(String);
 

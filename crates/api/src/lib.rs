@@ -1,9 +1,9 @@
 //! APIs out of a database: a table becomes an API by declaration, not by handlers.
 //!
-//! A [`Resource`] declares a table's columns, whose the rows are, and who may do what; [`Api`] serves them all: lists with
+//! A [`Resource`] declares a table's columns, the ownership of its rows, and permissions; [`Api`] serves them all: lists with
 //! keyset pages, filters, order, chosen columns and full-text search; get, create, patch with `If-Match`, delete, bulk,
 //! `Idempotency-Key`; problem+json that names the field; OpenAPI 3.1 and a page to read. Tenants are kept apart in one
-//! place. Where no [`Policy`] is declared, nobody is let in.
+//! place. Where no [`Policy`] is declared, no caller is admitted.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,6 +29,7 @@ mod caller;
 mod client;
 pub mod mail;
 pub mod media;
+mod memory;
 mod openapi;
 mod page;
 mod problem;
@@ -41,6 +42,7 @@ pub use background::take_later;
 pub use caller::{Caller, Policy, Role};
 pub use client::{HttpClient, HttpClientError};
 pub use media::{Media, MediaOptions};
+pub use memory::{BodyBudget, BodyMemory};
 pub use problem::Problem;
 pub use resource::{Column, Format, Quotas, Resource, ResourceInfo, Shape, new_id};
 

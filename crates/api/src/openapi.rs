@@ -239,7 +239,7 @@ fn input_schema(resource: &Resource, creates: bool) -> Json {
     json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
 }
 
-/// What the column takes.
+/// Returns the schema of the values that a column accepts.
 fn column_schema(column: &Column) -> Json {
     match &column.kind {
         Kind::Text { min, max, format } => {

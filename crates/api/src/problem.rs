@@ -1,11 +1,11 @@
-//! Errors as problem+json (RFC 9457), without what is nobody's business.
+//! Errors as problem+json (RFC 9457), without internal details.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use isobar_db::Constraint;
 
-/// An error as an API answers it. What a backend suffers is logged, and answered without its details.
+/// An error as an API answers it. A backend's failure is logged, and answered without its details.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Problem {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -42,14 +42,14 @@ impl Problem {
         self
     }
 
-    /// What is wrong and what to do, for the caller.
+    /// Sets the detail: the reason, and a remedy, for the caller.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// What is wrong with one field of the input.
+    /// Adds an error of one field of the input.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
         self.errors.push(FieldError { field: field.into(), detail: detail.into() });

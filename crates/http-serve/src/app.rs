@@ -25,10 +25,10 @@ const API: &str = "/api";
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
-/// Says whether something that the application needs is there.
+/// A check of something that the application needs.
 pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// Assembles an application: its API under `/api`, its site as the fallback, and around them what every service wants.
+/// Assembles an application: its API under `/api`, its site as the fallback, and what every service needs around them.
 ///
 /// - `/healthz` answers 200 while the process runs, `/readyz` when every [ready check](Self::ready_when) passes.
 /// - An unknown path under `/api` is a problem+json 404, never the site.
@@ -77,7 +77,7 @@ impl App {
         self
     }
 
-    /// What answers everything else.
+    /// Sets the site, which answers the paths that no route has.
     #[must_use]
     pub fn site(mut self, site: Site) -> Self {
         self.site = Some(site);
@@ -92,24 +92,24 @@ impl App {
         self
     }
 
-    /// Where the event of each request goes.
+    /// Sets the dataset for the event of each request.
     #[must_use]
     pub fn observe(mut self, dataset: Arc<dyn EventSink>) -> Self {
         self.observer.dataset = Some(dataset);
         self
     }
 
-    /// Writes the event of one request of so many, by chance; it says how many it stands for
-    /// ([`RequestEvent::weight`](crate::RequestEvent::weight)). What answers with 500 or above is written each time. 1.
+    /// Samples one request in N by chance; its event has the number of requests that it stands for
+    /// ([`RequestEvent::weight`](crate::RequestEvent::weight)). Answers of 500 and above are always written. Default: 1.
     #[must_use]
     pub fn sample(mut self, one_in: u32) -> Self {
         self.observer.one_in = one_in;
         self
     }
 
-    /// The header that has the client's country by ISO 3166-1 for the events, as whatever stands in front of the server sets
-    /// it: `cf-ipcountry`. A client that comes by itself can say what it likes there, so natively nothing is believed unless
-    /// told here; inside Workers the runtime knows it.
+    /// The header that has the client's country by ISO 3166-1 for the events, as the proxy in front of the server sets
+    /// it: `cf-ipcountry`. A client without a proxy can send any value, so natively no header is believed unless it is named
+    /// here; inside Workers the runtime knows the country. Default: none.
     #[must_use]
     pub fn country(mut self, header: http::HeaderName) -> Self {
         self.observer.country = Some(header);
@@ -172,8 +172,8 @@ impl App {
     }
 
     /// Keeps the site's answers: natively in memory, inside Workers in the data centre's cache, where they are good for the
-    /// options' `fresh` in whole seconds, for nobody says there when the bucket changes. What says for itself that everybody may
-    /// keep it is kept there in any case, for as long as it says.
+    /// options' `fresh` in whole seconds, because changes of the bucket are not seen there. Answers whose `Cache-Control` is public
+    /// are kept there in any case, for as long as it allows.
     #[must_use]
     pub fn cache(mut self, options: CacheOptions) -> Self {
         self.cache = Some(options);
@@ -203,7 +203,7 @@ impl App {
         service
     }
 
-    /// Gives the site its memory, where there is to be one.
+    /// Gives the site its cache, if one is configured.
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
     fn keep(&mut self) {
         if let Some(options) = self.cache.take() {
@@ -271,7 +271,7 @@ async fn no_sniffing(response: Response) -> Response {
     if response.extensions().get::<FromSite>().is_some() { response } else { unsniffed(response) }
 }
 
-/// An answer that browsers take for what it says it is.
+/// Returns an answer whose content type browsers do not guess.
 pub(crate) fn unsniffed(response: impl IntoResponse) -> Response {
     let mut response = response.into_response();
     let nosniff = HeaderValue::from_static("nosniff");
@@ -279,12 +279,12 @@ pub(crate) fn unsniffed(response: impl IntoResponse) -> Response {
     response
 }
 
-/// What is the routes' whatever comes first.
+/// Whether a path is one of the health checks', which are routes in any case.
 pub(crate) fn is_health(path: &str) -> bool {
     [HEALTHZ, READYZ].contains(&path)
 }
 
-/// Lets the site answer what is its.
+/// Lets the site answer its requests.
 async fn site_first(
     State(both): State<Arc<(Site, WorkerFirst)>>,
     request: axum::extract::Request,
@@ -297,7 +297,7 @@ async fn site_first(
     // Only the head is looked at, and may be held on to.
     let (parts, body) = request.into_parts();
     let head = http::Request::from_parts(parts, ());
-    // A store that fails is told by the site itself.
+    // The site itself answers a store's failure.
     let should_serve = site.should_serve(&head, worker_first).await.unwrap_or(true);
     if should_serve {
         return site.respond(&head).await.map(axum::body::Body::new);

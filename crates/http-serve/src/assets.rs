@@ -12,9 +12,9 @@ pub enum AssetsError {
     Mode {
         /// The field.
         field: &'static str,
-        /// What it says.
+        /// The configured value.
         value: String,
-        /// What it can say.
+        /// The valid values.
         known: &'static str,
     },
     /// Rules that are none.

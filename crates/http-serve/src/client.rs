@@ -1,4 +1,4 @@
-//! What sends requests to other services: of the server that this is built for.
+//! The client for requests to other services, of the server that this is built for.
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ pub struct RequestEvent {
     pub route: String,
     /// GET, POST, ...
     pub method: String,
-    /// 200, 404, ...; 499 where nobody waited for the answer: the client has gone, or the server's patience was at its end.
+    /// 200, 404, ...; 499 where the request was given up: the client has gone, or the answer took too long.
     pub status: u16,
     /// How long the answer took, in milliseconds.
     pub milliseconds: f64,
@@ -37,7 +37,7 @@ const KIND: &str = "request";
 /// The longest index, in bytes.
 const INDEX_BYTES: usize = 96;
 
-/// What there is to write of a request; as little of it as possible is copied.
+/// The data of a request's event; as little as possible is copied.
 #[derive(Debug, Clone)]
 pub(crate) struct Noted {
     pub(crate) route: Bytes,
@@ -64,7 +64,7 @@ impl Country {
 }
 
 impl Noted {
-    /// The point of the event; it stands for so many requests.
+    /// Returns the data point of the event, which stands for `weight` requests.
     pub(crate) fn to_point(&self, weight: f64) -> DataPoint {
         let Self { route, method, status, milliseconds, bytes, cache, database_milliseconds, country } = self;
         let country = country.map(|Country(code)| Bytes::copy_from_slice(&code)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Work that is done now and then, on an alarm: the same natively and inside Workers.
+//! Scheduled tasks on an alarm: the same natively and inside Workers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const SCHEMA: &str = "
 /// How long after a failure a job is tried again, if that is sooner than its next time.
 const AGAIN: TimeDelta = TimeDelta::minutes(5);
 
-/// Something to do now and then.
+/// A scheduled task.
 #[derive(Clone)]
 pub struct Job {
     name: &'static str,
@@ -41,9 +41,9 @@ impl Job {
     }
 }
 
-/// A session object that does jobs on its alarm. It is never to be reached from outside.
+/// A session object that runs jobs on its alarm. It must not be reachable from outside.
 ///
-/// `POST /start` begins, and is done at once when it has begun already; `GET /` tells when each job ran and what came of it.
+/// `POST /start` begins, and has no effect when it has begun already; `GET /` reports when each job ran, and its outcome.
 #[derive(Debug)]
 pub struct Keeper {
     context: SessionContext,

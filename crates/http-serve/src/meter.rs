@@ -20,7 +20,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Meter>>> = const { RefCell::new(None) };
 }
 
-/// What a request has used.
+/// The resources that a request has used.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     database_microseconds: AtomicU64,

@@ -1,4 +1,4 @@
-//! Numbers for Prometheus.
+//! Prometheus metrics.
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The histogram's bounds, in seconds: from 100 µs to 10 s.
 const SECONDS: [f64; 11] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
-/// What requests come to, for Prometheus; clones are the same numbers.
+/// Metrics of requests for Prometheus. Clones share the counters.
 ///
 /// - `http_requests_total` by `route`, `method`, `status` and `cache`;
 /// - `http_request_duration_seconds` by `route`: a histogram from 100 µs to 10 s;
@@ -37,7 +37,7 @@ const SECONDS: [f64; 11] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 
 /// - `site_cache_bytes`, `site_cache_entries`: what of the site is in memory;
 /// - `analytics_events_written_total`, `analytics_events_dropped_total`, of the dataset.
 ///
-/// They are for whoever runs the service, not for the world: serve [`router`](Self::router) by a server of its own, on an
+/// They are not meant for the public: serve [`router`](Self::router) by a server of its own, on an
 /// address that only Prometheus reaches.
 ///
 /// ```no_run
@@ -168,7 +168,7 @@ impl Drop for Connection {
     }
 }
 
-/// What is asked when the numbers are.
+/// Sources that are read whenever the metrics are.
 #[derive(Debug)]
 struct Sources {
     site: Option<Site>,

@@ -1,4 +1,4 @@
-//! What is observed of every request: an id, a line of trace, an analytics event, numbers for Prometheus.
+//! Observation of every request: an id, a trace line, an analytics event, Prometheus metrics.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The route of what the site answers.
 const SITE: &str = "site";
 
-/// What an application wants to know of its requests.
+/// An application's settings for the observation of its requests.
 #[derive(Clone, Default)]
 pub(crate) struct Observer {
     pub(crate) dataset: Option<Arc<dyn EventSink>>,
@@ -96,7 +96,7 @@ impl Observer {
     }
 }
 
-/// What a cache had to do with an answer of this status: the client's own, or else the site's.
+/// Returns the cache's part in an answer of this status: the client's own cache, or else the site's.
 pub(crate) fn cache(status: StatusCode, state: Option<CacheState>) -> &'static str {
     match status {
         StatusCode::NOT_MODIFIED => CacheState::Revalidated.name(),
@@ -104,7 +104,7 @@ pub(crate) fn cache(status: StatusCode, state: Option<CacheState>) -> &'static s
     }
 }
 
-/// Whether it is this one of so many, by chance; each, where the system has no randomness.
+/// Samples one in N by chance; all, where the system has no randomness.
 fn is_drawn(one_in: u32) -> bool {
     one_in <= 1 || random().is_none_or(|random| u32::from_ne_bytes(random).is_multiple_of(one_in))
 }
@@ -221,7 +221,7 @@ pub(crate) async fn observe(State(observer): State<Arc<Observer>>, request: Requ
     response
 }
 
-/// A request under way. One that is given up is noted, too.
+/// A request in flight. One that is given up is recorded, too.
 struct Pending {
     observer: Arc<Observer>,
     start: DateTime<Utc>,
@@ -254,7 +254,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // Nobody waits for it any more: the number that nginx has for it.
+        // The client has gone: the status that nginx records for it.
         if let Ok(status) = StatusCode::from_u16(499) {
             self.end(status, 0.0, "none");
         }

@@ -14,7 +14,7 @@ use isobar_storage::ObjectStore;
 
 use crate::{Problem, ReadyCheck, Secret};
 
-/// What an application runs on: bindings by the names of wrangler.toml. Cheap to clone.
+/// The bindings that an application runs on, by their names in wrangler.toml. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Platform {
     bindings: Arc<Bindings>,
@@ -57,7 +57,7 @@ pub struct BindingError {
     known: Vec<String>,
     /// Why the one of this name cannot be used.
     broken: Option<String>,
-    /// What the name is bound to instead.
+    /// The kind of binding that has the name instead.
     other: Option<&'static str>,
 }
 
@@ -93,7 +93,7 @@ impl BindingError {
 }
 
 impl Platform {
-    /// A platform binding by binding: for tests, and for whoever chooses backends by hand.
+    /// Returns a builder that takes a platform binding by binding: for tests, and for backends of choice.
     #[must_use]
     pub fn builder() -> PlatformBuilder {
         PlatformBuilder::default()

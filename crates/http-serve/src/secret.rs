@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A secret value. It shows in no log, error or debug output; whoever needs it says so by [`expose`](Self::expose).
+/// A secret value. It shows in no log, error or debug output; [`expose`](Self::expose) returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

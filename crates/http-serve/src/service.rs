@@ -16,7 +16,7 @@ use isobar_site::{CacheState, PreparedResponse, Site, SiteBody, WorkerFirst};
 use crate::app::is_health;
 use crate::observe::{Observer, REQUEST_ID, cache, drawn_id};
 
-/// What a [`Server`](crate::native::Server) serves: a router, or an [`App`](crate::App).
+/// An application for a [`Server`](crate::native::Server): a router, or an [`App`](crate::App).
 pub struct AppService {
     pub(crate) router: Router,
     site: Option<SiteLane>,
@@ -27,14 +27,14 @@ pub struct AppService {
     pub(crate) body_limit: usize,
 }
 
-/// Bytes that axum's extractors take unless told otherwise.
+/// Default limit of axum's extractors, in bytes.
 pub(crate) const BODY_LIMIT: usize = 2 * 1024 * 1024;
 
 /// The site, for what it can answer without the routes.
 pub(crate) struct SiteLane {
     pub(crate) site: Site,
     pub(crate) worker_first: Option<WorkerFirst>,
-    /// What the paths of routes begin with; each ends there, or goes on with a slash.
+    /// Prefixes of the routes' paths; a path ends there, or goes on with a slash.
     pub(crate) routes: Vec<String>,
 }
 
@@ -173,7 +173,7 @@ impl http_body::Body for AppBody {
     }
 }
 
-/// The answer where there is nobody left to give one.
+/// The answer where the runtime of the routes is gone.
 pub(crate) fn nothing() -> Response<AppBody> {
     let mut answer = Response::new(AppBody::Site(SiteBody::default()));
     *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

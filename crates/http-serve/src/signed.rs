@@ -22,12 +22,12 @@ use percent_encoding::percent_decode_str;
 
 use crate::{Problem, SiteContent};
 
-/// The objects of a bucket for whoever has a signed URL, at the path that the signer's base ends in:
+/// Serves the objects of a bucket to bearers of signed URLs, at the path that the signer's base ends in:
 /// `router.nest("/r2/assets", signed_objects(store, signer))`.
 ///
 /// `GET` and `HEAD` of this object and no other, by the rules of HTTP; `PUT` stores what comes, of any length that a single put
 /// takes: with `Content-Length` (411 without), by the conditions of `If-Match` and `If-None-Match` (412), checked against
-/// `Content-MD5` (400), with the headers that R2 keeps. A URL for something else, or that is over, is a 403 that tells why.
+/// `Content-MD5` (400), with the headers that R2 keeps. A URL for another object, or an expired one, is a 403 with the reason.
 pub fn signed_objects(store: Arc<dyn ObjectStore>, signer: Signer) -> Router {
     let content = SiteContent::new(Arc::clone(&store));
     // axum's own limit is for extractors; a body that streams has that of the store.

@@ -1,4 +1,4 @@
-//! What the events of a dataset come to.
+//! Statistics of a dataset's events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::{ProductEvent, RequestEvent};
 
-/// The newest so many events are summed up.
+/// Number of events that are summed up, the newest ones.
 const NEWEST: usize = 100_000;
 /// Steps of a series.
 const STEPS: i32 = 24;
 
-/// What happened within a time.
+/// Statistics of a period.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -41,7 +41,7 @@ pub struct Stats {
     pub dropped: u64,
 }
 
-/// What requests come to.
+/// Totals of requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "their names say it")]

@@ -1,4 +1,4 @@
-//! Statistics for several who ask at once: read once, and kept for some seconds.
+//! A cache of statistics: concurrent requests share one reading, which is kept for some seconds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::stats::{Stats, stats};
 
 /// How long statistics serve for further requests.
 const FRESH: TimeDelta = TimeDelta::seconds(5);
-/// Tenants whose statistics are kept; those that nobody waits for go when there are more.
+/// Tenants whose statistics are kept; those that no request waits for are dropped when there are more.
 const TENANTS: usize = 256;
 
 /// The statistics of tenants. At any time one request reads events; the others wait, each tenant's for one reading.

@@ -1,4 +1,4 @@
-//! Traces for OpenTelemetry: a span for each request, continued from whoever sent it.
+//! Traces for OpenTelemetry: a span for each request, as a child of the client's.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Events of the product, beside those of requests: what people do, without who they are.
+//! Product events, beside those of requests: the actions of users, without their identities.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ const TEXT_BYTES: usize = 200;
 const PER_MINUTE: u32 = 600;
 /// Hours that statistics are asked for at most.
 const MAX_HOURS: i64 = 31 * 24;
-/// What a property may not be called: it would tell who somebody is.
+/// Names that a property must not have, because they are of personal data.
 const PERSONAL: [&str; 12] = [
     "email",
     "e_mail",
@@ -46,13 +46,13 @@ const PERSONAL: [&str; 12] = [
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ProductEvent {
-    /// What happened: `theme_changed`.
+    /// The event's name: `theme_changed`.
     pub name: String,
-    /// Who it was, as nobody can tell: the same for the same user.
+    /// The user's pseudonym: the same for the same user.
     pub user: String,
     /// The tenant, alike.
     pub tenant: String,
-    /// What else there is to say.
+    /// The event's properties.
     pub properties: Map<String, Json>,
 }
 
@@ -108,7 +108,7 @@ pub struct Analytics {
 struct Tracked(Mutex<(i64, HashMap<String, u32>)>);
 
 impl Tracked {
-    /// Counts an event; `false` where the tenant has written all that a minute has room for.
+    /// Counts an event; `false` where the tenant has reached its limit for this minute.
     fn count(&self, tenant: &str, now: DateTime<Utc>) -> bool {
         // Changed in single steps.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +130,7 @@ impl Analytics {
         Self { dataset, vault, database, cache: Arc::default(), tracked: Arc::default() }
     }
 
-    /// Adds `POST /analytics/track` for everybody who is known, 600 events a minute for each
+    /// Adds `POST /analytics/track` for authenticated callers, 600 events a minute for each
     /// tenant, and `GET /stats` for admins. Statistics are kept for 5 s; events
     /// are read for one tenant after the other, and for each once at a time.
     #[must_use]

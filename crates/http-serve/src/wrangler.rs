@@ -33,7 +33,7 @@ enum Target<'a> {
     Memory(&'a str),
 }
 
-/// Why a platform cannot be opened.
+/// An error of opening a platform.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlatformError {
@@ -139,7 +139,7 @@ impl WranglerPlatform {
         self
     }
 
-    /// The browsers of the `browser` binding: `Chromium`, say. Without any there is no such binding.
+    /// Sets the browsers of the `browser` binding: `Chromium`, say. Default: none; the binding is then missing.
     #[cfg(feature = "browser")]
     #[must_use]
     pub fn browsers(mut self, browsers: Option<Arc<dyn isobar_sessions::kinds::browser::BrowserEngine>>) -> Self {
@@ -292,7 +292,7 @@ impl WranglerPlatform {
     }
 }
 
-/// Refuses what would lead out of the folder, or is no name on some file system.
+/// Refuses a name that would lead out of the folder, or is not valid on some file system.
 #[cfg(feature = "native")]
 fn file_name<'a>(binding: &str, name: &'a str) -> Result<&'a str, PlatformError> {
     let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
@@ -302,7 +302,7 @@ fn file_name<'a>(binding: &str, name: &'a str) -> Result<&'a str, PlatformError>
     Ok(name)
 }
 
-/// What crashes have left is removed beside the first requests, not before them.
+/// Removes the remains of crashes in the background, beside the first requests.
 #[cfg(feature = "native")]
 fn sweep_in_background(store: &isobar_storage::local::LocalStore) {
     let store = store.clone();

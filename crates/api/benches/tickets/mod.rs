@@ -1,4 +1,4 @@
-//! What the benches list: tickets of two tenants, 100,000 in all.
+//! Data of the benches: 100,000 tickets of two tenants.
 
 use std::path::Path;
 use std::sync::Arc;

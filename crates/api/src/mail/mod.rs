@@ -24,7 +24,7 @@ pub struct Mail {
     pub text: String,
 }
 
-/// Without the text, which may have a link in it that is good for whoever reads it.
+/// Without the text, which may have a link that is valid for any reader.
 impl Debug for Mail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mail").field("subject", &self.subject).finish_non_exhaustive()

@@ -26,7 +26,7 @@ struct NewLink {
     seconds: i64,
 }
 
-/// What a link has after its `?`.
+/// The query of a link.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Signed {
     expires: Option<i64>,
@@ -41,7 +41,7 @@ pub(super) async fn show(
     signed: Result<Query<Signed>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    // What is no signature signs nothing.
+    // An invalid query has no signature.
     let Query(signed) = signed.unwrap_or_default();
     let sql = "SELECT key, visibility, tenant_id, link_epoch FROM images WHERE id = ?";
     let result = media.database().query(Statement::new(sql).bind(&id).rows_only()).await?;
@@ -49,12 +49,12 @@ pub(super) async fn show(
     let is_public = row.get::<String>("visibility")? == "public";
     let is_own = caller.tenant() == Some(&row.get::<String>("tenant_id")?) && caller.has_scope("images", false);
     if !is_public && !is_own && !is_signed(&media, &id, row.get("link_epoch")?, &signed).await? {
-        return Err(missing()); // whether it is there is nobody's business
+        return Err(missing()); // it must not reveal whether it exists
     }
     let key = Key::new(row.get::<String>("key")?)?;
     let (parts, _) = request.into_parts();
     let mut answer = media.inner.content.serve(&key, parts).await;
-    // Uploaded by somebody: never run as a page of ours, whatever is in it.
+    // Uploaded by users: its contents must never run as a page of this origin.
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -69,7 +69,7 @@ pub(super) async fn show(
     Ok(answer)
 }
 
-/// `POST /images/{id}/link`: a URL that shows the content to whoever has it, for a while, or until the image's links are revoked.
+/// `POST /images/{id}/link`: a URL that shows the content to its bearer, for a while, or until the image's links are revoked.
 pub(super) async fn link(
     State(media): State<Media>,
     caller: Caller,

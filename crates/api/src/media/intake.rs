@@ -1,6 +1,6 @@
-//! Taking an upload in: one way for forms, raw bodies and resumable uploads.
+//! Receives uploads: one way for forms, raw bodies and resumable uploads.
 //!
-//! Up to a part is in memory; what is longer goes to the bucket part by part, hashed on the way. The type is told from the
+//! Up to a part is in memory; a longer upload goes to the bucket part by part, hashed on the way. The type is recognised by the
 //! first bytes, before anything is stored under it.
 
 use bytes::{Bytes, BytesMut};
@@ -13,12 +13,12 @@ use sha2::Digest;
 use super::Media;
 use super::kind::{HEAD_BYTES, SIGNATURE_BYTES, dimensions};
 use super::ledger::{PART_BYTES, Upload};
-use crate::Problem;
+use crate::{BodyMemory, Problem};
 
-/// A lock is renewed when so long has passed.
+/// Time after which a lock is renewed.
 const RENEWED: TimeDelta = TimeDelta::seconds(20);
 
-/// What a body's source fails with.
+/// An error of a body's source.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How far an upload has come.
@@ -26,21 +26,27 @@ pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) enum Received {
     /// All of it: the image is there.
     Whole,
-    /// So many bytes are durable.
+    /// Bytes that are durable.
     Part(u64),
 }
 
 impl Media {
-    /// Takes in what comes, to the end of the stream. An upload that cannot be gone on with is whole then, or fails.
+    /// Receives an upload to the end of the stream. One that cannot be resumed is complete then, or fails. Bytes that are held
+    /// on the way, a part at most, are counted in `memory`.
     pub(super) async fn take(
         &self,
         mut upload: Upload,
         chunks: impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
         resumable: bool,
+        memory: Option<BodyMemory>,
     ) -> Result<Received, Problem> {
-        let taken = self.take_in(&mut upload, chunks, resumable).await;
+        let hold = |bytes: usize| memory.as_ref().map_or(Ok(()), |memory| memory.hold(bytes));
+        let taken = match self.take_in(&mut upload, chunks, resumable, &hold).await {
+            Ok(received) => hold(0).map(|()| received),
+            failed => failed,
+        };
         if let Err(problem) = &taken {
-            // What is no image will be none later; what is only broken off can be gone on with.
+            // An invalid medium stays invalid; an upload that broke off can be resumed.
             let is_hopeless = [StatusCode::UNSUPPORTED_MEDIA_TYPE, StatusCode::UNPROCESSABLE_ENTITY];
             let cleared = match resumable && !is_hopeless.contains(&problem.status()) {
                 true => self.release(&upload).await,
@@ -58,8 +64,11 @@ impl Media {
         upload: &mut Upload,
         mut chunks: impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
         resumable: bool,
+        hold: &(impl Fn(usize) -> Result<(), Problem> + Sync),
     ) -> Result<Received, Problem> {
         let limit = upload.size.unwrap_or(upload.limit);
+        let tail_bytes = usize::try_from(upload.tail_bytes()).unwrap_or(usize::MAX);
+        hold(tail_bytes)?;
         let mut buffer = BytesMut::from(&*self.tail(upload).await?);
         let (mut broken, mut renewed) = (None, Utc::now());
         while let Some(chunk) = chunks.next().await {
@@ -70,6 +79,7 @@ impl Media {
                     break;
                 }
             };
+            hold(buffer.len() + chunk.len())?;
             buffer.extend_from_slice(&chunk);
             if whole_parts(upload) + buffer.len() as u64 > limit {
                 return Err(if limit < self.options().max_bytes && upload.size.is_none() {
@@ -103,7 +113,7 @@ impl Media {
             upload.named.check(&buffer)?;
         }
         if total != upload.received {
-            self.renew(upload).await?; // who has lost the lock overwrites nothing
+            self.reserve(upload, total).await?; // a request that has lost the lock overwrites nothing
             self.put_tail(upload, buffer.freeze()).await?;
         }
         upload.received = total;
@@ -139,7 +149,8 @@ impl Media {
                 multipart
             }
         };
-        self.renew(upload).await?;
+        let total = whole_parts(upload) + part.len() as u64;
+        self.reserve(upload, total).await?;
         let number = u16::try_from(upload.parts.len() + 1).map_err(|_| self.too_large())?;
         let stored = self.store().upload_part(&upload.key, &multipart, number, part.clone().into()).await?;
         // Only now: what is kept of the hash goes with the parts that are kept.
@@ -157,7 +168,8 @@ impl Media {
         look_at(upload, &last);
         upload.named.check(&upload.head)?;
         let dimensions = dimensions(upload.named.kind, &upload.head)?;
-        self.renew(upload).await?;
+        let total = whole_parts(upload) + last.len() as u64;
+        self.reserve(upload, total).await?;
         let meta = match upload.multipart.clone() {
             None => {
                 let options = PutOptions::default().with_content_type(&upload.named.content_type);

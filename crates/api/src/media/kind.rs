@@ -1,4 +1,4 @@
-//! What an upload is: by its name and by what its first bytes say. Nothing is decoded, so nothing can blow up.
+//! The type of an upload, by its name and its first bytes. Nothing is decoded, so decompression bombs have no effect.
 
 use isobar_storage::content_type;
 
@@ -6,12 +6,12 @@ use crate::Problem;
 
 /// How much of an upload's beginning is looked at: a JPEG's dimensions may stand behind its EXIF and colour profile.
 pub(super) const HEAD_BYTES: usize = 256 * 1024;
-/// How much of it tells the type.
+/// Bytes by which the type is recognised.
 pub(super) const SIGNATURE_BYTES: usize = 512;
-/// Pixels that an image may claim to have: whoever shows it has to make room for them.
+/// Pixels that an image may claim to have: a viewer has to allocate memory for them.
 const MAX_PIXELS: u64 = 100_000_000;
 
-/// What something is.
+/// The kind of a medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Image,
@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// What a name says, before anything has come.
+/// The type that a name declares, before the first byte has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) kind: Kind,
@@ -46,7 +46,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// What a name says.
+    /// Returns the type that a name declares.
     ///
     /// # Errors
     /// 400 for a name that is none, 415 for one that ends like nothing that is taken.
@@ -118,7 +118,7 @@ impl Named {
     }
 }
 
-/// An image's width and height, where its beginning tells them.
+/// Returns an image's width and height in pixels, where its beginning has them.
 ///
 /// # Errors
 /// 422 for more pixels than anybody should have to show.

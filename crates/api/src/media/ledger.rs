@@ -21,10 +21,10 @@ const LOCK: TimeDelta = TimeDelta::seconds(60);
 /// After the object of an upload that was given up is deleted, how long until that is done once more: a part of it may
 /// have been under way.
 const LINGER: TimeDelta = TimeDelta::hours(1);
-/// Uploads of one user that are under way.
+/// Unfinished uploads of one user.
 const MAX_UPLOADS: i64 = 100;
 
-/// An upload under way, as its row has it.
+/// An unfinished upload, as its row has it.
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) id: String,
@@ -33,7 +33,7 @@ pub(super) struct Upload {
     pub(super) key: Key,
     pub(super) name: String,
     pub(super) named: Named,
-    /// The whole length, where it was told.
+    /// The whole length in bytes, where it was announced.
     pub(super) size: Option<u64>,
     /// Bytes that it may have at most while the length is not known.
     pub(super) limit: u64,
@@ -41,6 +41,8 @@ pub(super) struct Upload {
     pub(super) metadata: Option<String>,
     /// Bytes that are durable: whole parts, and a tail in an object of its own.
     pub(super) received: u64,
+    /// Bytes of the tenant's quota that are the upload's.
+    reserved: u64,
     pub(super) multipart: Option<UploadId>,
     pub(super) parts: Vec<Part>,
     /// Of the whole parts.
@@ -50,11 +52,11 @@ pub(super) struct Upload {
     pub(super) expires_at: String,
     /// Whether it may be gone on with: then there may be a tail, too, even where the row does not know of it.
     resumable: bool,
-    /// What this request has locked it with; a direct upload is nobody else's anyway.
+    /// The token by which this request has locked it; a direct upload belongs to its request alone.
     lock: String,
 }
 
-/// What a sweep found.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Swept {
@@ -62,12 +64,12 @@ pub struct Swept {
     pub abandoned: u64,
     /// Objects whose end had not been finished.
     pub finished: u64,
-    /// What could not be swept this time; the log says why.
+    /// Uploads that could not be swept this time; the log has the reasons.
     pub failed: u64,
 }
 
 impl Upload {
-    /// The object that holds what is no whole part yet.
+    /// Returns the key of the object with the bytes behind the last whole part.
     fn tail(id: &str) -> Result<Key, Problem> {
         Ok(Key::new(format!("uploads/{id}"))?)
     }
@@ -99,19 +101,26 @@ impl Media {
         let key = Key::new(named.key(&id))?;
         let lifetime = if resumable { self.options().resumable_for } else { DIRECT };
         let expires_at = rfc3339(Utc::now() + lifetime);
-        // Before the row is there, which is counted itself. What comes at once is held by the end of the upload.
+        let has_room = |limit: u64| limit > 0 && size.is_none_or(|size| size <= limit);
         let limit = limit.min(self.free_bytes(tenant).await?);
-        if limit == 0 || size.is_some_and(|size| size > limit) {
+        if !has_room(limit) {
             return Err(self.no_room());
         }
+        // Counted again with the row: uploads are begun concurrently.
         let sql = "INSERT INTO uploads (id, tenant_id, user_id, key, name, state, size, lock, locked_until, expires_at, created_at, \
-                   metadata) SELECT ?1, ?2, ?3, ?4, ?5, 'coming', ?6, ?7, ?8, ?9, ?10, ?13 WHERE (SELECT count(*) FROM uploads \
-                   WHERE tenant_id = ?2 AND user_id = ?3 AND state = 'coming' AND expires_at > ?10) < ?11 AND (SELECT count(*) \
-                   FROM uploads WHERE tenant_id = ?2 AND state = 'coming' AND expires_at > ?10) < ?12";
+                   metadata, reserved) SELECT ?1, ?2, ?3, ?4, ?5, 'coming', ?6, ?7, ?8, ?9, ?10, ?13, ?14 WHERE (SELECT count(*) FROM \
+                   uploads WHERE tenant_id = ?2 AND user_id = ?3 AND state = 'coming' AND expires_at > ?10) < ?11 AND (SELECT \
+                   count(*) FROM uploads WHERE tenant_id = ?2 AND state = 'coming' AND expires_at > ?10) < ?12 AND ";
+        let sql = format!("{sql}{} + ?14 <= ?15", used("?2"));
         let insert = self.database().prepare(sql).bind(&id).bind(tenant).bind(user).bind(key.as_str()).bind(name);
         let insert = insert.bind(size.map(integer)).bind(&lock).bind(rfc3339(Utc::now() + LOCK)).bind(&expires_at);
         let insert = insert.bind(now()).bind(MAX_UPLOADS).bind(self.options().tenant_uploads).bind(metadata.clone());
+        let reserved = size.unwrap_or_default();
+        let insert = insert.bind(integer(reserved)).bind(integer(self.options().tenant_bytes));
         if insert.run().await?.changes == 0 {
+            if !has_room(self.free_bytes(tenant).await?) {
+                return Err(self.no_room());
+            }
             let detail = format!(
                 "you have {MAX_UPLOADS} unfinished uploads, or your team has {}; finish or delete some",
                 self.options().tenant_uploads
@@ -133,6 +142,7 @@ impl Media {
             limit,
             metadata,
             received,
+            reserved,
             multipart,
             parts,
             hash,
@@ -143,12 +153,9 @@ impl Media {
         })
     }
 
-    /// Bytes that a tenant may still store: its limit without what is stored, and without what unfinished uploads will have.
+    /// Returns the bytes that a tenant may still store: its limit less its media and what unfinished uploads have reserved.
     async fn free_bytes(&self, tenant: &str) -> Result<u64, Problem> {
-        let sql = "SELECT coalesce((SELECT bytes FROM media_usage WHERE tenant_id = ?1), 0) + (SELECT \
-                   coalesce(sum(coalesce(size, received)), 0) FROM uploads WHERE tenant_id = ?1 AND state = 'coming' \
-                   AND expires_at > ?2)";
-        let used: i64 = self.database().prepare(sql).bind(tenant).bind(now()).one().await?;
+        let used: i64 = self.database().prepare(format!("SELECT {}", used("?1"))).bind(tenant).one().await?;
         Ok(self.options().tenant_bytes.saturating_sub(u64::try_from(used).unwrap_or_default()))
     }
 
@@ -174,9 +181,7 @@ impl Media {
             return Err(self.too_large());
         }
         if upload.size.is_none() {
-            if length - upload.received > self.free_bytes(&upload.tenant).await? {
-                return Err(self.no_room());
-            }
+            self.reserve(upload, length).await?;
             let sql = "UPDATE uploads SET size = ? WHERE id = ? AND lock = ? AND state = 'coming'";
             let update = self.database().prepare(sql).bind(integer(length)).bind(&upload.id).bind(&upload.lock);
             if update.run().await?.changes == 0 {
@@ -214,7 +219,7 @@ impl Media {
                 let mut upload = self.read(row)?;
                 if upload.size.is_none() {
                     let free = self.free_bytes(&upload.tenant).await?;
-                    upload.limit = upload.limit.min(upload.received.saturating_add(free));
+                    upload.limit = upload.limit.min(upload.reserved.saturating_add(free));
                 }
                 Ok(upload)
             }
@@ -226,11 +231,38 @@ impl Media {
         }
     }
 
-    /// Keeps others out for longer.
+    /// Extends the lock.
+    ///
+    /// # Errors
+    /// 409 where the lock was lost.
     pub(super) async fn renew(&self, upload: &Upload) -> Result<(), Problem> {
         let sql = "UPDATE uploads SET locked_until = ? WHERE id = ? AND lock = ? AND state = 'coming'";
         let update = self.database().prepare(sql).bind(rfc3339(Utc::now() + LOCK)).bind(&upload.id).bind(&upload.lock);
         if update.run().await?.changes == 0 { Err(lost()) } else { Ok(()) }
+    }
+
+    /// Extends the lock, and reserves this many bytes in all of the tenant's quota, before they are stored.
+    ///
+    /// # Errors
+    /// 409 where the lock was lost, 507 where other media and unfinished uploads leave too little.
+    pub(super) async fn reserve(&self, upload: &mut Upload, bytes: u64) -> Result<(), Problem> {
+        if bytes <= upload.reserved {
+            return self.renew(upload).await;
+        }
+        // The upload's own row is among those that are summed.
+        let sql = format!(
+            "UPDATE uploads SET locked_until = ?3, reserved = ?4 WHERE id = ?1 AND tenant_id = ?2 AND lock = ?5 \
+             AND state = 'coming' AND {} - reserved + ?4 <= ?6",
+            used("?2")
+        );
+        let update = self.database().prepare(sql).bind(&upload.id).bind(&upload.tenant);
+        let update = update.bind(rfc3339(Utc::now() + LOCK)).bind(integer(bytes)).bind(&upload.lock);
+        if update.bind(integer(self.options().tenant_bytes)).run().await?.changes == 0 {
+            self.renew(upload).await?;
+            return Err(self.no_room());
+        }
+        upload.reserved = bytes;
+        Ok(())
     }
 
     /// Lets the next request write; nothing else of the row changes.
@@ -301,7 +333,7 @@ impl Media {
         let insert =
             insert.bind(integer(meta.size)).bind(&meta.etag).bind(sha256).bind(width).bind(height).bind(moment);
         let insert = insert.bind(upload.metadata.clone());
-        // In the transaction: uploads whose length was not told come at once.
+        // In the transaction: uploads without an announced length end concurrently.
         let within = must_not("bytes > ?", "media_usage WHERE tenant_id = ?");
         let within = within.bind(integer(self.options().tenant_bytes)).bind(&upload.tenant);
         match self.database().batch(vec![take, must_have_changed(), insert, within]).await {
@@ -356,12 +388,12 @@ impl Media {
         self.forget(id, &[Key::new(key)?, Upload::tail(id)?], "going").await
     }
 
-    /// Ends what has begun to end, and gives up what nobody has gone on with.
+    /// Finishes deletions, and gives up uploads that were not resumed in time.
     ///
     /// Run it now and then, on an alarm say: it looks at 100 uploads at a time and may run beside everything, itself too.
     ///
     /// # Errors
-    /// What the database or the bucket suffers; what is left is there for the next sweep.
+    /// The database's and the bucket's, as [`Problem`]s; the next sweep goes on with the rest.
     pub async fn sweep(&self) -> Result<Swept, Problem> {
         let mut swept = Swept::default();
         let sql = "SELECT id, key, state, multipart FROM uploads WHERE expires_at <= ? ORDER BY expires_at LIMIT 100";
@@ -447,6 +479,7 @@ fn read(row: &Row) -> Result<Upload, Problem> {
         limit: 0,
         metadata: row.get("metadata")?,
         received: u64::try_from(row.get::<i64>("received")?).map_err(|_| broken("received"))?,
+        reserved: u64::try_from(row.get::<i64>("reserved")?).map_err(|_| broken("reserved"))?,
         multipart: row.get::<Option<String>>("multipart")?.map(UploadId::new),
         parts: serde_json::from_str(&row.get::<String>("parts")?).map_err(|_| broken("parts"))?,
         hash: hash.ok_or_else(|| broken("hash"))?,
@@ -455,6 +488,14 @@ fn read(row: &Row) -> Result<Upload, Problem> {
         resumable: true,
         lock: row.get("lock")?,
     })
+}
+
+/// SQL for the bytes of a tenant's quota that are used. An expired upload counts until the sweep has deleted its bytes.
+fn used(tenant: &str) -> String {
+    format!(
+        "coalesce((SELECT bytes FROM media_usage WHERE tenant_id = {tenant}), 0) + (SELECT coalesce(sum(u.reserved), 0) \
+         FROM uploads AS u WHERE u.tenant_id = {tenant} AND u.state = 'coming')"
+    )
 }
 
 fn integer(size: u64) -> i64 {

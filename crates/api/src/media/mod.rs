@@ -2,7 +2,7 @@
 //!
 //! They come by a form, as a raw body, or by the resumable protocol tus 1.0.0, and go to `images/` or `media/`. A row is there
 //! when its object is, and not before; what comes or goes is in the ledger (`uploads`), so that a [sweep](Media::sweep) ends
-//! whatever a crash has interrupted. Private until made public; a link shows one to whoever has it, until it expires or the image's
+//! what a crash has interrupted. Private until made public; a link shows one to its bearer, until it expires or the image's
 //! links are revoked. A tenant's bytes and unfinished uploads have [limits](MediaOptions).
 
 mod content;
@@ -31,10 +31,11 @@ pub use ledger::Swept;
 use crate::{Api, Column, Policy, Problem, Resource, Role};
 
 /// The tables of media, for a migration after that of accounts.
-pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"));
+pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"), include_str!("reserve.sql"));
 
 /// [`SCHEMA`] in the order in which it has grown, each a migration of its own.
-pub const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("upgrade.sql")];
+pub const MIGRATIONS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("upgrade.sql"), include_str!("reserve.sql")];
 
 /// Answers with an object's bytes by the rules of HTTP: ranges, conditions. `isobar_http_serve::SiteContent` is one.
 #[async_trait]
@@ -51,7 +52,8 @@ pub struct MediaOptions {
     pub max_bytes: u64,
     /// How long a resumable upload may be gone on with; a day when not given.
     pub resumable_for: chrono::TimeDelta,
-    /// Bytes of one tenant's media, those of unfinished uploads included. Default: 50 GiB. Beyond it an upload is answered 507.
+    /// Bytes of one tenant's media. Unfinished uploads count with the length that they have announced, or with what is stored of
+    /// them. Default: 50 GiB. Beyond it an upload is answered 507.
     pub tenant_bytes: u64,
     /// Unfinished uploads of one tenant; one user has 100 at most besides. Default: 1,000. Beyond it a new one is answered 429.
     pub tenant_uploads: u32,

@@ -12,7 +12,7 @@ use super::Media;
 use super::content::shown;
 use super::intake::{BodyError, Received};
 use crate::background::detached;
-use crate::{Caller, Problem};
+use crate::{BodyMemory, Caller, Problem};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
@@ -56,21 +56,23 @@ async fn raw(
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_detail(detail));
     }
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let memory = request.extensions().get::<BodyMemory>().cloned();
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     // Goes on when the client goes away: what has begun ends in order.
     detached(async move {
         let upload = media.open(&caller, &name, length, false, None).await?;
         let id = upload.id.clone();
-        whole(media.take(upload, chunks, false).await?)?;
+        whole(media.take(upload, chunks, false, memory).await?)?;
         let headers = [(header::LOCATION, format!("/api/images/{id}")), (header::CACHE_CONTROL, "no-store".to_owned())];
         Ok((StatusCode::CREATED, headers, axum::Json(shown(&media, &caller, &id).await?)).into_response())
     })
     .await
 }
 
-/// Every file of the form, whatever its fields are called. What was stored before one that is refused stays.
+/// Takes every file of the form, under any field name. Files that were stored before one is refused stay.
 async fn form(media: Media, caller: Caller, request: Request) -> Result<Response, Problem> {
     let malformed = |error: &dyn std::fmt::Display| Problem::bad_request(format!("the form cannot be read: {error}"));
+    let memory = request.extensions().get::<BodyMemory>().cloned();
     let mut form = Multipart::from_request(request, &()).await.map_err(|error| malformed(&error))?;
     detached(async move {
         let mut items = Vec::new();
@@ -79,7 +81,7 @@ async fn form(media: Media, caller: Caller, request: Request) -> Result<Response
             let upload = media.open(&caller, &name, None, false, None).await?;
             let id = upload.id.clone();
             let chunks = field.map_err(|error| Box::new(error) as BodyError).boxed();
-            whole(media.take(upload, chunks, false).await?)?;
+            whole(media.take(upload, chunks, false, memory.clone()).await?)?;
             items.push(shown(&media, &caller, &id).await?);
         }
         if items.is_empty() {

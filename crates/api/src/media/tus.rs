@@ -13,7 +13,7 @@ use super::Media;
 use super::intake::{BodyError, Received};
 use super::ledger::Upload;
 use crate::background::detached;
-use crate::{Caller, Problem};
+use crate::{BodyMemory, Caller, Problem};
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination";
@@ -90,12 +90,13 @@ async fn creating(media: Media, caller: Caller, request: Request) -> Result<Resp
         Problem::bad_request("the upload needs a name").with_field("Upload-Metadata", detail)
     })?;
     let has_bytes = is_offset_stream(headers);
+    let memory = request.extensions().get::<BodyMemory>().cloned();
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     detached(async move {
         let upload = media.open(&caller, &name, length, true, Some(metadata)).await?;
         let (id, expires) = (upload.id.clone(), http_date(&upload));
         let received = match has_bytes || length == Some(0) {
-            true => media.take(upload, chunks, true).await?,
+            true => media.take(upload, chunks, true, memory).await?,
             false => {
                 media.save(&upload, true).await?;
                 Received::Part(0)
@@ -139,6 +140,7 @@ async fn appending(media: Media, caller: Caller, id: String, request: Request) -
     }
     let offset = number(headers, &UPLOAD_OFFSET)?;
     let length = headers.contains_key(&UPLOAD_LENGTH).then(|| number(headers, &UPLOAD_LENGTH)).transpose()?;
+    let memory = request.extensions().get::<BodyMemory>().cloned();
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     detached(async move {
         let mut upload = media.lock(&caller, &id).await?;
@@ -154,7 +156,7 @@ async fn appending(media: Media, caller: Caller, id: String, request: Request) -
             return Err(problem);
         }
         let (length, expires) = (upload.size, http_date(&upload));
-        let received = media.take(upload, chunks, true).await?;
+        let received = media.take(upload, chunks, true, memory).await?;
         Ok((StatusCode::NO_CONTENT, progressed(received, length, &id, expires)).into_response())
     })
     .await

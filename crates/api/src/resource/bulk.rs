@@ -41,7 +41,7 @@ pub(super) async fn bulk(
 ) -> Result<Response, Problem> {
     let resource = at.resource();
     let policies = &resource.policies;
-    // Whoever may do nothing of it learns nothing of its form.
+    // A caller without any permission learns nothing of the form.
     let first = [policies.create, policies.update, policies.delete].map(|it| Scope::new(resource, &caller, it, true));
     if first.iter().all(Result::is_err) {
         let [first, ..] = first;

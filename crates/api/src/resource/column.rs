@@ -59,7 +59,7 @@ pub enum Format {
     Url,
 }
 
-/// What a JSON column holds at its top.
+/// The top-level type of a JSON column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shape {
@@ -135,7 +135,7 @@ impl Column {
     /// How many characters a text has.
     ///
     /// # Panics
-    /// When the column is no text.
+    /// When the column is not a text.
     #[must_use]
     pub fn chars(mut self, range: std::ops::RangeInclusive<usize>) -> Self {
         let Kind::Text { min, max, .. } = &mut self.kind else { panic!("{} is no text", self.name) };
@@ -146,7 +146,7 @@ impl Column {
     /// The form of a text.
     ///
     /// # Panics
-    /// When the column is no text.
+    /// When the column is not a text.
     #[must_use]
     pub fn format(mut self, form: Format) -> Self {
         let Kind::Text { min, format, .. } = &mut self.kind else { panic!("{} is no text", self.name) };
@@ -157,7 +157,7 @@ impl Column {
     /// The bounds of an integer.
     ///
     /// # Panics
-    /// When the column is no integer.
+    /// When the column is not an integer.
     #[must_use]
     pub fn range(mut self, range: std::ops::RangeInclusive<i64>) -> Self {
         let Kind::Integer { min, max } = &mut self.kind else { panic!("{} is no integer", self.name) };
@@ -172,7 +172,7 @@ impl Column {
         self
     }
 
-    /// What it is when it is not given; then it is never null.
+    /// Sets the value where none is given; the column is then never null.
     #[must_use]
     pub fn default(mut self, value: impl Into<Json>) -> Self {
         self.default = Some(value.into());
@@ -200,7 +200,7 @@ impl Column {
         self
     }
 
-    /// What it means, for the documentation.
+    /// Sets the description in the documentation.
     #[must_use]
     pub fn describe(mut self, description: &'static str) -> Self {
         self.description = description;
@@ -261,23 +261,23 @@ impl Column {
                 Json::from(number.ok_or_else(|| self.expected())?)
             }
             Kind::Boolean => text.parse::<bool>().map(Json::from).map_err(|_| self.expected())?,
-            // A text that no row can have finds nothing; it is no mistake.
+            // A text that no row can have finds nothing; it is not an error.
             Kind::Text { .. } if !text.contains('\0') => return Ok(text.into()),
             _ => Json::from(text),
         };
         self.value(&json)
     }
 
-    /// What a row's value is in JSON.
+    /// Converts a row's value to JSON.
     pub(crate) fn json_of(&self, value: &Value) -> Json {
         match (&self.kind, value) {
             (_, Value::Null) => Json::Null,
             (Kind::Boolean, Value::Integer(integer)) => (*integer != 0).into(),
-            // D1 tells no integer from a REAL without a fraction.
+            // D1 does not distinguish an integer from a REAL without a fraction.
             (Kind::Boolean, Value::Real(real)) => (*real != 0.0).into(),
             (Kind::Json { .. }, Value::Text(text)) => serde_json::from_str(text).unwrap_or(Json::Null),
             (Kind::Secret { .. }, _) => json!({"sealed": true}),
-            // A number is one form of JSON whatever it is: as a value of D1 a whole REAL is an integer.
+            // JSON has one kind of number: as a value of D1 a whole REAL is an integer.
             (Kind::Number, Value::Integer(integer)) => (*integer as f64).into(),
             (Kind::Number, Value::Real(real)) => (*real).into(),
             (_, value) => value.to_json(),

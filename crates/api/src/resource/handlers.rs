@@ -20,7 +20,7 @@ use super::scope::Scope;
 use super::{Column, Quotas, Resource, bulk, column, new_id, quota};
 use crate::{Caller, Policy, Problem};
 
-/// What the handlers share.
+/// State shared by the handlers.
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
     pub(crate) database: Arc<dyn Database>,
@@ -65,7 +65,7 @@ pub(crate) fn routes(served: &Served) -> Router {
 fn all_routes(served: &Served) -> Router {
     served.resources.iter().enumerate().fold(Router::new(), |router, (index, resource)| {
         let at = At { served: served.clone(), index };
-        // What nobody may do is not there: `Allow` says what is.
+        // Methods that no principal may use do not exist: `Allow` lists those that do.
         let policies = &resource.policies;
         let offered = |policy, method| if policy == Policy::Nobody { MethodRouter::new() } else { method };
         let all = offered(policies.read, get(list)).merge(offered(policies.create, post(create)));
@@ -143,7 +143,7 @@ async fn update(
     let scope = Scope::new(resource, &caller, resource.policies.update, true)?;
     let id = checked_id(&scope, &id)?;
     let object = input::object(&read(&headers, body)?)?;
-    // Seen before it is judged, so that nothing is told of what is another's.
+    // Looked up first, so that an answer reveals nothing of another tenant's rows.
     let revision = expected(&at, &scope, id, &headers).await?.ok_or_else(|| {
         let detail = "send If-Match with the ETag of what you change, or * for whatever is there";
         Problem::new(StatusCode::PRECONDITION_REQUIRED).with_detail(detail)
@@ -177,7 +177,7 @@ async fn delete(State(at): State<At>, caller: Caller, Path(id): Path<String>, he
     }
 }
 
-/// A request whose key somebody else's transaction has just taken is answered as that one.
+/// Answers a request whose key another transaction has just taken as that one was.
 pub(super) async fn already(at: &At, idempotency: Option<Idempotency>, problem: Problem) -> Answer {
     if let Some(idempotency) = idempotency
         && problem.status() == StatusCode::CONFLICT
@@ -216,7 +216,7 @@ pub(super) fn checked_id<'i>(scope: &Scope<'_>, id: &'i str) -> Result<&'i str, 
     if column::is_id(id) { Ok(id) } else { Err(missing(scope)) }
 }
 
-/// What a write expects of the row.
+/// The revision that a write expects the row to have.
 #[derive(Debug, Clone, Copy)]
 enum Revision {
     Any,
@@ -232,7 +232,7 @@ impl Revision {
     }
 }
 
-/// What a request expects of a row that is there; 412 when the row is not as `If-Match` says.
+/// Returns the revision that a request expects of an existing row; 412 when the row is not the one that `If-Match` names.
 async fn expected(at: &At, scope: &Scope<'_>, id: &str, headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
     let columns: Vec<_> = at.resource().shown("revision").into_iter().collect();
     let row = input::find(&at.served, scope, &columns, id).await?;

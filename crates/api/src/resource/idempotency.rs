@@ -26,7 +26,7 @@ pub(super) struct Idempotency {
     fingerprint: String,
 }
 
-/// What a request that wrote is answered with.
+/// The answer to a request that wrote.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Written {
     pub(super) status: u16,

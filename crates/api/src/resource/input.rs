@@ -91,7 +91,7 @@ impl Served {
         values
     }
 
-    /// What is referred to must be there, within what the caller may refer to: another tenant's row is not.
+    /// Checks that referenced rows exist within the caller's scope: another tenant's rows do not.
     async fn check_references(
         &self,
         scope: &Scope<'_>,

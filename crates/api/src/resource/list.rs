@@ -1,4 +1,4 @@
-//! What a list is asked for: filters, order, page, columns, words.
+//! The query of a list: filters, order, page, columns, search words.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +20,7 @@ const MAX_CHOICES: usize = 20;
 /// D1 binds 100; the cursor and the scope need some.
 const MAX_PARAMETERS: usize = 80;
 
-/// What follows a column's name in a filter, `priority[gte]=3`, and the SQL of it.
+/// Operators behind a column's name in a filter, `priority[gte]=3`, and their SQL.
 pub(crate) const OPERATORS: [(&str, &str); 5] =
     [("ne", "IS NOT"), ("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<=")];
 
@@ -186,7 +186,7 @@ pub(crate) fn object(columns: &[Column], row: &Row) -> Result<serde_json::Map<St
     columns.iter().map(entry).collect()
 }
 
-/// What is wrong, field by field.
+/// Validation errors by field.
 #[derive(Debug, Default)]
 pub(super) struct Wrong(Vec<(String, String)>);
 

@@ -41,19 +41,19 @@ pub struct Resource {
     pub(crate) max_rows: Option<u64>,
 }
 
-/// What a resource is: see [`Resource::info`].
+/// A description of a resource: see [`Resource::info`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ResourceInfo {
     /// Its name, which is its path.
     pub name: String,
-    /// What it is.
+    /// The description.
     pub description: String,
     /// Its columns, each an object with `name`, `takes`, `required`, `read_only` and `description`.
     pub columns: Vec<serde_json::Value>,
 }
 
-/// Whose the rows are.
+/// Ownership of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tenancy {
     /// A tenant's, whose id is in this column.
@@ -66,7 +66,7 @@ pub(crate) enum Tenancy {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Own {
     pub(crate) column: &'static str,
-    /// Who sees and writes everybody's.
+    /// The least role that sees and writes the rows of all users.
     pub(crate) except: Role,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Policies {
 
 impl Resource {
     /// Rows of which each is one tenant's, by the column `tenant_id`: a caller sees and writes those of its own tenant.
-    /// Until policies are declared, nobody may do anything.
+    /// No principal is admitted until policies are declared.
     #[must_use]
     pub fn of_tenant(name: &'static str) -> Self {
         Self::new(name, Tenancy::Tenant("tenant_id"))
@@ -116,7 +116,7 @@ impl Resource {
         self
     }
 
-    /// What it is, for the documentation.
+    /// Sets the description in the documentation.
     #[must_use]
     pub fn describe(mut self, description: &'static str) -> Self {
         self.description = description;
@@ -170,42 +170,42 @@ impl Resource {
         self
     }
 
-    /// Who may list and get.
+    /// Sets the principals that may list and get.
     #[must_use]
     pub fn read(mut self, policy: Policy) -> Self {
         self.policies.read = policy;
         self
     }
 
-    /// Who may create, change and delete.
+    /// Sets the principals that may create, change and delete.
     #[must_use]
     pub fn write(mut self, policy: Policy) -> Self {
         (self.policies.create, self.policies.update, self.policies.delete) = (policy, policy, policy);
         self
     }
 
-    /// Who may create.
+    /// Sets the principals that may create.
     #[must_use]
     pub fn create(mut self, policy: Policy) -> Self {
         self.policies.create = policy;
         self
     }
 
-    /// Who may change.
+    /// Sets the principals that may change rows.
     #[must_use]
     pub fn update(mut self, policy: Policy) -> Self {
         self.policies.update = policy;
         self
     }
 
-    /// Who may delete.
+    /// Sets the principals that may delete.
     #[must_use]
     pub fn delete(mut self, policy: Policy) -> Self {
         self.policies.delete = policy;
         self
     }
 
-    /// What it is, for whoever describes the API by other means.
+    /// Returns the resource's description, for documentation by other means than OpenAPI.
     #[must_use]
     pub fn info(&self) -> ResourceInfo {
         let column = |column: &Column| {
@@ -249,7 +249,7 @@ fn standard_names() -> [&'static str; 4] {
 /// A new id: a UUID of version 7 (RFC 9562), so that ids sort by the moment they were made.
 ///
 /// # Errors
-/// When there is no randomness.
+/// When the system has no randomness.
 pub fn new_id() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness: {error}")))?;

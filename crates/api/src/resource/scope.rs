@@ -56,7 +56,7 @@ impl Sql {
 }
 
 impl<'a> Scope<'a> {
-    /// What the caller may touch, if the policy admits the caller at all.
+    /// Returns the rows that the caller may touch, if the policy admits the caller.
     ///
     /// # Errors
     /// As [`Policy::admit`]; 403 when rows of tenants are public and the caller has none.

@@ -16,12 +16,12 @@ use tokio::sync::oneshot;
 
 use crate::{Caller, Problem};
 
-/// Requests of one tenant that may wait; more are told to come again.
+/// Requests of one tenant that may wait; more are answered 503 with `Retry-After`.
 const WAITING: usize = 1024;
 /// A tenant beside which no other has come for so long has all turns.
 const ALONE_AFTER: Duration = Duration::from_secs(1);
 
-/// Whose turn it is. Cheap to clone.
+/// A fair scheduler of tenants' requests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Turns {
     line: Arc<Mutex<Line>>,
@@ -29,14 +29,14 @@ pub(crate) struct Turns {
 
 #[derive(Debug)]
 struct Line {
-    /// Requests that may be under way at once.
+    /// Requests that may be in flight at once.
     all: usize,
     /// Of them, those that are not.
     free: usize,
     /// The tenant that has come last, and the one before it, and when.
     last: Option<(String, Instant)>,
     before: Option<(String, Instant)>,
-    /// Who has requests under way or waiting, in the order of their turns.
+    /// Tenants with requests in flight or waiting, in the order of their turns.
     tenants: VecDeque<Tenant>,
 }
 
@@ -52,7 +52,7 @@ struct Tenant {
 struct Turn {
     turns: Turns,
     tenant: String,
-    /// Whether somebody has it.
+    /// Whether it is taken.
     is_taken: bool,
 }
 
@@ -95,7 +95,7 @@ impl Turns {
     /// Gives turns while there are any to give.
     fn go_on(&self) {
         while let Some((next, turn)) = self.next() {
-            // Whoever waited may have gone away: the turn is another's, and given in this loop.
+            // The request that waited may be gone: the turn goes to another one, in this loop.
             if let Err(mut turn) = next.send(turn) {
                 turn.is_taken = false;
                 self.lock().give_back(&turn.tenant);
@@ -141,7 +141,7 @@ impl Line {
         }
     }
 
-    /// Requests of this tenant that may be under way at once: while another comes, there is always a turn left for it.
+    /// Requests of this tenant that may be in flight at once: one turn always stays free for another tenant.
     fn limit(&self, tenant: &str, now: Instant) -> usize {
         let others = [&self.last, &self.before].into_iter().flatten().filter(|(name, _)| name != tenant);
         let is_alone = others.into_iter().all(|(_, at)| now.duration_since(*at) > ALONE_AFTER);

@@ -50,7 +50,7 @@ pub(crate) struct Gallery {
     pub(crate) database: Arc<SqliteDatabase>,
     pub(crate) store: MockStore,
     pub(crate) media: Media,
-    router: Router,
+    pub(crate) router: Router,
 }
 
 pub(crate) async fn gallery() -> Gallery {

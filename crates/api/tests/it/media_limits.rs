@@ -1,11 +1,14 @@
 //! Links to media and their end, what media a tenant may have, and what tus says of an upload.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::body::Body;
-use isobar_api::{Caller, MediaOptions, Role};
+use isobar_api::{BodyBudget, BodyMemory, Caller, MediaOptions, Problem, Role};
 use isobar_db::QueryableExt;
 use serde_json::{Value as Json, json};
+use tower::ServiceExt;
 
-use crate::media::{Gallery, OFFSET_STREAM, TUS, ada, eve, gallery, gallery_with, png};
+use crate::media::{Gallery, OFFSET_STREAM, PART, TUS, ada, eve, gallery, gallery_with, png};
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
@@ -98,6 +101,107 @@ async fn uploads_at_once_do_not_pass_the_limit() {
     }
     assert_eq!((made, gallery.count("images").await, gallery.objects().await), (3, 3, 3));
     assert_eq!(gallery.count("uploads").await, 0);
+}
+
+#[tokio::test]
+async fn uploads_begun_at_once_do_not_reserve_more_than_the_limit() {
+    let gallery = gallery_with(MediaOptions::default().with_tenant_bytes(3_500)).await;
+    let headers = [TUS, ("upload-length", "1000"), ("upload-metadata", "filename YS5wbmc=")];
+    let user = ada();
+    let begin = (0..8).map(|_| gallery.ask(&user, "POST", "/uploads", &headers, b""));
+    let mut statuses: Vec<_> =
+        futures_util::future::join_all(begin).await.into_iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 201, 201, 507, 507, 507, 507, 507]);
+}
+
+#[tokio::test]
+async fn stored_bytes_of_an_unfinished_upload_without_a_length_count() {
+    let limit = 2 * PART + 1_000;
+    let gallery = std::sync::Arc::new(gallery_with(MediaOptions::default().with_tenant_bytes(limit as u64)).await);
+    let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+    let rest = futures_util::stream::once(async move {
+        drop(finished.await);
+        Ok::<_, std::io::Error>(bytes::Bytes::new())
+    });
+    let first = bytes::Bytes::from(png(1, 1, PART));
+    let body = Body::from_stream(futures_util::StreamExt::chain(futures_util::stream::iter([Ok(first)]), rest));
+    let sending = std::sync::Arc::clone(&gallery);
+    let upload = tokio::spawn(async move { sending.send(&ada(), "POST", "/images?name=a.png", &[], body).await.0 });
+    // Its first part is stored after a moment, and its end never comes before the others have been refused.
+    let length = (limit - PART + 1).to_string();
+    let headers = [TUS, ("upload-length", length.as_str()), ("upload-metadata", "filename YS5wbmc=")];
+    let mut status = 0;
+    for _ in 0..200 {
+        let begun = gallery.ask(&ada(), "POST", "/uploads", &headers, b"").await;
+        status = begun.status;
+        if status == 507 {
+            break;
+        }
+        let at = begun.header("location").trim_start_matches("/api").to_owned();
+        assert_eq!(gallery.ask(&ada(), "DELETE", &at, &[TUS], b"").await.status, 204);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(status, 507, "a part of 5 MiB is stored, and counts");
+    finish.send(()).unwrap();
+    assert_eq!(upload.await.unwrap(), 201);
+}
+
+/// A server's account of a body, with room for so many bytes; the most and the last that was held.
+#[derive(Debug, Default)]
+struct Account {
+    room: usize,
+    most: AtomicUsize,
+    last: AtomicUsize,
+}
+
+impl BodyBudget for Account {
+    fn hold(&self, bytes: usize) -> Result<(), Problem> {
+        if bytes > self.room {
+            return Err(Problem::new(http::StatusCode::SERVICE_UNAVAILABLE));
+        }
+        self.most.fetch_max(bytes, Ordering::Relaxed);
+        self.last.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn parts_of_uploads_are_counted_as_memory_in_forms_too() {
+    let gallery = gallery().await;
+    let picture = png(1, 1, PART + 100_000);
+    let head = "--x\r\ncontent-disposition: form-data; name=\"f\"; filename=\"a.png\"\r\n\r\n";
+    let form = [head.as_bytes(), &picture, b"\r\n--x--\r\n"].concat();
+    let metadata = ("upload-metadata", "filename YS5wbmc=");
+    let length = picture.len().to_string();
+    let ways: [(&str, Vec<(&str, &str)>, &[u8]); 3] = [
+        ("/images", vec![("content-type", "multipart/form-data; boundary=x")], &form),
+        ("/images?name=a.png", vec![], &picture),
+        ("/uploads", vec![TUS, OFFSET_STREAM, metadata, ("upload-length", &length)], &picture),
+    ];
+    for (room, status) in [(1_000_000, 503), (PART + 1_000_000, 201)] {
+        for (path, headers, body) in &ways {
+            let account = std::sync::Arc::new(Account { room, ..Account::default() });
+            // In pieces, as from a network.
+            let pieces: Vec<_> = body.chunks(50_000).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+            let mut request = http::Request::post(*path);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let mut request = request.body(Body::from_stream(futures_util::stream::iter(pieces))).unwrap();
+            request.extensions_mut().insert(ada());
+            request.extensions_mut().insert(BodyMemory::new(account.clone()));
+            let answer = gallery.router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+            if status == 503 {
+                assert!(answer.headers().contains_key("retry-after"), "{path}");
+            } else {
+                let (most, last) = (account.most.load(Ordering::Relaxed), account.last.load(Ordering::Relaxed));
+                assert!(most >= PART && last == 0, "{path}: {most}, {last}");
+            }
+        }
+        assert_eq!(gallery.count("images").await, if status == 503 { 0 } else { 3 });
+    }
 }
 
 #[tokio::test]

@@ -18,16 +18,16 @@ const CODINGS: [&str; 3] = ["br", "zstd", "gzip"];
 const APPLICATION_ONLY: [&str; 7] =
     ["authorization", "cookie", "upgrade", "cache-control", "if-range", "if-match", "if-unmodified-since"];
 
-/// What is larger is not kept, unless told otherwise: a slow client would have the runtime hold the difference in memory.
+/// Bytes of the largest answer that is cached by default: for a slow client the runtime holds the difference in memory.
 const LARGEST_BYTES: u64 = 16 << 20;
 
 /// Headers of one answer, or of its connection: they are not kept.
 const OF_ONE_ANSWER: [&str; 5] = ["age", "connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info"];
 
-/// What an answer says of its keeping to everybody else; to the cache it says what is left of that here.
+/// The header with an answer's own `Cache-Control` for clients; the one that the cache sees has the remaining lifetime.
 const CACHE_CONTROL_BEFORE: &str = "x-isobar-cache-control";
 
-/// When it would have been made were it as old as it says, in seconds since 1970: by which its `Age` is told.
+/// When it would have been made were it as old as it says, in seconds since 1970: its `Age` is derived from it.
 const BORN: &str = "x-isobar-born";
 
 /// A request as the cache knows it, if it may have an answer to it.
@@ -154,14 +154,14 @@ fn key(url: &str, accept: &str) -> String {
 pub(super) struct Keeping {
     /// For how long.
     seconds: u64,
-    /// What it says of that to everybody else.
+    /// The `Cache-Control` for clients.
     control: String,
-    /// How old it is already, in seconds; `None` where no age is told: the site's own is kept as in memory natively.
+    /// How old it is already, in seconds; `None` where no age is sent: the site's own is kept as in memory natively.
     age: Option<u64>,
 }
 
 impl Keeping {
-    /// What is public for a while is kept for what is left of that while; what else everybody may have, for `fresh` seconds.
+    /// A public answer with a lifetime is cached for the rest of it; one that is public without a lifetime, for `fresh` seconds.
     fn of(headers: &HeaderMap, fresh: u64) -> Option<Self> {
         let directives = all(headers, &header::CACHE_CONTROL);
         if !is_public(headers, &directives) {

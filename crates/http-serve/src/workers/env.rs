@@ -1,4 +1,4 @@
-//! Bindings out of a Worker's `env`, told apart by what they are.
+//! Bindings of a Worker's `env`, recognised by their classes.
 
 use isobar_analytics::cloudflare::AnalyticsEngineDataset;
 use isobar_cloudflare::binding::Object;
@@ -10,7 +10,7 @@ use isobar_storage::cloudflare::R2Bucket;
 
 use crate::{BindingError, Platform, Secret};
 
-/// What the binding of browsers is called: a service binding looks alike.
+/// The name of the binding of browsers, which looks like a service binding.
 #[cfg(feature = "browser")]
 const BROWSER: &str = "BROWSER";
 /// Name of the e-mail binding where it looks like a service binding, as it does locally.
@@ -73,7 +73,7 @@ impl Platform {
         Ok(builder.build())
     }
 
-    /// Waits until the datasets have what was written; what they could not take is told in the log.
+    /// Waits until the datasets have stored what was written; failures are logged.
     pub(super) async fn flush(&self) {
         for dataset in self.datasets() {
             if let Err(error) = dataset.flush().await {

@@ -33,7 +33,7 @@ pub use mail::SendEmail;
 use crate::event::Country;
 use crate::{App, BindingError, Platform, Problem};
 
-/// What [`serve`] serves: a router, or an [`App`].
+/// An application for [`serve`]: a router, or an [`App`].
 #[derive(Debug)]
 pub struct Application {
     router: Router,
@@ -53,7 +53,7 @@ impl From<App> for Application {
     }
 }
 
-/// What [`session_class!`](crate::session_class) expands to; not for others.
+/// Internals of the expansion of [`session_class!`](crate::session_class); not a public API.
 #[doc(hidden)]
 pub mod __private {
     pub use isobar_cloudflare::binding::JsError;
@@ -82,7 +82,7 @@ macro_rules! session_class {
 /// answer.
 ///
 /// # Errors
-/// What the runtime refuses to take as an answer. What is wrong with the request or the bindings is an answer itself.
+/// The runtime's, where it refuses the answer. An invalid request or a missing binding is answered, and is not an error here.
 pub async fn serve<A: Into<Application>>(
     app: impl FnOnce(&Platform) -> Result<A, BindingError>,
     request: Request,

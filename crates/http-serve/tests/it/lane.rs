@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::server::{app_over, ask, start};
 
-/// What differs between two answers to the same: the id, unless the client gave it, and the second.
+/// An answer without the parts that differ each time: the id, unless the client gave it, and the second.
 fn same_each_time(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(answer).replace("HTTP/1.0 ", "HTTP/1.1 as 1.0: ");
     let is_its_own = |line: &&str| !line.starts_with("x-request-id: ") || line.ends_with("mine");

@@ -75,6 +75,61 @@ async fn bodies_beyond_the_memory_for_all_are_answered_with_503_and_others_go_on
     assert!(answer(&mut long).await.starts_with("HTTP/1.1 413 "));
 }
 
+/// A connection from another address of this machine.
+async fn from_elsewhere(running: &Running, request: &[u8]) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut stream = socket.connect(running.address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_does_not_take_the_memory_for_all_bodies() {
+    let options = ServerOptions::default().with_body_memory(5_000_000).with_body_memory_per_address(1_500_000);
+    let running = echo(options).await;
+    let mut held = begin(&running, 900_001, &vec![b'x'; 900_000]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut refused = begin(&running, 900_000, &vec![b'x'; 900_000]).await;
+    let told = answer(&mut refused).await;
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("retry-after: 1\r\n"), "{told}");
+    assert!(told.contains("from your address"), "{told}");
+    let head = b"POST /api/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n";
+    let mut other = from_elsewhere(&running, &[&head[..], &vec![b'x'; 900_000]].concat()).await;
+    assert!(answer(&mut other).await.ends_with("900000"));
+    held.write_all(b"x").await.unwrap();
+    assert!(answer(&mut held).await.ends_with("900001"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_handler_holds_of_a_streamed_body_counts() {
+    use axum::extract::Request;
+    use isobar_api::BodyMemory;
+    use isobar_http_serve::Problem;
+    let gather = async |request: Request| {
+        let memory = request.extensions().get::<BodyMemory>().cloned().expect("the server counts bodies");
+        let (mut body, mut bytes) = (request.into_body().into_data_stream(), 0);
+        while let Some(Ok(chunk)) = futures_util::StreamExt::next(&mut body).await {
+            bytes += chunk.len();
+            memory.hold(bytes)?;
+        }
+        Ok::<_, Problem>(bytes.to_string())
+    };
+    let routes = Router::new().route("/echo", post(gather));
+    let app = App::new().api(routes).body_limit(1_000).into_service();
+    let running =
+        start(app, ServerOptions::default().with_body_memory(1_500_000).with_body_memory_per_address(1_500_000)).await;
+    let mut held = begin(&running, 900_001, &vec![b'x'; 900_000]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut refused = begin(&running, 900_000, &vec![b'x'; 900_000]).await;
+    let told = answer(&mut refused).await;
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("retry-after: 1\r\n"), "{told}");
+    held.write_all(b"x").await.unwrap();
+    assert!(answer(&mut held).await.ends_with("900001"));
+    let mut after = begin(&running, 900_000, &vec![b'x'; 900_000]).await;
+    assert!(answer(&mut after).await.ends_with("900000"), "the memory is free again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_does_not_take_every_connection() {
     let options = ServerOptions::default().with_connections(20).with_connections_per_address(5);
@@ -85,11 +140,7 @@ async fn one_address_does_not_take_every_connection() {
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(ask(&running, "GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 503 "));
-    // From another address of this machine.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-    let mut other = socket.connect(running.address).await.unwrap();
-    other.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut other = from_elsewhere(&running, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(answer(&mut other).await.starts_with("HTTP/1.1 200 "));
     drop(idle);
     tokio::time::sleep(Duration::from_millis(200)).await;

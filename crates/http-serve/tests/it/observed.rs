@@ -1,4 +1,4 @@
-//! What is observed of requests: events, numbers for Prometheus.
+//! Observation of requests: events, Prometheus metrics.
 
 use std::sync::Arc;
 use std::time::Duration;

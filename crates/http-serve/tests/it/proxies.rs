@@ -11,7 +11,7 @@ use isobar_http_serve::native::ServerOptions;
 use crate::hosts::send;
 use crate::server::{Running, start};
 
-async fn server(options: ServerOptions) -> Running {
+fn app() -> App {
     let route = async |address: Option<Extension<ClientAddress>>, headers: http::HeaderMap| {
         let address =
             address.map_or_else(|| "none".to_owned(), |Extension(ClientAddress(address))| address.to_string());
@@ -20,8 +20,24 @@ async fn server(options: ServerOptions) -> Running {
             headers.keys().filter(|name| name.as_str().contains("forwarded") || name.as_str().contains("-ip")).count();
         format!("{address} {host} {left}")
     };
-    let app = App::new().api(Router::new().route("/client", get(route))).hsts(Duration::from_secs(60));
-    start(app.into_service(), options).await
+    App::new().api(Router::new().route("/client", get(route))).hsts(Duration::from_secs(60))
+}
+
+async fn server(options: ServerOptions) -> Running {
+    start(app().into_service(), options).await
+}
+
+/// The answer to a request by a socket in the file system.
+#[cfg(unix)]
+async fn by_socket(path: &std::path::Path, before: &[u8], lines: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::UnixStream::connect(path).await.unwrap();
+    let request = format!("GET /api/client HTTP/1.1\r\nHost: inner\r\nConnection: close\r\n{lines}\r\n");
+    stream.write_all(&[before, request.as_bytes()].concat()).await.unwrap();
+    let mut answer = String::new();
+    // One that is closed with unread bytes may be reset.
+    drop(stream.read_to_string(&mut answer).await);
+    answer
 }
 
 async fn client(running: &Running, before: &[u8], lines: &str) -> String {
@@ -71,4 +87,62 @@ async fn a_listener_takes_the_client_from_the_proxy_protocol() {
     assert!(client(&both, &version_2, "X-Forwarded-For: 198.51.100.7\r\n").await.ends_with("198.51.100.7 inner 0"));
     let stranger = server(options.with_trusted_proxies("10.0.0.0/8".parse().unwrap())).await;
     assert_eq!(client(&stranger, &version_2, "").await, "", "an address outside of the trusted ones");
+}
+
+/// Headers of the PROXY protocol without an address: the proxy does not know its client, or speaks for itself.
+const NAMELESS: [&[u8]; 4] = [
+    b"PROXY UNKNOWN\r\n",
+    b"PROXY UNKNOWN 203.0.113.9 10.0.0.1 4711 80\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forwarded_headers_behind_a_nameless_proxy_header_are_not_believed() {
+    let options = ServerOptions::default().with_proxy_protocol(true).with_trusted_proxies("127.0.0.1".parse().unwrap());
+    let running = server(options).await;
+    for before in NAMELESS {
+        for said in [SAID, "CF-Connecting-IP: 6.6.6.6\r\n", "Forwarded: for=6.6.6.6;proto=https;host=evil.example\r\n"]
+        {
+            let answer = client(&running, before, said).await;
+            assert!(answer.ends_with("127.0.0.1 inner 0"), "{before:?}: {answer}");
+            assert!(!answer.contains("strict-transport"), "{before:?}: {answer}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_in_the_file_system_takes_the_proxy_protocol() {
+    use isobar_http_serve::native::Server;
+    let folder = tempfile::tempdir().unwrap();
+    let options = ServerOptions::default().with_trusted_proxies("203.0.113.9".parse().unwrap());
+    let mut ends = Vec::new();
+    for (name, proxy_protocol) in [("plain", false), ("proxied", true)] {
+        let options = options.clone().with_proxy_protocol(proxy_protocol);
+        let server = Server::bind_unix(folder.path().join(name), options).await.unwrap();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        ends.push(end);
+        tokio::spawn(server.serve(app().into_service(), async move { drop(ended.await) }));
+    }
+    let (plain, proxied) = (folder.path().join("plain"), folder.path().join("proxied"));
+    // Programs of this machine are believed, where any proxy is trusted.
+    let answer = by_socket(&plain, b"", "X-Forwarded-For: 198.51.100.8\r\n").await;
+    assert!(answer.ends_with("198.51.100.8 inner 0"), "{answer}");
+    let of = |address: [u8; 4]| {
+        let mut head = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+        head.extend(address);
+        head.extend([10, 0, 0, 1, 0x12, 0x67, 0, 80]);
+        head
+    };
+    let answer = by_socket(&proxied, &of([198, 51, 100, 7]), SAID).await;
+    assert!(answer.ends_with("198.51.100.7 inner 0"), "its client is not a trusted proxy: {answer}");
+    let answer = by_socket(&proxied, &of([203, 0, 113, 9]), "X-Forwarded-For: 198.51.100.8\r\n").await;
+    assert!(answer.ends_with("198.51.100.8 inner 0"), "{answer}");
+    assert!(by_socket(&proxied, b"PROXY TCP6 2001:db8::9 ::1 443 80\r\n", "").await.ends_with("2001:db8::9 inner 0"));
+    for before in NAMELESS {
+        let answer = by_socket(&proxied, before, SAID).await;
+        assert!(answer.ends_with("none inner 0") && !answer.contains("strict-transport"), "{before:?}: {answer}");
+    }
+    assert_eq!(by_socket(&proxied, b"", "").await, "", "without the header there is no answer");
 }

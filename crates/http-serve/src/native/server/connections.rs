@@ -14,6 +14,7 @@ use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use isobar_api::BodyMemory;
 use isobar_api::auth::ClientAddress;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +26,7 @@ use tower::ServiceExt;
 use super::body::{Account, Budget, PacedBody};
 use super::lane::{self, Ended};
 use super::places::{Place, Places};
+use super::proxy::Peer;
 use super::stream::{Patience, Stream};
 use super::tls::Tls;
 use super::{ServerOptions, host, proxy_protocol};
@@ -39,10 +41,10 @@ use crate::{Problem, service};
 const UNSENT: u32 = 256 * 1024;
 /// How long a TLS handshake may take, and a header of the PROXY protocol.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a thread stays for the sockets that have outlived their connections: until whoever has them closes them.
+/// Time that a thread stays for WebSockets that have outlived its listener, until they are closed.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The answer to a connection for which there is no place.
+/// The answer to a connection beyond the limit.
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 43\r\n\r\nthere are too many connections; try again.\n";
 /// How long a connection without a place is read, so that its client sees the answer before the end.
@@ -52,7 +54,7 @@ const REFUSALS: usize = 16;
 /// How long a thread waits after the system had no file left for a connection; others end meanwhile.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// What the threads share.
+/// State shared by the threads.
 pub(super) struct Shared {
     pub(super) service: AppService,
     pub(super) options: ServerOptions,
@@ -78,7 +80,7 @@ pub(super) enum Unstarted {
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// Accepts connections until told to stop, then lets them finish; `done` is dropped when they have, or may not any longer.
+/// Accepts connections until `stop`, then lets them finish; `done` is dropped when they have, or when their time is over.
 pub(super) fn run(
     listener: Unstarted,
     shared: Arc<Shared>,
@@ -117,12 +119,12 @@ pub(super) fn run(
         }
         drop((listener, alive));
         if tokio::time::timeout(shared.options.drain, graceful.shutdown()).await.is_err() {
-            tracing::warn!("requests were still under way after {:?}", shared.options.drain);
+            tracing::warn!("requests were still in flight after {:?}", shared.options.drain);
             return Ok(()); // with this runtime they end
         }
-        // What the application holds must not live by this thread: its sockets are told when it ends.
+        // This thread must not keep the application alive: its sockets close when it ends.
         drop((shared, done));
-        // A WebSocket is somebody else's now, and its bytes still come and go by this thread.
+        // A WebSocket belongs to its session now, and its bytes still come and go by this thread.
         drop(tokio::time::timeout(LINGER, gone.recv()).await);
         Ok(())
     })
@@ -164,7 +166,7 @@ impl Accepting<'_> {
         match listener {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Taken before anything else: who has none keeps no file.
+                // Taken before anything else: a connection without one keeps no descriptor.
                 let Some(place) = shared.places.take() else {
                     refuse(stream, shared);
                     return Ok(());
@@ -187,10 +189,8 @@ impl Accepting<'_> {
                     drop(tokio::io::AsyncWriteExt::write(&mut stream, NO_PLACE).await);
                     return Ok(());
                 };
-                let stream = Stream::new(stream, shared.patience(), held(shared, self.alive, place));
-                let peer = Peer { address: None, is_tls: false };
-                let served = self.graceful.watch(connection(stream, peer, shared).into_owned());
-                tokio::spawn(async move { log(served.await) });
+                let held = held(shared, self.alive, place);
+                tokio::spawn(unix(stream, held, Arc::clone(shared), self.graceful.watcher(), self.stop.clone()));
             }
         }
         Ok(())
@@ -200,6 +200,51 @@ impl Accepting<'_> {
 impl Shared {
     fn patience(&self) -> Patience {
         Patience { opening: self.options.header_timeout, writing: self.options.write_timeout }
+    }
+}
+
+/// Serves a connection by a socket in the file system.
+#[cfg(unix)]
+async fn unix(
+    mut stream: tokio::net::UnixStream,
+    mut held: Held,
+    shared: Arc<Shared>,
+    watcher: hyper_util::server::graceful::Watcher,
+    mut stop: watch::Receiver<bool>,
+) {
+    use tokio::io::AsyncWriteExt;
+    let mut peer = Peer { address: None, is_tls: false, is_trusted: shared.options.trusted_proxies.trusts(None) };
+    if shared.options.proxy_protocol {
+        let announced = tokio::select! {
+            announced = announced(&mut stream) => announced,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let client = match announced {
+            Ok(client) => client,
+            Err(error) => return tracing::debug!(%error, "no PROXY header"),
+        };
+        peer = shared.announced_peer(client, None);
+        if client.is_some_and(|client| !held.count(client)) {
+            return drop(stream.write(NO_PLACE).await);
+        }
+    }
+    let stream = Stream::new(stream, shared.patience(), held);
+    log(watcher.watch(connection(stream, peer, &shared).into_owned()).await);
+}
+
+/// Reads the PROXY header of a connection, and returns the client's address if it has one.
+async fn announced(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the PROXY header took too long");
+    let client = tokio::time::timeout(HANDSHAKE, proxy_protocol::read(stream)).await.map_err(late)??;
+    Ok(client.map(|client| client.ip()))
+}
+
+impl Shared {
+    /// Returns the peer of a connection with a PROXY header. Without an address in it the client is not known: headers of its requests
+    /// are not believed, even if the proxy is trusted, and its address is the connection's own.
+    fn announced_peer(&self, client: Option<IpAddr>, own: Option<IpAddr>) -> Peer {
+        let is_trusted = client.is_some() && self.options.trusted_proxies.trusts(client);
+        Peer { address: client.or(own), is_tls: self.tls.is_some(), is_trusted }
     }
 }
 
@@ -214,37 +259,38 @@ struct TcpConnection {
 impl TcpConnection {
     async fn run(mut self, mut stream: TcpStream, peer: SocketAddr) {
         let options = &self.shared.options;
-        let mut address = peer.ip().to_canonical();
-        // Through a proxy come the connections of many.
-        let mut is_counted = !options.trusted_proxies.contains(address);
+        let address = peer.ip().to_canonical();
+        let is_trusted = options.trusted_proxies.contains(address);
+        // Through a trusted proxy come the connections of many.
+        let mut counted = Some(address).filter(|_| !is_trusted);
+        let mut peer = Peer { address: Some(address), is_tls: self.shared.tls.is_some(), is_trusted };
         if options.proxy_protocol {
-            if is_counted && !options.trusted_proxies.is_empty() {
-                return tracing::debug!(%peer, "a connection from outside of the trusted proxies was closed");
+            if !is_trusted && !options.trusted_proxies.is_empty() {
+                return tracing::debug!(%address, "a connection from outside of the trusted proxies was closed");
             }
-            match tokio::time::timeout(HANDSHAKE, proxy_protocol::read(&mut stream)).await {
-                Ok(Ok(Some(client))) => (address, is_counted) = (client.ip(), true),
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => return tracing::debug!(%peer, %error, "no PROXY header"),
-                Err(_) => return tracing::debug!(%peer, "a PROXY header took too long"),
-            }
+            let client = match announced(&mut stream).await {
+                Ok(client) => client,
+                Err(error) => return tracing::debug!(%address, %error, "no PROXY header"),
+            };
+            peer = self.shared.announced_peer(client, Some(address));
+            counted = client.or(counted);
         }
-        if is_counted && !self.held.count(address) {
+        if counted.is_some_and(|address| !self.held.count(address)) {
             return refuse(stream, &self.shared);
         }
-        let peer = Peer { address: Some(address), is_tls: self.shared.tls.is_some() };
         if self.shared.tls.is_some() { self.secured(stream, peer).await } else { self.plain(stream, peer).await }
     }
 
     async fn plain(self, mut stream: TcpStream, peer: Peer) {
         let Self { shared, held, watcher, stop } = self;
-        let rest = match lane::run(&mut stream, &shared, &stop, peer.address).await {
+        let rest = match lane::run(&mut stream, &shared, &stop, peer.is_trusted).await {
             Ok(Ended::Handed(rest)) => rest,
             Ok(Ended::Closed) => return,
             Err(error) => return tracing::debug!(%error, "a connection broke off"),
         };
         let stream = Stream::new(stream, shared.patience(), held).after(rest);
         if *stop.borrow() {
-            // Told to end before it has begun it would drop what was handed over.
+            // A connection that is shut down before it begins would drop the bytes that were handed over.
             log(last(stream, peer, &shared).await);
             return drop(watcher);
         }
@@ -262,7 +308,7 @@ impl TcpConnection {
         };
         match shaken {
             Ok(Ok(stream)) => {
-                // Who has shaken hands may fall silent, too.
+                // A client may fall silent after the handshake, too.
                 let stream = Stream::new(stream, patience, ());
                 log(watcher.watch(connection(stream, peer, &shared).into_owned()).await);
             }
@@ -272,12 +318,12 @@ impl TcpConnection {
     }
 }
 
-/// Ends a connection for which there is no place: with an answer, where it speaks HTTP without TLS.
+/// Ends a connection beyond the limit: with an answer, where it speaks HTTP without TLS.
 fn refuse(stream: TcpStream, shared: &Shared) {
     thread_local! {
         static REFUSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
     }
-    tracing::debug!("there is no place for a connection");
+    tracing::debug!("a connection beyond the limit was refused");
     if shared.tls.is_some() || REFUSED.get() >= REFUSALS || stream.try_write(NO_PLACE).is_err() {
         return;
     }
@@ -326,14 +372,6 @@ impl Held {
     }
 }
 
-/// The other end of a connection.
-#[derive(Debug, Clone, Copy)]
-struct Peer {
-    /// `None` by a socket in the file system.
-    address: Option<IpAddr>,
-    is_tls: bool,
-}
-
 /// Answers one request more, and ends.
 async fn last<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
@@ -374,14 +412,14 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
-        let (shared, Peer { address, is_tls }) = (&self.shared, self.peer);
+        let (shared, peer) = (&self.shared, self.peer);
         if let Err(detail) = host::check(&mut request) {
             return Answer::ready(refused(detail), None);
         }
         let proxies = &shared.options.trusted_proxies;
-        let client = proxies.client(address, is_tls, request.headers_mut());
+        let client = proxies.client(peer, request.headers_mut());
         if let Some(country) = shared.service.observer.country.as_ref().filter(|_| !proxies.is_empty())
-            && !proxies.trusts(address)
+            && !peer.is_trusted
         {
             request.headers_mut().remove(country);
         }
@@ -393,7 +431,12 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         if let Some(address) = client.address {
             request.extensions_mut().insert(ClientAddress(address));
         }
-        let account = (!request.body().is_end_stream()).then(|| Account::new(&shared.budget));
+        // Through a trusted proxy that names no client come the bodies of many.
+        let counted = client.address.filter(|address| !proxies.contains(*address));
+        let account = (!request.body().is_end_stream()).then(|| Account::new(&shared.budget, counted));
+        if let Some(account) = &account {
+            request.extensions_mut().insert(BodyMemory::new(account.clone()));
+        }
         let request = request.map(|body| match &account {
             Some(account) => axum::body::Body::new(PacedBody::new(body, Arc::clone(account), &shared.options)),
             None => axum::body::Body::new(body),
@@ -421,7 +464,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     }
 }
 
-/// The answer to a request without a valid host. What follows it is not read: it may be meant for somebody else.
+/// The answer to a request without a valid host. Bytes behind it are not read: they may belong to another request.
 fn refused(detail: &str) -> Response<AppBody> {
     let mut answer = unsniffed(Problem::bad_request(detail));
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

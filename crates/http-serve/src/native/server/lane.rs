@@ -9,7 +9,6 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -45,7 +44,7 @@ const IRRELEVANT: [&[u8]; 8] = [
 ];
 
 thread_local! {
-    /// Nobody waits while it is held, so one is enough for all connections of a thread: those that are idle need none.
+    /// It is never held across a wait, so one is enough for all connections of a thread; idle ones need none.
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { input: vec![0; READ].into(), output: Vec::new() });
     /// The `Date` line, and until when it is right.
     static DATE: RefCell<(Option<Instant>, [u8; 37])> = const { RefCell::new((None, [0; 37])) };
@@ -60,7 +59,7 @@ struct Scratch {
 pub(super) enum Ended {
     /// With the connection.
     Closed,
-    /// With bytes that somebody else must answer.
+    /// With bytes that hyper must answer.
     Handed(Vec<u8>),
 }
 
@@ -72,11 +71,11 @@ pub(super) struct Lane<'c, W> {
     stop: watch::Receiver<bool>,
     /// Done when it does.
     stopped: Pin<&'c mut W>,
-    /// What has come of a request, or of several.
+    /// Received bytes of one or several requests that are not answered yet.
     partial: Vec<u8>,
-    /// What is to be done with it.
+    /// The next step once all answers are written.
     then: Then,
-    /// What is to be written before anything else is read.
+    /// Bytes to be written before anything else is read.
     pending: Pending,
     /// Goes off when the client has let it wait for too long; what it waits for, and since when.
     timer: Pin<Box<Sleep>>,
@@ -87,7 +86,7 @@ pub(super) struct Lane<'c, W> {
     is_proxied: bool,
 }
 
-/// What is left to write: bytes, and a body behind them.
+/// The rest of the answers: bytes, and a body behind them.
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
@@ -103,7 +102,7 @@ enum Waits {
     Write,
 }
 
-/// What to do with what has come and was not answered yet, once all is written that was.
+/// The next step, once all answers are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     /// Wait for the rest of it.
@@ -116,7 +115,7 @@ enum Then {
     Close,
 }
 
-/// What to do with the next bytes.
+/// The judgement of the next bytes.
 enum Next {
     /// They were answered.
     Answered { length: usize },
@@ -131,7 +130,7 @@ pub(super) async fn run(
     stream: &mut TcpStream,
     shared: &Arc<Shared>,
     stop: &watch::Receiver<bool>,
-    peer: Option<IpAddr>,
+    is_proxied: bool,
 ) -> io::Result<Ended> {
     let mut waiting = stop.clone();
     let stopped = pin!(async move { drop(waiting.wait_for(|stop| *stop).await) });
@@ -145,7 +144,7 @@ pub(super) async fn run(
         timer: Box::pin(tokio::time::sleep(shared.options.header_timeout)),
         waits: None,
         answered_at: Instant::now(),
-        is_proxied: shared.options.trusted_proxies.trusts(peer),
+        is_proxied,
         shared: Arc::clone(shared),
     };
     lane.await
@@ -177,7 +176,7 @@ impl<W: Future<Output = ()>> Future for Lane<'_, W> {
                 }
                 let mut buffer = ReadBuf::new(input);
                 let read = Pin::new(&mut *lane.stream).poll_read(cx, &mut buffer);
-                // What is no whole request yet was not taken.
+                // An incomplete request was not taken.
                 if read.is_pending() && lane.stopped.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(Ended::Closed));
                 }
@@ -275,7 +274,7 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         Next::Answered { length }
     }
 
-    /// Whether what a proxy says of the request's client is plain enough for the lane. What somebody else says is removed.
+    /// Whether a proxy's headers about the client are plain enough for the lane. Those of other senders are removed.
     fn knows_client(&self, request: &mut Request<()>, by_host: bool) -> bool {
         if self.is_proxied {
             return !proxy::is_elaborate(request.headers(), by_host);
@@ -293,7 +292,7 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         READ.min(self.shared.options.header_bytes)
     }
 
-    /// What came of something that waits for the client; an error where it has waited for too long.
+    /// Passes on the result of an operation that waits for the client; a timeout error where it has waited for too long.
     fn waited(&mut self, cx: &mut Context<'_>, what: Waits, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         if polled.is_ready() {
             // A request that comes in drops is waited for as one: from the last answer on.

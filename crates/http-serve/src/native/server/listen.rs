@@ -33,7 +33,7 @@ impl Drop for SocketFile {
 }
 
 impl Listeners {
-    /// So many listeners on an address; the system spreads connections over them.
+    /// Binds `count` listeners to an address; the system spreads connections over them.
     pub(super) fn tcp(address: SocketAddr, count: usize) -> Result<(Self, SocketAddr), ServerError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => ServerError::InUse(address),
@@ -68,7 +68,7 @@ impl Listeners {
         }
     }
 
-    /// A socket in the file system. One that nobody listens on any more is replaced.
+    /// Binds a socket in the file system. One whose server has ended is replaced.
     #[cfg(unix)]
     pub(super) fn unix(path: &Path) -> Result<Self, ServerError> {
         use std::os::unix::net::{UnixListener, UnixStream};

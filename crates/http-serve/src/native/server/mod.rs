@@ -86,8 +86,8 @@ impl Server {
         Ok(Self { listeners, address: Some(address), options, tls })
     }
 
-    /// Listens on a socket in the file system, which is removed at the end; one that a dead server has left is replaced. There
-    /// is no TLS on it.
+    /// Listens on a socket in the file system, which is removed at the end; one that a dead server has left is replaced. It has
+    /// no TLS.
     ///
     /// # Errors
     /// [`ServerError::BindUnix`].
@@ -96,7 +96,7 @@ impl Server {
         Ok(Self { listeners: Listeners::unix(path.as_ref())?, address: None, options, tls: None })
     }
 
-    /// How long requests under way may take after the end was called; 30 s when not given.
+    /// Sets the time that requests in flight may take after the shutdown. Default: 30 s.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.options.drain = drain;
@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// Serves a router, or an [`App`](crate::App) as a [service](crate::App::into_service), until `shutdown` is done; then takes
-    /// no more connections and lets requests under way finish.
+    /// no more connections and lets requests in flight finish.
     ///
     /// # Errors
     /// [`ServerError::Serve`].
@@ -146,8 +146,9 @@ impl Server {
             }
         }
         let per_address = options.connections_per_address.unwrap_or((connections / 2).max(64));
+        let body_share = options.body_memory_per_address.unwrap_or(options.body_memory / 4);
         let shared = Arc::new(Shared {
-            budget: Arc::new(Budget::new(options.body_memory, service.body_limit)),
+            budget: Arc::new(Budget::new(options.body_memory, body_share, service.body_limit)),
             service,
             http: connections::http(&options),
             tls,
@@ -175,14 +176,14 @@ impl Server {
             Some(error) = failures.recv() => return Err(ServerError::Serve(error)),
         }
         stop.send_replace(true);
-        // Nobody sends anything: it is over when every thread has dropped its end.
+        // Nothing is ever sent: it ends when every thread has dropped its sender.
         drop(shared);
         all_done.recv().await;
         Ok(())
     }
 }
 
-/// Done when the process is asked to end: SIGINT, or SIGTERM where there is such a thing.
+/// Completes when the process receives SIGINT or, on Unix, SIGTERM.
 pub async fn shutdown_signal() {
     let interrupt = async {
         if let Err(error) = tokio::signal::ctrl_c().await {

@@ -1,4 +1,4 @@
-//! What a server allows, and how long it waits.
+//! Limits and timeouts of a server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use super::TrustedProxies;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// How long requests under way may take after the end was called; 30 s.
+    /// Time that requests in flight may take after the shutdown. Default: 30 s.
     pub drain: Duration,
-    /// Threads that read and write connections, each with a listener of its own; as many as there are processors.
+    /// Threads that read and write connections, each with a listener of its own. Default: the number of processors.
     pub threads: usize,
     /// Connections at once, WebSockets included; more are answered with 503 and `Retry-After`, or closed where they speak TLS.
     /// Default: 25,000. At most what [`DescriptorLimit`](super::DescriptorLimit) leaves of the files that the process may have
@@ -20,41 +20,45 @@ pub struct ServerOptions {
     /// Connections at once from one address, or from one /64 network of IPv6; trusted proxies have no such limit.
     /// Default: a half of `connections`, at least 64.
     pub connections_per_address: Option<usize>,
-    /// Proxies that are believed what they say of their clients. Default: none.
+    /// Proxies whose headers about their clients are believed. Default: none.
     pub trusted_proxies: TrustedProxies,
     /// Every connection begins with a header of the PROXY protocol (version 1 or 2) that has the client's address; a
-    /// connection without one is closed, and so is one from an address outside of `trusted_proxies`, where there are any.
-    /// Default: no.
+    /// connection without one is closed, and so is one from an address outside of `trusted_proxies`, where there are any. Also on
+    /// a socket in the file system. Default: no.
     pub proxy_protocol: bool,
-    /// The longest head of a request, in bytes; a longer one is answered with 431. 64 KiB.
+    /// The longest head of a request, in bytes; a longer one is answered 431. Default: 64 KiB.
     pub header_bytes: usize,
-    /// How long a client may take for the head of a request, the time before its first byte included; 60 s. So over HTTP/1.1 it
-    /// is the longest that a connection is kept without a request, too; over HTTP/2 one stays as long as the client answers
-    /// pings, which it is sent that often.
+    /// Time that a client may take for the head of a request, the wait for its first byte included. Default: 60 s. Over HTTP/1.1
+    /// an idle connection is closed after it, too; over HTTP/2 one stays as long as the client answers pings, which are sent
+    /// that often.
     pub header_timeout: Duration,
-    /// How long a client may leave an answer unread before it is taken for gone; 60 s.
+    /// Time that a client may leave an answer unread before its connection is closed. Default: 60 s.
     pub write_timeout: Duration,
-    /// How long a client may pause while it sends a body; 408 then. Default: 30 s. Only the time counts in which the body is
-    /// waited for.
+    /// Time that a client may pause while it sends a body; 408 after it. Default: 30 s. Only the time counts in which a handler
+    /// waits for the body.
     pub body_timeout: Duration,
     /// Bytes a second that a client must send of a body on the mean, after a first `body_timeout`; 408 otherwise. 0 for no
     /// limit. Default: 500, as Apache's mod_reqtimeout.
     pub body_rate: u64,
-    /// Bytes that the bodies of all requests in flight may take in memory; 503 with `Retry-After` for more. A body counts up
-    /// to the application's limit for one ([`App::body_limit`](crate::App::body_limit)): longer ones are streamed.
-    /// Default: 256 MiB.
+    /// Bytes that the bodies of all requests in flight may take in memory; 503 with `Retry-After` for more. A body counts with
+    /// what was read of it, up to the application's limit for one ([`App::body_limit`](crate::App::body_limit)), or with what
+    /// its handler holds of it ([`BodyMemory`](isobar_api::BodyMemory)), if that is more: uploads of media hold up to 5 MiB, in
+    /// forms, too. Default: 256 MiB.
     pub body_memory: usize,
-    /// How long a route may take until its answer begins; 503 then. Without one it may take for ever.
+    /// Bytes of `body_memory` that requests from one address, or from one /64 network of IPv6, may take; 503 with `Retry-After`
+    /// for more. At least the application's limit for one body; trusted proxies have no such limit. Default: a quarter of
+    /// `body_memory`.
+    pub body_memory_per_address: Option<usize>,
+    /// Time that a route may take until its answer begins; 503 after it. Default: none, no limit.
     pub request_timeout: Option<Duration>,
-    /// The certificate to serve by TLS with; plain HTTP without one.
+    /// The certificate for TLS. Default: none, plain HTTP.
     pub tls: Option<TlsOptions>,
 }
 
-/// Files in PEM: read at the start, and again within 5 s when one of them is another. A new one that cannot be used is logged,
-/// and the old one stays.
+/// Files in PEM, read at the start, and again within 5 s of a change. An invalid new one is logged, and the old one stays in use.
 #[derive(Debug, Clone)]
 pub struct TlsOptions {
-    /// The certificate, and those that lead from it to one that clients know.
+    /// The certificate and its intermediate certificates.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
@@ -75,6 +79,7 @@ impl Default for ServerOptions {
             body_timeout: Duration::from_secs(30),
             body_rate: 500,
             body_memory: 256 * 1024 * 1024,
+            body_memory_per_address: None,
             request_timeout: None,
             tls: None,
         }
@@ -82,7 +87,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// How long requests under way may take after the end was called.
+    /// Sets the time that requests in flight may take after the shutdown. Default: 30 s.
     #[must_use]
     pub fn with_drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
@@ -110,7 +115,7 @@ impl ServerOptions {
         self
     }
 
-    /// Proxies that are believed what they say of their clients.
+    /// Sets the proxies whose headers about their clients are believed. Default: none.
     #[must_use]
     pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
         self.trusted_proxies = proxies;
@@ -142,6 +147,13 @@ impl ServerOptions {
     #[must_use]
     pub fn with_body_memory(mut self, bytes: usize) -> Self {
         self.body_memory = bytes;
+        self
+    }
+
+    /// Sets the bytes of that memory that requests from one address may take. Default: a quarter.
+    #[must_use]
+    pub fn with_body_memory_per_address(mut self, bytes: usize) -> Self {
+        self.body_memory_per_address = Some(bytes);
         self
     }
 

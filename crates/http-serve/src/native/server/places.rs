@@ -1,4 +1,4 @@
-//! Places for connections: so many at once, and so many from one address.
+//! Limits of concurrent connections, in all and from one address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -70,7 +70,7 @@ impl Drop for Place {
 }
 
 /// An address as it is counted: of IPv6 the network, because one client has 2^64 addresses.
-fn network(address: IpAddr) -> u128 {
+pub(super) fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() >> 64 << 64,

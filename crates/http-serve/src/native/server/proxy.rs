@@ -1,4 +1,4 @@
-//! Proxies in front of the server, and what they may say of a client.
+//! Trusted proxies in front of the server, and their headers about clients.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -33,9 +33,11 @@ const SAID: [HeaderName; 9] = [
 /// headers are there and do not agree, one of them was the client's own, and the address stays the proxy's: a proxy must set,
 /// append to or remove each header that it passes on. Scheme and host come from the same hop of `Forwarded`, or from
 /// `X-Forwarded-Proto` and `X-Forwarded-Host`. A listener in the file system is reached by programs of this machine alone, so
-/// where any proxy is trusted its peers are, too.
+/// where any proxy is trusted its peers are, too. On a listener with the PROXY protocol these headers are believed where the
+/// address in the PROXY header is a trusted proxy's; a connection whose PROXY header has no address (`UNKNOWN`, `LOCAL`) is
+/// never believed, because its client is not known.
 ///
-/// These headers are removed from every request, whoever sends it, before a route sees it.
+/// These headers are removed from every request before a route sees it.
 ///
 /// ```
 /// use isobar_http_serve::native::TrustedProxies;
@@ -122,18 +124,20 @@ impl TrustedProxies {
         self.0.iter().any(|range| bits & range.mask == range.network)
     }
 
-    /// Whether the peer of a connection is a trusted proxy; one without an address came by a socket in the file system.
-    pub(super) fn trusts(&self, peer: Option<IpAddr>) -> bool {
-        !self.is_empty() && peer.is_none_or(|peer| self.contains(peer))
+    /// Whether this address, the one at the other end of a connection, is a trusted proxy's; a connection without an address came
+    /// by a socket in the file system.
+    pub(super) fn trusts(&self, address: Option<IpAddr>) -> bool {
+        !self.is_empty() && address.is_none_or(|address| self.contains(address))
     }
 
     /// Returns the client of a request that this peer has sent. The peer's statements about it are removed from the headers;
     /// a host is put into `Host`.
-    pub(super) fn client(&self, peer: Option<IpAddr>, is_tls: bool, headers: &mut HeaderMap) -> Client {
-        let mut client = Client { address: peer, is_https: is_tls };
-        if self.trusts(peer) {
+    pub(super) fn client(&self, peer: Peer, headers: &mut HeaderMap) -> Client {
+        let Peer { address, is_tls, is_trusted } = peer;
+        let mut client = Client { address, is_https: is_tls };
+        if is_trusted {
             let said = self.said(headers);
-            client.address = said.address.or(peer);
+            client.address = said.address.or(address);
             client.is_https = said.scheme.map_or(is_tls, |scheme| scheme == Scheme::HTTPS);
             if let Some(host) = said.host {
                 headers.insert(header::HOST, host);
@@ -225,6 +229,16 @@ pub(super) fn is_elaborate(headers: &HeaderMap, by_host: bool) -> bool {
     headers.contains_key(header::FORWARDED) || by_host && headers.contains_key(X_FORWARDED_HOST)
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    /// Its address, or the one in its PROXY header; `None` by a socket in the file system.
+    pub(super) address: Option<IpAddr>,
+    pub(super) is_tls: bool,
+    /// Whether headers of its requests that name another client are believed.
+    pub(super) is_trusted: bool,
+}
+
 /// The client of a request, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Client {
@@ -307,7 +321,9 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        let client = proxies.client(Some(peer.parse().unwrap()), false, &mut headers);
+        let address = Some(peer.parse().unwrap());
+        let peer = Peer { address, is_tls: false, is_trusted: proxies.trusts(address) };
+        let client = proxies.client(peer, &mut headers);
         assert_eq!(headers.len(), 1, "nothing is left of what was said: {headers:?}");
         (client.address.unwrap().to_string(), client.is_https, headers["host"].to_str().unwrap().to_owned())
     }

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: what a proxy says of its client before the client's first byte.
+//! The PROXY protocol, versions 1 and 2: the client's address, which a proxy sends before the client's first byte.
 //!
 //! Specification: `proxy-protocol.txt` of HAProxy, sections 2.1 and 2.2.
 
@@ -13,11 +13,11 @@ const LINE: usize = 107;
 /// Bytes of addresses and extensions of version 2 that are taken at most; none that is known has more.
 const EXTENSIONS: usize = 4096;
 
-/// Reads the header at the beginning of a connection and nothing behind it. Returns the client's address, or `None` where the
-/// proxy speaks for itself, as in a health check.
+/// Reads the header at the beginning of a connection and nothing behind it. Returns the client's address; `None` where the proxy
+/// does not know it (`UNKNOWN`), or speaks for itself, as in a health check (`LOCAL`): then the connection's own addresses are used.
 ///
 /// # Errors
-/// Where there is no such header, or it is invalid.
+/// Where the header is missing or invalid.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut begin = [0; 12];
     stream.read_exact(&mut begin).await?;

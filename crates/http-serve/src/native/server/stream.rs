@@ -19,7 +19,7 @@ pub(super) struct Patience {
     pub(super) writing: Duration,
 }
 
-/// What HTTP/2 begins with, in bytes; nothing else that begins so is shorter.
+/// Bytes of HTTP/2's preface; no request of another protocol that begins like it is shorter.
 const PREFACE: usize = 24;
 
 /// A connection that gives up a client which says nothing, or takes nothing any more. As long as it lives, so does `_held`.
@@ -30,7 +30,7 @@ pub(super) struct Stream<S, A> {
     opening: Option<(Pin<Box<Sleep>>, usize)>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// What was read of it before.
+    /// Bytes that were read from it before.
     before: Bytes,
     _held: A,
 }
@@ -47,7 +47,7 @@ impl<S, A> Stream<S, A> {
         self
     }
 
-    /// What came of a read at the beginning; an error where nothing has come of it for too long.
+    /// Passes on the result of a read at the beginning; a timeout error where the client has sent nothing for too long.
     fn opened(&mut self, cx: &mut Context<'_>, read: Poll<io::Result<()>>, bytes: &[u8]) -> Poll<io::Result<()>> {
         let Some((patience, count)) = &mut self.opening else { return read };
         if read.is_pending() {
@@ -64,7 +64,7 @@ impl<S, A> Stream<S, A> {
         read
     }
 
-    /// What came of a write; an error where nothing has come of one for too long.
+    /// Passes on the result of a write; a timeout error where the client has read nothing for too long.
     fn watched<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
