@@ -47,7 +47,7 @@ impl Signed {
         let path = request.uri().path();
         let path = path.strip_prefix('/').unwrap_or(path); // the key may begin with one of its own
         let key = percent_decode_str(path).decode_utf8();
-        let key = key.map_err(|_| Problem::bad_request("the key is no UTF-8"))?;
+        let key = key.map_err(|_| Problem::bad_request("the key is not UTF-8"))?;
         let key = Key::new(&*key)?;
         let query = request.uri().query().unwrap_or_default();
         let verified = self.signer.verify(method, &key, query, Utc::now());
@@ -89,6 +89,6 @@ fn length(headers: &HeaderMap) -> Result<u64, Problem> {
 fn checksum(headers: &HeaderMap) -> Result<Option<Checksum>, Problem> {
     let Some(md5) = headers.get("content-md5") else { return Ok(None) };
     let bytes = md5.to_str().ok().and_then(|md5| STANDARD.decode(md5).ok());
-    let bytes = bytes.ok_or_else(|| Problem::bad_request("Content-MD5 is no base64"))?;
+    let bytes = bytes.ok_or_else(|| Problem::bad_request("Content-MD5 is not base64"))?;
     Ok(Some(Checksum::from_bytes(ChecksumAlgorithm::Md5, &bytes)?))
 }

@@ -221,7 +221,7 @@ async fn shown(
     let hours = asked.map(|asked| asked.hours.unwrap_or(24)).unwrap_or_default();
     if !(1..=MAX_HOURS).contains(&hours) {
         let detail = format!("must be 1 to {MAX_HOURS}");
-        return Err(Problem::bad_request("the question is not valid").with_field("hours", detail));
+        return Err(Problem::bad_request("the query is not valid").with_field("hours", detail));
     }
     let tenant = match is_operator(&*analytics.database, &caller).await? {
         true => None,

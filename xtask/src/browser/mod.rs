@@ -180,7 +180,7 @@ impl Walk {
         let lie = state.join("lie.png");
         fs::write(&lie, "<html>this is no picture</html>")?;
         self.tab.choose("#upload input", &lie)?;
-        self.tab.shows("lie.png: the content is no image/png")?;
+        self.tab.shows("lie.png: the content is not image/png")?;
         self.shoot("media-refused")?;
         self.tab.complaints.clear(); // the browser calls the 415 an error
         self.tab.click("button[aria-label='Delete mark.png']")?;

@@ -342,7 +342,7 @@ async fn membership(auth: &Auth, user: &str, slug: Option<&str>) -> Result<(Stri
     let sql = "SELECT m.tenant_id, m.role FROM memberships m JOIN tenants t ON t.id = m.tenant_id \
                WHERE m.user_id = ?1 AND (?2 IS NULL OR t.slug = ?2) ORDER BY m.id LIMIT 1";
     let found: Option<(String, Role)> = auth.database().prepare(sql).bind(user).bind(slug).first().await?;
-    found.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN).with_detail("you are no member of such a tenant"))
+    found.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN).with_detail("you are not a member of this tenant"))
 }
 
 /// Answers with the caller's user, tenants and role, as the pages need them.

@@ -235,5 +235,5 @@ async fn user_of(auth: &Auth, email: &str) -> Result<Option<(String, Option<Stri
 }
 
 fn over() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN).with_detail("the invitation was used, is over, or never was one")
+    Problem::new(StatusCode::FORBIDDEN).with_detail("the invitation was used, has expired, or is not valid")
 }

@@ -334,7 +334,7 @@ async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::Header
         }
         let network = network(request.extensions.get::<ClientAddress>());
         count(auth.database(), &[Counted::new("key", &network, KEY_TRIES)]).await?;
-        return Err(Problem::new(StatusCode::UNAUTHORIZED).with_detail("the API key is unknown, revoked or over"));
+        return Err(Problem::new(StatusCode::UNAUTHORIZED).with_detail("the API key is unknown, revoked or expired"));
     }
     let Some(token) = session::token_of(headers) else { return Ok(Caller::anonymous()) };
     // A browser sends the cookie even if another site makes it send the request. A WebSocket is a GET, and no link asks for it.

@@ -120,7 +120,7 @@ pub(super) async fn shown(media: &Media, caller: &Caller, id: &str) -> Result<Ma
 }
 
 fn missing() -> Problem {
-    Problem::not_found("there is no such one among images")
+    Problem::not_found("not found among images")
 }
 
 async fn is_signed(media: &Media, id: &str, epoch: i64, signed: &Signed) -> Result<bool, Problem> {

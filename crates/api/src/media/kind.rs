@@ -84,7 +84,7 @@ impl Named {
         if self.begins(head) {
             return Ok(());
         }
-        let detail = format!("the content is no {}, though its name ends with .{}", self.content_type, self.extension);
+        let detail = format!("the content is not {}, though its name ends with .{}", self.content_type, self.extension);
         Err(Problem::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE).with_detail(detail))
     }
 

@@ -174,7 +174,7 @@ impl Media {
     /// without room.
     pub(super) async fn set_length(&self, upload: &mut Upload, length: u64) -> Result<(), Problem> {
         if upload.size.is_some_and(|size| size != length) || length < upload.received {
-            let detail = "the upload's length is known already, or is less than what has come";
+            let detail = "the upload's length was announced already, or is less than the bytes received";
             return Err(Problem::new(http::StatusCode::CONFLICT).with_detail(detail));
         }
         if length > self.options().max_bytes {
@@ -227,7 +227,7 @@ impl Media {
                 let detail = "another request writes to this upload; try again in a moment";
                 Err(Problem::new(http::StatusCode::LOCKED).with_detail(detail))
             }
-            None => Err(Problem::not_found("there is no such upload, or it is over")),
+            None => Err(Problem::not_found("the upload was not found, or has ended")),
         }
     }
 
@@ -383,7 +383,7 @@ impl Media {
         let results = self.database().batch(statements).await?;
         let key: String = match results.get(1).and_then(|result| result.rows.first()) {
             Some(row) => row.get("key")?,
-            None => return Err(Problem::not_found("there is no such one among images")),
+            None => return Err(Problem::not_found("not found among images")),
         };
         self.forget(id, &[Key::new(key)?, Upload::tail(id)?], "going").await
     }

@@ -181,7 +181,8 @@ impl Media {
     }
 
     fn too_large(&self) -> Problem {
-        let detail = format!("an upload has {} bytes at most, and as many as it says", self.options().max_bytes);
+        let detail =
+            format!("an upload has at most {} bytes, and exactly as many as it announces", self.options().max_bytes);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail(detail)
     }
 }

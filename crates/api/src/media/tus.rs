@@ -117,7 +117,7 @@ async fn progress(media: &Media, caller: &Caller, id: &str, headers: &HeaderMap)
             let sql = "SELECT size, upload_metadata FROM images WHERE id = ? AND tenant_id = ? AND user_id = ?";
             let query = media.database().prepare(sql).bind(id).bind(caller.tenant()).bind(caller.user());
             let found: Option<(i64, Option<String>)> = query.first().await?;
-            let (size, metadata) = found.ok_or_else(|| Problem::not_found("there is no such upload, or it is over"))?;
+            let (size, metadata) = found.ok_or_else(|| Problem::not_found("the upload was not found, or has ended"))?;
             let size = u64::try_from(size).unwrap_or_default();
             (size, Some(size), None, metadata)
         }

@@ -55,7 +55,7 @@ pub(super) async fn bulk(
         return Ok(written.into_response());
     }
     let Bulk { operations } = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad_request(format!("the body is no bulk request: {error}")))?;
+        .map_err(|error| Problem::bad_request(format!("the body is not a bulk request: {error}")))?;
     if operations.is_empty() || operations.len() > MAX_OPERATIONS {
         let detail = format!("must be 1 to {MAX_OPERATIONS}");
         return Err(Problem::bad_request("the request is not valid; see errors").with_field("operations", detail));
@@ -120,14 +120,14 @@ async fn plan(
 /// Which operations found no row of the revision they name.
 async fn conflict(at: &At, caller: &Caller, operations: &[Operation]) -> Result<Problem, Problem> {
     let scope = Scope::of_reference(at.resource(), caller)?;
-    let detail = "nothing was done: something is not there, or not as it was; see errors";
+    let detail = "nothing was changed: a row was not found, or has changed; see errors";
     let mut problem = Problem::new(StatusCode::CONFLICT).with_detail(detail);
     for (index, operation) in operations.iter().enumerate() {
         let (Operation::Update { id, revision, .. } | Operation::Delete { id, revision }) = operation else { continue };
         let mut sql = scope.select(["id"]);
         sql.push(" AND \"id\" = ").bind(id).push(" AND \"revision\" = ").bind(*revision);
         if at.served.database.query(sql.into_statement().rows_only()).await?.rows.is_empty() {
-            problem = problem.with_field(format!("operations[{index}]"), "not there, or of another revision");
+            problem = problem.with_field(format!("operations[{index}]"), "not found, or of another revision");
         }
     }
     Ok(problem)

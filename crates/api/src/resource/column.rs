@@ -1,4 +1,4 @@
-//! Columns: what they hold, and how that looks in JSON.
+//! Columns: their values, and their form in JSON.
 
 use isobar_db::Value;
 use serde_json::{Value as Json, json};
@@ -132,7 +132,7 @@ impl Column {
         Self { name, kind, required, default, read_only, immutable, sortable, description: "" }
     }
 
-    /// How many characters a text has.
+    /// Sets the number of characters of a text. Default: 1,000 at most.
     ///
     /// # Panics
     /// When the column is not a text.
@@ -143,7 +143,7 @@ impl Column {
         self
     }
 
-    /// The form of a text.
+    /// Sets the form of a text.
     ///
     /// # Panics
     /// When the column is not a text.
@@ -154,7 +154,7 @@ impl Column {
         self
     }
 
-    /// The bounds of an integer.
+    /// Sets the bounds of an integer. Default: those that every JSON reader keeps exactly.
     ///
     /// # Panics
     /// When the column is not an integer.
@@ -165,7 +165,7 @@ impl Column {
         self
     }
 
-    /// It must be given, and is never null.
+    /// Makes the column required: it must be given, and is never null.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
@@ -179,21 +179,21 @@ impl Column {
         self
     }
 
-    /// The service alone writes it.
+    /// Makes the column read-only: the service alone writes it.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// It is given once, when the row is created.
+    /// Makes the column immutable: it is given once, when the row is created.
     #[must_use]
     pub fn immutable(mut self) -> Self {
         self.immutable = true;
         self
     }
 
-    /// Lists may be sorted by it: have an index on it, and let it be required or have a default.
+    /// Lets lists be sorted by the column: have an index on it, and let it be required or have a default.
     #[must_use]
     pub fn sortable(mut self) -> Self {
         self.sortable = true;
@@ -216,7 +216,7 @@ impl Column {
         !matches!(self.kind, Kind::Json { .. } | Kind::Secret { .. })
     }
 
-    /// The value of JSON, checked; what is wrong with it otherwise. A secret is still plain.
+    /// Checks a JSON value, and returns the column's value, or the error. A secret is still plain.
     pub(crate) fn value(&self, json: &Json) -> Result<Value, String> {
         if json.is_null() {
             let refused = || format!("must not be null: {}", self.expected());
@@ -353,7 +353,7 @@ impl Shape {
     }
 }
 
-/// Whether a text has the form of an id: what [`new_id`](super::new_id) makes, or what older rows have.
+/// Whether a text has the form of an id: one of [`new_id`](super::new_id), or one of older rows.
 pub(crate) fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

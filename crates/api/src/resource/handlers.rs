@@ -257,7 +257,7 @@ async fn expected(at: &At, scope: &Scope<'_>, id: &str, headers: &HeaderMap) -> 
 }
 
 fn changed() -> Problem {
-    let detail = "it is not as If-Match says any more; get it again";
+    let detail = "it has changed since the ETag in If-Match; get it again";
     Problem::new(StatusCode::PRECONDITION_FAILED).with_detail(detail)
 }
 

@@ -109,7 +109,7 @@ impl Served {
             sql.push(" AND \"id\" = ").bind(id);
             let found = self.database.query(sql.into_statement().rows_only()).await?;
             if found.rows.is_empty() {
-                wrong.field(&format!("{path}{name}"), format!("there is no such one among {target}"));
+                wrong.field(&format!("{path}{name}"), format!("not found among {target}"));
             }
         }
         Ok(())
@@ -161,7 +161,7 @@ pub(super) async fn find(
 
 /// The same for what is not there and for what is another's.
 pub(super) fn missing(scope: &Scope<'_>) -> Problem {
-    Problem::not_found(format!("there is no such one among {}", scope.resource().name))
+    Problem::not_found(format!("not found among {}", scope.resource().name))
 }
 
 /// The names in `UNIQUE constraint failed: tickets.tenant_id, tickets.slug` become fields of the problem.

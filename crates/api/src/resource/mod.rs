@@ -56,9 +56,9 @@ pub struct ResourceInfo {
 /// Ownership of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tenancy {
-    /// A tenant's, whose id is in this column.
+    /// Each row belongs to the tenant whose id is in this column.
     Tenant(&'static str),
-    /// Everybody's.
+    /// The rows are shared by all tenants.
     Shared,
 }
 
@@ -86,7 +86,7 @@ impl Resource {
         Self::new(name, Tenancy::Tenant("tenant_id"))
     }
 
-    /// Rows that are no tenant's: the same for everybody.
+    /// Rows that belong to no tenant: the same for all callers.
     #[must_use]
     pub fn shared(name: &'static str) -> Self {
         Self::new(name, Tenancy::Shared)
@@ -98,14 +98,14 @@ impl Resource {
         Self { name, table: name, tenancy, columns, description, search, own, policies, sort, max_rows }
     }
 
-    /// The table, where it is not called as the resource.
+    /// Sets the name of the table. Default: the resource's.
     #[must_use]
     pub fn table(mut self, table: &'static str) -> Self {
         self.table = table;
         self
     }
 
-    /// The column of the tenant's id, where it is not `tenant_id`. For the tenants themselves it is `id`.
+    /// Sets the column of the tenant's id. Default: `tenant_id`. For the tenants themselves it is `id`.
     ///
     /// # Panics
     /// When the rows are shared.
@@ -142,14 +142,14 @@ impl Resource {
         self
     }
 
-    /// The FTS5 table whose rows have the rowids of this one: lists take `q`.
+    /// Sets the FTS5 table whose rows have the rowids of this one: lists take `q`.
     #[must_use]
     pub fn search(mut self, fts_table: &'static str) -> Self {
         self.search = Some(fts_table);
         self
     }
 
-    /// Each row is one user's, whose id the API writes into this column; callers below the role see and write their own.
+    /// Makes each row one user's, whose id the API writes into this column; callers below the role see and write their own.
     #[must_use]
     pub fn owned_by(mut self, column: &'static str, except: Role) -> Self {
         self.own = Some(Own { column, except });
@@ -163,7 +163,7 @@ impl Resource {
         self
     }
 
-    /// The order of lists for which none is asked, as `sort` takes it. `-id`, the newest first, when not given.
+    /// Sets the order of lists that ask for none, as `sort` takes it. Default: `-id`, the newest first.
     #[must_use]
     pub fn sort(mut self, sort: &'static str) -> Self {
         self.sort = sort;

@@ -119,7 +119,7 @@ pub(crate) fn must_not(condition: &str, from: &str) -> Statement {
     ))
 }
 
-/// Said where the limit of rows is reached.
+/// Returns the answer where the limit of rows is reached.
 pub(super) fn refused(at: &At, scope: &Scope<'_>) -> Problem {
     let detail = format!("your team may have {} {}; delete some", limit(at, scope), scope.resource().name);
     Problem::new(StatusCode::INSUFFICIENT_STORAGE).with_detail(detail)

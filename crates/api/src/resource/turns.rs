@@ -1,5 +1,5 @@
-//! Turns: what tenants ask of the database is done a few requests at a time, one tenant after the other, so that whoever asks
-//! much waits for themselves and not the others.
+//! Fair scheduling of tenants at the database: a few requests at a time, one tenant after the other, so that a tenant's load
+//! is its own wait.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -158,7 +158,7 @@ impl Drop for Turn {
     }
 }
 
-/// Lets a request through when it is its tenant's turn. Its body is read before: who sends slowly keeps no turn.
+/// Lets a request through when it is its tenant's turn. Its body is read before, so that a slow client keeps no turn.
 pub(crate) async fn take_turns(State(turns): State<Turns>, caller: Caller, request: Request, next: Next) -> Response {
     let (parts, body) = request.with_limited_body().into_parts();
     let body = match Bytes::from_request(Request::new(body), &()).await {

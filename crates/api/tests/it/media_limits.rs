@@ -166,6 +166,9 @@ impl BodyBudget for Account {
     }
 }
 
+/// The path of an upload, its headers and its body.
+type Way<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a [u8]);
+
 #[tokio::test]
 async fn parts_of_uploads_are_counted_as_memory_in_forms_too() {
     let gallery = gallery().await;
@@ -174,7 +177,7 @@ async fn parts_of_uploads_are_counted_as_memory_in_forms_too() {
     let form = [head.as_bytes(), &picture, b"\r\n--x--\r\n"].concat();
     let metadata = ("upload-metadata", "filename YS5wbmc=");
     let length = picture.len().to_string();
-    let ways: [(&str, Vec<(&str, &str)>, &[u8]); 3] = [
+    let ways: [Way<'_>; 3] = [
         ("/images", vec![("content-type", "multipart/form-data; boundary=x")], &form),
         ("/images?name=a.png", vec![], &picture),
         ("/uploads", vec![TUS, OFFSET_STREAM, metadata, ("upload-length", &length)], &picture),

@@ -25,7 +25,7 @@ const LIFETIME: TimeDelta = TimeDelta::minutes(10);
 /// Sign-ins that one network may begin within a quarter of an hour.
 const TRIES: i64 = 50;
 const COOKIE: &str = "__Host-oauth";
-/// Where a sign-in that came to nothing ends.
+/// The page that a failed sign-in leads to.
 const LOGIN_PAGE: &str = "/dashboard/login";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -85,7 +85,7 @@ impl Refusal {
     }
 }
 
-/// `GET /auth/oauth`: who there is.
+/// `GET /auth/oauth`: the providers.
 pub(super) async fn providers(State(oauth): State<OAuth>) -> Response {
     let items: Vec<_> = oauth.inner.providers.iter().map(|it| json!({"name": it.name, "title": it.title})).collect();
     axum::Json(json!({ "items": items })).into_response()

@@ -179,7 +179,7 @@ pub(super) async fn refresh_route(
     let query = oauth.inner.auth.database().prepare(sql).bind(&id).bind(tenant);
     let owner: Option<String> = query.first().await?;
     if !owner.is_some_and(|owner| owner == user || role >= Role::Admin) {
-        return Err(Problem::not_found("there is no such one among oauth_connections"));
+        return Err(Problem::not_found("not found among oauth_connections"));
     }
     let (_, expires) = oauth.fresh(&id, true).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(json!({ "expires_at": expires }))).into_response())
