@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
+use isobar_site::{ReloadedRules, RuleWarning, Site};
 use isobar_storage::local::LocalStore;
 use isobar_storage::sync::{ApplyOptions, apply, plan_with};
 use isobar_storage::walk::{WalkOptions, WalkedFile, walk};
@@ -24,6 +25,9 @@ const COPIES: usize = 64;
 
 /// Interval between scans of the folder; longer where a scan takes long, so that scans take at most a tenth of the time.
 const INTERVAL: Duration = Duration::from_millis(300);
+
+/// The files that have rules.
+const RULES: [&str; 2] = ["_headers", "_redirects"];
 
 /// Consecutive failures before one is reported: a file that is being written may vanish or change during a scan.
 const PATIENCE: u32 = 3;
@@ -73,14 +77,14 @@ impl Copied {
         Ok(summary)
     }
 
-    /// Scans the folder repeatedly and copies changes.
-    pub(crate) async fn follow(mut self) -> Infallible {
+    /// Scans the folder repeatedly, copies changes, and has the site read changed rules again.
+    pub(crate) async fn follow(mut self, site: Site) -> Infallible {
         let mut failures = 0;
         let mut wait = INTERVAL;
         loop {
             tokio::time::sleep(wait).await;
             let began = Instant::now();
-            let looked = self.look().await;
+            let looked = self.look(&site).await;
             wait = INTERVAL.max(began.elapsed() * 10);
             match looked {
                 Ok(()) => failures = 0,
@@ -94,7 +98,7 @@ impl Copied {
         }
     }
 
-    async fn look(&mut self) -> Outcome {
+    async fn look(&mut self, site: &Site) -> Outcome {
         let files = walk(&self.folder, &self.options).await?.files;
         let changed = changed(&self.files, &files);
         if changed.is_empty() {
@@ -108,11 +112,28 @@ impl Copied {
             let plan = plan_with(&self.folder, &self.store, "", &take, &self.options).await?;
             apply(&plan, &self.store, &ApplyOptions::default().with_delete(true), |_| {}).await?;
         }
-        for rules in ["_headers", "_redirects"].into_iter().filter(|rules| changed.contains(*rules)) {
-            report(&format!("note: {rules} has changed; restart `isobar serve` to apply it"));
+        if RULES.iter().any(|name| changed.contains(*name)) {
+            match site.reload_rules().await {
+                Ok(reloaded) => report_rules(&reloaded, &changed),
+                Err(error) if error.is_retryable() => return Err(error.into()),
+                Err(error) => report(&format!("warning: the earlier rules stay in force: {error}")),
+            }
         }
         self.files = files;
         Ok(())
+    }
+}
+
+/// Says which of the changed files of rules are in force, and which lines keep one from being so.
+fn report_rules(reloaded: &ReloadedRules, changed: &BTreeSet<String>) {
+    for (name, invalid) in RULES.into_iter().zip([&reloaded.headers, &reloaded.redirects]) {
+        let lines = invalid.iter().map(|warning: &RuleWarning| format!("warning: {name}, {warning}"));
+        lines.for_each(|line| report(&line));
+        if !invalid.is_empty() {
+            report(&format!("warning: the earlier rules of {name} stay in force until it is valid"));
+        } else if changed.contains(name) {
+            report(&format!("note: {name} has changed; its rules are in force"));
+        }
     }
 }
 

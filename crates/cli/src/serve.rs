@@ -22,8 +22,8 @@ use crate::{Outcome, say};
 #[derive(Debug, Args)]
 #[command(after_help = "The site is the configuration's [assets] directory; without one, what was last deployed \
 (`isobar deploy`) or else is under --prefix in the bucket. html_handling, not_found_handling and run_worker_first are as with wrangler, and so are \
-the files _headers, _redirects and .assetsignore of the site. Edits, new and deleted files of that directory are served at once; \
-_headers and _redirects are read at the start. State and secrets in it are never served; links that stay inside are followed, and \
+the files _headers, _redirects and .assetsignore of the site. Edits, new and deleted files of that directory are served at once, \
+and _headers and _redirects are read again: while one has an invalid line, its earlier rules stay in force. State and secrets in it are never served; links that stay inside are followed, and \
 a link that leads out is refused by name unless --follow-links is given.
 With OTEL_EXPORTER_OTLP_ENDPOINT in the environment each request is a span for that collector of OpenTelemetry (OTLP over HTTP).
 Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session objects need the application that has their class: run that instead, see examples/platform.
@@ -198,7 +198,8 @@ impl Serve {
         }
         warn_of("_headers", options.headers.warnings());
         warn_of("_redirects", options.redirects.warnings());
-        app = app.site(Site::new(store, options)).worker_first(first_served);
+        let site = Site::new(store, options);
+        app = app.site(site.clone()).worker_first(first_served);
         if self.cache > 0 {
             app = app.cache(CacheOptions::default().with_bytes(self.cache * 1024 * 1024));
         }
@@ -228,7 +229,7 @@ impl Serve {
         let served = match kept {
             Some(copied) if !self.no_watch => tokio::select! {
                 served = serving => served,
-                never = Box::pin(copied.follow()) => match never {},
+                never = Box::pin(copied.follow(site)) => match never {},
             },
             kept => {
                 let served = serving.await;

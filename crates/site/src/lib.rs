@@ -58,7 +58,7 @@ pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
 pub use path::{PathProblem, SitePath};
 #[cfg(feature = "cache")]
 pub use prepared::PreparedResponse;
-pub use rules::{HeaderRules, Redirects, RoutingError, RuleWarning, WorkerFirst};
+pub use rules::{HeaderRules, Redirects, ReloadedRules, RoutingError, RuleWarning, WorkerFirst};
 #[cfg(feature = "cache")]
 pub use site::Purge;
 pub use site::Site;

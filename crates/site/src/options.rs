@@ -131,8 +131,8 @@ impl SiteOptions {
         self
     }
 
-    /// Reads the rules from the files `_headers` and `_redirects` under the prefix, where they exist. They are read once: to apply
-    /// later changes, create the site again. Both rule sets list ignored lines as warnings.
+    /// Reads the rules from the files `_headers` and `_redirects` under the prefix, where they exist. They are read once;
+    /// [`Site::reload_rules`](crate::Site::reload_rules) reads them again. Both rule sets list ignored lines as warnings.
     ///
     /// # Errors
     /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 8 MiB.
@@ -143,7 +143,8 @@ impl SiteOptions {
         Ok(self.with_headers(headers.unwrap_or_default()).with_redirects(redirects.unwrap_or_default()))
     }
 
-    async fn rules(&self, store: &dyn ObjectStore, name: &str) -> Result<Option<String>, Error> {
+    /// Reads a file of rules under the prefix; `None` where there is no such file.
+    pub(crate) async fn rules(&self, store: &dyn ObjectStore, name: &str) -> Result<Option<String>, Error> {
         rules::read(store, &Key::new(format!("{}{name}", self.prefix))?).await
     }
 

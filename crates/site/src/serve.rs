@@ -333,40 +333,49 @@ pub(crate) fn write_headers(
 ) {
     let Representation { key, meta, object: _, content_type, encoding, varies, is_fallback, http } = representation;
     http.write_headers(headers);
-    let mut put = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    put(header::CONTENT_TYPE, content_type);
-    put(header::ETAG, &meta.http_etag());
-    put(header::LAST_MODIFIED, &httpdate::fmt_http_date(meta.uploaded.into()));
-    put(header::ACCEPT_RANGES, "bytes");
+    put(headers, header::CONTENT_TYPE, content_type);
+    put(headers, header::ETAG, &meta.http_etag());
+    put(headers, header::LAST_MODIFIED, &httpdate::fmt_http_date(meta.uploaded.into()));
+    put(headers, header::ACCEPT_RANGES, "bytes");
     if site.options.security_headers {
-        put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-        put(header::REFERRER_POLICY, "strict-origin-when-cross-origin");
+        put(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        put(headers, header::REFERRER_POLICY, "strict-origin-when-cross-origin");
         if content_type.starts_with("text/html") {
-            put(header::X_FRAME_OPTIONS, "SAMEORIGIN");
+            put(headers, header::X_FRAME_OPTIONS, "SAMEORIGIN");
         }
     }
     if content_type.starts_with("text/html") {
-        for (name, value) in &site.options.page_headers {
-            put(name.clone(), value.to_str().unwrap_or_default());
-        }
+        put_all(headers, &site.options.page_headers);
     }
     if let Some(encoding) = encoding {
-        put(header::CONTENT_ENCODING, encoding.token());
+        put(headers, header::CONTENT_ENCODING, encoding.token());
     }
     match (*varies, *is_fallback) {
-        (true, true) => put(header::VARY, &format!("Accept-Encoding, {FALLBACK_VARIES}")),
-        (true, false) => put(header::VARY, "Accept-Encoding"),
-        (false, true) => put(header::VARY, FALLBACK_VARIES),
+        (true, true) => put(headers, header::VARY, &format!("Accept-Encoding, {FALLBACK_VARIES}")),
+        (true, false) => put(headers, header::VARY, "Accept-Encoding"),
+        (false, true) => put(headers, header::VARY, FALLBACK_VARIES),
         (false, false) => {}
     }
     // As in Workers Static Assets, an answer that a shared cache must not store is not marked public. Unlike there, a part has
     // the header, too: RFC 9110 15.3.7 requires it wherever the whole has it.
     if http.cache_control.is_none() && !request.contains_key(header::AUTHORIZATION) {
-        put(header::CACHE_CONTROL, site.options.cache_control(key.as_str()));
+        put(headers, header::CACHE_CONTROL, site.options.cache_control(key.as_str()));
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Replaces headers by those of the same names, with every value of each.
+fn put_all(headers: &mut HeaderMap, others: &HeaderMap) {
+    for name in others.keys() {
+        headers.remove(name);
+        for value in others.get_all(name) {
+            headers.append(name, value.clone());
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use isobar_storage::{Error, Key, ObjectStore};
 use crate::NotFoundHandling;
 use crate::deploy::Follower;
 use crate::path::normalized;
-use crate::rules::Precedence;
+use crate::rules::{LiveRules, Precedence, ReloadedRules};
 use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
 
 /// A static site: keys under a prefix of a store, served by the rules of HTTP. Cheap to clone.
@@ -26,6 +26,8 @@ pub struct Site {
     pub(crate) options: Arc<SiteOptions>,
     /// Follows the current deploy; `None` where the options do not enable deploys.
     pub(crate) deploys: Option<Arc<Follower>>,
+    /// The rules where nothing is deployed: at first those of the options.
+    pub(crate) rules: Arc<LiveRules>,
     #[cfg(feature = "cache")]
     pub(crate) cache: Option<Arc<crate::cache::SiteCache>>,
 }
@@ -37,6 +39,7 @@ impl Site {
         Self {
             store,
             deploys: options.deploys.then(Arc::default),
+            rules: Arc::new(LiveRules::new(options.headers.clone(), options.redirects.clone())),
             options: Arc::new(options),
             #[cfg(feature = "cache")]
             cache: None,
@@ -74,6 +77,18 @@ impl Site {
                 respond::has_answer(self, uri, headers, not_found || navigates).await
             }
         }
+    }
+
+    /// Reads `_headers` and `_redirects` under the options' prefix again, for this site and its clones: for a site whose files are
+    /// edited while it is served. Where a file has invalid lines that it did not have before, its earlier rules stay in force.
+    /// Answers in memory that were made by other rules are not given any more. A current deploy has rules of its own, which are
+    /// those of its files.
+    ///
+    /// # Errors
+    /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for a file of more than 8 MiB. The earlier
+    /// rules stay in force.
+    pub async fn reload_rules(&self) -> Result<ReloadedRules, Error> {
+        self.rules.reload(&*self.store, &self.options).await
     }
 
     /// Caches answers in memory: see [`CacheOptions`](crate::CacheOptions). Clones of the site share the cache.
@@ -125,7 +140,7 @@ impl Site {
     pub fn varies_by_host(&self) -> bool {
         match self.deploys.as_ref().and_then(|deploys| deploys.last()) {
             Some(deploy) => deploy.headers().has_hosts(),
-            None => self.options.headers.has_hosts(),
+            None => self.rules.has_hosts(),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::Site;
 use crate::deploy::{File, ServedDeploy};
 use crate::path::normalized;
 use crate::respond::host;
-use crate::rules::{HeaderRules, Redirects};
+use crate::rules::{HeaderRules, Redirects, SiteRules};
 
 /// A site and its current deploy, unchanged from the start of a request to its end.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub(crate) struct Snapshot {
     pub(crate) site: Site,
     /// The deploy to serve; `None` where the keys are served as they are.
     pub(crate) deploy: Option<Arc<ServedDeploy>>,
+    /// The rules where nothing was deployed.
+    pub(crate) rules: Arc<SiteRules>,
 }
 
 impl Snapshot {
@@ -25,25 +27,29 @@ impl Snapshot {
             Some(deploys) => deploys.current(&site.store, &site.options).await?,
             None => None,
         };
-        Ok(Self { site: site.clone(), deploy })
+        Ok(Self::with(site, deploy))
     }
 
     /// Returns the last known state without asking the store.
     pub(crate) fn last(site: &Site) -> Self {
-        Self { site: site.clone(), deploy: site.deploys.as_ref().and_then(|deploys| deploys.last()) }
+        Self::with(site, site.deploys.as_ref().and_then(|deploys| deploys.last()))
     }
 
     /// Returns a state that serves the keys and ignores deploys.
     pub(crate) fn of_keys(site: &Site) -> Self {
-        Self { site: site.clone(), deploy: None }
+        Self::with(site, None)
+    }
+
+    fn with(site: &Site, deploy: Option<Arc<ServedDeploy>>) -> Self {
+        Self { site: site.clone(), deploy, rules: site.rules.current() }
     }
 
     pub(crate) fn header_rules(&self) -> &HeaderRules {
-        self.deploy.as_ref().map_or(&self.site.options.headers, |deploy| deploy.headers())
+        self.deploy.as_ref().map_or(&self.rules.headers, |deploy| deploy.headers())
     }
 
     pub(crate) fn redirects(&self) -> &Redirects {
-        self.deploy.as_ref().map_or(&self.site.options.redirects, |deploy| deploy.redirects())
+        self.deploy.as_ref().map_or(&self.rules.redirects, |deploy| deploy.redirects())
     }
 
     /// Applies the `_headers` rules for this request to the headers of an answer.

@@ -109,6 +109,45 @@ fn the_site_of_a_configuration_is_served() {
 }
 
 #[test]
+fn rules_that_are_edited_are_in_force_at_once_unless_they_are_invalid() {
+    let folder = folder();
+    let here = folder.path();
+    fs::create_dir(here.join("public")).unwrap();
+    let write = |name: &str, text: &str| fs::write(here.join("public").join(name), text).unwrap();
+    write("index.html", "home");
+    write("_headers", "/*\n  X-Rule: one\n");
+    fs::write(here.join("wrangler.toml"), format!("{CONFIG}[assets]\ndirectory = \"public\"\n")).unwrap();
+    let server = Served::start(here, &[], &[]);
+    let until = |path: &str, part: &str| {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let mut answer = server.get(path);
+        while !answer.contains(part) && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            answer = server.get(path);
+        }
+        assert!(answer.contains(part), "{path}: {answer}");
+        answer
+    };
+    until("/", "x-rule: one\r\n");
+    write("_headers", "/*\n  X-Rule: two\n");
+    until("/", "x-rule: two\r\n");
+    write("_redirects", "/old /new 302\n");
+    until("/old", "location: /new\r\n");
+    // Invalid, with a page by which one sees that the folder was looked at.
+    write("_headers", "/*\n  X-Rule: three\nnonsense\n");
+    write("index.html", "changed");
+    until("/", "\r\n\r\nchanged");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    assert!(server.get("/").contains("x-rule: two\r\n"), "{}", server.get("/"));
+    write("_headers", "/*\n  X-Rule: four\n");
+    until("/", "x-rule: four\r\n");
+    let log = server.end();
+    assert!(log.contains("warning: _headers, line 3: a header is `Name: value`"), "{log}");
+    assert!(log.contains("the earlier rules of _headers stay in force"), "{log}");
+    assert!(log.contains("note: _redirects has changed; its rules are in force"), "{log}");
+}
+
+#[test]
 fn site_is_deployed_and_rolled_back_while_served() {
     let folder = folder();
     let here = folder.path();

@@ -26,6 +26,7 @@ use crate::arena::{Arena, KeptBody};
 use crate::deploy::ServedDeploy;
 use crate::prepared::{self, Heads, PreparedResponse};
 use crate::respond::{Plan, finished, host, plan, response, store_error_response, with_header_rules};
+use crate::rules::SiteRules;
 use crate::serve::{self, InMemory, Representation, serve_missing, write_headers, write_not_modified};
 use crate::snapshot::Snapshot;
 use crate::timing::{Rule, timed};
@@ -89,6 +90,8 @@ pub(crate) struct CacheEntry {
     rule: Rule,
     /// The deploy at that time, whose rules are applied to the headers.
     deploy: Option<Arc<ServedDeploy>>,
+    /// The rules at that time, which are applied where there is no deploy.
+    rules: Arc<SiteRules>,
     /// Time of the last validation, in milliseconds since the start of the cache.
     asked_at: AtomicU64,
     /// [`Freshness::stamp`] at that time.
@@ -155,7 +158,7 @@ impl SiteCache {
     fn freshness_at(&self, site: &Site, now: Instant) -> Freshness {
         let generation = site.store.generation();
         let purges = self.purges.load(Ordering::Acquire);
-        let stamp = generation.unwrap_or(0) ^ (purges << 40);
+        let stamp = generation.unwrap_or(0) ^ ((purges + site.rules.version()) << 40);
         let at = now.saturating_duration_since(self.started).as_millis() as u64; // half a billion years fit
         Freshness { stamp, at, is_blind: generation.is_none() }
     }
@@ -257,7 +260,10 @@ async fn get_or_revalidate(
 ) -> Result<(Arc<CacheEntry>, CacheState), Error> {
     let begun = Instant::now();
     let never = Freshness { stamp: u64::MAX, at: 0, is_blind: true };
-    let empty = || Ok::<_, Infallible>(Arc::new(CacheEntry::new(CachedResponse::Empty, Rule::Missing, None, never)));
+    let empty = || {
+        let rules = site.rules.current();
+        Ok::<_, Infallible>(Arc::new(CacheEntry::new(CachedResponse::Empty, Rule::Missing, None, rules, never)))
+    };
     let Ok(mut entry) = cache.answers.get_or_insert_with(key, empty);
     let freshness = cache.freshness(site);
     if cache.is_fresh(&entry, freshness) {
@@ -296,7 +302,7 @@ async fn get_or_revalidate(
             Ok((entry, CacheState::Revalidated))
         }
         Ok(Some(Read { response, rule, snapshot })) => {
-            let new = Arc::new(CacheEntry::new(response, rule, snapshot.deploy, freshness));
+            let new = Arc::new(CacheEntry::new(response, rule, snapshot.deploy, snapshot.rules, freshness));
             cache.answers.insert(key.clone(), Arc::clone(&new));
             Ok((new, CacheState::Miss))
         }
@@ -341,12 +347,12 @@ async fn load(
     if snapshot.header_rules().has_hosts() && *key.host != *host(uri, headers) {
         return Ok(Some((Rule::Missing, CachedResponse::Nothing)));
     }
-    let is_same_deploy = match (&entry.deploy, &snapshot.deploy) {
+    let has_same_rules = match (&entry.deploy, &snapshot.deploy) {
         (Some(entry), Some(current)) => entry.is_same_as(current),
-        (None, None) => true,
+        (None, None) => Arc::ptr_eq(&entry.rules, &snapshot.rules),
         _ => false,
     };
-    let entry = if is_same_deploy { &entry.response } else { &CachedResponse::Empty };
+    let entry = if has_same_rules { &entry.response } else { &CachedResponse::Empty };
     let with_rules = |mut answered: HeaderMap| {
         snapshot.apply_rules(uri, headers, &mut answered);
         answered
@@ -417,10 +423,16 @@ fn done(
 }
 
 impl CacheEntry {
-    fn new(response: CachedResponse, rule: Rule, deploy: Option<Arc<ServedDeploy>>, freshness: Freshness) -> Self {
+    fn new(
+        response: CachedResponse,
+        rule: Rule,
+        deploy: Option<Arc<ServedDeploy>>,
+        rules: Arc<SiteRules>,
+        freshness: Freshness,
+    ) -> Self {
         let asked_at = AtomicU64::new(freshness.at);
         let stamp = AtomicU64::new(freshness.stamp);
-        Self { response, rule, deploy, asked_at, stamp, failed_at: Mutex::new(None) }
+        Self { response, rule, deploy, rules, asked_at, stamp, failed_at: Mutex::new(None) }
     }
 
     /// Builds the answer to a request; `None` where the entry has none for it.
@@ -440,7 +452,7 @@ impl CacheEntry {
         };
         // Headers of refusals are not prepared.
         if matches!(answer.status(), StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE) {
-            let snapshot = Snapshot { site: site.clone(), deploy: self.deploy.clone() };
+            let snapshot = Snapshot { site: site.clone(), deploy: self.deploy.clone(), rules: Arc::clone(&self.rules) };
             answer = with_header_rules(&snapshot, uri, headers, answer);
         }
         answer = timed(site, answer, self.rule, Some(state.name()));
@@ -477,7 +489,8 @@ mod tests {
             let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "text/html".parse().unwrap())]);
             let body = KeptBody::new(vec![1; length].into(), cache.arena.as_ref());
             let freshness = Freshness { stamp: 0, at: 0, is_blind: false };
-            let entry = CacheEntry::new(done(StatusCode::OK, headers, body, None), Rule::Missing, None, freshness);
+            let response = done(StatusCode::OK, headers, body, None);
+            let entry = CacheEntry::new(response, Rule::Missing, None, Arc::default(), freshness);
             let key = CacheKey { path: "/large".into(), host: "".into(), vary: 0 };
             cache.answers.insert(key.clone(), Arc::new(entry));
             assert!(cache.answers.get(&key).is_some(), "{length} bytes do not fit into {bytes}");

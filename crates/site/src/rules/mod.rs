@@ -1,6 +1,7 @@
 //! The rules of a site as in Workers Static Assets: `_headers`, `_redirects` and `run_worker_first`.
 
 mod headers;
+mod live;
 mod pattern;
 mod redirects;
 mod routing;
@@ -10,6 +11,8 @@ use std::fmt;
 use isobar_storage::{Error, ErrorKind, GetOptions, Key, ObjectStore};
 
 pub use headers::HeaderRules;
+pub use live::ReloadedRules;
+pub(crate) use live::{LiveRules, SiteRules};
 pub(crate) use redirects::Redirection;
 pub use redirects::Redirects;
 pub(crate) use routing::Precedence;

@@ -136,6 +136,79 @@ async fn rules_that_are_not_utf8_or_begin_with_a_mark_stop_nothing() {
     assert_eq!((status, &headers["x-all"]), (301, &"1".parse().unwrap()));
 }
 
+#[tokio::test]
+async fn every_value_of_a_page_header_is_sent() {
+    let files: &[(&str, &[u8])] = &[("index.html", PAGE.as_bytes()), ("app.js", b"app()")];
+    let mut page = HeaderMap::new();
+    for (name, value) in [
+        ("link", "</app.js>; rel=preload; as=script"),
+        ("link", "</site.css>; rel=preload; as=style"),
+        ("set-cookie", "a=1; Path=/"),
+        ("set-cookie", "b=2; Path=/"),
+        ("x-frame-options", "DENY"),
+    ] {
+        page.append(name, value.parse().unwrap());
+    }
+    page.insert("x-opaque", http::HeaderValue::from_bytes(b"caf\xe9").unwrap());
+    for cached in [false, true] {
+        let site = Site::new(store(files).await, SiteOptions::default().with_page_headers(page.clone()));
+        let site = if cached { site.with_cache(CacheOptions::default()) } else { site };
+        for _ in 0..2 {
+            let (status, headers, _) = ask(&site, "/", &[]).await;
+            assert_eq!(status, 200);
+            for name in page.keys() {
+                assert!(headers.get_all(name).iter().eq(page.get_all(name)), "{name}: {headers:?}");
+            }
+            assert!(!ask(&site, "/app.js", &[]).await.1.contains_key("link"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn rules_are_read_again_and_invalid_ones_leave_the_earlier_in_force() {
+    let files: &[(&str, &[u8])] = &[
+        ("index.html", PAGE.as_bytes()),
+        ("_headers", b"/*\n X-Rule: one\nold nonsense\n"),
+        ("_redirects", b"/old / 301\n"),
+    ];
+    for cached in [false, true] {
+        let store = store(files).await;
+        let options = SiteOptions::default().with_rules_of(&*store).await.unwrap();
+        let site = Site::new(store.clone(), options);
+        let served = if cached { site.clone().with_cache(CacheOptions::default()) } else { site.clone() };
+        let rule = async || ask(&served, "/", &[]).await.1.get("x-rule").map(|it| it.to_str().unwrap().to_owned());
+        let write = async |name: &str, text: &str| {
+            store.write(&Key::new(name).unwrap(), text.as_bytes().to_vec()).await.unwrap();
+            // As between the copy of a file and the next reading of its rules.
+            drop(ask(&served, "/", &[]).await);
+        };
+        assert_eq!(rule().await.as_deref(), Some("one"));
+        // A line that was ignored before does not matter; rules by host come into force, too.
+        write("_headers", "/*\n X-Rule: two\nold nonsense\nhttps://other.example/*\n X-Rule: other\n").await;
+        let reloaded = site.reload_rules().await.unwrap();
+        assert_eq!((reloaded.headers, reloaded.redirects), (vec![], vec![]));
+        assert_eq!(rule().await.as_deref(), Some("two"));
+        let (_, other, _) = ask(&served, "/", &[("host", "other.example")]).await;
+        assert_eq!(other.get_all("x-rule").iter().count(), 2, "{other:?}");
+        // Each file for itself.
+        write("_headers", "/*\n X-Rule: three\nnonsense\n").await;
+        write("_redirects", "/old /new 302\n").await;
+        let reloaded = site.reload_rules().await.unwrap();
+        let lines: Vec<_> = reloaded.headers.iter().map(|it| (it.line, &*it.text)).collect();
+        assert_eq!((lines, reloaded.redirects), (vec![(3, "nonsense")], vec![]));
+        assert_eq!(rule().await.as_deref(), Some("two"));
+        let (status, headers, _) = ask(&served, "/old", &[]).await;
+        assert_eq!((status, &headers["location"]), (302, &"/new".parse().unwrap()));
+        // Too long is an error, and no file is no rule.
+        write("_headers", &"# long\n".repeat(2 << 20)).await;
+        assert!(site.reload_rules().await.is_err());
+        assert_eq!(rule().await.as_deref(), Some("two"));
+        store.delete(&[Key::new("_headers").unwrap()]).await.unwrap();
+        site.reload_rules().await.unwrap();
+        assert_eq!(rule().await, None);
+    }
+}
+
 /// Files with ids and dates in their names are not fingerprinted: they may change, and are gone when deleted.
 #[tokio::test]
 async fn only_fingerprinted_files_are_immutable_and_outlive_their_deploy() {

@@ -1,0 +1,93 @@
+//! The rules of a site while it is served: replaced as a whole, and never by rules that are wrong.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use isobar_storage::{Error, Key, ObjectStore};
+
+use super::{HEADERS, HeaderRules, REDIRECTS, Redirects, RuleWarning, read};
+use crate::SiteOptions;
+
+/// The rules of `_headers` and `_redirects`.
+#[derive(Debug, Default)]
+pub(crate) struct SiteRules {
+    pub(crate) headers: HeaderRules,
+    pub(crate) redirects: Redirects,
+}
+
+/// The rules in force, shared by the clones of a site.
+#[derive(Debug, Default)]
+pub(crate) struct LiveRules {
+    current: RwLock<Arc<SiteRules>>,
+    /// Changes with the rules. The lowest bit says whether they go by host.
+    version: AtomicU64,
+}
+
+impl LiveRules {
+    pub(crate) fn new(headers: HeaderRules, redirects: Redirects) -> Self {
+        let live = Self::default();
+        live.set(SiteRules { headers, redirects });
+        live
+    }
+
+    pub(crate) fn current(&self) -> Arc<SiteRules> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A number that changes when the rules do, after they have.
+    #[cfg(feature = "cache")]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire) >> 1
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn has_hosts(&self) -> bool {
+        self.version.load(Ordering::Relaxed) & 1 == 1
+    }
+
+    fn set(&self, rules: SiteRules) {
+        #[cfg(feature = "cache")]
+        let has_hosts = u64::from(rules.headers.has_hosts());
+        #[cfg(not(feature = "cache"))]
+        let has_hosts = 0;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(rules);
+        // Under the lock: nobody else changes it.
+        let version = (self.version.load(Ordering::Relaxed) >> 1) + 1;
+        self.version.store(version << 1 | has_hosts, Ordering::Release);
+    }
+
+    /// Reads the files of rules again, and replaces the rules of each whose lines are valid.
+    pub(crate) async fn reload(&self, store: &dyn ObjectStore, options: &SiteOptions) -> Result<ReloadedRules, Error> {
+        let text = async |name: &str| read(store, &Key::new(format!("{}{name}", options.prefix))?).await;
+        let headers = HeaderRules::parse(&text(HEADERS).await?.unwrap_or_default());
+        let redirects = Redirects::parse(&text(REDIRECTS).await?.unwrap_or_default(), options.html_handling);
+        let before = self.current();
+        let reloaded = ReloadedRules {
+            headers: new_warnings(before.headers.warnings(), headers.warnings()),
+            redirects: new_warnings(before.redirects.warnings(), redirects.warnings()),
+        };
+        self.set(SiteRules {
+            headers: if reloaded.headers.is_empty() { headers } else { before.headers.clone() },
+            redirects: if reloaded.redirects.is_empty() { redirects } else { before.redirects.clone() },
+        });
+        Ok(reloaded)
+    }
+}
+
+/// The warnings about lines that were not there before: a line that was ignored from the start keeps no edit from being served.
+fn new_warnings(before: &[RuleWarning], now: &[RuleWarning]) -> Vec<RuleWarning> {
+    let is_known =
+        |warning: &RuleWarning| before.iter().any(|it| (&it.text, &it.message) == (&warning.text, &warning.message));
+    now.iter().filter(|warning| !is_known(warning)).cloned().collect()
+}
+
+/// The outcome of [`Site::reload_rules`](crate::Site::reload_rules).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReloadedRules {
+    /// Invalid lines of `_headers`; where there are some the earlier rules stay in force.
+    pub headers: Vec<RuleWarning>,
+    /// Invalid lines of `_redirects`; where there are some the earlier rules stay in force.
+    pub redirects: Vec<RuleWarning>,
+}
