@@ -1,10 +1,10 @@
 //! The lock of a store's folder: shared by all that have the store open, and exclusive for a rebuild.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::disk::private;
 use crate::{Error, ErrorKind, Result};
 
 /// The locked file. It stays when the store is closed: the lock is the system's, and ends with the process.
@@ -39,7 +39,7 @@ impl StoreLock {
     fn lock(root: &Path, lock: fn(&File) -> Result<(), TryLockError>, refusal: &str) -> Result<Self> {
         let path = root.join(NAME);
         let failed = |error| Error::io(format_args!("cannot lock {}", path.display()), error);
-        let file = private().create(true).truncate(false).open(&path).map_err(failed)?;
+        let file = open(&path).map_err(failed)?;
         let since = Instant::now();
         loop {
             match lock(&file) {
@@ -48,8 +48,27 @@ impl StoreLock {
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(ErrorKind::Unavailable, format!("{}: {refusal}", root.display())));
                 }
+                // A file system without locks has stores all the same; a rebuild there is not kept out.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    #[cfg(feature = "tracing")]
+                    tracing::warn!(path = %path.display(), "the file system has no locks: nothing keeps a rebuild out");
+                    return Ok(Self { _file: file });
+                }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
         }
+    }
+}
+
+/// Opens the file, which is empty, for reading by everybody who gets into the folder: a command that another user has run, such as
+/// root, keeps nobody out. Some file systems lock only what can be read.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path).map_err(|_| error),
+        opened => opened,
     }
 }

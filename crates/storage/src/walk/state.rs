@@ -98,7 +98,9 @@ impl States {
         }
         // A folder that is configured to hold state beside other things is not state by its content.
         let is_home = |folder: &Path| self.paths.iter().any(|state| state.parent() == Some(folder));
-        match real.ancestors().find(|folder| !is_home(folder) && is_isobar_state(folder)) {
+        let is_ours =
+            |folder: &Path| folder.file_name().is_some_and(|name| name == ".isobar") || is_isobar_state(folder);
+        match real.ancestors().find(|folder| !is_home(folder) && is_ours(folder)) {
             Some(state) => Err(inside(state)),
             None => Ok(()),
         }
@@ -164,7 +166,8 @@ fn is_isobar_state(folder: &Path) -> bool {
         || any("sessions", is_namespace)
 }
 
-/// Whether a folder is a bucket: it has packs, or the folders of packs and blobs, as isobar names them, with an index or without.
+/// Whether a folder is a bucket: it has packs, or the folders of blobs beside one of packs or an index, as
+/// isobar names them.
 fn is_bucket(folder: &Path) -> bool {
     let is_pack = |path: PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -173,7 +176,8 @@ fn is_bucket(folder: &Path) -> bool {
     };
     let blobs = folder.join("blobs");
     let has_blobs = ["00", "7f", "ff"].iter().all(|name| blobs.join(name).is_dir());
-    has_blobs && folder.join("packs").is_dir() || children(&folder.join("packs")).any(is_pack)
+    let has_others = folder.join("packs").is_dir() || folder.join("index.db").is_file();
+    has_blobs && has_others || children(&folder.join("packs")).any(is_pack)
 }
 
 /// Whether a folder is a namespace of session objects.
@@ -253,5 +257,19 @@ mod tests {
         for text in ["", "# nothing", "a:b", "first:short\n", &format!("first:{key}\nno key here\n")] {
             assert!(!has_keys(text), "{text}");
         }
+    }
+    #[test]
+    fn a_bucket_has_blobs_beside_an_index_or_packs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let here = folder.path();
+        for name in ["blobs/00", "blobs/7f", "blobs/ff"] {
+            fs::create_dir_all(here.join(name)).expect("a folder");
+        }
+        assert!(!is_bucket(here), "the folders of blobs alone");
+        fs::write(here.join("index.db"), "").expect("a file");
+        assert!(is_bucket(here), "of version 1 or 2");
+        fs::remove_file(here.join("index.db")).expect("it was there");
+        fs::create_dir(here.join("packs")).expect("a folder");
+        assert!(is_bucket(here), "without its index");
     }
 }

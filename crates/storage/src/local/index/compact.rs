@@ -71,7 +71,7 @@ fn scan(packs: &Packs, candidate: CompactionCandidate, budget: usize) -> crate::
         // A frame whose records cannot be read is damaged, too.
         let Some((frame, records)) = frame.and_then(|frame| frame.records().ok().map(|records| (frame, records)))
         else {
-            scanned.to = candidate.bytes;
+            scanned.to = candidate.bytes + 1; // its deletions are not written elsewhere
             break;
         };
         scanned.to = frame.next().position;

@@ -8,43 +8,73 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Transaction, params};
 
-use super::{Result, packs, rows, schema};
+use super::{Result, check, corrupt, packs, rows, schema};
 use crate::Key;
-use crate::local::packs::{Appender, NewFrame, Note, Place, Record};
+use crate::local::packs::{Appender, Frame, NewFrame, Note, Place, Record};
 
 /// Deletions of one frame.
 const AT_ONCE: usize = 4096;
 
 /// Reads every pack once, gives rows without a CRC the one of their body, and has frames say which keys were deleted.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the index is damaged: rows that cannot be found would be taken for deleted.
 pub(super) fn complete(transaction: &Transaction<'_>, appender: &mut Appender) -> Result<()> {
+    if let Some(damage) = check::damage_of(transaction) {
+        let what =
+            format!("is damaged and cannot be upgraded ({damage}); make it again: isobar r2 fsck BUCKET --rebuild");
+        return Err(corrupt(&what).into());
+    }
     let packs = appender.packs().clone();
     let mut deleted = BTreeSet::new();
-    // What the frames of this very upgrade say is known already.
+    // The frames of this very upgrade say nothing new.
     for (pack, size) in packs.list()?.0 {
-        packs.visit(pack, size, &mut |frame, is_whole| -> Result<()> {
-            for record in frame.readable() {
-                match record {
-                    Record::Packed(meta, place) => {
-                        if !note_crc(transaction, &meta.key, place, is_whole)? {
-                            deleted.insert(meta.key);
-                        }
-                    }
-                    Record::Named(meta, _) => {
-                        if !rows::exists(transaction, &meta.key)? {
-                            deleted.insert(meta.key);
-                        }
-                    }
-                    Record::Deleted(_) => {}
-                }
-            }
-            if deleted.len() >= AT_ONCE {
-                note_deletions(transaction, appender, std::mem::take(&mut deleted))?;
+        let mut outcome = Ok(());
+        let read = packs.visit(pack, size, &mut |frame, is_whole| -> crate::Result<()> {
+            if outcome.is_ok() {
+                outcome = complete_frame(transaction, appender, &mut deleted, frame, is_whole);
             }
             Ok(())
-        })?;
+        });
+        outcome?;
+        // A rebuild cannot bring back what cannot be read.
+        if let Err(error) = read {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(pack, %error, "a pack cannot be read");
+            #[cfg(not(feature = "tracing"))]
+            drop(error);
+        }
     }
     // Even where there are none: the frame says that there are no others.
-    note_deletions(transaction, appender, deleted)
+    note_deletions(transaction, appender, deleted, true)
+}
+
+fn complete_frame(
+    transaction: &Transaction<'_>,
+    appender: &mut Appender,
+    deleted: &mut BTreeSet<Key>,
+    frame: &Frame,
+    is_whole: bool,
+) -> Result<()> {
+    for record in frame.readable() {
+        match record {
+            Record::Packed(meta, place) => {
+                if !note_crc(transaction, &meta.key, place, is_whole)? {
+                    deleted.insert(meta.key);
+                }
+            }
+            Record::Named(meta, _) => {
+                if !rows::exists(transaction, &meta.key)? {
+                    deleted.insert(meta.key);
+                }
+            }
+            Record::Deleted(_) => {}
+        }
+    }
+    if deleted.len() >= AT_ONCE {
+        note_deletions(transaction, appender, std::mem::take(deleted), false)?;
+    }
+    Ok(())
 }
 
 /// Whether there is an object of this key; if it lies in this place of a frame that is sound, its row gets the CRC of its body.
@@ -60,10 +90,17 @@ fn note_crc(transaction: &Transaction<'_>, key: &Key, place: Place, is_sound: bo
     rows::exists(transaction, key)
 }
 
-fn note_deletions(transaction: &Transaction<'_>, appender: &mut Appender, keys: BTreeSet<Key>) -> Result<()> {
+/// Writes a frame of deletions. The last one says that the packs have every deletion.
+fn note_deletions(
+    transaction: &Transaction<'_>,
+    appender: &mut Appender,
+    keys: BTreeSet<Key>,
+    is_last: bool,
+) -> Result<()> {
     let tail = appender.packs().place_of(packs::tail(transaction)?)?;
     packs::begin(transaction, tail)?;
-    let mut frame = NewFrame::begin(tail)?;
+    let frame = NewFrame::begin(tail)?;
+    let mut frame = if is_last { frame } else { frame.of_upgrade() };
     for key in keys {
         frame.note(&Note::Deleted { key })?;
     }

@@ -59,7 +59,7 @@ pub(super) fn has_stale_before(connection: &Connection, pack: u64) -> Result<boo
 /// Forgets the packs of which no object needs anything, and returns them, the oldest first. A pack is kept until its deletions are
 /// written down elsewhere, or no older pack has what they delete. The newest stays: the log goes on in it.
 pub(super) fn forget_dead(transaction: &Transaction<'_>) -> Result<Vec<u64>> {
-    let sql = "SELECT id, moved >= bytes FROM packs
+    let sql = "SELECT id, moved = bytes FROM packs
                WHERE live * 2 < weight AND live = 0 AND id < (SELECT max(id) FROM packs) ORDER BY id";
     let mut candidates = transaction.prepare_cached(sql)?;
     let candidates: Vec<(u64, bool)> =
@@ -75,7 +75,7 @@ pub(super) fn forget_dead(transaction: &Transaction<'_>) -> Result<Vec<u64>> {
 }
 
 /// Forgets the packs that have nothing but deletions, or nothing, and returns them: those that have no stale record before them.
-/// Where such packs take more room than an eighth of the objects in the packs that keep them, the oldest of the latter is made a
+/// Where packs of little else take more room than an eighth of the objects in the packs that keep them, the oldest of the latter is made a
 /// candidate for compaction. It looks at the rows of all packs: for once in a while.
 pub(super) fn forget_deletions(transaction: &Transaction<'_>) -> Result<Vec<u64>> {
     let sql = "DELETE FROM packs WHERE weight = 0 AND id < (SELECT max(id) FROM packs)
@@ -85,7 +85,7 @@ pub(super) fn forget_deletions(transaction: &Transaction<'_>) -> Result<Vec<u64>
     forgotten.sort_unstable();
     let sql = "WITH deletions AS (
                    SELECT max(id) AS newest, sum(bytes) AS bytes FROM packs
-                   WHERE weight = 0 AND id < (SELECT max(id) FROM packs)),
+                   WHERE weight * 8 < bytes AND id < (SELECT max(id) FROM packs)),
                stale AS (
                    SELECT id, live, weight, moved, packs.bytes FROM packs, deletions WHERE live < weight AND id < newest)
                UPDATE packs SET weight = 2 * live + 1

@@ -54,6 +54,10 @@ fn keep_unreachable(transaction: &Transaction<'_>, packs: &Packs) -> Result<bool
     if !packs.has_frames_behind(tail)? {
         return Ok(false);
     }
+    // The log went on there before: it would be written over.
+    if packs.frame(tail.pack + 1, 0)?.is_some() {
+        return Err(apart().into());
+    }
     #[cfg(feature = "tracing")]
     tracing::warn!(pack = tail.pack, position = tail.position, "a frame is damaged: those behind it are kept in lost");
     packs.keep_damaged(tail.pack, LOST)?;
@@ -109,9 +113,13 @@ fn belong_together(transaction: &Transaction<'_>, packs: &Packs, known: Tail) ->
     if is_ours && strangers.is_empty() {
         return Ok(());
     }
+    Err(apart().into())
+}
+
+fn apart() -> Error {
     let what = "index.db and packs do not belong together: one of them is another store's, or from another time. Bring back the \
                 copies of one moment, or make the index again out of the packs (isobar r2 fsck BUCKET --rebuild)";
-    Err(Error::new(ErrorKind::Corrupt, what).into())
+    Error::new(ErrorKind::Corrupt, what)
 }
 
 /// Whether any of these bodies is what was stored. Bodies that are not there, or nothing but zeros, say nothing: a pack may be damaged.

@@ -160,7 +160,7 @@ fn name_some(transaction: &Transaction<'_>, appender: &mut Appender, after: &[u8
     let Some(last) = keys.last().cloned() else { return Ok(None) };
     let tail = appender.packs().place_of(packs::tail(transaction)?)?;
     packs::begin(transaction, tail)?;
-    let mut frame = NewFrame::begin(tail)?;
+    let mut frame = NewFrame::begin(tail)?.of_upgrade();
     for key in keys {
         // A row that cannot be read stays as it is: fsck reports it.
         let Some(key) = String::from_utf8(key).ok().and_then(|key| Key::new(key).ok()) else { continue };

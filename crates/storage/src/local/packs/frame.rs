@@ -105,12 +105,19 @@ pub(in crate::local) struct NewFrame {
     bytes: Vec<u8>,
     records: usize,
     weight: u64,
+    keeps_deletions: bool,
 }
 
 impl NewFrame {
     pub(in crate::local) fn begin(tail: Tail) -> Result<Self> {
         let id = u64::from_le_bytes(rules::random()?);
-        Ok(Self { tail, id, bytes: vec![0; HEADER_BYTES], records: 0, weight: 0 })
+        Ok(Self { tail, id, bytes: vec![0; HEADER_BYTES], records: 0, weight: 0, keeps_deletions: true })
+    }
+
+    /// Makes it a frame of an upgrade that is not complete: it does not say that the packs have every deletion.
+    pub(in crate::local) fn of_upgrade(mut self) -> Self {
+        self.keeps_deletions = false;
+        self
     }
 
     /// Adds an object with its [head](head_of) and the CRC-32 of its body; where the body will lie.
@@ -164,7 +171,10 @@ impl NewFrame {
 
     /// Where it goes, and its bytes.
     pub(in crate::local) fn sealed(&mut self) -> (Tail, &[u8]) {
-        let records = (self.bytes.len() - HEADER_BYTES) as u32 | KEEPS_DELETIONS; // at most MAX_BYTES
+        let mut records = (self.bytes.len() - HEADER_BYTES) as u32; // at most MAX_BYTES
+        if self.keeps_deletions {
+            records |= KEEPS_DELETIONS;
+        }
         let header = &mut self.bytes[..HEADER_BYTES];
         header[..8].copy_from_slice(MAGIC);
         header[12..16].copy_from_slice(&records.to_le_bytes());
