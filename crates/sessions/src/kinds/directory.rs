@@ -227,7 +227,13 @@ impl SessionObject for Directory {
     type Env = DirectoryOptions;
 
     async fn start(context: SessionContext, options: DirectoryOptions) -> Result<Self> {
-        Ok(Self { context, options, tables: Tables::new(SCHEMA, "stays"), revocations: Default::default() })
+        let tables = Tables::new(SCHEMA, "stays");
+        // A directory of an earlier version has its rooms already.
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'rooms'";
+        if !tables.are_there(&context)? && context.sql().exec(sql, ())?.one::<i64>()? > 0 {
+            tables.make(&context)?;
+        }
+        Ok(Self { context, options, tables, revocations: Default::default() })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -302,7 +308,9 @@ impl Directory {
         };
         match known {
             Some(known) if is_current(known) => return Ok(Decision::Granted),
-            None if are_there => {
+            // A room that has kept nothing for so long is not counted: it is one more.
+            Some((keeps, used_at)) if keeps != KEEPS_NOTHING || used_at >= (now - COUNTS).timestamp_millis() => {}
+            _ if are_there => {
                 if let Some(decision) = self.check_rooms(asks, now)? {
                     return Ok(decision);
                 }
@@ -388,17 +396,19 @@ impl Directory {
     fn stay(&self, who: &Participant, object: &str, asks: bool) -> Result<Decision> {
         self.tables.make(&self.context)?;
         let (now, until) = (Utc::now(), who.valid_until.timestamp_millis());
-        let sql = "SELECT until FROM stays WHERE user = ? AND object = ?";
-        let known: Option<i64> = self.context.sql().exec(sql, (&who.user, object))?.next()?;
-        let known = known.filter(|known| *known >= now.timestamp_millis());
+        let sql = "SELECT until, seen_at FROM stays WHERE user = ? AND object = ?";
+        let known: Option<(i64, i64)> = self.context.sql().exec(sql, (&who.user, object))?.next()?;
+        let known = known.filter(|(until, _)| *until >= now.timestamp_millis());
         if known.is_none()
             && let Some(decision) = self.check_stays(who, asks, now)?
         {
             return Ok(decision);
         }
         // The stay that is written may end sooner than the socket: it is written for longer than it is good.
-        if known.is_none_or(|known| known < until) {
-            let written = until + LONGER.num_milliseconds();
+        // Nor may it be taken for one that is over while the socket is being opened.
+        let seen_lately = (now - self.options.grace / 4).timestamp_millis();
+        if known.is_none_or(|(known, seen_at)| known < until || seen_at < seen_lately) {
+            let written = known.map_or(0, |(known, _)| known).max(until + LONGER.num_milliseconds());
             let sql = "INSERT OR REPLACE INTO stays (user, object, until, seen_at) VALUES (?, ?, ?, ?)";
             self.context.sql().exec(sql, (&who.user, object, written, now.timestamp_millis()))?;
             self.look_later(now)?;

@@ -143,10 +143,12 @@ impl Storage {
         })?;
         // What a crash has left in the log may be in memory alone, after a sync that failed: write it anew.
         let copied = if disk::has_log(path) { storage.own("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) };
+        // Otherwise the log can be read, and the checkpoint of a later commit copies it.
         if storage.fault.take() == Some(Fault::Sync) {
             copied?;
-        } else {
-            health.mark_checkpoint(path, copied.err().map(|error| error.to_string())); // the log can be read
+        } else if let Err(_error) = copied {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(path = %path.display(), error = %_error, "the log of a session object is not copied into its file yet");
         }
         storage.own(TABLES)?; // nothing is written where they are there
         Ok(storage)
