@@ -69,15 +69,25 @@ fn resources(platform: &Platform) -> Result<Api, BindingError> {
 /// Returns the platform's accounts.
 ///
 /// # Errors
-/// Fails where the database is not bound, where `SETUP_TOKEN` has fewer than 16 characters, or where e-mail is bound and
-/// `PUBLIC_URL` is not set.
+/// Fails where the database is not bound, where `SETUP_TOKEN` has fewer than 16 characters (a Worker logs it, and nobody can be set
+/// up by it), or where e-mail is bound and `PUBLIC_URL` is not set.
 pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     let signup = platform.var(SIGNUP).is_ok_and(|signup| signup == "open");
     let closes = Arc::new(revocation::Connections(platform.clone()));
     let mut options = AuthOptions::default().with_signup(signup).with_revocations(closes);
     if let Ok(token) = platform.secret(SETUP_TOKEN) {
-        let set = options.with_setup_token(token.expose());
-        options = set.map_err(|error| BindingError::unusable("secret", SETUP_TOKEN, error))?;
+        let set = options.clone().with_setup_token(token.expose());
+        options = match set {
+            Ok(options) => options,
+            // A Worker that was set up long ago serves on; nobody can set it up by this token.
+            #[cfg(all(target_arch = "wasm32", feature = "workers"))]
+            Err(error) => {
+                worker::console_error!("{SETUP_TOKEN} is not used: {error}");
+                options
+            }
+            #[cfg(not(all(target_arch = "wasm32", feature = "workers")))]
+            Err(error) => return Err(BindingError::unusable("secret", SETUP_TOKEN, error)),
+        };
     }
     if let Ok(sender) = platform.mail(EMAIL) {
         let url = public_url(platform).ok_or_else(|| {
