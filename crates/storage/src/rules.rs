@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha2::Digest;
 
-use crate::{Body, Error, ErrorKind, Key, ListOptions, ListPage, ObjectMeta, Operation, Part, Result, limits};
+use crate::{Body, Error, ErrorKind, Key, ListOptions, ListPage, ObjectMeta, Part, Result, limits};
 
 /// 128 random bits in hexadecimal: versions, upload ids, blob ids.
 pub(crate) fn random_id() -> Result<String> {
@@ -44,7 +44,7 @@ pub(crate) fn check_size(body: &Body) -> Result<()> {
 
 /// Returns the error of a write to a store that is only read.
 #[cfg(any(feature = "layers", all(feature = "local", not(target_arch = "wasm32"))))]
-pub(crate) fn only_read<T>(operation: Operation) -> Result<T> {
+pub(crate) fn only_read<T>(operation: crate::Operation) -> Result<T> {
     Err(Error::new(ErrorKind::PermissionDenied, "this store is only read").during(operation))
 }
 

@@ -67,11 +67,11 @@ impl Health {
         match failure {
             None => drop(failed.remove(path)),
             Some(why) => {
-                let known = failed.insert(path.to_owned(), why.clone());
-                if known.is_none() {
-                    #[cfg(feature = "tracing")]
+                #[cfg(feature = "tracing")]
+                if !failed.contains_key(path) {
                     tracing::error!(file = %path.display(), why, "a checkpoint failed: the write-ahead log grows");
                 }
+                failed.insert(path.to_owned(), why);
             }
         }
     }
