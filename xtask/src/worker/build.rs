@@ -5,7 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
 
 use crate::{Outcome, cargo, run, target};
 
@@ -17,16 +18,18 @@ const LIMIT: u64 = 1400 * 1024;
 /// Folders and files that a Worker is made of.
 const SOURCES: [&str; 5] = ["Cargo.lock", "Cargo.toml", "conformance", "crates", "examples"];
 
-/// Builds a package's Worker for release and returns the folder of its files. A Worker that is newer than all sources is taken as it
-/// is: optimising it again takes a minute.
+/// Builds a package's Worker for release and returns the folder of its files. A Worker that was made of the same sources in the same
+/// way is taken as it is: optimising it again takes a minute.
 pub(crate) fn build(package: &str, features: &[&str]) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let name = Path::new(package).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let out = std::path::absolute(target().join("worker").join(name))?;
-    let built = fs::metadata(out.join("index_bg.wasm")).and_then(|file| file.modified()).ok();
-    if built.is_some_and(|built| SOURCES.iter().all(|path| newest(Path::new(path)).is_ok_and(|source| source < built)))
-    {
+    let stamp = out.join(".made-of");
+    let sources = fingerprint(&[&[package], features].concat())?;
+    if fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == sources) {
         return Ok(out);
     }
+    // A build that breaks off leaves no stamp, and nor do sources that change meanwhile.
+    drop(fs::remove_file(&stamp));
     // Panics must unwind to become a response: with `abort` the client of a session object would hang.
     let mut command = Command::new(worker_build()?);
     command
@@ -37,20 +40,38 @@ pub(crate) fn build(package: &str, features: &[&str]) -> Result<PathBuf, Box<dyn
         .args(features);
     command.env("CARGO_TARGET_DIR", std::path::absolute(wasm_target())?).env("RUST_BACKTRACE", "0");
     run(&mut command)?;
+    if fingerprint(&[&[package], features].concat())? == sources {
+        fs::write(stamp, sources)?;
+    }
     Ok(out)
 }
 
-/// Returns when the newest of the files below a path was changed. Names that begin with a dot do not count.
-fn newest(path: &Path) -> std::io::Result<SystemTime> {
-    let of_itself = fs::metadata(path)?.modified()?;
-    if !path.is_dir() {
-        return Ok(of_itself);
+/// Returns a hash of all sources, of how they are built, and of these words.
+fn fingerprint(words: &[&str]) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    for word in words.iter().chain(&[WORKER_BUILD, include_str!("build.rs")]) {
+        hash.update((word.len() as u64).to_le_bytes());
+        hash.update(word);
     }
-    fs::read_dir(path)?.try_fold(of_itself, |newest_yet, entry| {
-        let entry = entry?;
-        let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
-        Ok(if is_hidden { newest_yet } else { newest_yet.max(newest(&entry.path())?) })
-    })
+    for path in SOURCES {
+        add(&mut hash, Path::new(path))?;
+    }
+    Ok(hex::encode(hash.finalize()))
+}
+
+/// Adds the names and contents of the files below a path. Names that begin with a dot do not count.
+fn add(hash: &mut Sha256, path: &Path) -> std::io::Result<()> {
+    hash.update(path.as_os_str().as_encoded_bytes());
+    if !path.is_dir() {
+        let bytes = fs::read(path)?;
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    entries.retain(|path| !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.'));
+    entries.sort();
+    entries.iter().try_for_each(|entry| add(hash, entry))
 }
 
 /// Returns the target folder, separate from the native one if the compiler differs.
@@ -112,21 +133,27 @@ impl fmt::Display for Size {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn the_newest_file_of_a_folder_counts_unless_it_is_hidden() {
-        let folder = std::env::temp_dir().join(format!("isobar-newest-{}", std::process::id()));
+    fn names_and_contents_of_files_count_unless_they_are_hidden() {
+        let folder = std::env::temp_dir().join(format!("isobar-made-of-{}", std::process::id()));
         fs::create_dir_all(folder.join("src")).expect("a folder");
-        let later = SystemTime::now() + Duration::from_secs(3600);
-        for (name, time) in [("src/a.rs", later), (".hidden", later + Duration::from_secs(3600))] {
-            let file = fs::File::create(folder.join(name)).expect("a file");
-            file.set_modified(time).expect("the time is set");
-        }
-        let found = newest(&folder).expect("the folder is read");
+        let of_now = || {
+            let mut hash = Sha256::new();
+            add(&mut hash, &folder).expect("the folder is read");
+            hex::encode(hash.finalize())
+        };
+        let write = |name: &str, text: &str| {
+            fs::write(folder.join(name), text).expect("a file");
+            of_now()
+        };
+        let first = write("src/a.rs", "one");
+        assert_eq!(write(".hidden", "x"), first);
+        assert_eq!(write("src/a.rs", "one"), first);
+        assert_ne!(write("src/a.rs", "two"), first);
+        assert_eq!(write("src/a.rs", "one"), first);
+        assert_ne!(write("src/b.rs", ""), first);
         fs::remove_dir_all(&folder).expect("the folder is removed");
-        assert_eq!(found, later);
     }
 }
