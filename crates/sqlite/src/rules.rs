@@ -113,10 +113,15 @@ pub fn is_allowed(context: &AuthContext<'_>, product: Product) -> bool {
         | AuthAction::DropTempTrigger { .. }
         | AuthAction::DropTempView { .. }
         | AuthAction::Unknown { .. } => false,
-        AuthAction::CreateTable { table_name: name }
-        | AuthAction::CreateIndex { index_name: name, .. }
-        | AuthAction::CreateTrigger { trigger_name: name, .. }
-        | AuthAction::CreateView { view_name: name } => !reserved(name),
+        AuthAction::CreateTable { table_name: name } | AuthAction::CreateView { view_name: name } => !reserved(name),
+        // On a table of the host's own they would take part in what the host writes.
+        AuthAction::CreateIndex { index_name: name, table_name }
+        | AuthAction::CreateTrigger { trigger_name: name, table_name } => {
+            !reserved(name) && (product == Product::D1 || !reserved(table_name))
+        }
+        AuthAction::DropIndex { table_name, .. } | AuthAction::DropTrigger { table_name, .. } => {
+            product == Product::D1 || !reserved(table_name)
+        }
         AuthAction::DropTable { table_name: name }
         | AuthAction::AlterTable { table_name: name, .. }
         | AuthAction::Read { table_name: name, .. }
@@ -186,7 +191,13 @@ mod tests {
             ] {
                 assert!(!is_refused(sql), "{product:?}: {sql}");
             }
-            for sql in ["SELECT a FROM _cf_own", "INSERT INTO _cf_own VALUES (1)", "DROP TABLE _cf_own"] {
+            for sql in [
+                "SELECT a FROM _cf_own",
+                "INSERT INTO _cf_own VALUES (1)",
+                "CREATE INDEX i ON _cf_own (a)",
+                "CREATE TRIGGER r AFTER INSERT ON _cf_own BEGIN INSERT INTO t VALUES (new.a); END",
+                "DROP TABLE _cf_own",
+            ] {
                 assert_eq!(is_refused(sql), product == Product::DurableObjects, "{product:?}: {sql}");
             }
         }
