@@ -252,12 +252,15 @@ impl Authorizer {
             }
             _ => {}
         }
+        if !is_allowed(context, Product::D1) {
+            return Authorization::Deny;
+        }
         if let Some((name, value)) = lasting_setting(context) {
             let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
             settings.values.insert(name.to_owned(), value.to_owned());
             settings.version += 1;
         }
-        if is_allowed(context, Product::D1) { Authorization::Allow } else { Authorization::Deny }
+        Authorization::Allow
     }
 }
 
