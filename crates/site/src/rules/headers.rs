@@ -115,14 +115,17 @@ impl HeaderRules {
     }
 }
 
+/// The beginning of the warning about a rule that is valid and has no effect.
+pub(super) const SHADOWED: &str = "ignored: a later rule is for the same path";
+
 /// Of rules for the same path, keeps the last at the position of the first.
 fn last_of_each_path(rules: Vec<Rule>, warnings: &mut Vec<RuleWarning>) -> Vec<Rule> {
     let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
     for rule in rules {
         match kept.iter_mut().find(|other| other.path == rule.path) {
             Some(earlier) => {
-                let message = format!("ignored: the rule at line {} is for the same path", rule.line);
                 let at = warnings.partition_point(|warning| warning.line <= earlier.line);
+                let message = format!("{SHADOWED} (line {})", rule.line);
                 warnings.insert(at, RuleWarning::new(earlier.line, &earlier.path, message));
                 *earlier = rule;
             }

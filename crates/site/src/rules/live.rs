@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use isobar_storage::{Error, Key, ObjectStore};
 
+use super::headers::SHADOWED;
 use super::{HEADERS, HeaderRules, REDIRECTS, Redirects, RuleWarning, read};
 use crate::SiteOptions;
 
@@ -75,11 +76,11 @@ impl LiveRules {
     }
 }
 
-/// The warnings about lines that were not there before: a line that was ignored from the start keeps no edit from being served.
+/// The warnings about invalid lines that were not there before: a line that was ignored from the start keeps no edit from being served.
 fn new_warnings(before: &[RuleWarning], now: &[RuleWarning]) -> Vec<RuleWarning> {
     let is_known =
         |warning: &RuleWarning| before.iter().any(|it| (&it.text, &it.message) == (&warning.text, &warning.message));
-    now.iter().filter(|warning| !is_known(warning)).cloned().collect()
+    now.iter().filter(|warning| !warning.message.starts_with(SHADOWED) && !is_known(warning)).cloned().collect()
 }
 
 /// The outcome of [`Site::reload_rules`](crate::Site::reload_rules).

@@ -190,6 +190,10 @@ async fn rules_are_read_again_and_invalid_ones_leave_the_earlier_in_force() {
         assert_eq!(rule().await.as_deref(), Some("two"));
         let (_, other, _) = ask(&served, "/", &[("host", "other.example")]).await;
         assert_eq!(other.get_all("x-rule").iter().count(), 2, "{other:?}");
+        // Nor does a valid rule that a later one for its path replaces.
+        write("_headers", "# a comment\n/*\n X-Rule: one\nold nonsense\n/*\n X-Rule: two\n").await;
+        assert_eq!(site.reload_rules().await.unwrap().headers, []);
+        assert_eq!(rule().await.as_deref(), Some("two"));
         // Each file for itself.
         write("_headers", "/*\n X-Rule: three\nnonsense\n").await;
         write("_redirects", "/old /new 302\n").await;
