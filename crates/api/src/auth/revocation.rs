@@ -42,8 +42,11 @@ pub trait Revocations: Debug + Send + Sync {
     async fn revoked(&self, revoked: &[Revoked]) -> Result<(), Problem>;
 }
 
+/// The id of a row, and what is revoked: user, tenant, session.
+type Row = (i64, String, Option<String>, Option<String>);
+
 impl Auth {
-    /// Delivers the rows that are left to the [`Revocations`] of the options, at most 500 in a call. Returns the number of rows. Run
+    /// Delivers the rows that are left to the [`Revocations`] of the options, 500 at a time. Returns the number of rows. Run
     /// it every minute or so: it delivers what a restart or a failure left behind. Rows whose delivery fails stay for the next run,
     /// and those after them are delivered all the same. Without a hook the rows are dropped.
     ///
@@ -56,29 +59,41 @@ impl Auth {
         let (mut delivered, mut failed, mut after) = (0, None, 0);
         loop {
             let sql = "SELECT id, user_id, tenant_id, session_id FROM revocations WHERE id > ? ORDER BY id LIMIT ?";
-            let rows: Vec<(i64, String, Option<String>, Option<String>)> =
-                self.database().prepare(sql).bind(after).bind(BATCH).all().await?;
+            let rows: Vec<Row> = self.database().prepare(sql).bind(after).bind(BATCH).all().await?;
             let Some(last) = rows.last().map(|(id, ..)| *id) else { return failed.map_or(Ok(delivered), Err) };
-            let revoked: Vec<_> =
-                rows.into_iter().map(|(_, user, tenant, session)| Revoked { user, tenant, session }).collect();
-            match hook.revoked(&revoked).await {
-                Ok(()) => {
-                    delivered += revoked.len() as u64;
-                    let delete = Statement::new("DELETE FROM revocations WHERE id > ? AND id <= ?");
-                    self.database().query(delete.bind(after).bind(last)).await?;
-                }
+            match self.deliver(&**hook, rows).await {
+                Ok(rows) => delivered += rows,
                 Err(problem) => failed = Some(problem),
             }
             after = last;
         }
     }
 
-    /// Delivers what a request to this path may have ended. A failure is logged: the rows stay for the next delivery.
+    /// Delivers these rows, which follow one another, and deletes them. Returns their number.
+    async fn deliver(&self, hook: &dyn Revocations, rows: Vec<Row>) -> Result<u64, Problem> {
+        let ids = rows.iter().map(|(id, ..)| *id);
+        let (Some(first), Some(last)) = (ids.clone().min(), ids.max()) else { return Ok(0) };
+        let revoked: Vec<_> =
+            rows.into_iter().map(|(_, user, tenant, session)| Revoked { user, tenant, session }).collect();
+        hook.revoked(&revoked).await?;
+        let delete = Statement::new("DELETE FROM revocations WHERE id >= ? AND id <= ?");
+        self.database().query(delete.bind(first).bind(last)).await?;
+        Ok(revoked.len() as u64)
+    }
+
+    /// Delivers what a request to this path may have ended: the newest rows, at most 500. Others, which have failed before, keep no
+    /// request waiting. A failure is logged: the rows stay for the next delivery.
     pub(super) async fn deliver_after(&self, path: &str) {
-        if self.options().revocations.is_none() || !ENDING.iter().any(|ending| path.contains(ending)) {
+        let Some(hook) = &self.options().revocations else { return };
+        if !ENDING.iter().any(|ending| path.contains(ending)) {
             return;
         }
-        if let Err(problem) = self.deliver_revocations().await {
+        let sql = "SELECT id, user_id, tenant_id, session_id FROM revocations ORDER BY id DESC LIMIT ?";
+        let delivered = match self.database().prepare(sql).bind(BATCH).all().await {
+            Ok(rows) => self.deliver(&**hook, rows).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(problem) = delivered {
             tracing::warn!(
                 ?problem,
                 "connections of ended sessions or memberships were not closed; they are tried again"

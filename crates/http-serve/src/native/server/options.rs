@@ -150,7 +150,7 @@ impl ServerOptions {
         self
     }
 
-    /// Sets the bytes of that memory that requests from one address may take. Default: a quarter.
+    /// Sets the bytes of that memory that requests from one address may take. Default: a quarter, at least 8 MiB. Uploads need 6 MiB.
     #[must_use]
     pub fn with_body_memory_per_address(mut self, bytes: usize) -> Self {
         self.body_memory_per_address = Some(bytes);
