@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::disk::private;
 use crate::{Error, ErrorKind, Result};
 
 /// The locked file. It stays when the store is closed: the lock is the system's, and ends with the process.
@@ -60,15 +61,47 @@ impl StoreLock {
     }
 }
 
-/// Opens the file, which is empty, for reading by everybody who gets into the folder: a command that another user has run, such as
-/// root, keeps nobody out. Some file systems lock only what can be read.
+/// Opens the file for reading, too: some file systems lock only what can be read. A new one is the folder's owner's, so that a command
+/// that root has run keeps nobody out.
 fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    let mut options = private();
+    options.read(true).create_new(true);
     match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path).map_err(|_| error),
-        opened => opened,
+        Ok(file) => {
+            #[cfg(unix)]
+            give_to_owner(path);
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().read(true).write(true).open(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives the file the owner of its folder. Only root can, and only root has to.
+#[cfg(unix)]
+fn give_to_owner(path: &Path) {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let folder = path.parent().and_then(|folder| std::fs::metadata(folder).ok());
+    if let Some(folder) = folder {
+        drop(chown(path, Some(folder.uid()), Some(folder.gid())));
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    use super::*;
+
+    #[test]
+    fn a_new_lock_belongs_to_the_folders_owner() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(chown(folder.path(), Some(12_345), None)); // only root can
+        let owner = std::fs::metadata(folder.path()).expect("the folder is there").uid();
+        drop(StoreLock::shared(folder.path()).expect("a lock"));
+        let file = std::fs::metadata(folder.path().join(NAME)).expect("the file is there");
+        assert_eq!((file.uid(), file.mode() & 0o777), (owner, 0o600));
     }
 }
