@@ -143,7 +143,7 @@ impl ApiTools {
             return None;
         }
         let message = format!("Delete {} {}?", json!(call.arguments)["resource"], json!(call.arguments)["id"]);
-        // Made of types and not of JSON: the code that reads all requests of MCP weighs 40 KiB in a Worker.
+        // Made of types and not of JSON: the code that reads all requests of MCP weighs 110 KiB in a Worker.
         let requested_schema = ElicitationSchema::builder().required_bool("delete").build_unchecked();
         let params = ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema };
         let asks = InputRequest::Elicitation(ElicitRequest::new(params));
