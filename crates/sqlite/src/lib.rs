@@ -24,14 +24,17 @@ mod prepared;
 mod rules;
 #[cfg(all(test, feature = "native", not(target_arch = "wasm32")))]
 mod scripts;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod wal;
 
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub use self::{
     codes::code_name,
     functions::{allows_function, knows_function, unknown_function},
     limited::prepare_next,
-    prepared::{Failure, Prepared, Text, checkpoint, drop_modules, prepare, text},
+    prepared::{Failure, Prepared, Text, drop_modules, prepare, text},
     rules::{DURABLE, LASTING, Product, is_allowed, lasting_setting, set_limits},
+    wal::WalPages,
 };
 
 /// Limits that D1 and Durable Objects share. Source: Cloudflare's documentation, "Limits", and workerd's `sqlite.c++`.

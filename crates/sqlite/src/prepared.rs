@@ -275,7 +275,7 @@ pub fn drop_modules(connection: &Connection) {
 ///
 /// # Errors
 /// SQLite's, among them that of a failed sync.
-pub fn checkpoint(connection: &Connection) -> Result<(), Failure> {
+pub(crate) fn checkpoint(connection: &Connection) -> Result<(), Failure> {
     // SAFETY: the connection is open; null means every database of it, and no counts are asked for.
     let code = unsafe {
         ffi::sqlite3_wal_checkpoint_v2(

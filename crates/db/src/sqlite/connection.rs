@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use isobar_sqlite::{DURABLE, Failure, Prepared, Product, Text, is_allowed, lasting_setting, set_limits};
+use isobar_sqlite::{DURABLE, Failure, Prepared, Product, Text, WalPages, is_allowed, lasting_setting, set_limits};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
@@ -20,8 +20,6 @@ const OF_THE_WRITER: [&str; 3] = ["changes", "last_insert_rowid", "total_changes
 
 /// Instructions of SQLite's virtual machine between two checks for an interruption: some tens of microseconds.
 const INSTRUCTIONS: i32 = 1000;
-/// Pages in the write-ahead log at which it is copied into the database: SQLite's default.
-const CHECKPOINT_PAGES: i32 = 1000;
 
 /// A call's claim on a connection: whether its caller still waits, and until when it may run.
 #[derive(Debug)]
@@ -113,7 +111,7 @@ pub(super) struct Guarded {
     authorizer: Arc<Authorizer>,
     /// The version of the shared settings that it has.
     settings_version: u64,
-    wal_pages: Arc<AtomicI32>,
+    wal: WalPages,
 }
 
 impl Guarded {
@@ -141,12 +139,7 @@ impl Guarded {
         }
         set_limits(&connection, limits::VALUE_BYTES)?;
         isobar_sqlite::drop_modules(&connection);
-        let wal_pages = Arc::new(AtomicI32::new(0));
-        let pages = Arc::clone(&wal_pages);
-        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
-            pages.store(count, Ordering::Relaxed);
-            Ok(())
-        }))?;
+        let wal = WalPages::count(&mut connection)?;
         connection.progress_handler(INSTRUCTIONS, Some(must_stop))?;
         let authorizer = Arc::new(Authorizer {
             is_reader,
@@ -157,7 +150,7 @@ impl Guarded {
         });
         let asked = Arc::clone(&authorizer);
         connection.authorizer(Some(move |context: AuthContext<'_>| asked.judge(&context)))?;
-        Ok(Self { connection, authorizer, settings_version: 0, wal_pages })
+        Ok(Self { connection, authorizer, settings_version: 0, wal })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -210,11 +203,7 @@ impl Guarded {
 
     /// Copies the write-ahead log into the database when it has grown long.
     pub(super) fn checkpoint(&self) -> Result<(), Failure> {
-        if self.wal_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
-            return Ok(());
-        }
-        self.wal_pages.store(0, Ordering::Relaxed);
-        isobar_sqlite::checkpoint(&self.connection)
+        self.wal.checkpoint(&self.connection).unwrap_or(Ok(()))
     }
 
     /// Makes the connection usable after a panic. Returns `false` where it can only be dropped.
@@ -274,6 +263,14 @@ mod tests {
     use rusqlite::limits::Limit;
 
     use super::*;
+
+    #[test]
+    fn a_refused_pragma_changes_no_setting() {
+        let settings = Arc::default();
+        let writer = Guarded::open(None, false, &settings).unwrap();
+        assert!(writer.prepare_next(&Text::new("PRAGMA temp.case_sensitive_like = ON"), 0).is_err());
+        assert_eq!(settings.lock().unwrap().version, 0);
+    }
 
     #[test]
     fn a_setting_that_could_not_be_applied_is_tried_again() {

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use isobar_sqlite::WalPages;
 use rusqlite::{Connection, params};
 
-use super::checkpoint::WalPages;
 use super::fault::{Fault, failure};
 use super::health::Health;
 use super::options::Clock;
@@ -157,7 +157,7 @@ impl Alarms {
     /// Copies a long log into the index. A failure loses nothing, and is reported by the host's health.
     fn checkpoint(&self, state: &State) {
         if let (Some(path), Some(done)) = (&self.path, state.wal.checkpoint(&state.index)) {
-            self.health.mark_checkpoint(path, done.err().map(|error| self.failed(&error).to_string()));
+            self.health.mark_checkpoint(path, done.err().map(|error| self.failed(&error.into()).to_string()));
         }
     }
 

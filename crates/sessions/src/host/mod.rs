@@ -8,7 +8,6 @@
 
 mod alarms;
 mod backend;
-mod checkpoint;
 mod disk;
 mod fault;
 mod health;

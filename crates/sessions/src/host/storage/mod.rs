@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use isobar_sqlite::{DURABLE, Product, is_allowed};
+use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed};
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
-use super::checkpoint::WalPages;
 use super::disk;
 use super::fault::{Fault, failure};
 use super::health::Health;
@@ -24,6 +23,8 @@ use crate::{Error, ErrorKind, Result};
 
 const LOST: &str = "the SQL has rolled the object's transaction back, so the object was reset";
 
+/// Pages in a write-ahead log beyond which writes are refused while its checkpoints fail: 64 MiB.
+const MAX_WAL_PAGES: u32 = 16 * 1024;
 /// Settings of every connection, beside those of [`DURABLE`]: nothing leaves the object before COMMIT has returned.
 const SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;";
 const TABLES: &str = "
@@ -313,11 +314,8 @@ impl Storage {
     /// host's health reports it.
     fn checkpoint(&self) {
         let Place::File(path) = &self.place else { return };
-        self.trusted.store(true, Ordering::Relaxed);
-        let done = self.wal.checkpoint(&self.connection);
-        self.trusted.store(false, Ordering::Relaxed);
-        let Some(done) = done else { return };
-        let failed = done.err().map(|error| {
+        let Some(done) = self.wal.checkpoint(&self.connection) else { return };
+        let failed = done.err().map(rusqlite::Error::from).map(|error| {
             let message =
                 format!("the write-ahead log of {} cannot be copied into it: {}", self.name(), failure(&error));
             if Fault::of(&error) == Some(Fault::Sync) {
@@ -330,10 +328,10 @@ impl Storage {
 
     /// Refuses to write while the log is as long as it may become and cannot be shortened.
     fn check_log(&self) -> Result<()> {
-        if self.wal.is_too_long() {
+        if self.wal.pages() >= MAX_WAL_PAGES {
             self.checkpoint();
         }
-        if !self.wal.is_too_long() {
+        if !self.wal.pages() >= MAX_WAL_PAGES {
             return Ok(());
         }
         let message =

@@ -1,5 +1,5 @@
-//! Checkpoints of write-ahead logs, run by the host: a failure of one of SQLite's own ones is reported to no caller, and the log
-//! grows without bound.
+//! Checkpoints of write-ahead logs, run by us: a failure of one of SQLite's own ones is reported to no caller, and the log grows
+//! without bound.
 
 use std::os::raw::c_int;
 use std::sync::Arc;
@@ -8,18 +8,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
+use crate::Failure;
+use crate::prepared::checkpoint;
+
 /// Pages in a log from which on each commit is followed by a checkpoint: 4 MiB, SQLite's own default.
 const PAGES: u32 = 1000;
-/// Pages in a log beyond which writes are refused while its checkpoints fail: 64 MiB.
-const MAX_PAGES: u32 = 16 * 1024;
 
 /// Number of pages in the write-ahead log of one connection, as its last commit left it.
 #[derive(Debug, Default)]
-pub(super) struct WalPages(Arc<AtomicU32>);
+pub struct WalPages(Arc<AtomicU32>);
 
 impl WalPages {
     /// Counts the pages of the connection's log from now on. SQLite's own checkpoints end with this.
-    pub(super) fn count(connection: &mut Connection) -> rusqlite::Result<Self> {
+    ///
+    /// # Errors
+    /// rusqlite's, for a connection that it does not own.
+    pub fn count(connection: &mut Connection) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&pages);
         connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
@@ -29,21 +33,22 @@ impl WalPages {
         Ok(Self(pages))
     }
 
-    /// Copies the log into its database, if the log is long. Returns the outcome, or `None` if the log is short. After a failure
-    /// nothing is lost: the log has it all, and the next commit tries again.
-    pub(super) fn checkpoint(&self, connection: &Connection) -> Option<rusqlite::Result<()>> {
-        if self.0.load(Ordering::Relaxed) < PAGES {
+    /// Copies the log into its database as far as readers and writers let it, if the log is long. Returns the outcome, or `None` if
+    /// the log is short. After a failure nothing is lost: the log has it all, and the next commit tries again.
+    pub fn checkpoint(&self, connection: &Connection) -> Option<Result<(), Failure>> {
+        if self.pages() < PAGES {
             return None;
         }
-        let done = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        let done = checkpoint(connection);
         if done.is_ok() {
             self.0.store(0, Ordering::Relaxed); // the next commit counts what is left
         }
         Some(done)
     }
 
-    /// Whether the log is as long as it may become.
-    pub(super) fn is_too_long(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= MAX_PAGES
+    /// Returns the number of pages.
+    #[must_use]
+    pub fn pages(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
     }
 }
