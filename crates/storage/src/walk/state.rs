@@ -98,8 +98,8 @@ impl States {
         }
         // A folder that is configured to hold state beside other things is not state by its content.
         let is_home = |folder: &Path| self.paths.iter().any(|state| state.parent() == Some(folder));
-        let is_ours =
-            |folder: &Path| folder.file_name().is_some_and(|name| name == ".isobar") || is_isobar_state(folder);
+        let by_name = |folder: &Path| folder.file_name().and_then(|name| state_of_name(&name.to_string_lossy()));
+        let is_ours = |folder: &Path| by_name(folder) == Some(Reason::State) || is_isobar_state(folder);
         match real.ancestors().find(|folder| !is_home(folder) && is_ours(folder)) {
             Some(state) => Err(inside(state)),
             None => Ok(()),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use futures_util::TryStreamExt;
-use isobar_storage::local::LocalStore;
+use isobar_storage::local::{LocalOptions, LocalStore};
 use isobar_storage::{
     Conditions, ErrorKind, GetOptions, MultipartOptions, ObjectStore, ObjectStoreExt, PutOptions, Range, Result,
 };
@@ -189,6 +189,36 @@ async fn frames_behind_a_damaged_one_that_the_index_forgot_are_not_written_over(
         assert!(fs::read(pack).unwrap() == before);
         assert!(fs::read(folder.path().join("lost").join(pack.file_name().unwrap())).unwrap() == before);
     }
+}
+
+#[tokio::test]
+async fn a_pack_behind_a_damaged_one_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || LocalStore::open_with(folder.path(), LocalOptions::default().with_pack_bytes(SHORT));
+    let store = open().await.unwrap();
+    store.write(&key("known"), "known").await.unwrap();
+    drop(store);
+    let index = closed_index(folder.path());
+    let store = open().await.unwrap();
+    for number in 0.. {
+        store.write(&key(&number.to_string()), vec![b'x'; 300]).await.unwrap();
+        if packs(folder.path()).len() == 2 {
+            break;
+        }
+    }
+    drop(store);
+    closed_index(folder.path());
+    let there = packs(folder.path());
+    assert_eq!(there.len(), 2, "{there:?}");
+    fs::write(folder.path().join("index.db"), index).unwrap();
+    let start = position(&there[0], b"isobarF1");
+    let second = start + 8 + position_from(&there[0], b"isobarF1", start + 8);
+    blank(&there[0], second, 32);
+    let contents = || there.iter().map(|pack| fs::read(pack).unwrap()).collect::<Vec<_>>();
+    let before = contents();
+    let refused = open().await.unwrap_err();
+    assert!(refused.kind() == ErrorKind::Corrupt && refused.to_string().contains("--rebuild"), "{refused}");
+    assert!(contents() == before);
 }
 
 #[tokio::test]

@@ -191,3 +191,19 @@ async fn a_damaged_index_of_version_3_is_not_upgraded_and_no_object_is_taken_for
         assert!(rebuilt.get(&name) == Some(&body), "{name}");
     }
 }
+
+#[tokio::test]
+async fn an_upgrade_that_broke_off_does_not_say_that_the_packs_have_every_deletion() {
+    let folder = tempfile::tempdir().unwrap();
+    unpack(folder.path());
+    drop(open(folder.path()).await);
+    lose_index(folder.path());
+    // Its last frame, which says so, was not written.
+    let newest = packs(folder.path()).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let last = (0..bytes.len()).rfind(|at| bytes[*at..].starts_with(b"isobarF1")).unwrap();
+    bytes[last..].fill(0);
+    fs::write(&newest, bytes).unwrap();
+    let report = rebuild(folder.path()).await;
+    assert!(report.findings.iter().any(|it| matches!(it.problem, Problem::Uncertain { .. })), "{report:?}");
+}

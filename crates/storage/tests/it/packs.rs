@@ -356,6 +356,35 @@ async fn a_deletion_is_kept_as_long_as_an_older_pack_has_the_object() {
 }
 
 #[tokio::test]
+async fn a_deletion_behind_damage_is_kept_as_long_as_an_older_pack_has_the_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), SHORT).await;
+    store.write(&key("goes"), "x").await.unwrap();
+    store.write(&key("stays"), vec![b'x'; 700]).await.unwrap();
+    let mut damaged = None;
+    for round in 0..100 {
+        store.write(&key("often"), format!("{round}").repeat(100)).await.unwrap();
+        if round == 20 {
+            // In one pack with what comes before: a frame whose body is damaged.
+            let newest = packs(folder.path()).pop().unwrap();
+            let end = fs::read(&newest).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+            store.delete(&[key("goes")]).await.unwrap();
+            let mut bytes = fs::read(&newest).unwrap();
+            assert!(bytes[end + 1..].iter().any(|byte| *byte != 0), "the deletion is in the same pack");
+            bytes[end - 10] ^= 1;
+            fs::write(&newest, bytes).unwrap();
+            damaged = Some(newest);
+        }
+    }
+    assert!(damaged.unwrap().exists());
+    drop(store);
+    crate::rebuild::lose_index(folder.path());
+    crate::rebuild::rebuild(folder.path()).await;
+    let store = open(folder.path(), SHORT).await;
+    assert_eq!((read(&store, "goes").await, read(&store, "often").await), (None, Some("99".repeat(100))));
+}
+
+#[tokio::test]
 async fn a_wrong_count_and_a_forgotten_pack_are_told_and_mended() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), SHORT).await;

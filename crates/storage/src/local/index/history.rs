@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Transaction, params};
 
-use super::{Result, check, corrupt, packs, rows, schema};
+use super::{Result, packs, rows, schema};
 use crate::Key;
 use crate::local::packs::{Appender, Frame, NewFrame, Note, Place, Record};
 
@@ -16,15 +16,8 @@ use crate::local::packs::{Appender, Frame, NewFrame, Note, Place, Record};
 const AT_ONCE: usize = 4096;
 
 /// Reads every pack once, gives rows without a CRC the one of their body, and has frames say which keys were deleted.
-///
-/// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the index is damaged: rows that cannot be found would be taken for deleted.
+/// The index must be sound: rows that cannot be found would be taken for deleted.
 pub(super) fn complete(transaction: &Transaction<'_>, appender: &mut Appender) -> Result<()> {
-    if let Some(damage) = check::damage_of(transaction) {
-        let what =
-            format!("is damaged and cannot be upgraded ({damage}); make it again: isobar r2 fsck BUCKET --rebuild");
-        return Err(corrupt(&what).into());
-    }
     let packs = appender.packs().clone();
     let mut deleted = BTreeSet::new();
     // The frames of this very upgrade say nothing new.

@@ -116,6 +116,7 @@ fn belong_together(transaction: &Transaction<'_>, packs: &Packs, known: Tail) ->
     Err(apart().into())
 }
 
+/// The refusal of an index and packs that do not belong together.
 fn apart() -> Error {
     let what = "index.db and packs do not belong together: one of them is another store's, or from another time. Bring back the \
                 copies of one moment, or make the index again out of the packs (isobar r2 fsck BUCKET --rebuild)";

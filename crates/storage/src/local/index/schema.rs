@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
-use super::{Result, corrupt, history, packs, recover, rows};
+use super::{Result, check, corrupt, history, packs, recover, rows};
 use crate::local::packs::{Appender, NewFrame, Note, head_of};
 use crate::{Key, ObjectMeta};
 
@@ -41,7 +41,7 @@ const SCHEMA: &str = "
 ";
 
 /// The packs: where the last frame of each ends, and its id; the weight of all records in it, and of those that are live; up to
-/// where those were relocated.
+/// where its records were written again: all of them where that is `bytes`, and one more if what is behind damage was not.
 const PACKS: &str = "
     CREATE TABLE packs (
         id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, last INTEGER NOT NULL, weight INTEGER NOT NULL, live INTEGER NOT NULL,
@@ -121,7 +121,16 @@ pub(super) fn create(transaction: &Transaction<'_>) -> Result<()> {
     Ok(transaction.pragma_update(None, "user_version", VERSION)?)
 }
 
+/// Upgrades an index of an earlier version.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is damaged; nothing was written then.
 fn bring_up_to_date(transaction: &Transaction<'_>, appender: &mut Appender, version: i64) -> Result<()> {
+    if let Some(damage) = check::damage_of(transaction) {
+        let what =
+            format!("is damaged and cannot be upgraded ({damage}); make it again: isobar r2 fsck BUCKET --rebuild");
+        return Err(corrupt(&what).into());
+    }
     if version == 1 {
         transaction.execute_batch(FROM_1)?;
     }
