@@ -115,9 +115,6 @@ impl HeaderRules {
     }
 }
 
-/// The beginning of the warning about a rule that is valid and has no effect.
-pub(super) const SHADOWED: &str = "ignored: a later rule is for the same path";
-
 /// Of rules for the same path, keeps the last at the position of the first.
 fn last_of_each_path(rules: Vec<Rule>, warnings: &mut Vec<RuleWarning>) -> Vec<Rule> {
     let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
@@ -125,8 +122,7 @@ fn last_of_each_path(rules: Vec<Rule>, warnings: &mut Vec<RuleWarning>) -> Vec<R
         match kept.iter_mut().find(|other| other.path == rule.path) {
             Some(earlier) => {
                 let at = warnings.partition_point(|warning| warning.line <= earlier.line);
-                let message = format!("{SHADOWED} (line {})", rule.line);
-                warnings.insert(at, RuleWarning::new(earlier.line, &earlier.path, message));
+                warnings.insert(at, RuleWarning::shadowed(earlier.line, &earlier.path, rule.line));
                 *earlier = rule;
             }
             None => kept.push(rule),

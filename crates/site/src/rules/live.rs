@@ -1,11 +1,11 @@
 //! The rules of a site while it is served: replaced as a whole, and never by rules that are wrong.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "cache")]
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use isobar_storage::{Error, Key, ObjectStore};
 
-use super::headers::SHADOWED;
 use super::{HEADERS, HeaderRules, REDIRECTS, Redirects, RuleWarning, read};
 use crate::SiteOptions;
 
@@ -20,8 +20,12 @@ pub(crate) struct SiteRules {
 #[derive(Debug, Default)]
 pub(crate) struct LiveRules {
     current: RwLock<Arc<SiteRules>>,
-    /// Changes with the rules. The lowest bit says whether they go by host.
+    /// Changes when the rules do, after they have.
+    #[cfg(feature = "cache")]
     version: AtomicU64,
+    /// Whether any of them goes by host: read for each answer out of memory.
+    #[cfg(feature = "cache")]
+    has_hosts: AtomicBool,
 }
 
 impl LiveRules {
@@ -35,27 +39,23 @@ impl LiveRules {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A number that changes when the rules do, after they have.
     #[cfg(feature = "cache")]
     pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire) >> 1
+        self.version.load(Ordering::Acquire)
     }
 
     #[cfg(feature = "cache")]
     pub(crate) fn has_hosts(&self) -> bool {
-        self.version.load(Ordering::Relaxed) & 1 == 1
+        self.has_hosts.load(Ordering::Relaxed)
     }
 
     fn set(&self, rules: SiteRules) {
-        #[cfg(feature = "cache")]
-        let has_hosts = u64::from(rules.headers.has_hosts());
-        #[cfg(not(feature = "cache"))]
-        let has_hosts = 0;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        #[cfg(feature = "cache")]
+        self.has_hosts.store(rules.headers.has_hosts(), Ordering::Relaxed);
         *current = Arc::new(rules);
-        // Under the lock: nobody else changes it.
-        let version = (self.version.load(Ordering::Relaxed) >> 1) + 1;
-        self.version.store(version << 1 | has_hosts, Ordering::Release);
+        #[cfg(feature = "cache")]
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Reads the files of rules again, and replaces the rules of each whose lines are valid.
@@ -80,7 +80,7 @@ impl LiveRules {
 fn new_warnings(before: &[RuleWarning], now: &[RuleWarning]) -> Vec<RuleWarning> {
     let is_known =
         |warning: &RuleWarning| before.iter().any(|it| (&it.text, &it.message) == (&warning.text, &warning.message));
-    now.iter().filter(|warning| !warning.message.starts_with(SHADOWED) && !is_known(warning)).cloned().collect()
+    now.iter().filter(|warning| !warning.is_shadowed && !is_known(warning)).cloned().collect()
 }
 
 /// The outcome of [`Site::reload_rules`](crate::Site::reload_rules).

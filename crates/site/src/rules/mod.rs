@@ -49,17 +49,25 @@ pub struct RuleWarning {
     pub text: String,
     /// Description of the problem and of its correction.
     pub message: String,
+    /// Whether the rule is valid, and a later one takes its place.
+    is_shadowed: bool,
 }
 
 impl RuleWarning {
     fn new(line: usize, text: &str, message: impl Into<String>) -> Self {
-        Self { line, text: text.to_owned(), message: message.into() }
+        Self { line, text: text.to_owned(), message: message.into(), is_shadowed: false }
+    }
+
+    /// The warning about a rule whose place the rule of another line, for the same path, takes.
+    fn shadowed(line: usize, path: &str, by: usize) -> Self {
+        let message = format!("ignored: the rule at line {by} is for the same path");
+        Self { is_shadowed: true, ..Self::new(line, path, message) }
     }
 }
 
 impl fmt::Display for RuleWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, text, message } = self;
+        let Self { line, text, message, .. } = self;
         // A line may be thousands of characters long.
         let shown: String = text.chars().take(80).collect();
         write!(f, "line {line}: {message} ({shown})")
