@@ -350,6 +350,23 @@ async fn rows_behind_many_that_cannot_be_delivered_are_delivered() {
 }
 
 #[tokio::test]
+async fn a_request_delivers_the_newest_rows_and_waits_for_no_backlog() {
+    let closed = Closed { stuck: Some("stuck"), ..Closed::default() };
+    let options = AuthOptions::default().with_signup(true).with_revocations(Arc::new(closed.clone()));
+    let town = town_with(options).await;
+    town.found().await;
+    let mut ada = Browser::signed_up(&town, "ada").await;
+    town.database.prepare("DELETE FROM revocations").run().await.unwrap();
+    let rows = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2000) INSERT INTO revocations \
+                (user_id) SELECT CASE WHEN n <= 1000 THEN 'stuck' ELSE 'bob' END FROM n";
+    town.database.prepare(rows).run().await.unwrap();
+    closed.take();
+    ada.post("/auth/logout", json!({})).await.is(204);
+    // The last 499 of bob's and ada's own.
+    assert_eq!((closed.take().len(), town.count("revocations").await), (500, 1501));
+}
+
+#[tokio::test]
 async fn revocations_without_a_hook_are_dropped() {
     let town = town().await;
     let mut ada = Browser::signed_up(&town, "ada").await;

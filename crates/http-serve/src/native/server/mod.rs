@@ -146,11 +146,8 @@ impl Server {
             }
         }
         let per_address = options.connections_per_address.unwrap_or((connections / 2).max(64));
-        let body_share = options.body_memory_per_address;
-        // A quarter, and room for a part of an upload.
-        let body_share = body_share.unwrap_or((options.body_memory / 4).max(8 << 20).min(options.body_memory));
         let shared = Arc::new(Shared {
-            budget: Arc::new(Budget::new(options.body_memory, body_share, service.body_limit)),
+            budget: Arc::new(Budget::new(options.body_memory, options.body_share(), service.body_limit)),
             service,
             http: connections::http(&options),
             tls,

@@ -47,7 +47,7 @@ pub struct ServerOptions {
     pub body_memory: usize,
     /// Bytes of `body_memory` that requests from one address, or from one /64 network of IPv6, may take; 503 with `Retry-After`
     /// for more. At least the application's limit for one body; trusted proxies have no such limit. Default: a quarter of
-    /// `body_memory`.
+    /// `body_memory`, and at least 8 MiB; an upload of media holds up to 6 MiB.
     pub body_memory_per_address: Option<usize>,
     /// Time that a route may take until its answer begins; 503 after it. Default: none, no limit.
     pub request_timeout: Option<Duration>,
@@ -150,7 +150,13 @@ impl ServerOptions {
         self
     }
 
-    /// Sets the bytes of that memory that requests from one address may take. Default: a quarter, at least 8 MiB. Uploads need 6 MiB.
+    /// The bytes of body memory that requests from one address may take.
+    pub(super) fn body_share(&self) -> usize {
+        let by_default = (self.body_memory / 4).max(8 * 1024 * 1024).min(self.body_memory);
+        self.body_memory_per_address.unwrap_or(by_default)
+    }
+
+    /// Sets [`body_memory_per_address`](Self::body_memory_per_address).
     #[must_use]
     pub fn with_body_memory_per_address(mut self, bytes: usize) -> Self {
         self.body_memory_per_address = Some(bytes);
@@ -190,5 +196,17 @@ impl ServerOptions {
     pub fn with_tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls = Some(TlsOptions { certificate: certificate.into(), key: key.into() });
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_quarter_of_the_memory_and_room_for_a_part_of_an_upload() {
+        let share = |bytes| ServerOptions::default().with_body_memory(bytes).body_share() >> 20;
+        assert_eq!((share(256 << 20), share(16 << 20), share(4 << 20)), (64, 8, 4));
+        assert_eq!(ServerOptions::default().with_body_memory_per_address(5).body_share(), 5);
     }
 }
