@@ -309,6 +309,10 @@ fn sweep_in_background(store: &isobar_storage::local::LocalStore) {
     tokio::spawn(async move {
         match store.sweep().await {
             Ok(swept) => tracing::debug!(?store, ?swept, "swept"),
+            // The process ends before the sweep could begin: the next start sweeps.
+            Err(error) if error.kind() == isobar_storage::ErrorKind::Unavailable => {
+                tracing::debug!(?store, %error, "not swept");
+            }
             Err(error) => tracing::warn!(?store, %error, "the sweep failed"),
         }
     });

@@ -417,6 +417,8 @@ fn collector(blobs: Blobs, clock: Clock) -> After {
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
+        // Only a runtime that shuts down cancels blocking work, and only what has not begun.
+        Err(error) if error.is_cancelled() => Err(Error::new(ErrorKind::Unavailable, "the runtime is shutting down")),
         Err(error) => Err(Error::new(ErrorKind::Internal, format!("a storage task ended early: {error}"))),
     }
 }
