@@ -11,9 +11,9 @@ use isobar_api::HttpClient;
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::worker::{self, Context, Env, Response, event};
 use isobar_cloudflare::binding::{JsError, Object, send};
-use isobar_kit::{Case, Outcome};
 use isobar_sessions::cloudflare::DurableObjectNamespace;
 use isobar_sessions::{Capabilities, ErrorKind, ListedObject, ObjectId, Request, SessionNamespace};
+use isobar_testkit::{Case, Outcome};
 use serde_json::{Value, json};
 
 isobar_sessions::durable_object!(Probe => isobar_sessions::conformance::Probe, |_| Ok(()));
@@ -102,7 +102,7 @@ async fn run<S>(cases: Vec<Case<S>>, name: &str, subject: S, capable: impl Fn(&s
     let case = cases.into_iter().find(|case| name_of(case) == name).ok_or_else(|| JsError::new("no such case"))?;
     let mut subject = Some(subject);
     let take = async || subject.take().expect("one case asks for one subject");
-    let report = isobar_kit::run(&[case], take, capable).await;
+    let report = isobar_testkit::run(&[case], take, capable).await;
     let (_, _, outcome) = report.outcomes.into_iter().next().ok_or_else(|| JsError::new("the case did not run"))?;
     Ok(match outcome {
         Outcome::Passed => json!({"outcome": "passed"}),

@@ -5,7 +5,7 @@ use crate::{Outcome, cargo, run as execute};
 /// Packages and their features, without SQLite and so without `memory` of db and sessions. The platform is built by
 /// `cargo xtask worker build`.
 const PACKAGES: [(&str, &str); 10] = [
-    ("isobar-kit", ""),
+    ("isobar-testkit", ""),
     ("isobar-sqlite", ""),
     ("isobar-storage", "memory,mock,conformance,tracing,cloudflare-binding"),
     ("isobar-db", "cloudflare-binding,mock,conformance,tracing,vault"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-pub use isobar_kit::{Call, Release, Script};
+pub use isobar_testkit::{Call, Release, Script};
 
 use crate::{Batches, DataPoint, Error, EventSink, Result, ScanOptions, SinkStats};
 

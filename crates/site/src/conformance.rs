@@ -10,9 +10,9 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use http::{HeaderMap, Request};
-use isobar_kit::{Case, Failure, Report, cases, ensure, ensure_eq};
 use isobar_storage::memory::MemoryStore;
 use isobar_storage::{ErrorKind, Key, ListOptions, ObjectStore, ObjectStoreExt};
+use isobar_testkit::{Case, Failure, Report, cases, ensure, ensure_eq};
 
 use crate::{DeployOptions, Deploys, Site, SiteBody, SiteOptions};
 
@@ -23,7 +23,7 @@ type Outcome = Result<(), Failure>;
 
 /// Runs the whole kit, each case on the store that `subject` yields.
 pub async fn run<F: AsyncFnMut() -> Subject>(subject: F) -> Report {
-    isobar_kit::run(&cases(), subject, |_| false).await
+    isobar_testkit::run(&cases(), subject, |_| false).await
 }
 
 /// Every case, by group.

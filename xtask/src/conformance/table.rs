@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use isobar_kit::{Outcome, Report};
+use isobar_testkit::{Outcome, Report};
 
 /// Cases that cannot pass on a backend, with the reason. One that begins to pass is a failure, too, and must be removed from the
 /// list, unless it is in [`MAY`].

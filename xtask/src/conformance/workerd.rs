@@ -1,6 +1,6 @@
 //! Runs the kits inside the real workerd, on its bindings.
 
-use isobar_kit::Outcome as Judged;
+use isobar_testkit::Outcome as Judged;
 
 use super::table::Table;
 use crate::Outcome;

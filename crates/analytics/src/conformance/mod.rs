@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isobar_kit::{Case, Failure, Report, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, Failure, Report, cases, ensure, ensure_eq};
 
 use crate::{DataPoint, ErrorKind, Event, EventSink, EventSinkExt, ScanOptions};
 
@@ -11,7 +11,7 @@ pub type Subject = Arc<dyn EventSink>;
 
 /// Runs the whole kit, each case on the sink that `subject` yields; `reads` says whether it can [read](EventSink::read).
 pub async fn run<F: AsyncFnMut() -> Subject>(subject: F, reads: bool) -> Report {
-    isobar_kit::run(&cases(), subject, |name| name == "scan" && reads).await
+    isobar_testkit::run(&cases(), subject, |name| name == "scan" && reads).await
 }
 
 /// Every case, by group.

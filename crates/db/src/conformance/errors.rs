@@ -1,6 +1,6 @@
 //! D1's errors, by their texts.
 
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, fault, refused, table};
 use crate::{Constraint, ErrorKind, QueryableExt};

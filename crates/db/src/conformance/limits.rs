@@ -1,6 +1,6 @@
 //! D1's limits.
 
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, refused, table};
 use crate::{ErrorKind, QueryableExt};

@@ -7,7 +7,7 @@ mod transactions;
 
 use std::sync::Arc;
 
-use isobar_kit::{Case, Failure, Report};
+use isobar_testkit::{Case, Failure, Report};
 
 use crate::{Database, Error, ErrorKind, QueryableExt};
 
@@ -17,7 +17,7 @@ pub type Subject = Arc<dyn Database>;
 /// Runs the whole kit, each case on the database that `subject` yields.
 pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
     let capabilities = subject().await.capabilities();
-    isobar_kit::run(&cases(), subject, |name| capabilities.has(name)).await
+    isobar_testkit::run(&cases(), subject, |name| capabilities.has(name)).await
 }
 
 /// Every case, by group.

@@ -1,7 +1,7 @@
 //! Binding, rows, columns, meta.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use isobar_kit::{Case, Failure, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, Failure, cases, ensure, ensure_eq};
 use serde::Deserialize;
 
 use super::{Outcome, Subject, fault, refused, table};

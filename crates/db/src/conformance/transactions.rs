@@ -1,6 +1,6 @@
 //! batch, exec, sessions, migrations.
 
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, count, fault, table};
 use crate::migrations::{self, Migration, Migrator};

@@ -1,6 +1,6 @@
 //! Alarms.
 
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 use serde_json::json;
 
 use super::{Outcome, Subject, act, eventually};

@@ -1,7 +1,7 @@
 //! Instances, gates, errors.
 
 use futures_util::future::{join, join_all};
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 use serde_json::json;
 
 use super::{Outcome, Subject, act, eventually, refused};
@@ -165,7 +165,7 @@ async fn a_panic_in_background_work_resets_as_well(sessions: Subject) -> Outcome
     let begin =
         json!([{"op": "put", "key": "kept", "value": 1}, {"op": "memory"}, {"op": "wait until", "panics": true}]);
     act(&sessions, "panicking background", begin).await?;
-    isobar_kit::sleep(std::time::Duration::from_millis(200)).await;
+    isobar_testkit::sleep(std::time::Duration::from_millis(200)).await;
     let after = act(&sessions, "panicking background", json!([{"op": "get", "key": "kept"}, {"op": "memory"}])).await?;
     ensure_eq!(after, json!([1, 1]));
     Ok(())

@@ -1,6 +1,6 @@
 //! Ids and names.
 
-use isobar_kit::{Case, Failure, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, Failure, cases, ensure, ensure_eq};
 use serde_json::json;
 
 use super::{Outcome, Subject, act};

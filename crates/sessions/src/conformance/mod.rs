@@ -11,7 +11,7 @@ mod storage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isobar_kit::{Case, Failure, Report};
+use isobar_testkit::{Case, Failure, Report};
 use serde_json::{Value as Json, json};
 
 use crate::{Body, Error, SessionNamespace, SessionNamespaceExt};
@@ -24,7 +24,7 @@ pub type Subject = Arc<dyn SessionNamespace>;
 /// Runs the whole kit, each case on the namespace that `subject` yields.
 pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
     let capabilities = subject().await.capabilities();
-    isobar_kit::run(&cases(), subject, |name| capabilities.has(name)).await
+    isobar_testkit::run(&cases(), subject, |name| capabilities.has(name)).await
 }
 
 /// Every case, by group.
@@ -67,7 +67,7 @@ async fn eventually(namespace: &Subject, name: &str, operation: Json, want: Json
         if got == want {
             return Ok(());
         }
-        isobar_kit::sleep(Duration::from_millis(50)).await;
+        isobar_testkit::sleep(Duration::from_millis(50)).await;
     }
     Err(Failure(format!("{operation} gave {got} for five seconds, not {want}")))
 }

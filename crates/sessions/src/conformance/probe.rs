@@ -243,5 +243,5 @@ fn value(json: &Json) -> Value {
 }
 
 async fn sleep(ms: u64) {
-    isobar_kit::sleep(Duration::from_millis(ms)).await;
+    isobar_testkit::sleep(Duration::from_millis(ms)).await;
 }

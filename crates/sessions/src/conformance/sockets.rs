@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use isobar_kit::{Case, Failure, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, Failure, cases, ensure, ensure_eq};
 use serde_json::json;
 
 use super::{Outcome, Subject, act, eventually, refused};
@@ -32,7 +32,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
 
 /// The next message, or a failure after five seconds.
 async fn next(socket: &mut ClientSocket) -> Result<Option<Result<Message, CloseFrame>>, Failure> {
-    let timeout = isobar_kit::sleep(Duration::from_secs(5));
+    let timeout = isobar_testkit::sleep(Duration::from_secs(5));
     match select(Box::pin(socket.receive()), Box::pin(timeout)).await {
         Either::Left((received, _)) => Ok(received),
         Either::Right(_) => Err(Failure("nothing came for five seconds".into())),

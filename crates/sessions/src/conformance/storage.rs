@@ -1,6 +1,6 @@
 //! SQL, key-value, transactions.
 
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 use serde_json::{Value as Json, json};
 
 use super::{Outcome, Subject, act, refused};

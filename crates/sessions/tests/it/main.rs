@@ -41,7 +41,7 @@ async fn local_conforms_when_objects_hibernate_at_once() {
     let failed: Vec<_> = report
         .outcomes
         .iter()
-        .filter(|(_, _, outcome)| matches!(outcome, isobar_kit::Outcome::Failed(_)))
+        .filter(|(_, _, outcome)| matches!(outcome, isobar_testkit::Outcome::Failed(_)))
         .map(|(_, name, _)| *name)
         .filter(|name| {
             ![

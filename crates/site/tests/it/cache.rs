@@ -44,7 +44,7 @@ async fn get(site: &Site, path: &str) -> (u16, String, Option<CacheState>) {
 async fn ask_together(
     site: &Site,
     path: &'static str,
-    held: isobar_kit::Release,
+    held: isobar_testkit::Release,
 ) -> Vec<(u16, String, Option<CacheState>)> {
     let asking = join_all((0..50).map(|_| {
         let site = site.clone();

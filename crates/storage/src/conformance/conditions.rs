@@ -1,7 +1,7 @@
 //! `onlyIf`, as a table over put and get.
 
 use chrono::Duration;
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, get_text, key, put};
 use crate::{Conditions, Etags, GetOptions, GetResult, PutOptions, PutResult, Range};

@@ -1,6 +1,6 @@
 //! Listings.
 
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, fault, key, put};
 use crate::{ErrorKind, ListOptions, ObjectStoreExt, PutOptions};

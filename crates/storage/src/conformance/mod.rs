@@ -14,7 +14,7 @@ mod ranges;
 
 use std::sync::Arc;
 
-pub use isobar_kit::{Case, Failure, Report};
+pub use isobar_testkit::{Case, Failure, Report};
 
 use crate::{Body, Error, ErrorKind, GetOptions, GetResult, Key, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
 
@@ -26,7 +26,7 @@ pub type Subject = Arc<dyn ObjectStore>;
 /// Runs the whole kit, each case on the store that `subject` yields.
 pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
     let capabilities = subject().await.capabilities();
-    isobar_kit::run(&cases(), subject, |name| capabilities.has(name)).await
+    isobar_testkit::run(&cases(), subject, |name| capabilities.has(name)).await
 }
 
 /// Every case, by group.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use isobar_kit::{Case, cases, ensure, ensure_eq};
+use isobar_testkit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, fault, get_text, key};
 use crate::{Error, ErrorKind, GetOptions, MultipartOptions, ObjectStoreExt, Part, Range, UploadId};

@@ -1,7 +1,7 @@
 //! Random sequences of operations, and what comes of each in words: two stores with the same words behave the same.
 
 use chrono::DateTime;
-use isobar_kit::Failure;
+use isobar_testkit::Failure;
 
 use super::{Subject, key};
 use crate::{

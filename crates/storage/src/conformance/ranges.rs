@@ -1,6 +1,6 @@
 //! Ranges.
 
-use isobar_kit::{Case, cases, ensure_eq};
+use isobar_testkit::{Case, cases, ensure_eq};
 
 use super::{Outcome, Subject, fault, key, put};
 use crate::{ByteRange, ErrorKind, GetOptions, GetResult, ObjectStore, Range};

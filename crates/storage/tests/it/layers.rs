@@ -47,7 +47,7 @@ async fn every_layer_conforms() {
 }
 
 /// Below a prefix there is less room for keys.
-fn but_for_the_longest_keys(mut report: isobar_kit::Report) {
+fn but_for_the_longest_keys(mut report: isobar_testkit::Report) {
     let before = report.outcomes.len();
     report.outcomes.retain(|(_, case, _)| *case != "keys_have_limits");
     assert_eq!(report.outcomes.len(), before - 1);
