@@ -4,12 +4,13 @@ use crate::{Outcome, cargo, run as execute};
 
 /// Packages and their features, without SQLite and so without `memory` of db and sessions. The platform is built by
 /// `cargo xtask worker build`.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("isobar-testkit", ""),
     ("isobar-sqlite", ""),
     ("isobar-storage", "memory,mock,conformance,tracing,cloudflare-binding"),
     ("isobar-db", "cloudflare-binding,mock,conformance,tracing,vault"),
-    ("isobar-sessions", "cloudflare-binding,mock,conformance,tracing,browser,call,chat,mcp"),
+    ("isobar-sessions", "cloudflare-binding,mock,conformance,tracing"),
+    ("isobar-objects", "cloudflare-binding,tracing,browser,call,chat,mcp"),
     ("isobar-analytics", "cloudflare-binding,memory,mock,conformance,tracing"),
     ("isobar-cloudflare", "binding"),
     ("isobar-site", "tracing"),

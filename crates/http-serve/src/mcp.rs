@@ -8,15 +8,15 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Method, Request, StatusCode, header};
 use isobar_api::{Caller, ResourceInfo};
-use isobar_sessions::kinds::Participant;
-use isobar_sessions::kinds::mcp::model::{
+use isobar_objects::Participant;
+use isobar_objects::mcp::model::{
     CallToolResponse, CallToolResult, ContentBlock, ElicitRequest, ElicitRequestParams, ElicitationSchema, ErrorData,
     GetPromptResponse, GetPromptResult, Implementation, InitializeResult, InputRequest, InputRequests,
     InputRequiredResult, JsonObject, Prompt, PromptMessage, PromptsCapability, ReadResourceResult, Resource,
     ResourceContents, ResourceTemplate, ResourcesCapability, Role, ServerCapabilities, Tool, ToolAnnotations,
     ToolsCapability,
 };
-use isobar_sessions::kinds::mcp::{McpCall, McpService, no_such_resource};
+use isobar_objects::mcp::{McpCall, McpService, no_such_resource};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use isobar_analytics::EventSink;
 use isobar_api::mail::MailSender;
 use isobar_db::Database;
-use isobar_sessions::SessionNamespace;
 #[cfg(feature = "browser")]
-use isobar_sessions::kinds::browser::BrowserEngine;
+use isobar_objects::browser::BrowserEngine;
+use isobar_sessions::SessionNamespace;
 use isobar_storage::ObjectStore;
 
 use crate::{Problem, ReadyCheck, Secret};

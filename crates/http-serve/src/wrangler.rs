@@ -18,7 +18,7 @@ pub struct WranglerPlatform {
     #[cfg(feature = "native")]
     events: isobar_analytics::local::LocalOptions,
     #[cfg(feature = "browser")]
-    browsers: Option<Arc<dyn isobar_sessions::kinds::browser::BrowserEngine>>,
+    browsers: Option<Arc<dyn isobar_objects::browser::BrowserEngine>>,
 }
 
 /// Opens a namespace of one class, given the platform without sessions.
@@ -142,7 +142,7 @@ impl WranglerPlatform {
     /// Sets the browsers of the `browser` binding: `Chromium`, say. Default: none; the binding is then missing.
     #[cfg(feature = "browser")]
     #[must_use]
-    pub fn browsers(mut self, browsers: Option<Arc<dyn isobar_sessions::kinds::browser::BrowserEngine>>) -> Self {
+    pub fn browsers(mut self, browsers: Option<Arc<dyn isobar_objects::browser::BrowserEngine>>) -> Self {
         self.browsers = browsers;
         self
     }

@@ -52,8 +52,6 @@ pub mod cloudflare;
 pub mod conformance;
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 mod host;
-#[cfg(any(feature = "browser", feature = "call", feature = "chat", feature = "mcp"))]
-pub mod kinds;
 #[cfg(feature = "mock")]
 pub mod mock;
 

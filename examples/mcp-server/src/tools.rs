@@ -1,12 +1,12 @@
 //! The tools that the server offers to models.
 
 use async_trait::async_trait;
-use isobar_sessions::kinds::Participant;
-use isobar_sessions::kinds::mcp::model::{
+use isobar_objects::Participant;
+use isobar_objects::mcp::model::{
     CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation, InitializeResult, JsonObject,
     ServerCapabilities, Tool, ToolsCapability,
 };
-use isobar_sessions::kinds::mcp::{McpCall, McpService};
+use isobar_objects::mcp::{McpCall, McpService};
 use serde_json::{Value, json};
 
 /// Tools about texts.

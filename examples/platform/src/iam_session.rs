@@ -6,11 +6,11 @@ use std::cell::Cell;
 
 use chrono::TimeDelta;
 use isobar_http_serve::{BindingError, Job, Keeper, Platform};
-use isobar_sessions::kinds::browser::{BrowserOptions, BrowserSession};
-use isobar_sessions::kinds::call::{CallOptions, CallRoom, Turn};
-use isobar_sessions::kinds::chat::{ChatOptions, ChatRoom};
-use isobar_sessions::kinds::directory::{Directory, DirectoryOptions};
-use isobar_sessions::kinds::mcp::{McpOptions, McpSession};
+use isobar_objects::browser::{BrowserOptions, BrowserSession};
+use isobar_objects::call::{CallOptions, CallRoom, Turn};
+use isobar_objects::chat::{ChatOptions, ChatRoom};
+use isobar_objects::directory::{Directory, DirectoryOptions};
+use isobar_objects::mcp::{McpOptions, McpSession};
 use isobar_sessions::{
     AlarmInfo, CloseFrame, Error, Message, Request, Response, Result, SessionContext, SessionObject, WebSocket,
 };

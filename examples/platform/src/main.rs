@@ -14,8 +14,8 @@ use isobar_db::migrations::{self, Migrator};
 use isobar_db::vault::Keyring;
 use isobar_http_serve::native::{Server, ServerOptions, TrustedProxies, init_log, shutdown_signal};
 use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep, make_root, walk_options};
-use isobar_sessions::kinds::browser::BrowserEngine;
-use isobar_sessions::kinds::browser::chromium::Chromium;
+use isobar_objects::browser::BrowserEngine;
+use isobar_objects::browser::chromium::Chromium;
 use isobar_storage::sync::{ApplyOptions, apply, everything, plan_with};
 use platform::bindings::{
     DB, DB_NAME, EMAIL, IAM_SESSION, KEYRING, MAIL_FROM, MAIL_URL, OAUTH_PROVIDERS, PUBLIC_URL, SETUP_TOKEN, STORAGE,

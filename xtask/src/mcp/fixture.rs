@@ -1,14 +1,14 @@
 //! The service for MCP's conformance suite, with the tools, resources and prompts that the suite calls.
 
 use async_trait::async_trait;
-use isobar_sessions::kinds::Participant;
-use isobar_sessions::kinds::mcp::model::{
+use isobar_objects::Participant;
+use isobar_objects::mcp::model::{
     CallToolResponse, CallToolResult, ClientCapabilities, CompleteRequestParams, CompleteResult, CompletionInfo,
     ContentBlock, ErrorData, GetPromptResponse, GetPromptResult, Implementation, InitializeResult, InputRequest,
     InputRequests, InputRequiredResult, LoggingLevel, Prompt, ReadResourceResult, Resource, ResourceTemplate,
     ServerCapabilities, Tool,
 };
-use isobar_sessions::kinds::mcp::{Change, McpCall, McpService, no_such_resource};
+use isobar_objects::mcp::{Change, McpCall, McpService, no_such_resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 

@@ -12,9 +12,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use isobar_http_serve::native::Server;
 use isobar_http_serve::{Problem, forward_session};
+use isobar_objects::Participant;
+use isobar_objects::mcp::{McpOptions, McpSession};
 use isobar_sessions::SessionNamespace;
-use isobar_sessions::kinds::Participant;
-use isobar_sessions::kinds::mcp::{McpOptions, McpSession};
 use isobar_sessions::memory::MemoryHost;
 
 use crate::{Outcome, npm, target};

@@ -45,7 +45,7 @@ impl Platform {
                 // A binding to a Worker answers to every method: what it is for must be said.
                 #[cfg(feature = "browser")]
                 "Fetcher" | "BrowserRendering" if name == BROWSER => {
-                    let browsers = isobar_sessions::kinds::browser::BrowserBinding::new(object);
+                    let browsers = isobar_objects::browser::BrowserBinding::new(object);
                     builder
                         .with_browser(&name, std::sync::Arc::new(browsers.map_err(|error| broken("browser", &error))?))
                 }

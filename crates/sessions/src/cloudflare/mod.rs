@@ -4,9 +4,7 @@
 mod binding;
 
 pub(crate) use binding::bridge;
-#[cfg(feature = "browser")]
-pub(crate) use binding::connect_socket;
-pub use binding::{DurableObject, DurableObjectNamespace, socket_of};
+pub use binding::{DurableObject, DurableObjectNamespace, connect_socket, socket_of};
 
 /// Items that [`durable_object!`](crate::durable_object) expands to; not for other uses.
 #[doc(hidden)]

@@ -1,12 +1,9 @@
 //! The conformance kit on every host, and what is particular to the local one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod awake;
 mod faults;
 #[cfg(target_os = "linux")]
 mod growth;
-mod kinds;
-mod limits;
 mod restart;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use isobar_api::auth::{MailOptions, OAuth, OAuthProvider};
 use isobar_api::{Api, Auth, AuthOptions, Media, MediaOptions, Policy, Quotas, Role};
 use isobar_db::vault::{Keyring, Secret, Vault};
 use isobar_http_serve::{Analytics, ApiTools, BindingError, Platform, Problem, SiteContent, http_client};
-use isobar_sessions::kinds::mcp::McpService;
+use isobar_objects::mcp::McpService;
 use serde::Deserialize;
 
 use crate::bindings::{

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use isobar_api::auth::{Revocations, Revoked};
 use isobar_db::QueryableExt;
 use isobar_http_serve::{Platform, Problem};
+use isobar_objects::{Participant, directory};
 use isobar_sessions::ErrorKind;
-use isobar_sessions::kinds::{Participant, directory};
 
 use super::Answer;
 use crate::bindings::{DB, IAM_SESSION};

@@ -10,8 +10,8 @@ use http::{Method, StatusCode, header};
 use isobar_api::{Caller, Role};
 use isobar_db::QueryableExt;
 use isobar_http_serve::{ApiTools, Platform, Problem, forward_session};
-use isobar_sessions::kinds::Participant;
-use isobar_sessions::kinds::directory::{self, Room};
+use isobar_objects::Participant;
+use isobar_objects::directory::{self, Room};
 use isobar_sessions::{ObjectId, SessionNamespace};
 
 use super::Answer;

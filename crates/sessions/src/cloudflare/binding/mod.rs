@@ -10,9 +10,7 @@ use isobar_cloudflare::binding::JsError;
 pub use namespace::DurableObjectNamespace;
 pub use object::DurableObject;
 pub(crate) use sockets::bridge;
-#[cfg(feature = "browser")]
-pub(crate) use sockets::connect as connect_socket;
-pub use sockets::socket_of;
+pub use sockets::{connect_socket, socket_of};
 
 use crate::{Error, ErrorKind};
 

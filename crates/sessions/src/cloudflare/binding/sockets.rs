@@ -30,11 +30,13 @@ pub fn socket_of(extensions: &mut http::Extensions) -> Option<Object> {
 
 /// Takes the client's end out of a response to speak through it here.
 pub(crate) fn bridge(response: &mut Response) -> Option<ClientSocket> {
-    connect(socket_of(response.extensions_mut())?)
+    connect_socket(socket_of(response.extensions_mut())?)
 }
 
-/// Takes a socket of the runtime's to speak through it here; `None` if it is not a socket.
-pub(crate) fn connect(socket: Object) -> Option<ClientSocket> {
+/// Accepts a `WebSocket` of the runtime's - the `webSocket` of a response to an upgrade, from a service binding or `fetch` - and
+/// returns its end to send and receive by. `None` if the object is not a WebSocket that can be accepted. The connection is closed
+/// with 1001 when the returned end is dropped.
+pub fn connect_socket(socket: Object) -> Option<ClientSocket> {
     let (client, server) = socket_pair();
     let (sender, mut frames) = server.into_parts();
     socket.set("binaryType", "arraybuffer");

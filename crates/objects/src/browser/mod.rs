@@ -1,0 +1,461 @@
+//! Browser rendering: a session with a browser, kept alive while it is used, closed when it is idle.
+//!
+//! `POST /open {"keep_alive_ms": 60000}` opens it, `POST /screenshot`, `/pdf` and `/content` take
+//! `{"url": "https://..."}` or `{"html": "..."}` and options of the result, `GET /session` describes it, `DELETE /session` closes it.
+//! A browser that was lost - a restart, a crash - is opened again by the next request. The browser itself is a
+//! [`BrowserEngine`]: chromium natively (feature `chromium`), the Browser binding inside Workers.
+
+#[cfg(feature = "cloudflare-binding")]
+mod binding;
+#[cfg(all(feature = "chromium", not(target_arch = "wasm32")))]
+pub mod chromium;
+mod devtools;
+mod guard;
+#[cfg(all(feature = "chromium", not(target_arch = "wasm32")))]
+mod proxy;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+#[cfg(feature = "cloudflare-binding")]
+pub use binding::BrowserBinding;
+pub use devtools::{DevTools, render};
+pub use guard::{Reach, check_url};
+
+use crate::participant::Participant;
+use crate::reply::{moment, refusal, reply};
+use crate::tables::Tables;
+use crate::time::within;
+use isobar_sessions::{AlarmInfo, Body, Error, ErrorKind, Request, Response, Result, SessionContext, SessionObject};
+
+/// Default time that a browser may be idle, as Cloudflare's.
+const IDLE_MS: i64 = 60_000;
+/// Longest time that a browser may be idle: ten minutes, as Cloudflare's.
+const MAX_KEEP_ALIVE_MS: i64 = 600_000;
+/// How long a page may take in all. Its parts have limits of their own, and name what was slow; together they may take longer.
+const RENDER: Duration = Duration::from_secs(120);
+/// Bytes of a page that is given as HTML.
+const HTML_BYTES: usize = 1024 * 1024;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS browser (
+        one INTEGER PRIMARY KEY CHECK (one = 1), engine_id TEXT NOT NULL, user TEXT NOT NULL, opened_at INTEGER NOT NULL,
+        used_at INTEGER NOT NULL, keep_alive_ms INTEGER NOT NULL, renders INTEGER NOT NULL
+    )";
+
+/// A pool of browsers.
+#[async_trait]
+pub trait BrowserEngine: Debug + Send + Sync {
+    /// Opens a session of a user's, apart from every other. Returns its id.
+    ///
+    /// # Errors
+    /// [`BrowserErrorKind::Full`] when there are too many, or too many of the user's; [`BrowserErrorKind::Unavailable`] when
+    /// none starts.
+    async fn open(&self, user: &str, keep_alive: TimeDelta) -> Result<String, BrowserError>;
+
+    /// Renders a page in a session.
+    ///
+    /// # Errors
+    /// [`BrowserErrorKind::Gone`] when the session is not there any more, [`BrowserErrorKind::Page`] when the page cannot be
+    /// had, [`BrowserErrorKind::Forbidden`] when it must not be.
+    async fn render(&self, session: &str, job: &RenderJob) -> Result<Rendered, BrowserError>;
+
+    /// Closes a session; one that is not there is closed already.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    async fn close(&self, session: &str) -> Result<(), BrowserError>;
+}
+
+/// Kind of a [`BrowserError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BrowserErrorKind {
+    /// The limit of sessions is reached.
+    Full,
+    /// The session has ended.
+    Gone,
+    /// There is no browser, or it does not answer.
+    Unavailable,
+    /// The page cannot be loaded: unknown host, timeout.
+    Page,
+    /// The page is on this machine or in a private network.
+    Forbidden,
+}
+
+/// An error of an engine.
+#[derive(Debug, Clone)]
+pub struct BrowserError {
+    kind: BrowserErrorKind,
+    message: String,
+}
+
+impl BrowserError {
+    /// Creates an error.
+    pub fn new(kind: BrowserErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// Returns the kind.
+    #[must_use]
+    pub fn kind(&self) -> BrowserErrorKind {
+        self.kind
+    }
+}
+
+impl std::fmt::Display for BrowserError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for BrowserError {}
+
+/// Format of a rendered page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RenderFormat {
+    /// A picture: PNG.
+    Screenshot,
+    /// A document.
+    Pdf,
+    /// The HTML as the page has it once it is loaded.
+    Content,
+}
+
+/// A page to render.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RenderJob {
+    /// Format of the result; the route sets it. Default: a screenshot.
+    #[serde(skip, default = "screenshot")]
+    pub format: RenderFormat,
+    /// URL of the page, `http` or `https`, 2,000 bytes at most. Default: `None`, with `html` given.
+    pub url: Option<String>,
+    /// The page as HTML, 1 MiB at most. Default: `None`, with `url` given.
+    pub html: Option<String>,
+    /// Width of the window in CSS pixels, 16 to 4096. Default: 1280.
+    #[serde(default = "width")]
+    pub width: u32,
+    /// Height of the window in CSS pixels, 16 to 4096. Default: 800.
+    #[serde(default = "height")]
+    pub height: u32,
+    /// Whether the screenshot is of the whole page, however long. Default: `false`.
+    #[serde(default)]
+    pub full_page: bool,
+    /// Time after the load of the page for its scripts, in milliseconds; 10,000 at most. Default: 0.
+    #[serde(default)]
+    pub wait_ms: u32,
+}
+
+fn screenshot() -> RenderFormat {
+    RenderFormat::Screenshot
+}
+
+fn width() -> u32 {
+    1280
+}
+
+fn height() -> u32 {
+    800
+}
+
+impl RenderJob {
+    /// Creates a job for a screenshot of the page at this URL.
+    pub fn url(url: impl Into<String>) -> Self {
+        Self {
+            format: RenderFormat::Screenshot,
+            url: Some(url.into()),
+            html: None,
+            width: width(),
+            height: height(),
+            full_page: false,
+            wait_ms: 0,
+        }
+    }
+
+    /// Sets the format of the result.
+    #[must_use]
+    pub fn with_format(mut self, format: RenderFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match (&self.url, &self.html) {
+            (Some(url), None) if url.len() <= 2000 => {}
+            (None, Some(html)) if html.len() <= HTML_BYTES => {}
+            _ => return Err("give either url, of 2000 bytes at most, or html, of a MiB at most"),
+        }
+        if !(16..=4096).contains(&self.width) || !(16..=4096).contains(&self.height) {
+            return Err("width and height must be 16 to 4096");
+        }
+        if self.wait_ms > 10_000 { Err("wait_ms must be 10000 at most") } else { Ok(()) }
+    }
+}
+
+/// A rendered page.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Rendered {
+    /// `image/png`, `application/pdf`, `text/html; charset=utf-8`.
+    pub content_type: &'static str,
+    /// The image, the document or the HTML.
+    pub bytes: Bytes,
+}
+
+impl Rendered {
+    /// Creates a result, as an engine does.
+    #[must_use]
+    pub fn new(content_type: &'static str, bytes: Bytes) -> Self {
+        Self { content_type, bytes }
+    }
+}
+
+/// Options of a browser session: its environment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BrowserOptions {
+    /// The pool of browsers; with `None` every request is answered with 501.
+    pub engine: Option<Arc<dyn BrowserEngine>>,
+}
+
+impl BrowserOptions {
+    /// Creates options with the browsers of this engine.
+    #[must_use]
+    pub fn new(engine: Option<Arc<dyn BrowserEngine>>) -> Self {
+        Self { engine }
+    }
+}
+
+/// One browser session.
+#[derive(Debug)]
+pub struct BrowserSession {
+    context: SessionContext,
+    options: BrowserOptions,
+    tables: Tables,
+    /// Pages that are being rendered: a browser with one is not idle.
+    rendering: std::cell::Cell<u32>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Opened {
+    engine_id: String,
+    user: String,
+    opened_at: i64,
+    used_at: i64,
+    keep_alive_ms: i64,
+    renders: i64,
+}
+
+impl Opened {
+    fn ends_at(&self) -> i64 {
+        self.used_at + self.keep_alive_ms
+    }
+
+    fn shown(&self) -> Json {
+        let at = |ms| DateTime::from_timestamp_millis(ms).map(moment);
+        json!({"open": true, "opened_at": at(self.opened_at), "closes_at": at(self.ends_at()),
+            "keep_alive_ms": self.keep_alive_ms, "renders": self.renders})
+    }
+}
+
+impl SessionObject for BrowserSession {
+    type Env = BrowserOptions;
+
+    async fn start(context: SessionContext, options: BrowserOptions) -> Result<Self> {
+        Ok(Self { context, options, tables: Tables::new(SCHEMA, "browser"), rendering: std::cell::Cell::new(0) })
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        let who = match Participant::of(&request) {
+            Ok(who) => who,
+            Err(refused) => return Ok(*refused),
+        };
+        let Some(engine) = self.options.engine.clone() else {
+            return Ok(refusal(StatusCode::NOT_IMPLEMENTED, "there is no browser here"));
+        };
+        if !who.writes {
+            return Ok(refusal(StatusCode::FORBIDDEN, "you may not use browsers"));
+        }
+        let format = match (request.method(), request.uri().path()) {
+            (&Method::GET, "/session") => {
+                let shown = self.opened()?.map_or_else(|| json!({"open": false}), |opened| opened.shown());
+                return Ok(reply(StatusCode::OK, &shown));
+            }
+            (&Method::DELETE, "/session") => {
+                return Ok(self.close(&*engine).await?.map_or_else(|it| failed(&it), |()| closed()));
+            }
+            (&Method::POST, "/open") => {
+                let body: Json = request.into_body().json().await.unwrap_or_default();
+                let keep_alive = body["keep_alive_ms"].as_i64().unwrap_or(IDLE_MS);
+                if !(1000..=MAX_KEEP_ALIVE_MS).contains(&keep_alive) {
+                    return Ok(refusal(StatusCode::BAD_REQUEST, "keep_alive_ms must be 1000 to 600000"));
+                }
+                return match self.open(&*engine, &who, keep_alive).await? {
+                    Ok(opened) => Ok(reply(StatusCode::CREATED, &opened.shown())),
+                    Err(error) => Ok(failed(&error)),
+                };
+            }
+            (&Method::POST, "/screenshot") => RenderFormat::Screenshot,
+            (&Method::POST, "/pdf") => RenderFormat::Pdf,
+            (&Method::POST, "/content") => RenderFormat::Content,
+            (_, path) => {
+                let detail = format!("a browser has /session, /open, /screenshot, /pdf and /content, not {path}");
+                return Ok(refusal(StatusCode::NOT_FOUND, &detail));
+            }
+        };
+        let job = match request.into_body().json::<RenderJob>().await {
+            Ok(job) => job.with_format(format),
+            Err(error) => return Ok(refusal(StatusCode::BAD_REQUEST, &format!("the body is no job: {error}"))),
+        };
+        if let Err(why) = job.check() {
+            return Ok(refusal(StatusCode::BAD_REQUEST, why));
+        }
+        self.render(&*engine, &who, &job).await
+    }
+
+    async fn alarm(&self, _: AlarmInfo) -> Result<()> {
+        let Some(opened) = self.opened()? else { return Ok(()) };
+        let now = Utc::now().timestamp_millis();
+        if self.rendering.get() > 0 {
+            return self.keep(&Opened { used_at: now, ..opened });
+        }
+        if opened.ends_at() > now {
+            return self.close_later(&opened); // it was used meanwhile
+        }
+        let Some(engine) = self.options.engine.clone() else { return Ok(()) };
+        let failed = |error: BrowserError| Error::new(ErrorKind::Internal, format!("closing the browser: {error}"));
+        self.close(&*engine).await?.map_err(failed) // an alarm that fails comes again
+    }
+}
+
+impl BrowserSession {
+    async fn open(
+        &self,
+        engine: &dyn BrowserEngine,
+        who: &Participant,
+        keep_alive_ms: i64,
+    ) -> Result<std::result::Result<Opened, BrowserError>> {
+        let now = Utc::now().timestamp_millis();
+        let opened = match self.opened()? {
+            Some(opened) => Opened { used_at: now, keep_alive_ms, ..opened },
+            None => {
+                let made = engine.open(&who.user, TimeDelta::milliseconds(keep_alive_ms)).await;
+                // Another request may have opened one meanwhile: a session has one browser.
+                match (self.opened()?, made) {
+                    (Some(opened), made) => {
+                        if let Ok(surplus) = made {
+                            drop(engine.close(&surplus).await);
+                        }
+                        Opened { used_at: now, keep_alive_ms, ..opened }
+                    }
+                    (None, Err(error)) => return Ok(Err(error)),
+                    (None, Ok(engine_id)) => {
+                        let (user, renders) = (who.user.clone(), 0);
+                        Opened { engine_id, user, opened_at: now, used_at: now, keep_alive_ms, renders }
+                    }
+                }
+            }
+        };
+        self.keep(&opened)?;
+        Ok(Ok(opened))
+    }
+
+    async fn render(&self, engine: &dyn BrowserEngine, who: &Participant, job: &RenderJob) -> Result<Response> {
+        let mut is_again = false;
+        loop {
+            let keep_alive = self.opened()?.map_or(IDLE_MS, |opened| opened.keep_alive_ms);
+            let opened = match self.open(engine, who, keep_alive).await? {
+                Ok(opened) => opened,
+                Err(error) => return Ok(failed(&error)),
+            };
+            self.context.durable().await?; // whatever happens now, the alarm will close it
+            self.rendering.set(self.rendering.get() + 1);
+            let silent = || Err(BrowserError::new(BrowserErrorKind::Unavailable, "the browser did not answer"));
+            let rendered = within(RENDER, engine.render(&opened.engine_id, job)).await.unwrap_or_else(silent);
+            self.rendering.set(self.rendering.get() - 1);
+            match rendered {
+                Ok(Rendered { content_type, bytes }) => {
+                    if let Some(opened) = self.opened()? {
+                        let used_at = Utc::now().timestamp_millis();
+                        self.keep(&Opened { used_at, renders: opened.renders + 1, ..opened })?;
+                    }
+                    let mut response = Response::new(Body::from(bytes));
+                    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+                    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                    return Ok(response);
+                }
+                // Lost with a restart: the next one is a new one.
+                Err(error) if error.kind() == BrowserErrorKind::Gone && !is_again => {
+                    drop(engine.close(&opened.engine_id).await); // should it be there after all, it holds no place
+                    self.forget(&opened)?;
+                    is_again = true;
+                }
+                Err(error) => return Ok(failed(&error)),
+            }
+        }
+    }
+
+    async fn close(&self, engine: &dyn BrowserEngine) -> Result<std::result::Result<(), BrowserError>> {
+        let Some(opened) = self.opened()? else { return Ok(Ok(())) };
+        match engine.close(&opened.engine_id).await {
+            Err(error) if error.kind() != BrowserErrorKind::Gone => Ok(Err(error)),
+            _ => self.forget(&opened).map(Ok),
+        }
+    }
+
+    fn opened(&self) -> Result<Option<Opened>> {
+        if !self.tables.are_there(&self.context)? {
+            return Ok(None);
+        }
+        let sql = "SELECT engine_id, user, opened_at, used_at, keep_alive_ms, renders FROM browser";
+        self.context.sql().exec(sql, ())?.next()
+    }
+
+    fn keep(&self, opened: &Opened) -> Result<()> {
+        self.tables.make(&self.context)?;
+        let Opened { engine_id, user, opened_at, used_at, keep_alive_ms, renders } = opened;
+        let sql = "INSERT OR REPLACE INTO browser (one, engine_id, user, opened_at, used_at, keep_alive_ms, renders) \
+                   VALUES (1, ?, ?, ?, ?, ?, ?)";
+        self.context.sql().exec(sql, (engine_id, user, *opened_at, *used_at, *keep_alive_ms, *renders))?;
+        self.close_later(opened)
+    }
+
+    fn close_later(&self, opened: &Opened) -> Result<()> {
+        let at = DateTime::from_timestamp_millis(opened.ends_at()).unwrap_or_else(Utc::now);
+        self.context.set_alarm(at)
+    }
+
+    fn forget(&self, opened: &Opened) -> Result<()> {
+        let sql = "DELETE FROM browser WHERE engine_id = ? RETURNING engine_id";
+        let gone: Option<String> = self.context.sql().exec(sql, (&opened.engine_id,))?.next()?;
+        // The alarm of a browser that came in its place stays.
+        if gone.is_some() { self.context.delete_alarm() } else { Ok(()) }
+    }
+}
+
+fn closed() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn failed(error: &BrowserError) -> Response {
+    let status = match error.kind() {
+        BrowserErrorKind::Full => StatusCode::TOO_MANY_REQUESTS,
+        BrowserErrorKind::Gone | BrowserErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        BrowserErrorKind::Page => StatusCode::UNPROCESSABLE_ENTITY,
+        BrowserErrorKind::Forbidden => StatusCode::FORBIDDEN,
+    };
+    refusal(status, &error.to_string())
+}

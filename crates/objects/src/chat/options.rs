@@ -1,0 +1,83 @@
+//! The limits of a chat room.
+
+use chrono::TimeDelta;
+
+use crate::rate::Rate;
+
+/// The limits of a chat room: its environment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ChatOptions {
+    /// Sockets of a room; one more is refused with 429. Default: 500.
+    pub sockets: usize,
+    /// Sockets of one user in a room; one more is refused with 429. Default: 16.
+    pub sockets_of_user: usize,
+    /// Bytes of a message that a client sends over a socket; a larger one closes the socket with 1009. Default: 32 KiB, which
+    /// the longest text takes when all of it is escaped.
+    pub message_bytes: usize,
+    /// Commands of one user over sockets, of whatever type. Default: 60 at once, 20 per second.
+    pub commands: Rate,
+    /// Edits and deletions of one user. Default: 20 at once, 2 per second.
+    pub changes: Rate,
+    /// The shortest time between two `typing` events of one user; those between are dropped. Default: 2 s.
+    pub typing: TimeDelta,
+    /// The newest messages of a room, which are kept; older ones go when a new one comes. Default: 50,000.
+    pub history: u32,
+    /// How long a message is kept and shown; `None` keeps it while `history` does. Default: `None`.
+    pub history_age: Option<TimeDelta>,
+}
+
+impl Default for ChatOptions {
+    fn default() -> Self {
+        Self {
+            sockets: 500,
+            sockets_of_user: 16,
+            message_bytes: 32 * 1024,
+            commands: Rate::new(60, 20.0),
+            changes: Rate::new(20, 2.0),
+            typing: TimeDelta::seconds(2),
+            history: 50_000,
+            history_age: None,
+        }
+    }
+}
+
+impl ChatOptions {
+    /// Sets how many sockets a room has, and how many of them one user.
+    #[must_use]
+    pub fn with_sockets(mut self, sockets: usize, of_user: usize) -> Self {
+        self.sockets = sockets;
+        self.sockets_of_user = of_user;
+        self
+    }
+
+    /// Sets the bytes of a message that a client sends.
+    #[must_use]
+    pub fn with_message_bytes(mut self, bytes: usize) -> Self {
+        self.message_bytes = bytes;
+        self
+    }
+
+    /// Sets the rates of one user: of all commands, and of edits and deletions.
+    #[must_use]
+    pub fn with_rates(mut self, commands: Rate, changes: Rate) -> Self {
+        self.commands = commands;
+        self.changes = changes;
+        self
+    }
+
+    /// Sets the shortest time between two `typing` events of one user.
+    #[must_use]
+    pub fn with_typing(mut self, every: TimeDelta) -> Self {
+        self.typing = every;
+        self
+    }
+
+    /// Sets how many messages are kept, and how long.
+    #[must_use]
+    pub fn with_history(mut self, messages: u32, age: Option<TimeDelta>) -> Self {
+        self.history = messages;
+        self.history_age = age;
+        self
+    }
+}

@@ -1,0 +1,360 @@
+//! Calls of tools and prompts: their progress, their elicitations, their ends.
+
+use std::time::Duration;
+
+use futures_channel::{mpsc, oneshot};
+use futures_util::future::{Either, select};
+use futures_util::{FutureExt, StreamExt, pin_mut, select_biased};
+use http::HeaderMap;
+use rmcp::model::{
+    CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock, ErrorData, GetPromptResponse, InputRequest,
+    InputRequests, InputRequiredResult, InputResponses, JsonObject, LoggingLevel, SealOptions, ServerResult,
+};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::outlet::Outlet;
+use super::service::Report;
+use super::{Asked, McpCall, McpSession, Reporter, invalid, parsed, rules, takes_events, too_many};
+use crate::time::within;
+use isobar_sessions::{Response, Result};
+
+/// Time that a client has to answer an elicitation.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Validity of the state that a tool has left for itself.
+const STATE_FOR: Duration = Duration::from_secs(3600);
+/// Elicitations of one call.
+const ROUNDS: usize = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallKind {
+    Tool,
+    Prompt,
+}
+
+/// Parameters of a call.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Params {
+    name: String,
+    #[serde(default)]
+    arguments: JsonObject,
+    #[serde(default)]
+    input_responses: Option<InputResponses>,
+    request_state: Option<String>,
+}
+
+/// How far a call has come.
+#[allow(clippy::large_enum_variant, reason = "there is one of it at a time")]
+enum Outcome {
+    Done(ServerResult),
+    Wants(InputRequiredResult),
+}
+
+impl McpSession {
+    /// Starts a call. Its answer is a stream when messages precede the result.
+    pub(super) async fn call(
+        &self,
+        asked: Asked,
+        params: Json,
+        kind: CallKind,
+        headers: &HeaderMap,
+    ) -> Result<Response> {
+        if self.live.borrow().in_flight.len() >= self.options.limits.calls as usize {
+            return Ok(too_many("you have too many calls in flight: wait for some"));
+        }
+        let call = match self.prepared(&asked, params)? {
+            Ok(call) => call,
+            Err(error) => return Ok(self.answered(&asked, Err(error))),
+        };
+        let key = asked.key(&asked.id);
+        if asked.session.is_some() && self.live.borrow().calls.contains_key(&key) {
+            return Ok(self.answered(&asked, Err(invalid("a call with this id is in flight"))));
+        }
+        let (outlet, answer, is_gone) = Outlet::new(takes_events(headers), &asked);
+        let (cancel, is_cancelled) = oneshot::channel();
+        if asked.session.is_some() {
+            // Without a session a call is cancelled by the end of its stream, and not by a message.
+            self.live.borrow_mut().calls.insert(key, cancel);
+        }
+        let this = self.clone();
+        let (number, is_revoked) = self.enlist();
+        self.context.wait_until(async move {
+            let has_session = asked.session.is_some();
+            // Either way its sender is gone, or says so.
+            let ended = async {
+                let ended = async { if has_session { is_cancelled.await } else { is_gone.await }.ok() };
+                pin_mut!(ended);
+                select(ended, is_revoked).await;
+            };
+            let _enlisted = Enlisted { session: &this, number };
+            if let Err(error) = this.run(call, kind, &asked, outlet, ended).await {
+                this.context.abort(&error.to_string()); // what was to be kept was not
+            }
+        });
+        // Without an answer the call was cancelled: its client waits for none.
+        Ok(answer.await.unwrap_or_else(|_| super::accepted()))
+    }
+
+    /// Counts a call in flight. Returns its number, and a receiver that ends when its user is revoked.
+    fn enlist(&self) -> (u64, oneshot::Receiver<()>) {
+        let (end, is_revoked) = oneshot::channel();
+        let mut live = self.live.borrow_mut();
+        live.last_call += 1;
+        let number = live.last_call;
+        live.in_flight.insert(number, end);
+        (number, is_revoked)
+    }
+
+    fn prepared(&self, asked: &Asked, params: Json) -> Result<std::result::Result<McpCall, ErrorData>> {
+        let Params { name, arguments, input_responses, request_state } = match parsed(params) {
+            Ok(params) => params,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut call = McpCall::new(asked.who.clone(), name, arguments, asked.client.clone());
+        call.inputs = input_responses.unwrap_or_default();
+        if let Some(sealed) = request_state {
+            let state = self.codec()?.open_with(&sealed, self.bound_to(&call).as_bytes());
+            let Some(state) = state.ok().and_then(|state| String::from_utf8(state).ok()) else {
+                return Ok(Err(invalid("params.requestState is invalid or has expired")));
+            };
+            call.state = Some(state);
+        }
+        Ok(Ok(call))
+    }
+
+    /// Returns the data that a tool's state is sealed with: it is opened for the same tool and the same user alone.
+    fn bound_to(&self, call: &McpCall) -> String {
+        json!([call.caller.user, call.name]).to_string()
+    }
+
+    async fn run(
+        &self,
+        mut call: McpCall,
+        kind: CallKind,
+        asked: &Asked,
+        mut outlet: Outlet,
+        ended: impl Future,
+    ) -> Result<()> {
+        let bound = self.bound_to(&call);
+        let result = {
+            let work = async {
+                for _ in 0..ROUNDS {
+                    let wants = match self.perform(&call, kind, asked, &mut outlet).await? {
+                        Ok(Outcome::Done(result)) => return Ok(Ok(result)),
+                        Ok(Outcome::Wants(wants)) => wants,
+                        Err(error) => return Ok(Err(error)),
+                    };
+                    if let Err(error) = check_capabilities(&asked.client, wants.input_requests.as_ref()) {
+                        return Ok(if asked.session.is_some() { told(kind, &error.message) } else { Err(error) });
+                    }
+                    if asked.session.is_none() {
+                        return Ok(Ok(self.sealed(wants, &bound)?.into()));
+                    }
+                    match self.ask(asked, &wants, &mut outlet).await? {
+                        Ok(inputs) => call.inputs = inputs,
+                        Err(why) => return Ok(told(kind, &why)),
+                    }
+                    call.state = wants.request_state;
+                }
+                Ok::<_, isobar_sessions::Error>(told(kind, "the tool asked for input too often"))
+            };
+            pin_mut!(work, ended);
+            match select(work, ended).await {
+                Either::Left((result, _)) => Some(result?),
+                Either::Right(_) => None,
+            }
+        };
+        // Who cancelled it has removed it, and its id may be another call's by now.
+        let Some(result) = result else { return outlet.abandon(self) };
+        // From here on there is nothing to cancel. Before anything is awaited: the id is free for another call then.
+        self.live.borrow_mut().calls.remove(&asked.key(&asked.id));
+        let (status, message) = self.shaped(asked, result);
+        outlet.finish(self, status, &message).await
+    }
+
+    /// Calls once, and passes its reports on meanwhile.
+    async fn perform(
+        &self,
+        call: &McpCall,
+        kind: CallKind,
+        asked: &Asked,
+        outlet: &mut Outlet,
+    ) -> Result<Result<Outcome, ErrorData>> {
+        let (sender, mut reports) = mpsc::unbounded();
+        let call = McpCall { reporter: Reporter(Some(sender)), ..call.clone() };
+        let service = self.options.service.clone();
+        let work = async move {
+            match kind {
+                CallKind::Tool => service.call(call).await.and_then(tool_outcome),
+                CallKind::Prompt => service.prompt(call).await.and_then(prompt_outcome),
+            }
+        }
+        .fuse();
+        pin_mut!(work);
+        loop {
+            select_biased! {
+                report = reports.select_next_some() => self.report(report, asked, outlet).await?,
+                outcome = work => {
+                    while let Ok(report) = reports.try_recv() {
+                        self.report(report, asked, outlet).await?;
+                    }
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+
+    async fn report(&self, report: Report, asked: &Asked, outlet: &mut Outlet) -> Result<()> {
+        let message = match report {
+            Report::Progress { progress, total, message } => {
+                let Some(token) = &asked.progress else { return Ok(()) };
+                let mut params = json!({"progressToken": token, "progress": number(progress)});
+                total.into_iter().for_each(|total| params["total"] = number(total));
+                message.into_iter().for_each(|message| params["message"] = message.into());
+                json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+            }
+            Report::Log { level, logger, data } => {
+                let asked_for = match &asked.session {
+                    Some(session) => Some(session.level.unwrap_or(LoggingLevel::Info)),
+                    None => asked.level,
+                };
+                if !rules::is_told(level, asked_for) {
+                    return Ok(());
+                }
+                let mut params = json!({"level": level, "data": data});
+                logger.into_iter().for_each(|logger| params["logger"] = logger.into());
+                json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params})
+            }
+            Report::Changed(change) => return self.changed(&change).await,
+        };
+        outlet.tell(self, &message).await.map(drop)
+    }
+
+    /// Asks an older client by requests of the server's own; a client of the newest revision answers with its next request.
+    async fn ask(
+        &self,
+        asked: &Asked,
+        wants: &InputRequiredResult,
+        outlet: &mut Outlet,
+    ) -> Result<std::result::Result<InputResponses, String>> {
+        let mut inputs = InputResponses::new();
+        for (name, request) in wants.input_requests.iter().flatten() {
+            let id = json!(format!("ask-{}", hex::encode(crate::random::bytes::<8>()?)));
+            let mut message = json!(request);
+            (message["jsonrpc"], message["id"]) = ("2.0".into(), id.clone());
+            let (sender, answer) = oneshot::channel();
+            let _pending = Pending::new(self, asked.key(&id), sender);
+            if !outlet.tell(self, &message).await? {
+                return Ok(Err("the tool needs input, and the client does not accept text/event-stream".to_owned()));
+            }
+            let answered = match within(PATIENCE, answer).await {
+                Some(Ok(answer)) => answer,
+                _ => json!({"error": {"message": "the client did not answer"}}),
+            };
+            match answered.get("result") {
+                Some(result) => drop(inputs.insert(name.clone(), result.clone())),
+                None => {
+                    let why = answered["error"]["message"].as_str().unwrap_or("the client refused");
+                    return Ok(Err(why.to_owned()));
+                }
+            }
+        }
+        Ok(Ok(inputs))
+    }
+
+    fn sealed(&self, mut wants: InputRequiredResult, bound: &str) -> Result<InputRequiredResult> {
+        let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(STATE_FOR);
+        if let Some(state) = wants.request_state.take() {
+            wants.request_state = Some(self.codec()?.seal_with(state.as_bytes(), &options));
+        }
+        Ok(wants)
+    }
+}
+
+/// A call that is in flight, until this is dropped.
+struct Enlisted<'s> {
+    session: &'s McpSession,
+    number: u64,
+}
+
+impl Drop for Enlisted<'_> {
+    fn drop(&mut self) {
+        self.session.live.borrow_mut().in_flight.remove(&self.number);
+    }
+}
+
+/// A request of the server's own that waits for its answer, until this is dropped.
+struct Pending<'s> {
+    session: &'s McpSession,
+    key: String,
+}
+
+impl<'s> Pending<'s> {
+    fn new(session: &'s McpSession, key: String, answer: oneshot::Sender<Json>) -> Self {
+        session.live.borrow_mut().pending.insert(key.clone(), answer);
+        Self { session, key }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.session.live.borrow_mut().pending.remove(&self.key);
+    }
+}
+
+impl Asked {
+    /// Returns the key of an id among those of all sessions, which choose ids independently.
+    pub(super) fn key(&self, id: &Json) -> String {
+        format!("{}/{id}", self.session.as_ref().map(|session| session.id.as_str()).unwrap_or_default())
+    }
+}
+
+fn tool_outcome(response: CallToolResponse) -> Result<Outcome, ErrorData> {
+    match response {
+        CallToolResponse::Complete(result) => Ok(Outcome::Done(result.into())),
+        CallToolResponse::InputRequired(wants) => Ok(Outcome::Wants(wants)),
+        _ => Err(ErrorData::internal_error("tasks are not offered", None)),
+    }
+}
+
+fn prompt_outcome(response: GetPromptResponse) -> Result<Outcome, ErrorData> {
+    match response {
+        GetPromptResponse::Complete(result) => Ok(Outcome::Done(result.into())),
+        GetPromptResponse::InputRequired(wants) => Ok(Outcome::Wants(wants)),
+        _ => Err(ErrorData::internal_error("this answer is not offered", None)),
+    }
+}
+
+/// The result of a call that did not get its input from the client: a tool's own failure, and an error for a prompt, which has
+/// no such result.
+fn told(kind: CallKind, why: &str) -> Result<ServerResult, ErrorData> {
+    match kind {
+        CallKind::Tool => Ok(CallToolResult::error(vec![ContentBlock::text(why)]).into()),
+        CallKind::Prompt => Err(ErrorData::internal_error(why.to_owned(), None)),
+    }
+}
+
+/// Refuses to ask a client what it cannot answer.
+fn check_capabilities(client: &ClientCapabilities, requests: Option<&InputRequests>) -> Result<(), ErrorData> {
+    let mut required = ClientCapabilities::default();
+    for request in requests.into_iter().flat_map(InputRequests::values) {
+        match request {
+            InputRequest::Elicitation(_) if client.elicitation.is_none() => {
+                required.elicitation = Some(Default::default());
+            }
+            InputRequest::CreateMessage(_) if client.sampling.is_none() => required.sampling = Some(Default::default()),
+            InputRequest::ListRoots(_) if client.roots.is_none() => required.roots = Some(Default::default()),
+            _ => {}
+        }
+    }
+    match required == ClientCapabilities::default() {
+        true => Ok(()),
+        false => Err(ErrorData::missing_required_client_capability(required)),
+    }
+}
+
+/// A whole number without a fraction.
+fn number(number: f64) -> Json {
+    if number.fract() == 0.0 && number.abs() < 9e15 { json!(number as i64) } else { json!(number) }
+}

@@ -1,0 +1,149 @@
+//! The service that an application offers to MCP clients.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use futures_channel::mpsc::UnboundedSender;
+use rmcp::model::{
+    CallToolResponse, ClientCapabilities, CompleteRequestParams, CompleteResult, CompletionInfo, ErrorData,
+    GetPromptResponse, InitializeResult, InputResponses, JsonObject, LoggingLevel, Prompt, ReadResourceResult,
+    Resource, ResourceTemplate, Tool,
+};
+use serde_json::Value as Json;
+
+use crate::participant::Participant;
+
+/// Tools, resources and prompts, in the types of `rmcp`. One is served to many callers at once, and keeps nothing of them.
+#[async_trait]
+pub trait McpService: Debug + Send + Sync {
+    /// Returns the name, instructions and capabilities. The protocol version in it is replaced by the negotiated one.
+    fn about(&self) -> InitializeResult;
+
+    /// The tools that the caller may call.
+    ///
+    /// # Errors
+    /// As JSON-RPC has them, here and below.
+    async fn tools(&self, caller: &Participant) -> Result<Vec<Tool>, ErrorData>;
+
+    /// Calls a tool. A failure of the tool is a result with `isError`; an error is for an unknown tool.
+    ///
+    /// A tool that needs input from the user answers [`CallToolResponse::InputRequired`] and is called again with the client's
+    /// answers, in all revisions of the protocol.
+    async fn call(&self, call: McpCall) -> Result<CallToolResponse, ErrorData>;
+
+    /// The resources that the caller may read.
+    async fn resources(&self, _caller: &Participant) -> Result<Vec<Resource>, ErrorData> {
+        Ok(Vec::new())
+    }
+
+    /// The templates of resources that the caller may read.
+    async fn resource_templates(&self, _caller: &Participant) -> Result<Vec<ResourceTemplate>, ErrorData> {
+        Ok(Vec::new())
+    }
+
+    /// Reads a resource.
+    async fn read(&self, _caller: &Participant, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+        Err(no_such_resource(uri))
+    }
+
+    /// The prompts that the caller may use.
+    async fn prompts(&self, _caller: &Participant) -> Result<Vec<Prompt>, ErrorData> {
+        Ok(Vec::new())
+    }
+
+    /// A prompt with its arguments filled in.
+    async fn prompt(&self, call: McpCall) -> Result<GetPromptResponse, ErrorData> {
+        Err(ErrorData::invalid_params(format!("there is no prompt {:?}", call.name), None))
+    }
+
+    /// Returns completions of an argument.
+    async fn complete(
+        &self,
+        _caller: &Participant,
+        _request: CompleteRequestParams,
+    ) -> Result<CompleteResult, ErrorData> {
+        Ok(CompleteResult::new(CompletionInfo::new(Vec::new()).unwrap_or_default()))
+    }
+}
+
+/// Returns the error for an unknown resource; each revision gets its own code.
+#[must_use]
+pub fn no_such_resource(uri: &str) -> ErrorData {
+    ErrorData::resource_not_found("there is no such resource", Some(serde_json::json!({ "uri": uri })))
+}
+
+/// A call of a tool or a prompt.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct McpCall {
+    /// The caller.
+    pub caller: Participant,
+    /// The tool's or prompt's name.
+    pub name: String,
+    /// The arguments.
+    pub arguments: JsonObject,
+    /// Capabilities of the client.
+    pub client: ClientCapabilities,
+    /// The client's answers to the tool's elicitation, by the tool's own keys. Empty in the first call.
+    pub inputs: InputResponses,
+    /// State that the tool left for itself with its elicitation, sealed on its way through the client. `None` in the first call.
+    pub state: Option<String>,
+    /// Reports progress to the client.
+    pub reporter: Reporter,
+}
+
+impl McpCall {
+    pub(super) fn new(caller: Participant, name: String, arguments: JsonObject, client: ClientCapabilities) -> Self {
+        let (inputs, state, reporter) = (InputResponses::new(), None, Reporter(None));
+        Self { caller, name, arguments, client, inputs, state, reporter }
+    }
+}
+
+/// A report of a call in flight.
+#[derive(Debug, Clone)]
+pub(super) enum Report {
+    Progress { progress: f64, total: Option<f64>, message: Option<String> },
+    Log { level: LoggingLevel, logger: Option<String>, data: Json },
+    Changed(Change),
+}
+
+/// A change of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The list of tools.
+    Tools,
+    /// The list of prompts.
+    Prompts,
+    /// The list of resources.
+    Resources,
+    /// The content of the resource with this URI.
+    Resource(String),
+}
+
+/// Reports a call's progress to its client. Never fails: a client without a stream misses the report.
+#[derive(Debug, Clone)]
+pub struct Reporter(pub(super) Option<UnboundedSender<Report>>);
+
+impl Reporter {
+    /// Reports progress, to a client that has asked for it.
+    pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
+        self.tell(Report::Progress { progress, total, message: message.map(str::to_owned) });
+    }
+
+    /// Sends a line of log, to a client that has asked for its level.
+    pub fn log(&self, level: LoggingLevel, logger: Option<&str>, data: impl Into<Json>) {
+        self.tell(Report::Log { level, logger: logger.map(str::to_owned), data: data.into() });
+    }
+
+    /// Reports a change of the service, to clients of the same user that have subscribed to it.
+    pub fn changed(&self, change: Change) {
+        self.tell(Report::Changed(change));
+    }
+
+    fn tell(&self, report: Report) {
+        if let Some(sender) = &self.0 {
+            drop(sender.unbounded_send(report));
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The ready-made objects on native hosts.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod awake;
+mod limits;
+mod objects;
