@@ -40,9 +40,11 @@ mod context;
 mod error;
 mod ext;
 mod id;
+mod message;
 mod namespace;
 mod object;
 mod pipe;
+mod upgrade;
 mod value;
 mod websocket;
 
@@ -71,14 +73,16 @@ pub use context::{Cursor, Kv, KvListOptions, SessionBackend, SessionContext, Sql
 pub use error::{Error, ErrorKind, Result};
 pub use ext::SessionNamespaceExt;
 pub use id::{IdScheme, ObjectId};
+pub use message::{CloseFrame, Message};
 pub use namespace::{Capabilities, ListedObject, SessionNamespace};
 pub use object::{AlarmInfo, SessionObject};
+pub use upgrade::take_websocket;
 pub use value::{Parameters, Value};
 #[cfg(feature = "cloudflare-binding")]
 pub(crate) use websocket::take_client;
 pub use websocket::{
-    ClientReceiver, ClientSender, ClientSocket, CloseFrame, Message, ServerSender, ServerSocket, SocketBackend,
-    WebSocket, socket_pair, take_websocket, websocket_response,
+    ClientReceiver, ClientSender, ClientSocket, ServerSender, ServerSocket, SocketBackend, WebSocket, socket_pair,
+    websocket_response,
 };
 
 /// A request to a session object.

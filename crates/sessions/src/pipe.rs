@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::{CloseFrame, Message};
+use crate::message::{CloseFrame, Message};
 
 /// Bytes that a waiting frame takes beside its message's.
 const FRAME_BYTES: usize = 64;

@@ -15,12 +15,13 @@ use std::time::Duration;
 use isobar_sqlite::WalPages;
 use rusqlite::{Connection, params};
 
-use super::fault::{Fault, failure};
+use super::fault::Fault;
 use super::health::Health;
+use super::index::{self, Wakeup};
 use super::options::Clock;
 use super::rebuild;
 use super::storage::AlarmRow;
-use crate::{AlarmInfo, Error, ErrorKind, Result, limits};
+use crate::{AlarmInfo, Error, Result, limits};
 
 /// How far the clock may go back, in milliseconds, before alarms that seem to be made in the future are set anew.
 const SLACK: i64 = 10_000;
@@ -68,27 +69,27 @@ struct State {
     stopped: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wakeup {
-    at: i64,
-    made: i64,
-}
-
 impl Alarms {
     /// Opens the index under this folder, or one in memory. One that is missing or damaged is made anew from the objects.
     pub(super) fn open(root: Option<&Path>, clock: Clock, check: Duration, health: &Arc<Health>) -> Result<Arc<Self>> {
-        let mut index = match root {
+        let mut database = match root {
             Some(root) => rebuild::open_index(root, health, clock.millis())?,
-            None => open_index(None).map_err(|error| index_failure(&error, None))?,
+            None => index::open(None).map_err(|error| index::failure(&error, None))?,
         };
-        let wal = WalPages::count(&mut index).map_err(|error| index_failure(&error, root))?;
-        let of = wakeups(&index).map_err(|error| index_failure(&error, root))?;
+        let wal = WalPages::count(&mut database).map_err(|error| index::failure(&error, root))?;
+        let of = index::wakeups(&database).map_err(|error| index::failure(&error, root))?;
         let due = of.iter().map(|(id, wakeup)| (wakeup.at, *id)).collect();
         let latest = of.values().map(|wakeup| wakeup.made).max().unwrap_or(i64::MIN);
         let path = root.map(|root| root.join("index.db"));
-        let state = State { index, wal, unmarked: HashSet::new(), due, of, latest, stopped: false };
-        let (state, changed, health) = (Mutex::new(state), Condvar::new(), Arc::clone(health));
-        Ok(Arc::new(Self { state, changed, path, clock, check, health }))
+        let state = State { index: database, wal, unmarked: HashSet::new(), due, of, latest, stopped: false };
+        Ok(Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            path,
+            clock,
+            check,
+            health: Arc::clone(health),
+        }))
     }
 
     /// Returns the time.
@@ -96,8 +97,8 @@ impl Alarms {
         self.clock.millis()
     }
 
-    /// Makes durable that the object exists and is to be woken at `alarm`, before the object commits so.
-    pub(super) fn announce(&self, id: &[u8; 32], name: Option<&str>, alarm: Option<i64>) -> Result<()> {
+    /// Records durably that the object exists and is to be woken at `alarm`, before the object commits so.
+    pub(super) fn record_wakeup(&self, id: &[u8; 32], name: Option<&str>, alarm: Option<i64>) -> Result<()> {
         let now = self.now();
         let state = self.lock();
         let earlier = match (alarm, state.of.get(id)) {
@@ -183,7 +184,7 @@ impl Alarms {
             state = match state.due.first().copied() {
                 Some((at, id)) if at <= now => {
                     // It stays in the index until the object says how it went.
-                    // And in `of`: whatever the object announces meanwhile must not be later than this.
+                    // And in `of`: whatever the object records meanwhile must not be later than this.
                     state.due.pop_first();
                     let name = state.name(&id);
                     wake(id, name);
@@ -210,7 +211,7 @@ impl Alarms {
     }
 
     fn failed(&self, error: &rusqlite::Error) -> Error {
-        let failure = index_failure(error, None);
+        let failure = index::failure(error, None);
         if Fault::of(error) == Some(Fault::Sync) {
             self.health.poison(failure.to_string());
         }
@@ -233,7 +234,7 @@ impl State {
         self.index.query_row("SELECT name FROM objects WHERE id = ?", [id], |row| row.get(0)).ok().flatten()
     }
 
-    /// Wakes now whom an alarm was set for while the clock was ahead.
+    /// Wakes now the objects whose alarms were set while the clock was ahead.
     fn hasten(&mut self, now: i64) {
         for (id, wakeup) in &mut self.of {
             if wakeup.made > now.saturating_add(SLACK) {
@@ -252,37 +253,6 @@ impl State {
         self.index.execute_batch("PRAGMA synchronous = FULL")?;
         updated
     }
-}
-
-/// Opens the index's database.
-pub(super) fn open_index(path: Option<&Path>) -> rusqlite::Result<Connection> {
-    let index = path.map_or_else(Connection::open_in_memory, Connection::open)?;
-    index.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         CREATE TABLE IF NOT EXISTS objects (id BLOB PRIMARY KEY, name TEXT, alarm INTEGER, made INTEGER, stored INTEGER)
-             WITHOUT ROWID;
-         CREATE INDEX IF NOT EXISTS objects_alarm ON objects (alarm) WHERE alarm IS NOT NULL;",
-    )?;
-    for column in ["made", "stored"] {
-        let sql = "SELECT count(*) FROM pragma_table_info('objects') WHERE name = ?";
-        if index.query_row(sql, [column], |row| row.get::<_, i64>(0))? == 0 {
-            index.execute_batch(&format!("ALTER TABLE objects ADD COLUMN {column} INTEGER"))?; // of an older version
-        }
-    }
-    Ok(index)
-}
-
-/// Whom to wake, and when.
-pub(super) fn wakeups(index: &Connection) -> rusqlite::Result<HashMap<[u8; 32], Wakeup>> {
-    let mut statement = index.prepare("SELECT id, alarm, coalesce(made, 0) FROM objects WHERE alarm IS NOT NULL")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, Wakeup { at: row.get(1)?, made: row.get(2)? })))?;
-    rows.collect()
-}
-
-pub(super) fn index_failure(error: &rusqlite::Error, root: Option<&Path>) -> Error {
-    let place = root.map(|root| format!(" ({})", root.join("index.db").display())).unwrap_or_default();
-    let kind = Fault::of(error).map_or(ErrorKind::Storage, Fault::kind);
-    Error::new(kind, format!("the index of session objects{place}: {}", failure(error)))
 }
 
 /// Information about a run for the alarm's handler.
@@ -326,7 +296,7 @@ mod tests {
         let open = || Alarms::open(Some(folder.path()), Clock::default(), Duration::from_secs(15), &health).unwrap();
         let ids: [[u8; 32]; 2] = [[7; 32], [8; 32]];
         let index = open();
-        ids.iter().for_each(|id| index.announce(id, None, None).unwrap());
+        ids.iter().for_each(|id| index.record_wakeup(id, None, None).unwrap());
         // The file of the first is durable, and its unsynced mark is not.
         let file = super::super::disk::object_file(&folder.path().join("objects"), &ids[0]);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();

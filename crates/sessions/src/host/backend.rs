@@ -1,13 +1,12 @@
 //! Native backend of an object.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::LocalBoxFuture;
 
-use super::state::{Critical, ObjectState};
+use super::state::{NewAlarm, ObjectState};
 use super::storage::{AlarmRow, Storage};
 use crate::context::TransactionBody;
 use crate::{
@@ -28,7 +27,8 @@ impl SessionBackend for ObjectState {
     }
 
     fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
-        let (alarm, runs) = (self.new_alarm.get(), self.alarm_runs.get());
+        let alarm = self.new_alarm.get();
+        let runs = self.alarm_runs.get();
         let result = self.with_storage(|storage| storage.transaction(body));
         if result.is_err() {
             self.new_alarm.set(alarm); // undone with the rest
@@ -55,7 +55,7 @@ impl SessionBackend for ObjectState {
 
     fn delete_all(&self) -> Result<()> {
         self.with_storage(Storage::delete_all)?;
-        self.new_alarm.set(Some(None));
+        self.new_alarm.set(Some(NewAlarm::Deleted));
         self.alarm_runs.set(false);
         Ok(())
     }
@@ -73,7 +73,7 @@ impl SessionBackend for ObjectState {
         let at = at.map(|at| at.timestamp_millis().max(now));
         let row = at.map(|at| AlarmRow { scheduled: at, due: at, retries: 0, made: Some(now) });
         self.with_storage(|storage| storage.set_alarm(row))?;
-        self.new_alarm.set(Some(at));
+        self.new_alarm.set(Some(at.map_or(NewAlarm::Deleted, NewAlarm::At)));
         self.alarm_runs.set(false);
         Ok(())
     }
@@ -102,15 +102,13 @@ impl SessionBackend for ObjectState {
         let this = self.this.clone();
         Box::pin(async move {
             let Some(state) = this.upgrade() else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };
-            let depth = state.critical.get().map_or(0, |(_, depth)| depth);
-            state.critical.set(Some((state.current.get(), depth + 1)));
-            let critical = Critical(Rc::clone(&state));
+            let guard = state.enter_gate();
             let limit = Duration::from_secs(limits::BLOCK_SECONDS);
             let result = match tokio::time::timeout(limit, work).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::new(ErrorKind::Reset, "blockConcurrencyWhile() took longer than 30 seconds")),
             };
-            drop(critical);
+            drop(guard);
             if let Err(error) = &result {
                 // The caller sees the work's own words.
                 state.break_with(error.clone());

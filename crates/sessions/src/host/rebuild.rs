@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::alarms::{index_failure, open_index as open, wakeups};
 use super::disk;
 use super::fault::Fault;
 use super::health::Health;
+use super::index::{failure, open, wakeups};
 use super::storage::Storage;
 use crate::{Error, ErrorKind, Result};
 
@@ -34,23 +34,23 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
     });
     let index = match opened {
         Ok((WHOLE, index)) => {
-            mark_stored(&index, &root.join("objects")).map_err(|error| index_failure(&error, Some(root)))?;
+            mark_stored(&index, &root.join("objects")).map_err(|error| failure(&error, Some(root)))?;
             return Ok(index);
         }
         Ok((_, index)) => index,
         Err(error) if Fault::of(&error) == Some(Fault::Damaged) => {
             put_aside(&path)?;
             drop(create()?);
-            open(Some(&path)).map_err(|error| index_failure(&error, Some(root)))?
+            open(Some(&path)).map_err(|error| failure(&error, Some(root)))?
         }
-        Err(error) => return Err(index_failure(&error, Some(root))),
+        Err(error) => return Err(failure(&error, Some(root))),
     };
     let objects = files(&root.join("objects"));
     #[cfg(feature = "tracing")]
     if !objects.is_empty() {
         tracing::warn!(root = %root.display(), objects = objects.len(), "the index of session objects is completed from their files");
     }
-    fill(&index, &objects, health, now).map_err(|error| index_failure(&error, Some(root)))?;
+    fill(&index, &objects, health, now).map_err(|error| failure(&error, Some(root)))?;
     Ok(index)
 }
 

@@ -6,30 +6,16 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 
+use super::socket::{Outgoing, Socket, SocketEvent};
 use super::state::ObjectState;
 use crate::{
-    CloseFrame, Error, ErrorKind, Message, Result, ServerSender, ServerSocket, SessionObject, SocketBackend, WebSocket,
-    limits,
+    CloseFrame, Error, ErrorKind, Message, Result, ServerSocket, SessionObject, SocketBackend, WebSocket, limits,
 };
 
 /// Events in flight beyond which an object's sockets wait.
-const MESSAGES_UNDER_WAY: usize = 256;
-
-/// An event of a socket, for the object.
-pub(super) enum SocketEvent {
-    Message(WebSocket, Message),
-    Closed(WebSocket, CloseFrame),
-}
+const MESSAGES_IN_FLIGHT: usize = 256;
 
 impl SocketEvent {
-    /// Bytes of the message.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Message(_, message) => message.as_bytes().len(),
-            Self::Closed(..) => 0,
-        }
-    }
-
     /// Runs the object's handler for it; what has ended is forgotten then.
     pub(super) async fn handle<O: SessionObject>(self, object: &O, state: &ObjectState) -> Result<()> {
         match self {
@@ -41,24 +27,6 @@ impl SocketEvent {
             }
         }
     }
-}
-
-/// A message or close that leaves when the turn has committed.
-pub(super) enum Outgoing {
-    Message(Message),
-    Close(CloseFrame),
-}
-
-/// An accepted socket.
-pub(super) struct Socket {
-    sender: ServerSender,
-    tags: Vec<String>,
-    attachment: Option<Bytes>,
-    auto_responded: Option<DateTime<Utc>>,
-    /// The object has closed it.
-    closed: bool,
-    /// Its client has, or has gone.
-    ended: bool,
 }
 
 impl ObjectState {
@@ -119,7 +87,7 @@ impl ObjectState {
                     // A client that is quicker than the object waits in its channel, which has a bound.
                     let bytes = message.as_bytes().len();
                     self.wait_while(|state| {
-                        state.under_way() >= MESSAGES_UNDER_WAY
+                        state.in_flight() >= MESSAGES_IN_FLIGHT
                             || (state.incoming.get() > 0 && state.incoming.get() + bytes > state.shared.incoming_bytes)
                     })
                     .await;

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::alarms::{Alarms, rebased};
 use super::health::Health;
-use super::sockets::{Outgoing, Socket, SocketEvent};
+use super::socket::{Outgoing, Socket, SocketEvent};
 use super::storage::{AlarmRow, Storage};
 use crate::pipe::Budget;
 use crate::{Error, ErrorKind, ObjectId, Result, ServerSender};
@@ -48,8 +48,8 @@ pub(super) struct ObjectState {
     pub(super) dispatch: RefCell<Option<Dispatch>>,
     /// Why the instance is gone, once it is.
     broken: RefCell<Option<Error>>,
-    /// The event that holds the input gate, and its nesting.
-    pub(super) critical: Cell<Option<(u64, u32)>>,
+    /// The event that holds the input gate, if one does.
+    pub(super) input_gate_owner: Cell<Option<GateOwner>>,
     /// The event that is being polled.
     pub(super) current: Cell<u64>,
     events: Cell<u64>,
@@ -60,15 +60,16 @@ pub(super) struct ObjectState {
     pub(super) event_ended: Notify,
     /// Wakers of events that wait for the gate, or for a future of their handlers.
     waiting: RefCell<BTreeMap<u64, Waker>>,
-    under_way: Cell<usize>,
+    in_flight: Cell<usize>,
     /// Idle connections that keep the instance in memory while there is room.
     lingering: Cell<usize>,
     last_active: Cell<Instant>,
     /// Messages and closes that leave when the turn has committed.
     pub(super) outbox: RefCell<Vec<(ServerSender, Outgoing)>>,
-    announced: Cell<bool>,
+    /// Whether the index has the object.
+    is_indexed: Cell<bool>,
     /// The alarm as the turn has set it, until it commits.
-    pub(super) new_alarm: Cell<Option<Option<i64>>>,
+    pub(super) new_alarm: Cell<Option<NewAlarm>>,
     /// The alarm's handler runs, and has set nothing yet: it has no alarm.
     pub(super) alarm_runs: Cell<bool>,
     /// The alarm's handler is in flight.
@@ -92,18 +93,18 @@ impl ObjectState {
             shared,
             dispatch: RefCell::default(),
             broken: RefCell::default(),
-            critical: Cell::default(),
+            input_gate_owner: Cell::default(),
             current: Cell::default(),
             events: Cell::default(),
             starting: Cell::default(),
             incoming: Cell::default(),
             event_ended: Notify::new(),
             waiting: RefCell::default(),
-            under_way: Cell::default(),
+            in_flight: Cell::default(),
             lingering: Cell::default(),
             last_active: Cell::new(Instant::now()),
             outbox: RefCell::default(),
-            announced: Cell::default(),
+            is_indexed: Cell::default(),
             new_alarm: Cell::default(),
             alarm_runs: Cell::default(),
             alarm_active: Cell::default(),
@@ -118,7 +119,7 @@ impl ObjectState {
         Self::on(self.id.clone(), self.path.clone(), Arc::clone(&self.shared), Rc::clone(&self.storage))
     }
 
-    /// Where the sockets' events go.
+    /// Sets the receiver of the sockets' events.
     pub(super) fn set_dispatch(&self, dispatch: Dispatch) {
         *self.dispatch.borrow_mut() = Some(dispatch);
     }
@@ -128,8 +129,8 @@ impl ObjectState {
     }
 
     /// Returns the number of events in flight.
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way.get()
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.get()
     }
 
     /// Whether an idle connection keeps the instance in memory.
@@ -175,7 +176,7 @@ impl ObjectState {
     {
         let event = self.events.get() + 1;
         self.events.set(event);
-        self.under_way.set(self.under_way.get() + 1);
+        self.in_flight.set(self.in_flight.get() + 1);
         Event { state: Rc::clone(self), event, work: Box::pin(work) }
     }
 
@@ -231,7 +232,7 @@ impl ObjectState {
             self.commit_turn(new_alarm, self.starting.get() == Some(event))?;
         }
         if let Some(alarm) = new_alarm {
-            self.shared.alarms.set(self.id.as_bytes(), alarm);
+            self.shared.alarms.set(self.id.as_bytes(), alarm.due());
         }
         for (sender, outgoing) in self.outbox.borrow_mut().drain(..) {
             match outgoing {
@@ -243,25 +244,26 @@ impl ObjectState {
     }
 
     /// Commits, durably; a draft that now holds something becomes a file.
-    fn commit_turn(&self, new_alarm: Option<Option<i64>>, is_starting: bool) -> Result<()> {
+    fn commit_turn(&self, new_alarm: Option<NewAlarm>, is_starting: bool) -> Result<()> {
         let storage = self.storage.borrow();
         let Some(open) = &*storage else { return Ok(()) };
-        let announce = || -> Result<()> {
-            if new_alarm.is_some() || !self.announced.get() {
-                self.shared.alarms.announce(self.id.as_bytes(), self.id.name(), new_alarm.flatten())?;
-                self.announced.set(true);
+        let record_wakeup = || -> Result<()> {
+            if new_alarm.is_some() || !self.is_indexed.get() {
+                let due = new_alarm.and_then(NewAlarm::due);
+                self.shared.alarms.record_wakeup(self.id.as_bytes(), self.id.name(), due)?;
+                self.is_indexed.set(true);
             }
             Ok(())
         };
         if !open.is_draft() {
-            announce()?;
+            record_wakeup()?;
             return open.commit().inspect_err(|_| drop(open.verdict()));
         }
         open.commit()?;
         // Until it is a file, what is committed in memory is not kept: a failure leaves nothing of it.
         let has_news = open.has_news(is_starting).and_then(|has_news| {
             if has_news {
-                announce()?;
+                record_wakeup()?;
             }
             Ok(has_news)
         });
@@ -379,22 +381,58 @@ impl ObjectState {
         self.shared.alarms.set(self.id.as_bytes(), due);
     }
 
-    /// One holder of the gate less.
-    fn leave_critical(&self) {
-        let left = self.critical.get().and_then(|(holder, depth)| (depth > 1).then_some((holder, depth - 1)));
-        self.critical.set(left);
+    /// Enters the input gate for the event that is being polled, once more if it holds it already. Only the gate's owner is polled,
+    /// so no other event holds it.
+    pub(super) fn enter_gate(self: &Rc<Self>) -> GateGuard {
+        let event = self.current.get();
+        let depth = self.input_gate_owner.get().map_or(0, |owner| owner.depth);
+        self.input_gate_owner.set(Some(GateOwner { event, depth: depth + 1 }));
+        GateGuard(Rc::clone(self))
+    }
+
+    /// Leaves the input gate once; it opens with the last time.
+    fn leave_gate(&self) {
+        let owner = self.input_gate_owner.get().filter(|owner| owner.depth > 1);
+        let left = owner.map(|owner| GateOwner { depth: owner.depth - 1, ..owner });
+        self.input_gate_owner.set(left);
         if left.is_none() {
             self.wake_all();
         }
     }
 }
 
-/// Holds the gate until dropped: also when the work that wanted it is dropped.
-pub(super) struct Critical(pub(super) Rc<ObjectState>);
+/// The event that holds the input gate: no other is polled meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GateOwner {
+    event: u64,
+    /// Number of times that it has entered the gate and not left it.
+    depth: u32,
+}
 
-impl Drop for Critical {
+/// An alarm that a turn has set and not committed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum NewAlarm {
+    /// Due at this time, in Unix milliseconds.
+    At(i64),
+    Deleted,
+}
+
+impl NewAlarm {
+    /// Returns the time at which it is due; `None` without an alarm.
+    pub(super) fn due(self) -> Option<i64> {
+        match self {
+            Self::At(due) => Some(due),
+            Self::Deleted => None,
+        }
+    }
+}
+
+/// Holds the input gate until it is dropped, with the work that entered it.
+pub(super) struct GateGuard(Rc<ObjectState>);
+
+impl Drop for GateGuard {
     fn drop(&mut self) {
-        self.0.leave_critical();
+        self.0.leave_gate();
     }
 }
 
@@ -423,7 +461,7 @@ impl<T, F: Future<Output = Result<T>>> Future for Event<F> {
         if let Some(error) = state.broken() {
             return Poll::Ready(Err(error));
         }
-        if state.critical.get().is_some_and(|(holder, _)| holder != event) {
+        if state.input_gate_owner.get().is_some_and(|owner| owner.event != event) {
             state.waiting.borrow_mut().insert(event, cx.waker().clone());
             return Poll::Pending;
         }
@@ -457,11 +495,11 @@ impl<F> Drop for Event<F> {
     fn drop(&mut self) {
         let state = &self.state;
         state.waiting.borrow_mut().remove(&self.event);
-        state.under_way.set(state.under_way.get() - 1);
+        state.in_flight.set(state.in_flight.get() - 1);
         state.last_active.set(Instant::now());
         state.event_ended.notify_waiters();
-        if state.critical.get().is_some_and(|(holder, _)| holder == self.event) {
-            state.critical.set(None);
+        if state.input_gate_owner.get().is_some_and(|owner| owner.event == self.event) {
+            state.input_gate_owner.set(None);
             state.wake_all();
         }
     }

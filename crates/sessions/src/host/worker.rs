@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::alarms;
 use super::disk;
 use super::options::HostOptions;
-use super::sockets::SocketEvent;
+use super::socket::SocketEvent;
 use super::state::{ObjectState, Shared};
 use super::storage::AlarmRow;
 use super::ticket::Ticket;
@@ -169,7 +169,7 @@ impl<O: SessionObject> Worker<O> {
         match job {
             Job::Fetch(id, request, reply, ticket) => {
                 let slot = self.objects.slot(&id);
-                if slot.state.under_way() >= self.options.events {
+                if slot.state.in_flight() >= self.options.events {
                     let message = "Durable Object is overloaded. Too many requests queued.";
                     drop(reply.send(Err(Error::new(ErrorKind::Overloaded, message))));
                     return None;
@@ -202,7 +202,7 @@ impl<O: SessionObject> Worker<O> {
                 let objects = Rc::clone(&self.objects);
                 tokio::task::spawn_local(async move {
                     if let Some(slot) = slot {
-                        while slot.state.under_way() > 0 {
+                        while slot.state.in_flight() > 0 {
                             tokio::time::sleep(Duration::from_millis(1)).await;
                         }
                         objects.put_to_sleep(&slot);
@@ -330,7 +330,7 @@ impl<O: SessionObject> Drop for Claim<O> {
 
 impl<O: SessionObject> Slot<O> {
     fn is_idle(&self) -> bool {
-        self.claims.get() == 0 && self.state.under_way() == 0
+        self.claims.get() == 0 && self.state.in_flight() == 0
     }
 
     fn claim(self: &Rc<Self>) -> Claim<O> {
