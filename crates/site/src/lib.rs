@@ -24,21 +24,15 @@ mod arena;
 mod body;
 #[cfg(feature = "cache")]
 mod cache;
-mod caching;
+mod cache_options;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod deploy;
-mod digest;
-mod encoding;
-mod find;
 mod fingerprint;
-mod listing;
+mod http;
 mod options;
 mod path;
-mod precondition;
-#[cfg(feature = "cache")]
-mod prepared;
-mod range;
+mod resolve;
 mod respond;
 mod rules;
 mod serve;
@@ -50,14 +44,14 @@ mod timing;
 pub use arena::{KeptBody, Region};
 pub use body::SiteBody;
 #[cfg(feature = "cache")]
-pub use caching::CacheStats;
-pub use caching::{CacheOptions, CacheState, FromSite};
+pub use cache::wire::PreparedResponse;
+#[cfg(feature = "cache")]
+pub use cache_options::CacheStats;
+pub use cache_options::{CacheOptions, CacheState, FromSite};
 pub use deploy::{Deploy, DeployOptions, DeployProgress, Deployed, Deploys, Pruned};
 pub use fingerprint::{Fingerprints, GlobError};
 pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
 pub use path::{PathProblem, SitePath};
-#[cfg(feature = "cache")]
-pub use prepared::PreparedResponse;
 pub use rules::{HeaderRules, Redirects, ReloadedRules, RoutingError, RuleWarning, WorkerFirst};
 #[cfg(feature = "cache")]
 pub use site::Purge;

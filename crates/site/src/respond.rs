@@ -6,9 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri
 use isobar_storage::{Error, Key};
 
 use crate::deploy::File;
-use crate::find::{Finder, Intent};
-use crate::listing;
 use crate::path::{encoded, normalized, normalized_query};
+use crate::resolve::find::{Finder, Intent};
+use crate::resolve::listing;
 use crate::rules::Redirection;
 use crate::serve::{FALLBACK_VARIES, Representation, represent, serve, serve_missing};
 use crate::snapshot::Snapshot;

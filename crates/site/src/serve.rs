@@ -10,10 +10,10 @@ use isobar_storage::{
 #[cfg(feature = "cache")]
 use crate::arena::KeptBody;
 use crate::deploy::File;
-use crate::digest::{self, Wanted};
-use crate::encoding::{self, Encoding};
-use crate::precondition::{self, Verdict};
-use crate::range::{self, Ranges};
+use crate::http::digest::{self, Wanted};
+use crate::http::encoding::{self, Encoding};
+use crate::http::precondition::{self, Verdict};
+use crate::http::range::{self, Ranges};
 use crate::respond::{response, text, with};
 use crate::snapshot::Snapshot;
 use crate::{Site, SiteBody};
@@ -245,7 +245,7 @@ pub(crate) struct InMemory {
     pub(crate) headers: HeaderMap,
     pub(crate) not_modified: HeaderMap,
     /// The headers as HTTP/1.1 bytes.
-    pub(crate) heads: crate::prepared::Heads,
+    pub(crate) heads: crate::cache::wire::Heads,
     /// The body's sha256, computed on the first request for it.
     pub(crate) sha256: std::sync::OnceLock<digest::Sha256>,
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::encoding::{self, Encoding};
+use crate::http::encoding::{self, Encoding};
 use crate::serve::Representation;
 use crate::{CacheOptions, Site};
 

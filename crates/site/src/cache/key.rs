@@ -6,9 +6,10 @@ use std::hash::{Hash, Hasher};
 use http::{HeaderMap, Method, Uri, header};
 use quick_cache::Equivalent;
 
-use crate::find::destination;
+use crate::http::encoding;
+use crate::resolve::find::destination;
 use crate::respond::host;
-use crate::{NotFoundHandling, Site, encoding};
+use crate::{NotFoundHandling, Site};
 
 /// The key of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 use super::manifest::{Manifest, ManifestFile};
 use super::pointer::{Entry, Pointer};
 use super::{Deploy, Deploys, MAX_FILES, invalid};
-use crate::find::is_reserved;
 use crate::options::IMMUTABLE;
+use crate::resolve::find::is_reserved;
 use crate::rules;
 
 /// A filter of paths below the site.

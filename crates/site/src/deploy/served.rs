@@ -15,7 +15,7 @@ use isobar_storage::{
 use super::manifest::{Manifest, ManifestFile};
 use super::pointer::{Entry, Pointer};
 use super::{Deploys, corrupt, object_key};
-use crate::caching::{FRESH, STALE_IF_ERROR};
+use crate::cache_options::{FRESH, STALE_IF_ERROR};
 use crate::rules::{HeaderRules, Redirects};
 use crate::{Fingerprints, HtmlHandling, SiteOptions};
 

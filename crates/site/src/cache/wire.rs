@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use crate::Site;
 use crate::arena::KeptBody;
 use crate::cache::{CacheEntry, CachedResponse};
-use crate::digest::Wanted;
-use crate::precondition::{self, Verdict};
+use crate::http::digest::Wanted;
+use crate::http::precondition::{self, Verdict};
 use crate::serve::InMemory;
 
 /// A cached answer for a server that writes HTTP/1.1 itself; see [`Site::ready`].

@@ -8,12 +8,13 @@ use isobar_storage::{Error, Key, ListOptions, ObjectMeta};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::SiteBody;
+use crate::http::precondition::{self, Verdict};
 use crate::path::encoded;
-use crate::precondition::{self, Verdict};
+use crate::resolve::find;
 use crate::respond::with;
 use crate::serve::precondition_failed;
 use crate::snapshot::Snapshot;
-use crate::{SiteBody, find};
 
 /// Most names on a page.
 const NAMES: usize = 1000;
