@@ -129,7 +129,3 @@ impl CacheState {
         }
     }
 }
-
-/// An extension of every answer that a site has computed for its request, by which a server tells it from a cached one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FromSite;

@@ -14,7 +14,10 @@ use isobar_storage::memory::MemoryStore;
 use isobar_storage::{ErrorKind, Key, ListOptions, ObjectStore, ObjectStoreExt};
 use isobar_testkit::{Case, Failure, Report, cases, ensure, ensure_eq};
 
-use crate::{DeployOptions, Deploys, Site, SiteBody, SiteOptions};
+use crate::body::SiteBody;
+use crate::deploy::{DeployOptions, Deploys};
+use crate::options::SiteOptions;
+use crate::site::Site;
 
 /// The store under test. Cases may share one: each uses its own keys.
 pub type Subject = Arc<dyn ObjectStore>;

@@ -29,32 +29,38 @@ mod cache_options;
 pub mod conformance;
 pub mod deploy;
 mod fingerprint;
+mod handling;
 mod http;
 mod options;
 mod path;
+mod representation;
+mod request;
+mod reserved;
 mod resolve;
 mod respond;
+mod response;
 mod rules;
 mod serve;
 mod site;
 mod snapshot;
+mod source;
 mod timing;
 
 #[cfg(feature = "cache")]
 pub use arena::{KeptBody, Region};
 pub use body::SiteBody;
 #[cfg(feature = "cache")]
-pub use cache::wire::PreparedResponse;
+pub use cache::{PreparedResponse, Purge};
 #[cfg(feature = "cache")]
 pub use cache_options::CacheStats;
-pub use cache_options::{CacheOptions, CacheState, FromSite};
+pub use cache_options::{CacheOptions, CacheState};
 pub use deploy::{Deploy, DeployOptions, DeployProgress, Deployed, Deploys, Pruned};
 pub use fingerprint::{Fingerprints, GlobError};
-pub use options::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
+pub use handling::{HtmlHandling, NotFoundHandling};
+pub use options::{CachePolicy, SiteOptions};
 pub use path::{PathProblem, SitePath};
+pub use response::FromSite;
 pub use rules::{HeaderRules, Redirects, ReloadedRules, RoutingError, RuleWarning, WorkerFirst};
-#[cfg(feature = "cache")]
-pub use site::Purge;
 pub use site::Site;
 
 /// The quick start of the README, compiled and run as a doctest.

@@ -3,7 +3,8 @@
 use http::HeaderMap;
 use isobar_storage::{Error, Key, ObjectStore};
 
-use crate::Fingerprints;
+use crate::fingerprint::Fingerprints;
+use crate::handling::{HtmlHandling, NotFoundHandling};
 use crate::rules::{self, HeaderRules, Redirects};
 
 /// `Cache-Control` of a file that never changes under its name.
@@ -137,15 +138,10 @@ impl SiteOptions {
     /// # Errors
     /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 8 MiB.
     pub async fn with_rules_of(self, store: &dyn ObjectStore) -> Result<Self, Error> {
-        let headers = self.rules(store, rules::HEADERS).await?.map(|text| HeaderRules::parse(&text));
-        let redirects =
-            self.rules(store, rules::REDIRECTS).await?.map(|text| Redirects::parse(&text, self.html_handling));
+        let file = async |name: &str| rules::read(store, &Key::new(format!("{}{name}", self.prefix))?).await;
+        let headers = file(rules::HEADERS).await?.map(|text| HeaderRules::parse(&text));
+        let redirects = file(rules::REDIRECTS).await?.map(|text| Redirects::parse(&text, self.html_handling));
         Ok(self.with_headers(headers.unwrap_or_default()).with_redirects(redirects.unwrap_or_default()))
-    }
-
-    /// Reads a file of rules under the prefix; `None` where there is no such file.
-    pub(crate) async fn rules(&self, store: &dyn ObjectStore, name: &str) -> Result<Option<String>, Error> {
-        rules::read(store, &Key::new(format!("{}{name}", self.prefix))?).await
     }
 
     /// Sets whether the current one of the [`Deploys`](crate::Deploys) under the prefix is served, with its `_headers` and
@@ -198,64 +194,6 @@ impl SiteOptions {
     pub fn with_page_headers(mut self, headers: HeaderMap) -> Self {
         self.page_headers = headers;
         self
-    }
-}
-
-/// Mapping from paths to HTML files, and the paths that redirect: `html_handling` of wrangler's `assets`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HtmlHandling {
-    /// `/about` for `about.html`, `/docs/` for `docs/index.html`.
-    #[default]
-    AutoTrailingSlash,
-    /// `/about/` and `/docs/`.
-    ForceTrailingSlash,
-    /// `/about` and `/docs`.
-    DropTrailingSlash,
-    /// Each file under its own name only.
-    None,
-}
-
-/// Answer for a path without a file: `not_found_handling` of wrangler's `assets`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NotFoundHandling {
-    /// A line of text, with 404.
-    None,
-    /// The `404.html` of the nearest parent folder, with 404. The default of a [`Site`](crate::Site); wrangler's own default is
-    /// `none`.
-    #[default]
-    NotFoundPage,
-    /// `/index.html`, with 200: the page's own router handles the path. Only where the client can want a page: a browser that
-    /// navigates (`Sec-Fetch-Dest`), or, without that header, a path whose last segment has no extension. A missing script is
-    /// answered with 404. (Workers Static Assets answers every path with `/index.html`.)
-    SinglePageApplication,
-}
-
-impl HtmlHandling {
-    /// Parses wrangler's name: `auto-trailing-slash`, `force-trailing-slash`, `drop-trailing-slash`, `none`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "auto-trailing-slash" => Self::AutoTrailingSlash,
-            "force-trailing-slash" => Self::ForceTrailingSlash,
-            "drop-trailing-slash" => Self::DropTrailingSlash,
-            "none" => Self::None,
-            _ => return None,
-        })
-    }
-}
-
-impl NotFoundHandling {
-    /// Parses wrangler's name: `none`, `404-page`, `single-page-application`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "none" => Self::None,
-            "404-page" => Self::NotFoundPage,
-            "single-page-application" => Self::SinglePageApplication,
-            _ => return None,
-        })
     }
 }
 

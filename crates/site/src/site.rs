@@ -9,38 +9,57 @@ use std::task::{Context, Poll};
 
 #[cfg(feature = "cache")]
 use http::StatusCode;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use isobar_storage::{Error, Key, ObjectStore};
 
+use crate::body::SiteBody;
 #[cfg(feature = "cache")]
-use crate::NotFoundHandling;
-use crate::deploy::Follower;
+use crate::cache::{PreparedResponse, Purge, SiteCache};
+#[cfg(feature = "cache")]
+use crate::cache_options::{CacheOptions, CacheStats};
+#[cfg(feature = "cache")]
+use crate::handling::NotFoundHandling;
+use crate::options::SiteOptions;
 use crate::path::normalized;
-use crate::rules::{LiveRules, Precedence, ReloadedRules};
-use crate::{SiteBody, SiteOptions, WorkerFirst, respond};
+use crate::request::{RequestHead, RequestTarget};
+use crate::resolve::has_match;
+use crate::respond;
+#[cfg(feature = "cache")]
+use crate::response::finished;
+use crate::rules::{Precedence, ReloadedRules, WorkerFirst};
+use crate::snapshot::Snapshot;
+use crate::source::Source;
 
 /// A static site: keys under a prefix of a store, served by the rules of HTTP. Cheap to clone.
+///
+/// ```
+/// use std::sync::Arc;
+/// use isobar_site::{Site, SiteOptions};
+/// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// store.write(&Key::new("site/docs/index.html")?, "<h1>Docs</h1>").await?;
+/// let site = Site::new(Arc::new(store), SiteOptions::default().with_prefix("site"));
+///
+/// let page = site.respond(&http::Request::get("/docs/").body(())?).await;
+/// assert_eq!((page.status().as_u16(), &page.headers()["content-type"]), (200, "text/html; charset=utf-8"));
+/// let redirect = site.respond(&http::Request::get("/docs").body(())?).await;
+/// assert_eq!(redirect.headers()["location"], "/docs/");
+/// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Site {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) options: Arc<SiteOptions>,
-    /// Follows the current deploy; `None` where the options do not enable deploys.
-    pub(crate) deploys: Option<Arc<Follower>>,
-    /// The rules where nothing is deployed: at first those of the options.
-    pub(crate) rules: Arc<LiveRules>,
+    source: Arc<Source>,
     #[cfg(feature = "cache")]
-    pub(crate) cache: Option<Arc<crate::cache::SiteCache>>,
+    cache: Option<Arc<SiteCache>>,
 }
 
 impl Site {
-    /// Creates a site from the objects under the options' prefix of this store.
+    /// Creates a site from the objects under the options' prefix of this store. Reads nothing yet.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, options: SiteOptions) -> Self {
         Self {
-            store,
-            deploys: options.deploys.then(Arc::default),
-            rules: Arc::new(LiveRules::new(options.headers.clone(), options.redirects.clone())),
-            options: Arc::new(options),
+            source: Arc::new(Source::new(store, options)),
             #[cfg(feature = "cache")]
             cache: None,
         }
@@ -49,13 +68,27 @@ impl Site {
     /// Answers a request by its method, URI and headers; the body is ignored. Never fails: an error of the store is answered
     /// with 503 where it is retryable, else with 500, without its details.
     pub async fn respond<B>(&self, request: &Request<B>) -> Response<SiteBody> {
-        respond::respond(self, request.method(), request.uri(), request.headers()).await
+        self.answer(RequestHead::of(request)).await
     }
 
     /// Answers with the object at this key, by the conditions and ranges of the headers. The rules that map paths to files do not
     /// apply. `None` where there is no such object.
     pub async fn respond_with(&self, key: &Key, method: &Method, headers: &HeaderMap) -> Option<Response<SiteBody>> {
-        respond::respond_with(self, key, method, headers).await
+        // The path is not asked: the key is.
+        let uri = Uri::default();
+        respond::respond_with(&self.source, RequestHead { method, uri: &uri, headers }, key).await
+    }
+
+    async fn answer(&self, head: RequestHead<'_>) -> Response<SiteBody> {
+        #[cfg(feature = "cache")]
+        if let Some(cache) = &self.cache
+            && let Some(cached) = cache.respond(&self.source, head).await
+        {
+            let response = cached
+                .unwrap_or_else(|error| respond::store_error_response(&self.source, &RequestTarget::of(head), &error));
+            return finished(response, head.method);
+        }
+        respond::respond(&self.source, head).await
     }
 }
 
@@ -67,14 +100,15 @@ impl Site {
     /// # Errors
     /// The store's error, of any kind, if a file or the current deploy cannot be looked up.
     pub async fn should_serve<B>(&self, request: &Request<B>, worker_first: &WorkerFirst) -> Result<bool, Error> {
-        let uri = request.uri();
-        let headers = request.headers();
-        match worker_first.precedence(&normalized(uri.path())) {
+        let head = RequestHead::of(request);
+        let target = RequestTarget::of(head);
+        match worker_first.precedence(&target.path) {
             Precedence::Worker => Ok(false),
             Precedence::Site => Ok(true),
             Precedence::Either { not_found } => {
-                let navigates = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
-                respond::has_answer(self, uri, headers, not_found || navigates).await
+                let navigates = head.headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+                let snapshot = Snapshot::current(&self.source).await?;
+                has_match(&snapshot, head, &target, not_found || navigates).await
             }
         }
     }
@@ -88,14 +122,15 @@ impl Site {
     /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for a file of more than 8 MiB. The earlier
     /// rules stay in force.
     pub async fn reload_rules(&self) -> Result<ReloadedRules, Error> {
-        self.rules.reload(&*self.store, &self.options).await
+        let Source { store, options, rules, .. } = &*self.source;
+        rules.reload(&**store, &options.prefix, options.html_handling).await
     }
 
-    /// Caches answers in memory: see [`CacheOptions`](crate::CacheOptions). Clones of the site share the cache.
+    /// Caches responses in memory: see [`CacheOptions`]. Clones of the site made from here on share the cache.
     #[cfg(feature = "cache")]
     #[must_use]
-    pub fn with_cache(mut self, options: crate::CacheOptions) -> Self {
-        self.cache = Some(Arc::new(crate::cache::SiteCache::new(options)));
+    pub fn with_cache(mut self, options: CacheOptions) -> Self {
+        self.cache = Some(Arc::new(SiteCache::new(options)));
         self
     }
 
@@ -108,12 +143,10 @@ impl Site {
         request: &Request<B>,
         worker_first: Option<&WorkerFirst>,
     ) -> Option<Response<SiteBody>> {
-        let method = request.method();
-        let uri = request.uri();
-        let headers = request.headers();
-        let precedence = self.known_precedence(uri, worker_first)?;
-        let answer = crate::cache::answer(self, method, uri, headers)?;
-        (precedence == Precedence::Site || !is_missing(answer.status())).then_some(answer)
+        let head = RequestHead::of(request);
+        let precedence = self.known_precedence(head, worker_first)?;
+        let response = self.cache.as_ref()?.ready_response(&self.source, head)?;
+        (precedence == Precedence::Site || !is_missing(response.status())).then_some(response)
     }
 
     /// Returns [`ready_answer`](Self::ready_answer) as HTTP/1.1 bytes, for a server that writes them itself. Also `None` for
@@ -125,32 +158,29 @@ impl Site {
         request: &Request<B>,
         worker_first: Option<&WorkerFirst>,
         now: std::time::Instant,
-    ) -> Option<crate::PreparedResponse> {
-        let method = request.method();
-        let uri = request.uri();
-        let headers = request.headers();
-        let precedence = self.known_precedence(uri, worker_first)?;
-        let ready = crate::cache::ready_head(self, method, uri, headers, now)?;
-        (precedence == Precedence::Site || !is_missing(ready.status())).then_some(ready)
+    ) -> Option<PreparedResponse> {
+        let head = RequestHead::of(request);
+        let precedence = self.known_precedence(head, worker_first)?;
+        let prepared = self.cache.as_ref()?.prepared(&self.source, head, now)?;
+        (precedence == Precedence::Site || !is_missing(prepared.status())).then_some(prepared)
     }
 
     /// Whether answers depend on the host of the request, by the `_headers` rules.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn varies_by_host(&self) -> bool {
-        match self.deploys.as_ref().and_then(|deploys| deploys.last()) {
-            Some(deploy) => deploy.headers().has_hosts(),
-            None => self.rules.has_hosts(),
-        }
+        self.source.varies_by_host()
     }
 
     /// Returns the precedence; `None` where the application comes first, or where only the store can decide.
     #[cfg(feature = "cache")]
-    fn known_precedence(&self, uri: &http::Uri, worker_first: Option<&WorkerFirst>) -> Option<Precedence> {
-        let precedence =
-            worker_first.map_or(Precedence::Site, |worker_first| worker_first.precedence(&normalized(uri.path())));
+    fn known_precedence(&self, head: RequestHead<'_>, worker_first: Option<&WorkerFirst>) -> Option<Precedence> {
+        let precedence = match worker_first {
+            Some(worker_first) => worker_first.precedence(&normalized(head.uri.path())),
+            None => Precedence::Site,
+        };
         // The cache does not distinguish the index of a single-page application from a file.
-        let is_for_all = self.options.not_found_handling == NotFoundHandling::SinglePageApplication;
+        let is_for_all = self.source.options.not_found_handling == NotFoundHandling::SinglePageApplication;
         let is_unsure = precedence != Precedence::Site && is_for_all;
         (precedence != Precedence::Worker && !is_unsure).then_some(precedence)
     }
@@ -158,7 +188,7 @@ impl Site {
     /// Returns the number and size of the cached answers; `None` without a cache.
     #[cfg(feature = "cache")]
     #[must_use]
-    pub fn cache_stats(&self) -> Option<crate::CacheStats> {
+    pub fn cache_stats(&self) -> Option<CacheStats> {
         self.cache.as_ref().map(|cache| cache.stats())
     }
 
@@ -166,7 +196,7 @@ impl Site {
     /// generation.
     #[cfg(feature = "cache")]
     pub fn purge(&self, what: Purge<'_>) {
-        if let Some(deploys) = &self.deploys {
+        if let Some(deploys) = &self.source.deploys {
             deploys.forget();
         }
         if let Some(cache) = &self.cache {
@@ -180,22 +210,9 @@ fn is_missing(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)
 }
 
-/// The answers that [`Site::purge`] removes.
-#[cfg(feature = "cache")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Purge<'p> {
-    /// The answers of this path.
-    Path(&'p str),
-    /// The answers of paths with this prefix: `/docs/`, or `/` for all.
-    Prefix(&'p str),
-    /// None, but looks up the current deploy again. Files that are the same in it are not read again.
-    Deploy,
-}
-
 impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Site({:?} of {:?})", self.options.prefix, self.store)
+        write!(f, "Site({:?} of {:?})", self.source.options.prefix, self.source.store)
     }
 }
 
@@ -211,6 +228,9 @@ impl<B: Send + 'static> tower_service::Service<Request<B>> for Site {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let site = self.clone();
         let (parts, _) = request.into_parts();
-        Box::pin(async move { Ok(respond::respond(&site, &parts.method, &parts.uri, &parts.headers).await) })
+        Box::pin(async move {
+            let head = RequestHead { method: &parts.method, uri: &parts.uri, headers: &parts.headers };
+            Ok(site.answer(head).await)
+        })
     }
 }

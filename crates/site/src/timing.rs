@@ -1,12 +1,13 @@
-//! `Server-Timing`: the rule that decided an answer.
+//! `Server-Timing`: the rule that decided a response.
 
 use http::{HeaderName, HeaderValue, Response};
 
-use crate::{Site, SiteBody};
+use crate::body::SiteBody;
+use crate::options::SiteOptions;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// The rule by which an answer was found.
+/// The rule by which a response was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// There is a file for the path.
@@ -45,18 +46,18 @@ impl Rule {
     }
 }
 
-/// Adds `Server-Timing` to an answer if the options enable it.
+/// Adds `Server-Timing` to a response if the options enable it.
 pub(crate) fn timed(
-    site: &Site,
-    mut answer: Response<SiteBody>,
+    options: &SiteOptions,
+    mut response: Response<SiteBody>,
     rule: Rule,
     cache: Option<&'static str>,
 ) -> Response<SiteBody> {
-    let Some(binding) = &site.options.server_timing else { return answer };
+    let Some(binding) = &options.server_timing else { return response };
     let cache = cache.unwrap_or("bypass");
     let value = format!("rule;desc={}, cache;desc={cache}, binding;desc=\"{binding}\"", rule.name());
     if let Ok(value) = HeaderValue::try_from(value) {
-        answer.headers_mut().append(SERVER_TIMING, value);
+        response.headers_mut().append(SERVER_TIMING, value);
     }
-    answer
+    response
 }

@@ -12,6 +12,7 @@ mod region;
 
 use bytes::{Buf, Bytes};
 use isobar_storage::{ByteRange, Error};
+use sha2::{Digest, Sha256};
 
 pub(crate) use region::Arena;
 pub use region::Region;
@@ -86,7 +87,7 @@ impl KeptBody {
     }
 
     /// Calls `show` with each chunk in turn.
-    pub(crate) fn for_each_chunk(&self, mut show: impl FnMut(&[u8])) -> Result<(), Error> {
+    fn for_each_chunk(&self, mut show: impl FnMut(&[u8])) -> Result<(), Error> {
         match self {
             Self::Bytes(bytes) => show(bytes),
             Self::Region(region) => {
@@ -97,6 +98,13 @@ impl KeptBody {
             }
         }
         Ok(())
+    }
+
+    /// Computes the sha-256 of the body.
+    pub(crate) fn sha256(&self) -> Result<[u8; 32], Error> {
+        let mut hash = Sha256::new();
+        self.for_each_chunk(|chunk| hash.update(chunk))?;
+        Ok(hash.finalize().into())
     }
 
     /// Returns the whole body; the bytes of a region are copied.

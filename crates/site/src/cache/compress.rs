@@ -6,9 +6,10 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::cache_options::CacheOptions;
 use crate::http::encoding::{self, Encoding};
-use crate::serve::Representation;
-use crate::{CacheOptions, Site};
+use crate::options::SiteOptions;
+use crate::representation::Representation;
 
 /// Sizes of files that are compressed, in bytes. Smaller ones gain little, larger ones hold up the requests that wait.
 const COMPRESSED: RangeInclusive<usize> = 1024..=1024 * 1024;
@@ -16,17 +17,17 @@ const COMPRESSED: RangeInclusive<usize> = 1024..=1024 * 1024;
 /// Compresses a file in the coding that the client prefers, if it has no variant and shrinks enough. The result is a different
 /// representation with its own ETag. Compressing 1 MiB blocks the thread for about 20 ms, once.
 pub(super) fn compressed(
-    site: &Site,
-    options: &CacheOptions,
-    request: &HeaderMap,
+    options: &SiteOptions,
+    cache: &CacheOptions,
+    headers: &HeaderMap,
     representation: &Representation,
     body: &Bytes,
 ) -> Option<(Representation, Bytes)> {
-    let is_worth_it = options.compress && representation.varies && representation.encoding.is_none();
-    if !is_worth_it || !site.options.precompressed || !COMPRESSED.contains(&body.len()) {
+    let is_worth_it = cache.compress && representation.varies && representation.encoding.is_none();
+    if !is_worth_it || !options.precompressed || !COMPRESSED.contains(&body.len()) {
         return None;
     }
-    let encoding = encoding::favourite(request)?;
+    let encoding = encoding::favourite(headers)?;
     let encoded = compress(encoding, body).ok()?;
     if encoded.len() > body.len() / 10 * 9 {
         return None;

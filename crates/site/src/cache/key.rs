@@ -3,21 +3,30 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
-use http::{HeaderMap, Method, Uri, header};
+use http::Method;
 use quick_cache::Equivalent;
 
+use crate::handling::NotFoundHandling;
 use crate::http::encoding;
-use crate::resolve::find::destination;
-use crate::respond::host;
-use crate::{NotFoundHandling, Site};
+use crate::request::RequestHead;
+use crate::source::Source;
 
 /// The key of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CacheKey {
     pub(super) path: Box<str>,
+    /// Empty unless the `_headers` rules depend on the host.
     pub(super) host: Box<str>,
-    /// The encodings that the client accepts, in its order, and whether a browser wants a page.
-    pub(super) vary: u8,
+    pub(super) vary: VaryKey,
+}
+
+/// The request headers by which responses of one path differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct VaryKey {
+    /// The encodings that the client accepts, in its order: see [`encoding::accepted_bits`].
+    pub(super) encodings: u8,
+    /// Whether a browser wants a page; `None` also where the site has no single-page application, which alone depends on it.
+    pub(super) wants_page: Option<bool>,
 }
 
 /// A borrowed [`CacheKey`], taken from a request.
@@ -25,7 +34,7 @@ pub(super) struct CacheKey {
 pub(super) struct CacheKeyRef<'r> {
     path: &'r str,
     host: Cow<'r, str>,
-    vary: u8,
+    vary: VaryKey,
 }
 
 impl Hash for CacheKey {
@@ -46,28 +55,22 @@ impl Equivalent<CacheKey> for CacheKeyRef<'_> {
     }
 }
 
-impl CacheKeyRef<'_> {
+impl<'r> CacheKeyRef<'r> {
+    /// Returns the key of a request; `None` where it is not cacheable: a method other than GET and HEAD, or credentials, as
+    /// responses that a shared cache must not store have other headers.
+    pub(super) fn of(source: &Source, head: RequestHead<'r>) -> Option<Self> {
+        if (head.method != Method::GET && head.method != Method::HEAD) || head.has_credentials() {
+            return None;
+        }
+        let options = &source.options;
+        let host = if source.varies_by_host() { head.host() } else { "".into() };
+        let encodings = if options.precompressed { encoding::accepted_bits(head.headers) } else { 0 };
+        let is_for_pages = options.not_found_handling == NotFoundHandling::SinglePageApplication;
+        let wants_page = if is_for_pages { head.wants_page() } else { None };
+        Some(Self { path: head.uri.path(), host, vary: VaryKey { encodings, wants_page } })
+    }
+
     pub(super) fn to_key(&self) -> CacheKey {
         CacheKey { path: self.path.into(), host: (*self.host).into(), vary: self.vary }
     }
-}
-
-/// Returns the key of a request; `None` where it is not cacheable.
-pub(super) fn cache_key<'r>(
-    site: &Site,
-    method: &Method,
-    uri: &'r Uri,
-    headers: &'r HeaderMap,
-) -> Option<CacheKeyRef<'r>> {
-    // Answers that a shared cache must not store have other headers.
-    if (method != Method::GET && method != Method::HEAD) || headers.contains_key(header::AUTHORIZATION) {
-        return None;
-    }
-    let options = &site.options;
-    let host = if site.varies_by_host() { host(uri, headers) } else { "".into() };
-    let mut vary = if options.precompressed { encoding::accepted_bits(headers) } else { 0 };
-    if options.not_found_handling == NotFoundHandling::SinglePageApplication {
-        vary |= destination(headers).map_or(0, |is_page| if is_page { 0x40 } else { 0x80 });
-    }
-    Some(CacheKeyRef { path: uri.path(), host, vary })
 }

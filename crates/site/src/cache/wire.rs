@@ -1,18 +1,17 @@
-//! Cached answers as HTTP/1.1 bytes: each head is formatted once and sent many times.
+//! Cached responses as HTTP/1.1 bytes, for a server that writes them itself.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::Site;
+use super::entry::{CacheEntry, CachedFile, CachedResponse};
 use crate::arena::KeptBody;
-use crate::cache::{CacheEntry, CachedResponse};
 use crate::http::digest::Wanted;
 use crate::http::precondition::{self, Verdict};
-use crate::serve::InMemory;
+use crate::options::SiteOptions;
+use crate::request::RequestHead;
 
-/// A cached answer for a server that writes HTTP/1.1 itself; see [`Site::ready`].
+/// A cached response for a server that writes HTTP/1.1 itself; see [`Site::ready`].
 #[derive(Debug, Clone)]
 pub struct PreparedResponse {
     entry: Arc<CacheEntry>,
@@ -20,33 +19,21 @@ pub struct PreparedResponse {
     is_head: bool,
 }
 
-/// The formatted heads of an answer, without the empty line and without the headers that change with each answer.
-#[derive(Debug)]
-pub(crate) struct Heads {
-    pub(crate) whole: Bytes,
-    /// The head of a 304; empty unless the answer is a file.
-    pub(crate) not_modified: Bytes,
-}
-
 impl PreparedResponse {
-    /// Prepares the answer to a request from a cache entry. `None` where the answer depends on more of the request: a range, a
+    /// Prepares the response to a request from a cache entry. `None` where the response depends on more of the request: a range, a
     /// failed precondition, a digest.
-    pub(crate) fn of(
-        entry: Arc<CacheEntry>,
-        site: &Site,
-        method: &Method,
-        uri: &Uri,
-        request: &HeaderMap,
-    ) -> Option<Self> {
-        if site.options.server_timing.is_some() {
+    pub(super) fn of(entry: Arc<CacheEntry>, options: &SiteOptions, head: RequestHead<'_>) -> Option<Self> {
+        if options.server_timing.is_some() {
             return None;
         }
-        let is_head = method == Method::HEAD;
+        let is_head = head.method == Method::HEAD;
         let is_not_modified = match &entry.response {
             CachedResponse::Nothing | CachedResponse::Empty => return None,
-            CachedResponse::Done { status, .. } if status.is_redirection() && uri.query().is_some() => return None,
+            CachedResponse::Done { status, .. } if status.is_redirection() && head.uri.query().is_some() => {
+                return None;
+            }
             CachedResponse::Done { .. } => false,
-            CachedResponse::File(file) => is_not_modified(file, method, request)?,
+            CachedResponse::File(file) => is_not_modified(file, head)?,
         };
         let prepared = Self { entry, is_not_modified, is_head };
         (!prepared.head().is_empty()).then_some(prepared)
@@ -103,52 +90,26 @@ impl PreparedResponse {
     }
 }
 
-/// Whether the answer is a 304; `None` where it is neither a 304 nor the whole file.
-fn is_not_modified(file: &InMemory, method: &Method, request: &HeaderMap) -> Option<bool> {
+/// Whether the response is a 304; `None` where it is neither a 304 nor the whole file.
+fn is_not_modified(file: &CachedFile, head: RequestHead<'_>) -> Option<bool> {
+    let headers = head.headers;
     // Most requests have no such header.
-    if request.is_empty() {
+    if headers.is_empty() {
         return Some(false);
     }
-    if request.contains_key(header::RANGE) || Wanted::of(request).is_any() {
+    if headers.contains_key(header::RANGE) || Wanted::of(headers).is_any() {
         return None;
     }
     // The usual revalidation has one ETag and no other condition.
-    let etag = request.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
-    let is_alone = !request.contains_key(header::IF_MATCH) && !request.contains_key(header::IF_UNMODIFIED_SINCE);
+    let etag = headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
+    let is_alone = !headers.contains_key(header::IF_MATCH) && !headers.contains_key(header::IF_UNMODIFIED_SINCE);
     if is_alone && etag.is_some() && etag == file.headers.get(header::ETAG).map(HeaderValue::as_bytes) {
         return Some(true);
     }
-    match precondition::evaluate(request, method, &file.representation.meta, file.representation.object.is_some()) {
+    let representation = &file.representation;
+    match precondition::evaluate(headers, head.method, &representation.meta, representation.goes_back()) {
         Verdict::Failed => None,
         Verdict::NotModified => Some(true),
         Verdict::Proceed => Some(false),
     }
-}
-
-/// Formats an HTTP/1.1 head without the empty line, and without `Content-Length` where `length` is `None`. Empty if a rule has
-/// set a header that is the server's, so that the slow path answers.
-pub(crate) fn head(status: StatusCode, headers: &HeaderMap, length: Option<usize>) -> Bytes {
-    let servers = [header::CONNECTION, header::DATE, header::TRANSFER_ENCODING, header::UPGRADE];
-    if servers.iter().any(|name| headers.contains_key(name)) {
-        return Bytes::new();
-    }
-    let mut head = Vec::with_capacity(512);
-    head.extend_from_slice(b"HTTP/1.1 ");
-    head.extend_from_slice(status.as_str().as_bytes());
-    head.push(b' ');
-    head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    head.extend_from_slice(b"\r\n");
-    let mut line = |name: &[u8], value: &[u8]| {
-        head.extend_from_slice(name);
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value);
-        head.extend_from_slice(b"\r\n");
-    };
-    for (name, value) in headers {
-        line(name.as_str().as_bytes(), value.as_bytes());
-    }
-    if let Some(length) = length.filter(|_| !headers.contains_key(header::CONTENT_LENGTH)) {
-        line(b"content-length", length.to_string().as_bytes());
-    }
-    head.into()
 }

@@ -26,15 +26,13 @@ use isobar_storage::{Error, ErrorKind, Key, ListOptions, ObjectStore, ObjectStor
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::reserved::FOLDER;
 pub use prune::Pruned;
 pub use publish::{DeployOptions, DeployProgress, Deployed};
 
 use manifest::Manifest;
 use pointer::Entry;
 pub(crate) use served::{File, Follower, ServedDeploy};
-
-/// The folder of the deploys, under the site's prefix.
-pub const FOLDER: &str = ".deploy/";
 
 /// Most files of a deploy, as in Workers Static Assets.
 pub const MAX_FILES: usize = 100_000;

@@ -17,7 +17,7 @@ use super::manifest::{Manifest, ManifestFile};
 use super::pointer::{Entry, Pointer};
 use super::{Deploy, Deploys, MAX_FILES, invalid};
 use crate::options::IMMUTABLE;
-use crate::resolve::find::is_reserved;
+use crate::reserved::is_reserved;
 use crate::rules;
 
 /// A filter of paths below the site.
@@ -145,6 +145,21 @@ pub struct Deployed {
     pub uploaded_bytes: u64,
 }
 
+/// The objects that a deploy has uploaded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Uploads {
+    objects: usize,
+    bytes: u64,
+}
+
+impl Uploads {
+    /// Returns the result of a deploy that is served now.
+    fn deployed(self, entry: &Entry, is_unchanged: bool) -> Deployed {
+        let deploy = entry.shown(true);
+        Deployed { deploy, is_unchanged, uploaded: self.objects, uploaded_bytes: self.bytes }
+    }
+}
+
 impl Deploys {
     /// Deploys the objects of another store, for example a [`Directory`](isobar_storage::directory::Directory). Reads each file,
     /// uploads those that no earlier deploy has, and then switches to all of them at once. `_headers` and `_redirects` become its
@@ -160,11 +175,11 @@ impl Deploys {
             pointer.refuse_while_pruned()?;
         }
         let (mut manifest, keys) = self.read_source(source, options).await?;
-        let mut pointer = self.pointer().await?;
+        let pointer = self.pointer().await?;
         if let Some((pointer, _)) = &pointer {
-            let current = pointer.current()?.clone();
+            let current = pointer.current()?;
             // A damaged manifest has no dates to keep; this deploy replaces it.
-            let before = match self.manifest(&current).await {
+            let before = match self.manifest(current).await {
                 Err(error) if error.kind() == ErrorKind::Corrupt => None,
                 read => Some(read?),
             };
@@ -172,11 +187,22 @@ impl Deploys {
             if before.is_some_and(|before| manifest.is_same_site(&before)) && pointer.retain == options.retain {
                 pointer.refuse_while_pruned()?;
                 // Objects of it may have been lost.
-                let (uploaded, uploaded_bytes) = self.upload_missing(source, &manifest, &keys, options).await?;
-                let deploy = current.shown(true);
-                return Ok(Deployed { deploy, is_unchanged: true, uploaded, uploaded_bytes });
+                let uploads = self.upload_missing(source, &manifest, &keys, options).await?;
+                return Ok(uploads.deployed(current, true));
             }
         }
+        self.publish(source, &manifest, &keys, options, pointer).await
+    }
+
+    /// Uploads a manifest with its files, and swaps the pointer.
+    async fn publish(
+        &self,
+        source: &dyn ObjectStore,
+        manifest: &Manifest,
+        keys: &BTreeMap<String, Key>,
+        options: &DeployOptions<'_>,
+        mut pointer: Option<(Pointer, String)>,
+    ) -> Result<Deployed, Error> {
         let (bytes, sha256) =
             manifest.write().map_err(|error| invalid(format!("the manifest cannot be written: {error}")))?;
         let id = format!("{}-{}", manifest.created.format("%Y%m%dT%H%M%S"), &sha256[..8]);
@@ -188,14 +214,14 @@ impl Deploys {
             bytes: manifest.bytes(),
             message: options.message.map(str::to_owned),
         };
-        let mut uploaded = 0;
-        let mut uploaded_bytes = 0;
+        let mut uploads = Uploads::default();
         loop {
             if let Some((pointer, _)) = &pointer {
                 pointer.refuse_while_pruned()?;
             }
-            let (count, size) = self.upload_missing(source, &manifest, &keys, options).await?;
-            (uploaded, uploaded_bytes) = (uploaded + count, uploaded_bytes + size);
+            let more = self.upload_missing(source, manifest, keys, options).await?;
+            uploads.objects += more.objects;
+            uploads.bytes += more.bytes;
             let manifest_options =
                 PutOptions::default().with_content_type("application/json").with_conditions(Conditions::create_only());
             // The key has the hash of the manifest, so an existing object is the same.
@@ -210,8 +236,7 @@ impl Deploys {
                     None => (Pointer::first(entry.clone(), options.retain), None),
                 };
                 if self.swap(&next, etag).await? {
-                    let deploy = entry.shown(true);
-                    return Ok(Deployed { deploy, is_unchanged: false, uploaded, uploaded_bytes });
+                    return Ok(uploads.deployed(&entry, false));
                 }
                 // Another deploy came first; add this one to it.
                 pointer = self.pointer().await?;
@@ -271,20 +296,20 @@ impl Deploys {
         Ok((manifest, keys))
     }
 
-    /// Uploads missing objects, each content once. Returns their number and their size in bytes.
+    /// Uploads missing objects, each content once.
     async fn upload_missing(
         &self,
         source: &dyn ObjectStore,
         manifest: &Manifest,
         keys: &BTreeMap<String, Key>,
         options: &DeployOptions<'_>,
-    ) -> Result<(usize, u64), Error> {
+    ) -> Result<Uploads, Error> {
         let mut there: HashSet<String> = self.stored().await?;
         let missing: Vec<(&String, &ManifestFile)> =
             manifest.files.iter().filter(|(_, file)| there.insert(file.sha256.clone())).collect();
-        let count = missing.len();
+        let objects = missing.len();
         let bytes = missing.iter().map(|(_, file)| file.size).sum();
-        (options.progress)(DeployProgress::Planned { objects: count, bytes });
+        (options.progress)(DeployProgress::Planned { objects, bytes });
         let uploads: Vec<BoxFuture<'_, Result<_, Error>>> = missing
             .into_iter()
             .map(|(name, file)| {
@@ -296,7 +321,7 @@ impl Deploys {
         while let Some((name, bytes)) = uploads.try_next().await? {
             (options.progress)(DeployProgress::Uploaded { name, bytes });
         }
-        Ok((count, bytes))
+        Ok(Uploads { objects, bytes })
     }
 
     async fn upload(&self, source: &dyn ObjectStore, from: &Key, file: &ManifestFile) -> Result<(), Error> {

@@ -16,8 +16,10 @@ use super::manifest::{Manifest, ManifestFile};
 use super::pointer::{Entry, Pointer};
 use super::{Deploys, corrupt, object_key};
 use crate::cache_options::{FRESH, STALE_IF_ERROR};
+use crate::fingerprint::Fingerprints;
+use crate::handling::HtmlHandling;
+use crate::options::SiteOptions;
 use crate::rules::{HeaderRules, Redirects};
-use crate::{Fingerprints, HtmlHandling, SiteOptions};
 
 /// Most manifests cached for all sites of the process, and most files in them together: in a Worker a site lives as long as a
 /// request, and memory is limited to 128 MiB.
@@ -84,7 +86,7 @@ impl Follower {
     pub(crate) fn forget(&self) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
         if let Some(known) = &mut *self.known.write().unwrap_or_else(PoisonError::into_inner) {
-            (known.at, known.generation) = (DateTime::UNIX_EPOCH, None);
+            known.forget();
         }
     }
 
@@ -122,7 +124,7 @@ impl Follower {
         };
         let deploy = known.deploy.clone();
         if self.forgotten.load(Ordering::Acquire) != forgotten {
-            (known.at, known.generation) = (DateTime::UNIX_EPOCH, None);
+            known.forget();
         }
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
         Ok(deploy)
@@ -155,6 +157,12 @@ impl Known {
     /// Returns the time since the pointer was read; `None` if the clock was set back since.
     fn age(&self, now: DateTime<Utc>) -> Option<Duration> {
         (now - self.at).to_std().ok()
+    }
+
+    /// Marks it as too old, so that the pointer is read again.
+    fn forget(&mut self) {
+        self.at = DateTime::UNIX_EPOCH;
+        self.generation = None;
     }
 
     fn nothing() -> Self {

@@ -68,14 +68,6 @@ pub(crate) fn stored(meta: &ObjectMeta) -> Option<Sha256> {
     hex::decode(&checksum.hex).ok()?.try_into().ok()
 }
 
-#[cfg(feature = "cache")]
-pub(crate) fn of(body: &crate::KeptBody) -> Result<Sha256, isobar_storage::Error> {
-    use sha2::Digest;
-    let mut hash = sha2::Sha256::new();
-    body.for_each_chunk(|chunk| hash.update(chunk))?;
-    Ok(hash.finalize().into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,17 +3,18 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use isobar_storage::{Error, Key, ListOptions, ObjectMeta};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::SiteBody;
+use crate::body::SiteBody;
+use crate::deploy::ServedDeploy;
 use crate::http::precondition::{self, Verdict};
 use crate::path::encoded;
-use crate::resolve::find;
-use crate::respond::with;
-use crate::serve::precondition_failed;
+use crate::request::RequestHead;
+use crate::reserved::is_reserved;
+use crate::response::{precondition_failed, response, with};
 use crate::snapshot::Snapshot;
 
 /// Most names on a page.
@@ -28,8 +29,8 @@ td { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap 
 th { width: 100%; overflow-wrap: anywhere }
 ";
 
-/// The answer for a folder.
-pub(crate) enum Listed {
+/// The response for a folder.
+pub(super) enum Listed {
     Page(Response<SiteBody>),
     /// The folder's canonical path.
     Redirect(String),
@@ -53,50 +54,62 @@ struct ListedFile {
     modified: Option<DateTime<Utc>>,
 }
 
+/// A page of names, ordered by their bytes.
+struct Names {
+    entries: Vec<ListedFile>,
+    /// The last of them, if there are more.
+    next: Option<String>,
+}
+
 /// Lists the folder at a decoded path; `None` where there is no such folder or it has only hidden files.
-pub(crate) async fn answer(
+///
+/// # Errors
+/// The store's error.
+pub(super) async fn respond(
     snapshot: &Snapshot,
-    method: &Method,
+    head: RequestHead<'_>,
     path: &str,
     query: Option<&str>,
-    headers: &HeaderMap,
 ) -> Result<Option<Listed>, Error> {
     let Some(folder) = path.strip_suffix('/') else {
         return Ok(is_folder(snapshot, path).await?.then(|| Listed::Redirect(format!("{path}/"))));
     };
-    let after = query.unwrap_or_default();
-    let after = url::form_urlencoded::parse(after.as_bytes()).find(|(name, _)| name == "after");
+    let query = query.unwrap_or_default();
+    let after = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after");
     let after = after.map(|(_, after)| after.into_owned()).unwrap_or_default();
-    let (entries, next) = names(snapshot, folder, &after, NAMES).await?;
+    let Names { entries, next } = names(snapshot, folder, &after, NAMES).await?;
     // The root always exists, and so does a folder whose names all come before `after`.
     if entries.is_empty() && !folder.is_empty() && (after.is_empty() || !is_folder(snapshot, path).await?) {
         return Ok(None);
     }
-    let listing = Listing { path, entries, next };
-    let is_json = wants_json(headers);
-    let text = if is_json { serde_json::to_string(&listing).unwrap_or_default() + "\n" } else { page(&listing) };
+    page_of(head, &Listing { path, entries, next }).map(|page| Some(Listed::Page(page)))
+}
+
+/// Returns a listing as the client prefers it, by the conditions of the request.
+fn page_of(head: RequestHead<'_>, listing: &Listing<'_>) -> Result<Response<SiteBody>, Error> {
+    let is_json = wants_json(head.headers);
+    let text = if is_json { serde_json::to_string(listing).unwrap_or_default() + "\n" } else { html(listing) };
     let etag = hex::encode(&Sha256::digest(&text)[..16]);
     // A folder has no modification date: the listing is dated now.
     let meta = ObjectMeta::new(Key::new("listing")?, String::new(), text.len() as u64, etag, Utc::now());
-    let (status, text) = match precondition::evaluate(headers, method, &meta, false) {
-        Verdict::Failed => return Ok(Some(Listed::Page(precondition_failed()))),
-        Verdict::NotModified => (StatusCode::NOT_MODIFIED, String::new()),
-        Verdict::Proceed => (StatusCode::OK, text),
+    let mut page = match precondition::evaluate(head.headers, head.method, &meta, false) {
+        Verdict::Failed => return Ok(precondition_failed()),
+        Verdict::NotModified => response(StatusCode::NOT_MODIFIED, HeaderMap::new(), SiteBody::default()),
+        Verdict::Proceed if is_json => {
+            with(response(StatusCode::OK, HeaderMap::new(), text), header::CONTENT_TYPE, "application/json")
+        }
+        Verdict::Proceed => {
+            let page = response(StatusCode::OK, HeaderMap::new(), text);
+            let page = with(page, header::CONTENT_TYPE, "text/html; charset=utf-8");
+            let page = with(page, header::X_FRAME_OPTIONS, "SAMEORIGIN");
+            with(page, header::CONTENT_SECURITY_POLICY, &policy())
+        }
     };
-    let mut answer = Response::new(text.into());
-    *answer.status_mut() = status;
-    if status == StatusCode::OK && is_json {
-        answer = with(answer, header::CONTENT_TYPE, "application/json");
-    } else if status == StatusCode::OK {
-        answer = with(answer, header::CONTENT_TYPE, "text/html; charset=utf-8");
-        answer = with(answer, header::X_FRAME_OPTIONS, "SAMEORIGIN");
-        answer = with(answer, header::CONTENT_SECURITY_POLICY, &policy());
-    }
-    answer = with(answer, header::ETAG, &meta.http_etag());
-    answer = with(answer, header::VARY, "Accept");
-    answer = with(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    answer = with(answer, header::REFERRER_POLICY, "strict-origin-when-cross-origin");
-    Ok(Some(Listed::Page(with(answer, header::CACHE_CONTROL, "no-cache"))))
+    page = with(page, header::ETAG, &meta.http_etag());
+    page = with(page, header::VARY, "Accept");
+    page = with(page, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    page = with(page, header::REFERRER_POLICY, "strict-origin-when-cross-origin");
+    Ok(with(page, header::CACHE_CONTROL, "no-cache"))
 }
 
 /// The `Content-Security-Policy` of a listing: only the page's own style.
@@ -105,79 +118,95 @@ fn policy() -> String {
 }
 
 /// Whether there are files to list under a decoded path.
-pub(crate) async fn is_folder(snapshot: &Snapshot, path: &str) -> Result<bool, Error> {
-    Ok(!names(snapshot, path.trim_end_matches('/'), "", 1).await?.0.is_empty())
+pub(super) async fn is_folder(snapshot: &Snapshot, path: &str) -> Result<bool, Error> {
+    Ok(!names(snapshot, path.trim_end_matches('/'), "", 1).await?.entries.is_empty())
 }
 
-/// Returns up to a number of names in a folder after a given one, ordered by their bytes, and the last of them if there are more.
-async fn names(
-    snapshot: &Snapshot,
-    folder: &str,
-    after: &str,
+/// Returns up to `limit` names in a folder, which come after a given one.
+async fn names(snapshot: &Snapshot, folder: &str, after: &str, limit: usize) -> Result<Names, Error> {
+    let folder = Folder { snapshot, path: format!("{folder}/"), after, limit };
+    match &snapshot.deploy {
+        Some(deploy) => Ok(folder.deployed(deploy)),
+        None => folder.stored().await,
+    }
+}
+
+/// A folder to list.
+struct Folder<'f> {
+    snapshot: &'f Snapshot,
+    /// Its path, with slashes around it.
+    path: String,
+    after: &'f str,
     limit: usize,
-) -> Result<(Vec<ListedFile>, Option<String>), Error> {
-    let folder = format!("{folder}/");
-    let shown = |name: &str| {
-        let is_hidden = name.starts_with('.') && !snapshot.site.options.dotfiles && name != ".well-known/";
-        !is_hidden && !name.trim_end_matches('/').is_empty() && !find::is_reserved(&format!("{folder}{name}"))
-    };
-    let below = folder.trim_start_matches('/');
-    let mut entries: Vec<ListedFile> = Vec::new();
-    let full = |entries: &mut Vec<ListedFile>| {
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        let last = entries.last().map(|last| last.name.clone());
-        if more { last } else { None }
-    };
-    if let Some(deploy) = &snapshot.deploy {
+}
+
+impl Folder<'_> {
+    /// Whether a name is listed: neither hidden nor reserved.
+    fn shows(&self, name: &str) -> bool {
+        let is_hidden = name.starts_with('.') && !self.snapshot.source.options.dotfiles && name != ".well-known/";
+        !is_hidden && !name.trim_end_matches('/').is_empty() && !is_reserved(&format!("{}{name}", self.path))
+    }
+
+    /// Lists the files of a deploy.
+    fn deployed(&self, deploy: &ServedDeploy) -> Names {
+        let below = self.path.trim_start_matches('/');
+        let mut entries: Vec<ListedFile> = Vec::new();
         for (name, file) in deploy.below(below) {
             let (name, entry) = match name[below.len()..].split_once('/') {
                 Some((sub, _)) => (format!("{sub}/"), None),
                 None => (name[below.len()..].to_owned(), Some(file)),
             };
             let is_known = entries.last().is_some_and(|last| last.name == name);
-            if name.as_str() <= after || is_known || !shown(&name) {
+            if name.as_str() <= self.after || is_known || !self.shows(&name) {
                 continue;
             }
-            entries.push(ListedFile {
-                name,
-                size: entry.map(|file| file.size),
-                modified: entry.map(|file| file.modified),
-            });
-            if entries.len() > limit {
+            let size = entry.map(|file| file.size);
+            let modified = entry.map(|file| file.modified);
+            entries.push(ListedFile { name, size, modified });
+            if entries.len() > self.limit {
                 break;
             }
         }
-        let next = full(&mut entries);
-        return Ok((entries, next));
+        self.page(entries)
     }
-    let prefix = format!("{}{below}", snapshot.site.options.prefix);
-    // Ask for a few more, as some may be hidden.
-    let mut options =
-        ListOptions::default().with_prefix(&prefix).with_delimiter("/").with_limit((limit + 16).min(NAMES));
-    if !after.is_empty() {
-        options = options.with_start_after(format!("{prefix}{after}"));
-    }
-    loop {
-        let page = snapshot.site.store.list(options.clone()).await?;
-        let files = page.objects.iter().map(|meta| (meta.key.as_str(), Some(meta)));
-        let mut found: Vec<_> = files.chain(page.prefixes.iter().map(|name| (name.as_str(), None))).collect();
-        found.sort_unstable_by_key(|(name, _)| *name);
-        for (name, meta) in found {
-            let name = name[prefix.len()..].to_owned();
-            if name.as_str() > after && shown(&name) {
-                let size = meta.map(|meta| meta.size);
-                let modified = meta.map(|meta| meta.uploaded);
-                entries.push(ListedFile { name, size, modified });
+
+    /// Lists the keys of the store.
+    async fn stored(&self) -> Result<Names, Error> {
+        let source = &self.snapshot.source;
+        let prefix = format!("{}{}", source.options.prefix, self.path.trim_start_matches('/'));
+        // Ask for a few more, as some may be hidden.
+        let limit = (self.limit + 16).min(NAMES);
+        let mut options = ListOptions::default().with_prefix(&prefix).with_delimiter("/").with_limit(limit);
+        if !self.after.is_empty() {
+            options = options.with_start_after(format!("{prefix}{}", self.after));
+        }
+        let mut entries: Vec<ListedFile> = Vec::new();
+        loop {
+            let page = source.store.list(options.clone()).await?;
+            let files = page.objects.iter().map(|meta| (meta.key.as_str(), Some(meta)));
+            let mut found: Vec<_> = files.chain(page.prefixes.iter().map(|name| (name.as_str(), None))).collect();
+            found.sort_unstable_by_key(|(name, _)| *name);
+            for (name, meta) in found {
+                let name = name[prefix.len()..].to_owned();
+                if name.as_str() > self.after && self.shows(&name) {
+                    let size = meta.map(|meta| meta.size);
+                    let modified = meta.map(|meta| meta.uploaded);
+                    entries.push(ListedFile { name, size, modified });
+                }
+            }
+            match page.cursor {
+                Some(cursor) if entries.len() <= self.limit => options = options.with_cursor(cursor),
+                _ => return Ok(self.page(entries)),
             }
         }
-        match page.cursor {
-            Some(cursor) if entries.len() <= limit => options = options.with_cursor(cursor),
-            _ => {
-                let next = full(&mut entries);
-                return Ok((entries, next));
-            }
-        }
+    }
+
+    /// Cuts the names at the limit.
+    fn page(&self, mut entries: Vec<ListedFile>) -> Names {
+        let has_more = entries.len() > self.limit;
+        entries.truncate(self.limit);
+        let next = entries.last().filter(|_| has_more).map(|last| last.name.clone());
+        Names { entries, next }
     }
 }
 
@@ -190,7 +219,7 @@ fn wants_json(headers: &HeaderMap) -> bool {
     }
 }
 
-fn page(listing: &Listing<'_>) -> String {
+fn html(listing: &Listing<'_>) -> String {
     let title = escaped(listing.path);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\

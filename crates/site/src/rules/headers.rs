@@ -193,7 +193,9 @@ impl Reading {
         match read {
             Ok((pattern, path)) => {
                 let rule = Rule { path, line: number, pattern, set: Vec::new(), unset: Vec::new() };
-                (self.rule, self.is_warned, self.is_skipping) = (Some(rule), false, false);
+                self.rule = Some(rule);
+                self.is_warned = false;
+                self.is_skipping = false;
             }
             Err(message) => {
                 self.is_skipping = true;

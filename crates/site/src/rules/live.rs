@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use isobar_storage::{Error, Key, ObjectStore};
 
 use super::{HEADERS, HeaderRules, REDIRECTS, Redirects, RuleWarning, read};
-use crate::SiteOptions;
+use crate::handling::HtmlHandling;
 
 /// The rules of `_headers` and `_redirects`.
 #[derive(Debug, Default)]
@@ -59,10 +59,15 @@ impl LiveRules {
     }
 
     /// Reads the files of rules again, and replaces the rules of each whose lines are valid.
-    pub(crate) async fn reload(&self, store: &dyn ObjectStore, options: &SiteOptions) -> Result<ReloadedRules, Error> {
-        let text = async |name: &str| read(store, &Key::new(format!("{}{name}", options.prefix))?).await;
+    pub(crate) async fn reload(
+        &self,
+        store: &dyn ObjectStore,
+        prefix: &str,
+        html: HtmlHandling,
+    ) -> Result<ReloadedRules, Error> {
+        let text = async |name: &str| read(store, &Key::new(format!("{prefix}{name}"))?).await;
         let headers = HeaderRules::parse(&text(HEADERS).await?.unwrap_or_default());
-        let redirects = Redirects::parse(&text(REDIRECTS).await?.unwrap_or_default(), options.html_handling);
+        let redirects = Redirects::parse(&text(REDIRECTS).await?.unwrap_or_default(), html);
         let before = self.current();
         let reloaded = ReloadedRules {
             headers: new_warnings(before.headers.warnings(), headers.warnings()),

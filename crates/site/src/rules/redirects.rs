@@ -7,7 +7,7 @@ use url::Url;
 
 use super::pattern::{self, Parts, Pattern};
 use super::{RuleWarning, is_space, lines};
-use crate::HtmlHandling;
+use crate::handling::HtmlHandling;
 
 /// Most rules without `*` and placeholders before the first rule that has one.
 const STATIC_RULES: usize = 2000;

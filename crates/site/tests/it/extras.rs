@@ -158,6 +158,11 @@ async fn digests_are_sent_on_request_and_match_the_content() {
         if let Some(content) = headers.get("content-digest") {
             assert_eq!(content.to_str().unwrap(), field(&part));
         }
+        // Of several parts only the digest of the whole file is known.
+        let several = [WANTS[0], WANTS[1], ("range", "bytes=5-9,100-109")];
+        let (status, headers, _) = ask(site, "GET", "/a.txt", &several).await;
+        assert_eq!((status, headers["repr-digest"].to_str().unwrap()), (206, &*field(text.as_bytes())));
+        assert!(!headers.contains_key("content-digest"));
         let encoded = [WANTS[0], WANTS[1], ("accept-encoding", "zstd")];
         let (_, headers, body) = ask(site, "GET", "/a.txt", &encoded).await;
         let digest = headers["content-digest"].to_str().unwrap();
