@@ -201,7 +201,7 @@ impl Serve {
         let site = Site::new(store, options);
         app = app.site(site.clone()).worker_first(first_served);
         if self.cache > 0 {
-            app = app.cache(CacheOptions::default().with_bytes(self.cache * 1024 * 1024));
+            app = app.cache(CacheOptions::default().with_max_bytes(self.cache * 1024 * 1024));
         }
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);

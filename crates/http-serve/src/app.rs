@@ -172,7 +172,7 @@ impl App {
     }
 
     /// Keeps the site's answers: natively in memory, inside Workers in the data centre's cache, where they are good for the
-    /// options' `fresh` in whole seconds, because changes of the bucket are not seen there. Answers whose `Cache-Control` is public
+    /// options' `fresh_for` in whole seconds, because changes of the bucket are not seen there. Answers whose `Cache-Control` is public
     /// are kept there in any case, for as long as it allows.
     #[must_use]
     pub fn cache(mut self, options: CacheOptions) -> Self {

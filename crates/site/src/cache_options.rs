@@ -8,20 +8,20 @@ pub(crate) const FRESH: Duration = Duration::from_secs(1);
 pub(crate) const STALE_IF_ERROR: Duration = Duration::from_secs(3600);
 
 /// Options of the cache of answers: in memory natively ([`Site::with_cache`](crate::Site), feature `cache`), in the data centre's
-/// cache inside Workers, where the runtime decides on `bytes` and `compress`.
+/// cache inside Workers, where the runtime decides on `max_bytes` and `compress`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CacheOptions {
     /// Size limit of the cache in bytes. Default: 256 MiB. On Linux bodies above 8 KiB are kept in a file in memory, which counts
     /// towards the control group of the process and not its resident set. They are kept as plain bytes where the system may use
     /// huge pages for such files (`shmem_enabled`), cannot make holes in them, or limits the length of files.
-    pub bytes: u64,
+    pub max_bytes: u64,
     /// Size limit of a cached body in bytes; larger bodies are read from the store for each request. Default: 16 MiB. It is
     /// at most 95 % of a shard; there are four shards for each processor, so 256 MiB on two processors are eight shards of 32 MiB.
-    pub body_bytes: u64,
+    pub max_object_bytes: u64,
     /// Time for which an answer is fresh where the store has no [`generation`](isobar_storage::ObjectStore::generation): a write
     /// past this cache, such as one by another process, may not be visible for that long. Default: 1 s.
-    pub fresh: Duration,
+    pub fresh_for: Duration,
     /// Time after that in which one request revalidates while others still get the stale answer. Default: 10 s. Ignored where
     /// the store has a generation: then no stale answer is served.
     pub stale_while_revalidate: Duration,
@@ -35,9 +35,9 @@ pub struct CacheOptions {
 impl Default for CacheOptions {
     fn default() -> Self {
         Self {
-            bytes: 256 * 1024 * 1024,
-            body_bytes: 16 * 1024 * 1024,
-            fresh: FRESH,
+            max_bytes: 256 * 1024 * 1024,
+            max_object_bytes: 16 * 1024 * 1024,
+            fresh_for: FRESH,
             stale_while_revalidate: Duration::from_secs(10),
             stale_if_error: STALE_IF_ERROR,
             compress: true,
@@ -46,24 +46,24 @@ impl Default for CacheOptions {
 }
 
 impl CacheOptions {
-    /// Sets [`bytes`](Self::bytes), the size limit of the cache in bytes.
+    /// Sets [`max_bytes`](Self::max_bytes), the size limit of the cache in bytes.
     #[must_use]
-    pub fn with_bytes(mut self, bytes: u64) -> Self {
-        self.bytes = bytes;
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
         self
     }
 
-    /// Sets [`body_bytes`](Self::body_bytes), the size limit of a cached body in bytes.
+    /// Sets [`max_object_bytes`](Self::max_object_bytes), the size limit of a cached body in bytes.
     #[must_use]
-    pub fn with_body_bytes(mut self, bytes: u64) -> Self {
-        self.body_bytes = bytes;
+    pub fn with_max_object_bytes(mut self, bytes: u64) -> Self {
+        self.max_object_bytes = bytes;
         self
     }
 
-    /// Sets [`fresh`](Self::fresh), the time for which an answer is fresh where the store has no generation.
+    /// Sets [`fresh_for`](Self::fresh_for), the time for which a response is fresh where the store has no generation.
     #[must_use]
-    pub fn with_fresh(mut self, fresh: Duration) -> Self {
-        self.fresh = fresh;
+    pub fn with_fresh_for(mut self, time: Duration) -> Self {
+        self.fresh_for = time;
         self
     }
 

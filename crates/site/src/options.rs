@@ -147,7 +147,7 @@ impl SiteOptions {
     /// Sets whether the current one of the [`Deploys`](crate::Deploys) under the prefix is served, with its `_headers` and
     /// `_redirects` in place of those of these options. Until the first deploy the keys are served as they are. A new deploy is
     /// served at once where the store has a [`generation`](ObjectStore::generation). Elsewhere the pointer is read once a second,
-    /// and a cache adds its `fresh` time, and `stale_while_revalidate` for requests during the revalidation.
+    /// and a cache adds its `fresh_for`, and `stale_while_revalidate` for requests during the revalidation.
     #[must_use]
     pub fn with_deploys(mut self, deploys: bool) -> Self {
         self.deploys = deploys;

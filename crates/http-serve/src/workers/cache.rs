@@ -95,12 +95,12 @@ impl Lookup {
 
     /// How this answer may be kept for everybody, if it may.
     pub(super) fn keeping(&self, response: &Response, options: Option<&CacheOptions>) -> Option<Keeping> {
-        let largest = options.map_or(LARGEST_BYTES, |options| options.body_bytes);
+        let largest = options.map_or(LARGEST_BYTES, |options| options.max_object_bytes);
         let fits = response.body().size_hint().exact().is_some_and(|length| length <= largest);
         if self.key.is_none() || !fits || response.status() != StatusCode::OK {
             return None;
         }
-        let fresh = options.map_or(0, |options| options.fresh.as_secs());
+        let fresh = options.map_or(0, |options| options.fresh_for.as_secs());
         let is_sites = response.extensions().get::<FromSite>().is_some();
         Keeping::of(response.headers(), if is_sites { fresh } else { 0 })
     }

@@ -139,7 +139,7 @@ impl Loading<'_> {
         if matches!(before, CachedResponse::File(file) if is_same(file)) {
             return Ok(None);
         }
-        if representation.meta.size > self.cache.options.body_bytes {
+        if representation.meta.size > self.cache.options.max_object_bytes {
             return Ok(Some(CachedResponse::Nothing));
         }
         let stored = Stored::new(&self.snapshot.source, self.head, representation);
@@ -174,7 +174,7 @@ impl Loading<'_> {
         if matches!(before, CachedResponse::Done { page: Some(before), .. } if *before == meta) {
             return Ok(None);
         }
-        if page.meta.size > self.cache.options.body_bytes {
+        if page.meta.size > self.cache.options.max_object_bytes {
             return Ok(Some(CachedResponse::Nothing));
         }
         let stored = Stored::new(&self.snapshot.source, self.head, page);

@@ -93,12 +93,12 @@ impl Lifecycle<CacheKey, Arc<CacheEntry>> for DropLater {
 impl SiteCache {
     /// Creates an empty cache with these bounds.
     pub(crate) fn new(options: CacheOptions) -> Self {
-        let items = usize::try_from(options.bytes / (16 * 1024)).unwrap_or(usize::MAX).clamp(128, 1 << 20);
-        let entries = Cache::with(items, options.bytes, Weigh, DefaultHashBuilder::default(), DropLater);
+        let items = usize::try_from(options.max_bytes / (16 * 1024)).unwrap_or(usize::MAX).clamp(128, 1 << 20);
+        let entries = Cache::with(items, options.max_bytes, Weigh, DefaultHashBuilder::default(), DropLater);
         // A body too large for the cache is streamed and not collected for each request. (Each shard evicts on its own and
         // accepts entries that fit into the share of its hot ones, 97 %. Headers and the overhead of an entry count, too.)
         let largest = (entries.shard_capacity() / 20 * 19).saturating_sub(OVERHEAD + 8192);
-        let options = CacheOptions { body_bytes: options.body_bytes.min(largest), ..options };
+        let options = CacheOptions { max_object_bytes: options.max_object_bytes.min(largest), ..options };
         Self { entries, arena: Arena::new(), options, started: Instant::now(), purges: AtomicU64::new(0) }
     }
 
@@ -146,7 +146,7 @@ impl SiteCache {
             return false;
         }
         if freshness.is_blind {
-            return entry.age(freshness) < self.options.fresh;
+            return entry.age(freshness) < self.options.fresh_for;
         }
         // The age counts from the last validation, to the second.
         if entry.age(freshness) > Duration::from_secs(1) {
@@ -157,7 +157,7 @@ impl SiteCache {
 
     /// Whether a stale entry may be served while another request revalidates it.
     pub(super) fn may_be_stale(&self, entry: &CacheEntry, freshness: Freshness) -> bool {
-        let limit = self.options.fresh + self.options.stale_while_revalidate;
+        let limit = self.options.fresh_for + self.options.stale_while_revalidate;
         freshness.is_blind && entry.has_stamp(freshness.stamp) && entry.age(freshness) < limit
     }
 
@@ -171,7 +171,7 @@ impl SiteCache {
         freshness: Freshness,
         error: Error,
     ) -> Result<(Arc<CacheEntry>, CacheState), Error> {
-        let limit = self.options.fresh + self.options.stale_if_error;
+        let limit = self.options.fresh_for + self.options.stale_if_error;
         if matches!(entry.response, CachedResponse::Empty) || entry.age(freshness) >= limit {
             return Err(error);
         }
@@ -203,9 +203,9 @@ mod tests {
     fn largest_collected_body_fits_into_the_cache() {
         let source = Arc::new(Source::new(Arc::new(MemoryStore::new()), SiteOptions::default()));
         for bytes in [1 << 20, 5_000_000, 64 << 20] {
-            let options = CacheOptions::default().with_bytes(bytes).with_body_bytes(u64::MAX);
+            let options = CacheOptions::default().with_max_bytes(bytes).with_max_object_bytes(u64::MAX);
             let cache = SiteCache::new(options);
-            let length = usize::try_from(cache.options.body_bytes).unwrap();
+            let length = usize::try_from(cache.options.max_object_bytes).unwrap();
             assert!(length > 8192, "{bytes} are enough for more than {length}");
             let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "text/html".parse().unwrap())]);
             let body = KeptBody::new(vec![1; length].into(), cache.arena.as_ref());

@@ -89,7 +89,7 @@ async fn writes_are_visible_at_once() {
 #[tokio::test]
 async fn store_without_generation_is_revalidated() {
     let times = CacheOptions::default()
-        .with_fresh(Duration::from_millis(100))
+        .with_fresh_for(Duration::from_millis(100))
         .with_stale_while_revalidate(Duration::from_millis(400))
         .with_stale_if_error(Duration::from_secs(5));
     let (site, store) = site(true, times).await;
@@ -189,7 +189,7 @@ async fn failures_are_not_cached() {
 
 #[tokio::test]
 async fn large_bodies_and_redirects_with_a_query_are_not_cached() {
-    let (site, store) = site(false, CacheOptions::default().with_body_bytes(5000)).await;
+    let (site, store) = site(false, CacheOptions::default().with_max_object_bytes(5000)).await;
     for round in 1..3 {
         let answer = site.respond(&request("/big.bin")).await;
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 10_000);
@@ -214,7 +214,7 @@ async fn memory_stays_within_its_bound() {
     for number in 0..200 {
         store.write(&key(&format!("{number}.bin")), vec![0; 100_000]).await.unwrap();
     }
-    let bound = CacheOptions::default().with_bytes(2_000_000);
+    let bound = CacheOptions::default().with_max_bytes(2_000_000);
     let site = Site::new(Arc::clone(&store) as Arc<dyn ObjectStore>, SiteOptions::default()).with_cache(bound);
     for number in 0..200 {
         assert_eq!(get(&site, &format!("/{number}.bin")).await.0, 200);
