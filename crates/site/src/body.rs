@@ -1,4 +1,4 @@
-//! Bodies of answers.
+//! Bodies of responses.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,10 +12,24 @@ use isobar_storage::{Body, Error};
 #[cfg(feature = "cache")]
 use crate::arena::{CHUNK, KeptBody, Region};
 
-/// The body of an answer: empty, in memory, or a stream from the store.
+/// The body of a response: empty, in memory, or a stream from the store. Its length is always known ([`size_hint`] is exact).
+///
+/// An error while it is read is the store's; the response has begun by then, so a server closes the connection.
+///
+/// ```
+/// use http_body_util::BodyExt;
+/// use isobar_site::SiteBody;
+/// # futures_util::FutureExt::now_or_never(async {
+/// let body = SiteBody::from("text".to_owned());
+/// assert_eq!(body.collect().await?.to_bytes(), "text");
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
+/// ```
+///
+/// [`size_hint`]: http_body::Body::size_hint
 #[derive(Default)]
 pub struct SiteBody(Inner);
 
+/// The state of a body: it becomes `Empty` when its last bytes are taken.
 #[derive(Default)]
 enum Inner {
     #[default]
@@ -35,6 +49,7 @@ impl SiteBody {
         Self(Inner::Stream { chunks: Box::pin(chunks), remaining: length })
     }
 
+    /// Returns the chunks of the body as a stream, for a part of a larger body.
     pub(crate) fn into_chunks(mut self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
         futures_util::stream::poll_fn(move |cx| {
             let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self), cx));
@@ -46,6 +61,9 @@ impl SiteBody {
 #[cfg(feature = "cache")]
 impl SiteBody {
     /// Reads the whole body, from the store if necessary.
+    ///
+    /// # Errors
+    /// The store's error; [`Unavailable`](isobar_storage::ErrorKind::Unavailable) where the stream ends early or late.
     pub(crate) async fn read(self) -> Result<Bytes, Error> {
         let (mut chunks, length) = match self.0 {
             Inner::Empty => return Ok(Bytes::new()),

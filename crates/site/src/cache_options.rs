@@ -2,13 +2,33 @@
 
 use std::time::Duration;
 
-/// Default time for which a cached answer is fresh where the store has no generation, and for which a stale one is served while
-/// the store fails.
+/// Default time for which a cached response, and the pointer to the current deploy, is fresh where the store has no generation.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
+/// Default time for which a stale response, and the last known deploy, is served while the store fails.
 pub(crate) const STALE_IF_ERROR: Duration = Duration::from_secs(3600);
 
-/// Options of the cache of answers: in memory natively ([`Site::with_cache`](crate::Site), feature `cache`), in the data centre's
+/// Options of the cache of responses: in memory natively ([`Site::with_cache`](crate::Site), feature `cache`), in the data centre's
 /// cache inside Workers, where the runtime decides on `max_bytes` and `compress`.
+///
+/// ```
+/// # #[cfg(feature = "cache")] {
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use isobar_site::{CacheOptions, CacheState, Site, SiteOptions};
+/// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// store.write(&Key::new("a.txt")?, "text").await?;
+/// let options = CacheOptions::default().with_max_bytes(64 << 20).with_stale_if_error(Duration::from_secs(600));
+/// let site = Site::new(Arc::new(store), SiteOptions::default()).with_cache(options);
+///
+/// let request = http::Request::get("/a.txt").body(())?;
+/// assert_eq!(site.respond(&request).await.extensions().get(), Some(&CacheState::Miss));
+/// assert_eq!(site.respond(&request).await.extensions().get(), Some(&CacheState::Hit));
+/// assert_eq!(site.cache_stats().map(|stats| stats.entries), Some(1));
+/// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CacheOptions {
@@ -19,13 +39,13 @@ pub struct CacheOptions {
     /// Size limit of a cached body in bytes; larger bodies are read from the store for each request. Default: 16 MiB. It is
     /// at most 95 % of a shard; there are four shards for each processor, so 256 MiB on two processors are eight shards of 32 MiB.
     pub max_object_bytes: u64,
-    /// Time for which an answer is fresh where the store has no [`generation`](isobar_storage::ObjectStore::generation): a write
+    /// Time for which a response is fresh where the store has no [`generation`](isobar_storage::ObjectStore::generation): a write
     /// past this cache, such as one by another process, may not be visible for that long. Default: 1 s.
     pub fresh_for: Duration,
-    /// Time after that in which one request revalidates while others still get the stale answer. Default: 10 s. Ignored where
-    /// the store has a generation: then no stale answer is served.
+    /// Time after that in which one request revalidates while others still get the stale response. Default: 10 s. Ignored where
+    /// the store has a generation: then no stale response is served.
     pub stale_while_revalidate: Duration,
-    /// Time for which a stale answer is served while the store fails. Default: 1 h.
+    /// Time for which a stale response is served while the store fails, counted from the end of `fresh_for`. Default: 1 h.
     pub stale_if_error: Duration,
     /// Compress compressible files of 1 KiB to 1 MiB that have no precompressed variant, once, in the coding that the client
     /// prefers among brotli, zstd and gzip. Default: on.
@@ -89,18 +109,19 @@ impl CacheOptions {
     }
 }
 
-/// Number and size of the answers in a cache.
+/// Number and size of the responses in a cache, of [`Site::cache_stats`](crate::Site::cache_stats).
 #[cfg(feature = "cache")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Number of cached answers.
+    /// Number of cached responses: one for each path, encoding and, where the rules depend on it, host.
     pub entries: usize,
-    /// Size of the cached answers in bytes, including keys and headers.
+    /// Size of the cached responses in bytes, including keys and headers. Limit: [`CacheOptions::max_bytes`].
     pub bytes: u64,
 }
 
-/// How the cache took part in an answer. An extension of each answer.
+/// How the cache took part in a response. An extension of each response that came through the cache:
+/// `response.extensions().get::<CacheState>()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheState {
@@ -112,7 +133,7 @@ pub enum CacheState {
     Stale,
     /// Read from the store and cached.
     Miss,
-    /// Not cacheable.
+    /// Not cacheable: another method, credentials, a listing, a body that is too large.
     Bypass,
 }
 

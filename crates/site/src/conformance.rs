@@ -1,8 +1,13 @@
 //! The conformance kit of a site: cases that hold over every [`ObjectStore`], including R2 inside workerd.
 //!
-//! ```ignore
-//! let report = isobar_site::conformance::run(async || store_under_test()).await;
+//! ```
+//! use std::sync::Arc;
+//! use isobar_storage::memory::MemoryStore;
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let report = isobar_site::conformance::run(async || Arc::new(MemoryStore::new()) as _).await;
 //! report.assert_green();
+//! # });
+//! # Ok::<_, std::io::Error>(())
 //! ```
 
 use std::sync::Arc;
@@ -34,22 +39,22 @@ pub async fn run<F: AsyncFnMut() -> Subject>(subject: F) -> Report {
 pub fn cases() -> Vec<Case<Subject>> {
     cases! {
         "files" => {
-            a_file_is_found_by_its_page,
-            conditions_and_ranges_hold,
-            variants_are_chosen,
+            page_is_found_without_its_extension,
+            conditions_and_ranges_apply,
+            best_accepted_variant_is_served,
             folders_are_listed,
         }
         "deploys" => {
-            a_deploy_is_served_at_once_and_taken_back,
+            deploy_is_served_atomically_and_rolled_back,
             hashed_files_outlive_their_deploy,
-            deploys_at_once_are_all_whole,
-            pruning_leaves_what_is_served,
-            a_deploy_needs_no_more_than_it_has,
+            concurrent_deploys_are_all_complete,
+            pruning_keeps_served_files,
+            incomplete_deploy_is_refused_and_can_be_restored,
         }
     }
 }
 
-/// An answer of a site: status, headers, body.
+/// A response of a site: status, headers, body.
 type Told = (u16, HeaderMap, Vec<u8>);
 
 /// Sends a request to a new site, which has nothing cached.
@@ -63,6 +68,7 @@ async fn ask(store: &Subject, options: &SiteOptions, path: &str, headers: &[(&st
     Ok((parts.status.as_u16(), parts.headers, bytes(body).await?))
 }
 
+/// Reads a body to its end.
 async fn bytes(mut body: SiteBody) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     while let Some(frame) =
@@ -73,15 +79,18 @@ async fn bytes(mut body: SiteBody) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// Sends a request without headers. Returns the status and the body as text.
 async fn get(store: &Subject, options: &SiteOptions, path: &str) -> Result<(u16, String), Failure> {
     let (status, _, body) = ask(store, options, path, &[]).await?;
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
+/// Returns a header as text; empty where it is missing.
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
+/// Writes files under a prefix of a store.
 async fn write(store: &dyn ObjectStore, prefix: &str, files: &[(&str, &str)]) -> Outcome {
     for (name, body) in files {
         store.write(&Key::new(format!("{prefix}{name}"))?, (*body).to_owned()).await?;
@@ -89,12 +98,14 @@ async fn write(store: &dyn ObjectStore, prefix: &str, files: &[(&str, &str)]) ->
     Ok(())
 }
 
+/// Returns a store with these files, to deploy from.
 async fn source(files: &[(&str, &str)]) -> Result<MemoryStore, Failure> {
     let source = MemoryStore::new();
     write(&source, "", files).await?;
     Ok(source)
 }
 
+/// Deploys these files. Returns the id of the deploy.
 async fn deploy(deploys: &Deploys, files: &[(&str, &str)]) -> Result<String, Failure> {
     Ok(deploys.deploy(&source(files).await?, &DeployOptions::default()).await?.deploy.id)
 }
@@ -105,7 +116,8 @@ fn deploys(store: &Subject, prefix: &str) -> (Deploys, SiteOptions) {
     (Deploys::new(Arc::clone(store), prefix), options)
 }
 
-async fn a_file_is_found_by_its_page(store: Subject) -> Outcome {
+/// Each page has one path, to which its file name redirects with the query; names are decoded once.
+async fn page_is_found_without_its_extension(store: Subject) -> Outcome {
     let options = SiteOptions::default().with_prefix("site-pages");
     write(&*store, "site-pages/", &[("index.html", "home"), ("about.html", "about"), ("a b/\u{e9}.txt", "odd")])
         .await?;
@@ -118,7 +130,9 @@ async fn a_file_is_found_by_its_page(store: Subject) -> Outcome {
     Ok(())
 }
 
-async fn conditions_and_ranges_hold(store: Subject) -> Outcome {
+/// The ETag of a response is accepted in `If-None-Match` and `If-Range`, another one fails `If-Match`; one range and several are
+/// served, and one outside the file is not.
+async fn conditions_and_ranges_apply(store: Subject) -> Outcome {
     let options = SiteOptions::default().with_prefix("site-ranges");
     let long = "0123456789".repeat(100);
     write(&*store, "site-ranges/", &[("long.txt", &long)]).await?;
@@ -141,7 +155,8 @@ async fn conditions_and_ranges_hold(store: Subject) -> Outcome {
     Ok(())
 }
 
-async fn variants_are_chosen(store: Subject) -> Outcome {
+/// Of the variants that the client accepts the best compressed is served, with the type of the file and `Vary`.
+async fn best_accepted_variant_is_served(store: Subject) -> Outcome {
     let options = SiteOptions::default().with_prefix("site-variants");
     write(&*store, "site-variants/", &[("a.css", "plain"), ("a.css.br", "brotli"), ("a.css.gz", "gzip")]).await?;
     for (accepted, encoding, expected) in
@@ -157,6 +172,7 @@ async fn variants_are_chosen(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A folder is listed as JSON from keys and from a deploy alike, without hidden names, in the order of the bytes.
 async fn folders_are_listed(store: Subject) -> Outcome {
     const FILES: [(&str, &str); 5] =
         [("f/a.txt", "a"), ("f/b/c.txt", "c"), ("f/b/d.txt", "d"), ("f/.x", "x"), ("f/z", "")];
@@ -175,7 +191,8 @@ async fn folders_are_listed(store: Subject) -> Outcome {
     Ok(())
 }
 
-async fn a_deploy_is_served_at_once_and_taken_back(store: Subject) -> Outcome {
+/// A deploy replaces the plain keys and its predecessor as a whole, rules included, and a rollback brings both back.
+async fn deploy_is_served_atomically_and_rolled_back(store: Subject) -> Outcome {
     let (deploys, options) = deploys(&store, "site-deploys");
     write(&*store, "site-deploys/", &[("index.html", "a plain key")]).await?;
     ensure_eq!(get(&store, &options, "/").await?.1, "a plain key");
@@ -199,6 +216,7 @@ async fn a_deploy_is_served_at_once_and_taken_back(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A file with a hash in its name is served after the next deploy has dropped it, as immutable; another file is not.
 async fn hashed_files_outlive_their_deploy(store: Subject) -> Outcome {
     let (deploys, options) = deploys(&store, "site-retained");
     deploy(&deploys, &[("index.html", "1"), ("app-3f9a1c2b.js", "one()"), ("plain.js", "one()")]).await?;
@@ -210,7 +228,8 @@ async fn hashed_files_outlive_their_deploy(store: Subject) -> Outcome {
     Ok(())
 }
 
-async fn deploys_at_once_are_all_whole(store: Subject) -> Outcome {
+/// Of concurrent deploys each is listed and can be served with all of its files: compare-and-swap loses none.
+async fn concurrent_deploys_are_all_complete(store: Subject) -> Outcome {
     let (deploys, options) = deploys(&store, "site-at-once");
     let made = join_all((0..4).map(|number| {
         let deploys = deploys.clone();
@@ -226,7 +245,8 @@ async fn deploys_at_once_are_all_whole(store: Subject) -> Outcome {
     Ok(())
 }
 
-async fn pruning_leaves_what_is_served(store: Subject) -> Outcome {
+/// Pruning deletes the objects of removed deploys and no other, and does not block the next deploy.
+async fn pruning_keeps_served_files(store: Subject) -> Outcome {
     let (deploys, options) = deploys(&store, "site-pruned");
     for number in 0..3 {
         deploy(&deploys, &[("index.html", &format!("page {number}")), ("same.txt", "same")]).await?;
@@ -243,7 +263,8 @@ async fn pruning_leaves_what_is_served(store: Subject) -> Outcome {
     Ok(())
 }
 
-async fn a_deploy_needs_no_more_than_it_has(store: Subject) -> Outcome {
+/// A deploy without files is refused, one whose object is lost cannot be served, and deploying its files again restores it.
+async fn incomplete_deploy_is_refused_and_can_be_restored(store: Subject) -> Outcome {
     let (deploys, _) = deploys(&store, "site-damaged");
     let refused = deploys.deploy(&MemoryStore::new(), &DeployOptions::default()).await;
     ensure_eq!(refused.map_err(|error| error.kind()).err(), Some(ErrorKind::InvalidArgument));

@@ -24,9 +24,20 @@ const MARKS: &[&str] = &["bundle", "chunk", "legacy", "min", "module", "worker"]
 /// (`immutable`) and stay reachable for some further deploys.
 ///
 /// Default: [by the name](Self::by_name). `_headers` and `Cache-Control` stored with the object take precedence.
+///
+/// ```
+/// use isobar_site::{Fingerprints, SiteOptions};
+///
+/// // Vite writes hashes of letters, digits, `-` and `_`, which no rule can tell from words: name its folder.
+/// let options = SiteOptions::default().with_fingerprints(Fingerprints::globs(["assets/**"])?);
+/// assert!(Fingerprints::globs([""]).is_err());
+/// # drop(options);
+/// # Ok::<_, isobar_site::GlobError>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Fingerprints(Rule);
 
+/// The rule by which files are recognized.
 #[derive(Debug, Clone, Default)]
 enum Rule {
     #[default]
@@ -86,6 +97,7 @@ impl Fingerprints {
     }
 }
 
+/// Compiles a glob to a regular expression that matches a whole path. It takes linear time for every path.
 fn compiled(glob: &str) -> Result<Regex, GlobError> {
     let refused = |message: String| GlobError { glob: glob.to_owned(), message };
     let pattern = glob.trim_start_matches('/');

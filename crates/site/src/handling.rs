@@ -1,21 +1,37 @@
 //! `html_handling` and `not_found_handling` of wrangler's `assets`.
 
 /// Mapping from paths to HTML files, and the paths that redirect: `html_handling` of wrangler's `assets`.
+///
+/// Each page has one path; the other ways to write it redirect there with 307. A file takes precedence over a page: where both `docs`
+/// and `docs.html` exist, `/docs` is the first.
+///
+/// ```
+/// use isobar_site::HtmlHandling;
+/// assert_eq!(HtmlHandling::from_name("drop-trailing-slash"), Some(HtmlHandling::DropTrailingSlash));
+/// assert_eq!(HtmlHandling::from_name("DropTrailingSlash"), None);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HtmlHandling {
     /// `/about` for `about.html`, `/docs/` for `docs/index.html`.
     #[default]
     AutoTrailingSlash,
-    /// `/about/` and `/docs/`.
+    /// `/about/` for `about.html`, `/docs/` for `docs/index.html`.
     ForceTrailingSlash,
-    /// `/about` and `/docs`.
+    /// `/about` for `about.html`, `/docs` for `docs/index.html`.
     DropTrailingSlash,
-    /// Each file under its own name only.
+    /// Each file under its own name only: `/about.html`, and no page for `/`.
     None,
 }
 
-/// Answer for a path without a file: `not_found_handling` of wrangler's `assets`.
+/// Response for a path without a file: `not_found_handling` of wrangler's `assets`. It applies to GET and HEAD, after redirects and
+/// listings; a write to a missing file gets a line of text.
+///
+/// ```
+/// use isobar_site::NotFoundHandling;
+/// assert_eq!(NotFoundHandling::from_name("404-page"), Some(NotFoundHandling::NotFoundPage));
+/// assert_eq!(NotFoundHandling::default(), NotFoundHandling::NotFoundPage);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotFoundHandling {
@@ -32,7 +48,7 @@ pub enum NotFoundHandling {
 }
 
 impl HtmlHandling {
-    /// Parses wrangler's name: `auto-trailing-slash`, `force-trailing-slash`, `drop-trailing-slash`, `none`.
+    /// Parses wrangler's name; `None` for any other: `auto-trailing-slash`, `force-trailing-slash`, `drop-trailing-slash`, `none`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -46,7 +62,7 @@ impl HtmlHandling {
 }
 
 impl NotFoundHandling {
-    /// Parses wrangler's name: `none`, `404-page`, `single-page-application`.
+    /// Parses wrangler's name; `None` for any other: `none`, `404-page`, `single-page-application`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {

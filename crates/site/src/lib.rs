@@ -5,6 +5,22 @@
 //! Paths map to files, missing files are handled, and `_headers` and `_redirects` apply as in Workers Static Assets. The store
 //! is used through its trait alone.
 //!
+//! | to | use |
+//! |---|---|
+//! | serve files under a prefix | [`Site::new`] with [`SiteOptions`] |
+//! | keep responses in memory (feature `cache`) | `Site::with_cache` with [`CacheOptions`] |
+//! | set headers and redirects | [`SiteOptions::with_rules_of`], or [`HeaderRules`] and [`Redirects`] by hand |
+//! | stand beside an application | [`Site::should_serve`] with [`WorkerFirst`] |
+//! | publish a whole site at once, and take it back | [`Deploys`] |
+//! | serve one object of a bucket | [`Site::respond_with`] |
+//!
+//! A request takes one way: its path is resolved to a file (`_redirects`, [`HtmlHandling`], a listing, [`NotFoundHandling`]), the
+//! best variant of the file is selected, the preconditions and the range are applied, and the body is read from the store on the
+//! condition that the file is still the one that was judged. With a cache the result is kept, and good until the store changes.
+//!
+//! Nothing here fails a request: an error of the store is a response of 503 or 500 without details, and an event where the feature
+//! `tracing` is on.
+//!
 //! ```
 //! use std::sync::Arc;
 //! use isobar_site::{Site, SiteOptions};
@@ -13,8 +29,8 @@
 //! let store = MemoryStore::new();
 //! store.write(&Key::new("static/index.html")?, "<h1>hello</h1>").await?;
 //! let site = Site::new(Arc::new(store), SiteOptions::default().with_prefix("static/"));
-//! let answer = site.respond(&http::Request::get("/").body(()).unwrap()).await;
-//! assert_eq!(answer.status(), 200);
+//! let response = site.respond(&http::Request::get("/").body(()).unwrap()).await;
+//! assert_eq!(response.status(), 200);
 //! # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]

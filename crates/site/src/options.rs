@@ -11,12 +11,25 @@ use crate::rules::{self, HeaderRules, Redirects};
 pub(crate) const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// Options of a [`Site`](crate::Site).
+///
+/// ```
+/// use isobar_site::{CachePolicy, HtmlHandling, NotFoundHandling, SiteOptions};
+///
+/// let options = SiteOptions::default()
+///     .with_prefix("static")
+///     .with_html_handling(HtmlHandling::DropTrailingSlash)
+///     .with_not_found_handling(NotFoundHandling::SinglePageApplication)
+///     .with_cache(CachePolicy::always("public, max-age=60"))
+///     .with_listing(true);
+/// assert_eq!(options.prefix, "static/");
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SiteOptions {
-    /// Prefix of the site's keys, for example `static/`. Default: none.
+    /// Prefix of the site's keys, which ends in `/`: `static/`. Keys outside it are not reachable. Default: none, all keys.
     pub prefix: String,
-    /// `Cache-Control` of files whose object has none of its own. Default: that of Workers Static Assets; see [`CachePolicy`].
+    /// `Cache-Control` of files whose object has none of its own; requests with `Authorization` get none. Default: that of Workers
+    /// Static Assets; see [`CachePolicy`].
     pub cache: CachePolicy,
     /// The files that never change under their name. Default: [by their name](Fingerprints::by_name).
     pub fingerprints: Fingerprints,
@@ -26,13 +39,14 @@ pub struct SiteOptions {
     pub html_handling: HtmlHandling,
     /// Answer for a path without a file. Default: [`NotFoundHandling::NotFoundPage`].
     pub not_found_handling: NotFoundHandling,
-    /// Header rules, as in `_headers`. Default: none.
+    /// Header rules, as in `_headers`: at most 101, in force until a deploy has rules of its own. Default: none.
     pub headers: HeaderRules,
-    /// Redirect rules, as in `_redirects`. Default: none.
+    /// Redirect rules, as in `_redirects`: at most 2,000 static and 100 dynamic ones, in force until a deploy has rules of its own.
+    /// Default: none.
     pub redirects: Redirects,
-    /// Serve the current deploy under the prefix, if there is one. Default: off.
+    /// Serve the current deploy under the prefix, if there is one: see [`with_deploys`](Self::with_deploys). Default: off.
     pub deploys: bool,
-    /// List folders without an index. Default: off.
+    /// List folders without an index, 1,000 names at a time: see [`with_listing`](Self::with_listing). Default: off.
     pub listing: bool,
     /// Send `Server-Timing`, with this name for the store. Default: none.
     pub server_timing: Option<String>,
@@ -67,6 +81,12 @@ impl Default for SiteOptions {
 
 impl SiteOptions {
     /// Sets the prefix of the site's keys. A missing `/` at the end is added.
+    ///
+    /// ```
+    /// # use isobar_site::SiteOptions;
+    /// assert_eq!(SiteOptions::default().with_prefix("blog").prefix, "blog/");
+    /// assert_eq!(SiteOptions::default().with_prefix("").prefix, "");
+    /// ```
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -91,7 +111,7 @@ impl SiteOptions {
         self
     }
 
-    /// Returns the `Cache-Control` of the file at this key.
+    /// Returns the `Cache-Control` of the file at this key, by whether its name has a fingerprint.
     pub(crate) fn cache_control(&self, key: &str) -> &str {
         let path = key.strip_prefix(&*self.prefix).unwrap_or(key);
         if self.fingerprints.has(path) { &self.cache.hashed } else { &self.cache.default }
@@ -111,7 +131,7 @@ impl SiteOptions {
         self
     }
 
-    /// Sets the answer for a path without a file.
+    /// Sets the response for a path without a file.
     #[must_use]
     pub fn with_not_found_handling(mut self, not_found_handling: NotFoundHandling) -> Self {
         self.not_found_handling = not_found_handling;
@@ -137,6 +157,17 @@ impl SiteOptions {
     ///
     /// # Errors
     /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for more than 8 MiB.
+    ///
+    /// ```
+    /// use isobar_site::SiteOptions;
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("site/_redirects")?, "/old /new 301\n/broken\n").await?;
+    /// let options = SiteOptions::default().with_prefix("site").with_rules_of(&store).await?;
+    /// assert_eq!(options.redirects.warnings()[0].line, 2);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
+    /// ```
     pub async fn with_rules_of(self, store: &dyn ObjectStore) -> Result<Self, Error> {
         let file = async |name: &str| rules::read(store, &Key::new(format!("{}{name}", self.prefix))?).await;
         let headers = file(rules::HEADERS).await?.map(|text| HeaderRules::parse(&text));
@@ -164,7 +195,7 @@ impl SiteOptions {
         self
     }
 
-    /// Sends `Server-Timing` with the rule that decided an answer, the state of the cache, and the store by this name, for example
+    /// Sends `Server-Timing` with the rule that decided a response, the state of the cache, and the store by this name, for example
     /// its binding. It discloses a little of how the site works. Default: off.
     #[must_use]
     pub fn with_server_timing(mut self, binding: impl Into<String>) -> Self {
@@ -198,6 +229,18 @@ impl SiteOptions {
 }
 
 /// Values of `Cache-Control`. The defaults are those of Workers Static Assets, and one year for files that never change.
+///
+/// A value that is no valid header value is not sent. `Cache-Control` of `_headers`, and of the object itself, takes precedence.
+///
+/// ```
+/// use isobar_site::{CachePolicy, SiteOptions};
+///
+/// let mut policy = CachePolicy::default();
+/// assert_eq!(policy.hashed, "public, max-age=31536000, immutable");
+/// policy.default = "public, max-age=300".to_owned();
+/// let options = SiteOptions::default().with_cache(policy);
+/// # assert_eq!(options.cache.default, "public, max-age=300");
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CachePolicy {
@@ -214,7 +257,7 @@ impl Default for CachePolicy {
 }
 
 impl CachePolicy {
-    /// Returns a policy with one value for every file.
+    /// Returns a policy with one value for every file, hashed or not: `no-store`, `private`.
     pub fn always(value: impl Into<String>) -> Self {
         let value = value.into();
         Self { default: value.clone(), hashed: value }

@@ -24,7 +24,18 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'(')
     .remove(b')');
 
-/// A path, decoded once and checked: relative, without empty, `.` or `..` segments.
+/// A path, decoded once and checked: relative, without empty, `.` or `..` segments. So it names a key below a prefix, or a file below
+/// a folder, and cannot leave it.
+///
+/// ```
+/// use isobar_site::{PathProblem, SitePath};
+///
+/// let path = SitePath::parse("/a%20b//c/")?;
+/// assert_eq!((path.as_str(), path.is_folder()), ("a b/c", true));
+/// assert_eq!(SitePath::parse("/%2e%2e/secret"), Err(PathProblem::Traversal));
+/// assert_eq!(SitePath::parse("/.git/config"), Err(PathProblem::Hidden));
+/// # Ok::<_, PathProblem>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SitePath {
     /// The segments joined by `/`; empty for the root.
@@ -74,6 +85,10 @@ impl SitePath {
         Self::read(path, false)
     }
 
+    /// Parses a path as [`parse`](Self::parse) does; with `dotfiles`, names that begin with a dot are allowed.
+    ///
+    /// # Errors
+    /// A [`PathProblem`], by the first segment that has one.
     pub(crate) fn read(path: &str, dotfiles: bool) -> Result<Self, PathProblem> {
         let mut segments = Vec::new();
         for raw in path.split('/').filter(|segment| !segment.is_empty()) {

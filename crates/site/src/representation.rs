@@ -117,6 +117,7 @@ impl Representation {
     }
 }
 
+/// Sets a header, unless the value, which may come from the metadata of an object, is not a valid header value.
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);

@@ -15,7 +15,7 @@ use crate::snapshot::Snapshot;
 use crate::source::Source;
 use crate::timing::{Rule, timed};
 
-/// Answers a request from the store.
+/// Answers a request from the store. An error that can be retried is retried once, then it is a response, too.
 pub(crate) async fn respond(source: &Arc<Source>, head: RequestHead<'_>) -> Response<SiteBody> {
     let target = RequestTarget::of(head);
     let attempt = match from_store(source, head, &target).await {
@@ -31,6 +31,11 @@ pub(crate) async fn respond(source: &Arc<Source>, head: RequestHead<'_>) -> Resp
     finished(response, head.method)
 }
 
+/// Answers a request from one snapshot.
+///
+/// # Errors
+/// The store's error. [`Unavailable`](isobar_storage::ErrorKind::Unavailable) where the file was replaced between its head and its
+/// body.
 async fn from_store(
     source: &Arc<Source>,
     head: RequestHead<'_>,
@@ -46,7 +51,7 @@ async fn from_store(
     Ok(timed(&source.options, snapshot.with_header_rules(target, response), rule, None))
 }
 
-/// Answers with the object at a key; `None` where there is none.
+/// Answers with the object at a key; `None` where there is none. Retries as [`respond`] does.
 pub(crate) async fn respond_with(source: &Arc<Source>, head: RequestHead<'_>, key: &Key) -> Option<Response<SiteBody>> {
     let snapshot = Snapshot::of_keys(source);
     let object = async || match snapshot.object(key.as_str()).await? {

@@ -18,7 +18,7 @@ pub(crate) fn response(status: StatusCode, headers: HeaderMap, body: impl Into<S
     response
 }
 
-/// Returns a response with a line of text.
+/// Returns a response with a line of text, and no body for an empty one.
 pub(crate) fn text(status: StatusCode, text: &str) -> Response<SiteBody> {
     let body = if text.is_empty() { String::new() } else { format!("{text}\n") };
     let response = response(status, HeaderMap::new(), body);

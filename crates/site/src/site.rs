@@ -20,6 +20,7 @@ use crate::cache_options::{CacheOptions, CacheStats};
 #[cfg(feature = "cache")]
 use crate::handling::NotFoundHandling;
 use crate::options::SiteOptions;
+#[cfg(feature = "cache")]
 use crate::path::normalized;
 use crate::request::{RequestHead, RequestTarget};
 use crate::resolve::has_match;
@@ -42,7 +43,8 @@ use crate::source::Source;
 /// let site = Site::new(Arc::new(store), SiteOptions::default().with_prefix("site"));
 ///
 /// let page = site.respond(&http::Request::get("/docs/").body(())?).await;
-/// assert_eq!((page.status().as_u16(), &page.headers()["content-type"]), (200, "text/html; charset=utf-8"));
+/// assert_eq!(page.status(), 200);
+/// assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
 /// let redirect = site.respond(&http::Request::get("/docs").body(())?).await;
 /// assert_eq!(redirect.headers()["location"], "/docs/");
 /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
@@ -71,14 +73,34 @@ impl Site {
         self.answer(RequestHead::of(request)).await
     }
 
-    /// Answers with the object at this key, by the conditions and ranges of the headers. The rules that map paths to files do not
-    /// apply. `None` where there is no such object.
+    /// Answers with the object at this key, by the conditions and ranges of the headers: for objects that an application names itself,
+    /// such as downloads behind a permission or a signed URL. Neither the rules that map paths to files nor `_headers` apply, and the
+    /// prefix is not added. An error of the store is answered as by [`respond`](Self::respond). `None` where there is no such object.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use http::{HeaderMap, Method};
+    /// use isobar_site::{CachePolicy, Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// let key = Key::new("reports/2026.pdf")?;
+    /// store.write(&key, "%PDF-").await?;
+    /// let site = Site::new(Arc::new(store), SiteOptions::default().with_cache(CachePolicy::always("private")));
+    ///
+    /// let headers = HeaderMap::from_iter([(http::header::RANGE, "bytes=1-3".parse()?)]);
+    /// let part = site.respond_with(&key, &Method::GET, &headers).await.ok_or("the object exists")?;
+    /// assert_eq!(part.status(), 206);
+    /// assert_eq!(part.headers()["content-range"], "bytes 1-3/5");
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     pub async fn respond_with(&self, key: &Key, method: &Method, headers: &HeaderMap) -> Option<Response<SiteBody>> {
         // The path is not asked: the key is.
         let uri = Uri::default();
         respond::respond_with(&self.source, RequestHead { method, uri: &uri, headers }, key).await
     }
 
+    /// Answers a request from the cache, else from the store.
     async fn answer(&self, head: RequestHead<'_>) -> Response<SiteBody> {
         #[cfg(feature = "cache")]
         if let Some(cache) = &self.cache
@@ -115,7 +137,7 @@ impl Site {
 
     /// Reads `_headers` and `_redirects` under the options' prefix again, for this site and its clones: for a site whose files are
     /// edited while it is served. Where a file has invalid lines that it did not have before, its earlier rules stay in force.
-    /// Answers in memory that were made by other rules are not given any more. A current deploy has rules of its own, which are
+    /// Cached responses that were made by other rules are not served any more. A current deploy has rules of its own, which are
     /// those of its files.
     ///
     /// # Errors
@@ -134,7 +156,7 @@ impl Site {
         self
     }
 
-    /// Returns the answer if it is cached and fresh, without waiting. `None` otherwise: call [`respond`](Self::respond). With
+    /// Returns the response if it is cached and fresh, without waiting. `None` otherwise: call [`respond`](Self::respond). With
     /// `worker_first` also `None` where [`should_serve`](Self::should_serve) cannot be answered from the cache.
     #[cfg(feature = "cache")]
     #[must_use]
@@ -150,7 +172,8 @@ impl Site {
     }
 
     /// Returns [`ready_answer`](Self::ready_answer) as HTTP/1.1 bytes, for a server that writes them itself. Also `None` for
-    /// answers that are not cached as bytes: parts, and failed preconditions. `now` is the current time.
+    /// responses that are not cached as bytes: parts, failed preconditions, and those with a digest or `Server-Timing`. `now` is the
+    /// current time, which a server has read already.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn ready<B>(
@@ -165,7 +188,8 @@ impl Site {
         (precedence == Precedence::Site || !is_missing(prepared.status())).then_some(prepared)
     }
 
-    /// Whether answers depend on the host of the request, by the `_headers` rules.
+    /// Whether responses depend on the host of the request, by the `_headers` rules: a server must then not take one host's response
+    /// for another's.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn varies_by_host(&self) -> bool {
@@ -185,15 +209,15 @@ impl Site {
         (precedence != Precedence::Worker && !is_unsure).then_some(precedence)
     }
 
-    /// Returns the number and size of the cached answers; `None` without a cache.
+    /// Returns the number and size of the cached responses; `None` without a cache.
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn cache_stats(&self) -> Option<CacheStats> {
         self.cache.as_ref().map(|cache| cache.stats())
     }
 
-    /// Removes answers from the cache, and revalidates all others before they are served. Only needed for a store without a
-    /// generation.
+    /// Removes responses from the cache, and revalidates all others before they are served. Only needed for a store without a
+    /// generation, and there only for changes that must be visible before [`fresh_for`](CacheOptions::fresh_for) is over.
     #[cfg(feature = "cache")]
     pub fn purge(&self, what: Purge<'_>) {
         if let Some(deploys) = &self.source.deploys {
@@ -205,6 +229,7 @@ impl Site {
     }
 }
 
+/// Whether a cached response means that the site has nothing for the path, so that an application beside it may answer.
 #[cfg(feature = "cache")]
 fn is_missing(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST)

@@ -43,6 +43,7 @@ impl Snapshot {
         Self::with(source, None)
     }
 
+    /// Returns a snapshot with the rules in force now.
     fn with(source: &Arc<Source>, deploy: Option<Arc<ServedDeploy>>) -> Self {
         Self { source: Arc::clone(source), deploy, rules: source.rules.current() }
     }

@@ -1,4 +1,4 @@
-//! What a site is made of: its store, its options, its deploys and its rules.
+//! The parts of a site: store, options, deploys and live rules.
 
 use std::sync::Arc;
 

@@ -31,6 +31,7 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
+    /// Returns its name in `Server-Timing`, which is the name of the option or file that decided.
     fn name(self) -> &'static str {
         match self {
             Self::File => "file",

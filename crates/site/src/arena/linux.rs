@@ -32,6 +32,7 @@ pub(crate) struct Arena {
     page: usize,
 }
 
+/// The file in memory, which lives as long as a range of it.
 #[derive(Debug)]
 struct File {
     fd: OwnedFd,
@@ -59,11 +60,12 @@ impl Drop for Place {
         if let Err(_error) = make_hole(&self.file.fd, self.offset, self.length) {
             self.file.leaks.store(true, Ordering::Relaxed);
             #[cfg(feature = "tracing")]
-            tracing::warn!(error = %_error, "the memory of evicted answers cannot be freed; new answers are cached as plain bytes");
+            tracing::warn!(error = %_error, "the memory of evicted responses cannot be freed; new responses are cached as plain bytes");
         }
     }
 }
 
+/// Frees the pages of a range, which then reads as zeros.
 fn make_hole(file: &OwnedFd, offset: u64, length: u64) -> Result<(), Errno> {
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     retry_on_intr(|| fallocate(file, hole, offset, length))
@@ -85,6 +87,10 @@ impl Arena {
         Some(Self { file, end: AtomicU64::new(page as u64), page })
     }
 
+    /// Writes a body at the end of the file.
+    ///
+    /// # Errors
+    /// The error of `pwrite(2)`; `Unsupported` after a hole could not be made. The caller keeps plain bytes instead.
     pub(super) fn put(&self, bytes: &[u8]) -> io::Result<Region> {
         if self.file.leaks.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Unsupported.into());
@@ -129,14 +135,17 @@ impl Region {
         self.range.is_empty()
     }
 
+    /// Returns the memory of the whole body, in bytes, also for a part of it: the pages are freed together.
     pub(super) fn weight(&self) -> usize {
         self.place.length as usize // it was a slice's
     }
 
+    /// Removes the first `count` bytes, or all of them if there are fewer.
     pub(super) fn advance(&mut self, count: usize) {
         self.range.start = (self.range.start + count).min(self.range.end);
     }
 
+    /// Returns a part of the region, cut at its end.
     pub(super) fn slice(&self, range: Range<usize>) -> Self {
         let at = |position: usize| (self.range.start + position).min(self.range.end);
         Self { place: Arc::clone(&self.place), range: at(range.start)..at(range.end) }
@@ -149,6 +158,10 @@ impl Region {
         Ok(taken)
     }
 
+    /// Copies a range of the region.
+    ///
+    /// # Errors
+    /// `Internal` where the file in memory cannot be read.
     pub(super) fn read(&self, range: Range<usize>) -> Result<Bytes, Error> {
         let Self { place, range } = self.slice(range);
         let offset = place.offset + range.start as u64;
@@ -186,6 +199,7 @@ impl Region {
     }
 }
 
+/// Returns the error of a file in memory that cannot be read.
 fn lost(error: Errno) -> Error {
     Error::new(ErrorKind::Internal, format!("the cached body cannot be read from memory: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Storage of the bodies of cached answers.
+//! Storage of the bodies of cached responses.
 //!
 //! Short bodies are plain bytes. Longer ones are kept in a file in memory where the system has such files (Linux; see
 //! `linux.rs`), from which the kernel sends them without a copy.
@@ -20,7 +20,16 @@ pub use region::Region;
 /// Size of a read from a region, in bytes.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// The body of a cached answer. Cloning copies no bytes. A server that cannot send a region reads it.
+/// The body of a cached response. Cloning copies no bytes. A server that cannot send a region reads it.
+///
+/// ```
+/// use isobar_site::KeptBody;
+///
+/// let mut body = KeptBody::Bytes("hello".into());
+/// body.advance(2);
+/// assert_eq!((body.len(), body.read()?), (3, "llo".into()));
+/// # Ok::<_, isobar_storage::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub enum KeptBody {
     /// In the memory of the process.
@@ -39,7 +48,8 @@ impl KeptBody {
     /// Largest body, in bytes, that is kept as plain bytes: copying it behind its head costs less than another system call.
     pub const COPIED_BYTES: usize = 8 * 1024;
 
-    /// Stores a body where it is best sent from.
+    /// Stores a body where it is best sent from: in the arena if there is one and the body is longer than
+    /// [`COPIED_BYTES`](Self::COPIED_BYTES). A body that the arena does not take stays plain bytes.
     pub(crate) fn new(bytes: Bytes, arena: Option<&Arena>) -> Self {
         let region = arena.filter(|_| bytes.len() > Self::COPIED_BYTES).and_then(|arena| arena.put(&bytes).ok());
         region.map_or(Self::Bytes(bytes), Self::Region)
@@ -101,6 +111,9 @@ impl KeptBody {
     }
 
     /// Computes the sha-256 of the body.
+    ///
+    /// # Errors
+    /// `Internal` where the file in memory cannot be read.
     pub(crate) fn sha256(&self) -> Result<[u8; 32], Error> {
         let mut hash = Sha256::new();
         self.for_each_chunk(|chunk| hash.update(chunk))?;

@@ -141,7 +141,7 @@ impl Content for CachedFile {
 }
 
 impl ReadBytes for KeptBody {
-    fn read(&self, range: Option<ByteRange>) -> impl Future<Output = Result<SiteBody, Error>> + Send + 'static {
+    fn read(&self, range: Option<ByteRange>) -> impl Future<Output = Result<SiteBody, Error>> + Send + 'static + use<> {
         let body = match range {
             Some(range) => self.slice(range),
             None => self.clone(),
@@ -151,6 +151,7 @@ impl ReadBytes for KeptBody {
 }
 
 impl CacheEntry {
+    /// Creates an entry that is valid in this state.
     pub(super) fn new(response: CachedResponse, rule: Rule, snapshot: Snapshot, freshness: Freshness) -> Self {
         Self {
             response,

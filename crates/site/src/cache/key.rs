@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
-use http::Method;
 use quick_cache::Equivalent;
 
 use crate::handling::NotFoundHandling;
@@ -59,7 +58,7 @@ impl<'r> CacheKeyRef<'r> {
     /// Returns the key of a request; `None` where it is not cacheable: a method other than GET and HEAD, or credentials, as
     /// responses that a shared cache must not store have other headers.
     pub(super) fn of(source: &Source, head: RequestHead<'r>) -> Option<Self> {
-        if (head.method != Method::GET && head.method != Method::HEAD) || head.has_credentials() {
+        if !head.is_read() || head.has_credentials() {
             return None;
         }
         let options = &source.options;
@@ -70,6 +69,7 @@ impl<'r> CacheKeyRef<'r> {
         Some(Self { path: head.uri.path(), host, vary: VaryKey { encodings, wants_page } })
     }
 
+    /// Copies the key, for an entry that is inserted.
     pub(super) fn to_key(&self) -> CacheKey {
         CacheKey { path: self.path.into(), host: (*self.host).into(), vary: self.vary }
     }

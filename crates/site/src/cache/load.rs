@@ -193,12 +193,14 @@ impl Loading<'_> {
         Ok(done(parts.status, self.with_rules(parts.headers), body, page))
     }
 
+    /// Applies the `_headers` rules, once for all responses from the entry.
     fn with_rules(&self, mut headers: HeaderMap) -> HeaderMap {
         self.snapshot.apply_rules(self.target, &mut headers);
         headers
     }
 }
 
+/// Returns a finished response with its head.
 pub(super) fn done(
     status: StatusCode,
     headers: HeaderMap,

@@ -53,6 +53,7 @@ pub enum Purge<'p> {
     Deploy,
 }
 
+/// Weighs entries in bytes, which the bound of the cache counts.
 #[derive(Clone)]
 struct Weigh;
 
@@ -102,10 +103,12 @@ impl SiteCache {
         Self { entries, arena: Arena::new(), options, started: Instant::now(), purges: AtomicU64::new(0) }
     }
 
+    /// Returns the number and size of the entries, those that are being read included.
     pub(crate) fn stats(&self) -> CacheStats {
         CacheStats { entries: self.entries.len(), bytes: self.entries.weight() }
     }
 
+    /// Removes entries, and has all others revalidated before they are served.
     pub(crate) fn purge(&self, purge: Purge<'_>) {
         self.purges.fetch_add(1, Ordering::AcqRel);
         match purge {

@@ -11,7 +11,26 @@ use crate::http::precondition::{self, Verdict};
 use crate::options::SiteOptions;
 use crate::request::RequestHead;
 
-/// A cached response for a server that writes HTTP/1.1 itself; see [`Site::ready`].
+/// A cached response for a server that writes HTTP/1.1 itself; see [`Site::ready`](crate::Site::ready). Cloning it copies no bytes.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Instant;
+/// use isobar_site::{CacheOptions, Site, SiteOptions};
+/// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// store.write(&Key::new("a.txt")?, "text").await?;
+/// let site = Site::new(Arc::new(store), SiteOptions::default()).with_cache(CacheOptions::default());
+/// let request = http::Request::get("/a.txt").body(())?;
+///
+/// assert!(site.ready(&request, None, Instant::now()).is_none(), "nothing is cached yet");
+/// site.respond(&request).await;
+/// let response = site.ready(&request, None, Instant::now()).ok_or("the response is cached")?;
+/// assert!(response.head().starts_with(b"HTTP/1.1 200 OK\r\n"));
+/// assert_eq!(response.body().map(|body| body.read()).transpose()?, Some("text".into()));
+/// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct PreparedResponse {
     entry: Arc<CacheEntry>,
@@ -39,7 +58,7 @@ impl PreparedResponse {
         (!prepared.head().is_empty()).then_some(prepared)
     }
 
-    /// Returns the status.
+    /// Returns the status: 200, 304, that of a redirect, or 404 with the site's page.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match &self.entry.response {

@@ -39,21 +39,23 @@ pub(crate) struct ManifestFile {
 }
 
 impl Manifest {
+    /// Creates a manifest without files.
     pub(crate) fn new(created: DateTime<Utc>) -> Self {
         Self { version: VERSION, created, headers: None, redirects: None, files: BTreeMap::new() }
     }
 
-    /// Whether both serve the same files by the same rules.
+    /// Whether both serve the same files, with the same metadata, by the same rules. The time of their creation may differ.
     pub(crate) fn is_same_site(&self, other: &Self) -> bool {
         let Self { version: _, created: _, headers, redirects, files } = self;
         (headers, redirects, files) == (&other.headers, &other.redirects, &other.files)
     }
 
+    /// Returns the size of the files in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.values().map(|file| file.size).sum()
     }
 
-    /// Serializes the manifest. Returns the bytes and their sha256.
+    /// Serializes the manifest. Returns the bytes and their sha256. Equal manifests have equal bytes, as files are ordered.
     pub(crate) fn write(&self) -> serde_json::Result<(Vec<u8>, String)> {
         let bytes = serde_json::to_vec(self)?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
@@ -61,6 +63,9 @@ impl Manifest {
     }
 
     /// Parses a stored manifest and checks its hash.
+    ///
+    /// # Errors
+    /// A description of the damage, or of the newer version that wrote it.
     pub(crate) fn read(bytes: &[u8], sha256: &str) -> Result<Self, String> {
         if hex::encode(Sha256::digest(bytes)) != sha256 {
             return Err("damaged: the sha256 does not match".to_owned());

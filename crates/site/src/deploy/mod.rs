@@ -39,6 +39,31 @@ pub const MAX_FILES: usize = 100_000;
 
 /// The deploys of one site, under a prefix of a store.
 ///
+/// ```
+/// use std::sync::Arc;
+/// use isobar_site::{DeployOptions, Deploys, Site, SiteOptions};
+/// use isobar_storage::{Key, ObjectStore, ObjectStoreExt, memory::MemoryStore};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let bucket: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+/// let deploys = Deploys::new(Arc::clone(&bucket), "site");
+/// let site = Site::new(bucket, SiteOptions::default().with_prefix("site").with_deploys(true));
+///
+/// // Any store is a source: a `Directory`, say.
+/// let files = MemoryStore::new();
+/// files.write(&Key::new("index.html")?, "one").await?;
+/// let first = deploys.deploy(&files, &DeployOptions::default()).await?;
+/// files.write(&Key::new("index.html")?, "two").await?;
+/// let second = deploys.deploy(&files, &DeployOptions::default()).await?;
+/// assert_eq!((first.uploaded, second.uploaded), (1, 1));
+///
+/// let back = deploys.rollback(None).await?;
+/// assert_eq!(back.id, first.deploy.id);
+/// let page = site.respond(&http::Request::get("/").body(())?).await;
+/// assert_eq!(http_body::Body::size_hint(page.body()).exact(), Some(3));
+/// assert_eq!(deploys.list().await?.len(), 2);
+/// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+/// ```
+///
 /// Works with any store that supports [conditions](isobar_storage::Conditions) on `put`: the local one, R2 by its binding, R2 and
 /// others over S3.
 #[derive(Clone)]
@@ -51,22 +76,23 @@ pub struct Deploys {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Deploy {
-    /// Its id: the time of its creation and the first digits of its manifest's sha256.
+    /// Its id: the time of its creation in UTC and the first eight digits of its manifest's sha256, `20261128T093000-1f2e3d4c`.
     pub id: String,
-    /// Time of its creation.
+    /// Time of its creation, to the millisecond, by the clock of the machine that deployed.
     pub created: DateTime<Utc>,
-    /// Number of files.
+    /// Number of files, without `_headers` and `_redirects`. Limit: [`MAX_FILES`].
     pub files: usize,
-    /// Size of the files in bytes.
+    /// Size of the files in bytes; files with the same content count each.
     pub bytes: u64,
-    /// The message given to the deploy, if any.
+    /// The [message](DeployOptions::message) given to the deploy, if any.
     pub message: Option<String>,
     /// Whether it is the deploy that is served.
     pub is_current: bool,
 }
 
 impl Deploys {
-    /// Opens the deploys under a prefix of this store. A missing `/` at the end of the prefix is added.
+    /// Opens the deploys under a prefix of this store: the prefix of the site that serves them. A missing `/` at its end is added.
+    /// Reads nothing.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: impl Into<String>) -> Self {
         let mut prefix = prefix.into();
         if !prefix.is_empty() && !prefix.ends_with('/') {
@@ -121,6 +147,9 @@ impl Deploys {
     }
 
     /// Reads a deploy's manifest and checks its hash.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where it is missing, damaged, or of a newer version; the store's error.
     async fn manifest(&self, entry: &Entry) -> Result<Manifest, Error> {
         let key = self.manifest_key(&entry.id)?;
         let Some((_, bytes)) = self.store.read(&key).await? else {
@@ -136,14 +165,17 @@ impl Deploys {
         listing.map_ok(|meta| meta.key.as_str()[folder.len()..].to_owned()).try_collect().await
     }
 
+    /// Returns the key of the object with this hash.
     fn object_key(&self, sha256: &str) -> Result<Key, Error> {
         object_key(&self.prefix, sha256)
     }
 
+    /// Returns the key of a deploy's manifest.
     fn manifest_key(&self, id: &str) -> Result<Key, Error> {
         Key::new(self.key_of(&format!("manifests/{id}.json")))
     }
 
+    /// Returns the key of a name in the folder of the deploys.
     fn key_of(&self, name: &str) -> String {
         format!("{}{FOLDER}{name}", self.prefix)
     }
@@ -156,6 +188,7 @@ fn object_key(prefix: &str, sha256: &str) -> Result<Key, Error> {
 
 /// Parses JSON with a version number; fails on a newer version.
 fn read_version<T: DeserializeOwned>(what: &str, bytes: &[u8], newest: u32) -> Result<T, String> {
+    /// The one member that every version has.
     #[derive(Deserialize)]
     struct Head {
         version: u32,
@@ -168,10 +201,12 @@ fn read_version<T: DeserializeOwned>(what: &str, bytes: &[u8], newest: u32) -> R
     serde_json::from_slice(bytes).map_err(none)
 }
 
+/// Returns an error about stored data that is damaged.
 fn corrupt(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Corrupt, message)
 }
 
+/// Returns an error about an argument, or about a call that the state does not permit.
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
 }

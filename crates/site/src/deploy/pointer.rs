@@ -9,10 +9,12 @@ use super::{Deploy, Deploys, corrupt, invalid, read_version};
 /// The version that is written, and the newest that can be read.
 const VERSION: u32 = 1;
 
+/// The content of `current.json`, the only object of a site's deploys that is overwritten. Every change goes through
+/// [`Deploys::swap`], which fails where another process has changed it since it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pointer {
     version: u32,
-    /// Id of the current deploy.
+    /// Id of the current deploy, which is one of `deploys`.
     pub(crate) current: String,
     /// All deploys, the newest first.
     pub(crate) deploys: Vec<Entry>,
@@ -40,6 +42,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Returns the deploy as it is shown to the caller.
     pub(crate) fn shown(&self, is_current: bool) -> Deploy {
         let Self { id, sha256: _, created, files, bytes, message } = self.clone();
         Deploy { id, created, files, bytes, message, is_current }
@@ -53,10 +56,15 @@ impl Pointer {
         Self { version: VERSION, current, deploys: vec![entry], retain, prunings: 0, pruning_until: None }
     }
 
+    /// Returns all deploys as they are shown to the caller, the newest first.
     pub(crate) fn shown(&self) -> Vec<Deploy> {
         self.deploys.iter().map(|entry| entry.shown(entry.id == self.current)).collect()
     }
 
+    /// Returns the current deploy.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where it is not in the list.
     pub(crate) fn current(&self) -> Result<&Entry, Error> {
         let current = self.deploys.iter().find(|entry| entry.id == self.current);
         current.ok_or_else(|| corrupt(format!("the pointer refers to deploy {}, which it does not list", self.current)))
@@ -67,6 +75,10 @@ impl Pointer {
         self.deploys.iter().filter(|entry| entry.id != self.current).take(self.retain)
     }
 
+    /// Returns the deploy before the current one, by the time of their creation.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] where the current one is the oldest.
     pub(crate) fn before_current(&self) -> Result<&Entry, Error> {
         let at = self.deploys.iter().position(|entry| entry.id == self.current);
         let before = at.and_then(|at| self.deploys.get(at + 1));
@@ -74,6 +86,9 @@ impl Pointer {
     }
 
     /// Returns the deploy with this id, or the only one whose id begins with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] where there is none, or where several begin with it.
     pub(crate) fn named(&self, id: &str) -> Result<&Entry, Error> {
         if let Some(entry) = self.deploys.iter().find(|entry| entry.id == id) {
             return Ok(entry);
@@ -87,6 +102,9 @@ impl Pointer {
     }
 
     /// Fails during a pruning, which may be deleting objects that a new deploy needs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`], with the time until which it lasts at most.
     pub(crate) fn refuse_while_pruned(&self) -> Result<(), Error> {
         match self.pruning_until {
             Some(until) if until > Utc::now() => {
@@ -97,6 +115,10 @@ impl Pointer {
         }
     }
 
+    /// Parses a stored pointer.
+    ///
+    /// # Errors
+    /// A description of the damage, or of the newer version that wrote it.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         read_version("pointer", bytes, VERSION)
     }
@@ -111,7 +133,8 @@ impl Deploys {
         Ok(Some((pointer, meta.etag)))
     }
 
-    /// Replaces the pointer with this ETag, or creates it. Returns whether the pointer was unchanged until then.
+    /// Replaces the pointer with this ETag, or creates it. Returns whether the pointer was unchanged until then: otherwise nothing
+    /// was written, and the caller reads it again.
     pub(super) async fn swap(&self, pointer: &Pointer, etag: Option<&str>) -> Result<bool, Error> {
         let conditions = match etag {
             Some(etag) => Conditions::if_etag(etag)?,
@@ -123,6 +146,7 @@ impl Deploys {
         Ok(matches!(put, PutResult::Stored(_)))
     }
 
+    /// Returns the key of the pointer.
     pub(super) fn pointer_key(&self) -> Result<Key, Error> {
         Key::new(self.key_of("current.json"))
     }

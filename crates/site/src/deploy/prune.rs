@@ -13,11 +13,11 @@ use super::{Deploys, invalid};
 /// Time after which a pruning that does not end no longer blocks deploys.
 const PATIENCE: TimeDelta = TimeDelta::minutes(10);
 
-/// Result of a pruning.
+/// Result of a pruning, of [`Deploys::prune`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Pruned {
-    /// Ids of the deleted deploys.
+    /// Ids of the deleted deploys, the newest first.
     pub deploys: Vec<String>,
     /// Number of deleted objects: files and manifests.
     pub objects: usize,
@@ -44,7 +44,8 @@ impl Deploys {
         Ok(Pruned { deploys: forgotten, objects, bytes })
     }
 
-    /// Removes deploys from the pointer and blocks new ones.
+    /// Removes deploys from the pointer and blocks new ones. Returns the pointer with the ids of the removed deploys; `None` where
+    /// nothing was ever deployed.
     async fn begin(&self, keep: usize) -> Result<Option<(Pointer, Vec<String>)>, Error> {
         loop {
             let Some((mut pointer, etag)) = self.pointer().await? else { return Ok(None) };
@@ -63,7 +64,11 @@ impl Deploys {
         }
     }
 
-    /// Deletes objects that no deploy of the pointer has.
+    /// Deletes objects that no deploy of the pointer has. Returns their number and their size in bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] where the time is up or another process has deployed meanwhile; a damaged manifest is
+    /// [`ErrorKind::Corrupt`] and deletes nothing; the store's error.
     async fn sweep(&self, pointer: &Pointer) -> Result<(usize, u64), Error> {
         let mut needed: HashSet<Key> = HashSet::new();
         for entry in &pointer.deploys {
@@ -95,7 +100,7 @@ impl Deploys {
         Ok((keys.len(), sizes.iter().sum()))
     }
 
-    /// Permits deploys again.
+    /// Permits deploys again, unless this pruning took so long that they are already, or that another has begun.
     async fn end(&self, begun: &Pointer) -> Result<(), Error> {
         loop {
             let Some((mut pointer, etag)) = self.pointer().await? else { return Ok(()) };

@@ -24,21 +24,35 @@ use crate::rules;
 type Filter<'d> = &'d (dyn Fn(&str) -> bool + Sync);
 
 /// Options of a deploy.
+///
+/// ```
+/// use isobar_site::{DeployOptions, DeployProgress};
+///
+/// let is_page = |path: &str| !path.ends_with(".map");
+/// let progress = |progress: DeployProgress<'_>| println!("{progress:?}");
+/// let options = DeployOptions::default()
+///     .with_take(&is_page)
+///     .with_retain(1)
+///     .with_message(Some("release 7"))
+///     .with_progress(&progress);
+/// assert_eq!((options.retain, options.concurrency), (1, 16));
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct DeployOptions<'d> {
-    /// The files to deploy. Default: all.
+    /// Chooses the files to deploy by their path below the site. `_headers` and `_redirects` are asked for, too. Default: all.
     pub take: Filter<'d>,
     /// Files that never change under their name, in addition to those that the site recognizes
     /// ([`Fingerprints`](crate::Fingerprints)): they are cached for a year. Default: none.
     pub immutable: Filter<'d>,
-    /// Number of earlier deploys whose files that never change under their name stay reachable. Default: 3.
+    /// Number of earlier deploys whose files that never change under their name stay reachable, for pages that are still open.
+    /// Default: 3.
     pub retain: usize,
-    /// Number of files read or uploaded concurrently. Default: 16.
+    /// Number of files read or uploaded concurrently; 0 counts as 1. Each has a chunk or a part in memory. Default: 16.
     pub concurrency: usize,
     /// Message of the deploy. Default: none.
     pub message: Option<&'d str>,
-    /// Called with the progress of the deploy. Default: does nothing.
+    /// Called with the progress of the deploy, in no order among concurrent files. Default: does nothing.
     pub progress: &'d (dyn Fn(DeployProgress<'_>) + Sync),
 }
 
@@ -103,7 +117,8 @@ impl std::fmt::Debug for DeployOptions<'_> {
     }
 }
 
-/// Progress of a deploy.
+/// Progress of a deploy: first [`Read`](Self::Read) for each file, then [`Planned`](Self::Planned), then
+/// [`Uploaded`](Self::Uploaded) for each object. If a pruning interferes, the last two come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeployProgress<'d> {
@@ -138,7 +153,7 @@ pub struct Deployed {
     pub deploy: Deploy,
     /// Nothing has changed: the same deploy was served before.
     pub is_unchanged: bool,
-    /// Number of uploaded objects; the others were in the store already. If nothing has changed: the number of lost objects that
+    /// Number of uploaded objects, of which several files may share one; the others were in the store already. If nothing has changed: the number of lost objects that
     /// were uploaded again.
     pub uploaded: usize,
     /// Size of the uploaded objects in bytes.
@@ -324,6 +339,10 @@ impl Deploys {
         Ok(Uploads { objects, bytes })
     }
 
+    /// Uploads one file, with its hash for the store to check.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Body`] where the file has changed since it was hashed; the errors of both stores, with the file's name.
     async fn upload(&self, source: &dyn ObjectStore, from: &Key, file: &ManifestFile) -> Result<(), Error> {
         let named = |error: Error| Error::new(error.kind(), format!("{from}: {error}")).with_source(error);
         let changed = || Error::new(ErrorKind::Body, "the file changed while it was being deployed");

@@ -65,6 +65,7 @@ pub(crate) struct Follower {
     forgotten: AtomicU64,
 }
 
+/// The state of the pointer when it was last read.
 #[derive(Clone)]
 struct Known {
     deploy: Option<Arc<ServedDeploy>>,
@@ -90,7 +91,11 @@ impl Follower {
         }
     }
 
-    /// Returns the deploy to serve.
+    /// Returns the deploy to serve; `None` before the first deploy. Reads the pointer only where it may have changed: by the
+    /// store's generation, else once a second. Concurrent requests share one read.
+    ///
+    /// # Errors
+    /// The store's error. A retryable one only where no deploy is known that was read within the last hour.
     pub(crate) async fn current(
         &self,
         store: &Arc<dyn ObjectStore>,
@@ -130,6 +135,7 @@ impl Follower {
         Ok(deploy)
     }
 
+    /// Returns the known state if the pointer cannot have changed since, or was read recently.
     fn good(&self, store: &dyn ObjectStore) -> Option<Known> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let is_good = |known: &&Known| match store.generation() {
@@ -165,6 +171,7 @@ impl Known {
         self.generation = None;
     }
 
+    /// Returns the state before the pointer was first read.
     fn nothing() -> Self {
         Self { deploy: None, etag: None, generation: None, at: DateTime::UNIX_EPOCH }
     }
@@ -218,6 +225,7 @@ async fn load(deploys: &Deploys, entry: &Entry, html: HtmlHandling) -> Result<Ar
     Ok(loaded)
 }
 
+/// Locks the manifests that are cached for all sites of the process, the most recently used last.
 fn loaded_manifests() -> MutexGuard<'static, Vec<Arc<Loaded>>> {
     static LOADED: StdMutex<Vec<Arc<Loaded>>> = StdMutex::new(Vec::new());
     LOADED.lock().unwrap_or_else(PoisonError::into_inner)
@@ -238,15 +246,20 @@ impl ServedDeploy {
         self.loaded.sha256 == other.loaded.sha256
     }
 
+    /// Returns the rules of the deploy's `_headers`.
     pub(crate) fn headers(&self) -> &HeaderRules {
         &self.loaded.headers
     }
 
+    /// Returns the rules of the deploy's `_redirects`.
     pub(crate) fn redirects(&self) -> &Redirects {
         &self.loaded.redirects
     }
 
-    /// The file of a path below the site; one that never changes under its name may be an earlier deploy's.
+    /// Returns the file of a path below the site; one that never changes under its name may be an earlier deploy's.
+    ///
+    /// # Errors
+    /// The store's error, if the manifest of an earlier deploy cannot be read now. A damaged one is skipped.
     pub(crate) async fn file(&self, store: &Arc<dyn ObjectStore>, name: &str) -> Result<Option<File>, Error> {
         if let Some(file) = self.loaded.manifest.files.get(name) {
             return self.found(name, file).map(Some);
@@ -295,6 +308,7 @@ impl ServedDeploy {
         files.map(|(name, file)| (name.as_str(), file)).take_while(move |(name, _)| name.starts_with(folder))
     }
 
+    /// Describes a file of a manifest as the store would describe an object.
     fn found(&self, name: &str, file: &ManifestFile) -> Result<File, Error> {
         let ManifestFile { sha256, size, modified, http } = file;
         let key = Key::new(format!("{}{name}", self.prefix))?;

@@ -21,11 +21,13 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Parses `Want-Content-Digest` and `Want-Repr-Digest`; other algorithms than sha-256 are ignored.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let wants = |name: &HeaderName| headers.get_all(name).iter().any(takes_sha256);
         Self { content: wants(&WANT_CONTENT_DIGEST), representation: wants(&WANT_REPR_DIGEST) }
     }
 
+    /// Whether the client wants any digest. Most do not.
     #[cfg(feature = "cache")]
     pub(crate) fn is_any(self) -> bool {
         self.content || self.representation
@@ -41,7 +43,8 @@ fn takes_sha256(value: &HeaderValue) -> bool {
     value.to_str().is_ok_and(|value| value.split(',').any(takes))
 }
 
-/// Writes the digests that are wanted and known: of the whole file, and of the content that is sent.
+/// Writes the digests that are wanted and known: `Repr-Digest` of the whole file, `Content-Digest` of the content that is sent. Each
+/// closure is called only if its digest is wanted, as it may have to hash the bytes.
 pub(crate) fn write(
     wanted: Wanted,
     whole: impl Fn() -> Option<Sha256>,

@@ -48,7 +48,8 @@ pub(crate) fn accepted(header: &str) -> Vec<Encoding> {
     wanted.into_iter().map(|(encoding, _)| encoding).collect()
 }
 
-/// Returns [`accepted`] as a number below 64. Each thread remembers the header that it parsed last.
+/// Returns [`accepted`] as a number below 64: equal numbers mean the same codings in the same order. Each thread remembers the header
+/// that it parsed last, as most requests to a server have one of a few.
 #[cfg(feature = "cache")]
 pub(crate) fn accepted_bits(headers: &http::HeaderMap) -> u8 {
     thread_local! {
@@ -86,7 +87,7 @@ fn weight(item: &str) -> Option<(String, u16)> {
     (!name.is_empty() && (0.0..=1000.0).contains(&weight)).then_some((name, weight as u16))
 }
 
-/// Whether files of this type are worth compressing, and so may have variants.
+/// Whether files of this type are worth compressing, and so may have variants. Parameters of the type are ignored.
 pub(crate) fn is_compressible(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.starts_with("text/")

@@ -16,8 +16,10 @@ pub(crate) enum Verdict {
     Failed,
 }
 
-/// Evaluates the preconditions against the selected representation. With `goes_back` a file may be rolled back to an older
-/// version, so a date matches only if it is the same.
+/// Evaluates the preconditions against the selected representation: `If-Match`, else `If-Unmodified-Since`; then `If-None-Match`, else,
+/// for GET and HEAD, `If-Modified-Since`. A header that cannot be parsed is ignored.
+///
+/// With `goes_back` a file may be rolled back to an older version, so a date matches only if it is the same.
 pub(crate) fn evaluate(headers: &HeaderMap, method: &Method, meta: &ObjectMeta, goes_back: bool) -> Verdict {
     let uploaded = seconds(meta.uploaded.into());
     let is_unchanged = |since| if goes_back { uploaded == since } else { uploaded <= since };
@@ -61,6 +63,7 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
     httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok().map(seconds)
 }
 
+/// Returns the seconds since 1970: dates in HTTP have no fractions.
 fn seconds(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

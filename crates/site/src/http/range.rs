@@ -2,7 +2,7 @@
 
 use isobar_storage::ByteRange;
 
-/// Most pieces of an answer after joining; a request for more gets the whole file.
+/// Most pieces of a response after joining; a request for more gets the whole file.
 const MAX_PIECES: usize = 32;
 /// Most ranges of a header; one with more is not parsed and gets the whole file.
 const MAX_SPECS: usize = 128;
@@ -22,7 +22,8 @@ pub(crate) enum Ranges {
     Unsatisfiable,
 }
 
-/// Reads a `Range` header against a representation of `size` bytes.
+/// Parses a `Range` header against a representation of `size` bytes. Ranges outside the file are dropped; those that overlap or touch
+/// are joined, so that no byte is sent twice.
 pub(crate) fn parse(header: &str, size: u64) -> Ranges {
     let Some((unit, set)) = header.split_once('=') else { return Ranges::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -91,6 +92,7 @@ fn join(pieces: Vec<ByteRange>) -> Vec<ByteRange> {
     joined
 }
 
+/// Whether two pieces overlap, or one begins where the other ends.
 fn touches(a: ByteRange, b: ByteRange) -> bool {
     a.offset <= b.offset + b.length && b.offset <= a.offset + a.length
 }

@@ -30,11 +30,15 @@ pub(super) struct Finder<'s> {
 }
 
 impl<'s> Finder<'s> {
+    /// Creates a finder that has looked nothing up; `path` is the decoded path of the request.
     pub(super) fn new(snapshot: &'s Snapshot, path: &str, head: RequestHead<'_>) -> Self {
         Self { snapshot, wants_page: wants_page(path, head), seen: Vec::new() }
     }
 
     /// Resolves a decoded path; `not_found` says whether `not_found_handling` applies.
+    ///
+    /// # Errors
+    /// The store's error, if a candidate cannot be looked up: a later candidate must not take the place of an earlier one.
     pub(super) async fn find(&mut self, path: &str, not_found: bool) -> Result<Option<Match>, Error> {
         for candidate in candidates(self.snapshot.source.options.html_handling, path) {
             match candidate {
@@ -53,7 +57,10 @@ impl<'s> Finder<'s> {
         if not_found { self.not_found(path).await } else { Ok(None) }
     }
 
-    /// Resolves a path without a file by `not_found_handling`.
+    /// Resolves a path without a file by `not_found_handling`: the `404.html` of the nearest folder, or `/index.html`.
+    ///
+    /// # Errors
+    /// The store's error, if a page cannot be looked up.
     pub(super) async fn not_found(&mut self, path: &str) -> Result<Option<Match>, Error> {
         match self.snapshot.source.options.not_found_handling {
             NotFoundHandling::None => Ok(None),
@@ -88,7 +95,8 @@ impl<'s> Finder<'s> {
         Ok(false)
     }
 
-    /// The file of a path.
+    /// Returns the file of a path; `None` also for paths that are never served: hidden, reserved, and those that a rule made and
+    /// that lead out of the site.
     async fn file(&mut self, path: &str) -> Result<Option<File>, Error> {
         let name = path.rsplit('/').next().unwrap_or_default();
         let is_hidden = name.starts_with('.') && !self.snapshot.source.options.dotfiles;

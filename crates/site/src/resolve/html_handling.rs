@@ -29,10 +29,12 @@ struct Candidates<'p> {
 }
 
 impl<'p> Candidates<'p> {
+    /// Adds a file to serve.
     fn serve(&mut self, file: String) {
         self.all.push(Candidate::Serve(file));
     }
 
+    /// Adds a redirect to a path that leads to a file.
     fn redirect(&mut self, file: String, to: &str) {
         self.all.push(Candidate::Redirect { file, to: to.to_owned() });
     }
@@ -47,14 +49,17 @@ impl<'p> Candidates<'p> {
         self.redirect(self.path.to_owned(), to);
     }
 
+    /// Returns the page of the path.
     fn with_html(&self) -> String {
         format!("{}.html", self.path)
     }
 
+    /// Returns the index of the path as a folder.
     fn with_index(&self) -> String {
         format!("{}/index.html", self.path)
     }
 
+    /// [`HtmlHandling::AutoTrailingSlash`]: pages without a slash, folders with one.
     fn auto(&mut self) {
         let path: &'p str = self.path;
         let with_slash = format!("{path}/");
@@ -77,6 +82,7 @@ impl<'p> Candidates<'p> {
         self.redirect(self.with_index(), &with_slash);
     }
 
+    /// [`HtmlHandling::ForceTrailingSlash`]: all with a slash.
     fn force(&mut self) {
         let path: &'p str = self.path;
         let with_slash = format!("{path}/");
@@ -100,6 +106,7 @@ impl<'p> Candidates<'p> {
         self.redirect(self.with_index(), &with_slash);
     }
 
+    /// [`HtmlHandling::DropTrailingSlash`]: all without a slash.
     fn drop_slash(&mut self) {
         let path: &'p str = self.path;
         if path == "/index" {

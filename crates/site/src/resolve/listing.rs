@@ -36,6 +36,7 @@ pub(super) enum Listed {
     Redirect(String),
 }
 
+/// A page of a listing, as it is written in JSON.
 #[derive(Debug, Serialize)]
 struct Listing<'l> {
     path: &'l str,
@@ -210,6 +211,7 @@ impl Folder<'_> {
     }
 }
 
+/// Whether the client prefers JSON: it accepts it, and names it before HTML. Weights are not read.
 fn wants_json(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let at = |kind: &str| accept.find(kind);
@@ -219,6 +221,7 @@ fn wants_json(headers: &HeaderMap) -> bool {
     }
 }
 
+/// Returns a listing as a page, with links relative to the folder.
 fn html(listing: &Listing<'_>) -> String {
     let title = escaped(listing.path);
     let mut page = format!(

@@ -134,6 +134,7 @@ pub(crate) async fn has_match(
     Ok(options.listing && listing::is_folder(snapshot, &path).await?)
 }
 
+/// Returns the response for a missing file without a page.
 fn missing(options: &SiteOptions) -> Resolution {
     let response = text(StatusCode::NOT_FOUND, "not found");
     // A browser that navigates gets the page instead.
@@ -147,6 +148,7 @@ fn redirect_to_canonical(options: &SiteOptions, path: &str, query: Option<&str>)
     redirect(options, StatusCode::TEMPORARY_REDIRECT, &format!("{}{query}", encoded(path)))
 }
 
+/// Redirects to a location. Permanent redirects get the policy of a page, so that they can be taken back.
 fn redirect(options: &SiteOptions, status: StatusCode, location: &str) -> Response<SiteBody> {
     let response = with(text(status, ""), header::LOCATION, location);
     match status {

@@ -21,17 +21,27 @@ const RULES: usize = 101;
 /// Every rule that matches applies, in the order of the file. The first value for a header replaces the site's,
 /// further values are added to it. Of two rules for the same path the later one applies, at the position of the earlier.
 ///
-/// Some headers cannot be set by a rule, and a line that does so becomes a [warning](Self::warnings): those that frame the answer
+/// Some headers cannot be set by a rule, and a line that does so becomes a [warning](Self::warnings): those that frame the response
 /// or belong to the connection (`Content-Length`, `Transfer-Encoding`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `TE`,
 /// `Trailer`, `Upgrade`, `HTTP2-Settings`; Cloudflare silently drops most of them), `Date`, and those by which caches
 /// and clients identify the bytes that they have: `Content-Encoding`, `Content-Range`, `ETag`, `Last-Modified`, `Repr-Digest`,
 /// `Content-Digest`. Values for `Vary` are added to the site's.
+///
+/// ```
+/// use isobar_site::{HeaderRules, SiteOptions};
+///
+/// let rules = HeaderRules::parse("/docs/*\n  X-Robots-Tag: noindex\n  ETag: \"mine\"\n");
+/// assert_eq!(rules.warnings()[0].line, 3);
+/// let options = SiteOptions::default().with_headers(rules);
+/// # drop(options);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct HeaderRules {
     rules: Vec<Rule>,
     warnings: Vec<RuleWarning>,
 }
 
+/// The headers of one path.
 #[derive(Debug, Clone)]
 struct Rule {
     /// The pattern as written in the file.
@@ -85,7 +95,7 @@ impl HeaderRules {
         self.rules.iter().any(|rule| rule.pattern.is_absolute())
     }
 
-    /// Applies the rules for a request's host and path to the headers of an answer.
+    /// Applies the rules for a request's host and path to the headers of a response.
     pub(crate) fn apply(&self, host: &str, path: &str, headers: &mut HeaderMap) {
         if self.rules.is_empty() {
             return;
@@ -154,7 +164,7 @@ fn keep_vary(own: &[HeaderValue], headers: &mut HeaderMap) {
 fn is_reserved(name: &HeaderName, sets: bool) -> Option<&'static str> {
     match name.as_str() {
         "connection" | "content-length" | "http2-settings" | "keep-alive" | "proxy-connection" | "te" | "trailer"
-        | "transfer-encoding" | "upgrade" => Some("ignored: the server frames its answers and keeps its connections"),
+        | "transfer-encoding" | "upgrade" => Some("ignored: the server frames its responses and keeps its connections"),
         "date" => Some("ignored: the date is when the server answers"),
         "content-encoding" => Some(
             "ignored: the server encodes by what a client accepts; store a precompressed file beside the file, as NAME.br or NAME.gz",
@@ -164,7 +174,7 @@ fn is_reserved(name: &HeaderName, sets: bool) -> Option<&'static str> {
             Some("ignored: the server derives it from the file's bytes, or caches would keep old ones")
         }
         "vary" if !sets => Some(
-            "ignored where the answer depends on a request header; only values that a rule has added can be removed",
+            "ignored where the response depends on a request header; only values that a rule has added can be removed",
         ),
         _ => None,
     }
@@ -183,10 +193,12 @@ struct Reading {
 }
 
 impl Reading {
+    /// Adds a warning about a line.
     fn warn(&mut self, number: usize, line: &str, message: impl Into<String>) {
         self.warnings.push(RuleWarning::new(number, line, message));
     }
 
+    /// Begins the rule of a path; of an invalid path the headers that follow are skipped.
     fn begin_rule(&mut self, number: usize, line: &str) {
         let parts = Parts { host: true, port: false, query: false };
         let read = pattern::address(line, parts).and_then(|path| Ok((Pattern::new(&path)?, path)));
@@ -204,6 +216,7 @@ impl Reading {
         }
     }
 
+    /// Ends the rule that was begun, if any. One without headers becomes a warning.
     fn end_rule(&mut self) {
         let Some(rule) = self.rule.take() else { return };
         if !rule.set.is_empty() || !rule.unset.is_empty() {
@@ -213,12 +226,17 @@ impl Reading {
         }
     }
 
+    /// Reads a header line of the current rule; an invalid one becomes a warning.
     fn header(&mut self, number: usize, line: &str) {
         if let Err(message) = self.read_header(line) {
             self.warn(number, line, message);
         }
     }
 
+    /// Parses `Name: value`, or `! Name`, into the current rule. Values of one name in one rule are joined by commas.
+    ///
+    /// # Errors
+    /// A message for the user; the rule is unchanged.
     fn read_header(&mut self, line: &str) -> Result<(), &'static str> {
         const NOT_A_NAME: &str = "invalid header name";
         let rule = self.rule.as_mut();

@@ -23,32 +23,37 @@ pub(crate) struct LiveRules {
     /// Changes when the rules do, after they have.
     #[cfg(feature = "cache")]
     version: AtomicU64,
-    /// Whether any of them goes by host: read for each answer out of memory.
+    /// Whether any of them has a host: read for each cached response.
     #[cfg(feature = "cache")]
     has_hosts: AtomicBool,
 }
 
 impl LiveRules {
+    /// Creates live rules with these in force.
     pub(crate) fn new(headers: HeaderRules, redirects: Redirects) -> Self {
         let live = Self::default();
         live.set(SiteRules { headers, redirects });
         live
     }
 
+    /// Returns the rules in force.
     pub(crate) fn current(&self) -> Arc<SiteRules> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Returns a number that grows with each change of the rules.
     #[cfg(feature = "cache")]
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
+    /// Whether a `_headers` rule in force has a host. Takes no lock.
     #[cfg(feature = "cache")]
     pub(crate) fn has_hosts(&self) -> bool {
         self.has_hosts.load(Ordering::Relaxed)
     }
 
+    /// Replaces the rules, both files at once.
     fn set(&self, rules: SiteRules) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         #[cfg(feature = "cache")]
@@ -58,7 +63,11 @@ impl LiveRules {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Reads the files of rules again, and replaces the rules of each whose lines are valid.
+    /// Reads the files of rules again, and replaces the rules of each whose lines are valid. A missing file has no rules.
+    ///
+    /// # Errors
+    /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for a file that is too large. No rule is
+    /// replaced.
     pub(crate) async fn reload(
         &self,
         store: &dyn ObjectStore,
@@ -88,7 +97,8 @@ fn new_warnings(before: &[RuleWarning], now: &[RuleWarning]) -> Vec<RuleWarning>
     now.iter().filter(|warning| !warning.is_shadowed && !is_known(warning)).cloned().collect()
 }
 
-/// The outcome of [`Site::reload_rules`](crate::Site::reload_rules).
+/// The outcome of [`Site::reload_rules`](crate::Site::reload_rules): for each file the reasons for which its new text is not in
+/// force. Both lists are empty where all rules were replaced. Invalid lines that were there before are not listed again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReloadedRules {

@@ -28,6 +28,9 @@ const BYTES: u64 = 8 * 1024 * 1024;
 
 /// Reads a file of rules, if it exists. Bytes that are not UTF-8 become U+FFFD, as in wrangler; the rules then have a
 /// [warning](RuleWarning) that names the line.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`] for more than 8 MiB; the store's error.
 pub(crate) async fn read(store: &dyn ObjectStore, key: &Key) -> Result<Option<String>, Error> {
     let Some((meta, body)) = store.get(key, GetOptions::default()).await?.into_object() else { return Ok(None) };
     if meta.size > BYTES {
@@ -39,13 +42,14 @@ pub(crate) async fn read(store: &dyn ObjectStore, key: &Key) -> Result<Option<St
 /// Length limit of a line of a file of rules, in characters; longer lines are ignored.
 const LINE_CHARACTERS: usize = 2000;
 
-/// A warning about a line of `_headers` or `_redirects` that is ignored, in part or whole, or is probably a mistake.
+/// A warning about a line of `_headers` or `_redirects` that is ignored, in part or whole, or is probably a mistake. Shown as
+/// `line 3: invalid header name (c d: 3)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuleWarning {
-    /// Number of the line, counted from 1.
+    /// Number of the line in its file, counted from 1.
     pub line: usize,
-    /// Text of the line.
+    /// Text of the line, without the spaces around it. Limit: that of the file.
     pub text: String,
     /// Description of the problem and of its correction.
     pub message: String,
@@ -54,6 +58,7 @@ pub struct RuleWarning {
 }
 
 impl RuleWarning {
+    /// Creates a warning about a line that is ignored.
     fn new(line: usize, text: &str, message: impl Into<String>) -> Self {
         Self { line, text: text.to_owned(), message: message.into(), is_shadowed: false }
     }

@@ -18,6 +18,10 @@ pub(super) struct Pattern {
 pub(super) type Captures<'t> = Vec<(String, &'t str)>;
 
 impl Pattern {
+    /// Compiles the pattern of a rule.
+    ///
+    /// # Errors
+    /// A message for the user: a second `*`, a placeholder that occurs twice, or one that begins like another.
     pub(super) fn new(rule: &str) -> Result<Self, String> {
         let is_absolute = rule.starts_with("https://");
         let host_end = if is_absolute { rule[8..].find('/').map_or(rule.len(), |at| at + 8) } else { 0 };
@@ -63,7 +67,8 @@ impl Pattern {
         self.is_absolute
     }
 
-    /// Matches a path, or the URL of the request with its host.
+    /// Matches a path, or, for a pattern with a host, the URL of the request. Returns the captured values, in the order of the
+    /// pattern; `None` where it does not match.
     pub(super) fn captures<'t>(&self, path: &'t str, absolute: &'t str) -> Option<Captures<'t>> {
         let text = if self.is_absolute { absolute } else { path };
         let Some(regex) = &self.regex else { return (text == self.literal).then(Vec::new) };
@@ -121,6 +126,9 @@ pub(super) struct Parts {
 }
 
 /// Parses a URL: dot segments are resolved and characters encoded where necessary.
+///
+/// # Errors
+/// A message for the user: a part that is not allowed here, or a path that cannot be parsed.
 pub(super) fn address(text: &str, parts: Parts) -> Result<String, String> {
     if let Some((host, path)) = split_host(text) {
         if !parts.host {
@@ -145,6 +153,7 @@ pub(super) fn split_host(text: &str) -> Option<(&str, &str)> {
     (!host.is_empty()).then_some((host, path))
 }
 
+/// Parses a path with the parts that are allowed.
 fn path_of(path: &str, parts: Parts) -> Result<String, String> {
     let slash = if path.starts_with('/') { "" } else { "/" };
     let url = Url::parse(&format!("relative://{slash}{path}")).map_err(|error| format!("invalid path: {error}"))?;

@@ -29,6 +29,19 @@ const DYNAMIC_RULES: usize = 100;
 /// A target is a path, `https://host/path` or `//host/path`, which keeps the request's scheme. A captured value
 /// never turns a target that is a path into one with a host: leading slashes are joined. All as in Workers Static Assets, except
 /// that a captured value is inserted literally: there a `:name` or `$&` in it is replaced again.
+///
+/// ```
+/// use std::sync::Arc;
+/// use isobar_site::{HtmlHandling, Redirects, Site, SiteOptions};
+/// use isobar_storage::memory::MemoryStore;
+/// # futures_util::FutureExt::now_or_never(async {
+/// let redirects = Redirects::parse("/blog/* /posts/:splat 301", HtmlHandling::default());
+/// let site = Site::new(Arc::new(MemoryStore::new()), SiteOptions::default().with_redirects(redirects));
+/// let response = site.respond(&http::Request::get("/blog/2026?page=2").body(())?).await;
+/// assert_eq!(response.status(), 301);
+/// assert_eq!(response.headers()["location"], "/posts/2026?page=2");
+/// # Ok::<_, http::Error>(()) }).unwrap().unwrap();
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Redirects {
     exact: HashMap<String, (Target, u16)>,
@@ -88,7 +101,7 @@ impl Redirects {
         self.exact.is_empty() && self.patterns.is_empty()
     }
 
-    /// Returns the effect of the rules on this path and query.
+    /// Returns the effect of the rules on this path and query, both percent-encoded; `None` where no rule matches.
     pub(crate) fn find(&self, path: &str, query: Option<&str>) -> Option<Redirection> {
         if let Some((target, status)) = self.exact.get(path) {
             return redirection(target, *status, query);
@@ -101,6 +114,7 @@ impl Redirects {
     }
 }
 
+/// Returns the effect of a rule that matched: its own query replaces that of the request.
 fn redirection(target: &Target, status: u16, query: Option<&str>) -> Option<Redirection> {
     let Target { base, path, query: own, fragment } = target;
     if status == 200 {

@@ -10,9 +10,27 @@ const RULE_CHARACTERS: usize = 100;
 /// The requests that the application answers without looking at the site: `run_worker_first`.
 ///
 /// With [`never`](Self::never) the site answers every request for which it has a file or a redirect, and the application the others.
+///
+/// ```
+/// use std::sync::Arc;
+/// use isobar_site::{Site, SiteOptions, WorkerFirst};
+/// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// store.write(&Key::new("api/openapi.json")?, "{}").await?;
+/// let site = Site::new(Arc::new(store), SiteOptions::default());
+/// let request = http::Request::get("/api/openapi.json").body(())?;
+///
+/// let worker_first = WorkerFirst::paths(["/api/*"])?;
+/// assert!(!site.should_serve(&request, &worker_first).await?);
+/// let worker_first = WorkerFirst::paths(["/api/*", "!/api/openapi.json"])?;
+/// assert!(site.should_serve(&request, &worker_first).await?);
+/// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct WorkerFirst(Inner);
 
+/// The compiled rules.
 #[derive(Debug, Clone)]
 enum Inner {
     Always,
@@ -25,7 +43,7 @@ enum Inner {
 pub(crate) enum Precedence {
     Worker,
     Site,
-    /// The site if it has an answer, else the application. `not_found` says whether the site's page for missing files counts.
+    /// The site if it has a response, else the application. `not_found` says whether the site's page for missing files counts.
     Either {
         not_found: bool,
     },
@@ -86,6 +104,10 @@ fn pattern(rule: &str) -> Result<Regex, String> {
     Regex::new(&format!("^{escaped}$")).map_err(|error| format!("{rule:?}: {error}"))
 }
 
+/// Checks a list of rules as wrangler does.
+///
+/// # Errors
+/// A message for the user, with the first rule that is invalid.
 fn check(rules: &[String]) -> Result<(), String> {
     if rules.is_empty() || rules.len() > RULES {
         return Err(format!("there must be 1 to {RULES} rules, not {}", rules.len()));

@@ -49,7 +49,10 @@ pub(crate) trait ReadBytes: Clone + Send + 'static {
     /// # Errors
     /// [`ErrorKind::Unavailable`](isobar_storage::ErrorKind::Unavailable) if the file was replaced since the representation was
     /// selected; the store's error.
-    fn read(&self, range: Option<ByteRange>) -> impl Future<Output = Result<SiteBody, Error>> + Send + 'static;
+    fn read(
+        &self,
+        range: Option<ByteRange>,
+    ) -> impl Future<Output = Result<SiteBody, Error>> + Send + 'static + use<Self>;
 }
 
 /// Answers with a representation, by the conditions and ranges of the request. Waits only for [`ReadBytes::read`].

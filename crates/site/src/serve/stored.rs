@@ -39,6 +39,7 @@ impl<'s> Stored<'s> {
         Self { source, representation, bytes, has_credentials: head.has_credentials() }
     }
 
+    /// Returns the representation, for a cache that has read the bytes.
     #[cfg(feature = "cache")]
     pub(crate) fn into_representation(self) -> Representation {
         self.representation
@@ -74,7 +75,7 @@ impl Content for Stored<'_> {
 }
 
 impl ReadBytes for StoredBytes {
-    fn read(&self, range: Option<ByteRange>) -> impl Future<Output = Result<SiteBody, Error>> + Send + 'static {
+    fn read(&self, range: Option<ByteRange>) -> impl Future<Output = Result<SiteBody, Error>> + Send + 'static + use<> {
         let Self { store, key, etag } = self.clone();
         async move {
             let mut options = GetOptions::default();
@@ -92,6 +93,8 @@ impl ReadBytes for StoredBytes {
     }
 }
 
+/// Returns the error of a file that was written again between its head and its body. It is retryable: the next attempt sees the
+/// new version.
 fn replaced() -> Error {
     Error::new(ErrorKind::Unavailable, "the object was replaced while it was being read")
 }

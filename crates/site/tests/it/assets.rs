@@ -169,7 +169,7 @@ fn forget(ours: &mut Told, theirs: &mut Told) {
 }
 
 #[tokio::test]
-async fn the_site_answers_as_workers_static_assets() {
+async fn responses_are_those_of_workers_static_assets() {
     let fixture: Value = serde_json::from_str(FIXTURE).unwrap();
     let mut wrong = Vec::new();
     let mut count = 0;

@@ -335,7 +335,7 @@ async fn store_without_generation_shows_a_deploy_within_a_second() {
 }
 
 #[tokio::test]
-async fn the_kit_passes_in_memory() {
+async fn conformance_kit_passes_in_memory() {
     let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     isobar_site::conformance::run(async || Arc::clone(&store)).await.assert_green();
 }

@@ -101,7 +101,7 @@ async fn folders_are_listed_on_request_without_hidden_files() {
 }
 
 #[tokio::test]
-async fn a_long_folder_comes_in_pages() {
+async fn long_folder_is_listed_in_pages() {
     let files: Vec<(String, &str)> = (0..2500).map(|number| (format!("f/{number:04}/x"), "x")).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(name, body)| (name.as_str(), *body)).collect();
     for site in sites(&files, SiteOptions::default().with_listing(true)).await {

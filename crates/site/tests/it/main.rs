@@ -303,7 +303,7 @@ async fn store_errors_are_answered_without_details() {
 }
 
 #[tokio::test]
-async fn a_variant_carries_the_headers_of_its_file() {
+async fn variant_has_the_headers_of_its_file() {
     let store = store().await;
     let options = PutOptions::default().with_cache_control("private, no-store");
     drop(store.write_with(&Key::new("s/secret.css").unwrap(), "a {}", options).await.unwrap());
@@ -318,7 +318,7 @@ async fn a_variant_carries_the_headers_of_its_file() {
 }
 
 #[tokio::test]
-async fn it_serves_over_a_real_connection() {
+async fn site_is_served_over_a_real_connection() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let router = axum::Router::new().fallback_service(site().await);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
