@@ -186,7 +186,7 @@ impl App {
         self.keep();
         let mut routes: Vec<String> = self.nested.iter().map(|(path, _)| path.clone()).collect();
         routes.push(API.to_owned());
-        let site = self.site.clone().map(|site| crate::service::SiteLane {
+        let site = self.site.clone().map(|site| crate::service::SiteInMemory {
             site,
             worker_first: self.worker_first.clone(),
             routes,

@@ -8,7 +8,7 @@
 //! - [`forward_session`] sends a request to a session object, WebSocket upgrades included.
 //! - `workers` (feature `workers`) has Cloudflare's bindings behind the names, the `fetch` event's entry, and the macro that
 //!   exports a session object as a Durable Object class.
-//! - `native` (feature `native`) has the local backends behind those names, and the server.
+//! - `native` (feature `native`) serves an application by [`isobar_server`](https://docs.rs/isobar-server).
 //!
 //! ```
 //! use isobar_http_serve::{App, Platform};

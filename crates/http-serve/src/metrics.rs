@@ -160,7 +160,8 @@ impl Metrics {
 }
 
 /// An open connection.
-pub(crate) struct Connection(Metrics);
+#[derive(Debug)]
+pub struct Connection(Metrics);
 
 impl Drop for Connection {
     fn drop(&mut self) {

@@ -165,11 +165,11 @@ impl MakeRequestId for RandomId {
 
 /// A new request's id; `None` where the system has no randomness.
 pub(crate) fn request_id() -> Option<String> {
-    drawn_id().map(|id| String::from_utf8_lossy(&id).into_owned())
+    random_request_id().map(|id| String::from_utf8_lossy(&id).into_owned())
 }
 
 /// The same without an allocation: hexadecimal digits.
-pub(crate) fn drawn_id() -> Option<[u8; 32]> {
+pub(crate) fn random_request_id() -> Option<[u8; 32]> {
     let mut id = [0; 32];
     hex::encode_to_slice(random::<16>()?, &mut id).ok()?;
     Some(id)

@@ -1,6 +1,7 @@
-//! An application as the native server takes it: its routes, and what of its site is at hand.
+//! An application as the native server takes it: its routes, and the answers of its site that are in memory.
 
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,18 +10,23 @@ use std::time::Instant;
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use isobar_site::{CacheState, PreparedResponse, Site, SiteBody, WorkerFirst};
+use isobar_api::auth::ClientAddress;
+use isobar_api::{BodyBudget, BodyMemory};
+use isobar_server::{Application, BodyAccount, Prepared, PreparedBody, Refusal, RequestBody, RequestInfo, Socket};
+use isobar_site::{CacheState, KeptBody, PreparedResponse, Site, SiteBody, WorkerFirst};
+use tower::ServiceExt;
 
-use crate::app::is_health;
-use crate::observe::{Observer, REQUEST_ID, cache, drawn_id};
+use crate::Problem;
+use crate::app::{is_health, unsniffed};
+use crate::observe::{Observer, REQUEST_ID, cache, random_request_id, request_id};
 
 /// An application for a [`Server`](crate::native::Server): a router, or an [`App`](crate::App).
 pub struct AppService {
-    pub(crate) router: Router,
-    site: Option<SiteLane>,
-    pub(crate) observer: Arc<Observer>,
+    router: Router,
+    site: Option<SiteInMemory>,
+    observer: Arc<Observer>,
     /// `Strict-Transport-Security` for what is answered by `https`.
     pub(crate) hsts: Option<HeaderValue>,
     /// The largest body that an extractor takes, in bytes.
@@ -30,8 +36,8 @@ pub struct AppService {
 /// Default limit of axum's extractors, in bytes.
 pub(crate) const BODY_LIMIT: usize = 2 * 1024 * 1024;
 
-/// The site, for what it can answer without the routes.
-pub(crate) struct SiteLane {
+/// The site, for the answers that it gives without the routes.
+pub(crate) struct SiteInMemory {
     pub(crate) site: Site,
     pub(crate) worker_first: Option<WorkerFirst>,
     /// Prefixes of the routes' paths; a path ends there, or goes on with a slash.
@@ -45,51 +51,17 @@ impl From<Router> for AppService {
 }
 
 impl AppService {
-    pub(crate) fn new(router: Router, site: Option<SiteLane>, observer: Arc<Observer>) -> Self {
+    pub(crate) fn new(router: Router, site: Option<SiteInMemory>, observer: Arc<Observer>) -> Self {
         Self { router, site, observer, hsts: None, body_limit: BODY_LIMIT }
     }
 
-    /// The answer, where the site has it in memory and no route comes before it. All that the routes' layers do to an answer is
-    /// done to it, too.
-    pub(crate) fn ready<B>(&self, request: &Request<B>) -> Option<Response<AppBody>> {
-        let SiteLane { site, worker_first, .. } = self.lane(request.uri().path())?;
-        let start = Instant::now();
-        // A panic must not take the connection with it: the routes have the request then, and an answer for panics.
-        let answer = catch_unwind(AssertUnwindSafe(|| site.ready_answer(request, worker_first.as_ref())));
-        let mut answer = answer.unwrap_or_default()?;
-        let id = Id::of(request.headers());
-        if let Some(id) = id.as_ref().and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()) {
-            answer.headers_mut().entry(REQUEST_ID).or_insert(id);
-        }
-        let (status, bytes) = (answer.status(), http_body::Body::size_hint(answer.body()).exact().unwrap_or_default());
-        self.answered(request, id.as_ref(), start, status, bytes, cache(status, answer.extensions().get().copied()));
-        Some(answer.map(AppBody::Site))
-    }
-
-    /// The same as HTTP/1.1 writes it, less its id; and when it was ready.
-    pub(crate) fn ready_head<B>(&self, request: &Request<B>) -> Option<(PreparedResponse, Option<Id>, Instant)> {
-        let SiteLane { site, worker_first, .. } = self.lane(request.uri().path())?;
-        let start = Instant::now();
-        let ready = catch_unwind(AssertUnwindSafe(|| site.ready(request, worker_first.as_ref(), start)));
-        let ready = ready.unwrap_or_default().filter(|ready| !ready.has(&REQUEST_ID))?;
-        let (id, status) = (Id::of(request.headers()), ready.status());
-        let cache = cache(status, Some(CacheState::Hit));
-        let end = self.answered(request, id.as_ref(), start, status, ready.length(), cache);
-        Some((ready, id, end))
-    }
-
-    /// Whether the site answers one host otherwise than another.
-    pub(crate) fn varies_by_host(&self) -> bool {
-        self.site.as_ref().is_some_and(|lane| lane.site.varies_by_host())
-    }
-
     /// The site, where no route comes before it.
-    fn lane(&self, path: &str) -> Option<&SiteLane> {
-        let lane = self.site.as_ref()?;
+    fn site_before_routes(&self, path: &str) -> Option<&SiteInMemory> {
+        let site = self.site.as_ref()?;
         let begins =
             |route: &String| path.strip_prefix(&**route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let is_route = is_health(path) || (lane.worker_first.is_none() && lane.routes.iter().any(begins));
-        (!is_route).then_some(lane)
+        let is_route = is_health(path) || (site.worker_first.is_none() && site.routes.iter().any(begins));
+        (!is_route).then_some(site)
     }
 
     fn answered<B>(
@@ -112,8 +84,177 @@ impl AppService {
     }
 }
 
+impl Application for AppService {
+    type Body = AppBody;
+    type Prepared = PreparedAnswer;
+    #[cfg(not(feature = "metrics"))]
+    type Connection = ();
+    #[cfg(feature = "metrics")]
+    type Connection = Option<crate::metrics::Connection>;
+
+    async fn respond(&self, mut request: Request<RequestBody>, info: RequestInfo) -> Response<AppBody> {
+        if let Some(address) = info.address {
+            request.extensions_mut().insert(ClientAddress(address));
+        }
+        if let Some(account) = info.body {
+            request.extensions_mut().insert(BodyMemory::new(Arc::new(Budget(account))));
+        }
+        let Ok(response) = self.router.clone().oneshot(request.map(axum::body::Body::new)).await;
+        response.map(AppBody::Routes)
+    }
+
+    fn connected(&self) -> Self::Connection {
+        #[cfg(feature = "metrics")]
+        return self.observer.metrics.as_ref().map(crate::Metrics::connection);
+    }
+
+    fn refuse(&self, refusal: &Refusal, id: Option<HeaderValue>) -> Response<AppBody> {
+        let mut response = unsniffed(problem(refusal));
+        let id = match refusal {
+            Refusal::TimedOut(limit) => {
+                let id = id.or_else(|| HeaderValue::from_str(&request_id()?).ok());
+                tracing::warn!(?id, ?limit, "a route took too long");
+                id
+            }
+            _ => id,
+        };
+        id.into_iter().for_each(|id| drop(response.headers_mut().insert(REQUEST_ID, id)));
+        response.map(AppBody::Routes)
+    }
+
+    /// The answer, where the site has it in memory and no route comes before it. All that the routes' layers do to an answer is
+    /// done to it, too.
+    fn respond_at_once<B>(&self, request: &Request<B>) -> Option<Response<AppBody>> {
+        let SiteInMemory { site, worker_first, .. } = self.site_before_routes(request.uri().path())?;
+        let start = Instant::now();
+        // A panic must not take the connection with it: the routes have the request then, and an answer for panics.
+        let answer = catch_unwind(AssertUnwindSafe(|| site.ready_answer(request, worker_first.as_ref())));
+        let mut answer = answer.unwrap_or_default()?;
+        let id = Id::of(request.headers());
+        if let Some(id) = id.as_ref().and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()) {
+            answer.headers_mut().entry(REQUEST_ID).or_insert(id);
+        }
+        let status = answer.status();
+        let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or_default();
+        self.answered(request, id.as_ref(), start, status, bytes, cache(status, answer.extensions().get().copied()));
+        Some(answer.map(AppBody::Site))
+    }
+
+    /// The same as HTTP/1.1 writes it.
+    fn prepared(&self, request: &Request<()>) -> Option<PreparedAnswer> {
+        let SiteInMemory { site, worker_first, .. } = self.site_before_routes(request.uri().path())?;
+        let start = Instant::now();
+        let answer = catch_unwind(AssertUnwindSafe(|| site.ready(request, worker_first.as_ref(), start)));
+        let answer = answer.unwrap_or_default().filter(|answer| !answer.has(&REQUEST_ID))?;
+        let id = Id::of(request.headers());
+        let status = answer.status();
+        let cache = cache(status, Some(CacheState::Hit));
+        let ready_at = self.answered(request, id.as_ref(), start, status, answer.length(), cache);
+        Some(PreparedAnswer { answer, id, ready_at })
+    }
+
+    fn varies_by_host(&self) -> bool {
+        self.site.as_ref().is_some_and(|memory| memory.site.varies_by_host())
+    }
+
+    fn proxy_header(&self) -> Option<&HeaderName> {
+        self.observer.country.as_ref()
+    }
+
+    fn hsts(&self) -> Option<&HeaderValue> {
+        self.hsts.as_ref()
+    }
+
+    fn body_limit(&self) -> usize {
+        self.body_limit
+    }
+}
+
+/// A refusal as the API answers it.
+fn problem(refusal: &Refusal) -> Problem {
+    let problem = Problem::new(refusal.status()).with_detail(refusal.to_string());
+    match refusal.retry_after() {
+        Some(seconds) => problem.with_retry_after(seconds),
+        None => problem,
+    }
+}
+
+/// The memory for a request's body, as the API's handlers ask for it.
+#[derive(Debug)]
+struct Budget(BodyAccount);
+
+impl BodyBudget for Budget {
+    fn hold(&self, bytes: usize) -> Result<(), Problem> {
+        self.0.hold(bytes).map_err(|reason| problem(&Refusal::Body(reason)))
+    }
+}
+
+/// An answer of the site's that is in memory, and the id of its request.
+#[derive(Debug)]
+pub struct PreparedAnswer {
+    answer: PreparedResponse,
+    id: Option<Id>,
+    ready_at: Instant,
+}
+
+impl Prepared for PreparedAnswer {
+    type Body = SharedBody;
+
+    fn write_head(&self, output: &mut Vec<u8>) {
+        output.extend_from_slice(self.answer.head());
+        if let Some(id) = &self.id {
+            output.extend_from_slice(b"x-request-id: ");
+            output.extend_from_slice(id.as_bytes());
+            output.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn write_body(&self, output: &mut Vec<u8>) -> Option<SharedBody> {
+        match self.answer.body()? {
+            KeptBody::Bytes(body) if body.len() <= KeptBody::COPIED_BYTES => {
+                output.extend_from_slice(body);
+                None
+            }
+            body => Some(SharedBody(body.clone())),
+        }
+    }
+
+    fn ready_at(&self) -> Instant {
+        self.ready_at
+    }
+}
+
+/// A body of the site's that is sent from where it is kept.
+#[derive(Debug, Clone, Default)]
+pub struct SharedBody(KeptBody);
+
+impl PreparedBody for SharedBody {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.0.advance(count);
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            KeptBody::Bytes(bytes) => Some(bytes),
+            KeptBody::Region(_) => None,
+        }
+    }
+
+    /// Has the kernel send a region out of its own memory.
+    fn send(&self, socket: Socket<'_>, head: &[u8]) -> io::Result<usize> {
+        match &self.0 {
+            KeptBody::Region(region) => region.send(socket, head),
+            KeptBody::Bytes(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
 /// A request's id: the client's own, or one that was drawn for it.
-pub(crate) enum Id {
+enum Id {
     Theirs(HeaderValue),
     Ours([u8; 32]),
 }
@@ -123,11 +264,11 @@ impl Id {
     fn of(headers: &HeaderMap) -> Option<Self> {
         match headers.get(REQUEST_ID) {
             Some(id) => Some(Self::Theirs(id.clone())),
-            None => drawn_id().map(Self::Ours),
+            None => random_request_id().map(Self::Ours),
         }
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Theirs(id) => id.as_bytes(),
             Self::Ours(id) => id,
@@ -142,7 +283,8 @@ impl fmt::Debug for Id {
 }
 
 /// A body of the site's or of a route's.
-pub(crate) enum AppBody {
+#[derive(Debug)]
+pub enum AppBody {
     Site(SiteBody),
     Routes(axum::body::Body),
 }
@@ -173,15 +315,16 @@ impl http_body::Body for AppBody {
     }
 }
 
-/// The answer where the runtime of the routes is gone.
-pub(crate) fn nothing() -> Response<AppBody> {
-    let mut answer = Response::new(AppBody::Site(SiteBody::default()));
-    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    answer
+impl From<Bytes> for AppBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::Routes(bytes.into())
+    }
 }
 
 impl fmt::Debug for AppService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppService").field("site", &self.site.as_ref().map(|lane| &lane.site)).finish_non_exhaustive()
+        f.debug_struct("AppService")
+            .field("site", &self.site.as_ref().map(|memory| &memory.site))
+            .finish_non_exhaustive()
     }
 }

@@ -83,7 +83,8 @@ impl Telemetry {
 pub(crate) fn layer<S: tracing::Subscriber + for<'s> LookupSpan<'s>>(provider: &SdkTracerProvider) -> impl Layer<S> {
     let ours = filter_fn(|metadata| {
         let target = metadata.target();
-        target.starts_with("isobar") && !target.starts_with("isobar_http_serve")
+        let is_log = target.starts_with("isobar_http_serve") || target.starts_with("isobar_server");
+        target.starts_with("isobar") && !is_log
     });
     tracing_opentelemetry::layer().with_tracer(provider.tracer("isobar")).with_filter(ours)
 }

@@ -180,7 +180,7 @@ impl WranglerPlatform {
     pub async fn local(self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
         let root = root.as_ref();
         crate::make_root(&self.config.resolve_in_project("."), root).map_err(PlatformError::Root)?;
-        let limit = crate::native::DescriptorLimit::raise();
+        let limit = isobar_server::DescriptorLimit::raise();
         tracing::debug!(files = limit.files, "the limit of open files");
         let bindings = &self.config.durable_objects.bindings;
         let classes =

@@ -9,19 +9,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use isobar_api::BodyBudget;
 use tokio::time::{Instant, Sleep};
 
-use super::ServerOptions;
-use super::places::network;
-use crate::Problem;
+use crate::options::ServerOptions;
+use crate::places::network;
 
 /// Memory for the bodies of all requests, and of those from one address.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     used: AtomicUsize,
     most: usize,
     most_of_address: usize,
@@ -32,7 +30,7 @@ pub(super) struct Budget {
 
 impl Budget {
     /// A budget of `most` bytes, `most_of_address` of them for one address; an address has room for one body in any case.
-    pub(super) fn new(most: usize, most_of_address: usize, most_of_one: usize) -> Self {
+    pub(crate) fn new(most: usize, most_of_address: usize, most_of_one: usize) -> Self {
         let most_of_address = most_of_address.max(most_of_one);
         Self { used: AtomicUsize::new(0), most, most_of_address, most_of_one, by_address: Mutex::default() }
     }
@@ -42,13 +40,13 @@ impl Budget {
         self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, share: Option<&AtomicUsize>, bytes: usize) -> Result<(), GivenUp> {
-        add(&self.used, bytes, self.most).ok_or(GivenUp::OverBudget)?;
+    fn take(&self, share: Option<&AtomicUsize>, bytes: usize) -> Result<(), BodyError> {
+        add(&self.used, bytes, self.most).ok_or(BodyError::OverBudget)?;
         if share.is_none_or(|share| add(share, bytes, self.most_of_address).is_some()) {
             return Ok(());
         }
         self.used.fetch_sub(bytes, Ordering::Relaxed);
-        Err(GivenUp::OverShare)
+        Err(BodyError::OverShare)
     }
 
     fn give_back(&self, share: Option<&AtomicUsize>, bytes: usize) {
@@ -63,41 +61,30 @@ fn add(used: &AtomicUsize, bytes: usize, most: usize) -> Option<usize> {
     used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()
 }
 
-/// Why a body was given up.
+/// Why a body was given up, or may not be held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum GivenUp {
+#[non_exhaustive]
+pub enum BodyError {
+    /// The client paused for longer than [`body_timeout`](ServerOptions::body_timeout), or sent less than
+    /// [`body_rate`](ServerOptions::body_rate).
     #[error("the body came too slowly")]
     Slow,
+    /// There is no room in [`body_memory`](ServerOptions::body_memory).
     #[error("the bodies of all requests take too much memory")]
     OverBudget,
+    /// There is no room in [`body_memory_per_address`](ServerOptions::body_memory_per_address).
     #[error("the bodies from this address take too much memory")]
     OverShare,
 }
 
-impl GivenUp {
-    fn problem(self) -> Problem {
-        let busy = |detail: &str| {
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail);
-            problem.with_retry_after(HeaderValue::from_static("1"))
-        };
-        match self {
-            Self::Slow => {
-                Problem::new(StatusCode::REQUEST_TIMEOUT).with_detail("the body came too slowly; send it again")
-            }
-            Self::OverBudget => busy("too many bodies are being received at once; try again"),
-            Self::OverShare => busy("too many bodies are being received from your address at once; try again"),
-        }
-    }
-}
-
 /// The bookkeeping of a body. It lives as long as its request: what was read of the body may be in memory until then.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     budget: Arc<Budget>,
     /// The address that is charged, and what all of its requests are.
     share: Option<(u128, Arc<AtomicUsize>)>,
     charge: Mutex<Charge>,
-    given_up: Mutex<Option<GivenUp>>,
+    given_up: Mutex<Option<BodyError>>,
 }
 
 /// Bytes of a body.
@@ -114,7 +101,7 @@ struct Charge {
 impl Account {
     /// An account for a body from this address; without one, as for a proxy that many come through, only the whole budget
     /// limits it.
-    pub(super) fn new(budget: &Arc<Budget>, address: Option<IpAddr>) -> Arc<Self> {
+    pub(crate) fn new(budget: &Arc<Budget>, address: Option<IpAddr>) -> Arc<Self> {
         let share = address.map(|address| {
             let network = network(address);
             (network, Arc::clone(budget.by_address().entry(network).or_default()))
@@ -123,11 +110,11 @@ impl Account {
     }
 
     /// Counts bytes that were read.
-    fn read(&self, bytes: usize) -> Result<(), GivenUp> {
+    fn read(&self, bytes: usize) -> Result<(), BodyError> {
         self.change(|charge, most| charge.read = charge.read.saturating_add(bytes).min(most))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Charge, usize)) -> Result<(), GivenUp> {
+    fn change(&self, change: impl FnOnce(&mut Charge, usize)) -> Result<(), BodyError> {
         let share = self.share.as_ref().map(|(_, share)| &**share);
         // Replaced as a whole.
         let mut charge = self.charge.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,28 +130,44 @@ impl Account {
         Ok(())
     }
 
-    fn give_up(&self, reason: GivenUp) {
+    fn give_up(&self, reason: BodyError) {
         *self.given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 
-    /// The answer to a request whose body was given up, in place of the one that its handler has made of that.
-    pub(super) fn answer(&self, status: StatusCode) -> Option<axum::response::Response> {
+    /// Why the body was given up, where it was: for a response of this status, which is the application's to that failure. A
+    /// successful one stands.
+    pub(crate) fn failure(&self, status: StatusCode) -> Option<BodyError> {
         if !status.is_client_error() && !status.is_server_error() {
             return None;
         }
-        let given_up = *self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut answer = crate::app::unsniffed(given_up?.problem());
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        Some(answer)
+        *self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the bytes that a handler holds.
+    fn hold(&self, bytes: usize) -> Result<(), BodyError> {
+        self.change(|charge, _| charge.held = bytes).inspect_err(|reason| self.give_up(*reason))
     }
 }
 
-impl BodyBudget for Account {
-    fn hold(&self, bytes: usize) -> Result<(), Problem> {
-        self.change(|charge, _| charge.held = bytes).map_err(|reason| {
-            self.give_up(reason);
-            reason.problem()
-        })
+/// The account of a request's body, in the memory that all bodies share ([`body_memory`](ServerOptions::body_memory)). What is
+/// read of the body is charged to it, up to [`body_limit`](crate::Application::body_limit), until the request ends.
+#[derive(Debug, Clone)]
+pub struct BodyAccount(Arc<Account>);
+
+impl BodyAccount {
+    pub(crate) fn new(account: Arc<Account>) -> Self {
+        Self(account)
+    }
+
+    /// Sets the bytes of the body that a handler holds in memory now; 0 when it holds none any more. A handler that reads more of
+    /// a body into memory than [`body_limit`](crate::Application::body_limit) has to call it: the body is charged with the more of
+    /// both.
+    ///
+    /// # Errors
+    /// [`BodyError::OverBudget`] and [`BodyError::OverShare`]. The bytes that were set before stay, and the response is replaced by
+    /// the one to [`Refusal::Body`](crate::Refusal::Body) where it is an error.
+    pub fn hold(&self, bytes: usize) -> Result<(), BodyError> {
+        self.0.hold(bytes)
     }
 }
 
@@ -182,10 +185,18 @@ impl Drop for Account {
     }
 }
 
-/// A body whose client must send it without long pauses and not too slowly. Only the time counts in which a handler waits
-/// for the client.
-pub(super) struct PacedBody {
+/// The body of a request. Its client must send it without long pauses and not too slowly; else it ends with
+/// [`BodyError::Slow`]. Only the time counts in which a handler waits for the client.
+#[derive(Debug)]
+pub struct RequestBody {
     inner: Incoming,
+    /// The bookkeeping; `None` for a body that is empty from the beginning.
+    paced: Option<Paced>,
+}
+
+/// The bookkeeping of a body that is being received.
+#[derive(Debug)]
+struct Paced {
     account: Arc<Account>,
     pace: Pace,
     /// Runs while the client is waited for, since then.
@@ -213,45 +224,63 @@ impl Pace {
     }
 }
 
-impl PacedBody {
-    pub(super) fn new(inner: Incoming, account: Arc<Account>, options: &ServerOptions) -> Self {
-        let pace = Pace { timeout: options.body_timeout, rate: options.body_rate };
-        Self { inner, account, pace, waiting: None, waited: Duration::ZERO, received: 0 }
-    }
-
-    fn give_up(&self, reason: GivenUp) -> axum::Error {
-        self.account.give_up(reason);
-        axum::Error::new(reason)
+impl RequestBody {
+    pub(crate) fn new(inner: Incoming, account: Option<&Arc<Account>>, options: &ServerOptions) -> Self {
+        let paced = account.map(|account| Paced {
+            account: Arc::clone(account),
+            pace: Pace { timeout: options.body_timeout, rate: options.body_rate },
+            waiting: None,
+            waited: Duration::ZERO,
+            received: 0,
+        });
+        Self { inner, paced }
     }
 }
 
-impl Body for PacedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
+impl Paced {
+    /// Waits for the client; the error where that takes too long.
+    fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let (timer, _) = self.waiting.get_or_insert_with(|| {
+            let now = Instant::now();
+            let patience = self.pace.patience(self.waited, self.received);
+            (Box::pin(tokio::time::sleep_until(now + patience)), now)
+        });
+        timer.as_mut().poll(cx).map(|()| self.give_up(BodyError::Slow))
+    }
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    /// Ends the wait for the client.
+    fn resume(&mut self) {
+        if let Some((_, since)) = self.waiting.take() {
+            self.waited += since.elapsed();
+        }
+    }
+
+    fn receive(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.received += bytes as u64;
+        self.account.read(bytes).map_err(|reason| self.give_up(reason))
+    }
+
+    fn give_up(&self, reason: BodyError) -> BodyError {
+        self.account.give_up(reason);
+        reason
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let body = self.get_mut();
-        let Poll::Ready(frame) = Pin::new(&mut body.inner).poll_frame(cx) else {
-            let (timer, _) = body.waiting.get_or_insert_with(|| {
-                let (now, patience) = (Instant::now(), body.pace.patience(body.waited, body.received));
-                (Box::pin(tokio::time::sleep_until(now + patience)), now)
-            });
-            return match timer.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(body.give_up(GivenUp::Slow)))),
-                Poll::Pending => Poll::Pending,
-            };
+        let frame = Pin::new(&mut body.inner).poll_frame(cx);
+        let Some(paced) = &mut body.paced else { return frame.map_err(Into::into) };
+        let Poll::Ready(frame) = frame else {
+            return paced.poll_slow(cx).map(|reason| Some(Err(reason.into())));
         };
-        if let Some((_, since)) = body.waiting.take() {
-            body.waited += since.elapsed();
-        }
-        let Some(frame) = frame else { return Poll::Ready(None) };
-        let frame = frame.map_err(axum::Error::new)?;
+        paced.resume();
+        let Some(frame) = frame.transpose()? else { return Poll::Ready(None) };
         let bytes = frame.data_ref().map_or(0, Bytes::len);
-        body.received += bytes as u64;
-        match body.account.read(bytes) {
-            Ok(()) => Poll::Ready(Some(Ok(frame))),
-            Err(reason) => Poll::Ready(Some(Err(body.give_up(reason)))),
-        }
+        Poll::Ready(Some(paced.receive(bytes).map(|()| frame).map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -283,7 +312,7 @@ mod tests {
         let (first, second) = (Account::new(&budget, None), Account::new(&budget, None));
         first.read(50).unwrap();
         first.read(50).unwrap(); // 10 of them: the most of one
-        assert_eq!(second.read(41), Err(GivenUp::OverBudget));
+        assert_eq!(second.read(41), Err(BodyError::OverBudget));
         second.read(40).unwrap();
         drop(first);
         second.read(20).unwrap();
@@ -298,11 +327,13 @@ mod tests {
         let (first, second) = (account("192.0.2.1"), account("192.0.2.1"));
         first.read(500).unwrap(); // 100 of them
         first.hold(250).unwrap();
-        assert_eq!(second.read(51), Err(GivenUp::OverShare));
-        assert_eq!(second.hold(51).unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(second.read(51), Err(BodyError::OverShare));
+        assert_eq!(second.hold(51), Err(BodyError::OverShare));
+        assert_eq!(second.failure(StatusCode::SERVICE_UNAVAILABLE), Some(BodyError::OverShare));
+        assert_eq!(second.failure(StatusCode::OK), None);
         account("192.0.2.2").hold(300).unwrap();
         let proxied = Account::new(&budget, None);
-        assert_eq!(proxied.hold(751).unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(proxied.hold(751), Err(BodyError::OverBudget));
         proxied.hold(750).unwrap();
         // Less is held: what was read stays charged.
         first.hold(0).unwrap();

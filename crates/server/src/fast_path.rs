@@ -1,9 +1,9 @@
-//! The fast lane of a connection: what the site has in memory is written as it is kept, without anything between the request's
-//! bytes and the answer's.
+//! The fast path of a connection: a response that the application has in memory is written as it is, without anything between
+//! the request's bytes and its own.
 //!
-//! It takes plain requests of HTTP/1.1 for a file or what else is kept. At the first one that is anything else - a route's, a
-//! part's, one with a body, another protocol, or no request at all - the connection goes to hyper with every byte that was not
-//! answered, and stays there. So all that is not plain is hyper's to judge; here is nothing that could be read in two ways.
+//! It takes plain requests of HTTP/1.1 for which there is a [`Prepared`] response. At the first one that is anything else - for a
+//! route, with a body, in another protocol, or no request at all - the connection goes to hyper with every byte that was not
+//! answered, and stays there. So hyper alone judges all that is not plain; nothing here could be read in two ways.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -15,16 +15,16 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
-use isobar_site::{KeptBody, Region};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use super::connections::Shared;
-use super::{host, proxy};
+use crate::application::{Application, Prepared, PreparedBody, Socket};
+use crate::shared::Shared;
+use crate::{host, proxy};
 
-/// As much as is read at once, in bytes; a longer head is not for the lane.
+/// As much as is read at once, in bytes; a longer head is hyper's.
 const READ: usize = 16 * 1024;
 /// A head with more lines is hyper's.
 const LINES: usize = 64;
@@ -55,18 +55,21 @@ struct Scratch {
     output: Vec<u8>,
 }
 
-/// How the lane ends.
-pub(super) enum Ended {
+/// How the fast path of a connection ends.
+pub(crate) enum Ended {
     /// With the connection.
     Closed,
     /// With bytes that hyper must answer.
     Handed(Vec<u8>),
 }
 
-/// A connection in the lane.
-pub(super) struct Lane<'c, W> {
+/// The body of an application's prepared responses.
+type BodyOf<A> = <<A as Application>::Prepared as Prepared>::Body;
+
+/// A connection on the fast path.
+struct FastPath<'c, A: Application, W> {
     stream: &'c mut TcpStream,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<A>>,
     /// Becomes true when no further requests are taken.
     stop: watch::Receiver<bool>,
     /// Done when it does.
@@ -76,7 +79,7 @@ pub(super) struct Lane<'c, W> {
     /// The next step once all answers are written.
     then: Then,
     /// Bytes to be written before anything else is read.
-    pending: Pending,
+    pending: Pending<BodyOf<A>>,
     /// Goes off when the client has let it wait for too long; what it waits for, and since when.
     timer: Pin<Box<Sleep>>,
     waits: Option<(Waits, Instant)>,
@@ -88,10 +91,10 @@ pub(super) struct Lane<'c, W> {
 
 /// The rest of the answers: bytes, and a body behind them.
 #[derive(Default)]
-struct Pending {
+struct Pending<B> {
     bytes: Vec<u8>,
     written: usize,
-    body: KeptBody,
+    body: B,
     /// The client has taken something since that was last asked.
     has_moved: bool,
 }
@@ -121,20 +124,20 @@ enum Next {
     Answered { length: usize },
     /// They are the beginning of a request.
     Incomplete,
-    /// They are not for the lane.
+    /// They are not for the fast path.
     NotOurs,
 }
 
 /// Answers what is in memory, until something comes that is not.
-pub(super) async fn run(
+pub(crate) async fn run<A: Application>(
     stream: &mut TcpStream,
-    shared: &Arc<Shared>,
+    shared: &Arc<Shared<A>>,
     stop: &watch::Receiver<bool>,
     is_proxied: bool,
 ) -> io::Result<Ended> {
     let mut waiting = stop.clone();
     let stopped = pin!(async move { drop(waiting.wait_for(|stop| *stop).await) });
-    let lane = Lane {
+    let path = FastPath {
         stream,
         stop: stop.clone(),
         stopped,
@@ -147,51 +150,52 @@ pub(super) async fn run(
         is_proxied,
         shared: Arc::clone(shared),
     };
-    lane.await
+    path.await
 }
 
-impl<W: Future<Output = ()>> Future for Lane<'_, W> {
+impl<A: Application, W: Future<Output = ()>> Future for FastPath<'_, A, W> {
     type Output = io::Result<Ended>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
-        let lane = self.get_mut();
+        let path = self.get_mut();
         SCRATCH.with_borrow_mut(|Scratch { input, output }| {
             loop {
-                if !lane.pending.is_empty() {
-                    let written = lane.pending.poll_write(lane.stream, cx, output);
-                    if written.is_pending() && std::mem::take(&mut lane.pending.has_moved) {
+                if !path.pending.is_empty() {
+                    let written = path.pending.poll_write(path.stream, cx, output);
+                    if written.is_pending() && std::mem::take(&mut path.pending.has_moved) {
                         // Who takes something, however slowly, is waited for.
-                        (lane.waits, lane.answered_at) = (None, Instant::now());
+                        path.waits = None;
+                        path.answered_at = Instant::now();
                     }
-                    ready!(lane.waited(cx, Waits::Write, written))?;
+                    ready!(path.waited(cx, Waits::Write, written))?;
                 }
-                match std::mem::replace(&mut lane.then, Then::Read) {
+                match std::mem::replace(&mut path.then, Then::Read) {
                     Then::Read => {}
-                    Then::Hand => return Poll::Ready(Ok(Ended::Handed(std::mem::take(&mut lane.partial)))),
+                    Then::Hand => return Poll::Ready(Ok(Ended::Handed(std::mem::take(&mut path.partial)))),
                     Then::Close => return Poll::Ready(Ok(Ended::Closed)),
                     Then::Answer => {
-                        lane.take(&[], output);
+                        path.take(&[], output);
                         continue;
                     }
                 }
                 let mut buffer = ReadBuf::new(input);
-                let read = Pin::new(&mut *lane.stream).poll_read(cx, &mut buffer);
+                let read = Pin::new(&mut *path.stream).poll_read(cx, &mut buffer);
                 // An incomplete request was not taken.
-                if read.is_pending() && lane.stopped.as_mut().poll(cx).is_ready() {
+                if read.is_pending() && path.stopped.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(Ended::Closed));
                 }
-                ready!(lane.waited(cx, Waits::Request, read))?;
+                ready!(path.waited(cx, Waits::Request, read))?;
                 if buffer.filled().is_empty() {
                     return Poll::Ready(Ok(Ended::Closed));
                 }
-                lane.take(buffer.filled(), output);
+                path.take(buffer.filled(), output);
             }
         })
     }
 }
 
-impl<W: Future<Output = ()>> Lane<'_, W> {
-    /// Answers what has come, as far as it is for the lane.
+impl<A: Application, W: Future<Output = ()>> FastPath<'_, A, W> {
+    /// Answers what has come, as far as it is for the fast path.
     fn take(&mut self, came: &[u8], output: &mut Vec<u8>) {
         let joined;
         let mut rest = came;
@@ -226,7 +230,7 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         self.pending.put(output);
     }
 
-    /// Answers the request at the beginning of these bytes, if it is one for the lane.
+    /// Answers the request at the beginning of these bytes, if it is one for the fast path.
     fn answer(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Next {
         let mut lines = [const { MaybeUninit::uninit() }; LINES];
         let mut parsed = httparse::Request::new(&mut []);
@@ -238,21 +242,17 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         if length > self.longest() {
             return Next::NotOurs;
         }
-        let by_host = self.shared.service.varies_by_host();
+        let application = &self.shared.application;
+        let by_host = application.varies_by_host();
         let Some(mut request) = plain(&parsed, by_host) else { return Next::NotOurs };
         if !self.knows_client(&mut request, by_host) {
             return Next::NotOurs;
         }
-        let Some((ready, id, now)) = self.shared.service.ready_head(&request) else { return Next::NotOurs };
-        self.answered_at = now.into();
-        output.extend_from_slice(ready.head());
-        if let Some(id) = &id {
-            output.extend_from_slice(b"x-request-id: ");
-            output.extend_from_slice(id.as_bytes());
-            output.extend_from_slice(b"\r\n");
-        }
+        let Some(prepared) = application.prepared(&request) else { return Next::NotOurs };
+        self.answered_at = prepared.ready_at().into();
+        prepared.write_head(output);
         if self.is_proxied
-            && let Some(hsts) = &self.shared.service.hsts
+            && let Some(hsts) = application.hsts()
             && proxy::says_https(request.headers())
         {
             output.extend_from_slice(b"strict-transport-security: ");
@@ -265,29 +265,26 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
         }
         write_date(output, self.answered_at);
         output.extend_from_slice(b"\r\n");
-        match ready.body() {
-            // One plain write has both.
-            Some(KeptBody::Bytes(body)) if body.len() <= KeptBody::COPIED_BYTES => output.extend_from_slice(body),
-            Some(body) => self.pending.body = body.clone(),
-            None => {}
+        if let Some(body) = prepared.write_body(output) {
+            self.pending.body = body;
         }
         Next::Answered { length }
     }
 
-    /// Whether a proxy's headers about the client are plain enough for the lane. Those of other senders are removed.
+    /// Whether a proxy's headers about the client are plain enough for the fast path. Those of other senders are removed.
     fn knows_client(&self, request: &mut Request<()>, by_host: bool) -> bool {
         if self.is_proxied {
             return !proxy::is_elaborate(request.headers(), by_host);
         }
         if !self.shared.options.trusted_proxies.is_empty()
-            && let Some(country) = &self.shared.service.observer.country
+            && let Some(name) = self.shared.application.proxy_header()
         {
-            request.headers_mut().remove(country);
+            request.headers_mut().remove(name);
         }
         true
     }
 
-    /// The longest head that is for the lane, in bytes.
+    /// The longest head that is for the fast path, in bytes.
     fn longest(&self) -> usize {
         READ.min(self.shared.options.header_bytes)
     }
@@ -326,7 +323,7 @@ impl<W: Future<Output = ()>> Lane<'_, W> {
     }
 }
 
-/// A request that has nothing to it but what it asks for; its head as the site takes it.
+/// A request that has nothing to it but what it asks for; its head as the application takes it.
 fn plain(parsed: &httparse::Request<'_, '_>, varies_by_host: bool) -> Option<Request<()>> {
     let method = match parsed.method? {
         "GET" => Method::GET,
@@ -340,7 +337,8 @@ fn plain(parsed: &httparse::Request<'_, '_>, varies_by_host: bool) -> Option<Req
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = Uri::try_from(path).ok()?;
-    let (headers, mut has_host) = (request.headers_mut(), false);
+    let headers = request.headers_mut();
+    let mut has_host = false;
     for line in &*parsed.headers {
         let name = line.name.as_bytes();
         if IRRELEVANT.iter().any(|irrelevant| irrelevant.eq_ignore_ascii_case(name)) {
@@ -384,7 +382,7 @@ fn write_date(output: &mut Vec<u8>, now: Instant) {
     });
 }
 
-impl Pending {
+impl<B: PreparedBody> Pending<B> {
     fn is_empty(&self) -> bool {
         self.written == self.bytes.len() && self.body.is_empty()
     }
@@ -407,13 +405,11 @@ impl Pending {
         while !self.is_empty() {
             let bytes = &self.bytes[self.written..];
             let mut stream = Pin::new(&mut *stream);
-            let count = ready!(match &self.body {
-                KeptBody::Region(region) => poll_send(&stream, cx, region, bytes),
-                KeptBody::Bytes(body) if body.is_empty() => stream.as_mut().poll_write(cx, bytes),
-                KeptBody::Bytes(body) if bytes.is_empty() => stream.as_mut().poll_write(cx, body),
-                KeptBody::Bytes(body) => {
-                    stream.as_mut().poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(body)])
-                }
+            let count = ready!(match self.body.bytes() {
+                None => poll_send(&stream, cx, &self.body, bytes),
+                Some([]) => stream.as_mut().poll_write(cx, bytes),
+                Some(body) if bytes.is_empty() => stream.as_mut().poll_write(cx, body),
+                Some(body) => stream.as_mut().poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(body)]),
             })?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -431,11 +427,16 @@ impl Pending {
     }
 }
 
-/// Has the kernel send a body out of its own memory, after the bytes that stand before it.
-fn poll_send(stream: &TcpStream, cx: &mut Context<'_>, region: &Region, before: &[u8]) -> Poll<io::Result<usize>> {
+/// Sends a body by a system call of its own, after the bytes that stand before it.
+fn poll_send(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    body: &impl PreparedBody,
+    before: &[u8],
+) -> Poll<io::Result<usize>> {
     loop {
         ready!(stream.poll_write_ready(cx))?;
-        match stream.try_io(Interest::WRITABLE, || region.send(stream, before)) {
+        match stream.try_io(Interest::WRITABLE, || body.send(Socket::new(stream), before)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             sent => return Poll::Ready(sent),
         }

@@ -8,7 +8,7 @@ use http::{HeaderValue, Request, Version, header};
 ///
 /// # Errors
 /// The reason why the host is invalid, for a 400.
-pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), &'static str> {
+pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), &'static str> {
     let hosts = request.headers().get_all(header::HOST).iter();
     let [first, second] = {
         let mut hosts = hosts;
@@ -48,7 +48,7 @@ fn as_bytes(authority: &Authority) -> &[u8] {
 
 /// Whether this is a host that `http` and `https` know, with or without a port: a name, an IPv4 address, or an IPv6 address
 /// in brackets. User information is not part of one, and an empty host is invalid (RFC 9110 4.2.1).
-pub(super) fn is_valid(host: &[u8]) -> bool {
+pub(crate) fn is_valid(host: &[u8]) -> bool {
     let (name, port) = match host.first() {
         Some(b'[') => {
             let Some(end) = host.iter().position(|byte| *byte == b']') else { return false };

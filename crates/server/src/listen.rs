@@ -8,15 +8,21 @@ use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::ServerError;
-use super::connections::Unstarted;
+use crate::error::ServerError;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
+/// A bound listener that no runtime has yet.
+pub(crate) enum BoundListener {
+    Tcp(std::net::TcpListener),
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
 /// Where a server listens, before it does so on every thread.
 #[derive(Debug)]
-pub(super) enum Listeners {
+pub(crate) enum Listeners {
     Tcp(Vec<std::net::TcpListener>),
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixListener, SocketFile),
@@ -24,7 +30,7 @@ pub(super) enum Listeners {
 
 /// The file of a socket; removed when it is dropped.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -34,7 +40,7 @@ impl Drop for SocketFile {
 
 impl Listeners {
     /// Binds `count` listeners to an address; the system spreads connections over them.
-    pub(super) fn tcp(address: SocketAddr, count: usize) -> Result<(Self, SocketAddr), ServerError> {
+    pub(crate) fn tcp(address: SocketAddr, count: usize) -> Result<(Self, SocketAddr), ServerError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => ServerError::InUse(address),
             _ => ServerError::Bind(address, error),
@@ -50,18 +56,18 @@ impl Listeners {
         Ok((Self::Tcp(listeners.map_err(failed)?), bound))
     }
 
-    /// Each for its thread, and the file that is to stay as long as they do.
-    pub(super) fn unstarted(self) -> (Vec<Unstarted>, Option<SocketFile>) {
+    /// Returns the listener of each thread, and the file that is to stay as long as they do.
+    pub(crate) fn bound(self) -> (Vec<BoundListener>, Option<SocketFile>) {
         match self {
-            Self::Tcp(listeners) => (listeners.into_iter().map(Unstarted::Tcp).collect(), None),
+            Self::Tcp(listeners) => (listeners.into_iter().map(BoundListener::Tcp).collect(), None),
             #[cfg(unix)]
-            Self::Unix(listener, file) => (vec![Unstarted::Unix(listener)], Some(file)),
+            Self::Unix(listener, file) => (vec![BoundListener::Unix(listener)], Some(file)),
         }
     }
 
     /// Where clients find it, after the scheme.
     #[cfg(unix)]
-    pub(super) fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Tcp(_) => None,
             Self::Unix(_, SocketFile(path)) => Some(path),
@@ -70,7 +76,7 @@ impl Listeners {
 
     /// Binds a socket in the file system. One whose server has ended is replaced.
     #[cfg(unix)]
-    pub(super) fn unix(path: &Path) -> Result<Self, ServerError> {
+    pub(crate) fn unix(path: &Path) -> Result<Self, ServerError> {
         use std::os::unix::net::{UnixListener, UnixStream};
         let failed = |error| ServerError::BindUnix(path.to_owned(), error);
         let is_left_over = |error: &io::Error| {

@@ -1,11 +1,25 @@
 //! Limits and timeouts of a server.
 
+#[cfg(feature = "tls")]
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::TrustedProxies;
+use crate::proxy::TrustedProxies;
 
-/// Options of a [`Server`](super::Server).
+/// Options of a [`Server`](crate::Server).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_server::ServerOptions;
+///
+/// let options = ServerOptions::default()
+///     .with_connections(1_000)
+///     .with_trusted_proxies("10.0.0.0/8".parse()?)
+///     .with_request_timeout(Duration::from_secs(20));
+/// assert_eq!(options.header_bytes, 64 * 1024);
+/// # Ok::<(), isobar_server::RangeError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerOptions {
@@ -14,8 +28,8 @@ pub struct ServerOptions {
     /// Threads that read and write connections, each with a listener of its own. Default: the number of processors.
     pub threads: usize,
     /// Connections at once, WebSockets included; more are answered with 503 and `Retry-After`, or closed where they speak TLS.
-    /// Default: 25,000. At most what [`DescriptorLimit`](super::DescriptorLimit) leaves of the files that the process may have
-    /// open, which [`Server::serve`](super::Server::serve) raises to the hard limit.
+    /// Default: 25,000. At most what [`DescriptorLimit`](crate::DescriptorLimit) leaves of the files that the process may have
+    /// open, which [`Server::serve`](crate::Server::serve) raises to the hard limit.
     pub connections: usize,
     /// Connections at once from one address, or from one /64 network of IPv6; trusted proxies have no such limit.
     /// Default: a half of `connections`, at least 64.
@@ -41,21 +55,22 @@ pub struct ServerOptions {
     /// limit. Default: 500, as Apache's mod_reqtimeout.
     pub body_rate: u64,
     /// Bytes that the bodies of all requests in flight may take in memory; 503 with `Retry-After` for more. A body counts with
-    /// what was read of it, up to the application's limit for one ([`App::body_limit`](crate::App::body_limit)), or with what
-    /// its handler holds of it ([`BodyMemory`](isobar_api::BodyMemory)), if that is more: uploads of media hold up to 5 MiB, in
-    /// forms, too. Default: 256 MiB.
+    /// what was read of it, up to the application's limit for one ([`Application::body_limit`](crate::Application::body_limit)), or
+    /// with what its handler holds of it ([`BodyAccount`](crate::BodyAccount)), if that is more. Default: 256 MiB.
     pub body_memory: usize,
     /// Bytes of `body_memory` that requests from one address, or from one /64 network of IPv6, may take; 503 with `Retry-After`
     /// for more. At least the application's limit for one body; trusted proxies have no such limit. Default: a quarter of
-    /// `body_memory`, and at least 8 MiB; an upload of media holds up to 6 MiB.
+    /// `body_memory`, and at least 8 MiB, or all of it where that is less.
     pub body_memory_per_address: Option<usize>,
     /// Time that a route may take until its answer begins; 503 after it. Default: none, no limit.
     pub request_timeout: Option<Duration>,
     /// The certificate for TLS. Default: none, plain HTTP.
+    #[cfg(feature = "tls")]
     pub tls: Option<TlsOptions>,
 }
 
 /// Files in PEM, read at the start, and again within 5 s of a change. An invalid new one is logged, and the old one stays in use.
+#[cfg(feature = "tls")]
 #[derive(Debug, Clone)]
 pub struct TlsOptions {
     /// The certificate and its intermediate certificates.
@@ -81,6 +96,7 @@ impl Default for ServerOptions {
             body_memory: 256 * 1024 * 1024,
             body_memory_per_address: None,
             request_timeout: None,
+            #[cfg(feature = "tls")]
             tls: None,
         }
     }
@@ -151,7 +167,7 @@ impl ServerOptions {
     }
 
     /// The bytes of body memory that requests from one address may take.
-    pub(super) fn body_share(&self) -> usize {
+    pub(crate) fn body_share(&self) -> usize {
         let by_default = (self.body_memory / 4).max(8 * 1024 * 1024).min(self.body_memory);
         self.body_memory_per_address.unwrap_or(by_default)
     }
@@ -192,6 +208,7 @@ impl ServerOptions {
     }
 
     /// Serves by TLS, HTTP/2 and HTTP/1.1.
+    #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls = Some(TlsOptions { certificate: certificate.into(), key: key.into() });

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Places for connections.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     most: usize,
     most_per_address: usize,
     taken: AtomicUsize,
@@ -16,18 +16,18 @@ pub(super) struct Places {
 
 /// The place of a connection; free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     address: Option<u128>,
 }
 
 impl Places {
-    pub(super) fn new(most: usize, most_per_address: usize) -> Self {
+    pub(crate) fn new(most: usize, most_per_address: usize) -> Self {
         Self { most, most_per_address, taken: AtomicUsize::new(0), by_address: Mutex::default() }
     }
 
     /// A place, if there is one.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
         let more = |taken| (taken < self.most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Place { places: Arc::clone(self), address: None })
@@ -41,7 +41,7 @@ impl Places {
 
 impl Place {
     /// Counts the connection for its address; `None` where that has all that one address may have.
-    pub(super) fn of(mut self, address: IpAddr) -> Option<Self> {
+    pub(crate) fn of(mut self, address: IpAddr) -> Option<Self> {
         let network = network(address);
         let mut by_address = self.places.by_address();
         let taken = by_address.entry(network).or_default();
@@ -70,7 +70,7 @@ impl Drop for Place {
 }
 
 /// An address as it is counted: of IPv6 the network, because one client has 2^64 addresses.
-pub(super) fn network(address: IpAddr) -> u128 {
+pub(crate) fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() >> 64 << 64,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::host;
+use crate::host;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -40,7 +40,7 @@ const SAID: [HeaderName; 9] = [
 /// These headers are removed from every request before a route sees it.
 ///
 /// ```
-/// use isobar_http_serve::native::TrustedProxies;
+/// use isobar_server::TrustedProxies;
 /// let proxies: TrustedProxies = "10.0.0.0/8, 2001:db8::/32, 192.0.2.7".parse()?;
 /// assert!(proxies.contains("10.1.2.3".parse()?) && !proxies.contains("192.0.2.8".parse()?));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -126,13 +126,13 @@ impl TrustedProxies {
 
     /// Whether this address, the one at the other end of a connection, is a trusted proxy's; a connection without an address came
     /// by a socket in the file system.
-    pub(super) fn trusts(&self, address: Option<IpAddr>) -> bool {
+    pub(crate) fn trusts(&self, address: Option<IpAddr>) -> bool {
         !self.is_empty() && address.is_none_or(|address| self.contains(address))
     }
 
     /// Returns the client of a request that this peer has sent. The peer's statements about it are removed from the headers;
     /// a host is put into `Host`.
-    pub(super) fn client(&self, peer: Peer, headers: &mut HeaderMap) -> Client {
+    pub(crate) fn client(&self, peer: Peer, headers: &mut HeaderMap) -> Client {
         let Peer { address, is_tls, is_trusted } = peer;
         let mut client = Client { address, is_https: is_tls };
         if is_trusted {
@@ -220,30 +220,30 @@ impl TrustedProxies {
 }
 
 /// Whether a trusted proxy says that its client came by `https`, in a header that has one value: what the fast path looks at.
-pub(super) fn says_https(headers: &HeaderMap) -> bool {
+pub(crate) fn says_https(headers: &HeaderMap) -> bool {
     headers.get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 /// Whether a trusted proxy says more than the fast path knows: a header with parameters, or, where that matters, a host.
-pub(super) fn is_elaborate(headers: &HeaderMap, by_host: bool) -> bool {
+pub(crate) fn is_elaborate(headers: &HeaderMap, by_host: bool) -> bool {
     headers.contains_key(header::FORWARDED) || by_host && headers.contains_key(X_FORWARDED_HOST)
 }
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// Its address, or the one in its PROXY header; `None` by a socket in the file system.
-    pub(super) address: Option<IpAddr>,
-    pub(super) is_tls: bool,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) is_tls: bool,
     /// Whether headers of its requests that name another client are believed.
-    pub(super) is_trusted: bool,
+    pub(crate) is_trusted: bool,
 }
 
 /// The client of a request, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Client {
-    pub(super) address: Option<IpAddr>,
-    pub(super) is_https: bool,
+pub(crate) struct Client {
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) is_https: bool,
 }
 
 /// The client as a proxy reports it.

@@ -18,7 +18,7 @@ const EXTENSIONS: usize = 4096;
 ///
 /// # Errors
 /// Where the header is missing or invalid.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut begin = [0; 12];
     stream.read_exact(&mut begin).await?;
     if begin == SIGNATURE {

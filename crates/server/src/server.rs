@@ -1,69 +1,45 @@
-//! The native server: a thread for each processor with a listener of its own, HTTP/1.1 and HTTP/2, TLS.
-//!
-//! Connections are read and written on those threads. What a [`Site`](isobar_site::Site) has in memory is answered there at
-//! once; everything else runs on the runtime that serves, beside what the application has started there.
-
-mod body;
-mod connections;
-mod descriptors;
-mod host;
-mod lane;
-mod listen;
-mod options;
-mod places;
-mod proxy;
-mod proxy_protocol;
-mod stream;
-mod tls;
+//! The server: it binds, serves and drains.
 
 use std::future::Future;
 use std::net::SocketAddr;
 #[cfg(unix)]
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use self::body::Budget;
-use self::connections::Shared;
-use self::listen::Listeners;
-use self::places::Places;
-use self::tls::Tls;
-use crate::service::AppService;
-
-pub use descriptors::DescriptorLimit;
-pub use options::{ServerOptions, TlsOptions};
-pub use proxy::{RangeError, TrustedProxies};
-
-/// Why a server cannot serve.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// The address is taken.
-    #[error("{0} is in use by another program; stop it, or choose another port")]
-    InUse(SocketAddr),
-    /// The address cannot be listened on for another reason.
-    #[error("cannot listen on {0}: {1}")]
-    Bind(SocketAddr, #[source] std::io::Error),
-    /// The socket cannot be made.
-    #[cfg(unix)]
-    #[error("cannot listen on {path}: {error}", path = .0.display(), error = .1)]
-    BindUnix(PathBuf, #[source] std::io::Error),
-    /// The certificate or its key cannot be used.
-    #[error("the certificate cannot be used: {0}")]
-    Tls(String),
-    /// Serving broke off.
-    #[error("the server broke off: {0}")]
-    Serve(#[source] std::io::Error),
-}
+use crate::accept;
+use crate::application::Application;
+use crate::body::Budget;
+use crate::descriptors::DescriptorLimit;
+use crate::error::ServerError;
+use crate::listen::Listeners;
+use crate::options::ServerOptions;
+use crate::places::Places;
+use crate::shared::Shared;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// A bound listener: connections wait in it until [`serve`](Self::serve).
+///
+/// ```no_run
+/// # #[cfg(feature = "tower")]
+/// # async fn example(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_server::{FromTower, Server, ServerOptions, shutdown_signal};
+///
+/// let options = ServerOptions::default().with_connections(1_000).with_body_memory(64 << 20);
+/// let server = Server::bind_with("0.0.0.0:8080".parse()?, options).await?;
+/// println!("serving on {}", server.url());
+/// server.serve(FromTower::new(router), shutdown_signal()).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Server {
     listeners: Listeners,
     address: Option<SocketAddr>,
     options: ServerOptions,
+    #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
 
@@ -81,9 +57,16 @@ impl Server {
     /// # Errors
     /// As [`bind`](Self::bind), and [`ServerError::Tls`].
     pub async fn bind_with(address: SocketAddr, options: ServerOptions) -> Result<Self, ServerError> {
+        #[cfg(feature = "tls")]
         let tls = options.tls.clone().map(Tls::new).transpose()?;
         let (listeners, address) = Listeners::tcp(address, options.threads)?;
-        Ok(Self { listeners, address: Some(address), options, tls })
+        Ok(Self {
+            listeners,
+            address: Some(address),
+            options,
+            #[cfg(feature = "tls")]
+            tls,
+        })
     }
 
     /// Listens on a socket in the file system, which is removed at the end; one that a dead server has left is replaced. It has
@@ -93,7 +76,13 @@ impl Server {
     /// [`ServerError::BindUnix`].
     #[cfg(unix)]
     pub async fn bind_unix(path: impl AsRef<Path>, options: ServerOptions) -> Result<Self, ServerError> {
-        Ok(Self { listeners: Listeners::unix(path.as_ref())?, address: None, options, tls: None })
+        Ok(Self {
+            listeners: Listeners::unix(path.as_ref())?,
+            address: None,
+            options,
+            #[cfg(feature = "tls")]
+            tls: None,
+        })
     }
 
     /// Sets the time that requests in flight may take after the shutdown. Default: 30 s.
@@ -116,54 +105,49 @@ impl Server {
         if let Some(path) = self.listeners.path() {
             return format!("unix:{}", path.display());
         }
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        #[cfg(feature = "tls")]
+        let is_tls = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let is_tls = false;
+        let scheme = if is_tls { "https" } else { "http" };
         self.address.map_or_else(String::new, |address| format!("{scheme}://{address}"))
     }
 
-    /// Serves a router, or an [`App`](crate::App) as a [service](crate::App::into_service), until `shutdown` is done; then takes
-    /// no more connections and lets requests in flight finish.
+    /// Serves an application until `shutdown` is done; then takes no more connections and lets requests in flight finish, for as long
+    /// as [`drain`](ServerOptions::drain) allows. Routes run on the runtime that this is called on.
     ///
     /// # Errors
-    /// [`ServerError::Serve`].
+    /// [`ServerError::Serve`] where a thread or its runtime cannot be started.
     pub async fn serve(
         self,
-        app: impl Into<AppService>,
+        application: impl Application,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServerError> {
-        let Self { listeners, address: _, options, tls } = self;
-        let (service, limit) = (app.into(), DescriptorLimit::raise());
-        let connections = options.connections.min(limit.connections());
-        if connections < options.connections {
-            let DescriptorLimit { files } = limit;
-            if options.connections == ServerOptions::default().connections {
-                tracing::info!(files, connections, "the limit of open files decides how many connections there may be");
-            } else {
-                tracing::warn!(
-                    files,
-                    connections,
-                    "the limit of open files allows fewer connections; raise it (ulimit -n)"
-                );
-            }
-        }
+        let Self { listeners, address: _, options, .. } = self;
+        let connections = connections(&options);
         let per_address = options.connections_per_address.unwrap_or((connections / 2).max(64));
         let shared = Arc::new(Shared {
-            budget: Arc::new(Budget::new(options.body_memory, options.body_share(), service.body_limit)),
-            service,
-            http: connections::http(&options),
-            tls,
+            budget: Arc::new(Budget::new(options.body_memory, options.body_share(), application.body_limit())),
+            application,
+            http: accept::http(&options),
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             routes: tokio::runtime::Handle::current(),
             places: Arc::new(Places::new(connections, per_address)),
             options,
         });
-        let ((stop, stopped), (done, mut all_done)) = (watch::channel(false), mpsc::channel(1));
+        let (stop, stopped) = watch::channel(false);
+        let (done, mut all_done) = mpsc::channel(1);
         let (failed, mut failures) = mpsc::channel(1);
-        let (listeners, _file) = listeners.unstarted();
+        let (listeners, _file) = listeners.bound();
         for (number, listener) in listeners.into_iter().enumerate() {
-            let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
-            let (done, failed) = (done.clone(), failed.clone());
+            let shared = Arc::clone(&shared);
+            let stopped = stopped.clone();
+            let done = done.clone();
+            let failed = failed.clone();
             let thread = std::thread::Builder::new().name(format!("isobar-serve-{number}"));
             let thread = thread.spawn(move || {
-                if let Err(error) = connections::run(listener, shared, stopped, done) {
+                if let Err(error) = accept::run(listener, shared, stopped, done) {
                     drop(failed.try_send(error)); // the first one is enough
                 }
             });
@@ -182,28 +166,21 @@ impl Server {
     }
 }
 
-/// Completes when the process receives SIGINT or, on Unix, SIGTERM.
-pub async fn shutdown_signal() {
-    let interrupt = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::error!(%error, "cannot wait for SIGINT");
-            std::future::pending::<()>().await;
+/// Raises the limit of open files, and returns how many connections there may be at once.
+fn connections(options: &ServerOptions) -> usize {
+    let limit = DescriptorLimit::raise();
+    let connections = options.connections.min(limit.connections());
+    if connections < options.connections {
+        let DescriptorLimit { files } = limit;
+        if options.connections == ServerOptions::default().connections {
+            tracing::info!(files, connections, "the limit of open files decides how many connections there may be");
+        } else {
+            tracing::warn!(
+                files,
+                connections,
+                "the limit of open files allows fewer connections; raise it (ulimit -n)"
+            );
         }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(error) => {
-                tracing::error!(%error, "cannot wait for SIGTERM");
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
     }
+    connections
 }

@@ -12,18 +12,18 @@ use tokio::time::{Instant, Sleep};
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// Until it is plain which protocol it speaks; from there on the protocol has its own.
-    pub(super) opening: Duration,
+    pub(crate) opening: Duration,
     /// Until it takes something of what is written.
-    pub(super) writing: Duration,
+    pub(crate) writing: Duration,
 }
 
 /// Bytes of HTTP/2's preface; no request of another protocol that begins like it is shorter.
 const PREFACE: usize = 24;
 
 /// A connection that gives up a client which says nothing, or takes nothing any more. As long as it lives, so does `_held`.
-pub(super) struct Stream<S, A> {
+pub(crate) struct Stream<S, A> {
     inner: S,
     patience: Patience,
     /// Runs until it is plain what the client speaks; and the bytes that have come so far.
@@ -36,13 +36,13 @@ pub(super) struct Stream<S, A> {
 }
 
 impl<S, A> Stream<S, A> {
-    pub(super) fn new(inner: S, patience: Patience, held: A) -> Self {
+    pub(crate) fn new(inner: S, patience: Patience, held: A) -> Self {
         let opening = Some((Box::pin(tokio::time::sleep(patience.opening)), 0));
         Self { inner, patience, opening, stalled: None, before: Bytes::new(), _held: held }
     }
 
     /// With these bytes before those that come.
-    pub(super) fn after(mut self, before: Vec<u8>) -> Self {
+    pub(crate) fn after(mut self, before: Vec<u8>) -> Self {
         self.before = before.into();
         self
     }

@@ -11,14 +11,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use super::{ServerError, TlsOptions};
+use crate::error::ServerError;
+use crate::options::TlsOptions;
 
 /// How long a new certificate may go unnoticed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Takes TLS connections with the certificate that is in the files now.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     options: TlsOptions,
     current: Mutex<Current>,
 }
@@ -36,13 +37,13 @@ impl std::fmt::Debug for Current {
 }
 
 impl Tls {
-    pub(super) fn new(options: TlsOptions) -> Result<Self, ServerError> {
+    pub(crate) fn new(options: TlsOptions) -> Result<Self, ServerError> {
         let written = written(&options);
         let acceptor = read(&options).map_err(ServerError::Tls)?;
         Ok(Self { options, current: Mutex::new(Current { acceptor, written, looked: Instant::now() }) })
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         // Changed as a whole.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.looked.elapsed() >= PATIENCE {

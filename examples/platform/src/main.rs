@@ -41,7 +41,7 @@ Environment:
   OAUTH_<NAME>_SECRET  The secret of such a provider
   TURN_SECRET          What the TURN servers of calls share with the platform
   CHROMIUM             Which chromium renders pages; otherwise the one that is installed
-  RUST_LOG             What is logged [default: warn,isobar_http_serve=info]"
+  RUST_LOG             What is logged [default: warn,isobar_http_serve=info,isobar_server=info]"
 )]
 struct Cli {
     /// The wrangler configuration

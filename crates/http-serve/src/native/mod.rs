@@ -10,9 +10,13 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 pub use client::Client;
 pub use isobar_analytics::local::LocalOptions as EventOptions;
-pub use server::{
-    DescriptorLimit, RangeError, Server, ServerError, ServerOptions, TlsOptions, TrustedProxies, shutdown_signal,
+pub use isobar_server::{
+    DescriptorLimit, RangeError, ServerError, ServerOptions, TlsOptions, TrustedProxies, shutdown_signal,
 };
+pub use server::Server;
+
+/// The filter of the log where `RUST_LOG` is not set.
+const LOG: &str = "warn,isobar_http_serve=info,isobar_server=info";
 
 /// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,
 /// JSON with `ISOBAR_LOG=json`.
@@ -26,7 +30,7 @@ pub(crate) fn log_layer<S>() -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'s> LookupSpan<'s>,
 {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,isobar_http_serve=info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let json = std::env::var("ISOBAR_LOG").is_ok_and(|format| format == "json");

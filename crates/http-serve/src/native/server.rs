@@ -1,0 +1,86 @@
+//! The server, for what this crate serves.
+
+use std::future::Future;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
+use std::time::Duration;
+
+use isobar_server::{ServerError, ServerOptions};
+
+use crate::service::AppService;
+
+/// A bound listener for an application: connections wait in it until [`serve`](Self::serve). It is
+/// [`isobar_server::Server`], for an [`AppService`].
+///
+/// ```no_run
+/// # async fn example(app: isobar_http_serve::App) -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_http_serve::native::{Server, ServerOptions, shutdown_signal};
+///
+/// let options = ServerOptions::default().with_trusted_proxies("10.0.0.0/8".parse()?);
+/// let server = Server::bind_with("127.0.0.1:8787".parse()?, options).await?;
+/// println!("serving on {}", server.url());
+/// server.serve(app.into_service(), shutdown_signal()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Server(isobar_server::Server);
+
+impl Server {
+    /// Listens on this address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`ServerError::InUse`], [`ServerError::Bind`].
+    pub async fn bind(address: SocketAddr) -> Result<Self, ServerError> {
+        isobar_server::Server::bind(address).await.map(Self)
+    }
+
+    /// As [`bind`](Self::bind), with options.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), and [`ServerError::Tls`].
+    pub async fn bind_with(address: SocketAddr, options: ServerOptions) -> Result<Self, ServerError> {
+        isobar_server::Server::bind_with(address, options).await.map(Self)
+    }
+
+    /// Listens on a socket in the file system, which is removed at the end; one that a dead server has left is replaced. It has
+    /// no TLS.
+    ///
+    /// # Errors
+    /// [`ServerError::BindUnix`].
+    #[cfg(unix)]
+    pub async fn bind_unix(path: impl AsRef<Path>, options: ServerOptions) -> Result<Self, ServerError> {
+        isobar_server::Server::bind_unix(path, options).await.map(Self)
+    }
+
+    /// Sets the time that requests in flight may take after the shutdown. Default: 30 s.
+    #[must_use]
+    pub fn drain(self, drain: Duration) -> Self {
+        Self(self.0.drain(drain))
+    }
+
+    /// The address it listens on; `None` for a socket in the file system.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0.address()
+    }
+
+    /// Where clients find it: `http://127.0.0.1:8787`, `https://...`, or `unix:` and the socket's path.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.0.url()
+    }
+
+    /// Serves a router, or an [`App`](crate::App) as a [service](crate::App::into_service), until `shutdown` is done; then takes
+    /// no more connections and lets requests in flight finish.
+    ///
+    /// # Errors
+    /// [`ServerError::Serve`].
+    pub async fn serve(
+        self,
+        app: impl Into<AppService>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServerError> {
+        self.0.serve(app.into(), shutdown).await
+    }
+}
