@@ -1,5 +1,7 @@
 //! Compares the native server with others on the same bytes, in one run: `cargo xtask bench serve`.
 //!
+//! With `--against PROGRAM`, another build of `isobar` takes part, for what a change costs.
+//!
 //! The load generator shares the processors with the server, which reduces differences in requests per second. The headline is
 //! the server's processor time for a request, which is not affected.
 
@@ -76,11 +78,15 @@ struct Measured {
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     if arguments.first().map(String::as_str) != Some("serve") {
-        return Err("there is `cargo xtask bench serve`".into());
+        return Err("there is `cargo xtask bench serve [--against PROGRAM]`".into());
     }
+    let earlier = arguments.iter().skip_while(|argument| *argument != "--against").nth(1);
     let folder = std::path::absolute(target().join("bench-serve"))?;
     prepare(&folder)?;
-    let contenders = [isobar(&folder)?, nginx(&folder)?, serve_dir(&folder)?, static_web_server(&folder)?];
+    let mut contenders = vec![isobar(&folder)?, nginx(&folder)?, serve_dir(&folder)?, static_web_server(&folder)?];
+    if let Some(program) = earlier {
+        contenders.push(isobar_from(Path::new(program), "other-isobar", &folder.join("other"), 8096)?);
+    }
     std::thread::sleep(Duration::from_secs(1));
     let row = |what, file, connections, kind| Row { what, file, connections, kind };
     let rows = [
@@ -268,14 +274,16 @@ fn prepare(folder: &Path) -> Outcome {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
-    fs::create_dir_all(folder.join("site"))?;
-    for (name, size) in FILES {
-        let bytes: Vec<u8> = (0..size).map(|at| (at * 31 % 251) as u8).collect();
-        fs::write(folder.join("site").join(name), bytes)?;
+    for project in [folder, &folder.join("other")] {
+        fs::create_dir_all(project.join("site"))?;
+        for (name, size) in FILES {
+            let bytes: Vec<u8> = (0..size).map(|at| (at * 31 % 251) as u8).collect();
+            fs::write(project.join("site").join(name), bytes)?;
+        }
+        fs::write(project.join("wrangler.toml"), CONFIG)?;
+        fs::write(project.join("site/_headers"), HEADERS)?;
+        fs::write(project.join("site/_redirects"), REDIRECTS)?;
     }
-    fs::write(folder.join("wrangler.toml"), CONFIG)?;
-    fs::write(folder.join("site/_headers"), HEADERS)?;
-    fs::write(folder.join("site/_redirects"), REDIRECTS)?;
     for (program, package) in [("nginx", "nginx-light"), ("wrk", "wrk"), ("h2load", "nghttp2-client")] {
         if Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             execute(Command::new("apt-get").args(["install", "-y", "-q", package]))?;
@@ -297,11 +305,20 @@ fn start(name: &'static str, port: u16, command: &mut Command) -> Result<Contend
 
 fn isobar(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {
     execute(cargo().args(["build", "--quiet", "--release", "--package", "isobar-cli"]))?;
-    let program = std::path::absolute(target().join("release/isobar"))?;
+    isobar_from(&std::path::absolute(target().join("release/isobar"))?, "isobar", folder, 8091)
+}
+
+/// Starts one build of `isobar` in a project of its own.
+fn isobar_from(
+    program: &Path,
+    name: &'static str,
+    project: &Path,
+    port: u16,
+) -> Result<Contender, Box<dyn std::error::Error>> {
     // No log line for each request, as with the others.
     let mut command = Command::new(program);
-    let command = command.args(["serve", "--port", "8091"]).env("RUST_LOG", "warn").current_dir(folder);
-    Ok(start("isobar", 8091, command)?.with_http2(8091))
+    let command = command.args(["serve", "--port", &port.to_string()]).env("RUST_LOG", "warn").current_dir(project);
+    Ok(start(name, port, command)?.with_http2(port))
 }
 
 fn nginx(folder: &Path) -> Result<Contender, Box<dyn std::error::Error>> {

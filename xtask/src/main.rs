@@ -52,7 +52,8 @@ const HELP: &str = "cargo xtask COMMAND
   endurance  hostile clients: 10,000 idle connections, byte-by-byte requests, aborted downloads; the server must answer others
   faults [NAME]         the running platform under a full disk, failing syncs, damaged and missing files, few descriptors and a
                         clock that jumps, with a ledger of what it acknowledged; needs Linux, root (or sudo), strace, faketime
-  bench serve           compare the server with nginx, tower-http's ServeDir and static-web-server, on the same files
+  bench serve           compare the server with nginx, tower-http's ServeDir and static-web-server, on the same files;
+                        --against PROGRAM adds another build of isobar
   drift [VERSION]       run conformance, differential, assets and cache-tests with the newest miniflare of npm, or this version;
                         weekly, not in the gate
   real-site  sync a real site from npm with the isobar command, serve it, and compare every file
