@@ -6,13 +6,14 @@
 //   eventsFrom  names of Analytics Engine bindings: miniflare drops data points, so each leads to a second Worker that stores
 //               them; the address printed as "events on" returns them
 //   migrate     [{ database, folder }]: applies the folder's .sql files that are not in the table d1_migrations
+//   email       { send_email: [{ name }] }: the files of the messages that are sent are printed
 //   load        [{ bucket, files: [{ key, path, contentType }] }]: stores files
 import { readFileSync, readdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
-import { Miniflare, convertV4MiniflareOptions } from "miniflare";
+import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from "miniflare";
 
-const { build, evicts, eventsFrom = [], migrate = [], load = [], port = 0, persist, browserRendering, ...options } =
+const { build, evicts, eventsFrom = [], migrate = [], load = [], port = 0, persist, browserRendering, email, ...options } =
   JSON.parse(readFileSync(process.argv[2], "utf8"));
 const events = [];
 
@@ -49,6 +50,7 @@ const workers = [
   {
     ...options,
     ...(browserRendering && { browserRendering }),
+    ...(email && { email }),
     modulesRoot: build,
     modules: [
       { type: "ESModule", path: join(build, "index.js") },
@@ -66,8 +68,14 @@ const workers = [
     serviceBindings: { KEEP: keep },
   },
 ];
+// Of what miniflare says of its own accord, only where it keeps messages.
+class Mail extends Log {
+  logWithLevel(level, message) {
+    if (message.includes("send_email binding")) console.log(message);
+  }
+}
 const miniflare = new Miniflare(
-  convertV4MiniflareOptions({ port, host: "127.0.0.1", cf: false, unsafeLocalExplorer: true, resourcePersistencePath: persist ?? undefined, workers }),
+  convertV4MiniflareOptions({ ...(email && { log: new Mail(LogLevel.INFO) }), port, host: "127.0.0.1", cf: false, unsafeLocalExplorer: true, resourcePersistencePath: persist ?? undefined, workers }),
 );
 const address = await miniflare.ready;
 

@@ -1,6 +1,7 @@
 //! Sends the same requests to the platform natively and as a Worker; the responses must agree.
 
 mod chat;
+mod mail;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -79,7 +80,8 @@ pub(crate) fn run() -> Outcome {
     let mut command = Command::new(target().join("debug/platform"));
     let native =
         Server::start(command.args(["--port", "0", "--root"]).arg(&state).envs(SECRETS).env("MAIL_URL", "off"))?;
-    let workerd = Workerd::start(&platform(build_platform()?, 0)?)?;
+    let build = build_platform()?;
+    let workerd = Workerd::start(&platform(build.clone(), 0)?)?;
     let side = |address: &str| Side { address: address.to_owned(), names: BTreeMap::new(), cookie: None };
     let mut native_side = side(&native.address);
     let mut worker_side = side(&workerd.address);
@@ -123,6 +125,7 @@ pub(crate) fn run() -> Outcome {
         }
     }
     println!("native and Worker agree on {agreed} steps");
+    mail::check(build)?;
     if differing.is_empty() {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::Outcome;
@@ -11,8 +12,8 @@ use crate::Outcome;
 pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
-    /// Lines that it printed until it served.
-    lines: Vec<String>,
+    /// Lines that it has printed.
+    lines: Arc<Mutex<Vec<String>>>,
     /// Whether it ends itself and its children when its standard input is closed.
     pub(crate) watches_input: bool,
 }
@@ -56,8 +57,10 @@ impl Server {
                 line.strip_prefix("serving on http://").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
             lines.push(line);
         }
+        let lines = Arc::new(Mutex::new(lines));
+        let later = Arc::clone(&lines);
         // Read its later output, so that it never blocks on a full pipe.
-        std::thread::spawn(move || reader.for_each(drop));
+        std::thread::spawn(move || reader.for_each(|line| later.lock().expect("no holder panics").push(line)));
         Ok(Self { process, address: address.unwrap_or_default(), lines, watches_input: false })
     }
 
@@ -66,9 +69,14 @@ impl Server {
         self.process.id()
     }
 
-    /// Returns the rest of a line of its start with this prefix.
+    /// Returns the rest of the first line with this prefix.
     pub(crate) fn said(&self, prefix: &str) -> Option<String> {
-        self.lines.iter().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
+        self.printed().iter().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
+    }
+
+    /// Returns the lines that it has printed.
+    pub(crate) fn printed(&self) -> Vec<String> {
+        self.lines.lock().expect("no holder panics").clone()
     }
 
     /// Sends a GET. Returns status, head in lower case, and body.

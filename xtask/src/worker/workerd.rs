@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) vars: Map<String, Value>,
     /// The binding of browsers, and the path of chromium.
     pub(crate) browser: Option<(String, PathBuf)>,
+    /// Name of a `send_email` binding. The files of sent messages are printed.
+    pub(crate) mail: Option<String>,
     pub(crate) evicts: Option<String>,
     pub(crate) migrate: Vec<(String, PathBuf)>,
     /// Folders to load at the start: bucket, key prefix, folder.
@@ -101,6 +103,7 @@ impl Options {
             datasets,
             vars,
             browser,
+            mail,
             evicts,
             migrate,
             load,
@@ -127,6 +130,7 @@ impl Options {
         Ok(json!({
             "name": name, "build": build, "port": port, "persist": persist, "compatibilityDate": compatibility_date.as_deref().unwrap_or(COMPATIBILITY_DATE), "compatibilityFlags": compatibility_flags,
             "r2Buckets": buckets, "d1Databases": map(databases), "durableObjects": classes, "bindings": vars,
+            "email": mail.as_ref().map(|name| json!({ "send_email": [{ "name": name }] })),
             "browserRendering": browser.as_ref().map(|(binding, _)| json!({ "binding": binding })), "eventsFrom": datasets, "evicts": evicts, "migrate": migrate,
             "load": load.collect::<std::io::Result<Vec<_>>>()?,
         }))
@@ -179,6 +183,11 @@ impl Workerd {
         server.watches_input = true;
         let events = server.said("events on http://").ok_or("it does not say where the events are")?;
         Ok(Self { address: server.address.clone(), events, server, started_in: start.elapsed() })
+    }
+
+    /// Returns the lines that it has printed.
+    pub(crate) fn printed(&self) -> Vec<String> {
+        self.server.printed()
     }
 
     /// Waits until it ends, for example by Ctrl-C.
