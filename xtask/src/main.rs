@@ -38,6 +38,7 @@ const HELP: &str = "cargo xtask COMMAND
   wasm       check for wasm32-unknown-unknown everything but the local backends
   words      check how doc comments begin; print counts of docs, examples, long functions and the like
   worker build          build the platform's Worker and print its size
+  worker dry-run        deploy it by wrangler, up to the upload
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
   conformance           run every conformance kit on every backend: memory, local, the bindings of the real
                         workerd, S3 (miniflare, moto) and D1 over HTTP; print a table

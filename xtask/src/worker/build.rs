@@ -59,7 +59,8 @@ fn fingerprint(words: &[&str]) -> std::io::Result<String> {
     Ok(hex::encode(hash.finalize()))
 }
 
-/// Adds the names and contents of the files below a path. Names that begin with a dot do not count.
+/// Adds the names and contents of the files below a path. Names that begin with a dot do not count, nor
+/// does `build`, the folder that wrangler's build fills.
 fn add(hash: &mut Sha256, path: &Path) -> std::io::Result<()> {
     hash.update(path.as_os_str().as_encoded_bytes());
     if !path.is_dir() {
@@ -69,13 +70,16 @@ fn add(hash: &mut Sha256, path: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    entries.retain(|path| !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.'));
+    entries.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        !name.starts_with('.') && name != "build"
+    });
     entries.sort();
     entries.iter().try_for_each(|entry| add(hash, entry))
 }
 
 /// Returns the target folder, separate from the native one if the compiler differs.
-fn wasm_target() -> PathBuf {
+pub(super) fn wasm_target() -> PathBuf {
     std::env::var_os("ISOBAR_WASM_TARGET_DIR").map_or_else(target, PathBuf::from)
 }
 
@@ -153,6 +157,8 @@ mod tests {
         assert_eq!(write("src/a.rs", "one"), first);
         assert_ne!(write("src/a.rs", "two"), first);
         assert_eq!(write("src/a.rs", "one"), first);
+        fs::create_dir_all(folder.join("build")).expect("a folder");
+        assert_eq!(write("build/index.js", "x"), first);
         assert_ne!(write("src/b.rs", ""), first);
         fs::remove_dir_all(&folder).expect("the folder is removed");
     }

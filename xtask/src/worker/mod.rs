@@ -11,15 +11,18 @@ pub(crate) use workerd::{MINIFLARE, MINIFLARE_VARIABLE, Options, Workerd};
 
 use crate::Outcome;
 
+/// The wrangler whose `deploy` the gate tries.
+const WRANGLER: &str = "wrangler@4.164.0";
 /// The folder of the platform.
 const PLATFORM: &str = "examples/platform";
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["build"] => build_platform().map(drop),
+        ["dry-run"] => dry_run(),
         ["dev"] => dev(8787),
         ["dev", "--port", port] => dev(port.parse().map_err(|error| format!("--port {port}: {error}"))?),
-        _ => Err("cargo xtask worker build | dev [--port 8787]".into()),
+        _ => Err("cargo xtask worker build | dev [--port 8787] | dry-run".into()),
     }
 }
 
@@ -43,6 +46,29 @@ pub(crate) fn build_platform() -> Result<PathBuf, Box<dyn std::error::Error>> {
     println!("{size}");
     size.check()?;
     Ok(folder)
+}
+
+/// Does what a user does to deploy the platform, `npx wrangler deploy` in its folder, up to the upload.
+fn dry_run() -> Outcome {
+    let tools = std::path::absolute(crate::target().join("wrangler"))?;
+    crate::npm::install(&tools, &[WRANGLER])?;
+    let out = tools.join("dry-run");
+    if out.exists() {
+        std::fs::remove_dir_all(&out)?;
+    }
+    let mut command = Command::new(tools.join("node_modules/.bin/wrangler"));
+    command.args(["deploy", "--dry-run", "--outdir"]).arg(&out).current_dir(PLATFORM);
+    command.env("CARGO_TARGET_DIR", std::path::absolute(build::wasm_target())?).env("WRANGLER_SEND_METRICS", "false");
+    crate::run(&mut command)?;
+    let files = std::fs::read_dir(&out)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let files = files.collect::<std::io::Result<Vec<_>>>()?;
+    match ["index.js", ".wasm"].iter().find(|end| !files.iter().any(|file| file.ends_with(*end))) {
+        Some(end) => Err(format!("wrangler would deploy no {end}: {files:?}").into()),
+        None => {
+            println!("wrangler would deploy {}", files.join(", "));
+            Ok(())
+        }
+    }
 }
 
 /// Returns the options that run the platform in workerd: bindings, migrations, static tree.
