@@ -4,7 +4,8 @@ use crate::{Outcome, cargo, run as execute};
 
 /// Packages and their features, without SQLite and so without `memory` of db and sessions. The platform is built by
 /// `cargo xtask worker build`.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
+    ("isobar-base", ""),
     ("isobar-testkit", ""),
     ("isobar-sqlite", ""),
     ("isobar-storage", "memory,mock,conformance,tracing,cloudflare-binding"),

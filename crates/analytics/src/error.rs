@@ -3,6 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+use isobar_base::io::Class;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -71,12 +74,11 @@ impl Error {
     /// Creates an error from an I/O error and its path.
     #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
     pub(crate) fn io(operation: &'static str, path: &std::path::Path, error: std::io::Error) -> Self {
-        let kind = match error.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                ErrorKind::PermissionDenied
-            }
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
-            _ => ErrorKind::Internal,
+        let kind = match Class::of(&error) {
+            Class::Denied => ErrorKind::PermissionDenied,
+            Class::Full => ErrorKind::StorageFull,
+            Class::Temporary => ErrorKind::Unavailable,
+            Class::Other => ErrorKind::Internal,
         };
         Self::new(kind, operation, format!("{}: {error}", path.display())).with_source(error)
     }

@@ -1,10 +1,11 @@
 //! An in-memory sink with the limits, timestamps and counts of the others.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use chrono::{SubsecRound, Utc};
 use futures_util::{StreamExt, stream};
+use isobar_base::sync::IgnorePoison;
 
 use crate::{Batch, Batches, DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
 
@@ -36,7 +37,7 @@ impl MemorySink {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Plain data, changed in single steps.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 }
 

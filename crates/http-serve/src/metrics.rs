@@ -1,7 +1,7 @@
 //! Prometheus metrics.
 
 use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::response::IntoResponse;
@@ -9,6 +9,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use http::header;
 use isobar_analytics::EventSink;
+use isobar_base::sync::IgnorePoison;
 use isobar_site::Site;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -103,7 +104,7 @@ impl Metrics {
             connections: Gauge::default(),
         };
         {
-            let mut registry = inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut registry = inner.registry.lock().ignore_poison();
             registry.register("http_requests", "Requests answered", inner.requests.clone());
             let help = "How long answers took";
             registry.register_with_unit("http_request_duration", help, Unit::Seconds, inner.seconds.clone());
@@ -129,7 +130,7 @@ impl Metrics {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.0.registry.lock().ignore_poison();
         if text::encode(&mut text, &registry).is_err() {
             tracing::error!("the numbers for Prometheus could not be written");
         }
@@ -137,7 +138,7 @@ impl Metrics {
     }
 
     pub(crate) fn watch(&self, site: Option<Site>, dataset: Option<Arc<dyn EventSink>>) {
-        let mut registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.0.registry.lock().ignore_poison();
         registry.register_collector(Box::new(Sources { site, dataset }));
     }
 

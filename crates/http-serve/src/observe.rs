@@ -183,7 +183,7 @@ fn random<const LENGTH: usize>() -> Option<[u8; LENGTH]> {
     }
     DRAW.with_borrow_mut(|(drawn, used)| {
         if *used + LENGTH > DRAWN {
-            getrandom::fill(drawn).ok()?;
+            isobar_base::random::fill(drawn).ok()?;
             *used = 0;
         }
         *used += LENGTH;

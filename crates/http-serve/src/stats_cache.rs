@@ -1,11 +1,12 @@
 //! A cache of statistics: concurrent requests share one reading, which is kept for some seconds.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::sync::{Arc, Mutex as SyncMutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::lock::Mutex;
 use isobar_analytics::{EventSink, Result};
+use isobar_base::sync::IgnorePoison;
 
 use crate::stats::{Stats, stats};
 
@@ -53,7 +54,7 @@ impl StatsCache {
 
     fn entry(&self, tenant: &Option<String>) -> Arc<Entry> {
         // Changed in single steps.
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tenants = self.tenants.lock().ignore_poison();
         if tenants.len() >= TENANTS {
             tenants.retain(|_, entry| Arc::strong_count(entry) > 1);
         }

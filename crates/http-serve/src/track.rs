@@ -1,7 +1,7 @@
 //! Product events, beside those of requests: the actions of users, without their identities.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use isobar_analytics::{DataPoint, Event, EventSink};
 use isobar_api::auth::is_operator;
 use isobar_api::{Api, Caller, Policy, Problem, Role};
+use isobar_base::sync::IgnorePoison;
 use isobar_db::Database;
 use isobar_db::vault::Vault;
 use serde::Deserialize;
@@ -111,7 +112,7 @@ impl Tracked {
     /// Counts an event; `false` where the tenant has reached its limit for this minute.
     fn count(&self, tenant: &str, now: DateTime<Utc>) -> bool {
         // Changed in single steps.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock().ignore_poison();
         let (minute, counts) = &mut *state;
         let this = now.timestamp().div_euclid(60);
         if *minute != this {

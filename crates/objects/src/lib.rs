@@ -31,8 +31,6 @@ pub mod mcp;
 #[cfg(any(feature = "call", feature = "chat"))]
 mod occupancy;
 mod participant;
-#[cfg(any(feature = "call", feature = "mcp"))]
-mod random;
 #[cfg(any(feature = "call", feature = "chat"))]
 mod rate;
 mod reply;

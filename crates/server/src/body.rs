@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use isobar_base::sync::IgnorePoison;
 use tokio::time::{Instant, Sleep};
 
 use crate::options::ServerOptions;
@@ -37,7 +38,7 @@ impl Budget {
 
     fn by_address(&self) -> MutexGuard<'_, HashMap<u128, Arc<AtomicUsize>>> {
         // Changed in single steps.
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_address.lock().ignore_poison()
     }
 
     fn take(&self, share: Option<&AtomicUsize>, bytes: usize) -> Result<(), BodyError> {
@@ -117,7 +118,7 @@ impl Account {
     fn change(&self, change: impl FnOnce(&mut Charge, usize)) -> Result<(), BodyError> {
         let share = self.share.as_ref().map(|(_, share)| &**share);
         // Replaced as a whole.
-        let mut charge = self.charge.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut charge = self.charge.lock().ignore_poison();
         let mut next = Charge { ..*charge };
         change(&mut next, self.budget.most_of_one);
         next.charged = next.read.max(next.held);
@@ -131,7 +132,7 @@ impl Account {
     }
 
     fn give_up(&self, reason: BodyError) {
-        *self.given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        *self.given_up.lock().ignore_poison() = Some(reason);
     }
 
     /// Why the body was given up, where it was: for a response of this status, which is the application's to that failure. A
@@ -140,7 +141,7 @@ impl Account {
         if !status.is_client_error() && !status.is_server_error() {
             return None;
         }
-        *self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.given_up.lock().ignore_poison()
     }
 
     /// Counts the bytes that a handler holds.
@@ -173,7 +174,7 @@ impl BodyAccount {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let charged = self.charge.get_mut().unwrap_or_else(PoisonError::into_inner).charged;
+        let charged = self.charge.get_mut().ignore_poison().charged;
         self.budget.give_back(self.share.as_ref().map(|(_, share)| &**share), charged);
         let Some((address, share)) = self.share.take() else { return };
         let mut by_address = self.budget.by_address();

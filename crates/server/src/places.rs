@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use isobar_base::sync::IgnorePoison;
 
 /// Places for connections.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl Places {
 
     fn by_address(&self) -> MutexGuard<'_, HashMap<u128, usize>> {
         // Changed in single steps.
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_address.lock().ignore_poison()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use isobar_base::sync::IgnorePoison;
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -45,7 +46,7 @@ impl Tls {
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         // Changed as a whole.
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock().ignore_poison();
         if current.looked.elapsed() >= PATIENCE {
             current.looked = Instant::now();
             let written = written(&self.options);

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use isobar_base::random::NoRandomness;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -97,6 +99,12 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<NoRandomness> for Error {
+    fn from(error: NoRandomness) -> Self {
+        Self::new(ErrorKind::Internal, error.to_string()).with_source(error)
     }
 }
 

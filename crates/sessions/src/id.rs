@@ -81,9 +81,7 @@ impl IdScheme {
     /// # Errors
     /// [`ErrorKind::Internal`] when the system has no randomness.
     pub fn unique(&self) -> Result<ObjectId> {
-        let mut head = [0; 16];
-        getrandom::fill(&mut head)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
+        let head = isobar_base::random::bytes()?;
         Ok(ObjectId { bytes: self.prove(head), name: None })
     }
 

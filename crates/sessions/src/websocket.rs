@@ -3,11 +3,12 @@
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use isobar_base::sync::IgnorePoison;
 
 use crate::pipe::{Frame, Receiver, Refused, Sender, pipe};
 use crate::{Body, CloseFrame, Error, ErrorKind, Message, Response, Result, limits};
@@ -378,7 +379,7 @@ pub fn websocket_response(client: ClientSocket) -> Response {
 /// Takes out a client's end that was made here.
 pub(crate) fn take_client(response: &mut Response) -> Option<ClientSocket> {
     let slot = response.extensions_mut().remove::<Slot>()?;
-    slot.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    slot.0.lock().ignore_poison().take()
 }
 
 /// Extensions must be `Clone`; a socket is not, so the first that takes it has it.

@@ -5,11 +5,12 @@ use std::fmt;
 use std::fs;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
+use isobar_base::sync::IgnorePoison;
 
 use crate::local::blobs::file_range;
 use crate::local::blocking;
@@ -154,7 +155,7 @@ impl Directory {
 
     fn md5(&self, key: &Key, path: &Path, size: u64, written: SystemTime) -> Result<Checksum> {
         // A map, changed in single steps.
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.known.lock().ignore_poison();
         if let Some(found) = known().get(path).filter(|known| known.size == size && known.written == written) {
             return Ok(found.md5.clone());
         }

@@ -3,6 +3,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+use isobar_base::io::Class;
+use isobar_base::random::NoRandomness;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -143,19 +147,19 @@ impl Error {
     /// An I/O error, with what was being done to which path.
     #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
     pub(crate) fn io(what: impl fmt::Display, error: std::io::Error) -> Self {
-        let kind = match error.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                ErrorKind::PermissionDenied
-            }
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
-            std::io::ErrorKind::Interrupted | std::io::ErrorKind::TimedOut | std::io::ErrorKind::OutOfMemory => {
-                ErrorKind::Unavailable
-            }
-            // ENFILE, EMFILE: too many files are open just now.
-            _ if matches!(error.raw_os_error(), Some(23 | 24)) => ErrorKind::Unavailable,
-            _ => ErrorKind::Internal,
+        let kind = match Class::of(&error) {
+            Class::Denied => ErrorKind::PermissionDenied,
+            Class::Full => ErrorKind::StorageFull,
+            Class::Temporary => ErrorKind::Unavailable,
+            Class::Other => ErrorKind::Internal,
         };
         Self::new(kind, format!("{what}: {error}")).with_source(error)
+    }
+}
+
+impl From<NoRandomness> for Error {
+    fn from(error: NoRandomness) -> Self {
+        Self::new(ErrorKind::Internal, error.to_string()).with_source(error)
     }
 }
 

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use isobar_base::sync::IgnorePoison;
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
@@ -343,14 +344,14 @@ impl MultipartUpload for Upload {
             let stored = store.upload_part(&key, &upload, number?, body_of(data)).await;
             let part = stored.map_err(|error| told(error, &key))?;
             // A list, changed in single steps.
-            parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(part);
+            parts.lock().ignore_poison().push(part);
             Ok(())
         }
         .boxed()
     }
 
     async fn complete(&mut self) -> Result<object_store::PutResult> {
-        let mut parts = self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut parts = self.parts.lock().ignore_poison().clone();
         parts.sort_by_key(|part| part.part_number); // they are there in the order in which they arrived
         if parts.len() + 1 != self.next {
             return Err(generic(format!("{} of {} parts are there", parts.len(), self.next - 1)));

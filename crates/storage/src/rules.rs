@@ -10,15 +10,7 @@ use crate::{Body, Error, ErrorKind, Key, ListOptions, ListPage, ObjectMeta, Part
 
 /// 128 random bits in hexadecimal: versions, upload ids, blob ids.
 pub(crate) fn random_id() -> Result<String> {
-    Ok(hex::encode(random::<16>()?))
-}
-
-/// Random bytes that cannot be guessed.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
-    Ok(bytes)
+    Ok(isobar_base::random::hex_id()?)
 }
 
 /// Refuses custom metadata over R2's limit. As workerd counts: a string takes a byte per UTF-16 unit where all of them

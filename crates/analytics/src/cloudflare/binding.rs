@@ -1,9 +1,10 @@
 //! Analytics Engine through its binding.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use isobar_base::sync::IgnorePoison;
 use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
 use isobar_cloudflare::binding::{Object, js_sys, send, uint8_array, wasm_bindgen_futures};
 
@@ -48,7 +49,7 @@ impl AnalyticsEngineDataset {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Counters, changed in single steps.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     /// Waits for the calls in flight. Returns how many failed.

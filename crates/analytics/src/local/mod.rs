@@ -15,12 +15,13 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use chrono::{SubsecRound, Utc};
 use futures_channel::oneshot;
+use isobar_base::sync::IgnorePoison;
 
 use self::segment::{DurableEnd, Segments};
 use self::writer::{Message, Writer};
@@ -92,15 +93,15 @@ impl LocalSink {
     }
 
     fn sender(&self) -> Option<SyncSender<Message>> {
-        self.shared.sender.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.sender.read().ignore_poison().clone()
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         // The writer ends when the channel is closed, after making its points durable.
-        *self.sender.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
-        if let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        *self.sender.get_mut().ignore_poison() = None;
+        if let Some(writer) = self.writer.get_mut().ignore_poison().take() {
             drop(writer.join());
         }
     }
@@ -117,7 +118,7 @@ impl EventSink for LocalSink {
             return;
         }
         let event = Event { timestamp: Utc::now().trunc_subsecs(3), point };
-        let sender = self.shared.sender.read().unwrap_or_else(PoisonError::into_inner);
+        let sender = self.shared.sender.read().ignore_poison();
         let sender = sender.as_ref().filter(|_| !self.shared.closed.load(Ordering::Acquire));
         match sender.map(|sender| sender.try_send(Message::Event(event))) {
             Some(Ok(())) => counts.written.fetch_add(1, Ordering::Relaxed),
@@ -138,7 +139,7 @@ impl EventSink for LocalSink {
         if self.shared.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let sender = self.shared.sender.write().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = self.shared.sender.write().ignore_poison().take();
         request(sender, Message::Flush).await
     }
 

@@ -1,10 +1,13 @@
 //! The segment files: appending, syncing, expiring.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
+
+use isobar_base::fs::Space;
+use isobar_base::sync::IgnorePoison;
 
 use super::LocalOptions;
 use super::frame;
@@ -56,11 +59,11 @@ pub(super) struct DurableEnd(Mutex<Option<(PathBuf, u64)>>);
 impl DurableEnd {
     fn set(&self, end: Option<(PathBuf, u64)>) {
         // The value is replaced as a whole, so a panic cannot leave it inconsistent.
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        *self.0.lock().ignore_poison() = end;
     }
 
     fn of(&self, path: &Path) -> Option<u64> {
-        let end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = self.0.lock().ignore_poison();
         end.as_ref().filter(|(written, _)| written == path).map(|(_, bytes)| *bytes)
     }
 }
@@ -75,7 +78,7 @@ pub(super) struct Segment {
 
 impl Segments {
     pub(super) fn open(folder: &Path, options: LocalOptions, end: Arc<DurableEnd>) -> Result<Self> {
-        create_folder(folder).map_err(|error| Error::io("open", folder, error))?;
+        isobar_base::fs::create_dir(folder).map_err(|error| Error::io("open", folder, error))?;
         restrict(folder);
         let looked = (Instant::now(), SystemTime::now());
         let folder = folder.to_owned();
@@ -180,7 +183,7 @@ impl Segments {
 
     /// Fails while the free space of the disk is below the reserve.
     fn ensure_reserve(&self) -> Result<()> {
-        let Some((free, total)) = space(&self.folder) else { return Ok(()) };
+        let Ok(Some(Space { free, total })) = isobar_base::fs::space(&self.folder) else { return Ok(()) };
         let reserve = self.options.reserve_bytes.unwrap_or_else(|| LocalOptions::RESERVE_BYTES.min(total / 20));
         if free >= reserve {
             return Ok(());
@@ -236,7 +239,7 @@ impl Current {
                     }
                     let failed = |error| Error::io("flush", &path, error);
                     let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
-                    let begun = begun.and_then(|()| File::open(folder)?.sync_all());
+                    let begun = begun.and_then(|()| isobar_base::fs::sync_dir(folder));
                     if let Err(error) = begun {
                         drop(fs::remove_file(&path)); // else every attempt would leave a file
                         return Err(failed(error));
@@ -304,59 +307,17 @@ pub(super) fn to_read(folder: &Path, end: &DurableEnd, options: &ScanOptions) ->
     Ok(segments)
 }
 
-/// Creates a folder and its missing parents durably, accessible to this user only.
-fn create_folder(folder: &Path) -> std::io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(parent)?;
-    #[cfg_attr(not(unix), allow(unused_mut))]
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    File::open(parent)?.sync_all()
-}
-
 /// Restricts a dataset made by an earlier version to its user.
-fn restrict(_folder: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(_folder).map(|meta| meta.permissions().mode());
-        if mode.is_ok_and(|mode| mode & 0o077 != 0) {
-            let restricted = fs::set_permissions(_folder, fs::Permissions::from_mode(0o700));
-            #[cfg(feature = "tracing")]
-            if let Err(error) = &restricted {
-                tracing::warn!(folder = %_folder.display(), %error, "cannot restrict the permissions; other users may read these events");
-            }
-            drop(restricted);
-        }
+fn restrict(folder: &Path) {
+    if let Err(_error) = isobar_base::fs::restrict(folder) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(folder = %folder.display(), error = %_error, "cannot restrict the permissions; other users may read these events");
     }
 }
 
 /// Creates a file that only this user can access.
 fn new_file(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.append(true).create_new(true).open(path)
-}
-
-/// Returns the free and total bytes of a folder's file system for this user; `None` where the system does not report them.
-#[cfg(unix)]
-fn space(folder: &Path) -> Option<(u64, u64)> {
-    let stat = rustix::fs::statvfs(folder).ok()?;
-    Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
-}
-
-#[cfg(not(unix))]
-fn space(_folder: &Path) -> Option<(u64, u64)> {
-    None
+    isobar_base::fs::private_file().append(true).create_new(true).open(path)
 }
 
 /// Lists the segments, oldest first.

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use isobar_db::{Error, ErrorKind, Result};
+use isobar_db::Result;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -27,7 +27,5 @@ pub(super) fn matches(token: &str, expected: &[u8]) -> bool {
 }
 
 pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness: {error}")))?;
-    Ok(bytes)
+    Ok(isobar_base::random::bytes()?)
 }

@@ -100,20 +100,11 @@ impl MailSender for FolderMailSender {
 }
 
 fn write(folder: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        builder.mode(0o700);
-        options.mode(0o600);
-    }
-    builder.create(folder)?;
+    isobar_base::fs::private_dir().recursive(true).create(folder)?;
     // By the moment, so that they sort.
     let id = new_id().map_err(std::io::Error::other)?;
-    let mut file = options.open(folder.join(format!("{id}.eml")))?;
+    let path = folder.join(format!("{id}.eml"));
+    let mut file = isobar_base::fs::private_file().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     prune(folder)
 }

@@ -19,7 +19,7 @@ pub(crate) use list::{MAX_LIMIT, OPERATORS, object as row_object};
 pub use quota::Quotas;
 pub(crate) use quota::{is_reached, must_not};
 
-use isobar_db::{Error, ErrorKind, Result};
+use isobar_db::Result;
 
 use crate::{Policy, Role};
 
@@ -251,8 +251,7 @@ fn standard_names() -> [&'static str; 4] {
 /// # Errors
 /// When the system has no randomness.
 pub fn new_id() -> Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness: {error}")))?;
+    let mut bytes: [u8; 16] = isobar_base::random::bytes()?;
     let milliseconds = chrono::Utc::now().timestamp_millis().to_be_bytes();
     bytes[..6].copy_from_slice(&milliseconds[2..]);
     bytes[6] = 0x70 | (bytes[6] & 0x0f);

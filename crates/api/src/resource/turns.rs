@@ -2,7 +2,7 @@
 //! is its own wait.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::RequestExt;
@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::StatusCode;
+use isobar_base::sync::IgnorePoison;
 use tokio::sync::oneshot;
 
 use crate::{Caller, Problem};
@@ -119,7 +120,7 @@ impl Turns {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().ignore_poison()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
+use isobar_base::sync::IgnorePoison;
 use tokio::time::{Instant, timeout};
 
 use super::transport::{BodyError, Chunks};
@@ -178,7 +179,7 @@ impl http_body::Body for Sending {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let chunks = self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let chunks = self.chunks.get_mut().ignore_poison();
         let chunk = ready!(chunks.as_mut().poll_next(cx));
         self.progress.note();
         if let (Some(Ok(chunk)), Some(remaining)) = (&chunk, &mut self.remaining) {

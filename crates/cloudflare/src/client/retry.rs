@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header};
+use isobar_base::backoff::Backoff;
 
 /// A retry policy: exponential backoff with full jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +61,7 @@ impl Retry {
         if attempt >= self.attempts || asked.is_some_and(|asked| asked > self.patience) {
             return None;
         }
-        let doubled = self.base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1)));
-        let jittered = doubled.min(self.cap).mul_f64(chance.clamp(0.0, 1.0));
+        let jittered = Backoff::new(self.base, self.cap).jittered(attempt, chance);
         Some(asked.unwrap_or_default().saturating_add(jittered))
     }
 }
@@ -96,7 +96,7 @@ impl Timing for SystemTiming {
 
     fn chance(&self) -> f64 {
         // Without randomness every wait is the maximum.
-        getrandom::u32().map_or(1.0, |random| f64::from(random) / 2f64.powi(32))
+        isobar_base::random::fraction().unwrap_or(1.0)
     }
 }
 

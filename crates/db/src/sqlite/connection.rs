@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::{DURABLE, Failure, Prepared, Product, Text, WalPages, is_allowed, lasting_setting, set_limits};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
@@ -178,7 +179,7 @@ impl Guarded {
     /// all of them again.
     pub(super) fn follow_settings(&mut self) -> Result<(), Failure> {
         let (version, values) = {
-            let settings = self.authorizer.settings.lock().unwrap_or_else(PoisonError::into_inner);
+            let settings = self.authorizer.settings.lock().ignore_poison();
             if settings.version == self.settings_version {
                 return Ok(());
             }
@@ -245,7 +246,7 @@ impl Authorizer {
             return Authorization::Deny;
         }
         if let Some((name, value)) = lasting_setting(context) {
-            let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut settings = self.settings.lock().ignore_poison();
             settings.values.insert(name.to_owned(), value.to_owned());
             settings.version += 1;
         }

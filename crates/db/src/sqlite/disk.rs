@@ -4,8 +4,11 @@ use std::fmt;
 #[cfg(feature = "local")]
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use isobar_base::fs::{self, Space};
+use isobar_base::sync::IgnorePoison;
 
 use crate::{Error, ErrorKind, Result};
 
@@ -14,22 +17,15 @@ pub(super) const FRESH_FOR: Duration = Duration::from_millis(500);
 /// The reserve is at most this part of a file system: a twentieth.
 const LARGEST_PART: u64 = 20;
 
-/// Bytes of a file system.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
-    pub(super) free: u64,
-    pub(super) total: u64,
-}
-
 /// Asks the file system of a folder for its room; `None` where it does not report any.
-type AskRoom = dyn Fn(&Path) -> Option<Room> + Send + Sync;
+type AskRoom = dyn Fn(&Path) -> Option<Space> + Send + Sync;
 
 /// The free room beside a database, asked for twice a second at most.
 pub(super) struct Disk {
     folder: PathBuf,
     reserve: u64,
     room: Box<AskRoom>,
-    seen: Mutex<Option<(Instant, Room)>>,
+    seen: Mutex<Option<(Instant, Space)>>,
 }
 
 impl fmt::Debug for Disk {
@@ -39,7 +35,11 @@ impl fmt::Debug for Disk {
 }
 
 impl Disk {
-    pub(super) fn new(file: &Path, reserve: u64, room: impl Fn(&Path) -> Option<Room> + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        file: &Path,
+        reserve: u64,
+        room: impl Fn(&Path) -> Option<Space> + Send + Sync + 'static,
+    ) -> Self {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Self { folder: folder.to_owned(), reserve, room: Box::new(room), seen: Mutex::new(None) }
     }
@@ -49,7 +49,7 @@ impl Disk {
         if self.reserve == 0 {
             return Ok(());
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().ignore_poison();
         let fresh = seen.filter(|(when, _)| when.elapsed() < FRESH_FOR);
         let Some((when, room)) = fresh.or_else(|| (self.room)(&self.folder).map(|room| (Instant::now(), room))) else {
             return Ok(());
@@ -70,16 +70,8 @@ impl Disk {
 }
 
 /// Free and total bytes of the file system that a folder is on.
-#[cfg(unix)]
-pub(super) fn room(folder: &Path) -> Option<Room> {
-    let stat = rustix::fs::statvfs(folder).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Some(Room { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
-}
-
-#[cfg(not(unix))]
-pub(super) fn room(_: &Path) -> Option<Room> {
-    None
+pub(super) fn room(folder: &Path) -> Option<Space> {
+    fs::space(folder).ok().flatten()
 }
 
 /// Makes a database's files their owner's alone: the file is created with mode 0600 where it is missing, and it, the log and
@@ -91,7 +83,7 @@ pub(super) fn room(_: &Path) -> Option<Room> {
 pub(super) fn make_private(file: &Path) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
-        create_folder(folder)?;
+        fs::create_dir(folder)?;
     }
     create_file(file)?;
     #[cfg(unix)]
@@ -99,10 +91,10 @@ pub(super) fn make_private(file: &Path) -> io::Result<()> {
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let mut name = file.as_os_str().to_owned();
             name.push(suffix);
-            tighten(Path::new(&name), 0o600)?;
+            tighten(Path::new(&name))?;
         }
         if let Some(folder) = folder.filter(|folder| !is_shared(folder) && holds_databases_alone(folder)) {
-            tighten(folder, 0o700)?;
+            tighten(folder)?;
         }
     }
     Ok(())
@@ -110,11 +102,7 @@ pub(super) fn make_private(file: &Path) -> io::Result<()> {
 
 #[cfg(feature = "local")]
 fn create_file(file: &Path) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(file) {
+    match fs::private_file().write(true).create_new(true).open(file) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
@@ -122,19 +110,10 @@ fn create_file(file: &Path) -> io::Result<()> {
 
 /// Removes others' permissions. A missing file, or another user's, stays as it is.
 #[cfg(all(feature = "local", unix))]
-fn tighten(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata = match std::fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        metadata => metadata?,
-    };
-    let old = metadata.permissions().mode() & 0o7777;
-    if old & 0o077 == 0 {
-        return Ok(());
-    }
-    match std::fs::set_permissions(path, std::fs::Permissions::from_mode(old & mode)) {
-        // It is another user's, who has shared it on purpose.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+fn tighten(path: &Path) -> io::Result<()> {
+    match fs::restrict(path) {
+        // Another user's was shared on purpose.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(()),
         done => done,
     }
 }
@@ -157,24 +136,6 @@ fn holds_databases_alone(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_database))
 }
 
-/// Creates a folder and what is missing above it, each its owner's alone and durable in the one above.
-#[cfg(feature = "local")]
-fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(parent)?;
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    std::fs::File::open(parent)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -189,7 +150,7 @@ mod tests {
         let (reported, counted) = (Arc::clone(&free), Arc::clone(&asked));
         let room = move |_: &Path| {
             counted.fetch_add(1, Ordering::SeqCst);
-            Some(Room { free: reported.load(Ordering::SeqCst), total: 1000 })
+            Some(Space { free: reported.load(Ordering::SeqCst), total: 1000 })
         };
         (Disk::new(Path::new("folder/db.sqlite"), reserve, room), free, asked)
     }

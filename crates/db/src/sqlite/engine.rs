@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use isobar_base::fs::Space;
 use isobar_sqlite::{Failure, Prepared, Text};
 
 use super::connection::{Guarded, Settings, must_stop};
-use super::disk::{self, Disk, Room};
+use super::disk::{self, Disk};
 use super::lane::{Lane, Slot};
 use super::values::{from_sql, to_sql};
 use super::{SqliteOptions, fault};
@@ -93,7 +94,7 @@ impl Engine {
     async fn open_on(
         path: Option<&Path>,
         options: SqliteOptions,
-        room: impl Fn(&Path) -> Option<Room> + Send + Sync + 'static,
+        room: impl Fn(&Path) -> Option<Space> + Send + Sync + 'static,
     ) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
         let opener = |is_reader: bool| {

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use isobar_base::sync::IgnorePoison;
 use tokio::sync::oneshot;
 
 use super::connection::{Call, Guarded, Turn};
@@ -83,7 +84,7 @@ struct State {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 }
 
@@ -134,7 +135,7 @@ impl Lane {
             let slot = Slot { connection: None, open: Arc::clone(&self.open), in_memory: self.in_memory, lost: false };
             let spawned = thread::Builder::new().name("isobar-db".to_owned()).spawn(move || work(&queue, slot));
             match spawned {
-                Ok(thread) => self.started.lock().unwrap_or_else(PoisonError::into_inner).push(thread),
+                Ok(thread) => self.started.lock().ignore_poison().push(thread),
                 Err(error) => {
                     state.threads -= 1;
                     if state.threads == 0 {
@@ -162,7 +163,7 @@ impl Drop for Lane {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
         self.queue.arrived.notify_all();
-        for thread in self.started.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for thread in self.started.get_mut().ignore_poison().drain(..) {
             // A thread that has panicked has ended, too.
             drop(thread.join());
         }
@@ -181,7 +182,7 @@ fn work(queue: &Queue, mut slot: Slot) {
                 return;
             }
             state.idle += 1;
-            state = queue.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = queue.arrived.wait(state).ignore_poison();
             state.idle -= 1;
         };
         drop(state);

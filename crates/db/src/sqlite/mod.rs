@@ -13,9 +13,10 @@ mod values;
 use std::fmt;
 #[cfg(feature = "local")]
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use isobar_base::sync::IgnorePoison;
 
 use self::engine::Engine;
 use crate::{
@@ -76,8 +77,8 @@ impl SqliteDatabase {
     pub async fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self> {
         let path = path.as_ref();
         disk::make_private(path).map_err(|error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+            let kind = match isobar_base::io::Class::of(&error) {
+                isobar_base::io::Class::Full => ErrorKind::StorageFull,
                 _ => ErrorKind::PermissionDenied,
             };
             Error::new(kind, format!("cannot open the database: {error}"))
@@ -153,7 +154,7 @@ struct Session {
 impl Session {
     fn advance(&self) {
         let now = self.database.engine.bookmark();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().ignore_poison();
         if seen.as_ref().is_none_or(|seen| *seen < now) {
             *seen = Some(now);
         }
@@ -183,6 +184,6 @@ impl Queryable for Session {
 
 impl DatabaseSession for Session {
     fn bookmark(&self) -> Option<Bookmark> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().ignore_poison().clone()
     }
 }

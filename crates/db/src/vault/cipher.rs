@@ -51,8 +51,7 @@ impl Header {
 }
 
 pub(super) fn seal(key: &[u8; KEY_BYTES], header: Header, associated: &[u8], plain: &[u8]) -> Result<Bytes> {
-    let mut nonce = [0; NONCE_BYTES];
-    random(&mut nonce)?;
+    let nonce: [u8; NONCE_BYTES] = isobar_base::random::bytes()?;
     let aad = [&header.to_bytes(), associated].concat();
     let payload = Payload { msg: plain, aad: &aad };
     let ciphertext = XChaCha20Poly1305::new(key.into()).encrypt(XNonce::from_slice(&nonce), payload);
@@ -68,8 +67,4 @@ pub(super) fn open(key: &[u8; KEY_BYTES], header: Header, associated: &[u8], sea
     plain
         .map(Secret::new)
         .map_err(|_| sealed_error("the value was sealed for another place, under another key, or changed"))
-}
-
-pub(super) fn random(bytes: &mut [u8]) -> Result<()> {
-    getrandom::fill(bytes).map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness: {error}")))
 }

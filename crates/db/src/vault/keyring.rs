@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::cipher::{KEY_BYTES, random};
+use super::cipher::KEY_BYTES;
 use super::{Secret, sealed_error};
 use crate::{Error, Result};
 
@@ -30,7 +30,7 @@ impl Keyring {
     pub fn generate(name: &str) -> Result<Secret> {
         check_name(name)?;
         let mut key = Key::default();
-        random(&mut *key)?;
+        isobar_base::random::fill(&mut *key)?;
         Ok(Secret::new(format!("{name}:{}", STANDARD.encode(*key))))
     }
 

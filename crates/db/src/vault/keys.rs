@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::cipher::{self, Header, KEY_BYTES, random};
+use super::cipher::{self, Header, KEY_BYTES};
 use super::sweep::{COLUMNS, Column};
 use super::{Keyring, prefixed, sealed_error};
 use crate::{Error, QueryableExt, Result, Row, Statement};
@@ -92,7 +92,7 @@ pub(super) fn keys_are_gone(column: &Column) -> Error {
 /// Adds a key. Of two processes that make the first key of a purpose at once, one does.
 pub(super) async fn add(database: &dyn crate::Database, source: &KeySource<'_>, purpose: Purpose) -> Result<()> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
-    random(&mut *key)?;
+    isobar_base::random::fill(&mut *key)?;
     let (wrapped_by, wrapped) = source.wrap(purpose, &key)?;
     let sql = match purpose {
         // The unique index lets one in.

@@ -34,11 +34,12 @@ mod rebind;
 mod secret;
 mod sweep;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
+use isobar_base::sync::IgnorePoison;
 use sha2::Sha256;
 
 pub use inventory::wrapping_keys;
@@ -206,7 +207,7 @@ impl Vault {
     }
 
     async fn keys(&self) -> Result<Arc<DataKeys>> {
-        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.keys.lock().ignore_poison().clone();
         match known {
             Some(keys) => Ok(keys),
             None => self.reload().await,
@@ -215,7 +216,7 @@ impl Vault {
 
     async fn reload(&self) -> Result<Arc<DataKeys>> {
         let keys = Arc::new(keys::load(&*self.database, &self.source()).await?);
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&keys));
+        *self.keys.lock().ignore_poison() = Some(Arc::clone(&keys));
         Ok(keys)
     }
 

@@ -27,18 +27,14 @@ impl Secret {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn write_new(&self, path: impl AsRef<std::path::Path>) -> std::io::Result<()> {
         use std::io::Write;
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(path.as_ref())?;
+
+        use isobar_base::fs;
+
+        let mut file = fs::private_file().write(true).create_new(true).open(path.as_ref())?;
         file.write_all(&self.0)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
-        if let Some(folder) = path.as_ref().parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::File::open(folder)?.sync_all()?; // the name, too, is there after a power loss
-        }
-        Ok(())
+        fs::sync_dir(fs::parent(path.as_ref())) // the name, too, is there after a power loss
     }
 
     /// The bytes as text, where they are UTF-8.

@@ -16,6 +16,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use isobar_base::sync::IgnorePoison;
 use isobar_sessions::{ClientReceiver, ClientSender, ClientSocket, CloseFrame, Message, take_websocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -263,10 +264,10 @@ impl Default for Heard {
 
 impl Heard {
     fn now(&self) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
+        *self.0.lock().ignore_poison() = Instant::now();
     }
 
     fn lately(&self) -> bool {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed() < PATIENCE
+        self.0.lock().ignore_poison().elapsed() < PATIENCE
     }
 }

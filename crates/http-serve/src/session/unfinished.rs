@@ -6,10 +6,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use isobar_base::sync::IgnorePoison;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -88,7 +89,7 @@ fn payload_length(header: &[u8]) -> Option<u64> {
 impl Unfinished {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in between panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().ignore_poison()
     }
 
     /// Follows bytes that were read. Returns whether there is room for them.

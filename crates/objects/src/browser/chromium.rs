@@ -192,9 +192,8 @@ impl BrowserEngine for Chromium {
 /// Starts chromium, and waits for the address on which it listens.
 async fn start(program: &Path, reach: Reach) -> Result<Running, BrowserError> {
     let unavailable = |why: String| BrowserError::new(BrowserErrorKind::Unavailable, why);
-    let mut name = [0; 8];
-    getrandom::fill(&mut name).map_err(|error| unavailable(format!("no randomness: {error}")))?;
-    let folder = std::env::temp_dir().join(format!("isobar-chromium-{}", hex::encode(name)));
+    let name = isobar_base::random::hex_id().map_err(|error| unavailable(error.to_string()))?;
+    let folder = std::env::temp_dir().join(format!("isobar-chromium-{name}"));
     std::fs::create_dir(&folder).map_err(|error| unavailable(format!("{}: {error}", folder.display())))?;
     let profile = Profile(folder);
     let proxy = Proxy::start(reach).await.map_err(|error| unavailable(format!("the browser's proxy: {error}")))?;

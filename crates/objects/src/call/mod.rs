@@ -30,7 +30,6 @@ pub use options::{CallOptions, Turn};
 
 use crate::occupancy::Occupancy;
 use crate::participant::{ASK_AGAIN, ASK_AGAIN_WHY, Participant};
-use crate::random;
 use crate::rate::{Bucket, Verdict};
 use crate::reply::{moment, parameter, refusal, reply, revoked};
 use crate::revocations::Revocations;
@@ -304,9 +303,9 @@ impl CallRoom {
         }
         let (id, is_back) = match known {
             Some(id) => (id, true),
-            None => (hex::encode(random::bytes::<16>()?), false),
+            None => (isobar_base::random::hex_id()?, false),
         };
-        let token = hex::encode(random::bytes::<16>()?);
+        let token = isobar_base::random::hex_id()?;
         let (now, valid_until) = (Utc::now(), who.valid_until.timestamp_millis());
         if is_back {
             // The newest connection is the participant's: an older one has missed that it is broken.

@@ -240,7 +240,7 @@ impl McpSession {
     ) -> Result<std::result::Result<InputResponses, String>> {
         let mut inputs = InputResponses::new();
         for (name, request) in wants.input_requests.iter().flatten() {
-            let id = json!(format!("ask-{}", hex::encode(crate::random::bytes::<8>()?)));
+            let id = json!(format!("ask-{}", hex::encode(isobar_base::random::bytes::<8>()?)));
             let mut message = json!(request);
             (message["jsonrpc"], message["id"]) = ("2.0".into(), id.clone());
             let (sender, answer) = oneshot::channel();

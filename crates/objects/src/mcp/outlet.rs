@@ -91,7 +91,7 @@ impl Outlet {
         // An older session goes on without its client; a request of the newest revision ends with it.
         let guard = self.gone.take_if(|_| self.session.is_none());
         drop(head.send(events(receiver, guard)));
-        let name = hex::encode(crate::random::bytes::<8>()?);
+        let name = hex::encode(isobar_base::random::bytes::<8>()?);
         let Some((session, is_primed)) = &self.session else {
             self.stream = Some(Stream { name, sender: Some(sender) });
             return Ok(());

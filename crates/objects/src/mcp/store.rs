@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::McpLimits;
-use crate::random;
 use crate::tables::Tables;
 use isobar_sessions::{Result, SessionContext};
 
@@ -91,14 +90,14 @@ impl Store {
         if let Some(key) = self.context.kv().get("mcp state key")? {
             return Ok(key);
         }
-        let key = random::bytes::<32>()?.to_vec();
+        let key = isobar_base::random::bytes::<32>()?.to_vec();
         self.context.kv().put("mcp state key", &key)?;
         Ok(key)
     }
 
     pub(super) fn create(&self, version: &ProtocolVersion, client: &ClientCapabilities) -> Result<String> {
         self.tables.make(&self.context)?;
-        let (id, now) = (hex::encode(random::bytes::<16>()?), Utc::now());
+        let (id, now) = (isobar_base::random::hex_id()?, Utc::now());
         let sql =
             "INSERT INTO mcp_sessions (id, version, capabilities, created_at, used_at) VALUES (?1, ?2, ?3, ?4, ?4)";
         let client = serde_json::to_string(client)?;

@@ -9,9 +9,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use isobar_base::backoff::Backoff;
+use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::WalPages;
 use rusqlite::{Connection, params};
 
@@ -29,8 +31,9 @@ const SLACK: i64 = 10_000;
 /// How long after its `retries`-th failure an alarm runs again: 2 s, doubling, with up to a quarter of jitter
 /// (`jitter` in 0..=1). `None` when it is given up.
 pub(super) fn retry_delay(retries: u32, jitter: f64) -> Option<Duration> {
-    let base = (retries < limits::ALARM_RETRIES).then(|| 2f64 * f64::from(1u32 << retries))?;
-    Some(Duration::from_secs_f64(base * (1.0 + jitter.clamp(0.0, 1.0) / 4.0)))
+    const BACKOFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::MAX);
+    let base = (retries < limits::ALARM_RETRIES).then(|| BACKOFF.longest(retries + 1))?;
+    Some(base.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 4.0))
 }
 
 /// The alarm as it is to be when it was made while the clock was ahead of `now`: for as long from now on as it was to wait
@@ -193,9 +196,9 @@ impl Alarms {
                 // The wall clock may be set meanwhile, without notice.
                 Some((at, _)) => {
                     let wait = Duration::from_millis((at - now).unsigned_abs()).min(self.check);
-                    self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                    self.changed.wait_timeout(state, wait).ignore_poison().0
                 }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self.changed.wait(state).ignore_poison(),
             };
         }
     }
@@ -207,7 +210,7 @@ impl Alarms {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Set and map are changed together, without anything between that could panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().ignore_poison()
     }
 
     fn failed(&self, error: &rusqlite::Error) -> Error {

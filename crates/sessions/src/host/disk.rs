@@ -4,30 +4,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Creates a folder and what is missing above it, each durable in the one above; only the owner may enter them.
-pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(parent)?;
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    File::open(parent)?.sync_all()
-}
+use isobar_base::fs;
 
 /// Opens a file to write, creating it if need be; only the owner may read it.
 pub(super) fn create_file(path: &Path, truncate: bool) -> io::Result<File> {
-    let mut options = File::options();
-    options.create(true).truncate(truncate).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
+    let file = fs::private_file().create(true).truncate(truncate).write(true).open(path)?;
     tighten(path);
     Ok(file)
 }
@@ -47,8 +28,8 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let file: File = written().map_err(WriteError::Write).map_err(remove)?;
     file.sync_all().map_err(WriteError::Sync).map_err(remove)?;
     std::fs::rename(&draft, path).map_err(WriteError::Write).map_err(remove)?;
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).map_err(WriteError::Write)?.sync_all().map_err(WriteError::Sync)
+    let folder = File::open(fs::parent(path)).map_err(WriteError::Write)?;
+    folder.sync_all().map_err(WriteError::Sync)
 }
 
 /// Why a file was not written.
@@ -74,22 +55,15 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Takes from a file or folder what others than its owner may do with it. A file system that cannot is left as it is.
-#[cfg(unix)]
 pub(super) fn tighten(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let Ok(meta) = std::fs::symlink_metadata(path) else { return };
-    let mode = meta.permissions().mode();
-    if mode & 0o077 != 0 && !meta.is_symlink() {
-        let changed = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o700));
-        if let Err(_error) = changed {
-            #[cfg(feature = "tracing")]
-            tracing::warn!(path = %path.display(), error = %_error, "others may read this file: its mode cannot be changed");
-        }
+    if path.is_symlink() || !path.exists() {
+        return;
+    }
+    if let Err(_error) = fs::restrict(path) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(path = %path.display(), error = %_error, "others may read this file: its mode cannot be changed");
     }
 }
-
-#[cfg(not(unix))]
-pub(super) fn tighten(_: &Path) {}
 
 /// Tightens a database and what SQLite keeps beside it.
 pub(super) fn tighten_database(path: &Path) {
@@ -133,13 +107,6 @@ pub(super) fn has_log(path: &Path) -> bool {
 }
 
 /// Free and total bytes of the file system, for this process; `None` where the system does not say.
-#[cfg(unix)]
 pub(super) fn space(path: &Path) -> Option<(u64, u64)> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
-}
-
-#[cfg(not(unix))]
-pub(super) fn space(_: &Path) -> Option<(u64, u64)> {
-    None
+    fs::space(path).ok().flatten().map(|space| (space.free, space.total))
 }

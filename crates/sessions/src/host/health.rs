@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
+
+use isobar_base::sync::IgnorePoison;
 
 use super::disk;
 use crate::{Error, ErrorKind, Result};
@@ -144,17 +146,17 @@ impl Health {
     }
 
     fn lock_poison(&self) -> MutexGuard<'_, Option<String>> {
-        self.poison.lock().unwrap_or_else(PoisonError::into_inner)
+        self.poison.lock().ignore_poison()
     }
 
     fn lock_uncheckpointed(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
         // A map of whole entries: nothing is half changed.
-        self.uncheckpointed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.uncheckpointed.lock().ignore_poison()
     }
 
     fn lock_damaged(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], String>> {
         // A map of whole entries: nothing is half changed.
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+        self.damaged.lock().ignore_poison()
     }
 }
 

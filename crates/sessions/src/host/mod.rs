@@ -28,10 +28,11 @@ use std::fs::File;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use isobar_base::sync::IgnorePoison;
 use tokio::sync::{mpsc, oneshot};
 
 use self::alarms::Alarms;
@@ -134,7 +135,7 @@ impl Drop for Host {
         for queue in &self.queues {
             drop(queue.send(Job::Stop));
         }
-        let threads = std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(self.threads.get_mut().ignore_poison());
         let here = std::thread::current().id();
         for thread in threads.into_iter().filter(|thread| thread.thread().id() != here) {
             drop(thread.join()); // a worker does not panic: its objects' panics are caught
@@ -160,7 +161,7 @@ fn lock(root: &Path) -> Result<File> {
         Error::new(ErrorKind::Storage, format!("cannot open the session folder {}: {error}", root.display()))
             .with_source(error)
     };
-    disk::create_folder(root).map_err(failed)?;
+    isobar_base::fs::create_dir(root).map_err(failed)?;
     let file = disk::create_file(&root.join("host.lock"), false).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {

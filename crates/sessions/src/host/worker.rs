@@ -416,7 +416,7 @@ async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
         return state.wake_at(Some(state.shared.alarms.now() + LOOK_AGAIN));
     }
     let next = result.err().and_then(|_error| {
-        let delay = alarms::retry_delay(row.retries, jitter());
+        let delay = alarms::retry_delay(row.retries, isobar_base::random::fraction().unwrap_or(0.0));
         #[cfg(feature = "tracing")]
         tracing::warn!(error = %_error, retries = row.retries, gives_up = delay.is_none(), "an alarm failed");
         let now = state.shared.alarms.now();
@@ -430,11 +430,4 @@ async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
         state.break_with(error);
         state.wake_at(Some(state.shared.alarms.now() + LOOK_AGAIN));
     }
-}
-
-/// A random number in 0..=1.
-fn jitter() -> f64 {
-    let mut byte = [0];
-    // Without randomness there is no jitter, which does no harm.
-    getrandom::fill(&mut byte).map_or(0.0, |()| f64::from(byte[0]) / 255.0)
 }

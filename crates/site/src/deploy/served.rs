@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::lock::Mutex;
+use isobar_base::sync::IgnorePoison;
 use isobar_storage::{
     Checksum, ChecksumAlgorithm, Conditions, Error, ErrorKind, Etags, GetOptions, GetResult, Key, ObjectMeta,
     ObjectStore,
@@ -79,14 +80,14 @@ struct Known {
 impl Follower {
     /// Returns the last known deploy; `None` before the first deploy, or before the pointer was first read.
     pub(crate) fn last(&self) -> Option<Arc<ServedDeploy>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.deploy.clone()
+        self.known.read().ignore_poison().as_ref()?.deploy.clone()
     }
 
     /// Makes the next call of [`current`](Self::current) read the pointer.
     #[cfg(feature = "cache")]
     pub(crate) fn forget(&self) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
-        if let Some(known) = &mut *self.known.write().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(known) = &mut *self.known.write().ignore_poison() {
             known.forget();
         }
     }
@@ -110,7 +111,7 @@ impl Follower {
         if let Some(known) = self.good(&**store) {
             return Ok(known.deploy);
         }
-        let before = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = self.known.read().ignore_poison().clone();
         if let Some((at, kind)) = *failed_at
             && at > begun
         {
@@ -131,13 +132,13 @@ impl Follower {
         if self.forgotten.load(Ordering::Acquire) != forgotten {
             known.forget();
         }
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        *self.known.write().ignore_poison() = Some(known);
         Ok(deploy)
     }
 
     /// Returns the known state if the pointer cannot have changed since, or was read recently.
     fn good(&self, store: &dyn ObjectStore) -> Option<Known> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read().ignore_poison();
         let is_good = |known: &&Known| match store.generation() {
             Some(generation) => known.generation == Some(generation),
             None => known.age(Utc::now()).is_some_and(|age| age < FRESH),
@@ -228,7 +229,7 @@ async fn load(deploys: &Deploys, entry: &Entry, html: HtmlHandling) -> Result<Ar
 /// Locks the manifests that are cached for all sites of the process, the most recently used last.
 fn loaded_manifests() -> MutexGuard<'static, Vec<Arc<Loaded>>> {
     static LOADED: StdMutex<Vec<Arc<Loaded>>> = StdMutex::new(Vec::new());
-    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
+    LOADED.lock().ignore_poison()
 }
 
 /// Returns a cached manifest and marks it as most recently used.

@@ -2,8 +2,9 @@
 
 #[cfg(feature = "cache")]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
+use isobar_base::sync::IgnorePoison;
 use isobar_storage::{Error, Key, ObjectStore};
 
 use super::{HEADERS, HeaderRules, REDIRECTS, Redirects, RuleWarning, read};
@@ -38,7 +39,7 @@ impl LiveRules {
 
     /// Returns the rules in force.
     pub(crate) fn current(&self) -> Arc<SiteRules> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read().ignore_poison())
     }
 
     /// Returns a number that grows with each change of the rules.
@@ -55,7 +56,7 @@ impl LiveRules {
 
     /// Replaces the rules, both files at once.
     fn set(&self, rules: SiteRules) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write().ignore_poison();
         #[cfg(feature = "cache")]
         self.has_hosts.store(rules.headers.has_hosts(), Ordering::Relaxed);
         *current = Arc::new(rules);

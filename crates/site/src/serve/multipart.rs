@@ -5,7 +5,7 @@ use std::future::Future;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Response, header};
-use isobar_storage::{ByteRange, Error, ErrorKind};
+use isobar_storage::{ByteRange, Error};
 
 use super::content_range;
 use crate::body::SiteBody;
@@ -24,12 +24,9 @@ impl Multipart {
     /// Formats the heads of these pieces, with a random boundary: bytes of the file must not contain it.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] where the system has no randomness.
+    /// [`ErrorKind::Internal`](isobar_storage::ErrorKind::Internal) where the system has no randomness.
     pub(super) fn new(content_type: &str, pieces: &[ByteRange], size: u64) -> Result<Self, Error> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the system has no randomness: {error}")))?;
-        let boundary = hex::encode(random);
+        let boundary = isobar_base::random::hex_id()?;
         let head = |piece: &ByteRange| {
             let range = content_range(*piece, size);
             format!("\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n").into()

@@ -233,7 +233,7 @@ async fn files_without_variant_are_compressed_once_with_their_own_etag() {
     let css = "body { color: red }\n".repeat(500);
     store.write(&key("long.css"), css.clone()).await.unwrap();
     let mut noise = vec![0; 20_000];
-    getrandom::fill(&mut noise).unwrap();
+    isobar_base::random::fill(&mut noise).unwrap();
     store.write(&key("noise.txt"), noise).await.unwrap();
     let asked = async |path: &str, headers: &[(&str, &str)]| {
         let mut request = Request::get(path);

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::SubsecRound;
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt, TryStreamExt};
+use isobar_base::sync::IgnorePoison;
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::{
     FixedLength, JsError, Object, bytes, date, js_sys, millis, send, stream_of, uint8_array,
@@ -225,7 +226,7 @@ async fn sending(body: Body, put: impl AsyncFnOnce(JsValue) -> Result<JsValue>) 
     let keep = Arc::clone(&failed);
     let chunks = body.into_stream().map_err(move |error| {
         let text = error.to_string();
-        *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *keep.lock().ignore_poison() = Some(error);
         text
     });
     let (put, fill) = (pin!(put(stream.readable())), pin!(stream.fill(chunks)));
@@ -237,7 +238,7 @@ async fn sending(body: Body, put: impl AsyncFnOnce(JsValue) -> Result<JsValue>) 
         }
         Either::Right((_, put)) => put.await,
     };
-    match failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    match failed.lock().ignore_poison().take() {
         Some(error) => Err(error),
         None => answer,
     }

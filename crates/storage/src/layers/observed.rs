@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
+use isobar_base::sync::IgnorePoison;
 
 use crate::{
     Body, Capabilities, Clock, CopyOptions, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
@@ -116,13 +117,13 @@ impl Counters {
     #[must_use]
     pub fn tallies(&self) -> BTreeMap<Operation, Tally> {
         // Sums, changed in single steps.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().ignore_poison().clone()
     }
 }
 
 impl Observer for Counters {
     fn observed(&self, observation: &Observation<'_>) {
-        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tallies = self.0.lock().ignore_poison();
         let tally = tallies.entry(observation.operation).or_default();
         tally.calls += 1;
         tally.errors += u64::from(observation.error.is_some());

@@ -5,6 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use isobar_base::backoff::Backoff;
+use isobar_base::random;
 
 use crate::{
     Body, Capabilities, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
@@ -82,13 +84,9 @@ impl<S: ObjectStore> Retried<S> {
 
     /// Any time up to twice the longest of the wait before: who failed together does not come again together.
     fn wait(&self, tried: u32) -> Duration {
-        let RetryOptions { base, cap, .. } = self.options;
-        let most = base.saturating_mul(1 << (tried - 1).min(20)).min(cap);
-        let mut random = [0; 4];
+        let backoff = Backoff::new(self.options.base, self.options.cap);
         // Without randomness it is the longest.
-        let share =
-            getrandom::fill(&mut random).map_or(1.0, |()| f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX));
-        most.mul_f64(share)
+        backoff.jittered(tried, random::fraction().unwrap_or(1.0))
     }
 }
 

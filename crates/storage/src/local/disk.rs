@@ -102,11 +102,7 @@ impl Disk for SystemDisk {
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
-        #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix has modes"))]
-        let mut folder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
-        folder.create(path)
+        isobar_base::fs::private_dir().create(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -118,38 +114,25 @@ impl Disk for SystemDisk {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        isobar_base::fs::sync_dir(path)
     }
 
-    #[cfg(unix)]
     fn free(&self, path: &Path) -> io::Result<Option<Space>> {
-        let system = rustix::fs::statvfs(path)?;
-        Ok(Some(Space::new(system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize)))
+        Ok(isobar_base::fs::space(path)?.map(|space| Space::new(space.free, space.total)))
     }
 }
 
 /// Opens files for writing; new ones are their owner's alone (mode 0600).
 pub(super) fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
+    let mut options = isobar_base::fs::private_file();
     options.write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
 }
 
 /// Makes a file or folder of the store private to its owner, as those of earlier versions were not. A missing one is skipped; one
 /// of another user is left as it is, with a warning in the log.
-#[cfg(unix)]
 pub(super) fn make_private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let tighten = || -> io::Result<()> {
-        let mode = fs::metadata(path)?.permissions().mode();
-        if mode & 0o077 == 0 {
-            return Ok(());
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7700))
-    };
-    match tighten() {
+    match isobar_base::fs::restrict(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             #[cfg(feature = "tracing")]
             tracing::warn!(%error, path = %path.display(), "others may read it: its mode cannot be changed");
@@ -157,9 +140,6 @@ pub(super) fn make_private(path: &Path) {
         _ => {}
     }
 }
-
-#[cfg(not(unix))]
-pub(super) fn make_private(_: &Path) {}
 
 /// Reads this many bytes from a position on to the end of a buffer; fewer where the file ends.
 #[cfg(unix)]

@@ -37,10 +37,11 @@ mod verify;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
+use isobar_base::sync::IgnorePoison;
 
 use self::blobs::{Blobs, Checking, Found, Segment};
 use self::commit::After;
@@ -301,7 +302,7 @@ impl Shared {
 
     fn in_flight(&self) -> MutexGuard<'_, HashSet<String>> {
         // A set, changed in single steps.
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_flight.lock().ignore_poison()
     }
 
     /// Returns the blobs that nothing names, those above this age if one is given; and the foreign files.

@@ -163,7 +163,11 @@ impl Work<'_> {
         }
         // What is written next goes into a pack of its own.
         let newest = sizes.keys().next_back().map_or(1, |newest| newest + 1);
-        self.new.begin(newest, last.map_or_else(|| crate::rules::random().map(u64::from_le_bytes), Ok)?)?;
+        let last = match last {
+            Some(last) => last,
+            None => u64::from_le_bytes(isobar_base::random::bytes()?),
+        };
+        self.new.begin(newest, last)?;
         self.check_large(&mut report)?;
         self.keep_unnamed(&mut report)?;
         self.report_uncertain(&sizes, &mut report)?;

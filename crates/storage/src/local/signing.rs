@@ -26,9 +26,7 @@ fn decoded(path: &Path, text: &str) -> Result<Vec<u8>> {
 /// Writes it beside its place first: a concurrent reader finds a whole one, or none.
 fn make(path: &Path) -> Result<Vec<u8>> {
     let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("no randomness from the system: {error}")))?;
+    let secret: [u8; 32] = isobar_base::random::bytes()?;
     let part = path.with_extension(hex::encode(&secret[..4]));
     let mut file = private().create_new(true).open(&part).map_err(failed)?;
     file.write_all(hex::encode(secret).as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;

@@ -30,18 +30,11 @@ pub fn create_state_folder(path: impl AsRef<Path>) -> Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(failed)?;
     }
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(path) {
+    match isobar_base::fs::private_dir().create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         created => created.map_err(failed)?,
     }
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path.join(MARKER)) {
+    match isobar_base::fs::private_file().write(true).create_new(true).open(path.join(MARKER)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         // What can only be read needs no mark to be read.
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),

@@ -1,13 +1,14 @@
 //! Providers: their names, their endpoints, and the identities that they confirm.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderValue, Method, Request, header};
+use isobar_base::sync::IgnorePoison;
 use isobar_db::vault::Secret;
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -145,7 +146,7 @@ impl OAuthProvider {
     /// Its endpoints.
     pub(super) async fn metadata(&self, client: &dyn HttpClient) -> Result<Arc<Metadata>, Failure> {
         let now = Utc::now();
-        let known = self.metadata.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.metadata.lock().ignore_poison().clone();
         if let Some((_, metadata)) = known.filter(|(at, _)| now - *at < METADATA_FOR) {
             return Ok(metadata);
         }
@@ -171,7 +172,7 @@ impl OAuthProvider {
         for url in [&metadata.authorization_endpoint, &metadata.token_endpoint] {
             check_url(url).map_err(|error| self.failure(error))?;
         }
-        *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&metadata)));
+        *self.metadata.lock().ignore_poison() = Some((now, Arc::clone(&metadata)));
         Ok(metadata)
     }
 

@@ -96,7 +96,9 @@ async fn below_the_reserve_writes_are_refused_and_everything_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(100 * MEBIBYTE));
     let reported = Arc::clone(&free);
-    let room = move |_: &Path| Some(Room { free: reported.load(Ordering::SeqCst), total: 10_000 * MEBIBYTE });
+    let room = move |_: &Path| {
+        Some(isobar_base::fs::Space { free: reported.load(Ordering::SeqCst), total: 10_000 * MEBIBYTE })
+    };
     let options = SqliteOptions::default().with_disk_reserve(64 * MEBIBYTE);
     let engine = Engine::open_on(Some(&folder.path().join("db.sqlite")), options, room).await.unwrap();
     run(&engine, "CREATE TABLE t (a)").await.unwrap();

@@ -1,9 +1,10 @@
 //! WebSockets: those that an object has accepted, and the client's end on its way out.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use isobar_base::sync::IgnorePoison;
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::wasm_bindgen::closure::Closure;
 use isobar_cloudflare::binding::{JsError, Object, bytes as bytes_of, millis, uint8_array, wasm_bindgen_futures};
@@ -25,7 +26,7 @@ pub(super) fn with_socket(mut response: Response, socket: Object) -> Response {
 
 /// Takes the client's end out of a response as the runtime's own `WebSocket`, to be handed on to the client as it is.
 pub fn socket_of(extensions: &mut http::Extensions) -> Option<Object> {
-    extensions.remove::<RawSocket>()?.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    extensions.remove::<RawSocket>()?.0.lock().ignore_poison().take()
 }
 
 /// Takes the client's end out of a response to speak through it here.
@@ -164,6 +165,6 @@ pub(super) fn number_of(socket: &Object, next: impl FnOnce() -> u64) -> u64 {
 /// The client's end of a socket that the object has accepted.
 pub(super) fn accepted(client: &ClientSocket) -> Result<Object, JsError> {
     let missing = || JsError::new("the object answers with a WebSocket that it has not accepted");
-    let link = client.link().lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(missing)?;
+    let link = client.link().lock().ignore_poison().take().ok_or_else(missing)?;
     link.downcast::<Object>().map(|socket| *socket).map_err(|_| missing())
 }

@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use isobar_base::sync::IgnorePoison;
 use isobar_cloudflare::binding::js_sys::{Array, Promise};
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
 use isobar_cloudflare::binding::wasm_bindgen::closure::{Closure, ScopedClosure};
@@ -225,7 +225,7 @@ impl SessionBackend for State {
         let tags: Array = tags.into_iter().map(JsValue::from).collect();
         self.state.call("acceptWebSocket", &[server.value().clone(), tags.into()]).map_err(failure)?;
         // The other end is found by the response that carries this socket's client.
-        let mut link = socket.link().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut link = socket.link().lock().ignore_poison();
         *link = Some(Box::new(pair.object("0")));
         drop(link);
         Ok(self.socket(server))

@@ -1,7 +1,8 @@
 //! A database in memory, until its object has stored something: an object that was only read leaves no file behind.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+
+use isobar_base::sync::IgnorePoison;
 
 use super::{Place, Storage, in_file};
 use crate::host::disk::{self, WriteError};
@@ -56,7 +57,7 @@ impl Storage {
         // The file format's versions for writing and reading: 2 is WAL. So the file need not be switched, and synced, again.
         image[18..20].fill(2);
         if let Some(folder) = path.parent() {
-            disk::create_folder(folder).map_err(|error| in_file(&path, "cannot be created", error))?;
+            isobar_base::fs::create_dir(folder).map_err(|error| in_file(&path, "cannot be created", error))?;
         }
         disk::write_whole(&path, &image).map_err(|error| match error {
             WriteError::Write(error) => in_file(&path, "cannot be created", error),
@@ -67,7 +68,7 @@ impl Storage {
             }
         })?;
         let file = Self::file(&path, &self.health)?;
-        let settings = std::mem::take(&mut *self.settings.lock().unwrap_or_else(PoisonError::into_inner));
+        let settings = std::mem::take(&mut *self.settings.lock().ignore_poison());
         for (name, value) in settings {
             file.own(&format!("PRAGMA {name} = '{}'", value.replace('\'', "''")))?;
         }

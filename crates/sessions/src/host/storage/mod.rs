@@ -8,8 +8,9 @@ mod values;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed};
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
@@ -206,7 +207,7 @@ impl Storage {
                 return Authorization::Deny;
             }
             if let Some((name, value)) = setting(&context) {
-                settings.lock().unwrap_or_else(PoisonError::into_inner).push((name, value.to_owned()));
+                settings.lock().ignore_poison().push((name, value.to_owned()));
             }
             Authorization::Allow
         }))?;
@@ -438,8 +439,8 @@ impl Storage {
 
 /// A failure of an object's file, by its name.
 fn in_file(path: &Path, what: &str, error: std::io::Error) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+    let kind = match isobar_base::io::Class::of(&error) {
+        isobar_base::io::Class::Full => ErrorKind::StorageFull,
         _ => ErrorKind::Storage,
     };
     Error::new(kind, format!("the session object's file {} {what}: {error}", path.display())).with_source(error)

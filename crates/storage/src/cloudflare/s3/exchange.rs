@@ -1,12 +1,13 @@
 //! Requests, signed, and what the server refuses.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Request, Response, StatusCode};
+use isobar_base::sync::IgnorePoison;
 use isobar_cloudflare::client::{self, BodyError, Effect, TransportError, TransportErrorKind};
 use rusty_s3::{Credentials, S3Action};
 use serde::Deserialize;
@@ -60,7 +61,7 @@ impl Payload {
         let keep = Arc::clone(&failed);
         let chunks = held_back(length, body, checksum).map_err(move |error| {
             let text = BodyError::from(error.to_string());
-            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            *keep.lock().ignore_poison() = Some(error);
             text
         });
         let body = client::Body::from_stream(Some(length), chunks);
@@ -69,7 +70,7 @@ impl Payload {
 
     fn failure(&self) -> Option<Error> {
         match self {
-            Self::Stream { failed, .. } => failed.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Self::Stream { failed, .. } => failed.lock().ignore_poison().take(),
             Self::Nothing | Self::Bytes(_) => None,
         }
     }

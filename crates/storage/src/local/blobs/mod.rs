@@ -234,13 +234,7 @@ impl Blobs {
 
     /// Creates a folder and what is missing above it, each durable in the one above.
     pub(super) fn create_folder(&self, path: &Path) -> Result<()> {
-        if path.as_os_str().is_empty() || path.is_dir() {
-            return Ok(());
-        }
-        let parent = path.parent().unwrap_or(Path::new(""));
-        self.create_folder(parent)?;
-        self.create_one(path)?;
-        self.sync_folder(parent)
+        isobar_base::fs::create_dir_with(path, &mut |path| self.create_one(path), &mut |path| self.sync_folder(path))
     }
 
     fn create_one(&self, path: &Path) -> Result<()> {

@@ -13,10 +13,11 @@ mod schema;
 mod uploads;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use chrono::{DateTime, Duration, Utc};
+use isobar_base::sync::IgnorePoison;
 use rusqlite::{Connection, params};
 
 use super::blobs::Segment;
@@ -393,7 +394,7 @@ fn connect(path: &Path) -> crate::Result<Connection> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A list of idle connections, changed in single steps.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().ignore_poison()
 }
 
 /// Why an index cannot be opened; where SQLite finds it damaged, with what to do.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HEAD_WEIGHT, Place, Tail};
 use crate::local::blobs::Segment;
-use crate::{Error, ErrorKind, Key, ObjectMeta, Result, rules};
+use crate::{Error, ErrorKind, Key, ObjectMeta, Result};
 
 const MAGIC: &[u8; 8] = b"isobarF1";
 const HEADER_BYTES: usize = 32;
@@ -110,7 +110,7 @@ pub(in crate::local) struct NewFrame {
 
 impl NewFrame {
     pub(in crate::local) fn begin(tail: Tail) -> Result<Self> {
-        let id = u64::from_le_bytes(rules::random()?);
+        let id = u64::from_le_bytes(isobar_base::random::bytes()?);
         Ok(Self { tail, id, bytes: vec![0; HEADER_BYTES], records: 0, weight: 0, keeps_deletions: true })
     }
 

@@ -1,0 +1,224 @@
+//! Files and folders that survive a power loss, and that nobody but their owner can read.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Creates a folder and the missing ones above it. Each is durable in the one above it before this returns, and only its owner may
+/// enter it (mode 0700). Existing folders, and an empty path, stay as they are.
+///
+/// ```
+/// # let home = tempfile::tempdir()?;
+/// let folder = home.path().join("state/buckets");
+/// isobar_base::fs::create_dir(&folder)?;
+/// isobar_base::fs::create_dir(&folder)?; // it is there already
+/// assert!(folder.is_dir());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// The system's, when a folder cannot be created or synced. What has been created until then remains.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    let mut create = |folder: &Path| match private_dir().create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created,
+    };
+    create_dir_with(path, &mut create, &mut sync_dir)
+}
+
+/// As [`create_dir`], by a function that creates one folder and one that syncs the names in a folder, for code that puts something
+/// between itself and the file system. Another process may have created the folder meanwhile: `create` takes that for success.
+///
+/// # Errors
+/// Those of the functions.
+pub fn create_dir_with<E>(
+    path: &Path,
+    create: &mut impl FnMut(&Path) -> Result<(), E>,
+    sync: &mut impl FnMut(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let above = parent(path);
+    create_dir_with(above, create, sync)?;
+    create(path)?;
+    sync(above)
+}
+
+/// Makes the names in a folder durable: files and folders that were created in it, renamed or removed. An empty path is the current
+/// folder.
+///
+/// # Errors
+/// The system's. What was not synced may be gone after a power loss; another try proves nothing.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}
+
+/// Returns the folder that a path is in: `.` for a bare name, and the root for the root.
+#[must_use]
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        None => path,
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    }
+}
+
+/// Options that create files which only their owner can read and write (mode 0600). What is opened for is still to be said:
+/// `private_file().write(true).create_new(true)`.
+#[must_use]
+pub fn private_file() -> OpenOptions {
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix has modes"))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// A builder of folders that only their owner may enter (mode 0700).
+#[must_use]
+pub fn private_dir() -> DirBuilder {
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix has modes"))]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Takes from everyone but the owner what they may do with a file or folder; links are followed. Without effect where there are no
+/// modes.
+///
+/// # Errors
+/// The system's: the path does not exist, or belongs to another user.
+pub fn restrict(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o7700))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that an unprivileged process may still write.
+    pub free: u64,
+    /// Bytes of the whole file system.
+    pub total: u64,
+}
+
+/// Asks the file system of a path for its room. `None` where the system does not report any.
+///
+/// # Errors
+/// The system's: the path does not exist, for example.
+pub fn space(path: &Path) -> io::Result<Option<Space>> {
+    #[cfg(unix)]
+    {
+        let system = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+        Ok(Some(Space { free: bytes(system.f_bavail), total: bytes(system.f_blocks) }))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    fn mode(path: &Path) -> u32 {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn missing_folders_are_created_from_the_top_and_each_is_synced_above() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("a/b/c");
+        let log = std::cell::RefCell::new(Vec::new());
+        let shown = |path: &Path| path.strip_prefix(home.path()).unwrap().display().to_string();
+        let mut create = |path: &Path| {
+            log.borrow_mut().push(format!("create {}", shown(path)));
+            std::fs::create_dir(path)
+        };
+        let mut sync = |path: &Path| {
+            log.borrow_mut().push(format!("sync {}", shown(path)));
+            Ok(())
+        };
+        create_dir_with(&folder, &mut create, &mut sync).unwrap();
+        create_dir_with(&folder, &mut create, &mut sync).unwrap();
+        assert_eq!(*log.borrow(), ["create a", "sync ", "create a/b", "sync a", "create a/b/c", "sync a/b"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_created_or_synced_ends_it() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("a/b");
+        let refused = create_dir_with(&folder, &mut |_| Err("create"), &mut |_| Ok(()));
+        assert_eq!(refused, Err("create"));
+        let unsynced = create_dir_with(&folder, &mut |_| Ok(()), &mut |_| Err("sync"));
+        assert_eq!(unsynced, Err("sync"));
+        std::fs::write(home.path().join("file"), "").unwrap();
+        assert!(create_dir(&home.path().join("file/below")).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_another_process_creates_first_is_taken() {
+        for _ in 0..50 {
+            let home = tempfile::tempdir().unwrap();
+            let folder = home.path().join("a/b/c");
+            std::thread::scope(|scope| {
+                let created: Vec<_> = (0..4).map(|_| scope.spawn(|| create_dir(&folder))).collect();
+                created.into_iter().for_each(|created| created.join().unwrap().unwrap());
+            });
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_created_is_its_owners_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("a/b");
+        create_dir(&folder).unwrap();
+        assert_eq!((mode(&home.path().join("a")), mode(&folder)), (0o700, 0o700));
+        private_file().write(true).create_new(true).open(folder.join("file")).unwrap();
+        assert_eq!(mode(&folder.join("file")), 0o600);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn restricting_takes_what_others_may_do_and_nothing_of_the_owners() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        for (before, after) in [(0o755, 0o700), (0o640, 0o600), (0o500, 0o500)] {
+            std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(before)).unwrap();
+            restrict(home.path()).unwrap();
+            assert_eq!(mode(home.path()), after);
+        }
+        assert_eq!(restrict(&home.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_parent_of_a_bare_name_is_the_current_folder() {
+        let parents = ["a/b", "a", "/", "/a", ""].map(|path| parent(Path::new(path)));
+        assert_eq!(parents, ["a", ".", "/", "/", ""].map(Path::new));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_current_folder_has_room() {
+        let space = space(Path::new(".")).unwrap().unwrap();
+        assert!(space.free <= space.total && space.total > 0);
+    }
+}
