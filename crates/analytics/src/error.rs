@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use isobar_base::error::Parts;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 use isobar_base::io::Class;
 
@@ -31,67 +32,93 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// An error of a sink, shown as `<operation>: <message>`.
-#[derive(Debug)]
+/// An error of a sink. It displays as `<operation>: <message>`.
+#[derive(Debug, Clone)]
 pub struct Error {
-    kind: ErrorKind,
-    operation: &'static str,
-    message: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    parts: Parts<ErrorKind>,
+    code: Option<i64>,
 }
 
 impl Error {
-    /// Creates an error of this kind in this operation.
-    pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, operation, message: message.into(), source: None }
+    /// Creates an error of this kind; the backend names the operation ([`during`](Self::during)).
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { parts: Parts::new(kind, message), code: None }
+    }
+
+    /// Names the operation, an [`Operation`](crate::Operation) or one of the backend's own (`open`), unless a deeper layer has
+    /// already done so.
+    #[must_use]
+    pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
+        self.parts.name_operation(operation);
+        self
     }
 
     /// Attaches the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.parts.set_source(source);
+        self
+    }
+
+    /// Adds the code with which Cloudflare's API has answered.
+    #[cfg(all(feature = "cloudflare-http", not(target_arch = "wasm32")))]
+    pub(crate) fn with_code(mut self, code: Option<i64>) -> Self {
+        self.code = code;
         self
     }
 
     /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.parts.kind()
+    }
+
+    /// Returns the name of the operation that failed: that of an [`Operation`](crate::Operation), or one of the backend's own.
+    /// Empty where none is named.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.parts.operation()
+    }
+
+    /// Returns Cloudflare's code, where its API has answered with one; the message has it, too.
+    #[must_use]
+    pub fn code(&self) -> Option<i64> {
+        self.code
     }
 
     /// Returns the message without the operation.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        self.parts.message()
     }
 
-    /// Whether a retry may succeed.
+    /// Returns whether the same call may succeed later: for [`ErrorKind::Unavailable`].
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.kind == ErrorKind::Unavailable
+        self.kind() == ErrorKind::Unavailable
     }
 
     /// Creates an error from an I/O error and its path.
     #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
-    pub(crate) fn io(operation: &'static str, path: &std::path::Path, error: std::io::Error) -> Self {
+    pub(crate) fn io(path: &std::path::Path, error: std::io::Error) -> Self {
         let kind = match Class::of(&error) {
             Class::Denied => ErrorKind::PermissionDenied,
             Class::Full => ErrorKind::StorageFull,
             Class::Temporary => ErrorKind::Unavailable,
             Class::Other => ErrorKind::Internal,
         };
-        Self::new(kind, operation, format!("{}: {error}", path.display())).with_source(error)
+        Self::new(kind, format!("{}: {error}", path.display())).with_source(error)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.operation, self.message)
+        fmt::Display::fmt(&self.parts, f)
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.parts.source()
     }
 }

@@ -15,6 +15,7 @@
 
 mod error;
 mod ext;
+mod operation;
 mod point;
 mod sink;
 
@@ -31,6 +32,7 @@ pub mod mock;
 
 pub use error::{Error, ErrorKind, Result};
 pub use ext::EventSinkExt;
+pub use operation::Operation;
 pub use point::{DataPoint, Event, Problem};
 pub use sink::{Batch, Batches, Damage, EventSink, Scan, ScanOptions, SinkStats};
 

@@ -7,7 +7,7 @@ use chrono::{SubsecRound, Utc};
 use futures_util::{StreamExt, stream};
 use isobar_base::sync::IgnorePoison;
 
-use crate::{Batch, Batches, DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
+use crate::{Batch, Batches, DataPoint, Error, ErrorKind, Event, EventSink, Operation, Result, ScanOptions, SinkStats};
 
 /// A dataset in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +58,7 @@ impl EventSink for MemorySink {
 
     async fn flush(&self) -> Result<()> {
         if self.lock().closed {
-            return Err(Error::new(ErrorKind::Closed, "flush", "the sink is closed"));
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(Operation::Flush));
         }
         Ok(())
     }
@@ -74,7 +74,7 @@ impl EventSink for MemorySink {
 
     async fn health(&self) -> Result<()> {
         if self.lock().closed {
-            return Err(Error::new(ErrorKind::Closed, "health", "the sink is closed"));
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(Operation::Health));
         }
         Ok(())
     }

@@ -5,51 +5,26 @@ use std::sync::Arc;
 use async_trait::async_trait;
 pub use isobar_testkit::{Call, Release, Script};
 
+pub use crate::Operation;
 use crate::{Batches, DataPoint, Error, EventSink, Result, ScanOptions, SinkStats};
 
-/// An operation of [`EventSink`], as named in the script and the record of its mock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the names are the trait's")]
-pub enum Operation {
-    Write,
-    Flush,
-    Close,
-    Health,
-    Read,
-}
-
-impl Operation {
-    /// All operations.
-    pub const ALL: [Self; 5] = [Self::Write, Self::Flush, Self::Close, Self::Health, Self::Read];
-
-    /// Returns the name of the operation.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Write => "write",
-            Self::Flush => "flush",
-            Self::Close => "close",
-            Self::Health => "health",
-            Self::Read => "read",
-        }
-    }
-}
-
-impl AsRef<str> for Operation {
-    fn as_ref(&self) -> &str {
-        self.name()
-    }
-}
-
-impl From<Operation> for &'static str {
-    fn from(operation: Operation) -> Self {
-        operation.name()
-    }
-}
-
 /// A sink with a [`Script`] before every [`Operation`]. A `write` that is scripted to fail drops its point; delays and holds do not
-/// apply to it, as writing never waits.
+/// apply to it, as writing never waits. A scripted error names the operation that it fails, as a backend's own errors do.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::mock::{MockSink, Operation};
+/// use isobar_analytics::{DataPoint, Error, ErrorKind, EventSink};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let sink = MockSink::new(MemorySink::new());
+/// sink.script().fail_next(Operation::Flush, Error::new(ErrorKind::StorageFull, "the disk is full"));
+/// sink.write(DataPoint::new().with_index("tenant-1"));
+/// assert_eq!(sink.flush().await.unwrap_err().to_string(), "flush: the disk is full");
+/// assert!(sink.flush().await.is_ok());
+/// assert_eq!(sink.script().count(Operation::Write), 1);
+/// # }).unwrap(); }
+/// ```
 #[derive(Debug, Clone)]
 pub struct MockSink {
     inner: Arc<dyn EventSink>,
@@ -67,6 +42,11 @@ impl MockSink {
     pub fn script(&self) -> &Script<Error> {
         &self.script
     }
+
+    /// Records a call and plays its step.
+    async fn enter(&self, operation: Operation) -> Result<()> {
+        self.script.enter(operation, "").await.map_err(|error| error.during(operation))
+    }
 }
 
 #[async_trait]
@@ -79,22 +59,22 @@ impl EventSink for MockSink {
         }
     }
     async fn flush(&self) -> Result<()> {
-        self.script.enter(Operation::Flush, "").await?;
+        self.enter(Operation::Flush).await?;
         self.inner.flush().await
     }
     async fn close(&self) -> Result<()> {
-        self.script.enter(Operation::Close, "").await?;
+        self.enter(Operation::Close).await?;
         self.inner.close().await
     }
     fn stats(&self) -> SinkStats {
         self.inner.stats()
     }
     async fn health(&self) -> Result<()> {
-        self.script.enter(Operation::Health, "").await?;
+        self.enter(Operation::Health).await?;
         self.inner.health().await
     }
     async fn read(&self, options: ScanOptions) -> Result<Batches> {
-        self.script.enter(Operation::Read, "").await?;
+        self.enter(Operation::Read).await?;
         self.inner.read(options).await
     }
 }

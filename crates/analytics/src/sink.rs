@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 
-use crate::{DataPoint, Error, ErrorKind, Event, Result};
+use crate::{DataPoint, Error, ErrorKind, Event, Operation, Result};
 
 /// A stream of stored events in bounded batches; see [`EventSink::read`].
 pub type Batches = BoxStream<'static, Result<Batch>>;
@@ -49,7 +49,7 @@ pub trait EventSink: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the backend is write-only. The stream ends after the first error.
     async fn read(&self, _options: ScanOptions) -> Result<Batches> {
-        Err(Error::new(ErrorKind::Unsupported, "read", "this sink is write-only"))
+        Err(Error::new(ErrorKind::Unsupported, "this sink is write-only").during(Operation::Read))
     }
 }
 

@@ -224,13 +224,13 @@ mod tests {
             StorageError::new(Storage::StorageFull, secret).into(),
             DbError::new(Db::StorageFull, secret).into(),
             SessionError::new(Session::StorageFull, secret).into(),
-            AnalyticsError::new(Analytics::StorageFull, "write", secret).into(),
+            AnalyticsError::new(Analytics::StorageFull, secret).into(),
         ];
         let busy: [Problem; 4] = [
             StorageError::new(Storage::Unavailable, secret).into(),
             DbError::new(Db::Unavailable, secret).into(),
             SessionError::new(Session::Overloaded, secret).into(),
-            AnalyticsError::new(Analytics::Unavailable, "write", secret).into(),
+            AnalyticsError::new(Analytics::Unavailable, secret).into(),
         ];
         let is = |problem: Problem, status: u16| {
             let text = serde_json::to_string(&problem).expect("a problem is JSON");

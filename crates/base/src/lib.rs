@@ -3,6 +3,8 @@
 //! | module | gives |
 //! |---|---|
 //! | [`backoff`] | waits that double up to a cap, with jitter |
+//! | [`error`] | what the errors of the abstractions have in common |
+//! | [`operations!`] | the enum of a trait's operations, for errors, observation and mocks |
 //! | [`fs`] (feature `fs`, native) | folders that survive a power loss, files that only their owner can read, free space |
 //! | [`io`] | the class of an I/O error: refused, full, temporary |
 //! | [`random`] | bytes, ids and fractions from the system's randomness |
@@ -12,9 +14,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;
+pub mod error;
 #[cfg(all(feature = "fs", not(target_arch = "wasm32")))]
 pub mod fs;
 pub mod io;
+mod operation;
 pub mod random;
 pub mod sync;
 

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use isobar_base::error::Parts;
 use isobar_base::random::NoRandomness;
 
 /// A result of this crate.
@@ -57,23 +58,21 @@ pub enum Constraint {
 
 /// An error of a database. One of SQL displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`; one of a file, a
 /// migration or the vault has no prefix.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
-    kind: ErrorKind,
+    parts: Parts<ErrorKind>,
     prefix: &'static str,
     // Boxed texts and numbers of 32 bits keep the error small.
-    message: Box<str>,
     sql: Option<Box<str>>,
     statement: Option<u32>,
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     offset: Option<u32>,
     line: Option<u32>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
     retryable: bool,
 }
 
 impl Error {
-    /// An error of this kind.
+    /// Creates an error of this kind; the backend names the operation ([`during`](Self::during)).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let prefix = match kind {
             ErrorKind::ColumnNotFound => "D1_COLUMN_NOTFOUND",
@@ -81,23 +80,28 @@ impl Error {
             _ => "D1_ERROR",
         };
         Self {
-            kind,
+            parts: Parts::new(kind, message),
             prefix,
-            message: message.into().into_boxed_str(),
             sql: None,
             statement: None,
             #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
             offset: None,
             line: None,
-            source: None,
             retryable: kind == ErrorKind::Unavailable,
         }
+    }
+
+    /// Names the operation, an [`Operation`](crate::Operation) or one of a helper's own, unless a deeper layer has already done so.
+    #[must_use]
+    pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
+        self.parts.name_operation(operation);
+        self
     }
 
     /// Attaches the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.parts.set_source(source);
         self
     }
 
@@ -108,16 +112,44 @@ impl Error {
         self
     }
 
-    /// The error's kind.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.parts.kind()
     }
 
-    /// The message without D1's prefix.
+    /// Returns the name of the operation that failed: that of an [`Operation`](crate::Operation), or one of a helper's own. Empty
+    /// where none is named, as for a row that does not convert. The text does not show it, as D1's does not.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.parts.operation()
+    }
+
+    /// Returns the message without D1's prefix.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        self.parts.message()
+    }
+
+    /// Returns SQLite's name of the error, with which D1's text ends: `SQLITE_CONSTRAINT`. `None` where the text has none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{QueryableExt, SqliteDatabase};
+    ///
+    /// let error = SqliteDatabase::memory().await?.prepare("SELECT x").run().await.unwrap_err();
+    /// assert_eq!((error.operation(), error.code()), ("query", Some("SQLITE_ERROR")));
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        // D1 may name the extended code behind it: `... SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)`.
+        let message = self.message().split(" (extended: ").next()?;
+        let code = message.rsplit(": ").next()?.trim_end();
+        let is_code = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        code.strip_prefix("SQLITE_").is_some_and(is_code).then_some(code)
     }
 
     /// The SQL that failed, without its parameters.
@@ -161,7 +193,7 @@ impl Error {
     pub(crate) fn in_exec(mut self, script: &str) -> Self {
         self.prefix = "D1_EXEC_ERROR";
         let first = script.trim().lines().next().unwrap_or_default();
-        self.message = format!("Error in line 1: {first}: {}", self.message).into_boxed_str();
+        self.parts.set_message(format!("Error in line 1: {first}: {}", self.message()));
         self
     }
 
@@ -177,7 +209,7 @@ impl Error {
     }
 
     pub(crate) fn in_column(mut self, column: &str) -> Self {
-        self.message = format!("column {column}: {}", self.message).into_boxed_str();
+        self.parts.set_message(format!("column {column}: {}", self.message()));
         self
     }
 
@@ -187,7 +219,7 @@ impl Error {
     pub fn in_file(mut self, file: &str) -> Self {
         let line = self.line.map(|line| format!(", line {line}")).unwrap_or_default();
         let statement = self.sql.as_deref().map(|sql| format!("\n  in: {}", shortened(sql))).unwrap_or_default();
-        self.message = format!("{file}{line}: {}{statement}", self.message).into_boxed_str();
+        self.parts.set_message(format!("{file}{line}: {}{statement}", self.message()));
         self.prefix = "";
         self
     }
@@ -229,15 +261,15 @@ fn shortened(sql: &str) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.prefix {
-            "" => f.write_str(&self.message),
-            prefix => write!(f, "{prefix}: {}", self.message),
+            "" => f.write_str(self.message()),
+            prefix => write!(f, "{prefix}: {}", self.message()),
         }
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.parts.source()
     }
 }
 

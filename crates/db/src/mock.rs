@@ -5,51 +5,31 @@ use std::sync::Arc;
 use async_trait::async_trait;
 pub use isobar_testkit::{Call, Release, Script};
 
+pub use crate::Operation;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ExecResult, QueryResult, Queryable,
     Result, Statement,
 };
 
-/// An operation of [`Queryable`] and [`Database`], as its mock's script and record name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the names are the trait's")]
-pub enum Operation {
-    Query,
-    Batch,
-    Exec,
-    Health,
-}
-
-impl Operation {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Query, Self::Batch, Self::Exec, Self::Health];
-
-    /// The operation's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Query => "query",
-            Self::Batch => "batch",
-            Self::Exec => "exec",
-            Self::Health => "health",
-        }
-    }
-}
-
-impl AsRef<str> for Operation {
-    fn as_ref(&self) -> &str {
-        self.name()
-    }
-}
-
-impl From<Operation> for &'static str {
-    fn from(operation: Operation) -> Self {
-        operation.name()
-    }
-}
-
-/// Any database, with a [`Script`] before every [`Operation`]; a script of SQL is a batch, and a call's subject is its SQL.
+/// Any database, with a [`Script`] before every [`Operation`]; a script of SQL is a batch, and a call's subject is its SQL. A
+/// scripted error names the operation that it fails, as a backend's own errors do.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::mock::{MockDatabase, Operation};
+/// use isobar_db::{Error, ErrorKind, QueryableExt, SqliteDatabase};
+///
+/// let db = MockDatabase::new(SqliteDatabase::memory().await?);
+/// db.script().fail_next(Operation::Query, Error::new(ErrorKind::Unavailable, "the database is busy"));
+/// let error = db.prepare("SELECT 1").run().await.unwrap_err();
+/// assert_eq!((error.operation(), error.to_string().as_str()), ("query", "D1_ERROR: the database is busy"));
+/// assert!(error.is_retryable());
+/// db.prepare("SELECT 1").run().await?;
+/// assert_eq!(db.script().count(Operation::Query), 2);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[derive(Debug, Clone)]
 pub struct MockDatabase {
     inner: Arc<dyn Database>,
@@ -69,6 +49,11 @@ impl MockDatabase {
     }
 }
 
+/// Records a call and plays its step.
+async fn enter(script: &Script<Error>, operation: Operation, subject: impl Into<String> + Send) -> Result<()> {
+    script.enter(operation, subject).await.map_err(|error| error.during(operation))
+}
+
 fn joined(statements: &[Statement]) -> String {
     statements.iter().map(Statement::sql).collect::<Vec<_>>().join("; ")
 }
@@ -77,15 +62,15 @@ fn joined(statements: &[Statement]) -> String {
 #[deny(clippy::missing_trait_methods)]
 impl Queryable for MockDatabase {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        self.script.enter(Operation::Query, statement.sql()).await?;
+        enter(&self.script, Operation::Query, statement.sql()).await?;
         self.inner.query(statement).await
     }
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        self.script.enter(Operation::Batch, joined(&statements)).await?;
+        enter(&self.script, Operation::Batch, joined(&statements)).await?;
         self.inner.batch(statements).await
     }
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        self.script.enter(Operation::Batch, script).await?;
+        enter(&self.script, Operation::Batch, script).await?;
         self.inner.batch_script(script).await
     }
 }
@@ -100,11 +85,11 @@ impl Database for MockDatabase {
         self.inner.capabilities()
     }
     async fn exec(&self, script: &str) -> Result<ExecResult> {
-        self.script.enter(Operation::Exec, script).await?;
+        enter(&self.script, Operation::Exec, script).await?;
         self.inner.exec(script).await
     }
     async fn health(&self) -> Result<()> {
-        self.script.enter(Operation::Health, "").await?;
+        enter(&self.script, Operation::Health, "").await?;
         self.inner.health().await
     }
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
@@ -122,15 +107,15 @@ struct MockSession {
 #[deny(clippy::missing_trait_methods)]
 impl Queryable for MockSession {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        self.script.enter(Operation::Query, statement.sql()).await?;
+        enter(&self.script, Operation::Query, statement.sql()).await?;
         self.inner.query(statement).await
     }
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        self.script.enter(Operation::Batch, joined(&statements)).await?;
+        enter(&self.script, Operation::Batch, joined(&statements)).await?;
         self.inner.batch(statements).await
     }
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        self.script.enter(Operation::Batch, script).await?;
+        enter(&self.script, Operation::Batch, script).await?;
         self.inner.batch_script(script).await
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use isobar_base::error::Parts;
 use isobar_base::random::NoRandomness;
 
 /// A result of this crate.
@@ -44,18 +45,24 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// An error of a session object or its host.
+/// An error of a session object or its host. It displays as its message alone, as Durable Objects' errors do: an object's own error
+/// reaches its caller with the text that the object gave it.
 #[derive(Debug, Clone)]
 pub struct Error {
-    kind: ErrorKind,
-    message: String,
-    source: Option<std::sync::Arc<dyn StdError + Send + Sync>>,
+    parts: Parts<ErrorKind>,
 }
 
 impl Error {
-    /// An error of this kind.
+    /// Creates an error of this kind; the host names the operation ([`during`](Self::during)).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { parts: Parts::new(kind, message) }
+    }
+
+    /// Names the operation, an [`Operation`](crate::Operation) or one of the host's own, unless a deeper layer has already done so.
+    #[must_use]
+    pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
+        self.parts.name_operation(operation);
+        self
     }
 
     /// Creates an object's own error. Its caller gets the text.
@@ -65,40 +72,53 @@ impl Error {
 
     /// Attaches the cause.
     #[must_use]
-    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.source = Some(std::sync::Arc::new(source));
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.parts.set_source(source);
         self
     }
 
     /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.parts.kind()
     }
 
-    /// Whether the same call may succeed later: the object was reset before it answered, or is overloaded. Cloudflare's
+    /// Returns the name of the operation that failed: that of an [`Operation`](crate::Operation), or one of the host's own. Empty
+    /// inside an object, where none is named.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.parts.operation()
+    }
+
+    /// Returns the message. The text that Cloudflare has for an error is in it.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.parts.message()
+    }
+
+    /// Returns whether the same call may succeed later: the object was reset before it answered, or is overloaded. Cloudflare's
     /// `retryable`; what is overloaded should be retried with patience.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Reset | ErrorKind::Overloaded)
+        matches!(self.kind(), ErrorKind::Reset | ErrorKind::Overloaded)
     }
 
-    /// Whether too many events wait for the object: Cloudflare's `overloaded`.
+    /// Returns whether too many events wait for the object: Cloudflare's `overloaded`.
     #[must_use]
     pub fn is_overloaded(&self) -> bool {
-        self.kind == ErrorKind::Overloaded
+        self.kind() == ErrorKind::Overloaded
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(self.message())
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.parts.source()
     }
 }
 

@@ -43,6 +43,7 @@ mod id;
 mod message;
 mod namespace;
 mod object;
+mod operation;
 mod pipe;
 mod upgrade;
 mod value;
@@ -76,6 +77,7 @@ pub use id::{IdScheme, ObjectId};
 pub use message::{CloseFrame, Message};
 pub use namespace::{Capabilities, ListedObject, SessionNamespace};
 pub use object::{AlarmInfo, SessionObject};
+pub use operation::Operation;
 pub use upgrade::take_websocket;
 pub use value::{Parameters, Value};
 #[cfg(feature = "cloudflare-binding")]

@@ -5,48 +5,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 pub use isobar_testkit::{Call, Release, Script};
 
+pub use crate::Operation;
 use crate::{Capabilities, Error, ListedObject, ObjectId, Request, Response, Result, SessionNamespace};
 
-/// An operation of [`SessionNamespace`], as its mock's script and record name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the names are the trait's")]
-pub enum Operation {
-    Fetch,
-    List,
-    Health,
-    Evict,
-}
-
-impl Operation {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Fetch, Self::List, Self::Health, Self::Evict];
-
-    /// The operation's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fetch => "fetch",
-            Self::List => "list",
-            Self::Health => "health",
-            Self::Evict => "evict",
-        }
-    }
-}
-
-impl AsRef<str> for Operation {
-    fn as_ref(&self) -> &str {
-        self.name()
-    }
-}
-
-impl From<Operation> for &'static str {
-    fn from(operation: Operation) -> Self {
-        operation.name()
-    }
-}
-
-/// Any namespace, with a [`Script`] before every [`Operation`]; a call's subject is the id.
+/// Any namespace, with a [`Script`] before every [`Operation`]; a call's subject is the id. A scripted error names the operation that it
+/// fails, as a host's own errors do.
+///
+/// ```
+/// use isobar_sessions::mock::{MockNamespace, Operation};
+/// use isobar_sessions::{Error, ErrorKind, SessionNamespace};
+///
+/// async fn fails_to_list_once(sessions: impl SessionNamespace + 'static) {
+///     let sessions = MockNamespace::new(sessions);
+///     sessions.script().fail_next(Operation::List, Error::new(ErrorKind::Overloaded, "too many events wait"));
+///     let error = sessions.list().await.unwrap_err();
+///     assert_eq!((error.operation(), error.is_retryable()), ("list", true));
+///     assert_eq!(sessions.script().count(Operation::List), 1);
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct MockNamespace {
     inner: Arc<dyn SessionNamespace>,
@@ -63,6 +39,11 @@ impl MockNamespace {
     #[must_use]
     pub fn script(&self) -> &Script<Error> {
         &self.script
+    }
+
+    /// Records a call and plays its step.
+    async fn enter(&self, operation: Operation, subject: impl Into<String> + Send) -> Result<()> {
+        self.script.enter(operation, subject).await.map_err(|error| error.during(operation))
     }
 }
 
@@ -82,19 +63,19 @@ impl SessionNamespace for MockNamespace {
         self.inner.parse_id(text)
     }
     async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response> {
-        self.script.enter(Operation::Fetch, id.to_string()).await?;
+        self.enter(Operation::Fetch, id.to_string()).await?;
         self.inner.fetch(id, request).await
     }
     async fn health(&self) -> Result<()> {
-        self.script.enter(Operation::Health, "").await?;
+        self.enter(Operation::Health, "").await?;
         self.inner.health().await
     }
     async fn list(&self) -> Result<Vec<ListedObject>> {
-        self.script.enter(Operation::List, "").await?;
+        self.enter(Operation::List, "").await?;
         self.inner.list().await
     }
     async fn evict(&self, id: &ObjectId) -> Result<()> {
-        self.script.enter(Operation::Evict, id.to_string()).await?;
+        self.enter(Operation::Evict, id.to_string()).await?;
         self.inner.evict(id).await
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Error, ErrorKind, ObjectId, Request, Response, Result};
+use crate::{Error, ErrorKind, ObjectId, Operation, Request, Response, Result};
 
 /// Operations of a host that Cloudflare's binding lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub trait SessionNamespace: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`].
     async fn list(&self) -> Result<Vec<ListedObject>> {
-        Err(Error::new(ErrorKind::Unsupported, "this host cannot list its objects"))
+        Err(Error::new(ErrorKind::Unsupported, "this host cannot list its objects").during(Operation::List))
     }
 
     /// Checks that the host can store, for readiness checks. Durable Objects always can.
@@ -104,7 +104,7 @@ pub trait SessionNamespace: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`].
     async fn evict(&self, _id: &ObjectId) -> Result<()> {
-        Err(Error::new(ErrorKind::Unsupported, "this host cannot evict its objects"))
+        Err(Error::new(ErrorKind::Unsupported, "this host cannot evict its objects").during(Operation::Evict))
     }
 }
 

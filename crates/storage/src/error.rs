@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use isobar_base::error::Parts;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 use isobar_base::io::Class;
 use isobar_base::random::NoRandomness;
@@ -53,35 +54,30 @@ pub enum ErrorKind {
 }
 
 /// An error of an object store. It displays as R2's do: `<operation>: <message> (<code>)`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
-    kind: ErrorKind,
-    operation: &'static str,
-    message: String,
+    parts: Parts<ErrorKind>,
     code: Option<u32>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// An error of this kind; the operation is filled in by the backend ([`during`](Self::during)).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, operation: "", message: message.into(), code: default_code(kind), source: None }
+        Self { parts: Parts::new(kind, message), code: default_code(kind) }
     }
 
     /// Names the operation, an [`Operation`](crate::Operation) or one of the backend's own (`fsck`), unless a deeper layer has
     /// already done so.
     #[must_use]
     pub fn during(mut self, operation: impl Into<&'static str>) -> Self {
-        if self.operation.is_empty() {
-            self.operation = operation.into();
-        }
+        self.parts.name_operation(operation);
         self
     }
 
     /// Attaches the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.parts.set_source(source);
         self
     }
 
@@ -95,19 +91,19 @@ impl Error {
     /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.parts.kind()
     }
 
     /// The name of the operation that failed: that of an [`Operation`](crate::Operation), or one of the backend's own.
     #[must_use]
     pub fn operation(&self) -> &'static str {
-        self.operation
+        self.parts.operation()
     }
 
     /// Returns the message, without the operation and the code.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        self.parts.message()
     }
 
     /// Cloudflare's code, where R2 has one for this.
@@ -119,7 +115,7 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.kind == ErrorKind::Unavailable
+        self.kind() == ErrorKind::Unavailable
     }
 
     /// The error of a body's source: this crate's own as it is, any other as [`ErrorKind::Body`].
@@ -133,7 +129,7 @@ impl Error {
     /// Says it in other words.
     #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
     pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {
-        self.message = message.into();
+        self.parts.set_message(message);
         self
     }
 
@@ -182,16 +178,13 @@ fn default_code(kind: ErrorKind) -> Option<u32> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.operation.is_empty() {
-            write!(f, "{}: ", self.operation)?;
-        }
-        write!(f, "{}", self.message)?;
+        fmt::Display::fmt(&self.parts, f)?;
         self.code.map_or(Ok(()), |code| write!(f, " ({code})"))
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.parts.source()
     }
 }

@@ -8,7 +8,7 @@ use isobar_base::sync::IgnorePoison;
 use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
 use isobar_cloudflare::binding::{Object, js_sys, send, uint8_array, wasm_bindgen_futures};
 
-use crate::{DataPoint, Error, ErrorKind, EventSink, Result, SinkStats};
+use crate::{DataPoint, Error, ErrorKind, EventSink, Operation, Result, SinkStats};
 
 /// An Analytics Engine dataset through its binding, for code inside Workers.
 ///
@@ -42,7 +42,7 @@ impl AnalyticsEngineDataset {
         let dataset = binding.into();
         if dataset.is_nothing() || dataset.method("writeDataPoint").is_err() {
             let message = format!("the binding is not an Analytics Engine dataset but {:?}", dataset.class());
-            return Err(Error::new(ErrorKind::Internal, "open", message));
+            return Err(Error::new(ErrorKind::Internal, message).during("open"));
         }
         Ok(Self { dataset, state: Mutex::default(), settling: futures_util::lock::Mutex::default() })
     }
@@ -102,13 +102,13 @@ impl EventSink for AnalyticsEngineDataset {
 
     async fn flush(&self) -> Result<()> {
         if self.state().closed {
-            return Err(Error::new(ErrorKind::Closed, "flush", "the sink is closed"));
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(Operation::Flush));
         }
         match send(self.settle()).await {
             0 => Ok(()),
             failed => {
                 let message = format!("{failed} data points were refused");
-                Err(Error::new(ErrorKind::Unavailable, "flush", message))
+                Err(Error::new(ErrorKind::Unavailable, message).during(Operation::Flush))
             }
         }
     }
@@ -121,7 +121,7 @@ impl EventSink for AnalyticsEngineDataset {
 
     async fn health(&self) -> Result<()> {
         if self.state().closed {
-            return Err(Error::new(ErrorKind::Closed, "health", "the sink is closed"));
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(Operation::Health));
         }
         Ok(())
     }

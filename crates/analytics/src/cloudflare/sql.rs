@@ -58,7 +58,7 @@ impl AnalyticsEngineSql {
         let answer = self.account.call_text(Effect::Idempotent, "analytics_engine/sql", sql).await.map_err(failure)?;
         serde_json::from_slice(&answer).map_err(|error| {
             let message = format!("the response is not JSON (does the query have a FORMAT clause?): {error}");
-            Error::new(ErrorKind::Internal, "query", message).with_source(error)
+            Error::new(ErrorKind::Internal, message).with_source(error).during("query")
         })
     }
 
@@ -77,7 +77,7 @@ impl AnalyticsEngineSql {
 fn scan_sql(dataset: &str, options: &ScanOptions) -> Result<String> {
     if dataset.is_empty() || !dataset.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         let message = format!("invalid dataset name {dataset:?}: use letters, digits and _");
-        return Err(Error::new(ErrorKind::Query, "scan", message));
+        return Err(Error::new(ErrorKind::Query, message).during("scan"));
     }
     let ScanOptions { from, until, limit } = options;
     let second = |at: DateTime<Utc>| format!("toDateTime('{}')", at.format("%Y-%m-%d %H:%M:%S"));
@@ -98,8 +98,9 @@ fn scan_sql(dataset: &str, options: &ScanOptions) -> Result<String> {
 }
 
 fn event(row: &Map<String, Json>) -> Result<Event> {
-    let wrong =
-        |column: &str| Error::new(ErrorKind::Internal, "scan", format!("the column {column} has an unexpected value"));
+    let wrong = |column: &str| {
+        Error::new(ErrorKind::Internal, format!("the column {column} has an unexpected value")).during("scan")
+    };
     let text = |column: &str| row.get(column).and_then(Json::as_str).ok_or_else(|| wrong(column));
     let timestamp = NaiveDateTime::parse_from_str(text("timestamp")?, "%Y-%m-%d %H:%M:%S");
     let timestamp = timestamp.map_err(|error| wrong("timestamp").with_source(error))?.and_utc();
@@ -129,7 +130,8 @@ fn failure(error: RestError) -> Error {
         RestErrorKind::Refused => ErrorKind::Query,
         _ => ErrorKind::Internal,
     };
-    Error::new(kind, "query", error.to_string()).with_source(error)
+    let code = error.messages().iter().map(|message| message.code).find(|code| *code != 0);
+    Error::new(kind, error.to_string()).with_code(code).with_source(error).during("query")
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use isobar_base::sync::IgnorePoison;
 
 use self::segment::{DurableEnd, Segments};
 use self::writer::{Message, Writer};
-use crate::{Batches, DataPoint, Error, ErrorKind, Event, EventSink, Result, ScanOptions, SinkStats};
+use crate::{Batches, DataPoint, Error, ErrorKind, Event, EventSink, Operation, Result, ScanOptions, SinkStats};
 
 pub use options::LocalOptions;
 
@@ -77,10 +77,10 @@ impl LocalSink {
         let counts = Arc::new(Counts::default());
         let end = Arc::default();
         let linger = options.linger;
-        let segments = Segments::open(&folder, options, Arc::clone(&end))?;
+        let segments = Segments::open(&folder, options, Arc::clone(&end)).map_err(|error| error.during("open"))?;
         let writer = Writer::new(segments, receiver, Arc::clone(&counts), linger);
         let thread = std::thread::Builder::new().name("isobar-analytics".to_owned()).spawn(move || writer.run());
-        let thread = thread.map_err(|error| Error::io("open", &folder, error))?;
+        let thread = thread.map_err(|error| Error::io(&folder, error).during("open"))?;
         let shared = Shared {
             folder,
             sender: RwLock::new(Some(sender)),
@@ -130,9 +130,9 @@ impl EventSink for LocalSink {
 
     async fn flush(&self) -> Result<()> {
         if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "flush", "the sink is closed"));
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(Operation::Flush));
         }
-        request(self.sender(), Message::Flush).await
+        request(self.sender(), Message::Flush).await.map_err(|error| error.during(Operation::Flush))
     }
 
     async fn close(&self) -> Result<()> {
@@ -140,17 +140,17 @@ impl EventSink for LocalSink {
             return Ok(());
         }
         let sender = self.shared.sender.write().ignore_poison().take();
-        request(sender, Message::Flush).await
+        request(sender, Message::Flush).await.map_err(|error| error.during(Operation::Close))
     }
 
     async fn health(&self) -> Result<()> {
         if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "health", "the sink is closed"));
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(Operation::Health));
         }
         if !self.shared.counts.is_failing.load(Ordering::Relaxed) {
             return Ok(());
         }
-        request(self.sender(), Message::Probe).await
+        request(self.sender(), Message::Probe).await.map_err(|error| error.during(Operation::Health))
     }
 
     fn stats(&self) -> SinkStats {
@@ -162,8 +162,9 @@ impl EventSink for LocalSink {
 
     /// Reads durable points: flush first to include those just written.
     async fn read(&self, options: ScanOptions) -> Result<Batches> {
-        let segments = segment::to_read(&self.shared.folder, &self.shared.end, &options)?;
-        reader::batches(segments, options)
+        segment::to_read(&self.shared.folder, &self.shared.end, &options)
+            .and_then(|segments| reader::batches(segments, options))
+            .map_err(|error| error.during(Operation::Read))
     }
 }
 
@@ -172,7 +173,7 @@ async fn request(
     sender: Option<SyncSender<Message>>,
     message: fn(oneshot::Sender<Result<()>>) -> Message,
 ) -> Result<()> {
-    let ended = || Error::new(ErrorKind::Internal, "flush", "the writer thread has ended");
+    let ended = || Error::new(ErrorKind::Internal, "the writer thread has ended");
     let sender = sender.ok_or_else(ended)?;
     let (done, receiver) = oneshot::channel();
     match sender.try_send(message(done)) {

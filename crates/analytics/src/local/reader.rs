@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use futures_channel::oneshot;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::frame::{self, Frame};
 use super::segment::{FIRST_MAGIC, MAGIC, Segment};
-use crate::{Batch, Batches, Damage, Error, ErrorKind, Event, Result, ScanOptions};
+use crate::{Batch, Batches, Damage, Error, ErrorKind, Event, Operation, Result, ScanOptions};
 
 /// Most events of a batch.
 const BATCH_EVENTS: usize = 1024;
@@ -29,7 +29,7 @@ pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Ba
             let reader = reader.get_or_insert_with(|| Reader::new(&segments, options.clone()));
             let batch = match reader {
                 Ok(reader) => reader.batch(),
-                Err(error) => Some(Err(Error::new(error.kind(), "read", error.message()))),
+                Err(error) => Some(Err(error.clone())),
             };
             let is_over = !matches!(batch, Some(Ok(_)));
             if answer.send(batch).is_err() || is_over {
@@ -37,7 +37,7 @@ pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Ba
             }
         }
     });
-    thread.map_err(|error| Error::new(ErrorKind::Unavailable, "read", format!("cannot start a thread: {error}")))?;
+    thread.map_err(|error| Error::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}")))?;
     let next = async move |sender: Option<mpsc::Sender<oneshot::Sender<Answer>>>| {
         let sender = sender?;
         let (answer, answered) = oneshot::channel();
@@ -47,10 +47,11 @@ pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Ba
             Ok(Some(Ok(batch))) => Some((Ok(batch), Some(sender))),
             Ok(Some(Err(error))) => Some((Err(error), None)),
             Ok(None) => None,
-            Err(_) => Some((Err(Error::new(ErrorKind::Internal, "read", "the reading thread ended early")), None)),
+            Err(_) => Some((Err(Error::new(ErrorKind::Internal, "the reading thread ended early")), None)),
         }
     };
-    Ok(stream::unfold(Some(sender), next).boxed())
+    let batches = stream::unfold(Some(sender), next);
+    Ok(batches.map_err(|error: Error| error.during(Operation::Read)).boxed())
 }
 
 /// Reads segments one after the other.
@@ -141,7 +142,7 @@ impl Frames {
         let file = match File::open(&segment.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &segment.path, error)),
+            Err(error) => return Err(Error::io(&segment.path, error)),
         };
         let mut frames = Self {
             file: file.take(segment.bytes),

@@ -78,7 +78,7 @@ pub(super) struct Segment {
 
 impl Segments {
     pub(super) fn open(folder: &Path, options: LocalOptions, end: Arc<DurableEnd>) -> Result<Self> {
-        isobar_base::fs::create_dir(folder).map_err(|error| Error::io("open", folder, error))?;
+        isobar_base::fs::create_dir(folder).map_err(|error| Error::io(folder, error))?;
         restrict(folder);
         let looked = (Instant::now(), SystemTime::now());
         let folder = folder.to_owned();
@@ -192,7 +192,7 @@ impl Segments {
             "{}: {free} bytes of the disk are free, below the reserve of {reserve}; events are dropped until there is more",
             self.folder.display()
         );
-        Err(Error::new(crate::ErrorKind::StorageFull, "flush", message))
+        Err(Error::new(crate::ErrorKind::StorageFull, message))
     }
 
     /// Removes the oldest segments: those that are too old, if the time is given, and as many as it takes for a new segment to fit
@@ -237,7 +237,7 @@ impl Current {
                     if !lock(&file) || !path.exists() {
                         continue;
                     }
-                    let failed = |error| Error::io("flush", &path, error);
+                    let failed = |error| Error::io(&path, error);
                     let begun = file.write_all(MAGIC).and_then(|()| file.sync_all());
                     let begun = begun.and_then(|()| isobar_base::fs::sync_dir(folder));
                     if let Err(error) = begun {
@@ -247,7 +247,7 @@ impl Current {
                     return Ok(Self { file, path, begun: Instant::now(), durable: MAGIC.len() as u64 });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io("flush", &path, error)),
+                Err(error) => return Err(Error::io(&path, error)),
             }
         }
         unreachable!("there are more numbers than files")
@@ -255,7 +255,7 @@ impl Current {
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
-        written.map_err(|error| Error::io("flush", &self.path, error))?;
+        written.map_err(|error| Error::io(&self.path, error))?;
         self.durable += bytes.len() as u64;
         Ok(())
     }
@@ -322,7 +322,7 @@ fn new_file(path: &Path) -> std::io::Result<File> {
 
 /// Lists the segments, oldest first.
 fn list(folder: &Path) -> Result<Vec<Segment>> {
-    let failed = |error| Error::io("read", folder, error);
+    let failed = |error| Error::io(folder, error);
     let mut segments = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;

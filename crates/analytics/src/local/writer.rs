@@ -104,9 +104,8 @@ impl Writer {
         }
         let failure = self.failure.take();
         for done in waiting.drain(..) {
-            let told = failure.as_ref().map_or(Ok(()), |error| Err(Error::new(error.kind(), "flush", error.message())));
             // The caller may no longer be waiting.
-            done.send(told).ok();
+            done.send(failure.clone().map_or(Ok(()), Err)).ok();
         }
     }
 

@@ -39,7 +39,7 @@ async fn a_mock_without_a_script_conforms() {
 #[tokio::test]
 async fn scripted_write_failure_is_counted_and_not_returned() {
     let sink = MockSink::new(MemorySink::new());
-    sink.script().fail_next("write", Error::new(ErrorKind::Unavailable, "write", "no"));
+    sink.script().fail_next("write", Error::new(ErrorKind::Unavailable, "no"));
     sink.write(point(1));
     sink.write(point(2));
     assert_eq!((sink.script().count("write"), sink.stats().written), (2, 1));
@@ -112,8 +112,10 @@ async fn failing_disk_is_reported_by_flush_and_counted() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await; // the background attempt failed
     let error = sink.flush().await.unwrap_err();
     assert!(error.to_string().contains("dataset"), "{error}");
+    assert_eq!(error.operation(), "flush");
+    assert!(std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()), "{error:?}");
     assert_eq!((sink.stats().written, sink.stats().stored, sink.stats().dropped), (1, 0, 1));
-    sink.health().await.unwrap_err();
+    assert_eq!(sink.health().await.unwrap_err().operation(), "health");
     std::fs::create_dir(&dataset).unwrap();
     sink.health().await.unwrap(); // tries again, without a point
     sink.write(point(2));

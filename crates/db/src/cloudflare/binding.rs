@@ -11,7 +11,7 @@ use isobar_cloudflare::sql::{exact_integers, is_exact};
 use super::answer;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, Meta,
-    QueryResult, Queryable, Result, Row, Statement, Value,
+    Operation, QueryResult, Queryable, Result, Row, Statement, Value,
 };
 
 /// A D1 database by its binding: for code inside Workers.
@@ -82,11 +82,11 @@ impl D1Database {
 #[async_trait]
 impl Queryable for D1Database {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        send(self.run(&statement)).await.map_err(|error| error.with_sql(statement.sql()))
+        send(self.run(&statement)).await.map_err(|error| error.with_sql(statement.sql()).during(Operation::Query))
     }
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        send(self.run_batch(&statements)).await
+        send(self.run_batch(&statements)).await.map_err(|error| error.during(Operation::Batch))
     }
 }
 
@@ -102,7 +102,7 @@ impl Database for D1Database {
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {
         let answer = send(async { self.database.ask("exec", &[script.into()]).await.map(Object::from) }).await;
-        let answer = answer.map_err(|error| failure(&error))?;
+        let answer = answer.map_err(|error| failure(&error).during(Operation::Exec))?;
         let count = answer.number("count").unwrap_or_default() as usize;
         Ok(ExecResult::new(count, duration(answer.number("duration"))))
     }

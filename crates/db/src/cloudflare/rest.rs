@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use super::answer;
 use crate::{
     Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, Meta,
-    QueryResult, Queryable, Result, Row, Statement, Value, sql,
+    Operation, QueryResult, Queryable, Result, Row, Statement, Value, sql,
 };
 
 /// A D1 database over Cloudflare's REST API: for native code, tools above all, since each statement is a request. Cheap to
@@ -82,18 +82,14 @@ impl D1RestDatabase {
     async fn ask(&self, effect: Effect, body: Json) -> Result<Vec<Answer>> {
         self.account.call(effect, Method::POST, &self.path, Some(&body)).await.map_err(failure)
     }
-}
 
-#[async_trait]
-impl Queryable for D1RestDatabase {
-    async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        let effect = effect(&[&statement]);
-        let answers = self.ask(effect, wire(&statement)).await.map_err(|error| error.with_sql(statement.sql()))?;
+    async fn run(&self, statement: &Statement) -> Result<QueryResult> {
+        let answers = self.ask(effect(&[statement]), wire(statement)).await?;
         // A result for each statement of the SQL, and the rows are the last one's.
         answers.into_iter().next_back().ok_or_else(no_statement)?.into_result()
     }
 
-    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
+    async fn run_batch(&self, statements: &[Statement]) -> Result<Vec<QueryResult>> {
         let statements: Vec<&Statement> =
             statements.iter().filter(|statement| sql::split(statement.sql()).next().is_some()).collect();
         if statements.is_empty() {
@@ -106,6 +102,17 @@ impl Queryable for D1RestDatabase {
             return Err(Error::new(ErrorKind::Decode, message));
         }
         answers.into_iter().map(Answer::into_result).collect()
+    }
+}
+
+#[async_trait]
+impl Queryable for D1RestDatabase {
+    async fn query(&self, statement: Statement) -> Result<QueryResult> {
+        self.run(&statement).await.map_err(|error| error.with_sql(statement.sql()).during(Operation::Query))
+    }
+
+    async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
+        self.run_batch(&statements).await.map_err(|error| error.during(Operation::Batch))
     }
 }
 
@@ -123,7 +130,7 @@ impl Database for D1RestDatabase {
         let lines = script.lines().filter(|line| sql::split(line).next().is_some());
         let lines: Vec<Statement> = lines.map(|line| Statement::new(line.to_owned())).collect();
         let count = lines.len();
-        let results = self.batch(lines).await.map_err(|error| error.in_exec(script))?;
+        let results = self.run_batch(&lines).await.map_err(|error| error.in_exec(script).during(Operation::Exec))?;
         Ok(ExecResult::new(count, results.iter().map(|result| result.meta.duration).sum()))
     }
 

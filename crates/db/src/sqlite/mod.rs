@@ -20,8 +20,8 @@ use isobar_base::sync::IgnorePoison;
 
 use self::engine::Engine;
 use crate::{
-    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, QueryResult,
-    Queryable, Result, SqliteOptions, Statement,
+    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, Operation,
+    QueryResult, Queryable, Result, SqliteOptions, Statement,
 };
 
 /// A database with D1's semantics on SQLite. Clones share it.
@@ -99,16 +99,18 @@ impl fmt::Debug for SqliteDatabase {
 #[async_trait]
 impl Queryable for SqliteDatabase {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        let results = self.engine.run(vec![statement]).await?;
-        results.into_iter().next_back().ok_or_else(|| Error::new(ErrorKind::Internal, "a statement without a result"))
+        let missing = || Error::new(ErrorKind::Internal, "a statement without a result");
+        let results = self.engine.run(vec![statement]).await;
+        let last = results.and_then(|results| results.into_iter().next_back().ok_or_else(missing));
+        last.map_err(|error| error.during(Operation::Query))
     }
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {
-        self.engine.run(statements).await
+        self.engine.run(statements).await.map_err(|error| error.during(Operation::Batch))
     }
 
     async fn batch_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        self.engine.run_script(script).await
+        self.engine.run_script(script).await.map_err(|error| error.during(Operation::Batch))
     }
 }
 
@@ -127,12 +129,12 @@ impl Database for SqliteDatabase {
         let lines = script.trim().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
         let statements: Vec<_> = lines.map(|line| Statement::new(line.to_owned())).collect();
         let count = statements.len();
-        self.engine.run(statements).await.map_err(|error| error.in_exec(script))?;
+        self.engine.run(statements).await.map_err(|error| error.in_exec(script).during(Operation::Exec))?;
         Ok(ExecResult::new(count, start.elapsed()))
     }
 
     async fn health(&self) -> Result<()> {
-        self.engine.health().await
+        self.engine.health().await.map_err(|error| error.during(Operation::Health))
     }
 
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {

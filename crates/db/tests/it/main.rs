@@ -9,7 +9,7 @@ mod vault;
 use std::sync::Arc;
 
 use isobar_db::mock::MockDatabase;
-use isobar_db::{Database, Error, ErrorKind, Queryable, QueryableExt, SqliteDatabase, conformance};
+use isobar_db::{Database, Error, ErrorKind, Queryable, QueryableExt, SqliteDatabase, Statement, conformance};
 
 #[tokio::test]
 async fn memory_conforms() {
@@ -33,10 +33,33 @@ async fn a_mock_without_a_script_conforms() {
 async fn a_mock_fails_as_scripted_and_sees_sessions_too() {
     let db = MockDatabase::new(SqliteDatabase::memory().await.unwrap());
     db.script().fail_next("query", Error::new(ErrorKind::Unavailable, "Network connection lost."));
-    assert!(db.prepare("SELECT 1").run().await.unwrap_err().is_retryable());
+    let error = db.prepare("SELECT 1").run().await.unwrap_err();
+    assert!(error.is_retryable());
+    assert_eq!((error.operation(), error.to_string().as_str()), ("query", "D1_ERROR: Network connection lost."));
     let session = db.session(Default::default());
     session.prepare("SELECT 1").run().await.unwrap();
     assert_eq!(db.script().count("query"), 2);
+}
+
+#[tokio::test]
+async fn an_error_names_its_operation_and_sqlites_code() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.exec("CREATE TABLE t (a UNIQUE)\nINSERT INTO t VALUES (1)").await.unwrap();
+    let insert = || Statement::new("INSERT INTO t VALUES (1)");
+    let errors = [
+        ("query", db.query(insert()).await.map(drop)),
+        ("batch", db.batch(vec![insert()]).await.map(drop)),
+        ("batch", db.batch_script("INSERT INTO t VALUES (1);").await.map(drop)),
+        ("exec", db.exec("INSERT INTO t VALUES (1)").await.map(drop)),
+    ];
+    for (operation, result) in errors {
+        let error = result.unwrap_err();
+        assert_eq!((error.operation(), error.code()), (operation, Some("SQLITE_CONSTRAINT")), "{error}");
+    }
+    let code = |message: &str| Error::new(ErrorKind::Internal, message).code().map(str::to_owned);
+    assert_eq!(code("no: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_CHECK)").as_deref(), Some("SQLITE_CONSTRAINT"));
+    assert_eq!(code("no such column: SQLITE_x"), None);
+    assert_eq!(code("Network connection lost."), None);
 }
 
 #[tokio::test]

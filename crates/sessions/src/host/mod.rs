@@ -42,8 +42,8 @@ use self::ticket::Ticket;
 use self::worker::{Job, Worker};
 use crate::pipe::Budget;
 use crate::{
-    Capabilities, Error, ErrorKind, IdScheme, ListedObject, ObjectId, Request, Response, Result, SessionNamespace,
-    SessionObject,
+    Capabilities, Error, ErrorKind, IdScheme, ListedObject, ObjectId, Operation, Request, Response, Result,
+    SessionNamespace, SessionObject,
 };
 
 pub use options::{Clock, HostOptions};
@@ -206,16 +206,17 @@ macro_rules! namespace {
                 self.host.scheme.parse(text)
             }
             async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response> {
-                self.host.fetch(id, request).await
+                self.host.fetch(id, request).await.map_err(|error| error.during(Operation::Fetch))
             }
             async fn list(&self) -> Result<Vec<ListedObject>> {
-                self.host.list()
+                self.host.list().map_err(|error| error.during(Operation::List))
             }
             async fn health(&self) -> Result<()> {
-                self.host.shared.health.check()
+                self.host.shared.health.check().map_err(|error| error.during(Operation::Health))
             }
             async fn evict(&self, id: &ObjectId) -> Result<()> {
-                self.host.ask(id, |reply| Job::Evict(id.clone(), reply)).await
+                let evicted = self.host.ask(id, |reply| Job::Evict(id.clone(), reply)).await;
+                evicted.map_err(|error| error.during(Operation::Evict))
             }
         }
     };

@@ -6,7 +6,7 @@ use isobar_cloudflare::binding::{JsError, Object, request_to_js, response_from_j
 
 use super::failure;
 use super::sockets::with_socket;
-use crate::{Body, Capabilities, Error, ErrorKind, ObjectId, Request, Response, Result, SessionNamespace};
+use crate::{Body, Capabilities, Error, ErrorKind, ObjectId, Operation, Request, Response, Result, SessionNamespace};
 
 /// A namespace of Durable Objects by its binding: for code inside Workers.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ impl SessionNamespace for DurableObjectNamespace {
     }
 
     async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response> {
-        send(self.ask(id, request)).await
+        send(self.ask(id, request)).await.map_err(|error| error.during(Operation::Fetch))
     }
 }
 

@@ -1,0 +1,14 @@
+//! The operations of the traits, by name.
+
+isobar_base::operations! {
+    /// An operation of [`Queryable`](crate::Queryable) and [`Database`](crate::Database), by one name everywhere: in
+    /// [errors](crate::Error::operation) and in the scripts and records of `mock::MockDatabase` (feature `mock`). A script of SQL
+    /// ([`batch_script`](crate::Queryable::batch_script)) is a batch.
+    #[allow(missing_docs, reason = "the names are the trait's")]
+    pub enum Operation {
+        Query => "query",
+        Batch => "batch",
+        Exec => "exec",
+        Health => "health",
+    }
+}
