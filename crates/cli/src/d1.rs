@@ -11,7 +11,7 @@ use isobar_cloudflare::client::Account;
 use isobar_cloudflare::wrangler::{Config, D1Database};
 use isobar_db::cloudflare::D1RestDatabase;
 use isobar_db::migrations::{self, Migration, Migrator};
-use isobar_db::{Database, Meta, QueryResult, QueryableExt, Row, SqliteDatabase, Value, copy, sql};
+use isobar_db::{Database, Meta, QueryResult, QueryableExt, Row, SqliteDatabase, Value, sql, transfer};
 use serde::Serialize;
 
 use crate::place::{Place, open_database};
@@ -296,7 +296,7 @@ impl Copy {
     async fn run(self, place: &Place) -> Outcome {
         let shown = self.map.display();
         let text = std::fs::read_to_string(&self.map).map_err(|error| format!("cannot read {shown}: {error}"))?;
-        let map: copy::Map = toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
+        let map: transfer::Map = toml::from_str(&text).map_err(|error| format!("{shown}: {error}"))?;
         let (from, old) = place.existing_database(&self.from).await?;
         let (_, new, _) = place.known_database(&self.to)?;
         if old.local_name() == new.local_name() {
@@ -304,19 +304,19 @@ impl Copy {
         }
         let (to, ..) = place.database(&self.to).await?;
         let bar = ProgressBar::new_spinner();
-        let progress = |table: &copy::TableReport| {
-            let copy::TableReport { from, to, copied, present, skipped, .. } = table;
+        let progress = |table: &transfer::TableReport| {
+            let transfer::TableReport { from, to, copied, present, skipped, .. } = table;
             let skipped = skipped.len();
             bar.set_message(format!("{from} to {to}: {copied} copied, {present} there already, {skipped} skipped"));
             bar.tick();
         };
-        let report = copy::copy(&from, old.local_name(), &to, &map, self.dry_run, progress).await?;
+        let report = transfer::transfer(&from, old.local_name(), &to, &map, self.dry_run, progress).await?;
         bar.finish_and_clear();
         if self.json {
             say!("{}", serde_json::to_string_pretty(&report)?);
             return Ok(());
         }
-        let row = |one: &copy::TableReport| {
+        let row = |one: &transfer::TableReport| {
             let counts = [one.copied, one.present, one.skipped.len() as u64].map(|count| count.to_string());
             [one.from.clone(), one.to.clone()].into_iter().chain(counts).collect::<Vec<_>>()
         };

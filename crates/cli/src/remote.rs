@@ -4,7 +4,7 @@ use std::error::Error;
 
 use clap::Args;
 use http::Method;
-use isobar_cloudflare::client::{Account, Effect};
+use isobar_cloudflare::client::{Account, Idempotency};
 use isobar_storage::cloudflare::{S3Bucket, S3Config};
 use serde::Deserialize;
 use serde_json::json;
@@ -106,7 +106,7 @@ pub(crate) async fn buckets(place: &Where) -> Result<Vec<RemoteBucket>, Box<dyn 
     let mut after = String::new();
     loop {
         let path = format!("/r2/buckets?per_page=1000{after}");
-        let Listed { buckets } = account.call(Effect::Idempotent, Method::GET, &path, None).await?;
+        let Listed { buckets } = account.call(Idempotency::Idempotent, Method::GET, &path, None).await?;
         let count = buckets.len();
         let last = buckets.last().map(|bucket| bucket.name.clone());
         all.extend(buckets);
@@ -132,7 +132,7 @@ pub(crate) async fn create(
         body["locationHint"] = json!(location);
     }
     Ok(account(place)?
-        .call::<serde_json::Value>(Effect::Once, Method::POST, "/r2/buckets", Some(&body))
+        .call::<serde_json::Value>(Idempotency::Once, Method::POST, "/r2/buckets", Some(&body))
         .await
         .map(drop)?)
 }
@@ -140,5 +140,5 @@ pub(crate) async fn create(
 /// Deletes an empty bucket of the account.
 pub(crate) async fn delete(name: &str, place: &Where) -> Result<(), Box<dyn Error>> {
     let path = format!("/r2/buckets/{name}");
-    Ok(account(place)?.call::<serde_json::Value>(Effect::Once, Method::DELETE, &path, None).await.map(drop)?)
+    Ok(account(place)?.call::<serde_json::Value>(Idempotency::Once, Method::DELETE, &path, None).await.map(drop)?)
 }

@@ -4,7 +4,7 @@
 //! `memory` and `local`: [`SqliteDatabase`], with D1's limits and its authorizer. [`mock::MockDatabase`]
 //! (feature `mock`) records and scripts faults over any backend; `cloudflare::D1Database` (feature `cloudflare-binding`) is D1
 //! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; `vault` (feature
-//! `vault`) encrypts values; `copy` (feature `copy`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
+//! `vault`) encrypts values; `transfer` (feature `transfer`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
 //! wrangler's table and order, and [`migrations!`] embeds the files in the program.
 //!
 //! ```
@@ -19,8 +19,6 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "copy")]
-pub mod copy;
 mod database;
 mod error;
 mod ext;
@@ -31,6 +29,8 @@ mod result;
 mod row;
 pub mod sql;
 mod statement;
+#[cfg(feature = "transfer")]
+pub mod transfer;
 mod value;
 #[cfg(feature = "vault")]
 pub mod vault;

@@ -1,7 +1,7 @@
-//! Copying rows from one database into another of a different shape, repeatably.
+//! Transfer of rows from one database into another of a different shape, repeatably.
 //!
 //! A [`Map`] names the new columns and their sources. A row's new id is made of the old database, table and key, so that
-//! copying again finds the rows that are there already: a copy that broke off is started again and continues, rows added
+//! a transfer that is repeated finds the rows that are there already: one that broke off is started again and continues, rows added
 //! since are added, and changes in the new database stay. Nothing is deleted or changed in either.
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,7 +14,7 @@ use crate::{Database, Error, ErrorKind, QueryableExt, Result, Row, Statement, Va
 /// Rows that are read and written at once.
 const PAGE: usize = 50;
 
-/// Tables and their targets, in the order of copying: a table comes before those that refer to it.
+/// Tables and their targets, in the order of the transfer: a table comes before those that refer to it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -96,7 +96,7 @@ pub enum Conversion {
     SqliteTime,
 }
 
-/// Report of a copy or a dry run, table by table.
+/// Report of a transfer or a dry run, table by table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -135,8 +135,8 @@ pub struct Skipped {
 ///
 /// # Errors
 /// [`ErrorKind::Migration`] when a rule is invalid; as [`Queryable::query`](crate::Queryable::query), also when a table or column
-/// of the map is missing. Rows copied until then stay, and the next copy continues.
-pub async fn copy(
+/// of the map is missing. Rows written until then stay, and the next transfer continues.
+pub async fn transfer(
     from: &dyn Database,
     source: &str,
     to: &dyn Database,
@@ -148,12 +148,12 @@ pub async fn copy(
         table.check(map)?;
     }
     let mut report = Report::default();
-    let mut imagined = DryRun::default();
+    let mut dry = DryRun::default();
     for table in &map.tables {
-        let mut copying = Copying { from, source, to, map, table, uniques: uniques(to, &table.to).await?, dry_run };
+        let mut transfer = Transfer { from, source, to, map, table, uniques: uniques(to, &table.to).await?, dry_run };
         let mut done = TableReport { from: table.from.clone(), to: table.to.clone(), ..TableReport::default() };
         let mut after = None;
-        while let Some(last) = copying.page(after, &mut done, &mut imagined).await? {
+        while let Some(last) = transfer.page(after, &mut done, &mut dry).await? {
             progress(&done);
             after = Some(last);
         }
@@ -170,7 +170,7 @@ struct DryRun {
 }
 
 #[derive(Debug)]
-struct Copying<'a> {
+struct Transfer<'a> {
     from: &'a dyn Database,
     source: &'a str,
     to: &'a dyn Database,
@@ -189,14 +189,9 @@ struct NewRow {
     references: Vec<(String, String, String)>,
 }
 
-impl Copying<'_> {
+impl Transfer<'_> {
     /// Copies the page after a key. Returns its last key.
-    async fn page(
-        &mut self,
-        after: Option<Value>,
-        done: &mut TableReport,
-        imagined: &mut DryRun,
-    ) -> Result<Option<Value>> {
+    async fn page(&mut self, after: Option<Value>, done: &mut TableReport, dry: &mut DryRun) -> Result<Option<Value>> {
         let TableMap { from, key, .. } = self.table;
         let (from, key) = (quoted(from), quoted(key));
         let follows = if after.is_some() { format!("WHERE {key} > ?1") } else { String::new() };
@@ -215,8 +210,8 @@ impl Copying<'_> {
         let (old, new): (Vec<_>, Vec<_>) =
             made.into_iter().partition(|row| row.id.as_ref().is_some_and(|id| present.contains(id)));
         done.present += old.len() as u64;
-        imagined.ids.extend(old.into_iter().filter_map(|row| Some((self.table.to.clone(), row.id?))));
-        self.write(new, done, imagined).await?;
+        dry.ids.extend(old.into_iter().filter_map(|row| Some((self.table.to.clone(), row.id?))));
+        self.write(new, done, dry).await?;
         rows.last().map(|row| row.get(&self.table.key)).transpose()
     }
 
@@ -231,7 +226,7 @@ impl Copying<'_> {
         Ok(found.into_iter().collect())
     }
 
-    async fn write(&self, rows: Vec<NewRow>, done: &mut TableReport, imagined: &mut DryRun) -> Result<()> {
+    async fn write(&self, rows: Vec<NewRow>, done: &mut TableReport, dry: &mut DryRun) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -248,7 +243,7 @@ impl Copying<'_> {
             }
         }
         for row in rows {
-            match self.write_one(&row, imagined).await {
+            match self.write_one(&row, dry).await {
                 Ok(()) => done.copied += 1,
                 Err(error) if matches!(error.kind(), ErrorKind::Constraint(_) | ErrorKind::TooBig) => {
                     done.skipped.push(Skipped { key: row.key, reason: error.message().to_owned() });
@@ -259,12 +254,12 @@ impl Copying<'_> {
         Ok(())
     }
 
-    async fn write_one(&self, row: &NewRow, imagined: &mut DryRun) -> Result<()> {
+    async fn write_one(&self, row: &NewRow, dry: &mut DryRun) -> Result<()> {
         if !self.dry_run {
             self.to.query(self.insert(row)).await?;
             return Ok(());
         }
-        self.imagine(row, imagined).await?;
+        self.check_dry_run(row, dry).await?;
         // It is written and rolled back by a statement that fails; a row that it refers to may exist in the dry run alone.
         let defer = Statement::new("PRAGMA defer_foreign_keys = ON");
         let refuse = Statement::new("SELECT json('taken back')");
@@ -273,26 +268,26 @@ impl Copying<'_> {
             _ => {}
         }
         for columns in &self.uniques {
-            imagined.unique.insert(self.unique_key(columns, row));
+            dry.unique.insert(self.unique_key(columns, row));
         }
-        imagined.ids.extend(row.id.clone().map(|id| (self.table.to.clone(), id)));
+        dry.ids.extend(row.id.clone().map(|id| (self.table.to.clone(), id)));
         Ok(())
     }
 
     /// The constraint that would fail if the writes of the dry run were in the database.
-    async fn imagine(&self, row: &NewRow, imagined: &DryRun) -> Result<()> {
+    async fn check_dry_run(&self, row: &NewRow, dry: &DryRun) -> Result<()> {
         let refused = |message: String| Error::new(ErrorKind::Constraint(crate::Constraint::Other), message);
         for (old, id, key) in &row.references {
             let Some((table, column)) = self.map.target(old) else { continue };
             let sql = format!("SELECT count(*) FROM {} WHERE {} = ?", quoted(table), quoted(column));
-            let known = imagined.ids.contains(&(table.to_owned(), id.clone()));
+            let known = dry.ids.contains(&(table.to_owned(), id.clone()));
             if !known && self.to.prepare(sql).bind(id).one::<i64>().await? == 0 {
                 return Err(refused(format!("FOREIGN KEY constraint failed: {table} has no row of the old key {key}")));
             }
         }
         for columns in &self.uniques {
             let null = |column: &String| row.values.iter().any(|(name, value)| name == column && *value == Value::Null);
-            if !columns.iter().any(null) && imagined.unique.contains(&self.unique_key(columns, row)) {
+            if !columns.iter().any(null) && dry.unique.contains(&self.unique_key(columns, row)) {
                 let names: Vec<_> = columns.iter().map(|column| format!("{}.{column}", self.table.to)).collect();
                 return Err(refused(format!("UNIQUE constraint failed: {}", names.join(", "))));
             }
@@ -333,14 +328,14 @@ impl TableMap {
                 return refused(column, "give exactly one of column, value and id");
             }
             if let Some(table) = rule.reference.as_ref().filter(|table| map.target(table).is_none()) {
-                return refused(column, &format!("it refers to {table}, which the map does not copy"));
+                return refused(column, &format!("it refers to {table}, which the map does not transfer"));
             }
             if rule.reference.is_some() && rule.column.is_none() {
                 return refused(column, "a reference takes the column that has the old key");
             }
         }
         if self.id_column().is_none() {
-            return refused("id", "one column must be { id = true }, by which a second copy finds the row");
+            return refused("id", "one column must be { id = true }, by which a second transfer finds the row");
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
-use isobar_cloudflare::client::{Account, Effect, RestError, RestErrorKind};
+use isobar_cloudflare::client::{Account, Idempotency, RestError, RestErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
@@ -55,7 +55,8 @@ impl AnalyticsEngineSql {
     /// # Errors
     /// [`ErrorKind::Query`] where the API refuses the SQL, [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`].
     pub async fn query(&self, sql: &str) -> Result<SqlResult> {
-        let answer = self.account.call_text(Effect::Idempotent, "analytics_engine/sql", sql).await.map_err(failure)?;
+        let answer =
+            self.account.call_text(Idempotency::Idempotent, "analytics_engine/sql", sql).await.map_err(failure)?;
         serde_json::from_slice(&answer).map_err(|error| {
             let message = format!("the response is not JSON (does the query have a FORMAT clause?): {error}");
             Error::new(ErrorKind::Internal, message).with_source(error).during("query")

@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Body, Client, Effect, HttpTransport, TransportError};
+use super::{Body, Client, HttpTransport, Idempotency, TransportError};
 
 /// Base URL of the REST API.
 const BASE_URL: &str = "https://api.cloudflare.com/client/v4";
@@ -86,13 +86,13 @@ impl Account {
     /// as expected.
     pub async fn call<T: DeserializeOwned>(
         &self,
-        effect: Effect,
+        idempotency: Idempotency,
         method: Method,
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<T, RestError> {
         let body = body.map(|body| ("application/json", Bytes::from(body.to_string())));
-        let (status, answer) = self.ask(effect, method, path, body).await?;
+        let (status, answer) = self.ask(idempotency, method, path, body).await?;
         open(status, &answer)
     }
 
@@ -100,15 +100,15 @@ impl Account {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn call_text(&self, effect: Effect, path: &str, text: &str) -> Result<Bytes, RestError> {
+    pub async fn call_text(&self, idempotency: Idempotency, path: &str, text: &str) -> Result<Bytes, RestError> {
         let body = Some(("text/plain; charset=utf-8", Bytes::copy_from_slice(text.as_bytes())));
-        let (status, answer) = self.ask(effect, Method::POST, path, body).await?;
+        let (status, answer) = self.ask(idempotency, Method::POST, path, body).await?;
         if status.is_success() { Ok(answer) } else { Err(refusal(status, &answer)) }
     }
 
     async fn ask(
         &self,
-        effect: Effect,
+        idempotency: Idempotency,
         method: Method,
         path: &str,
         body: Option<(&str, Bytes)>,
@@ -126,7 +126,7 @@ impl Account {
         if request().is_none() {
             return Err(RestError::new(RestErrorKind::Request, format!("invalid URL {url:?}")));
         }
-        let answer = self.client.send(effect, request).await.map_err(RestError::transport)?;
+        let answer = self.client.send(idempotency, request).await.map_err(RestError::transport)?;
         let status = answer.status();
         let bytes = answer.into_body().bytes(ANSWER_BYTES).await;
         let bytes = bytes.map_err(|error| RestError::new(RestErrorKind::Unavailable, error.to_string()))?;

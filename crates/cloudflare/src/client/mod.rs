@@ -12,6 +12,6 @@ mod transport;
 
 pub use account::{Account, ApiMessage, RestError, RestErrorKind};
 pub use http_transport::{HttpTransport, Timeouts};
-pub use request::{Client, Effect};
+pub use request::{Client, Idempotency};
 pub use retry::{Retry, SystemTiming, Timing, retry_after};
 pub use transport::{Body, BodyError, Transport, TransportError, TransportErrorKind};

@@ -11,7 +11,7 @@ use super::{Body, Retry, SystemTiming, Timing, Transport, TransportError, Transp
 
 /// Whether a request may be sent twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum Idempotency {
     /// Sending it twice has the effect of sending it once: retried after every retryable failure.
     Idempotent,
     /// Sending it twice may have another effect: retried only where the server has certainly done nothing: no connection, or a
@@ -19,7 +19,7 @@ pub enum Effect {
     Once,
 }
 
-/// Sends requests through a transport and retries them by [`Retry`] and their [`Effect`]. Cheap to clone.
+/// Sends requests through a transport and retries them by [`Retry`] and their [`Idempotency`]. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,
@@ -71,7 +71,7 @@ impl Client {
     /// [`TransportError`] where the last attempt had no response.
     pub async fn send(
         &self,
-        effect: Effect,
+        idempotency: Idempotency,
         mut request: impl FnMut() -> Option<Request<Body>> + Send,
     ) -> Result<Response<Body>, TransportError> {
         let gone = || TransportError::new(TransportErrorKind::Request, "there is no request to send");
@@ -83,7 +83,7 @@ impl Client {
             let result = self.transport.send(next).await;
             drop(permit);
             let asked = result.as_ref().ok().and_then(|answer| retry_after(answer.headers(), SystemTime::now()));
-            if !may_pass(effect, &result) {
+            if !may_pass(idempotency, &result) {
                 return result;
             }
             let Some(wait) = self.retry.delay(attempt, asked, self.timing.chance()) else { return result };
@@ -101,7 +101,7 @@ impl Client {
 }
 
 /// Whether a retry may succeed and is safe.
-fn may_pass(effect: Effect, result: &Result<Response<Body>, TransportError>) -> bool {
+fn may_pass(idempotency: Idempotency, result: &Result<Response<Body>, TransportError>) -> bool {
     let (refused, failed) = match result {
         Ok(answer) => {
             let status = answer.status();
@@ -115,7 +115,7 @@ fn may_pass(effect: Effect, result: &Result<Response<Body>, TransportError>) -> 
             (kind == TransportErrorKind::Connect, broken)
         }
     };
-    refused || (failed && effect == Effect::Idempotent)
+    refused || (failed && idempotency == Idempotency::Idempotent)
 }
 
 #[cfg(test)]
@@ -166,19 +166,19 @@ mod tests {
     type Answer = Result<(u16, Option<&'static str>), TransportErrorKind>;
 
     /// Returns the last status (0 for an error) and the waits in milliseconds.
-    async fn run(effect: Effect, answers: &[Answer]) -> (u16, Vec<u128>) {
+    async fn run(idempotency: Idempotency, answers: &[Answer]) -> (u16, Vec<u128>) {
         let script = Script::default();
         script.answers.lock().expect("the lock is not poisoned").extend_from_slice(answers);
         let client =
             Client::new(script.clone()).with_timing(script.clone()).with_retry(Retry::default().with_attempts(3));
-        let answer = client.send(effect, || Some(Request::new(Body::empty()))).await;
+        let answer = client.send(idempotency, || Some(Request::new(Body::empty()))).await;
         let waits = script.waits.lock().expect("the lock is not poisoned").iter().map(Duration::as_millis).collect();
         (answer.map_or(0, |answer| answer.status().as_u16()), waits)
     }
 
     #[tokio::test]
     async fn only_retryable_failures_are_retried() {
-        use Effect::{Idempotent, Once};
+        use Idempotency::{Idempotent, Once};
         use TransportErrorKind::{Broken, Connect};
         assert_eq!(run(Idempotent, &[Ok((500, None)), Err(Broken), Ok((200, None))]).await, (200, vec![100, 200]));
         assert_eq!(run(Idempotent, &[Ok((502, None)), Ok((504, None)), Ok((500, None))]).await, (500, vec![100, 200]));
@@ -214,7 +214,7 @@ mod tests {
     async fn concurrent_requests_are_limited() {
         let crowd = Crowd::default();
         let client = Client::new(crowd.clone()).with_concurrency(3);
-        let send = || client.send(Effect::Once, || Some(Request::new(Body::empty())));
+        let send = || client.send(Idempotency::Once, || Some(Request::new(Body::empty())));
         // Each keeps its response, which must not block the others.
         let answers = futures_util::future::join_all((0..20).map(|_| send())).await;
         assert!(answers.iter().all(Result::is_ok));
@@ -228,7 +228,7 @@ mod tests {
         let mut body = Some(Body::empty());
         let answer = Client::new(script.clone())
             .with_timing(script)
-            .send(Effect::Idempotent, || body.take().map(Request::new))
+            .send(Idempotency::Idempotent, || body.take().map(Request::new))
             .await
             .expect("there is a response");
         assert_eq!(answer.status(), 503);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use isobar_cloudflare::client::{Account, Effect, RestError, RestErrorKind};
+use isobar_cloudflare::client::{Account, Idempotency, RestError, RestErrorKind};
 use isobar_cloudflare::sql::{is_exact, rewrite_placeholders};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -79,12 +79,12 @@ impl D1RestDatabase {
         Ok(Self { account, path: format!("d1/database/{database_id}/raw") })
     }
 
-    async fn ask(&self, effect: Effect, body: Json) -> Result<Vec<Answer>> {
-        self.account.call(effect, Method::POST, &self.path, Some(&body)).await.map_err(failure)
+    async fn ask(&self, idempotency: Idempotency, body: Json) -> Result<Vec<Answer>> {
+        self.account.call(idempotency, Method::POST, &self.path, Some(&body)).await.map_err(failure)
     }
 
     async fn run(&self, statement: &Statement) -> Result<QueryResult> {
-        let answers = self.ask(effect(&[statement]), wire(statement)).await?;
+        let answers = self.ask(idempotency(&[statement]), wire(statement)).await?;
         // A result for each statement of the SQL, and the rows are the last one's.
         answers.into_iter().next_back().ok_or_else(no_statement)?.into_result()
     }
@@ -96,7 +96,7 @@ impl D1RestDatabase {
             return Err(no_statement());
         }
         let batch: Vec<Json> = statements.iter().map(|statement| wire(statement)).collect();
-        let answers = self.ask(effect(&statements), json!({"batch": batch})).await?;
+        let answers = self.ask(idempotency(&statements), json!({"batch": batch})).await?;
         if answers.len() != statements.len() {
             let message = format!("{} results came for {} statements", answers.len(), statements.len());
             return Err(Error::new(ErrorKind::Decode, message));
@@ -160,9 +160,9 @@ impl DatabaseSession for Session {
     }
 }
 
-fn effect(statements: &[&Statement]) -> Effect {
+fn idempotency(statements: &[&Statement]) -> Idempotency {
     let reads = statements.iter().flat_map(|statement| sql::split(statement.sql())).all(sql::is_read);
-    if reads { Effect::Idempotent } else { Effect::Once }
+    if reads { Idempotency::Idempotent } else { Idempotency::Once }
 }
 
 /// A statement as the API takes it: every parameter a text, its type in the SQL.
@@ -316,9 +316,9 @@ mod tests {
 
     #[test]
     fn reads_alone_are_repeated() {
-        let of = |sql: &'static str| effect(&[&Statement::new(sql)]);
-        assert_eq!(of("SELECT 1; SELECT 2"), Effect::Idempotent);
-        assert_eq!(of("SELECT 1; DELETE FROM t"), Effect::Once);
-        assert_eq!(of("INSERT INTO t VALUES (1)"), Effect::Once);
+        let of = |sql: &'static str| idempotency(&[&Statement::new(sql)]);
+        assert_eq!(of("SELECT 1; SELECT 2"), Idempotency::Idempotent);
+        assert_eq!(of("SELECT 1; DELETE FROM t"), Idempotency::Once);
+        assert_eq!(of("INSERT INTO t VALUES (1)"), Idempotency::Once);
     }
 }

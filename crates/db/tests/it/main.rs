@@ -1,9 +1,9 @@
 //! The conformance kit on every backend, and what is particular to one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod copy;
 mod embedded;
 mod faults;
+mod transfer;
 mod vault;
 
 use std::sync::Arc;

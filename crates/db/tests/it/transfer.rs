@@ -1,6 +1,6 @@
-//! Copying out of a database of another shape: once, again, after a break, and dry.
+//! Transfer out of a database of another shape: once, again, after a break, and dry.
 
-use isobar_db::copy::{Map, Report, copy, new_id};
+use isobar_db::transfer::{Map, Report, new_id, transfer};
 use isobar_db::{Database, Error, ErrorKind, QueryableExt, SqliteDatabase, mock::MockDatabase};
 
 const OLD: &str = "
@@ -43,7 +43,7 @@ async fn databases() -> (SqliteDatabase, SqliteDatabase, Map) {
 }
 
 async fn run(old: &SqliteDatabase, new: &dyn Database, map: &Map, dry: bool) -> Result<Report, Error> {
-    copy(old, "legacy", new, map, dry, |_| ()).await
+    transfer(old, "legacy", new, map, dry, |_| ()).await
 }
 
 /// Copied, present, and the keys of what was skipped, table by table.
@@ -116,7 +116,7 @@ async fn a_copy_that_broke_off_goes_on() {
     let mut pages = 0;
     let lost = || Error::new(ErrorKind::Unavailable, "Network connection lost.");
     let script = mock.script().clone();
-    let broken = copy(&old, "legacy", &mock, &map, false, |_| {
+    let broken = transfer(&old, "legacy", &mock, &map, false, |_| {
         pages += 1;
         if pages == 4 {
             script.fail_next("batch", lost());

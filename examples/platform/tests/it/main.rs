@@ -562,7 +562,7 @@ fn migrations_have_the_tables_of_the_crates() {
 
 #[tokio::test]
 async fn the_legacy_database_is_copied_by_its_map() {
-    use isobar_db::{Database, QueryableExt, SqliteDatabase, copy, migrations};
+    use isobar_db::{Database, QueryableExt, SqliteDatabase, migrations, transfer};
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"));
     let old = SqliteDatabase::memory().await.unwrap();
     let new = SqliteDatabase::memory().await.unwrap();
@@ -576,9 +576,9 @@ async fn the_legacy_database_is_copied_by_its_map() {
     )
     .await
     .unwrap();
-    let map: copy::Map = toml::from_str(&std::fs::read_to_string(folder.join("legacy.toml")).unwrap()).unwrap();
+    let map: transfer::Map = toml::from_str(&std::fs::read_to_string(folder.join("legacy.toml")).unwrap()).unwrap();
     for (dry_run, copied) in [(true, [1, 2, 2, 1]), (false, [1, 2, 2, 1]), (false, [0, 0, 0, 0])] {
-        let report = copy::copy(&old, "meauxos", &new, &map, dry_run, |_| ()).await.unwrap();
+        let report = transfer::transfer(&old, "meauxos", &new, &map, dry_run, |_| ()).await.unwrap();
         assert_eq!(report.tables.iter().map(|table| table.copied).collect::<Vec<_>>(), copied, "{report:?}");
         let skipped = &report.tables[3].skipped;
         assert!(skipped.len() == 1 && skipped[0].reason.contains("chat_messages.text"), "{skipped:?}");

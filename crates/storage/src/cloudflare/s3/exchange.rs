@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Request, Response, StatusCode};
 use isobar_base::sync::IgnorePoison;
-use isobar_cloudflare::client::{self, BodyError, Effect, TransportError, TransportErrorKind};
+use isobar_cloudflare::client::{self, BodyError, Idempotency, TransportError, TransportErrorKind};
 use rusty_s3::{Credentials, S3Action};
 use serde::Deserialize;
 
@@ -134,7 +134,7 @@ impl Exchange {
     /// Sends an action; `headers` are signed. The answer is whatever the server says.
     pub(super) async fn send<'a, A: S3Action<'a> + Send + Sync>(
         &self,
-        effect: Effect,
+        idempotency: Idempotency,
         mut action: A,
         headers: &'a Headers,
         mut payload: Payload,
@@ -154,7 +154,7 @@ impl Exchange {
             }
             request.body(payload.take()?).ok()
         };
-        let sent = self.client.send(effect, request).await;
+        let sent = self.client.send(idempotency, request).await;
         sent.map_err(|error| payload.failure().unwrap_or_else(|| unreachable(error)))
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use isobar_cloudflare::client::Effect;
+use isobar_cloudflare::client::Idempotency;
 use rusty_s3::actions::{ListObjectsV2, ListObjectsV2Response};
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,7 @@ impl S3Bucket {
             (Some(start), _) => action.with_start_after(start),
             (None, None) => {}
         }
-        let answer = self.exchange.send(Effect::Idempotent, action, &Vec::new(), Payload::Nothing).await?;
+        let answer = self.exchange.send(Idempotency::Idempotent, action, &Vec::new(), Payload::Nothing).await?;
         let text = accepted_text(answer).await?;
         let answer = ListObjectsV2::parse_response(&text)
             .map_err(|error| surprise("no listing that can be read").with_source(error))?;

@@ -11,7 +11,7 @@ mod writing;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isobar_cloudflare::client::{Client, Effect, HttpTransport};
+use isobar_cloudflare::client::{Client, HttpTransport, Idempotency};
 use rusty_s3::{Credentials, S3Action, UrlStyle};
 
 pub use config::S3Config;
@@ -92,7 +92,8 @@ impl S3Bucket {
     pub async fn check(&self) -> Result<()> {
         let mut list = self.exchange.bucket.list_objects_v2(Some(&self.exchange.credentials));
         list.with_max_keys(1);
-        accepted(self.exchange.send(Effect::Idempotent, list, &Vec::new(), exchange::Payload::Nothing).await?).await?;
+        accepted(self.exchange.send(Idempotency::Idempotent, list, &Vec::new(), exchange::Payload::Nothing).await?)
+            .await?;
         Ok(())
     }
 

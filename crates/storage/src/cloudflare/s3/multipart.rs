@@ -1,6 +1,6 @@
 //! Multipart uploads.
 
-use isobar_cloudflare::client::Effect;
+use isobar_cloudflare::client::Idempotency;
 use rusty_s3::actions::CreateMultipartUpload;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ impl S3Bucket {
         let MultipartOptions { http, custom, storage_class } = options;
         let headers = headers::stored_with(&http, &custom, storage_class)?;
         let action = self.exchange.bucket.create_multipart_upload(Some(&self.exchange.credentials), key.as_str());
-        let answer = self.exchange.send(Effect::Once, action, &headers, Payload::Nothing).await?;
+        let answer = self.exchange.send(Idempotency::Once, action, &headers, Payload::Nothing).await?;
         let text = accepted_text(answer).await?;
         let created = CreateMultipartUpload::parse_response(&text)
             .map_err(|error| surprise("an upload without an id").with_source(error))?;
@@ -30,7 +30,7 @@ impl S3Bucket {
         let action = self.exchange.bucket.upload_part(credentials, key.as_str(), number, upload.as_str());
         let (payload, md5) = Payload::checked(body, None)?;
         let headers: Headers = md5.into_iter().collect();
-        let answer = accepted(self.exchange.send(Effect::Idempotent, action, &headers, payload).await?).await?;
+        let answer = accepted(self.exchange.send(Idempotency::Idempotent, action, &headers, payload).await?).await?;
         let etag = headers::etag(answer.headers()).ok_or_else(|| surprise("a part without an etag"))?;
         Ok(Part { part_number: number, etag })
     }
@@ -53,7 +53,8 @@ impl S3Bucket {
             upload.as_str(),
             std::iter::empty(),
         );
-        let answer = self.exchange.send(Effect::Once, action, &Headers::new(), Payload::Bytes(body.into())).await?;
+        let answer =
+            self.exchange.send(Idempotency::Once, action, &Headers::new(), Payload::Bytes(body.into())).await?;
         let headers = answer.headers().clone();
         let text = accepted_text(answer).await?;
         let etag = super::exchange::parse::<Completed>(&text).map(|completed| unquoted(&completed.etag));
@@ -69,7 +70,7 @@ impl S3Bucket {
         check_key(key)?;
         let credentials = Some(&*self.exchange.credentials);
         let action = self.exchange.bucket.abort_multipart_upload(credentials, key.as_str(), upload.as_str());
-        let answer = self.exchange.send(Effect::Idempotent, action, &Headers::new(), Payload::Nothing).await?;
+        let answer = self.exchange.send(Idempotency::Idempotent, action, &Headers::new(), Payload::Nothing).await?;
         match accepted(answer).await {
             // Over, or never there: S3 does not say which, and both are gone.
             Err(error) if error.kind() != ErrorKind::NoSuchUpload => Err(error),
@@ -86,7 +87,7 @@ impl S3Bucket {
             if let Some(after) = after {
                 action.set_part_number_marker(after);
             }
-            let answer = self.exchange.send(Effect::Idempotent, action, &Headers::new(), Payload::Nothing).await?;
+            let answer = self.exchange.send(Idempotency::Idempotent, action, &Headers::new(), Payload::Nothing).await?;
             let page: PartsPage = super::exchange::parse(&accepted_text(answer).await?)
                 .ok_or_else(|| surprise("no list of parts that can be read"))?;
             parts.extend(page.parts.into_iter().map(|part| {

@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt;
 use http::{Response, StatusCode, header};
-use isobar_cloudflare::client::{self, Effect};
+use isobar_cloudflare::client::{self, Idempotency};
 
 use super::S3Bucket;
 use super::exchange::{Payload, refusal};
@@ -21,7 +21,7 @@ impl S3Bucket {
         check_key(key)?;
         let headers = etag.map(if_match).into_iter().collect();
         let action = self.exchange.bucket.head_object(Some(&self.exchange.credentials), key.as_str());
-        let answer = self.exchange.send(Effect::Idempotent, action, &headers, Payload::Nothing).await?;
+        let answer = self.exchange.send(Idempotency::Idempotent, action, &headers, Payload::Nothing).await?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED => Ok(None),
             StatusCode::OK => {
@@ -83,7 +83,7 @@ impl S3Bucket {
 
     async fn fetch(&self, key: &Key, headers: &Headers) -> Result<Response<client::Body>> {
         let action = self.exchange.bucket.get_object(Some(&self.exchange.credentials), key.as_str());
-        self.exchange.send(Effect::Idempotent, action, headers, Payload::Nothing).await
+        self.exchange.send(Idempotency::Idempotent, action, headers, Payload::Nothing).await
     }
 
     /// Looks at the object and judges the conditions here.

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
-use isobar_cloudflare::client::Effect;
+use isobar_cloudflare::client::Idempotency;
 use rusty_s3::actions::{DeleteObjectsResponse, ObjectIdentifier};
 use serde::Deserialize;
 
@@ -65,9 +65,9 @@ impl S3Bucket {
 
     async fn put_guarded(&self, key: &Key, size: u64, headers: &Headers, payload: Payload) -> Result<PutResult> {
         let guarded = headers.iter().any(|(name, _)| matches!(name.as_str(), "if-match" | "if-none-match"));
-        let effect = if guarded { Effect::Once } else { Effect::Idempotent };
+        let idempotency = if guarded { Idempotency::Once } else { Idempotency::Idempotent };
         let action = self.exchange.bucket.put_object(Some(&self.exchange.credentials), key.as_str());
-        let answer = self.exchange.send(effect, action, headers, payload).await?;
+        let answer = self.exchange.send(idempotency, action, headers, payload).await?;
         if guarded && answer.status() == StatusCode::PRECONDITION_FAILED {
             return Ok(PutResult::ConditionFailed);
         }
@@ -107,7 +107,7 @@ impl S3Bucket {
         action.set_quiet(true);
         let (body, md5) = action.clone().body_with_md5();
         let headers = vec![("content-md5".to_owned(), md5)];
-        let answer = self.exchange.send(Effect::Idempotent, action, &headers, Payload::Bytes(body.into())).await?;
+        let answer = self.exchange.send(Idempotency::Idempotent, action, &headers, Payload::Bytes(body.into())).await?;
         let answer = DeleteObjectsResponse::parse(&accepted_text(answer).await?)
             .map_err(|error| surprise("no list of what it deleted").with_source(error))?;
         match answer.errors.first() {
@@ -122,7 +122,7 @@ impl S3Bucket {
 
     async fn delete_one(&self, key: &Key) -> Result<()> {
         let action = self.exchange.bucket.delete_object(Some(&self.exchange.credentials), key.as_str());
-        let answer = self.exchange.send(Effect::Idempotent, action, &Vec::new(), Payload::Nothing).await?;
+        let answer = self.exchange.send(Idempotency::Idempotent, action, &Vec::new(), Payload::Nothing).await?;
         match accepted(answer).await {
             Err(error) if error.code() != Some(10007) => Err(error),
             _ => Ok(()),
@@ -136,7 +136,7 @@ impl S3Bucket {
         let source = format!("/{}/{}", self.name, from.as_str());
         let mut headers = vec![("x-amz-copy-source".to_owned(), url_path(&source).to_string())];
         headers.extend(self.destination(conditions.as_ref())?);
-        let effect = if headers.len() > 1 { Effect::Once } else { Effect::Idempotent };
+        let idempotency = if headers.len() > 1 { Idempotency::Once } else { Idempotency::Idempotent };
         for _ in 0..RACES {
             let mut headers = headers.clone();
             if let Some(conditions) = &source_conditions {
@@ -149,7 +149,7 @@ impl S3Bucket {
                 }
             }
             let action = self.exchange.bucket.put_object(Some(&self.exchange.credentials), to.as_str());
-            let answer = self.exchange.send(effect, action, &headers, Payload::Nothing).await?;
+            let answer = self.exchange.send(idempotency, action, &headers, Payload::Nothing).await?;
             if answer.status() == StatusCode::PRECONDITION_FAILED {
                 if source_conditions.is_some() && conditions.is_none() {
                     continue; // the source changed meanwhile: judge again
