@@ -14,6 +14,28 @@ use crate::{DataPoint, Error, ErrorKind, Event, Operation, Result};
 pub type Batches = BoxStream<'static, Result<Batch>>;
 
 /// A dataset to which data points are written.
+///
+/// Code that runs on any backend takes `&dyn EventSink`, or keeps an `Arc<dyn EventSink>`:
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::{DataPoint, EventSink};
+///
+/// fn count_visit(events: &dyn EventSink, page: &str) {
+///     events.write(DataPoint::new().with_index("tenant-1").with_blob(page.to_owned()));
+/// }
+///
+/// # futures_util::FutureExt::now_or_never(async {
+/// let sink = MemorySink::new();
+/// count_visit(&sink, "/home");
+/// sink.close().await?; // at the end: flushes
+/// count_visit(&sink, "/late");
+/// let stats = sink.stats();
+/// assert_eq!((stats.stored, stats.dropped), (1, 1));
+/// # Ok::<(), isobar_analytics::Error>(())
+/// # }).unwrap().unwrap(); }
+/// ```
 #[async_trait]
 pub trait EventSink: Debug + Send + Sync {
     /// Writes a data point with the current time. Never blocks and never fails: points over the limits, beyond the buffer, or
@@ -127,6 +149,21 @@ pub struct SinkStats {
 }
 
 /// Options of [`EventSink::read`] and [`EventSinkExt::scan`](crate::EventSinkExt::scan).
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::{EventSinkExt, ScanOptions};
+///
+/// # futures_util::FutureExt::now_or_never(async {
+/// let sink = MemorySink::new();
+/// sink.write_duration("first", std::time::Duration::from_millis(3));
+/// sink.write_duration("second", std::time::Duration::from_millis(5));
+/// let newest = sink.scan(ScanOptions::default().with_limit(1)).await?.events;
+/// assert_eq!((newest.len(), newest[0].double(1)), (1, 5.0));
+/// # Ok::<(), isobar_analytics::Error>(())
+/// # }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ScanOptions {

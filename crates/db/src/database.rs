@@ -42,6 +42,27 @@ pub trait Queryable: Debug + Send + Sync {
 /// A database with D1's semantics.
 ///
 /// Writes are serialised and durable when answered; reads see every write answered before them.
+///
+/// Code that runs on any backend takes `&dyn Database`, or keeps an `Arc<dyn Database>`:
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use std::sync::Arc;
+///
+/// use isobar_db::{Database, QueryableExt, Result, SqliteDatabase};
+///
+/// async fn count_users(db: &dyn Database) -> Result<i64> {
+///     db.prepare("SELECT count(*) FROM users").one().await
+/// }
+///
+/// let db: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+/// db.exec("CREATE TABLE users (name TEXT)").await?;
+/// db.health().await?; // for a readiness check
+/// assert_eq!(count_users(&*db).await?, 0);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[async_trait]
 pub trait Database: Queryable {
     /// The SQL dialect.

@@ -6,7 +6,22 @@ use async_trait::async_trait;
 
 use crate::{Error, ErrorKind, FromRow, FromValue, Meta, QueryResult, Queryable, Result, Row, Statement, Value};
 
-/// Convenience over every [`Queryable`].
+/// Convenience over every [`Queryable`]: databases, sessions, mocks, and references to them.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.run_script("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT);\nINSERT INTO t (name) VALUES ('Ada');").await?;
+/// let id: Option<i64> = db.prepare("SELECT id FROM t WHERE name = ?").bind("Ada").first().await?;
+/// assert_eq!(id, Some(1));
+/// let changes = db.prepare("DELETE FROM t").run().await?.changes;
+/// assert_eq!(changes, 1);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[async_trait]
 pub trait QueryableExt: Queryable {
     /// Starts a statement: `db.prepare(sql).bind(x).all::<T>()`.

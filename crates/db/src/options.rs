@@ -34,6 +34,20 @@ impl Capabilities {
 }
 
 /// Options of a SQLite database.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use std::time::Duration;
+///
+/// use isobar_db::{QueryableExt, SqliteDatabase, SqliteOptions};
+///
+/// let options = SqliteOptions::default().with_time_limit(Duration::from_secs(5)).with_disk_reserve(256 << 20);
+/// let db = SqliteDatabase::memory_with(options).await?;
+/// assert_eq!(db.prepare("SELECT 1").one::<i64>().await?, 1);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
@@ -69,6 +83,21 @@ impl SqliteOptions {
 }
 
 /// State that a session sees at first: D1's `withSession`.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Consistency, Database, QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let session = db.session(Consistency::FirstPrimary);
+/// session.prepare("CREATE TABLE t (a)").run().await?;
+/// // A later request, perhaps at another place, sees at least what this one has seen.
+/// let seen = session.bookmark().map_or(Consistency::FirstPrimary, Consistency::Bookmark);
+/// assert!(db.session(seen).prepare("SELECT a FROM t").all::<i64>().await?.is_empty());
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Consistency {
     /// Any replica will do: `first-unconstrained`.

@@ -73,6 +73,35 @@ impl serde::Serialize for Row {
 
 /// A type that a row converts to. Every `serde` type is one: a struct by the columns' names, a tuple by their order, a
 /// single value from the first column. A type that does not implement `Deserialize` may implement this itself.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{FromRow, QueryableExt, Result, Row, SqliteDatabase};
+///
+/// #[derive(Debug, PartialEq, serde::Deserialize)]
+/// struct User {
+///     name: String,
+///     age: Option<u8>,
+/// }
+///
+/// /// Built by hand, as it has no `Deserialize`.
+/// struct Greeting(String);
+///
+/// impl FromRow for Greeting {
+///     fn from_row(row: &Row) -> Result<Self> {
+///         Ok(Self(format!("hello, {}", row.get::<String>("name")?)))
+///     }
+/// }
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let query = || db.prepare("SELECT 'Ada' AS name, 36 AS age");
+/// assert_eq!(query().one::<User>().await?, User { name: "Ada".into(), age: Some(36) });
+/// assert_eq!(query().one::<(String, i64)>().await?, ("Ada".into(), 36));
+/// assert_eq!(query().one::<Greeting>().await?.0, "hello, Ada");
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 pub trait FromRow: Sized {
     /// Converts the row.
     ///

@@ -7,6 +7,22 @@ use crate::Value;
 /// SQL with its bound parameters: `?`, `?N`, or names, which D1 fills by position.
 ///
 /// As in D1, the SQL may hold several statements; the parameters belong to the last, and so do the rows.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Database, Queryable, SqliteDatabase, Statement};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.exec("CREATE TABLE users (name TEXT, age INTEGER)").await?;
+/// let insert = Statement::new("INSERT INTO users VALUES (?, ?)");
+/// db.batch(vec![insert.clone().bind("Ada").bind(36), insert.bind("Alan").bind(41)]).await?;
+///
+/// let older = Statement::new("SELECT name FROM users WHERE age > ?").bind(40).rows_only();
+/// assert_eq!(db.query(older).await?.rows_as::<String>()?, ["Alan"]);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
     sql: Cow<'static, str>,

@@ -24,6 +24,19 @@ pub struct Call {
 /// It knows the operations of its mock by name: a name that is not one of them is refused where it is given, as a step that
 /// waits for a misspelt operation would never be played. The mock's crate has an enum `Operation` with these names, which is
 /// checked by the compiler.
+///
+/// ```
+/// use isobar_testkit::Script;
+///
+/// # futures_util::FutureExt::now_or_never(async {
+/// let script = Script::<&str>::new(["get", "put"]);
+/// script.fail_next("get", "not now");
+/// // The mock's `get` begins with this:
+/// assert_eq!(script.enter("get", "key").await, Err("not now"));
+/// assert_eq!(script.enter("get", "key").await, Ok(()));
+/// assert_eq!((script.count("get"), script.calls()[0].subject.as_str()), (2, "key"));
+/// # }).unwrap();
+/// ```
 pub struct Script<E> {
     operations: Arc<[&'static str]>,
     state: Arc<Mutex<State<E>>>,

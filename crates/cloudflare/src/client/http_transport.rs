@@ -21,6 +21,16 @@ use super::{Body, Transport, TransportError, TransportErrorKind};
 const CHUNK: usize = 64 * 1024;
 
 /// Timeouts of the phases of a request.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_cloudflare::client::{HttpTransport, Timeouts};
+///
+/// let transport = HttpTransport::with_timeouts(Timeouts::default().with_connect(Duration::from_secs(2)))?;
+/// # drop(transport);
+/// # Ok::<(), isobar_cloudflare::client::TransportError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {

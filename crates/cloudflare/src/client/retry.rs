@@ -8,6 +8,17 @@ use http::{HeaderMap, header};
 use isobar_base::backoff::Backoff;
 
 /// A retry policy: exponential backoff with full jitter.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_cloudflare::client::Retry;
+///
+/// let retry = Retry::default().with_attempts(3).with_backoff(Duration::from_millis(200), Duration::from_secs(5));
+/// assert_eq!(retry.delay(1, None, 1.0), Some(Duration::from_millis(200)));
+/// assert_eq!(retry.delay(2, None, 0.5), Some(Duration::from_millis(200)));
+/// assert_eq!(retry.delay(3, None, 1.0), None, "the third attempt was the last");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
@@ -78,6 +89,26 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// The clock and randomness, injected so that tests need not wait.
+///
+/// ```
+/// use std::pin::Pin;
+/// use std::time::Duration;
+///
+/// use isobar_cloudflare::client::Timing;
+///
+/// /// Waits for nothing.
+/// #[derive(Debug)]
+/// struct AtOnce;
+///
+/// impl Timing for AtOnce {
+///     fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+///         Box::pin(std::future::ready(()))
+///     }
+///     fn chance(&self) -> f64 {
+///         1.0
+///     }
+/// }
+/// ```
 pub trait Timing: Debug + Send + Sync {
     /// Completes after this duration.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;

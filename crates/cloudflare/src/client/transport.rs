@@ -15,6 +15,30 @@ pub type BodyError = Box<dyn StdError + Send + Sync>;
 pub(super) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
 /// Sends HTTP requests, for example through a connection pool. Both bodies are streamed.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use http::{Request, Response};
+/// use isobar_cloudflare::client::{Body, Client, Idempotency, Transport, TransportError};
+///
+/// /// Answers each request with its own path.
+/// #[derive(Debug)]
+/// struct Echo;
+///
+/// #[async_trait]
+/// impl Transport for Echo {
+///     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
+///         Ok(Response::new(request.uri().path().to_owned().into()))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let client = Client::new(Echo);
+/// let request = || Request::get("https://example.com/a").body(Body::empty()).ok();
+/// let response = client.send(Idempotency::Idempotent, request).await?;
+/// assert_eq!(response.into_body().bytes(1024).await?, "/a");
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait Transport: Debug + Send + Sync {
     /// Sends a request. Completes when the head of the response arrives.
