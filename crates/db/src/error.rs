@@ -243,7 +243,7 @@ impl Error {
     pub(crate) fn with_position(mut self, script: &str, from: usize) -> Self {
         let offset = self.offset.map(|offset| offset as usize);
         let offset = offset.unwrap_or_else(|| from + isobar_sqlite::script::first_word(&script[from..]));
-        self.line = self.line.or(u32::try_from(crate::sql::line(script, offset)).ok());
+        self.line = self.line.or(u32::try_from(isobar_sqlite::script::line(script, offset)).ok());
         self
     }
 }

@@ -9,7 +9,16 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast, parse_to_serde_va
 use serde_json::{Map, Number, Value};
 use toml::de::{DeTable, DeValue};
 
-use super::{Error, Format};
+use super::Error;
+
+/// The configuration's language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `wrangler.toml`.
+    Toml,
+    /// `wrangler.json` and `wrangler.jsonc`: JSON with comments and trailing commas.
+    Jsonc,
+}
 
 /// The top-level table of a text, and its lines.
 pub(super) struct Document {

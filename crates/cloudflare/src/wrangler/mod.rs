@@ -13,12 +13,12 @@ mod model;
 mod read;
 mod secrets;
 
+pub use document::Format;
 pub use error::Error;
 pub use model::{
     AnalyticsEngineDataset, Assets, Config, D1Database, DurableObjectBinding, DurableObjects, Migration, R2Bucket,
     RunWorkerFirst,
 };
-pub use read::Format;
 
 /// File names of a configuration, in wrangler's order of lookup.
 pub const FILE_NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];

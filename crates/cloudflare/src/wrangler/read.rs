@@ -6,17 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::document::{self, Document, Lines, within};
+use super::document::{self, Document, Format, Lines, within};
 use super::{Assets, Config, DEPLOY_CONFIG, Error, FILE_NAMES, keys};
-
-/// The configuration's language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// `wrangler.toml`.
-    Toml,
-    /// `wrangler.json` and `wrangler.jsonc`: JSON with comments and trailing commas.
-    Jsonc,
-}
 
 impl Config {
     /// Reads a file. `environment`, or else `CLOUDFLARE_ENV`, selects its `[env.NAME]`; an empty name selects the top level.

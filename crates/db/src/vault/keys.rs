@@ -7,7 +7,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::cipher::{self, Header, KEY_BYTES};
-use super::sweep::{COLUMNS, Column};
+use super::column::{COLUMNS, Column};
 use super::{Keyring, prefixed, sealed_error};
 use crate::{Error, QueryableExt, Result, Row, Statement};
 

@@ -27,6 +27,7 @@
 //! ```
 
 mod cipher;
+mod column;
 mod inventory;
 mod keyring;
 mod keys;
@@ -42,11 +43,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use isobar_base::sync::IgnorePoison;
 use sha2::Sha256;
 
+pub use column::Column;
 pub use inventory::wrapping_keys;
 pub use keyring::Keyring;
 pub use rebind::Rebound;
 pub use secret::Secret;
-pub use sweep::{Column, ColumnStatus, Progress, Status, Sweep};
+pub use sweep::{ColumnStatus, Progress, Status, Sweep};
 
 use crate::{Database, Error, ErrorKind, Result, Value};
 use cipher::Header;

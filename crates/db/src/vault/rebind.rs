@@ -1,7 +1,7 @@
 //! Sealing values for the new names of their table and column.
 
 use super::cipher::Header;
-use super::sweep::quoted;
+use super::column::quoted;
 use super::{Cell, Vault, inventory, sealed_error};
 use crate::{QueryableExt, Result, Value};
 

@@ -3,35 +3,12 @@
 use bytes::Bytes;
 
 use super::cipher::Header;
+use super::column::{Column, quoted};
 use super::{Cell, Vault, inventory, sealed_error};
 use crate::{Error, QueryableExt, Result, Value};
 
 /// Values that are read at once: a sealed value may be large.
 const PAGE: u32 = 50;
-
-pub(super) const COLUMNS: &str =
-    "SELECT table_name, column_name, key_column FROM vault_columns ORDER BY table_name, column_name";
-
-/// A column of sealed values, as a row of `vault_columns` declares it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[non_exhaustive]
-pub struct Column {
-    /// The table.
-    #[serde(rename = "table_name")]
-    pub table: String,
-    /// The column.
-    #[serde(rename = "column_name")]
-    pub column: String,
-    /// The table's primary key, of one column.
-    pub key_column: String,
-}
-
-impl Column {
-    /// Returns whether the two name one column of one table.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.table.eq_ignore_ascii_case(&other.table) && self.column.eq_ignore_ascii_case(&other.column)
-    }
-}
 
 /// Progress of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,8 +204,4 @@ impl Vault {
 
 fn failure(column: &Column, key: &Value, error: &Error) -> String {
     format!("{}.{} of {}: {}", column.table, column.column, key.to_json(), error.message())
-}
-
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
