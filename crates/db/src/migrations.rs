@@ -104,7 +104,8 @@ pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Resul
     let glob = globset::GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| {
         Error::new(ErrorKind::Migration, format!("the pattern of migrations {pattern:?}: {error}")).with_source(error)
     })?;
-    let (matcher, mut migrations) = (glob.compile_matcher(), Vec::new());
+    let matcher = glob.compile_matcher();
+    let mut migrations = Vec::new();
     let mut folders = vec![(folder.as_ref().to_owned(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {
         for file in std::fs::read_dir(&folder).map_err(|error| failed(&folder, error))? {
@@ -113,7 +114,8 @@ pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Resul
             if name.starts_with('.') {
                 continue;
             }
-            let (path, name) = (file.path(), format!("{prefix}{name}"));
+            let path = file.path();
+            let name = format!("{prefix}{name}");
             if file.file_type().is_ok_and(|kind| kind.is_dir()) {
                 // Only a pattern with a folder in it looks into folders.
                 if pattern.contains('/') {
@@ -182,7 +184,8 @@ pub fn sort(migrations: &mut [Migration]) {
         (None, None) => a.cmp(b),
     };
     migrations.sort_by(|a, b| {
-        let (a, b) = (a.name.split('/').collect::<Vec<_>>(), b.name.split('/').collect::<Vec<_>>());
+        let a = a.name.split('/').collect::<Vec<_>>();
+        let b = b.name.split('/').collect::<Vec<_>>();
         let first = a.iter().zip(&b).map(|(a, b)| compare(a, b)).find(|order| order.is_ne());
         first.unwrap_or_else(|| a.len().cmp(&b.len()))
     });

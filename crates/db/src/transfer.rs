@@ -193,7 +193,8 @@ impl Transfer<'_> {
     /// Copies the page after a key. Returns its last key.
     async fn page(&mut self, after: Option<Value>, done: &mut TableReport, dry: &mut DryRun) -> Result<Option<Value>> {
         let TableMap { from, key, .. } = self.table;
-        let (from, key) = (quoted(from), quoted(key));
+        let from = quoted(from);
+        let key = quoted(key);
         let follows = if after.is_some() { format!("WHERE {key} > ?1") } else { String::new() };
         let sql = format!("SELECT * FROM {from} {follows} ORDER BY {key} LIMIT {PAGE}");
         let statement = Statement::new(sql).bind_all(after).rows_only();

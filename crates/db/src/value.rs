@@ -172,13 +172,15 @@ impl FromValue for chrono::NaiveDateTime {
 /// A time as SQLite's functions and `DEFAULT CURRENT_TIMESTAMP` write it, and as times are bound, in the form of RFC 3339, in
 /// UTC; `None` for every other text.
 fn rfc3339(text: &str) -> Option<String> {
-    let (date, time) = (text.get(..10)?, text.get(11..)?);
+    let date = text.get(..10)?;
+    let time = text.get(11..)?;
     let is_digits = |text: &str, separator: u8, places: [usize; 2]| {
         text.bytes()
             .enumerate()
             .all(|(at, byte)| if places.contains(&at) { byte == separator } else { byte.is_ascii_digit() })
     };
-    let (clock, fraction) = (time.get(..8)?, time.get(8..)?);
+    let clock = time.get(..8)?;
+    let fraction = time.get(8..)?;
     let has_fraction =
         fraction.len() > 1 && fraction.starts_with('.') && fraction[1..].bytes().all(|byte| byte.is_ascii_digit());
     let fits = is_digits(date, b'-', [4, 7])

@@ -161,7 +161,8 @@ impl Parts {
 /// Where the last word of a clause ends, comments behind it left out; `None` where its parentheses are not its own, so that it would
 /// mean something else within others.
 fn end_of_clause(clause: &str) -> Option<usize> {
-    let (mut depth, mut end) = (0_usize, 0);
+    let mut depth = 0_usize;
+    let mut end = 0;
     for token in script::tokens(clause).filter(|token| token.kind != Kind::Space) {
         match token.text {
             "(" => depth += 1,

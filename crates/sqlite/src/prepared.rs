@@ -68,7 +68,8 @@ pub(crate) fn prepare_at<'c>(
     at: usize,
 ) -> Result<(Option<Prepared<'c>>, usize), Failure> {
     let sql = text.rest(at);
-    let (mut statement, mut tail) = (ptr::null_mut(), ptr::null());
+    let mut statement = ptr::null_mut();
+    let mut tail = ptr::null();
     // SAFETY: the connection is open, `sql` is a part of `text` and has the NUL of its end behind it, and the two pointers are ours
     // to write to.
     let code = unsafe {
@@ -96,7 +97,8 @@ impl Failure {
         unsafe {
             let handle = connection.handle();
             let message = CStr::from_ptr(ffi::sqlite3_errmsg(handle)).to_string_lossy().into_owned();
-            let (code, system) = (ffi::sqlite3_extended_errcode(handle), ffi::sqlite3_system_errno(handle));
+            let code = ffi::sqlite3_extended_errcode(handle);
+            let system = ffi::sqlite3_system_errno(handle);
             Self { code, message, offset: None, system }
         }
     }
@@ -160,14 +162,16 @@ impl Prepared<'_> {
                 ValueRef::Real(real) => ffi::sqlite3_bind_double(statement, index, real),
                 ValueRef::Integer(integer) => ffi::sqlite3_bind_int64(statement, index, integer),
                 ValueRef::Text(text) => {
-                    let (start, length) = (text.as_ptr().cast(), text.len() as u64);
+                    let start = text.as_ptr().cast();
+                    let length = text.len() as u64;
                     let encoding = ffi::SQLITE_UTF8 as u8;
                     ffi::sqlite3_bind_text64(statement, index, start, length, ffi::SQLITE_TRANSIENT(), encoding)
                 }
                 // An empty blob may have no pointer, and SQLite would take that for NULL.
                 ValueRef::Blob([]) => ffi::sqlite3_bind_zeroblob(statement, index, 0),
                 ValueRef::Blob(bytes) => {
-                    let (start, length) = (bytes.as_ptr().cast(), bytes.len() as u64);
+                    let start = bytes.as_ptr().cast();
+                    let length = bytes.len() as u64;
                     ffi::sqlite3_bind_blob64(statement, index, start, length, ffi::SQLITE_TRANSIENT())
                 }
             }

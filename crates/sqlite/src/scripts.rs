@@ -146,7 +146,8 @@ impl Random {
 
 /// The ends of a script's statements as SQLite sees them, up to the first wrong one, and where that one begins.
 fn ends(connection: &Connection, script: &str) -> (Vec<usize>, Option<usize>) {
-    let (mut at, mut ends) = (0, Vec::new());
+    let mut at = 0;
+    let mut ends = Vec::new();
     while at < script.len() {
         let Ok((statement, read)) = prepared::prepare(connection, &script[at..]) else { return (ends, Some(at)) };
         assert!(read > 0, "{script:?}");
@@ -169,7 +170,9 @@ fn the_splitter_ends_statements_where_sqlite_does() {
         connection
     };
     let mut connection = fresh();
-    let (mut random, mut whole, mut statements) = (Random(0x9e37_79b9_7f4a_7c15), 0, 0);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut whole = 0;
+    let mut statements = 0;
     for _ in 0..count {
         let script = random.script();
         connection.execute_batch("BEGIN").unwrap();

@@ -41,7 +41,8 @@ pub(super) fn place(frames: &mut [u8], position: u64) {
     let mut at = 0;
     while at < frames.len() {
         let word = |at: usize| u32::from_le_bytes(frames[at..at + 4].try_into().expect("the slice has four bytes"));
-        let (length, check) = (word(at) as usize, word(at + 4) ^ position_check(Some(position + at as u64)));
+        let length = word(at) as usize;
+        let check = word(at + 4) ^ position_check(Some(position + at as u64));
         frames[at + 4..at + HEADER].copy_from_slice(&check.to_le_bytes());
         at += HEADER + length;
     }

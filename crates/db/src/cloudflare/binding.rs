@@ -45,7 +45,8 @@ impl D1Database {
     }
 
     fn prepare(&self, statement: &Statement) -> Result<Object> {
-        let (sql, values) = (statement.sql(), statement.parameters());
+        let sql = statement.sql();
+        let values = statement.parameters();
         let is_integer = |number: usize| matches!(values.get(number - 1), Some(Value::Integer(_)));
         let sql = if values.iter().any(|value| matches!(value, Value::Integer(_))) {
             exact_integers(sql, is_integer)

@@ -147,7 +147,8 @@ mod tests {
     fn disk(reserve: u64) -> (Disk, Arc<AtomicU64>, Arc<AtomicU64>) {
         let free = Arc::new(AtomicU64::new(0));
         let asked = Arc::new(AtomicU64::new(0));
-        let (reported, counted) = (Arc::clone(&free), Arc::clone(&asked));
+        let reported = Arc::clone(&free);
+        let counted = Arc::clone(&asked);
         let room = move |_: &Path| {
             counted.fetch_add(1, Ordering::SeqCst);
             Some(Space { free: reported.load(Ordering::SeqCst), total: 1000 })

@@ -14,7 +14,8 @@ fn embedded_migrations_are_those_of_the_folder_in_wranglers_order() {
 
 #[tokio::test]
 async fn embedded_migrations_are_applied_once() {
-    let (db, embedded) = (SqliteDatabase::memory().await.unwrap(), isobar_db::migrations!("tests/migrations"));
+    let db = SqliteDatabase::memory().await.unwrap();
+    let embedded = isobar_db::migrations!("tests/migrations");
     assert_eq!(migrations::apply(&db, &embedded).await.unwrap().len(), 3);
     assert_eq!(Migrator::default().pending(&db, &embedded).await.unwrap(), []);
     db.prepare("INSERT INTO users (name) VALUES ('Ada')").run().await.unwrap();

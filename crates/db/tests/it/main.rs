@@ -78,7 +78,8 @@ async fn what_was_answered_is_there_after_reopening() {
 async fn two_openings_of_a_file_see_each_others_writes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite");
-    let (one, two) = (SqliteDatabase::open(&path).await.unwrap(), SqliteDatabase::open(&path).await.unwrap());
+    let one = SqliteDatabase::open(&path).await.unwrap();
+    let two = SqliteDatabase::open(&path).await.unwrap();
     one.exec("CREATE TABLE t (n INTEGER)\nINSERT INTO t VALUES (0)").await.unwrap();
     let mut tasks = Vec::new();
     for _ in 0..20 {
@@ -96,7 +97,8 @@ async fn two_openings_of_a_file_see_each_others_writes() {
 async fn another_opening_may_change_a_table_at_any_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite");
-    let (one, two) = (SqliteDatabase::open(&path).await.unwrap(), SqliteDatabase::open(&path).await.unwrap());
+    let one = SqliteDatabase::open(&path).await.unwrap();
+    let two = SqliteDatabase::open(&path).await.unwrap();
     one.exec("CREATE TABLE t (c0)\nINSERT INTO t VALUES (0)").await.unwrap();
     for columns in 1..20_usize {
         assert_eq!(two.prepare("SELECT * FROM t").raw().await.unwrap().0.len(), columns);

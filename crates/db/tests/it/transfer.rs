@@ -36,7 +36,8 @@ const MAP: &str = r#"
 "#;
 
 async fn databases() -> (SqliteDatabase, SqliteDatabase, Map) {
-    let (old, new) = (SqliteDatabase::memory().await.unwrap(), SqliteDatabase::memory().await.unwrap());
+    let old = SqliteDatabase::memory().await.unwrap();
+    let new = SqliteDatabase::memory().await.unwrap();
     old.run_script(OLD).await.unwrap();
     new.run_script(NEW).await.unwrap();
     (old, new, toml::from_str(MAP).unwrap())

@@ -94,7 +94,8 @@ async fn a_column_that_is_not_declared_gets_nothing() {
 #[tokio::test]
 async fn the_keyring_must_be_the_databases() {
     let db = database().await;
-    let (right, wrong) = (key("a"), key("a"));
+    let right = key("a");
+    let wrong = key("a");
     let sealed = vault(&db, &right).seal(&cell(1), b"x").await.unwrap();
     assert_sealed(vault(&db, &wrong).open(&cell(1), &sealed).await, "does not unwrap");
     assert_sealed(vault(&db, &key("b")).rotate().await, "\"a\", which the keyring lacks; it has: b");
@@ -127,7 +128,8 @@ fn a_keyring_that_others_may_read_is_refused() {
 #[tokio::test]
 async fn rotation_and_sweep_leave_every_value_readable_and_old_keys_gone() {
     let db = database().await;
-    let (old, new) = (key("old"), key("new"));
+    let old = key("old");
+    let new = key("new");
     let one = vault(&db, &old);
     insert(&db, &one, 0..120).await;
     let elsewhere = vault(&db, &format!("{new},{old}"));
@@ -218,7 +220,8 @@ async fn two_processes_that_begin_at_once_make_one_index_key() {
     let keyring = key("a");
     let mut tasks = Vec::new();
     for id in 0..8 {
-        let (path, keyring) = (path.clone(), keyring.clone());
+        let path = path.clone();
+        let keyring = keyring.clone();
         tasks.push(tokio::spawn(async move {
             let db = SqliteDatabase::open(path).await.unwrap();
             let vault = vault(&db, &keyring);
@@ -317,7 +320,8 @@ async fn a_dropped_declaration_takes_no_key_from_values() {
 #[tokio::test]
 async fn a_keyring_is_compared_before_anything_is_served() {
     let db = SqliteDatabase::memory().await.unwrap();
-    let (right, wrong) = (key("a"), key("a"));
+    let right = key("a");
+    let wrong = key("a");
     // Before there is a vault, and before there is a key, every keyring fits.
     assert_eq!(vault::wrapping_keys(&db).await.unwrap(), Vec::<String>::new());
     vault(&db, &right).check().await.unwrap();
