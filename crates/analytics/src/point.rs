@@ -9,13 +9,24 @@ use crate::limits;
 
 /// A data point: an index for sampling, blobs for grouping, doubles for aggregation. The position determines the column:
 /// `index1`, `blob1` to `blob20`, `double1` to `double20`.
+///
+/// ```
+/// use isobar_analytics::{DataPoint, Problem};
+///
+/// let point = DataPoint::new().with_index("tenant-1").with_blob("/home").with_blob("GET").with_double(12.5);
+/// assert_eq!(point.problem(), None);
+///
+/// let long = DataPoint::new().with_index("x".repeat(97));
+/// assert_eq!(long.problem(), Some(Problem::IndexBytes));
+/// assert_eq!(Problem::IndexBytes.to_string(), "writeDataPoint(): Maximum of 96 bytes in an index supported.");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DataPoint {
-    /// At most one index, of at most 96 bytes.
+    /// Indexes: at most one, of at most 96 bytes. Analytics Engine samples by it. Default: none.
     pub indexes: Vec<Bytes>,
-    /// At most 20 blobs, of at most 16 KiB together.
+    /// Blobs: at most 20, of at most 16 KiB together. Default: none; a blob that is not set reads as empty.
     pub blobs: Vec<Bytes>,
-    /// At most 20 doubles.
+    /// Doubles: at most 20. Default: none; a double that is not set reads as 0.
     pub doubles: Vec<f64>,
 }
 

@@ -5,6 +5,13 @@ const EXACT: u64 = 1 << 53;
 
 /// Whether a number from SQL is exactly the stored one: integers beyond 2^53 are rounded. A number beyond the range of integers
 /// can only have been a REAL.
+///
+/// ```
+/// use isobar_cloudflare::sql::is_exact;
+///
+/// assert!(is_exact(9_007_199_254_740_991.0) && is_exact(0.5) && is_exact(1e300));
+/// assert!(!is_exact(9_007_199_254_740_992.0), "the integer above it is read as the same number");
+/// ```
 #[must_use]
 pub fn is_exact(number: f64) -> bool {
     number.fract() != 0.0 || number.abs() < EXACT as f64 || !(-(2f64.powi(63))..2f64.powi(63)).contains(&number)
@@ -13,6 +20,13 @@ pub fn is_exact(number: f64) -> bool {
 /// Rewrites the placeholders of `sql` that `is_integer` selects (counted from 1) to `+CAST(? AS INTEGER)`, so that a number or
 /// a text of digits bound to them is an INTEGER again, and exact. The `+` keeps them without an affinity, as a plain
 /// placeholder is.
+///
+/// ```
+/// use isobar_cloudflare::sql::exact_integers;
+///
+/// let sql = exact_integers("SELECT ?, ?", |number| number == 2);
+/// assert_eq!(sql, "SELECT ?, +CAST(? AS INTEGER)");
+/// ```
 #[must_use]
 pub fn exact_integers(sql: &str, is_integer: impl Fn(usize) -> bool) -> String {
     rewrite_placeholders(sql, |number, placeholder, out| {

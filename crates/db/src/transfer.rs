@@ -3,6 +3,31 @@
 //! A [`Map`] names the new columns and their sources. A row's new id is made of the old database, table and key, so that
 //! a transfer that is repeated finds the rows that are there already: one that broke off is started again and continues, rows added
 //! since are added, and changes in the new database stay. Nothing is deleted or changed in either.
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use isobar_db::transfer::{Map, transfer};
+//! use isobar_db::{Database, QueryableExt, SqliteDatabase};
+//!
+//! let old = SqliteDatabase::memory().await?;
+//! old.exec("CREATE TABLE people (id INTEGER PRIMARY KEY, mail TEXT)\nINSERT INTO people VALUES (1, ' Ada@Example.com')").await?;
+//! let new = SqliteDatabase::memory().await?;
+//! new.exec("CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT NOT NULL)").await?;
+//!
+//! // `isobar d1 copy` reads the same from a file of TOML.
+//! let map: Map = serde_json::from_value(serde_json::json!({ "table": [{
+//!     "from": "people", "to": "users",
+//!     "columns": { "id": { "id": true }, "email": { "column": "mail", "as": "lower" } },
+//! }] }))?;
+//! let report = transfer(&old, "legacy", &new, &map, false, |_| ()).await?;
+//! assert_eq!((report.tables[0].copied, report.tables[0].present), (1, 0));
+//! let again = transfer(&old, "legacy", &new, &map, false, |_| ()).await?;
+//! assert_eq!((again.tables[0].copied, again.tables[0].present), (0, 1));
+//! assert_eq!(new.prepare("SELECT email FROM users").one::<String>().await?, "ada@example.com");
+//! # Ok(()) }
+//! # #[cfg(not(feature = "memory"))] fn main() {}
+//! ```
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -36,7 +61,8 @@ pub struct TableMap {
     /// The old table's unique key, by which it is read. Default: `id`.
     #[serde(default = "id")]
     pub key: String,
-    /// The new table's columns.
+    /// The new table's columns, each with its source. One of them has the new id (`{ id = true }`). A column that is not named gets the
+    /// table's own default.
     pub columns: BTreeMap<String, ColumnMap>,
 }
 
@@ -112,11 +138,11 @@ pub struct TableReport {
     pub from: String,
     /// The new table.
     pub to: String,
-    /// Rows that were written.
+    /// Rows that were written; in a dry run those that would be.
     pub copied: u64,
     /// Rows that were there already.
     pub present: u64,
-    /// Rows that could not be copied.
+    /// Rows that could not be written, each with the reason. The others are not affected.
     pub skipped: Vec<Skipped>,
 }
 

@@ -11,6 +11,15 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// Integers are exact to 64 bits. (Through JavaScript, D1 binds every number as REAL and rounds integers beyond 2^53;
 /// isobar never rounds.)
+///
+/// ```
+/// use isobar_db::Value;
+///
+/// assert_eq!(Value::from("Ada"), Value::Text("Ada".to_owned()));
+/// assert_eq!(Value::from(true), Value::Integer(1), "SQLite has no booleans");
+/// assert_eq!(Value::from(None::<i64>), Value::Null);
+/// assert_eq!(Value::from(&[0xff_u8][..]).type_name(), "blob");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "SQLite's names")]
 pub enum Value {
@@ -92,6 +101,30 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 }
 
 /// A type that a column's value converts to exactly: nothing is rounded or parsed.
+///
+/// ```
+/// use isobar_db::{Error, ErrorKind, FromValue, Result, Value};
+///
+/// #[derive(Debug, PartialEq)]
+/// enum Role {
+///     Owner,
+///     Member,
+/// }
+///
+/// impl FromValue for Role {
+///     fn from_value(value: &Value) -> Result<Self> {
+///         match String::from_value(value)?.as_str() {
+///             "owner" => Ok(Self::Owner),
+///             "member" => Ok(Self::Member),
+///             other => Err(Error::new(ErrorKind::Decode, format!("{other:?} is not a role"))),
+///         }
+///     }
+/// }
+///
+/// assert_eq!(Role::from_value(&"owner".into())?, Role::Owner);
+/// assert_eq!(Role::from_value(&7.into()).unwrap_err().kind(), ErrorKind::Decode);
+/// # Ok::<(), Error>(())
+/// ```
 pub trait FromValue: Sized {
     /// Converts the value.
     ///

@@ -89,17 +89,7 @@ struct Parts {
 impl Parts {
     /// Takes the statement apart at `clause`, where the parser has stopped.
     fn of(text: &str, clause: usize) -> Option<Self> {
-        let mut depth = 0_usize;
-        let outer = |token: &Token<'_>| {
-            match token.text {
-                "(" => depth += 1,
-                ")" => depth = depth.saturating_sub(1),
-                _ => return depth == 0 && token.kind != Kind::Space,
-            }
-            false
-        };
-        // Everything in parentheses is left out.
-        let tokens: Vec<Token<'_>> = script::tokens(text).filter(outer).collect();
+        let tokens = outer_tokens(text);
         let word = |index: usize, word: &str| tokens.get(index).is_some_and(|token| is_word(token, word));
         let start = match script::explained(text).map(|explained| text.len() - explained.len()) {
             Some(explained) => tokens.iter().position(|token| token.start == explained)?,
@@ -156,6 +146,20 @@ impl Parts {
             unlimited: unlimited.then_some(verb),
         })
     }
+}
+
+/// The words and signs of a statement that no parentheses enclose.
+fn outer_tokens(text: &str) -> Vec<Token<'_>> {
+    let mut depth = 0_usize;
+    let is_outer = |token: &Token<'_>| {
+        match token.text {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => return depth == 0 && token.kind != Kind::Space,
+        }
+        false
+    };
+    script::tokens(text).filter(is_outer).collect()
 }
 
 /// Where the last word of a clause ends, comments behind it left out; `None` where its parentheses are not its own, so that it would

@@ -116,6 +116,15 @@ pub(crate) fn pieces(script: &str) -> impl Iterator<Item = Piece<'_>> {
 /// The script without the `BEGIN TRANSACTION` and `COMMIT` around it, as sqlite3's `.dump` writes them and wrangler removes
 /// them: the whole script runs in one transaction anyway. Lines and offsets do not change. `None` where the script has several
 /// transactions, which wrangler refuses.
+///
+/// ```
+/// use isobar_sqlite::script::without_transaction;
+///
+/// let dump = "BEGIN TRANSACTION;\nCREATE TABLE t (a);\nCOMMIT;\n";
+/// let script = without_transaction(dump).expect("one transaction");
+/// assert_eq!((script.trim(), script.len()), ("CREATE TABLE t (a);", dump.len()));
+/// assert_eq!(without_transaction("BEGIN TRANSACTION; COMMIT; BEGIN TRANSACTION; COMMIT;"), None);
+/// ```
 #[must_use]
 pub fn without_transaction(script: &str) -> Option<Cow<'_, str>> {
     let words = |piece: &Piece<'_>| {
@@ -149,6 +158,13 @@ pub fn without_transaction(script: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The byte at which the first token begins that is neither space, a comment nor a semicolon; 0 where there is none.
+///
+/// ```
+/// use isobar_sqlite::script::{first_word, line};
+///
+/// let script = "-- users\n;\nSELECT 1";
+/// assert_eq!(line(script, first_word(script)), 3);
+/// ```
 #[must_use]
 pub fn first_word(sql: &str) -> usize {
     tokens(sql).find(|token| !matches!(token.kind, Kind::Space | Kind::Semicolon)).map_or(0, |token| token.start)
@@ -161,6 +177,13 @@ pub fn line(script: &str, offset: usize) -> usize {
 }
 
 /// The upper-case first word of a statement, comments skipped; empty where there is none.
+///
+/// ```
+/// use isobar_sqlite::script::{has_word, keyword};
+///
+/// assert_eq!(keyword("/* all */ select 1"), "SELECT");
+/// assert!(has_word("DELETE FROM t RETURNING a", "returning") && !has_word("SELECT 'returning'", "returning"));
+/// ```
 #[must_use]
 pub fn keyword(statement: &str) -> String {
     let first = tokens(statement).find(|token| token.kind != Kind::Space);
@@ -248,6 +271,13 @@ fn reports(pragma: &str) -> bool {
 /// takes: the highest number.
 ///
 /// A bare `?` is one more than the highest so far; a name gets a number of its own when it is first met.
+///
+/// ```
+/// use isobar_sqlite::script::number_parameters;
+///
+/// assert_eq!(number_parameters("SELECT ?, ?"), ("SELECT ?, ?".into(), 2));
+/// assert_eq!(number_parameters("SELECT :a, :b, :a"), ("SELECT ?1, ?2, ?1".into(), 2));
+/// ```
 #[must_use]
 pub fn number_parameters(statement: &str) -> (Cow<'_, str>, usize) {
     let (mut names, mut highest, mut edits) = (Vec::<(&str, usize)>::new(), 0usize, Vec::new());

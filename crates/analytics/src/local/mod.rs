@@ -30,6 +30,21 @@ use crate::{Batches, DataPoint, Error, ErrorKind, Event, EventSink, Operation, R
 pub use options::LocalOptions;
 
 /// A dataset in a folder. Clones share it. When the last one is dropped, buffered points are made durable.
+///
+/// ```
+/// use isobar_analytics::local::LocalSink;
+/// use isobar_analytics::{DataPoint, EventSink, EventSinkExt, ScanOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let sink = LocalSink::open(folder.path().join("visits"))?;
+/// sink.write(DataPoint::new().with_index("tenant-1").with_blob("/home"));
+/// sink.flush().await?; // durable from here on
+/// let scan = sink.scan(ScanOptions::default()).await?;
+/// assert_eq!(scan.events[0].blob(1), b"/home");
+/// assert!(scan.damage.is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct LocalSink {
     shared: Arc<Shared>,

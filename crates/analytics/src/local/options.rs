@@ -6,6 +6,19 @@ const MIB: u64 = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Options of a [`LocalSink`](super::LocalSink).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_analytics::local::{LocalOptions, LocalSink};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let month = Duration::from_secs(30 * 24 * 60 * 60);
+/// let options = LocalOptions::default().with_retain_for(Some(month)).with_retain_bytes(Some(512 * 1024 * 1024));
+/// let sink = LocalSink::open_with(folder.path().join("visits"), options)?;
+/// # drop(sink);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LocalOptions {

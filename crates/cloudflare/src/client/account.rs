@@ -16,6 +16,18 @@ const BASE_URL: &str = "https://api.cloudflare.com/client/v4";
 const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
 /// A Cloudflare account: its id and an API token. Cheap to clone.
+///
+/// ```no_run
+/// use http::Method;
+/// use isobar_cloudflare::client::{Account, Client, HttpTransport, Idempotency, Retry};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new(HttpTransport::new()?).with_retry(Retry::default().with_attempts(3));
+/// let account = Account::from_env()?.with_client(client);
+/// let buckets: serde_json::Value = account.call(Idempotency::Idempotent, Method::GET, "r2/buckets", None).await?;
+/// println!("{buckets}");
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Account {
     client: Client,

@@ -6,6 +6,27 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 /// A Worker's configuration.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::{Config, Format};
+///
+/// let text = r#"
+///     name = "shop"
+///     [[d1_databases]]
+///     binding = "DB"
+///     database_name = "shop"
+///     [env.staging]
+///     vars = { GREETING = "hello" }
+/// "#;
+/// let config = Config::parse(text, Format::Toml, None)?;
+/// assert_eq!(config.d1_databases[0].local_name(), "shop");
+///
+/// // Bindings are not inherited by an environment, as with wrangler.
+/// let staging = Config::parse(text, Format::Toml, Some("staging"))?;
+/// assert!(staging.d1_databases.is_empty());
+/// assert_eq!(staging.vars["GREETING"], "hello");
+/// # Ok::<(), isobar_cloudflare::wrangler::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -31,6 +31,23 @@ use crate::{
 /// written until the database is opened again, since the state of the disk is uncertain then.
 ///
 /// Divergences from D1: integers are exact to 64 bits, and `rows_read` and `rows_written` are not counted.
+///
+/// ```
+/// # #[cfg(feature = "local")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_db::{Database, QueryableExt, SqliteDatabase};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("state/db.sqlite");
+/// let db = SqliteDatabase::open(&path).await?;
+/// db.exec("CREATE TABLE t (a)\nINSERT INTO t VALUES ('durable')").await?;
+/// drop(db);
+///
+/// let again = SqliteDatabase::open(&path).await?;
+/// assert_eq!(again.prepare("SELECT a FROM t").one::<String>().await?, "durable");
+/// # Ok(()) }
+/// # #[cfg(not(feature = "local"))] fn main() {}
+/// ```
 #[derive(Clone)]
 pub struct SqliteDatabase {
     engine: Arc<Engine>,

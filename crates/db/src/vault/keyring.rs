@@ -17,6 +17,18 @@ type Key = Zeroizing<[u8; KEY_BYTES]>;
 ///
 /// As text, one `name:key` a line (or with commas between), the key being 32 bytes in base64; empty lines and those that
 /// start with `#` do not count. To rotate, put a new line first, run `isobar vault rotate`, and take the old line out.
+///
+/// ```
+/// use isobar_db::vault::Keyring;
+///
+/// let old = Keyring::generate("2025")?;
+/// let new = Keyring::generate("2026")?;
+/// let text = [&new, &old].map(|line| line.expose_text().unwrap_or_default()).join("\n");
+/// let keyring: Keyring = text.parse()?;
+/// assert_eq!(keyring.names().collect::<Vec<_>>(), ["2026", "2025"], "the first one wraps");
+/// assert_eq!(format!("{keyring:?}"), r#"["2026", "2025"]"#, "keys are never shown");
+/// # Ok::<(), isobar_db::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Keyring {
     keys: Vec<(String, Key)>,
