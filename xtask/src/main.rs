@@ -22,7 +22,6 @@ mod real_site;
 mod schema;
 mod sockets;
 mod wasm;
-mod words;
 mod worker;
 
 use std::path::PathBuf;
@@ -36,7 +35,9 @@ const HELP: &str = "cargo xtask COMMAND
   docs       build the guide (docs/) as an mdBook; check every Markdown file's links and anchors, and that a doctest
              compiles its Rust blocks; needs Python 3 with venv
   wasm       check for wasm32-unknown-unknown everything but the local backends
-  words      check how doc comments begin; print counts of docs, examples, long functions and the like
+  words      check how doc comments begin
+  counts [--list [FOLDER]]  count docs, examples, long functions and the like; with --list, with the places
+  layers [PACKAGE...]   check that dependencies go in one direction: among crates by floors, among modules without a circle
   worker build          build the platform's Worker and print its size
   worker dry-run        deploy it by wrangler, up to the upload
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
@@ -69,7 +70,6 @@ fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("features") => features::run(),
         Some("wasm") => wasm::run(),
-        Some("words") => words::run(),
         Some("worker") => worker::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("conformance") => conformance::run(),
         Some("differential") => differential::run(),
@@ -91,7 +91,11 @@ fn main() -> ExitCode {
             println!("{HELP}");
             Ok(())
         }
-        Some(other) => Err(format!("unknown command {other}\n\n{HELP}").into()),
+        Some(other) => {
+            let arguments: Vec<String> = std::env::args().skip(2).collect();
+            xtask_source::run(other, &arguments)
+                .unwrap_or_else(|| Err(format!("unknown command {other}\n\n{HELP}").into()))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
