@@ -52,3 +52,6 @@ pub const STUN_URLS: &str = "STUN_URLS";
 pub const TURN_URLS: &str = "TURN_URLS";
 /// The secret that the TURN servers share with the platform.
 pub const TURN_SECRET: &str = "TURN_SECRET";
+
+/// The kind of the session object that lists the rooms of a tenant.
+pub(crate) const DIRECTORY: &str = "directory";

@@ -17,15 +17,12 @@ use isobar_sessions::{
 
 use crate::api;
 use crate::bindings::{
-    BROWSER, CALL_PARTICIPANTS, CHAT_HISTORY, CHAT_SOCKETS, CHAT_SOCKETS_OF_USER, IAM_SESSION, QUOTA_ROOMS,
+    BROWSER, CALL_PARTICIPANTS, CHAT_HISTORY, CHAT_SOCKETS, CHAT_SOCKETS_OF_USER, DIRECTORY, IAM_SESSION, QUOTA_ROOMS,
     QUOTA_ROOMS_OF_USER, STUN_URLS, TURN_SECRET, TURN_URLS,
 };
 
 /// The name of the object that runs scheduled tasks.
 pub const KEEPER: &str = "keeper";
-
-/// The kind of the object that lists the rooms of a tenant.
-pub(crate) const DIRECTORY: &str = "directory";
 
 /// Environment of the objects.
 #[derive(Debug, Clone)]

@@ -10,8 +10,7 @@ use isobar_objects::{Participant, directory};
 use isobar_sessions::ErrorKind;
 
 use super::Answer;
-use crate::bindings::{DB, IAM_SESSION};
-use crate::iam_session::DIRECTORY;
+use crate::bindings::{DB, DIRECTORY, IAM_SESSION};
 
 /// Closes connections. Clients that still have access reconnect and are authorized again.
 #[derive(Debug)]

@@ -15,8 +15,7 @@ use isobar_objects::directory::{self, Room};
 use isobar_sessions::{ObjectId, SessionNamespace};
 
 use super::Answer;
-use crate::bindings::{DB, IAM_SESSION};
-use crate::iam_session::DIRECTORY;
+use crate::bindings::{DB, DIRECTORY, IAM_SESSION};
 
 /// The kinds with names; MCP has one object for each user.
 const KINDS: [&str; 3] = ["chat", "call", "browser"];
