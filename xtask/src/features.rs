@@ -22,8 +22,7 @@ pub(crate) fn run() -> Outcome {
         if !has_lib {
             continue;
         }
-        let features = package["features"].as_object().into_iter().flat_map(|features| features.keys());
-        for feature in std::iter::once("").chain(features.map(String::as_str)) {
+        for feature in std::iter::once("").chain(alone(&package["features"])) {
             if let Err(error) = run_one(name, feature) {
                 failures.push(error.to_string());
             }
@@ -35,4 +34,25 @@ pub(crate) fn run() -> Outcome {
     }
     println!("{count} combinations check without a warning");
     Ok(())
+}
+
+/// Returns the names of features that are checked, each alone: not the default if it is nothing, or one feature that is checked anyway.
+fn alone(features: &serde_json::Value) -> impl Iterator<Item = &str> {
+    let is_more = |(name, parts): &(&String, &serde_json::Value)| {
+        name.as_str() != "default" || parts.as_array().is_some_and(|parts| parts.len() > 1)
+    };
+    features.as_object().into_iter().flatten().filter(is_more).map(|(name, _)| name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_of_several_features_is_checked() {
+        let of = |features: &serde_json::Value| alone(features).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(of(&serde_json::json!({"default": ["a"], "a": []})), ["a"]);
+        assert_eq!(of(&serde_json::json!({"default": [], "a": []})), ["a"]);
+        assert_eq!(of(&serde_json::json!({"default": ["a", "b"], "a": [], "b": []})), ["a", "b", "default"]);
+    }
 }

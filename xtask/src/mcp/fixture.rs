@@ -202,14 +202,9 @@ impl McpService for Fixture {
     }
 }
 
-/// Tools that use elicitation.
+/// Answers the tools that ask the client by sampling and elicitation.
 fn wanting(call: &McpCall) -> Result<CallToolResponse, ErrorData> {
-    let text = |text: &str| Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into());
-    // An input of another form is invalid and requested again.
-    let has = |name: &str| call.inputs.get(name).is_some_and(Json::is_object);
-    let ask = |requests: InputRequiredResult| Ok(CallToolResponse::InputRequired(requests));
     let given = |name: &str| call.arguments.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
-    let roots = || json!({"method": "roots/list", "params": {}});
     match call.name.as_str() {
         "test_sampling" => match call.inputs.get("answer") {
             Some(answer) => text(&format!("LLM response: {}", answer["content"]["text"].as_str().unwrap_or_default())),
@@ -231,6 +226,16 @@ fn wanting(call: &McpCall) -> Result<CallToolResponse, ErrorData> {
             }
             None => ask(wants([("answer", elicit_with("Enums", enums()))], None)),
         },
+        _ => requiring(call),
+    }
+}
+
+/// Answers the tools whose result is that more input is required.
+fn requiring(call: &McpCall) -> Result<CallToolResponse, ErrorData> {
+    // An input of another form is invalid and requested again.
+    let has = |name: &str| call.inputs.get(name).is_some_and(Json::is_object);
+    let roots = || json!({"method": "roots/list", "params": {}});
+    match call.name.as_str() {
         "test_input_required_result_elicitation" if has("user_name") => text("Hello."),
         "test_input_required_result_elicitation" => ask(wants([("user_name", elicit("name"))], None)),
         "test_input_required_result_sampling" if has("capital_question") => text("It is known."),
@@ -270,6 +275,14 @@ fn wanting(call: &McpCall) -> Result<CallToolResponse, ErrorData> {
         }
         name => Err(ErrorData::invalid_params(format!("there is no tool {name:?}"), None)),
     }
+}
+
+fn text(text: &str) -> Result<CallToolResponse, ErrorData> {
+    Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into())
+}
+
+fn ask(requests: InputRequiredResult) -> Result<CallToolResponse, ErrorData> {
+    Ok(CallToolResponse::InputRequired(requests))
 }
 
 fn wants<'n>(requests: impl IntoIterator<Item = (&'n str, Json)>, state: Option<&str>) -> InputRequiredResult {
