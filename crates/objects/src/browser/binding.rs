@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use isobar_cloudflare::binding::{JsError, Object, send};
 
-use super::{BrowserEngine, BrowserError, BrowserErrorKind, DevTools, Reach, RenderJob, Rendered, check_url, render};
+use super::{
+    BrowserEngine, BrowserError, BrowserErrorKind, DevTools, NetworkPolicy, RenderJob, Rendered, check_url, render,
+};
 use crate::time::within;
 use isobar_sessions::cloudflare::connect_socket;
 use isobar_sessions::{ClientSocket, Message};
@@ -101,7 +103,7 @@ impl DevTools for Connection {
 
     /// Checks the URL alone: its host is resolved by Cloudflare, whose browsers are in none of the application's networks.
     async fn check(&self, url: &str) -> Result<(), BrowserError> {
-        check_url(url, Reach::Public).map(drop)
+        check_url(url, NetworkPolicy::Public).map(drop)
     }
 }
 

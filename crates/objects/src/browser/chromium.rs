@@ -21,7 +21,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::proxy::{Proxy, resolve};
-use super::{BrowserEngine, BrowserError, BrowserErrorKind, DevTools, Reach, RenderJob, Rendered, check_url, render};
+use super::{
+    BrowserEngine, BrowserError, BrowserErrorKind, DevTools, NetworkPolicy, RenderJob, Rendered, check_url, render,
+};
 
 /// How long chromium may take to start.
 const START: Duration = Duration::from_secs(30);
@@ -58,7 +60,7 @@ pub struct Chromium {
 #[derive(Debug)]
 struct Inner {
     program: PathBuf,
-    reach: Reach,
+    network: NetworkPolicy,
     running: Mutex<Option<Running>>,
 }
 
@@ -94,14 +96,14 @@ impl Chromium {
     /// The chromium of this path; six sessions at once, three of them of one user, and only the public internet.
     #[must_use]
     pub fn at(program: impl Into<PathBuf>) -> Self {
-        let inner = Inner { program: program.into(), reach: Reach::Public, running: Mutex::new(None) };
+        let inner = Inner { program: program.into(), network: NetworkPolicy::Public, running: Mutex::new(None) };
         Self { inner: Arc::new(inner) }
     }
 
     /// Sets the networks that browsers may reach.
     #[must_use]
-    pub fn with_reach(self, reach: Reach) -> Self {
-        Self { inner: Arc::new(Inner { program: self.inner.program.clone(), reach, running: Mutex::new(None) }) }
+    pub fn with_network_policy(self, network: NetworkPolicy) -> Self {
+        Self { inner: Arc::new(Inner { program: self.inner.program.clone(), network, running: Mutex::new(None) }) }
     }
 
     /// The program.
@@ -114,7 +116,7 @@ impl Chromium {
         let limits = WebSocketConfig::default().max_frame_size(Some(ANSWER_BYTES)).max_message_size(Some(ANSWER_BYTES));
         let connecting = tokio::time::timeout(ANSWER, connect_async_with_config(url, Some(limits), false)).await;
         let (socket, _) = connecting.map_err(|_| silent())?.map_err(|error| gone(&error))?;
-        Ok(Connection { socket, reach: self.inner.reach })
+        Ok(Connection { socket, network: self.inner.network })
     }
 
     /// One command on the browser itself.
@@ -132,7 +134,7 @@ impl BrowserEngine for Chromium {
             let has_died = |it: &mut Running| !matches!(it.child.try_wait(), Ok(None));
             if running.as_mut().is_none_or(has_died) {
                 *running = None; // before another starts: it takes its sessions along
-                *running = Some(start(&self.inner.program, self.inner.reach).await?);
+                *running = Some(start(&self.inner.program, self.inner.network).await?);
             }
             let Some(browser) = running.as_mut() else { break };
             let own = browser.sessions.values().filter(|owner| *owner == user).count();
@@ -190,13 +192,13 @@ impl BrowserEngine for Chromium {
 }
 
 /// Starts chromium, and waits for the address on which it listens.
-async fn start(program: &Path, reach: Reach) -> Result<Running, BrowserError> {
+async fn start(program: &Path, network: NetworkPolicy) -> Result<Running, BrowserError> {
     let unavailable = |why: String| BrowserError::new(BrowserErrorKind::Unavailable, why);
     let name = isobar_base::random::hex_id().map_err(|error| unavailable(error.to_string()))?;
     let folder = std::env::temp_dir().join(format!("isobar-chromium-{name}"));
     std::fs::create_dir(&folder).map_err(|error| unavailable(format!("{}: {error}", folder.display())))?;
     let profile = Profile(folder);
-    let proxy = Proxy::start(reach).await.map_err(|error| unavailable(format!("the browser's proxy: {error}")))?;
+    let proxy = Proxy::start(network).await.map_err(|error| unavailable(format!("the browser's proxy: {error}")))?;
     let mut command = Command::new(program);
     command
         .args(["--headless=new", "--remote-debugging-port=0", "--remote-debugging-address=127.0.0.1", "--no-first-run"])
@@ -251,7 +253,7 @@ fn is_root() -> bool {
 
 struct Connection {
     socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
-    reach: Reach,
+    network: NetworkPolicy,
 }
 
 impl Connection {
@@ -292,8 +294,8 @@ impl DevTools for Connection {
 
     /// Told here, so that who asks learns why; the proxy would keep it from them without a word.
     async fn check(&self, url: &str) -> Result<(), BrowserError> {
-        match check_url(url, self.reach)? {
-            Some(host) => resolve(&host, 443, self.reach).await.map(drop),
+        match check_url(url, self.network)? {
+            Some(host) => resolve(&host, 443, self.network).await.map(drop),
             None => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use super::{BrowserError, BrowserErrorKind};
 
 /// Networks that a browser may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reach {
+pub enum NetworkPolicy {
     /// The public internet.
     #[default]
     Public,
@@ -19,7 +19,7 @@ pub enum Reach {
 ///
 /// # Errors
 /// [`BrowserErrorKind::Forbidden`].
-pub fn check_url(url: &str, reach: Reach) -> Result<Option<String>, BrowserError> {
+pub fn check_url(url: &str, network: NetworkPolicy) -> Result<Option<String>, BrowserError> {
     let forbidden = |why: &str| Err(BrowserError::new(BrowserErrorKind::Forbidden, format!("{url}: {why}")));
     let lower = url.to_ascii_lowercase();
     // What a page makes itself reaches nothing.
@@ -37,7 +37,7 @@ pub fn check_url(url: &str, reach: Reach) -> Result<Option<String>, BrowserError
     if host.is_empty() {
         return forbidden("the URL has no host");
     }
-    if reach == Reach::Everything {
+    if network == NetworkPolicy::Everything {
         return Ok(None);
     }
     match host.parse::<IpAddr>() {
@@ -106,7 +106,7 @@ mod tests {
             "data:text/html,hello",
             "about:blank",
         ] {
-            assert!(check_url(url, Reach::Public).is_ok(), "{url}");
+            assert!(check_url(url, NetworkPolicy::Public).is_ok(), "{url}");
         }
         for url in [
             "file:///etc/passwd",
@@ -131,9 +131,9 @@ mod tests {
             "http://printer.local/",
             "nonsense",
         ] {
-            assert!(check_url(url, Reach::Public).is_err(), "{url}");
+            assert!(check_url(url, NetworkPolicy::Public).is_err(), "{url}");
         }
-        assert!(check_url("http://127.0.0.1:8787/", Reach::Everything).is_ok());
-        assert!(check_url("file:///etc/passwd", Reach::Everything).is_err());
+        assert!(check_url("http://127.0.0.1:8787/", NetworkPolicy::Everything).is_ok());
+        assert!(check_url("file:///etc/passwd", NetworkPolicy::Everything).is_err());
     }
 }

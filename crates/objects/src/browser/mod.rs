@@ -28,7 +28,7 @@ use serde_json::{Value as Json, json};
 #[cfg(feature = "cloudflare-binding")]
 pub use binding::BrowserBinding;
 pub use devtools::{DevTools, render};
-pub use guard::{Reach, check_url};
+pub use guard::{NetworkPolicy, check_url};
 
 use crate::participant::Participant;
 use crate::reply::{moment, refusal, reply};

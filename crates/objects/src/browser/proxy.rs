@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::guard::{is_public, public_name};
-use super::{BrowserError, BrowserErrorKind, Reach};
+use super::{BrowserError, BrowserErrorKind, NetworkPolicy};
 
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -30,13 +30,13 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    pub(super) async fn start(reach: Reach) -> std::io::Result<Self> {
+    pub(super) async fn start(network: NetworkPolicy) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(async move {
             loop {
                 match listener.accept().await {
-                    Ok((client, _)) => drop(tokio::spawn(serve(client, reach))),
+                    Ok((client, _)) => drop(tokio::spawn(serve(client, network))),
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await, // out of descriptors, for the moment
                 }
             }
@@ -46,12 +46,12 @@ impl Proxy {
 }
 
 /// Serves one connection: a tunnel, or a request that is forwarded.
-async fn serve(mut client: TcpStream, reach: Reach) {
+async fn serve(mut client: TcpStream, network: NetworkPolicy) {
     let Ok(Some(head)) = tokio::time::timeout(PATIENCE, read_head(&mut client)).await else { return };
     let Some(asked) = Asked::of(&head) else {
         return refuse(&mut client, "400 Bad Request").await;
     };
-    let Ok(address) = resolve(&asked.host, asked.port, reach).await else {
+    let Ok(address) = resolve(&asked.host, asked.port, network).await else {
         return refuse(&mut client, "403 Forbidden").await;
     };
     let Ok(Ok(mut server)) = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await else {
@@ -106,17 +106,17 @@ impl Asked {
 }
 
 /// An address of a host, if all that its name leads to may be reached.
-pub(super) async fn resolve(host: &str, port: u16, reach: Reach) -> Result<SocketAddr, BrowserError> {
+pub(super) async fn resolve(host: &str, port: u16, network: NetworkPolicy) -> Result<SocketAddr, BrowserError> {
     let host = host.trim_matches(['[', ']']);
     let forbidden = || BrowserError::new(BrowserErrorKind::Forbidden, format!("{host} is not public"));
-    if reach == Reach::Public && !public_name(host) {
+    if network == NetworkPolicy::Public && !public_name(host) {
         return Err(forbidden());
     }
     let unknown = |error: std::io::Error| BrowserError::new(BrowserErrorKind::Page, format!("{host}: {error}"));
     let late = |_| unknown(std::io::ErrorKind::TimedOut.into());
     let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host, port))).await.map_err(late)?;
     let found: Vec<SocketAddr> = found.map_err(unknown)?.collect();
-    if reach == Reach::Public && !found.iter().all(|address| is_public(address.ip())) {
+    if network == NetworkPolicy::Public && !found.iter().all(|address| is_public(address.ip())) {
         return Err(forbidden());
     }
     found.first().copied().ok_or_else(forbidden)
@@ -176,7 +176,7 @@ mod tests {
     async fn nothing_that_is_not_public_is_reached() {
         let inside = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = inside.local_addr().expect("an address").port();
-        let proxy = Proxy::start(Reach::Public).await.expect("a port");
+        let proxy = Proxy::start(NetworkPolicy::Public).await.expect("a port");
         for target in [
             format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n"),
             format!("CONNECT localhost:{port} HTTP/1.1\r\n\r\n"),
@@ -190,7 +190,7 @@ mod tests {
             client.read_to_string(&mut answer).await.expect("it answers");
             assert!(answer.starts_with("HTTP/1.1 403"), "{target}: {answer}");
         }
-        let open = Proxy::start(Reach::Everything).await.expect("a port");
+        let open = Proxy::start(NetworkPolicy::Everything).await.expect("a port");
         let mut client = TcpStream::connect(open.address).await.expect("the proxy listens");
         client.write_all(format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n").as_bytes()).await.expect("it reads");
         let (mut server, _) = inside.accept().await.expect("it goes through");

@@ -13,7 +13,7 @@ use rmcp::model::{
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::outlet::Outlet;
+use super::response_stream::ResponseStream;
 use super::service::Report;
 use super::{Asked, McpCall, McpSession, Reporter, invalid, parsed, rules, takes_events, too_many};
 use crate::time::within;
@@ -48,7 +48,7 @@ struct Params {
 #[allow(clippy::large_enum_variant, reason = "there is one of it at a time")]
 enum Outcome {
     Done(ServerResult),
-    Wants(InputRequiredResult),
+    NeedsInput(InputRequiredResult),
 }
 
 impl McpSession {
@@ -71,7 +71,7 @@ impl McpSession {
         if asked.session.is_some() && self.live.borrow().calls.contains_key(&key) {
             return Ok(self.answered(&asked, Err(invalid("a call with this id is in flight"))));
         }
-        let (outlet, answer, is_gone) = Outlet::new(takes_events(headers), &asked);
+        let (response, answer, is_gone) = ResponseStream::new(takes_events(headers), &asked);
         let (cancel, is_cancelled) = oneshot::channel();
         if asked.session.is_some() {
             // Without a session a call is cancelled by the end of its stream, and not by a message.
@@ -88,7 +88,7 @@ impl McpSession {
                 select(ended, is_revoked).await;
             };
             let _enlisted = Enlisted { session: &this, number };
-            if let Err(error) = this.run(call, kind, &asked, outlet, ended).await {
+            if let Err(error) = this.run(call, kind, &asked, response, ended).await {
                 this.context.abort(&error.to_string()); // what was to be kept was not
             }
         });
@@ -133,31 +133,35 @@ impl McpSession {
         mut call: McpCall,
         kind: CallKind,
         asked: &Asked,
-        mut outlet: Outlet,
+        mut response: ResponseStream,
         ended: impl Future,
     ) -> Result<()> {
         let bound = self.bound_to(&call);
         let result = {
             let work = async {
                 for _ in 0..ROUNDS {
-                    let wants = match self.perform(&call, kind, asked, &mut outlet).await? {
+                    let input = match self.perform(&call, kind, asked, &mut response).await? {
                         Ok(Outcome::Done(result)) => return Ok(Ok(result)),
-                        Ok(Outcome::Wants(wants)) => wants,
+                        Ok(Outcome::NeedsInput(input)) => input,
                         Err(error) => return Ok(Err(error)),
                     };
-                    if let Err(error) = check_capabilities(&asked.client, wants.input_requests.as_ref()) {
-                        return Ok(if asked.session.is_some() { told(kind, &error.message) } else { Err(error) });
+                    if let Err(error) = check_capabilities(&asked.client, input.input_requests.as_ref()) {
+                        return Ok(if asked.session.is_some() {
+                            without_input(kind, &error.message)
+                        } else {
+                            Err(error)
+                        });
                     }
                     if asked.session.is_none() {
-                        return Ok(Ok(self.sealed(wants, &bound)?.into()));
+                        return Ok(Ok(self.sealed(input, &bound)?.into()));
                     }
-                    match self.ask(asked, &wants, &mut outlet).await? {
+                    match self.elicit(asked, &input, &mut response).await? {
                         Ok(inputs) => call.inputs = inputs,
-                        Err(why) => return Ok(told(kind, &why)),
+                        Err(why) => return Ok(without_input(kind, &why)),
                     }
-                    call.state = wants.request_state;
+                    call.state = input.request_state;
                 }
-                Ok::<_, isobar_sessions::Error>(told(kind, "the tool asked for input too often"))
+                Ok::<_, isobar_sessions::Error>(without_input(kind, "the tool asked for input too often"))
             };
             pin_mut!(work, ended);
             match select(work, ended).await {
@@ -166,11 +170,11 @@ impl McpSession {
             }
         };
         // Who cancelled it has removed it, and its id may be another call's by now.
-        let Some(result) = result else { return outlet.abandon(self) };
+        let Some(result) = result else { return response.abandon(self) };
         // From here on there is nothing to cancel. Before anything is awaited: the id is free for another call then.
         self.live.borrow_mut().calls.remove(&asked.key(&asked.id));
         let (status, message) = self.shaped(asked, result);
-        outlet.finish(self, status, &message).await
+        response.finish(self, status, &message).await
     }
 
     /// Calls once, and passes its reports on meanwhile.
@@ -179,7 +183,7 @@ impl McpSession {
         call: &McpCall,
         kind: CallKind,
         asked: &Asked,
-        outlet: &mut Outlet,
+        response: &mut ResponseStream,
     ) -> Result<Result<Outcome, ErrorData>> {
         let (sender, mut reports) = mpsc::unbounded();
         let call = McpCall { reporter: Reporter(Some(sender)), ..call.clone() };
@@ -194,10 +198,10 @@ impl McpSession {
         pin_mut!(work);
         loop {
             select_biased! {
-                report = reports.select_next_some() => self.report(report, asked, outlet).await?,
+                report = reports.select_next_some() => self.report(report, asked, response).await?,
                 outcome = work => {
                     while let Ok(report) = reports.try_recv() {
-                        self.report(report, asked, outlet).await?;
+                        self.report(report, asked, response).await?;
                     }
                     return Ok(outcome);
                 }
@@ -205,7 +209,7 @@ impl McpSession {
         }
     }
 
-    async fn report(&self, report: Report, asked: &Asked, outlet: &mut Outlet) -> Result<()> {
+    async fn report(&self, report: Report, asked: &Asked, response: &mut ResponseStream) -> Result<()> {
         let message = match report {
             Report::Progress { progress, total, message } => {
                 let Some(token) = &asked.progress else { return Ok(()) };
@@ -219,7 +223,7 @@ impl McpSession {
                     Some(session) => Some(session.level.unwrap_or(LoggingLevel::Info)),
                     None => asked.level,
                 };
-                if !rules::is_told(level, asked_for) {
+                if !rules::is_sent(level, asked_for) {
                     return Ok(());
                 }
                 let mut params = json!({"level": level, "data": data});
@@ -228,24 +232,24 @@ impl McpSession {
             }
             Report::Changed(change) => return self.changed(&change).await,
         };
-        outlet.tell(self, &message).await.map(drop)
+        response.send(self, &message).await.map(drop)
     }
 
     /// Asks an older client by requests of the server's own; a client of the newest revision answers with its next request.
-    async fn ask(
+    async fn elicit(
         &self,
         asked: &Asked,
-        wants: &InputRequiredResult,
-        outlet: &mut Outlet,
+        input: &InputRequiredResult,
+        response: &mut ResponseStream,
     ) -> Result<std::result::Result<InputResponses, String>> {
         let mut inputs = InputResponses::new();
-        for (name, request) in wants.input_requests.iter().flatten() {
+        for (name, request) in input.input_requests.iter().flatten() {
             let id = json!(format!("ask-{}", hex::encode(isobar_base::random::bytes::<8>()?)));
             let mut message = json!(request);
             (message["jsonrpc"], message["id"]) = ("2.0".into(), id.clone());
             let (sender, answer) = oneshot::channel();
             let _pending = Pending::new(self, asked.key(&id), sender);
-            if !outlet.tell(self, &message).await? {
+            if !response.send(self, &message).await? {
                 return Ok(Err("the tool needs input, and the client does not accept text/event-stream".to_owned()));
             }
             let answered = match within(PATIENCE, answer).await {
@@ -263,12 +267,12 @@ impl McpSession {
         Ok(Ok(inputs))
     }
 
-    fn sealed(&self, mut wants: InputRequiredResult, bound: &str) -> Result<InputRequiredResult> {
+    fn sealed(&self, mut input: InputRequiredResult, bound: &str) -> Result<InputRequiredResult> {
         let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(STATE_FOR);
-        if let Some(state) = wants.request_state.take() {
-            wants.request_state = Some(self.codec()?.seal_with(state.as_bytes(), &options));
+        if let Some(state) = input.request_state.take() {
+            input.request_state = Some(self.codec()?.seal_with(state.as_bytes(), &options));
         }
-        Ok(wants)
+        Ok(input)
     }
 }
 
@@ -313,7 +317,7 @@ impl Asked {
 fn tool_outcome(response: CallToolResponse) -> Result<Outcome, ErrorData> {
     match response {
         CallToolResponse::Complete(result) => Ok(Outcome::Done(result.into())),
-        CallToolResponse::InputRequired(wants) => Ok(Outcome::Wants(wants)),
+        CallToolResponse::InputRequired(input) => Ok(Outcome::NeedsInput(input)),
         _ => Err(ErrorData::internal_error("tasks are not offered", None)),
     }
 }
@@ -321,14 +325,14 @@ fn tool_outcome(response: CallToolResponse) -> Result<Outcome, ErrorData> {
 fn prompt_outcome(response: GetPromptResponse) -> Result<Outcome, ErrorData> {
     match response {
         GetPromptResponse::Complete(result) => Ok(Outcome::Done(result.into())),
-        GetPromptResponse::InputRequired(wants) => Ok(Outcome::Wants(wants)),
-        _ => Err(ErrorData::internal_error("this answer is not offered", None)),
+        GetPromptResponse::InputRequired(input) => Ok(Outcome::NeedsInput(input)),
+        _ => Err(ErrorData::internal_error("this response is not offered", None)),
     }
 }
 
 /// The result of a call that did not get its input from the client: a tool's own failure, and an error for a prompt, which has
 /// no such result.
-fn told(kind: CallKind, why: &str) -> Result<ServerResult, ErrorData> {
+fn without_input(kind: CallKind, why: &str) -> Result<ServerResult, ErrorData> {
     match kind {
         CallKind::Tool => Ok(CallToolResult::error(vec![ContentBlock::text(why)]).into()),
         CallKind::Prompt => Err(ErrorData::internal_error(why.to_owned(), None)),

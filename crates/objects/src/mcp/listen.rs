@@ -5,7 +5,7 @@ use futures_channel::mpsc;
 use rmcp::model::{SubscriptionFilter, SubscriptionsListenRequestParams};
 use serde_json::{Value as Json, json};
 
-use super::outlet::{event, events};
+use super::response_stream::{event, events};
 use super::{Asked, Change, McpSession, invalid, parsed, too_many};
 use isobar_sessions::{Response, Result};
 
@@ -38,7 +38,7 @@ impl Listener {
         }
     }
 
-    fn tell(&self, method: &str, mut params: Json) -> bool {
+    fn send(&self, method: &str, mut params: Json) -> bool {
         params["_meta"] = json!({ SUBSCRIPTION: self.id });
         let message = json!({"jsonrpc": "2.0", "method": method, "params": params});
         self.sender.unbounded_send(event(None, &message.to_string())).is_ok()
@@ -63,7 +63,7 @@ impl McpSession {
         let filter = self.accepted_filter(params.notifications);
         let (sender, receiver) = mpsc::unbounded();
         let listener = Listener { id: asked.id.clone(), filter, sender };
-        listener.tell("notifications/subscriptions/acknowledged", json!({ "notifications": listener.filter }));
+        listener.send("notifications/subscriptions/acknowledged", json!({ "notifications": listener.filter }));
         let mut live = self.live.borrow_mut();
         live.listeners.retain(|listener| !listener.sender.is_closed());
         if live.listeners.len() >= self.options.limits.listeners.max(1) as usize {
@@ -99,8 +99,8 @@ impl McpSession {
         };
         let mut params = json!({});
         uri.into_iter().for_each(|uri| params["uri"] = uri.into());
-        let tells = |listener: &Listener| !listener.wants(change) || listener.tell(method, params.clone());
-        self.live.borrow_mut().listeners.retain(tells);
-        self.tell_sessions(method, uri).await
+        let is_open = |listener: &Listener| !listener.wants(change) || listener.send(method, params.clone());
+        self.live.borrow_mut().listeners.retain(is_open);
+        self.notify_sessions(method, uri).await
     }
 }

@@ -13,7 +13,7 @@
 mod calls;
 mod limits;
 mod listen;
-mod outlet;
+mod response_stream;
 mod rules;
 mod service;
 mod sessions;
@@ -112,12 +112,12 @@ impl std::fmt::Debug for McpSession {
 #[derive(Default)]
 struct Live {
     /// Connections that receive the events of a stream, by session and stream.
-    streams: HashMap<String, Hearer>,
+    streams: HashMap<String, StreamConsumer>,
     /// Requests of the server's own, by session and id.
     pending: HashMap<String, oneshot::Sender<Json>>,
     /// Calls that can be cancelled, by session and id.
     calls: HashMap<String, oneshot::Sender<()>>,
-    /// Senders that end each call in flight, of either era, when its user is revoked.
+    /// Senders that end each call in flight, of either kind of revision, when its user is revoked.
     in_flight: HashMap<u64, oneshot::Sender<()>>,
     last_call: u64,
     listeners: Vec<listen::Listener>,
@@ -126,18 +126,18 @@ struct Live {
 
 /// The newest connection of a stream.
 #[derive(Debug, Clone)]
-struct Hearer {
+struct StreamConsumer {
     sender: mpsc::UnboundedSender<Bytes>,
-    /// The newest event that went there.
-    heard: i64,
+    /// Number of the newest event that was sent there.
+    last_sent: i64,
 }
 
-impl Hearer {
+impl StreamConsumer {
     /// Sends an event, unless the client has received it with those it had missed.
-    fn tell(&mut self, stream: &str, id: i64, message: &str) {
-        if id > self.heard {
-            self.heard = id;
-            drop(self.sender.unbounded_send(outlet::event(Some((stream, id)), message)));
+    fn send(&mut self, stream: &str, id: i64, message: &str) {
+        if id > self.last_sent {
+            self.last_sent = id;
+            drop(self.sender.unbounded_send(response_stream::event(Some((stream, id)), message)));
         }
     }
 }

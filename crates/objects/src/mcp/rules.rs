@@ -1,4 +1,4 @@
-//! The protocol's rules without I/O: which era a message is of, whether its headers fit, what an error's status is.
+//! The protocol's rules without I/O: the protocol revision of a message, the check of its headers, the status of an error.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -50,7 +50,7 @@ pub(super) fn classify(message: &Json) -> Result<Incoming, Refused> {
         (None, Some(id)) if object.contains_key("result") || object.contains_key("error") => {
             Ok(Incoming::Response { id })
         }
-        _ => Err(invalid("this is no request, notification or response")),
+        _ => Err(invalid("this is not a request, notification or response")),
     }
 }
 
@@ -142,7 +142,7 @@ pub(super) fn status_of(error: &ErrorData) -> StatusCode {
     }
 }
 
-/// A host that a request may be for: whoever makes a browser resolve another name to here sends that name.
+/// Whether the request's host and origin are allowed. A page that makes a browser resolve its own name to this server sends that name.
 pub(super) fn is_allowed_host(headers: &HeaderMap, allowed: &[String]) -> bool {
     let name = |authority: &str| match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name.to_owned(),
@@ -154,7 +154,7 @@ pub(super) fn is_allowed_host(headers: &HeaderMap, allowed: &[String]) -> bool {
 }
 
 /// Whether a message of a level is sent to a client that has asked for this one.
-pub(super) fn is_told(level: LoggingLevel, asked: Option<LoggingLevel>) -> bool {
+pub(super) fn is_sent(level: LoggingLevel, asked: Option<LoggingLevel>) -> bool {
     let rank = |level| {
         use LoggingLevel as L;
         let order = [L::Debug, L::Info, L::Notice, L::Warning, L::Error, L::Critical, L::Alert, L::Emergency];
@@ -167,7 +167,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// A header's text; `=?base64?...?=` is one that a header cannot hold as it is.
+/// Returns a header's text; one that a header cannot hold as it is comes as `=?base64?...?=`.
 fn decoded(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = text(headers, name)?;
     match value.strip_prefix("=?base64?").and_then(|value| value.strip_suffix("?=")) {

@@ -128,20 +128,20 @@ pub struct Reporter(pub(super) Option<UnboundedSender<Report>>);
 impl Reporter {
     /// Reports progress, to a client that has asked for it.
     pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
-        self.tell(Report::Progress { progress, total, message: message.map(str::to_owned) });
+        self.report(Report::Progress { progress, total, message: message.map(str::to_owned) });
     }
 
     /// Sends a line of log, to a client that has asked for its level.
     pub fn log(&self, level: LoggingLevel, logger: Option<&str>, data: impl Into<Json>) {
-        self.tell(Report::Log { level, logger: logger.map(str::to_owned), data: data.into() });
+        self.report(Report::Log { level, logger: logger.map(str::to_owned), data: data.into() });
     }
 
     /// Reports a change of the service, to clients of the same user that have subscribed to it.
     pub fn changed(&self, change: Change) {
-        self.tell(Report::Changed(change));
+        self.report(Report::Changed(change));
     }
 
-    fn tell(&self, report: Report) {
+    fn report(&self, report: Report) {
         if let Some(sender) = &self.0 {
             drop(sender.unbounded_send(report));
         }

@@ -7,10 +7,10 @@ use serde_json::{Value as Json, json};
 
 use super::calls::CallKind;
 use super::listen::URI_BYTES;
-use super::outlet::{event, events, failure, key};
+use super::response_stream::{event, events, failure, key};
 use super::rules::{Incoming, WITH_SESSIONS, unknown_method};
 use super::store::Session;
-use super::{Asked, Hearer, McpSession, accepted, failed, invalid, negotiated, parsed, too_many};
+use super::{Asked, McpSession, StreamConsumer, accepted, failed, invalid, negotiated, parsed, too_many};
 use crate::participant::Participant;
 use crate::reply::refusal;
 use isobar_sessions::{Response, Result};
@@ -146,8 +146,8 @@ impl McpSession {
         }
         // A stream of a call that is over has nothing more to come.
         if is_live && missed.iter().all(|missed| missed.is_last == 0) {
-            let heard = missed.last().map(|missed| missed.id).unwrap_or_default();
-            self.live.borrow_mut().streams.insert(key, Hearer { sender, heard });
+            let last_sent = missed.last().map(|missed| missed.id).unwrap_or_default();
+            self.live.borrow_mut().streams.insert(key, StreamConsumer { sender, last_sent });
         }
         Ok(events(receiver, Some(self.stay())))
     }
@@ -186,21 +186,21 @@ impl McpSession {
     }
 
     /// Notifies every session that is subscribed, and that listens or may resume its stream.
-    pub(super) async fn tell_sessions(&self, method: &str, uri: Option<&str>) -> Result<()> {
+    pub(super) async fn notify_sessions(&self, method: &str, uri: Option<&str>) -> Result<()> {
         let mut params = json!({});
         uri.into_iter().for_each(|uri| params["uri"] = uri.into());
         let message = json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string();
-        for (session, has_heard) in self.store.hearers(OWN_STREAM)? {
+        for (session, has_events) in self.store.notified_sessions(OWN_STREAM)? {
             let key = key(&session, OWN_STREAM);
-            let hears = has_heard || self.live.borrow().streams.contains_key(&key);
+            let hears = has_events || self.live.borrow().streams.contains_key(&key);
             let wants = uri.map_or(Ok(true), |uri| self.store.is_subscribed(&session, uri))?;
             if !hears || !wants {
                 continue;
             }
             let id = self.store.keep(&session, OWN_STREAM, &message, false)?;
             self.context.durable().await?;
-            if let Some(hearer) = self.live.borrow_mut().streams.get_mut(&key) {
-                hearer.tell(OWN_STREAM, id, &message);
+            if let Some(consumer) = self.live.borrow_mut().streams.get_mut(&key) {
+                consumer.send(OWN_STREAM, id, &message);
             }
         }
         Ok(())

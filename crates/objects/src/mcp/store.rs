@@ -156,13 +156,13 @@ impl Store {
     }
 
     /// Returns the sessions that may be notified, and whether each has had notifications before, and so can resume their stream.
-    pub(super) fn hearers(&self, stream: &str) -> Result<Vec<(String, bool)>> {
+    pub(super) fn notified_sessions(&self, stream: &str) -> Result<Vec<(String, bool)>> {
         if !self.are_there()? {
             return Ok(Vec::new());
         }
         let sql = "SELECT id, EXISTS (SELECT 1 FROM mcp_events WHERE session = mcp_sessions.id AND stream = ?) FROM mcp_sessions";
-        let hearers: Vec<(String, i64)> = self.context.sql().exec(sql, (stream,))?.all()?;
-        Ok(hearers.into_iter().map(|(session, has_heard)| (session, has_heard != 0)).collect())
+        let sessions: Vec<(String, i64)> = self.context.sql().exec(sql, (stream,))?.all()?;
+        Ok(sessions.into_iter().map(|(session, has_events)| (session, has_events != 0)).collect())
     }
 
     /// A stream that answers this request.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use isobar_objects::browser::chromium::Chromium;
-use isobar_objects::browser::{BrowserEngine, Reach, RenderFormat, RenderJob};
+use isobar_objects::browser::{BrowserEngine, NetworkPolicy, RenderFormat, RenderJob};
 use serde_json::{Value as Json, json};
 
 const PAGE: &str = include_str!("exits.html");
@@ -170,7 +170,7 @@ fn chromium() -> Option<PathBuf> {
 }
 
 /// Renders a page that tries every way out; what the listeners and chromium's own log have seen of it.
-async fn tried(reach: Reach, more: &str, job: impl FnOnce(&Listeners) -> Json) -> Option<(Heard, NetLog)> {
+async fn tried(network: NetworkPolicy, more: &str, job: impl FnOnce(&Listeners) -> Json) -> Option<(Heard, NetLog)> {
     let program = chromium()?;
     let folder = tempfile::tempdir().unwrap();
     let (script, log) = (folder.path().join("chromium.sh"), folder.path().join("net.json"));
@@ -178,7 +178,7 @@ async fn tried(reach: Reach, more: &str, job: impl FnOnce(&Listeners) -> Json) -
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let listeners = Listeners::start();
-    let browsers = Chromium::at(script).with_reach(reach);
+    let browsers = Chromium::at(script).with_network_policy(network);
     let session = browsers.open("ada", TimeDelta::minutes(1)).await.unwrap();
     let job: RenderJob = serde_json::from_value(job(&listeners)).unwrap();
     let rendered = browsers.render(&session, &job.with_format(RenderFormat::Content)).await.unwrap();
@@ -209,14 +209,14 @@ fn assert_only_the_proxy(heard: &Heard, log: &NetLog) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_may_reach_the_public_alone_reaches_no_port_of_this_machine() {
-    let Some((heard, log)) = tried(Reach::Public, "", html).await else { return };
+    let Some((heard, log)) = tried(NetworkPolicy::Public, "", html).await else { return };
     assert_only_the_proxy(&heard, &log);
     assert!(heard.by_proxy.is_empty(), "the proxy let something through: {heard:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_may_reach_this_machine_reaches_it_by_the_proxy_alone() {
-    let Some((heard, log)) = tried(Reach::Everything, "", url).await else { return };
+    let Some((heard, log)) = tried(NetworkPolicy::Everything, "", url).await else { return };
     assert_only_the_proxy(&heard, &log);
     for way in ["/fetch", "/events", "/worker", "/socket"] {
         let came = heard.by_proxy.iter().any(|line| line.contains(way));
@@ -227,6 +227,6 @@ async fn a_page_that_may_reach_this_machine_reaches_it_by_the_proxy_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_listeners_hear_webrtc_where_its_policy_is_taken_away() {
     let without = "--webrtc-ip-handling-policy=default";
-    let Some((heard, log)) = tried(Reach::Public, without, html).await else { return };
+    let Some((heard, log)) = tried(NetworkPolicy::Public, without, html).await else { return };
     assert!(heard.datagrams > 0 && log.datagrams > 0, "the test would not notice WebRTC: {heard:?}, {log:?}");
 }

@@ -11,7 +11,7 @@ use http_body_util::StreamBody;
 use rmcp::model::ProtocolVersion;
 use serde_json::{Value as Json, json};
 
-use super::{Asked, Hearer, McpSession};
+use super::{Asked, McpSession, StreamConsumer};
 use crate::reply::reply;
 use isobar_sessions::{Body, Response, Result, limits};
 
@@ -20,7 +20,7 @@ const KEPT_BYTES: usize = limits::VALUE_BYTES - 4096;
 
 /// The answer to one request.
 #[derive(Debug)]
-pub(super) struct Outlet {
+pub(super) struct ResponseStream {
     head: Option<oneshot::Sender<Response>>,
     /// Whether the client takes a stream.
     takes_events: bool,
@@ -39,19 +39,19 @@ struct Stream {
     sender: Option<mpsc::UnboundedSender<Bytes>>,
 }
 
-impl Outlet {
-    /// Returns an outlet, the head of its answer, and a receiver that ends when the client has gone.
+impl ResponseStream {
+    /// Returns an response, the head of its answer, and a receiver that ends when the client has gone.
     pub(super) fn new(takes_events: bool, asked: &Asked) -> (Self, oneshot::Receiver<Response>, oneshot::Receiver<()>) {
         let ((head, answer), (gone, is_gone)) = (oneshot::channel(), oneshot::channel());
         let is_primed = |version: &ProtocolVersion| version.as_str() >= ProtocolVersion::V_2025_11_25.as_str();
         let session = asked.session.as_ref().map(|session| (session.id.clone(), is_primed(&session.version)));
         let (head, gone, request) = (Some(head), Some(gone), asked.id.clone());
-        let outlet = Self { head, takes_events, stream: None, request, session, gone };
-        (outlet, answer, is_gone)
+        let response = Self { head, takes_events, stream: None, request, session, gone };
+        (response, answer, is_gone)
     }
 
     /// Sends a message before the answer. Returns whether the client takes a stream.
-    pub(super) async fn tell(&mut self, owner: &McpSession, message: &Json) -> Result<bool> {
+    pub(super) async fn send(&mut self, owner: &McpSession, message: &Json) -> Result<bool> {
         if !self.takes_events {
             return Ok(false);
         }
@@ -96,15 +96,15 @@ impl Outlet {
             self.stream = Some(Stream { name, sender: Some(sender) });
             return Ok(());
         };
-        owner.live.borrow_mut().streams.insert(key(session, &name), Hearer { sender, heard: 0 });
+        owner.live.borrow_mut().streams.insert(key(session, &name), StreamConsumer { sender, last_sent: 0 });
         owner.store.begin(session, &name, &self.request)?;
         // Before anything is awaited: a call that is cancelled meanwhile ends its stream.
         self.stream = Some(Stream { name: name.clone(), sender: None });
         if *is_primed {
             let id = owner.store.keep(session, &name, "", false)?;
             owner.context.durable().await?;
-            if let Some(hearer) = owner.live.borrow_mut().streams.get_mut(&key(session, &name)) {
-                hearer.tell(&name, id, "");
+            if let Some(consumer) = owner.live.borrow_mut().streams.get_mut(&key(session, &name)) {
+                consumer.send(&name, id, "");
             }
         }
         Ok(())
@@ -126,8 +126,8 @@ impl Outlet {
         let id = owner.store.keep(session, &stream.name, &kept, is_last)?;
         owner.context.durable().await?;
         // The client may have come back, and listens to a newer connection.
-        if let Some(hearer) = owner.live.borrow_mut().streams.get_mut(&key(session, &stream.name)) {
-            hearer.tell(&stream.name, id, &message);
+        if let Some(consumer) = owner.live.borrow_mut().streams.get_mut(&key(session, &stream.name)) {
+            consumer.send(&stream.name, id, &message);
         }
         Ok(())
     }
