@@ -47,6 +47,15 @@ const ASKED_AT_ONCE: usize = 64;
 const ROUNDS: u32 = 32;
 
 /// The quotas of a tenant: the directory's environment.
+///
+/// ```
+/// use chrono::TimeDelta;
+/// use isobar_objects::directory::DirectoryOptions;
+///
+/// // 50 rooms of a tenant, of which a user may be in five at a time.
+/// let options = DirectoryOptions::default().with_rooms(50, 5).with_grace(TimeDelta::seconds(30));
+/// assert_eq!(options.rooms_of_user, 5);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DirectoryOptions {
@@ -84,6 +93,30 @@ impl DirectoryOptions {
 }
 
 /// The directory of one tenant.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_objects::Participant;
+/// use isobar_objects::directory::{self, Directory, DirectoryOptions, Room};
+/// use isobar_sessions::SessionNamespace;
+/// use isobar_sessions::memory::MemoryHost;
+///
+/// let options = DirectoryOptions::default().with_rooms(1, 1);
+/// let sessions = MemoryHost::<Directory>::new("Sessions", move || options.clone())?;
+/// let tenant = sessions.id_from_name("directory of tenant-1");
+/// let ada = Participant::new("user-1", "Ada").with_writes(true);
+///
+/// let lobby = Room::new("tenant-1/lobby", true, true);
+/// assert!(directory::enter(&sessions, &tenant, &ada, &lobby).await?.is_none());
+///
+/// // The tenant has as many rooms as it may have.
+/// let garden = Room::new("tenant-1/garden", true, true);
+/// let refused = directory::enter(&sessions, &tenant, &ada, &garden).await?.expect("the quota is one room");
+/// assert_eq!(refused.status(), 507);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Directory {
     context: SessionContext,
@@ -299,7 +332,8 @@ impl Directory {
 
     /// Counts a room that is used, and may be made by it.
     fn count(&self, room: &Room, asks: bool) -> Result<Decision> {
-        let (are_there, now) = (self.tables.are_there(&self.context)?, Utc::now());
+        let are_there = self.tables.are_there(&self.context)?;
+        let now = Utc::now();
         let one = "SELECT keeps, used_at FROM rooms WHERE object = ?";
         let known: Option<(i64, i64)> =
             if are_there { self.context.sql().exec(one, (&room.object,))?.next()? } else { None };
@@ -350,7 +384,8 @@ impl Directory {
         if !self.tables.are_there(&self.context)? {
             return Ok(());
         }
-        let (now, settled) = (Utc::now().timestamp_millis(), asked_at - self.options.grace.num_milliseconds());
+        let now = Utc::now().timestamp_millis();
+        let settled = asked_at - self.options.grace.num_milliseconds();
         for (object, occupancy) in rooms {
             let sql = self.context.sql();
             match occupancy {
@@ -396,7 +431,8 @@ impl Directory {
     /// Remembers that a user has something open in a room, for as long as the participant is valid.
     fn stay(&self, who: &Participant, object: &str, asks: bool) -> Result<Decision> {
         self.tables.make(&self.context)?;
-        let (now, until) = (Utc::now(), who.valid_until.timestamp_millis());
+        let now = Utc::now();
+        let until = who.valid_until.timestamp_millis();
         let sql = "SELECT until, seen_at FROM stays WHERE user = ? AND object = ?";
         let known: Option<(i64, i64)> = self.context.sql().exec(sql, (&who.user, object))?.next()?;
         let known = known.filter(|(until, _)| *until >= now.timestamp_millis());

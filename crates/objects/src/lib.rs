@@ -33,6 +33,8 @@ mod occupancy;
 mod participant;
 #[cfg(any(feature = "call", feature = "chat"))]
 mod rate;
+#[cfg(any(feature = "browser", feature = "chat", feature = "mcp"))]
+mod refusal;
 mod reply;
 #[cfg(any(feature = "call", feature = "chat", feature = "mcp"))]
 mod revocations;

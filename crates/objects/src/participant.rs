@@ -20,6 +20,21 @@ const HEADER: HeaderName = HeaderName::from_static("isobar-participant");
 const REVOKED: HeaderName = HeaderName::from_static("isobar-revoked");
 
 /// The sender of a request to a session object, as the application has authenticated it.
+///
+/// ```
+/// use http::Request;
+/// use isobar_objects::Participant;
+/// use isobar_sessions::Body;
+///
+/// // The application has authenticated its caller, and looked up the caller's rights.
+/// let ada = Participant::new("user-1", "Ada").with_writes(true);
+/// let mut request = Request::get("/history").body(Body::empty())?;
+/// ada.insert(request.headers_mut());
+///
+/// // The object reads them.
+/// assert_eq!(Participant::of(&request).expect("the request has a participant"), ada);
+/// # Ok::<_, http::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Participant {
@@ -47,7 +62,9 @@ pub struct Participant {
 impl Participant {
     /// Creates a participant who may watch, for 15 minutes on a socket.
     pub fn new(user: impl Into<String>, name: impl Into<String>) -> Self {
-        let (user, name, claims) = (user.into(), name.into(), serde_json::Value::Null);
+        let user = user.into();
+        let name = name.into();
+        let claims = serde_json::Value::Null;
         let judged_at = Utc::now();
         Self { user, name, writes: false, moderates: false, valid_until: judged_at + VALID, judged_at, claims }
     }

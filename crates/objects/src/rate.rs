@@ -6,6 +6,16 @@ use chrono::{DateTime, Utc};
 const PATIENCE: u32 = 100;
 
 /// A rate limit: a token bucket.
+///
+/// ```
+/// use isobar_objects::Rate;
+/// use isobar_objects::chat::ChatOptions;
+///
+/// // Ten commands at once, two per second in the long run; edits and deletions as by default.
+/// let changes = ChatOptions::default().changes;
+/// let options = ChatOptions::default().with_rates(Rate::new(10, 2.0), changes);
+/// assert_eq!(options.commands.burst, 10);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Rate {
@@ -85,7 +95,9 @@ mod tests {
 
     #[test]
     fn a_bucket_grants_its_burst_and_then_its_rate() {
-        let (mut bucket, rate, now) = (Bucket::default(), Rate::new(3, 2.0), Utc::now());
+        let mut bucket = Bucket::default();
+        let rate = Rate::new(3, 2.0);
+        let now = Utc::now();
         for _ in 0..3 {
             assert_eq!(bucket.take(rate, now), Verdict::Granted);
         }
@@ -103,7 +115,9 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_stop_is_abusive_at_twenty_times_its_rate() {
-        let (mut bucket, rate, start) = (Bucket::default(), Rate::new(60, 20.0), Utc::now());
+        let mut bucket = Bucket::default();
+        let rate = Rate::new(60, 20.0);
+        let start = Utc::now();
         let moderate = (0..400).map(|number| bucket.take(rate, start + TimeDelta::milliseconds(number * 45)));
         assert!(!moderate.into_iter().any(|verdict| verdict == Verdict::Abusive));
         let mut bucket = Bucket::default();

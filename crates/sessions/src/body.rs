@@ -13,6 +13,15 @@ use crate::{Error, ErrorKind, Result};
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body: bytes at hand, or a stream of them.
+///
+/// ```
+/// use isobar_sessions::Body;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let numbers: Vec<u32> = Body::from("[1, 2, 3]").json().await?;
+/// assert_eq!(numbers, [1, 2, 3]);
+/// # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
+/// ```
 pub struct Body(Inner);
 
 enum Inner {

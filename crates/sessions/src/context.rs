@@ -64,6 +64,45 @@ pub trait SessionBackend {
 }
 
 /// An object's way to its host. Cheap to clone; stays on its thread.
+///
+/// ```
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> isobar_sessions::Result<()> {
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::{Request, Response, Result, SessionContext, SessionNamespaceExt, SessionObject};
+///
+/// struct Account(SessionContext);
+///
+/// impl SessionObject for Account {
+///     type Env = ();
+///
+///     async fn start(context: SessionContext, _: ()) -> Result<Self> {
+///         context.sql().exec("CREATE TABLE IF NOT EXISTS entries (amount INTEGER NOT NULL)", ())?;
+///         Ok(Self(context))
+///     }
+///
+///     async fn fetch(&self, _: Request) -> Result<Response> {
+///         // Both, or neither of them.
+///         let balance = self.0.transaction(|| {
+///             self.0.sql().exec("INSERT INTO entries VALUES (?)", (250,))?;
+///             let balance: i64 = self.0.sql().exec("SELECT sum(amount) FROM entries", ())?.one()?;
+///             self.0.kv().put("balance", &balance)?;
+///             Ok(balance)
+///         })?;
+///         Ok(Response::new(balance.to_string().into()))
+///     }
+/// }
+///
+/// let accounts = MemoryHost::<Account>::new("Account", || ())?;
+/// let ada = accounts.id("ada");
+/// accounts.get(&ada, "/").await?;
+/// assert_eq!(accounts.get(&ada, "/").await?.into_body().text().await?, "500");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SessionContext {
     backend: Rc<dyn SessionBackend>,
@@ -105,7 +144,8 @@ impl SessionContext {
     /// # Errors
     /// The body's error.
     pub fn transaction<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        let (mut body, mut value) = (Some(body), None);
+        let mut body = Some(body);
+        let mut value = None;
         self.backend.transaction(&mut || {
             if let Some(body) = body.take() {
                 value = Some(body()?);
@@ -190,7 +230,9 @@ impl SessionContext {
     pub fn set_auto_response(&self, pair: Option<(&str, &str)>) -> Result<()> {
         for (what, text) in pair.iter().flat_map(|(request, response)| [("Request", request), ("Response", response)]) {
             if text.len() > limits::AUTO_RESPONSE_BYTES {
-                let (limit, size, lower) = (limits::AUTO_RESPONSE_BYTES, text.len(), what.to_lowercase());
+                let limit = limits::AUTO_RESPONSE_BYTES;
+                let size = text.len();
+                let lower = what.to_lowercase();
                 let message =
                     format!("{what} cannot be larger than {limit} bytes. A {lower} of size {size} was provided.");
                 return Err(Error::new(ErrorKind::InvalidArgument, message));

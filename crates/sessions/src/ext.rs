@@ -7,6 +7,37 @@ use crate::{
 };
 
 /// Convenience over [`SessionNamespace`].
+///
+/// ```
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> isobar_sessions::Result<()> {
+/// # use isobar_sessions::memory::MemoryHost;
+/// # use isobar_sessions::{Request, Response, Result, SessionContext, SessionObject};
+/// use isobar_sessions::{Body, SessionNamespaceExt};
+/// # struct Counter(SessionContext);
+/// # impl SessionObject for Counter {
+/// #     type Env = ();
+/// #     async fn start(context: SessionContext, _: ()) -> Result<Self> {
+/// #         Ok(Self(context))
+/// #     }
+/// #     async fn fetch(&self, _: Request) -> Result<Response> {
+/// #         let count = self.0.kv().get::<u64>("count")?.unwrap_or_default() + 1;
+/// #         self.0.kv().put("count", &count)?;
+/// #         Ok(Response::new(count.to_string().into()))
+/// #     }
+/// # }
+///
+/// let counters = MemoryHost::<Counter>::new("Counter", || ())?;
+/// let home = counters.id("/home");
+/// counters.get(&home, "/").await?;
+/// let response = counters.post(&home, "/", Body::empty()).await?;
+/// assert_eq!(response.into_body().text().await?, "2");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait SessionNamespaceExt: SessionNamespace {
     /// The id of a name.

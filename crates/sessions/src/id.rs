@@ -112,7 +112,8 @@ impl IdScheme {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         mac.update(message);
         let digest: [u8; 32] = mac.finalize().into_bytes().into();
-        let (mut head, mut tail) = ([0; 16], [0; 16]);
+        let mut head = [0; 16];
+        let mut tail = [0; 16];
         head.copy_from_slice(&digest[..16]);
         tail.copy_from_slice(&digest[16..]);
         [head, tail]

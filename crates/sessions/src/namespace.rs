@@ -54,6 +54,42 @@ impl ListedObject {
 }
 
 /// The objects of one class, by id.
+///
+/// A function that takes `&dyn SessionNamespace` knows no host, and is tested with one in memory:
+///
+/// ```
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> isobar_sessions::Result<()> {
+/// # use isobar_sessions::memory::MemoryHost;
+/// # use isobar_sessions::{Request, Response, SessionContext, SessionObject};
+/// use isobar_sessions::{Result, SessionNamespace, SessionNamespaceExt};
+/// # struct Counter(SessionContext);
+/// # impl SessionObject for Counter {
+/// #     type Env = ();
+/// #     async fn start(context: SessionContext, _: ()) -> Result<Self> {
+/// #         Ok(Self(context))
+/// #     }
+/// #     async fn fetch(&self, _: Request) -> Result<Response> {
+/// #         let count = self.0.kv().get::<u64>("count")?.unwrap_or_default() + 1;
+/// #         self.0.kv().put("count", &count)?;
+/// #         Ok(Response::new(count.to_string().into()))
+/// #     }
+/// # }
+///
+/// async fn count_visit(counters: &dyn SessionNamespace, page: &str) -> Result<u64> {
+///     let response = counters.get(&counters.id_from_name(page), "/").await?;
+///     response.into_body().json().await
+/// }
+///
+/// let counters = MemoryHost::<Counter>::new("Counter", || ())?;
+/// assert_eq!(count_visit(&counters, "/home").await?, 1);
+/// assert_eq!(count_visit(&counters, "/home").await?, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait SessionNamespace: Debug + Send + Sync {
     /// Returns the operations that the host has beyond Cloudflare's binding.

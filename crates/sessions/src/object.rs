@@ -11,6 +11,53 @@ use crate::{CloseFrame, Message, Request, Response, Result, SessionContext, WebS
 /// Events interleave at awaits only, so code between two awaits is atomic; what it wrote is durable before anything it
 /// answers or sends leaves. An instance may be dropped whenever no event is in flight, and is then started again by the
 /// next: what must last belongs into the storage. A panic resets the object and fails the event.
+///
+/// ```
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> isobar_sessions::Result<()> {
+/// use chrono::{TimeDelta, Utc};
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::{
+///     AlarmInfo, Body, Message, Request, Response, Result, SessionContext, SessionNamespaceExt, SessionObject, socket_pair,
+///     websocket_response,
+/// };
+///
+/// /// A timer: a POST sets it, and its WebSockets learn when the time is over.
+/// struct Timer(SessionContext);
+///
+/// impl SessionObject for Timer {
+///     type Env = ();
+///
+///     async fn start(context: SessionContext, _: ()) -> Result<Self> {
+///         Ok(Self(context))
+///     }
+///
+///     async fn fetch(&self, request: Request) -> Result<Response> {
+///         if request.method() == "POST" {
+///             self.0.set_alarm(Utc::now() + TimeDelta::milliseconds(10))?;
+///             return Ok(Response::default());
+///         }
+///         let (client, server) = socket_pair();
+///         self.0.accept_websocket(server, &[])?;
+///         Ok(websocket_response(client))
+///     }
+///
+///     async fn alarm(&self, _: AlarmInfo) -> Result<()> {
+///         self.0.websockets(None).iter().try_for_each(|socket| socket.send("the time is over"))
+///     }
+/// }
+///
+/// let timers = MemoryHost::<Timer>::new("Timer", || ())?;
+/// let egg = timers.id("egg");
+/// let mut socket = timers.connect(&egg, "/").await?;
+/// timers.post(&egg, "/", Body::empty()).await?;
+/// assert_eq!(socket.receive().await, Some(Ok(Message::from("the time is over"))));
+/// # Ok(())
+/// # }
+/// ```
 pub trait SessionObject: Sized + 'static {
     /// The environment of the application's objects: databases, buckets, secrets.
     type Env: Clone + 'static;

@@ -56,6 +56,13 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 }
 
 /// Parameters of a statement: `()`, tuples of up to eight values, or a list of [`Value`]s.
+///
+/// ```
+/// use isobar_sessions::{Parameters, Value};
+///
+/// let values = (17, "Ada", None::<f64>).into_values();
+/// assert_eq!(values, [Value::Integer(17), Value::Text("Ada".into()), Value::Null]);
+/// ```
 pub trait Parameters {
     /// The values, in order.
     fn into_values(self) -> Vec<Value>;

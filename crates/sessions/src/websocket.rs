@@ -252,6 +252,54 @@ pub struct WebSocket {
 }
 
 /// Operations that a host provides behind a [`WebSocket`].
+///
+/// A test of a handler can record what it sends, without a host:
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+///
+/// use bytes::Bytes;
+/// use chrono::{DateTime, Utc};
+/// use isobar_sessions::{CloseFrame, Message, Result, SocketBackend, WebSocket};
+///
+/// #[derive(Default)]
+/// struct Recorder(RefCell<Vec<Message>>);
+///
+/// impl SocketBackend for Recorder {
+///     fn id(&self) -> u64 {
+///         1
+///     }
+///     fn send(&self, message: Message) -> Result<()> {
+///         self.0.borrow_mut().push(message);
+///         Ok(())
+///     }
+///     fn close(&self, _: CloseFrame) -> Result<()> {
+///         Ok(())
+///     }
+///     fn is_open(&self) -> bool {
+///         true
+///     }
+///     fn tags(&self) -> Vec<String> {
+///         Vec::new()
+///     }
+///     fn attachment(&self) -> Option<Bytes> {
+///         None
+///     }
+///     fn set_attachment(&self, _: Option<Bytes>) -> Result<()> {
+///         Ok(())
+///     }
+///     fn auto_responded(&self) -> Option<DateTime<Utc>> {
+///         None
+///     }
+/// }
+///
+/// let recorder = Rc::new(Recorder::default());
+/// let socket = WebSocket::new(recorder.clone());
+/// socket.send_json(&[1, 2])?;
+/// assert_eq!(*recorder.0.borrow(), [Message::from("[1,2]")]);
+/// # Ok::<_, isobar_sessions::Error>(())
+/// ```
 pub trait SocketBackend {
     /// Which socket it is, unique in its object's lifetime.
     fn id(&self) -> u64;

@@ -52,6 +52,22 @@ const PLACES: [&str; 5] = [
 ];
 
 /// Chromium on this machine. Cheap to clone; the process ends with the last session, and with the last clone.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use chrono::TimeDelta;
+/// use isobar_objects::browser::chromium::Chromium;
+/// use isobar_objects::browser::{BrowserEngine, RenderJob};
+///
+/// let browsers = Chromium::find().ok_or("there is no chromium on this machine")?;
+/// let session = browsers.open("user-1", TimeDelta::minutes(1)).await?;
+/// let picture = browsers.render(&session, &RenderJob::url("https://example.com/")).await?;
+/// std::fs::write("example.png", picture.bytes)?;
+/// browsers.close(&session).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Chromium {
     inner: Arc<Inner>,

@@ -20,6 +20,47 @@ const COMMAND: Duration = Duration::from_secs(30);
 const RENDERED_BYTES: usize = 32 * 1024 * 1024;
 
 /// A connection to a browser: JSON texts both ways.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::collections::VecDeque;
+///
+/// use async_trait::async_trait;
+/// use isobar_objects::browser::{BrowserError, BrowserErrorKind, DevTools, RenderFormat, RenderJob, render};
+/// use serde_json::{Value, json};
+///
+/// /// A browser that answers every command with the same page.
+/// #[derive(Default)]
+/// struct Canned(VecDeque<String>);
+///
+/// #[async_trait]
+/// impl DevTools for Canned {
+///     async fn send(&mut self, text: String) -> Result<(), BrowserError> {
+///         let command: Value = serde_json::from_str(&text).unwrap_or_default();
+///         let result = json!({"result": {"value": "<p>hello</p>"}});
+///         self.0.push_back(json!({"id": command["id"], "result": result}).to_string());
+///         if command["method"] == "Page.navigate" {
+///             self.0.push_back(json!({"method": "Page.loadEventFired"}).to_string());
+///         }
+///         Ok(())
+///     }
+///
+///     async fn next(&mut self) -> Result<String, BrowserError> {
+///         self.0.pop_front().ok_or_else(|| BrowserError::new(BrowserErrorKind::Gone, "nothing was asked"))
+///     }
+///
+///     async fn check(&self, _: &str) -> Result<(), BrowserError> {
+///         Ok(())
+///     }
+/// }
+///
+/// let job = RenderJob::url("https://example.com/").with_format(RenderFormat::Content);
+/// let rendered = render(&mut Canned::default(), None, &job).await?;
+/// assert_eq!(rendered.bytes, "<p>hello</p>");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait DevTools: Send {
     /// Sends a text.
@@ -219,7 +260,8 @@ impl Tab<'_> {
     /// judged yet stays, for the next who waits.
     async fn judge(&mut self) -> Result<(), BrowserError> {
         while let Some(paused) = self.paused.front() {
-            let (request, url) = (paused["params"]["requestId"].clone(), paused["params"]["request"]["url"].as_str());
+            let request = paused["params"]["requestId"].clone();
+            let url = paused["params"]["request"]["url"].as_str();
             let (method, params) = match self.connection.check(url.unwrap_or_default()).await {
                 Ok(()) => ("Fetch.continueRequest", json!({ "requestId": request })),
                 Err(error) => {

@@ -19,6 +19,14 @@ pub enum NetworkPolicy {
 ///
 /// # Errors
 /// [`BrowserErrorKind::Forbidden`].
+///
+/// ```
+/// use isobar_objects::browser::{NetworkPolicy, check_url};
+///
+/// assert!(check_url("https://example.com/", NetworkPolicy::Public).is_ok());
+/// assert!(check_url("http://169.254.169.254/latest/meta-data", NetworkPolicy::Public).is_err());
+/// assert!(check_url("file:///etc/passwd", NetworkPolicy::Everything).is_err());
+/// ```
 pub fn check_url(url: &str, network: NetworkPolicy) -> Result<Option<String>, BrowserError> {
     let forbidden = |why: &str| Err(BrowserError::new(BrowserErrorKind::Forbidden, format!("{url}: {why}")));
     let lower = url.to_ascii_lowercase();

@@ -31,6 +31,7 @@ pub use devtools::{DevTools, render};
 pub use guard::{NetworkPolicy, check_url};
 
 use crate::participant::Participant;
+use crate::refusal::{Done, Stop};
 use crate::reply::{moment, refusal, reply};
 use crate::tables::Tables;
 use crate::time::within;
@@ -52,6 +53,37 @@ const SCHEMA: &str = "
     )";
 
 /// A pool of browsers.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use bytes::Bytes;
+/// use chrono::TimeDelta;
+/// use isobar_objects::browser::{
+///     BrowserEngine, BrowserError, BrowserErrorKind, RenderFormat, RenderJob, Rendered,
+/// };
+///
+/// /// An engine whose pages are blank.
+/// #[derive(Debug)]
+/// struct Blank;
+///
+/// #[async_trait]
+/// impl BrowserEngine for Blank {
+///     async fn open(&self, user: &str, _keep_alive: TimeDelta) -> Result<String, BrowserError> {
+///         Ok(format!("browser of {user}"))
+///     }
+///
+///     async fn render(&self, _session: &str, job: &RenderJob) -> Result<Rendered, BrowserError> {
+///         match job.format {
+///             RenderFormat::Content => Ok(Rendered::new("text/html; charset=utf-8", Bytes::from_static(b"<p></p>"))),
+///             _ => Err(BrowserError::new(BrowserErrorKind::Page, "a blank page is not drawn")),
+///         }
+///     }
+///
+///     async fn close(&self, _session: &str) -> Result<(), BrowserError> {
+///         Ok(())
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait BrowserEngine: Debug + Send + Sync {
     /// Opens a session of a user's, apart from every other. Returns its id.
@@ -238,6 +270,56 @@ impl BrowserOptions {
 }
 
 /// One browser session.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use async_trait::async_trait;
+/// # use bytes::Bytes;
+/// # use chrono::TimeDelta;
+/// # use isobar_objects::browser::{
+/// #     BrowserEngine, BrowserError, BrowserErrorKind, RenderFormat, RenderJob, Rendered,
+/// # };
+/// # /// An engine whose pages are blank.
+/// # #[derive(Debug)]
+/// # struct Blank;
+/// #
+/// # #[async_trait]
+/// # impl BrowserEngine for Blank {
+/// #     async fn open(&self, user: &str, _keep_alive: TimeDelta) -> Result<String, BrowserError> {
+/// #         Ok(format!("browser of {user}"))
+/// #     }
+/// #
+/// #     async fn render(&self, _session: &str, job: &RenderJob) -> Result<Rendered, BrowserError> {
+/// #         match job.format {
+/// #             RenderFormat::Content => Ok(Rendered::new("text/html; charset=utf-8", Bytes::from_static(b"<p></p>"))),
+/// #             _ => Err(BrowserError::new(BrowserErrorKind::Page, "a blank page is not drawn")),
+/// #         }
+/// #     }
+/// #
+/// #     async fn close(&self, _session: &str) -> Result<(), BrowserError> {
+/// #         Ok(())
+/// #     }
+/// # }
+/// use std::sync::Arc;
+///
+/// use http::Request;
+/// use isobar_objects::Participant;
+/// use isobar_objects::browser::{BrowserOptions, BrowserSession};
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::{Body, SessionNamespace};
+///
+/// // `Blank` implements `BrowserEngine`; natively `Chromium::find()` is one.
+/// let browsers = MemoryHost::<BrowserSession>::new("Browser", || BrowserOptions::new(Some(Arc::new(Blank))))?;
+/// let mut request = Request::post("/content").body(Body::from(r#"{"url": "https://example.com/"}"#))?;
+/// Participant::new("user-1", "Ada").with_writes(true).insert(request.headers_mut());
+///
+/// let response = browsers.fetch(&browsers.id_from_name("user-1"), request).await?;
+/// assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+/// assert_eq!(response.into_body().text().await?, "<p></p>");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct BrowserSession {
     context: SessionContext,
@@ -293,7 +375,10 @@ impl SessionObject for BrowserSession {
                 return Ok(reply(StatusCode::OK, &shown));
             }
             (&Method::DELETE, "/session") => {
-                return Ok(self.close(&*engine).await?.map_or_else(|it| failed(&it), |()| closed()));
+                return match self.close(&*engine).await {
+                    Ok(()) => Ok(closed()),
+                    Err(stop) => stop.answered(|error| failed(&error)),
+                };
             }
             (&Method::POST, "/open") => {
                 let body: Json = request.into_body().json().await.unwrap_or_default();
@@ -301,9 +386,9 @@ impl SessionObject for BrowserSession {
                 if !(1000..=MAX_KEEP_ALIVE_MS).contains(&keep_alive) {
                     return Ok(refusal(StatusCode::BAD_REQUEST, "keep_alive_ms must be 1000 to 600000"));
                 }
-                return match self.open(&*engine, &who, keep_alive).await? {
+                return match self.open(&*engine, &who, keep_alive).await {
                     Ok(opened) => Ok(reply(StatusCode::CREATED, &opened.shown())),
-                    Err(error) => Ok(failed(&error)),
+                    Err(stop) => stop.answered(|error| failed(&error)),
                 };
             }
             (&Method::POST, "/screenshot") => RenderFormat::Screenshot,
@@ -334,8 +419,12 @@ impl SessionObject for BrowserSession {
             return self.close_later(&opened); // it was used meanwhile
         }
         let Some(engine) = self.options.engine.clone() else { return Ok(()) };
-        let failed = |error: BrowserError| Error::new(ErrorKind::Internal, format!("closing the browser: {error}"));
-        self.close(&*engine).await?.map_err(failed) // an alarm that fails comes again
+        match self.close(&*engine).await {
+            Ok(()) => Ok(()),
+            // An alarm that fails comes again.
+            Err(Stop::Refused(error)) => Err(Error::new(ErrorKind::Internal, format!("closing the browser: {error}"))),
+            Err(Stop::Failed(error)) => Err(error),
+        }
     }
 }
 
@@ -345,7 +434,7 @@ impl BrowserSession {
         engine: &dyn BrowserEngine,
         who: &Participant,
         keep_alive_ms: i64,
-    ) -> Result<std::result::Result<Opened, BrowserError>> {
+    ) -> Done<Opened, BrowserError> {
         let now = Utc::now().timestamp_millis();
         let opened = match self.opened()? {
             Some(opened) => Opened { used_at: now, keep_alive_ms, ..opened },
@@ -359,25 +448,25 @@ impl BrowserSession {
                         }
                         Opened { used_at: now, keep_alive_ms, ..opened }
                     }
-                    (None, Err(error)) => return Ok(Err(error)),
+                    (None, Err(error)) => return Err(Stop::Refused(error)),
                     (None, Ok(engine_id)) => {
-                        let (user, renders) = (who.user.clone(), 0);
-                        Opened { engine_id, user, opened_at: now, used_at: now, keep_alive_ms, renders }
+                        let user = who.user.clone();
+                        Opened { engine_id, user, opened_at: now, used_at: now, keep_alive_ms, renders: 0 }
                     }
                 }
             }
         };
         self.keep(&opened)?;
-        Ok(Ok(opened))
+        Ok(opened)
     }
 
     async fn render(&self, engine: &dyn BrowserEngine, who: &Participant, job: &RenderJob) -> Result<Response> {
         let mut is_again = false;
         loop {
             let keep_alive = self.opened()?.map_or(IDLE_MS, |opened| opened.keep_alive_ms);
-            let opened = match self.open(engine, who, keep_alive).await? {
+            let opened = match self.open(engine, who, keep_alive).await {
                 Ok(opened) => opened,
-                Err(error) => return Ok(failed(&error)),
+                Err(stop) => return stop.answered(|error| failed(&error)),
             };
             self.context.durable().await?; // whatever happens now, the alarm will close it
             self.rendering.set(self.rendering.get() + 1);
@@ -406,11 +495,11 @@ impl BrowserSession {
         }
     }
 
-    async fn close(&self, engine: &dyn BrowserEngine) -> Result<std::result::Result<(), BrowserError>> {
-        let Some(opened) = self.opened()? else { return Ok(Ok(())) };
+    async fn close(&self, engine: &dyn BrowserEngine) -> Done<(), BrowserError> {
+        let Some(opened) = self.opened()? else { return Ok(()) };
         match engine.close(&opened.engine_id).await {
-            Err(error) if error.kind() != BrowserErrorKind::Gone => Ok(Err(error)),
-            _ => self.forget(&opened).map(Ok),
+            Err(error) if error.kind() != BrowserErrorKind::Gone => Err(Stop::Refused(error)),
+            _ => Ok(self.forget(&opened)?),
         }
     }
 

@@ -57,6 +57,45 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS signals_recipient ON signals (recipient, id)";
 
 /// One call.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use http::Request;
+/// use isobar_objects::Participant;
+/// use isobar_objects::call::{CallOptions, CallRoom};
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::{Body, ClientSocket, Message, SessionNamespace, take_websocket};
+/// use serde_json::{Value, json};
+///
+/// async fn join(calls: &MemoryHost<CallRoom>, user: &str) -> Result<ClientSocket, Box<dyn std::error::Error>> {
+///     let mut request = Request::get("/socket").header("upgrade", "websocket").body(Body::empty())?;
+///     Participant::new(user, user).with_writes(true).insert(request.headers_mut());
+///     let mut response = calls.fetch(&calls.id_from_name("standup"), request).await?;
+///     Ok(take_websocket(&mut response).ok_or("no WebSocket")?)
+/// }
+///
+/// async fn next(socket: &mut ClientSocket) -> Result<Value, Box<dyn std::error::Error>> {
+///     match socket.receive().await {
+///         Some(Ok(Message::Text(event))) => Ok(serde_json::from_str(&event)?),
+///         other => Err(format!("{other:?}").into()),
+///     }
+/// }
+///
+/// let calls = MemoryHost::<CallRoom>::new("Call", CallOptions::default)?;
+/// let mut ada = join(&calls, "ada").await?;
+/// let welcome = next(&mut ada).await?;
+/// let mut bob = join(&calls, "bob").await?;
+/// next(&mut bob).await?;
+///
+/// // Bob's browser makes Ada's an offer; the room passes it on as it is.
+/// let offer = json!({"type": "signal", "to": welcome["id"], "data": {"sdp": "..."}});
+/// bob.send(offer.to_string().as_str())?;
+/// assert_eq!(next(&mut ada).await?["type"], "joined");
+/// assert_eq!(next(&mut ada).await?["data"]["sdp"], "...");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct CallRoom {
     context: SessionContext,
@@ -306,7 +345,8 @@ impl CallRoom {
             None => (isobar_base::random::hex_id()?, false),
         };
         let token = isobar_base::random::hex_id()?;
-        let (now, valid_until) = (Utc::now(), who.valid_until.timestamp_millis());
+        let now = Utc::now();
+        let valid_until = who.valid_until.timestamp_millis();
         if is_back {
             // The newest connection is the participant's: an older one has missed that it is broken.
             for old in self.socket_of(&id) {

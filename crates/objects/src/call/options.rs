@@ -9,6 +9,17 @@ use sha1::Sha1;
 use crate::rate::Rate;
 
 /// Options of a call room: its environment.
+///
+/// ```
+/// use isobar_objects::call::{CallOptions, Turn};
+///
+/// let turn = Turn::new(["turn:turn.example.com:3478".to_owned()], "the secret of coturn");
+/// let options = CallOptions::default()
+///     .with_limit(8)
+///     .with_stun(["stun:stun.example.com:3478".to_owned()])
+///     .with_turn(turn);
+/// assert_eq!(options.places_of_user, 4);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CallOptions {
@@ -34,15 +45,14 @@ pub struct CallOptions {
 
 impl Default for CallOptions {
     fn default() -> Self {
-        let [silent, away, look] = [45, 30, 15].map(TimeDelta::seconds);
         Self {
             limit: 16,
             places_of_user: 4,
             stun: Vec::new(),
             turn: None,
-            silent,
-            away,
-            look,
+            silent: TimeDelta::seconds(45),
+            away: TimeDelta::seconds(30),
+            look: TimeDelta::seconds(15),
             commands: Rate::new(200, 50.0),
         }
     }
@@ -66,7 +76,9 @@ impl CallOptions {
     /// Sets the times after which a silent participant is away, and one that is away has left, and the interval of looking.
     #[must_use]
     pub fn with_patience(mut self, silent: TimeDelta, away: TimeDelta, look: TimeDelta) -> Self {
-        (self.silent, self.away, self.look) = (silent, away, look);
+        self.silent = silent;
+        self.away = away;
+        self.look = look;
         self
     }
 
@@ -94,6 +106,15 @@ impl CallOptions {
 
 /// A TURN server that shares a secret with the application (coturn's `use-auth-secret`): credentials are made for each
 /// participant and are valid for an hour.
+///
+/// ```
+/// use chrono::{DateTime, Utc};
+/// use isobar_objects::call::Turn;
+///
+/// let turn = Turn::new(["turn:turn.example.com:3478".to_owned()], "the secret of coturn");
+/// let (name, _password) = turn.credentials("user-1", DateTime::<Utc>::UNIX_EPOCH);
+/// assert_eq!(name, "3600:user-1"); // the end of validity, in seconds since 1970
+/// ```
 #[derive(Clone)]
 pub struct Turn {
     pub(super) urls: Vec<String>,

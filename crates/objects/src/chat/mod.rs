@@ -33,6 +33,7 @@ pub use options::ChatOptions;
 
 use crate::occupancy::Occupancy;
 use crate::participant::{ASK_AGAIN, ASK_AGAIN_WHY, Participant};
+use crate::refusal::Stop;
 use crate::reply::{moment, parameter, refusal, reply, revoked, too_many};
 use crate::tables::Tables;
 use isobar_sessions::{
@@ -64,6 +65,27 @@ const SCHEMA: &str = "
 const COLUMNS: &str = "id, author_id, author, text, at, edited_at, deleted_at";
 
 /// One room.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use http::Request;
+/// use isobar_objects::Participant;
+/// use isobar_objects::chat::{ChatOptions, ChatRoom, Entry};
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::{Body, SessionNamespace};
+///
+/// let rooms = MemoryHost::<ChatRoom>::new("Chat", ChatOptions::default)?;
+/// let mut request = Request::post("/messages").body(Body::from(r#"{"text": "hello"}"#))?;
+/// Participant::new("user-1", "Ada").with_writes(true).insert(request.headers_mut());
+///
+/// let response = rooms.fetch(&rooms.id_from_name("lobby"), request).await?;
+/// assert_eq!(response.status(), 201);
+/// let entry: Entry = response.into_body().json().await?;
+/// assert_eq!((entry.author.as_str(), entry.text.as_str()), ("Ada", "hello"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ChatRoom {
     context: SessionContext,
@@ -109,7 +131,16 @@ struct Refused {
     detail: &'static str,
 }
 
-type Done<T> = Result<std::result::Result<T, Refused>>;
+impl Refused {
+    fn into_response(self) -> Response {
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS => too_many(self.detail),
+            status => refusal(status, self.detail),
+        }
+    }
+}
+
+type Done<T> = crate::refusal::Done<T, Refused>;
 
 impl SessionObject for ChatRoom {
     type Env = ChatOptions;
@@ -155,12 +186,10 @@ impl SessionObject for ChatRoom {
                     return Ok(refused);
                 }
                 let text = |name: &str| body.as_ref().and_then(|body| body[name].as_str()).map(str::to_owned);
-                let said = self.say(&who, text("text").unwrap_or_default(), text("nonce"))?;
-                Ok(match said {
-                    Ok(entry) => reply(StatusCode::CREATED, &entry),
-                    Err(refused) if refused.status == StatusCode::TOO_MANY_REQUESTS => too_many(refused.detail),
-                    Err(refused) => refusal(refused.status, refused.detail),
-                })
+                match self.say(&who, text("text").unwrap_or_default(), text("nonce")) {
+                    Ok(entry) => Ok(reply(StatusCode::CREATED, &entry)),
+                    Err(stop) => stop.answered(Refused::into_response),
+                }
             }
             (&Method::DELETE, "/history") => self.clear(&who),
             (_, path) => {
@@ -183,7 +212,7 @@ impl SessionObject for ChatRoom {
             Ok(command) => command,
             Err(_) => {
                 let detail = r#"send {"type": "send", "text": "..."}, edit, delete, typing or read"#;
-                return tell(socket, &refused(StatusCode::BAD_REQUEST, detail));
+                return tell(socket, &Refused { status: StatusCode::BAD_REQUEST, detail });
             }
         };
         if matches!(command, Command::Edit { .. } | Command::Delete { .. })
@@ -196,10 +225,10 @@ impl SessionObject for ChatRoom {
             Command::Send { .. } | Command::Edit { .. } | Command::Delete { .. } | Command::Typing if !who.writes => {
                 Err(refused(StatusCode::FORBIDDEN, ONLY_READS))
             }
-            Command::Send { text, nonce } => self.say(&who, text, nonce)?.map(drop),
-            Command::Edit { id, text } => self.edit(&who, id, &text)?,
-            Command::Delete { id } => self.delete(&who, id)?,
-            Command::Read { id } => self.read(&who, id)?,
+            Command::Send { text, nonce } => self.say(&who, text, nonce).map(drop),
+            Command::Edit { id, text } => self.edit(&who, id, &text),
+            Command::Delete { id } => self.delete(&who, id),
+            Command::Read { id } => self.read(&who, id),
             Command::Typing => {
                 if self.starts_typing(&who) {
                     let typing = json!({"type": "typing", "user": who.user, "name": who.name});
@@ -208,7 +237,11 @@ impl SessionObject for ChatRoom {
                 Ok(())
             }
         };
-        done.or_else(|refused| tell(socket, &refused))
+        match done {
+            Ok(()) => Ok(()),
+            Err(Stop::Refused(refused)) => tell(socket, &refused),
+            Err(Stop::Failed(error)) => Err(error),
+        }
     }
 
     async fn closed(&self, socket: &WebSocket, _: CloseFrame) -> Result<()> {
@@ -281,7 +314,7 @@ impl ChatRoom {
 
     /// Returns the participant of a socket; `None` once the socket is being closed.
     fn participant(&self, socket: &WebSocket) -> Result<Option<Participant>> {
-        let who = socket.attachment::<Option<Participant>>()?.flatten();
+        let who = attached(socket)?;
         if who.as_ref().is_some_and(|who| who.valid_until < Utc::now()) {
             drop(socket.close(ASK_AGAIN, ASK_AGAIN_WHY)); // one that is closing already needs no word
             return Ok(None);
@@ -291,25 +324,22 @@ impl ChatRoom {
 
     fn say(&self, who: &Participant, text: String, nonce: Option<String>) -> Done<Entry> {
         if !who.writes {
-            return Ok(Err(refused(StatusCode::FORBIDDEN, ONLY_READS)));
+            return Err(refused(StatusCode::FORBIDDEN, ONLY_READS));
         }
         if !fits(&text) || nonce.as_ref().is_some_and(|nonce| nonce.len() > 64) {
-            return Ok(Err(refused(
-                StatusCode::BAD_REQUEST,
-                "a message has 1 to 4096 bytes of text, a nonce 64 at most",
-            )));
+            return Err(refused(StatusCode::BAD_REQUEST, "a message has 1 to 4096 bytes of text, a nonce 64 at most"));
         }
         self.tables.make(&self.context)?;
         if let Some(nonce) = &nonce {
             let sql = format!("SELECT {COLUMNS} FROM messages WHERE author_id = ? AND nonce = ?");
             if let Some(entry) = self.context.sql().exec(&sql, (&who.user, nonce))?.next()? {
-                return Ok(Ok(entry)); // said already; the others have heard it
+                return Ok(entry); // said already; the others have heard it
             }
         }
         let since = moment(Utc::now() - BURST_WITHIN);
         let sql = "SELECT count(*) FROM messages WHERE author_id = ? AND at > ?";
         if self.context.sql().exec(sql, (&who.user, since))?.one::<i64>()? >= BURST {
-            return Ok(Err(refused(StatusCode::TOO_MANY_REQUESTS, "you are saying too much at once; wait a moment")));
+            return Err(refused(StatusCode::TOO_MANY_REQUESTS, "you are saying too much at once; wait a moment"));
         }
         let sql = format!(
             "INSERT INTO messages (author_id, author, text, nonce, at) VALUES (?, ?, ?, ?, ?) RETURNING {COLUMNS}"
@@ -319,7 +349,7 @@ impl ChatRoom {
         self.forget_old(entry.id)?;
         // What is sent here leaves when the insert is durable, and not before.
         self.tell_all(&json!({"type": "message", "message": entry}), None)?;
-        Ok(Ok(entry))
+        Ok(entry)
     }
 
     /// Keeps the history within its limits.
@@ -343,7 +373,7 @@ impl ChatRoom {
             return self.changed("edited", None);
         }
         if !fits(text) {
-            return Ok(Err(refused(StatusCode::BAD_REQUEST, "a message has 1 to 4096 bytes of text")));
+            return Err(refused(StatusCode::BAD_REQUEST, "a message has 1 to 4096 bytes of text"));
         }
         // A message is its author's: a moderator deletes it, and does not change its text.
         let sql = format!(
@@ -368,19 +398,19 @@ impl ChatRoom {
 
     fn changed(&self, what: &str, entry: Option<Entry>) -> Done<()> {
         match entry {
-            Some(entry) => self.tell_all(&json!({"type": what, "message": entry}), None).map(Ok),
-            None => Ok(Err(refused(StatusCode::NOT_FOUND, "there is no such message of yours"))),
+            Some(entry) => Ok(self.tell_all(&json!({"type": what, "message": entry}), None)?),
+            None => Err(refused(StatusCode::NOT_FOUND, "there is no such message of yours")),
         }
     }
 
     fn read(&self, who: &Participant, id: i64) -> Done<()> {
         if !self.tables.are_there(&self.context)? {
-            return Ok(Ok(())); // there is nothing to be read
+            return Ok(()); // there is nothing to be read
         }
         // What is known already is not written again: writing costs a sync.
         let sql = "SELECT EXISTS (SELECT 1 FROM reads WHERE user = ?1 AND id >= min(?2, (SELECT coalesce(max(id), 0) FROM messages)))";
         if self.context.sql().exec(sql, (&who.user, id))?.one::<i64>()? == 1 {
-            return Ok(Ok(()));
+            return Ok(());
         }
         // Never back, and never beyond what there is.
         let sql = "INSERT INTO reads (user, id, at) SELECT ?1, min(?2, coalesce(max(id), 0)), ?3 FROM messages WHERE true \
@@ -390,7 +420,7 @@ impl ChatRoom {
         if let Some(id) = read {
             self.tell_all(&json!({"type": "read", "user": who.user, "id": id, "at": at}), None)?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// The messages before this one, oldest first.
@@ -425,6 +455,11 @@ fn tag(user: &str) -> String {
     hex::encode(Sha256::digest(user.as_bytes()))
 }
 
+/// Returns the participant that a socket was opened for; `None` once it was cut off.
+fn attached(socket: &WebSocket) -> Result<Option<Participant>> {
+    Ok(socket.attachment::<Option<Participant>>()?.flatten())
+}
+
 /// Closes a socket, and takes nothing more from it: what its client has sent already still comes.
 fn cut_off(socket: &WebSocket, code: u16, why: &str) -> Result<()> {
     socket.set_attachment(&Json::Null)?;
@@ -435,8 +470,8 @@ fn fits(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= TEXT_BYTES
 }
 
-fn refused(status: StatusCode, detail: &'static str) -> Refused {
-    Refused { status, detail }
+fn refused(status: StatusCode, detail: &'static str) -> Stop<Refused> {
+    Stop::Refused(Refused { status, detail })
 }
 
 fn tell(socket: &WebSocket, refused: &Refused) -> Result<()> {

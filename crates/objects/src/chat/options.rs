@@ -5,6 +5,15 @@ use chrono::TimeDelta;
 use crate::rate::Rate;
 
 /// The limits of a chat room: its environment.
+///
+/// ```
+/// use chrono::TimeDelta;
+/// use isobar_objects::chat::ChatOptions;
+///
+/// // A small room that forgets what is older than a week.
+/// let options = ChatOptions::default().with_sockets(20, 4).with_history(1_000, Some(TimeDelta::weeks(1)));
+/// assert_eq!(options.sockets_of_user, 4);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChatOptions {

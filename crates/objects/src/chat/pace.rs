@@ -60,7 +60,8 @@ impl ChatRoom {
 
     /// Whether the others are notified that a user types: once per interval, however often the user's clients send it.
     pub(super) fn starts_typing(&self, who: &Participant) -> bool {
-        let (mut live, now) = (self.live.borrow_mut(), Utc::now());
+        let mut live = self.live.borrow_mut();
+        let now = Utc::now();
         let pace = live.pace(&who.user, &self.options);
         // A clock that was set back suppresses no event.
         let is_new = !(pace.typed_at..pace.typed_at + self.options.typing).contains(&now);

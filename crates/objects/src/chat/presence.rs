@@ -6,8 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 use serde_json::{Value as Json, json};
 
-use super::ChatRoom;
-use crate::participant::Participant;
+use super::{ChatRoom, attached};
 use crate::rate::Rate;
 use crate::rate::Verdict;
 use crate::time::sleep;
@@ -22,10 +21,11 @@ const MEMBERS: usize = 100;
 impl ChatRoom {
     /// Returns the members present, each once, however many windows they have open: the first of them, and how many.
     pub(super) fn members(&self, leaving: Option<&WebSocket>) -> (Vec<Json>, usize) {
-        let (mut members, mut users) = (Vec::new(), HashSet::new());
+        let mut members = Vec::new();
+        let mut users = HashSet::new();
         let sockets = self.context.websockets(None);
         let here = sockets.iter().rev().filter(|socket| socket.is_open() && Some(*socket) != leaving);
-        for member in here.filter_map(|socket| socket.attachment::<Option<Participant>>().ok().flatten().flatten()) {
+        for member in here.filter_map(|socket| attached(socket).ok().flatten()) {
             if users.insert(member.user.clone()) && members.len() < MEMBERS {
                 members.push(json!({"user": member.user, "name": member.name}));
             }

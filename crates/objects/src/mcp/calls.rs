@@ -16,6 +16,7 @@ use serde_json::{Value as Json, json};
 use super::response_stream::ResponseStream;
 use super::service::Report;
 use super::{Asked, McpCall, McpSession, Reporter, invalid, parsed, rules, takes_events, too_many};
+use crate::refusal::{Done, Stop};
 use crate::time::within;
 use isobar_sessions::{Response, Result};
 
@@ -63,9 +64,9 @@ impl McpSession {
         if self.live.borrow().in_flight.len() >= self.options.limits.calls as usize {
             return Ok(too_many("you have too many calls in flight: wait for some"));
         }
-        let call = match self.prepared(&asked, params)? {
+        let call = match self.prepared(&asked, params) {
             Ok(call) => call,
-            Err(error) => return Ok(self.answered(&asked, Err(error))),
+            Err(stop) => return stop.answered(|error| self.answered(&asked, Err(error))),
         };
         let key = asked.key(&asked.id);
         if asked.session.is_some() && self.live.borrow().calls.contains_key(&key) {
@@ -106,21 +107,18 @@ impl McpSession {
         (number, is_revoked)
     }
 
-    fn prepared(&self, asked: &Asked, params: Json) -> Result<std::result::Result<McpCall, ErrorData>> {
-        let Params { name, arguments, input_responses, request_state } = match parsed(params) {
-            Ok(params) => params,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut call = McpCall::new(asked.who.clone(), name, arguments, asked.client.clone());
-        call.inputs = input_responses.unwrap_or_default();
-        if let Some(sealed) = request_state {
+    fn prepared(&self, asked: &Asked, params: Json) -> Done<McpCall, ErrorData> {
+        let params: Params = parsed(params).map_err(Stop::Refused)?;
+        let mut call = McpCall::new(asked.who.clone(), params.name, params.arguments, asked.client.clone());
+        call.inputs = params.input_responses.unwrap_or_default();
+        if let Some(sealed) = params.request_state {
             let state = self.codec()?.open_with(&sealed, self.bound_to(&call).as_bytes());
             let Some(state) = state.ok().and_then(|state| String::from_utf8(state).ok()) else {
-                return Ok(Err(invalid("params.requestState is invalid or has expired")));
+                return Err(Stop::Refused(invalid("params.requestState is invalid or has expired")));
             };
             call.state = Some(state);
         }
-        Ok(Ok(call))
+        Ok(call)
     }
 
     /// Returns the data that a tool's state is sealed with: it is opened for the same tool and the same user alone.
@@ -128,53 +126,67 @@ impl McpSession {
         json!([call.caller.user, call.name]).to_string()
     }
 
+    /// Runs a call to its end, or until `ended` is done.
     async fn run(
         &self,
-        mut call: McpCall,
+        call: McpCall,
         kind: CallKind,
         asked: &Asked,
         mut response: ResponseStream,
         ended: impl Future,
     ) -> Result<()> {
-        let bound = self.bound_to(&call);
-        let result = {
-            let work = async {
-                for _ in 0..ROUNDS {
-                    let input = match self.perform(&call, kind, asked, &mut response).await? {
-                        Ok(Outcome::Done(result)) => return Ok(Ok(result)),
-                        Ok(Outcome::NeedsInput(input)) => input,
-                        Err(error) => return Ok(Err(error)),
-                    };
-                    if let Err(error) = check_capabilities(&asked.client, input.input_requests.as_ref()) {
-                        return Ok(if asked.session.is_some() {
-                            without_input(kind, &error.message)
-                        } else {
-                            Err(error)
-                        });
-                    }
-                    if asked.session.is_none() {
-                        return Ok(Ok(self.sealed(input, &bound)?.into()));
-                    }
-                    match self.elicit(asked, &input, &mut response).await? {
-                        Ok(inputs) => call.inputs = inputs,
-                        Err(why) => return Ok(without_input(kind, &why)),
-                    }
-                    call.state = input.request_state;
-                }
-                Ok::<_, isobar_sessions::Error>(without_input(kind, "the tool asked for input too often"))
-            };
+        let done = {
+            let work = self.complete(call, kind, asked, &mut response);
             pin_mut!(work, ended);
             match select(work, ended).await {
-                Either::Left((result, _)) => Some(result?),
+                Either::Left((done, _)) => Some(done),
                 Either::Right(_) => None,
             }
         };
-        // Who cancelled it has removed it, and its id may be another call's by now.
-        let Some(result) = result else { return response.abandon(self) };
+        // The canceller has removed the call, and its id may be another call's by now.
+        let Some(done) = done else { return response.abandon(self) };
+        let result = match done {
+            Ok(result) => Ok(result),
+            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Failed(error)) => return Err(error),
+        };
         // From here on there is nothing to cancel. Before anything is awaited: the id is free for another call then.
         self.live.borrow_mut().calls.remove(&asked.key(&asked.id));
         let (status, message) = self.shaped(asked, result);
         response.finish(self, status, &message).await
+    }
+
+    /// Calls until the tool needs no more input of an older client; a client of the newest revision gets the elicitation as result.
+    async fn complete(
+        &self,
+        mut call: McpCall,
+        kind: CallKind,
+        asked: &Asked,
+        response: &mut ResponseStream,
+    ) -> Done<ServerResult, ErrorData> {
+        let bound = self.bound_to(&call);
+        for _ in 0..ROUNDS {
+            let input = match self.perform(&call, kind, asked, response).await? {
+                Outcome::Done(result) => return Ok(result),
+                Outcome::NeedsInput(input) => input,
+            };
+            if let Err(error) = check_capabilities(&asked.client, input.input_requests.as_ref()) {
+                return match &asked.session {
+                    Some(_) => without_input(kind, &error.message),
+                    None => Err(Stop::Refused(error)),
+                };
+            }
+            if asked.session.is_none() {
+                return Ok(self.sealed(input, &bound)?.into());
+            }
+            match self.elicit(asked, &input, response).await {
+                Ok(inputs) => call.inputs = inputs,
+                Err(Stop::Refused(why)) => return without_input(kind, &why),
+                Err(Stop::Failed(error)) => return Err(error.into()),
+            }
+            call.state = input.request_state;
+        }
+        without_input(kind, "the tool asked for input too often")
     }
 
     /// Calls once, and passes its reports on meanwhile.
@@ -184,7 +196,7 @@ impl McpSession {
         kind: CallKind,
         asked: &Asked,
         response: &mut ResponseStream,
-    ) -> Result<Result<Outcome, ErrorData>> {
+    ) -> Done<Outcome, ErrorData> {
         let (sender, mut reports) = mpsc::unbounded();
         let call = McpCall { reporter: Reporter(Some(sender)), ..call.clone() };
         let service = self.options.service.clone();
@@ -203,7 +215,7 @@ impl McpSession {
                     while let Ok(report) = reports.try_recv() {
                         self.report(report, asked, response).await?;
                     }
-                    return Ok(outcome);
+                    return outcome.map_err(Stop::Refused);
                 }
             }
         }
@@ -241,16 +253,18 @@ impl McpSession {
         asked: &Asked,
         input: &InputRequiredResult,
         response: &mut ResponseStream,
-    ) -> Result<std::result::Result<InputResponses, String>> {
+    ) -> Done<InputResponses, String> {
         let mut inputs = InputResponses::new();
         for (name, request) in input.input_requests.iter().flatten() {
             let id = json!(format!("ask-{}", hex::encode(isobar_base::random::bytes::<8>()?)));
             let mut message = json!(request);
-            (message["jsonrpc"], message["id"]) = ("2.0".into(), id.clone());
+            message["jsonrpc"] = "2.0".into();
+            message["id"] = id.clone();
             let (sender, answer) = oneshot::channel();
             let _pending = Pending::new(self, asked.key(&id), sender);
             if !response.send(self, &message).await? {
-                return Ok(Err("the tool needs input, and the client does not accept text/event-stream".to_owned()));
+                let why = "the tool needs input, and the client does not accept text/event-stream";
+                return Err(Stop::Refused(why.to_owned()));
             }
             let answered = match within(PATIENCE, answer).await {
                 Some(Ok(answer)) => answer,
@@ -260,11 +274,11 @@ impl McpSession {
                 Some(result) => drop(inputs.insert(name.clone(), result.clone())),
                 None => {
                     let why = answered["error"]["message"].as_str().unwrap_or("the client refused");
-                    return Ok(Err(why.to_owned()));
+                    return Err(Stop::Refused(why.to_owned()));
                 }
             }
         }
-        Ok(Ok(inputs))
+        Ok(inputs)
     }
 
     fn sealed(&self, mut input: InputRequiredResult, bound: &str) -> Result<InputRequiredResult> {
@@ -332,10 +346,10 @@ fn prompt_outcome(response: GetPromptResponse) -> Result<Outcome, ErrorData> {
 
 /// The result of a call that did not get its input from the client: a tool's own failure, and an error for a prompt, which has
 /// no such result.
-fn without_input(kind: CallKind, why: &str) -> Result<ServerResult, ErrorData> {
+fn without_input(kind: CallKind, why: &str) -> Done<ServerResult, ErrorData> {
     match kind {
         CallKind::Tool => Ok(CallToolResult::error(vec![ContentBlock::text(why)]).into()),
-        CallKind::Prompt => Err(ErrorData::internal_error(why.to_owned(), None)),
+        CallKind::Prompt => Err(Stop::Refused(ErrorData::internal_error(why.to_owned(), None))),
     }
 }
 

@@ -1,6 +1,14 @@
 //! The limits of one user's MCP sessions.
 
 /// The limits of one user's MCP sessions.
+///
+/// ```
+/// use isobar_objects::mcp::McpLimits;
+///
+/// // Ten sessions of a user with 50 subscriptions in all; four streams and four calls at once.
+/// let limits = McpLimits::default().with_sessions(10, 50).with_in_flight(4, 4);
+/// assert_eq!(limits.event_bytes, 8 * 1024 * 1024);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct McpLimits {

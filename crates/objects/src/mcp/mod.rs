@@ -93,6 +93,61 @@ impl McpOptions {
 }
 
 /// The MCP sessions of one user.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use async_trait::async_trait;
+/// # use isobar_objects::mcp::{McpCall, McpService};
+/// # use isobar_objects::mcp::model::{
+/// #     CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation, InitializeResult, JsonObject,
+/// #     ServerCapabilities, Tool,
+/// # };
+/// # /// A server with one tool, which greets its caller.
+/// # #[derive(Debug)]
+/// # struct Greeter;
+/// #
+/// # #[async_trait]
+/// # impl McpService for Greeter {
+/// #     fn about(&self) -> InitializeResult {
+/// #         InitializeResult::new(ServerCapabilities::default()).with_server_info(Implementation::new("greeter", "1.0"))
+/// #     }
+/// #
+/// #     async fn tools(&self, _: &Participant) -> Result<Vec<Tool>, ErrorData> {
+/// #         Ok(vec![Tool::new("greet", "Greets the caller", JsonObject::new())])
+/// #     }
+/// #
+/// #     async fn call(&self, call: McpCall) -> Result<CallToolResponse, ErrorData> {
+/// #         call.reporter.progress(1.0, Some(1.0), Some("greeting"));
+/// #         let greeting = format!("Hello, {}!", call.caller.name);
+/// #         Ok(CallToolResult::success(vec![ContentBlock::text(greeting)]).into())
+/// #     }
+/// # }
+/// use std::sync::Arc;
+///
+/// use http::Request;
+/// use isobar_objects::Participant;
+/// use isobar_objects::mcp::{McpOptions, McpSession};
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::{Body, SessionNamespace};
+/// use serde_json::{Value, json};
+///
+/// // `Greeter` implements `McpService`; each user has an object.
+/// let users = MemoryHost::<McpSession>::new("Mcp", || McpOptions::new(Arc::new(Greeter)))?;
+/// let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+///     "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "client", "version": "1.0"}}});
+/// let mut request = Request::post("/")
+///     .header("accept", "application/json, text/event-stream")
+///     .body(Body::from(initialize.to_string()))?;
+/// Participant::new("user-1", "Ada").insert(request.headers_mut());
+///
+/// let response = users.fetch(&users.id_from_name("user-1"), request).await?;
+/// assert!(response.headers().contains_key("mcp-session-id"));
+/// let answer: Value = response.into_body().json().await?;
+/// assert_eq!(answer["result"]["serverInfo"]["name"], "greeter");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct McpSession {
     context: SessionContext,
@@ -306,7 +361,8 @@ impl McpSession {
 
     /// Answers a method whose answer needs no stream and is alike in all revisions; `None` for an unknown method.
     async fn offered(&self, asked: &Asked, method: &str, params: Json) -> Option<Result<ServerResult, ErrorData>> {
-        let (service, who) = (&self.options.service, &asked.who);
+        let service = &self.options.service;
+        let who = &asked.who;
         let offered = async {
             Ok(match method {
                 "tools/list" => ListToolsResult::with_all_items(service.tools(who).await?).into(),

@@ -27,9 +27,17 @@ pub(super) struct ResponseStream {
     stream: Option<Stream>,
     /// The request's id.
     request: Json,
-    /// The session, in which events are kept to be sent again, and whether its revision begins streams with an empty event.
-    session: Option<(String, bool)>,
+    /// The session, in which events are kept to be sent again.
+    session: Option<StreamSession>,
     gone: Option<oneshot::Sender<()>>,
+}
+
+/// Session of a response.
+#[derive(Debug)]
+struct StreamSession {
+    id: String,
+    /// Whether its revision begins streams with an empty event.
+    is_primed: bool,
 }
 
 #[derive(Debug)]
@@ -40,13 +48,16 @@ struct Stream {
 }
 
 impl ResponseStream {
-    /// Returns an response, the head of its answer, and a receiver that ends when the client has gone.
+    /// Returns a response, the receiver of its head, and a receiver that ends when the client has gone.
     pub(super) fn new(takes_events: bool, asked: &Asked) -> (Self, oneshot::Receiver<Response>, oneshot::Receiver<()>) {
-        let ((head, answer), (gone, is_gone)) = (oneshot::channel(), oneshot::channel());
-        let is_primed = |version: &ProtocolVersion| version.as_str() >= ProtocolVersion::V_2025_11_25.as_str();
-        let session = asked.session.as_ref().map(|session| (session.id.clone(), is_primed(&session.version)));
-        let (head, gone, request) = (Some(head), Some(gone), asked.id.clone());
-        let response = Self { head, takes_events, stream: None, request, session, gone };
+        let (head, answer) = oneshot::channel();
+        let (gone, is_gone) = oneshot::channel();
+        let session = asked.session.as_ref().map(|session| StreamSession {
+            id: session.id.clone(),
+            is_primed: session.version.as_str() >= ProtocolVersion::V_2025_11_25.as_str(),
+        });
+        let response =
+            Self { head: Some(head), takes_events, stream: None, request: asked.id.clone(), session, gone: Some(gone) };
         (response, answer, is_gone)
     }
 
@@ -73,16 +84,16 @@ impl ResponseStream {
 
     /// Ends without an answer: the request was cancelled, or its session has ended.
     pub(super) fn abandon(self, owner: &McpSession) -> Result<()> {
-        if let (true, Some((session, _)), Some(stream)) = (self.leave(owner), &self.session, &self.stream) {
-            owner.store.keep(session, &stream.name, "", true)?; // who comes back waits for nothing
+        if let (true, Some(session), Some(stream)) = (self.leave(owner), &self.session, &self.stream) {
+            owner.store.keep(&session.id, &stream.name, "", true)?; // a client that resumes it waits for nothing
         }
         Ok(())
     }
 
-    /// Whether there was a stream to be heard.
+    /// Takes the stream from its consumer. Returns whether it had one.
     fn leave(&self, owner: &McpSession) -> bool {
-        let (Some((session, _)), Some(stream)) = (&self.session, &self.stream) else { return false };
-        owner.live.borrow_mut().streams.remove(&key(session, &stream.name)).is_some()
+        let (Some(session), Some(stream)) = (&self.session, &self.stream) else { return false };
+        owner.live.borrow_mut().streams.remove(&key(&session.id, &stream.name)).is_some()
     }
 
     async fn open(&mut self, owner: &McpSession) -> Result<()> {
@@ -92,7 +103,7 @@ impl ResponseStream {
         let guard = self.gone.take_if(|_| self.session.is_none());
         drop(head.send(events(receiver, guard)));
         let name = hex::encode(isobar_base::random::bytes::<8>()?);
-        let Some((session, is_primed)) = &self.session else {
+        let Some(StreamSession { id: session, is_primed }) = &self.session else {
             self.stream = Some(Stream { name, sender: Some(sender) });
             return Ok(());
         };
@@ -114,7 +125,7 @@ impl ResponseStream {
     async fn push(&self, owner: &McpSession, message: &Json, is_last: bool) -> Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
         let message = message.to_string();
-        let Some((session, _)) = &self.session else {
+        let Some(StreamSession { id: session, .. }) = &self.session else {
             stream.sender.iter().for_each(|sender| drop(sender.unbounded_send(event(None, &message))));
             return Ok(());
         };

@@ -107,7 +107,8 @@ pub(super) fn check_parameters(schema: &Json, arguments: &Json, headers: &Header
     for (name, property) in properties {
         if let Some(header) = property["x-mcp-header"].as_str() {
             let header = format!("mcp-param-{}", header.to_ascii_lowercase());
-            let (given, argument) = (headers.contains_key(&header), &arguments[name]);
+            let given = headers.contains_key(&header);
+            let argument = &arguments[name];
             let fits = match (argument, decoded(headers, &header)) {
                 (Json::Null, _) => !given,
                 (Json::String(text), Some(value)) => *text == value,

@@ -14,6 +14,37 @@ use serde_json::Value as Json;
 use crate::participant::Participant;
 
 /// Tools, resources and prompts, in the types of `rmcp`. One is served to many callers at once, and keeps nothing of them.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use isobar_objects::Participant;
+/// use isobar_objects::mcp::{McpCall, McpService};
+/// use isobar_objects::mcp::model::{
+///     CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation, InitializeResult, JsonObject,
+///     ServerCapabilities, Tool,
+/// };
+///
+/// /// A server with one tool, which greets its caller.
+/// #[derive(Debug)]
+/// struct Greeter;
+///
+/// #[async_trait]
+/// impl McpService for Greeter {
+///     fn about(&self) -> InitializeResult {
+///         InitializeResult::new(ServerCapabilities::default()).with_server_info(Implementation::new("greeter", "1.0"))
+///     }
+///
+///     async fn tools(&self, _: &Participant) -> Result<Vec<Tool>, ErrorData> {
+///         Ok(vec![Tool::new("greet", "Greets the caller", JsonObject::new())])
+///     }
+///
+///     async fn call(&self, call: McpCall) -> Result<CallToolResponse, ErrorData> {
+///         call.reporter.progress(1.0, Some(1.0), Some("greeting"));
+///         let greeting = format!("Hello, {}!", call.caller.name);
+///         Ok(CallToolResult::success(vec![ContentBlock::text(greeting)]).into())
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait McpService: Debug + Send + Sync {
     /// Returns the name, instructions and capabilities. The protocol version in it is replaced by the negotiated one.
@@ -94,7 +125,9 @@ pub struct McpCall {
 
 impl McpCall {
     pub(super) fn new(caller: Participant, name: String, arguments: JsonObject, client: ClientCapabilities) -> Self {
-        let (inputs, state, reporter) = (InputResponses::new(), None, Reporter(None));
+        let inputs = InputResponses::new();
+        let state = None;
+        let reporter = Reporter(None);
         Self { caller, name, arguments, client, inputs, state, reporter }
     }
 }

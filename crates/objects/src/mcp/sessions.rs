@@ -12,6 +12,7 @@ use super::rules::{Incoming, WITH_SESSIONS, unknown_method};
 use super::store::Session;
 use super::{Asked, McpSession, StreamConsumer, accepted, failed, invalid, negotiated, parsed, too_many};
 use crate::participant::Participant;
+use crate::refusal::{Done, Stop};
 use crate::reply::refusal;
 use isobar_sessions::{Response, Result};
 
@@ -32,9 +33,9 @@ impl McpSession {
         {
             return self.initialize(who, id.clone(), message["params"].clone());
         }
-        let session = match self.session(headers)? {
+        let session = match self.session(headers) {
             Ok(session) => session,
-            Err(refused) => return Ok(*refused),
+            Err(stop) => return stop.answered(|refused| *refused),
         };
         let asked = |id: Json| Asked {
             who: who.clone(),
@@ -121,9 +122,9 @@ impl McpSession {
         if !headers.contains_key(SESSION) {
             return Ok(refusal(StatusCode::METHOD_NOT_ALLOWED, "without a session there is only POST"));
         }
-        let session = match self.session(headers)? {
+        let session = match self.session(headers) {
             Ok(session) => session,
-            Err(refused) => return Ok(*refused),
+            Err(stop) => return stop.answered(|refused| *refused),
         };
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         if !accept.contains("text/event-stream") {
@@ -154,9 +155,9 @@ impl McpSession {
 
     /// `DELETE`: ends the session.
     pub(super) fn end(&self, headers: &HeaderMap) -> Result<Response> {
-        let session = match self.session(headers)? {
+        let session = match self.session(headers) {
             Ok(session) => session,
-            Err(refused) => return Ok(*refused),
+            Err(stop) => return stop.answered(|refused| *refused),
         };
         self.store.end(&session.id)?;
         self.forget(&[session.id]);
@@ -167,22 +168,20 @@ impl McpSession {
 
     /// Returns the session of a request. The refusal is a 400 without one, and a 404 for one that has ended, after which clients begin
     /// anew.
-    fn session(&self, headers: &HeaderMap) -> Result<std::result::Result<Session, Box<Response>>> {
+    fn session(&self, headers: &HeaderMap) -> Done<Session, Box<Response>> {
         let refused = |status, what: &str| {
-            Ok(Err(Box::new(failed(status, Json::Null, ErrorData::invalid_request(what.to_owned(), None)))))
+            let error = ErrorData::invalid_request(what.to_owned(), None);
+            Stop::Refused(Box::new(failed(status, Json::Null, error)))
         };
         if let Some(version) = headers.get("mcp-protocol-version")
             && !WITH_SESSIONS.iter().any(|known| known.as_str().as_bytes() == version.as_bytes())
         {
-            return refused(StatusCode::BAD_REQUEST, "this MCP-Protocol-Version has no sessions");
+            return Err(refused(StatusCode::BAD_REQUEST, "this MCP-Protocol-Version has no sessions"));
         }
-        let Some(id) = headers.get(SESSION) else {
-            return refused(StatusCode::BAD_REQUEST, "send Mcp-Session-Id, or begin with initialize");
-        };
-        match self.store.find(id.to_str().unwrap_or_default())? {
-            Some(session) => Ok(Ok(session)),
-            None => refused(StatusCode::NOT_FOUND, "the session has ended: begin with initialize"),
-        }
+        let id = headers.get(SESSION);
+        let id = id.ok_or_else(|| refused(StatusCode::BAD_REQUEST, "send Mcp-Session-Id, or begin with initialize"))?;
+        let session = self.store.find(id.to_str().unwrap_or_default())?;
+        session.ok_or_else(|| refused(StatusCode::NOT_FOUND, "the session has ended: begin with initialize"))
     }
 
     /// Notifies every session that is subscribed, and that listens or may resume its stream.

@@ -97,7 +97,8 @@ impl Store {
 
     pub(super) fn create(&self, version: &ProtocolVersion, client: &ClientCapabilities) -> Result<String> {
         self.tables.make(&self.context)?;
-        let (id, now) = (isobar_base::random::hex_id()?, Utc::now());
+        let id = isobar_base::random::hex_id()?;
+        let now = Utc::now();
         let sql =
             "INSERT INTO mcp_sessions (id, version, capabilities, created_at, used_at) VALUES (?1, ?2, ?3, ?4, ?4)";
         let client = serde_json::to_string(client)?;

@@ -46,7 +46,8 @@ impl Listeners {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let listen = |address: &str| {
             let socket = UdpSocket::bind((address, 0)).unwrap();
-            let (port, heard) = (socket.local_addr().unwrap().port(), heard.clone());
+            let port = socket.local_addr().unwrap().port();
+            let heard = heard.clone();
             std::thread::spawn(move || {
                 let mut datagram = [0; 2048];
                 while socket.recv_from(&mut datagram).is_ok() {
@@ -55,14 +56,16 @@ impl Listeners {
             });
             port
         };
-        let (udp, udp6) = (listen("127.0.0.1"), listen("::1"));
+        let udp = listen("127.0.0.1");
+        let udp6 = listen("::1");
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let tcp = listener.local_addr().unwrap().port();
         let listeners = Self { udp, udp6, tcp, heard: heard.clone() };
         let page = listeners.page();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (heard, page) = (heard.clone(), page.clone());
+                let heard = heard.clone();
+                let page = page.clone();
                 std::thread::spawn(move || answer(stream.unwrap(), &page, &heard));
             }
         });
@@ -173,7 +176,8 @@ fn chromium() -> Option<PathBuf> {
 async fn tried(network: NetworkPolicy, more: &str, job: impl FnOnce(&Listeners) -> Json) -> Option<(Heard, NetLog)> {
     let program = chromium()?;
     let folder = tempfile::tempdir().unwrap();
-    let (script, log) = (folder.path().join("chromium.sh"), folder.path().join("net.json"));
+    let script = folder.path().join("chromium.sh");
+    let log = folder.path().join("net.json");
     let text = format!("#!/bin/sh\nexec {} \"$@\" --log-net-log={} {more}\n", program.display(), log.display());
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();

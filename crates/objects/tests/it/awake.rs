@@ -101,7 +101,8 @@ async fn a_revocation_holds_after_the_objects_sleep() {
     assert_eq!(send(&mcp, Some(&judged_before), "POST", "/", &with, call(2, json!({}))).await.status(), 403);
 
     let host = MemoryHost::<Directory>::new("Directory", DirectoryOptions::default).unwrap();
-    let (id, room) = (host.id("tenant"), Room::new("chat/a", true, true));
+    let id = host.id("tenant");
+    let room = Room::new("chat/a", true, true);
     host.fetch(&id, Participant::revocation("ada")).await.unwrap();
     host.evict(&id).await.unwrap();
     let refused = directory::enter(&host, &id, &judged_before, &room).await.unwrap().expect("it is refused");

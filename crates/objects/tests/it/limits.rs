@@ -366,7 +366,8 @@ async fn subscriptions_and_calls_of_mcp_are_bounded() {
 async fn a_directory_counts_rooms_and_knows_who_is_where() {
     let options = DirectoryOptions::default().with_rooms(2, 2);
     let host = MemoryHost::<Directory>::new("Directory", move || options.clone()).unwrap();
-    let (id, viewer) = (host.id("tenant"), Participant::new("wat", "Wat"));
+    let id = host.id("tenant");
+    let viewer = Participant::new("wat", "Wat");
     let enter = async |who: &Participant, object: &str, keeps, stays| {
         let room = Room::new(object, keeps, stays);
         directory::enter(&host, &id, who, &room).await.unwrap().map_or(200, |refused| refused.status().as_u16())

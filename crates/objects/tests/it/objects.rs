@@ -182,7 +182,8 @@ async fn a_call_passes_signals_on_and_notices_who_is_gone() {
     assert_eq!(welcome["ice_servers"], json!([{"urls": ["stun:s"]}]));
     let mut b = Socket::open(&rooms, &bob(), "/socket").await;
     let welcome = b.hear("welcome").await;
-    let (b_id, resume) = (welcome["id"].as_str().unwrap().to_owned(), welcome["resume"].as_str().unwrap().to_owned());
+    let b_id = welcome["id"].as_str().unwrap().to_owned();
+    let resume = welcome["resume"].as_str().unwrap().to_owned();
     assert_eq!(welcome["participants"].as_array().unwrap().len(), 2);
     assert_eq!(a.hear("joined").await["participant"]["name"], "Bob");
     assert_eq!(ask(&rooms, &Participant::new("cy", "Cy"), "GET", "/socket", Json::Null).await.0, 409);
@@ -533,7 +534,8 @@ async fn a_browser_is_kept_alive_opened_again_and_closed_when_idle() {
     assert_eq!(ask(&host, &ada(), "GET", "/session", Json::Null).await.1["open"], false);
     assert!(engine.0.lock().unwrap().1.is_empty());
     // Two who come at once have one browser, and leave none behind.
-    let (ada, job) = (ada(), json!({"html": "<p>"}));
+    let ada = ada();
+    let job = json!({"html": "<p>"});
     let (one, other) =
         tokio::join!(ask(&host, &ada, "POST", "/pdf", job.clone()), ask(&host, &ada, "POST", "/pdf", job));
     assert_eq!((one.0, other.0, engine.0.lock().unwrap().1.len()), (200, 200, 1));

@@ -19,7 +19,9 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
 }
 
 async fn a_name_has_one_id(sessions: Subject) -> Outcome {
-    let (one, same, other) = (sessions.id_from_name("a"), sessions.id_from_name("a"), sessions.id_from_name("b"));
+    let one = sessions.id_from_name("a");
+    let same = sessions.id_from_name("a");
+    let other = sessions.id_from_name("b");
     ensure_eq!(one, same);
     ensure!(one != other);
     ensure_eq!((one.name(), one.to_string().len()), (Some("a"), 64));
@@ -27,7 +29,8 @@ async fn a_name_has_one_id(sessions: Subject) -> Outcome {
 }
 
 async fn unique_ids_are_unique(sessions: Subject) -> Outcome {
-    let (one, other) = (sessions.unique_id()?, sessions.unique_id()?);
+    let one = sessions.unique_id()?;
+    let other = sessions.unique_id()?;
     ensure!(one != other);
     ensure_eq!(one.name(), None);
     Ok(())

@@ -22,6 +22,23 @@ pub use probe::Probe;
 pub type Subject = Arc<dyn SessionNamespace>;
 
 /// Runs the whole kit, each case on the namespace that `subject` yields.
+///
+/// ```no_run
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> isobar_sessions::Result<()> {
+/// use std::sync::Arc;
+///
+/// use isobar_sessions::conformance::{self, Probe};
+/// use isobar_sessions::memory::MemoryHost;
+///
+/// let host = MemoryHost::<Probe>::new("Probe", || ())?;
+/// conformance::run(async || Arc::new(host.clone()) as _).await.assert_green();
+/// # Ok(())
+/// # }
+/// ```
 pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
     let capabilities = subject().await.capabilities();
     isobar_testkit::run(&cases(), subject, |name| capabilities.has(name)).await

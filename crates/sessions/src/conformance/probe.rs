@@ -186,7 +186,8 @@ impl Probe {
                     Json::Null
                 }
                 "block" => {
-                    let (context, ms) = (storage.clone(), number("ms").unsigned_abs());
+                    let context = storage.clone();
+                    let ms = number("ms").unsigned_abs();
                     let fails = operation["fails"].as_bool().unwrap_or_default();
                     storage
                         .block_concurrency_while(async move {

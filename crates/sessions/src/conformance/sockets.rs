@@ -72,7 +72,8 @@ async fn binary_messages_stay_binary(sessions: Subject) -> Outcome {
 }
 
 async fn tags_find_their_sockets(sessions: Subject) -> Outcome {
-    let (mut one, mut two) = (connect(&sessions, "ws/tags", "one").await?, connect(&sessions, "ws/tags", "two").await?);
+    let mut one = connect(&sessions, "ws/tags", "one").await?;
+    let mut two = connect(&sessions, "ws/tags", "two").await?;
     let counts = act(&sessions, "ws/tags", json!([{"op": "sockets", "tag": "one"}, {"op": "sockets", "tag": "all"}, {"op": "sockets"}, {"op": "sockets", "tag": "none"}])).await?;
     ensure_eq!(counts, json!([1, 2, 2, 0]));
     let newest_first = act(&sessions, "ws/tags", json!([{"op": "socket tags"}])).await?;

@@ -141,7 +141,8 @@ async fn tables_can_be_altered(sessions: Subject) -> Outcome {
 }
 
 async fn values_have_four_megabytes(sessions: Subject) -> Outcome {
-    let (four, nine) = ("x".repeat(4_000_000), "x".repeat(9_000_000));
+    let four = "x".repeat(4_000_000);
+    let nine = "x".repeat(9_000_000);
     let insert = |text: &str| json!({"op": "sql", "sql": "INSERT INTO t VALUES (?)", "values": [text]});
     act(
         &sessions,

@@ -79,8 +79,10 @@ impl Host {
             incoming_bytes: options.incoming_bytes,
         });
         let scheme = IdScheme::new(namespace);
-        let (env, objects) = (Arc::new(env), root.map(|root| root.join("objects")));
-        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        let env = Arc::new(env);
+        let objects = root.map(|root| root.join("objects"));
+        let mut queues = Vec::new();
+        let mut threads = Vec::new();
         for number in 0..options.threads.max(1) {
             let (queue, jobs) = mpsc::unbounded_channel();
             let (env, objects, shared, options) =
@@ -103,8 +105,10 @@ impl Host {
                 }) as alarms::Wake),
             );
         })?);
-        let (threads, namespace) = (Mutex::new(threads), namespace.to_owned());
-        let (in_flight, queue) = (Arc::default(), options.queue);
+        let threads = Mutex::new(threads);
+        let namespace = namespace.to_owned();
+        let in_flight = Arc::default();
+        let queue = options.queue;
         Ok(Arc::new(Self { namespace, scheme, queues, shared, in_flight, queue, threads, _lock: lock }))
     }
 
@@ -228,6 +232,39 @@ macro_rules! namespace {
 /// Divergences from Durable Objects: a call to something outside the object - a bucket, another object - does not wait for
 /// what was written before it, unless [`SessionContext::durable`](crate::SessionContext::durable) is awaited first; SQL gives all rows at once, key-value pairs are JSON, rows read are not counted,
 /// and there is no point-in-time recovery.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use isobar_sessions::local::{HostOptions, LocalHost};
+/// # use isobar_sessions::{Request, Response, SessionContext, SessionObject};
+/// use isobar_sessions::{Result, SessionNamespaceExt};
+/// # struct Counter(SessionContext);
+/// # impl SessionObject for Counter {
+/// #     type Env = ();
+/// #     async fn start(context: SessionContext, _: ()) -> Result<Self> {
+/// #         Ok(Self(context))
+/// #     }
+/// #     async fn fetch(&self, _: Request) -> Result<Response> {
+/// #         let count = self.0.kv().get::<u64>("count")?.unwrap_or_default() + 1;
+/// #         self.0.kv().put("count", &count)?;
+/// #         Ok(Response::new(count.to_string().into()))
+/// #     }
+/// # }
+///
+/// let folder = tempfile::tempdir()?;
+/// let open = || LocalHost::<Counter>::open(folder.path(), "Counter", &HostOptions::default(), || ());
+/// let counters = open()?;
+/// counters.get(&counters.id("/home"), "/").await?;
+/// drop(counters);
+///
+/// // Another start of the program: the object goes on from its file.
+/// let counters = open()?;
+/// let response = counters.get(&counters.id("/home"), "/").await?;
+/// assert_eq!(response.into_body().text().await?, "2");
+/// # Ok(())
+/// # }
+/// ```
 #[cfg(feature = "local")]
 pub struct LocalHost<O: SessionObject> {
     host: Arc<Host>,

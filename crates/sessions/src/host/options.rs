@@ -10,6 +10,18 @@ use chrono::{DateTime, Utc};
 const DESCRIPTORS: u64 = 3;
 
 /// How a host runs its objects.
+///
+/// ```
+/// use std::time::Duration;
+/// # #[cfg(feature = "local")]
+/// use isobar_sessions::local::HostOptions;
+/// # #[cfg(not(feature = "local"))]
+/// # use isobar_sessions::memory::HostOptions;
+///
+/// // A small machine: two threads, 100 databases open at once, instances for a minute.
+/// let options = HostOptions::default().with_threads(2).with_open_objects(100).with_idle(Duration::from_secs(60));
+/// assert_eq!(options.events, 4096);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HostOptions {

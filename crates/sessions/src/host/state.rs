@@ -301,7 +301,8 @@ impl ObjectState {
         if self.storage.borrow().is_some() {
             return Ok(());
         }
-        let (id, shared) = (self.id.as_bytes(), &self.shared);
+        let id = self.id.as_bytes();
+        let shared = &self.shared;
         let opened = match &self.path {
             Some(path) => Storage::open(path, &shared.health, || shared.alarms.is_stored(id)),
             None => Storage::memory(&shared.health),
@@ -457,7 +458,8 @@ impl<T, F: Future<Output = Result<T>>> Future for Event<F> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        let (state, event) = (Rc::clone(&self.state), self.event);
+        let state = Rc::clone(&self.state);
+        let event = self.event;
         if let Some(error) = state.broken() {
             return Poll::Ready(Err(error));
         }

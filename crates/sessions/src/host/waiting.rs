@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn serving_a_long_queue_looks_at_each_job_a_few_times() {
-        let (mut waiting, looks) = (Waiting::default(), Cell::new(0));
+        let mut waiting = Waiting::default();
+        let looks = Cell::new(0);
         for number in 0..10_000 {
             waiting.push(id(number), number);
         }

@@ -190,7 +190,8 @@ impl<O: SessionObject> Worker<O> {
                 if !self.objects.admit(id.as_bytes()) {
                     return Some(Job::Alarm(id));
                 }
-                let (slot, objects) = (self.objects.slot(&id).claim(), Rc::clone(&self.objects));
+                let slot = self.objects.slot(&id).claim();
+                let objects = Rc::clone(&self.objects);
                 tokio::task::spawn_local(async move {
                     run_alarm(&slot.0).await;
                     drop(slot);
@@ -230,9 +231,11 @@ impl<O: SessionObject> ThreadObjects<O> {
         };
         let env = self.env.clone();
         let slot = Rc::new(Slot { state, env, instance: RefCell::default(), claims: Cell::default() });
-        let (weak, objects) = (Rc::downgrade(&slot), Rc::downgrade(self));
+        let weak = Rc::downgrade(&slot);
+        let objects = Rc::downgrade(self);
         slot.state.set_dispatch(Rc::new(move |event| {
-            let (slot, objects) = (weak.upgrade(), objects.upgrade());
+            let slot = weak.upgrade();
+            let objects = objects.upgrade();
             async move {
                 if let (Some(slot), Some(objects)) = (slot, objects) {
                     objects.socket_event(&slot, event).await;
@@ -252,7 +255,8 @@ impl<O: SessionObject> ThreadObjects<O> {
         }
         if self.awake.borrow().len() >= self.limit {
             let longest = {
-                let (slots, mut awake) = (self.slots.borrow(), self.awake.borrow_mut());
+                let slots = self.slots.borrow();
+                let mut awake = self.awake.borrow_mut();
                 awake.retain(|id| slots.contains_key(id)); // a caller may go before its event begins
                 let idle = awake.iter().filter_map(|id| slots.get(id)).filter(|slot| slot.is_idle());
                 idle.max_by_key(|slot| (!slot.state.is_lingering(), slot.state.idle_for())).cloned()
@@ -302,7 +306,8 @@ impl<O: SessionObject> ThreadObjects<O> {
         while slot.state.broken().is_none() && !self.admit(id.as_bytes()) {
             drop(tokio::time::timeout(Duration::from_millis(100), self.room.notified()).await);
         }
-        let (state, bytes) = (Rc::clone(&slot.state), event.bytes());
+        let state = Rc::clone(&slot.state);
+        let bytes = event.bytes();
         state.incoming.set(state.incoming.get() + bytes);
         let of = Rc::clone(&state);
         let handled = slot.event(async move |object: Rc<O>| event.handle(&*object, &of).await);
@@ -355,7 +360,8 @@ impl<O: SessionObject> Slot<O> {
         let mut instance = self.instance.borrow_mut();
         instance
             .get_or_insert_with(|| {
-                let (state, env) = (Rc::clone(&self.state), self.env.clone());
+                let state = Rc::clone(&self.state);
+                let env = self.env.clone();
                 // A task of its own: while `start` holds the gate, the events that wait for it are not polled.
                 let task = tokio::task::spawn_local(async move {
                     let context = SessionContext::new(Rc::clone(&state) as _);
@@ -401,7 +407,8 @@ async fn run_alarm<O: SessionObject>(slot: &Rc<Slot<O>>) {
     if !state.claim_alarm() {
         return; // one is in flight: its end looks at the stored alarm
     }
-    let (info, running) = (alarms::info(row.scheduled, row.retries), Rc::clone(&state));
+    let info = alarms::info(row.scheduled, row.retries);
+    let running = Rc::clone(&state);
     let handled = slot.event(async move |object: Rc<O>| {
         running.begin_alarm(); // not before: `start` sees the alarm as it is set
         object.alarm(info).await

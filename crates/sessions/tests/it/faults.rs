@@ -361,7 +361,8 @@ async fn more_objects_than_may_be_awake_are_served_one_after_the_other() {
     }
     // Many at once, more than may be awake: they wait for each other.
     let slow = (0..12).map(|number| {
-        let (rooms, id) = (rooms.clone(), rooms.id(&format!("room {number}")));
+        let id = rooms.id(&format!("room {number}"));
+        let rooms = rooms.clone();
         async move { rooms.get(&id, "/slow").await.map(drop) }
     });
     futures_util::future::try_join_all(slow).await.unwrap();

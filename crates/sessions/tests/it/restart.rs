@@ -71,7 +71,8 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 #[tokio::test]
 async fn an_alarm_that_was_running_when_the_host_crashed_runs_again() {
-    let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let crashed = tempfile::tempdir().unwrap();
     let host = open(&folder);
     let in_the_alarm = json!([{"op": "put", "key": "began", "value": true}, {"op": "sleep", "ms": 600}]);
     act(&host, "alarm", json!([{"op": "put", "key": "in the alarm", "value": in_the_alarm}])).await;

@@ -69,7 +69,9 @@ fn listen(socket: &Object, sender: &ServerSender) -> [Closure<dyn FnMut(JsValue)
         drop(socket.call("addEventListener", &[name.into(), closure.as_ref().clone()]));
         closure
     };
-    let (message, close, error) = (sender.clone(), sender.clone(), sender.clone());
+    let message = sender.clone();
+    let close = sender.clone();
+    let error = sender.clone();
     [
         on("message", Box::new(move |event| message.send(message_from_js(&event.object("data"))))),
         on(

@@ -127,7 +127,8 @@ impl SessionBackend for State {
 
     fn transaction(&self, body: TransactionBody<'_>) -> Result<()> {
         let alarm = self.alarm.get();
-        let (failed, panicked) = (RefCell::new(None), RefCell::new(None));
+        let failed = RefCell::new(None);
+        let panicked = RefCell::new(None);
         // Thrown, an error makes the runtime roll back; its caller gets our own, or the panic.
         let mut body = || -> Result<JsValue, JsValue> {
             match std::panic::catch_unwind(AssertUnwindSafe(&mut *body)) {

@@ -11,7 +11,8 @@ use crate::{Error, ErrorKind, Result};
 impl Storage {
     /// Whether a draft holds something that a new instance would not make again: rows while it starts, and later any change.
     pub(in crate::host) fn has_news(&self, is_starting: bool) -> Result<bool> {
-        let (before, now) = (self.baseline.get(), self.counts()?);
+        let before = self.baseline.get();
+        let now = self.counts()?;
         if before == now {
             return Ok(false);
         }

@@ -21,7 +21,8 @@ impl Storage {
             return Err(self.failed(&Failure::too_big().into())); // the limit is that of the whole script, as in workerd
         }
         let mut script = Script { storage: self, text: Text::new(sql), at: 0 };
-        let (mut cursor, mut bound) = (None, false);
+        let mut cursor = None;
+        let mut bound = false;
         while let Some(mut statement) = script.next()? {
             let count = statement.parameters();
             bound = count > 0;
@@ -49,9 +50,11 @@ impl Storage {
     fn run(&self, statement: &mut Prepared<'_>, values: &[Value]) -> Result<Cursor> {
         let failed = |failure: Failure| self.failed(&failure.into());
         statement.bind(values.iter().map(to_sql)).map_err(failed)?;
-        let (writes, before) = (!statement.is_read_only(), self.connection.total_changes());
+        let writes = !statement.is_read_only();
+        let before = self.connection.total_changes();
         let mut more = statement.step().map_err(failed)?;
-        let (columns, mut rows) = (statement.columns(), Vec::new());
+        let columns = statement.columns();
+        let mut rows = Vec::new();
         while more {
             rows.push(statement.row(from_sql));
             more = statement.step().map_err(failed)?;

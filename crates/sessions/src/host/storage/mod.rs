@@ -198,7 +198,8 @@ impl Storage {
         self.wal = WalPages::count(connection)?;
         isobar_sqlite::set_limits(connection, VALUE_BYTES)?;
         isobar_sqlite::drop_modules(connection);
-        let (trusted, settings) = (Arc::clone(&self.trusted), Arc::clone(&self.settings));
+        let trusted = Arc::clone(&self.trusted);
+        let settings = Arc::clone(&self.settings);
         connection.authorizer(Some(move |context: AuthContext<'_>| {
             if trusted.load(Ordering::Relaxed) {
                 return Authorization::Allow;

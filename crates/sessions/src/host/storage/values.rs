@@ -28,7 +28,8 @@ impl Storage {
 
     pub(in crate::host) fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>> {
         let KvListOptions { start, start_after, end, prefix, reverse, limit } = options;
-        let (mut conditions, mut values) = (vec!["1"], Vec::new());
+        let mut conditions = vec!["1"];
+        let mut values = Vec::new();
         let mut and = |condition, value: &Option<String>| {
             if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
                 conditions.push(condition);
