@@ -59,10 +59,10 @@ const ROUNDS: u32 = 32;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DirectoryOptions {
-    /// Rooms of a tenant, of all kinds; making one more is refused with 507. A room that keeps something counts until it is
+    /// Largest number of rooms of a tenant, of all kinds; making one more is refused with 507. A room that keeps something counts until it is
     /// deleted, one that keeps nothing until an hour after its last use. Default: 1,000.
     pub rooms: u32,
-    /// Rooms that one user may be in at a time; entering one more is refused with 429 and the time until the first of the
+    /// Largest number of rooms that one user may be in at a time; entering one more is refused with 429 and the time until the first of the
     /// user's sockets has to be opened anew. Default: 64.
     pub rooms_of_user: u32,
     /// Time for which an entered room, and a user in it, counts before the room is asked. Default: 1 minute.
@@ -92,7 +92,7 @@ impl DirectoryOptions {
     }
 }
 
-/// The directory of one tenant.
+/// The directory of one tenant, as a session object: [`enter`], [`forget`] and [`revoke`] speak to it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -129,16 +129,16 @@ pub struct Directory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Room {
-    /// Its name in the namespace of session objects.
+    /// Name of the room's object in the namespace of session objects.
     pub object: String,
-    /// Whether it may keep something when it is empty, as a chat does and a call does not.
+    /// Whether the room may keep something when it is empty, as a chat does and a call does not.
     pub keeps: bool,
     /// Whether a socket or stream is opened, and not only a request sent.
     pub stays: bool,
 }
 
 impl Room {
-    /// The room of this name.
+    /// Takes the room of this name.
     pub fn new(object: impl Into<String>, keeps: bool, stays: bool) -> Self {
         Self { object: object.into(), keeps, stays }
     }

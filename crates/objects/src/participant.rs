@@ -38,9 +38,9 @@ const REVOKED: HeaderName = HeaderName::from_static("isobar-revoked");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Participant {
-    /// The user's id.
+    /// Id of the user; not empty. Sockets, limits and revocations go by it.
     pub user: String,
-    /// The user's name, to show.
+    /// Name of the user, to show to others.
     pub name: String,
     /// Whether the user may write, and not only watch. Default: `false`.
     pub writes: bool,
@@ -54,7 +54,7 @@ pub struct Participant {
     /// it. Default: now.
     #[serde(default)]
     pub judged_at: DateTime<Utc>,
-    /// Data of the application's own.
+    /// Data of the application's own. Default: null.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub claims: serde_json::Value,
 }
@@ -134,10 +134,10 @@ impl Participant {
         headers.insert(HEADER, value);
     }
 
-    /// Returns the sender of a request.
+    /// Returns the participant that [`insert`](Self::insert) has put into a request.
     ///
     /// # Errors
-    /// 401, as the answer, if the request has none.
+    /// The response, a 401, if the request has none.
     pub fn of(request: &Request) -> Result<Self, Box<Response>> {
         let value = request.headers().get(HEADER).map(HeaderValue::as_bytes).unwrap_or_default();
         let json = URL_SAFE_NO_PAD.decode(value).ok();

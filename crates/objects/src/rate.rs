@@ -19,14 +19,14 @@ const PATIENCE: u32 = 100;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Rate {
-    /// Events that may come at once.
+    /// Events that may come at once, after a pause.
     pub burst: u32,
-    /// Events per second in the long run.
+    /// Events per second in the long run; counted as 0.001 where it is less.
     pub per_second: f64,
 }
 
 impl Rate {
-    /// A limit of `burst` events at once, and of `per_second` in the long run.
+    /// Creates a limit of `burst` events at once, and of `per_second` in the long run.
     #[must_use]
     pub const fn new(burst: u32, per_second: f64) -> Self {
         Self { burst, per_second }

@@ -9,7 +9,7 @@ use isobar_sessions::{Result, SessionContext};
 #[derive(Debug, Clone)]
 pub(crate) struct Tables {
     schema: &'static str,
-    /// The table that is there when all are.
+    /// A table that exists when all do.
     probe: &'static str,
     are_there: Rc<Cell<bool>>,
     /// Whether this instance has run the schema: a newer one adds to what an older version has made.
@@ -41,7 +41,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Says that the tables are gone, with all that was in the database.
+    /// Notes that the tables are gone, with all that was in the database.
     #[cfg(feature = "chat")]
     pub(crate) fn forget(&self) {
         self.are_made.set(false);

@@ -18,19 +18,19 @@ pub(crate) async fn within<T>(duration: Duration, work: impl Future<Output = T>)
     }
 }
 
-/// Done after this long.
+/// Waits for this time.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn sleep(duration: Duration) {
     futures_timer::Delay::new(duration).await;
 }
 
-/// Done after this long, by the runtime's own timer.
+/// Waits for this time, by the runtime's own timer.
 #[cfg(all(target_arch = "wasm32", feature = "cloudflare-binding"))]
 pub(crate) async fn sleep(duration: Duration) {
     isobar_cloudflare::binding::sleep(duration).await;
 }
 
-/// Never done: there is no timer without a runtime.
+/// Waits for ever: there is no timer without a runtime.
 #[cfg(all(target_arch = "wasm32", not(feature = "cloudflare-binding")))]
 pub(crate) async fn sleep(_: Duration) {
     std::future::pending().await

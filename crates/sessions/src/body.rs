@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body: bytes at hand, or a stream of them.
+/// Body of a request or a response: bytes at hand, or a stream of them.
 ///
 /// ```
 /// use isobar_sessions::Body;
@@ -30,13 +30,13 @@ enum Inner {
 }
 
 impl Body {
-    /// An empty body.
+    /// Creates an empty body.
     #[must_use]
     pub fn empty() -> Self {
         Self(Inner::Bytes(None))
     }
 
-    /// A body out of any other.
+    /// Wraps any other body, without reading it.
     pub fn wrap<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -45,10 +45,10 @@ impl Body {
         Self(Inner::Stream(Box::pin(body.map_err(Into::into))))
     }
 
-    /// All of it in memory.
+    /// Reads the whole body into memory. There is no limit: its sender's is the host's or the server's.
     ///
     /// # Errors
-    /// The error of the sender's stream.
+    /// [`ErrorKind::Internal`] when the sender's stream fails.
     pub async fn bytes(self) -> Result<Bytes> {
         match self.0 {
             Inner::Bytes(bytes) => Ok(bytes.unwrap_or_default()),
@@ -60,20 +60,20 @@ impl Body {
         }
     }
 
-    /// All of it as text.
+    /// Reads the whole body as text.
     ///
     /// # Errors
-    /// As [`bytes`](Self::bytes); [`ErrorKind::Decode`] when it is no UTF-8.
+    /// As [`bytes`](Self::bytes); [`ErrorKind::Decode`] when it is not UTF-8.
     pub async fn text(self) -> Result<String> {
         let bytes = self.bytes().await?;
         String::from_utf8(bytes.into())
-            .map_err(|error| Error::new(ErrorKind::Decode, "the body is no UTF-8").with_source(error))
+            .map_err(|error| Error::new(ErrorKind::Decode, "the body is not UTF-8").with_source(error))
     }
 
-    /// All of it, parsed from JSON.
+    /// Reads the whole body and parses it as JSON.
     ///
     /// # Errors
-    /// As [`bytes`](Self::bytes); [`ErrorKind::Decode`].
+    /// As [`bytes`](Self::bytes); [`ErrorKind::Decode`] when it is not JSON, or not a `T`.
     pub async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T> {
         Ok(serde_json::from_slice(&self.bytes().await?)?)
     }

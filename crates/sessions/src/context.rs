@@ -15,55 +15,68 @@ use crate::{Error, ErrorKind, ObjectId, Parameters, Result, ServerSocket, Value,
 /// The body of a transaction: run once, inside it.
 pub type TransactionBody<'a> = &'a mut dyn FnMut() -> Result<()>;
 
-/// Irreducible operations that a host provides behind a [`SessionContext`].
+/// Irreducible operations that a host provides behind a [`SessionContext`]. Applications use the context; only a host implements this
+/// trait, and a context over an implementation of its own is how a test stands in for a host.
 pub trait SessionBackend {
-    /// The object's id.
+    /// Returns the object's id.
     fn id(&self) -> &ObjectId;
-    /// Runs SQL; the parameters go to the last statement, and the rows are its.
+    /// Runs SQL. The last statement takes the parameters and gives the rows.
+    ///
+    /// # Errors
+    /// As [`Sql::exec`].
     fn exec(&self, sql: &str, parameters: Vec<Value>) -> Result<Cursor>;
-    /// Bytes in the database.
+    /// Returns the size of the database in bytes.
+    ///
+    /// # Errors
+    /// As [`Sql::database_size`].
     fn database_size(&self) -> Result<u64>;
-    /// Runs the body in a transaction or, inside one, in a savepoint; undone where it fails.
+    /// Runs the body in a transaction or, inside one, in a savepoint, which is rolled back if the body fails.
+    ///
+    /// # Errors
+    /// The body's error, and those of the storage.
     fn transaction(&self, body: TransactionBody<'_>) -> Result<()>;
-    /// A key's value.
+    /// Returns the JSON of a key's value; `None` where there is no such key.
+    ///
+    /// # Errors
+    /// Those of the storage, as for the other operations on keys.
     fn kv_get(&self, key: &str) -> Result<Option<Bytes>>;
-    /// Sets a key.
+    /// Sets a key. [`Kv::put`] has checked the size.
     fn kv_put(&self, key: &str, value: Bytes) -> Result<()>;
-    /// Removes a key; whether it was there.
+    /// Removes a key. Returns whether it was there.
     fn kv_delete(&self, key: &str) -> Result<bool>;
-    /// Keys and values in byte order.
+    /// Lists keys with the JSON of their values, in byte order of the keys. [`Kv::list`] has checked the options.
     fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>>;
-    /// Removes everything, the alarm too, at once.
+    /// Removes all tables, keys and the alarm, atomically.
     fn delete_all(&self) -> Result<()>;
-    /// When the alarm is to run; nothing while it runs.
+    /// Returns the time of the alarm; `None` without one, and while its handler runs and has set no other.
     fn alarm(&self) -> Result<Option<DateTime<Utc>>>;
-    /// Sets or removes the alarm.
+    /// Sets the alarm, or removes it.
     fn set_alarm(&self, at: Option<DateTime<Utc>>) -> Result<()>;
-    /// Takes over a WebSocket's object end.
+    /// Accepts the object's end of a WebSocket. [`SessionContext::accept_websocket`] has checked the tags.
     fn accept_websocket(&self, socket: ServerSocket, tags: Vec<String>) -> Result<WebSocket>;
-    /// The accepted WebSockets, of one tag or all.
+    /// Returns the accepted WebSockets with this tag, or all, the newest first.
     fn websockets(&self, tag: Option<&str>) -> Vec<WebSocket>;
-    /// The text that is answered without waking the object, and its answer.
+    /// Sets a text that is answered without waking the object, and its answer.
     fn set_auto_response(&self, pair: Option<(String, String)>) -> Result<()>;
-    /// See [`SessionContext::set_auto_response`].
+    /// Returns what [`set_auto_response`](Self::set_auto_response) has set.
     fn auto_response(&self) -> Option<(String, String)>;
-    /// Holds all other events until the future is done.
+    /// Holds the input gate until the future is done, for 30 s at most: no other event is delivered or goes on.
     fn block_concurrency_while(&self, work: LocalBoxFuture<'static, Result<()>>)
     -> LocalBoxFuture<'static, Result<()>>;
-    /// Done when what was written before is durable.
+    /// Returns a future that is done when all that was written before is durable.
     fn durable(&self) -> LocalBoxFuture<'static, Result<()>>;
-    /// Keeps the object alive until the future is done.
+    /// Runs a future beyond its event, and keeps the instance in memory until it is done.
     fn wait_until(&self, work: LocalBoxFuture<'static, ()>);
     /// Keeps the object in memory for an idle connection until the future is done: see [`SessionContext::linger`]. Without an
     /// implementation of its own a host keeps it as for [`wait_until`](Self::wait_until).
     fn linger(&self, until: LocalBoxFuture<'static, ()>) {
         self.wait_until(until);
     }
-    /// Resets the object.
+    /// Resets the object, as [`SessionContext::abort`] does.
     fn abort(&self, reason: &str);
 }
 
-/// An object's way to its host. Cheap to clone; stays on its thread.
+/// Context of a session object: storage, alarm, WebSockets. Cheap to clone; not `Send`, as it stays on the object's thread.
 ///
 /// ```
 /// # #[cfg(not(feature = "memory"))]
@@ -115,31 +128,32 @@ impl fmt::Debug for SessionContext {
 }
 
 impl SessionContext {
-    /// A context as a host makes it.
+    /// Creates a context over a backend, for hosts and tests.
     #[must_use]
     pub fn new(backend: Rc<dyn SessionBackend>) -> Self {
         Self { backend }
     }
 
-    /// The object's id.
+    /// Returns the object's id.
     #[must_use]
     pub fn id(&self) -> &ObjectId {
         self.backend.id()
     }
 
-    /// The object's database.
+    /// Returns the object's database.
     #[must_use]
     pub fn sql(&self) -> Sql<'_> {
         Sql(&*self.backend)
     }
 
-    /// The object's key-value storage, in the same database.
+    /// Returns the object's key-value storage, which is in the same database: a transaction covers both.
     #[must_use]
     pub fn kv(&self) -> Kv<'_> {
         Kv(&*self.backend)
     }
 
-    /// Runs `body` in a transaction; its writes are undone where it fails. Nests.
+    /// Runs `body` in a transaction, which is rolled back if it fails. Transactions nest. All between two awaits is atomic as it is;
+    /// a transaction is for work that may fail on its way.
     ///
     /// # Errors
     /// The body's error.
@@ -155,7 +169,7 @@ impl SessionContext {
         value.ok_or_else(|| Error::new(ErrorKind::Internal, "the host did not run the transaction"))
     }
 
-    /// Removes all tables, keys and the alarm, at once.
+    /// Removes all tables, keys and the alarm, atomically. WebSockets stay open.
     ///
     /// # Errors
     /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
@@ -163,7 +177,7 @@ impl SessionContext {
         self.backend.delete_all()
     }
 
-    /// When the alarm is to run; `None` when there is none, and while it runs.
+    /// Returns the time of the alarm; `None` without one, and while its handler runs and has set no other.
     ///
     /// # Errors
     /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
@@ -171,7 +185,7 @@ impl SessionContext {
         self.backend.alarm()
     }
 
-    /// Sets the alarm, replacing the one there is; a time in the past means now.
+    /// Sets the alarm, in place of the one there is; a time in the past means now. An object has one alarm.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for 1970 and before.
@@ -191,7 +205,7 @@ impl SessionContext {
         self.backend.set_alarm(None)
     }
 
-    /// Takes over a WebSocket: its messages come to [`SessionObject::message`](crate::SessionObject::message), also after
+    /// Accepts a WebSocket with up to 10 tags of 256 bytes: its messages come to [`SessionObject::message`](crate::SessionObject::message), also after
     /// the object has hibernated.
     ///
     /// # Errors
@@ -216,14 +230,14 @@ impl SessionContext {
         self.backend.accept_websocket(socket, unique)
     }
 
-    /// The accepted WebSockets, of one tag or all; the newest first. One that the object has closed is among them until its
+    /// Returns the accepted WebSockets with this tag, or all, the newest first. One that the object has closed is among them until its
     /// client has answered, as in workerd: see [`WebSocket::is_open`].
     #[must_use]
     pub fn websockets(&self, tag: Option<&str>) -> Vec<WebSocket> {
         self.backend.websockets(tag)
     }
 
-    /// A text that is answered without waking the object, and its answer; `None` ends it.
+    /// Sets a text that the host answers without waking the object, and the answer; `None` removes them. Each has 2,048 bytes at most.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when either is over 2,048 bytes.
@@ -265,8 +279,8 @@ impl SessionContext {
         value.take().ok_or_else(|| Error::new(ErrorKind::Internal, "the host did not run the blocking work"))
     }
 
-    /// Waits until what was written before is durable: before calling something outside the object that acts on it. Answers
-    /// and WebSocket messages wait by themselves.
+    /// Waits until all that was written before is durable. Needed before a call to something outside the object, such as a bucket;
+    /// responses and WebSocket messages wait for it anyway (the output gate).
     ///
     /// # Errors
     /// None of its own: a commit that fails resets the object.
@@ -274,7 +288,7 @@ impl SessionContext {
         self.backend.durable().await
     }
 
-    /// Lets `work` go on after the event's answer, and keeps the object alive for it.
+    /// Runs `work` beyond the event's response, and keeps the instance in memory until it is done.
     pub fn wait_until(&self, work: impl Future<Output = ()> + 'static) {
         self.backend.wait_until(Box::pin(work));
     }
@@ -286,7 +300,7 @@ impl SessionContext {
         self.backend.linger(Box::pin(until));
     }
 
-    /// Resets the object: every event in flight fails with the reason, what is not committed is undone.
+    /// Resets the object: every event in flight fails with the reason, uncommitted writes are rolled back, WebSockets end.
     pub fn abort(&self, reason: &str) {
         self.backend.abort(reason);
     }
@@ -303,8 +317,8 @@ impl fmt::Debug for Sql<'_> {
 }
 
 impl Sql<'_> {
-    /// Runs SQL at once; of several statements the last has the parameters and gives the rows. A later one's failure
-    /// leaves the earlier ones done: use [`SessionContext::transaction`] where it must not.
+    /// Runs SQL, of 100,000 bytes at most. Of several statements the last takes the parameters, 100 at most, and gives the rows. If one
+    /// fails, the earlier ones stay done: use [`SessionContext::transaction`] where they must not.
     ///
     /// # Errors
     /// [`ErrorKind::Sql`], [`ErrorKind::Constraint`], [`ErrorKind::NotAuthorized`].
@@ -312,7 +326,7 @@ impl Sql<'_> {
         self.0.exec(sql, parameters.into_values())
     }
 
-    /// Bytes in the database.
+    /// Returns the size of the database in bytes.
     ///
     /// # Errors
     /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
@@ -331,34 +345,34 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// A cursor as a host makes it.
+    /// Creates a cursor, for hosts.
     #[must_use]
     pub fn new(columns: Vec<String>, rows: Vec<Vec<Value>>, rows_read: Option<u64>, rows_written: Option<u64>) -> Self {
         Self { columns, rows: rows.into(), rows_read, rows_written }
     }
 
-    /// The columns' names, duplicates kept.
+    /// Returns the names of the columns in their order; two columns may have the same.
     #[must_use]
     pub fn column_names(&self) -> &[String] {
         &self.columns
     }
 
-    /// Rows read, where the host counts them.
+    /// Returns the number of rows read; `None` where the host does not count them, as the native ones.
     #[must_use]
     pub fn rows_read(&self) -> Option<u64> {
         self.rows_read
     }
 
-    /// Rows written, where the host counts them.
+    /// Returns the number of rows written; `None` where the host does not count them.
     #[must_use]
     pub fn rows_written(&self) -> Option<u64> {
         self.rows_written
     }
 
-    /// Exactly one row as `T`: a struct by the columns' names, or, for a single column, its value.
+    /// Returns the only row as `T`: a struct by the names of the columns, a tuple by their order, or the value of a single column.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when there is no row, or more than one, or it is no `T`.
+    /// [`ErrorKind::Decode`] when there is no row, or more than one, or the row is not a `T`.
     pub fn one<T: DeserializeOwned>(self) -> Result<T> {
         match self.rows.len() {
             1 => Ok(self.all()?.swap_remove(0)),
@@ -367,24 +381,24 @@ impl Cursor {
         }
     }
 
-    /// The remaining rows as `T`: Durable Objects' `toArray`.
+    /// Returns the remaining rows as `T`, as for [`one`](Self::one): Durable Objects' `toArray`.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when one is no `T`.
+    /// [`ErrorKind::Decode`] when a row is not a `T`.
     pub fn all<T: DeserializeOwned>(self) -> Result<Vec<T>> {
         let Self { columns, rows, .. } = self;
         rows.into_iter().map(|row| take(&columns, &row)).collect()
     }
 
-    /// The remaining rows as values in the order of the columns.
+    /// Returns the remaining rows as values in the order of the columns.
     pub fn raw(self) -> Vec<Vec<Value>> {
         self.rows.into()
     }
 
-    /// The next row as `T`.
+    /// Returns the next row as `T`, as for [`one`](Self::one); `None` after the last.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when it is no `T`.
+    /// [`ErrorKind::Decode`] when the value is not a `T`.
     #[allow(clippy::should_implement_trait, reason = "the name is Durable Objects'; the row's type is the caller's")]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
         self.rows.pop_front().map(|row| take(&self.columns, &row)).transpose()
@@ -418,15 +432,15 @@ impl fmt::Debug for Kv<'_> {
 }
 
 impl Kv<'_> {
-    /// A key's value.
+    /// Returns the value of a key, parsed from its JSON; `None` where there is no such key.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when it is no `T`.
+    /// [`ErrorKind::Decode`] when the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         self.0.kv_get(key)?.map(|json| Ok(serde_json::from_slice(&json)?)).transpose()
     }
 
-    /// Sets a key.
+    /// Sets a key to a value, which is stored as JSON; key and value have 4 MiB together at most.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when key and value are over 4 MiB together.
@@ -438,7 +452,7 @@ impl Kv<'_> {
         self.0.kv_put(key, json.into())
     }
 
-    /// Removes a key; whether it was there.
+    /// Removes a key. Returns whether it was there.
     ///
     /// # Errors
     /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
@@ -446,11 +460,11 @@ impl Kv<'_> {
         self.0.kv_delete(key)
     }
 
-    /// Keys and values in byte order of the keys, or against it.
+    /// Lists keys and values in byte order of the keys, or against it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for both `start` and `start_after`, and for a limit of 0; [`ErrorKind::Decode`]
-    /// when a value is no `T`.
+    /// when a value is not a `T`.
     pub fn list<T: DeserializeOwned>(&self, options: &KvListOptions) -> Result<Vec<(String, T)>> {
         let invalid = |message| Err(Error::new(ErrorKind::InvalidArgument, message));
         if options.start.is_some() && options.start_after.is_some() {
@@ -468,57 +482,57 @@ impl Kv<'_> {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct KvListOptions {
-    /// From this key on.
+    /// First key. Default: `None`, from the first there is. Not together with `start_after`.
     pub start: Option<String>,
-    /// After this key.
+    /// Key after which the list starts. Default: `None`. Not together with `start`.
     pub start_after: Option<String>,
-    /// Before this key.
+    /// Key before which the list ends. Default: `None`, after the last there is.
     pub end: Option<String>,
-    /// Only keys that start with this.
+    /// Prefix of the keys. Default: `None`, all keys.
     pub prefix: Option<String>,
-    /// From the last to the first.
+    /// Whether the list goes from the last key to the first. Default: `false`.
     pub reverse: bool,
-    /// So many at most.
+    /// Largest number of keys, above 0. Default: `None`, all of them.
     pub limit: Option<usize>,
 }
 
 impl KvListOptions {
-    /// From this key on.
+    /// Starts the list at this key.
     #[must_use]
     pub fn with_start(mut self, key: impl Into<String>) -> Self {
         self.start = Some(key.into());
         self
     }
 
-    /// After this key.
+    /// Starts the list after this key.
     #[must_use]
     pub fn with_start_after(mut self, key: impl Into<String>) -> Self {
         self.start_after = Some(key.into());
         self
     }
 
-    /// Before this key.
+    /// Ends the list before this key.
     #[must_use]
     pub fn with_end(mut self, key: impl Into<String>) -> Self {
         self.end = Some(key.into());
         self
     }
 
-    /// Only keys that start with this.
+    /// Lists only keys with this prefix.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// From the last to the first.
+    /// Lists from the last key to the first.
     #[must_use]
     pub fn reversed(mut self) -> Self {
         self.reverse = true;
         self
     }
 
-    /// So many at most.
+    /// Lists at most this number of keys.
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);

@@ -40,20 +40,20 @@ use crate::{
 /// ```
 #[async_trait]
 pub trait SessionNamespaceExt: SessionNamespace {
-    /// The id of a name.
+    /// Returns the id of a name, as [`SessionNamespace::id_from_name`].
     fn id(&self, name: &str) -> ObjectId {
         self.id_from_name(name)
     }
 
-    /// A GET of this path.
+    /// Sends a GET of this path to an object.
     ///
     /// # Errors
-    /// As [`SessionNamespace::fetch`]; [`ErrorKind::InvalidArgument`] when the path is none.
+    /// As [`SessionNamespace::fetch`]; [`ErrorKind::InvalidArgument`] when the path is not a URI.
     async fn get(&self, id: &ObjectId, path: &str) -> Result<Response> {
         self.fetch(id, request("GET", path, Body::empty())?).await
     }
 
-    /// A POST to this path.
+    /// Sends a POST to this path of an object.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -61,7 +61,7 @@ pub trait SessionNamespaceExt: SessionNamespace {
         self.fetch(id, request("POST", path, body)?).await
     }
 
-    /// Opens a WebSocket to the object.
+    /// Opens a WebSocket to an object, by a GET of this path with `Upgrade: websocket`.
     ///
     /// # Errors
     /// As [`get`](Self::get); [`ErrorKind::Socket`] when the object answers without one.

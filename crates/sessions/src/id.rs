@@ -15,19 +15,19 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
-    /// An id as a host makes it.
+    /// Creates an id, for hosts.
     #[must_use]
     pub fn from_parts(bytes: [u8; 32], name: Option<String>) -> Self {
         Self { bytes, name }
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
-    /// The name it was made from.
+    /// Returns the name that it was made from; `None` for a unique id and for one parsed from text.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()

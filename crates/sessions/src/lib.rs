@@ -97,27 +97,27 @@ pub mod limits {
     #[doc(inline)]
     pub use isobar_sqlite::limits::{COLUMNS, PARAMETERS, SQL_BYTES};
 
-    /// Bytes in a value or row, and in a key with its value: 4 MiB. (workerd by itself takes 8 MiB.)
+    /// Bytes in a value or row, and in a key with its value: 4 MiB. (workerd alone would take 8 MiB.)
     pub const VALUE_BYTES: usize = 4 * 1024 * 1024;
-    /// Keys in one key-value operation.
+    /// Keys in one key-value operation: 128.
     pub const KV_KEYS: usize = 128;
-    /// WebSockets per object.
+    /// WebSockets of an object: 32,768.
     pub const SOCKETS: usize = 32_768;
-    /// Tags per WebSocket.
+    /// Tags of a WebSocket: 10.
     pub const TAGS: usize = 10;
-    /// Bytes in a tag.
+    /// Bytes of a tag: 256.
     pub const TAG_BYTES: usize = 256;
-    /// Bytes in a WebSocket's attachment.
+    /// Bytes of a WebSocket's attachment: 16 KiB.
     pub const ATTACHMENT_BYTES: usize = 16_384;
-    /// Bytes in the request and in the response of an auto-response.
+    /// Bytes of the request, and of the response, of an auto-response: 2 KiB.
     pub const AUTO_RESPONSE_BYTES: usize = 2_048;
-    /// Bytes in a WebSocket message.
+    /// Bytes of a WebSocket message: 32 MiB.
     pub const MESSAGE_BYTES: usize = 32 * 1024 * 1024;
-    /// Bytes in a close frame's reason.
+    /// Bytes of a close frame's reason: 123.
     pub const CLOSE_REASON_BYTES: usize = 123;
-    /// How often a failing alarm is tried again.
+    /// Retries of a failing alarm: 6.
     pub const ALARM_RETRIES: u32 = 6;
-    /// Seconds that `block_concurrency_while` may take.
+    /// Seconds that `block_concurrency_while` may take: 30.
     pub const BLOCK_SECONDS: u64 = 30;
 }
 

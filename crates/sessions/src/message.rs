@@ -13,7 +13,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The bytes of either kind.
+    /// Returns the payload: the text in UTF-8, or the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -41,31 +41,31 @@ impl From<Bytes> for Message {
     }
 }
 
-/// How a WebSocket ended.
+/// End of a WebSocket: the close frame, or what stands for one where a connection broke.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseFrame {
-    /// The code: 1005 when the peer gave none, 1006 when the connection broke.
+    /// Status code, as of RFC 6455: 1005 when the peer gave none, 1006 when the connection broke.
     pub code: u16,
-    /// The reason, at most 123 bytes.
+    /// Reason, at most 123 bytes of UTF-8; may be empty.
     pub reason: String,
-    /// Whether the peer has sent a close frame.
+    /// Whether the peer has sent a close frame; `false` for a connection that broke.
     pub was_clean: bool,
 }
 
 impl CloseFrame {
-    /// A goodbye with a code and a reason.
+    /// Creates a close frame with a code and a reason.
     pub fn new(code: u16, reason: impl Into<String>) -> Self {
         Self { code, reason: reason.into(), was_clean: true }
     }
 
-    /// The end of a connection that broke.
+    /// Returns the end of a connection that broke: code 1006.
     #[must_use]
     pub fn broken() -> Self {
         let reason = "WebSocket disconnected without sending Close frame.".to_owned();
         Self { code: 1006, reason, was_clean: false }
     }
 
-    /// Refuses what a WebSocket's `close` refuses.
+    /// Checks that the frame may be sent, as a browser's `WebSocket.close` does.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a code that only the protocol may use, and for a reason over 123 bytes.

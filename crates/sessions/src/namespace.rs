@@ -11,20 +11,20 @@ use crate::{Error, ErrorKind, ObjectId, Operation, Request, Response, Result};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// [`SessionNamespace::list`].
+    /// Whether [`SessionNamespace::list`] works. Default: `false`.
     pub list: bool,
-    /// [`SessionNamespace::evict`].
+    /// Whether [`SessionNamespace::evict`] works. Default: `false`.
     pub evict: bool,
 }
 
 impl Capabilities {
-    /// Capabilities as a host declares them.
+    /// Creates capabilities, for hosts.
     #[must_use]
     pub fn new(list: bool, evict: bool) -> Self {
         Self { list, evict }
     }
 
-    /// Whether the capability of this name is there: `list`, `evict`.
+    /// Returns whether there is the capability of this name: `list`, `evict`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
@@ -41,12 +41,12 @@ impl Capabilities {
 pub struct ListedObject {
     /// The object's id, with its name where the host knows it.
     pub id: ObjectId,
-    /// Why its file cannot be read, naming the file; `None` when nothing is known to be wrong.
+    /// Reason for which the object's file cannot be read, with the file's name; `None` when nothing is known to be wrong.
     pub damage: Option<String>,
 }
 
 impl ListedObject {
-    /// An object as a host lists it.
+    /// Creates an entry, for hosts.
     #[must_use]
     pub fn new(id: ObjectId, damage: Option<String>) -> Self {
         Self { id, damage }
@@ -95,28 +95,28 @@ pub trait SessionNamespace: Debug + Send + Sync {
     /// Returns the operations that the host has beyond Cloudflare's binding.
     fn capabilities(&self) -> Capabilities;
 
-    /// The id of a name: always the same.
+    /// Returns the id of a name, which is always the same. Any text is a name.
     fn id_from_name(&self, name: &str) -> ObjectId;
 
-    /// A new id that no other call has given.
+    /// Returns a new random id.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when the system has no randomness.
     fn unique_id(&self) -> Result<ObjectId>;
 
-    /// The id that a text stands for.
+    /// Parses an id from its text: 64 hexadecimal digits.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidId`] when it is malformed or of another namespace.
     fn parse_id(&self, text: &str) -> Result<ObjectId>;
 
-    /// Sends a request to an object, which is started if need be.
+    /// Sends a request to an object, and starts it if it does not run. The path is all of the URI that the object goes by.
     ///
     /// # Errors
     /// The error of the object's handler; [`ErrorKind::Reset`], [`ErrorKind::Overloaded`], [`ErrorKind::InvalidId`].
     async fn fetch(&self, id: &ObjectId, request: Request) -> Result<Response>;
 
-    /// Every object that has stored something, and which of them are damaged, as far as that was found. Needs
+    /// Lists every object that has stored something, with the damage that was found. Needs
     /// [`Capabilities::list`].
     ///
     /// # Errors

@@ -62,7 +62,7 @@ pub trait SessionObject: Sized + 'static {
     /// The environment of the application's objects: databases, buckets, secrets.
     type Env: Clone + 'static;
 
-    /// Makes an instance; no event is delivered before it is done. Create the schema here: a native host keeps what is
+    /// Starts an instance; no event is delivered before it is done. Create the schema here: a native host keeps what is
     /// defined here from the object's first row on, and until then each start defines it again, so that an object that was
     /// only looked at leaves no file.
     ///
@@ -70,32 +70,32 @@ pub trait SessionObject: Sized + 'static {
     /// The object's own: the event that woke the object fails with it.
     fn start(context: SessionContext, env: Self::Env) -> impl Future<Output = Result<Self>>;
 
-    /// Answers a request.
+    /// Handles a request.
     ///
     /// # Errors
-    /// The object's own: the caller gets it.
+    /// The object's own: the caller receives it.
     fn fetch(&self, request: Request) -> impl Future<Output = Result<Response>>;
 
-    /// The alarm's time has come.
+    /// Handles the alarm, at the time that [`SessionContext::set_alarm`] has set or later. Default: does nothing.
     ///
     /// # Errors
-    /// A failing alarm is tried again after 2 s, doubling, 6 times at most.
+    /// A failing alarm runs again after 2 s, doubling each time, 6 times at most; then it is dropped.
     fn alarm(&self, _info: AlarmInfo) -> impl Future<Output = Result<()>> {
         ready(Ok(()))
     }
 
-    /// A message has come over an accepted WebSocket.
+    /// Handles a message over an accepted WebSocket. Messages of one socket come in their order. Default: does nothing.
     ///
     /// # Errors
-    /// Are logged; the socket stays open.
+    /// They are logged (feature `tracing`); the socket stays open.
     fn message(&self, _socket: &WebSocket, _message: Message) -> impl Future<Output = Result<()>> {
         ready(Ok(()))
     }
 
-    /// An accepted WebSocket was closed by its peer.
+    /// Handles the end of an accepted WebSocket: its client has closed it, or the connection broke. Default: does nothing.
     ///
     /// # Errors
-    /// Are logged.
+    /// They are logged (feature `tracing`).
     fn closed(&self, _socket: &WebSocket, _close: CloseFrame) -> impl Future<Output = Result<()>> {
         ready(Ok(()))
     }
@@ -105,9 +105,9 @@ pub trait SessionObject: Sized + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlarmInfo {
-    /// When it was to run; the same at every retry.
+    /// Time for which the alarm was set; the same at every retry.
     pub scheduled: DateTime<Utc>,
-    /// How often it has failed before.
+    /// Number of runs that have failed before, 0 to 6.
     pub retry_count: u32,
 }
 
@@ -118,7 +118,7 @@ impl AlarmInfo {
         Self { scheduled, retry_count }
     }
 
-    /// Whether it has failed before.
+    /// Returns whether the alarm has failed before.
     #[must_use]
     pub fn is_retry(&self) -> bool {
         self.retry_count > 0

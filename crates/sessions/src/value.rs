@@ -14,7 +14,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The value in JSON; a blob is an array of its bytes.
+    /// Returns the value as JSON; a blob is an array of its bytes.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match self {
@@ -64,7 +64,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 /// assert_eq!(values, [Value::Integer(17), Value::Text("Ada".into()), Value::Null]);
 /// ```
 pub trait Parameters {
-    /// The values, in order.
+    /// Returns the values, in order.
     fn into_values(self) -> Vec<Value>;
 }
 

@@ -18,7 +18,8 @@ const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes that wait for the object when [`ClientSocket::ready`] holds its caller.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
-/// Makes the two ends of a WebSocket.
+/// Creates the two ends of a WebSocket: the client's, for [`websocket_response`], and the object's, for
+/// [`SessionContext::accept_websocket`](crate::SessionContext::accept_websocket).
 #[must_use]
 pub fn socket_pair() -> (ClientSocket, ServerSocket) {
     let (to_server, from_client) = pipe(QUEUE_BYTES);
@@ -80,7 +81,7 @@ impl ClientSocket {
         self.sender.send(message)
     }
 
-    /// Says goodbye; what the object answers can still be received.
+    /// Sends a close frame. What the object has sent and sends until it answers can still be received.
     ///
     /// # Errors
     /// [`ErrorKind::Socket`] when the object's end is gone.
@@ -88,7 +89,7 @@ impl ClientSocket {
         self.sender.close(close)
     }
 
-    /// The object's next message, its goodbye as an error value, or `None` when its end is gone.
+    /// Returns the next message of the object; its close frame as an error; `None` once its end is gone.
     pub async fn receive(&mut self) -> Option<Result<Message, CloseFrame>> {
         self.receiver.receive().await
     }
@@ -142,7 +143,7 @@ impl ClientSender {
         std::future::poll_fn(|cx| self.sender.poll_below(cx, WINDOW_BYTES)).await;
     }
 
-    /// Says goodbye; what the object answers can still be received.
+    /// Sends a close frame. What the object has sent and sends until it answers can still be received.
     ///
     /// # Errors
     /// [`ErrorKind::Socket`] when the object's end is gone.
@@ -156,7 +157,7 @@ impl ClientSender {
 pub struct ClientReceiver(Receiver);
 
 impl ClientReceiver {
-    /// The object's next message, its goodbye as an error value, or `None` when its end is gone.
+    /// Returns the next message of the object; its close frame as an error; `None` once its end is gone.
     pub async fn receive(&mut self) -> Option<Result<Message, CloseFrame>> {
         std::future::poll_fn(|cx| self.0.poll_next(cx)).await.map(parted)
     }
@@ -188,8 +189,8 @@ pub struct ServerSender {
 }
 
 impl ServerSender {
-    /// Sends at once: the host holds what must wait for the output gate. A client for whom too much waits already is closed
-    /// with 1013; what waits is dropped.
+    /// Sends at once: the host holds what must wait for the output gate. A client for which too much waits already is closed
+    /// with 1013, and what waits is dropped.
     pub fn send(&self, message: Message) {
         if self.sender.send(Frame::Message(message)) == Err(Refused::Full) {
             #[cfg(feature = "tracing")]
@@ -197,7 +198,7 @@ impl ServerSender {
             let close = CloseFrame::new(1013, "the client does not read");
             drop(self.sender.end_with(Frame::Close(close), true)); // it is full, so it is not gone
         }
-        // A client that is gone is told by its close event, not here.
+        // That a client is gone is reported by its close event, not here.
     }
 
     /// Bounds what may wait for this client, and for all clients of the budget.
@@ -206,13 +207,13 @@ impl ServerSender {
         self.sender.bound(bytes, budget);
     }
 
-    /// Ends without a goodbye: the connection broke.
+    /// Ends without a close frame: the connection broke.
     #[cfg(feature = "cloudflare-binding")]
     pub(crate) fn end(&self) {
         self.sender.end();
     }
 
-    /// Says goodbye.
+    /// Sends a close frame; nothing can be sent after it.
     pub fn close(&self, close: CloseFrame) {
         drop(self.sender.end_with(Frame::Close(close), false));
     }
@@ -237,7 +238,7 @@ impl futures_core::Stream for ServerFrames {
     }
 }
 
-/// A frame as a message, or a goodbye in place of an error.
+/// Converts a frame: a close frame is the error.
 fn parted(frame: Frame) -> Result<Message, CloseFrame> {
     match frame {
         Frame::Message(message) => Ok(message),
@@ -301,32 +302,35 @@ pub struct WebSocket {
 /// # Ok::<_, isobar_sessions::Error>(())
 /// ```
 pub trait SocketBackend {
-    /// Which socket it is, unique in its object's lifetime.
+    /// Returns the socket's number, unique in its object's lifetime.
     fn id(&self) -> u64;
-    /// Sends once what was written before is durable.
+    /// Sends a message once what was written before is durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Socket`] after [`close`](Self::close).
     fn send(&self, message: Message) -> Result<()>;
-    /// Says goodbye once what was written before is durable.
+    /// Sends a close frame once what was written before is durable.
     fn close(&self, close: CloseFrame) -> Result<()>;
-    /// Whether neither side has closed.
+    /// Returns whether neither side has closed.
     fn is_open(&self) -> bool;
-    /// The tags it was accepted with.
+    /// Returns the tags that the socket was accepted with.
     fn tags(&self) -> Vec<String>;
-    /// The attachment's JSON.
+    /// Returns the attachment's JSON; `None` before one was set.
     fn attachment(&self) -> Option<Bytes>;
-    /// Keeps an attachment across hibernation.
+    /// Sets the attachment's JSON, which is kept across hibernation.
     fn set_attachment(&self, attachment: Option<Bytes>) -> Result<()>;
-    /// When the auto-response last answered.
+    /// Returns the time of the last auto-response; `None` before the first.
     fn auto_responded(&self) -> Option<DateTime<Utc>>;
 }
 
 impl WebSocket {
-    /// A handle as a host makes it.
+    /// Creates a handle over a backend, for hosts and tests.
     #[must_use]
     pub fn new(backend: Rc<dyn SocketBackend>) -> Self {
         Self { backend }
     }
 
-    /// Which socket it is, unique in its object's lifetime.
+    /// Returns the socket's number, unique in its object's lifetime; it survives hibernation.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.backend.id()
@@ -343,7 +347,7 @@ impl WebSocket {
     /// Sends a value as JSON text.
     ///
     /// # Errors
-    /// As [`send`](Self::send); [`ErrorKind::Decode`] when it is no JSON.
+    /// As [`send`](Self::send); [`ErrorKind::Decode`] when the value cannot be JSON.
     pub fn send_json(&self, value: &impl serde::Serialize) -> Result<()> {
         self.send(serde_json::to_string(value)?)
     }
@@ -365,16 +369,16 @@ impl WebSocket {
         self.backend.is_open()
     }
 
-    /// The tags it was accepted with.
+    /// Returns the tags that the socket was accepted with.
     #[must_use]
     pub fn tags(&self) -> Vec<String> {
         self.backend.tags()
     }
 
-    /// The attachment, which survives hibernation.
+    /// Returns the attachment, which survives hibernation; `None` before one was set.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when it is no `T`.
+    /// [`ErrorKind::Decode`] when the attachment is not a `T`.
     pub fn attachment<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>> {
         self.backend.attachment().map(|json| Ok(serde_json::from_slice(&json)?)).transpose()
     }
@@ -396,7 +400,7 @@ impl WebSocket {
         self.backend.set_attachment(Some(json.into()))
     }
 
-    /// When the auto-response last answered for this socket.
+    /// Returns the time at which the auto-response last answered this socket's client; `None` before the first.
     #[must_use]
     pub fn auto_responded(&self) -> Option<DateTime<Utc>> {
         self.backend.auto_responded()
@@ -415,7 +419,7 @@ impl fmt::Debug for WebSocket {
     }
 }
 
-/// The answer to a request for a WebSocket: 101, with the client's end in it.
+/// Creates the response to an upgrade: 101, with the client's end in it.
 #[must_use]
 pub fn websocket_response(client: ClientSocket) -> Response {
     let mut response = Response::new(Body::empty());

@@ -13,7 +13,7 @@ use crate::time::within;
 use isobar_sessions::cloudflare::connect_socket;
 use isobar_sessions::{ClientSocket, Message};
 
-/// How long the binding may take to answer.
+/// Time that the binding may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The binding takes any host.
 const BASE: &str = "https://browser/v1/devtools/browser";
@@ -24,10 +24,10 @@ const BASE: &str = "https://browser/v1/devtools/browser";
 pub struct BrowserBinding(Object);
 
 impl BrowserBinding {
-    /// The browsers of this binding.
+    /// Takes the browsers of a binding, such as `env.BROWSER`.
     ///
     /// # Errors
-    /// When the object has no `fetch`.
+    /// The object has no `fetch`.
     pub fn new(binding: Object) -> Result<Self, JsError> {
         binding.method("fetch")?;
         Ok(Self(binding))
@@ -58,7 +58,7 @@ impl BrowserBinding {
 impl BrowserEngine for BrowserBinding {
     async fn open(&self, _: &str, keep_alive: TimeDelta) -> Result<String, BrowserError> {
         send(async {
-            // The alarm closes it; the binding is told to wait a little longer.
+            // The alarm closes it; the binding is to wait a little longer.
             let keep_alive = (keep_alive.num_milliseconds() + 10_000).clamp(10_000, 600_000);
             let answer = self.ask("POST", &format!("{BASE}?keep_alive={keep_alive}"), false).await?;
             let json = answer.ask("json", &[]).await.map_err(|error| unavailable(&error))?;

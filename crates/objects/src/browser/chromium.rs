@@ -25,9 +25,9 @@ use super::{
     BrowserEngine, BrowserError, BrowserErrorKind, DevTools, NetworkPolicy, RenderJob, Rendered, check_url, render,
 };
 
-/// How long chromium may take to start.
+/// Time that chromium may take to start.
 const START: Duration = Duration::from_secs(30);
-/// How long it may take to answer when it is not asked for a page.
+/// Time that it may take to answer a command that loads no page.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Bytes of an answer: more than the largest picture has in base64.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -42,7 +42,7 @@ const ONLY_BY_PROXY: [&str; 4] = [
     "--disable-quic",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ];
-/// Where distributions put it.
+/// Paths at which distributions install it.
 const PLACES: [&str; 5] = [
     "/usr/bin/chromium",
     "/usr/bin/chromium-browser",
@@ -101,7 +101,7 @@ impl Drop for Profile {
 }
 
 impl Chromium {
-    /// The chromium of this system: `CHROMIUM` in the environment, or where distributions put it; `None` without one.
+    /// Finds the chromium of this system: the path in the environment variable `CHROMIUM`, or one at which distributions install it.
     #[must_use]
     pub fn find() -> Option<Self> {
         let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
@@ -109,20 +109,20 @@ impl Chromium {
         Some(Self::at(program))
     }
 
-    /// The chromium of this path; six sessions at once, three of them of one user, and only the public internet.
+    /// Takes the chromium at this path. It has six sessions at once, three of them of one user, and reaches the public internet alone.
     #[must_use]
     pub fn at(program: impl Into<PathBuf>) -> Self {
         let inner = Inner { program: program.into(), network: NetworkPolicy::Public, running: Mutex::new(None) };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Sets the networks that browsers may reach.
+    /// Sets the networks that browsers may reach. Default: [`NetworkPolicy::Public`].
     #[must_use]
     pub fn with_network_policy(self, network: NetworkPolicy) -> Self {
         Self { inner: Arc::new(Inner { program: self.inner.program.clone(), network, running: Mutex::new(None) }) }
     }
 
-    /// The program.
+    /// Returns the path of the program.
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.inner.program
@@ -135,7 +135,7 @@ impl Chromium {
         Ok(Connection { socket, network: self.inner.network })
     }
 
-    /// One command on the browser itself.
+    /// Sends one command to the browser itself, and returns its result.
     async fn once(&self, url: &str, method: &str, params: Json) -> Result<Json, BrowserError> {
         let mut connection = self.connect(url).await?;
         tokio::time::timeout(ANSWER, connection.once(method, params)).await.map_err(|_| silent())?
@@ -273,7 +273,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// One command on the browser itself.
+    /// Sends one command to the browser itself, and returns its result.
     async fn once(&mut self, method: &str, params: Json) -> Result<Json, BrowserError> {
         self.send(json!({"id": 1, "method": method, "params": params}).to_string()).await?;
         loop {
@@ -308,7 +308,7 @@ impl DevTools for Connection {
         }
     }
 
-    /// Told here, so that who asks learns why; the proxy would keep it from them without a word.
+    /// Refused here, so that the sender of the job learns why; the proxy would refuse it without a reason.
     async fn check(&self, url: &str) -> Result<(), BrowserError> {
         match check_url(url, self.network)? {
             Some(host) => resolve(&host, 443, self.network).await.map(drop),

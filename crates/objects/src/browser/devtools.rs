@@ -12,14 +12,14 @@ use serde_json::{Value as Json, json};
 use super::{BrowserError, BrowserErrorKind, RenderFormat, RenderJob, Rendered};
 use crate::time::within;
 
-/// How long a page may take to load.
+/// Time that a page may take to load.
 const LOAD: Duration = Duration::from_secs(20);
-/// How long a command may take.
+/// Time that a command may take.
 const COMMAND: Duration = Duration::from_secs(30);
 /// Bytes of a picture, a document or a page.
 const RENDERED_BYTES: usize = 32 * 1024 * 1024;
 
-/// A connection to a browser: JSON texts both ways.
+/// A connection to a browser by the Chrome DevTools Protocol: JSON texts both ways, commands out, responses and events in.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -63,26 +63,26 @@ const RENDERED_BYTES: usize = 32 * 1024 * 1024;
 /// ```
 #[async_trait]
 pub trait DevTools: Send {
-    /// Sends a text.
+    /// Sends a command.
     ///
     /// # Errors
     /// [`BrowserErrorKind::Gone`] when the browser is not there any more.
     async fn send(&mut self, text: String) -> Result<(), BrowserError>;
 
-    /// The next text.
+    /// Returns the next response or event. Dropping the future loses none.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     async fn next(&mut self) -> Result<String, BrowserError>;
 
-    /// Refuses a URL that the browser is about to ask for.
+    /// Judges a URL that the browser is about to request, for a page or within one.
     ///
     /// # Errors
-    /// [`BrowserErrorKind::Forbidden`].
+    /// [`BrowserErrorKind::Forbidden`], which fails the request, and the page if it needs it.
     async fn check(&self, url: &str) -> Result<(), BrowserError>;
 }
 
-/// Renders a page in a tab of its own, in the browser context of this id or the default one.
+/// Renders a page in a tab of its own, in the browser context of this id or the default one. Loading may take 20 s, a command 30 s.
 ///
 /// # Errors
 /// As [`BrowserEngine::render`](super::BrowserEngine::render).

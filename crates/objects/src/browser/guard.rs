@@ -7,15 +7,16 @@ use super::{BrowserError, BrowserErrorKind};
 /// Networks that a browser may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NetworkPolicy {
-    /// The public internet.
+    /// The public internet alone. The default.
     #[default]
     Public,
     /// Everything, this machine too: for tests, and where every user is trusted.
     Everything,
 }
 
-/// Refuses an address that a browser must not go to: other schemes than `http` and `https`, names and addresses of this
-/// machine and of private networks. A name that leads there is the engine's to find out.
+/// Checks the URL of a page: refused are schemes other than `http`, `https`, `data`, `blob` and `about`, and names and addresses of
+/// this machine and of private networks. Returns the host name where one is to be resolved: whether it leads to a private address
+/// is for the engine to check.
 ///
 /// # Errors
 /// [`BrowserErrorKind::Forbidden`].
@@ -36,7 +37,7 @@ pub fn check_url(url: &str, network: NetworkPolicy) -> Result<Option<String>, Br
     }
     let uri: http::Uri = match url.split('#').next().unwrap_or_default().parse() {
         Ok(uri) => uri,
-        Err(_) => return forbidden("this is no URL"),
+        Err(_) => return forbidden("this is not a URL"),
     };
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return forbidden("a browser goes to http and https only");

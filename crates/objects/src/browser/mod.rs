@@ -41,7 +41,7 @@ use isobar_sessions::{AlarmInfo, Body, Error, ErrorKind, Request, Response, Resu
 const IDLE_MS: i64 = 60_000;
 /// Longest time that a browser may be idle: ten minutes, as Cloudflare's.
 const MAX_KEEP_ALIVE_MS: i64 = 600_000;
-/// How long a page may take in all. Its parts have limits of their own, and name what was slow; together they may take longer.
+/// Time that a page may take in all. Its parts have limits of their own, and name what was slow; together they may take longer.
 const RENDER: Duration = Duration::from_secs(120);
 /// Bytes of a page that is given as HTML.
 const HTML_BYTES: usize = 1024 * 1024;
@@ -52,7 +52,7 @@ const SCHEMA: &str = "
         used_at INTEGER NOT NULL, keep_alive_ms INTEGER NOT NULL, renders INTEGER NOT NULL
     )";
 
-/// A pool of browsers.
+/// A pool of browsers, each session in one of its own.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -86,21 +86,22 @@ const SCHEMA: &str = "
 /// ```
 #[async_trait]
 pub trait BrowserEngine: Debug + Send + Sync {
-    /// Opens a session of a user's, apart from every other. Returns its id.
+    /// Opens a session for a user, with cookies and storage of its own. Returns its id. The engine may close a session that was idle
+    /// for `keep_alive`; [`BrowserSession`] closes it anyway, by its alarm.
     ///
     /// # Errors
     /// [`BrowserErrorKind::Full`] when there are too many, or too many of the user's; [`BrowserErrorKind::Unavailable`] when
     /// none starts.
     async fn open(&self, user: &str, keep_alive: TimeDelta) -> Result<String, BrowserError>;
 
-    /// Renders a page in a session.
+    /// Renders a page in a session. Several pages may be rendered in one at a time.
     ///
     /// # Errors
     /// [`BrowserErrorKind::Gone`] when the session is not there any more, [`BrowserErrorKind::Page`] when the page cannot be
     /// had, [`BrowserErrorKind::Forbidden`] when it must not be.
     async fn render(&self, session: &str, job: &RenderJob) -> Result<Rendered, BrowserError>;
 
-    /// Closes a session; one that is not there is closed already.
+    /// Closes a session. One that does not exist counts as closed.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -115,7 +116,7 @@ pub enum BrowserErrorKind {
     Full,
     /// The session has ended.
     Gone,
-    /// There is no browser, or it does not answer.
+    /// No browser starts, or it does not answer.
     Unavailable,
     /// The page cannot be loaded: unknown host, timeout.
     Page,
@@ -155,11 +156,11 @@ impl std::error::Error for BrowserError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RenderFormat {
-    /// A picture: PNG.
+    /// An image: PNG.
     Screenshot,
-    /// A document.
+    /// A document: PDF, with backgrounds, in the page's own size or Letter.
     Pdf,
-    /// The HTML as the page has it once it is loaded.
+    /// The HTML of the page as it is after loading.
     Content,
 }
 
@@ -239,9 +240,9 @@ impl RenderJob {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Rendered {
-    /// `image/png`, `application/pdf`, `text/html; charset=utf-8`.
+    /// Content type: `image/png`, `application/pdf` or `text/html; charset=utf-8`.
     pub content_type: &'static str,
-    /// The image, the document or the HTML.
+    /// The image, the document or the HTML; 32 MiB at most.
     pub bytes: Bytes,
 }
 
@@ -257,7 +258,7 @@ impl Rendered {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BrowserOptions {
-    /// The pool of browsers; with `None` every request is answered with 501.
+    /// The pool of browsers; with `None` every request is answered with 501. No default: [`new`](Self::new) takes it.
     pub engine: Option<Arc<dyn BrowserEngine>>,
 }
 
@@ -269,7 +270,7 @@ impl BrowserOptions {
     }
 }
 
-/// One browser session.
+/// A browser session, as a session object. Requests need a [`Participant`] who may write.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -401,7 +402,9 @@ impl SessionObject for BrowserSession {
         };
         let job = match request.into_body().json::<RenderJob>().await {
             Ok(job) => job.with_format(format),
-            Err(error) => return Ok(refusal(StatusCode::BAD_REQUEST, &format!("the body is no job: {error}"))),
+            Err(error) => {
+                return Ok(refusal(StatusCode::BAD_REQUEST, &format!("the body is not a render job: {error}")));
+            }
         };
         if let Err(why) = job.check() {
             return Ok(refusal(StatusCode::BAD_REQUEST, why));

@@ -56,7 +56,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS signals (id INTEGER PRIMARY KEY AUTOINCREMENT, recipient TEXT NOT NULL, message TEXT NOT NULL);
     CREATE INDEX IF NOT EXISTS signals_recipient ON signals (recipient, id)";
 
-/// One call.
+/// A video call, as a session object: see the [module](self) for its protocol.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -112,7 +112,7 @@ struct Live {
     revocations: Revocations,
 }
 
-/// How fast one participant goes, and when it was last written that something came.
+/// Rate of one participant, and the time that was last written for it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pace {
     commands: Bucket,

@@ -23,9 +23,9 @@ use crate::rate::Rate;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CallOptions {
-    /// Participants of a call; one more is refused with 409. Default: 16.
+    /// Largest number of participants of a call; one more is refused with 409. Default: 16.
     pub limit: usize,
-    /// Places of one user in a call: windows and machines, and those that the user has just left; one more is refused with 409.
+    /// Largest number of places of one user in a call: windows and machines, and those that the user has just left; one more is refused with 409.
     /// Default: 4.
     pub places_of_user: usize,
     /// STUN servers, like `stun:stun.example.com:3478`. Default: none.
@@ -129,12 +129,12 @@ impl std::fmt::Debug for Turn {
 }
 
 impl Turn {
-    /// A server by its URLs (`turn:turn.example.com:3478`); credentials are good for an hour.
+    /// Takes a server by its URLs (`turn:turn.example.com:3478`) and its secret. Credentials are valid for an hour.
     pub fn new(urls: impl IntoIterator<Item = String>, secret: impl Into<String>) -> Self {
         Self { urls: urls.into_iter().collect(), secret: secret.into(), lifetime: TimeDelta::hours(1) }
     }
 
-    /// The name and the password for a user until then: `draft-uberti-behave-turn-rest`, as coturn has it.
+    /// Returns name and password for a user, valid for an hour from `now`, by `draft-uberti-behave-turn-rest` as coturn has it.
     #[must_use]
     pub fn credentials(&self, user: &str, now: DateTime<Utc>) -> (String, String) {
         let name = format!("{}:{user}", (now + self.lifetime).timestamp());

@@ -42,9 +42,9 @@ use isobar_sessions::{
 };
 use pace::Live;
 
-/// Bytes of text in a message.
+/// Bytes of text in a message: 4,096 at most.
 pub const TEXT_BYTES: usize = 4096;
-/// Messages of a page, when not asked otherwise.
+/// Messages of a page by default.
 const PAGE: i64 = 50;
 const MAX_PAGE: i64 = 200;
 /// Messages of one user within [`BURST_WITHIN`].
@@ -64,7 +64,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS reads (user TEXT PRIMARY KEY, id INTEGER NOT NULL, at TEXT NOT NULL) WITHOUT ROWID";
 const COLUMNS: &str = "id, author_id, author, text, at, edited_at, deleted_at";
 
-/// One room.
+/// A chat room, as a session object: see the [module](self) for its protocol.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -98,13 +98,13 @@ pub struct ChatRoom {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Number of the message, larger than those of the messages before it.
+    /// Number of the message, from 1; larger than those of the messages before it.
     pub id: i64,
     /// The author's id.
     pub author_id: String,
     /// The author's name at the time of the message.
     pub author: String,
-    /// The message's text.
+    /// Text of the message, 1 to 4,096 bytes; empty once it is deleted.
     pub text: String,
     /// Time of the message: RFC 3339.
     pub at: String,

@@ -17,22 +17,22 @@ use crate::rate::Rate;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChatOptions {
-    /// Sockets of a room; one more is refused with 429. Default: 500.
+    /// Largest number of sockets of a room; one more is refused with 429. Default: 500.
     pub sockets: usize,
-    /// Sockets of one user in a room; one more is refused with 429. Default: 16.
+    /// Largest number of sockets of one user in a room; one more is refused with 429. Default: 16.
     pub sockets_of_user: usize,
     /// Bytes of a message that a client sends over a socket; a larger one closes the socket with 1009. Default: 32 KiB, which
     /// the longest text takes when all of it is escaped.
     pub message_bytes: usize,
-    /// Commands of one user over sockets, of whatever type. Default: 60 at once, 20 per second.
+    /// Rate of one user's commands over sockets, of all types. Default: 60 at once, 20 per second.
     pub commands: Rate,
-    /// Edits and deletions of one user. Default: 20 at once, 2 per second.
+    /// Rate of one user's edits and deletions. Default: 20 at once, 2 per second.
     pub changes: Rate,
-    /// The shortest time between two `typing` events of one user; those between are dropped. Default: 2 s.
+    /// Shortest time between two `typing` events of one user; those between are dropped. Default: 2 s.
     pub typing: TimeDelta,
-    /// The newest messages of a room, which are kept; older ones go when a new one comes. Default: 50,000.
+    /// Number of messages that a room keeps, the newest; older ones go when a new one comes. Default: 50,000.
     pub history: u32,
-    /// How long a message is kept and shown; `None` keeps it while `history` does. Default: `None`.
+    /// Time for which a message is kept and shown; `None` keeps it while `history` does. Default: `None`.
     pub history_age: Option<TimeDelta>,
 }
 
@@ -52,7 +52,7 @@ impl Default for ChatOptions {
 }
 
 impl ChatOptions {
-    /// Sets how many sockets a room has, and how many of them one user.
+    /// Sets the number of sockets of a room, and of one user in it.
     #[must_use]
     pub fn with_sockets(mut self, sockets: usize, of_user: usize) -> Self {
         self.sockets = sockets;
@@ -82,7 +82,7 @@ impl ChatOptions {
         self
     }
 
-    /// Sets how many messages are kept, and how long.
+    /// Sets the number of messages that are kept, and the time.
     #[must_use]
     pub fn with_history(mut self, messages: u32, age: Option<TimeDelta>) -> Self {
         self.history = messages;

@@ -12,14 +12,14 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct McpLimits {
-    /// Sessions of a user; a new one takes the place of the one that was used least lately. Default: 100.
+    /// Largest number of sessions of a user; a new one takes the place of the least recently used one. Default: 100.
     pub sessions: u32,
-    /// Subscriptions of a user, over all sessions, and over all streams of the revision without sessions; one more is refused
+    /// Largest number of subscriptions of a user, over all sessions, and over all streams of the revision without sessions; one more is refused
     /// with 429. Default: 200.
     pub subscriptions: u32,
-    /// Streams of the revision without sessions; a new one takes the oldest one's place. Default: 32.
+    /// Largest number of streams of the revision without sessions; a new one takes the oldest one's place. Default: 32.
     pub listeners: u32,
-    /// Calls of a user that are in flight; one more is refused with 429. Default: 32.
+    /// Largest number of calls of a user in flight; one more is refused with 429. Default: 32.
     pub calls: u32,
     /// Bytes of the events of a session that are kept to be sent again; older ones are forgotten. Default: 8 MiB.
     pub event_bytes: u64,

@@ -62,12 +62,12 @@ const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct McpOptions {
-    /// Tools, resources and prompts.
+    /// Tools, resources and prompts. No default: [`new`](Self::new) takes it.
     pub service: Arc<dyn McpService>,
     /// Hosts that requests may be for, without ports. Default: none, which allows every host. Set it where no sign-in is needed: it
     /// refuses a page that makes its visitor's browser resolve the page's name to this server (DNS rebinding).
     pub allowed_hosts: Vec<String>,
-    /// Limits of one user.
+    /// Limits of one user. Default: [`McpLimits::default`].
     pub limits: McpLimits,
 }
 
@@ -92,7 +92,7 @@ impl McpOptions {
     }
 }
 
-/// The MCP sessions of one user.
+/// The MCP sessions of one user, as a session object: see the [module](self) for its protocol.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

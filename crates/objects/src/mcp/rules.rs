@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn eras_are_told_apart() {
+    fn revisions_are_distinguished() {
         let initialize =
             json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
         assert!(!is_stateless(&initialize, &HeaderMap::new()));

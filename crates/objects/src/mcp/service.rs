@@ -50,10 +50,10 @@ pub trait McpService: Debug + Send + Sync {
     /// Returns the name, instructions and capabilities. The protocol version in it is replaced by the negotiated one.
     fn about(&self) -> InitializeResult;
 
-    /// The tools that the caller may call.
+    /// Returns the tools that the caller may call.
     ///
     /// # Errors
-    /// As JSON-RPC has them, here and below.
+    /// An error of JSON-RPC, which the client receives as it is; so do the errors of the other operations.
     async fn tools(&self, caller: &Participant) -> Result<Vec<Tool>, ErrorData>;
 
     /// Calls a tool. A failure of the tool is a result with `isError`; an error is for an unknown tool.
@@ -62,32 +62,32 @@ pub trait McpService: Debug + Send + Sync {
     /// answers, in all revisions of the protocol.
     async fn call(&self, call: McpCall) -> Result<CallToolResponse, ErrorData>;
 
-    /// The resources that the caller may read.
+    /// Returns the resources that the caller may read. Default: none.
     async fn resources(&self, _caller: &Participant) -> Result<Vec<Resource>, ErrorData> {
         Ok(Vec::new())
     }
 
-    /// The templates of resources that the caller may read.
+    /// Returns the templates of resources that the caller may read. Default: none.
     async fn resource_templates(&self, _caller: &Participant) -> Result<Vec<ResourceTemplate>, ErrorData> {
         Ok(Vec::new())
     }
 
-    /// Reads a resource.
+    /// Reads a resource. Default: there is none.
     async fn read(&self, _caller: &Participant, uri: &str) -> Result<ReadResourceResult, ErrorData> {
         Err(no_such_resource(uri))
     }
 
-    /// The prompts that the caller may use.
+    /// Returns the prompts that the caller may use. Default: none.
     async fn prompts(&self, _caller: &Participant) -> Result<Vec<Prompt>, ErrorData> {
         Ok(Vec::new())
     }
 
-    /// A prompt with its arguments filled in.
+    /// Returns a prompt with its arguments filled in. Default: there is none.
     async fn prompt(&self, call: McpCall) -> Result<GetPromptResponse, ErrorData> {
         Err(ErrorData::invalid_params(format!("there is no prompt {:?}", call.name), None))
     }
 
-    /// Returns completions of an argument.
+    /// Returns completions of an argument. Default: none.
     async fn complete(
         &self,
         _caller: &Participant,
@@ -107,11 +107,11 @@ pub fn no_such_resource(uri: &str) -> ErrorData {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct McpCall {
-    /// The caller.
+    /// The caller, as the application has authenticated it.
     pub caller: Participant,
-    /// The tool's or prompt's name.
+    /// Name of the tool or prompt.
     pub name: String,
-    /// The arguments.
+    /// Arguments, as the client has sent them: not checked against the tool's schema.
     pub arguments: JsonObject,
     /// Capabilities of the client.
     pub client: ClientCapabilities,
@@ -159,7 +159,7 @@ pub enum Change {
 pub struct Reporter(pub(super) Option<UnboundedSender<Report>>);
 
 impl Reporter {
-    /// Reports progress, to a client that has asked for it.
+    /// Reports progress to a client that has asked for it: a number that grows, its total if it is known, a text to show.
     pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
         self.report(Report::Progress { progress, total, message: message.map(str::to_owned) });
     }

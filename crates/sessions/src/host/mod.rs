@@ -273,7 +273,7 @@ pub struct LocalHost<O: SessionObject> {
 
 #[cfg(feature = "local")]
 impl<O: SessionObject> LocalHost<O> {
-    /// Opens the namespace in this folder, creating it if need be; `env` is called once on each thread.
+    /// Opens the namespace in this folder, and creates it if there is none. `env` is called once on each thread of the host.
     ///
     /// # Errors
     /// [`ErrorKind::Storage`] when the folder cannot be used, or another process hosts it.
@@ -299,7 +299,7 @@ pub struct MemoryHost<O: SessionObject> {
 
 #[cfg(feature = "memory")]
 impl<O: SessionObject> MemoryHost<O> {
-    /// An empty namespace; `env` is called once on its thread.
+    /// Creates an empty namespace with one thread, on which `env` is called once.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when no thread can be started.
@@ -307,7 +307,7 @@ impl<O: SessionObject> MemoryHost<O> {
         Self::with_options(namespace, &HostOptions::default().with_threads(1), env)
     }
 
-    /// As [`new`](Self::new), with options.
+    /// Creates an empty namespace with options; `env` is called once on each thread.
     ///
     /// # Errors
     /// As [`new`](Self::new).

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 /// Descriptors that an awake object holds: its database, the write-ahead log and the log's index.
 const DESCRIPTORS: u64 = 3;
 
-/// How a host runs its objects.
+/// Options of a native host.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,13 +25,13 @@ const DESCRIPTORS: u64 = 3;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HostOptions {
-    /// Threads; an object stays on one. Default: one for each processor, at most 8.
+    /// Number of threads, at least 1; an object stays on one. Default: one for each processor, at most 8.
     pub threads: usize,
-    /// How long an object without events keeps its instance and its open database. Default: 10 s.
+    /// Time for which an object without events keeps its instance and its open database. Default: 10 s.
     pub idle: Duration,
-    /// Events in flight on one object; one more is refused with [`ErrorKind::Overloaded`](crate::ErrorKind). Default: 4096.
+    /// Largest number of events in flight on one object; one more is refused with [`ErrorKind::Overloaded`](crate::ErrorKind). Default: 4096.
     pub events: usize,
-    /// Events in flight on all objects together; one more is refused with
+    /// Largest number of events in flight on all objects together; one more is refused with
     /// [`ErrorKind::Overloaded`](crate::ErrorKind). Default: 65,536.
     pub queue: usize,
     /// Objects that may be awake at once, each with three file descriptors. The least recently used idle one hibernates to
@@ -39,7 +39,7 @@ pub struct HostOptions {
     /// [`ErrorKind::Overloaded`](crate::ErrorKind). Default: a sixteenth of the process's soft limit of descriptors,
     /// 16 to 4096. At least one for each thread.
     pub open_objects: usize,
-    /// How long an event waits for room when every awake object is busy. Default: 5 s.
+    /// Time for which an event waits for room when every awake object is busy. Default: 5 s.
     pub wait: Duration,
     /// Bytes of disk below which an object's writes are refused with
     /// [`ErrorKind::StorageFull`](crate::ErrorKind); reading goes on. Default (`None`): 64 MiB, at most 5 % of the file
@@ -54,9 +54,9 @@ pub struct HostOptions {
     /// Bytes of received messages whose handlers have not ended, for each object; beyond, its sockets are not read.
     /// Default: 16 MiB.
     pub incoming_bytes: usize,
-    /// Where the time comes from. Default: the system's clock.
+    /// Clock of alarms. Default: the system's clock.
     pub clock: Clock,
-    /// How long the host sleeps at most before it compares its wake-ups with the clock, which may have been set meanwhile.
+    /// Longest time before the host compares its wake-ups with the clock, which may have been set meanwhile.
     /// Default: 15 s.
     pub clock_check: Duration,
 }

@@ -15,14 +15,14 @@ pub struct DurableObjectNamespace {
 }
 
 impl DurableObjectNamespace {
-    /// The namespace behind a binding: `env.IAM_SESSION`.
+    /// Takes the namespace behind a binding, such as `env.ROOMS`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when the value is no namespace.
+    /// [`ErrorKind::InvalidArgument`] when the value is not a namespace.
     pub fn new(binding: impl Into<Object>) -> Result<Self> {
         let namespace = binding.into();
         if namespace.is_nothing() || namespace.method("idFromName").is_err() {
-            let message = format!("the binding is no Durable Object namespace but {:?}", namespace.class());
+            let message = format!("the binding is not a Durable Object namespace but {:?}", namespace.class());
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         Ok(Self { namespace })
