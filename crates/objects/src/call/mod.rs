@@ -155,6 +155,15 @@ impl Member {
     }
 }
 
+/// A participant's place in the call.
+struct Place {
+    id: String,
+    /// The token to resume it with, which is new with each connection.
+    token: String,
+    /// Whether the participant had it before.
+    is_back: bool,
+}
+
 impl SessionObject for CallRoom {
     type Env = CallOptions;
 
@@ -340,29 +349,7 @@ impl CallRoom {
             let detail = format!("you are in this call {places} times, which is the limit: leave it elsewhere");
             return Ok(refusal(StatusCode::CONFLICT, &detail));
         }
-        let (id, is_back) = match known {
-            Some(id) => (id, true),
-            None => (isobar_base::random::hex_id()?, false),
-        };
-        let token = isobar_base::random::hex_id()?;
-        let now = Utc::now();
-        let valid_until = who.valid_until.timestamp_millis();
-        if is_back {
-            // The newest connection is the participant's: an older one has missed that it is broken.
-            for old in self.socket_of(&id) {
-                old.set_attachment(&Json::Null)?;
-                drop(old.close(4001, "you have come back elsewhere"));
-            }
-            let sql =
-                "UPDATE participants SET resume_hash = ?, seen_at = ?, valid_until = ?, away_since = NULL WHERE id = ?";
-            self.context.sql().exec(sql, (hash(&token), now.timestamp_millis(), valid_until, &id))?;
-        } else {
-            let sql = "INSERT INTO participants (id, user, name, resume_hash, state, joined_at, seen_at, valid_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-            let state = json!({"audio": false, "video": false, "screen": false}).to_string();
-            let at = now.timestamp_millis();
-            let values = (&id, &who.user, &who.name, hash(&token), state, moment(now), at, valid_until);
-            self.context.sql().exec(sql, values)?;
-        }
+        let Place { id, token, is_back } = self.place(who, known)?;
         let (client, server) = socket_pair();
         let client = client.with_message_bytes(MESSAGE_BYTES);
         let socket = self.context.accept_websocket(server, &[&id])?;
@@ -380,6 +367,36 @@ impl CallRoom {
         self.tell_others(&id, &json!({"type": event, "id": id, "participant": participant}));
         self.look_again()?;
         Ok(websocket_response(client))
+    }
+
+    /// Makes a place for a participant, or gives back the one that is known.
+    fn place(&self, who: &Participant, known: Option<String>) -> Result<Place> {
+        let is_back = known.is_some();
+        let id = match known {
+            Some(id) => id,
+            None => isobar_base::random::hex_id()?,
+        };
+        let token = isobar_base::random::hex_id()?;
+        let now = Utc::now();
+        let valid_until = who.valid_until.timestamp_millis();
+        if is_back {
+            // The newest connection is the participant's: an older one has missed that it is broken.
+            for old in self.socket_of(&id) {
+                old.set_attachment(&Json::Null)?;
+                drop(old.close(4001, "you have come back elsewhere"));
+            }
+            let sql =
+                "UPDATE participants SET resume_hash = ?, seen_at = ?, valid_until = ?, away_since = NULL WHERE id = ?";
+            self.context.sql().exec(sql, (hash(&token), now.timestamp_millis(), valid_until, &id))?;
+        } else {
+            let sql = "INSERT INTO participants (id, user, name, resume_hash, state, joined_at, seen_at, valid_until) \
+                       VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+            let state = json!({"audio": false, "video": false, "screen": false}).to_string();
+            let at = now.timestamp_millis();
+            let values = (&id, &who.user, &who.name, hash(&token), state, moment(now), at, valid_until);
+            self.context.sql().exec(sql, values)?;
+        }
+        Ok(Place { id, token, is_back })
     }
 
     /// Returns the place that this token resumes: of the same user, and still in the call.

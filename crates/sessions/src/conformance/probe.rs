@@ -112,126 +112,170 @@ impl SessionObject for Probe {
     }
 }
 
+/// An operation that an event is to run.
+#[derive(Clone, Copy)]
+struct Operation<'o>(&'o Json);
+
+impl Operation<'_> {
+    fn name(&self) -> &str {
+        self.0["op"].as_str().unwrap_or_default()
+    }
+
+    fn text(&self, field: &str) -> String {
+        self.0[field].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn number(&self, field: &str) -> i64 {
+        self.0[field].as_i64().unwrap_or_default()
+    }
+
+    fn is(&self, field: &str) -> bool {
+        self.0[field].as_bool().unwrap_or_default()
+    }
+}
+
 impl Probe {
+    /// Runs an operation.
     fn act(&self, operation: Json) -> LocalBoxFuture<'_, Result<Json>> {
         async move {
-            let text = |name: &str| operation[name].as_str().unwrap_or_default().to_owned();
-            let number = |name: &str| operation[name].as_i64().unwrap_or_default();
-            let storage = &self.context;
-            Ok(match text("op").as_str() {
-                "sql" => {
-                    let values: Option<Vec<Value>> = operation["values"].as_array().map(|values| values.iter().map(value).collect());
-                    let cursor = storage.sql().exec(&text("sql"), values.unwrap_or_default())?;
-                    let columns = cursor.column_names().to_vec();
-                    json!({"columns": columns, "rows": cursor.raw().iter().map(|row| row.iter().map(Value::to_json).collect()).collect::<Vec<Json>>()})
-                }
-                "caught" => match self.act(operation["do"].clone()).await {
+            let operation = Operation(&operation);
+            if let Some(done) = self.on_storage(operation)? {
+                return Ok(done);
+            }
+            if let Some(done) = self.on_sockets(operation)? {
+                return Ok(done);
+            }
+            if let Some(done) = self.in_time(operation).await? {
+                return Ok(done);
+            }
+            match operation.name() {
+                "caught" => Ok(match self.act(operation.0["do"].clone()).await {
                     Ok(value) => json!({"ok": value}),
                     Err(error) => json!({"error": error.to_string()}),
-                },
-                "get" => storage.kv().get::<Json>(&text("key"))?.unwrap_or_default(),
-                "put" => {
-                    storage.kv().put(&text("key"), &operation["value"])?;
-                    Json::Null
-                }
-                "delete" => storage.kv().delete(&text("key"))?.into(),
-                "list" => {
-                    let option = |name: &str| operation[name].as_str().map(str::to_owned);
-                    let options = KvListOptions {
-                        start: option("start"),
-                        start_after: option("startAfter"),
-                        end: option("end"),
-                        prefix: option("prefix"),
-                        reverse: operation["reverse"].as_bool().unwrap_or_default(),
-                        limit: operation["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()),
-                    };
-                    storage.kv().list::<Json>(&options)?.into_iter().map(|(key, _)| Json::from(key)).collect()
-                }
-                "transaction" => {
-                    let run = || {
-                        for step in operation["do"].as_array().into_iter().flatten() {
-                            let done = self.act(step.clone()).now_or_never();
-                            done.unwrap_or_else(|| Err(Error::application("a transaction cannot wait")))?;
-                        }
-                        Ok(())
-                    };
-                    storage.transaction(run)?;
-                    Json::Null
-                }
-                "size" => storage.sql().database_size()?.into(),
-                "delete all" => {
-                    storage.delete_all()?;
-                    Json::Null
-                }
-                "set alarm" => {
-                    storage.set_alarm(Utc::now() + chrono::Duration::milliseconds(number("in")))?;
-                    Json::Null
-                }
-                "alarm" => storage.alarm()?.map(|at| (at - Utc::now()).num_milliseconds()).into(),
-                "delete alarm" => {
-                    storage.delete_alarm()?;
-                    Json::Null
-                }
+                }),
                 "memory" => {
                     self.memory.set(self.memory.get() + 1);
-                    self.memory.get().into()
+                    Ok(self.memory.get().into())
                 }
                 "note" => {
-                    self.notes.borrow_mut().push(text("text"));
-                    Json::Null
+                    self.notes.borrow_mut().push(operation.text("text"));
+                    Ok(Json::Null)
                 }
-                "notes" => self.notes.borrow().clone().into(),
-                "sleep" => {
-                    sleep(number("ms").unsigned_abs()).await;
-                    Json::Null
-                }
-                "block" => {
-                    let context = storage.clone();
-                    let ms = number("ms").unsigned_abs();
-                    let fails = operation["fails"].as_bool().unwrap_or_default();
-                    storage
-                        .block_concurrency_while(async move {
-                            sleep(ms).await;
-                            context.kv().put("blocked", &true)?;
-                            if fails { Err(Error::application("blocked boom")) } else { Ok(()) }
-                        })
-                        .await?;
-                    Json::Null
-                }
-                "wait until" => {
-                    let context = storage.clone();
-                    let panics = operation["panics"].as_bool().unwrap_or_default();
-                    storage.wait_until(async move {
-                        sleep(20).await;
-                        assert!(!panics, "the probe's background work panics on purpose");
-                        drop(context.kv().put("waited", &true));
-                    });
-                    Json::Null
-                }
-                "sockets" => storage.websockets(operation["tag"].as_str()).len().into(),
-                "socket tags" => storage.websockets(None).iter().map(|socket| Json::from(socket.tags())).collect(),
-                "auto response" => {
-                    storage.set_auto_response(Some((&text("request"), &text("response"))))?;
-                    Json::Null
-                }
-                "accept" => {
-                    let tags: Vec<String> = serde_json::from_value(operation["tags"].clone())?;
-                    let (_client, server) = socket_pair();
-                    let socket = storage.accept_websocket(server, &tags.iter().map(String::as_str).collect::<Vec<_>>())?;
-                    socket.tags().into()
-                }
-                "id" => json!([storage.id().to_string(), storage.id().name()]),
-                "fail" => return Err(Error::application(text("text"))),
+                "notes" => Ok(self.notes.borrow().clone().into()),
+                "id" => Ok(json!([self.context.id().to_string(), self.context.id().name()])),
+                "fail" => Err(Error::application(operation.text("text"))),
                 "abort" => {
-                    storage.abort(&text("text"));
-                    Json::Null
+                    self.context.abort(&operation.text("text"));
+                    Ok(Json::Null)
                 }
                 "panic" => panic!("the probe panics on purpose"),
-                other => return Err(Error::new(ErrorKind::InvalidArgument, format!("no operation {other}"))),
-            })
+                other => Err(Error::new(ErrorKind::InvalidArgument, format!("no operation {other}"))),
+            }
         }
         .boxed_local()
     }
+
+    /// Runs an operation on SQL, keys or the alarm; `None` for another.
+    fn on_storage(&self, operation: Operation<'_>) -> Result<Option<Json>> {
+        let storage = &self.context;
+        Ok(Some(match operation.name() {
+            "sql" => {
+                let values: Vec<Value> = operation.0["values"].as_array().into_iter().flatten().map(value).collect();
+                let cursor = storage.sql().exec(&operation.text("sql"), values)?;
+                let columns = cursor.column_names().to_vec();
+                let shown = |row: &Vec<Value>| row.iter().map(Value::to_json).collect::<Json>();
+                json!({"columns": columns, "rows": cursor.raw().iter().map(shown).collect::<Vec<_>>()})
+            }
+            "get" => storage.kv().get::<Json>(&operation.text("key"))?.unwrap_or_default(),
+            "put" => done(storage.kv().put(&operation.text("key"), &operation.0["value"]))?,
+            "delete" => storage.kv().delete(&operation.text("key"))?.into(),
+            "list" => self.list(operation)?,
+            "transaction" => done(storage.transaction(|| self.act_at_once(&operation.0["do"])))?,
+            "size" => storage.sql().database_size()?.into(),
+            "delete all" => done(storage.delete_all())?,
+            "set alarm" => {
+                done(storage.set_alarm(Utc::now() + chrono::Duration::milliseconds(operation.number("in"))))?
+            }
+            "alarm" => storage.alarm()?.map(|at| (at - Utc::now()).num_milliseconds()).into(),
+            "delete alarm" => done(storage.delete_alarm())?,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn list(&self, operation: Operation<'_>) -> Result<Json> {
+        let option = |field: &str| operation.0[field].as_str().map(str::to_owned);
+        let options = KvListOptions {
+            start: option("start"),
+            start_after: option("startAfter"),
+            end: option("end"),
+            prefix: option("prefix"),
+            reverse: operation.is("reverse"),
+            limit: operation.0["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()),
+        };
+        Ok(self.context.kv().list::<Json>(&options)?.into_iter().map(|(key, _)| Json::from(key)).collect())
+    }
+
+    /// Runs operations that do not wait.
+    fn act_at_once(&self, operations: &Json) -> Result<()> {
+        for operation in operations.as_array().into_iter().flatten() {
+            let done = self.act(operation.clone()).now_or_never();
+            done.unwrap_or_else(|| Err(Error::application("a transaction cannot wait")))?;
+        }
+        Ok(())
+    }
+
+    /// Runs an operation on WebSockets; `None` for another.
+    fn on_sockets(&self, operation: Operation<'_>) -> Result<Option<Json>> {
+        let context = &self.context;
+        Ok(Some(match operation.name() {
+            "sockets" => context.websockets(operation.0["tag"].as_str()).len().into(),
+            "socket tags" => context.websockets(None).iter().map(|socket| Json::from(socket.tags())).collect(),
+            "auto response" => {
+                let request = operation.text("request");
+                done(context.set_auto_response(Some((&request, &operation.text("response")))))?
+            }
+            "accept" => {
+                let tags: Vec<String> = serde_json::from_value(operation.0["tags"].clone())?;
+                let (_client, server) = socket_pair();
+                let socket = context.accept_websocket(server, &tags.iter().map(String::as_str).collect::<Vec<_>>())?;
+                socket.tags().into()
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Runs an operation that takes time; `None` for another.
+    async fn in_time(&self, operation: Operation<'_>) -> Result<Option<Json>> {
+        let context = self.context.clone();
+        let ms = operation.number("ms").unsigned_abs();
+        match operation.name() {
+            "sleep" => sleep(ms).await,
+            "block" => {
+                let fails = operation.is("fails");
+                let work = async move {
+                    sleep(ms).await;
+                    context.kv().put("blocked", &true)?;
+                    if fails { Err(Error::application("blocked boom")) } else { Ok(()) }
+                };
+                self.context.block_concurrency_while(work).await?;
+            }
+            "wait until" => {
+                let panics = operation.is("panics");
+                self.context.wait_until(async move {
+                    sleep(20).await;
+                    assert!(!panics, "the probe's background work panics on purpose");
+                    drop(context.kv().put("waited", &true));
+                });
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(Json::Null))
+    }
+}
+
+/// Returns the result of an operation that gives nothing.
+fn done(result: Result<()>) -> Result<Json> {
+    result.map(|()| Json::Null)
 }
 
 fn value(json: &Json) -> Value {

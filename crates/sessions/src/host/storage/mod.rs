@@ -3,6 +3,8 @@
 
 mod draft;
 mod exec;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::cell::Cell;
@@ -445,120 +447,4 @@ fn in_file(path: &Path, what: &str, error: std::io::Error) -> Error {
         _ => ErrorKind::Storage,
     };
     Error::new(kind, format!("the session object's file {} {what}: {error}", path.display())).with_source(error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stored(path: &Path) -> Storage {
-        let health = Arc::new(Health::new(None, None));
-        let draft = Storage::open(path, &health, || Ok(false)).unwrap();
-        draft.kv_put("kept", b"1").unwrap();
-        draft.commit().unwrap();
-        draft.publish(Some("name")).unwrap()
-    }
-
-    #[test]
-    fn a_commit_waits_for_the_disk() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = stored(&folder.path().join("object.sqlite"));
-        let pragma = |name: &str| storage.connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
-        storage.trusted.store(true, Ordering::Relaxed);
-        assert_eq!(pragma("journal_mode").unwrap(), "wal");
-        let synchronous = storage.connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
-        assert_eq!(synchronous.unwrap(), 2, "2 is FULL: SQLite syncs the WAL with each commit");
-    }
-
-    #[test]
-    fn a_published_draft_holds_what_was_written_and_set() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ab/object.db");
-        let health = Arc::new(Health::new(None, None));
-        let draft = Storage::open(&path, &health, || Ok(false)).unwrap();
-        draft.exec("PRAGMA foreign_keys = OFF", &[]).unwrap();
-        draft.exec("CREATE TABLE t (a)", &[]).unwrap();
-        draft.commit().unwrap();
-        assert!(!draft.has_news(true).unwrap(), "definitions of a start are made again by the next one");
-        draft.exec("DELETE FROM t", &[]).unwrap();
-        draft.commit().unwrap();
-        assert!(!draft.has_news(false).unwrap(), "nothing was deleted");
-        assert!(!path.exists());
-        draft.exec("INSERT INTO t VALUES (7)", &[]).unwrap();
-        draft.commit().unwrap();
-        assert!(draft.has_news(false).unwrap());
-        let file = draft.publish(Some("Ada")).unwrap();
-        assert_eq!(file.exec("SELECT a FROM t", &[]).unwrap().one::<i64>().unwrap(), 7);
-        assert_eq!(file.exec("PRAGMA foreign_keys", &[]).unwrap().one::<i64>().unwrap(), 0);
-        assert_eq!(file.object_name().unwrap().as_deref(), Some("Ada"));
-        assert!(!disk::beside(&path, ".new").exists());
-    }
-
-    #[test]
-    fn a_full_database_loses_the_turn_and_not_the_connection() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = stored(&folder.path().join("object.db"));
-        storage.own("PRAGMA max_page_count = 12").unwrap();
-        storage.kv_put("first", b"1").unwrap();
-        let error = storage.kv_put("large", &[b'x'; 100_000]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::StorageFull);
-        assert!(error.to_string().contains("object.db"), "{error}");
-        let verdict = storage.verdict();
-        assert!(verdict.is_none_or(|verdict| verdict.kind() == ErrorKind::StorageFull));
-        storage.roll_back();
-        assert!(!storage.is_unsound());
-        storage.kv_put("after", b"1").unwrap();
-        storage.commit().unwrap();
-        assert_eq!(storage.kv_get("first").unwrap(), None);
-        assert_eq!(storage.kv_get("after").unwrap().as_deref(), Some(&b"1"[..]));
-    }
-
-    #[test]
-    fn a_file_of_an_older_version_gets_its_metadata_with_a_write_and_loses_it_with_the_turn() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("object.db");
-        let old = Connection::open(&path).unwrap();
-        old.execute_batch(&format!("PRAGMA journal_mode = WAL; {TABLES} INSERT INTO _cf_ALARM VALUES (1, 5, 6, 2)"))
-            .unwrap();
-        drop(old);
-        let storage = Storage::open(&path, &Arc::new(Health::new(None, None)), || Ok(true)).unwrap();
-        let row = AlarmRow { scheduled: 5, due: 6, retries: 2, made: None };
-        assert_eq!((storage.alarm().unwrap(), storage.object_name().unwrap()), (Some(row), None));
-        let newer = AlarmRow { made: Some(7), ..row };
-        storage.set_alarm(Some(newer)).unwrap();
-        storage.roll_back();
-        assert_eq!(storage.alarm().unwrap(), Some(row));
-        storage.set_alarm(Some(newer)).unwrap();
-        storage.commit().unwrap();
-        assert_eq!(storage.alarm().unwrap(), Some(newer));
-    }
-
-    #[test]
-    fn limited_statements_write_within_the_turn_and_leave_the_hosts_tables_alone() {
-        let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
-        storage.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3)", &[]).unwrap();
-        storage.kv_put("kept", b"1").unwrap();
-        storage.commit().unwrap();
-        storage.exec("DELETE FROM t ORDER BY a DESC LIMIT 2", &[]).unwrap();
-        assert!(storage.is_dirty());
-        storage.roll_back();
-        let cursor = storage.exec("UPDATE t SET a = 9 ORDER BY a LIMIT ?; -- the least", &[1.into()]).unwrap();
-        assert_eq!(cursor.rows_written(), Some(1));
-        storage.commit().unwrap();
-        let rows = storage.exec("SELECT a FROM t ORDER BY a", &[]).unwrap();
-        assert_eq!(rows.all::<i64>().unwrap(), [2, 3, 9]);
-        assert!(storage.exec("DELETE FROM _cf_KV LIMIT 1", &[]).is_err());
-        assert!(storage.exec("SELECT 1\0", &[]).is_err());
-        assert_eq!(storage.kv_get("kept").unwrap().as_deref(), Some(&b"1"[..]));
-    }
-
-    #[test]
-    fn a_savepoint_that_cannot_be_undone_condemns_the_turn() {
-        let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
-        let result = storage.transaction(&mut || {
-            storage.own("ROLLBACK")?; // as SQLite does by itself on a full disk
-            Err(Error::application("x"))
-        });
-        assert!(result.is_err() && storage.verdict().is_some());
-    }
 }
