@@ -11,7 +11,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("isobar-storage", "memory,mock,conformance,tracing,cloudflare-binding"),
     ("isobar-db", "cloudflare-binding,mock,conformance,tracing,vault"),
     ("isobar-sessions", "cloudflare-binding,mock,conformance,tracing"),
-    ("isobar-objects", "cloudflare-binding,tracing,browser,call,chat,mcp"),
+    ("isobar-objects", "cloudflare-binding,tracing,browser,call,chat,mcp,mock,conformance"),
     ("isobar-analytics", "cloudflare-binding,memory,mock,conformance,tracing"),
     ("isobar-cloudflare", "binding"),
     ("isobar-site", "tracing"),

@@ -27,7 +27,8 @@ const ATTACK: &str =
 pub(crate) fn run() -> Outcome {
     let chromium = chromium()?;
     // Tests that each way out of the browser is blocked.
-    let exits = ["test", "--quiet", "--package", "isobar-objects", "--features", "chromium", "--test", "chromium"];
+    let exits =
+        ["test", "--quiet", "--package", "isobar-objects", "--features", "chromium,conformance", "--test", "chromium"];
     execute(cargo().args(exits).env("CHROMIUM", chromium_path()?))?;
     execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
     let state = target().join("browser-state");

@@ -3,23 +3,29 @@
 //! `POST /open {"keep_alive_ms": 60000}` opens it, `POST /screenshot`, `/pdf` and `/content` take
 //! `{"url": "https://..."}` or `{"html": "..."}` and options of the result, `GET /session` describes it, `DELETE /session` closes it.
 //! A browser that was lost - a restart, a crash - is opened again by the next request. The browser itself is a
-//! [`BrowserEngine`]: chromium natively (feature `chromium`), the Browser binding inside Workers.
+//! [`BrowserEngine`]: chromium natively (feature `chromium`), the Browser binding inside Workers, [`MemoryBrowsers`] for tests,
+//! `mock::MockBrowsers` over any of them (feature `mock`). `conformance` (its feature) is the kit for engines.
 
 #[cfg(feature = "cloudflare-binding")]
 mod binding;
 #[cfg(all(feature = "chromium", not(target_arch = "wasm32")))]
 pub mod chromium;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod devtools;
+mod engine;
+mod error;
 mod guard;
+mod job;
+mod memory;
+#[cfg(feature = "mock")]
+pub mod mock;
 #[cfg(all(feature = "chromium", not(target_arch = "wasm32")))]
 mod proxy;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -28,7 +34,11 @@ use serde_json::{Value as Json, json};
 #[cfg(feature = "cloudflare-binding")]
 pub use binding::BrowserBinding;
 pub use devtools::{DevTools, render};
+pub use engine::BrowserEngine;
+pub use error::{BrowserError, BrowserErrorKind};
 pub use guard::{NetworkPolicy, check_url};
+pub use job::{RenderFormat, RenderJob, Rendered};
+pub use memory::MemoryBrowsers;
 
 use crate::participant::Participant;
 use crate::refusal::{Done, Stop};
@@ -43,216 +53,12 @@ const IDLE_MS: i64 = 60_000;
 const MAX_KEEP_ALIVE_MS: i64 = 600_000;
 /// Time that a page may take in all. Its parts have limits of their own, and name what was slow; together they may take longer.
 const RENDER: Duration = Duration::from_secs(120);
-/// Bytes of a page that is given as HTML.
-const HTML_BYTES: usize = 1024 * 1024;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS browser (
         one INTEGER PRIMARY KEY CHECK (one = 1), engine_id TEXT NOT NULL, user TEXT NOT NULL, opened_at INTEGER NOT NULL,
         used_at INTEGER NOT NULL, keep_alive_ms INTEGER NOT NULL, renders INTEGER NOT NULL
     )";
-
-/// A pool of browsers, each session in one of its own.
-///
-/// ```
-/// use async_trait::async_trait;
-/// use bytes::Bytes;
-/// use chrono::TimeDelta;
-/// use isobar_objects::browser::{
-///     BrowserEngine, BrowserError, BrowserErrorKind, RenderFormat, RenderJob, Rendered,
-/// };
-///
-/// /// An engine whose pages are blank.
-/// #[derive(Debug)]
-/// struct Blank;
-///
-/// #[async_trait]
-/// impl BrowserEngine for Blank {
-///     async fn open(&self, user: &str, _keep_alive: TimeDelta) -> Result<String, BrowserError> {
-///         Ok(format!("browser of {user}"))
-///     }
-///
-///     async fn render(&self, _session: &str, job: &RenderJob) -> Result<Rendered, BrowserError> {
-///         match job.format {
-///             RenderFormat::Content => Ok(Rendered::new("text/html; charset=utf-8", Bytes::from_static(b"<p></p>"))),
-///             _ => Err(BrowserError::new(BrowserErrorKind::Page, "a blank page is not drawn")),
-///         }
-///     }
-///
-///     async fn close(&self, _session: &str) -> Result<(), BrowserError> {
-///         Ok(())
-///     }
-/// }
-/// ```
-#[async_trait]
-pub trait BrowserEngine: Debug + Send + Sync {
-    /// Opens a session for a user, with cookies and storage of its own. Returns its id. The engine may close a session that was idle
-    /// for `keep_alive`; [`BrowserSession`] closes it anyway, by its alarm.
-    ///
-    /// # Errors
-    /// [`BrowserErrorKind::Full`] when there are too many, or too many of the user's; [`BrowserErrorKind::Unavailable`] when
-    /// none starts.
-    async fn open(&self, user: &str, keep_alive: TimeDelta) -> Result<String, BrowserError>;
-
-    /// Renders a page in a session. Several pages may be rendered in one at a time.
-    ///
-    /// # Errors
-    /// [`BrowserErrorKind::Gone`] when the session is not there any more, [`BrowserErrorKind::Page`] when the page cannot be
-    /// had, [`BrowserErrorKind::Forbidden`] when it must not be.
-    async fn render(&self, session: &str, job: &RenderJob) -> Result<Rendered, BrowserError>;
-
-    /// Closes a session. One that does not exist counts as closed.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    async fn close(&self, session: &str) -> Result<(), BrowserError>;
-}
-
-/// Kind of a [`BrowserError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BrowserErrorKind {
-    /// The limit of sessions is reached.
-    Full,
-    /// The session has ended.
-    Gone,
-    /// No browser starts, or it does not answer.
-    Unavailable,
-    /// The page cannot be loaded: unknown host, timeout.
-    Page,
-    /// The page is on this machine or in a private network.
-    Forbidden,
-}
-
-/// An error of an engine.
-#[derive(Debug, Clone)]
-pub struct BrowserError {
-    kind: BrowserErrorKind,
-    message: String,
-}
-
-impl BrowserError {
-    /// Creates an error.
-    pub fn new(kind: BrowserErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
-    }
-
-    /// Returns the kind.
-    #[must_use]
-    pub fn kind(&self) -> BrowserErrorKind {
-        self.kind
-    }
-}
-
-impl std::fmt::Display for BrowserError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for BrowserError {}
-
-/// Format of a rendered page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RenderFormat {
-    /// An image: PNG.
-    Screenshot,
-    /// A document: PDF, with backgrounds, in the page's own size or Letter.
-    Pdf,
-    /// The HTML of the page as it is after loading.
-    Content,
-}
-
-/// A page to render.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct RenderJob {
-    /// Format of the result; the route sets it. Default: a screenshot.
-    #[serde(skip, default = "screenshot")]
-    pub format: RenderFormat,
-    /// URL of the page, `http` or `https`, 2,000 bytes at most. Default: `None`, with `html` given.
-    pub url: Option<String>,
-    /// The page as HTML, 1 MiB at most. Default: `None`, with `url` given.
-    pub html: Option<String>,
-    /// Width of the window in CSS pixels, 16 to 4096. Default: 1280.
-    #[serde(default = "width")]
-    pub width: u32,
-    /// Height of the window in CSS pixels, 16 to 4096. Default: 800.
-    #[serde(default = "height")]
-    pub height: u32,
-    /// Whether the screenshot is of the whole page, however long. Default: `false`.
-    #[serde(default)]
-    pub full_page: bool,
-    /// Time after the load of the page for its scripts, in milliseconds; 10,000 at most. Default: 0.
-    #[serde(default)]
-    pub wait_ms: u32,
-}
-
-fn screenshot() -> RenderFormat {
-    RenderFormat::Screenshot
-}
-
-fn width() -> u32 {
-    1280
-}
-
-fn height() -> u32 {
-    800
-}
-
-impl RenderJob {
-    /// Creates a job for a screenshot of the page at this URL.
-    pub fn url(url: impl Into<String>) -> Self {
-        Self {
-            format: RenderFormat::Screenshot,
-            url: Some(url.into()),
-            html: None,
-            width: width(),
-            height: height(),
-            full_page: false,
-            wait_ms: 0,
-        }
-    }
-
-    /// Sets the format of the result.
-    #[must_use]
-    pub fn with_format(mut self, format: RenderFormat) -> Self {
-        self.format = format;
-        self
-    }
-
-    fn check(&self) -> std::result::Result<(), &'static str> {
-        match (&self.url, &self.html) {
-            (Some(url), None) if url.len() <= 2000 => {}
-            (None, Some(html)) if html.len() <= HTML_BYTES => {}
-            _ => return Err("give either url, of 2000 bytes at most, or html, of a MiB at most"),
-        }
-        if !(16..=4096).contains(&self.width) || !(16..=4096).contains(&self.height) {
-            return Err("width and height must be 16 to 4096");
-        }
-        if self.wait_ms > 10_000 { Err("wait_ms must be 10000 at most") } else { Ok(()) }
-    }
-}
-
-/// A rendered page.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Rendered {
-    /// Content type: `image/png`, `application/pdf` or `text/html; charset=utf-8`.
-    pub content_type: &'static str,
-    /// The image, the document or the HTML; 32 MiB at most.
-    pub bytes: Bytes,
-}
-
-impl Rendered {
-    /// Creates a result, as an engine does.
-    #[must_use]
-    pub fn new(content_type: &'static str, bytes: Bytes) -> Self {
-        Self { content_type, bytes }
-    }
-}
 
 /// Options of a browser session: its environment.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use isobar_objects::browser::chromium::Chromium;
-use isobar_objects::browser::{BrowserEngine, NetworkPolicy, RenderFormat, RenderJob};
+use isobar_objects::browser::{BrowserEngine, NetworkPolicy, RenderFormat, RenderJob, conformance};
 use serde_json::{Value as Json, json};
 
 const PAGE: &str = include_str!("exits.html");
@@ -209,6 +209,13 @@ fn assert_only_the_proxy(heard: &Heard, log: &NetLog) {
     assert!(log.lookups.is_empty(), "names were looked up: {log:?}");
     assert!(log.connected_to.len() <= 1, "connections beside the proxy's: {log:?}");
     assert!(log.connected_to.iter().all(|address| address.starts_with("127.0.0.1:")), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_conforms() {
+    let Some(program) = chromium() else { return };
+    let browsers = Chromium::at(program);
+    conformance::run(async || Arc::new(browsers.clone()) as _).await.assert_green();
 }
 
 #[tokio::test(flavor = "multi_thread")]
