@@ -37,6 +37,7 @@ impl Occupancy {
         String::from_utf8(user).ok()
     }
 
+    /// Returns the response to a question.
     pub(crate) fn into_reply(self) -> Response {
         reply(StatusCode::OK, &self)
     }

@@ -79,6 +79,7 @@ impl Bucket {
         self.spent <= 0.0
     }
 
+    /// Gives back what the time since the last event has earned.
     fn refill(&mut self, rate: Rate, now: DateTime<Utc>) {
         let now = now.timestamp_millis();
         let elapsed = (now - self.at).max(0) as f64 / 1000.0;

@@ -38,6 +38,7 @@ pub(crate) fn revoked(closed: usize) -> Response {
     reply(StatusCode::OK, &json!({ "closed": closed }))
 }
 
+/// Creates a response that is not cached.
 fn with_type(status: StatusCode, body: String, kind: &'static str) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -45,6 +45,7 @@ impl Revocations {
         Ok(who.judged_at <= *at)
     }
 
+    /// Returns the revocations, read from the storage when the instance first needs them.
     fn load(&mut self, context: &SessionContext) -> Result<&mut HashMap<String, DateTime<Utc>>> {
         if self.0.is_none() {
             let mut users: HashMap<String, DateTime<Utc>> = context.kv().get(KEY)?.unwrap_or_default();

@@ -17,6 +17,7 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// Creates the tables' description from their schema, and the name of the one that the schema creates last.
     pub(crate) fn new(schema: &'static str, probe: &'static str) -> Self {
         Self { schema, probe, are_there: Rc::default(), are_made: Rc::default() }
     }

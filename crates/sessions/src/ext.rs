@@ -75,6 +75,7 @@ pub trait SessionNamespaceExt: SessionNamespace {
     }
 }
 
+/// Creates a request with a path of the caller's.
 fn request(method: &str, path: &str, body: Body) -> Result<Request> {
     http::Request::builder()
         .method(method)

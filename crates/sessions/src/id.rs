@@ -100,6 +100,7 @@ impl IdScheme {
         Ok(ObjectId { bytes, name: None })
     }
 
+    /// Returns the id with this first half: the second proves the namespace.
     fn prove(&self, head: [u8; 16]) -> [u8; 32] {
         let [tail, _] = self.mac(&[b"id", head.as_slice()].concat());
         let mut bytes = [0; 32];
@@ -108,6 +109,7 @@ impl IdScheme {
         bytes
     }
 
+    /// Returns both halves of the message's code under the namespace's key.
     fn mac(&self, message: &[u8]) -> [[u8; 16]; 2] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         mac.update(message);

@@ -22,6 +22,7 @@ pub(crate) enum Frame {
 }
 
 impl Frame {
+    /// Returns the bytes that the frame counts for.
     fn bytes(&self) -> usize {
         FRAME_BYTES
             + match self {
@@ -54,6 +55,7 @@ pub(crate) enum Refused {
     Gone,
 }
 
+/// Frames that wait, and the two ends' state.
 #[derive(Debug)]
 struct State {
     frames: VecDeque<Frame>,
@@ -70,12 +72,14 @@ struct State {
 }
 
 impl State {
+    /// Queues a frame.
     fn add(&mut self, frame: Frame) {
         self.count(frame.bytes(), true);
         self.frames.push_back(frame);
         self.wake_receiver();
     }
 
+    /// Counts bytes in or out, here and in the budget.
     fn count(&mut self, bytes: usize, more: bool) {
         let used = self.budget.as_ref().map(|budget| &budget.used);
         if more {
@@ -87,12 +91,14 @@ impl State {
         }
     }
 
+    /// Whether a frame of this size has no room: a single frame always has.
     fn is_full_with(&self, bytes: usize) -> bool {
         let after = self.bytes + bytes;
         let over = |budget: &Arc<Budget>| budget.used.load(Ordering::Relaxed) + bytes > budget.limit;
         (self.bytes > 0 && after > self.limit) || (after > SHARE_BYTES && self.budget.as_ref().is_some_and(over))
     }
 
+    /// Drops the frames that wait.
     fn clear(&mut self) {
         self.frames = VecDeque::new();
         self.count(self.bytes, false);
@@ -113,6 +119,7 @@ impl State {
 
 type Shared = Arc<Mutex<State>>;
 
+/// Locks the state.
 fn lock(state: &Shared) -> MutexGuard<'_, State> {
     // Nothing in here panics between two changes that belong together.
     state.lock().ignore_poison()

@@ -438,6 +438,7 @@ pub(crate) fn take_client(response: &mut Response) -> Option<ClientSocket> {
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<ClientSocket>>>);
 
+/// The error of sending to an end that is gone.
 fn gone() -> Error {
     Error::new(ErrorKind::Socket, "the object's end of the WebSocket is gone")
 }

@@ -33,6 +33,10 @@ impl BrowserBinding {
         Ok(Self(binding))
     }
 
+    /// Sends a request to the binding, and returns its response.
+    ///
+    /// # Errors
+    /// `Gone` for 404 and 410, `Full` for 429, `Unavailable` for every other failure, and after 30 s.
     async fn ask(&self, method: &str, url: &str, upgrades: bool) -> Result<Object, BrowserError> {
         let mut init = Object::empty().with("method", method);
         if upgrades {
@@ -83,6 +87,7 @@ impl BrowserEngine for BrowserBinding {
     }
 }
 
+/// A DevTools connection over the socket that the binding has opened.
 struct Connection(ClientSocket);
 
 #[async_trait]

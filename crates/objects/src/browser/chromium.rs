@@ -73,6 +73,7 @@ pub struct Chromium {
     inner: Arc<Inner>,
 }
 
+/// State that the clones share.
 #[derive(Debug)]
 struct Inner {
     program: PathBuf,
@@ -80,6 +81,7 @@ struct Inner {
     running: Mutex<Option<Running>>,
 }
 
+/// A running chromium, with its profile, its proxy and its sessions.
 #[derive(Debug)]
 struct Running {
     child: Child, // killed when dropped
@@ -128,6 +130,7 @@ impl Chromium {
         &self.inner.program
     }
 
+    /// Opens a DevTools connection to the browser at this address.
     async fn connect(&self, url: &str) -> Result<Connection, BrowserError> {
         let limits = WebSocketConfig::default().max_frame_size(Some(ANSWER_BYTES)).max_message_size(Some(ANSWER_BYTES));
         let connecting = tokio::time::timeout(ANSWER, connect_async_with_config(url, Some(limits), false)).await;
@@ -256,6 +259,7 @@ async fn start(program: &Path, network: NetworkPolicy) -> Result<Running, Browse
     Ok(Running { child, _profile: profile, _proxy: proxy, url, sessions: HashMap::new() })
 }
 
+/// Whether this process runs as root.
 #[cfg(unix)]
 fn is_root() -> bool {
     // The owner of what this process makes is its user.
@@ -267,6 +271,7 @@ fn is_root() -> bool {
     false
 }
 
+/// A DevTools connection, and the networks that its pages may reach.
 struct Connection {
     socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
     network: NetworkPolicy,
@@ -317,14 +322,17 @@ impl DevTools for Connection {
     }
 }
 
+/// The error of a chromium that does not answer in time.
 fn silent() -> BrowserError {
     BrowserError::new(BrowserErrorKind::Unavailable, format!("chromium did not answer within {} s", ANSWER.as_secs()))
 }
 
+/// The error of a session or a connection that has ended.
 fn gone(why: &dyn std::fmt::Display) -> BrowserError {
     BrowserError::new(BrowserErrorKind::Gone, why.to_string())
 }
 
+/// Logs that chromium was lost.
 fn tracing_lost(error: &BrowserError) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%error, "chromium was lost and is started again");

@@ -110,6 +110,7 @@ pub async fn render(
     rendered
 }
 
+/// A tab that renders one job, over a connection that may have others.
 struct Tab<'c> {
     connection: &'c mut dyn DevTools,
     session: Option<String>,
@@ -170,6 +171,7 @@ impl Tab<'_> {
         }
     }
 
+    /// Runs a command that returns base64, and decodes it.
     async fn encoded(
         &mut self,
         method: &str,
@@ -230,6 +232,7 @@ impl Tab<'_> {
         }
     }
 
+    /// Sends a command without waiting. Returns its id.
     async fn post(&mut self, method: &str, params: Json) -> Result<u64, BrowserError> {
         self.last += 1;
         let mut message = json!({"id": self.last, "method": method, "params": params});
@@ -276,6 +279,7 @@ impl Tab<'_> {
     }
 }
 
+/// Checks that a result is within the limit of 32 MiB.
 fn fits(bytes: Bytes, content_type: &'static str) -> Result<Rendered, BrowserError> {
     if bytes.len() > RENDERED_BYTES {
         return Err(BrowserError::new(BrowserErrorKind::Page, "the result is larger than the limit of 32 MiB"));
@@ -283,10 +287,12 @@ fn fits(bytes: Bytes, content_type: &'static str) -> Result<Rendered, BrowserErr
     Ok(Rendered { content_type, bytes })
 }
 
+/// The error of a browser that breaks the protocol or does not answer.
 fn unavailable(why: &str) -> BrowserError {
     BrowserError::new(BrowserErrorKind::Unavailable, why)
 }
 
+/// The error of a refused command: `Gone` where its target has gone, else `Page`.
 fn gone_or(error: &str, method: &str) -> BrowserError {
     let is_gone = ["Failed to find browser context", "No target with given id", "Session with given id not found"];
     let kind = match is_gone.iter().any(|text| error.contains(text)) {

@@ -46,6 +46,7 @@ pub struct MemoryBrowsers {
     sessions: Arc<Mutex<Sessions>>,
 }
 
+/// The open sessions.
 #[derive(Debug, Default)]
 struct Sessions {
     opened: u64,

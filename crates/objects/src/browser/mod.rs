@@ -136,6 +136,7 @@ pub struct BrowserSession {
     rendering: std::cell::Cell<u32>,
 }
 
+/// The browser that a session has, as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Opened {
     engine_id: String,
@@ -147,10 +148,12 @@ struct Opened {
 }
 
 impl Opened {
+    /// Returns the time at which it is closed unless it is used before, in Unix milliseconds.
     fn ends_at(&self) -> i64 {
         self.used_at + self.keep_alive_ms
     }
 
+    /// Returns the session as its client sees it.
     fn shown(&self) -> Json {
         let at = |ms| DateTime::from_timestamp_millis(ms).map(moment);
         json!({"open": true, "opened_at": at(self.opened_at), "closes_at": at(self.ends_at()),
@@ -312,6 +315,7 @@ impl BrowserSession {
         }
     }
 
+    /// Returns the browser that is stored; `None` without one.
     fn opened(&self) -> Result<Option<Opened>> {
         if !self.tables.are_there(&self.context)? {
             return Ok(None);
@@ -320,6 +324,7 @@ impl BrowserSession {
         self.context.sql().exec(sql, ())?.next()
     }
 
+    /// Stores the browser, and sets the alarm that closes it.
     fn keep(&self, opened: &Opened) -> Result<()> {
         self.tables.make(&self.context)?;
         let Opened { engine_id, user, opened_at, used_at, keep_alive_ms, renders } = opened;
@@ -329,11 +334,13 @@ impl BrowserSession {
         self.close_later(opened)
     }
 
+    /// Sets the alarm to the end of the idle time.
     fn close_later(&self, opened: &Opened) -> Result<()> {
         let at = DateTime::from_timestamp_millis(opened.ends_at()).unwrap_or_else(Utc::now);
         self.context.set_alarm(at)
     }
 
+    /// Deletes the stored browser, if it is this one, and its alarm.
     fn forget(&self, opened: &Opened) -> Result<()> {
         let sql = "DELETE FROM browser WHERE engine_id = ? RETURNING engine_id";
         let gone: Option<String> = self.context.sql().exec(sql, (&opened.engine_id,))?.next()?;
@@ -342,12 +349,14 @@ impl BrowserSession {
     }
 }
 
+/// Returns the response to a closed session: 204.
 fn closed() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
+/// Returns the response to a request whose engine has failed.
 fn failed(error: &BrowserError) -> Response {
     let status = match error.kind() {
         BrowserErrorKind::Full => StatusCode::TOO_MANY_REQUESTS,

@@ -30,6 +30,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
+    /// Starts a proxy on a port of this machine that the system chooses.
     pub(super) async fn start(network: NetworkPolicy) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -122,6 +123,7 @@ pub(super) async fn resolve(host: &str, port: u16, network: NetworkPolicy) -> Re
     found.first().copied().ok_or_else(forbidden)
 }
 
+/// Reads the head of a request, up to its empty line, and what has come after it. `None` when it is too long or breaks off.
 async fn read_head(client: &mut TcpStream) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
@@ -135,6 +137,7 @@ async fn read_head(client: &mut TcpStream) -> Option<Vec<u8>> {
     None
 }
 
+/// Answers with a status alone, and closes.
 async fn refuse(client: &mut TcpStream, status: &str) {
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     drop(client.write_all(answer.as_bytes()).await); // the client may have gone

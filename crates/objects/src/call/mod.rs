@@ -119,6 +119,7 @@ struct Pace {
     seen_at: i64,
 }
 
+/// A command of a client.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Command {
@@ -137,6 +138,7 @@ enum Command {
     Ping,
 }
 
+/// A participant as the roster shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Member {
     id: String,
@@ -148,6 +150,7 @@ struct Member {
 }
 
 impl Member {
+    /// Returns the member as clients see it.
     fn shown(&self) -> Json {
         let state: Json = serde_json::from_str(&self.state).unwrap_or_default();
         json!({"id": self.id, "user": self.user, "name": self.name, "state": state, "joined_at": self.joined_at,
@@ -296,6 +299,7 @@ impl CallRoom {
         Ok(closed)
     }
 
+    /// Returns how many participants are in the call, and whether this user is one of them. A call keeps nothing.
     fn occupancy(&self, user: &str) -> Result<Occupancy> {
         let mut occupancy = Occupancy { is_kept: false, sockets: 0, is_present: false };
         if self.tables.are_there(&self.context)? {
@@ -326,6 +330,9 @@ impl CallRoom {
         self.context.sql().exec("UPDATE participants SET seen_at = ? WHERE id = ?", (now, id)).map(drop)
     }
 
+    /// Opens the socket of a participant, at its former place where `resume` names one.
+    ///
+    /// Refused are a revoked participant and one who may not write (403), a full call and a user with too many places (409).
     fn join(&self, who: &Participant, resume: Option<String>) -> Result<Response> {
         if self.live.borrow_mut().revocations.covers(&self.context, who)? {
             return Ok(refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY));
@@ -405,6 +412,7 @@ impl CallRoom {
         self.context.sql().exec(sql, (hash(token), &who.user))?.next()
     }
 
+    /// Passes a signal on, or keeps it for a participant that is away: 256 of them, 1 MiB together.
     fn signal(&self, socket: &WebSocket, from: &str, to: &str, data: &Json) -> Result<()> {
         let Some(recipient) = self.member(to)? else { return tell(socket, "there is no such participant") };
         let message = json!({"type": "signal", "from": from, "data": data}).to_string();
@@ -420,6 +428,7 @@ impl CallRoom {
         if kept.is_none() { tell(socket, "the participant is away and has too many signals waiting") } else { Ok(()) }
     }
 
+    /// Returns the signals that wait for a participant, oldest first.
     fn waiting(&self, id: &str) -> Result<Vec<(i64, String)>> {
         let sql = "SELECT id, message FROM signals WHERE recipient = ? ORDER BY id";
         self.context.sql().exec(sql, (id,))?.all()
@@ -439,6 +448,7 @@ impl CallRoom {
         Ok(())
     }
 
+    /// Deletes a participant that has left, and notifies the others.
     fn remove(&self, id: &str) -> Result<()> {
         self.context.sql().exec("DELETE FROM signals WHERE recipient = ?", (id,))?;
         self.context.sql().exec("DELETE FROM participants WHERE id = ?", (id,))?;
@@ -458,15 +468,18 @@ impl CallRoom {
         }
     }
 
+    /// Returns the number of places, those of participants that are away included.
     fn count(&self) -> Result<usize> {
         self.context.sql().exec("SELECT count(*) FROM participants", ())?.one()
     }
 
+    /// Returns the participant of this id.
     fn member(&self, id: &str) -> Result<Option<Member>> {
         let sql = "SELECT id, user, name, state, joined_at, away_since FROM participants WHERE id = ?";
         self.context.sql().exec(sql, (id,))?.next()
     }
 
+    /// Returns all participants in the order in which they have joined.
     fn roster(&self) -> Result<Vec<Json>> {
         if !self.tables.are_there(&self.context)? {
             return Ok(Vec::new());
@@ -476,6 +489,7 @@ impl CallRoom {
         Ok(members.iter().map(Member::shown).collect())
     }
 
+    /// Returns the ICE servers: STUN for all, TURN with credentials for those who may write.
     fn ice(&self, who: &Participant) -> Vec<Json> {
         let CallOptions { stun, turn, .. } = &self.options;
         let stun = (!stun.is_empty()).then(|| json!({ "urls": stun }));
@@ -495,6 +509,7 @@ impl CallRoom {
             .collect()
     }
 
+    /// Sends an event to every participant but one.
     fn tell_others(&self, id: &str, event: &Json) {
         let event = event.to_string();
         for socket in self.context.websockets(None) {
@@ -505,10 +520,12 @@ impl CallRoom {
     }
 }
 
+/// Returns the hash of a token: the token itself is not stored.
 fn hash(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
 }
 
+/// Sends an error event.
 fn tell(socket: &WebSocket, detail: &str) -> Result<()> {
     socket.send_json(&json!({"type": "error", "detail": detail}))
 }

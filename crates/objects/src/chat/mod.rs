@@ -114,6 +114,7 @@ pub struct Entry {
     pub deleted_at: Option<String>,
 }
 
+/// A command of a client.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Command {
@@ -132,6 +133,7 @@ struct Refused {
 }
 
 impl Refused {
+    /// Returns the response to a refused request.
     fn into_response(self) -> Response {
         match self.status {
             StatusCode::TOO_MANY_REQUESTS => too_many(self.detail),
@@ -140,6 +142,7 @@ impl Refused {
     }
 }
 
+/// Result of a command, which may be refused.
 type Done<T> = crate::refusal::Done<T, Refused>;
 
 impl SessionObject for ChatRoom {
@@ -257,6 +260,7 @@ impl ChatRoom {
         Ok(is_covered.then(|| refusal(StatusCode::FORBIDDEN, ASK_AGAIN_WHY)))
     }
 
+    /// Returns how many sockets are open, whether this user has one of them, and whether the room keeps messages.
     fn occupancy(&self, user: &str) -> Result<Occupancy> {
         let sql = "SELECT EXISTS (SELECT 1 FROM messages)";
         let is_kept = self.tables.are_there(&self.context)? && self.context.sql().exec(sql, ())?.one::<i64>()? == 1;
@@ -264,6 +268,7 @@ impl ChatRoom {
         Ok(Occupancy { is_kept, sockets: self.open_sockets(None).len(), is_present })
     }
 
+    /// Opens a socket: `history` is the first event on it, `presence` the next.
     fn join(&self, who: &Participant) -> Result<Response> {
         let tag = tag(&who.user);
         if self.open_sockets(Some(&tag)).len() >= self.options.sockets_of_user {
@@ -322,6 +327,10 @@ impl ChatRoom {
         Ok(who)
     }
 
+    /// Adds a message and sends it to all. A message with a nonce that the author has used before is returned as it is.
+    ///
+    /// # Errors
+    /// Refused: 403 without the right to write, 400 for an empty or long text or a long nonce, 429 for more than 20 messages in 10 s.
     fn say(&self, who: &Participant, text: String, nonce: Option<String>) -> Done<Entry> {
         if !who.writes {
             return Err(refused(StatusCode::FORBIDDEN, ONLY_READS));
@@ -368,6 +377,10 @@ impl ChatRoom {
         self.options.history_age.map(|age| moment(Utc::now() - age)).unwrap_or_default()
     }
 
+    /// Changes the text of a message of one's own.
+    ///
+    /// # Errors
+    /// Refused: 400 for an empty or long text, 404 where the user has no such message.
     fn edit(&self, who: &Participant, id: i64, text: &str) -> Done<()> {
         if !self.tables.are_there(&self.context)? {
             return self.changed("edited", None);
@@ -383,6 +396,10 @@ impl ChatRoom {
         self.changed("edited", entry)
     }
 
+    /// Deletes the text of a message, of one's own or as a moderator. Its number stays.
+    ///
+    /// # Errors
+    /// Refused: 404 where there is no such message.
     fn delete(&self, who: &Participant, id: i64) -> Done<()> {
         if !self.tables.are_there(&self.context)? {
             return self.changed("deleted", None);
@@ -396,6 +413,7 @@ impl ChatRoom {
         self.changed("deleted", entry)
     }
 
+    /// Sends a changed message to all; refuses the command where there is none.
     fn changed(&self, what: &str, entry: Option<Entry>) -> Done<()> {
         match entry {
             Some(entry) => Ok(self.tell_all(&json!({"type": what, "message": entry}), None)?),
@@ -403,6 +421,7 @@ impl ChatRoom {
         }
     }
 
+    /// Moves the read mark of a user forward, and sends it to all.
     fn read(&self, who: &Participant, id: i64) -> Done<()> {
         if !self.tables.are_there(&self.context)? {
             return Ok(()); // there is nothing to be read
@@ -434,6 +453,7 @@ impl ChatRoom {
         Ok(entries)
     }
 
+    /// Returns the messages after this one, oldest first.
     fn after(&self, after: i64, limit: i64) -> Result<Vec<Entry>> {
         if !self.tables.are_there(&self.context)? {
             return Ok(Vec::new());
@@ -442,6 +462,7 @@ impl ChatRoom {
         self.context.sql().exec(&sql, (after, self.oldest(), limit))?.all()
     }
 
+    /// Returns the read marks of up to 1,000 users.
     fn reads(&self) -> Result<Vec<Json>> {
         if !self.tables.are_there(&self.context)? {
             return Ok(Vec::new());
@@ -466,14 +487,17 @@ fn cut_off(socket: &WebSocket, code: u16, why: &str) -> Result<()> {
     socket.close(code, why)
 }
 
+/// Whether a text is neither blank nor over 4,096 bytes.
 fn fits(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= TEXT_BYTES
 }
 
+/// Returns a refusal, for `?`.
 fn refused(status: StatusCode, detail: &'static str) -> Stop<Refused> {
     Stop::Refused(Refused { status, detail })
 }
 
+/// Sends an error event to the sender of a refused command.
 fn tell(socket: &WebSocket, refused: &Refused) -> Result<()> {
     socket.send_json(&json!({"type": "error", "status": refused.status.as_u16(), "detail": refused.detail}))
 }

@@ -73,6 +73,7 @@ impl ChatRoom {
 }
 
 impl Live {
+    /// Returns the rates of a user. Those of users that are within their limits are forgotten when there are too many.
     fn pace(&mut self, user: &str, options: &ChatOptions) -> &mut Pace {
         if !self.paces.contains_key(user) {
             if self.paces.len() >= PACES {

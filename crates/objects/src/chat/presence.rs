@@ -33,6 +33,7 @@ impl ChatRoom {
         (members, users.len())
     }
 
+    /// Returns the `presence` event: the first 100 members, and the number of all.
     pub(super) fn presence(&self, leaving: Option<&WebSocket>) -> Json {
         let (members, count) = self.members(leaving);
         json!({"type": "presence", "members": members, "count": count})
@@ -57,6 +58,7 @@ impl ChatRoom {
         Ok(())
     }
 
+    /// Sends an event to every open socket but one.
     pub(super) fn tell_all(&self, event: &Json, except: Option<&WebSocket>) -> Result<()> {
         let event = event.to_string();
         for socket in self.open_sockets(None).iter().filter(|socket| Some(*socket) != except) {

@@ -27,6 +27,7 @@ const STATE_FOR: Duration = Duration::from_secs(3600);
 /// Elicitations of one call.
 const ROUNDS: usize = 10;
 
+/// Kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallKind {
     Tool,
@@ -107,6 +108,10 @@ impl McpSession {
         (number, is_revoked)
     }
 
+    /// Parses the parameters of a call, and opens the state that its tool has left.
+    ///
+    /// # Errors
+    /// Refused: invalid parameters, and a state that was made for another tool or user, or an hour ago.
     fn prepared(&self, asked: &Asked, params: Json) -> Done<McpCall, ErrorData> {
         let params: Params = parsed(params).map_err(Stop::Refused)?;
         let mut call = McpCall::new(asked.who.clone(), params.name, params.arguments, asked.client.clone());
@@ -221,6 +226,7 @@ impl McpSession {
         }
     }
 
+    /// Sends a report of a call to its client, as far as the client has asked for it.
     async fn report(&self, report: Report, asked: &Asked, response: &mut ResponseStream) -> Result<()> {
         let message = match report {
             Report::Progress { progress, total, message } => {
@@ -281,6 +287,7 @@ impl McpSession {
         Ok(inputs)
     }
 
+    /// Seals the state of a tool for its way through the client.
     fn sealed(&self, mut input: InputRequiredResult, bound: &str) -> Result<InputRequiredResult> {
         let options = SealOptions::new().associated_data(bound.as_bytes()).ttl(STATE_FOR);
         if let Some(state) = input.request_state.take() {
@@ -328,6 +335,7 @@ impl Asked {
     }
 }
 
+/// Returns the outcome of a tool's response.
 fn tool_outcome(response: CallToolResponse) -> Result<Outcome, ErrorData> {
     match response {
         CallToolResponse::Complete(result) => Ok(Outcome::Done(result.into())),
@@ -336,6 +344,7 @@ fn tool_outcome(response: CallToolResponse) -> Result<Outcome, ErrorData> {
     }
 }
 
+/// Returns the outcome of a prompt's response.
 fn prompt_outcome(response: GetPromptResponse) -> Result<Outcome, ErrorData> {
     match response {
         GetPromptResponse::Complete(result) => Ok(Outcome::Done(result.into())),

@@ -27,6 +27,7 @@ impl Listener {
         if self.sender.is_closed() { 0 } else { self.filter.resource_subscriptions.as_ref().map_or(0, Vec::len) }
     }
 
+    /// Whether the client has subscribed to this change.
     fn wants(&self, change: &Change) -> bool {
         let SubscriptionFilter { tools_list_changed, prompts_list_changed, resources_list_changed, .. } = self.filter;
         let is = |flag: Option<bool>| flag == Some(true);
@@ -38,6 +39,7 @@ impl Listener {
         }
     }
 
+    /// Sends a notification. Returns whether the client is still there.
     fn send(&self, method: &str, mut params: Json) -> bool {
         params["_meta"] = json!({ SUBSCRIPTION: self.id });
         let message = json!({"jsonrpc": "2.0", "method": method, "params": params});

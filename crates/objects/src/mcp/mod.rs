@@ -290,6 +290,7 @@ impl McpSession {
         Ok(is_covered.then(|| refusal(StatusCode::FORBIDDEN, "your access has changed: send the request again")))
     }
 
+    /// Handles a message: a request, a notification or a response.
     async fn post(&self, who: Participant, headers: &HeaderMap, body: Body) -> Result<Response> {
         let bytes = body.bytes().await?;
         // The body may have taken its time, and a call that is not yet in flight is not ended by a revocation.
@@ -435,24 +436,29 @@ impl McpSession {
     }
 }
 
+/// Returns the response with an error of JSON-RPC.
 fn failed(status: StatusCode, id: Json, error: ErrorData) -> Response {
     reply(status, &json!({"jsonrpc": "2.0", "id": id, "error": error}))
 }
 
+/// Returns 202 without a body: the answer to what needs none.
 fn accepted() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::ACCEPTED;
     response
 }
 
+/// Returns the error for invalid parameters.
 fn invalid(what: &str) -> ErrorData {
     ErrorData::invalid_params(what.to_owned(), None)
 }
 
+/// Parses parameters.
 fn parsed<T: DeserializeOwned>(params: Json) -> Result<T, ErrorData> {
     serde_json::from_value(params).map_err(|error| invalid(&format!("params: {error}")))
 }
 
+/// Whether the client accepts a stream as the response.
 fn takes_events(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.contains("text/event-stream") || accept.contains("*/*")

@@ -40,6 +40,7 @@ struct StreamSession {
     is_primed: bool,
 }
 
+/// The stream, once it is open.
 #[derive(Debug)]
 struct Stream {
     name: String,
@@ -96,6 +97,7 @@ impl ResponseStream {
         owner.live.borrow_mut().streams.remove(&key(&session.id, &stream.name)).is_some()
     }
 
+    /// Sends the head of the response, and registers the stream, if that was not done before.
     async fn open(&mut self, owner: &McpSession) -> Result<()> {
         let (None, Some(head)) = (&self.stream, self.head.take()) else { return Ok(()) };
         let (sender, receiver) = mpsc::unbounded();

@@ -164,6 +164,7 @@ pub(super) fn is_sent(level: LoggingLevel, asked: Option<LoggingLevel>) -> bool 
     asked.is_some_and(|asked| rank(level) >= rank(asked))
 }
 
+/// Returns a header as text.
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -21,6 +21,7 @@ const SESSION: &str = "mcp-session-id";
 pub(super) const OWN_STREAM: &str = "own";
 
 impl McpSession {
+    /// Handles a message of the revisions with sessions.
     pub(super) async fn with_session(
         &self,
         who: Participant,
@@ -65,6 +66,7 @@ impl McpSession {
         }
     }
 
+    /// Creates a session. The least recently used one ends where the user has as many as the limit.
     fn initialize(&self, who: Participant, id: Json, params: Json) -> Result<Response> {
         let params: InitializeRequestParams = match parsed(params) {
             Ok(params) => params,
@@ -84,6 +86,7 @@ impl McpSession {
         Ok(response)
     }
 
+    /// Handles a request within a session.
     async fn request(&self, asked: Asked, method: &str, message: &Json, headers: &HeaderMap) -> Result<Response> {
         let params = message["params"].clone();
         let Some(session) = asked.session.clone() else { return Ok(accepted()) };

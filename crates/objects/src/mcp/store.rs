@@ -62,6 +62,7 @@ pub(super) struct Event {
     pub(super) is_last: i64,
 }
 
+/// A session as it is stored.
 #[derive(Debug, Deserialize)]
 struct Row {
     version: String,
@@ -81,6 +82,7 @@ impl Store {
         Ok(self.are_there()? || self.context.kv().get::<Vec<u8>>("mcp state key")?.is_some())
     }
 
+    /// Whether the tables exist: before the first session there is nothing to read.
     fn are_there(&self) -> Result<bool> {
         self.tables.are_there(&self.context)
     }
@@ -95,6 +97,7 @@ impl Store {
         Ok(key)
     }
 
+    /// Creates a session. Returns its id, 128 random bits.
     pub(super) fn create(&self, version: &ProtocolVersion, client: &ClientCapabilities) -> Result<String> {
         self.tables.make(&self.context)?;
         let id = isobar_base::random::hex_id()?;
@@ -107,6 +110,7 @@ impl Store {
         Ok(id)
     }
 
+    /// Returns a session, and notes its use.
     pub(super) fn find(&self, id: &str) -> Result<Option<Session>> {
         if !self.are_there()? {
             return Ok(None);
@@ -122,6 +126,7 @@ impl Store {
         Ok(Some(Session { id: id.to_owned(), version, client: serde_json::from_str(&row.capabilities)?, level }))
     }
 
+    /// Sets the lowest level of log messages that a session receives.
     pub(super) fn set_level(&self, id: &str, level: LoggingLevel) -> Result<()> {
         let level = text(&level)?;
         self.context.sql().exec("UPDATE mcp_sessions SET level = ? WHERE id = ?", (level, id))?;
@@ -151,6 +156,7 @@ impl Store {
         Ok(kept.is_some())
     }
 
+    /// Whether a session is subscribed to a resource.
     pub(super) fn is_subscribed(&self, id: &str, uri: &str) -> Result<bool> {
         let sql = "SELECT count(*) FROM mcp_subscriptions WHERE session = ? AND uri = ?";
         Ok(self.context.sql().exec(sql, (id, uri))?.one::<i64>()? > 0)
@@ -234,6 +240,7 @@ impl Store {
         Ok(ended)
     }
 
+    /// Deletes what belongs to sessions that have ended.
     fn clean(&self) -> Result<()> {
         ["mcp_events", "mcp_streams", "mcp_subscriptions"].iter().try_for_each(|table| {
             let sql = format!("DELETE FROM {table} WHERE session NOT IN (SELECT id FROM mcp_sessions)");
@@ -241,6 +248,7 @@ impl Store {
         })
     }
 
+    /// Sets the alarm that ends unused sessions, if there is none.
     fn look_again(&self, now: DateTime<Utc>) -> Result<()> {
         match self.context.alarm()? {
             Some(_) => Ok(()),
@@ -249,6 +257,7 @@ impl Store {
     }
 }
 
+/// Returns the text by which JSON represents the value of an enum.
 fn text(value: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
 }

@@ -59,6 +59,7 @@ pub(super) struct Alarms {
     health: Arc<Health>,
 }
 
+/// The index and the schedule, under one lock.
 #[derive(Debug)]
 struct State {
     index: Connection,
@@ -203,16 +204,19 @@ impl Alarms {
         }
     }
 
+    /// Ends [`run`](Self::run).
     pub(super) fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
     }
 
+    /// Locks the state.
     fn lock(&self) -> MutexGuard<'_, State> {
         // Set and map are changed together, without anything between that could panic.
         self.state.lock().ignore_poison()
     }
 
+    /// Converts an error of the index. After a failed sync the host writes no more.
     fn failed(&self, error: &rusqlite::Error) -> Error {
         let failure = index::failure(error, None);
         if Fault::of(error) == Some(Fault::Sync) {

@@ -22,6 +22,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Returns the fault that an error of SQLite stands for; `None` for an error of the SQL.
     pub(super) fn of(error: &rusqlite::Error) -> Option<Self> {
         // SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC.
         const SYNCS: [i32; 2] = [1034, 1290];
@@ -40,6 +41,7 @@ impl Fault {
         }
     }
 
+    /// Returns the kind of the error that callers get.
     pub(super) fn kind(self) -> ErrorKind {
         match self {
             Self::Full => ErrorKind::StorageFull,

@@ -68,6 +68,7 @@ impl ObjectState {
         }
     }
 
+    /// Creates a handle of a socket.
     fn socket(&self, id: u64) -> WebSocket {
         WebSocket::new(Rc::new(SocketHandle { state: self.this.clone(), id }))
     }
@@ -118,6 +119,7 @@ impl ObjectState {
         }
     }
 
+    /// Answers a message that has an auto-response. Returns whether it has one.
     fn auto_respond(&self, id: u64, message: &Message) -> bool {
         let pair = self.auto_response.borrow();
         let Some((request, response)) = &*pair else { return false };

@@ -124,6 +124,7 @@ impl ObjectState {
         *self.dispatch.borrow_mut() = Some(dispatch);
     }
 
+    /// Returns the error that has ended the instance; `None` while it is sound.
     pub(super) fn broken(&self) -> Option<Error> {
         self.broken.borrow().clone()
     }
@@ -153,6 +154,7 @@ impl ObjectState {
         self.last_active.get().elapsed()
     }
 
+    /// Whether a socket has not been handled to its end.
     pub(super) fn has_sockets(&self) -> bool {
         !self.sockets.borrow().is_empty()
     }
@@ -164,6 +166,7 @@ impl ObjectState {
         }
     }
 
+    /// Whether the host keeps nothing on disk.
     pub(super) fn is_in_memory(&self) -> bool {
         self.path.is_none()
     }
@@ -219,6 +222,7 @@ impl ObjectState {
         }
     }
 
+    /// Polls all events that wait for the gate again.
     fn wake_all(&self) {
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         waiting.into_values().for_each(Waker::wake);
@@ -280,6 +284,10 @@ impl ObjectState {
         Ok(())
     }
 
+    /// Runs `work` on the database, which is opened if need be. A database that must not be used again breaks the instance.
+    ///
+    /// # Errors
+    /// Those of `work`, and the error that has ended the instance.
     pub(super) fn with_storage<T>(&self, work: impl FnOnce(&Storage) -> Result<T>) -> Result<T> {
         if let Some(error) = self.broken() {
             return Err(error);

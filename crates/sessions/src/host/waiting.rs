@@ -20,10 +20,12 @@ impl<T> Default for Waiting<T> {
 }
 
 impl<T> Waiting<T> {
+    /// Whether no job waits.
     pub(super) fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }
 
+    /// Adds a job at the end of its object's queue.
     pub(super) fn push(&mut self, id: Id, job: T) {
         let jobs = self.jobs.entry(id).or_default();
         if jobs.is_empty() {
@@ -58,6 +60,7 @@ impl<T> Waiting<T> {
         None
     }
 
+    /// Whether jobs wait for this object.
     fn has_jobs(&mut self, id: &Id, is_gone: impl Fn(&T) -> bool) -> bool {
         let Some(jobs) = self.jobs.get_mut(id) else { return false };
         // Those behind the first one that is not gone are looked at when they are taken.
