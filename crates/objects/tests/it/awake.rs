@@ -18,7 +18,8 @@ use isobar_sessions::{
 use serde_json::{Value as Json, json};
 
 use super::limits::{initialize_message, initialized, rest_of, revoke};
-use super::objects::{BOTH, Counter, Socket, ada, ask, call, send};
+use super::mcp::{BOTH, Counter, call};
+use super::objects::{Socket, ada, ask, send};
 
 async fn send_to(host: &dyn SessionNamespace, name: &str, headers: &[(&str, &str)], body: Json) -> Response {
     let method = if body.is_null() { "GET" } else { "POST" };

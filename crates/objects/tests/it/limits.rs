@@ -16,7 +16,8 @@ use isobar_sessions::memory::MemoryHost;
 use isobar_sessions::{Body, SessionNamespace, SessionNamespaceExt, SessionObject};
 use serde_json::{Value as Json, json};
 
-use super::objects::{BOTH, Counter, Engine, Socket, ada, ask, bob, call, send};
+use super::mcp::{BOTH, Counter, call};
+use super::objects::{Engine, Socket, ada, ask, bob, send};
 
 fn chat(options: ChatOptions) -> MemoryHost<ChatRoom> {
     MemoryHost::<ChatRoom>::new("Chat", move || options.clone()).unwrap()

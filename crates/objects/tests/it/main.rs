@@ -4,4 +4,5 @@
 mod awake;
 mod browsers;
 mod limits;
+mod mcp;
 mod objects;

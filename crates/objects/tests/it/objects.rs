@@ -1,4 +1,4 @@
-//! The ready-made objects, as their clients see them: chat, call, MCP, browsers.
+//! Chats, calls and browsers, as their clients see them.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -7,18 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::TimeDelta;
-use http_body_util::BodyExt;
 use isobar_objects::Participant;
 use isobar_objects::browser::{
     BrowserEngine, BrowserError, BrowserErrorKind, BrowserOptions, BrowserSession, RenderJob, Rendered,
 };
 use isobar_objects::call::{CallOptions, CallRoom};
 use isobar_objects::chat::{ChatOptions, ChatRoom};
-use isobar_objects::mcp::model::{
-    CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation, InitializeResult, ServerCapabilities,
-    Tool,
-};
-use isobar_objects::mcp::{McpCall, McpOptions, McpService, McpSession};
 use isobar_sessions::local::{HostOptions, LocalHost};
 use isobar_sessions::memory::MemoryHost;
 use isobar_sessions::{Body, ClientSocket, Message, Response, SessionNamespace, SessionNamespaceExt, take_websocket};
@@ -196,7 +190,6 @@ async fn a_call_passes_signals_on_and_notices_who_is_gone() {
     a.hear("error").await;
 
     // The connection breaks; what comes meanwhile waits; only who it was comes back as who it was.
-    let keep_alive = |socket: &Socket| socket.say(json!({"type": "ping"}));
     drop(b);
     assert_eq!(a.hear("away").await["id"], json!(b_id));
     a.say(json!({"type": "signal", "to": b_id, "data": {"candidate": 1}}));
@@ -216,18 +209,8 @@ async fn a_call_passes_signals_on_and_notices_who_is_gone() {
     newer.hear("welcome").await;
     assert_eq!(b.closed().await, 4001);
 
-    // Who is silent is away, and then has left; who says something stays.
-    let gone = async {
-        loop {
-            keep_alive(&a);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            let (_, roster) = ask(&rooms, &ada(), "GET", "/roster", Json::Null).await;
-            if roster["participants"].as_array().unwrap().len() == 1 {
-                return roster;
-            }
-        }
-    };
-    let roster = tokio::time::timeout(Duration::from_secs(10), gone).await.expect("who is silent leaves");
+    // A participant that is silent is away, and then has left; one that sends something stays.
+    let roster = roster_of_one(&rooms, &a).await;
     assert_eq!(roster["participants"][0]["user"], "ada");
     assert_eq!(newer.closed().await, 4000);
     assert_eq!(a.hear("left").await["id"], json!(b_id));
@@ -235,6 +218,21 @@ async fn a_call_passes_signals_on_and_notices_who_is_gone() {
     assert_eq!(a.closed().await, 1000);
     let (_, roster) = ask(&rooms, &ada(), "GET", "/roster", Json::Null).await;
     assert_eq!(roster["participants"], json!([]));
+}
+
+/// Keeps a participant in a call until it is the only one, and returns the roster.
+async fn roster_of_one(rooms: &dyn SessionNamespace, socket: &Socket) -> Json {
+    let alone = async {
+        loop {
+            socket.say(json!({"type": "ping"}));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let (_, roster) = ask(rooms, &ada(), "GET", "/roster", Json::Null).await;
+            if roster["participants"].as_array().unwrap().len() == 1 {
+                return roster;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), alone).await.expect("a silent participant leaves")
 }
 
 #[tokio::test]
@@ -291,169 +289,6 @@ async fn a_socket_is_good_for_as_long_as_its_participant_is() {
     assert_eq!(a.closed().await, 4003);
     let mut a = Socket::open(&rooms, &ada(), &format!("/socket?resume={}", welcome["resume"].as_str().unwrap())).await;
     assert_eq!(a.hear("welcome").await["id"], welcome["id"]);
-}
-
-/// One tool, which counts and tells who has called.
-#[derive(Debug)]
-pub(super) struct Counter;
-
-#[async_trait]
-impl McpService for Counter {
-    fn about(&self) -> InitializeResult {
-        InitializeResult::new(ServerCapabilities::default()).with_server_info(Implementation::new("counter", "1"))
-    }
-
-    async fn tools(&self, _: &Participant) -> Result<Vec<Tool>, ErrorData> {
-        Ok(vec![Tool::new("count", "Counts", serde_json::Map::new())])
-    }
-
-    async fn call(&self, call: McpCall) -> Result<CallToolResponse, ErrorData> {
-        call.reporter.progress(1.0, Some(2.0), None);
-        if call.arguments.contains_key("slow") {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-        if call.arguments.contains_key("endless") {
-            std::future::pending::<()>().await;
-        }
-        if call.arguments.contains_key("huge") {
-            return Ok(CallToolResult::success(vec![ContentBlock::text("x".repeat(4_300_000))]).into());
-        }
-        Ok(CallToolResult::success(vec![ContentBlock::text(format!("called by {}", call.caller.user))]).into())
-    }
-}
-
-pub(super) const BOTH: (&str, &str) = ("accept", "application/json, text/event-stream");
-
-pub(super) fn call(id: i64, arguments: Json) -> Json {
-    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
-        "params": {"name": "count", "arguments": arguments, "_meta": {"progressToken": "p"}}})
-}
-
-#[tokio::test]
-async fn mcp_sessions_survive_restarts_and_streams_are_gone_on_with() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = || {
-        let env = || McpOptions::new(Arc::new(Counter));
-        LocalHost::<McpSession>::open(folder.path(), "Mcp", &HostOptions::default(), env).unwrap()
-    };
-    let host = open();
-    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-06-18",
-        "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
-    let answer = send(&host, Some(&ada()), "POST", "/", &[BOTH], initialize).await;
-    let session = answer.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    let answer: Json = answer.into_body().json().await.unwrap();
-    assert_eq!(answer["result"]["protocolVersion"], "2025-06-18");
-    drop(host);
-
-    let host = open();
-    let with = [BOTH, ("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-06-18")];
-    let answer = send(&host, Some(&ada()), "POST", "/", &with, call(2, json!({}))).await;
-    assert_eq!(answer.headers()["content-type"], "text/event-stream");
-    let events = answer.into_body().text().await.unwrap();
-    assert!(events.contains("notifications/progress") && events.contains("called by ada"), "{events}");
-    // The connection breaks after the first event; the rest is there for who comes back.
-    let answer = send(&host, Some(&ada()), "POST", "/", &with, call(3, json!({"slow": true}))).await;
-    let mut body = answer.into_body();
-    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    let id =
-        std::str::from_utf8(&first).unwrap().lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
-    drop(body);
-    let headers = [("accept", "text/event-stream"), with[1], ("last-event-id", id.as_str())];
-    let rest = send(&host, Some(&ada()), "GET", "/", &headers, Json::Null).await.into_body().text();
-    let rest = tokio::time::timeout(Duration::from_secs(5), rest).await.expect("it ends with the call").unwrap();
-    assert!(rest.contains("called by ada") && !rest.contains("notifications/progress"), "{rest}");
-    // Sessions are ended, and then are not there; nobody has another's.
-    let other = [BOTH, ("mcp-session-id", "00000000000000000000000000000000")];
-    assert_eq!(send(&host, Some(&ada()), "POST", "/", &other, call(4, json!({}))).await.status(), 404);
-    assert_eq!(send(&host, Some(&ada()), "DELETE", "/", &with[1..2], Json::Null).await.status(), 204);
-    assert_eq!(send(&host, Some(&ada()), "POST", "/", &with, call(5, json!({}))).await.status(), 404);
-}
-
-/// A call whose first event has come, and the id of that event.
-async fn begun(host: &LocalHost<McpSession>, with: &[(&str, &str)], call: Json) -> (Body, String) {
-    let mut body = send(host, Some(&ada()), "POST", "/", with, call).await.into_body();
-    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    let id = std::str::from_utf8(&first).unwrap().lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
-    (body, id.to_owned())
-}
-
-async fn rest_of(body: Body) -> String {
-    let rest = tokio::time::timeout(Duration::from_secs(5), body.text()).await;
-    rest.expect("the stream ends").unwrap()
-}
-
-#[tokio::test]
-async fn mcp_streams_end_with_their_calls_however_those_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let open = || {
-        let env = || McpOptions::new(Arc::new(Counter));
-        LocalHost::<McpSession>::open(folder.path(), "Mcp", &HostOptions::default(), env).unwrap()
-    };
-    let host = open();
-    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
-        "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
-    let initialized = async |host: &LocalHost<McpSession>| {
-        let answer = send(host, Some(&ada()), "POST", "/", &[BOTH], initialize.clone()).await;
-        answer.headers()["mcp-session-id"].to_str().unwrap().to_owned()
-    };
-    let session = initialized(&host).await;
-    let with = [BOTH, ("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-11-25")];
-    let come_back = async |host: &LocalHost<McpSession>, id: &str| {
-        let headers = [("accept", "text/event-stream"), with[1], ("last-event-id", id)];
-        rest_of(send(host, Some(&ada()), "GET", "/", &headers, Json::Null).await.into_body()).await
-    };
-    // By the client: the stream ends without an answer, and so does a later one.
-    let (body, id) = begun(&host, &with, call(2, json!({"endless": 1}))).await;
-    let again: Json =
-        send(&host, Some(&ada()), "POST", "/", &with, call(2, json!({}))).await.into_body().json().await.unwrap();
-    assert_eq!(again["error"]["message"], "a call with this id is in flight");
-    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}});
-    assert_eq!(send(&host, Some(&ada()), "POST", "/", &with, cancel).await.status(), 202);
-    assert!(!rest_of(body).await.contains("called by"));
-    assert!(!come_back(&host, &id).await.contains("error"));
-    // An answer that is too large to be kept comes; who comes back for it learns why there is none.
-    let (body, id) = begun(&host, &with, call(3, json!({"huge": 1}))).await;
-    assert!(rest_of(body).await.len() > 4_000_000);
-    assert!(come_back(&host, &id).await.contains("too large to be kept"));
-    // However much other sessions have to tell, one's own events are there still.
-    let other = initialized(&host).await;
-    let others = [BOTH, ("mcp-session-id", other.as_str()), ("mcp-protocol-version", "2025-11-25")];
-    let (body, id) = begun(&host, &with, call(4, json!({"slow": 1}))).await;
-    for number in 0..400 {
-        rest_of(send(&host, Some(&ada()), "POST", "/", &others, call(number, json!({}))).await.into_body()).await;
-    }
-    drop(body);
-    assert!(come_back(&host, &id).await.contains("called by ada"));
-    // A thousand events later, of the same session, only the newest are.
-    for number in 1000..1400 {
-        rest_of(send(&host, Some(&ada()), "POST", "/", &with, call(number, json!({}))).await.into_body()).await;
-    }
-    assert!(!come_back(&host, &id).await.contains("called by ada"));
-    let (body, id) = begun(&host, &with, call(1400, json!({}))).await;
-    drop(body);
-    assert!(come_back(&host, &id).await.contains("called by ada"));
-    // By the end of its session.
-    let (body, _) = begun(&host, &others, call(5, json!({"endless": 1}))).await;
-    assert_eq!(send(&host, Some(&ada()), "DELETE", "/", &others[1..2], Json::Null).await.status(), 204);
-    assert!(!rest_of(body).await.contains("called by"));
-    // By a restart: nobody knows what the call has done, and whoever comes back is told.
-    let (body, id) = begun(&host, &with, call(6, json!({"endless": 1}))).await;
-    drop(body);
-    drop(host);
-    let host = open();
-    let rest = come_back(&host, &id).await;
-    assert!(rest.contains(r#""id":6"#) && rest.contains("interrupted by a restart"), "{rest}");
-    assert!(come_back(&host, &id).await.contains("interrupted by a restart"));
-    // By newer sessions, for which there would be no room.
-    let (body, _) = begun(&host, &with, call(7, json!({"endless": 1}))).await;
-    for _ in 0..100 {
-        initialized(&host).await;
-    }
-    assert!(!rest_of(body).await.contains("called by"));
-    // An id that nobody needs to be so long.
-    let mut long = call(8, json!({}));
-    long["id"] = "x".repeat(1025).into();
-    assert_eq!(send(&host, Some(&ada()), "POST", "/", &with, long).await.status(), 400);
 }
 
 /// Browsers that are there or not, as the test likes.
