@@ -8,40 +8,13 @@ pub use isobar_testkit::{Call, Release, Script};
 
 use super::{BrowserEngine, BrowserError, RenderJob, Rendered};
 
-/// An operation of [`BrowserEngine`], as its mock's script and record name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the names are the trait's")]
-pub enum Operation {
-    Open,
-    Render,
-    Close,
-}
-
-impl Operation {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Open, Self::Render, Self::Close];
-
-    /// Returns the operation's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Render => "render",
-            Self::Close => "close",
-        }
-    }
-}
-
-impl AsRef<str> for Operation {
-    fn as_ref(&self) -> &str {
-        self.name()
-    }
-}
-
-impl From<Operation> for &'static str {
-    fn from(operation: Operation) -> Self {
-        operation.name()
+isobar_base::operations! {
+    /// An operation of [`BrowserEngine`], as its mock's script and record name it.
+    #[allow(missing_docs, reason = "the names are the trait's")]
+    pub enum Operation {
+        Open => "open",
+        Render => "render",
+        Close => "close",
     }
 }
 

@@ -262,7 +262,8 @@ impl McpSession {
     ) -> Done<InputResponses, String> {
         let mut inputs = InputResponses::new();
         for (name, request) in input.input_requests.iter().flatten() {
-            let id = json!(format!("ask-{}", hex::encode(isobar_base::random::bytes::<8>()?)));
+            let number = isobar_base::random::bytes::<8>().map_err(isobar_sessions::Error::from)?;
+            let id = json!(format!("ask-{}", hex::encode(number)));
             let mut message = json!(request);
             message["jsonrpc"] = "2.0".into();
             message["id"] = id.clone();
