@@ -19,6 +19,8 @@ mod functions;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod limited;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod pragmas;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod prepared;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod rules;
@@ -32,8 +34,9 @@ pub use self::{
     codes::code_name,
     functions::{allows_function, knows_function, unknown_function},
     limited::prepare_next,
+    pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize},
     prepared::{Failure, Prepared, Text, drop_modules, prepare, text},
-    rules::{DURABLE, LASTING, Product, is_allowed, lasting_setting, set_limits},
+    rules::{DURABLE, Product, is_allowed, set_limits},
     wal::WalPages,
 };
 

@@ -6,6 +6,7 @@ use rusqlite::limits::Limit;
 
 use crate::functions::allows_function;
 use crate::limits;
+use crate::pragmas::{is_allowed_pragma, is_reserved};
 
 /// Settings of a file's connection. With FULL, COMMIT returns when the write-ahead log is durable.
 pub const DURABLE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
@@ -22,39 +23,6 @@ const LIMITS: [(Limit, usize); 10] = [
     (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits::PATTERN_BYTES),
     (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, limits::PARAMETERS),
     (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
-];
-
-/// PRAGMAs that workerd allows.
-const PRAGMAS: [&str; 19] = [
-    "table_list",
-    "table_info",
-    "table_xinfo",
-    "data_version",
-    "page_size",
-    "case_sensitive_like",
-    "foreign_keys",
-    "defer_foreign_keys",
-    "ignore_check_constraints",
-    "legacy_alter_table",
-    "recursive_triggers",
-    "reverse_unordered_selects",
-    "foreign_key_check",
-    "foreign_key_list",
-    "index_info",
-    "index_list",
-    "index_xinfo",
-    "quick_check",
-    "optimize",
-];
-
-/// PRAGMAs whose value lasts as long as the connection, also where they run in a transaction. `foreign_keys` is not among them:
-/// it does nothing there.
-pub const LASTING: [&str; 5] = [
-    "case_sensitive_like",
-    "ignore_check_constraints",
-    "legacy_alter_table",
-    "recursive_triggers",
-    "reverse_unordered_selects",
 ];
 
 const VIRTUAL_TABLES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
@@ -80,18 +48,10 @@ pub fn set_limits(connection: &Connection, value_bytes: usize) -> rusqlite::Resu
     Ok(())
 }
 
-/// Returns the PRAGMA of [`LASTING`] that an action sets, with its value.
-#[must_use]
-pub fn lasting_setting<'a>(context: &AuthContext<'a>) -> Option<(&'static str, &'a str)> {
-    let AuthAction::Pragma { pragma_name, pragma_value: Some(value) } = context.action else { return None };
-    LASTING.iter().find(|name| name.eq_ignore_ascii_case(pragma_name)).map(|name| (*name, value))
-}
-
 /// Returns whether workerd's authorizer lets an action through. It is asked while a statement is prepared, also for the
 /// actions of triggers and virtual tables.
 #[must_use]
 pub fn is_allowed(context: &AuthContext<'_>, product: Product) -> bool {
-    let reserved = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("_cf_"));
     if context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {
         // ALTER TABLE looks for temporary objects that name the table, and there never are any.
         let (AuthAction::Read { table_name, .. } | AuthAction::Update { table_name, .. }) = context.action else {
@@ -113,35 +73,28 @@ pub fn is_allowed(context: &AuthContext<'_>, product: Product) -> bool {
         | AuthAction::DropTempTrigger { .. }
         | AuthAction::DropTempView { .. }
         | AuthAction::Unknown { .. } => false,
-        AuthAction::CreateTable { table_name: name } | AuthAction::CreateView { view_name: name } => !reserved(name),
+        AuthAction::CreateTable { table_name: name } | AuthAction::CreateView { view_name: name } => !is_reserved(name),
         // On a table of the host's own they would take part in what the host writes.
         AuthAction::CreateIndex { index_name: name, table_name }
         | AuthAction::CreateTrigger { trigger_name: name, table_name } => {
-            !reserved(name) && (product == Product::D1 || !reserved(table_name))
+            !is_reserved(name) && (product == Product::D1 || !is_reserved(table_name))
         }
         AuthAction::DropIndex { table_name, .. } | AuthAction::DropTrigger { table_name, .. } => {
-            product == Product::D1 || !reserved(table_name)
+            product == Product::D1 || !is_reserved(table_name)
         }
         AuthAction::DropTable { table_name: name }
         | AuthAction::AlterTable { table_name: name, .. }
         | AuthAction::Read { table_name: name, .. }
         | AuthAction::Insert { table_name: name }
         | AuthAction::Update { table_name: name, .. }
-        | AuthAction::Delete { table_name: name } => product == Product::D1 || !reserved(name),
+        | AuthAction::Delete { table_name: name } => product == Product::D1 || !is_reserved(name),
         AuthAction::CreateVtable { table_name, module_name } => {
-            !reserved(table_name) && is_listed(&VIRTUAL_TABLES, module_name)
+            !is_reserved(table_name) && VIRTUAL_TABLES.iter().any(|listed| listed.eq_ignore_ascii_case(module_name))
         }
-        AuthAction::Pragma { pragma_name, pragma_value } => {
-            is_listed(&PRAGMAS, pragma_name)
-                && (pragma_value.is_none() || !pragma_name.eq_ignore_ascii_case("page_size"))
-        }
+        AuthAction::Pragma { pragma_name, pragma_value } => is_allowed_pragma(pragma_name, pragma_value),
         AuthAction::Function { function_name } => allows_function(function_name),
         _ => true,
     }
-}
-
-fn is_listed(list: &[&str], name: &str) -> bool {
-    list.iter().any(|listed| listed.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -177,6 +130,13 @@ mod tests {
                 "CREATE VIRTUAL TABLE v USING fts4(a)",
                 "PRAGMA user_version",
                 "PRAGMA page_size = 512",
+                "PRAGMA data_version = 1",
+                "PRAGMA table_info",
+                "PRAGMA table_info = _cf_own",
+                "PRAGMA index_list('_CF_own')",
+                "SELECT * FROM pragma_table_info('_cf_own')",
+                "PRAGMA foreign_keys = maybe",
+                "PRAGMA optimize = on",
                 "SELECT json_pretty('{}')",
                 "SELECT zeroblob(10001)",
             ] {
@@ -187,6 +147,9 @@ mod tests {
                 "CREATE VIRTUAL TABLE v USING fts5(a); DROP TABLE v",
                 "PRAGMA page_size",
                 "PRAGMA table_info(t)",
+                "PRAGMA table_list(_cf_own)",
+                "PRAGMA foreign_keys = nope",
+                "PRAGMA optimize(-1)",
                 "SELECT pow(2, 3)",
             ] {
                 assert!(!is_refused(sql), "{product:?}: {sql}");

@@ -197,7 +197,8 @@ pub fn has_word(statement: &str, word: &str) -> bool {
 }
 
 /// Returns whether a statement can only read: SELECT, VALUES, WITH without a writing verb, a PRAGMA that only reports, and
-/// EXPLAIN of anything but another PRAGMA, since it shows a statement and does not run it. In doubt it is `false`.
+/// EXPLAIN of anything but another PRAGMA, since it shows a statement and does not run it. In doubt it is `false`, as where the
+/// table `pragma_optimize` is named, which writes statistics.
 ///
 /// ```
 /// use isobar_sqlite::script::is_read;
@@ -210,10 +211,17 @@ pub fn is_read(statement: &str) -> bool {
     match keyword(explained.unwrap_or(statement)).as_str() {
         "PRAGMA" => reports(explained.unwrap_or(statement)),
         _ if explained.is_some() => true,
+        "SELECT" | "VALUES" | "WITH" if names_optimize(statement) => false,
         "SELECT" | "VALUES" => true,
         "WITH" => !["INSERT", "UPDATE", "DELETE", "REPLACE"].iter().any(|verb| has_word(statement, verb)),
         _ => false,
     }
+}
+
+/// Returns whether the text names the table that runs `PRAGMA optimize`, in whatever quotes.
+fn names_optimize(statement: &str) -> bool {
+    const TABLE: &[u8] = b"pragma_optimize";
+    statement.as_bytes().windows(TABLE.len()).any(|window| window.eq_ignore_ascii_case(TABLE))
 }
 
 /// Returns whether a statement is a PRAGMA, or EXPLAIN of one: its answer may depend on the connection.
@@ -467,6 +475,8 @@ mod tests {
             "PRAGMA quick_check = 5",
             "PRAGMA foreign_keys",
             "EXPLAIN PRAGMA recursive_triggers;",
+            "EXPLAIN SELECT * FROM pragma_optimize",
+            "SELECT * FROM pragma_table_info('t')",
         ] {
             assert!(is_read(read), "{read}");
         }
@@ -474,6 +484,8 @@ mod tests {
             "INSERT INTO t VALUES (1)",
             "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
             "PRAGMA optimize",
+            "SELECT * FROM pragma_optimize",
+            "WITH a AS (SELECT * FROM main.[Pragma_Optimize](-1)) SELECT * FROM a",
             "PRAGMA foreign_keys = ON",
             "PRAGMA main.recursive_triggers(1)",
             "EXPLAIN PRAGMA case_sensitive_like = 1",

@@ -19,6 +19,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             what_d1_allows_works,
             functions_are_those_that_d1_allows,
             names_of_pragmas_and_words_are_names,
+            arguments_of_pragmas_are_those_that_d1_takes,
         }
     }
 }
@@ -196,5 +197,49 @@ async fn names_of_pragmas_and_words_are_names(db: Subject) -> Outcome {
     let sum: f64 = db.prepare("SELECT pragma_page_count + begin + \"end\" FROM page_count").one().await?;
     ensure_eq!(sum, 6.0);
     db.prepare("DROP TABLE page_count").run().await?;
+    Ok(())
+}
+
+async fn arguments_of_pragmas_are_those_that_d1_takes(db: Subject) -> Outcome {
+    table(&db, "e_pragma", "a UNIQUE").await?;
+    let refused_arguments: [(&str, &[&str]); 6] = [
+        ("table_info", &["", "(_cf_KV)", " = _cf_x", "('_CF_x')"]),
+        ("foreign_key_list", &["", "(_cf_KV)"]),
+        ("index_list", &["", "(_cf_KV)", " = '_cf_x'"]),
+        ("data_version", &[" = 1", "(1)", "(e_pragma)"]),
+        ("foreign_keys", &[" = maybe", "(2)", "(-1)", " = ''", " = 2147483648"]),
+        ("optimize", &[" = on", "(1.5)", "('')", "(2147483648)", "('1 ')"]),
+    ];
+    for (name, arguments) in refused_arguments {
+        for argument in arguments {
+            let sql = format!("PRAGMA {name}{argument}");
+            let text = "D1_ERROR: not authorized: SQLITE_AUTH".to_owned();
+            ensure_eq!((&sql, refused(&db, &sql).await?), (&sql, (ErrorKind::NotAuthorized, text)));
+        }
+    }
+    for sql in ["SELECT * FROM pragma_table_info", "SELECT * FROM pragma_index_list('_cf_x')"] {
+        let (kind, _) = refused(&db, sql).await?;
+        ensure_eq!((sql, kind), (sql, ErrorKind::NotAuthorized));
+    }
+    for sql in [
+        "PRAGMA table_xinfo(_cf)",
+        "PRAGMA table_list(_cf_x)",
+        "PRAGMA index_info(sqlite_autoindex__cf_KV_1)",
+        "PRAGMA foreign_key_check",
+        "PRAGMA quick_check(5)",
+        "PRAGMA quick_check = e_pragma",
+        "PRAGMA data_version",
+        "PRAGMA main.foreign_keys = TRUE",
+        "PRAGMA foreign_keys = nope",
+        "PRAGMA foreign_keys(10)",
+        "PRAGMA optimize(-1)",
+        "PRAGMA optimize = '0x10002'",
+        "SELECT * FROM pragma_optimize",
+        "SELECT * FROM pragma_optimize(' 1')",
+        "SELECT name FROM pragma_table_info('e_pragma', 'main')",
+    ] {
+        let done = db.prepare(sql).run().await;
+        ensure!(done.is_ok(), "{sql}: {done:?}");
+    }
     Ok(())
 }

@@ -9,7 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use isobar_base::sync::IgnorePoison;
-use isobar_sqlite::{DURABLE, Failure, Prepared, Product, Text, WalPages, is_allowed, lasting_setting, set_limits};
+use isobar_sqlite::{
+    DURABLE, Failure, Prepared, Product, Text, WalPages, is_allowed, lasting_setting, reads_data_version,
+    runs_optimize, set_limits,
+};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
@@ -100,6 +103,10 @@ struct Authorizer {
     trusted: AtomicBool,
     /// A statement was refused because only the writer can run it.
     needs_writer: AtomicBool,
+    /// The call is taken for one that only reads: always on a reader.
+    is_reading: AtomicBool,
+    /// A statement was refused because it writes in spite of its words.
+    writes: AtomicBool,
     /// A statement was refused because it begins or ends a transaction.
     transaction: AtomicBool,
     settings: Arc<Mutex<Settings>>,
@@ -146,6 +153,8 @@ impl Guarded {
             is_reader,
             trusted: AtomicBool::new(false),
             needs_writer: AtomicBool::new(false),
+            is_reading: AtomicBool::new(is_reader),
+            writes: AtomicBool::new(false),
             transaction: AtomicBool::new(false),
             settings: Arc::clone(settings),
         });
@@ -197,6 +206,16 @@ impl Guarded {
         self.authorizer.needs_writer.swap(false, Ordering::Relaxed)
     }
 
+    /// Says whether what follows is taken for reading: a statement that writes all the same is then refused.
+    pub(super) fn expect_reads(&self, reads: bool) {
+        self.authorizer.is_reading.store(reads, Ordering::Relaxed);
+    }
+
+    /// Returns whether a statement was refused since the last call because it writes, though the call was taken for reading.
+    pub(super) fn refused_write(&self) -> bool {
+        self.authorizer.writes.swap(false, Ordering::Relaxed)
+    }
+
     /// Returns whether a statement was refused since the last call because it begins or ends a transaction.
     pub(super) fn refused_transaction(&self) -> bool {
         self.authorizer.transaction.swap(false, Ordering::Relaxed)
@@ -211,6 +230,7 @@ impl Guarded {
     pub(super) fn reset(&self) -> bool {
         self.authorizer.trusted.store(false, Ordering::Relaxed);
         self.authorizer.needs_writer.store(false, Ordering::Relaxed);
+        self.authorizer.writes.store(false, Ordering::Relaxed);
         self.authorizer.transaction.store(false, Ordering::Relaxed);
         self.roll_back()
     }
@@ -243,6 +263,14 @@ impl Authorizer {
             _ => {}
         }
         if !is_allowed(context, Product::D1) {
+            return Authorization::Deny;
+        }
+        if self.is_reading.load(Ordering::Relaxed) && runs_optimize(context) {
+            self.writes.store(true, Ordering::Relaxed);
+            return Authorization::Deny;
+        }
+        if self.is_reader && reads_data_version(context) {
+            self.needs_writer.store(true, Ordering::Relaxed);
             return Authorization::Deny;
         }
         if let Some((name, value)) = lasting_setting(context) {

@@ -80,8 +80,8 @@ enum Route {
 /// How a job on a reader has ended.
 enum Answer {
     Done(Vec<QueryResult>),
-    /// Only the writer can run it.
-    Writer(Work),
+    /// Only the writer can run it, by this route.
+    Writer(Work, Route),
 }
 
 impl Engine {
@@ -175,13 +175,16 @@ impl Engine {
     }
 
     /// The words of a statement choose the connection; SQLite decides whether it may run there.
-    async fn work(&self, mut work: Work, route: Route) -> Result<Vec<QueryResult>> {
+    async fn work(&self, mut work: Work, mut route: Route) -> Result<Vec<QueryResult>> {
         let limit = self.shared.options.time_limit;
         if let Some(readers) = self.readers.as_ref().filter(|_| route == Route::Reader) {
             let shared = Arc::clone(&self.shared);
             match readers.run(limit, move |slot| shared.read(slot, work)).await? {
                 Answer::Done(results) => return Ok(results),
-                Answer::Writer(same) => work = same,
+                Answer::Writer(same, on) => {
+                    work = same;
+                    route = on;
+                }
             }
         }
         let shared = Arc::clone(&self.shared);
@@ -205,7 +208,7 @@ impl Shared {
     fn read(&self, slot: &mut Slot, work: Work) -> Result<Answer> {
         let connection = slot.connection()?;
         connection.follow_settings().map_err(|failure| fault::of(&failure))?;
-        let Work::Batch(statements) = &work else { return Ok(Answer::Writer(work)) };
+        let Work::Batch(statements) = &work else { return Ok(Answer::Writer(work, Route::Writer)) };
         let snapshot = statements.len() > 1 || sql::split(statements[0].sql()).nth(1).is_some();
         if snapshot {
             check_on(connection, "BEGIN")?;
@@ -216,8 +219,10 @@ impl Shared {
             return results.map(Answer::Done);
         }
         let to_writer = connection.took_to_writer();
+        let writes = connection.refused_write();
         match results {
-            Err(_) if to_writer => Ok(Answer::Writer(work)),
+            Err(_) if writes => Ok(Answer::Writer(work, Route::Writer)),
+            Err(_) if to_writer => Ok(Answer::Writer(work, Route::ReadOnWriter)),
             results => results.map(Answer::Done),
         }
     }
@@ -229,10 +234,15 @@ impl Shared {
         }
         let connection = slot.connection()?;
         connection.follow_settings().map_err(|failure| fault::of(&failure))?;
+        connection.expect_reads(reads);
         let outcome = self.transact(connection, work, reads);
+        let writes = connection.refused_write();
         if !connection.roll_back() {
             slot.discard();
             return outcome;
+        }
+        if reads && writes && outcome.is_err() {
+            return self.write(slot, work, false);
         }
         if outcome.is_ok() && !reads {
             self.failing.store(false, Ordering::Relaxed);

@@ -112,6 +112,16 @@ async fn what_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
         "PRAGMA user_version",
         "PRAGMA user_version = 1",
         "PRAGMA journal_mode",
+        "PRAGMA table_info",
+        "PRAGMA table_info(_cf_KV)",
+        "PRAGMA index_xinfo = '_CF_KV'",
+        "PRAGMA quick_check(_cf_KV)",
+        "SELECT * FROM pragma_foreign_key_check('_cf_KV')",
+        "PRAGMA data_version = 1",
+        "PRAGMA page_size(4096)",
+        "PRAGMA recursive_triggers = maybe",
+        "PRAGMA case_sensitive_like = 2",
+        "PRAGMA optimize = on",
         "CREATE TABLE _cf_x (a)",
         "CREATE TEMP TABLE x (a)",
         "SELECT sqlite_version()",
@@ -125,7 +135,15 @@ async fn what_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
     act(
         &sessions,
         "sql/forbidden",
-        json!([sql("PRAGMA table_list"), sql("SELECT sqrt(2)"), sql("CREATE VIRTUAL TABLE f USING fts5(a)")]),
+        json!([
+            sql("PRAGMA table_list"),
+            sql("PRAGMA table_list(_cf_KV)"),
+            sql("PRAGMA recursive_triggers = nope"),
+            sql("PRAGMA quick_check(1)"),
+            sql("SELECT * FROM pragma_optimize('-1')"),
+            sql("SELECT sqrt(2)"),
+            sql("CREATE VIRTUAL TABLE f USING fts5(a)"),
+        ]),
     )
     .await?;
     Ok(())

@@ -187,3 +187,42 @@ async fn a_long_log_is_copied_into_the_database() {
     engine.run(vec!["SELECT count(*) FROM t".into(), "DELETE FROM t WHERE 0".into()]).await.unwrap();
     assert!(std::fs::metadata(&path).unwrap().len() > 5_000_000);
 }
+
+#[tokio::test]
+async fn optimize_by_a_table_or_a_view_is_a_write() {
+    let folder = tempfile::tempdir().unwrap();
+    for engine in
+        [opened(&folder.path().join("db.sqlite")).await, Engine::open(None, SqliteOptions::default()).await.unwrap()]
+    {
+        run(&engine, "CREATE VIEW v AS SELECT * FROM pragma_optimize(0x10002)").await.unwrap();
+        // By their words both read, and the PRAGMA takes them to the writer.
+        let both: Vec<Statement> = vec!["PRAGMA foreign_keys".into(), "SELECT * FROM v".into()];
+        let ways =
+            [vec!["SELECT * FROM v".into()], vec!["SELECT * FROM pragma_optimize(0x10002)".into()], both.clone()];
+        for (number, way) in ways.into_iter().enumerate() {
+            run(&engine, &format!("CREATE TABLE t{number} (a UNIQUE)")).await.unwrap();
+            run(&engine, &format!("INSERT INTO t{number} VALUES (1)")).await.unwrap();
+            engine.run(way.clone()).await.unwrap();
+            assert_eq!(count(&engine, &format!("sqlite_stat1 WHERE tbl = 't{number}'")).await, 1, "{way:?}");
+        }
+        engine.shared.note(&failed_sync());
+        assert!(run(&engine, "SELECT * FROM v").await.is_err());
+        assert!(engine.run(both).await.is_err(), "nothing is written after a failed sync");
+        assert_eq!(count(&engine, "t0").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_version_of_the_data_is_the_writers_by_every_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = opened(&folder.path().join("db.sqlite")).await;
+    run(&engine, "CREATE TABLE t (a)").await.unwrap();
+    run(&engine, "CREATE VIEW v AS SELECT data_version FROM pragma_data_version").await.unwrap();
+    for _ in 0..2 {
+        for sql in ["PRAGMA data_version", "SELECT data_version FROM pragma_data_version", "SELECT * FROM v"] {
+            let results = run(&engine, sql).await.unwrap();
+            assert_eq!(results[0].rows[0].get::<i64>("data_version").unwrap(), 2, "{sql}");
+            run(&engine, "INSERT INTO t VALUES (1)").await.unwrap();
+        }
+    }
+}

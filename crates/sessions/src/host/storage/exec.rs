@@ -1,5 +1,7 @@
 //! An object's own SQL.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use isobar_sqlite::{Failure, Prepared, Text};
 use rusqlite::types::ValueRef;
@@ -29,7 +31,7 @@ impl Storage {
             if (bound || script.is_at_end()) && count != values.len() {
                 return Err(wrong(WRONG_BINDINGS));
             }
-            if !statement.is_read_only() {
+            if !statement.is_read_only() || self.writes.load(Ordering::Relaxed) {
                 self.begin()?;
             }
             if !bound || script.is_at_end() {
@@ -75,6 +77,7 @@ impl<'s> Script<'s> {
     fn next(&mut self) -> Result<Option<Prepared<'s>>> {
         let storage = self.storage;
         while !self.text.rest(self.at).is_empty() {
+            storage.writes.store(false, Ordering::Relaxed);
             let found = isobar_sqlite::prepare_next(&storage.connection, &storage.trusted, &self.text, self.at);
             let (statement, read) = found.map_err(|failure| storage.failed(&failure.into()))?;
             if read == 0 {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use isobar_base::sync::IgnorePoison;
-use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed};
+use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed, runs_optimize};
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
@@ -69,6 +69,8 @@ pub(in crate::host) struct Storage {
     health: Arc<Health>,
     /// Set while the host's own statements are prepared: the authorizer lets them through.
     trusted: Arc<AtomicBool>,
+    /// The statement that was prepared last writes, though SQLite says that it reads.
+    writes: Arc<AtomicBool>,
     /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
     wal: WalPages,
@@ -178,6 +180,7 @@ impl Storage {
             place: place.clone(),
             health: Arc::clone(health),
             trusted: Arc::new(AtomicBool::new(true)),
+            writes: Arc::default(),
             settings: Arc::default(),
             wal: WalPages::default(),
             open: Cell::new(false),
@@ -202,12 +205,16 @@ impl Storage {
         isobar_sqlite::drop_modules(connection);
         let trusted = Arc::clone(&self.trusted);
         let settings = Arc::clone(&self.settings);
+        let writes = Arc::clone(&self.writes);
         connection.authorizer(Some(move |context: AuthContext<'_>| {
             if trusted.load(Ordering::Relaxed) {
                 return Authorization::Allow;
             }
             if !is_allowed(&context, Product::DurableObjects) {
                 return Authorization::Deny;
+            }
+            if runs_optimize(&context) {
+                writes.store(true, Ordering::Relaxed);
             }
             if let Some((name, value)) = setting(&context) {
                 settings.lock().ignore_poison().push((name, value.to_owned()));

@@ -112,3 +112,20 @@ fn a_savepoint_that_cannot_be_undone_condemns_the_turn() {
     });
     assert!(result.is_err() && storage.verdict().is_some());
 }
+
+#[test]
+fn optimize_writes_within_the_turn() {
+    let storage = Storage::memory(&Arc::new(Health::new(None, None))).unwrap();
+    storage.exec("CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1)", &[]).unwrap();
+    storage.exec("CREATE VIEW v AS SELECT * FROM pragma_optimize(0x10002)", &[]).unwrap();
+    storage.commit().unwrap();
+    let statistics = "SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'";
+    for sql in ["PRAGMA optimize = 0x10002", "SELECT * FROM pragma_optimize(0x10002)", "SELECT * FROM v"] {
+        storage.exec(sql, &[]).unwrap();
+        assert!(storage.is_dirty(), "{sql}");
+        assert_eq!(storage.exec(statistics, &[]).unwrap().one::<i64>().unwrap(), 1, "{sql}");
+        storage.roll_back();
+        assert_eq!(storage.exec(statistics, &[]).unwrap().one::<i64>().unwrap(), 0, "{sql}");
+        assert!(!storage.is_dirty());
+    }
+}
