@@ -342,7 +342,7 @@ impl Storage {
         if self.wal.pages() >= MAX_WAL_PAGES {
             self.checkpoint();
         }
-        if !self.wal.pages() >= MAX_WAL_PAGES {
+        if self.wal.pages() < MAX_WAL_PAGES {
             return Ok(());
         }
         let message =

@@ -129,3 +129,21 @@ fn optimize_writes_within_the_turn() {
         assert!(!storage.is_dirty());
     }
 }
+
+#[test]
+fn a_log_of_64_mib_that_cannot_be_copied_ends_the_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = stored(&folder.path().join("object.db"));
+    let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70)";
+    storage.own("CREATE TABLE t (a)").unwrap();
+    storage.own(&format!("BEGIN; {rows} INSERT INTO t SELECT zeroblob(1000000) FROM n; COMMIT")).unwrap();
+    assert!(storage.wal.pages() > MAX_WAL_PAGES);
+    // Within a transaction a checkpoint is refused.
+    storage.own("BEGIN IMMEDIATE").unwrap();
+    let refused = storage.check_log().unwrap_err();
+    assert!(refused.kind() == ErrorKind::Storage && refused.to_string().contains("64 MiB"), "{refused}");
+    storage.own("ROLLBACK").unwrap();
+    storage.check_log().unwrap();
+    storage.kv_put("after", b"1").unwrap();
+    storage.commit().unwrap();
+}
