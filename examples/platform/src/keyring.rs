@@ -8,6 +8,9 @@ use isobar_http_serve::Platform;
 use crate::api;
 use crate::bindings::{DB, KEYRING};
 
+/// The migration that makes the vault's tables.
+const VAULT_MIGRATION: &str = "0002_vault.sql";
+
 /// Compares the keyring with the keys of the primary database. With a missing or different keyring, sealed values cannot be
 /// opened, and a new keyring would hide that. Returns the problem and its solution; `None` where the keyring matches.
 ///
@@ -15,9 +18,21 @@ use crate::bindings::{DB, KEYRING};
 /// Fails where the binding is missing or the database cannot be read.
 pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dyn Error>> {
     let database = platform.database(DB)?;
-    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'vault_keys'";
-    if database.prepare(sql).one::<i64>().await? == 0 {
-        return Ok(None); // before its migrations
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('vault_keys', 'vault_columns', 'd1_migrations')";
+    let tables: Vec<String> = database.prepare(sql).all().await?;
+    let has = |table: &str| tables.iter().any(|name| name == table);
+    if !has("vault_keys") || !has("vault_columns") {
+        let sql = "SELECT count(*) FROM d1_migrations WHERE name = ?";
+        let applied = match has("d1_migrations") {
+            true => database.prepare(sql).bind(VAULT_MIGRATION).one::<i64>().await? > 0,
+            false => false,
+        };
+        if !applied && !has("vault_keys") && !has("vault_columns") {
+            return Ok(None); // before its migrations
+        }
+        let what =
+            "has lost tables of its vault (vault_keys, vault_columns), and with them the keys of all sealed values";
+        return Ok(Some(format!("the database {DB} {what}: restore it from a backup")));
     }
     let advice = format!(
         "restore the keyring that the database was sealed with, in its file or in {KEYRING}; without it the sealed values \

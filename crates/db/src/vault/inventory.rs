@@ -6,22 +6,23 @@ use super::sealed_error;
 use crate::{Database, QueryableExt, Result, Row, Statement};
 
 /// Names of the key-encryption keys that a database's vault needs: those that wrap its keys. Empty where it has no keys
-/// yet, or no tables of the vault. It creates nothing and needs no keyring.
+/// yet, or no table `vault_keys`. It creates nothing and needs no keyring.
 ///
 /// For the start of a platform: a missing keyring may be generated only where this is empty.
 ///
 /// # Errors
 /// As [`Queryable::query`](crate::Queryable::query).
 pub async fn wrapping_keys(database: &dyn Database) -> Result<Vec<String>> {
-    if !has_tables(database).await? {
+    if !tables(database).await?.iter().any(|table| table == "vault_keys") {
         return Ok(Vec::new());
     }
     database.prepare("SELECT DISTINCT wrapped_by FROM vault_keys ORDER BY 1").all().await
 }
 
-/// Returns whether the vault's tables are there.
-pub(super) async fn has_tables(database: &dyn Database) -> Result<bool> {
-    Ok(tables(database).await?.len() == 2)
+/// Returns the first of the vault's tables that is not there.
+pub(super) async fn missing_table(database: &dyn Database) -> Result<Option<&'static str>> {
+    let tables = tables(database).await?;
+    Ok(["vault_keys", "vault_columns"].into_iter().find(|table| !tables.iter().any(|name| name == table)))
 }
 
 /// The vault's tables that are there.

@@ -94,6 +94,9 @@ impl Vault {
     /// Checks that the keyring is the one with which the database was made. It opens every wrapped key, and makes and changes
     /// nothing; a database without keys and without sealed values fits every keyring.
     ///
+    /// A database without the vault's tables is refused: once they are lost nothing shows what was sealed. Check after the migration
+    /// that makes them.
+    ///
     /// Where there are no keys, blobs in the form of sealed values count in declared columns alone: elsewhere they may be
     /// users' own bytes.
     ///
@@ -101,9 +104,15 @@ impl Vault {
     /// [`wrapping_keys`] shows whether a new one may be made.
     ///
     /// # Errors
-    /// [`ErrorKind::Sealed`] where the keyring lacks a key, has another one of its name, or values are sealed and their keys
-    /// are not in the database; as [`Queryable::query`](crate::Queryable::query).
+    /// [`ErrorKind::Sealed`] where a table of [`SCHEMA`] is missing, the keyring lacks a key or has another one of its name, or
+    /// values are sealed and their keys are not in the database; as [`Queryable::query`](crate::Queryable::query).
     pub async fn check(&self) -> Result<()> {
+        if let Some(table) = inventory::missing_table(&*self.database).await? {
+            return Err(sealed_error(format!(
+                "the vault's table {table} is not there: apply the migration that makes it (vault::SCHEMA) to a new database, and \
+                 restore one that had it from a backup"
+            )));
+        }
         if self.has_keys().await? {
             return Ok(());
         }
@@ -115,8 +124,7 @@ impl Vault {
 
     /// Returns whether the database has its keys, and opens them by the keyring.
     async fn has_keys(&self) -> Result<bool> {
-        let database = &*self.database;
-        Ok(inventory::has_tables(database).await? && keys::read(database, &self.source()).await?.is_some())
+        Ok(keys::read(&*self.database, &self.source()).await?.is_some())
     }
 
     /// Seals a value for its cell, under the active data key. The first use makes the keys.

@@ -93,12 +93,10 @@ impl Vault {
     /// Returns which values are sealed under which keys. Makes no key where there is none.
     ///
     /// # Errors
-    /// As [`open`](Vault::open); [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) where the keyring is that of another database.
+    /// As [`open`](Vault::open); [`ErrorKind::Sealed`](crate::ErrorKind::Sealed) where the keyring is that of another database, or
+    /// the vault's tables are missing.
     pub async fn status(&self) -> Result<Status> {
         self.check().await?;
-        if !inventory::has_tables(&*self.database).await? {
-            return Err(sealed_error("the database has no vault: its migrations lack the vault's tables"));
-        }
         let keys = "SELECT id, wrapped_by FROM vault_keys WHERE purpose = 'data' ORDER BY id";
         let keys: Vec<(u32, String)> = self.database.prepare(keys).all().await?;
         let active_key = keys.last().map_or(0, |(id, _)| *id);

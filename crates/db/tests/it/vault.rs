@@ -322,10 +322,10 @@ async fn a_keyring_is_compared_before_anything_is_served() {
     let db = SqliteDatabase::memory().await.unwrap();
     let right = key("a");
     let wrong = key("a");
-    // Before there is a vault, and before there is a key, every keyring fits.
     assert_eq!(vault::wrapping_keys(&db).await.unwrap(), Vec::<String>::new());
-    vault(&db, &right).check().await.unwrap();
+    assert_sealed(vault(&db, &right).check().await, "vault_keys is not there");
     prepared(&db).await;
+    // Before there is a key, every keyring fits.
     vault(&db, &wrong).check().await.unwrap();
     assert_eq!(vault::wrapping_keys(&db).await.unwrap(), Vec::<String>::new());
     assert_eq!(db.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await.unwrap(), 0, "looking makes nothing");
@@ -343,6 +343,22 @@ async fn a_keyring_is_compared_before_anything_is_served() {
 }
 
 #[tokio::test]
+async fn a_database_that_has_lost_tables_of_its_vault_is_refused() {
+    let db = database().await;
+    let vault_ = vault(&db, &key("a"));
+    insert(&db, &vault_, 0..1).await;
+    vault_.check().await.unwrap();
+    db.exec("DROP TABLE vault_columns").await.unwrap();
+    assert_sealed(vault_.check().await, "vault_columns is not there");
+    assert_eq!(vault::wrapping_keys(&db).await.unwrap(), ["a"], "no new keyring is made for it");
+    db.exec("DROP TABLE vault_keys").await.unwrap();
+    assert_sealed(vault_.check().await, "vault_keys is not there");
+    db.run_script(vault::SCHEMA).await.unwrap();
+    db.exec(DECLARED).await.unwrap();
+    assert_sealed(vault_.check().await, "tokens.secret");
+}
+
+#[tokio::test]
 async fn users_bytes_that_look_sealed_are_taken_for_sealed_in_declared_columns_alone() {
     let db = SqliteDatabase::memory().await.unwrap();
     db.exec("CREATE TABLE files (id INTEGER PRIMARY KEY, body BLOB)").await.unwrap();
@@ -350,7 +366,6 @@ async fn users_bytes_that_look_sealed_are_taken_for_sealed_in_declared_columns_a
     let body = [&[1_u8, 1, 0, 0, 0, 7][..], &[9; 60]].concat();
     db.prepare("INSERT INTO files VALUES (1, ?)").bind(body.clone()).run().await.unwrap();
     let vault_ = vault(&db, &key("a"));
-    vault_.check().await.unwrap();
     prepared(&db).await;
     vault_.check().await.unwrap();
     insert(&db, &vault_, 0..1).await;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use isobar_db::vault::Keyring;
+use isobar_db::{QueryableExt, SqliteDatabase};
 use serde_json::json;
 
 use crate::Platform;
@@ -46,4 +47,23 @@ fn a_missing_or_another_keyring_is_refused_and_the_right_one_serves_again() {
     std::fs::rename(&kept, &keyring).unwrap();
     let platform = Platform::again(folder.path(), &platform);
     assert_eq!(platform.post("/api/analytics/track", &json!({"name": "opened"})).0, 202);
+}
+
+#[tokio::test]
+async fn a_database_that_has_lost_its_vault_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    Platform::start(folder.path()).kill();
+    let business = std::fs::read_dir(folder.path().join("d1")).unwrap().flatten().map(|entry| entry.path());
+    let mut lost = false;
+    for path in business.filter(|path| path.extension().is_some_and(|extension| extension == "sqlite")) {
+        let database = SqliteDatabase::open(path).await.unwrap();
+        let tables = "SELECT count(*) FROM sqlite_master WHERE name IN ('vault_keys', 'vault_columns')";
+        if database.prepare(tables).one::<i64>().await.unwrap() == 2 {
+            database.run_script("DROP TABLE vault_keys; DROP TABLE vault_columns").await.unwrap();
+            lost = true;
+        }
+    }
+    assert!(lost);
+    let told = refusal(folder.path(), None);
+    assert!(told.contains("has lost tables of its vault") && told.contains("from a backup"), "{told}");
 }
