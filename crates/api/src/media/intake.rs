@@ -70,7 +70,9 @@ impl Media {
         let tail_bytes = usize::try_from(upload.tail_bytes()).unwrap_or(usize::MAX);
         hold(tail_bytes)?;
         let mut buffer = BytesMut::from(&*self.tail(upload).await?);
-        let (mut broken, mut renewed) = (None, Utc::now());
+        let mut broken = None;
+        let mut refused = None;
+        let mut renewed = Utc::now();
         while let Some(chunk) = chunks.next().await {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
@@ -79,7 +81,11 @@ impl Media {
                     break;
                 }
             };
-            hold(buffer.len() + chunk.len())?;
+            if let Err(problem) = hold(buffer.len() + chunk.len()) {
+                // What came before is kept as that of a connection that breaks is: the client goes on behind it.
+                refused = Some(problem);
+                break;
+            }
             buffer.extend_from_slice(&chunk);
             if whole_parts(upload) + buffer.len() as u64 > limit {
                 return Err(if limit < self.options().max_bytes && upload.size.is_none() {
@@ -101,9 +107,13 @@ impl Media {
         }
         let total = whole_parts(upload) + buffer.len() as u64;
         // All that was announced is all there is, however the connection ended.
-        if upload.size.map_or(broken.is_none() && !resumable, |size| size == total) {
+        let ended = broken.is_none() && refused.is_none();
+        if upload.size.map_or(ended && !resumable, |size| size == total) {
             self.finish(upload, buffer.freeze()).await?;
             return Ok(Received::Whole);
+        }
+        if let Some(problem) = refused.take_if(|_| !resumable) {
+            return Err(problem);
         }
         if !resumable {
             let cause = broken.map(|error| format!(": {error}")).unwrap_or_default();
@@ -118,7 +128,7 @@ impl Media {
         }
         upload.received = total;
         self.save(upload, true).await?;
-        Ok(Received::Part(total))
+        refused.map_or(Ok(Received::Part(total)), Err)
     }
 
     async fn keep_lock(&self, upload: &Upload, renewed: &mut DateTime<Utc>) -> Result<(), Problem> {

@@ -205,6 +205,41 @@ async fn parts_of_uploads_are_counted_as_memory_in_forms_too() {
 }
 
 #[tokio::test]
+async fn what_a_resumable_upload_has_buffered_is_kept_when_memory_runs_out() {
+    let gallery = gallery().await;
+    let picture = png(1, 1, PART + 300_000);
+    let at = gallery.begin(picture.len(), "a.png").await;
+    let append = |offset: usize, room: usize| {
+        let account = std::sync::Arc::new(Account { room, ..Account::default() });
+        let pieces: Vec<_> =
+            picture[offset..].chunks(50_000).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+        let request = http::Request::patch(&at).header(TUS.0, TUS.1).header(OFFSET_STREAM.0, OFFSET_STREAM.1);
+        let request = request.header("upload-offset", offset.to_string());
+        let mut request = request.body(Body::from_stream(futures_util::stream::iter(pieces))).unwrap();
+        request.extensions_mut().insert(ada());
+        request.extensions_mut().insert(BodyMemory::new(account));
+        gallery.router.clone().oneshot(request)
+    };
+    let offset = || async {
+        let head = gallery.ask(&ada(), "HEAD", &at, &[TUS], b"").await.is(200);
+        head.header("upload-offset").parse::<usize>().unwrap()
+    };
+    let mut expected = 0;
+    for room in [1_000_000, 2_020_000, PART - 200_000] {
+        let refused = append(expected, room).await.unwrap();
+        assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
+        let kept = offset().await;
+        assert!(kept > expected && kept + 50_000 > room, "{kept} bytes of {room} are kept, after {expected}");
+        expected = kept;
+    }
+    assert_eq!(append(expected, 10).await.unwrap().status(), 503, "a tail that cannot be held stays");
+    assert_eq!(offset().await, expected);
+    assert_eq!(append(expected, usize::MAX).await.unwrap().status(), 204);
+    let id = at.rsplit('/').next().unwrap();
+    assert!(gallery.content(&ada(), &format!("/images/{id}/content")).await.1 == picture);
+}
+
+#[tokio::test]
 async fn unfinished_uploads_are_limited_and_end() {
     let gallery = gallery_with(MediaOptions::default().with_tenant_uploads(2)).await;
     let headers = [TUS, ("upload-length", "1000"), ("upload-metadata", "filename YS5wbmc=")];
