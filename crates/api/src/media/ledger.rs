@@ -368,13 +368,14 @@ impl Media {
         }
         self.clear(&upload.id, &upload.key, upload.multipart.as_ref()).await?;
         // What a request that has lost its lock may still write is the sweep's, an hour later.
-        if upload.resumable { Ok(()) } else { self.forget(&upload.id, &[], "going").await }
+        if upload.resumable { self.free(&upload.id).await } else { self.forget(&upload.id, &[], "going").await }
     }
 
     /// Deletes an image: its row at once, its object before this is done or by the sweep.
     pub(super) async fn remove(&self, caller: &Caller, id: &str) -> Result<(), Problem> {
-        let insert = "INSERT OR REPLACE INTO uploads (id, tenant_id, user_id, key, name, state, expires_at, created_at) \
-                      SELECT id, tenant_id, user_id, key, name, 'going', ?3, ?3 FROM images WHERE id = ?1 AND tenant_id = ?2";
+        let insert = "INSERT OR REPLACE INTO uploads (id, tenant_id, user_id, key, name, state, expires_at, created_at, reserved) \
+                      SELECT id, tenant_id, user_id, key, name, 'going', ?3, ?3, size FROM images \
+                      WHERE id = ?1 AND tenant_id = ?2";
         let delete = "DELETE FROM images WHERE id = ? AND tenant_id = ? RETURNING key";
         let statements = vec![
             Statement::new(insert).bind(id).bind(caller.tenant()).bind(now()),
@@ -426,6 +427,7 @@ impl Media {
                 return Ok(Swept::default());
             }
             self.clear(id, &key, multipart.as_ref()).await?;
+            self.free(id).await?;
             return Ok(Swept { abandoned: 1, ..Swept::default() });
         }
         if state == "going" {
@@ -444,6 +446,13 @@ impl Media {
             return Err(error.into());
         }
         self.store().delete(&[key.clone(), Upload::tail(id)?]).await?;
+        Ok(())
+    }
+
+    /// Gives the quota back what an upload had of it, once its bytes are deleted.
+    async fn free(&self, id: &str) -> Result<(), Problem> {
+        let sql = "UPDATE uploads SET reserved = 0 WHERE id = ? AND state = 'going'";
+        self.database().prepare(sql).bind(id).run().await?;
         Ok(())
     }
 
@@ -490,11 +499,12 @@ fn read(row: &Row) -> Result<Upload, Problem> {
     })
 }
 
-/// SQL for the bytes of a tenant's quota that are used. An expired upload counts until the sweep has deleted its bytes.
+/// SQL for the bytes of a tenant's quota that are used. What is being deleted, and an upload that has expired, count until their
+/// bytes are deleted.
 fn used(tenant: &str) -> String {
     format!(
         "coalesce((SELECT bytes FROM media_usage WHERE tenant_id = {tenant}), 0) + (SELECT coalesce(sum(u.reserved), 0) \
-         FROM uploads AS u WHERE u.tenant_id = {tenant} AND u.state = 'coming')"
+         FROM uploads AS u WHERE u.tenant_id = {tenant} AND u.state IN ('coming', 'going'))"
     )
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::body::Body;
 use isobar_api::{BodyBudget, BodyMemory, Caller, MediaOptions, Problem, Role};
 use isobar_db::QueryableExt;
+use isobar_storage::{Error, ErrorKind, Operation};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
@@ -237,6 +238,50 @@ async fn what_a_resumable_upload_has_buffered_is_kept_when_memory_runs_out() {
     assert_eq!(append(expected, usize::MAX).await.unwrap().status(), 204);
     let id = at.rsplit('/').next().unwrap();
     assert!(gallery.content(&ada(), &format!("/images/{id}/content")).await.1 == picture);
+}
+
+#[tokio::test]
+async fn what_is_being_deleted_counts_until_its_bytes_are_gone() {
+    let picture = png(1, 1, 1000);
+    let (size, length) = (picture.len(), picture.len().to_string());
+    let gallery = gallery_with(MediaOptions::default().with_tenant_bytes(size as u64 + 10)).await;
+    let headers = [TUS, ("upload-length", length.as_str()), ("upload-metadata", "filename YS5wbmc=")];
+    let begin = || async { gallery.ask(&ada(), "POST", "/uploads", &headers, b"").await.status };
+    let fail = || {
+        let error = Error::new(ErrorKind::Unavailable, "the bucket does not answer");
+        gallery.store.script().fail_next(Operation::Delete, error);
+    };
+    // An image, an upload that is ended, and one that is swept: the bucket deletes none of them at first.
+    let image = id_of(&gallery.upload("a.png", &picture).await);
+    fail();
+    assert!(gallery.ask(&ada(), "DELETE", &format!("/images/{image}"), &[], b"").await.status >= 500);
+    assert_eq!((gallery.count("images").await, gallery.objects().await, begin().await), (0, 1, 507));
+    gallery.media.sweep().await.unwrap();
+    assert_eq!(gallery.objects().await, 0);
+
+    let at = gallery.begin(size, "a.png").await;
+    assert_eq!(gallery.append(&at, 0, Body::from(picture[..600].to_vec())).await.0, 204);
+    fail();
+    assert!(gallery.ask(&ada(), "DELETE", &at, &[TUS], b"").await.status >= 500);
+    assert_eq!((gallery.objects().await, begin().await), (1, 507));
+    gallery.age().await;
+    gallery.media.sweep().await.unwrap();
+    assert_eq!(gallery.objects().await, 0);
+
+    let at = gallery.begin(size, "a.png").await;
+    assert_eq!(gallery.append(&at, 0, Body::from(picture[..600].to_vec())).await.0, 204);
+    gallery.age().await;
+    fail();
+    assert_eq!(gallery.media.sweep().await.unwrap().failed, 1);
+    assert_eq!((gallery.objects().await, begin().await), (1, 507));
+    // What has been deleted is free at once, though its row stays for an hour.
+    gallery.age().await;
+    gallery.media.sweep().await.unwrap();
+    assert_eq!(gallery.objects().await, 0);
+    let at = gallery.begin(size, "a.png").await;
+    assert_eq!(gallery.append(&at, 0, Body::from(picture[..600].to_vec())).await.0, 204);
+    assert_eq!(gallery.ask(&ada(), "DELETE", &at, &[TUS], b"").await.status, 204);
+    assert_eq!((gallery.count("uploads").await, begin().await), (1, 201));
 }
 
 #[tokio::test]
