@@ -9,7 +9,7 @@ mod keyring;
 #[cfg(feature = "workers")]
 mod worker;
 
-pub use api::auth;
+pub use api::{auth, unused_setup_token};
 pub use app::app;
 pub use iam_session::{IamEnv, IamSession, KEEPER};
 pub use keyring::check_keyring;

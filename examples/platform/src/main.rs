@@ -21,7 +21,7 @@ use platform::bindings::{
     DB, DB_NAME, EMAIL, IAM_SESSION, KEYRING, MAIL_FROM, MAIL_URL, OAUTH_PROVIDERS, PUBLIC_URL, SETUP_TOKEN, STORAGE,
     TURN_SECRET,
 };
-use platform::{IamEnv, IamSession, KEEPER, app, auth, check_keyring};
+use platform::{IamEnv, IamSession, KEEPER, app, auth, check_keyring, unused_setup_token};
 
 /// Runs the whole platform in one process: creates its bindings, applies its migrations, loads its static tree, and serves.
 #[derive(Debug, Parser)]
@@ -109,7 +109,14 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     println!("static tree: {} files put, {} unchanged", plan.uploads.len(), plan.unchanged);
 
     let token = auth(&platform)?.setup_token().await;
-    if let Some(token) = token.map_err(|error| in_database(&cli.root, DB_NAME, &error))? {
+    let token = token.map_err(|error| in_database(&cli.root, DB_NAME, &error))?;
+    match unused_setup_token(&platform) {
+        Some(error) if token.is_some() => return Err(format!("{SETUP_TOKEN}: {error}").into()),
+        // Set up long ago, by another token.
+        Some(error) => eprintln!("warning: {SETUP_TOKEN} is not used: {error}"),
+        None => {}
+    }
+    if let Some(token) = token {
         // In the fragment, so that it is in no server log.
         println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get};
-use isobar_api::auth::{MailOptions, OAuth, OAuthProvider};
+use isobar_api::auth::{MailOptions, OAuth, OAuthProvider, SetupTokenError};
 use isobar_api::{Api, Auth, AuthOptions, Media, MediaOptions, Policy, Quotas, Role};
 use isobar_db::vault::{Keyring, Secret, Vault};
 use isobar_http_serve::{Analytics, ApiTools, BindingError, Platform, Problem, SiteContent, http_client};
@@ -69,24 +69,21 @@ fn resources(platform: &Platform) -> Result<Api, BindingError> {
 /// Returns the platform's accounts.
 ///
 /// # Errors
-/// Fails where the database is not bound, where `SETUP_TOKEN` has fewer than 16 characters (a Worker logs it, and nobody can be set
-/// up by it), or where e-mail is bound and `PUBLIC_URL` is not set.
+/// Fails where the database is not bound, or where e-mail is bound and `PUBLIC_URL` is not set. A `SETUP_TOKEN` of fewer than 16
+/// characters is not used: see [`unused_setup_token`].
 pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     let signup = platform.var(SIGNUP).is_ok_and(|signup| signup == "open");
     let closes = Arc::new(revocation::Connections(platform.clone()));
     let mut options = AuthOptions::default().with_signup(signup).with_revocations(closes);
     if let Ok(token) = platform.secret(SETUP_TOKEN) {
-        let set = options.clone().with_setup_token(token.expose());
-        options = match set {
+        options = match options.clone().with_setup_token(token.expose()) {
             Ok(options) => options,
-            // A Worker that was set up long ago serves on; nobody can set it up by this token.
-            #[cfg(all(target_arch = "wasm32", feature = "workers"))]
-            Err(error) => {
-                worker::console_error!("{SETUP_TOKEN} is not used: {error}");
+            // A platform that was set up long ago serves on; this token sets up none.
+            Err(_error) => {
+                #[cfg(all(target_arch = "wasm32", feature = "workers"))]
+                worker::console_error!("{SETUP_TOKEN} is not used: {_error}");
                 options
             }
-            #[cfg(not(all(target_arch = "wasm32", feature = "workers")))]
-            Err(error) => return Err(BindingError::unusable("secret", SETUP_TOKEN, error)),
         };
     }
     if let Ok(sender) = platform.mail(EMAIL) {
@@ -97,6 +94,13 @@ pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
         options = options.with_mail(MailOptions::new(sender, &url).with_service(TITLE));
     }
     Ok(Auth::new(platform.database(DB)?, options))
+}
+
+/// Returns the error of a `SETUP_TOKEN` that is too short, and that is not used.
+#[must_use]
+pub fn unused_setup_token(platform: &Platform) -> Option<SetupTokenError> {
+    let token = platform.secret(SETUP_TOKEN).ok()?;
+    AuthOptions::default().with_setup_token(token.expose()).err()
 }
 
 /// Returns the platform's images, videos and models.

@@ -1,5 +1,6 @@
 //! Tests of the running platform's accounts: the operator, and account actions by e-mail.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -90,4 +91,25 @@ fn the_first_stranger_at_an_open_platform_is_not_its_operator() {
     assert_eq!(status, 201);
     platform.cookie = Some(cookie(&head));
     assert_eq!(platform.get("/api/projects").0, 404);
+}
+
+#[test]
+fn a_short_set_up_token_ends_a_start_that_needs_it_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_platform"));
+        command.args(["--port", "0", "--root"]).arg(folder.path()).env("SETUP_TOKEN", "short");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let refused = start().wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("SETUP_TOKEN") && told.contains("at least 16"), "{told}");
+    Platform::owned(folder.path()).kill();
+    // Set up long ago.
+    let mut serving = start();
+    let mut lines = BufReader::new(serving.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("serving on")), "it serves on");
+    serving.kill().unwrap();
+    let told = String::from_utf8_lossy(&serving.wait_with_output().unwrap().stderr).into_owned();
+    assert!(told.contains("warning: SETUP_TOKEN is not used"), "{told}");
 }
