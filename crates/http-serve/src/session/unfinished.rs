@@ -104,6 +104,11 @@ impl Unfinished {
         }
     }
 
+    /// Gives its bytes back: they are not in memory any more.
+    fn release(&self) {
+        ALL.fetch_sub(std::mem::take(&mut self.state().bytes), Ordering::Relaxed);
+    }
+
     /// Whether a window is over without the end of the message and without enough of its bytes.
     pub(super) fn is_late(&self, now: Instant) -> bool {
         let is_scarce = ALL.load(Ordering::Relaxed) > ALL_BYTES / 2;
@@ -164,7 +169,7 @@ impl State {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        ALL.fetch_sub(self.state().bytes, Ordering::Relaxed);
+        self.release();
     }
 }
 
@@ -180,7 +185,10 @@ impl<S> Counted<S> {
         Self { io, unfinished }
     }
 
+    /// Returns the connection itself, once the library's buffers are gone: nothing that is read from it from then on is kept, or
+    /// counted.
     pub(super) fn into_inner(self) -> S {
+        self.unfinished.release();
         self.io
     }
 }
@@ -301,5 +309,15 @@ mod tests {
         let before = ALL.load(Ordering::Relaxed);
         drop(unfinished);
         assert!(ALL.load(Ordering::Relaxed) < before);
+    }
+
+    #[test]
+    fn a_refused_connection_gives_its_share_back_before_it_lingers() {
+        let unfinished = Arc::new(Unfinished::default());
+        let counted = Counted::new((), Arc::clone(&unfinished));
+        assert!(unfinished.add(&frame(0x82, 100_000, 50_000), Instant::now()));
+        assert_eq!(unfinished.state().bytes, 50_004);
+        counted.into_inner();
+        assert_eq!(unfinished.state().bytes, 0, "others may have it, though this one is still held");
     }
 }
