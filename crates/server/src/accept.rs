@@ -28,6 +28,8 @@ use crate::shared::Shared;
 const UNSENT: u32 = 256 * 1024;
 /// Time that a thread stays for WebSockets that have outlived its listener, until they are closed.
 const LINGER: Duration = Duration::from_secs(10);
+/// Time in which a thread accepts the connections that wait when it is to stop.
+const LAST_CALL: Duration = Duration::from_millis(20);
 /// Pause after the system had no file left for a connection; others end meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -77,6 +79,9 @@ pub(crate) fn run<A: Application>(
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
         }
+        // Connections that the system has taken by now: a request that came with one is answered.
+        let rest = async { while accepting.accept(&listener).await.is_ok() {} };
+        drop(tokio::time::timeout(LAST_CALL, rest).await);
         drop((listener, alive));
         if tokio::time::timeout(shared.options.drain, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still in flight after {:?}", shared.options.drain);

@@ -72,7 +72,20 @@ pub(crate) async fn unix<A: Application>(
             return drop(stream.write(TOO_MANY).await);
         }
     }
+    // A connection that is shut down before it begins would drop the request that has come: it is looked for first.
+    let came = tokio::select! {
+        biased;
+        came = tokio::time::timeout(shared.patience().opening, stream.readable()) => came,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    if !matches!(came, Ok(Ok(()))) {
+        return tracing::debug!("a connection sent nothing");
+    }
     let stream = Stream::new(stream, shared.patience(), guard);
+    if *stop.borrow() {
+        log(last(stream, peer, &shared).await);
+        return drop(watcher);
+    }
     log(watcher.watch(connection(stream, peer, &shared).into_owned()).await);
 }
 

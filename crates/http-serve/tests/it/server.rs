@@ -147,6 +147,32 @@ async fn it_speaks_http_2_and_listens_in_the_file_system() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_came_before_the_shutdown_is_answered_by_a_socket_file() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dataset = Arc::new(MemorySink::new());
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..40 {
+        let path = folder.path().join(format!("{number}.sock"));
+        let server = Server::bind_unix(&path, ServerOptions::default()).await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let service = app(&dataset).await.into_service();
+        let serving = tokio::spawn(server.serve(service, async { drop(stopped.await) }));
+        if number % 2 == 0 {
+            // The server accepts already; otherwise it may still have to begin.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        stop.send(()).unwrap();
+        let mut answer = String::new();
+        drop(tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("home"), "{number}: {answer:?}");
+        serving.await.unwrap().unwrap();
+    }
+}
+
 /// A new certificate of this name, in PEM, and its key.
 fn certify(folder: &Path, name: &str) -> String {
     let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
