@@ -76,16 +76,16 @@ struct State {
 impl Alarms {
     /// Opens the index under this folder, or one in memory. One that is missing or damaged is made anew from the objects.
     pub(super) fn open(root: Option<&Path>, clock: Clock, check: Duration, health: &Arc<Health>) -> Result<Arc<Self>> {
-        let mut database = match root {
+        let (mut database, unmarked) = match root {
             Some(root) => rebuild::open_index(root, health, clock.millis())?,
-            None => index::open(None).map_err(|error| index::failure(&error, None))?,
+            None => (index::open(None).map_err(|error| index::failure(&error, None))?, HashSet::new()),
         };
         let wal = WalPages::count(&mut database).map_err(|error| index::failure(&error, root))?;
         let of = index::wakeups(&database).map_err(|error| index::failure(&error, root))?;
         let due = of.iter().map(|(id, wakeup)| (wakeup.at, *id)).collect();
         let latest = of.values().map(|wakeup| wakeup.made).max().unwrap_or(i64::MIN);
         let path = root.map(|root| root.join("index.db"));
-        let state = State { index: database, wal, unmarked: HashSet::new(), due, of, latest, stopped: false };
+        let state = State { index: database, wal, unmarked, due, of, latest, stopped: false };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -314,6 +314,22 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         drop(index);
         assert!(open().is_stored(&ids[0]).unwrap(), "a file that is lost later is known to be lost");
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_written_stops_no_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let health = Arc::new(Health::new(None, None));
+        let open = || Alarms::open(Some(folder.path()), Clock::default(), Duration::from_secs(15), &health);
+        open().unwrap().announce(&[7; 32], None, None).unwrap();
+        let file = super::super::disk::object_file(&folder.path().join("objects"), &[7; 32]);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "an object").unwrap();
+        let sql = "CREATE TRIGGER refuse BEFORE UPDATE OF stored ON objects BEGIN SELECT RAISE(ABORT, 'no room'); END";
+        Connection::open(folder.path().join("index.db")).unwrap().execute_batch(sql).unwrap();
+        let index = open().unwrap();
+        assert!(index.is_stored(&[7; 32]).unwrap(), "it is known all the same");
+        index.announce(&[8; 32], None, None).unwrap();
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The index made anew from the objects' files: when it is missing or damaged, nothing is lost with it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,8 +17,9 @@ use crate::{Error, ErrorKind, Result};
 const WHOLE: i64 = 1;
 
 /// Opens the index in this folder. A damaged one is put aside as it is, under a new name. An alarm of an object whose file cannot be
-/// read is due `now`, in Unix milliseconds: it is looked for again then.
-pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<Connection> {
+/// read is due `now`, in Unix milliseconds: it is looked for again then. Returns with it the objects that have a file and whose mark
+/// could not be written.
+pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<(Connection, HashSet<[u8; 32]>)> {
     let path = root.join("index.db");
     let create = || {
         disk::create_file(&path, false).map_err(|error| {
@@ -32,12 +34,16 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
         wakeups(&index)?;
         Ok((version(&index)?, index))
     });
+    let opened = match opened {
+        Ok((WHOLE, index)) => match mark_stored(&index, root, health) {
+            Ok(unmarked) => return Ok((index, unmarked)),
+            Err(error) => Err(error),
+        },
+        Ok((_, index)) => Ok(index),
+        Err(error) => Err(error),
+    };
     let index = match opened {
-        Ok((WHOLE, index)) => {
-            mark_stored(&index, &root.join("objects")).map_err(|error| failure(&error, Some(root)))?;
-            return Ok(index);
-        }
-        Ok((_, index)) => index,
+        Ok(index) => index,
         Err(error) if Fault::of(&error) == Some(Fault::Damaged) => {
             put_aside(&path)?;
             drop(create()?);
@@ -51,24 +57,46 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
         tracing::warn!(root = %root.display(), objects = objects.len(), "the index of session objects is completed from their files");
     }
     fill(&index, &objects, health, now).map_err(|error| failure(&error, Some(root)))?;
-    Ok(index)
+    Ok((index, HashSet::new()))
 }
 
 /// Marks objects that have a file and no mark. The mark is written without a sync, as an object's creation has syncs enough, and
 /// may be lost with the machine's power; the object's row and file are not.
-fn mark_stored(index: &Connection, objects: &Path) -> rusqlite::Result<()> {
+///
+/// Serving does not depend on a mark: if it cannot be written, on a full disk for example, its object is returned, the failure is
+/// logged, and the next start tries again.
+///
+/// # Errors
+/// Those of an index that cannot be read.
+fn mark_stored(index: &Connection, root: &Path, health: &Health) -> rusqlite::Result<HashSet<[u8; 32]>> {
+    let objects = root.join("objects");
     let mut statement = index.prepare("SELECT id FROM objects WHERE stored IS NOT 1")?;
     let unmarked = statement.query_map([], |row| row.get::<_, [u8; 32]>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let has_file = |id: &[u8; 32]| std::fs::metadata(disk::object_file(objects, id)).is_ok_and(|file| file.len() > 0);
-    let stored: Vec<_> = unmarked.into_iter().filter(has_file).collect();
+    let has_file = |id: &[u8; 32]| std::fs::metadata(disk::object_file(&objects, id)).is_ok_and(|file| file.len() > 0);
+    let stored: HashSet<_> = unmarked.into_iter().filter(has_file).collect();
     if stored.is_empty() {
-        return Ok(());
+        return Ok(stored);
     }
-    let transaction = index.unchecked_transaction()?;
-    for id in &stored {
-        transaction.execute("UPDATE objects SET stored = 1 WHERE id = ?", params![id])?;
+    let mark = || {
+        let transaction = index.unchecked_transaction()?;
+        for id in &stored {
+            transaction.execute("UPDATE objects SET stored = 1 WHERE id = ?", params![id])?;
+        }
+        transaction.commit()
+    };
+    match mark() {
+        Ok(()) => Ok(HashSet::new()),
+        Err(error) if Fault::of(&error) == Some(Fault::Damaged) => Err(error),
+        Err(error) => {
+            let failed = failure(&error, Some(root));
+            if Fault::of(&error) == Some(Fault::Sync) {
+                health.poison(failed.to_string());
+            }
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %failed, objects = stored.len(), "session objects are not marked as stored; the next start tries again");
+            Ok(stored)
+        }
     }
-    transaction.commit()
 }
 
 /// Renames a damaged index and what belongs to it.
