@@ -4,9 +4,11 @@
 //! ([`enter`]), and sends a revocation through it ([`revoke`]). It is the application's own: forward no client's request to it.
 //!
 //! Rooms count while they exist. A directory learns that a room is entered, and not that it is left, or stays empty: at a limit
-//! [`enter`] asks the rooms, and those that keep nothing and have no socket are forgotten before a request is refused.
+//! [`enter`] asks the rooms, and those that keep nothing, have no socket and receive no message are forgotten before a request is
+//! refused.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{StreamExt, stream};
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -37,12 +39,18 @@ const MAY_KEEP: i64 = 1;
 const KEEPS: i64 = 2;
 /// Interval at which stays and rooms that are over are deleted.
 const LOOK: TimeDelta = TimeDelta::minutes(20);
-/// A stay or a room's last use is written again when it changes by this: a quick return costs no write.
+/// A stay is written again when its end changes by this: a quick return costs no write.
 const LONGER: TimeDelta = TimeDelta::minutes(1);
+/// Multiple of the grace after which a room that was found to keep something is asked again: its messages may have ended since.
+const KEPT_GRACES: i32 = 60;
 /// Time for which a room that keeps nothing counts after its last use.
 const COUNTS: TimeDelta = TimeDelta::hours(1);
-/// Rooms that are asked at a time.
+/// Rooms that are asked between two decisions.
 const ASKED_AT_ONCE: usize = 64;
+/// Rooms that are waited for at once.
+const CONCURRENT: usize = 16;
+/// Time after which a request is decided by the answers that have come, in place of asking more rooms.
+const ASKING: TimeDelta = TimeDelta::seconds(5);
 /// Times that rooms are asked for one request.
 const ROUNDS: u32 = 32;
 
@@ -65,7 +73,8 @@ pub struct DirectoryOptions {
     /// Largest number of rooms that one user may be in at a time; entering one more is refused with 429 and the time until the first of the
     /// user's sockets has to be opened anew. Default: 64.
     pub rooms_of_user: u32,
-    /// Time for which an entered room, and a user in it, counts before the room is asked. Default: 1 minute.
+    /// Time for which an entered room, and a user in it, counts before the room is asked; a room that was found to keep
+    /// something is asked again after 60 times as long without use. Default: 1 minute.
     pub grace: TimeDelta,
 }
 
@@ -194,9 +203,11 @@ pub async fn enter(
     who: &Participant,
     room: &Room,
 ) -> Result<Option<Response>> {
+    let asking_until = Utc::now() + ASKING;
     let mut rounds = 0;
     loop {
-        let entering = Entering { who: who.clone(), room: room.clone(), asks: rounds < ROUNDS };
+        let asks = rounds < ROUNDS && Utc::now() < asking_until;
+        let entering = Entering { who: who.clone(), room: room.clone(), asks };
         let answer = sessions.fetch(directory, request(Method::PUT, serde_json::to_vec(&entering)?)).await?;
         if answer.status() != StatusCode::CONFLICT {
             return Ok((!answer.status().is_success()).then_some(answer));
@@ -216,16 +227,18 @@ fn request(method: Method, body: Vec<u8>) -> Request {
 
 async fn ask(sessions: &dyn SessionNamespace, question: Question) -> Answers {
     let Question { user, objects, asked_at } = question;
-    let mut rooms = Vec::new();
-    for object in objects {
-        let answer = sessions.fetch(&sessions.id_from_name(&object), Occupancy::question(&user)).await;
-        let occupancy = match answer {
-            Ok(answer) if answer.status().is_success() => answer.into_body().json().await.ok(),
-            _ => None,
-        };
-        rooms.push((object, occupancy));
-    }
+    let asked = objects.into_iter().map(|object| ask_one(sessions, &user, object));
+    let rooms = stream::iter(asked).buffer_unordered(CONCURRENT).collect().await;
     Answers { user, asked_at, rooms }
+}
+
+async fn ask_one(sessions: &dyn SessionNamespace, user: &str, object: String) -> (String, Option<Occupancy>) {
+    let answer = sessions.fetch(&sessions.id_from_name(&object), Occupancy::question(user)).await;
+    let occupancy = match answer {
+        Ok(answer) if answer.status().is_success() => answer.into_body().json().await.ok(),
+        _ => None,
+    };
+    (object, occupancy)
 }
 
 /// Takes a room out of a tenant's directory, once it has been deleted.
@@ -243,18 +256,21 @@ pub async fn forget(sessions: &dyn SessionNamespace, directory: &ObjectId, objec
 pub async fn revoke(sessions: &dyn SessionNamespace, directory: &ObjectId, user: &str) -> Result<usize> {
     let answer = sessions.fetch(directory, Participant::revocation(user)).await?;
     let objects: Vec<String> = serde_json::from_slice(&answer.into_body().bytes().await?)?;
-    let mut failed = None;
-    for object in &objects {
-        let id = sessions.id_from_name(object);
-        match sessions.fetch(&id, Participant::revocation(user)).await {
-            Ok(answer) if answer.status().is_success() => {}
-            // It does not run, so nothing is open in it.
-            Err(error) if error.kind() == ErrorKind::Damaged => {}
-            Ok(answer) => failed = Some(Error::new(ErrorKind::Internal, format!("{object}: {}", answer.status()))),
-            Err(error) => failed = Some(error),
-        }
+    let rooms = objects.len();
+    let revoked = objects.into_iter().map(|object| revoke_in(sessions, object, user));
+    let revoked: Vec<Result<()>> = stream::iter(revoked).buffer_unordered(CONCURRENT).collect().await;
+    revoked.into_iter().collect::<Result<()>>()?;
+    Ok(rooms)
+}
+
+async fn revoke_in(sessions: &dyn SessionNamespace, object: String, user: &str) -> Result<()> {
+    match sessions.fetch(&sessions.id_from_name(&object), Participant::revocation(user)).await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(Error::new(ErrorKind::Internal, format!("{object}: {}", answer.status()))),
+        // It does not run, so nothing is open in it.
+        Err(error) if error.kind() == ErrorKind::Damaged => Ok(()),
+        Err(error) => Err(error),
     }
-    failed.map_or(Ok(objects.len()), Err)
 }
 
 impl SessionObject for Directory {
@@ -337,9 +353,14 @@ impl Directory {
         let one = "SELECT keeps, used_at FROM rooms WHERE object = ?";
         let known: Option<(i64, i64)> =
             if are_there { self.context.sql().exec(one, (&room.object,))?.next()? } else { None };
+        // Written again long before a room may be taken for one that was left.
         let is_current = |(keeps, used_at): (i64, i64)| {
-            let longer = if keeps == KEEPS_NOTHING { LOOK } else { LONGER };
-            keeps == KEEPS || used_at > (now - longer).timestamp_millis()
+            let for_long = match keeps {
+                KEEPS_NOTHING => LOOK,
+                KEEPS => self.kept_grace() / 4,
+                _ => self.options.grace / 4,
+            };
+            used_at > (now - for_long).timestamp_millis()
         };
         match known {
             Some(known) if is_current(known) => return Ok(Decision::Granted),
@@ -368,9 +389,12 @@ impl Directory {
         if count < self.options.rooms {
             return Ok(None);
         }
-        let sql = "SELECT object FROM rooms WHERE keeps = ? AND used_at <= ? ORDER BY used_at LIMIT ?";
+        let sql = "SELECT object FROM rooms WHERE (keeps = ?1 AND used_at <= ?2) OR (keeps = ?3 AND used_at <= ?4) \
+                   ORDER BY keeps, used_at LIMIT ?5";
         let before = (now - self.options.grace).timestamp_millis();
-        let unsure: Vec<String> = self.context.sql().exec(sql, (MAY_KEEP, before, ASKED_AT_ONCE as i64))?.all()?;
+        let kept_before = (now - self.kept_grace()).timestamp_millis();
+        let values = (MAY_KEEP, before, KEEPS, kept_before, ASKED_AT_ONCE as i64);
+        let unsure: Vec<String> = self.context.sql().exec(sql, values)?.all()?;
         if asks && !unsure.is_empty() {
             return Ok(Some(Decision::Asks(unsure)));
         }
@@ -386,15 +410,18 @@ impl Directory {
         }
         let now = Utc::now().timestamp_millis();
         let settled = asked_at - self.options.grace.num_milliseconds();
+        let kept_settled = asked_at - self.kept_grace().num_milliseconds();
         for (object, occupancy) in rooms {
             let sql = self.context.sql();
             match occupancy {
                 Some(Occupancy { is_kept: true, .. }) => {
-                    sql.exec("UPDATE rooms SET keeps = ? WHERE object = ? AND keeps = ?", (KEEPS, object, MAY_KEEP))?;
+                    let keep = "UPDATE rooms SET keeps = ?, used_at = max(used_at, ?) WHERE object = ? AND keeps <> ?";
+                    sql.exec(keep, (KEEPS, now, object, KEEPS_NOTHING))?;
                 }
                 Some(Occupancy { sockets: 0, .. }) => {
-                    let forget = "DELETE FROM rooms WHERE object = ? AND keeps = ? AND used_at <= ?";
-                    sql.exec(forget, (object, MAY_KEEP, settled))?;
+                    let forget = "DELETE FROM rooms WHERE object = ?1 AND ((keeps = ?2 AND used_at <= ?3) \
+                                  OR (keeps = ?4 AND used_at <= ?5))";
+                    sql.exec(forget, (object, MAY_KEEP, settled, KEEPS, kept_settled))?;
                 }
                 _ => {
                     sql.exec(
@@ -412,6 +439,10 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    fn kept_grace(&self) -> TimeDelta {
+        self.options.grace * KEPT_GRACES
     }
 
     fn forget(&self, object: &str) -> Result<()> {

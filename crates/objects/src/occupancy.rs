@@ -15,7 +15,7 @@ pub(crate) const ASKED: HeaderName = HeaderName::from_static("isobar-occupancy")
 pub(crate) struct Occupancy {
     /// Whether the room keeps something when it is empty.
     pub(crate) is_kept: bool,
-    /// Number of open sockets.
+    /// Number of open sockets, and of requests whose body is still being received: they may write.
     pub(crate) sockets: usize,
     /// Whether the user that was asked for has one of them.
     pub(crate) is_present: bool,

@@ -145,6 +145,16 @@ impl Refused {
 /// Result of a command, which may be refused.
 type Done<T> = crate::refusal::Done<T, Refused>;
 
+/// A request whose body is being received.
+#[derive(Debug)]
+struct Receiving(Rc<RefCell<Live>>);
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.borrow_mut().receiving -= 1;
+    }
+}
+
 impl SessionObject for ChatRoom {
     type Env = ChatOptions;
 
@@ -183,7 +193,9 @@ impl SessionObject for ChatRoom {
                 Ok(reply(StatusCode::OK, &json!({"members": members, "count": count})))
             }
             (&Method::POST, "/messages") => {
+                let receiving = self.receiving();
                 let body: Option<Json> = request.into_body().json().await.ok();
+                drop(receiving);
                 // The body may have taken its time.
                 if let Some(refused) = self.covered(&who)? {
                     return Ok(refused);
@@ -265,7 +277,14 @@ impl ChatRoom {
         let sql = "SELECT EXISTS (SELECT 1 FROM messages)";
         let is_kept = self.tables.are_there(&self.context)? && self.context.sql().exec(sql, ())?.one::<i64>()? == 1;
         let is_present = !self.open_sockets(Some(&tag(user))).is_empty();
-        Ok(Occupancy { is_kept, sockets: self.open_sockets(None).len(), is_present })
+        let sockets = self.open_sockets(None).len() + self.live.borrow().receiving;
+        Ok(Occupancy { is_kept, sockets, is_present })
+    }
+
+    /// Counts a request as one that may write, until the value is dropped.
+    fn receiving(&self) -> Receiving {
+        self.live.borrow_mut().receiving += 1;
+        Receiving(Rc::clone(&self.live))
     }
 
     /// Opens a socket: `history` is the first event on it, `presence` the next.

@@ -24,6 +24,8 @@ pub(super) struct Live {
     pub(super) presence: Bucket,
     pub(super) presence_waits: bool,
     pub(super) revocations: Revocations,
+    /// Requests whose body is being received.
+    pub(super) receiving: usize,
 }
 
 /// Rates of one user, over all of the user's sockets.

@@ -211,3 +211,52 @@ async fn a_user_who_leaves_rooms_is_not_locked_out_and_one_who_stays_is_told_unt
     assert!(refused.into_body().text().await.unwrap().contains("the limit is 3"));
     assert!(enter(&host, "a").await.is_none(), "a room that the user is in is entered again");
 }
+
+#[tokio::test]
+async fn a_room_whose_message_is_still_coming_counts() {
+    let grace = chrono::TimeDelta::milliseconds(1);
+    let host = either(DirectoryOptions::default().with_rooms(1, 64).with_grace(grace));
+    let pause = || tokio::time::sleep(Duration::from_millis(100));
+    assert!(enter(&host, "slow").await.is_none());
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
+    let frames = futures_util::stream::poll_fn(move |cx| {
+        receiver.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok::<_, std::io::Error>(http_body::Frame::data(bytes))))
+    });
+    let body = Body::wrap(http_body_util::StreamBody::new(frames));
+    let mut request = http::Request::builder().method("POST").uri("/messages").body(body).unwrap();
+    ada().insert(request.headers_mut());
+    let posting = tokio::spawn({
+        let (host, id) = (host.clone(), host.id("slow"));
+        async move { host.fetch(&id, request).await.unwrap().status().as_u16() }
+    });
+    sender.send(bytes::Bytes::from_static(b"{\"text\": ")).await.unwrap();
+    pause().await;
+    assert!(enter(&host, "other").await.is_some(), "the room may be made at any moment");
+    sender.send(bytes::Bytes::from_static(b"\"x\"}")).await.unwrap();
+    drop(sender);
+    assert_eq!(posting.await.unwrap(), 201);
+    pause().await;
+    assert!(enter(&host, "other").await.is_some(), "it is made");
+}
+
+#[tokio::test]
+async fn a_room_that_kept_something_once_is_asked_again() {
+    // Kept rooms are asked again after 60 times the grace.
+    let grace = chrono::TimeDelta::milliseconds(2);
+    let host = either(DirectoryOptions::default().with_rooms(1, 64).with_grace(grace));
+    let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
+    assert!(enter(&host, "kept").await.is_none());
+    let mut kept = socket(&host, "kept").await;
+    kept.say(json!({"type": "send", "text": "kept"}));
+    kept.hear("message").await;
+    drop(kept);
+    pause(200).await;
+    assert!(enter(&host, "other").await.is_some(), "it keeps a message");
+    // It is emptied by another way than through the application's directory.
+    let moderator = Participant::new("mo", "Mo").with_writes(true).with_moderates(true);
+    let mut request = http::Request::builder().method("DELETE").uri("/history").body(Body::empty()).unwrap();
+    moderator.insert(request.headers_mut());
+    assert!(host.fetch(&host.id("kept"), request).await.unwrap().status().is_success());
+    pause(300).await;
+    assert!(enter(&host, "other").await.is_none(), "it keeps nothing any more");
+}
