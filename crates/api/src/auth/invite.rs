@@ -15,7 +15,7 @@ use serde_json::json;
 use super::account::{Body, answer, input, is_address, signed_in};
 use super::messages::Message;
 use super::throttle::{ClientAddress, Counted, DEVICE_TRIES, count, forgive, login_tries, network};
-use super::{Auth, common, devices, session, token};
+use super::{Auth, common, devices, keys, session, token};
 use crate::background::later;
 use crate::resource::{must_have_changed, new_id, nothing_changed, now, rfc3339};
 use crate::{Caller, Problem, Role};
@@ -189,6 +189,8 @@ pub(super) async fn join(
     let sql = "INSERT INTO memberships (id, tenant_id, user_id, role, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
     let member = Statement::new(sql).bind(new_id()?).bind(&tenant).bind(&user).bind(role.as_str()).bind(&now);
     let (create, cookie) = session::create(auth.options(), &user, &tenant)?;
+    // Those of an earlier membership ended with it, and do not come back with this one.
+    statements.extend([keys::revoke_in(&user, &tenant), session::end_in(&user, &tenant)]);
     statements.push(member);
     statements.extend(session::token_of(&headers).map(session::end));
     statements.push(create);

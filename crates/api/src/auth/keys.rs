@@ -66,6 +66,12 @@ pub(super) fn revoke_all(user: &str) -> Statement {
     Statement::new("UPDATE api_keys SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL").bind(now()).bind(user)
 }
 
+/// The statement that revokes the keys of a user in one tenant.
+pub(super) fn revoke_in(user: &str, tenant: &str) -> Statement {
+    let sql = "UPDATE api_keys SET revoked_at = ? WHERE user_id = ? AND tenant_id = ? AND revoked_at IS NULL";
+    Statement::new(sql).bind(now()).bind(user).bind(tenant)
+}
+
 /// `POST /auth/keys`: takes a recent sign-in. Every key expires.
 pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let (user, tenant, own_role) = signed_in(&caller)?;

@@ -140,6 +140,11 @@ pub(super) fn end_all(user: &str) -> Statement {
     Statement::new("DELETE FROM sessions WHERE user_id = ?").bind(user)
 }
 
+/// The statement that ends the sessions of a user in one tenant.
+pub(super) fn end_in(user: &str, tenant: &str) -> Statement {
+    Statement::new("DELETE FROM sessions WHERE user_id = ? AND tenant_id = ?").bind(user).bind(tenant)
+}
+
 /// The statement that forgets what is over.
 pub(super) fn sweep() -> Statement {
     Statement::new("DELETE FROM sessions WHERE expires_at <= ?").bind(now())

@@ -410,3 +410,32 @@ async fn bodies_of_accounts_are_small() {
     body["name"] = json!("x".repeat(20_000));
     town.browser().post("/auth/signup", body).await.is(413);
 }
+
+#[tokio::test]
+async fn what_an_earlier_membership_opened_stays_closed_when_its_user_comes_back() {
+    let town = town().await;
+    let mut ada = Browser::signed_up(&town, "ada").await;
+    let mut keys = Vec::<String>::new();
+    let mut browsers = Vec::<Browser<'_>>::new();
+    for _ in 0..2 {
+        let invite = json!({"email": "bob@example.com", "role": "member"});
+        let invited = ada.post("/auth/invitations", invite).await.is(201).json();
+        let mut bob = town.browser();
+        let join = json!({"token": invited["token"], "password": PASSWORD, "name": "Bob"});
+        bob.post("/auth/join", join).await.is(201);
+        for key in &keys {
+            town.with_key(key, "GET", "/notes", None).await.is(401);
+        }
+        for browser in &mut browsers {
+            browser.get("/auth/me").await.is(401);
+        }
+        let key = key_of(&mut bob).await;
+        town.with_key(&key, "GET", "/notes", None).await.is(200);
+        let members = ada.get("/memberships?role=member").await.is(200).json();
+        let membership = format!("/memberships/{}", members["items"][0]["id"].as_str().unwrap());
+        ada.send("DELETE", &membership, &[], None).await.is(204);
+        town.with_key(&key, "GET", "/notes", None).await.is(401);
+        keys.push(key);
+        browsers.push(bob);
+    }
+}
