@@ -32,7 +32,7 @@ pub struct Parts<K> {
     operation: &'static str,
     // Boxed and shared: an error stays small, and can be cloned.
     message: Box<str>,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
+    source: Option<Arc<Source>>,
 }
 
 impl<K: Copy> Parts<K> {
@@ -55,7 +55,7 @@ impl<K: Copy> Parts<K> {
 
     /// Attaches the cause.
     pub fn set_source(&mut self, source: impl Into<Source>) {
-        self.source = Some(Arc::from(source.into()));
+        self.source = Some(Arc::new(source.into()));
     }
 
     /// Returns the kind.
@@ -79,7 +79,7 @@ impl<K: Copy> Parts<K> {
     /// Returns the cause, in the form that [`StdError::source`] has.
     #[must_use]
     pub fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref().map(|source| &**source as _)
     }
 }
 

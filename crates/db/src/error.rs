@@ -56,12 +56,22 @@ pub enum Constraint {
     Other,
 }
 
+/// D1's name of an error, with which its text begins.
+#[derive(Debug, Clone, Copy)]
+enum Prefix {
+    None,
+    Error,
+    /// Of `exec`, which has its own words.
+    Exec,
+    ColumnNotFound,
+}
+
 /// An error of a database. One of SQL displays as D1's do: `D1_ERROR: <message>: <SQLite's name of the code>`; one of a file, a
 /// migration or the vault has no prefix.
 #[derive(Debug, Clone)]
 pub struct Error {
     parts: Parts<ErrorKind>,
-    prefix: &'static str,
+    prefix: Prefix,
     // Boxed texts and numbers of 32 bits keep the error small.
     sql: Option<Box<str>>,
     statement: Option<u32>,
@@ -75,9 +85,9 @@ impl Error {
     /// Creates an error of this kind; the backend names the operation ([`during`](Self::during)).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let prefix = match kind {
-            ErrorKind::ColumnNotFound => "D1_COLUMN_NOTFOUND",
-            ErrorKind::Sealed | ErrorKind::Migration => "",
-            _ => "D1_ERROR",
+            ErrorKind::ColumnNotFound => Prefix::ColumnNotFound,
+            ErrorKind::Sealed | ErrorKind::Migration => Prefix::None,
+            _ => Prefix::Error,
         };
         Self {
             parts: Parts::new(kind, message),
@@ -191,7 +201,7 @@ impl Error {
     /// `D1_EXEC_ERROR`, in D1's words: it always names the first line, wherever the fault is.
     #[cfg(all(any(feature = "memory", feature = "local", feature = "cloudflare-http"), not(target_arch = "wasm32")))]
     pub(crate) fn in_exec(mut self, script: &str) -> Self {
-        self.prefix = "D1_EXEC_ERROR";
+        self.prefix = Prefix::Exec;
         let first = script.trim().lines().next().unwrap_or_default();
         self.parts.set_message(format!("Error in line 1: {first}: {}", self.message()));
         self
@@ -200,7 +210,7 @@ impl Error {
     /// Marks an answer of D1's `exec`, which has its own words.
     #[cfg(any(feature = "cloudflare-binding", feature = "cloudflare-http"))]
     pub(crate) fn with_exec_prefix(mut self) -> Self {
-        self.prefix = "D1_EXEC_ERROR";
+        self.prefix = Prefix::Exec;
         self
     }
 
@@ -220,7 +230,7 @@ impl Error {
         let line = self.line.map(|line| format!(", line {line}")).unwrap_or_default();
         let statement = self.sql.as_deref().map(|sql| format!("\n  in: {}", shortened(sql))).unwrap_or_default();
         self.parts.set_message(format!("{file}{line}: {}{statement}", self.message()));
-        self.prefix = "";
+        self.prefix = Prefix::None;
         self
     }
 
@@ -260,10 +270,13 @@ fn shortened(sql: &str) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.prefix {
-            "" => f.write_str(self.message()),
-            prefix => write!(f, "{prefix}: {}", self.message()),
-        }
+        let prefix = match self.prefix {
+            Prefix::None => "",
+            Prefix::Error => "D1_ERROR: ",
+            Prefix::Exec => "D1_EXEC_ERROR: ",
+            Prefix::ColumnNotFound => "D1_COLUMN_NOTFOUND: ",
+        };
+        write!(f, "{prefix}{}", self.message())
     }
 }
 

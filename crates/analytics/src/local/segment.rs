@@ -404,7 +404,7 @@ mod tests {
 
         let before = files(folder.path()).len();
         let written = |segment: &Segment, at: SystemTime| {
-            let file = OpenOptions::new().append(true).open(&segment.path).unwrap();
+            let file = File::options().append(true).open(&segment.path).unwrap();
             file.set_modified(at).unwrap();
         };
         let segments_there = list(folder.path()).unwrap();

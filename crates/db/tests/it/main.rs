@@ -41,6 +41,11 @@ async fn a_mock_fails_as_scripted_and_sees_sessions_too() {
     assert_eq!(db.script().count("query"), 2);
 }
 
+#[test]
+fn an_error_is_small_enough_to_be_returned_by_value() {
+    assert!(size_of::<Error>() <= 96, "{} bytes", size_of::<Error>());
+}
+
 #[tokio::test]
 async fn an_error_names_its_operation_and_sqlites_code() {
     let db = SqliteDatabase::memory().await.unwrap();

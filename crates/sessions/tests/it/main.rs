@@ -66,8 +66,8 @@ async fn a_mock_without_a_script_conforms_and_fails_as_scripted() {
 #[tokio::test]
 async fn a_hosts_error_names_its_operation_and_keeps_the_objects_text() {
     let host = MemoryHost::<Probe>::new("Probe", || ()).unwrap();
-    let failing = host.post(&host.id("a"), "/act", Body::from("this is no list of operations"));
-    let error = failing.await.unwrap_err();
+    let id = host.id("a");
+    let error = host.post(&id, "/act", Body::from("this is no list of operations")).await.unwrap_err();
     assert_eq!((error.operation(), error.to_string().as_str()), ("fetch", error.message()));
     assert_eq!(Error::new(ErrorKind::Internal, "inside an object").operation(), "");
 }
