@@ -139,6 +139,11 @@ pub enum CacheState {
 
 impl CacheState {
     /// Returns its name: `hit`, `revalidated`, `stale`, `miss` or `bypass`.
+    ///
+    /// ```
+    /// use isobar_site::CacheState;
+    /// assert_eq!(CacheState::Revalidated.name(), "revalidated");
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -79,6 +79,16 @@ impl Fingerprints {
     ///
     /// # Errors
     /// An empty glob, or one that is too large to be compiled.
+    ///
+    /// ```
+    /// use isobar_site::Fingerprints;
+    ///
+    /// let fingerprints = Fingerprints::globs(["assets/**", "*.woff2"])?;
+    /// let refused = Fingerprints::globs(["/"]).unwrap_err();
+    /// assert_eq!(refused.to_string(), "invalid glob \"/\": it is empty");
+    /// # drop(fingerprints);
+    /// # Ok::<_, isobar_site::GlobError>(())
+    /// ```
     pub fn globs<G: AsRef<str>>(globs: impl IntoIterator<Item = G>) -> Result<Self, GlobError> {
         let globs: Result<Vec<Regex>, GlobError> = globs.into_iter().map(|glob| compiled(glob.as_ref())).collect();
         Ok(Self(Rule::Globs(globs?.into())))

@@ -197,6 +197,18 @@ impl SiteOptions {
 
     /// Sends `Server-Timing` with the rule that decided a response, the state of the cache, and the store by this name, for example
     /// its binding. It discloses a little of how the site works. Default: off.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{Site, SiteOptions};
+    /// use isobar_storage::memory::MemoryStore;
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let options = SiteOptions::default().with_server_timing("STORAGE");
+    /// let site = Site::new(Arc::new(MemoryStore::new()), options);
+    /// let response = site.respond(&http::Request::get("/none").body(())?).await;
+    /// assert_eq!(response.headers()["server-timing"], r#"rule;desc=missing, cache;desc=bypass, binding;desc="STORAGE""#);
+    /// # Ok::<_, http::Error>(()) }).unwrap().unwrap();
+    /// ```
     #[must_use]
     pub fn with_server_timing(mut self, binding: impl Into<String>) -> Self {
         self.server_timing = Some(binding.into());
@@ -221,6 +233,16 @@ impl SiteOptions {
     }
 
     /// Sets additional headers of every HTML file; `_headers` overrides them.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue, header};
+    /// use isobar_site::SiteOptions;
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'self'"));
+    /// let options = SiteOptions::default().with_page_headers(headers);
+    /// # assert_eq!(options.page_headers.len(), 1);
+    /// ```
     #[must_use]
     pub fn with_page_headers(mut self, headers: HeaderMap) -> Self {
         self.page_headers = headers;
@@ -258,6 +280,14 @@ impl Default for CachePolicy {
 
 impl CachePolicy {
     /// Returns a policy with one value for every file, hashed or not: `no-store`, `private`.
+    ///
+    /// ```
+    /// use isobar_site::{CachePolicy, SiteOptions};
+    ///
+    /// // A preview that no cache keeps.
+    /// let options = SiteOptions::default().with_cache(CachePolicy::always("no-store"));
+    /// # assert_eq!(options.cache.hashed, "no-store");
+    /// ```
     pub fn always(value: impl Into<String>) -> Self {
         let value = value.into();
         Self { default: value.clone(), hashed: value }

@@ -59,6 +59,14 @@ pub enum PathProblem {
 
 impl PathProblem {
     /// Whether the request is malformed (400); otherwise the path is not found (404).
+    ///
+    /// ```
+    /// use isobar_site::PathProblem;
+    ///
+    /// assert!(PathProblem::Encoding.is_malformed());
+    /// // A hidden file is as good as missing: the response must not say that it exists.
+    /// assert!(!PathProblem::Hidden.is_malformed());
+    /// ```
     #[must_use]
     pub fn is_malformed(self) -> bool {
         self != Self::Hidden

@@ -121,6 +121,22 @@ impl Site {
     ///
     /// # Errors
     /// The store's error, of any kind, if a file or the current deploy cannot be looked up.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{Site, SiteOptions, WorkerFirst};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// store.write(&Key::new("about.html")?, "about").await?;
+    /// let site = Site::new(Arc::new(store), SiteOptions::default());
+    ///
+    /// let page = http::Request::get("/about").body(())?;
+    /// assert!(site.should_serve(&page, &WorkerFirst::never()).await?);
+    /// let route = http::Request::get("/api/rows").body(())?;
+    /// assert!(!site.should_serve(&route, &WorkerFirst::never()).await?);
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     pub async fn should_serve<B>(&self, request: &Request<B>, worker_first: &WorkerFirst) -> Result<bool, Error> {
         let head = RequestHead::of(request);
         let target = RequestTarget::of(head);
@@ -143,6 +159,25 @@ impl Site {
     /// # Errors
     /// The store's error; [`ErrorKind::TooLarge`](isobar_storage::ErrorKind::TooLarge) for a file of more than 8 MiB. The earlier
     /// rules stay in force.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{Site, SiteOptions};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let store = MemoryStore::new();
+    /// let site = Site::new(Arc::new(store.clone()), SiteOptions::default());
+    ///
+    /// store.write(&Key::new("_redirects")?, "/old /new\n").await?;
+    /// let reloaded = site.reload_rules().await?;
+    /// assert!(reloaded.headers.is_empty() && reloaded.redirects.is_empty());
+    /// let moved = site.respond(&http::Request::get("/old").body(())?).await;
+    /// assert_eq!(moved.headers()["location"], "/new");
+    ///
+    /// store.write(&Key::new("_redirects")?, "/old /new 404\n").await?;
+    /// assert_eq!(site.reload_rules().await?.redirects[0].line, 1);
+    /// # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap().unwrap();
+    /// ```
     pub async fn reload_rules(&self) -> Result<ReloadedRules, Error> {
         let Source { store, options, rules, .. } = &*self.source;
         rules.reload(&**store, &options.prefix, options.html_handling).await
@@ -190,6 +225,16 @@ impl Site {
 
     /// Whether responses depend on the host of the request, by the `_headers` rules: a server must then not take one host's response
     /// for another's.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{HeaderRules, Site, SiteOptions};
+    /// use isobar_storage::memory::MemoryStore;
+    ///
+    /// let rules = HeaderRules::parse("https://preview.example.com/*\n  X-Robots-Tag: noindex\n");
+    /// let options = SiteOptions::default().with_headers(rules);
+    /// assert!(Site::new(Arc::new(MemoryStore::new()), options).varies_by_host());
+    /// ```
     #[cfg(feature = "cache")]
     #[must_use]
     pub fn varies_by_host(&self) -> bool {

@@ -105,6 +105,22 @@ impl Deploys {
     ///
     /// # Errors
     /// The store's error, of any kind; [`ErrorKind::Corrupt`] where the pointer is damaged or of a newer version.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{DeployOptions, Deploys};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let deploys = Deploys::new(Arc::new(MemoryStore::new()), "site");
+    /// let files = MemoryStore::new();
+    /// assert!(deploys.list().await?.is_empty());
+    ///
+    /// files.write(&Key::new("index.html")?, "one").await?;
+    /// deploys.deploy(&files, &DeployOptions::default().with_message(Some("the first"))).await?;
+    /// let list = deploys.list().await?;
+    /// assert_eq!((list[0].message.as_deref(), list[0].files, list[0].is_current), (Some("the first"), 1, true));
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
+    /// ```
     pub async fn list(&self) -> Result<Vec<Deploy>, Error> {
         Ok(self.pointer().await?.map(|(pointer, _)| pointer.shown()).unwrap_or_default())
     }
@@ -116,6 +132,25 @@ impl Deploys {
     /// [`ErrorKind::InvalidArgument`] where there is no such deploy, or where the current deploy has changed meanwhile;
     /// [`ErrorKind::Corrupt`] where a part of it is missing; [`ErrorKind::Unavailable`] while deploys are
     /// [pruned](Self::prune); and the store's error, of any kind.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{DeployOptions, Deploys};
+    /// use isobar_storage::{ErrorKind, Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let deploys = Deploys::new(Arc::new(MemoryStore::new()), "site");
+    /// let files = MemoryStore::new();
+    /// files.write(&Key::new("index.html")?, "one").await?;
+    /// let one = deploys.deploy(&files, &DeployOptions::default()).await?.deploy;
+    /// files.write(&Key::new("index.html")?, "two").await?;
+    /// let two = deploys.deploy(&files, &DeployOptions::default()).await?.deploy;
+    ///
+    /// assert_eq!(deploys.rollback(None).await?.id, one.id);
+    /// assert_eq!(deploys.rollback(Some(&two.id)).await?.id, two.id);
+    /// let unknown = deploys.rollback(Some("x")).await;
+    /// assert_eq!(unknown.map_err(|error| error.kind()), Err(ErrorKind::InvalidArgument));
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
+    /// ```
     pub async fn rollback(&self, to: Option<&str>) -> Result<Deploy, Error> {
         let mut replaced = None;
         loop {

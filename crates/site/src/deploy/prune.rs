@@ -33,6 +33,23 @@ impl Deploys {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if `keep` is 0; [`ErrorKind::Unavailable`] during another pruning or where it takes longer
     /// than ten minutes, in which case the next one continues; and the store's error, of any kind.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{DeployOptions, Deploys};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let deploys = Deploys::new(Arc::new(MemoryStore::new()), "site");
+    /// let files = MemoryStore::new();
+    /// for body in ["one", "two", "three"] {
+    ///     files.write(&Key::new("index.html")?, body).await?;
+    ///     deploys.deploy(&files, &DeployOptions::default()).await?;
+    /// }
+    /// // Two deploys go, each with a manifest and a file that no other has.
+    /// let pruned = deploys.prune(1).await?;
+    /// assert_eq!((pruned.deploys.len(), pruned.objects), (2, 4));
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
+    /// ```
     pub async fn prune(&self, keep: usize) -> Result<Pruned, Error> {
         if keep == 0 {
             return Err(invalid("at least one deploy must be kept"));

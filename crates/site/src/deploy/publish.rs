@@ -71,6 +71,14 @@ impl<'d> DeployOptions<'d> {
     }
 
     /// Sets the files that never change under their name.
+    ///
+    /// ```
+    /// use isobar_site::DeployOptions;
+    ///
+    /// let is_versioned = |path: &str| path.starts_with("v2/");
+    /// let options = DeployOptions::default().with_immutable(&is_versioned);
+    /// assert!((options.immutable)("v2/logo.svg"));
+    /// ```
     #[must_use]
     pub fn with_immutable(mut self, immutable: Filter<'d>) -> Self {
         self.immutable = immutable;
@@ -184,6 +192,25 @@ impl Deploys {
     /// [`ErrorKind::InvalidArgument`] where there is no file to deploy; [`ErrorKind::TooLarge`] for more than [`MAX_FILES`] files
     /// or rules of more than 8 MiB; a checksum error or [`ErrorKind::Body`] for a file that changes while it is read;
     /// [`ErrorKind::Unavailable`] while deploys are [pruned](Self::prune); and the errors of both stores, of any kind.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use isobar_site::{DeployOptions, Deploys};
+    /// use isobar_storage::{Key, ObjectStoreExt, memory::MemoryStore};
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let deploys = Deploys::new(Arc::new(MemoryStore::new()), "site");
+    /// let files = MemoryStore::new();
+    /// files.write(&Key::new("index.html")?, "<script src=app-3f9a1c2b.js></script>").await?;
+    /// files.write(&Key::new("app-3f9a1c2b.js")?, "start()").await?;
+    ///
+    /// let deployed = deploys.deploy(&files, &DeployOptions::default()).await?;
+    /// assert_eq!((deployed.deploy.files, deployed.uploaded), (2, 2));
+    /// // The same files again are the same deploy.
+    /// let again = deploys.deploy(&files, &DeployOptions::default()).await?;
+    /// assert!(again.is_unchanged && again.uploaded == 0);
+    /// assert_eq!(again.deploy.id, deployed.deploy.id);
+    /// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap();
+    /// ```
     pub async fn deploy(&self, source: &dyn ObjectStore, options: &DeployOptions<'_>) -> Result<Deployed, Error> {
         // Check before reading all files, so that a retry is cheap.
         if let Some((pointer, _)) = self.pointer().await? {

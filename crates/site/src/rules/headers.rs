@@ -78,6 +78,13 @@ impl HeaderRules {
     }
 
     /// Returns warnings about ignored lines, and about lines that are probably mistakes.
+    ///
+    /// ```
+    /// use isobar_site::HeaderRules;
+    ///
+    /// let rules = HeaderRules::parse("/*\n  X-Frame-Options: DENY\n  Content-Length: 5\n");
+    /// assert_eq!((rules.warnings().len(), rules.warnings()[0].line), (1, 3));
+    /// ```
     #[must_use]
     pub fn warnings(&self) -> &[RuleWarning] {
         &self.warnings

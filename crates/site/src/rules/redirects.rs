@@ -90,6 +90,13 @@ impl Redirects {
     }
 
     /// Returns warnings about ignored lines, and about lines that are probably mistakes.
+    ///
+    /// ```
+    /// use isobar_site::{HtmlHandling, Redirects};
+    ///
+    /// let redirects = Redirects::parse("/a /b\n/a /c\n", HtmlHandling::default());
+    /// assert_eq!(redirects.warnings()[0].to_string(), "line 2: there is already a rule for /a (/a /c)");
+    /// ```
     #[must_use]
     pub fn warnings(&self) -> &[RuleWarning] {
         &self.warnings

@@ -73,6 +73,14 @@ impl WorkerFirst {
     /// # Errors
     /// An empty list, more than 100 rules, a rule of more than 100 characters, a duplicate or a rule covered by another, a rule
     /// that begins with neither `/` nor `!/`, or only rules with `!`.
+    ///
+    /// ```
+    /// use isobar_site::WorkerFirst;
+    ///
+    /// assert!(WorkerFirst::paths(["/api/*", "!/api/docs/*"]).is_ok());
+    /// let refused = WorkerFirst::paths(["/api/*", "/api/rows"]).unwrap_err();
+    /// assert_eq!(refused.to_string(), r#"run_worker_first: "/api/rows" is already covered by "/api/*""#);
+    /// ```
     pub fn paths<R: AsRef<str>>(rules: impl IntoIterator<Item = R>) -> Result<Self, RoutingError> {
         let rules: Vec<String> = rules.into_iter().map(|rule| rule.as_ref().to_owned()).collect();
         check(&rules).map_err(RoutingError)?;

@@ -174,8 +174,8 @@ async fn head_is_get_without_a_body_and_other_methods_are_refused() {
 async fn preconditions_follow_rfc_9110() {
     let site = site().await;
     let (_, headers, _) = get(&site, "/about", &[]).await;
-    let (etag, modified) =
-        (headers["etag"].to_str().unwrap().to_owned(), headers["last-modified"].to_str().unwrap().to_owned());
+    let etag = headers["etag"].to_str().unwrap().to_owned();
+    let modified = headers["last-modified"].to_str().unwrap().to_owned();
     let weak = format!("W/{etag}");
     let listed = format!("\"x\", {etag}");
     let past = "Sat, 01 Jan 2000 00:00:00 GMT";
