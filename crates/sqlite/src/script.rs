@@ -94,8 +94,10 @@ pub(crate) fn pieces(script: &str) -> impl Iterator<Item = Piece<'_>> {
     let mut tokens = tokens(script).peekable();
     std::iter::from_fn(move || {
         let start = tokens.peek()?.start;
-        let (mut end, mut next) = (start, start);
-        let (mut has_code, mut progress) = (false, Progress::Start);
+        let mut end = start;
+        let mut next = start;
+        let mut has_code = false;
+        let mut progress = Progress::Start;
         for token in tokens.by_ref() {
             next = token.start + token.text.len();
             if token.kind != Kind::Space {
@@ -134,7 +136,8 @@ pub fn without_transaction(script: &str) -> Option<Cow<'_, str>> {
     if !script.as_bytes().windows(5).any(|window| window.eq_ignore_ascii_case(b"BEGIN")) {
         return Some(Cow::Borrowed(script));
     }
-    let (mut begins, mut commit) = (Vec::new(), None);
+    let mut begins = Vec::new();
+    let mut commit = None;
     for piece in pieces(script).filter(|piece| piece.has_code) {
         match words(&piece).as_str() {
             "BEGIN TRANSACTION" => begins.push(piece.start..piece.end),
@@ -288,7 +291,9 @@ fn reports(pragma: &str) -> bool {
 /// ```
 #[must_use]
 pub fn number_parameters(statement: &str) -> (Cow<'_, str>, usize) {
-    let (mut names, mut highest, mut edits) = (Vec::<(&str, usize)>::new(), 0usize, Vec::new());
+    let mut names = Vec::<(&str, usize)>::new();
+    let mut highest = 0usize;
+    let mut edits = Vec::new();
     for token in tokens(statement).filter(|token| token.kind == Kind::Parameter) {
         let number = match token.text.strip_prefix('?') {
             Some("") => highest.saturating_add(1),
@@ -311,7 +316,8 @@ pub fn number_parameters(statement: &str) -> (Cow<'_, str>, usize) {
     if edits.is_empty() || all_bare {
         return (Cow::Borrowed(statement), highest);
     }
-    let (mut sql, mut from) = (String::with_capacity(statement.len() + 2 * edits.len()), 0);
+    let mut sql = String::with_capacity(statement.len() + 2 * edits.len());
+    let mut from = 0;
     for (token, number) in edits {
         sql.push_str(&statement[from..token.start]);
         sql.push_str(&format!("?{number}"));
@@ -365,7 +371,8 @@ fn token(rest: &str) -> Option<(Kind, usize)> {
 /// The length of a named parameter; 0 where there is no name. As in Tcl it may have `::` in it, and end with something in
 /// parentheses that may be anything but space.
 fn parameter(rest: &str) -> usize {
-    let (mut at, mut named) = (1, false);
+    let mut at = 1;
+    let mut named = false;
     loop {
         match rest[at..].chars().next() {
             Some(char) if is_name(char) => (at, named) = (at + char.len_utf8(), true),

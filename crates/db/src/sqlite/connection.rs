@@ -114,7 +114,7 @@ struct Authorizer {
 
 /// A connection that carries D1's rules.
 #[derive(Debug)]
-pub(super) struct Guarded {
+pub(super) struct AuthorizedConnection {
     connection: Connection,
     authorizer: Arc<Authorizer>,
     /// The version of the shared settings that it has.
@@ -122,7 +122,7 @@ pub(super) struct Guarded {
     wal: WalPages,
 }
 
-impl Guarded {
+impl AuthorizedConnection {
     /// Opens the file, or a database in memory.
     pub(super) fn open(
         path: Option<&Path>,
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_refused_pragma_changes_no_setting() {
         let settings = Arc::default();
-        let writer = Guarded::open(None, false, &settings).unwrap();
+        let writer = AuthorizedConnection::open(None, false, &settings).unwrap();
         assert!(writer.prepare_next(&Text::new("PRAGMA temp.case_sensitive_like = ON"), 0).is_err());
         assert_eq!(settings.lock().unwrap().version, 0);
     }
@@ -304,8 +304,8 @@ mod tests {
     #[test]
     fn a_setting_that_could_not_be_applied_is_tried_again() {
         let settings = Arc::default();
-        let writer = Guarded::open(None, false, &settings).unwrap();
-        let mut other = Guarded::open(None, false, &settings).unwrap();
+        let writer = AuthorizedConnection::open(None, false, &settings).unwrap();
+        let mut other = AuthorizedConnection::open(None, false, &settings).unwrap();
         writer.prepare_next(&Text::new("PRAGMA case_sensitive_like = ON"), 0).unwrap();
         other.connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, 5).unwrap();
         assert_eq!(other.follow_settings().unwrap_err().code, rusqlite::ffi::SQLITE_TOOBIG);

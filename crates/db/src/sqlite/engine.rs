@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use isobar_base::fs::Space;
 use isobar_sqlite::{Failure, Prepared, Text};
 
-use super::connection::{Guarded, Settings, must_stop};
+use super::connection::{AuthorizedConnection, Settings, must_stop};
 use super::disk::{self, Disk};
 use super::lane::{Lane, Slot};
 use super::values::{from_sql, to_sql};
@@ -98,12 +98,13 @@ impl Engine {
     ) -> Result<Self> {
         let settings = Arc::new(Mutex::new(Settings::default()));
         let opener = |is_reader: bool| {
-            let (path, settings) = (path.map(Path::to_owned), Arc::clone(&settings));
+            let path = path.map(Path::to_owned);
+            let settings = Arc::clone(&settings);
             let open = move || {
                 // A lock that stays becomes an error, even where the caller's time limit is longer.
                 let last = Instant::now() + OPENING;
                 loop {
-                    match Guarded::open(path.as_deref(), is_reader, &settings) {
+                    match AuthorizedConnection::open(path.as_deref(), is_reader, &settings) {
                         // SQLite itself does not wait while another process makes the log.
                         Err(error) if fault::is_busy(&error) && !must_stop() && Instant::now() < last => {
                             thread::sleep(RETRY);
@@ -145,7 +146,8 @@ impl Engine {
         let now = chrono::Utc::now().timestamp_micros();
         let before = self.shared.position.fetch_max(now, Ordering::SeqCst);
         let position = if before >= now { self.shared.position.fetch_add(1, Ordering::SeqCst) + 1 } else { now };
-        let (high, low) = ((position >> 32) as u32, position as u32);
+        let high = (position >> 32) as u32;
+        let low = position as u32;
         Bookmark::new(format!("{high:08x}-{low:08x}-00000000-{:032x}", 0))
     }
 
@@ -255,7 +257,7 @@ impl Shared {
     }
 
     /// Runs a transaction from BEGIN to COMMIT. After an error the caller rolls back.
-    fn transact(&self, connection: &Guarded, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
+    fn transact(&self, connection: &AuthorizedConnection, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
         let failed = |failure: Failure| {
             self.note(&failure);
             fault::of(&failure)
@@ -267,7 +269,7 @@ impl Shared {
         Ok(results)
     }
 
-    fn batch(&self, connection: &Guarded, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
+    fn batch(&self, connection: &AuthorizedConnection, work: &Work, reads: bool) -> Result<Vec<QueryResult>> {
         match work {
             Work::Batch(statements) => {
                 let run = |(index, statement): (usize, &Statement)| {
@@ -281,10 +283,12 @@ impl Shared {
     }
 
     /// Runs a statement's SQL, which may be several: the parameters are the last one's, and so are the rows.
-    fn statement(&self, connection: &Guarded, statement: &Statement, reads: bool) -> Result<QueryResult> {
+    fn statement(&self, connection: &AuthorizedConnection, statement: &Statement, reads: bool) -> Result<QueryResult> {
         let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
-        let (start, before) = (Instant::now(), self.standing(connection, reads)?);
-        let (text, mut at) = (Text::new(statement.sql()), 0);
+        let start = Instant::now();
+        let before = self.standing(connection, reads)?;
+        let text = Text::new(statement.sql());
+        let mut at = 0;
         loop {
             let (sql, prepared, next) = self.prepare(connection, &text, at, false)?;
             at = next;
@@ -309,10 +313,13 @@ impl Shared {
     }
 
     /// Runs a script's statements one after the other, each as it is prepared: the next may use a table that this one creates.
-    fn script(&self, connection: &Guarded, script: &str) -> Result<Vec<QueryResult>> {
-        let (text, mut next, mut results) = (Text::new(script), 0, Vec::new());
+    fn script(&self, connection: &AuthorizedConnection, script: &str) -> Result<Vec<QueryResult>> {
+        let text = Text::new(script);
+        let mut next = 0;
+        let mut results = Vec::new();
         while !text.rest(next).is_empty() {
-            let (start, before) = (Instant::now(), self.standing(connection, false)?);
+            let start = Instant::now();
+            let before = self.standing(connection, false)?;
             let at = next;
             let number = results.len();
             let placed = |error: Error| error.with_statement(number).with_position(script, at);
@@ -333,7 +340,7 @@ impl Shared {
     #[allow(clippy::type_complexity, reason = "three values that belong together for a line")]
     fn prepare<'c, 's>(
         &self,
-        connection: &'c Guarded,
+        connection: &'c AuthorizedConnection,
         text: &'s Text,
         at: usize,
         in_script: bool,
@@ -358,14 +365,15 @@ impl Shared {
     /// Runs a statement to its end. Returns the columns and the rows.
     fn run_to_end(
         &self,
-        connection: &Guarded,
+        connection: &AuthorizedConnection,
         prepared: &mut Prepared<'_>,
         sql: &str,
     ) -> Result<(Vec<String>, Vec<Row>)> {
         let failed = |failure| self.failed(connection, failure).with_sql(sql);
         let mut more = prepared.step().map_err(failed)?;
         let names = prepared.columns();
-        let (shared, mut rows): (Arc<[String]>, _) = (names.clone().into(), Vec::new());
+        let shared: Arc<[String]> = names.clone().into();
+        let mut rows = Vec::new();
         while more {
             rows.push(Row::new(Arc::clone(&shared), prepared.row(from_sql)));
             more = prepared.step().map_err(failed)?;
@@ -373,7 +381,7 @@ impl Shared {
         Ok((names, rows))
     }
 
-    fn failed(&self, connection: &Guarded, failure: Failure) -> Error {
+    fn failed(&self, connection: &AuthorizedConnection, failure: Failure) -> Error {
         self.note(&failure);
         if connection.refused_transaction() {
             return Error::new(ErrorKind::NotAuthorized, TRANSACTION);
@@ -431,7 +439,7 @@ impl Shared {
     }
 
     /// Reads the database's size and the connection's last row.
-    fn look(&self, connection: &Guarded) -> Result<(), Failure> {
+    fn look(&self, connection: &AuthorizedConnection) -> Result<(), Failure> {
         if self.page_bytes.load(Ordering::Relaxed) == 0
             && let Some(Value::Integer(bytes)) = connection.own_statement("PRAGMA page_size")?
         {
@@ -445,7 +453,7 @@ impl Shared {
     }
 
     /// Returns the state from which the next statement's changes are counted.
-    fn standing(&self, connection: &Guarded, reads: bool) -> Result<Standing> {
+    fn standing(&self, connection: &AuthorizedConnection, reads: bool) -> Result<Standing> {
         if !reads {
             self.look(connection).map_err(|failure| self.failed(connection, failure))?;
         }
@@ -456,7 +464,7 @@ impl Shared {
         })
     }
 
-    fn meta(&self, connection: &Guarded, before: &Standing, start: Instant, reads: bool) -> Result<Meta> {
+    fn meta(&self, connection: &AuthorizedConnection, before: &Standing, start: Instant, reads: bool) -> Result<Meta> {
         let mut meta = Meta {
             served_by: "isobar.sqlite".to_owned(),
             served_by_primary: true,
@@ -490,7 +498,7 @@ fn check(slot: &mut Slot, sql: &str) -> Result<()> {
     check_on(slot.connection()?, sql)
 }
 
-fn check_on(connection: &Guarded, sql: &str) -> Result<()> {
+fn check_on(connection: &AuthorizedConnection, sql: &str) -> Result<()> {
     connection.own_statement(sql).map(drop).map_err(|failure| fault::of(&failure))
 }
 

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use isobar_base::sync::IgnorePoison;
 use tokio::sync::oneshot;
 
-use super::connection::{Call, Guarded, Turn};
+use super::connection::{AuthorizedConnection, Call, Turn};
 use super::fault;
 use crate::{Error, ErrorKind, Result};
 
 /// Opens a connection.
-pub(super) type Open = dyn Fn() -> Result<Guarded> + Send + Sync;
+pub(super) type Open = dyn Fn() -> Result<AuthorizedConnection> + Send + Sync;
 
 type Task = Box<dyn FnOnce(&mut Slot, Duration) + Send>;
 
 /// A thread's connection: none before its first use, and where the last one had to be dropped.
 pub(super) struct Slot {
-    connection: Option<Guarded>,
+    connection: Option<AuthorizedConnection>,
     open: Arc<Open>,
     /// The database is the connection's memory, and is lost with it.
     in_memory: bool,
@@ -31,7 +31,7 @@ pub(super) struct Slot {
 
 impl Slot {
     /// The connection, opened if need be.
-    pub(super) fn connection(&mut self) -> Result<&mut Guarded> {
+    pub(super) fn connection(&mut self) -> Result<&mut AuthorizedConnection> {
         if self.lost {
             let message = "the database in memory is lost: a transaction of it could neither be ended nor undone";
             return Err(Error::new(ErrorKind::Unavailable, message).for_good());
@@ -51,7 +51,7 @@ impl Slot {
     /// Goes on after a panic: with a new connection, since the state of the old one is unknown, or, in memory, with the old
     /// one and its transaction undone.
     fn recover(&mut self) {
-        let keeps = self.in_memory && self.connection.as_ref().is_none_or(Guarded::reset);
+        let keeps = self.in_memory && self.connection.as_ref().is_none_or(AuthorizedConnection::reset);
         if !keeps {
             self.discard();
         }

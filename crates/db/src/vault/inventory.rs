@@ -34,7 +34,8 @@ async fn tables(database: &dyn Database) -> Result<Vec<String>> {
 /// The declared columns: those that are there, and those whose table, column or key column is not.
 pub(super) async fn declared(database: &dyn Database) -> Result<(Vec<Column>, Vec<Column>)> {
     let columns: Vec<Column> = database.prepare(COLUMNS).all().await?;
-    let (mut present, mut missing) = (Vec::new(), Vec::new());
+    let mut present = Vec::new();
+    let mut missing = Vec::new();
     for column in columns {
         let sql =
             "SELECT count(*) FROM pragma_table_xinfo(?1) WHERE name = ?2 COLLATE NOCASE OR name = ?3 COLLATE NOCASE";

@@ -125,7 +125,8 @@ pub(super) async fn read(database: &dyn crate::Database, source: &KeySource<'_>)
     let mut results = database.batch(vec![sql.into(), COLUMNS.into()]).await?;
     let columns = results.pop().map(|result| result.rows_as()).transpose()?.unwrap_or_default();
     let rows = results.pop().map(|result| result.rows).unwrap_or_default();
-    let (mut data, mut index) = (BTreeMap::new(), None);
+    let mut data = BTreeMap::new();
+    let mut index = None;
     for row in &rows {
         match source.unwrap(row)? {
             (id, Purpose::Data, key) => drop(data.insert(id, key)),
@@ -142,7 +143,8 @@ impl KeySource<'_> {
     }
 
     fn unwrap(&self, row: &Row) -> Result<(u32, Purpose, Zeroizing<[u8; KEY_BYTES]>)> {
-        let (id, name): (u32, String) = (row.get("id")?, row.get("wrapped_by")?);
+        let id: u32 = row.get("id")?;
+        let name: String = row.get("wrapped_by")?;
         let purpose = if row.get::<String>("purpose")? == "index" { Purpose::Index } else { Purpose::Data };
         let with = self.keyring.get(&name).ok_or_else(|| {
             let known = self.keyring.names().collect::<Vec<_>>().join(", ");

@@ -37,7 +37,8 @@ impl Vault {
         let sql = "SELECT key_column FROM vault_columns WHERE table_name = ? AND column_name = ?";
         let declared =
             async |(table, column)| self.database.prepare(sql).bind(table).bind(column).first::<String>().await;
-        let (was, is) = (declared(old).await?, declared(new).await?);
+        let was = declared(old).await?;
+        let is = declared(new).await?;
         let key_column = was.or(is).ok_or_else(|| {
             sealed_error(format!("vault_columns declares neither {}.{} nor {}.{}", old.0, old.1, new.0, new.1))
         })?;
@@ -89,7 +90,8 @@ impl Vault {
         let page = self.database.prepare(sql).bind(&Header::START[..]).bind_all(after).into_statement();
         let rows = self.database.query(page.rows_only()).await?.rows;
         for row in &rows {
-            let (key_value, value): (Value, Value) = (row.get("key")?, row.get("sealed")?);
+            let key_value: Value = row.get("key")?;
+            let value: Value = row.get("sealed")?;
             let Value::Blob(sealed) = &value else { continue };
             if self.open(&cell_of(new, &key_value), sealed).await.is_ok() {
                 rebound.present += 1;

@@ -140,7 +140,8 @@ impl Vault {
         let rows =
             self.database.query(self.database.prepare(sql).bind(header).bind_all(after).into_statement()).await?.rows;
         for row in &rows {
-            let (key_value, old): (Value, Value) = (row.get("key")?, row.get("sealed")?);
+            let key_value: Value = row.get("key")?;
+            let old: Value = row.get("sealed")?;
             match self.sealed_anew(column, &key_value, &old).await {
                 Ok(new) => {
                     // Only where it has not changed since it was read: a newer value is under the active key.

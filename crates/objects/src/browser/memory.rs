@@ -1,11 +1,12 @@
 //! Browsers without a browser: a fake for tests.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::TimeDelta;
+use isobar_base::sync::IgnorePoison;
 
 use super::{
     BrowserEngine, BrowserError, BrowserErrorKind, NetworkPolicy, RenderFormat, RenderJob, Rendered, check_url,
@@ -57,7 +58,7 @@ struct Sessions {
 impl MemoryBrowsers {
     fn with<T>(&self, work: impl FnOnce(&mut Sessions) -> T) -> T {
         // Nothing in here panics between two changes that belong together.
-        work(&mut self.sessions.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.sessions.lock().ignore_poison())
     }
 }
 
