@@ -40,6 +40,7 @@ const HELP: &str = "cargo xtask COMMAND
   layers [PACKAGE...]   check that dependencies go in one direction: among crates by floors, among modules without a circle
   worker build          build the platform's Worker and print its size
   worker dry-run        deploy it by wrangler, up to the upload
+  worker start-up       the same, and print how long it takes in workerd from the evaluation of its module to its first answer
   worker dev [--port N] run it in workerd on its bindings, migrations applied, static tree loaded
   conformance           run every conformance kit on every backend: memory, local, the bindings of the real
                         workerd, S3 (miniflare, moto) and D1 over HTTP; print a table

@@ -13,6 +13,8 @@ use crate::Outcome;
 
 /// The wrangler whose `deploy` the gate tries.
 const WRANGLER: &str = "wrangler@4.164.0";
+/// Number of starts of which the median is taken.
+const START_UPS: u32 = 5;
 /// The folder of the platform.
 const PLATFORM: &str = "examples/platform";
 
@@ -20,9 +22,10 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["build"] => build_platform().map(drop),
         ["dry-run"] => dry_run(),
+        ["start-up"] => start_up(),
         ["dev"] => dev(8787),
         ["dev", "--port", port] => dev(port.parse().map_err(|error| format!("--port {port}: {error}"))?),
-        _ => Err("cargo xtask worker build | dev [--port 8787] | dry-run".into()),
+        _ => Err("cargo xtask worker build | dev [--port 8787] | dry-run | start-up".into()),
     }
 }
 
@@ -76,6 +79,13 @@ pub(crate) fn platform(build: PathBuf, port: u16) -> Result<Options, Box<dyn std
     let mut options = Options::from_wrangler(&format!("{PLATFORM}/wrangler.toml"), build, port)?;
     options.vars.extend(SECRETS.map(|(name, value)| (name.to_owned(), value.into())));
     Ok(options)
+}
+
+/// Builds the platform's Worker, starts it in workerd and prints its size and how long it takes to start.
+fn start_up() -> Outcome {
+    let took = workerd::start_up(&platform(build_platform()?, 0)?, "/healthz", START_UPS)?;
+    println!("the Worker starts in {} ms: evaluation of its module to its first answer", took.as_millis());
+    Ok(())
 }
 
 fn dev(port: u16) -> Outcome {

@@ -153,6 +153,21 @@ fn files(folder: &Path, prefix: &str) -> std::io::Result<Vec<Value>> {
     Ok(found)
 }
 
+/// Returns by how much later a Worker's first answer comes than an empty Worker's: the median of several starts.
+pub(crate) fn start_up(options: &Options, path: &str, runs: u32) -> Result<Duration, Box<dyn std::error::Error>> {
+    let node = node()?;
+    fs::write(node.join("workerd.mjs"), SCRIPT)?;
+    let file = node.join(format!("{}-start-up.json", options.name));
+    let mut options = options.to_json()?;
+    options["measure"] = json!({"runs": runs, "path": path});
+    fs::write(&file, serde_json::to_vec_pretty(&options)?)?;
+    let output = Command::new("node").arg(node.join("workerd.mjs")).arg(&file).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    let millis: i64 = last.parse().map_err(|_| format!("{text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok(Duration::from_millis(millis.max(0).unsigned_abs()))
+}
+
 /// A running workerd, which ends when this is dropped.
 pub(crate) struct Workerd {
     server: Server,
