@@ -157,9 +157,15 @@ fn declaration(tokens: &[TokenTree]) -> Option<TokenStream> {
     {
         return None;
     }
+    // A trait's functions have no `pub` of their own; a struct's fields are looked at where they have one.
     let has_body = !is_word(first, "trait");
+    let has_fields = is_word(first, "struct");
     let is_end = |token: &TokenTree| match token {
-        TokenTree::Group(group) => has_body && group.delimiter() == Delimiter::Brace,
+        TokenTree::Group(group) => match group.delimiter() {
+            Delimiter::Brace => has_body,
+            Delimiter::Parenthesis => has_fields,
+            _ => false,
+        },
         TokenTree::Punct(punct) => punct.as_char() == ';' || punct.as_char() == ',',
         _ => false,
     };
@@ -211,10 +217,10 @@ mod tests {
     fn hidden_types_are_found_in_public_signatures_alone() {
         let text = "use rusqlite::Connection;\npub fn a(c: &Connection) {}\npub(crate) fn b(c: &Connection) {}\n\
                     pub struct S {\n pub c: tokio::sync::Mutex<u8>,\n d: Connection }\nimpl S { pub fn e() { Connection::open() } }\n\
-                    pub trait T {\n fn f() -> Connection; }";
+                    pub trait T {\n fn f() -> Connection; }\npub struct U(Connection);\npub struct V(\npub Connection);";
         let found = of("isobar-db", "crates/db/src/a.rs", text);
         let lines: Vec<&str> = found.iter().filter_map(|finding| finding.split(':').nth(1)).collect();
-        assert_eq!(lines, ["2", "5", "9"], "{found:?}");
+        assert_eq!(lines, ["2", "5", "9", "12"], "{found:?}");
         assert!(of("isobar-sqlite", "crates/sqlite/src/a.rs", text).is_empty());
     }
 
