@@ -211,7 +211,7 @@ impl Serve {
         }
         app = app.event_rate(self.events_rate).ready_with(&platform);
         if let Some(header) = self.country_header {
-            app = app.country(header);
+            app = app.country_header(header);
         }
         if let Some(server) = metrics_server {
             let metrics = Metrics::new();
@@ -225,7 +225,7 @@ impl Serve {
             app = app.metrics(metrics);
         }
         say!("serving on {} (Ctrl-C ends)", server.url());
-        let serving = server.serve(app.sample(self.sample).into_service(), shutdown_signal());
+        let serving = server.serve(app.sample_rate(self.sample).into_service(), shutdown_signal());
         let served = match kept {
             Some(copied) if !self.no_watch => tokio::select! {
                 served = serving => served,

@@ -9,24 +9,22 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures_util::future::BoxFuture;
 use http::{HeaderValue, StatusCode, header};
 use isobar_analytics::EventSink;
+use isobar_api::Problem;
 use isobar_site::{CacheOptions, FromSite, Site, WorkerFirst};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 
-use crate::Problem;
-use crate::observe::{Observer, REQUEST_ID, RandomId, observe};
-use crate::readiness::Readiness;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+use crate::native::{AppService, SiteInMemory};
+use crate::observe::{EventRate, Observer, REQUEST_ID, RandomId, observe};
+use crate::platform::Platform;
+use crate::readiness::{HEALTHZ, READYZ, Readiness, ReadyCheck, is_health};
+use crate::response::unsniffed;
 
 const API: &str = "/api";
-const HEALTHZ: &str = "/healthz";
-const READYZ: &str = "/readyz";
-
-/// A check of something that the application needs.
-pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// Assembles an application: its API under `/api`, its site as the fallback, and what every service needs around them.
 ///
@@ -36,6 +34,25 @@ pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + S
 /// - Every answer carries `x-request-id`: the client's, or a new one.
 /// - A panic is a 500. What extractors and session objects read of a body is [limited](Self::body_limit).
 /// - A browser's writing request (POST, ...) from another site is a 403, by `Sec-Fetch-Site`.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use axum::Router;
+/// use axum::routing::get;
+/// use isobar_http_serve::App;
+/// use isobar_site::{Site, SiteOptions};
+/// use isobar_storage::memory::MemoryStore;
+///
+/// let site = Site::new(Arc::new(MemoryStore::new()), SiteOptions::default().with_prefix("static/"));
+/// let app = App::new()
+///     .api(Router::new().route("/hello", get(async || "hello\n"))) // under /api/hello
+///     .site(site)
+///     .body_limit(64 * 1024)
+///     .ready_when("licence", Arc::new(|| Box::pin(async { Ok(()) })));
+/// let router: Router = app.into_router();
+/// # drop(router);
+/// ```
 #[derive(Default)]
 pub struct App {
     api: Router,
@@ -63,21 +80,21 @@ impl App {
         Self::default()
     }
 
-    /// The routes under `/api`, as they are seen from there: `/images`.
+    /// Adds routes under `/api`, by their paths from there: `/images`.
     #[must_use]
     pub fn api(mut self, routes: Router) -> Self {
         self.api = self.api.merge(routes);
         self
     }
 
-    /// Routes below another path, as [`signed_objects`](crate::signed_objects): `/r2/assets`.
+    /// Adds routes below another path, as [`signed_objects`](crate::signed_objects): `/r2/assets`.
     #[must_use]
     pub fn nest(mut self, path: impl Into<String>, routes: Router) -> Self {
         self.nested.push((path.into(), routes));
         self
     }
 
-    /// Sets the site, which answers the paths that no route has.
+    /// Sets the site, which answers the paths that no route has. Default: none, and such a path is a problem+json 404.
     #[must_use]
     pub fn site(mut self, site: Site) -> Self {
         self.site = Some(site);
@@ -92,7 +109,8 @@ impl App {
         self
     }
 
-    /// Sets the dataset for the event of each request.
+    /// Sets the dataset that each request's event ([`RequestEvent`](crate::RequestEvent)) is written to. Writing never blocks a
+    /// request and never fails one: a full buffer drops the event, and counts it. Default: none.
     #[must_use]
     pub fn observe(mut self, dataset: Arc<dyn EventSink>) -> Self {
         self.observer.dataset = Some(dataset);
@@ -102,7 +120,7 @@ impl App {
     /// Samples one request in N by chance; its event has the number of requests that it stands for
     /// ([`RequestEvent::weight`](crate::RequestEvent::weight)). Answers of 500 and above are always written. Default: 1.
     #[must_use]
-    pub fn sample(mut self, one_in: u32) -> Self {
+    pub fn sample_rate(mut self, one_in: u32) -> Self {
         self.observer.one_in = one_in;
         self
     }
@@ -111,7 +129,7 @@ impl App {
     /// it: `cf-ipcountry`. A client without a proxy can send any value, so natively no header is believed unless it is named
     /// here; inside Workers the runtime knows the country. Default: none.
     #[must_use]
-    pub fn country(mut self, header: http::HeaderName) -> Self {
+    pub fn country_header(mut self, header: http::HeaderName) -> Self {
         self.observer.country = Some(header);
         self
     }
@@ -121,7 +139,7 @@ impl App {
     /// Default: 200; 0 for no limit.
     #[must_use]
     pub fn event_rate(mut self, per_second: u32) -> Self {
-        self.observer.rate = Arc::new(crate::observe::EventRate::new(per_second));
+        self.observer.rate = Arc::new(EventRate::new(per_second));
         self
     }
 
@@ -134,22 +152,23 @@ impl App {
         self
     }
 
-    /// The path under which the API is documented; an unknown path under `/api` is answered with it.
+    /// Sets the path under which the API is documented, which the 404 of an unknown path under `/api` names. Default: none.
     #[must_use]
     pub fn documentation(mut self, path: impl Into<String>) -> Self {
         self.documentation = Some(path.into());
         self
     }
 
-    /// Counts requests for Prometheus.
+    /// Counts requests and connections in these [`Metrics`](crate::Metrics). Default: none.
     #[cfg(feature = "metrics")]
     #[must_use]
-    pub fn metrics(mut self, metrics: crate::Metrics) -> Self {
+    pub fn metrics(mut self, metrics: crate::observe::Metrics) -> Self {
         self.observer.metrics = Some(metrics);
         self
     }
 
-    /// Something without which the application is not ready.
+    /// Adds a check of something without which the application is not ready: `/readyz` names it in its 503. It runs at most once
+    /// a second, however many ask, and natively has 2 s.
     #[must_use]
     pub fn ready_when(mut self, what: &'static str, check: ReadyCheck) -> Self {
         self.checks.push((what.to_owned(), check));
@@ -159,12 +178,13 @@ impl App {
     /// Each bucket, database, session namespace and dataset of a platform, as something without which the application is not
     /// ready: `/readyz` asks each whether it can write.
     #[must_use]
-    pub fn ready_with(mut self, platform: &crate::Platform) -> Self {
+    pub fn ready_with(mut self, platform: &Platform) -> Self {
         self.checks.extend(platform.ready_checks());
         self
     }
 
-    /// The largest body an extractor takes, in bytes; axum's 2 MiB when not given.
+    /// Sets the largest body that an extractor takes, and that is passed to a session object, in bytes; 413 above it. Default:
+    /// axum's 2 MiB.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
@@ -180,24 +200,22 @@ impl App {
         self
     }
 
-    /// All of it, as the native server takes it: what the site has in memory is answered before the routes.
+    /// Returns all of it as the native [`Server`](crate::native::Server) takes it: what the site has in memory is answered before
+    /// the routes.
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-    pub fn into_service(mut self) -> crate::service::AppService {
-        self.keep();
+    pub fn into_service(mut self) -> AppService {
+        self.fill_cache();
         let mut routes: Vec<String> = self.nested.iter().map(|(path, _)| path.clone()).collect();
         routes.push(API.to_owned());
-        let site = self.site.clone().map(|site| crate::service::SiteInMemory {
-            site,
-            worker_first: self.worker_first.clone(),
-            routes,
-        });
+        let site = self.site.clone().map(|site| SiteInMemory { site, worker_first: self.worker_first.clone(), routes });
         #[cfg(feature = "metrics")]
         if let Some(metrics) = &self.observer.metrics {
             metrics.watch(self.site.clone(), self.observer.dataset.clone());
         }
         let observer = Arc::new(self.observer.clone());
-        let (hsts, body_limit) = (self.hsts.clone(), self.body_limit);
-        let mut service = crate::service::AppService::new(self.into_router(), site, observer);
+        let hsts = self.hsts.clone();
+        let body_limit = self.body_limit;
+        let mut service = AppService::new(self.into_router(), site, observer);
         service.hsts = hsts;
         service.body_limit = body_limit.unwrap_or(service.body_limit);
         service
@@ -205,17 +223,18 @@ impl App {
 
     /// Gives the site its cache, if one is configured.
     #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-    fn keep(&mut self) {
+    fn fill_cache(&mut self) {
         if let Some(options) = self.cache.take() {
             self.site = self.site.take().map(|site| site.with_cache(options));
         }
     }
 
-    /// The router of all of it.
+    /// Returns the router of all of it, for a server of one's own or a test. Answers in memory are found by the site then, not by a
+    /// server's fast path.
     #[cfg_attr(not(all(feature = "native", not(target_arch = "wasm32"))), allow(unused_mut))]
     pub fn into_router(mut self) -> Router {
         #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-        self.keep();
+        self.fill_cache();
         let Self { api, nested, site, worker_first, observer, cache: _, checks, body_limit, hsts: _, documentation } =
             self;
         let unknown = match documentation {
@@ -269,19 +288,6 @@ async fn refuse_cross_site(request: axum::extract::Request, next: axum::middlewa
 /// Adds `nosniff` to the responses of routes; those of the site follow its own rules.
 async fn no_sniffing(response: Response) -> Response {
     if response.extensions().get::<FromSite>().is_some() { response } else { unsniffed(response) }
-}
-
-/// Returns an answer whose content type browsers do not guess.
-pub(crate) fn unsniffed(response: impl IntoResponse) -> Response {
-    let mut response = response.into_response();
-    let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(nosniff);
-    response
-}
-
-/// Whether a path is one of the health checks', which are routes in any case.
-pub(crate) fn is_health(path: &str) -> bool {
-    [HEALTHZ, READYZ].contains(&path)
 }
 
 /// Lets the site answer its requests.

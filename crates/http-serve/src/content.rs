@@ -6,18 +6,35 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use isobar_api::Problem;
 use isobar_api::media::ContentServer;
 use isobar_site::{CachePolicy, Site, SiteOptions};
 use isobar_storage::{Key, ObjectStore};
 
-use crate::Problem;
-
-/// Serves single objects as a [`Site`] does: ranges, conditions, HEAD. Shared caches keep nothing of it, unless the object says so.
+/// Serves single objects as a [`Site`] does: ranges, conditions, HEAD. `Cache-Control` is `private`, unless the object has its own.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use isobar_api::media::ContentServer;
+/// use isobar_http_serve::SiteContent;
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ObjectStoreExt};
+///
+/// # futures_util::future::FutureExt::now_or_never(async {
+/// let store = Arc::new(MemoryStore::new());
+/// store.write(&Key::new("notes.txt").unwrap(), "all of it").await.unwrap();
+/// let content = SiteContent::new(store);
+/// let (parts, ()) = http::Request::get("/").header("range", "bytes=0-2").body(()).unwrap().into_parts();
+/// let response = content.serve(&Key::new("notes.txt").unwrap(), parts).await;
+/// assert_eq!(response.status(), 206);
+/// # }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct SiteContent(Site);
 
 impl SiteContent {
-    /// The objects of this bucket.
+    /// Serves the objects of this bucket, by the whole key.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         let options = SiteOptions::default().with_precompressed(false).with_cache(CachePolicy::always("private"));

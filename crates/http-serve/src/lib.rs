@@ -26,29 +26,18 @@ mod app;
 mod assets;
 mod client;
 mod content;
-mod event;
-mod keeper;
 #[cfg(feature = "mcp")]
 mod mcp;
-mod meter;
-#[cfg(feature = "metrics")]
-mod metrics;
 mod observe;
 mod platform;
 mod readiness;
+mod response;
 mod secret;
 mod security;
-#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-mod service;
 mod session;
 mod signed;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod state;
-mod stats;
-mod stats_cache;
-#[cfg(feature = "otel")]
-mod telemetry;
-mod track;
 #[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
 mod wrangler;
 
@@ -57,31 +46,29 @@ pub mod native;
 #[cfg(feature = "workers")]
 pub mod workers;
 
-pub use app::{App, ReadyCheck};
+pub use app::App;
 pub use assets::{AssetsError, site_options, worker_first};
 pub use client::http_client;
 pub use content::SiteContent;
-pub use event::RequestEvent;
 pub use isobar_api::Problem;
-pub use keeper::{Job, Keeper, keep};
+pub use isobar_sessions::scheduler::{ScheduledTask, Scheduler, schedule};
 #[cfg(feature = "mcp")]
 pub use mcp::ApiTools;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+pub use native::AppService;
 #[cfg(feature = "metrics")]
-pub use metrics::Metrics;
-pub use observe::REQUEST_ID;
+pub use observe::Metrics;
+pub use observe::{Analytics, ProductEvent, REQUEST_ID, RequestEvent, Stats, stats};
+#[cfg(feature = "otel")]
+pub use observe::{Telemetry, TelemetryError};
 pub use platform::{BindingError, Platform, PlatformBuilder};
+pub use readiness::ReadyCheck;
 pub use secret::Secret;
 pub use security::SecurityHeaders;
-#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-pub use service::AppService;
 pub use session::forward_session;
 pub use signed::signed_objects;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub use state::{make_root, walk_options};
-pub use stats::{Stats, stats};
-#[cfg(feature = "otel")]
-pub use telemetry::{Telemetry, TelemetryError};
-pub use track::{Analytics, ProductEvent};
 #[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
 pub use wrangler::{PlatformError, WranglerPlatform};
 

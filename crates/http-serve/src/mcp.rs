@@ -25,7 +25,23 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const SCHEME: &str = "isobar://";
 const CONFIRM: &str = "confirm";
 
-/// An API as an MCP service.
+/// An API as an MCP service: a tool for each operation of its resources, done with the caller's own permissions by a request to
+/// the API's router.
+///
+/// ```no_run
+/// # fn example(database: std::sync::Arc<dyn isobar_db::Database>, projects: fn() -> isobar_api::Resource) {
+/// use std::sync::Arc;
+///
+/// use isobar_api::Api;
+/// use isobar_http_serve::ApiTools;
+/// use isobar_objects::mcp::McpOptions;
+///
+/// // A router without an authenticating layer: the tools put the caller into each request.
+/// let router = Api::new(database).resource(projects()).into_router();
+/// let tools = ApiTools::new(router, vec![projects().info()], "example", "1.0.0");
+/// let options = McpOptions::new(Arc::new(tools));
+/// # drop(options); }
+/// ```
 #[derive(Clone)]
 pub struct ApiTools {
     router: Router,
@@ -62,7 +78,7 @@ impl ApiTools {
         body: Option<&Json>,
     ) -> Result<(StatusCode, Json), ErrorData> {
         let caller = Caller::from_json(&who.claims)
-            .ok_or_else(|| ErrorData::internal_error("the session is not told who calls", None))?;
+            .ok_or_else(|| ErrorData::internal_error("the session has no caller", None))?;
         let mut request = Request::builder().method(method).uri(path);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -159,13 +175,14 @@ impl McpService for ApiTools {
         capabilities.resources = Some(ResourcesCapability::default());
         capabilities.prompts = Some(PromptsCapability::default());
         InitializeResult::new(capabilities).with_server_info(self.about.clone()).with_instructions(
-            "The records of the platform. describe_resources tells what there is; everything else takes the name of a resource.",
+            "The records of the platform. describe_resources lists the resources; every other tool takes the name of one.",
         )
     }
 
     async fn tools(&self, _: &Participant) -> Result<Vec<Tool>, ErrorData> {
         let resource = json!({"type": "string", "enum": self.names()});
-        let (id, value) = (json!({"type": "string"}), json!({"type": "object"}));
+        let id = json!({"type": "string"});
+        let value = json!({"type": "object"});
         let revision = json!({"type": "integer", "description": "Only if the record still has this revision"});
         let list = json!({
             "resource": resource,
@@ -279,7 +296,8 @@ impl McpService for ApiTools {
             return Ok(Vec::new()); // who may not read them has none
         }
         let prompt = |row: &Json| {
-            let (id, title) = (row["id"].as_str()?, row["title"].as_str()?);
+            let id = row["id"].as_str()?;
+            let title = row["title"].as_str()?;
             Some(Prompt::new(id, Some(title), None).with_title(title))
         };
         Ok(page["items"].as_array().into_iter().flatten().filter_map(prompt).collect())

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use isobar_analytics::EventSink;
+use isobar_api::Problem;
 use isobar_api::mail::MailSender;
 use isobar_db::Database;
 #[cfg(feature = "browser")]
@@ -12,7 +13,9 @@ use isobar_objects::browser::BrowserEngine;
 use isobar_sessions::SessionNamespace;
 use isobar_storage::ObjectStore;
 
-use crate::{Problem, ReadyCheck, Secret};
+use crate::observe::MeteredDatabase;
+use crate::readiness::ReadyCheck;
+use crate::secret::Secret;
 
 /// The bindings that an application runs on, by their names in wrangler.toml. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +89,7 @@ impl From<BindingError> for Problem {
 }
 
 impl BindingError {
-    /// A binding is there, but what it holds cannot be used. `why` must not tell a secret.
+    /// A binding is there, but what it holds cannot be used. `why` must not contain a secret.
     pub fn unusable(kind: &'static str, name: &str, why: impl fmt::Display) -> Self {
         Self { kind, name: name.to_owned(), known: Vec::new(), broken: Some(why.to_string()), other: None }
     }
@@ -164,7 +167,7 @@ impl Platform {
         self.find("secret", name, &self.bindings.secrets)
     }
 
-    /// The names of the databases.
+    /// Returns the names of the databases, in alphabetical order.
     pub fn database_names(&self) -> impl Iterator<Item = &str> {
         self.bindings.databases.keys().map(String::as_str)
     }
@@ -197,7 +200,8 @@ impl Platform {
         checks
     }
 
-    /// Flushes and closes the datasets: for shutdown.
+    /// Flushes and closes the datasets: at the end of the process, after the server has drained. Events that are written later are
+    /// dropped.
     ///
     /// # Errors
     /// The first one's failure; all are tried.
@@ -256,7 +260,24 @@ async fn stores(dataset: Arc<dyn EventSink>) -> Result<(), String> {
     dataset.health().await.map_err(|error| error.to_string())
 }
 
-/// Builds a [`Platform`] binding by binding.
+/// Builds a [`Platform`] binding by binding: for tests, and for backends of one's choice. A name that is bound twice has the
+/// later binding.
+///
+/// ```
+/// use isobar_http_serve::{Platform, Secret};
+/// use isobar_storage::memory::MemoryStore;
+///
+/// let platform = Platform::builder()
+///     .with_bucket("STORAGE", MemoryStore::new())
+///     .with_var("REGION", "weur")
+///     .with_secret("TOKEN", Secret::new("s3cret"))
+///     .build();
+/// assert_eq!(platform.var("REGION")?, "weur");
+/// assert_eq!(platform.secret("TOKEN")?.expose(), "s3cret");
+/// let wrong = platform.database("STORAGE").unwrap_err();
+/// assert_eq!(wrong.to_string(), "the binding \"STORAGE\" is a bucket, not a database; databases: none");
+/// # Ok::<(), isobar_http_serve::BindingError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct PlatformBuilder {
     bindings: Bindings,
@@ -270,11 +291,11 @@ impl PlatformBuilder {
         self
     }
 
-    /// Binds a database.
+    /// Binds a database. The time that a request waits for it is counted for the request's event.
     #[must_use]
     pub fn with_database(mut self, name: impl Into<String>, database: impl Database + 'static) -> Self {
         // What its requests wait for it counts for them.
-        let metered = crate::meter::MeteredDatabase(Arc::new(database));
+        let metered = MeteredDatabase(Arc::new(database));
         self.bindings.databases.insert(name.into(), Arc::new(metered));
         self
     }
@@ -308,21 +329,21 @@ impl PlatformBuilder {
         self
     }
 
-    /// Binds a var.
+    /// Binds a var: a text, or JSON.
     #[must_use]
     pub fn with_var(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.bindings.vars.insert(name.into(), value.into());
         self
     }
 
-    /// Binds a secret.
+    /// Binds a secret, which shows in no log, error or debug output.
     #[must_use]
     pub fn with_secret(mut self, name: impl Into<String>, secret: Secret) -> Self {
         self.bindings.secrets.insert(name.into(), secret);
         self
     }
 
-    /// The platform as it is now: what is bound later is not on it.
+    /// Returns a platform with the bindings so far; those that are added later are not on it.
     #[must_use]
     pub fn build(&self) -> Platform {
         Platform { bindings: Arc::new(self.bindings.clone()) }

@@ -1,13 +1,37 @@
 //! Readiness: whether everything that an application needs can do its work now.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::lock::Mutex;
 use http::{StatusCode, header};
+use isobar_api::Problem;
 
-use crate::Problem;
-use crate::app::ReadyCheck;
+/// The route that answers while the process runs.
+pub(crate) const HEALTHZ: &str = "/healthz";
+/// The route that answers 200 while every check passes.
+pub(crate) const READYZ: &str = "/readyz";
+
+/// Whether a path is one of the health checks', which are routes in any case.
+pub(crate) fn is_health(path: &str) -> bool {
+    [HEALTHZ, READYZ].contains(&path)
+}
+
+/// A check of something that the application needs: `Ok` while it can do its work, else the reason, which is logged and not shown
+/// to clients.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use isobar_http_serve::{App, ReadyCheck};
+///
+/// let disk: ReadyCheck = Arc::new(|| Box::pin(async { std::fs::metadata("/").map(drop).map_err(|error| error.to_string()) }));
+/// let app = App::new().ready_when("disk", disk);
+/// # drop(app);
+/// ```
+pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// How long the outcome of the checks serves for further requests.
 const FRESH: TimeDelta = TimeDelta::seconds(1);

@@ -3,16 +3,23 @@
 use std::fmt;
 
 /// A secret value. It shows in no log, error or debug output; [`expose`](Self::expose) returns it.
+///
+/// ```
+/// use isobar_http_serve::Secret;
+/// let token = Secret::new("s3cret");
+/// assert_eq!(format!("{token:?}"), "Secret(..)");
+/// assert_eq!(token.expose(), "s3cret");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret.
+    /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value.
+    /// Returns the value, for what needs it: a header, a key.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

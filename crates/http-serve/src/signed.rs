@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
 use futures_util::TryStreamExt;
 use http::{HeaderMap, StatusCode, header};
+use isobar_api::Problem;
 use isobar_api::media::ContentServer;
 use isobar_storage::signed::Signer;
 use isobar_storage::{
@@ -20,7 +21,7 @@ use isobar_storage::{
 };
 use percent_encoding::percent_decode_str;
 
-use crate::{Problem, SiteContent};
+use crate::content::SiteContent;
 
 /// Serves the objects of a bucket to bearers of signed URLs, at the path that the signer's base ends in:
 /// `router.nest("/r2/assets", signed_objects(store, signer))`.

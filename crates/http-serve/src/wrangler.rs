@@ -7,9 +7,26 @@ use std::sync::Arc;
 use isobar_cloudflare::wrangler::{self, Config};
 use isobar_sessions::{SessionNamespace, SessionObject};
 
-use crate::{Platform, PlatformBuilder, Secret};
+use crate::platform::{Platform, PlatformBuilder};
+use crate::secret::Secret;
+#[cfg(feature = "native")]
+use crate::state::make_root;
 
 /// A platform about to be opened: the configuration, and the classes that its session bindings name.
+///
+/// ```no_run
+/// # #[cfg(feature = "native")]
+/// # async fn example() -> Result<(), isobar_http_serve::PlatformError> {
+/// use isobar_http_serve::{Platform, Secret};
+///
+/// // The buckets, databases and datasets of wrangler.toml, kept in .isobar beside it.
+/// let platform = Platform::from_wrangler("wrangler.toml")?
+///     .secret("TOKEN", Secret::new(std::env::var("TOKEN").unwrap_or_default()))
+///     .local(".isobar")
+///     .await?;
+/// # drop(platform);
+/// # Ok(()) }
+/// ```
 pub struct WranglerPlatform {
     config: Config,
     classes: Vec<(String, Class)>,
@@ -92,17 +109,16 @@ impl fmt::Debug for WranglerPlatform {
 }
 
 impl WranglerPlatform {
-    /// A platform of this configuration. Its warnings are logged.
+    /// Takes a configuration; its warnings are logged.
     #[must_use]
     pub fn new(config: Config) -> Self {
         for warning in &config.warnings {
             tracing::warn!("wrangler configuration: {warning}");
         }
-        let (classes, secrets) = (Vec::new(), Vec::new());
         Self {
             config,
-            classes,
-            secrets,
+            classes: Vec::new(),
+            secrets: Vec::new(),
             mail: Vec::new(),
             #[cfg(feature = "native")]
             events: Default::default(),
@@ -131,7 +147,7 @@ impl WranglerPlatform {
         self
     }
 
-    /// How the local datasets buffer and how long they keep events.
+    /// Sets how the local datasets buffer events, and how long they keep them. Default: the options' own.
     #[cfg(feature = "native")]
     #[must_use]
     pub fn events(mut self, options: isobar_analytics::local::LocalOptions) -> Self {
@@ -179,7 +195,7 @@ impl WranglerPlatform {
     #[cfg(feature = "native")]
     pub async fn local(self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
         let root = root.as_ref();
-        crate::make_root(&self.config.resolve_in_project("."), root).map_err(PlatformError::Root)?;
+        make_root(&self.config.resolve_in_project("."), root).map_err(PlatformError::Root)?;
         let limit = isobar_server::DescriptorLimit::raise();
         tracing::debug!(files = limit.files, "the limit of open files");
         let bindings = &self.config.durable_objects.bindings;
@@ -270,7 +286,8 @@ impl WranglerPlatform {
         let others = builder.build();
         let mut opened: Vec<(String, Arc<dyn SessionNamespace>)> = Vec::new();
         for binding in &config.durable_objects.bindings {
-            let (name, class) = (&binding.name, &binding.class_name);
+            let name = &binding.name;
+            let class = &binding.class_name;
             let namespace = match opened.iter().find(|(known, _)| known == class) {
                 Some((_, namespace)) => Arc::clone(namespace),
                 None => {

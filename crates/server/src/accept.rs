@@ -1,4 +1,7 @@
 //! The threads that accept connections; each has a listener and a runtime of its own.
+//!
+//! A thread ends in three steps: it closes its listener, it lets requests in flight finish for as long as `drain` allows, and it stays a
+//! little for WebSockets that came by it, whose bytes it still reads and writes.
 
 use std::io;
 use std::sync::Arc;
@@ -65,7 +68,7 @@ pub(crate) fn run<A: Application>(
             tokio::select! {
                 accepted = accepting.accept(&listener) => match accepted {
                     Ok(()) => {}
-                    // The client has gone already: the next one is none the worse for it.
+                    // This client has gone; the next one is unaffected.
                     Err(error) if is_its_own(&error) => tracing::debug!(%error, "a connection broke off"),
                     Err(error) => {
                         // No file left, say: others end, and then there is one.

@@ -136,6 +136,14 @@ impl RequestInfo {
 }
 
 /// Why the server answers a request itself. Shows as a sentence for the client.
+///
+/// ```
+/// use isobar_server::Refusal;
+///
+/// let refusal = Refusal::InvalidHost("there is no Host header");
+/// assert_eq!((refusal.status().as_u16(), refusal.to_string()), (400, "there is no Host header".to_owned()));
+/// assert_eq!(refusal.retry_after(), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {

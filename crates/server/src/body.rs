@@ -152,6 +152,21 @@ impl Account {
 
 /// The account of a request's body, in the memory that all bodies share ([`body_memory`](ServerOptions::body_memory)). What is
 /// read of the body is charged to it, up to [`body_limit`](crate::Application::body_limit), until the request ends.
+///
+/// ```
+/// use isobar_server::{BodyAccount, BodyError};
+///
+/// /// Gathers a body of any length, as long as there is memory for it.
+/// fn gather(account: &BodyAccount, chunks: &[&[u8]]) -> Result<Vec<u8>, BodyError> {
+///     let mut bytes = Vec::new();
+///     for chunk in chunks {
+///         account.hold(bytes.len() + chunk.len())?;
+///         bytes.extend_from_slice(chunk);
+///     }
+///     Ok(bytes)
+/// }
+/// # let _ = gather;
+/// ```
 #[derive(Debug, Clone)]
 pub struct BodyAccount(Arc<Account>);
 
@@ -310,7 +325,8 @@ mod tests {
     #[test]
     fn a_budget_is_charged_up_to_its_end_and_given_back() {
         let budget = Arc::new(Budget::new(100, 100, 60));
-        let (first, second) = (Account::new(&budget, None), Account::new(&budget, None));
+        let first = Account::new(&budget, None);
+        let second = Account::new(&budget, None);
         first.read(50).unwrap();
         first.read(50).unwrap(); // 10 of them: the most of one
         assert_eq!(second.read(41), Err(BodyError::OverBudget));
@@ -325,7 +341,8 @@ mod tests {
     fn an_address_has_its_share_and_a_handler_counts_what_it_holds() {
         let budget = Arc::new(Budget::new(1000, 300, 100));
         let account = |address: &str| Account::new(&budget, Some(address.parse().unwrap()));
-        let (first, second) = (account("192.0.2.1"), account("192.0.2.1"));
+        let first = account("192.0.2.1");
+        let second = account("192.0.2.1");
         first.read(500).unwrap(); // 100 of them
         first.hold(250).unwrap();
         assert_eq!(second.read(51), Err(BodyError::OverShare));

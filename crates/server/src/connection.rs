@@ -1,4 +1,7 @@
 //! A connection, from its PROXY header to the end of its last request.
+//!
+//! In this order: the PROXY header, where the listener has them; the limit of its address; the TLS handshake, or the fast path; hyper.
+//! Each step has a time limit of its own, and what the connection holds goes with it from step to step (`ConnectionGuard`).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

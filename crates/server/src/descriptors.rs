@@ -12,6 +12,13 @@ const ASSUMED: u64 = 1024;
 
 /// The limit of open files of this process, and the shares that connections and session objects may take of it. The rest is
 /// a reserve for databases, buckets, events and programs that are started.
+///
+/// ```
+/// use isobar_server::DescriptorLimit;
+///
+/// let limit = DescriptorLimit::default(); // 1,024 files
+/// assert_eq!((limit.connections(), limit.session_objects()), (513, 85));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DescriptorLimit {
@@ -28,7 +35,8 @@ impl DescriptorLimit {
         {
             use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
             let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-            let (current, wanted) = (current.unwrap_or(MOST), maximum.unwrap_or(MOST).min(MOST));
+            let current = current.unwrap_or(MOST);
+            let wanted = maximum.unwrap_or(MOST).min(MOST);
             if current >= wanted {
                 return Self { files: current };
             }

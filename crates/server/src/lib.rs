@@ -7,7 +7,7 @@
 //! | module of the docs | what it has |
 //! |---|---|
 //! | [`Server`], [`ServerOptions`], [`ServerError`] | binding, serving, draining; every limit with its default |
-//! | [`Application`], [`RequestInfo`], [`RequestBody`], [`Refusal`] | what is served, what it is told of a request, and what the server refuses itself |
+//! | [`Application`], [`RequestInfo`], [`RequestBody`], [`Refusal`] | the application, what the server passes to it with a request, and what the server refuses itself |
 //! | [`Prepared`], [`PreparedBody`], [`NotPrepared`] | responses of the fast path |
 //! | [`FromTower`] | a service of tower's as an application (feature `tower`) |
 //! | [`TrustedProxies`] | whose `Forwarded`, `X-Forwarded-*` and `CF-Connecting-IP` are believed |

@@ -27,11 +27,11 @@ pub struct ServerOptions {
     pub drain: Duration,
     /// Threads that read and write connections, each with a listener of its own. Default: the number of processors.
     pub threads: usize,
-    /// Connections at once, WebSockets included; more are answered with 503 and `Retry-After`, or closed where they speak TLS.
+    /// Most connections at once, WebSockets included; more are answered with 503 and `Retry-After`, or closed where they speak TLS.
     /// Default: 25,000. At most what [`DescriptorLimit`](crate::DescriptorLimit) leaves of the files that the process may have
     /// open, which [`Server::serve`](crate::Server::serve) raises to the hard limit.
     pub connections: usize,
-    /// Connections at once from one address, or from one /64 network of IPv6; trusted proxies have no such limit.
+    /// Most connections at once from one address, or from one /64 network of IPv6; trusted proxies have no such limit.
     /// Default: a half of `connections`, at least 64.
     pub connections_per_address: Option<usize>,
     /// Proxies whose headers about their clients are believed. Default: none.
@@ -70,12 +70,22 @@ pub struct ServerOptions {
 }
 
 /// Files in PEM, read at the start, and again within 5 s of a change. An invalid new one is logged, and the old one stays in use.
+///
+/// ```no_run
+/// use isobar_server::{Server, ServerOptions};
+///
+/// # async fn example() -> Result<(), isobar_server::ServerError> {
+/// let options = ServerOptions::default().with_tls("/etc/ssl/example.pem", "/etc/ssl/example.key");
+/// let server = Server::bind_with(([0, 0, 0, 0], 443).into(), options).await?;
+/// assert!(server.url().starts_with("https://"));
+/// # Ok(()) }
+/// ```
 #[cfg(feature = "tls")]
 #[derive(Debug, Clone)]
 pub struct TlsOptions {
-    /// The certificate and its intermediate certificates.
+    /// The certificate, and after it its intermediate certificates.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The private key of the certificate, in PKCS #8, PKCS #1 or SEC1.
     pub key: PathBuf,
 }
 
@@ -110,21 +120,22 @@ impl ServerOptions {
         self
     }
 
-    /// Threads that read and write connections; at least one.
+    /// Sets the number of threads that read and write connections; at least one. Default: the number of processors.
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self
     }
 
-    /// Connections at once; at least one.
+    /// Sets the most connections at once; at least one, and no more than the limit of open files leaves. Default: 25,000.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
         self
     }
 
-    /// Connections at once from one address; at least one.
+    /// Sets the most connections at once from one address, or from one /64 network of IPv6; at least one. Default: a half of
+    /// `connections`, at least 64.
     #[must_use]
     pub fn with_connections_per_address(mut self, connections: usize) -> Self {
         self.connections_per_address = Some(connections.max(1));
@@ -138,28 +149,29 @@ impl ServerOptions {
         self
     }
 
-    /// Whether every connection begins with a header of the PROXY protocol.
+    /// Sets whether every connection begins with a header of the PROXY protocol; see [`proxy_protocol`](Self::proxy_protocol).
+    /// Default: no.
     #[must_use]
     pub fn with_proxy_protocol(mut self, proxy_protocol: bool) -> Self {
         self.proxy_protocol = proxy_protocol;
         self
     }
 
-    /// How long a client may pause while it sends a body.
+    /// Sets how long a client may pause while it sends a body; 408 after it. Default: 30 s.
     #[must_use]
     pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
         self.body_timeout = timeout;
         self
     }
 
-    /// Bytes a second that a client must send of a body on the mean; 0 for no limit.
+    /// Sets the bytes a second that a client must send of a body on the mean; 0 for no limit. Default: 500.
     #[must_use]
     pub fn with_body_rate(mut self, bytes_per_second: u64) -> Self {
         self.body_rate = bytes_per_second;
         self
     }
 
-    /// Bytes that the bodies of all requests in flight may take in memory.
+    /// Sets the bytes that the bodies of all requests in flight may take in memory; 503 for more. Default: 256 MiB.
     #[must_use]
     pub fn with_body_memory(mut self, bytes: usize) -> Self {
         self.body_memory = bytes;
@@ -172,42 +184,43 @@ impl ServerOptions {
         self.body_memory_per_address.unwrap_or(by_default)
     }
 
-    /// Sets [`body_memory_per_address`](Self::body_memory_per_address).
+    /// Sets the bytes of body memory that requests from one address may take; 503 for more, and at least one body of the
+    /// application's limit. Default: a quarter of `body_memory`, at least 8 MiB.
     #[must_use]
     pub fn with_body_memory_per_address(mut self, bytes: usize) -> Self {
         self.body_memory_per_address = Some(bytes);
         self
     }
 
-    /// The longest head of a request, in bytes; at least 8 KiB.
+    /// Sets the longest head of a request, in bytes; at least 8 KiB. A longer one is answered 431. Default: 64 KiB.
     #[must_use]
     pub fn with_header_bytes(mut self, bytes: usize) -> Self {
         self.header_bytes = bytes.max(8 * 1024);
         self
     }
 
-    /// How long a client may take for the head of a request.
+    /// Sets how long a client may take for the head of a request, and how long a connection may be idle. Default: 60 s.
     #[must_use]
     pub fn with_header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
         self
     }
 
-    /// How long a client may leave an answer unread.
+    /// Sets how long a client may leave an answer unread before its connection is closed. Default: 60 s.
     #[must_use]
     pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
     }
 
-    /// How long a route may take until its answer begins.
+    /// Sets how long a route may take until its answer begins; 503 after it. Default: no limit.
     #[must_use]
     pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = Some(timeout);
         self
     }
 
-    /// Serves by TLS, HTTP/2 and HTTP/1.1.
+    /// Serves by TLS, with HTTP/2 and HTTP/1.1 by ALPN, and the certificate in these files; see [`TlsOptions`]. Default: plain HTTP.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {

@@ -87,7 +87,8 @@ mod tests {
     fn places_are_limited_in_all_and_by_address_and_come_back() {
         let places = Arc::new(Places::new(3, 2));
         let take = |address: &str| places.take().and_then(|place| place.of(address.parse().unwrap()));
-        let (first, second) = (take("10.0.0.1").unwrap(), take("::ffff:10.0.0.1").unwrap());
+        let first = take("10.0.0.1").unwrap();
+        let second = take("::ffff:10.0.0.1").unwrap();
         assert!(take("10.0.0.1").is_none(), "two for one address");
         let other = take("2001:db8::1").unwrap();
         assert!(take("2001:db8::2").is_none() && places.take().is_none(), "three in all");

@@ -267,7 +267,10 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 
 /// The parts between separators that do not stand in quotes.
 fn split(text: &str, separator: char) -> Vec<&str> {
-    let (mut parts, mut begin, mut is_quoted, mut is_escaped) = (Vec::new(), 0, false, false);
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    let mut is_quoted = false;
+    let mut is_escaped = false;
     for (at, char) in text.char_indices() {
         match char {
             _ if is_escaped => is_escaped = false,

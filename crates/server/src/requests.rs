@@ -1,4 +1,7 @@
 //! The requests of a connection that hyper reads.
+//!
+//! In this order: one valid host; the client, by trusted proxies' headers, which are removed; a response in memory; the application, on
+//! the runtime that serves. The last is given up with the connection.
 
 use std::convert::Infallible;
 use std::future::Future;

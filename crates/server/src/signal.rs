@@ -1,6 +1,7 @@
 //! Signals that end a server.
 
-/// Completes when the process receives SIGINT or, on Unix, SIGTERM.
+/// Completes when the process receives SIGINT (Ctrl-C) or, on Unix, SIGTERM. From then on neither ends the process directly: a second
+/// signal is ignored while the server drains.
 pub async fn shutdown_signal() {
     let interrupt = async {
         if let Err(error) = tokio::signal::ctrl_c().await {

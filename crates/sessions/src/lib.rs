@@ -45,6 +45,7 @@ mod namespace;
 mod object;
 mod operation;
 mod pipe;
+pub mod scheduler;
 mod upgrade;
 mod value;
 mod websocket;

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 
 use chrono::TimeDelta;
-use isobar_http_serve::{BindingError, Job, Keeper, Platform};
+use isobar_http_serve::{BindingError, Platform, ScheduledTask, Scheduler};
 use isobar_objects::browser::{BrowserOptions, BrowserSession};
 use isobar_objects::call::{CallOptions, CallRoom, Turn};
 use isobar_objects::chat::{ChatOptions, ChatRoom};
@@ -30,7 +30,7 @@ pub struct IamEnv {
     rooms: std::result::Result<RoomOptions, String>,
     mcp: std::result::Result<McpOptions, String>,
     browser: BrowserOptions,
-    jobs: Vec<Job>,
+    tasks: Vec<ScheduledTask>,
 }
 
 impl IamEnv {
@@ -40,7 +40,7 @@ impl IamEnv {
         let rooms = RoomOptions::new(platform).map_err(|error| error.to_string());
         let mcp = api::mcp(platform).map(McpOptions::new).map_err(|error| error.to_string());
         let browser = BrowserOptions::new(platform.browser(BROWSER).ok());
-        Self { rooms, mcp, browser, jobs: jobs(platform) }
+        Self { rooms, mcp, browser, tasks: tasks(platform) }
     }
 }
 
@@ -84,17 +84,17 @@ impl RoomOptions {
 }
 
 /// Returns the scheduled tasks.
-fn jobs(platform: &Platform) -> Vec<Job> {
+fn tasks(platform: &Platform) -> Vec<ScheduledTask> {
     let media = platform.clone();
     let auth = platform.clone();
-    let sweep_media = Job::new("sweep uploads", TimeDelta::minutes(10), move || {
+    let sweep_media = ScheduledTask::new("sweep uploads", TimeDelta::minutes(10), move || {
         let platform = media.clone();
         Box::pin(async move {
             let media = api::media(&platform).map_err(|error| error.to_string())?;
             media.sweep().await.map(|swept| format!("{swept:?}")).map_err(|problem| format!("{problem:?}"))
         })
     });
-    let sweep_accounts = Job::new("sweep accounts", TimeDelta::hours(1), move || {
+    let sweep_accounts = ScheduledTask::new("sweep accounts", TimeDelta::hours(1), move || {
         let platform = auth.clone();
         Box::pin(async move {
             let auth = api::auth(&platform).map_err(|error| error.to_string())?;
@@ -102,7 +102,7 @@ fn jobs(platform: &Platform) -> Vec<Job> {
         })
     });
     let accounts = platform.clone();
-    let close_ended = Job::new("close connections of ended access", TimeDelta::minutes(1), move || {
+    let close_ended = ScheduledTask::new("close connections of ended access", TimeDelta::minutes(1), move || {
         let platform = accounts.clone();
         Box::pin(async move {
             // Natively the objects have no access to their namespace, so the server delivers revocations.
@@ -134,7 +134,7 @@ enum Kind {
     Mcp(McpSession),
     Browser(BrowserSession),
     Directory(Directory),
-    Keeper(Keeper),
+    Scheduler(Scheduler),
 }
 
 /// Dispatches an event to the kind.
@@ -146,7 +146,7 @@ macro_rules! hand_on {
             Kind::Mcp($kind) => $event.await,
             Kind::Browser($kind) => $event.await,
             Kind::Directory($kind) => $event.await,
-            Kind::Keeper($kind) => $event.await,
+            Kind::Scheduler($kind) => $event.await,
         };
         $session.keep_name()?;
         result
@@ -166,7 +166,7 @@ impl SessionObject for IamSession {
             "mcp" => Kind::Mcp(McpSession::start(own, env.mcp.map_err(Error::application)?).await?),
             "browser" => Kind::Browser(BrowserSession::start(own, env.browser).await?),
             DIRECTORY => Kind::Directory(Directory::start(own, rooms(env.rooms)?.directory).await?),
-            KEEPER => Kind::Keeper(Keeper::start(own, env.jobs).await?),
+            KEEPER => Kind::Scheduler(Scheduler::start(own, env.tasks).await?),
             _ => return Err(Error::application(format!("there is no kind of session {kind:?}"))),
         };
         Ok(Self { kind, context, is_named: Cell::new(false) })

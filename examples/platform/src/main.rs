@@ -13,7 +13,7 @@ use isobar_db::SqliteDatabase;
 use isobar_db::migrations::{self, Migrator};
 use isobar_db::vault::Keyring;
 use isobar_http_serve::native::{Server, ServerOptions, TrustedProxies, init_log, shutdown_signal};
-use isobar_http_serve::{Platform, Secret, WranglerPlatform, keep, make_root, walk_options};
+use isobar_http_serve::{Platform, Secret, WranglerPlatform, make_root, schedule, walk_options};
 use isobar_objects::browser::BrowserEngine;
 use isobar_objects::browser::chromium::Chromium;
 use isobar_storage::sync::{ApplyOptions, apply, everything, plan_with};
@@ -120,7 +120,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         // In the fragment, so that it is in no server log.
         println!("the first owner signs up at http://localhost:{port}/dashboard/setup#{token}");
     }
-    if let Err(error) = keep(&*platform.sessions(IAM_SESSION)?, KEEPER).await {
+    if let Err(error) = schedule(&*platform.sessions(IAM_SESSION)?, KEEPER).await {
         // A damaged file stops only its own function, not the platform.
         eprintln!("scheduled tasks do not run until the next start: {error}");
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use isobar_http_serve::workers::{self, Context, Env, Request, Response, event};
-use isobar_http_serve::{Platform, keep};
+use isobar_http_serve::{Platform, schedule};
 
 use crate::KEEPER;
 use crate::bindings::IAM_SESSION;
@@ -23,7 +23,7 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
         && let Ok(sessions) = platform.sessions(IAM_SESSION)
     {
         context.wait_until(async move {
-            if keep(&*sessions, KEEPER).await.is_err() {
+            if schedule(&*sessions, KEEPER).await.is_err() {
                 KEEPS.store(false, Ordering::Relaxed); // with the next request
             }
         });

@@ -1,12 +1,8 @@
-//! The native server, and its log.
+//! The native entry: the server for an [`App`](crate::App), and the log.
 
 mod client;
 mod server;
-
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+mod service;
 
 pub use client::Client;
 pub use isobar_analytics::local::LocalOptions as EventOptions;
@@ -14,25 +10,7 @@ pub use isobar_server::{
     DescriptorLimit, RangeError, ServerError, ServerOptions, TlsOptions, TrustedProxies, shutdown_signal,
 };
 pub use server::Server;
+pub use service::AppService;
+pub(crate) use service::SiteInMemory;
 
-/// The filter of the log where `RUST_LOG` is not set.
-const LOG: &str = "warn,isobar_http_serve=info,isobar_server=info";
-
-/// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,
-/// JSON with `ISOBAR_LOG=json`.
-pub fn init_log() {
-    // A log that is set up already stays.
-    drop(tracing_subscriber::registry().with(log_layer()).try_init());
-}
-
-/// See [`init_log`].
-pub(crate) fn log_layer<S>() -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: tracing::Subscriber + for<'s> LookupSpan<'s>,
-{
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    let json = std::env::var("ISOBAR_LOG").is_ok_and(|format| format == "json");
-    if json { log.json().with_filter(filter).boxed() } else { log.with_filter(filter).boxed() }
-}
+pub use crate::observe::init_log;

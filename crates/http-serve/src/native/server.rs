@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use isobar_server::{ServerError, ServerOptions};
 
-use crate::service::AppService;
+use super::service::AppService;
 
 /// A bound listener for an application: connections wait in it until [`serve`](Self::serve). It is
 /// [`isobar_server::Server`], for an [`AppService`].

@@ -13,14 +13,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use isobar_api::auth::ClientAddress;
-use isobar_api::{BodyBudget, BodyMemory};
+use isobar_api::{BodyBudget, BodyMemory, Problem};
 use isobar_server::{Application, BodyAccount, Prepared, PreparedBody, Refusal, RequestBody, RequestInfo, Socket};
 use isobar_site::{CacheState, KeptBody, PreparedResponse, Site, SiteBody, WorkerFirst};
 use tower::ServiceExt;
 
-use crate::Problem;
-use crate::app::{is_health, unsniffed};
-use crate::observe::{Observer, REQUEST_ID, cache, random_request_id, request_id};
+use crate::observe::{Observer, REQUEST_ID, cache_part, random_request_id, request_id};
+use crate::readiness::is_health;
+use crate::response::unsniffed;
 
 /// An application for a [`Server`](crate::native::Server): a router, or an [`App`](crate::App).
 pub struct AppService {
@@ -74,11 +74,12 @@ impl AppService {
         cache: &'static str,
     ) -> Instant {
         let end = Instant::now();
-        let (method, path) = (request.method(), request.uri().path());
+        let method = request.method();
+        let path = request.uri().path();
         let milliseconds = (end - start).as_secs_f64() * 1000.0;
         tracing::info!(?id, %method, path, status = status.as_u16(), milliseconds, route = "site", "answered");
         #[cfg(feature = "otel")]
-        crate::telemetry::answered(&crate::telemetry::request(request.headers(), method, path, "site"), status);
+        crate::observe::answered(&crate::observe::request_span(request.headers(), method, path, "site"), status);
         self.observer.note_site(method, request.headers(), status, milliseconds, bytes, cache);
         end
     }
@@ -90,7 +91,7 @@ impl Application for AppService {
     #[cfg(not(feature = "metrics"))]
     type Connection = ();
     #[cfg(feature = "metrics")]
-    type Connection = Option<crate::metrics::Connection>;
+    type Connection = Option<crate::observe::OpenConnection>;
 
     async fn respond(&self, mut request: Request<RequestBody>, info: RequestInfo) -> Response<AppBody> {
         if let Some(address) = info.address {
@@ -105,7 +106,7 @@ impl Application for AppService {
 
     fn connected(&self) -> Self::Connection {
         #[cfg(feature = "metrics")]
-        return self.observer.metrics.as_ref().map(crate::Metrics::connection);
+        return self.observer.metrics.as_ref().map(crate::observe::Metrics::connection);
     }
 
     fn refuse(&self, refusal: &Refusal, id: Option<HeaderValue>) -> Response<AppBody> {
@@ -136,7 +137,14 @@ impl Application for AppService {
         }
         let status = answer.status();
         let bytes = http_body::Body::size_hint(answer.body()).exact().unwrap_or_default();
-        self.answered(request, id.as_ref(), start, status, bytes, cache(status, answer.extensions().get().copied()));
+        self.answered(
+            request,
+            id.as_ref(),
+            start,
+            status,
+            bytes,
+            cache_part(status, answer.extensions().get().copied()),
+        );
         Some(answer.map(AppBody::Site))
     }
 
@@ -148,7 +156,7 @@ impl Application for AppService {
         let answer = answer.unwrap_or_default().filter(|answer| !answer.has(&REQUEST_ID))?;
         let id = Id::of(request.headers());
         let status = answer.status();
-        let cache = cache(status, Some(CacheState::Hit));
+        let cache = cache_part(status, Some(CacheState::Hit));
         let ready_at = self.answered(request, id.as_ref(), start, status, answer.length(), cache);
         Some(PreparedAnswer { answer, id, ready_at })
     }

@@ -1,8 +1,9 @@
-//! The analytics event of a request.
+//! The events of a dataset: of requests, and of the product.
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use isobar_analytics::{DataPoint, Event};
+use serde_json::{Map, Value, json};
 
 /// The event of a request, and its columns: `index1` the route; `blob1` `request`, `blob2` the route, `blob3` the method,
 /// `blob4` the status, `blob5` the cache's part, `blob6` the country; `double1` the duration in milliseconds, `double2` the
@@ -26,13 +27,16 @@ pub struct RequestEvent {
     pub cache: String,
     /// How long the request waited for databases, in milliseconds.
     pub database_milliseconds: f64,
-    /// The client's country by ISO 3166-1, two letters; empty where it is not known. See [`App::country`](crate::App::country).
+    /// The client's country by ISO 3166-1, two letters; empty where it is not known. See [`App::country_header`](crate::App::country_header).
     pub country: String,
-    /// How many requests the event stands for: 1, or more where [not each is written](crate::App::sample).
+    /// How many requests the event stands for: 1, or more where [not each is written](crate::App::sample_rate).
     pub weight: f64,
 }
 
-const KIND: &str = "request";
+/// `blob1` of a request's event.
+const REQUEST: &str = "request";
+/// `blob1` of an event of the product.
+const PRODUCT: &str = "event";
 
 /// The longest index, in bytes.
 const INDEX_BYTES: usize = 96;
@@ -55,7 +59,7 @@ pub(crate) struct Noted {
 pub(crate) struct Country([u8; 2]);
 
 impl Country {
-    /// From its two letters. `XX`, which is none, and `T1`, which is Tor, are what Cloudflare says besides: neither is a country.
+    /// Reads its two letters. Cloudflare also sends `XX` for an unknown country and `T1` for Tor: neither is a country.
     pub(crate) fn read(code: &[u8]) -> Option<Self> {
         let code: [u8; 2] = code.try_into().ok()?;
         let code = code.map(|letter| letter.to_ascii_uppercase());
@@ -71,7 +75,7 @@ impl Noted {
         let mut point = DataPoint::new();
         point.indexes = vec![index(route)];
         point.blobs = vec![
-            Bytes::from_static(KIND.as_bytes()),
+            Bytes::from_static(REQUEST.as_bytes()),
             route.clone(),
             named(method),
             numbered(*status),
@@ -118,15 +122,61 @@ impl RequestEvent {
     #[must_use]
     pub fn from_event(event: &Event) -> Option<Self> {
         let text = |number| String::from_utf8(event.blob(number).to_vec()).ok();
-        if event.blob(1) != KIND.as_bytes() {
+        if event.blob(1) != REQUEST.as_bytes() {
             return None;
         }
-        let (route, method, status, cache) = (text(2)?, text(3)?, text(4)?.parse().ok()?, text(5)?);
-        let country = text(6)?;
-        let [milliseconds, bytes, database_milliseconds, weight] = [1, 2, 3, 4].map(|number| event.double(number));
-        // Events from before did not say; each stood for itself.
-        let weight = if weight == 0.0 { 1.0 } else { weight };
-        Some(Self { route, method, status, milliseconds, bytes, cache, database_milliseconds, country, weight })
+        // Events of older versions have no weight; each stood for itself.
+        let weight = Some(event.double(4)).filter(|weight| *weight != 0.0).unwrap_or(1.0);
+        Some(Self {
+            route: text(2)?,
+            method: text(3)?,
+            status: text(4)?.parse().ok()?,
+            milliseconds: event.double(1),
+            bytes: event.double(2),
+            cache: text(5)?,
+            database_milliseconds: event.double(3),
+            country: text(6)?,
+            weight,
+        })
+    }
+}
+
+/// An event of the product, and its columns: `index1` the name; `blob1` `event`, `blob2` the name, `blob3` a pseudonym of
+/// the user, `blob4` one of the tenant, `blob5` the properties as JSON.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ProductEvent {
+    /// The event's name: `theme_changed`.
+    pub name: String,
+    /// The user's pseudonym: the same for the same user.
+    pub user: String,
+    /// The tenant, alike.
+    pub tenant: String,
+    /// The event's properties.
+    pub properties: Map<String, Value>,
+}
+
+impl ProductEvent {
+    pub(crate) fn to_point(&self) -> DataPoint {
+        let Self { name, user, tenant, properties } = self;
+        DataPoint::new()
+            .with_index(name.clone())
+            .with_blob(PRODUCT)
+            .with_blob(name.clone())
+            .with_blob(user.clone())
+            .with_blob(tenant.clone())
+            .with_blob(json!(properties).to_string())
+    }
+
+    /// Reads the event back; `None` where it is another kind of event.
+    #[must_use]
+    pub fn from_event(event: &Event) -> Option<Self> {
+        if event.blob(1) != PRODUCT.as_bytes() {
+            return None;
+        }
+        let text = |number| String::from_utf8(event.blob(number).to_vec()).ok();
+        let properties = serde_json::from_slice(event.blob(5)).ok()?;
+        Some(Self { name: text(2)?, user: text(3)?, tenant: text(4)?, properties })
     }
 }
 

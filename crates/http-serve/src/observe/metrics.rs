@@ -21,7 +21,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::event::{Noted, standard};
+use super::events::{Noted, standard};
 
 /// OpenMetrics, as Prometheus reads it.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -132,7 +132,7 @@ impl Metrics {
         let mut text = String::new();
         let registry = self.0.registry.lock().ignore_poison();
         if text::encode(&mut text, &registry).is_err() {
-            tracing::error!("the numbers for Prometheus could not be written");
+            tracing::error!("the metrics could not be written");
         }
         text
     }
@@ -146,25 +146,25 @@ impl Metrics {
         let route = Pattern(noted.route.clone());
         // A label must not have a value for each method that a client makes up.
         let method = standard(&noted.method).unwrap_or("other");
-        let (status, cache) = (noted.status.as_u16(), noted.cache);
-        self.0.requests.get_or_create(&Request { route: route.clone(), method, status, cache }).inc();
+        let request = Request { route: route.clone(), method, status: noted.status.as_u16(), cache: noted.cache };
+        self.0.requests.get_or_create(&request).inc();
         let route = Route { route };
         self.0.seconds.get_or_create(&route).observe(noted.milliseconds / 1000.0);
         self.0.bytes.get_or_create(&route).inc_by(noted.bytes as u64);
     }
 
     /// Counts a connection as long as what is answered lives.
-    pub(crate) fn connection(&self) -> Connection {
+    pub(crate) fn connection(&self) -> OpenConnection {
         self.0.connections.inc();
-        Connection(self.clone())
+        OpenConnection(self.clone())
     }
 }
 
 /// An open connection.
 #[derive(Debug)]
-pub struct Connection(Metrics);
+pub struct OpenConnection(Metrics);
 
-impl Drop for Connection {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.0.connections.dec();
     }

@@ -1,6 +1,5 @@
-//! Observation of every request: an id, a trace line, an analytics event, Prometheus metrics.
+//! The layer that observes every request: a line of the log, an event, metrics, a span.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,17 +8,18 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use isobar_analytics::EventSink;
 use isobar_site::CacheState;
-use tower_http::request_id::{MakeRequestId, RequestId};
 use tracing::Instrument;
 
-use crate::event::{Country, Noted};
-use crate::meter::{Meter, Metered};
-
-/// The header that carries a request's id, in and out.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use super::events::{Country, Noted};
+use super::meter::{Meter, Metered};
+#[cfg(feature = "metrics")]
+use super::metrics::Metrics;
+use super::request_id::{REQUEST_ID, random};
+#[cfg(feature = "otel")]
+use super::traces;
 
 /// The route of what the site answers.
 const SITE: &str = "site";
@@ -35,7 +35,7 @@ pub(crate) struct Observer {
     /// The header that has the client's country.
     pub(crate) country: Option<HeaderName>,
     #[cfg(feature = "metrics")]
-    pub(crate) metrics: Option<crate::Metrics>,
+    pub(crate) metrics: Option<Metrics>,
 }
 
 impl Observer {
@@ -48,11 +48,11 @@ impl Observer {
         let Some(dataset) = &self.dataset else { return };
         // What went wrong is written each time that the rate allows: there is little of it, and all of it counts.
         let one_in = if noted.status.is_server_error() { 1 } else { self.one_in.max(1) };
-        if !is_drawn(one_in) {
+        if !is_sampled(one_in) {
             return;
         }
         let of_rate = self.rate.one_in(Utc::now().timestamp());
-        if is_drawn(of_rate) {
+        if is_sampled(of_rate) {
             dataset.write(noted.to_point(f64::from(one_in) * f64::from(of_rate)));
         }
     }
@@ -97,7 +97,7 @@ impl Observer {
 }
 
 /// Returns the cache's part in an answer of this status: the client's own cache, or else the site's.
-pub(crate) fn cache(status: StatusCode, state: Option<CacheState>) -> &'static str {
+pub(crate) fn cache_part(status: StatusCode, state: Option<CacheState>) -> &'static str {
     match status {
         StatusCode::NOT_MODIFIED => CacheState::Revalidated.name(),
         _ => state.map_or("none", CacheState::name),
@@ -105,7 +105,7 @@ pub(crate) fn cache(status: StatusCode, state: Option<CacheState>) -> &'static s
 }
 
 /// Samples one in N by chance; all, where the system has no randomness.
-fn is_drawn(one_in: u32) -> bool {
+fn is_sampled(one_in: u32) -> bool {
     one_in <= 1 || random().is_none_or(|random| u32::from_ne_bytes(random).is_multiple_of(one_in))
 }
 
@@ -134,7 +134,7 @@ impl EventRate {
         if self.full == 0 {
             return 1;
         }
-        // Its low bits tell one second from the next.
+        // Its low bits differ from one second to the next.
         let second = u64::from(second as u32) << 32;
         let state = self.state.load(Ordering::Relaxed);
         let count = if state >> 32 << 32 == second {
@@ -153,53 +153,16 @@ impl EventRate {
     }
 }
 
-/// Makes a request's id where the client sent none.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct RandomId;
-
-impl MakeRequestId for RandomId {
-    fn make_request_id<B>(&mut self, _: &http::Request<B>) -> Option<RequestId> {
-        HeaderValue::from_str(&request_id()?).ok().map(RequestId::new)
-    }
-}
-
-/// A new request's id; `None` where the system has no randomness.
-pub(crate) fn request_id() -> Option<String> {
-    random_request_id().map(|id| String::from_utf8_lossy(&id).into_owned())
-}
-
-/// The same without an allocation: hexadecimal digits.
-pub(crate) fn random_request_id() -> Option<[u8; 32]> {
-    let mut id = [0; 32];
-    hex::encode_to_slice(random::<16>()?, &mut id).ok()?;
-    Some(id)
-}
-
-/// Random bytes; `None` where the system has none. Enough for 64 ids are asked of it at once.
-fn random<const LENGTH: usize>() -> Option<[u8; LENGTH]> {
-    const DRAWN: usize = 1024;
-    thread_local! {
-        static DRAW: RefCell<([u8; DRAWN], usize)> = const { RefCell::new(([0; DRAWN], DRAWN)) };
-    }
-    DRAW.with_borrow_mut(|(drawn, used)| {
-        if *used + LENGTH > DRAWN {
-            isobar_base::random::fill(drawn).ok()?;
-            *used = 0;
-        }
-        *used += LENGTH;
-        drawn[*used - LENGTH..*used].try_into().ok()
-    })
-}
-
 /// Traces the request and notes it.
 pub(crate) async fn observe(State(observer): State<Arc<Observer>>, request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    let (method, path) = (request.method().clone(), request.uri().path());
+    let method = request.method().clone();
+    let path = request.uri().path();
     let span = tracing::info_span!("request", %id, %method, path);
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| SITE.to_owned(), |path| path.as_str().to_owned());
     #[cfg(feature = "otel")]
-    let trace = crate::telemetry::request(request.headers(), &method, path, &route);
+    let trace = traces::request_span(request.headers(), &method, path, &route);
     #[cfg(not(feature = "otel"))]
     let trace = tracing::Span::none();
     // In Workers the runtime knows it; what a client says in the header does not come through.
@@ -215,9 +178,10 @@ pub(crate) async fn observe(State(observer): State<Arc<Observer>>, request: Requ
     let response = Metered::new(next.run(request), meter).instrument(span.clone()).instrument(trace.clone()).await;
     let bytes = axum::body::HttpBody::size_hint(response.body()).exact().unwrap_or_default() as f64;
     #[cfg(feature = "otel")]
-    crate::telemetry::answered(&trace, response.status());
-    let (status, state) = (response.status(), response.extensions().get().copied());
-    span.in_scope(|| pending.end(status, bytes, cache(status, state)));
+    traces::answered(&trace, response.status());
+    let status = response.status();
+    let state = response.extensions().get().copied();
+    span.in_scope(|| pending.end(status, bytes, cache_part(status, state)));
     response
 }
 
@@ -238,15 +202,14 @@ impl Pending {
         if !self.observer.is_wanted() {
             return;
         }
-        let (route, database_milliseconds) = (Bytes::from(route), self.meter.database_milliseconds());
         self.observer.note(&Noted {
-            route,
+            route: Bytes::from(route),
             method,
             status,
             milliseconds,
             bytes,
             cache,
-            database_milliseconds,
+            database_milliseconds: self.meter.database_milliseconds(),
             country,
         });
     }
@@ -272,20 +235,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_of_so_many_is_drawn() {
-        let drawn = (0..100_000).filter(|_| is_drawn(10)).count();
-        assert!((9_000..11_000).contains(&drawn), "{drawn}");
-        assert!((0..100).all(|_| is_drawn(1)));
+    fn one_in_n_is_sampled() {
+        let sampled = (0..100_000).filter(|_| is_sampled(10)).count();
+        assert!((9_000..11_000).contains(&sampled), "{sampled}");
+        assert!((0..100).all(|_| is_sampled(1)));
     }
 
     #[test]
     fn a_second_of_many_events_writes_few_of_them_with_their_weight() {
         let rate = EventRate::new(100);
-        let (mut written, mut weight) = (0, 0);
+        let mut written = 0;
+        let mut weight = 0;
         for second in 0..40 {
             for _ in 0..50_000 {
                 let one_in = rate.one_in(second);
-                if is_drawn(one_in) {
+                if is_sampled(one_in) {
                     written += 1;
                     weight += one_in;
                 }

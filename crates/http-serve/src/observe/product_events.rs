@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
 use http::{HeaderValue, StatusCode, header};
-use isobar_analytics::{DataPoint, Event, EventSink};
+use isobar_analytics::EventSink;
 use isobar_api::auth::is_operator;
 use isobar_api::{Api, Caller, Policy, Problem, Role};
 use isobar_base::sync::IgnorePoison;
@@ -17,9 +17,9 @@ use isobar_db::vault::Vault;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::stats_cache::StatsCache;
+use super::events::ProductEvent;
+use super::stats_cache::StatsCache;
 
-const KIND: &str = "event";
 const MAX_PROPERTIES: usize = 20;
 const TEXT_BYTES: usize = 200;
 /// Events that one tenant may write in a minute.
@@ -42,45 +42,6 @@ const PERSONAL: [&str; 12] = [
     "user",
 ];
 
-/// An event of the product, and its columns: `index1` the name; `blob1` `event`, `blob2` the name, `blob3` a pseudonym of
-/// the user, `blob4` one of the tenant, `blob5` the properties as JSON.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct ProductEvent {
-    /// The event's name: `theme_changed`.
-    pub name: String,
-    /// The user's pseudonym: the same for the same user.
-    pub user: String,
-    /// The tenant, alike.
-    pub tenant: String,
-    /// The event's properties.
-    pub properties: Map<String, Json>,
-}
-
-impl ProductEvent {
-    fn to_point(&self) -> DataPoint {
-        let Self { name, user, tenant, properties } = self;
-        DataPoint::new()
-            .with_index(name.clone())
-            .with_blob(KIND)
-            .with_blob(name.clone())
-            .with_blob(user.clone())
-            .with_blob(tenant.clone())
-            .with_blob(json!(properties).to_string())
-    }
-
-    /// Reads the event back; `None` where it is another kind of event.
-    #[must_use]
-    pub fn from_event(event: &Event) -> Option<Self> {
-        if event.blob(1) != KIND.as_bytes() {
-            return None;
-        }
-        let text = |number| String::from_utf8(event.blob(number).to_vec()).ok();
-        let properties = serde_json::from_slice(event.blob(5)).ok()?;
-        Some(Self { name: text(2)?, user: text(3)?, tenant: text(4)?, properties })
-    }
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Track {
@@ -94,7 +55,18 @@ struct Asked {
     hours: Option<i64>,
 }
 
-/// Routes that write events of the product, and tell what all events come to.
+/// Routes that write events of the product, and that report statistics of all events. Users and tenants are known to them by
+/// pseudonyms alone; properties with names of personal data (`email`, `phone`, ...) and texts with an `@` are refused.
+///
+/// ```no_run
+/// # fn example(platform: &isobar_http_serve::Platform, vault: isobar_db::vault::Vault, api: isobar_api::Api)
+/// # -> Result<isobar_api::Api, isobar_http_serve::BindingError> {
+/// use isobar_http_serve::Analytics;
+///
+/// let analytics = Analytics::new(platform.dataset("EVENTS")?, vault, platform.database("DB")?);
+/// let api = analytics.mount(api); // POST /analytics/track, GET /stats
+/// # Ok(api) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Analytics {
     dataset: Arc<dyn EventSink>,
@@ -125,8 +97,8 @@ impl Tracked {
 }
 
 impl Analytics {
-    /// Events in this dataset; the vault makes the pseudonyms. By the accounts of the database, [the operator](is_operator)
-    /// sees what everybody's requests come to, and others see their own events alone.
+    /// Keeps events in this dataset; the vault makes the pseudonyms. By the accounts of the database, [the operator](is_operator)
+    /// sees the statistics of all requests and events, and every other tenant those of its own events.
     pub fn new(dataset: Arc<dyn EventSink>, vault: Vault, database: Arc<dyn Database>) -> Self {
         Self { dataset, vault, database, cache: Arc::default(), tracked: Arc::default() }
     }
@@ -148,15 +120,16 @@ impl Analytics {
                         "propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,63}$"}},
                 },
             }}}},
-            "responses": {"202": {"description": "It is written"}, "4XX": problem(), "5XX": problem()},
+            "responses": {"202": {"description": "The event is written"}, "4XX": problem(), "5XX": problem()},
         }});
         let stats_item = json!({"get": {
-            "operationId": "stats", "tags": ["analytics"], "summary": "What requests and events come to",
+            "operationId": "stats", "tags": ["analytics"], "summary": "Statistics of requests and events",
             "parameters": [{"name": "hours", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_HOURS}}],
-            "responses": {"200": {"description": "The numbers", "content": {"application/json": {"schema": {"type": "object"}}}},
+            "responses": {"200": {"description": "The statistics", "content": {"application/json": {"schema": {"type": "object"}}}},
                 "4XX": problem(), "5XX": problem()},
         }});
-        let (known, admin) = (Policy::AtLeast(Role::Viewer), Policy::AtLeast(Role::Admin));
+        let known = Policy::AtLeast(Role::Viewer);
+        let admin = Policy::AtLeast(Role::Admin);
         api.route("/analytics/track", Policy::Nobody, known, post(track).with_state(self.clone()))
             .route("/stats", admin, Policy::Nobody, get(shown).with_state(self.clone()))
             .document("/analytics/track", track_item)
@@ -198,9 +171,9 @@ async fn track(
         let field = format!("properties.{key}");
         match value {
             _ if !is_word(key) => refuse(field, "must be called by 1 to 64 of a-z, 0-9 and _"),
-            _ if PERSONAL.contains(&key.as_str()) => refuse(field, "would tell who somebody is"),
+            _ if PERSONAL.contains(&key.as_str()) => refuse(field, "is the name of personal data"),
             Json::String(text) if text.len() > TEXT_BYTES => refuse(field, "must have 200 bytes at most"),
-            Json::String(text) if text.contains('@') => refuse(field, "looks like an address of somebody"),
+            Json::String(text) if text.contains('@') => refuse(field, "looks like an e-mail address"),
             Json::String(_) | Json::Number(_) | Json::Bool(_) => {}
             _ => refuse(field, "must be a text, a number or a boolean"),
         }
@@ -243,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_tenant_writes_so_many_events_a_minute() {
-        let (tracked, now) = (Tracked::default(), DateTime::from_timestamp(60 * 1000, 0).unwrap());
+        let tracked = Tracked::default();
+        let now = DateTime::from_timestamp(60 * 1000, 0).unwrap();
         assert!((0..PER_MINUTE).all(|_| tracked.count("a", now)));
         assert!(!tracked.count("a", now) && tracked.count("b", now));
         assert!(tracked.count("a", now + chrono::TimeDelta::seconds(60)));

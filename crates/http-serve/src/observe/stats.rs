@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use isobar_analytics::{Damage, ErrorKind, Event, EventSink, Result, ScanOptions};
 use serde::Serialize;
 
-use crate::{ProductEvent, RequestEvent};
+use super::events::{ProductEvent, RequestEvent};
 
 /// Number of events that are summed up, the newest ones.
 const NEWEST: usize = 100_000;
@@ -18,9 +18,9 @@ const STEPS: i32 = 24;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// From then on.
+    /// The beginning of the period, inclusive.
     pub from: DateTime<Utc>,
-    /// Until then.
+    /// The end of the period, exclusive.
     pub until: DateTime<Utc>,
     /// Whether there were more events than are summed up: the newest 100,000.
     pub is_partial: bool,
@@ -44,16 +44,20 @@ pub struct Stats {
 /// Totals of requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "their names say it")]
 pub struct Summary {
+    /// Requests. Of sampled events each counts with its weight, so this is an estimate then.
     pub count: u64,
     /// Answers of 500 and above.
     pub errors: u64,
+    /// Bytes answered, where the length was known beforehand.
     pub bytes: f64,
+    /// The median of the time until an answer began, in milliseconds.
     pub median_ms: f64,
+    /// The 95th percentile of that time.
     pub p95_ms: f64,
+    /// The 99th percentile of that time.
     pub p99_ms: f64,
-    /// The mean time that databases took.
+    /// The mean time that a request waited for databases, in milliseconds.
     pub database_ms: f64,
 }
 
@@ -61,7 +65,7 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Step {
-    /// When it begins.
+    /// Its beginning; it lasts a 24th of the period.
     pub at: DateTime<Utc>,
     /// Its requests.
     #[serde(flatten)]
@@ -72,7 +76,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Route {
-    /// Its pattern.
+    /// Its pattern: `/api/images/{id}`, or `site`.
     pub route: String,
     /// Its requests.
     #[serde(flatten)]
@@ -82,14 +86,16 @@ pub struct Route {
 /// How often something happened, and by how many different users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "their names say it")]
 pub struct Count {
+    /// The event's name.
     pub name: String,
+    /// How often it was written.
     pub count: u64,
+    /// Different users, by their pseudonyms.
     pub users: u64,
 }
 
-/// Sums up what the dataset has of a time: of everybody, or the events of one tenant's, by its pseudonym. Events are read in
+/// Sums up a dataset's events of a period: all of them, or those of one tenant, by its pseudonym. Events are read in
 /// batches, and of each only what the sums need is kept: some 100 bytes.
 ///
 /// # Errors
@@ -149,7 +155,7 @@ impl<'t> Sums<'t> {
 
     fn add(&mut self, event: &Event) {
         self.read += 1;
-        // A request's event does not tell whose it was.
+        // A request's event names no tenant.
         if self.tenant.is_none()
             && let Some(request) = RequestEvent::from_event(event)
         {
@@ -230,7 +236,8 @@ impl Samples {
             found.or(times.last()).map(|(time, _)| *time).unwrap_or_default()
         };
         let database_ms = if count == 0.0 { 0.0 } else { database / count };
-        let (count, errors) = (count.round() as u64, errors.round() as u64);
+        let count = count.round() as u64;
+        let errors = errors.round() as u64;
         Summary { count, errors, bytes, median_ms: at(0.5), p95_ms: at(0.95), p99_ms: at(0.99), database_ms }
     }
 }

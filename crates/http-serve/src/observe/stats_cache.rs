@@ -8,7 +8,7 @@ use futures_util::lock::Mutex;
 use isobar_analytics::{EventSink, Result};
 use isobar_base::sync::IgnorePoison;
 
-use crate::stats::{Stats, stats};
+use super::stats::{Stats, stats};
 
 /// How long statistics serve for further requests.
 const FRESH: TimeDelta = TimeDelta::seconds(5);
@@ -34,7 +34,7 @@ struct Kept {
 }
 
 impl StatsCache {
-    /// The statistics of the last hours: of a tenant by its pseudonym, or of everybody.
+    /// Returns the statistics of the last hours: of a tenant by its pseudonym, or of all.
     pub(crate) async fn get(&self, dataset: &dyn EventSink, hours: i64, tenant: Option<String>) -> Result<Arc<Stats>> {
         let entry = self.entry(&tenant);
         let mut kept = entry.lock().await;

@@ -22,6 +22,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::log::log_layer;
+
 /// The longest answer of a collector that is read, in bytes.
 const ANSWER_BYTES: usize = 1 << 20;
 
@@ -66,7 +68,7 @@ impl Telemetry {
         let exporter = exporter.map_err(|error| failed(error.into()))?;
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).build();
         // A subscriber that is set up already stays; nothing is sent then.
-        drop(tracing_subscriber::registry().with(crate::native::log_layer()).with(layer(&provider)).try_init());
+        drop(tracing_subscriber::registry().with(log_layer()).with(layer(&provider)).try_init());
         Ok(Self(provider))
     }
 
@@ -90,7 +92,7 @@ pub(crate) fn layer<S: tracing::Subscriber + for<'s> LookupSpan<'s>>(provider: &
 }
 
 /// The span of a request, of the trace that the request comes with; by the names that OpenTelemetry has for what it says.
-pub(crate) fn request(headers: &HeaderMap, method: &Method, path: &str, route: &str) -> Span {
+pub(crate) fn request_span(headers: &HeaderMap, method: &Method, path: &str, route: &str) -> Span {
     let span = tracing::info_span!(
         target: "isobar_trace",
         "request",

@@ -16,6 +16,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use isobar_api::Problem;
 use isobar_base::sync::IgnorePoison;
 use isobar_sessions::{ClientReceiver, ClientSender, ClientSocket, CloseFrame, Message, take_websocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +28,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame as WsClose, Role, WebS
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 
 use super::unfinished::{Counted, TooMuch, Unfinished};
-use crate::Problem;
+use super::websocket::upgrade_required;
 
 /// How long a client that takes nothing and sends nothing is waited for, and one that does not answer a goodbye.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,7 +65,7 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 /// Answers with the object's answer; a WebSocket in it is connected with the client's.
 pub(super) fn connect(upgrade: Option<Upgrade>, mut answer: isobar_sessions::Response) -> Result<Response, Problem> {
     let Some(client) = take_websocket(&mut answer) else { return Ok(answer.map(Body::new)) };
-    let Upgrade { key, upgraded } = upgrade.ok_or_else(super::upgrade_required)?;
+    let Upgrade { key, upgraded } = upgrade.ok_or_else(upgrade_required)?;
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).expect("base64 makes a header");
     tokio::spawn(async move {
         match upgraded.await {

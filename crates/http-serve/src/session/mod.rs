@@ -1,11 +1,20 @@
 //! Requests to session objects, WebSocket upgrades included.
 
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod bridge;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod unfinished;
+mod websocket;
+
 use axum::RequestExt;
 use axum::extract::Request;
 use axum::response::Response;
+use isobar_api::Problem;
 use isobar_sessions::{ErrorKind, ObjectId, SessionNamespace};
 
-use crate::Problem;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+use self::bridge::{connect, upgrade};
+use self::websocket::{asks_for_websocket, upgrade_required};
 
 /// Sends a request to a session object under `path` (`/socket?name=Ada`, say) and brings its answer back. A WebSocket that
 /// the object accepts is connected with the client's.
@@ -45,14 +54,6 @@ fn is_same_origin(headers: &http::HeaderMap) -> bool {
     host.is_some() && host == text(http::header::HOST)
 }
 
-#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-mod bridge;
-#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-mod unfinished;
-
-#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
-use bridge::{connect, upgrade};
-
 /// Without the native server the socket stays in the answer, for the server that sends it.
 #[cfg(not(all(feature = "native", not(target_arch = "wasm32"))))]
 fn upgrade(parts: &mut http::request::Parts) -> bool {
@@ -65,13 +66,4 @@ fn connect(is_upgrade: bool, answer: isobar_sessions::Response) -> Result<Respon
         return Err(upgrade_required());
     }
     Ok(answer.map(axum::body::Body::new))
-}
-
-fn asks_for_websocket(headers: &http::HeaderMap) -> bool {
-    headers.get(http::header::UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-fn upgrade_required() -> Problem {
-    let detail = "this is a WebSocket: send Connection: Upgrade and Upgrade: websocket";
-    Problem::new(http::StatusCode::UPGRADE_REQUIRED).with_detail(detail)
 }

@@ -127,7 +127,9 @@ impl State {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 bytes = &bytes[taken..];
                 *left -= taken as u64;
-                let (is_over, is_control, is_final) = (*left == 0, *is_control, *is_final);
+                let is_over = *left == 0;
+                let is_control = *is_control;
+                let is_final = *is_final;
                 if !is_control {
                     self.is_within_message = true;
                     self.bytes += taken;
@@ -273,7 +275,8 @@ mod tests {
 
     #[test]
     fn control_frames_give_an_unfinished_message_no_time() {
-        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
         let mut state = State::default();
         // The end of one message and the beginning of the next come together.
         fed(&mut state, &[frame(0x82, 3, 3), frame(0x82, 100_000, 10)].concat(), usize::MAX, start);
@@ -292,7 +295,8 @@ mod tests {
 
     #[test]
     fn each_window_must_bring_its_bytes() {
-        let (start, window) = (Instant::now(), WINDOW);
+        let start = Instant::now();
+        let window = WINDOW;
         let mut state = State::default();
         // Half of it comes at once: that buys no time for the rest.
         fed(&mut state, &frame(0x82, 32 << 20, 16 << 20), usize::MAX, start);

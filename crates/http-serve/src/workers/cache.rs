@@ -1,4 +1,4 @@
-//! The data centre's cache, for answers that say that everybody may keep them. The runtime's cache slices ranges and answers
+//! The data centre's cache, for answers that shared caches may keep. The runtime's cache slices ranges and answers
 //! conditions out of the whole that was put.
 
 use axum::body::HttpBody;
@@ -93,7 +93,7 @@ impl Lookup {
         Some(answer)
     }
 
-    /// How this answer may be kept for everybody, if it may.
+    /// How a shared cache may keep this answer, if it may.
     pub(super) fn keeping(&self, response: &Response, options: Option<&CacheOptions>) -> Option<Keeping> {
         let largest = options.map_or(LARGEST_BYTES, |options| options.max_object_bytes);
         let fits = response.body().size_hint().exact().is_some_and(|length| length <= largest);
@@ -186,7 +186,7 @@ fn all(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     lines.flat_map(|line| line.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect()
 }
 
-/// Whether everybody may have it.
+/// Whether a shared cache may keep it.
 fn is_public(headers: &HeaderMap, directives: &[String]) -> bool {
     // With an argument, too: `private="x-name"` keeps a header back, which this cache cannot.
     let has = |name: &str| directives.iter().any(|one| one.split('=').next() == Some(name));

@@ -19,7 +19,8 @@ pub struct Client;
 impl HttpClient for Client {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpClientError> {
         let late = || HttpClientError::new(format!("no answer within {} s", PATIENCE.as_secs()));
-        let (exchange, patience) = (send(exchange(request)), sleep(PATIENCE));
+        let exchange = send(exchange(request));
+        let patience = sleep(PATIENCE);
         futures_util::pin_mut!(exchange, patience);
         match futures_util::future::select(exchange, patience).await {
             futures_util::future::Either::Left((answer, _)) => answer,

@@ -8,7 +8,8 @@ use isobar_db::cloudflare::D1Database;
 use isobar_sessions::cloudflare::DurableObjectNamespace;
 use isobar_storage::cloudflare::R2Bucket;
 
-use crate::{BindingError, Platform, Secret};
+use crate::platform::{BindingError, Platform, PlatformBuilder};
+use crate::secret::Secret;
 
 /// The name of the binding of browsers, which looks like a service binding.
 #[cfg(feature = "browser")]
@@ -23,7 +24,7 @@ const DATASETS: &str = "ISOBAR_DATASETS";
 impl Platform {
     /// The platform of a Worker: its `env`.
     ///
-    /// A text is a var and a secret at once: the runtime does not tell them apart. A binding to another Worker whose
+    /// A text is a var and a secret at once: the runtime does not distinguish them. A binding to another Worker whose
     /// entrypoint has `writeDataPoint` stands in for a dataset where the var `ISOBAR_DATASETS` (names with commas between) names it.
     /// Browser Rendering is taken where it is bound as `BROWSER`, and a `send_email` binding sends from the address of the var
     /// `MAIL_FROM`; locally, where it looks like a service binding, it is taken where it is called `EMAIL`. What is none of the platform's kinds - a queue, say - is left
@@ -83,7 +84,7 @@ impl Platform {
     }
 }
 
-fn with_var(builder: crate::PlatformBuilder, name: &str, value: &JsValue) -> crate::PlatformBuilder {
+fn with_var(builder: PlatformBuilder, name: &str, value: &JsValue) -> PlatformBuilder {
     if let Some(text) = value.as_string() {
         return builder.with_var(name, text.clone()).with_secret(name, Secret::new(text));
     }

@@ -27,7 +27,8 @@ impl MailSender for SendEmail {
             from.ok_or_else(|| MailError::new("the var MAIL_FROM is missing: the address that e-mail is sent from"))?;
         let message = Object::empty().with("from", from).with("to", mail.to.as_str());
         let message = message.with("subject", mail.subject.as_str()).with("text", mail.text.as_str());
-        let (binding, arguments) = (self.binding.clone(), [message.into()]);
+        let binding = self.binding.clone();
+        let arguments = [message.into()];
         let sent =
             send(async move { binding.ask("send", &arguments).await.map(drop).map_err(|error| error.to_string()) });
         sent.await.map_err(|error| MailError::new(format!("the binding did not take the message: {error}")))

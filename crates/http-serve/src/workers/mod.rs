@@ -19,6 +19,7 @@ mod mail;
 
 use axum::Router;
 use axum::body::Body;
+use isobar_api::Problem;
 use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
 use isobar_cloudflare::binding::worker::{self, web_sys};
 use isobar_cloudflare::binding::{JsError, Object, request_from_js, response_to_js};
@@ -30,8 +31,9 @@ pub use client::Client;
 pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, event};
 pub use mail::SendEmail;
 
-use crate::event::Country;
-use crate::{App, BindingError, Platform, Problem};
+use crate::app::App;
+use crate::observe::Country;
+use crate::platform::{BindingError, Platform};
 
 /// An application for [`serve`]: a router, or an [`App`].
 #[derive(Debug)]
@@ -161,5 +163,5 @@ async fn problem(error: &BindingError) -> Result<Object, JsError> {
 }
 
 async fn answer(problem: Problem) -> Result<Object, JsError> {
-    response_to_js(crate::app::unsniffed(problem), None).await
+    response_to_js(crate::response::unsniffed(problem), None).await
 }

@@ -1,4 +1,4 @@
-//! The fast lane beside hyper: the same answers to the same bytes, and nothing lost at the end.
+//! The fast path beside hyper: the same answers to the same bytes, and nothing lost at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::server::{app_over, ask, start};
 /// An answer without the parts that differ each time: the id, unless the client gave it, and the second.
 fn same_each_time(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(answer).replace("HTTP/1.0 ", "HTTP/1.1 as 1.0: ");
-    let is_its_own = |line: &&str| !line.starts_with("x-request-id: ") || line.ends_with("mine");
-    // Which header comes first is nobody's business.
+    let is_same = |line: &&str| !line.starts_with("x-request-id: ") || line.ends_with("mine");
+    // The order of headers means nothing.
     let answers = text.split("HTTP/1.1 ").map(|answer| {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-        let mut lines: Vec<String> = head.lines().filter(is_its_own).map(|line| line.to_lowercase()).collect();
+        let mut lines: Vec<String> = head.lines().filter(is_same).map(|line| line.to_lowercase()).collect();
         lines.retain(|line| !line.starts_with("date: "));
         lines.sort_unstable();
         format!("{lines:?}{body}")
@@ -46,7 +46,7 @@ async fn sent_in_pieces(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: 
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_fast_lane_answers_as_hyper_does() {
+async fn fast_path_answers_as_hyper_does() {
     let folder = tempfile::tempdir().unwrap();
     let store = MemoryStore::new();
     let service = async || {
@@ -56,8 +56,9 @@ async fn the_fast_lane_answers_as_hyper_does() {
         store.write(&Key::new("404.html").unwrap(), "no such page").await.unwrap();
         app_over(&store, &dataset).await.cache(CacheOptions::default()).into_service()
     };
-    // A socket in the file system has no lane.
-    let (tcp, path) = (start(service().await, ServerOptions::default()).await, folder.path().join("socket"));
+    // A socket in the file system has no fast path.
+    let tcp = start(service().await, ServerOptions::default()).await;
+    let path = folder.path().join("socket");
     let server = Server::bind_unix(&path, ServerOptions::default()).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let hyper = service().await;
@@ -103,7 +104,9 @@ async fn the_fast_lane_answers_as_hyper_does() {
     ]
     .into();
     let together: Vec<&String> = requests.iter().filter(|request| request.len() < 20_000).collect();
-    let (mut seed, mut alike, mut lanes) = (17_u64, 0, 0);
+    let mut seed = 17_u64;
+    let mut alike = 0;
+    let mut fast = 0;
     let mut random = move |below: usize| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize % below
@@ -115,16 +118,16 @@ async fn the_fast_lane_answers_as_hyper_does() {
             // Not those that are too long: what else is in hyper's buffer counts for that, too.
             None => (0..1 + random(4)).flat_map(|_| together[random(together.len())].clone().into_bytes()).collect(),
         };
-        // Then it is over: who closes is the server.
+        // The server closes then.
         let bytes = [&*bytes, format!("GET /page HTTP/1.1\r\n{host}Connection: close\r\n\r\n").as_bytes()].concat();
         let pieces = if round % 3 == 0 { 1 } else { 1 + random(5) };
-        let laned = sent_in_pieces(TcpStream::connect(tcp.address).await.unwrap(), &bytes, pieces).await;
-        let hypers = sent_in_pieces(tokio::net::UnixStream::connect(&path).await.unwrap(), &bytes, pieces).await;
+        let by_fast_path = sent_in_pieces(TcpStream::connect(tcp.address).await.unwrap(), &bytes, pieces).await;
+        let by_hyper = sent_in_pieces(tokio::net::UnixStream::connect(&path).await.unwrap(), &bytes, pieces).await;
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).into_owned();
-        assert_eq!(same_each_time(&laned), same_each_time(&hypers), "round {round}, {pieces} pieces: {shown}");
-        alike += usize::from(!laned.is_empty());
-        // In the lane's own answers the length comes before the id; in hyper's that is seldom so.
-        let by_the_lane = |answers: &[u8]| {
+        assert_eq!(same_each_time(&by_fast_path), same_each_time(&by_hyper), "round {round}, {pieces} pieces: {shown}");
+        alike += usize::from(!by_fast_path.is_empty());
+        // In the fast path's own answers the length comes before the id; in hyper's that is seldom so.
+        let fast_answers = |answers: &[u8]| {
             let text = String::from_utf8_lossy(answers).into_owned();
             let is_so = |answer: &&str| {
                 answer
@@ -134,22 +137,23 @@ async fn the_fast_lane_answers_as_hyper_does() {
             };
             text.split("HTTP/1.1 ").filter(is_so).count()
         };
-        lanes += by_the_lane(&laned).saturating_sub(by_the_lane(&hypers));
+        fast += fast_answers(&by_fast_path).saturating_sub(fast_answers(&by_hyper));
     }
-    assert!(alike > 300 && lanes > 100, "{alike} answers, {lanes} by the lane");
+    assert!(alike > 300 && fast > 100, "{alike} answers, {fast} by the fast path");
     drop(stop);
     done.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_asked_for_before_the_end_is_answered() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+async fn requests_received_before_the_shutdown_are_answered() {
+    let dataset = Arc::new(MemorySink::new());
+    let store = MemoryStore::new();
     store.write(&Key::new("large.bin").unwrap(), vec![3; 12_000_000]).await.unwrap();
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
     let running = start(app.into_service(), ServerOptions::default().with_threads(1)).await;
     ask(&running, "GET / HTTP/1.1").await;
     ask(&running, "GET /large.bin HTTP/1.1").await;
-    // Behind a body that takes its time there is more: for the lane, and for the routes.
+    // Behind a body that takes its time there is more: for the fast path, and for the routes.
     let mut both = Vec::new();
     for last in ["/", "/api/hello"] {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

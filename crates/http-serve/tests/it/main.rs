@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(unix)]
-mod hosts;
+mod fast_path;
 #[cfg(unix)]
-mod lane;
+mod hosts;
 mod limits;
 mod observed;
 mod proxies;

@@ -16,7 +16,7 @@ use crate::server::{app_over, ask, start};
 async fn events_are_drawn_and_say_how_many_they_stand_for_and_where_the_client_is() {
     let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
-    let app = app.sample(4).country(http::HeaderName::from_static("cf-ipcountry"));
+    let app = app.sample_rate(4).country_header(http::HeaderName::from_static("cf-ipcountry"));
     let running = start(app.into_service(), ServerOptions::default()).await;
     for number in 0..400 {
         let path = if number % 2 == 0 { "/" } else { "/api/hello" };

@@ -1,4 +1,14 @@
 //! Scheduled tasks on an alarm: the same natively and inside Workers.
+//!
+//! ```
+//! use chrono::TimeDelta;
+//! use isobar_sessions::scheduler::ScheduledTask;
+//!
+//! let sweep = ScheduledTask::new("sweep", TimeDelta::hours(1), || {
+//!     Box::pin(async { Ok("3 rows".to_owned()) })
+//! });
+//! assert_eq!(format!("{sweep:?}"), "ScheduledTask(sweep, every 3600 s)");
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,32 +16,33 @@ use std::sync::Arc;
 use chrono::{TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use http::{Method, StatusCode, header};
-use isobar_sessions::{
+use serde::{Deserialize, Serialize};
+
+use crate::{
     AlarmInfo, Body, Request, Response, Result, SessionContext, SessionNamespace, SessionNamespaceExt, SessionObject,
 };
-use serde::{Deserialize, Serialize};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS jobs (name TEXT PRIMARY KEY, due_at INTEGER NOT NULL, ran_at TEXT, outcome TEXT) WITHOUT ROWID";
-/// How long after a failure a job is tried again, if that is sooner than its next time.
+/// How long after a failure a task is tried again, if that is sooner than its next time.
 const AGAIN: TimeDelta = TimeDelta::minutes(5);
 
 /// A scheduled task.
 #[derive(Clone)]
-pub struct Job {
+pub struct ScheduledTask {
     name: &'static str,
     every: TimeDelta,
     run: Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
 }
 
-impl fmt::Debug for Job {
+impl fmt::Debug for ScheduledTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Job({}, every {} s)", self.name, self.every.num_seconds())
+        write!(f, "ScheduledTask({}, every {} s)", self.name, self.every.num_seconds())
     }
 }
 
-impl Job {
-    /// A job by its name. It says what it has done, or why not; it may run twice for one time, and must stand that.
+impl ScheduledTask {
+    /// A task by its name. It reports what it has done, or why not; it may run twice for one time, and must stand that.
     pub fn new(
         name: &'static str,
         every: TimeDelta,
@@ -41,13 +52,13 @@ impl Job {
     }
 }
 
-/// A session object that runs jobs on its alarm. It must not be reachable from outside.
+/// A session object that runs tasks on its alarm. It must not be reachable from outside.
 ///
-/// `POST /start` begins, and has no effect when it has begun already; `GET /` reports when each job ran, and its outcome.
+/// `POST /start` begins, and has no effect when it has begun already; `GET /` reports when each task ran, and its outcome.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Scheduler {
     context: SessionContext,
-    jobs: Vec<Job>,
+    tasks: Vec<ScheduledTask>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,29 +69,29 @@ struct Row {
     outcome: Option<String>,
 }
 
-/// Begins the jobs of the keeper of this name: at the start of a server, or with the first request of a Worker.
+/// Begins the tasks of the scheduler of this name: at the start of a server, or with the first request of a Worker.
 ///
 /// # Errors
 /// As [`SessionNamespace::fetch`].
-pub async fn keep(sessions: &dyn SessionNamespace, name: &str) -> Result<()> {
+pub async fn schedule(sessions: &dyn SessionNamespace, name: &str) -> Result<()> {
     sessions.post(&sessions.id(name), "/start", Body::empty()).await.map(drop)
 }
 
-impl SessionObject for Keeper {
-    type Env = Vec<Job>;
+impl SessionObject for Scheduler {
+    type Env = Vec<ScheduledTask>;
 
-    async fn start(context: SessionContext, jobs: Vec<Job>) -> Result<Self> {
+    async fn start(context: SessionContext, tasks: Vec<ScheduledTask>) -> Result<Self> {
         context.sql().exec(SCHEMA, ())?;
-        Ok(Self { context, jobs })
+        Ok(Self { context, tasks })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/start") => {
                 let now = Utc::now().timestamp_millis();
-                for job in &self.jobs {
+                for task in &self.tasks {
                     let sql = "INSERT OR IGNORE INTO jobs (name, due_at) VALUES (?, ?)";
-                    self.context.sql().exec(sql, (job.name, now))?;
+                    self.context.sql().exec(sql, (task.name, now))?;
                 }
                 if self.context.alarm()?.is_none() {
                     self.wake_for_next()?;
@@ -110,26 +121,27 @@ impl SessionObject for Keeper {
         let sql = "SELECT name, due_at, ran_at, outcome FROM jobs WHERE due_at <= ?";
         let due: Vec<Row> = self.context.sql().exec(sql, (Utc::now().timestamp_millis(),))?.all()?;
         for Row { name, .. } in due {
-            let Some(job) = self.jobs.iter().find(|job| job.name == name) else {
+            let Some(task) = self.tasks.iter().find(|task| task.name == name) else {
                 self.context.sql().exec("DELETE FROM jobs WHERE name = ?", (name,))?; // of an older version
                 continue;
             };
-            let outcome = (job.run)().await;
-            let wait = if outcome.is_ok() { job.every } else { AGAIN.min(job.every) };
+            let outcome = (task.run)().await;
+            let wait = if outcome.is_ok() { task.every } else { AGAIN.min(task.every) };
             let now = Utc::now();
             let outcome = outcome.unwrap_or_else(|why| {
-                tracing::warn!(job = job.name, why, "a job failed");
+                #[cfg(feature = "tracing")]
+                tracing::warn!(task = task.name, why, "a scheduled task failed");
                 format!("failed: {why}")
             });
             let sql = "UPDATE jobs SET due_at = ?, ran_at = ?, outcome = ? WHERE name = ?";
-            let values = ((now + wait).timestamp_millis(), now.to_rfc3339(), outcome, job.name);
+            let values = ((now + wait).timestamp_millis(), now.to_rfc3339(), outcome, task.name);
             self.context.sql().exec(sql, values)?;
         }
         self.wake_for_next()
     }
 }
 
-impl Keeper {
+impl Scheduler {
     fn wake_for_next(&self) -> Result<()> {
         let next: Option<i64> = self.context.sql().exec("SELECT min(due_at) FROM jobs", ())?.one()?;
         match next.and_then(chrono::DateTime::from_timestamp_millis) {
