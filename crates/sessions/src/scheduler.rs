@@ -1,13 +1,22 @@
 //! Scheduled tasks on an alarm: the same natively and inside Workers.
 //!
 //! ```
+//! # #[cfg(feature = "memory")] {
 //! use chrono::TimeDelta;
-//! use isobar_sessions::scheduler::ScheduledTask;
+//! use isobar_sessions::SessionNamespaceExt;
+//! use isobar_sessions::memory::MemoryHost;
+//! use isobar_sessions::scheduler::{ScheduledTask, Scheduler, schedule};
 //!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 //! let sweep = ScheduledTask::new("sweep", TimeDelta::hours(1), || {
 //!     Box::pin(async { Ok("3 rows".to_owned()) })
 //! });
-//! assert_eq!(format!("{sweep:?}"), "ScheduledTask(sweep, every 3600 s)");
+//! let schedulers = MemoryHost::<Scheduler>::new("Scheduler", move || vec![sweep.clone()])?;
+//! schedule(&schedulers, "main").await?;
+//! let report = schedulers.get(&schedulers.id("main"), "/").await?.into_body().text().await?;
+//! assert!(report.contains("sweep"));
+//! # Ok::<_, isobar_sessions::Error>(()) }).unwrap();
+//! # }
 //! ```
 
 use std::fmt;
@@ -27,7 +36,7 @@ const SCHEMA: &str = "
 /// How long after a failure a task is tried again, if that is sooner than its next time.
 const AGAIN: TimeDelta = TimeDelta::minutes(5);
 
-/// A scheduled task.
+/// A task, how often it runs, and what it does.
 #[derive(Clone)]
 pub struct ScheduledTask {
     name: &'static str,
@@ -42,7 +51,9 @@ impl fmt::Debug for ScheduledTask {
 }
 
 impl ScheduledTask {
-    /// A task by its name. It reports what it has done, or why not; it may run twice for one time, and must stand that.
+    /// Creates a task that runs `every` so often, the first time at once. It returns what it has done, or why it failed, for the report;
+    /// after a failure it runs again in 5 minutes, or at its next time where that is sooner. It may run twice for one time. Its name
+    /// is unique among the tasks of its scheduler.
     pub fn new(
         name: &'static str,
         every: TimeDelta,

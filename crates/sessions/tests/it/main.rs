@@ -5,6 +5,7 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod growth;
 mod restart;
+mod scheduler;
 
 use std::sync::Arc;
 use std::time::Duration;
