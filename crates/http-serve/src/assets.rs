@@ -1,13 +1,13 @@
-//! The `[assets]` of a wrangler configuration, as the site takes them.
+//! Options of a site by the `[assets]` of a wrangler configuration.
 
 use isobar_cloudflare::wrangler::{Assets, RunWorkerFirst};
 use isobar_site::{HtmlHandling, NotFoundHandling, RoutingError, SiteOptions, WorkerFirst};
 
-/// Why `[assets]` says nothing that can be done.
+/// An error in `[assets]`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AssetsError {
-    /// A mode that there is not.
+    /// An unknown mode.
     #[error("[assets] {field} is {value:?}; it can be {known}")]
     Mode {
         /// The field.
@@ -17,13 +17,24 @@ pub enum AssetsError {
         /// The valid values.
         known: &'static str,
     },
-    /// Rules that are none.
+    /// Invalid rules in `run_worker_first`.
     #[error("[assets] {0}")]
     Routing(#[from] RoutingError),
 }
 
-/// How the site of `[assets]` is served. What it does not say is as with wrangler: `auto-trailing-slash`, and `none` for what
-/// is missing.
+/// Returns the options of the site of `[assets]`. Defaults are wrangler's: `auto-trailing-slash`, and `none` for missing paths.
+///
+/// ```
+/// use isobar_cloudflare::wrangler::Assets;
+/// use isobar_http_serve::site_options;
+/// use isobar_site::NotFoundHandling;
+///
+/// let mut assets = Assets::default();
+/// assets.not_found_handling = Some("404-page".to_owned());
+/// let options = site_options(&assets)?;
+/// assert_eq!(options.not_found_handling, NotFoundHandling::from_name("404-page").unwrap());
+/// # Ok::<(), isobar_http_serve::AssetsError>(())
+/// ```
 ///
 /// # Errors
 /// [`AssetsError::Mode`].
@@ -43,7 +54,7 @@ pub fn site_options(assets: &Assets) -> Result<SiteOptions, AssetsError> {
         .with_not_found_handling(not_found.transpose()?.unwrap_or(NotFoundHandling::None)))
 }
 
-/// Which requests `[assets]` leaves to the application.
+/// Returns the requests that `[assets]` leaves to the application, by `run_worker_first`.
 ///
 /// # Errors
 /// [`AssetsError::Routing`].

@@ -4,7 +4,19 @@ use std::sync::Arc;
 
 use isobar_api::{HttpClient, HttpClientError};
 
-/// Sends requests to other services: over a pool of connections natively, by `fetch` inside Workers.
+/// Returns a client for requests to other services: over a pool of connections natively, by `fetch` inside Workers. A response has at
+/// most 1 MiB and must come within 10 s.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), isobar_api::HttpClientError> {
+/// use bytes::Bytes;
+/// use isobar_http_serve::http_client;
+///
+/// let client = http_client()?;
+/// let request = http::Request::get("https://example.com/status").body(Bytes::new()).expect("the URL is valid");
+/// println!("{}", client.send(request).await?.status());
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// When the system's certificates cannot be used, or the crate is built for neither server.

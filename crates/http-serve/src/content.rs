@@ -21,14 +21,14 @@ use isobar_storage::{Key, ObjectStore};
 /// use isobar_storage::memory::MemoryStore;
 /// use isobar_storage::{Key, ObjectStoreExt};
 ///
-/// # futures_util::future::FutureExt::now_or_never(async {
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let store = Arc::new(MemoryStore::new());
 /// store.write(&Key::new("notes.txt").unwrap(), "all of it").await.unwrap();
 /// let content = SiteContent::new(store);
 /// let (parts, ()) = http::Request::get("/").header("range", "bytes=0-2").body(()).unwrap().into_parts();
 /// let response = content.serve(&Key::new("notes.txt").unwrap(), parts).await;
 /// assert_eq!(response.status(), 206);
-/// # }).unwrap();
+/// # });
 /// ```
 #[derive(Debug, Clone)]
 pub struct SiteContent(Site);

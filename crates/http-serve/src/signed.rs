@@ -23,8 +23,16 @@ use percent_encoding::percent_decode_str;
 
 use crate::content::SiteContent;
 
-/// Serves the objects of a bucket to bearers of signed URLs, at the path that the signer's base ends in:
-/// `router.nest("/r2/assets", signed_objects(store, signer))`.
+/// Serves the objects of a bucket to bearers of signed URLs, at the path that the signer's base ends in.
+///
+/// ```no_run
+/// # fn example(store: std::sync::Arc<dyn isobar_storage::ObjectStore>, signer: isobar_storage::signed::Signer) {
+/// use isobar_http_serve::{App, signed_objects};
+///
+/// // For a signer whose base is https://example.com/r2/assets.
+/// let app = App::new().nest("/r2/assets", signed_objects(store, signer));
+/// # drop(app); }
+/// ```
 ///
 /// `GET` and `HEAD` of this object and no other, by the rules of HTTP; `PUT` stores what comes, of any length that a single put
 /// takes: with `Content-Length` (411 without), by the conditions of `If-Match` and `If-None-Match` (412), checked against

@@ -10,7 +10,7 @@ const ENTRIES: [&str; 5] = ["r2", "d1", "sessions", "analytics", "keyring"];
 /// The entry that `isobar serve` keeps there: copies of sites.
 const COPIES: &str = "assets";
 
-/// The policy by which folders are walked beside a platform's state: what is in `root` takes no part. Where the root is the
+/// Returns the policy by which folders are walked beside a platform's state: what is in `root` takes no part. Where the root is the
 /// project's own folder `home`, or one above it, only what the platform keeps there is state.
 #[must_use]
 pub fn walk_options(home: &Path, root: &Path) -> WalkOptions {
@@ -26,6 +26,16 @@ pub fn walk_options(home: &Path, root: &Path) -> WalkOptions {
 
 /// Makes the folder of a platform's state, with access for its owner only, and marks it, so that it is recognised wherever it
 /// is. The project's own folder `home`, and those above it, are left as they are.
+///
+/// ```
+/// use isobar_http_serve::{make_root, walk_options};
+///
+/// let project = tempfile::tempdir()?;
+/// let root = project.path().join(".isobar");
+/// make_root(project.path(), &root)?;
+/// assert_eq!(walk_options(project.path(), &root).state, [root]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file system's error, with the path.

@@ -33,7 +33,9 @@ async fn four_hundred_unfinished_bodies_take_no_more_than_their_budget() {
     let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), options).await.unwrap();
     let address = server.address().unwrap();
     tokio::spawn(server.serve(app, std::future::pending()));
-    let (before, part, mut held) = (memory(), vec![b'x'; 200_000], Vec::new());
+    let before = memory();
+    let part = vec![b'x'; 200_000];
+    let mut held = Vec::new();
     for _ in 0..400 {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"POST /api/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n").await.unwrap();
@@ -41,10 +43,12 @@ async fn four_hundred_unfinished_bodies_take_no_more_than_their_budget() {
         drop(tokio::time::timeout(Duration::from_millis(200), stream.write_all(&part)).await);
         held.push(stream);
     }
-    let (mut slowest, taken) = (Duration::ZERO, memory().saturating_sub(before));
+    let mut slowest = Duration::ZERO;
+    let taken = memory().saturating_sub(before);
     for _ in 0..20 {
         let begun = Instant::now();
-        let (mut stream, mut answer) = (TcpStream::connect(address).await.unwrap(), String::new());
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut answer = String::new();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -69,7 +73,8 @@ async fn statistics_of_many_events_take_little_memory() {
         }
     }
     sink.flush().await.unwrap();
-    let (until, before) = (chrono::Utc::now() + chrono::TimeDelta::seconds(1), memory());
+    let until = chrono::Utc::now() + chrono::TimeDelta::seconds(1);
+    let before = memory();
     let stats = isobar_http_serve::stats(&sink, until - chrono::TimeDelta::hours(1), until, None).await.unwrap();
     let taken = memory().saturating_sub(before);
     println!("statistics of 100,000 events: {} MiB", taken >> 20);

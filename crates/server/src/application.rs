@@ -193,7 +193,6 @@ impl fmt::Display for Refusal {
 /// `Strict-Transport-Security` where they are due.
 ///
 /// ```
-/// use std::io;
 /// use std::time::Instant;
 ///
 /// use isobar_server::{Prepared, PreparedBody};
@@ -259,6 +258,33 @@ pub trait Prepared {
 }
 
 /// A body of a [`Prepared`] response, as far as it is not sent yet. Cloning it must be cheap. Default: an empty one.
+///
+/// ```
+/// use bytes::{Buf, Bytes};
+/// use isobar_server::PreparedBody;
+///
+/// /// A body in the memory of the process, which responses share.
+/// #[derive(Clone, Default)]
+/// struct SharedBytes(Bytes);
+///
+/// impl PreparedBody for SharedBytes {
+///     fn len(&self) -> usize {
+///         self.0.len()
+///     }
+///
+///     fn advance(&mut self, count: usize) {
+///         self.0.advance(count);
+///     }
+///
+///     fn bytes(&self) -> Option<&[u8]> {
+///         Some(&self.0)
+///     }
+/// }
+///
+/// let mut body = SharedBytes(Bytes::from_static(b"content"));
+/// body.advance(3);
+/// assert_eq!((body.len(), body.bytes()), (4, Some(&b"tent"[..])));
+/// ```
 pub trait PreparedBody: Clone + Default + Send + Unpin + 'static {
     /// Bytes that are left.
     fn len(&self) -> usize;

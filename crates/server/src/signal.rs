@@ -2,6 +2,15 @@
 
 /// Completes when the process receives SIGINT (Ctrl-C) or, on Unix, SIGTERM. From then on neither ends the process directly: a second
 /// signal is ignored while the server drains.
+///
+/// ```no_run
+/// # #[cfg(feature = "tower")]
+/// # async fn example(server: isobar_server::Server, router: axum::Router) -> Result<(), isobar_server::ServerError> {
+/// use isobar_server::{FromTower, shutdown_signal};
+///
+/// server.serve(FromTower::new(router), shutdown_signal()).await
+/// # }
+/// ```
 pub async fn shutdown_signal() {
     let interrupt = async {
         if let Err(error) = tokio::signal::ctrl_c().await {

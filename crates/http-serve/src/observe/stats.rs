@@ -98,6 +98,20 @@ pub struct Count {
 /// Sums up a dataset's events of a period: all of them, or those of one tenant, by its pseudonym. Events are read in
 /// batches, and of each only what the sums need is kept: some 100 bytes.
 ///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use chrono::{TimeDelta, Utc};
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_http_serve::stats;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let dataset = MemorySink::new();
+/// let day = stats(&dataset, Utc::now() - TimeDelta::days(1), Utc::now(), None).await?;
+/// assert_eq!((day.requests.count, day.series.len()), (0, 24));
+/// # Ok::<_, isobar_analytics::Error>(()) }).unwrap();
+/// # }
+/// ```
+///
 /// # Errors
 /// As [`EventSink::read`]: `Unsupported` where events are only written. Events that cannot be flushed are missing, and counted.
 pub async fn stats(

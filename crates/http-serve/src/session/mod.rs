@@ -19,6 +19,28 @@ use self::websocket::{asks_for_websocket, upgrade_required};
 /// Sends a request to a session object under `path` (`/socket?name=Ada`, say) and brings its answer back. A WebSocket that
 /// the object accepts is connected with the client's.
 ///
+/// ```
+/// use std::sync::Arc;
+///
+/// use axum::Router;
+/// use axum::extract::{Path, Request, State};
+/// use axum::response::Response;
+/// use axum::routing::any;
+/// use isobar_http_serve::{Problem, forward_session};
+/// use isobar_sessions::SessionNamespace;
+///
+/// type Rooms = Arc<dyn SessionNamespace>;
+///
+/// async fn socket(State(rooms): State<Rooms>, Path(room): Path<String>, request: Request) -> Result<Response, Problem> {
+///     forward_session(&*rooms, &rooms.id(&room), "/socket", request).await
+/// }
+///
+/// fn routes(rooms: Rooms) -> Router {
+///     Router::new().route("/rooms/{room}/socket", any(socket)).with_state(rooms)
+/// }
+/// # let _ = routes;
+/// ```
+///
 /// # Errors
 /// The object's error, as a [`Problem`]; 400 when `path` is invalid; 426 when the object accepts a WebSocket but the
 /// request is not an upgrade; 403 when a browser sends it from another site, since it would carry the user's cookies.

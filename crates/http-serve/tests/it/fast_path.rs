@@ -44,31 +44,14 @@ async fn sent_in_pieces(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: 
     answer
 }
 
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread")]
-async fn fast_path_answers_as_hyper_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = MemoryStore::new();
-    let service = async || {
-        let dataset = Arc::new(MemorySink::new());
-        store.write(&Key::new("page.html").unwrap(), "a page").await.unwrap();
-        store.write(&Key::new("longer.txt").unwrap(), "some text\n".repeat(4000)).await.unwrap();
-        store.write(&Key::new("404.html").unwrap(), "no such page").await.unwrap();
-        app_over(&store, &dataset).await.cache(CacheOptions::default()).into_service()
-    };
-    // A socket in the file system has no fast path.
-    let tcp = start(service().await, ServerOptions::default()).await;
-    let path = folder.path().join("socket");
-    let server = Server::bind_unix(&path, ServerOptions::default()).await.unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let hyper = service().await;
-    let done = tokio::spawn(async move { server.serve(hyper, async { drop(stopped.await) }).await.unwrap() });
-    let etag = ask(&tcp, "GET /page HTTP/1.1").await;
-    let etag = etag.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+/// A header that every request has.
+const HOST: &str = "Host: x\r\n";
 
-    let host = "Host: x\r\n";
+/// Requests of all kinds: for the fast path, for hyper, and invalid ones.
+fn requests(etag: &str) -> Vec<String> {
+    let host = HOST;
     let not_modified = format!("GET /page HTTP/1.1\r\n{host}If-None-Match: {etag}\r\n\r\n");
-    let requests: Vec<String> = [
+    [
         format!("GET / HTTP/1.1\r\n{host}\r\n"),
         format!("GET /page HTTP/1.1\r\n{host}Accept: text/html\r\nCookie: a=b\r\nX-Request-Id: mine\r\n\r\n"),
         format!("HEAD /longer.txt HTTP/1.1\r\n{host}Accept-Encoding: br\r\n\r\n"),
@@ -102,7 +85,42 @@ async fn fast_path_answers_as_hyper_does() {
         "GET".to_owned(),
         not_modified,
     ]
-    .into();
+    .into()
+}
+
+/// How many of these answers are the fast path's own: in them the length comes before the id; in hyper's that is seldom so.
+fn fast_answers(answers: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(answers).into_owned();
+    let is_fast = |answer: &&str| {
+        let positions = answer.find("content-length: ").zip(answer.find("x-request-id: "));
+        positions.is_some_and(|(length, id)| length < id)
+    };
+    text.split("HTTP/1.1 ").filter(is_fast).count()
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn fast_path_answers_as_hyper_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    let service = async || {
+        let dataset = Arc::new(MemorySink::new());
+        store.write(&Key::new("page.html").unwrap(), "a page").await.unwrap();
+        store.write(&Key::new("longer.txt").unwrap(), "some text\n".repeat(4000)).await.unwrap();
+        store.write(&Key::new("404.html").unwrap(), "no such page").await.unwrap();
+        app_over(&store, &dataset).await.cache(CacheOptions::default()).into_service()
+    };
+    // A socket in the file system has no fast path.
+    let tcp = start(service().await, ServerOptions::default()).await;
+    let path = folder.path().join("socket");
+    let server = Server::bind_unix(&path, ServerOptions::default()).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let hyper = service().await;
+    let done = tokio::spawn(async move { server.serve(hyper, async { drop(stopped.await) }).await.unwrap() });
+    let etag = ask(&tcp, "GET /page HTTP/1.1").await;
+    let etag = etag.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+
+    let requests = requests(&etag);
     let together: Vec<&String> = requests.iter().filter(|request| request.len() < 20_000).collect();
     let mut seed = 17_u64;
     let mut alike = 0;
@@ -119,24 +137,13 @@ async fn fast_path_answers_as_hyper_does() {
             None => (0..1 + random(4)).flat_map(|_| together[random(together.len())].clone().into_bytes()).collect(),
         };
         // The server closes then.
-        let bytes = [&*bytes, format!("GET /page HTTP/1.1\r\n{host}Connection: close\r\n\r\n").as_bytes()].concat();
+        let bytes = [&*bytes, format!("GET /page HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n").as_bytes()].concat();
         let pieces = if round % 3 == 0 { 1 } else { 1 + random(5) };
         let by_fast_path = sent_in_pieces(TcpStream::connect(tcp.address).await.unwrap(), &bytes, pieces).await;
         let by_hyper = sent_in_pieces(tokio::net::UnixStream::connect(&path).await.unwrap(), &bytes, pieces).await;
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).into_owned();
         assert_eq!(same_each_time(&by_fast_path), same_each_time(&by_hyper), "round {round}, {pieces} pieces: {shown}");
         alike += usize::from(!by_fast_path.is_empty());
-        // In the fast path's own answers the length comes before the id; in hyper's that is seldom so.
-        let fast_answers = |answers: &[u8]| {
-            let text = String::from_utf8_lossy(answers).into_owned();
-            let is_so = |answer: &&str| {
-                answer
-                    .find("content-length: ")
-                    .zip(answer.find("x-request-id: "))
-                    .is_some_and(|(length, id)| length < id)
-            };
-            text.split("HTTP/1.1 ").filter(is_so).count()
-        };
         fast += fast_answers(&by_fast_path).saturating_sub(fast_answers(&by_hyper));
     }
     assert!(alike > 300 && fast > 100, "{alike} answers, {fast} by the fast path");

@@ -24,7 +24,8 @@ pub(crate) async fn send(running: &Running, bytes: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_without_one_valid_host_is_refused() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    let dataset = Arc::new(MemorySink::new());
+    let store = MemoryStore::new();
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
     let running = start(app.into_service(), ServerOptions::default()).await;
     for path in ["/", "/", "/api/hello"] {
@@ -78,7 +79,8 @@ async fn the_target_decides_the_host_that_a_route_sees() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_and_answers_have_the_headers_that_keep_browsers_safe() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    let dataset = Arc::new(MemorySink::new());
+    let store = MemoryStore::new();
     let options = SiteOptions::default().with_page_headers(SecurityHeaders::default().page_headers());
     let app = app_over(&store, &dataset).await.site(Site::new(Arc::new(store.clone()), options));
     let app = app.cache(CacheOptions::default()).hsts(Duration::from_secs(60));

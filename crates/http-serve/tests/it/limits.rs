@@ -41,7 +41,8 @@ async fn a_body_that_pauses_or_drips_is_given_up_with_408() {
     assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("problem+json"), "{told}");
     assert!(told.contains("connection: close\r\n") && begun.elapsed() < Duration::from_secs(5), "{told}");
     // A byte now and then is not enough.
-    let (mut slow, begun) = (begin(&running, 1000, b"").await, Instant::now());
+    let mut slow = begin(&running, 1000, b"").await;
+    let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(5) && slow.write_all(b"x").await.is_ok() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -108,7 +109,8 @@ async fn what_a_handler_holds_of_a_streamed_body_counts() {
     use isobar_http_serve::Problem;
     let gather = async |request: Request| {
         let memory = request.extensions().get::<BodyMemory>().cloned().expect("the server counts bodies");
-        let (mut body, mut bytes) = (request.into_body().into_data_stream(), 0);
+        let mut body = request.into_body().into_data_stream();
+        let mut bytes = 0;
         while let Some(Ok(chunk)) = futures_util::StreamExt::next(&mut body).await {
             bytes += chunk.len();
             memory.hold(bytes)?;
@@ -160,8 +162,10 @@ async fn the_limit_of_open_files_is_raised_and_divided() {
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_is_looked_at_once_a_second_and_comes_back() {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    let (is_well, looked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-    let (well, count) = (Arc::clone(&is_well), Arc::clone(&looked));
+    let is_well = Arc::new(AtomicBool::new(true));
+    let looked = Arc::new(AtomicUsize::new(0));
+    let well = Arc::clone(&is_well);
+    let count = Arc::clone(&looked);
     let check = Arc::new(move || {
         count.fetch_add(1, Ordering::Relaxed);
         let outcome = if well.load(Ordering::Relaxed) { Ok(()) } else { Err("it is full".to_owned()) };

@@ -129,7 +129,8 @@ struct Running {
 
 async fn start(platform: &Platform) -> Running {
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let (address, (stop, stopped)) = (server.address().unwrap(), oneshot::channel());
+    let address = server.address().unwrap();
+    let (stop, stopped) = oneshot::channel();
     let app = app(platform).await;
     let done = tokio::spawn(server.serve(app, async { drop(stopped.await) }));
     Running { address, stop, done }

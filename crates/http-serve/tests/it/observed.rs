@@ -14,7 +14,8 @@ use crate::server::{app_over, ask, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_drawn_and_say_how_many_they_stand_for_and_where_the_client_is() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    let dataset = Arc::new(MemorySink::new());
+    let store = MemoryStore::new();
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
     let app = app.sample_rate(4).country_header(http::HeaderName::from_static("cf-ipcountry"));
     let running = start(app.into_service(), ServerOptions::default()).await;
@@ -41,7 +42,8 @@ async fn events_are_drawn_and_say_how_many_they_stand_for_and_where_the_client_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_for_prometheus_are_counted_and_served_apart() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    let dataset = Arc::new(MemorySink::new());
+    let store = MemoryStore::new();
     let metrics = isobar_http_serve::Metrics::new();
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default()).metrics(metrics.clone());
     let running = start(app.into_service(), ServerOptions::default()).await;
@@ -73,7 +75,8 @@ async fn numbers_for_prometheus_are_counted_and_served_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_given_up_is_noted() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    let dataset = Arc::new(MemorySink::new());
+    let store = MemoryStore::new();
     let app = app_over(&store, &dataset).await;
     let options = ServerOptions::default().with_request_timeout(Duration::from_millis(50));
     let running = start(app.into_service(), options).await;

@@ -125,7 +125,8 @@ async fn a_socket_in_the_file_system_takes_the_proxy_protocol() {
         ends.push(end);
         tokio::spawn(server.serve(app().into_service(), async move { drop(ended.await) }));
     }
-    let (plain, proxied) = (folder.path().join("plain"), folder.path().join("proxied"));
+    let plain = folder.path().join("plain");
+    let proxied = folder.path().join("proxied");
     // Programs of this machine are believed, where any proxy is trusted.
     let answer = by_socket(&plain, b"", "X-Forwarded-For: 198.51.100.8\r\n").await;
     assert!(answer.ends_with("198.51.100.8 inner 0"), "{answer}");

@@ -57,7 +57,9 @@ pub(crate) struct Running {
 
 pub(crate) async fn start(service: impl Into<AppService>, options: ServerOptions) -> Running {
     let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), options).await.unwrap();
-    let (address, service, (stop, stopped)) = (server.address().unwrap(), service.into(), oneshot::channel::<()>());
+    let address = server.address().unwrap();
+    let service = service.into();
+    let (stop, stopped) = oneshot::channel::<()>();
     let done = tokio::spawn(async move { server.serve(service, async { drop(stopped.await) }).await.unwrap() });
     Running { address, stop, done }
 }
@@ -84,10 +86,12 @@ fn headers(answer: &str) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_memory_is_answered_as_the_routes_would_and_told_as_well() {
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    let dataset = Arc::new(MemorySink::new());
+    let store = MemoryStore::new();
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
     let running = start(app.into_service(), ServerOptions::default()).await;
-    let (first, second) = (ask(&running, "GET / HTTP/1.1").await, ask(&running, "GET / HTTP/1.1").await);
+    let first = ask(&running, "GET / HTTP/1.1").await;
+    let second = ask(&running, "GET / HTTP/1.1").await;
     assert!(first.ends_with("\r\n\r\nhome") && second.ends_with("\r\n\r\nhome"), "{first}\n{second}");
     assert_eq!(headers(&first), headers(&second));
     let etag = first.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
@@ -96,7 +100,8 @@ async fn what_is_in_memory_is_answered_as_the_routes_would_and_told_as_well() {
     {
         // The first one of each goes by the routes: nothing of it is in memory, or what is there is old.
         change_something(&store).await;
-        let (first, second) = (ask(&running, &head).await, ask(&running, &head).await);
+        let first = ask(&running, &head).await;
+        let second = ask(&running, &head).await;
         assert_eq!(headers(&first), headers(&second), "{head}");
     }
     let told_before = 2 + 6;
@@ -208,8 +213,10 @@ async fn ask_by_tls(address: SocketAddr, name: &str, pem: &str, protocols: &[&st
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_read_again_while_it_serves() {
-    let (folder, dataset) = (tempfile::tempdir().unwrap(), Arc::new(MemorySink::new()));
-    let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = Arc::new(MemorySink::new());
+    let certificate = folder.path().join("certificate.pem");
+    let key = folder.path().join("key.pem");
     let options = ServerOptions::default().with_tls(&certificate, &key);
     let missing = Server::bind_with("127.0.0.1:0".parse().unwrap(), options.clone()).await.unwrap_err().to_string();
     assert!(missing.contains("certificate.pem"), "{missing}");
@@ -241,7 +248,8 @@ async fn slow_and_greedy_clients_are_given_up() {
         .with_threads(1);
     let running = start(app(&dataset).await.into_service(), options).await;
     // Nothing at all.
-    let (begun, mut rest) = (Instant::now(), Vec::new());
+    let begun = Instant::now();
+    let mut rest = Vec::new();
     drop(TcpStream::connect(running.address).await.unwrap().read_to_end(&mut rest).await);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     // Half of what HTTP/2 begins with.
@@ -253,7 +261,8 @@ async fn slow_and_greedy_clients_are_given_up() {
     // A head that never ends.
     let mut slow = TcpStream::connect(running.address).await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
-    let (begun, mut rest) = (Instant::now(), Vec::new());
+    let begun = Instant::now();
+    let mut rest = Vec::new();
     drop(slow.read_to_end(&mut rest).await);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     // A head that is too long: a refusal, or, to who is sending still, the end of the connection.
@@ -277,7 +286,8 @@ async fn slow_and_greedy_clients_are_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_an_answer_slowly_gets_all_of_it_and_who_stops_does_not() {
     const LARGE: usize = 12_000_000;
-    let (dataset, store) = (Arc::new(MemorySink::new()), MemoryStore::new());
+    let dataset = Arc::new(MemorySink::new());
+    let store = MemoryStore::new();
     store.write(&Key::new("large.bin").unwrap(), vec![3; LARGE]).await.unwrap();
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
     let options = ServerOptions::default().with_write_timeout(Duration::from_millis(400)).with_threads(1);
@@ -288,7 +298,8 @@ async fn who_takes_an_answer_slowly_gets_all_of_it_and_who_stops_does_not() {
         socket.set_recv_buffer_size(1024 * 1024).unwrap();
         let mut stream = socket.connect(running.address).await.unwrap();
         stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
-        let (mut taken, mut buffer) = (0, vec![0; 1_000_000]);
+        let mut taken = 0;
+        let mut buffer = vec![0; 1_000_000];
         // The first one goes by the routes, the others by what is in memory.
         while taken < LARGE {
             match tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.unwrap() {

@@ -93,7 +93,8 @@ async fn a_url_is_of_its_object_and_no_other_whatever_its_name() {
 async fn nothing_else_is_allowed_and_what_is_wrong_is_told() {
     let world = world().await;
     world.store.write(&Key::new("a").unwrap(), "a").await.unwrap();
-    let (get, put) = (world.url("a", PresignMethod::Get).await, world.url("a", PresignMethod::Put).await);
+    let get = world.url("a", PresignMethod::Get).await;
+    let put = world.url("a", PresignMethod::Put).await;
     let sized = [("content-length", "1")];
     let refused = [
         ("GET", "http://here/r2/assets/a".to_owned()),

@@ -78,7 +78,8 @@ fn head(first: u8, length: u64) -> Vec<u8> {
 
 async fn next(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, Vec<u8>)> {
     let read = async {
-        let (first, second) = (stream.read_u8().await.ok()?, stream.read_u8().await.ok()?);
+        let first = stream.read_u8().await.ok()?;
+        let second = stream.read_u8().await.ok()?;
         let length = match second & 0x7f {
             126 => u64::from(stream.read_u16().await.ok()?),
             127 => stream.read_u64().await.ok()?,
