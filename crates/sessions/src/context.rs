@@ -479,6 +479,15 @@ impl Kv<'_> {
 }
 
 /// Options of [`Kv::list`].
+///
+/// ```
+/// use isobar_sessions::{KvListOptions, Result, SessionContext};
+///
+/// /// The ten newest entries of a log whose keys begin with their time.
+/// fn newest(context: &SessionContext) -> Result<Vec<(String, String)>> {
+///     context.kv().list(&KvListOptions::default().with_prefix("log/").reversed().with_limit(10))
+/// }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct KvListOptions {

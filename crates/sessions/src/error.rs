@@ -47,6 +47,15 @@ pub enum ErrorKind {
 
 /// An error of a session object or its host. It displays as its message alone, as Durable Objects' errors do: an object's own error
 /// reaches its caller with the text that the object gave it.
+///
+/// ```
+/// use isobar_sessions::{Error, ErrorKind};
+///
+/// // An object's own error: its caller receives kind and text.
+/// let error = Error::application("the seat is taken");
+/// assert_eq!((error.kind(), error.message()), (ErrorKind::Application, "the seat is taken"));
+/// assert!(!error.is_retryable());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Error {
     parts: Parts<ErrorKind>,

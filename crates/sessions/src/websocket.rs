@@ -36,6 +36,22 @@ pub fn socket_pair() -> (ClientSocket, ServerSocket) {
 
 /// The client's end: what an HTTP server bridges to the network, and what a test speaks through. Dropping it breaks the
 /// connection.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> isobar_sessions::Result<()> {
+/// use isobar_sessions::{CloseFrame, Message, socket_pair};
+///
+/// let (mut client, server) = socket_pair();
+/// let (object, _received) = server.into_parts();
+/// object.send(Message::from("hello"));
+/// object.close(CloseFrame::new(1000, "done"));
+///
+/// assert_eq!(client.receive().await, Some(Ok(Message::from("hello"))));
+/// assert_eq!(client.receive().await.and_then(Result::err).map(|close| close.code), Some(1000));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ClientSocket {
     #[cfg_attr(not(feature = "cloudflare-binding"), allow(dead_code))]
@@ -89,12 +105,18 @@ impl ClientSocket {
         self.sender.close(close)
     }
 
-    /// Returns the next message of the object; its close frame as an error; `None` once its end is gone.
+    /// Waits for the next message of the object. Returns `None` once its end is gone. Dropping the future loses no message.
+    ///
+    /// # Errors
+    /// The object's close frame, after which nothing comes.
     pub async fn receive(&mut self) -> Option<Result<Message, CloseFrame>> {
         self.receiver.receive().await
     }
 
-    /// The next message that is there already.
+    /// Returns the next message of the object if it has come already.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
     pub fn try_receive(&mut self) -> Option<Result<Message, CloseFrame>> {
         futures_util::FutureExt::now_or_never(self.receive()).flatten()
     }
@@ -157,7 +179,10 @@ impl ClientSender {
 pub struct ClientReceiver(Receiver);
 
 impl ClientReceiver {
-    /// Returns the next message of the object; its close frame as an error; `None` once its end is gone.
+    /// Waits for the next message of the object. Returns `None` once its end is gone. Dropping the future loses no message.
+    ///
+    /// # Errors
+    /// The object's close frame, after which nothing comes.
     pub async fn receive(&mut self) -> Option<Result<Message, CloseFrame>> {
         std::future::poll_fn(|cx| self.0.poll_next(cx)).await.map(parted)
     }
@@ -220,7 +245,10 @@ impl ServerSender {
 }
 
 impl ServerSocket {
-    /// Takes the end apart: for hosts.
+    /// Takes the end apart, for hosts: what sends to the client, and the stream of its messages.
+    ///
+    /// # Errors
+    /// The last item of the stream is the client's close frame.
     pub fn into_parts(self) -> (ServerSender, impl futures_core::Stream<Item = Result<Message, CloseFrame>> + Unpin) {
         (self.sender, self.frames)
     }

@@ -19,6 +19,13 @@ pub enum RenderFormat {
 }
 
 /// A page to render.
+///
+/// ```
+/// use isobar_objects::browser::{RenderFormat, RenderJob};
+///
+/// let job = RenderJob::url("https://example.com/").with_format(RenderFormat::Pdf);
+/// assert_eq!((job.width, job.height), (1280, 800));
+/// ```
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

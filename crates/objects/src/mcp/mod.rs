@@ -59,6 +59,19 @@ const OFFERED: [&str; 6] = [
 const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Options of an MCP object: its environment.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use isobar_objects::mcp::{McpLimits, McpOptions, McpService};
+///
+/// /// Options of a server without sign-in, for requests to its own name alone.
+/// fn options(service: Arc<dyn McpService>) -> McpOptions {
+///     McpOptions::new(service)
+///         .with_allowed_hosts(["mcp.example.com".to_owned()])
+///         .with_limits(McpLimits::default().with_sessions(10, 50))
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct McpOptions {

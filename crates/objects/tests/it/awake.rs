@@ -244,7 +244,8 @@ async fn a_room_whose_message_is_still_coming_counts() {
     let mut request = http::Request::builder().method("POST").uri("/messages").body(body).unwrap();
     ada().insert(request.headers_mut());
     let posting = tokio::spawn({
-        let (host, id) = (host.clone(), host.id("slow"));
+        let id = host.id("slow");
+        let host = host.clone();
         async move { host.fetch(&id, request).await.unwrap().status().as_u16() }
     });
     sender.send(bytes::Bytes::from_static(b"{\"text\": ")).await.unwrap();

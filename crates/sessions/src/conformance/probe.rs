@@ -15,6 +15,24 @@ use crate::{
 
 /// The kit's object. A request to `/act` carries a list of operations (`{"op": ..., ...}`) and is answered with the list
 /// of what they gave; a request with `Upgrade: websocket` to `/socket/<tag>` is answered with a WebSocket.
+///
+/// ```
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> isobar_sessions::Result<()> {
+/// use isobar_sessions::conformance::Probe;
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::{Body, SessionNamespaceExt};
+///
+/// let host = MemoryHost::<Probe>::new("Probe", || ())?;
+/// let operations = r#"[{"op": "put", "key": "a", "value": 1}, {"op": "get", "key": "a"}]"#;
+/// let response = host.post(&host.id("one"), "/act", Body::from(operations)).await?;
+/// assert_eq!(response.into_body().text().await?, "[null,1]");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Probe {
     context: SessionContext,

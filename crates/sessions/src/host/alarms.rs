@@ -321,7 +321,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let health = Arc::new(Health::new(None, None));
         let open = || Alarms::open(Some(folder.path()), Clock::default(), Duration::from_secs(15), &health);
-        open().unwrap().announce(&[7; 32], None, None).unwrap();
+        open().unwrap().record_wakeup(&[7; 32], None, None).unwrap();
         let file = super::super::disk::object_file(&folder.path().join("objects"), &[7; 32]);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, "an object").unwrap();
@@ -329,7 +329,7 @@ mod tests {
         Connection::open(folder.path().join("index.db")).unwrap().execute_batch(sql).unwrap();
         let index = open().unwrap();
         assert!(index.is_stored(&[7; 32]).unwrap(), "it is known all the same");
-        index.announce(&[8; 32], None, None).unwrap();
+        index.record_wakeup(&[8; 32], None, None).unwrap();
     }
 
     #[test]

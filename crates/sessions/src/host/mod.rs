@@ -85,8 +85,10 @@ impl Host {
         let mut threads = Vec::new();
         for number in 0..options.threads.max(1) {
             let (queue, jobs) = mpsc::unbounded_channel();
-            let (env, objects, shared, options) =
-                (Arc::clone(&env), objects.clone(), Arc::clone(&shared), options.clone());
+            let env = Arc::clone(&env);
+            let objects = objects.clone();
+            let shared = Arc::clone(&shared);
+            let options = options.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| {
                 Error::new(ErrorKind::Internal, format!("cannot start a runtime for session objects: {error}"))
