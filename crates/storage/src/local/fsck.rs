@@ -152,6 +152,14 @@ pub enum Problem {
         /// Its bytes.
         size: u64,
     },
+    /// The header of a frame is damaged, or metadata in it: the objects are read as before, by the index, but a rebuild may not
+    /// find all of them. Copy them to another store, or keep a copy of the index.
+    Header {
+        /// The pack.
+        pack: u64,
+        /// Where in it the frame begins.
+        position: u64,
+    },
     /// A part of a pack that is no frame, or one that is damaged or does not belong there. Only [`LocalStore::rebuild`] reports it.
     Frame {
         /// The pack.
@@ -203,6 +211,12 @@ impl fmt::Display for Problem {
             }
             Self::Count { pack } => write!(f, "pack {pack} has another number of bytes in use than the index says"),
             Self::Pack { pack, size } => write!(f, "pack {pack} ({size} bytes) has nothing of any object"),
+            Self::Header { pack, position } => {
+                write!(
+                    f,
+                    "pack {pack} at {position}: the header of a frame is damaged; a rebuild may not find what is in it"
+                )
+            }
             Self::Frame { pack, position, what } => write!(f, "pack {pack} at {position}: {what}"),
             Self::Unnamed { blob, size } => write!(f, "blob {blob} ({size} bytes) is named by no frame"),
             Self::Uncertain { pack, keys } => {
@@ -224,8 +238,8 @@ impl LocalStore {
     ///
     /// With [`repair`](FsckOptions::repair), objects whose body is damaged or missing are taken out of the index; the rest of
     /// them is kept, with the metadata, in the folder `lost` beside the index.
-    /// Orphans, uploads past their days and bodies of no object are removed. A damaged index is not repaired here:
-    /// [`rebuild`](Self::rebuild) makes it again.
+    /// Orphans, uploads past their days and bodies of no object are removed. Where the index is damaged nothing is repaired, as it
+    /// may not find the rows of what would be removed: [`rebuild`](Self::rebuild) makes it again.
     ///
     /// # Errors
     /// Errors of the file system and of the index: a folder that cannot be read, an index that cannot be opened.
@@ -236,6 +250,7 @@ impl LocalStore {
     async fn check(&self, options: FsckOptions, seen: &mut dyn FnMut(&ObjectMeta)) -> Result<Fsck> {
         let mut report = Fsck::default();
         let damage = self.run("fsck", |shared| shared.index.integrity()).await?;
+        let options = options.with_repair(options.repair && damage.is_empty());
         report
             .findings
             .extend(damage.into_iter().map(|what| Finding { problem: Problem::Index { what }, mended: None }));
@@ -360,6 +375,11 @@ impl LocalStore {
     }
 
     async fn check_packs(&self, options: FsckOptions, report: &mut Fsck) -> Result<()> {
+        for (pack, end) in self.run("fsck", |shared| shared.index.pack_ends()).await? {
+            for position in self.run("fsck", move |shared| shared.packs.damaged_headers(pack, end)).await? {
+                report.findings.push(Finding { problem: Problem::Header { pack, position }, mended: None });
+            }
+        }
         for pack in self.run("fsck", |shared| shared.index.miscounted()).await? {
             let mended = match options.repair {
                 true => self.shared.index.recount(pack).await.map(|()| Some("counted anew".to_owned()))?,

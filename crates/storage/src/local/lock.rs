@@ -1,4 +1,4 @@
-//! The lock of a store's folder: shared by all that have the store open, and exclusive for a rebuild.
+//! The lock of a store's folder: shared by all that have the store open, and exclusive for a rebuild or an upgrade of its index.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -12,6 +12,8 @@ use crate::{Error, ErrorKind, Result};
 const NAME: &str = "store.lock";
 /// Time to wait for a lock: a store is closed a moment after its last handle was dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Time to wait for another process's upgrade of the index.
+const UPGRADE_PATIENCE: Duration = Duration::from_secs(30);
 const SLEEP: Duration = Duration::from_millis(5);
 
 /// A lock that is held until it is dropped.
@@ -26,7 +28,21 @@ impl StoreLock {
     /// # Errors
     /// [`ErrorKind::Unavailable`] while its index is rebuilt.
     pub(super) fn shared(root: &Path) -> Result<Self> {
-        Self::lock(root, File::try_lock_shared, "its index is being rebuilt: wait for the end of fsck --rebuild")
+        let refusal = "its index is being rebuilt or upgraded: wait for the end of that";
+        Self::lock(root, File::try_lock_shared, PATIENCE, refusal)
+    }
+
+    /// Locks the folder of a store whose index is upgraded, and waits for another process that does so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] while the store is open, here or in another process.
+    pub(super) fn for_upgrade(root: &Path) -> Result<Self> {
+        Self::lock(
+            root,
+            File::try_lock,
+            UPGRADE_PATIENCE,
+            "its index is being upgraded, or the store is open elsewhere",
+        )
     }
 
     /// Locks the folder of a store that is rebuilt.
@@ -34,10 +50,15 @@ impl StoreLock {
     /// # Errors
     /// [`ErrorKind::Unavailable`] while the store is open, here or in another process.
     pub(super) fn exclusive(root: &Path) -> Result<Self> {
-        Self::lock(root, File::try_lock, "the store is open elsewhere: stop the processes that use it first")
+        Self::lock(root, File::try_lock, PATIENCE, "the store is open elsewhere: stop the processes that use it first")
     }
 
-    fn lock(root: &Path, lock: fn(&File) -> Result<(), TryLockError>, refusal: &str) -> Result<Self> {
+    fn lock(
+        root: &Path,
+        lock: fn(&File) -> Result<(), TryLockError>,
+        patience: Duration,
+        refusal: &str,
+    ) -> Result<Self> {
         let path = root.join(NAME);
         let failed = |error| Error::io(format_args!("cannot lock {}", path.display()), error);
         let file = open(&path).map_err(failed)?;
@@ -45,7 +66,7 @@ impl StoreLock {
         loop {
             match lock(&file) {
                 Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::WouldBlock) if since.elapsed() < PATIENCE => std::thread::sleep(SLEEP),
+                Err(TryLockError::WouldBlock) if since.elapsed() < patience => std::thread::sleep(SLEEP),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(ErrorKind::Unavailable, format!("{}: {refusal}", root.display())));
                 }

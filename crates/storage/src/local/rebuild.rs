@@ -254,7 +254,7 @@ impl Work<'_> {
                 }
                 Record::Named(meta, _) => lost.push(meta.key.to_string()),
                 // Nothing says that the key is the one that was deleted: an object that comes back is better than one that goes.
-                Record::Deleted(key) => uncertain.push(key.to_string()),
+                Record::Deleted { key, .. } => uncertain.push(key.to_string()),
             }
         }
         if !uncertain.is_empty() {

@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use futures_util::TryStreamExt;
-use isobar_storage::local::{LocalOptions, LocalStore};
+use isobar_storage::local::{FsckOptions, LocalOptions, LocalStore};
 use isobar_storage::{
     Conditions, ErrorKind, GetOptions, MultipartOptions, ObjectStore, ObjectStoreExt, PutOptions, Range, Result,
 };
 
 use crate::fsck::{blobs, meddle, packs};
-use crate::local::key;
-use crate::packs::{SHORT, closed_index, open};
+use crate::local::{key, shifted_clock};
+use crate::packs::{SHORT, closed_index, open, read};
+use crate::rebuild::{lose_index, rebuild};
 
 /// Zeros in a file.
 fn blank(path: &Path, from: usize, length: usize) {
@@ -397,4 +398,79 @@ async fn a_store_of_the_third_version_is_brought_up_to_date_and_verified_by_md5(
     }
     let copied = store.copy(&key("small"), &key("copy"), Default::default()).await;
     assert_eq!(copied.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn a_put_that_a_damaged_index_hides_is_not_undone_by_a_relocated_deletion() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), SHORT).await;
+    let number = |sql: &str| -> i64 {
+        let index = rusqlite::Connection::open(folder.path().join("index.db")).unwrap();
+        index.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    // The first pack stays, with a record that is not in force: the deletion of it is needed.
+    for (name, bytes) in [("returned", 10), ("stays", 900)] {
+        store.write(&key(name), vec![b'x'; bytes]).await.unwrap();
+    }
+    store.write(&key("often"), "0").await.unwrap();
+    store.delete(&[key("returned")]).await.unwrap();
+    let deleted_in = number("SELECT max(id) FROM packs");
+    assert!(deleted_in > 1, "it is in a pack of its own");
+    for round in 0..20 {
+        store.write(&key("often"), format!("{round}").repeat(200)).await.unwrap();
+    }
+    store.write(&key("returned"), "new").await.unwrap();
+    // As damage does in an index that is too large to be looked over when it is opened.
+    meddle(folder.path(), "DELETE FROM objects WHERE key = CAST('returned' AS BLOB)");
+    for round in 0..100 {
+        store.write(&key("often"), format!("{round}").repeat(200)).await.unwrap();
+    }
+    let left = number(&format!("SELECT count(*) FROM packs WHERE id = 1 OR id = {deleted_in}"));
+    assert_eq!(left, 1, "the deletion was relocated");
+    drop(store);
+    lose_index(folder.path());
+    rebuild(folder.path()).await;
+    let store = open(folder.path(), SHORT).await;
+    assert_eq!(read(&store, "returned").await.as_deref(), Some("new"));
+    // One that was deleted since stays so, whatever is relocated.
+    store.delete(&[key("returned")]).await.unwrap();
+    for round in 0..100 {
+        store.write(&key("often"), format!("{round}").repeat(200)).await.unwrap();
+    }
+    drop(store);
+    lose_index(folder.path());
+    rebuild(folder.path()).await;
+    assert_eq!(read(&open(folder.path(), SHORT).await, "returned").await, None);
+}
+
+#[tokio::test]
+async fn nothing_is_removed_for_an_index_that_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, hours) = shifted_clock();
+    let open =
+        async || LocalStore::open_with(folder.path(), LocalOptions::default().with_clock(clock.clone())).await.unwrap();
+    let store = open().await;
+    for number in 0..20 {
+        store.write(&key(&format!("{number}")), vec![number; 40_000]).await.unwrap();
+    }
+    drop(store);
+    closed_index(folder.path());
+    let path = folder.path().join("index.db");
+    let index = rusqlite::Connection::open(&path).unwrap();
+    let number = |sql: &str| index.query_row(sql, [], |row| row.get::<_, usize>(0)).unwrap();
+    let page = number("SELECT rootpage FROM sqlite_schema WHERE name = 'segments'");
+    let size = number("SELECT page_size FROM pragma_page_size");
+    drop(index);
+    blank(&path, (page - 1) * size + 64, size - 64);
+    hours.store(2, std::sync::atomic::Ordering::SeqCst);
+    let store = open().await;
+    assert_eq!(store.sweep().await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let repair = FsckOptions::default().with_repair(true).with_exclusive(true);
+    let report = store.fsck(repair, |_| {}).await.unwrap();
+    assert!(report.findings.iter().all(|finding| finding.mended.is_none()), "{report:?}");
+    assert_eq!(blobs(folder.path()).len(), 20);
+    drop(store);
+    closed_index(folder.path());
+    assert_eq!(rebuild(folder.path()).await.objects, 20);
+    assert_eq!(open().await.read(&key("7")).await.unwrap().unwrap().1, vec![7; 40_000]);
 }

@@ -11,6 +11,8 @@ use isobar_storage::{ErrorKind, ObjectStore, ObjectStoreExt};
 
 use crate::fsck::blobs;
 use crate::local::key;
+use crate::packs::{SHORT, closed_index, read};
+use crate::rebuild::{lose_index, rebuild};
 
 const WELL: u8 = 0;
 const FULL: u8 = 1;
@@ -20,6 +22,8 @@ const BROKEN_LOG: u8 = 3;
 const NO_LINKS: u8 = 4;
 /// The same of packs.
 const BROKEN_PACK: u8 = 5;
+/// No pack can be removed: as if the process had been killed before it came to that.
+const NO_REMOVALS: u8 = 6;
 
 /// The system's disk, until it is told to fail.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +65,8 @@ impl Disk for Fragile {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.remove(path)
+        let is_pack = path.extension().is_some_and(|extension| extension == "pack");
+        if is_pack && self.is(NO_REMOVALS) { Err(io::ErrorKind::ResourceBusy.into()) } else { SystemDisk.remove(path) }
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -397,4 +402,45 @@ async fn what_is_written_of_a_body_counts_once() {
     assert!(store.health().is_ok());
     first.abort();
     drop(first.await);
+}
+
+#[tokio::test]
+async fn a_pack_that_was_not_removed_goes_before_the_deletion_of_what_is_in_it() {
+    for is_reopened in [false, true] {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+        let open = async || {
+            let options = LocalOptions::default().with_pack_bytes(SHORT).with_disk(disk.clone());
+            LocalStore::open_with(folder.path(), options).await.unwrap()
+        };
+        let mut store = open().await;
+        let churn = async |store: &LocalStore, rounds: usize| {
+            for round in 0..rounds {
+                store.write(&key("often"), format!("{round}").repeat(150)).await.unwrap();
+            }
+        };
+        let first = folder.path().join("packs/000000000001.pack");
+        store.write(&key("deleted"), "x").await.unwrap();
+        churn(&store, 20).await;
+        store.delete(&[key("deleted")]).await.unwrap();
+        disk.set(NO_REMOVALS);
+        churn(&store, 60).await;
+        let index = rusqlite::Connection::open(folder.path().join("index.db")).unwrap();
+        let is_forgotten = "SELECT NOT EXISTS (SELECT 1 FROM packs WHERE id = 1)";
+        assert!(index.query_row(is_forgotten, [], |row| row.get::<_, bool>(0)).unwrap() && first.exists());
+        drop(index);
+        if is_reopened {
+            drop(store);
+            closed_index(folder.path());
+            store = open().await;
+        }
+        disk.set(WELL);
+        churn(&store, 200).await;
+        assert!(!first.exists());
+        drop(store);
+        lose_index(folder.path());
+        rebuild(folder.path()).await;
+        let store = open().await;
+        assert_eq!(read(&store, "deleted").await, None);
+        assert_eq!(read(&store, "often").await, Some("199".repeat(150)));
+    }
 }

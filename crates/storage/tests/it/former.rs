@@ -207,3 +207,35 @@ async fn an_upgrade_that_broke_off_does_not_say_that_the_packs_have_every_deleti
     let report = rebuild(folder.path()).await;
     assert!(report.findings.iter().any(|it| matches!(it.problem, Problem::Uncertain { .. })), "{report:?}");
 }
+
+#[tokio::test]
+async fn a_store_that_an_earlier_version_has_open_is_not_upgraded() {
+    let folder = tempfile::tempdir().unwrap();
+    unpack(folder.path());
+    // It takes no lock of the store's.
+    let earlier = rusqlite::Connection::open(folder.path().join("index.db")).unwrap();
+    let count = |connection: &rusqlite::Connection| {
+        connection.query_row("SELECT count(*) FROM objects", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let before = count(&earlier);
+    let contents = || packs(folder.path()).into_iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
+    let bytes = contents();
+    let refused = LocalStore::open(folder.path()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+    assert!(refused.to_string().contains("an earlier isobar") && refused.to_string().contains("index.db"), "{refused}");
+    assert_eq!(number(folder.path(), "SELECT user_version FROM pragma_user_version"), 3);
+    assert!(contents() == bytes && count(&earlier) == before);
+    drop(earlier);
+    assert!(bodies(&everything(&open(folder.path()).await).await) == expected());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_version_3_that_is_opened_twice_at_once_is_upgraded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    unpack(folder.path());
+    let (one, other) = tokio::join!(open(folder.path()), open(folder.path()));
+    assert!(bodies(&everything(&one).await) == expected());
+    one.write(&key("kept/1"), "new").await.unwrap();
+    assert_eq!(other.read(&key("kept/1")).await.unwrap().unwrap().1, "new");
+    assert!(is_sound(&other).await);
+}

@@ -187,3 +187,28 @@ async fn a_damaged_index_is_told_and_what_is_cut_is_not_opened() {
     assert!(error.to_string().contains("index.db") && error.to_string().contains("--rebuild"), "{error}");
     assert_eq!(fs::read(&index).unwrap().len(), 1000, "it is left as it is");
 }
+
+#[tokio::test]
+async fn a_damaged_header_of_a_frame_is_reported_and_its_objects_are_read() {
+    // The mark, the checksum, the length, the id of the frame before, its own.
+    for offset in [0, 8, 12, 16, 24] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).await.unwrap();
+        for number in 0..4 {
+            store.write(&key(&format!("{number}")), vec![number; 100]).await.unwrap();
+        }
+        let pack = packs(folder.path()).pop().unwrap();
+        let mut bytes = fs::read(&pack).unwrap();
+        let frames: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"isobarF1")).collect();
+        bytes[frames[1] + offset] ^= 1;
+        fs::write(&pack, bytes).unwrap();
+        let report = store.fsck(FsckOptions::default().with_repair(true), |_| {}).await.unwrap();
+        let [finding] = &report.findings[..] else { panic!("{offset}: {report:?}") };
+        assert_eq!(finding.problem, Problem::Header { pack: 1, position: frames[1] as u64 }, "{offset}");
+        assert!(finding.problem.to_string().contains("header"));
+        assert!(!report.is_clean() && !report.has_loss() && report.objects == 4);
+        for number in 0..4 {
+            assert_eq!(store.read(&key(&format!("{number}"))).await.unwrap().unwrap().1, vec![number; 100]);
+        }
+    }
+}

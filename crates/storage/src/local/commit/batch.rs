@@ -73,7 +73,13 @@ impl Batch<'_> {
 
     /// Adds a deletion to the frame, as [`log`](Self::log) does a body.
     pub(in crate::local) fn log_deletion(&mut self, key: &Key) -> Result<()> {
-        self.frame()?.note(&Note::Deleted { key: key.clone() })?;
+        self.frame()?.note(&Note::Deleted { key: key.clone(), before: None })?;
+        Ok(())
+    }
+
+    /// Adds a deletion that was written in this pack first, and concerns nothing that came after it.
+    pub(in crate::local) fn relocate_deletion(&mut self, key: &Key, from: u64) -> Result<()> {
+        self.frame()?.note(&Note::Deleted { key: key.clone(), before: Some(from) })?;
         Ok(())
     }
 

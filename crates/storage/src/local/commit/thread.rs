@@ -11,7 +11,7 @@ use super::task::{Tasks, WriteTask};
 use super::wal::Wal;
 use super::{Hooks, poisoned};
 use crate::local::index::{Content, Result, TxError, replace};
-use crate::local::packs::{Appender, Place};
+use crate::local::packs::{Appender, Packs, Place};
 
 /// Tasks of one transaction at most, so that the first of them does not wait long for the last.
 const BATCH: usize = 256;
@@ -125,12 +125,21 @@ fn commit_batch(
     if !is_logged || !dead.is_empty() {
         wal.sync().map_err(Failure::Lost)?;
     }
+    remove_packs(&packs, dead)
+}
+
+/// Removes packs that the index has forgotten, the oldest first, each durably before the next: a later one may have the deletion of
+/// what is in an earlier one.
+fn remove_packs(packs: &Packs, mut dead: Vec<u64>) -> Result<(), Failure> {
+    dead.sort_unstable();
+    dead.dedup();
     for pack in dead {
         if let Err(_error) = packs.remove(pack) {
             #[cfg(feature = "tracing")]
-            tracing::warn!(error = %_error, "a pack is left to the sweep");
-            break; // a later one may have the deletion of what is in this one
+            tracing::warn!(error = %_error, "a pack is left to the next removal");
+            break;
         }
+        packs.sync_names().map_err(Failure::Lost)?;
     }
     Ok(())
 }

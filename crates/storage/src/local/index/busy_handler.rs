@@ -38,7 +38,8 @@ pub(super) fn retry<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlit
     }
 }
 
-fn is_busy(error: &rusqlite::Error) -> bool {
+/// Whether another connection holds a lock.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 

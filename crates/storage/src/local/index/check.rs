@@ -34,7 +34,12 @@ pub(super) fn damage(connection: &Connection, path: &Path) -> Option<String> {
 
 /// Returns the damage of an index of any size. It reads the whole file: some 3 s for 1 GiB.
 pub(super) fn damage_of(connection: &Connection) -> Option<String> {
-    match connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+    outcome_of(connection, "PRAGMA quick_check(1)")
+}
+
+/// Returns what a check of SQLite's finds first.
+fn outcome_of(connection: &Connection, check: &str) -> Option<String> {
+    match connection.query_row(check, [], |row| row.get::<_, String>(0)) {
         Ok(line) => (line != "ok").then_some(line),
         Err(error) => {
             Some(super::sqlite(error)).filter(|error| error.kind() == ErrorKind::Corrupt).map(|it| it.to_string())
@@ -85,6 +90,11 @@ impl Index {
             }
             Ok(uploads)
         })
+    }
+
+    /// Returns the packs, and where the last frame of each ends.
+    pub(in crate::local) fn pack_ends(&self) -> crate::Result<Sizes> {
+        self.read(packs::ends)
     }
 
     /// Returns the packs whose count of live bytes is wrong.
@@ -166,7 +176,14 @@ impl Index {
     }
 }
 
-fn unknown(connection: &Connection, mut packs: Sizes) -> Result<Sizes> {
+/// Returns those of these packs that the index has forgotten; none while its table of packs is damaged: one whose row is hidden by
+/// damage is not forgotten.
+pub(super) fn unknown(connection: &Connection, mut packs: Sizes) -> Result<Sizes> {
+    if let Some(_damage) = outcome_of(connection, "PRAGMA quick_check(packs)") {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(damage = _damage, "the index's table of packs is damaged: no pack is removed");
+        return Ok(Sizes::new());
+    }
     let known = packs::known(connection)?;
     // One that comes after the newest may have been begun by a transaction that was not committed: it will be used.
     packs.retain(|pack, _| known.last().is_some_and(|newest| pack < newest) && !known.contains(pack));

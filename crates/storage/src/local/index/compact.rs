@@ -1,10 +1,15 @@
 //! Compaction: objects of a pack that is more than half garbage are relocated to the end of the log, and the pack is removed.
 //!
 //! Deletions in it are relocated, too, as long as an older pack has a record of an object that was replaced or deleted: without
-//! them a rebuild would bring the object back. Packs of deletions alone go when there is no such pack before them.
+//! them a rebuild would bring the object back. A relocated deletion says which pack it is from, so that it undoes no put that came
+//! after it, even where a damaged index does not find that object. Packs of deletions alone go when there is no such pack before
+//! them.
+//!
+//! Forgotten packs are removed the oldest first, with those that this or another process could not remove before: a deletion is on
+//! the disk for as long as what it deletes.
 
 use super::packs::{self, CompactionCandidate};
-use super::{Result, rows};
+use super::{Result, check, rows};
 use crate::local::commit::Batch;
 use crate::local::packs::{Frame, Packs, Record};
 use crate::{ErrorKind, ObjectMeta};
@@ -16,21 +21,33 @@ const AT_LEAST: usize = 64 * 1024;
 /// packs become empty as quickly as garbage is made and no caller waits for long. Empty packs are forgotten, and removed when that
 /// is durable.
 pub(super) fn compact(batch: &mut Batch<'_>, coming: usize) -> Result<()> {
-    let mut dead = packs::forget_dead(batch)?;
+    let mut is_any_forgotten = !packs::forget_dead(batch)?.is_empty();
     let put = batch.frame_bytes() + coming;
     if put > 0 {
         if let Some(candidate) = packs::compaction_candidate(batch)?
             && move_some(batch, candidate, 4 * put + AT_LEAST)?
         {
-            dead.extend(packs::forget_dead(batch)?);
+            is_any_forgotten |= !packs::forget_dead(batch)?.is_empty();
         }
         let begins_pack = batch.packs().place_of(packs::tail(batch)?)?.position == 0;
-        if !dead.is_empty() || begins_pack {
-            dead.extend(packs::forget_deletions(batch)?);
+        if is_any_forgotten || begins_pack {
+            is_any_forgotten |= !packs::forget_deletions(batch)?.is_empty();
         }
     }
-    dead.sort_unstable();
-    dead.into_iter().for_each(|pack| batch.remove_pack(pack));
+    if is_any_forgotten { remove_forgotten(batch) } else { Ok(()) }
+}
+
+/// Has every pack removed that the index has forgotten. Where the folder cannot be listed they are left to the next time.
+fn remove_forgotten(batch: &mut Batch<'_>) -> Result<()> {
+    match batch.packs().list() {
+        Ok((packs, _)) => {
+            check::unknown(batch, packs)?.into_keys().for_each(|pack| batch.remove_pack(pack));
+        }
+        Err(_error) => {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, "forgotten packs are left to the next removal");
+        }
+    }
     Ok(())
 }
 
@@ -83,8 +100,10 @@ fn scan(packs: &Packs, candidate: CompactionCandidate, budget: usize) -> crate::
 /// Writes a record once more if it is in force: an object that is stored by it, or a deletion that an older pack needs.
 fn relocate(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record, keeps_deletions: bool) -> Result<()> {
     let (meta, found) = match record {
-        Record::Deleted(key) if keeps_deletions && !rows::exists(batch, key)? => return batch.log_deletion(key),
-        Record::Deleted(_) => return Ok(()),
+        Record::Deleted { key, before } if keeps_deletions && !rows::exists(batch, key)? => {
+            return batch.relocate_deletion(key, before.unwrap_or(pack));
+        }
+        Record::Deleted { .. } => return Ok(()),
         Record::Packed(meta, _) | Record::Named(meta, _) => (meta, current(batch, meta)?),
     };
     match (record, found) {

@@ -61,7 +61,7 @@ fn complete_frame(
                     deleted.insert(meta.key);
                 }
             }
-            Record::Deleted(_) => {}
+            Record::Deleted { .. } => {}
         }
     }
     if deleted.len() >= AT_ONCE {
@@ -95,7 +95,7 @@ fn note_deletions(
     let frame = NewFrame::begin(tail)?;
     let mut frame = if is_last { frame } else { frame.of_upgrade() };
     for key in keys {
-        frame.note(&Note::Deleted { key })?;
+        frame.note(&Note::Deleted { key, before: None })?;
     }
     schema::append(transaction, appender, frame)
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::Result;
 use super::rows::size;
-use crate::local::packs::{HEAD_WEIGHT, Place, Tail};
+use crate::local::packs::{HEAD_WEIGHT, Place, Sizes, Tail};
 
 /// Returns where the last frame ends.
 pub(in crate::local) fn tail(connection: &Connection) -> Result<Tail> {
@@ -123,6 +123,12 @@ pub(super) fn moved_up_to(transaction: &Transaction<'_>, pack: u64, to: u64) -> 
 pub(super) fn known(connection: &Connection) -> Result<BTreeSet<u64>> {
     let mut known = connection.prepare_cached("SELECT id FROM packs")?;
     Ok(known.query_map([], |row| size(row, 0))?.collect::<Result<_, _>>()?)
+}
+
+/// Returns the packs, and where the last frame of each ends.
+pub(super) fn ends(connection: &Connection) -> Result<Sizes> {
+    let mut ends = connection.prepare("SELECT id, bytes FROM packs")?;
+    Ok(ends.query_map([], |row| Ok((size(row, 0)?, size(row, 1)?)))?.collect::<Result<_, _>>()?)
 }
 
 /// Returns the packs whose count of live bytes is wrong.

@@ -85,7 +85,12 @@ pub(super) fn apply_record(
     match record {
         Record::Packed(meta, place) => replace(transaction, &meta, &Content::Packed(place), now)?,
         Record::Named(meta, segments) => replace(transaction, &meta, &Content::Segments(segments, Some(pack)), now)?,
-        Record::Deleted(key) => drop(rows::remove(transaction, &key, now)?),
+        Record::Deleted { key, before } => {
+            let is_meant = before.map_or(Ok(true), |before| rows::is_recorded_before(transaction, &key, before))?;
+            if is_meant {
+                rows::remove(transaction, &key, now)?;
+            }
+        }
     }
     Ok(weight)
 }

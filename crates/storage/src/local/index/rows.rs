@@ -34,6 +34,13 @@ pub(super) fn exists(connection: &Connection, key: &Key) -> Result<bool> {
     Ok(statement.query_row([key.as_str().as_bytes()], |row| row.get(0))?)
 }
 
+/// Whether there is an object of this key whose record is in a pack before this one.
+pub(super) fn is_recorded_before(connection: &Connection, key: &Key, pack: u64) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM objects WHERE key = ? AND coalesce(pack, named) < ?)";
+    let values = params![key.as_str().as_bytes(), pack as i64];
+    Ok(connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
+}
+
 /// An object and where its content is: both of the same write, within one transaction.
 pub(super) fn find_with_content(connection: &Connection, key: &Key) -> Result<Option<(ObjectMeta, Content)>> {
     let mut statement = connection

@@ -1,10 +1,18 @@
 //! The tables, and how a file becomes ours.
 
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use std::path::Path;
+use std::time::Duration;
 
-use super::{Result, check, corrupt, history, packs, recover, rows};
-use crate::local::packs::{Appender, NewFrame, Note, head_of};
-use crate::{Key, ObjectMeta};
+use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior, params};
+
+use super::{Result, TxError, busy_handler, check, corrupt, history, packs, recover, rows, sqlite, unusable};
+use crate::local::packs::{Appender, NewFrame, Note, Packs, head_of};
+use crate::{ErrorKind, Key, ObjectMeta};
+
+/// A file that is there is opened, and none is made.
+const EXISTING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+/// Longest wait for a store that is being closed.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// "isob": marks the file as ours, so that a foreign database is refused rather than changed.
 const APPLICATION_ID: i64 = 0x6973_6f62;
@@ -87,13 +95,9 @@ const FROM_3: &str = "
 /// Objects of a frame when bodies are moved into packs, or blobs are named.
 const MOVED_AT_ONCE: i64 = 256;
 
-/// Makes the tables in a new file, upgrades an older one, and refuses another program's, a newer one, and a new one beside packs or
-/// blobs that are there already.
-pub(super) fn prepare(
-    connection: &mut Connection,
-    appender: &mut Appender,
-    refuse_files: impl FnOnce() -> crate::Result<()>,
-) -> Result<()> {
+/// Makes the tables in a new file, and refuses another program's, one of another version, and a new one beside packs or blobs that
+/// are there already.
+pub(super) fn prepare(connection: &mut Connection, refuse_files: impl FnOnce() -> crate::Result<()>) -> Result<()> {
     // One look under the write lock: another process may be creating it just now.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match found(&transaction)? {
@@ -102,15 +106,71 @@ pub(super) fn prepare(
             create(&transaction)?;
         }
         (APPLICATION_ID, VERSION, _) => return Ok(()),
-        (APPLICATION_ID, version @ 1..VERSION, _) => bring_up_to_date(&transaction, appender, version)?,
+        (APPLICATION_ID, 1..VERSION, _) => {
+            let what = "the store's index was of an earlier version a moment ago: open the store again";
+            return Err(crate::Error::new(ErrorKind::Unavailable, what).into());
+        }
         (APPLICATION_ID, version, _) => {
             let what = format!("was written by a newer isobar (version {version}, this one knows {VERSION})");
             return Err(corrupt(&what).into());
         }
         _ => return Err(corrupt("is a database of another program; choose another folder").into()),
     }
-    transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
+}
+
+/// Whether the index in this file is of an earlier version; false of a file that is not there or cannot be read.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] while another process upgrades it.
+pub(in crate::local) fn is_older(path: &Path) -> crate::Result<bool> {
+    let look = || -> rusqlite::Result<bool> {
+        let mut connection = Connection::open_with_flags(path, EXISTING)?;
+        busy_handler::set(&mut connection)?;
+        let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        Ok(application == APPLICATION_ID && (1..VERSION).contains(&version))
+    };
+    match look() {
+        Err(error) if busy_handler::is_busy(&error) => Err(sqlite(error).with_path(path)),
+        outcome => Ok(path.exists() && outcome.unwrap_or_default()),
+    }
+}
+
+/// Upgrades an index of an earlier version, while no other connection has it open: an earlier isobar, which takes no lock of the
+/// store's, would go on writing as its own version does.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] where another process has it open; [`ErrorKind::Corrupt`] where it is damaged. Nothing was written
+/// then.
+pub(in crate::local) fn upgrade(path: &Path, packs: Packs) -> crate::Result<()> {
+    let named = |error| unusable(TxError::Sqlite(error), path);
+    let mut connection = Connection::open_with_flags(path, EXISTING).map_err(named)?;
+    connection.busy_timeout(CLOSING).map_err(named)?;
+    // Before the first look: the log is then read under the lock of the whole file, which every connection shares otherwise.
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(named)?;
+    let begun = connection.transaction_with_behavior(TransactionBehavior::Exclusive);
+    let transaction = begun.map_err(|error| if busy_handler::is_busy(&error) { in_use(path) } else { named(error) })?;
+    let mut appender = Appender::new(packs);
+    let run = || -> Result<()> {
+        // Another process may have come first.
+        if let (APPLICATION_ID, version @ 1..VERSION, _) = found(&transaction)? {
+            bring_up_to_date(&transaction, &mut appender, version)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        Ok(transaction.commit()?)
+    };
+    run().map_err(|error| unusable(error, path))?;
+    connection.close().map_err(|(_, error)| named(error))
+}
+
+/// The refusal of an upgrade beside another process.
+fn in_use(path: &Path) -> crate::Error {
+    let what = format!(
+        "{} is of an earlier version, and another process has it open, perhaps an earlier isobar: stop it, and open the store again",
+        path.display()
+    );
+    crate::Error::new(ErrorKind::Unavailable, what)
 }
 
 /// Makes the tables anew, as they are in a store that was never written.

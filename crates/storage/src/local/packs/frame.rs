@@ -4,6 +4,7 @@
 //! "isobarF1"  crc32 of all that follows  bytes of records | 1 << 31  id of the frame before  id  record ...
 //! record:     bytes of the head  head (the object's metadata, JSON)  body
 //! note:       bytes of the note | 1 << 31  note (JSON): the blobs of a large object, or a key that was deleted
+//!             (by compaction, up to the pack that the deletion was in)
 //! ```
 //!
 //! The frames of all packs, in order, say everything that has become of the objects: the index can be made again out of them. The
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HEAD_WEIGHT, Place, Tail};
 use crate::local::blobs::Segment;
+use crate::local::verify::Verify;
 use crate::{Error, ErrorKind, Key, ObjectMeta, Result};
 
 const MAGIC: &[u8; 8] = b"isobarF1";
@@ -38,8 +40,9 @@ pub(in crate::local) enum Record {
     Packed(ObjectMeta, Place),
     /// A large object, and the blobs that have its body.
     Named(ObjectMeta, Vec<Segment>),
-    /// The key of an object that was deleted.
-    Deleted(Key),
+    /// A deletion of whatever had this key; `before` is the pack that a relocated one was written in first: what younger packs
+    /// have of the key came later.
+    Deleted { key: Key, before: Option<u64> },
 }
 
 impl Record {
@@ -48,7 +51,7 @@ impl Record {
         match self {
             Self::Packed(_, place) => place.weight(),
             Self::Named(..) => HEAD_WEIGHT,
-            Self::Deleted(_) => 0,
+            Self::Deleted { .. } => 0,
         }
     }
 }
@@ -72,6 +75,10 @@ pub(in crate::local) enum Note {
     Deleted {
         /// The key that was deleted.
         key: Key,
+        /// The pack that it was written in first, of a deletion that compaction has relocated: it concerns records in packs
+        /// before that one alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<u64>,
     },
 }
 
@@ -265,6 +272,14 @@ impl Frame {
         records
     }
 
+    /// Whether the body of a record is not what its metadata say; false where metadata before it are damaged.
+    pub(super) fn has_damaged_body(&self) -> bool {
+        self.readable().iter().any(|record| match record {
+            Record::Packed(meta, place) => Verify::whole(meta, self.body(*place).unwrap_or_default()).is_err(),
+            Record::Named(..) | Record::Deleted { .. } => false,
+        })
+    }
+
     /// The record at an offset, and the offset of the next.
     fn record(&self, from: usize) -> Result<(Record, usize)> {
         let head_from = from + 4;
@@ -276,7 +291,7 @@ impl Frame {
             let note = serde_json::from_slice(head).map_err(|error| self.broken(&error.to_string()))?;
             let record = match note {
                 Note::Named { object, segments } => Record::Named(object, segments),
-                Note::Deleted { key } => Record::Deleted(key),
+                Note::Deleted { key, before } => Record::Deleted { key, before },
             };
             return Ok((record, body_from));
         }
@@ -445,13 +460,13 @@ mod tests {
         let (object, key) = (meta("large", b"9 bytes .."), Key::new("gone").expect("a key"));
         frame.note(&Note::Named { object: object.clone(), segments: segments.clone() }).expect("there is room");
         let place = frame.push(&head_of(&meta("a", b"x")).expect("it can be written"), b"x", 7).expect("there is room");
-        frame.note(&Note::Deleted { key: key.clone() }).expect("there is room");
+        frame.note(&Note::Deleted { key: key.clone(), before: None }).expect("there is room");
         assert_eq!((frame.records(), frame.weight()), (3, place.weight() + HEAD_WEIGHT));
         let pack = frame.sealed().1.to_vec();
         let records = read(&pack, 0).expect("it is there").records().expect("it is whole");
         let crc = Some(crc32fast::hash(b"x"));
         let packed = Record::Packed(meta("a", b"x"), Place { crc, ..place });
-        assert_eq!(records, [Record::Named(object, segments), packed, Record::Deleted(key)]);
+        assert_eq!(records, [Record::Named(object, segments), packed, Record::Deleted { key, before: None }]);
     }
 
     #[test]

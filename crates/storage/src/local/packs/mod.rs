@@ -205,6 +205,43 @@ impl Packs {
         Ok(())
     }
 
+    /// Returns where frames begin whose header or metadata are damaged, up to this position, where the last frame ends. Frames of
+    /// which a body alone is damaged are not among them.
+    pub(super) fn damaged_headers(&self, pack: u64, end: u64) -> Result<Vec<u64>> {
+        let (mut position, mut damaged) = (0, Vec::new());
+        while position < end {
+            let damage = match self.at(pack, position)? {
+                Found::Whole(frame) => {
+                    position = frame.next().position;
+                    continue;
+                }
+                damage => damage,
+            };
+            if let Found::Damaged(frame) = damage
+                && self.is_followed(&frame, end)?
+            {
+                if !frame.has_damaged_body() {
+                    damaged.push(position);
+                }
+                position = frame.next().position;
+                continue;
+            }
+            // Nothing, if the pack has been removed meanwhile.
+            if self.path(pack).exists() {
+                damaged.push(position);
+            }
+            let Some(next) = self.frames_within(pack, position + 1, end)?.into_iter().next() else { break };
+            position = next.position();
+        }
+        Ok(damaged)
+    }
+
+    /// Whether another frame begins where this one ends, or the last one ends there.
+    fn is_followed(&self, frame: &Frame, end: u64) -> Result<bool> {
+        let next = frame.next().position;
+        Ok(next == end || next < end && !matches!(self.at(frame.pack(), next)?, Found::Nothing))
+    }
+
     /// Whether the frames of a pack say that this is where the last one ends. `None` where they cannot say: the pack is shorter, or
     /// damaged. Headers alone are read unless they contradict: one that contradicts may be damaged.
     pub(super) fn ends_at(&self, tail: Tail) -> Result<Option<bool>> {
@@ -357,6 +394,11 @@ impl Packs {
         self.remove_file(&self.path(pack))
     }
 
+    /// Makes durable which packs there are.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        sync_folder(&*self.disk, &self.root)
+    }
+
     fn remove_file(&self, path: &Path) -> Result<()> {
         match self.disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -411,7 +453,7 @@ impl Appender {
         let failed = |error| Error::io(format_args!("cannot sync {}", path.display()), error);
         self.open(from.pack).and_then(|file| file.sync()).map_err(failed)?;
         // A new one has a name to be made durable, too.
-        if from.position == 0 { sync_folder(&*self.packs.disk, &self.packs.root) } else { Ok(()) }
+        if from.position == 0 { self.packs.sync_names() } else { Ok(()) }
     }
 
     /// Opens a pack. A pack is one file from its first byte on, whichever process makes it, so an open file is the current one.
