@@ -102,7 +102,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A stored data point with its timestamp.
+/// A stored data point with its timestamp. Columns are read by their numbers, as Analytics Engine's SQL names them.
+///
+/// ```
+/// use isobar_analytics::{DataPoint, Event};
+///
+/// let point = DataPoint::new().with_index("tenant-1").with_blob("/home").with_double(12.5);
+/// let event = Event { timestamp: chrono::Utc::now(), point };
+/// assert_eq!((event.index(), event.blob(1), event.double(1)), (&b"tenant-1"[..], &b"/home"[..], 12.5));
+/// assert_eq!((event.blob(20), event.double(20)), (&b""[..], 0.0), "what is not set");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Time at which it was written, in milliseconds.

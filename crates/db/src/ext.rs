@@ -42,6 +42,25 @@ pub trait QueryableExt: Queryable {
 impl<D: Queryable + ?Sized> QueryableExt for D {}
 
 /// A statement about to run on a database.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{ErrorKind, QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.run_script("CREATE TABLE t (name TEXT, n INTEGER); INSERT INTO t VALUES ('a', 1), ('b', 2);").await?;
+/// let above = |n: i64| db.prepare("SELECT name, n FROM t WHERE n > ? ORDER BY n").bind(n);
+///
+/// assert_eq!(above(0).all::<(String, i64)>().await?.len(), 2);
+/// assert_eq!(above(0).first_column::<i64>("n").await?, Some(1));
+/// assert_eq!(above(9).first::<String>().await?, None);
+/// assert_eq!(above(9).one::<String>().await.unwrap_err().kind(), ErrorKind::Decode);
+/// let (columns, rows) = above(1).raw().await?;
+/// assert_eq!((columns, rows.len()), (vec!["name".to_owned(), "n".to_owned()], 1));
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[derive(Debug)]
 #[must_use = "a statement does nothing until it is run"]
 pub struct Prepared<'a, D: Queryable + ?Sized> {

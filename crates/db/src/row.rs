@@ -10,6 +10,20 @@ use crate::value::ValueDeserializer;
 use crate::{Error, ErrorKind, FromValue, Result, Value};
 
 /// A row of a result.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use isobar_db::{ErrorKind, Row, Value};
+///
+/// let columns: Arc<[String]> = ["id", "name"].map(str::to_owned).into();
+/// let row = Row::new(columns, vec![Value::Integer(1), "Ada".into()]);
+/// assert_eq!(row.get::<String>("name")?, "Ada");
+/// assert_eq!(row.get::<i64>("age").unwrap_err().kind(), ErrorKind::ColumnNotFound);
+/// assert_eq!(row.get::<i64>("name").unwrap_err().message(), "column name: a value of type text is not a i64");
+/// assert_eq!(serde_json::Value::from(row.to_json()), serde_json::json!({ "id": 1, "name": "Ada" }));
+/// # Ok::<(), isobar_db::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     columns: Arc<[String]>,

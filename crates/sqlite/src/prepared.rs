@@ -55,6 +55,20 @@ impl Text {
 /// Prepares the first statement of `sql`: `None` where there is nothing but space, comments and semicolons. Beside it, the
 /// number of bytes that SQLite has read for it.
 ///
+/// ```
+/// use isobar_sqlite::prepare;
+///
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// let sql = "SELECT ?1 AS a; SELECT 2";
+/// let (statement, read) = prepare(&connection, sql).map_err(|failure| failure.message)?;
+/// let mut statement = statement.ok_or("a statement")?;
+/// assert_eq!((statement.parameters(), statement.is_read_only(), &sql[read..]), (1, true, " SELECT 2"));
+/// statement.bind([rusqlite::types::ValueRef::Integer(1)]).map_err(|failure| failure.message)?;
+/// assert!(statement.step().map_err(|failure| failure.message)?);
+/// assert_eq!(statement.row(|value| value.as_i64().ok()), [Some(1)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// SQLite's, among them the authorizer's.
 pub fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<(Option<Prepared<'c>>, usize), Failure> {

@@ -12,6 +12,19 @@ use crate::{DataPoint, Error, ErrorKind, Event, Result, ScanOptions, limits};
 /// clone.
 ///
 /// Results may be sampled: a row stands for `_sample_interval` points.
+///
+/// ```no_run
+/// use isobar_analytics::cloudflare::AnalyticsEngineSql;
+/// use isobar_cloudflare::client::Account;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = AnalyticsEngineSql::new(Account::from_env()?);
+/// let visits = engine.query("SELECT blob1, SUM(_sample_interval) AS visits FROM web GROUP BY blob1").await?;
+/// for row in &visits.rows {
+///     println!("{}: {}", row["blob1"], row["visits"]);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct AnalyticsEngineSql {
     account: Account,

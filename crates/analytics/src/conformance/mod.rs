@@ -10,6 +10,18 @@ use crate::{DataPoint, ErrorKind, Event, EventSink, EventSinkExt, ScanOptions};
 pub type Subject = Arc<dyn EventSink>;
 
 /// Runs the whole kit, each case on the sink that `subject` yields; `reads` says whether it can [read](EventSink::read).
+/// `ISOBAR_CASE` chooses cases by `group/name`.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use isobar_analytics::conformance::{self, Subject};
+/// use isobar_analytics::memory::MemorySink;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// conformance::run(async || Arc::new(MemorySink::new()) as Subject, true).await.assert_green();
+/// # }
+/// ```
 pub async fn run<F: AsyncFnMut() -> Subject>(subject: F, reads: bool) -> Report {
     isobar_testkit::run(&cases(), subject, |name| name == "scan" && reads).await
 }

@@ -21,6 +21,17 @@ use crate::{
 /// [`ErrorKind::Decode`]: select `CAST(x AS TEXT)` instead. The statement has been run by then, and its message says so. A REAL
 /// without a fraction comes back as an integer, which every number type takes. A request for rows alone has no [`Meta`]; with
 /// `Meta` the columns are those of the first row, and columns that share a name are one.
+///
+/// ```
+/// use isobar_cloudflare::binding::Object;
+/// use isobar_db::cloudflare::D1Database;
+/// use isobar_db::{QueryableExt, Result};
+///
+/// /// `env` is the object that the Worker's handler was called with.
+/// async fn count_users(env: &Object) -> Result<i64> {
+///     D1Database::new(env.object("DB"))?.prepare("SELECT count(*) FROM users").one().await
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct D1Database {
     database: Object,

@@ -27,6 +27,18 @@ use crate::{
 /// where it certainly did not happen.
 ///
 /// The API has no sessions and no bookmarks: every query goes to the primary, so that a session sees everything.
+///
+/// ```no_run
+/// use isobar_cloudflare::client::Account;
+/// use isobar_db::QueryableExt;
+/// use isobar_db::cloudflare::D1RestDatabase;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let db = D1RestDatabase::new(Account::from_env()?, "2f0a3f1e-0000-4000-8000-000000000001")?;
+/// let users: i64 = db.prepare("SELECT count(*) FROM users").one().await?;
+/// println!("{users} users");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct D1RestDatabase {
     account: Account,

@@ -14,7 +14,18 @@ use crate::{Database, Error, ErrorKind, QueryableExt};
 /// The database under test; each case makes tables of its own name, and drops what an earlier run left.
 pub type Subject = Arc<dyn Database>;
 
-/// Runs the whole kit, each case on the database that `subject` yields.
+/// Runs the whole kit, each case on the database that `subject` yields. `ISOBAR_CASE` chooses cases by `group/name`.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use isobar_db::{SqliteDatabase, conformance};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// let db = SqliteDatabase::memory().await?;
+/// conformance::run(async || Arc::new(db.clone()) as conformance::Subject).await.assert_green();
+/// # Ok(()) }
+/// ```
 pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
     let capabilities = subject().await.capabilities();
     isobar_testkit::run(&cases(), subject, |name| capabilities.has(name)).await

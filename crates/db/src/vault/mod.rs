@@ -164,6 +164,22 @@ impl Vault {
     /// The blind index of a value: equal for equal values of one column, as 64 hex digits, and of no use without the
     /// keyring. Store it beside the sealed value to look for it. The index reveals which rows are equal.
     ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use isobar_db::vault::{self, Keyring, Vault};
+    /// # use isobar_db::{QueryableExt, SqliteDatabase};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let db = Arc::new(SqliteDatabase::memory().await?);
+    /// # db.run_script(vault::SCHEMA).await?;
+    /// # let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+    /// # let vault = Vault::new(db, "business", keyring);
+    /// let index = vault.blind_index("users", "email", b"ada@example.com").await?;
+    /// assert_eq!(index.len(), 64);
+    /// assert_eq!(index, vault.blind_index("users", "email", b"ada@example.com").await?);
+    /// assert_ne!(index, vault.blind_index("users", "phone", b"ada@example.com").await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`seal`](Self::seal).
     pub async fn blind_index(&self, table: &str, column: &str, plain: &[u8]) -> Result<String> {

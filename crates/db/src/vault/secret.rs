@@ -5,6 +5,14 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// Plain bytes of a sealed value. They appear in no debug output, and are overwritten when dropped.
+///
+/// ```
+/// use isobar_db::vault::Secret;
+///
+/// let secret = Secret::new("gho_secret");
+/// assert_eq!(format!("{secret:?}"), "Secret(..)");
+/// assert_eq!(secret.expose_text(), Some("gho_secret"));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
