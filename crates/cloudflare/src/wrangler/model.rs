@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// A Worker's configuration.
+/// A Worker's configuration. A key that the file does not have is `None`, empty or `false`, unless its field names another default.
 ///
 /// ```
 /// use isobar_cloudflare::wrangler::{Config, Format};
@@ -35,7 +35,7 @@ pub struct Config {
     pub name: Option<String>,
     /// Its entry point.
     pub main: Option<String>,
-    /// The date that selects the runtime's behaviour.
+    /// The date that selects the runtime's behaviour, as `YYYY-MM-DD`. isobar itself behaves the same for every date.
     pub compatibility_date: Option<String>,
     /// Flags that select the runtime's behaviour.
     pub compatibility_flags: Vec<String>,
@@ -51,22 +51,22 @@ pub struct Config {
     pub analytics_engine_datasets: Vec<AnalyticsEngineDataset>,
     /// The Browser Rendering binding.
     pub browser: Option<Browser>,
-    /// Plain values for the application: strings or JSON.
+    /// Plain values for the application: strings or JSON. [`secrets`](Config::secrets) of the same names go before them.
     pub vars: BTreeMap<String, serde_json::Value>,
     /// The static site.
     pub assets: Option<Assets>,
     /// The output folder of a Pages project, served as [`assets`](Self::assets) if there are none.
     pub pages_build_output_dir: Option<String>,
-    /// The selected environment.
+    /// The selected environment: a name of `[env.NAME]`. `None` for the top level.
     #[serde(skip)]
     pub environment: Option<String>,
     /// The user's own configuration, if a build tool has written this one.
     #[serde(skip)]
     pub user_path: Option<PathBuf>,
-    /// The file of the configuration. Paths in it are relative to its folder.
+    /// The file of the configuration; `None` for one that was [parsed](Config::parse) from a text. Paths in it are relative to its folder.
     #[serde(skip)]
     pub path: Option<PathBuf>,
-    /// Warnings about the configuration.
+    /// Warnings about the configuration, for people, with the line where it is known: unknown keys, and keys that isobar ignores.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
