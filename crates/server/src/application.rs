@@ -313,25 +313,27 @@ pub trait PreparedBody: Clone + Default + Send + Unpin + 'static {
 
 /// The socket of a connection, for a system call; it does not block.
 #[derive(Debug, Clone, Copy)]
-pub struct Socket<'a>(&'a TcpStream);
+pub struct Socket<'a> {
+    stream: &'a TcpStream,
+}
 
 impl<'a> Socket<'a> {
     pub(crate) fn new(stream: &'a TcpStream) -> Self {
-        Self(stream)
+        Self { stream }
     }
 }
 
 #[cfg(unix)]
 impl std::os::fd::AsFd for Socket<'_> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
+        self.stream.as_fd()
     }
 }
 
 #[cfg(windows)]
 impl std::os::windows::io::AsSocket for Socket<'_> {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        self.0.as_socket()
+        self.stream.as_socket()
     }
 }
 

@@ -14,7 +14,7 @@ use source::Tree;
 
 /// Crates that are not free of circles yet, with the number of circles that remain. More fail.
 const REMAINING: &[(&str, usize)] =
-    &[("isobar-api", 7), ("isobar-cloudflare", 1), ("isobar-db", 1), ("isobar-http-serve", 5), ("isobar-storage", 6)];
+    &[("isobar-api", 7), ("isobar-cloudflare", 1), ("isobar-db", 1), ("isobar-storage", 6)];
 
 /// Checks the arrows among crates, the circles among modules and the invariants of ARCHITECTURE.md that the source shows.
 ///
