@@ -5,12 +5,12 @@
 //! what a crash has interrupted. Private until made public; a link shows one to its bearer, until it expires or the image's
 //! links are revoked. A tenant's bytes and unfinished uploads have [limits](MediaOptions).
 
+mod body;
 mod content;
-mod intake;
 mod kind;
-mod ledger;
-mod receive;
 mod tus;
+mod upload;
+mod upload_journal;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use isobar_db::vault::Vault;
 use isobar_storage::{Key, ObjectStore};
 use serde_json::json;
 
-pub use ledger::Swept;
+pub use upload_journal::Swept;
 
 use crate::{Api, Column, Policy, Problem, Resource, Role};
 
@@ -148,7 +148,7 @@ impl Media {
         let streams = |routes: axum::routing::MethodRouter<Self>| with(routes.layer(DefaultBodyLimit::disable()));
         let api = api
             .resource(resource())
-            .route("/images", viewer, member, streams(post(receive::post).put(receive::put)))
+            .route("/images", viewer, member, streams(post(body::post).put(body::put)))
             .route("/images/{id}", viewer, member, with(delete(content::delete)))
             .route("/images/{id}/content", Policy::Public, Policy::Nobody, with(get(content::show)))
             .route("/images/{id}/link", Policy::Nobody, links, with(post(content::link).delete(content::revoke_links)))

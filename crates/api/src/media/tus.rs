@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use isobar_db::QueryableExt;
 
 use super::Media;
-use super::intake::{BodyError, Received};
-use super::ledger::Upload;
+use super::upload::{BodyError, Received};
+use super::upload_journal::Upload;
 use crate::background::detached;
 use crate::{BodyMemory, Caller, Problem};
 

@@ -57,8 +57,10 @@ pub(crate) fn routes(served: &Served) -> Router {
     let router = all_routes(served);
     // Inside Workers each isolate has few requests, and the runtime sees to it.
     #[cfg(not(target_arch = "wasm32"))]
-    let router =
-        router.layer(axum::middleware::from_fn_with_state(super::turns::Turns::new(), super::turns::take_turns));
+    let router = router.layer(axum::middleware::from_fn_with_state(
+        super::fair_scheduler::Turns::new(),
+        super::fair_scheduler::take_turns,
+    ));
     router
 }
 

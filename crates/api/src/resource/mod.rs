@@ -2,14 +2,14 @@
 
 mod bulk;
 mod column;
+#[cfg(not(target_arch = "wasm32"))]
+mod fair_scheduler;
 mod handlers;
 mod idempotency;
 mod input;
 mod list;
 mod quota;
 mod scope;
-#[cfg(not(target_arch = "wasm32"))]
-mod turns;
 
 pub use column::{Column, Format, Shape};
 pub(crate) use column::{Kind, rfc3339, timestamp};

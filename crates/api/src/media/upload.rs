@@ -12,7 +12,7 @@ use sha2::Digest;
 
 use super::Media;
 use super::kind::{HEAD_BYTES, SIGNATURE_BYTES, dimensions};
-use super::ledger::{PART_BYTES, Upload};
+use super::upload_journal::{PART_BYTES, Upload};
 use crate::{BodyMemory, Problem};
 
 /// Time after which a lock is renewed.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Media;
 use super::content::shown;
-use super::intake::{BodyError, Received};
+use super::upload::{BodyError, Received};
 use crate::background::detached;
 use crate::{BodyMemory, Caller, Problem};
 
