@@ -43,7 +43,9 @@ fn main() {
     runtime.block_on(async {
         let router = tickets::router(folder.path()).await;
         measure(&router).await; // everything is warm
-        let (mut alone, mut beside, done) = (Vec::new(), Vec::new(), Arc::new(AtomicU64::new(0)));
+        let mut alone = Vec::new();
+        let mut beside = Vec::new();
+        let done = Arc::new(AtomicU64::new(0));
         let started = Instant::now();
         let mut loaded = Duration::ZERO;
         for _ in 0..ROUNDS {
@@ -51,7 +53,9 @@ fn main() {
             let over = Arc::new(AtomicBool::new(false));
             let busy: Vec<_> = (0..BUSY)
                 .map(|_| {
-                    let (router, over, done) = (router.clone(), Arc::clone(&over), Arc::clone(&done));
+                    let router = router.clone();
+                    let over = Arc::clone(&over);
+                    let done = Arc::clone(&done);
                     tokio::spawn(async move {
                         while !over.load(Ordering::Relaxed) {
                             list(&router, "tenant-0").await;
@@ -69,8 +73,10 @@ fn main() {
             }
         }
         let p = |times: &mut Vec<Duration>, part| at(times, part).as_secs_f64() * 1000.0;
-        let (alone50, alone99) = (p(&mut alone, 0.5), p(&mut alone, 0.99));
-        let (beside50, beside99) = (p(&mut beside, 0.5), p(&mut beside, 0.99));
+        let alone50 = p(&mut alone, 0.5);
+        let alone99 = p(&mut alone, 0.99);
+        let beside50 = p(&mut beside, 0.5);
+        let beside99 = p(&mut beside, 0.99);
         println!("alone:  p50 {alone50:.2} ms, p99 {alone99:.2} ms");
         println!(
             "beside {BUSY} requests of another tenant's ({:.0} a second): p50 {beside50:.2} ms, p99 {beside99:.2} ms",

@@ -12,10 +12,27 @@ use isobar_db::Database;
 use isobar_db::vault::Vault;
 use serde_json::Value as Json;
 
-use crate::resource::{Kind, Served, routes};
+use crate::resource::{ApiState, Kind, routes};
 use crate::{Caller, Policy, Problem, Quotas, Resource, openapi, page};
 
-/// Builds an API. Its routes are as they are seen under `/api`.
+/// Builds an API. Paths are given as they follow `/api`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use axum::routing::get;
+/// use isobar_api::{Api, Column, Policy, Resource, Role};
+/// use isobar_db::SqliteDatabase;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// let viewer = Policy::AtLeast(Role::Viewer);
+/// let router: axum::Router = Api::new(Arc::new(SqliteDatabase::memory().await?))
+///     .title("Help desk")
+///     .resource(Resource::of_tenant("tickets").column(Column::text("subject").required()).read(viewer))
+///     .route("/status", Policy::Public, Policy::Nobody, get(async || "open"))
+///     .document("/status", serde_json::json!({"get": {"responses": {"200": {"description": "The status"}}}}))
+///     .into_router();
+/// # drop(router);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Api {
     database: Arc<dyn Database>,
@@ -28,50 +45,50 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API on this database, without resources.
+    /// An API on a database that has the tables of [`SCHEMA`](crate::SCHEMA), without resources.
     pub fn new(database: Arc<dyn Database>) -> Self {
-        let (resources, paths) = (Vec::new(), Vec::new());
         Self {
             database,
             vault: None,
             title: "API".to_owned(),
-            resources,
+            resources: Vec::new(),
             router: Router::new(),
-            paths,
+            paths: Vec::new(),
             quotas: Quotas::default(),
         }
     }
 
-    /// The API's name, for its documentation.
+    /// Sets the API's name in its documentation. Default: `API`.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
         self
     }
 
-    /// Limits of what one tenant has.
+    /// Sets the limits of each tenant. Default: those of [`Quotas`].
     #[must_use]
     pub fn quotas(mut self, quotas: Quotas) -> Self {
         self.quotas = quotas;
         self
     }
 
-    /// Sets the vault that seals secret columns.
+    /// Sets the vault that seals secret columns. Default: none; then a secret column is refused by
+    /// [`into_router`](Self::into_router).
     #[must_use]
     pub fn vault(mut self, vault: Vault) -> Self {
         self.vault = Some(vault);
         self
     }
 
-    /// A resource, under `/{name}`.
+    /// Adds a resource, under `/{name}`, `/{name}/{id}` and `/{name}/bulk`.
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
         self
     }
 
-    /// A route of the application's own, and who may use it: safe methods by `read`, others by `write`. API keys need the
-    /// scope of its first segment.
+    /// Adds a route of the application's own. `read` admits to its safe methods (GET, HEAD, OPTIONS), `write` to the others; an API
+    /// key needs the scope of the path's first segment.
     #[must_use]
     pub fn route(mut self, path: &str, read: Policy, write: Policy, routes: MethodRouter) -> Self {
         let name = path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
@@ -80,32 +97,35 @@ impl Api {
         self
     }
 
-    /// Documents a route of the application's own: a path item of OpenAPI.
+    /// Documents a route of the application's own, by a path item of OpenAPI 3.1. A path item of a resource's path is merged into
+    /// the resource's.
     #[must_use]
     pub fn document(mut self, path: impl Into<String>, item: Json) -> Self {
         self.paths.push((path.into(), item));
         self
     }
 
-    /// The router: the resources, the application's own routes, `/openapi.json`, and `/docs` to read.
+    /// Returns the router: the resources, the application's own routes, `/openapi.json` and the page `/docs`. Nest it under `/api`,
+    /// inside [`Auth::protect`](crate::Auth::protect).
     ///
     /// # Panics
-    /// When two resources have one name, a reference names none, or a secret column has no vault.
+    /// When two resources have the same name, a reference names a resource that is missing, or a secret column has no vault.
     pub fn into_router(self) -> Router {
         let Self { database, vault, title, resources, router, paths, quotas } = self;
         check(&resources, vault.is_some());
-        let served = Served { database, vault, resources: resources.into(), quotas };
-        let documents = Arc::new(Documents { title, resources: Arc::clone(&served.resources), paths });
-        let (json, html) = (Arc::clone(&documents), documents);
+        let state = ApiState { database, vault, resources: resources.into(), quotas };
+        let documents = Arc::new(Documents { title, resources: Arc::clone(&state.resources), paths });
+        let json = Arc::clone(&documents);
+        let html = documents;
         router
-            .merge(routes(&served))
+            .merge(routes(&state))
             .route("/openapi.json", get(async move || document_answer(json.json().to_string())))
             .route("/docs", get(async move || page_answer(html.html())))
             .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED))
     }
 }
 
-/// The sources of the documents, which are made on demand: a Worker makes its router for every request.
+/// The sources of the documents, which are rendered on request: a Worker builds its router for every request.
 #[derive(Debug)]
 struct Documents {
     title: String,
@@ -142,12 +162,12 @@ async fn admit(State(guard): State<Guard>, caller: Caller, request: Request, nex
 fn check(resources: &[Resource], has_vault: bool) {
     for (index, resource) in resources.iter().enumerate() {
         let name = resource.name;
-        assert!(resources[..index].iter().all(|earlier| earlier.name != name), "two resources are called {name}");
+        assert!(resources[..index].iter().all(|earlier| earlier.name != name), "two resources have the name {name}");
         for column in &resource.columns {
             match column.kind {
                 Kind::Reference(target) => {
                     let known = resources.iter().any(|resource| resource.name == target);
-                    assert!(known, "{name}.{} refers to {target}, which is no resource", column.name);
+                    assert!(known, "{name}.{} refers to the resource {target}, which is missing", column.name);
                 }
                 Kind::Secret { .. } => assert!(has_vault, "{name}.{} is secret: the API needs a vault", column.name),
                 _ => {}

@@ -1,26 +1,26 @@
-//! Work that goes on when its client goes away.
+//! Work that continues when its client disconnects.
 
 use crate::Problem;
 
-/// Runs the work to its end, even if its caller goes away: a server drops a request's future when the
-/// connection breaks, and work that has begun to write should end in order.
+/// Runs work to its end, even if its caller is dropped: a server drops a request's future when the connection is closed, and work
+/// that has begun to write should finish.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::spawn(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "work broke off");
+        tracing::error!(%error, "a detached task failed");
         Err(Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR))
     })
 }
 
-/// Inside Workers the runtime decides how long a request whose client is gone goes on.
+/// Inside Workers the runtime decides how long the request of a disconnected client continues.
 #[cfg(target_arch = "wasm32")]
 pub(crate) async fn detached<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     work.await
 }
 
-/// Runs work after the answer: an answer that took longer where there is work to do would reveal that there is.
+/// Runs work after the answer, so that the time of the answer does not reveal whether there was any.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn later(work: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(work));
@@ -37,8 +37,8 @@ thread_local! {
     static LATER: std::cell::RefCell<Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-/// Takes the work that requests have left for after their answers: inside Workers, for `waitUntil`. Without it e-mails are not sent
-/// there.
+/// Takes the work that requests have deferred until after their answers, to pass it to `waitUntil`. Inside Workers e-mails are sent
+/// by it.
 #[cfg(target_arch = "wasm32")]
 #[must_use]
 pub fn take_later() -> Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>> {

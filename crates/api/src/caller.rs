@@ -12,7 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::Problem;
 
-/// A user's role in a tenant. Each includes the permissions of those before it.
+/// A user's role in a tenant, in ascending order. Each includes the permissions of those before it.
+///
+/// ```
+/// use isobar_api::Role;
+/// assert!(Role::Owner > Role::Member);
+/// assert_eq!("admin".parse(), Ok(Role::Admin));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "their names say it")]
@@ -48,7 +54,7 @@ impl FromStr for Role {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let all = [Self::Viewer, Self::Member, Self::Admin, Self::Owner];
         let found = all.into_iter().find(|role| role.as_str() == name);
-        found.ok_or_else(|| format!("{name:?} is no role; roles: viewer, member, admin, owner"))
+        found.ok_or_else(|| format!("invalid role {name:?}: use viewer, member, admin or owner"))
     }
 }
 
@@ -82,34 +88,35 @@ impl Caller {
         Self { member: Some(member), ..Self::anonymous() }
     }
 
-    /// Narrows what the caller may do to these scopes: `tickets:read`, `tickets:write`, `*:read`, `*`. An API key has them.
+    /// Limits the caller to these scopes, as an API key does: `tickets:read`, `tickets:write`, `*:read`, `*`. Default: no limit.
     #[must_use]
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = String>) -> Self {
         self.scopes = Some(scopes.into_iter().collect());
         self
     }
 
-    /// Says that the caller is signed in, by the session of this id.
+    /// Sets the id of the session by which the caller is signed in.
     #[must_use]
     pub fn with_session(mut self, session: impl Into<Arc<str>>) -> Self {
         self.session = Some(session.into());
         self
     }
 
-    /// Says that the caller has sent the API key of this id.
+    /// Sets the id of the API key that the caller has sent.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Arc<str>>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Returns the caller as JSON, to be handed on: user, tenant, role, scopes. Sessions and keys are not handed on.
+    /// Returns user, tenant, role and scopes as JSON, to pass the caller to another component. The ids of session and key are left
+    /// out.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({"user": self.user(), "tenant": self.tenant(), "role": self.role(), "scopes": self.scopes.as_deref()})
     }
 
-    /// Reads a caller from the JSON of [`to_json`](Self::to_json); `None` where it is not of a member.
+    /// Reads a caller from the JSON of [`to_json`](Self::to_json). Returns `None` for an anonymous caller and for any other JSON.
     #[must_use]
     pub fn from_json(json: &serde_json::Value) -> Option<Self> {
         let role = json["role"].as_str()?.parse().ok()?;
@@ -120,7 +127,7 @@ impl Caller {
         }
     }
 
-    /// The id of the session that the caller is signed in by; an API key has none.
+    /// Returns the id of the session by which the caller is signed in; `None` for an API key.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
@@ -132,25 +139,25 @@ impl Caller {
         self.key.as_deref()
     }
 
-    /// The user's id.
+    /// Returns the user's id; `None` for an anonymous caller.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.member.as_ref().map(|member| &*member.user)
     }
 
-    /// The tenant's id.
+    /// Returns the tenant's id; `None` for an anonymous caller.
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         self.member.as_ref().map(|member| &*member.tenant)
     }
 
-    /// The role in the tenant.
+    /// Returns the role in the tenant; `None` for an anonymous caller.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
         self.member.as_ref().map(|member| member.role)
     }
 
-    /// Whether the scopes let this through; a caller without scopes may do what the role may.
+    /// Whether the scopes permit reading or writing a resource. Without scopes only the role limits the caller.
     #[must_use]
     pub fn has_scope(&self, resource: &str, writes: bool) -> bool {
         let action = if writes { "write" } else { "read" };
@@ -170,26 +177,33 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The principals that are admitted. Default: none.
+/// The principals that a route or a resource admits. Default: [`Nobody`](Self::Nobody).
+///
+/// ```
+/// use isobar_api::{Caller, Policy, Role};
+/// let members = Policy::AtLeast(Role::Member);
+/// assert!(members.admit(&Caller::member("ada", "acme", Role::Admin), "tickets", true).is_ok());
+/// assert_eq!(members.admit(&Caller::anonymous(), "tickets", true).unwrap_err().status(), 401);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Policy {
     /// No principal: the route does not exist.
     #[default]
     Nobody,
-    /// Everybody, known or not.
+    /// Every principal, anonymous ones too.
     Public,
-    /// Users with this role or a higher one in their tenant.
+    /// Users with at least this role in their tenant.
     AtLeast(Role),
 }
 
 impl Policy {
-    /// Lets the caller through, or says why not.
+    /// Checks whether the caller may read or write a resource.
     ///
     /// # Errors
     /// 404 where no principal is admitted, 401 for an anonymous caller, 403 for a lower role or an API key without the scope.
     pub fn admit(self, caller: &Caller, resource: &str, writes: bool) -> Result<(), Problem> {
         let role = match self {
-            Self::Nobody => return Err(Problem::not_found("there is nothing here")),
+            Self::Nobody => return Err(Problem::not_found("not found")),
             Self::Public => return Ok(()),
             Self::AtLeast(role) => role,
         };
@@ -246,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_admit_roles_and_tell_the_rest_apart() {
+    fn policies_refuse_lower_roles_with_403_and_anonymous_callers_with_401() {
         let status =
             |policy: Policy, caller: &Caller| policy.admit(caller, "x", true).map_err(|it| it.status().as_u16());
         let viewer = Caller::member("u", "t", Role::Viewer);

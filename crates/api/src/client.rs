@@ -5,19 +5,35 @@ use std::fmt::{self, Debug};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// Sends requests to other services: `isobar_http_serve` has one for each server.
+/// Sends requests to other services. `isobar_http_serve::http_client` is the implementation for each target.
 ///
-/// It follows no redirects, gives up after some seconds, and takes answers of at most a MiB.
+/// An implementation follows no redirects, times out after some seconds, and refuses answers of more than 1 MiB.
+///
+/// ```
+/// use bytes::Bytes;
+/// use isobar_api::{HttpClient, HttpClientError};
+///
+/// /// Answers every request alike, for a test.
+/// #[derive(Debug)]
+/// struct Always(&'static str);
+///
+/// #[async_trait::async_trait]
+/// impl HttpClient for Always {
+///     async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpClientError> {
+///         Ok(http::Response::new(Bytes::from_static(self.0.as_bytes())))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait HttpClient: Debug + Send + Sync {
-    /// Sends a request with an absolute URI; a status of any kind is an answer.
+    /// Sends a request with an absolute URI. A status of any class is an answer.
     ///
     /// # Errors
-    /// When no answer came, or it is too long.
+    /// When there is no answer within the time, or it is too long.
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpClientError>;
 }
 
-/// The reason why there is no answer. Of the request it contains the host and the path alone.
+/// The reason why a request has no answer. Its text contains the host and the path of the request, and nothing else of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpClientError(String);
 

@@ -25,8 +25,11 @@
 mod api;
 pub mod auth;
 mod background;
+mod batch;
 mod caller;
 mod client;
+mod id;
+mod json;
 pub mod mail;
 pub mod media;
 mod memory;
@@ -34,6 +37,7 @@ mod openapi;
 mod page;
 mod problem;
 mod resource;
+mod time;
 
 pub use api::Api;
 pub use auth::{Auth, AuthOptions};
@@ -41,10 +45,11 @@ pub use auth::{Auth, AuthOptions};
 pub use background::take_later;
 pub use caller::{Caller, Policy, Role};
 pub use client::{HttpClient, HttpClientError};
+pub use id::new_id;
 pub use media::{Media, MediaOptions};
 pub use memory::{BodyBudget, BodyMemory};
 pub use problem::Problem;
-pub use resource::{Column, Format, Quotas, Resource, ResourceInfo, Shape, new_id};
+pub use resource::{Column, Format, Quotas, Resource, ResourceInfo, Shape};
 
 /// The tables that the API itself needs, for a migration.
 pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"));

@@ -1,4 +1,4 @@
-//! Memory for bodies of requests, without knowing which server counts it.
+//! Memory that request bodies take, counted by the server.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -6,28 +6,46 @@ use std::sync::Arc;
 use crate::Problem;
 
 /// Counts the memory that a request takes for its body. A server implements it.
+///
+/// ```
+/// use isobar_api::{BodyBudget, Problem};
+///
+/// /// At most 1 MiB for each request.
+/// #[derive(Debug)]
+/// struct OneMebibyte;
+///
+/// impl BodyBudget for OneMebibyte {
+///     fn hold(&self, bytes: usize) -> Result<(), Problem> {
+///         if bytes <= 1 << 20 { Ok(()) } else { Err(Problem::new(http::StatusCode::SERVICE_UNAVAILABLE)) }
+///     }
+/// }
+///
+/// let memory = isobar_api::BodyMemory::new(std::sync::Arc::new(OneMebibyte));
+/// assert!(memory.hold(1000).is_ok());
+/// assert_eq!(memory.hold(2 << 20).unwrap_err().status(), 503);
+/// ```
 pub trait BodyBudget: Debug + Send + Sync {
-    /// Sets the bytes of the body that a handler holds in memory now; 0 when it holds none any more.
+    /// Sets the number of bytes of the body that a handler holds in memory, in place of the earlier number; 0 when it holds none.
     ///
     /// # Errors
-    /// 503 with `Retry-After`, where the bodies of all requests, or those of the request's client, would take too much. What was
-    /// set before stays.
+    /// 503 with `Retry-After` when the bodies of all requests, or of this client's requests, would exceed the budget. The earlier
+    /// number stays.
     fn hold(&self, bytes: usize) -> Result<(), Problem>;
 }
 
 /// The memory for a request's body, in the request's extensions where the server counts it.
 ///
-/// A handler that reads more of a body into memory than the server's limit for one body has to say so by [`hold`](Self::hold).
+/// A handler that reads more of a body into memory than the server's limit for one body has to call [`hold`](Self::hold) first.
 #[derive(Debug, Clone)]
 pub struct BodyMemory(Arc<dyn BodyBudget>);
 
 impl BodyMemory {
-    /// The memory that this budget counts.
+    /// A handle on a budget.
     pub fn new(budget: Arc<dyn BodyBudget>) -> Self {
         Self(budget)
     }
 
-    /// Sets the bytes of the body that the handler holds in memory now.
+    /// Sets the number of bytes of the body that the handler holds in memory.
     ///
     /// # Errors
     /// As [`BodyBudget::hold`].

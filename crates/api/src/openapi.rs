@@ -7,7 +7,8 @@ use crate::{Column, Policy, Resource, Shape};
 
 /// The document.
 pub(crate) fn document(title: &str, resources: &[Resource], more: &[(String, Json)]) -> Json {
-    let (mut paths, mut schemas) = (Map::new(), Map::new());
+    let mut paths = Map::new();
+    let mut schemas = Map::new();
     for resource in resources {
         let base = format!("/{}", resource.name);
         let items = [(base.clone(), collection(resource)), (format!("{base}/{{id}}"), item(resource))];
@@ -39,7 +40,7 @@ pub(crate) fn document(title: &str, resources: &[Resource], more: &[(String, Jso
         "components": {
             "schemas": schemas,
             "responses": {"Problem": {
-                "description": "An error, as RFC 9457 has it",
+                "description": "An error (RFC 9457)",
                 "content": {"application/problem+json": {"schema": reference("schemas/Problem")}},
             }},
             "securitySchemes": {
@@ -57,7 +58,8 @@ fn type_name(resource: &Resource) -> String {
 }
 
 fn collection(resource: &Resource) -> Json {
-    let (name, policies) = (type_name(resource), &resource.policies);
+    let name = type_name(resource);
+    let policies = &resource.policies;
     let mut item = Map::new();
     if policies.read != Policy::Nobody {
         let page = json!({
@@ -68,10 +70,19 @@ fn collection(resource: &Resource) -> Json {
                 "next": {"type": ["string", "null"], "description": "The cursor of the next page"},
             },
         });
-        item.insert("get".to_owned(), operation(resource, "list", "List", json!({
-            "description": format!("{} The order is {:?} when none is asked for.", resource.description, resource.sort),
-            "parameters": list_parameters(resource),
-        }), [("200", answer("A page; an item has the chosen columns", page, &[]))]));
+        item.insert(
+            "get".to_owned(),
+            operation(
+                resource,
+                "list",
+                "List",
+                json!({
+                    "description": format!("{} Default order: {:?}.", resource.description, resource.sort),
+                    "parameters": list_parameters(resource),
+                }),
+                [("200", answer("A page of rows, with the chosen columns", page, &[]))],
+            ),
+        );
     }
     if policies.create != Policy::Nobody {
         item.insert(
@@ -83,12 +94,12 @@ fn collection(resource: &Resource) -> Json {
                 json!({
                     "parameters": [{
                         "name": "Idempotency-Key", "in": "header",
-                        "description": "Sent again with the same key, within a day, the request is not done again.",
+                        "description": "A request repeated with the same key within a day runs once; its answer is repeated.",
                         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
                     }],
                     "requestBody": body(&format!("New{name}")),
                 }),
-                [("201", answer("It is created", reference(&format!("schemas/{name}")), &["ETag", "Location"]))],
+                [("201", answer("The created row", reference(&format!("schemas/{name}")), &["ETag", "Location"]))],
             ),
         );
     }
@@ -96,7 +107,8 @@ fn collection(resource: &Resource) -> Json {
 }
 
 fn item(resource: &Resource) -> Json {
-    let (name, policies) = (type_name(resource), &resource.policies);
+    let name = type_name(resource);
+    let policies = &resource.policies;
     let shown = || reference(&format!("schemas/{name}"));
     let mut item = Map::new();
     item.insert(
@@ -107,8 +119,8 @@ fn item(resource: &Resource) -> Json {
         }]),
     );
     if policies.read != Policy::Nobody {
-        let known = json!({"parameters": [header("If-None-Match", "An ETag: 304 when it is still that")]});
-        let answers = [("200", answer("It", shown(), &["ETag"])), ("304", json!({"description": "It is as it was"}))];
+        let known = json!({"parameters": [header("If-None-Match", "An ETag; 304 if the row still has it")]});
+        let answers = [("200", answer("The row", shown(), &["ETag"])), ("304", json!({"description": "Not modified"}))];
         item.insert("get".to_owned(), operation(resource, "get", "Get", known, answers));
     }
     let if_match = |description: &str, required: bool| {
@@ -119,15 +131,15 @@ fn item(resource: &Resource) -> Json {
     };
     if policies.update != Policy::Nobody {
         let more = json!({
-            "parameters": [if_match("The ETag of what is changed; * for whatever is there. Without it the answer is 428.", true)],
+            "parameters": [if_match("The ETag of the row, or * for any. Without it the answer is 428.", true)],
             "requestBody": body(&format!("{name}Patch")),
         });
-        let answers = [("200", answer("It, changed", shown(), &["ETag"]))];
+        let answers = [("200", answer("The changed row", shown(), &["ETag"]))];
         item.insert("patch".to_owned(), operation(resource, "update", "Change", more, answers));
     }
     if policies.delete != Policy::Nobody {
-        let more = json!({"parameters": [if_match("The ETag of what is deleted; * for whatever is there", false)]});
-        let answers = [("204", json!({"description": "It is deleted"}))];
+        let more = json!({"parameters": [if_match("The ETag of the row, or * for any", false)]});
+        let answers = [("204", json!({"description": "Deleted"}))];
         item.insert("delete".to_owned(), operation(resource, "delete", "Delete", more, answers));
     }
     item.into()
@@ -157,10 +169,10 @@ fn bulk(resource: &Resource) -> Json {
     let result = json!({"type": "object", "properties": {"id": {"type": "string"}, "revision": {"type": "integer"}}});
     let results = json!({"type": "object", "properties": {"results": {"type": "array", "items": result}}});
     let more = json!({
-        "description": "All of the operations are done, or none.",
+        "description": "Runs all operations, or none of them.",
         "requestBody": {"required": true, "content": {"application/json": {"schema": schema}}},
     });
-    operation(resource, "bulk", "Write many", more, [("200", answer("What was written", results, &[]))])
+    operation(resource, "bulk", "Write many", more, [("200", answer("The written rows", results, &[]))])
 }
 
 fn operation<const N: usize>(
@@ -192,17 +204,21 @@ fn list_parameters(resource: &Resource) -> Vec<Json> {
     let text = || json!({"type": "string"});
     let mut parameters = vec![
         query("limit", "Rows of a page", json!({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50})),
-        query("cursor", "`next` of the page before", text()),
-        query("sort", &format!("Columns with commas between, - before one turns it: {}", names(&sortable)), text()),
-        query("fields", &format!("Columns with commas between: {}", names(&shown)), text()),
+        query("cursor", "`next` of the previous page", text()),
+        query(
+            "sort",
+            &format!("Columns, separated by commas; a leading - sorts descending: {}", names(&sortable)),
+            text(),
+        ),
+        query("fields", &format!("Columns, separated by commas: {}", names(&shown)), text()),
     ];
     if resource.search.is_some() {
-        parameters.push(query("q", "Words that must all be there, the last perhaps only begun", text()));
+        parameters.push(query("q", "Search words; all must match, the last one as a prefix", text()));
     }
     let operators = OPERATORS.map(|(name, _)| name).join(", ");
     for column in shown.iter().filter(|column| column.filterable()) {
         let description =
-            format!("Only where it is this. Also {}[operator]: {operators}, in, prefix, null", column.name);
+            format!("Only rows with this value. Also {}[operator]: {operators}, in, prefix, null", column.name);
         let mut schema = column_schema(column);
         if matches!(column.kind, Kind::Text { .. }) {
             schema = text(); // a text that no row can have finds nothing

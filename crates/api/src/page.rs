@@ -1,4 +1,4 @@
-//! The API to read: one page, without scripts.
+//! The documentation of an API as one HTML page, without scripts.
 
 use std::fmt::Write;
 
@@ -17,18 +17,19 @@ pub(crate) fn html(title: &str, resources: &[Resource], document: &Json) -> Stri
     html.push_str(&format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><title>{title}</title><style>{STYLE}</style></head><body><main>\
-         <h1>{title}</h1><p>As OpenAPI 3.1: <a href=\"/api/openapi.json\">/api/openapi.json</a>. Lists give \
-         <code>items</code> and <code>next</code>, the <code>cursor</code> of the next page. A change takes \
-         <code>If-Match</code> with the ETag of what is changed. Errors are problem+json.</p>"
+         <h1>{title}</h1><p>OpenAPI 3.1 document: <a href=\"/api/openapi.json\">/api/openapi.json</a>. A list has \
+         <code>items</code> and <code>next</code>, the <code>cursor</code> of the next page. A change needs \
+         <code>If-Match</code> with the row's ETag. Errors are <code>application/problem+json</code>.</p>"
     ));
     html.push_str(
-        "<h2>Routes</h2><div class=\"wide\"><table><thead><tr><th>Route</th><th>What it does</th></tr></thead><tbody>",
+        "<h2>Routes</h2><div class=\"wide\"><table><thead><tr><th>Route</th><th>Description</th></tr></thead><tbody>",
     );
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten().filter(|(method, _)| *method != "parameters")
         {
             let summary = operation["summary"].as_str().unwrap_or_default();
-            let (method, path) = (method.to_ascii_uppercase(), escaped(path));
+            let method = method.to_ascii_uppercase();
+            let path = escaped(path);
             put(
                 &mut html,
                 format_args!("<tr><td><code>{method} /api{path}</code></td><td>{}</td></tr>", escaped(summary)),
@@ -62,7 +63,7 @@ fn section(html: &mut String, resource: &Resource) {
         let facts = [
             (column.required && !column.read_only, "required"),
             (column.read_only, "read-only"),
-            (column.immutable, "given once"),
+            (column.immutable, "set at creation only"),
             (column.sortable, "sortable"),
         ];
         let facts: Vec<_> = facts.into_iter().filter(|(is, _)| *is).map(|(_, fact)| fact).collect();
@@ -82,14 +83,14 @@ fn section(html: &mut String, resource: &Resource) {
 
 fn who(policy: Policy) -> String {
     match policy {
-        Policy::Nobody => "nobody".to_owned(),
-        Policy::Public => "everybody".to_owned(),
+        Policy::Nobody => "no one".to_owned(),
+        Policy::Public => "everyone".to_owned(),
         Policy::AtLeast(role) => format!("{role} and above"),
     }
 }
 
 fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
-    html.write_fmt(text).expect("a string takes everything");
+    html.write_fmt(text).expect("writing to a string never fails");
 }
 
 fn escaped(text: &str) -> String {

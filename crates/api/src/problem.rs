@@ -5,7 +5,24 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use isobar_db::Constraint;
 
-/// An error as an API answers it. A backend's failure is logged, and answered without its details.
+/// An error of an API, as RFC 9457 has it. A backend's failure is logged, and answered without its details.
+///
+/// As a response it has the type `application/problem+json` and `Cache-Control: no-store`; 401 has `WWW-Authenticate`, and 503 has
+/// `Retry-After: 1` unless it sets another one.
+///
+/// ```
+/// use isobar_api::Problem;
+/// let problem = Problem::bad_request("the ticket is not valid; see errors").with_field("subject", "is required");
+/// assert_eq!(problem.status(), 400);
+/// assert_eq!(
+///     serde_json::to_value(&problem)?,
+///     serde_json::json!({
+///         "status": 400, "title": "Bad Request", "detail": "the ticket is not valid; see errors",
+///         "errors": [{"field": "subject", "detail": "is required"}],
+///     }),
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Problem {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -35,14 +52,14 @@ impl Problem {
         Self { kind: None, status, title, detail: None, errors: Vec::new(), retry_after: None }
     }
 
-    /// The problem's type, a URI: for programs, which should not read the detail. `about:blank` when not given (RFC 9457, 3.1.1).
+    /// Sets the problem's type, a URI by which programs recognise it. Default: none, which is `about:blank` (RFC 9457, 3.1.1).
     #[must_use]
     pub fn with_type(mut self, kind: &'static str) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// Sets the detail: the reason, and a remedy, for the caller.
+    /// Sets the detail: the reason, and a remedy, for a person to read. Default: none.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -56,30 +73,30 @@ impl Problem {
         self
     }
 
-    /// `Retry-After`: seconds, or a date.
+    /// Sets `Retry-After`: a number of seconds, or a date. Default: none; 1 second with 503.
     #[must_use]
     pub fn with_retry_after(mut self, value: HeaderValue) -> Self {
         self.retry_after = Some(Box::new(value));
         self
     }
 
-    /// 400 with a detail.
+    /// A problem of the status 400.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST).with_detail(detail)
     }
 
-    /// 404 with a detail.
+    /// A problem of the status 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND).with_detail(detail)
     }
 
-    /// The status it is answered with.
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// A failure of the service's own: logged with its cause, answered without.
+    /// A failure of the service itself. It is logged with its cause, and answered with `what` alone.
     #[must_use]
     pub fn ours(status: StatusCode, what: &str, cause: &dyn std::error::Error) -> Self {
         tracing::error!(error = %cause, "{what}");
@@ -121,11 +138,7 @@ impl From<isobar_storage::Error> for Problem {
             Kind::NoSuchUpload => StatusCode::NOT_FOUND,
             Kind::UnequalParts | Kind::PartTooSmall | Kind::InvalidPart => StatusCode::CONFLICT,
             Kind::Unavailable => {
-                return Self::ours(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the storage is not available for the moment",
-                    &error,
-                );
+                return Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the storage is temporarily unavailable", &error);
             }
             Kind::StorageFull => return Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the storage is full", &error),
             _ => return Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the storage failed", &error),
@@ -139,25 +152,25 @@ impl From<isobar_db::Error> for Problem {
         use isobar_db::ErrorKind as Kind;
         let detail = |constraint| match constraint {
             Constraint::Unique | Constraint::PrimaryKey => {
-                (StatusCode::CONFLICT, "there is one with this value already")
+                (StatusCode::CONFLICT, "a row with this value already exists")
             }
             Constraint::ForeignKey => {
-                (StatusCode::CONFLICT, "it refers to something that is not there, or is referred to")
+                (StatusCode::CONFLICT, "it refers to a row that does not exist, or another row refers to it")
             }
             Constraint::NotNull => (StatusCode::BAD_REQUEST, "a required value is missing"),
-            _ => (StatusCode::BAD_REQUEST, "a value is not within its limits"),
+            _ => (StatusCode::BAD_REQUEST, "a value is out of range"),
         };
         match error.kind() {
             Kind::Constraint(constraint) => {
                 let (status, detail) = detail(constraint);
-                tracing::debug!(%error, "a constraint does not hold");
+                tracing::debug!(%error, "a constraint was violated");
                 Self::new(status).with_detail(detail)
             }
             Kind::TooBig => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail("a value is too large for the database")
             }
             Kind::Unavailable => {
-                Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the database is not available for the moment", &error)
+                Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the database is temporarily unavailable", &error)
             }
             Kind::StorageFull => Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the database is full", &error),
             _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the database refused a statement", &error),
@@ -170,9 +183,9 @@ impl From<isobar_sessions::Error> for Problem {
         use isobar_sessions::ErrorKind as Kind;
         match error.kind() {
             Kind::InvalidId | Kind::InvalidArgument => Self::bad_request(error.to_string()),
-            Kind::Overloaded => Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the session has too much to do", &error),
+            Kind::Overloaded => Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the session is overloaded", &error),
             Kind::StorageFull => {
-                Self::ours(StatusCode::INSUFFICIENT_STORAGE, "there is no room left for the session", &error)
+                Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the storage of sessions is full", &error)
             }
             Kind::Damaged => {
                 Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the session's stored data is damaged", &error)
@@ -187,12 +200,12 @@ impl From<isobar_analytics::Error> for Problem {
     fn from(error: isobar_analytics::Error) -> Self {
         match error.kind() {
             isobar_analytics::ErrorKind::Unsupported => Self::new(StatusCode::NOT_IMPLEMENTED)
-                .with_detail("events are only written here; they are read elsewhere"),
+                .with_detail("this backend only writes events; read them where they are stored"),
             isobar_analytics::ErrorKind::StorageFull => {
                 Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the analytics' disk is full", &error)
             }
             isobar_analytics::ErrorKind::Unavailable => {
-                Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the analytics are not available for the moment", &error)
+                Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the analytics are temporarily unavailable", &error)
             }
             _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the analytics failed", &error),
         }
@@ -214,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_disks_are_507_and_overload_is_503_with_a_time_to_retry() {
+    fn full_disks_are_507_and_overload_is_503_with_retry_after() {
         use isobar_analytics::{Error as AnalyticsError, ErrorKind as Analytics};
         use isobar_db::{Error as DbError, ErrorKind as Db};
         use isobar_sessions::{Error as SessionError, ErrorKind as Session};
@@ -244,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_is_shown_where_there_is_one() {
+    fn type_is_serialized_only_if_set() {
         let json = |problem: Problem| serde_json::to_value(problem).expect("a problem is JSON");
         assert_eq!(json(Problem::new(StatusCode::FORBIDDEN)).get("type"), None);
         assert_eq!(json(Problem::new(StatusCode::FORBIDDEN).with_type("urn:isobar:x"))["type"], "urn:isobar:x");

@@ -19,12 +19,12 @@ use crate::{Outcome, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum D1 {
-    /// Migrations, with the files, table and order of wrangler
+    /// List and apply migrations, compatible with wrangler
     #[command(subcommand)]
     Migrations(Migrations),
     /// Run SQL
     Execute(Execute),
-    /// Copy rows into a database with another schema, by a map
+    /// Copy rows into a database with another schema, as a map describes
     Copy(Copy),
 }
 
@@ -116,8 +116,8 @@ impl Opened {
         if files.is_empty() && migrations::from_pattern(&folder, "*/migration.sql").is_ok_and(|files| !files.is_empty())
         {
             eprintln!(
-                "warning: no file of {} fits {pattern}, and some fit */migration.sql: set migrations_pattern to \
-                 MIGRATIONS_DIR/*/migration.sql for them",
+                "warning: no file in {} matches {pattern}, but some match */migration.sql: to use them, set migrations_pattern to \
+                 MIGRATIONS_DIR/*/migration.sql",
                 folder.display()
             );
         }
@@ -159,13 +159,13 @@ pub(crate) struct Execute {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The map, in TOML: tables in their order, each column's source. Ids are made of the old keys, so that a
-copy may be broken off and begun again at any time: rows that are there already stay as they are.
+    after_help = "The map is a TOML file with the tables in their order, and the source of each column. Ids are derived from the
+old keys, so that an interrupted copy can be run again: rows that already exist are left as they are.
 
   [[table]]
   from = \"users\"
   to = \"users\"
-  key = \"id\"                                                # of the old table; this when not given
+  key = \"id\"                                                # of the old table; default: id
   [table.columns]
   id = { id = true }                                        # the new id
   name = \"full_name\"                                      # an old column as it is
@@ -307,7 +307,7 @@ impl Copy {
         let progress = |table: &transfer::TableReport| {
             let transfer::TableReport { from, to, copied, present, skipped, .. } = table;
             let skipped = skipped.len();
-            bar.set_message(format!("{from} to {to}: {copied} copied, {present} there already, {skipped} skipped"));
+            bar.set_message(format!("{from} to {to}: {copied} copied, {present} already present, {skipped} skipped"));
             bar.tick();
         };
         let report = transfer::transfer(&from, old.local_name(), &to, &map, self.dry_run, progress).await?;

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use indicatif::{HumanBytes, HumanCount};
-use isobar_site::{DeployOptions, DeployProgress, Deploys, HeaderRules, HtmlHandling, Redirects, RuleWarning};
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use isobar_site::{
+    DeployOptions, DeployProgress, Deployed, Deploys, HeaderRules, HtmlHandling, Redirects, RuleWarning,
+};
 use isobar_storage::ErrorKind;
 use isobar_storage::directory::{Directory, DirectoryOptions};
 use isobar_storage::walk::Walk;
@@ -28,15 +30,16 @@ const PATIENCE: u32 = 30;
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Uploads what no earlier deploy has, and then puts all of it in place at once; whoever asks meanwhile gets the site as it was. \
-_headers and _redirects of the folder are the deploy's rules; what .assetsignore names stays at home. The site is served \
-by `isobar serve`, or by any Site with_deploys, in a Worker, too. A folder that is called like a command: ./list.
+    after_help = "Uploads the files that the bucket does not have yet, and then switches to the new deploy in one step. Until then the \
+earlier deploy is served. _headers and _redirects of the folder are the rules of the deploy; files that .assetsignore names are not \
+uploaded. The site is served by `isobar serve`, or by an application or a Worker whose site has the option deploys. For a folder with \
+the name of a subcommand write ./list.
 
 State and secrets are never published: the state folder under any name, .wrangler, keyrings, .dev.vars*, .env*, .git. Links that \
-stay inside the folder are followed; a link that leads out, or nowhere, is refused by name: --follow-links follows it.
+stay inside the folder are followed; a link that leads out or is dangling is an error. --follow-links follows links out.
 
---remote deploys into the bucket of the account, over S3: R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY and CLOUDFLARE_ACCOUNT_ID \
-say where and who; with S3_ENDPOINT (and AWS_REGION) any other server.
+--remote deploys into a bucket of the account over S3, by R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY and CLOUDFLARE_ACCOUNT_ID in the \
+environment, or on another S3 server by S3_ENDPOINT and AWS_REGION.
 
 Examples:
   isobar deploy ./dist inneranimalmedia-assets/static --message 'New themes'
@@ -194,23 +197,16 @@ impl Deploy {
             .with_progress(&shown);
         let (bucket, prefix) = bucket_and_prefix(target);
         let deploys = Deploys::new(place.store(bucket, &self.shared.reach, Access::Write).await?, prefix);
-        let mut tries = 0;
-        let deployed = loop {
-            match deploys.deploy(&source, &options).await {
-                // Another process is pruning, which ends soon.
-                Err(error) if error.kind() == ErrorKind::Unavailable && tries < PATIENCE => {
-                    tries += 1;
-                    bar.set_message(error.message().to_owned());
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                deployed => break deployed,
-            }
-        };
+        let deployed = deploy_between_prunes(&deploys, &source, &options, &bar).await;
         bar.finish_and_clear();
-        let deployed = deployed?;
+        self.print(target, &deployed?)
+    }
+
+    /// Prints the result of a deploy.
+    fn print(&self, target: &str, deployed: &Deployed) -> Outcome {
         let deploy = &deployed.deploy;
         if self.shared.json {
-            say!("{}", serde_json::to_string(&deployed)?);
+            say!("{}", serde_json::to_string(deployed)?);
         } else if deployed.is_unchanged {
             say!("nothing has changed: {target} still serves deploy {}", deploy.id);
         } else {
@@ -224,6 +220,26 @@ impl Deploy {
             );
         }
         Ok(())
+    }
+}
+
+/// Deploys; while another process prunes, tries again every second.
+async fn deploy_between_prunes(
+    deploys: &Deploys,
+    source: &Directory,
+    options: &DeployOptions<'_>,
+    bar: &ProgressBar,
+) -> Result<Deployed, isobar_site::Error> {
+    let mut tries = 0;
+    loop {
+        match deploys.deploy(source, options).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && tries < PATIENCE => {
+                tries += 1;
+                bar.set_message(error.message().to_owned());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            deployed => return deployed,
+        }
     }
 }
 

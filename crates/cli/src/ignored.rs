@@ -82,8 +82,8 @@ impl Ignored {
         match names.find(|name| !self.is_there && name.starts_with(WORKER)) {
             None => Ok(()),
             Some(name) => Err(format!(
-                "{name} is code for the server, and everybody could read it; name {WORKER} in a file {FILE} to leave it out, or \
-                 make an empty {FILE} to publish it"
+                "{name} is server code that would become public: add {WORKER} to the file {FILE} to leave it out, or create an \
+                 empty {FILE} to publish it"
             )),
         }
     }

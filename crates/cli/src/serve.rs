@@ -1,16 +1,20 @@
 //! The command `isobar serve`.
 
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use http::HeaderName;
+use isobar_cloudflare::wrangler::Config;
 use isobar_http_serve::native::{
     EventOptions, Server, ServerError, ServerOptions, TrustedProxies, init_log, shutdown_signal,
 };
-use isobar_http_serve::{App, Metrics, Telemetry, WranglerPlatform, signed_objects, site_options, worker_first};
+use isobar_http_serve::{
+    App, Metrics, Platform, Telemetry, WranglerPlatform, signed_objects, site_options, worker_first,
+};
 use isobar_site::{CacheOptions, Fingerprints, Site, SiteOptions};
 use isobar_storage::{ListOptions, ObjectStore};
 
@@ -20,18 +24,24 @@ use crate::place::Place;
 use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
-#[command(after_help = "The site is the configuration's [assets] directory; without one, what was last deployed \
-(`isobar deploy`) or else is under --prefix in the bucket. html_handling, not_found_handling and run_worker_first are as with wrangler, and so are \
-the files _headers, _redirects and .assetsignore of the site. Edits, new and deleted files of that directory are served at once, \
-and _headers and _redirects are read again: while one has an invalid line, its earlier rules stay in force. State and secrets in it are never served; links that stay inside are followed, and \
-a link that leads out is refused by name unless --follow-links is given.
-With OTEL_EXPORTER_OTLP_ENDPOINT in the environment each request is a span for that collector of OpenTelemetry (OTLP over HTTP).
-Signed URLs (`isobar r2 presign`) are honoured under /r2/BUCKET/. Session objects need the application that has their class: run that instead, see examples/platform.
+#[command(
+    after_help = "The site is the [assets] directory of the configuration. Without one it is the current deploy in the bucket \
+(see `isobar deploy`), or else the files under --prefix in it. html_handling, not_found_handling and run_worker_first work as in \
+wrangler, and so do the files _headers, _redirects and .assetsignore of the site.
+
+Changes in the directory are served at once, those of _headers and _redirects too. While one of these has an invalid line, its \
+earlier rules stay in force. State and secrets in the directory are never served. Links that stay inside the directory are followed; \
+a link that leads out is an error, unless --follow-links is given.
+
+Signed URLs of `isobar r2 presign` work under /r2/BUCKET/. Session objects need the application that has their class: see \
+examples/platform. With OTEL_EXPORTER_OTLP_ENDPOINT in the environment, a span for each request is sent to that OpenTelemetry \
+collector (OTLP over HTTP).
 
 Examples:
   isobar serve
   isobar serve --port 3000 --bucket STORAGE --prefix static/
-  isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem")]
+  isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem"
+)]
 pub(crate) struct Serve {
     /// Port to listen on; 0 selects a free one
     #[arg(long, short, default_value_t = 8787)]
@@ -106,16 +116,25 @@ pub(crate) struct Serve {
     /// Binding of the site's bucket; by default the first one of the configuration
     #[arg(long)]
     bucket: Option<String>,
-    /// Files that never change under their name, instead of those with a hash in it (app-3f9a1c2b.js): they are cached for a
-    /// year. A glob without a slash matches names in every folder
+    /// Files to cache for a year because they never change, in place of those with a hash in the name (app-3f9a1c2b.js). A glob
+    /// without a slash matches names in every folder
     #[arg(long, value_name = "GLOB", conflicts_with = "no_immutable")]
     immutable: Vec<String>,
-    /// Treat every file as one that may change, also with a hash in its name
+    /// Cache no file for a year, also with a hash in its name
     #[arg(long)]
     no_immutable: bool,
     /// Prefix of the site's keys
     #[arg(long, default_value = "static/")]
     prefix: String,
+}
+
+/// The files of the site.
+struct Source {
+    store: Arc<dyn ObjectStore>,
+    prefix: String,
+    binding: String,
+    /// The copy of a folder, which stays locked while it is kept.
+    copied: Option<Copied>,
 }
 
 impl Serve {
@@ -127,16 +146,7 @@ impl Serve {
                 None
             }
         };
-        let mut config =
-            place.config()?.ok_or("no wrangler configuration in this folder or its parents; name one with --config")?;
-        // The warnings are printed already.
-        config.warnings.clear();
-        for binding in std::mem::take(&mut config.durable_objects.bindings) {
-            eprintln!(
-                "warning: ignoring the session binding {}: `isobar serve` has no class {}",
-                binding.name, binding.class_name
-            );
-        }
+        let config = configuration(place)?;
         // Bind before opening or syncing anything, so that a port in use changes nothing.
         let server = self.bind().await?;
         let metrics_server = match self.metrics {
@@ -147,35 +157,8 @@ impl Serve {
         let assets = config.assets.clone().unwrap_or_default();
         let options = site_options(&assets)?;
         let first_served = worker_first(&assets)?;
-        let directory = assets.directory.clone();
-        let first = config.r2_buckets.first().map(|bucket| bucket.binding.clone());
         let platform = WranglerPlatform::new(config.clone()).events(self.event_options()).local(&root).await?;
-        let is_folder = directory.is_some();
-        // Keeps the folder of the copy locked.
-        let mut kept = None;
-        let (store, prefix, binding): (Arc<dyn ObjectStore>, String, String) = match directory {
-            Some(directory) => {
-                let walk = place.walk_options(self.follow_links)?;
-                let copied = Copied::make(&root, config.resolve(directory), walk).await?;
-                let store = copied.store();
-                kept = Some(copied);
-                (store, String::new(), "ASSETS".to_owned())
-            }
-            None => {
-                let binding =
-                    self.bucket.or(first).ok_or("the configuration has neither [assets] nor a bucket to serve")?;
-                let store = platform.bucket(&binding)?;
-                if store.list(ListOptions::default().with_prefix(&*self.prefix).with_limit(1)).await?.objects.is_empty()
-                {
-                    let prefix = &self.prefix;
-                    eprintln!(
-                        "warning: the bucket of {binding} has nothing under {prefix:?}, so every page is missing; \
-                         `isobar deploy FOLDER {binding}/{prefix}` puts a site there"
-                    );
-                }
-                (store, self.prefix, binding)
-            }
-        };
+        let source = self.source(place, &config, &root, &platform).await?;
         let base = server.address().map_or_else(|| "http://localhost".to_owned(), |_| server.url());
         let mut app = App::new();
         for bucket in &config.r2_buckets {
@@ -186,20 +169,80 @@ impl Serve {
         }
         // A bucket without [assets] is served with the default options of a site.
         let options = if config.assets.is_some() { options } else { SiteOptions::default() };
-        let mut options = options.with_prefix(prefix).with_rules_of(&*store).await?;
-        options = options.with_deploys(!is_folder).with_listing(self.listing);
+        let options = self.options_of(&source, options).await?;
+        let site = Site::new(source.store, options);
+        app = app.site(site.clone()).worker_first(first_served);
+        app = self.configure(app, &config, &platform)?;
+        if let Some(server) = metrics_server {
+            app = with_metrics(app, server)?;
+        }
+        say!("serving on {} (Ctrl-C ends)", server.url());
+        let serving = server.serve(app.into_service(), shutdown_signal());
+        let served = match source.copied {
+            Some(copied) if !self.no_watch => tokio::select! {
+                served = serving => served,
+                never = Box::pin(copied.follow(site)) => match never {},
+            },
+            copied => {
+                let served = serving.await;
+                drop(copied);
+                served
+            }
+        };
+        if let Some(telemetry) = telemetry {
+            telemetry.close().await;
+        }
+        served?;
+        Ok(platform.close().await?)
+    }
+
+    /// Opens the site's bucket, or a copy of its folder.
+    async fn source(
+        &self,
+        place: &Place,
+        config: &Config,
+        root: &Path,
+        platform: &Platform,
+    ) -> Result<Source, Box<dyn Error>> {
+        if let Some(directory) = config.assets.as_ref().and_then(|assets| assets.directory.clone()) {
+            let walk = place.walk_options(self.follow_links)?;
+            let copied = Copied::make(root, config.resolve(directory), walk).await?;
+            let store = copied.store();
+            return Ok(Source { store, prefix: String::new(), binding: "ASSETS".to_owned(), copied: Some(copied) });
+        }
+        let first = config.r2_buckets.first().map(|bucket| bucket.binding.clone());
+        let binding = self.bucket.clone().or(first);
+        let binding = binding.ok_or("the configuration has neither [assets] nor a bucket to serve")?;
+        let store = platform.bucket(&binding)?;
+        let prefix = &self.prefix;
+        if store.list(ListOptions::default().with_prefix(&**prefix).with_limit(1)).await?.objects.is_empty() {
+            eprintln!(
+                "warning: the bucket of {binding} has nothing under {prefix:?}, so every page is not found; \
+                 `isobar deploy FOLDER {binding}/{prefix}` puts a site there"
+            );
+        }
+        Ok(Source { store, prefix: prefix.clone(), binding, copied: None })
+    }
+
+    /// Returns the options of the site, with the rules of its files.
+    async fn options_of(&self, source: &Source, options: SiteOptions) -> Result<SiteOptions, Box<dyn Error>> {
+        let mut options = options.with_prefix(&*source.prefix).with_rules_of(&*source.store).await?;
+        options = options.with_deploys(source.copied.is_none()).with_listing(self.listing);
         if self.no_immutable {
             options = options.with_fingerprints(Fingerprints::none());
         } else if !self.immutable.is_empty() {
             options = options.with_fingerprints(Fingerprints::globs(&self.immutable)?);
         }
         if self.server_timing {
-            options = options.with_server_timing(binding);
+            options = options.with_server_timing(&*source.binding);
         }
         warn_of("_headers", options.headers.warnings());
         warn_of("_redirects", options.redirects.warnings());
-        let site = Site::new(store, options);
-        app = app.site(site.clone()).worker_first(first_served);
+        Ok(options)
+    }
+
+    /// Sets the options of the application.
+    fn configure(&self, mut app: App, config: &Config, platform: &Platform) -> Result<App, Box<dyn Error>> {
         if self.cache > 0 {
             app = app.cache(CacheOptions::default().with_max_bytes(self.cache * 1024 * 1024));
         }
@@ -209,39 +252,10 @@ impl Serve {
         if let Some(seconds) = self.hsts {
             app = app.hsts(Duration::from_secs(seconds));
         }
-        app = app.event_rate(self.events_rate).ready_with(&platform);
-        if let Some(header) = self.country_header {
+        if let Some(header) = self.country_header.clone() {
             app = app.country_header(header);
         }
-        if let Some(server) = metrics_server {
-            let metrics = Metrics::new();
-            say!("Prometheus metrics on {}/metrics", server.url());
-            let router = metrics.router();
-            tokio::spawn(async move {
-                if let Err(error) = server.serve(router, std::future::pending()).await {
-                    eprintln!("error: Prometheus metrics are no longer served: {error}");
-                }
-            });
-            app = app.metrics(metrics);
-        }
-        say!("serving on {} (Ctrl-C ends)", server.url());
-        let serving = server.serve(app.sample_rate(self.sample).into_service(), shutdown_signal());
-        let served = match kept {
-            Some(copied) if !self.no_watch => tokio::select! {
-                served = serving => served,
-                never = Box::pin(copied.follow(site)) => match never {},
-            },
-            kept => {
-                let served = serving.await;
-                drop(kept);
-                served
-            }
-        };
-        if let Some(telemetry) = telemetry {
-            telemetry.close().await;
-        }
-        served?;
-        Ok(platform.close().await?)
+        Ok(app.event_rate(self.events_rate).ready_with(platform).sample_rate(self.sample))
     }
 
     fn event_options(&self) -> EventOptions {
@@ -272,4 +286,32 @@ impl Serve {
         }
         Server::bind_with(SocketAddr::new(self.ip, self.port), options).await
     }
+}
+
+/// Returns the configuration, and warns of bindings that this command cannot serve.
+fn configuration(place: &Place) -> Result<Config, Box<dyn Error>> {
+    let mut config =
+        place.config()?.ok_or("no wrangler configuration in this folder or its parents; name one with --config")?;
+    // The warnings are printed already.
+    config.warnings.clear();
+    for binding in std::mem::take(&mut config.durable_objects.bindings) {
+        eprintln!(
+            "warning: ignoring the session binding {}: `isobar serve` has no class {}",
+            binding.name, binding.class_name
+        );
+    }
+    Ok(config)
+}
+
+/// Serves the metrics of the application on a server of their own.
+fn with_metrics(app: App, server: Server) -> Result<App, Box<dyn Error>> {
+    let metrics = Metrics::new();
+    say!("Prometheus metrics on {}/metrics", server.url());
+    let router = metrics.router();
+    tokio::spawn(async move {
+        if let Err(error) = server.serve(router, std::future::pending()).await {
+            eprintln!("error: Prometheus metrics are no longer served: {error}");
+        }
+    });
+    Ok(app.metrics(metrics))
 }

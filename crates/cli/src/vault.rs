@@ -119,7 +119,7 @@ impl Rebind {
             });
             say!("{}", serde_json::to_string_pretty(&summary)?);
         } else {
-            say!("{}: {} values resealed, {} were sealed already", name(&self.to), rebound.sealed, rebound.present);
+            say!("{}: {} values resealed, {} already sealed", name(&self.to), rebound.sealed, rebound.present);
         }
         failed(&rebound.failed)
     }
@@ -168,21 +168,21 @@ fn failed(values: &[String]) -> Outcome {
         return Ok(());
     }
     let shown = values.iter().take(20).map(|one| format!("\n  {one}")).collect::<String>();
-    Err(format!("{} values cannot be opened and stay as they are:{shown}", values.len()).into())
+    Err(format!("{} values cannot be opened and were left unchanged:{shown}", values.len()).into())
 }
 
 /// Prints warnings about declarations that do not match the database.
 fn warn(missing: &[Column], undeclared: &[Column]) {
     for Column { table, column, .. } in missing {
         eprintln!(
-            "warning: vault_columns declares {table}.{column}, which is not there: run isobar vault rebind where it was renamed, \
-             and delete the row where it was dropped"
+            "warning: vault_columns declares {table}.{column}, which does not exist: if it was renamed, run isobar vault rebind; if it \
+             was dropped, delete the row"
         );
     }
     for Column { table, column, .. } in undeclared {
         eprintln!(
-            "warning: {table}.{column} holds sealed values and vault_columns does not declare it: rotation passes it over, and \
-             the keys it needs stay"
+            "warning: {table}.{column} has sealed values, but vault_columns does not declare it: rotation skips it, and keeps the \
+             keys that it needs"
         );
     }
 }

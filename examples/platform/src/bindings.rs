@@ -1,4 +1,4 @@
-//! The names of bindings and variables in wrangler.toml.
+//! The names of bindings and variables in wrangler.toml, and of session objects that several modules address.
 
 /// The bucket: the site under `static/`, media beside it.
 pub const STORAGE: &str = "STORAGE";
@@ -10,6 +10,8 @@ pub const DB_NAME: &str = "inneranimalmedia-business";
 pub const MEAUXOS_DB: &str = "MEAUXOS_DB";
 /// The session objects.
 pub const IAM_SESSION: &str = "IAM_SESSION";
+/// The kind of the session object that lists the rooms of a tenant.
+pub(crate) const DIRECTORY: &str = "directory";
 /// The dataset.
 pub const ANALYTICS: &str = "INNERANIMALMEDIA-ANALYTICENGINE";
 /// Browsers: chromium natively, Browser Rendering on Cloudflare.
@@ -52,6 +54,3 @@ pub const STUN_URLS: &str = "STUN_URLS";
 pub const TURN_URLS: &str = "TURN_URLS";
 /// The secret that the TURN servers share with the platform.
 pub const TURN_SECRET: &str = "TURN_SECRET";
-
-/// The kind of the session object that lists the rooms of a tenant.
-pub(crate) const DIRECTORY: &str = "directory";

@@ -66,10 +66,13 @@ impl RoomOptions {
             let number = api::number(platform, name)?;
             Ok(number.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX)))
         };
-        let (chat, call, directory) = (ChatOptions::default(), CallOptions::default(), DirectoryOptions::default());
+        let chat = ChatOptions::default();
+        let call = CallOptions::default();
+        let directory = DirectoryOptions::default();
         let sockets = count(CHAT_SOCKETS, chat.sockets)?;
         let sockets_of_user = count(CHAT_SOCKETS_OF_USER, chat.sockets_of_user)?;
-        let (history, age) = (limit(CHAT_HISTORY, chat.history)?, chat.history_age);
+        let history = limit(CHAT_HISTORY, chat.history)?;
+        let age = chat.history_age;
         let chat = chat.with_sockets(sockets, sockets_of_user).with_history(history, age);
         let texts = |name| platform.var(name).ok().and_then(|urls| serde_json::from_value::<Vec<String>>(urls).ok());
         let participants = count(CALL_PARTICIPANTS, call.limit)?;
@@ -91,7 +94,7 @@ fn tasks(platform: &Platform) -> Vec<ScheduledTask> {
         let platform = media.clone();
         Box::pin(async move {
             let media = api::media(&platform).map_err(|error| error.to_string())?;
-            media.sweep().await.map(|swept| format!("{swept:?}")).map_err(|problem| format!("{problem:?}"))
+            media.sweep().await.map(|report| format!("{report:?}")).map_err(|problem| format!("{problem:?}"))
         })
     });
     let sweep_accounts = ScheduledTask::new("sweep accounts", TimeDelta::hours(1), move || {

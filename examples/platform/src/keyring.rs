@@ -36,7 +36,7 @@ pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dy
     }
     let advice = format!(
         "restore the keyring that the database was sealed with, in its file or in {KEYRING}; without it the sealed values \
-         are lost, and only a database without them (its table vault_keys emptied) takes a new one"
+         are lost, and a new keyring can be used only once the table vault_keys is empty"
     );
     if platform.secret(KEYRING).is_err() {
         if database.prepare("SELECT count(*) FROM vault_keys").one::<i64>().await? == 0 {

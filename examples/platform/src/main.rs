@@ -32,16 +32,16 @@ use platform::{IamEnv, IamSession, KEEPER, app, auth, check_keyring, unused_setu
   platform --port 3000 --root /var/lib/platform
 
 Environment:
-  ISOBAR_KEYRING       The keyring of sealed values [default: ROOT/keyring, made at first]
-  SETUP_TOKEN          Makes the operator, in place of the printed link; 16 characters at least
-  MAIL_URL             Sends e-mail by SMTP: smtps://USER:PASSWORD@HOST; off: sends none [default: files in ROOT/mail]
-  MAIL_FROM            The address that e-mail is sent from [default: noreply@localhost.localdomain]
-  PUBLIC_URL           The URL that links in e-mail lead to [default: http://localhost:PORT]
-  OAUTH_PROVIDERS      Where people may sign in besides, as JSON: wrangler.toml says what it has
-  OAUTH_<NAME>_SECRET  The secret of such a provider
-  TURN_SECRET          What the TURN servers of calls share with the platform
-  CHROMIUM             Which chromium renders pages; otherwise the one that is installed
-  RUST_LOG             What is logged [default: warn,isobar_http_serve=info,isobar_server=info]"
+  ISOBAR_KEYRING       Keyring of sealed values [default: ROOT/keyring, created by the first start]
+  SETUP_TOKEN          Set-up token of the operator, in place of the printed link; at least 16 characters
+  MAIL_URL             SMTP server for e-mail, smtps://USER:PASSWORD@HOST, or off for none [default: files in ROOT/mail]
+  MAIL_FROM            Sender address of e-mail [default: noreply@localhost.localdomain]
+  PUBLIC_URL           Base URL of links in e-mail [default: http://localhost:PORT]
+  OAUTH_PROVIDERS      OAuth and OpenID Connect providers, as JSON; see wrangler.toml
+  OAUTH_<NAME>_SECRET  Secret of a provider
+  TURN_SECRET          Secret that the TURN servers of calls share with the platform
+  CHROMIUM             Path of the chromium that renders pages [default: an installed one]
+  RUST_LOG             Filter of the log [default: warn,isobar_http_serve=info,isobar_server=info]"
 )]
 struct Cli {
     /// The wrangler configuration
@@ -106,7 +106,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let plan = plan_with(config.resolve("static"), &*bucket, "static/", &everything, &walk).await?;
     // Deletes nothing: other files in the bucket are kept.
     apply(&plan, &*bucket, &ApplyOptions::default(), |_| {}).await?;
-    println!("static tree: {} files put, {} unchanged", plan.uploads.len(), plan.unchanged);
+    println!("static tree: {} files uploaded, {} unchanged", plan.uploads.len(), plan.unchanged);
 
     let token = auth(&platform)?.setup_token().await;
     let token = token.map_err(|error| in_database(&cli.root, DB_NAME, &error))?;
@@ -147,7 +147,7 @@ fn deliver(auth: isobar_api::Auth) {
         loop {
             ticks.tick().await;
             if let Err(problem) = auth.deliver_revocations().await {
-                eprintln!("connections of ended access were not closed, and are tried again: {problem:?}");
+                eprintln!("connections of revoked access could not be closed and will be tried again: {problem:?}");
             }
         }
     }));
@@ -162,13 +162,13 @@ fn mail(configured: WranglerPlatform, root: &Path, port: u16) -> Result<Wrangler
     let sender: Arc<dyn MailSender> = match of_environment(MAIL_URL).as_deref() {
         Some("off") => return Ok(configured),
         Some(url) => {
-            let from = from.ok_or("set MAIL_FROM: the address that e-mail is sent from")?;
+            let from = from.ok_or("set MAIL_FROM to the sender address of e-mail")?;
             Arc::new(SmtpMailSender::new(url, &from)?)
         }
         None => {
             let from = from.unwrap_or_else(|| "noreply@localhost.localdomain".to_owned());
             let folder = root.join("mail");
-            println!("e-mail is written to {}, and reaches nobody: set {MAIL_URL} to send it", folder.display());
+            println!("e-mail is written to {} and not sent: set {MAIL_URL} to send it", folder.display());
             Arc::new(FolderMailSender::new(folder, &from)?)
         }
     };
@@ -196,10 +196,10 @@ async fn secrets(mut configured: WranglerPlatform, root: &Path) -> Result<Wrangl
     } else {
         let path = root.join("keyring");
         if !path.exists() {
-            compare(root, None).await.map_err(|error| format!("{} is not there: {error}", path.display()))?;
+            compare(root, None).await.map_err(|error| format!("{} does not exist: {error}", path.display()))?;
             std::fs::create_dir_all(root)?;
             Keyring::generate("first")?.write_new(&path)?;
-            println!("made {}: whoever loses it loses every sealed value", path.display());
+            println!("created {}: back it up, sealed values cannot be read without it", path.display());
         }
         Keyring::from_file(&path)?; // says what is wrong with it, before anything is served
         let keyring = Secret::new(std::fs::read_to_string(&path)?);

@@ -35,7 +35,7 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
             Ok(None) => FITS.store(true, Ordering::Relaxed),
             Ok(Some(problem)) => {
                 worker::console_error!("the platform does not serve: {problem}");
-                return Response::error("the service is not available; its log says why", 503);
+                return Response::error("the service is unavailable; see its log", 503);
             }
             // The database does not answer now: requests that need it fail, and the next request checks again.
             Err(error) => worker::console_warn!("the keyring was not compared: {error}"),

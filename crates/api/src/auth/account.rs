@@ -2,24 +2,25 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use isobar_db::{QueryableExt, Statement};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::recovery::forget_links;
+use super::links::{forget_links, is_address};
+use super::session::signed_in;
 use super::throttle::{
     ClientAddress, Counted, DEVICE_TRIES, OWN_TRIES, SIGN_UPS, count, forgive, login_tries, network,
 };
 use super::{Auth, common, devices, keys, messages::Message, session, setup};
 use crate::background::later;
-use crate::resource::{new_id, nothing_changed, now};
+use crate::batch::nothing_changed;
+use crate::id::new_id;
+use crate::json::{Body, input};
+use crate::time::now;
 use crate::{Caller, Format, Problem, Role};
 
-pub(crate) type Body = Result<axum::Json<serde_json::Value>, JsonRejection>;
 type Address = Option<Extension<ClientAddress>>;
 
 #[derive(Debug, Deserialize)]
@@ -83,7 +84,8 @@ pub(super) async fn sign_up(State(auth): State<Auth>, address: Address, body: Bo
         auth.must_be_open().await?;
     }
     let password_hash = auth.hasher().hash(password).await?;
-    let (user_id, tenant_id) = (new_id()?, new_id()?);
+    let user_id = new_id()?;
+    let tenant_id = new_id()?;
     let (session, cookie) = session::create(auth.options(), &user_id, &tenant_id)?;
     let (device, device_cookie) = devices::remember(&user_id)?;
     let mut statements = token.as_deref().map(|token| auth.redeem(token)).unwrap_or_default();
@@ -126,7 +128,8 @@ impl Auth {
         slug: &str,
         tenant_name: &str,
     ) -> isobar_db::Result<[Statement; 3]> {
-        let (membership, now) = (new_id()?, now());
+        let membership = new_id()?;
+        let now = now();
         let tenants = "INSERT INTO tenants (id, slug, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?4)";
         let tenants = Statement::new(tenants).bind_all([tenant, slug, tenant_name, &now]);
         let users = "INSERT INTO users (id, email, name, password_hash, created_at, updated_at) \
@@ -147,7 +150,8 @@ pub(super) async fn log_in(
     body: Body,
 ) -> Result<Response, Problem> {
     let LogIn { email, password, tenant } = input(body)?;
-    let (email, network) = (email.trim().to_ascii_lowercase(), network(address.as_deref()));
+    let email = email.trim().to_ascii_lowercase();
+    let network = network(address.as_deref());
     let device = devices::known(&auth, &headers, &email).await?;
     let counted = match &device {
         Some(device) => vec![Counted::new("device", device, DEVICE_TRIES)],
@@ -281,30 +285,6 @@ impl Auth {
     }
 }
 
-/// Returns the signed-in user, the tenant and the role. An API key is refused: it must not make or end credentials.
-pub(super) fn signed_in(caller: &Caller) -> Result<(&str, &str, Role), Problem> {
-    match (caller.session(), caller.user(), caller.tenant(), caller.role()) {
-        (Some(_), Some(user), Some(tenant), Some(role)) => Ok((user, tenant, role)),
-        (_, Some(_), ..) => Err(Problem::new(StatusCode::FORBIDDEN).with_detail("an API key cannot do this; sign in")),
-        _ => Err(Problem::new(StatusCode::UNAUTHORIZED)),
-    }
-}
-
-/// The body, with what is wrong in it.
-pub(crate) fn input<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let axum::Json(json) = body?;
-    // What serde says of a value may have the value in it: a password.
-    serde_json::from_value(json).map_err(|error| match error.to_string() {
-        text if text.starts_with("missing field") || text.starts_with("unknown field") => Problem::bad_request(text),
-        _ => Problem::bad_request("a field of the body is of the wrong type"),
-    })
-}
-
-/// Whether a text can be an e-mail address, of at most 254 bytes (RFC 5321).
-pub(super) fn is_address(email: &str) -> bool {
-    email.len() <= 254 && Format::Email.fits(email)
-}
-
 fn check(email: &str, password: &str, name: &str, tenant: &NewTenant) -> Result<(), Problem> {
     let refusal = common::refusal(password, &[email, name]);
     let text = |text: &str| (1..=200).contains(&text.trim().chars().count()) && !text.contains('\0');
@@ -353,7 +333,8 @@ pub(super) async fn answer(
     cookies: Vec<HeaderValue>,
 ) -> Result<Response, Problem> {
     let unknown = || Problem::new(StatusCode::UNAUTHORIZED);
-    let (user, tenant) = (caller.user().ok_or_else(unknown)?, caller.tenant().ok_or_else(unknown)?);
+    let user = caller.user().ok_or_else(unknown)?;
+    let tenant = caller.tenant().ok_or_else(unknown)?;
     let users = Statement::new("SELECT id, email, name, email_verified_at FROM users WHERE id = ?").bind(user);
     let sql = "SELECT t.id, t.slug, t.name, m.role FROM memberships m JOIN tenants t ON t.id = m.tenant_id \
                WHERE m.user_id = ? ORDER BY m.id";

@@ -9,7 +9,7 @@ use isobar_db::{QueryableExt, Statement};
 use super::session::{cookie_named, cookie_of};
 use super::{Auth, token};
 use crate::Problem;
-use crate::resource::{now, rfc3339};
+use crate::time::{now, rfc3339};
 
 const COOKIE: &str = "__Host-device";
 /// How long a browser is known after a sign-in.

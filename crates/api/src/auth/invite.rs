@@ -12,12 +12,17 @@ use isobar_db::{QueryableExt, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::account::{Body, answer, input, is_address, signed_in};
+use super::account::answer;
+use super::links::is_address;
 use super::messages::Message;
+use super::session::signed_in;
 use super::throttle::{ClientAddress, Counted, DEVICE_TRIES, count, forgive, login_tries, network};
 use super::{Auth, common, devices, keys, session, token};
 use crate::background::later;
-use crate::resource::{must_have_changed, new_id, nothing_changed, now, rfc3339};
+use crate::batch::{must_have_changed, nothing_changed};
+use crate::id::new_id;
+use crate::json::{Body, input};
+use crate::time::{now, rfc3339};
 use crate::{Caller, Problem, Role};
 
 const PURPOSE: &str = "invitation";
@@ -88,7 +93,8 @@ pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body)
         return Err(Problem::new(StatusCode::CONFLICT).with_field("email", "is in the team already"));
     }
     count(auth.database(), &[Counted::new("invite", user, INVITES)]).await?;
-    let (token, expires) = (token::new()?, rfc3339(chrono::Utc::now() + LIFETIME));
+    let token = token::new()?;
+    let expires = rfc3339(chrono::Utc::now() + LIFETIME);
     let mailed = auth.options().mail.is_some();
     let invitation = Invitation { tenant: tenant.to_owned(), email: email.clone(), role, by: user.to_owned(), mailed };
     let sql = "INSERT INTO one_time_tokens (hash, purpose, expires_at, data, tenant_id) SELECT ?1, ?2, ?3, ?4, ?5 \
@@ -145,7 +151,8 @@ pub(super) async fn join(
     ];
     count(auth.database(), &counted).await?;
     let Invitation { tenant, email, role, mailed, .. } = find(&auth, &token).await?;
-    let (mut statements, now) = (Vec::new(), now());
+    let mut statements = Vec::new();
+    let now = now();
     let take = "DELETE FROM one_time_tokens WHERE hash = ? AND purpose = ? AND expires_at > ?";
     statements.push(Statement::new(take).bind(token::hash(&token)).bind(PURPOSE).bind(&now));
     statements.push(must_have_changed());
@@ -153,36 +160,13 @@ pub(super) async fn join(
     let user = match user_of(&auth, &email).await? {
         Some((user, _)) if caller.session().is_some() && caller.user() == Some(&user) => user,
         Some((user, hash)) => {
-            // As at a login: passwords cannot be tried here beyond its limits.
-            let tries = match devices::known(&auth, &headers, &email).await? {
-                Some(device) => vec![Counted::new("device", &device, DEVICE_TRIES)],
-                None => login_tries(&email, &network(address.as_deref())).into(),
-            };
-            count(auth.database(), &tries[..1]).await?;
-            if tries.len() > 1 {
-                count(auth.database(), &tries[1..]).await?;
-            }
-            if !auth.hasher().verify(password, hash).await? {
-                let detail = "there is an account with this address, and this is not its password; reset it if the account \
-                              is not yours";
-                return Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
-            }
+            must_be_password(&auth, &headers, address.as_deref(), &email, password, hash).await?;
             user
         }
         None => {
-            let (name, user) = (name.unwrap_or_default(), new_id()?);
-            let problem = || Problem::bad_request("the account is not valid; see errors");
-            if !(1..=200).contains(&name.trim().chars().count()) || name.contains('\0') {
-                return Err(problem().with_field("name", "must be a text of 1 to 200 characters"));
-            }
-            if let Some(refusal) = common::refusal(&password, &[&email, &name]) {
-                return Err(problem().with_field("password", refusal));
-            }
-            let hash = auth.hasher().hash(password).await?;
-            let sql = "INSERT INTO users (id, email, name, password_hash, created_at, updated_at, email_verified_at) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)";
-            let insert = Statement::new(sql).bind(&user).bind(&email).bind(name).bind(hash).bind(&now);
-            statements.push(insert.bind(mailed.then(|| now.clone())));
+            let verified_at = mailed.then(|| now.clone());
+            let (user, insert) = new_user(&auth, &email, name, password, verified_at).await?;
+            statements.push(insert);
             user
         }
     };
@@ -203,6 +187,62 @@ pub(super) async fn join(
     }
     forgive(auth.database(), &counted).await?;
     answer(&auth, &Caller::member(user, tenant, role), StatusCode::CREATED, vec![cookie, device_cookie]).await
+}
+
+/// Checks the password of an account that an invitation names. Tries are counted as at a login, so that passwords cannot be tried
+/// here beyond its limits.
+///
+/// # Errors
+/// 403 for a wrong password, 429 after too many tries.
+async fn must_be_password(
+    auth: &Auth,
+    headers: &HeaderMap,
+    address: Option<&ClientAddress>,
+    email: &str,
+    password: String,
+    hash: Option<String>,
+) -> Result<(), Problem> {
+    let tries = match devices::known(auth, headers, email).await? {
+        Some(device) => vec![Counted::new("device", &device, DEVICE_TRIES)],
+        None => login_tries(email, &network(address)).into(),
+    };
+    count(auth.database(), &tries[..1]).await?;
+    if tries.len() > 1 {
+        count(auth.database(), &tries[1..]).await?;
+    }
+    if auth.hasher().verify(password, hash).await? {
+        return Ok(());
+    }
+    let detail =
+        "there is an account with this address, and this is not its password; reset it if the account is not yours";
+    Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail))
+}
+
+/// Returns the id of a new user, and the statement that inserts it.
+///
+/// # Errors
+/// 400 for a name or a password that is not valid.
+async fn new_user(
+    auth: &Auth,
+    email: &str,
+    name: Option<String>,
+    password: String,
+    verified_at: Option<String>,
+) -> Result<(String, Statement), Problem> {
+    let name = name.unwrap_or_default();
+    let problem = || Problem::bad_request("the account is not valid; see errors");
+    if !(1..=200).contains(&name.trim().chars().count()) || name.contains('\0') {
+        return Err(problem().with_field("name", "must be a text of 1 to 200 characters"));
+    }
+    if let Some(refusal) = common::refusal(&password, &[email, &name]) {
+        return Err(problem().with_field("password", refusal));
+    }
+    let user = new_id()?;
+    let hash = auth.hasher().hash(password).await?;
+    let sql = "INSERT INTO users (id, email, name, password_hash, created_at, updated_at, email_verified_at) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)";
+    let insert = Statement::new(sql).bind(&user).bind(email).bind(name).bind(hash).bind(now());
+    Ok((user, insert.bind(verified_at)))
 }
 
 /// `GET /auth/members`: the members of the caller's tenant.

@@ -7,9 +7,11 @@ use isobar_db::{Database, QueryableExt, Row, Statement};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::account::{Body, input, signed_in};
+use super::session::signed_in;
 use super::{Auth, session, token};
-use crate::resource::{new_id, now, rfc3339, timestamp};
+use crate::id::new_id;
+use crate::json::{Body, input};
+use crate::time::{now, rfc3339, timestamp};
 use crate::{Caller, Problem, Role};
 
 /// The beginning of every key, by which scanners find leaked ones.
@@ -46,7 +48,8 @@ pub(super) async fn find(database: &dyn Database, key: &str) -> Result<Option<Ca
         row.get::<String>(column)?.parse().map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR))
     };
     let scopes: Vec<String> = serde_json::from_str(&row.get::<String>("scopes")?).unwrap_or_default();
-    let (user, tenant): (String, String) = (row.get("user_id")?, row.get("tenant_id")?);
+    let user: String = row.get("user_id")?;
+    let tenant: String = row.get("tenant_id")?;
     // A user whose role was lowered has no key that remembers the higher one.
     let id: String = row.get("id")?;
     Ok(Some(Caller::member(user, tenant, role("role")?.min(role("member_role")?)).with_scopes(scopes).with_key(id)))
@@ -78,7 +81,8 @@ pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body)
     session::must_be_recent(&auth, &caller).await?;
     let NewKey { name, role, scopes, expires_at } = input(body)?;
     let mut problem = Problem::bad_request("the key is not valid; see errors");
-    let (role, scopes) = (role.unwrap_or(own_role), scopes.unwrap_or_else(|| vec!["*".to_owned()]));
+    let role = role.unwrap_or(own_role);
+    let scopes = scopes.unwrap_or_else(|| vec!["*".to_owned()]);
     let latest = rfc3339(chrono::Utc::now() + auth.options().key_lifetime);
     let expires = expires_at.as_deref().map_or_else(|| Some(latest.clone()), timestamp);
     let longest = format!("must be a moment to come, within {} days", auth.options().key_lifetime.num_days());
@@ -101,7 +105,9 @@ pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body)
     if checks.iter().any(|(fits, ..)| !fits) {
         return Err(problem);
     }
-    let (id, prefix, secret) = (new_id()?, hex::encode(token::random::<6>()?), token::new()?);
+    let id = new_id()?;
+    let prefix = hex::encode(token::random::<6>()?);
+    let secret = token::new()?;
     let sql = "INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, secret_hash, role, scopes, expires_at, created_at) \
                SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 \
                WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = ?2 AND user_id = ?3 AND revoked_at IS NULL \

@@ -1,8 +1,8 @@
 //! Authentication: accounts, sessions, API keys.
 //!
-//! People sign in with an e-mail address and a password, and are known by an opaque cookie; programs send an API key as
-//! `Authorization: Bearer`. [`Auth::mount`] adds the routes to an [`Api`], [`Auth::protect`] finds out for every request who
-//! sends it, and refuses what another site makes a browser send.
+//! People sign in with an e-mail address and a password, and are identified by an opaque cookie; programs send an API key as
+//! `Authorization: Bearer`. [`Auth::mount`] adds the routes to an [`Api`]. [`Auth::protect`] identifies the sender of each request,
+//! and refuses requests that another site makes a browser send.
 
 mod account;
 mod common;
@@ -10,6 +10,7 @@ mod devices;
 mod documents;
 mod invite;
 mod keys;
+mod links;
 mod messages;
 mod oauth;
 mod password;
@@ -33,7 +34,6 @@ use http::{HeaderMap, StatusCode, header};
 use isobar_db::vault::Secret;
 use isobar_db::{Database, Statement};
 
-pub(crate) use account::{Body, input};
 pub use oauth::{OAuth, OAuthProvider, SCHEMA as OAUTH_SCHEMA};
 pub use password::PasswordCost;
 pub use revocation::{Revocations, Revoked};
@@ -45,39 +45,52 @@ use crate::{Api, Caller, Policy, Problem, Role};
 use password::Hasher;
 use throttle::{Counted, count, network};
 
-/// The tables of accounts, for a migration: `tenants`, `users`, `memberships`, `sessions`, `api_keys` and what throttles.
+/// The tables of accounts, for a migration: `tenants`, `users`, `memberships`, `sessions`, `api_keys` and those of rate limits, links
+/// and revocations.
 pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"));
 
 /// [`SCHEMA`] in the order in which it has grown, each a migration of its own.
 pub const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("upgrade.sql")];
 
-/// The largest body of a request to accounts.
+/// Largest body of a request to accounts, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
-/// Wrong keys from one network within a quarter of an hour.
+/// Invalid API keys from one network within 15 minutes; further ones are answered 429.
 const KEY_TRIES: i64 = 20;
 
-/// How accounts behave.
+/// Options of accounts.
+///
+/// ```
+/// use isobar_api::AuthOptions;
+/// use isobar_api::auth::PasswordCost;
+/// let options = AuthOptions::default()
+///     .with_signup(true)
+///     .with_setup_token("correct horse battery staple")?
+///     .with_recent_for(chrono::TimeDelta::minutes(5))
+///     .with_password_cost(PasswordCost { memory: 12 * 1024, passes: 3 });
+/// assert!(options.signup);
+/// # Ok::<(), isobar_api::auth::SetupTokenError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AuthOptions {
-    /// Whether anybody may sign up, with a tenant of their own, once there is an operator. Default: no.
+    /// Whether anyone may sign up, with a new tenant, once there is an operator. Default: false; then people join by invitation.
     pub signup: bool,
-    /// The configured set-up token; set by [`with_setup_token`](Self::with_setup_token), which checks it. Default: none.
+    /// Configured set-up token, set and checked by [`with_setup_token`](Self::with_setup_token). Default: none.
     setup_token: Option<Secret>,
-    /// The sender of e-mail. Default: none; then addresses are not verified and passwords are not reset.
+    /// Sender of e-mail. Default: none; then addresses are not verified and passwords cannot be reset.
     pub mail: Option<MailOptions>,
-    /// The hook that closes connections whose user's access has ended. Default: none; sockets then end by their own time limit.
+    /// Hook that closes connections of users whose access has ended. Default: none; then sockets end by their own time limit.
     pub revocations: Option<Arc<dyn Revocations>>,
-    /// The time after a sign-in, or after the password was entered again, within which API keys are made, addresses changed and
-    /// accounts elsewhere connected. Default: 10 minutes.
+    /// Time after a sign-in, or after the password was entered again, within which API keys can be created, the address changed and
+    /// other accounts connected. Default: 10 minutes.
     pub recent_for: chrono::TimeDelta,
-    /// The longest life of an API key, and its life where none is given. Default: 365 days.
+    /// Longest lifetime of an API key, and the lifetime of one that is created without an expiry. Default: 365 days.
     pub key_lifetime: chrono::TimeDelta,
-    /// Cost of a password's hash. Default: OWASP's, see [`PasswordCost`].
+    /// Cost of hashing a password. Default: 19 MiB in 2 passes.
     pub password_cost: PasswordCost,
-    /// Longest lifetime of a session. Default: 30 days.
+    /// Lifetime of a session from the sign-in. Default: 30 days.
     pub session_lifetime: chrono::TimeDelta,
-    /// Lifetime of a session that is not used. Default: 7 days.
+    /// Lifetime of a session from its last use. Default: 7 days.
     pub session_idle: chrono::TimeDelta,
     /// Time after which a session in use gets a new token. Default: 1 hour.
     pub session_rotation: chrono::TimeDelta,
@@ -101,15 +114,15 @@ impl Default for AuthOptions {
 }
 
 impl AuthOptions {
-    /// Whether anybody may sign up.
+    /// Sets whether anyone may sign up. Default: false.
     #[must_use]
     pub fn with_signup(mut self, signup: bool) -> Self {
         self.signup = signup;
         self
     }
 
-    /// Sets a set-up token, valid while there is no operator, for servers whose output is not read. An empty one counts as not
-    /// set. Default: none.
+    /// Sets a set-up token, for servers whose output is not visible. It is valid as long as there is no operator. An empty text unsets
+    /// it. Default: none; see [`Auth::setup_token`].
     ///
     /// # Errors
     /// [`SetupTokenError`] for a token of fewer than 16 characters.
@@ -121,14 +134,14 @@ impl AuthOptions {
         Ok(self)
     }
 
-    /// Sets the sender of e-mail: confirmations of addresses, links to new passwords, invitations, notices.
+    /// Sets the sender of e-mail: confirmations of addresses, links to new passwords, invitations, notices. Default: none.
     #[must_use]
     pub fn with_mail(mut self, mail: MailOptions) -> Self {
         self.mail = Some(mail);
         self
     }
 
-    /// Sets the hook that closes connections whose user's access has ended.
+    /// Sets the hook that closes connections of users whose access has ended. Default: none.
     #[must_use]
     pub fn with_revocations(mut self, revocations: Arc<dyn Revocations>) -> Self {
         self.revocations = Some(revocations);
@@ -142,21 +155,22 @@ impl AuthOptions {
         self
     }
 
-    /// The longest life of an API key, and its life where none is given. Default: 365 days.
+    /// Sets the longest lifetime of an API key, which is also that of one without an expiry. Default: 365 days.
     #[must_use]
     pub fn with_key_lifetime(mut self, time: chrono::TimeDelta) -> Self {
         self.key_lifetime = time;
         self
     }
 
-    /// Sets the cost of a password's hash. Within a Worker's CPU time a lower one than the default may be needed.
+    /// Sets the cost of hashing a password. Default: 19 MiB in 2 passes. A Worker's CPU time may need a lower one.
     #[must_use]
     pub fn with_password_cost(mut self, cost: PasswordCost) -> Self {
         self.password_cost = cost;
         self
     }
 
-    /// Sets the longest lifetime of a session, the one of an unused session, and the time after which it gets a new token.
+    /// Sets the lifetime of a session from the sign-in, its lifetime from its last use, and the time after which its token is replaced.
+    /// Default: 30 days, 7 days, 1 hour.
     #[must_use]
     pub fn with_session(
         mut self,
@@ -164,32 +178,48 @@ impl AuthOptions {
         idle: chrono::TimeDelta,
         rotation: chrono::TimeDelta,
     ) -> Self {
-        (self.session_lifetime, self.session_idle, self.session_rotation) = (lifetime, idle, rotation);
+        self.session_lifetime = lifetime;
+        self.session_idle = idle;
+        self.session_rotation = rotation;
         self
     }
 }
 
 /// Options of e-mail.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_api::mail::MailError> {
+/// # #[cfg(feature = "mail")] {
+/// use std::sync::Arc;
+/// use isobar_api::auth::MailOptions;
+/// use isobar_api::mail::FolderMailSender;
+/// let sender = FolderMailSender::new("mail", "Help desk <help@example.com>")?;
+/// let options = MailOptions::new(Arc::new(sender), "https://example.com/").with_service("Help desk");
+/// assert_eq!(options.base_url, "https://example.com");
+/// # }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MailOptions {
-    /// The sender.
+    /// Sender of the messages.
     pub sender: Arc<dyn MailSender>,
-    /// The URL under which people see the service: links begin with it. Never taken from a request, whose `Host` is its sender's.
+    /// URL of the service as browsers see it, without a final `/`. Links begin with it; it is never taken from a request, whose `Host`
+    /// its sender chooses.
     pub base_url: String,
-    /// The service's name in subjects and texts. Default: the host of the URL.
+    /// Name of the service in subjects and texts. Default: the host of the URL.
     pub service: String,
 }
 
 impl MailOptions {
-    /// E-mail by this sender, with links to this URL: `https://example.com`.
+    /// E-mail by a sender, with links to a URL such as `https://example.com`.
     pub fn new(sender: Arc<dyn MailSender>, base_url: &str) -> Self {
         let base_url = base_url.trim_end_matches('/').to_owned();
         let service = base_url.split("://").last().unwrap_or_default().to_owned();
         Self { sender, base_url, service }
     }
 
-    /// The service's name in subjects and texts.
+    /// Sets the name of the service in subjects and texts. Default: the host of the URL.
     #[must_use]
     pub fn with_service(mut self, name: impl Into<String>) -> Self {
         self.service = name.into();
@@ -198,6 +228,22 @@ impl MailOptions {
 }
 
 /// Accounts in a database that has the tables of [`SCHEMA`]. Cheap to clone.
+///
+/// ```
+/// use std::sync::Arc;
+/// use isobar_api::{Api, Auth, AuthOptions};
+/// use isobar_db::{Database, QueryableExt, SqliteDatabase};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+/// database.run_script(isobar_api::SCHEMA).await?;
+/// database.run_script(isobar_api::auth::SCHEMA).await?;
+/// let auth = Auth::new(Arc::clone(&database), AuthOptions::default());
+/// let router = auth.protect(auth.mount(Api::new(database)).into_router());
+/// // The first tenant that redeems this token is the operator.
+/// assert!(auth.setup_token().await?.is_some());
+/// # drop(router);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Auth {
     inner: Arc<Inner>,
@@ -217,10 +263,10 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// Accounts in this database.
+    /// Accounts in a database.
     ///
     /// # Panics
-    /// When argon2 does not take the password's cost.
+    /// When argon2 does not accept the cost of the options.
     pub fn new(database: Arc<dyn Database>, options: AuthOptions) -> Self {
         let hasher = Hasher::new(options.password_cost);
         Self { inner: Arc::new(Inner { database, options, hasher }) }
@@ -230,7 +276,8 @@ impl Auth {
     /// `reauthenticate`, `email`, `verify`, `forgot`, `reset`, `tenant`, `keys`, `invitations`, `join`, `members`.
     #[must_use]
     pub fn mount(&self, api: Api) -> Api {
-        let (public, known) = (Policy::Public, Policy::AtLeast(Role::Viewer));
+        let public = Policy::Public;
+        let known = Policy::AtLeast(Role::Viewer);
         let add = |api: Api, path: &str, policy, routes: axum::routing::MethodRouter<Self>| {
             api.route(path, policy, policy, routes.layer(DefaultBodyLimit::max(BODY_BYTES)).with_state(self.clone()))
         };
@@ -258,17 +305,19 @@ impl Auth {
         documents::all().into_iter().fold(api, |api, (path, item)| api.document(path, item))
     }
 
-    /// Authenticates each request, and puts its [`Caller`] into its extensions.
+    /// Adds a layer that authenticates each request, and puts its [`Caller`] into the extensions. A request with an invalid API key is
+    /// answered 401, one that another site made a browser send 403, one without a session or a key is anonymous.
     pub fn protect(&self, router: Router) -> Router {
         router.layer(from_fn_with_state(self.clone(), authenticate))
     }
 
-    /// Deletes expired sessions, tries, links and devices. Returns the number of rows.
+    /// Deletes expired sessions, rate limits, links and known browsers. Returns the number of rows. Run it periodically, every hour for
+    /// example.
     ///
     /// # Errors
     /// As [`Queryable::query`](isobar_db::Queryable::query).
     pub async fn sweep(&self) -> isobar_db::Result<u64> {
-        let now = crate::resource::now();
+        let now = crate::time::now();
         let over = |sql: &'static str| Statement::new(sql).bind(&now);
         let statements = vec![
             over("DELETE FROM sessions WHERE expires_at <= ?"),
@@ -307,14 +356,14 @@ async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) ->
     if let Some(path) = path {
         auth.deliver_after(&path).await;
     }
-    // Answers to a caller must not be cached for others, unless a handler says otherwise.
+    // Answers must not be cached for other callers, unless a handler permits it.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-store"));
-    // What a handler sets itself, at login or logout, stands.
+    // A cookie that a handler has set, at login or logout, stays.
     if let Some(cookie) = cookie
         && !response.headers().get_all(header::SET_COOKIE).iter().any(session::is_session)
     {
         response.headers_mut().append(header::SET_COOKIE, cookie);
-        // With this cookie any answer is for one browser.
+        // With this cookie the answer is for one browser.
         response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("private, no-store"));
     }
     response
@@ -337,10 +386,10 @@ async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::Header
         return Err(Problem::new(StatusCode::UNAUTHORIZED).with_detail("the API key is unknown, revoked or expired"));
     }
     let Some(token) = session::token_of(headers) else { return Ok(Caller::anonymous()) };
-    // A browser sends the cookie even if another site makes it send the request. A WebSocket is a GET, and no link asks for it.
+    // A browser sends the cookie even if another site makes it send the request. A WebSocket is a GET that no link requests.
     let acts = !request.method.is_safe() || headers.contains_key(header::UPGRADE);
     if acts && !is_same_origin(headers) {
-        let detail = "this request comes from another site, or does not say where it comes from";
+        let detail = "this request comes from another site, or has neither Sec-Fetch-Site nor Origin";
         return Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
     }
     let found = session::find(auth.database(), auth.options(), token).await?;
@@ -350,7 +399,7 @@ async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::Header
     }))
 }
 
-/// Browsers say where a request comes from in `Sec-Fetch-Site`, older ones in `Origin`.
+/// Whether a browser's request comes from a page of this origin: by `Sec-Fetch-Site`, or `Origin` of older browsers.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name: &http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text(&http::HeaderName::from_static("sec-fetch-site")) {

@@ -9,12 +9,12 @@ use http::StatusCode;
 use super::token;
 use crate::Problem;
 
-/// Cost of a password's hash. Default: OWASP's, 19 MiB in two passes.
+/// Cost of hashing a password by argon2id. Default: 19 MiB in 2 passes, which is OWASP's recommendation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordCost {
-    /// Memory in KiB.
+    /// Memory in KiB. Default: 19,456. At least 8.
     pub memory: u32,
-    /// Passes over the memory.
+    /// Passes over the memory. Default: 2. At least 1.
     pub passes: u32,
 }
 
@@ -56,7 +56,8 @@ impl Hasher {
 
     /// The hash of a password, in argon2's own text form.
     pub(super) async fn hash(&self, password: String) -> Result<String, Problem> {
-        let (cost, salt) = (self.cost, token::random::<16>()?);
+        let cost = self.cost;
+        let salt = token::random::<16>()?;
         self.run(move || hash_with(cost, &password, &salt)).await?.map_err(|error| {
             tracing::error!(%error, "a password was not hashed");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR)

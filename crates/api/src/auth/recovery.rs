@@ -11,23 +11,22 @@ use isobar_db::{QueryableExt, Statement};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::account::{Body, input, is_address, signed_in};
+use super::links::{MAILS, VERIFY, VERIFY_LIFETIME, forget_links, is_address};
 use super::messages::Message;
+use super::session::signed_in;
 use super::throttle::{ClientAddress, Counted, count, network};
 use super::{Auth, common, devices, keys, session, token};
 use crate::background::later;
-use crate::resource::{must_have_changed, nothing_changed, now, rfc3339};
+use crate::batch::{must_have_changed, nothing_changed};
+use crate::json::{Body, input};
+use crate::time::now;
 use crate::{Caller, Problem};
 
 const RESET: &str = "reset";
-const VERIFY: &str = "verify";
 const CHANGE: &str = "address";
 const RESET_LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(1);
-const VERIFY_LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 /// Requests of one network within a quarter of an hour: for links, and with tokens.
 const NETWORK_TRIES: i64 = 20;
-/// E-mails to one address within a quarter of an hour. More are not sent, and not refused: a refusal would reveal a request.
-const MAILS: i64 = 5;
 
 type Address = Option<Extension<ClientAddress>>;
 
@@ -192,17 +191,6 @@ pub(super) async fn change_address(State(auth): State<Auth>, caller: Caller, bod
 }
 
 impl Auth {
-    /// Sends the link that proves an address.
-    pub(super) async fn send_verification(&self, user: &str, email: &str) -> Result<(), Problem> {
-        if self.options().mail.is_none() {
-            return Ok(());
-        }
-        let token = self.keep_link(user, VERIFY, Some(email), VERIFY_LIFETIME).await?;
-        let (auth, email) = (self.clone(), email.to_owned());
-        later(async move { auth.notify_within_limit(&email, Message::Confirm { token: &token }).await });
-        Ok(())
-    }
-
     async fn send_reset(&self, email: &str) -> Result<(), Problem> {
         let sql = "SELECT id FROM users WHERE email = ? AND disabled = 0";
         let user: Option<String> = self.database().prepare(sql).bind(email).first().await?;
@@ -216,51 +204,11 @@ impl Auth {
         Ok(())
     }
 
-    /// Sends a message, unless its address has had enough of them.
-    pub(super) async fn notify_within_limit(&self, to: &str, message: Message<'_>) {
-        if self.may_mail("mail", to).await {
-            self.notify(to, message).await;
-        }
-    }
-
-    /// Counts a message of a kind to an address. Returns whether it may be sent.
-    async fn may_mail(&self, kind: &'static str, to: &str) -> bool {
-        let counted = count(self.database(), &[Counted::new(kind, to, MAILS)]).await;
-        if let Err(problem) = &counted {
-            tracing::warn!(?problem, "an e-mail was not sent: its address has had {MAILS} in 15 minutes");
-        }
-        counted.is_ok()
-    }
-
-    /// Keeps a link of a user; of each purpose the newest five are good, so that asking again takes none away.
-    async fn keep_link(
-        &self,
-        user: &str,
-        purpose: &str,
-        data: Option<&str>,
-        lifetime: chrono::TimeDelta,
-    ) -> Result<String, Problem> {
-        let token = token::new()?;
-        let sql = "INSERT INTO one_time_tokens (hash, purpose, expires_at, data, user_id) VALUES (?, ?, ?, ?, ?)";
-        let keep = Statement::new(sql).bind(token::hash(&token)).bind(purpose);
-        let keep = keep.bind(rfc3339(chrono::Utc::now() + lifetime)).bind(data).bind(user);
-        let trim = "DELETE FROM one_time_tokens WHERE user_id = ?1 AND purpose = ?2 AND hash NOT IN \
-                    (SELECT hash FROM one_time_tokens WHERE user_id = ?1 AND purpose = ?2 ORDER BY expires_at DESC LIMIT 5)";
-        let trim = Statement::new(trim).bind(user).bind(purpose);
-        self.database().batch(vec![keep, trim]).await?;
-        Ok(token)
-    }
-
     /// Whether accounts elsewhere can be connected: their tables are a migration of their own.
     async fn has_connections(&self) -> Result<bool, Problem> {
         let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'oauth_connections'";
         Ok(self.database().prepare(sql).one::<i64>().await? > 0)
     }
-}
-
-/// The statement that makes a user's links worthless.
-pub(super) fn forget_links(user: &str) -> Statement {
-    Statement::new("DELETE FROM one_time_tokens WHERE user_id = ?").bind(user)
 }
 
 fn accepted() -> Response {

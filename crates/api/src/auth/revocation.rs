@@ -1,4 +1,4 @@
-//! Access that ends, and the connections that are still open by it.
+//! Access that ends, and the connections that were opened by it.
 //!
 //! Triggers write a row of `revocations` in the transaction that ends a session, a key, a membership or an account, whatever ends
 //! it: a route, a resource, a cascade, a statement by hand. [`Auth::protect`](super::Auth::protect) delivers the rows before it
@@ -12,33 +12,53 @@ use isobar_db::{QueryableExt, Statement};
 use super::Auth;
 use crate::Problem;
 
-/// Rows that are delivered in one call of the hook at most.
+/// Largest number of rows in one call of the hook.
 const BATCH: i64 = 500;
-/// Routes behind which access ends. Nothing is delivered after a request to another one.
+/// Paths of routes that may end access. Nothing is delivered after a request to another one.
 const ENDING: [&str; 5] = ["/auth/", "/memberships", "/tenants", "/users", "/mcp"];
 
 /// A user's access that has ended.
 ///
-/// A connection that it covers is to be closed, and its client may come back: it is judged anew then. So nothing is lost where
-/// only one session of several has ended.
+/// A connection that it covers is to be closed. Its client may connect again, and is then authenticated again, so that it loses
+/// nothing if another of its sessions is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// The user's id.
+    /// Id of the user.
     pub user: String,
-    /// The tenant's id; `None`: in every tenant.
+    /// Id of the tenant; `None` for every tenant.
     pub tenant: Option<String>,
-    /// The id of the one session that has ended; `None`: every session and key.
+    /// Id of the ended session; `None` for every session and key.
     pub session: Option<String>,
 }
 
 /// Closes the open connections (WebSockets, streams) of users whose access has ended.
+///
+/// ```
+/// use isobar_api::Problem;
+/// use isobar_api::auth::{Revocations, Revoked};
+///
+/// #[derive(Debug)]
+/// struct Log;
+///
+/// #[async_trait::async_trait]
+/// impl Revocations for Log {
+///     async fn revoked(&self, revoked: &[Revoked]) -> Result<(), Problem> {
+///         for Revoked { user, tenant, .. } in revoked {
+///             println!("close the connections of {user} in {}", tenant.as_deref().unwrap_or("every tenant"));
+///         }
+///         Ok(())
+///     }
+/// }
+/// let options = isobar_api::AuthOptions::default().with_revocations(std::sync::Arc::new(Log));
+/// # drop(options);
+/// ```
 #[async_trait]
 pub trait Revocations: Debug + Send + Sync {
-    /// Closes the connections that these cover. The same may be delivered twice.
+    /// Closes the connections that these cover, at most 500 at a time. The same one may be delivered twice.
     ///
     /// # Errors
-    /// When some could not be closed: all of them are delivered again later.
+    /// When a connection could not be closed. All of them are then delivered again later.
     async fn revoked(&self, revoked: &[Revoked]) -> Result<(), Problem>;
 }
 
@@ -46,9 +66,9 @@ pub trait Revocations: Debug + Send + Sync {
 type Row = (i64, String, Option<String>, Option<String>);
 
 impl Auth {
-    /// Delivers the rows that are left to the [`Revocations`] of the options, 500 at a time. Returns the number of rows. Run
-    /// it every minute or so: it delivers what a restart or a failure left behind. Rows whose delivery fails stay for the next run,
-    /// and those after them are delivered all the same. Without a hook the rows are dropped.
+    /// Delivers the pending rows to the [`Revocations`] of the options, 500 at a time, and deletes them. Returns the number of rows.
+    /// Run it periodically, every minute for example: it delivers the rows that a restart or a failure has left. Rows whose delivery
+    /// fails stay for the next run, and those after them are still delivered. Without a hook the rows are deleted.
     ///
     /// # Errors
     /// The database's, as [`Problem`]s, and the hook's last one, once all rows were tried.
@@ -56,7 +76,9 @@ impl Auth {
         let Some(hook) = &self.options().revocations else {
             return Ok(self.database().prepare("DELETE FROM revocations").run().await?.changes);
         };
-        let (mut delivered, mut failed, mut after) = (0, None, 0);
+        let mut delivered = 0;
+        let mut failed = None;
+        let mut after = 0;
         loop {
             let sql = "SELECT id, user_id, tenant_id, session_id FROM revocations WHERE id > ? ORDER BY id LIMIT ?";
             let rows: Vec<Row> = self.database().prepare(sql).bind(after).bind(BATCH).all().await?;

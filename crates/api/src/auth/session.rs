@@ -1,10 +1,11 @@
 //! Sessions of people: rows, and a cookie that names one.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use isobar_db::{Database, QueryableExt, Statement};
 
 use super::{Auth, AuthOptions, token};
-use crate::resource::{new_id, now, rfc3339};
+use crate::id::new_id;
+use crate::time::{now, rfc3339};
 use crate::{Caller, Problem, Role};
 
 /// The `__Host-` prefix makes browsers refuse it without `Secure` and `Path=/`, and from a subdomain.
@@ -49,7 +50,8 @@ pub(super) fn create_at(
     tenant: &str,
     authenticated_at: &str,
 ) -> Result<(Statement, HeaderValue), Problem> {
-    let (token, now) = (token::new()?, now());
+    let token = token::new()?;
+    let now = now();
     let sql = "INSERT INTO sessions (id, user_id, tenant_id, token_hash, rotated_at, expires_at, created_at, authenticated_at) \
                VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     let expires = rfc3339(chrono::Utc::now() + options.session_lifetime);
@@ -72,7 +74,16 @@ pub(super) async fn must_be_recent(auth: &Auth, caller: &Caller) -> Result<(), P
         return Ok(());
     }
     let detail = "this takes a recent sign-in; enter your password again, or sign in again";
-    Err(Problem::new(http::StatusCode::FORBIDDEN).with_type("urn:isobar:problem:reauthenticate").with_detail(detail))
+    Err(Problem::new(StatusCode::FORBIDDEN).with_type("urn:isobar:problem:reauthenticate").with_detail(detail))
+}
+
+/// Returns the signed-in user, the tenant and the role. An API key is refused: it must not make or end credentials.
+pub(super) fn signed_in(caller: &Caller) -> Result<(&str, &str, Role), Problem> {
+    match (caller.session(), caller.user(), caller.tenant(), caller.role()) {
+        (Some(_), Some(user), Some(tenant), Some(role)) => Ok((user, tenant, role)),
+        (_, Some(_), ..) => Err(Problem::new(StatusCode::FORBIDDEN).with_detail("an API key cannot do this; sign in")),
+        _ => Err(Problem::new(StatusCode::UNAUTHORIZED)),
+    }
 }
 
 /// The statement that ends the oldest sessions of a user beyond 100.
@@ -102,9 +113,11 @@ pub(super) async fn find(
         .bind(rfc3339(moment - options.session_idle));
     let result = database.query(statement.rows_only()).await?;
     let Some(row) = result.rows.first() else { return Ok(None) };
-    let (id, role): (String, String) = (row.get("id")?, row.get("role")?);
-    let role: Role = role.parse().map_err(|_| Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR))?;
-    let (user, tenant): (String, String) = (row.get("user_id")?, row.get("tenant_id")?);
+    let id: String = row.get("id")?;
+    let role: String = row.get("role")?;
+    let role: Role = role.parse().map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let user: String = row.get("user_id")?;
+    let tenant: String = row.get("tenant_id")?;
     let caller = Caller::member(user, tenant, role).with_session(id.as_str());
     let is_due = row.get::<String>("rotated_at")? < rfc3339(moment - options.session_rotation);
     let cookie = match is_due && row.get::<bool>("current")? {

@@ -7,10 +7,12 @@ use http::StatusCode;
 use isobar_db::{Database, QueryableExt, Statement};
 use serde::Deserialize;
 
-use super::account::{Body, input, signed_in};
+use super::session::signed_in;
 use super::throttle::{ClientAddress, count, forgive, network, set_up_tries};
 use super::{Auth, token};
-use crate::resource::{must_have_changed, nothing_changed, now, rfc3339};
+use crate::batch::{must_have_changed, nothing_changed};
+use crate::json::{Body, input};
+use crate::time::{now, rfc3339};
 use crate::{Caller, Problem, Role};
 
 const SETUP: &str = "setup";
@@ -19,7 +21,7 @@ const LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 /// Characters of a configured set-up token at least: a shorter one could be guessed in spite of the limits.
 pub(super) const TOKEN_CHARACTERS: usize = 16;
 
-/// A configured set-up token that is too short to be safe.
+/// The error of a configured set-up token with fewer than 16 characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetupTokenError(pub(super) ());
 
@@ -31,8 +33,8 @@ impl std::fmt::Display for SetupTokenError {
 
 impl std::error::Error for SetupTokenError {}
 
-/// Whether the caller acts for the operator's tenant: the one that has redeemed the set-up token. Only the operator sees data that
-/// belongs to no tenant, such as statistics of all requests.
+/// Whether the caller belongs to the operator's tenant, which is the one that has redeemed the set-up token. Only the operator may
+/// see data that belongs to no tenant, such as statistics of all requests.
 ///
 /// # Errors
 /// The database's, as [`Problem`]s.

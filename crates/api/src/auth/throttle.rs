@@ -9,7 +9,7 @@ use isobar_db::{Database, Statement};
 use sha2::{Digest, Sha256};
 
 use crate::Problem;
-use crate::resource::{now, rfc3339};
+use crate::time::{now, rfc3339};
 
 const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 
@@ -43,7 +43,8 @@ pub(super) fn set_up_tries(user: &str, network: &str) -> [Counted; 2] {
     [Counted::new("set-up", user, SET_UP_TRIES), Counted::new("network", network, NETWORK_TRIES)]
 }
 
-/// The address that a request comes from. The server puts it into the request's extensions.
+/// IP address of the client of a request, in the request's extensions. The server puts it there; without it all clients share their
+/// rate limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
@@ -76,7 +77,8 @@ pub(super) fn network(address: Option<&ClientAddress>) -> String {
 
 /// Counts a try; 429 when one of the counts is over its limit.
 pub(super) async fn count(database: &dyn Database, counted: &[Counted]) -> Result<(), Problem> {
-    let (now, end) = (now(), rfc3339(chrono::Utc::now() + WINDOW));
+    let now = now();
+    let end = rfc3339(chrono::Utc::now() + WINDOW);
     let mut statements = vec![Statement::new("DELETE FROM auth_attempts WHERE window_ends_at <= ?").bind(&now)];
     statements.extend(counted.iter().map(|one| {
         let sql = "INSERT INTO auth_attempts (key, count, window_ends_at) VALUES (?, 1, ?) \

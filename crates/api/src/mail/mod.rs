@@ -1,6 +1,6 @@
-//! E-mail that the service sends: a trait, and what sends natively.
+//! E-mail that the service sends: the trait [`MailSender`], and its native implementations (feature `mail`).
 //!
-//! Inside Workers `isobar_http_serve` sends by the `send_email` binding.
+//! Inside Workers `isobar_http_serve::workers::SendEmail` sends by the `send_email` binding.
 
 #[cfg(all(feature = "mail", not(target_arch = "wasm32")))]
 mod native;
@@ -12,19 +12,19 @@ use async_trait::async_trait;
 #[cfg(all(feature = "mail", not(target_arch = "wasm32")))]
 pub use native::{FolderMailSender, SmtpMailSender};
 
-/// A message of plain text to one person.
+/// A message of plain text to one address.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mail {
-    /// The address.
+    /// Address of the recipient, as `ada@example.com`.
     pub to: String,
-    /// The subject: one line.
+    /// Subject, in one line.
     pub subject: String,
-    /// The text, in lines that end with `\n`.
+    /// Text, in lines that end with `\n`.
     pub text: String,
 }
 
-/// Without the text, which may have a link that is valid for any reader.
+/// Shows the subject only: the text may have a link that is valid for its bearer.
 impl Debug for Mail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mail").field("subject", &self.subject).finish_non_exhaustive()
@@ -39,16 +39,39 @@ impl Mail {
 }
 
 /// Sends e-mail, from an address of its own.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use isobar_api::mail::{Mail, MailError, MailSender};
+///
+/// /// Keeps the messages, for a test.
+/// #[derive(Debug, Default)]
+/// struct Outbox(Mutex<Vec<Mail>>);
+///
+/// #[async_trait::async_trait]
+/// impl MailSender for Outbox {
+///     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+///         self.0.lock().map_err(|error| MailError::new(error.to_string()))?.push(mail.clone());
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), MailError> {
+/// let outbox = Outbox::default();
+/// outbox.send(&Mail::new("ada@example.com", "Hello", "Hello, Ada.\n")).await?;
+/// assert_eq!(outbox.0.lock().unwrap()[0].subject, "Hello");
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait MailSender: Debug + Send + Sync {
-    /// Hands a message on to be delivered.
+    /// Passes a message on for delivery, once: the caller repeats it or not.
     ///
     /// # Errors
-    /// When the server, the binding or the folder did not take it. Nothing is tried again here.
+    /// When the server, the binding or the folder did not accept it.
     async fn send(&self, mail: &Mail) -> Result<(), MailError>;
 }
 
-/// Why a message was not taken. It has neither the message nor a password in it.
+/// The reason why a message was not accepted. Its text contains neither the message nor a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailError(String);
 

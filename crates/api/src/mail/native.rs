@@ -11,14 +11,24 @@ use lettre::message::{Body, Mailbox, Message};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::{Mail, MailError, MailSender};
-use crate::resource::new_id;
+use crate::id::new_id;
 
-/// Time for one command of SMTP.
+/// Time limit of one SMTP command.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Messages that a folder keeps: the oldest go first.
+/// Number of messages in a folder; older ones are deleted.
 const KEPT: usize = 1000;
 
 /// Sends by SMTP over TLS (rustls).
+///
+/// ```
+/// use isobar_api::mail::SmtpMailSender;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let sender = SmtpMailSender::new("smtps://user:password@mail.example.com", "Help desk <help@example.com>");
+/// assert!(sender.is_ok());
+/// // Passwords are not sent in clear text.
+/// assert!(SmtpMailSender::new("smtp://user:password@mail.example.com", "help@example.com").is_err());
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SmtpMailSender {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -32,17 +42,17 @@ impl Debug for SmtpMailSender {
 }
 
 impl SmtpMailSender {
-    /// A sender by the server of this URL, from this address (`Name <address>` or an address).
+    /// A sender that uses the server of a URL, with a sender address (`Name <address>` or an address).
     ///
-    /// `smtps://USER:PASSWORD@HOST` is TLS from the start (port 465), `smtp://USER:PASSWORD@HOST?tls=required` is STARTTLS (port
-    /// 587). Without TLS only a server on this machine is taken. A command has 30 s.
+    /// `smtps://USER:PASSWORD@HOST` uses TLS from the start (port 465), `smtp://USER:PASSWORD@HOST?tls=required` uses STARTTLS (port
+    /// 587). Without TLS only a server on this machine is accepted. The time limit of a command is 30 s.
     ///
     /// # Errors
-    /// When the URL or the address is not valid, or the URL is of another host without TLS.
+    /// When the URL or the address is not valid, or the URL names another host without TLS.
     pub fn new(url: &str, from: &str) -> Result<Self, MailError> {
         if url.starts_with("smtp://") && !url.contains("tls=required") && !is_local(url) {
             return Err(MailError::new(
-                "the SMTP server would be sent passwords in clear: use smtps://, or smtp:// with ?tls=required",
+                "the password would be sent in clear text: use smtps://, or smtp:// with ?tls=required",
             ));
         }
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
@@ -64,12 +74,24 @@ impl MailSender for SmtpMailSender {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
         let message = message(&self.from, mail, Body::new(mail.text.clone()))?;
         let sent = self.transport.send(message).await;
-        sent.map(drop).map_err(|error| MailError::new(format!("the SMTP server did not take the message: {error}")))
+        sent.map(drop).map_err(|error| MailError::new(format!("the SMTP server refused the message: {error}")))
     }
 }
 
-/// Writes messages into a folder as `.eml` files, for development: any mail program opens them. The folder keeps the newest
-/// 1,000; folder and files are readable by their owner alone (0700, 0600), because the messages have links in them that are good.
+/// Writes messages into a folder as `.eml` files, for development; mail programs open them.
+///
+/// The folder keeps the newest 1,000 messages. The folder and the files are readable by their owner only (modes 0700 and 0600),
+/// because the messages contain valid links.
+///
+/// ```
+/// use isobar_api::mail::{FolderMailSender, Mail, MailSender};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let sender = FolderMailSender::new(folder.path().join("mail"), "Help desk <help@example.com>")?;
+/// sender.send(&Mail::new("ada@example.com", "Hello", "Hello, Ada.\n")).await?;
+/// assert_eq!(std::fs::read_dir(folder.path().join("mail"))?.count(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct FolderMailSender {
     folder: PathBuf,
@@ -77,7 +99,7 @@ pub struct FolderMailSender {
 }
 
 impl FolderMailSender {
-    /// A sender into this folder, which the first message makes.
+    /// A sender into a folder, which the first message creates.
     ///
     /// # Errors
     /// When the address is not valid.
@@ -101,7 +123,7 @@ impl MailSender for FolderMailSender {
 
 fn write(folder: &Path, bytes: &[u8]) -> std::io::Result<()> {
     isobar_base::fs::private_dir().recursive(true).create(folder)?;
-    // By the moment, so that they sort.
+    // Named by time, so that they sort.
     let id = new_id().map_err(std::io::Error::other)?;
     let path = folder.join(format!("{id}.eml"));
     let mut file = isobar_base::fs::private_file().write(true).create_new(true).open(path)?;
@@ -128,7 +150,8 @@ fn mailbox(address: &str) -> Result<Mailbox, MailError> {
     address.parse().map_err(|error| MailError::new(format!("{address:?} is not an e-mail address: {error}")))
 }
 
-/// The text as it is, so that a link in a file is one: `lettre` breaks lines of more than 76 characters by quoted-printable.
+/// The unencoded text, so that links in the file stay whole: `lettre` would break lines of more than 76 characters by
+/// quoted-printable.
 fn plain(text: &str) -> Body {
     let encoding = if text.is_ascii() { ContentTransferEncoding::SevenBit } else { ContentTransferEncoding::EightBit };
     Body::dangerous_pre_encoded(text.replace('\n', "\r\n").into_bytes(), encoding)
@@ -150,7 +173,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_folder_takes_messages_that_only_their_owner_reads() {
+    async fn folder_and_its_messages_are_readable_by_their_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let mails = folder.path().join("mail");
         let sender = FolderMailSender::new(&mails, "isobar <noreply@example.com>").unwrap();
@@ -178,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_keeps_the_newest_messages() {
+    fn folder_keeps_the_newest_messages() {
         let folder = tempfile::tempdir().unwrap();
         for number in 0..KEPT + 5 {
             std::fs::write(folder.path().join(format!("{number:05}.eml")), "x").unwrap();
@@ -190,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn smtp_without_tls_is_for_this_machine_alone() {
+    async fn smtp_without_tls_is_accepted_for_this_machine_only() {
         let from = "noreply@example.com";
         assert!(SmtpMailSender::new("smtp://user:password@mail.example.com", from).is_err());
         assert!(SmtpMailSender::new("smtp://localhost.example.com", from).is_err());
@@ -206,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_goes_out_by_smtp() {
+    async fn message_is_sent_by_smtp() {
         use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("smtp://{}", listener.local_addr().unwrap());
@@ -215,7 +238,8 @@ mod tests {
             let (reader, mut writer) = stream.into_split();
             let mut lines = BufReader::new(reader).lines();
             writer.write_all(b"220 test\r\n").await.unwrap();
-            let (mut all, mut data) = (Vec::new(), false);
+            let mut all = Vec::new();
+            let mut data = false;
             while let Ok(Some(line)) = lines.next_line().await {
                 let answer = match (&line[..line.len().min(4)], data) {
                     (_, true) if line == "." => {

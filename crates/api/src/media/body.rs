@@ -58,7 +58,7 @@ async fn raw(
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let memory = request.extensions().get::<BodyMemory>().cloned();
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
-    // Goes on when the client goes away: what has begun ends in order.
+    // Continues if the client disconnects, so that a begun upload is finished or deleted.
     detached(async move {
         let upload = media.open(&caller, &name, length, false, None).await?;
         let id = upload.id.clone();
@@ -69,7 +69,7 @@ async fn raw(
     .await
 }
 
-/// Takes every file of the form, under any field name. Files that were stored before one is refused stay.
+/// Stores every file of the form, under any field name. If one is refused, the files before it stay.
 async fn form(media: Media, caller: Caller, request: Request) -> Result<Response, Problem> {
     let malformed = |error: &dyn std::fmt::Display| Problem::bad_request(format!("the form cannot be read: {error}"));
     let memory = request.extensions().get::<BodyMemory>().cloned();
@@ -93,7 +93,8 @@ async fn form(media: Media, caller: Caller, request: Request) -> Result<Response
     .await
 }
 
-/// An upload in one request is whole when it is over: the rest is an error already.
+/// # Errors
+/// 400 for an upload in one request that is not complete.
 fn whole(received: Received) -> Result<(), Problem> {
     match received {
         Received::Whole => Ok(()),

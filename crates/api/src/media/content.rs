@@ -1,4 +1,4 @@
-//! An image's bytes, and who may see them.
+//! The contents of images: access, and links.
 
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -11,12 +11,13 @@ use serde_json::{Map, Value as Json, json};
 use subtle::ConstantTimeEq;
 
 use super::{Media, resource};
-use crate::auth::{Body, input};
 use crate::background::detached;
-use crate::resource::{rfc3339, row_object};
+use crate::json::{Body, input};
+use crate::resource::row_object;
+use crate::time::rfc3339;
 use crate::{Caller, Problem};
 
-/// How long a link is good at most: a week.
+/// Longest lifetime of a link in seconds: 7 days.
 pub(super) const MAX_SECONDS: i64 = 7 * 24 * 60 * 60;
 const PURPOSE: &str = "link to an image";
 
@@ -49,16 +50,16 @@ pub(super) async fn show(
     let is_public = row.get::<String>("visibility")? == "public";
     let is_own = caller.tenant() == Some(&row.get::<String>("tenant_id")?) && caller.has_scope("images", false);
     if !is_public && !is_own && !is_signed(&media, &id, row.get("link_epoch")?, &signed).await? {
-        return Err(missing()); // it must not reveal whether it exists
+        return Err(missing()); // must not reveal whether the image exists
     }
     let key = Key::new(row.get::<String>("key")?)?;
     let (parts, _) = request.into_parts();
     let mut answer = media.inner.content.serve(&key, parts).await;
-    // Uploaded by users: its contents must never run as a page of this origin.
+    // Uploaded by users: the contents must never run as a page of this origin.
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // A shared cache's when it is public, and then for a moment only: it may be made private again.
+    // A shared cache may store public content, briefly: it may become private again.
     let is_there = answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED;
     let caching = match (is_public, is_there) {
         (true, true) => "public, max-age=60",
@@ -69,7 +70,7 @@ pub(super) async fn show(
     Ok(answer)
 }
 
-/// `POST /images/{id}/link`: a URL that shows the content to its bearer, for a while, or until the image's links are revoked.
+/// `POST /images/{id}/link`: a URL that shows the content to its bearer, until it expires or is revoked.
 pub(super) async fn link(
     State(media): State<Media>,
     caller: Caller,
@@ -83,7 +84,7 @@ pub(super) async fn link(
     }
     let sql = "SELECT link_epoch FROM images WHERE id = ? AND tenant_id = ?";
     let epoch: Option<i64> = media.database().prepare(sql).bind(&id).bind(caller.tenant()).first().await?;
-    let epoch = epoch.ok_or_else(missing)?; // another tenant's is not there
+    let epoch = epoch.ok_or_else(missing)?; // also for another tenant's image
     let expires = Utc::now() + TimeDelta::seconds(seconds);
     let signature = signature(&media, &id, epoch, expires.timestamp()).await?;
     let url = format!("/api/images/{id}/content?expires={}&signature={signature}", expires.timestamp());
@@ -91,7 +92,7 @@ pub(super) async fn link(
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
-/// `DELETE /images/{id}/link`: every link to the image that was made until now ends.
+/// `DELETE /images/{id}/link`: revokes every link to the image.
 pub(super) async fn revoke_links(
     State(media): State<Media>,
     caller: Caller,
@@ -111,7 +112,10 @@ pub(super) async fn delete(
     detached(async move { media.remove(&caller, &id).await.map(|()| StatusCode::NO_CONTENT) }).await
 }
 
-/// The row, as the resource shows it, when it is the caller's tenant's.
+/// Returns an image of the caller's tenant, as the resource shows it.
+///
+/// # Errors
+/// 404 for any other image.
 pub(super) async fn shown(media: &Media, caller: &Caller, id: &str) -> Result<Map<String, Json>, Problem> {
     let sql = "SELECT * FROM images WHERE id = ? AND tenant_id = ?";
     let result = media.database().query(Statement::new(sql).bind(id).bind(caller.tenant()).rows_only()).await?;

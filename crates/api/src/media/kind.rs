@@ -127,7 +127,8 @@ pub(super) fn dimensions(kind: Kind, head: &[u8]) -> Result<Option<(u32, u32)>, 
         return Ok(None);
     }
     let Ok(size) = imagesize::blob_size(head) else { return Ok(None) };
-    let (width, height) = (size.width as u64, size.height as u64);
+    let width = size.width as u64;
+    let height = size.height as u64;
     if width.saturating_mul(height) > MAX_PIXELS {
         let detail = format!("an image of {width} x {height} has too many pixels; {MAX_PIXELS} at most");
         return Err(Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY).with_detail(detail));

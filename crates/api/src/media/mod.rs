@@ -1,9 +1,9 @@
 //! Media: images, videos and 3D models in a bucket, with a row for each in `images`.
 //!
-//! They come by a form, as a raw body, or by the resumable protocol tus 1.0.0, and go to `images/` or `media/`. A row is there
-//! when its object is, and not before; what comes or goes is in the ledger (`uploads`), so that a [sweep](Media::sweep) ends
-//! what a crash has interrupted. Private until made public; a link shows one to its bearer, until it expires or the image's
-//! links are revoked. A tenant's bytes and unfinished uploads have [limits](MediaOptions).
+//! They are uploaded by a form, as a raw body, or by the resumable protocol tus 1.0.0, and stored under `images/` or `media/`. A
+//! row is inserted once its object is stored. Until then, and during a deletion, the object has a row in the journal (`uploads`), so
+//! that a [sweep](Media::sweep) finishes what a crash has interrupted. Media are private until they are made public. A link shows one
+//! to its bearer, until it expires or is revoked. A tenant's bytes and unfinished uploads have [limits](MediaOptions).
 
 mod body;
 mod content;
@@ -26,7 +26,7 @@ use isobar_db::vault::Vault;
 use isobar_storage::{Key, ObjectStore};
 use serde_json::json;
 
-pub use upload_journal::Swept;
+pub use upload_journal::SweepReport;
 
 use crate::{Api, Column, Policy, Problem, Resource, Role};
 
@@ -37,27 +37,58 @@ pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgra
 pub const MIGRATIONS: [&str; 3] =
     [include_str!("schema.sql"), include_str!("upgrade.sql"), include_str!("reserve.sql")];
 
-/// Answers with an object's bytes by the rules of HTTP: ranges, conditions. `isobar_http_serve::SiteContent` is one.
+/// Serves an object's bytes by the rules of HTTP: ranges, preconditions. `isobar_http_serve::SiteContent` is the implementation for
+/// a bucket.
+///
+/// ```
+/// use axum::response::{IntoResponse, Response};
+/// use http::request::Parts;
+/// use isobar_api::media::ContentServer;
+/// use isobar_storage::Key;
+///
+/// /// Shows the name of the object, for a test.
+/// #[derive(Debug)]
+/// struct Names;
+///
+/// #[async_trait::async_trait]
+/// impl ContentServer for Names {
+///     async fn serve(&self, key: &Key, _: Parts) -> Response {
+///         key.to_string().into_response()
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait ContentServer: Debug + Send + Sync {
-    /// The answer to a GET or HEAD for this object; only method and headers of the request count.
+    /// Answers a GET or HEAD for an object. Of the request only the method and the headers count. Errors are responses, too: 404 for a
+    /// missing object.
     async fn serve(&self, key: &Key, request: Parts) -> Response;
 }
 
-/// How media behave.
+/// Options of media.
+///
+/// ```
+/// use isobar_api::{MediaOptions, Policy, Role};
+/// let options = MediaOptions::default()
+///     .with_max_bytes(100 << 20)
+///     .with_tenant_bytes(1 << 30)
+///     .with_resumable_for(chrono::TimeDelta::hours(6))
+///     .with_link_policy(Policy::AtLeast(Role::Admin));
+/// assert_eq!(options.max_bytes, 100 << 20);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MediaOptions {
-    /// The largest upload in bytes; 5 GiB when not given, 48 GiB at most.
+    /// Largest upload in bytes. Beyond it an upload is answered 413. Default: 5 GiB. Limit: 48 GiB, as R2 takes 10,000 parts.
     pub max_bytes: u64,
-    /// How long a resumable upload may be gone on with; a day when not given.
+    /// Lifetime of a resumable upload. Afterwards it is deleted by the sweep. Default: 1 day.
     pub resumable_for: chrono::TimeDelta,
-    /// Bytes of one tenant's media. Unfinished uploads count with the length that they have announced, or with what is stored of
-    /// them. Default: 50 GiB. Beyond it an upload is answered 507.
+    /// Largest total size of a tenant's media in bytes. Unfinished uploads count with their announced length, or with their stored
+    /// bytes. Beyond it an upload is answered 507. Default: 50 GiB.
     pub tenant_bytes: u64,
-    /// Unfinished uploads of one tenant; one user has 100 at most besides. Default: 1,000. Beyond it a new one is answered 429.
+    /// Largest number of a tenant's unfinished uploads. Beyond it, and beyond 100 of one user, a new one is answered 429. Default:
+    /// 1,000.
     pub tenant_uploads: u32,
-    /// The principals that may make and revoke links to private media. Default: members.
+    /// The principals that may create and revoke links to private media. Default: members.
     pub link_policy: Policy,
 }
 
@@ -74,35 +105,35 @@ impl Default for MediaOptions {
 }
 
 impl MediaOptions {
-    /// The largest upload in bytes.
+    /// Sets the largest upload in bytes. Default: 5 GiB. A larger value than 48 GiB is lowered to that.
     #[must_use]
     pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
         self.max_bytes = max_bytes.min(48 << 30); // R2 takes 10,000 parts
         self
     }
 
-    /// How long a resumable upload may be gone on with.
+    /// Sets the lifetime of a resumable upload. Default: 1 day.
     #[must_use]
     pub fn with_resumable_for(mut self, time: chrono::TimeDelta) -> Self {
         self.resumable_for = time;
         self
     }
 
-    /// Bytes of one tenant's media. Default: 50 GiB.
+    /// Sets the largest total size of a tenant's media in bytes. Default: 50 GiB.
     #[must_use]
     pub fn with_tenant_bytes(mut self, bytes: u64) -> Self {
         self.tenant_bytes = bytes;
         self
     }
 
-    /// Unfinished uploads of one tenant. Default: 1,000.
+    /// Sets the largest number of a tenant's unfinished uploads. Default: 1,000.
     #[must_use]
     pub fn with_tenant_uploads(mut self, uploads: u32) -> Self {
         self.tenant_uploads = uploads;
         self
     }
 
-    /// Sets the principals that may make and revoke links to private media. Default: members.
+    /// Sets the principals that may create and revoke links to private media. Default: members.
     #[must_use]
     pub fn with_link_policy(mut self, policy: Policy) -> Self {
         self.link_policy = policy;
@@ -110,7 +141,30 @@ impl MediaOptions {
     }
 }
 
-/// Media in a bucket and a database that has the tables of [`SCHEMA`]. Cheap to clone.
+/// Media in a bucket and in a database that has the tables of [`SCHEMA`]. Cheap to clone.
+///
+/// ```
+/// # use axum::response::{IntoResponse, Response};
+/// # #[derive(Debug)] struct Names;
+/// # #[async_trait::async_trait]
+/// # impl isobar_api::media::ContentServer for Names {
+/// #     async fn serve(&self, key: &isobar_storage::Key, _: http::request::Parts) -> Response { key.to_string().into_response() }
+/// # }
+/// use std::sync::Arc;
+/// use isobar_api::{Api, Media, MediaOptions};
+/// use isobar_db::{Database, SqliteDatabase};
+/// use isobar_db::vault::{Keyring, Vault};
+/// use isobar_storage::memory::MemoryStore;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+/// let keyring: Keyring = Keyring::generate("2026-11")?.expose_text().unwrap_or_default().parse()?;
+/// let vault = Vault::new(Arc::clone(&database), "app", keyring);
+/// let content = Arc::new(Names); // in a server: isobar_http_serve::SiteContent
+/// let media = Media::new(Arc::clone(&database), Arc::new(MemoryStore::new()), vault, content, MediaOptions::default());
+/// let router = media.mount(Api::new(database)).into_router();
+/// # drop(router);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Media {
     inner: Arc<Inner>,
@@ -126,7 +180,7 @@ struct Inner {
 }
 
 impl Media {
-    /// Media in this bucket; the vault signs the links.
+    /// Media with their rows in `database` and their bytes in `store`. The vault signs the links, `content` serves the bytes.
     pub fn new(
         database: Arc<dyn Database>,
         store: Arc<dyn ObjectStore>,
@@ -137,14 +191,15 @@ impl Media {
         Self { inner: Arc::new(Inner { database, store, vault, content, options }) }
     }
 
-    /// Adds the resource `images` and the routes beside it: uploads to `/images` and `/uploads` (tus), `content` and `link` of
-    /// an image. Viewers see; members upload, delete, make links and revoke them.
+    /// Adds the resource `images`, and the routes for uploads (`/images`, and `/uploads` for tus), contents and links. Viewers read;
+    /// members upload, change and delete; links are by [`MediaOptions::link_policy`].
     #[must_use]
     pub fn mount(&self, api: Api) -> Api {
-        let (viewer, member) = (Policy::AtLeast(Role::Viewer), Policy::AtLeast(Role::Member));
+        let viewer = Policy::AtLeast(Role::Viewer);
+        let member = Policy::AtLeast(Role::Member);
         let links = self.options().link_policy;
         let with = |routes: axum::routing::MethodRouter<Self>| routes.with_state(self.clone());
-        // Bodies that stream are counted where they are taken in.
+        // Streamed bodies are limited where they are received.
         let streams = |routes: axum::routing::MethodRouter<Self>| with(routes.layer(DefaultBodyLimit::disable()));
         let api = api
             .resource(resource())
@@ -182,12 +237,12 @@ impl Media {
 
     fn too_large(&self) -> Problem {
         let detail =
-            format!("an upload has at most {} bytes, and exactly as many as it announces", self.options().max_bytes);
+            format!("an upload has at most {} bytes, and no more than its announced length", self.options().max_bytes);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail(detail)
     }
 }
 
-/// Images as a resource: to list, to look at, to rename and to make public.
+/// Returns the declaration of the resource `images`. Rows are created by uploads; they can be read, renamed and made public.
 #[must_use]
 pub fn resource() -> Resource {
     Resource::of_tenant("images")
@@ -204,7 +259,7 @@ pub fn resource() -> Resource {
         .column(
             Column::choice("visibility", &["private", "public"])
                 .default("private")
-                .describe("Whether everybody may see its content."),
+                .describe("Whether the content is visible to everyone."),
         )
         .read(Policy::AtLeast(Role::Viewer))
         .update(Policy::AtLeast(Role::Member))
@@ -216,16 +271,16 @@ fn documents() -> [(&'static str, serde_json::Value); 4] {
     let id = json!([{"name": "id", "in": "path", "required": true, "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}}]);
     let file = || json!({"type": "string", "contentMediaType": "application/octet-stream"});
     let name = json!([{"name": "name", "in": "query", "required": true, "schema": {"type": "string", "minLength": 1, "maxLength": 200},
-        "description": "The file's name; its ending says what it is."}]);
+        "description": "The file's name; its extension determines the type."}]);
     let upload = |id: &str| {
         json!({
             "operationId": id, "tags": ["images"], "summary": "Upload an image, a video or a 3D model", "parameters": name,
             "requestBody": {"required": true, "content": {"application/octet-stream": {"schema": file()}}},
-            "responses": {"201": {"description": "It is stored", "content": image()}, "4XX": problem(), "5XX": problem()},
+            "responses": {"201": {"description": "The stored image", "content": image()}, "4XX": problem(), "5XX": problem()},
         })
     };
     let link = json!({
-        "operationId": "link_images", "tags": ["images"], "summary": "A link that shows it to anybody for a while",
+        "operationId": "link_images", "tags": ["images"], "summary": "Create a link that shows the image to its bearer for a time",
         "requestBody": {"required": true, "content": {"application/json": {"schema": {
             "type": "object", "additionalProperties": false, "required": ["seconds"],
             "properties": {"seconds": {"type": "integer", "minimum": 1, "maximum": content::MAX_SECONDS}},
@@ -239,18 +294,18 @@ fn documents() -> [(&'static str, serde_json::Value); 4] {
         },
     });
     let unlink = json!({
-        "operationId": "unlink_images", "tags": ["images"], "summary": "End every link to it",
-        "responses": {"204": {"description": "No link to it is valid any more"}, "4XX": problem(), "5XX": problem()},
+        "operationId": "unlink_images", "tags": ["images"], "summary": "Revoke every link to the image",
+        "responses": {"204": {"description": "The links are revoked"}, "4XX": problem(), "5XX": problem()},
     });
     let content = json!({
         "operationId": "content_images", "tags": ["images"],
-        "summary": "The bytes: for everybody when public, for the tenant, and for who has a link",
+        "summary": "The bytes, for the tenant, for the bearer of a link, and for everyone if public",
         "responses": {"200": {"description": "The bytes"}, "206": {"description": "A range of them"},
-            "304": {"description": "They are as they were"}, "4XX": problem(), "5XX": problem()},
+            "304": {"description": "Not modified"}, "4XX": problem(), "5XX": problem()},
     });
     let delete = json!({
-        "operationId": "delete_images", "tags": ["images"], "summary": "Delete, the object and its row",
-        "responses": {"204": {"description": "It is deleted"}, "4XX": problem(), "5XX": problem()},
+        "operationId": "delete_images", "tags": ["images"], "summary": "Delete the image",
+        "responses": {"204": {"description": "Deleted"}, "4XX": problem(), "5XX": problem()},
     });
     [
         ("/images", json!({"post": upload("upload_images"), "put": upload("put_images")})),

@@ -25,7 +25,7 @@ const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-le
 const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 
-/// `OPTIONS`: what is offered.
+/// `OPTIONS`: the protocol's version, extensions and limits.
 pub(super) async fn options(State(media): State<Media>) -> Response {
     let headers = [
         (TUS_VERSION, "1.0.0".to_owned()),
@@ -35,12 +35,12 @@ pub(super) async fn options(State(media): State<Media>) -> Response {
     answered(Ok((StatusCode::NO_CONTENT, headers).into_response()))
 }
 
-/// `POST /uploads`: a new upload, and its first bytes where they are there.
+/// `POST /uploads`: a new upload, with its first bytes if the request has any.
 pub(super) async fn create(State(media): State<Media>, caller: Caller, request: Request) -> Response {
     answered(creating(media, caller, request).await)
 }
 
-/// `HEAD /uploads/{id}`: how far it has come.
+/// `HEAD /uploads/{id}`: the progress of an upload.
 pub(super) async fn show(
     State(media): State<Media>,
     caller: Caller,
@@ -60,7 +60,7 @@ pub(super) async fn append(
     answered(appending(media, caller, id, request).await)
 }
 
-/// `DELETE /uploads/{id}`: it is given up.
+/// `DELETE /uploads/{id}`: deletes an unfinished upload.
 pub(super) async fn end(
     State(media): State<Media>,
     caller: Caller,
@@ -70,7 +70,7 @@ pub(super) async fn end(
     answered(ending(media, caller, id, &headers).await)
 }
 
-/// `POST /uploads/{id}` with `X-HTTP-Method-Override`, for who cannot send the method itself.
+/// `POST /uploads/{id}` with `X-HTTP-Method-Override`, for clients that cannot send the method itself.
 pub(super) async fn overridden(media: State<Media>, caller: Caller, id: Path<String>, request: Request) -> Response {
     let method = request.headers().get("x-http-method-override").map(HeaderValue::as_bytes).unwrap_or_default();
     match Method::from_bytes(method) {
@@ -94,7 +94,8 @@ async fn creating(media: Media, caller: Caller, request: Request) -> Result<Resp
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     detached(async move {
         let upload = media.open(&caller, &name, length, true, Some(metadata)).await?;
-        let (id, expires) = (upload.id.clone(), http_date(&upload));
+        let id = upload.id.clone();
+        let expires = http_date(&upload);
         let received = match has_bytes || length == Some(0) {
             true => media.take(upload, chunks, true, memory).await?,
             false => {
@@ -113,7 +114,7 @@ async fn progress(media: &Media, caller: &Caller, id: &str, headers: &HeaderMap)
     let (received, length, expires, metadata) = match media.find(caller, id).await? {
         Some(upload) => (upload.received, upload.size, http_date(&upload), upload.metadata),
         None => {
-            // A client that missed the last answer learns here that it is whole.
+            // It may be complete, and the client has missed the last answer.
             let sql = "SELECT size, upload_metadata FROM images WHERE id = ? AND tenant_id = ? AND user_id = ?";
             let query = media.database().prepare(sql).bind(id).bind(caller.tenant()).bind(caller.user());
             let found: Option<(i64, Option<String>)> = query.first().await?;
@@ -124,7 +125,7 @@ async fn progress(media: &Media, caller: &Caller, id: &str, headers: &HeaderMap)
     };
     let received = if Some(received) == length { Received::Whole } else { Received::Part(received) };
     let mut headers = vec![(header::CACHE_CONTROL, "no-store".to_owned())];
-    // Either the length, or that it is to come; and the metadata as they were sent.
+    // Either the length, or that it is deferred; and the metadata as sent.
     headers.push(length.map_or((UPLOAD_DEFER_LENGTH, "1".to_owned()), |length| (UPLOAD_LENGTH, length.to_string())));
     headers.extend(metadata.filter(|metadata| !metadata.is_empty()).map(|metadata| (UPLOAD_METADATA, metadata)));
     let headers = axum::response::AppendHeaders(headers);
@@ -155,7 +156,8 @@ async fn appending(media: Media, caller: Caller, id: String, request: Request) -
             media.release(&upload).await?;
             return Err(problem);
         }
-        let (length, expires) = (upload.size, http_date(&upload));
+        let length = upload.size;
+        let expires = http_date(&upload);
         let received = media.take(upload, chunks, true, memory).await?;
         Ok((StatusCode::NO_CONTENT, progressed(received, length, &id, expires)).into_response())
     })
@@ -172,7 +174,7 @@ async fn ending(media: Media, caller: Caller, id: String, headers: &HeaderMap) -
     .await
 }
 
-/// Every answer says the version.
+/// Adds the protocol's version to an answer.
 fn answered(answer: Result<Response, Problem>) -> Response {
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     let headers = response.headers_mut();
@@ -185,7 +187,7 @@ fn answered(answer: Result<Response, Problem>) -> Response {
     response
 }
 
-/// How far it has come, and where it is when it is whole.
+/// Returns the headers of an upload's progress; of a complete one they name the image.
 fn progressed(
     received: Received,
     length: Option<u64>,
@@ -218,8 +220,8 @@ fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
 fn announced(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(deferred) = headers.get(&UPLOAD_DEFER_LENGTH) else { return number(headers, &UPLOAD_LENGTH).map(Some) };
     if deferred != "1" || headers.contains_key(&UPLOAD_LENGTH) {
-        let problem = Problem::bad_request("a header is missing or wrong");
-        return Err(problem.with_field(UPLOAD_DEFER_LENGTH.as_str(), "must be 1, and without Upload-Length"));
+        let problem = Problem::bad_request("a header is missing or invalid");
+        return Err(problem.with_field(UPLOAD_DEFER_LENGTH.as_str(), "must be 1, without Upload-Length"));
     }
     Ok(None)
 }
@@ -228,7 +230,7 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Problem> {
     let digits = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let number = digits.parse().ok().filter(|_| digits.bytes().all(|it| it.is_ascii_digit()));
     number.ok_or_else(|| {
-        Problem::bad_request("a header is missing or wrong").with_field(name.as_str(), "must be a number")
+        Problem::bad_request("a header is missing or invalid").with_field(name.as_str(), "must be a number")
     })
 }
 
@@ -243,7 +245,7 @@ fn filename(metadata: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(value).ok()?).ok()
 }
 
-/// RFC 9110's form of the moment, which the protocol wants.
+/// Returns the expiry as an HTTP date (RFC 9110), which the protocol requires.
 fn http_date(upload: &Upload) -> Option<String> {
     let moment = chrono::DateTime::parse_from_rfc3339(&upload.expires_at).ok()?;
     Some(moment.to_utc().format("%a, %d %b %Y %H:%M:%S GMT").to_string())

@@ -1,7 +1,7 @@
-//! Receives uploads: one way for forms, raw bodies and resumable uploads.
+//! The bytes of an upload, received alike for forms, raw bodies and resumable uploads.
 //!
-//! Up to a part is in memory; a longer upload goes to the bucket part by part, hashed on the way. The type is recognised by the
-//! first bytes, before anything is stored under it.
+//! At most one part is held in memory; a longer upload is stored part by part, and hashed on the way. Its type is checked by the
+//! first bytes, before anything is stored.
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,24 +15,24 @@ use super::kind::{HEAD_BYTES, SIGNATURE_BYTES, dimensions};
 use super::upload_journal::{PART_BYTES, Upload};
 use crate::{BodyMemory, Problem};
 
-/// Time after which a lock is renewed.
+/// Interval at which the lock is renewed.
 const RENEWED: TimeDelta = TimeDelta::seconds(20);
 
 /// An error of a body's source.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How far an upload has come.
+/// Progress of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Received {
-    /// All of it: the image is there.
+    /// It is complete, and a row of `images`.
     Whole,
-    /// Bytes that are durable.
+    /// The number of durable bytes.
     Part(u64),
 }
 
 impl Media {
-    /// Receives an upload to the end of the stream. One that cannot be resumed is complete then, or fails. Bytes that are held
-    /// on the way, a part at most, are counted in `memory`.
+    /// Receives an upload to the end of the stream. One that cannot be resumed is then complete, or fails. The bytes in memory, a
+    /// part at most, are counted in `memory`.
     pub(super) async fn take(
         &self,
         mut upload: Upload,
@@ -46,14 +46,14 @@ impl Media {
             failed => failed,
         };
         if let Err(problem) = &taken {
-            // An invalid medium stays invalid; an upload that broke off can be resumed.
+            // An invalid medium stays invalid; an interrupted upload can be resumed.
             let is_hopeless = [StatusCode::UNSUPPORTED_MEDIA_TYPE, StatusCode::UNPROCESSABLE_ENTITY];
             let cleared = match resumable && !is_hopeless.contains(&problem.status()) {
                 true => self.release(&upload).await,
                 false => self.discard(&upload).await,
             };
             if let Err(error) = cleared {
-                tracing::warn!(?error, "what failed is left to the sweep");
+                tracing::warn!(?error, "a failed upload is left to the sweep");
             }
         }
         taken
@@ -66,7 +66,6 @@ impl Media {
         resumable: bool,
         hold: &(impl Fn(usize) -> Result<(), Problem> + Sync),
     ) -> Result<Received, Problem> {
-        let limit = upload.size.unwrap_or(upload.limit);
         let tail_bytes = usize::try_from(upload.tail_bytes()).unwrap_or(usize::MAX);
         hold(tail_bytes)?;
         let mut buffer = BytesMut::from(&*self.tail(upload).await?);
@@ -82,18 +81,12 @@ impl Media {
                 }
             };
             if let Err(problem) = hold(buffer.len() + chunk.len()) {
-                // What came before is kept as that of a connection that breaks is: the client goes on behind it.
+                // The earlier bytes are kept, as after a broken connection: the client resumes behind them.
                 refused = Some(problem);
                 break;
             }
             buffer.extend_from_slice(&chunk);
-            if whole_parts(upload) + buffer.len() as u64 > limit {
-                return Err(if limit < self.options().max_bytes && upload.size.is_none() {
-                    self.no_room()
-                } else {
-                    self.too_large()
-                });
-            }
+            self.check_length(upload, whole_parts(upload) + buffer.len() as u64)?;
             // More than a part: the last one must not be empty.
             while buffer.len() as u64 > PART_BYTES {
                 if upload.parts.is_empty() {
@@ -106,7 +99,7 @@ impl Media {
             self.keep_lock(upload, &mut renewed).await?;
         }
         let total = whole_parts(upload) + buffer.len() as u64;
-        // All that was announced is all there is, however the connection ended.
+        // All announced bytes are there, however the connection ended.
         let ended = broken.is_none() && refused.is_none();
         if upload.size.map_or(ended && !resumable, |size| size == total) {
             self.finish(upload, buffer.freeze()).await?;
@@ -129,6 +122,17 @@ impl Media {
         upload.received = total;
         self.save(upload, true).await?;
         refused.map_or(Ok(Received::Part(total)), Err)
+    }
+
+    /// # Errors
+    /// 413 when an upload has more bytes than it announced or the limit admits, 507 when it exceeds the tenant's free bytes.
+    fn check_length(&self, upload: &Upload, bytes: u64) -> Result<(), Problem> {
+        let limit = upload.size.unwrap_or(upload.limit);
+        if bytes <= limit {
+            return Ok(());
+        }
+        let is_quota = upload.size.is_none() && limit < self.options().max_bytes;
+        Err(if is_quota { self.no_room() } else { self.too_large() })
     }
 
     async fn keep_lock(&self, upload: &Upload, renewed: &mut DateTime<Utc>) -> Result<(), Problem> {

@@ -1,5 +1,5 @@
-//! The ledger: what is in the bucket without a row in `images` has one in `uploads`, from before its first byte until after
-//! its last. So no crash leaves an object that nothing knows of, and a sweep needs no listing of the bucket.
+//! The journal of uploads. An object in the bucket without a row in `images` has a row in `uploads`, from before its first byte
+//! until after its deletion. So a crash leaves no orphaned object, and a sweep needs no listing of the bucket.
 
 use chrono::{TimeDelta, Utc};
 use isobar_db::{QueryableExt, Row, Statement};
@@ -9,17 +9,18 @@ use sha2::digest::common::hazmat::SerializableState;
 
 use super::Media;
 use super::kind::Named;
-use crate::resource::{is_reached, must_have_changed, must_not, new_id, nothing_changed, now, rfc3339};
+use crate::batch::{is_reached, must_have_changed, must_not, nothing_changed};
+use crate::id::new_id;
+use crate::time::{now, rfc3339};
 use crate::{Caller, Problem};
 
-/// The size of a part: R2's least for one that is not the last.
+/// Size of a part in bytes: the least that R2 takes for one that is not the last.
 pub(super) const PART_BYTES: u64 = 5 * 1024 * 1024;
-/// How long an upload that is received in one request may take.
+/// Longest time of an upload in one request.
 const DIRECT: TimeDelta = TimeDelta::hours(24);
-/// How long a request that writes to an upload keeps others out, from its last sign of life.
+/// Lifetime of the lock of a request that writes to an upload, from its last renewal.
 const LOCK: TimeDelta = TimeDelta::seconds(60);
-/// After the object of an upload that was given up is deleted, how long until that is done once more: a part of it may
-/// have been under way.
+/// Time between the two deletions of an abandoned upload's object: a part may have been in flight at the first one.
 const LINGER: TimeDelta = TimeDelta::hours(1);
 /// Unfinished uploads of one user.
 const MAX_UPLOADS: i64 = 100;
@@ -35,36 +36,36 @@ pub(super) struct Upload {
     pub(super) named: Named,
     /// The whole length in bytes, where it was announced.
     pub(super) size: Option<u64>,
-    /// Bytes that it may have at most while the length is not known.
+    /// Largest length in bytes while it was not announced.
     pub(super) limit: u64,
     /// `Upload-Metadata`, as the client has sent it.
     pub(super) metadata: Option<String>,
-    /// Bytes that are durable: whole parts, and a tail in an object of its own.
+    /// Durable bytes: whole parts, and a tail in an object of its own.
     pub(super) received: u64,
-    /// Bytes of the tenant's quota that are the upload's.
+    /// Bytes of the tenant's quota that are reserved for the upload.
     reserved: u64,
     pub(super) multipart: Option<UploadId>,
     pub(super) parts: Vec<Part>,
-    /// Of the whole parts.
+    /// Hash of the whole parts.
     pub(super) hash: Sha256,
-    /// The beginning of the whole parts.
+    /// The first bytes of the whole parts, at most [`HEAD_BYTES`](super::kind::HEAD_BYTES).
     pub(super) head: Vec<u8>,
     pub(super) expires_at: String,
-    /// Whether it may be gone on with: then there may be a tail, too, even where the row does not know of it.
+    /// Whether a later request may resume it. Then there may be a tail, also one that the row does not mention.
     resumable: bool,
-    /// The token by which this request has locked it; a direct upload belongs to its request alone.
+    /// The token of this request's lock.
     lock: String,
 }
 
-/// The result of a sweep.
+/// The result of [`Media::sweep`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Swept {
-    /// Uploads that were given up.
+pub struct SweepReport {
+    /// Number of unfinished uploads that had expired and were deleted.
     pub abandoned: u64,
-    /// Objects whose end had not been finished.
+    /// Number of deletions and completions that were interrupted earlier and are finished now.
     pub finished: u64,
-    /// Uploads that could not be swept this time; the log has the reasons.
+    /// Number of uploads whose sweep failed. Each is logged, and tried again an hour later.
     pub failed: u64,
 }
 
@@ -82,6 +83,10 @@ impl Upload {
 
 impl Media {
     /// Opens an upload: its row is there before its object.
+    ///
+    /// # Errors
+    /// 400 and 415 as [`Named::of`], 401 for an anonymous caller, 413 for a length above the limit, 429 for too many unfinished
+    /// uploads, 507 where the tenant's quota has no room.
     pub(super) async fn open(
         &self,
         caller: &Caller,
@@ -91,66 +96,68 @@ impl Media {
         metadata: Option<String>,
     ) -> Result<Upload, Problem> {
         let named = Named::of(name)?;
-        let limit = self.options().max_bytes;
-        if size.is_some_and(|size| size > limit) {
+        let largest = self.options().max_bytes;
+        if size.is_some_and(|size| size > largest) {
             return Err(self.too_large());
         }
         let unknown = || Problem::new(http::StatusCode::UNAUTHORIZED);
-        let (tenant, user) = (caller.tenant().ok_or_else(unknown)?, caller.user().ok_or_else(unknown)?);
-        let (id, lock) = (new_id()?, new_id()?);
-        let key = Key::new(named.key(&id))?;
-        let lifetime = if resumable { self.options().resumable_for } else { DIRECT };
-        let expires_at = rfc3339(Utc::now() + lifetime);
-        let has_room = |limit: u64| limit > 0 && size.is_none_or(|size| size <= limit);
-        let limit = limit.min(self.free_bytes(tenant).await?);
-        if !has_room(limit) {
+        let tenant = caller.tenant().ok_or_else(unknown)?;
+        let user = caller.user().ok_or_else(unknown)?;
+        let limit = largest.min(self.free_bytes(tenant).await?);
+        if limit == 0 || size.is_some_and(|size| size > limit) {
             return Err(self.no_room());
         }
-        // Counted again with the row: uploads are begun concurrently.
+        let id = new_id()?;
+        let lifetime = if resumable { self.options().resumable_for } else { DIRECT };
+        let upload = Upload {
+            key: Key::new(named.key(&id))?,
+            id,
+            tenant: tenant.to_owned(),
+            user: user.to_owned(),
+            name: name.to_owned(),
+            named,
+            size,
+            limit,
+            metadata,
+            received: 0,
+            reserved: size.unwrap_or_default(),
+            multipart: None,
+            parts: Vec::new(),
+            hash: Sha256::default(),
+            head: Vec::new(),
+            expires_at: rfc3339(Utc::now() + lifetime),
+            resumable,
+            lock: new_id()?,
+        };
+        self.insert(&upload).await?;
+        Ok(upload)
+    }
+
+    /// Inserts the row of a new upload. Uploads are opened concurrently, so the limits are checked by the statement itself.
+    async fn insert(&self, upload: &Upload) -> Result<(), Problem> {
+        let Upload { id, tenant, user, key, name, size, lock, expires_at, metadata, reserved, .. } = upload;
         let sql = "INSERT INTO uploads (id, tenant_id, user_id, key, name, state, size, lock, locked_until, expires_at, created_at, \
                    metadata, reserved) SELECT ?1, ?2, ?3, ?4, ?5, 'coming', ?6, ?7, ?8, ?9, ?10, ?13, ?14 WHERE (SELECT count(*) FROM \
                    uploads WHERE tenant_id = ?2 AND user_id = ?3 AND state = 'coming' AND expires_at > ?10) < ?11 AND (SELECT \
                    count(*) FROM uploads WHERE tenant_id = ?2 AND state = 'coming' AND expires_at > ?10) < ?12 AND ";
         let sql = format!("{sql}{} + ?14 <= ?15", used("?2"));
-        let insert = self.database().prepare(sql).bind(&id).bind(tenant).bind(user).bind(key.as_str()).bind(name);
-        let insert = insert.bind(size.map(integer)).bind(&lock).bind(rfc3339(Utc::now() + LOCK)).bind(&expires_at);
+        let insert = self.database().prepare(sql).bind(id).bind(tenant).bind(user).bind(key.as_str()).bind(name);
+        let insert = insert.bind(size.map(integer)).bind(lock).bind(rfc3339(Utc::now() + LOCK)).bind(expires_at);
         let insert = insert.bind(now()).bind(MAX_UPLOADS).bind(self.options().tenant_uploads).bind(metadata.clone());
-        let reserved = size.unwrap_or_default();
-        let insert = insert.bind(integer(reserved)).bind(integer(self.options().tenant_bytes));
-        if insert.run().await?.changes == 0 {
-            if !has_room(self.free_bytes(tenant).await?) {
-                return Err(self.no_room());
-            }
-            let detail = format!(
-                "you have {MAX_UPLOADS} unfinished uploads, or your team has {}; finish or delete some",
-                self.options().tenant_uploads
-            );
-            let problem = Problem::new(http::StatusCode::TOO_MANY_REQUESTS).with_detail(detail);
-            return Err(problem.with_retry_after(http::HeaderValue::from_static("60")));
+        let insert = insert.bind(integer(*reserved)).bind(integer(self.options().tenant_bytes));
+        if insert.run().await?.changes > 0 {
+            return Ok(());
         }
-        let (tenant, user, name) = (tenant.to_owned(), user.to_owned(), name.to_owned());
-        let (hash, head, parts) = (Sha256::default(), Vec::new(), Vec::new());
-        let (received, multipart) = (0, None);
-        Ok(Upload {
-            id,
-            tenant,
-            user,
-            key,
-            name,
-            named,
-            size,
-            limit,
-            metadata,
-            received,
-            reserved,
-            multipart,
-            parts,
-            hash,
-            head,
-            expires_at,
-            resumable,
-            lock,
-        })
+        let free = self.free_bytes(tenant).await?;
+        if free == 0 || size.is_some_and(|size| size > free) {
+            return Err(self.no_room());
+        }
+        let detail = format!(
+            "you have {MAX_UPLOADS} unfinished uploads, or your team has {}; finish or delete some",
+            self.options().tenant_uploads
+        );
+        let problem = Problem::new(http::StatusCode::TOO_MANY_REQUESTS).with_detail(detail);
+        Err(problem.with_retry_after(http::HeaderValue::from_static("60")))
     }
 
     /// Returns the bytes that a tenant may still store: its limit less its media and what unfinished uploads have reserved.
@@ -167,11 +174,11 @@ impl Media {
         Problem::new(http::StatusCode::INSUFFICIENT_STORAGE).with_detail(detail)
     }
 
-    /// Keeps the length of an upload that was begun without one.
+    /// Sets the length of an upload that was begun without one.
     ///
     /// # Errors
-    /// 409 for a length that is less than what has come or another one than before, 413 for one above the limit, 507 for one
-    /// without room.
+    /// 409 for a length below the received bytes or one that differs from an earlier one, 413 for a length above the limit, 507
+    /// where the tenant's quota has no room.
     pub(super) async fn set_length(&self, upload: &mut Upload, length: u64) -> Result<(), Problem> {
         if upload.size.is_some_and(|size| size != length) || length < upload.received {
             let detail = "the upload's length was announced already, or is less than the bytes received";
@@ -192,7 +199,7 @@ impl Media {
         Ok(())
     }
 
-    /// An upload of the caller's, without the right to write to it.
+    /// Returns an upload of the caller's, to be read.
     pub(super) async fn find(&self, caller: &Caller, id: &str) -> Result<Option<Upload>, Problem> {
         let sql = "SELECT * FROM uploads WHERE id = ? AND tenant_id = ? AND user_id = ? AND state = 'coming' AND expires_at > ?";
         let statement = Statement::new(sql).bind(id).bind(caller.tenant()).bind(caller.user()).bind(now());
@@ -204,10 +211,10 @@ impl Media {
         Ok(Upload { limit: self.options().max_bytes, ..read(row)? })
     }
 
-    /// An upload of the caller's, to write to.
+    /// Locks an upload of the caller's, to write to it.
     ///
     /// # Errors
-    /// 404, and 423 while another request writes to it.
+    /// 404 when there is none or it has expired, 423 while another request has locked it.
     pub(super) async fn lock(&self, caller: &Caller, id: &str) -> Result<Upload, Problem> {
         let lock = new_id()?;
         let sql = "UPDATE uploads SET lock = ?1, locked_until = ?2 WHERE id = ?3 AND tenant_id = ?4 AND user_id = ?5 \
@@ -265,14 +272,17 @@ impl Media {
         Ok(())
     }
 
-    /// Lets the next request write; nothing else of the row changes.
+    /// Unlocks an upload without storing its progress.
     pub(super) async fn release(&self, upload: &Upload) -> Result<(), Problem> {
         let sql = "UPDATE uploads SET locked_until = '' WHERE id = ? AND lock = ?";
         self.database().prepare(sql).bind(&upload.id).bind(&upload.lock).run().await?;
         Ok(())
     }
 
-    /// Keeps what is durable by now; `release` lets the next request write.
+    /// Stores the progress of an upload, and unlocks it where `release` is set.
+    ///
+    /// # Errors
+    /// 409 where the lock was lost.
     pub(super) async fn save(&self, upload: &Upload, release: bool) -> Result<(), Problem> {
         let until = if release { String::new() } else { rfc3339(Utc::now() + LOCK) };
         let parts = serde_json::to_string(&upload.parts).map_err(|error| {
@@ -286,7 +296,10 @@ impl Media {
         if update.bind(&upload.id).bind(&upload.lock).run().await?.changes == 0 { Err(lost()) } else { Ok(()) }
     }
 
-    /// The tail that an earlier request left.
+    /// Returns the tail that an earlier request has stored.
+    ///
+    /// # Errors
+    /// 410 where it is gone.
     pub(super) async fn tail(&self, upload: &Upload) -> Result<bytes::Bytes, Problem> {
         if upload.tail_bytes() == 0 {
             return Ok(bytes::Bytes::new());
@@ -300,13 +313,16 @@ impl Media {
         })
     }
 
-    /// Leaves a tail for the next request.
+    /// Stores a tail for the next request.
     pub(super) async fn put_tail(&self, upload: &Upload, bytes: bytes::Bytes) -> Result<(), Problem> {
         self.store().write(&Upload::tail(&upload.id)?, bytes).await?;
         Ok(())
     }
 
-    /// The object is whole: a row of `images` takes the place of the upload's.
+    /// Replaces the row of a complete upload by one of `images`, in one transaction.
+    ///
+    /// # Errors
+    /// 409 where the lock was lost, 507 where the tenant's quota has no room.
     pub(super) async fn keep(
         &self,
         upload: &Upload,
@@ -341,7 +357,7 @@ impl Media {
             // Nothing was done: the upload is this request's still, and so is its end.
             Err(error) if is_reached(&error) => return Err(self.no_room()),
             Err(error) if nothing_changed(&error) => {
-                // Given up by the sweep, which may have deleted before the object was there. Or taken over by another
+                // Deleted by the sweep, perhaps before the object was there, or taken over by another
                 // request: then the object is that one's.
                 let sql = "SELECT (SELECT count(*) FROM images WHERE id = ?1) + \
                            (SELECT count(*) FROM uploads WHERE id = ?1 AND state = 'coming')";
@@ -358,16 +374,16 @@ impl Media {
         Ok(())
     }
 
-    /// Gives an upload up: what failed leaves nothing.
+    /// Deletes an upload and all that it has stored.
     pub(super) async fn discard(&self, upload: &Upload) -> Result<(), Problem> {
         let sql = "UPDATE uploads SET state = 'going', expires_at = ? WHERE id = ? AND lock = ? AND state = 'coming'";
         let expires = rfc3339(Utc::now() + LINGER);
         let update = self.database().prepare(sql).bind(expires).bind(&upload.id).bind(&upload.lock);
         if update.run().await?.changes == 0 {
-            return Ok(()); // the sweep was faster, or another request has taken it over
+            return Ok(()); // the sweep has deleted it, or another request has taken it over
         }
         self.clear(&upload.id, &upload.key, upload.multipart.as_ref()).await?;
-        // What a request that has lost its lock may still write is the sweep's, an hour later.
+        // A request that has lost its lock may still write: the sweep deletes that an hour later.
         if upload.resumable { self.free(&upload.id).await } else { self.forget(&upload.id, &[], "going").await }
     }
 
@@ -389,52 +405,59 @@ impl Media {
         self.forget(id, &[Key::new(key)?, Upload::tail(id)?], "going").await
     }
 
-    /// Finishes deletions, and gives up uploads that were not resumed in time.
+    /// Finishes interrupted deletions, and deletes unfinished uploads that have expired, at most 100 of both in one call.
     ///
-    /// Run it now and then, on an alarm say: it looks at 100 uploads at a time and may run beside everything, itself too.
+    /// Run it periodically, every 10 minutes for example. Concurrent requests and sweeps do no harm.
     ///
     /// # Errors
-    /// The database's and the bucket's, as [`Problem`]s; the next sweep goes on with the rest.
-    pub async fn sweep(&self) -> Result<Swept, Problem> {
-        let mut swept = Swept::default();
+    /// The database's, as a [`Problem`]. A failure of one upload is counted in [`SweepReport::failed`] instead.
+    pub async fn sweep(&self) -> Result<SweepReport, Problem> {
+        let mut report = SweepReport::default();
         let sql = "SELECT id, key, state, multipart FROM uploads WHERE expires_at <= ? ORDER BY expires_at LIMIT 100";
         let due: Vec<(String, String, String, Option<String>)> = self.database().prepare(sql).bind(now()).all().await?;
         for (id, key, state, multipart) in due {
             match self.sweep_one(&id, key, &state, multipart).await {
                 Ok(one) => {
-                    swept.abandoned += one.abandoned;
-                    swept.finished += one.finished;
+                    report.abandoned += one.abandoned;
+                    report.finished += one.finished;
                 }
                 Err(problem) => {
-                    // It holds the others up no more, and is tried again in an hour.
+                    // It does not delay the others, and is tried again in an hour.
                     tracing::warn!(id, ?problem, "an upload was not swept");
-                    swept.failed += 1;
+                    report.failed += 1;
                     let sql = "UPDATE uploads SET expires_at = ? WHERE id = ?";
                     self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(&id).run().await?;
                 }
             }
         }
-        Ok(swept)
+        Ok(report)
     }
 
-    async fn sweep_one(&self, id: &str, key: String, state: &str, multipart: Option<String>) -> Result<Swept, Problem> {
-        let (key, multipart) = (Key::new(key)?, multipart.map(UploadId::new));
+    async fn sweep_one(
+        &self,
+        id: &str,
+        key: String,
+        state: &str,
+        multipart: Option<String>,
+    ) -> Result<SweepReport, Problem> {
+        let key = Key::new(key)?;
+        let multipart = multipart.map(UploadId::new);
         if state == "coming" {
             let sql = "UPDATE uploads SET state = 'going', expires_at = ? WHERE id = ? AND state = 'coming' \
                        AND expires_at <= ?";
             let claim = self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(id).bind(now());
             if claim.run().await?.changes == 0 {
-                return Ok(Swept::default());
+                return Ok(SweepReport::default());
             }
             self.clear(id, &key, multipart.as_ref()).await?;
             self.free(id).await?;
-            return Ok(Swept { abandoned: 1, ..Swept::default() });
+            return Ok(SweepReport { abandoned: 1, ..SweepReport::default() });
         }
         if state == "going" {
             self.clear(id, &key, multipart.as_ref()).await?;
         }
         self.forget(id, &[Upload::tail(id)?], state).await?;
-        Ok(Swept { finished: 1, ..Swept::default() })
+        Ok(SweepReport { finished: 1, ..SweepReport::default() })
     }
 
     /// Removes what an upload has in the bucket.
@@ -449,14 +472,14 @@ impl Media {
         Ok(())
     }
 
-    /// Gives the quota back what an upload had of it, once its bytes are deleted.
+    /// Returns the quota that an upload had reserved, once its bytes are deleted.
     async fn free(&self, id: &str) -> Result<(), Problem> {
         let sql = "UPDATE uploads SET reserved = 0 WHERE id = ? AND state = 'going'";
         self.database().prepare(sql).bind(id).run().await?;
         Ok(())
     }
 
-    /// Removes objects, and then the row that knew of them.
+    /// Deletes objects, and then the row that named them.
     async fn forget(&self, id: &str, keys: &[Key], state: &str) -> Result<(), Problem> {
         if !keys.is_empty() {
             self.store().delete(keys).await?;

@@ -2,18 +2,21 @@
 
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use isobar_db::{Queryable, Statement};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::handlers::{At, already, checked_id, new_row, read};
-use super::idempotency::{Idempotency, Written};
-use super::input::{Purpose, must_have_changed, nothing_changed, now, refused};
+use super::idempotency::{Idempotency, Written, replay_or_run};
+use super::input::{Purpose, checked_id, new_row, read, refused};
+use super::row_count;
 use super::scope::Scope;
-use super::{new_id, quota};
+use super::state::ResourceState;
+use crate::batch::{is_reached, must_have_changed, nothing_changed};
+use crate::id::new_id;
+use crate::time::now;
 use crate::{Caller, Problem};
 
 /// Operations of one request.
@@ -34,12 +37,12 @@ enum Operation {
 }
 
 pub(super) async fn bulk(
-    State(at): State<At>,
+    State(state): State<ResourceState>,
     caller: Caller,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let resource = at.resource();
+    let resource = state.resource();
     let policies = &resource.policies;
     // A caller without any permission learns nothing of the form.
     let first = [policies.create, policies.update, policies.delete].map(|it| Scope::new(resource, &caller, it, true));
@@ -49,62 +52,69 @@ pub(super) async fn bulk(
     }
     let body = read(&headers, body)?;
     let idempotency = Idempotency::read(&headers, &caller, &format!("POST {}/bulk", resource.name), &body)?;
-    if let Some(idempotency) = &idempotency
-        && let Some(written) = idempotency.answered(&at.served).await?
-    {
-        return Ok(written.into_response());
-    }
-    let Bulk { operations } = serde_json::from_slice(&body)
+    replay_or_run(&state.api, idempotency.as_ref(), run(&state, &caller, &body, idempotency.as_ref())).await
+}
+
+/// Runs the operations of a body in one transaction, and keeps their answer with them.
+async fn run(
+    state: &ResourceState,
+    caller: &Caller,
+    body: &[u8],
+    idempotency: Option<&Idempotency>,
+) -> Result<Written, Problem> {
+    let Bulk { operations } = serde_json::from_slice(body)
         .map_err(|error| Problem::bad_request(format!("the body is not a bulk request: {error}")))?;
     if operations.is_empty() || operations.len() > MAX_OPERATIONS {
         let detail = format!("must be 1 to {MAX_OPERATIONS}");
         return Err(Problem::bad_request("the request is not valid; see errors").with_field("operations", detail));
     }
 
-    let (mut work, mut results) = (Vec::new(), Vec::new());
+    let mut work = Vec::new();
+    let mut results = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
-        let (statements, result) = plan(&at, &caller, index, operation).await?;
+        let (statements, result) = plan(state, caller, index, operation).await?;
         work.extend(statements);
         results.push(result);
     }
     let body = json!({ "results": results }).to_string();
     let written = Written { status: 200, location: None, etag: None, body };
     let mut statements = idempotency.iter().flat_map(|it| it.statements(&written)).collect::<Vec<_>>();
-    let scope = Scope::of_reference(resource, &caller)?;
+    let scope = Scope::of_reference(state.resource(), caller)?;
     let of_kind = |kind: fn(&Operation) -> bool| operations.iter().filter(|it| kind(it)).count() as u64;
     let created = of_kind(|it| matches!(it, Operation::Create { .. }));
     let deleted = of_kind(|it| matches!(it, Operation::Delete { .. }));
-    statements.extend(quota::add(&at, &scope, created.saturating_sub(deleted)));
+    statements.extend(row_count::add(state, &scope, created.saturating_sub(deleted)));
     statements.extend(work);
-    statements.extend(quota::remove(&scope, deleted.saturating_sub(created)));
-    match quota::run(&at, &scope, statements).await {
-        Ok(_) => Ok(written.into_response()),
-        Err(error) if quota::is_reached(&error) => Err(quota::refused(&at, &scope)),
-        Err(error) if nothing_changed(&error) => Err(conflict(&at, &caller, &operations).await?),
-        Err(error) => already(&at, idempotency, refused(&scope, error)).await,
+    statements.extend(row_count::remove(&scope, deleted.saturating_sub(created)));
+    match row_count::run(state, &scope, statements).await {
+        Ok(_) => Ok(written),
+        Err(error) if is_reached(&error) => Err(row_count::refused(state, &scope)),
+        Err(error) if nothing_changed(&error) => Err(conflict(state, caller, &operations).await?),
+        Err(error) => Err(refused(&scope, error)),
     }
 }
 
 /// The statements of an operation, and what it is answered with.
 async fn plan(
-    at: &At,
+    state: &ResourceState,
     caller: &Caller,
     index: usize,
     operation: &Operation,
 ) -> Result<(Vec<Statement>, Json), Problem> {
-    let (resource, now) = (at.resource(), now());
+    let resource = state.resource();
+    let now = now();
     let path = format!("operations[{index}].value.");
     Ok(match operation {
         Operation::Create { value } => {
             let scope = Scope::new(resource, caller, resource.policies.create, true)?;
             let id = new_id()?;
-            let values = at.served.values(&scope, caller, value, &id, Purpose::Create, &path).await?;
+            let values = state.api.values(&scope, caller, value, &id, Purpose::Create, &path).await?;
             (vec![scope.insert(new_row(values, &id, &now))], json!({"id": id, "revision": 1}))
         }
         Operation::Update { id, revision, value } => {
             let scope = Scope::new(resource, caller, resource.policies.update, true)?;
             let id = checked_id(&scope, id)?;
-            let mut values = at.served.values(&scope, caller, value, id, Purpose::Update, &path).await?;
+            let mut values = state.api.values(&scope, caller, value, id, Purpose::Update, &path).await?;
             values.push(("updated_at", now.into()));
             let update = scope.update(id, Some(*revision), values).into_statement();
             (vec![update, must_have_changed()], json!({"id": id, "revision": revision.saturating_add(1)}))
@@ -118,15 +128,15 @@ async fn plan(
 }
 
 /// Which operations found no row of the revision they name.
-async fn conflict(at: &At, caller: &Caller, operations: &[Operation]) -> Result<Problem, Problem> {
-    let scope = Scope::of_reference(at.resource(), caller)?;
+async fn conflict(state: &ResourceState, caller: &Caller, operations: &[Operation]) -> Result<Problem, Problem> {
+    let scope = Scope::of_reference(state.resource(), caller)?;
     let detail = "nothing was changed: a row was not found, or has changed; see errors";
     let mut problem = Problem::new(StatusCode::CONFLICT).with_detail(detail);
     for (index, operation) in operations.iter().enumerate() {
         let (Operation::Update { id, revision, .. } | Operation::Delete { id, revision }) = operation else { continue };
         let mut sql = scope.select(["id"]);
         sql.push(" AND \"id\" = ").bind(id).push(" AND \"revision\" = ").bind(*revision);
-        if at.served.database.query(sql.into_statement().rows_only()).await?.rows.is_empty() {
+        if state.api.database.query(sql.into_statement().rows_only()).await?.rows.is_empty() {
             problem = problem.with_field(format!("operations[{index}]"), "not found, or of another revision");
         }
     }

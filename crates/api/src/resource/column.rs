@@ -1,14 +1,32 @@
-//! Columns: their values, and their form in JSON.
+//! Columns: their values, and the form of these in JSON.
 
 use isobar_db::Value;
 use serde_json::{Value as Json, json};
 
-/// Integers that JSON's readers keep exactly.
+use crate::id::is_id;
+use crate::time::timestamp;
+
+/// Largest integer that every reader of JSON keeps exactly.
 const MAX_SAFE: i64 = (1 << 53) - 1;
-/// JSON columns nest no deeper.
+/// Deepest nesting of a JSON column.
 const MAX_DEPTH: usize = 32;
 
 /// A column of a [`Resource`](crate::Resource), as the API shows and takes it.
+///
+/// Unless said otherwise a column may be null, is writable, and is not sortable.
+///
+/// ```
+/// use isobar_api::{Column, Format, Policy, Resource, Role, Shape};
+///
+/// let products = Resource::of_tenant("products")
+///     .column(Column::text("slug").chars(1..=64).format(Format::Slug).required().immutable())
+///     .column(Column::integer("price").range(0..=1_000_000).required().sortable().describe("In cents."))
+///     .column(Column::choice("status", &["draft", "public"]).default("draft"))
+///     .column(Column::json("attributes", Shape::Object))
+///     .column(Column::reference("category", "categories"))
+///     .column(Column::timestamp("sold_out_at").read_only());
+/// # drop(products);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Column {
     pub(crate) name: &'static str,
@@ -47,15 +65,21 @@ pub(crate) enum Kind {
     },
 }
 
-/// The form of a text.
+/// The format of a text.
+///
+/// ```
+/// use isobar_api::Format;
+/// assert!(Format::Email.fits("ada@example.com"));
+/// assert!(!Format::Url.fits("javascript:alert(1)"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
     /// Lower-case letters, digits and `-`.
     Slug,
-    /// Something with one `@` and no spaces.
+    /// An e-mail address: ASCII letters, digits and `._%+-` before one `@`, a domain with a dot behind it.
     Email,
-    /// An `http` or `https` URL.
+    /// An `http` or `https` URL, without a user and in ASCII.
     Url,
 }
 
@@ -72,135 +96,145 @@ pub enum Shape {
 }
 
 impl Column {
-    /// A text of at most 1000 characters.
+    /// A text of at most 1,000 characters, without NUL. See [`chars`](Self::chars) and [`format`](Self::format).
     #[must_use]
     pub fn text(name: &'static str) -> Self {
         Self::new(name, Kind::Text { min: 0, max: 1000, format: None })
     }
 
-    /// An integer that every JSON reader keeps exactly.
+    /// An integer from -(2^53 - 1) to 2^53 - 1, which every reader of JSON keeps exactly. See [`range`](Self::range).
     #[must_use]
     pub fn integer(name: &'static str) -> Self {
         Self::new(name, Kind::Integer { min: -MAX_SAFE, max: MAX_SAFE })
     }
 
-    /// A number.
+    /// A finite number, stored as a REAL.
     #[must_use]
     pub fn number(name: &'static str) -> Self {
         Self::new(name, Kind::Number)
     }
 
-    /// True or false, kept as 1 or 0.
+    /// True or false, stored as 1 or 0.
     #[must_use]
     pub fn boolean(name: &'static str) -> Self {
         Self::new(name, Kind::Boolean)
     }
 
-    /// A moment, RFC 3339 in UTC to the millisecond, kept as that text.
+    /// A time. It is taken as RFC 3339 with any offset, and stored and shown as RFC 3339 in UTC to the millisecond.
     #[must_use]
     pub fn timestamp(name: &'static str) -> Self {
         Self::new(name, Kind::Timestamp)
     }
 
-    /// One of these texts.
+    /// One of the given texts.
     #[must_use]
     pub fn choice(name: &'static str, choices: &'static [&'static str]) -> Self {
         Self::new(name, Kind::Choice(choices))
     }
 
-    /// JSON of this shape, kept as text of at most 64 KiB.
+    /// JSON of a shape, stored as text. Limits: 64 KiB, nested at most 32 deep.
     #[must_use]
     pub fn json(name: &'static str, shape: Shape) -> Self {
         Self::new(name, Kind::Json { shape, max_bytes: 64 * 1024 })
     }
 
-    /// The id of a row of another resource that the caller may see.
+    /// The id of a row of another resource, which must exist within the caller's tenant and, where rows belong to users, be visible to
+    /// the caller.
     #[must_use]
     pub fn reference(name: &'static str, resource: &'static str) -> Self {
         Self::new(name, Kind::Reference(resource))
     }
 
-    /// A secret text of at most 8 KiB: sealed in the vault, shown as `{"sealed": true}` alone.
+    /// A secret text of 1 byte to 8 KiB. It is sealed by the vault of [`Api::vault`](crate::Api::vault), and shown only as
+    /// `{"sealed": true}`.
     #[must_use]
     pub fn secret(name: &'static str) -> Self {
         Self::new(name, Kind::Secret { max: 8 * 1024 })
     }
 
     fn new(name: &'static str, kind: Kind) -> Self {
-        let (required, default) = (false, None);
-        let (read_only, immutable, sortable) = (false, false, false);
-        Self { name, kind, required, default, read_only, immutable, sortable, description: "" }
+        Self {
+            name,
+            kind,
+            required: false,
+            default: None,
+            read_only: false,
+            immutable: false,
+            sortable: false,
+            description: "",
+        }
     }
 
-    /// Sets the number of characters of a text. Default: 1,000 at most.
+    /// Sets the least and the largest number of characters of a text. Default: 0 to 1,000.
     ///
     /// # Panics
     /// When the column is not a text.
     #[must_use]
     pub fn chars(mut self, range: std::ops::RangeInclusive<usize>) -> Self {
-        let Kind::Text { min, max, .. } = &mut self.kind else { panic!("{} is no text", self.name) };
+        let Kind::Text { min, max, .. } = &mut self.kind else { panic!("{} is not a text", self.name) };
         (*min, *max) = range.into_inner();
         self
     }
 
-    /// Sets the form of a text.
+    /// Sets the format of a text, which then has at least one character. Default: any text.
     ///
     /// # Panics
     /// When the column is not a text.
     #[must_use]
     pub fn format(mut self, form: Format) -> Self {
-        let Kind::Text { min, format, .. } = &mut self.kind else { panic!("{} is no text", self.name) };
-        (*min, *format) = ((*min).max(1), Some(form));
+        let Kind::Text { min, format, .. } = &mut self.kind else { panic!("{} is not a text", self.name) };
+        *min = (*min).max(1);
+        *format = Some(form);
         self
     }
 
-    /// Sets the bounds of an integer. Default: those that every JSON reader keeps exactly.
+    /// Sets the least and the largest value of an integer. Default: -(2^53 - 1) to 2^53 - 1.
     ///
     /// # Panics
     /// When the column is not an integer.
     #[must_use]
     pub fn range(mut self, range: std::ops::RangeInclusive<i64>) -> Self {
-        let Kind::Integer { min, max } = &mut self.kind else { panic!("{} is no integer", self.name) };
+        let Kind::Integer { min, max } = &mut self.kind else { panic!("{} is not an integer", self.name) };
         (*min, *max) = range.into_inner();
         self
     }
 
-    /// Makes the column required: it must be given, and is never null.
+    /// Makes the column required: a creation must have it, and it is never null.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    /// Sets the value where none is given; the column is then never null.
+    /// Sets the value of a row that is created without one. The column is then never null. Default: null.
     #[must_use]
     pub fn default(mut self, value: impl Into<Json>) -> Self {
         self.default = Some(value.into());
         self
     }
 
-    /// Makes the column read-only: the service alone writes it.
+    /// Makes the column read-only: requests cannot set it.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// Makes the column immutable: it is given once, when the row is created.
+    /// Makes the column immutable: it is set at creation, and cannot be changed.
     #[must_use]
     pub fn immutable(mut self) -> Self {
         self.immutable = true;
         self
     }
 
-    /// Lets lists be sorted by the column: have an index on it, and let it be required or have a default.
+    /// Permits sorting lists by the column. It must be required or have a default, and should have an index.
     #[must_use]
     pub fn sortable(mut self) -> Self {
         self.sortable = true;
         self
     }
 
-    /// Sets the description in the documentation.
+    /// Sets the description in the documentation. Default: empty.
     #[must_use]
     pub fn describe(mut self, description: &'static str) -> Self {
         self.description = description;
@@ -252,7 +286,7 @@ impl Column {
         }
     }
 
-    /// The value of a query parameter.
+    /// Parses the value of a query parameter.
     pub(crate) fn value_of_text(&self, text: &str) -> Result<Value, String> {
         let json = match self.kind {
             Kind::Integer { .. } => text.parse::<i64>().map(Json::from).map_err(|_| self.expected())?,
@@ -293,7 +327,7 @@ impl Column {
             Kind::Integer { min, max } => format!("must be an integer from {min} to {max}"),
             Kind::Number => "must be a number".to_owned(),
             Kind::Boolean => "must be true or false".to_owned(),
-            Kind::Timestamp => "must be a moment like 2026-11-01T12:00:00Z".to_owned(),
+            Kind::Timestamp => "must be a time like 2026-11-01T12:00:00Z".to_owned(),
             Kind::Choice(choices) => format!("must be one of {}", choices.join(", ")),
             Kind::Json { shape, max_bytes } => {
                 let what = match shape {
@@ -318,7 +352,7 @@ impl Format {
         }
     }
 
-    /// Whether a text is of this form.
+    /// Whether a text has this format.
     #[must_use]
     pub fn fits(self, text: &str) -> bool {
         let all = |text: &str, more: &[u8]| {
@@ -351,22 +385,6 @@ impl Shape {
             Self::Any => true,
         }
     }
-}
-
-/// Whether a text has the form of an id: one of [`new_id`](super::new_id), or one of older rows.
-pub(crate) fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-}
-
-/// RFC 3339 in UTC to the millisecond: such texts compare as their moments do.
-pub(crate) fn timestamp(text: &str) -> Option<String> {
-    let moment = chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc();
-    let in_range = (0..=9999).contains(&chrono::Datelike::year(&moment));
-    in_range.then(|| rfc3339(moment))
-}
-
-pub(crate) fn rfc3339(moment: chrono::DateTime<chrono::Utc>) -> String {
-    moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 fn whole(number: f64) -> Option<i64> {
@@ -415,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_fit_what_they_say() {
+    fn formats_accept_valid_texts_only() {
         for (format, text, fits) in [
             (Format::Email, "ada@example.com", true),
             (Format::Email, "ada@example", false),
@@ -435,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_never_come_back() {
+    fn secrets_are_shown_as_sealed() {
         let secret = Column::secret("token");
         assert_eq!(secret.json_of(&Value::from("plain")), json!({"sealed": true}));
         assert!(!secret.filterable());

@@ -1,5 +1,5 @@
-//! Fair scheduling of tenants at the database: a few requests at a time, one tenant after the other, so that a tenant's load
-//! is its own wait.
+//! Fair scheduling of tenants at the database: a bounded number of requests is in flight, and permits go to the tenants in
+//! turn, so that the load of one tenant delays its own requests only.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,114 +17,114 @@ use tokio::sync::oneshot;
 
 use crate::{Caller, Problem};
 
-/// Requests of one tenant that may wait; more are answered 503 with `Retry-After`.
+/// Requests of one tenant that may wait; further ones are answered 429 with `Retry-After`.
 const WAITING: usize = 1024;
-/// A tenant beside which no other has come for so long has all turns.
+/// Time without a request of another tenant after which a tenant may have all permits.
 const ALONE_AFTER: Duration = Duration::from_secs(1);
 
-/// A fair scheduler of tenants' requests. Cheap to clone.
+/// Hands out permits to the requests of tenants, round robin. Cheap to clone: clones share the queue.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns {
-    line: Arc<Mutex<Line>>,
+pub(crate) struct FairScheduler {
+    queue: Arc<Mutex<Queue>>,
 }
 
 #[derive(Debug)]
-struct Line {
-    /// Requests that may be in flight at once.
+struct Queue {
+    /// Permits in all: requests that may be in flight at once.
     all: usize,
-    /// Of them, those that are not.
+    /// Permits that are not handed out.
     free: usize,
-    /// The tenant that has come last, and the one before it, and when.
+    /// The tenant of the newest request, the last one of another tenant, and their times.
     last: Option<(String, Instant)>,
     before: Option<(String, Instant)>,
-    /// Tenants with requests in flight or waiting, in the order of their turns.
+    /// Tenants with requests in flight or waiting, the next to be served first.
     tenants: VecDeque<Tenant>,
 }
 
 #[derive(Debug)]
 struct Tenant {
     name: String,
-    under_way: usize,
-    waiting: VecDeque<oneshot::Sender<Turn>>,
+    in_flight: usize,
+    waiting: VecDeque<oneshot::Sender<Permit>>,
 }
 
-/// The right to go on; when it is dropped, it is the next one's.
+/// The right to use the database. Dropping it hands it to the next waiting request.
 #[derive(Debug)]
-struct Turn {
-    turns: Turns,
+struct Permit {
+    scheduler: FairScheduler,
     tenant: String,
-    /// Whether it is taken.
+    /// Whether dropping it returns it: false for a permit whose receiver is gone.
     is_taken: bool,
 }
 
-impl Turns {
-    /// As many at once as there are processors - more would only wait for each other - and two at least.
+impl FairScheduler {
+    /// A scheduler with one permit for each processor, and at least two. More would only wait for each other.
     pub(crate) fn new() -> Self {
         Self::of(std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get))
     }
 
     fn of(processors: usize) -> Self {
         let all = processors.max(2);
-        let line = Line { all, free: all, last: None, before: None, tenants: VecDeque::new() };
-        Self { line: Arc::new(Mutex::new(line)) }
+        let queue = Queue { all, free: all, last: None, before: None, tenants: VecDeque::new() };
+        Self { queue: Arc::new(Mutex::new(queue)) }
     }
 
-    /// Waits for the tenant's turn; `None` when too many of the tenant's wait already.
-    async fn wait(&self, tenant: &str) -> Option<Turn> {
-        let (sender, turn) = oneshot::channel();
+    /// Waits for a permit. Returns `None` when the tenant has [`WAITING`] requests waiting already.
+    async fn acquire(&self, tenant: &str) -> Option<Permit> {
+        let (sender, permit) = oneshot::channel();
         {
-            let mut line = self.lock();
-            line.note(tenant, Instant::now());
-            let at = line.tenants.iter().position(|known| known.name == tenant).unwrap_or_else(|| {
-                let new = Tenant { name: tenant.to_owned(), under_way: 0, waiting: VecDeque::new() };
-                line.tenants.push_back(new);
-                line.tenants.len() - 1
+            let mut queue = self.lock();
+            queue.note(tenant, Instant::now());
+            let at = queue.tenants.iter().position(|known| known.name == tenant).unwrap_or_else(|| {
+                let new = Tenant { name: tenant.to_owned(), in_flight: 0, waiting: VecDeque::new() };
+                queue.tenants.push_back(new);
+                queue.tenants.len() - 1
             });
-            let waiting = &mut line.tenants[at].waiting;
+            let waiting = &mut queue.tenants[at].waiting;
             if waiting.len() >= WAITING {
                 waiting.retain(|waiting| !waiting.is_closed());
             }
             if waiting.len() >= WAITING {
                 return None;
             }
-            line.tenants[at].waiting.push_back(sender);
+            queue.tenants[at].waiting.push_back(sender);
         }
-        self.go_on();
-        turn.await.ok()
+        self.grant();
+        permit.await.ok()
     }
 
-    /// Gives turns while there are any to give.
-    fn go_on(&self) {
-        while let Some((next, turn)) = self.next() {
-            // The request that waited may be gone: the turn goes to another one, in this loop.
-            if let Err(mut turn) = next.send(turn) {
-                turn.is_taken = false;
-                self.lock().give_back(&turn.tenant);
+    /// Hands out free permits to waiting requests.
+    fn grant(&self) {
+        while let Some((next, permit)) = self.next() {
+            // The request that waited may be gone: its permit goes to another one, in this loop.
+            if let Err(mut permit) = next.send(permit) {
+                permit.is_taken = false;
+                self.lock().give_back(&permit.tenant);
             }
         }
     }
 
-    /// The next whose turn it is.
-    fn next(&self) -> Option<(oneshot::Sender<Turn>, Turn)> {
-        let mut line = self.lock();
+    /// Returns the next request to be served, and its permit.
+    fn next(&self) -> Option<(oneshot::Sender<Permit>, Permit)> {
+        let mut queue = self.lock();
         let now = Instant::now();
-        let may = |tenant: &Tenant| !tenant.waiting.is_empty() && tenant.under_way < line.limit(&tenant.name, now);
-        let at = if line.free == 0 { None } else { line.tenants.iter().position(may) }?;
-        let mut tenant = line.tenants.remove(at)?;
+        let may = |tenant: &Tenant| !tenant.waiting.is_empty() && tenant.in_flight < queue.limit(&tenant.name, now);
+        let at = if queue.free == 0 { None } else { queue.tenants.iter().position(may) }?;
+        let mut tenant = queue.tenants.remove(at)?;
         let next = tenant.waiting.pop_front()?;
-        tenant.under_way += 1;
-        line.free -= 1;
-        let turn = Turn { turns: self.clone(), tenant: tenant.name.clone(), is_taken: true };
-        line.tenants.push_back(tenant); // after the others' turns
-        Some((next, turn))
+        tenant.in_flight += 1;
+        queue.free -= 1;
+        let permit = Permit { scheduler: self.clone(), tenant: tenant.name.clone(), is_taken: true };
+        queue.tenants.push_back(tenant); // behind the other tenants
+        Some((next, permit))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Line> {
-        self.line.lock().ignore_poison()
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().ignore_poison()
     }
 }
 
-impl Line {
+impl Queue {
     fn note(&mut self, tenant: &str, now: Instant) {
         match &mut self.last {
             Some((name, at)) if name == tenant => *at = now,
@@ -135,14 +135,15 @@ impl Line {
     fn give_back(&mut self, tenant: &str) {
         self.free += 1;
         if let Some(at) = self.tenants.iter().position(|known| known.name == tenant) {
-            self.tenants[at].under_way -= 1;
-            if self.tenants[at].under_way == 0 && self.tenants[at].waiting.is_empty() {
+            self.tenants[at].in_flight -= 1;
+            if self.tenants[at].in_flight == 0 && self.tenants[at].waiting.is_empty() {
                 self.tenants.remove(at);
             }
         }
     }
 
-    /// Requests of this tenant that may be in flight at once: one turn always stays free for another tenant.
+    /// Returns the number of requests of this tenant that may be in flight: all permits if no other tenant has sent a request
+    /// lately, else all but one.
     fn limit(&self, tenant: &str, now: Instant) -> usize {
         let others = [&self.last, &self.before].into_iter().flatten().filter(|(name, _)| name != tenant);
         let is_alone = others.into_iter().all(|(_, at)| now.duration_since(*at) > ALONE_AFTER);
@@ -150,17 +151,22 @@ impl Line {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         if self.is_taken {
-            self.turns.lock().give_back(&self.tenant);
-            self.turns.go_on();
+            self.scheduler.lock().give_back(&self.tenant);
+            self.scheduler.grant();
         }
     }
 }
 
-/// Lets a request through when it is its tenant's turn. Its body is read before, so that a slow client keeps no turn.
-pub(crate) async fn take_turns(State(turns): State<Turns>, caller: Caller, request: Request, next: Next) -> Response {
+/// Middleware that runs a request once its tenant has a permit. The body is read first, so that a slow client holds no permit.
+pub(crate) async fn schedule(
+    State(scheduler): State<FairScheduler>,
+    caller: Caller,
+    request: Request,
+    next: Next,
+) -> Response {
     let (parts, body) = request.with_limited_body().into_parts();
     let body = match Bytes::from_request(Request::new(body), &()).await {
         Ok(bytes) => Body::from(bytes),
@@ -169,7 +175,7 @@ pub(crate) async fn take_turns(State(turns): State<Turns>, caller: Caller, reque
         }
     };
     let request = Request::from_parts(parts, body);
-    let Some(_turn) = turns.wait(caller.tenant().unwrap_or_default()).await else {
+    let Some(_permit) = scheduler.acquire(caller.tenant().unwrap_or_default()).await else {
         let detail = "your team has too many requests waiting; send fewer at once";
         return Problem::new(StatusCode::TOO_MANY_REQUESTS)
             .with_detail(detail)
@@ -184,18 +190,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn tenants_take_turns_and_whoever_goes_away_holds_nobody_up() {
-        let turns = Turns::of(2);
-        drop(turns.wait("b").await); // there is another
-        let held = turns.wait("a").await;
+    async fn permits_alternate_between_tenants_and_skip_requests_that_are_gone() {
+        let scheduler = FairScheduler::of(2);
+        drop(scheduler.acquire("b").await); // there is another
+        let held = scheduler.acquire("a").await;
         let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
         let mut tasks = Vec::new();
         for (tenant, number) in [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("a", 4)] {
-            let (own, sender) = (turns.clone(), sender.clone());
+            let own = scheduler.clone();
+            let sender = sender.clone();
             tasks.push(tokio::spawn(async move {
-                let turn = own.wait(tenant).await;
+                let permit = own.acquire(tenant).await;
                 sender.send(format!("{tenant}{number}")).expect("the test listens");
-                drop(turn);
+                drop(permit);
             }));
             tokio::task::yield_now().await; // they come in this order
         }
@@ -212,42 +219,44 @@ mod tests {
         for task in tasks {
             drop(task.await); // one of them was ended
         }
-        let line = turns.lock();
-        assert_eq!((line.free, line.tenants.len()), (2, 0));
+        let queue = scheduler.lock();
+        assert_eq!((queue.free, queue.tenants.len()), (2, 0));
     }
 
     #[tokio::test]
-    async fn thousands_who_go_away_at_once_are_no_burden() {
-        let turns = Turns::of(2);
-        drop(turns.wait("b").await);
-        let held = turns.wait("a").await;
+    async fn thousands_of_aborted_requests_return_their_permits() {
+        let scheduler = FairScheduler::of(2);
+        drop(scheduler.acquire("b").await);
+        let held = scheduler.acquire("a").await;
         let mut tasks = Vec::new();
         for number in 0..10_000 {
-            let own = turns.clone();
-            tasks
-                .push(tokio::spawn(async move { own.wait(&format!("t{}", number % 100)).await.map(std::mem::forget) }));
+            let own = scheduler.clone();
+            tasks.push(tokio::spawn(
+                async move { own.acquire(&format!("t{}", number % 100)).await.map(std::mem::forget) },
+            ));
         }
-        let second = turns.wait("c").await;
+        let second = scheduler.acquire("c").await;
         tasks.iter().for_each(tokio::task::JoinHandle::abort);
         for task in tasks {
             drop(task.await);
         }
         drop((held, second));
-        assert!(turns.wait("a").await.is_some());
+        assert!(scheduler.acquire("a").await.is_some());
     }
 
     #[tokio::test]
-    async fn three_tenants_come_one_after_the_other() {
-        let turns = Turns::of(2);
-        let held = (turns.wait("x").await, turns.wait("y").await);
+    async fn three_tenants_are_served_round_robin() {
+        let scheduler = FairScheduler::of(2);
+        let held = (scheduler.acquire("x").await, scheduler.acquire("y").await);
         let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
         for (tenant, number) in [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)] {
-            let (own, sender) = (turns.clone(), sender.clone());
+            let own = scheduler.clone();
+            let sender = sender.clone();
             tokio::spawn(async move {
-                let turn = own.wait(tenant).await;
+                let permit = own.acquire(tenant).await;
                 sender.send(format!("{tenant}{number}")).expect("the test listens");
                 tokio::task::yield_now().await;
-                drop(turn);
+                drop(permit);
             });
             tokio::task::yield_now().await;
         }

@@ -1,7 +1,7 @@
-//! `Idempotency-Key`: a request that is sent twice is done once, and answered twice.
+//! `Idempotency-Key`: a request that is sent twice is run once, and answered twice.
 //!
-//! The key and the answer are written in the transaction that does the work. Of two requests with one key, at once or a day
-//! apart, one commits; the other fails on the key and finds the answer.
+//! The key and the answer are written in the transaction of the work. Of two requests with the same key, concurrent or a day
+//! apart, one commits; the other fails on the key and reads the answer.
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -10,14 +10,14 @@ use isobar_db::{FromRow, Queryable, Statement};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::input::now;
-use super::{Served, rfc3339};
+use super::state::ApiState;
+use crate::time::{now, rfc3339};
 use crate::{Caller, Problem};
 
-/// How long an answer is kept.
+/// Time for which an answer is kept.
 const KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 
-/// A request's key, and what it was sent with.
+/// A request's key, and a fingerprint of its route and body.
 #[derive(Debug)]
 pub(super) struct Idempotency {
     tenant: String,
@@ -36,7 +36,10 @@ pub(super) struct Written {
 }
 
 impl Idempotency {
-    /// The key of a request, if it has one.
+    /// Returns the key of a request, if it has one.
+    ///
+    /// # Errors
+    /// 400 for a key that is not valid, and for an anonymous caller.
     pub(super) fn read(
         headers: &HeaderMap,
         caller: &Caller,
@@ -50,7 +53,7 @@ impl Idempotency {
         let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
         let key = key.ok_or_else(|| invalid("must be 1 to 255 visible characters"))?;
         let (Some(tenant), Some(user)) = (caller.tenant(), caller.user()) else {
-            return Err(invalid("only for callers that are known"));
+            return Err(invalid("needs a signed-in user or an API key"));
         };
         let mut hash = Sha256::new();
         hash.update(route.as_bytes());
@@ -61,16 +64,16 @@ impl Idempotency {
         Ok(Some(Self { tenant: tenant.to_owned(), caller, key: key.to_owned(), fingerprint }))
     }
 
-    /// The answer that was given, if there was one; 429 where there is none and the tenant has as many as it may.
-    pub(super) async fn answered(&self, served: &Served) -> Result<Option<Written>, Problem> {
+    /// Returns the answer that is kept under the key, if there is one.
+    ///
+    /// # Errors
+    /// 422 when the key was used for another request.
+    async fn kept(&self, api: &ApiState) -> Result<Option<Written>, Problem> {
         let sql = "SELECT fingerprint, status, location, etag, body FROM idempotency_keys \
                    WHERE caller = ? AND key = ? AND created_at >= ?";
         let statement = Statement::new(sql).bind(&self.caller).bind(&self.key).bind(kept_since());
-        let result = served.database.query(statement.rows_only()).await?;
-        let Some(row) = result.rows.first() else {
-            served.quotas.check_keys(&*served.database, &self.tenant, &kept_since()).await?;
-            return Ok(None);
-        };
+        let result = api.database.query(statement.rows_only()).await?;
+        let Some(row) = result.rows.first() else { return Ok(None) };
         if row.get::<String>("fingerprint")? != self.fingerprint {
             let detail = "this Idempotency-Key was used for another request";
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY).with_detail(detail));
@@ -78,7 +81,7 @@ impl Idempotency {
         Ok(Some(Written::from_row(row)?))
     }
 
-    /// Keeps the answer, and forgets what is old: before the work's own statements.
+    /// Returns the statements that keep the answer and delete answers that have expired, to run before those of the work.
     pub(super) fn statements(&self, written: &Written) -> Vec<Statement> {
         let Written { status, location, etag, body } = written;
         let forget = Statement::new("DELETE FROM idempotency_keys WHERE created_at < ?").bind(kept_since());
@@ -89,6 +92,32 @@ impl Idempotency {
         let keep = keep.bind(&self.caller).bind(&self.key).bind(&self.fingerprint).bind(*status);
         let keep = keep.bind(location.clone()).bind(etag.clone()).bind(body).bind(now());
         vec![forget, keep.bind(&self.tenant).bind(body.len() as i64)]
+    }
+}
+
+/// Runs the work of a request, or replays the answer that is kept under its key.
+///
+/// The work writes the answer in its own transaction, by [`Idempotency::statements`]. Where another request with the key has
+/// committed first, that transaction fails with 409, and the other request's answer is replayed.
+///
+/// # Errors
+/// Those of the work; 422 when the key was used for another request, 429 when the tenant has used as many keys as it may.
+pub(super) async fn replay_or_run(
+    api: &ApiState,
+    idempotency: Option<&Idempotency>,
+    work: impl Future<Output = Result<Written, Problem>>,
+) -> Result<Response, Problem> {
+    let Some(idempotency) = idempotency else { return work.await.map(IntoResponse::into_response) };
+    if let Some(written) = idempotency.kept(api).await? {
+        return Ok(written.into_response());
+    }
+    api.quotas.check_keys(&*api.database, &idempotency.tenant, &kept_since()).await?;
+    match work.await {
+        Ok(written) => Ok(written.into_response()),
+        Err(problem) if problem.status() == StatusCode::CONFLICT => {
+            idempotency.kept(api).await?.map(IntoResponse::into_response).ok_or(problem)
+        }
+        Err(problem) => Err(problem),
     }
 }
 

@@ -1,16 +1,25 @@
 //! Bodies of requests: from JSON to the values of a row, with every mistake named by its field.
 
+use axum::extract::rejection::BytesRejection;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
 use isobar_db::vault::Cell;
 use isobar_db::{Constraint, ErrorKind, QueryResult, Queryable, Statement, Value};
 use serde_json::{Map, Value as Json};
 
-use super::list::Wrong;
+use super::list::object as row_object;
 use super::scope::Scope;
-use super::{Kind, Served, column};
+use super::state::ApiState;
+use super::validation::ValidationErrors;
+use super::{Column, Kind};
+use crate::id::is_id;
 use crate::{Caller, Problem};
 
 /// The values that a request gives a row.
 pub(super) type Values = Vec<(&'static str, Value)>;
+
+/// The body of a request, or the reason why it could not be read.
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 /// Whether a row is made or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +28,11 @@ pub(super) enum Purpose {
     Update,
 }
 
-impl Served {
-    /// The values of an object, secrets sealed for the row of this id.
+impl ApiState {
+    /// Returns the values of an object, with secrets sealed for the row of this id.
     ///
-    /// `path` stands before the names of fields in problems.
+    /// # Errors
+    /// 400 with every invalid field; `path` precedes their names.
     pub(super) async fn values(
         &self,
         scope: &Scope<'_>,
@@ -32,18 +42,18 @@ impl Served {
         purpose: Purpose,
         path: &str,
     ) -> Result<Values, Problem> {
-        let mut wrong = Wrong::default();
-        let mut values = self.checked(scope, object, purpose, path, &mut wrong);
-        if wrong.is_empty() {
-            self.check_references(scope, caller, &values, path, &mut wrong).await?;
+        let mut errors = ValidationErrors::default();
+        let mut values = self.checked(scope, object, purpose, path, &mut errors);
+        if errors.is_empty() {
+            self.check_references(scope, caller, &values, path, &mut errors).await?;
         }
-        wrong.into_result()?;
+        errors.into_result()?;
         for (name, value) in &mut values {
             let is_secret = scope.resource().find(name).is_some_and(|it| matches!(it.kind, Kind::Secret { .. }));
             if let (true, Value::Text(plain)) = (is_secret, &*value) {
                 let vault = self.vault.as_ref().ok_or_else(|| {
-                    tracing::error!(resource = scope.resource().name, column = name, "a secret column without a vault");
-                    Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR).with_detail("secrets cannot be kept here")
+                    tracing::error!(resource = scope.resource().name, column = name, "a secret column has no vault");
+                    Problem::new(StatusCode::INTERNAL_SERVER_ERROR).with_detail("secrets cannot be stored here")
                 })?;
                 let cell = Cell::new(scope.resource().table, name, id);
                 *value = vault.seal(&cell, plain.as_bytes()).await?.into();
@@ -58,17 +68,17 @@ impl Served {
         object: &Map<String, Json>,
         purpose: Purpose,
         path: &str,
-        wrong: &mut Wrong,
+        errors: &mut ValidationErrors,
     ) -> Values {
         let resource = scope.resource();
         for name in object.keys() {
             let refused = match resource.shown(name) {
-                None => "there is no such column",
-                Some(column) if column.read_only => "the service alone writes it",
-                Some(column) if column.immutable && purpose == Purpose::Update => "it is given once, at creation",
+                None => "unknown column",
+                Some(column) if column.read_only => "is read-only",
+                Some(column) if column.immutable && purpose == Purpose::Update => "cannot be changed after creation",
                 Some(_) => continue,
             };
-            wrong.field(&format!("{path}{name}"), refused.to_owned());
+            errors.field(&format!("{path}{name}"), refused.to_owned());
         }
         let mut values = Values::new();
         for column in &resource.columns {
@@ -77,14 +87,14 @@ impl Served {
                 (Some(given), _) if !column.read_only => Some(given),
                 (_, Purpose::Update) => None,
                 (_, Purpose::Create) if column.required => {
-                    wrong.field(&format!("{path}{}", column.name), "is required".to_owned());
+                    errors.field(&format!("{path}{}", column.name), "is required".to_owned());
                     None
                 }
                 (_, Purpose::Create) => Some(column.default.as_ref().unwrap_or(&Json::Null)),
             };
             match given.map(|given| column.value(given)) {
                 Some(Ok(value)) => values.push((column.name, value)),
-                Some(Err(detail)) => wrong.field(&format!("{path}{}", column.name), detail),
+                Some(Err(detail)) => errors.field(&format!("{path}{}", column.name), detail),
                 None => {}
             }
         }
@@ -98,7 +108,7 @@ impl Served {
         caller: &Caller,
         values: &Values,
         path: &str,
-        wrong: &mut Wrong,
+        errors: &mut ValidationErrors,
     ) -> Result<(), Problem> {
         for (name, value) in values {
             let column = scope.resource().find(name);
@@ -109,7 +119,7 @@ impl Served {
             sql.push(" AND \"id\" = ").bind(id);
             let found = self.database.query(sql.into_statement().rows_only()).await?;
             if found.rows.is_empty() {
-                wrong.field(&format!("{path}{name}"), format!("not found among {target}"));
+                errors.field(&format!("{path}{name}"), format!("not found among {target}"));
             }
         }
         Ok(())
@@ -125,41 +135,21 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Json>, Problem> {
     }
 }
 
-/// Now, as rows have it.
-pub(crate) fn now() -> String {
-    column::rfc3339(chrono::Utc::now())
-}
-
-/// A statement that fails, and its batch with it, when the one before it changed nothing.
-pub(crate) fn must_have_changed() -> Statement {
-    "SELECT json(CASE changes() WHEN 0 THEN 'nothing changed' ELSE 'true' END)".into()
-}
-
-/// As [`must_have_changed`], with an error that has this word in it.
-pub(super) fn must_have_changed_or(word: &str) -> Statement {
-    Statement::new(format!("SELECT json_extract('{{}}', CASE changes() WHEN 0 THEN '{word}' ELSE '$' END)"))
-}
-
-/// Whether an error is that of [`must_have_changed`].
-pub(crate) fn nothing_changed(error: &isobar_db::Error) -> bool {
-    error.message().contains("malformed JSON")
-}
-
 /// Reads one row of the scope.
 pub(super) async fn find(
-    served: &Served,
+    api: &ApiState,
     scope: &Scope<'_>,
-    columns: &[super::Column],
+    columns: &[Column],
     id: &str,
 ) -> Result<Map<String, Json>, Problem> {
     let mut sql = scope.select(columns.iter().map(|column| column.name));
     sql.push(" AND \"id\" = ").bind(id);
-    let result = served.database.query(sql.into_statement().rows_only()).await?;
+    let result = api.database.query(sql.into_statement().rows_only()).await?;
     let row = result.rows.first().ok_or_else(|| missing(scope))?;
-    super::list::object(columns, row)
+    row_object(columns, row)
 }
 
-/// The same for what is not there and for what is another's.
+/// The 404 of a row that does not exist, and of one that belongs to another tenant or user.
 pub(super) fn missing(scope: &Scope<'_>) -> Problem {
     Problem::not_found(format!("not found among {}", scope.resource().name))
 }
@@ -167,24 +157,59 @@ pub(super) fn missing(scope: &Scope<'_>) -> Problem {
 /// The names in `UNIQUE constraint failed: tickets.tenant_id, tickets.slug` become fields of the problem.
 pub(super) fn refused(scope: &Scope<'_>, error: isobar_db::Error) -> Problem {
     let resource = scope.resource();
-    // A trigger of the schema says itself what does not go.
+    // The message of a trigger of the schema.
     if let (ErrorKind::Constraint(Constraint::Other), Some((says, _))) =
         (error.kind(), error.message().split_once(": SQLITE_CONSTRAINT"))
     {
-        return Problem::new(http::StatusCode::CONFLICT).with_detail(says);
+        return Problem::new(StatusCode::CONFLICT).with_detail(says);
     }
     let names = error.message().split_once("UNIQUE constraint failed: ").map(|(_, names)| names.to_owned());
     let mut problem = Problem::from(error);
     for name in names.iter().flat_map(|names| names.split([',', ':'])) {
         let column = name.trim().split_once('.').and_then(|(_, column)| resource.find(column));
         if let Some(column) = column {
-            problem = problem.with_field(column.name, "there is one with this value already");
+            problem = problem.with_field(column.name, "a row with this value already exists");
         }
     }
     problem
 }
 
 /// Runs writes as one transaction.
-pub(super) async fn run(served: &Served, statements: Vec<Statement>) -> Result<Vec<QueryResult>, isobar_db::Error> {
-    served.database.batch(statements).await
+pub(super) async fn run(api: &ApiState, statements: Vec<Statement>) -> Result<Vec<QueryResult>, isobar_db::Error> {
+    api.database.batch(statements).await
+}
+
+/// Returns the row of a creation: the given values, and those of the standard columns.
+pub(super) fn new_row(values: Values, id: &str, now: &str) -> Values {
+    let standard = [("id", id.into()), ("revision", 1.into()), ("created_at", now.into()), ("updated_at", now.into())];
+    values.into_iter().chain(standard).collect()
+}
+
+/// Returns a new row as the API shows it.
+pub(super) fn shown(columns: &[Column], row: &Values) -> Map<String, Json> {
+    let value = |column: &Column| row.iter().find(|(name, _)| *name == column.name).map(|(_, value)| value);
+    let entry = |column: &Column| (column.name.to_owned(), value(column).map_or(Json::Null, |it| column.json_of(it)));
+    columns.iter().map(entry).collect()
+}
+
+/// Returns the body, if its type is JSON, which a form of another site cannot send.
+///
+/// # Errors
+/// 415 for another type; 413 for a body that is too large.
+pub(super) fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if !["application/json", "application/merge-patch+json"].contains(&essence.as_str()) {
+        let detail = "send the body as application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_detail(detail));
+    }
+    body.map_err(|rejection| Problem::new(rejection.status()).with_detail(rejection.body_text()))
+}
+
+/// Returns the id, if the text can be one.
+///
+/// # Errors
+/// 404 otherwise, as for an id of no row.
+pub(super) fn checked_id<'i>(scope: &Scope<'_>, id: &'i str) -> Result<&'i str, Problem> {
+    if is_id(id) { Ok(id) } else { Err(missing(scope)) }
 }

@@ -5,12 +5,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use isobar_db::{Row, Statement, Value};
 use serde_json::Value as Json;
 
+use super::declaration::RESERVED;
 use super::scope::{Scope, Sql};
+use super::validation::ValidationErrors;
 use super::{Column, Kind, Resource};
 use crate::Problem;
 
-/// Names of parameters that no column may have.
-pub(super) const RESERVED: &[&str] = &["limit", "cursor", "sort", "fields", "q"];
+/// Largest page, in rows.
 pub(crate) const MAX_LIMIT: usize = 200;
 const DEFAULT_LIMIT: usize = 50;
 /// Words of a search.
@@ -66,37 +67,41 @@ pub(super) struct Page {
 impl ListQuery {
     /// Checks the parameters of a request.
     pub(super) fn parse(resource: &Resource, parameters: &[(String, String)]) -> Result<Self, Problem> {
-        let mut wrong = Wrong::default();
-        let (mut limit, mut cursor, mut fields, mut words, mut filters) = (DEFAULT_LIMIT, None, None, None, Vec::new());
+        let mut errors = ValidationErrors::default();
+        let mut limit = DEFAULT_LIMIT;
+        let mut cursor = None;
+        let mut fields = None;
+        let mut words = None;
+        let mut filters = Vec::new();
         let mut sort_text = resource.sort;
         for (index, (name, value)) in parameters.iter().enumerate() {
             if parameters[..index].iter().any(|(earlier, _)| earlier == name) {
-                wrong.field(name, "is there twice".to_owned());
+                errors.field(name, "is given twice".to_owned());
                 continue;
             }
             match name.as_str() {
                 "limit" => match value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)) {
                     Some(parsed) => limit = parsed,
-                    None => wrong.field(name, format!("must be 1 to {MAX_LIMIT}")),
+                    None => errors.field(name, format!("must be 1 to {MAX_LIMIT}")),
                 },
                 "cursor" => cursor = Some(value),
                 "sort" => sort_text = value,
                 "fields" => fields = Some(value),
                 "q" => match resource.search {
                     Some(_) => words = Some(value),
-                    None => wrong.field(name, "this resource has no search".to_owned()),
+                    None => errors.field(name, "this resource has no search".to_owned()),
                 },
                 _ => match filter(resource, name, value) {
                     Ok(filter) => filters.push(filter),
-                    Err(detail) => wrong.field(name, detail),
+                    Err(detail) => errors.field(name, detail),
                 },
             }
         }
-        let sort = wrong.or_default("sort", parse_sort(resource, sort_text));
-        let after = cursor.map(|cursor| wrong.or_default("cursor", parse_cursor(cursor, sort_text, &sort)));
-        let fields = wrong.or_default("fields", parse_fields(resource, fields.map(String::as_str)));
-        let words = words.map(|text| wrong.or_default("q", parse_words(text)));
-        wrong.into_result()?;
+        let sort = errors.or_default("sort", parse_sort(resource, sort_text));
+        let after = cursor.map(|cursor| errors.or_default("cursor", parse_cursor(cursor, sort_text, &sort)));
+        let fields = errors.or_default("fields", parse_fields(resource, fields.map(String::as_str)));
+        let words = words.map(|text| errors.or_default("q", parse_words(text)));
+        errors.into_result()?;
         Ok(Self { limit, sort, sort_text: sort_text.to_owned(), after, fields, filters, words })
     }
 
@@ -186,35 +191,6 @@ pub(crate) fn object(columns: &[Column], row: &Row) -> Result<serde_json::Map<St
     columns.iter().map(entry).collect()
 }
 
-/// Validation errors by field.
-#[derive(Debug, Default)]
-pub(super) struct Wrong(Vec<(String, String)>);
-
-impl Wrong {
-    pub(super) fn field(&mut self, name: &str, detail: String) {
-        self.0.push((name.to_owned(), detail));
-    }
-
-    fn or_default<T: Default>(&mut self, name: &str, result: Result<T, String>) -> T {
-        result.unwrap_or_else(|detail| {
-            self.field(name, detail);
-            T::default()
-        })
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn into_result(self) -> Result<(), Problem> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let problem = Problem::bad_request("the request is not valid; see errors");
-        Err(self.0.into_iter().fold(problem, |problem, (name, detail)| problem.with_field(name, detail)))
-    }
-}
-
 fn filter(resource: &Resource, name: &str, text: &str) -> Result<Filter, String> {
     let (name, operator) = match name.split_once('[') {
         Some((name, rest)) => {
@@ -224,14 +200,14 @@ fn filter(resource: &Resource, name: &str, text: &str) -> Result<Filter, String>
     };
     let column = resource.shown(name).filter(Column::filterable).ok_or_else(|| {
         let known: Vec<_> = resource.all_shown().into_iter().filter(Column::filterable).map(|it| it.name).collect();
-        format!("there is no such parameter; there are {}, and the columns {}", RESERVED.join(", "), known.join(", "))
+        format!("unknown parameter; use {}, or one of the columns {}", RESERVED.join(", "), known.join(", "))
     })?;
     let test = match operator {
         "" => Test::Compare("IS", column.value_of_text(text)?),
         "in" => {
             let values: Vec<_> = text.split(',').map(|one| column.value_of_text(one)).collect::<Result<_, _>>()?;
             if values.len() > MAX_CHOICES {
-                return Err(format!("takes {MAX_CHOICES} values at most"));
+                return Err(format!("takes at most {MAX_CHOICES} values"));
             }
             Test::In(values)
         }
@@ -239,7 +215,7 @@ fn filter(resource: &Resource, name: &str, text: &str) -> Result<Filter, String>
         "null" if column.nullable() => Test::Null(text.parse().map_err(|_| "must be true or false")?),
         other => {
             let known = OPERATORS.iter().find(|(name, _)| *name == other);
-            let (_, sql) = known.ok_or("the operators are ne, gt, gte, lt, lte, in, prefix (texts) and null")?;
+            let (_, sql) = known.ok_or("unknown operator; use ne, gt, gte, lt, lte, in, prefix (texts) or null")?;
             Test::Compare(sql, column.value_of_text(text)?)
         }
     };
@@ -252,10 +228,10 @@ fn parse_sort(resource: &Resource, text: &str) -> Result<Vec<Sort>, String> {
         let (descending, name) = part.strip_prefix('-').map_or((false, part), |name| (true, name));
         let column = resource.shown(name).filter(|column| column.sortable).ok_or_else(|| {
             let known: Vec<_> = resource.all_shown().into_iter().filter(|it| it.sortable).map(|it| it.name).collect();
-            format!("{name:?} is nothing to sort by; there are {}, each with - before it to turn", known.join(", "))
+            format!("cannot sort by {name:?}; use {}, each with a leading - for descending", known.join(", "))
         })?;
         if sort.iter().any(|earlier| earlier.column.name == name) {
-            return Err(format!("{name} is there twice"));
+            return Err(format!("{name} is given twice"));
         }
         sort.push(Sort { column, descending });
     }
@@ -268,7 +244,7 @@ fn parse_sort(resource: &Resource, text: &str) -> Result<Vec<Sort>, String> {
 }
 
 fn parse_cursor(text: &str, sort_text: &str, sort: &[Sort]) -> Result<Vec<Value>, String> {
-    let wrong = || "is no cursor of a list in this order; begin without one".to_owned();
+    let wrong = || "is not a cursor of a list in this order; begin without one".to_owned();
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
     let (for_sort, keys): (String, Vec<Json>) = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
     if for_sort != sort_text || keys.len() != sort.len() {
@@ -290,10 +266,10 @@ fn parse_fields(resource: &Resource, text: Option<&str>) -> Result<Vec<Column>, 
     for name in text.split(',') {
         let column = resource.shown(name).ok_or_else(|| {
             let known: Vec<_> = resource.all_shown().into_iter().map(|column| column.name).collect();
-            format!("{name:?} is no column; there are {}", known.join(", "))
+            format!("there is no column {name:?}; use {}", known.join(", "))
         })?;
         if fields.iter().any(|earlier| earlier.name == column.name) {
-            return Err(format!("{name} is there twice"));
+            return Err(format!("{name} is given twice"));
         }
         fields.push(column);
     }

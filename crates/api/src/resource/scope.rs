@@ -6,7 +6,7 @@
 use http::StatusCode;
 use isobar_db::{Statement, Value};
 
-use super::{Resource, Tenancy};
+use super::declaration::{Resource, Tenancy};
 use crate::{Caller, Policy, Problem};
 
 /// The rows of a resource that a caller may touch.
@@ -73,11 +73,11 @@ impl<'a> Scope<'a> {
             pinned.push((column, tenant.into()));
         }
         let mut owner = None;
-        if let Some(own) = resource.own {
+        if let Some(ownership) = resource.ownership {
             let user = caller.user().ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED))?;
-            owner = Some((own.column, user.into()));
-            if caller.role().is_none_or(|role| role < own.except) {
-                pinned.push((own.column, user.into()));
+            owner = Some((ownership.column, user.into()));
+            if caller.role().is_none_or(|role| role < ownership.except) {
+                pinned.push((ownership.column, user.into()));
             }
         }
         Ok(Self { resource, pinned, owner })

@@ -175,7 +175,8 @@ async fn a_session_that_somebody_plants_is_not_taken_over() {
 #[tokio::test]
 async fn tokens_rotate_and_the_one_before_is_good_for_a_moment() {
     let zero = chrono::TimeDelta::zero();
-    let (lifetime, idle) = (chrono::TimeDelta::days(30), chrono::TimeDelta::days(7));
+    let lifetime = chrono::TimeDelta::days(30);
+    let idle = chrono::TimeDelta::days(7);
     let town = town_with(AuthOptions::default().with_signup(true).with_session(lifetime, idle, zero)).await;
     town.found().await;
     let mut ada = Browser::signed_up(&town, "ada").await;

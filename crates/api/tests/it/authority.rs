@@ -237,11 +237,13 @@ async fn tries_of_others_do_not_lock_out_a_browser_that_is_known() {
     let mut elsewhere = town.browser();
     elsewhere.address = [198, 51, 100, 7].into();
     elsewhere.post("/auth/login", log_in("ada", PASSWORD)).await.is(429);
-    (ada.cookie, ada.device) = (None, Some(device.clone()));
+    ada.cookie = None;
+    ada.device = Some(device.clone());
     ada.post("/auth/login", log_in("ada", PASSWORD)).await.is(200);
     // It is known for one account, and its own tries are counted.
     let mut bob = Browser::signed_up(&town, "bob").await;
-    (bob.cookie, bob.device) = (None, Some(device));
+    bob.cookie = None;
+    bob.device = Some(device);
     for _ in 0..5 {
         ada.post("/auth/login", log_in("ada", "wrong password")).await.is(401);
     }
@@ -293,7 +295,8 @@ async fn access_that_ends_is_delivered_to_the_hook() {
     let join = "INSERT INTO memberships SELECT 'm2', t.id, u.id, 'admin', 1, u.created_at, u.created_at \
                 FROM tenants t, users u WHERE t.slug = 'ada' AND u.email = 'bob@example.com'";
     town.database.prepare(join).run().await.unwrap();
-    let (adas, bobs) = (tenant_of(&mut ada).await, tenant_of(&mut bob).await);
+    let adas = tenant_of(&mut ada).await;
+    let bobs = tenant_of(&mut bob).await;
     let is = |revoked: &[Revoked], user: &Caller, tenant: Option<&Caller>| {
         revoked
             .iter()

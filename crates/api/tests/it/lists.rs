@@ -6,7 +6,8 @@ use serde_json::{Value as Json, json};
 use crate::world::{World, member, world};
 
 async fn with_tickets(count: usize) -> (World, Caller) {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     for number in 0..count {
         let priority = number % 3 + 1;
         let status = if number % 2 == 0 { "open" } else { "closed" };
@@ -28,7 +29,8 @@ async fn pages_in_every_order_have_every_row_once() {
     for sort in
         ["", "id", "-subject", "priority,-subject", "-priority,subject,id", "status", "status,-priority,-created_at"]
     {
-        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        let mut seen = Vec::new();
+        let mut cursor = String::new();
         loop {
             let sort = if sort.is_empty() { String::new() } else { format!("&sort={sort}") };
             let path = format!("/tickets?limit=4{sort}{cursor}");
@@ -98,7 +100,8 @@ async fn chosen_columns_alone_are_answered() {
 
 #[tokio::test]
 async fn words_are_found_and_mean_nothing_else() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     world.create(&me, "tickets", json!({"subject": "The printer burns", "body": "It is on fire"})).await;
     world.create(&me, "tickets", json!({"subject": "The coffee is cold"})).await;
     world.create(&member("b"), "tickets", json!({"subject": "Our printer burns too"})).await;

@@ -247,7 +247,8 @@ async fn a_form_brings_several_files_at_once() {
 async fn private_until_public_or_linked() {
     let gallery = gallery().await;
     let image = gallery.upload("a.png", &png(1, 1, 9)).await;
-    let (one, nobody) = (format!("/images/{}", image["id"].as_str().unwrap()), Caller::anonymous());
+    let one = format!("/images/{}", image["id"].as_str().unwrap());
+    let nobody = Caller::anonymous();
     let content = format!("{one}/content");
     for stranger in [&nobody, &eve(), &ada().with_scopes(["tickets:read".to_owned()])] {
         assert_eq!(gallery.content(stranger, &content).await.0, 404);
@@ -349,7 +350,8 @@ async fn who_has_lost_the_lock_takes_nothing_from_who_has_it() {
             Some((chunk, receiver))
         });
         let slow = {
-            let (gallery, at) = (Arc::clone(&gallery), at.clone());
+            let gallery = Arc::clone(&gallery);
+            let at = at.clone();
             tokio::spawn(async move { gallery.append(&at, 0, Body::from_stream(chunks)).await.0 })
         };
         sender.send(Ok(bytes::Bytes::copy_from_slice(&film[..stands]))).unwrap();

@@ -29,7 +29,8 @@ async fn links_are_revoked_by_who_may_make_them() {
     let (one, other) =
         (id_of(&gallery.upload("a.png", &png(1, 1, 9)).await), id_of(&gallery.upload("b.png", &png(1, 1, 9)).await));
     let nobody = Caller::anonymous();
-    let (first, of_other) = (link(&gallery, &one).await, link(&gallery, &other).await);
+    let first = link(&gallery, &one).await;
+    let of_other = link(&gallery, &other).await;
     assert_eq!(gallery.content(&nobody, &first).await.0, 200);
     let path = format!("/images/{one}/link");
     // A viewer sees, and shows nothing to others.
@@ -197,7 +198,8 @@ async fn parts_of_uploads_are_counted_as_memory_in_forms_too() {
             if status == 503 {
                 assert!(answer.headers().contains_key("retry-after"), "{path}");
             } else {
-                let (most, last) = (account.most.load(Ordering::Relaxed), account.last.load(Ordering::Relaxed));
+                let most = account.most.load(Ordering::Relaxed);
+                let last = account.last.load(Ordering::Relaxed);
                 assert!(most >= PART && last == 0, "{path}: {most}, {last}");
             }
         }
@@ -339,7 +341,8 @@ async fn tus_takes_uploads_whose_length_is_not_known_yet() {
     assert_eq!(gallery.count("images").await, 0);
     let length = picture.len().to_string();
     let append = |offset: &'static str, length: String, bytes: Vec<u8>| {
-        let (gallery, at) = (&gallery, &at);
+        let gallery = &gallery;
+        let at = &at;
         async move {
             let headers = [TUS, OFFSET_STREAM, ("upload-offset", offset), ("upload-length", &length)];
             gallery.ask(&ada(), "PATCH", at, &headers, &bytes).await

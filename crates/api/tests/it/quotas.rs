@@ -54,7 +54,9 @@ impl Small {
 
 #[tokio::test]
 async fn rows_of_a_tenant_are_limited() {
-    let (small, a, b) = (small().await, member("a"), member("b"));
+    let small = small().await;
+    let a = member("a");
+    let b = member("b");
     // One that was there before rows were counted.
     let sql = "INSERT INTO notes VALUES ('old', 'a', 'x', 1, '', '')";
     small.database.prepare(sql).run().await.unwrap();
@@ -79,7 +81,8 @@ async fn rows_of_a_tenant_are_limited() {
 
 #[tokio::test]
 async fn many_rows_at_once_are_limited_as_one_by_one() {
-    let (small, a) = (small().await, member("a"));
+    let small = small().await;
+    let a = member("a");
     let create = |number: usize| {
         let operations: Vec<_> =
             (0..number).map(|it| json!({"op": "create", "value": {"text": it.to_string()}})).collect();
@@ -118,7 +121,8 @@ async fn a_limit_holds_for_requests_at_once() {
 
 #[tokio::test]
 async fn idempotency_keys_of_a_tenant_are_limited_and_end() {
-    let (small, a) = (small().await, member("a"));
+    let small = small().await;
+    let a = member("a");
     let keyed = |key: &'static str| small.send(&a, "POST", "/notes", Some(key), json!({"text": key}));
     let first = keyed("one").await.is(201);
     keyed("two").await.is(201);

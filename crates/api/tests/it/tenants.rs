@@ -32,7 +32,8 @@ async fn touches(world: &World, caller: &Caller, resource: &str, id: &str) -> Ve
 #[tokio::test]
 async fn another_tenants_rows_are_as_if_they_were_not() {
     let world = world().await;
-    let (owner, stranger) = (member("a"), Caller::member("stranger", "b", Role::Owner));
+    let owner = member("a");
+    let stranger = Caller::member("stranger", "b", Role::Owner);
     for resource in RESOURCES.into_iter().filter(|resource| *resource != "themes") {
         let id = world.create(&owner, resource, example(resource)).await;
         let before = world.get(&owner, &format!("/{resource}/{id}")).await.is(200).text;
@@ -61,7 +62,8 @@ async fn another_tenants_rows_cannot_be_referred_to() {
 
 #[tokio::test]
 async fn no_body_chooses_the_tenant_or_the_user() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     for name in ["tenant_id", "user_id"] {
         let refused = world.post(&me, "/notes", json!({"text": "x", name: "b"})).await.is(400);
         assert_eq!(refused.fields(), [name]);
@@ -73,7 +75,8 @@ async fn no_body_chooses_the_tenant_or_the_user() {
 #[tokio::test]
 async fn users_see_their_own_and_admins_everybodys() {
     let world = world().await;
-    let (ada, bob) = (Caller::member("ada", "a", Role::Member), Caller::member("bob", "a", Role::Member));
+    let ada = Caller::member("ada", "a", Role::Member);
+    let bob = Caller::member("bob", "a", Role::Member);
     let admin = Caller::member("admin", "a", Role::Admin);
     let id = world.create(&ada, "notes", example("notes")).await;
     let path = format!("/notes/{id}");

@@ -12,7 +12,8 @@ async fn count(world: &World, table: &str) -> i64 {
 
 #[tokio::test]
 async fn a_row_is_created_with_its_defaults_and_read_back() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let project = world.create(&me, "projects", example("projects")).await;
     let body = json!({
         "project_id": project, "subject": "Über alles <b>", "priority": 5, "urgent": true, "weight": 2,
@@ -42,7 +43,8 @@ async fn a_row_is_created_with_its_defaults_and_read_back() {
 
 #[tokio::test]
 async fn every_mistake_is_named_by_its_field() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let body = json!({
         "priority": 9, "status": "lost", "urgent": "yes", "tags": {}, "due_at": "soon", "project_id": "x y",
         "id": "mine", "revision": 7, "colour": "red", "tenant_id": "b", "token": "",
@@ -79,7 +81,8 @@ async fn every_mistake_is_named_by_its_field() {
 
 #[tokio::test]
 async fn what_is_there_already_is_a_conflict_that_names_the_field() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     world.create(&me, "projects", example("projects")).await;
     let again = world.post(&me, "/projects", example("projects")).await.is(409);
     assert_eq!(again.fields(), ["slug"]);
@@ -89,7 +92,8 @@ async fn what_is_there_already_is_a_conflict_that_names_the_field() {
 
 #[tokio::test]
 async fn a_change_takes_the_revision_it_is_of() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let id = world.create(&me, "tickets", example("tickets")).await;
     let path = format!("/tickets/{id}");
     let without = world.send(&me, "PATCH", &path, &[], Some(json!({"status": "closed"}))).await;
@@ -122,11 +126,14 @@ async fn a_change_takes_the_revision_it_is_of() {
 
 #[tokio::test]
 async fn of_changes_at_once_to_one_revision_one_is_made() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let id = world.create(&me, "tickets", example("tickets")).await;
     let mut tasks = Vec::new();
     for priority in 1..=5 {
-        let (world, me, path) = (world.clone(), me.clone(), format!("/tickets/{id}"));
+        let world = world.clone();
+        let me = me.clone();
+        let path = format!("/tickets/{id}");
         tasks.push(tokio::spawn(async move {
             world.patch(&me, &path, "\"1\"", json!({"priority": priority})).await.status
         }));
@@ -141,7 +148,8 @@ async fn of_changes_at_once_to_one_revision_one_is_made() {
 
 #[tokio::test]
 async fn what_is_referred_to_cannot_go() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let project = world.create(&me, "projects", example("projects")).await;
     world.create(&me, "tickets", json!({"subject": "x", "project_id": project})).await;
     world.send(&me, "DELETE", &format!("/projects/{project}"), &[], None).await.is(409);
@@ -151,7 +159,8 @@ async fn what_is_referred_to_cannot_go() {
 
 #[tokio::test]
 async fn a_request_with_a_key_is_done_once() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let key = [("idempotency-key", "one")];
     let send = async |body: Json| world.send(&me, "POST", "/tickets", &key, Some(body)).await;
     let first = send(example("tickets")).await.is(201);
@@ -176,10 +185,12 @@ async fn a_request_with_a_key_is_done_once() {
 
 #[tokio::test]
 async fn requests_at_once_with_one_key_are_one() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let mut tasks = Vec::new();
     for _ in 0..8 {
-        let (world, me) = (world.clone(), me.clone());
+        let world = world.clone();
+        let me = me.clone();
         tasks.push(tokio::spawn(async move {
             let key = [("idempotency-key", "one")];
             let answer = world.send(&me, "POST", "/projects", &key, Some(example("projects"))).await.is(201);
@@ -195,7 +206,8 @@ async fn requests_at_once_with_one_key_are_one() {
 
 #[tokio::test]
 async fn many_writes_are_made_together_or_not_at_all() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let (one, two) = (
         world.create(&me, "tickets", example("tickets")).await,
         world.create(&me, "tickets", example("tickets")).await,
@@ -236,7 +248,8 @@ async fn many_writes_are_made_together_or_not_at_all() {
 
 #[tokio::test]
 async fn secrets_are_taken_sealed_and_never_shown() {
-    let (world, me) = (world().await, member("a"));
+    let world = world().await;
+    let me = member("a");
     let created = world.post(&me, "/tickets", json!({"subject": "x", "token": "s3cret-token"})).await.is(201);
     let id = created.json()["id"].as_str().unwrap().to_owned();
     let got = world.get(&me, &format!("/tickets/{id}")).await.is(200);

@@ -185,7 +185,9 @@ impl Info {
         let mut newest = None;
         let mut kinds = BTreeMap::<String, (u64, u64)>::new();
         while let Some(meta) = objects.try_next().await? {
-            (count, bytes, newest) = (count + 1, bytes + meta.size, newest.max(Some(meta.uploaded)));
+            count = count + 1;
+            bytes = bytes + meta.size;
+            newest = newest.max(Some(meta.uploaded));
             let name = meta.key.as_str().rsplit('/').next().unwrap_or_default();
             let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_lowercase();
             let kind = kinds.entry(extension).or_default();

@@ -9,14 +9,14 @@ use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It reads every body and compares it with its checksum, and looks for what crashes have left. It may run beside a
-server. With --repair, objects whose body is damaged or missing are taken out of the index, what is left of them is kept in the
-bucket's folder `lost`, and leftovers are removed. It ends with a failure while something is wrong.
+    after_help = "Reads every body, compares it with its checksum, and looks for leftovers of crashes. It may run while a server uses the
+bucket. With --repair, objects with a damaged or missing body are removed from the index, their remains are moved to the
+bucket's folder `lost`, and leftovers are deleted. The exit status is 1 while there are problems.
 
-With --rebuild, the bucket's index is made again out of its packs and blobs, and the old one is kept under another name: for a bucket
-that is refused because its index is missing, damaged, or of another moment. Nothing else may use the bucket. No byte is removed; what
-could not be brought back, and what is not certain, is printed. Uploads that were not completed are lost, and an object whose deletion
-was removed with its pack may come back.
+With --rebuild, the index is rebuilt from packs and blobs, and the old one is kept under another name. Use it if the bucket is refused
+because its index is missing, damaged or out of date. No other process may use the bucket. Nothing is deleted; objects that could not
+be recovered, or are uncertain, are printed. Uncompleted uploads are lost, and a deleted object may reappear if the record of its
+deletion was removed with its pack.
 
 Examples:
   isobar r2 fsck STORAGE

@@ -37,11 +37,11 @@ pub(crate) enum R2 {
     /// Manage many objects at once
     #[command(subcommand)]
     Bulk(Bulk),
-    /// Sync a folder to a bucket, a bucket to a folder, or a bucket to another: copies only changes, concurrently
+    /// Sync a folder and a bucket in either direction, or two buckets: copies only changes
     Sync(Sync),
-    /// Create a URL with which its bearer can read or write one object for a limited time
+    /// Create a URL that permits its bearer to read or write one object for a limited time
     Presign(Presign),
-    /// Check a bucket: bodies, checksums, leftovers
+    /// Check and repair a bucket: bodies, checksums, leftovers of crashes
     Fsck(Fsck),
 }
 
@@ -179,7 +179,8 @@ impl List {
     async fn run(self, place: &Place) -> Outcome {
         let store = place.store(&self.bucket, &self.reach, Access::Look).await?;
         let mut options = ListOptions::default().with_metadata();
-        (options.prefix, options.delimiter) = (self.prefix, self.delimiter);
+        options.prefix = self.prefix;
+        options.delimiter = self.delimiter;
         let mut objects = Vec::new();
         let mut prefixes = Vec::new();
         loop {
@@ -230,14 +231,15 @@ impl Copy {
                 None => None,
                 Some((meta, body)) => {
                     let mut options = PutOptions::default().with_http(meta.http).with_storage_class(meta.storage_class);
-                    (options.custom, options.conditions) = (meta.custom, conditions);
+                    options.custom = meta.custom;
+                    options.conditions = conditions;
                     Some(target.put(&to, body, options).await?)
                 }
             }
         };
         match copied {
             None => return Err(format!("there is no object {}", self.from).into()),
-            Some(PutResult::ConditionFailed) => return Err(format!("{} is there already", self.to).into()),
+            Some(PutResult::ConditionFailed) => return Err(format!("{} already exists", self.to).into()),
             Some(PutResult::Stored(_)) => {}
         }
         if self.r#move {

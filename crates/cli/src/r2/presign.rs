@@ -18,11 +18,13 @@ enum Method {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "The URL is honoured by `isobar serve` on the same folder, whose secret signs it.
+#[command(
+    after_help = "The URL works with `isobar serve` on the same data, whose secret signs it; with --remote, it works with R2.
 
 Examples:
   isobar r2 presign assets/report.pdf
-  curl -T video.mp4 \"$(isobar r2 presign assets/video.mp4 --method put --expires 15m)\"")]
+  curl -T video.mp4 \"$(isobar r2 presign assets/video.mp4 --method put --expires 15m)\""
+)]
 pub(crate) struct Presign {
     /// BUCKET/KEY
     object: String,
@@ -58,7 +60,7 @@ impl Presign {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration; 90s, 15m, 1h or 7d is one");
+    let wrong = || format!("invalid duration {text:?}: use 90s, 15m, 1h or 7d");
     let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let seconds = match unit {

@@ -17,14 +17,14 @@ use crate::{Outcome, say};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each is a folder - it is there, or begins with . or / - or a bucket, and one of them is a bucket. local:BUCKET and \
-remote:BUCKET say where a bucket is; without that it is where --local or --remote say. Globs match the path below them: * stays \
-within a folder, ** does not; what is left out is not deleted either, and nor is what a file .assetsignore in the folder names \
-(as .gitignore). A sync that was interrupted is continued by the same command.
+    after_help = "Source and target are folders or buckets, and at least one of them is a bucket. A path that exists, or begins with . or /, is a \
+folder. local:BUCKET and remote:BUCKET select the place of one bucket, --local and --remote that of both. Globs match the path below \
+source or target: * matches within a folder, ** across folders. Excluded files are not deleted either, and neither are files that \
+.assetsignore in the folder names (in the syntax of .gitignore). To continue an interrupted sync, run it again.
 
 State and secrets are never part of a folder: the state folder under any name, .wrangler, keyrings, .dev.vars*, .env*, .git. With \
---delete, a folder that has isobar's state in it is refused. Links that stay inside the folder are followed; a link that leads \
-out is refused by name unless --follow-links is given. FIFOs, sockets and devices are left out.
+--delete, a folder that contains isobar's state is refused. Links that stay inside the folder are followed; a link that leads \
+out is an error, unless --follow-links is given. FIFOs, sockets and devices are left out.
 
 Examples:
   isobar r2 sync ./static inneranimalmedia-assets/static
@@ -146,9 +146,7 @@ impl Sync {
                 place.bucket_folder(from)? == place.bucket_folder(to)?
             };
         if is_same && (from_prefix.starts_with(&to_prefix) || to_prefix.starts_with(&from_prefix)) {
-            return Err(
-                format!("{} and {} overlap: one within the other cannot be synced", self.source, self.target).into()
-            );
+            return Err(format!("{} and {} overlap: neither may contain the other", self.source, self.target).into());
         }
         let source = place.store(from, &from_reach, Access::Existing).await.map_err(|error| {
             format!(

@@ -209,7 +209,7 @@ fn buckets_are_listed_counted_copied_and_checked() {
     assert_eq!(copied["httpMetadata"]["cacheControl"], "no-store");
     assert!(
         refused(here, &["r2", "object", "copy", "assets/large.bin", "other/far.bin", "--no-overwrite"])
-            .contains("is there already")
+            .contains("already exists")
     );
     ok(here, &["r2", "object", "copy", "other/far.bin", "assets/moved.txt", "--move"]);
     assert!(refused(here, &["r2", "object", "head", "other/far.bin"]).contains("there is no object"));

@@ -78,7 +78,7 @@ pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     if let Ok(token) = platform.secret(SETUP_TOKEN) {
         options = match options.clone().with_setup_token(token.expose()) {
             Ok(options) => options,
-            // A platform that was set up long ago serves on; this token sets up none.
+            // A platform that has an operator serves, and ignores this token.
             Err(_error) => {
                 #[cfg(all(target_arch = "wasm32", feature = "workers"))]
                 worker::console_error!("{SETUP_TOKEN} is not used: {_error}");
@@ -88,7 +88,7 @@ pub fn auth(platform: &Platform) -> Result<Auth, BindingError> {
     }
     if let Ok(sender) = platform.mail(EMAIL) {
         let url = public_url(platform).ok_or_else(|| {
-            let why = "set the var PUBLIC_URL: the links in messages lead there";
+            let why = "set the var PUBLIC_URL, the base URL of links in messages";
             BindingError::unusable("sender of e-mail", EMAIL, why)
         })?;
         options = options.with_mail(MailOptions::new(sender, &url).with_service(TITLE));
@@ -156,7 +156,7 @@ fn oauth(platform: &Platform, auth: Auth, vault: Vault) -> Result<OAuth, Binding
     let configured: Vec<Configured> = configured.map_err(|error: serde_json::Error| unusable(&error))?;
     let providers = configured.into_iter().map(|it| {
         if !isobar_api::Format::Slug.fits(&it.name) {
-            return Err(unusable(&format!("{:?} is no name of a provider: a-z, 0-9 and -", it.name)));
+            return Err(unusable(&format!("invalid provider name {:?}: use a-z, 0-9 and -", it.name)));
         }
         let title = it.title.as_deref().unwrap_or(&it.name);
         let provider = match (it.issuer.as_deref(), it.name.as_str()) {

@@ -38,7 +38,7 @@ fn people() -> Vec<Resource> {
             .read(VIEWER)
             .update(OWNER),
         Resource::of_tenant("memberships")
-            .describe("Who is what in the tenant. A tenant keeps an owner.")
+            .describe("Members of the tenant and their roles. A tenant has at least one owner.")
             .column(Column::text("user_id").read_only().required())
             .column(Column::choice("role", &["viewer", "member", "admin", "owner"]).required())
             .read(ADMIN)
@@ -50,7 +50,7 @@ fn people() -> Vec<Resource> {
 fn connections() -> Vec<Resource> {
     vec![
         Resource::of_tenant("oauth_connections")
-            .describe("Accounts elsewhere that users have connected.")
+            .describe("Accounts at other services that users have connected.")
             .column(Column::text("provider").required().read_only())
             .column(Column::text("subject").required().read_only())
             .column(Column::text("label").required().read_only())
@@ -60,7 +60,7 @@ fn connections() -> Vec<Resource> {
             .read(VIEWER)
             .delete(VIEWER),
         Resource::of_tenant("oauth_tokens")
-            .describe("What the connections are used with. Sealed: nobody reads a token back.")
+            .describe("Tokens of connections. Sealed: they cannot be read back.")
             .column(Column::reference("connection_id", "oauth_connections").required().read_only())
             .column(Column::secret("access_token").required().read_only())
             .column(Column::secret("refresh_token").read_only())
@@ -69,14 +69,14 @@ fn connections() -> Vec<Resource> {
             .read(VIEWER)
             .delete(VIEWER),
         Resource::of_tenant("credentials")
-            .describe("Secrets of the tenant for services elsewhere. Sealed: nobody reads one back.")
+            .describe("Secrets of the tenant for other services. Sealed: they cannot be read back.")
             .column(name())
             .column(Column::choice("kind", &["password", "token", "key", "other"]).default("token"))
             .column(Column::secret("secret").required())
             .read(ADMIN)
             .write(ADMIN),
         Resource::of_tenant("external_connections")
-            .describe("Services elsewhere that the tenant uses.")
+            .describe("Other services that the tenant uses.")
             .column(name())
             .column(Column::choice("kind", &["api", "database", "storage", "webhook", "other"]).required())
             .column(Column::text("url").chars(1..=2000).format(Format::Url))
@@ -91,7 +91,7 @@ fn connections() -> Vec<Resource> {
 fn automation() -> Vec<Resource> {
     vec![
         Resource::of_tenant("workflows")
-            .describe("Steps that are done one after another.")
+            .describe("Sequences of steps.")
             .column(name())
             .column(description())
             .column(Column::json("definition", Shape::Object).default(json!({"steps": []})))
@@ -107,7 +107,7 @@ fn automation() -> Vec<Resource> {
             .read(VIEWER)
             .write(MEMBER),
         Resource::of_tenant("deployments")
-            .describe("Versions of workers that were put into use.")
+            .describe("Deployed versions of workers.")
             .column(Column::reference("worker_id", "workers").required().immutable())
             .column(Column::text("version").chars(1..=64).required().immutable())
             .column(Column::text("notes").chars(0..=5000))
@@ -116,7 +116,7 @@ fn automation() -> Vec<Resource> {
             .read(VIEWER)
             .write(MEMBER),
         Resource::of_tenant("tools")
-            .describe("What agents may call.")
+            .describe("Tools that agents may call.")
             .column(slug("name"))
             .column(description())
             .column(Column::json("input_schema", Shape::Object).default(json!({"type": "object"})))
@@ -124,7 +124,7 @@ fn automation() -> Vec<Resource> {
             .read(VIEWER)
             .write(ADMIN),
         Resource::of_tenant("agent_commands")
-            .describe("What agents may be told in a word.")
+            .describe("Short commands for agents.")
             .column(slug("name"))
             .column(description())
             .column(Column::text("template").chars(1..=20_000).required())
@@ -137,14 +137,14 @@ fn automation() -> Vec<Resource> {
 fn settings() -> Vec<Resource> {
     vec![
         Resource::of_tenant("themes")
-            .describe("Colours and types of the pages.")
+            .describe("Colours and fonts of the pages.")
             .column(slug("slug"))
             .column(name())
             .column(Column::json("tokens", Shape::Object).required())
             .read(VIEWER)
             .write(ADMIN),
         Resource::of_tenant("configurations")
-            .describe("Settings by their names.")
+            .describe("Settings by name.")
             .column(Column::text("key").chars(1..=200).required().immutable().sortable())
             .column(Column::json("value", Shape::Any).required())
             .read(MEMBER)
@@ -155,7 +155,7 @@ fn settings() -> Vec<Resource> {
 fn knowledge() -> Vec<Resource> {
     vec![
         Resource::of_tenant("prompts")
-            .describe("Prompts to use again.")
+            .describe("Reusable prompts.")
             .column(Column::text("title").chars(1..=200).required().sortable())
             .column(Column::text("body").chars(1..=50_000).required())
             .column(tags())
@@ -163,7 +163,7 @@ fn knowledge() -> Vec<Resource> {
             .read(VIEWER)
             .write(MEMBER),
         Resource::of_tenant("knowledge_articles")
-            .describe("What the tenant knows.")
+            .describe("Articles of the tenant's knowledge base.")
             .column(Column::text("title").chars(1..=200).required().sortable())
             .column(Column::text("body").chars(1..=200_000).required())
             .column(Column::choice("status", &["draft", "published"]).default("draft"))
@@ -172,7 +172,7 @@ fn knowledge() -> Vec<Resource> {
             .read(VIEWER)
             .write(MEMBER),
         Resource::of_tenant("chat_messages")
-            .describe("What was said to agents and by them; each user's own.")
+            .describe("Messages to and from agents; each user sees their own.")
             .column(Column::text("room").chars(1..=128).required().immutable())
             .column(Column::choice("role", &["user", "assistant", "system"]).default("user").immutable())
             .column(Column::text("text").chars(1..=50_000).required())
@@ -185,7 +185,7 @@ fn knowledge() -> Vec<Resource> {
 fn support() -> Vec<Resource> {
     vec![
         Resource::of_tenant("support_tickets")
-            .describe("What somebody needs help with.")
+            .describe("Requests for help.")
             .column(Column::text("subject").chars(1..=200).required().sortable())
             .column(Column::text("body").chars(0..=20_000).default(""))
             .column(Column::choice("status", &["open", "pending", "closed"]).default("open"))
@@ -196,7 +196,7 @@ fn support() -> Vec<Resource> {
             .update(MEMBER)
             .delete(ADMIN),
         Resource::of_tenant("customer_feedback")
-            .describe("What customers say.")
+            .describe("Feedback of customers.")
             .column(Column::integer("rating").range(1..=5))
             .column(Column::text("text").chars(1..=10_000).required())
             .column(Column::text("page").chars(0..=500))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::{JSON, Platform, cookie, sign_up};
+use crate::harness::{JSON, Platform, cookie, sign_up};
 
 /// Returns the token of the link to a page in the newest e-mail to an address.
 pub(crate) fn mailed(root: &Path, to: &str, page: &str) -> String {

@@ -7,7 +7,7 @@ use isobar_db::vault::Keyring;
 use isobar_db::{QueryableExt, SqliteDatabase};
 use serde_json::json;
 
-use crate::Platform;
+use crate::harness::Platform;
 
 /// Returns the message of a start that is refused.
 fn refusal(root: &Path, keyring: Option<&str>) -> String {
@@ -33,7 +33,7 @@ fn a_missing_or_another_keyring_is_refused_and_the_right_one_serves_again() {
     platform.kill();
     std::fs::rename(&keyring, &kept).unwrap();
     let missing = refusal(folder.path(), None);
-    assert!(missing.contains("keyring is not there") && missing.contains("restore"), "{missing}");
+    assert!(missing.contains("keyring does not exist") && missing.contains("restore"), "{missing}");
     assert!(!keyring.exists(), "none is made in its place");
 
     let other = Keyring::generate("other").unwrap();

@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::accounts::mailed;
-use super::{Chat, JSON, Platform, cookie};
+use crate::accounts::mailed;
+use crate::harness::{Chat, JSON, Platform, cookie};
 
 /// Lists the files of session objects.
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -14,10 +14,12 @@ use sha2::{Digest, Sha256};
 
 use super::provider::{Identity, OAuthProvider, Tokens, encode};
 use super::{Failure, OAuth};
-use crate::auth::account::{Body, input, signed_in};
+use crate::auth::session::signed_in;
 use crate::auth::throttle::{ClientAddress, Counted, count, network};
 use crate::auth::{Auth, session, token};
-use crate::resource::{new_id, now, rfc3339};
+use crate::id::new_id;
+use crate::json::{Body, input};
+use crate::time::{now, rfc3339};
 use crate::{Caller, Problem};
 
 /// Longest time between the beginning of a flow and its callback.
@@ -120,7 +122,8 @@ pub(super) async fn begin(
         }
     };
     let metadata = provider.metadata(oauth.client()).await?;
-    let (state, browser) = (token::new()?, token::new()?);
+    let state = token::new()?;
+    let browser = token::new()?;
     let (verifier, nonce) = oauth.secrets(&state).await?;
     let sql = "INSERT INTO oauth_flows (state_hash, browser_hash, provider, user_id, tenant_id, return_to, expires_at) \
                VALUES (?, ?, ?, ?, ?, ?, ?)";
@@ -315,7 +318,8 @@ impl OAuth {
         if !crate::Format::Email.fits(email) || auth.database().prepare(sql).bind(email).one::<i64>().await? > 0 {
             return Ok(None);
         }
-        let (user, tenant) = (new_id()?, new_id()?);
+        let user = new_id()?;
+        let tenant = new_id()?;
         let name: String = identity.name.chars().filter(|it| !it.is_control()).take(200).collect();
         let name = if name.trim().is_empty() { email.clone() } else { name };
         let slug = format!("t-{}", &tenant[..18]);

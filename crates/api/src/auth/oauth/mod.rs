@@ -1,7 +1,7 @@
 //! Signing in, and connecting accounts, by OAuth 2 and OpenID Connect: authorization code with PKCE.
 //!
-//! The database knows flows in flight by hashes alone; the code verifier and the nonce are derived from the state under
-//! the vault's key. A flow belongs to the browser that began it. Tokens are sealed, and refreshed by one request at a time.
+//! The database has only hashes of flows in flight; the code verifier and the nonce are derived from the state and the vault's
+//! key. A flow belongs to the browser that began it. Tokens are sealed, and refreshed by one request at a time.
 
 mod flow;
 mod provider;
@@ -25,7 +25,34 @@ use crate::{Api, Policy, Problem, Role};
 /// The tables of sign-ins and connections, for a migration after those of accounts and of the vault.
 pub const SCHEMA: &str = include_str!("schema.sql");
 
-/// Sign-in and connections at providers. Cheap to clone.
+/// Sign-in at providers, and connections of their accounts with users. Cheap to clone.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # #[derive(Debug)] struct Client;
+/// # #[async_trait::async_trait]
+/// # impl isobar_api::HttpClient for Client {
+/// #     async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, isobar_api::HttpClientError> {
+/// #         Ok(http::Response::new(Bytes::new()))
+/// #     }
+/// # }
+/// use std::sync::Arc;
+/// use isobar_api::{Api, Auth, AuthOptions};
+/// use isobar_api::auth::{OAuth, OAuthProvider};
+/// use isobar_db::{Database, SqliteDatabase};
+/// use isobar_db::vault::{Keyring, Secret, Vault};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// let database: Arc<dyn Database> = Arc::new(SqliteDatabase::memory().await?);
+/// let keyring: Keyring = Keyring::generate("2026-11")?.expose_text().unwrap_or_default().parse()?;
+/// let vault = Vault::new(Arc::clone(&database), "app", keyring);
+/// let auth = Auth::new(Arc::clone(&database), AuthOptions::default());
+/// let github = OAuthProvider::github("client-id").with_secret(Secret::new("client-secret"));
+/// let client = Arc::new(Client); // in a server: isobar_http_serve::http_client
+/// let oauth = OAuth::new(auth.clone(), vault, client, vec![github]).with_base_url("https://example.com");
+/// let router = auth.protect(oauth.mount(auth.mount(Api::new(database))).into_router());
+/// # drop(router);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct OAuth {
     inner: Arc<Inner>,
@@ -41,16 +68,20 @@ struct Inner {
 }
 
 impl OAuth {
-    /// Accounts at these providers beside the passwords of `auth`.
+    /// Sign-in at providers, in addition to the passwords of `auth`.
     pub fn new(auth: Auth, vault: Vault, client: Arc<dyn HttpClient>, providers: Vec<OAuthProvider>) -> Self {
         Self { inner: Arc::new(Inner { auth, vault, client, providers, base_url: None }) }
     }
 
-    /// The URL under which browsers see this service, `https://example.com`; the request's host when not given.
+    /// Sets the URL of the service as browsers see it, such as `https://example.com`. Default: the host of each request, with `https`, or
+    /// `http` for localhost.
     #[must_use]
     pub fn with_base_url(self, url: &str) -> Self {
         let Inner { auth, vault, client, providers, base_url: _ } = &*self.inner;
-        let (auth, vault, client, providers) = (auth.clone(), vault.clone(), Arc::clone(client), providers.clone());
+        let auth = auth.clone();
+        let vault = vault.clone();
+        let client = Arc::clone(client);
+        let providers = providers.clone();
         let base_url = Some(url.trim_end_matches('/').to_owned());
         Self { inner: Arc::new(Inner { auth, vault, client, providers, base_url }) }
     }
@@ -59,7 +90,8 @@ impl OAuth {
     /// connection's token.
     #[must_use]
     pub fn mount(&self, api: Api) -> Api {
-        let (public, known) = (Policy::Public, Policy::AtLeast(Role::Viewer));
+        let public = Policy::Public;
+        let known = Policy::AtLeast(Role::Viewer);
         let with = |routes: axum::routing::MethodRouter<Self>| routes.with_state(self.clone());
         let name = json!([{"name": "provider", "in": "path", "required": true, "schema": {"type": "string"}}]);
         let id = json!([{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}]);
@@ -72,7 +104,7 @@ impl OAuth {
             Some((begin, &["intent"])),
         );
         let refresh = operation("refresh_connection", "Refresh the token of a connection", 200, None);
-        api.document("/auth/oauth", json!({"get": operation("list_providers", "Where people may sign in", 200, None)}))
+        api.document("/auth/oauth", json!({"get": operation("list_providers", "The sign-in providers", 200, None)}))
             .document("/auth/oauth/{provider}", json!({"parameters": name, "post": begin}))
             .document("/auth/oauth/connections/{id}/refresh", json!({"parameters": id, "post": refresh}))
             .route("/auth/oauth", public, Policy::Nobody, with(get(flow::providers)))
@@ -83,7 +115,7 @@ impl OAuth {
 
     fn provider(&self, name: &str) -> Result<&OAuthProvider, Problem> {
         let found = self.inner.providers.iter().find(|provider| provider.name == name);
-        found.ok_or_else(|| Problem::not_found("there is no such provider"))
+        found.ok_or_else(|| Problem::not_found("provider not found"))
     }
 
     fn client(&self) -> &dyn HttpClient {
@@ -91,7 +123,7 @@ impl OAuth {
     }
 }
 
-/// A provider does not do what is needed: for the log, and for the user without its details.
+/// The failure of a provider. Its details are logged; the user gets 502.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     why: String,
@@ -120,6 +152,6 @@ impl std::error::Error for Failure {}
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
-        Self::ours(StatusCode::BAD_GATEWAY, "the provider did not answer as it should", &failure)
+        Self::ours(StatusCode::BAD_GATEWAY, "the provider did not answer as expected", &failure)
     }
 }

@@ -109,34 +109,45 @@ impl OAuthProvider {
         Self::github_at("https://github.com", "https://api.github.com", client_id)
     }
 
-    /// A GitHub server of one's own: its site, and its API.
+    /// A GitHub Enterprise server, by the URLs of its site and of its API.
     pub fn github_at(site: &str, api: &str, client_id: &str) -> Self {
         let kind = Kind::GitHub { site: site.to_owned(), api: api.to_owned() };
         Self::new("github", "GitHub", client_id, "read:user user:email", kind)
     }
 
     fn new(name: &str, title: &str, client_id: &str, scopes: &str, kind: Kind) -> Self {
-        assert!(name.len() <= 64 && crate::Format::Slug.fits(name), "{name:?} is no name of a provider");
+        assert!(
+            name.len() <= 64 && crate::Format::Slug.fits(name),
+            "invalid provider name {name:?}: use a-z, 0-9 and -"
+        );
         let [name, title, client_id, scopes] = [name, title, client_id, scopes].map(str::to_owned);
-        let (client_secret, parameters, metadata) = (None, Vec::new(), Arc::default());
-        Self { name, title, client_id, client_secret, scopes, parameters, kind, metadata }
+        Self {
+            name,
+            title,
+            client_id,
+            client_secret: None,
+            scopes,
+            parameters: Vec::new(),
+            kind,
+            metadata: Arc::default(),
+        }
     }
 
-    /// The client's secret; without one the client is a public one, which PKCE alone protects.
+    /// Sets the client's secret. Default: none; then the client is public, and protected by PKCE only.
     #[must_use]
     pub fn with_secret(mut self, secret: Secret) -> Self {
         self.client_secret = Some(secret);
         self
     }
 
-    /// A parameter more for the authorization endpoint, as some providers want.
+    /// Adds a parameter for the authorization endpoint, as some providers need.
     #[must_use]
     pub fn with_parameter(mut self, name: &str, value: &str) -> Self {
         self.parameters.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Sets the scopes that are requested, separated by spaces.
+    /// Sets the requested scopes, separated by spaces. Default: `openid email profile`, and `read:user user:email` at GitHub.
     #[must_use]
     pub fn with_scopes(mut self, scopes: &str) -> Self {
         scopes.clone_into(&mut self.scopes);
@@ -164,7 +175,7 @@ impl OAuthProvider {
                 let metadata: Metadata = self.get(client, &url, None).await?;
                 // OpenID Connect Discovery 4.3: otherwise another issuer's could pass for this one's.
                 if metadata.issuer.trim_end_matches('/') != issuer {
-                    return Err(self.failure(format!("it calls itself {:?}", metadata.issuer)));
+                    return Err(self.failure(format!("its metadata has the issuer {:?}", metadata.issuer)));
                 }
                 metadata
             }
@@ -203,7 +214,7 @@ impl OAuthProvider {
                 // RFC 6749 2.3.1: form-encoded, then base64.
                 let pair = format!("{}:{}", encode(&self.client_id), encode(secret));
                 let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair)))
-                    .map_err(|_| self.failure("its secret is none"))?;
+                    .map_err(|_| self.failure("its secret has characters that a header does not permit"))?;
                 value.set_sensitive(true);
                 request = request.header(header::AUTHORIZATION, value);
             }
@@ -247,13 +258,13 @@ impl OAuthProvider {
         nonce: &str,
     ) -> Result<Identity, Failure> {
         let token = tokens.id_token.as_deref().ok_or_else(|| self.failure("it gave no ID token"))?;
-        let claims = claims(token).ok_or_else(|| self.failure("its ID token is none"))?;
+        let claims = claims(token).ok_or_else(|| self.failure("its ID token cannot be read"))?;
         // It came from the token endpoint itself, over TLS, which stands for its signature (OpenID Connect Core 3.1.3.7).
         check_claims(&claims, &metadata.issuer, &self.client_id, nonce, Utc::now())
             .map_err(|error| self.failure(error))?;
         let subject = claims["sub"].as_str().unwrap_or_default().to_owned();
         if subject.is_empty() || subject.len() > 255 {
-            return Err(self.failure("its ID token names nobody"));
+            return Err(self.failure("its ID token has no valid subject"));
         }
         let mut claims = claims;
         if claims["email"].is_null()
@@ -261,7 +272,7 @@ impl OAuthProvider {
         {
             let user: Json = self.get(client, url, Some(&tokens.access_token)).await?;
             if user["sub"] != subject.as_str() {
-                return Err(self.failure("it tells of somebody else than its ID token")); // Core 5.3.2
+                return Err(self.failure("its userinfo has another subject than its ID token")); // Core 5.3.2
             }
             claims = user;
         }
@@ -281,7 +292,7 @@ impl OAuthProvider {
         }
         let token = Some(tokens.access_token.as_str());
         let user: Json = self.get(client, &format!("{api}/user"), token).await?;
-        let id = user["id"].as_u64().ok_or_else(|| self.failure("it does not say who it is"))?;
+        let id = user["id"].as_u64().ok_or_else(|| self.failure("its user has no id"))?;
         let emails: Vec<Email> = self.get(client, &format!("{api}/user/emails"), token).await.unwrap_or_default();
         let email = emails.into_iter().find(|email| email.primary && email.verified);
         let name = [&user["name"], &user["login"]].iter().find_map(|name| name.as_str()).unwrap_or("GitHub").to_owned();
@@ -300,12 +311,15 @@ impl OAuthProvider {
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Bytes::new()).map_err(|_| self.failure("its token is none"))?;
+        let request = request
+            .body(Bytes::new())
+            .map_err(|_| self.failure("its token has characters that a header does not permit"))?;
         let answer = client.send(request).await.map_err(|error| self.failure(error))?;
         if !answer.status().is_success() {
             return Err(self.failure(format!("{url} answered {}", answer.status())));
         }
-        serde_json::from_slice(answer.body()).map_err(|_| self.failure(format!("{url} answered no JSON that is known")))
+        serde_json::from_slice(answer.body())
+            .map_err(|_| self.failure(format!("{url} did not answer with the expected JSON")))
     }
 
     pub(super) fn failure(&self, why: impl fmt::Display) -> Failure {
@@ -326,7 +340,9 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
 /// The claims of a token, without its signature.
 fn claims(token: &str) -> Option<Json> {
     let mut parts = token.split('.');
-    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
+    parts.next()?;
+    let claims = parts.next()?;
+    parts.next()?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
@@ -340,13 +356,16 @@ fn check_claims(claims: &Json, issuer: &str, client: &str, nonce: &str, now: Dat
     let moment = |name: &str| claims[name].as_i64().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     let given = claims["nonce"].as_str().unwrap_or_default();
     let checks = [
-        (claims["iss"] == issuer, "its ID token is somebody else's"),
-        (audiences.contains(&client), "its ID token is for somebody else"),
-        (audiences.len() <= 1 || claims["azp"] == client, "its ID token is for several and given to another"),
-        (claims["azp"].is_null() || claims["azp"] == client, "its ID token was given to another"),
-        (moment("exp").is_some_and(|exp| exp + LEEWAY > now), "its ID token is over"),
-        (moment("iat").is_some_and(|iat| iat - LEEWAY < now), "its ID token is of the future"),
-        (given.as_bytes().ct_eq(nonce.as_bytes()).into(), "its ID token answers another question"),
+        (claims["iss"] == issuer, "its ID token has another issuer"),
+        (audiences.contains(&client), "its ID token has another audience"),
+        (
+            audiences.len() <= 1 || claims["azp"] == client,
+            "its ID token has several audiences and another authorized party",
+        ),
+        (claims["azp"].is_null() || claims["azp"] == client, "its ID token has another authorized party"),
+        (moment("exp").is_some_and(|exp| exp + LEEWAY > now), "its ID token has expired"),
+        (moment("iat").is_some_and(|iat| iat - LEEWAY < now), "its ID token was issued in the future"),
+        (given.as_bytes().ct_eq(nonce.as_bytes()).into(), "its ID token has another nonce"),
     ];
     checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err((*why).to_owned()))
 }

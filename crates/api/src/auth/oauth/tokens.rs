@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::OAuth;
 use super::provider::{Identity, OAuthProvider, Tokens};
-use crate::auth::account::signed_in;
+use crate::auth::session::signed_in;
 use crate::background::detached;
-use crate::resource::{new_id, now, rfc3339};
+use crate::id::new_id;
+use crate::time::{now, rfc3339};
 use crate::{Caller, Problem, Role};
 
 /// A token that is over so soon is refreshed first.
@@ -83,18 +84,18 @@ impl OAuth {
         Ok((access, refresh))
     }
 
-    /// A connection's access token, refreshed when it is over or nearly so.
+    /// Returns the access token of a connection. One that has expired, or expires within 60 s, is refreshed first.
     ///
     /// # Errors
-    /// 404 for an unknown connection, 409 where it must be made again, 503 while another request refreshes it, 502
-    /// when the provider does not do as it should.
+    /// 409 when the account must be connected again, 502 when the provider fails, 503 while another request refreshes the token.
     pub async fn access_token(&self, connection: &str) -> Result<Secret, Problem> {
         self.fresh(connection, false).await.map(|(token, _)| token)
     }
 
     /// Runs to its end even if the caller goes away: a refresh token that was used and not replaced ends the connection.
     async fn fresh(&self, connection: &str, refresh: bool) -> Result<(Secret, Option<String>), Problem> {
-        let (this, connection) = (self.clone(), connection.to_owned());
+        let this = self.clone();
+        let connection = connection.to_owned();
         detached(async move { this.token(&connection, refresh).await }).await
     }
 
@@ -115,7 +116,8 @@ impl OAuth {
 
     async fn refresh(&self, row: &Row, connection: &str) -> Result<(Secret, Option<String>), Problem> {
         let provider = self.provider(&row.get::<String>("provider")?)?;
-        let (id, revision): (String, i64) = (row.get("id")?, row.get("revision")?);
+        let id: String = row.get("id")?;
+        let revision: i64 = row.get("revision")?;
         let again =
             || Problem::new(StatusCode::CONFLICT).with_detail("the provider wants you to connect the account again");
         let Some(refresh) = self.opened(row, "refresh_token").await? else { return Err(again()) };

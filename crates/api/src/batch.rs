@@ -1,0 +1,33 @@
+//! Statements that end a batch with an error, and the recognition of those errors.
+
+use isobar_db::{Error, Statement};
+
+/// Text in the error of a batch that a limit ended.
+pub(crate) const REACHED: &str = "quota reached";
+
+/// A statement that fails, and its batch with it, when the statement before it changed no row. See [`nothing_changed`].
+pub(crate) fn must_have_changed() -> Statement {
+    "SELECT json(CASE changes() WHEN 0 THEN 'nothing changed' ELSE 'true' END)".into()
+}
+
+/// As [`must_have_changed`], with an error that contains `word`.
+pub(crate) fn must_have_changed_or(word: &str) -> Statement {
+    Statement::new(format!("SELECT json_extract('{{}}', CASE changes() WHEN 0 THEN '{word}' ELSE '$' END)"))
+}
+
+/// Whether an error is that of [`must_have_changed`].
+pub(crate) fn nothing_changed(error: &Error) -> bool {
+    error.message().contains("malformed JSON")
+}
+
+/// A statement that fails, and its batch with it, where a condition holds for a row of `from`. See [`is_reached`].
+pub(crate) fn must_not(condition: &str, from: &str) -> Statement {
+    Statement::new(format!(
+        "SELECT json_extract('{{}}', CASE WHEN {condition} THEN '{REACHED}' ELSE '$' END) FROM {from}"
+    ))
+}
+
+/// Whether an error is that of a limit: of [`must_not`], or of [`must_have_changed_or`] with [`REACHED`].
+pub(crate) fn is_reached(error: &Error) -> bool {
+    error.message().contains(REACHED)
+}

@@ -1,0 +1,22 @@
+//! JSON bodies of requests.
+
+use axum::extract::rejection::JsonRejection;
+use serde::de::DeserializeOwned;
+
+use crate::Problem;
+
+/// The JSON of a body, or the reason why it could not be read.
+pub(crate) type Body = Result<axum::Json<serde_json::Value>, JsonRejection>;
+
+/// Reads a body into a type.
+///
+/// # Errors
+/// 400 for a missing or unknown field, which it names, and for a value of the wrong type; else as the extractor of the body.
+pub(crate) fn input<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+    let axum::Json(json) = body?;
+    // Serde's message may quote the value: a password.
+    serde_json::from_value(json).map_err(|error| match error.to_string() {
+        text if text.starts_with("missing field") || text.starts_with("unknown field") => Problem::bad_request(text),
+        _ => Problem::bad_request("a field of the body is of the wrong type"),
+    })
+}

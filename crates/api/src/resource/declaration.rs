@@ -1,0 +1,278 @@
+//! The declaration of a resource: its table, columns, ownership and policies.
+
+use super::Column;
+use crate::{Policy, Role};
+
+/// Names of parameters that no column may have.
+pub(crate) const RESERVED: &[&str] = &["limit", "cursor", "sort", "fields", "q"];
+
+/// The declaration of a table that the API serves.
+///
+/// Beside the declared columns the table has `id TEXT` (unique), `revision INTEGER`, `created_at TEXT` and `updated_at TEXT`, all
+/// `NOT NULL` and written by the API only. Rows of tenants have a column with the tenant's id, too, which is not declared.
+///
+/// ```
+/// use isobar_api::{Column, Policy, Resource, Role};
+///
+/// let notes = Resource::of_tenant("notes")
+///     .describe("Notes of a team.")
+///     .column(Column::text("title").chars(1..=100).required().sortable())
+///     .column(Column::text("body").chars(0..=10_000))
+///     .owned_by("user_id", Role::Admin)
+///     .max_rows(10_000)
+///     .sort("title")
+///     .read(Policy::AtLeast(Role::Viewer))
+///     .write(Policy::AtLeast(Role::Member))
+///     .delete(Policy::AtLeast(Role::Admin));
+/// assert_eq!(notes.info().columns.len(), 6); // id, title, body, revision, created_at, updated_at
+/// ```
+#[derive(Debug, Clone)]
+pub struct Resource {
+    pub(crate) name: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) description: &'static str,
+    pub(crate) search: Option<&'static str>,
+    pub(crate) ownership: Option<RowOwnership>,
+    pub(crate) policies: Policies,
+    pub(crate) sort: &'static str,
+    pub(crate) max_rows: Option<u64>,
+}
+
+/// A description of a resource, as [`Resource::info`] returns it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ResourceInfo {
+    /// Name of the resource, which is the first segment of its paths.
+    pub name: String,
+    /// Description of the resource; empty by default.
+    pub description: String,
+    /// Columns in their order, each an object with `name`, `takes`, `required`, `read_only` and `description`.
+    pub columns: Vec<serde_json::Value>,
+}
+
+/// Ownership of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tenancy {
+    /// Each row belongs to the tenant whose id is in this column.
+    Tenant(&'static str),
+    /// The rows are shared by all tenants.
+    Shared,
+}
+
+/// Rows that belong to one user each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowOwnership {
+    pub(crate) column: &'static str,
+    /// The least role that sees and writes the rows of all users.
+    pub(crate) except: Role,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Policies {
+    pub(crate) read: Policy,
+    pub(crate) create: Policy,
+    pub(crate) update: Policy,
+    pub(crate) delete: Policy,
+}
+
+impl Resource {
+    /// A resource whose rows belong to one tenant each, whose id is in the column `tenant_id`. A caller sees and writes the rows of
+    /// its own tenant only. No principal is admitted until policies are declared.
+    #[must_use]
+    pub fn of_tenant(name: &'static str) -> Self {
+        Self::new(name, Tenancy::Tenant("tenant_id"))
+    }
+
+    /// A resource whose rows belong to no tenant, and are the same for all callers. No principal is admitted until policies are
+    /// declared.
+    #[must_use]
+    pub fn shared(name: &'static str) -> Self {
+        Self::new(name, Tenancy::Shared)
+    }
+
+    fn new(name: &'static str, tenancy: Tenancy) -> Self {
+        Self {
+            name,
+            table: name,
+            tenancy,
+            columns: Vec::new(),
+            description: "",
+            search: None,
+            ownership: None,
+            policies: Policies::default(),
+            sort: "-id",
+            max_rows: None,
+        }
+    }
+
+    /// Sets the name of the table. Default: the name of the resource.
+    #[must_use]
+    pub fn table(mut self, table: &'static str) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// Sets the column with the tenant's id. Default: `tenant_id`. For a table of the tenants themselves it is `id`.
+    ///
+    /// # Panics
+    /// When the rows are shared.
+    #[must_use]
+    pub fn tenant_column(mut self, column: &'static str) -> Self {
+        assert!(self.tenancy != Tenancy::Shared, "{} is shared", self.name);
+        self.tenancy = Tenancy::Tenant(column);
+        self
+    }
+
+    /// Sets the description in the documentation. Default: empty.
+    #[must_use]
+    pub fn describe(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
+    }
+
+    /// Adds a column.
+    ///
+    /// # Panics
+    /// When the name is taken, by another column or by a parameter of lists (`limit`, `cursor`, `sort`, `fields`, `q`); when the
+    /// default is not a valid value; when the column is sortable and may be null.
+    #[must_use]
+    pub fn column(mut self, column: Column) -> Self {
+        let taken = [standard_names().as_slice(), RESERVED].concat();
+        let free = !taken.contains(&column.name) && self.find(column.name).is_none();
+        assert!(free, "{}: the name {} is taken", self.name, column.name);
+        assert!(!column.sortable || !column.nullable(), "{}: {} may be null: no sort", self.name, column.name);
+        if let Some(default) = &column.default {
+            let checked = column.value(default);
+            assert!(checked.is_ok(), "{}: the default of {}: {checked:?}", self.name, column.name);
+        }
+        self.columns.push(column);
+        self
+    }
+
+    /// Sets an FTS5 table whose rows have the rowids of this table. Lists then take `q`, with up to 12 search words. Default: none.
+    #[must_use]
+    pub fn search(mut self, fts_table: &'static str) -> Self {
+        self.search = Some(fts_table);
+        self
+    }
+
+    /// Makes each row belong to the user who creates it, whose id the API writes into `column`. Callers below the role `except` see
+    /// and write their own rows only. Default: rows belong to no user.
+    #[must_use]
+    pub fn owned_by(mut self, column: &'static str, except: Role) -> Self {
+        self.ownership = Some(RowOwnership { column, except });
+        self
+    }
+
+    /// Sets the number of rows that a tenant may have. Beyond it a creation is answered 507. Default: [`Quotas::rows`](crate::Quotas::rows).
+    #[must_use]
+    pub fn max_rows(mut self, rows: u64) -> Self {
+        self.max_rows = Some(rows);
+        self
+    }
+
+    /// Sets the order of lists without the parameter `sort`, in its form: names of sortable columns, separated by commas, each with a
+    /// leading `-` for descending. Default: `-id`, the newest first.
+    #[must_use]
+    pub fn sort(mut self, sort: &'static str) -> Self {
+        self.sort = sort;
+        self
+    }
+
+    /// Sets the principals that may list and get rows. Default: [`Policy::Nobody`].
+    #[must_use]
+    pub fn read(mut self, policy: Policy) -> Self {
+        self.policies.read = policy;
+        self
+    }
+
+    /// Sets the principals that may create, change and delete rows. Default: [`Policy::Nobody`].
+    #[must_use]
+    pub fn write(mut self, policy: Policy) -> Self {
+        self.policies.create = policy;
+        self.policies.update = policy;
+        self.policies.delete = policy;
+        self
+    }
+
+    /// Sets the principals that may create rows. Default: [`Policy::Nobody`].
+    #[must_use]
+    pub fn create(mut self, policy: Policy) -> Self {
+        self.policies.create = policy;
+        self
+    }
+
+    /// Sets the principals that may change rows. Default: [`Policy::Nobody`].
+    #[must_use]
+    pub fn update(mut self, policy: Policy) -> Self {
+        self.policies.update = policy;
+        self
+    }
+
+    /// Sets the principals that may delete rows. Default: [`Policy::Nobody`].
+    #[must_use]
+    pub fn delete(mut self, policy: Policy) -> Self {
+        self.policies.delete = policy;
+        self
+    }
+
+    /// Returns a description of the resource, for documentation in another form than OpenAPI.
+    #[must_use]
+    pub fn info(&self) -> ResourceInfo {
+        let column = |column: &Column| {
+            serde_json::json!({"name": column.name, "takes": column.expected(), "required": column.required,
+                "read_only": column.read_only, "description": column.description})
+        };
+        let columns = self.all_shown().iter().map(column).collect();
+        ResourceInfo { name: self.name.to_owned(), description: self.description.to_owned(), columns }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// A column that the API shows, declared or standard.
+    pub(crate) fn shown(&self, name: &str) -> Option<Column> {
+        self.find(name).cloned().or_else(|| standard().into_iter().find(|column| column.name == name))
+    }
+
+    /// The columns that the API shows, in their order.
+    pub(crate) fn all_shown(&self) -> Vec<Column> {
+        let [id, rest @ ..] = standard();
+        std::iter::once(id).chain(self.columns.iter().cloned()).chain(rest).collect()
+    }
+}
+
+/// The columns that every resource has.
+fn standard() -> [Column; 4] {
+    [
+        Column::text("id").required().read_only().sortable().describe("Newer ids sort after older ones."),
+        Column::integer("revision").required().read_only().describe("Counts the changes; the ETag has it."),
+        Column::timestamp("created_at").required().read_only().sortable(),
+        Column::timestamp("updated_at").required().read_only().sortable(),
+    ]
+}
+
+fn standard_names() -> [&'static str; 4] {
+    standard().map(|column| column.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_with_a_taken_name_or_an_invalid_default_are_refused() {
+        let refused = |column: fn() -> Column| {
+            std::panic::catch_unwind(|| Resource::shared("x").column(Column::text("a")).column(column())).is_err()
+        };
+        assert!(refused(|| Column::text("a")));
+        assert!(refused(|| Column::text("id")));
+        assert!(refused(|| Column::text("limit")));
+        assert!(refused(|| Column::text("b").sortable()));
+        assert!(refused(|| Column::boolean("b").default("yes")));
+        assert!(!refused(|| Column::boolean("b").default(true).sortable()));
+    }
+}
