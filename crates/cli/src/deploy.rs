@@ -229,7 +229,7 @@ async fn deploy_between_prunes(
     source: &Directory,
     options: &DeployOptions<'_>,
     bar: &ProgressBar,
-) -> Result<Deployed, isobar_site::Error> {
+) -> isobar_storage::Result<Deployed> {
     let mut tries = 0;
     loop {
         match deploys.deploy(source, options).await {
