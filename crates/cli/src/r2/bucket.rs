@@ -185,8 +185,8 @@ impl Info {
         let mut newest = None;
         let mut kinds = BTreeMap::<String, (u64, u64)>::new();
         while let Some(meta) = objects.try_next().await? {
-            count = count + 1;
-            bytes = bytes + meta.size;
+            count += 1;
+            bytes += meta.size;
             newest = newest.max(Some(meta.uploaded));
             let name = meta.key.as_str().rsplit('/').next().unwrap_or_default();
             let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_lowercase();
