@@ -112,16 +112,22 @@ impl Media {
             let cause = broken.map(|error| format!(": {error}")).unwrap_or_default();
             return Err(Problem::bad_request(format!("the upload broke off after {total} bytes{cause}")));
         }
-        if upload.parts.is_empty() && buffer.len() >= SIGNATURE_BYTES {
-            upload.named.check(&buffer)?;
+        self.suspend(upload, buffer.freeze()).await?;
+        refused.map_or(Ok(Received::Part(total)), Err)
+    }
+
+    /// Stores the bytes behind the last whole part, and lets a later request resume the upload.
+    async fn suspend(&self, upload: &mut Upload, rest: Bytes) -> Result<(), Problem> {
+        if upload.parts.is_empty() && rest.len() >= SIGNATURE_BYTES {
+            upload.named.check(&rest)?;
         }
+        let total = whole_parts(upload) + rest.len() as u64;
         if total != upload.received {
             self.reserve(upload, total).await?; // a request that has lost the lock overwrites nothing
-            self.put_tail(upload, buffer.freeze()).await?;
+            self.put_tail(upload, rest).await?;
         }
         upload.received = total;
-        self.save(upload, true).await?;
-        refused.map_or(Ok(Received::Part(total)), Err)
+        self.save(upload, true).await
     }
 
     /// # Errors
