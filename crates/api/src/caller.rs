@@ -60,6 +60,14 @@ impl FromStr for Role {
 
 /// The sender of a request. An authenticating layer puts it into the request's extensions; without one there, the request is
 /// [anonymous](Self::anonymous).
+///
+/// ```
+/// use isobar_api::{Caller, Role};
+/// let key = Caller::member("user-1", "tenant-1", Role::Member).with_scopes(["tickets:read".to_owned()]);
+/// assert_eq!((key.user(), key.tenant(), key.role()), (Some("user-1"), Some("tenant-1"), Some(Role::Member)));
+/// assert!(key.has_scope("tickets", false) && !key.has_scope("tickets", true));
+/// assert_eq!(Caller::anonymous().user(), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     member: Option<Member>,

@@ -154,8 +154,8 @@ fn bulk(resource: &Resource) -> Json {
         let required: Vec<_> = ["op"].iter().chain(required).collect();
         json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
     };
-    let (id, revision) =
-        (json!({"type": "string"}), json!({"type": "integer", "minimum": 1, "maximum": (1_i64 << 53) - 1}));
+    let id = json!({"type": "string"});
+    let revision = json!({"type": "integer", "minimum": 1, "maximum": (1_i64 << 53) - 1});
     let create = of("create", json!({"value": reference(&format!("schemas/New{name}"))}), &["value"]);
     let value = reference(&format!("schemas/{name}Patch"));
     let update = of("update", json!({"id": id, "revision": revision, "value": value}), &["id", "revision", "value"]);

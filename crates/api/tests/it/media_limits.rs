@@ -26,8 +26,8 @@ fn id_of(image: &Json) -> String {
 #[tokio::test]
 async fn links_are_revoked_by_who_may_make_them() {
     let gallery = gallery().await;
-    let (one, other) =
-        (id_of(&gallery.upload("a.png", &png(1, 1, 9)).await), id_of(&gallery.upload("b.png", &png(1, 1, 9)).await));
+    let one = id_of(&gallery.upload("a.png", &png(1, 1, 9)).await);
+    let other = id_of(&gallery.upload("b.png", &png(1, 1, 9)).await);
     let nobody = Caller::anonymous();
     let first = link(&gallery, &one).await;
     let of_other = link(&gallery, &other).await;
@@ -245,7 +245,8 @@ async fn what_a_resumable_upload_has_buffered_is_kept_when_memory_runs_out() {
 #[tokio::test]
 async fn what_is_being_deleted_counts_until_its_bytes_are_gone() {
     let picture = png(1, 1, 1000);
-    let (size, length) = (picture.len(), picture.len().to_string());
+    let size = picture.len();
+    let length = size.to_string();
     let gallery = gallery_with(MediaOptions::default().with_tenant_bytes(size as u64 + 10)).await;
     let headers = [TUS, ("upload-length", length.as_str()), ("upload-metadata", "filename YS5wbmc=")];
     let begin = || async { gallery.ask(&ada(), "POST", "/uploads", &headers, b"").await.status };

@@ -67,8 +67,8 @@ impl HttpClient for Fake {
                     return Ok(answer.unwrap());
                 }
                 provider.refreshed += 1;
-                let (access, refresh) =
-                    (format!("access-{}", provider.refreshed), format!("refresh-{}", provider.refreshed));
+                let access = format!("access-{}", provider.refreshed);
+                let refresh = format!("refresh-{}", provider.refreshed);
                 provider.tokens.extend([access.clone(), refresh.clone()]);
                 let now = chrono::Utc::now().timestamp();
                 let mut claims =

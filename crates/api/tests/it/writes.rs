@@ -208,10 +208,8 @@ async fn requests_at_once_with_one_key_are_one() {
 async fn many_writes_are_made_together_or_not_at_all() {
     let world = world().await;
     let me = member("a");
-    let (one, two) = (
-        world.create(&me, "tickets", example("tickets")).await,
-        world.create(&me, "tickets", example("tickets")).await,
-    );
+    let one = world.create(&me, "tickets", example("tickets")).await;
+    let two = world.create(&me, "tickets", example("tickets")).await;
     let operations = json!({"operations": [
         {"op": "create", "value": {"subject": "new"}},
         {"op": "update", "id": one, "revision": 1, "value": {"status": "closed"}},

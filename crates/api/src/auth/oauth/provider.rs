@@ -16,12 +16,22 @@ use serde_json::Value as Json;
 use super::Failure;
 use crate::client::HttpClient;
 
-/// How long what a provider says of itself is believed.
+/// Time for which a provider's metadata is cached.
 const METADATA_FOR: TimeDelta = TimeDelta::hours(1);
-/// How far clocks may differ.
+/// Largest difference of clocks that is tolerated.
 const LEEWAY: TimeDelta = TimeDelta::seconds(60);
 
-/// A service where people have accounts. Its callback is `/api/auth/oauth/{name}/callback`.
+/// A provider of sign-ins. Its callback URL is `/api/auth/oauth/{name}/callback` at this service.
+///
+/// ```
+/// use isobar_api::auth::OAuthProvider;
+/// use isobar_db::vault::Secret;
+/// let github = OAuthProvider::github("client-id").with_secret(Secret::new("client-secret"));
+/// let company = OAuthProvider::oidc("company", "Company", "https://id.example.com", "client-id")
+///     .with_scopes("openid email")
+///     .with_parameter("prompt", "select_account");
+/// # drop((github, company));
+/// ```
 #[derive(Clone)]
 pub struct OAuthProvider {
     pub(super) name: String,
@@ -34,12 +44,12 @@ pub struct OAuthProvider {
     metadata: Arc<Mutex<Option<Known>>>,
 }
 
-/// When it was learned, and what.
+/// The time at which metadata was fetched, and the metadata.
 type Known = (DateTime<Utc>, Arc<Metadata>);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    /// OpenID Connect: everything else is found out there.
+    /// OpenID Connect, by its issuer, which publishes the metadata.
     Issuer(String),
     GitHub {
         site: String,
