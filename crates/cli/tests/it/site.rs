@@ -42,6 +42,17 @@ impl Served {
         answer
     }
 
+    /// Requests a path until the answer has this end. A deploy by another process is visible within 50 ms.
+    fn wait_for(&self, path: &str, end: &str) -> String {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let mut answer = self.get(path);
+        while !answer.ends_with(end) && std::time::Instant::now() < until {
+            answer = self.get(path);
+        }
+        assert!(answer.ends_with(end), "{path}: {answer}");
+        answer
+    }
+
     pub(crate) fn get(&self, path: &str) -> String {
         self.ask(&format!("GET {path} HTTP/1.1"), "")
     }
@@ -170,24 +181,14 @@ fn site_is_deployed_and_rolled_back_while_served() {
     assert!(ok(here, &["deploy", "dist", "STORAGE/static"]).starts_with("nothing has changed"));
 
     let server = Served::start(here, &["--server-timing"], &[]);
-    let get = |path: &str| server.get(path);
-    // A deploy by another process is visible within 50 ms.
-    let seen = |path: &str, end: &str| {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        let mut answer = get(path);
-        while !answer.ends_with(end) && std::time::Instant::now() < until {
-            answer = get(path);
-        }
-        assert!(answer.ends_with(end), "{path}: {answer}");
-        answer
-    };
+    let seen = |path: &str, end: &str| server.wait_for(path, end);
     let first = seen("/", "the first");
     assert!(
         first.contains("x-deploy: one\r\n") && first.contains("server-timing: rule;desc=file, cache;desc="),
         "{first}"
     );
     assert!(first.contains("binding;desc=\"STORAGE\""), "{first}");
-    assert!(get("/app.js.map").starts_with("HTTP/1.1 404"));
+    assert!(server.get("/app.js.map").starts_with("HTTP/1.1 404"));
     write("index.html", "the second");
     fs::remove_file(here.join("dist/app-3f9a1c2b.js")).unwrap();
     let second = ok(here, &["deploy", "dist", "STORAGE/static", "--json"]);
@@ -210,8 +211,16 @@ fn site_is_deployed_and_rolled_back_while_served() {
     assert!(pruned.starts_with("1 deploys and 3 objects deleted"), "{pruned}");
     seen("/", "the second");
     assert!(seen("/app-3f9a1c2b.js", "not found\n").starts_with("HTTP/1.1 404"));
-    drop(server);
+}
 
+#[test]
+fn deploy_names_a_missing_bucket_deploy_folder_target_or_key() {
+    let folder = folder();
+    let here = folder.path();
+    fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
+    fs::create_dir(here.join("dist")).unwrap();
+    fs::write(here.join("dist/index.html"), "the first").unwrap();
+    ok(here, &["deploy", "dist", "STORAGE/static"]);
     assert_eq!(ok(here, &["deploy", "list", "STORAGE/other"]), "nothing has been deployed to STORAGE/other\n");
     assert!(refused(here, &["deploy", "list", "nowhere/static"]).contains("there is no bucket nowhere here"));
     assert!(refused(here, &["deploy", "rollback", "STORAGE/static", "2001"]).contains("there is no deploy \"2001\""));
