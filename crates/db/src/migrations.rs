@@ -198,7 +198,8 @@ pub fn sort(migrations: &mut [Migration]) {
 /// use isobar_db::SqliteDatabase;
 /// use isobar_db::migrations::{Migration, Migrator};
 ///
-/// let (db, files) = (SqliteDatabase::memory().await?, [Migration::new("0001_users.sql", "CREATE TABLE users (id)")]);
+/// let db = SqliteDatabase::memory().await?;
+/// let files = [Migration::new("0001_users.sql", "CREATE TABLE users (id)")];
 /// let migrator = Migrator::default().with_table("schema_versions");
 /// assert_eq!(migrator.apply(&db, &files).await?, ["0001_users.sql"]);
 /// assert_eq!(migrator.pending(&db, &files).await?, []);

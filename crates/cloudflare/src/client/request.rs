@@ -91,7 +91,8 @@ impl Client {
             drop(result); // an unread response would hold its connection during the wait
             self.timing.sleep(wait).await;
             permit = self.permit().await;
-            (next, attempt) = (again, attempt + 1);
+            next = again;
+            attempt += 1;
         }
     }
 

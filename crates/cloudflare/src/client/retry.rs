@@ -61,7 +61,8 @@ impl Retry {
     /// Sets the maximum of the first wait, and of all waits.
     #[must_use]
     pub fn with_backoff(mut self, base: Duration, cap: Duration) -> Self {
-        (self.base, self.cap) = (base, cap);
+        self.base = base;
+        self.cap = cap;
         self
     }
 
