@@ -74,7 +74,7 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// An application without routes.
+    /// Creates an application without routes: it answers `/healthz` and `/readyz`, and 404 else.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -101,8 +101,17 @@ impl App {
         self
     }
 
-    /// Which requests are for the routes before the site is looked at, as `run_worker_first` of wrangler's `assets`. Without
-    /// it all are: the site has what no route is for. `/healthz` and `/readyz` are never the site's.
+    /// Sets which requests are for the routes before the site is looked at, as `run_worker_first` of wrangler's `assets`. Default:
+    /// all, and the site answers what no route does. `/healthz` and `/readyz` are never the site's.
+    ///
+    /// ```
+    /// use isobar_http_serve::App;
+    /// use isobar_site::WorkerFirst;
+    ///
+    /// // Files first: a route answers only where the site has none.
+    /// let app = App::new().worker_first(WorkerFirst::never());
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn worker_first(mut self, worker_first: WorkerFirst) -> Self {
         self.worker_first = Some(worker_first);
@@ -119,13 +128,27 @@ impl App {
 
     /// Samples one request in N by chance; its event has the number of requests that it stands for
     /// ([`RequestEvent::weight`](crate::RequestEvent::weight)). Answers of 500 and above are always written. Default: 1.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use http::HeaderName;
+    /// use isobar_analytics::EventSink;
+    /// use isobar_http_serve::App;
+    ///
+    /// /// Every tenth request, with the country that Cloudflare's proxy reports.
+    /// fn observed(app: App, dataset: Arc<dyn EventSink>) -> App {
+    ///     app.observe(dataset).sample_rate(10).country_header(HeaderName::from_static("cf-ipcountry"))
+    /// }
+    /// # let _ = observed;
+    /// ```
     #[must_use]
     pub fn sample_rate(mut self, one_in: u32) -> Self {
         self.observer.one_in = one_in;
         self
     }
 
-    /// The header that has the client's country by ISO 3166-1 for the events, as the proxy in front of the server sets
+    /// Sets the header that has the client's country by ISO 3166-1 for the events, as the proxy in front of the server sets
     /// it: `cf-ipcountry`. A client without a proxy can send any value, so natively no header is believed unless it is named
     /// here; inside Workers the runtime knows the country. Default: none.
     #[must_use]
@@ -134,7 +157,7 @@ impl App {
         self
     }
 
-    /// Events a second that are written in full; of more, one in 16 is written, of more than 16 times as many one in 256, and
+    /// Sets the events a second that are written in full; of more, one in 16 is written, of more than 16 times as many one in 256, and
     /// so on, each with the weight of those it stands for. So clients that send many requests do not fill the disk.
     /// Default: 200; 0 for no limit.
     #[must_use]
@@ -143,9 +166,16 @@ impl App {
         self
     }
 
-    /// Tells browsers to come by `https` only, for this long (`Strict-Transport-Security`, RFC 6797): in answers to requests
+    /// Has browsers come by `https` only, for this long (`Strict-Transport-Security`, RFC 6797): in answers to requests
     /// that came by TLS, to the server itself or to a trusted proxy that says so. Not by default: a host that has said so
-    /// cannot go back to plain HTTP until the time is over.
+    /// cannot go back to plain HTTP until the time is over. In whole seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let app = isobar_http_serve::App::new().hsts(Duration::from_secs(365 * 24 * 3600));
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn hsts(mut self, max_age: Duration) -> Self {
         self.hsts = HeaderValue::from_str(&format!("max-age={}", max_age.as_secs())).ok();
@@ -175,8 +205,17 @@ impl App {
         self
     }
 
-    /// Each bucket, database, session namespace and dataset of a platform, as something without which the application is not
-    /// ready: `/readyz` asks each whether it can write.
+    /// Adds a check of each bucket, database, session namespace and dataset of a platform: `/readyz` asks each whether it can write,
+    /// and names those that cannot.
+    ///
+    /// ```
+    /// use isobar_http_serve::{App, Platform};
+    /// use isobar_storage::memory::MemoryStore;
+    ///
+    /// let platform = Platform::builder().with_bucket("STORAGE", MemoryStore::new()).build();
+    /// let app = App::new().ready_with(&platform);
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn ready_with(mut self, platform: &Platform) -> Self {
         self.checks.extend(platform.ready_checks());
@@ -193,7 +232,18 @@ impl App {
 
     /// Keeps the site's answers: natively in memory, inside Workers in the data centre's cache, where they are good for the
     /// options' `fresh_for` in whole seconds, because changes of the bucket are not seen there. Answers whose `Cache-Control` is public
-    /// are kept there in any case, for as long as it allows.
+    /// are kept there in any case, for as long as it allows. Default: none are kept.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use isobar_http_serve::App;
+    /// use isobar_site::CacheOptions;
+    ///
+    /// let options = CacheOptions::default().with_max_bytes(64 << 20).with_fresh_for(Duration::from_secs(5));
+    /// let app = App::new().cache(options);
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn cache(mut self, options: CacheOptions) -> Self {
         self.cache = Some(options);

@@ -102,15 +102,25 @@ impl Platform {
         PlatformBuilder::default()
     }
 
-    /// The bucket of this name.
+    /// Returns the bucket of this name.
+    ///
+    /// ```
+    /// use isobar_http_serve::Platform;
+    /// use isobar_storage::memory::MemoryStore;
+    ///
+    /// let platform = Platform::builder().with_bucket("STORAGE", MemoryStore::new()).build();
+    /// let bucket = platform.bucket("STORAGE")?; // an Arc<dyn ObjectStore>
+    /// # drop(bucket);
+    /// # Ok::<(), isobar_http_serve::BindingError>(())
+    /// ```
     ///
     /// # Errors
-    /// When there is none, with the names there are.
+    /// [`BindingError`] where no bucket has this name, with the names of those there are.
     pub fn bucket(&self, name: &str) -> Result<Arc<dyn ObjectStore>, BindingError> {
         self.find("bucket", name, &self.bindings.buckets)
     }
 
-    /// The database of this name.
+    /// Returns the database of this name.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -118,7 +128,7 @@ impl Platform {
         self.find("database", name, &self.bindings.databases)
     }
 
-    /// The session namespace of this name.
+    /// Returns the session namespace of this name.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -126,7 +136,7 @@ impl Platform {
         self.find("session namespace", name, &self.bindings.sessions)
     }
 
-    /// The dataset of this name.
+    /// Returns the dataset of this name.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -134,7 +144,7 @@ impl Platform {
         self.find("dataset", name, &self.bindings.datasets)
     }
 
-    /// The browsers of this name.
+    /// Returns the browsers of this name.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -143,7 +153,7 @@ impl Platform {
         self.find("browser", name, &self.bindings.browsers)
     }
 
-    /// The sender of e-mail of this name.
+    /// Returns the sender of e-mail of this name.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -151,7 +161,7 @@ impl Platform {
         self.find("sender of e-mail", name, &self.bindings.mail)
     }
 
-    /// The var of this name: a text, or JSON.
+    /// Returns the var of this name: a text, or JSON.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).
@@ -159,7 +169,7 @@ impl Platform {
         self.find("var", name, &self.bindings.vars)
     }
 
-    /// The secret of this name.
+    /// Returns the secret of this name.
     ///
     /// # Errors
     /// As [`bucket`](Self::bucket).

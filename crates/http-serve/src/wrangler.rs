@@ -163,7 +163,17 @@ impl WranglerPlatform {
         self
     }
 
-    /// Registers the type of a class; `env` makes what its objects are handed, from the platform's other bindings.
+    /// Registers the type of a class that a session binding names; `env` makes the environment of its objects from the platform's other
+    /// bindings. A binding whose class is not registered is [`PlatformError::UnknownClass`].
+    ///
+    /// ```no_run
+    /// # use isobar_http_serve::{PlatformError, WranglerPlatform};
+    /// use isobar_sessions::scheduler::Scheduler;
+    ///
+    /// # fn example(platform: WranglerPlatform) -> WranglerPlatform {
+    /// platform.session_class::<Scheduler>("Scheduler", |_| Vec::new())
+    /// # }
+    /// ```
     #[must_use]
     pub fn session_class<O: SessionObject>(
         mut self,

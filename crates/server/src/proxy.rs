@@ -101,7 +101,16 @@ impl FromStr for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// The ranges of these and of others.
+    /// Adds the ranges of others.
+    ///
+    /// ```
+    /// use isobar_server::TrustedProxies;
+    ///
+    /// let balancers: TrustedProxies = "10.0.0.0/8".parse()?;
+    /// let proxies = balancers.and("2001:db8::/32".parse()?);
+    /// assert!(proxies.contains("10.1.2.3".parse()?) && proxies.contains("2001:db8::1".parse()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);

@@ -44,7 +44,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on this address; port 0 takes a free one.
+    /// Listens on this address; port 0 takes a free one, which [`address`](Self::address) returns.
+    ///
+    /// ```
+    /// use isobar_server::Server;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let server = Server::bind(([127, 0, 0, 1], 0).into()).await?;
+    /// assert_ne!(server.address().expect("it listens on TCP").port(), 0);
+    /// # Ok::<_, isobar_server::ServerError>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`ServerError::InUse`], [`ServerError::Bind`].
@@ -70,7 +79,18 @@ impl Server {
     }
 
     /// Listens on a socket in the file system, which is removed at the end; one that a dead server has left is replaced. It has
-    /// no TLS.
+    /// no TLS, and no fast path.
+    ///
+    /// ```
+    /// use isobar_server::{Server, ServerOptions};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let path = std::env::temp_dir().join(format!("isobar-server-{}.sock", std::process::id()));
+    /// let server = Server::bind_unix(&path, ServerOptions::default()).await?;
+    /// assert_eq!(server.url(), format!("unix:{}", path.display()));
+    /// # drop(server);
+    /// # Ok::<_, isobar_server::ServerError>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`ServerError::BindUnix`].
