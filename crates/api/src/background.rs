@@ -26,7 +26,7 @@ pub(crate) fn later(work: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(work));
 }
 
-/// Inside Workers: taken over by the entry of the `fetch` event, which hands it to `waitUntil`.
+/// Inside Workers: the entry point of the `fetch` event passes the work to `waitUntil`.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn later(work: impl Future<Output = ()> + 'static) {
     LATER.with(|later| later.borrow_mut().push(Box::pin(work)));

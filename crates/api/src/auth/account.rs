@@ -246,7 +246,7 @@ pub(super) async fn password(State(auth): State<Auth>, caller: Caller, body: Bod
     answer(&auth, &caller, StatusCode::OK, vec![cookie]).await
 }
 
-/// `POST /auth/tenant`: goes on in another tenant of the user's.
+/// `POST /auth/tenant`: switches the session to another tenant of the user.
 pub(super) async fn switch(
     State(auth): State<Auth>,
     caller: Caller,

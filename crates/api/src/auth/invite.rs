@@ -102,7 +102,8 @@ pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body)
     let insert = auth.database().prepare(sql).bind(token::hash(&token)).bind(PURPOSE).bind(&expires);
     let insert = insert.bind(json!(invitation).to_string()).bind(tenant).bind(now()).bind(MAX_WAITING);
     if insert.run().await?.changes == 0 {
-        let detail = format!("{MAX_WAITING} invitations of the team wait already; each ends after a week");
+        let detail =
+            format!("your team has {MAX_WAITING} open invitations, which is the limit; each ends after a week");
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS).with_detail(detail));
     }
     let mut body = json!({"expires_at": expires, "mailed": mailed});

@@ -29,7 +29,7 @@ struct NewKey {
     expires_at: Option<String>,
 }
 
-/// Finds the caller of a key; `None` where it is none, was revoked or is over.
+/// Returns the caller of a key; `None` for a key that is unknown, revoked or expired.
 pub(super) async fn find(database: &dyn Database, key: &str) -> Result<Option<Caller>, Problem> {
     let Some((prefix, secret)) = key.strip_prefix(MARK).and_then(|key| key.split_once('_')) else { return Ok(None) };
     let now = now();
@@ -117,7 +117,7 @@ pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body)
     let insert = insert.bind(token::hash(&secret)).bind(role.as_str()).bind(json!(scopes).to_string());
     let meta = insert.bind(expires_at.clone()).bind(now()).bind(MAX_KEYS).run().await?;
     if meta.changes == 0 {
-        let detail = format!("there are {MAX_KEYS} keys already; revoke one");
+        let detail = format!("you have {MAX_KEYS} keys, which is the limit; revoke one");
         return Err(Problem::new(StatusCode::CONFLICT).with_detail(detail));
     }
     let key = format!("{MARK}{prefix}_{secret}");

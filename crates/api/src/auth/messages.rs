@@ -15,11 +15,11 @@ pub(super) enum Message<'a> {
     Reset { token: &'a str },
     /// A link into a tenant.
     Invitation { token: &'a str, tenant: &'a str, by: &'a str },
-    /// A notice: the password is another one.
+    /// A notice: the password was changed.
     PasswordChanged,
-    /// A notice to the old address: a change to another one was requested.
+    /// A notice to the old address: a change was requested.
     AddressChanging { to: &'a str },
-    /// A notice to the old address.
+    /// A notice to the old address: it was changed.
     AddressChanged { to: &'a str },
 }
 
@@ -73,7 +73,7 @@ impl Message<'_> {
             Self::AddressChanging { to } => (
                 format!("A new e-mail address was requested for your {service} account"),
                 format!(
-                    "Somebody who is signed in to your account asked to change its e-mail address to {to}. If it was not you, \
+                    "A change of your account's e-mail address to {to} was requested by a signed-in user. If it was not you, \
                      reset your password now:\n\n{forgot}\n"
                 ),
             ),
@@ -86,7 +86,7 @@ impl Message<'_> {
     }
 }
 
-/// Names are their owners' to choose: a line of a message is not.
+/// Returns a name in one line: users choose names, which must not add lines to a message.
 fn one_line(name: &str) -> String {
     name.chars().map(|it| if it.is_control() { ' ' } else { it }).take(100).collect()
 }

@@ -64,7 +64,7 @@ impl Hasher {
         })
     }
 
-    /// Whether the password has this hash. Where there is none, it takes as long to say no.
+    /// Whether the password has this hash. Without a hash the answer is no, and takes as long.
     pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Problem> {
         let cost = self.cost;
         self.run(move || match hash {

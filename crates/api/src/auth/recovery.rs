@@ -50,7 +50,7 @@ struct Verify {
 }
 
 /// `POST /auth/forgot`: an e-mail with a link to a new password, where there is an account. The answer is the same where there is
-/// none, and it waits for nothing that is done for an account alone.
+/// none, and takes as long.
 pub(super) async fn forgot(State(auth): State<Auth>, address: Address, body: Body) -> Result<Response, Problem> {
     auth.mail()?;
     count(auth.database(), &[Counted::new("forgot", &network(address.as_deref()), NETWORK_TRIES)]).await?;

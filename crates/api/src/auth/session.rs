@@ -158,7 +158,7 @@ pub(super) fn end_in(user: &str, tenant: &str) -> Statement {
     Statement::new("DELETE FROM sessions WHERE user_id = ? AND tenant_id = ?").bind(user).bind(tenant)
 }
 
-/// The statement that forgets what is over.
+/// The statement that deletes expired sessions.
 pub(super) fn sweep() -> Statement {
     Statement::new("DELETE FROM sessions WHERE expires_at <= ?").bind(now())
 }

@@ -4,7 +4,7 @@ use isobar_storage::content_type;
 
 use crate::Problem;
 
-/// How much of an upload's beginning is looked at: a JPEG's dimensions may stand behind its EXIF and colour profile.
+/// Bytes at the beginning of an upload that are kept for its dimensions: a JPEG has them behind its EXIF data and colour profile.
 pub(super) const HEAD_BYTES: usize = 256 * 1024;
 /// Bytes by which the type is recognised.
 pub(super) const SIGNATURE_BYTES: usize = 512;
@@ -49,7 +49,7 @@ impl Named {
     /// Returns the type that a name declares.
     ///
     /// # Errors
-    /// 400 for a name that is none, 415 for one that ends like nothing that is taken.
+    /// 400 for an invalid name, 415 for an extension of another type.
     pub(super) fn of(name: &str) -> Result<Self, Problem> {
         let invalid = |detail: &str| Problem::bad_request("the upload's name is not valid").with_field("name", detail);
         if name.is_empty() || name.chars().count() > 200 || name.chars().any(|it| it.is_control() || "/\\".contains(it))
@@ -76,7 +76,7 @@ impl Named {
         format!("{}/{id}.{}", self.kind.folder(), self.extension)
     }
 
-    /// Refuses what does not begin as its name says.
+    /// Checks that an upload begins with the signature of its type.
     ///
     /// # Errors
     /// 415.
@@ -121,7 +121,7 @@ impl Named {
 /// Returns an image's width and height in pixels, where its beginning has them.
 ///
 /// # Errors
-/// 422 for more pixels than anybody should have to show.
+/// 422 for an image with more than 100 million pixels.
 pub(super) fn dimensions(kind: Kind, head: &[u8]) -> Result<Option<(u32, u32)>, Problem> {
     if kind != Kind::Image {
         return Ok(None);

@@ -147,7 +147,7 @@ async fn appending(media: Media, caller: Caller, id: String, request: Request) -
         let mut upload = media.lock(&caller, &id).await?;
         if upload.received != offset {
             media.release(&upload).await?;
-            let detail = format!("the upload has {} bytes; go on from there", upload.received);
+            let detail = format!("the upload has {} bytes; continue from there", upload.received);
             return Err(Problem::new(StatusCode::CONFLICT).with_detail(detail));
         }
         if let Some(length) = length

@@ -214,7 +214,7 @@ impl Media {
     /// Locks an upload of the caller's, to write to it.
     ///
     /// # Errors
-    /// 404 when there is none or it has expired, 423 while another request has locked it.
+    /// 404 for an upload that does not exist or has expired, 423 while another request has locked it.
     pub(super) async fn lock(&self, caller: &Caller, id: &str) -> Result<Upload, Problem> {
         let lock = new_id()?;
         let sql = "UPDATE uploads SET lock = ?1, locked_until = ?2 WHERE id = ?3 AND tenant_id = ?4 AND user_id = ?5 \

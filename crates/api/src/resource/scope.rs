@@ -1,7 +1,7 @@
 //! The one place where SQL for a resource is written, and where tenants are kept apart.
 //!
-//! A [`Scope`] is made of a resource and a caller, and every statement on a resource's table is made by a scope: the
-//! predicate of the tenant, and of the user whose own the rows are, stands in all of them.
+//! A [`Scope`] is built from a resource and a caller, and builds every statement on the resource's table. All of them have the
+//! predicates of the tenant and of the owner.
 
 use http::StatusCode;
 use isobar_db::{Statement, Value};
@@ -9,13 +9,13 @@ use isobar_db::{Statement, Value};
 use super::declaration::{Resource, Tenancy};
 use crate::{Caller, Policy, Problem};
 
-/// The rows of a resource that a caller may touch.
+/// The rows of a resource that a caller may read and write.
 #[derive(Debug, Clone)]
 pub(super) struct Scope<'a> {
     resource: &'a Resource,
-    /// Columns and what they must be equal to, in every row that is seen, and are set to, in every row that is made.
+    /// Columns with the values that every row of the scope has, and that new rows get.
     pinned: Vec<(&'static str, Value)>,
-    /// The column of the caller's id, for rows that are made.
+    /// The column with the owner's id, for new rows.
     owner: Option<(&'static str, Value)>,
 }
 
@@ -56,7 +56,7 @@ impl Sql {
 }
 
 impl<'a> Scope<'a> {
-    /// Returns the rows that the caller may touch, if the policy admits the caller.
+    /// Returns the rows that the caller may read and write, if the policy admits the caller.
     ///
     /// # Errors
     /// As [`Policy::admit`]; 403 when rows of tenants are public and the caller has none.
@@ -65,7 +65,7 @@ impl<'a> Scope<'a> {
         Self::of_reference(resource, caller)
     }
 
-    /// The rows that a caller may refer to: no policy is asked, the rows are the same.
+    /// Returns the rows that a caller may refer to, without checking a policy.
     pub(super) fn of_reference(resource: &'a Resource, caller: &Caller) -> Result<Self, Problem> {
         let mut pinned = Vec::new();
         if let Tenancy::Tenant(column) = resource.tenancy {
@@ -87,7 +87,7 @@ impl<'a> Scope<'a> {
         self.resource
     }
 
-    /// The tenant whose the rows are.
+    /// Returns the tenant of the rows; `None` for a shared resource.
     pub(super) fn tenant(&self) -> Option<Value> {
         match self.resource.tenancy {
             Tenancy::Tenant(_) => self.pinned.first().map(|(_, tenant)| tenant.clone()),
@@ -95,7 +95,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// SQL that begins so, and goes on with the number of all rows of the tenant, its users' own included.
+    /// SQL that begins with `begin` and `more`, followed by the number of all rows of the tenant, including those of its users.
     pub(super) fn all_of_tenant(&self, begin: &str, more: impl FnOnce(&mut Sql)) -> Sql {
         let mut sql = Sql::default();
         sql.push(begin);
@@ -120,7 +120,7 @@ impl<'a> Scope<'a> {
         sql
     }
 
-    /// Inserts a row; the scope says whose it is.
+    /// The statement that inserts a row, with the tenant and the owner of the scope.
     pub(super) fn insert(&self, row: Vec<(&'static str, Value)>) -> Statement {
         let owner = self.owner.iter().filter(|(name, _)| !self.pinned.iter().any(|(pinned, _)| pinned == name));
         let row: Vec<_> = row.into_iter().chain(self.pinned.clone()).chain(owner.cloned()).collect();
@@ -137,7 +137,7 @@ impl<'a> Scope<'a> {
         sql.into_statement()
     }
 
-    /// Changes a row that still has this revision, or any, and counts the change.
+    /// SQL that changes a row, if it has the given revision, and increments the revision.
     pub(super) fn update(&self, id: &str, revision: Option<i64>, changes: Vec<(&'static str, Value)>) -> Sql {
         let mut sql = Sql::default();
         sql.push("UPDATE ").name(self.resource.table).push(" SET \"revision\" = \"revision\" + 1");
@@ -149,7 +149,7 @@ impl<'a> Scope<'a> {
         sql
     }
 
-    /// Deletes a row that still has this revision, or any.
+    /// SQL that deletes a row, if it has the given revision.
     pub(super) fn delete(&self, id: &str, revision: Option<i64>) -> Sql {
         let mut sql = Sql::default();
         sql.push("DELETE FROM ").name(self.resource.table);

@@ -265,7 +265,7 @@ impl OAuth {
         Ok(Ok(()))
     }
 
-    /// Signs in the user that has connected this account; where there is none and sign-up is open, makes one.
+    /// Signs in the user that has connected this account. Without such a user, and if sign-up is open, creates one.
     async fn log_in(
         &self,
         provider: &OAuthProvider,
@@ -301,8 +301,8 @@ impl OAuth {
         }
     }
 
-    /// A user with a tenant, where sign-up is open and the provider knows an e-mail address that no user has. An
-    /// account here is never taken over for its address: its owner signs in and connects.
+    /// Returns a new user and tenant, if sign-up is open and no user has the e-mail address that the provider has verified. An
+    /// existing user is never signed in by the address alone: the user has to sign in and connect the account.
     async fn new_user(
         &self,
         identity: &Identity,

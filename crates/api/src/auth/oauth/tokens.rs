@@ -16,7 +16,7 @@ use crate::id::new_id;
 use crate::time::{now, rfc3339};
 use crate::{Caller, Problem, Role};
 
-/// A token that is over so soon is refreshed first.
+/// A token that expires within this time is refreshed before it is used.
 const SOON: TimeDelta = TimeDelta::seconds(60);
 /// How long one request may take to refresh; then another may try.
 const REFRESH: TimeDelta = TimeDelta::seconds(30);
@@ -138,7 +138,7 @@ impl OAuth {
         let tokens = match exchanged.await {
             Ok(tokens) => tokens,
             Err(failure) if failure.is_refused => {
-                tracing::info!(%failure, "a connection is over");
+                tracing::info!(%failure, "a connection has ended: its provider refused the refresh token");
                 // Unless it has been made again meanwhile, with other tokens.
                 let end = "UPDATE oauth_connections SET status = 'expired', updated_at = ?, revision = revision + 1 \
                            WHERE id = ? AND EXISTS (SELECT 1 FROM oauth_tokens WHERE id = ? AND revision = ?)";
