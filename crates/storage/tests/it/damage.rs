@@ -457,7 +457,7 @@ async fn nothing_is_removed_for_an_index_that_is_damaged() {
     closed_index(folder.path());
     let path = folder.path().join("index.db");
     let index = rusqlite::Connection::open(&path).unwrap();
-    let number = |sql: &str| index.query_row(sql, [], |row| row.get::<_, usize>(0)).unwrap();
+    let number = |sql: &str| index.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
     let page = number("SELECT rootpage FROM sqlite_schema WHERE name = 'segments'");
     let size = number("SELECT page_size FROM pragma_page_size");
     drop(index);
