@@ -12,8 +12,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
 use isobar_base::sync::IgnorePoison;
 
-use crate::local::blobs::file_range;
-use crate::local::blocking;
+use crate::files::{blocking, file_range};
 use crate::sync::{is_path_below, md5_of_file};
 use crate::walk::{Root, Walk, WalkOptions, plain};
 use crate::{
@@ -231,7 +230,7 @@ impl ObjectStore for Directory {
                 return Ok(GetResult::ConditionFailed(meta));
             }
             let range = options.resolve_range(meta.size)?;
-            Ok(GetResult::Object { meta, range, body: file_range(file, range).map_err(failed)? })
+            Ok(GetResult::Object { meta, range, body: file_range(file, range) })
         })
         .await
     }

@@ -36,6 +36,8 @@ pub mod content_type;
 pub mod directory;
 mod error;
 mod ext;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+mod files;
 mod key;
 mod meta;
 mod multipart;
@@ -45,6 +47,7 @@ mod range;
 #[cfg_attr(not(any(feature = "memory", feature = "local")), allow(dead_code))]
 mod rules;
 mod store;
+mod upload;
 
 #[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub mod cloudflare;
@@ -75,7 +78,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use ext::ObjectStoreExt;
 pub use key::Key;
 pub use meta::{HttpMetadata, ObjectMeta, StorageClass};
-pub use multipart::{Multipart, MultipartOptions, Part, PartInfo, UploadId};
+pub use multipart::{MultipartOptions, Part, PartInfo, UploadId};
 pub use operation::Operation;
 pub use options::{
     Capabilities, CopyOptions, GetOptions, GetResult, ListOptions, ListPage, PresignMethod, PresignOptions, PutOptions,
@@ -83,6 +86,7 @@ pub use options::{
 };
 pub use range::{ByteRange, Range};
 pub use store::ObjectStore;
+pub use upload::Multipart;
 
 /// Limits of R2, which every backend keeps. Source: R2's documentation, "Limits".
 pub mod limits {

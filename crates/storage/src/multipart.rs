@@ -1,11 +1,11 @@
-//! Multipart uploads: ids, parts, and the handle that drives one.
+//! Multipart uploads: ids, parts and options.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, HttpMetadata, Key, ObjectMeta, ObjectStore, Result, StorageClass};
+use crate::{HttpMetadata, StorageClass};
 
 /// Names a multipart upload; opaque, and good across processes until completed, aborted, or 7 days old.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,50 +90,5 @@ impl MultipartOptions {
     pub fn with_storage_class(mut self, class: StorageClass) -> Self {
         self.storage_class = class;
         self
-    }
-}
-
-/// One multipart upload in flight: from [`ObjectStoreExt::multipart`](crate::ObjectStoreExt::multipart), or resumed.
-#[derive(Debug)]
-pub struct Multipart<'a, S: ObjectStore + ?Sized> {
-    store: &'a S,
-    key: Key,
-    upload: UploadId,
-}
-
-impl<'a, S: ObjectStore + ?Sized> Multipart<'a, S> {
-    /// Takes up an upload; nothing is checked until it is used.
-    pub(crate) fn new(store: &'a S, key: Key, upload: UploadId) -> Self {
-        Self { store, key, upload }
-    }
-
-    /// The upload's id: keep it to resume in another process.
-    #[must_use]
-    pub fn id(&self) -> &UploadId {
-        &self.upload
-    }
-
-    /// Uploads a part; parts may come in any order, and again.
-    ///
-    /// # Errors
-    /// As [`ObjectStore::upload_part`].
-    pub async fn upload_part(&self, number: u16, body: impl Into<Body>) -> Result<Part> {
-        self.store.upload_part(&self.key, &self.upload, number, body.into()).await
-    }
-
-    /// Makes the object out of the parts.
-    ///
-    /// # Errors
-    /// As [`ObjectStore::complete_multipart`].
-    pub async fn complete(self, parts: Vec<Part>) -> Result<ObjectMeta> {
-        self.store.complete_multipart(&self.key, &self.upload, parts).await
-    }
-
-    /// Gives the upload up.
-    ///
-    /// # Errors
-    /// As [`ObjectStore::abort_multipart`].
-    pub async fn abort(self) -> Result<()> {
-        self.store.abort_multipart(&self.key, &self.upload).await
     }
 }

@@ -5,6 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::Path;
 
+use crate::{Error, Result};
+
 /// The disk beneath a [`LocalStore`](super::LocalStore): operations that change blobs, packs and folders, and that make changes
 /// durable, those of the index's log among them. Files are read directly, and SQLite writes by a VFS of its own.
 ///
@@ -141,33 +143,11 @@ pub(super) fn make_private(path: &Path) {
     }
 }
 
-/// Reads this many bytes from a position on to the end of a buffer; fewer where the file ends.
-#[cfg(unix)]
-pub(super) fn read_at(file: &File, position: u64, length: u64, into: &mut Vec<u8>) -> io::Result<u64> {
-    let wanted = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    // A length out of a damaged row is not believed before the bytes are there.
-    into.try_reserve_exact(wanted.min(1 << 30)).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    let from = into.len();
-    while into.len() - from < wanted {
-        let read = (into.len() - from) as u64;
-        // The buffer may be larger than what is wanted: what comes behind that is cut off again.
-        into.reserve(1);
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(into), position + read) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    into.truncate(from + wanted);
-    Ok((into.len() - from) as u64)
-}
-
-#[cfg(not(unix))]
-pub(super) fn read_at(mut file: &File, position: u64, length: u64, into: &mut Vec<u8>) -> io::Result<u64> {
-    use std::io::{Read, SeekFrom};
-    file.seek(SeekFrom::Start(position))?;
-    file.take(length).read_to_end(into).map(|read| read as u64)
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let synced = disk.sync_folder(path);
+    synced.map_err(|error| Error::io(format_args!("cannot sync the folder {}", path.display()), error))
 }
 
 impl DiskFile for File {

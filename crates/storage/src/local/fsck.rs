@@ -10,13 +10,11 @@ use super::blobs::{Checking, Found};
 use super::disk::private;
 use super::index::Content;
 use super::verify::Verify;
-use super::{LocalStore, Shared, YOUNG};
+use super::{LocalStore, QUARANTINE, Shared, YOUNG};
 use crate::{ByteRange, Error, ErrorKind, Key, ObjectMeta, Result, UploadId, limits};
 
 /// Bytes that are read before findings are reported.
 const AT_ONCE: u64 = 4 * 1024 * 1024;
-/// Folder of damaged objects and packs.
-pub(super) const LOST: &str = "lost";
 
 /// How [`LocalStore::fsck`] works.
 #[derive(Debug, Clone, Copy)]
@@ -316,9 +314,9 @@ impl LocalStore {
 
     /// Puts what is left of a damaged object into `lost`, and then takes it out of the index.
     async fn set_aside(&self, meta: &ObjectMeta) -> Result<Option<String>> {
-        let (folder, damaged) = (self.shared.root.join(LOST), meta.clone());
+        let (folder, damaged) = (self.shared.root.join(QUARANTINE), meta.clone());
         let shown = folder.clone();
-        self.run("fsck", move |shared| shared.keep_lost(&damaged, &folder)).await?;
+        self.run("fsck", move |shared| shared.quarantine(&damaged, &folder)).await?;
         let now = self.shared.now();
         Ok(Some(match self.shared.index.give_up(meta.key.clone(), meta.version.clone(), now).await? {
             true => format!("removed; what is left of it is in {}", shown.display()),
@@ -418,7 +416,7 @@ enum Checked {
 
 impl Shared {
     /// Makes durable in the folder what there is of an object: what its row says, and its bytes.
-    fn keep_lost(&self, meta: &ObjectMeta, folder: &Path) -> Result<()> {
+    fn quarantine(&self, meta: &ObjectMeta, folder: &Path) -> Result<()> {
         self.blobs.create_folder(folder)?;
         // Of a row that cannot be read there is what its metadata says.
         let content = self.index.get(&meta.key).ok().flatten().filter(|(now, _)| now.version == meta.version);
@@ -430,7 +428,7 @@ impl Shared {
                 Err(error) if error.kind() == ErrorKind::Corrupt => {}
                 Err(error) => return Err(error),
             },
-            Some((_, Content::Segments(segments, _))) => blobs.extend(segments.into_iter().map(|segment| segment.blob)),
+            Some((_, Content::Blobs(segments, _))) => blobs.extend(segments.into_iter().map(|segment| segment.blob)),
             None => {}
         }
         for blob in blobs.iter().filter(|blob| self.blobs.exists(blob)) {
@@ -488,7 +486,7 @@ impl Shared {
                 let Some(bytes) = self.packs.read_verified(*place)? else { return Ok(false) };
                 Verify::whole(meta, &bytes)?;
             }
-            Content::Segments(segments, _) => {
+            Content::Blobs(segments, _) => {
                 let size: u64 = segments.iter().map(|segment| segment.size).sum();
                 if size != meta.size {
                     let message = format!("its segments have {size} bytes, {} in its row", meta.size);

@@ -11,9 +11,9 @@ use crate::{Error, ErrorKind, Result};
 /// The locked file. It stays when the store is closed: the lock is the system's, and ends with the process.
 const NAME: &str = "store.lock";
 /// Time to wait for a lock: a store is closed a moment after its last handle was dropped.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// Time to wait for another process's upgrade of the index.
-const UPGRADE_PATIENCE: Duration = Duration::from_secs(30);
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
 const SLEEP: Duration = Duration::from_millis(5);
 
 /// A lock that is held until it is dropped.
@@ -29,7 +29,7 @@ impl StoreLock {
     /// [`ErrorKind::Unavailable`] while its index is rebuilt.
     pub(super) fn shared(root: &Path) -> Result<Self> {
         let refusal = "its index is being rebuilt or upgraded: wait for the end of that";
-        Self::lock(root, File::try_lock_shared, PATIENCE, refusal)
+        Self::lock(root, File::try_lock_shared, TIMEOUT, refusal)
     }
 
     /// Locks the folder of a store whose index is upgraded, and waits for another process that does so.
@@ -37,12 +37,7 @@ impl StoreLock {
     /// # Errors
     /// [`ErrorKind::Unavailable`] while the store is open, here or in another process.
     pub(super) fn for_upgrade(root: &Path) -> Result<Self> {
-        Self::lock(
-            root,
-            File::try_lock,
-            UPGRADE_PATIENCE,
-            "its index is being upgraded, or the store is open elsewhere",
-        )
+        Self::lock(root, File::try_lock, UPGRADE_TIMEOUT, "its index is being upgraded, or the store is open elsewhere")
     }
 
     /// Locks the folder of a store that is rebuilt.
@@ -50,13 +45,13 @@ impl StoreLock {
     /// # Errors
     /// [`ErrorKind::Unavailable`] while the store is open, here or in another process.
     pub(super) fn exclusive(root: &Path) -> Result<Self> {
-        Self::lock(root, File::try_lock, PATIENCE, "the store is open elsewhere: stop the processes that use it first")
+        Self::lock(root, File::try_lock, TIMEOUT, "the store is open elsewhere: stop the processes that use it first")
     }
 
     fn lock(
         root: &Path,
         lock: fn(&File) -> Result<(), TryLockError>,
-        patience: Duration,
+        timeout: Duration,
         refusal: &str,
     ) -> Result<Self> {
         let path = root.join(NAME);
@@ -66,7 +61,7 @@ impl StoreLock {
         loop {
             match lock(&file) {
                 Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::WouldBlock) if since.elapsed() < patience => std::thread::sleep(SLEEP),
+                Err(TryLockError::WouldBlock) if since.elapsed() < timeout => std::thread::sleep(SLEEP),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(ErrorKind::Unavailable, format!("{}: {refusal}", root.display())));
                 }

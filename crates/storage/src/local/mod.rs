@@ -18,9 +18,10 @@
 //!
 //! Reads are verified ([`LocalOptions::with_verify_on_read`]).
 
-pub(crate) mod blobs;
+mod blobs;
 mod commit;
 mod disk;
+mod engine;
 mod fsck;
 mod in_flight;
 mod index;
@@ -43,15 +44,17 @@ use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
 use isobar_base::sync::IgnorePoison;
 
-use self::blobs::{Blobs, Checking, Found, Segment};
+use self::blobs::{BlobPart, Blobs, Checking, Found};
 use self::commit::After;
+use self::engine::{Index, NewBody, new_index, upgrade};
 use self::in_flight::InFlight;
-use self::index::{Content, Index, NewBody};
+use self::index::Content;
 use self::lock::StoreLock;
 use self::packs::Packs;
 use self::room::Room;
 use self::verify::Verify;
 use crate::checksum::Digests;
+use crate::files::blocking;
 use crate::signed::Signer;
 use crate::{
     Body, Capabilities, Clock, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
@@ -63,6 +66,9 @@ pub use self::disk::{Disk, DiskFile, Space, SystemDisk};
 pub use self::fsck::{Finding, Fsck, FsckOptions, Problem};
 pub use self::options::LocalOptions;
 pub use self::rebuild::Rebuild;
+
+/// Folder of damaged objects and packs.
+const QUARANTINE: &str = "lost";
 
 /// Bodies up to this many bytes lie in packs; larger ones in files of their own.
 const SMALL_BYTES: u64 = 32 * 1024;
@@ -139,7 +145,7 @@ impl LocalStore {
             let collector = collector(blobs.clone(), Arc::clone(&clock));
             // Even if another process has just made it: files in a folder are durable only with the folder's own name.
             blobs.sync_folder(&root)?;
-            let refuse = || if has_files(&root)? { Err(index::rebuild::refuse(&root)) } else { Ok(()) };
+            let refuse = || if has_files(&root)? { Err(new_index::refuse(&root)) } else { Ok(()) };
             let index = Index::open(&root.join("index.db"), disk, packs.clone(), refuse, collector)?;
             blobs.sync_folder(&root)?;
             let in_flight = Mutex::default();
@@ -214,7 +220,7 @@ impl LocalStore {
         let (blob, size) = (rules::random_id()?, body.length());
         let in_flight = InFlight::new(&self.shared, &blob, size);
         let digests = self.shared.blobs.write(&blob, body, digests, in_flight.written()).await?;
-        Ok((NewBody::Segments(vec![Segment { blob, size }]), digests, Some(in_flight)))
+        Ok((NewBody::Blobs(vec![BlobPart { blob, size }]), digests, Some(in_flight)))
     }
 
     async fn put_object(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
@@ -251,7 +257,7 @@ impl LocalStore {
     }
 
     async fn drop_body(&self, body: NewBody) {
-        let NewBody::Segments(segments) = body else { return };
+        let NewBody::Blobs(segments) = body else { return };
         let removed = self.run(Operation::Put, move |shared| {
             shared.remove_or_leave(&segments);
             Ok(())
@@ -281,7 +287,7 @@ impl LocalStore {
         let digests = self.shared.blobs.write(&blob, body, Digests::new(None), in_flight.written()).await?;
         let md5 = digests.finish()?.swap_remove(0).hex;
         let part = Part { part_number: number, etag: rules::random_id()? };
-        let segment = Segment { blob, size };
+        let segment = BlobPart { blob, size };
         let shared = Arc::clone(&self.shared);
         let stored = self.shared.index.put_part((key, upload), now, part.clone(), md5, segment, move |segments| {
             let _in_flight = &in_flight; // until the job is over, however it ends
@@ -337,7 +343,7 @@ impl Shared {
             match content {
                 Content::Packed(place) if missed != Some(place) => missed = Some(place),
                 Content::Packed(place) => return Err(self.packs.missing(place)),
-                Content::Segments(..) => return Err(Error::new(ErrorKind::Internal, "blobs are in no pack")),
+                Content::Blobs(..) => return Err(Error::new(ErrorKind::Internal, "blobs are in no pack")),
             }
         }
     }
@@ -358,7 +364,7 @@ impl Shared {
                 // Small bodies are at most SMALL_BYTES long, so positions fit usize.
                 bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into()
             }
-            Content::Segments(segments, _) => {
+            Content::Blobs(segments, _) => {
                 let is_whole = range.length == meta.size;
                 let checking = match self.verify_on_read {
                     true => Checking::On(is_whole.then(|| Verify::of(&meta))),
@@ -371,7 +377,7 @@ impl Shared {
     }
 
     /// Makes sure that the blobs of a new row are there: another process's sweep may have taken them for orphans.
-    fn check_segments(&self, segments: &[Segment]) -> Result<()> {
+    fn check_segments(&self, segments: &[BlobPart]) -> Result<()> {
         if segments.iter().all(|segment| self.blobs.exists(&segment.blob)) {
             return Ok(());
         }
@@ -379,7 +385,7 @@ impl Shared {
     }
 
     /// Removes blobs that nothing names; a failure leaves them to the sweep.
-    fn remove_or_leave(&self, segments: &[Segment]) {
+    fn remove_or_leave(&self, segments: &[BlobPart]) {
         for segment in segments {
             if let Err(_error) = self.blobs.remove(&segment.blob) {
                 #[cfg(feature = "tracing")]
@@ -392,9 +398,9 @@ impl Shared {
 /// Locks a store that is about to be opened, and first upgrades an index of an earlier version.
 fn upgrade_and_lock(root: &Path, packs: &Packs) -> Result<StoreLock> {
     let path = root.join("index.db");
-    if index::schema::is_older(&path)? {
+    if upgrade::is_older(&path)? {
         let _alone = StoreLock::for_upgrade(root)?;
-        index::schema::upgrade(&path, packs.clone())?;
+        upgrade::upgrade(&path, packs.clone())?;
     }
     StoreLock::shared(root)
 }
@@ -421,20 +427,11 @@ fn has_files(root: &Path) -> Result<bool> {
 /// tried again with the next write; the commit stands.
 fn collector(blobs: Blobs, clock: Clock) -> After {
     Box::new(move |connection, wal| {
-        if let Err(_error) = index::collect(connection, wal, clock(), |blob| blobs.remove(blob)) {
+        if let Err(_error) = engine::collect(connection, wal, clock(), |blob| blobs.remove(blob)) {
             #[cfg(feature = "tracing")]
             tracing::warn!(error = %_error, "replaced blobs could not be removed");
         }
     })
-}
-
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        // Only a runtime that shuts down cancels blocking work, and only what has not begun.
-        Err(error) if error.is_cancelled() => Err(Error::new(ErrorKind::Unavailable, "the runtime is shutting down")),
-        Err(error) => Err(Error::new(ErrorKind::Internal, format!("a storage task ended early: {error}"))),
-    }
 }
 
 impl fmt::Debug for LocalStore {

@@ -9,12 +9,13 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::blobs::Blobs;
-use super::fsck::{Finding, LOST, Problem};
-use super::index::rebuild::{self, NewIndex};
+use super::engine::new_index::{self, NewIndex};
+use super::fsck::{Finding, Problem};
 use super::lock::StoreLock;
 use super::packs::{Found, Frame, Packs, Record, Sizes};
 use super::verify::Verify;
-use super::{LocalOptions, LocalStore, blocking};
+use super::{LocalOptions, LocalStore, QUARANTINE};
+use crate::files::blocking;
 use crate::{Error, ErrorKind, Result};
 
 /// Report of [`LocalStore::rebuild`]: the results and the findings.
@@ -81,7 +82,7 @@ fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
     let _lock = StoreLock::exclusive(root)?;
     blobs.create_folder(&root.join("packs"))?;
     let (index, new) = (root.join("index.db"), root.join("index.db-new"));
-    if index.exists() && rebuild::is_in_use(&index) {
+    if index.exists() && new_index::is_in_use(&index) {
         // A program that takes no lock, as isobar before index version 5, may have it open.
         let what = format!("{} is open elsewhere: stop the processes that use the store first", index.display());
         return Err(Error::new(ErrorKind::Unavailable, what));
@@ -91,8 +92,8 @@ fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
         remove(&old)?; // of a rebuild that was killed
     }
     super::disk::private().create_new(true).open(&new).map_err(|error| Error::io(new.display(), error))?;
-    let was_older = rebuild::version(&index).is_some_and(|version| version < rebuild::KEEPS_DELETIONS);
-    let mut report = rebuild::make(&new, |new| {
+    let was_older = new_index::version(&index).is_some_and(|version| version < new_index::KEEPS_DELETIONS);
+    let mut report = new_index::make(&new, |new| {
         let keeps_deletions = Cell::new(false);
         Work { packs: &packs, blobs: &blobs, root, now, new, keeps_deletions, was_older }.run()
     })?;
@@ -185,7 +186,7 @@ impl Work<'_> {
         report: &mut Rebuild,
     ) -> Result<Option<u64>> {
         // A frame that begins a pack is ours, whatever came before: no body is there.
-        let begins = |pack| Ok::<_, Error>(self.packs.frame(pack, 0)?.map(|frame| frame.after()));
+        let begins = |pack| Ok::<_, Error>(self.packs.frame(pack, 0)?.map(|frame| frame.previous()));
         let before = begins(pack)?;
         if before.is_some() && self.was_overtaken(pack, before, last)? {
             self.doubt(pack, 0, "its first frame was never committed, or is another store's", report)?;
@@ -196,14 +197,14 @@ impl Work<'_> {
         let mut chain = Chain { last: before, position: 0 };
         while chain.position < size {
             match self.packs.at(pack, chain.position)? {
-                Found::Whole(frame) if chain.last.is_none_or(|last| last == frame.after()) => {
+                Found::Whole(frame) if chain.last.is_none_or(|last| last == frame.previous()) => {
                     chain = self.take(&frame, frame.records()?, report)?;
                 }
                 Found::Whole(frame) => {
                     self.doubt(pack, chain.position, "the frame does not follow the one before", report)?;
                     chain.position = frame.next().position;
                 }
-                Found::Damaged(frame) if chain.last.is_none_or(|last| last == frame.after()) => {
+                Found::Damaged(frame) if chain.last.is_none_or(|last| last == frame.previous()) => {
                     chain = self.salvage(&frame, report)?;
                 }
                 Found::Damaged(_) | Found::Nothing => {
@@ -269,7 +270,7 @@ impl Work<'_> {
         }
         let chain = self.take(frame, sound, report)?;
         // If its length is damaged, what follows it is not where it says; if its id is, nothing follows that.
-        let follows = |next: &Frame| next.after() == frame.id();
+        let follows = |next: &Frame| next.previous() == frame.id();
         let is_followed = match self.packs.at(frame.pack(), chain.position)? {
             Found::Whole(next) => follows(&next),
             // It may be the last of its pack.
@@ -301,7 +302,7 @@ impl Work<'_> {
         }
         for frame in outermost.into_iter().rev() {
             if wanted.is_none_or(|id| id == frame.id()) {
-                wanted = Some(frame.after());
+                wanted = Some(frame.previous());
                 frames.push(frame);
             }
         }
@@ -320,7 +321,7 @@ impl Work<'_> {
 
     /// Reports a part of a pack, and keeps the pack.
     fn doubt(&self, pack: u64, position: u64, what: &str, report: &mut Rebuild) -> Result<()> {
-        let folder = self.root.join(LOST);
+        let folder = self.root.join(QUARANTINE);
         self.blobs.create_folder(&folder)?;
         self.packs.keep_in(pack, &folder)?;
         let problem = Problem::Frame { pack, position, what: what.to_owned() };
@@ -349,7 +350,7 @@ impl Work<'_> {
     /// Keeps the blobs that no frame has named: parts of uploads that were not completed, what a crash has left, and large objects of
     /// stores before version 4.
     fn keep_unnamed(&self, report: &mut Rebuild) -> Result<()> {
-        let (known, folder) = (self.new.known_blobs()?, self.root.join(LOST));
+        let (known, folder) = (self.new.known_blobs()?, self.root.join(QUARANTINE));
         let (found, foreign) = self.blobs.list()?;
         report.foreign.extend(foreign);
         for found in found.into_iter().filter(|found| !known.contains(&found.blob)) {

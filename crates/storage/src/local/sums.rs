@@ -10,7 +10,7 @@
 
 use std::fs::File;
 
-use super::disk::read_at;
+use crate::files::read_at;
 use crate::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 8] = b"isobarB1";

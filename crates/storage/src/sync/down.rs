@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::up::has_bytes;
 use super::{ApplyOptions, Filter, check_name, reason_of};
-use crate::local::blocking;
+use crate::files::blocking;
 use crate::walk::{LeftOut, Reason, RefusalReason, Root, States, Walk, WalkOptions, plain, real_path};
 use crate::{Error, ErrorKind, GetOptions, Key, ListOptions, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
 

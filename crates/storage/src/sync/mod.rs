@@ -10,8 +10,7 @@ mod up;
 
 use std::path::{Component, Path};
 
-use crate::local::blobs::file_range;
-use crate::local::blocking;
+use crate::files::{blocking, file_range};
 use crate::walk::{Reason, open_regular, plain, state_of_name};
 use crate::{Body, ByteRange, Error, ErrorKind, Key, Result};
 
@@ -103,7 +102,7 @@ pub async fn open_file(path: impl AsRef<Path>) -> Result<Body> {
         let failed = |error| plain(format_args!("cannot read {}", path.display()), error);
         let file = open_regular(&path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
-        file_range(file, ByteRange { offset: 0, length }).map_err(failed)
+        Ok(file_range(file, ByteRange { offset: 0, length }))
     });
     opened.await
 }

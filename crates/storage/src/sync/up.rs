@@ -8,8 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{ApplyOptions, Filter};
 use crate::checksum::Digests;
-use crate::local::blobs::file_range;
-use crate::local::blocking;
+use crate::files::{blocking, file_range};
 use crate::walk::{LeftOut, Root, Walk, WalkOptions, plain};
 use crate::{
     Body, ByteRange, Checksum, ChecksumAlgorithm, Error, HttpMetadata, Key, ListOptions, MultipartOptions, ObjectMeta,
@@ -167,7 +166,7 @@ fn body_below(root: &Root, name: &str) -> Result<Body> {
     let failed = |error| plain(format_args!("cannot read {}", root.path().join(name).display()), error);
     let file = root.open_file(name)?;
     let length = file.metadata().map_err(failed)?.len();
-    file_range(file, ByteRange { offset: 0, length }).map_err(failed)
+    Ok(file_range(file, ByteRange { offset: 0, length }))
 }
 
 async fn is_same(object: &ObjectMeta, root: &Root, file: &Upload) -> Result<bool> {

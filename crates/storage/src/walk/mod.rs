@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::local::blocking;
+use crate::files::blocking;
 use crate::{Error, ErrorKind, Result, limits};
 
 pub(crate) use beneath::{NewFile, open_regular};

@@ -12,16 +12,15 @@ use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::blocking;
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, sync_folder};
 use super::recent::Recent;
 use super::sums::{NewSums, Sums, trailer_bytes};
 use super::verify::Verify;
 use crate::checksum::Digests;
+use crate::files::blocking;
 use crate::{Body, ByteRange, Error, ErrorKind, Result};
 
 pub(super) use self::pieces::Pieces;
-pub(crate) use self::pieces::file_range;
 use self::pieces::{How, OpenFile, Piece};
 
 /// A body of at most this many bytes is read when it is asked for, not when it is consumed.
@@ -32,7 +31,7 @@ const OPEN_AT_ONCE: usize = 64;
 
 /// A piece of an object's body: a whole blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Segment {
+pub(super) struct BlobPart {
     pub(super) blob: String,
     pub(super) size: u64,
 }
@@ -107,7 +106,7 @@ impl Blobs {
 
     /// A body of these bytes of the joined segments. The files are opened here: what is unlinked later can still be read. What is
     /// short is read at once, which is quicker than to come back for it.
-    pub(super) fn read(&self, segments: &[Segment], range: ByteRange, checking: Checking) -> Result<Body> {
+    pub(super) fn read(&self, segments: &[BlobPart], range: ByteRange, checking: Checking) -> Result<Body> {
         let pieces = self.open_pieces(segments, range, checking)?;
         if range.length <= AT_ONCE_BYTES {
             Ok(pieces.read_all()?.into())
@@ -116,7 +115,7 @@ impl Blobs {
         }
     }
 
-    pub(super) fn open_pieces(&self, segments: &[Segment], range: ByteRange, checking: Checking) -> Result<Pieces> {
+    pub(super) fn open_pieces(&self, segments: &[BlobPart], range: ByteRange, checking: Checking) -> Result<Pieces> {
         let (how, mut verify) = match checking {
             Checking::Off => (How::Off, None),
             Checking::On(verify) => (How::Recent, verify),
@@ -163,12 +162,12 @@ impl Blobs {
         Ok(Pieces::new(pieces, range.length, verify, marks))
     }
 
-    fn has_sums(&self, segment: &Segment) -> bool {
+    fn has_sums(&self, segment: &BlobPart) -> bool {
         fs::metadata(self.path(&segment.blob)).is_ok_and(|file| file.len() > segment.size)
     }
 
     /// Whether a blob is there with a body of this length.
-    pub(super) fn is_whole(&self, segment: &Segment) -> bool {
+    pub(super) fn is_whole(&self, segment: &BlobPart) -> bool {
         let lengths = [segment.size, segment.size + trailer_bytes(segment.size)];
         fs::metadata(self.path(&segment.blob)).is_ok_and(|file| file.is_file() && lengths.contains(&file.len()))
     }
@@ -246,7 +245,7 @@ impl Blobs {
         }
     }
 
-    fn open_piece(&self, segment: &Segment, offset: u64, length: u64, how: How) -> Result<OpenFile> {
+    fn open_piece(&self, segment: &BlobPart, offset: u64, length: u64, how: How) -> Result<OpenFile> {
         let path = self.path(&segment.blob);
         let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => named(&path, "is in the index but not on disk"),
@@ -285,13 +284,6 @@ fn of_blob(path: &Path, error: Error) -> Error {
         ErrorKind::Corrupt => named(path, error.message()),
         _ => error,
     }
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(disk: &dyn Disk, path: &Path) -> Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let synced = disk.sync_folder(path);
-    synced.map_err(|error| Error::io(format_args!("cannot sync the folder {}", path.display()), error))
 }
 
 /// A blob on the disk.

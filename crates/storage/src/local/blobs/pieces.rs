@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,10 +9,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, stream};
 
-use super::{Blobs, Segment, of_blob};
+use super::{BlobPart, Blobs, of_blob};
 use crate::body::{Chunks, Opened};
-use crate::local::blocking;
-use crate::local::disk::read_at;
+use crate::files::{blocking, read_at};
 use crate::local::recent::{Mark, Recent};
 use crate::local::sums::{BLOCK_BYTES, Sums};
 use crate::local::verify::Verify;
@@ -21,14 +19,6 @@ use crate::{Body, ByteRange, Error, ErrorKind, Result};
 
 /// Bytes of a blob in memory at once while it is read.
 const CHUNK_BYTES: u64 = 256 * 1024;
-
-/// Returns these bytes of a file as a body.
-pub(crate) fn file_range(file: File, range: ByteRange) -> io::Result<Body> {
-    let ByteRange { offset, length } = range;
-    let open = OpenFile::new(file, offset + length, offset, length);
-    let pieces = if length == 0 { Vec::new() } else { vec![Piece::Open(open)] };
-    Ok(Body::from_opened(length, Pieces::new(pieces, length, None, Vec::new())))
-}
 
 /// The files of a body, the next one last.
 pub(in crate::local) struct Pieces {
@@ -42,7 +32,7 @@ pub(in crate::local) struct Pieces {
 pub(super) enum Piece {
     Open(OpenFile),
     /// A segment, with offset and length in it. Its blob stays for ten minutes after the last name of it is gone.
-    Later(Blobs, Segment, u64, u64, How),
+    Later(Blobs, BlobPart, u64, u64, How),
 }
 
 /// How a blob that has sums is verified.
@@ -55,7 +45,6 @@ pub(super) enum How {
 }
 
 pub(super) struct OpenFile {
-    /// Empty of a file that is the caller's.
     pub(super) path: PathBuf,
     pub(super) file: File,
     /// Bytes of the body.
@@ -136,14 +125,10 @@ impl OpenFile {
 
 fn fill(file: &File, path: &Path, position: u64, length: u64, buffer: &mut Vec<u8>) -> Result<()> {
     let read = read_at(file, position, length, buffer);
-    if read.map_err(|error| Error::io(format_args!("cannot read {}", shown(path)), error))? < length {
-        return Err(Error::new(ErrorKind::Corrupt, format!("{} became shorter while it was read", shown(path))));
+    if read.map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))? < length {
+        return Err(Error::new(ErrorKind::Corrupt, format!("{} became shorter while it was read", path.display())));
     }
     Ok(())
-}
-
-fn shown(path: &Path) -> std::path::Display<'_> {
-    if path.as_os_str().is_empty() { Path::new("a file").display() } else { path.display() }
 }
 
 impl Pieces {
@@ -250,7 +235,7 @@ mod tests {
             let blob = format!("{number:032x}");
             let bytes = Bytes::from(format!("part {number};"));
             whole.extend_from_slice(&bytes);
-            segments.push(Segment { blob: blob.clone(), size: bytes.len() as u64 });
+            segments.push(BlobPart { blob: blob.clone(), size: bytes.len() as u64 });
             blobs.write(&blob, bytes.into(), Digests::new(None), |_| {}).await.expect("a new blob");
         }
         let all = ByteRange { offset: 0, length: whole.len() as u64 };
@@ -283,7 +268,7 @@ mod tests {
         let blobs = Blobs::open(&folder.path().join("blobs"), Arc::new(SystemDisk)).expect("folders");
         let (blob, mut body) = ("a".repeat(32), vec![7; 3 * CHUNK_BYTES as usize]);
         std::fs::write(blobs.path(&blob), &body).expect("there is room");
-        let segments = [Segment { blob: blob.clone(), size: body.len() as u64 }];
+        let segments = [BlobPart { blob: blob.clone(), size: body.len() as u64 }];
         let key = Key::new("k").expect("a key");
         let etag = hex::encode(md5::Md5::digest(&body));
         let mut meta = ObjectMeta::new(key, "v".to_owned(), body.len() as u64, etag.clone(), Default::default());

@@ -5,10 +5,9 @@ use std::ops::Deref;
 use bytes::Bytes;
 use rusqlite::Transaction;
 
-use super::task::{Put, Work};
-use crate::local::blobs::Segment;
+use crate::local::blobs::BlobPart;
 use crate::local::index::{Result, TxError, packs};
-use crate::local::packs::{Appender, NewFrame, Note, Packs, Place, Tail, head_of};
+use crate::local::packs::{Appender, LogPosition, NewFrame, Note, PackLocation, Packs, head_of};
 use crate::{Error, Key, ObjectMeta};
 
 /// A transaction, and the frame of the objects that are put in it.
@@ -36,7 +35,7 @@ pub(super) enum Failure {
     /// The transaction could not be made durable: as above.
     Undone(Error),
     /// A sync has failed: what remains is unknown.
-    Lost(Error),
+    Poisoned(Error),
 }
 
 impl<'d> Deref for Batch<'d> {
@@ -61,12 +60,12 @@ impl<'d> Batch<'d> {
 impl Batch<'_> {
     /// Adds an object to the frame and returns the place of its body. The record must say everything that the caller changes: it
     /// is replayed if the index forgets the change.
-    pub(in crate::local) fn log(&mut self, meta: &ObjectMeta, body: &[u8]) -> Result<Place> {
+    pub(in crate::local) fn log(&mut self, meta: &ObjectMeta, body: &[u8]) -> Result<PackLocation> {
         Ok(self.frame()?.push(&head_of(meta)?, body, crc32fast::hash(body))?)
     }
 
     /// Adds the names of a large object's blobs to the frame, as [`log`](Self::log) does a body; returns the pack of the frame.
-    pub(in crate::local) fn name(&mut self, object: &ObjectMeta, segments: &[Segment]) -> Result<u64> {
+    pub(in crate::local) fn name(&mut self, object: &ObjectMeta, segments: &[BlobPart]) -> Result<u64> {
         let note = Note::Named { object: object.clone(), segments: segments.to_vec() };
         Ok(self.frame()?.note(&note)?)
     }
@@ -100,7 +99,7 @@ impl Batch<'_> {
     }
 
     /// Reads a small body, which may be one of this very transaction.
-    pub(in crate::local) fn body(&self, place: Place) -> Result<Bytes> {
+    pub(in crate::local) fn body(&self, place: PackLocation) -> Result<Bytes> {
         if let Some(body) = self.frame.as_ref().and_then(|frame| frame.body(place)) {
             return Ok(Bytes::copy_from_slice(body));
         }
@@ -125,15 +124,16 @@ impl Batch<'_> {
         (self.transaction.total_changes(), self.frame.as_ref().map_or(0, NewFrame::records))
     }
 
-    pub(super) fn push(&mut self, put: &Put) -> Result<Place> {
-        Ok(self.frame()?.push(&put.head, &put.body, put.crc)?)
+    /// Adds an object with its head and the CRC-32 of its body to the frame.
+    pub(super) fn push(&mut self, head: &[u8], body: &[u8], crc: u32) -> Result<PackLocation> {
+        Ok(self.frame()?.push(head, body, crc)?)
     }
 
     /// Runs a task that is not a plain put. Returns an error if it has failed half way; a task that fails before it has changed
     /// anything does not concern the others.
-    pub(super) fn run(&mut self, work: &mut dyn Work) -> Result<(), Failure> {
+    pub(super) fn run(&mut self, work: impl FnOnce(&mut Self) -> bool) -> Result<(), Failure> {
         let before = self.state();
-        let is_done = work.run(self);
+        let is_done = work(self);
         let after = self.state();
         // SQLite itself rolls a transaction back where the disk is full or broken.
         if !is_done && (self.is_autocommit() || after != before) {
@@ -159,7 +159,7 @@ impl Batch<'_> {
     }
 
     /// Writes the frame, if there is one, and returns where it begins.
-    pub(super) fn write(&mut self, appender: &mut Appender) -> Result<Option<Tail>, Failure> {
+    pub(super) fn write(&mut self, appender: &mut Appender) -> Result<Option<LogPosition>, Failure> {
         let Some(mut frame) = self.frame.take() else { return Ok(None) };
         let (tail, bytes) = frame.sealed();
         appender.write(tail, bytes).map_err(Failure::Undone)?;

@@ -61,7 +61,7 @@ pub(super) struct Hooks {
     /// Runs after every transaction.
     pub(super) after: After,
     /// Runs when a transaction is durable, before its callers are answered.
-    pub(super) told: Box<dyn Fn() + Send>,
+    pub(super) committed: Box<dyn Fn() + Send>,
 }
 
 impl Writer {

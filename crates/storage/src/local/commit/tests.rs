@@ -24,7 +24,7 @@ fn writer(folder: &Path, patience: Duration) -> Writer {
     connection.busy_timeout(patience).expect("a time");
     let wal = Wal::open(path.with_extension("db-wal"), Arc::new(SystemDisk)).expect("it is there");
     let appender = Appender::new(Packs::new(&folder.join("packs"), Arc::new(SystemDisk), 1 << 20));
-    let hooks = Hooks { before: |_, _| Ok(()), after: Box::new(|_, _| {}), told: Box::new(|| {}) };
+    let hooks = Hooks { before: |_, _| Ok(()), after: Box::new(|_, _| {}), committed: Box::new(|| {}) };
     Writer::start(connection, appender, wal, hooks).expect("a thread")
 }
 

@@ -11,7 +11,7 @@ use super::task::{Tasks, WriteTask};
 use super::wal::Wal;
 use super::{Hooks, poisoned};
 use crate::local::index::{Content, Result, TxError, replace};
-use crate::local::packs::{Appender, Packs, Place};
+use crate::local::packs::{Appender, PackLocation, Packs};
 
 /// Tasks of one transaction at most, so that the first of them does not wait long for the last.
 const BATCH: usize = 256;
@@ -77,12 +77,12 @@ impl CommitThread {
         };
         match commit_batch(transaction, appender, wal, hooks.before, &mut tasks) {
             Ok(()) => {
-                (hooks.told)();
+                (hooks.committed)();
                 tasks.settle(Ok(()));
             }
-            Err(Failure::Lost(error)) => {
+            Err(Failure::Poisoned(error)) => {
                 self.is_poisoned.store(true, Ordering::Release);
-                (hooks.told)();
+                (hooks.committed)();
                 tasks.settle(Err(&error));
             }
             Err(Failure::Task) if is_alone => tasks.settle(Ok(())), // its own result is the error
@@ -105,10 +105,14 @@ fn commit_batch(
     let packs = appender.packs().clone();
     let mut batch = Batch::new(transaction, &packs);
     for work in &mut tasks.others {
-        batch.run(&mut **work)?;
+        batch.run(|batch| work.run(batch))?;
     }
     before(&mut batch, tasks.puts.iter().map(|put| put.head.len() + put.body.len()).sum())?;
-    let places = tasks.puts.iter().map(|put| batch.push(put)).collect::<Result<Vec<Place>>>()?;
+    let places = tasks
+        .puts
+        .iter()
+        .map(|put| batch.push(&put.head, &put.body, put.crc))
+        .collect::<Result<Vec<PackLocation>>>()?;
     batch.fence_stale_frame()?;
     let written = batch.write(appender)?;
     for (put, place) in tasks.puts.iter_mut().zip(places) {
@@ -118,12 +122,12 @@ fn commit_batch(
         }
     }
     if let Some(tail) = written {
-        appender.sync(tail).map_err(Failure::Lost)?;
+        appender.sync(tail).map_err(Failure::Poisoned)?;
     }
     let Written { transaction, is_logged, dead } = batch.into_written();
     transaction.commit().map_err(uncommitted)?;
     if !is_logged || !dead.is_empty() {
-        wal.sync().map_err(Failure::Lost)?;
+        wal.sync().map_err(Failure::Poisoned)?;
     }
     remove_packs(&packs, dead)
 }
@@ -139,7 +143,7 @@ fn remove_packs(packs: &Packs, mut dead: Vec<u64>) -> Result<(), Failure> {
             tracing::warn!(error = %_error, "a pack is left to the next removal");
             break;
         }
-        packs.sync_names().map_err(Failure::Lost)?;
+        packs.sync_names().map_err(Failure::Poisoned)?;
     }
     Ok(())
 }
@@ -149,7 +153,7 @@ fn remove_packs(packs: &Packs, mut dead: Vec<u64>) -> Result<(), Failure> {
 fn uncommitted(error: rusqlite::Error) -> Failure {
     use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
     match error.sqlite_error().map(|error| error.extended_code) {
-        Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC) => Failure::Lost(TxError::from(error).into()),
+        Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC) => Failure::Poisoned(TxError::from(error).into()),
         _ => error.into(),
     }
 }

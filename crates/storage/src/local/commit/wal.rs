@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::poisoned;
 use crate::Error;
-use crate::local::blobs::sync_folder;
-use crate::local::disk::{Disk, DiskFile};
+use crate::local::disk::{Disk, DiskFile, sync_folder};
 
 /// The write-ahead log of the index.
 pub(in crate::local) struct Wal {

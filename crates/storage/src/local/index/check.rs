@@ -1,4 +1,4 @@
-//! Queries and repairs of `fsck`.
+//! Statements of `fsck` and of the garbage collection.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
-use super::{Index, Result, packs, rows};
+use super::{Result, packs};
 use crate::local::packs::Sizes;
 use crate::{Error, ErrorKind, Key, UploadId};
 
@@ -25,7 +25,7 @@ pub(in crate::local) struct OpenUpload {
 
 /// Returns the damage of an index that is about to be used; of a large one nothing is known. A page with zeros in it may be a page in
 /// which nothing is found: an object that is not found in a damaged index may be there all the same.
-pub(super) fn damage(connection: &Connection, path: &Path) -> Option<String> {
+pub(in crate::local) fn damage(connection: &Connection, path: &Path) -> Option<String> {
     if std::fs::metadata(path).is_ok_and(|file| file.len() > LOOKED_OVER) {
         return None;
     }
@@ -33,7 +33,7 @@ pub(super) fn damage(connection: &Connection, path: &Path) -> Option<String> {
 }
 
 /// Returns the damage of an index of any size. It reads the whole file: some 3 s for 1 GiB.
-pub(super) fn damage_of(connection: &Connection) -> Option<String> {
+pub(in crate::local) fn damage_of(connection: &Connection) -> Option<String> {
     outcome_of(connection, "PRAGMA quick_check(1)")
 }
 
@@ -47,138 +47,51 @@ fn outcome_of(connection: &Connection, check: &str) -> Option<String> {
     }
 }
 
-impl Index {
-    /// Returns SQLite's own findings; none when the file is sound.
-    pub(in crate::local) fn integrity(&self) -> crate::Result<Vec<String>> {
-        self.read(|connection| {
-            let mut statement = connection.prepare("PRAGMA integrity_check")?;
-            let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-            Ok(lines.into_iter().filter(|line| line != "ok").collect())
-        })
-    }
+/// Whether any row names the blob; those that are garbage are collected in their own time.
+pub(in crate::local) fn is_named(connection: &Connection, blob: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM segments WHERE blob = ?1) OR EXISTS (SELECT 1 FROM parts WHERE blob = ?1)
+               OR EXISTS (SELECT 1 FROM garbage WHERE blob = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([blob], |row| row.get(0))?)
+}
 
-    /// The keys behind this one, a page of them; a row that cannot be read is an error in its place.
-    pub(in crate::local) fn keys_after(&self, after: Option<&[u8]>) -> crate::Result<Vec<Vec<u8>>> {
-        self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT key FROM objects WHERE key > ? ORDER BY key LIMIT ?")?;
-            let keys = statement.query_map(params![after.unwrap_or_default(), PAGE as i64], |row| row.get(0))?;
-            Ok(keys.collect::<Result<_, _>>()?)
-        })
-    }
+/// Returns SQLite's own findings; none when the file is sound.
+pub(in crate::local) fn integrity(connection: &Connection) -> Result<Vec<String>> {
+    let mut statement = connection.prepare("PRAGMA integrity_check")?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
 
-    /// The blobs that objects, parts and garbage name.
-    pub(in crate::local) fn named_blobs(&self) -> crate::Result<HashSet<String>> {
-        self.read(|connection| {
-            let sql = "SELECT blob FROM segments UNION SELECT blob FROM parts UNION SELECT blob FROM garbage";
-            let mut statement = connection.prepare(sql)?;
-            let blobs = statement.query_map([], |row| row.get(0))?;
-            Ok(blobs.collect::<Result<_, _>>()?)
-        })
-    }
+/// Returns a page of the keys behind this one.
+pub(in crate::local) fn keys_after(connection: &Connection, after: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut statement = connection.prepare_cached("SELECT key FROM objects WHERE key > ? ORDER BY key LIMIT ?")?;
+    let keys = statement.query_map(params![after, PAGE as i64], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
+}
 
-    pub(in crate::local) fn open_uploads(&self) -> crate::Result<Vec<OpenUpload>> {
-        self.read(|connection| {
-            let mut statement =
-                connection.prepare("SELECT id, key, created FROM uploads WHERE open = 1 ORDER BY created")?;
-            let mut rows = statement.query([])?;
-            let mut uploads = Vec::new();
-            while let Some(row) = rows.next()? {
-                let key = String::from_utf8_lossy(row.get_ref(1)?.as_blob()?).into_owned();
-                let created = DateTime::from_timestamp_millis(row.get(2)?).unwrap_or_default();
-                uploads.push(OpenUpload { id: UploadId::new(row.get::<_, String>(0)?), key: Key::new(key)?, created });
-            }
-            Ok(uploads)
-        })
-    }
+/// Returns the blobs that objects, parts and garbage name.
+pub(in crate::local) fn named_blobs(connection: &Connection) -> Result<HashSet<String>> {
+    let sql = "SELECT blob FROM segments UNION SELECT blob FROM parts UNION SELECT blob FROM garbage";
+    let mut statement = connection.prepare(sql)?;
+    let blobs = statement.query_map([], |row| row.get(0))?;
+    Ok(blobs.collect::<Result<_, _>>()?)
+}
 
-    /// Returns the packs, and where the last frame of each ends.
-    pub(in crate::local) fn pack_ends(&self) -> crate::Result<Sizes> {
-        self.read(packs::ends)
+/// Returns the uploads that are neither completed nor aborted, the oldest first.
+pub(in crate::local) fn open_uploads(connection: &Connection) -> Result<Vec<OpenUpload>> {
+    let mut statement = connection.prepare("SELECT id, key, created FROM uploads WHERE open = 1 ORDER BY created")?;
+    let mut rows = statement.query([])?;
+    let mut uploads = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key = String::from_utf8_lossy(row.get_ref(1)?.as_blob()?).into_owned();
+        let created = DateTime::from_timestamp_millis(row.get(2)?).unwrap_or_default();
+        uploads.push(OpenUpload { id: UploadId::new(row.get::<_, String>(0)?), key: Key::new(key)?, created });
     }
-
-    /// Returns the packs whose count of live bytes is wrong.
-    pub(in crate::local) fn miscounted(&self) -> crate::Result<Vec<u64>> {
-        self.read(packs::miscounted)
-    }
-
-    /// Counts the live bytes of a pack anew.
-    pub(in crate::local) async fn recount(&self, pack: u64) -> crate::Result<()> {
-        self.writer.write(move |transaction| packs::recount(transaction, pack)).await
-    }
-
-    /// Returns those of these packs that the index has forgotten.
-    pub(in crate::local) fn unknown_packs(&self, packs: Sizes) -> crate::Result<Sizes> {
-        self.read(move |connection| unknown(connection, packs))
-    }
-
-    /// Removes the packs that the index has forgotten, and returns them.
-    pub(in crate::local) async fn remove_unknown_packs(
-        &self,
-        list: impl Fn() -> crate::Result<Sizes> + Send + 'static,
-    ) -> crate::Result<Vec<u64>> {
-        self.writer
-            .write(move |batch| {
-                let unknown: Vec<u64> = unknown(batch, list()?)?.into_keys().collect();
-                unknown.iter().for_each(|pack| batch.remove_pack(*pack));
-                Ok(unknown)
-            })
-            .await
-    }
-
-    /// Returns the number of segments and parts that belong to nothing.
-    pub(in crate::local) fn unowned(&self) -> crate::Result<u64> {
-        self.read(unowned)
-    }
-
-    /// Removes the segments and parts that belong to nothing.
-    pub(in crate::local) async fn remove_unowned(&self) -> crate::Result<()> {
-        self.writer
-            .write(|transaction| {
-                transaction.execute_batch(
-                    "DELETE FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE pack IS NULL);
-                     DELETE FROM parts WHERE upload NOT IN (SELECT id FROM uploads WHERE open = 1);",
-                )?;
-                Ok(())
-            })
-            .await
-    }
-
-    /// Removes an object if it is still of this version; whether it was.
-    pub(in crate::local) async fn give_up(&self, key: Key, version: String, now: DateTime<Utc>) -> crate::Result<bool> {
-        self.writer
-            .write(move |batch| match rows::find(batch, &key)? {
-                Some(meta) if meta.version == version => super::remove(batch, &key, now),
-                _ => Ok(false),
-            })
-            .await
-    }
-
-    /// Unlinks, by `unlink`, those of these blobs that nothing names, and returns them. It holds the lock of writers: none is named
-    /// in between.
-    pub(in crate::local) async fn unlink_unnamed(
-        &self,
-        blobs: Vec<String>,
-        unlink: impl Fn(&str) -> crate::Result<()> + Send + 'static,
-    ) -> crate::Result<Vec<String>> {
-        self.writer
-            .write(move |transaction| {
-                let mut unlinked = Vec::new();
-                for blob in &blobs {
-                    if !super::is_named(transaction, blob)? {
-                        unlink(blob)?;
-                        unlinked.push(blob.clone());
-                    }
-                }
-                Ok(unlinked)
-            })
-            .await
-    }
+    Ok(uploads)
 }
 
 /// Returns those of these packs that the index has forgotten; none while its table of packs is damaged: one whose row is hidden by
 /// damage is not forgotten.
-pub(super) fn unknown(connection: &Connection, mut packs: Sizes) -> Result<Sizes> {
+pub(in crate::local) fn unknown(connection: &Connection, mut packs: Sizes) -> Result<Sizes> {
     if let Some(_damage) = outcome_of(connection, "PRAGMA quick_check(packs)") {
         #[cfg(feature = "tracing")]
         tracing::warn!(damage = _damage, "the index's table of packs is damaged: no pack is removed");
@@ -190,10 +103,20 @@ pub(super) fn unknown(connection: &Connection, mut packs: Sizes) -> Result<Sizes
     Ok(packs)
 }
 
-fn unowned(connection: &Connection) -> Result<u64> {
+/// Returns the number of segments and parts that belong to nothing.
+pub(in crate::local) fn unowned(connection: &Connection) -> Result<u64> {
     let sql =
         "SELECT (SELECT count(*) FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE pack IS NULL))
                     + (SELECT count(*) FROM parts WHERE upload NOT IN (SELECT id FROM uploads WHERE open = 1))";
     let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
     u64::try_from(count).map_err(|_| Error::new(ErrorKind::Internal, "a count below zero").into())
+}
+
+/// Removes the segments and parts that belong to nothing.
+pub(in crate::local) fn remove_unowned(connection: &Connection) -> Result<()> {
+    connection.execute_batch(
+        "DELETE FROM segments WHERE version NOT IN (SELECT version FROM objects WHERE pack IS NULL);
+         DELETE FROM parts WHERE upload NOT IN (SELECT id FROM uploads WHERE open = 1);",
+    )?;
+    Ok(())
 }

@@ -5,44 +5,44 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Result, corrupt, json, packs};
-use crate::local::blobs::Segment;
-use crate::local::packs::Place;
+use super::{Result, corrupt, json, packs, size};
+use crate::local::blobs::BlobPart;
+use crate::local::packs::PackLocation;
 use crate::{Checksum, ChecksumAlgorithm, Error, Key, ObjectMeta};
 
 /// The columns of [`object`], in its order.
-pub(super) const COLUMNS: &str = "key, version, size, etag, uploaded, http, custom, checksums, class";
+pub(in crate::local) const COLUMNS: &str = "key, version, size, etag, uploaded, http, custom, checksums, class";
 /// The same without what a listing need not tell, which then need not be read.
-pub(super) const COLUMNS_BARE: &str = "key, version, size, etag, uploaded, NULL, NULL, checksums, class";
+pub(in crate::local) const COLUMNS_BARE: &str = "key, version, size, etag, uploaded, NULL, NULL, checksums, class";
 
 /// Where an object's bytes are.
 #[derive(Debug, Clone)]
 pub(in crate::local) enum Content {
-    Packed(Place),
+    Packed(PackLocation),
     /// The blobs, and the pack that has the frame which names them; there is none where the row is older than such frames.
-    Segments(Vec<Segment>, Option<u64>),
+    Blobs(Vec<BlobPart>, Option<u64>),
 }
 
-pub(super) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMeta>> {
+pub(in crate::local) fn find(connection: &Connection, key: &Key) -> Result<Option<ObjectMeta>> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM objects WHERE key = ?"))?;
     Ok(statement.query_row([key.as_str().as_bytes()], object).optional()?.transpose()?)
 }
 
 /// Whether there is an object of this key.
-pub(super) fn exists(connection: &Connection, key: &Key) -> Result<bool> {
+pub(in crate::local) fn exists(connection: &Connection, key: &Key) -> Result<bool> {
     let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM objects WHERE key = ?)")?;
     Ok(statement.query_row([key.as_str().as_bytes()], |row| row.get(0))?)
 }
 
 /// Whether there is an object of this key whose record is in a pack before this one.
-pub(super) fn is_recorded_before(connection: &Connection, key: &Key, pack: u64) -> Result<bool> {
+pub(in crate::local) fn is_recorded_before(connection: &Connection, key: &Key, pack: u64) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM objects WHERE key = ? AND coalesce(pack, named) < ?)";
     let values = params![key.as_str().as_bytes(), pack as i64];
     Ok(connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
 
 /// An object and where its content is: both of the same write, within one transaction.
-pub(super) fn find_with_content(connection: &Connection, key: &Key) -> Result<Option<(ObjectMeta, Content)>> {
+pub(in crate::local) fn find_with_content(connection: &Connection, key: &Key) -> Result<Option<(ObjectMeta, Content)>> {
     let mut statement = connection
         .prepare_cached(&format!("SELECT {COLUMNS}, pack, position, crc, named FROM objects WHERE key = ?"))?;
     let row = |row: &Row<'_>| Ok((object(row)?, place(row, [9, 10, 2, 11])?, number(row, 12)?));
@@ -52,18 +52,18 @@ pub(super) fn find_with_content(connection: &Connection, key: &Key) -> Result<Op
     let meta = meta?;
     let content = match place {
         Some(place) => Content::Packed(place),
-        None => Content::Segments(segments(connection, &meta.version)?, named),
+        None => Content::Blobs(segments(connection, &meta.version)?, named),
     };
     Ok(Some((meta, content)))
 }
 
 /// Where the small body of a row lies, of which these columns are pack, position, size and CRC; `None` of a large one.
-fn place(row: &Row<'_>, [pack, position, bytes, crc]: [usize; 4]) -> rusqlite::Result<Option<Place>> {
+fn place(row: &Row<'_>, [pack, position, bytes, crc]: [usize; 4]) -> rusqlite::Result<Option<PackLocation>> {
     if row.get_ref(pack)? == rusqlite::types::ValueRef::Null {
         return Ok(None);
     }
     let crc = row.get(crc)?;
-    Ok(Some(Place { pack: size(row, pack)?, position: size(row, position)?, size: size(row, bytes)?, crc }))
+    Ok(Some(PackLocation { pack: size(row, pack)?, position: size(row, position)?, size: size(row, bytes)?, crc }))
 }
 
 /// A number that may be missing.
@@ -72,16 +72,16 @@ fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
 }
 
 /// Where some small bodies lie, with their CRCs.
-pub(super) fn some_places(connection: &Connection, pack: u64) -> Result<Vec<Place>> {
+pub(in crate::local) fn some_places(connection: &Connection, pack: u64) -> Result<Vec<PackLocation>> {
     let sql = "SELECT pack, position, size, crc FROM objects WHERE pack = ? AND crc IS NOT NULL LIMIT 64";
     let mut places = connection.prepare_cached(sql)?;
     let places = places.query_map([pack as i64], |row| place(row, [0, 1, 2, 3]))?;
     Ok(places.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
-pub(super) fn segments(connection: &Connection, version: &str) -> Result<Vec<Segment>> {
+pub(in crate::local) fn segments(connection: &Connection, version: &str) -> Result<Vec<BlobPart>> {
     let mut segments = connection.prepare_cached("SELECT blob, size FROM segments WHERE version = ? ORDER BY seq")?;
-    let segments = segments.query_map([version], |row| Ok(Segment { blob: row.get(0)?, size: size(row, 1)? }))?;
+    let segments = segments.query_map([version], |row| Ok(BlobPart { blob: row.get(0)?, size: size(row, 1)? }))?;
     Ok(segments.collect::<Result<_, _>>()?)
 }
 
@@ -95,7 +95,7 @@ pub(in crate::local) fn replace(
     release_content(transaction, &meta.key, now)?;
     let (place, named) = match content {
         Content::Packed(place) => (Some(*place), None),
-        Content::Segments(segments, named) => {
+        Content::Blobs(segments, named) => {
             let mut insert = transaction.prepare_cached("INSERT INTO segments VALUES (?, ?, ?, ?)")?;
             for (seq, segment) in segments.iter().enumerate() {
                 insert.execute(params![meta.version, seq as i64, segment.blob, segment.size as i64])?;
@@ -124,7 +124,7 @@ pub(in crate::local) fn replace(
 }
 
 /// The body of an object lies elsewhere now.
-pub(super) fn relocate(transaction: &Transaction<'_>, key: &Key, to: Place) -> Result<()> {
+pub(in crate::local) fn relocate(transaction: &Transaction<'_>, key: &Key, to: PackLocation) -> Result<()> {
     let values = params![key.as_str().as_bytes(), to.pack as i64, to.position as i64, to.crc];
     let sql = "UPDATE objects SET pack = ?2, position = ?3, crc = ?4 WHERE key = ?1";
     transaction.prepare_cached(sql)?.execute(values)?;
@@ -132,14 +132,14 @@ pub(super) fn relocate(transaction: &Transaction<'_>, key: &Key, to: Place) -> R
 }
 
 /// The blobs of a large object are named by a frame of this pack now.
-pub(super) fn name(transaction: &Transaction<'_>, key: &Key, pack: u64) -> Result<()> {
+pub(in crate::local) fn name(transaction: &Transaction<'_>, key: &Key, pack: u64) -> Result<()> {
     let values = params![key.as_str().as_bytes(), pack as i64];
     transaction.prepare_cached("UPDATE objects SET named = ?2 WHERE key = ?1")?.execute(values)?;
     Ok(())
 }
 
 /// Removes an object, as a frame says or is about to say; whether it was there.
-pub(super) fn remove(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>) -> Result<bool> {
+pub(in crate::local) fn remove(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>) -> Result<bool> {
     release_content(transaction, key, now)?;
     let removed =
         transaction.prepare_cached("DELETE FROM objects WHERE key = ?")?.execute([key.as_str().as_bytes()])?;
@@ -151,7 +151,8 @@ fn release_content(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>)
     let mut old =
         transaction.prepare_cached("SELECT version, pack, position, size, crc, named FROM objects WHERE key = ?")?;
     let row = |row: &Row<'_>| Ok((row.get(0)?, place(row, [1, 2, 3, 4])?, number(row, 5)?));
-    let old: Option<(String, Option<Place>, Option<u64>)> = old.query_row([key.as_str().as_bytes()], row).optional()?;
+    let old: Option<(String, Option<PackLocation>, Option<u64>)> =
+        old.query_row([key.as_str().as_bytes()], row).optional()?;
     match old {
         None => {}
         Some((_, Some(place), _)) => packs::release(transaction, place)?,
@@ -168,7 +169,7 @@ fn release_content(transaction: &Transaction<'_>, key: &Key, now: DateTime<Utc>)
 }
 
 /// Reads a row of [`COLUMNS`]: the outer error is SQLite's, the inner one ours.
-pub(super) fn object(row: &Row<'_>) -> rusqlite::Result<crate::Result<ObjectMeta>> {
+pub(in crate::local) fn object(row: &Row<'_>) -> rusqlite::Result<crate::Result<ObjectMeta>> {
     let (version, size, etag, uploaded): (String, _, String, i64) =
         (row.get(1)?, size(row, 2)?, row.get(3)?, row.get(4)?);
     let key = row.get_ref(0)?.as_blob()?;
@@ -192,11 +193,6 @@ pub(super) fn object(row: &Row<'_>) -> rusqlite::Result<crate::Result<ObjectMeta
         Ok(meta)
     };
     Ok(decode())
-}
-
-pub(super) fn size(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    let size: i64 = row.get(column)?;
-    u64::try_from(size).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, size))
 }
 
 /// Whether the checksums are those of a whole put, which are not written: its etag is its md5.

@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Duration, Utc};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::rows::{Content, replace, size};
-use super::{Result, corrupt, json};
-use crate::local::blobs::Segment;
-use crate::local::commit::Batch;
+use super::{Result, corrupt, json, size};
+use crate::local::blobs::BlobPart;
 use crate::rules::{self, StoredPart};
 use crate::{Key, MultipartOptions, ObjectMeta, Part, PartInfo, UploadId, limits};
 
-pub(super) fn create(
+pub(in crate::local) fn create(
     transaction: &Transaction<'_>,
     id: &UploadId,
     key: &Key,
@@ -26,7 +24,7 @@ pub(super) fn create(
 }
 
 /// Returns the options of an open upload.
-pub(super) fn open(
+pub(in crate::local) fn open(
     connection: &Connection,
     key: &Key,
     upload: &UploadId,
@@ -39,14 +37,14 @@ pub(super) fn open(
     Ok(serde_json::from_str(&options.ok_or_else(rules::no_such_upload)?).map_err(json)?)
 }
 
-pub(super) fn put_part(
+pub(in crate::local) fn put_part(
     transaction: &Transaction<'_>,
     key: &Key,
     upload: &UploadId,
     now: DateTime<Utc>,
     part: &Part,
     md5: &str,
-    segment: &Segment,
+    segment: &BlobPart,
 ) -> Result<()> {
     open(transaction, key, upload, now)?;
     let old = "INSERT OR IGNORE INTO garbage SELECT blob, ?3 FROM parts WHERE upload = ?1 AND number = ?2";
@@ -58,7 +56,7 @@ pub(super) fn put_part(
     Ok(())
 }
 
-pub(super) fn list_parts(
+pub(in crate::local) fn list_parts(
     connection: &Connection,
     key: &Key,
     upload: &UploadId,
@@ -69,34 +67,36 @@ pub(super) fn list_parts(
     Ok(stored_parts(connection, upload)?.into_iter().map(|(number, (part, _))| info(number, part)).collect())
 }
 
-pub(super) fn complete(
-    batch: &mut Batch<'_>,
+/// Returns the object that an upload makes of these parts, and the blobs of its body, in order.
+pub(in crate::local) fn completed(
+    connection: &Connection,
     key: &Key,
     upload: &UploadId,
     given: &[Part],
     now: DateTime<Utc>,
-) -> Result<ObjectMeta> {
-    let options = match open(batch, key, upload, now) {
-        Err(_) if !is_known(batch, key, upload)? => return Err(rules::unknown_upload().into()),
+) -> Result<(ObjectMeta, Vec<BlobPart>)> {
+    let options = match open(connection, key, upload, now) {
+        Err(_) if !is_known(connection, key, upload)? => return Err(rules::unknown_upload().into()),
         opened => opened?,
     };
-    let mut stored = stored_parts(batch, upload)?;
+    let mut stored = stored_parts(connection, upload)?;
     let parts = stored.iter().map(|(number, (part, _))| (*number, part.clone())).collect();
     let (numbers, etag) = rules::complete(given, &parts)?;
-    let segments: Vec<_> =
+    let segments: Vec<BlobPart> =
         numbers.iter().filter_map(|number| stored.remove(number)).map(|(_, segment)| segment).collect();
     let size = segments.iter().map(|segment| segment.size).sum();
     let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, size, etag, now);
     let MultipartOptions { http, custom, storage_class } = options;
     (meta.http, meta.custom, meta.storage_class) = (http, custom, storage_class);
-    let pack = batch.name(&meta, &segments)?;
-    replace(batch, &meta, &Content::Segments(segments, Some(pack)), now)?;
-    close(batch, upload, now)?;
-    batch.changes_more(); // the end of the upload
-    Ok(meta)
+    Ok((meta, segments))
 }
 
-pub(super) fn abort(transaction: &Transaction<'_>, key: &Key, upload: &UploadId, now: DateTime<Utc>) -> Result<()> {
+pub(in crate::local) fn abort(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    upload: &UploadId,
+    now: DateTime<Utc>,
+) -> Result<()> {
     if !is_known(transaction, key, upload)? {
         return Err(rules::unknown_upload().into());
     }
@@ -104,7 +104,7 @@ pub(super) fn abort(transaction: &Transaction<'_>, key: &Key, upload: &UploadId,
 }
 
 /// Closes uploads past their days and forgets those that have been closed for as long; how many were closed.
-pub(super) fn expire(transaction: &Transaction<'_>, now: DateTime<Utc>) -> Result<u64> {
+pub(in crate::local) fn expire(transaction: &Transaction<'_>, now: DateTime<Utc>) -> Result<u64> {
     let oldest = now - Duration::days(limits::UPLOAD_DAYS);
     let mut statement = transaction.prepare("SELECT id FROM uploads WHERE open = 1 AND created <= ?")?;
     let expired: Vec<String> =
@@ -118,7 +118,7 @@ pub(super) fn expire(transaction: &Transaction<'_>, now: DateTime<Utc>) -> Resul
 }
 
 /// Ends an upload; the blobs of its parts become garbage unless an object names them.
-fn close(transaction: &Transaction<'_>, upload: &UploadId, now: DateTime<Utc>) -> Result<()> {
+pub(in crate::local) fn close(transaction: &Transaction<'_>, upload: &UploadId, now: DateTime<Utc>) -> Result<()> {
     let sql = "INSERT OR IGNORE INTO garbage SELECT blob, ?2 FROM parts WHERE upload = ?1
                AND NOT EXISTS (SELECT 1 FROM segments WHERE segments.blob = parts.blob)";
     transaction.execute(sql, params![upload.as_str(), now.timestamp_millis()])?;
@@ -132,7 +132,7 @@ fn is_known(connection: &Connection, key: &Key, upload: &UploadId) -> Result<boo
     Ok(connection.query_row(sql, params![upload.as_str(), key.as_str().as_bytes()], |row| row.get(0))?)
 }
 
-fn stored_parts(connection: &Connection, upload: &UploadId) -> Result<BTreeMap<u16, (StoredPart, Segment)>> {
+fn stored_parts(connection: &Connection, upload: &UploadId) -> Result<BTreeMap<u16, (StoredPart, BlobPart)>> {
     let mut statement = connection
         .prepare_cached("SELECT number, etag, md5, blob, size FROM parts WHERE upload = ? ORDER BY number")?;
     let mut rows = statement.query([upload.as_str()])?;
@@ -142,7 +142,7 @@ fn stored_parts(connection: &Connection, upload: &UploadId) -> Result<BTreeMap<u
         hex::decode_to_slice(&md5, &mut digest).map_err(|error| corrupt(&format!("a part's md5: {error}")))?;
         let size = size(row, 4)?;
         let part = StoredPart { etag: row.get(1)?, md5: digest, size };
-        parts.insert(row.get(0)?, (part, Segment { blob: row.get(3)?, size }));
+        parts.insert(row.get(0)?, (part, BlobPart { blob: row.get(3)?, size }));
     }
     Ok(parts)
 }

@@ -17,8 +17,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
-use super::{HEAD_WEIGHT, Place, Tail};
-use crate::local::blobs::Segment;
+use super::position::{HEAD_WEIGHT, LogPosition, PackLocation};
+use crate::local::blobs::BlobPart;
 use crate::local::verify::Verify;
 use crate::{Error, ErrorKind, Key, ObjectMeta, Result};
 
@@ -37,9 +37,9 @@ const KEEPS_DELETIONS: u32 = 1 << 31;
 #[derive(Debug, PartialEq)]
 pub(in crate::local) enum Record {
     /// A small object, and the place of its body.
-    Packed(ObjectMeta, Place),
+    Packed(ObjectMeta, PackLocation),
     /// A large object, and the blobs that have its body.
-    Named(ObjectMeta, Vec<Segment>),
+    Named(ObjectMeta, Vec<BlobPart>),
     /// A deletion of whatever had this key; `before` is the pack that a relocated one was written in first: what younger packs
     /// have of the key came later.
     Deleted { key: Key, before: Option<u64> },
@@ -69,7 +69,7 @@ pub(in crate::local) enum Note {
         /// Its metadata.
         object: ObjectMeta,
         /// Its blobs, in order.
-        segments: Vec<Segment>,
+        segments: Vec<BlobPart>,
     },
     /// A deletion.
     Deleted {
@@ -107,7 +107,7 @@ fn json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 /// A frame that is being written.
 #[derive(Debug)]
 pub(in crate::local) struct NewFrame {
-    tail: Tail,
+    tail: LogPosition,
     id: u64,
     bytes: Vec<u8>,
     records: usize,
@@ -116,7 +116,7 @@ pub(in crate::local) struct NewFrame {
 }
 
 impl NewFrame {
-    pub(in crate::local) fn begin(tail: Tail) -> Result<Self> {
+    pub(in crate::local) fn begin(tail: LogPosition) -> Result<Self> {
         let id = u64::from_le_bytes(isobar_base::random::bytes()?);
         Ok(Self { tail, id, bytes: vec![0; HEADER_BYTES], records: 0, weight: 0, keeps_deletions: true })
     }
@@ -128,13 +128,13 @@ impl NewFrame {
     }
 
     /// Adds an object with its [head](head_of) and the CRC-32 of its body; where the body will lie.
-    pub(in crate::local) fn push(&mut self, head: &[u8], body: &[u8], crc: u32) -> Result<Place> {
+    pub(in crate::local) fn push(&mut self, head: &[u8], body: &[u8], crc: u32) -> Result<PackLocation> {
         self.make_room(head.len() + body.len())?;
         self.bytes.extend_from_slice(&(head.len() as u32).to_le_bytes()); // at most MAX_BYTES
         self.bytes.extend_from_slice(head);
         let position = self.tail.position + self.bytes.len() as u64;
         self.bytes.extend_from_slice(body);
-        let place = Place { pack: self.tail.pack, position, size: body.len() as u64, crc: Some(crc) };
+        let place = PackLocation { pack: self.tail.pack, position, size: body.len() as u64, crc: Some(crc) };
         self.records += 1;
         self.weight += place.weight();
         Ok(place)
@@ -159,7 +159,7 @@ impl NewFrame {
     }
 
     /// A body that is in it.
-    pub(in crate::local) fn body(&self, place: Place) -> Option<&[u8]> {
+    pub(in crate::local) fn body(&self, place: PackLocation) -> Option<&[u8]> {
         slice(&self.bytes, self.tail.position, place).filter(|_| place.pack == self.tail.pack)
     }
 
@@ -177,7 +177,7 @@ impl NewFrame {
     }
 
     /// Where it goes, and its bytes.
-    pub(in crate::local) fn sealed(&mut self) -> (Tail, &[u8]) {
+    pub(in crate::local) fn sealed(&mut self) -> (LogPosition, &[u8]) {
         let mut records = (self.bytes.len() - HEADER_BYTES) as u32; // at most MAX_BYTES
         if self.keeps_deletions {
             records |= KEEPS_DELETIONS;
@@ -193,9 +193,9 @@ impl NewFrame {
     }
 
     /// Where the next one goes.
-    pub(in crate::local) fn next(&self) -> Tail {
-        let Tail { pack, position, .. } = self.tail;
-        Tail { pack, position: position + self.bytes.len() as u64, last: self.id }
+    pub(in crate::local) fn next(&self) -> LogPosition {
+        let LogPosition { pack, position, .. } = self.tail;
+        LogPosition { pack, position: position + self.bytes.len() as u64, last: self.id }
     }
 }
 
@@ -241,14 +241,14 @@ impl Frame {
     }
 
     /// Id of the frame that it follows.
-    pub(in crate::local) fn after(&self) -> u64 {
+    pub(in crate::local) fn previous(&self) -> u64 {
         number(&self.header[16..24])
     }
 
     /// Where the next one goes.
-    pub(in crate::local) fn next(&self) -> Tail {
+    pub(in crate::local) fn next(&self) -> LogPosition {
         let end = self.position + (HEADER_BYTES + self.records.len()) as u64;
-        Tail { pack: self.pack, position: end, last: self.id() }
+        LogPosition { pack: self.pack, position: end, last: self.id() }
     }
 
     /// Returns the records in it.
@@ -297,14 +297,14 @@ impl Frame {
         }
         let meta: ObjectMeta = serde_json::from_slice(head).map_err(|error| self.broken(&error.to_string()))?;
         let position = self.position + (HEADER_BYTES + body_from) as u64;
-        let mut place = Place { pack: self.pack, position, size: meta.size, crc: None };
+        let mut place = PackLocation { pack: self.pack, position, size: meta.size, crc: None };
         place.crc = Some(crc32fast::hash(self.body(place).ok_or_else(|| self.broken("a body is cut"))?));
         let to = body_from + meta.size as usize;
         Ok((Record::Packed(meta, place), to))
     }
 
     /// A body that is in it.
-    pub(in crate::local) fn body(&self, place: Place) -> Option<&[u8]> {
+    pub(in crate::local) fn body(&self, place: PackLocation) -> Option<&[u8]> {
         slice(&self.records, self.position + HEADER_BYTES as u64, place)
     }
 
@@ -385,7 +385,7 @@ pub(super) fn beginnings(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// A body out of bytes that begin at this position.
-fn slice(bytes: &[u8], position: u64, place: Place) -> Option<&[u8]> {
+fn slice(bytes: &[u8], position: u64, place: PackLocation) -> Option<&[u8]> {
     let from = usize::try_from(place.position.checked_sub(position)?).ok()?;
     bytes.get(from..from.checked_add(usize::try_from(place.size).ok()?)?)
 }
@@ -422,15 +422,15 @@ mod tests {
     }
 
     /// A pack with a frame of two objects behind 100 bytes of something.
-    fn pack() -> (Vec<u8>, Vec<Place>) {
-        let mut frame = NewFrame::begin(Tail { pack: 3, position: 100, last: 77 }).expect("randomness");
+    fn pack() -> (Vec<u8>, Vec<PackLocation>) {
+        let mut frame = NewFrame::begin(LogPosition { pack: 3, position: 100, last: 77 }).expect("randomness");
         let places = [("a", &b"first"[..]), ("b", b"")].map(|(key, body)| {
             let head = head_of(&meta(key, body)).expect("it can be written");
             frame.push(&head, body, crc32fast::hash(body))
         });
-        let places: Vec<Place> = places.into_iter().map(|place| place.expect("there is room")).collect();
+        let places: Vec<PackLocation> = places.into_iter().map(|place| place.expect("there is room")).collect();
         assert_eq!(frame.body(places[0]), Some(&b"first"[..]));
-        assert_eq!(frame.body(Place { pack: 2, ..places[0] }), None);
+        assert_eq!(frame.body(PackLocation { pack: 2, ..places[0] }), None);
         let mut pack = vec![7; 100];
         pack.extend_from_slice(frame.sealed().1);
         assert_eq!((frame.next().position, frame.records()), (pack.len() as u64, 2));
@@ -450,13 +450,13 @@ mod tests {
         let expected = [Record::Packed(meta("a", b"first"), places[0]), Record::Packed(meta("b", b""), places[1])];
         assert_eq!(records, expected);
         assert_eq!(frame.body(places[0]), Some(&b"first"[..]));
-        assert_eq!((frame.after(), frame.next().position), (77, pack.len() as u64 - 17));
+        assert_eq!((frame.previous(), frame.next().position), (77, pack.len() as u64 - 17));
     }
 
     #[test]
     fn notes_are_read_again_beside_bodies_and_weigh_as_long_as_their_object_is_there() {
-        let mut frame = NewFrame::begin(Tail { pack: 3, position: 0, last: 77 }).expect("randomness");
-        let segments = vec![Segment { blob: "ab".repeat(16), size: 9 }];
+        let mut frame = NewFrame::begin(LogPosition { pack: 3, position: 0, last: 77 }).expect("randomness");
+        let segments = vec![BlobPart { blob: "ab".repeat(16), size: 9 }];
         let (object, key) = (meta("large", b"9 bytes .."), Key::new("gone").expect("a key"));
         frame.note(&Note::Named { object: object.clone(), segments: segments.clone() }).expect("there is room");
         let place = frame.push(&head_of(&meta("a", b"x")).expect("it can be written"), b"x", 7).expect("there is room");
@@ -465,7 +465,7 @@ mod tests {
         let pack = frame.sealed().1.to_vec();
         let records = read(&pack, 0).expect("it is there").records().expect("it is whole");
         let crc = Some(crc32fast::hash(b"x"));
-        let packed = Record::Packed(meta("a", b"x"), Place { crc, ..place });
+        let packed = Record::Packed(meta("a", b"x"), PackLocation { crc, ..place });
         assert_eq!(records, [Record::Named(object, segments), packed, Record::Deleted { key, before: None }]);
     }
 

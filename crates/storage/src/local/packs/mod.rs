@@ -2,78 +2,37 @@
 //!
 //! Every transaction that puts small objects appends one [frame](frame) to the newest pack and syncs it, before it commits: the
 //! frame has the bodies, and enough of the objects to put them again. So the index need not be synced for them. What it has
-//! lost when the power goes, [`recover`](super::index) takes out of the frames behind the one that it remembers.
+//! lost when the power goes, `recover` takes out of the frames behind the one that it remembers.
 //!
 //! A writer holds the index's write lock while it appends, so that there is one log for all processes. Its end stands in the index:
 //! a frame that was written and not committed is written over by the next, unless the store is opened first.
 
+mod appender;
 mod frame;
+mod position;
 mod preallocated;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::blobs::sync_folder;
-use super::disk::{Disk, DiskFile, read_at};
+use super::disk::{Disk, sync_folder};
+use crate::files::read_at;
 use crate::{Error, ErrorKind, Result};
 
+pub(super) use self::appender::Appender;
 use self::frame::Header;
 pub(super) use self::frame::{Found, Frame, NewFrame, Note, Record, head_of};
-use self::preallocated::PreallocatedPack;
+pub(super) use self::position::{HEAD_WEIGHT, LogPosition, PackLocation, Sizes};
 
 /// Number of shorter packs in a new store: each is twice as long as the one before, until they have their full length.
 const FIRST_PACKS: u32 = 3;
 /// Bytes that are looked at at once.
 const LOOK_BYTES: usize = 256 * 1024;
-/// Weight of an object in its pack besides its body, in bytes: about the size of its metadata.
-pub(super) const HEAD_WEIGHT: u64 = 256;
-
-/// Where a small body lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) pack: u64,
-    pub(super) position: u64,
-    pub(super) size: u64,
-    /// The CRC-32 of the body; `None` in rows of indexes before version 4.
-    pub(super) crc: Option<u32>,
-}
-
-impl Place {
-    /// Whether it is the same place, whatever is known of the CRC.
-    pub(super) fn is_at(self, other: Self) -> bool {
-        (self.pack, self.position, self.size) == (other.pack, other.position, other.size)
-    }
-
-    /// Returns the bytes that count in the decision whether a pack is worth its room.
-    pub(super) fn weight(&self) -> u64 {
-        self.size + HEAD_WEIGHT
-    }
-}
-
-/// Where the next frame goes, and the id of the one that it follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tail {
-    pub(super) pack: u64,
-    pub(super) position: u64,
-    pub(super) last: u64,
-}
-
-impl Tail {
-    /// Where a frame would go that begins the next pack.
-    pub(super) fn next_pack(self) -> Self {
-        Self { pack: self.pack + 1, position: 0, ..self }
-    }
-}
-
-/// Packs, and how many bytes each has.
-pub(super) type Sizes = BTreeMap<u64, u64>;
-
 /// The folder of packs.
 #[derive(Debug, Clone)]
 pub(super) struct Packs {
@@ -95,14 +54,14 @@ impl Packs {
 
     /// Where the frame behind this one goes: into the next pack where this one is full, unless a frame follows in this one, of a
     /// process that thinks otherwise and was killed before its commit: two must not follow the same one.
-    pub(super) fn place_of(&self, tail: Tail) -> Result<Tail> {
+    pub(super) fn place_of(&self, tail: LogPosition) -> Result<LogPosition> {
         let is_free =
-            || Ok::<_, Error>(self.frame(tail.pack, tail.position)?.is_none_or(|frame| frame.after() != tail.last));
+            || Ok::<_, Error>(self.frame(tail.pack, tail.position)?.is_none_or(|frame| frame.previous() != tail.last));
         Ok(if tail.position >= self.capacity(tail.pack) && is_free()? { tail.next_pack() } else { tail })
     }
 
     /// A body as it is on the disk; `None` where its pack is not there (any more).
-    pub(super) fn read(&self, place: Place) -> Result<Option<Bytes>> {
+    pub(super) fn read(&self, place: PackLocation) -> Result<Option<Bytes>> {
         let path = self.path(place.pack);
         let Some(file) = open(&path)? else { return Ok(None) };
         // Small, unless the row is damaged.
@@ -115,7 +74,7 @@ impl Packs {
     }
 
     /// The same body, compared with its CRC where one is known.
-    pub(super) fn read_verified(&self, place: Place) -> Result<Option<Bytes>> {
+    pub(super) fn read_verified(&self, place: PackLocation) -> Result<Option<Bytes>> {
         let body = self.read(place)?;
         match (&body, place.crc) {
             (Some(bytes), Some(crc)) if crc32fast::hash(bytes) != crc => {
@@ -128,17 +87,17 @@ impl Packs {
     }
 
     /// Returns the error for a body whose pack is not there.
-    pub(super) fn missing(&self, place: Place) -> Error {
+    pub(super) fn missing(&self, place: PackLocation) -> Error {
         let what = format!("{} is in the index but not on disk", self.path(place.pack).display());
         Error::new(ErrorKind::Corrupt, what)
     }
 
     /// The frame that follows, and where it begins; `None` where there is none, or not all of it.
-    pub(super) fn follower(&self, tail: Tail) -> Result<Option<(Tail, Frame)>> {
+    pub(super) fn follower(&self, tail: LogPosition) -> Result<Option<(LogPosition, Frame)>> {
         // Its writer may have had another length for a full pack.
         for tail in [tail, tail.next_pack()] {
             let frame = self.frame(tail.pack, tail.position)?;
-            if let Some(frame) = frame.filter(|frame| frame.after() == tail.last) {
+            if let Some(frame) = frame.filter(|frame| frame.previous() == tail.last) {
                 return Ok(Some((tail, frame)));
             }
         }
@@ -244,7 +203,7 @@ impl Packs {
 
     /// Whether the frames of a pack say that this is where the last one ends. `None` where they cannot say: the pack is shorter, or
     /// damaged. Headers alone are read unless they contradict: one that contradicts may be damaged.
-    pub(super) fn ends_at(&self, tail: Tail) -> Result<Option<bool>> {
+    pub(super) fn ends_at(&self, tail: LogPosition) -> Result<Option<bool>> {
         let (mut position, mut id) = (0, None);
         let mut headers = self.headers(tail.pack)?.into_iter().flatten();
         while position < tail.position {
@@ -260,7 +219,7 @@ impl Packs {
     }
 
     /// The same by whole frames: the first that is damaged ends the comparison, unless one behind it ends where the index says.
-    fn whole_frames_end_at(&self, tail: Tail) -> Result<Option<bool>> {
+    fn whole_frames_end_at(&self, tail: LogPosition) -> Result<Option<bool>> {
         let (mut position, mut last) = (0, None);
         while position < tail.position {
             let Found::Whole(frame) = self.at(tail.pack, position)? else {
@@ -292,7 +251,7 @@ impl Packs {
     }
 
     /// Whether whole frames lie behind this position, where the next frame would be written over them: what is between is damaged.
-    pub(super) fn has_frames_behind(&self, tail: Tail) -> Result<bool> {
+    pub(super) fn has_frames_behind(&self, tail: LogPosition) -> Result<bool> {
         let Some(file) = open(&self.path(tail.pack))? else { return Ok(false) };
         let mut next = Vec::new();
         read_at(&file, tail.position, LOOK_BYTES as u64, &mut next)
@@ -410,86 +369,6 @@ impl Packs {
 
     pub(super) fn path(&self, pack: u64) -> PathBuf {
         self.root.join(name_of(pack))
-    }
-}
-
-/// Appends frames: belongs to the commit thread, and works under the index's lock.
-pub(super) struct Appender {
-    packs: Packs,
-    open: Option<(u64, Box<dyn DiskFile>)>,
-    next: Option<PreallocatedPack>,
-    /// Bytes.
-    written: u64,
-}
-
-impl Appender {
-    pub(super) fn new(packs: Packs) -> Self {
-        Self { packs, open: None, next: None, written: 0 }
-    }
-
-    pub(super) fn packs(&self) -> &Packs {
-        &self.packs
-    }
-
-    /// Writes a frame where it goes. It is not durable yet, but on its way, and an error leaves nothing that would be taken for one.
-    pub(super) fn write(&mut self, tail: Tail, bytes: &[u8]) -> Result<()> {
-        let path = self.packs.path(tail.pack);
-        if tail.position == 0 {
-            self.use_preallocated(&path);
-        }
-        let failed = |error| Error::io(format_args!("cannot write {}", path.display()), error);
-        let file = self.open(tail.pack).map_err(failed)?;
-        file.seek(SeekFrom::Start(tail.position)).map_err(failed)?;
-        file.write_all(bytes).map_err(failed)?;
-        file.start_sync();
-        self.written += bytes.len() as u64;
-        self.preallocate(tail);
-        Ok(())
-    }
-
-    /// Makes durable what was written to a pack, from here on.
-    pub(super) fn sync(&mut self, from: Tail) -> Result<()> {
-        let path = self.packs.path(from.pack);
-        let failed = |error| Error::io(format_args!("cannot sync {}", path.display()), error);
-        self.open(from.pack).and_then(|file| file.sync()).map_err(failed)?;
-        // A new one has a name to be made durable, too.
-        if from.position == 0 { self.packs.sync_names() } else { Ok(()) }
-    }
-
-    /// Opens a pack. A pack is one file from its first byte on, whichever process makes it, so an open file is the current one.
-    fn open(&mut self, pack: u64) -> io::Result<&mut Box<dyn DiskFile>> {
-        let open = match self.open.take().filter(|(open, _)| *open == pack) {
-            Some(open) => open,
-            None => (pack, self.open_or_create(&self.packs.path(pack))?),
-        };
-        Ok(&mut self.open.insert(open).1)
-    }
-
-    fn open_or_create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        match self.packs.disk.open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.packs.disk.create(path),
-            opened => opened,
-        }
-    }
-
-    /// A pack begins: with what is ready for it. Without that it grows as it is written.
-    fn use_preallocated(&mut self, path: &Path) {
-        if let Some(next) = self.next.take_if(|next| next.is_ready())
-            && let Err(_error) = next.become_file(path)
-        {
-            #[cfg(feature = "tracing")]
-            tracing::debug!(error = %_error, "a pack could not be made ready");
-        }
-    }
-
-    /// Begins to make the next pack once this one is half full and much was written: a process that puts a few objects does not need
-    /// it.
-    fn preallocate(&mut self, tail: Tail) {
-        let capacity = self.packs.capacity(tail.pack);
-        if self.next.is_none() && tail.position >= capacity / 2 && self.written >= capacity / 8 {
-            let length = self.packs.capacity(tail.pack + 1);
-            self.next = PreallocatedPack::make(&self.packs.root, length, Arc::clone(&self.packs.disk));
-        }
     }
 }
 

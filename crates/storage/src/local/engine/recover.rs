@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::rows::{self, Content, replace};
-use super::{Result, packs};
-use crate::local::fsck::LOST;
-use crate::local::packs::{Appender, Frame, Packs, Place, Record, Tail};
+use crate::local::QUARANTINE;
+use crate::local::index::{Content, Result, packs, replace, rows};
+use crate::local::packs::{Appender, Frame, LogPosition, PackLocation, Packs, Record};
 use crate::{Error, ErrorKind};
 
 /// Does again what the frames behind the last one that the index remembers say.
@@ -60,7 +59,7 @@ fn keep_unreachable(transaction: &Transaction<'_>, packs: &Packs) -> Result<bool
     }
     #[cfg(feature = "tracing")]
     tracing::warn!(pack = tail.pack, position = tail.position, "a frame is damaged: those behind it are kept in lost");
-    packs.keep_damaged(tail.pack, LOST)?;
+    packs.keep_damaged(tail.pack, QUARANTINE)?;
     packs::begin(transaction, tail.next_pack())?;
     Ok(true)
 }
@@ -84,7 +83,7 @@ pub(super) fn apply_record(
     let weight = record.weight();
     match record {
         Record::Packed(meta, place) => replace(transaction, &meta, &Content::Packed(place), now)?,
-        Record::Named(meta, segments) => replace(transaction, &meta, &Content::Segments(segments, Some(pack)), now)?,
+        Record::Named(meta, segments) => replace(transaction, &meta, &Content::Blobs(segments, Some(pack)), now)?,
         Record::Deleted { key, before } => {
             let is_meant = before.map_or(Ok(true), |before| rows::is_recorded_before(transaction, &key, before))?;
             if is_meant {
@@ -99,7 +98,7 @@ pub(super) fn apply_record(
 /// over frames that the index does not know. Packs that are damaged are no reason: what they have lost is answered by errors.
 ///
 /// `known` is where the log ended for the index, before the frames that followed.
-fn belong_together(transaction: &Transaction<'_>, packs: &Packs, known: Tail) -> Result<()> {
+fn belong_together(transaction: &Transaction<'_>, packs: &Packs, known: LogPosition) -> Result<()> {
     let tail = packs::tail(transaction)?;
     let is_ours = match packs.ends_at(known)? {
         Some(is_end) => is_end,
@@ -113,7 +112,7 @@ fn belong_together(transaction: &Transaction<'_>, packs: &Packs, known: Tail) ->
     // A transaction that was never committed may have left a frame, behind one that was then followed by another.
     if !strangers.is_empty() {
         let ids = packs.ids(tail.pack)?;
-        strangers.retain(|frame| frame.pack() != tail.pack + 1 || !ids.contains(&frame.after()));
+        strangers.retain(|frame| frame.pack() != tail.pack + 1 || !ids.contains(&frame.previous()));
     }
     if is_ours && strangers.is_empty() {
         return Ok(());
@@ -129,7 +128,7 @@ fn apart() -> Error {
 }
 
 /// Whether any of these bodies is what was stored. Bodies that are not there, or nothing but zeros, say nothing: a pack may be damaged.
-fn has_any_of(packs: &Packs, places: &[Place]) -> Result<bool> {
+fn has_any_of(packs: &Packs, places: &[PackLocation]) -> Result<bool> {
     let mut is_any_other = false;
     for place in places {
         match packs.read(*place) {

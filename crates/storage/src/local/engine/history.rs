@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Transaction, params};
 
-use super::{Result, packs, rows, schema};
 use crate::Key;
-use crate::local::packs::{Appender, Frame, NewFrame, Note, Place, Record};
+use crate::local::index::{Result, packs, rows};
+use crate::local::packs::{Appender, Frame, NewFrame, Note, PackLocation, Record};
 
 /// Deletions of one frame.
 const AT_ONCE: usize = 4096;
@@ -71,10 +71,10 @@ fn complete_frame(
 }
 
 /// Whether there is an object of this key; if it lies in this place of a frame that is sound, its row gets the CRC of its body.
-fn note_crc(transaction: &Transaction<'_>, key: &Key, place: Place, is_sound: bool) -> Result<bool> {
+fn note_crc(transaction: &Transaction<'_>, key: &Key, place: PackLocation, is_sound: bool) -> Result<bool> {
     if is_sound {
         let sql = "UPDATE objects SET crc = ? WHERE key = ? AND crc IS NULL AND pack = ? AND position = ? AND size = ?";
-        let Place { pack, position, size, crc } = place;
+        let PackLocation { pack, position, size, crc } = place;
         let values = params![crc, key.as_str().as_bytes(), pack as i64, position as i64, size as i64];
         if transaction.prepare_cached(sql)?.execute(values)? > 0 {
             return Ok(true);
@@ -97,5 +97,13 @@ fn note_deletions(
     for key in keys {
         frame.note(&Note::Deleted { key, before: None })?;
     }
-    schema::append(transaction, appender, frame)
+    append(transaction, appender, frame)
+}
+
+/// Writes a frame durably.
+pub(super) fn append(transaction: &Transaction<'_>, appender: &mut Appender, mut frame: NewFrame) -> Result<()> {
+    let (tail, bytes) = frame.sealed();
+    appender.write(tail, bytes)?;
+    appender.sync(tail)?;
+    packs::advance(transaction, frame.next(), frame.weight())
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior};
 
-use super::{Result, packs, recover, rows, schema, sqlite};
-use crate::local::blobs::Segment;
-use crate::local::packs::{Record, Tail};
+use super::recover;
+use crate::local::blobs::BlobPart;
+use crate::local::index::{Result, TxError, packs, rows, schema, size, sqlite};
+use crate::local::packs::{LogPosition, Record};
 use crate::{Error, ErrorKind, Key};
 
 /// The first version of the index whose store keeps every deletion that a pack needs.
@@ -56,11 +57,11 @@ pub(in crate::local) fn version(path: &Path) -> Option<i64> {
 impl NewIndex<'_> {
     /// A pack that is there, whose first frame follows the one with this id.
     pub(in crate::local) fn begin(&self, pack: u64, last: u64) -> crate::Result<()> {
-        Ok(packs::begin(&self.0, Tail { pack, position: 0, last })?)
+        Ok(packs::begin(&self.0, LogPosition { pack, position: 0, last })?)
     }
 
     /// Frames of a pack end here, with records of this weight since the last time.
-    pub(in crate::local) fn advance(&self, next: Tail, weight: u64) -> crate::Result<()> {
+    pub(in crate::local) fn advance(&self, next: LogPosition, weight: u64) -> crate::Result<()> {
         Ok(packs::advance(&self.0, next, weight)?)
     }
 
@@ -71,8 +72,8 @@ impl NewIndex<'_> {
     }
 
     /// The large objects, with their blobs.
-    pub(in crate::local) fn large(&self) -> crate::Result<Vec<(Key, Vec<Segment>)>> {
-        let run = || -> Result<Vec<(Key, Vec<Segment>)>> {
+    pub(in crate::local) fn large(&self) -> crate::Result<Vec<(Key, Vec<BlobPart>)>> {
+        let run = || -> Result<Vec<(Key, Vec<BlobPart>)>> {
             let mut statement = self.0.prepare("SELECT key, version FROM objects WHERE pack IS NULL ORDER BY key")?;
             let mut found = statement.query([])?;
             let mut large = Vec::new();
@@ -105,8 +106,8 @@ impl NewIndex<'_> {
     /// How many objects there are, and their bytes.
     pub(in crate::local) fn count(&self) -> crate::Result<(u64, u64)> {
         let sql = "SELECT count(*), coalesce(sum(size), 0) FROM objects";
-        let counted = self.0.query_row(sql, [], |row| Ok((rows::size(row, 0)?, rows::size(row, 1)?)));
-        Ok(counted.map_err(super::TxError::from)?)
+        let counted = self.0.query_row(sql, [], |row| Ok((size(row, 0)?, size(row, 1)?)));
+        Ok(counted.map_err(TxError::from)?)
     }
 
     /// The blobs that objects name, or have given up.

@@ -8,9 +8,9 @@
 //! Forgotten packs are removed the oldest first, with those that this or another process could not remove before: a deletion is on
 //! the disk for as long as what it deletes.
 
-use super::packs::{self, CompactionCandidate};
-use super::{Result, check, rows};
 use crate::local::commit::Batch;
+use crate::local::index::packs::{self, CompactionCandidate};
+use crate::local::index::{Content, Result, check, rows};
 use crate::local::packs::{Frame, Packs, Record};
 use crate::{ErrorKind, ObjectMeta};
 
@@ -107,12 +107,12 @@ fn relocate(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record, ke
         Record::Packed(meta, _) | Record::Named(meta, _) => (meta, current(batch, meta)?),
     };
     match (record, found) {
-        (Record::Packed(_, from), Some((now, rows::Content::Packed(place)))) if place.is_at(*from) => {
+        (Record::Packed(_, from), Some((now, Content::Packed(place)))) if place.is_at(*from) => {
             let to = batch.log(&now, frame.body(*from).unwrap_or_default())?;
             rows::relocate(batch, &meta.key, to)?;
             packs::release(batch, *from)
         }
-        (Record::Named(..), Some((now, rows::Content::Segments(segments, Some(named)))))
+        (Record::Named(..), Some((now, Content::Blobs(segments, Some(named)))))
             if named == pack && now.version == meta.version =>
         {
             let to = batch.name(&now, &segments)?;
@@ -124,7 +124,7 @@ fn relocate(batch: &mut Batch<'_>, pack: u64, frame: &Frame, record: &Record, ke
 }
 
 /// Returns the object that has this one's key now; a row that cannot be read keeps its pack.
-fn current(batch: &Batch<'_>, meta: &ObjectMeta) -> Result<Option<(ObjectMeta, rows::Content)>> {
+fn current(batch: &Batch<'_>, meta: &ObjectMeta) -> Result<Option<(ObjectMeta, Content)>> {
     match rows::find_with_content(batch, &meta.key).map_err(crate::Error::from) {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
         found => Ok(found?),
