@@ -95,22 +95,44 @@ impl Checksum {
     }
 }
 
-/// Hashes a body as it passes: always md5, which is R2's etag, and what the caller asked to have verified.
+/// Hashes a body as it passes: always md5, which is R2's etag, and the checksum that the caller has sent, which is compared.
+///
+/// ```
+/// use isobar_storage::rules::Digests;
+/// use isobar_storage::{Checksum, ChecksumAlgorithm, ErrorKind};
+///
+/// # fn main() -> isobar_storage::Result<()> {
+/// let sent = Checksum::of(ChecksumAlgorithm::Sha256, b"hello");
+/// let mut digests = Digests::new(Some(sent.clone()));
+/// digests.update(b"hel");
+/// digests.update(b"lo");
+/// let checksums = digests.finish()?;
+/// assert_eq!(checksums[0].hex, "5d41402abc4b2a76b9719d911017c592"); // md5: the etag
+/// assert_eq!(checksums[1], sent);
+///
+/// let damaged = Digests::new(Some(sent));
+/// assert_eq!(damaged.finish().unwrap_err().kind(), ErrorKind::BadDigest);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Digests {
+pub struct Digests {
     md5: Hasher,
     asked: Option<(Hasher, Checksum)>,
 }
 
 impl Digests {
-    pub(crate) fn new(asked: Option<Checksum>) -> Self {
+    /// Begins a body, with the checksum that the caller has sent, if any.
+    #[must_use]
+    pub fn new(asked: Option<Checksum>) -> Self {
         Self {
             md5: Hasher::new(ChecksumAlgorithm::Md5),
             asked: asked.map(|checksum| (Hasher::new(checksum.algorithm), checksum)),
         }
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// Adds the next bytes of the body.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         if let Some((hasher, checksum)) = &mut self.asked
             && checksum.algorithm != ChecksumAlgorithm::Md5
@@ -119,11 +141,11 @@ impl Digests {
         }
     }
 
-    /// The checksums to store, md5 first.
+    /// Returns the checksums to store, md5 first.
     ///
     /// # Errors
     /// [`ErrorKind::BadDigest`] when the body is not what the caller's checksum says.
-    pub(crate) fn finish(self) -> Result<Vec<Checksum>> {
+    pub fn finish(self) -> Result<Vec<Checksum>> {
         let md5 = self.md5.finish();
         let Some((hasher, asked)) = self.asked else { return Ok(vec![md5]) };
         let is_md5 = asked.algorithm == ChecksumAlgorithm::Md5;

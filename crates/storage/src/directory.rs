@@ -13,6 +13,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use isobar_base::sync::IgnorePoison;
 
 use crate::files::{blocking, file_range};
+use crate::rules::GetDecision;
 use crate::sync::{is_path_below, md5_of_file};
 use crate::walk::{Root, Walk, WalkOptions, plain};
 use crate::{
@@ -226,11 +227,11 @@ impl ObjectStore for Directory {
             let failed = |error| plain(format_args!("cannot read {}", path.display()), error);
             let file = this.root.open_file(key.as_str())?;
             let meta = this.meta(&key, &path, &file.metadata().map_err(failed)?)?;
-            if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
-                return Ok(GetResult::ConditionFailed(meta));
-            }
-            let range = options.resolve_range(meta.size)?;
-            Ok(GetResult::Object { meta, range, body: file_range(file, range) })
+            Ok(match rules::decide_get(Some(meta), &options)? {
+                GetDecision::Missing => GetResult::Missing,
+                GetDecision::ConditionFailed(meta) => GetResult::ConditionFailed(meta),
+                GetDecision::Read(meta, range) => GetResult::Object { meta, range, body: file_range(file, range) },
+            })
         })
         .await
     }

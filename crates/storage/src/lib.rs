@@ -44,8 +44,7 @@ mod multipart;
 mod operation;
 mod options;
 mod range;
-#[cfg_attr(not(any(feature = "memory", feature = "local")), allow(dead_code))]
-mod rules;
+pub mod rules;
 mod store;
 mod upload;
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, Duration, SubsecRound, Utc};
 use isobar_base::sync::IgnorePoison;
 
 use crate::checksum::Digests;
-use crate::rules::{self, StoredPart};
+use crate::rules::{self, GetDecision, StoredPart};
 use crate::{
     Body, Capabilities, Clock, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
     ObjectMeta, ObjectStore, Operation, Part, PartInfo, PutOptions, PutResult, Result, UploadId, limits, system_clock,
@@ -91,16 +91,18 @@ impl MemoryStore {
 
     fn get_object(&self, key: &Key, options: &GetOptions) -> Result<GetResult> {
         let state = self.lock();
-        let Some((meta, bytes)) = state.objects.get(key) else { return Ok(GetResult::Missing) };
-        let (meta, bytes) = (meta.clone(), bytes.clone());
+        let (meta, bytes) = state.objects.get(key).cloned().unzip();
         drop(state);
-        if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
-            return Ok(GetResult::ConditionFailed(meta));
-        }
-        let range = options.resolve_range(meta.size)?;
-        // The body is in memory, so its positions fit usize.
-        let (from, to) = (range.offset as usize, (range.offset + range.length) as usize);
-        Ok(GetResult::Object { body: bytes.slice(from..to).into(), meta, range })
+        Ok(match rules::decide_get(meta, options)? {
+            GetDecision::Missing => GetResult::Missing,
+            GetDecision::ConditionFailed(meta) => GetResult::ConditionFailed(meta),
+            GetDecision::Read(meta, range) => {
+                // The body is in memory, so its positions fit usize.
+                let end = (range.offset + range.length) as usize;
+                let body = bytes.unwrap_or_default().slice(range.offset as usize..end).into();
+                GetResult::Object { meta, range, body }
+            }
+        })
     }
 
     async fn store_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
@@ -134,7 +136,7 @@ impl MemoryStore {
         let parts =
             self.open_parts(state, key, upload).map_err(|over| if known { over } else { rules::unknown_upload() })?;
         let stored = parts.iter().map(|(number, (part, _))| (*number, part.clone())).collect();
-        let (numbers, etag) = rules::complete(given, &stored)?;
+        let (numbers, etag) = rules::complete_parts(given, &stored)?;
         let mut bytes = BytesMut::new();
         numbers.iter().for_each(|number| bytes.extend_from_slice(&parts[number].1));
         let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, bytes.len() as u64, etag, self.now());
@@ -178,7 +180,7 @@ impl fmt::Debug for MemoryStore {
 #[async_trait]
 impl ObjectStore for MemoryStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: true, presign: false, list_parts: true }
+        Capabilities { copy: true, presign: false, multipart: true, list_parts: true }
     }
 
     fn generation(&self) -> Option<u64> {

@@ -7,8 +7,19 @@ use crate::{
     Body, ByteRange, Checksum, Conditions, Error, ErrorKind, HttpMetadata, Key, ObjectMeta, Range, Result, StorageClass,
 };
 
-/// Capabilities of a backend beyond R2's binding. An operation that it does not have fails with
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+/// Capabilities of a backend. An operation that it does not have fails with
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Default: none. R2's binding has `multipart` alone.
+///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Capabilities, ObjectStore};
+///
+/// assert!(MemoryStore::new().capabilities().has("multipart"));
+/// // Of a store of your own:
+/// let mut capabilities = Capabilities::default();
+/// capabilities.copy = true;
+/// assert!(!capabilities.has("multipart"));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -16,17 +27,21 @@ pub struct Capabilities {
     pub copy: bool,
     /// [`ObjectStore::presign`](crate::ObjectStore::presign).
     pub presign: bool,
-    /// [`ObjectStore::list_parts`](crate::ObjectStore::list_parts).
+    /// Multipart uploads: [`ObjectStore::create_multipart`](crate::ObjectStore::create_multipart) and what follows it. Without it,
+    /// bodies of more than 5 GiB - 5 MiB and streams of unknown length that fit no single part cannot be stored.
+    pub multipart: bool,
+    /// [`ObjectStore::list_parts`](crate::ObjectStore::list_parts) of a multipart upload.
     pub list_parts: bool,
 }
 
 impl Capabilities {
-    /// Whether the capability of this name is there: `copy`, `presign`, `list_parts`.
+    /// Whether the capability of this name is there: `copy`, `presign`, `multipart`, `list_parts`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
             "copy" => self.copy,
             "presign" => self.presign,
+            "multipart" => self.multipart,
             "list_parts" => self.list_parts,
             _ => false,
         }

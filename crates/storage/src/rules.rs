@@ -1,4 +1,14 @@
-//! R2's rules as pure functions, shared by every backend of ours: no I/O, no clock.
+//! R2's rules as pure functions, without I/O and without a clock: the backends of this crate share them, and a backend of your own can.
+//!
+//! | operation | rules |
+//! |---|---|
+//! | `get` | [`decide_get`] |
+//! | `put` | [`check_size`], [`check_metadata`], [`Digests`], [`random_id`] for the version |
+//! | `delete` | [`check_delete`] |
+//! | `list` | [`list_page`] |
+//! | multipart uploads | [`check_part_number`], [`complete_parts`], [`unknown_upload`], [`no_such_upload`] |
+//!
+//! The [conformance kit](crate::conformance) judges the result.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +16,74 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha2::Digest;
 
-use crate::{Body, Error, ErrorKind, Key, ListOptions, ListPage, ObjectMeta, Part, Result, limits};
+use crate::{
+    Body, ByteRange, Error, ErrorKind, GetOptions, Key, ListOptions, ListPage, ObjectMeta, Part, Result, limits,
+};
 
-/// 128 random bits in hexadecimal: versions, upload ids, blob ids.
-pub(crate) fn random_id() -> Result<String> {
+pub use crate::checksum::Digests;
+
+/// Outcome of [`decide_get`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum GetDecision {
+    /// No object has the key: the answer is [`GetResult::Missing`](crate::GetResult::Missing).
+    Missing,
+    /// The conditions do not hold: the answer is [`GetResult::ConditionFailed`](crate::GetResult::ConditionFailed).
+    ConditionFailed(ObjectMeta),
+    /// These bytes of the object are the answer.
+    Read(ObjectMeta, ByteRange),
+}
+
+/// Decides a `get` by the object that has the key, in R2's order: a missing object first, then the conditions, then the range.
+///
+/// # Errors
+/// [`ErrorKind::InvalidRange`] where the range holds no byte of the object.
+///
+/// ```
+/// use isobar_storage::rules::{GetDecision, decide_get};
+/// use isobar_storage::{Conditions, ErrorKind, GetOptions, Key, ObjectMeta, Range};
+///
+/// # fn main() -> isobar_storage::Result<()> {
+/// let meta = ObjectMeta::new(Key::new("k")?, "v1".into(), 10, "etag".into(), Default::default());
+/// let beyond = GetOptions::default().with_range(Range::From { offset: 20, length: None });
+/// assert_eq!(decide_get(None, &beyond)?, GetDecision::Missing);
+/// assert_eq!(decide_get(Some(meta.clone()), &beyond).unwrap_err().kind(), ErrorKind::InvalidRange);
+/// let other = beyond.with_conditions(Conditions::if_etag("another")?);
+/// assert_eq!(decide_get(Some(meta.clone()), &other)?, GetDecision::ConditionFailed(meta));
+/// # Ok(())
+/// # }
+/// ```
+pub fn decide_get(found: Option<ObjectMeta>, options: &GetOptions) -> Result<GetDecision> {
+    let Some(meta) = found else { return Ok(GetDecision::Missing) };
+    if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
+        return Ok(GetDecision::ConditionFailed(meta));
+    }
+    let range = options.resolve_range(meta.size)?;
+    Ok(GetDecision::Read(meta, range))
+}
+
+/// Returns 128 random bits in hexadecimal: an object's version, the id of an upload, the etag of a part.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] where the system has no randomness.
+pub fn random_id() -> Result<String> {
     Ok(isobar_base::random::hex_id()?)
 }
 
-/// Refuses custom metadata over R2's limit. As workerd counts: a string takes a byte per UTF-16 unit where all of them
+/// Refuses custom metadata over R2's limit of 8,192 bytes. As workerd counts: a string takes a byte per UTF-16 unit where all of them
 /// are Latin-1, and two otherwise.
-pub(crate) fn check_metadata(custom: &BTreeMap<String, String>) -> Result<()> {
+///
+/// # Errors
+/// [`ErrorKind::MetadataTooLarge`].
+///
+/// ```
+/// # use std::collections::BTreeMap;
+/// use isobar_storage::rules::check_metadata;
+///
+/// let custom = |text: String| BTreeMap::from([("n".to_owned(), text)]);
+/// assert!(check_metadata(&custom("ü".repeat(8191))).is_ok());
+/// assert!(check_metadata(&custom("日".repeat(8191))).is_err());
+/// ```
+pub fn check_metadata(custom: &BTreeMap<String, String>) -> Result<()> {
     let weigh =
         |text: &str| text.encode_utf16().count() * if text.chars().all(|char| char <= '\u{ff}') { 1 } else { 2 };
     let bytes: usize = custom.iter().map(|(name, value)| weigh(name) + weigh(value)).sum();
@@ -26,8 +94,11 @@ pub(crate) fn check_metadata(custom: &BTreeMap<String, String>) -> Result<()> {
     Err(Error::new(ErrorKind::MetadataTooLarge, message))
 }
 
-/// Refuses a body over the limit of a single put.
-pub(crate) fn check_size(body: &Body) -> Result<()> {
+/// Refuses a body over the limit of a single put or part: 5 GiB - 5 MiB.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`].
+pub fn check_size(body: &Body) -> Result<()> {
     if body.length() <= limits::SINGLE_PUT_BYTES {
         return Ok(());
     }
@@ -40,8 +111,11 @@ pub(crate) fn only_read<T>(operation: crate::Operation) -> Result<T> {
     Err(Error::new(ErrorKind::PermissionDenied, "this store is only read").during(operation))
 }
 
-/// Refuses more keys than one `delete` takes.
-pub(crate) fn check_delete(keys: &[Key]) -> Result<()> {
+/// Refuses more keys than the 1,000 that one `delete` takes.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`].
+pub fn check_delete(keys: &[Key]) -> Result<()> {
     if keys.len() <= limits::DELETE_KEYS {
         return Ok(());
     }
@@ -49,8 +123,11 @@ pub(crate) fn check_delete(keys: &[Key]) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 
-/// Refuses a part number outside R2's range.
-pub(crate) fn check_part_number(number: u16) -> Result<()> {
+/// Refuses a part number outside R2's range, 1 to 10,000.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`].
+pub fn check_part_number(number: u16) -> Result<()> {
     if (1..=limits::PART_NUMBER).contains(&number) {
         return Ok(());
     }
@@ -59,26 +136,52 @@ pub(crate) fn check_part_number(number: u16) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 
-/// Returns R2's error of `complete` and `abort` for an unknown upload.
-pub(crate) fn unknown_upload() -> Error {
+/// Returns R2's error of `complete` and `abort` for an unknown upload (10001).
+#[must_use]
+pub fn unknown_upload() -> Error {
     Error::new(ErrorKind::NoSuchUpload, "We encountered an internal error. Please try again.").with_code(10001)
 }
 
-/// Returns R2's error for a part of an unknown upload, and for any operation on one that has ended.
-pub(crate) fn no_such_upload() -> Error {
+/// Returns R2's error for a part of an unknown upload, and for any operation on one that has ended (10024).
+#[must_use]
+pub fn no_such_upload() -> Error {
     Error::new(ErrorKind::NoSuchUpload, "The specified multipart upload does not exist.")
 }
 
 /// A stored part, as completion sees it.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredPart {
-    pub(crate) etag: String,
-    pub(crate) md5: [u8; 16],
-    pub(crate) size: u64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPart {
+    /// The etag that the part was answered with.
+    pub etag: String,
+    /// The md5 of its bytes, of which the object's etag is made.
+    pub md5: [u8; 16],
+    /// Its bytes.
+    pub size: u64,
 }
 
-/// Checks the parts given to `complete` against the stored ones; the numbers to join, in order, and the object's etag.
-pub(crate) fn complete(given: &[Part], stored: &BTreeMap<u16, StoredPart>) -> Result<(Vec<u16>, String)> {
+/// Checks the parts given to `complete` against the stored ones; returns the numbers to join, in order, and the object's etag: the md5
+/// of the parts' md5s, and their number.
+///
+/// # Errors
+/// [`ErrorKind::InvalidPart`] for a part that is not stored with this etag, [`ErrorKind::PartTooSmall`] for one below 5 MiB that is not
+/// the last, [`ErrorKind::UnequalParts`] where parts but the last differ in size, [`ErrorKind::Internal`] (as R2 has it) for a number
+/// given twice.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use isobar_storage::Part;
+/// use isobar_storage::rules::{StoredPart, complete_parts};
+///
+/// # fn main() -> isobar_storage::Result<()> {
+/// let stored = BTreeMap::from([(3, StoredPart { etag: "a".into(), md5: [0; 16], size: 20 })]);
+/// let (numbers, etag) = complete_parts(&[Part { part_number: 3, etag: "a".into() }], &stored)?;
+/// assert_eq!(numbers, [3]);
+/// assert!(etag.ends_with("-1"));
+/// # Ok(())
+/// # }
+/// ```
+pub fn complete_parts(given: &[Part], stored: &BTreeMap<u16, StoredPart>) -> Result<(Vec<u16>, String)> {
     let mut numbers: Vec<u16> = given.iter().map(|part| part.part_number).collect();
     numbers.sort_unstable();
     if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -118,15 +221,44 @@ fn check_equal_parts(parts: &[&StoredPart]) -> Result<()> {
 
 /// Where a scan of the keys starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Start {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) inclusive: bool,
+pub struct ScanStart {
+    /// The first key, or the one before it. Not always UTF-8: it may lie between all keys of a group and the next one.
+    pub bytes: Vec<u8>,
+    /// Whether a key of exactly these bytes belongs to the scan.
+    pub inclusive: bool,
 }
 
-/// Makes one page of a listing out of `scan(start, limit)`, which yields the next objects in key order from `start` on.
-pub(crate) fn list_page<E: From<Error>>(
+/// Makes one page of a listing out of `scan(start, limit)`, which yields the next objects in the byte order of their keys from `start`
+/// on: at most `limit`, and fewer only at the end. Prefix, delimiter, cursor, limit and the fields left out are applied here.
+///
+/// # Errors
+/// [`ErrorKind::InvalidListLimit`] for a limit outside 1..=1000, [`ErrorKind::InvalidArgument`] for an invalid cursor, and the errors of
+/// `scan`.
+///
+/// ```
+/// use isobar_storage::rules::list_page;
+/// use isobar_storage::{Error, Key, ListOptions, ObjectMeta};
+///
+/// # fn main() -> Result<(), Error> {
+/// let names = ["a/1", "a/2", "b"];
+/// let page = list_page(&ListOptions::default().with_delimiter("/"), |start, limit| {
+///     let from = |name: &&&str| match start.inclusive {
+///         true => name.as_bytes() >= &start.bytes[..],
+///         false => name.as_bytes() > &start.bytes[..],
+///     };
+///     let meta = |name: &&str| {
+///         Ok(ObjectMeta::new(Key::new(*name)?, "version".into(), 0, "etag".into(), Default::default()))
+///     };
+///     names.iter().filter(from).take(limit).map(meta).collect::<Result<Vec<_>, Error>>()
+/// })?;
+/// assert_eq!(page.prefixes, ["a/"]);
+/// assert_eq!(page.objects[0].key.as_str(), "b");
+/// # Ok(())
+/// # }
+/// ```
+pub fn list_page<E: From<Error>>(
     options: &ListOptions,
-    mut scan: impl FnMut(&Start, usize) -> Result<Vec<ObjectMeta>, E>,
+    mut scan: impl FnMut(&ScanStart, usize) -> Result<Vec<ObjectMeta>, E>,
 ) -> Result<ListPage, E> {
     let limit = check_limit(options.limit)?;
     let prefix = options.prefix.as_deref().unwrap_or_default();
@@ -156,7 +288,7 @@ pub(crate) fn list_page<E: From<Error>>(
                 delimiter.and_then(|delimiter| rest.find(delimiter).map(|at| prefix.len() + at + delimiter.len()));
             if let Some(end) = group {
                 let group = key[..end].to_owned();
-                start = Start { bytes: after_all_with_prefix(&group), inclusive: true };
+                start = ScanStart { bytes: after_all_with_prefix(&group), inclusive: true };
                 ends_in_group = true;
                 page.prefixes.push(group);
                 most = 2;
@@ -166,13 +298,16 @@ pub(crate) fn list_page<E: From<Error>>(
             page.objects.push(select(object, options));
         }
         let Some(last_key) = last_key.filter(|_| !exhausted) else { break };
-        start = Start { bytes: last_key.as_str().as_bytes().to_vec(), inclusive: false };
+        start = ScanStart { bytes: last_key.as_str().as_bytes().to_vec(), inclusive: false };
     }
     Ok(page)
 }
 
-/// The page's limit, if it is one.
-pub(crate) fn check_limit(limit: Option<usize>) -> Result<usize> {
+/// Returns the limit of a page. Default: 1,000.
+///
+/// # Errors
+/// [`ErrorKind::InvalidListLimit`] outside 1..=1000.
+pub fn check_limit(limit: Option<usize>) -> Result<usize> {
     match limit.unwrap_or(limits::LIST_KEYS) {
         limit @ 1..=limits::LIST_KEYS => Ok(limit),
         _ => Err(Error::new(
@@ -182,16 +317,16 @@ pub(crate) fn check_limit(limit: Option<usize>) -> Result<usize> {
     }
 }
 
-fn list_start(options: &ListOptions, prefix: &str) -> Result<Start> {
-    let mut start = Start { bytes: prefix.as_bytes().to_vec(), inclusive: true };
-    let mut later = |candidate: Start| {
+fn list_start(options: &ListOptions, prefix: &str) -> Result<ScanStart> {
+    let mut start = ScanStart { bytes: prefix.as_bytes().to_vec(), inclusive: true };
+    let mut later = |candidate: ScanStart| {
         let later = candidate.bytes > start.bytes || (candidate.bytes == start.bytes && !candidate.inclusive);
         if later {
             start = candidate;
         }
     };
     if let Some(key) = &options.start_after {
-        later(Start { bytes: key.as_bytes().to_vec(), inclusive: false });
+        later(ScanStart { bytes: key.as_bytes().to_vec(), inclusive: false });
     }
     if let Some(cursor) = &options.cursor {
         later(decode_cursor(cursor)?);
@@ -212,14 +347,14 @@ fn encode_cursor(kind: char, position: &str) -> String {
     BASE64.encode(format!("{kind}{position}"))
 }
 
-fn decode_cursor(cursor: &str) -> Result<Start> {
+fn decode_cursor(cursor: &str) -> Result<ScanStart> {
     let invalid = || Error::new(ErrorKind::InvalidArgument, "The cursor is not one that a listing has given.");
     let text = BASE64.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(invalid)?;
     if let Some(key) = text.strip_prefix('k') {
-        return Ok(Start { bytes: key.as_bytes().to_vec(), inclusive: false });
+        return Ok(ScanStart { bytes: key.as_bytes().to_vec(), inclusive: false });
     }
     let group = text.strip_prefix('p').ok_or_else(invalid)?;
-    Ok(Start { bytes: after_all_with_prefix(group), inclusive: true })
+    Ok(ScanStart { bytes: after_all_with_prefix(group), inclusive: true })
 }
 
 fn select(mut object: ObjectMeta, options: &ListOptions) -> ObjectMeta {

@@ -17,7 +17,7 @@ use crate::{
 /// done or not done, never half done.
 #[async_trait]
 pub trait ObjectStore: Debug + Send + Sync {
-    /// Returns the capabilities of this backend beyond R2's binding.
+    /// Returns the capabilities of this backend: the operations that not every backend has.
     fn capabilities(&self) -> Capabilities;
 
     /// A number that is another one once anything in the bucket may have changed: what was read under the same number is
@@ -71,18 +71,22 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// is none.
     async fn list(&self, options: ListOptions) -> Result<ListPage>;
 
-    /// Starts a multipart upload.
+    /// Starts a multipart upload. This and the next three need [`Capabilities::multipart`].
     ///
     /// # Errors
-    /// [`ErrorKind::MetadataTooLarge`].
-    async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId>;
+    /// [`ErrorKind::MetadataTooLarge`], [`ErrorKind::Unsupported`].
+    async fn create_multipart(&self, _key: &Key, _options: MultipartOptions) -> Result<UploadId> {
+        Err(unsupported(Operation::CreateMultipart))
+    }
 
     /// Stores a part; a part of that number is overwritten.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchUpload`] (10024), [`ErrorKind::InvalidArgument`] for a number outside 1..=10000,
     /// [`ErrorKind::TooLarge`].
-    async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part>;
+    async fn upload_part(&self, _key: &Key, _upload: &UploadId, _number: u16, _body: Body) -> Result<Part> {
+        Err(unsupported(Operation::UploadPart))
+    }
 
     /// Makes an object out of uploaded parts, in the order of their numbers.
     ///
@@ -90,13 +94,17 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// [`ErrorKind::InvalidPart`] for a part that was never uploaded or has been overwritten, [`ErrorKind::PartTooSmall`]
     /// and [`ErrorKind::UnequalParts`] by R2's rules of sizes, [`ErrorKind::Internal`] (10001) for a part number given
     /// twice, and [`ErrorKind::NoSuchUpload`] for an upload that is over (10024) or was never there (10001).
-    async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta>;
+    async fn complete_multipart(&self, _key: &Key, _upload: &UploadId, _parts: Vec<Part>) -> Result<ObjectMeta> {
+        Err(unsupported(Operation::CompleteMultipart))
+    }
 
     /// Gives an upload up and frees its parts; doing so again, or after completion, is no error.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchUpload`] (10001) for an upload that never was.
-    async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()>;
+    async fn abort_multipart(&self, _key: &Key, _upload: &UploadId) -> Result<()> {
+        Err(unsupported(Operation::AbortMultipart))
+    }
 
     /// The parts uploaded so far, by number. Needs [`Capabilities::list_parts`].
     ///

@@ -39,8 +39,11 @@ impl<S> Case<S> {
 pub struct Failure(pub String);
 
 impl<E: std::error::Error> From<E> for Failure {
+    /// Names the line whose `?` has met the error.
+    #[track_caller]
     fn from(error: E) -> Self {
-        Self(format!("unexpected error: {error}"))
+        let place = std::panic::Location::caller();
+        Self(format!("{}:{}: unexpected error: {error}", place.file(), place.line()))
     }
 }
 
@@ -184,17 +187,24 @@ mod tests {
         ensure_eq!(1 + 1, 3);
         Ok(())
     }
+    async fn meets_an_error(_: ()) -> Result<(), Failure> {
+        "one".parse::<u8>()?;
+        Ok(())
+    }
     async fn panics(_: ()) -> Result<(), Failure> {
         panic!("on purpose")
     }
 
     #[test]
     fn a_report_tells_passes_failures_panics_and_skips_apart() {
-        let kit: Vec<Case<()>> = cases! { "a" => { passes, fails, panics } "b" => { passes if "wings" } };
+        let kit: Vec<Case<()>> =
+            cases! { "a" => { passes, fails, meets_an_error, panics } "b" => { passes if "wings" } };
         let report = futures_util::FutureExt::now_or_never(run(&kit, async || (), |_| false)).unwrap();
-        assert_eq!((report.passed(), report.failed()), (1, 2));
+        assert_eq!((report.passed(), report.failed()), (1, 3));
         let text = report.to_string();
         assert!(text.contains("FAILED   a/panics: panicked: on purpose"), "{text}");
+        let met = text.lines().find(|line| line.contains("a/meets_an_error")).unwrap();
+        assert!(met.contains("case.rs:") && met.contains("unexpected error: invalid digit"), "{text}");
         assert!(text.contains("skipped  b/passes: needs wings"), "{text}");
     }
 

@@ -103,6 +103,7 @@ impl<S: ObjectStore> ObjectStore for ShardedStore<S> {
     fn capabilities(&self) -> Capabilities {
         // No copy: source and destination may be in different shards. What a store cannot do it denies.
         let mut capabilities = Capabilities::default();
+        capabilities.multipart = self.shards.iter().all(|shard| shard.capabilities().multipart);
         capabilities.list_parts = self.shards.iter().all(|shard| shard.capabilities().list_parts);
         capabilities.presign = self.shards.iter().all(|shard| shard.capabilities().presign);
         capabilities

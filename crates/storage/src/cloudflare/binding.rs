@@ -152,7 +152,7 @@ impl R2Bucket {
 #[async_trait]
 impl ObjectStore for R2Bucket {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
+        Capabilities { multipart: true, ..Capabilities::default() }
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {

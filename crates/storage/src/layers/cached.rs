@@ -249,14 +249,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Entry {
     fn answer(&self, options: &GetOptions) -> Result<GetResult> {
-        let meta = ObjectMeta::clone(&self.meta);
-        if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
-            return Ok(GetResult::ConditionFailed(meta));
-        }
-        let range = options.resolve_range(meta.size).map_err(|error| error.during(Operation::Get))?;
-        // What is kept is in memory, so its positions fit usize.
-        let body = self.bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into();
-        Ok(GetResult::Object { meta, range, body })
+        let decision = rules::decide_get(Some(ObjectMeta::clone(&self.meta)), options);
+        Ok(match decision.map_err(|error| error.during(Operation::Get))? {
+            GetDecision::Missing => GetResult::Missing,
+            GetDecision::ConditionFailed(meta) => GetResult::ConditionFailed(meta),
+            GetDecision::Read(meta, range) => {
+                // What is kept is in memory, so its positions fit usize.
+                let body = self.bytes.slice(range.offset as usize..(range.offset + range.length) as usize).into();
+                GetResult::Object { meta, range, body }
+            }
+        })
     }
 }
 

@@ -21,7 +21,7 @@ impl<S: ObjectStore> ReadOnly<S> {
 #[deny(clippy::missing_trait_methods)]
 impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: false, ..self.0.capabilities() }
+        Capabilities { copy: false, multipart: false, ..self.0.capabilities() }
     }
     fn generation(&self) -> Option<u64> {
         self.0.generation()

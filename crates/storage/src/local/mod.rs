@@ -55,6 +55,7 @@ use self::room::Room;
 use self::verify::Verify;
 use crate::checksum::Digests;
 use crate::files::blocking;
+use crate::rules::GetDecision;
 use crate::signed::Signer;
 use crate::{
     Body, Capabilities, Clock, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
@@ -349,10 +350,11 @@ impl Shared {
     }
 
     fn get(&self, meta: ObjectMeta, content: &Content, options: &GetOptions) -> Result<Option<GetResult>> {
-        if options.conditions.as_ref().is_some_and(|conditions| !conditions.hold(Some(&meta))) {
-            return Ok(Some(GetResult::ConditionFailed(meta)));
-        }
-        let range = options.resolve_range(meta.size)?;
+        let (meta, range) = match rules::decide_get(Some(meta), options)? {
+            GetDecision::Missing => return Ok(Some(GetResult::Missing)),
+            GetDecision::ConditionFailed(meta) => return Ok(Some(GetResult::ConditionFailed(meta))),
+            GetDecision::Read(meta, range) => (meta, range),
+        };
         let body = match content {
             Content::Packed(place) => {
                 let read =
@@ -443,7 +445,7 @@ impl fmt::Debug for LocalStore {
 #[async_trait]
 impl ObjectStore for LocalStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: true, presign: self.shared.signer.is_some(), list_parts: true }
+        Capabilities { copy: true, presign: self.shared.signer.is_some(), multipart: true, list_parts: true }
     }
 
     fn generation(&self) -> Option<u64> {

@@ -7,6 +7,7 @@ use isobar_cloudflare::client::{self, Idempotency};
 use super::S3Bucket;
 use super::exchange::{Payload, refusal};
 use super::headers::{self, Headers, check_key, surprise};
+use crate::rules::{self, GetDecision};
 use crate::{
     Body, ByteRange, Conditions, Error, ErrorKind, Etags, GetOptions, GetResult, Key, ObjectMeta, Operation, Range,
     Result,
@@ -38,19 +39,15 @@ impl S3Bucket {
         let conditions = conditions.clone().unwrap_or_default();
         // HTTP has no words for these ranges: they are judged once the object and the conditions are.
         let nothing = matches!(range, Some(Range::From { length: Some(0), .. } | Range::Suffix(0)));
+        let judged_here = GetOptions { range: range.filter(|_| nothing), ..options.clone() };
         let range = if nothing { None } else { *range };
         for _ in 0..RACES {
             let mut headers = match said_in_etags(&conditions).filter(|_| !nothing) {
                 Some(headers) => headers,
-                None => match self.judged(key, &conditions).await? {
-                    Judged::Holds(meta) => {
-                        if nothing && !range_or_whole {
-                            options.resolve_range(meta.size)?;
-                        }
-                        vec![if_match(&meta.etag)]
-                    }
-                    Judged::Fails(meta) => return Ok(GetResult::ConditionFailed(meta)),
-                    Judged::Missing => return Ok(GetResult::Missing),
+                None => match rules::decide_get(self.head_object(key, None).await?, &judged_here)? {
+                    GetDecision::Read(meta, _) => vec![if_match(&meta.etag)],
+                    GetDecision::ConditionFailed(meta) => return Ok(GetResult::ConditionFailed(meta)),
+                    GetDecision::Missing => return Ok(GetResult::Missing),
                 },
             };
             let plain = headers.is_empty();

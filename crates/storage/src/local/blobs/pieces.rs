@@ -15,7 +15,7 @@ use crate::files::{blocking, read_at};
 use crate::local::recent::{Mark, Recent};
 use crate::local::sums::{BLOCK_BYTES, Sums};
 use crate::local::verify::Verify;
-use crate::{Body, ByteRange, Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Bytes of a blob in memory at once while it is read.
 const CHUNK_BYTES: u64 = 256 * 1024;
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::checksum::Digests;
     use crate::local::SystemDisk;
-    use crate::{Checksum, ChecksumAlgorithm, Key, ObjectMeta};
+    use crate::{Body, ByteRange, Checksum, ChecksumAlgorithm, Key, ObjectMeta};
 
     #[tokio::test]
     async fn a_body_of_many_parts_has_few_files_open_and_all_its_bytes() {

@@ -81,7 +81,7 @@ pub(in crate::local) fn completed(
     };
     let mut stored = stored_parts(connection, upload)?;
     let parts = stored.iter().map(|(number, (part, _))| (*number, part.clone())).collect();
-    let (numbers, etag) = rules::complete(given, &parts)?;
+    let (numbers, etag) = rules::complete_parts(given, &parts)?;
     let segments: Vec<BlobPart> =
         numbers.iter().filter_map(|number| stored.remove(number)).map(|(_, segment)| segment).collect();
     let size = segments.iter().map(|segment| segment.size).sum();

@@ -33,6 +33,7 @@ pub(super) use self::position::{HEAD_WEIGHT, LogPosition, PackLocation, Sizes};
 const FIRST_PACKS: u32 = 3;
 /// Bytes that are looked at at once.
 const LOOK_BYTES: usize = 256 * 1024;
+
 /// The folder of packs.
 #[derive(Debug, Clone)]
 pub(super) struct Packs {
