@@ -334,7 +334,7 @@ fn file_name<'a>(binding: &str, name: &'a str) -> Result<&'a str, PlatformError>
 fn sweep_in_background(store: &isobar_storage::local::LocalStore) {
     let store = store.clone();
     tokio::spawn(async move {
-        match store.sweep().await {
+        match store.gc().await {
             Ok(swept) => tracing::debug!(?store, ?swept, "swept"),
             // The process ends before the sweep could begin: the next start sweeps.
             Err(error) if error.kind() == isobar_storage::ErrorKind::Unavailable => {

@@ -64,8 +64,8 @@ impl Fsck {
         if self.json {
             say!("{}", serde_json::to_string_pretty(&report)?);
         } else {
-            for Finding { problem, mended, .. } in &report.findings {
-                let what = mended.as_deref().map(|what| format!(" - {what}")).unwrap_or_default();
+            for Finding { problem, repaired, .. } in &report.findings {
+                let what = repaired.as_deref().map(|what| format!(" - {what}")).unwrap_or_default();
                 say!("{problem}{what}");
             }
             for path in &report.foreign {
@@ -83,7 +83,7 @@ impl Fsck {
             return Ok(());
         }
         let hint = if self.repair { "the remaining ones cannot be repaired" } else { "repair them with --repair" };
-        let count = report.findings.iter().filter(|finding| finding.mended.is_none()).count();
+        let count = report.findings.iter().filter(|finding| finding.repaired.is_none()).count();
         Err(format!("{count} problems in {}; {hint}", self.bucket).into())
     }
 
@@ -106,8 +106,8 @@ impl Fsck {
 }
 
 fn print(report: &Rebuild) -> Outcome {
-    for Finding { problem, mended, .. } in &report.findings {
-        let what = mended.as_deref().map(|what| format!(" - {what}")).unwrap_or_default();
+    for Finding { problem, repaired, .. } in &report.findings {
+        let what = repaired.as_deref().map(|what| format!(" - {what}")).unwrap_or_default();
         say!("{problem}{what}");
     }
     for path in &report.foreign {

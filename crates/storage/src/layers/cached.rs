@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::lock::Mutex as Turn;
+use futures_util::lock::Mutex as SingleFlight;
 use isobar_base::sync::IgnorePoison;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::rules::{self, GetDecision};
 use crate::{
     Body, Capabilities, Clock, Conditions, CopyOptions, Etags, GetOptions, GetResult, Key, ListOptions, ListPage,
     MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
@@ -21,12 +22,25 @@ use crate::{
 /// Bytes that an entry takes besides its body and its key, about.
 const ENTRY_BYTES: u64 = 512;
 
-/// A store whose small objects are in memory.
+/// A store whose small objects are kept in memory.
 ///
-/// An object is fresh for a while after it was asked for; then the next read asks whether it is still the one with that etag,
-/// and brings only a newer one. Whatever is wanted by many at once is asked for once. What is written through this store is
-/// seen by it at once; what is written by others, or by a call that was dropped, when the object is no longer fresh. Objects that are not there, and those over
-/// the limit, are not kept.
+/// An object is fresh for a while after it was fetched; then the next read asks whether it is still the one with that etag, and fetches
+/// only a newer one. Concurrent reads of one key are one fetch. Writes through this store are seen by it at once; those of others, and of
+/// calls that were dropped, when the object is no longer fresh. Missing objects and those over the limit are not kept.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::layers::{CacheOptions, Cached};
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = Cached::new(MemoryStore::new(), CacheOptions::default().with_max_bytes(16 << 20));
+/// let key = Key::new("logo.svg")?;
+/// store.write(&key, "<svg/>").await?;
+/// store.read(&key).await?;
+/// assert!(store.bytes() > 0);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Clone)]
 pub struct Cached<S> {
     inner: S,
@@ -36,7 +50,7 @@ pub struct Cached<S> {
 struct State {
     entries: Cache<Key, Entry, Weight>,
     /// Locks of the keys that are being fetched; other callers wait for them.
-    turns: Mutex<HashMap<Key, Arc<Turn<()>>>>,
+    flights: Mutex<HashMap<Key, Arc<SingleFlight<()>>>>,
     /// How often keys were forgotten, by a hash of theirs: what was asked for before that is not kept after it.
     forgotten: [Mutex<u64>; 64],
     hasher: RandomState,
@@ -49,13 +63,13 @@ struct State {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CacheOptions {
-    /// Bytes of all that is kept; 64 MiB when not given.
+    /// Bytes of all objects that are kept, with 512 bytes for each. Default: 64 MiB.
     pub max_bytes: u64,
-    /// Bytes of an object that is kept; 1 MiB when not given.
+    /// Bytes of the largest object that is kept. Default: 1 MiB; at most `max_bytes`.
     pub max_object_bytes: u64,
-    /// How long an object is taken to be what it was; 1 s when not given.
+    /// Time for which an object is served without asking the store. Default: 1 s.
     pub fresh_for: Duration,
-    /// Where the time comes from.
+    /// Source of the time. Default: the system's clock.
     pub clock: Clock,
 }
 
@@ -135,7 +149,7 @@ impl<S: ObjectStore> Cached<S> {
         let fresh_for = TimeDelta::from_std(fresh_for).unwrap_or(TimeDelta::MAX);
         let forgotten = std::array::from_fn(|_| Mutex::default());
         let hasher = RandomState::new();
-        let state = State { entries, turns: Mutex::default(), forgotten, hasher, fresh_for, max_object_bytes, clock };
+        let state = State { entries, flights: Mutex::default(), forgotten, hasher, fresh_for, max_object_bytes, clock };
         Self { inner, state: Arc::new(state) }
     }
 
@@ -164,20 +178,20 @@ impl<S: ObjectStore> Cached<S> {
         ((self.state.clock)() - entry.asked < self.state.fresh_for).then_some(entry)
     }
 
-    /// The object, from memory or asked for now; otherwise what the store itself has answered.
-    async fn entry(&self, key: &Key) -> Result<Result<Entry, GetResult>> {
-        let turn = Arc::clone(self.state.turns().entry(key.clone()).or_default());
-        let waiting = Waiting { state: &self.state, key, turn };
-        let held = waiting.turn.lock().await;
-        let asked = match self.fresh(key) {
-            Some(entry) => Ok(Ok(entry)), // another caller has fetched it meanwhile
-            None => self.ask(key).await,
+    /// Returns the object, from memory or fetched now, once for all callers that want it.
+    async fn entry(&self, key: &Key) -> Result<Fetched> {
+        let lock = Arc::clone(self.state.flights().entry(key.clone()).or_default());
+        let flight = Flight { state: &self.state, key, lock };
+        let held = flight.lock.lock().await;
+        let fetched = match self.fresh(key) {
+            Some(entry) => Ok(Fetched::Kept(entry)), // another caller has fetched it meanwhile
+            None => self.fetch(key).await,
         };
         drop(held);
-        asked
+        fetched
     }
 
-    async fn ask(&self, key: &Key) -> Result<Result<Entry, GetResult>> {
+    async fn fetch(&self, key: &Key) -> Result<Fetched> {
         let forgotten = *self.state.forgotten(key);
         let (known, asked) = (self.state.entries.get(key), (self.state.clock)());
         let mut options = GetOptions::default();
@@ -192,7 +206,7 @@ impl<S: ObjectStore> Cached<S> {
             }
             (other, _) => {
                 self.state.entries.remove(key);
-                return Ok(Err(other));
+                return Ok(Fetched::Answered(Box::new(other)));
             }
         };
         let entry = Entry { meta: Arc::new(meta), bytes, asked };
@@ -202,23 +216,30 @@ impl<S: ObjectStore> Cached<S> {
             self.state.entries.insert(key.clone(), entry.clone());
         }
         drop(now);
-        Ok(Ok(entry))
+        Ok(Fetched::Kept(entry))
     }
 }
 
-/// Somebody who waits for a key: the last one to go takes its turn out of the map, however it goes.
-struct Waiting<'s> {
-    state: &'s State,
-    key: &'s Key,
-    turn: Arc<Turn<()>>,
+/// Outcome of a fetch.
+enum Fetched {
+    Kept(Entry),
+    /// The answer of the store itself, of an object that is missing or too large to keep.
+    Answered(Box<GetResult>),
 }
 
-impl Drop for Waiting<'_> {
+/// A caller that waits for a key: the last one to go takes the single-flight lock out of the map, however it goes.
+struct Flight<'s> {
+    state: &'s State,
+    key: &'s Key,
+    lock: Arc<SingleFlight<()>>,
+}
+
+impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        let mut turns = self.state.turns();
+        let mut flights = self.state.flights();
         // One is in the map, one is this.
-        if Arc::strong_count(&self.turn) == 2 {
-            turns.remove(self.key);
+        if Arc::strong_count(&self.lock) == 2 {
+            flights.remove(self.key);
         }
     }
 }
@@ -233,8 +254,8 @@ impl<S: ObjectStore> Drop for Forget<'_, S> {
 }
 
 impl State {
-    fn turns(&self) -> MutexGuard<'_, HashMap<Key, Arc<Turn<()>>>> {
-        lock(&self.turns)
+    fn flights(&self) -> MutexGuard<'_, HashMap<Key, Arc<SingleFlight<()>>>> {
+        lock(&self.flights)
     }
 
     fn forgotten(&self, key: &Key) -> MutexGuard<'_, u64> {
@@ -294,13 +315,15 @@ impl<S: ObjectStore> ObjectStore for Cached<S> {
             return entry.answer(&options);
         }
         match self.entry(key).await? {
-            Ok(entry) => entry.answer(&options),
-            // What is too large to keep, and asked for as it is, is here already.
-            Err(found @ GetResult::Object { .. }) if options.range.is_none() && options.conditions.is_none() => {
-                Ok(found)
-            }
-            Err(GetResult::Missing) => Ok(GetResult::Missing),
-            Err(_) => self.inner.get(key, options).await,
+            Fetched::Kept(entry) => entry.answer(&options),
+            Fetched::Answered(answer) => match *answer {
+                // An object that is too large to keep, and asked for whole, is here already.
+                found @ GetResult::Object { .. } if options.range.is_none() && options.conditions.is_none() => {
+                    Ok(found)
+                }
+                GetResult::Missing => Ok(GetResult::Missing),
+                _ => self.inner.get(key, options).await,
+            },
         }
     }
 

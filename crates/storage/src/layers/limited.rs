@@ -10,13 +10,26 @@ use crate::{
     Result, UploadId, limits,
 };
 
-/// A store of which only so much is asked at once, and that takes objects of a size.
+/// A store with a bounded number of operations in flight, and bodies of a bounded size.
 ///
 /// Operations beyond the limit wait in order. A `get` counts until its body was read or dropped.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::layers::{LimitOptions, Limited};
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{ErrorKind, Key, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let options = LimitOptions::default().with_concurrency(8).with_max_bytes(1024);
+/// let store = Limited::new(MemoryStore::new(), options);
+/// let error = store.write(&Key::new("large")?, vec![0; 2000]).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::TooLarge);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Limited<S> {
     inner: S,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     max_bytes: u64,
 }
 
@@ -24,9 +37,9 @@ pub struct Limited<S> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LimitOptions {
-    /// Operations at once; 64 when not given.
+    /// Operations in flight. Default: 64; at least 1.
     pub concurrency: usize,
-    /// Bytes of a body, or of a part; what R2 takes when not given.
+    /// Bytes of a body or of a part. Default: R2's limit, 5 GiB - 5 MiB.
     pub max_bytes: u64,
 }
 
@@ -56,13 +69,13 @@ impl<S: ObjectStore> Limited<S> {
     /// This store within limits.
     pub fn new(inner: S, options: LimitOptions) -> Self {
         let LimitOptions { concurrency, max_bytes } = options;
-        let turns = Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        Self { inner, turns: Arc::new(turns), max_bytes }
+        let permits = Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        Self { inner, permits: Arc::new(permits), max_bytes }
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit> {
+    async fn permit(&self) -> Result<OwnedSemaphorePermit> {
         let closed = |_| Error::new(ErrorKind::Internal, "the limit was closed");
-        Arc::clone(&self.turns).acquire_owned().await.map_err(closed)
+        Arc::clone(&self.permits).acquire_owned().await.map_err(closed)
     }
 
     fn check(&self, body: &Body, operation: Operation) -> Result<()> {
@@ -88,16 +101,16 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.head(key).await
     }
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
-        let turn = self.turn().await?;
+        let permit = self.permit().await?;
         Ok(match self.inner.get(key, options).await? {
             GetResult::Object { meta, range, body } if body.as_bytes().is_none() => {
                 let chunks = body.into_stream().inspect_ok(move |_| {
-                    let _turn = &turn; // until the stream is dropped
+                    let _permit = &permit; // until the stream is dropped
                 });
                 GetResult::Object { meta, range, body: Body::from_stream(range.length, chunks) }
             }
@@ -107,48 +120,48 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult> {
         self.check(&body, Operation::Put)?;
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.put(key, body, options).await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.delete(keys).await
     }
 
     async fn list(&self, options: ListOptions) -> Result<ListPage> {
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.list(options).await
     }
 
     async fn create_multipart(&self, key: &Key, options: MultipartOptions) -> Result<UploadId> {
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.create_multipart(key, options).await
     }
 
     async fn upload_part(&self, key: &Key, upload: &UploadId, number: u16, body: Body) -> Result<Part> {
         self.check(&body, Operation::UploadPart)?;
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.upload_part(key, upload, number, body).await
     }
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.complete_multipart(key, upload, parts).await
     }
 
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.abort_multipart(key, upload).await
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.list_parts(key, upload).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
-        let _turn = self.turn().await?;
+        let _permit = self.permit().await?;
         self.inner.copy(from, to, options).await
     }
 

@@ -23,7 +23,7 @@ mod retried;
 pub use cached::{CacheOptions, Cached};
 pub use limited::{LimitOptions, Limited};
 pub use nfc_keys::NfcKeys;
-pub use observed::{Counters, Observation, Observed, Observer, Tally};
+pub use observed::{Counters, Observation, Observed, Observer, OperationStats};
 pub use prefixed::Prefixed;
 pub use read_only::ReadOnly;
 pub use retried::{Retried, RetryOptions, Sleep};

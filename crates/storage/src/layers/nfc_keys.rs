@@ -10,6 +10,18 @@ use crate::{
 /// name. miniflare and the other stores take keys as they are.
 ///
 /// Objects that a store has from before under another form are listed, and not reached by their keys.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::layers::NfcKeys;
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = NfcKeys::new(MemoryStore::new());
+/// store.write(&Key::new("cafe\u{301}")?, "x").await?;
+/// assert!(store.head(&Key::new("caf\u{e9}")?).await?.is_some());
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone)]
 pub struct NfcKeys<S> {
     inner: S,

@@ -12,9 +12,32 @@ use crate::{
     Result, UploadId, system_clock,
 };
 
-/// Hears of every operation of an [`Observed`] store.
+/// Receives every operation of an [`Observed`] store, when it is over.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use std::sync::Mutex;
+///
+/// use isobar_storage::layers::{Observation, Observed, Observer};
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ObjectStore};
+///
+/// #[derive(Debug, Default)]
+/// struct Log(Mutex<Vec<String>>);
+///
+/// impl Observer for Log {
+///     fn observed(&self, observation: &Observation<'_>) {
+///         self.0.lock().unwrap().push(format!("{} {}", observation.operation.name(), observation.key));
+///     }
+/// }
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = Observed::new(MemoryStore::new(), Log::default());
+/// store.head(&Key::new("a")?).await?;
+/// assert_eq!(*store.observer().0.lock().unwrap(), ["head a"]);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 pub trait Observer: Debug + Send + Sync {
-    /// An operation is over; of a `get` and its body, the `get`.
+    /// Takes an operation that is over; of a `get`, before its body is read. Called on the task of the operation: it must not block.
     fn observed(&self, observation: &Observation<'_>);
 }
 
@@ -30,11 +53,11 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 pub struct Observation<'o> {
     /// The operation.
     pub operation: Operation,
-    /// The key it was for; the first of several, the prefix of a listing.
+    /// The key; the first of several, and the prefix of a listing.
     pub key: &'o str,
-    /// How long it took.
+    /// Time that it took, by the layer's clock.
     pub took: TimeDelta,
-    /// Bytes of the body that it was given or has answered with.
+    /// Bytes of the body that was sent or answered.
     pub bytes: u64,
     /// Kind of its error; `None` if it succeeded.
     pub error: Option<ErrorKind>,
@@ -49,7 +72,7 @@ pub struct Observed<S, O> {
 }
 
 impl<S: ObjectStore, O: Observer> Observed<S, O> {
-    /// This store, heard of by this observer.
+    /// Reports the operations of this store to this observer.
     pub fn new(inner: S, observer: O) -> Self {
         Self { inner, observer, clock: system_clock() }
     }
@@ -94,28 +117,41 @@ impl<S: Debug, O: Debug> Debug for Observed<S, O> {
     }
 }
 
-/// Counts, by operation. Clones share them.
+/// An observer that keeps statistics by operation. Clones share them.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::layers::{Counters, Observed};
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ObjectStoreExt, Operation};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = Observed::new(MemoryStore::new(), Counters::default());
+/// store.write(&Key::new("a")?, "four").await?;
+/// let puts = store.observer().stats()[&Operation::Put];
+/// assert_eq!((puts.calls, puts.errors, puts.bytes), (1, 0, 4));
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, Default)]
-pub struct Counters(Arc<Mutex<BTreeMap<Operation, Tally>>>);
+pub struct Counters(Arc<Mutex<BTreeMap<Operation, OperationStats>>>);
 
-/// Counts of the operations of one name.
+/// Statistics of one operation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Tally {
-    /// How many there were.
+pub struct OperationStats {
+    /// Number of calls.
     pub calls: u64,
-    /// How many failed.
+    /// Number of calls that failed.
     pub errors: u64,
-    /// The bytes of their bodies.
+    /// Bytes of the bodies of all calls.
     pub bytes: u64,
-    /// The time they took, added up.
+    /// Time of all calls, added up.
     pub took: TimeDelta,
 }
 
 impl Counters {
-    /// Returns the counts so far, by the operation's name.
+    /// Returns the statistics so far, by operation.
     #[must_use]
-    pub fn tallies(&self) -> BTreeMap<Operation, Tally> {
+    pub fn stats(&self) -> BTreeMap<Operation, OperationStats> {
         // Sums, changed in single steps.
         self.0.lock().ignore_poison().clone()
     }
@@ -123,12 +159,12 @@ impl Counters {
 
 impl Observer for Counters {
     fn observed(&self, observation: &Observation<'_>) {
-        let mut tallies = self.0.lock().ignore_poison();
-        let tally = tallies.entry(observation.operation).or_default();
-        tally.calls += 1;
-        tally.errors += u64::from(observation.error.is_some());
-        tally.bytes += observation.bytes;
-        tally.took += observation.took;
+        let mut all = self.0.lock().ignore_poison();
+        let stats = all.entry(observation.operation).or_default();
+        stats.calls += 1;
+        stats.errors += u64::from(observation.error.is_some());
+        stats.bytes += observation.bytes;
+        stats.took += observation.took;
     }
 }
 

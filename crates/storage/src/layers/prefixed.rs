@@ -6,6 +6,19 @@ use crate::{
 };
 
 /// A part of another store as a store of its own: its keys are those below a prefix, without the prefix.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::layers::Prefixed;
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let bucket = MemoryStore::new();
+/// let tenant = Prefixed::new(bucket.clone(), "tenants/7/")?;
+/// tenant.write(&Key::new("notes.md")?, "# Notes").await?;
+/// assert!(bucket.head(&Key::new("tenants/7/notes.md")?).await?.is_some());
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Prefixed<S> {
     inner: S,

@@ -6,7 +6,20 @@ use crate::{
     rules,
 };
 
-/// A store that is only read: every write is [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
+/// A store that is only read: every write fails with [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied), and so does a
+/// presigned PUT.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::layers::ReadOnly;
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{ErrorKind, Key, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = ReadOnly::new(MemoryStore::new());
+/// let error = store.write(&Key::new("a")?, "x").await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ReadOnly<S>(S);
 

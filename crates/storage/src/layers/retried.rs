@@ -13,7 +13,7 @@ use crate::{
     ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
 };
 
-/// Waits for so long: the runtime's timer.
+/// Timer of the runtime: resolves after the given time.
 pub type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A store that tries again what has failed for the moment ([`Error::is_retryable`]), after ever longer waits with jitter.
@@ -21,6 +21,21 @@ pub type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 /// Reads, and writes that have the same effect when repeated, are retried: `head`, `get` (to the start of its body), `list`,
 /// `delete`, and an unconditional `put` or a part whose body is in memory. An operation that may have been done without an answer is not: a
 /// conditional write, `copy`, the beginning and the end of uploads; nor is a body that streams, which is gone once it was read.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use isobar_storage::layers::{Retried, RetryOptions};
+/// use isobar_storage::memory::MemoryStore;
+///
+/// let options =
+///     RetryOptions::default().with_attempts(6).with_backoff(Duration::from_millis(50), Duration::from_secs(2));
+/// // On tokio: `Arc::new(|time| Box::pin(tokio::time::sleep(time)))`.
+/// let store = Retried::new(MemoryStore::new(), options, Arc::new(|_| Box::pin(async {})));
+/// # drop(store); }
+/// ```
 #[derive(Clone)]
 pub struct Retried<S> {
     inner: S,
@@ -32,7 +47,7 @@ pub struct Retried<S> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct RetryOptions {
-    /// Attempts in all; 4 when not given.
+    /// Attempts in all. Default: 4; 1 retries nothing.
     pub attempts: u32,
     /// Longest wait after the first attempt; it doubles with each. Default: 100 ms.
     pub base: Duration,

@@ -77,7 +77,7 @@ impl Fsck {
     /// Whether every problem was repaired.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.findings.iter().all(|finding| finding.mended.is_some())
+        self.findings.iter().all(|finding| finding.repaired.is_some())
     }
 
     /// Whether an object was lost or damaged, repaired or not.
@@ -95,7 +95,7 @@ pub struct Finding {
     #[serde(flatten)]
     pub problem: Problem,
     /// The repair; `None` where nothing was repaired.
-    pub mended: Option<String>,
+    pub repaired: Option<String>,
 }
 
 /// A problem of a store.
@@ -251,7 +251,7 @@ impl LocalStore {
         let options = options.with_repair(options.repair && damage.is_empty());
         report
             .findings
-            .extend(damage.into_iter().map(|what| Finding { problem: Problem::Index { what }, mended: None }));
+            .extend(damage.into_iter().map(|what| Finding { problem: Problem::Index { what }, repaired: None }));
         self.check_objects(options, &mut report, seen).await?;
         self.check_uploads(options, &mut report).await?;
         self.check_unowned(options, &mut report).await?;
@@ -295,7 +295,7 @@ impl LocalStore {
         match checked {
             Checked::Gone => {}
             Checked::Unreadable(what) => {
-                report.findings.push(Finding { problem: Problem::Row { key, what }, mended: None });
+                report.findings.push(Finding { problem: Problem::Row { key, what }, repaired: None });
             }
             Checked::Sound(meta) => {
                 report.objects += 1;
@@ -304,8 +304,8 @@ impl LocalStore {
             }
             Checked::Damaged(meta, what) => {
                 report.objects += 1;
-                let mended = if options.repair { self.set_aside(&meta).await? } else { None };
-                report.findings.push(Finding { problem: Problem::Body { key, what }, mended });
+                let repaired = if options.repair { self.set_aside(&meta).await? } else { None };
+                report.findings.push(Finding { problem: Problem::Body { key, what }, repaired });
                 seen(&meta);
             }
         }
@@ -331,13 +331,13 @@ impl LocalStore {
                 report.uploads += 1;
                 continue;
             }
-            let mended = match options.repair {
+            let repaired = match options.repair {
                 true => Some(self.end(&upload.key, &upload.id).await?),
                 false => None,
             };
             let (key, id) = (upload.key.to_string(), upload.id.to_string());
             let problem = Problem::Upload { upload: id, key, created: upload.created };
-            report.findings.push(Finding { problem, mended });
+            report.findings.push(Finding { problem, repaired });
         }
         Ok(())
     }
@@ -355,8 +355,8 @@ impl LocalStore {
         if options.repair {
             self.shared.index.remove_unowned().await?;
         }
-        let mended = options.repair.then(|| "removed".to_owned());
-        report.findings.push(Finding { problem: Problem::Unowned { count }, mended });
+        let repaired = options.repair.then(|| "removed".to_owned());
+        report.findings.push(Finding { problem: Problem::Unowned { count }, repaired });
         Ok(())
     }
 
@@ -366,8 +366,8 @@ impl LocalStore {
         report.foreign.extend(foreign);
         let gone = if options.repair { self.unlink(&orphans).await? } else { Vec::new() };
         for Found { blob, size, .. } in orphans {
-            let mended = gone.contains(&blob).then(|| "removed".to_owned());
-            report.findings.push(Finding { problem: Problem::Orphan { blob, size }, mended });
+            let repaired = gone.contains(&blob).then(|| "removed".to_owned());
+            report.findings.push(Finding { problem: Problem::Orphan { blob, size }, repaired });
         }
         Ok(())
     }
@@ -375,15 +375,15 @@ impl LocalStore {
     async fn check_packs(&self, options: FsckOptions, report: &mut Fsck) -> Result<()> {
         for (pack, end) in self.run("fsck", |shared| shared.index.pack_ends()).await? {
             for position in self.run("fsck", move |shared| shared.packs.damaged_headers(pack, end)).await? {
-                report.findings.push(Finding { problem: Problem::Header { pack, position }, mended: None });
+                report.findings.push(Finding { problem: Problem::Header { pack, position }, repaired: None });
             }
         }
         for pack in self.run("fsck", |shared| shared.index.miscounted()).await? {
-            let mended = match options.repair {
+            let repaired = match options.repair {
                 true => self.shared.index.recount(pack).await.map(|()| Some("counted anew".to_owned()))?,
                 false => None,
             };
-            report.findings.push(Finding { problem: Problem::Count { pack }, mended });
+            report.findings.push(Finding { problem: Problem::Count { pack }, repaired });
         }
         let (unknown, foreign) = self
             .run("fsck", |shared| {
@@ -397,8 +397,8 @@ impl LocalStore {
         report.foreign.extend(foreign);
         let gone = if options.repair { self.remove_unknown_packs().await? } else { Vec::new() };
         for (pack, size) in unknown {
-            let mended = gone.contains(&pack).then(|| "removed".to_owned());
-            report.findings.push(Finding { problem: Problem::Pack { pack, size }, mended });
+            let repaired = gone.contains(&pack).then(|| "removed".to_owned());
+            report.findings.push(Finding { problem: Problem::Pack { pack, size }, repaired });
         }
         Ok(())
     }

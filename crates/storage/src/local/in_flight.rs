@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Shared;
 
-/// A blob that is being written: kept from the sweep until this is dropped, with room for the rest of it.
+/// A blob that is being written: kept from the garbage collection until this is dropped, with room for the rest of it.
 pub(super) struct InFlight {
     shared: Arc<Shared>,
     blob: String,

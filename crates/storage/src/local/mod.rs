@@ -9,7 +9,7 @@
 //! A large body is first made durable as a blob (write, fsync, fsync of the folder); then the row that names it is committed in one
 //! transaction with the check of its conditions, when a pack that names it, too, is synced. So a committed row never names a blob
 //! that is not durable, compare-and-swap holds across processes, and a crash leaves only blobs that no row names, which
-//! [`LocalStore::sweep`] removes. Replaced blobs are unlinked later, when no reader can still be about to open them.
+//! [`LocalStore::gc`] removes. Replaced blobs are unlinked later, when no reader can still be about to open them.
 //!
 //! Small bodies that come at the same time share one transaction: they are appended to a pack with their metadata, the pack is
 //! synced, and their rows are committed. The names of large objects' blobs, and deletions, are in packs as well. The index itself is
@@ -101,16 +101,16 @@ struct Shared {
     verify_on_read: bool,
     signer: Option<Signer>,
     room: Room,
-    /// Blobs of writes in flight: the sweep leaves them alone, however long they take.
+    /// Blobs of writes in flight: the garbage collection leaves them alone, however long they take.
     in_flight: Mutex<HashSet<String>>,
     /// Released when all else is closed.
     _lock: StoreLock,
 }
 
-/// Counts of what a [`LocalStore::sweep`] has removed.
+/// Report of [`LocalStore::gc`]: the number of removed files and rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Sweep {
+pub struct Gc {
     /// Multipart uploads past their seven days.
     pub uploads: u64,
     /// Blobs that no object names any more.
@@ -173,15 +173,15 @@ impl LocalStore {
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the index is damaged: it may not find the rows of what would be removed, and nothing is. Errors of the
     /// file system; blobs and packs that have been removed until then stay removed.
-    pub async fn sweep(&self) -> Result<Sweep> {
+    pub async fn gc(&self) -> Result<Gc> {
         let now = self.shared.now();
-        self.run("sweep", |shared| shared.index.check_whole()).await?;
-        let uploads = self.shared.index.expire_uploads(now).await.map_err(|error| error.during("sweep"))?;
-        let (orphans, _) = self.run("sweep", |shared| shared.orphans(Some(YOUNG))).await?;
-        let blobs = self.unlink(&orphans).await.map_err(|error| error.during("sweep"))?.len() as u64;
-        self.remove_unknown_packs().await.map_err(|error| error.during("sweep"))?;
-        self.run("sweep", move |shared| shared.packs.remove_preallocated(now - YOUNG)).await?;
-        Ok(Sweep { uploads, blobs })
+        self.run("gc", |shared| shared.index.check_whole()).await?;
+        let uploads = self.shared.index.expire_uploads(now).await.map_err(|error| error.during("gc"))?;
+        let (orphans, _) = self.run("gc", |shared| shared.orphans(Some(YOUNG))).await?;
+        let blobs = self.unlink(&orphans).await.map_err(|error| error.during("gc"))?.len() as u64;
+        self.remove_unknown_packs().await.map_err(|error| error.during("gc"))?;
+        self.run("gc", move |shared| shared.packs.remove_preallocated(now - YOUNG)).await?;
+        Ok(Gc { uploads, blobs })
     }
 
     /// Unlinks those of these blobs that nothing names, and returns them.
@@ -252,7 +252,7 @@ impl LocalStore {
                 self.drop_body(kept).await;
                 Ok(PutResult::ConditionFailed)
             }
-            // Whether it was committed is not known: a row may name the blob. What nothing names is the sweep's.
+            // Whether it was committed is not known: a row may name the blob. What nothing names is left to the garbage collection.
             Err(error) => Err(error),
         }
     }
@@ -294,7 +294,7 @@ impl LocalStore {
             let _in_flight = &in_flight; // until the job is over, however it ends
             shared.check_segments(segments)
         });
-        stored.await?; // what nothing names then is the sweep's
+        stored.await?; // what nothing names then is left to the garbage collection
         Ok(part)
     }
 }
@@ -378,7 +378,7 @@ impl Shared {
         Ok(Some(GetResult::Object { meta, range, body }))
     }
 
-    /// Makes sure that the blobs of a new row are there: another process's sweep may have taken them for orphans.
+    /// Makes sure that the blobs of a new row are there: another process's garbage collection may have taken them for orphans.
     fn check_segments(&self, segments: &[BlobPart]) -> Result<()> {
         if segments.iter().all(|segment| self.blobs.exists(&segment.blob)) {
             return Ok(());
@@ -386,12 +386,12 @@ impl Shared {
         Err(Error::new(ErrorKind::Unavailable, "the body was swept away before it could be committed"))
     }
 
-    /// Removes blobs that nothing names; a failure leaves them to the sweep.
+    /// Removes blobs that nothing names; a failure leaves them to the garbage collection.
     fn remove_or_leave(&self, segments: &[BlobPart]) {
         for segment in segments {
             if let Err(_error) = self.blobs.remove(&segment.blob) {
                 #[cfg(feature = "tracing")]
-                tracing::warn!(error = %_error, "a blob is left to the sweep");
+                tracing::warn!(error = %_error, "a blob is left to the garbage collection");
             }
         }
     }

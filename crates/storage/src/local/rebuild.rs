@@ -60,7 +60,7 @@ impl LocalStore {
     /// names of large objects either: their blobs are reported ([`Problem::Unnamed`]).
     ///
     /// No byte is removed: packs are not written to, and blobs that no object names and packs that are damaged are linked into the
-    /// folder `lost`, where neither sweep nor compaction looks.
+    /// folder `lost`, where neither garbage collection nor compaction looks.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] where the folder has neither packs nor blobs; [`ErrorKind::Unavailable`] where the store is open;
@@ -260,13 +260,13 @@ impl Work<'_> {
         }
         if !uncertain.is_empty() {
             let problem = Problem::Uncertain { pack: frame.pack(), keys: uncertain };
-            report.findings.push(Finding { problem, mended: None });
+            report.findings.push(Finding { problem, repaired: None });
         }
         let what = format!("the frame is damaged: {} of its records were taken", sound.len());
         self.doubt(frame.pack(), frame.position(), &what, report)?;
         for key in lost {
             let what = format!("its body in pack {} is not what was stored", frame.pack());
-            report.findings.push(Finding { problem: Problem::Body { key, what }, mended: None });
+            report.findings.push(Finding { problem: Problem::Body { key, what }, repaired: None });
         }
         let chain = self.take(frame, sound, report)?;
         // If its length is damaged, what follows it is not where it says; if its id is, nothing follows that.
@@ -325,7 +325,7 @@ impl Work<'_> {
         self.blobs.create_folder(&folder)?;
         self.packs.keep_in(pack, &folder)?;
         let problem = Problem::Frame { pack, position, what: what.to_owned() };
-        report.findings.push(Finding { problem, mended: None });
+        report.findings.push(Finding { problem, repaired: None });
         Ok(())
     }
 
@@ -338,11 +338,11 @@ impl Work<'_> {
             }
             let is_gone = segments.iter().all(|segment| !self.blobs.exists(&segment.blob));
             let what = format!("{missing} of its {} blobs are missing or of another length", segments.len());
-            let mended = is_gone.then(|| "not taken: it was deleted, or all of it is lost".to_owned());
+            let repaired = is_gone.then(|| "not taken: it was deleted, or all of it is lost".to_owned());
             if is_gone {
                 self.new.forget(&key, self.now)?;
             }
-            report.findings.push(Finding { problem: Problem::Body { key: key.to_string(), what }, mended });
+            report.findings.push(Finding { problem: Problem::Body { key: key.to_string(), what }, repaired });
         }
         Ok(())
     }
@@ -357,7 +357,7 @@ impl Work<'_> {
             self.blobs.create_folder(&folder)?;
             self.blobs.keep_in(&found.blob, &folder)?;
             let problem = Problem::Unnamed { blob: found.blob, size: found.size };
-            report.findings.push(Finding { problem, mended: Some(format!("kept in {}", folder.display())) });
+            report.findings.push(Finding { problem, repaired: Some(format!("kept in {}", folder.display())) });
         }
         if folder.is_dir() { self.blobs.sync_folder(&folder) } else { Ok(()) }
     }
@@ -371,7 +371,7 @@ impl Work<'_> {
         for pack in sizes.keys() {
             let keys = self.new.keys_of(*pack)?;
             if !keys.is_empty() {
-                report.findings.push(Finding { problem: Problem::Uncertain { pack: *pack, keys }, mended: None });
+                report.findings.push(Finding { problem: Problem::Uncertain { pack: *pack, keys }, repaired: None });
             }
         }
         Ok(())

@@ -111,7 +111,7 @@ impl Step {
                 upload.upload_part(1, body.clone()).await.unwrap();
                 upload.abort().await.unwrap();
             }
-            Self::Sweep => drop(store.sweep().await.unwrap()),
+            Self::Sweep => drop(store.gc().await.unwrap()),
             Self::Reopen => {}
         }
     }

@@ -464,10 +464,10 @@ async fn nothing_is_removed_for_an_index_that_is_damaged() {
     blank(&path, (page - 1) * size + 64, size - 64);
     hours.store(2, std::sync::atomic::Ordering::SeqCst);
     let store = open().await;
-    assert_eq!(store.sweep().await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(store.gc().await.unwrap_err().kind(), ErrorKind::Corrupt);
     let repair = FsckOptions::default().with_repair(true).with_exclusive(true);
     let report = store.fsck(repair, |_| {}).await.unwrap();
-    assert!(report.findings.iter().all(|finding| finding.mended.is_none()), "{report:?}");
+    assert!(report.findings.iter().all(|finding| finding.repaired.is_none()), "{report:?}");
     assert_eq!(blobs(folder.path()).len(), 20);
     drop(store);
     closed_index(folder.path());

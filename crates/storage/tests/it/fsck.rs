@@ -1,4 +1,4 @@
-//! Damage of every kind is found, told and mended.
+//! Tests that damage of every kind is found, reported and repaired.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -185,8 +185,8 @@ async fn operations_are_counted() {
     store.get(&key("a"), GetOptions::default().with_range(Range::Suffix(2))).await.unwrap();
     inner.script().fail_next("get", unavailable());
     assert!(store.read(&key("a")).await.is_err());
-    let tallies = counters.tallies();
-    let of = |operation| tallies.get(&operation).map(|tally| (tally.calls, tally.bytes, tally.errors));
+    let stats = counters.stats();
+    let of = |operation| stats.get(&operation).map(|tally| (tally.calls, tally.bytes, tally.errors));
     assert_eq!(of(Operation::Put), Some((1, 4, 0)));
     assert_eq!(of(Operation::Get), Some((3, 6, 1)));
 }

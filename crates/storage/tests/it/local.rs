@@ -73,12 +73,12 @@ async fn a_copy_outlives_its_source() {
     store.delete(&[key("from")]).await.unwrap();
     hours.store(2, Ordering::SeqCst);
     store.write(&key("other"), "x").await.unwrap();
-    store.sweep().await.unwrap();
+    store.gc().await.unwrap();
     assert_eq!(store.read(&key("to")).await.unwrap().unwrap().1.len(), 100_000);
 }
 
 #[tokio::test]
-async fn the_sweep_removes_orphans_and_old_uploads_and_nothing_else() {
+async fn gc_removes_orphans_and_old_uploads_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, hours) = shifted_clock();
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_clock(clock)).await.unwrap();
@@ -89,10 +89,10 @@ async fn the_sweep_removes_orphans_and_old_uploads_and_nothing_else() {
     std::fs::write(folder.path().join("blobs/ff").join("f".repeat(32)), "orphan").unwrap();
     std::fs::write(folder.path().join("blobs/ff/README"), "not ours").unwrap();
 
-    let young = store.sweep().await.unwrap();
+    let young = store.gc().await.unwrap();
     assert_eq!((young.uploads, young.blobs), (0, 0), "what is young may be under way");
     hours.store(8 * 24, Ordering::SeqCst);
-    let swept = store.sweep().await.unwrap();
+    let swept = store.gc().await.unwrap();
     // The upload's part is garbage from now on, and removed in its own time.
     assert_eq!((swept.uploads, swept.blobs), (1, 1));
     assert_eq!(upload.upload_part(2, "late").await.unwrap_err().kind(), ErrorKind::NoSuchUpload);

@@ -42,7 +42,7 @@ async fn an_operation_has_one_name_in_errors_observations_and_scripts() {
         let error = error_of(&store, operation).await;
         assert_eq!(error.to_string(), format!("{operation}: as scripted"));
         assert_eq!((error.operation(), mock.script().count(operation)), (operation.name(), 1));
-        assert_eq!(counters.tallies()[&operation].errors, 1, "{operation}");
+        assert_eq!(counters.stats()[&operation].errors, 1, "{operation}");
     }
     assert!(mock.script().unplayed().is_empty());
     assert_eq!(mock.script().calls().len(), Operation::ALL.len());

@@ -385,7 +385,7 @@ async fn a_deletion_behind_damage_is_kept_as_long_as_an_older_pack_has_the_objec
 }
 
 #[tokio::test]
-async fn a_wrong_count_and_a_forgotten_pack_are_told_and_mended() {
+async fn a_wrong_count_and_a_forgotten_pack_are_reported_and_repaired() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), SHORT).await;
     for number in 0..20 {
@@ -428,10 +428,10 @@ async fn the_next_pack_is_made_ready_and_what_a_killed_process_left_is_swept() {
     assert_eq!(spares(), 0);
     assert_eq!(fs::metadata(&packs(folder.path())[1]).unwrap().len(), 256 * 1024, "it is as long as it will be");
     fs::write(folder.path().join("packs/spare-0123"), "left").unwrap();
-    store.sweep().await.unwrap();
+    store.gc().await.unwrap();
     assert_eq!(spares(), 1, "it may be somebody's");
     hours.store(2, Ordering::SeqCst);
-    store.sweep().await.unwrap();
+    store.gc().await.unwrap();
     assert_eq!(spares(), 0);
     // Who puts no more than a few objects makes nothing ready.
     while fs::metadata(packs(folder.path()).pop().unwrap()).unwrap().len() < 128 * 1024 {

@@ -25,7 +25,7 @@ async fn counts() {
         store.write(&Key::new(format!("{name}/{step}")).unwrap(), body).await.unwrap();
         while !add_one(&store).await {}
         if step % 20 == 0 {
-            store.sweep().await.unwrap();
+            store.gc().await.unwrap();
         }
     }
 }

@@ -353,7 +353,7 @@ async fn blobs_that_nothing_names_are_kept_and_reported() {
     let Problem::Unnamed { blob, size: 100_000 } = &finding.problem else { panic!("{report:?}") };
     assert_eq!(report.objects, 0);
     let store = LocalStore::open(folder.path()).await.unwrap();
-    store.sweep().await.unwrap();
+    store.gc().await.unwrap();
     assert_eq!(fs::read(folder.path().join("lost").join(blob)).unwrap().len(), 100_000);
 }
 
@@ -385,7 +385,7 @@ async fn a_missing_blob_is_reported_and_an_open_store_or_an_empty_folder_is_not_
     let report = rebuild(folder.path()).await;
     let [finding] = &report.findings[..] else { panic!("{report:?}") };
     assert!(matches!(&finding.problem, Problem::Body { key, .. } if key == "parts"), "{report:?}");
-    assert!(finding.mended.is_none() && report.has_loss());
+    assert!(finding.repaired.is_none() && report.has_loss());
     let store = LocalStore::open(folder.path()).await.unwrap();
     assert_eq!(store.read(&key("parts")).await.unwrap_err().kind(), ErrorKind::Corrupt);
 }

@@ -70,7 +70,7 @@ impl Blobs {
     }
 
     /// Writes a body into a new blob and makes it durable. A failure or a drop on the way leaves no row behind, so at
-    /// worst an orphan for the sweep. `written` is called with the bytes of each piece that is in the file.
+    /// worst an orphan. `written` is called with the bytes of each piece that is in the file.
     pub(super) async fn write(
         &self,
         blob: &str,
@@ -339,7 +339,7 @@ impl<'b> NewBlob<'b> {
 impl Drop for NewBlob<'_> {
     fn drop(&mut self) {
         if self.file.take().is_some() {
-            drop(self.blobs.disk.remove(&self.path)); // otherwise the sweep's
+            drop(self.blobs.disk.remove(&self.path)); // otherwise left to the garbage collection
         }
     }
 }

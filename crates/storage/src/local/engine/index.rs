@@ -41,7 +41,7 @@ pub(in crate::local) struct Index {
     pub(super) writer: Writer,
     readers: Mutex<Vec<Connection>>,
     changes: Arc<ChangeCounter>,
-    /// Damage that was found when it was opened, or by a sweep.
+    /// Damage that was found when it was opened, or by a garbage collection.
     damage: OnceLock<String>,
 }
 

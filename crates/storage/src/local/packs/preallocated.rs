@@ -48,7 +48,7 @@ impl PreallocatedPack {
     pub(super) fn become_file(mut self, path: &Path) -> io::Result<()> {
         let next = self.finish().ok_or(io::ErrorKind::NotFound)??;
         let linked = self.disk.link(&next, path);
-        drop(self.disk.remove(&next)); // otherwise the sweep's
+        drop(self.disk.remove(&next)); // otherwise left to the garbage collection
         linked
     }
 
@@ -61,7 +61,7 @@ impl Drop for PreallocatedPack {
     fn drop(&mut self) {
         self.is_unwanted.store(true, Ordering::Relaxed); // who closes the store does not wait for it
         if let Some(Ok(path)) = self.finish() {
-            drop(self.disk.remove(&path)); // otherwise the sweep's
+            drop(self.disk.remove(&path)); // otherwise left to the garbage collection
         }
     }
 }
