@@ -45,7 +45,8 @@ impl Contender {
 #[tokio::main(worker_threads = 2)]
 async fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (own, theirs) = (folder.path().join("isobar"), folder.path().join("peer"));
+    let own = folder.path().join("isobar");
+    let theirs = folder.path().join("peer");
     std::fs::create_dir_all(&theirs).unwrap();
     let peer = LocalFileSystem::new_with_prefix(&theirs).unwrap().with_fsync(true);
     let contenders = [Contender::Isobar(LocalStore::open(&own).await.unwrap()), Contender::Peer(Arc::new(peer))];
@@ -110,7 +111,8 @@ async fn puts(store: &Contender, round: usize, concurrency: usize, count: usize)
     let names: Vec<_> = (0..count).map(|number| format!("bench/{concurrency}-{round}/{number:06}")).collect();
     let from = Instant::now();
     let mut puts = stream::iter(names.into_iter().map(|name| {
-        let (store, body) = (store.clone(), body.clone());
+        let store = store.clone();
+        let body = body.clone();
         tokio::spawn(async move { store.put(&name, body).await })
     }))
     .buffer_unordered(concurrency);
@@ -140,9 +142,11 @@ async fn list(folder: &Path, keys: usize) {
     while let Some(put) = puts.next().await {
         put.unwrap();
     }
-    let (mut best, before) = (Duration::MAX, resident());
+    let mut best = Duration::MAX;
+    let before = resident();
     for _ in 0..3 {
-        let (from, mut seen) = (Instant::now(), 0);
+        let from = Instant::now();
+        let mut seen = 0;
         let mut options = ListOptions::default().with_prefix("many/");
         loop {
             let page = store.list(options.clone()).await.unwrap();

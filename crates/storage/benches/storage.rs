@@ -31,7 +31,8 @@ fn bench(criterion: &mut Criterion) {
             }
             store.write(&Key::new("large").unwrap(), vec![1; 1 << 20]).await.unwrap();
         });
-        let (small, large) = (key(7), Key::new("large").unwrap());
+        let small = key(7);
+        let large = Key::new("large").unwrap();
         criterion.bench_function(&format!("{name}/get 4 KiB"), |bencher| {
             bencher.to_async(&runtime).iter(|| async { store.read(&small).await.unwrap() });
         });

@@ -61,7 +61,9 @@ impl Checksum {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when it is not hexadecimal or not of the function's length.
     pub fn from_hex(algorithm: ChecksumAlgorithm, hex: &str) -> Result<Self> {
-        let (name, want, got) = (algorithm.name(), algorithm.digest_bytes() * 2, hex.len());
+        let name = algorithm.name();
+        let want = algorithm.digest_bytes() * 2;
+        let got = hex.len();
         if got != want {
             let message = format!("{name} is {want} hex characters, not {got}");
             return Err(Error::new(ErrorKind::InvalidArgument, message));
@@ -78,7 +80,8 @@ impl Checksum {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when it is not of the function's length.
     pub fn from_bytes(algorithm: ChecksumAlgorithm, digest: &[u8]) -> Result<Self> {
-        let (want, got) = (algorithm.digest_bytes(), digest.len());
+        let want = algorithm.digest_bytes();
+        let got = digest.len();
         if got != want {
             let message = format!("{} is {want} bytes, not {got}", algorithm.name());
             return Err(Error::new(ErrorKind::InvalidArgument, message));
@@ -159,7 +162,8 @@ impl Digests {
 
 fn bad_digest(asked: &Checksum, got: &Checksum) -> String {
     let name = asked.algorithm.name();
-    let (asked, got) = (&asked.hex, &got.hex);
+    let asked = &asked.hex;
+    let got = &got.hex;
     format!(
         "The {name} checksum you specified did not match what we received.\nYou provided a {name} checksum with value: {asked}\nActual {name} was: {got}"
     )

@@ -88,7 +88,8 @@ impl Etags {
         if value.trim() == "*" {
             return Some(Self::Any);
         }
-        let (mut rest, mut list) = (value.trim(), Vec::new());
+        let mut rest = value.trim();
+        let mut list = Vec::new();
         while !rest.is_empty() {
             let (weak, tail) = rest.strip_prefix("W/").map_or((false, rest), |tail| (true, tail));
             // An opaque-tag may hold commas, so the list is cut at quotes, not at commas (RFC 9110 8.8.3).

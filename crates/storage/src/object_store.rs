@@ -338,8 +338,10 @@ impl MultipartUpload for Upload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let number = part_number(self.next - 1);
         self.next += 1;
-        let (store, key, upload, parts) =
-            (Arc::clone(&self.store), self.key.clone(), self.upload.clone(), Arc::clone(&self.parts));
+        let store = Arc::clone(&self.store);
+        let key = self.key.clone();
+        let upload = self.upload.clone();
+        let parts = Arc::clone(&self.parts);
         async move {
             let stored = store.upload_part(&key, &upload, number?, body_of(data)).await;
             let part = stored.map_err(|error| told(error, &key))?;

@@ -35,7 +35,8 @@ impl Signer {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a secret of less than 32 bytes.
     pub fn new(base: impl Into<String>, secret: impl Into<Vec<u8>>) -> Result<Self> {
-        let (base, secret) = (base.into().trim_end_matches('/').to_owned(), secret.into());
+        let base = base.into().trim_end_matches('/').to_owned();
+        let secret = secret.into();
         if secret.len() < SECRET_BYTES {
             let message = format!("a signing secret has {SECRET_BYTES} bytes at least, not {}", secret.len());
             return Err(Error::new(ErrorKind::InvalidArgument, message));

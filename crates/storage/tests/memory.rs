@@ -23,7 +23,8 @@ fn chunk(number: u64) -> Bytes {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_object_passes_through_little_memory() {
     let mib: u64 = std::env::var("ISOBAR_LARGE_MIB").map_or(256, |mib| mib.parse().unwrap());
-    let (size, chunks) = (mib << 20, (mib << 20) / CHUNK as u64);
+    let size = mib << 20;
+    let chunks = (mib << 20) / CHUNK as u64;
     let folder = tempfile::tempdir().unwrap();
     let store = LocalStore::open(folder.path()).await.unwrap();
     let key = Key::new("large.bin").unwrap();
@@ -31,7 +32,8 @@ async fn a_large_object_passes_through_little_memory() {
     let meta = store.upload(&key, body, MultipartOptions::default()).await.unwrap();
     assert_eq!(meta.size, size);
     let (_, body) = store.get(&key, GetOptions::default()).await.unwrap().into_object().unwrap();
-    let (mut seen, mut chunks) = (0u64, body.into_stream());
+    let mut seen = 0u64;
+    let mut chunks = body.into_stream();
     while let Some(read) = chunks.try_next().await.unwrap() {
         for piece in read.chunks(CHUNK) {
             assert_eq!(piece[..8], (seen / CHUNK as u64).to_le_bytes(), "at {seen}");

@@ -23,8 +23,10 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
 
 async fn the_table_holds_on_an_object(store: Subject) -> Outcome {
     let meta = put(&store, "conditions/object", "x").await?;
-    let (yes, no) = (Etags::one(meta.etag.clone())?, Etags::one("0".repeat(32))?);
-    let (past, future) = (meta.uploaded - Duration::hours(1), meta.uploaded + Duration::hours(1));
+    let yes = Etags::one(meta.etag.clone())?;
+    let no = Etags::one("0".repeat(32))?;
+    let past = meta.uploaded - Duration::hours(1);
+    let future = meta.uploaded + Duration::hours(1);
     let none = Conditions::default;
     let weak = Etags::parse_header(&format!("W/\"{}\"", meta.etag)).ok_or_else(|| super::Failure("etag".into()))?;
     let table = [
@@ -92,7 +94,8 @@ async fn create_only_creates_once(store: Subject) -> Outcome {
 async fn compare_and_swap_swaps_once(store: Subject) -> Outcome {
     let meta = put(&store, "conditions/swap", "0").await?;
     let swaps = (1..=8).map(|number: i32| {
-        let (store, etag) = (store.clone(), meta.etag.clone());
+        let store = store.clone();
+        let etag = meta.etag.clone();
         async move {
             let options = PutOptions::default().with_conditions(Conditions::if_etag(etag)?);
             store.put(&key("conditions/swap"), format!("{number}").into(), options).await

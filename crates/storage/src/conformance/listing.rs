@@ -29,7 +29,10 @@ async fn walk(
     store: &Subject,
     options: ListOptions,
 ) -> std::result::Result<(Vec<String>, Vec<String>, usize), super::Failure> {
-    let (mut keys, mut groups, mut pages, mut options) = (Vec::new(), Vec::new(), 0, options);
+    let mut keys = Vec::new();
+    let mut groups = Vec::new();
+    let mut pages = 0;
+    let mut options = options;
     loop {
         let page = store.list(options.clone()).await?;
         pages += 1;

@@ -101,7 +101,8 @@ async fn parts_must_be_equal_but_for_the_last(store: Subject) -> Outcome {
 
 async fn a_short_part_listed_last_is_judged_by_its_number(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/listed"), MultipartOptions::default()).await?;
-    let (short, whole) = (upload.upload_part(1, "x").await?, upload.upload_part(2, bytes(0, MIB5)).await?);
+    let short = upload.upload_part(1, "x").await?;
+    let whole = upload.upload_part(2, bytes(0, MIB5)).await?;
     let again = store.resume_multipart(&key("multipart/listed"), upload.id().clone());
     ensure_eq!(fault(again.complete(vec![whole.clone(), short.clone()]).await)?.0, ErrorKind::UnequalParts);
     ensure_eq!(fault(upload.complete(vec![short, whole]).await)?.0, ErrorKind::PartTooSmall);
@@ -173,7 +174,8 @@ async fn nothing_shows_before_completion(store: Subject) -> Outcome {
 
 async fn listed_parts_are_the_stored(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/list"), MultipartOptions::default()).await?;
-    let (second, first) = (upload.upload_part(2, "22").await?, upload.upload_part(1, "1").await?);
+    let second = upload.upload_part(2, "22").await?;
+    let first = upload.upload_part(1, "1").await?;
     let listed = store.list_parts(&key("multipart/list"), upload.id()).await?;
     let listed: Vec<_> = listed.into_iter().map(|info| (info.part, info.size)).collect();
     ensure_eq!(listed, [(first, 1), (second, 2)]);

@@ -60,7 +60,8 @@ impl Run<'_> {
     }
 
     async fn put(&mut self) -> Result<String, Failure> {
-        let (key, body) = (self.key(), self.body(400));
+        let key = self.key();
+        let body = self.body(400);
         let mut options = PutOptions { http: self.http(), conditions: self.conditions()?, ..PutOptions::default() };
         if self.random.below(4) == 0 {
             let size = [1, 100, 8192, 8200][self.random.below(4)];
@@ -89,7 +90,8 @@ impl Run<'_> {
         match self.random.below(6) {
             0 => options = options.with_range(Range::From { offset: edge(&mut self.random), length: None }),
             1 => {
-                let (offset, length) = (edge(&mut self.random), Some(edge(&mut self.random)));
+                let offset = edge(&mut self.random);
+                let length = Some(edge(&mut self.random));
                 options = options.with_range(Range::From { offset, length });
             }
             2 => options = options.with_range(Range::Suffix(edge(&mut self.random))),
@@ -147,7 +149,8 @@ impl Run<'_> {
             options = options.with_metadata();
         }
         let asked = format!("list {options:?}");
-        let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
+        let mut objects = Vec::new();
+        let mut prefixes = Vec::new();
         let listed = loop {
             match self.store.list(options.clone()).await {
                 Ok(page) => {
@@ -165,7 +168,8 @@ impl Run<'_> {
     }
 
     async fn create(&mut self) -> Result<String, Failure> {
-        let (key, options) = (self.key(), MultipartOptions { http: self.http(), ..MultipartOptions::default() });
+        let key = self.key();
+        let options = MultipartOptions { http: self.http(), ..MultipartOptions::default() };
         let created = self.store.create_multipart(&key, options).await;
         let asked = format!("create {key} as {}", self.uploads.len());
         Ok(told(
@@ -200,7 +204,9 @@ impl Run<'_> {
     async fn complete(&mut self) -> Result<String, Failure> {
         let Some(upload) = self.upload() else { return Ok("no upload yet".to_owned()) };
         let Upload { key, id, parts } = &self.uploads[upload];
-        let (key, id, mut parts) = (key.clone(), id.clone(), parts.clone());
+        let key = key.clone();
+        let id = id.clone();
+        let mut parts = parts.clone();
         // All that were ever stored, those that were overwritten among them; or only some; or turned round.
         match self.random.below(4) {
             0 => parts.reverse(),

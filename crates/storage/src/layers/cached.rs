@@ -193,7 +193,8 @@ impl<S: ObjectStore> Cached<S> {
 
     async fn fetch(&self, key: &Key) -> Result<Fetched> {
         let forgotten = *self.state.forgotten(key);
-        let (known, asked) = (self.state.entries.get(key), (self.state.clock)());
+        let known = self.state.entries.get(key);
+        let asked = (self.state.clock)();
         let mut options = GetOptions::default();
         if let Some(known) = &known {
             let other = Conditions::default().with_etag_does_not_match(Etags::one(known.meta.etag.as_str())?);

@@ -314,7 +314,8 @@ impl LocalStore {
 
     /// Puts what is left of a damaged object into `lost`, and then takes it out of the index.
     async fn set_aside(&self, meta: &ObjectMeta) -> Result<Option<String>> {
-        let (folder, damaged) = (self.shared.root.join(QUARANTINE), meta.clone());
+        let folder = self.shared.root.join(QUARANTINE);
+        let damaged = meta.clone();
         let shown = folder.clone();
         self.run("fsck", move |shared| shared.quarantine(&damaged, &folder)).await?;
         let now = self.shared.now();
@@ -335,7 +336,8 @@ impl LocalStore {
                 true => Some(self.end(&upload.key, &upload.id).await?),
                 false => None,
             };
-            let (key, id) = (upload.key.to_string(), upload.id.to_string());
+            let key = upload.key.to_string();
+            let id = upload.id.to_string();
             let problem = Problem::Upload { upload: id, key, created: upload.created };
             report.findings.push(Finding { problem, repaired });
         }
@@ -441,7 +443,8 @@ impl Shared {
 
     /// Checks objects up to a few mebibytes; the keys that are left, and what was found.
     fn check_some(&self, mut keys: Keys, bodies: bool) -> Result<(Keys, Vec<(String, Checked)>)> {
-        let (mut checked, mut bytes) = (Vec::new(), 0);
+        let mut checked = Vec::new();
+        let mut bytes = 0;
         while bytes < AT_ONCE
             && let Some(key) = keys.next()
         {

@@ -22,7 +22,8 @@ impl InFlight {
 
     /// Returns the function to call with the bytes of each piece that has been written: from then on the disk counts them.
     pub(super) fn written(&self) -> impl Fn(u64) + Send + 'static {
-        let (shared, left) = (Arc::clone(&self.shared), Arc::clone(&self.left));
+        let shared = Arc::clone(&self.shared);
+        let left = Arc::clone(&self.left);
         move |bytes| {
             let take = |left: u64| Some(left.saturating_sub(bytes));
             let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_else(|left| left);

@@ -26,6 +26,7 @@ mod fsck;
 mod in_flight;
 mod index;
 mod lock;
+mod open;
 mod options;
 mod packs;
 mod rebuild;
@@ -45,8 +46,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use isobar_base::sync::IgnorePoison;
 
 use self::blobs::{BlobPart, Blobs, Checking, Found};
-use self::commit::After;
-use self::engine::{Index, NewBody, new_index, upgrade};
+use self::engine::{Index, NewBody};
 use self::in_flight::InFlight;
 use self::index::Content;
 use self::lock::StoreLock;
@@ -134,25 +134,8 @@ impl LocalStore {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_with(root: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
-        let (root, LocalOptions { clock, disk, verify_on_read, signer, pack_bytes, reserve_bytes }) =
-            (root.as_ref().to_owned(), options);
-        let shared = blocking(move || {
-            [root.clone(), root.join("blobs"), root.join("packs")].iter().for_each(|folder| disk::make_private(folder));
-            let room = Room::new(Arc::clone(&disk), root.clone(), reserve_bytes);
-            let blobs = Blobs::open(&root.join("blobs"), Arc::clone(&disk))?;
-            let packs = Packs::new(&root.join("packs"), Arc::clone(&disk), pack_bytes);
-            blobs.create_folder(&root.join("packs"))?;
-            let lock = upgrade_and_lock(&root, &packs)?;
-            let collector = collector(blobs.clone(), Arc::clone(&clock));
-            // Even if another process has just made it: files in a folder are durable only with the folder's own name.
-            blobs.sync_folder(&root)?;
-            let refuse = || if has_files(&root)? { Err(new_index::refuse(&root)) } else { Ok(()) };
-            let index = Index::open(&root.join("index.db"), disk, packs.clone(), refuse, collector)?;
-            blobs.sync_folder(&root)?;
-            let in_flight = Mutex::default();
-            Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, room, in_flight, _lock: lock })
-        });
-        let shared = shared.await.map_err(|error| error.during("open"))?;
+        let root = root.as_ref().to_owned();
+        let shared = blocking(move || open::open(root, options)).await.map_err(|error| error.during("open"))?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -189,7 +172,8 @@ impl LocalStore {
         let mut unlinked = Vec::new();
         // Some at a time: writers wait meanwhile.
         for some in orphans.chunks(256) {
-            let (names, blobs) = (some.iter().map(|found| found.blob.clone()).collect(), self.shared.blobs.clone());
+            let names = some.iter().map(|found| found.blob.clone()).collect();
+            let blobs = self.shared.blobs.clone();
             unlinked.extend(self.shared.index.unlink_unnamed(names, move |blob| blobs.remove(blob)).await?);
         }
         Ok(unlinked)
@@ -207,18 +191,21 @@ impl LocalStore {
         operation: impl Into<&'static str>,
         work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (shared, operation) = (Arc::clone(&self.shared), operation.into());
+        let shared = Arc::clone(&self.shared);
+        let operation = operation.into();
         blocking(move || work(&shared)).await.map_err(|error| error.during(operation))
     }
 
     /// Makes a body durable as a blob where it is large; hashes it on the way.
     async fn take_body(&self, body: Body, digests: Digests) -> Result<(NewBody, Digests, Option<InFlight>)> {
         if body.length() <= SMALL_BYTES {
-            let (bytes, mut digests) = (body.bytes().await?, digests);
+            let bytes = body.bytes().await?;
+            let mut digests = digests;
             digests.update(&bytes);
             return Ok((NewBody::Small(bytes), digests, None));
         }
-        let (blob, size) = (rules::random_id()?, body.length());
+        let blob = rules::random_id()?;
+        let size = body.length();
         let in_flight = InFlight::new(&self.shared, &blob, size);
         let digests = self.shared.blobs.write(&blob, body, digests, in_flight.written()).await?;
         Ok((NewBody::Blobs(vec![BlobPart { blob, size }]), digests, Some(in_flight)))
@@ -241,7 +228,9 @@ impl LocalStore {
         let mut meta =
             ObjectMeta::new(key.clone(), rules::random_id()?, size, checksums[0].hex.clone(), self.shared.now());
         (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
-        let (row, shared, kept) = (meta.clone(), Arc::clone(&self.shared), body.clone());
+        let row = meta.clone();
+        let shared = Arc::clone(&self.shared);
+        let kept = body.clone();
         let stored = self.shared.index.put(row, body, conditions, move |segments| {
             let _in_flight = &in_flight; // until the job is over, however it ends
             shared.check_segments(segments)
@@ -279,11 +268,15 @@ impl LocalStore {
         rules::check_part_number(number)?;
         rules::check_size(&body)?;
         self.shared.admit(body.length())?;
-        let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
-        let (checked_key, checked) = (key.clone(), upload.clone());
+        let key = key.clone();
+        let upload = upload.clone();
+        let now = self.shared.now();
+        let checked_key = key.clone();
+        let checked = upload.clone();
         self.run(Operation::UploadPart, move |shared| shared.index.check_upload(&checked_key, &checked, now)).await?;
 
-        let (blob, size) = (rules::random_id()?, body.length());
+        let blob = rules::random_id()?;
+        let size = body.length();
         let in_flight = InFlight::new(&self.shared, &blob, size);
         let digests = self.shared.blobs.write(&blob, body, Digests::new(None), in_flight.written()).await?;
         let md5 = digests.finish()?.swap_remove(0).hex;
@@ -397,45 +390,6 @@ impl Shared {
     }
 }
 
-/// Locks a store that is about to be opened, and first upgrades an index of an earlier version.
-fn upgrade_and_lock(root: &Path, packs: &Packs) -> Result<StoreLock> {
-    let path = root.join("index.db");
-    if upgrade::is_older(&path)? {
-        let _alone = StoreLock::for_upgrade(root)?;
-        upgrade::upgrade(&path, packs.clone())?;
-    }
-    StoreLock::shared(root)
-}
-
-/// Whether there are packs or blobs in a store's folder.
-fn has_files(root: &Path) -> Result<bool> {
-    let is_any = |path: PathBuf, is_ours: &dyn Fn(&str) -> bool| match std::fs::read_dir(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io(format_args!("cannot list {}", path.display()), error)),
-        Ok(files) => Ok(files.flatten().any(|file| file.file_name().to_str().is_some_and(is_ours))),
-    };
-    if is_any(root.join("packs"), &|name| name.ends_with(".pack"))? {
-        return Ok(true);
-    }
-    for byte in 0..=255u8 {
-        if is_any(root.join("blobs").join(format!("{byte:02x}")), &|name| name.len() == 32)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is logged, and the unlinking
-/// tried again with the next write; the commit stands.
-fn collector(blobs: Blobs, clock: Clock) -> After {
-    Box::new(move |connection, wal| {
-        if let Err(_error) = engine::collect(connection, wal, clock(), |blob| blobs.remove(blob)) {
-            #[cfg(feature = "tracing")]
-            tracing::warn!(error = %_error, "replaced blobs could not be removed");
-        }
-    })
-}
-
 impl fmt::Debug for LocalStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LocalStore({})", self.shared.root.display())
@@ -495,7 +449,9 @@ impl ObjectStore for LocalStore {
     }
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
-        let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
+        let key = key.clone();
+        let upload = upload.clone();
+        let now = self.shared.now();
         // A damaged index may hide the object that this would replace.
         self.shared.index.health().map_err(|error| error.during(Operation::CompleteMultipart))?;
         let completed = self.shared.index.complete_upload(key, upload, parts, now).await;
@@ -508,7 +464,9 @@ impl ObjectStore for LocalStore {
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
-        let (key, upload, now) = (key.clone(), upload.clone(), self.shared.now());
+        let key = key.clone();
+        let upload = upload.clone();
+        let now = self.shared.now();
         self.run(Operation::ListParts, move |shared| shared.index.list_parts(&key, &upload, now)).await
     }
 

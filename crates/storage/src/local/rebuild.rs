@@ -74,7 +74,7 @@ impl LocalStore {
 fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
     let LocalOptions { clock, disk, pack_bytes, .. } = options;
     let packs = Packs::new(&root.join("packs"), Arc::clone(&disk), pack_bytes);
-    if !super::has_files(root)? {
+    if !super::open::has_files(root)? {
         let what = format!("{} has neither packs nor blobs to make an index of", root.display());
         return Err(Error::new(ErrorKind::InvalidArgument, what));
     }
@@ -292,7 +292,8 @@ impl Work<'_> {
         if self.packs.is_empty_from(pack, chain.position)? {
             return Ok(None); // it was made longer than it was needed
         }
-        let (mut wanted, mut frames) = (anchor, Vec::new());
+        let mut wanted = anchor;
+        let mut frames = Vec::new();
         let mut outermost: Vec<Frame> = Vec::new();
         for frame in self.packs.frames_within(pack, chain.position, size)? {
             // Within a whole frame there are bodies alone, whatever they look like.
@@ -350,7 +351,8 @@ impl Work<'_> {
     /// Keeps the blobs that no frame has named: parts of uploads that were not completed, what a crash has left, and large objects of
     /// stores before version 4.
     fn keep_unnamed(&self, report: &mut Rebuild) -> Result<()> {
-        let (known, folder) = (self.new.known_blobs()?, self.root.join(QUARANTINE));
+        let known = self.new.known_blobs()?;
+        let folder = self.root.join(QUARANTINE);
         let (found, foreign) = self.blobs.list()?;
         report.foreign.extend(foreign);
         for found in found.into_iter().filter(|found| !known.contains(&found.blob)) {

@@ -62,7 +62,8 @@ pub async fn plan_across(
         let name = |meta: &ObjectMeta| meta.key.as_str().strip_prefix(prefix).unwrap_or_default().to_owned();
         Ok::<BTreeMap<String, ObjectMeta>, Error>(all.into_iter().map(|meta| (name(&meta), meta)).collect())
     };
-    let (wanted, mut there) = (listed(source, source_prefix).await?, listed(target, target_prefix).await?);
+    let wanted = listed(source, source_prefix).await?;
+    let mut there = listed(target, target_prefix).await?;
     there.retain(|name, _| filter(name));
     let mut plan = AcrossPlan::default();
     for (name, meta) in wanted {

@@ -51,7 +51,8 @@ impl DownPlan {
         match self.left_out.iter().find(|left_out| left_out.reason == Reason::State) {
             None => Ok(()),
             Some(LeftOut { name, .. }) => {
-                let (state, folder) = (self.folder.join(name), self.folder.display());
+                let state = self.folder.join(name);
+                let folder = self.folder.display();
                 let message = format!(
                     "nothing is deleted in {folder}, as it has state of isobar in it: {}; sync into a folder of its own, or do \
                      not delete",
@@ -102,11 +103,13 @@ pub async fn plan_down_with(
     options: &WalkOptions,
 ) -> Result<DownPlan> {
     let folder = folder.as_ref().to_owned();
-    let (here, policy) = (folder.clone(), options.clone());
+    let here = folder.clone();
+    let policy = options.clone();
     let (root, mut walk) = blocking(move || walk_target(&here, &policy)).await?;
     let mut plan = DownPlan { folder: folder.clone(), options: options.clone(), ..DownPlan::default() };
     let objects: Vec<ObjectMeta> = store.list_all(ListOptions::default().with_prefix(prefix)).try_collect().await?;
-    let (mut wanted, mut markers) = (BTreeMap::new(), BTreeSet::new());
+    let mut wanted = BTreeMap::new();
+    let mut markers = BTreeSet::new();
     for meta in objects {
         let name = meta.key.as_str().strip_prefix(prefix).unwrap_or_default().to_owned();
         if !filter(&name) {
@@ -199,14 +202,16 @@ pub async fn apply_down(
     if options.delete {
         plan.check_delete()?;
     }
-    let (folder, walk_options) = (plan.folder.clone(), plan.options.clone());
+    let folder = plan.folder.clone();
+    let walk_options = plan.options.clone();
     let root = blocking(move || {
         fs::create_dir_all(&folder)
             .map_err(|error| plain(format_args!("cannot create the folder {}", folder.display()), error))?;
         Root::open(&folder, &walk_options)
     });
     let root = &root.await?;
-    let (here, folders) = (root.clone(), plan.folder_names.clone());
+    let here = root.clone();
+    let folders = plan.folder_names.clone();
     blocking(move || folders.iter().try_for_each(|name| here.create_folder(name))).await?;
     let mut downloads = stream::iter(plan.downloads.iter().map(async |download| {
         let named =
@@ -222,7 +227,8 @@ pub async fn apply_down(
         done(download);
     }
     if options.delete {
-        let (here, extra) = (root.clone(), plan.extra_names.clone());
+        let here = root.clone();
+        let extra = plan.extra_names.clone();
         blocking(move || extra.iter().try_for_each(|name| here.remove_file(name))).await?;
     }
     Ok(())
@@ -232,7 +238,8 @@ async fn fetch(store: &dyn ObjectStore, root: &Root, download: &Download, name: 
     let found = store.get(&download.key, GetOptions::default()).await?.into_object();
     let gone = || Error::new(ErrorKind::Unavailable, "the object has gone since it was listed; plan again");
     let (_, body) = found.ok_or_else(gone)?;
-    let (root, name) = (root.clone(), name.to_owned());
+    let root = root.clone();
+    let name = name.to_owned();
     let mut file = blocking(move || root.create_file(&name)).await?;
     let mut chunks = body.into_stream();
     while let Some(chunk) = chunks.try_next().await? {

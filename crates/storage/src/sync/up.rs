@@ -76,7 +76,8 @@ pub async fn plan_with(
     filter: Filter<'_>,
     options: &WalkOptions,
 ) -> Result<Plan> {
-    let (shown, options) = (folder.as_ref().to_owned(), options.clone());
+    let shown = folder.as_ref().to_owned();
+    let options = options.clone();
     let walked = blocking(move || {
         let root = Root::open(&shown, &options)?;
         root.walk().map(|walk| (root, walk))
@@ -152,7 +153,8 @@ async fn put(store: &dyn ObjectStore, root: &Root, upload: &Upload) -> Result<()
         |error: Error| Error::new(error.kind(), format!("{}: {error}", upload.path.display())).with_source(error);
     // Its md5 goes with it, so that a file that changes while it is read is not stored as something that never was.
     let checksum = md5_below(root, &upload.name).await?;
-    let (root, name) = (root.clone(), upload.name.clone());
+    let root = root.clone();
+    let name = upload.name.clone();
     let body = blocking(move || body_below(&root, &name)).await?;
     if body.length() > limits::SINGLE_PUT_BYTES {
         let options = MultipartOptions::default().with_http(HttpMetadata::with_content_type(&upload.content_type));
@@ -181,14 +183,16 @@ pub(super) async fn has_bytes(object: &ObjectMeta, root: &Root, name: &str) -> R
 }
 
 async fn md5_below(root: &Root, name: &str) -> Result<Checksum> {
-    let (root, name) = (root.clone(), name.to_owned());
+    let root = root.clone();
+    let name = name.to_owned();
     blocking(move || md5_of_file(&root, &name)).await
 }
 
 /// The md5 of a file, read in pieces.
 pub(crate) fn md5_of_file(root: &Root, name: &str) -> Result<Checksum> {
     let failed = |error| plain(format_args!("cannot read {}", root.path().join(name).display()), error);
-    let (mut file, mut buffer) = (root.open_file(name)?, vec![0; 128 * 1024]);
+    let mut file = root.open_file(name)?;
+    let mut buffer = vec![0; 128 * 1024];
     let mut digests = Digests::new(None);
     loop {
         match file.read(&mut buffer).map_err(failed)? {

@@ -17,7 +17,8 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 
 /// Opens a regular file below a folder, neither of whose paths has a link in it.
 pub(super) fn open_file(root: &Path, below: &Path) -> io::Result<File> {
-    let (folder, name) = (below.parent().unwrap_or(Path::new("")), below.file_name().unwrap_or_default());
+    let folder = below.parent().unwrap_or(Path::new(""));
+    let name = below.file_name().unwrap_or_default();
     let folder = open_folder(root, folder, false)?;
     regular(rustix::fs::openat(&folder, name, reading() | OFlags::NOFOLLOW, Mode::empty())?)
 }
@@ -108,7 +109,9 @@ impl NewFile {
     }
 
     fn rename(&self, is_new: bool) -> io::Result<()> {
-        let (folder, part, name) = (self.folder.as_fd(), &*self.part, &*self.name);
+        let folder = self.folder.as_fd();
+        let part = &*self.part;
+        let name = &*self.name;
         if is_new {
             #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
             match rustix::fs::renameat_with(folder, part, folder, name, RenameFlags::NOREPLACE) {

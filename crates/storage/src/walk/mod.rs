@@ -115,7 +115,8 @@ impl Walk {
 /// When the folder cannot be read; [`ErrorKind::InvalidArgument`] when it is inside a state folder, or when its links reach more
 /// than a million entries.
 pub async fn walk(root: impl AsRef<Path>, options: &WalkOptions) -> Result<Walk> {
-    let (root, options) = (root.as_ref().to_owned(), options.clone());
+    let root = root.as_ref().to_owned();
+    let options = options.clone();
     blocking(move || Root::open(&root, &options)?.walk()).await
 }
 
@@ -331,7 +332,8 @@ impl Walker<'_> {
                 return Ok(());
             }
             self.found.folders.insert(name.clone());
-            let (above, is_linked) = (Some(Arc::clone(chain)), folder.is_linked || is_link);
+            let above = Some(Arc::clone(chain));
+            let is_linked = folder.is_linked || is_link;
             self.folders.push(Folder { real, prefix: name + "/", is_linked, above });
         } else if meta.is_file() {
             let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);

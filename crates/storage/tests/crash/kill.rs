@@ -68,7 +68,10 @@ async fn writer() {
 async fn a_killed_writer_has_lost_nothing_that_it_acknowledged() {
     let kills = count("ISOBAR_KILLS", 1000);
     let folder = tempfile::tempdir().unwrap();
-    let (mut random, mut acknowledged, mut next, mut acks) = (Random(3), BTreeMap::<String, u64>::new(), 1, 0);
+    let mut random = Random(3);
+    let mut acknowledged = BTreeMap::<String, u64>::new();
+    let mut next = 1;
+    let mut acks = 0;
     let from = Instant::now();
     for kill in 0..kills {
         for (key, number) in killed(folder.path(), next, Duration::from_micros(random.below(25_000) as u64)) {

@@ -146,7 +146,10 @@ async fn every_crash_point_of_a_script_keeps_what_was_acknowledged() {
     let points = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for half in 0..2 {
-            let (ops, states, losses, points) = (&ops, &states, &losses, &points);
+            let ops = &ops;
+            let states = &states;
+            let losses = &losses;
+            let points = &points;
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(crash_everywhere(half, ops, states, losses, points));
@@ -182,7 +185,9 @@ async fn recorded(root: &Path, script: &[Step]) -> Vec<Op> {
 
 /// Lets the power go after every operation whose number is of this half.
 async fn crash_everywhere(half: usize, ops: &[Op], states: &[State], losses: &[Loss], points: &AtomicUsize) {
-    let (mut replay, mut step, folder) = (Replay::default(), None, in_memory());
+    let mut replay = Replay::default();
+    let mut step = None;
+    let folder = in_memory();
     let store = folder.path().join("store");
     for (number, op) in ops.iter().enumerate() {
         replay.apply(op);

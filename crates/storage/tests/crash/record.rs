@@ -119,7 +119,8 @@ struct RecordedFile {
 impl Write for RecordedFile {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let written = self.file.write(buffer)?;
-        let (offset, data) = (self.offset, buffer[..written].to_vec());
+        let offset = self.offset;
+        let data = buffer[..written].to_vec();
         record(&self.path, |path| Op::Write { path, offset, data });
         self.offset += written as u64;
         Ok(written)

@@ -71,7 +71,8 @@ async fn cut_and_swapped_packs_are_not_served() {
     }
     let files = packs(folder.path());
     assert!(files.len() > 3);
-    let (one, other) = (fs::read(&files[1]).unwrap(), fs::read(&files[2]).unwrap());
+    let one = fs::read(&files[1]).unwrap();
+    let other = fs::read(&files[2]).unwrap();
     for damage in ["swapped", "cut", "none"] {
         match damage {
             "swapped" => [(&files[1], &other), (&files[2], &one)].map(|(path, bytes)| fs::write(path, bytes).unwrap()),
@@ -273,7 +274,8 @@ async fn cut_swapped_and_missing_blobs_and_damaged_trailers_are_not_served() {
     ];
     upload.complete(parts.to_vec()).await.unwrap();
     let files = blobs(folder.path());
-    let (one, other) = (fs::read(&files[0]).unwrap(), fs::read(&files[1]).unwrap());
+    let one = fs::read(&files[0]).unwrap();
+    let other = fs::read(&files[1]).unwrap();
     for damage in ["swapped", "cut", "trailer", "missing"] {
         match damage {
             "swapped" => fs::write(&files[0], &other).unwrap(),
@@ -328,7 +330,8 @@ async fn what_a_damaged_index_does_not_find_is_not_said_to_be_missing_and_a_rebu
     let writes = names.iter().map(async |name| store.write(&key(name), name.repeat(9)).await.unwrap());
     futures_util::future::join_all(writes).await;
     drop(store);
-    let (index, whole) = (folder.path().join("index.db"), closed_index(folder.path()));
+    let index = folder.path().join("index.db");
+    let whole = closed_index(folder.path());
     // In the middle of each page but the first two: zeros among its cells are cells like others to SQLite.
     for page in 2..whole.len() / 4096 {
         fs::write(&index, &whole).unwrap();

@@ -27,7 +27,8 @@ fn folder() -> tempfile::TempDir {
 #[tokio::test]
 async fn it_lists_and_reads_as_a_bucket_of_the_same_objects_does() {
     let folder = folder();
-    let (store, bucket) = (Directory::open(folder.path()).await.unwrap(), MemoryStore::new());
+    let store = Directory::open(folder.path()).await.unwrap();
+    let bucket = MemoryStore::new();
     let planned = plan(folder.path(), &bucket, "", &everything).await.unwrap();
     apply(&planned, &bucket, &Default::default(), |_| {}).await.unwrap();
     for options in [
@@ -38,9 +39,11 @@ async fn it_lists_and_reads_as_a_bucket_of_the_same_objects_does() {
         ListOptions::default().with_start_after("a.html"),
         ListOptions::default().with_prefix("a/").with_delimiter("/").with_limit(1),
     ] {
-        let (mut here, mut there) = (options.clone(), options);
+        let mut here = options.clone();
+        let mut there = options;
         loop {
-            let (ours, theirs) = (store.list(here.clone()).await.unwrap(), bucket.list(there.clone()).await.unwrap());
+            let ours = store.list(here.clone()).await.unwrap();
+            let theirs = bucket.list(there.clone()).await.unwrap();
             let shown = |page: &isobar_storage::ListPage| {
                 page.objects.iter().map(|meta| (meta.key.clone(), meta.size, meta.etag.clone())).collect::<Vec<_>>()
             };
@@ -81,7 +84,8 @@ async fn a_changed_file_is_another_object() {
 
 #[tokio::test]
 async fn nothing_outside_is_read_and_nothing_is_written() {
-    let (outer, folder) = (tempfile::tempdir().unwrap(), folder());
+    let outer = tempfile::tempdir().unwrap();
+    let folder = folder();
     fs::write(outer.path().join("secret"), "secret").unwrap();
     let store = Directory::open(folder.path()).await.unwrap();
     #[cfg(unix)]

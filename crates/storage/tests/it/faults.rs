@@ -118,7 +118,8 @@ impl DiskFile for FragileFile {
 
 #[tokio::test]
 async fn a_full_or_forbidden_disk_is_told_and_leaves_what_was_there() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
     store.write(&key("large"), vec![1; 100_000]).await.unwrap();
     for (state, kind) in [(FULL, ErrorKind::StorageFull), (FORBIDDEN, ErrorKind::PermissionDenied)] {
@@ -136,7 +137,8 @@ async fn a_full_or_forbidden_disk_is_told_and_leaves_what_was_there() {
 
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_written_until_the_store_is_opened_again() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     let options = LocalOptions::default().with_disk(disk.clone());
     let store = LocalStore::open_with(folder.path(), options.clone()).await.unwrap();
     store.write(&key("before"), "acknowledged").await.unwrap();
@@ -167,7 +169,8 @@ async fn after_a_failed_sync_nothing_is_written_until_the_store_is_opened_again(
 
 #[tokio::test]
 async fn a_small_body_that_cannot_be_written_is_told_and_changes_nothing() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
     store.write(&key("small"), "before").await.unwrap();
     disk.set(FULL);
@@ -189,7 +192,8 @@ async fn a_small_body_that_cannot_be_written_is_told_and_changes_nothing() {
 #[tokio::test]
 async fn after_a_failed_sync_of_a_pack_nobody_sees_what_was_in_it() {
     for puts in [1, 20] {
-        let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Fragile::default();
         let options = LocalOptions::default().with_disk(disk.clone());
         let store = LocalStore::open_with(folder.path(), options).await.unwrap();
         store.write(&key("before"), "acknowledged").await.unwrap();
@@ -219,7 +223,8 @@ async fn after_a_failed_sync_of_a_pack_nobody_sees_what_was_in_it() {
 
 #[tokio::test]
 async fn what_has_changed_nothing_is_answered_when_what_it_has_seen_is_durable() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
     disk.set(BROKEN_LOG);
     // Another process may have deleted it just now.
@@ -229,7 +234,8 @@ async fn what_has_changed_nothing_is_answered_when_what_it_has_seen_is_durable()
 
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_collected_either() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     let (clock, hours) = crate::local::shifted_clock();
     let options = LocalOptions::default().with_disk(disk.clone()).with_clock(clock);
     let store = LocalStore::open_with(folder.path(), options).await.unwrap();
@@ -244,7 +250,8 @@ async fn after_a_failed_sync_nothing_is_collected_either() {
 
 #[tokio::test]
 async fn nothing_is_collected_before_what_gave_it_up_is_durable() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     let (clock, hours) = crate::local::shifted_clock();
     let options = LocalOptions::default().with_disk(disk.clone()).with_clock(clock);
     let store = LocalStore::open_with(folder.path(), options).await.unwrap();
@@ -267,7 +274,8 @@ async fn nothing_is_collected_before_what_gave_it_up_is_durable() {
 
 #[tokio::test]
 async fn what_cannot_be_kept_is_not_given_up() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
     store.write(&key("large"), vec![1; 100_000]).await.unwrap();
     std::fs::write(blobs(folder.path()).pop().unwrap(), vec![2; 100_000]).unwrap();
@@ -324,7 +332,8 @@ async fn a_folder_that_may_not_be_written_is_told_by_its_name() {
 
 #[tokio::test]
 async fn puts_are_refused_before_the_disk_is_full_and_deletions_are_not() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     disk.1.store(200, Ordering::SeqCst);
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
     store.write(&key("small"), "x").await.unwrap();
@@ -363,7 +372,8 @@ async fn puts_are_refused_before_the_disk_is_full_and_deletions_are_not() {
 
 #[tokio::test]
 async fn a_body_in_flight_counts_as_written() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     disk.1.store(200, Ordering::SeqCst);
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
     let endless = || isobar_storage::Body::from_stream(100 << 20, futures_util::stream::pending());
@@ -383,7 +393,8 @@ async fn a_body_in_flight_counts_as_written() {
 
 #[tokio::test]
 async fn what_is_written_of_a_body_counts_once() {
-    let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
     disk.1.store(200, Ordering::SeqCst);
     let store = LocalStore::open_with(folder.path(), LocalOptions::default().with_disk(disk.clone())).await.unwrap();
     let first = tokio::spawn({
@@ -407,7 +418,8 @@ async fn what_is_written_of_a_body_counts_once() {
 #[tokio::test]
 async fn a_pack_that_was_not_removed_goes_before_the_deletion_of_what_is_in_it() {
     for is_reopened in [false, true] {
-        let (folder, disk) = (tempfile::tempdir().unwrap(), Fragile::default());
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Fragile::default();
         let open = async || {
             let options = LocalOptions::default().with_pack_bytes(SHORT).with_disk(disk.clone());
             LocalStore::open_with(folder.path(), options).await.unwrap()

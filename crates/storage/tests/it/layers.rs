@@ -77,7 +77,8 @@ async fn nothing_beside_the_prefix_is_reached() {
 
 #[tokio::test]
 async fn two_forms_of_a_key_are_one_as_in_r2() {
-    let (composed, decomposed) = ("caf\u{e9}/\u{fc}", "cafe\u{301}/u\u{308}");
+    let composed = "caf\u{e9}/\u{fc}";
+    let decomposed = "cafe\u{301}/u\u{308}";
     let inner = MemoryStore::new();
     let store = NfcKeys::new(inner.clone());
     assert_eq!(store.write(&key(decomposed), "1").await.unwrap().key.as_str(), composed);
@@ -168,7 +169,8 @@ async fn only_so_many_at_once_and_only_so_large() {
     let store = Limited::new(local, LimitOptions::default().with_concurrency(2));
     // Two bodies that are open take both turns; a third read waits until one is dropped.
     let open = async || store.get(&key("large"), GetOptions::default()).await.unwrap().into_object().unwrap().1;
-    let (first, second) = (open().await, open().await);
+    let first = open().await;
+    let second = open().await;
     assert!(tokio::time::timeout(Duration::from_millis(50), store.head(&key("large"))).await.is_err());
     drop(first);
     assert!(store.head(&key("large")).await.unwrap().is_some());
@@ -194,7 +196,8 @@ async fn operations_are_counted() {
 /// A cache over a recorded store, and a clock in seconds.
 fn cached(options: CacheOptions) -> (Arc<Cached<MockStore>>, MockStore, Arc<AtomicI64>) {
     let seconds = Arc::new(AtomicI64::new(0));
-    let (shift, start) = (Arc::clone(&seconds), Utc::now());
+    let shift = Arc::clone(&seconds);
+    let start = Utc::now();
     let clock: Clock = Arc::new(move || start + chrono::Duration::seconds(shift.load(Ordering::SeqCst)));
     let inner = MockStore::new(MemoryStore::new());
     (Arc::new(Cached::new(inner.clone(), options.with_clock(clock))), inner, seconds)
@@ -267,7 +270,8 @@ impl Observer for Between {
 
 #[tokio::test]
 async fn what_was_asked_for_before_a_write_is_not_kept_after_it() {
-    let (inner, between) = (MemoryStore::new(), Arc::new(Between::default()));
+    let inner = MemoryStore::new();
+    let between = Arc::new(Between::default());
     inner.write(&key("a"), "old").await.unwrap();
     let options = CacheOptions::default().with_fresh_for(Duration::from_secs(1000));
     let store = Arc::new(Cached::new(Observed::new(inner, Arc::clone(&between)), options));

@@ -241,8 +241,8 @@ async fn a_dropped_or_broken_upload_leaves_no_blob() {
 #[tokio::test]
 async fn a_change_is_another_generation_whoever_made_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (ours, theirs) =
-        (LocalStore::open(folder.path()).await.unwrap(), LocalStore::open(folder.path()).await.unwrap());
+    let ours = LocalStore::open(folder.path()).await.unwrap();
+    let theirs = LocalStore::open(folder.path()).await.unwrap();
     let key = Key::new("a").unwrap();
     let settled = async |store: &LocalStore| {
         // Of what was written before, the file itself may tell once more.

@@ -46,7 +46,8 @@ async fn random_sequences_end_alike_in_memory_and_on_disk() {
     for seed in 0..40 {
         let told = [&local, &memory].map(|store| conformance::transcript(store, seed, 300));
         let [local, memory] = futures_util::future::join_all(told).await.try_into().unwrap();
-        let (local, memory) = (local.unwrap(), memory.unwrap());
+        let local = local.unwrap();
+        let memory = memory.unwrap();
         local.iter().zip(&memory).enumerate().for_each(|(step, (local, memory))| {
             assert_eq!(local, memory, "seed {seed}, step {step}");
         });

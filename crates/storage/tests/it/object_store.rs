@@ -132,9 +132,11 @@ async fn etags_are_taken_bare_and_quoted_in_every_condition() {
     let get = async |options: GetOptions| object_store::ObjectStore::get_opts(&store, &path, options).await;
     let etag = store.head(&path).await.unwrap().e_tag.unwrap();
     let other = "0".repeat(32);
-    let (quoted, other_quoted) = (format!("\"{etag}\""), format!("\"{other}\""));
-    let (weak, many, quoted_many) =
-        (format!("W/{quoted}"), format!("{other}, {etag}"), format!("{other_quoted}, {quoted}"));
+    let quoted = format!("\"{etag}\"");
+    let other_quoted = format!("\"{other}\"");
+    let weak = format!("W/{quoted}");
+    let many = format!("{other}, {etag}");
+    let quoted_many = format!("{other_quoted}, {quoted}");
     for same in [&etag, &quoted, &many, &quoted_many, &"*".to_owned()] {
         assert!(get(GetOptions::new().with_if_match(Some(same))).await.is_ok(), "{same}");
         let unchanged = get(GetOptions::new().with_if_none_match(Some(same))).await.unwrap_err();
@@ -163,7 +165,8 @@ async fn etags_are_taken_bare_and_quoted_in_every_condition() {
 async fn what_is_copied_or_renamed_onto_itself_stays() {
     use object_store::{CopyMode, CopyOptions, Error, ObjectStore, RenameOptions, RenameTargetMode};
     let (_, store) = named(&["a"]).await;
-    let (path, gone) = (Path::from("a"), Path::from("gone"));
+    let path = Path::from("a");
+    let gone = Path::from("gone");
     let before = store.head(&path).await.unwrap();
     store.rename(&path, &path).await.unwrap();
     store.copy(&path, &path).await.unwrap();
@@ -213,7 +216,7 @@ async fn ranges_at_and_past_the_end_are_those_of_object_stores_own_memory() {
         }
     }
     let ranges = [0..3, 8..100, 2..4];
-    let (ours, theirs) =
-        (ours.get_ranges(&Path::from("a"), &ranges).await, theirs.get_ranges(&Path::from("a"), &ranges).await);
+    let ours = ours.get_ranges(&Path::from("a"), &ranges).await;
+    let theirs = theirs.get_ranges(&Path::from("a"), &ranges).await;
     assert_eq!(ours.unwrap(), theirs.unwrap());
 }

@@ -12,7 +12,8 @@ async fn error_of(store: &dyn ObjectStore, operation: Operation) -> Error {
     fn failed<T>(result: Result<T>) -> Error {
         result.err().expect("the operation was scripted to fail")
     }
-    let (key, upload) = (Key::new("a").unwrap(), UploadId::new("upload".to_owned()));
+    let key = Key::new("a").unwrap();
+    let upload = UploadId::new("upload".to_owned());
     match operation {
         Operation::Head => failed(store.head(&key).await),
         Operation::Get => failed(store.get(&key, Default::default()).await),
@@ -35,7 +36,8 @@ async fn error_of(store: &dyn ObjectStore, operation: Operation) -> Error {
 
 #[tokio::test]
 async fn an_operation_has_one_name_in_errors_observations_and_scripts() {
-    let (mock, counters) = (MockStore::new(MemoryStore::new()), Counters::default());
+    let mock = MockStore::new(MemoryStore::new());
+    let counters = Counters::default();
     let store = Observed::new(mock.clone(), counters.clone());
     for operation in Operation::ALL {
         mock.script().fail_next(operation, Error::new(ErrorKind::Unavailable, "as scripted"));
@@ -50,7 +52,8 @@ async fn an_operation_has_one_name_in_errors_observations_and_scripts() {
 
 #[tokio::test]
 async fn a_backend_names_its_errors_as_the_operations_are_named() {
-    let (store, unknown) = (MemoryStore::new(), [Operation::UploadPart, Operation::CompleteMultipart]);
+    let store = MemoryStore::new();
+    let unknown = [Operation::UploadPart, Operation::CompleteMultipart];
     for operation in unknown.into_iter().chain([Operation::AbortMultipart, Operation::ListParts]) {
         let error = error_of(&store, operation).await;
         assert_eq!((error.kind(), error.operation()), (ErrorKind::NoSuchUpload, operation.name()), "{error}");

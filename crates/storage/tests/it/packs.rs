@@ -107,7 +107,8 @@ async fn what_was_deleted_stays_deleted_and_what_came_after_it_is_there() {
 
 #[tokio::test]
 async fn only_the_frame_that_follows_is_taken_for_one() {
-    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     for root in [folder.path(), other.path()] {
         open(root, 1 << 20).await.write(&key("first"), "1").await.unwrap();
     }
@@ -186,7 +187,8 @@ async fn what_was_never_committed_undoes_nothing_that_was() {
         drop(store);
         closed_index(folder.path());
         let store = open(folder.path(), 1 << 20).await;
-        let (kept, new) = (read(&store, "kept").await, read(&store, "new").await);
+        let kept = read(&store, "kept").await;
+        let new = read(&store, "new").await;
         match change {
             // It was decided, and nobody knows that it was not answered.
             "nothing" => assert_eq!((kept.as_deref(), new.as_deref()), (Some("2"), Some("2"))),

@@ -13,7 +13,8 @@ use crate::packs::{SHORT, closed_index, is_sound, open, read};
 
 /// Every object with its metadata and its body.
 pub(crate) async fn everything(store: &LocalStore) -> BTreeMap<String, (String, Vec<u8>)> {
-    let (mut all, mut options) = (BTreeMap::new(), ListOptions::default());
+    let mut all = BTreeMap::new();
+    let mut options = ListOptions::default();
     (options.include_http, options.include_custom) = (true, true);
     loop {
         let page = store.list(options.clone()).await.unwrap();
@@ -74,14 +75,16 @@ async fn files_without_an_index_are_refused_and_left_as_they_are() {
 
 #[tokio::test]
 async fn an_index_of_another_store_or_of_another_time_is_refused() {
-    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     for (root, count, name) in [(folder.path(), 3, "ours"), (other.path(), 5, "theirs")] {
         let store = open(root, 1 << 20).await;
         for number in 0..count {
             store.write(&key(&format!("{number}")), name.repeat(100)).await.unwrap();
         }
     }
-    let (ours, theirs) = (closed_index(folder.path()), closed_index(other.path()));
+    let ours = closed_index(folder.path());
+    let theirs = closed_index(other.path());
     let before = files(folder.path());
     fs::write(folder.path().join("index.db"), theirs).unwrap();
     // An index that was never written to is another one, too.
@@ -288,7 +291,8 @@ async fn damage_in_the_last_frame_of_a_pack_leaves_the_packs_behind_it() {
 
 #[tokio::test]
 async fn bytes_in_a_body_that_look_like_a_frame_are_not_taken_for_one() {
-    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     let store = open(other.path(), 1 << 20).await;
     store.write(&key("forged"), "forged").await.unwrap();
     drop(store);
@@ -317,7 +321,8 @@ async fn bytes_in_a_body_that_look_like_a_frame_are_not_taken_for_one() {
 
 #[tokio::test]
 async fn a_frame_in_the_last_body_ends_no_chain() {
-    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     let store = open(other.path(), 1 << 20).await;
     store.write(&key("forged"), "forged").await.unwrap();
     drop(store);

@@ -104,7 +104,8 @@ async fn keys_that_a_folder_cannot_have_are_refused_before_anything_is_written()
 
 #[tokio::test]
 async fn a_repository_is_not_written_into_nor_what_a_link_leads_to() {
-    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
     let store = MemoryStore::new();
     for name in [".git/hooks/pre-commit", "deep/.git/config", "kept.txt"] {
         store.write(&Key::new(name).unwrap(), "x").await.unwrap();
@@ -185,7 +186,8 @@ async fn a_file_that_appears_after_the_plan_is_not_replaced() {
 
 #[tokio::test]
 async fn a_bucket_is_synced_into_another_with_its_metadata() {
-    let (one, other) = (MemoryStore::new(), MemoryStore::new());
+    let one = MemoryStore::new();
+    let other = MemoryStore::new();
     let key = |name: &str| Key::new(name).unwrap();
     let options = isobar_storage::PutOptions::default().with_content_type("text/x-own");
     one.write_with(&key("site/a"), "a", options).await.unwrap().stored().unwrap();

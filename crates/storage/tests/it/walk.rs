@@ -174,7 +174,8 @@ mod unix {
 
     #[tokio::test]
     async fn links_inside_are_followed_and_links_out_are_refused_by_name() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
         let here = folder.path();
         write(here, "images/a.png", "a");
         write(outside.path(), "secret.txt", "secret");
@@ -229,7 +230,8 @@ mod unix {
 
     #[tokio::test]
     async fn a_link_to_state_is_left_out_under_any_name() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
         let here = folder.path();
         write(here, ".isobar/keyring", KEY);
         write(here, ".env", "secret");
@@ -284,7 +286,8 @@ mod unix {
 
     #[tokio::test]
     async fn a_link_that_comes_between_plan_and_upload_is_not_followed_out() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
         let here = folder.path();
         write(here, "deep/a.txt", "a");
         write(outside.path(), "a.txt", "s");
@@ -299,7 +302,8 @@ mod unix {
 
     #[tokio::test]
     async fn a_link_that_comes_between_plan_and_download_is_not_written_through() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
         let here = folder.path();
         write(here, "deep/gone.txt", "x");
         write(outside.path(), "gone.txt", "x");

@@ -57,7 +57,8 @@ impl Payload {
         }
         let md5 =
             checksum.as_ref().filter(|checksum| checksum.algorithm == ChecksumAlgorithm::Md5).and_then(content_md5);
-        let (length, failed) = (body.length(), Failed::default());
+        let length = body.length();
+        let failed = Failed::default();
         let keep = Arc::clone(&failed);
         let chunks = held_back(length, body, checksum).map_err(move |error| {
             let text = BodyError::from(error.to_string());
@@ -190,7 +191,8 @@ pub(super) async fn accepted_text(answer: Response<client::Body>) -> Result<Stri
 
 /// Returns the error of an answer without success.
 pub(super) async fn refusal(answer: Response<client::Body>) -> Error {
-    let (status, wait) = (answer.status(), retry_after(answer.headers()));
+    let status = answer.status();
+    let wait = retry_after(answer.headers());
     let text = match text(answer).await {
         Ok(text) => text,
         Err(error) => return error,
@@ -295,7 +297,8 @@ mod tests {
             Body::from_stream(length, futures_util::stream::iter(of.iter().map(|chunk| Ok(Bytes::from(*chunk)))))
         };
         let sent = |body: Body, checksum| async move {
-            let (mut sent, mut chunks) = (String::new(), Box::pin(held_back(body.length(), body, Some(checksum))));
+            let mut sent = String::new();
+            let mut chunks = Box::pin(held_back(body.length(), body, Some(checksum)));
             while let Some(chunk) = chunks.next().await {
                 match chunk {
                     Ok(chunk) => sent.push_str(&String::from_utf8_lossy(&chunk)),

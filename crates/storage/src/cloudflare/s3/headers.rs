@@ -87,7 +87,9 @@ fn decode(value: &str) -> String {
 
 fn decode_word(word: &str) -> Option<Vec<u8>> {
     let mut parts = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?');
-    let (charset, encoding, text) = (parts.next()?, parts.next()?, parts.next()?);
+    let charset = parts.next()?;
+    let encoding = parts.next()?;
+    let text = parts.next()?;
     if !charset.eq_ignore_ascii_case("utf-8") {
         return None;
     }

@@ -195,7 +195,8 @@ mod tests {
         let server = Server::default();
         let config = S3Config::new("http://localhost", "bucket", "id", "secret");
         let bucket = S3Bucket::with_client(config, Client::new(server.clone())).expect("an address");
-        let (key, upload) = (Key::new("a").expect("a key"), UploadId::new("upload"));
+        let key = Key::new("a").expect("a key");
+        let upload = UploadId::new("upload");
         bucket.put(&key, "hello".into(), PutOptions::default()).await.expect("it is stored").stored().expect("it is");
         bucket.upload_part(&key, &upload, 1, "hello".into()).await.expect("it is stored");
         let told = server.0.lock().expect("no panic").clone();

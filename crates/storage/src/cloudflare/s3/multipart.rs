@@ -80,7 +80,8 @@ impl S3Bucket {
 
     pub(super) async fn stored_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         check_key(key)?;
-        let (mut parts, mut after) = (Vec::new(), None);
+        let mut parts = Vec::new();
+        let mut after = None;
         loop {
             let credentials = Some(&*self.exchange.credentials);
             let mut action = self.exchange.bucket.list_parts(credentials, key.as_str(), upload.as_str());

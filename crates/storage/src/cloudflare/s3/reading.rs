@@ -185,7 +185,8 @@ fn content_range(answer: &Response<client::Body>) -> Result<(u64, ByteRange)> {
     let parse = |value: &str| {
         let (part, size) = value.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = part.split_once('-')?;
-        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        let first = first.parse::<u64>().ok()?;
+        let last = last.parse::<u64>().ok()?;
         Some((size.parse().ok()?, ByteRange { offset: first, length: last.checked_sub(first)?.checked_add(1)? }))
     };
     let value = headers::text(answer.headers(), "content-range");

@@ -78,7 +78,9 @@ impl Blobs {
         digests: Digests,
         written: impl Fn(u64) + Send + 'static,
     ) -> Result<Digests> {
-        let (blobs, blob, length) = (self.clone(), blob.to_owned(), body.length());
+        let blobs = self.clone();
+        let blob = blob.to_owned();
+        let length = body.length();
         if let Some(bytes) = body.as_bytes().cloned() {
             return blocking(move || {
                 let mut new = NewBlob::create(&blobs, &blob, digests)?;
@@ -121,8 +123,10 @@ impl Blobs {
             Checking::On(verify) => (How::Recent, verify),
             Checking::Full(verify) => (How::Always, Some(verify)),
         };
-        let (mut pieces, mut bare) = (Vec::new(), Vec::new());
-        let (mut offset, mut length) = (range.offset, range.length);
+        let mut pieces = Vec::new();
+        let mut bare = Vec::new();
+        let mut offset = range.offset;
+        let mut length = range.length;
         for segment in segments {
             if let Some(verify) = verify.as_mut().filter(|_| segment.size == 0) {
                 verify.expect_empty();
@@ -200,7 +204,8 @@ impl Blobs {
     /// Every blob with its size and the time of its last write, and the files that are none of ours.
     pub(super) fn list(&self) -> Result<(Vec<Found>, Vec<PathBuf>)> {
         let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
-        let (mut blobs, mut foreign) = (Vec::new(), Vec::new());
+        let mut blobs = Vec::new();
+        let mut foreign = Vec::new();
         for folder in fs::read_dir(&self.root).map_err(failed)? {
             let folder = folder.map_err(failed)?;
             if !folder.file_type().map_err(failed)?.is_dir() {

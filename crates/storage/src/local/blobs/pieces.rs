@@ -115,7 +115,8 @@ impl OpenFile {
             return Ok(to);
         }
         // At most a block, so positions in it fit usize.
-        let (mut whole, to) = (Vec::with_capacity((block_end - block) as usize), end.min(block_end));
+        let mut whole = Vec::with_capacity((block_end - block) as usize);
+        let to = end.min(block_end);
         fill(file, path, block, block_end - block, &mut whole)?;
         sums.check(file, block, &whole).map_err(|error| of_blob(path, error))?;
         buffer.extend_from_slice(&whole[(position - block) as usize..(to - block) as usize]);
@@ -230,7 +231,8 @@ mod tests {
     async fn a_body_of_many_parts_has_few_files_open_and_all_its_bytes() {
         let folder = tempfile::tempdir().expect("a folder");
         let blobs = Blobs::open(&folder.path().join("blobs"), Arc::new(SystemDisk)).expect("folders");
-        let (mut segments, mut whole) = (Vec::new(), Vec::new());
+        let mut segments = Vec::new();
+        let mut whole = Vec::new();
         for number in 0..(3 * OPEN_AT_ONCE) {
             let blob = format!("{number:032x}");
             let bytes = Bytes::from(format!("part {number};"));
@@ -243,7 +245,8 @@ mod tests {
         let open = pieces.pieces.iter().filter(|piece| matches!(piece, Piece::Open(_))).count();
         assert_eq!((open, pieces.pieces.len()), (OPEN_AT_ONCE, 3 * OPEN_AT_ONCE));
         assert!(pieces.read_all().expect("they can be read") == whole);
-        let (from, to) = (500, whole.len() - 500);
+        let from = 500;
+        let to = whole.len() - 500;
         let middle = ByteRange { offset: from as u64, length: (to - from) as u64 };
         let body = Body::from_opened(
             middle.length,
@@ -266,7 +269,8 @@ mod tests {
         use sha2::Digest;
         let folder = tempfile::tempdir().expect("a folder");
         let blobs = Blobs::open(&folder.path().join("blobs"), Arc::new(SystemDisk)).expect("folders");
-        let (blob, mut body) = ("a".repeat(32), vec![7; 3 * CHUNK_BYTES as usize]);
+        let blob = "a".repeat(32);
+        let mut body = vec![7; 3 * CHUNK_BYTES as usize];
         std::fs::write(blobs.path(&blob), &body).expect("there is room");
         let segments = [BlobPart { blob: blob.clone(), size: body.len() as u64 }];
         let key = Key::new("k").expect("a key");

@@ -89,7 +89,8 @@ impl Writer {
     /// Puts an object unconditionally; otherwise as [`write`](Self::write).
     pub(super) async fn put(&self, meta: ObjectMeta, body: Bytes) -> crate::Result<()> {
         let (answer, answered) = oneshot::channel();
-        let (head, crc) = (head_of(&meta)?, crc32fast::hash(&body));
+        let head = head_of(&meta)?;
+        let crc = crc32fast::hash(&body);
         self.send(WriteTask::Put(Box::new(Put { meta, head, body, crc, result: Ok(()), answer })))?;
         answered.await.map_err(|_| gone())?
     }

@@ -30,8 +30,10 @@ fn writer(folder: &Path, patience: Duration) -> Writer {
 
 /// Runs `work` with 0 to 9 as tasks of one batch: they are all there before the task in front of them is over.
 async fn commit_batch(writer: &Writer, work: fn(&Transaction<'_>, i64) -> Result<()>) -> Vec<bool> {
-    let (gate, was_held) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
-    let (opens, waits) = (Arc::clone(&gate), gate);
+    let gate = Arc::new(Barrier::new(2));
+    let was_held = Arc::new(AtomicBool::new(false));
+    let opens = Arc::clone(&gate);
+    let waits = gate;
     let held = writer.write(move |_| {
         if !was_held.swap(true, Ordering::SeqCst) {
             waits.wait();

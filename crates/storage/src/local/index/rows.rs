@@ -174,7 +174,10 @@ pub(in crate::local) fn object(row: &Row<'_>) -> rusqlite::Result<crate::Result<
         (row.get(1)?, size(row, 2)?, row.get(3)?, row.get(4)?);
     let key = row.get_ref(0)?.as_blob()?;
     let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
-    let (http, custom, checksums, class) = (text(5)?, text(6)?, text(7)?, text(8)?);
+    let http = text(5)?;
+    let custom = text(6)?;
+    let checksums = text(7)?;
+    let class = text(8)?;
     let decode = || {
         // Zeros in a page leave a row that can be read: one of no bytes, whose CRC is 0 as well.
         if [&version, &etag].iter().any(|text| text.is_empty() || text.as_bytes().contains(&0)) {

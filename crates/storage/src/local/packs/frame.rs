@@ -253,7 +253,8 @@ impl Frame {
 
     /// Returns the records in it.
     pub(in crate::local) fn records(&self) -> Result<Vec<Record>> {
-        let (mut records, mut from) = (Vec::new(), 0);
+        let mut records = Vec::new();
+        let mut from = 0;
         while from < self.records.len() {
             let (record, to) = self.record(from)?;
             records.push(record);
@@ -264,7 +265,8 @@ impl Frame {
 
     /// The records of a damaged frame whose metadata can be read, up to the first where it cannot; the bodies may be damaged.
     pub(in crate::local) fn readable(&self) -> Vec<Record> {
-        let (mut records, mut from) = (Vec::new(), 0);
+        let mut records = Vec::new();
+        let mut from = 0;
         while let Some((record, to)) = (from < self.records.len()).then(|| self.record(from).ok()).flatten() {
             records.push(record);
             from = to;
@@ -366,7 +368,8 @@ impl Header {
 
 /// The headers of a pack's frames, from its beginning on, until there is none.
 pub(super) fn headers(file: impl Read + Seek) -> impl Iterator<Item = io::Result<Header>> {
-    let (mut file, mut position) = (io::BufReader::with_capacity(64 * 1024, file), 0);
+    let mut file = io::BufReader::with_capacity(64 * 1024, file);
+    let mut position = 0;
     std::iter::from_fn(move || {
         let header = Header::read(&mut file, position).transpose()?;
         let skipped = header.and_then(|header| {
@@ -457,7 +460,8 @@ mod tests {
     fn notes_are_read_again_beside_bodies_and_weigh_as_long_as_their_object_is_there() {
         let mut frame = NewFrame::begin(LogPosition { pack: 3, position: 0, last: 77 }).expect("randomness");
         let segments = vec![BlobPart { blob: "ab".repeat(16), size: 9 }];
-        let (object, key) = (meta("large", b"9 bytes .."), Key::new("gone").expect("a key"));
+        let object = meta("large", b"9 bytes ..");
+        let key = Key::new("gone").expect("a key");
         frame.note(&Note::Named { object: object.clone(), segments: segments.clone() }).expect("there is room");
         let place = frame.push(&head_of(&meta("a", b"x")).expect("it can be written"), b"x", 7).expect("there is room");
         frame.note(&Note::Deleted { key: key.clone(), before: None }).expect("there is room");

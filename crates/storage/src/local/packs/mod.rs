@@ -79,7 +79,8 @@ impl Packs {
         let body = self.read(place)?;
         match (&body, place.crc) {
             (Some(bytes), Some(crc)) if crc32fast::hash(bytes) != crc => {
-                let (path, position) = (self.path(place.pack), place.position);
+                let path = self.path(place.pack);
+                let position = place.position;
                 let message = format!("{}: the body at {position} is not what was stored", path.display());
                 Err(Error::new(ErrorKind::Corrupt, message))
             }
@@ -126,7 +127,8 @@ impl Packs {
     pub(super) fn frames_within(&self, pack: u64, from: u64, to: u64) -> Result<Vec<Frame>> {
         let path = self.path(pack);
         let Some(file) = open(&path)? else { return Ok(Vec::new()) };
-        let (mut bytes, mut frames) = (Vec::new(), Vec::new());
+        let mut bytes = Vec::new();
+        let mut frames = Vec::new();
         read_at(&file, from, to.saturating_sub(from), &mut bytes)
             .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))?;
         for beginning in frame::beginnings(&bytes) {
@@ -168,7 +170,8 @@ impl Packs {
     /// Returns where frames begin whose header or metadata are damaged, up to this position, where the last frame ends. Frames of
     /// which a body alone is damaged are not among them.
     pub(super) fn damaged_headers(&self, pack: u64, end: u64) -> Result<Vec<u64>> {
-        let (mut position, mut damaged) = (0, Vec::new());
+        let mut position = 0;
+        let mut damaged = Vec::new();
         while position < end {
             let damage = match self.at(pack, position)? {
                 Found::Whole(frame) => {
@@ -205,7 +208,8 @@ impl Packs {
     /// Whether the frames of a pack say that this is where the last one ends. `None` where they cannot say: the pack is shorter, or
     /// damaged. Headers alone are read unless they contradict: one that contradicts may be damaged.
     pub(super) fn ends_at(&self, tail: LogPosition) -> Result<Option<bool>> {
-        let (mut position, mut id) = (0, None);
+        let mut position = 0;
+        let mut id = None;
         let mut headers = self.headers(tail.pack)?.into_iter().flatten();
         while position < tail.position {
             let Some(header) = headers.next() else { break };
@@ -221,7 +225,8 @@ impl Packs {
 
     /// The same by whole frames: the first that is damaged ends the comparison, unless one behind it ends where the index says.
     fn whole_frames_end_at(&self, tail: LogPosition) -> Result<Option<bool>> {
-        let (mut position, mut last) = (0, None);
+        let mut position = 0;
+        let mut last = None;
         while position < tail.position {
             let Found::Whole(frame) = self.at(tail.pack, position)? else {
                 #[cfg(feature = "tracing")]
@@ -290,7 +295,8 @@ impl Packs {
     /// Returns every pack, and the foreign files.
     pub(super) fn list(&self) -> Result<(Sizes, Vec<PathBuf>)> {
         let failed = |error| Error::io(format_args!("cannot list {}", self.root.display()), error);
-        let (mut packs, mut foreign) = (Sizes::new(), Vec::new());
+        let mut packs = Sizes::new();
+        let mut foreign = Vec::new();
         for file in fs::read_dir(&self.root).map_err(failed)? {
             let file = file.map_err(failed)?;
             let name = file.file_name();
@@ -327,7 +333,8 @@ impl Packs {
     pub(super) fn is_empty_from(&self, pack: u64, position: u64) -> Result<bool> {
         let path = self.path(pack);
         let Some(file) = open(&path)? else { return Ok(true) };
-        let (mut position, mut bytes) = (position, Vec::with_capacity(LOOK_BYTES));
+        let mut position = position;
+        let mut bytes = Vec::with_capacity(LOOK_BYTES);
         loop {
             bytes.clear();
             let read = read_at(&file, position, LOOK_BYTES as u64, &mut bytes);

@@ -27,7 +27,8 @@ impl PreallocatedPack {
     /// Begins to make one of this length, in a thread of its own.
     pub(super) fn make(folder: &Path, length: u64, disk: Arc<dyn Disk>) -> Option<Self> {
         let path = folder.join(format!("{PREFIX}{}", rules::random_id().ok()?));
-        let (below, is_unwanted) = (Arc::clone(&disk), Arc::new(AtomicBool::new(false)));
+        let below = Arc::clone(&disk);
+        let is_unwanted = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&is_unwanted);
         let make = move || match fill(&path, length, &*below, &is_over) {
             Ok(()) => Ok(path),

@@ -1,0 +1,71 @@
+//! Opening a store.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::blobs::Blobs;
+use super::commit::After;
+use super::engine::{self, Index, new_index, upgrade};
+use super::lock::StoreLock;
+use super::packs::Packs;
+use super::room::Room;
+use super::{LocalOptions, Shared, disk};
+use crate::{Clock, Error, Result};
+
+/// Opens the store in this folder, creating it if need be.
+pub(super) fn open(root: PathBuf, options: LocalOptions) -> Result<Shared> {
+    let LocalOptions { clock, disk, verify_on_read, signer, pack_bytes, reserve_bytes } = options;
+    [root.clone(), root.join("blobs"), root.join("packs")].iter().for_each(|folder| disk::make_private(folder));
+    let room = Room::new(Arc::clone(&disk), root.clone(), reserve_bytes);
+    let blobs = Blobs::open(&root.join("blobs"), Arc::clone(&disk))?;
+    let packs = Packs::new(&root.join("packs"), Arc::clone(&disk), pack_bytes);
+    blobs.create_folder(&root.join("packs"))?;
+    let lock = upgrade_and_lock(&root, &packs)?;
+    let collector = collector(blobs.clone(), Arc::clone(&clock));
+    // Even if another process has just made it: files in a folder are durable only with the folder's own name.
+    blobs.sync_folder(&root)?;
+    let refuse = || if has_files(&root)? { Err(new_index::refuse(&root)) } else { Ok(()) };
+    let index = Index::open(&root.join("index.db"), disk, packs.clone(), refuse, collector)?;
+    blobs.sync_folder(&root)?;
+    let in_flight = Mutex::default();
+    Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, room, in_flight, _lock: lock })
+}
+
+/// Locks a store that is about to be opened, and first upgrades an index of an earlier version.
+fn upgrade_and_lock(root: &Path, packs: &Packs) -> Result<StoreLock> {
+    let path = root.join("index.db");
+    if upgrade::is_older(&path)? {
+        let _alone = StoreLock::for_upgrade(root)?;
+        upgrade::upgrade(&path, packs.clone())?;
+    }
+    StoreLock::shared(root)
+}
+
+/// Whether there are packs or blobs in a store's folder.
+pub(super) fn has_files(root: &Path) -> Result<bool> {
+    let is_any = |path: PathBuf, is_ours: &dyn Fn(&str) -> bool| match std::fs::read_dir(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(format_args!("cannot list {}", path.display()), error)),
+        Ok(files) => Ok(files.flatten().any(|file| file.file_name().to_str().is_some_and(is_ours))),
+    };
+    if is_any(root.join("packs"), &|name| name.ends_with(".pack"))? {
+        return Ok(true);
+    }
+    for byte in 0..=255u8 {
+        if is_any(root.join("blobs").join(format!("{byte:02x}")), &|name| name.len() == 32)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is logged, and the unlinking
+/// tried again with the next write; the commit stands.
+fn collector(blobs: Blobs, clock: Clock) -> After {
+    Box::new(move |connection, wal| {
+        if let Err(_error) = engine::collect(connection, wal, clock(), |blob| blobs.remove(blob)) {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(error = %_error, "replaced blobs could not be removed");
+        }
+    })
+}
