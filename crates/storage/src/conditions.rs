@@ -13,18 +13,33 @@ use crate::{Error, ErrorKind, ObjectMeta, Result};
 ///   (as RFC 9110 13.2.2 orders the headers).
 /// - A missing object fails `etag_matches` and `uploaded_after`, and passes the others; hence
 ///   [`create_only`](Self::create_only).
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Conditions, Key, ObjectStore, ObjectStoreExt, PutOptions, PutResult};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// let key = Key::new("counter")?;
+/// let old = store.write(&key, "1").await?;
+/// // Compare-and-swap: the second writer of the two that have read "1" fails.
+/// let swap = PutOptions::default().with_conditions(Conditions::if_etag(old.etag)?);
+/// assert!(matches!(store.put(&key, "2".into(), swap.clone()).await?, PutResult::Stored(_)));
+/// assert_eq!(store.put(&key, "2".into(), swap).await?, PutResult::ConditionFailed);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conditions {
-    /// The object's etag must be one of these.
+    /// Etags of which the object must have one. Default: any.
     pub etag_matches: Option<Etags>,
-    /// The object's etag must be none of these.
+    /// Etags of which the object must have none. Default: no such etag.
     pub etag_does_not_match: Option<Etags>,
-    /// It must have been uploaded before this.
+    /// Time before which it must have been uploaded, to the millisecond. Default: none.
     pub uploaded_before: Option<DateTime<Utc>>,
-    /// It must have been uploaded after this.
+    /// Time after which it must have been uploaded, to the millisecond. Default: none.
     pub uploaded_after: Option<DateTime<Utc>>,
-    /// Times compare in whole seconds, as HTTP's do.
+    /// Whether times compare in whole seconds, as HTTP's do. Default: false.
     pub seconds: bool,
 }
 

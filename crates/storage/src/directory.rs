@@ -33,7 +33,22 @@ const REMEMBERED: usize = 65_536;
 /// sockets and devices are not objects. A listing fails with the names of what cannot be an object: links that lead out, dangling
 /// links, names that are not UTF-8, folders that cannot be read. Keys that are no path below the folder (`..`, empty parts) are
 /// missing, and so is what a link out of the folder leads to. Files are read as they are: one that is written meanwhile may come
-/// mixed, so writers should rename. Every write is [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
+/// mixed, so writers should rename. It has no capability. Every write is [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
+///
+/// ```
+/// use isobar_storage::directory::Directory;
+/// use isobar_storage::{Key, ObjectStoreExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("index.html"), "<h1>Hi</h1>")?;
+/// let site = Directory::open(folder.path()).await?;
+/// let (meta, _) = site.read(&Key::new("index.html")?).await?.expect("the file is there");
+/// assert_eq!(meta.http.content_type.as_deref(), Some("text/html; charset=utf-8"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Directory {
     root: Root,

@@ -15,7 +15,22 @@ use crate::{
 /// Bytes in a part of [`ObjectStoreExt::write_stream`]: R2 takes at least 5 MiB.
 const STREAM_PART: usize = 8 << 20;
 
-/// Methods that every store has by way of the trait.
+/// Shorter calls that every store has by way of the trait.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// // The content type comes from the key.
+/// let meta = store.write(&Key::new("index.html")?, "<h1>Hi</h1>").await?;
+/// assert_eq!(meta.http.content_type.as_deref(), Some("text/html; charset=utf-8"));
+/// let (_, bytes) = store.read(&meta.key).await?.expect("it was written");
+/// assert_eq!(bytes, "<h1>Hi</h1>");
+/// store.delete_all(&[meta.key]).await?;
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[async_trait]
 pub trait ObjectStoreExt: ObjectStore {
     /// The whole object in memory, or `None`.

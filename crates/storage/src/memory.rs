@@ -17,7 +17,18 @@ use crate::{
     ObjectMeta, ObjectStore, Operation, Part, PartInfo, PutOptions, PutResult, Result, UploadId, limits, system_clock,
 };
 
-/// A bucket in memory. Clones share it.
+/// A bucket in memory, with R2's semantics. Clones share it. It has every capability but presigned URLs, and no limit but the memory.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ObjectStore, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// store.write(&Key::new("a")?, "1").await?;
+/// assert!(store.clone().head(&Key::new("a")?).await?.is_some());
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Clone)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,

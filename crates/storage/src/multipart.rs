@@ -58,15 +58,31 @@ impl PartInfo {
     }
 }
 
-/// Options of `create_multipart`: what the finished object shall carry.
+/// Options of [`ObjectStore::create_multipart`](crate::ObjectStore::create_multipart): the metadata of the finished object. Default: none.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, MultipartOptions, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// let options = MultipartOptions::default().with_custom("author", "Ada");
+/// let upload = store.multipart(&Key::new("video.mp4")?, options).await?;
+/// // Parts but the last have at least 5 MiB, and one size.
+/// let first = upload.upload_part(1, vec![0; 5 << 20]).await?;
+/// let last = upload.upload_part(2, "end").await?;
+/// let meta = upload.complete(vec![first, last]).await?;
+/// assert_eq!((meta.size, &*meta.custom["author"]), ((5 << 20) + 3, "Ada"));
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MultipartOptions {
-    /// The HTTP headers to store.
+    /// HTTP headers to store. Default: none.
     pub http: HttpMetadata,
-    /// The caller's own metadata.
+    /// Custom metadata: at most 8,192 bytes of names and values. Default: none.
     pub custom: BTreeMap<String, String>,
-    /// How to store it.
+    /// Storage class. Default: standard.
     pub storage_class: StorageClass,
 }
 

@@ -48,16 +48,30 @@ impl Capabilities {
     }
 }
 
-/// Options of [`ObjectStore::get`](crate::ObjectStore::get).
+/// Options of [`ObjectStore::get`](crate::ObjectStore::get). Default: the whole object, without conditions.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{GetOptions, Key, ObjectStore, ObjectStoreExt, Range};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// let key = Key::new("log.txt")?;
+/// store.write(&key, "first\nsecond\n").await?;
+/// let tail = GetOptions::default().with_range(Range::Suffix(7));
+/// let (meta, body) = store.get(&key, tail).await?.into_object().expect("the object was written");
+/// assert_eq!((meta.size, &*body.bytes().await?), (13, &b"second\n"[..]));
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct GetOptions {
-    /// Answer with the body only if these hold.
+    /// Conditions without which the body is not answered. Default: none.
     pub conditions: Option<Conditions>,
-    /// Answer with these bytes only.
+    /// Bytes to answer with. Default: all.
     pub range: Option<Range>,
-    /// A range that holds no byte of the object means the whole object instead of an error: R2's rule for a `Range`
-    /// header.
+    /// Whether a range that holds no byte of the object means the whole object instead of an error: R2's rule for a `Range`
+    /// header. Default: false.
     pub range_or_whole: bool,
 }
 
@@ -136,19 +150,37 @@ impl GetResult {
     }
 }
 
-/// Options of [`ObjectStore::put`](crate::ObjectStore::put).
+/// Options of [`ObjectStore::put`](crate::ObjectStore::put). Default: an unconditional put without metadata.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Conditions, Key, ObjectStore, PutOptions, PutResult};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// let options = PutOptions::default()
+///     .with_content_type("image/svg+xml")
+///     .with_cache_control("public, max-age=3600")
+///     .with_custom("author", "Ada")
+///     .with_conditions(Conditions::create_only());
+/// let key = Key::new("logo.svg")?;
+/// let stored = store.put(&key, "<svg/>".into(), options.clone()).await?;
+/// assert_eq!(stored.stored().expect("it was not there").custom["author"], "Ada");
+/// assert_eq!(store.put(&key, "again".into(), options).await?, PutResult::ConditionFailed);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PutOptions {
-    /// Write only if these hold.
+    /// Conditions without which nothing is written. Default: none.
     pub conditions: Option<Conditions>,
-    /// The HTTP headers to store.
+    /// HTTP headers to store. Default: none.
     pub http: HttpMetadata,
-    /// The caller's own metadata: at most 8192 bytes of names and values.
+    /// Custom metadata: at most 8,192 bytes of names and values. Default: none.
     pub custom: BTreeMap<String, String>,
     /// Expected checksum of the body; R2 takes one. Default: none.
     pub checksum: Option<Checksum>,
-    /// How to store it.
+    /// Storage class. Default: standard.
     pub storage_class: StorageClass,
 }
 
@@ -225,23 +257,47 @@ impl PutResult {
     }
 }
 
-/// Options of [`ObjectStore::list`](crate::ObjectStore::list).
+/// Options of [`ObjectStore::list`](crate::ObjectStore::list). Default: the first 1,000 objects, with neither HTTP nor custom metadata.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ListOptions, ObjectStore, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// for name in ["a.txt", "photos/1.jpg", "photos/2.jpg"] {
+///     store.write(&Key::new(name)?, "").await?;
+/// }
+/// let page = store.list(ListOptions::default().with_delimiter("/")).await?;
+/// assert_eq!((page.objects.len(), &page.prefixes[..]), (1, &["photos/".to_owned()][..]));
+/// // Page by page:
+/// let mut options = ListOptions::default().with_prefix("photos/").with_limit(1);
+/// let mut names = Vec::new();
+/// loop {
+///     let page = store.list(options.clone()).await?;
+///     names.extend(page.objects.into_iter().map(|object| object.key.to_string()));
+///     let Some(cursor) = page.cursor else { break };
+///     options = options.with_cursor(cursor);
+/// }
+/// assert_eq!(names, ["photos/1.jpg", "photos/2.jpg"]);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ListOptions {
-    /// Only keys that start with this.
+    /// Beginning of the keys. Default: any.
     pub prefix: Option<String>,
-    /// Keys that hold this after the prefix are grouped into [`ListPage::prefixes`]. Any string.
+    /// String at which keys are grouped into [`ListPage::prefixes`], where they have it behind the prefix. Default: none.
     pub delimiter: Option<String>,
-    /// Only keys after this one.
+    /// Key behind which the listing begins. Default: none.
     pub start_after: Option<String>,
-    /// Goes on where a page ended: [`ListPage::cursor`].
+    /// [`ListPage::cursor`] of the page before. Default: none, the first page.
     pub cursor: Option<String>,
-    /// Objects plus prefixes in a page, 1 to 1000; 1000 when not given. A page may be shorter: loop on the cursor.
+    /// Objects plus prefixes in a page, 1 to 1,000. Default: 1,000. A page may be shorter: loop on the cursor.
     pub limit: Option<usize>,
-    /// Fill in [`ObjectMeta::http`].
+    /// Whether [`ObjectMeta::http`] is filled in. Default: false.
     pub include_http: bool,
-    /// Fill in [`ObjectMeta::custom`].
+    /// Whether [`ObjectMeta::custom`] is filled in. Default: false.
     pub include_custom: bool,
 }
 
@@ -301,13 +357,26 @@ pub struct ListPage {
     pub cursor: Option<String>,
 }
 
-/// Options of [`ObjectStore::copy`](crate::ObjectStore::copy).
+/// Options of [`ObjectStore::copy`](crate::ObjectStore::copy). Default: an unconditional copy.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Conditions, CopyOptions, Key, ObjectStore, ObjectStoreExt, PutResult};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// store.write(&Key::new("draft")?, "text").await?;
+/// let options = CopyOptions::default().with_conditions(Conditions::create_only());
+/// let copied = store.copy(&Key::new("draft")?, &Key::new("published")?, options).await?;
+/// assert!(matches!(copied, Some(PutResult::Stored(_))));
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CopyOptions {
-    /// Copy only if these hold for the source.
+    /// Conditions for the source. Default: none.
     pub source_conditions: Option<Conditions>,
-    /// Copy only if these hold for the destination.
+    /// Conditions for the destination. Default: none.
     pub conditions: Option<Conditions>,
 }
 
@@ -337,6 +406,16 @@ pub enum PresignMethod {
 }
 
 /// Options of [`ObjectStore::presign`](crate::ObjectStore::presign).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_storage::{Key, PresignMethod, PresignOptions};
+///
+/// let key = Key::new("report.pdf").unwrap();
+/// let options = PresignOptions::new(key, PresignMethod::Get, Duration::from_secs(3600));
+/// assert!(options.expires < PresignOptions::LONGEST);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PresignOptions {

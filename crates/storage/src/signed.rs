@@ -16,6 +16,24 @@ use crate::{Error, ErrorKind, Key, Operation, PresignMethod, PresignOptions, Res
 const SECRET_BYTES: usize = 32;
 
 /// Signs URLs for one bucket, and verifies them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use isobar_storage::signed::Signer;
+/// use isobar_storage::{Key, PresignMethod, PresignOptions};
+///
+/// # fn main() -> isobar_storage::Result<()> {
+/// let signer = Signer::new("https://example.com/r2/assets", vec![7; 32])?;
+/// let key = Key::new("report.pdf")?;
+/// let now = chrono::Utc::now();
+/// let url = signer.sign(&PresignOptions::new(key.clone(), PresignMethod::Get, Duration::from_secs(60)), now)?;
+/// let (_, query) = url.split_once('?').expect("a signed URL has a query");
+/// assert!(signer.verify(PresignMethod::Get, &key, query, now).is_ok());
+/// assert!(signer.verify(PresignMethod::Put, &key, query, now).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Signer {
     base: String,

@@ -15,6 +15,30 @@ use crate::{
 /// Operations are linearizable per key: what `put` has answered, every later `get`, `head` and `list` sees. A durable
 /// backend answers a write only when it will survive power loss. Dropping the future of a write leaves it either
 /// done or not done, never half done.
+///
+/// An application holds `Arc<dyn ObjectStore>`; [`ObjectStoreExt`](crate::ObjectStoreExt) has the shorter calls. For a backend of your
+/// own see [`rules`](crate::rules), and the example `custom-store`.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use std::sync::Arc;
+///
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{GetOptions, GetResult, Key, ObjectStore, PutOptions, Result};
+/// # futures_util::FutureExt::now_or_never(async {
+/// async fn archive(store: &dyn ObjectStore, key: &Key) -> Result<bool> {
+///     let Some(meta) = store.head(key).await? else { return Ok(false) };
+///     let to = Key::new(format!("archive/{}/{key}", meta.version))?;
+///     let GetResult::Object { body, .. } = store.get(key, GetOptions::default()).await? else { return Ok(false) };
+///     let copied = store.put(&to, body, PutOptions::default().with_http(meta.http)).await?;
+///     Ok(copied.stored().is_some())
+/// }
+///
+/// let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+/// store.put(&Key::new("a")?, "1".into(), PutOptions::default()).await?.stored();
+/// assert!(archive(&*store, &Key::new("a")?).await?);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[async_trait]
 pub trait ObjectStore: Debug + Send + Sync {
     /// Returns the capabilities of this backend: the operations that not every backend has.

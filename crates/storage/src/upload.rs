@@ -2,7 +2,8 @@
 
 use crate::{Body, Key, ObjectMeta, ObjectStore, Part, Result, UploadId};
 
-/// One multipart upload in flight: from [`ObjectStoreExt::multipart`](crate::ObjectStoreExt::multipart), or resumed.
+/// One multipart upload in flight: its parts may come in any order, from several tasks, and from another process by
+/// [`id`](Self::id). From [`ObjectStoreExt::multipart`](crate::ObjectStoreExt::multipart), or resumed.
 #[derive(Debug)]
 pub struct Multipart<'a, S: ObjectStore + ?Sized> {
     store: &'a S,

@@ -16,15 +16,32 @@ use crate::{ByteRange, Error, ErrorKind, Key, ObjectMeta, Result, UploadId, limi
 /// Bytes that are read before findings are reported.
 const AT_ONCE: u64 = 4 * 1024 * 1024;
 
-/// How [`LocalStore::fsck`] works.
+/// Options of [`LocalStore::fsck`].
+///
+/// ```
+/// use isobar_storage::local::{FsckOptions, LocalStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let store = LocalStore::open(folder.path().join("bucket")).await?;
+/// let report = store.fsck(FsckOptions::default().with_repair(true), |_| {}).await?;
+/// for finding in &report.findings {
+///     println!("{}: {:?}", finding.problem, finding.repaired);
+/// }
+/// assert!(report.is_clean() && !report.has_loss());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct FsckOptions {
-    /// Read every body and compare it with its checksum, not only its length; small ones are in any case.
+    /// Whether large bodies are read and compared with their checksums, not only their lengths; small ones are in any case. Default:
+    /// true.
     pub bodies: bool,
-    /// Repair what can be repaired. Default: false.
+    /// Whether problems are repaired, as far as they can be. Default: false.
     pub repair: bool,
-    /// No other process uses the store: unfinished blobs belong to no write in flight, however young. Default: false.
+    /// Whether no other process uses the store, so that unfinished blobs belong to no write in flight, however young. Default: false.
     pub exclusive: bool,
 }
 

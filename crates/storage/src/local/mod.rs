@@ -85,6 +85,21 @@ const YOUNG: chrono::Duration = chrono::Duration::hours(1);
 /// Writes that come at the same time share a transaction and its fsync (two where small puts and others meet); each is answered when
 /// it is durable.
 ///
+/// ```
+/// use isobar_storage::local::LocalStore;
+/// use isobar_storage::{Key, ObjectStoreExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let store = LocalStore::open(folder.path().join("bucket")).await?;
+/// let key = Key::new("notes.md")?;
+/// store.write(&key, "# Notes").await?; // durable from here on
+/// assert_eq!(store.read(&key).await?.expect("it was written").1, "# Notes");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Divergence from R2: none in semantics; `copy` and `list_parts` are there as well. Keys are taken as they are, as
 /// miniflare does; R2 itself stores them in Unicode's NFC ([`layers::NfcKeys`](crate::layers) does here, too).
 #[derive(Clone)]

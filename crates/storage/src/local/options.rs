@@ -7,20 +7,35 @@ use crate::signed::Signer;
 use crate::{Clock, system_clock};
 
 /// Options of [`LocalStore::open_with`](super::LocalStore::open_with).
+///
+/// ```
+/// use isobar_storage::local::{LocalOptions, LocalStore};
+/// use isobar_storage::{Key, ObjectStoreExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// // Puts that would leave less than 16 MiB of the disk free are refused.
+/// let options = LocalOptions::default().with_reserve_bytes(16 << 20);
+/// let store = LocalStore::open_with(folder.path().join("bucket"), options).await?;
+/// store.write(&Key::new("notes.md")?, "# Notes").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct LocalOptions {
-    /// Where the time comes from.
+    /// Source of the time. Default: the system's clock.
     pub clock: Clock,
     /// The disk that blobs, packs and folders are written to. Default: the system's.
     pub disk: Arc<dyn Disk>,
-    /// Whether what is read is compared with its checksums.
+    /// Whether what is read is compared with its checksums. Default: true.
     pub verify_on_read: bool,
     /// Signer of URLs. Default: none, and `presign` is unsupported.
     pub signer: Option<Signer>,
-    /// How many bytes of small bodies lie in one file.
+    /// Bytes of small bodies in one file. Default: 32 MiB.
     pub pack_bytes: u64,
-    /// Bytes of the disk that puts leave free.
+    /// Bytes of the disk that puts leave free. Default: 64 MiB, at most a twentieth of the file system; 0: none.
     pub reserve_bytes: u64,
 }
 

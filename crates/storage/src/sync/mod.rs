@@ -107,13 +107,28 @@ pub async fn open_file(path: impl AsRef<Path>) -> Result<Body> {
     opened.await
 }
 
-/// How [`apply`] and [`apply_down`] work.
+/// Options of [`apply`], [`apply_down`] and [`apply_across`].
+///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::{ApplyOptions, apply, everything, plan};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("a.txt"), "1")?;
+/// let bucket = MemoryStore::new();
+/// let changes = plan(folder.path(), &bucket, "backup/", &everything).await?;
+/// apply(&changes, &bucket, &ApplyOptions::default().with_concurrency(4), |_| {}).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ApplyOptions {
-    /// Transfers at once.
+    /// Transfers in flight. Default: 16.
     pub concurrency: usize,
-    /// Delete what is only at the target.
+    /// Whether what is only at the target is deleted, after all transfers. Default: false.
     pub delete: bool,
 }
 

@@ -42,6 +42,20 @@ pub use state::{MARKER, create_state_folder, state_of_name};
 const MAX_LINKED: usize = 1_000_000;
 
 /// Policy of a walk.
+///
+/// ```
+/// use isobar_storage::walk::{WalkOptions, walk};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("index.html"), "")?;
+/// std::fs::write(folder.path().join(".dev.vars"), "TOKEN=secret")?;
+/// let walked = walk(folder.path(), &WalkOptions::default().with_follow_links(true)).await?;
+/// assert_eq!(walked.files.into_keys().collect::<Vec<_>>(), ["index.html"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct WalkOptions {

@@ -2,7 +2,17 @@
 
 use std::fmt::{self, Debug};
 
-/// Where an S3 bucket is, and the key that opens it.
+/// Location of an S3 bucket, and the key that opens it.
+///
+/// ```
+/// use isobar_storage::cloudflare::S3Config;
+///
+/// let r2 = S3Config::r2("account-id", "bucket", "access-key-id", "secret");
+/// assert_eq!((&*r2.endpoint, &*r2.region), ("https://account-id.r2.cloudflarestorage.com", "auto"));
+/// // Any other server:
+/// let other = S3Config::new("http://localhost:9000", "bucket", "key", "secret").with_region("eu-west-1");
+/// assert!(!other.r2_extensions);
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct S3Config {
@@ -10,17 +20,17 @@ pub struct S3Config {
     pub endpoint: String,
     /// The bucket's name.
     pub bucket: String,
-    /// The region that requests are signed for; R2's is `auto`.
+    /// Region that requests are signed for. Default: `us-east-1`; of R2, `auto`.
     pub region: String,
     /// The access key's id.
     pub access_key_id: String,
     /// The access key's secret.
     pub secret_access_key: String,
-    /// The token of temporary credentials.
+    /// Token of temporary credentials. Default: none.
     pub session_token: Option<String>,
-    /// The bucket's name stands in the host, not in the path.
+    /// Whether the bucket's name stands in the host, not in the path. Default: false.
     pub virtual_host: bool,
-    /// The server has R2's extensions: conditions on the destination of a copy.
+    /// Whether the server has R2's extensions: conditions on the destination of a copy. Default: false; of R2, true.
     pub r2_extensions: bool,
 }
 
