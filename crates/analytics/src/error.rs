@@ -33,6 +33,14 @@ pub enum ErrorKind {
 }
 
 /// An error of a sink. It displays as `<operation>: <message>`.
+///
+/// ```
+/// use isobar_analytics::{Error, ErrorKind, Operation};
+///
+/// let error = Error::new(ErrorKind::Unavailable, "the disk is busy").during(Operation::Flush);
+/// assert_eq!(error.to_string(), "flush: the disk is busy");
+/// assert_eq!((error.operation(), error.message(), error.is_retryable()), ("flush", "the disk is busy", true));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Error {
     parts: Parts<ErrorKind>,

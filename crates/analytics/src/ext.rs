@@ -8,6 +8,23 @@ use futures_util::TryStreamExt;
 use crate::{DataPoint, EventSink, Result, Scan, ScanOptions};
 
 /// Convenience methods of every sink.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use std::time::Duration;
+///
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::{DataPoint, EventSinkExt, ScanOptions};
+///
+/// # futures_util::FutureExt::now_or_never(async {
+/// let sink = MemorySink::new();
+/// sink.write_all(["a", "b"].map(|name| DataPoint::new().with_blob(name)));
+/// sink.write_duration("query", Duration::from_micros(1500));
+/// let events = sink.scan(ScanOptions::default()).await?.events;
+/// assert_eq!((events.len(), events[2].blob(1), events[2].double(1)), (3, &b"query"[..], 1.5));
+/// # Ok::<(), isobar_analytics::Error>(())
+/// # }).unwrap().unwrap(); }
+/// ```
 #[async_trait]
 pub trait EventSinkExt: EventSink {
     /// Writes a duration: `blob1` is the name, `double1` the time in milliseconds.

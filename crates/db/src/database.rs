@@ -7,7 +7,27 @@ use async_trait::async_trait;
 
 use crate::{Bookmark, Capabilities, Consistency, Dialect, ExecResult, QueryResult, Result, Statement, sql};
 
-/// A runner of statements: a database, or a session on one.
+/// A runner of statements: a database, or a session on one. Code that needs nothing else takes this trait, and runs on both.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Consistency, Database, Queryable, QueryableExt, Result, SqliteDatabase, Statement};
+///
+/// async fn add(db: &dyn Queryable, name: &str) -> Result<()> {
+///     let user = Statement::new("INSERT INTO users VALUES (?)").bind(name);
+///     let entry = Statement::new("INSERT INTO log VALUES ('added ' || ?)").bind(name);
+///     db.batch(vec![user, entry]).await.map(drop) // both or neither
+/// }
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.batch_script("CREATE TABLE users (name); CREATE TABLE log (entry);").await?;
+/// add(&db, "Ada").await?;
+/// add(&db.session(Consistency::FirstPrimary), "Grace").await?;
+/// assert_eq!(db.prepare("SELECT count(*) FROM log").one::<i64>().await?, 2);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[async_trait]
 pub trait Queryable: Debug + Send + Sync {
     /// Runs a statement; where it holds several, all of them in one transaction, and the rows are the last one's.
@@ -93,7 +113,22 @@ pub trait Database: Queryable {
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession>;
 }
 
-/// A session on a database: D1's `withSession`.
+/// A session on a database: D1's `withSession`. Dropping it ends it.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Consistency, Database, DatabaseSession, QueryableExt, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let session = db.session(Consistency::FirstUnconstrained);
+/// assert_eq!(session.bookmark(), None);
+/// session.prepare("SELECT 1").run().await?;
+/// let seen = session.bookmark().expect("a query has been answered");
+/// assert!(!seen.as_str().is_empty()); // it goes to the client, and begins the session of its next request
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 pub trait DatabaseSession: Queryable {
     /// The newest state that the session has seen; `None` before the first query, unless it was started with a bookmark.
     fn bookmark(&self) -> Option<Bookmark>;

@@ -35,6 +35,9 @@ impl WalPages {
 
     /// Copies the log into its database as far as readers and writers let it, if the log is long. Returns the outcome, or `None` if
     /// the log is short. After a failure nothing is lost: the log has it all, and the next commit tries again.
+    ///
+    /// # Errors
+    /// SQLite's: the disk is full or fails.
     pub fn checkpoint(&self, connection: &Connection) -> Option<Result<(), Failure>> {
         if self.pages() < PAGES {
             return None;

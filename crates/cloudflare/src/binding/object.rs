@@ -9,7 +9,18 @@ use worker::wasm_bindgen_futures::JsFuture;
 
 use super::JsError;
 
-/// A JavaScript object: cheap to clone.
+/// A JavaScript object: cheap to clone. For code inside Workers: natively it compiles, and panics where it calls JavaScript.
+///
+/// ```no_run
+/// use isobar_cloudflare::binding::{JsError, Object};
+///
+/// /// `await bucket.put(key, text, { httpMetadata: { contentType: "text/plain" } })`
+/// async fn put_text(bucket: &Object, key: &str, text: &str) -> Result<(), JsError> {
+///     let metadata = Object::empty().with("contentType", "text/plain");
+///     let options = Object::empty().with("httpMetadata", metadata);
+///     bucket.ask("put", &[key.into(), text.into(), options.into()]).await.map(drop)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Object(SendWrapper<JsValue>);
 

@@ -20,6 +20,19 @@ pub enum Idempotency {
 }
 
 /// Sends requests through a transport and retries them by [`Retry`] and their [`Idempotency`]. Cheap to clone.
+///
+/// ```no_run
+/// use http::Request;
+/// use isobar_cloudflare::client::{Body, Client, HttpTransport, Idempotency, Retry};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let client = Client::new(HttpTransport::new()?).with_concurrency(8).with_retry(Retry::default().with_attempts(3));
+/// // Called for each attempt, so that each can be signed anew.
+/// let request = || Request::get("https://example.com/").body(Body::empty()).ok();
+/// let response = client.send(Idempotency::Idempotent, request).await?;
+/// println!("{} with {} bytes", response.status(), response.into_body().bytes(1 << 20).await?.len());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,

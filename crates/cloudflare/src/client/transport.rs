@@ -105,7 +105,10 @@ impl Body {
         Ok(all.freeze())
     }
 
-    /// Returns the body as a stream of chunks.
+    /// Returns the body as a stream of chunks, without empty ones where the body is in memory.
+    ///
+    /// # Errors
+    /// The stream ends with the source's error, if that fails.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin + 'static {
         match self.source {
             Source::Whole(bytes) => stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed(),
@@ -152,6 +155,17 @@ pub enum TransportErrorKind {
 }
 
 /// The error of a request without a response. It never shows the URL's query, which may have a signature.
+///
+/// ```
+/// use std::error::Error;
+///
+/// use isobar_cloudflare::client::{TransportError, TransportErrorKind};
+///
+/// let closed = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+/// let error = TransportError::new(TransportErrorKind::Broken, "the connection was closed").with_source(closed);
+/// assert_eq!((error.kind(), error.to_string().as_str()), (TransportErrorKind::Broken, "the connection was closed"));
+/// assert!(error.source().is_some());
+/// ```
 #[derive(Debug)]
 pub struct TransportError {
     kind: TransportErrorKind,
