@@ -208,7 +208,7 @@ async fn a_room_in_which_nothing_was_written_does_not_count_once_it_is_left() {
 }
 
 #[tokio::test]
-async fn a_user_who_leaves_rooms_is_not_locked_out_and_one_who_stays_is_told_until_when() {
+async fn a_user_who_leaves_rooms_may_enter_others_and_one_who_stays_gets_a_retry_time() {
     let host = either(DirectoryOptions::default().with_rooms(1000, 3).with_grace(chrono::TimeDelta::milliseconds(1)));
     for number in 0..10 {
         let name = format!("room {number}");

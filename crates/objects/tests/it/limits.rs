@@ -102,7 +102,7 @@ async fn a_room_of_a_viewer_alone_keeps_nothing_whatever_the_viewer_sends() {
 }
 
 #[tokio::test]
-async fn typing_is_told_once_in_a_while_however_often_it_is_sent() {
+async fn typing_is_sent_once_per_interval() {
     let rooms = chat(ChatOptions::default().with_typing(TimeDelta::seconds(60)));
     let mut b = Socket::open(&rooms, &bob(), "/socket").await;
     let a = Socket::open(&rooms, &ada(), "/socket").await;
@@ -142,7 +142,7 @@ async fn commands_over_their_rate_are_refused_and_a_flood_is_closed() {
 }
 
 #[tokio::test]
-async fn what_reads_nothing_new_is_not_told_again() {
+async fn a_read_mark_that_does_not_move_is_not_sent() {
     let rooms = chat(ChatOptions::default());
     let a = Socket::open(&rooms, &ada(), "/socket").await;
     let mut b = Socket::open(&rooms, &bob(), "/socket").await;
@@ -195,7 +195,7 @@ async fn sockets_of_a_user_and_of_a_room_are_bounded() {
 }
 
 #[tokio::test]
-async fn presence_is_told_together_when_many_come() {
+async fn presence_is_coalesced_when_many_join() {
     let rooms = chat(ChatOptions::default());
     let mut first = Socket::open(&rooms, &ada(), "/socket").await;
     let mut others = Vec::new();

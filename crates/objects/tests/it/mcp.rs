@@ -54,7 +54,7 @@ pub(super) fn call(id: i64, arguments: Json) -> Json {
 }
 
 #[tokio::test]
-async fn mcp_sessions_survive_restarts_and_streams_are_gone_on_with() {
+async fn mcp_sessions_survive_restarts_and_streams_are_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let open = || {
         let env = || McpOptions::new(Arc::new(Counter));

@@ -103,7 +103,7 @@ impl Socket {
 }
 
 #[tokio::test]
-async fn a_chat_is_ordered_and_says_nothing_twice() {
+async fn a_chat_orders_messages_and_stores_a_nonce_once() {
     let rooms = MemoryHost::<ChatRoom>::new("Chat", ChatOptions::default).unwrap();
     assert_eq!(send(&rooms, None, "GET", "/history", &[], Json::Null).await.status(), 401);
     let mut a = Socket::open(&rooms, &ada(), "/socket").await;
@@ -165,7 +165,7 @@ async fn a_chat_is_ordered_and_says_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_call_passes_signals_on_and_notices_who_is_gone() {
+async fn a_call_passes_signals_on_and_marks_silent_participants_away() {
     let [silent, away, look] = [400, 300, 100].map(TimeDelta::milliseconds);
     let options =
         CallOptions::default().with_limit(2).with_patience(silent, away, look).with_stun(["stun:s".to_owned()]);
@@ -236,7 +236,7 @@ async fn roster_of_one(rooms: &dyn SessionNamespace, socket: &Socket) -> Json {
 }
 
 #[tokio::test]
-async fn a_call_is_no_place_for_ghosts_and_has_one_user_four_times_at_most() {
+async fn a_call_forgets_lost_participants_and_has_four_places_of_a_user() {
     let folder = tempfile::tempdir().unwrap();
     let open = || {
         let [silent, away, look] = [10_000, 200, 100].map(TimeDelta::milliseconds);
@@ -260,12 +260,12 @@ async fn a_call_is_no_place_for_ghosts_and_has_one_user_four_times_at_most() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("nobody is there any more");
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the call becomes empty");
     drop(places);
 }
 
 #[tokio::test]
-async fn a_socket_is_good_for_as_long_as_its_participant_is() {
+async fn a_socket_closes_when_its_participants_validity_ends() {
     let soon = || chrono::Utc::now() + TimeDelta::seconds(3);
     let rooms = MemoryHost::<ChatRoom>::new("Chat", ChatOptions::default).unwrap();
     let mut a = Socket::open(&rooms, &ada().with_valid_until(soon()), "/socket").await;

@@ -132,7 +132,7 @@ async fn a_definition_made_by_an_event_is_kept() {
 }
 
 #[tokio::test]
-async fn a_damaged_object_says_so_and_the_others_go_on() {
+async fn a_damaged_object_reports_its_damage_and_the_others_work() {
     let folder = tempfile::tempdir().unwrap();
     let (damaged, emptied, missing) = {
         let host = open(folder.path());
@@ -369,7 +369,7 @@ async fn more_objects_than_may_be_awake_are_served_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn an_object_too_many_is_refused_with_a_word_to_try_again() {
+async fn an_object_too_many_is_refused_as_retryable() {
     let folder = tempfile::tempdir().unwrap();
     let options = options().with_open_objects(1).with_wait(Duration::from_millis(100));
     let rooms = rooms(folder.path(), &options);

@@ -98,7 +98,7 @@ async fn a_folder_has_one_host() {
 }
 
 #[tokio::test]
-async fn a_host_that_ends_says_so_to_its_sockets() {
+async fn a_host_that_ends_closes_its_sockets_with_1001() {
     let host = MemoryHost::<Probe>::new("Probe", || ()).unwrap();
     let mut socket = host.connect(&host.id_from_name("ends"), "/socket/a").await.unwrap();
     assert_eq!(socket.receive().await.unwrap().unwrap(), Message::Text("welcome a".into()));
