@@ -25,7 +25,8 @@ use crate::body::RequestBody;
 ///     format!("{:?}\n", info.address)
 /// }
 ///
-/// let application = FromTower::new(Router::new().route("/", get(address)));
+/// let router: Router = Router::new().route("/", get(address));
+/// let application = FromTower::new(router);
 /// # drop(application);
 /// ```
 #[derive(Clone)]

@@ -13,7 +13,7 @@ fn wrangler_builds_what_main_points_at_by_the_workers_own_version() {
     assert_eq!(config["build"]["command"].as_str(), Some("sh build.sh"));
     assert_eq!(config["main"].as_str(), Some("build/index.js"), "worker-build's own folder");
     let script = read("build.sh");
-    assert!(script.contains("\nworker-build --profile worker --panic-unwind . "), "{script}");
+    assert!(script.contains("worker-build}\" --profile worker --panic-unwind . "), "{script}");
     assert!(!script.contains("--out-dir"), "into worker-build's own folder:\n{script}");
 
     // worker-build and the crate have to be of one version.
