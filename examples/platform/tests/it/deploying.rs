@@ -21,5 +21,5 @@ fn wrangler_builds_what_main_points_at_by_the_workers_own_version() {
     let packages = lock["package"].as_array().unwrap();
     let worker = packages.iter().find(|package| package["name"].as_str() == Some("worker")).unwrap();
     let version = worker["version"].as_str().unwrap();
-    assert!(script.contains(&format!("\nversion={version} ")), "the version of worker is {version}:\n{script}");
+    assert!(script.contains(&format!("\n  version={version} ")), "the version of worker is {version}:\n{script}");
 }
