@@ -59,6 +59,21 @@ pub struct Directory {
 type Take = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Options of a [`Directory`]: the files of a folder that it shows.
+///
+/// ```
+/// use isobar_storage::directory::{Directory, DirectoryOptions};
+/// use isobar_storage::{Key, ObjectStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("notes.txt"), "")?;
+/// let options = DirectoryOptions::default().with_take(|key| key.ends_with(".html"));
+/// let pages = Directory::open_with(folder.path(), options).await?;
+/// assert!(pages.head(&Key::new("notes.txt")?).await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DirectoryOptions {
@@ -118,7 +133,8 @@ impl Directory {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_with(root: impl AsRef<Path>, options: DirectoryOptions) -> Result<Self> {
-        let (root, DirectoryOptions { walk, take }) = (root.as_ref().to_owned(), options);
+        let root = root.as_ref().to_owned();
+        let DirectoryOptions { walk, take } = options;
         let root = blocking(move || Root::open(&root, &walk)).await?;
         Ok(Self { root, take, known: Arc::default() })
     }

@@ -54,6 +54,14 @@ pub enum ErrorKind {
 }
 
 /// An error of an object store. It displays as R2's do: `<operation>: <message> (<code>)`.
+///
+/// ```
+/// use isobar_storage::{Error, ErrorKind, Operation};
+///
+/// let error = Error::new(ErrorKind::Unavailable, "the disk is busy").during(Operation::Get);
+/// assert_eq!(error.to_string(), "get: the disk is busy");
+/// assert!(error.is_retryable());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Error {
     parts: Parts<ErrorKind>,

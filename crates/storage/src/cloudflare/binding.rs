@@ -229,7 +229,8 @@ async fn sending(body: Body, put: impl AsyncFnOnce(JsValue) -> Result<JsValue>) 
         *keep.lock().ignore_poison() = Some(error);
         text
     });
-    let (put, fill) = (pin!(put(stream.readable())), pin!(stream.fill(chunks)));
+    let put = pin!(put(stream.readable()));
+    let fill = pin!(stream.fill(chunks));
     let answer = match select(put, fill).await {
         // A put that has failed early reads no more: the sender must not wait for it.
         Either::Left((answer, _)) => {
@@ -273,7 +274,8 @@ fn stored_with(http: &HttpMetadata, custom: &BTreeMap<String, String>, class: St
 fn condition(conditions: &Conditions) -> Object {
     let Conditions { etag_matches, etag_does_not_match, uploaded_before, uploaded_after, seconds } = conditions;
     // Headers have no words for "none of no etags".
-    let (matches, differs) = (etag_matches.as_ref().map(single), etag_does_not_match.as_ref().map(single));
+    let matches = etag_matches.as_ref().map(single);
+    let differs = etag_does_not_match.as_ref().map(single);
     if matches != Some(None) && differs != Some(None) {
         let time = |at: chrono::DateTime<chrono::Utc>| date(if *seconds { at.trunc_subsecs(0) } else { at });
         return Object::empty()

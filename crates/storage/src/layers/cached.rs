@@ -60,6 +60,13 @@ struct State {
 }
 
 /// How [`Cached`] caches.
+///
+/// ```
+/// use isobar_storage::layers::CacheOptions;
+///
+/// let options = CacheOptions::default().with_max_bytes(16 << 20).with_max_object_bytes(256 << 10);
+/// assert_eq!(options.fresh_for, std::time::Duration::from_secs(1));
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CacheOptions {

@@ -34,6 +34,13 @@ pub struct Limited<S> {
 }
 
 /// The limits of [`Limited`].
+///
+/// ```
+/// use isobar_storage::layers::LimitOptions;
+///
+/// let options = LimitOptions::default().with_concurrency(8);
+/// assert_eq!((options.concurrency, options.max_bytes), (8, isobar_storage::limits::SINGLE_PUT_BYTES));
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LimitOptions {

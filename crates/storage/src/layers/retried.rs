@@ -44,6 +44,13 @@ pub struct Retried<S> {
 }
 
 /// How [`Retried`] tries again.
+///
+/// ```
+/// use isobar_storage::layers::RetryOptions;
+///
+/// let options = RetryOptions::default().with_attempts(2);
+/// assert_eq!((options.attempts, options.base.as_millis()), (2, 100));
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct RetryOptions {

@@ -10,6 +10,40 @@ use crate::{Error, Result};
 /// The disk beneath a [`LocalStore`](super::LocalStore): operations that change blobs, packs and folders, and that make changes
 /// durable, those of the index's log among them. Files are read directly, and SQLite writes by a VFS of its own.
 ///
+/// ```
+/// use std::io;
+/// use std::path::Path;
+///
+/// use isobar_storage::local::{Disk, DiskFile, LocalOptions, SystemDisk};
+///
+/// /// A disk on which nothing can be removed.
+/// #[derive(Debug)]
+/// struct Keeping;
+///
+/// impl Disk for Keeping {
+///     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+///         SystemDisk.create(path)
+///     }
+///     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+///         SystemDisk.open(path)
+///     }
+///     fn create_folder(&self, path: &Path) -> io::Result<()> {
+///         SystemDisk.create_folder(path)
+///     }
+///     fn remove(&self, _: &Path) -> io::Result<()> {
+///         Err(io::ErrorKind::PermissionDenied.into())
+///     }
+///     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+///         SystemDisk.link(from, to)
+///     }
+///     fn sync_folder(&self, path: &Path) -> io::Result<()> {
+///         SystemDisk.sync_folder(path)
+///     }
+/// }
+///
+/// let options = LocalOptions::default().with_disk(Keeping);
+/// ```
+///
 /// A test's disk may break every promise that [`SystemDisk`] keeps but that of a sync: the store must lose nothing that it has
 /// acknowledged. Errors of the system are handed through as they are.
 pub trait Disk: Debug + Send + Sync {

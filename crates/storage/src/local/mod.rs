@@ -326,7 +326,9 @@ impl Shared {
     /// Returns the blobs that nothing names, those above this age if one is given; and the foreign files.
     fn orphans(&self, age: Option<chrono::Duration>) -> Result<(Vec<Found>, Vec<PathBuf>)> {
         // The blobs first: what is written after that has its name by the time the names are read, or is young.
-        let ((mut blobs, foreign), named, now) = (self.blobs.list()?, self.index.named_blobs()?, self.now());
+        let (mut blobs, foreign) = self.blobs.list()?;
+        let named = self.index.named_blobs()?;
+        let now = self.now();
         let in_flight = self.in_flight();
         blobs.retain(|found| {
             age.is_none_or(|age| now - found.written > age)

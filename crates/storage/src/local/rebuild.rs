@@ -81,7 +81,8 @@ fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
     let blobs = Blobs::open(&root.join("blobs"), disk)?;
     let _lock = StoreLock::exclusive(root)?;
     blobs.create_folder(&root.join("packs"))?;
-    let (index, new) = (root.join("index.db"), root.join("index.db-new"));
+    let index = root.join("index.db");
+    let new = root.join("index.db-new");
     if index.exists() && new_index::is_in_use(&index) {
         // A program that takes no lock, as isobar before index version 5, may have it open.
         let what = format!("{} is open elsewhere: stop the processes that use the store first", index.display());

@@ -333,12 +333,7 @@ impl Walker<'_> {
             (entry.path(), meta, false)
         };
         if folder.is_linked || is_link {
-            self.linked += 1;
-            if self.linked > MAX_LINKED {
-                let message =
-                    format!("the links below {} reach more than {MAX_LINKED} entries", self.root.path.display());
-                return Err(Error::new(ErrorKind::InvalidArgument, message));
-            }
+            self.count_linked()?;
         }
         if meta.is_dir() {
             if is_above(chain, &real) {
@@ -357,6 +352,16 @@ impl Walker<'_> {
             self.found.left_out.push(LeftOut { name, reason: Reason::Special(kind_of(&meta)) });
         }
         Ok(())
+    }
+
+    /// Counts an entry that was reached through a link.
+    fn count_linked(&mut self) -> Result<()> {
+        self.linked += 1;
+        if self.linked <= MAX_LINKED {
+            return Ok(());
+        }
+        let message = format!("the links below {} reach more than {MAX_LINKED} entries", self.root.path.display());
+        Err(Error::new(ErrorKind::InvalidArgument, message))
     }
 
     fn follow(&self, link: &Path) -> Result<(PathBuf, Metadata), Unfollowed> {
