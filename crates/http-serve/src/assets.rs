@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_wrangler_would_refuse_is_refused_with_what_it_can_be() {
+    fn invalid_assets_are_refused_with_the_valid_values() {
         let mut assets = Assets::default();
         assert_eq!(site_options(&assets).expect("nothing is said").not_found_handling, NotFoundHandling::None);
         assets.not_found_handling = Some("404".to_owned());

@@ -365,7 +365,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_do_not_show() {
+    fn debug_output_has_no_values() {
         let builder = Platform::builder().with_var("KEY", "hidden").with_secret("TOKEN", Secret::new("hidden"));
         let shown = format!("{:?} {builder:?}", builder.build());
         assert!(shown.contains("KEY") && shown.contains("TOKEN") && !shown.contains("hidden"), "{shown}");

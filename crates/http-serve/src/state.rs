@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_root_of_its_own_is_state_and_the_projects_folder_is_not() {
+    fn a_separate_root_is_state_and_the_projects_folder_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path();
         let own = home.join(".isobar");

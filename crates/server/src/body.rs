@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_is_the_pause_until_the_mean_is_too_slow() {
+    fn a_body_may_pause_until_its_mean_rate_is_too_low() {
         let pace = Pace { timeout: Duration::from_secs(30), rate: 500 };
         let patience = |waited, received| pace.patience(Duration::from_secs(waited), received).as_secs();
         assert_eq!((patience(0, 0), patience(10, 0), patience(40, 0)), (30, 20, 0));

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_limited_in_all_and_by_address_and_come_back() {
+    fn connections_are_limited_in_all_and_by_address() {
         let places = Arc::new(Places::new(3, 2));
         let take = |address: &str| places.take().and_then(|place| place.of(address.parse().unwrap()));
         let first = take("10.0.0.1").unwrap();

@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_is_believed() {
+    fn headers_of_an_untrusted_peer_are_ignored_and_removed() {
         let said = [
             ("forwarded", "for=6.6.6.6;proto=https;host=evil.example"),
             ("x-forwarded-for", "6.6.6.6"),

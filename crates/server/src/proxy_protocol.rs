@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_versions_are_read_to_their_end_and_no_further() {
+    async fn both_versions_of_the_proxy_header_are_read_to_their_end() {
         let v4 = [203, 0, 113, 9, 10, 0, 0, 1, 0x12, 0x67, 0, 80];
         let mut v6 = [0; 36];
         v6[..16].copy_from_slice(&"2001:db8::9".parse::<Ipv6Addr>().unwrap().octets());
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn anything_else_is_refused() {
+    async fn invalid_proxy_headers_are_refused() {
         for bytes in [
             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
             version_2(1, 0x11, &[1, 2, 3]),

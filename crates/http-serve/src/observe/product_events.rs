@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_writes_so_many_events_a_minute() {
+    fn a_tenant_is_limited_to_events_a_minute() {
         let tracked = Tracked::default();
         let now = DateTime::from_timestamp(60 * 1000, 0).unwrap();
         assert!((0..PER_MINUTE).all(|_| tracked.count("a", now)));

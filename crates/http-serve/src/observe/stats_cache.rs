@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn many_who_ask_at_once_read_once_per_tenant() {
+    async fn concurrent_requests_share_one_reading_per_tenant() {
         let sink = MockSink::new(MemorySink::new());
         let cache = StatsCache::default();
         let ask = |tenant: Option<&str>| cache.get(&sink, 24, tenant.map(str::to_owned));

@@ -212,14 +212,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_tell_codings_apart() {
+    fn cache_keys_differ_by_coding() {
         assert_eq!(key("http://a/x", "gzip, br;q=0.9"), "http://a/x?isobar-codings=br.gzip");
         assert_eq!(key("http://a/x", "GZIP;q=0, br; q=0.000 ,zstd;q=1"), "http://a/x?isobar-codings=zstd");
         assert_eq!(key("http://a/x?y=1", ""), "http://a/x?y=1&isobar-codings=");
     }
 
     #[test]
-    fn only_what_is_public_for_a_while_is_kept() {
+    fn only_answers_public_for_a_while_are_kept() {
         let of = |lines: &[(&'static str, &'static str)]| {
             let lines = lines
                 .iter()

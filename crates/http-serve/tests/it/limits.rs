@@ -103,7 +103,7 @@ async fn one_address_does_not_take_the_memory_for_all_bodies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_handler_holds_of_a_streamed_body_counts() {
+async fn bytes_that_a_handler_holds_of_a_streamed_body_are_charged() {
     use axum::extract::Request;
     use isobar_api::BodyMemory;
     use isobar_http_serve::Problem;
@@ -160,7 +160,7 @@ async fn the_limit_of_open_files_is_raised_and_divided() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_is_looked_at_once_a_second_and_comes_back() {
+async fn readiness_checks_run_once_a_second_and_recover() {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     let is_well = Arc::new(AtomicBool::new(true));
     let looked = Arc::new(AtomicUsize::new(0));

@@ -148,7 +148,7 @@ async fn ask(running: &Running, head: &str, body: &str) -> (u16, String, String)
 }
 
 #[tokio::test]
-async fn the_site_comes_first_where_it_is_to() {
+async fn worker_first_decides_whether_site_or_route_answers() {
     use isobar_site::WorkerFirst;
     use tower::ServiceExt;
     let store = isobar_storage::memory::MemoryStore::new();
@@ -253,7 +253,7 @@ async fn websockets_reach_their_object_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopping_server_finishes_what_is_under_way() {
+async fn a_stopping_server_finishes_requests_in_flight() {
     let platform = wrangler().memory().await.unwrap();
     let running = start(&platform).await;
     let slow = tokio::spawn({
@@ -274,7 +274,7 @@ async fn a_stopping_server_finishes_what_is_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_outlive_the_server_and_are_told_when_their_platform_ends() {
+async fn sockets_outlive_the_server_and_close_with_their_platform() {
     let platform = wrangler().memory().await.unwrap();
     let running = start(&platform).await;
     let url = format!("ws://{}/api/rooms/a/socket", running.address);
@@ -290,7 +290,7 @@ async fn sockets_outlive_the_server_and_are_told_when_their_platform_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_taken_port_is_told() {
+async fn binding_a_taken_port_names_the_address() {
     let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = Server::bind(server.address().unwrap()).await.unwrap_err();
     assert_eq!(
@@ -330,7 +330,7 @@ async fn bindings_are_opened_locally_and_found_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_configurations_are_told() {
+async fn an_invalid_configuration_is_an_error_with_the_binding() {
     let folder = tempfile::tempdir().unwrap();
     let unregistered = WranglerPlatform::new(Config::parse(CONFIG, Format::Toml, None).unwrap());
     let error = unregistered.local(folder.path()).await.unwrap_err();

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::server::{app_over, ask, start};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_drawn_and_say_how_many_they_stand_for_and_where_the_client_is() {
+async fn sampled_events_have_weight_and_country() {
     let dataset = Arc::new(MemorySink::new());
     let store = MemoryStore::new();
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
@@ -41,7 +41,7 @@ async fn events_are_drawn_and_say_how_many_they_stand_for_and_where_the_client_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_for_prometheus_are_counted_and_served_apart() {
+async fn prometheus_metrics_are_served_by_a_server_of_their_own() {
     let dataset = Arc::new(MemorySink::new());
     let store = MemoryStore::new();
     let metrics = isobar_http_serve::Metrics::new();

@@ -85,7 +85,7 @@ fn headers(answer: &str) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_memory_is_answered_as_the_routes_would_and_told_as_well() {
+async fn answers_in_memory_equal_those_of_the_routes_and_are_observed() {
     let dataset = Arc::new(MemorySink::new());
     let store = MemoryStore::new();
     let app = app_over(&store, &dataset).await.cache(CacheOptions::default());
@@ -117,7 +117,7 @@ async fn what_is_in_memory_is_answered_as_the_routes_would_and_told_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_speaks_http_2_and_listens_in_the_file_system() {
+async fn http_2_is_served_and_a_socket_file_listened_on() {
     let dataset = Arc::new(MemorySink::new());
     let running = start(app(&dataset).await.into_service(), ServerOptions::default()).await;
     let stream = TcpStream::connect(running.address).await.unwrap();
@@ -238,7 +238,7 @@ async fn certificates_are_read_again_while_it_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_and_greedy_clients_are_given_up() {
+async fn slow_clients_and_long_heads_are_refused() {
     let dataset = Arc::new(MemorySink::new());
     let options = ServerOptions::default()
         .with_header_timeout(Duration::from_millis(300))
@@ -284,7 +284,7 @@ async fn slow_and_greedy_clients_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_an_answer_slowly_gets_all_of_it_and_who_stops_does_not() {
+async fn a_slow_reader_gets_the_whole_answer_and_a_stalled_one_is_closed() {
     const LARGE: usize = 12_000_000;
     let dataset = Arc::new(MemorySink::new());
     let store = MemoryStore::new();

@@ -71,7 +71,7 @@ async fn an_object_is_written_and_read_by_signed_urls() {
 }
 
 #[tokio::test]
-async fn a_url_is_of_its_object_and_no_other_whatever_its_name() {
+async fn a_signed_url_opens_its_own_object_alone() {
     let world = world().await;
     for name in ["docs.html", "docs/index.html", "404.html", "/a", "a//b", ".env", "end/"] {
         world.store.write(&Key::new(name).unwrap(), name).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_url_is_of_its_object_and_no_other_whatever_its_name() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_allowed_and_what_is_wrong_is_told() {
+async fn a_misused_signed_url_is_refused_with_the_reason() {
     let world = world().await;
     world.store.write(&Key::new("a").unwrap(), "a").await.unwrap();
     let get = world.url("a", PresignMethod::Get).await;

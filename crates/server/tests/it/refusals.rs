@@ -19,7 +19,7 @@ fn router() -> axum::Router {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tower_service_is_told_the_client_that_a_trusted_proxy_reports() {
+async fn a_tower_service_gets_the_client_that_a_trusted_proxy_reports() {
     let request = b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
     let direct = Running::start(FromTower::new(router()), ServerOptions::default()).await;
     assert!(direct.send(request).await.ends_with("\r\n\r\n127.0.0.1 false"));
