@@ -107,8 +107,8 @@ impl Checksum {
 /// # fn main() -> isobar_storage::Result<()> {
 /// let sent = Checksum::of(ChecksumAlgorithm::Sha256, b"hello");
 /// let mut digests = Digests::new(Some(sent.clone()));
-/// digests.update(b"hel");
-/// digests.update(b"lo");
+/// digests.update(b"hell");
+/// digests.update(b"o");
 /// let checksums = digests.finish()?;
 /// assert_eq!(checksums[0].hex, "5d41402abc4b2a76b9719d911017c592"); // md5: the etag
 /// assert_eq!(checksums[1], sent);

@@ -129,7 +129,7 @@ async fn requests_that_come_together_are_answered_in_order_on_both_paths() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxys_header_is_removed_from_requests_that_do_not_come_from_one() {
+async fn a_proxy_header_is_removed_from_requests_that_do_not_come_from_one() {
     let request = b"GET / HTTP/1.1\r\nHost: x\r\nX-Country: DE\r\nConnection: close\r\n\r\n";
     for (proxies, is_named) in [("", true), ("127.0.0.1", true), ("192.0.2.1", false)] {
         let options = ServerOptions::default().with_trusted_proxies(proxies.parse().unwrap());
