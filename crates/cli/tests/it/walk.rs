@@ -176,7 +176,10 @@ fn assetsignore_matches_names_in_another_case() {
     write(here, "site/_worker.js", "code");
     ok(here, &["deploy", "site", "STORAGE/static"]);
     fs::remove_file(here.join("site/.assetsignore")).unwrap();
-    assert!(refused(here, &["deploy", "site", "STORAGE/static"]).contains("_worker.js is code for the server"));
+    assert!(
+        refused(here, &["deploy", "site", "STORAGE/static"])
+            .contains("_worker.js is server code that would become public")
+    );
     fs::write(here.join("site/.assetsignore"), b"caf\xe9\n").unwrap();
     assert!(refused(here, &["deploy", "site", "STORAGE/static"]).contains("not UTF-8"));
 }

@@ -136,7 +136,7 @@ async fn a_map_that_makes_no_sense_is_refused_before_anything_is_written() {
     for (map, says) in [
         ("id = { id = true, value = 1 }", "exactly one"),
         ("id = \"id\"", "id = true"),
-        ("id = { id = true }\ntenant_id = { reference = \"people\", column = \"x\" }", "does not copy"),
+        ("id = { id = true }\ntenant_id = { reference = \"people\", column = \"x\" }", "does not transfer"),
     ] {
         let map =
             toml::from_str(&format!("[[table]]\nfrom = \"teams\"\nto = \"tenants\"\n[table.columns]\n{map}")).unwrap();
