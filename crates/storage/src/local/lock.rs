@@ -12,8 +12,6 @@ use crate::{Error, ErrorKind, Result};
 const NAME: &str = "store.lock";
 /// Time to wait for a lock: a store is closed a moment after its last handle was dropped.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Time to wait for another process's upgrade of the index.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
 const SLEEP: Duration = Duration::from_millis(5);
 
 /// A lock that is held until it is dropped.
@@ -32,12 +30,12 @@ impl StoreLock {
         Self::lock(root, File::try_lock_shared, TIMEOUT, refusal)
     }
 
-    /// Locks the folder of a store whose index is upgraded, and waits for another process that does so.
+    /// Locks the folder of a store whose index is upgraded.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] while the store is open, here or in another process.
     pub(super) fn for_upgrade(root: &Path) -> Result<Self> {
-        Self::lock(root, File::try_lock, UPGRADE_TIMEOUT, "its index is being upgraded, or the store is open elsewhere")
+        Self::lock(root, File::try_lock, TIMEOUT, "its index is being upgraded, or the store is open elsewhere")
     }
 
     /// Locks the folder of a store that is rebuilt.

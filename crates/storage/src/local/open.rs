@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::blobs::Blobs;
 use super::commit::After;
@@ -10,7 +11,10 @@ use super::lock::StoreLock;
 use super::packs::Packs;
 use super::room::Room;
 use super::{LocalOptions, Shared, disk};
-use crate::{Clock, Error, Result};
+use crate::{Clock, Error, ErrorKind, Result};
+
+/// Time to wait for another process's upgrade of the index.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Opens the store in this folder, creating it if need be.
 pub(super) fn open(root: PathBuf, options: LocalOptions) -> Result<Shared> {
@@ -34,9 +38,14 @@ pub(super) fn open(root: PathBuf, options: LocalOptions) -> Result<Shared> {
 /// Locks a store that is about to be opened, and first upgrades an index of an earlier version.
 fn upgrade_and_lock(root: &Path, packs: &Packs) -> Result<StoreLock> {
     let path = root.join("index.db");
-    if upgrade::is_older(&path)? {
-        let _alone = StoreLock::for_upgrade(root)?;
-        upgrade::upgrade(&path, packs.clone())?;
+    let since = Instant::now();
+    while upgrade::is_older(&path)? {
+        match StoreLock::for_upgrade(root) {
+            Ok(_alone) => upgrade::upgrade(&path, packs.clone())?,
+            // Another process may be upgrading it: it is looked at again.
+            Err(error) if error.kind() == ErrorKind::Unavailable && since.elapsed() < UPGRADE_TIMEOUT => {}
+            Err(error) => return Err(error),
+        }
     }
     StoreLock::shared(root)
 }

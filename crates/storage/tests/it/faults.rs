@@ -433,8 +433,8 @@ async fn a_pack_that_was_not_removed_goes_before_the_deletion_of_what_is_in_it()
         let first = folder.path().join("packs/000000000001.pack");
         store.write(&key("deleted"), "x").await.unwrap();
         churn(&store, 20).await;
-        store.delete(&[key("deleted")]).await.unwrap();
         disk.set(NO_REMOVALS);
+        store.delete(&[key("deleted")]).await.unwrap();
         churn(&store, 60).await;
         let index = rusqlite::Connection::open(folder.path().join("index.db")).unwrap();
         let is_forgotten = "SELECT NOT EXISTS (SELECT 1 FROM packs WHERE id = 1)";

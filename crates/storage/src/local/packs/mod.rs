@@ -189,14 +189,23 @@ impl Packs {
                 position = frame.next().position;
                 continue;
             }
-            // Nothing, if the pack has been removed meanwhile.
-            if self.path(pack).exists() {
+            let next = self.frames_within(pack, position + 1, end)?.first().map_or(end, Frame::position);
+            // A pack that has gone, or was written to after that: its objects are reported, one by one.
+            let is_lost = position == 0 && self.has_only_zeros(pack, next)?;
+            if !is_lost {
                 damaged.push(position);
             }
-            let Some(next) = self.frames_within(pack, position + 1, end)?.into_iter().next() else { break };
-            position = next.position();
+            position = next;
         }
         Ok(damaged)
+    }
+
+    /// Whether a pack has nothing but zeros up to this position, or is not there.
+    fn has_only_zeros(&self, pack: u64, end: u64) -> Result<bool> {
+        let Some(file) = open(&self.path(pack))? else { return Ok(true) };
+        let mut bytes = Vec::new();
+        read_at(&file, 0, end, &mut bytes).map_err(|error| self.cannot_read(pack, error))?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
     }
 
     /// Whether another frame begins where this one ends, or the last one ends there.
