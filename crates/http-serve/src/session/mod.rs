@@ -27,7 +27,7 @@ use self::websocket::{asks_for_websocket, upgrade_required};
 /// use axum::response::Response;
 /// use axum::routing::any;
 /// use isobar_http_serve::{Problem, forward_session};
-/// use isobar_sessions::SessionNamespace;
+/// use isobar_sessions::{SessionNamespace, SessionNamespaceExt};
 ///
 /// type Rooms = Arc<dyn SessionNamespace>;
 ///
