@@ -78,8 +78,7 @@ impl Participant {
 
     /// Returns a request that ends at once what a user has open in an object: sockets are closed with 4003, streams and calls of
     /// MCP end. Send it when the user's rights have shrunk, once that is durable; a client that still has rights comes back.
-    /// The object remembers it for 15 minutes, across its sleep; a chat room that has stored nothing remembers it while it is
-    /// awake, and across its sleep from its first message on. Answered by `{"closed": 2}`.
+    /// The object remembers it for 15 minutes, across its sleep. Answered by `{"closed": 2}`.
     #[must_use]
     pub fn revocation(user: &str) -> Request {
         let mut request = Request::new(Body::empty());

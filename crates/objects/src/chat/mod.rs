@@ -330,8 +330,7 @@ impl ChatRoom {
 
     /// Closes a user's sockets: a client that may still enter comes back.
     fn revoke(&self, user: &str) -> Result<usize> {
-        // A room that keeps nothing gets no file by it: a request that is in flight keeps the room awake.
-        self.live.borrow_mut().revocations.add(&self.context, user, self.tables.are_there(&self.context)?)?;
+        self.live.borrow_mut().revocations.add(&self.context, user, true)?;
         let sockets = self.open_sockets(Some(&tag(user)));
         sockets.iter().try_for_each(|socket| cut_off(socket, ASK_AGAIN, ASK_AGAIN_WHY))?;
         Ok(sockets.len())
@@ -357,10 +356,6 @@ impl ChatRoom {
         }
         if !fits(&text) || nonce.as_ref().is_some_and(|nonce| nonce.len() > 64) {
             return Err(refused(StatusCode::BAD_REQUEST, "a message has 1 to 4096 bytes of text, a nonce 64 at most"));
-        }
-        if !self.tables.are_there(&self.context)? {
-            // From now on there is something to be read.
-            self.live.borrow().revocations.store(&self.context)?;
         }
         self.tables.make(&self.context)?;
         if let Some(nonce) = &nonce {

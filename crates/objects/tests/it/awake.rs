@@ -17,7 +17,7 @@ use isobar_sessions::{
 };
 use serde_json::{Value as Json, json};
 
-use super::limits::{initialize_message, initialized, rest_of, revoke, walk};
+use super::limits::{initialize_message, initialized, rest_of, revoke};
 use super::mcp::{BOTH, Counter, call};
 use super::objects::{Socket, ada, ask, send};
 
@@ -74,8 +74,6 @@ async fn a_revocation_holds_after_the_objects_sleep() {
     let open = || LocalHost::<ChatRoom>::open(&path, "Chat", &HostOptions::default(), ChatOptions::default).unwrap();
     let judged_before = ada();
     let rooms = open();
-    let mo = Participant::new("mo", "Mo").with_writes(true);
-    assert_eq!(ask(&rooms, &mo, "POST", "/messages", json!({"text": "kept"})).await.0, 201);
     revoke(&rooms, "ada").await;
     rooms.evict(&rooms.id("one")).await.unwrap();
     assert_eq!(ask(&rooms, &judged_before, "GET", "/history", Json::Null).await.0, 403);
@@ -110,22 +108,6 @@ async fn a_revocation_holds_after_the_objects_sleep() {
     host.evict(&id).await.unwrap();
     let refused = directory::enter(&host, &id, &judged_before, &room).await.unwrap().expect("it is refused");
     assert_eq!(refused.status(), 403);
-}
-
-#[tokio::test]
-async fn a_revocation_makes_no_file_in_a_chat_that_stored_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let env = ChatOptions::default;
-    let rooms = LocalHost::<ChatRoom>::open(folder.path(), "Chat", &HostOptions::default(), env).unwrap();
-    let judged_before = ada();
-    revoke(&rooms, "ada").await;
-    assert_eq!(ask(&rooms, &judged_before, "GET", "/history", Json::Null).await.0, 403);
-    assert!(walk(&folder.path().join("objects")).is_empty());
-    // Its first message takes the revocation along.
-    let mo = Participant::new("mo", "Mo").with_writes(true);
-    assert_eq!(ask(&rooms, &mo, "POST", "/messages", json!({"text": "x"})).await.0, 201);
-    rooms.evict(&rooms.id("one")).await.unwrap();
-    assert_eq!(ask(&rooms, &judged_before, "GET", "/history", Json::Null).await.0, 403);
 }
 
 /// A directory or a chat room, by the object's name, as an application has them in one class.

@@ -50,7 +50,7 @@ async fn look_at<O: SessionObject>(env: impl Fn() -> O::Env + Send + Sync + 'sta
     assert!(files.is_empty(), "an object that was only looked at has files: {files:?}");
 }
 
-pub(super) fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
