@@ -63,6 +63,7 @@ pub(crate) async fn unix<A: Application>(
     let mut peer = Peer { address: None, is_tls: false, is_trusted: shared.options.trusted_proxies.trusts(None) };
     if shared.options.proxy_protocol {
         let announced = tokio::select! {
+            biased;
             announced = announced(&mut stream) => announced,
             _ = stop.wait_for(|stop| *stop) => return,
         };
@@ -75,16 +76,19 @@ pub(crate) async fn unix<A: Application>(
             return drop(stream.write(TOO_MANY).await);
         }
     }
-    // A connection that is shut down before it begins would drop the request that has come: it is looked for first.
-    let came = tokio::select! {
+    // A connection that is shut down before it begins would drop the request that has come: it is read first. That the socket is
+    // readable says nothing: the runtime takes an accepted one for readable until it has been read.
+    let mut stream = Stream::new(stream, shared.patience(), guard);
+    let begun = tokio::select! {
         biased;
-        came = tokio::time::timeout(shared.patience().opening, stream.readable()) => came,
+        begun = stream.begin() => begun,
         _ = stop.wait_for(|stop| *stop) => return,
     };
-    if !matches!(came, Ok(Ok(()))) {
-        return tracing::debug!("a connection sent nothing");
+    match begun {
+        Ok(true) => {}
+        Ok(false) => return tracing::debug!("a connection sent nothing"),
+        Err(error) => return tracing::debug!(%error, "a connection sent nothing"),
     }
-    let stream = Stream::new(stream, shared.patience(), guard);
     if *stop.borrow() {
         log(last(stream, peer, &shared).await);
         return drop(watcher);

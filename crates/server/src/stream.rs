@@ -19,6 +19,9 @@ pub(crate) struct Patience {
     pub(crate) writing: Duration,
 }
 
+/// Size of the buffer for a connection's first bytes: most requests fit into it.
+#[cfg(unix)]
+const FIRST: usize = 1024;
 /// Bytes of HTTP/2's preface; no request of another protocol that begins like it is shorter.
 const PREFACE: usize = 24;
 
@@ -49,19 +52,22 @@ impl<S, A> Stream<S, A> {
 
     /// Passes on the result of a read at the beginning; a timeout error where the client has sent nothing for too long.
     fn opened(&mut self, cx: &mut Context<'_>, read: Poll<io::Result<()>>, bytes: &[u8]) -> Poll<io::Result<()>> {
-        let Some((patience, count)) = &mut self.opening else { return read };
         if read.is_pending() {
-            return patience
-                .as_mut()
-                .poll(cx)
-                .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing")));
+            return self.poll_opening(cx);
         }
+        let Some((_, count)) = &mut self.opening else { return read };
         let may_be_preface = *count > 0 || bytes.first() == Some(&b'P');
         *count += bytes.len();
         if !may_be_preface || *count >= PREFACE {
             self.opening = None;
         }
         read
+    }
+
+    /// Waits for the time in which it must be plain what the client speaks; a timeout error when it is over.
+    fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((patience, _)) = &mut self.opening else { return Poll::Pending };
+        patience.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing")))
     }
 
     /// Passes on the result of a write; a timeout error where the client has read nothing for too long.
@@ -76,6 +82,23 @@ impl<S, A> Stream<S, A> {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"))),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+#[cfg(unix)]
+impl<S: AsyncRead + Unpin, A> Stream<S, A> {
+    /// Waits for the first bytes, which are read again afterwards; returns `false` where the client has closed without any.
+    pub(crate) async fn begin(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; FIRST];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        std::future::poll_fn(|cx| {
+            let read = Pin::new(&mut self.inner).poll_read(cx, &mut buffer);
+            // What these bytes are of is judged when they are read again.
+            if read.is_pending() { self.poll_opening(cx) } else { read }
+        })
+        .await?;
+        self.before = Bytes::copy_from_slice(buffer.filled());
+        Ok(!self.before.is_empty())
     }
 }
 

@@ -178,6 +178,24 @@ async fn a_request_that_came_before_the_shutdown_is_answered_by_a_socket_file() 
     }
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_to_a_socket_file_does_not_delay_the_shutdown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("idle.sock");
+    let server = Server::bind_unix(&path, ServerOptions::default()).await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let service = app(&Arc::new(MemorySink::new())).await.into_service();
+    let serving = tokio::spawn(server.serve(service, async { drop(stopped.await) }));
+    let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    // Until it is accepted.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.send(()).unwrap();
+    let served = tokio::time::timeout(Duration::from_secs(10), serving).await;
+    served.expect("the shutdown waits for no client that has sent nothing").unwrap().unwrap();
+    drop(stream);
+}
+
 /// A new certificate of this name, in PEM, and its key.
 fn certify(folder: &Path, name: &str) -> String {
     let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
