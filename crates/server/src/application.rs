@@ -246,7 +246,7 @@ pub trait Prepared {
     type Body: PreparedBody;
 
     /// Appends the status line and the headers, each line with its CRLF, but not the empty line after them. Nothing in it may be
-    /// `Date`, `Connection` or `Strict-Transport-Security`.
+    /// `Date` or `Connection`, nor `Strict-Transport-Security` where [`Application::hsts`] returns a value.
     fn write_head(&self, output: &mut Vec<u8>);
 
     /// Appends the body where it is small enough that copying it costs less than another system call, about 8 KiB; returns it

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use isobar_api::auth::ClientAddress;
 use isobar_api::{BodyBudget, BodyMemory, Problem};
@@ -153,7 +153,10 @@ impl Application for AppService {
         let SiteInMemory { site, worker_first, .. } = self.site_before_routes(request.uri().path())?;
         let start = Instant::now();
         let answer = catch_unwind(AssertUnwindSafe(|| site.ready(request, worker_first.as_ref(), start)));
-        let answer = answer.unwrap_or_default().filter(|answer| !answer.has(&REQUEST_ID))?;
+        // The server writes this header where it is set, and must not write a second one.
+        let is_doubled =
+            |answer: &PreparedResponse| self.hsts.is_some() && answer.has(&header::STRICT_TRANSPORT_SECURITY);
+        let answer = answer.unwrap_or_default().filter(|answer| !answer.has(&REQUEST_ID) && !is_doubled(answer))?;
         let id = Id::of(request.headers());
         let status = answer.status();
         let cache = cache_part(status, Some(CacheState::Hit));

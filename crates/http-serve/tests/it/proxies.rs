@@ -1,15 +1,19 @@
 //! Clients behind proxies: by headers, and by the PROXY protocol.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Extension, Router};
+use isobar_analytics::memory::MemorySink;
 use isobar_api::auth::ClientAddress;
 use isobar_http_serve::App;
 use isobar_http_serve::native::ServerOptions;
+use isobar_site::{CacheOptions, Site, SiteOptions};
+use isobar_storage::memory::MemoryStore;
 
 use crate::hosts::send;
-use crate::server::{Running, start};
+use crate::server::{Running, app_over, start};
 
 fn app() -> App {
     let route = async |address: Option<Extension<ClientAddress>>, headers: http::HeaderMap| {
@@ -65,6 +69,26 @@ async fn only_a_trusted_proxys_headers_are_believed() {
         let answer = client(&running, b"", SAID).await;
         assert!(answer.ends_with("127.0.0.1 inner 0") && !answer.contains("strict-transport"), "{answer}");
         assert!(client(&running, b"", "CF-Connecting-IP: 6.6.6.6\r\n").await.ends_with("127.0.0.1 inner 0"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_its_own_strict_transport_security_has_no_second_one() {
+    let store = MemoryStore::new();
+    let mut headers = http::HeaderMap::new();
+    headers.insert(http::header::STRICT_TRANSPORT_SECURITY, http::HeaderValue::from_static("max-age=7"));
+    let site = Site::new(Arc::new(store.clone()), SiteOptions::default().with_page_headers(headers));
+    let app = app_over(&store, &Arc::new(MemorySink::new())).await.site(site);
+    let service = app.cache(CacheOptions::default()).hsts(Duration::from_secs(60)).into_service();
+    let options = ServerOptions::default().with_trusted_proxies("127.0.0.0/8".parse().unwrap());
+    let running = start(service, options).await;
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https\r\n";
+    for _ in 0..2 {
+        // The second time they are out of memory, and the first of the two could be sent by the fast path.
+        let both = format!("{request}\r\n{request}Connection: close\r\n\r\n");
+        let answers = send(&running, both.as_bytes()).await;
+        assert_eq!(answers.matches("strict-transport-security: max-age=7\r\n").count(), 2, "{answers}");
+        assert_eq!(answers.matches("strict-transport-security").count(), 2, "{answers}");
     }
 }
 
