@@ -217,7 +217,7 @@ impl WranglerPlatform {
             let folder = root.join("r2").join(file_name(&bucket.binding, bucket.local_name())?);
             let store = isobar_storage::local::LocalStore::open(folder).await;
             let store = store.map_err(|error| PlatformError::Bucket(bucket.binding.clone(), error))?;
-            sweep_in_background(&store);
+            gc_in_background(&store);
             builder = builder.with_bucket(&bucket.binding, store);
         }
         for database in &self.config.d1_databases {
@@ -329,18 +329,18 @@ fn file_name<'a>(binding: &str, name: &'a str) -> Result<&'a str, PlatformError>
     Ok(name)
 }
 
-/// Removes the remains of crashes in the background, beside the first requests.
+/// Collects the garbage that crashes have left, in the background beside the first requests.
 #[cfg(feature = "native")]
-fn sweep_in_background(store: &isobar_storage::local::LocalStore) {
+fn gc_in_background(store: &isobar_storage::local::LocalStore) {
     let store = store.clone();
     tokio::spawn(async move {
         match store.gc().await {
-            Ok(swept) => tracing::debug!(?store, ?swept, "swept"),
-            // The process ends before the sweep could begin: the next start sweeps.
+            Ok(removed) => tracing::debug!(?store, ?removed, "garbage was collected"),
+            // The process ends before the collection could begin: the next start collects it.
             Err(error) if error.kind() == isobar_storage::ErrorKind::Unavailable => {
-                tracing::debug!(?store, %error, "not swept");
+                tracing::debug!(?store, %error, "garbage was not collected");
             }
-            Err(error) => tracing::warn!(?store, %error, "the sweep failed"),
+            Err(error) => tracing::warn!(?store, %error, "garbage collection failed"),
         }
     });
 }
