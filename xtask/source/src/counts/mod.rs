@@ -228,17 +228,18 @@ mod tests {
         let text = format!(
             "/// Reads.\n///\n/// # Errors\n/// Never.\n#[must_use]\npub fn read(\n    a: u8,\n) -> Result<u8, E> {{\n    ok(a)\n}}\n\n\
              /// Writes.\n/// ```\n/// ```\npub async fn write() -> io::Result<()> {{\n    let (a, b) = (1, 2);\n    let (c, d) = pair();\n}}\n\n\
-             // A note.\n{long}pub(crate) fn inner() -> Result<(), E> {{}}\n"
+             // A note.\n{long}pub(crate) fn inner() -> Result<(), E> {{}}\n\
+             trait T {{\n    fn bodiless(&self) -> Result<(), E>;\n}}\npub fn a(f: impl Fn() -> Result<(), E>) -> u8 {{ 0 }}\n"
         );
         let mut counts = Counts::new();
         counts.add("crates/a/src/lib.rs", &text).expect("the text is Rust");
         let of = |count: &Count| (count.with, count.all);
-        assert_eq!(of(&counts.examples), (1, 2));
+        assert_eq!(of(&counts.examples), (1, 3));
         assert_eq!(
             (of(&counts.errors), counts.errors.places.as_slice()),
             ((1, 2), &["crates/a/src/lib.rs:15 write".to_owned()][..])
         );
-        assert_eq!(of(&counts.long_functions), (1, 4));
+        assert_eq!(of(&counts.long_functions), (1, 6));
         assert_eq!(
             (of(&counts.parallel), counts.parallel.places.as_slice()),
             ((1, 2), &["crates/a/src/lib.rs:16".to_owned()][..])
