@@ -83,7 +83,14 @@ pub(crate) fn run<A: Application>(
             }
         }
         // Connections that the system has taken by now: a request that came with one is answered.
-        let rest = async { while accepting.accept(&listener).await.is_ok() {} };
+        let rest = async {
+            loop {
+                let accepted = accepting.accept(&listener).await;
+                if accepted.is_err_and(|error| !is_its_own(&error)) {
+                    break;
+                }
+            }
+        };
         drop(tokio::time::timeout(LAST_CALL, rest).await);
         drop((listener, alive));
         if tokio::time::timeout(shared.options.drain, graceful.shutdown()).await.is_err() {
