@@ -75,6 +75,11 @@ impl Upload {
         Ok(Key::new(format!("uploads/{id}"))?)
     }
 
+    /// Most bytes that may be in the bucket: the durable ones, and a part or a tail whose request broke off.
+    fn most_stored(&self) -> u64 {
+        self.received.max(self.parts.len() as u64 * PART_BYTES) + PART_BYTES
+    }
+
     /// Bytes in the tail.
     pub(super) fn tail_bytes(&self) -> u64 {
         self.received - self.parts.len() as u64 * PART_BYTES
@@ -374,17 +379,30 @@ impl Media {
         Ok(())
     }
 
-    /// Deletes an upload and all that it has stored.
+    /// Deletes an upload and all that it has stored. Its quota is lowered to what it may have stored at once, and returned when that
+    /// is deleted. Where the bucket fails, the next sweep deletes it.
     pub(super) async fn discard(&self, upload: &Upload) -> Result<(), Problem> {
-        let sql = "UPDATE uploads SET state = 'going', expires_at = ? WHERE id = ? AND lock = ? AND state = 'coming'";
-        let expires = rfc3339(Utc::now() + LINGER);
-        let update = self.database().prepare(sql).bind(expires).bind(&upload.id).bind(&upload.lock);
+        let sql = "UPDATE uploads SET state = 'going', expires_at = ?, reserved = min(reserved, ?) \
+                   WHERE id = ? AND lock = ? AND state = 'coming'";
+        let update = self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER));
+        let update = update.bind(integer(upload.most_stored())).bind(&upload.id).bind(&upload.lock);
         if update.run().await?.changes == 0 {
             return Ok(()); // the sweep has deleted it, or another request has taken it over
         }
-        self.clear(&upload.id, &upload.key, upload.multipart.as_ref()).await?;
+        if let Err(problem) = self.clear(&upload.id, &upload.key, upload.multipart.as_ref()).await {
+            self.expire(upload).await?;
+            return Err(problem);
+        }
         // A request that has lost its lock may still write: the sweep deletes that an hour later.
         if upload.resumable { self.free(&upload.id).await } else { self.forget(&upload.id, &[], "going").await }
+    }
+
+    /// Leaves an upload whose deletion has failed to the next sweep, as one that has expired. A request that has lost its lock may
+    /// still write: the sweep deletes an expired upload twice, an hour apart.
+    async fn expire(&self, upload: &Upload) -> Result<(), Problem> {
+        let sql = "UPDATE uploads SET state = 'coming', expires_at = ? WHERE id = ? AND lock = ? AND state = 'going'";
+        self.database().prepare(sql).bind(now()).bind(&upload.id).bind(&upload.lock).run().await?;
+        Ok(())
     }
 
     /// Deletes an image: its row at once, its object before this is done or by the sweep.
@@ -443,9 +461,12 @@ impl Media {
         let key = Key::new(key)?;
         let multipart = multipart.map(UploadId::new);
         if state == "coming" {
-            let sql = "UPDATE uploads SET state = 'going', expires_at = ? WHERE id = ? AND state = 'coming' \
-                       AND expires_at <= ?";
-            let claim = self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(id).bind(now());
+            // Whole parts of an upload in one request are not in its row: only where none were stored, or the row has them, is
+            // the announced length replaced by what may be stored.
+            let sql = "UPDATE uploads SET state = 'going', expires_at = ?, reserved = CASE WHEN received > 0 OR multipart IS NULL \
+                       THEN min(reserved, received + ?) ELSE reserved END WHERE id = ? AND state = 'coming' AND expires_at <= ?";
+            let claim = self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(integer(PART_BYTES));
+            let claim = claim.bind(id).bind(now());
             if claim.run().await?.changes == 0 {
                 return Ok(SweepReport::default());
             }

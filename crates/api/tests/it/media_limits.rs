@@ -267,9 +267,12 @@ async fn what_is_being_deleted_counts_until_its_bytes_are_gone() {
     fail();
     assert!(gallery.ask(&ada(), "DELETE", &at, &[TUS], b"").await.status >= 500);
     assert_eq!((gallery.objects().await, begin().await), (1, 507));
+    // The next sweep deletes it, and deletes it again an hour later.
+    gallery.media.sweep().await.unwrap();
+    assert_eq!((gallery.objects().await, gallery.count("uploads").await), (0, 1));
     gallery.age().await;
     gallery.media.sweep().await.unwrap();
-    assert_eq!(gallery.objects().await, 0);
+    assert_eq!(gallery.count("uploads").await, 0);
 
     let at = gallery.begin(size, "a.png").await;
     assert_eq!(gallery.append(&at, 0, Body::from(picture[..600].to_vec())).await.0, 204);
@@ -285,6 +288,29 @@ async fn what_is_being_deleted_counts_until_its_bytes_are_gone() {
     assert_eq!(gallery.append(&at, 0, Body::from(picture[..600].to_vec())).await.0, 204);
     assert_eq!(gallery.ask(&ada(), "DELETE", &at, &[TUS], b"").await.status, 204);
     assert_eq!((gallery.count("uploads").await, begin().await), (1, 201));
+}
+
+#[tokio::test]
+async fn an_upload_whose_deletion_fails_returns_what_it_had_announced_and_not_stored() {
+    for is_swept in [false, true] {
+        let gallery = gallery_with(MediaOptions::default().with_tenant_bytes(4 * PART as u64)).await;
+        let at = gallery.begin(4 * PART, "a.png").await;
+        assert_eq!(gallery.append(&at, 0, Body::from(png(1, 1, 1000)[..600].to_vec())).await.0, 204);
+        let error = Error::new(ErrorKind::Unavailable, "the bucket does not answer");
+        gallery.store.script().fail_next(Operation::Delete, error);
+        if is_swept {
+            gallery.age().await;
+            assert_eq!(gallery.media.sweep().await.unwrap().failed, 1);
+        } else {
+            assert!(gallery.ask(&ada(), "DELETE", &at, &[TUS], b"").await.status >= 500);
+        }
+        assert_eq!(gallery.objects().await, 1);
+        let other = gallery.begin(2 * PART, "b.png").await;
+        // A sweep that failed is repeated an hour later, a deletion by the next sweep.
+        let swept = gallery.media.sweep().await.unwrap();
+        assert_eq!((swept.abandoned, gallery.objects().await), if is_swept { (0, 1) } else { (1, 0) });
+        gallery.ask(&ada(), "HEAD", &other, &[TUS], b"").await.is(200);
+    }
 }
 
 #[tokio::test]
