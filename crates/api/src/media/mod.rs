@@ -82,8 +82,9 @@ pub struct MediaOptions {
     pub max_bytes: u64,
     /// Lifetime of a resumable upload. Afterwards it is deleted by the sweep. Default: 1 day.
     pub resumable_for: chrono::TimeDelta,
-    /// Largest total size of a tenant's media in bytes. Unfinished uploads count with their announced length, or with their stored
-    /// bytes. Beyond it an upload is answered 507. Default: 50 GiB.
+    /// Largest total size of a tenant's media in bytes, unfinished uploads and media that are being deleted included. Unfinished
+    /// uploads count with their announced length, or with their stored bytes; deleted media count until the bucket has deleted
+    /// their bytes. Beyond it an upload is answered 507. Default: 50 GiB.
     pub tenant_bytes: u64,
     /// Largest number of a tenant's unfinished uploads. Beyond it, and beyond 100 of one user, a new one is answered 429. Default:
     /// 1,000.
@@ -119,7 +120,8 @@ impl MediaOptions {
         self
     }
 
-    /// Sets the largest total size of a tenant's media in bytes. Default: 50 GiB.
+    /// Sets the largest total size of a tenant's media in bytes, unfinished uploads and media that are being deleted included.
+    /// Default: 50 GiB.
     #[must_use]
     pub fn with_tenant_bytes(mut self, bytes: u64) -> Self {
         self.tenant_bytes = bytes;

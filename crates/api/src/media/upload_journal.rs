@@ -165,7 +165,8 @@ impl Media {
         Err(problem.with_retry_after(http::HeaderValue::from_static("60")))
     }
 
-    /// Returns the bytes that a tenant may still store: its limit less its media and what unfinished uploads have reserved.
+    /// Returns the bytes that a tenant may still store: its limit less its media, unfinished uploads and media that are being deleted
+    /// included.
     async fn free_bytes(&self, tenant: &str) -> Result<u64, Problem> {
         let used: i64 = self.database().prepare(format!("SELECT {}", used("?1"))).bind(tenant).one().await?;
         Ok(self.options().tenant_bytes.saturating_sub(u64::try_from(used).unwrap_or_default()))
@@ -173,7 +174,7 @@ impl Media {
 
     pub(super) fn no_room(&self) -> Problem {
         let detail = format!(
-            "your team's media may have {} bytes, those of unfinished uploads included; delete some",
+            "your team's media may have {} bytes, unfinished uploads and media that are being deleted included; delete some",
             self.options().tenant_bytes
         );
         Problem::new(http::StatusCode::INSUFFICIENT_STORAGE).with_detail(detail)
