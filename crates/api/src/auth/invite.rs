@@ -175,7 +175,7 @@ pub(super) async fn join(
     let member = Statement::new(sql).bind(new_id()?).bind(&tenant).bind(&user).bind(role.as_str()).bind(&now);
     let (create, cookie) = session::create(auth.options(), &user, &tenant)?;
     // Those of an earlier membership ended with it, and do not come back with this one.
-    statements.extend([keys::revoke_in(&user, &tenant), session::end_in(&user, &tenant)]);
+    statements.extend([keys::revoke_in(&user, &tenant), session::end_in(&user, &tenant), end_by(&user, &tenant)]);
     statements.push(member);
     statements.extend(session::token_of(&headers).map(session::end));
     statements.push(create);
@@ -270,6 +270,14 @@ async fn find(auth: &Auth, token: &str) -> Result<Invitation, Problem> {
     let may = role.and_then(|role| role.parse::<Role>().ok());
     let may = may.is_some_and(|role| role >= Role::Admin && role >= invitation.role);
     if may { Ok(invitation) } else { Err(over()) }
+}
+
+/// Ends the invitations that a user has made to a tenant.
+fn end_by(user: &str, tenant: &str) -> Statement {
+    // Other tokens' data need not be JSON: only an invitation's is read.
+    let sql = "DELETE FROM one_time_tokens WHERE tenant_id = ?1 AND purpose = ?2 \
+               AND CASE purpose WHEN ?2 THEN json_extract(data, '$.by') END = ?3";
+    Statement::new(sql).bind(tenant).bind(PURPOSE).bind(user)
 }
 
 async fn user_of(auth: &Auth, email: &str) -> Result<Option<(String, Option<String>)>, Problem> {

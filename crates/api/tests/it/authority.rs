@@ -442,3 +442,29 @@ async fn what_an_earlier_membership_opened_stays_closed_when_its_user_comes_back
         browsers.push(bob);
     }
 }
+
+#[tokio::test]
+async fn invitations_of_an_ended_membership_stay_void_when_the_inviter_comes_back() {
+    let town = town().await;
+    let mut ada = Browser::signed_up(&town, "ada").await;
+    let invite = |name: &str, role: &str| json!({"email": format!("{name}@example.com"), "role": role});
+    let join = |invited: &Json, name: &str| json!({"token": invited["token"], "password": PASSWORD, "name": name});
+    let of_ada = ada.post("/auth/invitations", invite("dan", "viewer")).await.is(201).json();
+    let invited = ada.post("/auth/invitations", invite("bob", "admin")).await.is(201).json();
+    let mut bob = town.browser();
+    bob.post("/auth/join", join(&invited, "Bob")).await.is(201);
+    let of_bob = bob.post("/auth/invitations", invite("cy", "viewer")).await.is(201).json();
+
+    let members = ada.get("/memberships?role=admin").await.is(200).json();
+    let membership = format!("/memberships/{}", members["items"][0]["id"].as_str().unwrap());
+    ada.send("DELETE", &membership, &[], None).await.is(204);
+    town.browser().post("/auth/join", join(&of_bob, "Cy")).await.is(403);
+    let invited = ada.post("/auth/invitations", invite("bob", "admin")).await.is(201).json();
+    let mut bob = town.browser();
+    bob.post("/auth/join", join(&invited, "Bob")).await.is(201);
+    town.browser().post("/auth/join", join(&of_bob, "Cy")).await.is(403);
+    // Those of others stay valid, and so do those of the new membership.
+    town.browser().post("/auth/join", join(&of_ada, "Dan")).await.is(201);
+    let of_bob = bob.post("/auth/invitations", invite("cy", "viewer")).await.is(201).json();
+    town.browser().post("/auth/join", join(&of_bob, "Cy")).await.is(201);
+}
