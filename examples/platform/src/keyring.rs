@@ -10,6 +10,8 @@ use crate::bindings::{DB, KEYRING};
 
 /// The migration that makes the vault's tables.
 const VAULT_MIGRATION: &str = "0002_vault.sql";
+/// A table of a later migration: where it is, the vault's tables were there. The table of migrations can have another name.
+const LATER_TABLE: &str = "idempotency_keys";
 
 /// Compares the keyring with the keys of the primary database. With a missing or different keyring, sealed values cannot be
 /// opened, and a new keyring would hide that. Returns the problem and its solution; `None` where the keyring matches.
@@ -18,8 +20,8 @@ const VAULT_MIGRATION: &str = "0002_vault.sql";
 /// Fails where the binding is missing or the database cannot be read.
 pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dyn Error>> {
     let database = platform.database(DB)?;
-    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('vault_keys', 'vault_columns', 'd1_migrations')";
-    let tables: Vec<String> = database.prepare(sql).all().await?;
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('vault_keys', 'vault_columns', 'd1_migrations', ?)";
+    let tables: Vec<String> = database.prepare(sql).bind(LATER_TABLE).all().await?;
     let has = |table: &str| tables.iter().any(|name| name == table);
     if !has("vault_keys") || !has("vault_columns") {
         let sql = "SELECT count(*) FROM d1_migrations WHERE name = ?";
@@ -27,12 +29,17 @@ pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dy
             true => database.prepare(sql).bind(VAULT_MIGRATION).one::<i64>().await? > 0,
             false => false,
         };
-        if !applied && !has("vault_keys") && !has("vault_columns") {
+        if !applied && !has(LATER_TABLE) && !has("vault_keys") && !has("vault_columns") {
             return Ok(None); // before its migrations
         }
-        let what =
-            "has lost tables of its vault (vault_keys, vault_columns), and with them the keys of all sealed values";
-        return Ok(Some(format!("the database {DB} {what}: restore it from a backup")));
+        let lost = match (has("vault_keys"), has("vault_columns")) {
+            (true, _) => "the table vault_columns",
+            (false, true) => "the table vault_keys, and with it the keys of all sealed values",
+            (false, false) => {
+                "the tables vault_columns and vault_keys, and with vault_keys the keys of all sealed values"
+            }
+        };
+        return Ok(Some(format!("the database {DB} has lost {lost}: restore it from a backup")));
     }
     let advice = format!(
         "restore the keyring that the database was sealed with, in its file or in {KEYRING}; without it the sealed values \
