@@ -25,7 +25,7 @@ const KEPT: usize = 1000;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let sender = SmtpMailSender::new("smtps://user:password@mail.example.com", "Help desk <help@example.com>");
 /// assert!(sender.is_ok());
-/// // Passwords are not sent in clear text.
+/// // Messages and passwords are not sent in clear text.
 /// assert!(SmtpMailSender::new("smtp://user:password@mail.example.com", "help@example.com").is_err());
 /// # }
 /// ```
@@ -52,7 +52,7 @@ impl SmtpMailSender {
     pub fn new(url: &str, from: &str) -> Result<Self, MailError> {
         if url.starts_with("smtp://") && !url.contains("tls=required") && !is_local(url) {
             return Err(MailError::new(
-                "the password would be sent in clear text: use smtps://, or smtp:// with ?tls=required",
+                "the message would be sent in clear text: use smtps://, or smtp:// with ?tls=required",
             ));
         }
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
