@@ -138,7 +138,9 @@ impl SiteOptions {
         self
     }
 
-    /// Sets the header rules, as in `_headers`.
+    /// Sets the header rules, as in `_headers`. They are in force until a deploy becomes current, which has rules of its own, or until
+    /// [`Site::reload_rules`](crate::Site::reload_rules) replaces them by the file's. Headers of
+    /// [`with_page_headers`](Self::with_page_headers) stay in both cases.
     #[must_use]
     pub fn with_headers(mut self, headers: HeaderRules) -> Self {
         self.headers = headers;
