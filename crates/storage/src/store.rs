@@ -1,4 +1,4 @@
-//! The trait.
+//! The trait [`ObjectStore`].
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::{
 
 /// A bucket: objects by key, with R2's semantics.
 ///
-/// Operations are linearizable per key: what `put` has answered, every later `get`, `head` and `list` sees. A durable
-/// backend answers a write only when it will survive power loss. Dropping the future of a write leaves it either
-/// done or not done, never half done.
+/// Operations are linearizable per key: once `put` has returned, every later `get`, `head` and `list` sees the object. A durable
+/// backend acknowledges a write only after it is durable, so that it survives power loss. A write whose future is dropped is either
+/// complete or absent, never partial.
 ///
-/// An application holds `Arc<dyn ObjectStore>`; [`ObjectStoreExt`](crate::ObjectStoreExt) has the shorter calls. For a backend of your
-/// own see [`rules`](crate::rules), and the example `custom-store`.
+/// An application holds `Arc<dyn ObjectStore>`; [`ObjectStoreExt`](crate::ObjectStoreExt) adds shorter calls. To implement a backend,
+/// see [`rules`](crate::rules) and the example `custom-store`.
 ///
 /// ```
 /// # #[cfg(feature = "memory")] {
@@ -41,116 +41,119 @@ use crate::{
 /// ```
 #[async_trait]
 pub trait ObjectStore: Debug + Send + Sync {
-    /// Returns the capabilities of this backend: the operations that not every backend has.
+    /// Returns the optional operations that this backend supports.
     fn capabilities(&self) -> Capabilities;
 
-    /// A number that is another one once anything in the bucket may have changed: what was read under the same number is
-    /// still so. `None` where the backend cannot tell without being asked for each object. Cheap enough for every request.
+    /// Returns a number that changes whenever anything in the bucket may have changed. While it is the same, earlier reads are still
+    /// valid. `None` where the backend cannot detect changes without requesting each object. Cheap enough for every request.
     ///
-    /// [`LocalStore`](crate::local::LocalStore) notices what this process writes at once, and what another one does within 50 ms.
+    /// [`LocalStore`](crate::local::LocalStore) detects writes of this process at once, and those of other processes within 50 ms.
     fn generation(&self) -> Option<u64> {
         None
     }
 
-    /// Whether the backend still takes writes, as far as it knows without asking anybody: for a readiness check. Cheap enough for
-    /// every request. A backend that knows nothing of itself is well.
+    /// Reports whether the backend accepts writes, for a readiness check. It uses local state only and sends no request, so it is
+    /// cheap enough for every request. The default, for backends without such state, reports a healthy backend.
     ///
     /// # Errors
-    /// The error with which the next write would fail. [`LocalStore`](crate::local::LocalStore): [`ErrorKind::Internal`] once a
-    /// sync has failed, until the store is opened anew; [`ErrorKind::StorageFull`] while its disk has less room than its reserve.
+    /// The error with which the next write would fail. [`LocalStore`](crate::local::LocalStore): [`ErrorKind::Internal`] after a
+    /// failed sync, until the store is opened again; [`ErrorKind::StorageFull`] while its disk has less free space than its reserve.
     fn health(&self) -> Result<()> {
         Ok(())
     }
 
-    /// The object's metadata, or `None`.
+    /// Returns the object's metadata, or `None` where no object has the key.
     ///
     /// # Errors
-    /// Only what the backend itself suffers.
+    /// Only failures of the backend itself.
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>>;
 
-    /// The object. The order is R2's: a missing key first, then the conditions, then the range.
+    /// Returns the object's metadata and body. Checks are made in R2's order: a missing object first, then the conditions, then the
+    /// range.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidRange`] where the range holds no byte of the object.
+    /// [`ErrorKind::InvalidRange`] where the range contains no byte of the object.
     async fn get(&self, key: &Key, options: GetOptions) -> Result<GetResult>;
 
-    /// Stores an object, replacing the one of that key as a whole, metadata included.
+    /// Stores an object. An existing object with the key is replaced as a whole, including its metadata.
+    ///
+    /// Checks are made in this order: the announced size, the custom metadata, the length of the body, the checksum, the conditions.
+    /// Conditions that do not hold are not an error: the result is [`PutResult::ConditionFailed`].
     ///
     /// # Errors
-    /// [`ErrorKind::BadDigest`] (checked before the conditions), [`ErrorKind::MetadataTooLarge`],
-    /// [`ErrorKind::TooLarge`], and [`ErrorKind::Body`] where the body is not of its announced length. Nothing is
-    /// written then.
+    /// In the order of the checks: [`ErrorKind::TooLarge`], [`ErrorKind::MetadataTooLarge`], [`ErrorKind::Body`] where the body does
+    /// not have its announced length, [`ErrorKind::BadDigest`]. No object is written then.
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<PutResult>;
 
-    /// Deletes objects, up to 1000 a call; what is not there is no error.
+    /// Deletes objects, at most 1000 in one call. A missing object is not an error.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for more than 1000 keys.
     async fn delete(&self, keys: &[Key]) -> Result<()>;
 
-    /// A page of the listing.
+    /// Returns a page of the listing.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidListLimit`] for a limit outside 1..=1000, [`ErrorKind::InvalidArgument`] for a cursor that
-    /// is none.
+    /// [`ErrorKind::InvalidListLimit`] for a limit outside 1..=1000, [`ErrorKind::InvalidArgument`] for an invalid cursor.
     async fn list(&self, options: ListOptions) -> Result<ListPage>;
 
-    /// Starts a multipart upload. This and the next three need [`Capabilities::multipart`].
+    /// Starts a multipart upload. This method, `upload_part`, `complete_multipart` and `abort_multipart` need
+    /// [`Capabilities::multipart`].
     ///
     /// # Errors
-    /// [`ErrorKind::MetadataTooLarge`], [`ErrorKind::Unsupported`].
+    /// [`ErrorKind::MetadataTooLarge`], and [`ErrorKind::Unsupported`] without the capability.
     async fn create_multipart(&self, _key: &Key, _options: MultipartOptions) -> Result<UploadId> {
         Err(unsupported(Operation::CreateMultipart))
     }
 
-    /// Stores a part; a part of that number is overwritten.
+    /// Stores a part. An existing part with the number is replaced.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchUpload`] (10024), [`ErrorKind::InvalidArgument`] for a number outside 1..=10000,
-    /// [`ErrorKind::TooLarge`].
+    /// [`ErrorKind::InvalidArgument`] for a number outside 1..=10000, [`ErrorKind::TooLarge`], and [`ErrorKind::NoSuchUpload`] (10024)
+    /// for an upload that does not exist or has ended.
     async fn upload_part(&self, _key: &Key, _upload: &UploadId, _number: u16, _body: Body) -> Result<Part> {
         Err(unsupported(Operation::UploadPart))
     }
 
-    /// Makes an object out of uploaded parts, in the order of their numbers.
+    /// Creates the object from the uploaded parts, in the order of their numbers, and ends the upload.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidPart`] for a part that was never uploaded or has been overwritten, [`ErrorKind::PartTooSmall`]
-    /// and [`ErrorKind::UnequalParts`] by R2's rules of sizes, [`ErrorKind::Internal`] (10001) for a part number given
-    /// twice, and [`ErrorKind::NoSuchUpload`] for an upload that is over (10024) or was never there (10001).
+    /// [`ErrorKind::InvalidPart`] for a part that was not uploaded or has been replaced, [`ErrorKind::PartTooSmall`]
+    /// and [`ErrorKind::UnequalParts`] by R2's rules for the sizes of parts, [`ErrorKind::Internal`] (10001) for a part number that
+    /// is given twice, and [`ErrorKind::NoSuchUpload`] for an upload that has ended (10024) or never existed (10001).
     async fn complete_multipart(&self, _key: &Key, _upload: &UploadId, _parts: Vec<Part>) -> Result<ObjectMeta> {
         Err(unsupported(Operation::CompleteMultipart))
     }
 
-    /// Gives an upload up and frees its parts; doing so again, or after completion, is no error.
+    /// Aborts an upload and deletes its parts. Aborting it again, or after its completion, is not an error.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchUpload`] (10001) for an upload that never was.
+    /// [`ErrorKind::NoSuchUpload`] (10001) for an upload that never existed.
     async fn abort_multipart(&self, _key: &Key, _upload: &UploadId) -> Result<()> {
         Err(unsupported(Operation::AbortMultipart))
     }
 
-    /// The parts uploaded so far, by number. Needs [`Capabilities::list_parts`].
+    /// Returns the parts that are uploaded so far, by number. Needs [`Capabilities::list_parts`].
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`], [`ErrorKind::NoSuchUpload`].
+    /// [`ErrorKind::Unsupported`] without the capability, [`ErrorKind::NoSuchUpload`].
     async fn list_parts(&self, _key: &Key, _upload: &UploadId) -> Result<Vec<PartInfo>> {
         Err(unsupported(Operation::ListParts))
     }
 
-    /// Copies an object within the bucket, metadata included, without moving its bytes through the caller; `None` where
-    /// the source is missing. Needs [`Capabilities::copy`].
+    /// Copies an object with its metadata within the bucket, without moving its bytes through the caller. Returns `None` where the
+    /// source is missing. Needs [`Capabilities::copy`].
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`].
+    /// [`ErrorKind::Unsupported`] without the capability.
     async fn copy(&self, _from: &Key, _to: &Key, _options: CopyOptions) -> Result<Option<PutResult>> {
         Err(unsupported(Operation::Copy))
     }
 
-    /// A URL that lets its bearer do one thing to one object for a while. Needs [`Capabilities::presign`].
+    /// Returns a URL whose bearer may perform one operation on one object until it expires. Needs [`Capabilities::presign`].
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`].
+    /// [`ErrorKind::Unsupported`] without the capability.
     async fn presign(&self, _options: PresignOptions) -> Result<String> {
         Err(unsupported(Operation::Presign))
     }
@@ -160,7 +163,7 @@ fn unsupported(operation: Operation) -> Error {
     Error::new(ErrorKind::Unsupported, "this backend does not have it; see its capabilities()").during(operation)
 }
 
-/// Forwards every method to what a pointer or wrapper points to.
+/// Implements the trait for a pointer by forwarding every method.
 macro_rules! forward {
     ($($wrapper:ty),*) => {$(
         #[async_trait]
