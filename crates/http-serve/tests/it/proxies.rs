@@ -53,7 +53,7 @@ const SAID: &str =
     "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_trusted_proxys_headers_are_believed() {
+async fn only_headers_of_a_trusted_proxy_are_believed() {
     let trusting = server(ServerOptions::default().with_trusted_proxies("127.0.0.0/8".parse().unwrap())).await;
     let answer = client(&trusting, b"", SAID).await;
     assert!(answer.ends_with("203.0.113.9 shop.example 0"), "{answer}");
