@@ -71,8 +71,9 @@ pub(super) fn has_files(root: &Path) -> Result<bool> {
 /// Unlinks blobs that were replaced long enough ago that no reader can be about to open them. A failure is logged, and the unlinking
 /// tried again with the next write; the commit stands.
 fn collector(blobs: Blobs, clock: Clock) -> After {
+    let mut last_check = engine::LastCheck::default();
     Box::new(move |connection, wal| {
-        if let Err(_error) = engine::collect(connection, wal, clock(), |blob| blobs.remove(blob)) {
+        if let Err(_error) = engine::collect(connection, wal, &mut last_check, clock(), |blob| blobs.remove(blob)) {
             #[cfg(feature = "tracing")]
             tracing::warn!(error = %_error, "replaced blobs could not be removed");
         }

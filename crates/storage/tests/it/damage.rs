@@ -479,3 +479,36 @@ async fn nothing_is_removed_for_an_index_that_is_damaged() {
     assert_eq!(rebuild(folder.path()).await.objects, 20);
     assert_eq!(open().await.read(&key("7")).await.unwrap().unwrap().1, vec![7; 40_000]);
 }
+
+#[tokio::test]
+async fn a_blob_that_a_damaged_index_does_not_find_is_not_collected() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, hours) = shifted_clock();
+    let open =
+        async || LocalStore::open_with(folder.path(), LocalOptions::default().with_clock(clock.clone())).await.unwrap();
+    let store = open().await;
+    store.write(&key("original"), vec![7; 40_000]).await.unwrap();
+    store.copy(&key("original"), &key("copy"), Default::default()).await.unwrap();
+    store.delete(&[key("original")]).await.unwrap();
+    drop(store);
+    closed_index(folder.path());
+    let path = folder.path().join("index.db");
+    let index = rusqlite::Connection::open(&path).unwrap();
+    let number = |sql: &str| index.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
+    let page = number("SELECT rootpage FROM sqlite_schema WHERE name = 'segments_blob'");
+    let size = number("SELECT page_size FROM pragma_page_size");
+    drop(index);
+    closed_index(folder.path());
+    // Behind its back, as it refuses puts where the index was damaged when it was opened.
+    let store = open().await;
+    blank(&path, (page - 1) * size + 64, size - 64);
+    // What its connections know of the file is forgotten when another has written to it.
+    meddle(folder.path(), "INSERT INTO garbage VALUES ('none', 9000000000000000)");
+    hours.store(1, std::sync::atomic::Ordering::SeqCst);
+    // The first one's collector has run when the second one is durable.
+    for name in ["one", "two"] {
+        store.write(&key(name), name).await.unwrap();
+    }
+    assert_eq!(blobs(folder.path()).len(), 1);
+    assert_eq!(store.read(&key("copy")).await.unwrap().unwrap().1, vec![7; 40_000]);
+}

@@ -11,5 +11,5 @@ pub(super) mod new_index;
 mod recover;
 pub(super) mod upgrade;
 
-pub(super) use self::gc::collect;
+pub(super) use self::gc::{LastCheck, collect};
 pub(super) use self::index::{Index, NewBody};

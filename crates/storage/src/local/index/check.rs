@@ -37,6 +37,20 @@ pub(in crate::local) fn damage_of(connection: &Connection) -> Option<String> {
     outcome_of(connection, "PRAGMA quick_check(1)")
 }
 
+/// Returns the damage of the tables that name blobs, and of their indexes: a blob that they do not find may be named all the same.
+///
+/// # Errors
+/// SQLite's, where they cannot be read.
+pub(in crate::local) fn damage_of_names(connection: &Connection) -> Result<Option<String>> {
+    for check in ["PRAGMA quick_check(segments)", "PRAGMA quick_check(parts)"] {
+        let line: String = connection.query_row(check, [], |row| row.get(0))?;
+        if line != "ok" {
+            return Ok(Some(line));
+        }
+    }
+    Ok(None)
+}
+
 /// Returns what a check of SQLite's finds first.
 fn outcome_of(connection: &Connection, check: &str) -> Option<String> {
     match connection.query_row(check, [], |row| row.get::<_, String>(0)) {
