@@ -274,12 +274,13 @@ impl Frame {
         records
     }
 
-    /// Whether the body of a record is not what its metadata say; false where metadata before it are damaged.
+    /// Whether the metadata of every record can be read, and the body of one is not what its metadata say.
     pub(super) fn has_damaged_body(&self) -> bool {
-        self.readable().iter().any(|record| match record {
+        let is_damaged = |record: &Record| match record {
             Record::Packed(meta, place) => Verify::whole(meta, self.body(*place).unwrap_or_default()).is_err(),
             Record::Named(..) | Record::Deleted { .. } => false,
-        })
+        };
+        self.records().is_ok_and(|records| records.iter().any(is_damaged))
     }
 
     /// The record at an offset, and the offset of the next.
@@ -471,6 +472,18 @@ mod tests {
         let crc = Some(crc32fast::hash(b"x"));
         let packed = Record::Packed(meta("a", b"x"), PackLocation { crc, ..place });
         assert_eq!(records, [Record::Named(object, segments), packed, Record::Deleted { key, before: None }]);
+    }
+
+    #[test]
+    fn a_damaged_body_does_not_hide_damaged_metadata() {
+        let (mut pack, places) = pack();
+        let found = |pack: &[u8]| Found::read(&mut Cursor::new(pack), 3, 100).expect("memory can be read");
+        pack[places[0].position as usize] ^= 1;
+        assert!(matches!(found(&pack), Found::Damaged(frame) if frame.has_damaged_body()));
+        // The end of the second object's metadata: its body is empty.
+        let last = pack.len() - 1;
+        pack[last] = b'!';
+        assert!(matches!(found(&pack), Found::Damaged(frame) if !frame.has_damaged_body()));
     }
 
     #[test]
