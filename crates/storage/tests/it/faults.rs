@@ -24,6 +24,9 @@ const NO_LINKS: u8 = 4;
 const BROKEN_PACK: u8 = 5;
 /// No pack can be removed: as if the process had been killed before it came to that.
 const NO_REMOVALS: u8 = 6;
+/// No folder can be synced once a pack has been removed.
+const UNSYNCED_REMOVALS: u8 = 7;
+const BROKEN_FOLDERS: u8 = 8;
 
 /// The system's disk, until it is told to fail.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +69,9 @@ impl Disk for Fragile {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let is_pack = path.extension().is_some_and(|extension| extension == "pack");
+        if is_pack && self.is(UNSYNCED_REMOVALS) {
+            self.set(BROKEN_FOLDERS);
+        }
         if is_pack && self.is(NO_REMOVALS) { Err(io::ErrorKind::ResourceBusy.into()) } else { SystemDisk.remove(path) }
     }
 
@@ -74,7 +80,7 @@ impl Disk for Fragile {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.sync_folder(path)
+        if self.is(BROKEN_FOLDERS) { Err(io::Error::other("cannot be synced")) } else { SystemDisk.sync_folder(path) }
     }
 
     /// As many MiB free as the test wants, of 10 GiB; nothing is known until it says so.
@@ -454,4 +460,29 @@ async fn a_pack_that_was_not_removed_goes_before_the_deletion_of_what_is_in_it()
         assert_eq!(read(&store, "deleted").await, None);
         assert_eq!(read(&store, "often").await, Some("199".repeat(150)));
     }
+}
+
+#[tokio::test]
+async fn a_commit_succeeds_when_the_removal_of_an_old_pack_cannot_be_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Fragile::default();
+    let options = LocalOptions::default().with_pack_bytes(SHORT).with_disk(disk.clone());
+    let store = LocalStore::open_with(folder.path(), options).await.unwrap();
+    disk.set(UNSYNCED_REMOVALS);
+    let mut last = String::new();
+    for round in 0..200 {
+        last = format!("{round}").repeat(200);
+        store.write(&key("often"), last.clone()).await.unwrap();
+        if store.health().is_err() {
+            break;
+        }
+    }
+    // No more is written, as after each failed sync.
+    assert!(disk.is(BROKEN_FOLDERS) && store.health().is_err());
+    assert!(store.write(&key("often"), "refused").await.is_err());
+    disk.set(WELL);
+    drop(store);
+    closed_index(folder.path());
+    let store = LocalStore::open(folder.path()).await.unwrap();
+    assert_eq!(read(&store, "often").await, Some(last));
 }

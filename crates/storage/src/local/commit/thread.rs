@@ -76,8 +76,12 @@ impl CommitThread {
             Err(error) => return tasks.settle(Err(&TxError::from(error).into())),
         };
         match commit_batch(transaction, appender, wal, hooks.before, &mut tasks) {
-            Ok(()) => {
+            Ok(dead) => {
                 (hooks.committed)();
+                // The commit is durable: a failure concerns what comes next.
+                if remove_packs(appender.packs(), dead).is_err() {
+                    self.is_poisoned.store(true, Ordering::Release);
+                }
                 tasks.settle(Ok(()));
             }
             Err(Failure::Poisoned(error)) => {
@@ -94,14 +98,14 @@ impl CommitThread {
     }
 }
 
-/// Runs the tasks in one transaction and makes it durable.
+/// Runs the tasks in one transaction and makes it durable. Returns the packs that the index has forgotten with it.
 fn commit_batch(
     transaction: Transaction<'_>,
     appender: &mut Appender,
     wal: &mut Wal,
     before: impl FnOnce(&mut Batch<'_>, usize) -> Result<()>,
     tasks: &mut Tasks,
-) -> Result<(), Failure> {
+) -> Result<Vec<u64>, Failure> {
     let packs = appender.packs().clone();
     let mut batch = Batch::new(transaction, &packs);
     for work in &mut tasks.others {
@@ -129,12 +133,15 @@ fn commit_batch(
     if !is_logged || !dead.is_empty() {
         wal.sync().map_err(Failure::Poisoned)?;
     }
-    remove_packs(&packs, dead)
+    Ok(dead)
 }
 
 /// Removes packs that the index has forgotten, the oldest first, each durably before the next: a later one may have the deletion of
 /// what is in an earlier one.
-fn remove_packs(packs: &Packs, mut dead: Vec<u64>) -> Result<(), Failure> {
+///
+/// # Errors
+/// That of the folder's sync: which packs there are after a crash is unknown.
+fn remove_packs(packs: &Packs, mut dead: Vec<u64>) -> crate::Result<()> {
     dead.sort_unstable();
     dead.dedup();
     for pack in dead {
@@ -143,7 +150,7 @@ fn remove_packs(packs: &Packs, mut dead: Vec<u64>) -> Result<(), Failure> {
             tracing::warn!(error = %_error, "a pack is left to the next removal");
             break;
         }
-        packs.sync_names().map_err(Failure::Poisoned)?;
+        packs.sync_names()?;
     }
     Ok(())
 }
