@@ -193,6 +193,10 @@ impl Packs {
             // A pack that has gone, or was written to after that: its objects are reported, one by one.
             let is_lost = position == 0 && self.has_only_zeros(pack, next)?;
             if !is_lost {
+                // One that compaction has removed meanwhile has nothing that is damaged.
+                if self.size(pack)?.is_none() {
+                    return Ok(Vec::new());
+                }
                 damaged.push(position);
             }
             position = next;
