@@ -43,7 +43,9 @@ impl Backoff {
     #[must_use]
     pub fn jittered(&self, failures: u32, share: f64) -> Duration {
         let share = if share.is_nan() { 1.0 } else { share.clamp(0.0, 1.0) };
-        self.longest(failures).mul_f64(share)
+        let longest = self.longest(failures);
+        // A float may be above the longest wait, and above the longest that there is.
+        Duration::try_from_secs_f64(longest.as_secs_f64() * share).map_or(longest, |wait| wait.min(longest))
     }
 }
 
@@ -65,5 +67,8 @@ mod tests {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         let waits = [0.0, 0.5, 1.0, -1.0, 7.0, f64::NAN].map(|share| backoff.jittered(2, share).as_millis());
         assert_eq!(waits, [0, 100, 200, 0, 200, 200]);
+        let unbounded = Backoff::new(Duration::MAX, Duration::MAX);
+        assert_eq!(unbounded.jittered(1, 1.0), Duration::MAX);
+        assert!(unbounded.jittered(1, 0.5) < Duration::MAX);
     }
 }
