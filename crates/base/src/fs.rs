@@ -4,8 +4,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Creates a folder and the missing ones above it. Each is durable in the one above it before this returns, and only its owner may
-/// enter it (mode 0700). Existing folders, and an empty path, stay as they are.
+/// Creates a folder and the missing ones above it. Those that it creates are durable before this returns, and only their owner may
+/// enter them (mode 0700). Existing folders, and an empty path, stay as they are.
 ///
 /// ```
 /// # let home = tempfile::tempdir()?;
@@ -17,10 +17,10 @@ use std::path::Path;
 /// ```
 ///
 /// # Errors
-/// The system's, when a folder cannot be created or synced. What has been created until then remains.
+/// The system's, when a folder cannot be created or synced, or a file has its name. What has been created until then remains.
 pub fn create_dir(path: &Path) -> io::Result<()> {
     let mut create = |folder: &Path| match private_dir().create(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         created => created,
     };
     create_dir_with(path, &mut create, &mut sync_dir)
@@ -171,6 +171,8 @@ mod tests {
         assert_eq!(unsynced, Err("sync"));
         std::fs::write(home.path().join("file"), "").unwrap();
         assert!(create_dir(&home.path().join("file/below")).is_err());
+        let taken = create_dir(&home.path().join("file")).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]
