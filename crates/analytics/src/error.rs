@@ -117,6 +117,16 @@ impl Error {
         };
         Self::new(kind, format!("{}: {error}", path.display())).with_source(error)
     }
+
+    /// Returns the error of events that are lost with it: the same call would not write them.
+    #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+    pub(crate) fn not_retryable(self) -> Self {
+        if !self.is_retryable() {
+            return self;
+        }
+        let lost = Self::new(ErrorKind::Internal, self.message());
+        lost.with_source(self)
+    }
 }
 
 impl fmt::Display for Error {
@@ -128,5 +138,24 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.parts.source()
+    }
+}
+
+#[cfg(all(test, feature = "local", not(target_arch = "wasm32")))]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_lost_events_is_not_retryable() {
+        for (kind, expected) in [
+            (std::io::ErrorKind::Interrupted, ErrorKind::Internal),
+            (std::io::ErrorKind::StorageFull, ErrorKind::StorageFull),
+        ] {
+            let error = Error::io(Path::new("a"), kind.into()).not_retryable();
+            assert_eq!((error.kind(), error.is_retryable()), (expected, false));
+            assert!(error.message().starts_with("a: "), "{error}");
+        }
     }
 }

@@ -109,15 +109,15 @@ impl Segments {
         self.events += 1;
     }
 
-    /// Makes all appended events durable. Returns their number. If it fails, they are lost, and the error has their number; the
-    /// file is left as it was, and the next call begins a new one.
+    /// Makes all appended events durable. Returns their number. If it fails, they are lost, and the error, which is not
+    /// retryable, has their number; the file is left as it was, and the next call begins a new one.
     pub(super) fn sync(&mut self) -> Result<u64, (Error, u64)> {
         let events = std::mem::take(&mut self.events);
         if events == 0 {
             return Ok(0);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let written = self.write(&mut buffer).map_err(|error| (error, events));
+        let written = self.write(&mut buffer).map_err(|error| (error.not_retryable(), events));
         buffer.clear();
         self.buffer = buffer; // reuses its capacity
         written.map(|()| events)
