@@ -2,7 +2,7 @@
 
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use isobar_storage::local::{Finding, FsckOptions, LocalOptions, LocalStore, Rebuild};
+use isobar_storage::local::{Finding, FsckOptions, LocalOptions, LocalStore, Problem, Rebuild};
 
 use crate::place::Place;
 use crate::{Outcome, say};
@@ -33,7 +33,7 @@ pub(crate) struct Fsck {
     /// Rebuild the index from packs and blobs
     #[arg(long, conflicts_with_all = ["repair", "quick", "exclusive"])]
     rebuild: bool,
-    /// Compare only lengths, without reading bodies
+    /// Compare only lengths, without reading large bodies
     #[arg(long)]
     quick: bool,
     /// No other process uses the bucket: treat all unfinished uploads as leftovers, also recent ones
@@ -82,7 +82,15 @@ impl Fsck {
         if report.is_clean() {
             return Ok(());
         }
-        let hint = if self.repair { "the remaining ones cannot be repaired" } else { "repair them with --repair" };
+        // Nothing is repaired by an index that is damaged.
+        let is_index = report.findings.iter().any(|finding| matches!(finding.problem, Problem::Index { .. }));
+        let hint = if is_index {
+            "the index is damaged: rebuild it with --rebuild"
+        } else if self.repair {
+            "the remaining ones cannot be repaired"
+        } else {
+            "repair them with --repair"
+        };
         let count = report.findings.iter().filter(|finding| finding.repaired.is_none()).count();
         Err(format!("{count} problems in {}; {hint}", self.bucket).into())
     }
