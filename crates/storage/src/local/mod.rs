@@ -169,8 +169,9 @@ impl LocalStore {
     /// checked first (some 3 s for 1 GiB).
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where the index is damaged: it may not find the rows of what would be removed, and nothing is. Errors of the
-    /// file system; blobs and packs that have been removed until then stay removed.
+    /// [`ErrorKind::Corrupt`] where the index is damaged: it may not find the rows of what would be removed, and nothing is. The open
+    /// store refuses puts, copies, lists and deletes from then on. Errors of the file system; blobs and packs that have been removed
+    /// until then stay removed.
     pub async fn gc(&self) -> Result<Gc> {
         let now = self.shared.now();
         self.run("gc", |shared| shared.index.check_whole()).await?;
