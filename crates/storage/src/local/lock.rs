@@ -24,10 +24,10 @@ impl StoreLock {
     /// Locks the folder of a store that is open.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] while its index is rebuilt.
+    /// [`ErrorKind::Unavailable`] while its index is rebuilt or upgraded.
     pub(super) fn shared(root: &Path) -> Result<Self> {
         let refusal = "its index is being rebuilt or upgraded: wait for the end of that";
-        Self::lock(root, File::try_lock_shared, TIMEOUT, refusal)
+        Self::lock(root, File::try_lock_shared, refusal)
     }
 
     /// Locks the folder of a store whose index is upgraded.
@@ -35,7 +35,7 @@ impl StoreLock {
     /// # Errors
     /// [`ErrorKind::Unavailable`] while the store is open, here or in another process.
     pub(super) fn for_upgrade(root: &Path) -> Result<Self> {
-        Self::lock(root, File::try_lock, TIMEOUT, "its index is being upgraded, or the store is open elsewhere")
+        Self::lock(root, File::try_lock, "its index is being upgraded, or the store is open elsewhere")
     }
 
     /// Locks the folder of a store that is rebuilt.
@@ -43,15 +43,10 @@ impl StoreLock {
     /// # Errors
     /// [`ErrorKind::Unavailable`] while the store is open, here or in another process.
     pub(super) fn exclusive(root: &Path) -> Result<Self> {
-        Self::lock(root, File::try_lock, TIMEOUT, "the store is open elsewhere: stop the processes that use it first")
+        Self::lock(root, File::try_lock, "the store is open elsewhere: stop the processes that use it first")
     }
 
-    fn lock(
-        root: &Path,
-        lock: fn(&File) -> Result<(), TryLockError>,
-        timeout: Duration,
-        refusal: &str,
-    ) -> Result<Self> {
+    fn lock(root: &Path, lock: fn(&File) -> Result<(), TryLockError>, refusal: &str) -> Result<Self> {
         let path = root.join(NAME);
         let failed = |error| Error::io(format_args!("cannot lock {}", path.display()), error);
         let file = open(&path).map_err(failed)?;
@@ -59,7 +54,7 @@ impl StoreLock {
         loop {
             match lock(&file) {
                 Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::WouldBlock) if since.elapsed() < timeout => std::thread::sleep(SLEEP),
+                Err(TryLockError::WouldBlock) if since.elapsed() < TIMEOUT => std::thread::sleep(SLEEP),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Error::new(ErrorKind::Unavailable, format!("{}: {refusal}", root.display())));
                 }
@@ -108,6 +103,17 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, chown};
 
     use super::*;
+
+    #[test]
+    fn a_store_that_is_rebuilt_is_not_locked_by_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let held = StoreLock::exclusive(folder.path()).expect("nothing else has it");
+        let error = StoreLock::shared(folder.path()).expect_err("a rebuild has it");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("its index is being rebuilt"), "{error}");
+        drop(held);
+        drop(StoreLock::shared(folder.path()).expect("the rebuild is over"));
+    }
 
     #[test]
     fn a_new_lock_belongs_to_the_folders_owner() {

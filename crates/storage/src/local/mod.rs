@@ -136,10 +136,10 @@ impl LocalStore {
     /// Opens the store in this folder, creating it if need be.
     ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Unavailable`] while a rebuild or an upgrade of its
-    /// index runs, and where the index is of an earlier version and another process has it open; [`ErrorKind::Corrupt`] where the
-    /// folder holds something else, an index of a newer version, packs or blobs without an index, or with one that does not belong to
-    /// them: the message says what to do, and nothing is changed ([`rebuild`](Self::rebuild)).
+    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`]; [`ErrorKind::Unavailable`] where a rebuild or an upgrade of its
+    /// index does not end within 30 s, and where the index is of an earlier version and another process has it open;
+    /// [`ErrorKind::Corrupt`] where the folder holds something else, an index of a newer version, packs or blobs without an index, or
+    /// with one that does not belong to them: the message says what to do, and nothing is changed ([`rebuild`](Self::rebuild)).
     pub async fn open(root: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(root, LocalOptions::default()).await
     }

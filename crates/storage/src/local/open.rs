@@ -13,8 +13,9 @@ use super::room::Room;
 use super::{LocalOptions, Shared, disk};
 use crate::{Clock, Error, ErrorKind, Result};
 
-/// Time to wait for another process's upgrade of the index.
+/// Time to wait for another process's upgrade or rebuild of the index.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
+const SLEEP: Duration = Duration::from_millis(5);
 
 /// Opens the store in this folder, creating it if need be.
 pub(super) fn open(root: PathBuf, options: LocalOptions) -> Result<Shared> {
@@ -35,19 +36,33 @@ pub(super) fn open(root: PathBuf, options: LocalOptions) -> Result<Shared> {
     Ok(Shared { root, index, packs, blobs, clock, verify_on_read, signer, room, in_flight, _lock: lock })
 }
 
-/// Locks a store that is about to be opened, and first upgrades an index of an earlier version.
+/// Locks a store that is about to be opened, and first upgrades an index of an earlier version. The index is looked at under a lock
+/// alone, as a rebuild or an upgrade may be at it.
 fn upgrade_and_lock(root: &Path, packs: &Packs) -> Result<StoreLock> {
     let path = root.join("index.db");
     let since = Instant::now();
-    while upgrade::is_older(&path)? {
+    // Another process may be upgrading it: it is looked at again.
+    let is_temporary = |error: &Error| error.kind() == ErrorKind::Unavailable && since.elapsed() < UPGRADE_TIMEOUT;
+    loop {
+        let lock = match StoreLock::shared(root) {
+            Err(error) if is_temporary(&error) => {
+                std::thread::sleep(SLEEP);
+                continue;
+            }
+            locked => locked?,
+        };
+        if !upgrade::is_older(&path)? {
+            return Ok(lock);
+        }
+        drop(lock);
         match StoreLock::for_upgrade(root) {
-            Ok(_alone) => upgrade::upgrade(&path, packs.clone())?,
-            // Another process may be upgrading it: it is looked at again.
-            Err(error) if error.kind() == ErrorKind::Unavailable && since.elapsed() < UPGRADE_TIMEOUT => {}
-            Err(error) => return Err(error),
+            Err(error) if is_temporary(&error) => std::thread::sleep(SLEEP),
+            locked => {
+                let _alone = locked?;
+                upgrade::upgrade(&path, packs.clone())?;
+            }
         }
     }
-    StoreLock::shared(root)
 }
 
 /// Whether there are packs or blobs in a store's folder.
