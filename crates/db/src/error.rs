@@ -62,6 +62,11 @@ enum Prefix {
     None,
     Error,
     /// Of `exec`, which has its own words.
+    #[cfg(any(
+        feature = "cloudflare-binding",
+        feature = "cloudflare-http",
+        all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))
+    ))]
     Exec,
     ColumnNotFound,
 }
@@ -273,6 +278,11 @@ impl fmt::Display for Error {
         let prefix = match self.prefix {
             Prefix::None => "",
             Prefix::Error => "D1_ERROR: ",
+            #[cfg(any(
+                feature = "cloudflare-binding",
+                feature = "cloudflare-http",
+                all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))
+            ))]
             Prefix::Exec => "D1_EXEC_ERROR: ",
             Prefix::ColumnNotFound => "D1_COLUMN_NOTFOUND: ",
         };

@@ -1,4 +1,4 @@
-//! The conformance kit: the contract of [`BrowserEngine`](super::BrowserEngine), as cases that need no network.
+//! The conformance kit: the contract of [`BrowserEngine`], as cases that need no network.
 
 use std::sync::Arc;
 
