@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 6] = [
     &["isobar-base"],
     &["isobar-sqlite", "isobar-cloudflare", "isobar-testkit", "isobar-db-macros"],
     &["isobar-storage", "isobar-db", "isobar-sessions", "isobar-analytics"],
-    &["isobar-api", "isobar-site", "isobar-objects", "isobar-server"],
+    &["isobar-api", "isobar-site", "isobar-objects", "isobar-gateway", "isobar-server"],
     &["isobar-http-serve"],
     &["isobar-cli", "conformance", "guide", "xtask"],
 ];
