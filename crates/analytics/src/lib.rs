@@ -29,6 +29,8 @@ pub mod local;
 pub mod memory;
 #[cfg(feature = "mock")]
 pub mod mock;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+pub mod query;
 
 pub use error::{Error, ErrorKind, Result};
 pub use ext::EventSinkExt;

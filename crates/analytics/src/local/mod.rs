@@ -107,6 +107,13 @@ impl LocalSink {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// Reads durable points on the calling thread.
+    #[cfg(feature = "query")]
+    pub(crate) fn read_blocking(&self, options: ScanOptions) -> Result<BlockingBatches> {
+        let segments = segment::to_read(&self.shared.folder, &self.shared.end, &options)?;
+        reader::blocking(segments, options)
+    }
+
     fn sender(&self) -> Option<SyncSender<Message>> {
         self.shared.sender.read().ignore_poison().clone()
     }
@@ -181,6 +188,16 @@ impl EventSink for LocalSink {
             .and_then(|segments| reader::batches(segments, options))
             .map_err(|error| error.during(Operation::Read))
     }
+}
+
+/// Batches that are read on the calling thread.
+#[cfg(feature = "query")]
+pub(crate) type BlockingBatches = Box<dyn Iterator<Item = Result<crate::Batch>> + Send>;
+
+/// Reads the points in the folder of a dataset that this process does not write to, on the calling thread.
+#[cfg(feature = "query")]
+pub(crate) fn read_folder(folder: &Path, options: ScanOptions) -> Result<BlockingBatches> {
+    reader::blocking(segment::to_read(folder, &DurableEnd::default(), &options)?, options)
 }
 
 /// Sends a request to the writer thread and waits for its answer.

@@ -54,6 +54,13 @@ pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Ba
     Ok(batches.map_err(|error: Error| error.during(Operation::Read)).boxed())
 }
 
+/// Returns the batches of these segments, oldest first, which the calling thread reads.
+#[cfg(feature = "query")]
+pub(super) fn blocking(segments: Vec<Segment>, options: ScanOptions) -> Result<super::BlockingBatches> {
+    let mut reader = Reader::new(&segments, options)?;
+    Ok(Box::new(std::iter::from_fn(move || reader.batch())))
+}
+
 /// Reads segments one after the other.
 struct Reader {
     options: ScanOptions,

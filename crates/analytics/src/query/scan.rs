@@ -1,0 +1,142 @@
+//! The interface between a query and the datasets it reads.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+
+use super::Column;
+use crate::{Damage, Result};
+
+/// Batches of a scan. Blocking: whoever drives it does so on a thread that may block, and drops it to cancel the scan.
+pub type RecordBatches = Box<dyn Iterator<Item = Result<Scanned>> + Send>;
+
+/// Datasets that can be read by column.
+///
+/// Implementations block: they read files on the calling thread, and a batch at a time, so that memory is bounded and a query can
+/// be cancelled between batches. The query engine calls them on a thread of its own.
+///
+/// A scan is a snapshot: rows that are written or moved to another tier after [`scan`](Self::scan) has returned are not seen twice
+/// or lost. Rows come in any order.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::query::{Column, MemoryDatasets, ScanRequest, ScanSource};
+/// use isobar_analytics::{DataPoint, EventSink};
+///
+/// let sink = MemorySink::new();
+/// sink.write(DataPoint::new().with_index("tenant-1").with_blob("/home").with_double(12.5));
+/// let source = MemoryDatasets::new().with_dataset("visits", sink);
+/// assert_eq!(source.datasets()?, ["visits"]);
+/// let request = ScanRequest::new("visits", [Column::Blob(1), Column::Double(1)]);
+/// let rows: usize = source.scan(&request)?.map(|scanned| Ok(scanned?.batch.num_rows())).sum::<Result<_, isobar_analytics::Error>>()?;
+/// assert_eq!(rows, 1);
+/// # Ok::<(), isobar_analytics::Error>(()) }.unwrap();
+/// # #[cfg(not(feature = "memory"))] {}
+/// ```
+pub trait ScanSource: Debug + Send + Sync {
+    /// Returns the names of the datasets, sorted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied), [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    fn datasets(&self) -> Result<Vec<String>>;
+
+    /// Returns the rows of a dataset in batches of at most some ten thousand rows, with exactly the columns of the request in its
+    /// order and the types of [`Column::data_type`]. A request without columns yields batches that have a number of rows alone.
+    ///
+    /// The request's bounds and indexes are hints: rows outside of them may be left out and need not be, as the query filters again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where there is no such dataset;
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied), [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    /// Damaged data is no error: it is skipped and reported in [`Scanned::damage`].
+    fn scan(&self, request: &ScanRequest) -> Result<RecordBatches>;
+}
+
+impl<S: ScanSource + ?Sized> ScanSource for Arc<S> {
+    fn datasets(&self) -> Result<Vec<String>> {
+        (**self).datasets()
+    }
+
+    fn scan(&self, request: &ScanRequest) -> Result<RecordBatches> {
+        (**self).scan(request)
+    }
+}
+
+/// The rows that a query needs.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ScanRequest {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// The columns to deliver, without repetition, in this order.
+    pub columns: Vec<Column>,
+    /// Only rows at or after this time are needed, in seconds since 1970. Default: all.
+    pub from: Option<i64>,
+    /// Only rows before this time are needed, in seconds since 1970. Default: all.
+    pub until: Option<i64>,
+    /// Only rows with one of these indexes are needed. Default: all.
+    pub indexes: Option<BTreeSet<Bytes>>,
+}
+
+impl ScanRequest {
+    /// Requests these columns of all rows of a dataset.
+    pub fn new(dataset: impl Into<String>, columns: impl IntoIterator<Item = Column>) -> Self {
+        let columns = columns.into_iter().collect();
+        Self { dataset: dataset.into(), columns, from: None, until: None, indexes: None }
+    }
+
+    /// Restricts the rows to those at or after a time, in seconds since 1970.
+    #[must_use]
+    pub fn with_from(mut self, from: i64) -> Self {
+        self.from = Some(from);
+        self
+    }
+
+    /// Restricts the rows to those before a time, in seconds since 1970.
+    #[must_use]
+    pub fn with_until(mut self, until: i64) -> Self {
+        self.until = Some(until);
+        self
+    }
+
+    /// Restricts the rows to those with one of these indexes.
+    #[must_use]
+    pub fn with_indexes(mut self, indexes: impl IntoIterator<Item = Bytes>) -> Self {
+        self.indexes = Some(indexes.into_iter().collect());
+        self
+    }
+
+    /// Whether a row of this time, in seconds, and index may be needed. For sources that look at rows one by one.
+    #[must_use]
+    pub fn covers(&self, seconds: i64, index: &[u8]) -> bool {
+        self.from.is_none_or(|from| from <= seconds)
+            && self.until.is_none_or(|until| seconds < until)
+            && self.indexes.as_ref().is_none_or(|indexes| indexes.contains(index))
+    }
+}
+
+/// A batch of a scan, and what has happened since the one before.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Scanned {
+    /// The rows; may be empty.
+    pub batch: RecordBatch,
+    /// Damage found since the previous batch.
+    pub damage: Damage,
+    /// Number of segments that have been opened since the previous batch.
+    pub segments_read: u64,
+    /// Number of segments that have been left out by the request's bounds since the previous batch, unread.
+    pub segments_pruned: u64,
+}
+
+impl Scanned {
+    /// Creates a batch of rows without damage.
+    #[must_use]
+    pub fn new(batch: RecordBatch) -> Self {
+        Self { batch, damage: Damage::default(), segments_read: 0, segments_pruned: 0 }
+    }
+}
