@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ use crate::stream::Stream;
 
 /// How long a TLS handshake may take, and a header of the PROXY protocol.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time that a connection over TLS has from the shutdown on for its handshake and its first request.
+#[cfg(feature = "tls")]
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The resources that a connection, or a WebSocket that came of it, holds while it lives: its thread, its place in the limit, and
 /// the application's own.
@@ -62,12 +66,7 @@ pub(crate) async fn unix<A: Application>(
     use tokio::io::AsyncWriteExt;
     let mut peer = Peer { address: None, is_tls: false, is_trusted: shared.options.trusted_proxies.trusts(None) };
     if shared.options.proxy_protocol {
-        let announced = tokio::select! {
-            biased;
-            announced = announced(&mut stream) => announced,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        let client = match announced {
+        let client = match announced(&mut stream, &mut stop).await {
             Ok(client) => client,
             Err(error) => return tracing::debug!(%error, "no PROXY header"),
         };
@@ -79,28 +78,44 @@ pub(crate) async fn unix<A: Application>(
     // A connection that is shut down before it begins would drop the request that has come: it is read first. That the socket is
     // readable says nothing: the runtime takes an accepted one for readable until it has been read.
     let mut stream = Stream::new(stream, shared.patience(), guard);
-    let begun = tokio::select! {
-        biased;
-        begun = stream.begin() => begun,
-        _ = stop.wait_for(|stop| *stop) => return,
-    };
-    match begun {
-        Ok(true) => {}
-        Ok(false) => return tracing::debug!("a connection sent nothing"),
-        Err(error) => return tracing::debug!(%error, "a connection sent nothing"),
+    if has_begun(&mut stream, stopped(&mut stop)).await {
+        serve(stream, peer, &shared, watcher, &stop).await;
     }
-    if *stop.borrow() {
-        log(last(stream, peer, &shared).await);
-        return drop(watcher);
-    }
-    log(watcher.watch(connection(stream, peer, &shared).into_owned()).await);
+}
+
+/// Waits until the server is to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// Reads the PROXY header of a connection, and returns the client's address if it has one.
-async fn announced(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
+async fn announced(
+    stream: &mut (impl AsyncRead + Unpin),
+    stop: &mut watch::Receiver<bool>,
+) -> io::Result<Option<IpAddr>> {
+    let header = tokio::select! {
+        biased;
+        header = tokio::time::timeout(HANDSHAKE, proxy_protocol::read(stream)) => header,
+        () = stopped(stop) => return Err(io::Error::new(io::ErrorKind::Interrupted, "the server was stopped")),
+    };
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the PROXY header took too long");
-    let client = tokio::time::timeout(HANDSHAKE, proxy_protocol::read(stream)).await.map_err(late)??;
-    Ok(client.map(|client| client.ip()))
+    Ok(header.map_err(late)??.map(|client| client.ip()))
+}
+
+/// Waits for the first bytes of a connection until `ending` is done; returns whether they have come.
+#[cfg(any(unix, feature = "tls"))]
+async fn has_begun<S: AsyncRead + Unpin, H>(stream: &mut Stream<S, H>, ending: impl Future<Output = ()>) -> bool {
+    let begun = tokio::select! {
+        biased;
+        begun = stream.begin() => begun,
+        () = ending => return false,
+    };
+    match begun {
+        Ok(true) => return true,
+        Ok(false) => tracing::debug!("a connection sent nothing"),
+        Err(error) => tracing::debug!(%error, "a connection sent nothing"),
+    }
+    false
 }
 
 /// A connection by TCP.
@@ -123,7 +138,7 @@ impl<A: Application> TcpConnection<A> {
             if !is_trusted && !options.trusted_proxies.is_empty() {
                 return tracing::debug!(%address, "a connection from outside of the trusted proxies was closed");
             }
-            let client = match announced(&mut stream).await {
+            let client = match announced(&mut stream, &mut self.stop).await {
                 Ok(client) => client,
                 Err(error) => return tracing::debug!(%address, %error, "no PROXY header"),
             };
@@ -148,29 +163,34 @@ impl<A: Application> TcpConnection<A> {
             Err(error) => return tracing::debug!(%error, "a connection broke off"),
         };
         let stream = Stream::new(stream, shared.patience(), guard).after(rest);
-        if *stop.borrow() {
-            // A connection that is shut down before it begins would drop the bytes that were handed over.
-            log(last(stream, peer, &shared).await);
-            return drop(watcher);
-        }
-        log(watcher.watch(connection(stream, peer, &shared).into_owned()).await);
+        serve(stream, peer, &shared, watcher, &stop).await;
     }
 
     #[cfg(feature = "tls")]
     async fn secured(self, stream: TcpStream, peer: Peer) {
-        let Self { shared, guard, watcher, mut stop } = self;
+        use tokio::io::AsyncWriteExt;
+        let Self { shared, guard, watcher, stop } = self;
         let Some(tls) = &shared.tls else { return };
         let patience = shared.patience();
+        let mut stopping = stop.clone();
+        let mut ending = pin!(async move {
+            stopped(&mut stopping).await;
+            tokio::time::sleep(LAST_WORD).await;
+        });
         let handshake = tls.acceptor().accept(Stream::new(stream, patience, guard));
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(HANDSHAKE, handshake) => shaken,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = &mut ending => return,
         };
         match shaken {
             Ok(Ok(stream)) => {
                 // A client may fall silent after the handshake, too.
-                let stream = Stream::new(stream, patience, ());
-                log(watcher.watch(connection(stream, peer, &shared).into_owned()).await);
+                let mut stream = Stream::new(stream, patience, ());
+                if has_begun(&mut stream, &mut ending).await {
+                    return serve(stream, peer, &shared, watcher, &stop).await;
+                }
+                // Ends the connection by `close_notify`: the client knows that it was not cut off.
+                drop(stream.shutdown().await);
             }
             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -178,14 +198,37 @@ impl<A: Application> TcpConnection<A> {
     }
 }
 
-/// Answers one request more, and ends.
-async fn last<A: Application, S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-    stream: S,
+/// Serves HTTP on a connection whose first bytes have come.
+async fn serve<A: Application, S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H: Send + Unpin + 'static>(
+    stream: Stream<S, H>,
+    peer: Peer,
+    shared: &Arc<Shared<A>>,
+    watcher: Watcher,
+    stop: &watch::Receiver<bool>,
+) {
+    if *stop.borrow() {
+        // A connection that is shut down before it begins would drop the bytes that have come.
+        log(last(stream, peer, shared).await);
+        return drop(watcher);
+    }
+    log(watcher.watch(connection(stream, peer, shared).into_owned()).await);
+}
+
+/// Answers one request of HTTP/1, or the requests of HTTP/2 that come before the client has learnt of the end, and ends.
+async fn last<A: Application, S: AsyncRead + AsyncWrite + Send + Unpin + 'static, H: Send + Unpin + 'static>(
+    stream: Stream<S, H>,
     peer: Peer,
     shared: &Arc<Shared<A>>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let requests = Requests::new(Arc::clone(shared), peer);
     let mut http = shared.http.clone();
+    if stream.is_http2() {
+        let http = http.http2_only();
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), requests));
+        // GOAWAY follows the server's first settings.
+        connection.as_mut().graceful_shutdown();
+        return connection.await;
+    }
     http.http1().keep_alive(false);
     http.serve_connection_with_upgrades(TokioIo::new(stream), requests).await
 }

@@ -20,10 +20,10 @@ pub(crate) struct Patience {
 }
 
 /// Size of the buffer for a connection's first bytes: most requests fit into it.
-#[cfg(unix)]
+#[cfg(any(unix, feature = "tls"))]
 const FIRST: usize = 1024;
-/// Bytes of HTTP/2's preface; no request of another protocol that begins like it is shorter.
-const PREFACE: usize = 24;
+/// The first bytes of HTTP/2 (RFC 9113 3.4); no request of another protocol that begins like them is shorter.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that gives up a client which says nothing, or takes nothing any more. As long as it lives, so does `_held`.
 pub(crate) struct Stream<S, A> {
@@ -50,6 +50,12 @@ impl<S, A> Stream<S, A> {
         self
     }
 
+    /// Whether the bytes that were read before are those of HTTP/2, or their beginning: its method `PRI` is reserved.
+    pub(crate) fn is_http2(&self) -> bool {
+        let length = self.before.len().min(PREFACE.len());
+        length >= b"PRI ".len() && self.before[..length] == PREFACE[..length]
+    }
+
     /// Passes on the result of a read at the beginning; a timeout error where the client has sent nothing for too long.
     fn opened(&mut self, cx: &mut Context<'_>, read: Poll<io::Result<()>>, bytes: &[u8]) -> Poll<io::Result<()>> {
         if read.is_pending() {
@@ -58,7 +64,7 @@ impl<S, A> Stream<S, A> {
         let Some((_, count)) = &mut self.opening else { return read };
         let may_be_preface = *count > 0 || bytes.first() == Some(&b'P');
         *count += bytes.len();
-        if !may_be_preface || *count >= PREFACE {
+        if !may_be_preface || *count >= PREFACE.len() {
             self.opening = None;
         }
         read
@@ -85,7 +91,7 @@ impl<S, A> Stream<S, A> {
     }
 }
 
-#[cfg(unix)]
+#[cfg(any(unix, feature = "tls"))]
 impl<S: AsyncRead + Unpin, A> Stream<S, A> {
     /// Waits for the first bytes, which are read again afterwards; returns `false` where the client has closed without any.
     pub(crate) async fn begin(&mut self) -> io::Result<bool> {

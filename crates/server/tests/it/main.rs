@@ -3,6 +3,7 @@
 
 mod fast_path;
 mod refusals;
+mod shutdown;
 
 use std::net::SocketAddr;
 use std::time::Duration;
