@@ -17,7 +17,7 @@ use super::links::is_address;
 use super::messages::Message;
 use super::session::signed_in;
 use super::throttle::{ClientAddress, Counted, DEVICE_TRIES, count, forgive, login_tries, network};
-use super::{Auth, common, devices, keys, session, token};
+use super::{Auth, common, devices, keys, oauth, session, token};
 use crate::background::later;
 use crate::batch::{must_have_changed, nothing_changed};
 use crate::id::new_id;
@@ -176,6 +176,9 @@ pub(super) async fn join(
     let (create, cookie) = session::create(auth.options(), &user, &tenant)?;
     // Those of an earlier membership ended with it, and do not come back with this one.
     statements.extend([keys::revoke_in(&user, &tenant), session::end_in(&user, &tenant), end_by(&user, &tenant)]);
+    if oauth::has_tables(&auth).await? {
+        statements.push(oauth::end_in(&user, &tenant));
+    }
     statements.push(member);
     statements.extend(session::token_of(&headers).map(session::end));
     statements.push(create);

@@ -15,7 +15,7 @@ use super::links::{MAILS, VERIFY, VERIFY_LIFETIME, forget_links, is_address};
 use super::messages::Message;
 use super::session::signed_in;
 use super::throttle::{ClientAddress, Counted, count, network};
-use super::{Auth, common, devices, keys, session, token};
+use super::{Auth, common, devices, keys, oauth, session, token};
 use crate::background::later;
 use crate::batch::{must_have_changed, nothing_changed};
 use crate::json::{Body, input};
@@ -96,8 +96,8 @@ pub(super) async fn reset(State(auth): State<Auth>, address: Address, body: Body
         devices::forget(&user),
     ];
     // Connected accounts are credentials, too: the former user of this one may have connected theirs. They can be connected again.
-    if auth.has_connections().await? {
-        statements.push(Statement::new("DELETE FROM oauth_connections WHERE user_id = ?").bind(&user));
+    if oauth::has_tables(&auth).await? {
+        statements.push(oauth::end_all(&user));
     }
     match auth.database().batch(statements).await {
         Ok(_) => {}
@@ -202,12 +202,6 @@ impl Auth {
             self.notify(email, Message::Reset { token: &token }).await;
         }
         Ok(())
-    }
-
-    /// Whether accounts elsewhere can be connected: their tables are a migration of their own.
-    async fn has_connections(&self) -> Result<bool, Problem> {
-        let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'oauth_connections'";
-        Ok(self.database().prepare(sql).one::<i64>().await? > 0)
     }
 }
 

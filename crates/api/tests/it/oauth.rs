@@ -383,3 +383,28 @@ async fn github_has_no_openid_connect_and_is_asked_who_it_is() {
     let id: String = town.database.prepare("SELECT id FROM oauth_connections").one().await.unwrap();
     assert_eq!(town.oauth.access_token(&id).await.unwrap().expose_text(), Some("gho_1"));
 }
+
+#[tokio::test]
+async fn a_connection_of_an_ended_membership_stays_closed_when_its_user_comes_back() {
+    let town = town(false).await;
+    let mut owner = owner(&town).await;
+    let invite = json!({"email": "bob@example.com", "role": "member"});
+    for connects in [true, false] {
+        let (status, _, invited) = owner.send(&town, "POST", "/auth/invitations", Some(invite.clone())).await;
+        assert_eq!(status, 201, "{invited}");
+        let mut bob = Browser::default();
+        let join = json!({"token": invited["token"], "password": "correct horse battery", "name": "Bob"});
+        assert_eq!(bob.send(&town, "POST", "/auth/join", Some(join)).await.0, 201);
+        if connects {
+            assert_eq!(bob.sign_in(&town, "connect").await, "/dashboard/keys");
+            assert_eq!(Browser::default().sign_in(&town, "login").await, "/dashboard/keys");
+            let end = "DELETE FROM memberships WHERE user_id = (SELECT id FROM users WHERE email = 'bob@example.com')";
+            town.database.prepare(end).run().await.unwrap();
+        }
+        assert_eq!(Browser::default().sign_in(&town, "login").await, "/dashboard/login#oauth=unknown");
+    }
+    for table in ["oauth_connections", "oauth_tokens"] {
+        let rows: i64 = town.database.prepare(format!("SELECT count(*) FROM {table}")).one().await.unwrap();
+        assert_eq!(rows, 0, "{table}");
+    }
+}

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use axum::routing::{get, post};
 use http::StatusCode;
 use isobar_db::vault::Vault;
+use isobar_db::{QueryableExt, Statement};
 use serde_json::json;
 
 pub use provider::OAuthProvider;
@@ -121,6 +122,22 @@ impl OAuth {
     fn client(&self) -> &dyn HttpClient {
         &*self.inner.client
     }
+}
+
+/// Returns whether accounts elsewhere can be connected: their tables are a migration of their own.
+pub(super) async fn has_tables(auth: &Auth) -> Result<bool, Problem> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'oauth_connections'";
+    Ok(auth.database().prepare(sql).one::<i64>().await? > 0)
+}
+
+/// The statement that ends the connections of a user, in every tenant; their tokens go with them.
+pub(super) fn end_all(user: &str) -> Statement {
+    Statement::new("DELETE FROM oauth_connections WHERE user_id = ?").bind(user)
+}
+
+/// The statement that ends the connections of a user in one tenant.
+pub(super) fn end_in(user: &str, tenant: &str) -> Statement {
+    Statement::new("DELETE FROM oauth_connections WHERE user_id = ? AND tenant_id = ?").bind(user).bind(tenant)
 }
 
 /// The failure of a provider. Its details are logged; the user gets 502.
