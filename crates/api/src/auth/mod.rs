@@ -47,10 +47,14 @@ use throttle::{Counted, count, network};
 
 /// The tables of accounts, for a migration: `tenants`, `users`, `memberships`, `sessions`, `api_keys` and those of rate limits, links
 /// and revocations.
-pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"));
+///
+/// `users.disabled` is the program's own to set. It ends the sessions of the account, and revokes its keys, links and invitations, for
+/// good: once the account is enabled again, its user signs in again and creates new keys.
+pub const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("upgrade.sql"), include_str!("disabled.sql"));
 
 /// [`SCHEMA`] in the order in which it has grown, each a migration of its own.
-pub const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("upgrade.sql")];
+pub const MIGRATIONS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("upgrade.sql"), include_str!("disabled.sql")];
 
 /// Largest body of a request to accounts, in bytes.
 const BODY_BYTES: usize = 16 * 1024;

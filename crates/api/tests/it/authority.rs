@@ -468,3 +468,59 @@ async fn invitations_of_an_ended_membership_stay_void_when_the_inviter_comes_bac
     let of_bob = bob.post("/auth/invitations", invite("cy", "viewer")).await.is(201).json();
     town.browser().post("/auth/join", join(&of_bob, "Cy")).await.is(201);
 }
+
+#[tokio::test]
+async fn an_account_that_is_enabled_again_has_nothing_of_before_open() {
+    let town = town().await;
+    let mut ada = Browser::signed_up(&town, "ada").await;
+    let mut bob = Browser::signed_up(&town, "bob").await;
+    let key_of_ada = key_of(&mut ada).await;
+    let key = key_of(&mut bob).await;
+    let invite = |name: &str| json!({"email": format!("{name}@example.com"), "role": "viewer"});
+    let join = |invited: &Json, name: &str| json!({"token": invited["token"], "password": PASSWORD, "name": name});
+    let of_ada = ada.post("/auth/invitations", invite("cy")).await.is(201).json();
+    let of_bob = bob.post("/auth/invitations", invite("dan")).await.is(201).json();
+    let link = "INSERT INTO one_time_tokens (hash, purpose, expires_at, data, user_id) \
+                SELECT x'07', 'reset', '2999', NULL, id FROM users WHERE email = 'bob@example.com'";
+    town.database.prepare(link).run().await.unwrap();
+    for disabled in [1, 0] {
+        let sql = "UPDATE users SET disabled = ? WHERE email = 'bob@example.com'";
+        town.database.prepare(sql).bind(disabled).run().await.unwrap();
+        bob.get("/auth/me").await.is(401);
+        town.with_key(&key, "GET", "/notes", None).await.is(401);
+        town.browser().post("/auth/join", join(&of_bob, "Dan")).await.is(403);
+    }
+    let links = "SELECT count(*) FROM one_time_tokens WHERE hash = x'07'";
+    assert_eq!(town.database.prepare(links).one::<i64>().await.unwrap(), 0);
+    // The password is still the account's, and nothing of others has ended.
+    bob.post("/auth/login", log_in("bob", PASSWORD)).await.is(200);
+    town.with_key(&key_of(&mut bob).await, "GET", "/notes", None).await.is(200);
+    ada.get("/auth/me").await.is(200);
+    town.with_key(&key_of_ada, "GET", "/notes", None).await.is(200);
+    town.browser().post("/auth/join", join(&of_ada, "Cy")).await.is(201);
+}
+
+#[tokio::test]
+async fn accounts_that_were_disabled_before_the_migration_lose_their_keys_by_it() {
+    let database = isobar_db::SqliteDatabase::memory().await.unwrap();
+    let [first, second, third] = isobar_api::auth::MIGRATIONS;
+    database.run_script(first).await.unwrap();
+    database.run_script(second).await.unwrap();
+    let rows = "INSERT INTO tenants (id, slug, name, created_at, updated_at) VALUES ('t', 't', 't', '', '');
+        INSERT INTO users (id, email, name, disabled, created_at, updated_at)
+            VALUES ('on', 'on@example.com', 'u', 0, '', ''), ('off', 'off@example.com', 'u', 1, '', '');
+        INSERT INTO sessions (id, user_id, tenant_id, token_hash, rotated_at, expires_at, created_at)
+            SELECT id, id, 't', id, '', '2999', '' FROM users;
+        INSERT INTO api_keys (id, tenant_id, user_id, name, prefix, secret_hash, role, scopes, expires_at, created_at)
+            SELECT id, 't', id, 'k', id, x'00', 'owner', '[]', '2999', '' FROM users;
+        INSERT INTO one_time_tokens (hash, purpose, expires_at, data, user_id, tenant_id)
+            SELECT 'link ' || id, 'verify', '2999', email, id, NULL FROM users
+            UNION ALL SELECT 'invitation ' || id, 'invitation', '2999', json_object('by', id), NULL, 't' FROM users";
+    database.run_script(rows).await.unwrap();
+    database.run_script(third).await.unwrap();
+    let left = "SELECT (SELECT group_concat(id) FROM sessions), \
+                (SELECT group_concat(id) FROM api_keys WHERE revoked_at IS NULL), \
+                (SELECT group_concat(hash) FROM (SELECT hash FROM one_time_tokens ORDER BY hash))";
+    let left: (String, String, String) = database.prepare(left).one().await.unwrap();
+    assert_eq!(left, ("on".to_owned(), "on".to_owned(), "invitation on,link on".to_owned()));
+}

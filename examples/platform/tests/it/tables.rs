@@ -120,6 +120,7 @@ fn migrations_have_the_tables_of_the_crates() {
         ("0012_quotas.sql", isobar_api::MIGRATIONS[1]),
         ("0013_media.sql", isobar_api::media::MIGRATIONS[1]),
         ("0014_uploads.sql", isobar_api::media::MIGRATIONS[2]),
+        ("0015_disabled_accounts.sql", isobar_api::auth::MIGRATIONS[2]),
     ] {
         assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), schema, "{name}");
     }
