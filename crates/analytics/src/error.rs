@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Closed,
     /// The query is invalid.
     Query,
+    /// The names of a dataset's columns are invalid, or one has moved.
+    Schema,
     /// The backend does not support the operation, for example reading.
     Unsupported,
     /// File permissions or credentials do not permit the operation.

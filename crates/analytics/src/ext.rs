@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 
-use crate::{DataPoint, EventSink, Result, Scan, ScanOptions};
+use crate::{DataPoint, EventSink, Result, Scan, ScanOptions, TypedEvent};
 
 /// Convenience methods of every sink.
 ///
@@ -27,6 +27,11 @@ use crate::{DataPoint, EventSink, Result, Scan, ScanOptions};
 /// ```
 #[async_trait]
 pub trait EventSinkExt: EventSink {
+    /// Writes an event whose columns have names and fixed positions; see `#[derive(Event)]` (feature `derive`).
+    fn write_event(&self, event: &impl TypedEvent) {
+        event.with_point(|point| self.write_ref(point));
+    }
+
     /// Writes a duration: `blob1` is the name, `double1` the time in milliseconds.
     fn write_duration(&self, name: impl Into<bytes::Bytes>, duration: Duration) {
         self.write(DataPoint::new().with_blob(name).with_double(duration.as_secs_f64() * 1000.0));

@@ -17,7 +17,9 @@ mod error;
 mod ext;
 mod operation;
 mod point;
+mod schema;
 mod sink;
+mod typed;
 
 #[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub mod cloudflare;
@@ -35,8 +37,13 @@ pub mod query;
 pub use error::{Error, ErrorKind, Result};
 pub use ext::EventSinkExt;
 pub use operation::Operation;
-pub use point::{DataPoint, Event, Problem};
-pub use sink::{Batch, Batches, Damage, EventSink, Scan, ScanOptions, SinkStats};
+pub use point::{DataPoint, Event, PointRef, Problem};
+pub use schema::{Position, Schema};
+pub use sink::{Batch, Batches, Damage, DropReason, Drops, EventSink, Scan, ScanOptions, SinkStats};
+pub use typed::{BlobField, DoubleField, Scratch, TypedEvent};
+
+#[cfg(feature = "derive")]
+pub use isobar_analytics_macros::Event;
 
 /// Limits of Analytics Engine, which every backend enforces. Source: its documentation, "Limits".
 pub mod limits {
@@ -55,6 +62,6 @@ pub mod limits {
 }
 
 /// The quick start of the README, compiled and run as a doctest.
-#[cfg(all(doctest, feature = "memory"))]
+#[cfg(all(doctest, feature = "memory", feature = "derive"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -7,7 +7,10 @@ use chrono::{SubsecRound, Utc};
 use futures_util::{StreamExt, stream};
 use isobar_base::sync::IgnorePoison;
 
-use crate::{Batch, Batches, DataPoint, Error, ErrorKind, Event, EventSink, Operation, Result, ScanOptions, SinkStats};
+use crate::{
+    Batch, Batches, DataPoint, DropReason, Error, ErrorKind, Event, EventSink, Operation, Result, ScanOptions,
+    SinkStats,
+};
 
 /// A dataset in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +51,7 @@ impl EventSink for MemorySink {
         if point.problem().is_some() {
             state.stats.invalid += 1;
         } else if state.closed {
-            state.stats.dropped += 1;
+            state.stats.count_dropped(DropReason::Closed, 1);
         } else {
             state.stats.written += 1;
             state.stats.stored += 1;

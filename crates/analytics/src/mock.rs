@@ -6,7 +6,7 @@ use async_trait::async_trait;
 pub use isobar_testkit::{Call, Release, Script};
 
 pub use crate::Operation;
-use crate::{Batches, DataPoint, Error, EventSink, Result, ScanOptions, SinkStats};
+use crate::{Batches, DataPoint, Error, EventSink, PointRef, Result, ScanOptions, SinkStats};
 
 /// A sink with a [`Script`] before every [`Operation`]. A `write` that is scripted to fail drops its point; delays and holds do not
 /// apply to it, as writing never waits. A scripted error names the operation that it fails, as a backend's own errors do.
@@ -56,6 +56,12 @@ impl EventSink for MockSink {
         let index = point.indexes.first().map(|index| String::from_utf8_lossy(index).into_owned()).unwrap_or_default();
         if self.script.enter_now(Operation::Write, index).is_ok() {
             self.inner.write(point);
+        }
+    }
+    fn write_ref(&self, point: &PointRef<'_>) {
+        let index = String::from_utf8_lossy(point.index.unwrap_or_default()).into_owned();
+        if self.script.enter_now(Operation::Write, index).is_ok() {
+            self.inner.write_ref(point);
         }
     }
     async fn flush(&self) -> Result<()> {

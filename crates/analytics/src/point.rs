@@ -61,20 +61,71 @@ impl DataPoint {
     /// Returns the limit that the point exceeds, if any. Such a point is dropped as a whole, as in Analytics Engine.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
-        let blob_bytes: usize = self.blobs.iter().map(Bytes::len).sum();
         if self.indexes.len() > limits::INDEXES {
-            Some(Problem::Indexes)
-        } else if self.indexes.iter().any(|index| index.len() > limits::INDEX_BYTES) {
-            Some(Problem::IndexBytes)
-        } else if self.blobs.len() > limits::BLOBS {
-            Some(Problem::Blobs)
-        } else if blob_bytes > limits::BLOB_BYTES {
-            Some(Problem::BlobBytes)
-        } else if self.doubles.len() > limits::DOUBLES {
-            Some(Problem::Doubles)
-        } else {
-            None
+            return Some(Problem::Indexes);
         }
+        let index = self.indexes.first().map(Bytes::as_ref);
+        problem_of(index, self.blobs.iter().map(Bytes::len), self.doubles.len())
+    }
+}
+
+/// A data point whose values are borrowed: what a [typed event](crate::TypedEvent) is written as, without an allocation.
+///
+/// ```
+/// use isobar_analytics::{DataPoint, PointRef};
+///
+/// let point = PointRef::new(Some(b"tenant-1"), &[b"/home", b"GET"], &[12.5]);
+/// assert_eq!(point.problem(), None);
+/// let owned = DataPoint::new().with_index("tenant-1").with_blob("/home").with_blob("GET").with_double(12.5);
+/// assert_eq!(point.to_point(), owned);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct PointRef<'a> {
+    /// The index, of at most 96 bytes. Default: none.
+    pub index: Option<&'a [u8]>,
+    /// Blobs: at most 20, of at most 16 KiB together.
+    pub blobs: &'a [&'a [u8]],
+    /// Doubles: at most 20.
+    pub doubles: &'a [f64],
+}
+
+impl<'a> PointRef<'a> {
+    /// Creates a data point out of its values.
+    #[must_use]
+    pub fn new(index: Option<&'a [u8]>, blobs: &'a [&'a [u8]], doubles: &'a [f64]) -> Self {
+        Self { index, blobs, doubles }
+    }
+
+    /// Returns the limit that the point exceeds, if any, as [`DataPoint::problem`] does.
+    #[must_use]
+    pub fn problem(&self) -> Option<Problem> {
+        problem_of(self.index, self.blobs.iter().map(|blob| blob.len()), self.doubles.len())
+    }
+
+    /// Returns the same point with values of its own.
+    #[must_use]
+    pub fn to_point(&self) -> DataPoint {
+        DataPoint {
+            indexes: self.index.map(Bytes::copy_from_slice).into_iter().collect(),
+            blobs: self.blobs.iter().map(|blob| Bytes::copy_from_slice(blob)).collect(),
+            doubles: self.doubles.to_vec(),
+        }
+    }
+}
+
+/// The first limit that these values exceed. One index at most.
+fn problem_of(index: Option<&[u8]>, blobs: impl ExactSizeIterator<Item = usize>, doubles: usize) -> Option<Problem> {
+    if index.is_some_and(|index| index.len() > limits::INDEX_BYTES) {
+        Some(Problem::IndexBytes)
+    } else if blobs.len() > limits::BLOBS {
+        Some(Problem::Blobs)
+    } else if blobs.sum::<usize>() > limits::BLOB_BYTES {
+        Some(Problem::BlobBytes)
+    } else if doubles > limits::DOUBLES {
+        Some(Problem::Doubles)
+    } else {
+        None
     }
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 
-use crate::{DataPoint, Error, ErrorKind, Event, Operation, Result};
+use crate::{DataPoint, Error, ErrorKind, Event, Operation, PointRef, Result};
 
 /// A stream of stored events in bounded batches; see [`EventSink::read`].
 pub type Batches = BoxStream<'static, Result<Batch>>;
@@ -41,6 +41,12 @@ pub trait EventSink: Debug + Send + Sync {
     /// Writes a data point with the current time. Never blocks and never fails: points over the limits, beyond the buffer, or
     /// after [`close`](Self::close) are dropped and counted in [`stats`](Self::stats).
     fn write(&self, point: DataPoint);
+
+    /// Writes a data point out of borrowed values, as [`write`](Self::write) does. Most callers use
+    /// [`write_event`](crate::EventSinkExt::write_event). The default copies the values; `local::LocalSink` does not allocate.
+    fn write_ref(&self, point: &PointRef<'_>) {
+        self.write(point.to_point());
+    }
 
     /// Returns when every point written before is durable.
     ///
@@ -136,16 +142,61 @@ pub struct Scan {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct SinkStats {
-    /// Accepted points, durable or still buffered.
+    /// Accepted points: durable, still buffered, or dropped later.
     pub written: u64,
     /// Durable points.
     pub stored: u64,
     /// Points dropped because they exceed a limit.
     pub invalid: u64,
-    /// Points dropped because the buffer was full, the sink was closed, the backend failed, or its disk is at its reserve.
+    /// Points dropped for any other reason: the sum of [`drops`](Self::drops).
     pub dropped: u64,
+    /// The dropped points by reason.
+    pub drops: Drops,
     /// Number of bytes removed because of the age of points or the size limit of the dataset.
     pub expired_bytes: u64,
+}
+
+impl SinkStats {
+    /// Counts dropped points. For backends.
+    pub fn count_dropped(&mut self, reason: DropReason, points: u64) {
+        let Drops { buffer_full, evicted, closed, storage_full, failed } = &mut self.drops;
+        let count = match reason {
+            DropReason::BufferFull => buffer_full,
+            DropReason::Evicted => evicted,
+            DropReason::Closed => closed,
+            DropReason::StorageFull => storage_full,
+            DropReason::Failed => failed,
+        };
+        *count += points;
+        self.dropped += points;
+    }
+}
+
+/// Numbers of valid points that were dropped, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Drops {
+    /// The buffer was full: see `local::FullPolicy`.
+    pub buffer_full: u64,
+    /// Buffered points that made room for newer ones.
+    pub evicted: u64,
+    /// The sink had been closed.
+    pub closed: u64,
+    /// The disk was full or at its reserve.
+    pub storage_full: u64,
+    /// The backend failed otherwise.
+    pub failed: u64,
+}
+
+/// The reason for which a valid point is dropped. The names are those of the counts in [`Drops`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "documented at the counts")]
+pub enum DropReason {
+    BufferFull,
+    Evicted,
+    Closed,
+    StorageFull,
+    Failed,
 }
 
 /// Options of [`EventSink::read`] and [`EventSinkExt::scan`](crate::EventSinkExt::scan).
@@ -211,6 +262,9 @@ macro_rules! forward {
         impl<S: EventSink + ?Sized> EventSink for $wrapper {
             fn write(&self, point: DataPoint) {
                 (**self).write(point);
+            }
+            fn write_ref(&self, point: &PointRef<'_>) {
+                (**self).write_ref(point);
             }
             async fn flush(&self) -> Result<()> {
                 (**self).flush().await

@@ -8,7 +8,7 @@ use isobar_base::sync::IgnorePoison;
 use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
 use isobar_cloudflare::binding::{Object, js_sys, send, uint8_array, wasm_bindgen_futures};
 
-use crate::{DataPoint, Error, ErrorKind, EventSink, Operation, Result, SinkStats};
+use crate::{DataPoint, DropReason, Error, ErrorKind, EventSink, Operation, Result, SinkStats};
 
 /// An Analytics Engine dataset through its binding, for code inside Workers.
 ///
@@ -64,7 +64,7 @@ impl AnalyticsEngineDataset {
             if outcome.is_ok() {
                 state.stats.stored += 1;
             } else {
-                state.stats.dropped += 1;
+                state.stats.count_dropped(DropReason::Failed, 1);
                 failed += 1;
             }
         }
@@ -81,7 +81,7 @@ impl EventSink for AnalyticsEngineDataset {
             return;
         }
         if state.closed {
-            state.stats.dropped += 1;
+            state.stats.count_dropped(DropReason::Closed, 1);
             return;
         }
         match self.dataset.call("writeDataPoint", &[event(&point).into()]) {
@@ -96,7 +96,7 @@ impl EventSink for AnalyticsEngineDataset {
                 state.stats.written += 1;
                 state.stats.stored += 1;
             }
-            Err(_) => state.stats.dropped += 1,
+            Err(_) => state.stats.count_dropped(DropReason::Failed, 1),
         }
     }
 

@@ -11,40 +11,62 @@
 use bytes::{Buf, BufMut, Bytes};
 use chrono::{DateTime, Utc};
 
-use crate::{DataPoint, Event};
+use crate::{DataPoint, Event, PointRef};
 
 /// Size limit of a payload in bytes. No valid event is larger: 96 + 16 KiB + 160 bytes and their lengths.
 const MAX_PAYLOAD: usize = 32 * 1024;
 
-/// Appends an event's frame, whose position is not known yet: see [`place`]. The event is within the limits, so every count and
+/// Appends a point's frame, whose checksum is not known yet: see [`seal`]. The point is within the limits, so every count and
 /// length fits.
-pub(super) fn encode(event: &Event, into: &mut Vec<u8>) {
-    let DataPoint { indexes, blobs, doubles } = &event.point;
-    let start = into.len();
-    into.put_u64_le(0); // length and checksum, known below
-    into.put_i64_le(event.timestamp.timestamp_millis());
-    into.put_slice(&[indexes.len() as u8, blobs.len() as u8, doubles.len() as u8]);
-    for bytes in indexes.iter().chain(blobs) {
+pub(super) fn encode(milliseconds: i64, point: &PointRef<'_>, into: &mut Vec<u8>) {
+    let PointRef { index, blobs, doubles } = point;
+    let length = size(point) - HEADER;
+    let mut head = [0; HEADER + MIN_PAYLOAD];
+    head[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    head[HEADER..HEADER + 8].copy_from_slice(&milliseconds.to_le_bytes());
+    head[HEADER + 8..].copy_from_slice(&[u8::from(index.is_some()), blobs.len() as u8, doubles.len() as u8]);
+    into.put_slice(&head);
+    for bytes in index.iter().chain(blobs.iter()) {
         into.put_u16_le(bytes.len() as u16);
         into.put_slice(bytes);
     }
     doubles.iter().for_each(|double| into.put_f64_le(*double));
-    let payload = start + 8;
-    let length = (into.len() - payload) as u32;
-    let crc = crc32fast::hash(&into[payload..]);
-    into[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    into[start + 4..payload].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Binds frames that were [encoded](encode) one behind the other to their position in a segment.
-pub(super) fn place(frames: &mut [u8], position: u64) {
+/// Returns the size in bytes of a point's frame.
+pub(super) fn size(point: &PointRef<'_>) -> usize {
+    let PointRef { index, blobs, doubles } = point;
+    let bytes = index.iter().chain(blobs.iter()).map(|bytes| 2 + bytes.len()).sum::<usize>();
+    HEADER + MIN_PAYLOAD + bytes + 8 * doubles.len()
+}
+
+/// Returns the size in bytes of the [encoded](encode) frame at the beginning of these bytes.
+pub(super) fn length(frames: &[u8]) -> usize {
+    HEADER + u32::from_le_bytes(frames[..4].try_into().expect("the slice has four bytes")) as usize
+}
+
+/// Returns how many bytes and frames, of those that were [encoded](encode) one behind the other, fit into this many bytes; one
+/// at least.
+pub(super) fn fitting(frames: &[u8], room: u64) -> (usize, u64) {
+    let mut end = length(frames);
+    let mut count = 1;
+    while end < frames.len() && (end + length(&frames[end..])) as u64 <= room {
+        end += length(&frames[end..]);
+        count += 1;
+    }
+    (end, count)
+}
+
+/// Adds the checksums of frames that were [encoded](encode) one behind the other, and binds them to their position in a segment;
+/// to none in the first format.
+pub(super) fn seal(frames: &mut [u8], position: Option<u64>) {
     let mut at = 0;
     while at < frames.len() {
-        let word = |at: usize| u32::from_le_bytes(frames[at..at + 4].try_into().expect("the slice has four bytes"));
-        let length = word(at) as usize;
-        let check = word(at + 4) ^ position_check(Some(position + at as u64));
+        let end = at + length(&frames[at..]);
+        let crc = crc32fast::hash(&frames[at + HEADER..end]);
+        let check = crc ^ position_check(position.map(|position| position + at as u64));
         frames[at + 4..at + HEADER].copy_from_slice(&check.to_le_bytes());
-        at += HEADER + length;
+        at = end;
     }
 }
 
@@ -126,12 +148,18 @@ mod tests {
         ) {
             let point = DataPoint { indexes: vec![index.into()], blobs: blobs.into_iter().map(Bytes::from).collect(), doubles };
             let event = Event { timestamp: DateTime::from_timestamp_millis(1_700_000_000_123).unwrap(), point };
+            let slices: Vec<_> = event.point.blobs.iter().map(Bytes::as_ref).collect();
+            let point = PointRef::new(Some(&event.point.indexes[0]), &slices, &event.point.doubles);
             let mut bytes = Vec::new();
-            encode(&event, &mut bytes);
-            prop_assert!(Frame::read(&bytes, None).is_some(), "the first format");
+            encode(1_700_000_000_123, &point, &mut bytes);
+            prop_assert_eq!(bytes.len(), size(&point));
             let first = bytes.len();
-            encode(&event, &mut bytes);
-            place(&mut bytes, position);
+            seal(&mut bytes, None);
+            prop_assert!(Frame::read(&bytes, None).is_some(), "the first format");
+            encode(1_700_000_000_123, &point, &mut bytes);
+            prop_assert_eq!(fitting(&bytes, 2 * first as u64 - 1), (first, 1));
+            prop_assert_eq!(fitting(&bytes, 2 * first as u64), (2 * first, 2));
+            seal(&mut bytes, Some(position));
             let next = Frame::read(&bytes[first..], Some(position + first as u64)).unwrap();
             prop_assert_eq!(next.event(), Some(event.clone()));
             prop_assert!(Frame::read(&bytes[first..], Some(position)).is_none() && Frame::read(&bytes, None).is_none());

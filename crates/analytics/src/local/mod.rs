@@ -1,11 +1,12 @@
 //! The native sink: a bounded buffer before durable segments in a folder.
 //!
-//! `write` sends the point to a bounded channel. One thread receives all waiting points, appends them to the current segment as
-//! checksummed frames, and makes them durable with one fsync. A crash can tear only the end of the last segment. Reading skips
+//! `write` encodes the point into a bounded buffer. One thread takes all that is in it, appends it to the current segment as
+//! checksummed frames, and makes it durable with one fsync. A crash can tear only the end of the last segment. Reading skips
 //! damaged data and reports it; a checksum covers the frame's position, too, so that bytes within an event are never read as another
 //! one. Old segments are removed by age and by the dataset's size, except for those that a process still writes to. Only the owner
 //! can access the folder and its files (modes 0700 and 0600).
 
+mod buffer;
 mod frame;
 mod options;
 mod reader;
@@ -13,21 +14,24 @@ mod segment;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use chrono::{SubsecRound, Utc};
 use futures_channel::oneshot;
 use isobar_base::sync::IgnorePoison;
 
+use self::buffer::Buffer;
+use self::options::Clock;
 use self::segment::{DurableEnd, Segments};
-use self::writer::{Message, Writer};
-use crate::{Batches, DataPoint, Error, ErrorKind, Event, EventSink, Operation, Result, ScanOptions, SinkStats};
+use self::writer::Writer;
+use crate::{
+    Batches, DataPoint, Error, ErrorKind, EventSink, Operation, PointRef, Problem, Result, ScanOptions, SinkStats,
+    limits,
+};
 
-pub use options::LocalOptions;
+pub use options::{FullPolicy, LocalOptions};
 
 /// A dataset in a folder. Clones share it. When the last one is dropped, buffered points are made durable.
 ///
@@ -53,23 +57,10 @@ pub struct LocalSink {
 #[derive(Debug)]
 struct Shared {
     folder: PathBuf,
-    /// The channel to the writer; `None` after [`close`](EventSink::close).
-    sender: RwLock<Option<SyncSender<Message>>>,
-    counts: Arc<Counts>,
+    buffer: Arc<Buffer>,
+    clock: Option<Clock>,
     end: Arc<DurableEnd>,
-    closed: AtomicBool,
     writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    written: AtomicU64,
-    stored: AtomicU64,
-    invalid: AtomicU64,
-    dropped: AtomicU64,
-    expired_bytes: AtomicU64,
-    /// Whether the last attempt to store points failed.
-    is_failing: AtomicBool,
 }
 
 impl LocalSink {
@@ -88,22 +79,14 @@ impl LocalSink {
     pub fn open_with(folder: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
         let options = options.bounded();
         let folder = folder.as_ref().to_owned();
-        let (sender, receiver) = sync_channel(options.buffer);
-        let counts = Arc::new(Counts::default());
+        let buffer = Arc::new(Buffer::new(&options));
+        let clock = options.clock.clone();
         let end = Arc::default();
-        let linger = options.linger;
         let segments = Segments::open(&folder, options, Arc::clone(&end)).map_err(|error| error.during("open"))?;
-        let writer = Writer::new(segments, receiver, Arc::clone(&counts), linger);
+        let writer = Writer::new(segments, Arc::clone(&buffer));
         let thread = std::thread::Builder::new().name("isobar-analytics".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| Error::io(&folder, error).during("open"))?;
-        let shared = Shared {
-            folder,
-            sender: RwLock::new(Some(sender)),
-            counts,
-            end,
-            closed: AtomicBool::new(false),
-            writer: Mutex::new(Some(thread)),
-        };
+        let shared = Shared { folder, buffer, clock, end, writer: Mutex::new(Some(thread)) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -114,15 +97,27 @@ impl LocalSink {
         reader::blocking(segments, options)
     }
 
-    fn sender(&self) -> Option<SyncSender<Message>> {
-        self.shared.sender.read().ignore_poison().clone()
+    /// Drops and counts a point that exceeds a limit.
+    #[cold]
+    fn drop_invalid(&self, _problem: Problem) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(problem = %_problem, "a data point was dropped");
+        self.shared.buffer.count(|stats| stats.invalid += 1);
+    }
+
+    /// Fails for a closed sink.
+    fn ensure_open(&self, operation: Operation) -> Result<()> {
+        if self.shared.buffer.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(operation));
+        }
+        Ok(())
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // The writer ends when the channel is closed, after making its points durable.
-        *self.sender.get_mut().ignore_poison() = None;
+        // The writer ends when the buffer is closed, after making its points durable.
+        self.buffer.close();
         if let Some(writer) = self.writer.get_mut().ignore_poison().take() {
             drop(writer.join());
         }
@@ -132,54 +127,45 @@ impl Drop for Shared {
 #[async_trait]
 impl EventSink for LocalSink {
     fn write(&self, point: DataPoint) {
-        let counts = &self.shared.counts;
-        if let Some(_problem) = point.problem() {
-            #[cfg(feature = "tracing")]
-            tracing::warn!(problem = %_problem, "a data point was dropped");
-            counts.invalid.fetch_add(1, Ordering::Relaxed);
-            return;
+        if let Some(problem) = point.problem() {
+            return self.drop_invalid(problem);
         }
-        let event = Event { timestamp: Utc::now().trunc_subsecs(3), point };
-        let sender = self.shared.sender.read().ignore_poison();
-        let sender = sender.as_ref().filter(|_| !self.shared.closed.load(Ordering::Acquire));
-        match sender.map(|sender| sender.try_send(Message::Event(event))) {
-            Some(Ok(())) => counts.written.fetch_add(1, Ordering::Relaxed),
-            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
-                counts.dropped.fetch_add(1, Ordering::Relaxed)
-            }
-        };
+        let mut blobs: [&[u8]; limits::BLOBS] = [&[]; limits::BLOBS];
+        for (slot, blob) in blobs.iter_mut().zip(&point.blobs) {
+            *slot = blob;
+        }
+        let index = point.indexes.first().map(AsRef::as_ref);
+        let point = PointRef::new(index, &blobs[..point.blobs.len()], &point.doubles);
+        self.shared.buffer.push(self.shared.now(), &point);
+    }
+
+    fn write_ref(&self, point: &PointRef<'_>) {
+        if let Some(problem) = point.problem() {
+            return self.drop_invalid(problem);
+        }
+        self.shared.buffer.push(self.shared.now(), point);
     }
 
     async fn flush(&self) -> Result<()> {
-        if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(Operation::Flush));
-        }
-        request(self.sender(), Message::Flush).await.map_err(|error| error.during(Operation::Flush))
+        self.ensure_open(Operation::Flush)?;
+        answer(self.shared.buffer.flush()).await.map_err(|error| error.during(Operation::Flush))
     }
 
     async fn close(&self) -> Result<()> {
-        if self.shared.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let sender = self.shared.sender.write().ignore_poison().take();
-        request(sender, Message::Flush).await.map_err(|error| error.during(Operation::Close))
+        let Some(flushed) = self.shared.buffer.close() else { return Ok(()) };
+        answer(flushed).await.map_err(|error| error.during(Operation::Close))
     }
 
     async fn health(&self) -> Result<()> {
-        if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(Operation::Health));
-        }
-        if !self.shared.counts.is_failing.load(Ordering::Relaxed) {
+        self.ensure_open(Operation::Health)?;
+        if !self.shared.buffer.is_failing() {
             return Ok(());
         }
-        request(self.sender(), Message::Probe).await.map_err(|error| error.during(Operation::Health))
+        answer(self.shared.buffer.probe()).await.map_err(|error| error.during(Operation::Health))
     }
 
     fn stats(&self) -> SinkStats {
-        let Counts { written, stored, invalid, dropped, expired_bytes, is_failing: _ } = &*self.shared.counts;
-        let [written, stored, invalid, dropped, expired_bytes] =
-            [written, stored, invalid, dropped, expired_bytes].map(|count| count.load(Ordering::Relaxed));
-        SinkStats { written, stored, invalid, dropped, expired_bytes }
+        self.shared.buffer.stats()
     }
 
     /// Reads durable points: flush first to include those just written.
@@ -200,20 +186,18 @@ pub(crate) fn read_folder(folder: &Path, options: ScanOptions) -> Result<Blockin
     reader::blocking(segment::to_read(folder, &DurableEnd::default(), &options)?, options)
 }
 
-/// Sends a request to the writer thread and waits for its answer.
-async fn request(
-    sender: Option<SyncSender<Message>>,
-    message: fn(oneshot::Sender<Result<()>>) -> Message,
-) -> Result<()> {
-    let ended = || Error::new(ErrorKind::Internal, "the writer thread has ended");
-    let sender = sender.ok_or_else(ended)?;
-    let (done, receiver) = oneshot::channel();
-    match sender.try_send(message(done)) {
-        Ok(()) => {}
-        Err(TrySendError::Disconnected(_)) => return Err(ended()),
-        // The buffer is full. The writer is emptying it, so this waits briefly, on its own thread, because the
-        // caller's may drive everything else.
-        Err(TrySendError::Full(message)) => drop(std::thread::spawn(move || sender.send(message))),
+impl Shared {
+    /// Returns the time in milliseconds since 1970.
+    fn now(&self) -> i64 {
+        if let Some(Clock(now)) = &self.clock {
+            return now().timestamp_millis();
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.map_or_else(|before| -(before.duration().as_millis() as i64), |now| now.as_millis() as i64)
     }
-    receiver.await.unwrap_or_else(|_| Err(ended()))
+}
+
+/// Waits for the answer of the writer thread.
+async fn answer(answered: oneshot::Receiver<Result<()>>) -> Result<()> {
+    answered.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the writer thread has ended")))
 }

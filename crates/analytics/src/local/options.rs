@@ -1,9 +1,39 @@
 //! Options of the native sink.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::frame;
 
 const MIB: u64 = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The policy of a full buffer. Whatever it drops is counted by reason in [`SinkStats::drops`](crate::SinkStats::drops).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum FullPolicy {
+    /// Drops the new point.
+    #[default]
+    DropNew,
+    /// Drops the oldest buffered points, so that the new one has room.
+    DropOld,
+    /// Lets the writing thread wait for room, at most this long; then the new point is dropped. For importers and tests: a thread
+    /// that waits serves no requests.
+    Wait(Duration),
+}
+
+/// The source of the points' timestamps, in place of the system's clock.
+#[derive(Clone)]
+pub(super) struct Clock(pub(super) Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
 
 /// Options of a [`LocalSink`](super::LocalSink).
 ///
@@ -22,8 +52,17 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LocalOptions {
-    /// Most points that wait for the disk; further points are dropped and counted. Default: 65,536.
+    /// Most points that wait for the disk; [`when_full`](Self::when_full) says what happens to further ones. Default: 65,536.
     pub buffer: usize,
+    /// Size limit in bytes of the points that wait for the disk; at least 32 KiB, so that each point fits. Twice as much address
+    /// space is reserved at once, and memory is taken as far as it is used. Default: 16 MiB.
+    pub buffer_bytes: usize,
+    /// Policy of a full buffer. Default: the new point is dropped.
+    pub when_full: FullPolicy,
+    /// Number of points after which a batch is made durable without waiting for more; at most half of `buffer`. Default: 16,384.
+    pub batch_points: usize,
+    /// Size in bytes of a batch that is made durable without waiting for more; at most half of `buffer_bytes`. Default: 4 MiB.
+    pub batch_bytes: usize,
     /// Size in bytes after which a new segment is begun; one is also begun each day. At most a quarter of `retain_bytes`.
     /// Default: 64 MiB.
     pub segment_bytes: u64,
@@ -38,17 +77,24 @@ pub struct LocalOptions {
     /// Free space of the disk in bytes below which points are dropped and counted, so that events do not take the space that other
     /// data needs. Default: 256 MiB or 5 % of the file system, whichever is less; 0 for no reserve. Unix only.
     pub reserve_bytes: Option<u64>,
+    /// The source of timestamps. Default: the system's clock.
+    pub(super) clock: Option<Clock>,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
         Self {
             buffer: 65_536,
+            buffer_bytes: 16 * MIB as usize,
+            when_full: FullPolicy::DropNew,
+            batch_points: 16_384,
+            batch_bytes: 4 * MIB as usize,
             segment_bytes: 64 * MIB,
             linger: Duration::from_millis(200),
             retain_for: Some(90 * DAY),
             retain_bytes: Some(2048 * MIB),
             reserve_bytes: None,
+            clock: None,
         }
     }
 }
@@ -61,6 +107,42 @@ impl LocalOptions {
     #[must_use]
     pub fn with_buffer(mut self, points: usize) -> Self {
         self.buffer = points;
+        self
+    }
+
+    /// Sets the size limit in bytes of the points that wait for the disk; at least 32 KiB.
+    #[must_use]
+    pub fn with_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = bytes;
+        self
+    }
+
+    /// Sets the policy of a full buffer.
+    #[must_use]
+    pub fn with_when_full(mut self, policy: FullPolicy) -> Self {
+        self.when_full = policy;
+        self
+    }
+
+    /// Sets the number of points and the size in bytes at which a batch is made durable without waiting for more.
+    #[must_use]
+    pub fn with_batch(mut self, points: usize, bytes: usize) -> Self {
+        self.batch_points = points;
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// Sets the longest time for which a point waits for others before it is made durable without a flush.
+    #[must_use]
+    pub fn with_linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// Sets the source of the points' timestamps, for tests and simulations.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        self.clock = Some(Clock(Arc::new(clock)));
         self
     }
 
@@ -95,6 +177,9 @@ impl LocalOptions {
     /// Returns the options with consistent values.
     pub(super) fn bounded(mut self) -> Self {
         self.buffer = self.buffer.max(1);
+        self.buffer_bytes = self.buffer_bytes.max(frame::MAX_FRAME);
+        self.batch_points = self.batch_points.clamp(1, (self.buffer / 2).max(1));
+        self.batch_bytes = self.batch_bytes.min(self.buffer_bytes / 2);
         if let Some(bytes) = self.retain_bytes {
             self.segment_bytes = self.segment_bytes.min(bytes / 4);
         }

@@ -276,11 +276,13 @@ fn name(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DataPoint;
+    use crate::{DataPoint, PointRef};
 
     fn encoded(point: DataPoint) -> Vec<u8> {
+        let blobs: Vec<_> = point.blobs.iter().map(AsRef::as_ref).collect();
         let mut bytes = Vec::new();
-        frame::encode(&Event { timestamp: chrono::Utc::now(), point }, &mut bytes);
+        frame::encode(0, &PointRef::new(None, &blobs, &point.doubles), &mut bytes);
+        frame::seal(&mut bytes, None);
         bytes
     }
 

@@ -11,15 +11,12 @@ use isobar_base::sync::IgnorePoison;
 
 use super::LocalOptions;
 use super::frame;
-use crate::{Error, Event, Result, ScanOptions};
+use crate::{Error, Result, ScanOptions};
 
 /// First bytes of a segment: a mark with the version of the format.
 pub(super) const MAGIC: &[u8; 8] = b"isobarA2";
 /// Marks a segment of the first format, which is read and not written.
 pub(super) const FIRST_MAGIC: &[u8; 8] = b"isobarA1";
-
-/// Most bytes that wait for one fsync.
-const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Age after which a new segment is begun, so that retention by age has something to remove.
 const SEGMENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,13 +31,18 @@ pub(super) struct Segments {
     options: LocalOptions,
     current: Option<Current>,
     end: Arc<DurableEnd>,
-    buffer: Vec<u8>,
-    /// Number of events in the buffer.
-    events: u64,
-    since: Instant,
     /// Time of the last check of ages, by both clocks.
     looked: (Instant, SystemTime),
     expired_bytes: u64,
+}
+
+/// The outcome of [`Segments::store`].
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// Number of durable points.
+    pub(super) points: u64,
+    /// The reason for which the others are lost, if there are any; not retryable.
+    pub(super) failure: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -82,45 +84,31 @@ impl Segments {
         restrict(folder);
         let looked = (Instant::now(), SystemTime::now());
         let folder = folder.to_owned();
-        let buffer = Vec::new();
-        let since = Instant::now();
-        Ok(Self { folder, options, current: None, end, buffer, events: 0, since, looked, expired_bytes: 0 })
+        Ok(Self { folder, options, current: None, end, looked, expired_bytes: 0 })
     }
 
-    pub(super) fn is_dirty(&self) -> bool {
-        self.events > 0
-    }
-
-    /// Whether more may be appended before it must be made durable.
-    pub(super) fn has_room(&self) -> bool {
-        self.buffer.len() < BUFFER_BYTES
-    }
-
-    /// Returns the time for which the oldest event that is not durable has waited.
-    pub(super) fn dirty_for(&self) -> Duration {
-        if self.is_dirty() { self.since.elapsed() } else { Duration::ZERO }
-    }
-
-    pub(super) fn append(&mut self, event: &Event) {
-        if self.events == 0 {
-            self.since = Instant::now();
+    /// Makes [encoded](frame::encode) frames durable. After a failure the file is left as it was, and the next call begins a new
+    /// one.
+    pub(super) fn store(&mut self, frames: &mut [u8]) -> Stored {
+        let mut points = 0;
+        let mut rest = frames;
+        while !rest.is_empty() {
+            let (bytes, count) = frame::fitting(rest, self.room_for(rest));
+            let (fitting, left) = rest.split_at_mut(bytes);
+            if let Err(error) = self.write(fitting) {
+                return Stored { points, failure: Some(error.not_retryable()) };
+            }
+            points += count;
+            rest = left;
         }
-        frame::encode(event, &mut self.buffer);
-        self.events += 1;
+        Stored { points, failure: None }
     }
 
-    /// Makes all appended events durable. Returns their number. If it fails, they are lost, and the error, which is not
-    /// retryable, has their number; the file is left as it was, and the next call begins a new one.
-    pub(super) fn sync(&mut self) -> Result<u64, (Error, u64)> {
-        let events = std::mem::take(&mut self.events);
-        if events == 0 {
-            return Ok(0);
-        }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let written = self.write(&mut buffer).map_err(|error| (error.not_retryable(), events));
-        buffer.clear();
-        self.buffer = buffer; // reuses its capacity
-        written.map(|()| events)
+    /// Returns the room in bytes of the segment to which the first of these frames goes: the current one, or else the next.
+    fn room_for(&self, frames: &[u8]) -> u64 {
+        let whole = self.options.segment_bytes.saturating_sub(MAGIC.len() as u64);
+        let current = self.current.as_ref().map(|current| self.options.segment_bytes.saturating_sub(current.durable));
+        current.filter(|room| frame::length(frames) as u64 <= *room).unwrap_or(whole)
     }
 
     /// Checks that the storage accepts writes: opens a segment if there is none, and syncs it.
@@ -164,7 +152,7 @@ impl Segments {
             Some(current) => current,
             None => self.current.insert(Current::create(&self.folder)?),
         };
-        frame::place(bytes, current.durable);
+        frame::seal(bytes, Some(current.durable));
         match current.append(bytes) {
             Ok(()) => {
                 self.end.set(Some((current.path.clone(), current.durable)));
@@ -346,10 +334,13 @@ fn number(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DataPoint;
+    use crate::PointRef;
 
-    fn event(number: f64) -> Event {
-        Event { timestamp: chrono::Utc::now(), point: DataPoint::new().with_double(number) }
+    fn store(segments: &mut Segments, number: f64) -> Result<u64> {
+        let mut frames = Vec::new();
+        frame::encode(0, &PointRef::new(None, &[], &[number]), &mut frames);
+        let Stored { points, failure } = segments.store(&mut frames);
+        failure.map_or(Ok(points), Err)
     }
 
     fn open(folder: &Path, options: LocalOptions) -> Segments {
@@ -364,17 +355,13 @@ mod tests {
     fn a_failed_write_is_counted_and_the_next_one_works() {
         let folder = tempfile::tempdir().unwrap();
         let mut segments = open(folder.path(), LocalOptions::default());
-        let write = |segments: &mut Segments, number| {
-            segments.append(&event(number));
-            segments.sync()
-        };
-        write(&mut segments, 1.0).unwrap();
+        store(&mut segments, 1.0).unwrap();
         for _ in 0..3 {
             // Simulates a failing disk: this file does not accept writes.
             let current = segments.current.as_mut().unwrap();
             current.file = File::open(&current.path).unwrap();
-            assert_eq!(write(&mut segments, 2.0).unwrap_err().1, 1);
-            assert_eq!(write(&mut segments, 3.0).unwrap(), 1);
+            store(&mut segments, 2.0).unwrap_err();
+            assert_eq!(store(&mut segments, 3.0).unwrap(), 1);
         }
         assert_eq!(files(folder.path()).len(), 4);
         // A segment without events is removed.
@@ -383,8 +370,19 @@ mod tests {
         assert_eq!(files(folder.path()).len(), 5);
         let current = segments.current.as_mut().unwrap();
         current.file = File::open(&current.path).unwrap();
-        write(&mut segments, 4.0).unwrap_err();
+        store(&mut segments, 4.0).unwrap_err();
         assert_eq!(files(folder.path()).len(), 4);
+    }
+
+    #[test]
+    fn batch_larger_than_a_segment_is_divided_among_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segments = open(folder.path(), LocalOptions::default().with_segment_bytes(100));
+        let mut frames = Vec::new();
+        (0..10).for_each(|number| frame::encode(0, &PointRef::new(None, &[], &[f64::from(number)]), &mut frames));
+        assert_eq!(segments.store(&mut frames).points, 10);
+        let sizes: Vec<_> = list(folder.path()).unwrap().iter().map(|segment| segment.bytes).collect();
+        assert_eq!(sizes, [89, 89, 89, 35], "three frames of 27 bytes behind each mark");
     }
 
     #[test]
@@ -393,8 +391,7 @@ mod tests {
         let options = LocalOptions::default().with_segment_bytes(100).with_retain_bytes(Some(1000));
         let mut segments = open(folder.path(), options);
         for number in 0..100 {
-            segments.append(&event(f64::from(number)));
-            segments.sync().unwrap();
+            store(&mut segments, f64::from(number)).unwrap();
             let bytes: u64 = list(folder.path()).unwrap().iter().map(|segment| segment.bytes).sum();
             assert!(bytes <= 1000, "{bytes}");
         }
@@ -426,9 +423,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = LocalOptions::default().with_reserve_bytes(u64::MAX);
         let mut segments = Segments::open(folder.path(), options, Arc::default()).unwrap();
-        segments.append(&event(1.0));
-        let (error, lost) = segments.sync().unwrap_err();
-        assert_eq!((error.kind(), lost), (crate::ErrorKind::StorageFull, 1));
+        let error = store(&mut segments, 1.0).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::StorageFull);
         assert!(error.to_string().contains("reserve"), "{error}");
         assert!(files(folder.path()).is_empty());
     }

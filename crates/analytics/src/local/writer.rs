@@ -1,119 +1,82 @@
 //! The writer thread.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use futures_channel::oneshot;
-
-use super::Counts;
-use super::segment::Segments;
-use crate::{Error, Event, Result};
-
-/// Time for which events gather before the thread wakes up. A flush waits that long at most.
-const GATHER: Duration = Duration::from_millis(2);
+use super::buffer::{Batch, Buffer};
+use super::segment::{Segments, Stored};
+use crate::{DropReason, Error, ErrorKind};
 
 /// Interval between checks of the events' ages.
 const EXPIRE: Duration = Duration::from_secs(60 * 60);
 
-/// A message to the thread.
-pub(super) enum Message {
-    /// An event to store.
-    Event(Event),
-    /// Answered when every event before is durable.
-    Flush(oneshot::Sender<Result<()>>),
-    /// Answered with the result of an attempt to write.
-    Probe(oneshot::Sender<Result<()>>),
-}
-
 /// The thread that owns the files.
 pub(super) struct Writer {
     segments: Segments,
-    receiver: Receiver<Message>,
-    counts: Arc<Counts>,
-    linger: Duration,
+    buffer: Arc<Buffer>,
     /// The first failure since the last flush reported one.
     failure: Option<Error>,
     expire_at: Instant,
 }
 
 impl Writer {
-    pub(super) fn new(segments: Segments, receiver: Receiver<Message>, counts: Arc<Counts>, linger: Duration) -> Self {
-        let expire_at = Instant::now() + EXPIRE;
-        Self { segments, receiver, counts, linger, failure: None, expire_at }
+    pub(super) fn new(segments: Segments, buffer: Arc<Buffer>) -> Self {
+        Self { segments, buffer, failure: None, expire_at: Instant::now() + EXPIRE }
     }
 
     pub(super) fn run(mut self) {
-        let mut waiting = Vec::new();
-        loop {
-            // With events that are not durable yet, wait for more for a limited time only.
-            let message = match self.segments.is_dirty() {
-                true => self.receiver.recv_timeout(self.linger),
-                false => self.receiver.recv_timeout(self.expire_at.saturating_duration_since(Instant::now())),
-            };
-            let mut due = false;
-            match message {
-                Ok(message) => self.take(message, &mut waiting),
-                Err(RecvTimeoutError::Timeout) => due = true,
-                Err(RecvTimeoutError::Disconnected) => break self.sync(&mut waiting),
-            }
-            while self.segments.has_room() && self.segments.dirty_for() < self.linger {
-                let Ok(message) = self.receiver.try_recv() else { break };
-                self.take(message, &mut waiting);
-            }
-            if waiting.is_empty() && self.segments.is_dirty() {
-                // Waking this thread costs more than writing an event, so let many gather for each wake-up.
-                std::thread::sleep(GATHER);
-            }
-            if due || !waiting.is_empty() || !self.segments.has_room() || self.segments.dirty_for() >= self.linger {
-                self.sync(&mut waiting);
+        let mut batch = self.buffer.batch();
+        while self.buffer.next(&mut batch, self.expire_at).is_some() {
+            self.store(&mut batch);
+            for probe in std::mem::take(&mut batch.probes) {
+                let probed = self.segments.probe();
+                self.buffer.set_failing(probed.is_err());
+                // The caller may no longer be waiting.
+                probe.send(probed).ok();
             }
             if self.expire_at <= Instant::now() {
                 self.segments.expire();
                 self.expire_at = Instant::now() + EXPIRE;
             }
-            self.counts.expired_bytes.fetch_add(self.segments.take_expired_bytes(), Ordering::Relaxed);
+            let expired = self.segments.take_expired_bytes();
+            self.buffer.count(|stats| stats.expired_bytes += expired);
         }
     }
 
-    fn take(&mut self, message: Message, waiting: &mut Vec<oneshot::Sender<Result<()>>>) {
-        match message {
-            Message::Flush(done) => waiting.push(done),
-            Message::Event(event) => self.segments.append(&event),
-            Message::Probe(done) => {
-                let probed = self.segments.probe();
-                self.counts.is_failing.store(probed.is_err(), Ordering::Relaxed);
-                // The caller may no longer be waiting.
-                done.send(probed).ok();
+    /// Makes the batch durable and answers those who wait for that.
+    fn store(&mut self, batch: &mut Batch) {
+        let points = batch.points as u64;
+        if points > 0 {
+            let Stored { points: stored, failure } = self.segments.store(batch.frames());
+            self.buffer.set_failing(failure.is_some());
+            self.buffer.count(|stats| stats.stored += stored);
+            if let Some(error) = failure {
+                self.fail(error, points - stored);
             }
         }
-    }
-
-    fn sync(&mut self, waiting: &mut Vec<oneshot::Sender<Result<()>>>) {
-        match self.segments.sync() {
-            Ok(0) => {}
-            Ok(events) => {
-                self.counts.stored.fetch_add(events, Ordering::Relaxed);
-                self.counts.is_failing.store(false, Ordering::Relaxed);
-            }
-            Err((error, events)) => self.fail(error, events),
-        }
-        if waiting.is_empty() {
+        if batch.flushes.is_empty() {
             return; // the next flush reports the failure
         }
         let failure = self.failure.take();
-        for done in waiting.drain(..) {
+        for flush in batch.flushes.drain(..) {
             // The caller may no longer be waiting.
-            done.send(failure.clone().map_or(Ok(()), Err)).ok();
+            flush.send(failure.clone().map_or(Ok(()), Err)).ok();
         }
     }
 
-    fn fail(&mut self, error: Error, events: u64) {
+    fn fail(&mut self, error: Error, points: u64) {
         #[cfg(feature = "tracing")]
-        tracing::error!(%error, events, "data points were lost");
-        self.counts.dropped.fetch_add(events, Ordering::Relaxed);
-        self.counts.is_failing.store(true, Ordering::Relaxed);
+        tracing::error!(%error, points, "data points were lost");
+        let is_full = error.kind() == ErrorKind::StorageFull;
+        let reason = if is_full { DropReason::StorageFull } else { DropReason::Failed };
+        self.buffer.count(|stats| stats.count_dropped(reason, points));
         self.failure.get_or_insert(error);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Also when this thread panics: nobody may wait for it for ever.
+        self.buffer.end();
     }
 }

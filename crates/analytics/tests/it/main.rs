@@ -3,6 +3,7 @@
 
 mod damage;
 mod sql_api;
+mod typed;
 
 use std::sync::Arc;
 
@@ -97,9 +98,35 @@ async fn a_full_buffer_drops_counts_and_never_blocks() {
     sink.flush().await.unwrap();
     let stats = sink.stats();
     assert!(stats.dropped > 0, "{stats:?}");
-    assert_eq!(stats.written + stats.dropped, 200_000);
+    assert_eq!((stats.written + stats.dropped, stats.drops.buffer_full), (200_000, stats.dropped));
     assert_eq!(stats.stored, stats.written);
     assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().events.len() as u64, stats.stored);
+}
+
+#[tokio::test]
+async fn points_have_the_time_of_the_injected_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let time = chrono::DateTime::from_timestamp_millis(-1_234).unwrap();
+    let sink = LocalSink::open_with(folder.path(), LocalOptions::default().with_clock(move || time)).unwrap();
+    sink.write(point(1));
+    sink.flush().await.unwrap();
+    assert_eq!(sink.scan(ScanOptions::default()).await.unwrap().events[0].timestamp, time);
+}
+
+#[tokio::test]
+async fn a_complete_batch_is_durable_without_a_flush_and_before_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = std::time::Duration::from_secs(60 * 60);
+    let options = LocalOptions::default().with_linger(hour).with_batch(10, usize::MAX);
+    let sink = LocalSink::open_with(folder.path(), options).unwrap();
+    (0..10).for_each(|number| sink.write(point(number)));
+    for _ in 0..500 {
+        if sink.stats().stored == 10 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{:?}", sink.stats());
 }
 
 #[tokio::test]
@@ -114,7 +141,7 @@ async fn failing_disk_is_reported_by_flush_and_counted() {
     assert!(error.to_string().contains("dataset"), "{error}");
     assert_eq!(error.operation(), "flush");
     assert!(std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()), "{error:?}");
-    assert_eq!((sink.stats().written, sink.stats().stored, sink.stats().dropped), (1, 0, 1));
+    assert_eq!((sink.stats().written, sink.stats().stored, sink.stats().drops.failed), (1, 0, 1));
     assert_eq!(sink.health().await.unwrap_err().operation(), "health");
     std::fs::create_dir(&dataset).unwrap();
     sink.health().await.unwrap(); // tries again, without a point

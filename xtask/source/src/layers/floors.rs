@@ -6,7 +6,7 @@ use std::process::Command;
 /// Packages by floor, from the lowest.
 const FLOORS: [&[&str]; 6] = [
     &["isobar-base"],
-    &["isobar-sqlite", "isobar-cloudflare", "isobar-testkit", "isobar-db-macros"],
+    &["isobar-sqlite", "isobar-cloudflare", "isobar-testkit", "isobar-db-macros", "isobar-analytics-macros"],
     &["isobar-storage", "isobar-db", "isobar-sessions", "isobar-analytics"],
     &["isobar-api", "isobar-site", "isobar-objects", "isobar-gateway", "isobar-server"],
     &["isobar-http-serve"],

@@ -1,0 +1,379 @@
+//! The buffer between those who write and the writer thread.
+//!
+//! A point is encoded straight into the buffer, under its lock: no allocation, no message, and no wake-up but for the first point
+//! after a pause and where a batch is complete. The thread takes all of the buffer by exchanging it for an empty one.
+
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+use isobar_base::sync::IgnorePoison;
+
+use super::frame;
+use super::options::{FullPolicy, LocalOptions};
+use crate::{DropReason, PointRef, Result, SinkStats};
+
+/// The answer to a request, which the writer thread gives.
+pub(super) type Answer = oneshot::Sender<Result<()>>;
+
+/// Frames that wait for the disk, and the counts of all points.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    state: Mutex<State>,
+    /// Signalled when the thread has something to do.
+    work: Condvar,
+    /// Signalled when the thread has emptied the buffer.
+    room: Condvar,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Limits {
+    points: usize,
+    bytes: usize,
+    batch_points: usize,
+    batch_bytes: usize,
+    linger: Duration,
+    policy: FullPolicy,
+}
+
+#[derive(Debug)]
+struct State {
+    frames: Vec<u8>,
+    /// Offset of the oldest frame; those before it were evicted.
+    start: usize,
+    points: usize,
+    /// Time at which the oldest point was written.
+    since: Instant,
+    flushes: Vec<Answer>,
+    probes: Vec<Answer>,
+    stats: SinkStats,
+    is_closed: bool,
+    /// Whether the last attempt to store points failed.
+    is_failing: bool,
+    /// Whether the thread has ended, so that nobody answers.
+    is_over: bool,
+    /// Whether the thread waits for the first point.
+    is_idle: bool,
+    /// Whether the thread knows that a batch is complete.
+    is_complete: bool,
+    /// Number of threads that wait for room.
+    waiting: usize,
+}
+
+/// All that waited for the thread at one moment.
+#[derive(Debug)]
+pub(super) struct Batch {
+    frames: Vec<u8>,
+    start: usize,
+    pub(super) points: usize,
+    /// Answered when every point up to this batch is durable.
+    pub(super) flushes: Vec<Answer>,
+    /// Answered with the result of an attempt to write.
+    pub(super) probes: Vec<Answer>,
+}
+
+impl Batch {
+    /// The frames, in the order in which they were written.
+    pub(super) fn frames(&mut self) -> &mut [u8] {
+        &mut self.frames[self.start..]
+    }
+}
+
+impl Buffer {
+    pub(super) fn new(options: &LocalOptions) -> Self {
+        let limits = Limits {
+            points: options.buffer,
+            bytes: options.buffer_bytes,
+            batch_points: options.batch_points,
+            batch_bytes: options.batch_bytes,
+            linger: options.linger,
+            policy: options.when_full,
+        };
+        let state = State {
+            frames: Vec::with_capacity(limits.capacity()),
+            start: 0,
+            points: 0,
+            since: Instant::now(),
+            flushes: Vec::new(),
+            probes: Vec::new(),
+            stats: SinkStats::default(),
+            is_closed: false,
+            is_failing: false,
+            is_over: false,
+            is_idle: false,
+            is_complete: false,
+            waiting: 0,
+        };
+        Self { state: Mutex::new(state), work: Condvar::new(), room: Condvar::new(), limits }
+    }
+
+    /// Creates an empty batch for [`next`](Self::next) to fill. Its space is exchanged with the buffer's.
+    pub(super) fn batch(&self) -> Batch {
+        let frames = Vec::with_capacity(self.limits.capacity());
+        Batch { frames, start: 0, points: 0, flushes: Vec::new(), probes: Vec::new() }
+    }
+
+    /// Adds a point within the limits, or drops and counts it.
+    pub(super) fn push(&self, milliseconds: i64, point: &PointRef<'_>) {
+        let bytes = frame::size(point);
+        let mut state = self.lock();
+        if state.points >= self.limits.points || state.bytes() + bytes > self.limits.bytes {
+            state = self.make_room(state, bytes);
+        }
+        if state.is_closed || !self.has_room(&state, bytes) {
+            let reason = if state.is_closed { DropReason::Closed } else { DropReason::BufferFull };
+            state.stats.count_dropped(reason, 1);
+            return;
+        }
+        if state.points == 0 {
+            state.since = Instant::now();
+        }
+        frame::encode(milliseconds, point, &mut state.frames);
+        state.points += 1;
+        state.stats.written += 1;
+        let is_complete = !state.is_complete && self.limits.is_batch(&state);
+        if is_complete {
+            state.is_complete = true;
+        }
+        if is_complete || state.is_idle {
+            state.is_idle = false;
+            drop(state);
+            self.work.notify_one();
+        }
+    }
+
+    /// Does what the policy of a full buffer says, so that there may be room for a frame of this size.
+    #[cold]
+    fn make_room<'s>(&'s self, mut state: MutexGuard<'s, State>, bytes: usize) -> MutexGuard<'s, State> {
+        match self.limits.policy {
+            FullPolicy::DropNew => {}
+            FullPolicy::DropOld => {
+                while state.points > 0 && !self.has_room(&state, bytes) {
+                    state.start += frame::length(&state.frames[state.start..]);
+                    state.points -= 1;
+                    state.stats.count_dropped(DropReason::Evicted, 1);
+                }
+                if state.frames.len() + bytes > self.limits.capacity() {
+                    let start = std::mem::take(&mut state.start);
+                    state.frames.drain(..start);
+                }
+            }
+            FullPolicy::Wait(longest) => {
+                let deadline = Instant::now() + longest;
+                state.waiting += 1;
+                while !state.is_closed && !self.has_room(&state, bytes) {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    state = self.room.wait_timeout(state, left).ignore_poison().0;
+                }
+                state.waiting -= 1;
+            }
+        }
+        state
+    }
+
+    fn has_room(&self, state: &State, bytes: usize) -> bool {
+        state.points < self.limits.points && state.bytes() + bytes <= self.limits.bytes
+    }
+
+    /// Waits until points are due or something is requested, and moves them into the batch, which is empty. Returns early, with
+    /// an empty batch, at this time. `None` once the sink is closed and all is taken.
+    pub(super) fn next(&self, batch: &mut Batch, until: Instant) -> Option<()> {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let due_at = if state.points == 0 { until } else { (state.since + self.limits.linger).min(until) };
+            let is_requested = !state.flushes.is_empty() || !state.probes.is_empty();
+            if is_requested || state.is_closed || self.limits.is_batch(&state) || due_at <= now {
+                break;
+            }
+            state.is_idle = state.points == 0;
+            state = self.work.wait_timeout(state, due_at - now).ignore_poison().0;
+        }
+        state.is_idle = false;
+        state.is_complete = false;
+        let is_over = state.is_closed && state.points == 0 && state.flushes.is_empty() && state.probes.is_empty();
+        batch.frames.clear();
+        std::mem::swap(&mut state.frames, &mut batch.frames);
+        batch.start = std::mem::take(&mut state.start);
+        batch.points = std::mem::take(&mut state.points);
+        batch.flushes.append(&mut state.flushes);
+        batch.probes.append(&mut state.probes);
+        if state.waiting > 0 {
+            self.room.notify_all();
+        }
+        (!is_over).then_some(())
+    }
+
+    /// Asks the thread to make everything written so far durable. The answer is cancelled where the thread has ended.
+    pub(super) fn flush(&self) -> oneshot::Receiver<Result<()>> {
+        self.request(|state, answer| state.flushes.push(answer))
+    }
+
+    /// Asks the thread to try the storage.
+    pub(super) fn probe(&self) -> oneshot::Receiver<Result<()>> {
+        self.request(|state, answer| state.probes.push(answer))
+    }
+
+    fn request(&self, add: impl FnOnce(&mut State, Answer)) -> oneshot::Receiver<Result<()>> {
+        let (answer, answered) = oneshot::channel();
+        let mut state = self.lock();
+        if !state.is_over {
+            add(&mut state, answer);
+        }
+        drop(state);
+        self.work.notify_one();
+        answered
+    }
+
+    /// Accepts no further points, and asks the thread to make those before durable and to end. `None` where this was done before.
+    pub(super) fn close(&self) -> Option<oneshot::Receiver<Result<()>>> {
+        let (answer, answered) = oneshot::channel();
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.is_closed, true) {
+            return None;
+        }
+        state.flushes.push(answer);
+        drop(state);
+        self.work.notify_one();
+        self.room.notify_all();
+        Some(answered)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Notes that the thread has ended: requests that wait, and those to come, are cancelled.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.is_over = true;
+        state.is_closed = true;
+        state.flushes.clear();
+        state.probes.clear();
+        self.room.notify_all();
+    }
+
+    pub(super) fn stats(&self) -> SinkStats {
+        self.lock().stats
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.lock().is_failing
+    }
+
+    /// Notes whether the last attempt to store points failed.
+    pub(super) fn set_failing(&self, is_failing: bool) {
+        self.lock().is_failing = is_failing;
+    }
+
+    /// Changes the counts.
+    pub(super) fn count(&self, change: impl FnOnce(&mut SinkStats)) {
+        change(&mut self.lock().stats);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is complete before anything can panic: a frame has its size checked before.
+        self.state.lock().ignore_poison()
+    }
+}
+
+impl State {
+    /// Size of the buffered frames in bytes.
+    fn bytes(&self) -> usize {
+        self.frames.len() - self.start
+    }
+}
+
+impl Limits {
+    fn is_batch(&self, state: &State) -> bool {
+        state.points >= self.batch_points || state.bytes() >= self.batch_bytes
+    }
+
+    /// Space that is reserved at once, so that no write allocates. It is touched, and so takes memory, only as far as it is used.
+    fn capacity(&self) -> usize {
+        match self.policy {
+            // Evicted frames are moved out of the way only when there are as many of them.
+            FullPolicy::DropOld => 2 * self.bytes,
+            FullPolicy::DropNew | FullPolicy::Wait(_) => self.bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::frame::Frame;
+
+    fn push(buffer: &Buffer, number: usize) {
+        buffer.push(0, &PointRef::new(None, &[number.to_string().as_bytes()], &[]));
+    }
+
+    fn numbers(buffer: &Buffer) -> Vec<usize> {
+        let mut batch = buffer.batch();
+        buffer.next(&mut batch, Instant::now());
+        frame::seal(batch.frames(), None);
+        let mut rest = &*batch.frames();
+        let mut numbers = Vec::new();
+        while !rest.is_empty() {
+            let frame = Frame::read(rest, None).unwrap();
+            numbers.push(std::str::from_utf8(frame.event().unwrap().blob(1)).unwrap().parse().unwrap());
+            rest = &rest[frame.length()..];
+        }
+        numbers
+    }
+
+    #[test]
+    fn full_buffer_drops_new_points_or_old_ones() {
+        for (policy, expected) in [(FullPolicy::DropNew, 0..10), (FullPolicy::DropOld, 990..1000)] {
+            let options = LocalOptions::default().with_buffer(10).with_when_full(policy).bounded();
+            let buffer = Buffer::new(&options);
+            for _ in 0..3 {
+                (0..1000).for_each(|number| push(&buffer, number));
+                assert_eq!(numbers(&buffer), expected.clone().collect::<Vec<_>>());
+            }
+            let stats = buffer.stats();
+            let drops = if policy == FullPolicy::DropNew { stats.drops.buffer_full } else { stats.drops.evicted };
+            assert_eq!((stats.dropped, drops), (3 * 990, 3 * 990));
+        }
+    }
+
+    #[test]
+    fn buffer_of_old_points_is_bounded_in_bytes_and_does_not_grow() {
+        let mut options = LocalOptions::default().with_when_full(FullPolicy::DropOld);
+        options.buffer_bytes = 1;
+        let options = options.bounded();
+        let buffer = Buffer::new(&options);
+        let capacity = buffer.lock().frames.capacity();
+        let blob = vec![0; 10_000];
+        (0..1000).for_each(|_| buffer.push(0, &PointRef::new(None, &[&blob], &[])));
+        let state = buffer.lock();
+        assert!(state.bytes() <= options.buffer_bytes && state.points == 3, "{} {}", state.bytes(), state.points);
+        assert_eq!(state.frames.capacity(), capacity);
+    }
+
+    #[test]
+    fn waiting_for_room_ends_with_room_or_with_its_time() {
+        let wait = FullPolicy::Wait(Duration::from_millis(20));
+        let buffer = Buffer::new(&LocalOptions::default().with_buffer(1).with_when_full(wait).bounded());
+        push(&buffer, 1);
+        push(&buffer, 2);
+        assert_eq!((buffer.stats().written, buffer.stats().drops.buffer_full), (1, 1));
+
+        let wait = FullPolicy::Wait(Duration::from_secs(60));
+        let buffer = Buffer::new(&LocalOptions::default().with_buffer(1).with_when_full(wait).bounded());
+        push(&buffer, 1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| push(&buffer, 2));
+            while buffer.lock().waiting == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(numbers(&buffer), [1]);
+            waiting.join().unwrap();
+        });
+        assert_eq!((numbers(&buffer), buffer.stats().dropped), (vec![2], 0));
+    }
+}

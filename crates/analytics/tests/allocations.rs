@@ -1,0 +1,78 @@
+//! Counts the allocations of writing a derived event to the local sink.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(unsafe_code, reason = "a counting allocator has to be one")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use isobar_analytics::local::{FullPolicy, LocalOptions, LocalSink};
+use isobar_analytics::{Event, EventSink, EventSinkExt};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+/// Counts the calling thread's allocations.
+fn count() {
+    ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
+}
+
+// SAFETY: every call is the system allocator's with the same arguments; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[derive(Event)]
+struct Request<'a> {
+    #[event(index)]
+    tenant: &'a str,
+    #[event(blob = 1)]
+    method: &'a str,
+    #[event(blob = 2)]
+    route: String,
+    #[event(blob = 3)]
+    status: u16,
+    #[event(blob = 4)]
+    country: [u8; 2],
+    #[event(double = 1)]
+    ms: f64,
+    #[event(double = 2)]
+    bytes: u64,
+}
+
+#[test]
+fn writing_a_derived_event_allocates_nothing() {
+    for policy in [FullPolicy::DropNew, FullPolicy::DropOld] {
+        let folder = tempfile::tempdir().unwrap();
+        // Smaller than what is written, so that the policy is at work, too.
+        let options = LocalOptions::default().with_buffer(5_000).with_when_full(policy);
+        let sink = LocalSink::open_with(folder.path(), options).unwrap();
+        let route = "/api/images/{id}".to_owned();
+        let event =
+            Request { tenant: "acme", method: "GET", route, status: 200, country: *b"DE", ms: 1.5, bytes: 4096 };
+        let before = ALLOCATIONS.get();
+        (0..200_000).for_each(|_| sink.write_event(&event));
+        assert_eq!(ALLOCATIONS.get() - before, 0, "{policy:?}");
+        let stats = sink.stats();
+        let refused = stats.drops.buffer_full;
+        assert_eq!((stats.written + refused, stats.dropped), (200_000, refused + stats.drops.evicted));
+    }
+}
