@@ -17,5 +17,6 @@ pages! {
     Workers: "src/workers.md",
     Testing: "src/testing.md",
     Backends: "src/backends.md",
+    Databases: "src/databases.md",
     Metrics: "src/metrics.md",
 }

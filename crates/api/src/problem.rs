@@ -172,6 +172,11 @@ impl From<isobar_db::Error> for Problem {
             Kind::Unavailable => {
                 Self::ours(StatusCode::SERVICE_UNAVAILABLE, "the database is temporarily unavailable", &error)
             }
+            Kind::Conflict => Self::ours(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "others change the same data at the moment; try again",
+                &error,
+            ),
             Kind::StorageFull => Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the database is full", &error),
             _ => Self::ours(StatusCode::INTERNAL_SERVER_ERROR, "the database refused a statement", &error),
         }

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Sealed,
     /// A migration cannot be read or applied.
     Migration,
+    /// An optimistic [transaction](mod@crate::transaction) was overtaken by others in each of its attempts. Nothing is written.
+    Conflict,
     /// The backend lacks the capability; see [`Capabilities`](crate::Capabilities).
     Unsupported,
     /// The database is busy, out of time, failed at the disk, or cannot be reached at the moment.
@@ -91,7 +93,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let prefix = match kind {
             ErrorKind::ColumnNotFound => Prefix::ColumnNotFound,
-            ErrorKind::Sealed | ErrorKind::Migration => Prefix::None,
+            ErrorKind::Sealed | ErrorKind::Migration | ErrorKind::Conflict => Prefix::None,
             _ => Prefix::Error,
         };
         Self {
@@ -102,7 +104,7 @@ impl Error {
             #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
             offset: None,
             line: None,
-            retryable: kind == ErrorKind::Unavailable,
+            retryable: matches!(kind, ErrorKind::Unavailable | ErrorKind::Conflict),
         }
     }
 
@@ -185,8 +187,8 @@ impl Error {
         self.line.map(|line| line as usize)
     }
 
-    /// Returns whether the same call may succeed later: for errors of kind [`Unavailable`](ErrorKind::Unavailable), but for
-    /// two. After a failed sync nothing is written until the database is opened again, and after a lost database in memory
+    /// Returns whether the same call may succeed later: for errors of kind [`Conflict`](ErrorKind::Conflict), and of kind
+    /// [`Unavailable`](ErrorKind::Unavailable), but for two. After a failed sync nothing is written until the database is opened again, and after a lost database in memory
     /// nothing is read either; a retry on the same database fails again.
     ///
     /// A write that failed has changed nothing, with two exceptions: one on a remote backend, and the one whose own sync failed,
@@ -221,6 +223,12 @@ impl Error {
 
     pub(crate) fn column_not_found(column: &str) -> Self {
         Self::new(ErrorKind::ColumnNotFound, format!("Column not found ({column})"))
+    }
+
+    /// Names the number of attempts after which a transaction has been given up.
+    pub(crate) fn after_attempts(mut self, attempts: u32) -> Self {
+        self.parts.set_message(format!("{}, in each of {attempts} attempts", self.message()));
+        self
     }
 
     pub(crate) fn in_column(mut self, column: &str) -> Self {

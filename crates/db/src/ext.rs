@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 
+use crate::bulk::BulkInsert;
+use crate::page::{self, Cursor, Keyset, Page};
+use crate::transaction::{self, Committed, Transaction, TransactionOptions};
 use crate::{Error, ErrorKind, FromRow, FromValue, Meta, QueryResult, Queryable, Result, Row, Statement, Value};
 
 /// Convenience over every [`Queryable`]: databases, sessions, mocks, and references to them.
@@ -36,6 +39,69 @@ pub trait QueryableExt: Queryable {
     /// As [`Queryable::batch_script`].
     async fn run_script(&self, script: &str) -> Result<Vec<QueryResult>> {
         self.batch_script(script).await
+    }
+
+    /// Inserts rows in one batch, all or nothing, within D1's limits of a statement. Returns the number of changed rows, those of
+    /// triggers included; without rows nothing is run.
+    ///
+    /// # Errors
+    /// As [`Queryable::batch`] and [`BulkInsert::into_statements`].
+    async fn insert_all(&self, rows: BulkInsert) -> Result<u64> {
+        let statements = rows.into_statements()?;
+        if statements.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.batch(statements).await?.iter().map(|result| result.meta.changes).sum())
+    }
+
+    /// Reads a page of a query's rows in an order, behind a cursor; see [`Keyset`]. The query has no order and no limit of its own,
+    /// and yields the columns of the order.
+    ///
+    /// # Errors
+    /// As [`Queryable::query`] and [`FromRow::from_row`]; [`ErrorKind::Decode`] for the cursor of a list with another order.
+    async fn page<T: FromRow + Send>(
+        &self,
+        query: Statement,
+        order: &Keyset,
+        limit: u32,
+        after: Option<&Cursor>,
+    ) -> Result<Page<T>> {
+        page::read(self, &query, order, limit, after).await
+    }
+
+    /// Runs reads, decisions and writes as one transaction, on every backend: see [`transaction`](mod@crate::transaction). The work
+    /// is run again when another transaction was quicker, so it must have no other effects than those on the database.
+    ///
+    /// # Errors
+    /// As [`transaction_with`](Self::transaction_with).
+    async fn transaction<'a, T, E, F, Fut>(&'a self, work: F) -> Result<T, E>
+    where
+        T: Send,
+        E: From<Error> + Send,
+        F: Fn(Transaction<'a, Self>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        Ok(transaction::run(self, TransactionOptions::default(), work).await?.value)
+    }
+
+    /// [`transaction`](Self::transaction) with options, and with the results of the writes.
+    ///
+    /// # Errors
+    /// Those of the work; [`ErrorKind::Conflict`] when every attempt was overtaken; as [`Queryable::batch`] for the writes. Nothing
+    /// is written then, except that one of kind [`Unavailable`](ErrorKind::Unavailable) from a remote database may have happened; it
+    /// is not run again.
+    async fn transaction_with<'a, T, E, F, Fut>(
+        &'a self,
+        options: TransactionOptions,
+        work: F,
+    ) -> Result<Committed<T>, E>
+    where
+        T: Send,
+        E: From<Error> + Send,
+        F: Fn(Transaction<'a, Self>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        transaction::run(self, options, work).await
     }
 }
 
@@ -79,6 +145,18 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     pub fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
         self.statement = self.statement.bind_all(values);
         self
+    }
+
+    /// Binds every parameter by its name: see [`Statement::bind_named`].
+    ///
+    /// # Errors
+    /// As [`Statement::bind_named`].
+    pub fn bind_named<N: AsRef<str>, V: Into<Value>>(
+        mut self,
+        values: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self> {
+        self.statement = self.statement.bind_named(values)?;
+        Ok(self)
     }
 
     /// The statement, for a [`batch`](Queryable::batch).

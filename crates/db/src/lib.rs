@@ -5,7 +5,8 @@
 //! (feature `mock`) records and scripts faults over any backend; `cloudflare::D1Database` (feature `cloudflare-binding`) is D1
 //! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; `vault` (feature
 //! `vault`) encrypts values; `transfer` (feature `transfer`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
-//! wrangler's table and order, and [`migrations!`] embeds the files in the program.
+//! wrangler's table and order, and [`migrations!`] embeds the files in the program. [`transaction`](mod@transaction) has optimistic
+//! transactions for every backend, [`page`](mod@page) pages by keyset, [`schema`](mod@schema) the description of a database.
 //!
 //! ```
 //! use isobar_db::{Database, QueryableExt, SqliteDatabase};
@@ -19,21 +20,26 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod bulk;
 mod database;
 mod error;
 mod ext;
 pub mod migrations;
 mod operation;
 mod options;
+pub mod page;
 mod result;
 mod row;
+pub mod schema;
 pub mod sql;
 mod statement;
+pub mod transaction;
 #[cfg(feature = "transfer")]
 pub mod transfer;
 mod value;
 #[cfg(feature = "vault")]
 pub mod vault;
+mod violation;
 
 #[cfg(any(feature = "cloudflare-binding", all(feature = "cloudflare-http", not(target_arch = "wasm32"))))]
 pub mod cloudflare;
@@ -44,6 +50,7 @@ pub mod mock;
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 mod sqlite;
 
+pub use bulk::BulkInsert;
 pub use database::{Database, DatabaseSession, Queryable};
 pub use error::{Constraint, Error, ErrorKind, Result};
 pub use ext::{Prepared, QueryableExt};
@@ -52,7 +59,9 @@ pub use options::{Bookmark, Capabilities, Consistency, Dialect, SqliteOptions};
 pub use result::{ExecResult, Meta, QueryResult};
 pub use row::{FromRow, Row};
 pub use statement::Statement;
+pub use transaction::{Committed, Transaction, TransactionOptions};
 pub use value::{FromValue, Value};
+pub use violation::Violation;
 
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 pub use sqlite::SqliteDatabase;

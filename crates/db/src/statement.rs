@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::Value;
+use crate::{Error, ErrorKind, Result, Value, sql};
 
 /// SQL with its bound parameters: `?`, `?N`, or names, which D1 fills by position.
 ///
@@ -50,6 +50,55 @@ impl Statement {
         self
     }
 
+    /// Binds every parameter of the last statement by its name, without the `:`, `@` or `$` before it. D1 knows no names and takes
+    /// values by position: the names are resolved here, and the SQL is left as it is. [`params!`](crate::params) writes the list.
+    ///
+    /// ```
+    /// use isobar_db::{Statement, Value, params};
+    ///
+    /// let statement = Statement::new("UPDATE users SET name = :name WHERE id = :id OR name = :name");
+    /// let statement = statement.bind_named(params! { id: 7, name: "Ada" })?;
+    /// assert_eq!(statement.parameters(), [Value::from("Ada"), Value::from(7)]);
+    ///
+    /// let error = Statement::new("SELECT :a").bind_named(params! { b: 1 }).unwrap_err();
+    /// assert_eq!(error.message(), "no value is given for the parameter :a");
+    /// # Ok::<(), isobar_db::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sql`] for a parameter without a value, one without a name, a value that no parameter has, and one that is given
+    /// twice.
+    pub fn bind_named<N: AsRef<str>, V: Into<Value>>(
+        mut self,
+        values: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self> {
+        let wrong = |message: String, sql: &str| Err(Error::new(ErrorKind::Sql, message).with_sql(sql));
+        let mut given: Vec<(String, Value)> = Vec::new();
+        for (name, value) in values {
+            let name = name.as_ref();
+            if given.iter().any(|(other, _)| other == name) {
+                return wrong(format!("the parameter {name} is given twice"), &self.sql);
+            }
+            given.push((name.to_owned(), value.into()));
+        }
+        let mut parameters = Vec::new();
+        for (index, name) in sql::parameter_names(sql::split(&self.sql).last().unwrap_or_default()).iter().enumerate() {
+            let Some(name) = name else {
+                return wrong(format!("parameter {} has no name: bind it by position", index + 1), &self.sql);
+            };
+            // `:a` and `@a` are two parameters, which take the same value.
+            match given.iter().position(|(other, _)| *other == name[1..]) {
+                Some(found) => parameters.push(found),
+                None => return wrong(format!("no value is given for the parameter {name}"), &self.sql),
+            }
+        }
+        if let Some(unused) = (0..given.len()).find(|index| !parameters.contains(index)) {
+            return wrong(format!("the statement has no parameter {}", given[unused].0), &self.sql);
+        }
+        self.parameters = parameters.iter().map(|found| given[*found].1.clone()).collect();
+        Ok(self)
+    }
+
     /// Marks the result's [`Meta`](crate::Meta) as not needed: a backend may leave it out, as D1's `raw` does.
     #[must_use]
     pub fn rows_only(mut self) -> Self {
@@ -80,4 +129,21 @@ impl<S: Into<Cow<'static, str>>> From<S> for Statement {
     fn from(sql: S) -> Self {
         Self::new(sql)
     }
+}
+
+/// A list of names and values, for [`Statement::bind_named`].
+///
+/// ```
+/// use isobar_db::{QueryableExt, SqliteDatabase, params};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// let db = SqliteDatabase::memory().await?;
+/// let sum = db.prepare("SELECT :a + :b + :a").bind_named(params! { a: 1, b: 40 })?;
+/// assert_eq!(sum.one::<i64>().await?, 42);
+/// # Ok(()) }
+/// ```
+#[macro_export]
+macro_rules! params {
+    ($($name:ident: $value:expr),* $(,)?) => {
+        [$((stringify!($name), $crate::Value::from($value))),*]
+    };
 }

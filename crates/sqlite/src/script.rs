@@ -327,6 +327,40 @@ pub fn number_parameters(statement: &str) -> (Cow<'_, str>, usize) {
     (Cow::Owned(sql), highest)
 }
 
+/// The tokens of SQL that are neither space nor comments, as they are written: words, numbers by their digits and dots, operators by
+/// their characters.
+///
+/// ```
+/// let words: Vec<_> = isobar_sqlite::script::words("SELECT 'a b', \"c\" -- d").collect();
+/// assert_eq!(words, ["SELECT", "'a b'", ",", "\"c\""]);
+/// ```
+pub fn words(sql: &str) -> impl Iterator<Item = &str> {
+    tokens(sql).filter(|token| token.kind != Kind::Space).map(|token| token.text)
+}
+
+/// The names of a statement's parameters by their numbers, with the sign before them; `None` for a bare or numbered one. Names
+/// get their numbers as in [`number_parameters`].
+///
+/// ```
+/// use isobar_sqlite::script::parameter_names;
+///
+/// assert_eq!(parameter_names("SELECT :a, ?, @b, :a, ':c'"), [Some(":a"), None, Some("@b")]);
+/// ```
+#[must_use]
+pub fn parameter_names(statement: &str) -> Vec<Option<&str>> {
+    let mut names = Vec::new();
+    for token in tokens(statement).filter(|token| token.kind == Kind::Parameter) {
+        match token.text.strip_prefix('?') {
+            Some("") => names.push(None),
+            // More than SQLite allows is its error, and takes no memory here.
+            Some(digits) => names.resize(names.len().max(digits.parse().unwrap_or(0).min(100_000)), None),
+            None if names.contains(&Some(token.text)) => {}
+            None => names.push(Some(token.text)),
+        }
+    }
+    names
+}
+
 pub(crate) fn is(word: &str, keyword: &str) -> bool {
     word.eq_ignore_ascii_case(keyword)
 }

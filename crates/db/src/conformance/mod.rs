@@ -1,7 +1,9 @@
 //! The conformance kit: what every backend of [`Database`] must do, D1 inside workerd included.
 
+mod convenience;
 mod errors;
 mod limits;
+mod optimistic;
 mod queries;
 mod transactions;
 
@@ -36,6 +38,8 @@ pub async fn run<F: AsyncFnMut() -> Subject>(mut subject: F) -> Report {
 pub fn cases() -> Vec<Case<Subject>> {
     let mut cases = queries::cases();
     cases.extend(transactions::cases());
+    cases.extend(optimistic::cases());
+    cases.extend(convenience::cases());
     cases.extend(errors::cases());
     cases.extend(limits::cases());
     cases
