@@ -1,0 +1,165 @@
+//! Catalogs: the buckets that doors serve, by name.
+//!
+//! A door knows no backend. It asks a catalog for the trait object behind a name, and has it create and delete.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use isobar_storage::ObjectStore;
+
+/// Kind of a catalog's error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CatalogErrorKind {
+    /// The name has characters or a length that names may not have.
+    InvalidName,
+    /// There is a resource of this name.
+    AlreadyExists,
+    /// There is no resource of this name.
+    NotFound,
+    /// The bucket has objects.
+    NotEmpty,
+    /// The catalog neither creates nor deletes, or not this resource.
+    Unsupported,
+    /// The resource cannot be opened now.
+    Unavailable,
+}
+
+/// An error of a catalog. It displays as its message.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CatalogError {
+    kind: CatalogErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl CatalogError {
+    /// Returns an error of this kind, with a message for the client.
+    #[must_use]
+    pub fn new(kind: CatalogErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// Sets the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Returns the kind.
+    #[must_use]
+    pub fn kind(&self) -> CatalogErrorKind {
+        self.kind
+    }
+
+    fn fixed(what: fmt::Arguments<'_>) -> Self {
+        Self::new(
+            CatalogErrorKind::Unsupported,
+            format!("{what} of this server cannot be created or deleted by clients"),
+        )
+    }
+}
+
+/// A bucket as a catalog lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BucketInfo {
+    /// Name.
+    pub name: String,
+    /// Time of its creation.
+    pub created: DateTime<Utc>,
+}
+
+impl BucketInfo {
+    /// Returns the entry of a bucket.
+    #[must_use]
+    pub fn new(name: impl Into<String>, created: DateTime<Utc>) -> Self {
+        Self { name: name.into(), created }
+    }
+}
+
+/// The buckets of a door, by name. See [`FixedBuckets`] for a list that does not change.
+#[async_trait]
+pub trait BucketCatalog: Debug + Send + Sync {
+    /// Returns every bucket, in byte order of the names.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::Unavailable`].
+    async fn list(&self) -> Result<Vec<BucketInfo>, CatalogError>;
+
+    /// Returns the bucket of this name, or `None`.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::Unavailable`] where it cannot be opened.
+    async fn open(&self, name: &str) -> Result<Option<Arc<dyn ObjectStore>>, CatalogError>;
+
+    /// Creates an empty bucket.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::InvalidName`], [`AlreadyExists`](CatalogErrorKind::AlreadyExists),
+    /// [`Unsupported`](CatalogErrorKind::Unsupported), [`Unavailable`](CatalogErrorKind::Unavailable).
+    async fn create(&self, _name: &str) -> Result<BucketInfo, CatalogError> {
+        Err(CatalogError::fixed(format_args!("the buckets")))
+    }
+
+    /// Deletes an empty bucket.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::NotFound`], [`NotEmpty`](CatalogErrorKind::NotEmpty), [`Unsupported`](CatalogErrorKind::Unsupported),
+    /// [`Unavailable`](CatalogErrorKind::Unavailable).
+    async fn delete(&self, _name: &str) -> Result<(), CatalogError> {
+        Err(CatalogError::fixed(format_args!("the buckets")))
+    }
+}
+
+/// A list of buckets that does not change.
+///
+/// ```
+/// # futures_util::FutureExt::now_or_never(async {
+/// use std::sync::Arc;
+///
+/// use isobar_gateway::catalog::{BucketCatalog, CatalogErrorKind, FixedBuckets};
+/// use isobar_storage::memory::MemoryStore;
+///
+/// let buckets = FixedBuckets::new().with_bucket("photos", Arc::new(MemoryStore::new()));
+/// assert!(buckets.open("photos").await?.is_some() && buckets.open("backups").await?.is_none());
+/// assert_eq!(buckets.create("backups").await.unwrap_err().kind(), CatalogErrorKind::Unsupported);
+/// # Ok::<_, isobar_gateway::catalog::CatalogError>(()) }).unwrap().unwrap();
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct FixedBuckets {
+    buckets: Vec<(BucketInfo, Arc<dyn ObjectStore>)>,
+}
+
+impl FixedBuckets {
+    /// Returns an empty list.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a bucket, created now as clients see it. One of the same name is replaced.
+    #[must_use]
+    pub fn with_bucket(mut self, name: impl Into<String>, bucket: Arc<dyn ObjectStore>) -> Self {
+        let info = BucketInfo::new(name, Utc::now());
+        self.buckets.retain(|(known, _)| known.name != info.name);
+        self.buckets.push((info, bucket));
+        self.buckets.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        self
+    }
+}
+
+#[async_trait]
+impl BucketCatalog for FixedBuckets {
+    async fn list(&self) -> Result<Vec<BucketInfo>, CatalogError> {
+        Ok(self.buckets.iter().map(|(info, _)| info.clone()).collect())
+    }
+
+    async fn open(&self, name: &str) -> Result<Option<Arc<dyn ObjectStore>>, CatalogError> {
+        Ok(self.buckets.iter().find(|(info, _)| info.name == name).map(|(_, bucket)| Arc::clone(bucket)))
+    }
+}

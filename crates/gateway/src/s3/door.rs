@@ -1,0 +1,210 @@
+//! The door: a service that speaks S3.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use chrono::Utc;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use s3s::config::{S3Config, S3ConfigProvider, StaticConfigProvider};
+use s3s::service::S3ServiceBuilder;
+use s3s::validation::NameValidation;
+use s3s::{S3Error, S3Result};
+
+use super::body::S3Body;
+use super::error::refusal;
+use super::guard;
+use super::screen::Screen;
+use super::session::{OneKey, Session, unauthorized};
+use crate::catalog::BucketCatalog;
+use crate::keys::{AccessKey, AccessKeys};
+
+/// Largest XML document of a request in bytes: 1,000 keys of 1,024 bytes, each byte escaped.
+const XML_BYTES: usize = 8 << 20;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A door that speaks S3: a service of tower's over the buckets of a catalog. Cheap to clone; clones share it.
+///
+/// A request is answered if it is signed (Signature Version 4, by headers or by a presigned URL) with an access key that is good now,
+/// and if the key's scope allows it. It stands at the root of an origin of its own: a bucket is the first segment of the path, and may
+/// have any name.
+///
+/// See the [module](super) for what differs from R2.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use isobar_gateway::catalog::FixedBuckets;
+/// use isobar_gateway::keys::{AccessKey, BucketScope, StaticKeys};
+/// use isobar_gateway::s3::S3Door;
+/// use isobar_storage::memory::MemoryStore;
+///
+/// let buckets = FixedBuckets::new().with_bucket("photos", Arc::new(MemoryStore::new()));
+/// let keys = StaticKeys::new([AccessKey::new("ci", "a long secret", BucketScope::read_write())]);
+/// let door = S3Door::new(Arc::new(buckets), Arc::new(keys));
+/// // axum's `Router::fallback_service(door)`, or isobar-server's `FromTower::new(door)`.
+/// # drop(door);
+/// ```
+#[derive(Clone)]
+pub struct S3Door {
+    buckets: Arc<dyn BucketCatalog>,
+    keys: Arc<dyn AccessKeys>,
+    config: Arc<dyn S3ConfigProvider>,
+}
+
+impl S3Door {
+    /// Returns a door to these buckets, for these keys.
+    #[must_use]
+    pub fn new(buckets: Arc<dyn BucketCatalog>, keys: Arc<dyn AccessKeys>) -> Self {
+        let mut config = S3Config::default();
+        config.xml_max_body_size = XML_BYTES;
+        Self { buckets, keys, config: Arc::new(StaticConfigProvider::new(Arc::new(config))) }
+    }
+
+    async fn respond<B>(self, request: Request<B>) -> Response<S3Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let is_head = request.method() == http::Method::HEAD;
+        let (head, body) = request.into_parts();
+        let response = match self.key(&head).await {
+            Ok(key) => {
+                let body = s3s::Body::http_body_unsync(body.map_err(Into::into));
+                self.operate(key, Request::from_parts(head, body)).await
+            }
+            Err(error) => of_error(error),
+        };
+        finish(response, is_head).await
+    }
+
+    /// Returns the key with which the request says it is signed.
+    async fn key(&self, head: &http::request::Parts) -> S3Result<AccessKey> {
+        let id = guard::access_key_id(head, Utc::now())?;
+        let found = self.keys.find(&id).await.map_err(|error| {
+            tracing::error!(target: "isobar_gateway", %error, "the store of keys has failed");
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "Access keys cannot be read now; try again")
+        })?;
+        found.filter(|key| !key.is_expired(Utc::now())).ok_or_else(unauthorized)
+    }
+
+    async fn operate(&self, key: AccessKey, request: Request<s3s::Body>) -> Response<s3s::Body> {
+        let mut builder = S3ServiceBuilder::new(Session { buckets: Arc::clone(&self.buckets), key: key.clone() });
+        builder.set_auth(OneKey(key));
+        builder.set_access(Screen);
+        builder.set_validation(AnyName);
+        builder.set_config(Arc::clone(&self.config));
+        builder.build().call(request).await.unwrap_or_else(|error| {
+            tracing::error!(target: "isobar_gateway", ?error, "a response of S3's cannot be written");
+            of_error(refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "The server has failed; its log says why",
+            ))
+        })
+    }
+}
+
+impl fmt::Debug for S3Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { buckets, keys, config: _ } = self;
+        f.debug_struct("S3Door").field("buckets", buckets).field("keys", keys).finish_non_exhaustive()
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for S3Door
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<S3Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async move { Ok(door.respond(request).await) })
+    }
+}
+
+/// Any name of a bucket: the catalog knows which there are.
+struct AnyName;
+
+impl NameValidation for AnyName {
+    fn validate_bucket_name(&self, name: &str) -> bool {
+        !name.is_empty()
+    }
+}
+
+fn of_error(error: S3Error) -> Response<s3s::Body> {
+    error.to_http_response().unwrap_or_else(|_| {
+        let mut response = Response::new(s3s::Body::empty());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
+}
+
+/// Sets what every response has, and mends what s3s writes otherwise than HTTP and XML have it.
+async fn finish(response: Response<s3s::Body>, is_head: bool) -> Response<S3Body> {
+    let (mut head, body) = response.into_parts();
+    if let Ok(id) = isobar_base::random::hex_id()
+        && let Ok(id) = HeaderValue::try_from(id)
+    {
+        head.headers.insert("x-amz-request-id", id);
+    }
+    if is_head || head.status == StatusCode::NOT_MODIFIED {
+        if head.status.is_client_error() || head.status.is_server_error() || head.status == StatusCode::NOT_MODIFIED {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        return Response::from_parts(head, S3Body::default());
+    }
+    let is_xml =
+        head.headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/xml"));
+    let whole = if is_xml { body.bytes() } else { None };
+    let body = match whole.as_deref().and_then(escape_controls) {
+        Some(escaped) => {
+            head.headers.remove(header::CONTENT_LENGTH);
+            S3Body::from(escaped)
+        }
+        None => S3Body::new(body),
+    };
+    Response::from_parts(head, body)
+}
+
+/// Writes the control characters of keys in a document as references, as S3 does: unescaped, a carriage return would be read as a line
+/// feed, and others would end the reading. Returns `None` where there are none.
+fn escape_controls(xml: &[u8]) -> Option<Bytes> {
+    let is_control = |byte: u8| byte < 0x20 && !matches!(byte, b'\t' | b'\n');
+    if !xml.iter().any(|byte| is_control(*byte)) {
+        return None;
+    }
+    let mut escaped = Vec::with_capacity(xml.len() + 64);
+    for byte in xml {
+        if is_control(*byte) {
+            escaped.extend_from_slice(format!("&#{byte};").as_bytes());
+        } else {
+            escaped.push(*byte);
+        }
+    }
+    Some(escaped.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(escape_controls(b"<Key>a\tb</Key>\n"), None);
+        assert_eq!(escape_controls(b"a\rb\x01").as_deref(), Some(&b"a&#13;b&#1;"[..]));
+    }
+}

@@ -1,0 +1,210 @@
+//! Listings of objects, of both versions.
+
+use std::sync::Arc;
+
+use isobar_storage::{ListOptions, ListPage, ObjectMeta, ObjectStore};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3s::dto::*;
+use s3s::{S3Request, S3Response, S3Result};
+
+use super::buckets::owner;
+use super::error::{OrS3, invalid_argument, not_implemented, refusal};
+use super::metadata::{class_name, timestamp};
+use super::session::Session;
+
+/// Most keys and prefixes of a page.
+const MAX_KEYS: i32 = 1000;
+/// Longest key in bytes.
+const KEY_BYTES: usize = 1024;
+/// Characters that stay as they are in a key that is encoded for a URL. A space is `%20`: some clients read `+` as one.
+const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// A page as both versions show it.
+struct Page {
+    objects: Vec<Object>,
+    prefixes: Vec<CommonPrefix>,
+    /// Last key or prefix of the page, which the first version goes on behind.
+    last: Option<String>,
+    cursor: Option<String>,
+    is_truncated: bool,
+}
+
+/// Encoding of keys in a response.
+#[derive(Clone, Copy)]
+struct Encoding {
+    is_url: bool,
+}
+
+impl Encoding {
+    fn parse(encoding: Option<&EncodingType>) -> S3Result<Self> {
+        match encoding.map(EncodingType::as_str) {
+            None => Ok(Self { is_url: false }),
+            Some("url") => Ok(Self { is_url: true }),
+            Some(other) => Err(not_implemented(format!("Unrecognized encoding-type {other:?} not implemented"))),
+        }
+    }
+
+    fn apply(self, text: String) -> String {
+        if self.is_url { utf8_percent_encode(&text, URL).to_string() } else { text }
+    }
+}
+
+pub(super) async fn v1(
+    session: &Session,
+    request: S3Request<ListObjectsInput>,
+) -> S3Result<S3Response<ListObjectsOutput>> {
+    let input = request.input;
+    let encoding = Encoding::parse(input.encoding_type.as_ref())?;
+    let prefix = input.prefix.unwrap_or_default();
+    let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
+    let store = session.to_list(&input.bucket, &prefix).await?;
+    let mut options = ListOptions::default().with_prefix(&*prefix);
+    options.delimiter.clone_from(&delimiter);
+    let marker = input.marker.filter(|marker| !marker.is_empty());
+    options.start_after = marker.as_deref().map(|marker| behind_marker(marker, &prefix, delimiter.as_deref()));
+    let max_keys = max_keys(input.max_keys)?;
+    let page = page(&store, options, max_keys, encoding, true).await?;
+    Ok(S3Response::new(ListObjectsOutput {
+        name: Some(input.bucket),
+        prefix: Some(encoding.apply(prefix)),
+        marker: Some(encoding.apply(marker.unwrap_or_default())),
+        max_keys: Some(max_keys),
+        delimiter: delimiter.map(|delimiter| encoding.apply(delimiter)),
+        next_marker: page.last.filter(|_| page.is_truncated).map(|last| encoding.apply(last)),
+        is_truncated: Some(page.is_truncated),
+        contents: Some(page.objects),
+        common_prefixes: Some(page.prefixes),
+        encoding_type: input.encoding_type,
+        ..ListObjectsOutput::default()
+    }))
+}
+
+pub(super) async fn v2(
+    session: &Session,
+    request: S3Request<ListObjectsV2Input>,
+) -> S3Result<S3Response<ListObjectsV2Output>> {
+    let input = request.input;
+    let encoding = Encoding::parse(input.encoding_type.as_ref())?;
+    let prefix = input.prefix.unwrap_or_default();
+    let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
+    let store = session.to_list(&input.bucket, &prefix).await?;
+    if input.continuation_token.as_deref() == Some("") {
+        return Err(invalid_argument("The continuation token is empty"));
+    }
+    let mut options = ListOptions::default().with_prefix(&*prefix);
+    options.delimiter.clone_from(&delimiter);
+    options.start_after = input.start_after.clone().filter(|key| !key.is_empty());
+    options.cursor.clone_from(&input.continuation_token);
+    let max_keys = max_keys(input.max_keys)?;
+    let page = page(&store, options, max_keys, encoding, input.fetch_owner == Some(true)).await?;
+    Ok(S3Response::new(ListObjectsV2Output {
+        name: Some(input.bucket),
+        prefix: Some(encoding.apply(prefix)),
+        max_keys: Some(max_keys),
+        key_count: i32::try_from(page.objects.len() + page.prefixes.len()).ok(),
+        delimiter: delimiter.map(|delimiter| encoding.apply(delimiter)),
+        start_after: input.start_after.map(|key| encoding.apply(key)),
+        continuation_token: input.continuation_token,
+        next_continuation_token: page.cursor,
+        is_truncated: Some(page.is_truncated),
+        contents: Some(page.objects),
+        common_prefixes: Some(page.prefixes),
+        encoding_type: input.encoding_type,
+        ..ListObjectsV2Output::default()
+    }))
+}
+
+/// Returns the limit of a page as it was asked for. A page has 1,000 entries at most, however many are asked for.
+fn max_keys(asked: Option<i32>) -> S3Result<i32> {
+    match asked.unwrap_or(MAX_KEYS) {
+        asked @ 0.. => Ok(asked),
+        asked => {
+            let message = format!("max-keys is {asked}, and must not be negative");
+            Err(refusal(http::StatusCode::BAD_REQUEST, "InvalidMaxKeys", message))
+        }
+    }
+}
+
+/// Returns the key behind which a listing of the first version begins. A marker that is a common prefix stands for all keys of its group,
+/// since the page before has shown the group.
+fn behind_marker(marker: &str, prefix: &str, delimiter: Option<&str>) -> String {
+    let is_group = delimiter.is_some_and(|delimiter| {
+        marker.strip_prefix(prefix).is_some_and(|rest| rest.find(delimiter) == rest.len().checked_sub(delimiter.len()))
+    });
+    if !is_group {
+        return marker.to_owned();
+    }
+    let last = char::MAX;
+    let room = KEY_BYTES.saturating_sub(marker.len()) / last.len_utf8();
+    format!("{marker}{}", String::from_iter(std::iter::repeat_n(last, room)))
+}
+
+async fn page(
+    store: &Arc<dyn ObjectStore>,
+    mut options: ListOptions,
+    max_keys: i32,
+    encoding: Encoding,
+    with_owner: bool,
+) -> S3Result<Page> {
+    // A page of no keys says whether there are any, as R2's does.
+    let limit = usize::try_from(max_keys.clamp(1, MAX_KEYS)).unwrap_or_default();
+    options.limit = Some(limit);
+    let listed = loop {
+        let listed = store.list(options.clone()).await.or_s3()?;
+        // A store may answer a page of nothing and go on. A client of the first version would not know where.
+        if !listed.objects.is_empty() || !listed.prefixes.is_empty() || listed.cursor.is_none() {
+            break listed;
+        }
+        options.cursor = listed.cursor;
+    };
+    let ListPage { objects, prefixes, cursor, .. } = listed;
+    if max_keys == 0 {
+        let is_truncated = !objects.is_empty() || !prefixes.is_empty();
+        return Ok(Page { objects: Vec::new(), prefixes: Vec::new(), last: None, cursor: None, is_truncated });
+    }
+    let last_key = objects.last().map(|object| object.key.to_string());
+    let last = last_key.max(prefixes.last().cloned());
+    let prefix = |prefix| CommonPrefix { prefix: Some(encoding.apply(prefix)) };
+    Ok(Page {
+        objects: objects.into_iter().map(|object| entry(object, encoding, with_owner)).collect(),
+        prefixes: prefixes.into_iter().map(prefix).collect(),
+        last,
+        is_truncated: cursor.is_some(),
+        cursor,
+    })
+}
+
+fn entry(object: ObjectMeta, encoding: Encoding, with_owner: bool) -> Object {
+    Object {
+        key: Some(encoding.apply(object.key.into())),
+        last_modified: Some(timestamp(object.uploaded)),
+        e_tag: Some(ETag::Strong(object.etag)),
+        size: i64::try_from(object.size).ok(),
+        storage_class: Some(ObjectStorageClass::from_static(class_name(object.storage_class))),
+        owner: with_owner.then(owner),
+        ..Object::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marker_that_is_a_group_passes_all_of_it() {
+        assert_eq!(behind_marker("a/1", "", Some("/")), "a/1");
+        assert_eq!(behind_marker("a/", "", None), "a/");
+        let behind = behind_marker("a/", "", Some("/"));
+        assert!(behind.as_str() > "a/\u{10ffff}\u{10ffff}z" && behind.as_str() < "a0");
+        assert!(behind.len() <= KEY_BYTES);
+        // The group of a longer prefix, and a key that only ends as a group would.
+        assert!(behind_marker("p/a/", "p/", Some("/")).len() > 1000);
+        assert_eq!(behind_marker("a/b/", "", Some("/")), "a/b/");
+    }
+
+    #[test]
+    fn url_encoding_leaves_no_plus() {
+        let encoding = Encoding { is_url: true };
+        assert_eq!(encoding.apply("a b+c/ü&".to_owned()), "a%20b%2Bc/%C3%BC%26");
+    }
+}

@@ -1,0 +1,45 @@
+//! S3: the protocol of R2's buckets for clients that others wrote, over every [`ObjectStore`](isobar_storage::ObjectStore).
+//!
+//! [`S3Door`] is a service of tower's. s3s reads and writes the protocol; this module has the operations, what R2 refuses and ignores,
+//! and the checks that s3s does not make.
+//!
+//! # Operations
+//!
+//! | of | operations |
+//! |---|---|
+//! | buckets | list, head, create, delete; location, versioning; tagging, replication, object lock and encryption say that there is none |
+//! | objects | put, get, head, delete, delete many, copy; listings of both versions |
+//! | uploads | create, part, part by copy, complete, abort, list of parts |
+//!
+//! Others answer `NotImplemented`, as R2's documentation has it, and so do the headers of its table of features: grants, tagging,
+//! object lock, KMS, `x-amz-expected-bucket-owner` and others. A canned `x-amz-acl` is ignored.
+//!
+//! # What differs from R2
+//!
+//! - Encryption with keys of the client's is not implemented. GetBucketEncryption answers that there is none.
+//! - ListMultipartUploads, `partNumber` of a read, CORS and lifecycle are not implemented.
+//! - A condition on DeleteObject is refused. R2 ignores it, and deletes.
+//! - Conditions on completion are refused: the stores have none.
+//! - Of checksums, a store keeps SHA-1 and SHA-256. CRCs are compared while the body comes, and not kept; those that a completion repeats
+//!   are not compared again.
+//! - Every header `x-amz-*` must be signed, as AWS has it.
+
+mod body;
+mod buckets;
+mod conditions;
+mod copy;
+mod digest;
+mod door;
+mod error;
+mod guard;
+mod listing;
+mod metadata;
+mod multipart;
+mod objects;
+mod screen;
+mod service;
+mod session;
+mod upload;
+
+pub use body::S3Body;
+pub use door::S3Door;

@@ -1,0 +1,191 @@
+//! The operations that there are, and what R2 does not have of each: the table of its documentation, as code.
+
+use http::HeaderMap;
+use percent_encoding::percent_decode_str;
+use s3s::S3Result;
+use s3s::access::{S3Access, S3AccessContext};
+
+use super::error::{access_denied, header_not_implemented, invalid_argument, invalid_request, not_implemented};
+
+/// Headers that R2 does not have, of operations of all kinds.
+const BUCKET_OWNER: &[&str] = &["x-amz-expected-bucket-owner"];
+const SOURCE_OWNER: &[&str] = &["x-amz-source-expected-bucket-owner"];
+const REQUEST_PAYER: &[&str] = &["x-amz-request-payer"];
+const DELETE: &[&str] = &["x-amz-mfa", "x-amz-bypass-governance-retention"];
+/// A condition on a delete: R2 ignores it and deletes, which nobody wants who names one.
+const DELETE_CONDITIONS: &[&str] = &["if-match", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"];
+const GRANTS: &[&str] = &[
+    "x-amz-grant-full-control",
+    "x-amz-grant-read",
+    "x-amz-grant-read-acp",
+    "x-amz-grant-write",
+    "x-amz-grant-write-acp",
+];
+const CREATE_BUCKET: &[&str] = &["x-amz-acl", "x-amz-bucket-object-lock-enabled", "x-amz-object-ownership"];
+const WRITE: &[&str] = &[
+    "x-amz-tagging",
+    "x-amz-website-redirect-location",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-context",
+    "x-amz-server-side-encryption-bucket-key-enabled",
+    "x-amz-write-offset-bytes",
+];
+const PART: &[&str] = &["x-amz-server-side-encryption"];
+const COPY: &[&str] = &["x-amz-tagging-directive", "x-amz-checksum-algorithm"];
+const SOURCE_CONDITIONS: &[&str] = &[
+    "x-amz-copy-source-if-match",
+    "x-amz-copy-source-if-none-match",
+    "x-amz-copy-source-if-modified-since",
+    "x-amz-copy-source-if-unmodified-since",
+];
+/// Conditions on completion, which the stores do not have.
+const COMPLETE: &[&str] = &["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+/// Headers of encryption with keys of the client's, for the object and for the source of a copy.
+const CLIENT_KEYS: &[&str] = &[
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-server-side-encryption-customer-key",
+    "x-amz-server-side-encryption-customer-key-md5",
+    "x-amz-copy-source-server-side-encryption-customer-algorithm",
+    "x-amz-copy-source-server-side-encryption-customer-key",
+    "x-amz-copy-source-server-side-encryption-customer-key-md5",
+];
+/// The canned access control lists. R2 takes each and ignores it.
+const CANNED_ACLS: &[&str] = &[
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+];
+const LIST_PARAMETERS: &[&str] = &["prefix", "delimiter", "marker", "max-keys", "encoding-type"];
+const LIST_V2_PARAMETERS: &[&str] = &[
+    "list-type",
+    "prefix",
+    "delimiter",
+    "continuation-token",
+    "start-after",
+    "max-keys",
+    "encoding-type",
+    "fetch-owner",
+];
+
+/// Rules of an operation.
+struct Rule {
+    name: &'static str,
+    /// Headers that are refused.
+    refused: &'static [&'static [&'static str]],
+    keys: ClientKeys,
+    /// The only parameters of the query; `None` where the others are ignored.
+    parameters: Option<&'static [&'static str]>,
+}
+
+/// Handling of an encryption with the client's key, which there is not.
+#[derive(Clone, Copy, PartialEq)]
+enum ClientKeys {
+    /// The operation knows none.
+    Ignored,
+    /// The object has none: the client errs.
+    NotApplicable,
+    /// It would have to be stored so.
+    NotImplemented,
+}
+
+const fn rule(name: &'static str, keys: ClientKeys, refused: &'static [&'static [&'static str]]) -> Rule {
+    Rule { name, refused, keys, parameters: None }
+}
+
+/// The operations that there are.
+const RULES: &[Rule] = &[
+    rule("ListBuckets", ClientKeys::Ignored, &[]),
+    rule("HeadBucket", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("CreateBucket", ClientKeys::Ignored, &[BUCKET_OWNER, GRANTS, CREATE_BUCKET]),
+    rule("DeleteBucket", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("GetBucketLocation", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("GetBucketEncryption", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("GetBucketVersioning", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("GetBucketTagging", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("GetBucketReplication", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    rule("GetObjectLockConfiguration", ClientKeys::Ignored, &[BUCKET_OWNER]),
+    Rule {
+        parameters: Some(LIST_PARAMETERS),
+        ..rule("ListObjects", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER])
+    },
+    Rule {
+        parameters: Some(LIST_V2_PARAMETERS),
+        ..rule("ListObjectsV2", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER])
+    },
+    rule("HeadObject", ClientKeys::NotApplicable, &[BUCKET_OWNER, REQUEST_PAYER]),
+    rule("GetObject", ClientKeys::NotApplicable, &[BUCKET_OWNER, REQUEST_PAYER]),
+    rule("PutObject", ClientKeys::NotImplemented, &[BUCKET_OWNER, REQUEST_PAYER, GRANTS, WRITE]),
+    rule("DeleteObject", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER, DELETE, DELETE_CONDITIONS]),
+    rule("DeleteObjects", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER, DELETE]),
+    rule("CopyObject", ClientKeys::NotImplemented, &[BUCKET_OWNER, SOURCE_OWNER, REQUEST_PAYER, GRANTS, WRITE, COPY]),
+    rule("CreateMultipartUpload", ClientKeys::NotImplemented, &[BUCKET_OWNER, REQUEST_PAYER, GRANTS, WRITE]),
+    rule("UploadPart", ClientKeys::NotImplemented, &[BUCKET_OWNER, REQUEST_PAYER, PART]),
+    rule("UploadPartCopy", ClientKeys::NotImplemented, &[BUCKET_OWNER, SOURCE_OWNER, REQUEST_PAYER, SOURCE_CONDITIONS]),
+    rule("CompleteMultipartUpload", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER, COMPLETE]),
+    rule("AbortMultipartUpload", ClientKeys::Ignored, &[REQUEST_PAYER]),
+    rule("ListParts", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER]),
+];
+
+/// The screen before every operation, after the signature: what is not in the table is refused.
+#[derive(Debug)]
+pub(super) struct Screen;
+
+#[async_trait::async_trait]
+impl S3Access for Screen {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if cx.credentials().is_none() {
+            return Err(access_denied());
+        }
+        let name = cx.s3_op().name();
+        let unknown = || not_implemented(format!("{name} not implemented"));
+        let rule = RULES.iter().find(|rule| rule.name == name).ok_or_else(unknown)?;
+        check_headers(rule, cx.headers())?;
+        check_parameters(rule, cx.uri().query().unwrap_or_default())
+    }
+}
+
+fn check_headers(rule: &Rule, headers: &HeaderMap) -> S3Result<()> {
+    let refused = rule.refused.iter().copied().flatten();
+    let refused = refused.filter_map(|name| headers.get(*name).map(|value| (*name, value)));
+    let mut refused = refused.map(|(name, value)| header_not_implemented(name, value.to_str().unwrap_or_default()));
+    if let Some(error) = refused.next() {
+        return Err(error);
+    }
+    let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if let Some(encryption) = value("x-amz-server-side-encryption").filter(|encryption| *encryption != "AES256") {
+        return Err(header_not_implemented("x-amz-server-side-encryption", encryption));
+    }
+    if let Some(acl) = value("x-amz-acl").filter(|acl| !CANNED_ACLS.contains(acl)) {
+        return Err(header_not_implemented("x-amz-acl", acl));
+    }
+    let keys = CLIENT_KEYS.iter().find_map(|name| Some((*name, value(name)?)));
+    match (rule.keys, keys) {
+        (ClientKeys::NotApplicable, Some((name, _))) => Err(invalid_request(format!(
+            "The object is not encrypted with a key of the client's: {name} does not apply"
+        ))),
+        // The value of the key is not repeated.
+        (ClientKeys::NotImplemented, Some((name, _))) => Err(header_not_implemented(name, "")),
+        _ => Ok(()),
+    }
+}
+
+fn check_parameters(rule: &Rule, query: &str) -> S3Result<()> {
+    let Some(allowed) = rule.parameters else { return Ok(()) };
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let name = percent_decode_str(part.split('=').next().unwrap_or_default()).decode_utf8_lossy();
+        if name == "continuation-token" && !allowed.contains(&&*name) {
+            return Err(invalid_argument("continuation-token belongs to ListObjectsV2"));
+        }
+        if !allowed.contains(&&*name) && !name.starts_with("X-Amz-") && name != "x-id" {
+            return Err(not_implemented(format!("{} search parameter {name} not implemented", rule.name)));
+        }
+    }
+    Ok(())
+}

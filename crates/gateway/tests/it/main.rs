@@ -1,0 +1,10 @@
+//! The S3 door as a client sees it, over stores in memory and in a folder.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bad_input;
+mod client;
+mod fuzz;
+mod objects;
+mod r2_table;
+mod scopes;
+mod uploads;
