@@ -56,7 +56,8 @@ impl Value {
     }
 
     /// The value in JSON as D1 answers it: a REAL without a fraction has none there either, as JavaScript writes numbers.
-    pub(crate) fn to_d1_json(&self) -> serde_json::Value {
+    #[must_use]
+    pub fn to_d1_json(&self) -> serde_json::Value {
         match self {
             // Within 2^53 the integer is the same number.
             Self::Real(real) if real.fract() == 0.0 && real.abs() < 9_007_199_254_740_992.0 => (*real as i64).into(),

@@ -61,7 +61,7 @@ impl Debug for AccessKey {
 
 /// Failure of a store of keys. A door answers it as an error of its own, never as a wrong key.
 #[derive(Debug, thiserror::Error)]
-#[error("access keys cannot be read: {message}")]
+#[error("access keys: {message}")]
 pub struct KeysError {
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -106,6 +106,10 @@ pub trait AccessKeys: Debug + Send + Sync {
     /// # Errors
     /// [`KeysError`] where the store cannot be read.
     async fn find(&self, access_key_id: &str) -> Result<Option<AccessKey>, KeysError>;
+
+    /// Counts a use of a key, after its signature or token was verified. It writes nothing at once. The default does nothing, for
+    /// stores that do not count.
+    fn note_use(&self, _access_key_id: &str) {}
 }
 
 /// A fixed list of access keys in memory, for tests and for programs with a key of their own.
