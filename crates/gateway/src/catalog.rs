@@ -1,4 +1,4 @@
-//! Catalogs: the buckets that doors serve, by name.
+//! Catalogs: the buckets, databases and namespaces that doors serve, by name.
 //!
 //! A door knows no backend. It asks a catalog for the trait object behind a name, and has it create and delete.
 
@@ -8,6 +8,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use isobar_storage::ObjectStore;
+
+#[cfg(feature = "rest")]
+mod databases;
+#[cfg(feature = "rest")]
+mod namespaces;
+
+#[cfg(feature = "rest")]
+pub use databases::{DatabaseCatalog, DatabaseInfo, FixedDatabases};
+#[cfg(feature = "rest")]
+pub use namespaces::NamespaceEntry;
 
 /// Kind of a catalog's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

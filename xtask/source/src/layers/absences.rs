@@ -56,10 +56,10 @@ const ABSENCES: [Absence; 7] = [
         ],
     },
     Absence {
-        name: "nothing below http-serve but api, objects and the scheduler of sessions knows a route",
+        name: "nothing below http-serve but api, gateway, objects and the scheduler of sessions knows a route",
         words: &["axum", "tower", "tower_http"],
         within: &["crates/"],
-        rooms: &["crates/api/", "crates/cli/", "crates/http-serve/", "crates/server/"],
+        rooms: &["crates/api/", "crates/cli/", "crates/gateway/", "crates/http-serve/", "crates/server/"],
     },
     Absence {
         name: "no folder of the user's is walked but by storage/src/walk",

@@ -1,0 +1,73 @@
+//! A request on its way through the door.
+
+use std::net::IpAddr;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, header};
+use serde::de::DeserializeOwned;
+
+use super::envelope::{Answer, ApiError};
+use super::route::Parameters;
+use crate::ClientInfo;
+use crate::keys::{Key, Permission};
+
+/// A request without its body.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Parameters,
+    pub(super) headers: HeaderMap,
+    client: ClientInfo,
+}
+
+impl Call {
+    pub(super) fn new(parts: &Parts) -> Self {
+        Self {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            query: Parameters::of(parts.uri.query()),
+            headers: parts.headers.clone(),
+            client: parts.extensions.get().copied().unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.client.address
+    }
+
+    /// A header that is text.
+    pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Scheme and host by which the client came.
+    pub(super) fn origin(&self) -> Answer<String> {
+        let host = self.header(header::HOST).ok_or_else(|| ApiError::malformed("there is no Host header"))?;
+        let scheme = if self.client.is_https { "https" } else { "http" };
+        Ok(format!("{scheme}://{host}"))
+    }
+}
+
+/// Requires a permission of the key.
+pub(super) fn require(key: &Key, permission: Permission) -> Answer<()> {
+    // A statement that writes can read, too.
+    let is_included = permission == Permission::D1Read && key.scope.has(Permission::D1Write);
+    if is_included || key.scope.has(permission) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(format_args!("the token lacks the permission {permission}")))
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn bytes(body: Body, limit: usize) -> Answer<Bytes> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| ApiError::of_body(&error, limit))
+}
+
+/// Reads a body of JSON.
+pub(super) async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
+    let bytes = bytes(body, limit).await?;
+    serde_json::from_slice(&bytes).map_err(ApiError::malformed)
+}

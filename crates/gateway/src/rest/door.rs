@@ -1,0 +1,157 @@
+//! The door: what it serves, and its limits.
+
+use std::sync::Arc;
+
+use super::jobs::Jobs;
+use crate::catalog::{BucketCatalog, DatabaseCatalog, FixedBuckets, FixedDatabases, NamespaceEntry};
+use crate::keys::{Audit, FailedAttempts, KeyStore};
+
+/// Limits of the door.
+///
+/// ```
+/// let options = isobar_gateway::rest::RestOptions::default().with_import_bytes(16 << 20);
+/// assert_eq!(options.json_bytes, 8 << 20);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestOptions {
+    /// Most bytes of a request of JSON, a query's above all. Default: 8 MiB.
+    pub json_bytes: usize,
+    /// Most bytes of an import's file, and of an export's. Each is in memory as a whole. Default: 128 MiB.
+    pub import_bytes: usize,
+    /// Most bytes of all files of imports and exports together, which are kept for an hour. Default: 256 MiB.
+    pub transfer_bytes: usize,
+}
+
+impl Default for RestOptions {
+    fn default() -> Self {
+        Self { json_bytes: 8 << 20, import_bytes: 128 << 20, transfer_bytes: 256 << 20 }
+    }
+}
+
+impl RestOptions {
+    /// Sets [`json_bytes`](Self::json_bytes).
+    #[must_use]
+    pub fn with_json_bytes(mut self, bytes: usize) -> Self {
+        self.json_bytes = bytes;
+        self
+    }
+
+    /// Sets [`import_bytes`](Self::import_bytes).
+    #[must_use]
+    pub fn with_import_bytes(mut self, bytes: usize) -> Self {
+        self.import_bytes = bytes;
+        self
+    }
+
+    /// Sets [`transfer_bytes`](Self::transfer_bytes).
+    #[must_use]
+    pub fn with_transfer_bytes(mut self, bytes: usize) -> Self {
+        self.transfer_bytes = bytes;
+        self
+    }
+}
+
+/// Cloudflare's REST API v4 over catalogs of buckets and databases, and over namespaces of session objects.
+///
+/// Every route needs a bearer token of the [`KeyStore`] and checks its scope, but two: the URLs of an import's and an export's file,
+/// which have 128 random bits in them and end after an hour. The server that runs the router puts a [`ClientInfo`](crate::ClientInfo)
+/// among the request's extensions; without one there is no limit on failed attempts, and these URLs begin with `http`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use http::{Request, header};
+/// use isobar_db::SqliteDatabase;
+/// use isobar_db::vault::Keyring;
+/// use isobar_gateway::catalog::FixedDatabases;
+/// use isobar_gateway::keys::{KeyScope, KeyStore, NewKey, Permission};
+/// use isobar_gateway::rest::RestDoor;
+/// use tower::ServiceExt;
+///
+/// let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+/// let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+/// let issued = keys.create(NewKey::new("ci", KeyScope::new([Permission::D1Write]))).await?;
+///
+/// let id = "6f1c2b3a-0000-4000-8000-000000000001";
+/// let databases = FixedDatabases::new().with_database(id, "orders", Arc::new(SqliteDatabase::memory().await?));
+/// let router = RestDoor::new(keys.clone()).with_databases(Arc::new(databases)).into_router();
+///
+/// let query = format!("/client/v4/accounts/{}/d1/database/{id}/query", keys.account_id());
+/// let request = Request::post(query).header(header::AUTHORIZATION, format!("Bearer {}", issued.token()));
+/// let body = axum::body::Body::from(r#"{"sql": "SELECT ?", "params": ["a"]}"#);
+/// let response = router.oneshot(request.body(body)?).await?;
+/// assert_eq!(response.status(), 200);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct RestDoor {
+    pub(super) keys: KeyStore,
+    pub(super) buckets: Arc<dyn BucketCatalog>,
+    pub(super) databases: Arc<dyn DatabaseCatalog>,
+    pub(super) namespaces: Arc<[NamespaceEntry]>,
+    pub(super) options: RestOptions,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) attempts: Arc<FailedAttempts>,
+    pub(super) audit: Audit,
+}
+
+impl RestDoor {
+    /// Returns a door to the keys' account, without resources.
+    #[must_use]
+    pub fn new(keys: KeyStore) -> Self {
+        Self {
+            keys,
+            buckets: Arc::new(FixedBuckets::new()),
+            databases: Arc::new(FixedDatabases::new()),
+            namespaces: Arc::new([]),
+            options: RestOptions::default(),
+            jobs: Arc::default(),
+            attempts: Arc::default(),
+            audit: Audit::new(),
+        }
+    }
+
+    /// Serves these buckets. Default: none.
+    #[must_use]
+    pub fn with_buckets(mut self, buckets: Arc<dyn BucketCatalog>) -> Self {
+        self.buckets = buckets;
+        self
+    }
+
+    /// Serves these databases. Default: none.
+    #[must_use]
+    pub fn with_databases(mut self, databases: Arc<dyn DatabaseCatalog>) -> Self {
+        self.databases = databases;
+        self
+    }
+
+    /// Lists these namespaces of session objects. Default: none.
+    #[must_use]
+    pub fn with_namespaces(mut self, namespaces: impl IntoIterator<Item = NamespaceEntry>) -> Self {
+        self.namespaces = namespaces.into_iter().collect();
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn with_options(mut self, options: RestOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets the limit on failed attempts, which doors may share. Default: that of [`FailedAttempts::default`].
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: Arc<FailedAttempts>) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Sets where refused requests are reported. Default: as warnings alone.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        self.audit = audit;
+        self
+    }
+}

@@ -1,0 +1,36 @@
+//! Cloudflare's REST API v4 over isobar's buckets, databases and session objects (feature `rest`).
+//!
+//! [`RestDoor`] is a router with every route below `/client/v4`: wrangler, Cloudflare's SDKs, Drizzle and others use it unmodified
+//! once their base URL is changed.
+//!
+//! | resource | operations |
+//! |---|---|
+//! | tokens, accounts, memberships | verify; list and get the account |
+//! | R2 | buckets: list, create, get, delete; objects: list, get, put, delete |
+//! | D1 | list, create, get, delete, query, raw, import, export, the current bookmark |
+//! | Durable Objects | list namespaces and their objects |
+//! | GraphQL | the number and size of a bucket's objects, as `wrangler r2 bucket info` asks for it |
+//!
+//! Errors of SQL are status 400 with code 7500, and no failure of a write is a status that SDKs repeat (429 and 5xx). Restoring a
+//! database to a bookmark is refused: [`Database`](isobar_db::Database) has no such operation.
+
+mod account;
+mod authenticate;
+mod buckets;
+mod call;
+mod databases;
+mod door;
+mod dump;
+mod envelope;
+mod failure;
+mod graphql;
+mod jobs;
+mod objects;
+mod page;
+mod query;
+mod route;
+mod serve;
+mod sessions;
+mod transfer;
+
+pub use door::{RestDoor, RestOptions};

@@ -1,0 +1,203 @@
+//! Queries of a database.
+
+use axum::body::Body;
+use http::StatusCode;
+use isobar_db::{Database, Meta, QueryResult, Row, Statement, Value, sql};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value as Json, json};
+
+use super::call::{self, require};
+use super::databases;
+use super::door::RestDoor;
+use super::envelope::{Answer, ApiError, code, success};
+use super::failure::{Kind, failed, kind_of};
+use crate::keys::{Key, Permission};
+
+/// Form of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// An object for each row: `query`.
+    Objects,
+    /// The columns once, and an array for each row: `raw`.
+    Arrays,
+}
+
+/// One query, or several.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    sql: Option<String>,
+    params: Option<Vec<Json>>,
+    batch: Option<Vec<Query>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Query {
+    sql: String,
+    params: Option<Vec<Json>>,
+}
+
+/// Runs the statements of a request in one transaction, all or nothing, one result for each.
+pub(super) async fn run(door: &RestDoor, key: &Key, id: &str, shape: Shape, body: Body) -> Answer {
+    require(key, Permission::D1Read)?;
+    let (_, database) = databases::open(door, key, id).await?;
+    let statements = call::json::<Asked>(body, door.options.json_bytes).await?.statements()?;
+    let kind = kind_of(&statements);
+    if kind == Kind::Write {
+        require(key, Permission::D1Write)?;
+    }
+    let results = execute(&*database, statements).await.map_err(|error| failed(&error, kind))?;
+    let shown: Vec<_> = results.iter().map(|result| Shown { result, shape }).collect();
+    success(&shown)
+}
+
+async fn execute(database: &dyn Database, mut statements: Vec<Statement>) -> isobar_db::Result<Vec<QueryResult>> {
+    match statements.len() {
+        1 => Ok(vec![database.query(statements.remove(0)).await?]),
+        _ => database.batch(statements).await,
+    }
+}
+
+impl Asked {
+    fn statements(self) -> Answer<Vec<Statement>> {
+        let queries = match self {
+            Self { sql: Some(sql), params, batch: None } => vec![Query { sql, params }],
+            Self { sql: None, params: None, batch: Some(batch) } => batch,
+            _ => return Err(ApiError::malformed("the body has either sql, with params or without, or batch")),
+        };
+        let mut statements = Vec::new();
+        for query in queries {
+            statements.extend(query.statements()?);
+        }
+        if statements.is_empty() {
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, code::SQL, "No SQL statements detected."));
+        }
+        Ok(statements)
+    }
+}
+
+impl Query {
+    /// The SQL's statements. The parameters belong to the last one, as in D1.
+    fn statements(self) -> Answer<Vec<Statement>> {
+        let mut statements: Vec<_> = sql::split(&self.sql).map(|one| Statement::new(one.to_owned())).collect();
+        let values = self.params.unwrap_or_default().into_iter().map(value).collect::<Answer<Vec<_>>>()?;
+        if let Some(last) = statements.pop() {
+            statements.push(last.bind_all(values));
+        }
+        Ok(statements)
+    }
+}
+
+/// A parameter. An array of bytes is a blob, as in D1.
+fn value(json: Json) -> Answer<Value> {
+    let refused = |what: &str| {
+        let message = format!("D1_TYPE_ERROR: Type '{what}' not supported for a parameter");
+        ApiError::new(StatusCode::BAD_REQUEST, code::SQL, message)
+    };
+    Ok(match json {
+        Json::Null => Value::Null,
+        Json::Bool(value) => value.into(),
+        Json::String(text) => text.into(),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => integer.into(),
+            (None, Some(real)) => real.into(),
+            (None, None) => return Err(refused("number")),
+        },
+        Json::Array(bytes) => {
+            let byte = |one: &Json| one.as_u64().and_then(|byte| u8::try_from(byte).ok());
+            let bytes: Option<Vec<u8>> = bytes.iter().map(byte).collect();
+            bytes.ok_or_else(|| refused("array"))?.into()
+        }
+        Json::Object(_) => return Err(refused("object")),
+    })
+}
+
+/// A result as D1 answers it.
+struct Shown<'a> {
+    result: &'a QueryResult,
+    shape: Shape,
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        match self.shape {
+            Shape::Objects => map.serialize_entry("results", &self.result.rows)?,
+            Shape::Arrays => map.serialize_entry("results", &Arrays(self.result))?,
+        }
+        map.serialize_entry("success", &true)?;
+        map.serialize_entry("meta", &meta(&self.result.meta))?;
+        map.end()
+    }
+}
+
+struct Arrays<'a>(&'a QueryResult);
+
+impl Serialize for Arrays<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("columns", &self.0.columns)?;
+        map.serialize_entry("rows", &Rows(&self.0.rows))?;
+        map.end()
+    }
+}
+
+struct Rows<'a>(&'a [Row]);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rows = serializer.serialize_seq(Some(self.0.len()))?;
+        for row in self.0 {
+            rows.serialize_element(&row.values().iter().map(Value::to_d1_json).collect::<Vec<_>>())?;
+        }
+        rows.end()
+    }
+}
+
+/// D1's `meta`. A number that the backend does not count is left out, not zero.
+pub(super) fn meta(meta: &Meta) -> Json {
+    let duration = meta.duration.as_secs_f64() * 1000.0;
+    let mut shown = json!({
+        "served_by": meta.served_by,
+        "served_by_primary": meta.served_by_primary,
+        "duration": duration,
+        "timings": {"sql_duration_ms": duration},
+        "changes": meta.changes,
+        "changed_db": meta.changed_db,
+        "size_after": meta.size_after,
+        "total_attempts": meta.total_attempts,
+    });
+    let texts = [("served_by_region", &meta.served_by_region), ("served_by_colo", &meta.served_by_colo)];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            shown[name] = text.as_str().into();
+        }
+    }
+    if let Some(id) = meta.last_row_id {
+        shown["last_row_id"] = id.into();
+    }
+    for (name, count) in [("rows_read", meta.rows_read), ("rows_written", meta.rows_written)] {
+        if let Some(count) = count {
+            shown[name] = count.into();
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_d1s_types() {
+        let of = |json: Json| value(json).map_err(|error| error.message);
+        assert_eq!(of(json!(1)), Ok(Value::Integer(1)));
+        assert_eq!(of(json!(9_007_199_254_740_993_i64)), Ok(Value::Integer(9_007_199_254_740_993)));
+        assert_eq!(of(json!(1.5)), Ok(Value::Real(1.5)));
+        assert_eq!(of(json!(true)), Ok(Value::Integer(1)));
+        assert_eq!(of(json!(null)), Ok(Value::Null));
+        assert_eq!(of(json!([1, 255])), Ok(Value::Blob(vec![1, 255].into())));
+        assert!(of(json!([256])).unwrap_err().starts_with("D1_TYPE_ERROR"));
+        assert!(of(json!({})).unwrap_err().starts_with("D1_TYPE_ERROR"));
+    }
+}

@@ -1,0 +1,108 @@
+//! The way of a request through the door.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+
+use super::authenticate::authenticate;
+use super::call::Call;
+use super::door::RestDoor;
+use super::envelope::{Answer, ApiError, code};
+use super::route::{self, PREFIX, Route};
+use super::{account, buckets, databases, graphql, objects, query, sessions, transfer};
+use crate::keys::{Key, RefusedRequest};
+
+/// Name of the door in events.
+const DOOR: &str = "rest";
+
+impl RestDoor {
+    /// Returns the router. Its paths begin with `/client/v4`; every other one is not found.
+    pub fn into_router(self) -> Router {
+        Router::new().fallback(handle).with_state(Arc::new(self))
+    }
+
+    async fn respond(&self, call: &Call, body: axum::body::Body, key: &mut Option<String>) -> Answer {
+        let path = call.path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/'));
+        let path = path.ok_or_else(|| ApiError::no_route(&call.path))?;
+        // The URLs of files are their own authorization; nothing else is answered without a token.
+        match route::read(&call.method, path) {
+            Ok((None, Route::Upload(id))) => return transfer::upload(self, &id, body).await,
+            Ok((None, Route::Download(id))) => return transfer::download(self, &id),
+            _ => {}
+        }
+        let caller = authenticate(&self.keys, &self.attempts, call).await?;
+        *key = Some(caller.id.clone());
+        let (account, route) = route::read(&call.method, path)?;
+        if let Some(account) = account.filter(|account| account != self.keys.account_id()) {
+            return Err(self.wrong_account(&account));
+        }
+        self.dispatch(call, &caller, route, body).await
+    }
+
+    fn wrong_account(&self, account: &str) -> ApiError {
+        let message = format!(
+            "The given account is not valid or is not authorized to access this service: the account of this server is {}",
+            self.keys.account_id()
+        );
+        let error = ApiError::new(http::StatusCode::FORBIDDEN, code::WRONG_ACCOUNT, message);
+        error.refused(format!("the account {account:?} is another one"))
+    }
+
+    async fn dispatch(&self, call: &Call, key: &Key, route: Route, body: axum::body::Body) -> Answer {
+        match route {
+            Route::VerifyToken => account::verify(key),
+            Route::User => account::user(),
+            Route::Accounts => account::list(self, call),
+            Route::Account => account::get(self),
+            Route::Memberships => account::memberships(self, call),
+            Route::Graphql => graphql::query(self, key, body).await,
+            Route::ListBuckets => buckets::list(self, call, key).await,
+            Route::CreateBucket => buckets::create(self, key, body).await,
+            Route::GetBucket(name) => buckets::get(self, key, &name).await,
+            Route::DeleteBucket(name) => buckets::delete(self, key, &name).await,
+            Route::ListObjects(bucket) => objects::list(self, call, key, &bucket).await,
+            Route::GetObject(bucket, name) => objects::get(self, call, key, &bucket, &name).await,
+            Route::PutObject(bucket, name) => objects::put(self, call, key, (&bucket, &name), body).await,
+            Route::DeleteObject(bucket, name) => objects::delete(self, key, &bucket, &name).await,
+            Route::ListDatabases => databases::list(self, call, key).await,
+            Route::CreateDatabase => databases::create(self, key, body).await,
+            Route::GetDatabase(id) => databases::get(self, call, key, &id).await,
+            Route::DeleteDatabase(id) => databases::delete(self, key, &id).await,
+            Route::Query(id) => query::run(self, key, &id, query::Shape::Objects, body).await,
+            Route::Raw(id) => query::run(self, key, &id, query::Shape::Arrays, body).await,
+            Route::Import(id) => transfer::import(self, call, key, &id, body).await,
+            Route::Export(id) => transfer::export(self, call, key, &id, body).await,
+            Route::Bookmark(id) => databases::bookmark(self, call, key, &id).await,
+            Route::Restore(id) => databases::restore(self, key, &id).await,
+            Route::ListNamespaces => sessions::list(self, call, key),
+            Route::ListNamespaceObjects(id) => sessions::objects(self, call, key, &id).await,
+            // With an account before them they are no routes.
+            Route::Upload(_) | Route::Download(_) => Err(ApiError::no_route(&call.path)),
+        }
+    }
+}
+
+async fn handle(State(door): State<Arc<RestDoor>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let call = Call::new(&parts);
+    let mut key = None;
+    match Box::pin(door.respond(&call, body, &mut key)).await {
+        Ok(response) => response,
+        Err(error) => {
+            if let Some(reason) = &error.refusal {
+                door.audit.refused(&RefusedRequest {
+                    door: DOOR,
+                    key: key.as_deref(),
+                    address: call.address(),
+                    method: call.method.as_str(),
+                    path: &call.path,
+                    status: error.status.as_u16(),
+                    reason,
+                });
+            }
+            error.into_response()
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The REST door on databases and buckets in memory.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod databases;
+mod door;
+mod keys;
+mod objects;
+mod random;
+mod refusals;
+mod transfer;

@@ -1,0 +1,213 @@
+//! Imports and exports.
+
+use http::{Method, Request, header};
+use isobar_gateway::rest::RestOptions;
+use md5::{Digest, Md5};
+use serde_json::{Value as Json, json};
+
+use crate::door::{Answer, Door};
+
+fn etag(file: &[u8]) -> String {
+    hex::encode(Md5::digest(file))
+}
+
+/// Begins an import. Returns the file's name and the path of its upload.
+async fn begun(door: &Door, path: &str, etag: &str) -> (String, String) {
+    let begun = door.post(&format!("{path}/import"), json!({"action": "init", "etag": etag})).await.result();
+    let url = begun["upload_url"].as_str().unwrap().strip_prefix("http://isobar.test").unwrap().to_owned();
+    (begun["filename"].as_str().unwrap().to_owned(), url)
+}
+
+/// Sends a file without a token.
+async fn sent(door: &Door, url: &str, file: &[u8]) -> Answer {
+    door.send(Request::put(url).body(file.to_vec().into()).unwrap()).await
+}
+
+/// Imports a file, and returns the last answer.
+async fn imported(door: &Door, path: &str, file: &[u8]) -> Json {
+    let etag = etag(file);
+    let (filename, url) = begun(door, path, &etag).await;
+    let uploaded = sent(door, &url, file).await;
+    assert_eq!(uploaded.status, 200, "{uploaded:?}");
+    assert_eq!(uploaded.headers[header::ETAG], *format!("\"{etag}\""));
+    let ingest = json!({"action": "ingest", "etag": etag, "filename": filename});
+    let mut answer = door.post(&format!("{path}/import"), ingest).await.result();
+    while answer["status"] == "active" {
+        let poll = json!({"action": "poll", "current_bookmark": answer["at_bookmark"]});
+        answer = door.post(&format!("{path}/import"), poll).await.result();
+    }
+    answer
+}
+
+async fn rows(door: &Door, path: &str, sql: &str) -> Json {
+    let raw = door.post(&format!("{path}/raw"), json!({"sql": sql})).await.result();
+    raw[0]["results"]["rows"].clone()
+}
+
+/// Exports a database, and returns its script.
+async fn exported(door: &Door, path: &str, options: Json) -> String {
+    let mut body = json!({"output_format": "polling", "dump_options": options});
+    let answer = loop {
+        let answer = door.post(&format!("{path}/export"), body.clone()).await.result();
+        if answer["status"] != "active" {
+            break answer;
+        }
+        body["current_bookmark"] = answer["at_bookmark"].clone();
+    };
+    assert_eq!((&answer["success"], &answer["status"]), (&json!(true), &json!("complete")), "{answer}");
+    let url = answer["result"]["signed_url"].as_str().unwrap().strip_prefix("http://isobar.test").unwrap().to_owned();
+    let file = door.send(Request::get(url).body("".into()).unwrap()).await;
+    assert_eq!(file.status, 200);
+    String::from_utf8(file.body.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn import_runs_a_file_with_triggers_and_counts_its_statements() {
+    let door = Door::new().await;
+    let path = door.database("d").await;
+    let file =
+        b"BEGIN TRANSACTION;\nCREATE TABLE t (a);\nCREATE TABLE log (a);\nCREATE TRIGGER x AFTER INSERT ON t BEGIN\n  \
+                 INSERT INTO log VALUES (new.a);\nEND;\nINSERT INTO t VALUES (1), (2); -- done\nCOMMIT;\n";
+    let answer = imported(&door, &path, file).await;
+    assert_eq!((&answer["success"], &answer["status"]), (&json!(true), &json!("complete")));
+    assert_eq!((&answer["type"], &answer["result"]["num_queries"]), (&json!("import"), &json!(4)));
+    assert!(answer["result"]["meta"]["duration"].is_number());
+    assert!(answer["result"]["final_bookmark"].as_str().is_some_and(|bookmark| !bookmark.is_empty()));
+    assert_eq!(rows(&door, &path, "SELECT a FROM log ORDER BY a").await, json!([[1], [2]]));
+}
+
+#[tokio::test]
+async fn import_that_fails_half_way_has_written_nothing() {
+    let door = Door::new().await;
+    let path = door.database("d").await;
+    for (file, words) in [
+        (&b"CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1); INSERT INTO t VALUES (1);"[..], "UNIQUE"),
+        (b"CREATE TABLE t (a); SELEC", "syntax error"),
+        (b"CREATE TABLE t (a); INSERT INTO t VALUES ('\xff')", "UTF-8"),
+        (b"CREATE TABLE t (a); ATTACH 'x' AS y;", "not authorized"),
+    ] {
+        let answer = imported(&door, &path, file).await;
+        assert_eq!((&answer["success"], &answer["status"]), (&json!(false), &json!("error")), "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(words), "{answer}");
+        assert_eq!(rows(&door, &path, "SELECT name FROM sqlite_schema").await, json!([]), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn repeated_ingest_runs_the_file_once() {
+    let door = Door::new().await;
+    let path = door.database("d").await;
+    rows(&door, &path, "CREATE TABLE t (a)").await;
+    let file = b"INSERT INTO t VALUES (1);";
+    let etag = etag(file);
+    let (filename, url) = begun(&door, &path, &etag).await;
+    sent(&door, &url, file).await;
+    let ingest = json!({"action": "ingest", "etag": etag, "filename": filename});
+    for _ in 0..3 {
+        let answer = door.post(&format!("{path}/import"), ingest.clone()).await.result();
+        assert_eq!(answer["status"], "complete");
+    }
+    assert_eq!(rows(&door, &path, "SELECT count(*) FROM t").await, json!([[1]]));
+    assert_eq!(sent(&door, &url, file).await.error(), (400, 7400), "the import has been started");
+}
+
+#[tokio::test]
+async fn wrong_steps_of_an_import_are_refused() {
+    let door = Door::new().await;
+    let path = door.database("d").await;
+    let other = door.database("other").await;
+    let file = b"CREATE TABLE t (a);";
+    let etag = etag(file);
+    let (filename, url) = begun(&door, &path, &etag).await;
+    let ingest = json!({"action": "ingest", "etag": etag, "filename": filename});
+    assert_eq!(door.post(&format!("{path}/import"), ingest.clone()).await.error(), (400, 7400), "no file yet");
+    assert_eq!(sent(&door, &url, b"another file").await.error(), (400, 7400), "another MD5");
+    assert_eq!(sent(&door, &url[..url.len() - 1], file).await.error(), (404, 7400), "another id");
+    sent(&door, &url, file).await;
+    assert_eq!(door.post(&format!("{other}/import"), ingest).await.error(), (404, 7400), "another database");
+    let wrong = json!({"action": "ingest", "etag": "0", "filename": filename});
+    assert_eq!(door.post(&format!("{path}/import"), wrong).await.error(), (400, 7400));
+    let poll = json!({"action": "poll", "current_bookmark": "nothing"});
+    assert_eq!(door.post(&format!("{path}/import"), poll).await.error(), (404, 7400));
+    assert_eq!(door.post(&format!("{path}/import"), json!({"action": "destroy"})).await.error(), (400, 7400));
+    let downloaded = door.send(Request::get(url.replace("uploads", "downloads")).body("".into()).unwrap()).await;
+    assert_eq!(downloaded.error(), (404, 7400), "a file that was uploaded cannot be read");
+}
+
+#[tokio::test]
+async fn files_over_the_limits_are_refused() {
+    let options = RestOptions::default().with_import_bytes(100).with_transfer_bytes(150);
+    let door = Door::with(options, Vec::new()).await;
+    let path = door.database("d").await;
+    let file = vec![b' '; 101];
+    let (_, url) = begun(&door, &path, &etag(&file)).await;
+    assert_eq!(sent(&door, &url, &file).await.error(), (413, 7400));
+    for (size, expected) in [(100, 200), (60, 400)] {
+        let file = vec![b' '; size];
+        let (_, url) = begun(&door, &path, &etag(&file)).await;
+        assert_eq!(sent(&door, &url, &file).await.status.as_u16(), expected, "{size}");
+    }
+    rows(&door, &path, &format!("CREATE TABLE t (a DEFAULT '{}')", "x".repeat(100))).await;
+    let answer = door.post(&format!("{path}/export"), json!({"output_format": "polling"})).await.result();
+    assert_eq!((&answer["success"], &answer["status"]), (&json!(false), &json!("error")), "{answer}");
+}
+
+const SCHEMA: &str = r#"CREATE TABLE "we ird" (id INTEGER PRIMARY KEY AUTOINCREMENT, "a""b" TEXT, twice AS (id * 2), real REAL, body BLOB);
+CREATE TABLE parent (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE child (parent TEXT REFERENCES parent (id));
+CREATE VIEW v AS SELECT * FROM child;
+CREATE INDEX i ON child (parent);
+CREATE TRIGGER x INSTEAD OF INSERT ON v BEGIN INSERT INTO child VALUES (new.parent); END;
+INSERT INTO "we ird" (id, "a""b", real, body) VALUES (9, 'it''s' || char(0) || char(10) || 'é', 0.1, x'00ff'),
+ (10, NULL, 9e999, NULL), (11, '', -1.5e-300, x''), (12, char(0), 3.0, 1);
+INSERT INTO parent VALUES ('p'); INSERT INTO child VALUES ('p');
+CREATE TABLE big (a); INSERT INTO big VALUES (9223372036854775807), (-9223372036854775808), (9007199254740993), ('1'), (1.0);"#;
+
+#[tokio::test]
+async fn export_is_lossless() {
+    let door = Door::new().await;
+    let from = door.database("from").await;
+    let to = door.database("to").await;
+    let answer = imported(&door, &from, SCHEMA.as_bytes()).await;
+    assert_eq!(answer["status"], "complete", "{answer}");
+    let script = exported(&door, &from, json!({})).await;
+    let answer = imported(&door, &to, script.as_bytes()).await;
+    assert_eq!(answer["status"], "complete", "{answer}\n{script}");
+    assert_eq!(exported(&door, &to, json!({})).await, script);
+    for sql in [
+        "SELECT id, \"a\"\"b\", twice, real, hex(body), typeof(body), hex(\"a\"\"b\") FROM \"we ird\" ORDER BY id",
+        "SELECT type, name FROM sqlite_schema ORDER BY 1, 2",
+        "SELECT quote(a), typeof(a) FROM big",
+        "SELECT * FROM sqlite_sequence",
+    ] {
+        assert_eq!(rows(&door, &to, sql).await, rows(&door, &from, sql).await, "{sql}");
+    }
+    rows(&door, &to, "INSERT INTO v VALUES ('p')").await;
+    assert_eq!(rows(&door, &to, "SELECT count(*) FROM child").await, json!([[2]]), "the trigger runs");
+}
+
+#[tokio::test]
+async fn options_of_an_export_leave_out_what_they_say() {
+    let door = Door::new().await;
+    let path = door.database("d").await;
+    imported(&door, &path, SCHEMA.as_bytes()).await;
+    let schema = exported(&door, &path, json!({"no_data": true})).await;
+    assert!(schema.contains("CREATE TABLE parent") && !schema.contains("INSERT INTO \"parent\""), "{schema}");
+    let data = exported(&door, &path, json!({"no_schema": true})).await;
+    assert!(!data.contains("CREATE") && data.contains("INSERT INTO \"parent\""), "{data}");
+    let one = exported(&door, &path, json!({"tables": ["child"]})).await;
+    assert!(one.contains("CREATE INDEX i") && !one.contains("CREATE TABLE parent"), "{one}");
+    assert!(!one.contains("sqlite_sequence VALUES"), "{one}");
+}
+
+#[tokio::test]
+async fn database_with_virtual_tables_is_not_exported() {
+    let door = Door::new().await;
+    let path = door.database("d").await;
+    rows(&door, &path, "CREATE VIRTUAL TABLE search USING fts5 (text)").await;
+    let answer = door.post(&format!("{path}/export"), json!({"output_format": "polling"})).await.result();
+    assert_eq!((&answer["success"], &answer["status"]), (&json!(false), &json!("error")));
+    assert!(answer["error"].as_str().unwrap().contains("virtual tables"), "{answer}");
+    let wrong = door.call(Method::POST, &format!("{path}/export"), r#"{"output_format": "file"}"#).await;
+    assert_eq!(wrong.error(), (400, 7400));
+}
