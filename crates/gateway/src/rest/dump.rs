@@ -61,7 +61,9 @@ async fn dump_as(
     options: &DumpOptions,
     most: usize,
 ) -> Result<Option<String>> {
-    let chosen = |table: &str| options.tables.as_ref().is_none_or(|tables| tables.iter().any(|name| name == table));
+    // wrangler sends an empty list for every table.
+    let only = options.tables.as_deref().unwrap_or_default();
+    let chosen = |table: &str| only.is_empty() || only.iter().any(|name| name == table);
     let chosen: Vec<&Object> = schema.iter().filter(|object| chosen(&object.tbl_name)).collect();
     let is_virtual = |object: &&&Object| object.sql.to_ascii_uppercase().starts_with("CREATE VIRTUAL");
     if let Some(object) = chosen.iter().find(is_virtual) {

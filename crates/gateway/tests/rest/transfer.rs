@@ -195,6 +195,8 @@ async fn options_of_an_export_leave_out_what_they_say() {
     assert!(schema.contains("CREATE TABLE parent") && !schema.contains("INSERT INTO \"parent\""), "{schema}");
     let data = exported(&door, &path, json!({"no_schema": true})).await;
     assert!(!data.contains("CREATE") && data.contains("INSERT INTO \"parent\""), "{data}");
+    let all = exported(&door, &path, json!({"tables": []})).await;
+    assert_eq!(all, exported(&door, &path, json!({})).await, "wrangler sends an empty list for every table");
     let one = exported(&door, &path, json!({"tables": ["child"]})).await;
     assert!(one.contains("CREATE INDEX i") && !one.contains("CREATE TABLE parent"), "{one}");
     assert!(!one.contains("sqlite_sequence VALUES"), "{one}");
