@@ -50,7 +50,7 @@ fn list(folder: &Path) -> Result<String, String> {
             text.map(str::to_owned).ok_or_else(|| format!("the name of {} is not UTF-8", path.display()))
         };
         let name = utf8(file.file_name().to_str())?;
-        if !name.starts_with('.') && name.ends_with(".sql") && path.is_file() {
+        if !name.starts_with('.') && name.ends_with(".sql") && !name.ends_with(".down.sql") && path.is_file() {
             files.push((name, utf8(path.to_str())?));
         }
     }

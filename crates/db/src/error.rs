@@ -247,6 +247,12 @@ impl Error {
         self
     }
 
+    /// Counts lines from the end of this many lines that stand before a file.
+    pub(crate) fn without_lines(mut self, before: usize) -> Self {
+        self.line = self.line.map(|line| line.saturating_sub(u32::try_from(before).unwrap_or(u32::MAX)).max(1));
+        self
+    }
+
     /// Names the statement of the batch or script, counted from 0.
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
     pub(crate) fn with_statement(mut self, index: usize) -> Self {

@@ -37,6 +37,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             a_failing_migration_leaves_the_earlier_ones,
             two_who_apply_at_once_apply_each_migration_once,
             migrations_are_recorded_in_the_table_that_is_named,
+            a_dry_run_of_migrations_writes_nothing,
+            migrations_are_undone_with_their_record,
         }
     }
 }
@@ -319,5 +321,37 @@ async fn migrations_are_recorded_in_the_table_that_is_named(db: Subject) -> Outc
     ensure_eq!(migrator.apply(&db, &files).await?, Vec::<String>::new());
     ensure_eq!(db.prepare("SELECT name FROM \"m versions\"").one::<String>().await?, "folder/1_it's.sql");
     ensure_eq!(migrations::applied(&db).await?.len(), 0);
+    Ok(())
+}
+
+async fn a_dry_run_of_migrations_writes_nothing(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS m_dry_table; DROP TABLE IF EXISTS m_dry;").await?;
+    let migrator = Migrator::default().with_table("m_dry_table");
+    let good = Migration::new("1_good.sql", "CREATE TABLE m_dry (a);\nINSERT INTO m_dry VALUES (1); -- one");
+    let bad = Migration::new("2_bad.sql", "INSERT INTO m_dry VALUES (2);\n\nINSERT INTO m_none VALUES (1)");
+    let planned = migrator.dry_run(&db, &[good.clone()]).await?;
+    ensure_eq!(planned.iter().map(|one| (one.name.as_str(), one.statements)).collect::<Vec<_>>(), [("1_good.sql", 2)]);
+    let error = fault(migrator.dry_run(&db, &[good, bad]).await)?;
+    ensure!(error.message().contains("2_bad.sql") && error.message().contains("m_none"), "{error}");
+    let tables: i64 = db.prepare("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'm_dry%'").one().await?;
+    ensure_eq!(tables, 0);
+    Ok(())
+}
+
+async fn migrations_are_undone_with_their_record(db: Subject) -> Outcome {
+    db.run_script("DROP TABLE IF EXISTS m_undo_table; DROP TABLE IF EXISTS m_undo;").await?;
+    let migrator = Migrator::default().with_table("m_undo_table");
+    let up = [Migration::new("1.sql", "CREATE TABLE m_undo (a)"), Migration::new("2.sql", "ALTER TABLE m_undo ADD b")];
+    migrator.apply(&db, &up).await?;
+    ensure_eq!(migrator.last_applied(&db, 2).await?, ["2.sql", "1.sql"]);
+    let wrong = fault(migrator.undo(&db, &[Migration::new("2.sql", "DROP TABLE m_none")]).await)?;
+    ensure!(wrong.message().contains("2.sql") && wrong.message().contains("m_none"), "{wrong}");
+    ensure_eq!(migrator.applied(&db).await?.len(), 2);
+    let down =
+        [Migration::new("2.sql", "ALTER TABLE m_undo DROP COLUMN b"), Migration::new("1.sql", "DROP TABLE m_undo")];
+    ensure_eq!(migrator.undo(&db, &down).await?, ["2.sql", "1.sql"]);
+    ensure_eq!(fault(migrator.undo(&db, &down).await)?.kind(), ErrorKind::Migration);
+    ensure_eq!(fault(migrator.last_applied(&db, 1).await)?.kind(), ErrorKind::Migration);
+    ensure_eq!(migrator.apply(&db, &up).await?.len(), 2);
     Ok(())
 }

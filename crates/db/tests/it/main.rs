@@ -3,6 +3,7 @@
 
 mod embedded;
 mod faults;
+mod migrations;
 mod transactions;
 mod transfer;
 mod vault;

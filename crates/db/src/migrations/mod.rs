@@ -1,14 +1,28 @@
 //! Migrations, compatible with wrangler's: the same table, names and order, so that either tool goes on where the other
 //! stopped.
 
+mod down;
+#[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
+mod drift;
+mod dry_run;
+#[cfg(feature = "checksums")]
+mod status;
+
 use std::cmp::Ordering;
 
-use crate::{Constraint, Error, ErrorKind, Queryable, QueryableExt, Result};
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub use self::down::down_file;
+pub use self::dry_run::Planned;
+#[cfg(feature = "checksums")]
+pub use self::status::{State, Status, checksum};
+use crate::{Constraint, Error, ErrorKind, Queryable, QueryableExt, Result, sql};
 
 /// wrangler's default table.
 pub const TABLE: &str = "d1_migrations";
 /// wrangler's default pattern, within the folder of migrations.
 pub const PATTERN: &str = "*.sql";
+/// End of the name of a file that undoes a migration, which is not a migration itself.
+const DOWN: &str = ".down.sql";
 
 /// A migration: a file's name, with its `.sql`, and its SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +79,8 @@ macro_rules! migrations {
 #[doc(hidden)]
 #[must_use]
 pub fn embedded(files: &[(&str, &str)]) -> Vec<Migration> {
-    let mut migrations: Vec<_> = files.iter().map(|(name, sql)| Migration::new(*name, *sql)).collect();
+    let files = files.iter().filter(|(name, _)| !name.ends_with(DOWN));
+    let mut migrations: Vec<_> = files.map(|(name, sql)| Migration::new(*name, *sql)).collect();
     sort(&mut migrations);
     migrations
 }
@@ -91,8 +106,8 @@ pub fn from_folder(folder: impl AsRef<std::path::Path>) -> Result<Vec<Migration>
 }
 
 /// The files of a folder that a pattern matches, in order; wrangler's `migrations_pattern` without the folder before it, like
-/// `*/migration.sql`. `*` and `?` do not match `/`, and hidden files and folders (`._0001_a.sql`, as macOS makes them) are
-/// skipped.
+/// `*/migration.sql`. `*` and `?` do not match `/`. Hidden files and folders (`._0001_a.sql`, as macOS makes them) are skipped, and so
+/// are files that undo a migration (`0001_a.down.sql`), which wrangler would take for migrations unless they stand in a folder within.
 ///
 /// # Errors
 /// [`ErrorKind::Migration`] when the pattern is not one, or the folder or a file cannot be read.
@@ -121,7 +136,7 @@ pub fn from_pattern(folder: impl AsRef<std::path::Path>, pattern: &str) -> Resul
                 if pattern.contains('/') {
                     folders.push((path, format!("{name}/")));
                 }
-            } else if matcher.is_match(&name) && path.is_file() {
+            } else if matcher.is_match(&name) && !name.ends_with(DOWN) && path.is_file() {
                 let sql = std::fs::read_to_string(&path).map_err(|error| failed(&path, error))?;
                 migrations.push(Migration { name, sql });
             }
@@ -208,11 +223,17 @@ pub fn sort(migrations: &mut [Migration]) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migrator {
     table: String,
+    #[cfg(feature = "checksums")]
+    has_checksums: bool,
 }
 
 impl Default for Migrator {
     fn default() -> Self {
-        Self { table: TABLE.to_owned() }
+        Self {
+            table: TABLE.to_owned(),
+            #[cfg(feature = "checksums")]
+            has_checksums: false,
+        }
     }
 }
 
@@ -221,6 +242,15 @@ impl Migrator {
     #[must_use]
     pub fn with_table(mut self, table: impl Into<String>) -> Self {
         self.table = table.into();
+        self
+    }
+
+    /// Keeps the SHA-256 of each file in a table beside that of the names, `d1_migrations_checksums`, which wrangler does not touch;
+    /// [`apply`](Self::apply) refuses to go on where the file of an applied migration has been changed. Default: no.
+    #[cfg(feature = "checksums")]
+    #[must_use]
+    pub fn with_checksums(mut self) -> Self {
+        self.has_checksums = true;
         self
     }
 
@@ -262,18 +292,20 @@ impl Migrator {
         if pending.is_empty() {
             return Ok(Vec::new()); // without a write, which a full disk would refuse
         }
-        let create = format!(
-            "CREATE TABLE IF NOT EXISTS {}(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, \
-             applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)",
-            self.quoted()
-        );
-        database.prepare(create).run().await?;
+        #[cfg(feature = "checksums")]
+        if self.has_checksums {
+            self.check_unchanged(database, migrations).await?;
+        }
+        for create in self.tables() {
+            database.prepare(create).run().await?;
+        }
         let mut done = Vec::new();
-        for Migration { name, sql } in pending {
+        for file in pending {
             // The record comes first and on the file's first line: of two processes that apply at once, one waits for the other and
             // finds it there, and the lines of errors are the file's.
-            let record = format!("INSERT INTO {} (name) VALUES ('{}');", self.quoted(), name.replace('\'', "''"));
-            match database.batch_script(&format!("{record} {sql}")).await {
+            let result = database.batch_script(&format!("{} {}", self.record(&file), file.sql)).await;
+            let Migration { name, .. } = file;
+            match result {
                 Ok(_) => done.push(name),
                 Err(error) if error.kind() == ErrorKind::Constraint(Constraint::Unique) => {
                     if !self.applied(database).await?.iter().any(|applied| applied.name == name) {
@@ -287,7 +319,42 @@ impl Migrator {
     }
 
     fn quoted(&self) -> String {
-        format!("\"{}\"", self.table.replace('"', "\"\""))
+        sql::quoted(&self.table)
+    }
+
+    /// Name of the table of checksums.
+    fn sidecar(&self) -> String {
+        format!("{}_checksums", self.table)
+    }
+
+    /// The statements that create the tables of records where they are missing.
+    fn tables(&self) -> Vec<String> {
+        #[allow(unused_mut, reason = "without checksums there is one")]
+        let mut tables = vec![format!(
+            "CREATE TABLE IF NOT EXISTS {}(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, \
+             applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)",
+            self.quoted()
+        )];
+        #[cfg(feature = "checksums")]
+        if self.has_checksums {
+            let sidecar = sql::quoted(&self.sidecar());
+            tables.push(format!("CREATE TABLE IF NOT EXISTS {sidecar}(name TEXT PRIMARY KEY, sha256 TEXT NOT NULL)"));
+        }
+        tables
+    }
+
+    /// The SQL that records a migration as applied, on one line.
+    fn record(&self, file: &Migration) -> String {
+        let name = file.name.replace('\'', "''");
+        #[allow(unused_mut, reason = "without checksums it is complete")]
+        let mut record = format!("INSERT INTO {} (name) VALUES ('{name}');", self.quoted());
+        #[cfg(feature = "checksums")]
+        if self.has_checksums {
+            let sum = checksum(&file.sql);
+            let sidecar = sql::quoted(&self.sidecar());
+            record.push_str(&format!(" INSERT OR REPLACE INTO {sidecar} (name, sha256) VALUES ('{name}', '{sum}');"));
+        }
+        record
     }
 }
 

@@ -1,0 +1,109 @@
+//! Undoing migrations by files of their own.
+
+use super::{Migration, Migrator};
+use crate::{Error, ErrorKind, Queryable, QueryableExt, Result, Statement};
+
+/// Text of the error of a migration that another process has undone.
+const GONE: &str = "isobar_migration_is_not_applied";
+
+/// The file that undoes a migration: of `0001_users.sql` it is `0001_users.down.sql`, beside it or in the folder `down` within the
+/// folder of migrations. wrangler takes every `*.sql` beside the others for a migration: where it is used too, the folder `down` is
+/// the place. Returns its SQL under the migration's name, or `None`.
+///
+/// # Errors
+/// [`ErrorKind::Migration`] when a file cannot be read.
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub fn down_file(folder: impl AsRef<std::path::Path>, name: &str) -> Result<Option<Migration>> {
+    let stem = name.strip_suffix(".sql").unwrap_or(name);
+    for file in [format!("{stem}.down.sql"), format!("down/{stem}.down.sql")] {
+        let path = folder.as_ref().join(file);
+        match std::fs::read_to_string(&path) {
+            Ok(sql) => return Ok(Some(Migration::new(name, sql))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                return Err(Error::new(ErrorKind::Migration, message).with_source(error));
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl Migrator {
+    /// Returns the names of the migrations that were applied last, the last one first.
+    ///
+    /// # Errors
+    /// As [`applied`](Self::applied); [`ErrorKind::Migration`] where fewer are applied.
+    pub async fn last_applied(&self, database: &(impl Queryable + ?Sized), count: usize) -> Result<Vec<String>> {
+        let applied = self.applied(database).await?;
+        if applied.len() < count {
+            let message = format!("cannot undo {count} migrations: {} are applied", applied.len());
+            return Err(Error::new(ErrorKind::Migration, message));
+        }
+        Ok(applied.into_iter().rev().take(count).map(|applied| applied.name).collect())
+    }
+
+    /// Undoes migrations, in the order of the list: each script and the removal of its record in one transaction. Stops at the first
+    /// failure; those before it stay undone. Returns the names of the undone ones.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::SqliteDatabase;
+    /// use isobar_db::migrations::{Migration, Migrator};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let migrator = Migrator::default();
+    /// migrator.apply(&db, &[Migration::new("0001_users.sql", "CREATE TABLE users (id)")]).await?;
+    /// assert_eq!(migrator.last_applied(&db, 1).await?, ["0001_users.sql"]);
+    /// migrator.undo(&db, &[Migration::new("0001_users.sql", "DROP TABLE users")]).await?;
+    /// assert!(migrator.applied(&db).await?.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Migration`] where one is not applied; the failing script's, as for [`apply`](Self::apply).
+    pub async fn undo(&self, database: &(impl Queryable + ?Sized), scripts: &[Migration]) -> Result<Vec<String>> {
+        let mut undone = Vec::new();
+        for script in scripts {
+            let applied = self.applied(database).await?;
+            if !applied.iter().any(|applied| applied.name == script.name) {
+                return Err(not_applied(&script.name));
+            }
+            // On the script's first line, so that the lines of errors are the file's.
+            let name = script.name.replace('\'', "''");
+            let check = format!(
+                "SELECT CASE WHEN EXISTS (SELECT 1 FROM {} WHERE name = '{name}') THEN 1 ELSE json_extract('{{}}', '{GONE}') END;",
+                self.quoted()
+            );
+            let forget: Vec<_> = self
+                .records(database)
+                .await?
+                .iter()
+                .map(|table| format!("DELETE FROM {table} WHERE name = '{name}';"))
+                .collect();
+            match database.run_script(&format!("{check} {} {}", forget.join(" "), script.sql)).await {
+                Ok(_) => undone.push(script.name.clone()),
+                Err(error) if error.message().contains(GONE) => return Err(not_applied(&script.name)),
+                Err(error) => return Err(error.in_file(&script.name)),
+            }
+        }
+        Ok(undone)
+    }
+
+    /// The tables that record a migration, as far as they exist.
+    async fn records(&self, database: &(impl Queryable + ?Sized)) -> Result<Vec<String>> {
+        let mut tables = vec![self.quoted()];
+        let sidecar = self.sidecar();
+        let known =
+            Statement::new("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE");
+        if database.query(known.bind(sidecar.as_str())).await?.rows_as::<i64>()?.first().is_some_and(|count| *count > 0)
+        {
+            tables.push(crate::sql::quoted(&sidecar));
+        }
+        Ok(tables)
+    }
+}
+
+fn not_applied(name: &str) -> Error {
+    Error::new(ErrorKind::Migration, format!("cannot undo {name}: it is not applied"))
+}

@@ -1,0 +1,151 @@
+//! Where a database stands against its files: checksums, a baseline, drift.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{Migration, Migrator, sort};
+use crate::{Error, ErrorKind, Queryable, QueryableExt, Result, Statement, sql};
+
+/// State of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum State {
+    /// It is applied, and its file is the one that was applied.
+    Applied,
+    /// It is applied, and no checksum is known: by wrangler, or without checksums.
+    AppliedUnchecked,
+    /// It is applied, and its file has been changed since.
+    Changed,
+    /// It is applied, and has no file.
+    FileMissing,
+    /// It is not applied.
+    Pending,
+    /// It is not applied, though one that follows it in the order of the files is.
+    OutOfOrder,
+}
+
+/// A migration and its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The file's name.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// When it was applied, as SQLite's CURRENT_TIMESTAMP writes it; `None` for a pending one.
+    pub applied_at: Option<String>,
+}
+
+/// SHA-256 of a migration's SQL, in hexadecimal digits. Line ends count as one, `\r\n` or `\n`, since git may change them.
+#[must_use]
+pub fn checksum(sql: &str) -> String {
+    let digest = Sha256::digest(sql.replace("\r\n", "\n").as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Migrator {
+    /// Returns the state of every migration that is applied or has a file: applied ones in the order in which they were applied, then
+    /// the pending ones. Creates nothing.
+    ///
+    /// # Errors
+    /// As [`applied`](Self::applied).
+    pub async fn status(&self, database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<Status>> {
+        let applied = self.applied(database).await?;
+        let sums = self.checksums(database).await?;
+        let mut files = migrations.to_vec();
+        sort(&mut files);
+        let is_applied = |name: &str| applied.iter().any(|applied| applied.name == name);
+        let last = files.iter().rposition(|file| is_applied(&file.name));
+        let state = |name: &str| match (files.iter().find(|file| file.name == name), sums.get(name)) {
+            (None, _) => State::FileMissing,
+            (Some(_), None) => State::AppliedUnchecked,
+            (Some(file), Some(sum)) if checksum(&file.sql) == *sum => State::Applied,
+            (Some(_), Some(_)) => State::Changed,
+        };
+        let mut all: Vec<Status> = applied
+            .iter()
+            .map(|one| Status {
+                name: one.name.clone(),
+                state: state(&one.name),
+                applied_at: Some(one.applied_at.clone()),
+            })
+            .collect();
+        for (index, file) in files.iter().enumerate().filter(|(_, file)| !is_applied(&file.name)) {
+            let state = if last.is_some_and(|last| index < last) { State::OutOfOrder } else { State::Pending };
+            all.push(Status { name: file.name.clone(), state, applied_at: None });
+        }
+        Ok(all)
+    }
+
+    /// Records pending migrations as applied without running them, up to this one, or all: for a database whose tables exist already.
+    /// Applied ones whose checksum is not known, or is another one than their file's, get that of the file. Returns the names of the
+    /// migrations that were recorded, in one transaction.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Migration`] where `up_to` is none of the files; as [`Queryable::batch`].
+    pub async fn baseline(
+        &self,
+        database: &(impl Queryable + ?Sized),
+        migrations: &[Migration],
+        up_to: Option<&str>,
+    ) -> Result<Vec<String>> {
+        let mut files = migrations.to_vec();
+        sort(&mut files);
+        if let Some(name) = up_to {
+            let Some(last) = files.iter().position(|file| file.name == name) else {
+                return Err(Error::new(ErrorKind::Migration, format!("there is no migration {name}")));
+            };
+            files.truncate(last + 1);
+        }
+        let applied = self.applied(database).await?;
+        let mut batch: Vec<_> = self.tables().into_iter().map(Statement::new).collect();
+        let mut recorded = Vec::new();
+        for file in files {
+            if !applied.iter().any(|applied| applied.name == file.name) {
+                let insert = format!("INSERT INTO {} (name) VALUES (?)", self.quoted());
+                batch.push(Statement::new(insert).bind(file.name.as_str()));
+                recorded.push(file.name.clone());
+            }
+            if self.has_checksums {
+                let sum =
+                    format!("INSERT OR REPLACE INTO {} (name, sha256) VALUES (?, ?)", sql::quoted(&self.sidecar()));
+                batch.push(Statement::new(sum).bind(file.name.as_str()).bind(checksum(&file.sql)));
+            }
+        }
+        database.batch(batch).await?;
+        Ok(recorded)
+    }
+
+    /// Fails where a file is not what was applied under its name.
+    pub(super) async fn check_unchanged(
+        &self,
+        database: &(impl Queryable + ?Sized),
+        migrations: &[Migration],
+    ) -> Result<()> {
+        let sums = self.checksums(database).await?;
+        let is_changed = |file: &&Migration| sums.get(&file.name).is_some_and(|sum| *sum != checksum(&file.sql));
+        let changed: Vec<_> = migrations.iter().filter(is_changed).map(|file| file.name.as_str()).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} changed after being applied: put the change into a migration of its own, or record the file as it is by a baseline",
+            changed.join(", ")
+        );
+        Err(Error::new(ErrorKind::Migration, message))
+    }
+
+    /// The checksums that are known, by names.
+    async fn checksums(&self, database: &(impl Queryable + ?Sized)) -> Result<BTreeMap<String, String>> {
+        let sidecar = self.sidecar();
+        let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
+        if database.prepare(known).bind(sidecar.as_str()).one::<i64>().await? == 0 {
+            return Ok(BTreeMap::new());
+        }
+        let rows = database.prepare(format!("SELECT name, sha256 FROM {}", sql::quoted(&sidecar)));
+        Ok(rows.all::<(String, String)>().await?.into_iter().collect())
+    }
+}
