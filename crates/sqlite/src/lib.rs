@@ -13,6 +13,8 @@
 pub mod script;
 
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod cache;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod codes;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod functions;
@@ -31,11 +33,12 @@ mod wal;
 
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 pub use self::{
+    cache::StatementCache,
     codes::code_name,
     functions::{allows_function, knows_function, unknown_function},
     limited::prepare_next,
     pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize},
-    prepared::{Failure, Prepared, Text, drop_modules, prepare, text},
+    prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},
     rules::{DURABLE, Product, is_allowed, set_limits},
     wal::WalPages,
 };

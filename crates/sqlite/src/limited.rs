@@ -61,7 +61,7 @@ fn prepare<'c>(connection: &'c Connection, trusted: &AtomicBool, rest: &str, fai
         Some(piece.start + parts.clause.start + inner)
     };
     Some(match prepared::prepare(connection, &rewritten) {
-        Ok((prepared, _)) => Ok((prepared, piece.end)),
+        Ok((prepared, _)) => Ok((prepared.map(Prepared::rewritten), piece.end)),
         Err(failure) => {
             let same = |offset: usize| (offset < head.len()).then_some(piece.start + offset);
             let offset = failure.offset.and_then(|offset| same(offset).or_else(|| moved(offset)));

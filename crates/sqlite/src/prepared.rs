@@ -3,7 +3,8 @@
 #![allow(unsafe_code, reason = "SQLite is C")]
 
 use std::ffi::{CStr, c_char, c_int};
-use std::{fmt, ptr, slice};
+use std::sync::Arc;
+use std::{fmt, mem, ptr, slice};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ffi};
@@ -25,7 +26,28 @@ pub struct Failure {
 pub struct Prepared<'c> {
     connection: &'c Connection,
     statement: *mut ffi::sqlite3_stmt,
+    names: Option<Names>,
+    is_rewritten: bool,
 }
+
+/// The names of a statement's columns, and how often SQLite had prepared it anew when they were read.
+struct Names {
+    prepared: c_int,
+    columns: Arc<[String]>,
+}
+
+/// A statement that waits in a cache: reset, without bindings, finalized when it is dropped.
+///
+/// It keeps its connection from being closed: `sqlite3_close`, which is what rusqlite calls, refuses while a statement lives. So
+/// the statement's connection exists for as long as the statement does.
+pub(crate) struct Parked {
+    statement: *mut ffi::sqlite3_stmt,
+    names: Option<Names>,
+}
+
+// SAFETY: a statement may be used on any thread, by one at a time, as its connection, which is `Send`, too; whoever has the
+// `Parked` has it alone.
+unsafe impl Send for Parked {}
 
 /// SQL with a NUL at its end, as SQLite takes it without a length: it then copies nothing, and its limit of a statement's length
 /// is that of each statement and not of all that follow it.
@@ -100,7 +122,8 @@ pub(crate) fn prepare_at<'c>(
     }
     // SQLite leaves the tail within the text or at its end.
     let read = (tail.addr()).saturating_sub(sql.as_ptr().addr()).min(sql.len());
-    let prepared = (!statement.is_null()).then_some(Prepared { connection, statement });
+    let prepared =
+        (!statement.is_null()).then_some(Prepared { connection, statement, names: None, is_rewritten: false });
     Ok((prepared, read))
 }
 
@@ -147,6 +170,19 @@ impl Prepared<'_> {
         // SAFETY: the statement lives.
         let count = unsafe { ffi::sqlite3_bind_parameter_count(self.statement) };
         usize::try_from(count).unwrap_or_default()
+    }
+
+    /// Returns whether it was prepared from the words as they were given. One from other words, which depend on the schema, must be
+    /// prepared again for its next run.
+    #[must_use]
+    pub fn is_as_written(&self) -> bool {
+        !self.is_rewritten
+    }
+
+    /// Marks it as prepared from other words than were given.
+    pub(crate) fn rewritten(mut self) -> Self {
+        self.is_rewritten = true;
+        self
     }
 
     /// Returns whether SQLite says that it writes nothing to the database.
@@ -220,6 +256,28 @@ impl Prepared<'_> {
             .collect()
     }
 
+    /// The names as [`columns`](Self::columns), shared with earlier runs of the statement that had the same.
+    pub fn shared_columns(&mut self) -> Arc<[String]> {
+        // SAFETY: the statement lives; the counter is read and not reset.
+        let prepared = unsafe { ffi::sqlite3_stmt_status(self.statement, ffi::SQLITE_STMTSTATUS_REPREPARE, 0) };
+        if let Some(names) = self.names.as_ref().filter(|names| names.prepared == prepared) {
+            return Arc::clone(&names.columns);
+        }
+        let columns: Arc<[String]> = self.columns().into();
+        self.names = Some(Names { prepared, columns: Arc::clone(&columns) });
+        columns
+    }
+
+    /// Resets the statement, forgets its bindings and lets its connection go.
+    pub(crate) fn park(mut self) -> Parked {
+        // SAFETY: the statement lives. The code is the last step's, which has been returned.
+        unsafe {
+            ffi::sqlite3_reset(self.statement);
+            ffi::sqlite3_clear_bindings(self.statement);
+        }
+        Parked { statement: mem::replace(&mut self.statement, ptr::null_mut()), names: self.names.take() }
+    }
+
     fn column_count(&self) -> c_int {
         // SAFETY: the statement lives.
         unsafe { ffi::sqlite3_column_count(self.statement) }
@@ -228,6 +286,11 @@ impl Prepared<'_> {
     /// The row's values as `read` takes them, after a [`step`](Self::step) that found a row.
     pub fn row<T>(&self, read: impl Fn(ValueRef<'_>) -> T) -> Vec<T> {
         (0..self.column_count()).map(|index| read(self.value(index))).collect()
+    }
+
+    /// Adds the row's values to others, as [`row`](Self::row).
+    pub fn read_row<T>(&self, read: impl Fn(ValueRef<'_>) -> T, into: &mut Vec<T>) {
+        into.extend((0..self.column_count()).map(|index| read(self.value(index))));
     }
 
     fn value(&self, index: c_int) -> ValueRef<'_> {
@@ -267,15 +330,69 @@ impl Prepared<'_> {
 
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
-        // SAFETY: the statement lives and is not used afterwards. The code is the last step's, which has been returned.
+        // SAFETY: the statement lives, or is null after `park`, and is not used afterwards. The code is the last step's, which has
+        // been returned.
         unsafe { ffi::sqlite3_finalize(self.statement) };
     }
+}
+
+impl Parked {
+    /// The statement on its connection; `None` where it is another connection's.
+    pub(crate) fn resume(mut self, connection: &Connection) -> Option<Prepared<'_>> {
+        // SAFETY: the statement lives, and so does its connection; the connection that is given is open.
+        let is_its_own = unsafe { ffi::sqlite3_db_handle(self.statement) == connection.handle() };
+        is_its_own.then(|| {
+            let statement = mem::replace(&mut self.statement, ptr::null_mut());
+            Prepared { connection, statement, names: self.names.take(), is_rewritten: false }
+        })
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        // SAFETY: the statement lives, or is null after `resume`, and is not used afterwards.
+        unsafe { ffi::sqlite3_finalize(self.statement) };
+    }
+}
+
+/// Returns whether a foreign key of the connection's open transaction does not hold yet, so that its COMMIT would fail.
+///
+/// ```
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// let tables = "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED)";
+/// connection.execute_batch(tables)?;
+/// connection.execute_batch("PRAGMA foreign_keys = ON; BEGIN; INSERT INTO c VALUES (1)")?;
+/// assert!(isobar_sqlite::breaks_foreign_keys(&connection));
+/// connection.execute_batch("INSERT INTO p VALUES (1)")?;
+/// assert!(!isobar_sqlite::breaks_foreign_keys(&connection));
+/// # Ok::<(), rusqlite::Error>(())
+/// ```
+#[must_use]
+pub fn breaks_foreign_keys(connection: &Connection) -> bool {
+    let mut broken = 0;
+    let mut highest = 0;
+    // SAFETY: the connection is open, and the two numbers are ours to write to.
+    let code = unsafe {
+        let operation = ffi::SQLITE_DBSTATUS_DEFERRED_FKS;
+        ffi::sqlite3_db_status(connection.handle(), operation, &raw mut broken, &raw mut highest, 0)
+    };
+    code != ffi::SQLITE_OK || broken != 0
+}
+
+/// Sets what `last_insert_rowid()` returns, as after work that is undone and does not count.
+pub fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
+    // SAFETY: the connection is open.
+    unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), rowid) };
 }
 
 /// A text of SQLite's. Invalid UTF-8 reads as U+FFFD, as in workerd.
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    // The check of valid text is faster than the search for what is not.
+    match str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 /// Removes the virtual tables that workerd does not have, so that their names are unknown here, too. FTS5 and R*Tree are
