@@ -169,7 +169,7 @@ impl<D: Queryable + ?Sized> Prepared<'_, D> {
     /// # Errors
     /// As [`Queryable::query`] and [`FromRow::from_row`].
     pub async fn all<T: FromRow>(self) -> Result<Vec<T>> {
-        self.database.query(self.statement.rows_only()).await?.rows_as()
+        self.database.query(self.statement.rows_only()).await?.into_rows_as()
     }
 
     /// The first row as `T`, or `None`.

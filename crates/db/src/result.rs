@@ -32,6 +32,14 @@ impl QueryResult {
     pub fn rows_as<T: FromRow>(&self) -> Result<Vec<T>> {
         self.rows.iter().map(T::from_row).collect()
     }
+
+    /// The rows as `T`, without a copy of their texts where they are not needed any more.
+    ///
+    /// # Errors
+    /// As [`FromRow::from_row`].
+    pub fn into_rows_as<T: FromRow>(self) -> Result<Vec<T>> {
+        Row::convert_all(self.rows)
+    }
 }
 
 /// D1's `meta`. A number that the backend does not count is `None`.
@@ -57,7 +65,7 @@ pub struct Meta {
     pub last_row_id: Option<i64>,
     /// Whether the database was changed.
     pub changed_db: bool,
-    /// Size of the database afterwards, in bytes.
+    /// Size of the database afterwards, in bytes. In a batch, the local backend may report for a statement the size after later ones.
     pub size_after: u64,
     /// Rows read, where the backend counts them.
     pub rows_read: Option<u64>,

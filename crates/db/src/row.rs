@@ -1,11 +1,15 @@
 //! Rows and their conversions.
 
+mod taken;
+
 use std::sync::Arc;
+use std::{fmt, mem};
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
+use self::taken::TakenRow;
 use crate::value::ValueDeserializer;
 use crate::{Error, ErrorKind, FromValue, Result, Value};
 
@@ -24,10 +28,21 @@ use crate::{Error, ErrorKind, FromValue, Result, Value};
 /// assert_eq!(serde_json::Value::from(row.to_json()), serde_json::json!({ "id": 1, "name": "Ada" }));
 /// # Ok::<(), isobar_db::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Row {
     columns: Arc<[String]>,
-    values: Vec<Value>,
+    values: Values,
+}
+
+/// The values of a row: its own, or a part of those of its result, which cost one allocation for all rows.
+#[derive(Clone)]
+enum Values {
+    Own(Vec<Value>),
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    Shared {
+        all: Arc<Vec<Value>>,
+        start: usize,
+    },
 }
 
 impl Row {
@@ -35,7 +50,65 @@ impl Row {
     #[must_use]
     pub fn new(columns: Arc<[String]>, values: Vec<Value>) -> Self {
         debug_assert_eq!(columns.len(), values.len());
-        Self { columns, values }
+        Self { columns, values: Values::Own(values) }
+    }
+
+    /// The rows of a result, whose values are in order: as many for each row as there are columns.
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    pub(crate) fn of_result(columns: &Arc<[String]>, values: Vec<Value>) -> Vec<Self> {
+        let width = columns.len();
+        if width == 0 || values.len() <= width {
+            let one = (!values.is_empty()).then(|| Self::new(Arc::clone(columns), values));
+            return one.into_iter().collect();
+        }
+        let all = Arc::new(values);
+        let row =
+            |start| Self { columns: Arc::clone(columns), values: Values::Shared { all: Arc::clone(&all), start } };
+        (0..all.len()).step_by(width).map(row).collect()
+    }
+
+    /// Converts rows that are not needed any more.
+    pub(crate) fn convert_all<T: FromRow>(rows: Vec<Self>) -> Result<Vec<T>> {
+        match Self::all_values(rows) {
+            Ok((columns, mut values)) => {
+                values.chunks_exact_mut(columns.len()).map(|values| T::from_values(&columns, values)).collect()
+            }
+            Err(rows) => rows.iter().map(T::from_row).collect(),
+        }
+    }
+
+    /// The values of all rows, one row after the other; the rows where they are not a whole result that nobody else has.
+    #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+    fn all_values(mut rows: Vec<Self>) -> std::result::Result<(Arc<[String]>, Vec<Value>), Vec<Self>> {
+        let Some(Self { columns, values: Values::Shared { all, .. } }) = rows.first() else { return Err(rows) };
+        let width = columns.len();
+        let is_in_place = |(number, row): (usize, &Self)| match &row.values {
+            Values::Shared { all: of_row, start } => Arc::ptr_eq(all, of_row) && *start == number * width,
+            Values::Own(_) => false,
+        };
+        let is_whole = rows.len() * width == all.len() && rows.iter().enumerate().all(is_in_place);
+        if !is_whole || Arc::strong_count(all) > rows.len() {
+            return Err(rows);
+        }
+        rows.truncate(1);
+        match rows.pop() {
+            Some(Self { columns, values: Values::Shared { all, start } }) => match Arc::try_unwrap(all) {
+                Ok(values) => Ok((columns, values)),
+                // Unreachable by the count above, and right all the same: the row and those that are gone are made again.
+                Err(all) => Err((0..all.len() / width)
+                    .map(|number| Self {
+                        columns: Arc::clone(&columns),
+                        values: Values::Shared { all: Arc::clone(&all), start: start + number * width },
+                    })
+                    .collect()),
+            },
+            other => Err(other.into_iter().collect()),
+        }
+    }
+
+    #[cfg(not(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))))]
+    fn all_values(rows: Vec<Self>) -> std::result::Result<(Arc<[String]>, Vec<Value>), Vec<Self>> {
+        Err(rows)
     }
 
     /// The columns' names, duplicates and all.
@@ -47,7 +120,11 @@ impl Row {
     /// The values in the order of the columns: D1's `raw`.
     #[must_use]
     pub fn values(&self) -> &[Value] {
-        &self.values
+        match &self.values {
+            Values::Own(values) => values,
+            #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+            Values::Shared { all, start } => &all[*start..*start + self.columns.len()],
+        }
     }
 
     /// The value of a column; of columns that share the name, the last, as D1 collapses them.
@@ -57,13 +134,13 @@ impl Row {
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
         let index =
             self.columns.iter().rposition(|name| name == column).ok_or_else(|| Error::column_not_found(column))?;
-        T::from_value(&self.values[index]).map_err(|error| error.in_column(column))
+        T::from_value(&self.values()[index]).map_err(|error| error.in_column(column))
     }
 
     /// The row as a JSON object, as D1's `all` gives it.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
-        self.columns.iter().cloned().zip(self.values.iter().map(Value::to_json)).collect()
+        self.columns.iter().cloned().zip(self.values().iter().map(Value::to_json)).collect()
     }
 
     /// The entries of an object: of columns that share a name, the first's place and the last's value.
@@ -71,9 +148,21 @@ impl Row {
         self.columns.iter().enumerate().filter(|(index, name)| !self.columns[..*index].contains(name)).filter_map(
             |(_, name)| {
                 let last = self.columns.iter().rposition(|other| other == name)?;
-                Some((name.as_str(), &self.values[last]))
+                Some((name.as_str(), &self.values()[last]))
             },
         )
+    }
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row").field("columns", &self.columns).field("values", &self.values()).finish()
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.columns == other.columns && self.values() == other.values()
     }
 }
 
@@ -122,11 +211,27 @@ pub trait FromRow: Sized {
     /// # Errors
     /// [`ErrorKind::Decode`] with the column's name.
     fn from_row(row: &Row) -> Result<Self>;
+
+    /// Converts a row whose values are not needed any more, so that their texts need not be copied. By default as
+    /// [`from_row`](Self::from_row), on a row of them.
+    ///
+    /// # Errors
+    /// As [`from_row`](Self::from_row).
+    fn from_values(columns: &Arc<[String]>, values: &mut [Value]) -> Result<Self> {
+        Self::from_row(&Row::new(
+            Arc::clone(columns),
+            values.iter_mut().map(|value| mem::replace(value, Value::Null)).collect(),
+        ))
+    }
 }
 
 impl<T: DeserializeOwned> FromRow for T {
     fn from_row(row: &Row) -> Result<Self> {
         T::deserialize(RowDeserializer(row))
+    }
+
+    fn from_values(columns: &Arc<[String]>, values: &mut [Value]) -> Result<Self> {
+        T::deserialize(TakenRow { columns, values })
     }
 }
 
@@ -135,7 +240,7 @@ struct RowDeserializer<'a>(&'a Row);
 
 impl<'a> RowDeserializer<'a> {
     fn first(self) -> Result<ValueDeserializer<'a>> {
-        let first = self.0.values.first().map(ValueDeserializer);
+        let first = self.0.values().first().map(ValueDeserializer);
         first.ok_or_else(|| Error::new(ErrorKind::Decode, "the row has no column"))
     }
 }
@@ -164,14 +269,21 @@ impl<'de> Deserializer<'de> for RowDeserializer<'_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
+        // A struct that has the columns in their order, as most do: no name stands twice.
+        let is_same = |(name, field): (&String, &&str)| name == field;
+        if fields.len() == self.0.columns.len() && self.0.columns.iter().zip(fields).all(is_same) {
+            let entries = self.0.columns.iter().zip(self.0.values());
+            let entries = entries.map(|(name, value)| (name.as_str(), Column(name, value)));
+            return visitor.visit_map(MapDeserializer::new(entries));
+        }
         self.deserialize_map(visitor)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let columns = self.0.columns.iter().zip(&self.0.values);
+        let columns = self.0.columns.iter().zip(self.0.values());
         visitor.visit_seq(SeqDeserializer::new(columns.map(|(name, value)| Column(name, value))))
     }
 

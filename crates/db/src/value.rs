@@ -205,7 +205,7 @@ impl FromValue for chrono::NaiveDateTime {
 
 /// A time as SQLite's functions and `DEFAULT CURRENT_TIMESTAMP` write it, and as times are bound, in the form of RFC 3339, in
 /// UTC; `None` for every other text.
-fn rfc3339(text: &str) -> Option<String> {
+pub(crate) fn rfc3339(text: &str) -> Option<String> {
     let date = text.get(..10)?;
     let time = text.get(11..)?;
     let is_digits = |text: &str, separator: u8, places: [usize; 2]| {

@@ -1,17 +1,17 @@
 //! A connection with D1's limits and authorizer that a call can interrupt.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::{
-    DURABLE, Failure, Prepared, Product, Text, WalPages, is_allowed, lasting_setting, reads_data_version,
-    runs_optimize, set_limits,
+    DURABLE, Failure, Prepared, Product, StatementCache, Text, WalPages, is_allowed, lasting_setting,
+    reads_data_version, runs_optimize, set_limits,
 };
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
@@ -24,6 +24,14 @@ const OF_THE_WRITER: [&str; 3] = ["changes", "last_insert_rowid", "total_changes
 
 /// Instructions of SQLite's virtual machine between two checks for an interruption: some tens of microseconds.
 const INSTRUCTIONS: i32 = 1000;
+/// Checks after which a statement on the calling task has used its budget: at the fourth it has run at least 3,000 instructions,
+/// since those of earlier runs count for the first check alone.
+const CHECKS: u32 = 4;
+
+/// Statements of users that a connection keeps prepared.
+const STATEMENTS: usize = 128;
+/// Statements of the engine's own that a connection keeps prepared.
+const OWN_STATEMENTS: usize = 16;
 
 /// A call's claim on a connection: whether its caller still waits, and until when it may run.
 #[derive(Debug)]
@@ -48,15 +56,33 @@ impl Call {
 }
 
 thread_local! {
-    /// The call that runs on this thread's connection, and its start.
-    static RUNNING: RefCell<Option<(Arc<Call>, Instant)>> = const { RefCell::new(None) };
+    /// The call that runs on this thread's connection.
+    static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
+    /// Checks that are left to the statement on the calling task; `None` where none runs there.
+    static BUDGET: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Returns whether the running call is abandoned or out of time.
+struct Running {
+    call: Arc<Call>,
+    start: Instant,
+    limit: Duration,
+}
+
+impl Running {
+    fn is_over(&self) -> bool {
+        self.start.elapsed() >= self.limit
+    }
+}
+
+/// Returns whether the running call is abandoned, out of time or over its budget.
 pub(super) fn must_stop() -> bool {
-    RUNNING.with_borrow(|running| {
-        running.as_ref().is_some_and(|(call, start)| call.is_abandoned() || start.elapsed() >= call.limit)
-    })
+    if let Some(left) = BUDGET.get() {
+        let left = left.saturating_sub(1);
+        BUDGET.set(Some(left));
+        return left == 0;
+    }
+    RUNNING
+        .with_borrow(|running| running.as_ref().is_some_and(|running| running.call.is_abandoned() || running.is_over()))
 }
 
 /// Marks the call as the one that runs on this thread for as long as the value lives.
@@ -64,8 +90,19 @@ pub(super) struct Turn(());
 
 impl Turn {
     pub(super) fn start(call: &Arc<Call>) -> Self {
-        RUNNING.set(Some((Arc::clone(call), Instant::now())));
+        Self::start_within(call, call.limit)
+    }
+
+    /// As [`start`](Self::start), with a limit that is shorter than the call's own.
+    pub(super) fn start_within(call: &Arc<Call>, limit: Duration) -> Self {
+        let limit = limit.min(call.limit);
+        RUNNING.set(Some(Running { call: Arc::clone(call), start: Instant::now(), limit }));
         Self(())
+    }
+
+    /// Returns whether the limit has passed.
+    pub(super) fn is_over(&self) -> bool {
+        RUNNING.with_borrow(|running| running.as_ref().is_some_and(Running::is_over))
     }
 }
 
@@ -75,10 +112,35 @@ impl Drop for Turn {
     }
 }
 
+/// Bounds the statements that this thread runs for as long as the value lives: by instructions, and they wait for no lock.
+pub(super) struct Budget(());
+
+impl Budget {
+    pub(super) fn start() -> Self {
+        BUDGET.set(Some(CHECKS));
+        Self(())
+    }
+
+    /// Returns whether a statement was ended because it takes longer.
+    pub(super) fn is_exceeded(&self) -> bool {
+        BUDGET.get() == Some(0)
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        BUDGET.set(None);
+    }
+}
+
 /// Waits for another process's lock, as SQLite's own handler does: no longer than the call may run, and no longer than 30 s.
 fn wait_for_lock(tries: i32) -> bool {
     const DELAYS: [u64; 8] = [1, 2, 5, 10, 15, 20, 25, 50];
     const TRIES: i32 = 600; // of 50 ms
+    if BUDGET.get().is_some() {
+        BUDGET.set(Some(0));
+        return false;
+    }
     if tries > TRIES || must_stop() {
         return false;
     }
@@ -90,9 +152,9 @@ fn wait_for_lock(tries: i32) -> bool {
 /// Values of the lasting PRAGMAs, which all connections share.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
-    /// Changes when a value does.
-    version: u64,
-    values: BTreeMap<String, String>,
+    /// Changes when a value does, under its lock.
+    version: AtomicU64,
+    values: Mutex<BTreeMap<String, String>>,
 }
 
 /// D1's authorizer of a connection, and the actions that it has seen.
@@ -109,12 +171,15 @@ struct Authorizer {
     writes: AtomicBool,
     /// A statement was refused because it begins or ends a transaction.
     transaction: AtomicBool,
-    settings: Arc<Mutex<Settings>>,
+    settings: Arc<Settings>,
 }
 
 /// A connection that carries D1's rules.
 #[derive(Debug)]
 pub(super) struct AuthorizedConnection {
+    // Before the connection, which is not closed while a statement of it lives.
+    statements: StatementCache,
+    own_statements: StatementCache,
     connection: Connection,
     authorizer: Arc<Authorizer>,
     /// The version of the shared settings that it has.
@@ -124,11 +189,7 @@ pub(super) struct AuthorizedConnection {
 
 impl AuthorizedConnection {
     /// Opens the file, or a database in memory.
-    pub(super) fn open(
-        path: Option<&Path>,
-        is_reader: bool,
-        settings: &Arc<Mutex<Settings>>,
-    ) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: Option<&Path>, is_reader: bool, settings: &Arc<Settings>) -> rusqlite::Result<Self> {
         let create = if is_reader { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_CREATE };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let mut connection = match path {
@@ -160,7 +221,14 @@ impl AuthorizedConnection {
         });
         let asked = Arc::clone(&authorizer);
         connection.authorizer(Some(move |context: AuthContext<'_>| asked.judge(&context)))?;
-        Ok(Self { connection, authorizer, settings_version: 0, wal })
+        Ok(Self {
+            statements: StatementCache::new(STATEMENTS),
+            own_statements: StatementCache::new(OWN_STATEMENTS),
+            connection,
+            authorizer,
+            settings_version: 0,
+            wal,
+        })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -172,11 +240,29 @@ impl AuthorizedConnection {
         isobar_sqlite::prepare_next(&self.connection, &self.authorizer.trusted, text, at)
     }
 
+    /// Takes a user's statement that has run before and [is kept](Self::keep).
+    pub(super) fn kept(&self, sql: &str) -> Option<Prepared<'_>> {
+        self.statements.take(&self.connection, sql)
+    }
+
+    /// Keeps a user's statement for its next run: one of which the authorizer's answer is the same then.
+    pub(super) fn keep(&self, sql: &str, statement: Prepared<'_>) {
+        self.statements.keep(sql, statement);
+    }
+
     /// Runs one statement of the engine's own, past the authorizer. Returns the first column of its first row, if it has one.
     pub(super) fn own_statement(&self, sql: &str) -> Result<Option<crate::Value>, Failure> {
         let run = || {
-            let (Some(mut statement), _) = isobar_sqlite::prepare(&self.connection, sql)? else { return Ok(None) };
-            Ok(if statement.step()? { statement.row(from_sql).into_iter().next() } else { None })
+            let mut statement = match self.own_statements.take(&self.connection, sql) {
+                Some(statement) => statement,
+                None => match isobar_sqlite::prepare(&self.connection, sql)?.0 {
+                    Some(statement) => statement,
+                    None => return Ok(None),
+                },
+            };
+            let first = if statement.step()? { statement.row(from_sql).into_iter().next() } else { None };
+            self.own_statements.keep(sql, statement);
+            Ok(first)
         };
         self.authorizer.trusted.store(true, Ordering::Relaxed);
         let result = run();
@@ -187,18 +273,30 @@ impl AuthorizedConnection {
     /// Gives the connection the settings that others have been given since. Where one cannot be applied, the next call tries
     /// all of them again.
     pub(super) fn follow_settings(&mut self) -> Result<(), Failure> {
+        let settings = &self.authorizer.settings;
+        if settings.version.load(Ordering::Acquire) == self.settings_version {
+            return Ok(());
+        }
         let (version, values) = {
-            let settings = self.authorizer.settings.lock().ignore_poison();
-            if settings.version == self.settings_version {
-                return Ok(());
-            }
-            (settings.version, settings.values.clone())
+            let values = settings.values.lock().ignore_poison();
+            (settings.version.load(Ordering::Acquire), values.clone())
         };
         for (name, value) in values {
             self.own_statement(&format!("PRAGMA {name} = '{}'", value.replace('\'', "''")))?;
         }
         self.settings_version = version;
         Ok(())
+    }
+
+    pub(super) fn is_reader(&self) -> bool {
+        self.authorizer.is_reader
+    }
+
+    /// Forgets for what reasons statements were refused.
+    pub(super) fn forget_refusals(&self) {
+        self.authorizer.needs_writer.store(false, Ordering::Relaxed);
+        self.authorizer.writes.store(false, Ordering::Relaxed);
+        self.authorizer.transaction.store(false, Ordering::Relaxed);
     }
 
     /// Returns whether a statement was refused since the last call because only the writer can run it.
@@ -229,9 +327,7 @@ impl AuthorizedConnection {
     /// Makes the connection usable after a panic. Returns `false` where it can only be dropped.
     pub(super) fn reset(&self) -> bool {
         self.authorizer.trusted.store(false, Ordering::Relaxed);
-        self.authorizer.needs_writer.store(false, Ordering::Relaxed);
-        self.authorizer.writes.store(false, Ordering::Relaxed);
-        self.authorizer.transaction.store(false, Ordering::Relaxed);
+        self.forget_refusals();
         self.roll_back()
     }
 
@@ -274,9 +370,9 @@ impl Authorizer {
             return Authorization::Deny;
         }
         if let Some((name, value)) = lasting_setting(context) {
-            let mut settings = self.settings.lock().ignore_poison();
-            settings.values.insert(name.to_owned(), value.to_owned());
-            settings.version += 1;
+            let mut values = self.settings.values.lock().ignore_poison();
+            values.insert(name.to_owned(), value.to_owned());
+            self.settings.version.fetch_add(1, Ordering::Release);
         }
         Authorization::Allow
     }
@@ -295,10 +391,10 @@ mod tests {
 
     #[test]
     fn a_refused_pragma_changes_no_setting() {
-        let settings = Arc::default();
+        let settings = Arc::<Settings>::default();
         let writer = AuthorizedConnection::open(None, false, &settings).unwrap();
         assert!(writer.prepare_next(&Text::new("PRAGMA temp.case_sensitive_like = ON"), 0).is_err());
-        assert_eq!(settings.lock().unwrap().version, 0);
+        assert_eq!(settings.version.load(Ordering::Acquire), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Threads that own connections, and the queue before them.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -17,7 +18,21 @@ use crate::{Error, ErrorKind, Result};
 /// Opens a connection.
 pub(super) type Open = dyn Fn() -> Result<AuthorizedConnection> + Send + Sync;
 
-type Task = Box<dyn FnOnce(&mut Slot, Duration) + Send>;
+/// Runs tasks that were waiting together, each with the time of its arrival.
+pub(super) type RunShared<J> = dyn Fn(&mut Slot, Vec<(J, Instant)>) + Send + Sync;
+
+/// Tasks that are run together at most.
+const TOGETHER: usize = 256;
+
+/// Runs alone, and takes the time that it has waited.
+type RunAlone = dyn FnOnce(&mut Slot, Duration) + Send;
+
+/// A task in the queue.
+enum Task<J> {
+    Alone(Box<RunAlone>),
+    /// Runs together with others of the kind that wait beside it.
+    Shared(J),
+}
 
 /// A thread's connection: none before its first use, and where the last one had to be dropped.
 pub(super) struct Slot {
@@ -42,6 +57,11 @@ impl Slot {
         }
     }
 
+    /// Opens another connection, for use beside this thread's.
+    pub(super) fn open_another(&self) -> Result<AuthorizedConnection> {
+        (self.open)()
+    }
+
     /// Drops the connection; the next use opens another. A database in memory is lost with it, and says so from then on.
     pub(super) fn discard(&mut self) {
         self.lost |= self.in_memory && self.connection.is_some();
@@ -50,7 +70,7 @@ impl Slot {
 
     /// Goes on after a panic: with a new connection, since the state of the old one is unknown, or, in memory, with the old
     /// one and its transaction undone.
-    fn recover(&mut self) {
+    pub(super) fn recover(&mut self) {
         let keeps = self.in_memory && self.connection.as_ref().is_none_or(AuthorizedConnection::reset);
         if !keeps {
             self.discard();
@@ -59,37 +79,37 @@ impl Slot {
 }
 
 /// Threads, each with a connection of its own, that take calls first come, first served. They start as they are needed.
-pub(super) struct Lane {
-    queue: Arc<Queue>,
+/// `J` is the type of tasks that a thread takes together.
+pub(super) struct Lane<J = Infallible> {
+    queue: Arc<Queue<J>>,
     /// The most threads.
     threads: usize,
     in_memory: bool,
     open: Arc<Open>,
+    run_shared: Arc<RunShared<J>>,
     started: Mutex<Vec<JoinHandle<()>>>,
 }
 
-#[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
+struct Queue<J> {
+    state: Mutex<State<J>>,
     arrived: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    tasks: VecDeque<(Task, Instant)>,
+struct State<J> {
+    tasks: VecDeque<(Task<J>, Instant)>,
     threads: usize,
     idle: usize,
     closed: bool,
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<J> Queue<J> {
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
         self.state.lock().ignore_poison()
     }
 }
 
 /// Abandons the call when its future is dropped.
-struct Waiting(Arc<Call>);
+pub(super) struct Waiting(pub(super) Arc<Call>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
@@ -97,10 +117,12 @@ impl Drop for Waiting {
     }
 }
 
-impl Lane {
+impl<J: Send + 'static> Lane<J> {
     /// A lane of up to `threads` threads. `in_memory` says that the database is the connection's memory.
-    pub(super) fn new(threads: usize, in_memory: bool, open: Arc<Open>) -> Self {
-        Self { queue: Arc::default(), threads, in_memory, open, started: Mutex::default() }
+    pub(super) fn new(threads: usize, in_memory: bool, open: Arc<Open>, run_shared: Arc<RunShared<J>>) -> Self {
+        let state = State { tasks: VecDeque::new(), threads: 0, idle: 0, closed: false };
+        let queue = Arc::new(Queue { state: Mutex::new(state), arrived: Condvar::new() });
+        Self { queue, threads, in_memory, open, run_shared, started: Mutex::default() }
     }
 
     /// Runs a job on a connection. When the returned future is dropped, a running job is interrupted, and one that waits in
@@ -113,27 +135,34 @@ impl Lane {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting(Arc::new(Call::new(limit)));
         let call = Arc::clone(&waiting.0);
-        self.submit(Box::new(move |slot: &mut Slot, waited| {
+        self.submit(Task::Alone(Box::new(move |slot: &mut Slot, waited| {
             if call.is_abandoned() {
                 return;
             }
             let result = if waited > limit { Err(fault::queued_too_long()) } else { turn(slot, &call, job) };
             // The caller may have gone meanwhile, and the answer with it.
             drop(answer.send(result));
-        }))?;
+        })))?;
         let result = answered.await;
         drop(waiting);
-        result.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the thread that ran the statement has ended")))
+        result.unwrap_or_else(|_| Err(ended()))
     }
 
-    fn submit(&self, task: Task) -> Result<()> {
+    /// Queues a task that is run together with others of the kind that wait beside it.
+    pub(super) fn share(&self, task: J) -> Result<()> {
+        self.submit(Task::Shared(task))
+    }
+
+    fn submit(&self, task: Task<J>) -> Result<()> {
         let mut state = self.queue.lock();
         state.tasks.push_back((task, Instant::now()));
         if state.idle < state.tasks.len() && state.threads < self.threads {
             state.threads += 1;
             let queue = Arc::clone(&self.queue);
+            let run_shared = Arc::clone(&self.run_shared);
             let slot = Slot { connection: None, open: Arc::clone(&self.open), in_memory: self.in_memory, lost: false };
-            let spawned = thread::Builder::new().name("isobar-db".to_owned()).spawn(move || work(&queue, slot));
+            let name = "isobar-db".to_owned();
+            let spawned = thread::Builder::new().name(name).spawn(move || work(&queue, &*run_shared, slot));
             match spawned {
                 Ok(thread) => self.started.lock().ignore_poison().push(thread),
                 Err(error) => {
@@ -152,13 +181,13 @@ impl Lane {
     }
 }
 
-impl fmt::Debug for Lane {
+impl<J> fmt::Debug for Lane<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lane({})", self.threads)
     }
 }
 
-impl Drop for Lane {
+impl<J> Drop for Lane<J> {
     /// Closes the connections before it returns. It does not wait long: no caller is left, so a running job is interrupted.
     fn drop(&mut self) {
         self.queue.lock().closed = true;
@@ -170,8 +199,13 @@ impl Drop for Lane {
     }
 }
 
+/// The error of a call whose thread has gone without an answer.
+pub(super) fn ended() -> Error {
+    Error::new(ErrorKind::Internal, "the thread that ran the statement has panicked")
+}
+
 /// Takes tasks until the lane is dropped.
-fn work(queue: &Queue, mut slot: Slot) {
+fn work<J>(queue: &Queue<J>, run_shared: &RunShared<J>, mut slot: Slot) {
     loop {
         let mut state = queue.lock();
         let (task, arrived) = loop {
@@ -185,8 +219,24 @@ fn work(queue: &Queue, mut slot: Slot) {
             state = queue.arrived.wait(state).ignore_poison();
             state.idle -= 1;
         };
-        drop(state);
-        task(&mut slot, arrived.elapsed());
+        match task {
+            Task::Alone(run) => {
+                drop(state);
+                run(&mut slot, arrived.elapsed());
+            }
+            Task::Shared(first) => {
+                let mut tasks = vec![(first, arrived)];
+                while tasks.len() < TOGETHER && matches!(state.tasks.front(), Some((Task::Shared(_), _))) {
+                    if let Some((Task::Shared(next), arrived)) = state.tasks.pop_front() {
+                        tasks.push((next, arrived));
+                    }
+                }
+                drop(state);
+                if catch_unwind(AssertUnwindSafe(|| run_shared(&mut slot, tasks))).is_err() {
+                    slot.recover();
+                }
+            }
+        }
     }
 }
 
@@ -194,6 +244,6 @@ fn turn<T>(slot: &mut Slot, call: &Arc<Call>, job: impl FnOnce(&mut Slot) -> Res
     let _turn = Turn::start(call);
     catch_unwind(AssertUnwindSafe(|| job(slot))).unwrap_or_else(|_| {
         slot.recover();
-        Err(Error::new(ErrorKind::Internal, "the thread that ran the statement has panicked"))
+        Err(ended())
     })
 }

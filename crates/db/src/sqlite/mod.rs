@@ -1,7 +1,7 @@
 //! SQLite, in a file or in memory, with D1's rules.
 //!
-//! One connection writes, so writes are serialised as in D1; in a file, others read beside it (WAL). Each has a thread
-//! ([`lane`]), D1's limits and its authorizer ([`connection`]).
+//! One connection writes, so writes are serialised as in D1; in a file, others read beside it (WAL): short statements on the
+//! calling task, longer ones on threads ([`lane`]). Each connection has D1's limits and its authorizer ([`connection`]).
 
 mod connection;
 mod disk;
@@ -25,6 +25,10 @@ use crate::{
 };
 
 /// A database with D1's semantics on SQLite. Clones share it.
+///
+/// A short read runs on the calling task: a few microseconds, without a thread's turn. What takes longer, by a budget of SQLite's
+/// instructions, and every write runs on threads of the database's own. Writes that wait at the same time are made durable by one
+/// sync; each is answered after it, and is undone alone when it fails.
 ///
 /// A query whose future is dropped is interrupted and rolled back; one that takes longer than
 /// [`SqliteOptions::time_limit`] is, too. After a failed commit the next write starts afresh. After a failed sync nothing is
@@ -116,10 +120,7 @@ impl fmt::Debug for SqliteDatabase {
 #[async_trait]
 impl Queryable for SqliteDatabase {
     async fn query(&self, statement: Statement) -> Result<QueryResult> {
-        let missing = || Error::new(ErrorKind::Internal, "a statement without a result");
-        let results = self.engine.run(vec![statement]).await;
-        let last = results.and_then(|results| results.into_iter().next_back().ok_or_else(missing));
-        last.map_err(|error| error.during(Operation::Query))
+        self.engine.query(statement).await.map_err(|error| error.during(Operation::Query))
     }
 
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<QueryResult>> {

@@ -190,6 +190,10 @@ async fn fill_the_disk(disk: &Path) {
                 assert_eq!(fill().await.unwrap_err().kind(), ErrorKind::StorageFull);
             }
         }
+        // Together they share a transaction, whose commit fails, and are then tried one by one.
+        for outcome in futures_util::future::join_all((0..8).map(|_| insert())).await {
+            assert_eq!(outcome.unwrap_err().kind(), ErrorKind::StorageFull);
+        }
         assert_eq!(db.health().await.unwrap_err().kind(), ErrorKind::StorageFull);
         assert_eq!(
             db.prepare("SELECT count(*) FROM t").one::<i64>().await.unwrap(),
@@ -199,7 +203,7 @@ async fn fill_the_disk(disk: &Path) {
         std::fs::remove_file(disk.join("ballast")).unwrap();
         db.health().await.unwrap();
         db.prepare("DELETE FROM t").run().await.unwrap();
-        insert().await.unwrap();
+        futures_util::future::try_join_all((0..8).map(|_| insert())).await.unwrap();
     }
     // With a reserve, writes end before the disk is full: a twentieth of it is still free, but for the writes of half a second.
     drop(db);

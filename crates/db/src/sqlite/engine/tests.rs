@@ -1,6 +1,16 @@
 //! Failed syncs, panics and full disks, as the engine meets them.
 
+mod group;
+#[cfg(unix)]
+mod kill;
+mod readers;
+
+use std::sync::atomic::AtomicU64;
+
+use isobar_sqlite::Failure;
+
 use super::*;
+use crate::Value;
 
 const MEBIBYTE: u64 = 1 << 20;
 

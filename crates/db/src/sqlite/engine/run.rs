@@ -1,0 +1,297 @@
+//! Running the statements of a batch or a script on a connection: their rows, their meta, the places of their errors.
+
+use std::time::Instant;
+
+use isobar_sqlite::{Failure, Prepared, Text};
+
+use super::shared::{Shared, Standing};
+use crate::sqlite::connection::AuthorizedConnection;
+use crate::sqlite::fault;
+use crate::sqlite::values::{from_sql, to_sql};
+use crate::{Error, ErrorKind, Meta, QueryResult, Result, Row, Statement, sql};
+
+const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
+const WRONG_BINDINGS: &str = "Wrong number of parameter bindings for SQL query.";
+const EARLY_PARAMETER: &str =
+    "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
+const TRANSACTION: &str = "To execute a transaction, please use batch() instead of the SQL BEGIN TRANSACTION or \
+                           SAVEPOINT statements. D1 refuses them too: a transaction cannot stay open between calls.";
+
+/// Statements that are kept prepared: the authorizer's answer to them does not change, and it learns nothing from them.
+const KEPT: [&str; 7] = ["SELECT", "VALUES", "WITH", "INSERT", "UPDATE", "DELETE", "REPLACE"];
+
+/// Work that runs in one transaction.
+pub(super) enum Work {
+    /// Statements, with a result each.
+    Batch(Vec<Statement>),
+    /// A script, with a result for each statement in it.
+    Script(String),
+}
+
+impl Work {
+    /// Returns whether it is a statement alone, which needs no transaction to be atomic.
+    pub(super) fn is_single(&self) -> bool {
+        match self {
+            Self::Batch(statements) if statements.len() == 1 => sql::split(statements[0].sql()).nth(1).is_none(),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the work is taken for work that only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Reads,
+    Writes,
+}
+
+/// Effect of a statement's SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It reads and changes rows.
+    Rows,
+    Any,
+}
+
+impl Shared {
+    /// Runs work in the transaction that is open.
+    pub(super) fn batch(
+        &self,
+        connection: &AuthorizedConnection,
+        work: &Work,
+        access: Access,
+    ) -> Result<Vec<QueryResult>> {
+        let mut standing = self.standing(connection);
+        if access == Access::Writes {
+            standing = self.look_again(connection)?;
+        }
+        match work {
+            Work::Batch(statements) => self.statements(connection, statements, access, standing),
+            Work::Script(script) => self.script(connection, script, standing),
+        }
+    }
+
+    /// Runs statements, with a result each. The size of the database is looked at after the last one and after those that do more
+    /// than work on rows, as that costs as much as a short statement; others of the batch report the size that was found then.
+    fn statements(
+        &self,
+        connection: &AuthorizedConnection,
+        statements: &[Statement],
+        access: Access,
+        mut standing: Standing,
+    ) -> Result<Vec<QueryResult>> {
+        let mut results: Vec<QueryResult> = Vec::with_capacity(statements.len());
+        let mut unseen = 0;
+        for (index, statement) in statements.iter().enumerate() {
+            let start = Instant::now();
+            let failed = |error: Error| error.with_sql(statement.sql()).with_statement(index);
+            let (columns, rows, effect) = self.statement(connection, statement, access).map_err(failed)?;
+            let looks = effect == Effect::Any || index + 1 == statements.len();
+            let meta = self.meta(connection, &mut standing, start, access, looks).map_err(failed)?;
+            results.push(QueryResult::new(columns, rows, meta));
+            if looks {
+                results[unseen..].iter_mut().for_each(|result| result.meta.size_after = standing.size);
+                unseen = results.len();
+            }
+        }
+        Ok(results)
+    }
+
+    /// Runs a statement's SQL, which may be several: the parameters are the last one's, and so are the rows.
+    fn statement(
+        &self,
+        connection: &AuthorizedConnection,
+        statement: &Statement,
+        access: Access,
+    ) -> Result<(Vec<String>, Vec<Row>, Effect)> {
+        let kept = if may_keep(connection, access) { connection.kept(statement.sql()) } else { None };
+        let Some(mut prepared) = kept else { return self.run_anew(connection, statement, access) };
+        let (columns, rows) = self.run_bound(connection, &mut prepared, statement, statement.sql())?;
+        connection.keep(statement.sql(), prepared);
+        Ok((columns, rows, Effect::Rows))
+    }
+
+    /// Prepares and runs a statement's SQL.
+    fn run_anew(
+        &self,
+        connection: &AuthorizedConnection,
+        statement: &Statement,
+        access: Access,
+    ) -> Result<(Vec<String>, Vec<Row>, Effect)> {
+        let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
+        let text = Text::new(statement.sql());
+        let mut at = 0;
+        loop {
+            let (sql, prepared, next) = self.prepare(connection, &text, at, false)?;
+            at = next;
+            let Some(mut prepared) = prepared else { return Err(wrong(ONLY_COMMENTS)) };
+            if text.rest(at).is_empty() {
+                let (columns, rows) = self.run_bound(connection, &mut prepared, statement, sql)?;
+                let is_whole = sql.len() == statement.sql().len() && prepared.is_as_written();
+                let works_on_rows = is_whole && KEPT.contains(&sql::keyword(sql).as_str());
+                if works_on_rows && may_keep(connection, access) {
+                    connection.keep(sql, prepared);
+                }
+                return Ok((columns, rows, if works_on_rows { Effect::Rows } else { Effect::Any }));
+            }
+            if prepared.parameters() > 0 {
+                return Err(wrong(EARLY_PARAMETER));
+            }
+            self.run_to_end(connection, &mut prepared, sql)?;
+        }
+    }
+
+    /// Runs the last statement of a text with its parameters.
+    fn run_bound(
+        &self,
+        connection: &AuthorizedConnection,
+        prepared: &mut Prepared<'_>,
+        statement: &Statement,
+        sql: &str,
+    ) -> Result<(Vec<String>, Vec<Row>)> {
+        if prepared.parameters() != statement.parameters().len() {
+            return Err(Error::new(ErrorKind::Sql, WRONG_BINDINGS));
+        }
+        let failed = |failure| self.failed(connection, failure).with_sql(sql);
+        prepared.bind(statement.parameters().iter().map(to_sql)).map_err(failed)?;
+        self.run_to_end(connection, prepared, sql)
+    }
+
+    /// Runs a script's statements one after the other, each as it is prepared: the next may use a table that this one creates.
+    fn script(
+        &self,
+        connection: &AuthorizedConnection,
+        script: &str,
+        mut standing: Standing,
+    ) -> Result<Vec<QueryResult>> {
+        let text = Text::new(script);
+        let mut next = 0;
+        let mut results = Vec::new();
+        while !text.rest(next).is_empty() {
+            let start = Instant::now();
+            let at = next;
+            let number = results.len();
+            let placed = |error: Error| error.with_statement(number).with_position(script, at);
+            let (sql, prepared, after) = self.prepare(connection, &text, at, true).map_err(placed)?;
+            next = after;
+            let Some(mut prepared) = prepared else { continue };
+            if prepared.parameters() > 0 {
+                return Err(placed(Error::new(ErrorKind::Sql, WRONG_BINDINGS).with_sql(sql)));
+            }
+            let (columns, rows) = self.run_to_end(connection, &mut prepared, sql).map_err(placed)?;
+            drop(prepared);
+            let meta = self.meta(connection, &mut standing, start, Access::Writes, true)?;
+            results.push(QueryResult::new(columns, rows, meta));
+        }
+        Ok(results)
+    }
+
+    /// Prepares the first statement from a position on: its text, the statement if there is one, and where the next begins.
+    #[allow(clippy::type_complexity, reason = "three values that belong together for a line")]
+    fn prepare<'c, 's>(
+        &self,
+        connection: &'c AuthorizedConnection,
+        text: &'s Text,
+        at: usize,
+        in_script: bool,
+    ) -> Result<(&'s str, Option<Prepared<'c>>, usize)> {
+        let rest = text.rest(at);
+        match connection.prepare_next(text, at) {
+            Ok((_, 0)) => Err(Error::new(ErrorKind::Sql, "the SQL has a NUL in it: SQLITE_ERROR")),
+            Ok((prepared, read)) => {
+                let (sql, tail) = rest.split_at(read);
+                let tail = tail.trim_start_matches([' ', '\t', '\n', '\u{c}', '\r']);
+                Ok((sql, prepared, at + rest.len() - tail.len()))
+            }
+            Err(mut failure) => {
+                // In a script the error has the line in place of the offset.
+                let offset = if in_script { failure.offset.take().map(|offset| at + offset) } else { None };
+                let error = self.failed(connection, failure);
+                Err(error.with_sql(sql::split(rest).next().unwrap_or(rest)).with_offset(offset))
+            }
+        }
+    }
+
+    /// Runs a statement to its end. Returns the columns and the rows.
+    fn run_to_end(
+        &self,
+        connection: &AuthorizedConnection,
+        prepared: &mut Prepared<'_>,
+        sql: &str,
+    ) -> Result<(Vec<String>, Vec<Row>)> {
+        run_to_end(prepared).map_err(|failure| self.failed(connection, failure).with_sql(sql))
+    }
+
+    pub(super) fn failed(&self, connection: &AuthorizedConnection, failure: Failure) -> Error {
+        self.note(&failure);
+        if connection.refused_transaction() {
+            return Error::new(ErrorKind::NotAuthorized, TRANSACTION);
+        }
+        fault::of(&failure)
+    }
+
+    /// Looks at the state and returns it.
+    fn look_again(&self, connection: &AuthorizedConnection) -> Result<Standing> {
+        self.look(connection).map_err(|failure| self.failed(connection, failure))?;
+        Ok(self.standing(connection))
+    }
+
+    /// The report of a statement since `standing`, which becomes that from which the next one is counted. Unless it looks, the size
+    /// is taken to be the same.
+    fn meta(
+        &self,
+        connection: &AuthorizedConnection,
+        standing: &mut Standing,
+        start: Instant,
+        access: Access,
+        looks: bool,
+    ) -> Result<Meta> {
+        let before = *standing;
+        let mut meta = meta_of_read(&before, start);
+        if access == Access::Writes {
+            if looks {
+                *standing = self.look_again(connection)?;
+            } else {
+                standing.changes = connection.connection().total_changes();
+                standing.last_row_id = connection.connection().last_insert_rowid();
+            }
+            meta.changes = standing.changes - before.changes;
+            meta.last_row_id = Some(standing.last_row_id);
+            meta.size_after = standing.size;
+            // As miniflare's D1: a view, a trigger or a new name changes none of the three.
+            meta.changed_db = *standing != before;
+        }
+        Ok(meta)
+    }
+}
+
+/// The report of a statement that has changed nothing.
+pub(super) fn meta_of_read(standing: &Standing, start: Instant) -> Meta {
+    Meta {
+        served_by: "isobar.sqlite".to_owned(),
+        served_by_primary: true,
+        duration: start.elapsed(),
+        last_row_id: Some(standing.last_row_id),
+        size_after: standing.size,
+        total_attempts: 1,
+        ..Meta::default()
+    }
+}
+
+/// Runs a statement to its end. Returns the columns and the rows.
+pub(super) fn run_to_end(prepared: &mut Prepared<'_>) -> Result<(Vec<String>, Vec<Row>), Failure> {
+    let mut more = prepared.step()?;
+    let columns = prepared.shared_columns();
+    let mut values = Vec::new();
+    while more {
+        prepared.read_row(from_sql, &mut values);
+        more = prepared.step()?;
+    }
+    Ok((columns.to_vec(), Row::of_result(&columns, values)))
+}
+
+/// Returns whether statements may be kept prepared. On the writer the authorizer has another answer for work that is taken for
+/// reading than for the same statement among writes.
+fn may_keep(connection: &AuthorizedConnection, access: Access) -> bool {
+    access == Access::Writes || connection.is_reader()
+}
