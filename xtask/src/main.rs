@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask help`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
+mod analytics_sql;
 mod assets;
 mod bench;
 mod browser;
@@ -49,6 +50,8 @@ const HELP: &str = "cargo xtask COMMAND
   clients    test the platform, natively and as a Worker, with external clients: tus-js-client, oidc-provider, lighthouse
   mcp        run MCP's public conformance suite on the MCP session object, for both protocol revisions
   assets     compare the responses recorded in the site's tests with the real asset Worker; --write records them
+  analytics-sql [COUNT [SEED]]  compare random queries of Analytics Engine's SQL with ClickHouse (chDB); record writes ClickHouse's
+             answers to the recorded queries anew; needs Python 3 with venv
   checkers   check the site's responses with REDbot and httplint
   cache-tests           run http-cache-tests on the cache in front of an application inside Workers; print the score
   sockets    a hostile user: 1,500 sockets, floods into rooms that nobody reads, 3,000 subscriptions; prints memory and latency
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Some("mcp") => mcp::run(),
         Some("schema") => schema::run(),
         Some("real-site") => real_site::run(),
+        Some("analytics-sql") => analytics_sql::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("assets") => assets::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("checkers") => checkers::run(),
         Some("cache-tests") => cache_tests::run(),

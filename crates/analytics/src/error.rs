@@ -30,6 +30,12 @@ pub enum ErrorKind {
     Corrupt,
     /// The backend is temporarily unavailable.
     Unavailable,
+    /// A query would use more memory than allowed.
+    MemoryLimit,
+    /// A query has taken longer than allowed.
+    TimedOut,
+    /// A query was cancelled.
+    Cancelled,
     /// Any other error.
     Internal,
 }

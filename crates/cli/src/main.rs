@@ -1,6 +1,7 @@
 //! The `isobar` command: wrangler's grammar on local bindings.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
+mod analytics;
 mod copy;
 mod d1;
 mod deploy;
@@ -25,7 +26,8 @@ use crate::place::Place;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Runs and manages a Cloudflare-like platform on this machine: R2 as files, D1 as SQLite.
+/// Runs and manages a Cloudflare-like platform on this machine: R2 as files, D1 as SQLite, and
+/// Analytics Engine as files that its SQL is asked of.
 ///
 /// Buckets and databases are named by their name or by their binding in the wrangler configuration. All data is in `.isobar`
 /// beside the configuration, or in the folder of `--root`.
@@ -41,6 +43,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   isobar deploy ./dist inneranimalmedia-assets/static
   isobar d1 migrations apply DB
   isobar d1 execute DB --command 'SELECT count(*) FROM users'
+  isobar analytics query 'SELECT blob1, count() FROM visits GROUP BY blob1'
   isobar vault status DB --keyring ./keyring"
 )]
 struct Cli {
@@ -62,6 +65,9 @@ enum Command {
     /// Databases and their migrations
     #[command(subcommand)]
     D1(d1::D1),
+    /// Queries over the datasets of Analytics Engine
+    #[command(subcommand)]
+    Analytics(analytics::Analytics),
     /// Encrypted values: keys, rotation, status
     #[command(subcommand)]
     Vault(vault::Vault),
@@ -85,6 +91,7 @@ async fn main() -> ExitCode {
         Command::Deploy(deploy) => deploy.run(&place).await,
         Command::R2(r2) => r2.run(&place).await,
         Command::D1(d1) => d1.run(&place).await,
+        Command::Analytics(analytics) => analytics.run(&place).await,
         Command::Vault(vault) => vault.run(&place).await,
     };
     match outcome {

@@ -1,6 +1,7 @@
 //! Datasets in memory, for queries.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::events::{record_batch, unknown_dataset};
 use super::{RecordBatches, ScanRequest, ScanSource, Scanned};
@@ -10,10 +11,16 @@ use crate::{Event, Result};
 /// Most events of a batch.
 const BATCH_EVENTS: usize = 8192;
 
-/// Datasets of [`MemorySink`]s by name. See [`ScanSource`] for an example.
+/// Datasets of [`MemorySink`]s, or of events as they are, by name. See [`ScanSource`] for an example.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDatasets {
-    sinks: BTreeMap<String, MemorySink>,
+    datasets: BTreeMap<String, Events>,
+}
+
+#[derive(Debug, Clone)]
+enum Events {
+    Sink(MemorySink),
+    Fixed(Arc<[Event]>),
 }
 
 impl MemoryDatasets {
@@ -26,27 +33,36 @@ impl MemoryDatasets {
     /// Adds a dataset, or replaces that of the same name.
     #[must_use]
     pub fn with_dataset(mut self, name: impl Into<String>, sink: MemorySink) -> Self {
-        self.sinks.insert(name.into(), sink);
+        self.datasets.insert(name.into(), Events::Sink(sink));
+        self
+    }
+
+    /// Adds a dataset of these events, with their timestamps, or replaces that of the same name. For tests.
+    #[must_use]
+    pub fn with_events(mut self, name: impl Into<String>, events: impl IntoIterator<Item = Event>) -> Self {
+        self.datasets.insert(name.into(), Events::Fixed(events.into_iter().collect()));
         self
     }
 }
 
 impl ScanSource for MemoryDatasets {
     fn datasets(&self) -> Result<Vec<String>> {
-        Ok(self.sinks.keys().cloned().collect())
+        Ok(self.datasets.keys().cloned().collect())
     }
 
     fn scan(&self, request: &ScanRequest) -> Result<RecordBatches> {
-        let sink = self.sinks.get(&request.dataset);
-        let sink =
-            sink.ok_or_else(|| unknown_dataset(&request.dataset, &self.sinks.keys().cloned().collect::<Vec<_>>()))?;
-        let mut events = sink.points().into_iter();
+        let events: Arc<[Event]> = match self.datasets.get(&request.dataset) {
+            Some(Events::Sink(sink)) => sink.points().into(),
+            Some(Events::Fixed(events)) => Arc::clone(events),
+            None => return Err(unknown_dataset(&request.dataset, &self.datasets()?)),
+        };
         let request = request.clone();
-        Ok(Box::new(std::iter::from_fn(move || {
-            let batch: Vec<Event> = events.by_ref().take(BATCH_EVENTS).collect();
+        let batch = move |number: usize| {
+            let from = number * BATCH_EVENTS;
+            let batch = events.get(from..(from + BATCH_EVENTS).min(events.len())).filter(|batch| !batch.is_empty())?;
             let wanted = batch.iter().filter(|event| request.covers(event.timestamp.timestamp(), event.index()));
-            let wanted: Vec<&Event> = wanted.collect();
-            (!batch.is_empty()).then(|| record_batch(&request, &wanted).map(Scanned::new))
-        })))
+            Some(record_batch(&request, &wanted.collect::<Vec<_>>()).map(Scanned::new))
+        };
+        Ok(Box::new((0..).map_while(batch)))
     }
 }

@@ -22,7 +22,7 @@ pub type RecordBatches = Box<dyn Iterator<Item = Result<Scanned>> + Send>;
 /// or lost. Rows come in any order.
 ///
 /// ```
-/// # #[cfg(feature = "memory")] {
+/// # #[cfg(feature = "memory")] { (|| {
 /// use isobar_analytics::memory::MemorySink;
 /// use isobar_analytics::query::{Column, MemoryDatasets, ScanRequest, ScanSource};
 /// use isobar_analytics::{DataPoint, EventSink};
@@ -34,8 +34,7 @@ pub type RecordBatches = Box<dyn Iterator<Item = Result<Scanned>> + Send>;
 /// let request = ScanRequest::new("visits", [Column::Blob(1), Column::Double(1)]);
 /// let rows: usize = source.scan(&request)?.map(|scanned| Ok(scanned?.batch.num_rows())).sum::<Result<_, isobar_analytics::Error>>()?;
 /// assert_eq!(rows, 1);
-/// # Ok::<(), isobar_analytics::Error>(()) }.unwrap();
-/// # #[cfg(not(feature = "memory"))] {}
+/// # Ok::<(), isobar_analytics::Error>(()) })().unwrap(); }
 /// ```
 pub trait ScanSource: Debug + Send + Sync {
     /// Returns the names of the datasets, sorted.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod damage;
+mod query;
 mod sql_api;
 mod typed;
 

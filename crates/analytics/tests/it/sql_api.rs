@@ -93,3 +93,27 @@ async fn refusals_have_different_kinds() {
     );
     assert_eq!(kind(200, "1\t2\n").await, ErrorKind::Internal);
 }
+
+#[tokio::test]
+async fn the_api_answers_the_same_queries_as_the_local_executor() {
+    use isobar_analytics::query::{Format, Query, QueryExecutor, Value as Typed};
+    let (api, replay) = api(
+        200,
+        json!({
+            "meta": [{"name": "n", "type": "UInt64"}, {"name": "at", "type": "DateTime"}, {"name": "x", "type": "Float64"},
+                {"name": "top", "type": "Array(String)"}],
+            "data": [{"n": "18446744073709551615", "at": "2026-11-24 01:02:03", "x": null, "top": ["a"]}],
+            "rows": 1,
+        }),
+    );
+    let query = Query::new("SELECT $1 AS a FROM web FORMAT JSONEachRow").with("it's");
+    let answer = QueryExecutor::query(&api, &query).await.unwrap();
+    assert_eq!(answer.value(0, 0), Typed::UInt(u64::MAX));
+    assert_eq!((answer.text(0, 1), answer.text(0, 2)), ("2026-11-24 01:02:03".to_owned(), "nan".to_owned()));
+    let line = "{\"n\":\"18446744073709551615\",\"at\":\"2026-11-24 01:02:03\",\"x\":null,\"top\":[\"a\"]}\n";
+    assert_eq!(
+        (answer.format(), answer.to_bytes(Format::JsonEachRow)),
+        (Format::JsonEachRow, line.as_bytes().to_vec())
+    );
+    assert_eq!(replay.asked.lock().unwrap()[0].1, "SELECT 'it\\'s' AS a FROM web");
+}

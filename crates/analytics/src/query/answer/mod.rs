@@ -1,0 +1,230 @@
+//! The answer of a query.
+
+mod write;
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+
+use crate::query::vector::{Scalar, Vector};
+use crate::query::{Type, format, time};
+use crate::{Damage, Error, ErrorKind};
+
+/// The rows of a query.
+///
+/// ```
+/// # #[cfg(feature = "memory")] { (|| {
+/// use isobar_analytics::query::{Analytics, Format, MemoryDatasets, Query, Value};
+///
+/// let analytics = Analytics::new(MemoryDatasets::new());
+/// let answer = analytics.run(&Query::new("SELECT 1 + 1 AS two, 'a' AS text"))?;
+/// assert_eq!(answer.columns()[0].name, "two");
+/// assert_eq!(answer.value(0, 0), Value::UInt(2));
+/// assert_eq!(answer.to_bytes(Format::JsonEachRow), b"{\"two\":2,\"text\":\"a\"}\n");
+/// # Ok::<(), isobar_analytics::Error>(()) })().unwrap(); }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub(super) columns: Vec<AnswerColumn>,
+    pub(super) vectors: Vec<Vector>,
+    pub(super) rows: usize,
+    pub(super) rows_before_limit_at_least: Option<u64>,
+    pub(super) format: Option<Format>,
+    pub(super) stats: QueryStats,
+}
+
+/// A column of an answer.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct AnswerColumn {
+    /// The alias, or the expression as ClickHouse writes it: `plus(double1, 1)`.
+    pub name: String,
+    /// The type of its values.
+    pub ty: Type,
+}
+
+/// The work of a query, and what it has come across.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueryStats {
+    /// Number of rows that were read from datasets.
+    pub rows_read: u64,
+    /// Number of segments that were read, where the source counts them.
+    pub segments_read: u64,
+    /// Number of segments that the query's bounds have excluded unread, where the source counts them.
+    pub segments_pruned: u64,
+    /// Damaged data that was skipped: the answer is without it.
+    pub damage: Damage,
+}
+
+/// A value of an answer.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// `true` or `false`.
+    Bool(bool),
+    /// An unsigned integer of 8 to 64 bits.
+    UInt(u64),
+    /// A signed integer of 8 to 64 bits, or the number of units of an interval.
+    Int(i64),
+    /// A 64-bit float.
+    Float(f64),
+    /// A text; may be any bytes.
+    String(Bytes),
+    /// A date.
+    Date(NaiveDate),
+    /// A time, in seconds.
+    DateTime(DateTime<Utc>),
+    /// An array.
+    Array(Vec<Value>),
+}
+
+impl Answer {
+    /// Returns the columns.
+    #[must_use]
+    pub fn columns(&self) -> &[AnswerColumn] {
+        &self.columns
+    }
+
+    /// Returns the number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Returns a lower bound of the number of rows without the LIMIT; `None` where there is no LIMIT.
+    #[must_use]
+    pub fn rows_before_limit_at_least(&self) -> Option<u64> {
+        self.rows_before_limit_at_least
+    }
+
+    /// Returns the format of the query's `FORMAT` clause, or [`Format::Json`].
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format.unwrap_or_default()
+    }
+
+    /// Returns the format of the query's `FORMAT` clause; `None` where it has none.
+    #[must_use]
+    pub fn format_clause(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// Returns the counts of what was read, and damage.
+    #[must_use]
+    pub fn stats(&self) -> &QueryStats {
+        &self.stats
+    }
+
+    /// Returns a value.
+    ///
+    /// # Panics
+    /// If there is no such row or column.
+    #[must_use]
+    pub fn value(&self, row: usize, column: usize) -> Value {
+        assert!(row < self.rows, "row {row} of {} is asked for", self.rows);
+        value(self.vectors[column].scalar(row), &self.columns[column].ty)
+    }
+
+    /// Returns a value as it stands in TabSeparated, without escapes; what is not UTF-8 is replaced.
+    ///
+    /// # Panics
+    /// As [`value`](Self::value).
+    #[must_use]
+    pub fn text(&self, row: usize, column: usize) -> String {
+        assert!(row < self.rows, "row {row} of {} is asked for", self.rows);
+        let mut text = Vec::new();
+        format::plain(&self.vectors[column].scalar(row), &self.columns[column].ty, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Writes the answer in a format. The bytes are UTF-8, but for texts that are not, in the formats by row.
+    #[must_use]
+    pub fn to_bytes(&self, format: Format) -> Vec<u8> {
+        write::write(self, format)
+    }
+}
+
+fn value(scalar: Scalar, ty: &Type) -> Value {
+    match (scalar, ty) {
+        (Scalar::Int(value), Type::Bool) => Value::Bool(value != 0),
+        (Scalar::Int(value), Type::Date) => Value::Date(time::date(value)),
+        (Scalar::Int(value), Type::DateTime(_)) => {
+            Value::DateTime(DateTime::from_timestamp(value, 0).unwrap_or_default())
+        }
+        (Scalar::Int(value), Type::UInt8 | Type::UInt16 | Type::UInt32 | Type::UInt64) => Value::UInt(value as u64),
+        (Scalar::Int(value), _) => Value::Int(value),
+        (Scalar::Float(value), _) => Value::Float(value),
+        (Scalar::Text(text), _) => Value::String(text),
+        (Scalar::List(items), Type::Array(of)) => Value::Array(items.into_iter().map(|item| value(item, of)).collect()),
+        (Scalar::List(_), _) => unreachable!("the analysis has checked the types"),
+    }
+}
+
+/// A format of answers. Source: Analytics Engine's documentation, "FORMAT clause"; the bytes are ClickHouse's.
+///
+/// ```
+/// use isobar_analytics::query::Format;
+///
+/// assert_eq!("TabSeparated".parse(), Ok(Format::TabSeparated));
+/// assert_eq!(Format::default().to_string(), "JSON");
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// `JSON`: one object with metadata. 64-bit integers are strings; NaN and infinity are null.
+    #[default]
+    Json,
+    /// `JSONEachRow`: an object a line.
+    JsonEachRow,
+    /// `TabSeparated`: a line a row, without a heading.
+    TabSeparated,
+}
+
+impl Format {
+    /// Returns the media type of the format.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json; charset=UTF-8",
+            Self::JsonEachRow => "application/x-ndjson; charset=UTF-8",
+            Self::TabSeparated => "text/tab-separated-values; charset=UTF-8",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        match name {
+            "JSON" => Ok(Self::Json),
+            "JSONEachRow" => Ok(Self::JsonEachRow),
+            "TabSeparated" => Ok(Self::TabSeparated),
+            _ => Err(UnknownFormat(name.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "JSON",
+            Self::JsonEachRow => "JSONEachRow",
+            Self::TabSeparated => "TabSeparated",
+        })
+    }
+}
+
+/// The error of a format that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown format {0}; the formats are JSON, JSONEachRow and TabSeparated")]
+pub struct UnknownFormat(String);
+
+impl From<UnknownFormat> for Error {
+    fn from(error: UnknownFormat) -> Self {
+        Self::new(ErrorKind::Query, error.to_string())
+    }
+}

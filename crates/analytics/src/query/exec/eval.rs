@@ -1,0 +1,347 @@
+//! Evaluation of expressions, a vector at a time.
+
+use chrono::{NaiveDateTime, NaiveTime};
+use chrono_tz::Tz;
+
+use super::arithmetic::{self, Pair};
+use super::{compare, text};
+use crate::Result;
+use crate::query::parse::error_at;
+use crate::query::plan::{Expr, ExprKind, Function, StartOf};
+use crate::query::vector::{Builder, Rows, Scalar, Vector, selected};
+use crate::query::{Type, Unit, time};
+
+/// Evaluates an expression for some rows.
+///
+/// # Errors
+/// The reason for which the expression has no value, with its place.
+pub(in crate::query) fn eval(expr: &Expr, rows: &Rows) -> Result<Vector> {
+    let (function, arguments) = match &expr.kind {
+        ExprKind::Const(scalar) => return Ok(Vector::Const(scalar.clone())),
+        ExprKind::Column(number) => return Ok(rows.columns[*number].clone()),
+        ExprKind::Call(function, arguments) => (function, arguments),
+        ExprKind::Aggregate(_) => unreachable!("a complete plan has none"),
+    };
+    match function {
+        Function::And | Function::Or => return logical(function, arguments, rows),
+        Function::If => return choose(arguments, &expr.ty, rows),
+        _ => {}
+    }
+    let vectors: Vec<Vector> = arguments.iter().map(|argument| eval(argument, rows)).collect::<Result<_>>()?;
+    let types: Vec<&Type> = arguments.iter().map(|argument| &argument.ty).collect();
+    let is_constant = vectors.iter().all(|vector| matches!(vector, Vector::Const(_)));
+    let len = if is_constant { 1 } else { rows.len };
+    let vector = apply(function, &vectors, &types, &expr.ty, len);
+    let vector = vector.map_err(|message| error_at(expr.position, message))?;
+    Ok(if is_constant { Vector::Const(vector.scalar(0)) } else { vector })
+}
+
+/// `AND` and `OR`. What may fail is evaluated only for rows that need it.
+fn logical(function: &Function, arguments: &[Expr], rows: &Rows) -> Result<Vector> {
+    let is_and = *function == Function::And;
+    let mut truths = vec![is_and; rows.len];
+    for argument in arguments {
+        if !argument.may_fail() {
+            let more = eval(argument, rows)?.truths(rows.len);
+            truths
+                .iter_mut()
+                .zip(more)
+                .for_each(|(truth, more)| *truth = if is_and { *truth & more } else { *truth | more });
+            continue;
+        }
+        let open: Vec<u32> = (0..rows.len as u32).filter(|row| truths[*row as usize] == is_and).collect();
+        let more = eval(argument, &rows.take(&open))?.truths(open.len());
+        open.iter().zip(more).for_each(|(row, more)| truths[*row as usize] = more);
+    }
+    Ok(Vector::from_ints(truths.into_iter().map(i64::from).collect()))
+}
+
+/// `if`. Each side is evaluated only for its rows.
+fn choose(arguments: &[Expr], ty: &Type, rows: &Rows) -> Result<Vector> {
+    let [condition, yes, no] = arguments else { unreachable!("the analysis has checked the arguments") };
+    let condition = eval(condition, rows)?;
+    if let Vector::Const(condition) = &condition {
+        let is_true = *condition != Scalar::Int(0);
+        let side = if is_true { yes } else { no };
+        return Ok(cast(eval(side, rows)?, &side.ty, ty, rows.len));
+    }
+    let truths = condition.truths(rows.len);
+    let not: Vec<bool> = truths.iter().map(|truth| !truth).collect();
+    let side = |expr: &Expr, truths: &[bool]| {
+        let rows = rows.take(&selected(truths));
+        Ok::<_, crate::Error>(cast(eval(expr, &rows)?, &expr.ty, ty, rows.len))
+    };
+    let yes = side(yes, &truths)?;
+    let no = side(no, &not)?;
+    let mut builder = Builder::new(ty);
+    let mut next = [0, 0];
+    for truth in truths {
+        let at = &mut next[usize::from(truth)];
+        builder.push(if truth { &yes } else { &no }.scalar(*at));
+        *at += 1;
+    }
+    Ok(builder.finish())
+}
+
+/// Changes the representation for another type that has all values of this one.
+fn cast(vector: Vector, from: &Type, to: &Type, len: usize) -> Vector {
+    match (from, to) {
+        (Type::Float64, _) => vector,
+        (_, Type::Float64) => {
+            let values = vector.numbers(from);
+            Vector::from_floats((0..len).map(|row| values.get(row)).collect())
+        }
+        (Type::Date, Type::DateTime(_)) => {
+            let days = vector.ints();
+            Vector::from_ints((0..len).map(|row| time::midnight(days.get(row), to.zone())).collect())
+        }
+        _ => vector,
+    }
+}
+
+/// Applies a function to its arguments, for this many rows.
+///
+/// # Errors
+/// Why it has no value for them.
+pub(in crate::query) fn apply(
+    function: &Function,
+    arguments: &[Vector],
+    types: &[&Type],
+    ty: &Type,
+    len: usize,
+) -> Result<Vector, String> {
+    use Function as F;
+    let pair = || Pair { left: &arguments[0], right: &arguments[1], left_type: types[0], right_type: types[1] };
+    match function {
+        F::Plus | F::Minus | F::Multiply | F::Divide | F::Modulo | F::IntDiv | F::Pow => {
+            arithmetic::binary(function, &pair(), ty, len)
+        }
+        F::Negate => Ok(arithmetic::negate(&arguments[0], types[0], ty, len)),
+        F::Bit(bit) => arithmetic::bits(*bit, &pair(), ty, len),
+        F::BitNot => Ok(ints(&arguments[0], len, |value| ty.wrap(!value))),
+        F::BitCount => Ok(arithmetic::count_bits(&arguments[0], types[0], len)),
+        F::Round | F::Floor | F::Ceil => {
+            let places = arguments.get(1).map_or(0, |places| places.ints().get(0));
+            Ok(arithmetic::round(function, &arguments[0], types[0], places, len))
+        }
+        F::Log => {
+            let values = arguments[0].numbers(types[0]);
+            Ok(Vector::from_floats((0..len).map(|row| values.get(row).ln()).collect()))
+        }
+        F::Compare(comparison) => {
+            Ok(compare::compare(*comparison, [&arguments[0], &arguments[1]], [types[0], types[1]], len))
+        }
+        F::Not => Ok(Vector::from_ints(arguments[0].truths(len).into_iter().map(|truth| (!truth).into()).collect())),
+        F::In { set, is_negated } => Ok(contains(&arguments[0], set, *is_negated, len)),
+        F::Like { is_negated, ignores_case } => {
+            text::like(&arguments[0], &arguments[1], *is_negated, *ignores_case, len)
+        }
+        F::ToUInt => to_uint(&arguments[0], types[0], ty, len),
+        F::AddInterval(_)
+        | F::ToDateTime(_)
+        | F::Part(..)
+        | F::StartOf(..)
+        | F::ToUnixTimestamp
+        | F::FormatDateTime(_) => times(function, arguments, types, ty, len),
+        F::And | F::Or | F::If => unreachable!("evaluated above"),
+        _ => texts(function, arguments, types, len),
+    }
+}
+
+fn ints(vector: &Vector, len: usize, function: impl Fn(i64) -> i64) -> Vector {
+    let values = vector.ints();
+    Vector::from_ints((0..len).map(|row| function(values.get(row))).collect())
+}
+
+/// `IN` a set of constants of the type, which is sorted as [`compare::natural`] sorts, by bits for floats.
+fn contains(vector: &Vector, set: &[Scalar], is_negated: bool, len: usize) -> Vector {
+    use std::collections::HashSet;
+    let found = |is_in: bool| i64::from(is_in != is_negated);
+    let values = match vector {
+        Vector::Texts(_) | Vector::Const(Scalar::Text(_)) => {
+            let set: HashSet<&[u8]> = set
+                .iter()
+                .filter_map(|item| if let Scalar::Text(text) = item { Some(text.as_ref()) } else { None })
+                .collect();
+            let texts = vector.texts();
+            (0..len).map(|row| found(set.contains(texts.get(row)))).collect()
+        }
+        _ => {
+            let bits = |scalar: &Scalar| match scalar {
+                Scalar::Float(value) => value.to_bits(),
+                Scalar::Int(value) => *value as u64,
+                _ => 0,
+            };
+            let set: HashSet<u64> = set.iter().map(bits).collect();
+            (0..len).map(|row| found(set.contains(&bits(&vector.scalar(row))))).collect()
+        }
+    };
+    Vector::from_ints(values)
+}
+
+/// `toUInt8` and `toUInt32`: numbers wrap around, texts are read.
+fn to_uint(vector: &Vector, from: &Type, ty: &Type, len: usize) -> Result<Vector, String> {
+    let values: Result<Vec<i64>, String> = match from {
+        Type::Float64 => {
+            let values = vector.numbers(from);
+            let value = |row| match values.get(row) {
+                value if !value.is_finite() => Err(format!("inf and nan are no {ty}")),
+                value if value.abs() >= 9.3e18 => Ok(0),
+                value => Ok(ty.wrap(value as i64)),
+            };
+            (0..len).map(value).collect()
+        }
+        Type::String => {
+            let texts = vector.texts();
+            (0..len).map(|row| read_uint(texts.get(row), ty)).collect()
+        }
+        _ => return Ok(ints(vector, len, |value| ty.wrap(value))),
+    };
+    values.map(Vector::from_ints)
+}
+
+fn read_uint(text: &[u8], ty: &Type) -> Result<i64, String> {
+    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(format!(
+            "the text '{}' is not a whole number without a sign: it is no {ty}",
+            String::from_utf8_lossy(text)
+        ));
+    }
+    let wrapped =
+        digits.iter().fold(0_i64, |value, digit| value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0')));
+    Ok(ty.wrap(wrapped))
+}
+
+/// Functions of times.
+fn times(function: &Function, arguments: &[Vector], types: &[&Type], ty: &Type, len: usize) -> Result<Vector, String> {
+    let first = &arguments[0];
+    let from = types[0];
+    let at = |value: i64, zone: Tz| -> NaiveDateTime {
+        if *from == Type::Date { time::date(value).and_time(NaiveTime::MIN) } else { time::local(value, zone) }
+    };
+    match function {
+        Function::AddInterval(unit) => {
+            let counts = arguments[1].ints();
+            let values = first.ints();
+            Ok(Vector::from_ints(
+                (0..len).map(|row| ty.wrap(add(values.get(row), counts.get(row), *unit, from))).collect(),
+            ))
+        }
+        Function::ToDateTime(zone) => to_date_time(first, from, *zone, len),
+        Function::ToUnixTimestamp if *from == Type::String => to_date_time(first, from, Tz::UTC, len),
+        Function::ToUnixTimestamp if *from == Type::Date => {
+            Ok(ints(first, len, |days| ty.wrap(time::midnight(days, Tz::UTC))))
+        }
+        Function::ToUnixTimestamp => Ok(first.clone()),
+        Function::Part(part, zone) => Ok(ints(first, len, |value| time::part(*part, at(value, *zone)))),
+        Function::StartOf(interval, zone) => Ok(ints(first, len, |value| {
+            let start = match from {
+                Type::Date => {
+                    let day = time::start_of_date(*interval, time::date(value));
+                    if *ty == Type::Date { day } else { time::midnight(day, *zone) }
+                }
+                _ => time::start_of(*interval, value, *zone),
+            };
+            ty.wrap(start.max(0))
+        })),
+        Function::FormatDateTime(zone) => {
+            let format = String::from_utf8_lossy(arguments[1].texts().get(0)).into_owned();
+            let values = first.ints();
+            let formatted = |row| {
+                let value = values.get(row);
+                let local = at(value, *zone);
+                let ahead = if *from == Type::Date { 0 } else { local.and_utc().timestamp() - value };
+                time::format(local, ahead, &format)
+            };
+            Ok(Vector::from_texts((0..len).map(formatted).collect::<Result<Vec<_>, _>>()?))
+        }
+        _ => unreachable!("the function is one of times"),
+    }
+}
+
+/// Adds an interval to a date or a time.
+fn add(value: i64, count: i64, unit: Unit, from: &Type) -> i64 {
+    match (from, unit) {
+        (Type::Date, Unit::Day | Unit::Month | Unit::Year) => time::days(time::shift(time::date(value), count, unit)),
+        (Type::Date, _) => time::add(time::midnight(value, Tz::UTC), count, unit, Tz::UTC),
+        _ => time::add(value, count, unit, from.zone()),
+    }
+}
+
+fn to_date_time(vector: &Vector, from: &Type, zone: Tz, len: usize) -> Result<Vector, String> {
+    let cut = |value: i64| value.clamp(0, u32::MAX.into());
+    match from {
+        Type::String => {
+            let texts = vector.texts();
+            let value = |row| {
+                let text = texts.get(row);
+                time::parse(text, zone).ok_or_else(|| {
+                    let text = String::from_utf8_lossy(text);
+                    format!(
+                        "'{text}' is not a time: write 'YYYY-MM-DD hh:mm:ss', with the time zone as another argument"
+                    )
+                })
+            };
+            Ok(Vector::from_ints((0..len).map(value).collect::<Result<_, String>>()?))
+        }
+        Type::Float64 => {
+            let values = vector.numbers(from);
+            Ok(Vector::from_ints((0..len).map(|row| cut(values.get(row) as i64)).collect()))
+        }
+        Type::Date => Ok(ints(vector, len, |days| cut(time::midnight(days, zone)))),
+        Type::UInt64 => Ok(ints(vector, len, |value| (value as u64).min(u32::MAX.into()) as i64)),
+        _ => Ok(ints(vector, len, cut)),
+    }
+}
+
+/// Functions of texts.
+fn texts(function: &Function, arguments: &[Vector], types: &[&Type], len: usize) -> Result<Vector, String> {
+    use Function as F;
+    let first = &arguments[0];
+    let number = |function: &dyn Fn(&[u8]) -> i64| {
+        let texts = first.texts();
+        Vector::from_ints((0..len).map(|row| function(texts.get(row))).collect())
+    };
+    let with_second = |function: &dyn Fn(&[u8], &[u8]) -> i64| {
+        let texts = first.texts();
+        let second = arguments[1].texts();
+        Vector::from_ints((0..len).map(|row| function(texts.get(row), second.get(row))).collect())
+    };
+    let changed = |function: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let texts = first.texts();
+        Vector::from_texts((0..len).map(|row| function(texts.get(row))))
+    };
+    Ok(match function {
+        F::Length => number(&text::length),
+        F::Empty => number(&|text| text.is_empty().into()),
+        F::Lower => changed(&|text| text.to_ascii_lowercase()),
+        F::Upper => changed(&|text| text.to_ascii_uppercase()),
+        F::LowerUtf8 => changed(&|text| text::change(text, str::to_lowercase)),
+        F::UpperUtf8 => changed(&|text| text::change(text, str::to_uppercase)),
+        F::StartsWith => with_second(&|text, start| text.starts_with(start).into()),
+        F::EndsWith => with_second(&|text, end| text.ends_with(end).into()),
+        F::Position => with_second(&text::position),
+        F::Substring => {
+            let texts = first.texts();
+            let offsets = arguments[1].ints();
+            let lengths = arguments.get(2).map(Vector::ints);
+            Vector::from_texts(
+                (0..len).map(|row| {
+                    text::substring(texts.get(row), offsets.get(row), lengths.map(|lengths| lengths.get(row)))
+                }),
+            )
+        }
+        F::Format => return text::format(arguments, types, len),
+        F::Bin | F::Hex => {
+            let is_binary = *function == F::Bin;
+            Vector::from_texts((0..len).map(|row| text::digits(&first.scalar(row), types[0], is_binary)))
+        }
+        _ => unreachable!("the function is one of texts"),
+    })
+}
+
+/// Whether a start is one of dates, so that its type is `Date`.
+pub(in crate::query) fn is_date_start(interval: StartOf) -> bool {
+    matches!(interval, StartOf::Week | StartOf::Units(_, Unit::Month | Unit::Year))
+}

@@ -1,0 +1,95 @@
+//! Groups of rows by their keys.
+
+use hashbrown::HashMap;
+
+use crate::query::plan::Expr;
+use crate::query::vector::{Builder, Scalar, Vector};
+
+/// The groups so far. Floats are keys by their bits: 0 and -0 are two groups, and all NaN are one.
+#[derive(Debug)]
+pub(super) struct Groups {
+    numbers: HashMap<Box<[u8]>, u32>,
+    keys: Vec<Builder>,
+    bytes: usize,
+    buffer: Vec<u8>,
+}
+
+impl Groups {
+    pub(super) fn new(keys: &[Expr]) -> Self {
+        let keys = keys.iter().map(|key| Builder::new(&key.ty)).collect();
+        Self { numbers: HashMap::new(), keys, bytes: 0, buffer: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the group of each row, by number, after adding the new ones.
+    pub(super) fn assign(&mut self, keys: &[Vector], len: usize) -> Vec<u32> {
+        (0..len).map(|row| self.group(keys, row)).collect()
+    }
+
+    fn group(&mut self, keys: &[Vector], row: usize) -> u32 {
+        self.buffer.clear();
+        encode(keys, row, &mut self.buffer);
+        if let Some(number) = self.numbers.get(self.buffer.as_slice()) {
+            return *number;
+        }
+        let number = self.numbers.len() as u32;
+        self.numbers.insert(self.buffer.as_slice().into(), number);
+        for (builder, key) in self.keys.iter_mut().zip(keys) {
+            builder.push(key.scalar(row));
+        }
+        // Once as the key, once as the column, and the map's slot.
+        self.bytes += 2 * self.buffer.len() + 48;
+        number
+    }
+
+    /// Adds the one group of a query without keys.
+    pub(super) fn add_whole(&mut self) {
+        self.numbers.insert(Box::default(), 0);
+    }
+
+    /// Returns the keys' columns.
+    pub(super) fn finish(self) -> Vec<Vector> {
+        self.keys.into_iter().map(Builder::finish).collect()
+    }
+}
+
+/// Appends a key that is equal where the values of the row are.
+pub(super) fn encode(vectors: &[Vector], row: usize, into: &mut Vec<u8>) {
+    let one = vectors.len() == 1;
+    for vector in vectors {
+        match vector {
+            Vector::Ints(values) => into.extend_from_slice(&values.value(row).to_le_bytes()),
+            Vector::Floats(values) => into.extend_from_slice(&float_bits(values.value(row)).to_le_bytes()),
+            Vector::Texts(values) if one => into.extend_from_slice(values.value(row)),
+            _ => encode_scalar(&vector.scalar(row), into),
+        }
+    }
+}
+
+fn encode_scalar(scalar: &Scalar, into: &mut Vec<u8>) {
+    match scalar {
+        Scalar::Int(value) => into.extend_from_slice(&value.to_le_bytes()),
+        Scalar::Float(value) => into.extend_from_slice(&float_bits(*value).to_le_bytes()),
+        Scalar::Text(text) => {
+            into.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            into.extend_from_slice(text);
+        }
+        Scalar::List(items) => {
+            into.extend_from_slice(&(items.len() as u32).to_le_bytes());
+            items.iter().for_each(|item| encode_scalar(item, into));
+        }
+    }
+}
+
+/// The bits of a float; one NaN for all.
+pub(super) fn float_bits(value: f64) -> u64 {
+    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+}

@@ -1,0 +1,199 @@
+//! Queries as text with parameters.
+
+use chrono::{DateTime, Utc};
+use sqlparser::tokenizer::Token;
+
+use super::format::float;
+use super::parse::{error_at, tokenizer};
+use super::plan::Position;
+use crate::Result;
+
+/// A query in Analytics Engine's SQL, with parameters whose values cannot change it.
+///
+/// A parameter is `$1`, `$2`, ... by position, or `$name`; it stands where a number, a text or a time may stand. Its value becomes a
+/// literal, so the same text runs on any executor.
+///
+/// ```
+/// use isobar_analytics::query::Query;
+///
+/// let query = Query::new("SELECT sum(double1) FROM visits WHERE blob1 = $1 AND double2 > $least")
+///     .with("it's")
+///     .with_named("least", -5);
+/// let sql = query.to_sql()?;
+/// assert_eq!(sql, r"SELECT sum(double1) FROM visits WHERE blob1 = 'it\'s' AND double2 > (-5)");
+/// # Ok::<(), isobar_analytics::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    text: String,
+    values: Vec<Parameter>,
+    named: Vec<(String, Parameter)>,
+}
+
+/// The value of a parameter. Made from numbers, texts, `bool`s and times.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Parameter {
+    /// A whole number.
+    Int(i64),
+    /// An unsigned whole number.
+    UInt(u64),
+    /// A number. NaN and infinity are errors of [`Query::to_sql`].
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// `true` or `false`.
+    Bool(bool),
+    /// A time, in seconds; fractions are cut off.
+    Time(DateTime<Utc>),
+}
+
+macro_rules! from {
+    ($($from:ty => $variant:ident),*) => {$(
+        impl From<$from> for Parameter {
+            fn from(value: $from) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )*};
+}
+from!(i32 => Int, i64 => Int, u32 => UInt, u64 => UInt, f64 => Float, &str => Text, String => Text, bool => Bool, DateTime<Utc> => Time);
+
+impl Query {
+    /// Creates a query of this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), values: Vec::new(), named: Vec::new() }
+    }
+
+    /// Gives the next parameter by position its value: `$1` first.
+    #[must_use]
+    pub fn with(mut self, value: impl Into<Parameter>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Gives a parameter its value, by its name without the `$`.
+    #[must_use]
+    pub fn with_named(mut self, name: impl Into<String>, value: impl Into<Parameter>) -> Self {
+        self.named.push((name.into(), value.into()));
+        self
+    }
+
+    /// Returns the text in which parameters are literals.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query): a parameter without a value, a value without a parameter, a number that is not
+    /// finite.
+    pub fn to_sql(&self) -> Result<String> {
+        if self.values.is_empty() && self.named.is_empty() {
+            return Ok(self.text.clone());
+        }
+        let tokens = tokenizer(&self.text).tokenize_with_location();
+        let tokens = tokens.map_err(|error| error_at(error.location.into(), error.message))?;
+        let mut used = vec![false; self.values.len() + self.named.len()];
+        let mut places = Vec::new();
+        for token in tokens {
+            let Token::Placeholder(name) = &token.token else { continue };
+            let position: Position = token.span.start.into();
+            let number =
+                self.find(name).ok_or_else(|| error_at(position, format!("the parameter {name} has no value")))?;
+            used[number] = true;
+            places.push((position, name.chars().count(), literal(self.value(number), position)?));
+        }
+        let sql = spliced(&self.text, &places);
+        match used.iter().position(|is_used| !is_used) {
+            Some(number) => {
+                let name = self.named.get(number.wrapping_sub(self.values.len()));
+                let name = name.map_or_else(|| format!("${}", number + 1), |(name, _)| format!("${name}"));
+                Err(error_at(Position::default(), format!("the query has no parameter {name}, which is given a value")))
+            }
+            None => Ok(sql),
+        }
+    }
+
+    /// The number of the value of a parameter: those by position, then those by name.
+    fn find(&self, parameter: &str) -> Option<usize> {
+        let name = parameter.strip_prefix('$')?;
+        match name.parse::<usize>() {
+            Ok(number) => number.checked_sub(1).filter(|number| *number < self.values.len()),
+            Err(_) => {
+                let number = self.named.iter().position(|(named, _)| named == name)?;
+                Some(self.values.len() + number)
+            }
+        }
+    }
+
+    fn value(&self, number: usize) -> &Parameter {
+        self.values.get(number).unwrap_or_else(|| &self.named[number - self.values.len()].1)
+    }
+}
+
+/// The text with other texts at some places, each of which replaces this many characters.
+fn spliced(text: &str, places: &[(Position, usize, String)]) -> String {
+    let mut spliced = String::new();
+    let mut places = places.iter().peekable();
+    let mut at = Position { line: 1, column: 1 };
+    let mut skip = 0;
+    for letter in text.chars() {
+        if let Some((_, length, literal)) = places.next_if(|(position, ..)| *position == at) {
+            spliced.push_str(literal);
+            skip = *length;
+        }
+        if skip > 0 {
+            skip -= 1;
+        } else {
+            spliced.push(letter);
+        }
+        at = match letter {
+            '\n' => Position { line: at.line + 1, column: 1 },
+            _ => Position { column: at.column + 1, ..at },
+        };
+    }
+    spliced
+}
+
+impl From<&str> for Query {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// The literal of a value.
+fn literal(value: &Parameter, position: Position) -> Result<String> {
+    Ok(match value {
+        Parameter::Int(value) if *value < 0 => format!("({value})"),
+        Parameter::Int(value) => value.to_string(),
+        Parameter::UInt(value) => value.to_string(),
+        Parameter::Float(value) if !value.is_finite() => {
+            return Err(error_at(position, format!("{value} cannot be the value of a parameter")));
+        }
+        Parameter::Float(value) => {
+            let text = float(*value);
+            let text = if text.contains(['.', 'e']) { text } else { format!("{text}.0") };
+            if text.starts_with('-') { format!("({text})") } else { text }
+        }
+        Parameter::Text(text) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
+        Parameter::Bool(value) => value.to_string(),
+        Parameter::Time(at) => format!("toDateTime('{}')", at.format("%Y-%m-%d %H:%M:%S")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stay_literals() {
+        let query = Query::new("SELECT $1, '$1', `$1`, $x -- $1\n").with("' OR 1=1 -- \\").with_named("x", 2.0);
+        assert_eq!(query.to_sql().unwrap(), "SELECT '\\' OR 1=1 -- \\\\', '$1', `$1`, 2.0 -- $1\n");
+    }
+
+    #[test]
+    fn parameters_and_values_must_match() {
+        let message = |query: Query| query.to_sql().unwrap_err().message().to_owned();
+        assert!(message(Query::new("SELECT $1, $2").with(1)).contains("the parameter $2 has no value"));
+        assert!(message(Query::new("SELECT $a").with_named("b", 1)).contains("the parameter $a has no value"));
+        assert!(message(Query::new("SELECT 1").with(1)).contains("no parameter $1"));
+        assert!(message(Query::new("SELECT $1").with(f64::NAN)).contains("NaN cannot"));
+    }
+}

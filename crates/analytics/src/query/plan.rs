@@ -1,0 +1,249 @@
+//! The typed plan of a query, which no executor has a part in.
+
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+
+use super::vector::Scalar;
+use super::{Column, Type, Unit};
+
+/// A place in the query's text, counted from 1 in lines and characters; 0 where it is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) line: u64,
+    pub(super) column: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Statement {
+    Select(Box<Select>),
+    ShowTables,
+    ShowTimezones,
+    ShowTimezone,
+}
+
+/// One `SELECT`, in the order of execution.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Select {
+    pub(super) source: Source,
+    /// `WHERE`, over the source's columns.
+    pub(super) filter: Option<Expr>,
+    /// Order of the rows that a query without `GROUP BY` aggregates, over the source's columns.
+    pub(super) order_input: Vec<SortKey>,
+    pub(super) aggregate: Option<Aggregate>,
+    /// `HAVING`, over the aggregate's columns.
+    pub(super) having: Option<Expr>,
+    /// The columns of the answer, over the aggregate's columns, or the source's.
+    pub(super) output: Vec<Output>,
+    /// `ORDER BY`, over the same columns as the output.
+    pub(super) order_by: Vec<SortKey>,
+    pub(super) limit: Option<u64>,
+    pub(super) offset: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Source {
+    /// One row without columns.
+    One,
+    Dataset {
+        name: String,
+        columns: Vec<Column>,
+    },
+    Subquery(Box<Select>),
+}
+
+/// Groups: their columns are the keys and then the calls.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Aggregate {
+    pub(super) keys: Vec<Expr>,
+    pub(super) calls: Vec<AggregateCall>,
+}
+
+/// An aggregate function over the source's columns.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct AggregateCall {
+    pub(super) function: AggregateFunction,
+    pub(super) arguments: Vec<Expr>,
+    /// Only rows for which this is true.
+    pub(super) condition: Option<Expr>,
+    pub(super) is_distinct: bool,
+    pub(super) ty: Type,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum AggregateFunction {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    /// The level.
+    QuantileExactWeighted(f64),
+    ArgMin,
+    ArgMax,
+    First,
+    Last,
+    /// The number of values, and whether the second argument is a weight.
+    TopK(usize, bool),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Output {
+    pub(super) name: String,
+    pub(super) expr: Expr,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SortKey {
+    pub(super) expr: Expr,
+    pub(super) is_descending: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Expr {
+    pub(super) kind: ExprKind,
+    pub(super) ty: Type,
+    pub(super) position: Position,
+}
+
+impl PartialEq for Expr {
+    /// Wherever they stand.
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.ty == other.ty
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ExprKind {
+    Const(Scalar),
+    /// A column of the rows below.
+    Column(usize),
+    Call(Function, Vec<Expr>),
+    /// An aggregate function, by number; only until the plan is complete.
+    Aggregate(usize),
+}
+
+impl Expr {
+    pub(super) fn constant(&self) -> Option<&Scalar> {
+        match &self.kind {
+            ExprKind::Const(scalar) => Some(scalar),
+            _ => None,
+        }
+    }
+
+    /// Whether its evaluation may fail for some rows, so that it must not be evaluated for those that do not need it.
+    pub(super) fn may_fail(&self) -> bool {
+        match &self.kind {
+            ExprKind::Call(function, arguments) => function.may_fail() || arguments.iter().any(Self::may_fail),
+            _ => false,
+        }
+    }
+}
+
+/// A function of the plan: types are checked, names and spellings are gone.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Function {
+    Plus,
+    Minus,
+    Multiply,
+    Divide,
+    Modulo,
+    IntDiv,
+    Negate,
+    /// A time and an interval.
+    AddInterval(Unit),
+    Compare(Comparison),
+    And,
+    Or,
+    Not,
+    In {
+        set: Arc<Vec<Scalar>>,
+        is_negated: bool,
+    },
+    Like {
+        is_negated: bool,
+        ignores_case: bool,
+    },
+    If,
+    ToUInt,
+    /// Of a number, a text, a date or a time; the zone is for texts and dates.
+    ToDateTime(Tz),
+    Part(Part, Tz),
+    StartOf(StartOf, Tz),
+    ToUnixTimestamp,
+    FormatDateTime(Tz),
+    Length,
+    Empty,
+    Lower,
+    Upper,
+    LowerUtf8,
+    UpperUtf8,
+    StartsWith,
+    EndsWith,
+    Position,
+    Substring,
+    Format,
+    Bin,
+    Hex,
+    Log,
+    Pow,
+    Round,
+    Floor,
+    Ceil,
+    Bit(Bit),
+    BitNot,
+    BitCount,
+}
+
+impl Function {
+    fn may_fail(&self) -> bool {
+        matches!(
+            self,
+            Self::Modulo | Self::IntDiv | Self::ToUInt | Self::ToDateTime(_) | Self::ToUnixTimestamp | Self::Bit(_)
+        )
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// A part of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Year,
+    Month,
+    DayOfMonth,
+    DayOfWeek,
+    Hour,
+    Minute,
+    Second,
+    YearMonth,
+}
+
+/// The beginning of an interval in which a time lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StartOf {
+    Week,
+    /// A number of units.
+    Units(i64, Unit),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bit {
+    And,
+    Or,
+    Xor,
+    HammingDistance,
+    RotateLeft,
+    RotateRight,
+    ShiftLeft,
+    ShiftRight,
+    Test,
+}

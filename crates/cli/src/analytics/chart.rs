@@ -1,0 +1,74 @@
+//! Bars in the terminal.
+
+use isobar_analytics::query::{Answer, Value};
+
+use crate::{Outcome, say};
+
+/// Width of the longest bar in columns.
+const WIDTH: f64 = 50.0;
+/// An eighth to eight eighths of a column.
+const EIGHTHS: [&str; 9] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
+
+/// Prints a bar for each row: of its last number, named by the other columns.
+///
+/// # Errors
+/// No column is a number; standard output is closed.
+pub(crate) fn print(answer: &Answer) -> Outcome {
+    let columns = answer.columns().len();
+    let number = (0..columns).rev().find(|column| is_number(answer, *column));
+    let Some(number) = number else {
+        let known: Vec<&str> = answer.columns().iter().map(|column| column.name.as_str()).collect();
+        return Err(format!("--chart draws a column of numbers, which none is of: {}", known.join(", ")).into());
+    };
+    let label = |row| {
+        let others = (0..columns).filter(|column| *column != number).map(|column| answer.text(row, column));
+        others.collect::<Vec<_>>().join(" ").replace(['\n', '\r', '\t'], " ")
+    };
+    let labels: Vec<String> = (0..answer.rows()).map(label).collect();
+    let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
+    let values: Vec<f64> =
+        (0..answer.rows()).map(|row| float(&answer.value(row, number)).unwrap_or_default()).collect();
+    let most = values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f64::max);
+    for (row, label) in labels.iter().enumerate() {
+        let space = " ".repeat(width - label.chars().count());
+        say!("{label}{space}  {} {}", bar(values[row], most), answer.text(row, number));
+    }
+    Ok(())
+}
+
+fn is_number(answer: &Answer, column: usize) -> bool {
+    answer.rows() > 0 && float(&answer.value(0, column)).is_some()
+}
+
+fn float(value: &Value) -> Option<f64> {
+    match value {
+        Value::UInt(value) => Some(*value as f64),
+        Value::Int(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        _ => None,
+    }
+}
+
+/// A bar as long as the value is of the greatest; none for what is not greater than 0.
+fn bar(value: f64, most: f64) -> String {
+    if !value.is_finite() || value <= 0.0 || most <= 0.0 {
+        return String::new();
+    }
+    let eighths = (value / most * WIDTH * 8.0).round() as usize;
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_in_proportion() {
+        assert_eq!(bar(10.0, 10.0).chars().count(), 50);
+        assert_eq!(bar(1.0, 100.0), "▌");
+        assert_eq!(
+            (bar(-1.0, 10.0), bar(f64::NAN, 10.0), bar(0.0, 0.0)),
+            (String::new(), String::new(), String::new())
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! The commands `isobar analytics query` and `tables`.
+
+use std::error::Error;
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+use isobar_analytics::cloudflare::AnalyticsEngineSql;
+use isobar_analytics::query::{Analytics, Answer, Format, LocalDatasets, Query, QueryExecutor, QueryOptions};
+use isobar_cloudflare::client::Account;
+
+use crate::place::Place;
+use crate::{Outcome, table};
+
+use super::chart;
+
+/// The datasets to use: the local ones, or Cloudflare's.
+#[derive(Debug, Args)]
+pub(crate) struct Where {
+    /// Use the datasets on this machine (default)
+    #[arg(long, conflicts_with = "remote")]
+    local: bool,
+    /// Use the datasets on Cloudflare; needs CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN
+    #[arg(long)]
+    remote: bool,
+}
+
+impl Where {
+    fn executor(&self, place: &Place, time_limit: Option<Duration>) -> Result<Box<dyn QueryExecutor>, Box<dyn Error>> {
+        if self.remote {
+            return Ok(Box::new(AnalyticsEngineSql::new(Account::from_env()?)));
+        }
+        Ok(Box::new(local(place, time_limit)?))
+    }
+}
+
+fn local(place: &Place, time_limit: Option<Duration>) -> Result<Analytics, Box<dyn Error>> {
+    let folder = place.root(place.config()?.as_ref()).join("analytics");
+    let options = QueryOptions::default().with_time_limit(time_limit);
+    Ok(Analytics::new(LocalDatasets::open(folder)).with_options(options))
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  isobar analytics query 'SELECT blob1, count() FROM visits GROUP BY blob1 ORDER BY count() DESC LIMIT 10'
+  isobar analytics query 'SELECT sum(double1) FROM visits WHERE index1 = $1' --param tenant-1
+  isobar analytics query 'SELECT * FROM visits LIMIT 5' --format JSONEachRow
+  isobar analytics query --chart \"SELECT toStartOfHour(timestamp) AS hour, count() FROM visits GROUP BY hour ORDER BY hour\"
+  isobar analytics query --remote 'SHOW TABLES'")]
+pub(crate) struct Run {
+    /// The query; without a FORMAT clause the answer is a table
+    sql: String,
+    /// The value of the next parameter of the query, $1 first; always a text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    param: Vec<String>,
+    /// Print JSON, as --format JSON
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Print the answer in a format: JSON, JSONEachRow or TabSeparated
+    #[arg(long)]
+    format: Option<Format>,
+    /// Draw a bar for each row, of its last column of numbers
+    #[arg(long, conflicts_with_all = ["json", "format"])]
+    chart: bool,
+    /// Print the plan in place of the answer: what is computed, which columns are read, within which bounds; local only
+    #[arg(long, conflicts_with_all = ["json", "format", "chart", "remote"])]
+    explain: bool,
+    /// Longest time of a local query in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    time_limit: u64,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Prints the names of the datasets.
+pub(crate) async fn tables(at: Where, place: &Place) -> Outcome {
+    print_table(&at.executor(place, None)?.query(&Query::new("SHOW TABLES")).await?)
+}
+
+impl Run {
+    pub(crate) async fn run(self, place: &Place) -> Outcome {
+        let query = self.param.into_iter().fold(Query::new(self.sql), Query::with);
+        if self.explain {
+            return Ok(std::io::stdout().lock().write_all(local(place, None)?.explain(&query)?.as_bytes())?);
+        }
+        let executor = self.at.executor(place, Some(Duration::from_secs(self.time_limit)))?;
+        let answer = executor.query(&query).await?;
+        let damage = &answer.stats().damage;
+        if !damage.is_none() {
+            let files: Vec<&str> = damage.files.iter().map(String::as_str).collect();
+            eprintln!("warning: {} damaged stretches were skipped, in {}", damage.stretches, files.join(", "));
+        }
+        if self.chart {
+            return chart::print(&answer);
+        }
+        let format = if self.json { Some(Format::Json) } else { self.format.or(answer.format_clause()) };
+        match format {
+            Some(format) => Ok(std::io::stdout().lock().write_all(&answer.to_bytes(format))?),
+            None => print_table(&answer),
+        }
+    }
+}
+
+fn print_table(answer: &Answer) -> Outcome {
+    let columns = answer.columns();
+    let headings: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let row = |row| (0..columns.len()).map(|column| answer.text(row, column)).collect();
+    table::print(&headings, &(0..answer.rows()).map(row).collect::<Vec<_>>())
+}

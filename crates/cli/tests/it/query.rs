@@ -1,0 +1,51 @@
+//! `isobar analytics` on datasets that another process has written.
+
+use isobar_analytics::local::LocalSink;
+use isobar_analytics::{DataPoint, EventSink};
+
+use crate::{folder, ok, refused, run};
+
+#[tokio::test]
+async fn datasets_are_listed_and_queried_in_each_format() {
+    let folder = folder();
+    let here = folder.path();
+    assert_eq!(ok(here, &["analytics", "tables"]), "name\n----\n");
+    let sink = LocalSink::open(here.join(".isobar/analytics/visits")).unwrap();
+    for (page, seconds) in [("/home", 1.5), ("/about", 2.5), ("/home", 2.0)] {
+        sink.write(DataPoint::new().with_index("tenant-1").with_blob(page).with_double(seconds));
+    }
+    sink.close().await.unwrap();
+    assert_eq!(ok(here, &["analytics", "tables"]), "name\n------\nvisits\n");
+    let sql = "SELECT blob1 AS page, count() AS n, sum(double1) AS s FROM visits GROUP BY page ORDER BY n DESC";
+    let query = |more: &[&str]| ok(here, &[&["analytics", "query", sql][..], more].concat());
+    assert_eq!(query(&[]), "page    n  s\n------  -  ---\n/home   2  3.5\n/about  1  2.5\n");
+    assert_eq!(query(&["--format", "TabSeparated"]), "/home\t2\t3.5\n/about\t1\t2.5\n");
+    assert!(query(&["--json"]).starts_with("{\n\t\"meta\":"));
+    let by_clause = ok(here, &["analytics", "query", &format!("{sql} LIMIT 1 FORMAT JSONEachRow")]);
+    assert_eq!(by_clause, "{\"page\":\"\\/home\",\"n\":\"2\",\"s\":3.5}\n");
+    let bars = query(&["--chart"]);
+    assert!(bars.starts_with("/home 2   ████") && bars.lines().nth(1).unwrap().ends_with("▊ 2.5"), "{bars}");
+    let plan = query(&["--explain"]);
+    assert!(
+        plan.starts_with("select page: String, n: UInt64, s: Float64\n")
+            && plan.ends_with("scan visits: blob1, double1\n"),
+        "{plan}"
+    );
+    let parameter =
+        &["analytics", "query", "SELECT count() AS n FROM visits WHERE blob1 = $1", "--param", "' OR 1=1 --"];
+    assert_eq!(ok(here, parameter), "n\n-\n0\n");
+}
+
+#[test]
+fn an_invalid_query_names_its_place() {
+    let folder = folder();
+    let told = refused(folder.path(), &["analytics", "query", "SELECT nope FROM visits"]);
+    assert_eq!(
+        told,
+        "error: query: line 1, column 8: unknown column nope; a dataset has dataset, timestamp, _sample_interval, index1, \
+        blob1 to blob20 and double1 to double20\n"
+    );
+    let told = refused(folder.path(), &["analytics", "query", "SELECT 1 FROM visits"]);
+    assert_eq!(told, "error: scan: there is no dataset visits; there are none\n");
+    assert!(!run(folder.path(), &["analytics", "query", "SELECT 1", "--format", "CSV"]).status.success());
+}
