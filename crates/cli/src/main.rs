@@ -5,7 +5,9 @@ mod analytics;
 mod copy;
 mod d1;
 mod deploy;
+mod doors;
 mod ignored;
+mod keys;
 mod names;
 mod place;
 mod r2;
@@ -44,7 +46,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   isobar d1 migrations apply DB
   isobar d1 execute DB --command 'SELECT count(*) FROM users'
   isobar analytics query 'SELECT blob1, count() FROM visits GROUP BY blob1'
-  isobar vault status DB --keyring ./keyring"
+  isobar vault status DB --keyring ./keyring
+  isobar keys create --scope r2:read,r2:write,d1:write"
 )]
 struct Cli {
     #[command(flatten)]
@@ -68,6 +71,9 @@ enum Command {
     /// Queries over the datasets of Analytics Engine
     #[command(subcommand)]
     Analytics(analytics::Analytics),
+    /// Access keys and tokens for clients that others wrote
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Encrypted values: keys, rotation, status
     #[command(subcommand)]
     Vault(vault::Vault),
@@ -92,6 +98,7 @@ async fn main() -> ExitCode {
         Command::R2(r2) => r2.run(&place).await,
         Command::D1(d1) => d1.run(&place).await,
         Command::Analytics(analytics) => analytics.run(&place).await,
+        Command::Keys(keys) => keys.run(&place).await,
         Command::Vault(vault) => vault.run(&place).await,
     };
     match outcome {

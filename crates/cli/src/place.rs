@@ -263,7 +263,7 @@ pub(crate) async fn open_database(file: &Path) -> isobar_db::Result<SqliteDataba
 }
 
 /// Whether a folder is a bucket.
-fn is_here(folder: &Path) -> bool {
+pub(crate) fn is_here(folder: &Path) -> bool {
     ["index.db", "packs", "blobs"].iter().any(|name| folder.join(name).exists())
 }
 
@@ -273,7 +273,7 @@ fn has_config() -> bool {
 }
 
 /// Checks that a name stays within its folder.
-fn checked(name: &str) -> Result<&str, String> {
+pub(crate) fn checked(name: &str) -> Result<&str, String> {
     let fine = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(fine) {
         return Err(format!("invalid bucket or database name {name:?}: use letters, digits, - and _"));

@@ -20,6 +20,7 @@ use isobar_storage::{ListOptions, ObjectStore};
 
 use crate::copy::Copied;
 use crate::deploy::warn_of;
+use crate::doors::Doors;
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -37,8 +38,12 @@ Signed URLs of `isobar r2 presign` work under /r2/BUCKET/. Session objects need 
 examples/platform. With OTEL_EXPORTER_OTLP_ENDPOINT in the environment, a span for each request is sent to that OpenTelemetry \
 collector (OTLP over HTTP).
 
+--rest opens Cloudflare's REST API v4 on a listener of its own, over every bucket and database of this place: wrangler with \
+CLOUDFLARE_API_BASE_URL, Cloudflare's SDKs and Drizzle use it with a key of `isobar keys`.
+
 Examples:
   isobar serve
+  isobar serve --rest 127.0.0.1:8788
   isobar serve --port 3000 --bucket STORAGE --prefix static/
   isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem"
 )]
@@ -126,6 +131,8 @@ pub(crate) struct Serve {
     /// Prefix of the site's keys
     #[arg(long, default_value = "static/")]
     prefix: String,
+    #[command(flatten)]
+    doors: Doors,
 }
 
 /// The files of the site.
@@ -153,6 +160,7 @@ impl Serve {
             Some(address) => Some(Server::bind(address).await?),
             None => None,
         };
+        let doors = self.doors.bind(self.server_options()).await?;
         let root = place.make_root(Some(&config))?;
         let assets = config.assets.clone().unwrap_or_default();
         let options = site_options(&assets)?;
@@ -160,13 +168,7 @@ impl Serve {
         let platform = WranglerPlatform::new(config.clone()).events(self.event_options()).local(&root).await?;
         let source = self.source(place, &config, &root, &platform).await?;
         let base = server.address().map_or_else(|| "http://localhost".to_owned(), |_| server.url());
-        let mut app = App::new();
-        for bucket in &config.r2_buckets {
-            let store = platform.bucket(&bucket.binding)?;
-            let name = bucket.local_name();
-            let signer = place.signer(name, &base).await?;
-            app = app.nest(format!("/r2/{name}"), signed_objects(store, signer));
-        }
+        let mut app = with_signed_urls(App::new(), place, &config, &platform, &base).await?;
         // A bucket without [assets] is served with the default options of a site.
         let options = if config.assets.is_some() { options } else { SiteOptions::default() };
         let options = self.options_of(&source, options).await?;
@@ -176,6 +178,7 @@ impl Serve {
         if let Some(server) = metrics_server {
             app = with_metrics(app, server)?;
         }
+        let doors = Box::pin(doors.open(place, &config, &platform)).await?;
         say!("serving on {} (Ctrl-C ends)", server.url());
         let serving = server.serve(app.into_service(), shutdown_signal());
         let served = match source.copied {
@@ -193,6 +196,9 @@ impl Serve {
             telemetry.close().await;
         }
         served?;
+        if let Some(doors) = doors {
+            doors.close().await?;
+        }
         Ok(platform.close().await?)
     }
 
@@ -265,7 +271,8 @@ impl Serve {
             .with_retain_bytes((self.events_size > 0).then_some(self.events_size.saturating_mul(1024 * 1024)))
     }
 
-    async fn bind(&self) -> Result<Server, ServerError> {
+    /// Returns the options of the listeners, of the doors' too.
+    fn server_options(&self) -> ServerOptions {
         let proxies = self.trusted_proxy.iter().cloned().fold(TrustedProxies::default(), TrustedProxies::and);
         let mut options = ServerOptions::default()
             .with_connections(self.connections)
@@ -280,6 +287,11 @@ impl Serve {
         if let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) {
             options = options.with_tls(certificate, key);
         }
+        options
+    }
+
+    async fn bind(&self) -> Result<Server, ServerError> {
+        let options = self.server_options();
         #[cfg(unix)]
         if let Some(path) = &self.unix {
             return Server::bind_unix(path, options).await;
@@ -301,6 +313,23 @@ fn configuration(place: &Place) -> Result<Config, Box<dyn Error>> {
         );
     }
     Ok(config)
+}
+
+/// Serves the signed URLs of each bucket.
+async fn with_signed_urls(
+    mut app: App,
+    place: &Place,
+    config: &Config,
+    platform: &Platform,
+    base: &str,
+) -> Result<App, Box<dyn Error>> {
+    for bucket in &config.r2_buckets {
+        let store = platform.bucket(&bucket.binding)?;
+        let name = bucket.local_name();
+        let signer = place.signer(name, base).await?;
+        app = app.nest(format!("/r2/{name}"), signed_objects(store, signer));
+    }
+    Ok(app)
 }
 
 /// Serves the metrics of the application on a server of their own.

@@ -1,6 +1,8 @@
 //! The native entry: the server for an [`App`](crate::App), and the log.
 
 mod client;
+#[cfg(feature = "gateway")]
+mod door;
 mod server;
 mod service;
 

@@ -24,7 +24,7 @@ use super::service::AppService;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct Server(isobar_server::Server);
+pub struct Server(pub(super) isobar_server::Server);
 
 impl Server {
     /// Listens on this address; port 0 takes a free one.

@@ -1,0 +1,225 @@
+//! The databases of a place, as a catalog.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use async_trait::async_trait;
+use isobar_base::fs;
+use isobar_base::random;
+use isobar_base::sync::IgnorePoison;
+use isobar_cloudflare::wrangler::Config;
+use isobar_db::{Database, SqliteDatabase};
+use isobar_gateway::catalog::{CatalogError, CatalogErrorKind, DatabaseCatalog, DatabaseInfo};
+use isobar_http_serve::Platform;
+use tokio::sync::Mutex;
+
+use super::buckets::{created, unavailable};
+use crate::place::checked;
+
+/// The databases below a root: those that the application has open, and others, which are opened when they are first used.
+///
+/// A database has the id of the configuration; one without has an id in a file beside it (`NAME.id`), drawn when it is first seen.
+#[derive(Debug)]
+pub(super) struct LocalDatabases {
+    folder: PathBuf,
+    /// Names and ids of the configuration.
+    configured: BTreeMap<String, Option<String>>,
+    /// By name. A query looks here alone.
+    known: RwLock<BTreeMap<String, Known>>,
+    /// Held while one is opened, created or deleted.
+    changing: Mutex<()>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    info: DatabaseInfo,
+    /// `None` until it is first used.
+    database: Option<Arc<dyn Database>>,
+}
+
+impl LocalDatabases {
+    /// Takes the databases that the application has open.
+    pub(super) fn open(root: &Path, config: &Config, platform: &Platform) -> Result<Self, Box<dyn std::error::Error>> {
+        let configured = config.d1_databases.iter();
+        let configured = configured.map(|one| (one.local_name().to_owned(), one.database_id.clone())).collect();
+        let catalog =
+            Self { folder: root.join("d1"), configured, known: RwLock::default(), changing: Mutex::default() };
+        for one in &config.d1_databases {
+            let name = one.local_name();
+            let info = catalog.described(name)?;
+            let database = Some(platform.database(&one.binding)?);
+            catalog.known.write().ignore_poison().insert(name.to_owned(), Known { info, database });
+        }
+        Ok(catalog)
+    }
+
+    /// Looks for files that have come and gone.
+    fn scan(&self) -> Result<(), CatalogError> {
+        let failed = |error: io::Error| unavailable("the databases cannot be listed", error);
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            names.extend(name.strip_suffix(".sqlite").filter(|name| checked(name).is_ok()).map(str::to_owned));
+        }
+        let mut known = self.known.write().ignore_poison();
+        known.retain(|name, _| names.contains(name) || self.configured.contains_key(name));
+        for name in names {
+            if let Entry::Vacant(vacant) = known.entry(name) {
+                let info = self.described(vacant.key()).map_err(failed)?;
+                vacant.insert(Known { info, database: None });
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, id_or_name: &str) -> Option<Known> {
+        let known = self.known.read().ignore_poison();
+        let by_id = known.values().find(|known| known.info.id == id_or_name);
+        by_id.or_else(|| known.get(id_or_name)).cloned()
+    }
+
+    fn described(&self, name: &str) -> io::Result<DatabaseInfo> {
+        let id = match self.configured.get(name).cloned().flatten() {
+            Some(id) => id,
+            None => id_of(&self.folder.join(format!("{name}.id")))?,
+        };
+        Ok(DatabaseInfo::new(id, name, created(&self.file(name))))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.sqlite"))
+    }
+}
+
+#[async_trait]
+impl DatabaseCatalog for LocalDatabases {
+    async fn list(&self) -> Result<Vec<DatabaseInfo>, CatalogError> {
+        self.scan()?;
+        Ok(self.known.read().ignore_poison().values().map(|known| known.info.clone()).collect())
+    }
+
+    async fn find(&self, id_or_name: &str) -> Result<Option<DatabaseInfo>, CatalogError> {
+        if let Some(known) = self.look(id_or_name) {
+            return Ok(Some(known.info));
+        }
+        self.scan()?;
+        Ok(self.look(id_or_name).map(|known| known.info))
+    }
+
+    async fn open(&self, id: &str) -> Result<Option<Arc<dyn Database>>, CatalogError> {
+        match self.look(id) {
+            Some(Known { database: Some(database), .. }) => return Ok(Some(database)),
+            Some(_) => {}
+            None => return Ok(None),
+        }
+        let _changing = self.changing.lock().await;
+        let Some(Known { info, database }) = self.look(id) else { return Ok(None) };
+        if let Some(database) = database {
+            return Ok(Some(database)); // opened while this one waited
+        }
+        let opened = SqliteDatabase::open(self.file(&info.name)).await;
+        let opened: Arc<dyn Database> =
+            Arc::new(opened.map_err(|error| unavailable("the database cannot be opened", error))?);
+        let known = Known { info: info.clone(), database: Some(Arc::clone(&opened)) };
+        self.known.write().ignore_poison().insert(info.name, known);
+        Ok(Some(opened))
+    }
+
+    async fn create(&self, name: &str) -> Result<DatabaseInfo, CatalogError> {
+        checked(name).map_err(|message| CatalogError::new(CatalogErrorKind::InvalidName, message))?;
+        let _changing = self.changing.lock().await;
+        self.scan()?;
+        if self.known.read().ignore_poison().contains_key(name) {
+            let message = format!("A database with the name {name} already exists");
+            return Err(CatalogError::new(CatalogErrorKind::AlreadyExists, message));
+        }
+        let failed = |error| unavailable("the database cannot be created", error);
+        let opened = SqliteDatabase::open(self.file(name)).await;
+        let opened = opened.map_err(|error| unavailable("the database cannot be created", error))?;
+        let info = self.described(name).map_err(failed)?;
+        let known = Known { info: info.clone(), database: Some(Arc::new(opened)) };
+        self.known.write().ignore_poison().insert(name.to_owned(), known);
+        Ok(info)
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), CatalogError> {
+        let _changing = self.changing.lock().await;
+        let Some(Known { info, .. }) = self.look(id) else {
+            return Err(CatalogError::new(CatalogErrorKind::NotFound, format!("The database {id} could not be found")));
+        };
+        let name = &info.name;
+        if self.configured.contains_key(name) {
+            let message = format!("the database {name} is a binding of this server's configuration, and in use");
+            return Err(CatalogError::new(CatalogErrorKind::Unsupported, message));
+        }
+        {
+            let mut known = self.known.write().ignore_poison();
+            let database = known.get(name).and_then(|known| known.database.as_ref());
+            if database.is_some_and(|database| Arc::strong_count(database) > 1) {
+                return Err(CatalogError::new(CatalogErrorKind::Unavailable, "the database is in use: try again"));
+            }
+            known.remove(name);
+        }
+        // The database before its log, which means nothing without it.
+        for end in ["sqlite", "sqlite-wal", "sqlite-shm", "id"] {
+            match std::fs::remove_file(self.folder.join(format!("{name}.{end}"))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(unavailable("the database cannot be deleted", error));
+                }
+                _ => {}
+            }
+        }
+        fs::sync_dir(&self.folder).map_err(|error| unavailable("the database may not be deleted for good", error))
+    }
+}
+
+/// The id in a file, or a new one, which is then there for good.
+fn id_of(file: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(file) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let id = uuid(random::bytes().map_err(io::Error::other)?);
+    fs::create_dir(fs::parent(file))?;
+    // Written beside and moved, so that a crash leaves no part of an id.
+    let part = file.with_extension(format!("id.{}", std::process::id()));
+    let mut written = fs::private_file().write(true).create(true).truncate(true).open(&part)?;
+    writeln!(written, "{id}")?;
+    written.sync_all()?;
+    std::fs::rename(&part, file)?;
+    fs::sync_dir(fs::parent(file))?;
+    Ok(id)
+}
+
+/// RFC 9562, version 4.
+fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let digits = format!("{:032x}", u128::from_be_bytes(bytes));
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    parts.join("-")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_uuids_and_stay() {
+        assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("d1/name.id");
+        let id = id_of(&file).unwrap();
+        assert_eq!(id_of(&file).unwrap(), id);
+        assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    }
+}
