@@ -11,6 +11,7 @@ mod clients;
 mod conformance;
 mod differential;
 mod docs;
+mod doors;
 mod drift;
 mod endurance;
 mod faults;
@@ -48,6 +49,8 @@ const HELP: &str = "cargo xtask COMMAND
   differential          drive the platform natively and as a Worker, and compare every response
   schema                test the API, natively and as a Worker, against its OpenAPI document, with schemathesis
   clients    test the platform, natively and as a Worker, with external clients: tus-js-client, oidc-provider, lighthouse
+  doors      run clients that others wrote, unmodified, against the doors of `isobar serve`: wrangler, Cloudflare's SDKs for Node
+             and Python, Drizzle's and Prisma's D1 drivers; needs Node 22, npm, and Python 3 with venv
   mcp        run MCP's public conformance suite on the MCP session object, for both protocol revisions
   assets     compare the responses recorded in the site's tests with the real asset Worker; --write records them
   analytics-sql [COUNT [SEED]]  compare random queries of Analytics Engine's SQL with ClickHouse (chDB); record writes ClickHouse's
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Some("conformance") => conformance::run(),
         Some("differential") => differential::run(),
         Some("clients") => clients::run(),
+        Some("doors") => doors::run(),
         Some("mcp") => mcp::run(),
         Some("schema") => schema::run(),
         Some("real-site") => real_site::run(),

@@ -1,0 +1,79 @@
+"""Cloudflare's SDK for Python against the REST API of an isobar server. Prints a line for each operation.
+
+Each response is validated strictly against the SDK's models, which are generated from Cloudflare's published OpenAPI schema."""
+
+import os
+import time
+
+import cloudflare
+from cloudflare import Cloudflare
+
+ACCOUNT = os.environ["CLOUDFLARE_ACCOUNT_ID"]
+client = Cloudflare(
+    api_token=os.environ["CLOUDFLARE_API_TOKEN"],
+    base_url=os.environ["CLOUDFLARE_API_BASE_URL"],
+    _strict_response_validation=True,
+)
+
+
+def fails(status, code, run):
+    try:
+        run()
+    except cloudflare.APIStatusError as error:
+        assert (error.status_code, error.errors[0].code) == (status, code), error
+        return
+    raise AssertionError(f"expected status {status} with code {code}")
+
+
+assert client.user.tokens.verify().status == "active"
+print("user.tokens.verify")
+assert [account.id for account in client.accounts.list()] == [ACCOUNT]
+print("accounts.list")
+assert [membership.account.id for membership in client.memberships.list()] == [ACCOUNT]
+print("memberships.list")
+
+buckets = client.r2.buckets
+assert buckets.create(account_id=ACCOUNT, name="made-by-python").name == "made-by-python"
+print("r2.buckets.create")
+assert "made-by-python" in [bucket.name for bucket in buckets.list(account_id=ACCOUNT).buckets]
+assert buckets.get("made-by-python", account_id=ACCOUNT).name == "made-by-python"
+fails(404, 10006, lambda: buckets.get("nothing", account_id=ACCOUNT))
+print("r2.buckets.list, get")
+place = {"account_id": ACCOUNT, "bucket_name": "made-by-python"}
+stored = buckets.objects.upload("a/b c", body=b"hello", **place)
+assert (stored.key, stored.size) == ("a/b c", "5"), stored
+assert buckets.objects.get("a/b c", **place).read() == b"hello"
+print("r2.buckets.objects.upload, get")
+assert [entry.key for entry in buckets.objects.list("made-by-python", account_id=ACCOUNT)] == ["a/b c"]
+print("r2.buckets.objects.list")
+buckets.objects.delete("a/b c", **place)
+buckets.delete("made-by-python", account_id=ACCOUNT)
+print("r2.buckets.objects.delete, r2.buckets.delete")
+
+databases = client.d1.database
+database = databases.create(account_id=ACCOUNT, name="made-by-python").uuid
+print("d1.database.create")
+assert database in [entry.uuid for entry in databases.list(account_id=ACCOUNT)]
+assert databases.get(database, account_id=ACCOUNT).name == "made-by-python"
+print("d1.database.list, get")
+script = "CREATE TABLE t (a); INSERT INTO t VALUES ('x'), ('y')"
+assert len(list(databases.query(database, account_id=ACCOUNT, sql=script))) == 2
+(rows,) = databases.query(database, account_id=ACCOUNT, sql="SELECT a FROM t WHERE a = ?", params=["y"])
+assert rows.results == [{"a": "y"}] and rows.success, rows
+(raw,) = databases.raw(database, account_id=ACCOUNT, sql="SELECT a FROM t ORDER BY a")
+assert (raw.results.columns, raw.results.rows) == (["a"], [["x"], ["y"]]), raw
+fails(400, 7500, lambda: databases.query(database, account_id=ACCOUNT, sql="SELEC"))
+print("d1.database.query, raw")
+export = databases.export(database, account_id=ACCOUNT, output_format="polling")
+while export.status is None:
+    time.sleep(0.1)
+    export = databases.export(database, account_id=ACCOUNT, output_format="polling", current_bookmark=export.at_bookmark)
+assert export.status == "complete" and export.result.signed_url, export
+print("d1.database.export")
+assert databases.time_travel.get_bookmark(database, account_id=ACCOUNT).bookmark
+print("d1.database.time_travel.get_bookmark")
+databases.delete(database, account_id=ACCOUNT)
+fails(404, 7404, lambda: databases.get(database, account_id=ACCOUNT))
+print("d1.database.delete")
+assert list(client.durable_objects.namespaces.list(account_id=ACCOUNT)) == []
+print("durable_objects.namespaces.list")

@@ -1,0 +1,104 @@
+//! A project served with its doors open, for clients.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::http::{Server, free_port};
+use crate::{cargo, run as execute, target};
+
+pub(super) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const CONFIG: &str = r#"name = "doors"
+compatibility_date = "2026-11-01"
+
+[[r2_buckets]]
+binding = "STORAGE"
+bucket_name = "doors-assets"
+
+[[d1_databases]]
+binding = "DB"
+database_name = "doors"
+database_id = "6f1c2b3a-0000-4000-8000-00000000d001"
+"#;
+
+/// A served project with an empty state.
+pub(super) struct Project {
+    pub(super) folder: PathBuf,
+    isobar: PathBuf,
+    /// Base URL of the REST API.
+    pub(super) rest: String,
+    _server: Server,
+}
+
+impl Project {
+    /// Builds the command, and serves a new project in a folder below the target's.
+    pub(super) fn serve(name: &str) -> Result<Self> {
+        execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
+        let folder = std::path::absolute(target().join("doors").join(name))?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        // A copy, which a later build does not replace while it runs.
+        let isobar = folder.join("isobar");
+        fs::copy(target().join("debug/isobar"), &isobar)?;
+        fs::write(folder.join("wrangler.toml"), CONFIG)?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut command = Command::new(&isobar);
+        command.current_dir(&folder).args(["serve", "--port", "0", "--rest", &address]).env("RUST_LOG", "error");
+        let server = Server::start(&mut command)?;
+        let rest = format!("http://{address}/client/v4");
+        let said = server.said("REST API on ").unwrap_or_default();
+        if !said.starts_with(&rest) {
+            return Err(format!("isobar serve --rest: expected it to print {rest}, and it printed {said:?}").into());
+        }
+        Ok(Self { folder, isobar, rest, _server: server })
+    }
+
+    /// Runs the command in the project. Returns its output, which must be a success.
+    pub(super) fn isobar(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.isobar).args(arguments).current_dir(&self.folder).output()?;
+        succeeded("isobar", &arguments.join(" "), &output)
+    }
+
+    /// Creates a key. Returns its secrets.
+    pub(super) fn key(&self, arguments: &[&str]) -> Result<Value> {
+        let printed = self.isobar(&[&["keys", "create", "--json"], arguments].concat())?;
+        Ok(serde_json::from_str(&printed)?)
+    }
+}
+
+/// Returns the output of a client whose operation must have succeeded.
+pub(super) fn succeeded(client: &str, operation: &str, output: &Output) -> Result<String> {
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(printed);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{client}: {operation}: expected success, and it was {}:\n{printed}{errors}", output.status).into())
+}
+
+/// Runs a client's whole script, whose lines say what it did, and prints them behind its name. There must be this many.
+pub(super) fn script(client: &str, command: &mut Command, least: usize) -> Result<()> {
+    let start = Instant::now();
+    let output = command.output().map_err(|error| format!("{client}: {command:?}: {error}"))?;
+    let printed = succeeded(client, "its script", &output)?;
+    let lines: Vec<&str> = printed.lines().collect();
+    if lines.len() < least {
+        return Err(format!("{client}: expected {least} lines of what it did, and it printed:\n{printed}").into());
+    }
+    lines.iter().for_each(|line| println!("{client}: {line}"));
+    println!("{client}: {} operations, {:.1} s", lines.len(), start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Writes a file of this task's own into a folder.
+pub(super) fn place(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    fs::write(&path, text)?;
+    Ok(path)
+}
