@@ -78,7 +78,7 @@ struct Measured {
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     if arguments.first().map(String::as_str) != Some("serve") {
-        return Err("there is `cargo xtask bench serve [--against PROGRAM]`".into());
+        return Err("there are `cargo xtask bench serve [--against PROGRAM]` and `bench db [--rounds N]`".into());
     }
     let earlier = arguments.iter().skip_while(|argument| *argument != "--against").nth(1);
     let folder = std::path::absolute(target().join("bench-serve"))?;

@@ -4,6 +4,7 @@
 mod analytics_sql;
 mod assets;
 mod bench;
+mod bench_db;
 mod browser;
 mod cache_tests;
 mod checkers;
@@ -61,6 +62,7 @@ const HELP: &str = "cargo xtask COMMAND
   endurance  hostile clients: 10,000 idle connections, byte-by-byte requests, aborted downloads; the server must answer others
   faults [NAME]         the running platform under a full disk, failing syncs, damaged and missing files, few descriptors and a
                         clock that jumps, with a ledger of what it acknowledged; needs Linux, root (or sudo), strace, faketime
+  bench db              compare the local database with rusqlite and sqlx, in the same statements
   bench serve           compare the server with nginx, tower-http's ServeDir and static-web-server, on the same files;
                         --against PROGRAM adds another build of isobar
   drift [VERSION]       run conformance, differential, assets and cache-tests with the newest miniflare of npm, or this version;
@@ -94,7 +96,13 @@ fn main() -> ExitCode {
         Some("drift") => drift::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("docs") => docs::run(),
         Some("faults") => faults::run(&std::env::args().skip(2).collect::<Vec<_>>()),
-        Some("bench") => bench::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("bench") => {
+            let arguments: Vec<String> = std::env::args().skip(2).collect();
+            match arguments.split_first() {
+                Some((what, rest)) if what == "db" => bench_db::run(rest),
+                _ => bench::run(&arguments),
+            }
+        }
         Some("browser") => browser::run(),
         None | Some("help" | "--help" | "-h") => {
             println!("{HELP}");
