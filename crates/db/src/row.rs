@@ -34,6 +34,9 @@ pub struct Row {
     values: Values,
 }
 
+/// The columns of a result, and the values of all its rows, one row after the other.
+type AllValues = (Arc<[String]>, Vec<Value>);
+
 /// The values of a row: its own, or a part of those of its result, which cost one allocation for all rows.
 #[derive(Clone)]
 enum Values {
@@ -79,7 +82,7 @@ impl Row {
 
     /// The values of all rows, one row after the other; the rows where they are not a whole result that nobody else has.
     #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
-    fn all_values(mut rows: Vec<Self>) -> std::result::Result<(Arc<[String]>, Vec<Value>), Vec<Self>> {
+    fn all_values(mut rows: Vec<Self>) -> Result<AllValues, Vec<Self>> {
         let Some(Self { columns, values: Values::Shared { all, .. } }) = rows.first() else { return Err(rows) };
         let width = columns.len();
         let is_in_place = |(number, row): (usize, &Self)| match &row.values {
@@ -107,7 +110,7 @@ impl Row {
     }
 
     #[cfg(not(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))))]
-    fn all_values(rows: Vec<Self>) -> std::result::Result<(Arc<[String]>, Vec<Value>), Vec<Self>> {
+    fn all_values(rows: Vec<Self>) -> Result<AllValues, Vec<Self>> {
         Err(rows)
     }
 
