@@ -21,6 +21,8 @@ mod functions;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod limited;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+mod math;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod pragmas;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod prepared;
@@ -37,6 +39,7 @@ pub use self::{
     codes::code_name,
     functions::{allows_function, knows_function, unknown_function},
     limited::prepare_next,
+    math::add_math_functions,
     pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize},
     prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},
     rules::{DURABLE, Product, is_allowed, set_limits},

@@ -33,6 +33,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             definitions_change_the_database_where_it_grows,
             delete_and_update_take_order_and_limit,
             limited_statements_find_their_table,
+            mathematical_functions_give_numbers_or_null,
         }
     }
 }
@@ -373,5 +374,30 @@ async fn limited_statements_find_their_table(db: Subject) -> Outcome {
                     RETURNING v ORDER BY b DESC LIMIT 1";
     ensure_eq!(db.prepare(returned).all::<String>().await?, ["two!"]);
     ensure_eq!(db.prepare("SELECT v FROM q_keyed ORDER BY a, b").all::<String>().await?, ["one", "two!", "three"]);
+    Ok(())
+}
+
+async fn mathematical_functions_give_numbers_or_null(db: Subject) -> Outcome {
+    for (call, result) in [
+        ("sqrt(16)", "real 4.0"),
+        ("ceil(3)", "integer 3"),
+        ("ceil(' 2.5 ')", "real 3.0"),
+        ("trunc(-2.5)", "real -2.0"),
+        ("log(100)", "real 2.0"),
+        ("log(2, '8x')", "real 3.0"),
+        ("mod(7, -4)", "real 3.0"),
+        ("pow(2, -1)", "real 0.5"),
+        ("exp(1000)", "real Inf"),
+        ("degrees(pi())", "real 180.0"),
+        ("sqrt(-1)", "null"),
+        ("ln(0)", "null"),
+        ("acosh(0.5)", "null"),
+        ("mod(1, 0)", "null"),
+        ("pow('x', 2)", "null"),
+        ("floor(x'32')", "null"),
+    ] {
+        let got: String = db.prepare(format!("SELECT typeof({call}) || coalesce(' ' || {call}, '')")).one().await?;
+        ensure_eq!((call, got.as_str()), (call, result));
+    }
     Ok(())
 }

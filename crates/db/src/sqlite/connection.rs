@@ -208,6 +208,7 @@ impl AuthorizedConnection {
         }
         set_limits(&connection, limits::VALUE_BYTES)?;
         isobar_sqlite::drop_modules(&connection);
+        isobar_sqlite::add_math_functions(&connection)?;
         let wal = WalPages::count(&mut connection)?;
         connection.progress_handler(INSTRUCTIONS, Some(must_stop))?;
         let authorizer = Arc::new(Authorizer {

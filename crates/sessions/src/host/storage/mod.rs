@@ -203,6 +203,7 @@ impl Storage {
         self.wal = WalPages::count(connection)?;
         isobar_sqlite::set_limits(connection, VALUE_BYTES)?;
         isobar_sqlite::drop_modules(connection);
+        isobar_sqlite::add_math_functions(connection)?;
         let trusted = Arc::clone(&self.trusted);
         let settings = Arc::clone(&self.settings);
         let writes = Arc::clone(&self.writes);
