@@ -34,11 +34,8 @@ fn number_of(bytes: &[u8]) -> u64 {
     text.parse().expect("a body begins with its number")
 }
 
-/// The process that is killed: run by the test below, and by nobody else.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "it is a process of the test below"]
-async fn writer() {
-    let Ok(folder) = std::env::var(FOLDER) else { return };
+/// The process that is killed: it writes for ever.
+async fn write(folder: String) {
     let from: u64 = std::env::var(FROM).unwrap().parse().unwrap();
     let store = LocalStore::open(folder).await.unwrap();
     let mut tasks = Vec::new();
@@ -64,8 +61,12 @@ async fn writer() {
     }
 }
 
-#[tokio::test]
+/// It is its own child: with a folder in its environment it is the process that writes, and is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_writer_has_lost_nothing_that_it_acknowledged() {
+    if let Ok(folder) = std::env::var(FOLDER) {
+        return write(folder).await;
+    }
     let kills = count("ISOBAR_KILLS", 1000);
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random(3);
@@ -102,7 +103,7 @@ async fn a_killed_writer_has_lost_nothing_that_it_acknowledged() {
 /// Starts the writer, kills it after this time, and tells what it had acknowledged.
 fn killed(folder: &std::path::Path, from: u64, after: Duration) -> Vec<(String, u64)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::writer", "--ignored", "--nocapture"])
+        .args(["--exact", "kill::a_killed_writer_has_lost_nothing_that_it_acknowledged", "--nocapture"])
         .envs([(FOLDER, folder.as_os_str()), (FROM, from.to_string().as_ref())])
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

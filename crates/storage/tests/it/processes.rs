@@ -13,11 +13,8 @@ const PROCESSES: u64 = 4;
 /// Steps of each process on the one counter.
 const STEPS: u64 = 50;
 
-/// One of the processes: run by the test below, and by nobody else.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "it is a process of the test below"]
-async fn counts() {
-    let (Ok(folder), Ok(name)) = (std::env::var(FOLDER), std::env::var(NAME)) else { return };
+/// One of the processes.
+async fn count(folder: String, name: String) {
     let store = LocalStore::open(folder).await.unwrap();
     for step in 0..STEPS {
         // What is large is a file of its own.
@@ -55,15 +52,19 @@ impl Drop for Process {
 
 fn process(folder: &std::path::Path, name: u64) -> Process {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "processes::counts", "--ignored", "--nocapture"])
+        .args(["--exact", "processes::processes_that_swap_one_value_lose_no_step", "--nocapture"])
         .envs([(FOLDER, folder.as_os_str()), (NAME, name.to_string().as_ref())])
         .stdout(Stdio::null())
         .spawn();
     Process(child.unwrap())
 }
 
-#[tokio::test]
+/// It is its own child: with a folder and a name in its environment it is one of the processes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_swap_one_value_lose_no_step() {
+    if let (Ok(folder), Ok(name)) = (std::env::var(FOLDER), std::env::var(NAME)) {
+        return count(folder, name).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     // All of them open it anew, and at once.
     let mut processes: Vec<Process> = (0..PROCESSES).map(|name| process(folder.path(), name)).collect();
