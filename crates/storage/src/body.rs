@@ -115,7 +115,11 @@ impl Body {
         }
     }
 
-    /// The body as a stream of chunks.
+    /// Returns the body as a stream of chunks.
+    ///
+    /// # Errors
+    /// In place of a chunk, and as the last item: the error of the body's source, or [`ErrorKind::Body`] where the body is not as long
+    /// as was announced.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Unpin + 'static {
         match self.source {
             Source::Whole(bytes) => Box::pin(stream::iter((!bytes.is_empty()).then_some(Ok(bytes)))) as Chunks,

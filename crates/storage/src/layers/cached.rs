@@ -101,28 +101,28 @@ impl fmt::Debug for CacheOptions {
 }
 
 impl CacheOptions {
-    /// Bytes of all that is kept.
+    /// Sets [`max_bytes`](Self::max_bytes), the size limit of the cache in bytes.
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Bytes of an object that is kept.
+    /// Sets [`max_object_bytes`](Self::max_object_bytes), the size limit of a cached object in bytes.
     #[must_use]
     pub fn with_max_object_bytes(mut self, bytes: u64) -> Self {
         self.max_object_bytes = bytes;
         self
     }
 
-    /// How long an object is taken to be what it was.
+    /// Sets [`fresh_for`](Self::fresh_for), the time for which a cached object is not looked at in the store.
     #[must_use]
     pub fn with_fresh_for(mut self, time: Duration) -> Self {
         self.fresh_for = time;
         self
     }
 
-    /// Where the time comes from.
+    /// Sets [`clock`](Self::clock), the source of the time.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;

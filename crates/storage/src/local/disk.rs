@@ -5,6 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::Path;
 
+pub use isobar_base::fs::Space;
+
 use crate::{Error, Result};
 
 /// The disk beneath a [`LocalStore`](super::LocalStore): operations that change blobs, packs and folders, and that make changes
@@ -93,25 +95,41 @@ pub trait Disk: Debug + Send + Sync {
     }
 }
 
-/// Room on a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Space {
-    /// Bytes that an unprivileged process may still write.
-    pub free: u64,
-    /// Bytes of the whole file system.
-    pub total: u64,
-}
-
-impl Space {
-    /// Free bytes and total bytes.
-    #[must_use]
-    pub fn new(free: u64, total: u64) -> Self {
-        Self { free, total }
-    }
-}
-
 /// A file that is being written.
+///
+/// ```
+/// use std::fs::File;
+/// use std::io::{self, Seek, SeekFrom, Write};
+///
+/// use isobar_storage::local::DiskFile;
+///
+/// /// A file on a disk that takes every write and keeps none: its syncs fail.
+/// struct Unsyncable(File);
+///
+/// impl Write for Unsyncable {
+///     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+///         self.0.write(bytes)
+///     }
+///     fn flush(&mut self) -> io::Result<()> {
+///         self.0.flush()
+///     }
+/// }
+///
+/// impl Seek for Unsyncable {
+///     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+///         self.0.seek(position)
+///     }
+/// }
+///
+/// impl DiskFile for Unsyncable {
+///     fn sync(&mut self) -> io::Result<()> {
+///         Err(io::ErrorKind::StorageFull.into())
+///     }
+/// }
+/// # let file: Box<dyn DiskFile> = Box::new(Unsyncable(tempfile::tempfile()?));
+/// # drop(file);
+/// # Ok::<(), io::Error>(())
+/// ```
 pub trait DiskFile: Write + Seek + Send {
     /// Makes what was written durable.
     ///
@@ -154,7 +172,7 @@ impl Disk for SystemDisk {
     }
 
     fn free(&self, path: &Path) -> io::Result<Option<Space>> {
-        Ok(isobar_base::fs::space(path)?.map(|space| Space::new(space.free, space.total)))
+        isobar_base::fs::space(path)
     }
 }
 

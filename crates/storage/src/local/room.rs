@@ -55,7 +55,7 @@ impl Room {
         // A disk that does not say how much room there is says so when there is none.
         let space = self.disk.free(&self.path).ok().flatten();
         let (free, reserve) =
-            space.map_or((u64::MAX, 0), |Space { free, total, .. }| (free, self.reserve.min(total / LARGEST_PART)));
+            space.map_or((u64::MAX, 0), |Space { free, total }| (free, self.reserve.min(total / LARGEST_PART)));
         let margin = free.saturating_sub(reserve).saturating_sub(self.in_flight.load(Ordering::Relaxed));
         self.margin.store(margin, Ordering::Relaxed);
         self.next.store(now.saturating_add(LOOK_EVERY), Ordering::Relaxed);

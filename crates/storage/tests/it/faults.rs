@@ -86,7 +86,7 @@ impl Disk for Fragile {
     /// As many MiB free as the test wants, of 10 GiB; nothing is known until it says so.
     fn free(&self, _: &Path) -> io::Result<Option<Space>> {
         let free = self.1.load(Ordering::SeqCst);
-        Ok((free > 0).then(|| Space::new(free << 20, 10 << 30)))
+        Ok((free > 0).then_some(Space { free: free << 20, total: 10 << 30 }))
     }
 }
 
