@@ -10,13 +10,77 @@ use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, ErrorKind, ObjectId, Parameters, Result, ServerSocket, Value, WebSocket, limits};
+use crate::{Cursor, Error, ErrorKind, ObjectId, Parameters, Result, ServerSocket, Value, WebSocket, limits};
 
 /// The body of a transaction: run once, inside it.
 pub type TransactionBody<'a> = &'a mut dyn FnMut() -> Result<()>;
 
 /// Irreducible operations that a host provides behind a [`SessionContext`]. Applications use the context; only a host implements this
 /// trait, and a context over an implementation of its own is how a test stands in for a host.
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::collections::BTreeMap;
+/// use std::rc::Rc;
+///
+/// use bytes::Bytes;
+/// # use chrono::{DateTime, Utc};
+/// # use futures_util::future::LocalBoxFuture;
+/// use isobar_sessions::{ErrorKind, IdScheme, ObjectId, Result, SessionBackend, SessionContext};
+/// # use isobar_sessions::{Cursor, KvListOptions, ServerSocket, TransactionBody, Value, WebSocket};
+///
+/// /// A host that has keys alone.
+/// struct Keys {
+///     id: ObjectId,
+///     values: RefCell<BTreeMap<String, Bytes>>,
+/// }
+///
+/// /// The other operations are denied.
+/// fn denied<T>() -> Result<T> {
+///     Err(isobar_sessions::Error::new(ErrorKind::Internal, "a host of keys has no such operation"))
+/// }
+///
+/// impl SessionBackend for Keys {
+///     fn id(&self) -> &ObjectId {
+///         &self.id
+///     }
+///     fn exec(&self, _: &str, _: Vec<Value>) -> Result<Cursor> {
+///         denied()
+///     }
+///     fn kv_get(&self, key: &str) -> Result<Option<Bytes>> {
+///         Ok(self.values.borrow().get(key).cloned())
+///     }
+///     fn kv_put(&self, key: &str, value: Bytes) -> Result<()> {
+///         self.values.borrow_mut().insert(key.to_owned(), value);
+///         Ok(())
+///     }
+///     fn kv_delete(&self, key: &str) -> Result<bool> {
+///         Ok(self.values.borrow_mut().remove(key).is_some())
+///     }
+///     // ... and the others alike.
+/// #   fn database_size(&self) -> Result<u64> { denied() }
+/// #   fn transaction(&self, _: TransactionBody<'_>) -> Result<()> { denied() }
+/// #   fn kv_list(&self, _: &KvListOptions) -> Result<Vec<(String, Bytes)>> { denied() }
+/// #   fn delete_all(&self) -> Result<()> { denied() }
+/// #   fn alarm(&self) -> Result<Option<DateTime<Utc>>> { denied() }
+/// #   fn set_alarm(&self, _: Option<DateTime<Utc>>) -> Result<()> { denied() }
+/// #   fn accept_websocket(&self, _: ServerSocket, _: Vec<String>) -> Result<WebSocket> { denied() }
+/// #   fn websockets(&self, _: Option<&str>) -> Vec<WebSocket> { Vec::new() }
+/// #   fn set_auto_response(&self, _: Option<(String, String)>) -> Result<()> { denied() }
+/// #   fn auto_response(&self) -> Option<(String, String)> { None }
+/// #   fn block_concurrency_while(&self, work: LocalBoxFuture<'static, Result<()>>) -> LocalBoxFuture<'static, Result<()>> { work }
+/// #   fn durable(&self) -> LocalBoxFuture<'static, Result<()>> { Box::pin(async { denied() }) }
+/// #   fn wait_until(&self, _: LocalBoxFuture<'static, ()>) {}
+/// #   fn abort(&self, _: &str) {}
+/// }
+///
+/// let host = Keys { id: IdScheme::new("Counter").from_name("a"), values: RefCell::default() };
+/// let context = SessionContext::new(Rc::new(host));
+/// context.kv().put("visits", &3)?;
+/// assert_eq!(context.kv().get::<u32>("visits")?, Some(3));
+/// assert!(context.sql().exec("SELECT 1", ()).is_err());
+/// # Ok::<(), isobar_sessions::Error>(())
+/// ```
 pub trait SessionBackend {
     /// Returns the object's id.
     fn id(&self) -> &ObjectId;
@@ -333,92 +397,6 @@ impl Sql<'_> {
     pub fn database_size(&self) -> Result<u64> {
         self.0.database_size()
     }
-}
-
-/// The rows of a statement.
-#[derive(Debug, Clone, Default)]
-pub struct Cursor {
-    columns: Vec<String>,
-    rows: std::collections::VecDeque<Vec<Value>>,
-    rows_read: Option<u64>,
-    rows_written: Option<u64>,
-}
-
-impl Cursor {
-    /// Creates a cursor, for hosts.
-    #[must_use]
-    pub fn new(columns: Vec<String>, rows: Vec<Vec<Value>>, rows_read: Option<u64>, rows_written: Option<u64>) -> Self {
-        Self { columns, rows: rows.into(), rows_read, rows_written }
-    }
-
-    /// Returns the names of the columns in their order; two columns may have the same.
-    #[must_use]
-    pub fn column_names(&self) -> &[String] {
-        &self.columns
-    }
-
-    /// Returns the number of rows read; `None` where the host does not count them, as the native ones.
-    #[must_use]
-    pub fn rows_read(&self) -> Option<u64> {
-        self.rows_read
-    }
-
-    /// Returns the number of rows written; `None` where the host does not count them.
-    #[must_use]
-    pub fn rows_written(&self) -> Option<u64> {
-        self.rows_written
-    }
-
-    /// Returns the only row as `T`: a struct by the names of the columns, a tuple by their order, or the value of a single column.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Decode`] when there is no row, or more than one, or the row is not a `T`.
-    pub fn one<T: DeserializeOwned>(self) -> Result<T> {
-        match self.rows.len() {
-            1 => Ok(self.all()?.swap_remove(0)),
-            0 => Err(decode("Expected exactly one result from SQL query, but got no results.")),
-            _ => Err(decode("Expected exactly one result from SQL query, but got multiple results.")),
-        }
-    }
-
-    /// Returns the remaining rows as `T`, as for [`one`](Self::one): Durable Objects' `toArray`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Decode`] when a row is not a `T`.
-    pub fn all<T: DeserializeOwned>(self) -> Result<Vec<T>> {
-        let Self { columns, rows, .. } = self;
-        rows.into_iter().map(|row| take(&columns, &row)).collect()
-    }
-
-    /// Returns the remaining rows as values in the order of the columns.
-    pub fn raw(self) -> Vec<Vec<Value>> {
-        self.rows.into()
-    }
-
-    /// Returns the next row as `T`, as for [`one`](Self::one); `None` after the last.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Decode`] when the value is not a `T`.
-    #[allow(clippy::should_implement_trait, reason = "the name is Durable Objects'; the row's type is the caller's")]
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        self.rows.pop_front().map(|row| take(&self.columns, &row)).transpose()
-    }
-}
-
-/// A row as `T`: by names where `T` has some; else its only column's value, or all in order.
-fn take<T: DeserializeOwned>(columns: &[String], row: &[Value]) -> Result<T> {
-    let object = columns.iter().cloned().zip(row.iter().map(Value::to_json)).collect();
-    let by_name = serde_json::from_value(serde_json::Value::Object(object));
-    let Err(error) = by_name else { return Ok(by_name?) };
-    let by_order = match row {
-        [value] => value.to_json(),
-        _ => row.iter().map(Value::to_json).collect(),
-    };
-    serde_json::from_value(by_order).map_err(|_| decode(&format!("a row of {columns:?}: {error}")))
-}
-
-fn decode(message: &str) -> Error {
-    Error::new(ErrorKind::Decode, message)
 }
 
 /// An object's key-value storage; values are JSON.

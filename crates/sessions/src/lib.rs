@@ -37,6 +37,7 @@
 
 mod body;
 mod context;
+mod cursor;
 mod error;
 mod ext;
 mod id;
@@ -71,7 +72,8 @@ pub mod memory {
 }
 
 pub use body::Body;
-pub use context::{Cursor, Kv, KvListOptions, SessionBackend, SessionContext, Sql, TransactionBody};
+pub use context::{Kv, KvListOptions, SessionBackend, SessionContext, Sql, TransactionBody};
+pub use cursor::Cursor;
 pub use error::{Error, ErrorKind, Result};
 pub use ext::SessionNamespaceExt;
 pub use id::{IdScheme, ObjectId};
