@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
+use super::engine::check_room;
 use super::proxy::{Proxy, resolve};
 use super::{
     BrowserEngine, BrowserError, BrowserErrorKind, DevTools, NetworkPolicy, RenderJob, Rendered, check_url, render,
@@ -31,9 +32,6 @@ const START: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Bytes of an answer: more than the largest picture has in base64.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
-/// Sessions at once, of all users and of each.
-const SESSIONS: usize = 6;
-const SESSIONS_OF_USER: usize = 3;
 /// Flags that keep chromium behind its proxy: WebRTC sends no datagram, HTTP/3 is not tried, and no name is looked up but
 /// by the proxy. Chromium has renamed the first: each version ignores the name it does not know.
 const ONLY_BY_PROXY: [&str; 4] = [
@@ -156,14 +154,7 @@ impl BrowserEngine for Chromium {
                 *running = Some(start(&self.inner.program, self.inner.network).await?);
             }
             let Some(browser) = running.as_mut() else { break };
-            let own = browser.sessions.values().filter(|owner| *owner == user).count();
-            if browser.sessions.len() >= SESSIONS || own >= SESSIONS_OF_USER {
-                let why = format!(
-                    "there are {} browsers open already, {own} of them yours; close one, or wait",
-                    browser.sessions.len()
-                );
-                return Err(BrowserError::new(BrowserErrorKind::Full, why));
-            }
+            check_room(browser.sessions.values(), user)?;
             // The connection ends and the context stays: it is disposed of by name.
             match self.once(&browser.url, "Target.createBrowserContext", json!({"disposeOnDetach": false})).await {
                 Ok(result) => {

@@ -5,7 +5,11 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use chrono::TimeDelta;
 
-use super::{BrowserError, RenderJob, Rendered};
+use super::{BrowserError, BrowserErrorKind, RenderJob, Rendered};
+
+/// Most sessions at once of an engine of this machine, of all users and of each.
+const SESSIONS: usize = 6;
+const SESSIONS_OF_USER: usize = 3;
 
 /// A pool of browsers, each session in one of its own.
 ///
@@ -62,4 +66,18 @@ pub trait BrowserEngine: Debug + Send + Sync {
     /// # Errors
     /// As [`open`](Self::open).
     async fn close(&self, session: &str) -> Result<(), BrowserError>;
+}
+
+/// Checks that a user may open one more session of an engine of this machine, by the users of those that are open.
+///
+/// # Errors
+/// [`BrowserErrorKind::Full`].
+pub(super) fn check_room<'u>(open: impl ExactSizeIterator<Item = &'u String>, user: &str) -> Result<(), BrowserError> {
+    let all = open.len();
+    let own = open.filter(|owner| *owner == user).count();
+    if all < SESSIONS && own < SESSIONS_OF_USER {
+        return Ok(());
+    }
+    let why = format!("there are {all} browsers open already, {own} of them yours; close one, or wait");
+    Err(BrowserError::new(BrowserErrorKind::Full, why))
 }

@@ -8,13 +8,11 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use isobar_base::sync::IgnorePoison;
 
+use super::engine::check_room;
 use super::{
     BrowserEngine, BrowserError, BrowserErrorKind, NetworkPolicy, RenderFormat, RenderJob, Rendered, check_url,
 };
 
-/// Sessions at once, of all users and of each: as many as a chromium of this machine has.
-const SESSIONS: usize = 6;
-const SESSIONS_OF_USER: usize = 3;
 /// An image of one pixel.
 const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\
     \0\0\0\nIDATx\xdac\xf8\x0f\0\x01\x01\x01\0\x1c\xb0\x8c\x99\0\0\0\0IEND\xaeB`\x82";
@@ -23,8 +21,8 @@ const DOCUMENT: &[u8] =
     b"%PDF-1.4\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n2 0 obj\n<</Type/Pages/Kids[]/Count 0>>\nendobj\n\
     trailer\n<</Root 1 0 R>>\n%%EOF\n";
 
-/// Browsers in memory: they render the HTML of a job as it is, without layout or scripts, and reach no network. Six sessions at once,
-/// three of them of one user. Clones share the sessions.
+/// Browsers in memory: they render the HTML of a job as it is, without layout or scripts, and reach no network. As many sessions at
+/// once as a chromium of this machine: six, three of them of one user. Clones share the sessions.
 ///
 /// A screenshot is an image of one pixel, a PDF has no page, and a job with a URL fails: [`BrowserErrorKind::Forbidden`] for an
 /// address that is not public, else [`BrowserErrorKind::Page`].
@@ -66,11 +64,7 @@ impl MemoryBrowsers {
 impl BrowserEngine for MemoryBrowsers {
     async fn open(&self, user: &str, _: TimeDelta) -> Result<String, BrowserError> {
         self.with(|sessions| {
-            let own = sessions.users.values().filter(|owner| *owner == user).count();
-            if sessions.users.len() >= SESSIONS || own >= SESSIONS_OF_USER {
-                let why = format!("there are {} browsers open, {own} of them yours", sessions.users.len());
-                return Err(BrowserError::new(BrowserErrorKind::Full, why));
-            }
+            check_room(sessions.users.values(), user)?;
             sessions.opened += 1;
             let id = format!("memory-{}", sessions.opened);
             sessions.users.insert(id.clone(), user.to_owned());
