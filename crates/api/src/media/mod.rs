@@ -8,6 +8,7 @@
 mod body;
 mod content;
 mod kind;
+mod sweep;
 mod tus;
 mod upload;
 mod upload_journal;
@@ -26,7 +27,7 @@ use isobar_db::vault::Vault;
 use isobar_storage::{Key, ObjectStore};
 use serde_json::json;
 
-pub use upload_journal::SweepReport;
+pub use sweep::SweepReport;
 
 use crate::{Api, Column, Policy, Problem, Resource, Role};
 

@@ -21,7 +21,7 @@ const DIRECT: TimeDelta = TimeDelta::hours(24);
 /// Lifetime of the lock of a request that writes to an upload, from its last renewal.
 const LOCK: TimeDelta = TimeDelta::seconds(60);
 /// Time between the two deletions of an abandoned upload's object: a part may have been in flight at the first one.
-const LINGER: TimeDelta = TimeDelta::hours(1);
+pub(super) const LINGER: TimeDelta = TimeDelta::hours(1);
 /// Unfinished uploads of one user.
 const MAX_UPLOADS: i64 = 100;
 
@@ -57,21 +57,9 @@ pub(super) struct Upload {
     lock: String,
 }
 
-/// The result of [`Media::sweep`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct SweepReport {
-    /// Number of unfinished uploads that had expired and were deleted.
-    pub abandoned: u64,
-    /// Number of deletions and completions that were interrupted earlier and are finished now.
-    pub finished: u64,
-    /// Number of uploads whose sweep failed. Each is logged, and tried again an hour later.
-    pub failed: u64,
-}
-
 impl Upload {
     /// Returns the key of the object with the bytes behind the last whole part.
-    fn tail(id: &str) -> Result<Key, Problem> {
+    pub(super) fn tail(id: &str) -> Result<Key, Problem> {
         Ok(Key::new(format!("uploads/{id}"))?)
     }
 
@@ -424,66 +412,8 @@ impl Media {
         self.forget(id, &[Key::new(key)?, Upload::tail(id)?], "going").await
     }
 
-    /// Finishes interrupted deletions, and deletes unfinished uploads that have expired, at most 100 of both in one call.
-    ///
-    /// Run it periodically, every 10 minutes for example. Concurrent requests and sweeps do no harm.
-    ///
-    /// # Errors
-    /// The database's, as a [`Problem`]. A failure of one upload is counted in [`SweepReport::failed`] instead.
-    pub async fn sweep(&self) -> Result<SweepReport, Problem> {
-        let mut report = SweepReport::default();
-        let sql = "SELECT id, key, state, multipart FROM uploads WHERE expires_at <= ? ORDER BY expires_at LIMIT 100";
-        let due: Vec<(String, String, String, Option<String>)> = self.database().prepare(sql).bind(now()).all().await?;
-        for (id, key, state, multipart) in due {
-            match self.sweep_one(&id, key, &state, multipart).await {
-                Ok(one) => {
-                    report.abandoned += one.abandoned;
-                    report.finished += one.finished;
-                }
-                Err(problem) => {
-                    // It does not delay the others, and is tried again in an hour.
-                    tracing::warn!(id, ?problem, "an upload was not swept");
-                    report.failed += 1;
-                    let sql = "UPDATE uploads SET expires_at = ? WHERE id = ?";
-                    self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(&id).run().await?;
-                }
-            }
-        }
-        Ok(report)
-    }
-
-    async fn sweep_one(
-        &self,
-        id: &str,
-        key: String,
-        state: &str,
-        multipart: Option<String>,
-    ) -> Result<SweepReport, Problem> {
-        let key = Key::new(key)?;
-        let multipart = multipart.map(UploadId::new);
-        if state == "coming" {
-            // Whole parts of an upload in one request are not in its row: only where none were stored, or the row has them, is
-            // the announced length replaced by what may be stored.
-            let sql = "UPDATE uploads SET state = 'going', expires_at = ?, reserved = CASE WHEN received > 0 OR multipart IS NULL \
-                       THEN min(reserved, received + ?) ELSE reserved END WHERE id = ? AND state = 'coming' AND expires_at <= ?";
-            let claim = self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(integer(PART_BYTES));
-            let claim = claim.bind(id).bind(now());
-            if claim.run().await?.changes == 0 {
-                return Ok(SweepReport::default());
-            }
-            self.clear(id, &key, multipart.as_ref()).await?;
-            self.free(id).await?;
-            return Ok(SweepReport { abandoned: 1, ..SweepReport::default() });
-        }
-        if state == "going" {
-            self.clear(id, &key, multipart.as_ref()).await?;
-        }
-        self.forget(id, &[Upload::tail(id)?], state).await?;
-        Ok(SweepReport { finished: 1, ..SweepReport::default() })
-    }
-
     /// Removes what an upload has in the bucket.
-    async fn clear(&self, id: &str, key: &Key, multipart: Option<&UploadId>) -> Result<(), Problem> {
+    pub(super) async fn clear(&self, id: &str, key: &Key, multipart: Option<&UploadId>) -> Result<(), Problem> {
         if let Some(multipart) = multipart
             && let Err(error) = self.store().abort_multipart(key, multipart).await
             && error.kind() != isobar_storage::ErrorKind::NoSuchUpload
@@ -495,14 +425,14 @@ impl Media {
     }
 
     /// Returns the quota that an upload had reserved, once its bytes are deleted.
-    async fn free(&self, id: &str) -> Result<(), Problem> {
+    pub(super) async fn free(&self, id: &str) -> Result<(), Problem> {
         let sql = "UPDATE uploads SET reserved = 0 WHERE id = ? AND state = 'going'";
         self.database().prepare(sql).bind(id).run().await?;
         Ok(())
     }
 
     /// Deletes objects, and then the row that named them.
-    async fn forget(&self, id: &str, keys: &[Key], state: &str) -> Result<(), Problem> {
+    pub(super) async fn forget(&self, id: &str, keys: &[Key], state: &str) -> Result<(), Problem> {
         if !keys.is_empty() {
             self.store().delete(keys).await?;
         }
@@ -553,7 +483,7 @@ fn used(tenant: &str) -> String {
     )
 }
 
-fn integer(size: u64) -> i64 {
+pub(super) fn integer(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 

@@ -1,0 +1,82 @@
+//! The sweep: it ends uploads that have expired, and deletions that were interrupted.
+
+use chrono::Utc;
+use isobar_db::QueryableExt;
+use isobar_storage::{Key, UploadId};
+
+use super::Media;
+use super::upload_journal::{LINGER, PART_BYTES, Upload, integer};
+use crate::Problem;
+use crate::time::{now, rfc3339};
+
+/// The result of [`Media::sweep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SweepReport {
+    /// Number of unfinished uploads that had expired and were deleted.
+    pub abandoned: u64,
+    /// Number of deletions and completions that were interrupted earlier and are finished now.
+    pub finished: u64,
+    /// Number of uploads whose sweep failed. Each is logged, and tried again an hour later.
+    pub failed: u64,
+}
+
+impl Media {
+    /// Finishes interrupted deletions, and deletes unfinished uploads that have expired, at most 100 of both in one call.
+    ///
+    /// Run it periodically, every 10 minutes for example. Concurrent requests and sweeps do no harm.
+    ///
+    /// # Errors
+    /// The database's, as a [`Problem`]. A failure of one upload is counted in [`SweepReport::failed`] instead.
+    pub async fn sweep(&self) -> Result<SweepReport, Problem> {
+        let mut report = SweepReport::default();
+        let sql = "SELECT id, key, state, multipart FROM uploads WHERE expires_at <= ? ORDER BY expires_at LIMIT 100";
+        let due: Vec<(String, String, String, Option<String>)> = self.database().prepare(sql).bind(now()).all().await?;
+        for (id, key, state, multipart) in due {
+            match self.sweep_one(&id, key, &state, multipart).await {
+                Ok(one) => {
+                    report.abandoned += one.abandoned;
+                    report.finished += one.finished;
+                }
+                Err(problem) => {
+                    // It does not delay the others, and is tried again in an hour.
+                    tracing::warn!(id, ?problem, "an upload was not swept");
+                    report.failed += 1;
+                    let sql = "UPDATE uploads SET expires_at = ? WHERE id = ?";
+                    self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(&id).run().await?;
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    async fn sweep_one(
+        &self,
+        id: &str,
+        key: String,
+        state: &str,
+        multipart: Option<String>,
+    ) -> Result<SweepReport, Problem> {
+        let key = Key::new(key)?;
+        let multipart = multipart.map(UploadId::new);
+        if state == "coming" {
+            // Whole parts of an upload in one request are not in its row: only where none were stored, or the row has them, is
+            // the announced length replaced by what may be stored.
+            let sql = "UPDATE uploads SET state = 'going', expires_at = ?, reserved = CASE WHEN received > 0 OR multipart IS NULL \
+                       THEN min(reserved, received + ?) ELSE reserved END WHERE id = ? AND state = 'coming' AND expires_at <= ?";
+            let claim = self.database().prepare(sql).bind(rfc3339(Utc::now() + LINGER)).bind(integer(PART_BYTES));
+            let claim = claim.bind(id).bind(now());
+            if claim.run().await?.changes == 0 {
+                return Ok(SweepReport::default());
+            }
+            self.clear(id, &key, multipart.as_ref()).await?;
+            self.free(id).await?;
+            return Ok(SweepReport { abandoned: 1, ..SweepReport::default() });
+        }
+        if state == "going" {
+            self.clear(id, &key, multipart.as_ref()).await?;
+        }
+        self.forget(id, &[Upload::tail(id)?], state).await?;
+        Ok(SweepReport { finished: 1, ..SweepReport::default() })
+    }
+}
