@@ -8,11 +8,10 @@ use isobar_db::{QueryableExt, Statement};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::devices::PasswordTry;
 use super::links::{forget_links, is_address};
 use super::session::signed_in;
-use super::throttle::{
-    ClientAddress, Counted, DEVICE_TRIES, OWN_TRIES, SIGN_UPS, count, forgive, login_tries, network,
-};
+use super::throttle::{ClientAddress, Counted, OWN_TRIES, SIGN_UPS, count, forgive, network};
 use super::{Auth, common, devices, keys, messages::Message, session, setup};
 use crate::background::later;
 use crate::batch::nothing_changed;
@@ -151,17 +150,8 @@ pub(super) async fn log_in(
 ) -> Result<Response, Problem> {
     let LogIn { email, password, tenant } = input(body)?;
     let email = email.trim().to_ascii_lowercase();
-    let network = network(address.as_deref());
-    let device = devices::known(&auth, &headers, &email).await?;
-    let counted = match &device {
-        Some(device) => vec![Counted::new("device", device, DEVICE_TRIES)],
-        None => login_tries(&email, &network).into(),
-    };
-    // The first one alone: tries from a network that is refused for the account do not count against the account.
-    count(auth.database(), &counted[..1]).await?;
-    if device.is_none() {
-        count(auth.database(), &counted[1..]).await?;
-    }
+    let PasswordTry { counted, is_known } =
+        devices::count_try(&auth, &headers, &email, &network(address.as_deref())).await?;
     let sql = "SELECT id, password_hash FROM users WHERE email = ? AND disabled = 0";
     let user: Option<(String, Option<String>)> = auth.database().prepare(sql).bind(&email).first().await?;
     let (user, hash) = user.map_or((None, None), |(id, hash)| (Some(id), hash));
@@ -177,7 +167,7 @@ pub(super) async fn log_in(
     let old = session::token_of(&headers).map(session::end);
     let mut statements: Vec<_> = old.into_iter().chain([session::sweep(), create, session::trim(&user)]).collect();
     let mut cookies = vec![cookie];
-    if device.is_none() {
+    if !is_known {
         let (remember, cookie) = devices::remember(&user)?;
         statements.extend(remember);
         cookies.push(cookie);

@@ -2,12 +2,14 @@
 
 use serde_json::{Value as Json, json};
 
+use super::common::LENGTH;
+
 /// The routes of accounts, each a path and its path item.
 pub(super) fn all() -> Vec<(&'static str, Json)> {
     [accounts(), recovery(), keys(), members()].concat()
 }
 
-fn text(min: u32, max: u32) -> Json {
+fn text(min: usize, max: usize) -> Json {
     json!({"type": "string", "minLength": min, "maxLength": max})
 }
 
@@ -20,7 +22,7 @@ fn role() -> Json {
 }
 
 fn password() -> Json {
-    text(10, 256)
+    text(*LENGTH.start(), *LENGTH.end())
 }
 
 fn name() -> Json {

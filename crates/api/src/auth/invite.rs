@@ -16,7 +16,7 @@ use super::account::answer;
 use super::links::is_address;
 use super::messages::Message;
 use super::session::signed_in;
-use super::throttle::{ClientAddress, Counted, DEVICE_TRIES, count, forgive, login_tries, network};
+use super::throttle::{ClientAddress, Counted, count, forgive, network};
 use super::{Auth, common, devices, keys, oauth, session, token};
 use crate::background::later;
 use crate::batch::{must_have_changed, nothing_changed};
@@ -206,14 +206,7 @@ async fn must_be_password(
     password: String,
     hash: Option<String>,
 ) -> Result<(), Problem> {
-    let tries = match devices::known(auth, headers, email).await? {
-        Some(device) => vec![Counted::new("device", &device, DEVICE_TRIES)],
-        None => login_tries(email, &network(address)).into(),
-    };
-    count(auth.database(), &tries[..1]).await?;
-    if tries.len() > 1 {
-        count(auth.database(), &tries[1..]).await?;
-    }
+    devices::count_try(auth, headers, email, &network(address)).await?;
     if auth.hasher().verify(password, hash).await? {
         return Ok(());
     }

@@ -20,7 +20,10 @@ pub(crate) struct ApiState {
 impl ApiState {
     /// Returns the resource of a name in a declaration. `Api::into_router` has checked that there is one.
     pub(super) fn resource(&self, name: &str) -> &Resource {
-        self.resources.iter().find(|resource| resource.name == name).expect("Api::into_router checks references")
+        self.resources
+            .iter()
+            .find(|resource| resource.name == name)
+            .expect("Api::into_router has refused references to a missing resource")
     }
 }
 
