@@ -19,6 +19,8 @@ mod codes;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod functions;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
+pub mod journal;
+#[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod limited;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
 mod math;

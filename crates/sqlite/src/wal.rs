@@ -3,7 +3,7 @@
 
 use std::os::raw::c_int;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
@@ -16,7 +16,15 @@ const PAGES: u32 = 1000;
 
 /// Number of pages in the write-ahead log of one connection, as its last commit left it.
 #[derive(Debug, Default)]
-pub struct WalPages(Arc<AtomicU32>);
+pub struct WalPages(Arc<Counted>);
+
+/// Counts of the hook.
+#[derive(Debug, Default)]
+struct Counted {
+    pages: AtomicU32,
+    /// A commit has written since that was last asked.
+    has_committed: AtomicBool,
+}
 
 impl WalPages {
     /// Counts the pages of the connection's log from now on. SQLite's own checkpoints end with this.
@@ -24,13 +32,14 @@ impl WalPages {
     /// # Errors
     /// rusqlite's, for a connection that it does not own.
     pub fn count(connection: &mut Connection) -> rusqlite::Result<Self> {
-        let pages = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&pages);
+        let wal = Self::default();
+        let counted = Arc::clone(&wal.0);
         connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
-            counted.store(u32::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
+            counted.pages.store(u32::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
+            counted.has_committed.store(true, Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self(pages))
+        Ok(wal)
     }
 
     /// Copies the log into its database as far as readers and writers let it, if the log is long. Returns the outcome, or `None` if
@@ -44,7 +53,7 @@ impl WalPages {
         }
         let done = checkpoint(connection);
         if done.is_ok() {
-            self.0.store(0, Ordering::Relaxed); // the next commit counts what is left
+            self.0.pages.store(0, Ordering::Relaxed); // the next commit counts what is left
         }
         Some(done)
     }
@@ -52,6 +61,13 @@ impl WalPages {
     /// Returns the number of pages.
     #[must_use]
     pub fn pages(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.0.pages.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of pages, if a commit has written some since this was last asked: for a
+    /// [journal](crate::journal).
+    #[must_use]
+    pub fn take_committed(&self) -> Option<u32> {
+        self.0.has_committed.swap(false, Ordering::Relaxed).then(|| self.pages())
     }
 }
