@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::disk::{Disk, DiskFile};
 use super::format::SECTOR;
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A log. It has been written with zeros, so that syncing it changes no metadata.
 #[derive(Debug)]
