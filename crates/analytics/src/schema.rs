@@ -29,7 +29,7 @@ impl fmt::Display for Position {
 /// The schema of a dataset: a name for the index and for each position of its blobs and doubles.
 ///
 /// It is committed as a JSON file beside the code that writes the dataset. `#[derive(Event)]` (feature `derive`) takes the positions
-/// of a struct's fields from that file, and fails to compile where a field is not in it. A column keeps its position for ever: a new
+/// of a struct's fields from that file, and fails to compile where a field is not in it. A column keeps its position: a new
 /// one goes to the end of its list, and one that is not written any more stays where it is, so that old rows stay readable.
 ///
 /// ```

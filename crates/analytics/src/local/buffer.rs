@@ -16,6 +16,18 @@ use crate::{DropReason, PointRef, Result, SinkStats};
 /// The answer to a request, which the writer thread gives.
 pub(super) type Answer = oneshot::Sender<Result<()>>;
 
+/// A request to the writer thread besides storing points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// An attempt to write.
+    Probe,
+    /// Removing what has expired.
+    Expire,
+    /// Ending the current segment.
+    #[cfg(feature = "query")]
+    Seal,
+}
+
 /// Frames that wait for the disk, and the counts of all points.
 #[derive(Debug)]
 pub(super) struct Buffer {
@@ -46,12 +58,12 @@ struct State {
     /// Time at which the oldest point was written.
     since: Instant,
     flushes: Vec<Answer>,
-    probes: Vec<Answer>,
+    requests: Vec<(Request, Answer)>,
     stats: SinkStats,
     is_closed: bool,
     /// Whether the last attempt to store points failed.
     is_failing: bool,
-    /// Whether the thread has ended, so that nobody answers.
+    /// Whether the thread has ended, so that requests get no answer.
     is_over: bool,
     /// Whether the thread waits for the first point.
     is_idle: bool,
@@ -69,8 +81,8 @@ pub(super) struct Batch {
     pub(super) points: usize,
     /// Answered when every point up to this batch is durable.
     pub(super) flushes: Vec<Answer>,
-    /// Answered with the result of an attempt to write.
-    pub(super) probes: Vec<Answer>,
+    /// Other requests, to be answered after that.
+    pub(super) requests: Vec<(Request, Answer)>,
 }
 
 impl Batch {
@@ -96,7 +108,7 @@ impl Buffer {
             points: 0,
             since: Instant::now(),
             flushes: Vec::new(),
-            probes: Vec::new(),
+            requests: Vec::new(),
             stats: SinkStats::default(),
             is_closed: false,
             is_failing: false,
@@ -111,7 +123,7 @@ impl Buffer {
     /// Creates an empty batch for [`next`](Self::next) to fill. Its space is exchanged with the buffer's.
     pub(super) fn batch(&self) -> Batch {
         let frames = Vec::with_capacity(self.limits.capacity());
-        Batch { frames, start: 0, points: 0, flushes: Vec::new(), probes: Vec::new() }
+        Batch { frames, start: 0, points: 0, flushes: Vec::new(), requests: Vec::new() }
     }
 
     /// Adds a point within the limits, or drops and counts it.
@@ -186,7 +198,7 @@ impl Buffer {
         loop {
             let now = Instant::now();
             let due_at = if state.points == 0 { until } else { (state.since + self.limits.linger).min(until) };
-            let is_requested = !state.flushes.is_empty() || !state.probes.is_empty();
+            let is_requested = !state.flushes.is_empty() || !state.requests.is_empty();
             if is_requested || state.is_closed || self.limits.is_batch(&state) || due_at <= now {
                 break;
             }
@@ -195,13 +207,13 @@ impl Buffer {
         }
         state.is_idle = false;
         state.is_complete = false;
-        let is_over = state.is_closed && state.points == 0 && state.flushes.is_empty() && state.probes.is_empty();
+        let is_over = state.is_closed && state.points == 0 && state.flushes.is_empty() && state.requests.is_empty();
         batch.frames.clear();
         std::mem::swap(&mut state.frames, &mut batch.frames);
         batch.start = std::mem::take(&mut state.start);
         batch.points = std::mem::take(&mut state.points);
         batch.flushes.append(&mut state.flushes);
-        batch.probes.append(&mut state.probes);
+        batch.requests.append(&mut state.requests);
         if state.waiting > 0 {
             self.room.notify_all();
         }
@@ -210,15 +222,15 @@ impl Buffer {
 
     /// Asks the thread to make everything written so far durable. The answer is cancelled where the thread has ended.
     pub(super) fn flush(&self) -> oneshot::Receiver<Result<()>> {
-        self.request(|state, answer| state.flushes.push(answer))
+        self.ask(|state, answer| state.flushes.push(answer))
     }
 
-    /// Asks the thread to try the storage.
-    pub(super) fn probe(&self) -> oneshot::Receiver<Result<()>> {
-        self.request(|state, answer| state.probes.push(answer))
+    /// Asks something of the thread, which it does after everything written so far is durable.
+    pub(super) fn request(&self, request: Request) -> oneshot::Receiver<Result<()>> {
+        self.ask(|state, answer| state.requests.push((request, answer)))
     }
 
-    fn request(&self, add: impl FnOnce(&mut State, Answer)) -> oneshot::Receiver<Result<()>> {
+    fn ask(&self, add: impl FnOnce(&mut State, Answer)) -> oneshot::Receiver<Result<()>> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.lock();
         if !state.is_over {
@@ -253,7 +265,7 @@ impl Buffer {
         state.is_over = true;
         state.is_closed = true;
         state.flushes.clear();
-        state.probes.clear();
+        state.requests.clear();
         self.room.notify_all();
     }
 

@@ -8,10 +8,10 @@
 //!          blob | f64 for each double        (all little-endian)
 //! ```
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut};
 use chrono::{DateTime, Utc};
 
-use crate::{DataPoint, Event, PointRef};
+use crate::{Event, PointRef, limits};
 
 /// Size limit of a payload in bytes. No valid event is larger: 96 + 16 KiB + 160 bytes and their lengths.
 const MAX_PAYLOAD: usize = 32 * 1024;
@@ -109,19 +109,35 @@ impl<'b> Frame<'b> {
 
     /// Decodes the event; `None` where the payload does not have this format.
     pub(super) fn event(&self) -> Option<Event> {
+        let point = self.with_point(|point| point.to_point())?;
+        Some(Event { timestamp: self.timestamp, point })
+    }
+
+    /// Calls a function with the point; `None` where the payload does not have this format.
+    pub(super) fn with_point<T>(&self, use_point: impl FnOnce(&PointRef<'_>) -> T) -> Option<T> {
         let mut payload = &self.payload[8..];
         let mut counts = [0; 3];
         payload.try_copy_to_slice(&mut counts).ok()?;
+        let [indexes, blobs, doubles] = counts.map(usize::from);
+        if indexes > limits::INDEXES || blobs > limits::BLOBS || doubles > limits::DOUBLES {
+            return None; // never written
+        }
         let mut bytes = || {
             let length = usize::from(payload.try_get_u16_le().ok()?);
             let (bytes, rest) = payload.split_at_checked(length)?;
             payload = rest;
-            Some(Bytes::copy_from_slice(bytes))
+            Some(bytes)
         };
-        let indexes = (0..counts[0]).map(|_| bytes()).collect::<Option<_>>()?;
-        let blobs = (0..counts[1]).map(|_| bytes()).collect::<Option<_>>()?;
-        let doubles = (0..counts[2]).map(|_| payload.try_get_f64_le().ok()).collect::<Option<_>>()?;
-        Some(Event { timestamp: self.timestamp, point: DataPoint { indexes, blobs, doubles } })
+        let index = if indexes == 1 { Some(bytes()?) } else { None };
+        let mut texts: [&[u8]; limits::BLOBS] = [&[]; limits::BLOBS];
+        for text in &mut texts[..blobs] {
+            *text = bytes()?;
+        }
+        let mut numbers = [0.0; limits::DOUBLES];
+        for number in &mut numbers[..doubles] {
+            *number = payload.try_get_f64_le().ok()?;
+        }
+        Some(use_point(&PointRef::new(index, &texts[..blobs], &numbers[..doubles])))
     }
 }
 
@@ -134,9 +150,11 @@ pub(super) fn claimed_length(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::DataPoint;
 
     proptest! {
         #[test]

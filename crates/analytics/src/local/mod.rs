@@ -7,10 +7,25 @@
 //! can access the folder and its files (modes 0700 and 0600).
 
 mod buffer;
+#[cfg(feature = "query")]
+mod columnar;
+#[cfg(feature = "query")]
+mod compact;
+#[cfg(feature = "query")]
+mod export;
+mod files;
 mod frame;
+mod log;
+#[cfg(feature = "query")]
+mod maintenance;
+mod manifest;
 mod options;
 mod reader;
+mod retention;
 mod segment;
+mod snapshot;
+#[cfg(feature = "query")]
+mod stored;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -22,15 +37,26 @@ use async_trait::async_trait;
 use futures_channel::oneshot;
 use isobar_base::sync::IgnorePoison;
 
-use self::buffer::Buffer;
+use self::buffer::{Buffer, Request};
 use self::options::Clock;
 use self::segment::{DurableEnd, Segments};
+use self::snapshot::Snapshot;
 use self::writer::Writer;
 use crate::{
     Batches, DataPoint, Error, ErrorKind, EventSink, Operation, PointRef, Problem, Result, ScanOptions, SinkStats,
     limits,
 };
 
+#[cfg(feature = "query")]
+pub(crate) use columnar::{Selection, StoredColumn};
+#[cfg(feature = "query")]
+pub use compact::{CompactionReport, ErasureReport};
+#[cfg(feature = "query")]
+pub use export::{ExportFormat, ExportReport};
+#[cfg(feature = "query")]
+pub use maintenance::CompactionOptions;
+#[cfg(feature = "query")]
+pub(crate) use maintenance::{LocalCounts, LocalRows, scan_folder};
 pub use options::{FullPolicy, LocalOptions};
 
 /// A dataset in a folder. Clones share it. When the last one is dropped, buffered points are made durable.
@@ -61,6 +87,9 @@ struct Shared {
     clock: Option<Clock>,
     end: Arc<DurableEnd>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Compacts now and then, if the options say so.
+    #[cfg(feature = "query")]
+    compaction: Mutex<Option<maintenance::CompactionThread>>,
 }
 
 impl LocalSink {
@@ -81,20 +110,38 @@ impl LocalSink {
         let folder = folder.as_ref().to_owned();
         let buffer = Arc::new(Buffer::new(&options));
         let clock = options.clock.clone();
+        #[cfg(feature = "query")]
+        let compact_every = options.compact_every;
         let end = Arc::default();
         let segments = Segments::open(&folder, options, Arc::clone(&end)).map_err(|error| error.during("open"))?;
         let writer = Writer::new(segments, Arc::clone(&buffer));
         let thread = std::thread::Builder::new().name("isobar-analytics".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| Error::io(&folder, error).during("open"))?;
-        let shared = Shared { folder, buffer, clock, end, writer: Mutex::new(Some(thread)) };
+        #[cfg(feature = "query")]
+        let compaction = compact_every.map(|every| maintenance::CompactionThread::start(&folder, every)).transpose()?;
+        let shared = Shared {
+            folder,
+            buffer,
+            clock,
+            end,
+            writer: Mutex::new(Some(thread)),
+            #[cfg(feature = "query")]
+            compaction: Mutex::new(compaction),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Reads durable points on the calling thread.
-    #[cfg(feature = "query")]
-    pub(crate) fn read_blocking(&self, options: ScanOptions) -> Result<BlockingBatches> {
-        let segments = segment::to_read(&self.shared.folder, &self.shared.end, &options)?;
-        reader::blocking(segments, options)
+    /// Removes what has expired by the options' age and size now, rather than with the next hour or segment. Returns the number of bytes
+    /// removed. After a jump of the clock nothing is removed by age.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] after [`close`](EventSink::close).
+    pub async fn apply_retention(&self) -> Result<u64> {
+        const OPERATION: &str = "retention";
+        self.ensure_open(OPERATION)?;
+        let before = self.stats().expired_bytes;
+        answer(self.shared.buffer.request(Request::Expire)).await.map_err(|error| error.during(OPERATION))?;
+        Ok(self.stats().expired_bytes - before)
     }
 
     /// Drops and counts a point that exceeds a limit.
@@ -106,7 +153,7 @@ impl LocalSink {
     }
 
     /// Fails for a closed sink.
-    fn ensure_open(&self, operation: Operation) -> Result<()> {
+    fn ensure_open(&self, operation: impl Into<&'static str>) -> Result<()> {
         if self.shared.buffer.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the sink is closed").during(operation));
         }
@@ -116,6 +163,8 @@ impl LocalSink {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        #[cfg(feature = "query")]
+        drop(self.compaction.get_mut().ignore_poison().take());
         // The writer ends when the buffer is closed, after making its points durable.
         self.buffer.close();
         if let Some(writer) = self.writer.get_mut().ignore_poison().take() {
@@ -161,7 +210,7 @@ impl EventSink for LocalSink {
         if !self.shared.buffer.is_failing() {
             return Ok(());
         }
-        answer(self.shared.buffer.probe()).await.map_err(|error| error.during(Operation::Health))
+        answer(self.shared.buffer.request(Request::Probe)).await.map_err(|error| error.during(Operation::Health))
     }
 
     fn stats(&self) -> SinkStats {
@@ -170,20 +219,10 @@ impl EventSink for LocalSink {
 
     /// Reads durable points: flush first to include those just written.
     async fn read(&self, options: ScanOptions) -> Result<Batches> {
-        segment::to_read(&self.shared.folder, &self.shared.end, &options)
-            .and_then(|segments| reader::batches(segments, options))
+        Snapshot::take(&self.shared.folder, &self.shared.end, &options)
+            .and_then(|snapshot| reader::batches(snapshot, options))
             .map_err(|error| error.during(Operation::Read))
     }
-}
-
-/// Batches that are read on the calling thread.
-#[cfg(feature = "query")]
-pub(crate) type BlockingBatches = Box<dyn Iterator<Item = Result<crate::Batch>> + Send>;
-
-/// Reads the points in the folder of a dataset that this process does not write to, on the calling thread.
-#[cfg(feature = "query")]
-pub(crate) fn read_folder(folder: &Path, options: ScanOptions) -> Result<BlockingBatches> {
-    reader::blocking(segment::to_read(folder, &DurableEnd::default(), &options)?, options)
 }
 
 impl Shared {

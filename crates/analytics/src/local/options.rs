@@ -77,6 +77,10 @@ pub struct LocalOptions {
     /// Free space of the disk in bytes below which points are dropped and counted, so that events do not take the space that other
     /// data needs. Default: 256 MiB or 5 % of the file system, whichever is less; 0 for no reserve. Unix only.
     pub reserve_bytes: Option<u64>,
+    /// Interval at which a thread of the sink compacts the log segments that are complete into columnar ones. Default: `None`,
+    /// so that only [`LocalSink::compact`](super::LocalSink::compact) does.
+    #[cfg(feature = "query")]
+    pub compact_every: Option<Duration>,
     /// The source of timestamps. Default: the system's clock.
     pub(super) clock: Option<Clock>,
 }
@@ -94,6 +98,8 @@ impl Default for LocalOptions {
             retain_for: Some(90 * DAY),
             retain_bytes: Some(2048 * MIB),
             reserve_bytes: None,
+            #[cfg(feature = "query")]
+            compact_every: None,
             clock: None,
         }
     }
@@ -171,6 +177,14 @@ impl LocalOptions {
     #[must_use]
     pub fn with_reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the interval at which complete log segments are compacted in the background.
+    #[cfg(feature = "query")]
+    #[must_use]
+    pub fn with_compact_every(mut self, interval: Option<Duration>) -> Self {
+        self.compact_every = interval;
         self
     }
 

@@ -1,15 +1,17 @@
 //! Reading segments in bounded batches, skipping damaged data.
 
-use std::fs::File;
-use std::io::{self, Read, Take};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use futures_channel::oneshot;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::files::Part;
 use super::frame::{self, Frame};
-use super::segment::{FIRST_MAGIC, MAGIC, Segment};
+use super::log::LogSegment;
+use super::segment::{FIRST_MAGIC, MAGIC};
+use super::snapshot::Snapshot;
 use crate::{Batch, Batches, Damage, Error, ErrorKind, Event, Operation, Result, ScanOptions};
 
 /// Most events of a batch.
@@ -19,17 +21,21 @@ const CHUNK: usize = 256 * 1024;
 /// Bytes that are in the buffer at least, where the file has as many: damage is looked past over several frames.
 const AHEAD: usize = 4 * frame::MAX_FRAME;
 
-/// Returns the batches of these segments, oldest first. A dedicated thread reads each batch on demand.
-pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Batches> {
+/// Returns the batches of a snapshot, oldest first. A dedicated thread reads each batch on demand.
+pub(super) fn batches(snapshot: Snapshot, options: ScanOptions) -> Result<Batches> {
     type Answer = Option<Result<Batch>>;
     let (sender, receiver) = mpsc::channel::<oneshot::Sender<Answer>>();
     let thread = std::thread::Builder::new().name("isobar-analytics-read".to_owned()).spawn(move || {
+        let mut snapshot = Some(snapshot);
         let mut reader = None;
         while let Ok(answer) = receiver.recv() {
-            let reader = reader.get_or_insert_with(|| Reader::new(&segments, options.clone()));
-            let batch = match reader {
-                Ok(reader) => reader.batch(),
-                Err(error) => Some(Err(error.clone())),
+            let opened = snapshot.take().map(|snapshot| Reader::new(snapshot, options.clone()));
+            let batch = match opened.transpose() {
+                Ok(opened) => {
+                    reader = opened.or(reader);
+                    reader.as_mut().and_then(Reader::batch)
+                }
+                Err(error) => Some(Err(error)),
             };
             let is_over = !matches!(batch, Some(Ok(_)));
             if answer.send(batch).is_err() || is_over {
@@ -54,18 +60,14 @@ pub(super) fn batches(segments: Vec<Segment>, options: ScanOptions) -> Result<Ba
     Ok(batches.map_err(|error: Error| error.during(Operation::Read)).boxed())
 }
 
-/// Returns the batches of these segments, oldest first, which the calling thread reads.
-#[cfg(feature = "query")]
-pub(super) fn blocking(segments: Vec<Segment>, options: ScanOptions) -> Result<super::BlockingBatches> {
-    let mut reader = Reader::new(&segments, options)?;
-    Ok(Box::new(std::iter::from_fn(move || reader.batch())))
-}
-
-/// Reads segments one after the other.
+/// Reads the segments of both tiers one after the other.
 struct Reader {
     options: ScanOptions,
-    /// Remaining segments, the next one last.
-    segments: Vec<Segment>,
+    /// Events that precede the log.
+    #[cfg(feature = "query")]
+    columnar: super::stored::StoredEvents,
+    /// Remaining log segments, the next one last.
+    log: Vec<LogSegment>,
     current: Option<Frames>,
     /// Number of oldest events to skip because of the limit.
     skip: usize,
@@ -73,36 +75,54 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(segments: &[Segment], options: ScanOptions) -> Result<Self> {
-        let mut wanted: Vec<Segment> = segments.iter().rev().cloned().collect();
+    fn new(snapshot: Snapshot, options: ScanOptions) -> Result<Self> {
+        let Snapshot { mut log, columnar, damage, .. } = snapshot;
+        log.reverse();
+        // Of the newest events, those that the log does not have.
+        let mut missing = options.limit;
         let mut skip: usize = 0;
         if let Some(limit) = options.limit {
             // Count from the newest, so that no more segments are read than the limit needs.
             let mut found = 0;
             let mut used = 0;
-            while found < limit && used < wanted.len() {
-                found += count(&wanted[used], &options)?;
+            while found < limit && used < log.len() {
+                found += count(&log[used], &options)?;
                 used += 1;
             }
-            wanted.truncate(used);
+            log.truncate(used);
             skip = found.saturating_sub(limit);
+            missing = Some(limit.saturating_sub(found));
         }
-        Ok(Self { options, segments: wanted, current: None, skip, damage: Damage::default() })
+        #[cfg(not(feature = "query"))]
+        if !columnar.is_empty() && missing != Some(0) {
+            let message = "the dataset has compacted segments, which are read with the feature `query`";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(Self {
+            #[cfg(feature = "query")]
+            columnar: super::stored::StoredEvents::new(columnar, options.clone(), missing)?,
+            options,
+            log,
+            current: None,
+            skip,
+            damage,
+        })
     }
 
     /// Reads the next batch; `None` at the end.
     fn batch(&mut self) -> Option<Result<Batch>> {
         let mut events = Vec::new();
+        #[cfg(feature = "query")]
+        if let Some(stored) = self.columnar.next_batch(BATCH_EVENTS, &mut self.damage).transpose() {
+            let damage = std::mem::take(&mut self.damage);
+            return Some(stored.map(|events| Batch { events, damage }));
+        }
         while events.len() < BATCH_EVENTS {
             let frames = match &mut self.current {
                 Some(frames) => frames,
                 None => {
-                    let Some(segment) = self.segments.pop() else { break };
-                    match Frames::open(&segment) {
-                        Ok(Some(frames)) => self.current.insert(frames),
-                        Ok(None) => continue,
-                        Err(error) => return Some(Err(error)),
-                    }
+                    let Some(segment) = self.log.pop() else { break };
+                    self.current.insert(Frames::open(&segment))
                 }
             };
             match frames.next(&self.options) {
@@ -121,14 +141,29 @@ impl Reader {
 }
 
 /// Counts the events of a segment that the options select.
-fn count(segment: &Segment, options: &ScanOptions) -> Result<usize> {
-    let Some(mut frames) = Frames::open(segment)? else { return Ok(0) };
+fn count(segment: &LogSegment, options: &ScanOptions) -> Result<usize> {
+    let mut frames = Frames::open(segment);
     Ok(std::iter::from_fn(|| frames.next(options)).count())
 }
 
-/// The frames of one segment.
-struct Frames {
-    file: Take<File>,
+/// The use of a payload to the reader of its frame.
+pub(super) enum Decoded<T> {
+    Value(T),
+    /// Not in the format of a payload.
+    Invalid,
+    /// Not wanted.
+    Unwanted,
+}
+
+impl<T> Decoded<T> {
+    pub(super) fn of(value: Option<T>) -> Self {
+        value.map_or(Self::Invalid, Self::Value)
+    }
+}
+
+/// The frames of one log segment.
+pub(super) struct Frames {
+    file: Part,
     path: PathBuf,
     buffer: Vec<u8>,
     /// Position of the buffer in the file.
@@ -140,19 +175,16 @@ struct Frames {
     is_positioned: bool,
     /// Whether the bytes before are damaged.
     is_within_damage: bool,
-    damage: Damage,
+    /// Whether the last damaged stretch goes on to the end, as a crash leaves it.
+    pub(super) is_torn: bool,
+    pub(super) damage: Damage,
 }
 
 impl Frames {
-    /// Opens a segment; `None` where it has expired.
-    fn open(segment: &Segment) -> Result<Option<Self>> {
-        let file = match File::open(&segment.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(&segment.path, error)),
-        };
+    /// Begins to read a segment.
+    pub(super) fn open(segment: &LogSegment) -> Self {
         let mut frames = Self {
-            file: file.take(segment.bytes),
+            file: Part::first(std::sync::Arc::clone(&segment.file), segment.bytes),
             path: segment.path.clone(),
             buffer: Vec::new(),
             base: 0,
@@ -160,6 +192,7 @@ impl Frames {
             is_at_end: false,
             is_positioned: true,
             is_within_damage: false,
+            is_torn: false,
             damage: Damage::default(),
         };
         frames.fill();
@@ -174,15 +207,23 @@ impl Frames {
             Some(_) => frames.is_positioned = Frame::read(&frames.buffer[MAGIC.len()..], None).is_none(),
             None => {}
         }
-        Ok(Some(frames))
+        frames
     }
 
     /// Returns the next selected event; `None` at the end.
-    fn next(&mut self, options: &ScanOptions) -> Option<Event> {
+    pub(super) fn next(&mut self, options: &ScanOptions) -> Option<Event> {
+        self.next_with(
+            |frame| if options.covers(frame.timestamp) { Decoded::of(frame.event()) } else { Decoded::Unwanted },
+        )
+    }
+
+    /// Decodes the next frame that is wanted; `None` at the end. A frame whose payload is not in the format is damaged.
+    pub(super) fn next_with<T>(&mut self, mut decode: impl FnMut(&Frame<'_>) -> Decoded<T>) -> Option<T> {
         loop {
             self.fill();
             let rest = &self.buffer[self.at..];
             if rest.is_empty() {
+                self.is_torn = self.is_within_damage;
                 self.report();
                 return None;
             }
@@ -192,16 +233,15 @@ impl Frames {
                 continue;
             };
             let length = frame.length();
-            let is_wanted = options.covers(frame.timestamp);
-            let event = if is_wanted { frame.event() } else { None };
-            if is_wanted && event.is_none() {
+            let decoded = decode(&frame);
+            if let Decoded::Invalid = decoded {
                 self.skip_damage(length);
                 continue;
             }
             self.report();
             self.at += length;
-            if event.is_some() {
-                return event;
+            if let Decoded::Value(value) = decoded {
+                return Some(value);
             }
         }
     }
@@ -262,7 +302,7 @@ impl Frames {
                 #[cfg(feature = "tracing")]
                 tracing::error!(segment = %self.path.display(), error = %_error, "a segment cannot be read to its end");
                 self.damage.stretches += 1;
-                self.damage.bytes += self.file.limit();
+                self.damage.bytes += self.file.left();
                 self.damage.files.insert(name(&self.path));
             }
         }
@@ -290,9 +330,8 @@ mod tests {
     fn read(frames: &[Vec<u8>]) -> (Vec<f64>, Damage) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("000000000001.seg"), [&FIRST_MAGIC[..], &frames.concat()].concat()).unwrap();
-        let segments =
-            super::super::segment::to_read(folder.path(), &Default::default(), &ScanOptions::default()).unwrap();
-        let mut frames = Frames::open(&segments[0]).unwrap().unwrap();
+        let snapshot = Snapshot::take(folder.path(), &Default::default(), &ScanOptions::default()).unwrap();
+        let mut frames = Frames::open(&snapshot.log[0]);
         let numbers =
             std::iter::from_fn(|| frames.next(&ScanOptions::default())).map(|event| event.double(1)).collect();
         (numbers, frames.damage)

@@ -9,17 +9,15 @@ use std::time::{Duration, Instant, SystemTime};
 use isobar_base::fs::Space;
 use isobar_base::sync::IgnorePoison;
 
-use super::LocalOptions;
-use super::frame;
+use super::log::{self, SEGMENT_FOR, Segment};
+use super::manifest::Manifest;
+use super::{LocalOptions, frame, retention};
 use crate::{Error, Result, ScanOptions};
 
 /// First bytes of a segment: a mark with the version of the format.
 pub(super) const MAGIC: &[u8; 8] = b"isobarA2";
 /// Marks a segment of the first format, which is read and not written.
 pub(super) const FIRST_MAGIC: &[u8; 8] = b"isobarA1";
-
-/// Age after which a new segment is begun, so that retention by age has something to remove.
-const SEGMENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Difference between the elapsed wall-clock and monotonic times above which the wall clock has jumped.
 const CLOCK_JUMP: Duration = Duration::from_secs(10 * 60);
@@ -64,18 +62,9 @@ impl DurableEnd {
         *self.0.lock().ignore_poison() = end;
     }
 
-    fn of(&self, path: &Path) -> Option<u64> {
-        let end = self.0.lock().ignore_poison();
-        end.as_ref().filter(|(written, _)| written == path).map(|(_, bytes)| *bytes)
+    fn get(&self) -> Option<(PathBuf, u64)> {
+        self.0.lock().ignore_poison().clone()
     }
-}
-
-/// A segment to read, up to this length.
-#[derive(Debug, Clone)]
-pub(super) struct Segment {
-    pub(super) path: PathBuf,
-    pub(super) bytes: u64,
-    modified: Option<SystemTime>,
 }
 
 impl Segments {
@@ -116,6 +105,13 @@ impl Segments {
         self.write(&mut [])
     }
 
+    /// Ends the current segment, so that it may be compacted; the next point begins a new one.
+    #[cfg(feature = "query")]
+    pub(super) fn seal(&mut self) {
+        self.current = None;
+        self.end.set(None);
+    }
+
     /// Returns the number of bytes removed because of age or size since the last call.
     pub(super) fn take_expired_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.expired_bytes)
@@ -150,7 +146,11 @@ impl Segments {
         }
         let current = match &mut self.current {
             Some(current) => current,
-            None => self.current.insert(Current::create(&self.folder)?),
+            None => {
+                let current = Current::create(&self.folder)?;
+                self.end.set(Some((current.path.clone(), current.durable)));
+                self.current.insert(current)
+            }
         };
         frame::seal(bytes, Some(current.durable));
         match current.append(bytes) {
@@ -183,46 +183,31 @@ impl Segments {
         Err(Error::new(crate::ErrorKind::StorageFull, message))
     }
 
-    /// Removes the oldest segments: those that are too old, if the time is given, and as many as it takes for a new segment to fit
-    /// into the size limit of the dataset. One that another process still writes to stays.
+    /// Removes what has expired by size and, if the time is given, by age.
     fn prune(&mut self, now: Option<SystemTime>) {
-        let LocalOptions { retain_for, retain_bytes, segment_bytes, .. } = self.options;
-        let Ok(mut segments) = list(&self.folder) else { return };
-        segments.retain(|segment| self.current.as_ref().is_none_or(|current| current.path != segment.path));
-        let mut bytes = segments.iter().map(|segment| segment.bytes).sum::<u64>() + segment_bytes;
-        for segment in segments {
-            let age = now.and_then(|now| now.duration_since(segment.modified?).ok());
-            let is_old = age.zip(retain_for).is_some_and(|(age, longest)| age > longest);
-            let is_too_much = retain_bytes.is_some_and(|most| bytes > most);
-            if !is_old && !is_too_much {
-                continue; // a segment written while the clock was ahead must not keep those after it
-            }
-            // Held until it is removed: nobody begins to write to it meanwhile.
-            let Some(_sealed) = sealed(&segment) else { continue };
-            if let Err(_error) = fs::remove_file(&segment.path) {
-                #[cfg(feature = "tracing")]
-                tracing::warn!(segment = %segment.path.display(), error = %_error, "a segment cannot be removed");
-                continue;
-            }
-            #[cfg(feature = "tracing")]
-            tracing::info!(segment = %segment.path.display(), is_old, is_too_much, "events have expired");
-            bytes -= segment.bytes;
-            self.expired_bytes += segment.bytes;
-        }
+        let current = self.current.as_ref().map(|current| current.path.as_path());
+        self.expired_bytes += retention::prune(&self.folder, &self.options, current, now);
     }
 }
 
 impl Current {
     /// Creates the next segment. Names sort by time.
     fn create(folder: &Path) -> Result<Self> {
-        let last = list(folder)?.last().and_then(|segment| number(&segment.path)).unwrap_or(0);
+        // In this order: a segment that a compaction has removed since is in the manifest.
+        let listed = log::list(folder)?.last().map_or(0, |segment| segment.number);
+        let last = listed.max(Manifest::through(folder)?);
         // Another process on the same folder may take the number first; then try the next one.
         for number in last + 1.. {
-            let path = folder.join(format!("{number:012}.seg"));
+            let path = folder.join(log::name(number));
             match new_file(&path) {
                 Ok(mut file) => {
                     // Another process may have removed it before it was locked.
                     if !lock(&file) || !path.exists() {
+                        continue;
+                    }
+                    // A compaction may have covered another segment of this number meanwhile.
+                    if number <= Manifest::through(folder)? {
+                        drop(fs::remove_file(&path));
                         continue;
                     }
                     let failed = |error| Error::io(&path, error);
@@ -269,28 +254,23 @@ fn lock(_file: &File) -> bool {
     true
 }
 
-/// The file of a segment that nobody writes to, locked; `None` where somebody may, or where it cannot be opened.
-fn sealed(segment: &Segment) -> Option<File> {
-    let file = File::open(&segment.path).ok()?;
-    #[cfg(unix)]
-    match file.try_lock() {
-        Ok(()) => return Some(file),
-        Err(fs::TryLockError::WouldBlock) => return None,
-        Err(fs::TryLockError::Error(_)) => {}
-    }
-    // Without locks: one that is written to is not older than a day, unless nothing has come for as long.
-    let age = segment.modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    age.is_some_and(|age| age > 2 * SEGMENT_FOR).then_some(file)
-}
-
 /// Returns the segments that may have selected events, oldest first, each up to its durable end.
 pub(super) fn to_read(folder: &Path, end: &DurableEnd, options: &ScanOptions) -> Result<Vec<Segment>> {
-    let mut segments = list(folder)?;
+    let before = end.get().and_then(|(path, _)| log::number(&path)).unwrap_or(0);
+    let mut segments = log::list(folder)?;
     // An event is older than the last change of its file.
     let from = options.from.map(|from| SystemTime::from(from - chrono::TimeDelta::minutes(1)));
     segments.retain(|segment| from.zip(segment.modified).is_none_or(|(from, modified)| modified >= from));
+    let current = end.get();
     for segment in &mut segments {
-        segment.bytes = end.of(&segment.path).unwrap_or(segment.bytes);
+        match &current {
+            Some((path, bytes)) if *path == segment.path => segment.bytes = *bytes,
+            // It may have been listed while it was being written to; it is complete by now.
+            _ if before <= segment.number => {
+                segment.bytes = fs::metadata(&segment.path).map_or(segment.bytes, |meta| meta.len());
+            }
+            _ => {}
+        }
     }
     Ok(segments)
 }
@@ -306,29 +286,6 @@ fn restrict(folder: &Path) {
 /// Creates a file that only this user can access.
 fn new_file(path: &Path) -> std::io::Result<File> {
     isobar_base::fs::private_file().append(true).create_new(true).open(path)
-}
-
-/// Lists the segments, oldest first.
-fn list(folder: &Path) -> Result<Vec<Segment>> {
-    let failed = |error| Error::io(folder, error);
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        if number(&path).is_none() {
-            continue;
-        }
-        // A segment may expire during the listing.
-        if let Ok(meta) = entry.metadata() {
-            segments.push(Segment { path, bytes: meta.len(), modified: meta.modified().ok() });
-        }
-    }
-    segments.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(segments)
-}
-
-fn number(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_suffix(".seg")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -348,7 +305,7 @@ mod tests {
     }
 
     fn files(folder: &Path) -> Vec<u64> {
-        list(folder).unwrap().iter().filter_map(|segment| number(&segment.path)).collect()
+        log::list(folder).unwrap().iter().map(|segment| segment.number).collect()
     }
 
     #[test]
@@ -381,7 +338,7 @@ mod tests {
         let mut frames = Vec::new();
         (0..10).for_each(|number| frame::encode(0, &PointRef::new(None, &[], &[f64::from(number)]), &mut frames));
         assert_eq!(segments.store(&mut frames).points, 10);
-        let sizes: Vec<_> = list(folder.path()).unwrap().iter().map(|segment| segment.bytes).collect();
+        let sizes: Vec<_> = log::list(folder.path()).unwrap().iter().map(|segment| segment.bytes).collect();
         assert_eq!(sizes, [89, 89, 89, 35], "three frames of 27 bytes behind each mark");
     }
 
@@ -392,7 +349,7 @@ mod tests {
         let mut segments = open(folder.path(), options);
         for number in 0..100 {
             store(&mut segments, f64::from(number)).unwrap();
-            let bytes: u64 = list(folder.path()).unwrap().iter().map(|segment| segment.bytes).sum();
+            let bytes: u64 = log::list(folder.path()).unwrap().iter().map(|segment| segment.bytes).sum();
             assert!(bytes <= 1000, "{bytes}");
         }
         assert!(segments.take_expired_bytes() > 1000);
@@ -404,7 +361,7 @@ mod tests {
             let file = File::options().append(true).open(&segment.path).unwrap();
             file.set_modified(at).unwrap();
         };
-        let segments_there = list(folder.path()).unwrap();
+        let segments_there = log::list(folder.path()).unwrap();
         // The first was written while the clock was ahead; those after it must still expire.
         written(&segments_there[0], SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60));
         for segment in &segments_there[1..3] {

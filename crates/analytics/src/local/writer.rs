@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::buffer::{Batch, Buffer};
+use super::buffer::{Batch, Buffer, Request};
 use super::segment::{Segments, Stored};
-use crate::{DropReason, Error, ErrorKind};
+use crate::{DropReason, Error, ErrorKind, Result};
 
 /// Interval between checks of the events' ages.
 const EXPIRE: Duration = Duration::from_secs(60 * 60);
@@ -28,19 +28,37 @@ impl Writer {
         let mut batch = self.buffer.batch();
         while self.buffer.next(&mut batch, self.expire_at).is_some() {
             self.store(&mut batch);
-            for probe in std::mem::take(&mut batch.probes) {
-                let probed = self.segments.probe();
-                self.buffer.set_failing(probed.is_err());
-                // The caller may no longer be waiting.
-                probe.send(probed).ok();
-            }
             if self.expire_at <= Instant::now() {
                 self.segments.expire();
                 self.expire_at = Instant::now() + EXPIRE;
             }
-            let expired = self.segments.take_expired_bytes();
-            self.buffer.count(|stats| stats.expired_bytes += expired);
+            for (request, answer) in std::mem::take(&mut batch.requests) {
+                let done = self.answer(request);
+                self.count_expired();
+                // The caller may no longer be waiting.
+                answer.send(done).ok();
+            }
+            self.count_expired();
         }
+    }
+
+    fn answer(&mut self, request: Request) -> Result<()> {
+        match request {
+            Request::Probe => {
+                let probed = self.segments.probe();
+                self.buffer.set_failing(probed.is_err());
+                return probed;
+            }
+            Request::Expire => self.segments.expire(),
+            #[cfg(feature = "query")]
+            Request::Seal => self.segments.seal(),
+        }
+        Ok(())
+    }
+
+    fn count_expired(&mut self) {
+        let expired = self.segments.take_expired_bytes();
+        self.buffer.count(|stats| stats.expired_bytes += expired);
     }
 
     /// Makes the batch durable and answers those who wait for that.
@@ -76,7 +94,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // Also when this thread panics: nobody may wait for it for ever.
+        // Also when this thread panics: no caller may wait for it without end.
         self.buffer.end();
     }
 }

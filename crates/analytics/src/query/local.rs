@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{TimestampMillisecondType, TimestampSecondType};
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
 use chrono::DateTime;
 
 use super::events::{record_batch, unknown_dataset};
-use super::{RecordBatches, ScanRequest, ScanSource, Scanned};
-use crate::local::{self, LocalSink};
-use crate::{Batch, Error, Event, Result, ScanOptions};
+use super::{Column, RecordBatches, ScanRequest, ScanSource, Scanned, schema};
+use crate::local::{self, LocalCounts, LocalRows, LocalSink, Selection, StoredColumn};
+use crate::{Error, ErrorKind, Event, Result, ScanOptions};
 
 /// The datasets in the folders below a folder, as the platform keeps them in `.isobar/analytics`.
 ///
@@ -77,24 +81,75 @@ impl ScanSource for LocalDatasets {
             until: request.until.and_then(second),
             ..ScanOptions::default()
         };
-        let events = match self.sinks.get(&request.dataset) {
-            Some(sink) => sink.read_blocking(options),
+        let scan = match self.sinks.get(&request.dataset) {
+            Some(sink) => sink.scan_columns(&options),
             None => {
                 // Only names of the list, so that none leads out of the folder.
                 let known = self.datasets()?;
                 if !known.contains(&request.dataset) {
                     return Err(unknown_dataset(&request.dataset, &known));
                 }
-                local::read_folder(&self.folder.join(&request.dataset), options)
+                local::scan_folder(&self.folder.join(&request.dataset), &options)
             }
         };
+        let batches = scan.map_err(|error| error.during("scan"))?.read(options, selection(request));
         let request = request.clone();
-        let batches = events.map_err(|error| error.during("scan"))?.map(move |batch| {
-            let Batch { events, damage } = batch.map_err(|error| error.during("scan"))?;
-            let wanted = events.iter().filter(|event| request.covers(event.timestamp.timestamp(), event.index()));
-            let wanted: Vec<&Event> = wanted.collect();
-            Ok(Scanned { damage, ..Scanned::new(record_batch(&request, &wanted)?) })
-        });
-        Ok(Box::new(batches))
+        Ok(Box::new(batches.map(move |read| {
+            let (rows, counts) = read.map_err(|error| error.during("scan"))?;
+            let batch = match rows {
+                LocalRows::Columns(batch) => stored_batch(&request, &batch)?,
+                LocalRows::Events(events) => {
+                    let is_wanted = |event: &&Event| request.covers(event.timestamp.timestamp(), event.index());
+                    record_batch(&request, &events.iter().filter(is_wanted).collect::<Vec<_>>())?
+                }
+                LocalRows::Nothing => record_batch(&request, &[])?,
+            };
+            let LocalCounts { pruned, read, damage } = counts;
+            Ok(Scanned { damage, segments_read: read, segments_pruned: pruned, ..Scanned::new(batch) })
+        })))
     }
+}
+
+/// Returns the part of the columnar segments that a request needs.
+fn selection(request: &ScanRequest) -> Selection {
+    let milliseconds = |seconds: i64| seconds.saturating_mul(1000);
+    Selection {
+        columns: request.columns.iter().filter_map(|column| stored(*column)).collect(),
+        from: request.from.map(milliseconds),
+        until: request.until.map(milliseconds),
+        indexes: request.indexes.clone(),
+        ..Selection::default()
+    }
+}
+
+/// The column of a columnar segment that has the values; the dataset's name is in none.
+fn stored(column: Column) -> Option<StoredColumn> {
+    match column {
+        Column::Dataset => None,
+        Column::Timestamp => Some(StoredColumn::Timestamp),
+        Column::SampleInterval => Some(StoredColumn::SampleInterval),
+        Column::Index => Some(StoredColumn::Index),
+        Column::Blob(number) => Some(StoredColumn::Blob(number.into())),
+        Column::Double(number) => Some(StoredColumn::Double(number.into())),
+    }
+}
+
+/// The columns of a request out of those that were selected for it.
+fn stored_batch(request: &ScanRequest, batch: &RecordBatch) -> Result<RecordBatch> {
+    let mut stored = batch.columns().iter();
+    let mut next = || stored.next().expect("the selection has each column but the dataset");
+    let columns = request.columns.iter().map(|column| match column {
+        Column::Dataset => {
+            let names = std::iter::repeat_n(&request.dataset, batch.num_rows());
+            Arc::new(BinaryArray::from_iter_values(names)) as ArrayRef
+        }
+        Column::Timestamp => {
+            let times = next().as_primitive::<TimestampMillisecondType>();
+            Arc::new(times.unary::<_, TimestampSecondType>(|milliseconds| milliseconds.div_euclid(1000)))
+        }
+        _ => Arc::clone(next()),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema(request.columns.iter().copied()), columns.collect(), &options)
+        .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()).with_source(error).during("scan"))
 }

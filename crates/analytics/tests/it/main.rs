@@ -1,7 +1,10 @@
 //! The conformance kit on every sink, and tests of single sinks.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod columnar;
 mod damage;
+mod export;
+mod maintenance;
 mod query;
 mod sql_api;
 mod typed;

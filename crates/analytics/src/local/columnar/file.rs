@@ -1,0 +1,170 @@
+//! Reading a file by blocks that are compared with their checksums, and writing one with them.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::local::files::read_at;
+use crate::local::manifest::{BLOCK, Entry};
+
+/// A file whose blocks are compared with their checksums when they are read.
+#[derive(Debug, Clone)]
+pub(super) struct CheckedFile {
+    file: Arc<File>,
+    bytes: u64,
+    sums: Arc<[u32]>,
+}
+
+impl CheckedFile {
+    /// Takes an open file and what the manifest says of it. `None` where that has no checksum for each block.
+    pub(super) fn new(file: Arc<File>, entry: &Entry) -> Option<Self> {
+        let digits = entry.sums.as_bytes().chunks(8).map(|digits| std::str::from_utf8(digits).ok());
+        let sums: Option<Arc<[u32]>> = digits.map(|digits| u32::from_str_radix(digits?, 16).ok()).collect();
+        let sums = sums.filter(|sums| sums.len() as u64 == entry.bytes.div_ceil(BLOCK as u64))?;
+        Some(Self { file, bytes: entry.bytes, sums })
+    }
+
+    /// Reads a range, and with it the rest of the blocks that it is in.
+    fn read(&self, start: u64, length: usize) -> io::Result<Bytes> {
+        let end = start.checked_add(length as u64).filter(|end| *end <= self.bytes);
+        let end = end.ok_or_else(|| damaged("a range is beyond the end"))?;
+        let first = start / BLOCK as u64;
+        let aligned_start = first * BLOCK as u64;
+        let aligned_end = (end.div_ceil(BLOCK as u64) * BLOCK as u64).min(self.bytes);
+        let mut blocks = vec![0; (aligned_end - aligned_start) as usize];
+        let mut filled = 0;
+        while filled < blocks.len() {
+            match read_at(&self.file, &mut blocks[filled..], aligned_start + filled as u64)? {
+                0 => return Err(damaged("the file is shorter than it was")),
+                read => filled += read,
+            }
+        }
+        for (block, sum) in blocks.chunks(BLOCK).zip(&self.sums[first as usize..]) {
+            if crc32fast::hash(block) != *sum {
+                return Err(damaged("a block does not match its checksum"));
+            }
+        }
+        let within = (start - aligned_start) as usize;
+        Ok(Bytes::from(blocks).slice(within..within + length))
+    }
+}
+
+/// An error of the file's content, which is told from one of the disk by its kind.
+fn damaged(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem)
+}
+
+impl Length for CheckedFile {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl ChunkReader for CheckedFile {
+    type T = BufReader<CheckedPart>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        Ok(BufReader::with_capacity(BLOCK, CheckedPart { file: self.clone(), at: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        self.read(start, length).map_err(|error| ParquetError::External(Box::new(error)))
+    }
+}
+
+/// The rest of a file from a position on.
+#[derive(Debug)]
+pub(super) struct CheckedPart {
+    file: CheckedFile,
+    at: u64,
+}
+
+impl Read for CheckedPart {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.bytes.saturating_sub(self.at);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
+        into[..length].copy_from_slice(&self.file.read(self.at, length)?);
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+/// A writer that computes the checksums of blocks.
+#[derive(Debug)]
+pub(super) struct SummingFile {
+    pub(super) file: File,
+    pub(super) bytes: u64,
+    sums: String,
+    block: crc32fast::Hasher,
+}
+
+impl SummingFile {
+    pub(super) fn new(file: File) -> Self {
+        Self { file, bytes: 0, sums: String::new(), block: crc32fast::Hasher::new() }
+    }
+
+    /// Returns the checksums of all blocks, for the manifest.
+    pub(super) fn into_sums(mut self) -> String {
+        if !self.bytes.is_multiple_of(BLOCK as u64) {
+            self.end_block();
+        }
+        self.sums
+    }
+
+    fn end_block(&mut self) {
+        let sum = std::mem::take(&mut self.block).finalize();
+        self.sums.push_str(&format!("{sum:08x}"));
+    }
+}
+
+impl Write for SummingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = BLOCK - (self.bytes % BLOCK as u64) as usize;
+        let written = self.file.write(&bytes[..bytes.len().min(room)])?;
+        self.block.update(&bytes[..written]);
+        self.bytes += written as u64;
+        if written > 0 && self.bytes.is_multiple_of(BLOCK as u64) {
+            self.end_block();
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_byte_is_found_where_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for size in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7] {
+            let content: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            let mut writer = SummingFile::new(File::create(&path).unwrap());
+            content.chunks(50_000).for_each(|chunk| writer.write_all(chunk).unwrap());
+            let entry = Entry { number: 1, rows: 0, bytes: size as u64, from: 0, until: 0, sums: writer.into_sums() };
+            let open = || CheckedFile::new(Arc::new(File::open(&path).unwrap()), &entry).unwrap();
+            assert_eq!(open().get_bytes(0, size).unwrap(), content);
+            let mut read = Vec::new();
+            open().get_read(0).unwrap().read_to_end(&mut read).unwrap();
+            assert_eq!(read, content);
+            for at in [0, size / 2, size.saturating_sub(1)].into_iter().filter(|at| *at < size) {
+                assert_eq!(open().get_bytes(at as u64, 1).unwrap()[0], content[at]);
+                let mut damaged = content.clone();
+                damaged[at] ^= 1;
+                std::fs::write(&path, &damaged).unwrap();
+                assert!(open().get_bytes(at as u64, 1).is_err());
+                std::fs::write(&path, &content).unwrap();
+            }
+            assert!(open().get_bytes(size as u64, 1).is_err());
+        }
+    }
+}

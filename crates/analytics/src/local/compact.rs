@@ -1,0 +1,399 @@
+//! Compaction, erasure and quarantine: what changes the columnar tier.
+//!
+//! The order of a compaction, each step durable before the next: the columnar segment under its name; the manifest that lists it and
+//! covers the log segments; their removal. A crash before the manifest leaves a file that is not read, a crash after it log segments
+//! that are not read; [`Compactor::begin`] removes both.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::DataType;
+use bytes::Bytes;
+
+use super::columnar::{Columnar, ColumnarWriter, Fault, Rows, Selection, StoredColumn, schema_of};
+use super::log::{self, LogSegment, Segment};
+use super::manifest::{self, Entry, Manifest, ManifestLock, QUARANTINE, Quarantined};
+use super::reader::{Decoded, Frames};
+use super::snapshot::ColumnarSegment;
+use super::stored;
+use crate::{Damage, Error, ErrorKind, Result};
+
+/// Rows that are handed to the writer of a file at once.
+const APPEND_ROWS: usize = 64 * 1024;
+
+/// The outcome of a compaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct CompactionReport {
+    /// Number of points moved from the log into columnar segments.
+    pub points: u64,
+    /// Number of log segments compacted.
+    pub log_segments: u64,
+    /// Size of the log segments compacted, in bytes.
+    pub log_bytes: u64,
+    /// Number of columnar segments written.
+    pub columnar_segments: u64,
+    /// Size of the columnar segments written, in bytes.
+    pub columnar_bytes: u64,
+    /// Number of log segments left alone, because this or another process still writes to them.
+    pub open_segments: u64,
+    /// Number of bytes of unfinished writes that crashes have left at the ends of log segments; their points were never durable.
+    pub torn_bytes: u64,
+    /// Damage of log segments, which are kept in the folder `quarantine`; their other points are compacted.
+    pub damage: Damage,
+}
+
+/// The outcome of an erasure.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ErasureReport {
+    /// Number of points erased.
+    pub points: u64,
+    /// Number of columnar segments rewritten or removed.
+    pub rewritten_segments: u64,
+    /// Names of damaged segments in the folder `quarantine`, which may still hold points with the index: delete these files by hand.
+    pub quarantined: Vec<String>,
+}
+
+/// A log segment that no process writes to, locked.
+struct Sealed {
+    segment: Segment,
+    file: File,
+}
+
+/// Changes a dataset's columnar tier, alone.
+pub(super) struct Compactor {
+    folder: PathBuf,
+    lock: ManifestLock,
+    manifest: Manifest,
+}
+
+impl Compactor {
+    /// Waits for the right to change the dataset, and removes what a crash has left.
+    pub(super) fn begin(folder: &Path) -> Result<Self> {
+        let lock = ManifestLock::take(folder)?;
+        let manifest = Manifest::read(folder)?;
+        let mut compactor = Self { folder: folder.to_owned(), lock, manifest };
+        compactor.remove_leftovers()?;
+        Ok(compactor)
+    }
+
+    /// Compacts every log segment that no process writes to; at most this many bytes of them into one columnar segment.
+    pub(super) fn compact(&mut self, run_bytes: u64) -> Result<CompactionReport> {
+        let mut report = CompactionReport::default();
+        let mut run = Vec::new();
+        let mut bytes = 0;
+        for segment in self.log()? {
+            let size = segment.bytes;
+            let Some(file) = log::sealed(&segment) else {
+                report.open_segments += 1;
+                continue;
+            };
+            if bytes > 0 && bytes + size > run_bytes {
+                self.compact_run(std::mem::take(&mut run), None, &mut report)?;
+                bytes = 0;
+            }
+            bytes += size;
+            run.push(Sealed { segment, file });
+        }
+        if !run.is_empty() {
+            self.compact_run(run, None, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// Erases the points with this index from both tiers.
+    pub(super) fn erase(&mut self, index: &[u8], run_bytes: u64) -> Result<ErasureReport> {
+        let mut sealed = Vec::new();
+        for segment in self.log()? {
+            let Some(file) = log::sealed(&segment) else {
+                let path = segment.path.display();
+                let message = format!("{path}: another process writes to this segment; stop it and erase again");
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            };
+            sealed.push(Sealed { segment, file });
+        }
+        let mut report = ErasureReport::default();
+        let mut run = Vec::new();
+        let mut bytes = 0;
+        for one in sealed {
+            bytes += one.segment.bytes;
+            run.push(one);
+            if bytes >= run_bytes {
+                let run = std::mem::take(&mut run);
+                report.points += self.compact_run(run, Some(index), &mut CompactionReport::default())?;
+                bytes = 0;
+            }
+        }
+        if !run.is_empty() {
+            report.points += self.compact_run(run, Some(index), &mut CompactionReport::default())?;
+        }
+        for entry in self.manifest.segments.clone() {
+            match self.rewrite(&entry, index) {
+                Ok(0) => {}
+                Ok(erased) => {
+                    report.points += erased;
+                    report.rewritten_segments += 1;
+                }
+                Err(Rewrite::Read(Fault::Damaged(reason))) => self.quarantine(entry.number, reason)?,
+                Err(Rewrite::Read(fault)) => {
+                    stored::met(&opened(&self.folder, &entry)?, fault)?;
+                }
+                Err(Rewrite::Write(error)) => return Err(error),
+            }
+        }
+        report.quarantined = self.manifest.quarantined.iter().map(|segment| segment.name.clone()).collect();
+        Ok(report)
+    }
+
+    /// Adds columnar segments to the dataset. Returns the number of their rows.
+    pub(super) fn add(&mut self, entries: Vec<Entry>) -> Result<u64> {
+        let rows = entries.iter().map(|entry| entry.rows).sum();
+        let mut manifest = self.manifest.clone();
+        manifest.segments.extend(entries);
+        self.manifest = self.lock.commit(manifest)?;
+        Ok(rows)
+    }
+
+    /// Takes a damaged columnar segment out of what is read, and moves its file away.
+    pub(super) fn quarantine(&mut self, number: u64, reason: String) -> Result<()> {
+        let mut manifest = self.manifest.clone();
+        let Some(at) = manifest.segments.iter().position(|entry| entry.number == number) else { return Ok(()) };
+        let entry = manifest.segments.remove(at);
+        let Entry { bytes, until, .. } = entry;
+        manifest.quarantined.push(Quarantined { name: entry.name(), bytes, stretches: 1, until, reason });
+        self.manifest = self.lock.commit(manifest)?;
+        self.set_aside(&entry.name())
+    }
+
+    /// The log segments whose events are in no columnar segment.
+    fn log(&self) -> Result<Vec<Segment>> {
+        let mut log = log::list(&self.folder)?;
+        log.retain(|segment| !self.manifest.covered.contains(&segment.number));
+        Ok(log)
+    }
+
+    /// Writes the events of these log segments, but for those with an erased index, to one columnar segment. Returns the number of
+    /// erased events.
+    fn compact_run(&mut self, run: Vec<Sealed>, erased: Option<&[u8]>, report: &mut CompactionReport) -> Result<u64> {
+        let mut rows = Rows::default();
+        let mut entries = Vec::new();
+        let mut manifest = self.manifest.clone();
+        let mut count = 0;
+        for Sealed { segment, file } in &run {
+            let file = file.try_clone().map_err(|error| Error::io(&segment.path, error))?;
+            let log = LogSegment { path: segment.path.clone(), file: file.into(), bytes: segment.bytes };
+            let mut frames = Frames::open(&log);
+            let mut newest = i64::MIN;
+            while let Some((time, is_erased)) = frames.next_with(|frame| {
+                let time = frame.timestamp.timestamp_millis();
+                Decoded::of(frame.with_point(|point| (time, take(&mut rows, time, point, erased))))
+            }) {
+                newest = newest.max(time);
+                count += u64::from(is_erased);
+                if rows.is_full() {
+                    entries.push(self.write(std::mem::take(&mut rows))?);
+                }
+            }
+            if frames.damage.stretches == 1 && frames.is_torn {
+                report.torn_bytes += frames.damage.bytes;
+            } else if !frames.damage.is_none() {
+                let Damage { stretches, bytes, .. } = frames.damage;
+                let name = log::name(segment.number);
+                let reason = "damaged events".to_owned();
+                manifest.quarantined.push(Quarantined { name, bytes, stretches, until: newest, reason });
+                report.damage.merge(frames.damage);
+            }
+            manifest.covered.insert(segment.number);
+            manifest.through = manifest.through.max(segment.number);
+            report.log_segments += 1;
+            report.log_bytes += segment.bytes;
+        }
+        if rows.len() > 0 {
+            entries.push(self.write(rows)?);
+        }
+        report.points += entries.iter().map(|entry| entry.rows).sum::<u64>();
+        report.columnar_segments += entries.len() as u64;
+        report.columnar_bytes += entries.iter().map(|entry| entry.bytes).sum::<u64>();
+        manifest.segments.extend(entries);
+        self.manifest = self.lock.commit(manifest)?;
+        self.retire(run.iter().map(|sealed| sealed.segment.number))?;
+        Ok(count)
+    }
+
+    /// Writes a columnar segment of these rows, which is not read until it is [added](Self::add).
+    pub(super) fn write(&self, rows: Rows) -> Result<Entry> {
+        let sorted = rows.into_sorted();
+        let mut writer = ColumnarWriter::create(&self.folder, self.next_number()?, sorted.schema().clone())?;
+        let mut start = 0;
+        while start < sorted.len() {
+            let end = (start + APPEND_ROWS).min(sorted.len());
+            let batch = sorted.batch(start..end);
+            writer.append(
+                &batch.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()).with_source(error))?,
+            )?;
+            start = end;
+        }
+        writer.finish()
+    }
+
+    /// Writes a columnar segment again without the events with this index. Returns their number; 0 where nothing has changed.
+    fn rewrite(&mut self, entry: &Entry, index: &[u8]) -> Result<u64, Rewrite> {
+        let segment = opened(&self.folder, entry)?;
+        let indexes = Some([Bytes::copy_from_slice(index)].into());
+        let wanted = Selection { columns: vec![StoredColumn::Index], indexes, ..Selection::default() };
+        let Some(columnar) = Columnar::open(&segment, &wanted).map_err(Rewrite::Read)? else { return Ok(0) };
+        let mut erased = 0;
+        for batch in columnar {
+            erased += without(batch.map_err(Rewrite::Read)?.column(0).as_ref(), index).false_count() as u64;
+        }
+        if erased == 0 {
+            return Ok(0);
+        }
+        let all = Columnar::open(&segment, &Selection::everything()).map_err(Rewrite::Read)?;
+        let mut writer = None;
+        for batch in all.into_iter().flatten() {
+            let kept = kept(&batch.map_err(Rewrite::Read)?, index).map_err(Rewrite::Read)?;
+            if kept.num_rows() == 0 {
+                continue;
+            }
+            if writer.is_none() {
+                writer = Some(ColumnarWriter::create(&self.folder, self.next_number()?, schema_of(&kept))?);
+            }
+            writer.as_mut().expect("the writer was made above").append(&kept)?;
+        }
+        let mut manifest = self.manifest.clone();
+        manifest.segments.retain(|other| other.number != entry.number);
+        if let Some(writer) = writer {
+            manifest.segments.push(writer.finish()?);
+        }
+        self.manifest = self.lock.commit(manifest)?;
+        remove(&self.folder.join(entry.name()))?;
+        Ok(erased)
+    }
+
+    /// The number of the next columnar segment: none that a file of either tier has.
+    fn next_number(&self) -> Result<u64> {
+        let log = log::list(&self.folder)?.last().map_or(0, |segment| segment.number);
+        let columnar = columnar_files(&self.folder)?.into_iter().filter_map(|path| manifest::number(&path)).max();
+        let listed = self.manifest.segments.iter().map(|entry| entry.number).max();
+        Ok(log.max(columnar.unwrap_or(0)).max(listed.unwrap_or(0)).max(self.manifest.through) + 1)
+    }
+
+    /// Removes log segments that the manifest covers, and sets damaged ones aside.
+    fn retire(&self, numbers: impl IntoIterator<Item = u64>) -> Result<()> {
+        for number in numbers {
+            let name = log::name(number);
+            if self.manifest.quarantined.iter().any(|segment| segment.name == name) {
+                self.set_aside(&name)?;
+            } else {
+                remove(&self.folder.join(name))?;
+            }
+        }
+        isobar_base::fs::sync_dir(&self.folder).map_err(|error| Error::io(&self.folder, error))
+    }
+
+    /// Moves a damaged file into the quarantine, unless it is there.
+    fn set_aside(&self, name: &str) -> Result<()> {
+        let folder = self.folder.join(QUARANTINE);
+        isobar_base::fs::create_dir(&folder).map_err(|error| Error::io(&folder, error))?;
+        let path = self.folder.join(name);
+        match fs::rename(&path, folder.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, error)),
+            _ => isobar_base::fs::sync_dir(&self.folder).map_err(|error| Error::io(&self.folder, error)),
+        }
+    }
+
+    /// Removes files that a crash has left: covered log segments, and columnar segments that are not in the manifest.
+    fn remove_leftovers(&mut self) -> Result<()> {
+        let listed: Vec<u64> = log::list(&self.folder)?.iter().map(|segment| segment.number).collect();
+        let covered: Vec<u64> = listed.into_iter().filter(|number| self.manifest.covered.contains(number)).collect();
+        if !covered.is_empty() {
+            self.retire(covered)?;
+        }
+        self.manifest.covered.clear(); // with the next commit
+        for path in columnar_files(&self.folder)? {
+            let number = manifest::number(&path);
+            if !self.manifest.segments.iter().any(|entry| Some(entry.number) == number) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds an event, or says that it is erased.
+fn take(rows: &mut Rows, time: i64, point: &crate::PointRef<'_>, erased: Option<&[u8]>) -> bool {
+    let is_erased = erased.is_some_and(|erased| point.index.unwrap_or_default() == erased);
+    if !is_erased {
+        rows.push(time, point);
+    }
+    is_erased
+}
+
+/// The reason for which a segment is not rewritten.
+enum Rewrite {
+    Read(Fault),
+    Write(Error),
+}
+
+impl From<Error> for Rewrite {
+    fn from(error: Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+fn opened(folder: &Path, entry: &Entry) -> Result<ColumnarSegment> {
+    let path = folder.join(entry.name());
+    let file = File::open(&path).map_err(|error| Error::io(&path, error))?;
+    Ok(ColumnarSegment { entry: entry.clone(), file: file.into() })
+}
+
+/// The rows of a batch with another index than this.
+fn kept(batch: &RecordBatch, index: &[u8]) -> Result<RecordBatch, Fault> {
+    let mask = without(batch.column(StoredColumn::Index.position()).as_ref(), index);
+    Ok(arrow_select::filter::filter_record_batch(batch, &mask)?)
+}
+
+/// Marks the rows with another index than this.
+fn without(indexes: &dyn Array, index: &[u8]) -> BooleanArray {
+    let other = |row: usize| match indexes.data_type() {
+        DataType::Utf8 => indexes.as_string::<i32>().value(row).as_bytes() != index,
+        _ => indexes.as_binary::<i32>().value(row) != index,
+    };
+    (0..indexes.len()).map(|row| Some(other(row))).collect()
+}
+
+/// The files of columnar segments, finished or not.
+fn columnar_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| Error::io(folder, error);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".parquet") || name.ends_with(".parquet.tmp") {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Sets a damaged columnar segment aside, if no other process is changing the dataset. Best effort: its damage is reported in any case.
+pub(super) fn quarantine(folder: &Path, number: u64, reason: String) {
+    let Ok(Some(lock)) = ManifestLock::try_take(folder) else { return };
+    let Ok(manifest) = Manifest::read(folder) else { return };
+    let mut compactor = Compactor { folder: folder.to_owned(), lock, manifest };
+    if let Err(_error) = compactor.quarantine(number, reason) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(folder = %folder.display(), number, error = %_error, "a damaged segment cannot be set aside");
+    }
+}

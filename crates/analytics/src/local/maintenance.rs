@@ -1,0 +1,313 @@
+//! Compaction and erasure of a sink, and reading both of its tiers by column.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use futures_channel::oneshot;
+
+use super::buffer::Request;
+use super::columnar::{Columnar, Fault, Selection};
+use super::compact::{self, CompactionReport, Compactor, ErasureReport};
+use super::log::LogSegment;
+use super::reader::Frames;
+use super::segment::DurableEnd;
+use super::snapshot::{ColumnarSegment, Snapshot};
+use super::{LocalSink, answer, stored};
+use crate::{Damage, Error, ErrorKind, Event, Result, ScanOptions};
+
+/// Most events of the log in a batch.
+const BATCH_EVENTS: usize = 8 * 1024;
+
+/// Options of [`LocalSink::compact`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CompactionOptions {
+    /// Whether the current log segment is ended first, so that everything written so far is compacted. Default: true.
+    pub seal_current: bool,
+    /// Most bytes of log that become one columnar segment; its rows are sorted in memory, which takes about as much. Default: 128 MiB.
+    pub run_bytes: u64,
+}
+
+impl Default for CompactionOptions {
+    fn default() -> Self {
+        Self { seal_current: true, run_bytes: 128 * 1024 * 1024 }
+    }
+}
+
+impl CompactionOptions {
+    /// Sets whether the current log segment is ended first.
+    #[must_use]
+    pub fn with_seal_current(mut self, seal: bool) -> Self {
+        self.seal_current = seal;
+        self
+    }
+
+    /// Sets the most bytes of log that become one columnar segment.
+    #[must_use]
+    pub fn with_run_bytes(mut self, bytes: u64) -> Self {
+        self.run_bytes = bytes;
+        self
+    }
+}
+
+impl LocalSink {
+    /// Moves points from the log into columnar segments: Parquet files in the dataset's folder, sorted by index and time, which take a
+    /// fraction of the log's space and which any reader of Parquet reads. Others may write and read meanwhile; a reader sees each point
+    /// once. Log segments that another process writes to are left alone.
+    ///
+    /// Points that are compacted come out of [`read`](crate::EventSink::read) by index and time, and what is not set in one is not told
+    /// from what is empty.
+    ///
+    /// ```
+    /// use isobar_analytics::local::{CompactionOptions, LocalSink};
+    /// use isobar_analytics::{DataPoint, EventSink, EventSinkExt, ScanOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let sink = LocalSink::open(folder.path().join("visits"))?;
+    /// sink.write(DataPoint::new().with_index("tenant-1").with_blob("/home"));
+    /// let report = sink.compact(CompactionOptions::default()).await?;
+    /// assert_eq!((report.points, report.columnar_segments), (1, 1));
+    /// let scan = sink.scan(ScanOptions::default()).await?;
+    /// assert_eq!(scan.events[0].blob(1), b"/home");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::StorageFull`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`], [`ErrorKind::Corrupt`] where the manifest
+    /// is damaged, [`ErrorKind::Closed`] after [`close`](crate::EventSink::close). No point is lost; what was done before stays done.
+    pub async fn compact(&self, options: CompactionOptions) -> Result<CompactionReport> {
+        const OPERATION: &str = "compact";
+        self.ensure_open(OPERATION)?;
+        if options.seal_current {
+            self.seal().await.map_err(|error| error.during(OPERATION))?;
+        }
+        let folder = self.shared.folder.clone();
+        on_a_thread(move || Compactor::begin(&folder)?.compact(options.run_bytes))
+            .await
+            .map_err(|error| error.during(OPERATION))
+    }
+
+    /// Erases all points with this index from the dataset's files, for example those of a customer who asks for it. Compacts the log on
+    /// the way. Points that are written meanwhile may stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] while another process writes to the dataset: then nothing has been erased; else as
+    /// [`compact`](Self::compact). After an error some points may be erased and others not: erase again.
+    pub async fn erase(&self, index: impl Into<Bytes>) -> Result<ErasureReport> {
+        const OPERATION: &str = "erase";
+        self.ensure_open(OPERATION)?;
+        self.seal().await.map_err(|error| error.during(OPERATION))?;
+        let folder = self.shared.folder.clone();
+        let index = index.into();
+        let run_bytes = CompactionOptions::default().run_bytes;
+        let erased = on_a_thread(move || Compactor::begin(&folder)?.erase(&index, run_bytes)).await;
+        erased.map_err(|error| error.during(OPERATION))
+    }
+
+    /// Makes all points durable and ends the current segment.
+    async fn seal(&self) -> Result<()> {
+        answer(self.shared.buffer.flush()).await?;
+        answer(self.shared.buffer.request(Request::Seal)).await
+    }
+
+    /// Opens the segments of both tiers that may have selected rows.
+    pub(crate) fn scan_columns(&self, options: &ScanOptions) -> Result<LocalScan> {
+        LocalScan::take(&self.shared.folder, &self.shared.end, options)
+    }
+}
+
+/// Opens the segments of a dataset that this process does not write to.
+pub(crate) fn scan_folder(folder: &Path, options: &ScanOptions) -> Result<LocalScan> {
+    LocalScan::take(folder, &DurableEnd::default(), options)
+}
+
+/// Runs what blocks on a thread of its own.
+pub(super) async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (done, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("isobar-analytics-compact".to_owned());
+    let started = thread.spawn(move || drop(done.send(work())));
+    started.map_err(|error| Error::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}")))?;
+    result.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the compacting thread ended early")))
+}
+
+/// A thread that compacts complete log segments at an interval, until it is dropped.
+#[derive(Debug)]
+pub(super) struct CompactionThread {
+    /// Dropped to end the thread.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CompactionThread {
+    pub(super) fn start(folder: &Path, every: Duration) -> Result<Self> {
+        let (stop, stopped) = channel();
+        let folder = folder.to_owned();
+        let thread = std::thread::Builder::new().name("isobar-analytics-compact".to_owned());
+        let run_bytes = CompactionOptions::default().run_bytes;
+        let thread = thread.spawn(move || {
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
+                let compacted = Compactor::begin(&folder).and_then(|mut compactor| compactor.compact(run_bytes));
+                match compacted {
+                    Ok(_report) =>
+                    {
+                        #[cfg(feature = "tracing")]
+                        if _report.points > 0 {
+                            tracing::info!(folder = %folder.display(), report = ?_report, "events were compacted");
+                        }
+                    }
+                    // The log stays as it is, and the next interval tries again.
+                    Err(_error) => {
+                        #[cfg(feature = "tracing")]
+                        tracing::error!(folder = %folder.display(), error = %_error, "events cannot be compacted");
+                    }
+                }
+            }
+        });
+        let thread =
+            thread.map_err(|error| Error::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}")))?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for CompactionThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// A snapshot of a dataset, to be read by column.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalScan {
+    folder: PathBuf,
+    snapshot: Snapshot,
+}
+
+impl LocalScan {
+    pub(super) fn take(folder: &Path, end: &DurableEnd, options: &ScanOptions) -> Result<Self> {
+        Ok(Self { folder: folder.to_owned(), snapshot: Snapshot::take(folder, end, options)? })
+    }
+
+    /// Reads the snapshot.
+    pub(crate) fn read(self, options: ScanOptions, selection: Selection) -> LocalBatches {
+        let Snapshot { mut log, mut columnar, pruned, damage } = self.snapshot;
+        log.reverse();
+        columnar.reverse();
+        let counts = LocalCounts { pruned, read: 0, damage };
+        LocalBatches { folder: self.folder, options, selection, log, frames: None, columnar, rows: None, counts }
+    }
+}
+
+/// The rows of a part of a snapshot.
+#[derive(Debug)]
+pub(crate) enum LocalRows {
+    /// Events of the log.
+    Events(Vec<Event>),
+    /// Rows of a columnar segment, with the selected columns.
+    Columns(RecordBatch),
+    /// None: only the counts have changed.
+    Nothing,
+}
+
+/// Segments and damage met since the previous batch.
+#[derive(Debug, Default)]
+pub(crate) struct LocalCounts {
+    /// Number of segments without selected rows.
+    pub(crate) pruned: u64,
+    /// Number of segments that have been opened and read.
+    pub(crate) read: u64,
+    pub(crate) damage: Damage,
+}
+
+/// The batches of a snapshot: first the columnar segments, then the log.
+pub(crate) struct LocalBatches {
+    folder: PathBuf,
+    options: ScanOptions,
+    selection: Selection,
+    /// Remaining segments, the next one last.
+    log: Vec<LogSegment>,
+    frames: Option<Frames>,
+    /// Remaining segments, the next one last.
+    columnar: Vec<ColumnarSegment>,
+    rows: Option<(Columnar, ColumnarSegment)>,
+    counts: LocalCounts,
+}
+
+impl LocalBatches {
+    fn next_rows(&mut self) -> Result<Option<LocalRows>> {
+        if let Some((columnar, segment)) = &mut self.rows {
+            match columnar.next() {
+                Some(Ok(batch)) => return Ok(Some(LocalRows::Columns(batch))),
+                Some(Err(fault)) => {
+                    let segment = segment.clone();
+                    self.rows = None;
+                    self.meet(&segment, fault)?;
+                }
+                None => self.rows = None,
+            }
+            return Ok(Some(LocalRows::Nothing));
+        }
+        if let Some(segment) = self.columnar.pop() {
+            match Columnar::open(&segment, &self.selection) {
+                Ok(Some(columnar)) => {
+                    self.counts.read += 1;
+                    self.rows = Some((columnar, segment));
+                }
+                Ok(None) => self.counts.pruned += 1,
+                Err(fault) => self.meet(&segment, fault)?,
+            }
+            return Ok(Some(LocalRows::Nothing));
+        }
+        if self.frames.is_none() {
+            let Some(segment) = self.log.pop() else { return Ok(None) };
+            self.counts.read += 1;
+            self.frames = Some(Frames::open(&segment));
+        }
+        let frames = self.frames.as_mut().expect("the frames were opened above");
+        let mut events = Vec::new();
+        while events.len() < BATCH_EVENTS {
+            match frames.next(&self.options) {
+                Some(event) => events.push(event),
+                None => {
+                    self.counts.damage.merge(std::mem::take(&mut frames.damage));
+                    self.frames = None;
+                    break;
+                }
+            }
+        }
+        Ok(Some(LocalRows::Events(events)))
+    }
+
+    /// Notes the damage of a segment, and sets it aside.
+    fn meet(&mut self, segment: &ColumnarSegment, fault: Fault) -> Result<()> {
+        let reason = if let Fault::Damaged(reason) = &fault { Some(reason.clone()) } else { None };
+        self.counts.damage.merge(stored::met(segment, fault)?);
+        if let Some(reason) = reason {
+            compact::quarantine(&self.folder, segment.entry.number, reason);
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for LocalBatches {
+    type Item = Result<(LocalRows, LocalCounts)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.next_rows();
+        let counts = std::mem::take(&mut self.counts);
+        match rows {
+            Ok(Some(rows)) => Some(Ok((rows, counts))),
+            // What was left out or is damaged is reported also where there is no row.
+            Ok(None) if counts.pruned > 0 || !counts.damage.is_none() => Some(Ok((LocalRows::Nothing, counts))),
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The manifest of a dataset: its columnar segments, and the log segments that they replace.
+//!
+//! A log segment is in one of three states: it is not in the manifest, and its events are read from it; it is covered, and its events
+//! are read from a columnar segment; or it is gone. The manifest is replaced as a whole, by a rename, and that is the moment at which a
+//! compaction, an erasure or the removal of columnar segments takes effect. What is not in it (a file that a crash has left)
+//! is not read, and the next change removes it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{ErrorKind as IoErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Name of the manifest.
+const NAME: &str = "manifest.jsonl";
+/// Name of the file that is locked by the process that changes the manifest.
+const LOCK: &str = "manifest.lock";
+/// Folder of damaged segments.
+pub(super) const QUARANTINE: &str = "quarantine";
+/// Version of the format.
+const VERSION: u32 = 1;
+
+/// The manifest as it is in memory.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// Number that grows with each change.
+    pub(super) generation: u64,
+    /// Highest number that a covered log segment has had: the next one has a higher one.
+    pub(super) through: u64,
+    /// Numbers of the log segments whose events are in columnar segments; they are about to be removed.
+    pub(super) covered: BTreeSet<u64>,
+    /// The columnar segments, oldest first.
+    pub(super) segments: Vec<Entry>,
+    /// The damaged segments, which are not read.
+    pub(super) quarantined: Vec<Quarantined>,
+}
+
+/// A columnar segment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// Number, from which the file has its name.
+    pub(super) number: u64,
+    /// Number of events.
+    pub(super) rows: u64,
+    /// Size of the file in bytes.
+    pub(super) bytes: u64,
+    /// Time of the oldest event, in milliseconds since 1970.
+    pub(super) from: i64,
+    /// Time of the newest event, in milliseconds since 1970.
+    pub(super) until: i64,
+    /// The CRC32 of each [`BLOCK`] bytes of the file, eight hexadecimal digits each.
+    pub(super) sums: String,
+}
+
+/// Size in bytes of what one of an [`Entry`]'s checksums covers.
+#[cfg(feature = "query")]
+pub(super) const BLOCK: usize = 128 * 1024;
+
+/// A damaged segment, of either tier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Quarantined {
+    /// Name of its file.
+    pub(super) name: String,
+    /// Bytes that cannot be read.
+    pub(super) bytes: u64,
+    /// Number of damaged stretches.
+    pub(super) stretches: u64,
+    /// Time of the newest event that it may hold, in milliseconds since 1970.
+    pub(super) until: i64,
+    /// Reason for which it is damaged.
+    pub(super) reason: String,
+}
+
+/// The first line of the file; the manifest is the second.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    /// CRC32 of the second line.
+    check: u32,
+}
+
+impl Entry {
+    pub(super) fn name(&self) -> String {
+        name(self.number)
+    }
+}
+
+/// Returns the file name of the columnar segment with this number.
+pub(super) fn name(number: u64) -> String {
+    format!("{number:012}.parquet")
+}
+
+/// Returns the number of the columnar segment in this file.
+pub(super) fn number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_suffix(".parquet")?.parse().ok()
+}
+
+impl Manifest {
+    /// Reads the manifest of a dataset; an empty one where it has none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where it is damaged or of a later version; I/O errors.
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(NAME);
+        let text = match fs::read(&path) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(Error::io(&path, error)),
+        };
+        let damaged = |problem: String| {
+            let advice = "restore it, or move it and the .parquet files away to keep the log alone";
+            Error::new(ErrorKind::Corrupt, format!("{}: {problem}; {advice}", path.display()))
+        };
+        let (header, manifest) = text.split_once('\n').ok_or_else(|| damaged("the manifest is cut off".to_owned()))?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|error| damaged(format!("the manifest is damaged: {error}")))?;
+        if header.version != VERSION {
+            return Err(damaged(format!("the manifest has version {}, and {VERSION} is known", header.version)));
+        }
+        let manifest = manifest.trim_end();
+        if crc32fast::hash(manifest.as_bytes()) != header.check {
+            return Err(damaged("the manifest does not match its checksum".to_owned()));
+        }
+        serde_json::from_str(manifest).map_err(|error| damaged(format!("the manifest is damaged: {error}")))
+    }
+
+    /// Returns a number that no covered log segment has exceeded. A damaged manifest must not keep points from being written: without
+    /// it, the files of columnar segments say so, whose numbers are higher than those of the log segments that they cover.
+    pub(super) fn through(folder: &Path) -> Result<u64> {
+        match Self::read(folder) {
+            Ok(manifest) => Ok(manifest.through),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let entries = fs::read_dir(folder).map_err(|error| Error::io(folder, error))?;
+                Ok(entries.flatten().filter_map(|entry| number(&entry.path())).max().unwrap_or(0))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the size of the columnar segments in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|entry| entry.bytes).sum()
+    }
+}
+
+/// The right to change the manifest of a dataset, which one process has at a time.
+#[derive(Debug)]
+pub(super) struct ManifestLock {
+    folder: PathBuf,
+    _file: File,
+}
+
+impl ManifestLock {
+    /// Takes the lock; `None` where another thread or process has it.
+    pub(super) fn try_take(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(LOCK);
+        let file = isobar_base::fs::private_file().append(true).create(true).open(&path);
+        let file = file.map_err(|error| Error::io(&path, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { folder: folder.to_owned(), _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(Error::io(&path, error)),
+        }
+    }
+
+    /// Waits for the lock.
+    #[cfg(feature = "query")]
+    pub(super) fn take(folder: &Path) -> Result<Self> {
+        let path = folder.join(LOCK);
+        let file = isobar_base::fs::private_file().append(true).create(true).open(&path);
+        let file = file.map_err(|error| Error::io(&path, error))?;
+        file.lock().map_err(|error| Error::io(&path, error))?;
+        Ok(Self { folder: folder.to_owned(), _file: file })
+    }
+
+    /// Replaces the manifest, durably. The files of its segments are durable already.
+    pub(super) fn commit(&self, mut manifest: Manifest) -> Result<Manifest> {
+        manifest.generation += 1;
+        manifest.segments.sort_by_key(|entry| (entry.until, entry.number));
+        let text = serde_json::to_string(&manifest).expect("a manifest has no keys but texts");
+        let header = Header { version: VERSION, check: crc32fast::hash(text.as_bytes()) };
+        let header = serde_json::to_string(&header).expect("two numbers are JSON");
+        let text = format!("{header}\n{text}\n");
+        let new = self.folder.join(format!("{NAME}.tmp"));
+        let path = self.folder.join(NAME);
+        let failed = |error| Error::io(&path, error);
+        let mut file =
+            isobar_base::fs::private_file().write(true).create(true).truncate(true).open(&new).map_err(failed)?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        if let Err(error) = written.and_then(|()| fs::rename(&new, &path)) {
+            drop(fs::remove_file(&new));
+            return Err(failed(error));
+        }
+        isobar_base::fs::sync_dir(&self.folder).map_err(failed)?;
+        Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifest_reads_back_and_damage_of_any_byte_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::read(folder.path()).unwrap(), Manifest::default());
+        let lock = ManifestLock::try_take(folder.path()).unwrap().unwrap();
+        assert!(ManifestLock::try_take(folder.path()).unwrap().is_none());
+        let entry = Entry { number: 7, rows: 1, bytes: 2, from: -3, until: 4, sums: "00ff00ff".to_owned() };
+        let manifest = Manifest { through: 6, covered: [5, 6].into(), segments: vec![entry], ..Manifest::default() };
+        let committed = lock.commit(manifest.clone()).unwrap();
+        assert_eq!(committed, Manifest { generation: 1, ..manifest });
+        assert_eq!(Manifest::read(folder.path()).unwrap(), committed);
+
+        let path = folder.path().join(NAME);
+        let text = fs::read(&path).unwrap();
+        for at in 0..text.len() - 1 {
+            let mut damaged = text.clone();
+            damaged[at] ^= 4;
+            fs::write(&path, &damaged).unwrap();
+            let read = Manifest::read(folder.path());
+            assert!(read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt), "{at}: {read:?}");
+        }
+        fs::write(&path, &text[..10]).unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("manifest.jsonl: the manifest"), "{error}");
+    }
+}

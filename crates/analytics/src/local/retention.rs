@@ -1,0 +1,93 @@
+//! Removing the oldest events of both tiers, by age and by size.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::log::{self, Segment};
+use super::manifest::{Entry, Manifest, ManifestLock};
+use super::{LocalOptions, manifest};
+
+/// Removes the oldest segments: those that are too old, if the time is given, and as many as it takes for a new log segment to fit into
+/// the size limit of the dataset. Log segments that a process still writes to stay, and so do columnar segments while they are being
+/// compacted. Returns the number of bytes removed.
+pub(super) fn prune(folder: &Path, options: &LocalOptions, current: Option<&Path>, now: Option<SystemTime>) -> u64 {
+    let Ok(mut log) = log::list(folder) else { return 0 };
+    // Without a manifest that can be read, nothing says what a log segment's events are.
+    let Ok(manifest) = Manifest::read(folder) else { return 0 };
+    log.retain(|segment| current != Some(&segment.path) && !manifest.covered.contains(&segment.number));
+    let log_bytes: u64 = log.iter().map(|segment| segment.bytes).sum();
+    let mut left = log_bytes + manifest.bytes() + options.segment_bytes;
+    let is_too_much = |left: u64| options.retain_bytes.is_some_and(|most| left > most);
+    let is_old =
+        |age: Option<std::time::Duration>| age.zip(options.retain_for).is_some_and(|(age, longest)| age > longest);
+    let mut removed = 0;
+    let expired = |entry: &Entry, left: u64| {
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(entry.until.max(0) as u64);
+        is_old(now.and_then(|now| now.duration_since(at).ok())) || is_too_much(left)
+    };
+    let mut entries = Vec::new();
+    for entry in &manifest.segments {
+        if expired(entry, left) {
+            left -= entry.bytes;
+            entries.push(entry.number);
+        }
+    }
+    if !entries.is_empty() {
+        removed += remove_columnar(folder, &entries);
+    }
+    for segment in log {
+        let age = now.and_then(|now| now.duration_since(segment.modified?).ok());
+        if !is_old(age) && !is_too_much(left) {
+            continue; // a segment written while the clock was ahead must not keep those after it
+        }
+        if remove_log(&segment) {
+            left -= segment.bytes;
+            removed += segment.bytes;
+        }
+    }
+    removed
+}
+
+/// Removes a log segment, unless a process writes to it.
+fn remove_log(segment: &Segment) -> bool {
+    // Held until it is removed: no process begins to write to it meanwhile.
+    let Some(_sealed) = log::sealed(segment) else { return false };
+    if let Err(_error) = std::fs::remove_file(&segment.path) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(segment = %segment.path.display(), error = %_error, "a segment cannot be removed");
+        return false;
+    }
+    #[cfg(feature = "tracing")]
+    tracing::info!(segment = %segment.path.display(), "events have expired");
+    true
+}
+
+/// Takes these columnar segments out of the manifest, and removes their files. Returns their size in bytes; 0 where the manifest is
+/// being changed by another, so that the next call removes them.
+fn remove_columnar(folder: &Path, numbers: &[u64]) -> u64 {
+    let Ok(Some(lock)) = ManifestLock::try_take(folder) else { return 0 };
+    let Ok(mut manifest) = Manifest::read(folder) else { return 0 };
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut manifest.segments).into_iter().partition(|entry| numbers.contains(&entry.number));
+    manifest.segments = kept;
+    let oldest = manifest.segments.iter().map(|entry| entry.from).min().unwrap_or(i64::MAX);
+    let last_gone = gone.iter().map(|entry| entry.until).max().unwrap_or(i64::MIN).min(oldest);
+    let (expired, damaged): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut manifest.quarantined).into_iter().partition(|segment| segment.until <= last_gone);
+    manifest.quarantined = damaged;
+    if let Err(_error) = lock.commit(manifest) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(folder = %folder.display(), error = %_error, "the manifest cannot be written; no events are removed");
+        return 0;
+    }
+    for entry in &gone {
+        // What stays is in no manifest, and the next compaction removes it.
+        drop(std::fs::remove_file(folder.join(entry.name())));
+    }
+    for segment in expired {
+        drop(std::fs::remove_file(folder.join(manifest::QUARANTINE).join(segment.name)));
+    }
+    #[cfg(feature = "tracing")]
+    tracing::info!(folder = %folder.display(), segments = gone.len(), "events have expired");
+    gone.iter().map(|entry| entry.bytes).sum()
+}

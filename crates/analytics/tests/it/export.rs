@@ -1,0 +1,68 @@
+//! Exported files, and taking them in again.
+
+use std::path::Path;
+
+use isobar_analytics::local::{CompactionOptions, ExportFormat, LocalOptions, LocalSink};
+use isobar_analytics::{DataPoint, ErrorKind, EventSink, EventSinkExt, ScanOptions};
+
+use crate::columnar::sink_at;
+
+/// A dataset with points in both tiers, one of whose blobs is not text.
+async fn dataset(folder: &Path) -> LocalSink {
+    let sink = sink_at(folder, LocalOptions::default(), (0..4).map(|second| second * 1000 + 7));
+    sink.write(DataPoint::new().with_index("b").with_blob("x,\"y\"\n").with_double(0.5));
+    sink.write(DataPoint::new().with_index("a").with_blob("é").with_blob(vec![0xFF_u8]).with_double(f64::NAN));
+    sink.compact(CompactionOptions::default()).await.unwrap();
+    sink.write(DataPoint::new().with_index("c"));
+    sink.write(DataPoint::new().with_index("d").with_double(-3.0));
+    sink.flush().await.unwrap();
+    sink
+}
+
+#[tokio::test]
+async fn exported_parquet_is_imported_with_times_and_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = dataset(&folder.path().join("from")).await;
+    let file = folder.path().join("all.parquet");
+    let report = sink.export(ScanOptions::default(), ExportFormat::Parquet, &file).await.unwrap();
+    assert_eq!((report.points, report.damage.is_none()), (4, true));
+    let other = LocalSink::open(folder.path().join("to")).unwrap();
+    assert_eq!(other.import(&file).await.unwrap(), 4);
+    let shown = async |sink: &LocalSink| {
+        let events = sink.scan(ScanOptions::default()).await.unwrap().events;
+        let values =
+            |event: &isobar_analytics::Event| (event.index().to_vec(), event.blob(1).to_vec(), event.blob(2).to_vec());
+        let shown = events.iter().map(|event| (event.timestamp, values(event), event.double(1).to_bits()));
+        shown.collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&other).await, shown(&sink).await);
+    let exists = sink.export(ScanOptions::default(), ExportFormat::Parquet, &file).await.unwrap_err();
+    assert_eq!(exists.operation(), "export");
+}
+
+#[tokio::test]
+async fn exported_csv_is_quoted_and_bounded_by_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = dataset(&folder.path().join("d")).await;
+    let file = folder.path().join("some.csv");
+    let until = chrono::DateTime::from_timestamp_millis(3000).unwrap();
+    let report = sink.export(ScanOptions::default().with_until(until), ExportFormat::Csv, &file).await.unwrap();
+    let csv = std::fs::read_to_string(&file).unwrap();
+    assert_eq!((report.points, csv.matches("\r\n").count()), (3, 4));
+    assert!(csv.starts_with("timestamp,_sample_interval,index1,blob1,"), "{csv}");
+    assert!(csv.contains("1970-01-01T00:00:00.007Z,1,b,\"x,\"\"y\"\"\n\",,"), "{csv}");
+    assert!(csv.contains("1970-01-01T00:00:01.007Z,1,a,é,\u{FFFD},") && csv.contains(",NaN,0,"), "{csv}");
+}
+
+#[tokio::test]
+async fn file_that_is_no_export_is_refused_and_nothing_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = LocalSink::open(folder.path().join("d")).unwrap();
+    let file = folder.path().join("text");
+    std::fs::write(&file, "not Parquet").unwrap();
+    let error = sink.import(&file).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, "import"));
+    assert!(sink.import(folder.path().join("none")).await.unwrap_err().to_string().contains("none"));
+    assert!(sink.scan(ScanOptions::default()).await.unwrap().events.is_empty());
+    assert!("xml".parse::<ExportFormat>().unwrap_err().to_string().contains("use parquet, csv or arrow"));
+}
