@@ -46,6 +46,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   isobar d1 migrations apply DB
   isobar d1 execute DB --command 'SELECT count(*) FROM users'
   isobar analytics query 'SELECT blob1, count() FROM visits GROUP BY blob1'
+  isobar analytics tail EVENTS
   isobar vault status DB --keyring ./keyring
   isobar keys create --scope r2:read,r2:write,d1:write"
 )]
@@ -68,7 +69,7 @@ enum Command {
     /// Databases and their migrations
     #[command(subcommand)]
     D1(d1::D1),
-    /// Queries over the datasets of Analytics Engine
+    /// Datasets: queries, compaction, removal, export, import
     #[command(subcommand)]
     Analytics(analytics::Analytics),
     /// Access keys and tokens for clients that others wrote

@@ -218,6 +218,28 @@ impl Place {
         Ok(self.root(config.as_ref()).join("r2").join(checked(name)?))
     }
 
+    /// Returns the folder of a dataset, by its name or binding.
+    pub(crate) fn dataset_folder(&self, name: &str) -> Result<PathBuf, Box<dyn Error>> {
+        let config = self.config()?;
+        let mut datasets = config.iter().flat_map(|config| &config.analytics_engine_datasets);
+        let name = datasets.find(|dataset| dataset.binding == name).map_or(name, |dataset| dataset.local_name());
+        let name = checked(name).map_err(|_| format!("invalid dataset name {name:?}: use letters, digits, - and _"))?;
+        Ok(self.root(config.as_ref()).join("analytics").join(name))
+    }
+
+    /// Returns the names of the datasets that exist here, sorted.
+    pub(crate) fn datasets(&self) -> Result<Vec<String>, Box<dyn Error>> {
+        let folder = self.root(self.config()?.as_ref()).join("analytics");
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|error| format!("cannot read {}: {error}", folder.display()))?,
+        };
+        let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+        let mut names: Vec<_> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Returns the configuration of a database, found by its name or binding, and the path of its file.
     pub(crate) fn known_database(&self, name: &str) -> Result<(PathBuf, D1Database, Config), Box<dyn Error>> {
         let config =

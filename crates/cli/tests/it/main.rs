@@ -1,6 +1,7 @@
 //! The built command on a fresh folder.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod analytics;
 mod keys;
 mod options;
 mod query;

@@ -1,0 +1,58 @@
+//! `isobar analytics export` and `import`.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use isobar_analytics::ScanOptions;
+use isobar_analytics::local::ExportFormat;
+
+use super::{Dataset, warn_of};
+use crate::place::Place;
+use crate::{Outcome, say};
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    dataset: Dataset,
+    /// The format: parquet, csv or arrow
+    #[arg(long)]
+    format: ExportFormat,
+    /// The file to write, which must not exist
+    #[arg(long, short)]
+    output: PathBuf,
+    /// Only points at or after this time, as in 2026-11-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Option<DateTime<Utc>>,
+    /// Only points before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<DateTime<Utc>>,
+}
+
+impl Export {
+    pub(super) async fn run(self, place: &Place) -> Outcome {
+        let mut options = ScanOptions::default();
+        options.from = self.from;
+        options.until = self.until;
+        let report = self.dataset.open(place)?.export(options, self.format, &self.output).await?;
+        warn_of(&report.damage);
+        say!("{} points written to {}", report.points, self.output.display());
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    dataset: Dataset,
+    /// A Parquet file with the columns of an export
+    file: PathBuf,
+}
+
+impl Import {
+    pub(super) async fn run(self, place: &Place) -> Outcome {
+        let points = self.dataset.open(place)?.import(&self.file).await?;
+        say!("{points} points imported");
+        Ok(())
+    }
+}

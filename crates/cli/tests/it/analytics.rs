@@ -1,0 +1,79 @@
+//! `isobar analytics` on a dataset that a server has written.
+
+use std::fs;
+use std::path::Path;
+
+use isobar_analytics::local::LocalSink;
+use isobar_analytics::{DataPoint, EventSink};
+
+use crate::{ok, refused};
+
+const CONFIG: &str = "name = \"test\"\n[[analytics_engine_datasets]]\nbinding = \"EVENTS\"\ndataset = \"visits\"\n";
+
+#[tokio::main(flavor = "current_thread")]
+async fn write(folder: &Path, numbers: std::ops::Range<u32>) {
+    let sink = LocalSink::open(folder.join(".isobar/analytics/visits")).unwrap();
+    for number in numbers {
+        let index = if number % 2 == 0 { "even" } else { "odd" };
+        sink.write(DataPoint::new().with_index(index).with_blob("a \"b\", c").with_double(number.into()));
+    }
+    sink.close().await.unwrap();
+}
+
+#[test]
+fn dataset_is_compacted_exported_imported_erased_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
+    let error = refused(here, &["analytics", "compact", "EVENTS"]);
+    assert!(error.contains("there is no dataset EVENTS here; it would be in") && error.contains("visits"), "{error}");
+    write(here, 0..10);
+    let error = refused(here, &["analytics", "compact", "other"]);
+    assert!(error.contains("there are: visits"), "{error}");
+    assert!(refused(here, &["analytics", "compact", "../x"]).contains("invalid dataset name"));
+
+    // By binding and by name.
+    assert!(ok(here, &["analytics", "compact", "EVENTS"]).starts_with("10 points: 1 log segments of "));
+    write(here, 10..12);
+    let report: serde_json::Value =
+        serde_json::from_str(&ok(here, &["analytics", "compact", "visits", "--json"])).unwrap();
+    assert_eq!((&report["points"], &report["columnar_segments"]), (&2.into(), &1.into()));
+    write(here, 12..13);
+
+    let export =
+        |format: &str, file: &str| ok(here, &["analytics", "export", "EVENTS", "--format", format, "--output", file]);
+    assert_eq!(export("csv", "all.csv"), "13 points written to all.csv\n");
+    let csv = fs::read_to_string(here.join("all.csv")).unwrap();
+    let lines: Vec<_> = csv.lines().collect();
+    assert!(lines[0].starts_with("timestamp,_sample_interval,index1,blob1,blob2,") && lines[0].ends_with(",double20"));
+    assert!(lines.len() == 14 && lines[1].contains(",1,even,\"a \"\"b\"\", c\",,"), "{}", lines[1]);
+    assert_eq!(export("parquet", "all.parquet"), "13 points written to all.parquet\n");
+    assert!(fs::read(here.join("all.parquet")).unwrap().starts_with(b"PAR1"));
+    export("arrow", "all.arrow");
+    assert!(fs::read(here.join("all.arrow")).unwrap().starts_with(b"ARROW1"));
+    let exists = refused(here, &["analytics", "export", "EVENTS", "--format", "csv", "--output", "all.csv"]);
+    assert!(exists.contains("all.csv") && fs::read_to_string(here.join("all.csv")).unwrap() == csv, "{exists}");
+    let unknown = refused(here, &["analytics", "export", "EVENTS", "--format", "xml", "--output", "all.xml"]);
+    assert!(unknown.contains("use parquet, csv or arrow"), "{unknown}");
+    let later = ["--from", "2100-01-01T00:00:00Z"];
+    let none =
+        ok(here, &[&["analytics", "export", "EVENTS", "--format", "csv", "--output", "none.csv"], &later[..]].concat());
+    assert_eq!(
+        (none.as_str(), fs::read_to_string(here.join("none.csv")).unwrap().lines().count()),
+        ("0 points written to none.csv\n", 1)
+    );
+
+    assert!(refused(here, &["analytics", "erase", "EVENTS", "odd"]).contains("pass --yes"));
+    assert!(ok(here, &["analytics", "erase", "EVENTS", "odd", "--yes"]).starts_with("6 points erased"));
+    assert_eq!(ok(here, &["analytics", "import", "EVENTS", "all.parquet"]), "13 points imported\n");
+    assert!(refused(here, &["analytics", "import", "EVENTS", "all.csv"]).contains("all.csv"));
+    let tail = ok(here, &["analytics", "tail", "EVENTS", "--since", "600", "-n", "20"]);
+    let lines: Vec<serde_json::Value> = tail.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), lines.iter().filter(|line| line["index1"] == "odd").count()), (20, 6));
+    assert_eq!(lines[0]["blob1"], "a \"b\", c");
+
+    assert!(refused(here, &["analytics", "retention", "EVENTS"]).contains("--max-age"));
+    assert_eq!(ok(here, &["analytics", "retention", "EVENTS", "--max-age", "1d"]), "0 bytes removed\n");
+    assert_ne!(ok(here, &["analytics", "retention", "EVENTS", "--max-bytes", "1kB"]), "0 bytes removed\n");
+    assert_eq!(export("csv", "rest.csv"), "0 points written to rest.csv\n");
+}
