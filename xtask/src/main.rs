@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask help`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
+mod analytics;
 mod analytics_sql;
 mod assets;
 mod bench;
@@ -54,6 +55,7 @@ const HELP: &str = "cargo xtask COMMAND
              and Python, Drizzle's and Prisma's D1 drivers; needs Node 22, npm, and Python 3 with venv
   mcp        run MCP's public conformance suite on the MCP session object, for both protocol revisions
   assets     compare the responses recorded in the site's tests with the real asset Worker; --write records them
+  analytics  read the Parquet segments of a dataset with DuckDB, chDB and pyarrow
   analytics-sql [COUNT [SEED]]  compare random queries of Analytics Engine's SQL with ClickHouse (chDB); record writes ClickHouse's
              answers to the recorded queries anew; needs Python 3 with venv
   checkers   check the site's responses with REDbot and httplint
@@ -71,7 +73,7 @@ const HELP: &str = "cargo xtask COMMAND
   browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
 
 `worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
-worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `checkers` only that.
+worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `analytics` and `checkers` only that.
 `clients` needs Node 22, npm and the nightly, and `mcp` npm, too. `assets` needs Node 22 and npm, `real-site` npm. `bench` installs Debian's nginx and wrk if they are missing. `browser` and
 `clients` need Chromium and install Debian's package with apt-get if it is missing.";
 
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Some("real-site") => real_site::run(),
         Some("analytics-sql") => analytics_sql::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("assets") => assets::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("analytics") => analytics::run(),
         Some("checkers") => checkers::run(),
         Some("cache-tests") => cache_tests::run(),
         Some("sockets") => sockets::run(),

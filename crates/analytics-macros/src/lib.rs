@@ -35,7 +35,7 @@ use proc_macro::TokenStream;
 /// assert_eq!(Request::schema().position("status"), Some(Position::Blob(2)));
 /// ```
 ///
-/// **A committed schema file** fixes the positions for ever. With `#[event(schema = "PATH")]`, a path below the package, a field takes
+/// **A committed schema file** fixes the positions. With `#[event(schema = "PATH")]`, a path below the package, a field takes
 /// its position from there, by its name. A field that is not in the file does not compile, and the message says which line to add.
 /// Columns of the file without a field stay where they are, and are written empty.
 ///
