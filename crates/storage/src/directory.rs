@@ -17,9 +17,9 @@ use crate::rules::GetDecision;
 use crate::sync::{is_path_below, md5_of_file};
 use crate::walk::{Root, Walk, WalkOptions, plain};
 use crate::{
-    Body, Capabilities, Checksum, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
-    ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
-    content_type, rules,
+    Body, Capabilities, Checksum, Conditions, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions,
+    PutOptions, PutResult, Result, UploadId, UploadInfo, content_type, rules,
 };
 
 /// Checksums that are remembered.
@@ -291,12 +291,20 @@ impl ObjectStore for Directory {
         rules::only_read(Operation::CompleteMultipart)
     }
 
+    async fn complete_multipart_if(&self, _: &Key, _: &UploadId, _: Vec<Part>, _: Conditions) -> Result<PutResult> {
+        rules::only_read(Operation::CompleteMultipart)
+    }
+
     async fn abort_multipart(&self, _: &Key, _: &UploadId) -> Result<()> {
         rules::only_read(Operation::AbortMultipart)
     }
 
     async fn list_parts(&self, _: &Key, _: &UploadId) -> Result<Vec<PartInfo>> {
         rules::only_read(Operation::ListParts)
+    }
+
+    async fn list_uploads(&self, _: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        rules::only_read(Operation::ListUploads)
     }
 
     async fn copy(&self, _: &Key, _: &Key, _: CopyOptions) -> Result<Option<PutResult>> {

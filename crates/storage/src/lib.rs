@@ -77,7 +77,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use ext::ObjectStoreExt;
 pub use key::Key;
 pub use meta::{HttpMetadata, ObjectMeta, StorageClass};
-pub use multipart::{MultipartOptions, Part, PartInfo, UploadId};
+pub use multipart::{ListUploadsOptions, MultipartOptions, Part, PartInfo, UploadId, UploadInfo};
 pub use operation::Operation;
 pub use options::{
     Capabilities, CopyOptions, GetOptions, GetResult, ListOptions, ListPage, PresignMethod, PresignOptions, PutOptions,

@@ -13,8 +13,9 @@ use isobar_base::sync::IgnorePoison;
 use crate::checksum::Digests;
 use crate::rules::{self, GetDecision, StoredPart};
 use crate::{
-    Body, Capabilities, Clock, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
-    ObjectMeta, ObjectStore, Operation, Part, PartInfo, PutOptions, PutResult, Result, UploadId, limits, system_clock,
+    Body, Capabilities, Clock, Conditions, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PutOptions, PutResult,
+    Result, UploadId, UploadInfo, limits, system_clock,
 };
 
 /// A bucket in memory, with R2's semantics. Clones share it. It has every capability but presigned URLs, and no limit but the memory.
@@ -140,7 +141,13 @@ impl MemoryStore {
         open.ok_or_else(rules::no_such_upload)
     }
 
-    fn join_parts(&self, key: &Key, upload: &UploadId, given: &[Part]) -> Result<ObjectMeta> {
+    fn join_parts(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        given: &[Part],
+        conditions: Option<&Conditions>,
+    ) -> Result<PutResult> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let known = state.uploads.get(upload.as_str()).is_some_and(|upload| upload.key == *key);
@@ -148,6 +155,13 @@ impl MemoryStore {
             self.open_parts(state, key, upload).map_err(|over| if known { over } else { rules::unknown_upload() })?;
         let stored = parts.iter().map(|(number, (part, _))| (*number, part.clone())).collect();
         let (numbers, etag) = rules::complete_parts(given, &stored)?;
+        if conditions.is_some_and(|conditions| !conditions.hold(state.objects.get(key).map(|(meta, _)| meta))) {
+            if let Some(upload) = state.uploads.get_mut(upload.as_str()) {
+                upload.parts = None;
+            }
+            return Ok(PutResult::ConditionFailed);
+        }
+        let parts = self.open_parts(state, key, upload)?;
         let mut bytes = BytesMut::new();
         numbers.iter().for_each(|number| bytes.extend_from_slice(&parts[number].1));
         let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, bytes.len() as u64, etag, self.now());
@@ -157,7 +171,7 @@ impl MemoryStore {
             upload.parts = None;
         }
         state.store(&meta, bytes.freeze());
-        Ok(meta)
+        Ok(PutResult::Stored(meta))
     }
 
     fn copy_object(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
@@ -191,7 +205,14 @@ impl fmt::Debug for MemoryStore {
 #[async_trait]
 impl ObjectStore for MemoryStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: true, presign: false, multipart: true, list_parts: true }
+        Capabilities {
+            copy: true,
+            presign: false,
+            multipart: true,
+            list_parts: true,
+            list_uploads: true,
+            conditional_complete: true,
+        }
     }
 
     fn generation(&self) -> Option<u64> {
@@ -241,7 +262,20 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
-        self.join_parts(key, upload, &parts).map_err(|error| error.during(Operation::CompleteMultipart))
+        let joined = self.join_parts(key, upload, &parts, None);
+        let joined = joined.map_err(|error| error.during(Operation::CompleteMultipart))?;
+        Ok(joined.stored().expect("without a condition the object is stored"))
+    }
+
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        let joined = self.join_parts(key, upload, &parts, Some(&conditions));
+        joined.map_err(|error| error.during(Operation::CompleteMultipart))
     }
 
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
@@ -259,6 +293,24 @@ impl ObjectStore for MemoryStore {
             PartInfo::new(Part { part_number: *number, etag: part.etag.clone() }, part.size)
         };
         Ok(parts.iter().map(info).collect())
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        let limit = rules::check_limit(options.limit).map_err(|error| error.during(Operation::ListUploads))?;
+        let expired = self.now() - Duration::days(limits::UPLOAD_DAYS);
+        let state = self.lock();
+        let open = state.uploads.iter().filter(|(_, upload)| upload.parts.is_some() && upload.created > expired);
+        let open = open.map(|(id, upload)| (UploadId::new(id.as_str()), upload));
+        let mut uploads: Vec<UploadInfo> = open
+            .filter(|(id, upload)| options.covers(&upload.key, id))
+            .map(|(id, upload)| {
+                let info = UploadInfo::new(upload.key.clone(), id, upload.created);
+                UploadInfo { storage_class: upload.options.storage_class, ..info }
+            })
+            .collect();
+        uploads.sort_by(|a, b| (a.key.as_str(), a.id.as_str()).cmp(&(b.key.as_str(), b.id.as_str())));
+        uploads.truncate(limit);
+        Ok(uploads)
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 pub use isobar_testkit::{Call, Release, Script};
 
 use crate::{
-    Body, Capabilities, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
-    ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    Body, Capabilities, Conditions, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions,
+    PutOptions, PutResult, Result, UploadId, UploadInfo,
 };
 
 /// Any store, with a [`Script`] before every operation. Operations are those of [`Operation`], in scripts and in the record of
@@ -103,6 +104,16 @@ impl ObjectStore for MockStore {
         self.enter(Operation::CompleteMultipart, key.as_str()).await?;
         self.inner.complete_multipart(key, upload, parts).await
     }
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        self.enter(Operation::CompleteMultipart, key.as_str()).await?;
+        self.inner.complete_multipart_if(key, upload, parts, conditions).await
+    }
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         self.enter(Operation::AbortMultipart, key.as_str()).await?;
         self.inner.abort_multipart(key, upload).await
@@ -110,6 +121,10 @@ impl ObjectStore for MockStore {
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         self.enter(Operation::ListParts, key.as_str()).await?;
         self.inner.list_parts(key, upload).await
+    }
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        self.enter(Operation::ListUploads, options.prefix.as_deref().unwrap_or_default()).await?;
+        self.inner.list_uploads(options).await
     }
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
         self.enter(Operation::Copy, from.as_str()).await?;

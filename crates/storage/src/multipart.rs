@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{HttpMetadata, StorageClass};
+use crate::{HttpMetadata, Key, StorageClass};
 
 /// Names a multipart upload; opaque, and good across processes until completed, aborted, or 7 days old.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +56,88 @@ impl PartInfo {
     #[must_use]
     pub fn new(part: Part, size: u64) -> Self {
         Self { part, size }
+    }
+}
+
+/// An open multipart upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UploadInfo {
+    /// Key of the object that it is to become.
+    pub key: Key,
+    /// Its id.
+    pub id: UploadId,
+    /// Time of its creation.
+    pub created: DateTime<Utc>,
+    /// Storage class of the object.
+    pub storage_class: StorageClass,
+}
+
+impl UploadInfo {
+    /// An upload with the standard storage class: for backends.
+    #[must_use]
+    pub fn new(key: Key, id: UploadId, created: DateTime<Utc>) -> Self {
+        Self { key, id, created, storage_class: StorageClass::default() }
+    }
+}
+
+/// Options of [`ObjectStore::list_uploads`](crate::ObjectStore::list_uploads). Default: the first 1,000 uploads.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Key, ListUploadsOptions, MultipartOptions, ObjectStore};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// let upload = store.create_multipart(&Key::new("film.mp4")?, MultipartOptions::default()).await?;
+/// let open = store.list_uploads(ListUploadsOptions::default().with_prefix("film")).await?;
+/// assert_eq!(open[0].id, upload);
+/// let behind = ListUploadsOptions::default().with_after("film.mp4", Some(upload));
+/// assert!(store.list_uploads(behind).await?.is_empty());
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListUploadsOptions {
+    /// Beginning of the keys. Default: any.
+    pub prefix: Option<String>,
+    /// Key behind which the uploads begin; with an id, the upload of this key behind which they do. Default: none.
+    pub after: Option<(String, Option<UploadId>)>,
+    /// Most uploads, 1 to 1,000. Default: 1,000.
+    pub limit: Option<usize>,
+}
+
+impl ListUploadsOptions {
+    /// Only uploads whose keys start with this.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Only uploads behind this key, or behind this upload of the key.
+    #[must_use]
+    pub fn with_after(mut self, key: impl Into<String>, upload: Option<UploadId>) -> Self {
+        self.after = Some((key.into(), upload));
+        self
+    }
+
+    /// Most uploads.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Reports whether an upload is among those asked for, whatever the limit: for backends.
+    #[must_use]
+    pub fn covers(&self, key: &Key, id: &UploadId) -> bool {
+        let is_behind = match &self.after {
+            None => true,
+            Some((after, None)) => key.as_str() > after.as_str(),
+            Some((after, Some(upload))) => (key.as_str(), id.as_str()) > (after.as_str(), upload.as_str()),
+        };
+        is_behind && self.prefix.as_ref().is_none_or(|prefix| key.as_str().starts_with(&**prefix))
     }
 }
 

@@ -17,6 +17,7 @@ isobar_base::operations! {
         CompleteMultipart => "completeMultipartUpload",
         AbortMultipart => "abortMultipartUpload",
         ListParts => "listParts",
+        ListUploads => "listUploads",
         Copy => "copy",
         Presign => "presign",
     }

@@ -32,10 +32,16 @@ pub struct Capabilities {
     pub multipart: bool,
     /// [`ObjectStore::list_parts`](crate::ObjectStore::list_parts) of a multipart upload.
     pub list_parts: bool,
+    /// [`ObjectStore::list_uploads`](crate::ObjectStore::list_uploads): the open multipart uploads.
+    pub list_uploads: bool,
+    /// [`ObjectStore::complete_multipart_if`](crate::ObjectStore::complete_multipart_if): conditions on the object that an upload
+    /// replaces.
+    pub conditional_complete: bool,
 }
 
 impl Capabilities {
-    /// Whether the capability of this name is there: `copy`, `presign`, `multipart`, `list_parts`.
+    /// Whether the capability of this name is there: `copy`, `presign`, `multipart`, `list_parts`, `list_uploads`,
+    /// `conditional_complete`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
@@ -43,6 +49,8 @@ impl Capabilities {
             "presign" => self.presign,
             "multipart" => self.multipart,
             "list_parts" => self.list_parts,
+            "list_uploads" => self.list_uploads,
+            "conditional_complete" => self.conditional_complete,
             _ => false,
         }
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Body, Capabilities, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    Body, Capabilities, Conditions, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
+    Result, UploadId, UploadInfo,
 };
 
 /// A bucket: objects by key, with R2's semantics.
@@ -125,6 +126,21 @@ pub trait ObjectStore: Debug + Send + Sync {
         Err(unsupported(Operation::CompleteMultipart))
     }
 
+    /// Creates the object as [`complete_multipart`](Self::complete_multipart) does, if the conditions hold for the object that has the
+    /// key. Where they do not, the upload ends as if it were aborted, as R2 has it. Needs [`Capabilities::conditional_complete`].
+    ///
+    /// # Errors
+    /// As [`complete_multipart`](Self::complete_multipart), which are checked first, and [`ErrorKind::Unsupported`] without the capability.
+    async fn complete_multipart_if(
+        &self,
+        _key: &Key,
+        _upload: &UploadId,
+        _parts: Vec<Part>,
+        _conditions: Conditions,
+    ) -> Result<PutResult> {
+        Err(unsupported(Operation::CompleteMultipart))
+    }
+
     /// Aborts an upload and deletes its parts. Aborting it again, or after its completion, is not an error.
     ///
     /// # Errors
@@ -139,6 +155,15 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// [`ErrorKind::Unsupported`] without the capability, [`ErrorKind::NoSuchUpload`].
     async fn list_parts(&self, _key: &Key, _upload: &UploadId) -> Result<Vec<PartInfo>> {
         Err(unsupported(Operation::ListParts))
+    }
+
+    /// Returns the uploads that are open, in byte order of their keys, and of their ids where the keys are equal. Needs
+    /// [`Capabilities::list_uploads`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidListLimit`] for a limit outside 1..=1000, [`ErrorKind::Unsupported`] without the capability.
+    async fn list_uploads(&self, _options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        Err(unsupported(Operation::ListUploads))
     }
 
     /// Copies an object with its metadata within the bucket, without moving its bytes through the caller. Returns `None` where the
@@ -202,11 +227,23 @@ macro_rules! forward {
             async fn complete_multipart(&self, key: &Key, upload: &UploadId, parts: Vec<Part>) -> Result<ObjectMeta> {
                 (**self).complete_multipart(key, upload, parts).await
             }
+            async fn complete_multipart_if(
+                &self,
+                key: &Key,
+                upload: &UploadId,
+                parts: Vec<Part>,
+                conditions: Conditions,
+            ) -> Result<PutResult> {
+                (**self).complete_multipart_if(key, upload, parts, conditions).await
+            }
             async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
                 (**self).abort_multipart(key, upload).await
             }
             async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
                 (**self).list_parts(key, upload).await
+            }
+            async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+                (**self).list_uploads(options).await
             }
             async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {
                 (**self).copy(from, to, options).await

@@ -5,7 +5,10 @@ use futures_util::{StreamExt, stream};
 use isobar_testkit::{Case, cases, ensure, ensure_eq};
 
 use super::{Outcome, Subject, fault, get_text, key};
-use crate::{Error, ErrorKind, GetOptions, MultipartOptions, ObjectStoreExt, Part, Range, UploadId};
+use crate::{
+    Conditions, Error, ErrorKind, GetOptions, Key, ListUploadsOptions, MultipartOptions, ObjectStore, ObjectStoreExt,
+    Part, PutResult, Range, UploadId,
+};
 
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
@@ -27,6 +30,9 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             a_stream_of_unknown_length_is_stored_whole if "multipart",
             a_stream_that_fails_stores_nothing if "multipart",
             listed_parts_are_the_stored if "list_parts",
+            completion_keeps_its_condition if "conditional_complete",
+            failed_condition_ends_the_upload if "conditional_complete",
+            open_uploads_are_listed if "list_uploads",
         }
     }
 }
@@ -180,6 +186,67 @@ async fn listed_parts_are_the_stored(store: Subject) -> Outcome {
     let listed: Vec<_> = listed.into_iter().map(|info| (info.part, info.size)).collect();
     ensure_eq!(listed, [(first, 1), (second, 2)]);
     Ok(())
+}
+
+async fn completion_keeps_its_condition(store: Subject) -> Outcome {
+    let key = key("multipart/if");
+    let upload = store.create_multipart(&key, MultipartOptions::default()).await?;
+    let part = store.upload_part(&key, &upload, 1, "first".into()).await?;
+    let stored = store.complete_multipart_if(&key, &upload, vec![part], Conditions::create_only()).await?;
+    let etag = stored.stored().map(|meta| meta.etag).unwrap_or_default();
+    ensure!(etag.ends_with("-1"), "{etag}");
+    let upload = store.create_multipart(&key, MultipartOptions::default()).await?;
+    let part = store.upload_part(&key, &upload, 1, "second".into()).await?;
+    let stored = store.complete_multipart_if(&key, &upload, vec![part], Conditions::if_etag(etag)?).await?;
+    ensure!(stored.stored().is_some());
+    ensure_eq!(get_text(&store, key.as_str(), GetOptions::default()).await?, "second");
+    Ok(())
+}
+
+async fn failed_condition_ends_the_upload(store: Subject) -> Outcome {
+    let key = key("multipart/if-failed");
+    store.write(&key, "there").await?;
+    let upload = store.create_multipart(&key, MultipartOptions::default()).await?;
+    let part = store.upload_part(&key, &upload, 1, "other".into()).await?;
+    // The parts are judged first.
+    let unknown = Part { part_number: 2, etag: "none".into() };
+    let failed = store.complete_multipart_if(&key, &upload, vec![unknown], Conditions::create_only()).await;
+    ensure_eq!(failed.map_err(|error| error.kind()), Err(ErrorKind::InvalidPart));
+    let failed = store.complete_multipart_if(&key, &upload, vec![part.clone()], Conditions::create_only()).await?;
+    ensure_eq!(failed, PutResult::ConditionFailed);
+    ensure_eq!(get_text(&store, key.as_str(), GetOptions::default()).await?, "there");
+    let again = store.complete_multipart(&key, &upload, vec![part]).await;
+    ensure_eq!(again.map_err(|error| error.kind()), Err(ErrorKind::NoSuchUpload));
+    Ok(())
+}
+
+async fn open_uploads_are_listed(store: Subject) -> Outcome {
+    let mut uploads = Vec::new();
+    for name in ["b", "a", "b", "c"] {
+        let key = key(&format!("multipart/open/{name}"));
+        uploads.push((key.clone(), store.create_multipart(&key, MultipartOptions::default()).await?));
+    }
+    let (key, ended) = uploads.pop().expect("four were created");
+    store.abort_multipart(&key, &ended).await?;
+    uploads.sort_by(|(a, x), (b, y)| (a, x.as_str()).cmp(&(b, y.as_str())));
+    let options = ListUploadsOptions::default().with_prefix("multipart/open/");
+    ensure_eq!(listed_uploads(&store, options.clone()).await?, uploads);
+    ensure_eq!(listed_uploads(&store, options.clone().with_limit(2)).await?, uploads[..2]);
+    let (key, id) = &uploads[1];
+    let behind = options.clone().with_after(key.as_str(), Some(id.clone()));
+    ensure_eq!(listed_uploads(&store, behind).await?, uploads[2..]);
+    let behind = options.clone().with_after("multipart/open/a", None);
+    ensure_eq!(listed_uploads(&store, behind).await?, uploads[1..]);
+    let behind = options.clone().with_after("multipart/open/b", None);
+    ensure!(listed_uploads(&store, behind).await?.is_empty());
+    let refused = store.list_uploads(options.with_limit(0)).await;
+    ensure_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::InvalidListLimit));
+    Ok(())
+}
+
+async fn listed_uploads(store: &Subject, options: ListUploadsOptions) -> Result<Vec<(Key, UploadId)>, Error> {
+    let listed = store.list_uploads(options).await?;
+    Ok(listed.into_iter().map(|upload| (upload.key, upload.id)).collect())
 }
 
 async fn a_stream_of_unknown_length_is_stored_whole(store: Subject) -> Outcome {

@@ -15,8 +15,8 @@ use quick_cache::sync::Cache;
 use crate::rules::{self, GetDecision};
 use crate::{
     Body, Capabilities, Clock, Conditions, CopyOptions, Etags, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
-    Result, UploadId, system_clock,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions,
+    PutOptions, PutResult, Result, UploadId, UploadInfo, system_clock,
 };
 
 /// Bytes that an entry takes besides its body and its key, about.
@@ -362,12 +362,27 @@ impl<S: ObjectStore> ObjectStore for Cached<S> {
         self.inner.complete_multipart(key, upload, parts).await
     }
 
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        let _forget = Forget(self, std::slice::from_ref(key));
+        self.inner.complete_multipart_if(key, upload, parts, conditions).await
+    }
+
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         self.inner.abort_multipart(key, upload).await
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         self.inner.list_parts(key, upload).await
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        self.inner.list_uploads(options).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {

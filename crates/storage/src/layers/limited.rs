@@ -5,9 +5,9 @@ use futures_util::TryStreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Body, Capabilities, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
-    Result, UploadId, limits,
+    Body, Capabilities, Conditions, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions,
+    PutOptions, PutResult, Result, UploadId, UploadInfo, limits,
 };
 
 /// A store with a bounded number of operations in flight, and bodies of a bounded size.
@@ -157,6 +157,17 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
         self.inner.complete_multipart(key, upload, parts).await
     }
 
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        let _permit = self.permit().await?;
+        self.inner.complete_multipart_if(key, upload, parts, conditions).await
+    }
+
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         let _permit = self.permit().await?;
         self.inner.abort_multipart(key, upload).await
@@ -165,6 +176,11 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         let _permit = self.permit().await?;
         self.inner.list_parts(key, upload).await
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        let _permit = self.permit().await?;
+        self.inner.list_uploads(options).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {

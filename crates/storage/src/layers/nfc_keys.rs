@@ -2,8 +2,9 @@ use async_trait::async_trait;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
-    Body, Capabilities, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta,
-    ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    Body, Capabilities, Conditions, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, ListUploadsOptions,
+    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    UploadInfo,
 };
 
 /// Keys in Unicode's normal form C, as R2 itself stores them: "e" with an accent behind it and "é" are one key, by its second
@@ -94,12 +95,29 @@ impl<S: ObjectStore> ObjectStore for NfcKeys<S> {
         self.inner.complete_multipart(&composed_key(key)?, upload, parts).await
     }
 
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        self.inner.complete_multipart_if(&composed_key(key)?, upload, parts, conditions).await
+    }
+
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         self.inner.abort_multipart(&composed_key(key)?, upload).await
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         self.inner.list_parts(&composed_key(key)?, upload).await
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        let ListUploadsOptions { prefix, after, limit } = options;
+        let prefix = prefix.map(|prefix| composed(&prefix));
+        let after = after.map(|(key, upload)| (composed(&key), upload));
+        self.inner.list_uploads(ListUploadsOptions { prefix, after, limit }).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {

@@ -7,9 +7,9 @@ use chrono::TimeDelta;
 use isobar_base::sync::IgnorePoison;
 
 use crate::{
-    Body, Capabilities, Clock, CopyOptions, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
-    Result, UploadId, system_clock,
+    Body, Capabilities, Clock, Conditions, CopyOptions, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions,
+    PutOptions, PutResult, Result, UploadId, UploadInfo, system_clock,
 };
 
 /// Receives every operation of an [`Observed`] store, when it is over.
@@ -229,12 +229,28 @@ impl<S: ObjectStore, O: Observer> ObjectStore for Observed<S, O> {
         self.observe(Operation::CompleteMultipart, key.as_str(), 0, work, |_| 0).await
     }
 
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        let work = self.inner.complete_multipart_if(key, upload, parts, conditions);
+        self.observe(Operation::CompleteMultipart, key.as_str(), 0, work, |_| 0).await
+    }
+
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         self.observe(Operation::AbortMultipart, key.as_str(), 0, self.inner.abort_multipart(key, upload), |()| 0).await
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         self.observe(Operation::ListParts, key.as_str(), 0, self.inner.list_parts(key, upload), |_| 0).await
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        let prefix = options.prefix.clone().unwrap_or_default();
+        self.observe(Operation::ListUploads, &prefix, 0, self.inner.list_uploads(options), |_| 0).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {

@@ -1,8 +1,9 @@
 use async_trait::async_trait;
 
 use crate::{
-    Body, Capabilities, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    Body, Capabilities, Conditions, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions,
+    PutResult, Result, UploadId, UploadInfo,
 };
 
 /// A part of another store as a store of its own: its keys are those below a prefix, without the prefix.
@@ -115,12 +116,37 @@ impl<S: ObjectStore> ObjectStore for Prefixed<S> {
         self.outer(self.inner.complete_multipart(&self.inner_key(key)?, upload, parts).await?)
     }
 
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        let key = self.inner_key(key)?;
+        self.put_result(self.inner.complete_multipart_if(&key, upload, parts, conditions).await?)
+    }
+
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         self.inner.abort_multipart(&self.inner_key(key)?, upload).await
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         self.inner.list_parts(&self.inner_key(key)?, upload).await
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        let below = |text: &str| format!("{}{text}", self.prefix);
+        let mut options = options;
+        options.prefix = Some(below(options.prefix.as_deref().unwrap_or_default()));
+        options.after = options.after.map(|(key, upload)| (below(&key), upload));
+        let uploads = self.inner.list_uploads(options).await?;
+        // A key that is the prefix alone has no name here.
+        let uploads = uploads.into_iter().filter_map(|upload| {
+            let short = upload.key.as_str().strip_prefix(&self.prefix).filter(|key| !key.is_empty())?;
+            Some(Key::new(short).map(|key| UploadInfo { key, ..upload }))
+        });
+        uploads.collect()
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {

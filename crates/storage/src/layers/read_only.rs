@@ -1,9 +1,9 @@
 use async_trait::async_trait;
 
 use crate::{
-    Body, Capabilities, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta,
-    ObjectStore, Operation, Part, PartInfo, PresignMethod, PresignOptions, PutOptions, PutResult, Result, UploadId,
-    rules,
+    Body, Capabilities, Conditions, CopyOptions, GetOptions, GetResult, Key, ListOptions, ListPage, ListUploadsOptions,
+    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignMethod, PresignOptions, PutOptions,
+    PutResult, Result, UploadId, UploadInfo, rules,
 };
 
 /// A store that is only read: every write fails with [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied), and so does a
@@ -34,7 +34,7 @@ impl<S: ObjectStore> ReadOnly<S> {
 #[deny(clippy::missing_trait_methods)]
 impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: false, multipart: false, ..self.0.capabilities() }
+        Capabilities { copy: false, multipart: false, conditional_complete: false, ..self.0.capabilities() }
     }
     fn generation(&self) -> Option<u64> {
         self.0.generation()
@@ -75,12 +75,20 @@ impl<S: ObjectStore> ObjectStore for ReadOnly<S> {
         rules::only_read(Operation::CompleteMultipart)
     }
 
+    async fn complete_multipart_if(&self, _: &Key, _: &UploadId, _: Vec<Part>, _: Conditions) -> Result<PutResult> {
+        rules::only_read(Operation::CompleteMultipart)
+    }
+
     async fn abort_multipart(&self, _: &Key, _: &UploadId) -> Result<()> {
         rules::only_read(Operation::AbortMultipart)
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         self.0.list_parts(key, upload).await
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        self.0.list_uploads(options).await
     }
 
     async fn copy(&self, _: &Key, _: &Key, _: CopyOptions) -> Result<Option<PutResult>> {

@@ -9,8 +9,9 @@ use isobar_base::backoff::Backoff;
 use isobar_base::random;
 
 use crate::{
-    Body, Capabilities, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage, MultipartOptions,
-    ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions, PutResult, Result, UploadId,
+    Body, Capabilities, Conditions, CopyOptions, Error, GetOptions, GetResult, Key, ListOptions, ListPage,
+    ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Part, PartInfo, PresignOptions, PutOptions,
+    PutResult, Result, UploadId, UploadInfo,
 };
 
 /// Timer of the runtime: resolves after the given time.
@@ -190,12 +191,26 @@ impl<S: ObjectStore> ObjectStore for Retried<S> {
         self.inner.complete_multipart(key, upload, parts).await
     }
 
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        self.inner.complete_multipart_if(key, upload, parts, conditions).await
+    }
+
     async fn abort_multipart(&self, key: &Key, upload: &UploadId) -> Result<()> {
         self.retry(|| self.inner.abort_multipart(key, upload)).await
     }
 
     async fn list_parts(&self, key: &Key, upload: &UploadId) -> Result<Vec<PartInfo>> {
         self.retry(|| self.inner.list_parts(key, upload)).await
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        self.retry(|| self.inner.list_uploads(options.clone())).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {

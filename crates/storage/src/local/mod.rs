@@ -58,9 +58,9 @@ use crate::files::blocking;
 use crate::rules::GetDecision;
 use crate::signed::Signer;
 use crate::{
-    Body, Capabilities, Clock, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions, ListPage,
-    MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions, PutOptions, PutResult,
-    Result, UploadId, rules,
+    Body, Capabilities, Clock, Conditions, CopyOptions, Error, ErrorKind, GetOptions, GetResult, Key, ListOptions,
+    ListPage, ListUploadsOptions, MultipartOptions, ObjectMeta, ObjectStore, Operation, Part, PartInfo, PresignOptions,
+    PutOptions, PutResult, Result, UploadId, UploadInfo, rules,
 };
 
 pub use self::disk::{Disk, DiskFile, Space, SystemDisk};
@@ -417,7 +417,14 @@ impl fmt::Debug for LocalStore {
 #[async_trait]
 impl ObjectStore for LocalStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: true, presign: self.shared.signer.is_some(), multipart: true, list_parts: true }
+        Capabilities {
+            copy: true,
+            presign: self.shared.signer.is_some(),
+            multipart: true,
+            list_parts: true,
+            list_uploads: true,
+            conditional_complete: true,
+        }
     }
 
     fn generation(&self) -> Option<u64> {
@@ -472,7 +479,23 @@ impl ObjectStore for LocalStore {
         let now = self.shared.now();
         // A damaged index may hide the object that this would replace.
         self.shared.index.health().map_err(|error| error.during(Operation::CompleteMultipart))?;
-        let completed = self.shared.index.complete_upload(key, upload, parts, now).await;
+        let completed = self.shared.index.complete_upload(key, upload, parts, None, now).await;
+        let completed = completed.map_err(|error| error.during(Operation::CompleteMultipart))?;
+        Ok(completed.stored().expect("without a condition the object is stored"))
+    }
+
+    async fn complete_multipart_if(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        parts: Vec<Part>,
+        conditions: Conditions,
+    ) -> Result<PutResult> {
+        let key = key.clone();
+        let upload = upload.clone();
+        let now = self.shared.now();
+        self.shared.index.health().map_err(|error| error.during(Operation::CompleteMultipart))?;
+        let completed = self.shared.index.complete_upload(key, upload, parts, Some(conditions), now).await;
         completed.map_err(|error| error.during(Operation::CompleteMultipart))
     }
 
@@ -486,6 +509,11 @@ impl ObjectStore for LocalStore {
         let upload = upload.clone();
         let now = self.shared.now();
         self.run(Operation::ListParts, move |shared| shared.index.list_parts(&key, &upload, now)).await
+    }
+
+    async fn list_uploads(&self, options: ListUploadsOptions) -> Result<Vec<UploadInfo>> {
+        let now = self.shared.now();
+        self.run(Operation::ListUploads, move |shared| shared.index.list_uploads(&options, now)).await
     }
 
     async fn copy(&self, from: &Key, to: &Key, options: CopyOptions) -> Result<Option<PutResult>> {

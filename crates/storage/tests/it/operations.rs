@@ -25,6 +25,7 @@ async fn error_of(store: &dyn ObjectStore, operation: Operation) -> Error {
         Operation::CompleteMultipart => failed(store.complete_multipart(&key, &upload, Vec::new()).await),
         Operation::AbortMultipart => failed(store.abort_multipart(&key, &upload).await),
         Operation::ListParts => failed(store.list_parts(&key, &upload).await),
+        Operation::ListUploads => failed(store.list_uploads(Default::default()).await),
         Operation::Copy => failed(store.copy(&key, &key, Default::default()).await),
         Operation::Presign => {
             let options = PresignOptions::new(key, PresignMethod::Get, Duration::from_secs(60));

@@ -113,7 +113,7 @@ impl S3Bucket {
 #[async_trait]
 impl ObjectStore for S3Bucket {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { copy: true, presign: true, multipart: true, list_parts: true }
+        Capabilities { copy: true, presign: true, multipart: true, list_parts: true, ..Capabilities::default() }
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>> {

@@ -17,8 +17,8 @@ use crate::local::index::{Content, Result, TxError, check, replace, rows, schema
 use crate::local::packs::{Appender, Packs};
 use crate::local::verify::Verify;
 use crate::{
-    Conditions, CopyOptions, Error, ErrorKind, Key, ListOptions, ListPage, MultipartOptions, ObjectMeta, Part,
-    PartInfo, PutResult, UploadId, rules,
+    Conditions, CopyOptions, Error, ErrorKind, Key, ListOptions, ListPage, ListUploadsOptions, MultipartOptions,
+    ObjectMeta, Part, PartInfo, PutResult, UploadId, UploadInfo, rules,
 };
 
 /// A new body: bytes, or blobs that are durable.
@@ -268,21 +268,37 @@ impl Index {
         self.read(|connection| uploads::list_parts(connection, key, upload, now))
     }
 
+    pub(in crate::local) fn list_uploads(
+        &self,
+        options: &ListUploadsOptions,
+        now: DateTime<Utc>,
+    ) -> crate::Result<Vec<UploadInfo>> {
+        let limit = rules::check_limit(options.limit)?;
+        self.read(|connection| uploads::list(connection, options, limit, now))
+    }
+
     pub(in crate::local) async fn complete_upload(
         &self,
         key: Key,
         upload: UploadId,
         parts: Vec<Part>,
+        conditions: Option<Conditions>,
         now: DateTime<Utc>,
-    ) -> crate::Result<ObjectMeta> {
+    ) -> crate::Result<PutResult> {
         self.writer
             .write(move |batch| {
                 let (meta, segments) = uploads::completed(batch, &key, &upload, &parts, now)?;
+                if let Some(conditions) = &conditions
+                    && !conditions.hold(rows::find(batch, &key)?.as_ref())
+                {
+                    uploads::close(batch, &upload, now)?;
+                    return Ok(PutResult::ConditionFailed);
+                }
                 let pack = batch.name(&meta, &segments)?;
                 replace(batch, &meta, &Content::Blobs(segments, Some(pack)), now)?;
                 uploads::close(batch, &upload, now)?;
                 batch.changes_more(); // the end of the upload
-                Ok(meta)
+                Ok(PutResult::Stored(meta))
             })
             .await
     }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::{Result, corrupt, json, size};
 use crate::local::blobs::BlobPart;
 use crate::rules::{self, StoredPart};
-use crate::{Key, MultipartOptions, ObjectMeta, Part, PartInfo, UploadId, limits};
+use crate::{Key, ListUploadsOptions, MultipartOptions, ObjectMeta, Part, PartInfo, UploadId, UploadInfo, limits};
 
 pub(in crate::local) fn create(
     transaction: &Transaction<'_>,
@@ -65,6 +65,39 @@ pub(in crate::local) fn list_parts(
     open(connection, key, upload, now)?;
     let info = |number, part: StoredPart| PartInfo::new(Part { part_number: number, etag: part.etag }, part.size);
     Ok(stored_parts(connection, upload)?.into_iter().map(|(number, (part, _))| info(number, part)).collect())
+}
+
+/// Returns the open uploads that the options ask for, in the order of their keys and ids.
+pub(in crate::local) fn list(
+    connection: &Connection,
+    options: &ListUploadsOptions,
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<Vec<UploadInfo>> {
+    let oldest = (now - Duration::days(limits::UPLOAD_DAYS)).timestamp_millis();
+    let from = options.after.as_ref().map_or("", |(key, _)| key.as_str());
+    let from = from.max(options.prefix.as_deref().unwrap_or_default());
+    let sql =
+        "SELECT id, key, created, options FROM uploads WHERE open = 1 AND created > ? AND key >= ? ORDER BY key, id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![oldest, from.as_bytes()])?;
+    let mut uploads = Vec::new();
+    while let Some(row) = rows.next()?
+        && uploads.len() < limit
+    {
+        let key: Vec<u8> = row.get(1)?;
+        let key = String::from_utf8(key).map_err(|error| corrupt(&format!("an upload's key: {error}")))?;
+        let key = Key::new(key)?;
+        let id = UploadId::new(row.get::<_, String>(0)?);
+        if options.covers(&key, &id) {
+            let created = DateTime::from_timestamp_millis(row.get(2)?).unwrap_or_default();
+            let stored: MultipartOptions = serde_json::from_str(&row.get::<_, String>(3)?).map_err(json)?;
+            uploads.push(UploadInfo { storage_class: stored.storage_class, ..UploadInfo::new(key, id, created) });
+        } else if options.prefix.as_ref().is_some_and(|prefix| !key.as_str().starts_with(&**prefix)) {
+            break;
+        }
+    }
+    Ok(uploads)
 }
 
 /// Returns the object that an upload makes of these parts, and the blobs of its body, in order.
