@@ -96,7 +96,8 @@ impl Expected {
             return Ok(());
         }
         let header = self.algorithm.header();
-        let (expected, got) = (self.base64(), BASE64.encode(got));
+        let expected = self.base64();
+        let got = BASE64.encode(got);
         let message = format!("The body is not the one that {header} announces: it has {got}, expected is {expected}");
         Err(refusal(StatusCode::BAD_REQUEST, "BadDigest", message))
     }

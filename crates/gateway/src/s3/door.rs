@@ -20,8 +20,12 @@ use super::error::refusal;
 use super::guard;
 use super::screen::Screen;
 use super::session::{OneKey, Session, unauthorized};
+#[cfg(feature = "keys")]
+use super::watch::Watch;
 use crate::catalog::BucketCatalog;
 use crate::keys::{AccessKey, AccessKeys};
+#[cfg(feature = "keys")]
+use crate::keys::{Audit, FailedAttempts};
 
 /// Largest XML document of a request in bytes: 1,000 keys of 1,024 bytes, each byte escaped.
 const XML_BYTES: usize = 8 << 20;
@@ -55,6 +59,8 @@ pub struct S3Door {
     buckets: Arc<dyn BucketCatalog>,
     keys: Arc<dyn AccessKeys>,
     config: Arc<dyn S3ConfigProvider>,
+    #[cfg(feature = "keys")]
+    watch: Watch,
 }
 
 impl S3Door {
@@ -63,7 +69,31 @@ impl S3Door {
     pub fn new(buckets: Arc<dyn BucketCatalog>, keys: Arc<dyn AccessKeys>) -> Self {
         let mut config = S3Config::default();
         config.xml_max_body_size = XML_BYTES;
-        Self { buckets, keys, config: Arc::new(StaticConfigProvider::new(Arc::new(config))) }
+        Self {
+            buckets,
+            keys,
+            config: Arc::new(StaticConfigProvider::new(Arc::new(config))),
+            #[cfg(feature = "keys")]
+            watch: Watch::default(),
+        }
+    }
+
+    /// Reports each request that is refused with 401 or 403. Default: none is reported.
+    #[cfg(feature = "keys")]
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        self.watch.audit = Some(audit);
+        self
+    }
+
+    /// Answers an address with too many failed attempts by `SlowDown` (503), whatever it sends; unknown keys and wrong signatures are
+    /// failed attempts. The server that runs the door puts [`ClientInfo`](crate::ClientInfo) among the extensions of requests. Default:
+    /// no limit.
+    #[cfg(feature = "keys")]
+    #[must_use]
+    pub fn with_failed_attempts(mut self, attempts: FailedAttempts) -> Self {
+        self.watch.attempts = Some(Arc::new(attempts));
+        self
     }
 
     async fn respond<B>(self, request: Request<B>) -> Response<S3Body>
@@ -73,20 +103,32 @@ impl S3Door {
     {
         let is_head = request.method() == http::Method::HEAD;
         let (head, body) = request.into_parts();
-        let response = match self.key(&head).await {
+        let id = guard::access_key_id(&head, Utc::now());
+        #[cfg(feature = "keys")]
+        let seen = Watch::see(&head, id.as_ref().ok().cloned());
+        #[cfg(feature = "keys")]
+        if let Some(blocked) = self.watch.blocked(&seen) {
+            return finish(of_error(blocked), is_head).await;
+        }
+        let key = match id {
+            Ok(id) => self.key(&id).await,
+            Err(error) => Err(error),
+        };
+        let response = match key {
             Ok(key) => {
                 let body = s3s::Body::http_body_unsync(body.map_err(Into::into));
                 self.operate(key, Request::from_parts(head, body)).await
             }
             Err(error) => of_error(error),
         };
+        #[cfg(feature = "keys")]
+        self.watch.note(&seen, &response);
         finish(response, is_head).await
     }
 
-    /// Returns the key with which the request says it is signed.
-    async fn key(&self, head: &http::request::Parts) -> S3Result<AccessKey> {
-        let id = guard::access_key_id(head, Utc::now())?;
-        let found = self.keys.find(&id).await.map_err(|error| {
+    /// Returns the key of this id, if it is good now.
+    async fn key(&self, id: &str) -> S3Result<AccessKey> {
+        let found = self.keys.find(id).await.map_err(|error| {
             tracing::error!(target: "isobar_gateway", %error, "the store of keys has failed");
             refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "Access keys cannot be read now; try again")
         })?;
@@ -96,7 +138,7 @@ impl S3Door {
     async fn operate(&self, key: AccessKey, request: Request<s3s::Body>) -> Response<s3s::Body> {
         let mut builder = S3ServiceBuilder::new(Session { buckets: Arc::clone(&self.buckets), key: key.clone() });
         builder.set_auth(OneKey(key));
-        builder.set_access(Screen);
+        builder.set_access(Screen { keys: Arc::clone(&self.keys) });
         builder.set_validation(AnyName);
         builder.set_config(Arc::clone(&self.config));
         builder.build().call(request).await.unwrap_or_else(|error| {
@@ -112,8 +154,11 @@ impl S3Door {
 
 impl fmt::Debug for S3Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { buckets, keys, config: _ } = self;
-        f.debug_struct("S3Door").field("buckets", buckets).field("keys", keys).finish_non_exhaustive()
+        let mut shown = f.debug_struct("S3Door");
+        shown.field("buckets", &self.buckets).field("keys", &self.keys);
+        #[cfg(feature = "keys")]
+        shown.field("watch", &self.watch);
+        shown.finish_non_exhaustive()
     }
 }
 

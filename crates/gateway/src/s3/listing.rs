@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use isobar_storage::{ListOptions, ListPage, ObjectMeta, ObjectStore};
+use isobar_storage::{ListOptions, ListPage, ListUploadsOptions, ObjectMeta, ObjectStore, UploadId, UploadInfo};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::buckets::owner;
-use super::error::{OrS3, invalid_argument, not_implemented, refusal};
+use super::error::{OrS3, access_denied, invalid_argument, not_implemented, refusal};
 use super::metadata::{class_name, timestamp};
 use super::session::Session;
 
 /// Most keys and prefixes of a page.
 const MAX_KEYS: i32 = 1000;
+/// Most uploads that a store lists at once.
+const STORE_LIMIT: usize = 1000;
 /// Longest key in bytes.
 const KEY_BYTES: usize = 1024;
 /// Characters that stay as they are in a key that is encoded for a URL. A space is `%20`: some clients read `+` as one.
@@ -112,6 +114,106 @@ pub(super) async fn v2(
         encoding_type: input.encoding_type,
         ..ListObjectsV2Output::default()
     }))
+}
+
+/// Lists open uploads, with groups: pages of the store are read until the page of the client is full.
+pub(super) async fn uploads(
+    session: &Session,
+    request: S3Request<ListMultipartUploadsInput>,
+) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+    let input = request.input;
+    let encoding = Encoding::parse(input.encoding_type.as_ref())?;
+    let prefix = input.prefix.unwrap_or_default();
+    let delimiter = input.delimiter.filter(|delimiter| !delimiter.is_empty());
+    // Uploads belong to whoever writes, as their parts do.
+    if !session.key.scope.can_write(&input.bucket, &prefix) {
+        return Err(access_denied());
+    }
+    let store = session.to_write_some(&input.bucket).await?;
+    let key_marker = input.key_marker.filter(|marker| !marker.is_empty());
+    let upload_marker = input.upload_id_marker.filter(|marker| key_marker.is_some() && !marker.is_empty());
+    let max_uploads = max_keys(input.max_uploads)?;
+    let mut options = ListUploadsOptions::default().with_prefix(&*prefix);
+    options.after = key_marker.as_deref().map(|marker| match &upload_marker {
+        Some(upload) => (marker.to_owned(), Some(UploadId::new(&**upload))),
+        None => (behind_marker(marker, &prefix, delimiter.as_deref()), None),
+    });
+    let page = uploads_page(&store, options, max_uploads, &prefix, delimiter.as_deref()).await?;
+    let shown = |upload: UploadInfo| MultipartUpload {
+        key: Some(encoding.apply(upload.key.into())),
+        upload_id: Some(upload.id.as_str().to_owned()),
+        initiated: Some(timestamp(upload.created)),
+        storage_class: Some(StorageClass::from_static(class_name(upload.storage_class))),
+        owner: Some(owner()),
+        ..MultipartUpload::default()
+    };
+    let group = |group| CommonPrefix { prefix: Some(encoding.apply(group)) };
+    let (next_key, next_upload) = page.next.unzip();
+    Ok(S3Response::new(ListMultipartUploadsOutput {
+        bucket: Some(input.bucket),
+        prefix: Some(encoding.apply(prefix)),
+        delimiter: delimiter.map(|delimiter| encoding.apply(delimiter)),
+        key_marker: Some(encoding.apply(key_marker.unwrap_or_default())),
+        upload_id_marker: Some(upload_marker.unwrap_or_default()),
+        max_uploads: Some(max_uploads),
+        is_truncated: Some(next_key.is_some()),
+        next_key_marker: next_key.map(|key| encoding.apply(key)),
+        next_upload_id_marker: next_upload.flatten(),
+        uploads: Some(page.uploads.into_iter().map(shown).collect()),
+        common_prefixes: Some(page.groups.into_iter().map(group).collect()),
+        encoding_type: input.encoding_type,
+        ..ListMultipartUploadsOutput::default()
+    }))
+}
+
+/// A page of open uploads.
+#[derive(Default)]
+struct UploadsPage {
+    uploads: Vec<UploadInfo>,
+    groups: Vec<String>,
+    /// Key or group, and upload, behind which the next page begins; `None` where this is the last one.
+    next: Option<(String, Option<String>)>,
+}
+
+async fn uploads_page(
+    store: &Arc<dyn ObjectStore>,
+    mut options: ListUploadsOptions,
+    max_uploads: i32,
+    prefix: &str,
+    delimiter: Option<&str>,
+) -> S3Result<UploadsPage> {
+    let limit = usize::try_from(max_uploads.min(MAX_KEYS)).unwrap_or_default();
+    let mut page = UploadsPage::default();
+    let mut last = None;
+    if limit == 0 {
+        return Ok(page);
+    }
+    'pages: loop {
+        let listed = store.list_uploads(options.clone()).await.or_s3()?;
+        let is_last = listed.len() < STORE_LIMIT;
+        for upload in listed {
+            if page.uploads.len() + page.groups.len() == limit {
+                page.next = last;
+                return Ok(page);
+            }
+            let rest = upload.key.as_str().strip_prefix(prefix).unwrap_or_default();
+            let end = delimiter.and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
+            if let Some(end) = end {
+                let group = format!("{prefix}{}", &rest[..end]);
+                options.after = Some((behind_marker(&group, prefix, delimiter), None));
+                page.groups.push(group.clone());
+                last = Some((group, None));
+                continue 'pages; // what else the store has given of the group is behind its end
+            }
+            let id = upload.id.as_str().to_owned();
+            options.after = Some((upload.key.to_string(), Some(upload.id.clone())));
+            last = Some((upload.key.to_string(), Some(id)));
+            page.uploads.push(upload);
+        }
+        if is_last {
+            return Ok(page);
+        }
+    }
 }
 
 /// Returns the limit of a page as it was asked for. A page has 1,000 entries at most, however many are asked for.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | buckets | list, head, create, delete; location, versioning; tagging, replication, object lock and encryption say that there is none |
 //! | objects | put, get, head, delete, delete many, copy; listings of both versions |
-//! | uploads | create, part, part by copy, complete, abort, list of parts |
+//! | uploads | create, part, part by copy, complete, abort, list of parts, list of uploads |
 //!
 //! Others answer `NotImplemented`, as R2's documentation has it, and so do the headers of its table of features: grants, tagging,
 //! object lock, KMS, `x-amz-expected-bucket-owner` and others. A canned `x-amz-acl` is ignored.
@@ -17,9 +17,9 @@
 //! # What differs from R2
 //!
 //! - Encryption with keys of the client's is not implemented. GetBucketEncryption answers that there is none.
-//! - ListMultipartUploads, `partNumber` of a read, CORS and lifecycle are not implemented.
+//! - `partNumber` of a read, CORS and lifecycle are not implemented.
 //! - A condition on DeleteObject is refused. R2 ignores it, and deletes.
-//! - Conditions on completion are refused: the stores have none.
+//! - Conditions on completion, lists of parts and lists of uploads need a store with that capability: local ones and those in memory.
 //! - Of checksums, a store keeps SHA-1 and SHA-256. CRCs are compared while the body comes, and not kept; those that a completion repeats
 //!   are not compared again.
 //! - Every header `x-amz-*` must be signed, as AWS has it.
@@ -40,6 +40,8 @@ mod screen;
 mod service;
 mod session;
 mod upload;
+#[cfg(feature = "keys")]
+mod watch;
 
 pub use body::S3Body;
 pub use door::S3Door;

@@ -5,7 +5,8 @@ use isobar_storage::{MultipartOptions, Part as StoredPart, UploadId};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::error::{OrS3, invalid_argument, malformed_xml, refusal};
+use super::conditions;
+use super::error::{OrS3, invalid_argument, malformed_xml, precondition_failed, refusal};
 use super::metadata::{class_name, custom_of, http_of, storage_class_of};
 use super::session::Session;
 use super::upload::Upload;
@@ -61,8 +62,9 @@ pub(super) async fn complete(
     session: &Session,
     request: S3Request<CompleteMultipartUploadInput>,
 ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-    let input = request.input;
+    let S3Request { input, headers, .. } = request;
     let (store, key) = session.to_write(&input.bucket, &input.key).await?;
+    let conditions = conditions::parse(&headers, &conditions::OBJECT)?;
     let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
     if named.is_empty() {
         return Err(malformed_xml("The list of parts is empty"));
@@ -77,7 +79,14 @@ pub(super) async fn complete(
     if parts.windows(2).any(|pair| pair[0].part_number == pair[1].part_number) {
         return Err(refusal(StatusCode::BAD_REQUEST, "InvalidPart", "A part is named twice"));
     }
-    let meta = store.complete_multipart(&key, &UploadId::new(input.upload_id), parts).await.or_s3()?;
+    let upload = UploadId::new(input.upload_id);
+    let meta = match conditions {
+        None => store.complete_multipart(&key, &upload, parts).await.or_s3()?,
+        Some(conditions) => {
+            let completed = store.complete_multipart_if(&key, &upload, parts, conditions).await.or_s3()?;
+            completed.stored().ok_or_else(precondition_failed)?
+        }
+    };
     Ok(S3Response::new(CompleteMultipartUploadOutput {
         location: Some(format!("/{}/{}", input.bucket, input.key)),
         bucket: Some(input.bucket),

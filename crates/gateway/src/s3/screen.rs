@@ -1,11 +1,14 @@
 //! The operations that there are, and what R2 does not have of each: the table of its documentation, as code.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use s3s::S3Result;
 use s3s::access::{S3Access, S3AccessContext};
 
 use super::error::{access_denied, header_not_implemented, invalid_argument, invalid_request, not_implemented};
+use crate::keys::AccessKeys;
 
 /// Headers that R2 does not have, of operations of all kinds.
 const BUCKET_OWNER: &[&str] = &["x-amz-expected-bucket-owner"];
@@ -41,8 +44,6 @@ const SOURCE_CONDITIONS: &[&str] = &[
     "x-amz-copy-source-if-modified-since",
     "x-amz-copy-source-if-unmodified-since",
 ];
-/// Conditions on completion, which the stores do not have.
-const COMPLETE: &[&str] = &["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
 /// Headers of encryption with keys of the client's, for the object and for the source of a copy.
 const CLIENT_KEYS: &[&str] = &[
     "x-amz-server-side-encryption-customer-algorithm",
@@ -73,6 +74,9 @@ const LIST_V2_PARAMETERS: &[&str] = &[
     "encoding-type",
     "fetch-owner",
 ];
+
+const LIST_UPLOADS_PARAMETERS: &[&str] =
+    &["uploads", "delimiter", "encoding-type", "key-marker", "max-uploads", "prefix", "upload-id-marker"];
 
 /// Rules of an operation.
 struct Rule {
@@ -128,21 +132,27 @@ const RULES: &[Rule] = &[
     rule("CreateMultipartUpload", ClientKeys::NotImplemented, &[BUCKET_OWNER, REQUEST_PAYER, GRANTS, WRITE]),
     rule("UploadPart", ClientKeys::NotImplemented, &[BUCKET_OWNER, REQUEST_PAYER, PART]),
     rule("UploadPartCopy", ClientKeys::NotImplemented, &[BUCKET_OWNER, SOURCE_OWNER, REQUEST_PAYER, SOURCE_CONDITIONS]),
-    rule("CompleteMultipartUpload", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER, COMPLETE]),
+    rule("CompleteMultipartUpload", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER]),
     rule("AbortMultipartUpload", ClientKeys::Ignored, &[REQUEST_PAYER]),
+    Rule {
+        parameters: Some(LIST_UPLOADS_PARAMETERS),
+        ..rule("ListMultipartUploads", ClientKeys::Ignored, &[BUCKET_OWNER])
+    },
     rule("ListParts", ClientKeys::Ignored, &[BUCKET_OWNER, REQUEST_PAYER]),
 ];
 
 /// The screen before every operation, after the signature: what is not in the table is refused.
 #[derive(Debug)]
-pub(super) struct Screen;
+pub(super) struct Screen {
+    pub(super) keys: Arc<dyn AccessKeys>,
+}
 
 #[async_trait::async_trait]
 impl S3Access for Screen {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if cx.credentials().is_none() {
-            return Err(access_denied());
-        }
+        let Some(credentials) = cx.credentials() else { return Err(access_denied()) };
+        // The signature is verified: this is a use of the key, whatever comes of it.
+        self.keys.note_use(&credentials.access_key);
         let name = cx.s3_op().name();
         let unknown = || not_implemented(format!("{name} not implemented"));
         let rule = RULES.iter().find(|rule| rule.name == name).ok_or_else(unknown)?;

@@ -42,5 +42,6 @@ operations! {
     upload_part: UploadPartInput -> UploadPartOutput = multipart::upload_part;
     complete_multipart_upload: CompleteMultipartUploadInput -> CompleteMultipartUploadOutput = multipart::complete;
     abort_multipart_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput = multipart::abort;
+    list_multipart_uploads: ListMultipartUploadsInput -> ListMultipartUploadsOutput = listing::uploads;
     list_parts: ListPartsInput -> ListPartsOutput = multipart::list_parts;
 }

@@ -8,3 +8,5 @@ mod objects;
 mod r2_table;
 mod scopes;
 mod uploads;
+#[cfg(feature = "keys")]
+mod watch;

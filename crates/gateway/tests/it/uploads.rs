@@ -35,7 +35,8 @@ async fn upload_of_parts_becomes_an_object() {
     };
     let second = part(2, Bytes::from_static(b"tail")).await.ok();
     let first = part(1, Bytes::from(vec![7; PART])).await.ok();
-    let (first, second) = (first.header("etag").unwrap(), second.header("etag").unwrap());
+    let first = first.header("etag").unwrap();
+    let second = second.header("etag").unwrap();
     assert!(first.contains('-'), "a client would take {first} for an MD5");
     let listed = client.get(&format!("/photos/k?uploadId={upload}&max-parts=1")).await.ok();
     assert_eq!((listed.elements("PartNumber"), listed.element("IsTruncated")), (vec!["1"], Some("true")));
@@ -56,6 +57,64 @@ async fn upload_of_parts_becomes_an_object() {
     let got = client.get("/photos/k").await.ok();
     assert!(got.body.starts_with(&[7; 32]) && got.body.ends_with(b"tail"));
     part(3, Bytes::from_static(b"late")).await.refused(404, "NoSuchUpload");
+}
+
+#[tokio::test]
+async fn conditions_of_completion_are_kept() {
+    let client = Setup::new().client("owner");
+    client.put("/photos/k", "there").await.ok();
+    let upload = begin(&client, "/photos/k").await;
+    let part = client.call(Call::put(&format!("/photos/k?partNumber=1&uploadId={upload}"), "new")).await.ok();
+    let etag = part.header("etag").unwrap();
+    let finish = |upload: &str, name: &str, value: &str| {
+        client.call(complete("/photos/k", upload, &[(1, etag)]).with(name, value))
+    };
+    finish(&upload, "if-none-match", "*").await.refused(412, "PreconditionFailed");
+    assert_eq!(client.get("/photos/k").await.text(), "there");
+    // As with R2, the upload is over.
+    finish(&upload, "if-match", "*").await.refused(404, "NoSuchUpload");
+    let upload = begin(&client, "/photos/k").await;
+    let part = client.call(Call::put(&format!("/photos/k?partNumber=1&uploadId={upload}"), "new")).await.ok();
+    let call = complete("/photos/k", &upload, &[(1, part.header("etag").unwrap())]);
+    client.call(call.with("if-match", client.head("/photos/k").await.header("etag").unwrap())).await.ok();
+    assert_eq!(client.get("/photos/k").await.text(), "new");
+}
+
+#[tokio::test]
+async fn open_uploads_are_listed_in_pages_and_groups() {
+    let setup = Setup::new();
+    let client = setup.client("owner");
+    for path in ["a", "p/1", "p/2", "q/1 +", "a"] {
+        begin(&client, &format!("/photos/{path}")).await;
+    }
+    let ended = begin(&client, "/photos/z").await;
+    client.delete(&format!("/photos/z?uploadId={ended}")).await;
+    let all = client.get("/photos?uploads").await.ok();
+    assert_eq!(
+        (all.elements("Key"), all.element("IsTruncated")),
+        (vec!["a", "a", "p/1", "p/2", "q/1 +"], Some("false"))
+    );
+    let groups = client.get("/photos?uploads&delimiter=/&encoding-type=url").await.ok();
+    assert_eq!((groups.elements("Key"), groups.elements("CommonPrefixes").len()), (vec!["a", "a"], 2));
+    assert!(groups.text().contains("<Prefix>p/</Prefix>") && groups.text().contains("<Prefix>q/</Prefix>"));
+    for (delimiter, expected) in [("", 5), ("/", 4)] {
+        let mut key = String::new();
+        let mut upload = String::new();
+        let mut seen = 0;
+        loop {
+            let call = Call::get("/photos?uploads&max-uploads=1").query("delimiter", delimiter);
+            let page = client.call(call.query("key-marker", &key).query("upload-id-marker", &upload)).await.ok();
+            seen += page.elements("UploadId").len() + page.elements("CommonPrefixes").len();
+            let Some(next) = page.element("NextKeyMarker") else { break };
+            key = next.to_owned();
+            upload = page.element("NextUploadIdMarker").unwrap_or_default().to_owned();
+        }
+        assert_eq!(seen, expected, "{delimiter}");
+    }
+    let album = setup.client("album");
+    album.get("/photos?uploads").await.refused(403, "AccessDenied");
+    assert_eq!(album.get("/photos?uploads&prefix=2026/").await.ok().elements("Key").len(), 0);
+    setup.client("reader").get("/photos?uploads").await.refused(403, "AccessDenied");
 }
 
 #[tokio::test]

@@ -1,0 +1,73 @@
+//! A watch over refused requests: who is refused too often waits, and operators learn of each.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, StatusCode, header};
+use s3s::S3Error;
+
+use super::error::refusal;
+use crate::ClientInfo;
+use crate::keys::{Audit, FailedAttempts, RefusedRequest};
+
+/// Codes of errors that count as failed attempts: the client does not have the secret of a key.
+const FAILED: [&str; 2] = ["Unauthorized", "SignatureDoesNotMatch"];
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch {
+    pub(super) audit: Option<Audit>,
+    pub(super) attempts: Option<Arc<FailedAttempts>>,
+}
+
+/// A request, as the audit names it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    address: Option<IpAddr>,
+    method: String,
+    path: String,
+    key: Option<String>,
+}
+
+impl Watch {
+    pub(super) fn see(head: &http::request::Parts, key: Option<String>) -> Seen {
+        let address = head.extensions.get::<ClientInfo>().and_then(|client| client.address);
+        Seen { address, method: head.method.to_string(), path: head.uri.path().to_owned(), key }
+    }
+
+    /// Returns the error for an address with too many failed attempts.
+    pub(super) fn blocked(&self, seen: &Seen) -> Option<S3Error> {
+        let left = self.attempts.as_ref()?.blocked_for(seen.address?, Instant::now())?;
+        let message = "There were too many failed attempts from this address; try again later";
+        let mut error = refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", message);
+        let seconds = left.max(Duration::from_secs(1)).as_secs();
+        let xml = HeaderValue::from_static("application/xml");
+        error.set_headers([(header::CONTENT_TYPE, xml), (header::RETRY_AFTER, seconds.into())].into_iter().collect());
+        Some(error)
+    }
+
+    /// Counts and reports a response that refuses.
+    pub(super) fn note(&self, seen: &Seen, response: &http::Response<s3s::Body>) {
+        if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return;
+        }
+        let body = response.body().bytes().unwrap_or_default();
+        let text = String::from_utf8_lossy(&body);
+        let code =
+            text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
+        if let (Some(attempts), Some(address), true) = (&self.attempts, seen.address, FAILED.contains(&code)) {
+            attempts.note_failure(address, Instant::now());
+        }
+        if let Some(audit) = &self.audit {
+            audit.refused(&RefusedRequest {
+                door: "s3",
+                key: seen.key.as_deref(),
+                address: seen.address,
+                method: &seen.method,
+                path: &seen.path,
+                status: response.status().as_u16(),
+                reason: code,
+            });
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Refused requests are reported, and who is refused too often waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use isobar_analytics::memory::MemorySink;
+use isobar_gateway::ClientInfo;
+use isobar_gateway::keys::{Audit, FailedAttempts};
+
+use crate::client::{Call, Client, Setup};
+
+fn from(address: &str, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    request.extensions_mut().insert(ClientInfo::new(address.parse().ok(), true));
+    request
+}
+
+#[tokio::test]
+async fn refused_requests_are_reported() {
+    let sink = MemorySink::new();
+    let mut setup = Setup::new();
+    setup.door = setup.door.with_audit(Audit::new().with_sink(Arc::new(sink.clone())));
+    setup.client("reader").put("/photos/k", "x").await.refused(403, "AccessDenied");
+    setup.client("owner").get("/photos/none").await.refused(404, "NoSuchKey");
+    let nobody = setup.client("nobody");
+    nobody.send(from("203.0.113.7", nobody.presign(&Call::get("/photos/k"), 60))).await.refused(401, "Unauthorized");
+    let points = sink.points();
+    assert_eq!(points.len(), 2);
+    let blobs = |point: usize| -> Vec<String> {
+        (1..=6).map(|blob| String::from_utf8_lossy(points[point].blob(blob)).into_owned()).collect()
+    };
+    assert_eq!(blobs(0), ["refused", "s3", "PUT", "/photos/k", "AccessDenied", ""]);
+    // Without the query, which has the signature.
+    assert_eq!(blobs(1), ["refused", "s3", "GET", "/photos/k", "Unauthorized", "203.0.113.7"]);
+}
+
+#[tokio::test]
+async fn address_with_too_many_failed_attempts_waits() {
+    let mut setup = Setup::new();
+    setup.door = setup.door.with_failed_attempts(FailedAttempts::new(3, Duration::from_secs(60)));
+    let owner = setup.client("owner");
+    let wrong = Client { secret: "wrong".to_owned(), ..owner.clone() };
+    let call = Call::get("/photos/none");
+    for _ in 0..3 {
+        wrong.send(from("203.0.113.7", wrong.sign(&call))).await.refused(403, "SignatureDoesNotMatch");
+    }
+    let blocked = owner.send(from("203.0.113.7", owner.sign(&call))).await;
+    blocked.refused(503, "SlowDown");
+    assert!(blocked.header("retry-after").is_some());
+    owner.send(from("203.0.113.8", owner.sign(&call))).await.refused(404, "NoSuchKey");
+    // What a good key may not do is no failed attempt.
+    let reader = setup.client("reader");
+    for _ in 0..4 {
+        reader.send(from("203.0.113.9", reader.sign(&Call::put("/photos/k", "x")))).await.refused(403, "AccessDenied");
+    }
+}
