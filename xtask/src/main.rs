@@ -52,7 +52,8 @@ const HELP: &str = "cargo xtask COMMAND
   schema                test the API, natively and as a Worker, against its OpenAPI document, with schemathesis
   clients    test the platform, natively and as a Worker, with external clients: tus-js-client, oidc-provider, lighthouse
   doors      run clients that others wrote, unmodified, against the doors of `isobar serve`: wrangler, Cloudflare's SDKs for Node
-             and Python, Drizzle's and Prisma's D1 drivers; needs Node 22, npm, and Python 3 with venv
+             and Python, Drizzle's and Prisma's D1 drivers, boto3, awscli, s3cmd, minio-py, s3fs, rclone, object_store and OpenDAL;
+             installs Debian's rclone if it is missing; needs Node 22, npm, and Python 3 with venv
   mcp        run MCP's public conformance suite on the MCP session object, for both protocol revisions
   assets     compare the responses recorded in the site's tests with the real asset Worker; --write records them
   analytics  read the Parquet segments of a dataset with DuckDB, chDB and pyarrow

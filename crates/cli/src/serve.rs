@@ -39,11 +39,12 @@ examples/platform. With OTEL_EXPORTER_OTLP_ENDPOINT in the environment, a span f
 collector (OTLP over HTTP).
 
 --rest opens Cloudflare's REST API v4 on a listener of its own, over every bucket and database of this place: wrangler with \
-CLOUDFLARE_API_BASE_URL, Cloudflare's SDKs and Drizzle use it with a key of `isobar keys`.
+CLOUDFLARE_API_BASE_URL, Cloudflare's SDKs and Drizzle use it with a key of `isobar keys`. --s3 opens R2's S3 API likewise, over every \
+bucket of this place.
 
 Examples:
   isobar serve
-  isobar serve --rest 127.0.0.1:8788
+  isobar serve --rest 127.0.0.1:8788 --s3 127.0.0.1:9000
   isobar serve --port 3000 --bucket STORAGE --prefix static/
   isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem"
 )]

@@ -2,9 +2,11 @@
 
 mod project;
 mod rest;
+mod s3;
 
 use crate::Outcome;
 
 pub(crate) fn run() -> Outcome {
-    rest::run()
+    rest::run()?;
+    s3::run()
 }

@@ -19,6 +19,11 @@ compatibility_date = "2026-11-01"
 binding = "STORAGE"
 bucket_name = "doors-assets"
 
+# A path of the application, were the door of S3 not on a listener of its own.
+[[r2_buckets]]
+binding = "CLIENT"
+bucket_name = "client"
+
 [[d1_databases]]
 binding = "DB"
 database_name = "doors"
@@ -31,6 +36,8 @@ pub(super) struct Project {
     isobar: PathBuf,
     /// Base URL of the REST API.
     pub(super) rest: String,
+    /// Endpoint of S3.
+    pub(super) s3: String,
     _server: Server,
 }
 
@@ -48,15 +55,25 @@ impl Project {
         fs::copy(target().join("debug/isobar"), &isobar)?;
         fs::write(folder.join("wrangler.toml"), CONFIG)?;
         let address = format!("127.0.0.1:{}", free_port()?);
+        let s3 = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(&isobar);
-        command.current_dir(&folder).args(["serve", "--port", "0", "--rest", &address]).env("RUST_LOG", "error");
+        command
+            .current_dir(&folder)
+            .args(["serve", "--port", "0", "--rest", &address, "--s3", &s3])
+            .env("RUST_LOG", "error");
         let server = Server::start(&mut command)?;
         let rest = format!("http://{address}/client/v4");
         let said = server.said("REST API on ").unwrap_or_default();
         if !said.starts_with(&rest) {
             return Err(format!("isobar serve --rest: expected it to print {rest}, and it printed {said:?}").into());
         }
-        Ok(Self { folder, isobar, rest, _server: server })
+        let s3 = format!("http://{s3}");
+        if !server.said("S3 on ").unwrap_or_default().starts_with(&s3) {
+            return Err(
+                format!("isobar serve --s3: expected it to print {s3}, and it printed {:?}", server.printed()).into()
+            );
+        }
+        Ok(Self { folder, isobar, rest, s3, _server: server })
     }
 
     /// Runs the command in the project. Returns its output, which must be a success.

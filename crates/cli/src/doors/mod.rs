@@ -11,12 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use clap::Args;
 use isobar_cloudflare::wrangler::Config;
-use isobar_gateway::keys::{Audit, KeyStore};
+use isobar_gateway::keys::{Audit, FailedAttempts, KeyStore};
 use isobar_gateway::rest::RestDoor;
+use isobar_gateway::s3::S3Door;
 use isobar_http_serve::Platform;
 use isobar_http_serve::native::{Server, ServerOptions, shutdown_signal};
+use tokio::task::JoinHandle;
 
 use self::buckets::LocalBuckets;
 use self::databases::LocalDatabases;
@@ -32,6 +35,9 @@ pub(crate) struct Doors {
     /// `isobar keys`
     #[arg(long, value_name = "ADDRESS:PORT")]
     rest: Option<SocketAddr>,
+    /// Serve R2's S3 API on this address, for aws, rclone and other clients of S3; needs a key, see `isobar keys`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    s3: Option<SocketAddr>,
     /// Keyring that seals the secrets of keys; by default one that is created beside them
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
@@ -41,6 +47,7 @@ pub(crate) struct Doors {
 #[derive(Debug)]
 pub(crate) struct BoundDoors {
     rest: Option<Server>,
+    s3: Option<Server>,
     keyring: Option<PathBuf>,
 }
 
@@ -48,17 +55,22 @@ pub(crate) struct BoundDoors {
 #[derive(Debug)]
 pub(crate) struct OpenDoors {
     keys: KeyStore,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    served: Vec<JoinHandle<()>>,
+    writer: JoinHandle<()>,
 }
 
 impl Doors {
     /// Binds the listeners, which have the options of the application's.
     pub(crate) async fn bind(&self, options: ServerOptions) -> Result<BoundDoors, Box<dyn Error>> {
         let rest = match self.rest {
+            Some(address) => Some(Server::bind_with(address, options.clone()).await?),
+            None => None,
+        };
+        let s3 = match self.s3 {
             Some(address) => Some(Server::bind_with(address, options).await?),
             None => None,
         };
-        Ok(BoundDoors { rest, keyring: self.keyring.clone() })
+        Ok(BoundDoors { rest, s3, keyring: self.keyring.clone() })
     }
 }
 
@@ -71,8 +83,11 @@ impl BoundDoors {
         config: &Config,
         platform: &Platform,
     ) -> Result<Option<OpenDoors>, Box<dyn Error>> {
-        let Some(rest) = self.rest else { return Ok(None) };
-        let keys = store(place, self.keyring).await?;
+        let Self { rest, s3, keyring } = self;
+        if rest.is_none() && s3.is_none() {
+            return Ok(None);
+        }
+        let keys = store(place, keyring).await?;
         let root = place.root(Some(config));
         let mut audit = Audit::new();
         if let Some(dataset) = config.analytics_engine_datasets.first() {
@@ -82,28 +97,33 @@ impl BoundDoors {
         for bucket in &config.r2_buckets {
             buckets.insert(bucket.local_name().to_owned(), platform.bucket(&bucket.binding)?);
         }
-        let databases = LocalDatabases::open(&root, config, platform)?;
-        let door = RestDoor::new(keys.clone())
-            .with_buckets(Arc::new(LocalBuckets::new(&root, buckets)))
-            .with_databases(Arc::new(databases))
-            .with_audit(audit);
-        announce(&rest.url(), keys.account_id(), config)?;
+        let buckets = Arc::new(LocalBuckets::new(&root, buckets));
+        let mut served = Vec::new();
+        if let Some(server) = s3 {
+            let door = S3Door::new(buckets.clone(), Arc::new(keys.clone())).with_audit(audit.clone());
+            let door = door.with_failed_attempts(FailedAttempts::default());
+            announce_s3(&server.url())?;
+            served.push(tokio::spawn(serve("S3", server, Router::new().fallback_service(door))));
+        }
+        if let Some(server) = rest {
+            let databases = LocalDatabases::open(&root, config, platform)?;
+            let door =
+                RestDoor::new(keys.clone()).with_buckets(buckets).with_databases(Arc::new(databases)).with_audit(audit);
+            announce(&server.url(), keys.account_id(), config)?;
+            served.push(tokio::spawn(serve("the REST API", server, door.into_router())));
+        }
         let writer = tokio::spawn(write_uses(keys.clone()));
-        let served = tokio::spawn(async move {
-            if let Err(error) = rest.serve_door(door.into_router(), shutdown_signal()).await {
-                eprintln!("error: the REST API is no longer served: {error}");
-            }
-        });
-        Ok(Some(OpenDoors { keys, tasks: vec![served, writer] }))
+        Ok(Some(OpenDoors { keys, served, writer }))
     }
 }
 
 impl OpenDoors {
     /// Waits for requests in flight, and writes what was counted.
     pub(crate) async fn close(self) -> Outcome {
-        let Self { keys, tasks } = self;
-        let [served, writer] = <[_; 2]>::try_from(tasks).expect("a door has two tasks");
-        served.await?;
+        let Self { keys, served, writer } = self;
+        for served in served {
+            served.await?;
+        }
         writer.abort();
         Ok(keys.write_uses().await?)
     }
@@ -116,6 +136,12 @@ pub(crate) async fn store(place: &Place, file: Option<PathBuf>) -> Result<KeySto
     Box::pin(keyring::open(&folder, file)).await
 }
 
+async fn serve(name: &str, server: Server, door: Router) {
+    if let Err(error) = server.serve_door(door, shutdown_signal()).await {
+        eprintln!("error: {name} is no longer served: {error}");
+    }
+}
+
 async fn write_uses(keys: KeyStore) {
     loop {
         tokio::time::sleep(USES_WRITTEN).await;
@@ -123,6 +149,19 @@ async fn write_uses(keys: KeyStore) {
             eprintln!("warning: the uses of keys cannot be written: {error}");
         }
     }
+}
+
+/// Prints the endpoint of S3, and a line for each client.
+fn announce_s3(url: &str) -> Outcome {
+    say!("S3 on {url} (region auto)");
+    say!("  keys      isobar keys create --scope r2:read,r2:write");
+    say!(
+        "  aws       AWS_ACCESS_KEY_ID=ID AWS_SECRET_ACCESS_KEY=SECRET AWS_DEFAULT_REGION=auto aws --endpoint-url {url} s3 ls"
+    );
+    say!(
+        "  rclone    rclone --s3-provider Other --s3-endpoint {url} --s3-access-key-id ID --s3-secret-access-key SECRET lsd :s3:"
+    );
+    Ok(())
 }
 
 /// Prints the endpoint, and a line for each client.

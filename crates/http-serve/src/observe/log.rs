@@ -6,7 +6,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 /// The filter of the log where `RUST_LOG` is not set.
-const LOG: &str = "warn,isobar_http_serve=info,isobar_server=info";
+// s3s writes an error for each request that it refuses; `isobar_gateway::audit` has those that matter.
+const LOG: &str = "warn,isobar_http_serve=info,isobar_server=info,s3s=off";
 
 /// Writes the log to standard error: as `RUST_LOG` says, else warnings and this service's own lines. Text on a terminal,
 /// JSON with `ISOBAR_LOG=json`.
