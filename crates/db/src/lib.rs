@@ -6,7 +6,8 @@
 //! inside Workers, `cloudflare::D1RestDatabase` (feature `cloudflare-http`) D1 from outside; `vault` (feature
 //! `vault`) encrypts values; `transfer` (feature `transfer`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
 //! wrangler's table and order, and [`migrations!`] embeds the files in the program. [`transaction`](mod@transaction) has optimistic
-//! transactions for every backend, [`page`](mod@page) pages by keyset, [`schema`](mod@schema) the description of a database.
+//! transactions for every backend, [`page`](mod@page) pages by keyset, [`schema`](mod@schema) the description of a database;
+//! `dump` (feature `local`) exports a database as SQL and imports it.
 //!
 //! ```
 //! use isobar_db::{Database, QueryableExt, SqliteDatabase};
@@ -22,6 +23,8 @@
 
 mod bulk;
 mod database;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
+pub mod dump;
 mod error;
 mod ext;
 pub mod migrations;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 #[doc(inline)]
 pub use isobar_sqlite::script::{
-    has_word, is_pragma, is_read, keyword, line, number_parameters, parameter_names, split, words,
+    has_word, is_complete, is_pragma, is_read, keyword, line, number_parameters, parameter_names, split, words,
 };
 
 use crate::{Error, ErrorKind, Result};

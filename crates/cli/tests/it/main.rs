@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod analytics;
+mod dump;
 mod keys;
+mod migrations;
 mod options;
 mod query;
 mod site;

@@ -329,7 +329,7 @@ async fn a_dry_run_of_migrations_writes_nothing(db: Subject) -> Outcome {
     let migrator = Migrator::default().with_table("m_dry_table");
     let good = Migration::new("1_good.sql", "CREATE TABLE m_dry (a);\nINSERT INTO m_dry VALUES (1); -- one");
     let bad = Migration::new("2_bad.sql", "INSERT INTO m_dry VALUES (2);\n\nINSERT INTO m_none VALUES (1)");
-    let planned = migrator.dry_run(&db, &[good.clone()]).await?;
+    let planned = migrator.dry_run(&db, std::slice::from_ref(&good)).await?;
     ensure_eq!(planned.iter().map(|one| (one.name.as_str(), one.statements)).collect::<Vec<_>>(), [("1_good.sql", 2)]);
     let error = fault(migrator.dry_run(&db, &[good, bad]).await)?;
     ensure!(error.message().contains("2_bad.sql") && error.message().contains("m_none"), "{error}");

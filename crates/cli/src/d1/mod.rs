@@ -1,7 +1,11 @@
 //! The command `isobar d1`.
 
+mod dump;
+mod info;
+mod migrations;
+
 use std::error::Error;
-use std::io::{IsTerminal, Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,43 +14,30 @@ use indicatif::ProgressBar;
 use isobar_cloudflare::client::Account;
 use isobar_cloudflare::wrangler::{Config, D1Database};
 use isobar_db::cloudflare::D1RestDatabase;
-use isobar_db::migrations::{self, Migration, Migrator};
 use isobar_db::{Database, Meta, QueryResult, QueryableExt, Row, SqliteDatabase, Value, sql, transfer};
 use serde::Serialize;
 
+use self::migrations::Migrations;
 use crate::place::{Place, open_database};
 use crate::{Outcome, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum D1 {
-    /// List and apply migrations, compatible with wrangler
+    /// Create, list, try, apply and undo migrations, compatible with wrangler
     #[command(subcommand)]
     Migrations(Migrations),
     /// Run SQL
     Execute(Execute),
+    /// List the databases of the configuration and of this machine
+    List(info::List),
+    /// Show a database's size, tables and rows
+    Info(info::Info),
+    /// Write a database as SQL, without loss
+    Export(dump::Export),
+    /// Make a database out of a file of SQL
+    Import(dump::Import),
     /// Copy rows into a database with another schema, as a map describes
     Copy(Copy),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Migrations {
-    /// List pending migrations
-    List {
-        /// The database's name or binding
-        database: String,
-        #[command(flatten)]
-        at: Where,
-    },
-    /// Apply pending migrations
-    Apply {
-        /// The database's name or binding
-        database: String,
-        /// Do not ask for confirmation
-        #[arg(long, short)]
-        yes: bool,
-        #[command(flatten)]
-        at: Where,
-    },
 }
 
 /// The copy of a database to use: the local one, or Cloudflare's.
@@ -105,31 +96,6 @@ impl Opened {
             Some(database) => Ok(Arc::clone(database)),
             None => Ok(Arc::new(SqliteDatabase::memory().await?)),
         }
-    }
-
-    /// Returns the folder of the migrations, the migrations, and their migrator.
-    fn migrations(&self) -> Result<(PathBuf, Vec<Migration>, Migrator), Box<dyn Error>> {
-        let (folder, pattern) =
-            migrations::location(self.known.migrations_dir.as_deref(), self.known.migrations_pattern.as_deref())?;
-        let folder = self.config.resolve(&folder);
-        let files = migrations::from_pattern(&folder, &pattern)?;
-        if files.is_empty() && migrations::from_pattern(&folder, "*/migration.sql").is_ok_and(|files| !files.is_empty())
-        {
-            eprintln!(
-                "warning: no file in {} matches {pattern}, but some match */migration.sql: to use them, set migrations_pattern to \
-                 MIGRATIONS_DIR/*/migration.sql",
-                folder.display()
-            );
-        }
-        let migrator = Migrator::default();
-        Ok((
-            folder,
-            files,
-            match &self.known.migrations_table {
-                Some(table) => migrator.with_table(table),
-                None => migrator,
-            },
-        ))
     }
 }
 
@@ -198,48 +164,15 @@ pub(crate) struct Copy {
 impl D1 {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         match self {
-            Self::Migrations(Migrations::List { database, at }) => list(place, &database, &at).await,
-            Self::Migrations(Migrations::Apply { database, yes, at }) => apply(place, &database, yes, &at).await,
+            Self::Migrations(migrations) => migrations.run(place).await,
+            Self::List(list) => list.run(place),
+            Self::Info(info) => info.run(place).await,
+            Self::Export(export) => export.run(place).await,
+            Self::Import(import) => import.run(place).await,
             Self::Execute(execute) => execute.run(place).await,
             Self::Copy(copy) => copy.run(place).await,
         }
     }
-}
-
-async fn list(place: &Place, name: &str, at: &Where) -> Outcome {
-    let opened = at.look(place, name).await?;
-    let (folder, files, migrator) = opened.migrations()?;
-    let pending = migrator.pending(&*opened.looked_at().await?, &files).await?;
-    if pending.is_empty() {
-        say!("{}: all migrations of {} are applied", opened.known.local_name(), folder.display());
-        return Ok(());
-    }
-    table::print(&["TO BE APPLIED".to_owned()], &pending.into_iter().map(|one| vec![one.name]).collect::<Vec<_>>())
-}
-
-async fn apply(place: &Place, name: &str, yes: bool, at: &Where) -> Outcome {
-    let opened = at.look(place, name).await?;
-    let (folder, files, migrator) = opened.migrations()?;
-    let pending = migrator.pending(&*opened.looked_at().await?, &files).await?;
-    if pending.is_empty() {
-        say!("{}: nothing to apply", opened.known.local_name());
-        return Ok(());
-    }
-    if !yes && std::io::stdin().is_terminal() {
-        for one in &pending {
-            say!("  {}", one.name);
-        }
-        print!("apply {} to {}? [y/N] ", pending.len(), opened.known.local_name());
-        std::io::stdout().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        if !answer.trim().eq_ignore_ascii_case("y") {
-            return Err("cancelled; no migration was applied".into());
-        }
-    }
-    let done = migrator.apply(&*opened.made().await?, &files).await;
-    let done = done.map_err(|error| format!("{}/{error}", folder.display()))?;
-    table::print(&["APPLIED".to_owned()], &done.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
 }
 
 /// The result of a statement as D1 returns it, with the columns in order.

@@ -1,0 +1,159 @@
+//! The commands `isobar d1 export` and `isobar d1 import`.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use isobar_db::dump::{self, Content, ExportOptions, Report};
+
+use crate::place::Place;
+use crate::{Outcome, say};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The export is of one moment, while others may go on writing. Any sqlite3 shell restores it, too: sqlite3 new.db < app.sql
+
+Examples:
+  isobar d1 export DB --output app.sql
+  isobar d1 export DB --output - --table users --no-schema | gzip > users.sql.gz"
+)]
+pub(crate) struct Export {
+    /// The database's name or binding
+    database: String,
+    /// The file to write, or - for standard output
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Export this table alone; can be given several times
+    #[arg(long, value_name = "TABLE")]
+    table: Vec<String>,
+    /// Leave the schema out
+    #[arg(long, conflicts_with = "no_data")]
+    no_schema: bool,
+    /// Leave the rows out
+    #[arg(long)]
+    no_data: bool,
+    /// Print the number of tables, rows and bytes as JSON; not with --output -
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The database appears when all of the file is in it and its foreign keys hold; until then there is none. Into a
+database that exists, `isobar d1 execute DB --file FILE` runs SQL. The file may be an export of isobar or wrangler, or sqlite3's .dump.
+
+Examples:
+  isobar d1 import DB app.sql
+  gunzip -c app.sql.gz | isobar d1 import DB - --json"
+)]
+pub(crate) struct Import {
+    /// The database's name or binding
+    database: String,
+    /// The file of SQL, or - for standard input
+    file: PathBuf,
+    /// Print the number of tables, rows and bytes as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Export {
+    pub(super) async fn run(self, place: &Place) -> Outcome {
+        let (file, known, _) = place.known_database(&self.database)?;
+        if !file.exists() {
+            let message =
+                format!("there is no database {} here yet; it would be {}", known.local_name(), file.display());
+            return Err(message.into());
+        }
+        let content = match (self.no_schema, self.no_data) {
+            (true, _) => Content::Rows,
+            (_, true) => Content::Schema,
+            _ => Content::All,
+        };
+        let options = ExportOptions::default().with_tables(self.table).with_content(content);
+        let bar = ProgressBar::new_spinner();
+        let progress = bar.clone();
+        let output = self.output.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut progress = |report: &Report| show(&progress, report);
+            if output.as_os_str() == "-" {
+                let mut output = BufWriter::new(std::io::stdout().lock());
+                return dump::export(&file, &mut output, &options, &mut progress).map_err(|error| error.to_string());
+            }
+            whole(&output, |output| {
+                dump::export(&file, output, &options, &mut progress).map_err(|error| error.to_string())
+            })
+        });
+        let report = done.await??;
+        bar.finish_and_clear();
+        if self.output.as_os_str() == "-" {
+            return Ok(());
+        }
+        summary(&report, self.json, &format!("exported to {}", self.output.display()))
+    }
+}
+
+impl Import {
+    pub(super) async fn run(self, place: &Place) -> Outcome {
+        let (file, known, config) = place.known_database(&self.database)?;
+        let shown = self.file.display().to_string();
+        if file.exists() {
+            let message = format!(
+                "the database {} exists ({}): move it away, or run the file in it by isobar d1 execute {} --file {shown}",
+                known.local_name(),
+                file.display(),
+                self.database
+            );
+            return Err(message.into());
+        }
+        let input: Box<dyn std::io::Read + Send> = if self.file.as_os_str() == "-" {
+            Box::new(std::io::stdin())
+        } else {
+            Box::new(File::open(&self.file).map_err(|error| format!("cannot read {shown}: {error}"))?)
+        };
+        place.make_root(Some(&config))?;
+        let bar = ProgressBar::new_spinner();
+        let progress = bar.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut progress = |report: &Report| show(&progress, report);
+            dump::import(&file, &mut BufReader::with_capacity(1 << 16, input), &mut progress)
+        });
+        let report = done.await?.map_err(|error| format!("{shown}: {}", error.message()))?;
+        bar.finish_and_clear();
+        summary(&report, self.json, &format!("imported into {}", known.local_name()))
+    }
+}
+
+/// Writes a file that appears under its name when it is whole.
+fn whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<Report, String>) -> Result<Report, String> {
+    let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut output = BufWriter::with_capacity(1 << 18, file);
+    let report = write(&mut output)?;
+    let file = output.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(report)
+}
+
+fn show(bar: &ProgressBar, report: &Report) {
+    bar.set_message(format!(
+        "{} tables, {} rows, {}",
+        report.tables,
+        HumanCount(report.rows),
+        HumanBytes(report.bytes)
+    ));
+    bar.tick();
+}
+
+fn summary(report: &Report, json: bool, done: &str) -> Outcome {
+    if json {
+        say!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        let Report { tables, rows, bytes, .. } = report;
+        say!("{done}: {tables} tables, {} rows, {}", HumanCount(*rows), HumanBytes(*bytes));
+    }
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! The command `isobar d1 migrations`.
+
+use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use isobar_db::migrations::{self, Migration, Migrator, State};
+
+use super::{Opened, Where};
+use crate::place::Place;
+use crate::{Outcome, say, table};
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  isobar d1 migrations create DB \"add users\" --down
+  isobar d1 migrations apply DB --dry-run
+  isobar d1 migrations status DB --drift
+  isobar d1 migrations down DB --count 2
+  isobar d1 migrations baseline DB --up-to 0007_existing.sql")]
+pub(crate) enum Migrations {
+    /// Create an empty migration with the next number
+    Create(Create),
+    /// List pending migrations
+    List {
+        /// The database's name or binding
+        database: String,
+        /// Print the names as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Show each migration: applied, changed since, without a file, pending, out of order
+    Status(Status),
+    /// Apply pending migrations
+    Apply(Apply),
+    /// Undo the migrations that were applied last, by their .down.sql files
+    Down(Down),
+    /// Record migrations as applied without running them, and their files as they are
+    Baseline(Baseline),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  isobar d1 migrations create DB \"add users\" --down     # migrations/0003_add_users.sql, migrations/down/0003_add_users.down.sql")]
+pub(crate) struct Create {
+    /// The database's name or binding
+    database: String,
+    /// The description, from which the file's name is made
+    message: String,
+    /// Create the file that undoes it, too
+    #[arg(long)]
+    down: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  isobar d1 migrations status DB --drift --json")]
+pub(crate) struct Status {
+    /// The database's name or binding
+    database: String,
+    /// Compare the schema with the one that the applied files give
+    #[arg(long)]
+    drift: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  isobar d1 migrations apply DB --dry-run && isobar d1 migrations apply DB --yes")]
+pub(crate) struct Apply {
+    /// The database's name or binding
+    database: String,
+    /// Run them in a transaction that is rolled back
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask for confirmation
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A migration NAME.sql is undone by NAME.down.sql, in the folder `down` within that of the migrations, or beside it
+(where wrangler would take it for a migration).
+
+Example:
+  isobar d1 migrations down DB --count 2 --yes"
+)]
+pub(crate) struct Down {
+    /// The database's name or binding
+    database: String,
+    /// Number of migrations to undo
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    count: usize,
+    /// Do not ask for confirmation
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  isobar d1 migrations baseline DB --up-to 0007_existing.sql")]
+pub(crate) struct Baseline {
+    /// The database's name or binding
+    database: String,
+    /// The last file to record; by default all
+    #[arg(long, value_name = "NAME")]
+    up_to: Option<String>,
+    /// Do not ask for confirmation
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    at: Where,
+}
+
+impl Migrations {
+    pub(super) async fn run(self, place: &Place) -> Outcome {
+        match self {
+            Self::Create(create) => create.run(place),
+            Self::List { database, json, at } => list(&at.look(place, &database).await?, json).await,
+            Self::Status(status) => status.run(place).await,
+            Self::Apply(apply) => apply.run(place).await,
+            Self::Down(down) => down.run(place).await,
+            Self::Baseline(baseline) => baseline.run(place).await,
+        }
+    }
+}
+
+impl Opened {
+    /// Returns the folder of the migrations and the pattern of their files within it.
+    fn location(&self) -> Result<(PathBuf, String), Box<dyn Error>> {
+        location(&self.known, &self.config)
+    }
+
+    /// Returns the folder of the migrations, the migrations, and their migrator.
+    fn migrations(&self) -> Result<(PathBuf, Vec<Migration>, Migrator), Box<dyn Error>> {
+        let (folder, pattern) = self.location()?;
+        let files = migrations::from_pattern(&folder, &pattern)?;
+        if files.is_empty() && migrations::from_pattern(&folder, "*/migration.sql").is_ok_and(|files| !files.is_empty())
+        {
+            eprintln!(
+                "warning: no file in {} matches {pattern}, but some match */migration.sql: to use them, set migrations_pattern to \
+                 MIGRATIONS_DIR/*/migration.sql",
+                folder.display()
+            );
+        }
+        let migrator = Migrator::default().with_checksums();
+        Ok((
+            folder,
+            files,
+            match &self.known.migrations_table {
+                Some(table) => migrator.with_table(table),
+                None => migrator,
+            },
+        ))
+    }
+}
+
+fn location(
+    known: &isobar_cloudflare::wrangler::D1Database,
+    config: &isobar_cloudflare::wrangler::Config,
+) -> Result<(PathBuf, String), Box<dyn Error>> {
+    let (folder, pattern) = migrations::location(known.migrations_dir.as_deref(), known.migrations_pattern.as_deref())?;
+    Ok((config.resolve(&folder), pattern))
+}
+
+impl Create {
+    fn run(self, place: &Place) -> Outcome {
+        let (_, known, config) = place.known_database(&self.database)?;
+        let (folder, pattern) = location(&known, &config)?;
+        if pattern != migrations::PATTERN {
+            let message = format!("migrations_pattern is {pattern}: only files that match *.sql are created here");
+            return Err(message.into());
+        }
+        let words = self.message.to_lowercase();
+        let words: Vec<_> = words.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        if words.is_empty() {
+            return Err(format!("invalid description {:?}: use at least one letter or digit", self.message).into());
+        }
+        let stem = format!("{:04}_{}", next_number(&folder)?, words.join("_"));
+        write_new(&folder.join(format!("{stem}.sql")), &format!("-- Migration: {}\n", self.message.trim()))?;
+        if self.down {
+            let text = format!("-- Undoes: {}\n", self.message.trim());
+            write_new(&folder.join("down").join(format!("{stem}.down.sql")), &text)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the number after the highest one of the folder's files.
+fn next_number(folder: &Path) -> Result<u64, Box<dyn Error>> {
+    if !folder.exists() {
+        return Ok(1);
+    }
+    let files = migrations::from_pattern(folder, migrations::PATTERN)?;
+    let number = |file: &Migration| file.name.split(|char: char| !char.is_ascii_digit()).next()?.parse::<u64>().ok();
+    let highest = files.iter().filter_map(number).max().unwrap_or_default();
+    highest.checked_add(1).ok_or_else(|| format!("the files in {} have no next number", folder.display()).into())
+}
+
+/// Creates a file that does not exist, and its folder.
+fn write_new(path: &Path, text: &str) -> Outcome {
+    let write = || {
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+    };
+    write().map_err(|error| format!("cannot create {}: {error}", path.display()))?;
+    say!("created {}", path.display());
+    Ok(())
+}
+
+async fn list(opened: &Opened, json: bool) -> Outcome {
+    let (folder, files, migrator) = opened.migrations()?;
+    let pending = migrator.pending(&*opened.looked_at().await?, &files).await?;
+    let names: Vec<_> = pending.into_iter().map(|one| one.name).collect();
+    if json {
+        say!("{}", serde_json::to_string_pretty(&names)?);
+    } else if names.is_empty() {
+        say!("{}: all migrations of {} are applied", opened.known.local_name(), folder.display());
+    } else {
+        table::print(&["TO BE APPLIED".to_owned()], &names.into_iter().map(|name| vec![name]).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+impl Status {
+    async fn run(self, place: &Place) -> Outcome {
+        let opened = self.at.look(place, &self.database).await?;
+        let (_, files, migrator) = opened.migrations()?;
+        let database = opened.looked_at().await?;
+        let all = migrator.status(&*database, &files).await?;
+        let drift = if self.drift { Some(migrator.drift(&*database, &files).await?) } else { None };
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&serde_json::json!({ "migrations": all, "drift": drift }))?);
+            return Ok(());
+        }
+        let state = |state| match state {
+            State::Applied => "applied",
+            State::AppliedUnchecked => "applied, no checksum",
+            State::Changed => "changed after being applied",
+            State::FileMissing => "applied, file missing",
+            State::Pending => "pending",
+            State::OutOfOrder => "pending, out of order",
+            _ => "unknown",
+        };
+        let row = |one: &migrations::Status| {
+            vec![one.name.clone(), state(one.state).to_owned(), one.applied_at.clone().unwrap_or_default()]
+        };
+        let headings = ["MIGRATION", "STATE", "APPLIED AT"].map(String::from);
+        table::print(&headings, &all.iter().map(row).collect::<Vec<_>>())?;
+        match drift.as_deref() {
+            Some([]) => say!("\nthe schema is the one of the applied migrations"),
+            Some(differences) => {
+                say!("\nthe schema is not the one of the applied migrations:");
+                for difference in differences {
+                    say!("  {difference}");
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+impl Apply {
+    async fn run(self, place: &Place) -> Outcome {
+        let opened = self.at.look(place, &self.database).await?;
+        let (folder, files, migrator) = opened.migrations()?;
+        let looked_at = opened.looked_at().await?;
+        let pending = migrator.pending(&*looked_at, &files).await?;
+        if pending.is_empty() {
+            say!("{}: nothing to apply", opened.known.local_name());
+            return Ok(());
+        }
+        let in_folder = |error: isobar_db::Error| format!("{}/{error}", folder.display());
+        if self.dry_run {
+            let planned = migrator.dry_run(&*looked_at, &files).await.map_err(in_folder)?;
+            let row = |one: migrations::Planned| vec![one.name, one.statements.to_string()];
+            let headings = ["WOULD BE APPLIED", "STATEMENTS"].map(String::from);
+            return table::print(&headings, &planned.into_iter().map(row).collect::<Vec<_>>());
+        }
+        let names: Vec<_> = pending.iter().map(|one| one.name.as_str()).collect();
+        confirm(self.yes, &names, &format!("apply {} to {}", names.len(), opened.known.local_name()))?;
+        let done = migrator.apply(&*opened.made().await?, &files).await.map_err(in_folder)?;
+        table::print(&["APPLIED".to_owned()], &done.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
+    }
+}
+
+impl Down {
+    async fn run(self, place: &Place) -> Outcome {
+        let opened = self.at.look(place, &self.database).await?;
+        let (folder, _, migrator) = opened.migrations()?;
+        let names = migrator.last_applied(&*opened.looked_at().await?, self.count).await?;
+        let script = |name: &String| -> Result<Migration, Box<dyn Error>> {
+            migrations::down_file(&folder, name)?.ok_or_else(|| {
+                let stem = name.strip_suffix(".sql").unwrap_or(name);
+                let place = folder.join("down").join(format!("{stem}.down.sql"));
+                format!("cannot undo {name}: there is no {}; no migration was undone", place.display()).into()
+            })
+        };
+        let scripts = names.iter().map(script).collect::<Result<Vec<Migration>, Box<dyn Error>>>()?;
+        let shown: Vec<_> = names.iter().map(String::as_str).collect();
+        confirm(self.yes, &shown, &format!("undo {} of {}", names.len(), opened.known.local_name()))?;
+        let undone = migrator.undo(&*opened.made().await?, &scripts).await;
+        let undone = undone.map_err(|error| format!("{}: undoing {error}", folder.display()))?;
+        table::print(&["UNDONE".to_owned()], &undone.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
+    }
+}
+
+impl Baseline {
+    async fn run(self, place: &Place) -> Outcome {
+        let opened = self.at.look(place, &self.database).await?;
+        let (_, files, migrator) = opened.migrations()?;
+        let names: Vec<_> = files.iter().map(|one| one.name.as_str()).collect();
+        let up_to = self.up_to.as_deref().or(names.last().copied()).unwrap_or_default();
+        confirm(self.yes, &[], &format!("record all up to {up_to} as applied to {}", opened.known.local_name()))?;
+        let recorded = migrator.baseline(&*opened.made().await?, &files, self.up_to.as_deref()).await?;
+        if recorded.is_empty() {
+            say!("{}: all were recorded already; their checksums are those of the files", opened.known.local_name());
+            return Ok(());
+        }
+        table::print(&["RECORDED".to_owned()], &recorded.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
+    }
+}
+
+/// Asks at a terminal, unless the answer was given.
+fn confirm(yes: bool, names: &[&str], question: &str) -> Outcome {
+    if yes || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    for name in names {
+        say!("  {name}");
+    }
+    print!("{question}? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err("cancelled; nothing was changed".into()) }
+}

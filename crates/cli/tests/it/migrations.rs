@@ -1,0 +1,54 @@
+//! `isobar d1 migrations`: create, try, apply, status, undo, baseline.
+
+use std::fs;
+
+use super::{folder, ok, refused};
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn migrations_are_created_tried_applied_and_undone() {
+    let folder = folder();
+    let here = folder.path();
+    let created = ok(here, &["d1", "migrations", "create", "DB", "Add users!", "--down"]);
+    assert!(created.contains("0001_add_users.sql") && created.contains("0001_add_users.down.sql"), "{created}");
+    fs::write(here.join("migrations/0001_add_users.sql"), "CREATE TABLE users (id INTEGER PRIMARY KEY);\n").unwrap();
+    fs::write(here.join("migrations/down/0001_add_users.down.sql"), "DROP TABLE users;\n").unwrap();
+    assert!(ok(here, &["d1", "migrations", "create", "DB", "seed"]).contains("0002_seed.sql"));
+    assert!(refused(here, &["d1", "migrations", "create", "DB", "!"]).contains("at least one letter"));
+
+    fs::write(here.join("migrations/0002_seed.sql"), "SELECT 1;\nINSERT INTO nobody VALUES (1);").unwrap();
+    let told = refused(here, &["d1", "migrations", "apply", "DB", "--dry-run"]);
+    assert!(told.contains("0002_seed.sql, line 2: no such table: nobody"), "{told}");
+    assert!(!here.join(".isobar").exists(), "a dry run creates no database");
+    fs::write(here.join("migrations/0002_seed.sql"), "INSERT INTO users DEFAULT VALUES;").unwrap();
+    assert!(ok(here, &["d1", "migrations", "apply", "DB", "--dry-run"]).contains("0002_seed.sql"));
+    assert_eq!(json(&ok(here, &["d1", "migrations", "list", "DB", "--json"])).as_array().unwrap().len(), 2);
+    assert!(ok(here, &["d1", "migrations", "apply", "DB", "-y"]).contains("0002_seed.sql"));
+    assert_eq!(ok(here, &["d1", "migrations", "list", "DB", "--json"]).trim(), "[]");
+
+    let status = json(&ok(here, &["d1", "migrations", "status", "DB", "--drift", "--json"]));
+    assert_eq!(status["migrations"][1]["state"], "applied");
+    assert_eq!(status["drift"].as_array().unwrap().len(), 0);
+    ok(here, &["d1", "execute", "DB", "--command", "ALTER TABLE users ADD COLUMN hurried"]);
+    let drifted = ok(here, &["d1", "migrations", "status", "DB", "--drift"]);
+    assert!(drifted.contains("column users.hurried is not expected"), "{drifted}");
+
+    let told = refused(here, &["d1", "migrations", "down", "DB", "-y"]);
+    assert!(told.contains("0002_seed.down.sql") && told.contains("no migration was undone"), "{told}");
+    fs::write(here.join("migrations/down/0002_seed.down.sql"), "DELETE FROM users").unwrap();
+    let undone = ok(here, &["d1", "migrations", "down", "DB", "--count", "2", "-y"]);
+    assert!(undone.find("0002_seed").unwrap() < undone.find("0001_add").unwrap(), "{undone}");
+    assert!(refused(here, &["d1", "migrations", "down", "DB", "-y"]).contains("0 are applied"));
+
+    assert!(
+        ok(here, &["d1", "migrations", "baseline", "DB", "--up-to", "0001_add_users.sql", "-y"]).contains("0001_add")
+    );
+    assert!(ok(here, &["d1", "migrations", "list", "DB"]).contains("0002_seed.sql"));
+    fs::write(here.join("migrations/0001_add_users.sql"), "CREATE TABLE other (id)").unwrap();
+    let told = refused(here, &["d1", "migrations", "apply", "DB", "-y"]);
+    assert!(told.contains("0001_add_users.sql changed after being applied"), "{told}");
+    assert!(ok(here, &["d1", "migrations", "status", "DB"]).contains("changed after being applied"));
+}

@@ -1,0 +1,194 @@
+//! The import.
+
+use std::fs;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+use isobar_base::fs::{create_dir, parent, private_file, sync_dir};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Report, failed, io_failed};
+use crate::{Error, ErrorKind, Result, sql};
+
+/// Bytes of a script that are run at once, at least: a statement that is longer is held whole.
+const CHUNK: usize = 64 << 10;
+
+/// Runs a script of SQL into a new database, which appears under its name when all of it is there, is consistent, and is durable; until
+/// then, and if anything fails, there is none. The script may be this crate's export, wrangler's, or that of `sqlite3 FILE .dump`; its
+/// statements are not limited to D1's 100,000 bytes. Foreign keys may refer to rows that come later.
+///
+/// # Errors
+/// [`ErrorKind::PermissionDenied`] where the file exists, or cannot be created; those of a statement, with its line;
+/// [`ErrorKind::Constraint`] for foreign keys that do not hold at the end, with their tables and rows; [`ErrorKind::Corrupt`] for a dump
+/// that ends with `ROLLBACK`, as sqlite3 writes it for a damaged database.
+pub fn import(file: &Path, script: &mut dyn BufRead, progress: &mut dyn FnMut(&Report)) -> Result<Report> {
+    if file.exists() {
+        let message = format!("{} exists: an import makes a new database", file.display());
+        return Err(Error::new(ErrorKind::PermissionDenied, message));
+    }
+    create_dir(parent(file)).map_err(|error| io_failed("cannot create the database's folder", error))?;
+    let unfinished = Unfinished::create(file)?;
+    let mut import = Import { connection: connect(&unfinished.0)?, report: Report::default(), line: 1 };
+    import.run(script, progress)?;
+    let Import { connection, report, .. } = import;
+    connection.close().map_err(|(_, error)| failed(&error))?;
+    // A new connection sees tables that were made by writing to the schema, as sqlite3 dumps virtual ones.
+    check(&unfinished.0)?;
+    unfinished.finish(file)?;
+    Ok(report)
+}
+
+/// A file that is removed unless it is finished.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn create(file: &Path) -> Result<Self> {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".importing");
+        let path = PathBuf::from(name);
+        // One that was broken off by a crash.
+        drop(fs::remove_file(&path));
+        let created = private_file().write(true).create_new(true).open(&path);
+        created.map_err(|error| io_failed(&format!("cannot create {}", path.display()), error))?;
+        Ok(Self(path))
+    }
+
+    fn finish(self, file: &Path) -> Result<()> {
+        let rename = || {
+            fs::File::open(&self.0)?.sync_all()?;
+            fs::rename(&self.0, file)?;
+            sync_dir(parent(file))
+        };
+        rename().map_err(|error| io_failed(&format!("cannot finish {}", file.display()), error))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After it was finished there is none.
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let open = || -> rusqlite::Result<Connection> {
+        let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // Whole or not at all is the rename's part.
+        connection
+            .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN")?;
+        connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
+            // Another file.
+            AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
+            _ => Authorization::Allow,
+        }))?;
+        Ok(connection)
+    };
+    open().map_err(|error| failed(&error))
+}
+
+struct Import {
+    connection: Connection,
+    report: Report,
+    /// The line at which what comes next begins.
+    line: usize,
+}
+
+impl Import {
+    fn run(&mut self, script: &mut dyn BufRead, progress: &mut dyn FnMut(&Report)) -> Result<()> {
+        let mut chunk = Vec::new();
+        // Looked at again when it has doubled, so that the time grows with the script alone.
+        let mut enough = CHUNK;
+        loop {
+            let before = chunk.len();
+            let read =
+                script.read_until(b'\n', &mut chunk).map_err(|error| io_failed("cannot read the script", error))?;
+            let is_end = read == 0;
+            let may_end = chunk.len() >= enough && chunk[before..].trim_ascii_end().ends_with(b";");
+            if !is_end && !may_end {
+                continue;
+            }
+            let text = std::str::from_utf8(&chunk)
+                .map_err(|_| Error::new(ErrorKind::Sql, format!("line {}: the script is not UTF-8", self.line)))?;
+            if !is_end && !sql::is_complete(text) {
+                enough = chunk.len() * 2;
+                continue;
+            }
+            self.statements(text)?;
+            self.report.bytes += chunk.len() as u64;
+            self.line += chunk.iter().filter(|byte| **byte == b'\n').count();
+            progress(&self.report);
+            if is_end {
+                break;
+            }
+            chunk.clear();
+            enough = CHUNK;
+        }
+        self.finish()
+    }
+
+    fn statements(&mut self, text: &str) -> Result<()> {
+        for statement in sql::split(text) {
+            let line = || {
+                let offset = statement.as_ptr() as usize - text.as_ptr() as usize;
+                self.line + sql::line(text, offset) - 1
+            };
+            match sql::keyword(statement).as_str() {
+                "BEGIN" | "COMMIT" | "END" => continue, // all of it is one transaction
+                "ROLLBACK" => {
+                    let message =
+                        format!("line {}: the dump ends with ROLLBACK: it is one of a damaged database", line());
+                    return Err(Error::new(ErrorKind::Corrupt, message));
+                }
+                "CREATE" => self.report.tables += u64::from(is_table(statement)),
+                _ => {}
+            }
+            let before = self.connection.total_changes();
+            let ran = self.connection.execute_batch(statement);
+            ran.map_err(|error| {
+                let error = failed(&error);
+                let shown: String = statement.chars().take(120).collect();
+                Error::new(error.kind(), format!("line {}: {}\n  in: {shown}", line(), error.message()))
+            })?;
+            if sql::keyword(statement) == "INSERT" {
+                self.report.rows += self.connection.total_changes() - before;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits, if all foreign keys hold.
+    fn finish(&self) -> Result<()> {
+        let violations = || {
+            let mut statement = self.connection.prepare("PRAGMA foreign_key_check")?;
+            let rows = statement.query_map([], |row| {
+                let rowid = row.get::<_, Option<i64>>(1)?.map(|rowid| format!(" (rowid {rowid})")).unwrap_or_default();
+                Ok(format!("{}{rowid} to {}", row.get::<_, String>(0)?, row.get::<_, String>(2)?))
+            })?;
+            rows.take(10).collect::<rusqlite::Result<Vec<String>>>()
+        };
+        let violations = violations().map_err(|error| failed(&error))?;
+        if !violations.is_empty() {
+            let message = format!("FOREIGN KEY constraint failed: {}", violations.join(", "));
+            return Err(Error::new(ErrorKind::Constraint(crate::Constraint::ForeignKey), message));
+        }
+        self.connection.execute_batch("COMMIT").map_err(|error| failed(&error))
+    }
+}
+
+fn is_table(statement: &str) -> bool {
+    let mut words = sql::words(statement).skip(1);
+    let word = words.next().filter(|word| !word.eq_ignore_ascii_case("VIRTUAL")).or_else(|| words.next());
+    word.is_some_and(|word| word.eq_ignore_ascii_case("TABLE"))
+}
+
+fn check(path: &Path) -> Result<()> {
+    let check = || -> rusqlite::Result<String> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+    };
+    match check().map_err(|error| failed(&error))?.as_str() {
+        "ok" => Ok(()),
+        problem => Err(Error::new(ErrorKind::Corrupt, format!("the imported database is damaged: {problem}"))),
+    }
+}
