@@ -20,6 +20,9 @@ pub(super) struct States {
     bytes: usize,
 }
 
+/// Weights by the encoded value, with the order of its appearance and the value.
+type Counted = HashMap<Box<[u8]>, (u64, usize, Scalar)>;
+
 #[derive(Debug)]
 enum State {
     Count(Vec<i64>),
@@ -31,8 +34,7 @@ enum State {
     Chosen(Vec<Option<(Scalar, Option<Scalar>)>>),
     /// Weights by the bits of the value.
     Quantile(Vec<HashMap<i64, u64>>),
-    /// Weights by the encoded value, with the value and its order of appearance.
-    Top(Vec<HashMap<Box<[u8]>, (u64, usize, Scalar)>>),
+    Top(Vec<Counted>),
 }
 
 impl States {
