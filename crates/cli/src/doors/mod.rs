@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use clap::Args;
+use isobar_analytics::query::LocalDatasets;
 use isobar_cloudflare::wrangler::Config;
 use isobar_gateway::keys::{Audit, FailedAttempts, KeyStore};
 use isobar_gateway::rest::RestDoor;
@@ -107,8 +108,12 @@ impl BoundDoors {
         }
         if let Some(server) = rest {
             let databases = LocalDatabases::open(&root, config, platform)?;
-            let door =
-                RestDoor::new(keys.clone()).with_buckets(buckets).with_databases(Arc::new(databases)).with_audit(audit);
+            let datasets = LocalDatasets::open(root.join("analytics"));
+            let door = RestDoor::new(keys.clone())
+                .with_buckets(buckets)
+                .with_databases(Arc::new(databases))
+                .with_datasets(Arc::new(datasets))
+                .with_audit(audit);
             announce(&server.url(), keys.account_id(), config)?;
             served.push(tokio::spawn(serve("the REST API", server, door.into_router())));
         }

@@ -91,6 +91,8 @@ pub struct RestDoor {
     pub(super) buckets: Arc<dyn BucketCatalog>,
     pub(super) databases: Arc<dyn DatabaseCatalog>,
     pub(super) namespaces: Arc<[NamespaceEntry]>,
+    #[cfg(feature = "analytics")]
+    pub(super) datasets: Option<Arc<dyn isobar_analytics::query::ScanSource>>,
     pub(super) options: RestOptions,
     pub(super) jobs: Arc<Jobs>,
     pub(super) attempts: Arc<FailedAttempts>,
@@ -106,6 +108,8 @@ impl RestDoor {
             buckets: Arc::new(FixedBuckets::new()),
             databases: Arc::new(FixedDatabases::new()),
             namespaces: Arc::new([]),
+            #[cfg(feature = "analytics")]
+            datasets: None,
             options: RestOptions::default(),
             jobs: Arc::default(),
             attempts: Arc::default(),
@@ -131,6 +135,14 @@ impl RestDoor {
     #[must_use]
     pub fn with_namespaces(mut self, namespaces: impl IntoIterator<Item = NamespaceEntry>) -> Self {
         self.namespaces = namespaces.into_iter().collect();
+        self
+    }
+
+    /// Answers Analytics Engine's SQL over these datasets. Default: none.
+    #[cfg(feature = "analytics")]
+    #[must_use]
+    pub fn with_datasets(mut self, datasets: Arc<dyn isobar_analytics::query::ScanSource>) -> Self {
+        self.datasets = Some(datasets);
         self
     }
 

@@ -9,12 +9,15 @@
 //! | R2 | buckets: list, create, get, delete; objects: list, get, put, delete |
 //! | D1 | list, create, get, delete, query, raw, import, export, the current bookmark |
 //! | Durable Objects | list namespaces and their objects |
+//! | Analytics Engine | SQL over the datasets (feature `analytics`) |
 //! | GraphQL | the number and size of a bucket's objects, as `wrangler r2 bucket info` asks for it |
 //!
 //! Errors of SQL are status 400 with code 7500, and no failure of a write is a status that SDKs repeat (429 and 5xx). Restoring a
 //! database to a bookmark is refused: [`Database`](isobar_db::Database) has no such operation.
 
 mod account;
+#[cfg(feature = "analytics")]
+mod analytics;
 mod authenticate;
 mod buckets;
 mod call;

@@ -39,6 +39,8 @@ pub(super) enum Route {
     Restore(String),
     ListNamespaces,
     ListNamespaceObjects(String),
+    #[cfg(feature = "analytics")]
+    Analytics,
     /// The file of an import, at the URL that the import's beginning gave.
     Upload(String),
     /// The file of an export, at the URL that the export gave.
@@ -109,6 +111,8 @@ fn of_account(segments: &[&str]) -> Answer<Routes> {
         ["r2", "buckets", bucket, rest @ ..] => of_bucket(decoded(bucket)?, rest)?,
         ["d1", "database"] => vec![(Method::GET, Route::ListDatabases), (Method::POST, Route::CreateDatabase)],
         ["d1", "database", id, rest @ ..] => of_database(decoded(id)?, rest),
+        #[cfg(feature = "analytics")]
+        ["analytics_engine", "sql"] => vec![(Method::POST, Route::Analytics)],
         ["workers", "durable_objects", "namespaces"] => vec![(Method::GET, Route::ListNamespaces)],
         ["workers", "durable_objects", "namespaces", id, "objects"] => {
             vec![(Method::GET, Route::ListNamespaceObjects(decoded(id)?))]

@@ -6,6 +6,8 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 
+#[cfg(feature = "analytics")]
+use super::analytics;
 use super::authenticate::authenticate;
 use super::call::Call;
 use super::door::RestDoor;
@@ -78,6 +80,8 @@ impl RestDoor {
             Route::Restore(id) => databases::restore(self, key, &id).await,
             Route::ListNamespaces => sessions::list(self, call, key),
             Route::ListNamespaceObjects(id) => sessions::objects(self, call, key, &id).await,
+            #[cfg(feature = "analytics")]
+            Route::Analytics => analytics::query(self, key, body).await,
             // With an account before them they are no routes.
             Route::Upload(_) | Route::Download(_) => Err(ApiError::no_route(&call.path)),
         }

@@ -1,6 +1,8 @@
 //! The REST door on databases and buckets in memory.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "analytics")]
+mod analytics;
 mod databases;
 mod door;
 mod keys;
