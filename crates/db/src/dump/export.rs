@@ -27,6 +27,7 @@ pub fn export(
     let open = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags)?;
+        isobar_sqlite::add_math_functions(&connection)?;
         connection.busy_timeout(std::time::Duration::from_secs(30))?;
         connection.execute_batch("PRAGMA query_only = ON; BEGIN")?;
         Ok(connection)

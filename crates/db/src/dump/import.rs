@@ -74,6 +74,7 @@ impl Drop for Unfinished {
 fn connect(path: &Path) -> Result<Connection> {
     let open = || -> rusqlite::Result<Connection> {
         let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        isobar_sqlite::add_math_functions(&connection)?;
         // Whole or not at all is the rename's part.
         connection
             .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN")?;
@@ -185,6 +186,7 @@ fn is_table(statement: &str) -> bool {
 fn check(path: &Path) -> Result<()> {
     let check = || -> rusqlite::Result<String> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        isobar_sqlite::add_math_functions(&connection)?;
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
     };
     match check().map_err(|error| failed(&error))?.as_str() {
