@@ -85,7 +85,7 @@ async fn readers_see_each_point_once_while_it_is_written_and_compacted() {
                 }
             }
             assert!(looks > 1);
-        })
+        });
     };
     tokio::task::block_in_place(work);
     sink.close().await.unwrap();
