@@ -118,9 +118,13 @@ impl SessionBackend for ObjectState {
     }
 
     fn durable(&self) -> LocalBoxFuture<'static, Result<()>> {
-        // A turn ends, and commits, when its event waits.
-        Box::pin(async {
+        let this = self.this.clone();
+        Box::pin(async move {
+            // A turn ends, and commits, when its event waits; other turns of the object may wait for the disk still.
             tokio::task::yield_now().await;
+            let Some(state) = this.upgrade() else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };
+            let batch = state.pending();
+            std::future::poll_fn(|cx| state.poll_durable(batch, cx)).await;
             Ok(())
         })
     }

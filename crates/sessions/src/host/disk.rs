@@ -41,10 +41,26 @@ pub(super) enum WriteError {
     Sync(io::Error),
 }
 
+/// Name of the folder of objects in that of the host.
+pub(super) const OBJECTS: &str = "objects";
+
 /// Path of an object's file in the folder of objects.
 pub(super) fn object_file(objects: &Path, id: &[u8; 32]) -> PathBuf {
     let hex = hex::encode(id);
     objects.join(&hex[..2]).join(hex + ".db")
+}
+
+/// Name of an object's file below the folder of objects.
+pub(super) fn object_name(file: &Path) -> String {
+    let names = [file.parent().and_then(Path::file_name), file.file_name()];
+    let names: Vec<_> = names.into_iter().flatten().map(|name| name.to_string_lossy()).collect();
+    names.join("/")
+}
+
+/// The object whose file has this name.
+pub(super) fn object_of(name: &str) -> Option<[u8; 32]> {
+    let id = Path::new(name).file_name()?.to_str()?.strip_suffix(".db")?;
+    hex::decode(id).ok()?.try_into().ok()
 }
 
 /// The path with this after its name.

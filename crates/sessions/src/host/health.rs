@@ -30,6 +30,10 @@ pub(super) struct Health {
     damaged: Mutex<BTreeMap<[u8; 32], String>>,
     /// Files that could not take up their write-ahead logs, and why.
     uncheckpointed: Mutex<BTreeMap<PathBuf, String>>,
+    /// Threads whose journals could not be written, and why.
+    journals: Mutex<BTreeMap<usize, String>>,
+    /// Objects whose last turns could not be put back into their files, and why.
+    withheld: BTreeMap<[u8; 32], String>,
 }
 
 impl Health {
@@ -48,15 +52,37 @@ impl Health {
             poison: Mutex::default(),
             damaged: Mutex::default(),
             uncheckpointed: Mutex::default(),
+            journals: Mutex::default(),
+            withheld: BTreeMap::new(),
         }
+    }
+
+    /// Sets the objects that are not to be opened, and why.
+    pub(super) fn with_withheld(mut self, withheld: BTreeMap<[u8; 32], String>) -> Self {
+        for (id, why) in &withheld {
+            self.mark_damaged(id, why);
+        }
+        self.withheld = withheld;
+        self
+    }
+
+    /// Refuses an object whose last turns are in the journal still.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`]: its file would be opened without them.
+    pub(super) fn check_withheld(&self, id: &[u8; 32]) -> Result<()> {
+        self.withheld.get(id).map_or(Ok(()), |why| Err(Error::new(ErrorKind::Damaged, why.as_str())))
     }
 
     /// Checks that writes are accepted, and that logs do not grow.
     ///
     /// # Errors
-    /// As [`check_write`](Self::check_write); [`ErrorKind::Storage`] while a checkpoint fails.
+    /// As [`check_write`](Self::check_write); [`ErrorKind::Storage`] while a checkpoint fails, or a journal cannot be written.
     pub(super) fn check(&self) -> Result<()> {
         self.check_write()?;
+        if let Some(why) = self.lock_journals().values().next() {
+            return Err(Error::new(ErrorKind::Storage, why.as_str()));
+        }
         let mut failed = self.lock_uncheckpointed();
         // A log that went when its object fell asleep is in its file.
         failed.retain(|path, _| disk::has_log(path));
@@ -74,6 +100,21 @@ impl Health {
                     tracing::error!(file = %path.display(), why, "a checkpoint failed: the write-ahead log grows");
                 }
                 failed.insert(path.to_owned(), why);
+            }
+        }
+    }
+
+    /// Notes how the last sync of a thread's journal ended: why it could not be written, if so.
+    pub(super) fn mark_journal(&self, thread: usize, trouble: Option<&str>) {
+        let mut journals = self.lock_journals();
+        match trouble {
+            None => drop(journals.remove(&thread)),
+            Some(why) => {
+                #[cfg(feature = "tracing")]
+                if !journals.contains_key(&thread) {
+                    tracing::error!(why, "each turn syncs its own file until the journal can be written");
+                }
+                journals.insert(thread, why.to_owned());
             }
         }
     }
@@ -152,6 +193,11 @@ impl Health {
     fn lock_uncheckpointed(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
         // A map of whole entries: nothing is half changed.
         self.uncheckpointed.lock().ignore_poison()
+    }
+
+    fn lock_journals(&self) -> MutexGuard<'_, BTreeMap<usize, String>> {
+        // A map of whole entries: nothing is half changed.
+        self.journals.lock().ignore_poison()
     }
 
     fn lock_damaged(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], String>> {

@@ -4,6 +4,7 @@
 //! host.lock         held by the process that hosts the namespace
 //! index.db          the objects, and when to wake them (alarms): made anew from the objects when it is missing or damaged
 //! objects/ab/ab...  an object's SQLite database, once the object has stored something
+//! journal/          the last turns of all objects, while the host runs: put back into the objects' files when it has not ended in order
 //! ```
 
 mod alarms;
@@ -12,8 +13,10 @@ mod disk;
 mod fault;
 mod health;
 mod index;
+mod log;
 mod options;
 mod rebuild;
+mod recovery;
 mod rules;
 mod socket;
 mod sockets;
@@ -69,7 +72,10 @@ impl Host {
         env: impl Fn() -> O::Env + Send + Sync + 'static,
     ) -> Result<Arc<Self>> {
         let lock = root.map(lock).transpose()?;
-        let health = Arc::new(Health::new(root.map(Path::to_owned), options.reserve));
+        let withheld =
+            root.map(|root| recovery::recover(root, &*options.journal_disk)).transpose()?.unwrap_or_default();
+        let health = Health::new(root.map(Path::to_owned), options.reserve).with_withheld(withheld);
+        let health = Arc::new(health);
         let alarms = Alarms::open(root, options.clock.clone(), options.clock_check, &health)?;
         let shared = Arc::new(Shared {
             alarms: Arc::clone(&alarms),
@@ -80,13 +86,13 @@ impl Host {
         });
         let scheme = IdScheme::new(namespace);
         let env = Arc::new(env);
-        let objects = root.map(|root| root.join("objects"));
+        let root = root.map(Path::to_owned);
         let mut queues = Vec::new();
         let mut threads = Vec::new();
         for number in 0..options.threads.max(1) {
             let (queue, jobs) = mpsc::unbounded_channel();
             let env = Arc::clone(&env);
-            let objects = objects.clone();
+            let root = root.clone();
             let shared = Arc::clone(&shared);
             let options = options.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -94,7 +100,7 @@ impl Host {
                 Error::new(ErrorKind::Internal, format!("cannot start a runtime for session objects: {error}"))
             })?;
             threads.push(spawn(format!("isobar-session-{number}"), move || {
-                Worker::<O>::new(env(), objects, shared, options).run(&runtime, jobs);
+                Worker::<O>::new(env(), root, number, shared, options).run(&runtime, jobs);
             })?);
             queues.push(queue);
         }

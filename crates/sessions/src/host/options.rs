@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use isobar_sqlite::journal::{Disk, SystemDisk};
 
-/// Descriptors that an awake object holds: its database, the write-ahead log and the log's index.
+/// Descriptors that an awake object holds: its database and the write-ahead log, once for SQLite and once for the journal.
 const DESCRIPTORS: u64 = 3;
 
 /// Options of a native host.
@@ -54,6 +55,12 @@ pub struct HostOptions {
     /// Bytes of received messages whose handlers have not ended, for each object; beyond, its sockets are not read.
     /// Default: 16 MiB.
     pub incoming_bytes: usize,
+    /// Largest size in bytes of each of the two logs that a thread writes the turns of its objects to, so that one sync makes many
+    /// of them durable; they begin with 1 MiB and grow while they are full within 10 s. With 0 there are none, and each turn syncs its
+    /// object's file: slower, and another process may open an object's file meanwhile. Default: 16 MiB.
+    pub journal_bytes: u64,
+    /// Disk of the journal.
+    pub(super) journal_disk: Arc<dyn Disk>,
     /// Clock of alarms. Default: the system's clock.
     pub clock: Clock,
     /// Longest time before the host compares its wake-ups with the clock, which may have been set meanwhile.
@@ -74,6 +81,8 @@ impl Default for HostOptions {
             socket_bytes: 64 * 1024 * 1024,
             outgoing_bytes: 128 * 1024 * 1024,
             incoming_bytes: 16 * 1024 * 1024,
+            journal_bytes: 16 * 1024 * 1024,
+            journal_disk: Arc::new(SystemDisk),
             clock: Clock::default(),
             clock_check: Duration::from_secs(15),
         }
@@ -155,6 +164,21 @@ impl HostOptions {
     #[must_use]
     pub fn with_incoming_bytes(mut self, bytes: usize) -> Self {
         self.incoming_bytes = bytes;
+        self
+    }
+
+    /// Sets the largest size of each of a thread's two logs; 0 has each turn sync its object's file.
+    #[must_use]
+    pub fn with_journal_bytes(mut self, bytes: u64) -> Self {
+        self.journal_bytes = bytes;
+        self
+    }
+
+    /// Sets the disk beneath the journal: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_journal_disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.journal_disk = disk;
         self
     }
 

@@ -51,7 +51,7 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
         }
         Err(error) => return Err(failure(&error, Some(root))),
     };
-    let objects = files(&root.join("objects"));
+    let objects = files(&root.join(disk::OBJECTS));
     #[cfg(feature = "tracing")]
     if !objects.is_empty() {
         tracing::warn!(root = %root.display(), objects = objects.len(), "the index of session objects is completed from their files");
@@ -69,7 +69,7 @@ pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<
 /// # Errors
 /// Those of an index that cannot be read.
 fn mark_stored(index: &Connection, root: &Path, health: &Health) -> rusqlite::Result<HashSet<[u8; 32]>> {
-    let objects = root.join("objects");
+    let objects = root.join(disk::OBJECTS);
     let mut statement = index.prepare("SELECT id FROM objects WHERE stored IS NOT 1")?;
     let unmarked = statement.query_map([], |row| row.get::<_, [u8; 32]>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
     let has_file = |id: &[u8; 32]| std::fs::metadata(disk::object_file(&objects, id)).is_ok_and(|file| file.len() > 0);
@@ -133,7 +133,8 @@ fn files(objects: &Path) -> Vec<([u8; 32], PathBuf)> {
 fn fill(index: &Connection, objects: &[([u8; 32], PathBuf)], health: &Arc<Health>, now: i64) -> rusqlite::Result<()> {
     let transaction = index.unchecked_transaction()?;
     for (id, path) in objects {
-        let read = Storage::open(path, health, || Ok(false)).and_then(|object| {
+        let open = || Storage::open(path, health, None, || Ok(false));
+        let read = health.check_withheld(id).and_then(|()| open()).and_then(|object| {
             let alarm = object.alarm()?;
             let made = alarm.and_then(|row| row.made);
             Ok((object.is_file(), object.object_name()?, alarm.map(|row| row.due), made)) // an empty file has stored nothing

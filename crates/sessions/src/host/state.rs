@@ -1,11 +1,12 @@
 //! One object on its thread: the gates and the turn. No handler is known here.
 
+mod event;
+mod held;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,8 +16,10 @@ use futures_util::future::LocalBoxFuture;
 
 use tokio::sync::Notify;
 
+use self::event::Event;
 use super::alarms::{Alarms, rebased};
 use super::health::Health;
+use super::log::Log;
 use super::socket::{Outgoing, Socket, SocketEvent};
 use super::storage::{AlarmRow, Storage};
 use crate::pipe::Budget;
@@ -45,6 +48,8 @@ pub(super) struct ObjectState {
     /// Shared with the states before and after this one: an object has one connection.
     storage: Rc<RefCell<Option<Storage>>>,
     pub(super) shared: Arc<Shared>,
+    /// The thread's journal, if it has one.
+    log: Option<Rc<Log>>,
     pub(super) dispatch: RefCell<Option<Dispatch>>,
     /// Why the instance is gone, once it is.
     broken: RefCell<Option<Error>>,
@@ -66,6 +71,12 @@ pub(super) struct ObjectState {
     last_active: Cell<Instant>,
     /// Messages and closes that leave when the turn has committed.
     pub(super) outbox: RefCell<Vec<(ServerSender, Outgoing)>>,
+    /// Those of turns that have committed and are not durable yet.
+    held: RefCell<Vec<(ServerSender, Outgoing)>>,
+    /// Wakers of events that wait until what has committed is durable.
+    undurable: RefCell<Vec<Waker>>,
+    /// Whether the journal's next sync is to release what the object holds back.
+    is_held: Cell<bool>,
     /// Whether the index has the object.
     is_indexed: Cell<bool>,
     /// The alarm as the turn has set it, until it commits.
@@ -80,17 +91,24 @@ pub(super) struct ObjectState {
 }
 
 impl ObjectState {
-    pub(super) fn new(id: ObjectId, path: Option<PathBuf>, shared: Arc<Shared>) -> Rc<Self> {
-        Self::on(id, path, shared, Rc::default())
+    pub(super) fn new(id: ObjectId, path: Option<PathBuf>, shared: Arc<Shared>, log: Option<Rc<Log>>) -> Rc<Self> {
+        Self::on(id, path, shared, log, Rc::default())
     }
 
-    fn on(id: ObjectId, path: Option<PathBuf>, shared: Arc<Shared>, storage: Rc<RefCell<Option<Storage>>>) -> Rc<Self> {
+    fn on(
+        id: ObjectId,
+        path: Option<PathBuf>,
+        shared: Arc<Shared>,
+        log: Option<Rc<Log>>,
+        storage: Rc<RefCell<Option<Storage>>>,
+    ) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             id,
             this: this.clone(),
             path,
             storage,
             shared,
+            log,
             dispatch: RefCell::default(),
             broken: RefCell::default(),
             input_gate_owner: Cell::default(),
@@ -104,6 +122,9 @@ impl ObjectState {
             lingering: Cell::default(),
             last_active: Cell::new(Instant::now()),
             outbox: RefCell::default(),
+            held: RefCell::default(),
+            undurable: RefCell::default(),
+            is_held: Cell::default(),
             is_indexed: Cell::default(),
             new_alarm: Cell::default(),
             alarm_runs: Cell::default(),
@@ -116,7 +137,8 @@ impl ObjectState {
 
     /// A new state on the database of this one, whose instance is gone.
     pub(super) fn successor(&self) -> Rc<Self> {
-        Self::on(self.id.clone(), self.path.clone(), Arc::clone(&self.shared), Rc::clone(&self.storage))
+        let storage = Rc::clone(&self.storage);
+        Self::on(self.id.clone(), self.path.clone(), Arc::clone(&self.shared), self.log.clone(), storage)
     }
 
     /// Sets the receiver of the sockets' events.
@@ -162,7 +184,8 @@ impl ObjectState {
     /// Closes the database of a dormant object; one in memory stays.
     pub(super) fn close_storage(&self) {
         if self.path.is_some() {
-            *self.storage.borrow_mut() = None;
+            let storage = self.storage.borrow_mut().take();
+            drop(storage); // not while it is borrowed: the journal is synced, and others are released
         }
     }
 
@@ -173,18 +196,18 @@ impl ObjectState {
 
     /// Runs `work` as one event: it is polled only while no other event holds the gate, and each poll is a turn - what
     /// it wrote commits, durably, before the next one and before anything leaves.
-    pub(super) fn event<T, F>(self: &Rc<Self>, work: F) -> Event<F>
+    pub(super) fn event<T, F>(self: &Rc<Self>, work: F) -> Event<T, F>
     where
         F: Future<Output = Result<T>>,
     {
         let event = self.events.get() + 1;
         self.events.set(event);
         self.in_flight.set(self.in_flight.get() + 1);
-        Event { state: Rc::clone(self), event, work: Box::pin(work) }
+        Event { state: Rc::clone(self), event, work: Box::pin(work), waits_for: None, result: None }
     }
 
     /// As [`event`](Self::event), for the one in which the instance starts.
-    pub(super) fn start_event<T, F>(self: &Rc<Self>, work: F) -> Event<F>
+    pub(super) fn start_event<T, F>(self: &Rc<Self>, work: F) -> Event<T, F>
     where
         F: Future<Output = Result<T>>,
     {
@@ -193,11 +216,19 @@ impl ObjectState {
         event
     }
 
-    /// Ends the instance: events in flight fail, uncommitted writes are undone, the sockets break.
+    /// Ends the instance: events in flight fail, uncommitted writes are undone, the sockets break. What turns before have committed and
+    /// sent is made durable, and leaves.
     pub(super) fn break_with(&self, error: Error) {
         if self.broken.borrow().is_some() {
             return;
         }
+        if self.pending().is_some() && self.flush().is_err() && self.broken.borrow().is_some() {
+            return; // with the error of the disk
+        }
+        self.break_now(error);
+    }
+
+    fn break_now(&self, error: Error) {
         #[cfg(feature = "tracing")]
         tracing::warn!(object = %self.id, %error, "a session object was reset");
         if error.kind() == ErrorKind::Damaged {
@@ -209,17 +240,49 @@ impl ObjectState {
         }
         self.drop_unsound();
         self.outbox.borrow_mut().clear();
+        self.held.borrow_mut().clear();
         self.sockets.borrow_mut().clear();
         self.wake_all();
+        self.wake_undurable();
         self.event_ended.notify_waiters();
     }
 
     /// Closes a connection that must not be used again; the next event opens another. One that is in use - by a transaction
     /// that is being left - is closed when the event's poll ends.
     fn drop_unsound(&self) {
-        if let Ok(mut storage) = self.storage.try_borrow_mut() {
-            storage.take_if(|storage| storage.is_unsound());
+        let unsound = self.storage.try_borrow_mut().ok().and_then(|mut it| it.take_if(|storage| storage.is_unsound()));
+        drop(unsound); // not while it is borrowed: the journal is synced, and others are released
+    }
+
+    /// Polls again the events that wait until what has committed is durable.
+    fn wake_undurable(&self) {
+        let waiting = std::mem::take(&mut *self.undurable.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// The journal's batch with the object's last commit, while that is not durable.
+    pub(super) fn pending(&self) -> Option<u64> {
+        self.storage.borrow().as_ref().and_then(Storage::pending)
+    }
+
+    /// Ready when a batch of the journal is durable, or the instance is gone.
+    pub(super) fn poll_durable(&self, batch: Option<u64>, cx: &Context<'_>) -> Poll<()> {
+        let (Some(batch), Some(log)) = (batch, &self.log) else { return Poll::Ready(()) };
+        if log.is_durable(batch) || self.broken.borrow().is_some() {
+            return Poll::Ready(());
         }
+        self.undurable.borrow_mut().push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Whether a batch of the journal is durable.
+    fn is_durable(&self, batch: u64) -> bool {
+        self.log.as_ref().is_none_or(|log| log.is_durable(batch))
+    }
+
+    /// Makes durable at once what this object has committed, and with it what others have.
+    fn flush(&self) -> Result<()> {
+        self.log.as_ref().map_or(Ok(()), |log| log.flush())
     }
 
     /// Polls all events that wait for the gate again.
@@ -228,23 +291,40 @@ impl ObjectState {
         waiting.into_values().for_each(Waker::wake);
     }
 
-    /// Commits what the turn wrote, then lets out what it sent.
-    fn end_turn(&self, event: u64) -> Result<()> {
+    /// Commits what the turn wrote; what it sent is let out when that is durable. Returns whether it wrote.
+    fn end_turn(&self, event: u64) -> Result<bool> {
         let new_alarm = self.new_alarm.take();
         let is_dirty = self.storage.borrow().as_ref().is_some_and(Storage::is_dirty);
         if is_dirty {
             self.commit_turn(new_alarm, self.starting.get() == Some(event))?;
         }
         if let Some(alarm) = new_alarm {
+            // The index must not forget an earlier alarm while the object may come to have it again.
+            self.flush()?;
             self.shared.alarms.set(self.id.as_bytes(), alarm.due());
         }
-        for (sender, outgoing) in self.outbox.borrow_mut().drain(..) {
+        let is_pending = self.pending().is_some();
+        self.held.borrow_mut().append(&mut self.outbox.borrow_mut());
+        match (&self.log, self.this.upgrade()) {
+            (Some(log), Some(this)) if is_pending => {
+                if !self.is_held.replace(true) {
+                    log.hold(this);
+                }
+            }
+            _ => self.let_out(),
+        }
+        Ok(is_dirty)
+    }
+
+    /// Lets out what is held back.
+    fn let_out(&self) {
+        let held = std::mem::take(&mut *self.held.borrow_mut());
+        for (sender, outgoing) in held {
             match outgoing {
                 Outgoing::Message(message) => sender.send(message),
                 Outgoing::Close(close) => sender.close(close),
             }
         }
-        Ok(())
     }
 
     /// Commits, durably; a draft that now holds something becomes a file.
@@ -312,7 +392,10 @@ impl ObjectState {
         let id = self.id.as_bytes();
         let shared = &self.shared;
         let opened = match &self.path {
-            Some(path) => Storage::open(path, &shared.health, || shared.alarms.is_stored(id)),
+            Some(path) => shared
+                .health
+                .check_withheld(id)
+                .and_then(|()| Storage::open(path, &shared.health, self.log.as_ref(), || shared.alarms.is_stored(id))),
             None => Storage::memory(&shared.health),
         };
         let opened = opened.inspect_err(|error| {
@@ -333,6 +416,7 @@ impl ObjectState {
             storage.set_own_alarm(Some(rebased))?;
             storage.commit()
         })?;
+        self.flush()?;
         Ok(Some(rebased))
     }
 
@@ -366,6 +450,7 @@ impl ObjectState {
                 open.set_own_alarm(next)?;
             }
             open.commit()?;
+            self.flush()?;
             open.alarm()
         };
         let stored = store();
@@ -452,65 +537,5 @@ impl Drop for Lingerer {
     fn drop(&mut self) {
         self.0.lingering.set(self.0.lingering.get() - 1);
         self.0.last_active.set(Instant::now());
-    }
-}
-
-/// An event in flight.
-pub(super) struct Event<F> {
-    state: Rc<ObjectState>,
-    event: u64,
-    work: Pin<Box<F>>,
-}
-
-impl<T, F: Future<Output = Result<T>>> Future for Event<F> {
-    type Output = Result<T>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        let state = Rc::clone(&self.state);
-        let event = self.event;
-        if let Some(error) = state.broken() {
-            return Poll::Ready(Err(error));
-        }
-        if state.input_gate_owner.get().is_some_and(|owner| owner.event != event) {
-            state.waiting.borrow_mut().insert(event, cx.waker().clone());
-            return Poll::Pending;
-        }
-        let before = state.current.replace(event);
-        // The state is consistent between its own calls, and a panic ends the instance anyway.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.work.as_mut().poll(cx)));
-        state.current.set(before);
-        if polled.is_err() {
-            state.break_with(Error::new(ErrorKind::Reset, "the session object panicked and was reset"));
-        }
-        if state.broken().is_none()
-            && let Err(error) = state.end_turn(event)
-        {
-            state.break_with(error);
-        }
-        if state.broken.borrow().is_some() {
-            state.drop_unsound();
-        }
-        match (state.broken(), polled) {
-            (Some(error), _) => Poll::Ready(Err(error)),
-            (None, Ok(Poll::Ready(result))) => Poll::Ready(result),
-            (None, _) => {
-                state.waiting.borrow_mut().insert(event, cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl<F> Drop for Event<F> {
-    fn drop(&mut self) {
-        let state = &self.state;
-        state.waiting.borrow_mut().remove(&self.event);
-        state.in_flight.set(state.in_flight.get() - 1);
-        state.last_active.set(Instant::now());
-        state.event_ended.notify_waiters();
-        if state.input_gate_owner.get().is_some_and(|owner| owner.event == self.event) {
-            state.input_gate_owner.set(None);
-            state.wake_all();
-        }
     }
 }

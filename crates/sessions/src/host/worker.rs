@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::alarms;
 use super::disk;
+use super::log::Log;
 use super::options::HostOptions;
 use super::socket::SocketEvent;
 use super::state::{ObjectState, Shared};
@@ -56,6 +57,7 @@ struct ThreadObjects<O: SessionObject> {
     env: O::Env,
     folder: Option<PathBuf>,
     shared: Arc<Shared>,
+    log: Option<Rc<Log>>,
     slots: RefCell<HashMap<[u8; 32], Rc<Slot<O>>>>,
     awake: RefCell<HashSet<[u8; 32]>>,
     limit: usize,
@@ -75,12 +77,24 @@ struct Slot<O: SessionObject> {
 }
 
 impl<O: SessionObject> Worker<O> {
-    pub(super) fn new(env: O::Env, folder: Option<PathBuf>, shared: Arc<Shared>, options: HostOptions) -> Self {
+    /// Creates the worker of the thread with this number; the host's folder is `root`.
+    pub(super) fn new(
+        env: O::Env,
+        root: Option<PathBuf>,
+        number: usize,
+        shared: Arc<Shared>,
+        options: HostOptions,
+    ) -> Self {
         let limit = (options.open_objects / options.threads.max(1)).max(1);
+        let log = root.as_ref().filter(|_| options.journal_bytes > 0).map(|root| {
+            Log::new(root, number, options.journal_bytes, Arc::clone(&options.journal_disk), &shared.health)
+        });
+        let folder = root.map(|root| root.join(disk::OBJECTS));
         let objects = Rc::new(ThreadObjects {
             env,
             folder,
             shared,
+            log,
             slots: RefCell::default(),
             awake: RefCell::default(),
             limit,
@@ -99,11 +113,13 @@ impl<O: SessionObject> Worker<O> {
             let objects = Rc::clone(&self.objects);
             loop {
                 tokio::select! {
+                    biased; // a job that has come may commit, and share the next sync
                     job = jobs.recv() => match job {
                         Some(Job::Stop) | None => break,
                         Some(job) => self.take(job),
                     },
                     () = objects.room.notified(), if !objects.waiting.borrow().is_empty() => self.take_waiting(),
+                    () = objects.quiet() => objects.flush(),
                     _ = ticks.tick() => {
                         objects.hibernate(self.options.idle);
                         self.refuse_overdue();
@@ -111,8 +127,14 @@ impl<O: SessionObject> Worker<O> {
                     }
                 }
             }
+            objects.flush();
             objects.slots.borrow().values().for_each(|slot| slot.state.go_away());
         });
+        let log = self.objects.log.clone();
+        drop(self); // with it the objects' files are closed
+        if let Some(log) = log {
+            log.finish();
+        }
     }
 
     fn take(&mut self, job: Job) {
@@ -177,6 +199,9 @@ impl<O: SessionObject> Worker<O> {
                 if !self.objects.admit(id.as_bytes()) {
                     return Some(Job::Fetch(id, request, reply, ticket));
                 }
+                if let Some(log) = &self.objects.log {
+                    log.note();
+                }
                 let answer = slot.event(async move |object: Rc<O>| object.fetch(*request).await);
                 // A caller that no longer waits does not want the answer.
                 let objects = Rc::clone(&self.objects);
@@ -218,6 +243,27 @@ impl<O: SessionObject> Worker<O> {
 }
 
 impl<O: SessionObject> ThreadObjects<O> {
+    /// Waits until commits wait for a sync, and the thread has nothing else to run.
+    async fn quiet(&self) {
+        match &self.log {
+            Some(log) => std::future::poll_fn(|cx| log.poll_quiet(cx)).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Makes the commits of all objects durable, and lets out what waits for that.
+    fn flush(&self) {
+        let Some(log) = &self.log else { return };
+        if log.flush().is_err() {
+            return; // the objects concerned are broken, with the error
+        }
+        let due = log.take_due();
+        if !due.is_empty() {
+            // Behind the answers that have just become ready.
+            tokio::task::spawn_local(async move { due.iter().for_each(|object| object.checkpoint()) });
+        }
+    }
+
     /// The object's slot; a broken one is replaced, so that the next event starts anew.
     fn slot(self: &Rc<Self>, id: &ObjectId) -> Rc<Slot<O>> {
         let known = self.slots.borrow().get(id.as_bytes()).cloned();
@@ -226,7 +272,7 @@ impl<O: SessionObject> ThreadObjects<O> {
             Some(broken) => broken.state.successor(),
             None => {
                 let path = self.folder.as_ref().map(|folder| disk::object_file(folder, id.as_bytes()));
-                ObjectState::new(id.clone(), path, Arc::clone(&self.shared))
+                ObjectState::new(id.clone(), path, Arc::clone(&self.shared), self.log.clone())
             }
         };
         let env = self.env.clone();

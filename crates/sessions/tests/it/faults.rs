@@ -14,7 +14,7 @@ use isobar_sessions::{
 };
 use serde_json::{Value, json};
 
-async fn try_act(host: &LocalHost<Probe>, name: &str, operations: Value) -> Result<Value> {
+pub(super) async fn try_act(host: &LocalHost<Probe>, name: &str, operations: Value) -> Result<Value> {
     host.post(&host.id(name), "/act", Body::from(operations.to_string())).await?.into_body().json().await
 }
 

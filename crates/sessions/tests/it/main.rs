@@ -4,6 +4,7 @@
 mod faults;
 #[cfg(target_os = "linux")]
 mod growth;
+mod journal;
 mod restart;
 mod scheduler;
 

@@ -56,7 +56,7 @@ async fn an_alarm_that_came_due_meanwhile_runs_after_the_restart() {
 }
 
 /// Copies a folder as a crash would leave it: whatever is on disk at this moment.
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+pub(super) fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();

@@ -68,7 +68,7 @@ impl Storage {
                 error
             }
         })?;
-        let file = Self::file(&path, &self.health)?;
+        let file = Self::file(&path, &self.health, self.log.as_ref())?;
         let settings = std::mem::take(&mut *self.settings.lock().ignore_poison());
         for (name, value) in settings {
             file.own(&format!("PRAGMA {name} = '{}'", value.replace('\'', "''")))?;

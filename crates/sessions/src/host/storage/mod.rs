@@ -7,19 +7,23 @@ mod exec;
 mod tests;
 mod values;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use isobar_base::sync::IgnorePoison;
+use isobar_sqlite::journal::Follower;
 use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed, runs_optimize};
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
 use super::disk;
 use super::fault::{Fault, failure};
 use super::health::Health;
+use super::log::Log;
 use super::rules::{VALUE_BYTES, setting};
 use crate::context::TransactionBody;
 use crate::{Error, ErrorKind, Result};
@@ -28,6 +32,12 @@ const LOST: &str = "the SQL has rolled the object's transaction back, so the obj
 
 /// Pages in a write-ahead log beyond which writes are refused while its checkpoints fail: 64 MiB.
 const MAX_WAL_PAGES: u32 = 16 * 1024;
+/// Pages in a write-ahead log from which on it is copied into its file.
+const LONG_WAL_PAGES: u32 = 1000;
+/// Settings of a file whose commits the journal makes durable; no other process may write them, or copy them into the file. SQLite
+/// syncs its log when that begins anew, and before it is copied into the file.
+const JOURNALED: &str = "PRAGMA synchronous = NORMAL;";
+const ALONE: &str = "PRAGMA locking_mode = EXCLUSIVE;";
 /// Settings of every connection, beside those of [`DURABLE`]: nothing leaves the object before COMMIT has returned.
 const SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;";
 const TABLES: &str = "
@@ -74,6 +84,9 @@ pub(in crate::host) struct Storage {
     /// Settings that the object has made on its connection, for the one that follows a draft's.
     settings: Arc<Mutex<Vec<(&'static str, String)>>>,
     wal: WalPages,
+    /// The journal that makes commits durable, if there is one, and how far it has followed this file.
+    log: Option<Rc<Log>>,
+    follower: RefCell<Option<Follower>>,
     /// The turn's transaction is open.
     open: Cell<bool>,
     savepoints: Cell<u32>,
@@ -91,16 +104,17 @@ pub(in crate::host) struct Storage {
 impl Storage {
     /// Opens a database in memory, for a host in memory.
     pub(in crate::host) fn memory(health: &Arc<Health>) -> Result<Self> {
-        let storage = Self::new(Connection::open_in_memory(), Place::Memory, "", health)?;
+        let storage = Self::new(Connection::open_in_memory(), Place::Memory, "", health, None)?;
         storage.create_tables()?;
         Ok(storage)
     }
 
     /// Opens the object's file, or, while it has stored nothing, a draft in memory. `is_stored` says whether the object is
-    /// known to have stored something.
+    /// known to have stored something. Without a log each commit is durable by itself.
     pub(in crate::host) fn open(
         path: &Path,
         health: &Arc<Health>,
+        log: Option<&Rc<Log>>,
         is_stored: impl FnOnce() -> Result<bool>,
     ) -> Result<Self> {
         let length = match std::fs::metadata(path) {
@@ -109,7 +123,7 @@ impl Storage {
             Err(error) => return Err(in_file(path, "cannot be opened", error)),
         };
         match length {
-            Some(length) if length > 0 => Self::file(path, health),
+            Some(length) if length > 0 => Self::file(path, health, log),
             _ if is_stored()? => {
                 let what = length.map_or("is missing", |_| "is empty");
                 let message = format!(
@@ -128,7 +142,8 @@ impl Storage {
                 Err(Error::new(ErrorKind::Damaged, message))
             }
             _ => {
-                let storage = Self::new(Connection::open_in_memory(), Place::Draft(path.to_owned()), "", health)?;
+                let place = Place::Draft(path.to_owned());
+                let storage = Self::new(Connection::open_in_memory(), place, "", health, log)?;
                 storage.create_tables()?;
                 storage.baseline.set(storage.counts()?);
                 Ok(storage)
@@ -136,28 +151,44 @@ impl Storage {
         }
     }
 
-    fn file(path: &Path, health: &Arc<Health>) -> Result<Self> {
+    fn file(path: &Path, health: &Arc<Health>, log: Option<&Rc<Log>>) -> Result<Self> {
         disk::tighten_database(path);
+        let name = disk::object_name(path);
+        let follower = log.map(|log| log.follow(&name, path)).transpose()?;
         let open = |locking: &str| {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            Self::new(Connection::open_with_flags(path, flags), Place::File(path.to_owned()), locking, health)
+            Self::new(Connection::open_with_flags(path, flags), Place::File(path.to_owned()), locking, health, log)
         };
-        let storage = open("").or_else(|error| match error.kind() {
-            // A full disk has no room for the log's index; in memory it serves one process as well, and there is no other.
-            ErrorKind::Storage | ErrorKind::StorageFull => open("PRAGMA locking_mode = EXCLUSIVE;").map_err(|_| error),
-            _ => Err(error),
-        })?;
+        let storage = match log {
+            Some(_) => open(ALONE),
+            None => open("").or_else(|error| match error.kind() {
+                // A full disk has no room for the log's index; in memory it serves one process as well, and there is no other.
+                ErrorKind::Storage | ErrorKind::StorageFull => open(ALONE).map_err(|_| error),
+                _ => Err(error),
+            }),
+        }?;
+        *storage.follower.borrow_mut() = follower;
+        if disk::has_log(path) && log.is_none_or(|log| log.may_checkpoint(&name)) {
+            storage.copy_log(path)?;
+        }
+        storage.own(TABLES)?; // nothing is written where they are there
+        Ok(storage)
+    }
+
+    /// Copies what is in the write-ahead log of a file that has just been opened.
+    fn copy_log(&self, path: &Path) -> Result<()> {
         // What a crash has left in the log may be in memory alone, after a sync that failed: write it anew.
-        let copied = if disk::has_log(path) { storage.own("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) };
+        let copied = self.own("PRAGMA wal_checkpoint(TRUNCATE)");
         // Otherwise the log can be read, and the checkpoint of a later commit copies it.
-        if storage.fault.take() == Some(Fault::Sync) {
+        if self.fault.take() == Some(Fault::Sync) {
             copied?;
         } else if let Err(_error) = copied {
             #[cfg(feature = "tracing")]
             tracing::warn!(path = %path.display(), error = %_error, "the log of a session object is not copied into its file yet");
+            #[cfg(not(feature = "tracing"))]
+            let _ = path;
         }
-        storage.own(TABLES)?; // nothing is written where they are there
-        Ok(storage)
+        Ok(())
     }
 
     fn new(
@@ -165,6 +196,7 @@ impl Storage {
         place: Place,
         locking: &str,
         health: &Arc<Health>,
+        log: Option<&Rc<Log>>,
     ) -> Result<Self> {
         let described = |error: &rusqlite::Error| match &place {
             Place::File(path) => {
@@ -183,6 +215,8 @@ impl Storage {
             writes: Arc::default(),
             settings: Arc::default(),
             wal: WalPages::default(),
+            log: log.cloned(),
+            follower: RefCell::new(None),
             open: Cell::new(false),
             savepoints: Cell::new(0),
             has_metadata: Cell::new(false),
@@ -197,7 +231,8 @@ impl Storage {
 
     fn configure(&mut self, locking: &str) -> rusqlite::Result<()> {
         let connection = &mut self.connection;
-        for settings in [locking, DURABLE, SETTINGS] {
+        let durability = if self.log.is_some() { JOURNALED } else { "" };
+        for settings in [locking, DURABLE, durability, SETTINGS] {
             connection.execute_batch(settings)?;
         }
         self.wal = WalPages::count(connection)?;
@@ -307,7 +342,7 @@ impl Storage {
             return Ok(());
         }
         self.savepoints.set(0);
-        self.own("COMMIT").map_err(|error| {
+        self.own_again("COMMIT").map_err(|error| {
             self.roll_back();
             let message = "Durable Object was reset and rolled back to its last known good state because the \
                            application left the database in a state where constraints were violated";
@@ -318,14 +353,43 @@ impl Storage {
             }
         })?;
         self.metadata_is_new.set(false);
-        self.checkpoint();
+        self.capture()?;
+        if self.log.is_none() {
+            self.checkpoint();
+        }
         Ok(())
     }
 
+    /// Hands the commit to the journal. Where it cannot be taken, the file is closed, and opened anew with what is durable.
+    fn capture(&self) -> Result<()> {
+        let mut follower = self.follower.borrow_mut();
+        let (Some(log), Some(follower)) = (&self.log, follower.as_mut()) else { return Ok(()) };
+        let Some(frames) = self.wal.take_committed() else { return Ok(()) };
+        log.capture(follower, frames).map_err(|error| {
+            self.is_unsound.set(true);
+            in_file(Path::new(follower.name()), "has writes that could not be made durable", error)
+        })
+    }
+
+    /// The journal's batch that the last commit waits for, while it is not durable.
+    pub(in crate::host) fn pending(&self) -> Option<u64> {
+        let follower = self.follower.borrow();
+        self.log.as_ref().zip(follower.as_ref()).and_then(|(log, follower)| log.pending(follower))
+    }
+
+    /// Whether the write-ahead log should be copied into the file.
+    pub(in crate::host) fn is_long(&self) -> bool {
+        self.wal.pages() >= LONG_WAL_PAGES
+    }
+
     /// Copies a long write-ahead log into the file. What was committed is durable in the log, so a failure ends no event: the
-    /// host's health reports it.
-    fn checkpoint(&self) {
+    /// host's health reports it. Nothing is copied that the journal has not made durable, as a crash would undo some of it.
+    pub(in crate::host) fn checkpoint(&self) {
         let Place::File(path) = &self.place else { return };
+        let follower = self.follower.borrow();
+        if self.is_unsound.get() || follower.as_ref().is_some_and(Follower::is_behind) || self.pending().is_some() {
+            return;
+        }
         let Some(done) = self.wal.checkpoint(&self.connection) else { return };
         let failed = done.err().map(rusqlite::Error::from).map(|error| {
             let message =
@@ -341,6 +405,9 @@ impl Storage {
     /// Refuses to write while the log is as long as it may become and cannot be shortened.
     fn check_log(&self) -> Result<()> {
         if self.wal.pages() >= MAX_WAL_PAGES {
+            if let Some(log) = &self.log {
+                log.flush()?;
+            }
             self.checkpoint();
         }
         if self.wal.pages() < MAX_WAL_PAGES {
@@ -404,7 +471,7 @@ impl Storage {
         if self.open.get() {
             return Ok(());
         }
-        self.own("BEGIN IMMEDIATE")?;
+        self.own_again("BEGIN IMMEDIATE")?;
         self.open.set(true);
         if !self.has_metadata.get() {
             // A file of an older version.
@@ -417,6 +484,11 @@ impl Storage {
 
     fn own(&self, sql: &str) -> Result<()> {
         self.trusted(|connection| connection.execute_batch(sql))
+    }
+
+    /// As [`own`](Self::own), for one statement that is run often.
+    fn own_again(&self, sql: &str) -> Result<()> {
+        self.trusted(|connection| connection.prepare_cached(sql)?.execute([]).map(drop))
     }
 
     fn trusted<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
@@ -444,6 +516,23 @@ impl Storage {
         match &self.place {
             Place::File(path) | Place::Draft(path) => format!("the session object's file {}", path.display()),
             Place::Memory => "the session object's database in memory".to_owned(),
+        }
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let (Some(log), Some(follower)) = (&self.log, self.follower.get_mut()) else { return };
+        let connection = &self.connection;
+        let is_whole = log.close(follower, || {
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            self.trusted.store(true, Ordering::Relaxed);
+            let ended = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
+            ended && connection.query_row(sql, [], |row| row.get::<_, i64>(0)).is_ok_and(|busy| busy == 0)
+        });
+        if !is_whole {
+            // SQLite would copy what a crash may undo. The option is known, so setting it does not fail.
+            drop(connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
         }
     }
 }

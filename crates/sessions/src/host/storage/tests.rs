@@ -4,7 +4,7 @@ use super::*;
 
 fn stored(path: &Path) -> Storage {
     let health = Arc::new(Health::new(None, None));
-    let draft = Storage::open(path, &health, || Ok(false)).unwrap();
+    let draft = Storage::open(path, &health, None, || Ok(false)).unwrap();
     draft.kv_put("kept", b"1").unwrap();
     draft.commit().unwrap();
     draft.publish(Some("name")).unwrap()
@@ -26,7 +26,7 @@ fn a_published_draft_holds_what_was_written_and_set() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ab/object.db");
     let health = Arc::new(Health::new(None, None));
-    let draft = Storage::open(&path, &health, || Ok(false)).unwrap();
+    let draft = Storage::open(&path, &health, None, || Ok(false)).unwrap();
     draft.exec("PRAGMA foreign_keys = OFF", &[]).unwrap();
     draft.exec("CREATE TABLE t (a)", &[]).unwrap();
     draft.commit().unwrap();
@@ -72,7 +72,7 @@ fn a_file_of_an_older_version_gets_its_metadata_with_a_write_and_loses_it_with_t
     old.execute_batch(&format!("PRAGMA journal_mode = WAL; {TABLES} INSERT INTO _cf_ALARM VALUES (1, 5, 6, 2)"))
         .unwrap();
     drop(old);
-    let storage = Storage::open(&path, &Arc::new(Health::new(None, None)), || Ok(true)).unwrap();
+    let storage = Storage::open(&path, &Arc::new(Health::new(None, None)), None, || Ok(true)).unwrap();
     let row = AlarmRow { scheduled: 5, due: 6, retries: 2, made: None };
     assert_eq!((storage.alarm().unwrap(), storage.object_name().unwrap()), (Some(row), None));
     let newer = AlarmRow { made: Some(7), ..row };

@@ -9,21 +9,22 @@ use crate::{KvListOptions, Result};
 impl Storage {
     pub(in crate::host) fn kv_get(&self, key: &str) -> Result<Option<Bytes>> {
         let sql = "SELECT value FROM _cf_KV WHERE key = ?";
-        let value: Option<Vec<u8>> =
-            self.trusted(|connection| connection.query_row(sql, [key.as_bytes()], |row| row.get(0)).optional())?;
+        let value: Option<Vec<u8>> = self.trusted(|connection| {
+            connection.prepare_cached(sql)?.query_row([key.as_bytes()], |row| row.get(0)).optional()
+        })?;
         Ok(value.map(Bytes::from))
     }
 
     pub(in crate::host) fn kv_put(&self, key: &str, value: &[u8]) -> Result<()> {
         self.begin()?;
         let sql = "INSERT OR REPLACE INTO _cf_KV VALUES (?, ?)";
-        self.trusted(|connection| connection.execute(sql, params![key.as_bytes(), value])).map(drop)
+        self.trusted(|connection| connection.prepare_cached(sql)?.execute(params![key.as_bytes(), value])).map(drop)
     }
 
     pub(in crate::host) fn kv_delete(&self, key: &str) -> Result<bool> {
         self.begin()?;
         let sql = "DELETE FROM _cf_KV WHERE key = ?";
-        Ok(self.trusted(|connection| connection.execute(sql, [key.as_bytes()]))? > 0)
+        Ok(self.trusted(|connection| connection.prepare_cached(sql)?.execute([key.as_bytes()]))? > 0)
     }
 
     pub(in crate::host) fn kv_list(&self, options: &KvListOptions) -> Result<Vec<(String, Bytes)>> {
