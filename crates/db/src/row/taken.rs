@@ -16,7 +16,7 @@ pub(super) struct TakenRow<'a> {
     pub(super) values: &'a mut [Value],
 }
 
-/// Whatever is not a struct of the same columns is read as any other row.
+/// Any other type is read as a row is elsewhere.
 macro_rules! as_row {
     ($($method:ident($($name:ident: $type:ty),*))*) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value> {

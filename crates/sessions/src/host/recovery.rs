@@ -11,7 +11,8 @@ use crate::{Error, ErrorKind, Result};
 /// Puts the journal back. Returns the objects whose files could not be written, and why: they are not to be opened.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] for a journal in which acknowledged turns are missing, [`ErrorKind::Storage`] for one that cannot be read or removed.
+/// [`ErrorKind::Damaged`] for a journal in which acknowledged turns are missing,
+/// [`ErrorKind::Storage`] for one that cannot be read or removed.
 pub(super) fn recover(root: &Path, disk: &dyn Disk) -> Result<BTreeMap<[u8; 32], String>> {
     let folder = root.join(log::FOLDER);
     let recovered = isobar_sqlite::journal::recover(&folder, &root.join(disk::OBJECTS), disk).map_err(|error| {
