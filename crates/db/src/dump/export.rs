@@ -160,7 +160,7 @@ impl Export<'_> {
         Ok(free.filter(|_| !without && !is_alias))
     }
 
-    /// Writes the rows of a query as INSERTs.
+    /// Writes the rows of a query as INSERT statements.
     fn insert(&mut self, head: &str, query: &str) -> Result<()> {
         if self.options.content == Content::Schema {
             return Ok(());
