@@ -34,7 +34,7 @@ async fn host() {
         .map(|object| {
             let host = host.clone();
             tokio::spawn(async move {
-                loop {
+                for _ in 0..u64::MAX {
                     let count = ask(&host, object, "/").await;
                     // In one write, so that a line is whole or not there.
                     std::io::stdout().write_all(format!("ack {object} {count}\n").as_bytes()).unwrap();
@@ -95,7 +95,7 @@ fn killed(folder: &Path, after: Duration) -> Vec<(usize, i64)> {
     };
     // The time counts from the first answer; every tenth is killed while it opens the folder.
     if !after.as_micros().is_multiple_of(10) {
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             if hear(line) {
                 break;
             }

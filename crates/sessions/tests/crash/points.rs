@@ -51,7 +51,7 @@ async fn script(root: &Path, lies: bool) -> (Vec<Op>, Vec<Answer>) {
     tokio::task::spawn_blocking(move || drop(host)).await.unwrap();
     record::start(root);
     std::fs::create_dir(root.join("journal")).unwrap();
-    record_folder(root, root);
+    record_folder(root);
     let disk = Arc::new(RecordedDisk { lies });
     let host = open(root, &options().with_idle(Duration::from_millis(20)).with_journal_disk(disk)).unwrap();
     let answers = Arc::new(Mutex::new(Vec::new()));
@@ -84,12 +84,12 @@ async fn script(root: &Path, lies: bool) -> (Vec<Op>, Vec<Answer>) {
 }
 
 /// Records what is in a folder already, as durable.
-fn record_folder(root: &Path, folder: &Path) {
+fn record_folder(folder: &Path) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             record::record(&path, Op::CreateFolder);
-            record_folder(root, &path);
+            record_folder(&path);
             continue;
         }
         let data = std::fs::read(&path).unwrap();
