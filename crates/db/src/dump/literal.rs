@@ -11,9 +11,9 @@ pub(super) fn push(sql: &mut String, value: ValueRef<'_>) {
         ValueRef::Integer(integer) => write!(sql, "{integer}").unwrap_or_default(),
         ValueRef::Real(real) => push_real(sql, real),
         ValueRef::Blob(bytes) => push_blob(sql, bytes),
-        // The shell ends a line at a NUL; and a literal must be UTF-8.
+        // The shell ends a line at a NUL, and drops a carriage return before the end of a line; and a literal must be UTF-8.
         ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if !bytes.contains(&0) => {
+            Ok(text) if !bytes.iter().any(|byte| matches!(byte, 0 | b'\r')) => {
                 sql.push('\'');
                 sql.push_str(&text.replace('\'', "''"));
                 sql.push('\'');
@@ -62,6 +62,7 @@ mod tests {
         assert_eq!(literal(ValueRef::Integer(i64::MIN)), "-9223372036854775808");
         assert_eq!(literal(ValueRef::Text("it's\n;".as_bytes())), "'it''s\n;'");
         assert_eq!(literal(ValueRef::Text(b"a\0b")), "CAST(x'610062' AS TEXT)");
+        assert_eq!(literal(ValueRef::Text(b"a\r\n")), "CAST(x'610d0a' AS TEXT)");
         assert_eq!(literal(ValueRef::Text(&[0xff])), "CAST(x'ff' AS TEXT)");
         assert_eq!(literal(ValueRef::Blob(&[0, 255])), "x'00ff'");
         assert_eq!(
