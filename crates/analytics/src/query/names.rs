@@ -152,6 +152,7 @@ fn literal(value: &Value, is_negative: bool) -> String {
         Value::Number(text, _) => {
             let text = text.replace('_', "");
             match text.parse::<u64>() {
+                Ok(0) => "0".to_owned(),
                 Ok(number) if !is_negative || number <= 1 << 63 => format!("{sign}{number}"),
                 _ => {
                     let text = float(text.parse().unwrap_or_default());

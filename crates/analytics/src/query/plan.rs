@@ -233,6 +233,8 @@ pub(super) enum StartOf {
     Week,
     /// A number of units.
     Units(i64, Unit),
+    /// A number of seconds of the local day.
+    OfDay(i64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

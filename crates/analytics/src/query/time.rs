@@ -77,12 +77,33 @@ pub(super) fn part(part: Part, at: NaiveDateTime) -> i64 {
     }
 }
 
+/// Whether the zone has been ahead of UTC by a multiple of this many seconds ever since 1970.
+fn has_offsets_of(unit: i64, zone: Tz) -> bool {
+    // Each change of an offset has lasted for longer than a month.
+    let at = |month: i64| DateTime::from_timestamp(month * 30 * DAY, 0).unwrap_or_default().naive_utc();
+    (0..12 * 70).all(|month| offset(&at(month), zone).num_seconds() % unit == 0)
+}
+
+/// The interval as ClickHouse counts it in a zone: seconds and minutes from 1970, but from the beginning of the day in zones whose
+/// offset from UTC is not of whole hours or minutes.
+pub(super) fn counted_in(interval: StartOf, zone: Tz) -> StartOf {
+    match interval {
+        StartOf::Units(count, Unit::Second) if !has_offsets_of(3600, zone) => StartOf::OfDay(count),
+        StartOf::Units(count, Unit::Minute) if !has_offsets_of(60, zone) => StartOf::OfDay(count.saturating_mul(60)),
+        other => other,
+    }
+}
+
 /// The start of the interval in which an instant lies: days since 1970 for weeks, months and years, else seconds.
 pub(super) fn start_of(interval: StartOf, seconds: i64, zone: Tz) -> i64 {
     let of_hour = |at: NaiveDateTime| i64::from(at.minute() * 60 + at.second());
     match interval {
         StartOf::Units(count, Unit::Second) => seconds - seconds.rem_euclid(count),
         StartOf::Units(count, Unit::Minute) => seconds - seconds.rem_euclid(count.saturating_mul(60)),
+        StartOf::OfDay(count) => {
+            let day = midnight(days(local(seconds, zone).date()), zone);
+            seconds - (seconds - day).rem_euclid(count)
+        }
         StartOf::Units(1, Unit::Hour) => seconds - of_hour(local(seconds, zone)),
         StartOf::Units(count, Unit::Hour) => {
             let at = local(seconds, zone);
@@ -269,6 +290,12 @@ mod tests {
         assert_eq!(start("2024-03-31 04:30:00"), "2024-03-31 04:00:00");
         assert_eq!(start("2024-03-31 03:30:00"), "2024-03-31 03:00:00");
         assert_eq!(start("2024-10-27 03:30:00"), "2024-10-27 02:00:00");
+        let seconds = |zone| {
+            let at = parse(b"2024-03-31 10:05:03", zone).expect("the time is valid");
+            show(start_of(counted_in(StartOf::Units(7, Unit::Second), zone), at, zone), zone)
+        };
+        assert_eq!(seconds(Tz::Asia__Kathmandu), "2024-03-31 10:05:02", "of the day");
+        assert_eq!(seconds(Tz::America__New_York), "2024-03-31 10:04:57", "since 1970");
         assert_eq!(show(add(at("2024-03-30 02:30:00"), 1, Unit::Day, zone), zone), "2024-03-31 01:30:00");
     }
 

@@ -40,12 +40,10 @@ async fn datasets_are_listed_and_queried_in_each_format() {
 fn an_invalid_query_names_its_place() {
     let folder = folder();
     let told = refused(folder.path(), &["analytics", "query", "SELECT nope FROM visits"]);
-    assert_eq!(
-        told,
-        "error: query: line 1, column 8: unknown column nope; a dataset has dataset, timestamp, _sample_interval, index1, \
-        blob1 to blob20 and double1 to double20\n"
-    );
+    let place =
+        "error: query: line 1, column 8: unknown column nope; a dataset has dataset, timestamp, _sample_interval, ";
+    assert!(told.ends_with(&format!("{place}index1, blob1 to blob20 and double1 to double20\n")), "{told}");
     let told = refused(folder.path(), &["analytics", "query", "SELECT 1 FROM visits"]);
-    assert_eq!(told, "error: scan: there is no dataset visits; there are none\n");
+    assert!(told.ends_with("error: scan: there is no dataset visits; there are none\n"), "{told}");
     assert!(!run(folder.path(), &["analytics", "query", "SELECT 1", "--format", "CSV"]).status.success());
 }

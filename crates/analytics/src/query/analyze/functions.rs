@@ -173,7 +173,8 @@ fn common(a: &Type, b: &Type) -> Option<Type> {
         return Some(a.clone());
     }
     match (a, b) {
-        (Type::Bool, Type::UInt8) | (Type::UInt8, Type::Bool) => Some(Type::Bool),
+        // As in ClickHouse, to which both are one type: that of the first.
+        (Type::Bool, Type::UInt8) | (Type::UInt8, Type::Bool) => Some(a.clone()),
         (Type::Date, time @ Type::DateTime(_)) | (time @ Type::DateTime(_), Type::Date) => Some(time.clone()),
         (time @ Type::DateTime(_), Type::DateTime(_)) => Some(time.clone()),
         (Type::Float64, number) | (number, Type::Float64) => {

@@ -363,7 +363,7 @@ fn literal(value: &Value, is_negative: bool, at: Position) -> Result<Expr> {
             let text = text.replace('_', "");
             let float = || text.parse::<f64>().map_err(|_| error_at(at, format!("{text} is not a number")));
             match text.parse::<u64>() {
-                Ok(number) if !is_negative => {
+                Ok(number) if !is_negative || number == 0 => {
                     let bits = 64 - number.leading_zeros();
                     (Scalar::Int(number as i64), Type::of_bits(bits, false))
                 }

@@ -162,5 +162,5 @@ fn make_start(call: Call, interval: StartOf, zone: Option<Zone>) -> Result<Expr>
         _ => Type::DateTime(zone),
     };
     let zone = zone_of(zone, from);
-    call.make(Function::StartOf(interval, zone), ty)
+    call.make(Function::StartOf(time::counted_in(interval, zone), zone), ty)
 }

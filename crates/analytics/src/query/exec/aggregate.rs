@@ -218,7 +218,10 @@ impl States {
                 return Vector::from_floats(avg.collect());
             }
             State::AvgInts(states) => {
-                let avg = states.into_iter().map(|(sum, count)| ty.wrap(sum.checked_div(count as i64).unwrap_or(0)));
+                let avg = states.into_iter().map(|(sum, count)| {
+                    // Of no rows it is NaN, which becomes 0.
+                    ty.wrap((sum as f64 / count as f64).round_ties_even() as i64)
+                });
                 return Vector::from_ints(avg.collect());
             }
             State::Chosen(states) => {

@@ -39,13 +39,6 @@ impl Pair<'_> {
     fn is_float(&self) -> bool {
         *self.left_type == Type::Float64 || *self.right_type == Type::Float64
     }
-
-    /// Whether a division is that of the least signed number by -1.
-    fn overflows(&self, left: i128, right: i128) -> bool {
-        let least =
-            self.left_type.integer().map_or(0, |(bits, is_signed)| if is_signed { -1_i128 << (bits - 1) } else { 1 });
-        right == -1 && left == least
-    }
 }
 
 /// The whole part of floats; `None` for integers.
@@ -73,7 +66,8 @@ pub(super) fn binary(function: &Function, pair: &Pair<'_>, ty: &Type, len: usize
             Function::Multiply => pair.floats(len, |a, b| a * b),
             Function::Divide => pair.floats(len, |a, b| a / b),
             Function::Pow => pair.floats(len, f64::powf),
-            _ => pair.floats(len, |a, b| a % b),
+            // As ClickHouse has it: not the exact remainder, and never -0.
+            _ => pair.floats(len, |a, b| a - (a / b).trunc() * b),
         });
     }
     match function {
@@ -90,13 +84,29 @@ pub(super) fn binary(function: &Function, pair: &Pair<'_>, ty: &Type, len: usize
             };
             Ok(Vector::from_ints((0..len).map(value).collect::<Result<_, _>>()?))
         }
-        _ => pair.try_ints(len, |a, b| match function {
+        _ => divide(function, pair, ty, len),
+    }
+}
+
+/// The quotient or the remainder of integers.
+fn divide(function: &Function, pair: &Pair<'_>, ty: &Type, len: usize) -> Result<Vector, String> {
+    let [left, right] = [pair.left_type, pair.right_type].map(|ty| ty.integer().unwrap_or((64, true)));
+    // As in ClickHouse, the quotient of a signed and an unsigned number takes both as signed numbers of their own width.
+    let is_mixed = *function == Function::IntDiv && left.1 != right.1;
+    let signed = |value: i128, bits: u32| {
+        if is_mixed { i128::from(Type::of_bits(bits, true).wrap(value as i64)) } else { value }
+    };
+    let least = (is_mixed || left.1).then_some(-1_i128 << (left.0 - 1));
+    pair.try_ints(len, |a, b| {
+        let a = signed(a, left.0);
+        let b = signed(b, right.0);
+        match function {
             _ if b == 0 => Err(ZERO.to_owned()),
-            _ if pair.overflows(a, b) => Err(LEAST.to_owned()),
+            _ if b == -1 && Some(a) == least => Err(LEAST.to_owned()),
             Function::IntDiv => Ok(ty.wrap((a / b) as i64)),
             _ => Ok(ty.wrap((a % b) as i64)),
-        }),
-    }
+        }
+    })
 }
 
 /// Changes the sign.

@@ -41,7 +41,7 @@ SELECT SUM(double1), Avg(double2), COUNT(*), count(1), COUNT(DISTINCT blob1), su
 SELECT -double1, - 255, -(256), -(double1+1), not blob1='x' and double1>1 or 1=0, 1=1 and 2=2 and 3=3, (1 and 1) and 1, 1+2+3, (1+2)*3 FROM events ORDER BY double5 LIMIT 1
 SELECT 2.50, 1e3, 1e21, 1e-7, 0.000001, 123456789012345678, 1.0, .5, 1e20, 'it''s', 'a\'b', 'tab\t', 18446744073709551616, 'a\%b\cd\x41', '\/'
 SELECT double1 BETWEEN 1 AND 2, double1 NOT BETWEEN 1 AND 2, blob1 IN ('a'), blob1 NOT IN ('a', 'b'), blob1 LIKE 'a%', blob1 NOT LIKE 'a', blob1 ILIKE 'a', blob1 NOT ILIKE 'a' FROM events ORDER BY double5 LIMIT 1
-SELECT CEIL(1.5), FLOOR(1.5, 1), position('a' IN 'ba'), EXTRACT(YEAR FROM timestamp), toStartOfInterval(timestamp, INTERVAL '15' MINUTE), timestamp - INTERVAL 1 DAY, IF(1,2,3), quantileExactWeighted(0.5)(double1, 1) FROM events GROUP BY timestamp ORDER BY timestamp LIMIT 1
+SELECT CEIL(1.5), FLOOR(1.5, 1), position('a' IN 'ba'), EXTRACT(YEAR FROM timestamp), toStartOfInterval(timestamp, INTERVAL '15' MINUTE), timestamp - INTERVAL 1 DAY, IF(1,2,3), quantileExactWeighted(0.5)(double1, 1) FROM events WHERE double5 = 0 GROUP BY timestamp
 -- Literals and types
 SELECT 1, -1, 256, 65536, 4294967296, 1.5, 'a', true, false, 18446744073709551615, -9223372036854775808, -128, -129
 SELECT 1+1, 1-1, 2*3, 7/2, 7%2, -7%2, -7%3, 7.5%2, 255+255, 1-2, 65535+1, 4294967295+1, 18446744073709551615+1, true+true, -true

@@ -87,9 +87,14 @@ fn is_same(expected: &Value, found: &Value) -> bool {
         (Value::Object(expected), Value::Object(found)) => {
             expected.iter().zip(found).all(|((a, expected), (b, found))| a == b && is_same(expected, found))
         }
+        // The order of values that are as frequent is open.
         (Value::Array(expected), Value::Array(found)) => {
-            expected.len() == found.len()
-                && expected.iter().zip(found).all(|(expected, found)| is_same(expected, found))
+            let sorted = |items: &Vec<Value>| {
+                let mut items: Vec<String> = items.iter().map(Value::to_string).collect();
+                items.sort();
+                items
+            };
+            sorted(expected) == sorted(found)
         }
         (Value::Number(a), Value::Number(b)) => {
             let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else { return false };
