@@ -108,6 +108,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (a TEXT); CREATE TABLE _cf_own (a)").unwrap();
         set_limits(&connection, 10_000).unwrap();
+        crate::add_math_functions(&connection).unwrap();
         let judge = move |context: AuthContext<'_>| match is_allowed(&context, product) {
             true => Authorization::Allow,
             false => Authorization::Deny,
