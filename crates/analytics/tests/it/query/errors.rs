@@ -45,7 +45,7 @@ const ERRORS: &[(&str, &str)] = &[
     ("SELECT blob1 FROM events HAVING blob1 = 'a'", "HAVING needs GROUP BY"),
     ("SELECT count() FROM events WHERE blob1", "a condition is a number or a comparison; this is a String"),
     ("SELECT 1 AS a, 2 AS a", "the alias a is given to two expressions"),
-    ("SELECT a AS b, b AS a FROM events", "unknown column a"),
+    ("SELECT a AS b, b AS a FROM events", "unknown column b"),
     ("SELECT blob1 FROM events ORDER BY 2", "there is no column 2: the list has 1"),
     ("SELECT blob1 FROM events LIMIT -1", "LIMIT takes a whole number"),
     ("SELECT blob1 FROM events LIMIT 1 BY blob2", "LIMIT BY"),
