@@ -126,7 +126,9 @@ pub(in crate::query) fn apply(
         }
         F::Log => {
             let values = arguments[0].numbers(types[0]);
-            Ok(Vector::from_floats((0..len).map(|row| values.get(row).ln()).collect()))
+            // Every NaN has the bits of one, which `hex` shows.
+            let log = |value: f64| if value < 0.0 { f64::NAN } else { value.ln() };
+            Ok(Vector::from_floats((0..len).map(|row| log(values.get(row))).collect()))
         }
         F::Compare(comparison) => {
             Ok(compare::compare(*comparison, [&arguments[0], &arguments[1]], [types[0], types[1]], len))
