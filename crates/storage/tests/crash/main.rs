@@ -10,28 +10,9 @@
 mod commits;
 mod kill;
 mod points;
+mod random;
 mod record;
 mod replay;
 mod vfs;
 
-/// A number out of the environment, to test more than is usual.
-fn count(name: &str, usual: usize) -> usize {
-    std::env::var(name).map_or(usual, |count| count.parse().expect("a number"))
-}
-
-/// A small generator of random numbers: the same seed, the same numbers.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below this one.
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
+use random::{Random, count};
