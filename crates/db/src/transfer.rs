@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::sql::quoted;
 use crate::{Database, Error, ErrorKind, QueryableExt, Result, Row, Statement, Value};
 
 /// Rows that are read and written at once.
@@ -508,8 +509,4 @@ fn of_json(json: &serde_json::Value) -> Value {
 
 fn id() -> String {
     "id".to_owned()
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -23,7 +23,3 @@ impl Column {
         self.table.eq_ignore_ascii_case(&other.table) && self.column.eq_ignore_ascii_case(&other.column)
     }
 }
-
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}

@@ -1,8 +1,9 @@
 //! Inventory of a database: its vault's tables, the declared columns, and the columns with sealed values.
 
 use super::cipher::{HEADER_BYTES, Header};
-use super::column::{COLUMNS, Column, quoted};
+use super::column::{COLUMNS, Column};
 use super::sealed_error;
+use crate::sql::quoted;
 use crate::{Database, QueryableExt, Result, Row, Statement};
 
 /// Names of the key-encryption keys that a database's vault needs: those that wrap its keys. Empty where it has no keys

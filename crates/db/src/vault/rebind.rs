@@ -1,8 +1,8 @@
 //! Sealing values for the new names of their table and column.
 
 use super::cipher::Header;
-use super::column::quoted;
 use super::{Cell, Vault, inventory, sealed_error};
+use crate::sql::quoted;
 use crate::{QueryableExt, Result, Value};
 
 /// Values that are read at once.

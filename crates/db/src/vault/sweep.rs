@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::cipher::Header;
-use super::column::{Column, quoted};
+use super::column::Column;
 use super::{Cell, Vault, inventory, sealed_error};
+use crate::sql::quoted;
 use crate::{Error, QueryableExt, Result, Value};
 
 /// Values that are read at once: a sealed value may be large.

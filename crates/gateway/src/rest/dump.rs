@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use isobar_db::sql::quoted;
 use isobar_db::{Database, Error, ErrorKind, QueryResult, Result, Row, Statement, Value};
 use serde::Deserialize;
 
@@ -158,10 +159,6 @@ impl Script {
         }
         Ok(())
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn quoted_list(names: &[String]) -> String {
