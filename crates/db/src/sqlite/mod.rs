@@ -20,9 +20,11 @@ use isobar_base::sync::IgnorePoison;
 
 use self::engine::Engine;
 use crate::{
-    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ErrorKind, ExecResult, Operation,
-    QueryResult, Queryable, Result, SqliteOptions, Statement,
+    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, ExecResult, Operation, QueryResult,
+    Queryable, Result, SqliteOptions, Statement,
 };
+#[cfg(feature = "local")]
+use crate::{Error, ErrorKind};
 
 /// A database with D1's semantics on SQLite. Clones share it.
 ///
