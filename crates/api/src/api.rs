@@ -13,7 +13,7 @@ use isobar_db::vault::Vault;
 use serde_json::Value as Json;
 
 use crate::resource::{ApiState, Kind, routes};
-use crate::{Caller, Policy, Problem, Quotas, Resource, openapi, page};
+use crate::{Policy, Principal, Problem, Quotas, Resource, openapi, page};
 
 /// Builds an API. Paths are given as they follow `/api`.
 ///
@@ -150,10 +150,10 @@ struct Guard {
     write: Policy,
 }
 
-async fn admit(State(guard): State<Guard>, caller: Caller, request: Request, next: Next) -> Response {
+async fn admit(State(guard): State<Guard>, principal: Principal, request: Request, next: Next) -> Response {
     let writes = !request.method().is_safe();
     let policy = if writes { guard.write } else { guard.read };
-    match policy.admit(&caller, &guard.name, writes) {
+    match policy.admit(&principal, &guard.name, writes) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }

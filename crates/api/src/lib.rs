@@ -3,7 +3,7 @@
 //! A [`Resource`] declares a table's columns, the ownership of its rows, and permissions; [`Api`] serves them all: lists with
 //! keyset pages, filters, order, chosen columns and full-text search; get, create, patch with `If-Match`, delete, bulk,
 //! `Idempotency-Key`; problem+json that names the field; OpenAPI 3.1 and a page to read. Tenants are kept apart in one
-//! place. Where no [`Policy`] is declared, no caller is admitted.
+//! place. Where no [`Policy`] is declared, no principal is admitted.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -26,7 +26,6 @@ mod api;
 pub mod auth;
 mod background;
 mod batch;
-mod caller;
 mod client;
 mod id;
 mod json;
@@ -35,6 +34,7 @@ pub mod media;
 mod memory;
 mod openapi;
 mod page;
+mod principal;
 mod problem;
 mod resource;
 mod time;
@@ -43,11 +43,11 @@ pub use api::Api;
 pub use auth::{Auth, AuthOptions};
 #[cfg(target_arch = "wasm32")]
 pub use background::take_later;
-pub use caller::{Caller, Policy, Role};
 pub use client::{HttpClient, HttpClientError};
 pub use id::new_id;
 pub use media::{Media, MediaOptions};
 pub use memory::{BodyBudget, BodyMemory};
+pub use principal::{Policy, Principal, Role};
 pub use problem::Problem;
 pub use resource::{Column, Format, Quotas, Resource, ResourceInfo, Shape};
 

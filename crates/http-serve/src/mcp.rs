@@ -1,5 +1,5 @@
-//! The API's resources as tools, resources and prompts of MCP, with the caller's own permissions: what a tool does is a request
-//! to the API's router, as the caller would send it.
+//! The API's resources as tools, resources and prompts of MCP, with the principal's own permissions: what a tool does is a
+//! request to the API's router, as the principal would send it.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Method, Request, StatusCode, header};
-use isobar_api::{Caller, ResourceInfo};
+use isobar_api::{Principal, ResourceInfo};
 use isobar_objects::Participant;
 use isobar_objects::mcp::model::{
     CallToolResponse, CallToolResult, ContentBlock, ElicitRequest, ElicitRequestParams, ElicitationSchema, ErrorData,
@@ -25,8 +25,8 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const SCHEME: &str = "isobar://";
 const CONFIRM: &str = "confirm";
 
-/// An API as an MCP service: a tool for each operation of its resources, done with the caller's own permissions by a request to
-/// the API's router.
+/// An API as an MCP service: a tool for each operation of its resources, done with the principal's own permissions by a request
+/// to the API's router.
 ///
 /// ```no_run
 /// # fn example(database: std::sync::Arc<dyn isobar_db::Database>, projects: fn() -> isobar_api::Resource) {
@@ -36,7 +36,7 @@ const CONFIRM: &str = "confirm";
 /// use isobar_http_serve::ApiTools;
 /// use isobar_objects::mcp::McpOptions;
 ///
-/// // A router without an authenticating layer: the tools put the caller into each request.
+/// // A router without an authenticating layer: the tools put the principal into each request.
 /// let router = Api::new(database).resource(projects()).into_router();
 /// let tools = ApiTools::new(router, vec![projects().info()], "example", "1.0.0");
 /// let options = McpOptions::new(Arc::new(tools));
@@ -56,17 +56,17 @@ impl std::fmt::Debug for ApiTools {
 }
 
 impl ApiTools {
-    /// The resources of this API. The router must take the [`Caller`] in a request's extensions at its word: it is the one
+    /// The resources of this API. The router must take the [`Principal`] in a request's extensions at its word: it is the one
     /// that no authenticating layer is around.
     pub fn new(router: Router, resources: Vec<ResourceInfo>, name: &str, version: &str) -> Self {
         let about = Implementation::new(name.to_owned(), version.to_owned());
         Self { router, resources: resources.into(), about }
     }
 
-    /// Puts the caller where the tools find it again.
+    /// Puts the principal where the tools find it again.
     #[must_use]
-    pub fn participant(caller: &Caller, name: &str) -> Participant {
-        Participant::new(caller.user().unwrap_or_default(), name).with_claims(caller.to_json())
+    pub fn participant(principal: &Principal, name: &str) -> Participant {
+        Participant::new(principal.user().unwrap_or_default(), name).with_claims(principal.to_json())
     }
 
     async fn send(
@@ -77,8 +77,8 @@ impl ApiTools {
         revision: Option<&str>,
         body: Option<&Json>,
     ) -> Result<(StatusCode, Json), ErrorData> {
-        let caller = Caller::from_json(&who.claims)
-            .ok_or_else(|| ErrorData::internal_error("the session has no caller", None))?;
+        let principal = Principal::from_json(&who.claims)
+            .ok_or_else(|| ErrorData::internal_error("the session has no principal", None))?;
         let mut request = Request::builder().method(method).uri(path);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -89,7 +89,7 @@ impl ApiTools {
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let mut request =
             request.body(body).map_err(|error| ErrorData::invalid_params(format!("{path}: {error}"), None))?;
-        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(principal);
         let answer = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         let status = answer.status();
         let bytes = to_bytes(answer.into_body(), ANSWER_BYTES).await;

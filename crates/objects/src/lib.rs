@@ -5,8 +5,8 @@
 //! of one class on to several. The objects speak HTTP and WebSockets; the documentation of each module lists its routes.
 //!
 //! The sender of a request is a [`Participant`], which the application puts into the request's headers after it has authenticated
-//! its caller, and after it has removed headers of that name which the client has sent ([`Participant::insert`] does both). An object
-//! believes it: never forward a client's request without it.
+//! the client, and after it has removed headers of that name which the client has sent ([`Participant::insert`] does both). An
+//! object believes it: never forward a client's request without it.
 //!
 //! | module | object | feature |
 //! |---|---|---|

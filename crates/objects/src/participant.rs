@@ -19,14 +19,17 @@ pub(crate) const ASK_AGAIN_WHY: &str = "your access has changed: connect again";
 const HEADER: HeaderName = HeaderName::from_static("isobar-participant");
 const REVOKED: HeaderName = HeaderName::from_static("isobar-revoked");
 
-/// The sender of a request to a session object, as the application has authenticated it.
+/// The sender of a request to a session object, and the sender's rights in that object, as the application has decided them.
+///
+/// A participant has no role and no tenant. An application that has them, such as one with the `Principal` of `isobar-api`, looks
+/// the rights up in its own database, for each request, and passes on the result: an object asks nothing else.
 ///
 /// ```
 /// use http::Request;
 /// use isobar_objects::Participant;
 /// use isobar_sessions::Body;
 ///
-/// // The application has authenticated its caller, and looked up the caller's rights.
+/// // The application has authenticated the user, and looked up the user's rights.
 /// let ada = Participant::new("user-1", "Ada").with_writes(true);
 /// let mut request = Request::get("/history").body(Body::empty())?;
 /// ada.insert(request.headers_mut());

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use isobar_api::{Api, Caller, Column, Policy, Resource, Role};
+use isobar_api::{Api, Column, Policy, Principal, Resource, Role};
 use isobar_db::{Database, QueryableExt, SqliteDatabase};
 use tower::ServiceExt;
 
@@ -34,7 +34,7 @@ pub(super) async fn router(folder: &Path) -> Router {
 /// Asks as a member of this tenant, and reads the answer to its end.
 pub(super) async fn get(router: &Router, tenant: &str, path: &str) {
     let mut request = Request::get(path).body(Body::empty()).unwrap();
-    request.extensions_mut().insert(Caller::member("user", tenant, Role::Member));
+    request.extensions_mut().insert(Principal::member("user", tenant, Role::Member));
     let response = router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     response.into_body().collect().await.unwrap();

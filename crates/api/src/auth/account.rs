@@ -18,7 +18,7 @@ use crate::batch::nothing_changed;
 use crate::id::new_id;
 use crate::json::{Body, input};
 use crate::time::now;
-use crate::{Caller, Format, Problem, Role};
+use crate::{Format, Principal, Problem, Role};
 
 type Address = Option<Extension<ClientAddress>>;
 
@@ -95,8 +95,8 @@ pub(super) async fn sign_up(State(auth): State<Auth>, address: Address, body: Bo
     statements.extend(device);
     auth.database().batch(statements).await.map_err(not_created)?;
     auth.send_verification(&user_id, &email).await?;
-    let caller = Caller::member(user_id, tenant_id, Role::Owner);
-    answer(&auth, &caller, StatusCode::CREATED, vec![cookie, device_cookie]).await
+    let principal = Principal::member(user_id, tenant_id, Role::Owner);
+    answer(&auth, &principal, StatusCode::CREATED, vec![cookie, device_cookie]).await
 }
 
 impl Auth {
@@ -173,7 +173,7 @@ pub(super) async fn log_in(
         cookies.push(cookie);
     }
     auth.database().batch(statements).await?;
-    answer(&auth, &Caller::member(user, tenant, role), StatusCode::OK, cookies).await
+    answer(&auth, &Principal::member(user, tenant, role), StatusCode::OK, cookies).await
 }
 
 /// `POST /auth/logout`.
@@ -186,8 +186,8 @@ pub(super) async fn log_out(State(auth): State<Auth>, headers: HeaderMap) -> Res
 
 /// `POST /auth/logout-everywhere`: every session of the user ends, every API key, and every link that was sent: it is what one does
 /// after a theft.
-pub(super) async fn log_out_everywhere(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
-    let (user, ..) = signed_in(&caller)?;
+pub(super) async fn log_out_everywhere(State(auth): State<Auth>, principal: Principal) -> Result<Response, Problem> {
+    let (user, ..) = signed_in(&principal)?;
     // What was sent to change the address or the password may be the thief's.
     let end = [session::end_all(user), keys::revoke_all(user), forget_links(user), devices::forget(user)];
     auth.database().batch(end.to_vec()).await?;
@@ -195,30 +195,30 @@ pub(super) async fn log_out_everywhere(State(auth): State<Auth>, caller: Caller)
 }
 
 /// `GET /auth/me`.
-pub(super) async fn me(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
-    answer(&auth, &caller, StatusCode::OK, Vec::new()).await
+pub(super) async fn me(State(auth): State<Auth>, principal: Principal) -> Result<Response, Problem> {
+    answer(&auth, &principal, StatusCode::OK, Vec::new()).await
 }
 
 /// `POST /auth/reauthenticate`: the password once more, for what takes a recent sign-in.
 pub(super) async fn reauthenticate(
     State(auth): State<Auth>,
-    caller: Caller,
+    principal: Principal,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    signed_in(&caller)?;
+    signed_in(&principal)?;
     let Reauthenticate { password } = input(body)?;
-    auth.must_know(&caller, password, "password").await?;
+    auth.must_know(&principal, password, "password").await?;
     let sql = "UPDATE sessions SET authenticated_at = ? WHERE id = ?";
-    auth.database().prepare(sql).bind(now()).bind(caller.session()).run().await?;
+    auth.database().prepare(sql).bind(now()).bind(principal.session()).run().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /auth/password`: every session ends but the one that is answered, every link that was sent, and every API key unless
 /// `keep_keys` is sent.
-pub(super) async fn password(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
-    let (user, tenant, _) = signed_in(&caller)?;
+pub(super) async fn password(State(auth): State<Auth>, principal: Principal, body: Body) -> Result<Response, Problem> {
+    let (user, tenant, _) = signed_in(&principal)?;
     let NewPassword { current, new, keep_keys } = input(body)?;
-    auth.must_know(&caller, current, "current").await?;
+    auth.must_know(&principal, current, "current").await?;
     let sql = "SELECT email, name FROM users WHERE id = ?";
     let (email, name): (String, String) = auth.database().prepare(sql).bind(user).one().await?;
     if let Some(refusal) = common::refusal(&new, &[&email, &name]) {
@@ -233,26 +233,26 @@ pub(super) async fn password(State(auth): State<Auth>, caller: Caller, body: Bod
     auth.database().batch(statements).await?;
     let notify = auth.clone();
     later(async move { notify.notify(&email, Message::PasswordChanged).await });
-    answer(&auth, &caller, StatusCode::OK, vec![cookie]).await
+    answer(&auth, &principal, StatusCode::OK, vec![cookie]).await
 }
 
 /// `POST /auth/tenant`: switches the session to another tenant of the user.
 pub(super) async fn switch(
     State(auth): State<Auth>,
-    caller: Caller,
+    principal: Principal,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (user, ..) = signed_in(&caller)?;
+    let (user, ..) = signed_in(&principal)?;
     let Switch { tenant } = input(body)?;
     let (tenant, role) = membership(&auth, user, Some(&tenant)).await?;
     // Not a sign-in: the new session is as recently authenticated as the old one.
     let sql = "SELECT authenticated_at FROM sessions WHERE id = ?";
-    let at: Option<String> = auth.database().prepare(sql).bind(caller.session()).first().await?;
+    let at: Option<String> = auth.database().prepare(sql).bind(principal.session()).first().await?;
     let (create, cookie) = session::create_at(auth.options(), user, &tenant, &at.unwrap_or_default())?;
     let old = session::token_of(&headers).map(session::end);
     auth.database().batch(old.into_iter().chain([create]).collect()).await?;
-    answer(&auth, &Caller::member(user, tenant, role), StatusCode::OK, vec![cookie]).await
+    answer(&auth, &Principal::member(user, tenant, role), StatusCode::OK, vec![cookie]).await
 }
 
 impl Auth {
@@ -261,8 +261,8 @@ impl Auth {
     ///
     /// # Errors
     /// 403 with the field for a wrong password, 429 after too many.
-    async fn must_know(&self, caller: &Caller, password: String, field: &str) -> Result<(), Problem> {
-        let (user, ..) = signed_in(caller)?;
+    async fn must_know(&self, principal: &Principal, password: String, field: &str) -> Result<(), Problem> {
+        let (user, ..) = signed_in(principal)?;
         let counted = [Counted::new("own", user, OWN_TRIES)];
         count(self.database(), &counted).await?;
         let sql = "SELECT password_hash FROM users WHERE id = ?";
@@ -315,16 +315,16 @@ async fn membership(auth: &Auth, user: &str, slug: Option<&str>) -> Result<(Stri
     found.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN).with_detail("you are not a member of this tenant"))
 }
 
-/// Answers with the caller's user, tenants and role, as the pages need them.
+/// Answers with the principal's user, tenants and role, as the pages need them.
 pub(super) async fn answer(
     auth: &Auth,
-    caller: &Caller,
+    principal: &Principal,
     status: StatusCode,
     cookies: Vec<HeaderValue>,
 ) -> Result<Response, Problem> {
     let unknown = || Problem::new(StatusCode::UNAUTHORIZED);
-    let user = caller.user().ok_or_else(unknown)?;
-    let tenant = caller.tenant().ok_or_else(unknown)?;
+    let user = principal.user().ok_or_else(unknown)?;
+    let tenant = principal.tenant().ok_or_else(unknown)?;
     let users = Statement::new("SELECT id, email, name, email_verified_at FROM users WHERE id = ?").bind(user);
     let sql = "SELECT t.id, t.slug, t.name, m.role FROM memberships m JOIN tenants t ON t.id = m.tenant_id \
                WHERE m.user_id = ? ORDER BY m.id";
@@ -332,7 +332,7 @@ pub(super) async fn answer(
     let user = results[0].rows.first().ok_or_else(unknown)?.to_json();
     let tenants: Vec<_> = results[1].rows.iter().map(|row| row.to_json()).collect();
     let current = tenants.iter().find(|one| one["id"] == tenant);
-    let body = axum::Json(json!({"user": user, "tenant": current, "role": caller.role(), "tenants": tenants}));
+    let body = axum::Json(json!({"user": user, "tenant": current, "role": principal.role(), "tenants": tenants}));
     let cookies = cookies.into_iter().map(|cookie| (header::SET_COOKIE, cookie));
     Ok((status, AppendHeaders(cookies), [(header::CACHE_CONTROL, "no-store")], body).into_response())
 }

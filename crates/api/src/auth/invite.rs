@@ -23,7 +23,7 @@ use crate::batch::{must_have_changed, nothing_changed};
 use crate::id::new_id;
 use crate::json::{Body, input};
 use crate::time::{now, rfc3339};
-use crate::{Caller, Problem, Role};
+use crate::{Principal, Problem, Role};
 
 const PURPOSE: &str = "invitation";
 const LIFETIME: chrono::TimeDelta = chrono::TimeDelta::days(7);
@@ -72,8 +72,8 @@ struct Invitation {
 
 /// `POST /auth/invitations`: by admins, to a role that is not above their own; as an admin or owner after a recent sign-in. The answer has the token where it was not sent by
 /// e-mail.
-pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
-    let (user, tenant, own) = signed_in(&caller)?;
+pub(super) async fn invite(State(auth): State<Auth>, principal: Principal, body: Body) -> Result<Response, Problem> {
+    let (user, tenant, own) = signed_in(&principal)?;
     let Invite { email, role } = input(body)?;
     let email = email.trim().to_ascii_lowercase();
     let problem = || Problem::bad_request("the invitation is not valid; see errors");
@@ -85,7 +85,7 @@ pub(super) async fn invite(State(auth): State<Auth>, caller: Caller, body: Body)
     }
     // A way in that lasts, as an API key is.
     if role >= Role::Admin {
-        session::must_be_recent(&auth, &caller).await?;
+        session::must_be_recent(&auth, &principal).await?;
     }
     let sql =
         "SELECT count(*) FROM memberships m JOIN users u ON u.id = m.user_id WHERE m.tenant_id = ? AND u.email = ?";
@@ -140,7 +140,7 @@ pub(super) async fn read(
 /// `POST /auth/join`: with a new account, with the password of the one that there is, or signed in to it.
 pub(super) async fn join(
     State(auth): State<Auth>,
-    caller: Caller,
+    principal: Principal,
     address: Option<Extension<ClientAddress>>,
     headers: HeaderMap,
     body: Body,
@@ -159,7 +159,7 @@ pub(super) async fn join(
     statements.push(must_have_changed());
     let password = password.unwrap_or_default();
     let user = match user_of(&auth, &email).await? {
-        Some((user, _)) if caller.session().is_some() && caller.user() == Some(&user) => user,
+        Some((user, _)) if principal.session().is_some() && principal.user() == Some(&user) => user,
         Some((user, hash)) => {
             must_be_password(&auth, &headers, address.as_deref(), &email, password, hash).await?;
             user
@@ -190,7 +190,7 @@ pub(super) async fn join(
         Err(error) => return Err(error.into()), // in the team already
     }
     forgive(auth.database(), &counted).await?;
-    answer(&auth, &Caller::member(user, tenant, role), StatusCode::CREATED, vec![cookie, device_cookie]).await
+    answer(&auth, &Principal::member(user, tenant, role), StatusCode::CREATED, vec![cookie, device_cookie]).await
 }
 
 /// Checks the password of an account that an invitation names. Tries are counted as at a login, so that passwords cannot be tried
@@ -242,9 +242,9 @@ async fn new_user(
     Ok((user, insert.bind(verified_at)))
 }
 
-/// `GET /auth/members`: the members of the caller's tenant.
-pub(super) async fn members(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
-    let tenant = caller.tenant().unwrap_or_default();
+/// `GET /auth/members`: the members of the principal's tenant.
+pub(super) async fn members(State(auth): State<Auth>, principal: Principal) -> Result<Response, Problem> {
+    let tenant = principal.tenant().unwrap_or_default();
     let sql = "SELECT m.id, m.user_id, m.role, u.name, u.email FROM memberships m JOIN users u ON u.id = m.user_id \
                WHERE m.tenant_id = ? ORDER BY m.id LIMIT 1000";
     let result = auth.database().query(Statement::new(sql).bind(tenant).rows_only()).await?;

@@ -12,7 +12,7 @@ use super::{Auth, session, token};
 use crate::id::new_id;
 use crate::json::{Body, input};
 use crate::time::{now, rfc3339, timestamp};
-use crate::{Caller, Problem, Role};
+use crate::{Principal, Problem, Role};
 
 /// The beginning of every key, by which scanners find leaked ones.
 const MARK: &str = "iso_";
@@ -29,8 +29,8 @@ struct NewKey {
     expires_at: Option<String>,
 }
 
-/// Returns the caller of a key; `None` for a key that is unknown, revoked or expired.
-pub(super) async fn find(database: &dyn Database, key: &str) -> Result<Option<Caller>, Problem> {
+/// Returns the principal of a key; `None` for a key that is unknown, revoked or expired.
+pub(super) async fn find(database: &dyn Database, key: &str) -> Result<Option<Principal>, Problem> {
     let Some((prefix, secret)) = key.strip_prefix(MARK).and_then(|key| key.split_once('_')) else { return Ok(None) };
     let now = now();
     let sql = "SELECT k.id, k.user_id, k.tenant_id, k.secret_hash, k.role, k.scopes, k.last_used_at, \
@@ -52,7 +52,7 @@ pub(super) async fn find(database: &dyn Database, key: &str) -> Result<Option<Ca
     let tenant: String = row.get("tenant_id")?;
     // A user whose role was lowered has no key that remembers the higher one.
     let id: String = row.get("id")?;
-    Ok(Some(Caller::member(user, tenant, role("role")?.min(role("member_role")?)).with_scopes(scopes).with_key(id)))
+    Ok(Some(Principal::member(user, tenant, role("role")?.min(role("member_role")?)).with_scopes(scopes).with_key(id)))
 }
 
 async fn note_use(database: &dyn Database, row: &Row, now: String) -> Result<(), Problem> {
@@ -76,9 +76,9 @@ pub(super) fn revoke_in(user: &str, tenant: &str) -> Statement {
 }
 
 /// `POST /auth/keys`: takes a recent sign-in. Every key expires.
-pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
-    let (user, tenant, own_role) = signed_in(&caller)?;
-    session::must_be_recent(&auth, &caller).await?;
+pub(super) async fn create(State(auth): State<Auth>, principal: Principal, body: Body) -> Result<Response, Problem> {
+    let (user, tenant, own_role) = signed_in(&principal)?;
+    session::must_be_recent(&auth, &principal).await?;
     let NewKey { name, role, scopes, expires_at } = input(body)?;
     let mut problem = Problem::bad_request("the key is not valid; see errors");
     let role = role.unwrap_or(own_role);
@@ -127,9 +127,9 @@ pub(super) async fn create(State(auth): State<Auth>, caller: Caller, body: Body)
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
 }
 
-/// `GET /auth/keys`: the caller's own, without their secrets.
-pub(super) async fn list(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
-    let (user, tenant, _) = signed_in(&caller)?;
+/// `GET /auth/keys`: the principal's own, without their secrets.
+pub(super) async fn list(State(auth): State<Auth>, principal: Principal) -> Result<Response, Problem> {
+    let (user, tenant, _) = signed_in(&principal)?;
     let sql = "SELECT id, name, prefix, role, scopes, expires_at, last_used_at, created_at FROM api_keys \
                WHERE tenant_id = ? AND user_id = ? AND revoked_at IS NULL ORDER BY id";
     let result = auth.database().query(Statement::new(sql).bind(tenant).bind(user).rows_only()).await?;
@@ -149,10 +149,10 @@ pub(super) async fn list(State(auth): State<Auth>, caller: Caller) -> Result<Res
 /// `DELETE /auth/keys/{id}`.
 pub(super) async fn revoke(
     State(auth): State<Auth>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let (user, tenant, _) = signed_in(&caller)?;
+    let (user, tenant, _) = signed_in(&principal)?;
     let sql =
         "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND tenant_id = ? AND user_id = ? AND revoked_at IS NULL";
     let update = auth.database().prepare(sql).bind(now()).bind(id).bind(tenant).bind(user);

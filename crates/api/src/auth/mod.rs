@@ -41,7 +41,7 @@ pub use setup::{SetupTokenError, is_operator};
 pub use throttle::ClientAddress;
 
 use crate::mail::MailSender;
-use crate::{Api, Caller, Policy, Problem, Role};
+use crate::{Api, Policy, Principal, Problem, Role};
 use password::Hasher;
 use throttle::{Counted, count, network};
 
@@ -309,8 +309,8 @@ impl Auth {
         documents::all().into_iter().fold(api, |api, (path, item)| api.document(path, item))
     }
 
-    /// Adds a layer that authenticates each request, and puts its [`Caller`] into the extensions. A request with an invalid API key is
-    /// answered 401, one that another site made a browser send 403, one without a session or a key is anonymous.
+    /// Adds a layer that authenticates each request, and puts its [`Principal`] into the extensions. A request with an invalid
+    /// API key is answered 401, one that another site made a browser send 403, one without a session or a key is anonymous.
     pub fn protect(&self, router: Router) -> Router {
         router.layer(from_fn_with_state(self.clone(), authenticate))
     }
@@ -349,18 +349,18 @@ impl Auth {
 async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut cookie = None;
-    let caller = match identify(&auth, &parts, &mut cookie).await {
-        Ok(caller) => caller,
+    let principal = match identify(&auth, &parts, &mut cookie).await {
+        Ok(principal) => principal,
         Err(problem) => return problem.into_response(),
     };
-    parts.extensions.insert(caller);
+    parts.extensions.insert(principal);
     let acts = !parts.method.is_safe();
     let path = acts.then(|| parts.uri.path().to_owned());
     let mut response = next.run(Request::from_parts(parts, body)).await;
     if let Some(path) = path {
         auth.deliver_after(&path).await;
     }
-    // Answers must not be cached for other callers, unless a handler permits it.
+    // Answers must not be cached for other principals, unless a handler permits it.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-store"));
     // A cookie that a handler has set, at login or logout, stays.
     if let Some(cookie) = cookie
@@ -373,7 +373,7 @@ async fn authenticate(State(auth): State<Auth>, request: Request, next: Next) ->
     response
 }
 
-async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::HeaderValue>) -> Result<Caller, Problem> {
+async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::HeaderValue>) -> Result<Principal, Problem> {
     let headers = &request.headers;
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         let text = authorization.to_str().unwrap_or_default();
@@ -382,14 +382,14 @@ async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::Header
             true => keys::find(auth.database(), key.trim()).await?,
             false => None,
         };
-        if let Some(caller) = found {
-            return Ok(caller);
+        if let Some(principal) = found {
+            return Ok(principal);
         }
         let network = network(request.extensions.get::<ClientAddress>());
         count(auth.database(), &[Counted::new("key", &network, KEY_TRIES)]).await?;
         return Err(Problem::new(StatusCode::UNAUTHORIZED).with_detail("the API key is unknown, revoked or expired"));
     }
-    let Some(token) = session::token_of(headers) else { return Ok(Caller::anonymous()) };
+    let Some(token) = session::token_of(headers) else { return Ok(Principal::anonymous()) };
     // A browser sends the cookie even if another site makes it send the request. A WebSocket is a GET that no link requests.
     let acts = !request.method.is_safe() || headers.contains_key(header::UPGRADE);
     if acts && !is_same_origin(headers) {
@@ -397,9 +397,9 @@ async fn identify(auth: &Auth, request: &Parts, cookie: &mut Option<http::Header
         return Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
     }
     let found = session::find(auth.database(), auth.options(), token).await?;
-    Ok(found.map_or_else(Caller::anonymous, |found| {
+    Ok(found.map_or_else(Principal::anonymous, |found| {
         *cookie = found.cookie;
-        found.caller
+        found.principal
     }))
 }
 

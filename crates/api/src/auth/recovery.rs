@@ -20,7 +20,7 @@ use crate::background::later;
 use crate::batch::{must_have_changed, nothing_changed};
 use crate::json::{Body, input};
 use crate::time::now;
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 const RESET: &str = "reset";
 const CHANGE: &str = "address";
@@ -154,8 +154,8 @@ pub(super) async fn verify(State(auth): State<Auth>, address: Address, body: Bod
 }
 
 /// `POST /auth/verify/send`: the link once more.
-pub(super) async fn send_again(State(auth): State<Auth>, caller: Caller) -> Result<Response, Problem> {
-    let (user, ..) = signed_in(&caller)?;
+pub(super) async fn send_again(State(auth): State<Auth>, principal: Principal) -> Result<Response, Problem> {
+    let (user, ..) = signed_in(&principal)?;
     auth.mail()?;
     count(auth.database(), &[Counted::new("verify", user, MAILS)]).await?;
     let sql = "SELECT email FROM users WHERE id = ? AND email_verified_at IS NULL";
@@ -167,10 +167,14 @@ pub(super) async fn send_again(State(auth): State<Auth>, caller: Caller) -> Resu
 }
 
 /// `POST /auth/email`: another address, by a link that is sent there. The answer does not tell whether an account has it.
-pub(super) async fn change_address(State(auth): State<Auth>, caller: Caller, body: Body) -> Result<Response, Problem> {
-    let (user, ..) = signed_in(&caller)?;
+pub(super) async fn change_address(
+    State(auth): State<Auth>,
+    principal: Principal,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (user, ..) = signed_in(&principal)?;
     auth.mail()?;
-    session::must_be_recent(&auth, &caller).await?;
+    session::must_be_recent(&auth, &principal).await?;
     count(auth.database(), &[Counted::new("address", user, MAILS)]).await?;
     let Forgot { email } = input(body)?;
     let email = email.trim().to_ascii_lowercase();

@@ -6,7 +6,7 @@ use isobar_db::{Database, QueryableExt, Statement};
 use super::{Auth, AuthOptions, token};
 use crate::id::new_id;
 use crate::time::{now, rfc3339};
-use crate::{Caller, Problem, Role};
+use crate::{Principal, Problem, Role};
 
 /// The `__Host-` prefix makes browsers refuse it without `Secure` and `Path=/`, and from a subdomain.
 const COOKIE: &str = "__Host-session";
@@ -16,7 +16,7 @@ const GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 /// A session that a request's cookie names.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) caller: Caller,
+    pub(super) principal: Principal,
     /// The cookie to set, when the token was rotated.
     pub(super) cookie: Option<HeaderValue>,
 }
@@ -64,11 +64,11 @@ pub(super) fn create_at(
 ///
 /// # Errors
 /// 403 of the type `urn:isobar:problem:reauthenticate`.
-pub(super) async fn must_be_recent(auth: &Auth, caller: &Caller) -> Result<(), Problem> {
+pub(super) async fn must_be_recent(auth: &Auth, principal: &Principal) -> Result<(), Problem> {
     let moment = chrono::Utc::now();
     // Not what a clock that was ahead has written.
     let sql = "SELECT count(*) FROM sessions WHERE id = ? AND authenticated_at BETWEEN ? AND ?";
-    let query = auth.database().prepare(sql).bind(caller.session());
+    let query = auth.database().prepare(sql).bind(principal.session());
     let query = query.bind(rfc3339(moment - auth.options().recent_for)).bind(rfc3339(moment + GRACE));
     if query.one::<i64>().await? > 0 {
         return Ok(());
@@ -78,8 +78,8 @@ pub(super) async fn must_be_recent(auth: &Auth, caller: &Caller) -> Result<(), P
 }
 
 /// Returns the signed-in user, the tenant and the role. An API key is refused: it must not make or end credentials.
-pub(super) fn signed_in(caller: &Caller) -> Result<(&str, &str, Role), Problem> {
-    match (caller.session(), caller.user(), caller.tenant(), caller.role()) {
+pub(super) fn signed_in(principal: &Principal) -> Result<(&str, &str, Role), Problem> {
+    match (principal.session(), principal.user(), principal.tenant(), principal.role()) {
         (Some(_), Some(user), Some(tenant), Some(role)) => Ok((user, tenant, role)),
         (_, Some(_), ..) => Err(Problem::new(StatusCode::FORBIDDEN).with_detail("an API key cannot do this; sign in")),
         _ => Err(Problem::new(StatusCode::UNAUTHORIZED)),
@@ -118,13 +118,13 @@ pub(super) async fn find(
     let role: Role = role.parse().map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR))?;
     let user: String = row.get("user_id")?;
     let tenant: String = row.get("tenant_id")?;
-    let caller = Caller::member(user, tenant, role).with_session(id.as_str());
+    let principal = Principal::member(user, tenant, role).with_session(id.as_str());
     let is_due = row.get::<String>("rotated_at")? < rfc3339(moment - options.session_rotation);
     let cookie = match is_due && row.get::<bool>("current")? {
         true => rotate(database, &id, hash, &row.get::<String>("expires_at")?).await?,
         false => None,
     };
-    Ok(Some(Found { caller, cookie }))
+    Ok(Some(Found { principal, cookie }))
 }
 
 /// A new token for a session, unless another request has just made one.

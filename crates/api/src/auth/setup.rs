@@ -13,7 +13,7 @@ use super::{Auth, token};
 use crate::batch::{must_have_changed, nothing_changed};
 use crate::json::{Body, input};
 use crate::time::{now, rfc3339};
-use crate::{Caller, Problem, Role};
+use crate::{Principal, Problem, Role};
 
 const SETUP: &str = "setup";
 /// Lifetime of the printed link.
@@ -33,14 +33,14 @@ impl std::fmt::Display for SetupTokenError {
 
 impl std::error::Error for SetupTokenError {}
 
-/// Whether the caller belongs to the operator's tenant, which is the one that has redeemed the set-up token. Only the operator may
-/// see data that belongs to no tenant, such as statistics of all requests.
+/// Whether the principal belongs to the operator's tenant, which is the one that has redeemed the set-up token. Only the operator
+/// may see data that belongs to no tenant, such as statistics of all requests.
 ///
 /// # Errors
 /// The database's, as [`Problem`]s.
-pub async fn is_operator(database: &dyn Database, caller: &Caller) -> Result<bool, Problem> {
+pub async fn is_operator(database: &dyn Database, principal: &Principal) -> Result<bool, Problem> {
     let operator: Option<String> = database.prepare("SELECT tenant_id FROM operator").first().await?;
-    Ok(operator.is_some() && operator.as_deref() == caller.tenant())
+    Ok(operator.is_some() && operator.as_deref() == principal.tenant())
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,11 +53,11 @@ struct SetUp {
 /// operator. Tries are limited as those at a password are.
 pub(super) async fn set_up(
     State(auth): State<Auth>,
-    caller: Caller,
+    principal: Principal,
     address: Option<Extension<ClientAddress>>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (user, tenant, role) = signed_in(&caller)?;
+    let (user, tenant, role) = signed_in(&principal)?;
     if role < Role::Owner {
         return Err(Problem::new(StatusCode::FORBIDDEN).with_detail("this takes the role owner"));
     }

@@ -12,7 +12,7 @@ use super::Media;
 use super::content::shown;
 use super::upload::{BodyError, Received};
 use crate::background::detached;
-use crate::{BodyMemory, Caller, Problem};
+use crate::{BodyMemory, Principal, Problem};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
@@ -22,30 +22,30 @@ pub(super) struct Named {
 /// `POST /images`: a form of `multipart/form-data`, or what [`put`] takes.
 pub(super) async fn post(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     query: Result<Query<Named>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     if is_form(request.headers()) {
-        form(media, caller, request).await
+        form(media, principal, request).await
     } else {
-        raw(media, caller, query, request).await
+        raw(media, principal, query, request).await
     }
 }
 
 /// `PUT /images?name=cat.png`: the bytes as the body.
 pub(super) async fn put(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     query: Result<Query<Named>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    raw(media, caller, query, request).await
+    raw(media, principal, query, request).await
 }
 
 async fn raw(
     media: Media,
-    caller: Caller,
+    principal: Principal,
     query: Result<Query<Named>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -60,17 +60,17 @@ async fn raw(
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     // Continues if the client disconnects, so that a begun upload is finished or deleted.
     detached(async move {
-        let upload = media.open(&caller, &name, length, false, None).await?;
+        let upload = media.open(&principal, &name, length, false, None).await?;
         let id = upload.id.clone();
         whole(media.take(upload, chunks, false, memory).await?)?;
         let headers = [(header::LOCATION, format!("/api/images/{id}")), (header::CACHE_CONTROL, "no-store".to_owned())];
-        Ok((StatusCode::CREATED, headers, axum::Json(shown(&media, &caller, &id).await?)).into_response())
+        Ok((StatusCode::CREATED, headers, axum::Json(shown(&media, &principal, &id).await?)).into_response())
     })
     .await
 }
 
 /// Stores every file of the form, under any field name. If one is refused, the files before it stay.
-async fn form(media: Media, caller: Caller, request: Request) -> Result<Response, Problem> {
+async fn form(media: Media, principal: Principal, request: Request) -> Result<Response, Problem> {
     let malformed = |error: &dyn std::fmt::Display| Problem::bad_request(format!("the form cannot be read: {error}"));
     let memory = request.extensions().get::<BodyMemory>().cloned();
     let mut form = Multipart::from_request(request, &()).await.map_err(|error| malformed(&error))?;
@@ -78,11 +78,11 @@ async fn form(media: Media, caller: Caller, request: Request) -> Result<Response
         let mut items = Vec::new();
         while let Some(field) = form.next_field().await.map_err(|error| malformed(&error))? {
             let Some(name) = field.file_name().map(str::to_owned) else { continue };
-            let upload = media.open(&caller, &name, None, false, None).await?;
+            let upload = media.open(&principal, &name, None, false, None).await?;
             let id = upload.id.clone();
             let chunks = field.map_err(|error| Box::new(error) as BodyError).boxed();
             whole(media.take(upload, chunks, false, memory.clone()).await?)?;
-            items.push(shown(&media, &caller, &id).await?);
+            items.push(shown(&media, &principal, &id).await?);
         }
         if items.is_empty() {
             return Err(Problem::bad_request("the form has no file").with_field("file", "add a file with a name"));

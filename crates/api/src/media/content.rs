@@ -15,7 +15,7 @@ use crate::background::detached;
 use crate::json::{Body, input};
 use crate::resource::row_object;
 use crate::time::rfc3339;
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 /// Longest lifetime of a link in seconds: 7 days.
 pub(super) const MAX_SECONDS: i64 = 7 * 24 * 60 * 60;
@@ -37,7 +37,7 @@ pub(super) struct Signed {
 /// `GET /images/{id}/content`.
 pub(super) async fn show(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
     signed: Result<Query<Signed>, axum::extract::rejection::QueryRejection>,
     request: Request,
@@ -48,7 +48,7 @@ pub(super) async fn show(
     let result = media.database().query(Statement::new(sql).bind(&id).rows_only()).await?;
     let row = result.rows.first().ok_or_else(missing)?;
     let is_public = row.get::<String>("visibility")? == "public";
-    let is_own = caller.tenant() == Some(&row.get::<String>("tenant_id")?) && caller.has_scope("images", false);
+    let is_own = principal.tenant() == Some(&row.get::<String>("tenant_id")?) && principal.has_scope("images", false);
     if !is_public && !is_own && !is_signed(&media, &id, row.get("link_epoch")?, &signed).await? {
         return Err(missing()); // must not reveal whether the image exists
     }
@@ -73,7 +73,7 @@ pub(super) async fn show(
 /// `POST /images/{id}/link`: a URL that shows the content to its bearer, until it expires or is revoked.
 pub(super) async fn link(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -83,7 +83,7 @@ pub(super) async fn link(
         return Err(Problem::bad_request("the link is not valid").with_field("seconds", detail));
     }
     let sql = "SELECT link_epoch FROM images WHERE id = ? AND tenant_id = ?";
-    let epoch: Option<i64> = media.database().prepare(sql).bind(&id).bind(caller.tenant()).first().await?;
+    let epoch: Option<i64> = media.database().prepare(sql).bind(&id).bind(principal.tenant()).first().await?;
     let epoch = epoch.ok_or_else(missing)?; // also for another tenant's image
     let expires = Utc::now() + TimeDelta::seconds(seconds);
     let signature = signature(&media, &id, epoch, expires.timestamp()).await?;
@@ -95,30 +95,30 @@ pub(super) async fn link(
 /// `DELETE /images/{id}/link`: revokes every link to the image.
 pub(super) async fn revoke_links(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let sql = "UPDATE images SET link_epoch = link_epoch + 1 WHERE id = ? AND tenant_id = ?";
-    let changed = media.database().prepare(sql).bind(&id).bind(caller.tenant()).run().await?.changes;
+    let changed = media.database().prepare(sql).bind(&id).bind(principal.tenant()).run().await?.changes;
     if changed == 0 { Err(missing()) } else { Ok(StatusCode::NO_CONTENT) }
 }
 
 /// `DELETE /images/{id}`.
 pub(super) async fn delete(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    detached(async move { media.remove(&caller, &id).await.map(|()| StatusCode::NO_CONTENT) }).await
+    detached(async move { media.remove(&principal, &id).await.map(|()| StatusCode::NO_CONTENT) }).await
 }
 
-/// Returns an image of the caller's tenant, as the resource shows it.
+/// Returns an image of the principal's tenant, as the resource shows it.
 ///
 /// # Errors
 /// 404 for any other image.
-pub(super) async fn shown(media: &Media, caller: &Caller, id: &str) -> Result<Map<String, Json>, Problem> {
+pub(super) async fn shown(media: &Media, principal: &Principal, id: &str) -> Result<Map<String, Json>, Problem> {
     let sql = "SELECT * FROM images WHERE id = ? AND tenant_id = ?";
-    let result = media.database().query(Statement::new(sql).bind(id).bind(caller.tenant()).rows_only()).await?;
+    let result = media.database().query(Statement::new(sql).bind(id).bind(principal.tenant()).rows_only()).await?;
     let row = result.rows.first().ok_or_else(missing)?;
     row_object(&resource().all_shown(), row)
 }

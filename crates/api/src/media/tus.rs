@@ -13,7 +13,7 @@ use super::Media;
 use super::upload::{BodyError, Received};
 use super::upload_journal::Upload;
 use crate::background::detached;
-use crate::{BodyMemory, Caller, Problem};
+use crate::{BodyMemory, Principal, Problem};
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const EXTENSIONS: &str = "creation,creation-defer-length,creation-with-upload,expiration,termination";
@@ -36,51 +36,56 @@ pub(super) async fn options(State(media): State<Media>) -> Response {
 }
 
 /// `POST /uploads`: a new upload, with its first bytes if the request has any.
-pub(super) async fn create(State(media): State<Media>, caller: Caller, request: Request) -> Response {
-    answered(creating(media, caller, request).await)
+pub(super) async fn create(State(media): State<Media>, principal: Principal, request: Request) -> Response {
+    answered(creating(media, principal, request).await)
 }
 
 /// `HEAD /uploads/{id}`: the progress of an upload.
 pub(super) async fn show(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    answered(progress(&media, &caller, &id, &headers).await)
+    answered(progress(&media, &principal, &id, &headers).await)
 }
 
 /// `PATCH /uploads/{id}`: more bytes.
 pub(super) async fn append(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    answered(appending(media, caller, id, request).await)
+    answered(appending(media, principal, id, request).await)
 }
 
 /// `DELETE /uploads/{id}`: deletes an unfinished upload.
 pub(super) async fn end(
     State(media): State<Media>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    answered(ending(media, caller, id, &headers).await)
+    answered(ending(media, principal, id, &headers).await)
 }
 
 /// `POST /uploads/{id}` with `X-HTTP-Method-Override`, for clients that cannot send the method itself.
-pub(super) async fn overridden(media: State<Media>, caller: Caller, id: Path<String>, request: Request) -> Response {
+pub(super) async fn overridden(
+    media: State<Media>,
+    principal: Principal,
+    id: Path<String>,
+    request: Request,
+) -> Response {
     let method = request.headers().get("x-http-method-override").map(HeaderValue::as_bytes).unwrap_or_default();
     match Method::from_bytes(method) {
-        Ok(Method::PATCH) => append(media, caller, id, request).await,
-        Ok(Method::DELETE) => end(media, caller, id, request.into_parts().0.headers).await,
+        Ok(Method::PATCH) => append(media, principal, id, request).await,
+        Ok(Method::DELETE) => end(media, principal, id, request.into_parts().0.headers).await,
         _ => Problem::new(StatusCode::METHOD_NOT_ALLOWED).into_response(),
     }
 }
 
-async fn creating(media: Media, caller: Caller, request: Request) -> Result<Response, Problem> {
+async fn creating(media: Media, principal: Principal, request: Request) -> Result<Response, Problem> {
     let headers = request.headers();
     check_version(headers)?;
     let length = announced(headers)?;
@@ -93,7 +98,7 @@ async fn creating(media: Media, caller: Caller, request: Request) -> Result<Resp
     let memory = request.extensions().get::<BodyMemory>().cloned();
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     detached(async move {
-        let upload = media.open(&caller, &name, length, true, Some(metadata)).await?;
+        let upload = media.open(&principal, &name, length, true, Some(metadata)).await?;
         let id = upload.id.clone();
         let expires = http_date(&upload);
         let received = match has_bytes || length == Some(0) {
@@ -109,14 +114,14 @@ async fn creating(media: Media, caller: Caller, request: Request) -> Result<Resp
     .await
 }
 
-async fn progress(media: &Media, caller: &Caller, id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn progress(media: &Media, principal: &Principal, id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     check_version(headers)?;
-    let (received, length, expires, metadata) = match media.find(caller, id).await? {
+    let (received, length, expires, metadata) = match media.find(principal, id).await? {
         Some(upload) => (upload.received, upload.size, http_date(&upload), upload.metadata),
         None => {
             // It may be complete, and the client has missed the last answer.
             let sql = "SELECT size, upload_metadata FROM images WHERE id = ? AND tenant_id = ? AND user_id = ?";
-            let query = media.database().prepare(sql).bind(id).bind(caller.tenant()).bind(caller.user());
+            let query = media.database().prepare(sql).bind(id).bind(principal.tenant()).bind(principal.user());
             let found: Option<(i64, Option<String>)> = query.first().await?;
             let (size, metadata) = found.ok_or_else(|| Problem::not_found("the upload was not found, or has ended"))?;
             let size = u64::try_from(size).unwrap_or_default();
@@ -132,7 +137,7 @@ async fn progress(media: &Media, caller: &Caller, id: &str, headers: &HeaderMap)
     Ok((StatusCode::OK, headers, progressed(received, length, id, expires)).into_response())
 }
 
-async fn appending(media: Media, caller: Caller, id: String, request: Request) -> Result<Response, Problem> {
+async fn appending(media: Media, principal: Principal, id: String, request: Request) -> Result<Response, Problem> {
     let headers = request.headers();
     check_version(headers)?;
     if !is_offset_stream(headers) {
@@ -144,7 +149,7 @@ async fn appending(media: Media, caller: Caller, id: String, request: Request) -
     let memory = request.extensions().get::<BodyMemory>().cloned();
     let chunks = request.into_body().into_data_stream().map_err(|error| Box::new(error) as BodyError).boxed();
     detached(async move {
-        let mut upload = media.lock(&caller, &id).await?;
+        let mut upload = media.lock(&principal, &id).await?;
         if upload.received != offset {
             media.release(&upload).await?;
             let detail = format!("the upload has {} bytes; continue from there", upload.received);
@@ -164,10 +169,10 @@ async fn appending(media: Media, caller: Caller, id: String, request: Request) -
     .await
 }
 
-async fn ending(media: Media, caller: Caller, id: String, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn ending(media: Media, principal: Principal, id: String, headers: &HeaderMap) -> Result<Response, Problem> {
     check_version(headers)?;
     detached(async move {
-        let upload = media.lock(&caller, &id).await?;
+        let upload = media.lock(&principal, &id).await?;
         media.discard(&upload).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })

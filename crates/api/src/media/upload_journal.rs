@@ -12,7 +12,7 @@ use super::kind::Named;
 use crate::batch::{is_reached, must_have_changed, must_not, nothing_changed};
 use crate::id::new_id;
 use crate::time::{now, rfc3339};
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 /// Size of a part in bytes: the least that R2 takes for one that is not the last.
 pub(super) const PART_BYTES: u64 = 5 * 1024 * 1024;
@@ -78,11 +78,11 @@ impl Media {
     /// Opens an upload: its row is there before its object.
     ///
     /// # Errors
-    /// 400 and 415 as [`Named::of`], 401 for an anonymous caller, 413 for a length above the limit, 429 for too many unfinished
-    /// uploads, 507 where the tenant's quota has no room.
+    /// 400 and 415 as [`Named::of`], 401 for an anonymous principal, 413 for a length above the limit, 429 for too many
+    /// unfinished uploads, 507 where the tenant's quota has no room.
     pub(super) async fn open(
         &self,
-        caller: &Caller,
+        principal: &Principal,
         name: &str,
         size: Option<u64>,
         resumable: bool,
@@ -94,8 +94,8 @@ impl Media {
             return Err(self.too_large());
         }
         let unknown = || Problem::new(http::StatusCode::UNAUTHORIZED);
-        let tenant = caller.tenant().ok_or_else(unknown)?;
-        let user = caller.user().ok_or_else(unknown)?;
+        let tenant = principal.tenant().ok_or_else(unknown)?;
+        let user = principal.user().ok_or_else(unknown)?;
         let limit = largest.min(self.free_bytes(tenant).await?);
         if limit == 0 || size.is_some_and(|size| size > limit) {
             return Err(self.no_room());
@@ -193,10 +193,10 @@ impl Media {
         Ok(())
     }
 
-    /// Returns an upload of the caller's, to be read.
-    pub(super) async fn find(&self, caller: &Caller, id: &str) -> Result<Option<Upload>, Problem> {
+    /// Returns an upload of the principal's, to be read.
+    pub(super) async fn find(&self, principal: &Principal, id: &str) -> Result<Option<Upload>, Problem> {
         let sql = "SELECT * FROM uploads WHERE id = ? AND tenant_id = ? AND user_id = ? AND state = 'coming' AND expires_at > ?";
-        let statement = Statement::new(sql).bind(id).bind(caller.tenant()).bind(caller.user()).bind(now());
+        let statement = Statement::new(sql).bind(id).bind(principal.tenant()).bind(principal.user()).bind(now());
         let result = self.database().query(statement.rows_only()).await?;
         result.rows.first().map(|row| self.read(row)).transpose()
     }
@@ -205,16 +205,17 @@ impl Media {
         Ok(Upload { limit: self.options().max_bytes, ..read(row)? })
     }
 
-    /// Locks an upload of the caller's, to write to it.
+    /// Locks an upload of the principal's, to write to it.
     ///
     /// # Errors
     /// 404 for an upload that does not exist or has expired, 423 while another request has locked it.
-    pub(super) async fn lock(&self, caller: &Caller, id: &str) -> Result<Upload, Problem> {
+    pub(super) async fn lock(&self, principal: &Principal, id: &str) -> Result<Upload, Problem> {
         let lock = new_id()?;
         let sql = "UPDATE uploads SET lock = ?1, locked_until = ?2 WHERE id = ?3 AND tenant_id = ?4 AND user_id = ?5 \
                    AND state = 'coming' AND expires_at > ?6 AND locked_until <= ?6 RETURNING *";
         let statement = Statement::new(sql).bind(&lock).bind(rfc3339(Utc::now() + LOCK)).bind(id);
-        let result = self.database().query(statement.bind(caller.tenant()).bind(caller.user()).bind(now())).await?;
+        let result =
+            self.database().query(statement.bind(principal.tenant()).bind(principal.user()).bind(now())).await?;
         match result.rows.first() {
             Some(row) => {
                 let mut upload = self.read(row)?;
@@ -224,7 +225,7 @@ impl Media {
                 }
                 Ok(upload)
             }
-            None if self.find(caller, id).await?.is_some() => {
+            None if self.find(principal, id).await?.is_some() => {
                 let detail = "another request writes to this upload; try again in a moment";
                 Err(Problem::new(http::StatusCode::LOCKED).with_detail(detail))
             }
@@ -395,14 +396,14 @@ impl Media {
     }
 
     /// Deletes an image: its row at once, its object before this is done or by the sweep.
-    pub(super) async fn remove(&self, caller: &Caller, id: &str) -> Result<(), Problem> {
+    pub(super) async fn remove(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
         let insert = "INSERT OR REPLACE INTO uploads (id, tenant_id, user_id, key, name, state, expires_at, created_at, reserved) \
                       SELECT id, tenant_id, user_id, key, name, 'going', ?3, ?3, size FROM images \
                       WHERE id = ?1 AND tenant_id = ?2";
         let delete = "DELETE FROM images WHERE id = ? AND tenant_id = ? RETURNING key";
         let statements = vec![
-            Statement::new(insert).bind(id).bind(caller.tenant()).bind(now()),
-            Statement::new(delete).bind(id).bind(caller.tenant()),
+            Statement::new(insert).bind(id).bind(principal.tenant()).bind(now()),
+            Statement::new(delete).bind(id).bind(principal.tenant()),
         ];
         let results = self.database().batch(statements).await?;
         let key: String = match results.get(1).and_then(|result| result.rows.first()) {

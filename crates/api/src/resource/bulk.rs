@@ -17,7 +17,7 @@ use super::state::ResourceState;
 use crate::batch::{is_reached, must_have_changed, nothing_changed};
 use crate::id::new_id;
 use crate::time::now;
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 /// Operations of one request.
 const MAX_OPERATIONS: usize = 50;
@@ -38,27 +38,28 @@ enum Operation {
 
 pub(super) async fn bulk(
     State(state): State<ResourceState>,
-    caller: Caller,
+    principal: Principal,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let resource = state.resource();
     let policies = &resource.policies;
-    // A caller without any permission learns nothing of the form.
-    let first = [policies.create, policies.update, policies.delete].map(|it| Scope::new(resource, &caller, it, true));
+    // A principal without any permission learns nothing of the form.
+    let first =
+        [policies.create, policies.update, policies.delete].map(|it| Scope::new(resource, &principal, it, true));
     if first.iter().all(Result::is_err) {
         let [first, ..] = first;
         return Err(first.expect_err("all are"));
     }
     let body = read(&headers, body)?;
-    let idempotency = Idempotency::read(&headers, &caller, &format!("POST {}/bulk", resource.name), &body)?;
-    replay_or_run(&state.api, idempotency.as_ref(), run(&state, &caller, &body, idempotency.as_ref())).await
+    let idempotency = Idempotency::read(&headers, &principal, &format!("POST {}/bulk", resource.name), &body)?;
+    replay_or_run(&state.api, idempotency.as_ref(), run(&state, &principal, &body, idempotency.as_ref())).await
 }
 
 /// Runs the operations of a body in one transaction, and keeps their answer with them.
 async fn run(
     state: &ResourceState,
-    caller: &Caller,
+    principal: &Principal,
     body: &[u8],
     idempotency: Option<&Idempotency>,
 ) -> Result<Written, Problem> {
@@ -72,14 +73,14 @@ async fn run(
     let mut work = Vec::new();
     let mut results = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
-        let (statements, result) = plan(state, caller, index, operation).await?;
+        let (statements, result) = plan(state, principal, index, operation).await?;
         work.extend(statements);
         results.push(result);
     }
     let body = json!({ "results": results }).to_string();
     let written = Written { status: 200, location: None, etag: None, body };
     let mut statements = idempotency.iter().flat_map(|it| it.statements(&written)).collect::<Vec<_>>();
-    let scope = Scope::of_reference(state.resource(), caller)?;
+    let scope = Scope::of_reference(state.resource(), principal)?;
     let of_kind = |kind: fn(&Operation) -> bool| operations.iter().filter(|it| kind(it)).count() as u64;
     let created = of_kind(|it| matches!(it, Operation::Create { .. }));
     let deleted = of_kind(|it| matches!(it, Operation::Delete { .. }));
@@ -89,7 +90,7 @@ async fn run(
     match row_count::run(state, &scope, statements).await {
         Ok(_) => Ok(written),
         Err(error) if is_reached(&error) => Err(row_count::refused(state, &scope)),
-        Err(error) if nothing_changed(&error) => Err(conflict(state, caller, &operations).await?),
+        Err(error) if nothing_changed(&error) => Err(conflict(state, principal, &operations).await?),
         Err(error) => Err(refused(&scope, error)),
     }
 }
@@ -97,7 +98,7 @@ async fn run(
 /// The statements of an operation, and what it is answered with.
 async fn plan(
     state: &ResourceState,
-    caller: &Caller,
+    principal: &Principal,
     index: usize,
     operation: &Operation,
 ) -> Result<(Vec<Statement>, Json), Problem> {
@@ -106,21 +107,21 @@ async fn plan(
     let path = format!("operations[{index}].value.");
     Ok(match operation {
         Operation::Create { value } => {
-            let scope = Scope::new(resource, caller, resource.policies.create, true)?;
+            let scope = Scope::new(resource, principal, resource.policies.create, true)?;
             let id = new_id()?;
-            let values = state.api.values(&scope, caller, value, &id, Purpose::Create, &path).await?;
+            let values = state.api.values(&scope, principal, value, &id, Purpose::Create, &path).await?;
             (vec![scope.insert(new_row(values, &id, &now))], json!({"id": id, "revision": 1}))
         }
         Operation::Update { id, revision, value } => {
-            let scope = Scope::new(resource, caller, resource.policies.update, true)?;
+            let scope = Scope::new(resource, principal, resource.policies.update, true)?;
             let id = checked_id(&scope, id)?;
-            let mut values = state.api.values(&scope, caller, value, id, Purpose::Update, &path).await?;
+            let mut values = state.api.values(&scope, principal, value, id, Purpose::Update, &path).await?;
             values.push(("updated_at", now.into()));
             let update = scope.update(id, Some(*revision), values).into_statement();
             (vec![update, must_have_changed()], json!({"id": id, "revision": revision.saturating_add(1)}))
         }
         Operation::Delete { id, revision } => {
-            let scope = Scope::new(resource, caller, resource.policies.delete, true)?;
+            let scope = Scope::new(resource, principal, resource.policies.delete, true)?;
             let id = checked_id(&scope, id)?;
             (vec![scope.delete(id, Some(*revision)).into_statement(), must_have_changed()], json!({"id": id}))
         }
@@ -128,8 +129,8 @@ async fn plan(
 }
 
 /// Which operations found no row of the revision they name.
-async fn conflict(state: &ResourceState, caller: &Caller, operations: &[Operation]) -> Result<Problem, Problem> {
-    let scope = Scope::of_reference(state.resource(), caller)?;
+async fn conflict(state: &ResourceState, principal: &Principal, operations: &[Operation]) -> Result<Problem, Problem> {
+    let scope = Scope::of_reference(state.resource(), principal)?;
     let detail = "nothing was changed: a row was not found, or has changed; see errors";
     let mut problem = Problem::new(StatusCode::CONFLICT).with_detail(detail);
     for (index, operation) in operations.iter().enumerate() {

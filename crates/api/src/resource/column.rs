@@ -138,8 +138,8 @@ impl Column {
         Self::new(name, Kind::Json { shape, max_bytes: 64 * 1024 })
     }
 
-    /// The id of a row of another resource, which must exist within the caller's tenant and, where rows belong to users, be visible to
-    /// the caller.
+    /// The id of a row of another resource, which must exist within the principal's tenant and, where rows belong to users, be
+    /// visible to the principal.
     #[must_use]
     pub fn reference(name: &'static str, resource: &'static str) -> Self {
         Self::new(name, Kind::Reference(resource))

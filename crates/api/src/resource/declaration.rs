@@ -78,15 +78,15 @@ pub(crate) struct Policies {
 }
 
 impl Resource {
-    /// A resource whose rows belong to one tenant each, whose id is in the column `tenant_id`. A caller sees and writes the rows of
-    /// its own tenant only. No principal is admitted until policies are declared.
+    /// A resource whose rows belong to one tenant each, whose id is in the column `tenant_id`. A principal sees and writes the
+    /// rows of its own tenant only. No principal is admitted until policies are declared.
     #[must_use]
     pub fn of_tenant(name: &'static str) -> Self {
         Self::new(name, Tenancy::Tenant("tenant_id"))
     }
 
-    /// A resource whose rows belong to no tenant, and are the same for all callers. No principal is admitted until policies are
-    /// declared.
+    /// A resource whose rows belong to no tenant, and are the same for all principals. No principal is admitted until policies
+    /// are declared.
     #[must_use]
     pub fn shared(name: &'static str) -> Self {
         Self::new(name, Tenancy::Shared)
@@ -158,8 +158,8 @@ impl Resource {
         self
     }
 
-    /// Makes each row belong to the user who creates it, whose id the API writes into `column`. Callers below the role `except` see
-    /// and write their own rows only. Default: rows belong to no user.
+    /// Makes each row belong to the user who creates it, whose id the API writes into `column`. Principals below the role
+    /// `except` see and write their own rows only. Default: rows belong to no user.
     #[must_use]
     pub fn owned_by(mut self, column: &'static str, except: Role) -> Self {
         self.ownership = Some(RowOwnership { column, except });

@@ -15,7 +15,7 @@ use http::StatusCode;
 use isobar_base::sync::IgnorePoison;
 use tokio::sync::oneshot;
 
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 /// Requests of one tenant that may wait; further ones are answered 429 with `Retry-After`.
 const WAITING: usize = 1024;
@@ -163,7 +163,7 @@ impl Drop for Permit {
 /// Middleware that runs a request once its tenant has a permit. The body is read first, so that a slow client holds no permit.
 pub(crate) async fn schedule(
     State(scheduler): State<FairScheduler>,
-    caller: Caller,
+    principal: Principal,
     request: Request,
     next: Next,
 ) -> Response {
@@ -175,7 +175,7 @@ pub(crate) async fn schedule(
         }
     };
     let request = Request::from_parts(parts, body);
-    let Some(_permit) = scheduler.acquire(caller.tenant().unwrap_or_default()).await else {
+    let Some(_permit) = scheduler.acquire(principal.tenant().unwrap_or_default()).await else {
         let detail = "your team has too many requests waiting; send fewer at once";
         return Problem::new(StatusCode::TOO_MANY_REQUESTS)
             .with_detail(detail)

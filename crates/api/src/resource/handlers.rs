@@ -15,17 +15,17 @@ use super::state::ResourceState;
 use crate::batch::{is_reached, must_have_changed, nothing_changed};
 use crate::id::new_id;
 use crate::time::now;
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 type Answer = Result<Response, Problem>;
 
 /// `GET /{resource}`.
 pub(super) async fn list(
     State(state): State<ResourceState>,
-    caller: Caller,
+    principal: Principal,
     parameters: Query<Vec<(String, String)>>,
 ) -> Answer {
-    let scope = Scope::new(state.resource(), &caller, state.resource().policies.read, false)?;
+    let scope = Scope::new(state.resource(), &principal, state.resource().policies.read, false)?;
     let query = ListQuery::parse(state.resource(), &parameters)?;
     let rows = state.api.database.query(query.statement(&scope)?.rows_only()).await?.rows;
     let page = query.page(&rows)?;
@@ -35,11 +35,11 @@ pub(super) async fn list(
 /// `GET /{resource}/{id}`.
 pub(super) async fn show(
     State(state): State<ResourceState>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    let scope = Scope::new(state.resource(), &caller, state.resource().policies.read, false)?;
+    let scope = Scope::new(state.resource(), &principal, state.resource().policies.read, false)?;
     let row = input::find(&state.api, &scope, &state.resource().all_shown(), checked_id(&scope, &id)?).await?;
     let etag = etag(row.get("revision").and_then(Json::as_i64).unwrap_or_default());
     let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
@@ -54,18 +54,18 @@ pub(super) async fn show(
 /// `POST /{resource}`.
 pub(super) async fn create(
     State(state): State<ResourceState>,
-    caller: Caller,
+    principal: Principal,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let resource = state.resource();
-    let scope = Scope::new(resource, &caller, resource.policies.create, true)?;
+    let scope = Scope::new(resource, &principal, resource.policies.create, true)?;
     let body = read(&headers, body)?;
-    let idempotency = Idempotency::read(&headers, &caller, &format!("POST {}", resource.name), &body)?;
+    let idempotency = Idempotency::read(&headers, &principal, &format!("POST {}", resource.name), &body)?;
     let work = async {
         let object = input::object(&body)?;
         let id = new_id()?;
-        let values = state.api.values(&scope, &caller, &object, &id, Purpose::Create, "").await?;
+        let values = state.api.values(&scope, &principal, &object, &id, Purpose::Create, "").await?;
         let row = new_row(values, &id, &now());
         let written = Written {
             status: 201,
@@ -88,13 +88,13 @@ pub(super) async fn create(
 /// `PATCH /{resource}/{id}`.
 pub(super) async fn update(
     State(state): State<ResourceState>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let resource = state.resource();
-    let scope = Scope::new(resource, &caller, resource.policies.update, true)?;
+    let scope = Scope::new(resource, &principal, resource.policies.update, true)?;
     let id = checked_id(&scope, &id)?;
     let object = input::object(&read(&headers, body)?)?;
     // Looked up first, so that no answer reveals another tenant's rows.
@@ -102,7 +102,7 @@ pub(super) async fn update(
         let detail = "send If-Match with the ETag of the row, or * for any";
         Problem::new(StatusCode::PRECONDITION_REQUIRED).with_detail(detail)
     })?;
-    let mut values = state.api.values(&scope, &caller, &object, id, Purpose::Update, "").await?;
+    let mut values = state.api.values(&scope, &principal, &object, id, Purpose::Update, "").await?;
     values.push(("updated_at", now().into()));
     let columns = resource.all_shown();
     let mut sql = scope.update(id, revision.number(), values);
@@ -120,12 +120,12 @@ pub(super) async fn update(
 /// `DELETE /{resource}/{id}`.
 pub(super) async fn delete(
     State(state): State<ResourceState>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
     let resource = state.resource();
-    let scope = Scope::new(resource, &caller, resource.policies.delete, true)?;
+    let scope = Scope::new(resource, &principal, resource.policies.delete, true)?;
     let id = checked_id(&scope, &id)?;
     let revision = expected(&state, &scope, id, &headers).await?.and_then(Revision::number);
     let mut statements: Vec<Statement> = vec![scope.delete(id, revision).into_statement(), must_have_changed()];

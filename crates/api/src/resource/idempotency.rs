@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::state::ApiState;
 use crate::time::{now, rfc3339};
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 /// Time for which an answer is kept.
 const KEPT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
@@ -39,10 +39,10 @@ impl Idempotency {
     /// Returns the key of a request, if it has one.
     ///
     /// # Errors
-    /// 400 for a key that is not valid, and for an anonymous caller.
+    /// 400 for a key that is not valid, and for an anonymous principal.
     pub(super) fn read(
         headers: &HeaderMap,
-        caller: &Caller,
+        principal: &Principal,
         route: &str,
         body: &[u8],
     ) -> Result<Option<Self>, Problem> {
@@ -52,7 +52,7 @@ impl Idempotency {
         };
         let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
         let key = key.ok_or_else(|| invalid("must be 1 to 255 visible characters"))?;
-        let (Some(tenant), Some(user)) = (caller.tenant(), caller.user()) else {
+        let (Some(tenant), Some(user)) = (principal.tenant(), principal.user()) else {
             return Err(invalid("needs a signed-in user or an API key"));
         };
         let mut hash = Sha256::new();

@@ -13,7 +13,7 @@ use super::state::ApiState;
 use super::validation::ValidationErrors;
 use super::{Column, Kind};
 use crate::id::is_id;
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 /// The values that a request gives a row.
 pub(super) type Values = Vec<(&'static str, Value)>;
@@ -36,7 +36,7 @@ impl ApiState {
     pub(super) async fn values(
         &self,
         scope: &Scope<'_>,
-        caller: &Caller,
+        principal: &Principal,
         object: &Map<String, Json>,
         id: &str,
         purpose: Purpose,
@@ -45,7 +45,7 @@ impl ApiState {
         let mut errors = ValidationErrors::default();
         let mut values = self.checked(scope, object, purpose, path, &mut errors);
         if errors.is_empty() {
-            self.check_references(scope, caller, &values, path, &mut errors).await?;
+            self.check_references(scope, principal, &values, path, &mut errors).await?;
         }
         errors.into_result()?;
         for (name, value) in &mut values {
@@ -101,11 +101,11 @@ impl ApiState {
         values
     }
 
-    /// Checks that referenced rows exist within the caller's scope: another tenant's rows do not.
+    /// Checks that referenced rows exist within the principal's scope: another tenant's rows do not.
     async fn check_references(
         &self,
         scope: &Scope<'_>,
-        caller: &Caller,
+        principal: &Principal,
         values: &Values,
         path: &str,
         errors: &mut ValidationErrors,
@@ -115,7 +115,7 @@ impl ApiState {
             let (Some(Kind::Reference(target)), Value::Text(id)) = (column.map(|column| &column.kind), value) else {
                 continue;
             };
-            let mut sql = Scope::of_reference(self.resource(target), caller)?.select(["id"]);
+            let mut sql = Scope::of_reference(self.resource(target), principal)?.select(["id"]);
             sql.push(" AND \"id\" = ").bind(id);
             let found = self.database.query(sql.into_statement().rows_only()).await?;
             if found.rows.is_empty() {

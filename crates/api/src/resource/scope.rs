@@ -1,15 +1,15 @@
 //! The one place where SQL for a resource is written, and where tenants are kept apart.
 //!
-//! A [`Scope`] is built from a resource and a caller, and builds every statement on the resource's table. All of them have the
+//! A [`Scope`] is built from a resource and a principal, and builds every statement on the resource's table. All of them have the
 //! predicates of the tenant and of the owner.
 
 use http::StatusCode;
 use isobar_db::{Statement, Value};
 
 use super::declaration::{Resource, Tenancy};
-use crate::{Caller, Policy, Problem};
+use crate::{Policy, Principal, Problem};
 
-/// The rows of a resource that a caller may read and write.
+/// The rows of a resource that a principal may read and write.
 #[derive(Debug, Clone)]
 pub(super) struct Scope<'a> {
     resource: &'a Resource,
@@ -56,27 +56,32 @@ impl Sql {
 }
 
 impl<'a> Scope<'a> {
-    /// Returns the rows that the caller may read and write, if the policy admits the caller.
+    /// Returns the rows that the principal may read and write, if the policy admits the principal.
     ///
     /// # Errors
-    /// As [`Policy::admit`]; 403 when rows of tenants are public and the caller has none.
-    pub(super) fn new(resource: &'a Resource, caller: &Caller, policy: Policy, writes: bool) -> Result<Self, Problem> {
-        policy.admit(caller, resource.name, writes)?;
-        Self::of_reference(resource, caller)
+    /// As [`Policy::admit`]; 403 when rows of tenants are public and the principal has none.
+    pub(super) fn new(
+        resource: &'a Resource,
+        principal: &Principal,
+        policy: Policy,
+        writes: bool,
+    ) -> Result<Self, Problem> {
+        policy.admit(principal, resource.name, writes)?;
+        Self::of_reference(resource, principal)
     }
 
-    /// Returns the rows that a caller may refer to, without checking a policy.
-    pub(super) fn of_reference(resource: &'a Resource, caller: &Caller) -> Result<Self, Problem> {
+    /// Returns the rows that a principal may refer to, without checking a policy.
+    pub(super) fn of_reference(resource: &'a Resource, principal: &Principal) -> Result<Self, Problem> {
         let mut pinned = Vec::new();
         if let Tenancy::Tenant(column) = resource.tenancy {
-            let tenant = caller.tenant().ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED))?;
+            let tenant = principal.tenant().ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED))?;
             pinned.push((column, tenant.into()));
         }
         let mut owner = None;
         if let Some(ownership) = resource.ownership {
-            let user = caller.user().ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED))?;
+            let user = principal.user().ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED))?;
             owner = Some((ownership.column, user.into()));
-            if caller.role().is_none_or(|role| role < ownership.except) {
+            if principal.role().is_none_or(|role| role < ownership.except) {
                 pinned.push((ownership.column, user.into()));
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use isobar_api::auth::PasswordCost;
-use isobar_api::{Api, Auth, AuthOptions, Caller};
+use isobar_api::{Api, Auth, AuthOptions, Principal};
 use isobar_db::{Database, QueryableExt, SqliteDatabase};
 use serde_json::json;
 
@@ -319,7 +319,7 @@ async fn nothing_of_a_secret_is_stored_or_shown() {
     let key = ada.post("/auth/keys", json!({"name": "CI"})).await.is(201).json()["key"].as_str().unwrap().to_owned();
     let cookie = ada.cookie.clone().unwrap();
     let secrets = [PASSWORD, key.splitn(3, '_').nth(2).unwrap(), cookie.as_str()]; // base64url has _, too
-    let shown = format!("{:?} {:?}", town.auth, Caller::anonymous());
+    let shown = format!("{:?} {:?}", town.auth, Principal::anonymous());
     for secret in secrets {
         assert!(!shown.contains(secret));
         for file in std::fs::read_dir(folder.path()).unwrap() {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use isobar_api::auth::{Revocations, Revoked, is_operator};
-use isobar_api::{AuthOptions, Caller, Problem, Role};
+use isobar_api::{AuthOptions, Principal, Problem, Role};
 use isobar_db::QueryableExt;
 use serde_json::{Value as Json, json};
 
@@ -22,10 +22,10 @@ async fn key_of(browser: &mut Browser<'_>) -> String {
     made["key"].as_str().unwrap().to_owned()
 }
 
-async fn tenant_of(browser: &mut Browser<'_>) -> Caller {
+async fn tenant_of(browser: &mut Browser<'_>) -> Principal {
     let me = browser.get("/auth/me").await.is(200).json();
     let text = |value: &Json| value.as_str().unwrap().to_owned();
-    Caller::member(text(&me["user"]["id"]), text(&me["tenant"]["id"]), Role::Owner)
+    Principal::member(text(&me["user"]["id"]), text(&me["tenant"]["id"]), Role::Owner)
 }
 
 /// Time passes, for a session.
@@ -56,7 +56,7 @@ async fn open_sign_up_waits_for_the_set_up_token() {
     let database = &*town.database;
     assert!(is_operator(database, &tenant_of(&mut ada).await).await.unwrap());
     assert!(!is_operator(database, &tenant_of(&mut mallory).await).await.unwrap());
-    assert!(!is_operator(database, &Caller::anonymous()).await.unwrap());
+    assert!(!is_operator(database, &Principal::anonymous()).await.unwrap());
     // Nor does the operator's tenant go, and leave its place to another.
     assert!(town.database.prepare("DELETE FROM tenants WHERE slug = 'ada'").run().await.is_err());
 }
@@ -144,9 +144,9 @@ async fn keys_end_with_the_password_and_with_signing_out_everywhere() {
 }
 
 #[tokio::test]
-async fn a_caller_by_key_has_the_keys_id_and_one_by_session_has_none() {
+async fn a_principal_by_key_has_the_keys_id_and_one_by_session_has_none() {
     let mut town = town().await;
-    let who = |caller: Caller| async move { caller.key().unwrap_or("none").to_owned() };
+    let who = |principal: Principal| async move { principal.key().unwrap_or("none").to_owned() };
     let router = axum::Router::new().route("/who", axum::routing::get(who));
     town.router = town.router.clone().merge(town.auth.protect(router));
     let mut ada = Browser::signed_up(&town, "ada").await;
@@ -297,10 +297,10 @@ async fn access_that_ends_is_delivered_to_the_hook() {
     town.database.prepare(join).run().await.unwrap();
     let adas = tenant_of(&mut ada).await;
     let bobs = tenant_of(&mut bob).await;
-    let is = |revoked: &[Revoked], user: &Caller, tenant: Option<&Caller>| {
+    let is = |revoked: &[Revoked], user: &Principal, tenant: Option<&Principal>| {
         revoked
             .iter()
-            .any(|it| Some(&*it.user) == user.user() && it.tenant.as_deref() == tenant.and_then(Caller::tenant))
+            .any(|it| Some(&*it.user) == user.user() && it.tenant.as_deref() == tenant.and_then(Principal::tenant))
     };
     // A role is another one; then the membership ends, one by one or by many at once.
     let any = [("if-match", "*")];

@@ -1,11 +1,11 @@
 //! Lists: pages, filters, order, columns, words.
 
-use isobar_api::Caller;
+use isobar_api::Principal;
 use serde_json::{Value as Json, json};
 
 use crate::world::{World, member, world};
 
-async fn with_tickets(count: usize) -> (World, Caller) {
+async fn with_tickets(count: usize) -> (World, Principal) {
     let world = world().await;
     let me = member("a");
     for number in 0..count {
@@ -18,7 +18,7 @@ async fn with_tickets(count: usize) -> (World, Caller) {
     (world, me)
 }
 
-async fn subjects(world: &World, me: &Caller, query: &str) -> Vec<String> {
+async fn subjects(world: &World, me: &Principal, query: &str) -> Vec<String> {
     let page = world.get(me, &format!("/tickets?{query}")).await.is(200).json();
     page["items"].as_array().unwrap().iter().map(|row| row["subject"].as_str().unwrap().to_owned()).collect()
 }

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use isobar_api::media::ContentServer;
-use isobar_api::{Api, Caller, Media, MediaOptions, Role};
+use isobar_api::{Api, Media, MediaOptions, Principal, Role};
 use isobar_db::vault::{self, Keyring, Vault};
 use isobar_db::{QueryableExt, SqliteDatabase};
 use isobar_storage::memory::MemoryStore;
@@ -76,12 +76,12 @@ pub(crate) async fn gallery_with(options: MediaOptions) -> Gallery {
     Gallery { database, store, media, router }
 }
 
-pub(crate) fn ada() -> Caller {
-    Caller::member("ada", "a", Role::Member)
+pub(crate) fn ada() -> Principal {
+    Principal::member("ada", "a", Role::Member)
 }
 
-pub(crate) fn eve() -> Caller {
-    Caller::member("eve", "b", Role::Owner)
+pub(crate) fn eve() -> Principal {
+    Principal::member("eve", "b", Role::Owner)
 }
 
 pub(crate) fn png(width: u32, height: u32, rest: usize) -> Vec<u8> {
@@ -95,7 +95,7 @@ pub(crate) fn png(width: u32, height: u32, rest: usize) -> Vec<u8> {
 impl Gallery {
     pub(crate) async fn send(
         &self,
-        caller: &Caller,
+        principal: &Principal,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
@@ -106,20 +106,20 @@ impl Gallery {
             request = request.header(*name, *value);
         }
         let mut request = request.body(body).unwrap();
-        request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(principal.clone());
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         (parts.status.as_u16(), parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
     }
 
     pub(crate) async fn ask(
         &self,
-        caller: &Caller,
+        principal: &Principal,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let (status, headers, body) = self.send(caller, method, path, headers, Body::from(body.to_vec())).await;
+        let (status, headers, body) = self.send(principal, method, path, headers, Body::from(body.to_vec())).await;
         Answer { status, headers, text: String::from_utf8_lossy(&body).into_owned() }
     }
 
@@ -128,8 +128,8 @@ impl Gallery {
         self.ask(&ada(), "POST", &format!("/images?name={name}"), &[], body).await.is(201).json()
     }
 
-    pub(crate) async fn content(&self, caller: &Caller, path: &str) -> (u16, Vec<u8>) {
-        let (status, _, body) = self.send(caller, "GET", path, &[], Body::empty()).await;
+    pub(crate) async fn content(&self, principal: &Principal, path: &str) -> (u16, Vec<u8>) {
+        let (status, _, body) = self.send(principal, "GET", path, &[], Body::empty()).await;
         (status, body)
     }
 
@@ -217,8 +217,8 @@ async fn what_is_no_medium_is_refused_and_leaves_nothing() {
     gallery.ask(&ada(), "POST", "/images?name=a.png", &long, b"").await.is(413);
     let more = Body::from(png(1, 1, 21_000_000));
     assert_eq!(gallery.send(&ada(), "POST", "/images?name=a.png", &[], more).await.0, 413);
-    gallery.ask(&Caller::anonymous(), "POST", "/images?name=a.png", &[], b"x").await.is(401);
-    gallery.ask(&Caller::member("v", "a", Role::Viewer), "POST", "/images?name=a.png", &[], b"x").await.is(403);
+    gallery.ask(&Principal::anonymous(), "POST", "/images?name=a.png", &[], b"x").await.is(401);
+    gallery.ask(&Principal::member("v", "a", Role::Viewer), "POST", "/images?name=a.png", &[], b"x").await.is(403);
     assert_eq!((gallery.count("images").await, gallery.count("uploads").await, gallery.objects().await), (0, 0, 0));
 }
 
@@ -248,7 +248,7 @@ async fn private_until_public_or_linked() {
     let gallery = gallery().await;
     let image = gallery.upload("a.png", &png(1, 1, 9)).await;
     let one = format!("/images/{}", image["id"].as_str().unwrap());
-    let nobody = Caller::anonymous();
+    let nobody = Principal::anonymous();
     let content = format!("{one}/content");
     for stranger in [&nobody, &eve(), &ada().with_scopes(["tickets:read".to_owned()])] {
         assert_eq!(gallery.content(stranger, &content).await.0, 404);
@@ -312,7 +312,7 @@ async fn resumable_uploads_go_on_where_they_broke_off() {
     assert_eq!(gallery.append(&at, 0, Body::from("x")).await.0, 409);
     let headers = [TUS, OFFSET_STREAM, ("upload-offset", &cut.to_string())];
     gallery.ask(&eve(), "PATCH", &at, &headers, b"x").await.is(404);
-    gallery.ask(&Caller::member("bob", "a", Role::Owner), "PATCH", &at, &headers, b"x").await.is(404);
+    gallery.ask(&Principal::member("bob", "a", Role::Owner), "PATCH", &at, &headers, b"x").await.is(404);
     gallery.ask(&ada(), "PATCH", &at, &headers[..1], b"x").await.is(415);
     gallery.ask(&ada(), "PATCH", &at, &headers[1..], b"x").await.is(412);
     gallery.database.prepare("UPDATE uploads SET locked_until = '9999'").run().await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
-use isobar_api::{BodyBudget, BodyMemory, Caller, MediaOptions, Problem, Role};
+use isobar_api::{BodyBudget, BodyMemory, MediaOptions, Principal, Problem, Role};
 use isobar_db::QueryableExt;
 use isobar_storage::{Error, ErrorKind, Operation};
 use serde_json::{Value as Json, json};
@@ -28,13 +28,13 @@ async fn links_are_revoked_by_who_may_make_them() {
     let gallery = gallery().await;
     let one = id_of(&gallery.upload("a.png", &png(1, 1, 9)).await);
     let other = id_of(&gallery.upload("b.png", &png(1, 1, 9)).await);
-    let nobody = Caller::anonymous();
+    let nobody = Principal::anonymous();
     let first = link(&gallery, &one).await;
     let of_other = link(&gallery, &other).await;
     assert_eq!(gallery.content(&nobody, &first).await.0, 200);
     let path = format!("/images/{one}/link");
     // A viewer sees, and shows nothing to others.
-    let viewer = Caller::member("bob", "a", Role::Viewer);
+    let viewer = Principal::member("bob", "a", Role::Viewer);
     gallery.ask(&viewer, "POST", &path, &JSON, br#"{"seconds": 60}"#).await.is(403);
     gallery.ask(&viewer, "DELETE", &path, &[], b"").await.is(403);
     gallery.ask(&eve(), "DELETE", &path, &[], b"").await.is(404);
@@ -317,12 +317,12 @@ async fn an_upload_whose_deletion_fails_returns_what_it_had_announced_and_not_st
 async fn unfinished_uploads_are_limited_and_end() {
     let gallery = gallery_with(MediaOptions::default().with_tenant_uploads(2)).await;
     let headers = [TUS, ("upload-length", "1000"), ("upload-metadata", "filename YS5wbmc=")];
-    let begin = |who: Caller| {
+    let begin = |who: Principal| {
         let gallery = &gallery;
         async move { gallery.ask(&who, "POST", "/uploads", &headers, b"").await }
     };
     begin(ada()).await.is(201);
-    begin(Caller::member("bob", "a", Role::Member)).await.is(201);
+    begin(Principal::member("bob", "a", Role::Member)).await.is(201);
     let refused = begin(ada()).await.is(429);
     assert_eq!(refused.header("retry-after"), "60");
     begin(eve()).await.is(201);

@@ -1,6 +1,6 @@
 //! The documents tell what the API does.
 
-use isobar_api::Caller;
+use isobar_api::Principal;
 use serde_json::Value as Json;
 
 use crate::world::{RESOURCES, world};
@@ -8,7 +8,7 @@ use crate::world::{RESOURCES, world};
 #[tokio::test]
 async fn the_document_has_every_route_and_every_reference_leads_somewhere() {
     let world = world().await;
-    let document = world.get(&Caller::anonymous(), "/openapi.json").await.is(200).json();
+    let document = world.get(&Principal::anonymous(), "/openapi.json").await.is(200).json();
     assert_eq!(document["openapi"], "3.1.0");
     for resource in RESOURCES {
         for (path, methods) in [("", 2), ("/{id}", 4), ("/bulk", 1)] {
@@ -41,7 +41,7 @@ fn collect(json: &Json, references: &mut Vec<String>) {
 
 #[tokio::test]
 async fn the_page_is_html_without_scripts() {
-    let page = world().await.get(&Caller::anonymous(), "/docs").await.is(200);
+    let page = world().await.get(&Principal::anonymous(), "/docs").await.is(200);
     assert!(page.text.contains("Test &lt;API&gt;") && page.text.contains("PATCH /api/tickets/{id}"));
     assert!(!page.text.contains("<script"));
     assert!(page.header("content-security-policy").contains("default-src 'none'"));

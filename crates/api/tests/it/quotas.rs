@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use isobar_api::{Api, Caller, Column, Policy, Quotas, Resource, Role};
+use isobar_api::{Api, Column, Policy, Principal, Quotas, Resource, Role};
 use isobar_db::{QueryableExt, SqliteDatabase};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
@@ -30,20 +30,20 @@ async fn small() -> Small {
 }
 
 impl Small {
-    async fn send(&self, caller: &Caller, method: &str, path: &str, key: Option<&str>, body: Json) -> Answer {
+    async fn send(&self, principal: &Principal, method: &str, path: &str, key: Option<&str>, body: Json) -> Answer {
         let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
         let mut request = request.body(Body::from(body.to_string())).unwrap();
-        request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(principal.clone());
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         Answer { status: parts.status.as_u16(), headers: parts.headers, text }
     }
 
-    async fn note(&self, caller: &Caller, text: &str) -> Answer {
-        self.send(caller, "POST", "/notes", None, json!({ "text": text })).await
+    async fn note(&self, principal: &Principal, text: &str) -> Answer {
+        self.send(principal, "POST", "/notes", None, json!({ "text": text })).await
     }
 
     async fn later(&self) {

@@ -1,31 +1,31 @@
 //! Nobody reaches what is another's, or learns that it is there.
 
-use isobar_api::{Caller, Role};
+use isobar_api::{Principal, Role};
 use serde_json::json;
 
 use crate::world::{RESOURCES, World, example, member, world};
 
 /// Every way to touch a row by its id; the answers' statuses and texts.
-async fn touches(world: &World, caller: &Caller, resource: &str, id: &str) -> Vec<(u16, String)> {
+async fn touches(world: &World, principal: &Principal, resource: &str, id: &str) -> Vec<(u16, String)> {
     let path = format!("/{resource}/{id}");
     let mut answers = vec![
-        world.get(caller, &path).await,
-        world.patch(caller, &path, "*", json!({})).await,
-        world.patch(caller, &path, "\"1\"", example(resource)).await,
-        world.send(caller, "DELETE", &path, &[], None).await,
-        world.send(caller, "DELETE", &path, &[("if-match", "\"1\"")], None).await,
-        world.send(caller, "GET", &path, &[("if-none-match", "*")], None).await,
+        world.get(principal, &path).await,
+        world.patch(principal, &path, "*", json!({})).await,
+        world.patch(principal, &path, "\"1\"", example(resource)).await,
+        world.send(principal, "DELETE", &path, &[], None).await,
+        world.send(principal, "DELETE", &path, &[("if-match", "\"1\"")], None).await,
+        world.send(principal, "GET", &path, &[("if-none-match", "*")], None).await,
     ];
     for op in [
         json!({"op": "update", "id": id, "revision": 1, "value": {}}),
         json!({"op": "delete", "id": id, "revision": 1}),
     ] {
-        answers.push(world.post(caller, &format!("/{resource}/bulk"), json!({ "operations": [op] })).await);
+        answers.push(world.post(principal, &format!("/{resource}/bulk"), json!({ "operations": [op] })).await);
     }
     for query in ["", "?limit=1", "?sort=id"] {
-        answers.push(world.get(caller, &format!("/{resource}{query}")).await);
+        answers.push(world.get(principal, &format!("/{resource}{query}")).await);
     }
-    answers.push(world.get(caller, &format!("/{resource}?id={id}")).await);
+    answers.push(world.get(principal, &format!("/{resource}?id={id}")).await);
     answers.into_iter().map(|answer| (answer.status, answer.text)).collect()
 }
 
@@ -33,7 +33,7 @@ async fn touches(world: &World, caller: &Caller, resource: &str, id: &str) -> Ve
 async fn another_tenants_rows_are_as_if_they_were_not() {
     let world = world().await;
     let owner = member("a");
-    let stranger = Caller::member("stranger", "b", Role::Owner);
+    let stranger = Principal::member("stranger", "b", Role::Owner);
     for resource in RESOURCES.into_iter().filter(|resource| *resource != "themes") {
         let id = world.create(&owner, resource, example(resource)).await;
         let before = world.get(&owner, &format!("/{resource}/{id}")).await.is(200).text;
@@ -75,9 +75,9 @@ async fn no_body_chooses_the_tenant_or_the_user() {
 #[tokio::test]
 async fn users_see_their_own_and_admins_everybodys() {
     let world = world().await;
-    let ada = Caller::member("ada", "a", Role::Member);
-    let bob = Caller::member("bob", "a", Role::Member);
-    let admin = Caller::member("admin", "a", Role::Admin);
+    let ada = Principal::member("ada", "a", Role::Member);
+    let bob = Principal::member("bob", "a", Role::Member);
+    let admin = Principal::member("admin", "a", Role::Admin);
     let id = world.create(&ada, "notes", example("notes")).await;
     let path = format!("/notes/{id}");
     assert_eq!(touches(&world, &bob, "notes", &id).await, touches(&world, &bob, "notes", "none").await);
@@ -92,7 +92,7 @@ async fn users_see_their_own_and_admins_everybodys() {
 #[tokio::test]
 async fn roles_scopes_and_strangers_meet_the_policies() {
     let world = world().await;
-    let anonymous = Caller::anonymous();
+    let anonymous = Principal::anonymous();
     for resource in RESOURCES.into_iter().filter(|resource| *resource != "themes") {
         let refused = world.get(&anonymous, &format!("/{resource}")).await.is(401);
         assert_eq!(refused.header("www-authenticate"), "Bearer");
@@ -103,8 +103,8 @@ async fn roles_scopes_and_strangers_meet_the_policies() {
     world.get(&anonymous, "/themes").await.is(200);
     world.post(&anonymous, "/themes", example("themes")).await.is(401);
     world.post(&member("a"), "/themes", example("themes")).await.is(403);
-    world.post(&Caller::member("o", "a", Role::Owner), "/themes", example("themes")).await.is(201);
-    let viewer = Caller::member("v", "a", Role::Viewer);
+    world.post(&Principal::member("o", "a", Role::Owner), "/themes", example("themes")).await.is(201);
+    let viewer = Principal::member("v", "a", Role::Viewer);
     world.get(&viewer, "/tickets").await.is(200);
     world.post(&viewer, "/tickets", example("tickets")).await.is(403);
     let reads = member("a").with_scopes(["tickets:read".to_owned()]);
@@ -116,7 +116,7 @@ async fn roles_scopes_and_strangers_meet_the_policies() {
 #[tokio::test]
 async fn routes_of_the_application_have_their_policies() {
     let world = world().await;
-    world.get(&Caller::anonymous(), "/stats/x").await.is(401);
+    world.get(&Principal::anonymous(), "/stats/x").await.is(401);
     assert_eq!(world.get(&member("a"), "/stats/x").await.is(200).text, "counted");
     world.post(&member("a"), "/stats/x", json!({})).await.is(404);
     world.get(&member("a").with_scopes(["tickets:*".to_owned()]), "/stats/x").await.is(403);

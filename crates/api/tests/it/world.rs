@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
-use isobar_api::{Api, Caller, Column, Format, Policy, Resource, Role, Shape};
+use isobar_api::{Api, Column, Format, Policy, Principal, Resource, Role, Shape};
 use isobar_db::vault::{self, Keyring, Vault};
 use isobar_db::{QueryableExt, SqliteDatabase};
 use serde_json::{Value as Json, json};
@@ -127,7 +127,7 @@ pub(crate) async fn world() -> World {
 impl World {
     pub(crate) async fn send(
         &self,
-        caller: &Caller,
+        principal: &Principal,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
@@ -142,7 +142,7 @@ impl World {
         }
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let mut request = request.body(body).unwrap();
-        request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(principal.clone());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -150,27 +150,27 @@ impl World {
         Answer { status: parts.status.as_u16(), headers: parts.headers, text }
     }
 
-    pub(crate) async fn get(&self, caller: &Caller, path: &str) -> Answer {
-        self.send(caller, "GET", path, &[], None).await
+    pub(crate) async fn get(&self, principal: &Principal, path: &str) -> Answer {
+        self.send(principal, "GET", path, &[], None).await
     }
 
-    pub(crate) async fn post(&self, caller: &Caller, path: &str, body: Json) -> Answer {
-        self.send(caller, "POST", path, &[], Some(body)).await
+    pub(crate) async fn post(&self, principal: &Principal, path: &str, body: Json) -> Answer {
+        self.send(principal, "POST", path, &[], Some(body)).await
     }
 
-    pub(crate) async fn patch(&self, caller: &Caller, path: &str, etag: &str, body: Json) -> Answer {
-        self.send(caller, "PATCH", path, &[("if-match", etag)], Some(body)).await
+    pub(crate) async fn patch(&self, principal: &Principal, path: &str, etag: &str, body: Json) -> Answer {
+        self.send(principal, "PATCH", path, &[("if-match", etag)], Some(body)).await
     }
 
     /// Creates a row; its id.
-    pub(crate) async fn create(&self, caller: &Caller, resource: &str, body: Json) -> String {
-        let created = self.post(caller, &format!("/{resource}"), body).await.is(201);
+    pub(crate) async fn create(&self, principal: &Principal, resource: &str, body: Json) -> String {
+        let created = self.post(principal, &format!("/{resource}"), body).await.is(201);
         created.json()["id"].as_str().unwrap().to_owned()
     }
 }
 
-pub(crate) fn member(tenant: &str) -> Caller {
-    Caller::member(format!("user-of-{tenant}"), tenant, Role::Member)
+pub(crate) fn member(tenant: &str) -> Principal {
+    Principal::member(format!("user-of-{tenant}"), tenant, Role::Member)
 }
 
 /// A body that creates a row of this resource.

@@ -1,6 +1,6 @@
 //! Creating, changing, deleting: one by one and many at once.
 
-use isobar_api::{Caller, Role};
+use isobar_api::{Principal, Role};
 use isobar_db::QueryableExt;
 use serde_json::{Value as Json, json};
 
@@ -170,7 +170,7 @@ async fn a_request_with_a_key_is_done_once() {
     send(json!({"subject": "another"})).await.is(422);
     assert_eq!(count(&world, "tickets").await, 1);
     let other = world.send(&member("b"), "POST", "/tickets", &key, Some(example("tickets"))).await.is(201);
-    assert_ne!(other.json()["id"], first.json()["id"], "another caller's key is another key");
+    assert_ne!(other.json()["id"], first.json()["id"], "another principal's key is another key");
 
     // A mistake is not kept: the same key may be used for the mended request.
     let key = [("idempotency-key", "two")];
@@ -240,7 +240,7 @@ async fn many_writes_are_made_together_or_not_at_all() {
         world.send(&me, "POST", "/tickets/bulk", &key, body).await.is(200);
     }
     assert_eq!(count(&world, "tickets").await, 52);
-    let viewer = Caller::member("v", "a", Role::Viewer);
+    let viewer = Principal::member("v", "a", Role::Viewer);
     world.post(&viewer, "/tickets/bulk", json!({"operations": "?"})).await.is(403);
 }
 

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderValue, StatusCode, header};
 use isobar_analytics::EventSink;
 use isobar_api::auth::is_operator;
-use isobar_api::{Api, Caller, Policy, Problem, Role};
+use isobar_api::{Api, Policy, Principal, Problem, Role};
 use isobar_base::sync::IgnorePoison;
 use isobar_db::Database;
 use isobar_db::vault::Vault;
@@ -103,7 +103,7 @@ impl Analytics {
         Self { dataset, vault, database, cache: Arc::default(), tracked: Arc::default() }
     }
 
-    /// Adds `POST /analytics/track` for authenticated callers, 600 events a minute for each
+    /// Adds `POST /analytics/track` for authenticated principals, 600 events a minute for each
     /// tenant, and `GET /stats` for admins. Statistics are kept for 5 s; events
     /// are read for one tenant after the other, and for each once at a time.
     #[must_use]
@@ -144,11 +144,11 @@ impl Analytics {
 
 async fn track(
     State(analytics): State<Analytics>,
-    caller: Caller,
+    principal: Principal,
     body: Result<axum::Json<Json>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
     let axum::Json(json) = body?;
-    if !analytics.tracked.count(caller.tenant().unwrap_or_default(), Utc::now()) {
+    if !analytics.tracked.count(principal.tenant().unwrap_or_default(), Utc::now()) {
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS)
             .with_detail(format!("a tenant may write {PER_MINUTE} events a minute; wait a minute"))
             .with_retry_after(HeaderValue::from_static("60")));
@@ -181,15 +181,15 @@ async fn track(
     if is_wrong {
         return Err(problem);
     }
-    let user = analytics.pseudonym(caller.user().unwrap_or_default()).await?;
-    let tenant = analytics.pseudonym(caller.tenant().unwrap_or_default()).await?;
+    let user = analytics.pseudonym(principal.user().unwrap_or_default()).await?;
+    let tenant = analytics.pseudonym(principal.tenant().unwrap_or_default()).await?;
     analytics.dataset.write(ProductEvent { name, user, tenant, properties }.to_point());
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
 async fn shown(
     State(analytics): State<Analytics>,
-    caller: Caller,
+    principal: Principal,
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     let hours = asked.map(|asked| asked.hours.unwrap_or(24)).unwrap_or_default();
@@ -197,9 +197,9 @@ async fn shown(
         let detail = format!("must be 1 to {MAX_HOURS}");
         return Err(Problem::bad_request("the query is not valid").with_field("hours", detail));
     }
-    let tenant = match is_operator(&*analytics.database, &caller).await? {
+    let tenant = match is_operator(&*analytics.database, &principal).await? {
         true => None,
-        false => Some(analytics.pseudonym(caller.tenant().unwrap_or_default()).await?),
+        false => Some(analytics.pseudonym(principal.tenant().unwrap_or_default()).await?),
     };
     let stats = analytics.cache.get(&*analytics.dataset, hours, tenant).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(&*stats)).into_response())

@@ -45,7 +45,7 @@ pub(crate) fn router(platform: &Platform) -> Result<Router, BindingError> {
     Ok(auth.protect(auth.mount(api).into_router()))
 }
 
-/// Returns the service for MCP clients: the resources, with the caller's own permissions.
+/// Returns the service for MCP clients: the resources, with the principal's own permissions.
 ///
 /// # Errors
 /// Fails where a binding is missing.

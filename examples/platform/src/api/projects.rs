@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use isobar_api::Caller;
+use isobar_api::Principal;
 use isobar_api::auth::is_operator;
 use isobar_db::QueryableExt;
 use isobar_http_serve::{Platform, Problem};
@@ -18,9 +18,9 @@ pub(super) struct Project {
     archived: bool,
 }
 
-pub(super) async fn list(State(platform): State<Platform>, caller: Caller) -> Answer<Json<Vec<Project>>> {
+pub(super) async fn list(State(platform): State<Platform>, principal: Principal) -> Answer<Json<Vec<Project>>> {
     // The legacy database has no tenants: only the operator may read it.
-    if !is_operator(&*platform.database(DB)?, &caller).await? {
+    if !is_operator(&*platform.database(DB)?, &principal).await? {
         return Err(Problem::not_found("not found"));
     }
     let sql = "SELECT id, title, archived FROM projects ORDER BY id LIMIT 1000";

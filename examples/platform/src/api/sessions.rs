@@ -7,7 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use http::{Method, StatusCode, header};
-use isobar_api::{Caller, Role};
+use isobar_api::{Principal, Role};
 use isobar_db::QueryableExt;
 use isobar_http_serve::{ApiTools, Platform, Problem, forward_session};
 use isobar_objects::Participant;
@@ -22,7 +22,7 @@ const KINDS: [&str; 3] = ["chat", "call", "browser"];
 
 pub(super) async fn forward(
     State(platform): State<Platform>,
-    caller: Caller,
+    principal: Principal,
     Path((kind, name, _)): Path<(String, String, String)>,
     request: Request,
 ) -> Answer<Response> {
@@ -36,16 +36,16 @@ pub(super) async fn forward(
         return Err(Problem::bad_request("a session's name has 128 bytes at most"));
     }
     // The tenant is part of the name, so that tenants have separate rooms. A browser belongs to its user.
-    let tenant = caller.tenant().unwrap_or_default();
+    let tenant = principal.tenant().unwrap_or_default();
     let object = match kind {
-        "browser" => format!("{kind}/{tenant}/{}/{name}", caller.user().unwrap_or_default()),
+        "browser" => format!("{kind}/{tenant}/{}/{name}", principal.user().unwrap_or_default()),
         _ => format!("{kind}/{tenant}/{name}"),
     };
     // Not decoded, as a decoded path could contain a query or a further segment.
     let path = request.uri().path().splitn(5, '/').nth(4).unwrap_or_default();
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let path = format!("/{path}{query}");
-    let who = participant(&platform, &caller).await?;
+    let who = participant(&platform, &principal).await?;
     let rooms = Rooms { platform: &platform, tenant };
     let room = entered(kind, &request, &object);
     if let Some(room) = room
@@ -104,32 +104,37 @@ impl Rooms<'_> {
 }
 
 /// Handles `/mcp` by the object of the user's MCP sessions.
-pub(super) async fn mcp(State(platform): State<Platform>, caller: Caller, request: Request) -> Answer<Response> {
-    let tenant = caller.tenant().unwrap_or_default();
-    let user = caller.user().unwrap_or_default();
-    let who = participant(&platform, &caller).await?;
+pub(super) async fn mcp(State(platform): State<Platform>, principal: Principal, request: Request) -> Answer<Response> {
+    let tenant = principal.tenant().unwrap_or_default();
+    let user = principal.user().unwrap_or_default();
+    let who = participant(&platform, &principal).await?;
     hand_on(&platform, &who, &format!("mcp/{tenant}/{user}"), "/", request).await
 }
 
-/// Returns the caller's rights in a session, as the database has them now: an account, a membership, a session or an API key that
-/// has ended since the request was authenticated is refused. What a key opens ends with the key at the latest.
-async fn participant(platform: &Platform, caller: &Caller) -> Answer<Participant> {
+/// Returns the principal's rights in a session, as the database has them now: an account, a membership, a session or an API key
+/// that has ended since the request was authenticated is refused. What a key opens ends with the key at the latest.
+async fn participant(platform: &Platform, principal: &Principal) -> Answer<Participant> {
     let judged_at = Utc::now();
     let sql = "SELECT u.name, m.role, k.expires_at FROM users u JOIN memberships m ON m.user_id = u.id \
                LEFT JOIN api_keys k ON k.id = ?4 AND k.user_id = u.id AND k.tenant_id = m.tenant_id AND k.revoked_at IS NULL \
                WHERE u.id = ?1 AND m.tenant_id = ?2 AND u.disabled = 0 \
                AND (?3 IS NULL OR EXISTS (SELECT 1 FROM sessions WHERE id = ?3)) AND (?4 IS NULL OR k.id IS NOT NULL)";
     let users = platform.database(DB)?;
-    let query = users.prepare(sql).bind(caller.user()).bind(caller.tenant()).bind(caller.session()).bind(caller.key());
+    let query = users
+        .prepare(sql)
+        .bind(principal.user())
+        .bind(principal.tenant())
+        .bind(principal.session())
+        .bind(principal.key());
     let found: Option<(String, String, Option<DateTime<Utc>>)> = query.first().await?;
     let found = found.filter(|(_, _, expires_at)| expires_at.is_none_or(|expires_at| expires_at > judged_at));
     let (name, role, expires_at) =
         found.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED).with_detail("sign in again"))?;
     let role: Option<Role> = role.parse().ok();
-    let is = |least| role.is_some_and(|role| role >= least) && caller.role().is_some_and(|role| role >= least);
+    let is = |least| role.is_some_and(|role| role >= least) && principal.role().is_some_and(|role| role >= least);
     // A socket is opened by a GET, so a read-only key must be checked for writes here.
-    let may = |least| is(least) && caller.has_scope("sessions", true);
-    let who = ApiTools::participant(caller, &name).with_judged_at(judged_at);
+    let may = |least| is(least) && principal.has_scope("sessions", true);
+    let who = ApiTools::participant(principal, &name).with_judged_at(judged_at);
     let valid_until = expires_at.map_or(who.valid_until, |expires_at| expires_at.min(who.valid_until));
     let who = who.with_valid_until(valid_until);
     Ok(who.with_writes(may(Role::Member)).with_moderates(may(Role::Admin)))
@@ -175,19 +180,19 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_was_revoked_since_it_was_found_opens_nothing() {
         let platform = platform().await;
-        let caller = Caller::member("u", "t", Role::Member).with_key("k");
-        assert!(participant(&platform, &caller).await.expect("the key is valid").writes);
+        let principal = Principal::member("u", "t", Role::Member).with_key("k");
+        assert!(participant(&platform, &principal).await.expect("the key is valid").writes);
         for ended in [
             "UPDATE api_keys SET revoked_at = '2000-01-01T00:00:00.000Z'",
             "UPDATE api_keys SET revoked_at = NULL, expires_at = '2000-01-01T00:00:00.000Z'",
             "DELETE FROM api_keys",
         ] {
             run(&platform, ended).await;
-            let problem = participant(&platform, &caller).await.expect_err(ended);
+            let problem = participant(&platform, &principal).await.expect_err(ended);
             assert_eq!(problem.status(), StatusCode::UNAUTHORIZED, "{ended}");
         }
-        let other = Caller::member("u", "t", Role::Member);
-        participant(&platform, &other).await.expect("a caller without a key is not asked for one");
+        let other = Principal::member("u", "t", Role::Member);
+        participant(&platform, &other).await.expect("a principal without a key is not asked for one");
     }
 
     #[tokio::test]
@@ -196,8 +201,8 @@ mod tests {
         let end = Utc::now() + chrono::TimeDelta::minutes(2);
         let soon = end.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         run(&platform, &format!("UPDATE api_keys SET expires_at = '{soon}'")).await;
-        let caller = Caller::member("u", "t", Role::Member).with_key("k");
-        let who = participant(&platform, &caller).await.expect("the key is valid");
+        let principal = Principal::member("u", "t", Role::Member).with_key("k");
+        let who = participant(&platform, &principal).await.expect("the key is valid");
         assert!(who.valid_until <= end, "{} is after {end}", who.valid_until);
     }
 }

@@ -20,7 +20,7 @@ use crate::auth::{Auth, session, token};
 use crate::id::new_id;
 use crate::json::{Body, input};
 use crate::time::{now, rfc3339};
-use crate::{Caller, Problem};
+use crate::{Principal, Problem};
 
 /// Longest time between the beginning of a flow and its callback.
 const LIFETIME: TimeDelta = TimeDelta::minutes(10);
@@ -97,7 +97,7 @@ pub(super) async fn providers(State(oauth): State<OAuth>) -> Response {
 pub(super) async fn begin(
     State(oauth): State<OAuth>,
     Path(name): Path<String>,
-    caller: Caller,
+    principal: Principal,
     address: Option<Extension<ClientAddress>>,
     headers: HeaderMap,
     body: Body,
@@ -116,8 +116,8 @@ pub(super) async fn begin(
         Intent::Login => None,
         // A credential like an API key: the other account can sign in by it.
         Intent::Connect => {
-            let (user, tenant, _) = signed_in(&caller)?;
-            session::must_be_recent(auth, &caller).await?;
+            let (user, tenant, _) = signed_in(&principal)?;
+            session::must_be_recent(auth, &principal).await?;
             Some((user, tenant))
         }
     };
@@ -159,12 +159,12 @@ pub(super) async fn callback(
     State(oauth): State<OAuth>,
     Path(name): Path<String>,
     returned: Result<Query<Returned>, axum::extract::rejection::QueryRejection>,
-    caller: Caller,
+    principal: Principal,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let provider = oauth.provider(&name)?;
     let Query(returned) = returned.map_err(|_| Problem::bad_request("the query cannot be read"))?;
-    let ended = oauth.end(provider, returned, &caller, &headers).await?;
+    let ended = oauth.end(provider, returned, &principal, &headers).await?;
     let forget = (header::SET_COOKIE, cookie("", TimeDelta::zero()));
     let (location, session) = match ended {
         Ok((location, session)) => (location, session),
@@ -184,7 +184,7 @@ impl OAuth {
         &self,
         provider: &OAuthProvider,
         returned: Returned,
-        caller: &Caller,
+        principal: &Principal,
         headers: &HeaderMap,
     ) -> Result<Ended, Problem> {
         let (Some(state), Some(browser)) = (returned.state, cookie_of(headers)) else {
@@ -208,7 +208,7 @@ impl OAuth {
         match (&flow.user_id, &flow.tenant_id) {
             (Some(user), Some(tenant)) => {
                 // A session that has ended or changed its user meanwhile connects nothing.
-                if caller.user() != Some(user) || caller.tenant() != Some(tenant) {
+                if principal.user() != Some(user) || principal.tenant() != Some(tenant) {
                     return Ok(Err(Refusal::Expired));
                 }
                 let connected = self.connect(provider, user, tenant, &identity, &tokens).await?;

@@ -14,7 +14,7 @@ use crate::auth::session::signed_in;
 use crate::background::detached;
 use crate::id::new_id;
 use crate::time::{now, rfc3339};
-use crate::{Caller, Problem, Role};
+use crate::{Principal, Problem, Role};
 
 /// A token that expires within this time is refreshed before it is used.
 const SOON: TimeDelta = TimeDelta::seconds(60);
@@ -173,10 +173,10 @@ impl OAuth {
 /// `POST /auth/oauth/connections/{id}/refresh`: by its user, or an admin of the tenant.
 pub(super) async fn refresh_route(
     State(oauth): State<OAuth>,
-    caller: Caller,
+    principal: Principal,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let (user, tenant, role) = signed_in(&caller)?;
+    let (user, tenant, role) = signed_in(&principal)?;
     let sql = "SELECT user_id FROM oauth_connections WHERE id = ? AND tenant_id = ?";
     let query = oauth.inner.auth.database().prepare(sql).bind(&id).bind(tenant);
     let owner: Option<String> = query.first().await?;

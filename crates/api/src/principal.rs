@@ -1,4 +1,4 @@
-//! Callers of the API, and their permissions.
+//! Principals of the API, and their permissions.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -58,18 +58,19 @@ impl FromStr for Role {
     }
 }
 
-/// The sender of a request. An authenticating layer puts it into the request's extensions; without one there, the request is
+/// The authenticated sender of a request: a user in a tenant with a role, by a session or an API key. An authenticating layer
+/// puts it into the request's extensions, where it is an extractor of axum's; without one there, the request is
 /// [anonymous](Self::anonymous).
 ///
 /// ```
-/// use isobar_api::{Caller, Role};
-/// let key = Caller::member("user-1", "tenant-1", Role::Member).with_scopes(["tickets:read".to_owned()]);
+/// use isobar_api::{Principal, Role};
+/// let key = Principal::member("user-1", "tenant-1", Role::Member).with_scopes(["tickets:read".to_owned()]);
 /// assert_eq!((key.user(), key.tenant(), key.role()), (Some("user-1"), Some("tenant-1"), Some(Role::Member)));
 /// assert!(key.has_scope("tickets", false) && !key.has_scope("tickets", true));
-/// assert_eq!(Caller::anonymous().user(), None);
+/// assert_eq!(Principal::anonymous().user(), None);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
+pub struct Principal {
     member: Option<Member>,
     scopes: Option<Arc<[String]>>,
     session: Option<Arc<str>>,
@@ -83,8 +84,8 @@ struct Member {
     role: Role,
 }
 
-impl Caller {
-    /// An unauthenticated caller.
+impl Principal {
+    /// An unauthenticated principal.
     #[must_use]
     pub fn anonymous() -> Self {
         Self { member: None, scopes: None, session: None, key: None }
@@ -96,76 +97,78 @@ impl Caller {
         Self { member: Some(member), ..Self::anonymous() }
     }
 
-    /// Limits the caller to these scopes, as an API key does: `tickets:read`, `tickets:write`, `*:read`, `*`. Default: no limit.
+    /// Limits the principal to these scopes, as an API key does: `tickets:read`, `tickets:write`, `*:read`, `*`. Default: no
+    /// limit.
     #[must_use]
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = String>) -> Self {
         self.scopes = Some(scopes.into_iter().collect());
         self
     }
 
-    /// Sets the id of the session by which the caller is signed in.
+    /// Sets the id of the session by which the principal is signed in.
     #[must_use]
     pub fn with_session(mut self, session: impl Into<Arc<str>>) -> Self {
         self.session = Some(session.into());
         self
     }
 
-    /// Sets the id of the API key that the caller has sent.
+    /// Sets the id of the API key that the principal has sent.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Arc<str>>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Returns user, tenant, role and scopes as JSON, to pass the caller to another component. The ids of session and key are left
-    /// out.
+    /// Returns user, tenant, role and scopes as JSON, to pass the principal to another component. The ids of session and key are
+    /// left out.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({"user": self.user(), "tenant": self.tenant(), "role": self.role(), "scopes": self.scopes.as_deref()})
     }
 
-    /// Reads a caller from the JSON of [`to_json`](Self::to_json). Returns `None` for an anonymous caller and for any other JSON.
+    /// Reads a principal from the JSON of [`to_json`](Self::to_json). Returns `None` for an anonymous principal and for any other
+    /// JSON.
     #[must_use]
     pub fn from_json(json: &serde_json::Value) -> Option<Self> {
         let role = json["role"].as_str()?.parse().ok()?;
-        let caller = Self::member(json["user"].as_str()?, json["tenant"].as_str()?, role);
+        let principal = Self::member(json["user"].as_str()?, json["tenant"].as_str()?, role);
         match &json["scopes"] {
-            serde_json::Value::Null => Some(caller),
-            scopes => Some(caller.with_scopes(serde_json::from_value::<Vec<String>>(scopes.clone()).ok()?)),
+            serde_json::Value::Null => Some(principal),
+            scopes => Some(principal.with_scopes(serde_json::from_value::<Vec<String>>(scopes.clone()).ok()?)),
         }
     }
 
-    /// Returns the id of the session by which the caller is signed in; `None` for an API key.
+    /// Returns the id of the session by which the principal is signed in; `None` for an API key.
     #[must_use]
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }
 
-    /// Returns the id of the API key that the caller has sent; `None` for any other caller.
+    /// Returns the id of the API key that the principal has sent; `None` for any other principal.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// Returns the user's id; `None` for an anonymous caller.
+    /// Returns the user's id; `None` for an anonymous principal.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.member.as_ref().map(|member| &*member.user)
     }
 
-    /// Returns the tenant's id; `None` for an anonymous caller.
+    /// Returns the tenant's id; `None` for an anonymous principal.
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         self.member.as_ref().map(|member| &*member.tenant)
     }
 
-    /// Returns the role in the tenant; `None` for an anonymous caller.
+    /// Returns the role in the tenant; `None` for an anonymous principal.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
         self.member.as_ref().map(|member| member.role)
     }
 
-    /// Whether the scopes permit reading or writing a resource. Without scopes only the role limits the caller.
+    /// Whether the scopes permit reading or writing a resource. Without scopes only the role limits the principal.
     #[must_use]
     pub fn has_scope(&self, resource: &str, writes: bool) -> bool {
         let action = if writes { "write" } else { "read" };
@@ -177,7 +180,7 @@ impl Caller {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl<S: Sync> FromRequestParts<S> for Principal {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -188,10 +191,10 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 /// The principals that a route or a resource admits. Default: [`Nobody`](Self::Nobody).
 ///
 /// ```
-/// use isobar_api::{Caller, Policy, Role};
+/// use isobar_api::{Policy, Principal, Role};
 /// let members = Policy::AtLeast(Role::Member);
-/// assert!(members.admit(&Caller::member("ada", "acme", Role::Admin), "tickets", true).is_ok());
-/// assert_eq!(members.admit(&Caller::anonymous(), "tickets", true).unwrap_err().status(), 401);
+/// assert!(members.admit(&Principal::member("ada", "acme", Role::Admin), "tickets", true).is_ok());
+/// assert_eq!(members.admit(&Principal::anonymous(), "tickets", true).unwrap_err().status(), 401);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Policy {
@@ -205,24 +208,24 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// Checks whether the caller may read or write a resource.
+    /// Checks whether the principal may read or write a resource.
     ///
     /// # Errors
-    /// 404 where no principal is admitted, 401 for an anonymous caller, 403 for a lower role or an API key without the scope.
-    pub fn admit(self, caller: &Caller, resource: &str, writes: bool) -> Result<(), Problem> {
+    /// 404 where no principal is admitted, 401 for an anonymous principal, 403 for a lower role or an API key without the scope.
+    pub fn admit(self, principal: &Principal, resource: &str, writes: bool) -> Result<(), Problem> {
         let role = match self {
             Self::Nobody => return Err(Problem::not_found("not found")),
             Self::Public => return Ok(()),
             Self::AtLeast(role) => role,
         };
-        let has = caller.role().ok_or_else(|| {
+        let has = principal.role().ok_or_else(|| {
             Problem::new(StatusCode::UNAUTHORIZED).with_detail("sign in, or send an API key as Authorization: Bearer")
         })?;
         let forbidden = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN).with_detail(detail));
         if has < role {
             return forbidden(format!("this takes the role {role}"));
         }
-        if !caller.has_scope(resource, writes) {
+        if !principal.has_scope(resource, writes) {
             let action = if writes { "write" } else { "read" };
             return forbidden(format!("the API key lacks the scope {resource}:{action}"));
         }
@@ -237,7 +240,7 @@ mod tests {
     #[test]
     fn scopes_admit_what_they_name() {
         let admits = |scope: &str, resource, writes| {
-            Caller::member("u", "t", Role::Owner).with_scopes([scope.to_owned()]).has_scope(resource, writes)
+            Principal::member("u", "t", Role::Owner).with_scopes([scope.to_owned()]).has_scope(resource, writes)
         };
         for (scope, resource, writes, expected) in [
             ("*", "tickets", true, true),
@@ -251,30 +254,31 @@ mod tests {
         ] {
             assert_eq!(admits(scope, resource, writes), expected, "{scope} {resource} {writes}");
         }
-        assert!(!Caller::member("u", "t", Role::Owner).with_scopes([]).has_scope("tickets", false));
+        assert!(!Principal::member("u", "t", Role::Owner).with_scopes([]).has_scope("tickets", false));
     }
 
     #[test]
-    fn callers_are_handed_on_with_what_limits_them() {
-        let key = Caller::member("u", "t", Role::Member).with_scopes(["tickets:read".to_owned()]);
-        assert_eq!(Caller::from_json(&key.to_json()), Some(key));
-        let member = Caller::member("u", "t", Role::Owner);
-        assert_eq!(Caller::from_json(&member.clone().with_session("s").to_json()), Some(member));
-        assert_eq!(Caller::from_json(&Caller::anonymous().to_json()), None);
+    fn principals_are_handed_on_with_what_limits_them() {
+        let key = Principal::member("u", "t", Role::Member).with_scopes(["tickets:read".to_owned()]);
+        assert_eq!(Principal::from_json(&key.to_json()), Some(key));
+        let member = Principal::member("u", "t", Role::Owner);
+        assert_eq!(Principal::from_json(&member.clone().with_session("s").to_json()), Some(member));
+        assert_eq!(Principal::from_json(&Principal::anonymous().to_json()), None);
         assert_eq!(
-            Caller::from_json(&serde_json::json!({"user": "u", "tenant": "t", "role": "owner", "scopes": 7})),
+            Principal::from_json(&serde_json::json!({"user": "u", "tenant": "t", "role": "owner", "scopes": 7})),
             None
         );
     }
 
     #[test]
-    fn policies_refuse_lower_roles_with_403_and_anonymous_callers_with_401() {
-        let status =
-            |policy: Policy, caller: &Caller| policy.admit(caller, "x", true).map_err(|it| it.status().as_u16());
-        let viewer = Caller::member("u", "t", Role::Viewer);
+    fn policies_refuse_lower_roles_with_403_and_anonymous_principals_with_401() {
+        let status = |policy: Policy, principal: &Principal| {
+            policy.admit(principal, "x", true).map_err(|it| it.status().as_u16())
+        };
+        let viewer = Principal::member("u", "t", Role::Viewer);
         assert_eq!(status(Policy::default(), &viewer), Err(404));
-        assert_eq!(status(Policy::Public, &Caller::anonymous()), Ok(()));
-        assert_eq!(status(Policy::AtLeast(Role::Viewer), &Caller::anonymous()), Err(401));
+        assert_eq!(status(Policy::Public, &Principal::anonymous()), Ok(()));
+        assert_eq!(status(Policy::AtLeast(Role::Viewer), &Principal::anonymous()), Err(401));
         assert_eq!(status(Policy::AtLeast(Role::Member), &viewer), Err(403));
         assert_eq!(status(Policy::AtLeast(Role::Viewer), &viewer), Ok(()));
         assert_eq!(status(Policy::AtLeast(Role::Viewer), &viewer.with_scopes([])), Err(403));
