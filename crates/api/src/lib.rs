@@ -28,6 +28,7 @@ mod background;
 mod batch;
 mod client;
 mod id;
+mod integer;
 mod json;
 pub mod mail;
 pub mod media;

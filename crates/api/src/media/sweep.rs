@@ -5,8 +5,9 @@ use isobar_db::QueryableExt;
 use isobar_storage::{Key, UploadId};
 
 use super::Media;
-use super::upload_journal::{LINGER, PART_BYTES, Upload, integer};
+use super::upload_journal::{LINGER, PART_BYTES, Upload};
 use crate::Problem;
+use crate::integer::integer;
 use crate::time::{now, rfc3339};
 
 /// The result of [`Media::sweep`].

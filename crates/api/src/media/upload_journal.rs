@@ -11,6 +11,7 @@ use super::Media;
 use super::kind::Named;
 use crate::batch::{is_reached, must_have_changed, must_not, nothing_changed};
 use crate::id::new_id;
+use crate::integer::integer;
 use crate::time::{now, rfc3339};
 use crate::{Principal, Problem};
 
@@ -482,10 +483,6 @@ fn used(tenant: &str) -> String {
         "coalesce((SELECT bytes FROM media_usage WHERE tenant_id = {tenant}), 0) + (SELECT coalesce(sum(u.reserved), 0) \
          FROM uploads AS u WHERE u.tenant_id = {tenant} AND u.state IN ('coming', 'going'))"
     )
-}
-
-pub(super) fn integer(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 fn lost() -> Problem {

@@ -4,6 +4,7 @@ use http::{HeaderValue, StatusCode};
 use isobar_db::{Database, QueryableExt};
 
 use crate::Problem;
+use crate::integer::integer;
 
 /// Limits of each tenant.
 ///
@@ -68,9 +69,4 @@ impl Quotas {
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS).with_detail(detail);
         Err(problem.with_retry_after(HeaderValue::from_static("3600")))
     }
-}
-
-/// A number as SQLite takes it; the largest integer for a larger one.
-pub(super) fn integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -6,11 +6,11 @@
 use http::StatusCode;
 use isobar_db::{Error, QueryResult, Queryable, Statement};
 
-use super::quotas::integer;
 use super::scope::Scope;
 use super::state::ResourceState;
 use crate::Problem;
 use crate::batch::{REACHED, is_reached, must_have_changed_or};
+use crate::integer::integer;
 use crate::time::{now, rfc3339};
 
 /// Least time between two counts of the rows of a tenant at its limit.
