@@ -7,6 +7,7 @@ use crate::deploy::File;
 use crate::http::encoding::{self, Encoding};
 use crate::options::SiteOptions;
 use crate::request::RequestHead;
+use crate::response::put_security_headers;
 use crate::snapshot::Snapshot;
 
 /// The request header by which a single-page application's index is served or not.
@@ -81,11 +82,7 @@ impl Representation {
         put(&mut headers, header::ACCEPT_RANGES, "bytes");
         let is_page = content_type.starts_with("text/html");
         if options.security_headers {
-            put(&mut headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-            put(&mut headers, header::REFERRER_POLICY, "strict-origin-when-cross-origin");
-        }
-        if options.security_headers && is_page {
-            put(&mut headers, header::X_FRAME_OPTIONS, "SAMEORIGIN");
+            put_security_headers(&mut headers, is_page);
         }
         if is_page {
             put_all(&mut headers, &options.page_headers);

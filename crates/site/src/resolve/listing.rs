@@ -14,7 +14,7 @@ use crate::http::precondition::{self, Verdict};
 use crate::path::encoded;
 use crate::request::RequestHead;
 use crate::reserved::is_reserved;
-use crate::response::{precondition_failed, response, with};
+use crate::response::{precondition_failed, put_security_headers, response, with};
 use crate::snapshot::Snapshot;
 
 /// Most names on a page.
@@ -102,14 +102,13 @@ fn page_of(head: RequestHead<'_>, listing: &Listing<'_>) -> Result<Response<Site
         Verdict::Proceed => {
             let page = response(StatusCode::OK, HeaderMap::new(), text);
             let page = with(page, header::CONTENT_TYPE, "text/html; charset=utf-8");
-            let page = with(page, header::X_FRAME_OPTIONS, "SAMEORIGIN");
             with(page, header::CONTENT_SECURITY_POLICY, &policy())
         }
     };
     page = with(page, header::ETAG, &meta.http_etag());
     page = with(page, header::VARY, "Accept");
-    page = with(page, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    page = with(page, header::REFERRER_POLICY, "strict-origin-when-cross-origin");
+    let is_page = page.status() == StatusCode::OK && !is_json;
+    put_security_headers(page.headers_mut(), is_page);
     Ok(with(page, header::CACHE_CONTROL, "no-cache"))
 }
 
