@@ -53,7 +53,8 @@ impl Tls {
             if written != current.written {
                 match read(&self.options) {
                     Ok(acceptor) => {
-                        (current.acceptor, current.written) = (acceptor, written);
+                        current.acceptor = acceptor;
+                        current.written = written;
                         tracing::info!("the certificate was read again");
                     }
                     // Of two files one may be new already and the other not yet: it is tried again.

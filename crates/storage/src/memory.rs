@@ -92,7 +92,10 @@ impl MemoryStore {
 
         let mut meta =
             ObjectMeta::new(key.clone(), rules::random_id()?, bytes.len() as u64, checksums[0].hex.clone(), self.now());
-        (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
+        meta.http = http;
+        meta.custom = custom;
+        meta.checksums = checksums;
+        meta.storage_class = storage_class;
         let mut state = self.lock();
         if conditions.is_some_and(|conditions| !conditions.hold(state.objects.get(key).map(|(meta, _)| meta))) {
             return Ok(PutResult::ConditionFailed);
@@ -167,7 +170,9 @@ impl MemoryStore {
         let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, bytes.len() as u64, etag, self.now());
         if let Some(upload) = state.uploads.get_mut(upload.as_str()) {
             let MultipartOptions { http, custom, storage_class } = upload.options.clone();
-            (meta.http, meta.custom, meta.storage_class) = (http, custom, storage_class);
+            meta.http = http;
+            meta.custom = custom;
+            meta.storage_class = storage_class;
             upload.parts = None;
         }
         state.store(&meta, bytes.freeze());
@@ -184,7 +189,9 @@ impl MemoryStore {
         {
             return Ok(Some(PutResult::ConditionFailed));
         }
-        (meta.key, meta.version, meta.uploaded) = (to.clone(), rules::random_id()?, self.now());
+        meta.key = to.clone();
+        meta.version = rules::random_id()?;
+        meta.uploaded = self.now();
         state.store(&meta, bytes);
         Ok(Some(PutResult::Stored(meta)))
     }

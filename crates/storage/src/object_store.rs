@@ -83,7 +83,8 @@ impl object_store::ObjectStore for Adapter {
             }
         };
         let mut put = PutOptions::default().with_http(http).with_storage_class(storage_class);
-        (put.custom, put.conditions) = (custom, conditions);
+        put.custom = custom;
+        put.conditions = conditions;
         match self.0.put(&key, body_of(payload), put).await.map_err(|error| told(error, location))? {
             PutResult::Stored(meta) => Ok(put_result(meta)),
             PutResult::ConditionFailed => Err(match options.mode {

@@ -102,7 +102,8 @@ impl GetOptions {
     /// that the object has.
     #[must_use]
     pub fn with_range_header(mut self, value: &str) -> Self {
-        (self.range, self.range_or_whole) = (Range::from_header(value), true);
+        self.range = Range::from_header(value);
+        self.range_or_whole = true;
         self
     }
 
@@ -348,7 +349,8 @@ impl ListOptions {
     /// Fill in HTTP and custom metadata.
     #[must_use]
     pub fn with_metadata(mut self) -> Self {
-        (self.include_http, self.include_custom) = (true, true);
+        self.include_http = true;
+        self.include_custom = true;
         self
     }
 }

@@ -47,7 +47,8 @@ impl Range {
             ("", suffix) => Some(Self::Suffix(number(suffix)?)),
             (first, "") => Some(Self::From { offset: number(first)?, length: None }),
             (first, last) => {
-                let (first, last): (u64, u64) = (number(first)?, number(last)?);
+                let first: u64 = number(first)?;
+                let last: u64 = number(last)?;
                 let length = last.checked_sub(first)?.saturating_add(1);
                 Some(Self::From { offset: first, length: Some(length) })
             }

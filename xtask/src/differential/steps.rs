@@ -53,7 +53,8 @@ impl Step {
 
     /// Names a header or a field of the response.
     fn named_by(mut self, name: &'static str, field: &'static str) -> Self {
-        (self.names, self.field) = (Some(name), field);
+        self.names = Some(name);
+        self.field = field;
         self
     }
 
@@ -63,7 +64,8 @@ impl Step {
     }
 
     fn with_key(mut self) -> Self {
-        (self.anonymous, self.with_key) = (true, true);
+        self.anonymous = true;
+        self.with_key = true;
         self
     }
 }

@@ -88,7 +88,8 @@ impl Tracked {
         let (minute, counts) = &mut *state;
         let this = now.timestamp().div_euclid(60);
         if *minute != this {
-            (*minute, *counts) = (this, HashMap::new());
+            *minute = this;
+            *counts = HashMap::new();
         }
         let count = counts.entry(tenant.to_owned()).or_default();
         *count = count.saturating_add(1);

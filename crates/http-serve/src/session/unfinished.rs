@@ -151,7 +151,8 @@ impl State {
 
     fn end_frame(&mut self, ends_message: bool) {
         if ends_message {
-            (self.is_within_message, self.bytes) = (false, 0);
+            self.is_within_message = false;
+            self.bytes = 0;
         }
         if !self.is_within_message {
             self.window = None;

@@ -305,7 +305,8 @@ impl CallRoom {
         if self.tables.are_there(&self.context)? {
             let here: Vec<String> =
                 self.context.sql().exec("SELECT user FROM participants WHERE away_since IS NULL", ())?.all()?;
-            (occupancy.sockets, occupancy.is_present) = (here.len(), here.iter().any(|one| one == user));
+            occupancy.sockets = here.len();
+            occupancy.is_present = here.iter().any(|one| one == user);
         }
         Ok(occupancy)
     }

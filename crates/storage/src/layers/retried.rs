@@ -80,7 +80,8 @@ impl RetryOptions {
     /// Sets the longest first wait, and the longest wait of all.
     #[must_use]
     pub fn with_backoff(mut self, base: Duration, cap: Duration) -> Self {
-        (self.base, self.cap) = (base, cap);
+        self.base = base;
+        self.cap = cap;
         self
     }
 }

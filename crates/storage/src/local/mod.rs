@@ -243,7 +243,10 @@ impl LocalStore {
         };
         let mut meta =
             ObjectMeta::new(key.clone(), rules::random_id()?, size, checksums[0].hex.clone(), self.shared.now());
-        (meta.http, meta.custom, meta.checksums, meta.storage_class) = (http, custom, checksums, storage_class);
+        meta.http = http;
+        meta.custom = custom;
+        meta.checksums = checksums;
+        meta.storage_class = storage_class;
         let row = meta.clone();
         let shared = Arc::clone(&self.shared);
         let kept = body.clone();

@@ -158,7 +158,8 @@ impl Work<'_> {
     fn run(&self) -> Result<Rebuild> {
         let mut report = Rebuild::default();
         let (sizes, foreign) = self.packs.list()?;
-        (report.packs, report.foreign) = (sizes.len() as u64, foreign);
+        report.packs = sizes.len() as u64;
+        report.foreign = foreign;
         let mut last = None;
         for (pack, size) in &sizes {
             last = self.follow(&sizes, *pack, *size, last, &mut report)?;

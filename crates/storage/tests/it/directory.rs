@@ -52,7 +52,8 @@ async fn it_lists_and_reads_as_a_bucket_of_the_same_objects_does() {
                 (shown(&theirs), &theirs.prefixes, &theirs.cursor)
             );
             let Some(cursor) = ours.cursor else { break };
-            (here, there) = (here.with_cursor(cursor.clone()), there.with_cursor(cursor));
+            here = here.with_cursor(cursor.clone());
+            there = there.with_cursor(cursor);
         }
     }
     for (name, text) in FILES {

@@ -14,8 +14,7 @@ use crate::packs::{SHORT, closed_index, is_sound, open, read};
 /// Every object with its metadata and its body.
 pub(crate) async fn everything(store: &LocalStore) -> BTreeMap<String, (String, Vec<u8>)> {
     let mut all = BTreeMap::new();
-    let mut options = ListOptions::default();
-    (options.include_http, options.include_custom) = (true, true);
+    let mut options = ListOptions::default().with_metadata();
     loop {
         let page = store.list(options.clone()).await.unwrap();
         for meta in page.objects {

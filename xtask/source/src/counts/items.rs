@@ -1,4 +1,4 @@
-//! Functions, types and `let`s of a file.
+//! Functions, types, `let`s and assignments of a file.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,8 +12,8 @@ use syn::{Attribute, Expr, Pat, ReceiverKind, ReturnType, Type, Visibility};
 #[derive(Debug, Default)]
 pub(super) struct Items {
     pub(super) functions: Vec<Function>,
-    /// Lines of the `let`s of a tuple, and whether each binds several names to as many values.
-    pub(super) lets: Vec<(usize, bool)>,
+    /// Lines of the `let`s of a tuple and the assignments to one, and whether each gives several names as many values.
+    pub(super) tuples: Vec<(usize, bool)>,
     types: BTreeMap<String, Declared>,
     /// Types with a method by which they are set or built.
     builders: Vec<String>,
@@ -162,9 +162,17 @@ impl<'ast> Visit<'ast> for Items {
         if let (Pat::Tuple(pattern), Some(init)) = (&item.pat, &item.init) {
             let is_parallel =
                 init.diverge.is_none() && matches!(&*init.expr, Expr::Tuple(values) if values.elems.len() > 1);
-            self.lets.push((pattern.span().start().line, is_parallel));
+            self.tuples.push((pattern.span().start().line, is_parallel));
         }
         visit::visit_local(self, item);
+    }
+
+    fn visit_expr_assign(&mut self, item: &'ast syn::ExprAssign) {
+        if let Expr::Tuple(left) = &*item.left {
+            let is_parallel = matches!(&*item.right, Expr::Tuple(values) if values.elems.len() > 1);
+            self.tuples.push((left.span().start().line, is_parallel));
+        }
+        visit::visit_expr_assign(self, item);
     }
 }
 

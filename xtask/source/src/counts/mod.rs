@@ -115,7 +115,7 @@ impl Counts {
             examples: Count::new("public functions with an example"),
             taught: Count::new("public traits, builders, session objects with an example"),
             errors: Count::new("`# Errors` on public functions that fail"),
-            parallel: Count::new("`let` of several names at once: parallel `let (a, b) = (x, y)`"),
+            parallel: Count::new("parallel `let (a, b) = (x, y)` and `(a, b) = (x, y)`"),
             long_functions: Count::new("functions over 60 lines"),
             long_files: Count::new("files over 560 lines"),
             largest: (0, String::new()),
@@ -144,7 +144,7 @@ impl Counts {
                     .want(lesson.has_example, || format!("{file}:{} {} {}", lesson.line, lesson.kind, lesson.name));
             }
         }
-        for &(line, is_parallel) in &items.lets {
+        for &(line, is_parallel) in &items.tuples {
             self.parallel.avoid(is_parallel, || format!("{file}:{line}"));
         }
         Ok(())
@@ -227,7 +227,7 @@ mod tests {
         let long = format!("fn long() {{\n{}}}\n", "    step();\n".repeat(LONG_FUNCTION));
         let text = format!(
             "/// Reads.\n///\n/// # Errors\n/// Never.\n#[must_use]\npub fn read(\n    a: u8,\n) -> Result<u8, E> {{\n    ok(a)\n}}\n\n\
-             /// Writes.\n/// ```\n/// ```\npub async fn write() -> io::Result<()> {{\n    let (a, b) = (1, 2);\n    let (c, d) = pair();\n}}\n\n\
+             /// Writes.\n/// ```\n/// ```\npub async fn write() -> io::Result<()> {{\n    let (a, b) = (1, 2);\n    let (c, d) = pair();\n    (a, b) = (c, d);\n    (c, d) = pair();\n}}\n\n\
              // A note.\n{long}pub(crate) fn inner() -> Result<(), E> {{}}\n\
              trait T {{\n    fn bodiless(&self) -> Result<(), E>;\n}}\npub fn a(f: impl Fn() -> Result<(), E>) -> u8 {{ 0 }}\n"
         );
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(of(&counts.long_functions), (1, 6));
         assert_eq!(
             (of(&counts.parallel), counts.parallel.places.as_slice()),
-            ((1, 2), &["crates/a/src/lib.rs:16".to_owned()][..])
+            ((2, 4), &["crates/a/src/lib.rs:16".to_owned(), "crates/a/src/lib.rs:18".to_owned()][..])
         );
         assert_eq!((counts.clauses.all, counts.all.docs, counts.library.comments), (2, 7, 1));
         assert_eq!(counts.largest.0, text.lines().count());

@@ -155,7 +155,8 @@ impl Blobs {
                     Piece::Later(self.clone(), segment.clone(), offset, take, how)
                 }
             });
-            (offset, length) = (0, length - take);
+            offset = 0;
+            length -= take;
         }
         // A digest is needed where a blob has no sums, unless it was compared a moment ago.
         if how == How::Recent && bare.iter().all(|mark| mark.is_some_and(|mark| self.recent.has(mark))) {

@@ -207,7 +207,9 @@ impl Index {
                 {
                     return Ok(Some(PutResult::ConditionFailed));
                 }
-                (meta.key, meta.version, meta.uploaded) = (to.clone(), rules::random_id()?, now);
+                meta.key = to.clone();
+                meta.version = rules::random_id()?;
+                meta.uploaded = now;
                 let content = match content {
                     Content::Packed(place) => {
                         let body = batch.body(place)?;

@@ -120,7 +120,9 @@ pub(in crate::local) fn completed(
     let size = segments.iter().map(|segment| segment.size).sum();
     let mut meta = ObjectMeta::new(key.clone(), rules::random_id()?, size, etag, now);
     let MultipartOptions { http, custom, storage_class } = options;
-    (meta.http, meta.custom, meta.storage_class) = (http, custom, storage_class);
+    meta.http = http;
+    meta.custom = custom;
+    meta.storage_class = storage_class;
     Ok((meta, segments))
 }
 
@@ -171,7 +173,8 @@ fn stored_parts(connection: &Connection, upload: &UploadId) -> Result<BTreeMap<u
     let mut rows = statement.query([upload.as_str()])?;
     let mut parts = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (md5, mut digest): (String, [u8; 16]) = (row.get(2)?, [0; 16]);
+        let md5: String = row.get(2)?;
+        let mut digest = [0; 16];
         hex::decode_to_slice(&md5, &mut digest).map_err(|error| corrupt(&format!("a part's md5: {error}")))?;
         let size = size(row, 4)?;
         let part = StoredPart { etag: row.get(1)?, md5: digest, size };

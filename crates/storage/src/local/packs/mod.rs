@@ -227,7 +227,8 @@ impl Packs {
         while position < tail.position {
             let Some(header) = headers.next() else { break };
             let Header { id: next, end } = header.map_err(|error| self.cannot_read(tail.pack, error))?;
-            (position, id) = (end, Some(next));
+            position = end;
+            id = Some(next);
         }
         // A pack that was begun and has no frame says nothing.
         if position == tail.position && id.is_none_or(|id| id == tail.last) {
@@ -247,7 +248,8 @@ impl Packs {
                 let behind = self.frames_within(tail.pack, position, tail.position)?;
                 return Ok(behind.iter().any(|frame| frame.next() == tail).then_some(true));
             };
-            (position, last) = (frame.next().position, Some(frame.id()));
+            position = frame.next().position;
+            last = Some(frame.id());
         }
         Ok(Some(position == tail.position && last.is_none_or(|id| id == tail.last)))
     }
