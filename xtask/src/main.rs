@@ -3,6 +3,7 @@
 
 mod analytics;
 mod analytics_sql;
+mod api;
 mod assets;
 mod bench;
 mod bench_db;
@@ -36,6 +37,8 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const HELP: &str = "cargo xtask COMMAND
 
   features   check each feature of each crate alone
+  api [--bless]  compare the public items of each crate with the committed lists (api/); with --bless, write them anew; needs Rust
+             1.95, whose rustdoc writes the JSON that is read
   docs       build the guide (docs/) as an mdBook; check every Markdown file's links and anchors, and that a doctest
              compiles its Rust blocks; needs Python 3 with venv
   wasm       check for wasm32-unknown-unknown everything but the local backends
@@ -81,6 +84,7 @@ worker-build and miniflare are installed under the target folder; `conformance` 
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("features") => features::run(),
+        Some("api") => api::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("wasm") => wasm::run(),
         Some("worker") => worker::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("conformance") => conformance::run(),
