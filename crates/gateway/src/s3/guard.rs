@@ -106,18 +106,31 @@ fn claim_of_url(query: &Query, now: DateTime<Utc>) -> S3Result<Claim> {
         return Err(invalid_request(format!("X-Amz-Algorithm is not {ALGORITHM}")));
     }
     one("X-Amz-Signature")?;
-    let signed_at = NaiveDateTime::parse_from_str(&one("X-Amz-Date")?, "%Y%m%dT%H%M%SZ")
-        .map_err(|_| invalid_argument("X-Amz-Date is not a time like 20260131T235959Z"))?;
+    let signed_at = time_of(&one("X-Amz-Date")?)
+        .ok_or_else(|| invalid_argument("X-Amz-Date is not a time like 20260131T235959Z"))?;
     let expires = one("X-Amz-Expires")?;
     let is_number = !expires.is_empty() && expires.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = expires.parse::<i64>().ok().filter(|seconds| is_number && (1..=LONGEST_EXPIRES).contains(seconds));
     let seconds = seconds
         .ok_or_else(|| invalid_argument(format!("X-Amz-Expires is not between 1 and {LONGEST_EXPIRES} seconds")))?;
-    if signed_at.and_utc() + TimeDelta::seconds(seconds) < now {
+    // A date that is too far ahead is refused with the signature's own checks.
+    if signed_at.checked_add_signed(TimeDelta::seconds(seconds)).is_some_and(|end| end < now) {
         return Err(refusal(StatusCode::FORBIDDEN, "ExpiredRequest", "The URL has expired"));
     }
     let access_key_id = key_of_credential(&one("X-Amz-Credential")?)?;
     Ok(Claim { access_key_id, signed_headers: one("X-Amz-SignedHeaders")?, is_url: true })
+}
+
+/// Reads a time like `20260131T235959Z`, and no other form: chrono alone would take signs, spaces, and years at the end of its range.
+fn time_of(text: &str) -> Option<DateTime<Utc>> {
+    let is_in_place = |(at, byte): (usize, u8)| match at {
+        8 => byte == b'T',
+        15 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    };
+    let has_form = text.len() == 16 && text.bytes().enumerate().all(is_in_place);
+    has_form.then_some(())?;
+    NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%SZ").ok().map(|time| time.and_utc())
 }
 
 /// Returns the access key's id out of `ID/DATE/REGION/s3/aws4_request`. Any region is taken, as R2 takes it.
@@ -216,6 +229,33 @@ mod tests {
             assert_eq!(check(expires), Err("InvalidArgument".to_owned()), "{expires}");
         }
         assert_eq!(check("60&X-Amz-Expires=60"), Err("InvalidArgument".to_owned()));
+    }
+
+    #[test]
+    fn date_of_a_url_has_one_form() {
+        let check = |date: &str| {
+            let url = format!(
+                "/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=id%2F20260101%2Fauto%2Fs3%2Faws4_request\
+                 &X-Amz-Date={date}&X-Amz-Expires=604800&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
+            );
+            let request = Request::builder().uri(url).body(()).unwrap();
+            access_key_id(&request.into_parts().0, NOW).map_err(|error| error.code().as_str().to_owned())
+        };
+        assert_eq!(check("20260101T000000Z"), Ok("id".to_owned()));
+        assert_eq!(check("99991231T235959Z"), Ok("id".to_owned()), "its distance is judged with the signature");
+        assert_eq!(check("00010101T000000Z"), Err("ExpiredRequest".to_owned()));
+        for date in [
+            "%2B262142+1231T235959Z", // the last day that chrono knows: an end seven days later is none
+            "%2B2621421231T235959Z",
+            "-262143+0101T000000Z",
+            "20260101T000000",
+            "2026+101T000000Z",
+            "20261301T000000Z",
+            "20260101T250000Z",
+            "",
+        ] {
+            assert_eq!(check(date), Err("InvalidArgument".to_owned()), "{date}");
+        }
     }
 
     #[test]
