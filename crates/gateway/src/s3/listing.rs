@@ -230,8 +230,10 @@ fn max_keys(asked: Option<i32>) -> S3Result<i32> {
 /// Returns the key behind which a listing of the first version begins. A marker that is a common prefix stands for all keys of its group,
 /// since the page before has shown the group.
 fn behind_marker(marker: &str, prefix: &str, delimiter: Option<&str>) -> String {
+    // Behind the prefix the group has the delimiter at its end alone: a marker that is the prefix itself is no group.
     let is_group = delimiter.is_some_and(|delimiter| {
-        marker.strip_prefix(prefix).is_some_and(|rest| rest.find(delimiter) == rest.len().checked_sub(delimiter.len()))
+        let rest = marker.strip_prefix(prefix).unwrap_or_default();
+        rest.find(delimiter).is_some_and(|at| at + delimiter.len() == rest.len())
     });
     if !is_group {
         return marker.to_owned();
@@ -302,6 +304,12 @@ mod tests {
         // The group of a longer prefix, and a key that only ends as a group would.
         assert!(behind_marker("p/a/", "p/", Some("/")).len() > 1000);
         assert_eq!(behind_marker("a/b/", "", Some("/")), "a/b/");
+        // The prefix of the listing, or a part of it.
+        for (marker, prefix, delimiter) in
+            [("a/", "a/", "/"), ("a", "a", "/"), ("", "", "/"), ("b", "a/", "/"), ("a-", "a", "--")]
+        {
+            assert_eq!(behind_marker(marker, prefix, Some(delimiter)), marker, "{prefix} {delimiter}");
+        }
     }
 
     #[test]

@@ -157,6 +157,11 @@ async fn listings_have_pages_groups_and_encodings() {
         let expected = if delimiter.is_empty() { 5 } else { 4 };
         assert_eq!(first.len(), expected, "{first:?}");
     }
+    // The prefix itself as the marker: nothing was shown of it yet.
+    let below = client.get("/photos?delimiter=/&prefix=p/&marker=p/").await.ok();
+    assert_eq!(below.elements("Key"), ["p/1", "p/2"]);
+    let behind = client.get("/photos?delimiter=/&marker=p/").await.ok();
+    assert_eq!((behind.elements("Key"), behind.elements("Prefix")), (vec!["z"], vec!["", "q/"]));
     let after = client.get("/photos?list-type=2&start-after=p/1").await.ok();
     assert_eq!(after.elements("Key"), ["p/2", "q/1 +", "z"]);
     let none = client.get("/photos?list-type=2&max-keys=0").await.ok();
