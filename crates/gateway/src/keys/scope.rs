@@ -60,6 +60,12 @@ impl BucketScope {
         self.buckets.is_empty() || self.buckets.iter().any(|name| name == bucket)
     }
 
+    /// Reports whether anything may be done in the bucket, so that the key may learn that it exists.
+    #[must_use]
+    pub fn can_use(&self, bucket: &str) -> bool {
+        (self.read || self.write) && self.knows(bucket)
+    }
+
     /// Reports whether the object may be read.
     #[must_use]
     pub fn can_read(&self, bucket: &str, key: &str) -> bool {
@@ -93,7 +99,15 @@ mod tests {
     fn default_scope_allows_nothing() {
         let scope = BucketScope::default();
         assert!(!scope.can_read("a", "k") && !scope.can_write("a", "k") && !scope.can_list("a", ""));
-        assert!(!scope.can_administer());
+        assert!(!scope.can_administer() && !scope.can_use("a"));
+    }
+
+    #[test]
+    fn bucket_is_used_by_whoever_reads_or_writes_in_it() {
+        let mut writer = BucketScope::read_write().with_bucket("a");
+        writer.read = false;
+        assert!(writer.can_use("a") && !writer.can_use("b"));
+        assert!(BucketScope::read_only().with_prefix("p/").can_use("a"));
     }
 
     #[test]

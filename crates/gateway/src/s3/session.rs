@@ -51,9 +51,9 @@ impl Session {
         self.open(bucket).await
     }
 
-    /// Checks that there is a bucket of this name, and that the key may know it.
+    /// Checks that the key may do something in the bucket, and that there is one of this name.
     pub(super) async fn check_bucket(&self, bucket: &str) -> S3Result<()> {
-        if !self.key.scope.knows(bucket) {
+        if !self.key.scope.can_use(bucket) {
             return Err(access_denied());
         }
         self.open(bucket).await.map(drop)

@@ -32,7 +32,8 @@ impl Setup {
         Self::over(Arc::new(MemoryStore::new()))
     }
 
-    /// A door over this store as `photos`. Its keys: `owner` for everything, `reader`, `writer`, and `album` for photos/2026/ alone.
+    /// A door over this store as `photos`. Its keys: `owner` for everything, `reader`, `writer`, `album` for photos/2026/
+    /// alone, and `stranger` for nothing.
     pub(crate) fn over(photos: Arc<dyn ObjectStore>) -> Self {
         let buckets = FixedBuckets::new().with_bucket("photos", Arc::clone(&photos));
         let buckets = buckets.with_bucket("backups", Arc::new(MemoryStore::new()));
@@ -44,6 +45,7 @@ impl Setup {
             AccessKey::new("reader", SECRET, BucketScope::read_only()),
             AccessKey::new("writer", SECRET, write_only),
             AccessKey::new("album", SECRET, album),
+            AccessKey::new("stranger", SECRET, BucketScope::default()),
             AccessKey::new("expired", SECRET, BucketScope::read_write()).with_expires(DateTime::UNIX_EPOCH),
         ];
         Self { door: S3Door::new(Arc::new(buckets), Arc::new(StaticKeys::new(keys))), photos }

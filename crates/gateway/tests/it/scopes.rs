@@ -117,6 +117,38 @@ async fn listing_needs_the_prefix_of_the_scope() {
 }
 
 #[tokio::test]
+async fn questions_about_a_bucket_need_a_permission_for_it() {
+    const QUESTIONS: [&str; 7] =
+        ["", "?location", "?versioning", "?tagging", "?replication", "?encryption", "?object-lock"];
+    let setup = Setup::new();
+    let status = async |key: &str, bucket: &str, question: &str| {
+        let method = if question.is_empty() { Method::HEAD } else { Method::GET };
+        setup.client(key).call(Call::new(method, &format!("/{bucket}{question}"))).await.status.as_u16()
+    };
+    for question in QUESTIONS {
+        for (key, bucket) in
+            [("stranger", "photos"), ("album", "backups"), ("album", "nowhere"), ("stranger", "nowhere")]
+        {
+            assert_eq!(status(key, bucket, question).await, 403, "{key}: /{bucket}{question}");
+        }
+        for key in ["owner", "reader", "writer", "album"] {
+            assert_ne!(status(key, "photos", question).await, 403, "{key}: /photos{question}");
+        }
+    }
+    for call in outcomes(&setup.client("stranger"), "photos", "2026/k").await {
+        assert!(!call.1, "stranger: {}", call.0);
+    }
+    for call in [
+        Call::get("/"),
+        Call::new(Method::PUT, "/new"),
+        Call::new(Method::DELETE, "/photos"),
+        Call::get("/photos?uploads"),
+    ] {
+        setup.client("stranger").call(call).await.refused(403, "AccessDenied");
+    }
+}
+
+#[tokio::test]
 async fn bound_key_does_not_create_buckets() {
     let setup = Setup::new();
     for key in ["album", "reader"] {
