@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use isobar_analytics::limits::INDEX_BYTES;
 use isobar_analytics::{DataPoint, EventSink};
 
-/// Most bytes of a text in an event.
+/// Most bytes of a text in an event and in the log: a request may have any.
 const TEXT_BYTES: usize = 1024;
 
 /// A request that a door refused because of its key.
@@ -70,19 +71,20 @@ impl Audit {
     /// Reports a refused request.
     pub fn refused(&self, request: &RefusedRequest<'_>) {
         let RefusedRequest { door, key, address, method, path, status, reason } = *request;
-        let path = shortened(path);
+        // A key of another server's may have any id; one of ours has 32 characters.
+        let key = key.map(|key| shortened(key, INDEX_BYTES));
+        let [method, path, reason] = [method, path, reason].map(|text| shortened(text, TEXT_BYTES));
         tracing::warn!(target: "isobar_gateway::audit", door, key, ?address, method, path, status, reason, "refused");
         let Some(sink) = &self.sink else { return };
         let address = address.map(|address| address.to_string()).unwrap_or_default();
-        let texts = ["refused", door, shortened(method), path, shortened(reason), &address].map(str::to_owned);
-        let point =
-            DataPoint::new().with_index(shortened(key.unwrap_or("-")).to_owned()).with_double(f64::from(status));
+        let texts = ["refused", door, method, path, reason, &address].map(str::to_owned);
+        let point = DataPoint::new().with_index(key.unwrap_or("-").to_owned()).with_double(f64::from(status));
         sink.write(texts.into_iter().fold(point, DataPoint::with_blob));
     }
 }
 
-fn shortened(text: &str) -> &str {
-    let end = (0..=TEXT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+fn shortened(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or_default()]
 }
 
@@ -96,10 +98,9 @@ mod tests {
     fn event_with_the_longest_texts_is_valid() {
         let sink = MemorySink::new();
         let long = "é".repeat(40_000);
-        let key = "0".repeat(32);
         Audit::new().with_sink(Arc::new(sink.clone())).refused(&RefusedRequest {
             door: "rest",
-            key: Some(&key),
+            key: Some(&long),
             address: None,
             method: &long,
             path: &long,
@@ -107,6 +108,9 @@ mod tests {
             reason: &long,
         });
         assert_eq!(sink.stats().stored, 1, "{:?}", sink.stats());
-        assert_eq!(sink.points()[0].blob(4).len(), TEXT_BYTES);
+        let points = sink.points();
+        let point = &points[0];
+        assert_eq!([3, 4, 5].map(|blob| point.blob(blob).len()), [TEXT_BYTES; 3]);
+        assert_eq!(point.index().len(), INDEX_BYTES);
     }
 }
