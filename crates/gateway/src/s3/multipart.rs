@@ -43,7 +43,8 @@ pub(super) async fn upload_part(
     let S3Request { input, headers, trailing_headers, .. } = request;
     let (store, key) = session.to_write(&input.bucket, &input.key).await?;
     let number = part_number(input.part_number)?;
-    let (body, outcome) = Upload::new(input.body, input.content_length, &headers, trailing_headers)?.split();
+    let upload = Upload::new(input.body, input.content_length, &headers, trailing_headers)?;
+    let (body, outcome) = upload.split().await?;
     let stored = store.upload_part(&key, &UploadId::new(input.upload_id), number, body).await;
     let part = stored.map_err(|error| outcome.refused.or(&error))?;
     let checksums = outcome.checksums();

@@ -32,7 +32,8 @@ pub(super) async fn put(
     options.custom = custom_of(input.metadata);
     options.conditions = conditions::parse(&headers, &conditions::OBJECT)?;
     options.checksum = stored_checksum(&headers)?;
-    let (body, outcome) = Upload::new(input.body, input.content_length, &headers, trailing_headers)?.split();
+    let upload = Upload::new(input.body, input.content_length, &headers, trailing_headers)?;
+    let (body, outcome) = upload.split().await?;
     match store.put(&key, body, options).await.map_err(|error| outcome.refused.or(&error))? {
         PutResult::ConditionFailed => Err(precondition_failed()),
         PutResult::Stored(meta) => {

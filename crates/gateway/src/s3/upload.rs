@@ -115,10 +115,21 @@ impl Upload {
         Ok(Self { body, refused, computed })
     }
 
-    /// Returns the body for the store, and the handle on its outcome.
-    pub(super) fn split(self) -> (Body, Outcome) {
+    /// Returns the body for the store, and the handle on its outcome. An empty body is read and checked here: a store that has all of
+    /// its bytes at once need not look whether the stream ends well.
+    ///
+    /// # Errors
+    /// Those of an empty body: a digest or a signature that is another one, or more bytes than were announced.
+    pub(super) async fn split(self) -> S3Result<(Body, Outcome)> {
         let Self { body, refused, computed } = self;
-        (body, Outcome { refused, computed })
+        let outcome = Outcome { refused, computed };
+        if body.length() > 0 {
+            return Ok((body, outcome));
+        }
+        match body.bytes().await {
+            Ok(_) => Ok((Body::empty(), outcome)),
+            Err(error) => Err(outcome.refused.or(&error)),
+        }
     }
 }
 
@@ -222,4 +233,24 @@ fn of_stream(error: &impl std::fmt::Display) -> S3Error {
         return refusal(StatusCode::BAD_REQUEST, "XAmzContentSHA256Mismatch", message);
     }
     refusal(StatusCode::BAD_REQUEST, "IncompleteBody", "The body ended before its announced length, or is malformed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The code of the error that an empty body with this header gets.
+    async fn of_empty(name: &'static str, value: &str) -> Result<(), String> {
+        let headers: HeaderMap = HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())]);
+        let upload = Upload::new(None, Some(0), &headers, None).unwrap();
+        upload.split().await.map(drop).map_err(|error| error.code().as_str().to_owned())
+    }
+
+    #[tokio::test]
+    async fn digest_of_an_empty_body_is_checked_before_a_store_has_it() {
+        assert_eq!(of_empty("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==").await, Ok(()));
+        assert_eq!(of_empty("x-amz-checksum-crc32", "AAAAAA==").await, Ok(()));
+        assert_eq!(of_empty("content-md5", "XUFAKrxLKna5cZ2REBfFkg==").await, Err("BadDigest".to_owned()));
+        assert_eq!(of_empty("x-amz-checksum-crc32", "NhCmhg==").await, Err("BadDigest".to_owned()));
+    }
 }
