@@ -99,10 +99,12 @@ impl BoundDoors {
             buckets.insert(bucket.local_name().to_owned(), platform.bucket(&bucket.binding)?);
         }
         let buckets = Arc::new(LocalBuckets::new(&root, buckets));
+        // One limit for both doors: who guesses at one has guessed at the other.
+        let attempts = Arc::new(FailedAttempts::default());
         let mut served = Vec::new();
         if let Some(server) = s3 {
             let door = S3Door::new(buckets.clone(), Arc::new(keys.clone())).with_audit(audit.clone());
-            let door = door.with_failed_attempts(FailedAttempts::default());
+            let door = door.with_attempts(Arc::clone(&attempts));
             announce_s3(&server.url())?;
             served.push(tokio::spawn(serve("S3", server, Router::new().fallback_service(door))));
         }
@@ -113,6 +115,7 @@ impl BoundDoors {
                 .with_buckets(buckets)
                 .with_databases(Arc::new(databases))
                 .with_datasets(Arc::new(datasets))
+                .with_attempts(attempts)
                 .with_audit(audit);
             announce(&server.url(), keys.account_id(), config)?;
             served.push(tokio::spawn(serve("the REST API", server, door.into_router())));

@@ -86,13 +86,15 @@ impl S3Door {
         self
     }
 
-    /// Answers an address with too many failed attempts by `SlowDown` (503), whatever it sends; unknown keys and wrong signatures are
-    /// failed attempts. The server that runs the door puts [`ClientInfo`](crate::ClientInfo) among the extensions of requests. Default:
-    /// no limit.
+    /// Sets the limit on failed attempts, which doors may share. Default: none.
+    ///
+    /// An address with too many of them is answered by `SlowDown` (503), whatever it sends; unknown keys and wrong signatures are failed
+    /// attempts. The server that runs the door puts [`ClientInfo`](crate::ClientInfo) among the extensions of requests; without one
+    /// there is no limit.
     #[cfg(feature = "keys")]
     #[must_use]
-    pub fn with_failed_attempts(mut self, attempts: FailedAttempts) -> Self {
-        self.watch.attempts = Some(Arc::new(attempts));
+    pub fn with_attempts(mut self, attempts: Arc<FailedAttempts>) -> Self {
+        self.watch.attempts = Some(attempts);
         self
     }
 

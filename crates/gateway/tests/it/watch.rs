@@ -39,7 +39,7 @@ async fn refused_requests_are_reported() {
 #[tokio::test]
 async fn address_with_too_many_failed_attempts_waits() {
     let mut setup = Setup::new();
-    setup.door = setup.door.with_failed_attempts(FailedAttempts::new(3, Duration::from_secs(60)));
+    setup.door = setup.door.with_attempts(Arc::new(FailedAttempts::new(3, Duration::from_secs(60))));
     let owner = setup.client("owner");
     let wrong = Client { secret: "wrong".to_owned(), ..owner.clone() };
     let call = Call::get("/photos/none");
