@@ -2,7 +2,7 @@
 //! the error of the operating system behind SQLite's.
 #![allow(unsafe_code, reason = "SQLite is C")]
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Arc;
 use std::{fmt, mem, ptr, slice};
 
@@ -404,6 +404,49 @@ pub fn drop_modules(connection: &Connection) {
     names.push(ptr::null());
     // SAFETY: the connection is open; the list ends with null and is not kept.
     unsafe { ffi::sqlite3_drop_modules(connection.handle(), names.as_mut_ptr()) };
+}
+
+/// Has `told` hear, after each commit of the connection, how many pages its write-ahead log has, until the connection is closed or this
+/// is called again. SQLite's own checkpoints end with this.
+///
+/// rusqlite's `wal_hook` takes a closure from 0.41 on only.
+///
+/// # Errors
+/// SQLite's: there is no memory.
+pub(crate) fn on_commit<F: Fn(u32) + Send + 'static>(connection: &mut Connection, told: F) -> Result<(), Failure> {
+    /// # Safety
+    /// `state` is the `F` that the connection keeps.
+    unsafe extern "C" fn committed<F: Fn(u32)>(
+        state: *mut c_void,
+        _: *mut ffi::sqlite3,
+        _: *const c_char,
+        pages: c_int,
+    ) -> c_int {
+        // SAFETY: by the caller's promise; SQLite calls it on the thread that commits, and that thread has the connection alone.
+        let told = unsafe { &*state.cast::<F>() };
+        told(u32::try_from(pages).unwrap_or_default());
+        ffi::SQLITE_OK
+    }
+    /// # Safety
+    /// `state` is an `F` in a box that nothing else has.
+    unsafe extern "C" fn forget<F>(state: *mut c_void) {
+        // SAFETY: by the caller's promise.
+        drop(unsafe { Box::from_raw(state.cast::<F>()) });
+    }
+    let state = Box::into_raw(Box::new(told)).cast::<c_void>();
+    // SAFETY: the connection is open and not in use, and the name is a C string, which is copied. The connection owns `state` from
+    // here on: it drops it when it is closed, when another takes its place, and where there is no memory. The hook that had the one
+    // before is gone by then.
+    unsafe {
+        let handle = connection.handle();
+        ffi::sqlite3_wal_hook(handle, None, ptr::null_mut());
+        let code = ffi::sqlite3_set_clientdata(handle, c"isobar_on_commit".as_ptr(), state, Some(forget::<F>));
+        if code != ffi::SQLITE_OK {
+            return Err(Failure::of(connection));
+        }
+        ffi::sqlite3_wal_hook(handle, Some(committed::<F>), state);
+    }
+    Ok(())
 }
 
 /// Copies the write-ahead log into the database as far as readers and writers let it, and waits for none of them.

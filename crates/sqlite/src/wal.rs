@@ -1,15 +1,13 @@
 //! Checkpoints of write-ahead logs, run by us: a failure of one of SQLite's own ones is reported to no caller, and the log grows
 //! without bound.
 
-use std::os::raw::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rusqlite::Connection;
-use rusqlite::hooks::Wal;
 
 use crate::Failure;
-use crate::prepared::checkpoint;
+use crate::prepared::{checkpoint, on_commit};
 
 /// Pages in a log from which on each commit is followed by a checkpoint: 4 MiB, SQLite's own default.
 const PAGES: u32 = 1000;
@@ -30,15 +28,14 @@ impl WalPages {
     /// Counts the pages of the connection's log from now on. SQLite's own checkpoints end with this.
     ///
     /// # Errors
-    /// rusqlite's, for a connection that it does not own.
+    /// SQLite's: there is no memory.
     pub fn count(connection: &mut Connection) -> rusqlite::Result<Self> {
         let wal = Self::default();
         let counted = Arc::clone(&wal.0);
-        connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
-            counted.pages.store(u32::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
+        on_commit(connection, move |pages| {
+            counted.pages.store(pages, Ordering::Relaxed);
             counted.has_committed.store(true, Ordering::Relaxed);
-            Ok(())
-        }))?;
+        })?;
         Ok(wal)
     }
 
