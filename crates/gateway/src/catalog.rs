@@ -37,7 +37,8 @@ pub enum CatalogErrorKind {
     Unavailable,
 }
 
-/// An error of a catalog. It displays as its message.
+/// An error of a catalog. It displays as its message, which doors answer to clients; the source is for the server's log alone, and may name
+/// files of the server.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CatalogError {
@@ -47,13 +48,13 @@ pub struct CatalogError {
 }
 
 impl CatalogError {
-    /// Returns an error of this kind, with a message for the client.
+    /// Returns an error of this kind, with a message for the client: it names no file of the server.
     #[must_use]
     pub fn new(kind: CatalogErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// Sets the cause.
+    /// Sets the cause, which clients do not see.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

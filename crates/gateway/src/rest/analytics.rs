@@ -42,6 +42,7 @@ fn failed(error: &Error) -> ApiError {
     };
     if status.is_server_error() {
         tracing::error!(error = error as &dyn std::error::Error, "a dataset cannot be read");
+        return ApiError::new(status, code, "the dataset cannot be read; the server's log says why");
     }
     ApiError::new(status, code, error.to_string())
 }

@@ -124,7 +124,8 @@ pub(super) async fn delete(door: &RestDoor, key: &Key, bucket: &str, name: &str)
     success(&json!({"key": name}))
 }
 
-/// The error of a store. A repeated put or delete has the same result, so that clients may repeat these.
+/// The error of a store. A repeated put or delete has the same result, so that clients may repeat these. The message of a failure of the
+/// server's may name files of it, and goes to the log alone.
 pub(super) fn failed(error: &Error) -> ApiError {
     let status = match error.kind() {
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -134,10 +135,16 @@ pub(super) fn failed(error: &Error) -> ApiError {
         ErrorKind::PermissionDenied | ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     };
+    let message = match error.kind() {
+        _ if !status.is_server_error() => error.message(),
+        ErrorKind::StorageFull => "The server has no space left.",
+        ErrorKind::Unavailable => "The bucket is not available now; the server's log says why.",
+        _ => "The bucket has failed; the server's log says why.",
+    };
     if status.is_server_error() {
         tracing::error!(error = error as &dyn std::error::Error, "a bucket failed");
     }
-    ApiError::new(status, error.code().unwrap_or(code::INTERNAL), error.message())
+    ApiError::new(status, error.code().unwrap_or(code::INTERNAL), message)
 }
 
 fn bound_to_prefix(key: &Key) -> ApiError {

@@ -36,7 +36,8 @@ pub(super) async fn objects(door: &RestDoor, call: &Call, key: &Key, id: &str) -
         ErrorKind::Unsupported => ApiError::malformed(error.message()),
         _ => {
             tracing::error!(error = &error as &dyn std::error::Error, "a namespace cannot be listed");
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, error.message())
+            let message = "the namespace cannot be listed; the server's log says why";
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, message)
         }
     })?;
     let mut ids: Vec<String> = listed.iter().map(|object| object.id.to_string()).collect();

@@ -23,6 +23,7 @@ use super::databases;
 use super::door::RestDoor;
 use super::dump::{self, DumpOptions};
 use super::envelope::{Answer, ApiError, code, success};
+use super::failure::shown;
 use super::jobs::{self, Full, Outcome, State};
 use super::query;
 use super::route::PREFIX;
@@ -150,7 +151,7 @@ async fn imported(database: Arc<dyn Database>, file: Bytes) -> Outcome {
     };
     let results = match database.batch_script(script).await {
         Ok(results) => results,
-        Err(error) => return Outcome::Failed(error.message().to_owned()),
+        Err(error) => return Outcome::Failed(shown(&error).to_owned()),
     };
     let bookmark = databases::current_bookmark(&*database).await.unwrap_or_default();
     let count = results.len();
@@ -173,7 +174,7 @@ async fn dumped(door: &RestDoor, database: &dyn Database, options: &DumpOptions)
     match dump::dump(database, options, door.options.import_bytes).await {
         Ok(dump) if door.jobs.has_room(dump.len(), door.options.transfer_bytes) => Outcome::Exported(dump.into()),
         Ok(_) => Outcome::Failed(full(Full).message),
-        Err(error) => Outcome::Failed(error.message().to_owned()),
+        Err(error) => Outcome::Failed(shown(&error).to_owned()),
     }
 }
 

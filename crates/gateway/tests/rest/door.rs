@@ -38,6 +38,11 @@ fn error(kind: CatalogErrorKind) -> CatalogError {
 }
 
 impl MemoryCatalog {
+    pub(crate) fn insert_bucket(&self, name: &str, bucket: Arc<dyn ObjectStore>) {
+        let info = BucketInfo::new(name, Utc::now());
+        self.buckets.lock().unwrap().insert(name.to_owned(), (info, bucket));
+    }
+
     pub(crate) fn insert_database(&self, name: &str, database: Arc<dyn Database>) -> DatabaseInfo {
         let mut databases = self.databases.lock().unwrap();
         let id = format!("00000000-0000-4000-8000-{:012}", databases.len() + 1);

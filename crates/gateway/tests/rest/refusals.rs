@@ -6,8 +6,13 @@ use std::time::Duration;
 use axum::body::Body;
 use chrono::{TimeDelta, Utc};
 use http::{Method, Request, header};
+use isobar_db::mock::MockDatabase;
+use isobar_db::{Error, ErrorKind, Operation, SqliteDatabase};
 use isobar_gateway::keys::{FailedAttempts, KeyScope, NewKey, Permission};
 use isobar_gateway::rest::RestDoor;
+use isobar_storage::memory::MemoryStore;
+use isobar_storage::mock::MockStore;
+use isobar_storage::{Error as StoreError, ErrorKind as StoreErrorKind, Operation as StoreOperation};
 use serde_json::json;
 
 use crate::door::{Answer, Door, from};
@@ -195,4 +200,30 @@ async fn uses_are_counted_for_verified_tokens_alone() {
     door.send(request(VERIFY, Some("Bearer guess"))).await.error();
     door.keys.write_uses().await.unwrap();
     assert_eq!(door.keys.list().await.unwrap()[0].uses, 2);
+}
+
+#[tokio::test]
+async fn failures_of_the_server_name_no_file_of_it() {
+    const FILE: &str = "cannot sync /srv/state/file";
+    let door = Door::new().await;
+    let store = MockStore::new(MemoryStore::new());
+    door.catalog.insert_bucket("photos", Arc::new(store.clone()));
+    let database = MockDatabase::new(SqliteDatabase::memory().await.unwrap());
+    let info = door.catalog.insert_database("d", Arc::new(database.clone()));
+    let told = |answer: &Answer| {
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(!text.contains("/srv") && text.contains("server"), "{text}");
+    };
+    for kind in
+        [StoreErrorKind::Unavailable, StoreErrorKind::Corrupt, StoreErrorKind::Internal, StoreErrorKind::StorageFull]
+    {
+        store.script().fail_next(StoreOperation::Get, StoreError::new(kind, FILE));
+        told(&door.get("/r2/buckets/photos/objects/a").await);
+        store.script().fail_next(StoreOperation::Delete, StoreError::new(kind, FILE));
+        told(&door.call(Method::DELETE, "/r2/buckets/photos/objects/a", "").await);
+    }
+    for kind in [ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Internal, ErrorKind::StorageFull] {
+        database.script().fail_next(Operation::Query, Error::new(kind, FILE));
+        told(&door.post(&format!("/d1/database/{}/query", info.id), json!({"sql": "CREATE TABLE t (a)"})).await);
+    }
 }
