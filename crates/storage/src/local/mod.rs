@@ -31,6 +31,7 @@ mod options;
 mod packs;
 mod rebuild;
 mod recent;
+mod remove;
 mod room;
 mod signing;
 mod sums;
@@ -67,6 +68,7 @@ pub use self::disk::{Disk, DiskFile, Space, SystemDisk};
 pub use self::fsck::{Finding, Fsck, FsckOptions, Problem};
 pub use self::options::LocalOptions;
 pub use self::rebuild::Rebuild;
+pub use self::remove::Removal;
 
 /// Folder of damaged objects and packs.
 const QUARANTINE: &str = "lost";

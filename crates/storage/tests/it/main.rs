@@ -14,6 +14,7 @@ mod operations;
 mod packs;
 mod processes;
 mod rebuild;
+mod removal;
 mod rules;
 mod streams;
 mod sync;

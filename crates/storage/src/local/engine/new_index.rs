@@ -54,6 +54,13 @@ pub(in crate::local) fn version(path: &Path) -> Option<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0)).ok()
 }
 
+/// Whether an index, which nobody has open, has a row of an object.
+pub(in crate::local) fn has_objects(path: &Path) -> crate::Result<bool> {
+    let named = |error| sqlite(error).with_path(path);
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(named)?;
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM objects)", [], |row| row.get(0)).map_err(named)
+}
+
 impl NewIndex<'_> {
     /// A pack that is there, whose first frame follows the one with this id.
     pub(in crate::local) fn begin(&self, pack: u64, last: u64) -> crate::Result<()> {
