@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,8 +17,6 @@ use super::token::{Token, is_id};
 use super::{AccessKey, AccessKeys, KeyScope, KeysError};
 
 const SCHEMA: &str = include_str!("schema.sql");
-/// Time for which a key that was read is used without reading it again.
-const FRESH: Duration = Duration::from_secs(1);
 /// Database of the vault's associated data.
 const VAULT: &str = "gateway";
 const COLUMNS: &str =
@@ -31,8 +28,8 @@ const COLUMNS: &str =
 /// id, and the SHA-256 of the token is the secret access key. Neither is stored: a hash verifies the token, and the secret access key,
 /// which signatures need, is sealed by the keyring.
 ///
-/// A key that was read is used for a second before it is read again; what another process revokes is refused within that second, what
-/// this store revokes at once. Uses are counted in memory and written by [`write_uses`](Self::write_uses).
+/// A key is read for each request, which costs a local database some microseconds: what has been revoked, here or by another process, is
+/// refused from the next request on. Uses are counted in memory and written by [`write_uses`](Self::write_uses).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -61,15 +58,9 @@ struct Inner {
     database: Arc<dyn Database>,
     vault: Vault,
     account: String,
-    known: Mutex<HashMap<String, Known>>,
+    /// Hashes of tokens that were good, by the ids of their keys: guesses take no memory.
+    verified: Mutex<HashMap<String, Bytes>>,
     used: Mutex<HashMap<String, Used>>,
-}
-
-/// A key that was read. Only keys that exist are kept, so that guesses take no memory.
-#[derive(Debug)]
-struct Known {
-    entry: Arc<Entry>,
-    read_at: Instant,
 }
 
 #[derive(Debug)]
@@ -200,7 +191,7 @@ impl KeyStore {
         let create = Statement::new("INSERT OR IGNORE INTO gateway_account (one, id) VALUES (1, ?)").bind(own);
         database.query(create).await.map_err(failed)?;
         let account = database.prepare("SELECT id FROM gateway_account").one().await.map_err(failed)?;
-        let inner = Inner { database, vault, account, known: Mutex::default(), used: Mutex::default() };
+        let inner = Inner { database, vault, account, verified: Mutex::default(), used: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -254,9 +245,7 @@ impl KeyStore {
     pub async fn revoke(&self, id: &str) -> Result<bool, KeysError> {
         let sql = "UPDATE gateway_keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?";
         let revoke = Statement::new(sql).bind(text(Utc::now())).bind(id);
-        let changed = self.inner.database.query(revoke).await.map_err(failed)?.meta.changes;
-        self.inner.known.lock().ignore_poison().remove(id);
-        Ok(changed > 0)
+        Ok(self.inner.database.query(revoke).await.map_err(failed)?.meta.changes > 0)
     }
 
     /// Verifies a bearer token. It does not count as a use: see [`note_use`](AccessKeys::note_use).
@@ -265,45 +254,51 @@ impl KeyStore {
     /// [`KeysError`] where the store cannot be read.
     pub async fn verify(&self, token: &str) -> Result<Verified, KeysError> {
         let Some(token) = Token::parse(token) else { return Ok(Verified::Unknown) };
-        let Some(entry) = self.entry(token.id()).await? else { return Ok(Verified::Unknown) };
-        if !token.matches(&entry.secret_hash) {
+        let Some(Entry { key, secret_hash, .. }) = self.read(token.id()).await? else { return Ok(Verified::Unknown) };
+        if !token.matches(&secret_hash) {
             return Ok(Verified::Unknown);
         }
-        let key = entry.key.clone();
-        Ok(match &key {
-            key if key.revoked.is_some() => Verified::Revoked(key.clone()),
-            key if key.is_expired(Utc::now()) => Verified::Expired(key.clone()),
-            _ => Verified::Active(key),
-        })
+        if key.revoked.is_some() {
+            return Ok(Verified::Revoked(key));
+        }
+        if key.is_expired(Utc::now()) {
+            return Ok(Verified::Expired(key));
+        }
+        self.inner.verified.lock().ignore_poison().entry(key.id.clone()).or_insert(secret_hash);
+        Ok(Verified::Active(key))
     }
 
-    /// Reports whether a token is one that this process has verified before, without asking the database.
+    /// Reports whether a token is one that was good when this process verified it, without asking the database. It may have been revoked
+    /// since.
     #[must_use]
     pub fn remembers(&self, token: &str) -> bool {
         let Some(token) = Token::parse(token) else { return false };
-        let known = self.inner.known.lock().ignore_poison();
-        known.get(token.id()).is_some_and(|known| token.matches(&known.entry.secret_hash))
+        let verified = self.inner.verified.lock().ignore_poison();
+        verified.get(token.id()).is_some_and(|secret_hash| token.matches(secret_hash))
     }
 
     /// Writes the uses that were counted since the last call: call it every few seconds, and at the end of the process.
     ///
+    /// Uses whose write has failed are written by the next call, and so are those of a call whose future is dropped; where the database
+    /// has written them all the same, they count twice.
+    ///
     /// # Errors
-    /// [`KeysError`] where the store cannot be written; the uses are written by the next call then.
+    /// [`KeysError`] where the store cannot be written.
     pub async fn write_uses(&self) -> Result<(), KeysError> {
         let used = std::mem::take(&mut *self.inner.used.lock().ignore_poison());
         if used.is_empty() {
             return Ok(());
         }
+        let mut unwritten = Unwritten { store: self, used };
         let sql = "UPDATE gateway_keys SET uses = uses + ?1, last_used_at = max(coalesce(last_used_at, ''), ?2) WHERE id = ?3";
         let update = |(id, used): (&String, &Used)| {
             let count = i64::try_from(used.count).unwrap_or(i64::MAX);
             Statement::new(sql).bind(count).bind(text(used.last)).bind(id)
         };
-        let written = self.inner.database.batch(used.iter().map(update).collect()).await;
-        if written.is_err() {
-            used.into_iter().for_each(|(id, used)| self.add_uses(id, used));
-        }
-        written.map(drop).map_err(failed)
+        let updates = unwritten.used.iter().map(update).collect();
+        self.inner.database.batch(updates).await.map_err(failed)?;
+        unwritten.used.clear();
+        Ok(())
     }
 
     fn add_uses(&self, id: String, more: Used) {
@@ -311,25 +306,6 @@ impl KeyStore {
         let entry = used.entry(id).or_insert(Used { count: 0, last: more.last });
         entry.count += more.count;
         entry.last = entry.last.max(more.last);
-    }
-
-    async fn entry(&self, id: &str) -> Result<Option<Arc<Entry>>, KeysError> {
-        let fresh = {
-            let known = self.inner.known.lock().ignore_poison();
-            known.get(id).filter(|known| known.read_at.elapsed() < FRESH).map(|known| Arc::clone(&known.entry))
-        };
-        if fresh.is_some() {
-            return Ok(fresh);
-        }
-        let read = self.read(id).await?.map(Arc::new);
-        let mut known = self.inner.known.lock().ignore_poison();
-        match &read {
-            Some(entry) => {
-                known.insert(id.to_owned(), Known { entry: Arc::clone(entry), read_at: Instant::now() });
-            }
-            None => drop(known.remove(id)),
-        }
-        Ok(read)
     }
 
     async fn read(&self, id: &str) -> Result<Option<Entry>, KeysError> {
@@ -345,7 +321,7 @@ impl AccessKeys for KeyStore {
         if !is_id(access_key_id) {
             return Ok(None);
         }
-        let Some(entry) = self.entry(access_key_id).await?.filter(|entry| entry.key.revoked.is_none()) else {
+        let Some(entry) = self.read(access_key_id).await?.filter(|entry| entry.key.revoked.is_none()) else {
             return Ok(None);
         };
         let secret = self.inner.vault.open(&cell(access_key_id), &entry.sealed).await.map_err(failed)?;
@@ -360,6 +336,18 @@ impl AccessKeys for KeyStore {
 
     fn note_use(&self, access_key_id: &str) {
         self.add_uses(access_key_id.to_owned(), Used { count: 1, last: Utc::now() });
+    }
+}
+
+/// Uses that are being written. Those that are left when it is dropped are counted again.
+struct Unwritten<'s> {
+    store: &'s KeyStore,
+    used: HashMap<String, Used>,
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        self.used.drain().for_each(|(id, used)| self.store.add_uses(id, used));
     }
 }
 
