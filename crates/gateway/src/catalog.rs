@@ -67,6 +67,17 @@ impl CatalogError {
         self.kind
     }
 
+    /// Returns the message with its causes, for the log.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
+
     fn fixed(what: fmt::Arguments<'_>) -> Self {
         Self::new(
             CatalogErrorKind::Unsupported,

@@ -94,7 +94,7 @@ impl ApiError {
             CatalogErrorKind::Unavailable => (StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL),
         };
         if status.is_server_error() {
-            tracing::error!(error = error as &dyn std::error::Error, "a resource cannot be opened");
+            tracing::error!(error = %error.with_causes(), "a resource cannot be opened");
         }
         Self::new(status, code, error.to_string())
     }

@@ -101,7 +101,7 @@ pub(super) fn of_catalog(error: &CatalogError) -> S3Error {
         CatalogErrorKind::NotEmpty => refusal(StatusCode::CONFLICT, "BucketNotEmpty", "The bucket has objects"),
         CatalogErrorKind::Unsupported => not_implemented(error.to_string()),
         CatalogErrorKind::Unavailable => {
-            tracing::error!(target: "isobar_gateway", %error, "the catalog of buckets has failed");
+            tracing::error!(target: "isobar_gateway", error = %error.with_causes(), "the catalog of buckets has failed");
             refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The bucket cannot be opened now; try again")
         }
     }
