@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
 
 mod analytics;
+mod confirm;
 mod copy;
 mod d1;
 mod deploy;

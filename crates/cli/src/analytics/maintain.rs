@@ -1,12 +1,12 @@
 //! `isobar analytics compact`, `retention` and `erase`.
 
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
 use isobar_analytics::local::{CompactionOptions, LocalOptions};
 
 use super::{Dataset, print_json, warn_of};
+use crate::confirm::{Unattended, confirm};
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -68,7 +68,7 @@ pub(crate) struct Erase {
     dataset: Dataset,
     /// The value of index1 whose points are erased
     index: String,
-    /// Do not ask for confirmation
+    /// Do not ask for confirmation; needed without a terminal
     #[arg(long, short)]
     yes: bool,
     /// Print JSON
@@ -79,9 +79,8 @@ pub(crate) struct Erase {
 impl Erase {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let sink = self.dataset.open(place)?;
-        if !self.yes && !self.confirmed()? {
-            return Err("nothing was erased: confirm it, or pass --yes".into());
-        }
+        let question = format!("erase all points of {} with index {:?} for good", self.dataset.dataset, self.index);
+        confirm(self.yes, &question, Unattended::Refuse)?;
         let report = sink.erase(self.index.clone()).await?;
         if self.json {
             print_json(&report)?;
@@ -95,18 +94,6 @@ impl Erase {
             );
         }
         Ok(())
-    }
-
-    /// Asks at the terminal.
-    fn confirmed(&self) -> Result<bool, std::io::Error> {
-        if !std::io::stdin().is_terminal() {
-            return Ok(false);
-        }
-        eprint!("Erase all points of {} with index {:?} for good? [y/N] ", self.dataset.dataset, self.index);
-        std::io::stderr().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 }
 

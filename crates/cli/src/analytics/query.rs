@@ -12,7 +12,7 @@ use isobar_cloudflare::client::Account;
 use crate::place::Place;
 use crate::{Outcome, table};
 
-use super::chart;
+use super::{chart, warn_of};
 
 /// The datasets to use: the local ones, or Cloudflare's.
 #[derive(Debug, Args)]
@@ -85,11 +85,7 @@ impl Run {
         }
         let executor = self.at.executor(place, Some(Duration::from_secs(self.time_limit)))?;
         let answer = executor.query(&query).await?;
-        let damage = &answer.stats().damage;
-        if !damage.is_none() {
-            let files: Vec<&str> = damage.files.iter().map(String::as_str).collect();
-            eprintln!("warning: {} damaged stretches were skipped, in {}", damage.stretches, files.join(", "));
-        }
+        warn_of(&answer.stats().damage);
         if self.chart {
             return chart::print(&answer);
         }

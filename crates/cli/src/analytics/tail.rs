@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use clap::Args;
 use futures_util::TryStreamExt;
-use isobar_analytics::{Event, EventSink, ScanOptions};
+use isobar_analytics::{Damage, Event, EventSink, ScanOptions};
 use serde_json::{Value, json};
 
 use super::{Dataset, warn_of};
@@ -41,10 +41,10 @@ impl Tail {
             seen.begin_look(from.timestamp_millis());
             let mut batches =
                 sink.read(ScanOptions::default().with_from(if seen.is_first { begin } else { from })).await?;
-            while let Some(batch) = batches.try_next().await? {
-                if seen.is_first {
-                    warn_of(&batch.damage);
-                }
+            // Later looks meet the same damage again.
+            let mut damage = Damage::default();
+            'look: while let Some(batch) = batches.try_next().await? {
+                damage.merge(batch.damage);
                 for event in batch.events {
                     let line = line(&event);
                     if !seen.is_new(event.timestamp.timestamp_millis(), &line) {
@@ -53,9 +53,15 @@ impl Tail {
                     say!("{line}");
                     left = left.map(|left| left.saturating_sub(1));
                     if left == Some(0) {
-                        return Ok(());
+                        break 'look;
                     }
                 }
+            }
+            if seen.is_first {
+                warn_of(&damage);
+            }
+            if left == Some(0) {
+                return Ok(());
             }
             seen.is_first = false;
             tokio::time::sleep(INTERVAL).await;

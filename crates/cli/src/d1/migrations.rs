@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use isobar_db::migrations::{self, Migration, Migrator, State};
 
 use super::{Opened, Where};
+use crate::confirm::{Unattended, confirm};
 use crate::place::Place;
 use crate::{Outcome, say, table};
 
@@ -80,7 +81,7 @@ pub(crate) struct Apply {
     /// Run them in a transaction that is rolled back
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask for confirmation
+    /// Do not ask for confirmation; without a terminal it is not asked for either
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -101,7 +102,7 @@ pub(crate) struct Down {
     /// Number of migrations to undo
     #[arg(long, default_value_t = 1, value_name = "N")]
     count: usize,
-    /// Do not ask for confirmation
+    /// Do not ask for confirmation; needed without a terminal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -117,7 +118,7 @@ pub(crate) struct Baseline {
     /// The last file to record; by default all
     #[arg(long, value_name = "NAME")]
     up_to: Option<String>,
-    /// Do not ask for confirmation
+    /// Do not ask for confirmation; needed without a terminal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -290,8 +291,9 @@ impl Apply {
             let headings = ["WOULD BE APPLIED", "STATEMENTS"].map(String::from);
             return table::print(&headings, &planned.into_iter().map(row).collect::<Vec<_>>());
         }
-        let names: Vec<_> = pending.iter().map(|one| one.name.as_str()).collect();
-        confirm(self.yes, &names, &format!("apply {} to {}", names.len(), opened.known.local_name()))?;
+        let names = pending.iter().map(|one| one.name.as_str());
+        let question = format!("apply {} to {}", pending.len(), opened.known.local_name());
+        ask(self.yes, names, &question, Unattended::Proceed)?;
         let done = migrator.apply(&*opened.made().await?, &files).await.map_err(in_folder)?;
         table::print(&["APPLIED".to_owned()], &done.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
     }
@@ -310,8 +312,8 @@ impl Down {
             })
         };
         let scripts = names.iter().map(script).collect::<Result<Vec<Migration>, Box<dyn Error>>>()?;
-        let shown: Vec<_> = names.iter().map(String::as_str).collect();
-        confirm(self.yes, &shown, &format!("undo {} of {}", names.len(), opened.known.local_name()))?;
+        let question = format!("undo {} of {}", names.len(), opened.known.local_name());
+        ask(self.yes, names.iter().map(String::as_str), &question, Unattended::Refuse)?;
         let undone = migrator.undo(&*opened.made().await?, &scripts).await;
         let undone = undone.map_err(|error| format!("{}: undoing {error}", folder.display()))?;
         table::print(&["UNDONE".to_owned()], &undone.into_iter().map(|name| vec![name]).collect::<Vec<_>>())
@@ -322,9 +324,10 @@ impl Baseline {
     async fn run(self, place: &Place) -> Outcome {
         let opened = self.at.look(place, &self.database).await?;
         let (_, files, migrator) = opened.migrations()?;
-        let names: Vec<_> = files.iter().map(|one| one.name.as_str()).collect();
-        let up_to = self.up_to.as_deref().or(names.last().copied()).unwrap_or_default();
-        confirm(self.yes, &[], &format!("record all up to {up_to} as applied to {}", opened.known.local_name()))?;
+        let last = files.last().map(|one| one.name.as_str());
+        let up_to = self.up_to.as_deref().or(last).unwrap_or_default();
+        let question = format!("record all up to {up_to} as applied to {}", opened.known.local_name());
+        confirm(self.yes, &question, Unattended::Refuse)?;
         let recorded = migrator.baseline(&*opened.made().await?, &files, self.up_to.as_deref()).await?;
         if recorded.is_empty() {
             say!("{}: all were recorded already; their checksums are those of the files", opened.known.local_name());
@@ -334,17 +337,12 @@ impl Baseline {
     }
 }
 
-/// Asks at a terminal, unless the answer was given.
-fn confirm(yes: bool, names: &[&str], question: &str) -> Outcome {
-    if yes || !std::io::stdin().is_terminal() {
-        return Ok(());
+/// Shows the names where it asks, and asks.
+fn ask<'n>(yes: bool, names: impl Iterator<Item = &'n str>, question: &str, unattended: Unattended) -> Outcome {
+    if !yes && std::io::stdin().is_terminal() {
+        for name in names {
+            say!("  {name}");
+        }
     }
-    for name in names {
-        say!("  {name}");
-    }
-    print!("{question}? [y/N] ");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err("cancelled; nothing was changed".into()) }
+    confirm(yes, question, unattended)
 }

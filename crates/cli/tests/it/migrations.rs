@@ -26,7 +26,8 @@ fn migrations_are_created_tried_applied_and_undone() {
     fs::write(here.join("migrations/0002_seed.sql"), "INSERT INTO users DEFAULT VALUES;").unwrap();
     assert!(ok(here, &["d1", "migrations", "apply", "DB", "--dry-run"]).contains("0002_seed.sql"));
     assert_eq!(json(&ok(here, &["d1", "migrations", "list", "DB", "--json"])).as_array().unwrap().len(), 2);
-    assert!(ok(here, &["d1", "migrations", "apply", "DB", "-y"]).contains("0002_seed.sql"));
+    // Without a terminal, as wrangler.
+    assert!(ok(here, &["d1", "migrations", "apply", "DB"]).contains("0002_seed.sql"));
     assert_eq!(ok(here, &["d1", "migrations", "list", "DB", "--json"]).trim(), "[]");
 
     let status = json(&ok(here, &["d1", "migrations", "status", "DB", "--drift", "--json"]));
@@ -39,6 +40,10 @@ fn migrations_are_created_tried_applied_and_undone() {
     let told = refused(here, &["d1", "migrations", "down", "DB", "-y"]);
     assert!(told.contains("0002_seed.down.sql") && told.contains("no migration was undone"), "{told}");
     fs::write(here.join("migrations/down/0002_seed.down.sql"), "DELETE FROM users").unwrap();
+    for arguments in [&["down", "DB"][..], &["baseline", "DB"]] {
+        let told = refused(here, &[&["d1", "migrations"], arguments].concat());
+        assert!(told.contains("there is no terminal to ask") && told.contains("pass --yes"), "{told}");
+    }
     let undone = ok(here, &["d1", "migrations", "down", "DB", "--count", "2", "-y"]);
     assert!(undone.find("0002_seed").unwrap() < undone.find("0001_add").unwrap(), "{undone}");
     assert!(refused(here, &["d1", "migrations", "down", "DB", "-y"]).contains("0 are applied"));
