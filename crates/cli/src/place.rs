@@ -203,8 +203,10 @@ impl Place {
         };
         for entry in entries {
             let entry = entry?;
-            if is_here(&entry.path()) {
-                buckets.entry(entry.file_name().to_string_lossy().into_owned()).or_insert((None, true)).1 = true;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Another name is no bucket's: a folder that is being removed has one.
+            if checked(&name).is_ok() && is_here(&entry.path()) {
+                buckets.entry(name).or_insert((None, true)).1 = true;
             }
         }
         Ok(buckets)

@@ -196,11 +196,15 @@ impl Serve {
         if let Some(telemetry) = telemetry {
             telemetry.close().await;
         }
+        // However the serving ended: the doors and the stores have something to write.
+        let closed = match doors {
+            Some(doors) => doors.close().await,
+            None => Ok(()),
+        };
+        let written = platform.close().await;
         served?;
-        if let Some(doors) = doors {
-            doors.close().await?;
-        }
-        Ok(platform.close().await?)
+        closed?;
+        Ok(written?)
     }
 
     /// Opens the site's bucket, or a copy of its folder.
@@ -251,7 +255,7 @@ impl Serve {
     /// Sets the options of the application.
     fn configure(&self, mut app: App, config: &Config, platform: &Platform) -> Result<App, Box<dyn Error>> {
         if self.cache > 0 {
-            app = app.cache(CacheOptions::default().with_max_bytes(self.cache * 1024 * 1024));
+            app = app.cache(CacheOptions::default().with_max_bytes(self.cache.saturating_mul(1024 * 1024)));
         }
         if let Some(dataset) = config.analytics_engine_datasets.first() {
             app = app.observe(platform.dataset(&dataset.binding)?);

@@ -1,14 +1,16 @@
 //! The buckets of a place, as a catalog.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind};
-use isobar_storage::local::LocalStore;
-use isobar_storage::{ListOptions, ObjectStore};
+use isobar_storage::local::{LocalStore, Removal};
+use isobar_storage::{ErrorKind, ObjectStore};
 use tokio::sync::Mutex;
 
 use crate::place::{checked, is_here};
@@ -28,6 +30,10 @@ impl LocalBuckets {
         Self { folder: root.join("r2"), bound, opened: Mutex::default() }
     }
 
+    fn unlisted(&self, error: io::Error) -> CatalogError {
+        unavailable("the buckets cannot be listed", &self.folder, error)
+    }
+
     /// The folder of a bucket that is there.
     fn existing(&self, name: &str) -> Option<PathBuf> {
         let folder = self.folder.join(checked(name).ok()?);
@@ -43,11 +49,11 @@ impl BucketCatalog for LocalBuckets {
             buckets.insert(name.clone(), created(&self.folder.join(name)));
         }
         let entries = match std::fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            entries => Some(entries.map_err(|error| unavailable("the buckets cannot be listed", error))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            entries => Some(entries.map_err(|error| self.unlisted(error))?),
         };
         for entry in entries.into_iter().flatten() {
-            let entry = entry.map_err(|error| unavailable("the buckets cannot be listed", error))?;
+            let entry = entry.map_err(|error| self.unlisted(error))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if self.existing(&name).is_some() {
                 buckets.entry(name).or_insert_with(|| created(&entry.path()));
@@ -65,8 +71,9 @@ impl BucketCatalog for LocalBuckets {
             return Ok(Some(Arc::clone(bucket) as Arc<dyn ObjectStore>));
         }
         let Some(folder) = self.existing(name) else { return Ok(None) };
-        let store = LocalStore::open(folder).await;
-        let store = Arc::new(store.map_err(|error| unavailable("the bucket cannot be opened", error))?);
+        let store = LocalStore::open(&folder).await;
+        let what = || format!("the bucket {name} cannot be opened");
+        let store = Arc::new(store.map_err(|error| unavailable(what(), &folder, error))?);
         opened.insert(name.to_owned(), Arc::clone(&store));
         Ok(Some(store))
     }
@@ -81,7 +88,8 @@ impl BucketCatalog for LocalBuckets {
             return Err(CatalogError::new(CatalogErrorKind::AlreadyExists, message));
         }
         let store = LocalStore::open(&folder).await;
-        let store = store.map_err(|error| unavailable("the bucket cannot be created", error))?;
+        let what = || format!("the bucket {name} cannot be created");
+        let store = store.map_err(|error| unavailable(what(), &folder, error))?;
         opened.insert(name.to_owned(), Arc::new(store));
         Ok(BucketInfo::new(name, created(&folder)))
     }
@@ -95,37 +103,28 @@ impl BucketCatalog for LocalBuckets {
         let Some(folder) = self.existing(name) else {
             return Err(CatalogError::new(CatalogErrorKind::NotFound, "The specified bucket does not exist."));
         };
-        let store = match opened.remove(name) {
-            Some(store) => store,
-            None => {
-                let store = LocalStore::open(&folder).await;
-                Arc::new(store.map_err(|error| unavailable("the bucket cannot be opened", error))?)
+        let in_use = || format!("the bucket {name} is in use: try again");
+        if let Some(store) = opened.remove(name) {
+            if Arc::strong_count(&store) > 1 {
+                opened.insert(name.to_owned(), store);
+                return Err(CatalogError::new(CatalogErrorKind::Unavailable, in_use()));
             }
-        };
-        let kept = remove(&folder, &store).await;
-        if kept.is_err() {
-            opened.insert(name.to_owned(), store);
+            // Closed here: it is removed only where nobody has it open.
+            drop(store);
         }
-        kept
+        let removed = LocalStore::remove(&folder).await.map_err(|error| match error.kind() {
+            ErrorKind::Unavailable => unavailable(in_use(), &folder, error),
+            _ => unavailable(format!("the bucket {name} cannot be deleted"), &folder, error),
+        })?;
+        let kept = match removed {
+            Removal::HasObjects => "The bucket you tried to delete is not empty",
+            Removal::HasRemains => {
+                "the bucket has salvaged parts of damaged objects in its folder lost: move them away first"
+            }
+            _ => return Ok(()),
+        };
+        Err(CatalogError::new(CatalogErrorKind::NotEmpty, kept))
     }
-}
-
-/// Removes an empty bucket that no request uses.
-async fn remove(folder: &Path, store: &Arc<LocalStore>) -> Result<(), CatalogError> {
-    if Arc::strong_count(store) > 1 {
-        return Err(CatalogError::new(CatalogErrorKind::Unavailable, "the bucket is in use: try again"));
-    }
-    let listed = store.list(ListOptions::default().with_limit(1)).await;
-    let listed = listed.map_err(|error| unavailable("the bucket cannot be listed", error))?;
-    if !listed.objects.is_empty() {
-        let message = "The bucket you tried to delete is not empty";
-        return Err(CatalogError::new(CatalogErrorKind::NotEmpty, message));
-    }
-    if folder.join("lost").exists() {
-        let message = "the bucket has salvaged parts of damaged objects in its folder lost: move them away first";
-        return Err(CatalogError::new(CatalogErrorKind::NotEmpty, message));
-    }
-    std::fs::remove_dir_all(folder).map_err(|error| unavailable("the bucket cannot be deleted", error))
 }
 
 /// Time of creation, or of the last change where the file system keeps no other.
@@ -134,6 +133,49 @@ pub(super) fn created(path: &Path) -> DateTime<Utc> {
     time.map_or(DateTime::UNIX_EPOCH, DateTime::from)
 }
 
-pub(super) fn unavailable(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> CatalogError {
-    CatalogError::new(CatalogErrorKind::Unavailable, format!("{what}: {error}")).with_source(error)
+/// The error of a resource that cannot be had now. Clients are told what it is; the log has its path and the cause.
+pub(super) fn unavailable(what: impl Into<String>, path: &Path, error: impl Display) -> CatalogError {
+    CatalogError::new(CatalogErrorKind::Unavailable, what).with_source(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn damaged_bucket_is_named_to_clients_and_its_path_to_operators() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("r2/photos");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("index.db"), "not a database, and longer than the head of one is".repeat(20))
+            .unwrap();
+        let buckets = LocalBuckets::new(home.path(), BTreeMap::new());
+        for error in [buckets.open("photos").await.map(drop), buckets.delete("photos").await].map(Result::unwrap_err) {
+            let shown = error.to_string();
+            assert!(shown.contains("the bucket photos cannot be") && !shown.contains('/'), "{shown}");
+            let cause = error.source().unwrap().to_string();
+            assert!(cause.contains(&folder.display().to_string()), "{cause}");
+        }
+        assert!(folder.join("index.db").is_file());
+    }
+
+    #[tokio::test]
+    async fn bucket_is_deleted_where_it_is_empty_and_nobody_has_it_open() {
+        let home = tempfile::tempdir().unwrap();
+        let buckets = LocalBuckets::new(home.path(), BTreeMap::new());
+        buckets.create("photos").await.unwrap();
+        let kind = async || buckets.delete("photos").await.map_err(|error| error.kind());
+        let elsewhere = LocalStore::open(home.path().join("r2/photos")).await.unwrap();
+        assert_eq!(kind().await, Err(CatalogErrorKind::Unavailable));
+        let key = isobar_storage::Key::new("a").unwrap();
+        elsewhere.put(&key, "x".into(), isobar_storage::PutOptions::default()).await.unwrap();
+        drop(elsewhere);
+        assert_eq!(kind().await, Err(CatalogErrorKind::NotEmpty));
+        buckets.open("photos").await.unwrap().unwrap().delete(&[key]).await.unwrap();
+        assert_eq!(kind().await, Ok(()));
+        assert!(buckets.list().await.unwrap().is_empty() && buckets.open("photos").await.unwrap().is_none());
+    }
 }

@@ -58,7 +58,7 @@ impl LocalDatabases {
 
     /// Looks for files that have come and gone.
     fn scan(&self) -> Result<(), CatalogError> {
-        let failed = |error: io::Error| unavailable("the databases cannot be listed", error);
+        let failed = |error: io::Error| unavailable("the databases cannot be listed", &self.folder, error);
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries.map_err(failed)?,
@@ -124,9 +124,19 @@ impl DatabaseCatalog for LocalDatabases {
         if let Some(database) = database {
             return Ok(Some(database)); // opened while this one waited
         }
-        let opened = SqliteDatabase::open(self.file(&info.name)).await;
-        let opened: Arc<dyn Database> =
-            Arc::new(opened.map_err(|error| unavailable("the database cannot be opened", error))?);
+        let file = self.file(&info.name);
+        if !file.exists() {
+            // Opening it would make an empty one in its place.
+            self.known.write().ignore_poison().remove(&info.name);
+            return Err(unavailable(
+                format!("the database {} is gone", info.name),
+                &file,
+                "there is no such file any more",
+            ));
+        }
+        let opened = SqliteDatabase::open(&file).await;
+        let what = || format!("the database {} cannot be opened", info.name);
+        let opened: Arc<dyn Database> = Arc::new(opened.map_err(|error| unavailable(what(), &file, error))?);
         let known = Known { info: info.clone(), database: Some(Arc::clone(&opened)) };
         self.known.write().ignore_poison().insert(info.name, known);
         Ok(Some(opened))
@@ -140,10 +150,10 @@ impl DatabaseCatalog for LocalDatabases {
             let message = format!("A database with the name {name} already exists");
             return Err(CatalogError::new(CatalogErrorKind::AlreadyExists, message));
         }
-        let failed = |error| unavailable("the database cannot be created", error);
-        let opened = SqliteDatabase::open(self.file(name)).await;
-        let opened = opened.map_err(|error| unavailable("the database cannot be created", error))?;
-        let info = self.described(name).map_err(failed)?;
+        let file = self.file(name);
+        let what = || format!("the database {name} cannot be created");
+        let opened = SqliteDatabase::open(&file).await.map_err(|error| unavailable(what(), &file, error))?;
+        let info = self.described(name).map_err(|error| unavailable(what(), &file, error))?;
         let known = Known { info: info.clone(), database: Some(Arc::new(opened)) };
         self.known.write().ignore_poison().insert(name.to_owned(), known);
         Ok(info)
@@ -167,16 +177,16 @@ impl DatabaseCatalog for LocalDatabases {
             }
             known.remove(name);
         }
+        let failed = |path: &Path, error| unavailable(format!("the database {name} cannot be deleted"), path, error);
         // The database before its log, which means nothing without it.
         for end in ["sqlite", "sqlite-wal", "sqlite-shm", "id"] {
-            match std::fs::remove_file(self.folder.join(format!("{name}.{end}"))) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(unavailable("the database cannot be deleted", error));
-                }
+            let file = self.folder.join(format!("{name}.{end}"));
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&file, error)),
                 _ => {}
             }
         }
-        fs::sync_dir(&self.folder).map_err(|error| unavailable("the database may not be deleted for good", error))
+        fs::sync_dir(&self.folder).map_err(|error| failed(&self.folder, error))
     }
 }
 
@@ -221,5 +231,37 @@ mod tests {
         let id = id_of(&file).unwrap();
         assert_eq!(id_of(&file).unwrap(), id);
         assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    }
+    fn catalog(home: &Path) -> LocalDatabases {
+        LocalDatabases {
+            folder: home.join("d1"),
+            configured: BTreeMap::new(),
+            known: RwLock::default(),
+            changing: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn damaged_and_missing_databases_are_named_to_clients_and_their_paths_to_operators() {
+        use std::error::Error;
+
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("d1/orders.sqlite");
+        drop(SqliteDatabase::open(&file).await.unwrap());
+        let databases = catalog(home.path());
+        let id = databases.find("orders").await.unwrap().unwrap().id;
+        std::fs::write(&file, "not a database, and longer than the head of one is".repeat(20)).unwrap();
+        let damaged = databases.open(&id).await.unwrap_err();
+        std::fs::remove_file(&file).unwrap();
+        let missing = databases.open(&id).await.unwrap_err();
+        for (error, words) in
+            [(damaged, "the database orders cannot be opened"), (missing, "the database orders is gone")]
+        {
+            assert_eq!(error.to_string(), words);
+            let cause = error.source().unwrap().to_string();
+            assert!(cause.contains(&file.display().to_string()), "{cause}");
+        }
+        assert!(!file.exists(), "no empty one is made in its place");
+        assert!(databases.find("orders").await.unwrap().is_none());
     }
 }

@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use axum::Router;
 use clap::Args;
+use futures_util::future::join_all;
 use isobar_analytics::query::LocalDatasets;
 use isobar_cloudflare::wrangler::Config;
-use isobar_gateway::keys::{Audit, FailedAttempts, KeyStore};
+use isobar_gateway::keys::{Audit, FailedAttempts, KeyStore, KeysError};
 use isobar_gateway::rest::RestDoor;
 use isobar_gateway::s3::S3Door;
 use isobar_http_serve::Platform;
 use isobar_http_serve::native::{Server, ServerOptions, shutdown_signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::buckets::LocalBuckets;
@@ -39,9 +41,13 @@ pub(crate) struct Doors {
     /// Serve R2's S3 API on this address, for aws, rclone and other clients of S3; needs a key, see `isobar keys`
     #[arg(long, value_name = "ADDRESS:PORT")]
     s3: Option<SocketAddr>,
-    /// Keyring that seals the secrets of keys; by default one that is created beside them
+    /// Keyring that seals the secrets of keys; by default one that is created beside them. Needs --rest or --s3
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
+    /// Binding of the dataset for events of refused requests; by default the first one of the configuration. Needs --rest or
+    /// --s3
+    #[arg(long, value_name = "BINDING")]
+    audit: Option<String>,
 }
 
 /// Doors whose listeners are bound.
@@ -50,19 +56,29 @@ pub(crate) struct BoundDoors {
     rest: Option<Server>,
     s3: Option<Server>,
     keyring: Option<PathBuf>,
+    audit: Option<String>,
 }
 
-/// Doors that serve; they end with the process's signal.
+/// Doors that serve; they end with the process's signal, or when they are closed.
 #[derive(Debug)]
 pub(crate) struct OpenDoors {
-    keys: KeyStore,
     served: Vec<JoinHandle<()>>,
-    writer: JoinHandle<()>,
+    /// Dropped to end the doors.
+    open: watch::Sender<()>,
+    writer: JoinHandle<Result<(), KeysError>>,
+    /// Dropped to end the writer, after the last use.
+    in_use: watch::Sender<()>,
 }
 
 impl Doors {
     /// Binds the listeners, which have the options of the application's.
     pub(crate) async fn bind(&self, options: ServerOptions) -> Result<BoundDoors, Box<dyn Error>> {
+        let is_closed = self.rest.is_none() && self.s3.is_none();
+        for (option, is_given) in [("--keyring", self.keyring.is_some()), ("--audit", self.audit.is_some())] {
+            if is_given && is_closed {
+                return Err(format!("{option} is for the doors: it needs --rest or --s3").into());
+            }
+        }
         let rest = match self.rest {
             Some(address) => Some(Server::bind_with(address, options.clone()).await?),
             None => None,
@@ -71,7 +87,7 @@ impl Doors {
             Some(address) => Some(Server::bind_with(address, options).await?),
             None => None,
         };
-        Ok(BoundDoors { rest, s3, keyring: self.keyring.clone() })
+        Ok(BoundDoors { rest, s3, keyring: self.keyring.clone(), audit: self.audit.clone() })
     }
 }
 
@@ -84,16 +100,13 @@ impl BoundDoors {
         config: &Config,
         platform: &Platform,
     ) -> Result<Option<OpenDoors>, Box<dyn Error>> {
-        let Self { rest, s3, keyring } = self;
+        let Self { rest, s3, keyring, audit } = self;
         if rest.is_none() && s3.is_none() {
             return Ok(None);
         }
         let keys = store(place, keyring).await?;
         let root = place.root(Some(config));
-        let mut audit = Audit::new();
-        if let Some(dataset) = config.analytics_engine_datasets.first() {
-            audit = audit.with_sink(platform.dataset(&dataset.binding)?);
-        }
+        let audit = audit_into(audit, config, platform)?;
         let mut buckets = BTreeMap::new();
         for bucket in &config.r2_buckets {
             buckets.insert(bucket.local_name().to_owned(), platform.bucket(&bucket.binding)?);
@@ -101,12 +114,13 @@ impl BoundDoors {
         let buckets = Arc::new(LocalBuckets::new(&root, buckets));
         // One limit for both doors: who guesses at one has guessed at the other.
         let attempts = Arc::new(FailedAttempts::default());
+        let (open, opened) = watch::channel(());
         let mut served = Vec::new();
         if let Some(server) = s3 {
             let door = S3Door::new(buckets.clone(), Arc::new(keys.clone())).with_audit(audit.clone());
             let door = door.with_attempts(Arc::clone(&attempts));
             announce_s3(&server.url())?;
-            served.push(tokio::spawn(serve("S3", server, Router::new().fallback_service(door))));
+            served.push(tokio::spawn(serve("S3", server, Router::new().fallback_service(door), opened.clone())));
         }
         if let Some(server) = rest {
             let databases = LocalDatabases::open(&root, config, platform)?;
@@ -118,23 +132,39 @@ impl BoundDoors {
                 .with_attempts(attempts)
                 .with_audit(audit);
             announce(&server.url(), keys.account_id(), config)?;
-            served.push(tokio::spawn(serve("the REST API", server, door.into_router())));
+            served.push(tokio::spawn(serve("the REST API", server, door.into_router(), opened)));
         }
-        let writer = tokio::spawn(write_uses(keys.clone()));
-        Ok(Some(OpenDoors { keys, served, writer }))
+        let (in_use, used) = watch::channel(());
+        let writer = tokio::spawn(write_uses(keys, used));
+        Ok(Some(OpenDoors { served, open, writer, in_use }))
     }
 }
 
 impl OpenDoors {
-    /// Waits for requests in flight, and writes what was counted.
+    /// Ends the doors, waits for requests in flight, and writes what was counted.
     pub(crate) async fn close(self) -> Outcome {
-        let Self { keys, served, writer } = self;
-        for served in served {
-            served.await?;
+        let Self { served, open, writer, in_use } = self;
+        drop(open);
+        let ended = join_all(served).await;
+        drop(in_use);
+        writer.await??;
+        for ended in ended {
+            ended?;
         }
-        writer.abort();
-        Ok(keys.write_uses().await?)
+        Ok(())
     }
+}
+
+/// The audit, with its dataset, which is printed: it is one that the application writes to, too.
+fn audit_into(binding: Option<String>, config: &Config, platform: &Platform) -> Result<Audit, Box<dyn Error>> {
+    let first = config.analytics_engine_datasets.first().map(|dataset| dataset.binding.clone());
+    let Some(binding) = binding.or(first) else {
+        say!("refused requests are logged; with a dataset in the configuration they are events, too");
+        return Ok(Audit::new());
+    };
+    let sink = platform.dataset(&binding)?;
+    say!("refused requests are logged, and events of the dataset {binding} (--audit chooses another)");
+    Ok(Audit::new().with_sink(sink))
 }
 
 /// Opens the store of keys of a place, and creates it where it is missing.
@@ -144,15 +174,25 @@ pub(crate) async fn store(place: &Place, file: Option<PathBuf>) -> Result<KeySto
     Box::pin(keyring::open(&folder, file)).await
 }
 
-async fn serve(name: &str, server: Server, door: Router) {
-    if let Err(error) = server.serve_door(door, shutdown_signal()).await {
+async fn serve(name: &str, server: Server, door: Router, mut open: watch::Receiver<()>) {
+    let end = async move {
+        tokio::select! {
+            () = shutdown_signal() => {}
+            _ = open.changed() => {} // its sender is dropped
+        }
+    };
+    if let Err(error) = server.serve_door(door, end).await {
         eprintln!("error: {name} is no longer served: {error}");
     }
 }
 
-async fn write_uses(keys: KeyStore) {
+/// Writes the uses of keys from time to time, and once more when the last one was counted.
+async fn write_uses(keys: KeyStore, mut in_use: watch::Receiver<()>) -> Result<(), KeysError> {
     loop {
-        tokio::time::sleep(USES_WRITTEN).await;
+        tokio::select! {
+            () = tokio::time::sleep(USES_WRITTEN) => {}
+            _ = in_use.changed() => return keys.write_uses().await,
+        }
         if let Err(error) = keys.write_uses().await {
             eprintln!("warning: the uses of keys cannot be written: {error}");
         }

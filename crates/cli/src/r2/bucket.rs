@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt;
 use indicatif::HumanBytes;
-use isobar_storage::{ListOptions, ObjectStore, ObjectStoreExt};
+use isobar_storage::local::{LocalStore, Removal};
+use isobar_storage::{ListOptions, ObjectStoreExt};
 use serde_json::json;
 
-use crate::place::{Access, Place};
+use crate::place::{Access, Place, is_here};
 use crate::remote::{self, Where};
 use crate::{Outcome, say, table};
 
@@ -114,21 +115,24 @@ impl Delete {
         if self.reach.is_remote() {
             remote::delete(&place.remote_name(name)?, &self.reach).await?;
         } else {
-            let store = place.existing_bucket(name).await?;
-            if !store.list(ListOptions::default().with_limit(1)).await?.objects.is_empty() {
-                return Err(format!("the bucket {name} is not empty: delete its objects first").into());
-            }
-            drop(store);
             let folder = place.bucket_folder(name)?;
-            let lost = folder.join("lost");
-            if lost.exists() {
-                let lost = lost.display();
-                return Err(format!(
-                    "the bucket {name} has salvaged parts of damaged objects in {lost}: move them away first"
-                )
-                .into());
+            if !is_here(&folder) {
+                return Err(place.no_bucket(name)?.into());
             }
-            std::fs::remove_dir_all(&folder).map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
+            match LocalStore::remove(&folder).await? {
+                Removal::HasObjects => {
+                    return Err(format!("the bucket {name} is not empty: delete its objects first").into());
+                }
+                Removal::HasRemains => {
+                    let lost = folder.join("lost");
+                    let lost = lost.display();
+                    return Err(format!(
+                        "the bucket {name} has salvaged parts of damaged objects in {lost}: move them away first"
+                    )
+                    .into());
+                }
+                _ => {}
+            }
         }
         say!("deleted the bucket {name}");
         Ok(())

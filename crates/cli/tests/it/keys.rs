@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{folder, ok, refused, run};
 
-fn created(here: &std::path::Path, arguments: &[&str]) -> Value {
+pub(crate) fn created(here: &std::path::Path, arguments: &[&str]) -> Value {
     let printed = ok(here, &[&["keys", "create", "--json"], arguments].concat());
     serde_json::from_str(&printed).unwrap()
 }

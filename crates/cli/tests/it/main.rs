@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod analytics;
+mod doors;
 mod dump;
 mod keys;
 mod migrations;
@@ -120,6 +121,18 @@ fn pipes_stream_and_may_close_early() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(!complaint.contains("panic") && !complaint.contains("error") && output.status.success(), "{complaint}");
     }
+}
+
+#[test]
+fn bucket_that_is_in_use_or_has_objects_is_not_deleted() {
+    let folder = folder();
+    let here = folder.path();
+    ok(here, &["r2", "object", "put", "assets/a", "--file", "wrangler.toml"]);
+    assert!(refused(here, &["r2", "bucket", "delete", "assets"]).contains("is not empty"));
+    ok(here, &["r2", "object", "delete", "assets/a"]);
+    ok(here, &["r2", "bucket", "delete", "assets"]);
+    assert_eq!(fs::read_dir(here.join(".isobar/r2")).unwrap().count(), 0);
+    assert!(refused(here, &["r2", "bucket", "delete", "assets"]).contains("there is no bucket assets"));
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::{CONFIG, folder, ok, refused, run};
 pub(crate) struct Served {
     process: Child,
     address: String,
+    /// Lines that were printed before that of the address.
+    pub(crate) said: Vec<String>,
 }
 
 impl Served {
@@ -27,19 +29,19 @@ impl Served {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let address =
-            lines.find_map(|line| Some(line.strip_prefix("serving on http://")?.split(' ').next()?.to_owned()));
-        Self { process, address: address.unwrap() }
+        let mut said = Vec::new();
+        for line in BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            if let Some(address) = line.strip_prefix("serving on http://") {
+                let address = address.split(' ').next().unwrap().to_owned();
+                return Self { process, address, said };
+            }
+            said.push(line);
+        }
+        panic!("the server ended: {said:?}");
     }
 
-    /// Sends a request, given by its head without `Host` and its body, and returns the response.
     fn ask(&self, head: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n{body}").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        ask(&self.address, head, body)
     }
 
     /// Requests a path until the answer has this end. A deploy by another process is visible within 50 ms.
@@ -57,6 +59,14 @@ impl Served {
         self.ask(&format!("GET {path} HTTP/1.1"), "")
     }
 
+    /// Ends the server as a supervisor does, and waits for its end.
+    #[cfg(unix)]
+    pub(crate) fn terminate(mut self) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success());
+    }
+
     /// Stops the server and returns its log.
     pub(crate) fn end(mut self) -> String {
         self.process.kill().unwrap();
@@ -64,6 +74,15 @@ impl Served {
         self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         log
     }
+}
+
+/// Sends a request, given by its head without `Host` and its body, and returns the response.
+pub(crate) fn ask(address: &str, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 impl Drop for Served {
