@@ -60,9 +60,14 @@ mod host;
 #[cfg(feature = "mock")]
 pub mod mock;
 
-/// The native host: one SQLite file per object.
+/// The native host: one SQLite file per object. Feature `catalog` adds tools for its folder.
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub mod local {
+    #[cfg(feature = "catalog")]
+    pub use crate::host::{
+        AlarmDetails, Catalog, CatalogEntry, CatalogListOptions, CatalogPage, CatalogWriter, ExportReport,
+        ImportReport, ObjectDetails, OnExisting, TableDetails,
+    };
     pub use crate::host::{Clock, HostOptions, LocalHost};
 }
 /// The host in memory: a faithful fake.

@@ -9,6 +9,9 @@
 
 mod alarms;
 mod backend;
+#[cfg(feature = "catalog")]
+mod catalog;
+mod convert;
 mod disk;
 mod fault;
 mod health;
@@ -27,12 +30,13 @@ mod waiting;
 mod worker;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use isobar_base::sync::IgnorePoison;
@@ -49,7 +53,18 @@ use crate::{
     SessionNamespace, SessionObject,
 };
 
+#[cfg(feature = "catalog")]
+pub use catalog::{
+    AlarmDetails, Catalog, CatalogEntry, CatalogListOptions, CatalogPage, CatalogWriter, ExportReport, ImportReport,
+    ObjectDetails, OnExisting, TableDetails,
+};
 pub use options::{Clock, HostOptions};
+
+/// Name of the lock in a host's folder: a host has it exclusively, and so has a tool that changes objects; one that looks shares it,
+/// for as long as it reads a file.
+const LOCK: &str = "host.lock";
+/// How long a host waits between two looks at a lock that is shared.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Threads of a host, their queues, and its alarms: common to both hosts.
 struct Host {
@@ -174,17 +189,30 @@ fn lock(root: &Path) -> Result<File> {
             .with_source(error)
     };
     isobar_base::fs::create_dir(root).map_err(failed)?;
-    let file = disk::create_file(&root.join("host.lock"), false).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {
-            disk::tighten_host(root);
-            Ok(file)
+    let file = disk::create_file(&root.join(LOCK), false).map_err(failed)?;
+    if !acquire(&file).map_err(failed)? {
+        let message =
+            format!("another process hosts the session objects in {}, or changes them: stop it first", root.display());
+        return Err(Error::new(ErrorKind::Storage, message));
+    }
+    disk::tighten_host(root);
+    Ok(file)
+}
+
+/// Takes the lock; `false` when a process has it for good. One that only looks is waited for.
+fn acquire(file: &File) -> std::io::Result<bool> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
         }
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let message = format!("another process hosts the session objects in {}", root.display());
-            Err(Error::new(ErrorKind::Storage, message))
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock()?,
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+        std::thread::sleep(LOCK_PAUSE);
     }
 }
 

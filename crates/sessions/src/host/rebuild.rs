@@ -14,7 +14,7 @@ use super::storage::Storage;
 use crate::{Error, ErrorKind, Result};
 
 /// `user_version` of an index that has every object with a file. One of an older version has 0, and so has one whose making broke off.
-const WHOLE: i64 = 1;
+pub(super) const WHOLE: i64 = 1;
 
 /// Opens the index in this folder. A damaged one is put aside as it is, under a new name. An alarm of an object whose file cannot be
 /// read is due `now`, in Unix milliseconds: it is looked for again then. Returns with it the objects that have a file and whose mark

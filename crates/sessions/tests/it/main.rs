@@ -1,6 +1,7 @@
 //! The conformance kit on every host, and what is particular to the local one.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod catalog;
 mod faults;
 #[cfg(target_os = "linux")]
 mod growth;

@@ -2,11 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use isobar_sqlite::{Failure, Prepared, Text};
-use rusqlite::types::ValueRef;
 
 use super::Storage;
+use crate::host::convert::{from_sql, to_sql};
 use crate::{Cursor, Error, ErrorKind, Result, Value, limits};
 
 const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
@@ -94,26 +93,5 @@ impl<'s> Script<'s> {
     /// Returns whether nothing but space follows.
     fn is_at_end(&self) -> bool {
         self.text.rest(self.at).trim_start().is_empty()
-    }
-}
-
-fn to_sql(value: &Value) -> ValueRef<'_> {
-    match value {
-        Value::Null => ValueRef::Null,
-        Value::Integer(integer) => ValueRef::Integer(*integer),
-        Value::Real(real) if real.is_nan() => ValueRef::Null,
-        Value::Real(real) => ValueRef::Real(*real),
-        Value::Text(text) => ValueRef::Text(text.as_bytes()),
-        Value::Blob(bytes) => ValueRef::Blob(bytes),
-    }
-}
-
-fn from_sql(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(integer) => Value::Integer(integer),
-        ValueRef::Real(real) => Value::Real(real),
-        ValueRef::Text(text) => Value::Text(isobar_sqlite::text(text)),
-        ValueRef::Blob(bytes) => Value::Blob(Bytes::copy_from_slice(bytes)),
     }
 }

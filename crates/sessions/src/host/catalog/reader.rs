@@ -1,0 +1,193 @@
+//! Reading of a snapshot: by an object's own SQL rules, and what the host keeps beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use isobar_sqlite::{Failure, Product, Text, is_allowed};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::snapshot::{Snapshot, damaged};
+use super::types::TableDetails;
+use crate::host::convert::{from_sql, to_sql};
+use crate::host::fault::failure;
+use crate::host::rules::VALUE_BYTES;
+use crate::host::storage::AlarmRow;
+use crate::{Cursor, Error, ErrorKind, Result, Value};
+
+/// Tables of the object's own: neither the host's nor SQLite's.
+const TABLES: &str = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')
+    AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_cf~_%' ESCAPE '~' ORDER BY name";
+
+/// A snapshot, open. Nothing is ever written by it.
+#[derive(Debug)]
+pub(super) struct Reader {
+    connection: Connection,
+    /// Set while the host's own statements are prepared: the authorizer lets them through.
+    trusted: Arc<AtomicBool>,
+    snapshot: Snapshot,
+}
+
+impl Reader {
+    /// Opens the snapshot of the file at this path, which errors name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] and [`ErrorKind::Storage`].
+    pub(super) fn open(snapshot: Snapshot, path: &Path) -> Result<Self> {
+        let connection = open_unchanged(snapshot.file()).map_err(|error| damaged(path, &error))?;
+        let trusted = Arc::new(AtomicBool::new(false));
+        let mut reader = Self { connection, trusted, snapshot };
+        reader.configure().map_err(|error| damaged(path, &error))?;
+        Ok(reader)
+    }
+
+    fn configure(&mut self) -> rusqlite::Result<()> {
+        isobar_sqlite::set_limits(&self.connection, VALUE_BYTES)?;
+        isobar_sqlite::drop_modules(&self.connection);
+        isobar_sqlite::add_math_functions(&self.connection)?;
+        let trusted = Arc::clone(&self.trusted);
+        self.connection.authorizer(Some(move |context: AuthContext<'_>| {
+            // What an object may not read of the host's, its operator may look at.
+            let is_look = matches!(context.action, AuthAction::Read { .. }) && is_allowed(&context, Product::D1);
+            if trusted.load(Ordering::Relaxed) || is_look || is_allowed(&context, Product::DurableObjects) {
+                Authorization::Allow
+            } else {
+                Authorization::Deny
+            }
+        }))
+    }
+
+    /// The database's file, without a write-ahead log.
+    pub(super) fn file(&self) -> &Path {
+        self.snapshot.file()
+    }
+
+    /// Runs one statement that reads.
+    ///
+    /// # Errors
+    /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::NotAuthorized`] for a statement that writes.
+    pub(super) fn query(&self, sql: &str, values: &[Value]) -> Result<Cursor> {
+        let failed = |error: Failure| failure(&error.into());
+        let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
+        let text = Text::new(sql);
+        let next = |at| isobar_sqlite::prepare_next(&self.connection, &self.trusted, &text, at).map_err(failed);
+        let mut at = 0;
+        let mut statement = loop {
+            let (statement, read) = next(at)?;
+            at += read;
+            match statement {
+                Some(statement) => break statement,
+                None if read == 0 || text.rest(at).is_empty() => return Err(wrong("the SQL has no statement")),
+                None => {}
+            }
+        };
+        let mut rest = at;
+        while !text.rest(rest).is_empty() {
+            match next(rest)? {
+                (None, read) if read > 0 => rest += read,
+                _ => return Err(wrong("the SQL has more than one statement: run them one by one")),
+            }
+        }
+        if !statement.is_read_only() {
+            return Err(Error::new(ErrorKind::NotAuthorized, "the statement writes, and only reading was asked for"));
+        }
+        if statement.parameters() != values.len() {
+            return Err(wrong("Wrong number of parameter bindings for SQL query."));
+        }
+        statement.bind(values.iter().map(to_sql)).map_err(failed)?;
+        let mut more = statement.step().map_err(failed)?;
+        let columns = statement.columns();
+        let mut rows = Vec::new();
+        while more {
+            rows.push(statement.row(from_sql));
+            more = statement.step().map_err(failed)?;
+        }
+        Ok(Cursor::new(columns, rows, None, Some(0)))
+    }
+
+    /// What is wrong with the file; `None` when SQLite finds nothing.
+    pub(super) fn problem(&self) -> Option<String> {
+        let checked =
+            self.own(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)));
+        match checked {
+            Ok(text) if text == "ok" => None,
+            Ok(text) => Some(text),
+            Err(error) => Some(failure(&error).to_string()),
+        }
+    }
+
+    /// The name that the object was made from, where its file knows it.
+    pub(super) fn name(&self) -> rusqlite::Result<Option<String>> {
+        Ok(self.metadata::<Option<String>>("name")?.flatten())
+    }
+
+    pub(super) fn alarm(&self) -> rusqlite::Result<Option<AlarmRow>> {
+        if !self.has_table("_cf_ALARM")? {
+            return Ok(None);
+        }
+        let made = self.metadata::<Option<i64>>("alarm made")?.flatten();
+        let sql = "SELECT scheduled, due, retries FROM _cf_ALARM";
+        self.own(|connection| {
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(AlarmRow { scheduled: row.get(0)?, due: row.get(1)?, retries: row.get(2)?, made })
+            };
+            connection.query_row(sql, [], row).optional()
+        })
+    }
+
+    /// The number of keys.
+    pub(super) fn keys(&self) -> rusqlite::Result<u64> {
+        if self.has_table("_cf_KV")? { self.count("_cf_KV") } else { Ok(0) }
+    }
+
+    /// The object's tables, by name.
+    pub(super) fn tables(&self) -> rusqlite::Result<Vec<TableDetails>> {
+        let names: Vec<String> =
+            self.own(|connection| connection.prepare(TABLES)?.query_map([], |row| row.get(0))?.collect())?;
+        names.into_iter().map(|name| Ok(TableDetails { rows: self.count(&name)?, name })).collect()
+    }
+
+    pub(super) fn has_table(&self, name: &str) -> rusqlite::Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)";
+        self.own(|connection| connection.query_row(sql, [name], |row| row.get(0)))
+    }
+
+    pub(super) fn count(&self, table: &str) -> rusqlite::Result<u64> {
+        let sql = format!("SELECT count(*) FROM \"{}\"", table.replace('"', "\"\""));
+        let count = self.own(|connection| connection.query_row(&sql, [], |row| row.get::<_, i64>(0)))?;
+        Ok(count.unsigned_abs())
+    }
+
+    fn metadata<T: rusqlite::types::FromSql>(&self, key: &str) -> rusqlite::Result<Option<T>> {
+        if !self.has_table("_cf_METADATA")? {
+            return Ok(None); // a file of an older version
+        }
+        let sql = "SELECT value FROM _cf_METADATA WHERE key = ?";
+        self.own(|connection| connection.query_row(sql, [key], |row| row.get(0)).optional())
+    }
+
+    fn own<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.trusted.store(true, Ordering::Relaxed);
+        let result = work(&self.connection);
+        self.trusted.store(false, Ordering::Relaxed);
+        result
+    }
+}
+
+/// Opens a file that nobody changes: SQLite takes no lock and creates nothing beside it.
+pub(super) fn open_unchanged(file: &Path) -> rusqlite::Result<Connection> {
+    let text = file.to_string_lossy();
+    let mut uri = String::from("file:");
+    for char in text.chars() {
+        match char {
+            '%' => uri.push_str("%25"),
+            '?' => uri.push_str("%3f"),
+            '#' => uri.push_str("%23"),
+            _ => uri.push(char),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
+}

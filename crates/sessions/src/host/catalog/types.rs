@@ -1,0 +1,158 @@
+//! Objects as a catalog shows them, and the reports of what it has done.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+
+use crate::ObjectId;
+
+/// Options of [`Catalog::list`](super::Catalog::list).
+///
+/// ```
+/// use isobar_sessions::local::CatalogListOptions;
+///
+/// let options = CatalogListOptions::default().with_limit(100).with_check();
+/// assert_eq!(options.limit, 100);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CatalogListOptions {
+    /// Object after which the page begins: the cursor of the page before. Default: `None`, from the first.
+    pub after: Option<ObjectId>,
+    /// Largest number of objects in the page, at least 1. Default: 1000.
+    pub limit: usize,
+    /// Whether each file is read and checked by SQLite, which takes as long as reading it. Otherwise only a file that is missing or
+    /// empty is found to be damaged. Default: `false`.
+    pub check: bool,
+}
+
+impl Default for CatalogListOptions {
+    fn default() -> Self {
+        Self { after: None, limit: 1000, check: false }
+    }
+}
+
+impl CatalogListOptions {
+    /// Begins the page after this object.
+    #[must_use]
+    pub fn with_after(mut self, after: Option<ObjectId>) -> Self {
+        self.after = after;
+        self
+    }
+
+    /// Sets the largest number of objects in the page.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Reads and checks each file.
+    #[must_use]
+    pub fn with_check(mut self) -> Self {
+        self.check = true;
+        self
+    }
+}
+
+/// Objects in the order of their ids.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CatalogPage {
+    /// The objects.
+    pub objects: Vec<CatalogEntry>,
+    /// Object after which the next page begins; `None` where nothing follows.
+    pub cursor: Option<ObjectId>,
+}
+
+/// An object that has stored something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CatalogEntry {
+    /// The object's id, with its name where that is known.
+    pub id: ObjectId,
+    /// Bytes of its file and its write-ahead log.
+    pub bytes: u64,
+    /// Time at which its host will wake it for its alarm, or earlier; `None` without an alarm.
+    pub alarm: Option<DateTime<Utc>>,
+    /// Time at which its file or its log was last written; `None` where it has none.
+    pub changed: Option<DateTime<Utc>>,
+    /// Reason for which its file cannot be read, with the file's name; `None` when nothing is known to be wrong.
+    pub damage: Option<String>,
+}
+
+/// An object, by a look into its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectDetails {
+    /// The object. Its damage is what a check by SQLite has found; the other fields are empty then.
+    pub entry: CatalogEntry,
+    /// Its file.
+    pub file: PathBuf,
+    /// Its alarm.
+    pub alarm: Option<AlarmDetails>,
+    /// Number of its keys.
+    pub keys: u64,
+    /// Its tables, by name, without those of the host and of SQLite.
+    pub tables: Vec<TableDetails>,
+}
+
+/// An alarm as the object's file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlarmDetails {
+    /// Time for which it was set.
+    pub scheduled: DateTime<Utc>,
+    /// Time at which it is to run: later than `scheduled` after a failure.
+    pub due: DateTime<Utc>,
+    /// Number of runs that have failed, 0 to 6.
+    pub retries: u32,
+}
+
+/// A table of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TableDetails {
+    /// Its name.
+    pub name: String,
+    /// Number of its rows.
+    pub rows: u64,
+}
+
+/// Outcome of an export.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportReport {
+    /// Number of objects that were written.
+    pub objects: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Objects that could not be read, and why: they are not in the export.
+    pub damaged: Vec<(ObjectId, String)>,
+}
+
+/// Rule for an imported object that is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnExisting {
+    /// End the import with an error. What was imported before stays.
+    #[default]
+    Refuse,
+    /// Leave the object as it is.
+    Skip,
+    /// Put the imported one in its place.
+    Replace,
+}
+
+/// Outcome of an import.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportReport {
+    /// Number of objects that were put in place, durably.
+    pub objects: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Number of objects that were there already, and were left as they are.
+    pub skipped: u64,
+    /// Objects that were damaged when the export was made, and are not in it.
+    pub missing: Vec<String>,
+}
