@@ -172,7 +172,7 @@ impl Buffer {
                 }
             }
             FullPolicy::Wait(longest) => {
-                let deadline = Instant::now() + longest;
+                let deadline = later(Instant::now(), longest);
                 state.waiting += 1;
                 while !state.is_closed && !self.has_room(&state, bytes) {
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -197,7 +197,7 @@ impl Buffer {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            let due_at = if state.points == 0 { until } else { (state.since + self.limits.linger).min(until) };
+            let due_at = if state.points == 0 { until } else { later(state.since, self.limits.linger).min(until) };
             let is_requested = !state.flushes.is_empty() || !state.requests.is_empty();
             if is_requested || state.is_closed || self.limits.is_batch(&state) || due_at <= now {
                 break;
@@ -301,8 +301,9 @@ impl State {
 }
 
 impl Limits {
+    /// Whether a batch is complete. Without a point there is none, however small it may be.
     fn is_batch(&self, state: &State) -> bool {
-        state.points >= self.batch_points || state.bytes() >= self.batch_bytes
+        state.points > 0 && (state.points >= self.batch_points || state.bytes() >= self.batch_bytes)
     }
 
     /// Space that is reserved at once, so that no write allocates. It is touched, and so takes memory, only as far as it is used.
@@ -313,6 +314,12 @@ impl Limits {
             FullPolicy::DropNew | FullPolicy::Wait(_) => self.bytes,
         }
     }
+}
+
+/// The time after a wait, however long that is: one that the clock does not reach ends in a year.
+fn later(from: Instant, wait: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    from.checked_add(wait).unwrap_or_else(|| from + YEAR)
 }
 
 #[cfg(test)]
@@ -387,5 +394,33 @@ mod tests {
             waiting.join().unwrap();
         });
         assert_eq!((numbers(&buffer), buffer.stats().dropped), (vec![2], 0));
+    }
+
+    #[test]
+    fn waits_without_end_are_no_overflow() {
+        let options = LocalOptions::default().with_buffer(1).with_linger(Duration::MAX);
+        let buffer = Buffer::new(&options.with_when_full(FullPolicy::Wait(Duration::MAX)).bounded());
+        push(&buffer, 1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| push(&buffer, 2));
+            while buffer.lock().waiting == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(numbers(&buffer), [1]);
+            waiting.join().unwrap();
+        });
+        assert_eq!((numbers(&buffer), buffer.stats().dropped), (vec![2], 0));
+    }
+
+    #[test]
+    fn empty_buffer_is_not_a_batch_however_small_batches_are() {
+        let buffer = Buffer::new(&LocalOptions::default().with_batch(0, 0).bounded());
+        let mut batch = buffer.batch();
+        let until = Instant::now() + Duration::from_millis(30);
+        buffer.next(&mut batch, until).unwrap();
+        assert!(Instant::now() >= until && batch.points == 0, "it waits for a point until its time is over");
+        push(&buffer, 1);
+        buffer.next(&mut batch, Instant::now() + Duration::from_secs(60)).unwrap();
+        assert_eq!(batch.points, 1);
     }
 }

@@ -78,7 +78,7 @@ pub struct LocalOptions {
     /// data needs. Default: 256 MiB or 5 % of the file system, whichever is less; 0 for no reserve. Unix only.
     pub reserve_bytes: Option<u64>,
     /// Interval at which a thread of the sink compacts the log segments that are complete into columnar ones. Default: `None`,
-    /// so that only [`LocalSink::compact`](super::LocalSink::compact) does.
+    /// so that only [`LocalSink::compact`](super::LocalSink::compact) does. At least 1 ms.
     #[cfg(feature = "query")]
     pub compact_every: Option<Duration>,
     /// The source of timestamps. Default: the system's clock.
@@ -193,7 +193,11 @@ impl LocalOptions {
         self.buffer = self.buffer.max(1);
         self.buffer_bytes = self.buffer_bytes.max(frame::MAX_FRAME);
         self.batch_points = self.batch_points.clamp(1, (self.buffer / 2).max(1));
-        self.batch_bytes = self.batch_bytes.min(self.buffer_bytes / 2);
+        self.batch_bytes = self.batch_bytes.clamp(1, self.buffer_bytes / 2);
+        #[cfg(feature = "query")]
+        {
+            self.compact_every = self.compact_every.map(|every| every.max(Duration::from_millis(1)));
+        }
         if let Some(bytes) = self.retain_bytes {
             self.segment_bytes = self.segment_bytes.min(bytes / 4);
         }
