@@ -28,7 +28,8 @@ pub(crate) struct Rows {
     distinct: HashMap<Bytes, u32>,
     blobs: Vec<Texts>,
     doubles: Vec<Vec<f64>>,
-    bytes: usize,
+    /// Size in bytes of the texts and of the distinct indexes.
+    text_bytes: usize,
 }
 
 /// The texts of one column.
@@ -58,13 +59,16 @@ impl Texts {
 impl Rows {
     pub(crate) fn push(&mut self, milliseconds: i64, point: &PointRef<'_>) {
         let rows = self.len();
-        self.bytes += 16 + 8 * point.doubles.len() + point.blobs.iter().map(|blob| 4 + blob.len()).sum::<usize>();
+        self.text_bytes += point.blobs.iter().map(|blob| blob.len()).sum::<usize>();
         self.timestamps.push(milliseconds);
         let index = point.index.unwrap_or_default();
         let next = self.distinct.len() as u32;
         let number = match self.distinct.get(index) {
             Some(number) => *number,
-            None => *self.distinct.entry(Bytes::copy_from_slice(index)).or_insert(next),
+            None => {
+                self.text_bytes += size_of::<(Bytes, u32)>() + index.len();
+                *self.distinct.entry(Bytes::copy_from_slice(index)).or_insert(next)
+            }
         };
         self.indexes.push(number);
         self.blobs.resize_with(self.blobs.len().max(point.blobs.len()), Texts::default);
@@ -85,7 +89,13 @@ impl Rows {
 
     /// Whether there are as many values as are to be sorted at once.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes >= MOST_BYTES
+        self.bytes() >= MOST_BYTES
+    }
+
+    /// Size in bytes. In a column that one event has, each takes its place.
+    fn bytes(&self) -> usize {
+        let row = size_of::<i64>() + size_of::<u32>() * (1 + self.blobs.len()) + size_of::<f64>() * self.doubles.len();
+        self.text_bytes + self.len() * row
     }
 
     /// Ends the collection, and sorts by index and time. Events of one index and millisecond keep their order.
@@ -196,4 +206,22 @@ pub(crate) fn events(batch: &RecordBatch) -> Vec<Event> {
         Event { timestamp, point: DataPoint { indexes: indexes.into_iter().collect(), blobs, doubles } }
     };
     (0..batch.num_rows()).map(event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_that_one_event_has_count_for_all() {
+        let mut rows = Rows::default();
+        let narrow = PointRef::new(None, &[], &[]);
+        rows.push(0, &PointRef::new(None, &[&b"a"[..]; limits::BLOBS], &[1.0; limits::DOUBLES]));
+        (0..999).for_each(|number| rows.push(number, &narrow));
+        let counted = rows.bytes();
+        rows.push(999, &PointRef::new(None, &[&b"a"[..]; limits::BLOBS], &[1.0; limits::DOUBLES]));
+        let held: usize = rows.blobs.iter().map(|texts| texts.bytes.len() + 4 * texts.ends.len()).sum::<usize>()
+            + rows.doubles.iter().map(|numbers| 8 * numbers.len()).sum::<usize>();
+        assert!(held > 200 * 1000 && counted >= held - 1000, "{counted} counted, {held} held");
+    }
 }
