@@ -13,9 +13,11 @@ use arrow_schema::DataType;
 use bytes::Bytes;
 
 use super::columnar::{Columnar, ColumnarWriter, Fault, Rows, Selection, StoredColumn, schema_of};
-use super::log::{self, LogSegment, Segment};
+use super::files::{remove, sync_dir};
+use super::log::{self, Sealed, Segment};
 use super::manifest::{self, Entry, Manifest, ManifestLock, QUARANTINE, Quarantined};
 use super::reader::{Decoded, Frames};
+use super::segment::DurableEnd;
 use super::snapshot::ColumnarSegment;
 use super::stored;
 use crate::{Damage, Error, ErrorKind, Result};
@@ -57,12 +59,6 @@ pub struct ErasureReport {
     pub quarantined: Vec<String>,
 }
 
-/// A log segment that no process writes to, locked.
-struct Sealed {
-    segment: Segment,
-    file: File,
-}
-
 /// Changes a dataset's columnar tier, alone.
 pub(super) struct Compactor {
     folder: PathBuf,
@@ -72,9 +68,16 @@ pub(super) struct Compactor {
 
 impl Compactor {
     /// Waits for the right to change the dataset, and removes what a crash has left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the manifest is damaged or lost: then nothing is removed; I/O errors.
     pub(super) fn begin(folder: &Path) -> Result<Self> {
         let lock = ManifestLock::take(folder)?;
-        let manifest = Manifest::read(folder)?;
+        let mut manifest = Manifest::read(folder)?;
+        if manifest.generation == 0 {
+            // Before the first segment, so that segments without a manifest have lost it.
+            manifest = lock.commit(manifest)?;
+        }
         let mut compactor = Self { folder: folder.to_owned(), lock, manifest };
         compactor.remove_leftovers()?;
         Ok(compactor)
@@ -86,17 +89,17 @@ impl Compactor {
         let mut run = Vec::new();
         let mut bytes = 0;
         for segment in self.log()? {
-            let size = segment.bytes;
-            let Some(file) = log::sealed(&segment) else {
+            let Some(sealed) = Sealed::lock(&segment) else {
                 report.open_segments += 1;
                 continue;
             };
+            let size = sealed.segment.bytes;
             if bytes > 0 && bytes + size > run_bytes {
                 self.compact_run(std::mem::take(&mut run), None, &mut report)?;
                 bytes = 0;
             }
             bytes += size;
-            run.push(Sealed { segment, file });
+            run.push(sealed);
         }
         if !run.is_empty() {
             self.compact_run(run, None, &mut report)?;
@@ -104,16 +107,20 @@ impl Compactor {
         Ok(report)
     }
 
-    /// Erases the points with this index from both tiers.
-    pub(super) fn erase(&mut self, index: &[u8], run_bytes: u64) -> Result<ErasureReport> {
+    /// Erases the points with this index from both tiers, but for those that this process has begun to write meanwhile, of whose segment
+    /// this is the end.
+    pub(super) fn erase(&mut self, index: &[u8], run_bytes: u64, own: &DurableEnd) -> Result<ErasureReport> {
         let mut sealed = Vec::new();
         for segment in self.log()? {
-            let Some(file) = log::sealed(&segment) else {
+            let Some(one) = Sealed::lock(&segment) else {
+                if own.is_of(&segment.path) || !segment.path.exists() {
+                    continue;
+                }
                 let path = segment.path.display();
                 let message = format!("{path}: another process writes to this segment; stop it and erase again");
                 return Err(Error::new(ErrorKind::Unavailable, message));
             };
-            sealed.push(Sealed { segment, file });
+            sealed.push(one);
         }
         let mut report = ErasureReport::default();
         let mut run = Vec::new();
@@ -145,6 +152,8 @@ impl Compactor {
             }
         }
         report.quarantined = self.manifest.quarantined.iter().map(|segment| segment.name.clone()).collect();
+        // Whatever was removed, now or by an erasure that has failed here: it must not come back after a power loss.
+        sync_dir(&self.folder)?;
         Ok(report)
     }
 
@@ -157,13 +166,20 @@ impl Compactor {
         Ok(rows)
     }
 
+    /// Removes columnar segments that were written and are not added. What stays goes with the next compaction.
+    pub(super) fn discard(&self, entries: &[Entry]) {
+        for entry in entries {
+            drop(remove(&self.folder.join(entry.name())));
+        }
+    }
+
     /// Takes a damaged columnar segment out of what is read, and moves its file away.
     pub(super) fn quarantine(&mut self, number: u64, reason: String) -> Result<()> {
         let mut manifest = self.manifest.clone();
         let Some(at) = manifest.segments.iter().position(|entry| entry.number == number) else { return Ok(()) };
         let entry = manifest.segments.remove(at);
-        let Entry { bytes, until, .. } = entry;
-        manifest.quarantined.push(Quarantined { name: entry.name(), bytes, stretches: 1, until, reason });
+        let Entry { bytes, from, until, .. } = entry;
+        manifest.quarantined.push(Quarantined { name: entry.name(), bytes, stretches: 1, from, until, reason });
         self.manifest = self.lock.commit(manifest)?;
         self.set_aside(&entry.name())
     }
@@ -182,16 +198,13 @@ impl Compactor {
         let mut entries = Vec::new();
         let mut manifest = self.manifest.clone();
         let mut count = 0;
-        for Sealed { segment, file } in &run {
-            let file = file.try_clone().map_err(|error| Error::io(&segment.path, error))?;
-            let log = LogSegment { path: segment.path.clone(), file: file.into(), bytes: segment.bytes };
-            let mut frames = Frames::open(&log);
-            let mut newest = i64::MIN;
-            while let Some((time, is_erased)) = frames.next_with(|frame| {
+        for sealed in &run {
+            let segment = &sealed.segment;
+            let mut frames = Frames::open(&sealed.log_segment()?);
+            while let Some(is_erased) = frames.next_with(|frame| {
                 let time = frame.timestamp.timestamp_millis();
-                Decoded::of(frame.with_point(|point| (time, take(&mut rows, time, point, erased))))
+                Decoded::of(frame.with_point(|point| take(&mut rows, time, point, erased)))
             }) {
-                newest = newest.max(time);
                 count += u64::from(is_erased);
                 if rows.is_full() {
                     entries.push(self.write(std::mem::take(&mut rows))?);
@@ -201,9 +214,10 @@ impl Compactor {
                 report.torn_bytes += frames.damage.bytes;
             } else if !frames.damage.is_none() {
                 let Damage { stretches, bytes, .. } = frames.damage;
+                let (from, until) = frames.damaged_times();
                 let name = log::name(segment.number);
                 let reason = "damaged events".to_owned();
-                manifest.quarantined.push(Quarantined { name, bytes, stretches, until: newest, reason });
+                manifest.quarantined.push(Quarantined { name, bytes, stretches, from, until, reason });
                 report.damage.merge(frames.damage);
             }
             manifest.covered.insert(segment.number);
@@ -271,15 +285,19 @@ impl Compactor {
         }
         self.manifest = self.lock.commit(manifest)?;
         remove(&self.folder.join(entry.name()))?;
+        sync_dir(&self.folder)?;
         Ok(erased)
     }
 
-    /// The number of the next columnar segment: none that a file of either tier has.
+    /// The number of the next columnar segment: none that a file of either tier has, or one that was set aside.
     fn next_number(&self) -> Result<u64> {
-        let log = log::list(&self.folder)?.last().map_or(0, |segment| segment.number);
-        let columnar = columnar_files(&self.folder)?.into_iter().filter_map(|path| manifest::number(&path)).max();
-        let listed = self.manifest.segments.iter().map(|entry| entry.number).max();
-        Ok(log.max(columnar.unwrap_or(0)).max(listed.unwrap_or(0)).max(self.manifest.through) + 1)
+        let Manifest { through, segments, quarantined, .. } = &self.manifest;
+        let log = log::list(&self.folder)?.into_iter().map(|segment| segment.number);
+        let columnar = columnar_files(&self.folder)?.into_iter().filter_map(|path| manifest::number(&path));
+        let aside = quarantined.iter().filter_map(|segment| manifest::number(Path::new(&segment.name)));
+        let listed = segments.iter().map(|entry| entry.number);
+        let greatest = log.chain(columnar).chain(aside).chain(listed).max();
+        Ok(greatest.unwrap_or(0).max(*through) + 1)
     }
 
     /// Removes log segments that the manifest covers, and sets damaged ones aside.
@@ -292,21 +310,23 @@ impl Compactor {
                 remove(&self.folder.join(name))?;
             }
         }
-        isobar_base::fs::sync_dir(&self.folder).map_err(|error| Error::io(&self.folder, error))
+        sync_dir(&self.folder)
     }
 
-    /// Moves a damaged file into the quarantine, unless it is there.
+    /// Moves a damaged file into the quarantine, unless it is there. Durable.
     fn set_aside(&self, name: &str) -> Result<()> {
         let folder = self.folder.join(QUARANTINE);
         isobar_base::fs::create_dir(&folder).map_err(|error| Error::io(&folder, error))?;
         let path = self.folder.join(name);
         match fs::rename(&path, folder.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, error)),
-            _ => isobar_base::fs::sync_dir(&self.folder).map_err(|error| Error::io(&self.folder, error)),
+            // Where it is before where it was, so that it is in one of them at any time.
+            _ => sync_dir(&folder).and_then(|()| sync_dir(&self.folder)),
         }
     }
 
-    /// Removes files that a crash has left: covered log segments, and columnar segments that are not in the manifest.
+    /// Removes files that a crash has left: covered log segments, and columnar segments that are not in the manifest. What that has as
+    /// damaged is set aside.
     fn remove_leftovers(&mut self) -> Result<()> {
         let listed: Vec<u64> = log::list(&self.folder)?.iter().map(|segment| segment.number).collect();
         let covered: Vec<u64> = listed.into_iter().filter(|number| self.manifest.covered.contains(number)).collect();
@@ -314,13 +334,20 @@ impl Compactor {
             self.retire(covered)?;
         }
         self.manifest.covered.clear(); // with the next commit
+        let mut is_changed = false;
         for path in columnar_files(&self.folder)? {
-            let number = manifest::number(&path);
-            if !self.manifest.segments.iter().any(|entry| Some(entry.number) == number) {
-                remove(&path)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if self.manifest.segments.iter().any(|entry| entry.name() == name) {
+                continue;
             }
+            if self.manifest.quarantined.iter().any(|segment| segment.name == name) {
+                self.set_aside(&name)?;
+                continue;
+            }
+            remove(&path)?;
+            is_changed = true;
         }
-        Ok(())
+        if is_changed { sync_dir(&self.folder) } else { Ok(()) }
     }
 }
 
@@ -366,25 +393,19 @@ fn without(indexes: &dyn Array, index: &[u8]) -> BooleanArray {
     (0..indexes.len()).map(|row| Some(other(row))).collect()
 }
 
-/// The files of columnar segments, finished or not.
+/// The files of columnar segments, finished or not. Other files that a user has put there are none.
 fn columnar_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error| Error::io(folder, error);
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(".parquet") || name.ends_with(".parquet.tmp") {
+        let is_unfinished = path.extension().is_some_and(|extension| extension == "tmp");
+        let finished = if is_unfinished { path.with_extension("") } else { path.clone() };
+        if manifest::number(&finished).is_some() {
             paths.push(path);
         }
     }
     Ok(paths)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, error)),
-        _ => Ok(()),
-    }
 }
 
 /// Sets a damaged columnar segment aside, if no other process is changing the dataset. Best effort: its damage is reported in any case.
@@ -395,5 +416,48 @@ pub(super) fn quarantine(folder: &Path, number: u64, reason: String) {
     if let Err(_error) = compactor.quarantine(number, reason) {
         #[cfg(feature = "tracing")]
         tracing::warn!(folder = %folder.display(), number, error = %_error, "a damaged segment cannot be set aside");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::files::record;
+    use crate::local::{CompactionOptions, LocalSink};
+    use crate::{DataPoint, EventSink};
+
+    async fn written(folder: &Path) -> LocalSink {
+        let sink = LocalSink::open(folder).unwrap();
+        sink.write(DataPoint::new().with_index("keep"));
+        sink.write(DataPoint::new().with_index("erase-me"));
+        sink.flush().await.unwrap();
+        sink
+    }
+
+    #[tokio::test]
+    async fn erased_files_are_removed_durably_before_the_erasure_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = written(folder.path()).await;
+        sink.compact(CompactionOptions::default()).await.unwrap();
+        let before = columnar_files(folder.path()).unwrap();
+        let mut compactor = Compactor::begin(folder.path()).unwrap();
+        record::take();
+        let report = compactor.erase(b"erase-me", 1 << 20, &DurableEnd::default()).unwrap();
+        assert_eq!((report.points, report.rewritten_segments), (1, 1));
+        let steps = record::take();
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        let removed = steps.iter().position(|step| *step == format!("remove {}", name(&before[0])));
+        assert!(steps[removed.unwrap()..].contains(&format!("sync {}", name(folder.path()))), "{steps:?}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn erasure_passes_over_the_segment_that_this_process_writes_to_and_none_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = written(folder.path()).await;
+        let mut compactor = Compactor::begin(folder.path()).unwrap();
+        assert_eq!(compactor.erase(b"erase-me", 1 << 20, &sink.shared.end).unwrap().points, 0);
+        let error = compactor.erase(b"erase-me", 1 << 20, &DurableEnd::default()).unwrap_err();
+        assert!(error.message().contains("another process writes to this segment"), "{error}");
     }
 }

@@ -21,6 +21,8 @@ use crate::{Damage, Error, ErrorKind, Event, Result, ScanOptions};
 
 /// Most events of the log in a batch.
 const BATCH_EVENTS: usize = 8 * 1024;
+/// Size in bytes of the events of the log at which a batch is complete.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Options of [`LocalSink::compact`].
 #[derive(Debug, Clone)]
@@ -104,8 +106,9 @@ impl LocalSink {
         self.seal().await.map_err(|error| error.during(OPERATION))?;
         let folder = self.shared.folder.clone();
         let index = index.into();
+        let own = self.shared.end.clone();
         let run_bytes = CompactionOptions::default().run_bytes;
-        let erased = on_a_thread(move || Compactor::begin(&folder)?.erase(&index, run_bytes)).await;
+        let erased = on_a_thread(move || Compactor::begin(&folder)?.erase(&index, run_bytes, &own)).await;
         erased.map_err(|error| error.during(OPERATION))
     }
 
@@ -272,11 +275,15 @@ impl LocalBatches {
         }
         let frames = self.frames.as_mut().expect("the frames were opened above");
         let mut events = Vec::new();
-        while events.len() < BATCH_EVENTS {
+        let mut bytes = 0;
+        while events.len() < BATCH_EVENTS && bytes < BATCH_BYTES {
             match frames.next(&self.options) {
-                Some(event) => events.push(event),
+                Some(event) => {
+                    bytes += event.point.blobs.iter().map(Bytes::len).sum::<usize>();
+                    events.push(event);
+                }
                 None => {
-                    self.counts.damage.merge(std::mem::take(&mut frames.damage));
+                    self.counts.damage.merge(frames.take_damage(&self.options));
                     self.frames = None;
                     break;
                 }

@@ -3,7 +3,8 @@
 //! A log segment is in one of three states: it is not in the manifest, and its events are read from it; it is covered, and its events
 //! are read from a columnar segment; or it is gone. The manifest is replaced as a whole, by a rename, and that is the moment at which a
 //! compaction, an erasure or the removal of columnar segments takes effect. What is not in it (a file that a crash has left)
-//! is not read, and the next change removes it.
+//! is not read, and the next change removes it. A dataset has a manifest before it has a columnar segment: where there are segments and
+//! none of it, it was lost, and nothing is read or removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -22,6 +23,9 @@ const LOCK: &str = "manifest.lock";
 pub(super) const QUARANTINE: &str = "quarantine";
 /// Version of the format.
 const VERSION: u32 = 1;
+/// The remedy for a manifest that is lost or damaged.
+const ADVICE: &str = "restore it from a backup; or move it and the .parquet files out of the folder, which keeps the points of the log, \
+    and import each of these files (isobar analytics import)";
 
 /// The manifest as it is in memory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,10 +72,18 @@ pub(super) struct Quarantined {
     pub(super) bytes: u64,
     /// Number of damaged stretches.
     pub(super) stretches: u64,
-    /// Time of the newest event that it may hold, in milliseconds since 1970.
+    /// Time before which its damaged part has no event, in milliseconds since 1970.
+    #[serde(default = "always")]
+    pub(super) from: i64,
+    /// Time after which its damaged part has no event, in milliseconds since 1970.
     pub(super) until: i64,
     /// Reason for which it is damaged.
     pub(super) reason: String,
+}
+
+/// The beginning of a damaged segment that was set aside when manifests did not say it.
+fn always() -> i64 {
+    i64::MIN
 }
 
 /// The first line of the file; the manifest is the second.
@@ -95,24 +107,48 @@ pub(super) fn name(number: u64) -> String {
 
 /// Returns the number of the columnar segment in this file.
 pub(super) fn number(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_suffix(".parquet")?.parse().ok()
+    let file = path.file_name()?.to_str()?;
+    file.strip_suffix(".parquet")?.parse().ok().filter(|number| name(*number) == file)
+}
+
+/// Returns the number of a columnar segment in this folder, if it has one; no folder has none.
+fn any_columnar(folder: &Path) -> Result<Option<u64>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(|error| Error::io(folder, error))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io(folder, error))?.path();
+        if let Some(number) = number(&path) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
 }
 
 impl Manifest {
-    /// Reads the manifest of a dataset; an empty one where it has none.
+    /// Reads the manifest of a dataset; an empty one where nothing was compacted yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where it is damaged or of a later version; I/O errors.
+    /// [`ErrorKind::Corrupt`] where it is lost, damaged or of a later version; I/O errors.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(NAME);
-        let text = match fs::read(&path) {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(Error::io(&path, error)),
+        let damaged =
+            |problem: String| Error::new(ErrorKind::Corrupt, format!("{}: {problem}; {ADVICE}", path.display()));
+        let text = || match fs::read(&path) {
+            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+            Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&path, error)),
         };
-        let damaged = |problem: String| {
-            let advice = "restore it, or move it and the .parquet files away to keep the log alone";
-            Error::new(ErrorKind::Corrupt, format!("{}: {problem}; {advice}", path.display()))
+        let text = match text()? {
+            Some(text) => text,
+            None => {
+                let Some(number) = any_columnar(folder)? else { return Ok(Self::default()) };
+                // A compaction may have made the manifest, and then the segment, between the two looks.
+                let lost =
+                    || damaged(format!("the manifest is missing, and there are segments such as {}", name(number)));
+                text()?.ok_or_else(lost)?
+            }
         };
         let (header, manifest) = text.split_once('\n').ok_or_else(|| damaged("the manifest is cut off".to_owned()))?;
         let header: Header =
@@ -127,8 +163,8 @@ impl Manifest {
         serde_json::from_str(manifest).map_err(|error| damaged(format!("the manifest is damaged: {error}")))
     }
 
-    /// Returns a number that no covered log segment has exceeded. A damaged manifest must not keep points from being written: without
-    /// it, the files of columnar segments say so, whose numbers are higher than those of the log segments that they cover.
+    /// Returns a number that no covered log segment has exceeded. A damaged manifest, or a lost one, must not keep points from being
+    /// written: without it, the files of columnar segments say so, whose numbers are higher than those of the log segments that they cover.
     pub(super) fn through(folder: &Path) -> Result<u64> {
         match Self::read(folder) {
             Ok(manifest) => Ok(manifest.through),
@@ -227,5 +263,28 @@ mod tests {
         fs::write(&path, &text[..10]).unwrap();
         let error = Manifest::read(folder.path()).unwrap_err();
         assert!(error.to_string().contains("manifest.jsonl: the manifest"), "{error}");
+    }
+
+    #[test]
+    fn missing_manifest_is_an_empty_one_only_where_there_is_no_segment() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::read(&folder.path().join("none")).unwrap(), Manifest::default());
+        // Not a segment: a file that a user has put there, and one that is not finished.
+        fs::write(folder.path().join("visits.parquet"), "").unwrap();
+        fs::write(folder.path().join(format!("{}.tmp", name(8))), "").unwrap();
+        assert_eq!(Manifest::read(folder.path()).unwrap(), Manifest::default());
+        fs::write(folder.path().join(name(9)), "").unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.message().contains("is missing, and there are segments such as 000000000009.parquet"), "{error}");
+        assert!(error.message().contains("restore it from a backup"), "{error}");
+        assert_eq!(Manifest::through(folder.path()).unwrap(), 9);
+    }
+
+    #[test]
+    fn damage_of_an_earlier_manifest_may_concern_every_time() {
+        let text = r#"{"name":"000000000001.seg","bytes":1,"stretches":1,"until":5,"reason":"damaged events"}"#;
+        let quarantined: Quarantined = serde_json::from_str(text).unwrap();
+        assert_eq!((quarantined.from, quarantined.until), (i64::MIN, 5));
     }
 }

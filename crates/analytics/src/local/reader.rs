@@ -9,9 +9,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::files::Part;
 use super::frame::{self, Frame};
-use super::log::LogSegment;
+use super::log::{self, LogSegment};
 use super::segment::{FIRST_MAGIC, MAGIC};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, overlaps};
 use crate::{Batch, Batches, Damage, Error, ErrorKind, Event, Operation, Result, ScanOptions};
 
 /// Most events of a batch.
@@ -61,7 +61,7 @@ pub(super) fn batches(snapshot: Snapshot, options: ScanOptions) -> Result<Batche
 }
 
 /// Reads the segments of both tiers one after the other.
-struct Reader {
+pub(super) struct Reader {
     options: ScanOptions,
     /// Events that precede the log.
     #[cfg(feature = "query")]
@@ -75,7 +75,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(snapshot: Snapshot, options: ScanOptions) -> Result<Self> {
+    pub(super) fn new(snapshot: Snapshot, options: ScanOptions) -> Result<Self> {
         let Snapshot { mut log, columnar, damage, .. } = snapshot;
         log.reverse();
         // Of the newest events, those that the log does not have.
@@ -110,7 +110,7 @@ impl Reader {
     }
 
     /// Reads the next batch; `None` at the end.
-    fn batch(&mut self) -> Option<Result<Batch>> {
+    pub(super) fn batch(&mut self) -> Option<Result<Batch>> {
         let mut events = Vec::new();
         #[cfg(feature = "query")]
         if let Some(stored) = self.columnar.next_batch(BATCH_EVENTS, &mut self.damage).transpose() {
@@ -129,7 +129,7 @@ impl Reader {
                 Some(_) if self.skip > 0 => self.skip -= 1,
                 Some(event) => events.push(event),
                 None => {
-                    self.damage.merge(std::mem::take(&mut frames.damage));
+                    self.damage.merge(frames.take_damage(&self.options));
                     self.current = None;
                 }
             }
@@ -163,8 +163,8 @@ impl<T> Decoded<T> {
 
 /// The frames of one log segment.
 pub(super) struct Frames {
+    segment: LogSegment,
     file: Part,
-    path: PathBuf,
     buffer: Vec<u8>,
     /// Position of the buffer in the file.
     base: u64,
@@ -175,8 +175,14 @@ pub(super) struct Frames {
     is_positioned: bool,
     /// Whether the bytes before are damaged.
     is_within_damage: bool,
+    /// Size in bytes of the last damaged stretch.
+    stretch: u64,
     /// Whether the last damaged stretch goes on to the end, as a crash leaves it.
     pub(super) is_torn: bool,
+    /// Times of the oldest and the newest event that can be read, in milliseconds.
+    times: Option<(i64, i64)>,
+    /// Whether there is damage before the first event that can be read.
+    is_begin_damaged: bool,
     pub(super) damage: Damage,
 }
 
@@ -184,15 +190,18 @@ impl Frames {
     /// Begins to read a segment.
     pub(super) fn open(segment: &LogSegment) -> Self {
         let mut frames = Self {
+            segment: segment.clone(),
             file: Part::first(std::sync::Arc::clone(&segment.file), segment.bytes),
-            path: segment.path.clone(),
             buffer: Vec::new(),
             base: 0,
             at: 0,
             is_at_end: false,
             is_positioned: true,
             is_within_damage: false,
+            stretch: 0,
             is_torn: false,
+            times: None,
+            is_begin_damaged: false,
             damage: Damage::default(),
         };
         frames.fill();
@@ -223,8 +232,7 @@ impl Frames {
             self.fill();
             let rest = &self.buffer[self.at..];
             if rest.is_empty() {
-                self.is_torn = self.is_within_damage;
-                self.report();
+                self.is_torn |= std::mem::take(&mut self.is_within_damage);
                 return None;
             }
             let Some(frame) = Frame::read(rest, self.position(0)) else {
@@ -233,12 +241,14 @@ impl Frames {
                 continue;
             };
             let length = frame.length();
+            let time = frame.timestamp.timestamp_millis();
             let decoded = decode(&frame);
+            self.times = self.times.map_or(Some((time, time)), |(from, until)| Some((from.min(time), until.max(time))));
             if let Decoded::Invalid = decoded {
                 self.skip_damage(length);
                 continue;
             }
-            self.report();
+            self.is_within_damage = false;
             self.at += length;
             if let Decoded::Value(value) = decoded {
                 return Some(value);
@@ -271,19 +281,38 @@ impl Frames {
 
     fn skip_damage(&mut self, length: usize) {
         if !std::mem::replace(&mut self.is_within_damage, true) {
+            self.stretch = 0;
             self.damage.stretches += 1;
-            self.damage.files.insert(name(&self.path));
+            self.damage.files.insert(name(&self.segment.path));
         }
+        self.is_begin_damaged |= self.times.is_none();
+        self.stretch += length as u64;
         self.damage.bytes += length as u64;
         self.at += length;
     }
 
-    /// Logs the damaged stretch that ends here, if there is one.
-    fn report(&mut self) {
-        if std::mem::take(&mut self.is_within_damage) {
-            #[cfg(feature = "tracing")]
-            tracing::warn!(segment = %self.path.display(), damage = ?self.damage, "damaged events were skipped");
+    /// Returns the first and the last time, in milliseconds, that a damaged event may have: events are written in the order of their
+    /// times, but for the [slack](log::SLACK), and before the last change of the file. Known at the end.
+    pub(super) fn damaged_times(&self) -> (i64, i64) {
+        let (oldest, newest) = self.times.unwrap_or((i64::MIN, i64::MIN));
+        let from = if self.is_begin_damaged { i64::MIN } else { oldest.saturating_sub(log::SLACK) };
+        (from, newest.max(self.segment.newest))
+    }
+
+    /// Takes the damage of what these options may select. Known at the end.
+    pub(super) fn take_damage(&mut self, options: &ScanOptions) -> Damage {
+        let mut damage = std::mem::take(&mut self.damage);
+        if self.is_torn && self.segment.may_end_early() {
+            damage.stretches -= 1;
+            damage.bytes -= self.stretch;
         }
+        let (from, until) = self.damaged_times();
+        if damage.is_none() || !overlaps(from, until, options) {
+            return Damage::default();
+        }
+        #[cfg(feature = "tracing")]
+        tracing::warn!(segment = %self.segment.path.display(), ?damage, "damaged events were skipped");
+        damage
     }
 
     /// Reads until some whole frames are in the buffer, if the file has as many.
@@ -300,10 +329,11 @@ impl Frames {
                 // Events read before the error are returned; the rest of this file is unreadable.
                 self.is_at_end = true;
                 #[cfg(feature = "tracing")]
-                tracing::error!(segment = %self.path.display(), error = %_error, "a segment cannot be read to its end");
+                tracing::error!(segment = %self.segment.path.display(), error = %_error, "a segment cannot be read to its end");
+                self.is_begin_damaged |= self.times.is_none();
                 self.damage.stretches += 1;
                 self.damage.bytes += self.file.left();
-                self.damage.files.insert(name(&self.path));
+                self.damage.files.insert(name(&self.segment.path));
             }
         }
     }

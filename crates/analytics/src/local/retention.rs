@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::log::{self, Segment};
-use super::manifest::{Entry, Manifest, ManifestLock};
+use super::log::{self, Sealed, Segment};
+use super::manifest::{Manifest, ManifestLock};
 use super::{LocalOptions, manifest};
 
 /// Removes the oldest segments: those that are too old, if the time is given, and as many as it takes for a new log segment to fit into
@@ -16,55 +16,57 @@ pub(super) fn prune(folder: &Path, options: &LocalOptions, current: Option<&Path
     let Ok(manifest) = Manifest::read(folder) else { return 0 };
     log.retain(|segment| current != Some(&segment.path) && !manifest.covered.contains(&segment.number));
     let log_bytes: u64 = log.iter().map(|segment| segment.bytes).sum();
-    let mut left = log_bytes + manifest.bytes() + options.segment_bytes;
+    let mut left = log_bytes.saturating_add(manifest.bytes()).saturating_add(options.segment_bytes);
     let is_too_much = |left: u64| options.retain_bytes.is_some_and(|most| left > most);
-    let is_old =
+    let is_older =
         |age: Option<std::time::Duration>| age.zip(options.retain_for).is_some_and(|(age, longest)| age > longest);
-    let mut removed = 0;
-    let expired = |entry: &Entry, left: u64| {
-        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(entry.until.max(0) as u64);
-        is_old(now.and_then(|now| now.duration_since(at).ok())) || is_too_much(left)
+    // What is newest at this time, in milliseconds, is too old.
+    let is_old = |until: i64| {
+        let at = SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(until.max(0) as u64));
+        is_older(now.zip(at).and_then(|(now, at)| now.duration_since(at).ok()))
     };
+    let mut removed = 0;
     let mut entries = Vec::new();
     for entry in &manifest.segments {
-        if expired(entry, left) {
-            left -= entry.bytes;
+        if is_old(entry.until) || is_too_much(left) {
+            left = left.saturating_sub(entry.bytes);
             entries.push(entry.number);
         }
     }
-    if !entries.is_empty() {
-        removed += remove_columnar(folder, &entries);
+    if !entries.is_empty() || manifest.quarantined.iter().any(|segment| is_old(segment.until)) {
+        removed += remove_columnar(folder, &entries, is_old);
     }
     for segment in log {
         let age = now.and_then(|now| now.duration_since(segment.modified?).ok());
-        if !is_old(age) && !is_too_much(left) {
+        if !is_older(age) && !is_too_much(left) {
             continue; // a segment written while the clock was ahead must not keep those after it
         }
-        if remove_log(&segment) {
-            left -= segment.bytes;
-            removed += segment.bytes;
+        if let Some(bytes) = remove_log(&segment) {
+            left = left.saturating_sub(segment.bytes);
+            removed += bytes;
         }
     }
     removed
 }
 
-/// Removes a log segment, unless a process writes to it.
-fn remove_log(segment: &Segment) -> bool {
+/// Removes a log segment, unless a process writes to it. Returns its size in bytes.
+fn remove_log(segment: &Segment) -> Option<u64> {
     // Held until it is removed: no process begins to write to it meanwhile.
-    let Some(_sealed) = log::sealed(segment) else { return false };
+    let sealed = Sealed::lock(segment)?;
     if let Err(_error) = std::fs::remove_file(&segment.path) {
         #[cfg(feature = "tracing")]
         tracing::warn!(segment = %segment.path.display(), error = %_error, "a segment cannot be removed");
-        return false;
+        return None;
     }
     #[cfg(feature = "tracing")]
     tracing::info!(segment = %segment.path.display(), "events have expired");
-    true
+    Some(sealed.segment.bytes)
 }
 
-/// Takes these columnar segments out of the manifest, and removes their files. Returns their size in bytes; 0 where the manifest is
-/// being changed by another, so that the next call removes them.
-fn remove_columnar(folder: &Path, numbers: &[u64]) -> u64 {
+/// Takes these columnar segments out of the manifest, and removes their files; with them the damaged segments that are older than all
+/// that stays, or too old. Returns the size of the columnar ones in bytes; 0 where the manifest is being changed by another, so that the
+/// next call removes them.
+fn remove_columnar(folder: &Path, numbers: &[u64], is_old: impl Fn(i64) -> bool) -> u64 {
     let Ok(Some(lock)) = ManifestLock::try_take(folder) else { return 0 };
     let Ok(mut manifest) = Manifest::read(folder) else { return 0 };
     let (gone, kept): (Vec<_>, Vec<_>) =
@@ -72,8 +74,9 @@ fn remove_columnar(folder: &Path, numbers: &[u64]) -> u64 {
     manifest.segments = kept;
     let oldest = manifest.segments.iter().map(|entry| entry.from).min().unwrap_or(i64::MAX);
     let last_gone = gone.iter().map(|entry| entry.until).max().unwrap_or(i64::MIN).min(oldest);
-    let (expired, damaged): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut manifest.quarantined).into_iter().partition(|segment| segment.until <= last_gone);
+    let (expired, damaged): (Vec<_>, Vec<_>) = std::mem::take(&mut manifest.quarantined)
+        .into_iter()
+        .partition(|segment| segment.until <= last_gone || is_old(segment.until));
     manifest.quarantined = damaged;
     if let Err(_error) = lock.commit(manifest) {
         #[cfg(feature = "tracing")]

@@ -11,7 +11,7 @@ use isobar_base::sync::IgnorePoison;
 
 use super::log::{self, SEGMENT_FOR, Segment};
 use super::manifest::Manifest;
-use super::{LocalOptions, frame, retention};
+use super::{LocalOptions, files, frame, retention};
 use crate::{Error, Result, ScanOptions};
 
 /// First bytes of a segment: a mark with the version of the format.
@@ -64,6 +64,12 @@ impl DurableEnd {
 
     fn get(&self) -> Option<(PathBuf, u64)> {
         self.0.lock().ignore_poison().clone()
+    }
+
+    /// Whether this is the segment that is being written.
+    #[cfg(feature = "query")]
+    pub(super) fn is_of(&self, segment: &Path) -> bool {
+        self.get().is_some_and(|(path, _)| path == segment)
     }
 }
 
@@ -201,8 +207,8 @@ impl Current {
             let path = folder.join(log::name(number));
             match new_file(&path) {
                 Ok(mut file) => {
-                    // Another process may have removed it before it was locked.
-                    if !lock(&file) || !path.exists() {
+                    // Another process may have removed it before it was locked, and begun one of the same name.
+                    if !lock(&file) || !files::is_at(&path, &file) {
                         continue;
                     }
                     // A compaction may have covered another segment of this number meanwhile.
@@ -245,7 +251,7 @@ impl Current {
 }
 
 /// Locks a segment that is written to, for as long as it is open, so that other processes on the folder do not remove it. Without
-/// effect where the file system has no locks: there its age tells, see [`sealed`].
+/// effect where the file system has no locks: there its age tells, see [`log::Sealed`].
 fn lock(_file: &File) -> bool {
     #[cfg(unix)]
     if let Err(fs::TryLockError::WouldBlock) = _file.try_lock() {
@@ -258,13 +264,15 @@ fn lock(_file: &File) -> bool {
 pub(super) fn to_read(folder: &Path, end: &DurableEnd, options: &ScanOptions) -> Result<Vec<Segment>> {
     let before = end.get().and_then(|(path, _)| log::number(&path)).unwrap_or(0);
     let mut segments = log::list(folder)?;
-    // An event is older than the last change of its file.
-    let from = options.from.map(|from| SystemTime::from(from - chrono::TimeDelta::minutes(1)));
-    segments.retain(|segment| from.zip(segment.modified).is_none_or(|(from, modified)| modified >= from));
+    let from = options.from.map(|from| from.timestamp_millis());
+    segments.retain(|segment| from.zip(segment.newest()).is_none_or(|(from, newest)| newest >= from));
     let current = end.get();
     for segment in &mut segments {
         match &current {
-            Some((path, bytes)) if *path == segment.path => segment.bytes = *bytes,
+            Some((path, bytes)) if *path == segment.path => {
+                segment.bytes = *bytes;
+                segment.is_durable = true;
+            }
             // It may have been listed while it was being written to; it is complete by now.
             _ if before <= segment.number => {
                 segment.bytes = fs::metadata(&segment.path).map_or(segment.bytes, |meta| meta.len());

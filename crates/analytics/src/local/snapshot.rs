@@ -85,8 +85,8 @@ impl Snapshot {
                 Err(error) => return Err(Error::io(&path, error)),
             }
         }
-        for Quarantined { name, bytes, stretches, until, reason: _ } in &manifest.quarantined {
-            if overlaps(i64::MIN, *until, options) {
+        for Quarantined { name, bytes, stretches, from, until, reason: _ } in &manifest.quarantined {
+            if overlaps(*from, *until, options) {
                 snapshot.damage.merge(damage(name.clone(), *stretches, *bytes));
             }
         }
@@ -100,7 +100,7 @@ pub(super) fn damage(name: String, stretches: u64, bytes: u64) -> Damage {
 }
 
 /// Whether some time from the first to the last of these, in milliseconds, is selected.
-fn overlaps(from: i64, until: i64, options: &ScanOptions) -> bool {
+pub(super) fn overlaps(from: i64, until: i64, options: &ScanOptions) -> bool {
     options.from.is_none_or(|wanted| wanted.timestamp_millis() <= until)
         && options.until.is_none_or(|wanted| from < wanted.timestamp_millis())
 }

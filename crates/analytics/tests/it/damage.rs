@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use isobar_analytics::local::{LocalOptions, LocalSink};
+use chrono::DateTime;
+use isobar_analytics::local::{CompactionOptions, LocalOptions, LocalSink};
+use isobar_analytics::query::{Column, LocalDatasets, ScanRequest, ScanSource};
 use isobar_analytics::{DataPoint, EventSink, EventSinkExt, Scan, ScanOptions};
 
+use crate::columnar::{files, sink_at};
 use crate::point;
 
 async fn write(folder: &Path, numbers: std::ops::Range<usize>) {
@@ -187,4 +190,88 @@ async fn dataset_is_private_to_its_user() {
     std::fs::set_permissions(&dataset, std::fs::Permissions::from_mode(0o755)).unwrap();
     write(&dataset, 1..2).await;
     assert_eq!(mode(&dataset), 0o700);
+}
+
+const HOUR: i64 = 60 * 60 * 1000;
+
+/// The names of the damaged files that a read of these hours mentions.
+async fn damaged_between(sink: &LocalSink, hours: std::ops::Range<f64>) -> Vec<String> {
+    let at = |hours: f64| DateTime::from_timestamp_millis((hours * HOUR as f64) as i64).unwrap();
+    let options = ScanOptions::default().with_from(at(hours.start)).with_until(at(hours.end));
+    sink.scan(options).await.unwrap().damage.files.into_iter().collect()
+}
+
+#[tokio::test]
+async fn damage_of_a_log_segment_is_mentioned_for_the_times_that_it_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = sink_at(folder.path(), LocalOptions::default(), (1..=5).map(|hour| hour * HOUR));
+    (0..5).for_each(|number| sink.write(point(number)));
+    sink.close().await.unwrap();
+    drop(sink);
+    // The second and the fourth event, and the end of the last.
+    change(&segments(folder.path())[0], |bytes| {
+        let frame = (bytes.len() - 8) / 5;
+        bytes[8 + frame + 12] ^= 1;
+        bytes[8 + 3 * frame + 12] ^= 1;
+        bytes.truncate(bytes.len() - 3);
+    });
+    let sink = LocalSink::open(folder.path()).unwrap();
+    let name = ["000000000001.seg"];
+    for is_quarantined in [false, true] {
+        if is_quarantined {
+            sink.compact(CompactionOptions::default()).await.unwrap();
+            assert_eq!(files(&folder.path().join("quarantine"), ".seg"), name);
+        }
+        assert!(damaged_between(&sink, 0.0..0.5).await.is_empty(), "before its first event, {is_quarantined}");
+        assert_eq!(damaged_between(&sink, 1.5..2.5).await, name, "{is_quarantined}");
+        assert_eq!(damaged_between(&sink, 4.5..5.5).await, name, "behind the last that can be read, {is_quarantined}");
+    }
+}
+
+#[tokio::test]
+async fn damage_of_a_columnar_segment_is_mentioned_for_its_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = folder.path().join("d");
+    let sink = sink_at(&dataset, LocalOptions::default(), [HOUR, 3 * HOUR, 10 * HOUR]);
+    (0..2).for_each(|number| sink.write(point(number)));
+    sink.compact(CompactionOptions::default()).await.unwrap();
+    sink.write(point(2));
+    sink.compact(CompactionOptions::default()).await.unwrap();
+    let first = files(&dataset, ".parquet").remove(0);
+    change(&dataset.join(&first), |bytes| bytes[5] ^= 1);
+    // A query sets it aside.
+    let source = LocalDatasets::open(folder.path());
+    assert!(source.scan(&ScanRequest::new("d", [Column::Double(1)])).unwrap().all(|scanned| scanned.is_ok()));
+    assert_eq!(files(&dataset.join("quarantine"), ".parquet"), [first.clone()]);
+    assert_eq!(damaged_between(&sink, 0.0..0.5).await, Vec::<String>::new());
+    assert_eq!(damaged_between(&sink, 0.5..1.5).await, [first.clone()]);
+    assert_eq!(damaged_between(&sink, 2.0..2.5).await, [first]);
+    assert_eq!(damaged_between(&sink, 3.5..20.0).await, Vec::<String>::new());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_another_process_is_just_writing_is_not_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = LocalSink::open(folder.path()).unwrap();
+    sink.write(point(1));
+    sink.flush().await.unwrap();
+    let path = &segments(folder.path())[0];
+    change(path, |bytes| bytes.extend_from_within(8..20));
+    let other = scan(folder.path()).await;
+    assert_eq!((numbers(&other), other.damage.stretches), (vec![1], 0));
+    sink.close().await.unwrap();
+    drop(sink);
+    let other = scan(folder.path()).await;
+    assert_eq!((numbers(&other), other.damage.bytes), (vec![1], 12), "nobody goes on with it");
+}
+
+#[tokio::test]
+async fn times_at_the_ends_of_the_calendar_select_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0..3).await;
+    let sink = LocalSink::open(folder.path()).unwrap();
+    let all =
+        ScanOptions::default().with_from(DateTime::<chrono::Utc>::MIN_UTC).with_until(DateTime::<chrono::Utc>::MAX_UTC);
+    assert_eq!(sink.scan(all).await.unwrap().events.len(), 3);
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use isobar_analytics::local::{CompactionOptions, LocalOptions, LocalSink};
+use isobar_analytics::local::{CompactionOptions, ExportFormat, LocalOptions, LocalSink};
 use isobar_analytics::query::{Column, LocalDatasets, ScanRequest, ScanSource};
 use isobar_analytics::{DataPoint, ErrorKind, EventSink, EventSinkExt, Scan, ScanOptions};
 
@@ -182,6 +182,32 @@ async fn damaged_columnar_segment_is_skipped_named_and_set_aside() {
 }
 
 #[tokio::test]
+async fn damaged_segment_that_a_crash_has_left_in_its_place_is_set_aside_and_stays_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = folder.path().join("d");
+    let sink = LocalSink::open(&dataset).unwrap();
+    sink.write(point(1));
+    compact(&sink).await;
+    let file = folder.path().join("export.parquet");
+    sink.export(ScanOptions::default(), ExportFormat::Parquet, &file).await.unwrap();
+    let name = files(&dataset, ".parquet").remove(0);
+    let mut damaged = std::fs::read(dataset.join(&name)).unwrap();
+    damaged[5] ^= 1;
+    std::fs::write(dataset.join(&name), &damaged).unwrap();
+    let source = LocalDatasets::open(folder.path());
+    source.scan(&ScanRequest::new("d", [Column::Double(1)])).unwrap().for_each(|scanned| drop(scanned.unwrap()));
+    // The crash: it is in the manifest as damaged, and its file was not moved yet.
+    std::fs::rename(dataset.join("quarantine").join(&name), dataset.join(&name)).unwrap();
+    compact(&sink).await;
+    assert_eq!(std::fs::read(dataset.join("quarantine").join(&name)).unwrap(), damaged);
+    // Another segment does not get its name.
+    assert_eq!(sink.import(&file).await.unwrap(), 1);
+    assert!(!files(&dataset, ".parquet").contains(&name));
+    let scan = sink.scan(ScanOptions::default()).await.unwrap();
+    assert_eq!((sorted(&scan), scan.damage.files), (vec![1], [name].into()));
+}
+
+#[tokio::test]
 async fn damaged_log_segment_is_kept_aside_when_it_is_compacted() {
     let folder = tempfile::tempdir().unwrap();
     let sink = LocalSink::open(folder.path()).unwrap();
@@ -231,6 +257,57 @@ async fn damaged_manifest_is_an_error_of_reading_and_not_of_writing() {
     sink.flush().await.unwrap();
     std::fs::write(&path, manifest).unwrap();
     assert_eq!(sorted(&sink.scan(ScanOptions::default()).await.unwrap()), [1, 2]);
+}
+
+#[tokio::test]
+async fn nothing_is_read_or_removed_where_the_manifest_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = folder.path().join("d");
+    let sink = LocalSink::open(&dataset).unwrap();
+    (0..2).for_each(|number| sink.write(point(number)));
+    compact(&sink).await;
+    drop(sink);
+    let manifest = std::fs::read(dataset.join("manifest.jsonl")).unwrap();
+    std::fs::remove_file(dataset.join("manifest.jsonl")).unwrap();
+    let columnar = files(&dataset, ".parquet");
+    let options = LocalOptions::default().with_compact_every(Some(Duration::from_millis(1))).with_retain_bytes(Some(1));
+    let sink = LocalSink::open_with(&dataset, options).unwrap();
+    let error = sink.compact(CompactionOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Corrupt, "compact"));
+    assert!(error.message().contains("the manifest is missing") && error.message().contains("import each"), "{error}");
+    assert_eq!(sink.erase("1").await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(sink.scan(ScanOptions::default()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(LocalDatasets::open(folder.path()).scan(&ScanRequest::new("d", [])).is_err());
+    // Points are taken nevertheless.
+    sink.write(point(2));
+    sink.flush().await.unwrap();
+    sink.apply_retention().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(sink);
+    assert_eq!((files(&dataset, ".parquet"), files(&dataset, ".seg").len()), (columnar.clone(), 1));
+    std::fs::write(dataset.join("manifest.jsonl"), manifest).unwrap();
+    assert_eq!(sorted(&scan(&dataset).await), [0, 1, 2]);
+
+    // The other way that the message names.
+    std::fs::remove_file(dataset.join("manifest.jsonl")).unwrap();
+    std::fs::rename(dataset.join(&columnar[0]), folder.path().join(&columnar[0])).unwrap();
+    let sink = LocalSink::open(&dataset).unwrap();
+    assert_eq!(sink.import(folder.path().join(&columnar[0])).await.unwrap(), 2);
+    assert_eq!(sorted(&sink.scan(ScanOptions::default()).await.unwrap()), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn files_that_a_user_has_put_among_the_segments_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = LocalSink::open(folder.path()).unwrap();
+    sink.write(point(1));
+    sink.flush().await.unwrap();
+    let file = folder.path().join("november.parquet");
+    sink.export(ScanOptions::default(), ExportFormat::Parquet, &file).await.unwrap();
+    std::fs::write(folder.path().join("7.seg"), "").unwrap();
+    compact(&sink).await;
+    compact(&sink).await;
+    assert!(file.exists() && folder.path().join("7.seg").exists());
 }
 
 #[tokio::test]
