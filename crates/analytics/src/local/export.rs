@@ -12,12 +12,15 @@ use arrow_schema::{DataType, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::columnar::{Rows, Selection, StoredColumn, file_schema, properties, text_columns, with_schema};
+use super::LocalSink;
+use super::columnar::{Rows, StoredColumn, events, file_schema, properties, with_schema};
 use super::compact::Compactor;
-use super::maintenance::{LocalRows, on_a_thread};
+use super::files::NewFile;
+use super::maintenance::on_a_thread;
+use super::reader::Reader;
 use super::segment::DurableEnd;
-use super::{LocalSink, maintenance};
-use crate::{Damage, Error, ErrorKind, PointRef, Result, ScanOptions, limits};
+use super::snapshot::Snapshot;
+use crate::{Batch, Damage, Error, ErrorKind, Event, PointRef, Result, ScanOptions, limits};
 
 /// The format of an exported file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,12 +61,13 @@ pub struct ExportReport {
 }
 
 impl LocalSink {
-    /// Writes the durable points that the options select (without regard to their limit) to a new file with the columns of Analytics
-    /// Engine's tables; index and blobs as text, but for columns with a value that is not UTF-8. The rows come in no certain order.
+    /// Writes the durable points that [`read`](crate::EventSink::read) returns for these options to a new file with the columns of
+    /// Analytics Engine's tables; index and blobs as text, but for columns with a value that is not UTF-8. The rows come in no certain
+    /// order. The file gets its name when it is whole, and it is durable when this returns.
     ///
     /// # Errors
-    /// [`ErrorKind::StorageFull`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Unavailable`], also where the file exists;
-    /// [`ErrorKind::Corrupt`] where the manifest is damaged. Then the file is removed again.
+    /// [`ErrorKind::Unsupported`] where the file exists; [`ErrorKind::StorageFull`], [`ErrorKind::PermissionDenied`],
+    /// [`ErrorKind::Unavailable`]; [`ErrorKind::Corrupt`] where the manifest is lost or damaged. Then no file is left.
     pub async fn export(
         &self,
         options: ScanOptions,
@@ -72,15 +76,7 @@ impl LocalSink {
     ) -> Result<ExportReport> {
         let path = file.into();
         let source = Source { folder: self.shared.folder.clone(), end: self.shared.end.clone(), options };
-        let exported = on_a_thread(move || {
-            let file = isobar_base::fs::private_file().write(true).create_new(true).open(&path);
-            let file = file.map_err(|error| Error::io(&path, error))?;
-            let written = source.write(format, file, &path);
-            if written.is_err() {
-                drop(std::fs::remove_file(&path));
-            }
-            written
-        });
+        let exported = on_a_thread(move || source.write(format, &path));
         exported.await.map_err(|error| error.during("export"))
     }
 
@@ -88,8 +84,8 @@ impl LocalSink {
     /// and visible all at once, when this returns. A file that is imported twice is there twice.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where the file is not Parquet with these columns, or a row exceeds a limit: then nothing of it is
-    /// taken; else as [`compact`](Self::compact).
+    /// [`ErrorKind::Unsupported`] where the file is not Parquet with these columns, or a row exceeds a limit or stands for more than one
+    /// point (`_sample_interval`): then nothing of it is taken; else as [`compact`](Self::compact).
     pub async fn import(&self, file: impl Into<PathBuf>) -> Result<u64> {
         const OPERATION: &str = "import";
         self.ensure_open(OPERATION)?;
@@ -107,73 +103,56 @@ struct Source {
 }
 
 impl Source {
-    fn write(self, format: ExportFormat, file: File, path: &Path) -> Result<ExportReport> {
+    fn write(self, format: ExportFormat, path: &Path) -> Result<ExportReport> {
+        let (new, file) = NewFile::create(path)?;
         // Twice over the same snapshot: which columns are text shows at its end.
-        let scan = maintenance::LocalScan::take(&self.folder, &self.end, &self.options)?;
+        let snapshot = Snapshot::take(&self.folder, &self.end, &self.options)?;
         let mut is_text = [true; 1 + limits::BLOBS];
-        for batch in self.batches(&scan) {
-            text_columns(&batch?.0, &mut is_text);
+        for batch in self.batches(&snapshot)? {
+            batch?.events.iter().for_each(|event| text_columns(event, &mut is_text));
         }
         let schema = file_schema(&is_text);
         let mut output =
             Output::create(format, BufWriter::new(file), &schema).map_err(|problem| failed(path, problem))?;
         let mut report = ExportReport::default();
-        for batch in self.batches(&scan) {
-            let (batch, damage) = batch?;
-            report.points += batch.num_rows() as u64;
+        for batch in self.batches(&snapshot)? {
+            let Batch { events, damage } = batch?;
+            report.points += events.len() as u64;
             report.damage.merge(damage);
-            let batch = with_schema(&batch, &schema).map_err(|error| failed(path, error))?;
-            output.write(&batch).map_err(|problem| failed(path, problem))?;
+            let mut rows = Rows::default();
+            events.iter().for_each(|event| add(&mut rows, event));
+            let rows = rows.into_sorted();
+            let batch = rows.batch(0..rows.len()).and_then(|batch| with_schema(&batch, &schema));
+            output.write(&batch.map_err(internal)?).map_err(|problem| failed(path, problem))?;
         }
         let file = output.finish().map_err(|problem| failed(path, problem))?;
-        file.sync_all().map_err(|error| Error::io(path, error))?;
+        new.publish(&file)?;
         Ok(report)
     }
 
-    /// The selected rows with all columns, index and blobs as binary.
-    fn batches(&self, scan: &maintenance::LocalScan) -> impl Iterator<Item = Result<(RecordBatch, Damage)>> {
-        let selection = Selection {
-            columns: StoredColumn::all().collect(),
-            from: self.options.from.map(|from| from.timestamp_millis()),
-            until: self.options.until.map(|until| until.timestamp_millis()),
-            ..Selection::default()
-        };
-        let options = self.options.clone();
-        scan.clone().read(options.clone(), selection).map(move |read| {
-            let (rows, counts) = read?;
-            let batch = match rows {
-                LocalRows::Columns(batch) => covered(&batch, &options)?,
-                LocalRows::Events(events) => {
-                    let mut rows = Rows::default();
-                    for event in events {
-                        let blobs: Vec<&[u8]> = event.point.blobs.iter().map(AsRef::as_ref).collect();
-                        let point = PointRef::new(Some(event.index()), &blobs, &event.point.doubles);
-                        rows.push(event.timestamp.timestamp_millis(), &point);
-                    }
-                    binary(rows)?
-                }
-                LocalRows::Nothing => binary(Rows::default())?,
-            };
-            Ok((batch, counts.damage))
-        })
+    /// The batches that the options select, as others read them.
+    fn batches(&self, snapshot: &Snapshot) -> Result<impl Iterator<Item = Result<Batch>>> {
+        let mut reader = Reader::new(snapshot.clone(), self.options.clone())?;
+        Ok(std::iter::from_fn(move || reader.batch()))
     }
 }
 
-/// The rows as a batch, index and blobs as binary.
-fn binary(rows: Rows) -> Result<RecordBatch> {
-    let sorted = rows.into_sorted();
-    let batch =
-        sorted.batch(0..sorted.len()).and_then(|batch| with_schema(&batch, &file_schema(&[false; 1 + limits::BLOBS])));
-    batch.map_err(internal)
+/// Unmarks the columns, in the order of [`file_schema`], of which this event has another value than text.
+fn text_columns(event: &Event, is_text: &mut [bool; 1 + limits::BLOBS]) {
+    let blobs = (1..=limits::BLOBS).map(|number| event.blob(number));
+    for (value, is_text) in std::iter::once(event.index()).chain(blobs).zip(is_text) {
+        *is_text = *is_text && std::str::from_utf8(value).is_ok();
+    }
 }
 
-/// The rows of a batch that the options select: pages have others besides.
-fn covered(batch: &RecordBatch, options: &ScanOptions) -> Result<RecordBatch> {
-    let times = batch.column(StoredColumn::Timestamp.position()).as_primitive::<TimestampMillisecondType>();
-    let is_covered =
-        |time: &i64| chrono::DateTime::from_timestamp_millis(*time).is_some_and(|time| options.covers(time));
-    let mask = times.values().iter().map(|time| Some(is_covered(time))).collect();
-    arrow_select::filter::filter_record_batch(batch, &mask).map_err(internal)
+/// Adds an event to rows.
+fn add(rows: &mut Rows, event: &Event) {
+    let mut blobs: [&[u8]; limits::BLOBS] = [&[]; limits::BLOBS];
+    for (slot, blob) in blobs.iter_mut().zip(&event.point.blobs) {
+        *slot = blob;
+    }
+    let point = PointRef::new(Some(event.index()), &blobs[..event.point.blobs.len()], &event.point.doubles);
+    rows.push(event.timestamp.timestamp_millis(), &point);
 }
 
 /// A file that is being written.
@@ -264,30 +243,50 @@ fn import(folder: &Path, path: &Path) -> Result<u64> {
     }
     let target = file_schema(&[false; 1 + limits::BLOBS]);
     let reader = reader.build().map_err(|error| unsupported(error.to_string()))?;
-    let mut rows = Rows::default();
     let mut compactor = Compactor::begin(folder)?;
     let mut written = Vec::new();
-    for batch in reader {
-        let batch =
-            batch.and_then(|batch| with_schema(&batch, &target)).map_err(|error| unsupported(error.to_string()))?;
-        for event in super::columnar::events(&batch) {
-            if let Some(problem) = event.point.problem() {
-                return Err(unsupported(problem.to_string()));
+    let take = || -> Result<()> {
+        let mut rows = Rows::default();
+        let mut row = 0;
+        for batch in reader {
+            let batch = batch.and_then(|batch| with_schema(&batch, &target));
+            let batch = batch.map_err(|error| unsupported(error.to_string()))?;
+            let events = events(&batch);
+            if let Some((at, problem)) = invalid_row(&batch, &events) {
+                return Err(unsupported(format!("row {}: {problem}", row + at + 1)));
             }
-            let blobs: Vec<&[u8]> = event.point.blobs.iter().map(AsRef::as_ref).collect();
-            rows.push(
-                event.timestamp.timestamp_millis(),
-                &PointRef::new(Some(event.index()), &blobs, &event.point.doubles),
-            );
+            row += events.len();
+            events.iter().for_each(|event| add(&mut rows, event));
+            if rows.is_full() {
+                written.push(compactor.write(std::mem::take(&mut rows))?);
+            }
         }
-        if rows.is_full() {
-            written.push(compactor.write(std::mem::take(&mut rows))?);
+        if rows.len() > 0 {
+            written.push(compactor.write(rows)?);
         }
-    }
-    if rows.len() > 0 {
-        written.push(compactor.write(rows)?);
+        Ok(())
+    };
+    if let Err(error) = take() {
+        compactor.discard(&written);
+        return Err(error);
     }
     compactor.add(written)
+}
+
+/// The first row, counted from 0, that cannot be taken in, and the reason.
+fn invalid_row(batch: &RecordBatch, events: &[Event]) -> Option<(usize, String)> {
+    let times = batch.column(StoredColumn::Timestamp.position()).as_primitive::<TimestampMillisecondType>().values();
+    let weights = batch.column(StoredColumn::SampleInterval.position()).as_primitive::<UInt32Type>().values();
+    let problem = |row: usize, event: &Event| match weights[row] {
+        1 if chrono::DateTime::from_timestamp_millis(times[row]).is_none() => {
+            Some(format!("the time {} ms since 1970 is beyond the calendar", times[row]))
+        }
+        1 => event.point.problem().map(|problem| problem.to_string()),
+        weight => Some(format!(
+            "_sample_interval is {weight}, and only points that stand for themselves alone (1) are taken in"
+        )),
+    };
+    events.iter().enumerate().find_map(|(row, event)| Some((row, problem(row, event)?)))
 }
 
 fn internal(error: arrow_schema::ArrowError) -> Error {

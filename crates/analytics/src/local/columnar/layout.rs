@@ -82,15 +82,6 @@ pub(crate) fn file_schema(is_text: &[bool; 1 + limits::BLOBS]) -> SchemaRef {
     })
 }
 
-/// Unmarks those columns, in the order of [`file_schema`], that have another value than text in this batch of binary ones.
-pub(crate) fn text_columns(batch: &RecordBatch, is_text: &mut [bool; 1 + limits::BLOBS]) {
-    let columns = std::iter::once(StoredColumn::Index).chain((1..=limits::BLOBS).map(StoredColumn::Blob));
-    for (column, is_text) in columns.zip(is_text) {
-        let texts = batch.column(column.position()).as_binary::<i32>();
-        *is_text = *is_text && texts.iter().flatten().all(|text| std::str::from_utf8(text).is_ok());
-    }
-}
-
 /// Returns the batch with the types of this schema.
 ///
 /// # Errors

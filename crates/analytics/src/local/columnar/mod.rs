@@ -11,7 +11,7 @@ mod read;
 mod rows;
 mod write;
 
-pub(crate) use layout::{StoredColumn, file_schema, text_columns, with_schema};
+pub(crate) use layout::{StoredColumn, file_schema, with_schema};
 pub(crate) use read::{Columnar, Fault, Selection, schema_of};
 pub(crate) use rows::{Rows, events};
 pub(crate) use write::{ColumnarWriter, properties};
