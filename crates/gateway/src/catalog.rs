@@ -11,11 +11,15 @@ use isobar_storage::ObjectStore;
 
 #[cfg(feature = "rest")]
 mod databases;
+#[cfg(feature = "explorer")]
+mod deploys;
 #[cfg(feature = "rest")]
 mod namespaces;
 
 #[cfg(feature = "rest")]
 pub use databases::{DatabaseCatalog, DatabaseInfo, FixedDatabases};
+#[cfg(feature = "explorer")]
+pub use deploys::{DeployCatalog, DeployInfo};
 #[cfg(feature = "rest")]
 pub use namespaces::NamespaceEntry;
 

@@ -6,11 +6,14 @@
 //! | `catalog` | the buckets, databases and namespaces that doors serve, by name (features `s3`, `rest`) |
 //! | `s3` | S3, over buckets (feature `s3`) |
 //! | `rest` | Cloudflare's REST API v4 (feature `rest`) |
+//! | `explorer` | a page for people, over the routes of `rest` and some of its own (feature `explorer`) |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "s3", feature = "rest"))]
 pub mod catalog;
 mod client;
+#[cfg(feature = "explorer")]
+pub mod explorer;
 pub mod keys;
 #[cfg(feature = "rest")]
 pub mod rest;

@@ -14,7 +14,7 @@ use crate::keys::{AccessKeys, FailedAttempts, Key, KeyStore, Verified};
 ///
 /// A blocked address may use the tokens that this process has verified before: one client's mistake must not lock others out that
 /// share its address.
-pub(super) async fn authenticate(keys: &KeyStore, attempts: &FailedAttempts, call: &Call) -> Answer<Key> {
+pub(crate) async fn authenticate(keys: &KeyStore, attempts: &FailedAttempts, call: &Call) -> Answer<Key> {
     let token = token(call);
     let blocked = call.address().and_then(|address| attempts.blocked_for(address, Instant::now()));
     if let Some(time) = blocked

@@ -15,16 +15,16 @@ use crate::keys::{Key, Permission};
 
 /// A request without its body.
 #[derive(Debug)]
-pub(super) struct Call {
-    pub(super) method: Method,
-    pub(super) path: String,
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
     pub(super) query: Parameters,
-    pub(super) headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     client: ClientInfo,
 }
 
 impl Call {
-    pub(super) fn new(parts: &Parts) -> Self {
+    pub(crate) fn new(parts: &Parts) -> Self {
         Self {
             method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
@@ -34,7 +34,7 @@ impl Call {
         }
     }
 
-    pub(super) fn address(&self) -> Option<IpAddr> {
+    pub(crate) fn address(&self) -> Option<IpAddr> {
         self.client.address
     }
 
@@ -52,7 +52,7 @@ impl Call {
 }
 
 /// Requires a permission of the key.
-pub(super) fn require(key: &Key, permission: Permission) -> Answer<()> {
+pub(crate) fn require(key: &Key, permission: Permission) -> Answer<()> {
     // A statement that writes can read, too.
     let is_included = permission == Permission::D1Read && key.scope.has(Permission::D1Write);
     if is_included || key.scope.has(permission) {
@@ -67,7 +67,7 @@ pub(super) async fn bytes(body: Body, limit: usize) -> Answer<Bytes> {
 }
 
 /// Reads a body of JSON.
-pub(super) async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
+pub(crate) async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
     let bytes = bytes(body, limit).await?;
     serde_json::from_slice(&bytes).map_err(ApiError::malformed)
 }

@@ -107,7 +107,7 @@ pub(super) async fn find(door: &RestDoor, key: &Key, id: &str) -> Answer<Databas
 }
 
 /// Finds and opens a database by its id or name.
-pub(super) async fn open(door: &RestDoor, key: &Key, id: &str) -> Answer<(DatabaseInfo, Arc<dyn Database>)> {
+pub(crate) async fn open(door: &RestDoor, key: &Key, id: &str) -> Answer<(DatabaseInfo, Arc<dyn Database>)> {
     let info = find(door, key, id).await?;
     let opened = door.databases.open(&info.id).await.map_err(|error| ApiError::of_catalog(&error, DATABASES))?;
     let database = opened.ok_or_else(|| missing(id))?;

@@ -87,16 +87,19 @@ impl RestOptions {
 /// ```
 #[derive(Debug, Clone)]
 pub struct RestDoor {
-    pub(super) keys: KeyStore,
-    pub(super) buckets: Arc<dyn BucketCatalog>,
+    pub(crate) keys: KeyStore,
+    pub(crate) buckets: Arc<dyn BucketCatalog>,
     pub(super) databases: Arc<dyn DatabaseCatalog>,
-    pub(super) namespaces: Arc<[NamespaceEntry]>,
+    pub(crate) namespaces: Arc<[NamespaceEntry]>,
     #[cfg(feature = "analytics")]
-    pub(super) datasets: Option<Arc<dyn isobar_analytics::query::ScanSource>>,
-    pub(super) options: RestOptions,
+    pub(crate) datasets: Option<Arc<dyn isobar_analytics::query::ScanSource>>,
+    pub(crate) options: RestOptions,
     pub(super) jobs: Arc<Jobs>,
-    pub(super) attempts: Arc<FailedAttempts>,
+    pub(crate) attempts: Arc<FailedAttempts>,
     pub(super) audit: Audit,
+    /// Name in events.
+    pub(super) name: &'static str,
+    pub(crate) is_read_only: bool,
 }
 
 impl RestDoor {
@@ -114,6 +117,8 @@ impl RestDoor {
             jobs: Arc::default(),
             attempts: Arc::default(),
             audit: Audit::new(),
+            name: "rest",
+            is_read_only: false,
         }
     }
 
@@ -164,6 +169,20 @@ impl RestDoor {
     #[must_use]
     pub fn with_audit(mut self, audit: Audit) -> Self {
         self.audit = audit;
+        self
+    }
+
+    /// Refuses every request that writes (403), whatever its token may do. Default: the token's permissions decide.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.is_read_only = true;
+        self
+    }
+
+    /// Sets the name of the door in events.
+    #[cfg(feature = "explorer")]
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
         self
     }
 }

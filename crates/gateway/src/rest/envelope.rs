@@ -11,10 +11,10 @@ use crate::catalog::{CatalogError, CatalogErrorKind};
 use crate::keys::KeysError;
 
 /// Result of a route.
-pub(super) type Answer<T = Response> = Result<T, ApiError>;
+pub(crate) type Answer<T = Response> = Result<T, ApiError>;
 
 /// Codes of Cloudflare's API. Sources: the clients' handling of them; R2's documentation, "Error codes".
-pub(super) mod code {
+pub(crate) mod code {
     pub(crate) const INVALID_TOKEN: u32 = 1000;
     pub(crate) const INVALID_HEADERS: u32 = 6003;
     pub(crate) const NO_ROUTE: u32 = 7003;
@@ -39,52 +39,58 @@ pub(super) mod code {
 
 /// An error as the API answers it.
 #[derive(Debug)]
-pub(super) struct ApiError {
-    pub(super) status: StatusCode,
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
     pub(super) code: u32,
     pub(super) message: String,
     /// Reason for the audit, where the request was refused because of its key.
-    pub(super) refusal: Option<String>,
+    pub(crate) refusal: Option<String>,
     retry_after: Option<Duration>,
 }
 
 impl ApiError {
-    pub(super) fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), refusal: None, retry_after: None }
     }
 
     /// The request is malformed: 400.
-    pub(super) fn malformed(message: impl std::fmt::Display) -> Self {
+    pub(crate) fn malformed(message: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code::MALFORMED, format!("The request is malformed: {message}"))
     }
 
     /// The path has no route: 404.
-    pub(super) fn no_route(path: &str) -> Self {
+    pub(crate) fn no_route(path: &str) -> Self {
         let shown: String = path.chars().take(200).collect();
         let message = format!("Could not route to {shown}, perhaps your object identifier is invalid?");
         Self::new(StatusCode::NOT_FOUND, code::NO_ROUTE, message)
     }
 
     /// The key lacks a permission, or is bound to other resources: 403.
-    pub(super) fn forbidden(reason: impl std::fmt::Display) -> Self {
+    pub(crate) fn forbidden(reason: impl std::fmt::Display) -> Self {
         let message = format!("Authentication error: {reason}");
         Self::new(StatusCode::FORBIDDEN, code::AUTHENTICATION, message).refused(reason.to_string())
     }
 
+    /// The door refuses writes: 403.
+    pub(crate) fn read_only() -> Self {
+        let message = "this server is open for reading alone here: the request would write";
+        Self::new(StatusCode::FORBIDDEN, code::AUTHENTICATION, message)
+    }
+
     /// Marks a request that was refused because of its key.
-    pub(super) fn refused(mut self, reason: impl Into<String>) -> Self {
+    pub(crate) fn refused(mut self, reason: impl Into<String>) -> Self {
         self.refusal = Some(reason.into());
         self
     }
 
     /// Sets the time after which the client may try again.
-    pub(super) fn retry_after(mut self, time: Duration) -> Self {
+    pub(crate) fn retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time);
         self
     }
 
     /// The error of a catalog, with the codes of its kind of resource.
-    pub(super) fn of_catalog(error: &CatalogError, codes: ResourceCodes) -> Self {
+    pub(crate) fn of_catalog(error: &CatalogError, codes: ResourceCodes) -> Self {
         let (status, code) = match error.kind() {
             CatalogErrorKind::InvalidName => (StatusCode::BAD_REQUEST, codes.invalid_name),
             CatalogErrorKind::AlreadyExists => (codes.exists_status, codes.exists),
@@ -115,14 +121,14 @@ impl ApiError {
 
 /// Codes of a kind of resource.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ResourceCodes {
+pub(crate) struct ResourceCodes {
     invalid_name: u32,
     exists: u32,
     exists_status: StatusCode,
     missing: u32,
 }
 
-pub(super) const BUCKETS: ResourceCodes = ResourceCodes {
+pub(crate) const BUCKETS: ResourceCodes = ResourceCodes {
     invalid_name: code::INVALID_BUCKET,
     exists: code::BUCKET_EXISTS,
     exists_status: StatusCode::CONFLICT,
@@ -134,6 +140,14 @@ pub(super) const DATABASES: ResourceCodes = ResourceCodes {
     exists: code::DATABASE_EXISTS,
     exists_status: StatusCode::BAD_REQUEST,
     missing: code::NO_DATABASE,
+};
+
+#[cfg(feature = "explorer")]
+pub(crate) const DEPLOYS: ResourceCodes = ResourceCodes {
+    invalid_name: code::MALFORMED,
+    exists: code::MALFORMED,
+    exists_status: StatusCode::BAD_REQUEST,
+    missing: code::NO_OBJECT,
 };
 
 impl From<KeysError> for ApiError {
@@ -176,7 +190,7 @@ struct Success<'a, T> {
 }
 
 /// The result in the envelope.
-pub(super) fn success<T: Serialize>(result: &T) -> Answer {
+pub(crate) fn success<T: Serialize>(result: &T) -> Answer {
     success_with(result, None, &[])
 }
 

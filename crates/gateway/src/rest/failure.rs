@@ -7,7 +7,7 @@ use super::envelope::{ApiError, code};
 
 /// Whether a request only reads, so that clients may repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Read,
     Write,
 }
@@ -19,7 +19,7 @@ pub(super) fn kind_of(statements: &[Statement]) -> Kind {
 
 /// The error of a database. SDKs repeat 429 and 5xx after every request, so that a write answers neither, whatever has failed: it
 /// may have happened.
-pub(super) fn failed(error: &Error, kind: Kind) -> ApiError {
+pub(crate) fn failed(error: &Error, kind: Kind) -> ApiError {
     let status = match kind {
         Kind::Read if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,

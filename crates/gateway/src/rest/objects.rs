@@ -52,14 +52,19 @@ pub(super) async fn get(door: &RestDoor, call: &Call, key: &Key, bucket: &str, n
     if !key.scope.buckets().can_read(bucket, name) {
         return Err(bound_to_prefix(key));
     }
+    read(&*store, &call.headers, name).await
+}
+
+/// The object of a store, or a range of it, by the conditions of a request's headers.
+pub(crate) async fn read(store: &dyn ObjectStore, asked: &HeaderMap, name: &str) -> Answer {
     let name = ObjectKey::new(name).map_err(|error| failed(&error))?;
-    let mut options = GetOptions::default().with_conditions(conditions(&call.headers)?.unwrap_or_default());
-    if let Some(range) = call.header(header::RANGE) {
+    let mut options = GetOptions::default().with_conditions(conditions(asked)?.unwrap_or_default());
+    if let Some(range) = asked.get(header::RANGE).and_then(|range| range.to_str().ok()) {
         options = options.with_range_header(range);
     }
     match store.get(&name, options).await.map_err(|error| failed(&error))? {
         GetResult::Missing => Err(missing()),
-        GetResult::ConditionFailed(meta) => Ok(condition_failed(call, &meta)),
+        GetResult::ConditionFailed(meta) => Ok(condition_failed(asked, &meta)),
         GetResult::Object { meta, range, body } => {
             let mut headers = headers(&meta);
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.length));
@@ -126,7 +131,7 @@ pub(super) async fn delete(door: &RestDoor, key: &Key, bucket: &str, name: &str)
 
 /// The error of a store. A repeated put or delete has the same result, so that clients may repeat these. The message of a failure of the
 /// server's may name files of it, and goes to the log alone.
-pub(super) fn failed(error: &Error) -> ApiError {
+pub(crate) fn failed(error: &Error) -> ApiError {
     let status = match error.kind() {
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::InvalidRange => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -161,8 +166,8 @@ fn precondition_failed() -> ApiError {
 }
 
 /// RFC 9110, 13.2.2: 304 for a GET that the client's copy answers, 412 otherwise.
-fn condition_failed(call: &Call, meta: &ObjectMeta) -> Response {
-    let has = |name| call.headers.contains_key(name);
+fn condition_failed(asked: &HeaderMap, meta: &ObjectMeta) -> Response {
+    let has = |name| asked.contains_key(name);
     let is_cached = (has(header::IF_NONE_MATCH) || has(header::IF_MODIFIED_SINCE))
         && !has(header::IF_MATCH)
         && !has(header::IF_UNMODIFIED_SINCE);

@@ -44,6 +44,9 @@ pub(super) async fn run(door: &RestDoor, key: &Key, id: &str, shape: Shape, body
     let statements = call::json::<Asked>(body, door.options.json_bytes).await?.statements()?;
     let kind = kind_of(&statements);
     if kind == Kind::Write {
+        if door.is_read_only {
+            return Err(ApiError::read_only());
+        }
         require(key, Permission::D1Write)?;
     }
     let results = execute(&*database, statements).await.map_err(|error| failed(&error, kind))?;

@@ -47,9 +47,47 @@ pub(super) enum Route {
     Download(String),
 }
 
+impl Route {
+    /// Reports whether the route writes, whatever is sent to it. The statements of a query say it themselves.
+    pub(super) fn writes(&self) -> bool {
+        match self {
+            Self::CreateBucket
+            | Self::DeleteBucket(_)
+            | Self::PutObject(..)
+            | Self::DeleteObject(..)
+            | Self::CreateDatabase
+            | Self::DeleteDatabase(_)
+            | Self::Import(_)
+            | Self::Restore(_)
+            | Self::Upload(_) => true,
+            Self::VerifyToken
+            | Self::User
+            | Self::Accounts
+            | Self::Account
+            | Self::Memberships
+            | Self::Graphql
+            | Self::ListBuckets
+            | Self::GetBucket(_)
+            | Self::ListObjects(_)
+            | Self::GetObject(..)
+            | Self::ListDatabases
+            | Self::GetDatabase(_)
+            | Self::Query(_)
+            | Self::Raw(_)
+            | Self::Export(_)
+            | Self::Bookmark(_)
+            | Self::ListNamespaces
+            | Self::ListNamespaceObjects(_)
+            | Self::Download(_) => false,
+            #[cfg(feature = "analytics")]
+            Self::Analytics => false,
+        }
+    }
+}
+
 /// Parameters of a query.
 #[derive(Debug, Default)]
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     pub(super) fn of(query: Option<&str>) -> Self {
@@ -151,7 +189,7 @@ fn of_database(id: String, rest: &[&str]) -> Routes {
     }
 }
 
-fn decoded(text: &str) -> Answer<String> {
+pub(crate) fn decoded(text: &str) -> Answer<String> {
     let decoded = percent_decode_str(text).decode_utf8();
     decoded.map(Cow::into_owned).map_err(|_| ApiError::malformed("the path is not UTF-8"))
 }

@@ -16,9 +16,6 @@ use super::route::{self, PREFIX, Route};
 use super::{account, buckets, databases, graphql, objects, query, sessions, transfer};
 use crate::keys::{Key, RefusedRequest};
 
-/// Name of the door in events.
-const DOOR: &str = "rest";
-
 impl RestDoor {
     /// Returns the router. Its paths begin with `/client/v4`; every other one is not found.
     pub fn into_router(self) -> Router {
@@ -30,6 +27,7 @@ impl RestDoor {
         let path = path.ok_or_else(|| ApiError::no_route(&call.path))?;
         // The URLs of files are their own authorization; nothing else is answered without a token.
         match route::read(&call.method, path) {
+            Ok((None, Route::Upload(_))) if self.is_read_only => return Err(ApiError::read_only()),
             Ok((None, Route::Upload(id))) => return transfer::upload(self, &id, body).await,
             Ok((None, Route::Download(id))) => return transfer::download(self, &id),
             _ => {}
@@ -37,6 +35,9 @@ impl RestDoor {
         let caller = authenticate(&self.keys, &self.attempts, call).await?;
         *key = Some(caller.id.clone());
         let (account, route) = route::read(&call.method, path)?;
+        if self.is_read_only && route.writes() {
+            return Err(ApiError::read_only());
+        }
         if let Some(account) = account.filter(|account| account != self.keys.account_id()) {
             return Err(self.wrong_account(&account));
         }
@@ -89,24 +90,30 @@ impl RestDoor {
 }
 
 async fn handle(State(door): State<Arc<RestDoor>>, request: Request) -> Response {
+    answer(&door, request).await
+}
+
+/// Answers a request, which is any below `/client/v4`.
+pub(crate) async fn answer(door: &RestDoor, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let call = Call::new(&parts);
     let mut key = None;
-    match Box::pin(door.respond(&call, body, &mut key)).await {
-        Ok(response) => response,
-        Err(error) => {
-            if let Some(reason) = &error.refusal {
-                door.audit.refused(&RefusedRequest {
-                    door: DOOR,
-                    key: key.as_deref(),
-                    address: call.address(),
-                    method: call.method.as_str(),
-                    path: &call.path,
-                    status: error.status.as_u16(),
-                    reason,
-                });
-            }
-            error.into_response()
-        }
+    let answer = Box::pin(door.respond(&call, body, &mut key)).await;
+    answer.unwrap_or_else(|error| refused(door, &call, key.as_deref(), error))
+}
+
+/// Reports an error to the audit where it is a refusal, and answers it.
+pub(crate) fn refused(door: &RestDoor, call: &Call, key: Option<&str>, error: ApiError) -> Response {
+    if let Some(reason) = &error.refusal {
+        door.audit.refused(&RefusedRequest {
+            door: door.name,
+            key,
+            address: call.address(),
+            method: call.method.as_str(),
+            path: &call.path,
+            status: error.status.as_u16(),
+            reason,
+        });
     }
+    error.into_response()
 }

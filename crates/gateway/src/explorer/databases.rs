@@ -1,0 +1,56 @@
+//! The schema of a database, and plans of statements.
+
+use axum::body::Body;
+use isobar_db::schema::Schema;
+use isobar_db::{Statement, Value, sql};
+use serde::{Deserialize, Serialize};
+
+use super::door::ExplorerDoor;
+use crate::keys::{Key, Permission};
+use crate::rest::parts::{Answer, ApiError, Kind, failed, json, open_database, require, success};
+
+/// Statement to be explained.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    sql: String,
+}
+
+/// A line of `EXPLAIN QUERY PLAN`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Step {
+    id: i64,
+    /// Id of the step that this one is part of; 0 for one of the whole plan.
+    parent: i64,
+    detail: String,
+}
+
+/// Tables with their columns, indexes and foreign keys, views and triggers.
+pub(super) async fn schema(door: &ExplorerDoor, key: &Key, id: &str) -> Answer {
+    require(key, Permission::D1Read)?;
+    let (_, database) = open_database(&door.rest, key, id).await?;
+    let schema = Schema::read(&*database).await.map_err(|error| failed(&error, Kind::Read))?;
+    success(&schema)
+}
+
+/// The plan of one statement, which is not run. Its parameters need no values.
+pub(super) async fn explain(door: &ExplorerDoor, key: &Key, id: &str, body: Body) -> Answer {
+    require(key, Permission::D1Read)?;
+    let (_, database) = open_database(&door.rest, key, id).await?;
+    let asked: Asked = json(body, door.rest.options.json_bytes).await?;
+    let plan = database.query(explained(&asked.sql)?).await.and_then(|result| result.rows_as::<Step>());
+    success(&plan.map_err(|error| failed(&error, Kind::Read))?)
+}
+
+fn explained(sql: &str) -> Answer<Statement> {
+    let mut statements = sql::split(sql);
+    let (Some(statement), None) = (statements.next(), statements.next()) else {
+        return Err(ApiError::malformed("one statement is explained at a time"));
+    };
+    if sql::keyword(statement) == "EXPLAIN" {
+        return Err(ApiError::malformed("the statement begins with EXPLAIN already: run it as it is"));
+    }
+    // SQLite plans without the values of parameters; there are as many as the statement has.
+    let parameters = sql::parameter_names(statement).len();
+    let explained = Statement::new(format!("EXPLAIN QUERY PLAN {statement}"));
+    Ok(explained.bind_all(vec![Value::Null; parameters]).rows_only())
+}

@@ -1,0 +1,74 @@
+//! The door: what it serves.
+
+use std::sync::Arc;
+
+use crate::catalog::DeployCatalog;
+use crate::rest::RestDoor;
+
+/// The explorer over everything that a [`RestDoor`] serves, with its keys, limits and audit.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use http::Request;
+/// use isobar_db::SqliteDatabase;
+/// use isobar_db::vault::Keyring;
+/// use isobar_gateway::explorer::ExplorerDoor;
+/// use isobar_gateway::keys::KeyStore;
+/// use isobar_gateway::rest::RestDoor;
+/// use tower::ServiceExt;
+///
+/// let keyring: Keyring = Keyring::generate("2026")?.expose_text().unwrap_or_default().parse()?;
+/// let keys = KeyStore::open(Arc::new(SqliteDatabase::memory().await?), keyring).await?;
+/// let router = ExplorerDoor::new(RestDoor::new(keys)).into_router();
+///
+/// let page = router.clone().oneshot(Request::get("/").body(axum::body::Body::empty())?).await?;
+/// assert_eq!(page.status(), 200);
+/// let data = router.oneshot(Request::get("/explorer/v1/session").body(axum::body::Body::empty())?).await?;
+/// assert_eq!(data.status(), 401);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ExplorerDoor {
+    pub(super) rest: RestDoor,
+    pub(super) deploys: Option<Arc<dyn DeployCatalog>>,
+    pub(super) requests: Option<String>,
+    is_writable: bool,
+}
+
+impl ExplorerDoor {
+    /// Returns an explorer that only reads.
+    #[must_use]
+    pub fn new(rest: RestDoor) -> Self {
+        Self { rest: rest.named("explorer"), deploys: None, requests: None, is_writable: false }
+    }
+
+    /// Allows what the caller's token allows: uploads, deletions, statements that write, rollbacks. Default: reading alone. A door that
+    /// is [read-only](RestDoor::read_only) stays so.
+    #[must_use]
+    pub fn with_writes(mut self) -> Self {
+        self.is_writable = true;
+        self
+    }
+
+    /// Shows the deploys of this site. Default: none.
+    #[must_use]
+    pub fn with_deploys(mut self, deploys: Arc<dyn DeployCatalog>) -> Self {
+        self.deploys = Some(deploys);
+        self
+    }
+
+    /// Shows the requests whose events an application writes to this dataset, one of the [`RestDoor`]'s. Default: none.
+    #[must_use]
+    pub fn with_requests(mut self, dataset: impl Into<String>) -> Self {
+        self.requests = Some(dataset.into());
+        self
+    }
+
+    /// Returns this door with its access decided, as the router takes it.
+    pub(super) fn decided(mut self) -> Self {
+        self.rest.is_read_only |= !self.is_writable;
+        self
+    }
+}

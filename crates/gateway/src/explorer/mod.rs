@@ -1,0 +1,24 @@
+//! The explorer: a page for people over the data that the doors serve, and the routes that it needs beside those of
+//! [`rest`](crate::rest) (feature `explorer`).
+//!
+//! [`ExplorerDoor`] is a router for a listener of its own:
+//!
+//! | path | what it has |
+//! |---|---|
+//! | `/` | the page: HTML, style and ES modules in the program, without data in them |
+//! | `/client/v4` | the routes of [`rest`](crate::rest), for the page and whoever else has a token |
+//! | `/explorer/v1` | the caller's scope, schemas, plans of statements, links to objects, deploys |
+//!
+//! The page asks for a token of the key store, keeps it in the tab's session storage and sends it as a header: there is no cookie that
+//! another site could use. Everything is read-only unless the door [allows writes](ExplorerDoor::with_writes), which the server checks.
+//! No response but the page's own files runs in a browser: all others are sandboxed attachments.
+
+mod databases;
+mod deploys;
+mod door;
+mod links;
+mod page;
+mod route;
+mod serve;
+
+pub use door::ExplorerDoor;

@@ -1,0 +1,94 @@
+//! The way of a request through the door.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::door::ExplorerDoor;
+use super::route::{self, PREFIX, Route};
+use super::{databases, deploys, links, page};
+use crate::keys::Key;
+use crate::rest::parts::{Answer, ApiError, Call, answer, authenticate, refused, success};
+
+impl ExplorerDoor {
+    /// Returns the router. Every path is its own: it needs a listener, or a host name, of its own.
+    pub fn into_router(self) -> Router {
+        Router::new().fallback(handle).with_state(Arc::new(self.decided()))
+    }
+
+    async fn respond(&self, call: &Call, query: &str, body: Body, key: &mut Option<String>) -> Answer {
+        // A link is its own authorization; nothing else is answered without a token.
+        let route = match route::read(&call.method, &call.path) {
+            Ok(Route::Link(link)) => return links::open(self, call, query, &link).await,
+            route => route,
+        };
+        let caller = authenticate(&self.rest.keys, &self.rest.attempts, call).await.map_err(unauthorized)?;
+        *key = Some(caller.id.clone());
+        match route? {
+            Route::Session => self.session(&caller),
+            Route::Schema(id) => databases::schema(self, &caller, &id).await,
+            Route::Explain(id) => databases::explain(self, &caller, &id, body).await,
+            Route::SignLink => links::sign(self, &caller, body).await,
+            Route::Deploys => deploys::list(self, &caller).await,
+            Route::Rollback(_) if self.rest.is_read_only => Err(ApiError::read_only()),
+            Route::Rollback(id) => deploys::rollback(self, &caller, &id).await,
+            // Opened above.
+            Route::Link(_) => Err(ApiError::no_route(&call.path)),
+        }
+    }
+
+    /// The caller's key, and what the page shows it.
+    fn session(&self, key: &Key) -> Answer {
+        let requests = self.requests.as_ref().filter(|dataset| key.scope.can_read_dataset(dataset));
+        success(&json!({
+            "account_id": self.rest.keys.account_id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "is_writable": !self.rest.is_read_only,
+            "key": {"id": key.id, "name": key.name, "expires_on": key.expires},
+            "scope": key.scope,
+            "has_datasets": self.rest.datasets.is_some(),
+            "requests": requests,
+            "deploys": deploys::place(self, key),
+        }))
+    }
+}
+
+async fn handle(State(door): State<Arc<ExplorerDoor>>, request: Request) -> Response {
+    let path = request.uri().path();
+    if let Some(file) = page::find(request.method(), path) {
+        return file;
+    }
+    let is_own = path.strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let response = if is_own { own(&door, request).await } else { answer(&door.rest, request).await };
+    page::sealed(response)
+}
+
+async fn own(door: &ExplorerDoor, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let call = Call::new(&parts);
+    let mut key = None;
+    let answer = Box::pin(door.respond(&call, parts.uri.query().unwrap_or_default(), body, &mut key)).await;
+    answer.unwrap_or_else(|error| {
+        let is_unauthorized = error.status == StatusCode::UNAUTHORIZED;
+        let mut response = refused(&door.rest, &call, key.as_deref(), error);
+        if is_unauthorized {
+            // RFC 9110, 11.6.1. Browsers ask nobody for a scheme that they do not know.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    })
+}
+
+/// A token that is missing or not valid is 401 here, by which the page knows that it has to ask for another one; Cloudflare's API
+/// has 400 and 403.
+fn unauthorized(mut error: ApiError) -> ApiError {
+    if matches!(error.status, StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN) {
+        error.status = StatusCode::UNAUTHORIZED;
+    }
+    error
+}
