@@ -20,7 +20,7 @@ use isobar_storage::{ListOptions, ObjectStore};
 
 use crate::copy::Copied;
 use crate::deploy::warn_of;
-use crate::doors::Doors;
+use crate::doors::{Doors, SiteDeploys};
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -40,11 +40,12 @@ collector (OTLP over HTTP).
 
 --rest opens Cloudflare's REST API v4 on a listener of its own, over every bucket and database of this place: wrangler with \
 CLOUDFLARE_API_BASE_URL, Cloudflare's SDKs and Drizzle use it with a key of `isobar keys`. --s3 opens R2's S3 API likewise, over every \
-bucket of this place.
+bucket of this place. --explorer opens a page over all of it, for a browser.
 
 Examples:
   isobar serve
   isobar serve --rest 127.0.0.1:8788 --s3 127.0.0.1:9000
+  isobar serve --explorer 127.0.0.1:8789
   isobar serve --port 3000 --bucket STORAGE --prefix static/
   isobar serve --port 443 --tls-certificate fullchain.pem --tls-key privkey.pem"
 )]
@@ -145,6 +146,15 @@ struct Source {
     copied: Option<Copied>,
 }
 
+impl Source {
+    /// The deploys of the site, where it is not a folder's.
+    fn deploys(&self, config: &Config) -> Option<SiteDeploys> {
+        let bucket = config.r2_buckets.iter().find(|bucket| bucket.binding == self.binding)?;
+        let is_bucket = self.copied.is_none();
+        is_bucket.then(|| SiteDeploys::new(bucket.local_name(), Arc::clone(&self.store), &self.prefix))
+    }
+}
+
 impl Serve {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
         let telemetry = match Telemetry::is_wanted() {
@@ -173,13 +183,14 @@ impl Serve {
         // A bucket without [assets] is served with the default options of a site.
         let options = if config.assets.is_some() { options } else { SiteOptions::default() };
         let options = self.options_of(&source, options).await?;
+        let deploys = source.deploys(&config);
         let site = Site::new(source.store, options);
         app = app.site(site.clone()).worker_first(first_served);
         app = self.configure(app, &config, &platform)?;
         if let Some(server) = metrics_server {
             app = with_metrics(app, server)?;
         }
-        let doors = Box::pin(doors.open(place, &config, &platform)).await?;
+        let doors = Box::pin(doors.open(place, &config, &platform, deploys)).await?;
         say!("serving on {} (Ctrl-C ends)", server.url());
         let serving = server.serve(app.into_service(), shutdown_signal());
         let served = match source.copied {

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod databases;
+mod deploys;
 mod keyring;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use clap::Args;
 use futures_util::future::join_all;
 use isobar_analytics::query::LocalDatasets;
 use isobar_cloudflare::wrangler::Config;
+use isobar_gateway::explorer::ExplorerDoor;
 use isobar_gateway::keys::{Audit, FailedAttempts, KeyStore, KeysError};
 use isobar_gateway::rest::RestDoor;
 use isobar_gateway::s3::S3Door;
@@ -26,6 +28,7 @@ use tokio::task::JoinHandle;
 
 use self::buckets::LocalBuckets;
 use self::databases::LocalDatabases;
+pub(crate) use self::deploys::SiteDeploys;
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -41,11 +44,18 @@ pub(crate) struct Doors {
     /// Serve R2's S3 API on this address, for aws, rclone and other clients of S3; needs a key, see `isobar keys`
     #[arg(long, value_name = "ADDRESS:PORT")]
     s3: Option<SocketAddr>,
-    /// Keyring that seals the secrets of keys; by default one that is created beside them. Needs --rest or --s3
+    /// Serve the explorer on this address: a page over buckets, databases, datasets, requests and deploys, which only reads; it asks
+    /// for the token of a key, see `isobar keys`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    explorer: Option<SocketAddr>,
+    /// Let the explorer write what the key allows: uploads, deletions, every statement, rollbacks
+    #[arg(long, requires = "explorer")]
+    explorer_write: bool,
+    /// Keyring that seals the secrets of keys; by default one that is created beside them. Needs --rest, --s3 or --explorer
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
-    /// Binding of the dataset for events of refused requests; by default the first one of the configuration. Needs --rest or
-    /// --s3
+    /// Binding of the dataset for events of refused requests; by default the first one of the configuration. Needs --rest,
+    /// --s3 or --explorer
     #[arg(long, value_name = "BINDING")]
     audit: Option<String>,
 }
@@ -55,8 +65,17 @@ pub(crate) struct Doors {
 pub(crate) struct BoundDoors {
     rest: Option<Server>,
     s3: Option<Server>,
+    explorer: Option<Server>,
+    explorer_access: Access,
     keyring: Option<PathBuf>,
     audit: Option<String>,
+}
+
+/// Access of the explorer, whatever a key allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
 }
 
 /// Doors that serve; they end with the process's signal, or when they are closed.
@@ -73,21 +92,24 @@ pub(crate) struct OpenDoors {
 impl Doors {
     /// Binds the listeners, which have the options of the application's.
     pub(crate) async fn bind(&self, options: ServerOptions) -> Result<BoundDoors, Box<dyn Error>> {
-        let is_closed = self.rest.is_none() && self.s3.is_none();
+        let is_closed = self.rest.is_none() && self.s3.is_none() && self.explorer.is_none();
         for (option, is_given) in [("--keyring", self.keyring.is_some()), ("--audit", self.audit.is_some())] {
             if is_given && is_closed {
-                return Err(format!("{option} is for the doors: it needs --rest or --s3").into());
+                return Err(format!("{option} is for the doors: it needs --rest, --s3 or --explorer").into());
             }
         }
-        let rest = match self.rest {
-            Some(address) => Some(Server::bind_with(address, options.clone()).await?),
-            None => None,
+        let bind = async |address: Option<SocketAddr>| match address {
+            Some(address) => Server::bind_with(address, options.clone()).await.map(Some),
+            None => Ok(None),
         };
-        let s3 = match self.s3 {
-            Some(address) => Some(Server::bind_with(address, options).await?),
-            None => None,
-        };
-        Ok(BoundDoors { rest, s3, keyring: self.keyring.clone(), audit: self.audit.clone() })
+        Ok(BoundDoors {
+            rest: bind(self.rest).await?,
+            s3: bind(self.s3).await?,
+            explorer: bind(self.explorer).await?,
+            explorer_access: if self.explorer_write { Access::Write } else { Access::Read },
+            keyring: self.keyring.clone(),
+            audit: self.audit.clone(),
+        })
     }
 }
 
@@ -99,9 +121,10 @@ impl BoundDoors {
         place: &Place,
         config: &Config,
         platform: &Platform,
+        site: Option<SiteDeploys>,
     ) -> Result<Option<OpenDoors>, Box<dyn Error>> {
-        let Self { rest, s3, keyring, audit } = self;
-        if rest.is_none() && s3.is_none() {
+        let Self { rest, s3, explorer, explorer_access, keyring, audit } = self;
+        if rest.is_none() && s3.is_none() && explorer.is_none() {
             return Ok(None);
         }
         let keys = store(place, keyring).await?;
@@ -112,7 +135,7 @@ impl BoundDoors {
             buckets.insert(bucket.local_name().to_owned(), platform.bucket(&bucket.binding)?);
         }
         let buckets = Arc::new(LocalBuckets::new(&root, buckets));
-        // One limit for both doors: who guesses at one has guessed at the other.
+        // One limit for all doors: who guesses at one has guessed at the other.
         let attempts = Arc::new(FailedAttempts::default());
         let (open, opened) = watch::channel(());
         let mut served = Vec::new();
@@ -122,7 +145,7 @@ impl BoundDoors {
             announce_s3(&server.url())?;
             served.push(tokio::spawn(serve("S3", server, Router::new().fallback_service(door), opened.clone())));
         }
-        if let Some(server) = rest {
+        if rest.is_some() || explorer.is_some() {
             let databases = LocalDatabases::open(&root, config, platform)?;
             let datasets = LocalDatasets::open(root.join("analytics"));
             let door = RestDoor::new(keys.clone())
@@ -131,8 +154,15 @@ impl BoundDoors {
                 .with_datasets(Arc::new(datasets))
                 .with_attempts(attempts)
                 .with_audit(audit);
-            announce(&server.url(), keys.account_id(), config)?;
-            served.push(tokio::spawn(serve("the REST API", server, door.into_router(), opened)));
+            if let Some(server) = explorer {
+                announce_explorer(&server.url(), explorer_access)?;
+                let router = explorer_over(door.clone(), explorer_access, config, site).into_router();
+                served.push(tokio::spawn(serve("the explorer", server, router, opened.clone())));
+            }
+            if let Some(server) = rest {
+                announce(&server.url(), keys.account_id(), config)?;
+                served.push(tokio::spawn(serve("the REST API", server, door.into_router(), opened)));
+            }
         }
         let (in_use, used) = watch::channel(());
         let writer = tokio::spawn(write_uses(keys, used));
@@ -174,6 +204,22 @@ pub(crate) async fn store(place: &Place, file: Option<PathBuf>) -> Result<KeySto
     Box::pin(keyring::open(&folder, file)).await
 }
 
+/// The explorer over what the REST door serves, the requests of the application, and the site's deploys.
+fn explorer_over(door: RestDoor, access: Access, config: &Config, site: Option<SiteDeploys>) -> ExplorerDoor {
+    let mut explorer = ExplorerDoor::new(door);
+    if access == Access::Write {
+        explorer = explorer.with_writes();
+    }
+    // The dataset that the application is observed in.
+    if let Some(dataset) = config.analytics_engine_datasets.first() {
+        explorer = explorer.with_requests(dataset.local_name());
+    }
+    if let Some(site) = site {
+        explorer = explorer.with_deploys(Arc::new(site));
+    }
+    explorer
+}
+
 async fn serve(name: &str, server: Server, door: Router, mut open: watch::Receiver<()>) {
     let end = async move {
         tokio::select! {
@@ -209,6 +255,17 @@ fn announce_s3(url: &str) -> Outcome {
     say!(
         "  rclone    rclone --s3-provider Other --s3-endpoint {url} --s3-access-key-id ID --s3-secret-access-key SECRET lsd :s3:"
     );
+    Ok(())
+}
+
+/// Prints the address of the explorer, and how to sign in.
+fn announce_explorer(url: &str, access: Access) -> Outcome {
+    let (mode, scope) = match access {
+        Access::Read => ("read-only", "r2:read,d1:read,analytics:read"),
+        Access::Write => ("writable", "r2:read,r2:write,d1:write,analytics:read"),
+    };
+    say!("explorer on {url} ({mode})");
+    say!("  token     isobar keys create --scope {scope}");
     Ok(())
 }
 

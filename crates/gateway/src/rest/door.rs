@@ -90,7 +90,7 @@ pub struct RestDoor {
     pub(crate) keys: KeyStore,
     pub(crate) buckets: Arc<dyn BucketCatalog>,
     pub(super) databases: Arc<dyn DatabaseCatalog>,
-    pub(crate) namespaces: Arc<[NamespaceEntry]>,
+    pub(super) namespaces: Arc<[NamespaceEntry]>,
     #[cfg(feature = "analytics")]
     pub(crate) datasets: Option<Arc<dyn isobar_analytics::query::ScanSource>>,
     pub(crate) options: RestOptions,
