@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Creates a folder and the missing ones above it. Those that it creates are durable before this returns, and only their owner may
 /// enter them (mode 0700). Existing folders, and an empty path, stay as they are.
@@ -103,6 +103,73 @@ pub fn restrict(path: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
+}
+
+/// Returns the path with a suffix behind its name.
+///
+/// ```
+/// use std::path::Path;
+///
+/// assert_eq!(isobar_base::fs::beside(Path::new("d1/app.sqlite"), ".new"), Path::new("d1/app.sqlite.new"));
+/// ```
+#[must_use]
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A file that SQLite keeps beside a database, under the database's name with a suffix. Whatever has such a name belongs to SQLite: it
+/// replays a log and a journal into the database that it finds beside them.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use isobar_base::fs::SqliteFile;
+///
+/// assert_eq!(SqliteFile::Wal.beside(Path::new("d1/app.sqlite")), Path::new("d1/app.sqlite-wal"));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqliteFile {
+    /// The write-ahead log: committed pages that are not in the database yet.
+    Wal,
+    /// The index of the write-ahead log, in shared memory.
+    Shm,
+    /// The rollback journal, where there is no write-ahead log: pages as they were before a transaction.
+    Journal,
+}
+
+impl SqliteFile {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Wal, Self::Shm, Self::Journal];
+
+    /// Returns the suffix behind the database's name.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Wal => "-wal",
+            Self::Shm => "-shm",
+            Self::Journal => "-journal",
+        }
+    }
+
+    /// Returns the path of this file beside a database.
+    #[must_use]
+    pub fn beside(self, database: &Path) -> PathBuf {
+        beside(database, self.suffix())
+    }
+
+    /// Returns the paths of all of them beside a database.
+    #[must_use]
+    pub fn all_beside(database: &Path) -> [PathBuf; 3] {
+        Self::ALL.map(|file| file.beside(database))
+    }
+
+    /// Returns the name of the database that a file of this name is beside; `None` where it is none of them.
+    #[must_use]
+    pub fn database_of(name: &str) -> Option<&str> {
+        Self::ALL.iter().find_map(|file| name.strip_suffix(file.suffix()))
+    }
 }
 
 /// Room on a file system.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use indicatif::HumanBytes;
+use isobar_base::fs::SqliteFile;
 use isobar_db::migrations::Migrator;
 use isobar_db::schema::{Schema, TableKind};
 use isobar_db::{QueryableExt, sql};
@@ -90,9 +91,7 @@ impl List {
 
 /// Bytes of a database's file and its log.
 fn size(file: &std::path::Path) -> std::io::Result<u64> {
-    let mut log = file.as_os_str().to_owned();
-    log.push("-wal");
-    let log = std::fs::metadata(log).map_or(0, |log| log.len());
+    let log = std::fs::metadata(SqliteFile::Wal.beside(file)).map_or(0, |log| log.len());
     Ok(std::fs::metadata(file)?.len() + log)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use isobar_base::fs;
+use isobar_base::fs::{self, SqliteFile};
 use isobar_base::random;
 use isobar_base::sync::IgnorePoison;
 use isobar_cloudflare::wrangler::Config;
@@ -88,13 +88,17 @@ impl LocalDatabases {
     fn described(&self, name: &str) -> io::Result<DatabaseInfo> {
         let id = match self.configured.get(name).cloned().flatten() {
             Some(id) => id,
-            None => id_of(&self.folder.join(format!("{name}.id")))?,
+            None => id_of(&self.id_file(name))?,
         };
         Ok(DatabaseInfo::new(id, name, created(&self.file(name))))
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.sqlite"))
+    }
+
+    fn id_file(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.id"))
     }
 }
 
@@ -179,10 +183,11 @@ impl DatabaseCatalog for LocalDatabases {
         }
         let failed = |path: &Path, error| unavailable(format!("the database {name} cannot be deleted"), path, error);
         // The database before its log, which means nothing without it.
-        for end in ["sqlite", "sqlite-wal", "sqlite-shm", "id"] {
-            let file = self.folder.join(format!("{name}.{end}"));
-            match std::fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&file, error)),
+        let file = self.file(name);
+        let beside = SqliteFile::all_beside(&file);
+        for path in [file].into_iter().chain(beside).chain([self.id_file(name)]) {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&path, error)),
                 _ => {}
             }
         }

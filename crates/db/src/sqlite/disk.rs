@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "local")]
+use isobar_base::fs::SqliteFile;
 use isobar_base::fs::{self, Space};
 use isobar_base::sync::IgnorePoison;
 
@@ -88,11 +90,8 @@ pub(super) fn make_private(file: &Path) -> io::Result<()> {
     create_file(file)?;
     #[cfg(unix)]
     {
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let mut name = file.as_os_str().to_owned();
-            name.push(suffix);
-            tighten(Path::new(&name))?;
-        }
+        tighten(file)?;
+        SqliteFile::all_beside(file).iter().try_for_each(|path| tighten(path))?;
         if let Some(folder) = folder.filter(|folder| !is_shared(folder) && holds_databases_alone(folder)) {
             tighten(folder)?;
         }
@@ -130,7 +129,7 @@ fn holds_databases_alone(folder: &Path) -> bool {
     let is_database = |entry: io::Result<std::fs::DirEntry>| {
         let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
         let name = name.to_string_lossy();
-        let name = ["-wal", "-shm", "-journal"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+        let name = SqliteFile::database_of(&name).unwrap_or(&name);
         [".sqlite", ".sqlite3", ".db"].iter().any(|extension| name.ends_with(extension))
     };
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_database))

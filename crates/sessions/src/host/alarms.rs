@@ -17,6 +17,7 @@ use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::WalPages;
 use rusqlite::{Connection, params};
 
+use super::disk;
 use super::fault::Fault;
 use super::health::Health;
 use super::index::{self, Wakeup};
@@ -84,7 +85,7 @@ impl Alarms {
         let of = index::wakeups(&database).map_err(|error| index::failure(&error, root))?;
         let due = of.iter().map(|(id, wakeup)| (wakeup.at, *id)).collect();
         let latest = of.values().map(|wakeup| wakeup.made).max().unwrap_or(i64::MIN);
-        let path = root.map(|root| root.join("index.db"));
+        let path = root.map(|root| root.join(disk::INDEX));
         let state = State { index: database, wal, unmarked, due, of, latest, stopped: false };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
@@ -282,7 +283,7 @@ mod tests {
     #[test]
     fn an_index_of_an_older_version_is_opened_with_what_it_knows() {
         let folder = tempfile::tempdir().unwrap();
-        let old = Connection::open(folder.path().join("index.db")).unwrap();
+        let old = Connection::open(folder.path().join(disk::INDEX)).unwrap();
         old.execute_batch("CREATE TABLE objects (id BLOB PRIMARY KEY, name TEXT, alarm INTEGER) WITHOUT ROWID")
             .unwrap();
         old.execute("INSERT INTO objects VALUES (?, 'Ada', 17)", [[7u8; 32]]).unwrap();
@@ -305,7 +306,7 @@ mod tests {
         let index = open();
         ids.iter().for_each(|id| index.record_wakeup(id, None, None).unwrap());
         // The file of the first is durable, and its unsynced mark is not.
-        let file = super::super::disk::object_file(&folder.path().join("objects"), &ids[0]);
+        let file = disk::object_file(&folder.path().join(disk::OBJECTS), &ids[0]);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, "an object").unwrap();
         drop(index);
@@ -322,11 +323,11 @@ mod tests {
         let health = Arc::new(Health::new(None, None));
         let open = || Alarms::open(Some(folder.path()), Clock::default(), Duration::from_secs(15), &health);
         open().unwrap().record_wakeup(&[7; 32], None, None).unwrap();
-        let file = super::super::disk::object_file(&folder.path().join("objects"), &[7; 32]);
+        let file = disk::object_file(&folder.path().join(disk::OBJECTS), &[7; 32]);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, "an object").unwrap();
         let sql = "CREATE TRIGGER refuse BEFORE UPDATE OF stored ON objects BEGIN SELECT RAISE(ABORT, 'no room'); END";
-        Connection::open(folder.path().join("index.db")).unwrap().execute_batch(sql).unwrap();
+        Connection::open(folder.path().join(disk::INDEX)).unwrap().execute_batch(sql).unwrap();
         let index = open().unwrap();
         assert!(index.is_stored(&[7; 32]).unwrap(), "it is known all the same");
         index.record_wakeup(&[8; 32], None, None).unwrap();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use isobar_base::fs;
+use isobar_base::fs::{self, SqliteFile, beside};
 
 /// Opens a file to write, creating it if need be; only the owner may read it.
 pub(super) fn create_file(path: &Path, truncate: bool) -> io::Result<File> {
@@ -43,6 +43,8 @@ pub(super) enum WriteError {
 
 /// Name of the folder of objects in that of the host.
 pub(super) const OBJECTS: &str = "objects";
+/// Name of the index in the host's folder.
+pub(super) const INDEX: &str = "index.db";
 
 /// Path of an object's file in the folder of objects.
 pub(super) fn object_file(objects: &Path, id: &[u8; 32]) -> PathBuf {
@@ -63,13 +65,6 @@ pub(super) fn object_of(name: &str) -> Option<[u8; 32]> {
     hex::decode(id).ok()?.try_into().ok()
 }
 
-/// The path with this after its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// Takes from a file or folder what others than its owner may do with it. A file system that cannot is left as it is.
 pub(super) fn tighten(path: &Path) {
     if path.is_symlink() || !path.exists() {
@@ -83,9 +78,8 @@ pub(super) fn tighten(path: &Path) {
 
 /// Tightens a database and what SQLite keeps beside it.
 pub(super) fn tighten_database(path: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        tighten(&beside(path, suffix));
-    }
+    tighten(path);
+    SqliteFile::all_beside(path).iter().for_each(|path| tighten(path));
 }
 
 /// Tightens a host's folder, and, where others could enter it until now, all that is in it.
@@ -96,7 +90,7 @@ pub(super) fn tighten_host(root: &Path) {
     let entries = |folder: &Path| {
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
     };
-    for path in entries(root).into_iter().chain(entries(&root.join("objects"))) {
+    for path in entries(root).into_iter().chain(entries(&root.join(OBJECTS))) {
         tighten(&path);
         if path.is_dir() && !path.is_symlink() {
             entries(&path).iter().for_each(|path| tighten(path));
@@ -119,7 +113,7 @@ fn is_tight(_: &Path) -> bool {
 
 /// Whether a log lies beside a file: SQLite would take it for that of another file in the same place.
 pub(super) fn has_log(path: &Path) -> bool {
-    std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
+    std::fs::metadata(SqliteFile::Wal.beside(path)).is_ok_and(|log| log.len() > 0)
 }
 
 /// Free and total bytes of the file system, for this process; `None` where the system does not say.

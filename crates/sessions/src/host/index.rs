@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::disk;
 use super::fault::{self, Fault};
 use crate::{Error, ErrorKind};
 
@@ -43,7 +44,7 @@ pub(super) fn wakeups(index: &Connection) -> rusqlite::Result<HashMap<[u8; 32], 
 
 /// Converts an error of the index, which is under `root`, and names its file.
 pub(super) fn failure(error: &rusqlite::Error, root: Option<&Path>) -> Error {
-    let place = root.map(|root| format!(" ({})", root.join("index.db").display())).unwrap_or_default();
+    let place = root.map(|root| format!(" ({})", root.join(disk::INDEX).display())).unwrap_or_default();
     let kind = Fault::of(error).map_or(ErrorKind::Storage, Fault::kind);
     Error::new(kind, format!("the index of session objects{place}: {}", fault::failure(error)))
 }

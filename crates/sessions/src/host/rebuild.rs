@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use isobar_base::fs::{SqliteFile, beside};
 use rusqlite::{Connection, params};
 
 use super::disk;
@@ -20,7 +21,7 @@ pub(super) const WHOLE: i64 = 1;
 /// read is due `now`, in Unix milliseconds: it is looked for again then. Returns with it the objects that have a file and whose mark
 /// could not be written.
 pub(super) fn open_index(root: &Path, health: &Arc<Health>, now: i64) -> Result<(Connection, HashSet<[u8; 32]>)> {
-    let path = root.join("index.db");
+    let path = root.join(disk::INDEX);
     let create = || {
         disk::create_file(&path, false).map_err(|error| {
             let message = format!("the index of session objects ({}) cannot be created: {error}", path.display());
@@ -101,12 +102,13 @@ fn mark_stored(index: &Connection, root: &Path, health: &Health) -> rusqlite::Re
 
 /// Renames a damaged index and what belongs to it.
 fn put_aside(path: &Path) -> Result<()> {
-    let aside = (1..).map(|number| disk::beside(path, &format!(".damaged-{number}"))).find(|path| !path.exists());
-    let aside = aside.unwrap_or_else(|| disk::beside(path, ".damaged"));
+    let aside = (1..).map(|number| beside(path, &format!(".damaged-{number}"))).find(|path| !path.exists());
+    let aside = aside.unwrap_or_else(|| beside(path, ".damaged"));
     #[cfg(feature = "tracing")]
     tracing::error!(index = %path.display(), aside = %aside.display(), "the index of session objects is damaged and put aside");
-    for suffix in ["", "-wal", "-shm"] {
-        match std::fs::rename(disk::beside(path, suffix), disk::beside(&aside, suffix)) {
+    let logs = SqliteFile::all_beside(path).into_iter().zip(SqliteFile::all_beside(&aside));
+    for (from, to) in [(path.to_owned(), aside)].into_iter().chain(logs) {
+        match std::fs::rename(from, to) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 let message =
                     format!("the damaged index of session objects {} cannot be put aside: {error}", path.display());

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use isobar_base::fs::SqliteFile;
+
 use super::disk::{Disk, DiskFile};
 use super::format::{FRAME_HEADER, WAL_HEADER, frame_offset};
 
@@ -48,11 +50,9 @@ impl NewFrames {
 
 impl Follower {
     pub(super) fn new(name: &str, database: &Path) -> Self {
-        let mut path = database.as_os_str().to_owned();
-        path.push("-wal");
         Self {
             name: name.to_owned(),
-            path: path.into(),
+            path: SqliteFile::Wal.beside(database),
             file: None,
             salts: [0; 8],
             page_size: 0,

@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use isobar_base::fs::SqliteFile;
+
 use super::delta;
 use super::disk::{Disk, DiskFile};
 use super::format::{Batch, FRAME_HEADER, Found, LoggedFrame, Record, SECTOR, frame_offset};
@@ -254,9 +256,7 @@ fn wal_path(name: &str, databases: &Path) -> io::Result<PathBuf> {
     if name.is_empty() || relative.components().any(|part| !matches!(part, Component::Normal(_))) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not the name of a database")));
     }
-    let mut path = databases.join(relative).into_os_string();
-    path.push("-wal");
-    Ok(path.into())
+    Ok(SqliteFile::Wal.beside(&databases.join(relative)))
 }
 
 /// Writes what the logs say of one database into a log of its own.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use isobar_base::fs::{SqliteFile, beside};
 use serde::Serialize;
 
 use super::blobs::Blobs;
@@ -89,7 +90,7 @@ fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
         return Err(Error::new(ErrorKind::Unavailable, what));
     }
     let now = (clock)();
-    for old in ["", "-journal", "-wal", "-shm"].map(|end| with_end(&new, end)) {
+    for old in [new.clone()].into_iter().chain(SqliteFile::all_beside(&new)) {
         remove(&old)?; // of a rebuild that was killed
     }
     super::disk::private().create_new(true).open(&new).map_err(|error| Error::io(new.display(), error))?;
@@ -104,12 +105,6 @@ fn rebuild_in(root: &Path, options: LocalOptions) -> Result<Rebuild> {
     Ok(report)
 }
 
-fn with_end(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
-}
-
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -122,9 +117,9 @@ fn remove(path: &Path) -> Result<()> {
 /// Gives the files of an index other names: its log first, which is nothing without it.
 fn set_aside(index: &Path, now: DateTime<Utc>) -> Result<Vec<PathBuf>> {
     let mut named = Vec::new();
-    for end in ["-wal", "-shm", ""] {
-        let from = with_end(index, end);
-        let to = with_end(index, &format!("-before-{}{end}", now.format("%Y%m%dT%H%M%S%3fZ")));
+    let aside = beside(index, &format!("-before-{}", now.format("%Y%m%dT%H%M%S%3fZ")));
+    let logs = SqliteFile::all_beside(index).into_iter().zip(SqliteFile::all_beside(&aside));
+    for (from, to) in logs.chain([(index.to_owned(), aside)]) {
         match fs::rename(&from, &to) {
             Ok(()) => named.push(to),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -151,7 +151,7 @@ impl Import<'_> {
             }
         }
         self.writer.health.check_write()?;
-        let file = disk::beside(&draft.path, ".new");
+        let file = isobar_base::fs::beside(&draft.path, ".new");
         let unwritten = |error: io::Error| failed(&file, "written", &error);
         isobar_base::fs::create_dir(isobar_base::fs::parent(&draft.path)).map_err(unwritten)?;
         let mut output = disk::create_file(&file, true).map_err(unwritten)?;

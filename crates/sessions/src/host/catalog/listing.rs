@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use isobar_base::fs::SqliteFile;
 use rusqlite::{Connection, params};
 
 use super::reader::open_unchanged;
@@ -32,7 +33,7 @@ pub(super) struct Index {
 impl Index {
     /// `None` where there is none that has all objects.
     fn open(catalog: &Catalog, guard: &Guard) -> Result<Option<Self>> {
-        let path = catalog.root.join("index.db");
+        let path = catalog.root.join(disk::INDEX);
         let snapshot = match Snapshot::take(&path, guard.is_live) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return Ok(None),
@@ -160,7 +161,8 @@ fn entry(catalog: &Catalog, row: Row, check: bool, guard: &Guard) -> Result<Opti
     } else if row.is_stored {
         Some(format!("the session object's file {shown} is missing or empty, though the object has stored something"))
     } else if disk::has_log(&path) {
-        Some(format!("the session object's log {shown}-wal is there without its file"))
+        let log = SqliteFile::Wal.beside(&path);
+        Some(format!("the session object's log {} is there without its file", log.display()))
     } else {
         return Ok(None);
     };
@@ -175,8 +177,8 @@ fn file_length(path: &Path) -> u64 {
 fn measure(path: &Path) -> std::io::Result<(u64, Option<DateTime<Utc>>)> {
     let mut bytes = 0;
     let mut changed = None;
-    for suffix in ["", "-wal"] {
-        match std::fs::metadata(disk::beside(path, suffix)) {
+    for file in [path.to_owned(), SqliteFile::Wal.beside(path)] {
+        match std::fs::metadata(file) {
             Ok(meta) => {
                 bytes += meta.len();
                 changed = changed.max(Some(DateTime::<Utc>::from(meta.modified()?)));

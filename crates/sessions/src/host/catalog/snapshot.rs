@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use isobar_base::fs::SqliteFile;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
@@ -89,7 +90,7 @@ impl Stamp {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let log = match File::open(disk::beside(path, "-wal")) {
+        let log = match File::open(SqliteFile::Wal.beside(path)) {
             Ok(file) => {
                 let mut header = Vec::new();
                 file.take(32).read_to_end(&mut header)?;
@@ -119,16 +120,17 @@ fn inode(_: &std::fs::Metadata) -> u64 {
 
 /// Copies a database and its log. Returns `false` where the database is gone.
 fn copy(path: &Path, to: &Path) -> io::Result<bool> {
-    let copied = |suffix: &str| match std::fs::copy(disk::beside(path, suffix), disk::beside(to, suffix)) {
+    let log = SqliteFile::Wal.beside(to);
+    let copied = |from: &Path, to: &Path| match std::fs::copy(from, to) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     };
-    if !copied("")? {
+    if !copied(path, to)? {
         return Ok(false);
     }
-    if !copied("-wal")? && disk::has_log(to) {
-        std::fs::remove_file(disk::beside(to, "-wal"))?; // of an earlier try
+    if !copied(&SqliteFile::Wal.beside(path), &log)? && disk::has_log(to) {
+        std::fs::remove_file(&log)?; // of an earlier try
     }
     Ok(true)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::Utc;
+use isobar_base::fs::SqliteFile;
 use rusqlite::{Connection, Transaction, params};
 
 use super::Catalog;
@@ -196,7 +197,7 @@ pub(super) fn is_there(path: &Path) -> bool {
 /// a damaged file, or of none, is removed.
 pub(super) fn end_log(path: &Path) -> io::Result<()> {
     if disk::has_log(path) && fold(path).is_err() {
-        std::fs::remove_file(disk::beside(path, "-wal"))?;
+        std::fs::remove_file(SqliteFile::Wal.beside(path))?;
         isobar_base::fs::sync_dir(isobar_base::fs::parent(path))?;
     }
     Ok(())
@@ -224,8 +225,8 @@ fn remove(path: &Path) -> io::Result<bool> {
         drop(fold(path)); // a log without its file would be taken for damage, should this be broken off
     }
     let mut is_removed = false;
-    for suffix in ["", "-wal", "-shm"] {
-        match std::fs::remove_file(disk::beside(path, suffix)) {
+    for file in [path.to_owned()].into_iter().chain(SqliteFile::all_beside(path)) {
+        match std::fs::remove_file(file) {
             Ok(()) => is_removed = true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

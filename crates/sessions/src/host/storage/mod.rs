@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use isobar_base::fs::SqliteFile;
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::journal::Follower;
 use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed, runs_optimize};
@@ -135,9 +136,9 @@ impl Storage {
             }
             _ if disk::has_log(path) => {
                 let message = format!(
-                    "the session object's log {}-wal is there without its file: restore the file from a backup; to give it \
-                     up, move the log away",
-                    path.display()
+                    "the session object's log {} is there without its file: restore the file from a backup; to give it up, \
+                     move the log away",
+                    SqliteFile::Wal.beside(path).display()
                 );
                 Err(Error::new(ErrorKind::Damaged, message))
             }

@@ -42,7 +42,7 @@ fn a_published_draft_holds_what_was_written_and_set() {
     assert_eq!(file.exec("SELECT a FROM t", &[]).unwrap().one::<i64>().unwrap(), 7);
     assert_eq!(file.exec("PRAGMA foreign_keys", &[]).unwrap().one::<i64>().unwrap(), 0);
     assert_eq!(file.object_name().unwrap().as_deref(), Some("Ada"));
-    assert!(!disk::beside(&path, ".new").exists());
+    assert!(!isobar_base::fs::beside(&path, ".new").exists());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use isobar_base::fs::SqliteFile;
 use isobar_base::sync::IgnorePoison;
 use rusqlite::{Connection, params};
 
@@ -69,7 +70,7 @@ impl Index {
         writer.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
         recover::recover(&mut writer, &mut appender).map_err(|error| unusable(error, path))?;
         // Now, and not at the first use: an error of the disk is reported to handles that are open when it happens.
-        let wal = Wal::open(path.with_extension("db-wal"), disk)?;
+        let wal = Wal::open(SqliteFile::Wal.beside(path), disk)?;
         let damage = check::damage(&writer, path).map_or_else(OnceLock::new, OnceLock::from);
         let changes = Arc::new(ChangeCounter::new(connect(path)?));
         let ours = Arc::clone(&changes);
@@ -349,9 +350,8 @@ fn make_file(path: &Path, disk: &dyn Disk, refuse_files: &dyn Fn() -> crate::Res
     let refused = refuse_files();
     // Looked for afterwards: who has made packs meanwhile has made the index first.
     if path.exists() {
-        for name in ["db", "db-wal", "db-shm"] {
-            make_private(&path.with_extension(name));
-        }
+        make_private(path);
+        SqliteFile::all_beside(path).iter().for_each(|path| make_private(path));
         return Ok(());
     }
     refused?;
