@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use crate::Failure;
 use crate::prepared::{checkpoint, on_commit};
 
-/// Pages in a log from which on each commit is followed by a checkpoint: 4 MiB, SQLite's own default.
-const PAGES: u32 = 1000;
+/// Pages in a log from which on it is long: 4 MiB, SQLite's own default.
+const LONG: u32 = 1000;
 
 /// Number of pages in the write-ahead log of one connection, as its last commit left it.
 #[derive(Debug, Default)]
@@ -39,13 +39,13 @@ impl WalPages {
         Ok(wal)
     }
 
-    /// Copies the log into its database as far as readers and writers let it, if the log is long. Returns the outcome, or `None` if
-    /// the log is short. After a failure nothing is lost: the log has it all, and the next commit tries again.
+    /// Copies the log into its database as far as readers and writers let it, if the log [is long](Self::is_long). Returns the outcome,
+    /// or `None` if the log is short. After a failure nothing is lost: the log has it all, and the next commit tries again.
     ///
     /// # Errors
     /// SQLite's: the disk is full or fails.
     pub fn checkpoint(&self, connection: &Connection) -> Option<Result<(), Failure>> {
-        if self.pages() < PAGES {
+        if !self.is_long() {
             return None;
         }
         let done = checkpoint(connection);
@@ -59,6 +59,12 @@ impl WalPages {
     #[must_use]
     pub fn pages(&self) -> u32 {
         self.0.pages.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the log is so long that it should be copied into its database: from 1,000 pages on.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.pages() >= LONG
     }
 
     /// Returns the number of pages, if a commit has written some since this was last asked: for a

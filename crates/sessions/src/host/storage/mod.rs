@@ -33,8 +33,6 @@ const LOST: &str = "the SQL has rolled the object's transaction back, so the obj
 
 /// Pages in a write-ahead log beyond which writes are refused while its checkpoints fail: 64 MiB.
 const MAX_WAL_PAGES: u32 = 16 * 1024;
-/// Pages in a write-ahead log from which on it is copied into its file.
-const LONG_WAL_PAGES: u32 = 1000;
 /// Settings of a file whose commits the journal makes durable; no other process may write them, or copy them into the file. SQLite
 /// syncs its log when that begins anew, and before it is copied into the file.
 const JOURNALED: &str = "PRAGMA synchronous = NORMAL;";
@@ -380,7 +378,7 @@ impl Storage {
 
     /// Whether the write-ahead log should be copied into the file.
     pub(in crate::host) fn is_long(&self) -> bool {
-        self.wal.pages() >= LONG_WAL_PAGES
+        self.wal.is_long()
     }
 
     /// Copies a long write-ahead log into the file. What was committed is durable in the log, so a failure ends no event: the
