@@ -122,8 +122,11 @@ impl Keyset {
             .map(|key| format!("{}{}", key.name(), if key.is_descending { " DESC" } else { "" }))
             .collect();
         let limit = u64::from(limit) + 1;
-        let sql =
-            format!("SELECT * FROM ({numbered}\n) AS page {condition}ORDER BY {} LIMIT {limit}", order.join(", "));
+        let sql = format!(
+            "SELECT * FROM ({}) AS page {condition}ORDER BY {} LIMIT {limit}",
+            sql::closed(&numbered),
+            order.join(", ")
+        );
         Ok(Statement::new(sql).bind_all(parameters).rows_only())
     }
 

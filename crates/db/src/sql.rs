@@ -4,20 +4,11 @@ use std::borrow::Cow;
 
 #[doc(inline)]
 pub use isobar_sqlite::script::{
-    has_word, is_complete, is_pragma, is_read, keyword, line, number_parameters, parameter_names, split, words,
+    closed, has_word, is_complete, is_pragma, is_read, keyword, line, literal, number_parameters, parameter_names,
+    quoted, split, words,
 };
 
 use crate::{Error, ErrorKind, Result};
-
-/// The name in double quotes, as an identifier of SQL.
-///
-/// ```
-/// assert_eq!(isobar_db::sql::quoted("order \"by\""), "\"order \"\"by\"\"\"");
-/// ```
-#[must_use]
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 /// The script without the `BEGIN TRANSACTION` and `COMMIT` around it, as sqlite3's `.dump` writes them and wrangler removes
 /// them: the whole script runs in one transaction anyway. Lines and offsets do not change.

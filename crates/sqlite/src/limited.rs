@@ -222,8 +222,7 @@ fn key(connection: &Connection, trusted: &AtomicBool, table: &str) -> Option<Key
             .find(|name| !taken(name))
             .map(|name| Key::Columns((*name).to_owned()));
     }
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let key = columns.iter().filter(|row| row[1] != "0").map(|row| quoted(&row[0]));
+    let key = columns.iter().filter(|row| row[1] != "0").map(|row| script::quoted(&row[0]));
     Some(Key::Columns(key.collect::<Vec<_>>().join(", ")))
 }
 

@@ -20,6 +20,51 @@ pub(crate) enum Kind {
     Other,
 }
 
+/// The name in double quotes, as an identifier of SQL.
+///
+/// ```
+/// assert_eq!(isobar_sqlite::script::quoted("order \"by\""), "\"order \"\"by\"\"\"");
+/// ```
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The text in single quotes, as a literal of SQL.
+///
+/// ```
+/// assert_eq!(isobar_sqlite::script::literal("it's"), "'it''s'");
+/// ```
+#[must_use]
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The SQL with the comment that it ends with closed: what is written behind it is then not part of the comment.
+///
+/// ```
+/// use isobar_sqlite::script::closed;
+///
+/// assert_eq!(closed("SELECT 1 -- one"), "SELECT 1 -- one\n");
+/// assert_eq!(closed("SELECT 1 /* one"), "SELECT 1 /* one*/");
+/// assert_eq!(closed("SELECT '-- one'"), "SELECT '-- one'");
+/// ```
+#[must_use]
+pub fn closed(sql: &str) -> Cow<'_, str> {
+    let last = tokens(sql).last().filter(|token| token.kind == Kind::Space);
+    let end = match last.map(|token| token.text) {
+        Some(text) if text.starts_with("--") && !text.ends_with('\n') => "\n",
+        Some(text) if is_open_comment(text) => "*/",
+        _ => return Cow::Borrowed(sql),
+    };
+    Cow::Owned(format!("{sql}{end}"))
+}
+
+/// Returns whether a space is a comment that began with `/*` and has no end.
+fn is_open_comment(space: &str) -> bool {
+    space.starts_with("/*") && !(space.len() >= 4 && space.ends_with("*/"))
+}
+
 /// The statements of a script, in order, trimmed and without the semicolon. Statements of comments alone are left out.
 ///
 /// They end where SQLite ends them: a trigger's body belongs to its trigger, up to `END` after a semicolon, however its
@@ -130,7 +175,7 @@ pub fn is_complete(script: &str) -> bool {
     for token in tokens(script) {
         if token.kind != Kind::Space {
             progress = progress.after(&token).unwrap_or(Progress::Start);
-        } else if token.text.starts_with("/*") && !(token.text.len() >= 4 && token.text.ends_with("*/")) {
+        } else if is_open_comment(token.text) {
             return false;
         }
     }
@@ -412,7 +457,7 @@ fn token(rest: &str) -> Option<(Kind, usize)> {
         '/' if rest.starts_with("/*") && rest.len() > 2 => {
             (Kind::Space, rest[2..].find("*/").map_or(rest.len(), |end| end + 4))
         }
-        '\'' | '"' | '`' => (Kind::Other, quoted(rest, first)),
+        '\'' | '"' | '`' => (Kind::Other, quoted_length(rest, first)),
         '[' => (Kind::Other, rest.find(']').map_or(rest.len(), |end| end + 1)),
         '?' => (Kind::Parameter, while_(1, |char| char.is_ascii_digit())),
         ':' | '@' | '$' | '#' => match parameter(rest) {
@@ -451,7 +496,7 @@ fn is_name(char: char) -> bool {
 }
 
 /// The length of a quoted token; a doubled quote stands for itself, an unclosed one runs to the end.
-fn quoted(rest: &str, quote: char) -> usize {
+fn quoted_length(rest: &str, quote: char) -> usize {
     let mut from = 1;
     while let Some(at) = rest[from..].find(quote) {
         let end = from + at + 1;

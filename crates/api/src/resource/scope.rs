@@ -4,7 +4,7 @@
 //! predicates of the tenant and of the owner.
 
 use http::StatusCode;
-use isobar_db::{Statement, Value};
+use isobar_db::{Statement, Value, sql};
 
 use super::declaration::{Resource, Tenancy};
 use crate::{Policy, Principal, Problem};
@@ -34,9 +34,7 @@ impl Sql {
 
     /// A column or table of a declaration; quoted, though declarations are the program's own.
     pub(super) fn name(&mut self, name: &str) -> &mut Self {
-        self.text.push('"');
-        self.text.push_str(&name.replace('"', "\"\""));
-        self.text.push('"');
+        self.text.push_str(&sql::quoted(name));
         self
     }
 

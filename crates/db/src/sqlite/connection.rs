@@ -17,7 +17,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
 use super::values::from_sql;
-use crate::limits;
+use crate::{limits, sql};
 
 /// Functions that report what the writer has done, so that no reader can answer.
 const OF_THE_WRITER: [&str; 3] = ["changes", "last_insert_rowid", "total_changes"];
@@ -283,7 +283,7 @@ impl AuthorizedConnection {
             (settings.version.load(Ordering::Acquire), values.clone())
         };
         for (name, value) in values {
-            self.own_statement(&format!("PRAGMA {name} = '{}'", value.replace('\'', "''")))?;
+            self.own_statement(&format!("PRAGMA {name} = {}", sql::literal(&value)))?;
         }
         self.settings_version = version;
         Ok(())

@@ -114,10 +114,10 @@ fn unsupported(why: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("a transaction cannot read by this statement: {why}"))
 }
 
-/// The read under a name, with columns that are numbered. The line break ends a comment at the end of the statement.
+/// The read under a name, with columns that are numbered.
 fn with(sql: &str, columns: usize) -> String {
     let names: Vec<_> = (0..columns).map(|column| format!("c{column}")).collect();
-    format!("WITH {READ}({}) AS ({sql}\n)", names.join(", "))
+    format!("WITH {READ}({}) AS ({})", names.join(", "), sql::closed(sql))
 }
 
 /// The expression of a row's digest: for each column kind and bytes of text and blobs, all digits of numbers. Commas and semicolons

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use isobar_db::sql::quoted;
+use isobar_db::sql::{self, quoted};
 use isobar_db::{Database, Error, ErrorKind, QueryResult, Result, Row, Statement, Value};
 use serde::Deserialize;
 
@@ -116,7 +116,7 @@ fn write(
 ) -> Result<()> {
     for table in tables {
         if with_schema {
-            script.push(format_args!("{};\n", table.object.sql))?;
+            script.push(format_args!("{};\n", sql::closed(&table.object.sql)))?;
         }
         let Some(result) = results.next() else { continue };
         let head = format!("INSERT INTO {} ({}) VALUES(", quoted(&table.object.name), quoted_list(&table.columns));
@@ -137,7 +137,7 @@ fn write(
         // A trigger may stand on a view.
         for kind in ["index", "view", "trigger"] {
             for object in chosen.iter().filter(|object| object.r#type == kind) {
-                script.push(format_args!("{};\n", object.sql))?;
+                script.push(format_args!("{};\n", sql::closed(&object.sql)))?;
             }
         }
     }
@@ -179,7 +179,7 @@ fn literal(value: &Value) -> String {
         // The exponent makes it a REAL.
         Value::Real(real) => format!("{real:e}"),
         Value::Text(text) => {
-            let quoted = format!("'{}'", text.replace('\'', "''"));
+            let quoted = sql::literal(text);
             if quoted.contains('\0') { format!("({})", quoted.replace('\0', "'||char(0)||'")) } else { quoted }
         }
         Value::Blob(bytes) => format!("X'{}'", hex::encode_upper(bytes)),

@@ -94,3 +94,21 @@ fn reads_are_told_from_writes() {
     }
     assert!(is_pragma("explain pragma page_size") && !is_pragma("SELECT 'PRAGMA'"));
 }
+
+#[test]
+fn closed_sql_leaves_what_follows_it_alone() {
+    for sql in [
+        "SELECT 1",
+        "SELECT 1 -- a",
+        "SELECT 1 --",
+        "SELECT 1 /* a",
+        "SELECT 1 /*/",
+        "SELECT 1 /* a */",
+        "SELECT '/* a'",
+    ] {
+        assert_eq!(parts(&format!("{};SELECT 2", closed(sql))).last(), Some(&"SELECT 2"), "{sql}");
+    }
+    for sql in ["SELECT 1 /* a */", "SELECT 1 -- a\n", "SELECT '--'", "SELECT 1 -- a\n+ 1", ""] {
+        assert_eq!(closed(sql), sql);
+    }
+}

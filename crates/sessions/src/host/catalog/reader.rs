@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use isobar_sqlite::script::quoted;
 use isobar_sqlite::{Failure, Product, Text, is_allowed};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -154,7 +155,7 @@ impl Reader {
     }
 
     pub(super) fn count(&self, table: &str) -> rusqlite::Result<u64> {
-        let sql = format!("SELECT count(*) FROM \"{}\"", table.replace('"', "\"\""));
+        let sql = format!("SELECT count(*) FROM {}", quoted(table));
         let count = self.own(|connection| connection.query_row(&sql, [], |row| row.get::<_, i64>(0)))?;
         Ok(count.unsigned_abs())
     }

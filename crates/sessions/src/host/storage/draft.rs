@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use isobar_base::sync::IgnorePoison;
+use isobar_sqlite::script::{literal, quoted};
 
 use super::{Place, Storage, in_file};
 use crate::host::disk::{self, WriteError};
@@ -36,7 +37,7 @@ impl Storage {
             let mut statement = connection.prepare(tables)?;
             let names = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
             for name in names {
-                let sql = format!("SELECT EXISTS (SELECT 1 FROM \"{}\")", name.replace('"', "\"\""));
+                let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", quoted(&name));
                 if connection.query_row(&sql, [], |row| row.get(0))? {
                     return Ok(true);
                 }
@@ -71,7 +72,7 @@ impl Storage {
         let file = Self::file(&path, &self.health, self.log.as_ref())?;
         let settings = std::mem::take(&mut *self.settings.lock().ignore_poison());
         for (name, value) in settings {
-            file.own(&format!("PRAGMA {name} = '{}'", value.replace('\'', "''")))?;
+            file.own(&format!("PRAGMA {name} = {}", literal(&value)))?;
         }
         Ok(file)
     }

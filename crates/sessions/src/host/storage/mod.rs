@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use isobar_base::fs::SqliteFile;
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::journal::Follower;
+use isobar_sqlite::script::quoted;
 use isobar_sqlite::{DURABLE, Product, WalPages, is_allowed, runs_optimize};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthContext, Authorization};
@@ -448,7 +449,7 @@ impl Storage {
             self.own("PRAGMA defer_foreign_keys = ON")?;
             for (kind, name) in found {
                 // The shadow tables of a virtual table go with it.
-                self.own(&format!("DROP {kind} IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
+                self.own(&format!("DROP {kind} IF EXISTS {}", quoted(&name)))?;
             }
             self.own("DELETE FROM _cf_KV; DELETE FROM _cf_ALARM")
         })
