@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Content, ExportOptions, Report, failed, io_failed, literal};
-use crate::sql::{quoted, words};
+use super::literal::push as push_value;
+use super::{Content, ExportOptions, Report, failed, io_failed};
+use crate::sql::{closed, literal, quoted, words};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes of an INSERT after which another one begins; a longer row is one of its own.
@@ -67,11 +68,19 @@ impl Export<'_> {
             self.rows(table)?;
         }
         self.sequence(&tables)?;
-        for table in tables.iter().filter(|table| is_virtual(table)) {
+        let virtual_tables: Vec<&Object> = tables.iter().copied().filter(|table| is_virtual(table)).collect();
+        for table in &virtual_tables {
             self.create(table)?;
             self.virtual_rows(table)?;
         }
-        for kind in ["index", "view", "trigger"] {
+        for view in of_kind("view") {
+            self.create(view)?;
+        }
+        // A full-text table may take its content from a view, which may read all that stands above.
+        for table in &virtual_tables {
+            self.rebuild(table)?;
+        }
+        for kind in ["index", "trigger"] {
             for object in of_kind(kind) {
                 self.create(object)?;
             }
@@ -120,18 +129,16 @@ impl Export<'_> {
         if self.options.content == Content::Rows {
             return Ok(());
         }
-        // A comment at the end of the text would swallow the semicolon.
-        let end = if object.sql.contains("--") { "\n;" } else { ";" };
-        self.line(&format!("{}{end}", object.sql))
+        self.line(&format!("{};", closed(&object.sql)))
     }
 
     /// The rows of an ordinary table.
     fn rows(&mut self, table: &Object) -> Result<()> {
         let name = quoted(&table.name);
-        let mut columns: Vec<String> = self
-            .list(&format!("SELECT name FROM pragma_table_xinfo({}) WHERE hidden = 0", text(&table.name)), |row| {
-                row.get(0)
-            })?;
+        let mut columns: Vec<String> = self.list(
+            &format!("SELECT name FROM pragma_table_xinfo({}) WHERE hidden = 0", literal(&table.name)),
+            |row| row.get(0),
+        )?;
         if let Some(rowid) = self.rowid(table, &columns)? {
             columns.insert(0, rowid.to_owned());
         }
@@ -142,7 +149,7 @@ impl Export<'_> {
 
     /// The name of the rowid where it is neither a column nor absent.
     fn rowid(&self, table: &Object, columns: &[String]) -> Result<Option<&'static str>> {
-        let name = text(&table.name);
+        let name = literal(&table.name);
         let sql = format!(
             "SELECT (SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = {name}), (SELECT count(*) FROM \
              pragma_table_xinfo({name}) WHERE pk > 0 AND type = 'INTEGER' COLLATE NOCASE), (SELECT count(*) FROM \
@@ -178,7 +185,7 @@ impl Export<'_> {
                 if index > 0 {
                     sql.push(',');
                 }
-                literal::push(&mut sql, row.get_ref(index).map_err(|error| failed(&error))?);
+                push_value(&mut sql, row.get_ref(index).map_err(|error| failed(&error))?);
             }
             sql.push(')');
             self.report.rows += 1;
@@ -207,46 +214,50 @@ impl Export<'_> {
             Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
         })?;
         for (name, seq) in counters.iter().filter(|(name, _)| tables.iter().any(|table| table.name == *name)) {
-            let name = text(name);
+            let name = literal(name);
             self.line(&format!("DELETE FROM sqlite_sequence WHERE name = {name};"))?;
             self.line(&format!("INSERT INTO sqlite_sequence (name, seq) VALUES ({name}, {seq});"))?;
         }
         Ok(())
     }
 
-    /// The rows of a virtual table, which makes its shadow tables out of them.
+    /// The rows of a virtual table that has rows of its own; it makes its shadow tables out of them.
     fn virtual_rows(&mut self, table: &Object) -> Result<()> {
         let name = quoted(&table.name);
-        let words: Vec<&str> = words(&table.sql).collect();
-        let module = words.iter().position(|word| word.eq_ignore_ascii_case("USING")).and_then(|at| words.get(at + 1));
-        let module = module.map(|module| module.to_ascii_lowercase()).unwrap_or_default();
-        let columns: Vec<String> = self
-            .list(&format!("SELECT name FROM pragma_table_xinfo({}) WHERE hidden = 0", text(&table.name)), |row| {
-                row.get(0)
-            })?;
+        let columns: Vec<String> = self.list(
+            &format!("SELECT name FROM pragma_table_xinfo({}) WHERE hidden = 0", literal(&table.name)),
+            |row| row.get(0),
+        )?;
         let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
-        match module.as_str() {
+        match module_of(table).as_str() {
             "fts5vocab" => Ok(()),
             "rtree" | "rtree_i32" => {
                 self.insert(&format!("INSERT INTO {name} ({list}) VALUES"), &format!("SELECT {list} FROM {name}"))
             }
             "fts5" => {
                 self.fts5_settings(table)?;
-                match content_of(&words) {
+                match content_of(table) {
                     None => {
                         let head = format!("INSERT INTO {name} (rowid, {list}) VALUES");
                         self.insert(&head, &format!("SELECT rowid, {list} FROM {name}"))
                     }
                     Some(content) if content.is_empty() => Err(unsupported(table, "it keeps no content (content='')")),
-                    Some(_) if self.options.content == Content::Schema => Ok(()),
-                    Some(_) => {
-                        self.report.tables += 1;
-                        self.line(&format!("INSERT INTO {name} ({name}) VALUES ('rebuild');"))
-                    }
+                    Some(_) => Ok(()),
                 }
             }
             other => Err(unsupported(table, &format!("its module {other} is not one that D1 has"))),
         }
+    }
+
+    /// Fills a full-text table whose content is another table or a view.
+    fn rebuild(&mut self, table: &Object) -> Result<()> {
+        let is_elsewhere = module_of(table) == "fts5" && content_of(table).is_some();
+        if !is_elsewhere || self.options.content == Content::Schema {
+            return Ok(());
+        }
+        let name = quoted(&table.name);
+        self.report.tables += 1;
+        self.line(&format!("INSERT INTO {name} ({name}) VALUES ('rebuild');"))
     }
 
     /// Settings such as `rank` and `automerge`, which FTS5 keeps beside its version.
@@ -258,11 +269,11 @@ impl Export<'_> {
         let name = quoted(&table.name);
         let settings = self.list(&format!("SELECT k, v FROM {config} WHERE k <> 'version'"), |row| {
             let mut value = String::new();
-            literal::push(&mut value, row.get_ref(1)?);
+            push_value(&mut value, row.get_ref(1)?);
             Ok((row.get::<_, String>(0)?, value))
         })?;
         for (key, value) in settings {
-            self.line(&format!("INSERT INTO {name} ({name}, rank) VALUES ({}, {value});", text(&key)))?;
+            self.line(&format!("INSERT INTO {name} ({name}, rank) VALUES ({}, {value});", literal(&key)))?;
         }
         Ok(())
     }
@@ -277,13 +288,15 @@ fn unsupported(table: &Object, why: &str) -> Error {
     Error::new(ErrorKind::Unsupported, message)
 }
 
-/// The value of FTS5's option `content`, without its quotes.
-fn content_of(words: &[&str]) -> Option<String> {
-    let at = words.windows(2).position(|two| two[0].eq_ignore_ascii_case("content") && two[1] == "=")?;
-    Some(words.get(at + 2)?.trim_matches(['\'', '"', '`', '[', ']']).to_owned())
+/// The module of a virtual table, in lower case.
+fn module_of(table: &Object) -> String {
+    let module = words(&table.sql).skip_while(|word| !word.eq_ignore_ascii_case("USING")).nth(1);
+    module.map(str::to_ascii_lowercase).unwrap_or_default()
 }
 
-/// A text as a literal.
-fn text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+/// The value of FTS5's option `content`, without its quotes.
+fn content_of(table: &Object) -> Option<String> {
+    let words: Vec<&str> = words(&table.sql).collect();
+    let at = words.windows(2).position(|two| two[0].eq_ignore_ascii_case("content") && two[1] == "=")?;
+    Some(words.get(at + 2)?.trim_matches(['\'', '"', '`', '[', ']']).to_owned())
 }

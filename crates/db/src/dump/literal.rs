@@ -14,9 +14,7 @@ pub(super) fn push(sql: &mut String, value: ValueRef<'_>) {
         // The shell ends a line at a NUL, and drops a carriage return before the end of a line; and a literal must be UTF-8.
         ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) if !bytes.iter().any(|byte| matches!(byte, 0 | b'\r')) => {
-                sql.push('\'');
-                sql.push_str(&text.replace('\'', "''"));
-                sql.push('\'');
+                sql.push_str(&crate::sql::literal(text));
             }
             _ => {
                 sql.push_str("CAST(");

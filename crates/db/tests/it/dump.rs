@@ -38,7 +38,13 @@ const RICH: &str = "
     CREATE VIRTUAL TABLE external USING fts5(body, content='docs', content_rowid='id');
     INSERT INTO external (external) VALUES ('rebuild');
     CREATE VIRTUAL TABLE places USING rtree(id, x0, x1, y0, y1);
-    INSERT INTO places VALUES (1, 0.1, 0.2, 1.5, 2.5);";
+    INSERT INTO places VALUES (1, 0.1, 0.2, 1.5, 2.5);
+    CREATE VIEW found AS SELECT rowid AS id, body FROM external('words');
+    CREATE VIEW titled AS SELECT id, 'title of ' || body AS body FROM docs WHERE id IN (SELECT id FROM found);
+    CREATE VIRTUAL TABLE viewed USING fts5(body, content='titled', content_rowid='id');
+    INSERT INTO viewed (viewed) VALUES ('rebuild');
+    CREATE VIEW commented AS SELECT 1 AS a -- the end of a comment
+    ;";
 
 fn make(path: &Path, sql: &str) {
     Connection::open(path).unwrap().execute_batch(sql).unwrap();
@@ -99,7 +105,8 @@ fn everything_comes_back_as_it_was() {
     let connection = Connection::open(&copy).unwrap();
     let found: i64 = connection.query_row("SELECT rowid FROM search('run')", [], |row| row.get(0)).unwrap();
     let external: i64 = connection.query_row("SELECT rowid FROM external('words')", [], |row| row.get(0)).unwrap();
-    assert_eq!((found, external), (5, 3));
+    let viewed: i64 = connection.query_row("SELECT rowid FROM viewed('title')", [], |row| row.get(0)).unwrap();
+    assert_eq!((found, external, viewed), (5, 3, 3));
     connection.execute("INSERT INTO children DEFAULT VALUES", []).unwrap();
     assert_eq!(connection.last_insert_rowid(), 901, "AUTOINCREMENT goes on behind what was deleted");
     assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
@@ -215,4 +222,19 @@ fn a_text_of_a_megabyte_and_of_many_semicolons_is_imported() {
     let copy = folder.path().join("copy.sqlite");
     import(&copy, &mut sql.as_bytes(), &mut |_| ()).unwrap();
     assert_eq!(contents(&copy), contents(&file));
+}
+
+#[test]
+fn comment_that_a_view_leaves_open_takes_nothing_in_of_what_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("open.sqlite");
+    make(&file, "CREATE TABLE t (a); CREATE TRIGGER r AFTER INSERT ON t BEGIN SELECT 1; END;");
+    make(&file, "CREATE VIEW v AS SELECT a FROM t /* never closed");
+    let sql = exported(&file, &ExportOptions::default());
+    assert!(sql.contains("/* never closed*/;\n"), "{sql}");
+    let copy = folder.path().join("copy.sqlite");
+    import(&copy, &mut sql.as_bytes(), &mut |_| ()).unwrap();
+    let names = "SELECT group_concat(name, ' ') FROM (SELECT name FROM sqlite_schema ORDER BY name)";
+    let names: String = Connection::open(&copy).unwrap().query_row(names, [], |row| row.get(0)).unwrap();
+    assert_eq!(names, "r t v");
 }
