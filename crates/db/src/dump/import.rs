@@ -1,10 +1,10 @@
 //! The import.
 
 use std::fs;
-use std::io::BufRead;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
-use isobar_base::fs::{create_dir, parent, private_file, sync_dir};
+use isobar_base::fs::{SqliteFile, beside, create_dir, parent, private_file, sync_dir};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
 
@@ -19,55 +19,118 @@ const CHUNK: usize = 64 << 10;
 /// statements are not limited to D1's 100,000 bytes. Foreign keys may refer to rows that come later.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] where the file exists, or cannot be created; those of a statement, with its line;
+/// [`ErrorKind::PermissionDenied`] where the file exists, or a log or journal that SQLite has left beside its name, or it cannot be
+/// created; [`ErrorKind::Unavailable`] while another import into it runs; those of a statement, with its line;
 /// [`ErrorKind::Constraint`] for foreign keys that do not hold at the end, with their tables and rows; [`ErrorKind::Corrupt`] for a dump
 /// that ends with `ROLLBACK`, as sqlite3 writes it for a damaged database.
 pub fn import(file: &Path, script: &mut dyn BufRead, progress: &mut dyn FnMut(&Report)) -> Result<Report> {
-    if file.exists() {
-        let message = format!("{} exists: an import makes a new database", file.display());
-        return Err(Error::new(ErrorKind::PermissionDenied, message));
-    }
+    check_free(file)?;
     create_dir(parent(file)).map_err(|error| io_failed("cannot create the database's folder", error))?;
     let unfinished = Unfinished::create(file)?;
-    let mut import = Import { connection: connect(&unfinished.0)?, report: Report::default(), line: 1 };
+    let mut import = Import { connection: connect(&unfinished.path)?, report: Report::default(), line: 1 };
     import.run(script, progress)?;
     let Import { connection, report, .. } = import;
     connection.close().map_err(|(_, error)| failed(&error))?;
     // A new connection sees tables that were made by writing to the schema, as sqlite3 dumps virtual ones.
-    check(&unfinished.0)?;
+    check(&unfinished.path)?;
     unfinished.finish(file)?;
     Ok(report)
 }
 
-/// A file that is removed unless it is finished.
-struct Unfinished(PathBuf);
+/// Refuses a name at which something is that the new database would take the place of, or be damaged by.
+fn check_free(file: &Path) -> Result<()> {
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    if is_there(file) {
+        let message = format!("{} exists: an import makes a new database", file.display());
+        return Err(Error::new(ErrorKind::PermissionDenied, message));
+    }
+    let Some(left) = SqliteFile::all_beside(file).into_iter().find(|path| is_there(path)) else { return Ok(()) };
+    let message = format!(
+        "{} is there without its database, and SQLite would write what is in it into the new one: put its database back \
+         beside it, or move it away, and import again",
+        left.display()
+    );
+    Err(Error::new(ErrorKind::PermissionDenied, message))
+}
+
+/// The file that an import fills. It gets the database's name when it is finished, and is removed otherwise.
+struct Unfinished {
+    path: PathBuf,
+    /// The file, locked, so that no other import fills it, too.
+    claim: Option<fs::File>,
+    is_finished: bool,
+}
 
 impl Unfinished {
     fn create(file: &Path) -> Result<Self> {
-        let mut name = file.as_os_str().to_owned();
-        name.push(".importing");
-        let path = PathBuf::from(name);
-        // One that was broken off by a crash.
-        drop(fs::remove_file(&path));
-        let created = private_file().write(true).create_new(true).open(&path);
-        created.map_err(|error| io_failed(&format!("cannot create {}", path.display()), error))?;
-        Ok(Self(path))
+        let path = beside(file, ".importing");
+        let claimed = claim(&path);
+        let claimed = claimed.map_err(|error| io_failed(&format!("cannot create {}", path.display()), error))?;
+        let Some(claim) = claimed else {
+            let message = format!("another import into {} is running", file.display());
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        Ok(Self { path, claim: Some(claim), is_finished: false })
     }
 
-    fn finish(self, file: &Path) -> Result<()> {
-        let rename = || {
-            fs::File::open(&self.0)?.sync_all()?;
-            fs::rename(&self.0, file)?;
-            sync_dir(parent(file))
-        };
-        rename().map_err(|error| io_failed(&format!("cannot finish {}", file.display()), error))
+    fn finish(mut self, file: &Path) -> Result<()> {
+        check_free(file)?; // the import may have taken hours
+        let failed = |error| io_failed(&format!("cannot finish {}", file.display()), error);
+        if let Some(claim) = self.claim.take() {
+            claim.sync_all().map_err(failed)?;
+            // Closed before it is a database that others open: closing a file gives up the locks that SQLite has on it in this process.
+            drop(claim);
+        }
+        fs::rename(&self.path, file).map_err(failed)?;
+        self.is_finished = true;
+        sync_dir(parent(file)).map_err(failed)
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // After it was finished there is none.
-        drop(fs::remove_file(&self.0));
+        if !self.is_finished {
+            drop(fs::remove_file(&self.path)); // a leftover is removed by the next import
+        }
+    }
+}
+
+/// Creates the file for this import alone, in place of one that a crash has left. `None` while another import has it.
+#[cfg(unix)]
+fn claim(path: &Path) -> io::Result<Option<fs::File>> {
+    use std::os::unix::fs::MetadataExt;
+    loop {
+        let created = private_file().read(true).write(true).create_new(true).open(path);
+        let is_new = created.is_ok();
+        let file = match created {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            },
+            created => created?,
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        // Another import may have removed it meanwhile, or given it the database's name.
+        let locked = file.metadata()?;
+        let is_named = fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino()));
+        match (is_named, is_new) {
+            (true, true) => return Ok(Some(file)),
+            (true, false) => fs::remove_file(path)?,
+            (false, _) => {}
+        }
+    }
+}
+
+/// Takes the file for this import alone: here it cannot be removed while another has it open.
+#[cfg(not(unix))]
+fn claim(path: &Path) -> io::Result<Option<fs::File>> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(None),
+        _ => private_file().write(true).create_new(true).open(path).map(Some),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Export and import: lossless, restorable by the shell, and what others export.
 
+use std::io::{BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -237,4 +238,44 @@ fn comment_that_a_view_leaves_open_takes_nothing_in_of_what_follows() {
     let names = "SELECT group_concat(name, ' ') FROM (SELECT name FROM sqlite_schema ORDER BY name)";
     let names: String = Connection::open(&copy).unwrap().query_row(names, [], |row| row.get(0)).unwrap();
     assert_eq!(names, "r t v");
+}
+
+#[test]
+fn import_refuses_a_name_beside_which_files_of_sqlite_are_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.sqlite");
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let left = folder.path().join(format!("copy.sqlite{suffix}"));
+        std::fs::write(&left, "of another database").unwrap();
+        let error = import(&copy, &mut "CREATE TABLE t (a);".as_bytes(), &mut |_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+        assert!(error.message().contains(suffix) && error.message().contains("move it away"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "it leaves nothing, and what is there");
+        std::fs::remove_file(&left).unwrap();
+    }
+    import(&copy, &mut "CREATE TABLE t (a);".as_bytes(), &mut |_| ()).unwrap();
+}
+
+#[test]
+fn second_import_into_a_file_is_refused_while_one_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.sqlite");
+    let unfinished = folder.path().join("copy.sqlite.importing");
+    std::fs::write(&unfinished, "left by a crash").unwrap();
+    let (script, mut input) = std::io::pipe().unwrap();
+    let (runs, has_run) = std::sync::mpsc::channel();
+    let file = copy.clone();
+    let first = std::thread::spawn(move || import(&file, &mut BufReader::new(script), &mut |_| drop(runs.send(()))));
+    // Enough for a part to be run.
+    input.write_all("-- filled\n".repeat(10_000).as_bytes()).unwrap();
+    input.write_all(b"CREATE TABLE first (a);\n").unwrap();
+    has_run.recv().unwrap();
+    let error = import(&copy, &mut "CREATE TABLE second (a);".as_bytes(), &mut |_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    drop(input);
+    first.join().unwrap().unwrap();
+    let name = "SELECT name FROM sqlite_schema";
+    let name: String = Connection::open(&copy).unwrap().query_row(name, [], |row| row.get(0)).unwrap();
+    assert_eq!(name, "first");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
