@@ -76,6 +76,32 @@ pub(super) fn room(folder: &Path) -> Option<Space> {
     fs::space(folder).ok().flatten()
 }
 
+/// Refuses a name at which there is no database, but what another one has left beside it: SQLite would delete that, and with it what
+/// was committed and is in no file yet.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`], with the file that is left.
+#[cfg(feature = "local")]
+pub(super) fn check_left(file: &Path) -> Result<()> {
+    let bytes = |path: &Path| std::fs::metadata(path).ok().map(|file| file.len());
+    let left = |kind: SqliteFile| Some(kind.beside(file)).filter(|path| bytes(path).is_some_and(|bytes| bytes > 0));
+    // Looked at before the database: another process that makes one makes it before its log.
+    let log = left(SqliteFile::Wal);
+    let journal = left(SqliteFile::Journal);
+    let left = match bytes(file) {
+        None => log.or(journal),
+        Some(0) => log, // a journal is what a database leaves whose making has broken off
+        Some(_) => None,
+    };
+    let Some(left) = left else { return Ok(()) };
+    let message = format!(
+        "{} is there without its database, and an empty database would take its place: put the database's file back beside it, \
+         from a backup for instance; to begin an empty database, move it away",
+        left.display()
+    );
+    Err(Error::new(ErrorKind::Corrupt, message).in_file(&file.display().to_string()))
+}
+
 /// Makes a database's files their owner's alone: the file is created with mode 0600 where it is missing, and it, the log and
 /// the log's index are tightened where they are there. SQLite gives new logs the file's mode.
 ///

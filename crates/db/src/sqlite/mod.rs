@@ -85,8 +85,8 @@ impl SqliteDatabase {
     /// (0700). An existing folder is tightened where it holds nothing but databases.
     ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`], [`ErrorKind::Corrupt`] when the file is something else;
-    /// each names the file.
+    /// [`ErrorKind::PermissionDenied`], [`ErrorKind::StorageFull`], [`ErrorKind::Corrupt`] when the file is something else, or is
+    /// missing while its write-ahead log or journal is there; each names the file.
     #[cfg(feature = "local")]
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, SqliteOptions::default()).await
@@ -99,6 +99,7 @@ impl SqliteDatabase {
     #[cfg(feature = "local")]
     pub async fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self> {
         let path = path.as_ref();
+        disk::check_left(path)?;
         disk::make_private(path).map_err(|error| {
             let kind = match isobar_base::io::Class::of(&error) {
                 isobar_base::io::Class::Full => ErrorKind::StorageFull,

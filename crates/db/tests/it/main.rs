@@ -140,6 +140,31 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn open_refuses_the_log_of_a_missing_database_and_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = SqliteDatabase::open(folder.path().join("db.sqlite")).await.unwrap();
+    db.exec("CREATE TABLE t (a)\nINSERT INTO t VALUES ('in the log alone')").await.unwrap();
+    for (name, is_empty) in [("missing.sqlite", false), ("empty.sqlite", true)] {
+        let path = folder.path().join(name);
+        let log = folder.path().join(format!("{name}-wal"));
+        std::fs::copy(folder.path().join("db.sqlite-wal"), &log).unwrap();
+        let bytes = std::fs::read(&log).unwrap();
+        if is_empty {
+            std::fs::write(&path, "").unwrap();
+        }
+        let error = SqliteDatabase::open(&path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(
+            error.message().contains(&format!("{name}-wal")) && error.message().contains("move it away"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(&log).unwrap(), bytes);
+        std::fs::rename(&log, folder.path().join("away")).unwrap();
+        SqliteDatabase::open(&path).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn migrations_come_from_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     for (name, sql) in
