@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use isobar_db::{ErrorKind, QueryableExt};
+use isobar_db::{ErrorKind, QueryableExt, migrations};
 use isobar_http_serve::Platform;
 
 use crate::api;
@@ -20,15 +20,11 @@ const LATER_TABLE: &str = "idempotency_keys";
 /// Fails where the binding is missing or the database cannot be read.
 pub async fn check_keyring(platform: &Platform) -> Result<Option<String>, Box<dyn Error>> {
     let database = platform.database(DB)?;
-    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('vault_keys', 'vault_columns', 'd1_migrations', ?)";
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('vault_keys', 'vault_columns', ?)";
     let tables: Vec<String> = database.prepare(sql).bind(LATER_TABLE).all().await?;
     let has = |table: &str| tables.iter().any(|name| name == table);
     if !has("vault_keys") || !has("vault_columns") {
-        let sql = "SELECT count(*) FROM d1_migrations WHERE name = ?";
-        let applied = match has("d1_migrations") {
-            true => database.prepare(sql).bind(VAULT_MIGRATION).one::<i64>().await? > 0,
-            false => false,
-        };
+        let applied = migrations::applied(&*database).await?.iter().any(|applied| applied.name == VAULT_MIGRATION);
         if !applied && !has(LATER_TABLE) && !has("vault_keys") && !has("vault_columns") {
             return Ok(None); // before its migrations
         }

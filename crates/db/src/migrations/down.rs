@@ -1,10 +1,7 @@
 //! Undoing migrations by files of their own.
 
-use super::{Migration, Migrator};
-use crate::{Error, ErrorKind, Queryable, QueryableExt, Result, Statement};
-
-/// Text of the error of a migration that another process has undone.
-const GONE: &str = "isobar_migration_is_not_applied";
+use super::{Migration, Migrator, records};
+use crate::{Error, ErrorKind, Queryable, QueryableExt, Result};
 
 /// The file that undoes a migration: of `0001_users.sql` it is `0001_users.down.sql`, beside it or in the folder `down` within the
 /// folder of migrations. wrangler takes every `*.sql` beside the others for a migration: where it is used too, the folder `down` is
@@ -69,38 +66,15 @@ impl Migrator {
             if !applied.iter().any(|applied| applied.name == script.name) {
                 return Err(not_applied(&script.name));
             }
-            // On the script's first line, so that the lines of errors are the file's.
-            let name = script.name.replace('\'', "''");
-            let check = format!(
-                "SELECT CASE WHEN EXISTS (SELECT 1 FROM {} WHERE name = '{name}') THEN 1 ELSE json_extract('{{}}', '{GONE}') END;",
-                self.quoted()
-            );
-            let forget: Vec<_> = self
-                .records(database)
-                .await?
-                .iter()
-                .map(|table| format!("DELETE FROM {table} WHERE name = '{name}';"))
-                .collect();
-            match database.run_script(&format!("{check} {} {}", forget.join(" "), script.sql)).await {
+            // On the script's first line, so that the lines of errors are the file's. Another process may undo it at the same time.
+            let remove = self.records.remove(database, &script.name).await?;
+            match database.run_script(&format!("{remove} {}", script.sql)).await {
                 Ok(_) => undone.push(script.name.clone()),
-                Err(error) if error.message().contains(GONE) => return Err(not_applied(&script.name)),
+                Err(error) if records::is_not_applied(&error) => return Err(not_applied(&script.name)),
                 Err(error) => return Err(error.in_file(&script.name)),
             }
         }
         Ok(undone)
-    }
-
-    /// The tables that record a migration, as far as they exist.
-    async fn records(&self, database: &(impl Queryable + ?Sized)) -> Result<Vec<String>> {
-        let mut tables = vec![self.quoted()];
-        let sidecar = self.sidecar();
-        let known =
-            Statement::new("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE");
-        if database.query(known.bind(sidecar.as_str())).await?.rows_as::<i64>()?.first().is_some_and(|count| *count > 0)
-        {
-            tables.push(crate::sql::quoted(&sidecar));
-        }
-        Ok(tables)
     }
 }
 

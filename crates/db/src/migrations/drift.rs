@@ -40,7 +40,7 @@ impl Migrator {
             // One at a time, as the order is that of the database.
             self.apply(&expected, std::slice::from_ref(file)).await?;
         }
-        let own = [self.table.clone(), self.sidecar()];
+        let own = self.records.names();
         let without_own = |mut schema: Schema| {
             schema.tables.retain(|table| !own.iter().any(|own| own.eq_ignore_ascii_case(&table.name)));
             schema

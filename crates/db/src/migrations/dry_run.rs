@@ -34,7 +34,7 @@ impl Migrator {
             return Ok(Vec::new());
         }
         #[cfg(feature = "checksums")]
-        if self.has_checksums {
+        if self.records.has_checksums {
             self.check_unchanged(database, migrations).await?;
         }
         if self.roll_back(database, &pending).await.is_err() {
@@ -49,12 +49,12 @@ impl Migrator {
 
     /// Runs the files and rolls them back. The error is that of the last one.
     async fn roll_back(&self, database: &(impl Queryable + ?Sized), files: &[Migration]) -> Result<()> {
-        let mut script = format!("{};\n", self.tables().join("; "));
+        let mut script = format!("{};\n", self.records.create().join("; "));
         let mut start = 0;
         for file in files {
             start = script.matches('\n').count();
             let sql = sql::without_transaction(&file.sql).map_err(|error| error.in_file(&file.name))?;
-            script.push_str(&format!("{} {sql}\n;\n", self.record(file)));
+            script.push_str(&format!("{} {sql}\n;\n", self.records.insert(file)));
         }
         script.push_str(&format!("SELECT json_extract('{{}}', '{ROLL_BACK}');"));
         let name = files.last().map(|file| file.name.as_str()).unwrap_or_default();

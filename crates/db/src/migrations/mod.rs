@@ -5,6 +5,7 @@ mod down;
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]
 mod drift;
 mod dry_run;
+mod records;
 #[cfg(feature = "checksums")]
 mod status;
 
@@ -13,9 +14,12 @@ use std::cmp::Ordering;
 #[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub use self::down::down_file;
 pub use self::dry_run::Planned;
+use self::records::Records;
 #[cfg(feature = "checksums")]
-pub use self::status::{State, Status, checksum};
-use crate::{Constraint, Error, ErrorKind, Queryable, QueryableExt, Result, sql};
+pub use self::records::checksum;
+#[cfg(feature = "checksums")]
+pub use self::status::{State, Status};
+use crate::{Constraint, Error, ErrorKind, Queryable, QueryableExt, Result};
 
 /// wrangler's default table.
 pub const TABLE: &str = "d1_migrations";
@@ -220,28 +224,16 @@ pub fn sort(migrations: &mut [Migration]) {
 /// assert_eq!(migrator.pending(&db, &files).await?, []);
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Migrator {
-    table: String,
-    #[cfg(feature = "checksums")]
-    has_checksums: bool,
-}
-
-impl Default for Migrator {
-    fn default() -> Self {
-        Self {
-            table: TABLE.to_owned(),
-            #[cfg(feature = "checksums")]
-            has_checksums: false,
-        }
-    }
+    records: Records,
 }
 
 impl Migrator {
     /// Records in this table: wrangler's `migrations_table`. Default: [`TABLE`].
     #[must_use]
     pub fn with_table(mut self, table: impl Into<String>) -> Self {
-        self.table = table.into();
+        self.records.rename(table.into());
         self
     }
 
@@ -250,7 +242,7 @@ impl Migrator {
     #[cfg(feature = "checksums")]
     #[must_use]
     pub fn with_checksums(mut self) -> Self {
-        self.has_checksums = true;
+        self.records.has_checksums = true;
         self
     }
 
@@ -259,11 +251,7 @@ impl Migrator {
     /// # Errors
     /// As [`Queryable::query`].
     pub async fn applied(&self, database: &(impl Queryable + ?Sized)) -> Result<Vec<Applied>> {
-        let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
-        if database.prepare(known).bind(self.table.as_str()).one::<i64>().await? == 0 {
-            return Ok(Vec::new());
-        }
-        database.prepare(format!("SELECT id, name, applied_at FROM {} ORDER BY id", self.quoted())).all().await
+        self.records.applied(database).await
     }
 
     /// Those of `migrations` that have not been applied, in order.
@@ -293,17 +281,17 @@ impl Migrator {
             return Ok(Vec::new()); // without a write, which a full disk would refuse
         }
         #[cfg(feature = "checksums")]
-        if self.has_checksums {
+        if self.records.has_checksums {
             self.check_unchanged(database, migrations).await?;
         }
-        for create in self.tables() {
+        for create in self.records.create() {
             database.prepare(create).run().await?;
         }
         let mut done = Vec::new();
         for file in pending {
             // The record comes first and on the file's first line: of two processes that apply at once, one waits for the other and
             // finds it there, and the lines of errors are the file's.
-            let result = database.batch_script(&format!("{} {}", self.record(&file), file.sql)).await;
+            let result = database.batch_script(&format!("{} {}", self.records.insert(&file), file.sql)).await;
             let Migration { name, .. } = file;
             match result {
                 Ok(_) => done.push(name),
@@ -316,45 +304,6 @@ impl Migrator {
             }
         }
         Ok(done)
-    }
-
-    fn quoted(&self) -> String {
-        sql::quoted(&self.table)
-    }
-
-    /// Name of the table of checksums.
-    fn sidecar(&self) -> String {
-        format!("{}_checksums", self.table)
-    }
-
-    /// The statements that create the tables of records where they are missing.
-    fn tables(&self) -> Vec<String> {
-        #[allow(unused_mut, reason = "without checksums there is one")]
-        let mut tables = vec![format!(
-            "CREATE TABLE IF NOT EXISTS {}(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, \
-             applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)",
-            self.quoted()
-        )];
-        #[cfg(feature = "checksums")]
-        if self.has_checksums {
-            let sidecar = sql::quoted(&self.sidecar());
-            tables.push(format!("CREATE TABLE IF NOT EXISTS {sidecar}(name TEXT PRIMARY KEY, sha256 TEXT NOT NULL)"));
-        }
-        tables
-    }
-
-    /// The SQL that records a migration as applied, on one line.
-    fn record(&self, file: &Migration) -> String {
-        let name = file.name.replace('\'', "''");
-        #[allow(unused_mut, reason = "without checksums it is complete")]
-        let mut record = format!("INSERT INTO {} (name) VALUES ('{name}');", self.quoted());
-        #[cfg(feature = "checksums")]
-        if self.has_checksums {
-            let sum = checksum(&file.sql);
-            let sidecar = sql::quoted(&self.sidecar());
-            record.push_str(&format!(" INSERT OR REPLACE INTO {sidecar} (name, sha256) VALUES ('{name}', '{sum}');"));
-        }
-        record
     }
 }
 

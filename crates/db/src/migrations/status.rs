@@ -1,12 +1,9 @@
 //! Where a database stands against its files: checksums, a baseline, drift.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::{Migration, Migrator, sort};
-use crate::{Error, ErrorKind, Queryable, QueryableExt, Result, Statement, sql};
+use super::{Migration, Migrator, checksum, sort};
+use crate::{Error, ErrorKind, Queryable, Result, Statement};
 
 /// State of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,13 +36,6 @@ pub struct Status {
     pub applied_at: Option<String>,
 }
 
-/// SHA-256 of a migration's SQL, in hexadecimal digits. Line ends count as one, `\r\n` or `\n`, since git may change them.
-#[must_use]
-pub fn checksum(sql: &str) -> String {
-    let digest = Sha256::digest(sql.replace("\r\n", "\n").as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Migrator {
     /// Returns the state of every migration that is applied or has a file: applied ones in the order in which they were applied, then
     /// the pending ones. Creates nothing.
@@ -54,7 +44,7 @@ impl Migrator {
     /// As [`applied`](Self::applied).
     pub async fn status(&self, database: &(impl Queryable + ?Sized), migrations: &[Migration]) -> Result<Vec<Status>> {
         let applied = self.applied(database).await?;
-        let sums = self.checksums(database).await?;
+        let sums = self.records.checksums(database).await?;
         let mut files = migrations.to_vec();
         sort(&mut files);
         let is_applied = |name: &str| applied.iter().any(|applied| applied.name == name);
@@ -101,18 +91,15 @@ impl Migrator {
             files.truncate(last + 1);
         }
         let applied = self.applied(database).await?;
-        let mut batch: Vec<_> = self.tables().into_iter().map(Statement::new).collect();
+        let mut batch: Vec<_> = self.records.create().into_iter().map(Statement::new).collect();
         let mut recorded = Vec::new();
         for file in files {
             if !applied.iter().any(|applied| applied.name == file.name) {
-                let insert = format!("INSERT INTO {} (name) VALUES (?)", self.quoted());
-                batch.push(Statement::new(insert).bind(file.name.as_str()));
+                batch.push(self.records.insert_name(&file.name));
                 recorded.push(file.name.clone());
             }
-            if self.has_checksums {
-                let sum =
-                    format!("INSERT OR REPLACE INTO {} (name, sha256) VALUES (?, ?)", sql::quoted(&self.sidecar()));
-                batch.push(Statement::new(sum).bind(file.name.as_str()).bind(checksum(&file.sql)));
+            if self.records.has_checksums {
+                batch.push(self.records.insert_checksum(&file));
             }
         }
         database.batch(batch).await?;
@@ -125,7 +112,7 @@ impl Migrator {
         database: &(impl Queryable + ?Sized),
         migrations: &[Migration],
     ) -> Result<()> {
-        let sums = self.checksums(database).await?;
+        let sums = self.records.checksums(database).await?;
         let is_changed = |file: &&Migration| sums.get(&file.name).is_some_and(|sum| *sum != checksum(&file.sql));
         let changed: Vec<_> = migrations.iter().filter(is_changed).map(|file| file.name.as_str()).collect();
         if changed.is_empty() {
@@ -136,16 +123,5 @@ impl Migrator {
             changed.join(", ")
         );
         Err(Error::new(ErrorKind::Migration, message))
-    }
-
-    /// The checksums that are known, by names.
-    async fn checksums(&self, database: &(impl Queryable + ?Sized)) -> Result<BTreeMap<String, String>> {
-        let sidecar = self.sidecar();
-        let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
-        if database.prepare(known).bind(sidecar.as_str()).one::<i64>().await? == 0 {
-            return Ok(BTreeMap::new());
-        }
-        let rows = database.prepare(format!("SELECT name, sha256 FROM {}", sql::quoted(&sidecar)));
-        Ok(rows.all::<(String, String)>().await?.into_iter().collect())
     }
 }
