@@ -247,9 +247,15 @@ impl Error {
         self
     }
 
-    /// Counts lines from the end of this many lines that stand before a file.
-    pub(crate) fn without_lines(mut self, before: usize) -> Self {
-        self.line = self.line.map(|line| line.saturating_sub(u32::try_from(before).unwrap_or(u32::MAX)).max(1));
+    /// Finds the line of the fault in the script in which the failed statement begins at this byte: without an offset it is that of
+    /// the statement's first word.
+    pub(crate) fn in_script(mut self, script: &str, start: usize) -> Self {
+        #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+        let within = self.offset.map(|offset| offset as usize);
+        #[cfg(not(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32"))))]
+        let within = None;
+        let within = within.unwrap_or_else(|| isobar_sqlite::script::first_word(&script[start..]));
+        self.line = u32::try_from(isobar_sqlite::script::line(script, start + within)).ok();
         self
     }
 

@@ -1,9 +1,11 @@
 //! Trying migrations: they run in a transaction that is rolled back.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::{Migration, Migrator};
-use crate::{Error, ErrorKind, Queryable, QueryableExt, Result, sql};
+use crate::{Error, ErrorKind, Queryable, Result, Statement, sql};
 
 /// Text of the error that rolls a dry run back.
 const ROLL_BACK: &str = "isobar_dry_run";
@@ -18,9 +20,37 @@ pub struct Planned {
     pub statements: usize,
 }
 
+/// The last file of a dry run.
+#[derive(Default)]
+struct Last<'f> {
+    name: &'f str,
+    sql: Cow<'f, str>,
+    /// Number of the statements before its own.
+    first: usize,
+}
+
+impl Last<'_> {
+    /// The error with the file's name, and the line where the backend reports the statement.
+    fn placed(&self, error: Error) -> Error {
+        let number = error.statement_index().and_then(|index| index.checked_sub(self.first));
+        let statement = number.and_then(|number| sql::split(&self.sql).nth(number));
+        let error = match statement {
+            Some(statement) => error.in_script(&self.sql, statement.as_ptr().addr() - self.sql.as_ptr().addr()),
+            None => error,
+        };
+        error.in_file(self.name)
+    }
+}
+
+/// Returns whether the error is that of the statement with this number, which undoes the dry run.
+fn is_undoing(error: &Error, number: usize) -> bool {
+    error.message().contains(ROLL_BACK) && error.statement_index().is_none_or(|index| index == number)
+}
+
 impl Migrator {
     /// Runs all pending migrations in one transaction that is rolled back, on the database itself with its rows. Returns them in
-    /// their order.
+    /// their order. Whatever the files hold, the database is then as it was; a PRAGMA in them that lasts as long as the connection,
+    /// such as `recursive_triggers`, stays set for as long.
     ///
     /// # Errors
     /// As [`apply`](Self::apply): those of the first file that would fail.
@@ -48,21 +78,27 @@ impl Migrator {
     }
 
     /// Runs the files and rolls them back. The error is that of the last one.
+    ///
+    /// Each statement is a text of its own, so that nothing that a file leaves open, a comment for instance, takes in the statement
+    /// that undoes them all.
     async fn roll_back(&self, database: &(impl Queryable + ?Sized), files: &[Migration]) -> Result<()> {
-        let mut script = format!("{};\n", self.records.create().join("; "));
-        let mut start = 0;
+        let own = |statement: &str| Statement::new(statement.to_owned());
+        let mut batch: Vec<Statement> = self.records.create().into_iter().map(Statement::new).collect();
+        let mut last = Last::default();
         for file in files {
-            start = script.matches('\n').count();
             let sql = sql::without_transaction(&file.sql).map_err(|error| error.in_file(&file.name))?;
-            script.push_str(&format!("{} {sql}\n;\n", self.records.insert(file)));
+            batch.extend(sql::split(&self.records.insert(file)).map(own));
+            last = Last { name: &file.name, first: batch.len(), sql };
+            batch.extend(sql::split(&last.sql).map(own));
         }
-        script.push_str(&format!("SELECT json_extract('{{}}', '{ROLL_BACK}');"));
-        let name = files.last().map(|file| file.name.as_str()).unwrap_or_default();
-        match database.run_script(&script).await {
-            Err(error) if error.message().contains(ROLL_BACK) => Ok(()),
-            Err(error) => Err(error.without_lines(start).in_file(name)),
+        let undoing = batch.len();
+        batch.push(Statement::new(format!("SELECT json_extract('{{}}', '{ROLL_BACK}')")));
+        match database.batch(batch).await {
+            Err(error) if is_undoing(&error, undoing) => Ok(()),
+            Err(error) => Err(last.placed(error)),
             Ok(_) => {
-                Err(Error::new(ErrorKind::Internal, "the dry run of the migrations was not rolled back").in_file(name))
+                let message = "the dry run of the migrations was not rolled back";
+                Err(Error::new(ErrorKind::Internal, message).in_file(last.name))
             }
         }
     }

@@ -91,6 +91,46 @@ async fn an_error_of_a_dry_run_names_file_and_line() {
     assert!(error.to_string().starts_with("2_mail.sql, line 4: no such table: nope"), "{error}");
 }
 
+#[tokio::test]
+async fn dry_run_changes_nothing_and_agrees_with_apply_however_files_end() {
+    let table = "CREATE TABLE t (a);\n";
+    let mut cases: Vec<Vec<String>> = [
+        "",
+        "-- the end",
+        "/* never closed",
+        "SELECT 1 /* never closed",
+        "/*",
+        "/*/",
+        "SELECT 'never closed",
+        "SELECT \"never closed",
+        "SELECT [never closed",
+        "CREATE TRIGGER r AFTER INSERT ON t BEGIN SELECT 1;",
+        ";;",
+        "COMMIT",
+        "ROLLBACK;",
+    ]
+    .into_iter()
+    .map(|end| vec![format!("{table}{end}")])
+    .collect();
+    // What the first leaves open the second must not close.
+    cases.push(vec![format!("{table}SELECT 'open"), "closed';".to_owned()]);
+    cases.push(vec![format!("{table}/* open"), "*/ SELECT nope;".to_owned()]);
+    cases.push(vec![format!("{table}SELECT 1 -- open"), "SELECT 2".to_owned()]);
+    for texts in cases {
+        let db = SqliteDatabase::memory().await.unwrap();
+        let named = |(number, sql): (usize, &String)| Migration::new(format!("{}_file.sql", number + 1), sql.as_str());
+        let files: Vec<_> = texts.iter().enumerate().map(named).collect();
+        let dry = Migrator::default().dry_run(&db, &files).await;
+        assert_eq!(db.prepare("SELECT count(*) FROM sqlite_schema").one::<i64>().await.unwrap(), 0, "{texts:?}");
+        let real = Migrator::default().apply(&db, &files).await;
+        assert_eq!(dry.is_ok(), real.is_ok(), "{texts:?}: {dry:?}, {real:?}");
+        if let (Err(dry), Err(real)) = (dry, real) {
+            let file = |error: &isobar_db::Error| error.message().split_once(':').unwrap().0.to_owned();
+            assert_eq!(file(&dry), file(&real), "the file and the line");
+        }
+    }
+}
+
 #[test]
 fn files_that_undo_are_not_migrations() {
     let folder = tempfile::tempdir().unwrap();

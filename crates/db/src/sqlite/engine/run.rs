@@ -204,8 +204,10 @@ impl Shared {
                 Ok((sql, prepared, at + rest.len() - tail.len()))
             }
             Err(mut failure) => {
-                // In a script the error has the line in place of the offset.
-                let offset = if in_script { failure.offset.take().map(|offset| at + offset) } else { None };
+                let offset = failure.offset.map(|offset| at + offset);
+                if in_script {
+                    failure.offset = None; // the text has the line in its place
+                }
                 let error = self.failed(connection, failure);
                 Err(error.with_sql(sql::split(rest).next().unwrap_or(rest)).with_offset(offset))
             }
