@@ -60,6 +60,8 @@ thread_local! {
     static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
     /// Checks that are left to the statement on the calling task; `None` where none runs there.
     static BUDGET: Cell<Option<u32>> = const { Cell::new(None) };
+    /// A COMMIT runs on this thread's connection.
+    static COMMITTING: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Running {
@@ -83,6 +85,12 @@ pub(super) fn must_stop() -> bool {
     }
     RUNNING
         .with_borrow(|running| running.as_ref().is_some_and(|running| running.call.is_abandoned() || running.is_over()))
+}
+
+/// Returns whether the running statement is to be interrupted. A COMMIT never is: SQLite asks once more when all is done, and would
+/// report what has been committed as interrupted.
+fn must_interrupt() -> bool {
+    !COMMITTING.get() && must_stop()
 }
 
 /// Marks the call as the one that runs on this thread for as long as the value lives.
@@ -210,7 +218,7 @@ impl AuthorizedConnection {
         isobar_sqlite::drop_modules(&connection);
         isobar_sqlite::add_math_functions(&connection)?;
         let wal = WalPages::count(&mut connection)?;
-        connection.progress_handler(INSTRUCTIONS, Some(must_stop))?;
+        connection.progress_handler(INSTRUCTIONS, Some(must_interrupt))?;
         let authorizer = Arc::new(Authorizer {
             is_reader,
             trusted: AtomicBool::new(false),
@@ -269,6 +277,15 @@ impl AuthorizedConnection {
         let result = run();
         self.authorizer.trusted.store(false, Ordering::Relaxed);
         result
+    }
+
+    /// Commits the open transaction. It is not interrupted, whether its caller has gone or its time is over: what succeeds is done, and
+    /// what fails is not.
+    pub(super) fn commit(&self) -> Result<(), Failure> {
+        COMMITTING.set(true);
+        let done = self.own_statement("COMMIT");
+        COMMITTING.set(false);
+        done.map(drop)
     }
 
     /// Gives the connection the settings that others have been given since. Where one cannot be applied, the next call tries

@@ -98,17 +98,17 @@ impl Shared {
             connection.own_statement("BEGIN IMMEDIATE")?;
             if self.failing.load(Ordering::Relaxed) {
                 let version = connection.own_statement("PRAGMA user_version")?;
-                let Some(Value::Integer(version)) = version else { return Ok(None) };
+                let Some(Value::Integer(version)) = version else { return Ok(()) };
                 connection.own_statement(&format!("PRAGMA user_version = {version}"))?;
             }
-            connection.own_statement("COMMIT")
+            connection.commit()
         };
         let written = write();
         if !connection.roll_back() {
             slot.discard();
         }
         match written {
-            Ok(_) => self.note_success(),
+            Ok(()) => self.note_success(),
             Err(failure) => {
                 self.note(&failure);
                 return Err(fault::of(&failure));

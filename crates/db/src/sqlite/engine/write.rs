@@ -141,7 +141,7 @@ impl Shared {
         connection.own_statement(if access == Access::Reads { "BEGIN" } else { "BEGIN IMMEDIATE" }).map_err(failed)?;
         let results = self.batch(connection, work, access)?;
         // A statement may have ended the transaction (OR ROLLBACK), but then it has failed.
-        connection.own_statement("COMMIT").map_err(failed)?;
+        connection.commit().map_err(failed)?;
         Ok(results)
     }
 
@@ -245,8 +245,8 @@ impl Shared {
         }
         #[cfg(test)]
         early::answer(group, &outcomes);
-        match connection.own_statement("COMMIT") {
-            Ok(_) => Attempt::Committed(outcomes),
+        match connection.commit() {
+            Ok(()) => Attempt::Committed(outcomes),
             Err(failure) => Attempt::NotCommitted(self.failed(connection, failure)),
         }
     }

@@ -209,3 +209,30 @@ async fn after_a_failed_sync_no_task_of_a_group_is_written() {
     assert!(results.iter().all(|result| result.as_ref().is_err_and(|error| !error.is_retryable())), "{results:?}");
     assert_eq!(count(&fixture.engine, "p").await, 0);
 }
+
+#[tokio::test]
+async fn commit_that_is_done_is_never_answered_as_interrupted() {
+    let engine = Engine::open(None, SqliteOptions::default()).await.unwrap();
+    run(&engine, "CREATE TABLE n (n)").await.unwrap();
+    let shared = Arc::clone(&engine.shared);
+    let answered = engine.writer.run(Duration::from_secs(30), move |slot| {
+        let mut done = 0;
+        let mut failed = 0;
+        for _ in 0..3000 {
+            // Its time is over: every statement that SQLite looks at is interrupted.
+            let call = Arc::new(Call::new(Duration::ZERO));
+            let (answer, mut answered) = oneshot::channel();
+            let task =
+                WriteTask::new(Work::Batch(vec!["INSERT INTO n VALUES (1)".into()]), Route::Writer, call, answer);
+            shared.write_all(slot, vec![(task, Instant::now())]);
+            match answered.try_recv().unwrap() {
+                Ok(_) => done += 1,
+                Err(_) => failed += 1,
+            }
+        }
+        Ok((done, failed))
+    });
+    let (done, failed) = answered.await.unwrap();
+    assert_eq!(count(&engine, "n").await, done);
+    assert!(failed > 0, "no statement was looked at");
+}
