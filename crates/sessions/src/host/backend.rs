@@ -118,14 +118,21 @@ impl SessionBackend for ObjectState {
     }
 
     fn durable(&self) -> LocalBoxFuture<'static, Result<()>> {
-        let this = self.this.clone();
+        // The state is kept until it is known: of an object that has fallen asleep meanwhile, too.
+        let this = self.this.upgrade();
         Box::pin(async move {
             // A turn ends, and commits, when its event waits; other turns of the object may wait for the disk still.
             tokio::task::yield_now().await;
-            let Some(state) = this.upgrade() else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };
+            let Some(state) = this else { return Err(Error::new(ErrorKind::Reset, "the object is gone")) };
+            if let Some(error) = state.broken() {
+                return Err(error); // whatever its last turn wrote is undone, or may be lost
+            }
             let batch = state.pending();
             std::future::poll_fn(|cx| state.poll_durable(batch, cx)).await;
-            Ok(())
+            match batch {
+                Some(batch) if !state.is_durable(batch) => Err(state.lost()),
+                _ => Ok(()),
+            }
         })
     }
 

@@ -265,7 +265,7 @@ impl ObjectState {
         self.storage.borrow().as_ref().and_then(Storage::pending)
     }
 
-    /// Ready when a batch of the journal is durable, or the instance is gone.
+    /// Ready when a batch of the journal is durable, or the instance is gone: see [`is_durable`](Self::is_durable).
     pub(super) fn poll_durable(&self, batch: Option<u64>, cx: &Context<'_>) -> Poll<()> {
         let (Some(batch), Some(log)) = (batch, &self.log) else { return Poll::Ready(()) };
         if log.is_durable(batch) || self.broken.borrow().is_some() {
@@ -276,13 +276,25 @@ impl ObjectState {
     }
 
     /// Whether a batch of the journal is durable.
-    fn is_durable(&self, batch: u64) -> bool {
+    pub(super) fn is_durable(&self, batch: u64) -> bool {
         self.log.as_ref().is_none_or(|log| log.is_durable(batch))
     }
 
-    /// Makes durable at once what this object has committed, and with it what others have.
+    /// The error for what has committed and may be lost: that with which the instance has ended.
+    pub(super) fn lost(&self) -> Error {
+        self.broken().unwrap_or_else(|| Error::new(ErrorKind::Reset, "the object was reset"))
+    }
+
+    /// Makes durable at once what this object has committed, and with it what others have. Where that fails, the connection is not
+    /// used again: it would answer with what may be lost.
     fn flush(&self) -> Result<()> {
-        self.log.as_ref().map_or(Ok(()), |log| log.flush())
+        let Some(log) = &self.log else { return Ok(()) };
+        log.flush().inspect_err(|_| {
+            if let Some(storage) = self.storage.borrow().as_ref().filter(|storage| storage.pending().is_some()) {
+                storage.condemn();
+            }
+            self.drop_unsound();
+        })
     }
 
     /// Polls all events that wait for the gate again.

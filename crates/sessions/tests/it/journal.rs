@@ -3,11 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use isobar_sessions::conformance::{self, Probe};
 use isobar_sessions::local::{HostOptions, LocalHost};
-use isobar_sessions::{ErrorKind, SessionNamespace, SessionNamespaceExt};
+use isobar_sessions::{
+    ErrorKind, Request, Response, Result, SessionContext, SessionNamespace, SessionNamespaceExt, SessionObject,
+};
 use isobar_sqlite::journal::{Disk, DiskFile, SystemDisk};
 use serde_json::{Value, json};
 
@@ -92,6 +95,42 @@ impl DiskFile for FaultyFile {
 fn open(folder: &Path, disk: &Arc<FaultyDisk>) -> LocalHost<Probe> {
     let options = HostOptions::default().with_threads(1).with_journal_disk(Arc::clone(disk) as _);
     LocalHost::open(folder, "Probe", &options, || ()).unwrap()
+}
+
+/// An object that reports, from outside of its events, whether what it has written is durable.
+struct Reporter {
+    context: SessionContext,
+    reports: mpsc::Sender<Result<()>>,
+}
+
+impl SessionObject for Reporter {
+    type Env = mpsc::Sender<Result<()>>;
+
+    async fn start(context: SessionContext, reports: Self::Env) -> Result<Self> {
+        Ok(Self { context, reports })
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        let context = self.context.clone();
+        if request.uri().path() == "/read" {
+            return Ok(Response::new(format!("{:?}", context.kv().get::<u8>("k")?).into()));
+        }
+        let count = context.kv().get::<u8>("k")?.unwrap_or_default() + 1;
+        context.kv().put("k", &count)?;
+        if request.uri().path() == "/alarm" {
+            context.set_alarm(chrono::Utc::now() + chrono::Duration::hours(1))?;
+            return Ok(Response::default());
+        }
+        let reports = self.reports.clone();
+        tokio::task::spawn_local(async move { reports.send(context.durable().await) });
+        Ok(Response::default())
+    }
+}
+
+fn reporters(folder: &Path, disk: &Arc<FaultyDisk>) -> (LocalHost<Reporter>, mpsc::Receiver<Result<()>>) {
+    let options = HostOptions::default().with_threads(1).with_journal_disk(Arc::clone(disk) as _);
+    let (reports, reported) = mpsc::channel();
+    (LocalHost::open(folder, "Reporter", &options, move || reports.clone()).unwrap(), reported)
 }
 
 fn get(key: &str) -> Value {
@@ -272,4 +311,40 @@ async fn a_damaged_journal_is_refused_until_it_is_moved_away() {
     assert!(open().is_err(), "it is left as it is");
     std::fs::rename(crashed.path().join("journal"), crashed.path().join("given up")).unwrap();
     assert_eq!(act(&open().unwrap(), "a", get("first")).await, json!([1]));
+}
+
+#[tokio::test]
+async fn durable_fails_when_what_was_written_may_be_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<FaultyDisk> = Arc::default();
+    let (host, reported) = reporters(folder.path(), &disk);
+    let id = host.id("a");
+    let next = || reported.recv_timeout(Duration::from_secs(10)).expect("it reports");
+    for _ in 0..2 {
+        host.get(&id, "/").await.unwrap();
+        next().unwrap();
+    }
+    disk.set(Some(Fault::Sync));
+    assert_eq!(host.get(&id, "/").await.unwrap_err().kind(), ErrorKind::Storage);
+    assert_eq!(next().unwrap_err().kind(), ErrorKind::Storage);
+}
+
+#[tokio::test]
+async fn object_whose_alarm_may_be_lost_is_refused_and_does_not_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<FaultyDisk> = Arc::default();
+    let (host, _reported) = reporters(folder.path(), &disk);
+    let id = host.id("a");
+    for _ in 0..2 {
+        host.get(&id, "/").await.unwrap();
+    }
+    disk.set(Some(Fault::Sync));
+    assert_eq!(host.get(&id, "/alarm").await.unwrap_err().kind(), ErrorKind::Storage);
+    disk.set(None);
+    let read = tokio::time::timeout(Duration::from_secs(10), host.get(&id, "/read")).await.expect("it is answered");
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Storage, "what is not certain is not read");
+    tokio::task::spawn_blocking(move || drop(host)).await.unwrap();
+    let (host, _reported) = reporters(folder.path(), &disk);
+    let read = host.get(&id, "/read").await.unwrap().into_body().text().await.unwrap();
+    assert!(["Some(2)", "Some(3)"].contains(&read.as_str()), "{read}");
 }
