@@ -65,8 +65,13 @@ impl fmt::Debug for Log {
 
 impl Log {
     /// Creates the log of the thread with this number, for a host in this folder.
-    pub(super) fn new(root: &Path, number: usize, bytes: u64, disk: Arc<dyn Disk>, health: &Arc<Health>) -> Rc<Self> {
-        let options = JournalOptions::default().with_bytes(bytes);
+    pub(super) fn new(
+        root: &Path,
+        number: usize,
+        options: JournalOptions,
+        disk: Arc<dyn Disk>,
+        health: &Arc<Health>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             journal: RefCell::new(Journal::new(root.join(FOLDER), number, options, disk)),
             number,

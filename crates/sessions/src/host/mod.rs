@@ -86,6 +86,7 @@ impl Host {
         options: &HostOptions,
         env: impl Fn() -> O::Env + Send + Sync + 'static,
     ) -> Result<Arc<Self>> {
+        let journal = options.journal()?;
         let lock = root.map(lock).transpose()?;
         let withheld =
             root.map(|root| recovery::recover(root, &*options.journal_disk)).transpose()?.unwrap_or_default();
@@ -115,7 +116,7 @@ impl Host {
                 Error::new(ErrorKind::Internal, format!("cannot start a runtime for session objects: {error}"))
             })?;
             threads.push(spawn(format!("isobar-session-{number}"), move || {
-                Worker::<O>::new(env(), root, number, shared, options).run(&runtime, jobs);
+                Worker::<O>::new(env(), root, number, shared, options, journal).run(&runtime, jobs);
             })?);
             queues.push(queue);
         }
@@ -312,7 +313,8 @@ impl<O: SessionObject> LocalHost<O> {
     /// Opens the namespace in this folder, and creates it if there is none. `env` is called once on each thread of the host.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] when the folder cannot be used, or another process hosts it.
+    /// [`ErrorKind::Storage`] when the folder cannot be used, or another process hosts it; [`ErrorKind::Damaged`] when acknowledged
+    /// turns are missing in the journal that a crash has left; [`ErrorKind::InvalidArgument`] for an option out of its range.
     pub fn open(
         root: impl AsRef<Path>,
         namespace: &str,
@@ -338,7 +340,7 @@ impl<O: SessionObject> MemoryHost<O> {
     /// Creates an empty namespace with one thread, on which `env` is called once.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] when no thread can be started.
+    /// [`ErrorKind::Internal`] when no thread can be started; [`ErrorKind::InvalidArgument`] for an option out of its range.
     pub fn new(namespace: &str, env: impl Fn() -> O::Env + Send + Sync + 'static) -> Result<Self> {
         Self::with_options(namespace, &HostOptions::default().with_threads(1), env)
     }

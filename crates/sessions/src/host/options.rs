@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use isobar_sqlite::journal::{Disk, SystemDisk};
+use isobar_sqlite::journal::{Disk, JournalOptions, SystemDisk};
+
+use crate::{Error, ErrorKind, Result};
 
 /// Descriptors that an awake object holds: its database and the write-ahead log, once for SQLite and once for the journal.
 const DESCRIPTORS: u64 = 3;
@@ -57,7 +59,9 @@ pub struct HostOptions {
     pub incoming_bytes: usize,
     /// Largest size in bytes of each of the two logs that a thread writes the turns of its objects to, so that one sync makes many
     /// of them durable; they begin with 1 MiB and grow while they are full within 10 s. With 0 there are none, and each turn syncs its
-    /// object's file: slower, and another process may open an object's file meanwhile. Default: 16 MiB.
+    /// object's file: slower, and another process may open an object's file meanwhile. Otherwise 64 KiB to 256 MiB: a host with another
+    /// size is not opened, and an [`InvalidArgument`](crate::ErrorKind::InvalidArgument) says so; a start after a crash holds the logs
+    /// in memory. Default: 16 MiB.
     pub journal_bytes: u64,
     /// Disk of the journal.
     pub(super) journal_disk: Arc<dyn Disk>,
@@ -167,11 +171,26 @@ impl HostOptions {
         self
     }
 
-    /// Sets the largest size of each of a thread's two logs; 0 has each turn sync its object's file.
+    /// Sets the largest size of each of a thread's two logs, 64 KiB to 256 MiB; 0 has each turn sync its object's file.
     #[must_use]
     pub fn with_journal_bytes(mut self, bytes: u64) -> Self {
         self.journal_bytes = bytes;
         self
+    }
+
+    /// Options of the threads' journals; `None` where each turn syncs its object's file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a size that a log cannot have.
+    pub(super) fn journal(&self) -> Result<Option<JournalOptions>> {
+        if self.journal_bytes == 0 {
+            return Ok(None);
+        }
+        let options = JournalOptions::default().with_bytes(self.journal_bytes).map_err(|error| {
+            let message = format!("the option journal_bytes of a session host: {error}, or 0 for no journal");
+            Error::new(ErrorKind::InvalidArgument, message).with_source(error)
+        });
+        options.map(Some)
     }
 
     /// Sets the disk beneath the journal: for tests.

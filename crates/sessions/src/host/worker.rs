@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared as SharedFuture};
+use isobar_sqlite::journal::JournalOptions;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -84,11 +85,13 @@ impl<O: SessionObject> Worker<O> {
         number: usize,
         shared: Arc<Shared>,
         options: HostOptions,
+        journal: Option<JournalOptions>,
     ) -> Self {
         let limit = (options.open_objects / options.threads.max(1)).max(1);
-        let log = root.as_ref().filter(|_| options.journal_bytes > 0).map(|root| {
-            Log::new(root, number, options.journal_bytes, Arc::clone(&options.journal_disk), &shared.health)
-        });
+        let log = root
+            .as_ref()
+            .zip(journal)
+            .map(|(root, journal)| Log::new(root, number, journal, Arc::clone(&options.journal_disk), &shared.health));
         let folder = root.map(|root| root.join(disk::OBJECTS));
         let objects = Rc::new(ThreadObjects {
             env,

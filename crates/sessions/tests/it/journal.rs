@@ -348,3 +348,22 @@ async fn object_whose_alarm_may_be_lost_is_refused_and_does_not_hang() {
     let read = host.get(&id, "/read").await.unwrap().into_body().text().await.unwrap();
     assert!(["Some(2)", "Some(3)"].contains(&read.as_str()), "{read}");
 }
+
+#[tokio::test]
+async fn journal_of_a_size_out_of_its_range_is_refused_and_the_range_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |bytes| {
+        let options = HostOptions::default().with_threads(1).with_journal_bytes(bytes);
+        LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ())
+    };
+    for bytes in [1, (64 << 10) - 1, (256 << 20) + 1, u64::MAX] {
+        let error = open(bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        for part in [&bytes.to_string(), "journal_bytes", "65536 to 268435456", "0 for no journal"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+    }
+    for bytes in [0, 64 << 10, 100_001, 256 << 20] {
+        act(&open(bytes).unwrap(), "a", put("k")).await;
+    }
+}

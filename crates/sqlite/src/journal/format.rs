@@ -94,7 +94,8 @@ impl Batch {
 
     /// The batch as it is written, whole.
     pub(super) fn seal(&mut self, run: u64, number: u64) -> &[u8] {
-        let length = u32::try_from(self.bytes.len() - BATCH_HEADER).expect("a batch is far below 4 GiB");
+        let length = u32::try_from(self.bytes.len() - BATCH_HEADER)
+            .expect("a batch is no larger than a log, which has 256 MiB at most");
         self.bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
         self.bytes[8..16].copy_from_slice(&run.to_le_bytes());
         self.bytes[16..24].copy_from_slice(&number.to_le_bytes());

@@ -1,6 +1,7 @@
 //! The writer: batches of frames, the log that takes them, and what happens when it cannot.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,12 +19,18 @@ const GROWTH: u64 = 4;
 const SOON: Duration = Duration::from_secs(10);
 
 /// Options of a journal.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
+///
+/// ```
+/// use isobar_sqlite::journal::JournalOptions;
+///
+/// let options = JournalOptions::default().with_bytes(4 << 20)?;
+/// assert_eq!(options.bytes(), 4 << 20);
+/// assert!(JournalOptions::default().with_bytes(1000).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalOptions {
-    /// Largest size of each of the two logs in bytes, at least 64 KiB. They begin with 1 MiB and grow while they are full within
-    /// 10 s. Default: 16 MiB.
-    pub bytes: u64,
+    bytes: u64,
 }
 
 impl Default for JournalOptions {
@@ -33,11 +40,29 @@ impl Default for JournalOptions {
 }
 
 impl JournalOptions {
-    /// Sets the largest size of each log.
+    /// Sizes that a log may have in bytes: 64 KiB to 256 MiB. A smaller one has no room for the frames of a few commits; recovery holds
+    /// both logs of each journal in memory.
+    pub const BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
+
+    /// Sets the largest size of each of the two logs in bytes, within [`BYTES`](Self::BYTES); it is rounded up to a multiple of 512.
+    /// They begin with 1 MiB, or with this where it is less, and grow while they are full within 10 s. Default: 16 MiB.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for another size.
+    pub fn with_bytes(mut self, bytes: u64) -> io::Result<Self> {
+        if !Self::BYTES.contains(&bytes) {
+            let (least, most) = Self::BYTES.into_inner();
+            let message = format!("a journal's logs cannot have {bytes} bytes: use {least} to {most}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        self.bytes = bytes.next_multiple_of(SECTOR as u64);
+        Ok(self)
+    }
+
+    /// Returns the largest size of each log in bytes.
     #[must_use]
-    pub fn with_bytes(mut self, bytes: u64) -> Self {
-        self.bytes = bytes.max(64 << 10).next_multiple_of(SECTOR as u64);
-        self
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 

@@ -112,8 +112,12 @@ fn check(root: &Path, least: &[i64; DATABASES]) -> Result<(), String> {
 /// Another turn on each database; the process ends without order.
 fn go_on(root: &Path, numbers: &[i64; DATABASES]) -> Result<(), String> {
     let go_on = || -> Result<(), Box<dyn std::error::Error>> {
-        let mut journal =
-            Journal::new(root.join("journal"), 0, JournalOptions::default().with_bytes(1 << 16), Arc::new(SystemDisk));
+        let mut journal = Journal::new(
+            root.join("journal"),
+            0,
+            JournalOptions::default().with_bytes(1 << 16).unwrap(),
+            Arc::new(SystemDisk),
+        );
         let mut open_ones = Vec::new();
         for (number, turn) in numbers.iter().enumerate() {
             let path = root.join(name(number));

@@ -86,7 +86,7 @@ impl<'r> Script<'r> {
             record::record(&root.join(folder), Op::CreateFolder);
         }
         let disk = Arc::new(RecordedDisk { lies: way == Use::NoSync });
-        let options = JournalOptions::default().with_bytes(LOG_BYTES);
+        let options = JournalOptions::default().with_bytes(LOG_BYTES).unwrap();
         let journal = Journal::new(root.join("journal"), 0, options, disk);
         let random = Random(seed);
         let mut script = Script { root, way, page_size, random, journal, databases: Vec::new(), steps: Vec::new() };
