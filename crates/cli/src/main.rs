@@ -10,10 +10,12 @@ mod doors;
 mod ignored;
 mod keys;
 mod names;
+mod output;
 mod place;
 mod r2;
 mod remote;
 mod serve;
+mod sessions;
 mod sync;
 mod table;
 mod vault;
@@ -29,7 +31,7 @@ use crate::place::Place;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Runs and manages a Cloudflare-like platform on this machine: R2 as files, D1 as SQLite, and
+/// Runs and manages a Cloudflare-like platform on this machine: R2 as files, D1 and Durable Objects as SQLite, and
 /// Analytics Engine as files that its SQL is asked of.
 ///
 /// Buckets and databases are named by their name or by their binding in the wrangler configuration. All data is in `.isobar`
@@ -48,6 +50,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   isobar d1 execute DB --command 'SELECT count(*) FROM users'
   isobar analytics query 'SELECT blob1, count() FROM visits GROUP BY blob1'
   isobar analytics tail EVENTS
+  isobar sessions list --class Room
   isobar vault status DB --keyring ./keyring
   isobar keys create --scope r2:read,r2:write,d1:write"
 )]
@@ -73,6 +76,9 @@ enum Command {
     /// Datasets: queries, compaction, removal, export, import
     #[command(subcommand)]
     Analytics(analytics::Analytics),
+    /// Session objects: list, look into, export, import and delete them
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
     /// Access keys and tokens for clients that others wrote
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -100,6 +106,7 @@ async fn main() -> ExitCode {
         Command::R2(r2) => r2.run(&place).await,
         Command::D1(d1) => d1.run(&place).await,
         Command::Analytics(analytics) => analytics.run(&place).await,
+        Command::Sessions(sessions) => sessions.run(&place),
         Command::Keys(keys) => keys.run(&place).await,
         Command::Vault(vault) => vault.run(&place).await,
     };

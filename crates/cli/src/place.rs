@@ -231,15 +231,22 @@ impl Place {
 
     /// Returns the names of the datasets that exist here, sorted.
     pub(crate) fn datasets(&self) -> Result<Vec<String>, Box<dyn Error>> {
-        let folder = self.root(self.config()?.as_ref()).join("analytics");
-        let entries = match std::fs::read_dir(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|error| format!("cannot read {}: {error}", folder.display()))?,
-        };
-        let folders = entries.flatten().filter(|entry| entry.path().is_dir());
-        let mut names: Vec<_> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        Ok(names)
+        folders(&self.root(self.config()?.as_ref()).join("analytics"))
+    }
+
+    /// Returns a class of session objects, by its name or its binding, and the folder of its objects.
+    pub(crate) fn session_class(&self, name: &str) -> Result<(String, PathBuf), Box<dyn Error>> {
+        let config = self.config()?;
+        let bound = config.iter().flat_map(|config| &config.durable_objects.bindings);
+        let class = bound.filter(|binding| binding.name == name).map(|binding| &*binding.class_name).next();
+        let class = class.unwrap_or(name);
+        let checked = checked(class).map_err(|_| format!("invalid class name {class:?}: use letters, digits, - and _"));
+        Ok((checked?.to_owned(), self.root(config.as_ref()).join("sessions").join(class)))
+    }
+
+    /// Returns the classes whose session objects are here, sorted.
+    pub(crate) fn session_classes(&self) -> Result<Vec<String>, Box<dyn Error>> {
+        folders(&self.root(self.config()?.as_ref()).join("sessions"))
     }
 
     /// Returns the configuration of a database, found by its name or binding, and the path of its file.
@@ -284,6 +291,18 @@ impl Place {
 /// Opens a database without a time limit for statements: a large import may take long, and Ctrl-C ends it.
 pub(crate) async fn open_database(file: &Path) -> isobar_db::Result<SqliteDatabase> {
     SqliteDatabase::open_with(file, SqliteOptions::default().with_time_limit(Duration::MAX)).await
+}
+
+/// Returns the names of the folders in a folder, sorted; none where there is no such folder.
+fn folders(folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| format!("cannot read {}: {error}", folder.display()))?,
+    };
+    let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+    let mut names: Vec<_> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// Whether a folder is a bucket.

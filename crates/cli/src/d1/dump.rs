@@ -1,13 +1,14 @@
 //! The commands `isobar d1 export` and `isobar d1 import`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, BufWriter};
+use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use isobar_db::dump::{self, Content, ExportOptions, Report};
 
+use crate::output::whole;
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -123,19 +124,6 @@ impl Import {
         bar.finish_and_clear();
         summary(&report, self.json, &format!("imported into {}", known.local_name()))
     }
-}
-
-/// Writes a file that appears under its name when it is whole.
-fn whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<Report, String>) -> Result<Report, String> {
-    let failed = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut output = BufWriter::with_capacity(1 << 18, file);
-    let report = write(&mut output)?;
-    let file = output.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(report)
 }
 
 fn show(bar: &ProgressBar, report: &Report) {

@@ -8,6 +8,7 @@ mod keys;
 mod migrations;
 mod options;
 mod query;
+mod sessions;
 mod site;
 mod walk;
 

@@ -1,0 +1,110 @@
+//! The command `isobar sessions`.
+
+mod list;
+mod object;
+mod transfer;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+use isobar_sessions::ObjectId;
+use isobar_sessions::local::{Catalog, CatalogEntry, CatalogWriter};
+use serde_json::json;
+
+use crate::Outcome;
+use crate::place::Place;
+
+/// Commands on the session objects (Durable Objects) of this machine.
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Objects are named by the class of their namespace, or its binding, and by their name or id. Looking works while a \
+server has the objects, too; what changes them needs the server stopped.
+
+Examples:
+  isobar sessions list
+  isobar sessions info Room lobby
+  isobar sessions sql Room lobby --command 'SELECT * FROM messages LIMIT 5'
+  isobar sessions export Room --output rooms.tar
+  isobar sessions import Room rooms.tar
+  isobar sessions delete Room lobby"
+)]
+pub(crate) enum Sessions {
+    /// List objects with size, alarm and last change
+    List(list::List),
+    /// Show an object's alarm, keys and tables, and check its file
+    Info(object::Info),
+    /// Run SQL on an object's database
+    Sql(object::Sql),
+    /// Write one object, or all of a class, to a file, without loss
+    Export(transfer::Export),
+    /// Put the objects of an exported file in place
+    Import(transfer::Import),
+    /// Delete objects with all that they have stored
+    Delete(object::Delete),
+}
+
+impl Sessions {
+    pub(crate) fn run(self, place: &Place) -> Outcome {
+        match self {
+            Self::List(list) => list.run(place),
+            Self::Info(info) => info.run(place),
+            Self::Sql(sql) => sql.run(place),
+            Self::Export(export) => export.run(place),
+            Self::Import(import) => import.run(place),
+            Self::Delete(delete) => delete.run(place),
+        }
+    }
+}
+
+/// The class of a command.
+#[derive(Debug, Args)]
+pub(crate) struct Class {
+    /// The class of the objects, or the binding of their namespace
+    class: String,
+}
+
+impl Class {
+    fn folder(&self, place: &Place) -> Result<(String, PathBuf), Box<dyn Error>> {
+        let (class, folder) = place.session_class(&self.class)?;
+        if !folder.is_dir() {
+            let known = place.session_classes()?;
+            let known = if known.is_empty() { String::new() } else { format!("; there are: {}", known.join(", ")) };
+            let message =
+                format!("there are no session objects of {class} here{known}; they would be in {}", folder.display());
+            return Err(message.into());
+        }
+        Ok((class, folder))
+    }
+
+    /// Opens the objects, to look.
+    fn look(&self, place: &Place) -> Result<Catalog, Box<dyn Error>> {
+        let (class, folder) = self.folder(place)?;
+        Ok(Catalog::open(folder, &class)?)
+    }
+
+    /// Takes the objects, to change them.
+    fn take(&self, place: &Place) -> Result<CatalogWriter, Box<dyn Error>> {
+        let (class, folder) = self.folder(place)?;
+        Ok(CatalogWriter::open(folder, &class)?)
+    }
+}
+
+/// The message for an object that is not there.
+fn no_object(class: &Class, object: &str, id: &ObjectId) -> String {
+    let shown = if id.to_string() == object { String::new() } else { format!(" (id {id})") };
+    format!("there is no object {object:?}{shown} of {} here; `isobar sessions list` has those there are", class.class)
+}
+
+/// An object as JSON.
+fn shown(class: &str, entry: &CatalogEntry) -> serde_json::Value {
+    json!({
+        "class": class, "id": entry.id.to_string(), "name": entry.id.name(), "bytes": entry.bytes,
+        "alarm": entry.alarm.map(time), "changed": entry.changed.map(time), "damage": entry.damage,
+    })
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}

@@ -1,0 +1,149 @@
+//! `isobar sessions` on objects that a server has written.
+
+use std::fs;
+use std::path::Path;
+
+use chrono::{TimeDelta, Utc};
+use isobar_sessions::local::{HostOptions, LocalHost};
+use isobar_sessions::{
+    Request, Response, Result, SessionContext, SessionNamespace, SessionNamespaceExt, SessionObject,
+};
+use serde_json::Value;
+
+use crate::{ok, refused, run};
+
+const CONFIG: &str = "name = \"test\"\n[[durable_objects.bindings]]\nname = \"ROOMS\"\nclass_name = \"Room\"\n";
+
+/// A room that keeps the paths it is asked for.
+struct Room(SessionContext);
+
+impl SessionObject for Room {
+    type Env = ();
+
+    async fn start(context: SessionContext, (): ()) -> Result<Self> {
+        context.sql().exec("CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, text TEXT)", ())?;
+        Ok(Self(context))
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        self.0.sql().exec("INSERT INTO messages (text) VALUES (?)", (request.uri().path(),))?;
+        self.0.kv().put("last", &request.uri().path())?;
+        self.0.set_alarm(Utc::now() + TimeDelta::hours(1))?;
+        Ok(Response::default())
+    }
+}
+
+fn open(folder: &Path) -> LocalHost<Room> {
+    let options = HostOptions::default().with_threads(1);
+    LocalHost::open(folder.join(".isobar/sessions/Room"), "Room", &options, || ()).unwrap()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn write(host: &LocalHost<Room>, names: &[&str]) {
+    for name in names {
+        host.get(&host.id(name), "/hello").await.unwrap();
+    }
+}
+
+fn json(folder: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&ok(folder, arguments)).unwrap()
+}
+
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("wrangler.toml"), CONFIG).unwrap();
+    folder
+}
+
+#[test]
+fn objects_are_listed_shown_read_changed_and_deleted() {
+    let folder = project();
+    let here = folder.path();
+    assert_eq!(ok(here, &["sessions", "list"]).lines().count(), 1, "the headings alone");
+    assert!(
+        refused(here, &["sessions", "info", "ROOMS", "lobby"]).contains("there are no session objects of Room here")
+    );
+    assert!(!here.join(".isobar").exists(), "looking makes nothing");
+    let host = open(here);
+    write(&host, &["lobby", "garden", "attic"]);
+    let id = host.id("lobby").to_string();
+
+    // While the server runs.
+    let list = json(here, &["sessions", "list", "--json"]);
+    let names: Vec<_> = list["objects"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert!(names.len() == 3 && names.contains(&"lobby") && list["cursor"].is_null(), "{list}");
+    assert!(list["objects"][0]["bytes"].as_u64().unwrap() > 0 && list["objects"][0]["alarm"].is_string(), "{list}");
+    let info = json(here, &["sessions", "info", "ROOMS", "lobby", "--json"]);
+    assert_eq!((&info["id"], &info["keys"], &info["served"]), (&id.clone().into(), &1.into(), &true.into()));
+    let select = ["sessions", "sql", "Room", &id, "--command", "SELECT id, text FROM messages"];
+    assert!(ok(here, &select).contains("/hello"));
+    let rows = json(here, &[&select[..], &["--json"]].concat());
+    assert_eq!(rows["rows"], serde_json::json!([[1, "/hello"]]));
+    let insert =
+        ["sessions", "sql", "Room", "lobby", "--command", "INSERT INTO messages (text) VALUES (?)", "--param", "x"];
+    assert!(refused(here, &insert).contains("--write"));
+    let insert = [&insert[..], &["--write"]].concat();
+    for arguments in [&insert[..], &["sessions", "delete", "Room", "lobby", "--yes"]] {
+        let told = refused(here, arguments);
+        assert!(told.contains("another process hosts") && told.contains("stop it first"), "{told}");
+    }
+    drop(host);
+
+    assert_eq!(ok(here, &insert), "1 rows changed\n");
+    assert!(ok(here, &select).contains("(2 rows)"));
+    let page = json(here, &["sessions", "list", "--json", "--class", "ROOMS", "--limit", "2"]);
+    let cursor = page["cursor"].as_str().unwrap();
+    let rest = json(here, &["sessions", "list", "--json", "--cursor", cursor]);
+    assert_eq!((page["objects"].as_array().unwrap().len(), rest["objects"].as_array().unwrap().len()), (2, 1));
+    assert!(refused(here, &["sessions", "list", "--cursor", "Room/x"]).contains("is not a cursor"));
+    assert!(ok(here, &["sessions", "info", "Room", "lobby"]).contains("messages"));
+
+    assert!(refused(here, &["sessions", "delete", "Room", "lobby"]).contains("pass --yes"));
+    assert!(
+        refused(here, &["sessions", "delete", "Room", "nobody", "--yes"]).contains("there is no object \"nobody\"")
+    );
+    assert_eq!(ok(here, &["sessions", "delete", "Room", "lobby", "-y"]), "1 objects deleted\n");
+    assert!(refused(here, &["sessions", "info", "Room", "lobby"]).contains("there is no object"));
+    assert_eq!(ok(here, &["sessions", "delete", "Room", "--all", "-y"]), "2 objects deleted\n");
+    assert_eq!(json(here, &["sessions", "list", "--json"])["objects"], serde_json::json!([]));
+}
+
+#[test]
+fn objects_go_out_and_come_back() {
+    let folder = project();
+    let here = folder.path();
+    let host = open(here);
+    write(&host, &["lobby", "garden"]);
+    let lobby = host.id("lobby").to_string();
+    drop(host);
+    let report = json(here, &["sessions", "export", "Room", "--output", "rooms.tar", "--json"]);
+    assert_eq!(report["objects"], 2);
+    assert!(ok(here, &["sessions", "export", "ROOMS", "garden", "--output", "garden.tar"]).contains("1 objects"));
+    assert!(
+        refused(here, &["sessions", "export", "Room", "nobody", "--output", "x.tar"]).contains("there is no object")
+    );
+    assert!(!here.join("x.tar").exists());
+
+    let elsewhere = ["--root", "elsewhere"];
+    let import = |file: &'static str, more: &[&'static str]| {
+        [&elsewhere[..], &["sessions", "import", "ROOMS", file], more].concat()
+    };
+    assert!(ok(here, &import("garden.tar", &[])).contains("1 objects"));
+    assert!(refused(here, &import("rooms.tar", &[])).contains("is there already"));
+    assert_eq!(json(here, &import("rooms.tar", &["--skip-existing", "--json"]))["skipped"], 1);
+    assert_eq!(json(here, &import("rooms.tar", &["--replace", "--json"]))["objects"], 2);
+    assert!(refused(here, &import("wrangler.toml", &[])).contains("not an export of session objects"));
+    let sql = ["sessions", "sql", "Room", &lobby, "--command", "SELECT count(*) FROM messages", "--json"];
+    assert_eq!(json(here, &[&elsewhere[..], &sql].concat())["rows"], serde_json::json!([[1]]));
+
+    // A damaged object is named, and the other one is exported.
+    let file = here.join(".isobar/sessions/Room/objects").join(&lobby[..2]).join(format!("{lobby}.db"));
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[4096..].fill(0x5a);
+    fs::write(&file, bytes).unwrap();
+    let output = run(here, &["sessions", "export", "Room", "--output", "sound.tar"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("(lobby)") && here.join("sound.tar").exists(), "{told}");
+    assert!(refused(here, &["sessions", "list", "--check"]).contains("1 of 2 objects are damaged"));
+    assert!(ok(here, &["sessions", "list"]).contains("garden"));
+}
