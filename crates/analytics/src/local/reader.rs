@@ -1,7 +1,7 @@
 //! Reading segments in bounded batches, skipping damaged data.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 
 use futures_channel::oneshot;
