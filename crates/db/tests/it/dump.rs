@@ -265,7 +265,7 @@ fn second_import_into_a_file_is_refused_while_one_runs() {
     let (script, mut input) = std::io::pipe().unwrap();
     let (runs, has_run) = std::sync::mpsc::channel();
     let file = copy.clone();
-    let first = std::thread::spawn(move || import(&file, &mut BufReader::new(script), &mut |_| drop(runs.send(()))));
+    let first = std::thread::spawn(move || import(&file, &mut BufReader::new(script), &mut |_| runs.send(()).unwrap()));
     // Enough for a part to be run.
     input.write_all("-- filled\n".repeat(10_000).as_bytes()).unwrap();
     input.write_all(b"CREATE TABLE first (a);\n").unwrap();
