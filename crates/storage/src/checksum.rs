@@ -5,7 +5,8 @@ use sha2::Digest;
 
 use crate::{Error, ErrorKind, Result};
 
-/// The hash functions R2 takes.
+/// Hash functions that R2 verifies and stores. Every object that was put whole has its md5; of the others it has the one that was
+/// given with the `put`. Source: R2's documentation, "Workers API reference", `R2PutOptions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -46,7 +47,21 @@ impl ChecksumAlgorithm {
     }
 }
 
-/// A digest and the function it comes from.
+/// A digest and the function that it comes from.
+///
+/// [`PutOptions::checksum`](crate::PutOptions::checksum) has a store verify the body on its way: a body with another digest fails with
+/// [`ErrorKind::BadDigest`] and is not stored.
+///
+/// ```
+/// use isobar_storage::{Checksum, ChecksumAlgorithm, ErrorKind};
+///
+/// let md5 = Checksum::of(ChecksumAlgorithm::Md5, b"hello");
+/// assert_eq!(md5.hex, "5d41402abc4b2a76b9719d911017c592");
+/// assert_eq!(Checksum::from_hex(ChecksumAlgorithm::Md5, "5D41402ABC4B2A76B9719D911017C592")?, md5);
+/// // The length has to be that of the function.
+/// assert_eq!(Checksum::from_hex(ChecksumAlgorithm::Sha1, &md5.hex).unwrap_err().kind(), ErrorKind::InvalidArgument);
+/// # Ok::<_, isobar_storage::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checksum {
     /// The hash function.

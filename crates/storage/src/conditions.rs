@@ -43,7 +43,20 @@ pub struct Conditions {
     pub seconds: bool,
 }
 
-/// A set of etags to compare with.
+/// A set of etags to compare with, as `If-Match` and `If-None-Match` have it (RFC 9110 13.1.1, 13.1.2).
+///
+/// ```
+/// use isobar_storage::{Etag, Etags};
+///
+/// let header = Etags::parse_header(r#""abc", W/"def""#).expect("a list of etags");
+/// let Etags::List(list) = &header else { panic!("the header is a list") };
+/// assert_eq!((list[0].as_str(), list[0].is_weak()), ("abc", false));
+/// assert!(list[1].is_weak());
+/// assert_eq!(Etags::parse_header("abc"), None); // an etag of HTTP stands in quotes
+/// assert_eq!(Etags::one("abc")?, Etags::List(vec![Etag::strong("abc")?])); // and R2's does not
+/// assert_eq!(Etags::one("*")?, Etags::Any);
+/// # Ok::<_, isobar_storage::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Etags {
     /// `*`: every object that exists.
@@ -53,6 +66,9 @@ pub enum Etags {
 }
 
 /// An entity tag, without its quotes.
+///
+/// A weak one (`W/` in a header) says that two representations can stand for each other, not that their bytes are the same. So it
+/// matches where a cache asks (`If-None-Match`), and nowhere else. Etags of stored objects are strong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etag {
     value: String,

@@ -14,6 +14,19 @@ use crate::{Error, ErrorKind, Result, limits};
 /// Stricter than workerd's simulator in one thing: it takes an empty key, which no URL or path can name.
 ///
 /// `/` has no meaning to a store: `a` and `a/b` coexist, and `..` is a name like any other. Cheap to clone.
+///
+/// ```
+/// use isobar_storage::{ErrorKind, Key};
+///
+/// let key: Key = "photos/2026/chair.jpg".parse()?;
+/// assert_eq!(key.as_str(), "photos/2026/chair.jpg");
+/// // `/` means nothing to the store: these are two names.
+/// assert_ne!(Key::new("a/b")?, Key::new("a//b")?);
+/// // 1 to 1,024 bytes of UTF-8.
+/// assert_eq!(Key::new("").unwrap_err().kind(), ErrorKind::InvalidKey);
+/// assert!(Key::new("ü".repeat(513)).is_err());
+/// # Ok::<_, isobar_storage::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key(Arc<str>);

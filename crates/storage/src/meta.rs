@@ -8,7 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Checksum, ChecksumAlgorithm, Key};
 
-/// An object's metadata.
+/// Metadata of an object, as the store has it: what `head`, `get`, `put` and listings answer.
+///
+/// [`version`](Self::version) and [`etag`](Self::etag) are different things. The version changes with each write, even of the
+/// same bytes: it names the write. The etag follows from the bytes, and is what [`Conditions`](crate::Conditions) and HTTP caches
+/// compare.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{ChecksumAlgorithm, Key, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// let first = store.write(&Key::new("greeting.txt")?, "hello").await?;
+/// let again = store.write(&Key::new("greeting.txt")?, "hello").await?;
+/// assert_eq!(first.etag, again.etag);
+/// assert_ne!(first.version, again.version);
+/// assert_eq!(again.http_etag(), "\"5d41402abc4b2a76b9719d911017c592\"");
+/// assert_eq!(again.checksum(ChecksumAlgorithm::Md5).map(|md5| &*md5.hex), Some(&*again.etag));
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ObjectMeta {
@@ -63,6 +82,23 @@ impl ObjectMeta {
 }
 
 /// The HTTP headers that are stored with an object and go out with it.
+///
+/// A store passes them on and acts on none of them. R2 takes these six and no other.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header};
+/// use isobar_storage::HttpMetadata;
+///
+/// let mut upload = HeaderMap::new();
+/// upload.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/css"));
+/// upload.insert(header::COOKIE, HeaderValue::from_static("not=stored"));
+/// let metadata = HttpMetadata::from_headers(&upload);
+/// assert_eq!(metadata, HttpMetadata::with_content_type("text/css"));
+///
+/// let mut response = HeaderMap::new();
+/// metadata.write_headers(&mut response);
+/// assert_eq!(response[header::CONTENT_TYPE], "text/css");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 #[non_exhaustive]

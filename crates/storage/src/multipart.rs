@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{HttpMetadata, Key, StorageClass};
 
-/// Names a multipart upload; opaque, and good across processes until completed, aborted, or 7 days old.
+/// Id of a multipart upload: opaque text, which stays good across processes until the upload is completed, aborted, or 7 days
+/// old. Store it with the [`Part`]s that are done, and
+/// [`ObjectStoreExt::resume_multipart`](crate::ObjectStoreExt::resume_multipart) goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UploadId(String);
 

@@ -121,7 +121,27 @@ impl GetOptions {
     }
 }
 
-/// The answer to a `get`.
+/// Result of a `get`. Neither a missing object nor a condition that does not hold is an error.
+///
+/// HTTP's answers to them are 404, 304 or 412 (by the condition that failed), and 200 or 206.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::{Conditions, Etags, GetOptions, GetResult, Key, ObjectStore, ObjectStoreExt};
+/// # futures_util::FutureExt::now_or_never(async {
+/// let store = MemoryStore::new();
+/// let meta = store.write(&Key::new("page.html")?, "<h1>Hi</h1>").await?;
+/// // A browser that has this version wants another one only: If-None-Match.
+/// let cached = Conditions::default().with_etag_does_not_match(Etags::one(meta.etag)?);
+/// let status = match store.get(&meta.key, GetOptions::default().with_conditions(cached)).await? {
+///     GetResult::Missing => 404,
+///     GetResult::ConditionFailed(_) => 304,
+///     GetResult::Object { .. } => 200,
+/// };
+/// assert_eq!(status, 304);
+/// # Ok::<_, isobar_storage::Error>(()) }).unwrap().unwrap(); }
+/// ```
 #[derive(Debug)]
 pub enum GetResult {
     /// There is no such object.

@@ -2,7 +2,26 @@
 
 use crate::{Error, ErrorKind, Result};
 
-/// Which bytes of an object are wanted.
+/// Bytes of an object that a `get` asks for. Default of a `get`: all.
+///
+/// A range is cut to what the object has. It is an error ([`ErrorKind::InvalidRange`], R2's 10039) only if no byte of the object
+/// is in it; a `Range` header that is so means the whole object
+/// ([`GetOptions::with_range_header`](crate::GetOptions::with_range_header)), as R2 has it.
+///
+/// ```
+/// use isobar_storage::{ByteRange, ErrorKind, Range};
+///
+/// // The last 100 bytes of an object of 250.
+/// let last = Range::from_header("bytes=-100").expect("one range of bytes");
+/// assert_eq!(last.resolve(250)?, ByteRange { offset: 150, length: 100 });
+/// // What is behind the end is cut, and a range that begins there is an error.
+/// assert_eq!(Range::first(1_000).resolve(250)?, ByteRange { offset: 0, length: 250 });
+/// let behind = Range::From { offset: 250, length: None };
+/// assert_eq!(behind.resolve(250).unwrap_err().kind(), ErrorKind::InvalidRange);
+/// // Several ranges are not read: they mean the whole object.
+/// assert_eq!(Range::from_header("bytes=0-1,5-6"), None);
+/// # Ok::<_, isobar_storage::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
     /// From `offset`, `length` bytes or all that remain.

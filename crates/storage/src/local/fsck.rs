@@ -1,4 +1,12 @@
 //! Checking a store, and repairing it.
+//!
+//! [`LocalStore::fsck`] compares in both directions: everything that the index names must be in the files and be what was stored,
+//! and everything in the folders must be named by the index. A problem is a [`Finding`]; with [`FsckOptions::repair`] those are
+//! repaired whose repair loses nothing: orphans and expired uploads are removed, counts corrected. A damaged object is taken out
+//! of the index only after what is left of it is durable in the folder `lost`.
+//!
+//! An index that is damaged is not repaired: [`LocalStore::rebuild`] makes it again out of the packs. While it is damaged nothing
+//! is removed, as what it does not name may be an object's.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -75,6 +83,9 @@ impl FsckOptions {
 }
 
 /// Report of [`LocalStore::fsck`].
+///
+/// A store is sound when it is [clean](Self::is_clean) without a repair. [`has_loss`](Self::has_loss) says whether an object is
+/// damaged or gone: then a backup is needed, and the findings name the keys. In JSON it is what `isobar r2 fsck --json` prints.
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct Fsck {

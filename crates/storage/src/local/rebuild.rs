@@ -1,4 +1,11 @@
 //! Rebuilding the index from packs and blobs.
+//!
+//! The frames of all packs, in order, are a history of all objects. A rebuild reads it from the beginning into a new index beside
+//! the old one, then compares each large object with its blobs, keeps blobs that nothing names in `lost`, reports what is
+//! uncertain, and at last gives the old index another name and the new one its place.
+//!
+//! Where a pack is damaged, the frames behind the damage count only if they are linked to a known end: a client can store a body
+//! that looks like frames, and must not be able to forge objects by it. For the same reason ids of frames are random.
 
 use std::cell::Cell;
 use std::fs;

@@ -47,6 +47,24 @@ pub struct Transfer {
 /// Compares what is under a prefix of one bucket with what is under a prefix of another; reads both, changes neither. Objects are
 /// the same when size, md5 and HTTP metadata are; the md5 of one out of parts is unknown, so its etag decides.
 ///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::{ApplyOptions, apply_across, everything, plan_across};
+/// use isobar_storage::{Key, ObjectStoreExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let local = MemoryStore::new();
+/// let r2 = MemoryStore::new();
+/// local.write(&Key::new("images/1.png")?, "pixels").await?;
+/// let changes = plan_across(&local, "images/", &r2, "backup/", &everything).await?;
+/// apply_across(&changes, &local, &r2, &ApplyOptions::default(), |_| {}).await?;
+/// assert!(r2.read(&Key::new("backup/1.png")?).await?.is_some());
+/// assert_eq!(plan_across(&local, "images/", &r2, "backup/", &everything).await?.unchanged, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// The stores' errors; [`ErrorKind::InvalidKey`] where a key is too long under the other prefix.
 pub async fn plan_across(

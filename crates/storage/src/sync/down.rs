@@ -78,10 +78,28 @@ pub struct Download {
 
 /// Compares what is under a prefix with a folder; reads both, changes neither. The folder need not be there.
 ///
+/// ```
+/// use isobar_storage::memory::MemoryStore;
+/// use isobar_storage::sync::{ApplyOptions, apply_down, everything, plan_down};
+/// use isobar_storage::{Key, ObjectStoreExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let bucket = MemoryStore::new();
+/// bucket.write(&Key::new("site/css/main.css")?, "a {}").await?;
+/// let changes = plan_down(&bucket, "site/", folder.path(), &everything).await?;
+/// assert_eq!((changes.downloads.len(), changes.bytes()), (1, 4));
+/// apply_down(&changes, &bucket, &ApplyOptions::default(), |file| println!("{}", file.path.display())).await?;
+/// assert_eq!(std::fs::read_to_string(folder.path().join("css/main.css"))?, "a {}");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
-/// [`ErrorKind::InvalidKey`] where a key makes no path below the folder (empty parts, `.`, `..`), or needs a folder where
-/// another key has a file: a file system cannot have both. [`ErrorKind::InvalidArgument`] where a link leads out of the folder
-/// and objects are below it, or where the folder is inside a state folder. What the store and the folder fail with.
+/// [`ErrorKind::InvalidKey`] where a key makes no path below the folder (empty parts, `.`, `..`), or needs a folder where another
+/// key has a file: a file system cannot have both. [`ErrorKind::InvalidArgument`] where a link leads out of the folder and
+/// objects are below it, or where the folder is inside a state folder. What the store and the folder fail with.
 pub async fn plan_down(
     store: &dyn ObjectStore,
     prefix: &str,

@@ -1,8 +1,18 @@
-//! A folder of files and a bucket: only what differs, several at once, either way.
+//! A folder of files and a bucket, either way, or two buckets: only what differs is transferred, several at once.
 //!
-//! [`plan`] compares, [`apply`] does; between them a caller can show, ask or stop. [`plan_down`] and [`apply_down`] are the same
-//! from the bucket into the folder. A file is unchanged when the object has its size, its md5 and, on the way up, its content
-//! type. What breaks off is gone on with by a new plan: what is done already is unchanged then.
+//! | from | to | plan | apply |
+//! |---|---|---|---|
+//! | folder | bucket | [`plan`] | [`apply`] |
+//! | bucket | folder | [`plan_down`] | [`apply_down`] |
+//! | bucket | bucket, or another prefix | [`plan_across`] | [`apply_across`] |
+//!
+//! A plan compares, and changes nothing; between it and its application a program can show it, ask, or stop. A file is unchanged
+//! when the object has its size, its md5 and, on the way up, its content type. The md5 of an object that was uploaded in parts is
+//! unknown: it counts as different. Nothing is deleted unless [`ApplyOptions::delete`] says so, and then after all transfers, so
+//! that a run that breaks off has lost nothing. What has broken off is continued by a new plan, in which what is done already is
+//! unchanged.
+//!
+//! State and secrets take part in neither direction: see [`walk`](crate::walk).
 
 mod across;
 mod down;

@@ -20,7 +20,25 @@ const MARKER_TEXT: &str = "This folder holds state of isobar: buckets, databases
 /// Bytes of the largest file that is looked at for keys.
 const KEYRING_BYTES: u64 = 64 * 1024;
 
-/// Makes a state folder, readable by its owner only, and marks it as one. One that exists keeps its permissions.
+/// Creates a state folder, readable by its owner only, and marks it as one, so that every [walk](super) leaves it out under any
+/// name. One that exists keeps its permissions. A program that keeps stores or databases in a folder that could be published
+/// calls it once.
+///
+/// ```
+/// use isobar_storage::walk::{MARKER, WalkOptions, create_state_folder, walk};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let site = tempfile::tempdir()?;
+/// std::fs::write(site.path().join("index.html"), "")?;
+/// create_state_folder(site.path().join("data"))?;
+/// let walked = walk(site.path(), &WalkOptions::default()).await?;
+/// assert_eq!(walked.files.len(), 1);
+/// assert_eq!(walked.left_out[0].name, "data");
+/// # assert!(site.path().join("data").join(MARKER).is_file());
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// The file system's error, with the path.

@@ -1,4 +1,9 @@
 //! Requests, signed, and what the server refuses.
+//!
+//! Every operation is one or more requests that are signed (AWS Signature Version 4), sent, and answered by a status. A body is
+//! streamed where its length is known; its md5 goes with it where it is known beforehand. A status that is an error is read as
+//! S3's XML, and becomes the error that R2's binding would give where there is such a one: its code decides, and where a server
+//! sends none (to a `HEAD`, for example), the status.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

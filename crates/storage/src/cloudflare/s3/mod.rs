@@ -38,6 +38,19 @@ use crate::{
 /// `..`, which no URL can name. An upload without parts cannot be completed; one that never was is told from one that is over
 /// by nobody, so that giving it up is no error. Conditions on the destination of a copy need R2 itself. A listing that
 /// includes metadata asks for each object.
+///
+/// ```no_run
+/// use isobar_storage::cloudflare::{S3Bucket, S3Config};
+/// use isobar_storage::{Key, ObjectStoreExt};
+///
+/// # async fn example() -> isobar_storage::Result<()> {
+/// let config = S3Config::r2("account-id", "assets", "access-key-id", "secret-access-key");
+/// let bucket = S3Bucket::new(config)?;
+/// bucket.check().await?; // is it there, and does the key open it?
+/// bucket.write(&Key::new("hello.txt")?, "hello").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct S3Bucket {
     exchange: Exchange,

@@ -1,4 +1,19 @@
 //! The blob files: written once, made durable, read in chunks, never changed.
+//!
+//! **Writing.** A blob gets a random name before its first byte, in one of 256 folders that are made when the store is opened, so
+//! that a write needs to sync its own folder alone. Its bytes are hashed on the way; behind them comes the trailer of
+//! [`sums`](super::sums); then the file is synced, and the folder. Only then may a row name it. A write that fails or is dropped
+//! removes its file; one that is killed leaves an orphan, which the garbage collection finds. A blob is never written to again,
+//! so copies name the same one.
+//!
+//! **Reading.** All files of a body are opened before the first byte is handed out, and an open file can be read after it was
+//! unlinked: a reader is not disturbed by a write that replaces the object. A body of more than 64 blobs opens the others when it
+//! is their turn; they are there for ten minutes after the last row that names them is gone ([`gc`](super::engine)). Bodies of up
+//! to 1 MiB are read at once.
+//!
+//! **Verifying.** A blob with a trailer is verified block by block, in any range. One without (written before that format) can
+//! only be compared with the md5 of the whole body, so only whole reads of it are verified. Both are left out where the same
+//! range of an unchanged file was verified a moment ago ([`recent`](super::recent)).
 
 mod pieces;
 

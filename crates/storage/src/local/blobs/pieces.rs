@@ -1,4 +1,11 @@
 //! Reading the files of a body.
+//!
+//! A body is a list of pieces, each a range of one blob, and is read in chunks of 256 KiB. Where a blob has sums, a chunk ends at
+//! a block's end whenever it can: then the next chunk begins with a whole block, and no block is read twice. A range that begins
+//! or ends within a block has that block read and summed whole, and the asked bytes copied out of it.
+//!
+//! The last chunk is handed out only after the digest of the whole body, where one is needed, has been compared: a client that
+//! knows the length does not ask for more, so an error behind the last chunk would reach nobody.
 
 use std::fmt;
 use std::fs::File;

@@ -1,4 +1,18 @@
 //! The thread that commits.
+//!
+//! One turn: take the tasks that wait, at most 256; begin a transaction; run the tasks that check and write; let compaction add
+//! what it relocates; add the small bodies; write the frame, then the rows that say where the bodies lie; sync the pack; commit.
+//! Tasks are answered after that, and their future completes when what they did is durable.
+//!
+//! | failure | consequence |
+//! |---|---|
+//! | the lock of another process | all tasks of the turn fail: one by one it would last as long for each |
+//! | a task, after it has written | rolled back; each task runs again in a transaction of its own |
+//! | the commit | the same |
+//! | a sync, of the pack, the log, or within SQLite | the store is poisoned: every further write fails until it is opened anew |
+//!
+//! After a failed sync a second one proves nothing: the kernel may have dropped the pages that it could not write, and then
+//! reports success.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

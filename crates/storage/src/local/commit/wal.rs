@@ -1,4 +1,8 @@
 //! SQLite's write-ahead log, as far as it is synced here.
+//!
+//! Changes that no frame repeats (uploads, parts, forgotten packs) are durable only when SQLite's log is. SQLite syncs it at a
+//! checkpoint alone (`synchronous = NORMAL`), so it is synced here, by a descriptor of our own, after such a commit. Once a sync
+//! has failed, each later one fails too.
 
 use std::path::PathBuf;
 use std::sync::Arc;

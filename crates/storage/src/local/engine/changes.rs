@@ -1,4 +1,8 @@
 //! Noticing changes, by this process and by others.
+//!
+//! This process's own commits count at once. For those of others SQLite's `PRAGMA data_version` is read, on a connection of its
+//! own that never writes, and at most every 50 ms: a request of a site asks for the number each time, and must not cost a query.
+//! One thread at a time looks; the others take the number that is known.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

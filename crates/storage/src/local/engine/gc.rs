@@ -1,4 +1,10 @@
 //! Unlinking blobs that were replaced.
+//!
+//! A blob that is replaced is queued in the table `garbage` by the transaction that replaces it, and is unlinked ten minutes
+//! later: a reader that has read the row just before still finds it. A copy names the same blobs, so those that anything still
+//! names are taken out of the queue. That nothing names a blob is made durable (the log is synced) before it is unlinked:
+//! otherwise a power failure could bring back a row whose blob is gone. What is unlinked after one commit is bounded, so that a
+//! deletion of many objects delays nobody.
 
 use std::time::Instant;
 

@@ -1,4 +1,16 @@
 //! The index as the store uses it: connections that read, and the commit thread's that writes.
+//!
+//! Readers take a connection from a list, or open one more; eight are kept. A connection whose transaction could not be ended, or
+//! that met an error of SQLite's, is closed rather than kept. A read of a row together with its blobs' names is one transaction,
+//! as a write between the two could have replaced them.
+//!
+//! Writes are closures that run within the commit thread's transaction: they check conditions there, so that a check and the
+//! write that follows are one, across processes. A put of a small body without conditions is no closure: it goes straight into
+//! the frame.
+//!
+//! **Damage.** An index in which SQLite finds damage is still read, as what is found in it is verified by its CRC. But what is
+//! *not* found may be there all the same: from then on a missing key, a listing and every write are an error that names the
+//! repair, and nothing is deleted.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};

@@ -1,4 +1,13 @@
 //! Replaying frames that the index has lost in a power failure.
+//!
+//! The index is committed with `synchronous = NORMAL`, so after a power failure it may be as it was some time ago; the packs are
+//! synced before every commit and are not behind. So the frames that follow the index's last one are applied again, in order. A
+//! frame that was written and never committed (its process was killed between the two) is applied as well: its callers got no
+//! answer, and either outcome is right.
+//!
+//! Index and packs must be of one store and one moment. They are refused where the log's end, as the index has it, is in no pack,
+//! or where frames lie behind it that do not follow: a copy of `index.db` from a backup beside newer packs would otherwise have
+//! them written over.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,16 @@
 //! The statements on the index. Each runs on a connection or in a transaction that its caller has begun: nothing here opens, commits or
 //! waits.
+//!
+//! | table | row | removed |
+//! |---|---|---|
+//! | `objects` | an object: metadata, and the place of its body in a pack, or the pack that names its blobs | with the object |
+//! | `segments` | a blob of an object's body, in order, by the object's version | with the object |
+//! | `uploads`, `parts` | a multipart upload, its parts' blobs; a closed upload differs from an unknown one | 14 days after its begin |
+//! | `garbage` | a replaced blob and the time since when | when it is unlinked |
+//! | `packs` | where each pack ends, how much of it is live, how far it is compacted | with the pack |
+//!
+//! Columns that have their usual value are NULL (no metadata, md5 alone, standard class), so that a row is short. Keys are BLOBs,
+//! as listings are in the order of bytes.
 
 pub(super) mod check;
 mod error;
