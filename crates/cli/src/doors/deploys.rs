@@ -1,11 +1,12 @@
 //! The deploys of the site that is served, as a catalog.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use isobar_gateway::catalog::{CatalogError, CatalogErrorKind, DeployCatalog, DeployInfo};
 use isobar_site::{Deploy, Deploys};
-use isobar_storage::{ErrorKind, ObjectStore};
+use isobar_storage::{Error, ErrorKind, ObjectStore};
 
 use super::buckets::unavailable;
 
@@ -22,6 +23,11 @@ impl SiteDeploys {
     pub(crate) fn new(bucket: impl Into<String>, store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
         Self { bucket: bucket.into(), prefix: prefix.to_owned(), deploys: Deploys::new(store, prefix) }
     }
+
+    /// Names the bucket, in place of a path, in the log.
+    fn unavailable(&self, what: &str, error: &Error) -> CatalogError {
+        unavailable(what, Path::new(&self.bucket), error)
+    }
 }
 
 #[async_trait]
@@ -36,7 +42,7 @@ impl DeployCatalog for SiteDeploys {
 
     async fn list(&self) -> Result<Vec<DeployInfo>, CatalogError> {
         let deploys = self.deploys.list().await;
-        let deploys = deploys.map_err(|error| unavailable("the deploys cannot be listed", error))?;
+        let deploys = deploys.map_err(|error| self.unavailable("the deploys cannot be listed", &error))?;
         Ok(deploys.into_iter().map(info).collect())
     }
 
@@ -46,7 +52,7 @@ impl DeployCatalog for SiteDeploys {
             Err(error) if error.kind() == ErrorKind::InvalidArgument => {
                 Err(CatalogError::new(CatalogErrorKind::NotFound, error.message()).with_source(error))
             }
-            Err(error) => Err(unavailable("the deploy cannot be served", error)),
+            Err(error) => Err(self.unavailable("the deploy cannot be served", &error)),
         }
     }
 }

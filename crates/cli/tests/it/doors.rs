@@ -41,6 +41,6 @@ fn options_of_the_doors_need_a_door() {
     let folder = folder();
     for option in ["--keyring", "--audit"] {
         let told = refused(folder.path(), &["serve", "--port", "0", option, "x"]);
-        assert!(told.contains(option) && told.contains("--rest or --s3"), "{told}");
+        assert!(told.contains(option) && told.contains("it needs --rest, --s3 or --explorer"), "{told}");
     }
 }

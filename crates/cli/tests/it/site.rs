@@ -30,14 +30,14 @@ impl Served {
             .spawn()
             .unwrap();
         let mut said = Vec::new();
-        for line in BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok) {
-            if let Some(address) = line.strip_prefix("serving on http://") {
-                let address = address.split(' ').next().unwrap().to_owned();
-                return Self { process, address, said };
-            }
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let address = lines.find_map(|line| {
+            let address =
+                line.strip_prefix("serving on http://").and_then(|rest| rest.split(' ').next().map(str::to_owned));
             said.push(line);
-        }
-        panic!("the server ended: {said:?}");
+            address
+        });
+        Self { process, address: address.unwrap(), said }
     }
 
     fn ask(&self, head: &str, body: &str) -> String {
