@@ -370,7 +370,32 @@ impl SessionContext {
     }
 }
 
-/// An object's database.
+/// The object's own SQLite database: synchronous, and nobody else's.
+///
+/// Between two awaits everything is atomic: the statements of a turn are committed together when the turn ends. The rules are
+/// those of Durable Objects: no `BEGIN`, no `ATTACH`, only the PRAGMAs that workerd allows, and the [limits](crate::limits).
+/// Integers have 64 bits; a boolean is 0 or 1; JSON is text.
+///
+/// ```
+/// use isobar_sessions::{Result, SessionContext};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Entry {
+///     id: i64,
+///     text: String,
+/// }
+///
+/// fn add(context: &SessionContext, text: &str) -> Result<Entry> {
+///     let sql = context.sql();
+///     sql.exec("CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, text TEXT NOT NULL)", ())?;
+///     // A struct by the names of the columns, a tuple by their order, a single column as its value.
+///     sql.exec("INSERT INTO entries (text) VALUES (?) RETURNING id, text", (text,))?.one()
+/// }
+///
+/// fn ids(context: &SessionContext) -> Result<Vec<i64>> {
+///     context.sql().exec("SELECT id FROM entries ORDER BY id", ())?.all()
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Sql<'a>(&'a dyn SessionBackend);
 
@@ -399,7 +424,19 @@ impl Sql<'_> {
     }
 }
 
-/// An object's key-value storage; values are JSON.
+/// The object's key-value storage: values are JSON, keys are ordered by their bytes. It is in the database of [`Sql`], so that a
+/// [transaction](SessionContext::transaction) covers both.
+///
+/// ```
+/// use isobar_sessions::{Result, SessionContext};
+///
+/// fn visit(context: &SessionContext, who: &str) -> Result<u32> {
+///     let key = format!("visits/{who}");
+///     let visits = context.kv().get::<u32>(&key)?.unwrap_or_default() + 1;
+///     context.kv().put(&key, &visits)?;
+///     Ok(visits)
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Kv<'a>(&'a dyn SessionBackend);
 

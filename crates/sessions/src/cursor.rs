@@ -6,7 +6,22 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, ErrorKind, Result, Value};
 
-/// The rows of a statement.
+/// Rows of a statement, from [`Sql::exec`](crate::Sql::exec). All of them are in memory: the statement has run to its end.
+///
+/// ```
+/// use isobar_sessions::{Cursor, ErrorKind, Value};
+///
+/// let columns = vec!["name".to_owned(), "points".to_owned()];
+/// let row = |name: &str, points| vec![Value::Text(name.to_owned()), Value::Integer(points)];
+/// let mut cursor = Cursor::new(columns, vec![row("Ada", 3), row("Bob", 1)], None, None);
+/// assert_eq!(cursor.next::<(String, i64)>()?, Some(("Ada".to_owned(), 3)));
+/// assert_eq!(cursor.all::<(String, i64)>()?, [("Bob".to_owned(), 1)]);
+///
+/// // `one` is for exactly one row.
+/// let none = Cursor::new(vec!["name".to_owned()], Vec::new(), None, None);
+/// assert_eq!(none.one::<String>().unwrap_err().kind(), ErrorKind::Decode);
+/// # Ok::<(), isobar_sessions::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Cursor {
     columns: Vec<String>,

@@ -7,7 +7,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, ErrorKind, Result};
 
-/// An object's id. Made from a name it keeps the name; parsed from text it has none.
+/// Id of an object: 32 bytes, 64 hexadecimal digits as text. One that was made from a name keeps the name; one that was parsed
+/// has none. Two ids are equal when their bytes are.
+///
+/// An application gets it from its namespace: [`SessionNamespaceExt::id`](crate::SessionNamespaceExt::id) for a name (always the
+/// same id), [`SessionNamespace::unique_id`](crate::SessionNamespace::unique_id), or
+/// [`SessionNamespace::id_from_string`](crate::SessionNamespace::id_from_string) for what was stored or has come from a client.
 #[derive(Debug, Clone)]
 pub struct ObjectId {
     bytes: [u8; 32],
@@ -56,7 +61,22 @@ impl std::hash::Hash for ObjectId {
     }
 }
 
-/// How the hosts of this crate make ids: 16 bytes from the name or from chance, and 16 that prove the namespace.
+/// Scheme by which the hosts of this crate make ids: 16 bytes from the name or from randomness, and 16 that prove the namespace.
+///
+/// So an id of another namespace, or one that a client has made up, is refused before an object is created for it. It is not a
+/// secret, and proves no permission: who knows the namespace's name can compute the id of any name.
+///
+/// ```
+/// use isobar_sessions::{ErrorKind, IdScheme};
+///
+/// let rooms = IdScheme::new("Room");
+/// let lobby = rooms.from_name("lobby");
+/// assert_eq!(rooms.parse(&lobby.to_string())?, lobby);
+/// assert_eq!(lobby.name(), Some("lobby"));
+/// // Another namespace refuses it.
+/// assert_eq!(IdScheme::new("Game").parse(&lobby.to_string()).unwrap_err().kind(), ErrorKind::InvalidId);
+/// # Ok::<(), isobar_sessions::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct IdScheme {
     key: [u8; 32],

@@ -41,7 +41,16 @@ impl From<Bytes> for Message {
     }
 }
 
-/// End of a WebSocket: the close frame, or what stands for one where a connection broke.
+/// End of a WebSocket: the close frame, or what stands for one where a connection broke. Source of the codes: RFC 6455 7.4.
+///
+/// ```
+/// use isobar_sessions::CloseFrame;
+///
+/// assert!(CloseFrame::new(4000, "the game is over").check().is_ok()); // 4000 to 4999 are the application's
+/// assert!(CloseFrame::new(1005, "").check().is_err()); // only ever received: the peer gave no code
+/// let broken = CloseFrame::broken();
+/// assert_eq!((broken.code, broken.was_clean), (1006, false));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseFrame {
     /// Status code, as of RFC 6455: 1005 when the peer gave none, 1006 when the connection broke.

@@ -102,6 +102,9 @@ pub trait SessionObject: Sized + 'static {
 }
 
 /// Information about one run of an alarm.
+///
+/// A handler that fails is run again with growing waits, six times; after that the alarm is gone. A handler that must happen
+/// later whatever fails sets the alarm anew itself. Source: Cloudflare's documentation, "Alarms".
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AlarmInfo {

@@ -207,7 +207,8 @@ pub struct ServerSocket {
 /// A slot by which a host with sockets of its own passes its socket from the object's end to the client's.
 pub(crate) type Link = Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>>;
 
-/// The sending half of the object's end: for hosts.
+/// Sending half of the object's end, for hosts. It does not wait for the client: a host hands out what its output gate has
+/// released, and what the client has not read is bounded.
 #[derive(Debug, Clone)]
 pub struct ServerSender {
     sender: Sender,
@@ -274,7 +275,40 @@ fn parted(frame: Frame) -> Result<Message, CloseFrame> {
     }
 }
 
-/// A WebSocket that an object has accepted: a handle, cheap to clone.
+/// WebSocket that an object has accepted: a handle, cheap to clone. It outlives the instance: when the object hibernates the
+/// connection stays, and the next instance finds it in [`websockets`](crate::SessionContext::websockets), with its tags and its
+/// attachment.
+///
+/// ```
+/// use isobar_sessions::{Message, Request, Response, Result, SessionContext, SessionObject, WebSocket};
+/// use isobar_sessions::{socket_pair, websocket_response};
+///
+/// /// Sends each message to everybody.
+/// struct Room(SessionContext);
+///
+/// impl SessionObject for Room {
+///     type Env = ();
+///
+///     async fn start(context: SessionContext, _: ()) -> Result<Self> {
+///         Ok(Self(context))
+///     }
+///
+///     async fn fetch(&self, request: Request) -> Result<Response> {
+///         let (client, server) = socket_pair();
+///         let socket = self.0.accept_websocket(server, &["member"])?;
+///         socket.set_attachment(&request.uri().path())?; // kept across hibernation
+///         Ok(websocket_response(client))
+///     }
+///
+///     async fn message(&self, _: &WebSocket, message: Message) -> Result<()> {
+///         for socket in self.0.websockets(Some("member")) {
+///             // One that has closed meanwhile is no failure of the others.
+///             drop(socket.send(message.clone()));
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct WebSocket {
     backend: Rc<dyn SocketBackend>,

@@ -328,7 +328,36 @@ impl<O: SessionObject> LocalHost<O> {
 #[cfg(feature = "local")]
 namespace!(LocalHost);
 
-/// Hosts the objects of one class in memory: everything but durability. Clones share the host.
+/// Hosts the objects of one class in memory: everything but durability. Clones share the host. It is what tests and examples run
+/// on; an object cannot tell it from [`LocalHost`], except that nothing outlives it.
+///
+/// ```
+/// use isobar_sessions::memory::MemoryHost;
+/// use isobar_sessions::{Request, Response, Result, SessionContext, SessionNamespaceExt, SessionObject};
+///
+/// /// Says hello to whoever its environment names.
+/// struct Greeter(String);
+///
+/// impl SessionObject for Greeter {
+///     type Env = String;
+///
+///     async fn start(_: SessionContext, name: String) -> Result<Self> {
+///         Ok(Self(name))
+///     }
+///
+///     async fn fetch(&self, _: Request) -> Result<Response> {
+///         Ok(Response::new(format!("Hello, {}!", self.0).into()))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let greeters = MemoryHost::<Greeter>::new("Greeter", || "Ada".to_owned())?;
+/// let answer = greeters.get(&greeters.id("any"), "/").await?;
+/// assert_eq!(answer.into_body().text().await?, "Hello, Ada!");
+/// # Ok(())
+/// # }
+/// ```
 #[cfg(feature = "memory")]
 pub struct MemoryHost<O: SessionObject> {
     host: Arc<Host>,

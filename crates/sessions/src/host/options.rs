@@ -216,7 +216,25 @@ impl HostOptions {
     }
 }
 
-/// The wall clock of a host.
+/// Wall clock of a host, by which alarms are due. Default: the system's. A test moves its own.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicI64, Ordering};
+///
+/// use chrono::DateTime;
+/// use isobar_sessions::memory::{Clock, HostOptions};
+///
+/// let millis = Arc::new(AtomicI64::new(1_700_000_000_000));
+/// let time = Arc::clone(&millis);
+/// let clock = Clock::new(move || DateTime::from_timestamp_millis(time.load(Ordering::Relaxed)).unwrap_or_default());
+/// let options = HostOptions::default().with_clock(clock.clone());
+/// millis.fetch_add(60_000, Ordering::Relaxed); // a minute later
+/// assert_eq!(clock.now().timestamp(), 1_700_000_060);
+/// # drop(options);
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
 

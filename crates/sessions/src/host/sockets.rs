@@ -1,4 +1,9 @@
 //! The sockets of one object: received frames, and messages that are sent.
+//!
+//! The host reads each socket in a task of its own, and hands the object one event at a time, in the order of arrival. What the
+//! object has not handled is bounded by bytes for all its sockets together: a client that is quicker than the object is not read
+//! for a while, and so slows down, by TCP, rather than being closed. A text that is set as auto-response is answered here, and
+//! wakes nobody.
 
 use std::rc::{Rc, Weak};
 

@@ -1,4 +1,20 @@
 //! One object on its thread: the gates and the turn. No handler is known here.
+//!
+//! **The input gate.** Events of one object take turns, but only at their awaits: an event is polled while no other holds the
+//! gate, and the gate is held by `block_concurrency_while` and by the start of an instance. So code between two awaits runs
+//! alone, and code across an await does not, as in a Durable Object.
+//!
+//! **A turn** is one poll of one event. When it ends, what it wrote is committed ([`end_turn`](ObjectState::end_turn)); an alarm
+//! that it has set is noted in the host's index before that, so that no crash leaves an alarm that nobody wakes.
+//!
+//! **The output gate.** What a turn has sent waits in `outbox` until its commit, and then in `held` until the commit is durable:
+//! with a journal, until its next sync. An event whose turn wrote is not polled again before that, and its result does not leave.
+//! An event that only read goes on at once, but its result waits for what earlier turns have committed, as it may have seen it.
+//!
+//! **Breaking.** A panic, an abort, a failed commit or a database that must not be used again break the *instance*: events in
+//! flight fail, sockets end, what was not committed is rolled back. What had been committed before is made durable and leaves.
+//! The next event meets a new state, with the same connection where that is sound. A failed sync breaks every object whose
+//! commits were in it.
 
 mod event;
 mod held;

@@ -1,4 +1,7 @@
 //! The queue of jobs whose objects may not be awake yet.
+//!
+//! A line of objects, with a line of jobs each. An object that another event wakes is served at once, out of turn: it costs no
+//! room. Callers that have gone are skipped when they come to the front, so that leaving costs nothing while the queue is long.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -1,4 +1,16 @@
 //! One thread of the pool: its objects, their events.
+//!
+//! An id belongs to one thread of the pool for good, so an object needs no lock: its futures are not `Send`, and everything here
+//! is in cells. A thread takes jobs from its queue, and begins each as a task of its `LocalSet`. A slot is an object that has
+//! something in memory: an instance, sockets, or callers.
+//!
+//! **Awake objects are bounded** ([`HostOptions::open_objects`]), as each has a file open. When another one is to wake, the one
+//! that has been idle for longest is put to sleep: its instance is dropped and its file closed, its sockets stay. If all are
+//! busy, the job waits, in the order of objects ([`waiting`](super::waiting)), and is refused after [`HostOptions::wait`]. Jobs
+//! of objects that are awake overtake those that wait.
+//!
+//! **Syncs are shared.** The loop prefers jobs over the journal: only when the thread has nothing else to run is the journal
+//! synced, once for all turns that have committed meanwhile. The more load, the more turns share a sync.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};

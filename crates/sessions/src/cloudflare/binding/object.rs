@@ -1,4 +1,11 @@
 //! A session object as a Durable Object.
+//!
+//! The exported class has one of these, and calls it for each event. The instance is started in the constructor, under
+//! `blockConcurrencyWhile`, so that no event comes before it; where the start fails, each event fails with its error until the
+//! runtime makes another instance.
+//!
+//! Each event is a promise of JavaScript's around a future of ours. A panic in a handler must not reach the executor, which all
+//! objects of the isolate share: it is caught, the event fails, and the object is reset.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -1,4 +1,12 @@
 //! The object's side: what a [`SessionContext`](crate::SessionContext) stands on inside a Durable Object.
+//!
+//! The runtime's SQL and key-value storage are synchronous, so most operations are one call. Differences are made up for here:
+//!
+//! - `getAlarm` answers by a promise. The alarm is asked for before each event, and what the event sets is remembered.
+//! - Integers beyond 2^53 would be rounded on their way through JavaScript: they are bound as text under a cast, and refused
+//!   where a result may have been rounded.
+//! - `transactionSync` rolls back when its closure throws: an error of ours is thrown as an exception and taken out of it again.
+//! - The runtime's gates are its own: nothing here holds back output, or waits for a write to become durable.
 
 use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;

@@ -1,4 +1,8 @@
 //! An event: it is polled while no other holds the gate, each poll is a turn, and its result leaves when what precedes it is durable.
+//!
+//! The order of the checks is the order of the promises: first what the last turn wrote must be durable; a result that was
+//! waiting for that is returned even if the instance has broken meanwhile, as it is true; then a broken instance fails; then the
+//! gate. A panic in the handler is caught here, at the poll, and resets the object: the thread has other objects to serve.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,17 @@
 //! An object's database: SQL with Durable Objects' rules, key-value storage, the alarm's row, and the implicit
 //! transaction of a turn.
+//!
+//! Three places: a file; a draft, which is a database in memory until its object has stored something ([`draft`]); and memory,
+//! for a host without a folder. The first statement of a turn that writes opens a transaction, and [`commit`](Storage::commit)
+//! ends it. Savepoints are the transactions of the object.
+//!
+//! Two kinds of SQL run on the connection. The object's own passes the authorizer and the limits of Durable Objects; the host's
+//! (keys, metadata, the alarm's row) is trusted, by a flag that is set around it. Tables whose names begin with `_cf_` are the
+//! host's, and the object neither reads nor writes them.
+//!
+//! **Faults.** After each operation [`verdict`](Storage::verdict) says whether the file has failed. A full disk fails the turn,
+//! and the connection goes on; a failed sync, damage, or a rollback that did not succeed make the connection one that must not be
+//! used again.
 
 mod draft;
 mod exec;
