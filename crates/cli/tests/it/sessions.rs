@@ -5,9 +5,7 @@ use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
 use isobar_sessions::local::{HostOptions, LocalHost};
-use isobar_sessions::{
-    Request, Response, Result, SessionContext, SessionNamespace, SessionNamespaceExt, SessionObject,
-};
+use isobar_sessions::{Request, Response, Result, SessionContext, SessionNamespaceExt, SessionObject};
 use serde_json::Value;
 
 use crate::{ok, refused, run};
