@@ -10,9 +10,9 @@ use crate::{Error, ErrorKind, Result};
 /// Id of an object: 32 bytes, 64 hexadecimal digits as text. One that was made from a name keeps the name; one that was parsed
 /// has none. Two ids are equal when their bytes are.
 ///
-/// An application gets it from its namespace: [`SessionNamespaceExt::id`](crate::SessionNamespaceExt::id) for a name (always the
-/// same id), [`SessionNamespace::unique_id`](crate::SessionNamespace::unique_id), or
-/// [`SessionNamespace::id_from_string`](crate::SessionNamespace::id_from_string) for what was stored or has come from a client.
+/// An application gets it from its namespace: [`SessionNamespaceExt::id`](crate::SessionNamespaceExt::id) for a name, always the same
+/// one; [`SessionNamespace::unique_id`](crate::SessionNamespace::unique_id); and
+/// [`SessionNamespace::parse_id`](crate::SessionNamespace::parse_id) for a text that was stored or has come from a client.
 #[derive(Debug, Clone)]
 pub struct ObjectId {
     bytes: [u8; 32],

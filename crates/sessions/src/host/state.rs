@@ -1,8 +1,8 @@
 //! One object on its thread: the gates and the turn. No handler is known here.
 //!
-//! **The input gate.** Events of one object take turns, but only at their awaits: an event is polled while no other holds the
-//! gate, and the gate is held by `block_concurrency_while` and by the start of an instance. So code between two awaits runs
-//! alone, and code across an await does not, as in a Durable Object.
+//! **The input gate.** Events of one object take turns, but only at their awaits: an event is polled while no other holds the gate,
+//! and the gate is held by `block_concurrency_while`. So code between two awaits runs alone, and code across an await does not, as
+//! in a Durable Object. Events that come while the instance starts wait for its start.
 //!
 //! **A turn** is one poll of one event. When it ends, what it wrote is committed ([`end_turn`](ObjectState::end_turn)); an alarm
 //! that it has set is noted in the host's index before that, so that no crash leaves an alarm that nobody wakes.

@@ -1,9 +1,9 @@
 //! A database in memory, until its object has stored something: an object that was only read leaves no file behind.
 //!
 //! An object's `start` usually makes tables. If each object that was ever asked had a file for that, reading `/rooms/1` to
-//! `/rooms/1000000` would make a million files. So a new object is in memory until it holds more than its start has made, or
-//! until an event that is not the start has changed anything. Then its image is written as a file, whole: under another name,
-//! synced, renamed, and the folder synced.
+//! `/rooms/1000000` would make a million files. So a new object is in memory until its start has stored a row, or until an event after
+//! that has changed anything. Then its image is written as a file, whole: under another name, synced, renamed, and the folder synced.
+//! What is in memory alone is made again by the next start.
 
 use std::sync::atomic::Ordering;
 
