@@ -1,11 +1,17 @@
 //! The traits.
 
 use std::fmt::Debug;
+use std::io::Write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Bookmark, Capabilities, Consistency, Dialect, ExecResult, QueryResult, Result, Statement, sql};
+use crate::options::ExportOptions;
+use crate::result::Report;
+use crate::{
+    Bookmark, Capabilities, Consistency, Dialect, Error, ErrorKind, ExecResult, Imported, Operation, QueryResult,
+    Result, Statement, sql,
+};
 
 /// A runner of statements: a database, or a session on one. Code that needs nothing else takes this trait, and runs on both.
 ///
@@ -109,6 +115,46 @@ pub trait Database: Queryable {
         self.query(Statement::new("SELECT 1").rows_only()).await.map(drop)
     }
 
+    /// Writes the database as SQL, without loss: the state of one moment, in bounded memory, while others may go on writing; see
+    /// [`dump`](mod@crate::dump). The output is written on a thread of the backend's, where it may block, and is dropped there. An export
+    /// whose future is dropped ends with its next write.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_db::dump::ExportOptions;
+    /// use isobar_db::{Database, SqliteDatabase};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let file = folder.path().join("app.sql");
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.import("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2);").await?;
+    /// let report = db.export(ExportOptions::default(), Box::new(std::fs::File::create(&file)?)).await?;
+    /// assert_eq!((report.tables, report.rows), (1, 2));
+    /// assert!(std::fs::read_to_string(&file)?.contains("CREATE TABLE t"));
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the backend has no export ([`Capabilities::export`]), which is the default, and for a virtual
+    /// table whose rows cannot be had out of it; [`ErrorKind::Sql`] for a table that is named and does not exist; those of the output.
+    async fn export(&self, _options: ExportOptions, _output: Box<dyn Write + Send>) -> Result<Report> {
+        Err(Error::new(ErrorKind::Unsupported, "this database has no export").during(Operation::Export))
+    }
+
+    /// Runs a script as [`batch_script`](Queryable::batch_script) does, and keeps no rows of it: for scripts that are long, as an
+    /// [`export`](Self::export) is.
+    ///
+    /// By default it is [`batch_script`](Queryable::batch_script), whose results are in memory until they are counted.
+    ///
+    /// # Errors
+    /// As [`batch_script`](Queryable::batch_script).
+    async fn import(&self, script: &str) -> Result<Imported> {
+        let results = self.batch_script(script).await.map_err(|error| error.during(Operation::Import))?;
+        Ok(Imported::of(&results))
+    }
+
     /// Starts a session: its queries see everything that its earlier queries and the bookmark have seen.
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession>;
 }
@@ -164,6 +210,12 @@ macro_rules! forward {
             }
             async fn health(&self) -> Result<()> {
                 (**self).health().await
+            }
+            async fn export(&self, options: ExportOptions, output: Box<dyn Write + Send>) -> Result<Report> {
+                (**self).export(options, output).await
+            }
+            async fn import(&self, script: &str) -> Result<Imported> {
+                (**self).import(script).await
             }
             fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
                 (**self).session(consistency)

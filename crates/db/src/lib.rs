@@ -7,7 +7,7 @@
 //! `vault`) encrypts values; `transfer` (feature `transfer`) fills a database from one of another shape; [`migrations`](mod@migrations) keeps
 //! wrangler's table and order, and [`migrations!`] embeds the files in the program. [`transaction`](mod@transaction) has optimistic
 //! transactions for every backend, [`page`](mod@page) pages by keyset, [`schema`](mod@schema) the description of a database;
-//! `dump` (feature `local`) exports a database as SQL and imports it.
+//! [`dump`](mod@dump) has the export of a database as SQL, and with the feature `local` the import of a file.
 //!
 //! ```
 //! use isobar_db::{Database, QueryableExt, SqliteDatabase};
@@ -23,7 +23,6 @@
 
 mod bulk;
 mod database;
-#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub mod dump;
 mod error;
 mod ext;
@@ -59,11 +58,11 @@ pub use error::{Constraint, Error, ErrorKind, Result};
 pub use ext::{Prepared, QueryableExt};
 pub use operation::Operation;
 pub use options::{Bookmark, Capabilities, Consistency, Dialect, SqliteOptions};
-pub use result::{ExecResult, Meta, QueryResult};
+pub use result::{ExecResult, Imported, Meta, QueryResult};
 pub use row::{FromRow, Row};
 pub use statement::Statement;
 pub use transaction::{Committed, Transaction, TransactionOptions};
-pub use value::{FromValue, Value};
+pub use value::{D1Json, FromValue, Value};
 pub use violation::Violation;
 
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]

@@ -1,14 +1,17 @@
 //! A backend that records its calls and fails, waits or holds as scripted, over any other backend.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 pub use isobar_testkit::{Call, Release, Script};
 
 pub use crate::Operation;
+use crate::options::ExportOptions;
+use crate::result::Report;
 use crate::{
-    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ExecResult, QueryResult, Queryable,
-    Result, Statement,
+    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, Error, ExecResult, Imported, QueryResult,
+    Queryable, Result, Statement,
 };
 
 /// Any database, with a [`Script`] before every [`Operation`]; a script of SQL is a batch, and a call's subject is its SQL. A
@@ -91,6 +94,14 @@ impl Database for MockDatabase {
     async fn health(&self) -> Result<()> {
         enter(&self.script, Operation::Health, "").await?;
         self.inner.health().await
+    }
+    async fn export(&self, options: ExportOptions, output: Box<dyn Write + Send>) -> Result<Report> {
+        enter(&self.script, Operation::Export, options.tables.join(", ")).await?;
+        self.inner.export(options, output).await
+    }
+    async fn import(&self, script: &str) -> Result<Imported> {
+        enter(&self.script, Operation::Import, script).await?;
+        self.inner.import(script).await
     }
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {
         Arc::new(MockSession { inner: self.inner.session(consistency), script: self.script.clone() })

@@ -10,5 +10,7 @@ isobar_base::operations! {
         Batch => "batch",
         Exec => "exec",
         Health => "health",
+        Export => "export",
+        Import => "import",
     }
 }

@@ -19,15 +19,18 @@ pub struct Capabilities {
     pub row_counts: bool,
     /// Integers are exact beyond 2^53.
     pub exact_integers: bool,
+    /// [`Database::export`](crate::Database::export) is there.
+    pub export: bool,
 }
 
 impl Capabilities {
-    /// Returns whether the capability of this name is there: `row_counts`, `exact_integers`.
+    /// Returns whether the capability of this name is there: `row_counts`, `exact_integers`, `export`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match name {
             "row_counts" => self.row_counts,
             "exact_integers" => self.exact_integers,
+            "export" => self.export,
             _ => false,
         }
     }
@@ -129,5 +132,44 @@ impl Bookmark {
 impl fmt::Display for Bookmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Options of an export.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportOptions {
+    /// Tables to export, with their indexes and triggers. Default: none named, which is all, and the views.
+    pub tables: Vec<String>,
+    /// Rows to export. Default: all of them.
+    pub content: Content,
+}
+
+/// Parts of a database that an export has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// Schema and rows.
+    #[default]
+    All,
+    /// The schema alone.
+    Schema,
+    /// The rows alone.
+    Rows,
+}
+
+impl ExportOptions {
+    /// Sets [`tables`](Self::tables).
+    #[must_use]
+    pub fn with_tables(mut self, tables: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tables = tables.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`content`](Self::content).
+    #[must_use]
+    pub fn with_content(mut self, content: Content) -> Self {
+        self.content = content;
+        self
     }
 }

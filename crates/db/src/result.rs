@@ -79,6 +79,40 @@ fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> std
     serializer.serialize_f64(duration.as_secs_f64() * 1000.0)
 }
 
+/// Result of [`Database::import`](crate::Database::import).
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Statements that were run.
+    pub statements: u64,
+    /// Their reports together: durations and counts are sums, the others those of the last statement.
+    pub meta: Meta,
+}
+
+impl Imported {
+    /// The result of these statements, as a backend builds it.
+    #[must_use]
+    pub fn of(results: &[QueryResult]) -> Self {
+        let mut imported = Self::default();
+        results.iter().for_each(|result| imported.add(result.meta.clone()));
+        imported
+    }
+
+    /// Adds the report of the next statement. A count that a backend has not for each statement is not known.
+    pub(crate) fn add(&mut self, next: Meta) {
+        let before = std::mem::replace(&mut self.meta, next);
+        let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        if self.statements > 0 {
+            self.meta.duration += before.duration;
+            self.meta.changes += before.changes;
+            self.meta.changed_db |= before.changed_db;
+            self.meta.rows_read = sum(before.rows_read, self.meta.rows_read);
+            self.meta.rows_written = sum(before.rows_written, self.meta.rows_written);
+        }
+        self.statements += 1;
+    }
+}
+
 /// Result of `exec`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -96,4 +130,16 @@ impl ExecResult {
     pub fn new(count: usize, duration: Duration) -> Self {
         Self { count, duration }
     }
+}
+
+/// Progress and result of an export or an import.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Tables so far.
+    pub tables: u64,
+    /// Rows so far.
+    pub rows: u64,
+    /// Bytes of SQL so far.
+    pub bytes: u64,
 }

@@ -173,7 +173,7 @@ impl PartialEq for Row {
 /// REALs without a fraction.
 impl serde::Serialize for Row {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_map(self.entries().map(|(name, value)| (name, value.to_d1_json())))
+        serializer.collect_map(self.entries().map(|(name, value)| (name, value.as_d1_json())))
     }
 }
 

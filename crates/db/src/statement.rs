@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use crate::{Error, ErrorKind, Result, Value, sql};
 
+/// Bytes that a value counts for, besides the length of a text or blob, where the rows of a result have a bound.
+pub(crate) const VALUE_COUNTS: usize = 32;
+
 /// SQL with its bound parameters: `?`, `?N`, or names, which D1 fills by position.
 ///
 /// As in D1, the SQL may hold several statements; the parameters belong to the last, and so do the rows.
@@ -28,12 +31,14 @@ pub struct Statement {
     sql: Cow<'static, str>,
     parameters: Vec<Value>,
     rows_only: bool,
+    read_only: bool,
+    result_bytes: Option<usize>,
 }
 
 impl Statement {
     /// A statement without parameters yet.
     pub fn new(sql: impl Into<Cow<'static, str>>) -> Self {
-        Self { sql: sql.into(), parameters: Vec::new(), rows_only: false }
+        Self { sql: sql.into(), parameters: Vec::new(), rows_only: false, read_only: false, result_bytes: None }
     }
 
     /// Binds the next parameter.
@@ -110,6 +115,68 @@ impl Statement {
     #[must_use]
     pub fn is_rows_only(&self) -> bool {
         self.rows_only
+    }
+
+    /// Forbids the statement to write: for SQL of others, who may read. One that would write is refused with
+    /// [`ErrorKind::NotAuthorized`], and so is a PRAGMA that sets something.
+    ///
+    /// The local backend has SQLite enforce it, whatever the words say. D1 has nothing of the kind: its backends judge by the words of the
+    /// SQL ([`sql::is_read`](crate::sql::is_read)) before they send it, and a view over `pragma_optimize` gets past them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{Database, ErrorKind, Queryable, SqliteDatabase, Statement};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// db.exec("CREATE TABLE users (name TEXT)").await?;
+    /// db.query(Statement::new("SELECT name FROM users").read_only()).await?;
+    /// let error = db.query(Statement::new("DELETE FROM users").read_only()).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotAuthorized);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// Returns whether the statement may not write: for backends.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Sets the most bytes that the rows may take: 32 for each value, and the length of each text and blob, together with the rows of
+    /// earlier statements of the batch that have such a limit. Default: none. Beyond it the call fails with [`ErrorKind::TooBig`].
+    ///
+    /// The local backend counts while it reads, keeps no more, and has written nothing when it fails. D1's backends have the whole answer
+    /// when they count, and what the call has written is written.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+    /// use isobar_db::{ErrorKind, Queryable, SqliteDatabase, Statement};
+    ///
+    /// let db = SqliteDatabase::memory().await?;
+    /// let select = Statement::new("SELECT zeroblob(1000)");
+    /// db.query(select.clone().with_result_bytes(1032)).await?;
+    /// let error = db.query(select.with_result_bytes(1031)).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TooBig);
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "memory"))] fn main() {}
+    /// ```
+    #[must_use]
+    pub fn with_result_bytes(mut self, bytes: usize) -> Self {
+        self.result_bytes = Some(bytes);
+        self
+    }
+
+    /// Returns the most bytes of the rows: for backends.
+    #[must_use]
+    pub fn result_bytes(&self) -> Option<usize> {
+        self.result_bytes
     }
 
     /// The SQL.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::de::value::SeqDeserializer;
 use serde::de::{Deserializer, Expected, IntoDeserializer, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::{Serialize, Serializer, forward_to_deserialize_any};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -55,13 +55,41 @@ impl Value {
         }
     }
 
+    /// The value as D1 answers it in JSON, to be serialized without a copy: see [`to_d1_json`](Self::to_d1_json).
+    #[must_use]
+    pub fn as_d1_json(&self) -> D1Json<'_> {
+        D1Json(self)
+    }
+
     /// The value in JSON as D1 answers it: a REAL without a fraction has none there either, as JavaScript writes numbers.
     #[must_use]
     pub fn to_d1_json(&self) -> serde_json::Value {
         match self {
-            // Within 2^53 the integer is the same number.
-            Self::Real(real) if real.fract() == 0.0 && real.abs() < 9_007_199_254_740_992.0 => (*real as i64).into(),
+            Self::Real(real) if is_whole(*real) => (*real as i64).into(),
             other => other.to_json(),
+        }
+    }
+}
+
+/// Returns whether a REAL is a whole number within 2^53, so that the integer is the same number.
+fn is_whole(real: f64) -> bool {
+    real.fract() == 0.0 && real.abs() < 9_007_199_254_740_992.0
+}
+
+/// A value that serializes as D1 answers it: see [`Value::as_d1_json`].
+#[derive(Debug, Clone, Copy)]
+pub struct D1Json<'v>(&'v Value);
+
+impl Serialize for D1Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null => serializer.serialize_unit(),
+            Value::Integer(integer) => serializer.serialize_i64(*integer),
+            Value::Real(real) if is_whole(*real) => serializer.serialize_i64(*real as i64),
+            Value::Real(real) => serializer.serialize_f64(*real),
+            Value::Text(text) => serializer.serialize_str(text),
+            // As a tree of JSON each byte would take 32.
+            Value::Blob(bytes) => serializer.collect_seq(bytes.iter()),
         }
     }
 }
@@ -373,5 +401,14 @@ mod tests {
         let json = |real: f64| Value::Real(real).to_d1_json().to_string();
         assert_eq!([1.0, -0.0, 1.5, 9_007_199_254_740_991.0].map(json), ["1", "0", "1.5", "9007199254740991"]);
         assert_eq!(json(f64::INFINITY), "null");
+    }
+    #[test]
+    fn values_serialize_as_their_json() {
+        let texts = ["", "it's \"quoted\"\u{1}"].map(Value::from);
+        let numbers = [Value::Null, i64::MAX.into(), 1.0.into(), 0.5.into(), f64::NAN.into()];
+        for value in texts.into_iter().chain(numbers).chain([Value::Blob(vec![0, 255].into())]) {
+            let written = serde_json::to_string(&value.as_d1_json()).expect("a value is JSON");
+            assert_eq!(written, value.to_d1_json().to_string());
+        }
     }
 }

@@ -42,7 +42,7 @@ pub use self::{
     functions::{allows_function, knows_function, unknown_function},
     limited::prepare_next,
     math::add_math_functions,
-    pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize},
+    pragmas::{LASTING, lasting_setting, reads_data_version, runs_optimize, sets_something},
     prepared::{Failure, Prepared, Text, breaks_foreign_keys, drop_modules, prepare, set_last_insert_rowid, text},
     rules::{DURABLE, Product, is_allowed, set_limits},
     wal::WalPages,

@@ -69,6 +69,13 @@ pub fn runs_optimize(context: &AuthContext<'_>) -> bool {
     is_pragma(context, "optimize")
 }
 
+/// Returns whether an action is that of a PRAGMA with a value that it sets.
+#[must_use]
+pub fn sets_something(context: &AuthContext<'_>) -> bool {
+    let AuthAction::Pragma { pragma_name, pragma_value: Some(_) } = context.action else { return false };
+    PRAGMAS.iter().any(|(name, argument)| *argument == Argument::Boolean && name.eq_ignore_ascii_case(pragma_name))
+}
+
 /// Returns whether an action belongs to a statement that reads `data_version`, which is another number on each connection.
 #[must_use]
 pub fn reads_data_version(context: &AuthContext<'_>) -> bool {

@@ -192,6 +192,13 @@ impl Prepared<'_> {
         unsafe { ffi::sqlite3_stmt_readonly(self.statement) != 0 }
     }
 
+    /// Returns whether it is an EXPLAIN, which shows a statement and does not run it.
+    #[must_use]
+    pub fn is_explain(&self) -> bool {
+        // SAFETY: the statement lives.
+        unsafe { ffi::sqlite3_stmt_isexplain(self.statement) != 0 }
+    }
+
     /// Binds the values to the parameters 1, 2, 3 and so on. A REAL that is not a number becomes NULL, as SQLite has it.
     ///
     /// # Errors

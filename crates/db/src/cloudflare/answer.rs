@@ -1,6 +1,40 @@
 //! D1's answers, by the binding and over REST alike.
 
-use crate::{Constraint, Error, ErrorKind};
+use crate::statement::VALUE_COUNTS;
+use crate::{Constraint, Error, ErrorKind, QueryResult, Result, Statement, Value, sql};
+
+/// Refuses statements that may only read and whose words say that they write: D1 itself would run them.
+pub(super) fn check_reads(statements: &[&Statement]) -> Result<()> {
+    let writes = |statement: &&&Statement| statement.is_read_only() && !sql::split(statement.sql()).all(sql::is_read);
+    match statements.iter().find(writes) {
+        None => Ok(()),
+        Some(statement) => {
+            let message = "not authorized: the statement may only read, and its words say that it writes";
+            Err(Error::new(ErrorKind::NotAuthorized, message).with_sql(statement.sql()))
+        }
+    }
+}
+
+/// Refuses an answer whose rows have more bytes than their statements allow.
+pub(super) fn check_bytes(statements: &[&Statement], results: &[QueryResult]) -> Result<()> {
+    let length = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+    };
+    let mut used = 0;
+    for (statement, result) in statements.iter().zip(results) {
+        let Some(most) = statement.result_bytes() else { continue };
+        let values = result.rows.iter().flat_map(|row| row.values());
+        used += values.map(|value| VALUE_COUNTS + length(value)).sum::<usize>();
+        if used > most {
+            let message =
+                format!("the rows of the answer have more than {most} bytes, and what was written is written");
+            return Err(Error::new(ErrorKind::TooBig, message).with_sql(statement.sql()));
+        }
+    }
+    Ok(())
+}
 
 /// The error of a text of D1's: `D1_ERROR: <message>: <SQLite's name of the code>`.
 pub(super) fn failure(text: &str) -> Error {

@@ -73,6 +73,13 @@ impl D1Database {
     }
 
     async fn run(&self, statement: &Statement) -> Result<QueryResult> {
+        answer::check_reads(&[statement])?;
+        let answer = self.ask(statement).await?;
+        answer::check_bytes(&[statement], std::slice::from_ref(&answer))?;
+        Ok(answer)
+    }
+
+    async fn ask(&self, statement: &Statement) -> Result<QueryResult> {
         let prepared = self.prepare(statement)?;
         if statement.is_rows_only() {
             let options = Object::empty().with("columnNames", true);
@@ -84,10 +91,15 @@ impl D1Database {
     }
 
     async fn run_batch(&self, statements: &[Statement]) -> Result<Vec<QueryResult>> {
+        let asked: Vec<&Statement> = statements.iter().collect();
+        answer::check_reads(&asked)?;
         let prepared: Vec<Object> = statements.iter().map(|one| self.prepare(one)).collect::<Result<_>>()?;
         let prepared: js_sys::Array = prepared.into_iter().map(JsValue::from).collect();
         let answer = self.database.ask("batch", &[prepared.into()]).await.map_err(|error| failure(&error))?;
-        Object::from(answer).elements().into_iter().map(|one| result(&one.into())).collect()
+        let results = Object::from(answer).elements().into_iter().map(|one| result(&one.into()));
+        let results = results.collect::<Result<Vec<_>>>()?;
+        answer::check_bytes(&asked, &results)?;
+        Ok(results)
     }
 }
 
@@ -109,7 +121,7 @@ impl Database for D1Database {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: true, exact_integers: false }
+        Capabilities { row_counts: true, ..Capabilities::default() }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {

@@ -96,9 +96,12 @@ impl D1RestDatabase {
     }
 
     async fn run(&self, statement: &Statement) -> Result<QueryResult> {
+        answer::check_reads(&[statement])?;
         let answers = self.ask(idempotency(&[statement]), wire(statement)).await?;
         // A result for each statement of the SQL, and the rows are the last one's.
-        answers.into_iter().next_back().ok_or_else(no_statement)?.into_result()
+        let result = answers.into_iter().next_back().ok_or_else(no_statement)?.into_result()?;
+        answer::check_bytes(&[statement], std::slice::from_ref(&result))?;
+        Ok(result)
     }
 
     async fn run_batch(&self, statements: &[Statement]) -> Result<Vec<QueryResult>> {
@@ -107,13 +110,16 @@ impl D1RestDatabase {
         if statements.is_empty() {
             return Err(no_statement());
         }
+        answer::check_reads(&statements)?;
         let batch: Vec<Json> = statements.iter().map(|statement| wire(statement)).collect();
         let answers = self.ask(idempotency(&statements), json!({"batch": batch})).await?;
         if answers.len() != statements.len() {
             let message = format!("{} results came for {} statements", answers.len(), statements.len());
             return Err(Error::new(ErrorKind::Decode, message));
         }
-        answers.into_iter().map(Answer::into_result).collect()
+        let results = answers.into_iter().map(Answer::into_result).collect::<Result<Vec<_>>>()?;
+        answer::check_bytes(&statements, &results)?;
+        Ok(results)
     }
 }
 
@@ -135,7 +141,7 @@ impl Database for D1RestDatabase {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: true, exact_integers: false }
+        Capabilities { row_counts: true, ..Capabilities::default() }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {

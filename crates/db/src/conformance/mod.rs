@@ -5,6 +5,7 @@ mod errors;
 mod limits;
 mod optimistic;
 mod queries;
+mod restrictions;
 mod transactions;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub fn cases() -> Vec<Case<Subject>> {
     cases.extend(convenience::cases());
     cases.extend(errors::cases());
     cases.extend(limits::cases());
+    cases.extend(restrictions::cases());
     cases
 }
 

@@ -1,9 +1,12 @@
 //! The export.
 
 use std::io::Write;
+#[cfg(feature = "local")]
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
+#[cfg(feature = "local")]
+use rusqlite::OpenFlags;
 
 use super::literal::push as push_value;
 use super::{Content, ExportOptions, Report, failed, io_failed};
@@ -19,6 +22,7 @@ const INSERT_BYTES: usize = 50_000;
 /// [`ErrorKind::PermissionDenied`] and [`Corrupt`](ErrorKind::Corrupt) for the file; [`ErrorKind::Sql`] for a table that is named and
 /// does not exist; [`ErrorKind::Unsupported`] for a virtual table whose rows cannot be had out of it (FTS5 with `content=''`); those of
 /// the output.
+#[cfg(feature = "local")]
 pub fn export(
     file: &Path,
     output: &mut dyn Write,
@@ -34,7 +38,17 @@ pub fn export(
         Ok(connection)
     };
     let connection = open().map_err(|error| failed(&error).in_file(&file.display().to_string()))?;
-    let mut export = Export { connection: &connection, output, options, progress, report: Report::default() };
+    export_from(&connection, output, options, progress)
+}
+
+/// Writes what a connection sees, which is to be the state of one moment.
+pub(crate) fn export_from(
+    connection: &Connection,
+    output: &mut dyn Write,
+    options: &ExportOptions,
+    progress: &mut dyn FnMut(&Report),
+) -> Result<Report> {
+    let mut export = Export { connection, output, options, progress, report: Report::default() };
     export.run()?;
     Ok(export.report)
 }

@@ -5,9 +5,11 @@
 //! `AUTOINCREMENT` come back as they were. Statistics of `ANALYZE` are not exported. The import takes the exports of wrangler and of
 //! `sqlite3 FILE .dump` as well.
 //!
-//! The functions block: in asynchronous code they belong on a thread for blocking work.
+//! The functions block: in asynchronous code they belong on a thread for blocking work. [`Database::export`](crate::Database::export) is
+//! the same export of a database that is open.
 //!
 //! ```
+//! # #[cfg(feature = "local")]
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use isobar_db::dump::{ExportOptions, export, import};
 //! use isobar_db::{QueryableExt, SqliteDatabase};
@@ -26,70 +28,29 @@
 //! let restored = SqliteDatabase::open(&copy).await?;
 //! assert_eq!(restored.prepare("SELECT max(a) FROM t WHERE typeof(a) = 'integer'").one::<i64>().await?, i64::MAX);
 //! # Ok(()) }
+//! # #[cfg(not(feature = "local"))] fn main() {}
 //! ```
 
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 mod export;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 mod import;
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 mod literal;
 
-use serde::Serialize;
-
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub use self::export::export;
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
+pub(crate) use self::export::export_from;
+#[cfg(all(feature = "local", not(target_arch = "wasm32")))]
 pub use self::import::import;
+pub use crate::options::{Content, ExportOptions};
+pub use crate::result::Report;
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 use crate::{Error, ErrorKind};
 
-/// Options of an export.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ExportOptions {
-    /// Tables to export, with their indexes and triggers. Default: none named, which is all, and the views.
-    pub tables: Vec<String>,
-    /// Rows to export. Default: all of them.
-    pub content: Content,
-}
-
-/// Parts of a database that an export has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Content {
-    /// Schema and rows.
-    #[default]
-    All,
-    /// The schema alone.
-    Schema,
-    /// The rows alone.
-    Rows,
-}
-
-impl ExportOptions {
-    /// Sets [`tables`](Self::tables).
-    #[must_use]
-    pub fn with_tables(mut self, tables: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.tables = tables.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Sets [`content`](Self::content).
-    #[must_use]
-    pub fn with_content(mut self, content: Content) -> Self {
-        self.content = content;
-        self
-    }
-}
-
-/// Progress and result of an export or an import.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Report {
-    /// Tables so far.
-    pub tables: u64,
-    /// Rows so far.
-    pub rows: u64,
-    /// Bytes of SQL so far.
-    pub bytes: u64,
-}
-
 /// The error of SQLite, in this crate's kinds.
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 fn failed(error: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode as Code;
     let code = match error {
@@ -116,6 +77,7 @@ fn failed(error: &rusqlite::Error) -> Error {
 }
 
 /// The error of reading or writing.
+#[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 fn io_failed(what: &str, error: std::io::Error) -> Error {
     let kind = match isobar_base::io::Class::of(&error) {
         isobar_base::io::Class::Full => ErrorKind::StorageFull,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use isobar_base::sync::IgnorePoison;
 use isobar_sqlite::{
     DURABLE, Failure, Prepared, Product, StatementCache, Text, WalPages, is_allowed, lasting_setting,
-    reads_data_version, runs_optimize, set_limits,
+    reads_data_version, runs_optimize, set_limits, sets_something,
 };
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
@@ -60,8 +60,8 @@ thread_local! {
     static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
     /// Checks that are left to the statement on the calling task; `None` where none runs there.
     static BUDGET: Cell<Option<u32>> = const { Cell::new(None) };
-    /// A COMMIT runs on this thread's connection.
-    static COMMITTING: Cell<bool> = const { Cell::new(false) };
+    /// A statement of the engine's own that is run to its end, as a COMMIT is, runs on this thread's connection.
+    static UNINTERRUPTED: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Running {
@@ -90,7 +90,7 @@ pub(super) fn must_stop() -> bool {
 /// Returns whether the running statement is to be interrupted. A COMMIT never is: SQLite asks once more when all is done, and would
 /// report what has been committed as interrupted.
 fn must_interrupt() -> bool {
-    !COMMITTING.get() && must_stop()
+    !UNINTERRUPTED.get() && must_stop()
 }
 
 /// Marks the call as the one that runs on this thread for as long as the value lives.
@@ -179,6 +179,8 @@ struct Authorizer {
     writes: AtomicBool,
     /// A statement was refused because it begins or ends a transaction.
     transaction: AtomicBool,
+    /// The statement that is prepared may not write, nor set anything.
+    forbids_writes: AtomicBool,
     settings: Arc<Settings>,
 }
 
@@ -226,6 +228,7 @@ impl AuthorizedConnection {
             is_reading: AtomicBool::new(is_reader),
             writes: AtomicBool::new(false),
             transaction: AtomicBool::new(false),
+            forbids_writes: AtomicBool::new(false),
             settings: Arc::clone(settings),
         });
         let asked = Arc::clone(&authorizer);
@@ -282,10 +285,32 @@ impl AuthorizedConnection {
     /// Commits the open transaction. It is not interrupted, whether its caller has gone or its time is over: what succeeds is done, and
     /// what fails is not.
     pub(super) fn commit(&self) -> Result<(), Failure> {
-        COMMITTING.set(true);
-        let done = self.own_statement("COMMIT");
-        COMMITTING.set(false);
+        self.own_uninterrupted("COMMIT")
+    }
+
+    /// Runs one statement of the engine's own to its end, whether its caller has gone or its time is over.
+    fn own_uninterrupted(&self, sql: &str) -> Result<(), Failure> {
+        UNINTERRUPTED.set(true);
+        let done = self.own_statement(sql);
+        UNINTERRUPTED.set(false);
         done.map(drop)
+    }
+
+    /// Runs something of the engine's own on the connection, past the authorizer.
+    pub(super) fn trusted<T>(&self, run: impl FnOnce(&Connection) -> T) -> T {
+        self.authorizer.trusted.store(true, Ordering::Relaxed);
+        let result = run(&self.connection);
+        self.authorizer.trusted.store(false, Ordering::Relaxed);
+        result
+    }
+
+    /// Says whether what follows may neither write nor set anything: SQLite itself refuses writes then. A reader never writes.
+    pub(super) fn forbid_writes(&self, forbids: bool) -> Result<(), Failure> {
+        if !self.authorizer.is_reader {
+            self.own_uninterrupted(if forbids { "PRAGMA query_only = ON" } else { "PRAGMA query_only = OFF" })?;
+        }
+        self.authorizer.forbids_writes.store(forbids, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Gives the connection the settings that others have been given since. Where one cannot be applied, the next call tries
@@ -346,7 +371,7 @@ impl AuthorizedConnection {
     pub(super) fn reset(&self) -> bool {
         self.authorizer.trusted.store(false, Ordering::Relaxed);
         self.forget_refusals();
-        self.roll_back()
+        self.forbid_writes(false).is_ok() && self.roll_back()
     }
 
     /// Ends an open transaction by undoing it. Returns `false` where the connection stays in one and can only be dropped.
@@ -377,6 +402,9 @@ impl Authorizer {
             _ => {}
         }
         if !is_allowed(context, Product::D1) {
+            return Authorization::Deny;
+        }
+        if self.forbids_writes.load(Ordering::Relaxed) && (runs_optimize(context) || sets_something(context)) {
             return Authorization::Deny;
         }
         if self.is_reading.load(Ordering::Relaxed) && runs_optimize(context) {

@@ -4,18 +4,21 @@
 //! [`shared`] is the state beneath them.
 
 mod read;
+mod result_bytes;
 mod route;
 mod run;
 mod shared;
 mod write;
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use isobar_base::fs::Space;
+use isobar_sqlite::Text;
 use tokio::sync::oneshot;
 
 use self::read::{Answer, Readers};
@@ -26,7 +29,9 @@ use self::write::WriteTask;
 use super::connection::{AuthorizedConnection, Call, Settings, must_stop};
 use super::lane::{Lane, Slot, Waiting, ended};
 use super::{SqliteOptions, disk, fault};
-use crate::{Bookmark, Error, ErrorKind, QueryResult, Result, Statement, sql};
+use crate::options::ExportOptions;
+use crate::result::Report;
+use crate::{Bookmark, Error, ErrorKind, Imported, QueryResult, Result, Statement, Value, dump, sql};
 
 /// Wait before another try to open a file that another process is busy with.
 const RETRY: Duration = Duration::from_millis(2);
@@ -107,11 +112,29 @@ impl Engine {
 
     /// Runs a script in one transaction; a result for each of its statements.
     pub(super) async fn run_script(&self, script: &str) -> Result<Vec<QueryResult>> {
-        let script = sql::without_transaction(script)?.into_owned();
-        if sql::split(&script).next().is_none() {
-            return Err(Error::new(ErrorKind::Sql, NO_STATEMENT));
-        }
-        self.work(Work::Script(script), Route::Writer).await
+        self.work(Work::Script(text_of(script)?), Route::Writer).await
+    }
+
+    /// Runs a script in one transaction, and keeps of its statements what they report together.
+    pub(super) async fn import(&self, script: &str) -> Result<Imported> {
+        let results = self.work(Work::Import(text_of(script)?), Route::Writer).await?;
+        let counted = results.into_iter().next().and_then(|result| {
+            let [Value::Integer(count)] = result.rows.first()?.values() else { return None };
+            Some(Imported { statements: count.unsigned_abs(), meta: result.meta })
+        });
+        counted.ok_or_else(|| Error::new(ErrorKind::Internal, "an import without a count"))
+    }
+
+    /// Writes the database as SQL, by a thread of its own; one in memory by the thread that has it.
+    pub(super) async fn export(&self, options: ExportOptions, mut output: Box<dyn Write + Send>) -> Result<Report> {
+        let Some(path) = self.shared.path.clone() else {
+            let export = move |slot: &mut Slot| {
+                let connection = slot.connection()?;
+                connection.trusted(|connection| dump::export_from(connection, &mut output, &options, &mut |_| ()))
+            };
+            return self.writer.run(self.shared.options.time_limit, export).await;
+        };
+        export_file(path, options, output).await
     }
 
     /// The words of a statement choose the connection; SQLite decides whether it may run there.
@@ -142,6 +165,58 @@ impl Engine {
             readers.check(&shared).await?;
         }
         self.writer.run(self.shared.options.time_limit, move |slot| shared.probe(slot)).await
+    }
+}
+
+/// The script as it is run: in a transaction of the engine's.
+fn text_of(script: &str) -> Result<Text> {
+    let script = sql::without_transaction(script)?;
+    if sql::split(&script).next().is_none() {
+        return Err(Error::new(ErrorKind::Sql, NO_STATEMENT));
+    }
+    Ok(Text::new(&script))
+}
+
+#[cfg(feature = "local")]
+async fn export_file(path: PathBuf, options: ExportOptions, output: Box<dyn Write + Send>) -> Result<Report> {
+    let (answer, answered) = oneshot::channel();
+    let export = move || {
+        let mut output = Wanted { output, answer: &answer };
+        let result = dump::export(&path, &mut output, &options, &mut |_| ());
+        // The output ends before its export is answered.
+        drop(output);
+        drop(answer.send(result));
+    };
+    thread::Builder::new().name("isobar-db-export".to_owned()).spawn(export).map_err(|error| {
+        Error::new(ErrorKind::Unavailable, format!("cannot start a thread for the export: {error}")).with_source(error)
+    })?;
+    answered.await.unwrap_or_else(|_| Err(ended()))
+}
+
+/// Without the feature `local` no database has a path.
+#[cfg(not(feature = "local"))]
+async fn export_file(_path: PathBuf, _options: ExportOptions, _output: Box<dyn Write + Send>) -> Result<Report> {
+    Err(Error::new(ErrorKind::Unsupported, "this database has no export"))
+}
+
+/// The output of an export that somebody waits for; one that nobody does ends with the next write.
+#[cfg(feature = "local")]
+struct Wanted<'a> {
+    output: Box<dyn Write + Send>,
+    answer: &'a oneshot::Sender<Result<Report>>,
+}
+
+#[cfg(feature = "local")]
+impl Write for Wanted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.answer.is_closed() {
+            return Err(std::io::Error::other("nobody waits for the export any more"));
+        }
+        self.output.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.output.flush()
     }
 }
 

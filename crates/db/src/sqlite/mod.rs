@@ -11,6 +11,7 @@ mod lane;
 mod values;
 
 use std::fmt;
+use std::io::Write;
 #[cfg(feature = "local")]
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -19,9 +20,11 @@ use async_trait::async_trait;
 use isobar_base::sync::IgnorePoison;
 
 use self::engine::Engine;
+use crate::options::ExportOptions;
+use crate::result::Report;
 use crate::{
-    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, ExecResult, Operation, QueryResult,
-    Queryable, Result, SqliteOptions, Statement,
+    Bookmark, Capabilities, Consistency, Database, DatabaseSession, Dialect, ExecResult, Imported, Operation,
+    QueryResult, Queryable, Result, SqliteOptions, Statement,
 };
 #[cfg(feature = "local")]
 use crate::{Error, ErrorKind};
@@ -142,7 +145,7 @@ impl Database for SqliteDatabase {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { row_counts: false, exact_integers: true }
+        Capabilities { row_counts: false, exact_integers: true, export: true }
     }
 
     async fn exec(&self, script: &str) -> Result<ExecResult> {
@@ -156,6 +159,14 @@ impl Database for SqliteDatabase {
 
     async fn health(&self) -> Result<()> {
         self.engine.health().await.map_err(|error| error.during(Operation::Health))
+    }
+
+    async fn export(&self, options: ExportOptions, output: Box<dyn Write + Send>) -> Result<Report> {
+        self.engine.export(options, output).await.map_err(|error| error.during(Operation::Export))
+    }
+
+    async fn import(&self, script: &str) -> Result<Imported> {
+        self.engine.import(script).await.map_err(|error| error.during(Operation::Import))
     }
 
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {

@@ -5,6 +5,7 @@ mod dump;
 mod embedded;
 mod faults;
 mod migrations;
+mod restrictions;
 mod transactions;
 mod transfer;
 mod vault;

@@ -4,6 +4,7 @@
 //! the same inside Workers.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +12,10 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use chrono::Utc;
+use isobar_db::dump::{ExportOptions, Report};
 use isobar_db::{
-    Capabilities, Consistency, Database, DatabaseSession, Dialect, ExecResult, QueryResult, Queryable, Result,
-    Statement,
+    Capabilities, Consistency, Database, DatabaseSession, Dialect, ExecResult, Imported, QueryResult, Queryable,
+    Result, Statement,
 };
 
 thread_local! {
@@ -105,6 +107,14 @@ impl Database for MeteredDatabase {
 
     async fn health(&self) -> Result<()> {
         self.0.health().await
+    }
+
+    async fn export(&self, options: ExportOptions, output: Box<dyn Write + Send>) -> Result<Report> {
+        timed(self.0.export(options, output)).await
+    }
+
+    async fn import(&self, script: &str) -> Result<Imported> {
+        timed(self.0.import(script)).await
     }
 
     fn session(&self, consistency: Consistency) -> Arc<dyn DatabaseSession> {

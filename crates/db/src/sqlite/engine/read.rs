@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::Instant;
 
+use super::result_bytes::ResultBytes;
 use super::route::Route;
 use super::run::{Access, Work, meta_of_read, run_to_end};
 use super::shared::Shared;
@@ -132,6 +133,8 @@ impl Shared {
 }
 
 fn query_kept(shared: &Shared, connection: &mut AuthorizedConnection, statement: &Statement) -> Option<QueryResult> {
+    let bytes = ResultBytes::default();
+    bytes.begin(statement);
     connection.follow_settings().ok()?;
     let start = Instant::now();
     let standing = shared.standing(connection);
@@ -140,7 +143,7 @@ fn query_kept(shared: &Shared, connection: &mut AuthorizedConnection, statement:
         let _budget = Budget::start();
         let matches = prepared.parameters() == statement.parameters().len();
         let bound = matches && prepared.bind(statement.parameters().iter().map(to_sql)).is_ok();
-        bound.then(|| run_to_end(&mut prepared).ok()).flatten()
+        bound.then(|| run_to_end(&mut prepared, &bytes).ok()).flatten()
     };
     connection.keep(statement.sql(), prepared);
     if result.is_none() {

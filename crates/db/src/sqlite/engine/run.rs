@@ -1,19 +1,22 @@
 //! Running the statements of a batch or a script on a connection: their rows, their meta, the places of their errors.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use isobar_sqlite::{Failure, Prepared, Text};
 
+use super::result_bytes::ResultBytes;
 use super::shared::{Shared, Standing};
 use crate::sqlite::connection::AuthorizedConnection;
 use crate::sqlite::fault;
-use crate::sqlite::values::{from_sql, to_sql};
-use crate::{Error, ErrorKind, Meta, QueryResult, Result, Row, Statement, sql};
+use crate::sqlite::values::to_sql;
+use crate::{Error, ErrorKind, Imported, Meta, QueryResult, Result, Row, Statement, Value, sql};
 
 const ONLY_COMMENTS: &str = "SQL code did not contain a statement.";
 const WRONG_BINDINGS: &str = "Wrong number of parameter bindings for SQL query.";
 const EARLY_PARAMETER: &str =
     "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
+const FORBIDDEN_WRITE: &str = "not authorized: the statement may only read, and would write";
 const TRANSACTION: &str = "To execute a transaction, please use batch() instead of the SQL BEGIN TRANSACTION or \
                            SAVEPOINT statements. D1 refuses them too: a transaction cannot stay open between calls.";
 
@@ -25,7 +28,9 @@ pub(super) enum Work {
     /// Statements, with a result each.
     Batch(Vec<Statement>),
     /// A script, with a result for each statement in it.
-    Script(String),
+    Script(Text),
+    /// A script, with one result: the sum of the reports, and the number of statements as its only value.
+    Import(Text),
 }
 
 impl Work {
@@ -43,6 +48,15 @@ impl Work {
 pub(super) enum Access {
     Reads,
     Writes,
+}
+
+/// What is kept of the statements of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// Their rows.
+    Rows,
+    /// Their reports alone.
+    Nothing,
 }
 
 /// Effect of a statement's SQL.
@@ -67,7 +81,18 @@ impl Shared {
         }
         match work {
             Work::Batch(statements) => self.statements(connection, statements, access, standing),
-            Work::Script(script) => self.script(connection, script, standing),
+            Work::Script(script) => {
+                let mut results = Vec::new();
+                self.script(connection, script, standing, Keep::Rows, |result| results.push(result))?;
+                Ok(results)
+            }
+            Work::Import(script) => {
+                let mut imported = Imported::default();
+                self.script(connection, script, standing, Keep::Nothing, |result| imported.add(result.meta))?;
+                let columns: Arc<[String]> = Arc::new(["statements".to_owned()]);
+                let count = Row::new(columns, vec![Value::Integer(imported.statements as i64)]);
+                Ok(vec![QueryResult::new(Vec::new(), vec![count], imported.meta)])
+            }
         }
     }
 
@@ -81,11 +106,13 @@ impl Shared {
         mut standing: Standing,
     ) -> Result<Vec<QueryResult>> {
         let mut results: Vec<QueryResult> = Vec::with_capacity(statements.len());
+        let bytes = ResultBytes::default();
         let mut unseen = 0;
         for (index, statement) in statements.iter().enumerate() {
             let start = Instant::now();
             let failed = |error: Error| error.with_sql(statement.sql()).with_statement(index);
-            let (columns, rows, effect) = self.statement(connection, statement, access).map_err(failed)?;
+            bytes.begin(statement);
+            let (columns, rows, effect) = self.statement(connection, statement, access, &bytes).map_err(failed)?;
             let looks = effect == Effect::Any || index + 1 == statements.len();
             let meta = self.meta(connection, &mut standing, start, access, looks).map_err(failed)?;
             results.push(QueryResult::new(columns, rows, meta));
@@ -103,12 +130,30 @@ impl Shared {
         connection: &AuthorizedConnection,
         statement: &Statement,
         access: Access,
+        bytes: &ResultBytes,
     ) -> Result<(Vec<String>, Vec<Row>, Effect)> {
+        if statement.is_read_only() {
+            return self.read_only(connection, statement, bytes);
+        }
         let kept = if may_keep(connection, access) { connection.kept(statement.sql()) } else { None };
-        let Some(mut prepared) = kept else { return self.run_anew(connection, statement, access) };
-        let (columns, rows) = self.run_bound(connection, &mut prepared, statement, statement.sql())?;
+        let Some(mut prepared) = kept else { return self.run_anew(connection, statement, access, bytes) };
+        let (columns, rows) = self.run_bound(connection, &mut prepared, statement, statement.sql(), bytes)?;
         connection.keep(statement.sql(), prepared);
         Ok((columns, rows, Effect::Rows))
+    }
+
+    /// Runs a statement that may not write, on whichever connection. It is prepared anew: the authorizer is to see it.
+    fn read_only(
+        &self,
+        connection: &AuthorizedConnection,
+        statement: &Statement,
+        bytes: &ResultBytes,
+    ) -> Result<(Vec<String>, Vec<Row>, Effect)> {
+        let failed = |failure| self.failed(connection, failure);
+        connection.forbid_writes(true).map_err(failed)?;
+        let result = self.run_anew(connection, statement, Access::Reads, bytes);
+        connection.forbid_writes(false).map_err(failed)?;
+        result
     }
 
     /// Prepares and runs a statement's SQL.
@@ -117,6 +162,7 @@ impl Shared {
         connection: &AuthorizedConnection,
         statement: &Statement,
         access: Access,
+        bytes: &ResultBytes,
     ) -> Result<(Vec<String>, Vec<Row>, Effect)> {
         let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
         let text = Text::new(statement.sql());
@@ -125,8 +171,11 @@ impl Shared {
             let (sql, prepared, next) = self.prepare(connection, &text, at, false)?;
             at = next;
             let Some(mut prepared) = prepared else { return Err(wrong(ONLY_COMMENTS)) };
+            if statement.is_read_only() && !(prepared.is_read_only() || prepared.is_explain()) {
+                return Err(Error::new(ErrorKind::NotAuthorized, FORBIDDEN_WRITE).with_sql(sql));
+            }
             if text.rest(at).is_empty() {
-                let (columns, rows) = self.run_bound(connection, &mut prepared, statement, sql)?;
+                let (columns, rows) = self.run_bound(connection, &mut prepared, statement, sql, bytes)?;
                 let is_whole = sql.len() == statement.sql().len() && prepared.is_as_written();
                 let works_on_rows = is_whole && KEPT.contains(&sql::keyword(sql).as_str());
                 if works_on_rows && may_keep(connection, access) {
@@ -137,7 +186,7 @@ impl Shared {
             if prepared.parameters() > 0 {
                 return Err(wrong(EARLY_PARAMETER));
             }
-            self.run_to_end(connection, &mut prepared, sql)?;
+            self.run_to_end(connection, &mut prepared, sql, bytes)?;
         }
     }
 
@@ -148,42 +197,53 @@ impl Shared {
         prepared: &mut Prepared<'_>,
         statement: &Statement,
         sql: &str,
+        bytes: &ResultBytes,
     ) -> Result<(Vec<String>, Vec<Row>)> {
         if prepared.parameters() != statement.parameters().len() {
             return Err(Error::new(ErrorKind::Sql, WRONG_BINDINGS));
         }
         let failed = |failure| self.failed(connection, failure).with_sql(sql);
         prepared.bind(statement.parameters().iter().map(to_sql)).map_err(failed)?;
-        self.run_to_end(connection, prepared, sql)
+        self.run_to_end(connection, prepared, sql, bytes)
     }
 
     /// Runs a script's statements one after the other, each as it is prepared: the next may use a table that this one creates.
     fn script(
         &self,
         connection: &AuthorizedConnection,
-        script: &str,
+        text: &Text,
         mut standing: Standing,
-    ) -> Result<Vec<QueryResult>> {
-        let text = Text::new(script);
+        keep: Keep,
+        mut take: impl FnMut(QueryResult),
+    ) -> Result<()> {
+        let script = text.rest(0);
+        let bytes = ResultBytes::default();
         let mut next = 0;
-        let mut results = Vec::new();
+        let mut number = 0;
         while !text.rest(next).is_empty() {
             let start = Instant::now();
             let at = next;
-            let number = results.len();
             let placed = |error: Error| error.with_statement(number).with_position(script, at);
-            let (sql, prepared, after) = self.prepare(connection, &text, at, true).map_err(placed)?;
+            let (sql, prepared, after) = self.prepare(connection, text, at, true).map_err(placed)?;
             next = after;
             let Some(mut prepared) = prepared else { continue };
             if prepared.parameters() > 0 {
                 return Err(placed(Error::new(ErrorKind::Sql, WRONG_BINDINGS).with_sql(sql)));
             }
-            let (columns, rows) = self.run_to_end(connection, &mut prepared, sql).map_err(placed)?;
+            let (columns, rows) = match keep {
+                Keep::Rows => self.run_to_end(connection, &mut prepared, sql, &bytes).map_err(placed)?,
+                Keep::Nothing => {
+                    let failed = |failure| placed(self.failed(connection, failure).with_sql(sql));
+                    while prepared.step().map_err(failed)? {}
+                    Default::default()
+                }
+            };
             drop(prepared);
             let meta = self.meta(connection, &mut standing, start, Access::Writes, true)?;
-            results.push(QueryResult::new(columns, rows, meta));
+            take(QueryResult::new(columns, rows, meta));
+            number += 1;
         }
-        Ok(results)
+        Ok(())
     }
 
     /// Prepares the first statement from a position on: its text, the statement if there is one, and where the next begins.
@@ -220,8 +280,9 @@ impl Shared {
         connection: &AuthorizedConnection,
         prepared: &mut Prepared<'_>,
         sql: &str,
+        bytes: &ResultBytes,
     ) -> Result<(Vec<String>, Vec<Row>)> {
-        run_to_end(prepared).map_err(|failure| self.failed(connection, failure).with_sql(sql))
+        run_to_end(prepared, bytes).map_err(|failure| self.failed(connection, failure).with_sql(sql))
     }
 
     pub(super) fn failed(&self, connection: &AuthorizedConnection, failure: Failure) -> Error {
@@ -281,12 +342,13 @@ pub(super) fn meta_of_read(standing: &Standing, start: Instant) -> Meta {
 }
 
 /// Runs a statement to its end. Returns the columns and the rows.
-pub(super) fn run_to_end(prepared: &mut Prepared<'_>) -> Result<(Vec<String>, Vec<Row>), Failure> {
+pub(super) fn run_to_end(prepared: &mut Prepared<'_>, bytes: &ResultBytes) -> Result<(Vec<String>, Vec<Row>), Failure> {
     let mut more = prepared.step()?;
     let columns = prepared.shared_columns();
     let mut values = Vec::new();
     while more {
-        prepared.read_row(from_sql, &mut values);
+        prepared.read_row(|value| bytes.take(value), &mut values);
+        bytes.check()?;
         more = prepared.step()?;
     }
     Ok((columns.to_vec(), Row::of_result(&columns, values)))
