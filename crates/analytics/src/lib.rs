@@ -3,7 +3,11 @@
 //! [`EventSink`] is the dyn-safe trait: writing never blocks and never fails, and dropped events are counted.
 //! Backends: [`memory::MemorySink`] (default), `local::LocalSink` (feature `local`: durable segments in a folder),
 //! `cloudflare::AnalyticsEngineDataset` (feature `cloudflare-binding`: inside Workers) and `mock::MockSink` (feature `mock`)
-//! over any of them. `cloudflare::AnalyticsEngineSql` (feature `cloudflare-http`) reads from outside.
+//! over any of them.
+//!
+//! [`query::QueryExecutor`] is the dyn-safe trait of asking a dataset in Analytics Engine's SQL: the local executor (feature `query`),
+//! `cloudflare::AnalyticsEngineSql` (feature `cloudflare-http`) from outside, `cloudflare::AnalyticsSqlBinding` (feature
+//! `cloudflare-binding`) inside Workers, and `mock::MockExecutor` (feature `mock`).
 //!
 //! ```
 //! use isobar_analytics::{DataPoint, EventSink, memory::MemorySink};
@@ -31,7 +35,6 @@ pub mod local;
 pub mod memory;
 #[cfg(feature = "mock")]
 pub mod mock;
-#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 pub mod query;
 
 pub use error::{Error, ErrorKind, Result};

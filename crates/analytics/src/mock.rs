@@ -1,11 +1,14 @@
-//! A mock over any other sink that records its calls and plays scripted failures, delays and holds.
+//! Mocks: over any other sink, which records its calls and plays scripted failures, delays and holds; and of an executor of queries.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use isobar_base::sync::IgnorePoison;
 pub use isobar_testkit::{Call, Release, Script};
 
 pub use crate::Operation;
+use crate::query::{Answer, Dialect, Query, QueryExecutor};
 use crate::{Batches, DataPoint, Error, EventSink, PointRef, Result, ScanOptions, SinkStats};
 
 /// A sink with a [`Script`] before every [`Operation`]. A `write` that is scripted to fail drops its point; delays and holds do not
@@ -82,5 +85,69 @@ impl EventSink for MockSink {
     async fn read(&self, options: ScanOptions) -> Result<Batches> {
         self.enter(Operation::Read).await?;
         self.inner.read(options).await
+    }
+}
+
+/// An executor that answers queries by a function, and records them. It knows no SQL.
+///
+/// ```
+/// use isobar_analytics::mock::MockExecutor;
+/// use isobar_analytics::query::{Answer, Query, QueryExecutor, Type, Value};
+///
+/// # futures_util::FutureExt::now_or_never(async {
+/// let executor = MockExecutor::new(|_| Answer::from_rows([("requests", Type::UInt64)], [vec![Value::UInt(3)]]));
+/// let query = Query::new("SELECT count() AS requests FROM web WHERE blob1 = $1").with("/home");
+/// assert_eq!(executor.query(&query).await?.value(0, 0), Value::UInt(3));
+/// assert_eq!(executor.queries(), [query]);
+/// # Ok::<(), isobar_analytics::Error>(())
+/// # }).unwrap().unwrap();
+/// ```
+#[derive(Clone)]
+pub struct MockExecutor {
+    answer: Arc<dyn Fn(&Query) -> Result<Answer> + Send + Sync>,
+    dialect: Dialect,
+    queries: Arc<Mutex<Vec<Query>>>,
+}
+
+impl MockExecutor {
+    /// Creates an executor that answers each query by this function.
+    pub fn new(answer: impl Fn(&Query) -> Result<Answer> + Send + Sync + 'static) -> Self {
+        Self { answer: Arc::new(answer), dialect: Dialect::default(), queries: Arc::default() }
+    }
+
+    /// Sets the SQL that the executor says it reads. Default: Analytics Engine's.
+    #[must_use]
+    pub fn with_dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// Returns the queries so far, in order.
+    #[must_use]
+    pub fn queries(&self) -> Vec<Query> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Query>> {
+        // A list that is only appended to.
+        self.queries.lock().ignore_poison()
+    }
+}
+
+impl fmt::Debug for MockExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockExecutor").field("queries", &self.lock()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl QueryExecutor for MockExecutor {
+    async fn query(&self, query: &Query) -> Result<Answer> {
+        self.lock().push(query.clone());
+        (self.answer)(query)
+    }
+    fn dialect(&self) -> Dialect {
+        self.dialect
     }
 }

@@ -1,4 +1,4 @@
-//! Analytics Engine: its binding inside Workers, and its SQL API natively.
+//! Analytics Engine: its binding and that of Analytics SQL inside Workers, and its SQL API natively.
 
 #[cfg(feature = "cloudflare-binding")]
 mod binding;
@@ -6,6 +6,6 @@ mod binding;
 mod sql;
 
 #[cfg(feature = "cloudflare-binding")]
-pub use binding::AnalyticsEngineDataset;
+pub use binding::{AnalyticsEngineDataset, AnalyticsSqlBinding};
 #[cfg(all(feature = "cloudflare-http", not(target_arch = "wasm32")))]
 pub use sql::{AnalyticsEngineSql, SqlColumn, SqlResult};

@@ -1,11 +1,13 @@
 //! Analytics Engine's SQL API, for reading from outside.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
 use isobar_cloudflare::client::{Account, Idempotency, RestError, RestErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
+use crate::query::{Answer, Query, QueryExecutor};
 use crate::{DataPoint, Error, ErrorKind, Event, Result, ScanOptions, limits};
 
 /// Reads datasets through Analytics Engine's SQL API, for native code. Writing is possible only through the binding. Cheap to
@@ -85,6 +87,16 @@ impl AnalyticsEngineSql {
         let result = self.query(&scan_sql(dataset, &options)?).await?;
         // The query returns the newest first, so that a limit keeps the newest.
         result.rows.iter().rev().map(event).collect()
+    }
+}
+
+/// The same queries on Cloudflare. What was read is not reported.
+#[async_trait]
+impl QueryExecutor for AnalyticsEngineSql {
+    async fn query(&self, query: &Query) -> Result<Answer> {
+        let (sql, format) = query.to_sql_and_format()?;
+        let answer = self.account.call_text(Idempotency::Idempotent, "analytics_engine/sql", &sql).await;
+        Ok(Answer::from_json(&answer.map_err(failure)?)?.with_format(format))
     }
 }
 

@@ -1,8 +1,10 @@
 //! The fixed columns of a dataset.
 
 use std::fmt;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 use std::sync::Arc;
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::limits;
@@ -60,7 +62,10 @@ impl Column {
                 .or_else(|| number("double", limits::DOUBLES).map(Self::Double)),
         }
     }
+}
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+impl Column {
     /// Returns the arrow type in which a [`ScanSource`](super::ScanSource) delivers the column.
     #[must_use]
     pub fn data_type(self) -> DataType {
@@ -102,6 +107,7 @@ impl fmt::Display for Column {
 /// let schema = schema([Column::Timestamp, Column::Double(1)]);
 /// assert_eq!(schema.field(1).name(), "double1");
 /// ```
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 pub fn schema(columns: impl IntoIterator<Item = Column>) -> SchemaRef {
     Arc::new(Schema::new(columns.into_iter().map(Column::field).collect::<Vec<_>>()))
 }

@@ -1,43 +1,74 @@
 //! Analytics Engine's SQL over datasets.
 //!
-//! A [`Query`] is text with parameters; a [`QueryExecutor`] answers it. [`Analytics`] is the local one: it reads a [`ScanSource`],
-//! which a backend implements so that its datasets can be queried: it streams arrow record batches with the fixed columns of
-//! Analytics Engine's tables ([`schema`]). [`MemoryDatasets`] and, with feature `local`, `LocalDatasets` are the sources that exist.
-//! An [`Answer`] is written in Analytics Engine's formats.
+//! A [`Query`] is text with parameters; a [`QueryExecutor`] answers it by an [`Answer`]. These are always compiled, so that code which
+//! asks knows no executor. The executors: `Analytics` (feature `query`), which is local; `cloudflare::AnalyticsEngineSql` (feature
+//! `cloudflare-http`), Cloudflare's SQL API from outside; `cloudflare::AnalyticsSqlBinding` (feature `cloudflare-binding`), inside
+//! Workers; `mock::MockExecutor` (feature `mock`), which answers by a script.
+//!
+//! `Analytics` reads a `ScanSource`, which a backend implements so that its datasets can be queried: it streams arrow record batches
+//! with the fixed columns of Analytics Engine's tables. `MemoryDatasets` and, with feature `local`, `LocalDatasets` are the sources
+//! that exist. An [`Answer`] is written in Analytics Engine's formats.
 //!
 //! Within: text -> syntax (`parse`) -> typed plan (`analyze`, `plan`) -> rows (`exec`) -> text (`format`).
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+mod analytics;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod analyze;
 mod answer;
-#[cfg(feature = "cloudflare-http")]
-mod cloudflare;
 mod column;
-#[cfg(any(feature = "local", feature = "memory"))]
+mod dialect;
+#[cfg(all(feature = "query", any(feature = "local", feature = "memory"), not(target_arch = "wasm32")))]
 mod events;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod exec;
 mod executor;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod explain;
+mod float;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod format;
-#[cfg(feature = "local")]
+mod format_clause;
+#[cfg(any(feature = "cloudflare-http", feature = "cloudflare-binding"))]
+mod json;
+mod lexer;
+#[cfg(all(feature = "query", feature = "local", not(target_arch = "wasm32")))]
 mod local;
-#[cfg(feature = "memory")]
+#[cfg(all(feature = "query", feature = "memory", not(target_arch = "wasm32")))]
 mod memory;
+mod named;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod names;
 mod parameters;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod parse;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod plan;
+mod position;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod scan;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod time;
 mod types;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod vector;
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+pub use analytics::{Analytics, QueryOptions};
 pub use answer::{Answer, AnswerColumn, Format, QueryStats, UnknownFormat, Value};
-pub use column::{Column, schema};
-pub use executor::{Analytics, QueryExecutor, QueryOptions};
-#[cfg(feature = "local")]
+pub use column::Column;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+pub use column::schema;
+pub use dialect::Dialect;
+pub use executor::QueryExecutor;
+#[cfg(feature = "cloudflare-binding")]
+pub(crate) use format_clause::without_format;
+#[cfg(all(feature = "query", feature = "local", not(target_arch = "wasm32")))]
 pub use local::LocalDatasets;
-#[cfg(feature = "memory")]
+#[cfg(all(feature = "query", feature = "memory", not(target_arch = "wasm32")))]
 pub use memory::MemoryDatasets;
+pub use named::to_positions;
 pub use parameters::{Parameter, Query};
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 pub use scan::{RecordBatches, ScanRequest, ScanSource, Scanned};
 pub use types::{Type, Unit, Zone};

@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{self, BinaryOperator, DateTimeField, Expr, UnaryOperator, Value};
 
-use super::format::float;
+use super::float::float;
 use super::parse::unescape;
 
 /// The name of an identifier, without its quotes.

@@ -1,11 +1,10 @@
 //! Queries as text with parameters.
 
 use chrono::{DateTime, Utc};
-use sqlparser::tokenizer::Token;
 
-use super::format::float;
-use super::parse::{error_at, tokenizer};
-use super::plan::Position;
+use super::float::float;
+use super::lexer::{TokenKind, tokens};
+use super::position::{Position, error_at};
 use crate::Result;
 
 /// A query in Analytics Engine's SQL, with parameters whose values cannot change it.
@@ -79,6 +78,23 @@ impl Query {
         self
     }
 
+    /// Returns the text as it was given, with its parameters.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the values of the parameters by position: that of `$1` first.
+    #[must_use]
+    pub fn values(&self) -> &[Parameter] {
+        &self.values
+    }
+
+    /// Returns the names and values of the parameters by name, without the `$`.
+    pub fn named_values(&self) -> impl Iterator<Item = (&str, &Parameter)> {
+        self.named.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// Returns the text in which parameters are literals.
     ///
     /// # Errors
@@ -88,19 +104,20 @@ impl Query {
         if self.values.is_empty() && self.named.is_empty() {
             return Ok(self.text.clone());
         }
-        let tokens = tokenizer(&self.text).tokenize_with_location();
-        let tokens = tokens.map_err(|error| error_at(error.location.into(), error.message))?;
         let mut used = vec![false; self.values.len() + self.named.len()];
-        let mut places = Vec::new();
-        for token in tokens {
-            let Token::Placeholder(name) = &token.token else { continue };
-            let position: Position = token.span.start.into();
-            let number =
-                self.find(name).ok_or_else(|| error_at(position, format!("the parameter {name} has no value")))?;
+        let mut sql = String::with_capacity(self.text.len());
+        for token in tokens(&self.text)? {
+            if token.kind != TokenKind::Parameter {
+                sql.push_str(token.text);
+                continue;
+            }
+            let position = || Position::of(&self.text, token.at);
+            let number = self
+                .find(token.text)
+                .ok_or_else(|| error_at(position(), format!("the parameter {} has no value", token.text)))?;
             used[number] = true;
-            places.push((position, name.chars().count(), literal(self.value(number), position)?));
+            sql.push_str(&literal(self.value(number)).map_err(|message| error_at(position(), message))?);
         }
-        let sql = spliced(&self.text, &places);
         match used.iter().position(|is_used| !is_used) {
             Some(number) => {
                 let name = self.named.get(number.wrapping_sub(self.values.len()));
@@ -128,44 +145,20 @@ impl Query {
     }
 }
 
-/// The text with other texts at some places, each of which replaces this many characters.
-fn spliced(text: &str, places: &[(Position, usize, String)]) -> String {
-    let mut spliced = String::new();
-    let mut places = places.iter().peekable();
-    let mut at = Position { line: 1, column: 1 };
-    let mut skip = 0;
-    for letter in text.chars() {
-        if let Some((_, length, literal)) = places.next_if(|(position, ..)| *position == at) {
-            spliced.push_str(literal);
-            skip = *length;
-        }
-        if skip > 0 {
-            skip -= 1;
-        } else {
-            spliced.push(letter);
-        }
-        at = match letter {
-            '\n' => Position { line: at.line + 1, column: 1 },
-            _ => Position { column: at.column + 1, ..at },
-        };
-    }
-    spliced
-}
-
 impl From<&str> for Query {
     fn from(text: &str) -> Self {
         Self::new(text)
     }
 }
 
-/// The literal of a value.
-fn literal(value: &Parameter, position: Position) -> Result<String> {
+/// The literal of a value. The only place where a value becomes a part of a query's text.
+fn literal(value: &Parameter) -> Result<String, String> {
     Ok(match value {
         Parameter::Int(value) if *value < 0 => format!("({value})"),
         Parameter::Int(value) => value.to_string(),
         Parameter::UInt(value) => value.to_string(),
         Parameter::Float(value) if !value.is_finite() => {
-            return Err(error_at(position, format!("{value} cannot be the value of a parameter")));
+            return Err(format!("{value} cannot be the value of a parameter"));
         }
         Parameter::Float(value) => {
             let text = float(*value);

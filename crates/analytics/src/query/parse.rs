@@ -7,8 +7,8 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::Format;
-use super::plan::Position;
-use crate::{Error, ErrorKind, Result};
+use super::position::{Position, error_at};
+use crate::{Error, Result};
 
 /// Longest text of a query in bytes. ClickHouse's default.
 const MAX_BYTES: usize = 256 * 1024;
@@ -22,13 +22,6 @@ pub(super) enum Syntax {
     ShowTimezone,
 }
 
-/// Creates an error at a place of the query's text.
-pub(super) fn error_at(position: Position, message: impl std::fmt::Display) -> Error {
-    let Position { line, column } = position;
-    let place = if line == 0 { String::new() } else { format!("line {line}, column {column}: ") };
-    Error::new(ErrorKind::Query, format!("{place}{message}")).during("query")
-}
-
 impl From<Location> for Position {
     fn from(location: Location) -> Self {
         Self { line: location.line, column: location.column }
@@ -38,7 +31,7 @@ impl From<Location> for Position {
 /// Reads one statement and its format.
 ///
 /// # Errors
-/// [`ErrorKind::Query`] with the place.
+/// [`ErrorKind::Query`](crate::ErrorKind::Query) with the place.
 pub(super) fn parse(text: &str) -> Result<(Syntax, Option<Format>)> {
     if text.len() > MAX_BYTES {
         return Err(error_at(Position::default(), format!("the query is longer than {MAX_BYTES} bytes")));
@@ -64,24 +57,6 @@ pub(super) fn parse(text: &str) -> Result<(Syntax, Option<Format>)> {
         return Err(error_at(rest.span.start.into(), format!("unexpected {} after the end of the query", rest.token)));
     }
     Ok((Syntax::Select(query), format))
-}
-
-/// Takes the format off the end of a query's text, for an executor that answers in one of its own.
-///
-/// # Errors
-/// [`ErrorKind::Query`]: an invalid text, an unknown format.
-#[cfg(feature = "cloudflare-http")]
-pub(super) fn without_format(text: &str) -> Result<(String, Option<Format>)> {
-    let mut tokens = tokens(text)?;
-    let end = tokens.len().checked_sub(2).map(|at| tokens[at].span.start);
-    match (cut_format(&mut tokens)?, end) {
-        (Some(format), Some(end)) => {
-            let line = text.split_inclusive('\n').take(end.line as usize - 1).map(str::len).sum::<usize>();
-            let column: usize = text[line..].chars().take(end.column as usize - 1).map(char::len_utf8).sum();
-            Ok((text[..line + column].trim_end().to_owned(), Some(format)))
-        }
-        _ => Ok((text.to_owned(), None)),
-    }
 }
 
 /// The tokens of a query but for spaces, comments and a semicolon at the end.
@@ -256,7 +231,5 @@ mod tests {
             assert_eq!(parse(text).unwrap().1, Some(Format::JsonEachRow), "{text}");
         }
         assert!(parse("SELECT 1").unwrap().1.is_none());
-        #[cfg(feature = "cloudflare-http")]
-        assert_eq!(without_format("SELECT 'é'\n FORMAT JSON;").unwrap(), ("SELECT 'é'".to_owned(), Some(Format::Json)));
     }
 }

@@ -4,15 +4,9 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 
+use super::position::Position;
 use super::vector::Scalar;
 use super::{Column, Type, Unit};
-
-/// A place in the query's text, counted from 1 in lines and characters; 0 where it is not known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) line: u64,
-    pub(super) column: u64,
-}
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Statement {

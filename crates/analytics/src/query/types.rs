@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 use chrono_tz::Tz;
 
 /// The type of a column of an answer or of an expression. It displays by ClickHouse's name, as in the formats' metadata.
@@ -36,9 +37,9 @@ pub enum Type {
     Array(Box<Type>),
 }
 
-/// A time zone of the IANA database.
+/// A time zone of the IANA database, by its name. Feature `query` has the database: without it there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Zone(pub(super) Tz);
+pub struct Zone(&'static str);
 
 impl Zone {
     /// Returns the zone of this name, in which case matters, such as `Europe/Berlin`; `None` where there is none.
@@ -49,15 +50,21 @@ impl Zone {
     /// assert_eq!(Zone::from_name("Asia/Tokyo").map(|zone| zone.name()), Some("Asia/Tokyo"));
     /// assert_eq!(Zone::from_name("Mars/Base"), None);
     /// ```
+    #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        name.parse().ok().map(Self)
+        name.parse::<Tz>().ok().map(|zone| Self(zone.name()))
     }
 
     /// Returns the name.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.0.name()
+        self.0
+    }
+
+    #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+    pub(super) fn tz(self) -> Tz {
+        self.0.parse().expect("the name is one of the database's")
     }
 }
 
@@ -74,13 +81,13 @@ pub enum Unit {
 }
 
 impl Type {
-    /// Returns the type of this name of ClickHouse's; `None` where there is none here.
+    /// Returns the type of this name of ClickHouse's; `None` where there is none here. A time with a zone takes feature `query`.
     ///
     /// ```
     /// use isobar_analytics::query::Type;
     ///
-    /// let ty = Type::from_name("Array(DateTime('Asia/Tokyo'))").unwrap();
-    /// assert_eq!(ty.to_string(), "Array(DateTime('Asia/Tokyo'))");
+    /// let ty = Type::from_name("Array(DateTime)").unwrap();
+    /// assert_eq!(ty.to_string(), "Array(DateTime)");
     /// assert_eq!(Type::from_name("Decimal(9, 2)"), None);
     /// ```
     #[must_use]
@@ -88,6 +95,7 @@ impl Type {
         if let Some(item) = name.strip_prefix("Array(").and_then(|rest| rest.strip_suffix(')')) {
             return Some(Self::Array(Box::new(Self::from_name(item)?)));
         }
+        #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
         if let Some(zone) = name.strip_prefix("DateTime('").and_then(|rest| rest.strip_suffix("')")) {
             return Some(Self::DateTime(Some(Zone::from_name(zone)?)));
         }
@@ -114,7 +122,10 @@ impl Type {
         ];
         simple.into_iter().find(|ty| ty.to_string() == name)
     }
+}
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+impl Type {
     /// The number of bits and whether the type is signed, for integers and `Bool`.
     pub(super) fn integer(&self) -> Option<(u32, bool)> {
         Some(match self {
@@ -177,7 +188,7 @@ impl Type {
     /// The zone in which times of this type are shown.
     pub(super) fn zone(&self) -> Tz {
         match self {
-            Self::DateTime(Some(zone)) => zone.0,
+            Self::DateTime(Some(zone)) => zone.tz(),
             _ => Tz::UTC,
         }
     }

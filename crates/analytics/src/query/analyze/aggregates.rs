@@ -3,8 +3,8 @@
 use super::calls::Call;
 use crate::Result;
 use crate::query::Type;
-use crate::query::parse::error_at;
-use crate::query::plan::{AggregateCall, AggregateFunction, Expr, Position};
+use crate::query::plan::{AggregateCall, AggregateFunction, Expr};
+use crate::query::position::{Position, error_at};
 use crate::query::vector::Scalar;
 
 /// Most values of `topK`. ClickHouse's limit.

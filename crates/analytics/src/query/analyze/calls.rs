@@ -1,8 +1,8 @@
 //! Calls of functions: the number and the types of their arguments.
 
 use crate::Result;
-use crate::query::parse::error_at;
-use crate::query::plan::{Expr, ExprKind, Function, Position};
+use crate::query::plan::{Expr, ExprKind, Function};
+use crate::query::position::{Position, error_at};
 use crate::query::vector::Vector;
 use crate::query::{Type, exec};
 

@@ -5,8 +5,8 @@ use super::operators::{arithmetic, logical};
 use super::times;
 use crate::Result;
 use crate::query::Type;
-use crate::query::parse::error_at;
-use crate::query::plan::{Bit, Expr, Function, Position};
+use crate::query::plan::{Bit, Expr, Function};
+use crate::query::position::{Position, error_at};
 
 /// The names of all functions, for the error of an unknown one.
 const NAMES: &str = "bin, bitAnd, bitCount, bitHammingDistance, bitNot, bitOr, bitRotateLeft, bitRotateRight, bitShiftLeft, \

@@ -11,8 +11,9 @@ use sqlparser::ast::{self, Spanned};
 
 use self::scope::Scope;
 use super::names::{identifier, name_of};
-use super::parse::{Syntax, error_at};
-use super::plan::{Aggregate, Expr, ExprKind, Output, Position, Select, SortKey, Source, Statement};
+use super::parse::Syntax;
+use super::plan::{Aggregate, Expr, ExprKind, Output, Select, SortKey, Source, Statement};
+use super::position::{Position, error_at};
 use super::{Column, Type};
 use crate::Result;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::calls::call;
 use crate::Result;
-use crate::query::parse::error_at;
-use crate::query::plan::{Comparison, Expr, ExprKind, Function, Position};
+use crate::query::plan::{Comparison, Expr, ExprKind, Function};
+use crate::query::position::{Position, error_at};
 use crate::query::vector::Scalar;
 use crate::query::{Type, time};
 

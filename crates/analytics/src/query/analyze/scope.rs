@@ -7,8 +7,9 @@ use sqlparser::ast::{self, BinaryOperator, UnaryOperator, Value};
 use super::{aggregates, calls, functions, operators, position, unsupported};
 use crate::Result;
 use crate::query::names::{extracted, identifier, name_of, unit_name};
-use crate::query::parse::{error_at, unescape};
-use crate::query::plan::{AggregateCall, Comparison, Expr, ExprKind, Function, Output, Position};
+use crate::query::parse::unescape;
+use crate::query::plan::{AggregateCall, Comparison, Expr, ExprKind, Function, Output};
+use crate::query::position::{Position, error_at};
 use crate::query::vector::Scalar;
 use crate::query::{Column, Type, Unit};
 

@@ -4,8 +4,8 @@ use chrono_tz::Tz;
 
 use super::calls::Call;
 use crate::Result;
-use crate::query::parse::error_at;
 use crate::query::plan::{Expr, ExprKind, Function, Part, StartOf};
+use crate::query::position::error_at;
 use crate::query::vector::Scalar;
 use crate::query::{Type, Unit, Zone, exec, time};
 
@@ -89,7 +89,7 @@ fn zone(call: &mut Call, number: usize) -> Result<Option<Zone>> {
 
 /// The zone of the argument, or else that of the time.
 fn zone_of(zone: Option<Zone>, ty: &Type) -> Tz {
-    zone.map_or_else(|| ty.zone(), |zone| zone.0)
+    zone.map_or_else(|| ty.zone(), Zone::tz)
 }
 
 fn to_date_time(mut call: Call) -> Result<Expr> {

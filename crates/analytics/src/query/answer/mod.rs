@@ -1,5 +1,6 @@
 //! The answer of a query.
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 mod write;
 
 use std::fmt;
@@ -8,14 +9,17 @@ use std::str::FromStr;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 
+use crate::query::Type;
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 use crate::query::vector::{Scalar, Vector};
-use crate::query::{Type, format, time};
-use crate::{Damage, Error, ErrorKind};
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+use crate::query::{format, time};
+use crate::{Damage, Error, ErrorKind, Result};
 
-/// The rows of a query.
+/// The rows of a query. Feature `query` writes them as text: `Answer::to_bytes`.
 ///
 /// ```
-/// # #[cfg(feature = "memory")] { (|| {
+/// # #[cfg(all(feature = "memory", feature = "query"))] { (|| {
 /// use isobar_analytics::query::{Analytics, Format, MemoryDatasets, Query, Value};
 ///
 /// let analytics = Analytics::new(MemoryDatasets::new());
@@ -28,11 +32,20 @@ use crate::{Damage, Error, ErrorKind};
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub(super) columns: Vec<AnswerColumn>,
-    pub(super) vectors: Vec<Vector>,
+    pub(super) values: Values,
     pub(super) rows: usize,
     pub(super) rows_before_limit_at_least: Option<u64>,
     pub(super) format: Option<Format>,
     pub(super) stats: QueryStats,
+}
+
+/// The values of an answer, by column.
+#[derive(Debug, Clone)]
+pub(super) enum Values {
+    Plain(Vec<Vec<Value>>),
+    /// As the local executor has them.
+    #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+    Vectors(Vec<Vector>),
 }
 
 /// A column of an answer.
@@ -82,6 +95,66 @@ pub enum Value {
 }
 
 impl Answer {
+    /// Creates an answer of these rows: for executors of other systems, and for tests.
+    ///
+    /// ```
+    /// use isobar_analytics::query::{Answer, Type, Value};
+    ///
+    /// let columns = [("route", Type::String), ("requests", Type::UInt64)];
+    /// let answer = Answer::from_rows(columns, [vec![Value::String("/home".into()), Value::UInt(3)]])?;
+    /// assert_eq!(answer.column("requests").map(|column| answer.value(0, column)), Some(Value::UInt(3)));
+    /// # Ok::<(), isobar_analytics::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where a row has another number of values than there are columns, or a value is not of its column's type.
+    pub fn from_rows<N: Into<String>>(
+        columns: impl IntoIterator<Item = (N, Type)>,
+        rows: impl IntoIterator<Item = Vec<Value>>,
+    ) -> Result<Self> {
+        let columns = columns.into_iter().map(|(name, ty)| AnswerColumn { name: name.into(), ty });
+        let columns: Vec<AnswerColumn> = columns.collect();
+        let mut values = vec![Vec::new(); columns.len()];
+        let mut count = 0;
+        for row in rows {
+            if row.len() != columns.len() {
+                return Err(unexpected(format!("row {count} has {} values for {} columns", row.len(), columns.len())));
+            }
+            for ((value, column), values) in row.into_iter().zip(&columns).zip(&mut values) {
+                if !value.is_of(&column.ty) {
+                    let message =
+                        format!("row {count} of the column {} has {value:?}, not a {}", column.name, column.ty);
+                    return Err(unexpected(message));
+                }
+                values.push(value);
+            }
+            count += 1;
+        }
+        let stats = QueryStats::default();
+        let values = Values::Plain(values);
+        Ok(Self { columns, values, rows: count, rows_before_limit_at_least: None, format: None, stats })
+    }
+
+    /// Sets the counts of what was read, and damage.
+    #[must_use]
+    pub fn with_stats(mut self, stats: QueryStats) -> Self {
+        self.stats = stats;
+        self
+    }
+
+    /// Sets the format of the query's `FORMAT` clause, for executors that take it off.
+    #[must_use]
+    pub fn with_format(mut self, format: Option<Format>) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Returns the number of the column of this name; `None` where there is none.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
     /// Returns the columns.
     #[must_use]
     pub fn columns(&self) -> &[AnswerColumn] {
@@ -125,9 +198,16 @@ impl Answer {
     #[must_use]
     pub fn value(&self, row: usize, column: usize) -> Value {
         assert!(row < self.rows, "row {row} of {} is asked for", self.rows);
-        value(self.vectors[column].scalar(row), &self.columns[column].ty)
+        match &self.values {
+            Values::Plain(values) => values[column][row].clone(),
+            #[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+            Values::Vectors(vectors) => value(vectors[column].scalar(row), &self.columns[column].ty),
+        }
     }
+}
 
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+impl Answer {
     /// Returns a value as it stands in TabSeparated, without escapes; what is not UTF-8 is replaced.
     ///
     /// # Panics
@@ -136,7 +216,7 @@ impl Answer {
     pub fn text(&self, row: usize, column: usize) -> String {
         assert!(row < self.rows, "row {row} of {} is asked for", self.rows);
         let mut text = Vec::new();
-        format::plain(&self.vectors[column].scalar(row), &self.columns[column].ty, &mut text);
+        format::plain(&self.scalar(row, column), &self.columns[column].ty, &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
 
@@ -145,8 +225,77 @@ impl Answer {
     pub fn to_bytes(&self, format: Format) -> Vec<u8> {
         write::write(self, format)
     }
+
+    fn scalar(&self, row: usize, column: usize) -> Scalar {
+        match &self.values {
+            Values::Plain(values) => scalar(&values[column][row]),
+            Values::Vectors(vectors) => vectors[column].scalar(row),
+        }
+    }
 }
 
+impl Value {
+    /// Returns a number as a float; `None` for a value of another kind. Integers beyond 2^53 are rounded.
+    ///
+    /// ```
+    /// use isobar_analytics::query::Value;
+    ///
+    /// assert_eq!((Value::UInt(3).as_f64(), Value::String("3".into()).as_f64()), (Some(3.0), None));
+    /// ```
+    #[must_use]
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::UInt(value) => Some(*value as f64),
+            Self::Int(value) => Some(*value as f64),
+            Self::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Returns a text that is UTF-8; `None` for any other value.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => std::str::from_utf8(text).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a value of a type.
+    fn is_of(&self, ty: &Type) -> bool {
+        match self {
+            Self::Bool(_) => *ty == Type::Bool,
+            Self::UInt(_) => matches!(ty, Type::UInt8 | Type::UInt16 | Type::UInt32 | Type::UInt64),
+            Self::Int(_) => matches!(ty, Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 | Type::Interval(_)),
+            Self::Float(_) => *ty == Type::Float64,
+            Self::String(_) => *ty == Type::String,
+            Self::Date(_) => *ty == Type::Date,
+            Self::DateTime(_) => matches!(ty, Type::DateTime(_)),
+            Self::Array(items) => matches!(ty, Type::Array(of) if items.iter().all(|item| item.is_of(of))),
+        }
+    }
+}
+
+/// The error of an answer that is not as a backend's answers are.
+pub(super) fn unexpected(message: String) -> Error {
+    Error::new(ErrorKind::Internal, message).during("query")
+}
+
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
+fn scalar(value: &Value) -> Scalar {
+    match value {
+        Value::Bool(value) => Scalar::Int((*value).into()),
+        Value::UInt(value) => Scalar::Int(*value as i64),
+        Value::Int(value) => Scalar::Int(*value),
+        Value::Float(value) => Scalar::Float(*value),
+        Value::String(text) => Scalar::Text(text.clone()),
+        Value::Date(date) => Scalar::Int(time::days(*date)),
+        Value::DateTime(at) => Scalar::Int(at.timestamp()),
+        Value::Array(items) => Scalar::List(items.iter().map(scalar).collect()),
+    }
+}
+
+#[cfg(all(feature = "query", not(target_arch = "wasm32")))]
 fn value(scalar: Scalar, ty: &Type) -> Value {
     match (scalar, ty) {
         (Scalar::Int(value), Type::Bool) => Value::Bool(value != 0),

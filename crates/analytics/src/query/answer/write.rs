@@ -31,7 +31,7 @@ fn json(answer: &Answer, into: &mut Vec<u8>) {
             into.extend_from_slice(if number == 0 { b"\n\t\t\t" } else { b",\n\t\t\t" });
             json_text(column.name.as_bytes(), true, into);
             into.extend_from_slice(b": ");
-            json_value(&answer.vectors[number].scalar(row), &column.ty, true, into);
+            json_value(&answer.scalar(row, number), &column.ty, true, into);
         }
         into.extend_from_slice(b"\n\t\t}");
     }
@@ -48,7 +48,7 @@ fn json_each_row(answer: &Answer, into: &mut Vec<u8>) {
             into.push(if number == 0 { b'{' } else { b',' });
             json_text(column.name.as_bytes(), false, into);
             into.push(b':');
-            json_value(&answer.vectors[number].scalar(row), &column.ty, false, into);
+            json_value(&answer.scalar(row, number), &column.ty, false, into);
         }
         into.extend_from_slice(b"}\n");
     }
@@ -60,7 +60,7 @@ fn tab_separated(answer: &Answer, into: &mut Vec<u8>) {
             if number > 0 {
                 into.push(b'\t');
             }
-            match answer.vectors[number].scalar(row) {
+            match answer.scalar(row, number) {
                 Scalar::Text(text) => escape(&text, into),
                 value => plain(&value, &column.ty, into),
             }

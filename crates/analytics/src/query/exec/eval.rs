@@ -6,8 +6,8 @@ use chrono_tz::Tz;
 use super::arithmetic::{self, Pair};
 use super::{compare, text};
 use crate::Result;
-use crate::query::parse::error_at;
 use crate::query::plan::{Expr, ExprKind, Function, StartOf};
+use crate::query::position::error_at;
 use crate::query::vector::{Builder, Rows, Scalar, Vector, selected};
 use crate::query::{Type, Unit, time};
 

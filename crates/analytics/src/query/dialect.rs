@@ -1,0 +1,77 @@
+//! The two SQLs in which Cloudflare's datasets are asked.
+
+/// The SQL that an executor reads. Sources: Cloudflare's documentation, "Workers Analytics Engine SQL Reference" and "SQL API".
+///
+/// A query that is the same in both names its dataset by [`table`](Self::table), weighs its sums by
+/// [`weighted`](Self::weighted), bounds `timestamp` from below, has a `LIMIT` beside its `ORDER BY`, and binds its texts and times as
+/// parameters.
+///
+/// ```
+/// use isobar_analytics::query::Dialect;
+///
+/// let requests = |dialect: Dialect| {
+///     let weight = dialect.weighted("double1");
+///     format!("SELECT sum({weight}) FROM {} WHERE timestamp >= $from", dialect.table("api-requests"))
+/// };
+/// assert_eq!(
+///     requests(Dialect::AnalyticsEngine),
+///     "SELECT sum(_sample_interval * double1) FROM \"api-requests\" WHERE timestamp >= $from"
+/// );
+/// assert_eq!(
+///     requests(Dialect::AnalyticsSql),
+///     "SELECT sum(double1) FROM events.analyticsEngine.\"api-requests\" WHERE timestamp >= $from"
+/// );
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// Analytics Engine's SQL, of the local executor and of `/accounts/{account}/analytics_engine/sql`.
+    #[default]
+    AnalyticsEngine,
+    /// The SQL of Cloudflare's newer Analytics SQL API and of its binding inside Workers, which weighs sampled rows by itself.
+    AnalyticsSql,
+}
+
+impl Dialect {
+    /// Returns the name of a dataset as it stands in a query: quoted unless it is a plain word.
+    #[must_use]
+    pub fn table(self, dataset: &str) -> String {
+        let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+        let is_word = dataset.as_bytes().first().is_some_and(is_letter)
+            && dataset.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let name = if is_word { dataset.to_owned() } else { format!("\"{}\"", dataset.replace('"', "\"\"")) };
+        match self {
+            Self::AnalyticsEngine => name,
+            Self::AnalyticsSql => format!("events.analyticsEngine.{name}"),
+        }
+    }
+
+    /// Returns an expression that is the argument of `sum`, `sumIf` or `avg` so that a sampled row counts for all that it stands for.
+    #[must_use]
+    pub fn weighted(self, expression: &str) -> String {
+        match self {
+            Self::AnalyticsEngine => format!("_sample_interval * {expression}"),
+            Self::AnalyticsSql => expression.to_owned(),
+        }
+    }
+
+    /// Returns the column that says how many points a row stands for.
+    #[must_use]
+    pub fn sample_interval(self) -> &'static str {
+        match self {
+            Self::AnalyticsEngine => "_sample_interval",
+            Self::AnalyticsSql => "sampleInterval",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dataset_s_name_cannot_end_its_quotes() {
+        let names = ["web_1", "1web", "", "a\" OR 1=1", "t\u{fc}r"].map(|name| Dialect::AnalyticsEngine.table(name));
+        assert_eq!(names, ["web_1", "\"1web\"", "\"\"", "\"a\"\" OR 1=1\"", "\"t\u{fc}r\""]);
+    }
+}
