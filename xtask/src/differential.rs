@@ -44,7 +44,7 @@ const DIFFERENT: [(&str, &[&str], &str); 4] = [
     (
         "what events come to",
         &["status: native 200, Worker 501", "content-length", "content-type", "body"],
-        "Analytics Engine's binding only writes; reading takes its SQL API",
+        "Analytics Engine's binding only writes; asking takes an Analytics SQL binding or an API token",
     ),
     (
         "a style sheet, compressed",

@@ -204,8 +204,14 @@ impl From<isobar_sessions::Error> for Problem {
 impl From<isobar_analytics::Error> for Problem {
     fn from(error: isobar_analytics::Error) -> Self {
         match error.kind() {
-            isobar_analytics::ErrorKind::Unsupported => Self::new(StatusCode::NOT_IMPLEMENTED)
-                .with_detail("this backend only writes events; read them where they are stored"),
+            isobar_analytics::ErrorKind::Unsupported => {
+                Self::new(StatusCode::NOT_IMPLEMENTED).with_detail(error.message().to_owned())
+            }
+            isobar_analytics::ErrorKind::TimedOut | isobar_analytics::ErrorKind::MemoryLimit => Self::ours(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the events are too many for one answer; ask for a shorter time",
+                &error,
+            ),
             isobar_analytics::ErrorKind::StorageFull => {
                 Self::ours(StatusCode::INSUFFICIENT_STORAGE, "the analytics' disk is full", &error)
             }

@@ -71,6 +71,11 @@ impl Place {
         self.root.clone().unwrap_or_else(beside)
     }
 
+    /// Returns the project's folder of dataset schemas, which need not exist.
+    pub(crate) fn schemas(&self) -> Result<PathBuf, Box<dyn Error>> {
+        Ok(Self::home(self.config()?.as_ref()).join("schemas"))
+    }
+
     /// Returns the project's folder: that of the configuration, or the current one.
     fn home(config: Option<&Config>) -> PathBuf {
         config.map_or_else(|| PathBuf::from("."), |config| config.resolve_in_project("."))

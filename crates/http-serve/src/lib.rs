@@ -26,8 +26,14 @@ mod app;
 mod assets;
 mod client;
 mod content;
+mod dataset_queries;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(any(
+    feature = "workers",
+    all(any(feature = "native", feature = "memory"), not(feature = "query"), not(target_arch = "wasm32"))
+))]
+mod not_configured;
 mod observe;
 mod platform;
 mod readiness;
@@ -50,6 +56,7 @@ pub use app::App;
 pub use assets::{AssetsError, site_options, worker_first};
 pub use client::http_client;
 pub use content::SiteContent;
+pub use dataset_queries::DatasetQueries;
 pub use isobar_api::Problem;
 pub use isobar_sessions::scheduler::{ScheduledTask, Scheduler, schedule};
 #[cfg(feature = "mcp")]

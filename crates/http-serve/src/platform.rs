@@ -13,6 +13,7 @@ use isobar_objects::browser::BrowserEngine;
 use isobar_sessions::SessionNamespace;
 use isobar_storage::ObjectStore;
 
+use crate::dataset_queries::DatasetQueries;
 use crate::observe::MeteredDatabase;
 use crate::readiness::ReadyCheck;
 use crate::secret::Secret;
@@ -29,6 +30,7 @@ struct Bindings {
     databases: BTreeMap<String, Arc<dyn Database>>,
     sessions: BTreeMap<String, Arc<dyn SessionNamespace>>,
     datasets: BTreeMap<String, Arc<dyn EventSink>>,
+    queries: BTreeMap<String, DatasetQueries>,
     mail: BTreeMap<String, Arc<dyn MailSender>>,
     #[cfg(feature = "browser")]
     browsers: BTreeMap<String, Arc<dyn BrowserEngine>>,
@@ -142,6 +144,15 @@ impl Platform {
     /// As [`bucket`](Self::bucket).
     pub fn dataset(&self, name: &str) -> Result<Arc<dyn EventSink>, BindingError> {
         self.find("dataset", name, &self.bindings.datasets)
+    }
+
+    /// Returns the queries of the dataset of this name. Where a platform is opened by a configuration, every dataset has some;
+    /// they fail with [`Unsupported`](isobar_analytics::ErrorKind::Unsupported) where nothing to ask is configured.
+    ///
+    /// # Errors
+    /// As [`bucket`](Self::bucket).
+    pub fn dataset_queries(&self, name: &str) -> Result<DatasetQueries, BindingError> {
+        self.find("queryable dataset", name, &self.bindings.queries)
     }
 
     /// Returns the browsers of this name.
@@ -321,6 +332,13 @@ impl PlatformBuilder {
     #[must_use]
     pub fn with_dataset(mut self, name: impl Into<String>, dataset: impl EventSink + 'static) -> Self {
         self.bindings.datasets.insert(name.into(), Arc::new(dataset));
+        self
+    }
+
+    /// Binds the queries of a dataset, by the dataset's name.
+    #[must_use]
+    pub fn with_dataset_queries(mut self, name: impl Into<String>, queries: DatasetQueries) -> Self {
+        self.bindings.queries.insert(name.into(), queries);
         self
     }
 

@@ -4,9 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use isobar_analytics::EventSink;
+use isobar_analytics::query::QueryExecutor;
 use isobar_cloudflare::wrangler::{self, Config};
 use isobar_sessions::{SessionNamespace, SessionObject};
 
+use crate::dataset_queries::DatasetQueries;
 use crate::platform::{Platform, PlatformBuilder};
 use crate::secret::Secret;
 #[cfg(feature = "native")]
@@ -37,6 +40,25 @@ pub struct WranglerPlatform {
     #[cfg(feature = "browser")]
     browsers: Option<Arc<dyn isobar_objects::browser::BrowserEngine>>,
 }
+
+/// A dataset that was opened.
+struct Dataset<S> {
+    binding: String,
+    /// Its name in queries.
+    name: String,
+    sink: S,
+}
+
+/// Memory of a query over local datasets in bytes.
+#[cfg(feature = "query")]
+const QUERY_MEMORY: usize = 64 << 20;
+/// Longest time of a query over local datasets.
+#[cfg(feature = "query")]
+const QUERY_TIME: std::time::Duration = std::time::Duration::from_secs(20);
+#[cfg(not(feature = "query"))]
+const WITHOUT_QUERY: crate::not_configured::NotConfigured = crate::not_configured::NotConfigured(
+    std::borrow::Cow::Borrowed("this server is built without the feature `query`, by which datasets are asked"),
+);
 
 /// Opens a namespace of one class, given the platform without sessions.
 type Class = Box<dyn FnOnce(Target<'_>, &Platform) -> Result<Arc<dyn SessionNamespace>, isobar_sessions::Error>>;
@@ -199,6 +221,7 @@ impl WranglerPlatform {
 
     /// Opens every binding on local backends under `root`: buckets in `r2/`, databases in `d1/`, objects in `sessions/`,
     /// datasets in `analytics/`. What is not there is created; a root of its own is marked as state ([`make_root`](crate::make_root)).
+    /// With feature `query` the datasets [are asked](Platform::dataset_queries), each query in 64 MiB and 20 s.
     ///
     /// # Errors
     /// Which binding cannot be opened, and why.
@@ -226,12 +249,7 @@ impl WranglerPlatform {
             let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
             builder = builder.with_database(&database.binding, opened);
         }
-        for dataset in &self.config.analytics_engine_datasets {
-            let folder = root.join("analytics").join(file_name(&dataset.binding, dataset.local_name())?);
-            let sink = isobar_analytics::local::LocalSink::open_with(folder, self.events.clone());
-            let sink = sink.map_err(|error| PlatformError::Dataset(dataset.binding.clone(), error))?;
-            builder = builder.with_dataset(&dataset.binding, sink);
-        }
+        let builder = self.local_datasets(builder, &root.join("analytics"))?;
         let sessions = root.join("sessions");
         self.sessions(
             builder,
@@ -255,10 +273,53 @@ impl WranglerPlatform {
             let opened = opened.map_err(|error| PlatformError::Database(database.binding.clone(), error))?;
             builder = builder.with_database(&database.binding, opened);
         }
-        for dataset in &self.config.analytics_engine_datasets {
-            builder = builder.with_dataset(&dataset.binding, isobar_analytics::memory::MemorySink::new());
-        }
+        let builder = self.memory_datasets(builder);
         self.sessions(builder, |_| Ok(PathBuf::new()), |_, class| Target::Memory(class))
+    }
+
+    /// Opens the datasets, each in its folder below this one.
+    #[cfg(feature = "native")]
+    fn local_datasets(&self, builder: PlatformBuilder, folder: &Path) -> Result<PlatformBuilder, PlatformError> {
+        let mut datasets = Vec::new();
+        for dataset in &self.config.analytics_engine_datasets {
+            let name = file_name(&dataset.binding, dataset.local_name())?;
+            let sink = isobar_analytics::local::LocalSink::open_with(folder.join(name), self.events.clone());
+            let sink = sink.map_err(|error| PlatformError::Dataset(dataset.binding.clone(), error))?;
+            datasets.push(Dataset { binding: dataset.binding.clone(), name: name.to_owned(), sink });
+        }
+        #[cfg(feature = "query")]
+        let executor = executor(
+            datasets
+                .iter()
+                .fold(isobar_analytics::query::LocalDatasets::open(folder), |source, Dataset { name, sink, .. }| {
+                    source.with_sink(name, sink.clone())
+                }),
+        );
+        #[cfg(not(feature = "query"))]
+        let executor = WITHOUT_QUERY;
+        Ok(with_datasets(builder, datasets, executor))
+    }
+
+    /// Opens the datasets in memory.
+    #[cfg(feature = "memory")]
+    fn memory_datasets(&self, builder: PlatformBuilder) -> PlatformBuilder {
+        let datasets = self.config.analytics_engine_datasets.iter().map(|dataset| Dataset {
+            binding: dataset.binding.clone(),
+            name: dataset.local_name().to_owned(),
+            sink: isobar_analytics::memory::MemorySink::new(),
+        });
+        let datasets: Vec<_> = datasets.collect();
+        #[cfg(feature = "query")]
+        let executor = executor(
+            datasets
+                .iter()
+                .fold(isobar_analytics::query::MemoryDatasets::new(), |source, Dataset { name, sink, .. }| {
+                    source.with_dataset(name, sink.clone())
+                }),
+        );
+        #[cfg(not(feature = "query"))]
+        let executor = WITHOUT_QUERY;
+        with_datasets(builder, datasets, executor)
     }
 
     /// Vars, secrets and what was bound by hand.
@@ -317,6 +378,28 @@ impl WranglerPlatform {
         }
         Ok(builder.build())
     }
+}
+
+/// Returns the executor of a platform's local queries.
+#[cfg(feature = "query")]
+fn executor(source: impl isobar_analytics::query::ScanSource + 'static) -> isobar_analytics::query::Analytics {
+    let options = isobar_analytics::query::QueryOptions::default()
+        .with_memory_bytes(QUERY_MEMORY)
+        .with_time_limit(Some(QUERY_TIME));
+    isobar_analytics::query::Analytics::new(source).with_options(options)
+}
+
+/// Binds datasets, and their queries by an executor.
+fn with_datasets<S: EventSink + 'static>(
+    builder: PlatformBuilder,
+    datasets: Vec<Dataset<S>>,
+    executor: impl QueryExecutor + 'static,
+) -> PlatformBuilder {
+    let executor: Arc<dyn QueryExecutor> = Arc::new(executor);
+    datasets.into_iter().fold(builder, |builder, Dataset { binding, name, sink }| {
+        let queries = DatasetQueries::new(Arc::clone(&executor), name);
+        builder.with_dataset_queries(&binding, queries).with_dataset(&binding, sink)
+    })
 }
 
 /// Refuses a name that would lead out of the folder, or is not valid on some file system.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use isobar_analytics::local::LocalOptions;
 use isobar_api::mail::{FolderMailSender, MailSender, SmtpMailSender};
 use isobar_db::SqliteDatabase;
 use isobar_db::migrations::{self, Migrator};
@@ -22,6 +23,9 @@ use platform::bindings::{
     TURN_SECRET,
 };
 use platform::{IamEnv, IamSession, KEEPER, app, auth, check_keyring, unused_setup_token};
+
+/// Interval at which complete segments of the datasets' logs become columnar ones.
+const COMPACT_EVENTS_EVERY: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 
 /// Runs the whole platform in one process: creates its bindings, applies its migrations, loads its static tree, and serves.
 #[derive(Debug, Parser)]
@@ -88,7 +92,9 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let port = server.address().map_or(cli.port, |address| address.port());
     let configured = mail(configured, &cli.root, port)?;
     let browsers = Chromium::find().map(|browsers| Arc::new(browsers) as Arc<dyn BrowserEngine>);
-    let configured = configured.browsers(browsers).session_class::<IamSession>("IamSession", IamEnv::new);
+    let events = LocalOptions::default().with_compact_every(Some(COMPACT_EVENTS_EVERY));
+    let configured =
+        configured.events(events).browsers(browsers).session_class::<IamSession>("IamSession", IamEnv::new);
     let platform = configured.local(&cli.root).await?;
     for database in &config.d1_databases {
         let (folder, pattern) =

@@ -2,11 +2,15 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use isobar_analytics::cloudflare::AnalyticsEngineSql;
-use isobar_analytics::query::{Analytics, Answer, Format, LocalDatasets, Query, QueryExecutor, QueryOptions};
+use isobar_analytics::query::{
+    Analytics, Answer, Format, LocalDatasets, Query, QueryExecutor, QueryOptions, to_positions,
+};
+use isobar_analytics::{Error as AnalyticsError, ErrorKind, Schema};
 use isobar_cloudflare::client::Account;
 
 use crate::place::Place;
@@ -46,6 +50,7 @@ fn local(place: &Place, time_limit: Option<Duration>) -> Result<Analytics, Box<d
   isobar analytics query 'SELECT sum(double1) FROM visits WHERE index1 = $1' --param tenant-1
   isobar analytics query 'SELECT * FROM visits LIMIT 5' --format JSONEachRow
   isobar analytics query --chart \"SELECT toStartOfHour(timestamp) AS hour, count() FROM visits GROUP BY hour ORDER BY hour\"
+  isobar analytics query --schema schemas/visits.json 'SELECT page, avg(ms) FROM visits GROUP BY page'
   isobar analytics query --remote 'SHOW TABLES'")]
 pub(crate) struct Run {
     /// The query; without a FORMAT clause the answer is a table
@@ -53,6 +58,9 @@ pub(crate) struct Run {
     /// The value of the next parameter of the query, $1 first; always a text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     param: Vec<String>,
+    /// Schema file of a dataset, by whose names the query may call its columns; by default `schemas/DATASET.json` of the project
+    #[arg(long, value_name = "FILE")]
+    schema: Vec<PathBuf>,
     /// Print JSON, as --format JSON
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -79,7 +87,10 @@ pub(crate) async fn tables(at: Where, place: &Place) -> Outcome {
 
 impl Run {
     pub(crate) async fn run(self, place: &Place) -> Outcome {
-        let query = self.param.into_iter().fold(Query::new(self.sql), Query::with);
+        let schemas = self.schema.iter().map(|file| read_schema(file)).collect::<Result<Vec<_>, _>>()?;
+        let folder = place.schemas()?;
+        let sql = to_positions(&self.sql, |dataset| find_schema(&schemas, &folder, dataset))?;
+        let query = self.param.into_iter().fold(Query::new(sql), Query::with);
         if self.explain {
             return Ok(std::io::stdout().lock().write_all(local(place, None)?.explain(&query)?.as_bytes())?);
         }
@@ -95,6 +106,30 @@ impl Run {
             None => print_table(&answer),
         }
     }
+}
+
+/// Returns the schema of a dataset: one of these, or that of its file in the folder.
+fn find_schema(schemas: &[Schema], folder: &Path, dataset: &str) -> Result<Option<Schema>, AnalyticsError> {
+    if let Some(schema) = schemas.iter().find(|schema| schema.dataset == dataset) {
+        return Ok(Some(schema.clone()));
+    }
+    let is_name = dataset.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let file = folder.join(format!("{dataset}.json"));
+    if !is_name || !file.is_file() {
+        return Ok(None);
+    }
+    let schema = read_schema(&file)?;
+    if schema.dataset != dataset {
+        let message = format!("{}: the file is the schema of the dataset {}", file.display(), schema.dataset);
+        return Err(AnalyticsError::new(ErrorKind::Schema, message));
+    }
+    Ok(Some(schema))
+}
+
+fn read_schema(file: &Path) -> Result<Schema, AnalyticsError> {
+    let failed = |error: &dyn Error| AnalyticsError::new(ErrorKind::Schema, format!("{}: {error}", file.display()));
+    let text = std::fs::read(file).map_err(|error| failed(&error))?;
+    serde_json::from_slice(&text).map_err(|error| failed(&error))
 }
 
 fn print_table(answer: &Answer) -> Outcome {

@@ -36,6 +36,29 @@ async fn datasets_are_listed_and_queried_in_each_format() {
     assert_eq!(ok(here, parameter), "n\n-\n0\n");
 }
 
+#[tokio::test]
+async fn columns_are_called_by_the_names_of_a_schema_file() {
+    let folder = folder();
+    let here = folder.path();
+    let sink = LocalSink::open(here.join(".isobar/analytics/visits")).unwrap();
+    sink.write(DataPoint::new().with_index("tenant-1").with_blob("/home").with_double(1.5));
+    sink.close().await.unwrap();
+    let schema = r#"{"dataset": "visits", "index": "tenant", "blobs": ["page"], "doubles": ["seconds"]}"#;
+    std::fs::create_dir(here.join("schemas")).unwrap();
+    std::fs::write(here.join("schemas/visits.json"), schema).unwrap();
+    let sql = "SELECT page, sum(seconds) AS s FROM visits WHERE tenant = $1 GROUP BY page";
+    let query = &["analytics", "query", sql, "--param", "tenant-1"];
+    assert_eq!(ok(here, query), "page   s\n-----  ---\n/home  1.5\n");
+    std::fs::rename(here.join("schemas/visits.json"), here.join("other.json")).unwrap();
+    assert!(refused(here, query).contains("unknown column page"));
+    assert_eq!(ok(here, &[&query[..], &["--schema", "other.json"]].concat()), "page   s\n-----  ---\n/home  1.5\n");
+    std::fs::write(here.join("schemas/visits.json"), schema.replace("visits", "other")).unwrap();
+    let told = refused(here, query);
+    assert!(told.contains("schemas/visits.json: the file is the schema of the dataset other"), "{told}");
+    std::fs::write(here.join("schemas/visits.json"), "{").unwrap();
+    assert!(refused(here, query).contains("schemas/visits.json: EOF while parsing"));
+}
+
 #[test]
 fn an_invalid_query_names_its_place() {
     let folder = folder();

@@ -52,7 +52,8 @@ const UNSERVED: [(&str, &str); 36] = [
     ("ai", BINDING),
     ("ai_search", BINDING),
     ("ai_search_namespaces", BINDING),
-    ("analytics", BINDING),
+    // Natively datasets are asked without it.
+    ("analytics", ""),
     ("artifacts", BINDING),
     ("connect", "isobar does not listen on the socket"),
     ("containers", "no container is started"),

@@ -34,9 +34,9 @@ pub struct RequestEvent {
 }
 
 /// `blob1` of a request's event.
-const REQUEST: &str = "request";
+pub(super) const REQUEST: &str = "request";
 /// `blob1` of an event of the product.
-const PRODUCT: &str = "event";
+pub(super) const PRODUCT: &str = "event";
 
 /// The longest index, in bytes.
 const INDEX_BYTES: usize = 96;

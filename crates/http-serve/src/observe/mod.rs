@@ -11,6 +11,7 @@ mod product_events;
 mod request_id;
 mod stats;
 mod stats_cache;
+mod stats_queries;
 #[cfg(feature = "otel")]
 mod traces;
 
@@ -34,7 +35,8 @@ pub(crate) use request_id::RandomId;
 pub(crate) use request_id::random_request_id;
 #[cfg(any(feature = "workers", all(feature = "native", not(target_arch = "wasm32"))))]
 pub(crate) use request_id::request_id;
-pub use stats::{Stats, stats};
+pub use stats::Stats;
+pub use stats_queries::stats;
 #[cfg(feature = "otel")]
 pub use traces::{Telemetry, TelemetryError};
 #[cfg(feature = "otel")]

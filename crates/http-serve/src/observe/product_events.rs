@@ -19,13 +19,14 @@ use serde_json::{Map, Value as Json, json};
 
 use super::events::ProductEvent;
 use super::stats_cache::StatsCache;
+use crate::dataset_queries::DatasetQueries;
 
 const MAX_PROPERTIES: usize = 20;
 const TEXT_BYTES: usize = 200;
 /// Events that one tenant may write in a minute.
 const PER_MINUTE: u32 = 600;
-/// Hours that statistics are asked for at most.
-const MAX_HOURS: i64 = 31 * 24;
+/// Hours that statistics are asked for at most: three months, for which Analytics Engine retains events.
+const MAX_HOURS: i64 = 92 * 24;
 /// Names that a property must not have, because they are of personal data.
 const PERSONAL: [&str; 12] = [
     "email",
@@ -63,17 +64,39 @@ struct Asked {
 /// # -> Result<isobar_api::Api, isobar_http_serve::BindingError> {
 /// use isobar_http_serve::Analytics;
 ///
-/// let analytics = Analytics::new(platform.dataset("EVENTS")?, vault, platform.database("DB")?);
+/// let queries = platform.dataset_queries("EVENTS")?;
+/// let analytics = Analytics::new(platform.dataset("EVENTS")?, queries, vault, platform.database("DB")?);
 /// let api = analytics.mount(api); // POST /analytics/track, GET /stats
 /// # Ok(api) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Analytics {
     dataset: Arc<dyn EventSink>,
+    queries: DatasetQueries,
     vault: Vault,
     database: Arc<dyn Database>,
     cache: Arc<StatsCache>,
     tracked: Arc<Tracked>,
+}
+
+/// What outlives a request.
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    cache: Arc<StatsCache>,
+    tracked: Arc<Tracked>,
+}
+
+impl Kept {
+    /// Natively an application is made once; inside Workers for each request, so that an isolate keeps it in a place of its own.
+    fn of_process() -> Self {
+        #[cfg(target_arch = "wasm32")]
+        {
+            static KEPT: std::sync::LazyLock<Kept> = std::sync::LazyLock::new(Kept::default);
+            KEPT.clone()
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        Self::default()
+    }
 }
 
 /// The events that each tenant has written in this minute.
@@ -98,15 +121,22 @@ impl Tracked {
 }
 
 impl Analytics {
-    /// Keeps events in this dataset; the vault makes the pseudonyms. By the accounts of the database, [the operator](is_operator)
+    /// Keeps events in this dataset, and asks it for statistics; the vault makes the pseudonyms. By the accounts of the database, [the operator](is_operator)
     /// sees the statistics of all requests and events, and every other tenant those of its own events.
-    pub fn new(dataset: Arc<dyn EventSink>, vault: Vault, database: Arc<dyn Database>) -> Self {
-        Self { dataset, vault, database, cache: Arc::default(), tracked: Arc::default() }
+    pub fn new(
+        dataset: Arc<dyn EventSink>,
+        queries: DatasetQueries,
+        vault: Vault,
+        database: Arc<dyn Database>,
+    ) -> Self {
+        let Kept { cache, tracked } = Kept::of_process();
+        Self { dataset, queries, vault, database, cache, tracked }
     }
 
     /// Adds `POST /analytics/track` for authenticated principals, 600 events a minute for each
-    /// tenant, and `GET /stats` for admins. Statistics are kept for 5 s; events
-    /// are read for one tenant after the other, and for each once at a time.
+    /// tenant, and `GET /stats` for admins. Statistics are kept for 5 s; the dataset
+    /// is asked for one tenant after the other, and for each once at a time. Where it cannot be asked, `GET /stats` is 501 and says
+    /// what to configure.
     #[must_use]
     pub fn mount(&self, api: Api) -> Api {
         let problem = || json!({"$ref": "#/components/responses/Problem"});
@@ -202,7 +232,7 @@ async fn shown(
         true => None,
         false => Some(analytics.pseudonym(principal.tenant().unwrap_or_default()).await?),
     };
-    let stats = analytics.cache.get(&*analytics.dataset, hours, tenant).await?;
+    let stats = analytics.cache.get(&*analytics.dataset, &analytics.queries, hours, tenant).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(&*stats)).into_response())
 }
 

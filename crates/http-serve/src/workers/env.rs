@@ -1,6 +1,10 @@
 //! Bindings of a Worker's `env`, recognised by their classes.
 
-use isobar_analytics::cloudflare::AnalyticsEngineDataset;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use isobar_analytics::cloudflare::{AnalyticsEngineDataset, AnalyticsSqlBinding};
+use isobar_analytics::query::QueryExecutor;
 use isobar_cloudflare::binding::Object;
 use isobar_cloudflare::binding::js_sys::JSON;
 use isobar_cloudflare::binding::wasm_bindgen::JsValue;
@@ -8,6 +12,9 @@ use isobar_db::cloudflare::D1Database;
 use isobar_sessions::cloudflare::DurableObjectNamespace;
 use isobar_storage::cloudflare::R2Bucket;
 
+use super::{Client, SqlApi};
+use crate::dataset_queries::DatasetQueries;
+use crate::not_configured::NotConfigured;
 use crate::platform::{BindingError, Platform, PlatformBuilder};
 use crate::secret::Secret;
 
@@ -20,6 +27,17 @@ const EMAIL: &str = "EMAIL";
 const MAIL_FROM: &str = "MAIL_FROM";
 /// The var that names, with commas between, bindings to other Workers that stand in for datasets.
 const DATASETS: &str = "ISOBAR_DATASETS";
+/// The var that has the names of datasets that differ from those of their bindings: `EVENTS=web, OTHER=other_events`.
+const DATASET_NAMES: &str = "ISOBAR_DATASET_NAMES";
+/// Name of the Analytics SQL binding.
+const ANALYTICS_SQL: &str = "ANALYTICS_SQL";
+/// The var and the secret of the account whose SQL API is asked without such a binding, as in wrangler's environment.
+const ACCOUNT_ID: &str = "CLOUDFLARE_ACCOUNT_ID";
+const API_TOKEN: &str = "CLOUDFLARE_API_TOKEN";
+/// The var that has the base URL of another server that speaks the API.
+const BASE_URL: &str = "CLOUDFLARE_API_BASE_URL";
+const NOT_CONFIGURED: &str = "inside Workers datasets are asked by an Analytics SQL binding called ANALYTICS_SQL, or by the SQL API: \
+    set the var CLOUDFLARE_ACCOUNT_ID and the secret CLOUDFLARE_API_TOKEN, a token with the permission Account Analytics: Read";
 
 impl Platform {
     /// The platform of a Worker: its `env`.
@@ -30,6 +48,11 @@ impl Platform {
     /// `MAIL_FROM`; locally, where it looks like a service binding, it is taken where it is called `EMAIL`. What is none of the platform's kinds - a queue, say - is left
     /// out.
     ///
+    /// Datasets [are asked](Self::dataset_queries) through the Analytics SQL binding `ANALYTICS_SQL`, or else through the SQL API, by
+    /// the var `CLOUDFLARE_ACCOUNT_ID` and the secret `CLOUDFLARE_API_TOKEN` (and `CLOUDFLARE_API_BASE_URL` for a server other than
+    /// Cloudflare's); without either, queries fail and say so. A binding does not know the name of its dataset: where it is not the
+    /// binding's own, the var `ISOBAR_DATASET_NAMES` has it (`EVENTS=web`, with commas between).
+    ///
     /// # Errors
     /// When a binding looks like one of the platform's kinds and is none.
     pub fn from_env(env: &JsValue) -> Result<Self, BindingError> {
@@ -39,6 +62,7 @@ impl Platform {
         let from = env.text(MAIL_FROM);
         let mail = |binding| std::sync::Arc::new(super::mail::SendEmail::new(binding, from.clone()));
         let stands_in = |name: &str| stand_ins.split(',').any(|one| one.trim() == name);
+        let mut datasets = Vec::new();
         for (name, value) in env.entries() {
             let broken = |kind, error: &dyn std::fmt::Display| BindingError::unusable(kind, &name, error);
             let object = Object::from(value.clone());
@@ -50,6 +74,7 @@ impl Platform {
                     builder
                         .with_browser(&name, std::sync::Arc::new(browsers.map_err(|error| broken("browser", &error))?))
                 }
+                _ if name == ANALYTICS_SQL && value.is_object() => builder,
                 "SendEmail" => builder.with_mail(&name, mail(object)),
                 "Fetcher" if name == EMAIL && !stands_in(&name) => builder.with_mail(&name, mail(object)),
                 "Fetcher" if !stands_in(&name) => builder,
@@ -66,10 +91,17 @@ impl Platform {
                 // Locally miniflare stands in for Analytics Engine, or another Worker does.
                 "AnalyticsEngineDataset" | "LocalAnalyticsEngineDataset" | "AnalyticsEngine" | "Fetcher" => {
                     let dataset = AnalyticsEngineDataset::new(object);
+                    datasets.push(name.clone());
                     builder.with_dataset(&name, dataset.map_err(|error| broken("dataset", &error))?)
                 }
                 _ => with_var(builder, &name, &value),
             };
+        }
+        let names = env.text(DATASET_NAMES).unwrap_or_default();
+        let executor = executor(&env);
+        for binding in datasets {
+            let queries = DatasetQueries::new(Arc::clone(&executor), dataset_name(&names, &binding));
+            builder = builder.with_dataset_queries(&binding, queries);
         }
         Ok(builder.build())
     }
@@ -84,6 +116,36 @@ impl Platform {
     }
 }
 
+/// The executor of the account's queries. What is wrong with its configuration fails them, and nothing else.
+fn executor(env: &Object) -> Arc<dyn QueryExecutor> {
+    configured(env).unwrap_or_else(|error| {
+        Arc::new(NotConfigured(Cow::Owned(format!("datasets cannot be asked: {}", error.message()))))
+    })
+}
+
+fn configured(env: &Object) -> isobar_analytics::Result<Arc<dyn QueryExecutor>> {
+    let binding = env.object(ANALYTICS_SQL);
+    if binding.value().is_object() {
+        return Ok(Arc::new(AnalyticsSqlBinding::new(binding)?));
+    }
+    let (Some(account), Some(token)) = (env.text(ACCOUNT_ID), env.text(API_TOKEN)) else {
+        return Ok(Arc::new(NotConfigured(Cow::Borrowed(NOT_CONFIGURED))));
+    };
+    let api = SqlApi::new(Arc::new(Client), account, &token)?;
+    let api = match env.text(BASE_URL) {
+        Some(base_url) => api.with_base_url(&base_url)?,
+        None => api,
+    };
+    Ok(Arc::new(api))
+}
+
+/// The name of a binding's dataset, out of a list `BINDING=NAME, ...`.
+fn dataset_name<'a>(names: &'a str, binding: &'a str) -> &'a str {
+    let pairs = names.split(',').filter_map(|pair| pair.split_once('='));
+    let name = pairs.map(|(of, name)| (of.trim(), name.trim())).find(|(of, _)| *of == binding);
+    name.map_or(binding, |(_, name)| name)
+}
+
 fn with_var(builder: PlatformBuilder, name: &str, value: &JsValue) -> PlatformBuilder {
     if let Some(text) = value.as_string() {
         return builder.with_var(name, text.clone()).with_secret(name, Secret::new(text));
@@ -95,5 +157,17 @@ fn with_var(builder: PlatformBuilder, name: &str, value: &JsValue) -> PlatformBu
     match json.filter(|_| is_plain).and_then(|json| serde_json::from_str::<serde_json::Value>(&json).ok()) {
         Some(json) => builder.with_var(name, json),
         None => builder,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dataset_has_the_name_of_its_binding_unless_the_list_has_another() {
+        let names = "EVENTS=web, A-B = a_b";
+        assert_eq!(["EVENTS", "A-B", "OTHER"].map(|binding| dataset_name(names, binding)), ["web", "a_b", "OTHER"]);
+        assert_eq!(dataset_name("", "EVENTS"), "EVENTS");
     }
 }

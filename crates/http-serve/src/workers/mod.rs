@@ -16,6 +16,7 @@ mod cache;
 mod client;
 mod env;
 mod mail;
+mod sql_api;
 
 use axum::Router;
 use axum::body::Body;
@@ -30,6 +31,7 @@ use tower::ServiceExt;
 pub use client::Client;
 pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, event};
 pub use mail::SendEmail;
+pub use sql_api::SqlApi;
 
 use crate::app::App;
 use crate::observe::Country;

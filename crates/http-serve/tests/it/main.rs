@@ -11,6 +11,7 @@ mod proxies;
 mod server;
 mod signed;
 mod sockets;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_analytics::memory::MemorySink;
-use isobar_http_serve::RequestEvent;
+use isobar_analytics::query::{Analytics, MemoryDatasets};
 use isobar_http_serve::native::ServerOptions;
+use isobar_http_serve::{DatasetQueries, RequestEvent};
 use isobar_site::CacheOptions;
 use isobar_storage::memory::MemoryStore;
 use tokio::net::TcpStream;
@@ -29,8 +30,11 @@ async fn sampled_events_have_weight_and_country() {
     assert_eq!((failed.len(), failed[0].weight, &*failed[0].country), (1, 1.0, ""), "what fails is always written");
     assert!((50..=150).contains(&answered.len()), "{} of 400", answered.len());
     assert!(answered.iter().all(|event| event.weight == 4.0 && event.country == "DE"), "{answered:?}");
+    let source = MemoryDatasets::new().with_dataset("web", MemorySink::clone(&dataset));
+    let queries = DatasetQueries::new(Analytics::new(source), "web");
     let stats = isobar_http_serve::stats(
         &*dataset,
+        &queries,
         chrono::Utc::now() - chrono::TimeDelta::hours(1),
         chrono::Utc::now() + chrono::TimeDelta::hours(1),
         None,

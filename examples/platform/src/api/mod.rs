@@ -40,7 +40,9 @@ pub(crate) fn router(platform: &Platform) -> Result<Router, BindingError> {
         .route("/sessions/{kind}/{name}/{*path}", viewer, viewer, with(any(sessions::forward)))
         .route("/mcp", viewer, viewer, with(any(sessions::mcp)));
     let api = media(platform)?.mount(api);
-    let api = Analytics::new(platform.dataset(ANALYTICS)?, vault.clone(), platform.database(DB)?).mount(api);
+    let queries = platform.dataset_queries(ANALYTICS)?;
+    let analytics = Analytics::new(platform.dataset(ANALYTICS)?, queries, vault.clone(), platform.database(DB)?);
+    let api = analytics.mount(api);
     let api = oauth(platform, auth.clone(), vault)?.mount(api);
     Ok(auth.protect(auth.mount(api).into_router()))
 }

@@ -8,7 +8,7 @@ const number = (value, digits = 0) => cell(value.toLocaleString(undefined, { max
 async function show() {
   const hours = Number(period.elements.hours.value);
   const me = await api("/auth/me");
-  // Only admins can read statistics. Inside Workers events are write-only, so the page omits them.
+  // Only admins can read statistics. A Worker that is not configured to ask its dataset has none, so the page omits them.
   const unread = { requests: null, series: [], routes: [], events: [] };
   const optional = (error) => { if (error.status === 501) return unread; throw error; };
   const stats = ["admin", "owner"].includes(me.role) ? await api(`/stats?hours=${hours}`).catch(optional) : unread;

@@ -106,8 +106,8 @@ fn answer(result: &Object) -> Result<Answer> {
         }
         columns.push((name, ty));
     }
-    let mut stats = QueryStats::default();
-    stats.rows_read = result.object("statistics").number("rows_read").unwrap_or_default() as u64;
+    let rows_read = result.object("statistics").number("rows_read").unwrap_or_default() as u64;
+    let stats = QueryStats { rows_read, ..QueryStats::default() };
     Ok(Answer::from_rows(columns, answered)?.with_stats(stats))
 }
 
