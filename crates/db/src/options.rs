@@ -112,7 +112,9 @@ pub enum Consistency {
     Bookmark(Bookmark),
 }
 
-/// A point in a database's history. Bookmarks compare as text; the greater one is later.
+/// A point in a database's history, from [`DatabaseSession::bookmark`](crate::DatabaseSession::bookmark). A session that begins
+/// with it sees at least what was seen there. It is text, to be handed to the client and back in a header or a cookie; bookmarks
+/// compare as text, and the greater one is later. Source: D1's documentation, "Read replication".
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bookmark(String);
 

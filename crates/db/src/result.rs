@@ -6,7 +6,21 @@ use serde::Serialize;
 
 use crate::{FromRow, Result, Row};
 
-/// Result of a statement.
+/// Result of a statement: its rows, and D1's `meta`. Most programs let [`QueryableExt`](crate::QueryableExt) convert the rows and
+/// never see it; it is for programs that show any result, and for backends.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), isobar_db::Error> {
+/// use isobar_db::{Queryable, SqliteDatabase, Statement};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// let result = db.query(Statement::new("SELECT 1 AS a UNION ALL SELECT 2")).await?;
+/// assert_eq!((result.columns.as_slice(), result.rows.len()), (&["a".to_owned()][..], 2));
+/// assert_eq!(result.rows_as::<i64>()?, [1, 2]);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct QueryResult {

@@ -1,4 +1,8 @@
 //! workerd's limits and its authorizer.
+//!
+//! They are enforced by SQLite, not by a look at the words: limits are the connection's, and the authorizer is asked for each
+//! action that a statement would take, triggers, views and virtual tables included, before it runs. The lists are workerd's
+//! (`sqlite.c++` and `sqlite.h` in its source), and a conformance kit holds them to the real one.
 
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext};
@@ -40,6 +44,14 @@ pub enum Product {
 ///
 /// # Errors
 /// SQLite's.
+///
+/// ```
+/// let connection = rusqlite::Connection::open_in_memory()?;
+/// isobar_sqlite::set_limits(&connection, 2_000_000)?; // D1's bytes of a value
+/// let long = format!("SELECT '{}' LIKE '%'", "a".repeat(100_000));
+/// assert!(connection.prepare(&long).is_err(), "a statement has 100,000 bytes at most");
+/// # Ok::<(), rusqlite::Error>(())
+/// ```
 pub fn set_limits(connection: &Connection, value_bytes: usize) -> rusqlite::Result<()> {
     for (limit, value) in LIMITS.into_iter().chain([(Limit::SQLITE_LIMIT_LENGTH, value_bytes)]) {
         // SQLite's own maxima are far below i32's.
@@ -50,6 +62,20 @@ pub fn set_limits(connection: &Connection, value_bytes: usize) -> rusqlite::Resu
 
 /// Returns whether workerd's authorizer lets an action through. It is asked while a statement is prepared, also for the
 /// actions of triggers and virtual tables.
+///
+/// ```
+/// use isobar_sqlite::{Product, is_allowed};
+/// use rusqlite::hooks::{AuthContext, Authorization};
+///
+/// let mut connection = rusqlite::Connection::open_in_memory()?;
+/// connection.authorizer(Some(|context: AuthContext<'_>| match is_allowed(&context, Product::D1) {
+///     true => Authorization::Allow,
+///     false => Authorization::Deny,
+/// }))?;
+/// assert!(connection.prepare("SELECT lower('A')").is_ok());
+/// assert!(connection.prepare("SELECT load_extension('x')").is_err());
+/// # Ok::<(), rusqlite::Error>(())
+/// ```
 #[must_use]
 pub fn is_allowed(context: &AuthContext<'_>, product: Product) -> bool {
     if context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {

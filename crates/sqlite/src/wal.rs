@@ -1,5 +1,10 @@
 //! Checkpoints of write-ahead logs, run by us: a failure of one of SQLite's own ones is reported to no caller, and the log grows
 //! without bound.
+//!
+//! SQLite would copy a log of 1,000 pages into its database as part of the commit that made it so long, and a failure of that
+//! would be reported to nobody. So automatic checkpoints are off, the pages are counted, and whoever writes calls
+//! [`WalPages::checkpoint`] when the answers are out. It waits neither for readers nor for writers (`PASSIVE`): what it cannot
+//! copy now, a later one does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -104,6 +104,26 @@ impl fmt::Display for Report {
 ///
 /// `capable` says whether the subject has a capability of [`Case::needs`]. If the environment variable `ISOBAR_CASE` is set, only
 /// cases whose `group/name` contains its value run; if there are none, the report is not green.
+///
+/// ```
+/// use isobar_testkit::{Case, Failure, Outcome, cases, run};
+///
+/// async fn it_grows(mut list: Vec<u8>) -> Result<(), Failure> {
+///     list.push(1);
+///     if list.len() == 1 { Ok(()) } else { Err(Failure(format!("the list has {} elements", list.len()))) }
+/// }
+///
+/// async fn it_sorts(_: Vec<u8>) -> Result<(), Failure> {
+///     Ok(())
+/// }
+///
+/// let kit: Vec<Case<Vec<u8>>> = cases!["push" => { it_grows } "order" => { it_sorts if "sorting" }];
+/// # futures_util::FutureExt::now_or_never(async {
+/// let report = run(&kit, async || Vec::new(), |capability| capability != "sorting").await;
+/// assert_eq!((report.passed(), report.failed()), (1, 0));
+/// assert_eq!(report.outcomes[1].2, Outcome::Skipped("sorting"));
+/// # }).unwrap();
+/// ```
 pub async fn run<S, F>(cases: &[Case<S>], mut subject: F, capable: impl Fn(&str) -> bool) -> Report
 where
     F: AsyncFnMut() -> S,
@@ -133,7 +153,8 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }
 
-/// Creates the list of a kit's cases: `cases![Subject; "group" => { name, other, needing if "capability" }]`.
+/// Creates the list of a kit's cases: `cases!["group" => { name, needing if "capability" } "next" => { other }]`, where each name is an async
+/// function from a subject to `Result<(), Failure>`.
 #[macro_export]
 macro_rules! cases {
     ($($group:literal => { $($name:ident $(if $needs:literal)?),* $(,)? })*) => {

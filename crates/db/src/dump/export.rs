@@ -1,4 +1,9 @@
 //! The export.
+//!
+//! One read transaction, on a connection of its own: the export is of one moment, and holds up nobody. Each table comes with its
+//! rows, and behind them all what would be in the rows' way: views, indexes (built once, which is quicker than for each row), and
+//! triggers, which must not fire for what they have done already. Several rows go into one INSERT. Generated columns are left
+//! out, as SQLite computes them again.
 
 use std::io::Write;
 #[cfg(feature = "local")]

@@ -1,5 +1,17 @@
-//! Migrations, compatible with wrangler's: the same table, names and order, so that either tool goes on where the other
-//! stopped.
+//! Migrations, compatible with wrangler's: the same table, names and order, so that either tool goes on where the other stopped.
+//!
+//! A migration is a file of SQL. Its name begins with a number, and the name is what the table `d1_migrations` remembers: a file
+//! that was applied must keep it, and keep its text (the feature `checksums` notices otherwise). Each file runs in one
+//! transaction with its row in the table, so that it is applied whole or not at all.
+//!
+//! | how | by |
+//! |---|---|
+//! | embedded in the program, and the only way in a Worker | [`migrations!`](crate::migrations!) |
+//! | from a folder at run time | [`from_folder`](crate::migrations::from_folder), or [`from_pattern`](crate::migrations::from_pattern) as ORMs name files |
+//! | apply what is pending | [`apply`]; [`Migrator::apply`] with another table |
+//! | see first what would be done | [`Migrator::dry_run`] |
+//! | undo the last ones | files `NAME.down.sql` and [`Migrator::undo`] |
+//! | compare files and table, or the schema | [`Migrator::status`] (feature `checksums`), [`Migrator::drift`] |
 
 mod down;
 #[cfg(all(feature = "memory", not(target_arch = "wasm32")))]

@@ -1,4 +1,13 @@
 //! A connection with D1's limits and authorizer that a call can interrupt.
+//!
+//! SQLite calls back every 1,000 instructions, on the thread that runs the statement. The question there is always one of two, by
+//! what is set for the thread: whether the call on this thread is abandoned or out of time ([`Turn`]), or whether a statement on
+//! the calling task has used its budget ([`Budget`]). A COMMIT is never interrupted: SQLite would report as interrupted what it
+//! has committed.
+//!
+//! The authorizer decides while a statement is prepared; what it learns (that only the writer can answer, that the statement
+//! writes, which lasting PRAGMA it sets) is kept beside it for the engine to ask. The engine's own statements pass, by a flag
+//! that is set around them. A lasting PRAGMA is set on each other connection before that runs its next statement.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -1,4 +1,11 @@
 //! Threads that own connections, and the queue before them.
+//!
+//! A lane is a queue with some threads, each of which owns a connection. The writer's has one thread; what may share a
+//! transaction is taken out of the queue together, up to 256 tasks, as far as they stand next to each other. A call that is
+//! dropped abandons its task: it is skipped, or interrupted if it runs.
+//!
+//! A panic in a task concerns that task. The connection may be in any state then, so it is replaced; a database in memory would
+//! be lost with it, and there the transaction is undone instead, and only if that fails does the database report that it is lost.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -1,4 +1,9 @@
 //! Reads that can be verified: digests of their rows, and guards that compute them again.
+//!
+//! A digest is made by SQL itself, of each row: the kind of each value, the bytes of texts and blobs in hexadecimal, all digits
+//! of numbers. So it is exact on D1 too, where a value on its way through JavaScript may have been rounded. A guard is the same
+//! statement within an expression that fails, with a text of ours, where the digests differ; it stands first in the batch that
+//! writes.
 
 use std::sync::Arc;
 

@@ -1,5 +1,18 @@
 //! Readers. A short statement runs on the calling task, on a connection of the pool, under a budget of instructions; one that
 //! takes longer is ended and runs again on a thread of the lane, so that it holds up no executor.
+//!
+//! A read takes three steps, and most end with the first:
+//!
+//! 1. The statement has run before on an idle connection of the pool, and is kept there prepared: it is bound and run, without a
+//!    look at its words.
+//! 2. It is prepared on the calling task, under the budget. The authorizer of a reader refuses what only the writer knows, and
+//!    notes it.
+//! 3. It is over its budget, or no connection is idle: it runs again from its beginning on a thread of the lane, which also opens
+//!    the connections of the pool.
+//!
+//! What the authorizer has refused as the writer's goes there, as [`Answer::Writer`]. A read has no effect, so running it again
+//! is safe; each step has a snapshot of its own. Threads look first at a place of their own in the pool, as their statements are
+//! kept there.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

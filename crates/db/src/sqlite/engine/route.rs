@@ -1,4 +1,9 @@
 //! The connection that statements go to, by their words.
+//!
+//! The words only guess, and a wrong guess costs time, never truth: a read that turns out to write is refused by the reader's
+//! authorizer and run by the writer; work for the writer that turns out only to read is correct there. What must be certain is
+//! that work in a *shared* transaction concerns rows alone, as a PRAGMA or a definition would concern the other tasks in it: in
+//! doubt it runs alone.
 
 use crate::{Statement, sql};
 

@@ -1,4 +1,7 @@
 //! State shared by the threads: the disk, the health, and what the last run has left.
+//!
+//! The size and the last row are read after each write on the writer's connection, and are what `meta` reports for reads in
+//! between: asking again for each read would cost more than the read.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

@@ -1,6 +1,19 @@
 //! Writes: group commit. What waits is run in one transaction, with a savepoint for each task, and made durable by one sync; no
 //! task is answered before it. A task that fails is undone alone. One that would end the transaction for the others, or hold it
 //! up, runs in a transaction of its own, and the others are run again without it: none of them has been answered yet.
+//!
+//! | a task in a group | what becomes of it | and of the others |
+//! |---|---|---|
+//! | succeeds | answered after the commit | go on |
+//! | fails | its savepoint is undone, its error is answered after the commit | go on |
+//! | leaves a deferred foreign key broken | undone, runs alone: there it fails its own COMMIT | go on |
+//! | takes longer than 10 ms behind another | undone, runs alone | go on |
+//! | ends the transaction (`OR ROLLBACK`, a full disk) | answered, or runs alone | run again without it |
+//!
+//! A commit that fails is tried again task by task, alone. A commit whose *sync* fails is answered to all as an error, and
+//! nothing is written any more: nobody knows what of it is on the disk.
+//!
+//! `last_insert_rowid()` is the connection's, not the transaction's, so it is set back by hand where a task is undone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
