@@ -74,7 +74,8 @@ const HELP: &str = "cargo xtask COMMAND
   drift [VERSION]       run conformance, differential, assets and cache-tests with the newest miniflare of npm, or this version;
                         weekly, not in the gate
   real-site  sync a real site from npm with the isobar command, serve it, and compare every file
-  browser    open the platform's pages in headless Chromium; screenshots go to target/screenshots
+  browser [explorer]    open the platform's pages, and the explorer of `isobar serve`, in headless Chromium; screenshots go to
+                        target/screenshots; axe-core judges the explorer; needs npm
 
 `worker`, `conformance`, `differential`, `drift`, `cache-tests` and `schema` need Node 22, npm, and Rust's nightly with rust-src for wasm32 (panics that unwind);
 worker-build and miniflare are installed under the target folder; `conformance` and `schema` need Python 3 with venv, too, and `analytics` and `checkers` only that.
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
                 _ => bench::run(&arguments),
             }
         }
-        Some("browser") => browser::run(),
+        Some("browser") => browser::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         None | Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(())

@@ -15,6 +15,8 @@ mod databases;
 mod deploys;
 #[cfg(feature = "rest")]
 mod namespaces;
+#[cfg(feature = "explorer")]
+mod sessions;
 
 #[cfg(feature = "rest")]
 pub use databases::{DatabaseCatalog, DatabaseInfo, FixedDatabases};
@@ -22,6 +24,8 @@ pub use databases::{DatabaseCatalog, DatabaseInfo, FixedDatabases};
 pub use deploys::{DeployCatalog, DeployInfo};
 #[cfg(feature = "rest")]
 pub use namespaces::NamespaceEntry;
+#[cfg(feature = "explorer")]
+pub use sessions::{SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionTable};
 
 /// Kind of a catalog's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +39,8 @@ pub enum CatalogErrorKind {
     NotFound,
     /// The bucket has objects.
     NotEmpty,
+    /// Something else of the request is not valid: an id, a statement.
+    InvalidArgument,
     /// The catalog neither creates nor deletes, or not this resource.
     Unsupported,
     /// The resource cannot be opened now.

@@ -1,5 +1,6 @@
-//! End-to-end test of the platform's pages in a real browser, from the first set-up on.
+//! End-to-end tests of the platform's pages and of the explorer in a real browser.
 
+mod explorer;
 mod recovery;
 mod tab;
 
@@ -24,28 +25,42 @@ const PASSWORD: &str = "correct horse battery";
 const ATTACK: &str =
     "<img src=x onerror=\"window.attacked=1\"><script>window.attacked=1</script>\"'><svg onload=window.attacked=1>";
 
-pub(crate) fn run() -> Outcome {
+/// Runs both, or the explorer's alone (`explorer`).
+pub(crate) fn run(arguments: &[String]) -> Outcome {
     let chromium = chromium()?;
+    let shots = std::path::absolute(target().join("screenshots"))?;
+    if shots.exists() {
+        fs::remove_dir_all(&shots)?;
+    }
+    fs::create_dir_all(&shots)?;
+    match arguments {
+        [] => platform(&chromium, &shots)?,
+        [name] if name == "explorer" => {}
+        _ => return Err(format!("unknown arguments {arguments:?}: use none, or explorer").into()),
+    }
+    let taken = explorer::run(&chromium, &shots)?;
+    println!("the explorer is as expected; {taken} screenshots in {}", shots.display());
+    Ok(())
+}
+
+fn platform(chromium: &str, shots: &std::path::Path) -> Outcome {
     // Tests that each way out of the browser is blocked.
     let exits =
         ["test", "--quiet", "--package", "isobar-objects", "--features", "chromium,conformance", "--test", "chromium"];
     execute(cargo().args(exits).env("CHROMIUM", chromium_path()?))?;
     execute(cargo().args(["build", "--quiet", "--package", "platform"]))?;
     let state = target().join("browser-state");
-    let shots = std::path::absolute(target().join("screenshots"))?;
-    for folder in [&state, &shots] {
-        if folder.exists() {
-            fs::remove_dir_all(folder)?;
-        }
-        fs::create_dir_all(folder)?;
+    if state.exists() {
+        fs::remove_dir_all(&state)?;
     }
+    fs::create_dir_all(&state)?;
     let mut command = Command::new(target().join("debug/platform"));
     let server = Server::start(command.args(["--port", "0", "--root"]).arg(state.join("root")).envs(SECRETS))?;
     let mut walk = Walk {
-        tab: Tab::open(&chromium, &state.join("profile"))?,
+        tab: Tab::open(chromium, &state.join("profile"))?,
         // Not an IP address: `Secure` cookies work over https and on localhost.
         origin: format!("http://localhost:{}", server.address.rsplit(':').next().unwrap_or_default()),
-        shots: shots.clone(),
+        shots: shots.to_owned(),
         taken: 0,
     };
     walk.outside()?;
@@ -54,7 +69,7 @@ pub(crate) fn run() -> Outcome {
     walk.keys_chat_settings()?;
     walk.media(&state)?;
     walk.mcp_and_browser()?;
-    walk.team_and_call(&chromium, &state)?;
+    walk.team_and_call(chromium, &state)?;
     walk.attacks()?;
     walk.phone()?;
     walk.recovery(&state)?;

@@ -71,6 +71,12 @@ impl Tab {
         self.call("Emulation.setDeviceMetricsOverride", size).map(drop)
     }
 
+    /// Sets the colour scheme that the page's system prefers: `light` or `dark`.
+    pub(super) fn scheme(&mut self, scheme: &str) -> Result<()> {
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.call("Emulation.setEmulatedMedia", media).map(drop)
+    }
+
     pub(super) fn go(&mut self, url: &str) -> Result<()> {
         self.call("Page.navigate", json!({"url": url})).map(drop)
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::door::ExplorerDoor;
 use crate::catalog::DeployCatalog;
 use crate::keys::{Key, Permission};
-use crate::rest::parts::{Answer, ApiError, DEPLOYS, require, success};
+use crate::rest::parts::{Answer, ApiError, OTHERS, require, success};
 
 /// Place of the site's deploys, for a key that may list them.
 pub(super) fn place(door: &ExplorerDoor, key: &Key) -> serde_json::Value {
@@ -23,7 +23,7 @@ pub(super) async fn list(door: &ExplorerDoor, key: &Key) -> Answer {
     if !key.scope.buckets().can_list(deploys.bucket(), deploys.prefix()) {
         return Err(ApiError::forbidden("the token is bound to other buckets or keys than those of the site"));
     }
-    success(&deploys.list().await.map_err(|error| ApiError::of_catalog(&error, DEPLOYS))?)
+    success(&deploys.list().await.map_err(|error| ApiError::of_catalog(&error, OTHERS))?)
 }
 
 pub(super) async fn rollback(door: &ExplorerDoor, key: &Key, id: &str) -> Answer {
@@ -32,7 +32,7 @@ pub(super) async fn rollback(door: &ExplorerDoor, key: &Key, id: &str) -> Answer
     if !key.scope.buckets().can_write(deploys.bucket(), deploys.prefix()) {
         return Err(ApiError::forbidden("the token is bound to other buckets or keys than those of the site"));
     }
-    success(&deploys.rollback(id).await.map_err(|error| ApiError::of_catalog(&error, DEPLOYS))?)
+    success(&deploys.rollback(id).await.map_err(|error| ApiError::of_catalog(&error, OTHERS))?)
 }
 
 fn served(door: &ExplorerDoor) -> Answer<&dyn DeployCatalog> {

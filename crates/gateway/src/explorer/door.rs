@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::DeployCatalog;
+use crate::catalog::{DeployCatalog, SessionCatalog};
 use crate::rest::RestDoor;
 
 /// The explorer over everything that a [`RestDoor`] serves, with its keys, limits and audit.
@@ -34,6 +34,7 @@ pub struct ExplorerDoor {
     pub(super) rest: RestDoor,
     pub(super) deploys: Option<Arc<dyn DeployCatalog>>,
     pub(super) requests: Option<String>,
+    pub(super) sessions: Option<Arc<dyn SessionCatalog>>,
     is_writable: bool,
 }
 
@@ -41,7 +42,7 @@ impl ExplorerDoor {
     /// Returns an explorer that only reads.
     #[must_use]
     pub fn new(rest: RestDoor) -> Self {
-        Self { rest: rest.named("explorer"), deploys: None, requests: None, is_writable: false }
+        Self { rest: rest.named("explorer"), deploys: None, requests: None, sessions: None, is_writable: false }
     }
 
     /// Allows what the caller's token allows: uploads, deletions, statements that write, rollbacks. Default: reading alone. A door that
@@ -56,6 +57,13 @@ impl ExplorerDoor {
     #[must_use]
     pub fn with_deploys(mut self, deploys: Arc<dyn DeployCatalog>) -> Self {
         self.deploys = Some(deploys);
+        self
+    }
+
+    /// Shows these session objects. Default: none.
+    #[must_use]
+    pub fn with_sessions(mut self, sessions: Arc<dyn SessionCatalog>) -> Self {
+        self.sessions = Some(sessions);
         self
     }
 

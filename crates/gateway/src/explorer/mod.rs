@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `/` | the page: HTML, style and ES modules in the program, without data in them |
 //! | `/client/v4` | the routes of [`rest`](crate::rest), for the page and whoever else has a token |
-//! | `/explorer/v1` | the caller's scope, schemas, plans of statements, links to objects, deploys |
+//! | `/explorer/v1` | the caller's scope, schemas, plans of statements, links to objects, session objects, deploys |
 //!
 //! The page asks for a token of the key store, keeps it in the tab's session storage and sends it as a header: there is no cookie that
 //! another site could use. Everything is read-only unless the door [allows writes](ExplorerDoor::with_writes), which the server checks.
@@ -20,5 +20,6 @@ mod links;
 mod page;
 mod route;
 mod serve;
+mod sessions;
 
 pub use door::ExplorerDoor;

@@ -17,6 +17,10 @@ pub(super) enum Route {
     Link(Link),
     Deploys,
     Rollback(String),
+    Classes,
+    Objects(String),
+    Object(String, String),
+    QueryObject(String, String),
 }
 
 /// The path of a link to an object.
@@ -43,6 +47,10 @@ pub(super) fn read(method: &Method, path: &str) -> Answer<Route> {
             (Method::GET, Route::Link(Link { key_id: decoded(key_id)?, bucket: decoded(bucket)?, object }))
         }
         ["deploys"] => (Method::GET, Route::Deploys),
+        ["sessions"] => (Method::GET, Route::Classes),
+        ["sessions", class] => (Method::GET, Route::Objects(decoded(class)?)),
+        ["sessions", class, id] => (Method::GET, Route::Object(decoded(class)?, decoded(id)?)),
+        ["sessions", class, id, "query"] => (Method::POST, Route::QueryObject(decoded(class)?, decoded(id)?)),
         ["deploys", id, "rollback"] => (Method::POST, Route::Rollback(decoded(id)?)),
         _ => return Err(ApiError::no_route(path)),
     };

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::door::ExplorerDoor;
 use super::route::{self, PREFIX, Route};
-use super::{databases, deploys, links, page};
+use super::{databases, deploys, links, page, sessions};
 use crate::keys::Key;
 use crate::rest::parts::{Answer, ApiError, Call, answer, authenticate, refused, success};
 
@@ -36,6 +36,10 @@ impl ExplorerDoor {
             Route::SignLink => links::sign(self, &caller, body).await,
             Route::Deploys => deploys::list(self, &caller).await,
             Route::Rollback(_) if self.rest.is_read_only => Err(ApiError::read_only()),
+            Route::Classes => sessions::classes(self, &caller).await,
+            Route::Objects(class) => sessions::list(self, call, &caller, &class).await,
+            Route::Object(class, id) => sessions::details(self, &caller, &class, &id).await,
+            Route::QueryObject(class, id) => sessions::query(self, &caller, (&class, &id), body).await,
             Route::Rollback(id) => deploys::rollback(self, &caller, &id).await,
             // Opened above.
             Route::Link(_) => Err(ApiError::no_route(&call.path)),
@@ -51,6 +55,7 @@ impl ExplorerDoor {
             "is_writable": !self.rest.is_read_only,
             "key": {"id": key.id, "name": key.name, "expires_on": key.expires},
             "scope": key.scope,
+            "has_sessions": self.sessions.is_some(),
             "has_datasets": self.rest.datasets.is_some(),
             "requests": requests,
             "deploys": deploys::place(self, key),

@@ -18,7 +18,7 @@ use crate::keys::{Key, Permission};
 pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
-    pub(super) query: Parameters,
+    pub(crate) query: Parameters,
     pub(crate) headers: HeaderMap,
     client: ClientInfo,
 }

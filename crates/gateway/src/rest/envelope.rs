@@ -96,7 +96,9 @@ impl ApiError {
             CatalogErrorKind::AlreadyExists => (codes.exists_status, codes.exists),
             CatalogErrorKind::NotFound => (StatusCode::NOT_FOUND, codes.missing),
             CatalogErrorKind::NotEmpty => (StatusCode::CONFLICT, code::BUCKET_NOT_EMPTY),
-            CatalogErrorKind::Unsupported => (StatusCode::BAD_REQUEST, code::MALFORMED),
+            CatalogErrorKind::InvalidArgument | CatalogErrorKind::Unsupported => {
+                (StatusCode::BAD_REQUEST, code::MALFORMED)
+            }
             CatalogErrorKind::Unavailable => (StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL),
         };
         if status.is_server_error() {
@@ -142,8 +144,9 @@ pub(super) const DATABASES: ResourceCodes = ResourceCodes {
     missing: code::NO_DATABASE,
 };
 
+/// Of deploys, and of session objects.
 #[cfg(feature = "explorer")]
-pub(crate) const DEPLOYS: ResourceCodes = ResourceCodes {
+pub(crate) const OTHERS: ResourceCodes = ResourceCodes {
     invalid_name: code::MALFORMED,
     exists: code::MALFORMED,
     exists_status: StatusCode::BAD_REQUEST,

@@ -94,6 +94,7 @@ fn of_server(kind: ErrorKind, error: &Error) -> S3Error {
 pub(super) fn of_catalog(error: &CatalogError) -> S3Error {
     match error.kind() {
         CatalogErrorKind::InvalidName => refusal(StatusCode::BAD_REQUEST, "InvalidBucketName", error.to_string()),
+        CatalogErrorKind::InvalidArgument => invalid_argument(error.to_string()),
         CatalogErrorKind::AlreadyExists => {
             refusal(StatusCode::CONFLICT, "BucketAlreadyOwnedByYou", "The bucket exists already")
         }

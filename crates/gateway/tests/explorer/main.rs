@@ -8,4 +8,5 @@ mod data;
 mod door;
 mod links;
 mod page;
+mod sessions;
 mod setting;

@@ -129,7 +129,11 @@ async fn document_names_routes_that_exist() {
             let target = path.replace("{account_id}", door.keys.account_id());
             let target =
                 target.replace("{database_id}", "orders").replace("{bucket}", "photos").replace("{key}", "top");
-            let target = target.replace("{deploy_id}", "first").replace("{namespace_id}", "none");
+            let target = target
+                .replace("{deploy_id}", "first")
+                .replace("{namespace_id}", "none")
+                .replace("{class}", "Room")
+                .replace("{object}", "lobby");
             assert!(!target.contains('{'), "{target}");
             let answer = own(&door, method.clone(), &target, "{}").await;
             let text = String::from_utf8_lossy(&answer.body).into_owned();

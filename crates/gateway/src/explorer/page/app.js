@@ -13,7 +13,7 @@ import * as reference from "./reference.js";
 const SECTIONS = [
   { id: "buckets", name: "Buckets", about: "Objects by folder: preview, download, link", view: buckets.view, has: () => mayRead().r2 },
   { id: "databases", name: "Databases", about: "Tables, rows, SQL, plans, export", view: databases.view, has: () => mayRead().d1 },
-  { id: "sessions", name: "Session objects", about: "Namespaces and their objects", view: sessions.view, has: () => mayRead().sessions },
+  { id: "sessions", name: "Session objects", about: "State, alarms and SQL of each object", view: sessions.view, has: () => mayRead().sessions && current().has_sessions },
   { id: "datasets", name: "Datasets", about: "Queries, charts, live tail", view: datasets.view, has: () => mayRead().analytics && current().has_datasets },
   { id: "requests", name: "Requests", about: "Log of the application's requests with timings", view: requests.view, has: () => current().requests !== null },
   { id: "deploys", name: "Deploys", about: "Versions of the site, and the way back", view: deploys.view, has: () => current().deploys !== null },

@@ -1,44 +1,79 @@
-// Namespaces of session objects, and the objects that have stored something.
-import { account, call } from "./api.js";
-import { address, announce, attempt, crumbs, h, note, title } from "./dom.js";
-import { plural } from "./format.js";
-import { list } from "./grid.js";
+// Session objects by class: what each has stored, its alarm, and SQL on it. An object is looked into without being started.
+import { call } from "./api.js";
+import { address, announce, attempt, crumbs, facts, h, note, title } from "./dom.js";
+import { bytes, number, plural, time } from "./format.js";
+import { downloader, grid, list } from "./grid.js";
+import { editor } from "./console.js";
+
+const path = (...parts) => `/explorer/v1/sessions${parts.map((part) => `/${encodeURIComponent(part)}`).join("")}`;
 
 export async function view({ parts, signal }) {
-  const { result } = await call(account("/workers/durable_objects/namespaces?per_page=1000"), { signal });
-  const [id] = parts;
-  if (id === undefined) return overview(result);
-  const found = result.find((namespace) => namespace.id === id);
-  if (!found) throw new Error(`There is no namespace ${id}.`);
-  return objects(found, signal);
+  const [kind, id] = parts;
+  if (kind === undefined) return overview(signal);
+  return id === undefined ? objects(kind, signal) : object(kind, id, signal);
 }
 
-function overview(namespaces) {
-  const rows = namespaces.map(({ id, class: kind, script }) => [h("a", { href: address(["sessions", id]) }, kind), script, h("code", {}, id)]);
+async function overview(signal) {
+  const { result } = await call(path(), { signal });
+  const rows = result.map((kind) => [h("a", { href: address(["sessions", kind]) }, kind)]);
   return [
     title("Session objects"),
-    rows.length > 0 ? list("Namespaces", [["Class", "name"], "Program", "Id"], rows).box : note("This server has no namespaces of session objects."),
+    rows.length > 0 ? list("Classes", [["Class", "name"]], rows).box : note("No session object has stored something here yet."),
   ];
 }
 
-async function objects({ id, class: kind }, signal) {
-  const page = (cursor) => call(account(`/workers/durable_objects/namespaces/${id}/objects?${new URLSearchParams({ limit: "200", ...(cursor && { cursor }) })}`), { signal });
-  const rowsOf = ({ result }) => result.map((object) => [h("code", {}, object.id), object.hasStoredData ? "Yes" : "No"]);
-  const first = await page();
-  const table = list(`Objects of ${kind}`, [["Object", "name"], "Has data"], rowsOf(first));
-  let { cursor } = first.result_info;
+function row(kind, { id, name, bytes: size, alarm, changed, damage }) {
+  const link = h("a", { href: address(["sessions", kind, id]) }, name ?? h("code", {}, id));
+  return [link, bytes(size), alarm ? time(alarm) : "", time(changed), damage ? h("span", { class: "badge bad" }, "Damaged") : ""];
+}
+
+async function objects(kind, signal) {
+  const page = (after) => call(`${path(kind)}?${new URLSearchParams({ limit: "200", ...(after && { after }) })}`, { signal });
+  const { result: first } = await page();
+  const table = list(`Objects of ${kind}`, [["Object", "name"], ["Size", "number"], ["Alarm", "nowrap"], ["Modified", "nowrap"], "State"], first.objects.map((one) => row(kind, one)));
+  let { cursor } = first;
   const problem = h("div", {});
   const next = async () => {
-    const answer = await page(cursor);
-    rowsOf(answer).forEach(table.add);
-    cursor = answer.result_info.cursor;
+    const { result } = await page(cursor);
+    result.objects.forEach((one) => table.add(row(kind, one)));
+    cursor = result.cursor;
     more.hidden = !cursor;
-    announce(plural(answer.result.length, "more object"));
+    announce(plural(result.objects.length, "more object"));
   };
   const more = h("button", { type: "button", class: "quiet", hidden: !cursor, onclick: () => attempt(more, problem, next) }, "Load more");
+  const find = h("input", { name: "object", required: true, autocomplete: "off", spellcheck: "false" });
+  const open = (event) => {
+    event.preventDefault();
+    location.hash = address(["sessions", kind, find.value]);
+  };
   return [
     title(kind), crumbs(["Session objects", address(["sessions"])], [kind]),
-    first.result.length > 0 ? table.box : note("No object of this class has stored something yet."),
+    h("form", { class: "row", id: "find", onsubmit: open }, h("label", { class: "grow" }, "Object by its name or id", find), h("button", { class: "quiet" }, "Open")),
+    first.objects.length > 0 ? table.box : note("No object of this class has stored something yet."),
     h("div", { class: "row" }, more), problem,
   ];
+}
+
+async function object(kind, id, signal) {
+  const { result } = await call(path(kind, id), { signal });
+  const { tables, alarm, alarm_retries, damage } = result;
+  const name = result.name ?? id;
+  const { box, text, run } = editor({
+    name: `sessions-${kind}`, label: "Statement", signal, hint: "One statement that reads.",
+    start: tables.length > 0 ? `SELECT * FROM "${tables[0].name.replaceAll('"', '""')}" LIMIT 50` : "SELECT name FROM sqlite_schema",
+    run: async (sql, signal) => {
+      const answer = (await call(path(kind, id, "query"), { json: { sql }, signal })).result;
+      announce(plural(answer.rows.length, "row"));
+      return [h("h2", {}, "Result"), h("p", { class: "muted" }, plural(answer.rows.length, "row")), grid("Result", answer), h("div", { class: "row" }, downloader(name, answer))];
+    },
+  });
+  const show = (table) => h("button", { type: "button", class: "plain", onclick: () => ((text.value = `SELECT * FROM "${table.replaceAll('"', '""')}" LIMIT 50`), run()) }, table);
+  return [
+    title(name), crumbs(["Session objects", address(["sessions"])], [kind, address(["sessions", kind])], [name]),
+    damage && h("p", { class: "message error", role: "alert" }, damage),
+    facts(["Id", h("code", {}, result.id)], ["Size", bytes(result.bytes)], ["Key-value pairs", number(result.keys)],
+      ["Alarm", alarm ? `${time(alarm)}${alarm_retries > 0 ? `, after ${plural(alarm_retries, "failure")}` : ""}` : "none"], ["Modified", time(result.changed)]),
+    tables.length > 0 && list("Tables", [["Table", "name"], ["Rows", "number"]], tables.map((table) => [show(table.name), number(table.rows)])).box,
+    !damage && [h("h2", {}, "SQL"), box],
+  ].flat().filter(Boolean);
 }

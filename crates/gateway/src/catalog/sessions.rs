@@ -1,0 +1,167 @@
+//! Session objects, to look into.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::CatalogError;
+
+/// A session object that has stored something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// Id: 64 hexadecimal digits.
+    pub id: String,
+    /// Name that the id was made from, where it is known. Default: none.
+    pub name: Option<String>,
+    /// Size of what it stores, in bytes. Default: 0.
+    pub bytes: u64,
+    /// Time at which it is woken for its alarm. Default: none, it has no alarm.
+    pub alarm: Option<DateTime<Utc>>,
+    /// Time of its last write, where that is known. Default: none.
+    pub changed: Option<DateTime<Utc>>,
+    /// Reason for which it cannot be read. Default: none, nothing is known to be wrong.
+    pub damage: Option<String>,
+}
+
+impl SessionInfo {
+    /// Returns the entry of an object of which nothing but the id is known.
+    #[must_use]
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), name: None, bytes: 0, alarm: None, changed: None, damage: None }
+    }
+}
+
+/// Objects in the order of their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SessionPage {
+    /// The objects.
+    pub objects: Vec<SessionInfo>,
+    /// Id after which the next page begins; `None` where nothing follows.
+    pub cursor: Option<String>,
+}
+
+impl SessionPage {
+    /// Returns a page of these objects.
+    #[must_use]
+    pub fn new(objects: Vec<SessionInfo>, cursor: Option<String>) -> Self {
+        Self { objects, cursor }
+    }
+}
+
+/// A table of a session object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SessionTable {
+    /// Name.
+    pub name: String,
+    /// Number of its rows.
+    pub rows: u64,
+}
+
+impl SessionTable {
+    /// Returns the entry of a table.
+    #[must_use]
+    pub fn new(name: impl Into<String>, rows: u64) -> Self {
+        Self { name: name.into(), rows }
+    }
+}
+
+/// A session object, looked into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SessionDetails {
+    /// The object.
+    #[serde(flatten)]
+    pub info: SessionInfo,
+    /// Number of runs of its alarm that have failed. Default: 0.
+    pub alarm_retries: u32,
+    /// Number of its key-value pairs.
+    pub keys: u64,
+    /// Its tables, by name.
+    pub tables: Vec<SessionTable>,
+}
+
+impl SessionDetails {
+    /// Returns the details of an object whose alarm has not failed.
+    #[must_use]
+    pub fn new(info: SessionInfo, keys: u64, tables: Vec<SessionTable>) -> Self {
+        Self { info, alarm_retries: 0, keys, tables }
+    }
+}
+
+/// Rows of a statement on an object's database.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SessionRows {
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// The rows' values. A blob is an array of its bytes.
+    pub rows: Vec<Vec<Json>>,
+}
+
+impl SessionRows {
+    /// Returns rows.
+    #[must_use]
+    pub fn new(columns: Vec<String>, rows: Vec<Vec<Json>>) -> Self {
+        Self { columns, rows }
+    }
+}
+
+/// Session objects by their classes, to look into without starting them.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use isobar_gateway::catalog::{CatalogError, SessionCatalog, SessionDetails, SessionPage, SessionRows};
+///
+/// #[derive(Debug)]
+/// struct Nothing;
+///
+/// #[async_trait]
+/// impl SessionCatalog for Nothing {
+///     async fn classes(&self) -> Result<Vec<String>, CatalogError> {
+///         Ok(Vec::new())
+///     }
+///     async fn list(&self, _class: &str, _after: Option<&str>, _limit: usize) -> Result<Option<SessionPage>, CatalogError> {
+///         Ok(None)
+///     }
+///     async fn details(&self, _class: &str, _id: &str) -> Result<Option<SessionDetails>, CatalogError> {
+///         Ok(None)
+///     }
+///     async fn query(&self, _class: &str, _id: &str, _sql: &str) -> Result<Option<SessionRows>, CatalogError> {
+///         Ok(None)
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait SessionCatalog: Debug + Send + Sync {
+    /// Returns the classes that have objects, in byte order.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::Unavailable`](super::CatalogErrorKind::Unavailable).
+    async fn classes(&self) -> Result<Vec<String>, CatalogError>;
+
+    /// Returns objects of a class, from the one after this id on, and `limit` at most; `None` where there is no such class.
+    ///
+    /// # Errors
+    /// [`InvalidName`](super::CatalogErrorKind::InvalidName) for an id that is not one of the class,
+    /// [`Unavailable`](super::CatalogErrorKind::Unavailable).
+    async fn list(&self, class: &str, after: Option<&str>, limit: usize) -> Result<Option<SessionPage>, CatalogError>;
+
+    /// Returns what an object has stored; `None` where there is no such class or object. The object is named by its id or its name.
+    ///
+    /// # Errors
+    /// [`CatalogErrorKind::Unavailable`](super::CatalogErrorKind::Unavailable).
+    async fn details(&self, class: &str, id: &str) -> Result<Option<SessionDetails>, CatalogError>;
+
+    /// Runs one statement that reads on an object's database; `None` where there is no such class or object.
+    ///
+    /// # Errors
+    /// [`InvalidName`](super::CatalogErrorKind::InvalidName) for a statement that is refused, with SQLite's reason;
+    /// [`Unavailable`](super::CatalogErrorKind::Unavailable).
+    async fn query(&self, class: &str, id: &str, sql: &str) -> Result<Option<SessionRows>, CatalogError>;
+}

@@ -1,0 +1,413 @@
+//! The explorer of `isobar serve` in a real browser: each section, in both schemes, judged by axe-core.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use serde_json::{Value, json};
+
+use super::tab::{Result, Tab};
+use super::{ATTACK, PICTURE, Walk};
+use crate::http::Server;
+use crate::{cargo, npm, run as execute, target};
+
+const AXE: &str = "axe-core@4.14.1";
+const CONFIG: &str = r#"name = "explorer"
+compatibility_date = "2026-11-01"
+
+[[r2_buckets]]
+binding = "STORAGE"
+bucket_name = "shop-assets"
+
+[[d1_databases]]
+binding = "DB"
+database_name = "shop"
+database_id = "6f1c2b3a-0000-4000-8000-00000000e001"
+
+[[analytics_engine_datasets]]
+binding = "EVENTS"
+dataset = "shop_events"
+"#;
+const SCHEMA: &str = "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, mail TEXT UNIQUE);
+CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER NOT NULL REFERENCES customers (id) ON DELETE CASCADE, total REAL NOT NULL, note TEXT);
+CREATE INDEX orders_by_customer ON orders (customer);
+CREATE VIEW large_orders AS SELECT * FROM orders WHERE total > 90;
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
+  INSERT INTO customers SELECT i, 'Customer ' || i, 'c' || i || '@example.com' FROM n;
+INSERT INTO orders SELECT id, id, id * 0.75, NULL FROM customers;
+INSERT INTO orders VALUES (9007199254740993, 1, 1, NULL)";
+/// Time within which events of requests are to be read.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A project with something in each section.
+struct Shop {
+    folder: PathBuf,
+    isobar: PathBuf,
+}
+
+/// Walks through the explorer, first read-only, then writable. Returns the number of screenshots.
+pub(super) fn run(chromium: &str, shots: &Path) -> Result<usize> {
+    let tools = std::path::absolute(target().join("axe"))?;
+    npm::install(&tools, &[AXE])?;
+    let axe = fs::read_to_string(tools.join("node_modules/axe-core/axe.min.js"))?;
+    let shop = Shop::build()?;
+    let profile = shop.folder.join("profile");
+    let mut walk = Explored {
+        walk: Walk { tab: Tab::open(chromium, &profile)?, origin: String::new(), shots: shots.to_owned(), taken: 0 },
+        axe,
+        judged: 0,
+    };
+    let token = shop.token("r2:read,r2:write,d1:write,analytics:read,sessions:read")?;
+    {
+        let _server = walk.open(&shop, &[])?;
+        walk.signs_in(&token)?;
+        walk.sections()?;
+        walk.buckets()?;
+        walk.databases()?;
+        walk.datasets()?;
+        walk.refuses_writes()?;
+        walk.phone()?;
+        walk.signs_out()?;
+    }
+    let _server = walk.open(&shop, &["--explorer-write"])?;
+    walk.signs_in(&token)?;
+    walk.writes(&shop)?;
+    println!("axe-core finds nothing wrong in {} views of the explorer", walk.judged);
+    Ok(walk.walk.taken)
+}
+
+impl Shop {
+    fn build() -> Result<Self> {
+        execute(cargo().args(["build", "--quiet", "--package", "isobar-cli"]))?;
+        let folder = std::path::absolute(target().join("browser-explorer"))?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(folder.join("site"))?;
+        let shop = Self { isobar: std::path::absolute(target().join("debug/isobar"))?, folder };
+        fs::write(shop.folder.join("wrangler.toml"), CONFIG)?;
+        let hostile = format!("photos/{ATTACK}.txt").replace('/', "∕").replacen('∕', "/", 1);
+        let objects: [(&str, Vec<u8>); 5] = [
+            ("photos/mark.png", base64::engine::general_purpose::STANDARD.decode(PICTURE)?),
+            ("photos/page.html", format!("<!doctype html><title>x</title>{ATTACK}").into_bytes()),
+            (&hostile, b"the key is hostile".to_vec()),
+            ("notes/readme.txt", "A long text. ".repeat(10_000).into_bytes()),
+            ("notes/bytes.bin", (0..=255).collect()),
+        ];
+        for (key, content) in objects {
+            fs::write(shop.folder.join("content"), content)?;
+            shop.isobar(&["r2", "object", "put", &format!("shop-assets/{key}"), "--file", "content"])?;
+        }
+        for number in 1..=60 {
+            let key = format!("shop-assets/many/file-{number:03}.txt");
+            shop.isobar(&["r2", "object", "put", &key, "--file", "content"])?;
+        }
+        shop.isobar(&["d1", "execute", "DB", "--command", SCHEMA])?;
+        let note = format!("UPDATE orders SET note = '{}' WHERE id = 3", ATTACK.replace('\'', "''"));
+        shop.isobar(&["d1", "execute", "DB", "--command", &note])?;
+        for version in ["first", "second"] {
+            fs::write(shop.folder.join("site/index.html"), format!("<h1>The {version} site</h1>"))?;
+            shop.isobar(&["deploy", "site", "STORAGE/static", "--message", &format!("The {version} one")])?;
+        }
+        Ok(shop)
+    }
+
+    fn isobar(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.isobar).args(arguments).current_dir(&self.folder).output()?;
+        if !output.status.success() {
+            return Err(format!("isobar {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn token(&self, scope: &str) -> Result<String> {
+        let key: Value =
+            serde_json::from_str(&self.isobar(&["keys", "create", "--scope", scope, "--name", "browser", "--json"])?)?;
+        Ok(key["token"].as_str().ok_or("the key has no token")?.to_owned())
+    }
+}
+
+/// A browser in the explorer.
+struct Explored {
+    walk: Walk,
+    axe: String,
+    judged: usize,
+}
+
+impl Explored {
+    /// Serves the shop with the explorer, and visits the site, so that there are requests in the log.
+    fn open(&mut self, shop: &Shop, options: &[&str]) -> Result<Server> {
+        let mut command = Command::new(&shop.isobar);
+        command.current_dir(&shop.folder).args(["serve", "--port", "0", "--explorer", "127.0.0.1:0"]);
+        let server = Server::start(command.args(options).env("RUST_LOG", "error"))?;
+        let said = server.said("explorer on ").ok_or("isobar serve does not print the explorer's address")?;
+        self.walk.origin = said.split(' ').next().unwrap_or_default().to_owned();
+        for path in ["/", "/", "/index.html", "/nowhere"] {
+            server.get(path)?;
+        }
+        Ok(server)
+    }
+
+    /// Signs in, after a token that is none.
+    fn signs_in(&mut self, token: &str) -> Result<()> {
+        let Walk { tab, origin, .. } = &mut self.walk;
+        tab.size(1280, 900)?;
+        tab.go(&format!("{origin}/"))?;
+        tab.shows("Sign in")?;
+        tab.fill("#sign-in", &[("token", "isobar_nothing")])?;
+        tab.click("#sign-in button")?;
+        tab.shows("The token is not valid, or no longer.")?;
+        tab.complaints.clear(); // the browser calls the 401 an error
+        self.both("explorer-sign-in")?;
+        self.walk.tab.fill("#sign-in", &[("token", token)])?;
+        self.walk.tab.click("#sign-in button")?;
+        self.walk.tab.shows("Your key")?;
+        self.kept_out()
+    }
+
+    /// Visits every section.
+    fn sections(&mut self) -> Result<()> {
+        self.both("explorer-overview")?;
+        self.view("buckets", "shop-assets")?;
+        self.view("databases", "6f1c2b3a-0000-4000-8000-00000000e001")?;
+        self.view("sessions", "Session objects")?;
+        self.view("datasets", "shop_events")?;
+        self.view("deploys", "The second one")?;
+        self.view("api", "/client/v4/user/tokens/verify")?;
+        self.walk.tab.click("details.operation summary")?;
+        self.walk.tab.click("details.operation button")?;
+        self.walk.tab.shows("This API Token is valid and active")?;
+        self.requests()
+    }
+
+    /// Waits for the events of the requests, and searches among them.
+    fn requests(&mut self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        self.walk.tab.go(&format!("{}/#/requests", self.walk.origin))?;
+        self.walk.tab.shows("What the application has answered")?;
+        while self.walk.tab.run("document.body.innerText.includes('95 % within')")? != true {
+            if Instant::now() > end {
+                return Err("no request is in the log".into());
+            }
+            self.walk.tab.run("[...document.querySelectorAll('#search button')].at(-1).click()")?;
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        self.both("explorer-requests")?;
+        self.walk.tab.fill("#search", &[("status", "4")])?;
+        self.walk.tab.click("#search button")?;
+        let all_failed = "document.querySelectorAll('#log tbody tr').length > 0 && \
+            [...document.querySelectorAll('#log tbody tr')].every((row) => row.innerText.includes('404'))";
+        self.walk.tab.until("the requests that were not found", all_failed)
+    }
+
+    fn buckets(&mut self) -> Result<()> {
+        self.view("buckets/shop-assets", "photos/")?;
+        // The arrow keys go from row to row.
+        let script = "(() => { const [first, second] = document.querySelectorAll('tbody a'); first.focus(); \
+            first.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowDown', bubbles: true })); return document.activeElement === second; })()";
+        if self.walk.tab.run(script)? != true {
+            return Err("the arrow keys do not go to the next row".into());
+        }
+        self.view("buckets/shop-assets?prefix=photos%2F", "mark.png")?;
+        self.view("buckets/shop-assets?prefix=photos%2F&key=photos%2Fmark.png", "Storage class")?;
+        self.walk.tab.until("the picture", "document.querySelector('.preview img')?.naturalWidth === 1")?;
+        self.view("buckets/shop-assets?key=photos%2Fpage.html", "<!doctype html>")?;
+        self.kept_out()?;
+        self.view("buckets/shop-assets?key=notes%2Freadme.txt", "The first 64.0 KiB of")?;
+        self.view("buckets/shop-assets?key=notes%2Fbytes.bin", "Not text: its first bytes.")?;
+        self.walk.tab.run(
+            "[...document.querySelectorAll('main button')].find((it) => it.textContent === 'Create link').click()",
+        )?;
+        self.walk.tab.shows("Whoever has it can download the object.")?;
+        let script = "fetch(document.getElementById('link').value).then(async (it) => \
+            `${it.status} ${it.headers.get('content-disposition').split(';')[0]} ${(await it.arrayBuffer()).byteLength}`)";
+        let downloaded = self.walk.tab.run(script)?;
+        if downloaded != "200 attachment 256" {
+            return Err(format!("the link gives {downloaded}").into());
+        }
+        self.both("explorer-link")
+    }
+
+    fn databases(&mut self) -> Result<()> {
+        const SHOP: &str = "databases/6f1c2b3a-0000-4000-8000-00000000e001";
+        self.view(SHOP, "large_orders")?;
+        self.view(&format!("{SHOP}/table/orders"), "Rows 1 to 50")?;
+        self.walk.tab.shows("orders_by_customer")?;
+        self.kept_out()?;
+        self.view(&format!("{SHOP}/table/orders?sort=id&order=desc"), "9007199254740993")?;
+        self.view(&format!("{SHOP}/table/orders?where=total+%3C+2+--+a+comment&from=0"), "Rows 1 to 3")?;
+        self.view(&format!("{SHOP}/table/orders?where=nothing+%3D+1"), "no such column")?;
+        self.walk.tab.complaints.clear(); // the browser calls the 400 an error
+        self.view(&format!("{SHOP}/sql"), "Ctrl+Enter")?;
+        let run = |sql: &str, button: &str| {
+            format!(
+                "document.getElementById('sql').value = {}; document.getElementById('{button}').click()",
+                json!(sql)
+            )
+        };
+        self.walk.tab.run(&run("SELECT count(*) AS customers FROM customers; SELECT * FROM orders LIMIT 3", "run"))?;
+        self.walk.tab.shows("Result 2")?;
+        self.walk.tab.shows("130")?;
+        self.kept_out()?;
+        self.both("explorer-sql")?;
+        let joined = "SELECT c.name, sum(o.total) FROM customers c JOIN orders o ON o.customer = c.id GROUP BY c.id";
+        self.walk.tab.run(&run(joined, "explain"))?;
+        self.walk.tab.shows("USING INDEX orders_by_customer")?;
+        self.both("explorer-plan")?;
+        // What was run is offered again, also after the page was left.
+        self.walk.tab.go(&format!("{}/#/buckets", self.walk.origin))?;
+        self.view(&format!("{SHOP}/sql"), "History")?;
+        self.walk.tab.until("the history", "document.querySelectorAll('.history button').length === 2")?;
+        self.view(&format!("{SHOP}/export"), "One file of SQL")?;
+        // A download of the browser's is not followed here: its content is.
+        self.walk.tab.run("window.saved = new Promise((done) => { URL.createObjectURL = (blob) => (blob.text().then(done), 'data:,'); }); 0")?;
+        self.walk.tab.click("#export")?;
+        let saved = self.walk.tab.run("window.saved")?;
+        if !saved.as_str().is_some_and(|sql| sql.contains("CREATE TABLE customers") && sql.contains("INSERT INTO")) {
+            return Err(format!("the export is {saved}").into());
+        }
+        self.walk.calm()
+    }
+
+    fn datasets(&mut self) -> Result<()> {
+        self.view("datasets/shop_events", "Workers Analytics Engine")?;
+        self.walk
+            .tab
+            .run("[...document.querySelectorAll('main button')].find((it) => it.textContent === 'By hour').click()")?;
+        self.walk.tab.until("the line chart", "document.querySelector('#drawn svg .line') !== null")?;
+        self.walk.tab.run("document.getElementById('sql').value = 'SELECT blob4 AS status, sum(double4) AS requests FROM shop_events GROUP BY status ORDER BY status'; \
+            document.getElementById('run').click()")?;
+        self.walk
+            .tab
+            .until("the answer", "[...document.querySelectorAll('td, th')].some((it) => it.textContent === '404')")?;
+        self.walk.tab.run("(() => { const kind = document.getElementById('kind'); kind.value = 'bars'; kind.dispatchEvent(new Event('change')); })()")?;
+        self.walk.tab.until("the bars", "document.querySelectorAll('#drawn rect.mark').length >= 2")?;
+        self.both("explorer-chart")?;
+        self.view("datasets/shop_events/tail", "Live")?;
+        self.walk.tab.until("the newest points", "document.querySelectorAll('#tail tbody tr').length > 0")?;
+        self.walk.calm()
+    }
+
+    /// Checks that the server refuses what the page does not offer.
+    fn refuses_writes(&mut self) -> Result<()> {
+        self.view("databases/6f1c2b3a-0000-4000-8000-00000000e001/sql", "History")?;
+        self.walk.tab.run(
+            "document.getElementById('sql').value = 'DELETE FROM orders'; document.getElementById('run').click()",
+        )?;
+        self.walk.tab.shows("open for reading alone")?;
+        self.both("explorer-refused")?;
+        self.walk.tab.complaints.clear(); // the browser calls the 403 an error
+        self.view("buckets/shop-assets", "photos/")?;
+        if self.walk.tab.run("document.getElementById('upload') === null")? != true {
+            return Err("a read-only explorer offers uploads".into());
+        }
+        Ok(())
+    }
+
+    /// Visits views at a phone's width.
+    fn phone(&mut self) -> Result<()> {
+        self.walk.tab.size(390, 844)?;
+        for (place, text) in [
+            ("", "Your key"),
+            ("buckets/shop-assets?prefix=many%2F", "file-001.txt"),
+            ("databases/6f1c2b3a-0000-4000-8000-00000000e001/table/orders", "Rows 1 to 50"),
+            ("databases/6f1c2b3a-0000-4000-8000-00000000e001/sql", "Ctrl+Enter"),
+            ("requests", "95 % within"),
+        ] {
+            self.walk.tab.go(&format!("{}/#/{place}", self.walk.origin))?;
+            self.walk.tab.shows(text)?;
+            let name = format!(
+                "explorer-phone-{}",
+                place.split(['?', '/']).next().filter(|name| !name.is_empty()).unwrap_or("overview")
+            );
+            self.walk.shoot(&name)?;
+            if self.walk.tab.run("document.documentElement.scrollWidth > 390")? == true {
+                return Err(format!("{place:?} is wider than a phone").into());
+            }
+        }
+        self.walk.tab.size(1280, 900)
+    }
+
+    fn signs_out(&mut self) -> Result<()> {
+        self.walk.tab.click("#sign-out")?;
+        self.walk.tab.shows("Token")?;
+        let left = self.walk.tab.run(
+            "`${sessionStorage.length} ${document.cookie.length} ${JSON.stringify(localStorage).includes('isobar_')}`",
+        )?;
+        if left != "0 0 false" {
+            return Err(format!("after signing out the browser keeps {left}").into());
+        }
+        self.walk.calm()
+    }
+
+    /// Uploads, replaces and deletes an object, changes a row, and rolls back.
+    fn writes(&mut self, shop: &Shop) -> Result<()> {
+        let file = shop.folder.join("new file.txt");
+        for (content, shown) in [("one", "1 file uploaded"), ("two two", "Replace new file.txt?")] {
+            fs::write(&file, content)?;
+            self.view("buckets/shop-assets?prefix=uploads%2F", "Upload files")?;
+            self.walk.tab.choose("#upload", &file)?;
+            self.walk.tab.shows(shown)?;
+        }
+        self.both("explorer-replace")?;
+        self.walk.tab.complaints.clear(); // the browser calls the 412 an error
+        self.walk.tab.click("dialog button[value=yes]")?;
+        self.walk.tab.until("that the dialog is gone", "document.querySelector('dialog') === null")?;
+        self.walk.tab.shows("1 file uploaded")?;
+        self.view("buckets/shop-assets?key=uploads%2Fnew+file.txt", "two two")?;
+        self.walk.tab.click("button.danger")?;
+        self.walk.tab.shows("The object is deleted for good.")?;
+        self.walk.tab.click("dialog button[value=yes]")?;
+        self.walk.tab.shows("Nothing begins with this.")?;
+        self.view("databases/6f1c2b3a-0000-4000-8000-00000000e001/sql", "History")?;
+        self.walk.tab.run("document.getElementById('sql').value = \"UPDATE customers SET name = 'Ada' WHERE id = 1\"; document.getElementById('run').click()")?;
+        self.walk.tab.shows("1 row changed")?;
+        self.view("deploys", "The first one")?;
+        self.walk.tab.click("button[aria-label^=Serve]")?;
+        self.walk.tab.shows("Serve this deploy?")?;
+        self.walk.tab.click("dialog button[value=yes]")?;
+        let is_back = "[...document.querySelectorAll('tbody tr')].some((row) => row.innerText.includes('The first one') && row.innerText.includes('Served'))";
+        self.walk.tab.until("the first deploy", is_back)?;
+        self.walk.calm()
+    }
+
+    /// Visits a view, looks at it in both schemes, and has axe-core judge it.
+    fn view(&mut self, place: &str, text: &str) -> Result<()> {
+        self.walk.tab.go(&format!("{}/#/{place}", self.walk.origin))?;
+        self.walk.tab.until(text, "document.getElementById('main').getAttribute('aria-busy') === 'false'")?;
+        self.walk.tab.shows(text)?;
+        let name: String =
+            place.chars().take_while(|char| *char != '?').map(|char| if char == '/' { '-' } else { char }).collect();
+        self.both(&format!("explorer-{}", name.replace("6f1c2b3a-0000-4000-8000-00000000e001", "shop")))
+    }
+
+    /// Takes a screenshot in each scheme, and has axe-core judge both.
+    fn both(&mut self, name: &str) -> Result<()> {
+        for scheme in ["dark", "light"] {
+            self.walk.tab.scheme(scheme)?;
+            self.walk.shoot(&format!("{name}-{scheme}"))?;
+            let script = format!(
+                "{}; axe.run(document, {{ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] }})\
+                .then(({{ violations }}) => violations.map(({{ id, nodes }}) => `${{id}}: ${{nodes.map(({{ html }}) => html).join(' ')}}`))",
+                self.axe
+            );
+            let found = self.walk.tab.run(&script)?;
+            if found.as_array().is_none_or(|found| !found.is_empty()) {
+                return Err(format!("axe-core, {name}, {scheme}: {found:#}").into());
+            }
+            self.judged += 1;
+        }
+        Ok(())
+    }
+
+    /// Asserts that nothing out of the data has run.
+    fn kept_out(&mut self) -> Result<()> {
+        let ran = self.walk.tab.run("window.attacked ?? document.querySelectorAll('main script, main svg [onload], main img[onerror], main iframe').length")?;
+        if ran != 0 {
+            return Err(format!("something out of the data is in the page: {ran}").into());
+        }
+        Ok(())
+    }
+}
