@@ -299,7 +299,7 @@ pub(crate) async fn open_database(file: &Path) -> isobar_db::Result<SqliteDataba
 }
 
 /// Returns the names of the folders in a folder, sorted; none where there is no such folder.
-fn folders(folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+pub(crate) fn folders(folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|error| format!("cannot read {}: {error}", folder.display()))?,

@@ -172,7 +172,7 @@ impl Explored {
         self.both("explorer-overview")?;
         self.view("buckets", "shop-assets")?;
         self.view("databases", "6f1c2b3a-0000-4000-8000-00000000e001")?;
-        self.view("sessions", "Session objects")?;
+        self.view("sessions", "No session object has stored something here yet.")?;
         self.view("datasets", "shop_events")?;
         self.view("deploys", "The second one")?;
         self.view("api", "/client/v4/user/tokens/verify")?;

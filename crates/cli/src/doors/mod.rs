@@ -4,6 +4,7 @@ mod buckets;
 mod databases;
 mod deploys;
 mod keyring;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use self::buckets::LocalBuckets;
 use self::databases::LocalDatabases;
 pub(crate) use self::deploys::SiteDeploys;
+use self::sessions::LocalSessions;
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -44,8 +46,8 @@ pub(crate) struct Doors {
     /// Serve R2's S3 API on this address, for aws, rclone and other clients of S3; needs a key, see `isobar keys`
     #[arg(long, value_name = "ADDRESS:PORT")]
     s3: Option<SocketAddr>,
-    /// Serve the explorer on this address: a page over buckets, databases, datasets, requests and deploys, which only reads; it asks
-    /// for the token of a key, see `isobar keys`
+    /// Serve the explorer on this address: a page over buckets, databases, session objects, datasets, requests and deploys, which only
+    /// reads; it asks for the token of a key, see `isobar keys`
     #[arg(long, value_name = "ADDRESS:PORT")]
     explorer: Option<SocketAddr>,
     /// Let the explorer write what the key allows: uploads, deletions, every statement, rollbacks
@@ -156,7 +158,8 @@ impl BoundDoors {
                 .with_audit(audit);
             if let Some(server) = explorer {
                 announce_explorer(&server.url(), explorer_access)?;
-                let router = explorer_over(door.clone(), explorer_access, config, site).into_router();
+                let explorer = explorer_over(door.clone(), explorer_access, config, site);
+                let router = explorer.with_sessions(Arc::new(LocalSessions::new(&root))).into_router();
                 served.push(tokio::spawn(serve("the explorer", server, router, opened.clone())));
             }
             if let Some(server) = rest {
@@ -261,8 +264,8 @@ fn announce_s3(url: &str) -> Outcome {
 /// Prints the address of the explorer, and how to sign in.
 fn announce_explorer(url: &str, access: Access) -> Outcome {
     let (mode, scope) = match access {
-        Access::Read => ("read-only", "r2:read,d1:read,analytics:read"),
-        Access::Write => ("writable", "r2:read,r2:write,d1:write,analytics:read"),
+        Access::Read => ("read-only", "r2:read,d1:read,sessions:read,analytics:read"),
+        Access::Write => ("writable", "r2:read,r2:write,d1:write,sessions:read,analytics:read"),
     };
     say!("explorer on {url} ({mode})");
     say!("  token     isobar keys create --scope {scope}");

@@ -74,7 +74,7 @@ pub(crate) async fn explorer(access: Access) -> Door {
         ("top", "text/plain", "x"),
     ] {
         let options = PutOptions::default().with_content_type(content_type);
-        photos.put(&Key::new(key).unwrap(), body.into(), options).await.unwrap();
+        drop(photos.put(&Key::new(key).unwrap(), body.into(), options).await.unwrap());
     }
     door.database("orders").await;
     let schema = "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL); INSERT INTO items VALUES (1, 'pen')";

@@ -1,0 +1,129 @@
+//! The session objects of a place, as a catalog to look into.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use isobar_gateway::catalog::{
+    CatalogError, CatalogErrorKind, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionTable,
+};
+use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions, ObjectDetails};
+use isobar_sessions::{Error, ErrorKind, IdScheme, Value};
+
+use super::buckets::unavailable;
+use crate::place::{checked, folders};
+
+/// The objects below a root. They are looked into as their files are, whichever process hosts them.
+#[derive(Debug)]
+pub(super) struct LocalSessions {
+    folder: PathBuf,
+}
+
+impl LocalSessions {
+    pub(super) fn new(root: &std::path::Path) -> Self {
+        Self { folder: root.join("sessions") }
+    }
+
+    /// Looks into the objects of a class, on a thread where that may take its time; `None` where there is no such class.
+    async fn look<T: Send + 'static>(
+        &self,
+        class: &str,
+        look: impl FnOnce(&Catalog) -> Result<Option<T>, Error> + Send + 'static,
+    ) -> Result<Option<T>, CatalogError> {
+        let Ok(class) = checked(class).map(str::to_owned) else { return Ok(None) };
+        let folder = self.folder.join(&class);
+        let shown = folder.clone();
+        let looked = tokio::task::spawn_blocking(move || match folder.is_dir() {
+            true => Catalog::open(&folder, &class).and_then(|catalog| look(&catalog)),
+            false => Ok(None),
+        });
+        let looked = looked.await.map_err(|error| unavailable("the session objects cannot be read", &shown, error))?;
+        looked.map_err(|error| match error.kind() {
+            ErrorKind::Damaged => unavailable("the session object is damaged", &shown, error),
+            ErrorKind::Storage | ErrorKind::StorageFull | ErrorKind::Overloaded | ErrorKind::Internal => {
+                unavailable("the session objects cannot be read now", &shown, error)
+            }
+            _ => CatalogError::new(CatalogErrorKind::InvalidArgument, error.message()),
+        })
+    }
+}
+
+#[async_trait]
+impl SessionCatalog for LocalSessions {
+    async fn classes(&self) -> Result<Vec<String>, CatalogError> {
+        folders(&self.folder).map_err(|error| unavailable("the session objects cannot be listed", &self.folder, error))
+    }
+
+    async fn list(&self, class: &str, after: Option<&str>, limit: usize) -> Result<Option<SessionPage>, CatalogError> {
+        let after = after.map(|after| IdScheme::new(class).parse(after)).transpose();
+        let after = after.map_err(|error| CatalogError::new(CatalogErrorKind::InvalidArgument, error.message()))?;
+        let options = CatalogListOptions::default().with_after(after).with_limit(limit);
+        self.look(class, move |catalog| {
+            let page = catalog.list(&options)?;
+            let objects = page.objects.into_iter().map(info).collect();
+            Ok(Some(SessionPage::new(objects, page.cursor.map(|id| id.to_string()))))
+        })
+        .await
+    }
+
+    async fn details(&self, class: &str, id: &str) -> Result<Option<SessionDetails>, CatalogError> {
+        let id = id.to_owned();
+        self.look(class, move |catalog| Ok(catalog.details(&catalog.id(&id))?.map(details))).await
+    }
+
+    async fn query(&self, class: &str, id: &str, sql: &str) -> Result<Option<SessionRows>, CatalogError> {
+        let id = id.to_owned();
+        let sql = sql.to_owned();
+        self.look(class, move |catalog| {
+            let Some(cursor) = catalog.query(&catalog.id(&id), &sql, ())? else { return Ok(None) };
+            let columns = cursor.column_names().to_vec();
+            let rows = cursor.raw().iter().map(|row| row.iter().map(Value::to_json).collect()).collect();
+            Ok(Some(SessionRows::new(columns, rows)))
+        })
+        .await
+    }
+}
+
+fn info(entry: CatalogEntry) -> SessionInfo {
+    let mut info = SessionInfo::new(entry.id.to_string());
+    info.name = entry.id.name().map(str::to_owned);
+    info.bytes = entry.bytes;
+    info.alarm = entry.alarm;
+    info.changed = entry.changed;
+    // The reason names files of the server.
+    info.damage = entry.damage.map(|_| "its file is damaged: isobar sessions info says how".to_owned());
+    info
+}
+
+fn details(found: ObjectDetails) -> SessionDetails {
+    let tables = found.tables.into_iter().map(|table| SessionTable::new(table.name, table.rows)).collect();
+    let mut details = SessionDetails::new(info(found.entry), found.keys, tables);
+    if let Some(alarm) = found.alarm {
+        details.info.alarm = Some(alarm.due);
+        details.alarm_retries = alarm.retries;
+    }
+    details
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_of_other_folders_are_no_classes() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join("sessions/Room")).unwrap();
+        std::fs::create_dir_all(home.path().join("keys")).unwrap();
+        let sessions = LocalSessions::new(home.path());
+        assert_eq!(sessions.classes().await.unwrap(), ["Room"]);
+        for class in ["../keys", "..", "", ".", "Room/..", "Nothing"] {
+            assert_eq!(sessions.list(class, None, 10).await.unwrap(), None, "{class}");
+            assert_eq!(sessions.details(class, "lobby").await.unwrap(), None, "{class}");
+            assert_eq!(sessions.query(class, "lobby", "SELECT 1").await.unwrap(), None, "{class}");
+        }
+        assert_eq!(sessions.list("Room", None, 10).await.unwrap(), Some(SessionPage::default()));
+        assert_eq!(sessions.details("Room", "lobby").await.unwrap(), None);
+        let error = sessions.list("Room", Some("lobby"), 10).await.unwrap_err();
+        assert_eq!(error.kind(), CatalogErrorKind::InvalidArgument);
+    }
+}
