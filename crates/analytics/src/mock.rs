@@ -104,10 +104,13 @@ impl EventSink for MockSink {
 /// ```
 #[derive(Clone)]
 pub struct MockExecutor {
-    answer: Arc<dyn Fn(&Query) -> Result<Answer> + Send + Sync>,
+    answer: Arc<AnswerFn>,
     dialect: Dialect,
     queries: Arc<Mutex<Vec<Query>>>,
 }
+
+/// Answers a query.
+type AnswerFn = dyn Fn(&Query) -> Result<Answer> + Send + Sync;
 
 impl MockExecutor {
     /// Creates an executor that answers each query by this function.
