@@ -138,6 +138,10 @@ pub trait SessionBackend {
     }
     /// Resets the object, as [`SessionContext::abort`] does.
     fn abort(&self, reason: &str);
+    /// Returns the time of the clock that the alarm goes by. Without an implementation of its own that is the system's.
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
 }
 
 /// Context of a session object: storage, alarm, WebSockets. Cheap to clone; not `Send`, as it stays on the object's thread.
@@ -247,6 +251,12 @@ impl SessionContext {
     /// [`ErrorKind::Storage`], [`ErrorKind::StorageFull`] and [`ErrorKind::Damaged`] when the object's file fails.
     pub fn alarm(&self) -> Result<Option<DateTime<Utc>>> {
         self.backend.alarm()
+    }
+
+    /// Returns the time of the clock that the alarm goes by: the system's, unless a test has given the host another one.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.backend.now()
     }
 
     /// Sets the alarm, in place of the one there is; a time in the past means now. An object has one alarm.

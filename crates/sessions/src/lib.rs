@@ -47,6 +47,8 @@ mod object;
 mod operation;
 mod pipe;
 pub mod scheduler;
+#[cfg(feature = "timers")]
+pub mod timers;
 mod upgrade;
 mod value;
 mod websocket;

@@ -7,6 +7,7 @@ mod ids;
 mod probe;
 mod sockets;
 mod storage;
+mod timers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub fn cases() -> Vec<Case<Subject>> {
     cases.extend(concurrency::cases());
     cases.extend(alarms::cases());
     cases.extend(sockets::cases());
+    cases.extend(timers::cases());
     cases
 }
 

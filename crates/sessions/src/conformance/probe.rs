@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value as Json, json};
 
+use crate::timers::{Timer, Timers};
 use crate::{
     AlarmInfo, Body, CloseFrame, Error, ErrorKind, KvListOptions, Message, Request, Response, Result, SessionContext,
     SessionObject, Value, WebSocket, socket_pair, websocket_response,
@@ -40,6 +41,7 @@ pub struct Probe {
     memory: Cell<i64>,
     /// Notes, in order.
     notes: RefCell<Vec<String>>,
+    timers: Timers,
 }
 
 impl SessionObject for Probe {
@@ -57,7 +59,8 @@ impl SessionObject for Probe {
         if context.kv().get::<bool>("refuse to start")?.unwrap_or_default() {
             return Err(Error::application("refused to start"));
         }
-        Ok(Self { context, memory: Cell::default(), notes: RefCell::default() })
+        let timers = Timers::new(&context);
+        Ok(Self { context, memory: Cell::default(), notes: RefCell::default(), timers })
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -90,7 +93,7 @@ impl SessionObject for Probe {
                 self.act(operation).await?;
             }
         }
-        Ok(())
+        self.timers.run(&info, async |timer| self.fired(timer).await).await
     }
 
     async fn message(&self, socket: &WebSocket, message: Message) -> Result<()> {
@@ -161,6 +164,9 @@ impl Probe {
                 return Ok(done);
             }
             if let Some(done) = self.on_sockets(operation)? {
+                return Ok(done);
+            }
+            if let Some(done) = self.on_timers(operation)? {
                 return Ok(done);
             }
             if let Some(done) = self.in_time(operation).await? {
@@ -238,6 +244,39 @@ impl Probe {
         for operation in operations.as_array().into_iter().flatten() {
             let done = self.act(operation.clone()).now_or_never();
             done.unwrap_or_else(|| Err(Error::application("a transaction cannot wait")))?;
+        }
+        Ok(())
+    }
+
+    /// Runs an operation on timers; `None` for another.
+    fn on_timers(&self, operation: Operation<'_>) -> Result<Option<Json>> {
+        let timers = &self.timers;
+        let name = operation.text("name");
+        Ok(Some(match operation.name() {
+            "set timer" => {
+                let at = self.context.now() + chrono::Duration::milliseconds(operation.number("in"));
+                done(timers.set(&name, at, &operation.0["do"]))?
+            }
+            "every" => done(timers.every(&name, &operation.text("cron"), &operation.0["do"]))?,
+            "cancel timer" => timers.cancel(&name)?.into(),
+            "timers" => {
+                let until = |timer: &Timer| timer.due.map(|due| (due - self.context.now()).num_milliseconds());
+                let shown = |timer: Timer| {
+                    json!({"name": timer.name, "in": until(&timer), "scheduled": timer.scheduled.timestamp_millis(),
+                           "cron": timer.cron, "retries": timer.retries, "failure": timer.failure})
+                };
+                timers.list()?.into_iter().map(shown).collect()
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Notes that a timer runs, and does what its payload says.
+    async fn fired(&self, timer: Timer) -> Result<()> {
+        self.context.sql().exec("CREATE TABLE IF NOT EXISTS fired (name TEXT, retries INTEGER)", ())?;
+        self.context.sql().exec("INSERT INTO fired VALUES (?, ?)", (&timer.name, timer.retries))?;
+        for operation in timer.payload::<Option<Vec<Json>>>()?.unwrap_or_default() {
+            self.act(operation).await?;
         }
         Ok(())
     }

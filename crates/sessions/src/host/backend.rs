@@ -155,4 +155,8 @@ impl SessionBackend for ObjectState {
     fn abort(&self, reason: &str) {
         self.break_with(Error::new(ErrorKind::Reset, reason));
     }
+
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.shared.alarms.now()).unwrap_or_default()
+    }
 }

@@ -8,6 +8,7 @@ mod growth;
 mod journal;
 mod restart;
 mod scheduler;
+mod timers;
 
 use std::sync::Arc;
 use std::time::Duration;
