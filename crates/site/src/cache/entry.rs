@@ -1,4 +1,8 @@
 //! Entries of the cache, and the responses that are made from them.
+//!
+//! An entry is immutable but for its stamp, which a revalidation replaces, so that responses that are being sent share it without
+//! a lock. It has the head of a 200 and of a 304 as bytes, formatted once; ranges, digests and failed preconditions are computed
+//! from it for their request.
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -1,4 +1,9 @@
 //! Keys of the cache.
+//!
+//! A response depends on the path, on what the client accepts as encoding, on whether it wants a page (only in a single-page
+//! application), and on the host (only if a `_headers` rule names one). Each of these that a site does not use is left out of its
+//! keys, so that it has fewer entries. `Accept-Encoding` counts by what it leads to, not by its text: the headers of all browsers
+//! make a few keys. A lookup borrows from the request; a key is copied only to insert it.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};

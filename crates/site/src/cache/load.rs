@@ -1,4 +1,18 @@
 //! Reading and revalidating entries of the cache.
+//!
+//! One function serves every cached request, in this order:
+//!
+//! 1. The entry is fresh: served (`Hit`).
+//! 2. It may be served stale, and another request is revalidating it already: served (`Stale`).
+//! 3. The request takes the entry's lock, so that one request at a time reads. Those that waited take what it has read; if its
+//!    read failed while they waited, they get the same error, and do not ask the failing store again.
+//! 4. The path is resolved anew. If it leads to the same version by the same rules, the entry is validated and kept
+//!    (`Revalidated`); else the response is read whole, compressed where that is worth it, and inserted (`Miss`).
+//! 5. The store fails: a stale entry within its time is served, else the error.
+//!
+//! The first reading of a response is also under its lock, by an empty entry, so that a burst of requests for a new path is one
+//! read. A response that cannot be cached (a listing, a large body, one that the rules of a new deploy make depend on the host)
+//! is remembered as such.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;

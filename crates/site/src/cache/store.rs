@@ -1,4 +1,13 @@
 //! The entries of the cache: their bound, their eviction, and their freshness.
+//!
+//! **Freshness.** The store's [`generation`](isobar_storage::ObjectStore::generation) is a number that changes whenever anything
+//! in the bucket may have changed. While it is the same, and no purge and no change of the rules has come, an entry is fresh for
+//! any time: a hit asks nobody. When it moves, each entry is revalidated once, when it is next asked for; most turn out to be
+//! unchanged, which costs a `head` and no body. A store without a generation is blind: there an entry is fresh for
+//! [`CacheOptions::fresh_for`].
+//!
+//! **Bound.** Entries are weighed in bytes, headers and keys included, and the cache evicts those that are asked for rarely
+//! (S3-FIFO by `quick_cache`), in shards with a lock each. A body that would not fit into a shard is streamed from the store.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,4 +1,8 @@
 //! Cached responses as HTTP/1.1 bytes, for a server that writes them itself.
+//!
+//! A plain request for what is cached is answered by two writes, of bytes that are there already. What depends on more of the
+//! request, such as a range, is not prepared here and goes the usual way: the same function decides both, so that they cannot
+//! answer differently.
 
 use std::sync::Arc;
 

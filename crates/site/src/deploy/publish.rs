@@ -1,4 +1,10 @@
 //! Creating a deploy.
+//!
+//! 1. Every file is read and hashed; what no object has already is uploaded, under a name that is its hash, and the store verifies
+//!    the sha256. Files of two deploys that are the same are one object.
+//! 2. The manifest, a list of paths with their objects and the texts of the rules, is written under a name that is its own hash.
+//! 3. The pointer is swapped on the condition that nobody else has swapped it meanwhile. This is the moment of the deploy; before it
+//!    nothing is served of it, and a deploy that breaks off leaves objects that the next one uses or a pruning removes.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -1,4 +1,11 @@
 //! The deploy that a site serves.
+//!
+//! A request sees one deploy from its beginning to its end: it holds the manifest that it began with, rules included. The pointer
+//! is read again only when the store's generation has moved (else once a second), by one request for all. If the store fails
+//! meanwhile, the known deploy is served for up to an hour: its manifest is in memory.
+//!
+//! Files that never change under their name stay reachable for the pages of earlier deploys that are still open in browsers:
+//! where the current manifest has no such name, those of the last deploys are asked.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

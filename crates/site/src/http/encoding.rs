@@ -1,4 +1,8 @@
 //! Content negotiation: the coding that a client prefers.
+//!
+//! A file may have precompressed variants beside it (`app.js.br`, `.zst`, `.gz`). The coding with the highest weight wins; of
+//! equal ones the one that compresses best. A coding that the client ranks below `identity` is not used, as the client then
+//! prefers the bytes as they are. `*` stands for every coding that is not named.
 
 /// A content coding that a site may have precompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,7 @@
 //! Conditional requests, in the order of RFC 9110 13.2.2.
+//!
+//! ETags decide where a request has both an ETag and a date. A file of a deploy can go back to an older version (a rollback), so
+//! its date alone does not say that the client's copy is as new: there `If-Modified-Since` holds for the very date only.
 
 use std::time::SystemTime;
 

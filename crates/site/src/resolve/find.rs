@@ -1,4 +1,8 @@
 //! The file for a path, by the `html_handling` and `not_found_handling` of Workers Static Assets.
+//!
+//! Candidates are looked up in their order, and the first that exists decides. An error of the store ends the search: taking the
+//! next candidate would answer with another page, or with 404, because the store was busy. Each file is looked up once for a
+//! request, as the candidates of several rules name the same ones.
 
 use isobar_storage::Error;
 

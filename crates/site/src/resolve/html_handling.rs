@@ -1,4 +1,15 @@
 //! The files that may answer a path, by the `html_handling` of Workers Static Assets.
+//!
+//! A page has one address, and the others redirect to it. With `auto-trailing-slash`, the default:
+//!
+//! | file | address | redirected to it |
+//! |---|---|---|
+//! | `/about.html` | `/about` | `/about.html`, `/about/` |
+//! | `/docs/index.html` | `/docs/` | `/docs`, `/docs/index`, `/docs/index.html` |
+//!
+//! `force-trailing-slash` gives both a slash, `drop-trailing-slash` neither. The lists here are pure: they say what would be
+//! served or redirected if the file existed, and [`find`](super::find) looks. They are held to the real asset Worker by `cargo
+//! xtask assets`.
 
 use crate::handling::HtmlHandling;
 

@@ -1,4 +1,8 @@
 //! The rules of a site while it is served: replaced as a whole, and never by rules that are wrong.
+//!
+//! `isobar serve` reads the rules again while files are edited. Both files are replaced at once. A file with a line that is wrong
+//! now, and was not wrong before, keeps its earlier rules, and the caller learns the lines: a slip while editing must not take
+//! the redirects of a site away.
 
 #[cfg(feature = "cache")]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

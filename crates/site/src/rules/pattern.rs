@@ -1,4 +1,7 @@
 //! Patterns of paths with `*` and `:placeholders`.
+//!
+//! A pattern is a literal, or a regular expression of `regex-lite` that is anchored at both ends and matches in time linear to
+//! the path: a rule of a user cannot make a request slow. Its literal beginning is compared first, which decides for most rules.
 
 use regex_lite::Regex;
 use url::Url;
