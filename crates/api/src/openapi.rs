@@ -1,4 +1,7 @@
 //! OpenAPI 3.1 of the declared resources.
+//!
+//! The document is made from the declarations that the handlers run by, so it cannot name a column or a method that does not
+//! exist. `cargo xtask schema` tests the API against it, natively and as a Worker.
 
 use serde_json::{Map, Value as Json, json};
 

@@ -241,10 +241,7 @@ async fn ask_one(sessions: &dyn SessionNamespace, user: &str, object: String) ->
     (object, occupancy)
 }
 
-/// Takes a room out of a tenant's directory, once it has been deleted.
-///
-/// # Errors
-/// The namespace's error.
+/// Takes a room out of a tenant's directory, once it has been deleted: it no longer counts towards the tenant's quota.
 pub async fn forget(sessions: &dyn SessionNamespace, directory: &ObjectId, object: &str) -> Result<()> {
     sessions.fetch(directory, request(Method::DELETE, object.as_bytes().to_vec())).await.map(drop)
 }

@@ -1,4 +1,8 @@
 //! Limits of what one client may send: token buckets.
+//!
+//! A bucket has one number: how much of its burst is spent, and when that was. Time gives back `per_second` of it, and an event
+//! costs one. A refusal costs nothing, so a client that waits as it is told is let through. One that goes on all the same is
+//! refused in silence after the first time, and cut off in the end.
 
 use chrono::{DateTime, Utc};
 

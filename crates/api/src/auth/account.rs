@@ -1,4 +1,7 @@
 //! Signing up, in and out.
+//!
+//! Answers do not reveal whether an address has an account: a wrong address costs the time of a wrong password, and gets the same
+//! answer. A try is counted before the password is compared. Signing up writes user, tenant, membership and session in one batch.
 
 use axum::Extension;
 use axum::extract::State;

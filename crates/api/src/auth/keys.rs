@@ -1,4 +1,9 @@
 //! API keys: a prefix that is seen, a secret that is shown once.
+//!
+//! A key is `iso_PREFIX_SECRET`. The prefix finds its row and may be shown and logged; the secret is shown once and kept as a
+//! hash, and the fixed beginning lets scanners find keys that were published by mistake. A key acts for its user, with at most
+//! the role that it was given and at most the role that the user has now, and within its scopes. It cannot make or end
+//! credentials.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};

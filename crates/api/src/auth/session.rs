@@ -1,4 +1,12 @@
 //! Sessions of people: rows, and a cookie that names one.
+//!
+//! A session is a row, and a cookie with a random token of which the row has the hash: who reads the database cannot sign in. The
+//! token is replaced while it is used ([`AuthOptions`]); the one before stays good for 60 s, as requests in flight have it. A
+//! token that was stolen is so of use for a limited time, or until the session ends. Ending a session deletes its row, and takes
+//! effect with the next request.
+//!
+//! What the request may do is looked up with the session, in one query: the role that the user has in the tenant now, not when it
+//! began.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use isobar_db::{Database, QueryableExt, Statement};

@@ -1,4 +1,8 @@
 //! The contents of images: access, and links.
+//!
+//! Three ways to an image: it is public; it is of the principal's own tenant; or the request has a link. A link is an HMAC over
+//! the image, its end and the image's epoch, so links need no rows, and raising the epoch revokes all links of an image. Who has
+//! none of the three gets 404, as for an image that does not exist.
 
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};

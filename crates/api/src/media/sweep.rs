@@ -1,4 +1,9 @@
 //! The sweep: it ends uploads that have expired, and deletions that were interrupted.
+//!
+//! States of a row in `uploads`: `coming` (bytes are being received) and `going` (the object is being deleted). The sweep claims
+//! a `coming` row that has expired by making it `going`, in a statement that also checks that nobody else has renewed it
+//! meanwhile: from then on it cannot become an image. The object is deleted, and once more an hour later, as a part may have been
+//! in flight; then the row goes.
 
 use chrono::Utc;
 use isobar_db::QueryableExt;

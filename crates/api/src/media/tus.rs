@@ -1,5 +1,9 @@
 //! Resumable uploads by tus 1.0.0 (<https://tus.io/protocols/resumable-upload>), with the extensions creation,
 //! creation-defer-length, creation-with-upload, expiration and termination.
+//!
+//! An upload is a row of the journal with the number of bytes that are stored. A `PATCH` locks the row, so that one request at a
+//! time adds bytes, and must name the offset at which the upload stands; another offset is 409 with the right one. The work runs
+//! to its end even if the connection breaks: what has come is kept, and a client that asks by `HEAD` continues from there.
 
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};

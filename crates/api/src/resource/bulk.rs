@@ -1,4 +1,8 @@
 //! Many writes in one request: all of them or none.
+//!
+//! The operations are planned first, each with its own policy and checks, and then run in one batch, in which each change is
+//! followed by a statement that fails where nothing was changed. So they happen together or not at all. Only where the batch has
+//! failed are the rows looked up again, to name the operations that have found no row of their revision.
 
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;

@@ -1,4 +1,14 @@
 //! Handlers of one resource: list, get, create, change, delete.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /things` | a page; see [`list`](super::list) |
+//! | `GET /things/{id}` | the row, with its revision as `ETag`; 304 to `If-None-Match` |
+//! | `POST /things` | 201 with `Location`; the same answer again to the same `Idempotency-Key` |
+//! | `PATCH /things/{id}` | the changed row; needs `If-Match` (428 without, 412 for another revision) |
+//! | `DELETE /things/{id}` | 204; with `If-Match` only the row of that revision, else 412 |
+//!
+//! A row that the principal may not see does not exist: 404, never 403. All statements come from a [`Scope`].
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};

@@ -1,4 +1,8 @@
 //! Bodies of requests: from JSON to the values of a row, with every mistake named by its field.
+//!
+//! Checks come in an order that makes the answer useful: unknown fields and wrong types, then missing fields, all of them in one
+//! answer; then references, which ask the database, only if nothing else was wrong. Secrets are sealed last, for the very cell
+//! that they will stand in.
 
 use axum::extract::rejection::BytesRejection;
 use bytes::Bytes;

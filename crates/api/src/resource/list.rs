@@ -1,4 +1,18 @@
 //! The query of a list: filters, order, page, columns, search words.
+//!
+//! | parameter | meaning |
+//! |---|---|
+//! | `limit` | rows of a page, 1 to 200. Default: 50 |
+//! | `cursor` | `next` of the page before |
+//! | `sort` | columns, each with `-` before it for the descending order. Default: the resource's |
+//! | `fields` | columns to answer with. Default: all that are shown |
+//! | `q` | words, each of which must occur, where the resource has a search |
+//! | `column=x`, `column[gt]=x`, ... | a filter; `ne`, `gt`, `gte`, `lt`, `lte`, `in`, `prefix`, `null` |
+//!
+//! A page is found by the values of its last row (keyset), not by counting rows: rows that come and go shift nothing, and the
+//! hundredth page costs what the first does. So a cursor holds those values, and the order that they are of; it is refused with
+//! another order. The id is always the last column of an order, which makes it total. Each parameter that is wrong is named, all
+//! in one answer.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,13 @@
 //! Calls of tools and prompts: their progress, their elicitations, their ends.
+//!
+//! A call is a task that outlives its request: a tool may run for minutes, and in the revisions with sessions its client may come
+//! back for the answer. It ends when the tool has answered, when the client cancels it (by a message within a session, else by
+//! closing the stream), or when its user is revoked.
+//!
+//! **Elicitation.** A tool that needs input returns what it needs. A client of the newest revision gets that as the result of its
+//! call, calls again with the answers, and sends back the tool's state, which is sealed for this tool and this user. For older
+//! clients the object itself sends the questions on the call's stream, waits for at most 5 minutes for each, and calls the tool
+//! again with the answers. So a tool is written once, for all of them. A call has at most 10 rounds.
 
 use std::time::Duration;
 

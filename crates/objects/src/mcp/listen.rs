@@ -1,4 +1,8 @@
 //! `subscriptions/listen` of the revision without sessions, and notifications of changes.
+//!
+//! In the revision without sessions a client says by one request what it wants to hear of, and the answer to it is a stream that
+//! stays open. A user's streams and subscriptions are bounded; a new stream ends the oldest one in an orderly way. While a stream
+//! is open the object stays in memory, unless the host needs the room.
 
 use bytes::Bytes;
 use futures_channel::mpsc;

@@ -1,4 +1,7 @@
 //! The answer to a request: one JSON, or, when messages precede the result, a stream of events.
+//!
+//! Nothing is decided when a call begins: the response is one JSON if the result is the first thing to be said, and becomes a
+//! stream of events with the first message before it. A client that does not take streams gets no such messages, and the JSON.
 
 use std::convert::Infallible;
 

@@ -155,6 +155,20 @@ pub enum Change {
 }
 
 /// Reports a call's progress to its client. Never fails: a client without a stream misses the report.
+///
+/// ```
+/// use isobar_objects::mcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorData};
+/// use isobar_objects::mcp::McpCall;
+///
+/// /// A tool that takes its time.
+/// async fn import(call: McpCall) -> Result<CallToolResponse, ErrorData> {
+///     for row in 0..100 {
+///         call.reporter.progress(f64::from(row), Some(100.0), Some("importing"));
+///         // ... import it ...
+///     }
+///     Ok(CallToolResult::success(vec![ContentBlock::text("100 rows")]).into())
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Reporter(pub(super) Option<UnboundedSender<Report>>);
 

@@ -1,4 +1,8 @@
 //! The revisions with sessions: `initialize`, `Mcp-Session-Id`, streams that can be resumed.
+//!
+//! A session is a row, so it survives the object's sleep; a user has a limited number, and a new one ends the one that was unused
+//! for longest. What answers no request (notifications) goes to a stream of the session's own, `GET`. Every event has an id and
+//! is stored before it is sent; a client that has lost its connection names the last id that it has seen, and gets what followed.
 
 use futures_channel::mpsc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};

@@ -1,4 +1,13 @@
 //! From a click to a session or a connection.
+//!
+//! 1. `POST /auth/oauth/{provider}`: a row with the hashes of a random state and of a random cookie, good for 10 minutes. The
+//!    answer is the URL of the provider, with a PKCE challenge and, for OpenID Connect, a nonce; both follow from the state,
+//!    under a key of the vault.
+//! 2. The provider sends the browser back with the state and a code. The row is deleted by the statement that finds it, so that a
+//!    state is good once; the cookie shows that it is the same browser, and `iss` that it is the same provider.
+//! 3. The code is exchanged for tokens, and the identity is taken from the ID token, or from the provider's API.
+//! 4. A sign-in looks for the user who has connected this identity. An address that is the same proves nothing: it connects no
+//!    account.
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};

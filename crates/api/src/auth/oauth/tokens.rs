@@ -1,4 +1,8 @@
 //! The tokens of connections: sealed, and fresh when they are needed.
+//!
+//! A refresh token is often good once. So one request at a time refreshes a connection's tokens, by a lease in the row; the others
+//! are asked to come again (503), and a refresh runs to its end even if its client goes away. A provider that refuses the refresh
+//! token has ended the connection: it is marked so, and the user is asked to connect again (409).
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
