@@ -13,6 +13,19 @@ use crate::{
 };
 
 /// A dataset in memory. Clones share it.
+///
+/// ```
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::{DataPoint, EventSink};
+///
+/// let visits = MemorySink::new();
+/// visits.write(DataPoint::new().with_index("tenant-1").with_blob("/home").with_double(1.0));
+/// let points = visits.points();
+/// assert_eq!((points.len(), points[0].blob(1)), (1, &b"/home"[..]));
+/// // What is over a limit is dropped and counted, as everywhere.
+/// visits.write(DataPoint::new().with_index("i".repeat(97)));
+/// assert_eq!((visits.points().len(), visits.stats().invalid), (1, 1));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct MemorySink {
     state: Arc<Mutex<State>>,

@@ -1,4 +1,8 @@
 //! The stack around an application's routes.
+//!
+//! From the outside in: the request's id; the observer, which so sees what the layers below it refuse, too; `nosniff`; the
+//! refusal of writes from other sites; panics as 500; the limit of bodies; with `run_worker_first` the site, for the paths that
+//! are its own; then `/healthz`, `/readyz` and the routes, and the site for what no route has.
 
 use std::any::Any;
 use std::fmt;

@@ -1,4 +1,8 @@
 //! Readiness: whether everything that an application needs can do its work now.
+//!
+//! A check tries: a bucket is asked whether it takes writes, a database begins and ends one. Checks run side by side, and one
+//! that does not answer within 2 s has failed, so that a hanging disk is seen. The outcome counts for a second: a probe that asks
+//! more often costs nothing.
 
 use std::sync::Arc;
 

@@ -1,4 +1,9 @@
 //! Bodies of requests: how long a client may take for one, and how much memory all of them take.
+//!
+//! Two limits, of time and of memory. A body must neither pause for too long nor come too slowly on the whole, so that a client
+//! cannot hold a request open by a byte now and then. What is held of bodies in memory is counted against one budget, of which
+//! one address has a share; a body for which there is no room is given up. Bytes that were read count until the request ends, as
+//! its handler may have them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

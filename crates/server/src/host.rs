@@ -1,4 +1,8 @@
 //! The host of a request (RFC 9112 3.2, RFC 9113 8.3.1).
+//!
+//! A request that names two hosts, or an invalid one, or none where it must, is refused before anything acts on it: a cache or a
+//! proxy in front may have believed the other one. The authority of an absolute target and of HTTP/2 becomes the header `Host`,
+//! so that an application looks in one place.
 
 use http::uri::Authority;
 use http::{HeaderValue, Request, Version, header};

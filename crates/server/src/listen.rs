@@ -1,4 +1,8 @@
 //! Listeners: one for each thread on the same address, or a socket in the file system.
+//!
+//! Each thread has a listener of its own on the same address (`SO_REUSEPORT`), and the system spreads connections over them: no
+//! thread waits for another to accept. Whether the address is free is found out by a listener without that option first, as
+//! another server with the option would not be noticed.
 
 use std::io;
 use std::net::SocketAddr;

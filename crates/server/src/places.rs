@@ -1,4 +1,8 @@
 //! Limits of concurrent connections, in all and from one address.
+//!
+//! A connection takes two places: one of all, when it is accepted, and one of its address, when that is known (behind a proxy it
+//! is known later). IPv6 counts by networks of 64 bits, as one client has all addresses of its own. Both are given back when the
+//! connection ends, however it does.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

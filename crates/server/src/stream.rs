@@ -1,4 +1,8 @@
 //! A connection's bytes, and how long its client may leave them unread.
+//!
+//! It times a client at the two places at which HTTP's own timeouts do not: before it is plain what it speaks, and while it takes
+//! nothing of what is written. Progress of a single byte begins the time of writing again: a slow client is served, one that
+//! stands still is not.
 
 use std::future::Future;
 use std::io;

@@ -1,4 +1,8 @@
 //! Certificates, read again when their files are others.
+//!
+//! The files' times are looked at with a new connection, at most every 5 seconds, so that a renewed certificate needs no signal
+//! and no restart. One that cannot be read (the key is written after the certificate, say) leaves the old one in use, and is
+//! tried again.
 
 use std::fs;
 use std::path::Path;

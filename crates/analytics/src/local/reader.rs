@@ -1,4 +1,9 @@
 //! Reading segments in bounded batches, skipping damaged data.
+//!
+//! A thread reads, one batch at a time and only when it is asked for the next, so that a slow reader holds one batch. Frames are
+//! found by their lengths; where a checksum does not hold, the reader looks for the next place at which a frame with a right
+//! checksum begins, skips what is between, and reports how much that was. A frame's checksum covers its position in the file, so
+//! a text within an event that looks like a frame is not taken for one.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,4 +1,9 @@
 //! The segment files: appending, syncing, expiring.
+//!
+//! A segment is appended to, synced once for each batch, and ended by its size or its age. After a failed write its end is cut
+//! back to what is durable, and a new one is begun: a disk that has failed once may fail again in the same place. The process
+//! that writes holds the file's lock, by which others know that its end still moves. Ages are measured by two clocks; when the
+//! wall clock has jumped against the other one, nothing is removed by age in that round.
 
 use std::fs::{self, File};
 use std::io::Write;

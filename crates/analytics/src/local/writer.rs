@@ -1,4 +1,8 @@
 //! The writer thread.
+//!
+//! One thread per open sink. It exchanges the full buffer for an empty one, so producers wait for a pointer's exchange and never
+//! for the disk. Flushes that have come meanwhile are answered by the same sync; a failure that no flush has waited for is
+//! reported to the next one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

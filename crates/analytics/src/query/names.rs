@@ -1,4 +1,7 @@
 //! The names of columns without an alias: their expression as ClickHouse writes it.
+//!
+//! Clients read answers by the names of columns, so a column without an alias must be called as ClickHouse calls it: by its own
+//! functions for operators (`plus(a, 1)`), its numbers and its quotes.
 
 use sqlparser::ast::{self, BinaryOperator, DateTimeField, Expr, UnaryOperator, Value};
 

@@ -1,4 +1,8 @@
 //! Text to syntax tree, by sqlparser, with guards where it reads a text in another way than ClickHouse.
+//!
+//! sqlparser's ClickHouse dialect reads most of a query as ClickHouse does. Where it does not, a wrong reading would be a wrong
+//! answer. So tokens are checked before it sees them (escapes in texts, operators and words that it knows and Analytics Engine
+//! does not), the format clause is cut off, and what it would leave unread at the end is an error.
 
 use sqlparser::ast;
 use sqlparser::dialect::ClickHouseDialect;

@@ -1,4 +1,8 @@
 //! Columns of values: arrow arrays of three kinds, and constants.
+//!
+//! Types of SQL are many, kinds of storage three: 64-bit integers (also booleans, times and intervals), floats, and bytes (texts
+//! need not be UTF-8, as in ClickHouse). The type decides what the bits mean: an unsigned 64-bit integer has the bits of a signed
+//! one. So each function is written for three kinds, and [`arithmetic`](super::exec) cuts a result to the width of its type.
 
 use std::sync::Arc;
 

@@ -1,4 +1,8 @@
 //! Requests with retries where those are safe.
+//!
+//! Whether a request may be sent twice is the caller's to say ([`Idempotency`](super::Idempotency)): after a timeout nobody knows
+//! whether the first one was done. Where the server has certainly done nothing (no connection, 429, 503) any request may be
+//! repeated. A body that cannot be made again is sent once.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,4 +1,7 @@
 //! The retry policy: pure, with the clock and randomness injected.
+//!
+//! The policy only decides: it gets the attempt's number, the outcome and a random share, and says how long to wait, or that it
+//! is enough. So each rule has a test without a clock.
 
 use std::fmt::Debug;
 use std::pin::Pin;

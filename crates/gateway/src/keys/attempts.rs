@@ -1,4 +1,7 @@
 //! A limit on failed attempts to sign in, by address.
+//!
+//! The table is bounded, as addresses cost an attacker little. An address that is not in it counts as new, so forgetting one is
+//! no more than a fresh start for it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

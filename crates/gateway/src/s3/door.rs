@@ -1,4 +1,9 @@
 //! The door: a service that speaks S3.
+//!
+//! The way of a request: [`guard`](super::guard) looks at the head, and finds the access key that it names;
+//! [`session`](super::session) is made for this key and this request alone; s3s verifies the signature and reads the operation;
+//! [`screen`](super::screen) refuses what R2 does not have; the operation's handler gets a store from the session, which checks
+//! the key's scope. No handler can reach a store in another way.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,4 +1,7 @@
 //! Errors of stores, catalogs and requests as S3's.
+//!
+//! A client learns its own mistakes in S3's codes, and of the server's only that there is one: messages of stores may name files.
+//! Those go to the log, under the request's id.
 
 use http::StatusCode;
 use isobar_storage::{Error, ErrorKind};

@@ -1,4 +1,9 @@
 //! Listings of objects, of both versions.
+//!
+//! The two versions differ in how a page is continued: the first behind a key (`marker`), the second by a cursor. Both are made
+//! out of one page of the store. A store's page may be shorter than was asked for, and one that is empty may still have a next:
+//! it is asked on until the page is full or the listing ends. Keys are bytes to a store and XML to a client: what XML cannot hold
+//! is sent encoded, if the client has asked for that, and is an error otherwise.
 
 use std::sync::Arc;
 

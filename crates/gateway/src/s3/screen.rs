@@ -1,4 +1,8 @@
 //! The operations that there are, and what R2 does not have of each: the table of its documentation, as code.
+//!
+//! A header that is ignored is a promise that is not kept: a client that asks for encryption or a lock must not believe that it
+//! has got it. So each operation names the headers and parameters that it knows, and those of S3's that R2 does not have are
+//! refused with R2's `NotImplemented`. Source: R2's documentation, "S3 API compatibility".
 
 use std::sync::Arc;
 

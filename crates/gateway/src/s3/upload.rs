@@ -1,4 +1,8 @@
 //! Bodies of uploads: streamed into a store, and checked before their last bytes reach it.
+//!
+//! A body passes one chunk behind: a chunk goes to the store when the next one has come, and the last one only after the
+//! signatures of the chunks, the trailer and all digests have been compared. So a store never has all bytes of a body that is
+//! wrong, and stores nothing. The reason is kept beside the stream, as the store can only report that its body broke off.
 
 use std::sync::{Arc, Mutex};
 

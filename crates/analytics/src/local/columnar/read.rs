@@ -1,4 +1,8 @@
 //! Reading a columnar segment: what is selected by time and index, and nothing else where statistics show it.
+//!
+//! Rows are sorted by index and time, and the file has the least and greatest of both for each page of 8,192 rows. Row groups and
+//! then pages whose bounds cannot have a wanted row are not read; of the others only the columns that are asked for. Every block
+//! that is read is compared with its checksum in the manifest before it is decoded.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

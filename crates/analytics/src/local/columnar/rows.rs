@@ -1,4 +1,7 @@
 //! Events as columns, in memory; and events out of columns.
+//!
+//! A dataset has 20 blobs and 20 doubles, most of which most datasets never use: a column exists from the first event on that has
+//! it, and is filled up with empty values where an event has none. Indexes are few and repeat, so rows have their numbers.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -1,4 +1,9 @@
 //! Syntax to plan: names are looked up, types checked, aggregates found, constants computed.
+//!
+//! The order is that of the clauses' meaning, not of their place: the source gives the columns, aliases are noted, then come
+//! `WHERE`, `GROUP BY`, the output, `HAVING` and `ORDER BY`. An expression over a dataset becomes one over groups where the query
+//! aggregates: each part of it must be a key of the group or an aggregate, and is replaced by that column. Constants are computed
+//! here, so that an error in one is an error of the query.
 
 mod aggregates;
 mod calls;

@@ -1,4 +1,8 @@
 //! Names and what they stand for, and the expressions of the syntax.
+//!
+//! ClickHouse lets an alias stand for its expression anywhere in the query, also in `WHERE`, and before a column of the same
+//! name, but not within its own expression. So a name is looked up in the aliases first, and an alias is put in as its
+//! expression. Aliases that name aliases can double with each step: the number of expressions is bounded.
 
 use std::collections::HashMap;
 

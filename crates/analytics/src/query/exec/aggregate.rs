@@ -1,4 +1,7 @@
 //! States of aggregate functions, one for each group.
+//!
+//! A call has one state for each group, in a vector by the number of the group. States that grow with the data (quantiles,
+//! `topK`, `DISTINCT`) count their memory, which is what bounds a query. The values are those of ClickHouse over all rows.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,12 @@
 //! The local executor: runs a plan over a source, batch by batch.
+//!
+//! A plan is run from its source up: [`source`] hands over batches of the columns that are named, the filter keeps rows of them,
+//! and then either the output is computed batch by batch, or [`groups`] and [`aggregate`] take the rows in and give one row for
+//! each group at the end. `ORDER BY` with a `LIMIT` keeps no more rows than that needs ([`sort`]), and a limit without an order
+//! ends the reading early.
+//!
+//! Expressions are evaluated a column at a time ([`eval`]), and constants once. Between batches the run looks at its deadline,
+//! its cancellation and its memory, so that it ends at most one batch late.
 
 mod aggregate;
 mod arithmetic;

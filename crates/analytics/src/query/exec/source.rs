@@ -1,4 +1,8 @@
 //! The rows that a `SELECT` reads.
+//!
+//! What a filter says of `timestamp` and `index1` goes to the source with the request, as a hint by which it may leave out
+//! segments and pages. It need not be exact: the filter itself is applied to every row that comes. Only conditions that hold for
+//! every row, those joined by `AND` at the top, can be hints.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampSecondType, UInt32Type};
