@@ -229,8 +229,12 @@ impl Export<'_> {
         if !exists || self.options.content == Content::Schema {
             return Ok(());
         }
-        let counters = self.list("SELECT name, seq FROM sqlite_sequence ORDER BY rowid", |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+        // An application may write there what it likes, and SQLite takes what is no counter for none.
+        let sql = "SELECT name, seq FROM sqlite_sequence WHERE typeof(name) = 'text' ORDER BY rowid";
+        let counters = self.list(sql, |row| {
+            let mut seq = String::new();
+            push_value(&mut seq, row.get_ref(1)?);
+            Ok((row.get::<_, String>(0)?, seq))
         })?;
         for (name, seq) in counters.iter().filter(|(name, _)| tables.iter().any(|table| table.name == *name)) {
             let name = literal(name);

@@ -52,28 +52,13 @@ use crate::{Error, ErrorKind};
 /// The error of SQLite, in this crate's kinds.
 #[cfg(all(any(feature = "memory", feature = "local"), not(target_arch = "wasm32")))]
 fn failed(error: &rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode as Code;
-    let code = match error {
-        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => Some(error.code),
-        _ => None,
+    let (code, message) = match error {
+        rusqlite::Error::SqliteFailure(error, Some(message)) => (error.extended_code, message.clone()),
+        rusqlite::Error::SqliteFailure(code, None) => (code.extended_code, error.to_string()),
+        rusqlite::Error::SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
+        other => return Error::new(ErrorKind::Sql, other.to_string()),
     };
-    let kind = match code {
-        Some(Code::DatabaseCorrupt | Code::NotADatabase) => ErrorKind::Corrupt,
-        Some(Code::DiskFull) => ErrorKind::StorageFull,
-        Some(Code::DatabaseBusy | Code::DatabaseLocked | Code::SystemIoFailure) => ErrorKind::Unavailable,
-        Some(Code::PermissionDenied | Code::CannotOpen | Code::ReadOnly) => ErrorKind::PermissionDenied,
-        Some(Code::TooBig) => ErrorKind::TooBig,
-        Some(Code::AuthorizationForStatementDenied) => ErrorKind::NotAuthorized,
-        Some(Code::ConstraintViolation) => ErrorKind::Constraint(crate::Constraint::Other),
-        Some(Code::Unknown) | None => ErrorKind::Sql,
-        Some(_) => ErrorKind::Internal,
-    };
-    let message = match error {
-        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
-        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
-        other => other.to_string(),
-    };
-    Error::new(kind, message)
+    Error::new(crate::codes::kind(code, &message, 0), message)
 }
 
 /// The error of reading or writing.

@@ -4,10 +4,8 @@ use isobar_sqlite::{Failure, code_name, unknown_function};
 use rusqlite::ffi;
 
 use super::connection::must_stop;
-use crate::{Constraint, Error, ErrorKind};
-
-/// Errors of the operating system for a disk without room: ENOSPC, and EDQUOT on Linux and on macOS.
-const NO_ROOM: [i32; 3] = [28, 122, 69];
+use crate::codes::kind;
+use crate::{Error, ErrorKind};
 
 /// The error of a statement.
 pub(super) fn of(failure: &Failure) -> Error {
@@ -19,7 +17,8 @@ pub(super) fn of(failure: &Failure) -> Error {
         let message = format!("no such function: {name}{}: {}", shown(*offset), code_name(*code));
         return Error::new(ErrorKind::Sql, message);
     }
-    let error = Error::new(kind(failure), format!("{message}{}: {}", shown(*offset), code_name(*code)));
+    let error =
+        Error::new(kind(*code, message, failure.system), format!("{message}{}: {}", shown(*offset), code_name(*code)));
     if is_failed_sync(failure) { error.for_good() } else { error }
 }
 
@@ -63,32 +62,4 @@ pub(super) fn is_failed_sync(failure: &Failure) -> bool {
 /// Returns whether the disk has failed or has no room.
 pub(super) fn is_of_the_disk(failure: &Failure) -> bool {
     matches!(failure.code & 0xff, ffi::SQLITE_FULL | ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN | ffi::SQLITE_READONLY)
-}
-
-fn kind(failure: &Failure) -> ErrorKind {
-    match failure.code {
-        ffi::SQLITE_CONSTRAINT_UNIQUE => ErrorKind::Constraint(Constraint::Unique),
-        ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
-            ErrorKind::Constraint(Constraint::PrimaryKey)
-        }
-        ffi::SQLITE_CONSTRAINT_NOTNULL => ErrorKind::Constraint(Constraint::NotNull),
-        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorKind::Constraint(Constraint::ForeignKey),
-        ffi::SQLITE_CONSTRAINT_CHECK => ErrorKind::Constraint(Constraint::Check),
-        _ if failure.message.starts_with("not authorized") => ErrorKind::NotAuthorized,
-        _ => match failure.code & 0xff {
-            ffi::SQLITE_CONSTRAINT => ErrorKind::Constraint(Constraint::Other),
-            ffi::SQLITE_AUTH => ErrorKind::NotAuthorized,
-            ffi::SQLITE_TOOBIG => ErrorKind::TooBig,
-            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_INTERRUPT => ErrorKind::Unavailable,
-            ffi::SQLITE_FULL => ErrorKind::StorageFull,
-            // To SQLite a log or its index that cannot grow is an I/O error.
-            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN if NO_ROOM.contains(&failure.system) => ErrorKind::StorageFull,
-            ffi::SQLITE_IOERR if failure.code == ffi::SQLITE_IOERR_SHMSIZE => ErrorKind::StorageFull,
-            ffi::SQLITE_IOERR => ErrorKind::Unavailable,
-            ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_READONLY => ErrorKind::PermissionDenied,
-            ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => ErrorKind::Corrupt,
-            ffi::SQLITE_ERROR | ffi::SQLITE_MISMATCH | ffi::SQLITE_RANGE => ErrorKind::Sql,
-            _ => ErrorKind::Internal,
-        },
-    }
 }

@@ -17,6 +17,8 @@ const RICH: &str = "
         doubled INTEGER AS (id * 2) STORED, half REAL GENERATED ALWAYS AS (id / 2.0), FOREIGN KEY (pb, pa) REFERENCES parents (b, a));
     INSERT INTO children (id, pa, pb, next) VALUES (1, 'x', 1, 7), (7, 'x', 2, 1), (900, NULL, NULL, NULL);
     DELETE FROM children WHERE id = 900;
+    CREATE TABLE uncounted (id INTEGER PRIMARY KEY AUTOINCREMENT);
+    INSERT INTO sqlite_sequence VALUES ('uncounted', NULL);
     CREATE TABLE any_kind (v, \"strange \"\"name\"\"\" TEXT); -- the end of a comment
     INSERT INTO any_kind VALUES (9223372036854775807, 'max'), (-9223372036854775808, 'min'), (9007199254740993, '2^53 + 1'),
         (9e999, 'inf'), (-9e999, '-inf'), (0.1, 'tenth'), (1.0, 'one'), (1e300, 'big'), (5e-324, 'least'), (0.30000000000000004, 'sum'),
@@ -173,6 +175,11 @@ fn an_import_that_fails_leaves_nothing() {
         ),
         ("BEGIN TRANSACTION;\nCREATE TABLE t (a);\nROLLBACK; -- due to errors\n", ErrorKind::Corrupt, "line 3"),
         (attach.as_str(), ErrorKind::NotAuthorized, "line 1: not authorized"),
+        (
+            "CREATE TABLE t (a UNIQUE);\nINSERT INTO t VALUES (1), (1);",
+            ErrorKind::Constraint(Constraint::Unique),
+            "line 2: UNIQUE constraint failed: t.a",
+        ),
         ("SELECT 'never ended;\n", ErrorKind::Sql, "line 1"),
     ] {
         let result = import(&copy, &mut sql.as_bytes(), &mut |_| ());
