@@ -47,11 +47,18 @@ const OWN_STATEMENTS: usize = 16;
 pub(super) struct Call {
     abandoned: AtomicBool,
     limit: Duration,
+    /// The calls for all of which it stands; none for one that stands for itself.
+    members: Vec<Arc<Self>>,
 }
 
 impl Call {
     pub(super) fn new(limit: Duration) -> Self {
-        Self { abandoned: AtomicBool::new(false), limit }
+        Self { abandoned: AtomicBool::new(false), limit, members: Vec::new() }
+    }
+
+    /// A call for several: it is abandoned when all of them are.
+    pub(super) fn of_all(members: Vec<Arc<Self>>, limit: Duration) -> Self {
+        Self { abandoned: AtomicBool::new(false), limit, members }
     }
 
     /// Marks the result as not wanted any more: the running statement is interrupted and rolled back.
@@ -60,7 +67,8 @@ impl Call {
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed)
+        let are_all = !self.members.is_empty() && self.members.iter().all(|member| member.is_abandoned());
+        are_all || self.abandoned.load(Ordering::Relaxed)
     }
 }
 
@@ -289,6 +297,12 @@ impl AuthorizedConnection {
         let result = run();
         self.authorizer.trusted.store(false, Ordering::Relaxed);
         result
+    }
+
+    /// Begins a transaction, by one of SQLite's statements for that. It waits for another process's lock while its call may run, and is not
+    /// interrupted otherwise: what fails has not begun.
+    pub(super) fn begin(&self, sql: &str) -> Result<(), Failure> {
+        self.own_uninterrupted(sql)
     }
 
     /// Commits the open transaction. It is not interrupted, whether its caller has gone or its time is over: what succeeds is done, and

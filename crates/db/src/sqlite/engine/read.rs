@@ -139,7 +139,7 @@ impl Shared {
     fn read_snapshot(&self, connection: &mut AuthorizedConnection, work: &Work) -> Result<Vec<QueryResult>> {
         connection.follow_settings().map_err(|failure| fault::of(&failure))?;
         if !work.is_single() {
-            connection.own_statement("BEGIN").map_err(|failure| fault::of(&failure))?;
+            connection.begin("BEGIN").map_err(|failure| fault::of(&failure))?;
         }
         self.batch(connection, work, Access::Reads)
     }

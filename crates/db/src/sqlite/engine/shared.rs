@@ -98,7 +98,7 @@ impl Shared {
         self.check_writable()?;
         let connection = slot.connection()?;
         let write = || {
-            connection.own_statement("BEGIN IMMEDIATE")?;
+            connection.begin("BEGIN IMMEDIATE")?;
             if self.failing.load(Ordering::Relaxed) {
                 let version = connection.own_statement("PRAGMA user_version")?;
                 let Some(Value::Integer(version)) = version else { return Ok(()) };

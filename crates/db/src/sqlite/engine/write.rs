@@ -151,7 +151,7 @@ impl Shared {
             self.note(&failure);
             fault::of(&failure)
         };
-        connection.own_statement(if access == Access::Reads { "BEGIN" } else { "BEGIN IMMEDIATE" }).map_err(failed)?;
+        connection.begin(if access == Access::Reads { "BEGIN" } else { "BEGIN IMMEDIATE" }).map_err(failed)?;
         let results = self.batch(connection, work, access)?;
         // A statement may have ended the transaction (OR ROLLBACK), but then it has failed.
         connection.commit().map_err(failed)?;
@@ -208,7 +208,7 @@ impl Shared {
 
     /// Runs tasks in a shared transaction. Where it does not commit, it is as if none of them had run.
     fn attempt(&self, slot: &mut Slot, group: &mut [(WriteTask, Instant)]) -> Attempt {
-        let begun = self.begin_group(slot);
+        let begun = self.begin_group(slot, group);
         let connection = match begun.and_then(|()| slot.connection()) {
             Ok(connection) => connection,
             Err(error) => return Attempt::NotBegun(error),
@@ -227,14 +227,15 @@ impl Shared {
         attempt
     }
 
-    /// Begins a shared transaction. It waits for another process's lock as long as a call may.
-    fn begin_group(&self, slot: &mut Slot) -> Result<()> {
+    /// Begins a shared transaction. It waits for another process's lock as long as a call may, and while one of the callers waits.
+    fn begin_group(&self, slot: &mut Slot, group: &[(WriteTask, Instant)]) -> Result<()> {
         self.check_writable()?;
-        let _turn = Turn::start(&Arc::new(Call::new(self.options.time_limit)));
+        let calls = group.iter().map(|(task, _)| Arc::clone(&task.call)).collect();
+        let _turn = Turn::start(&Arc::new(Call::of_all(calls, self.options.time_limit)));
         let connection = slot.connection()?;
         connection.follow_settings().map_err(|failure| fault::of(&failure))?;
         connection.expect_reads(false);
-        connection.own_statement("BEGIN IMMEDIATE").map(drop).map_err(|failure| self.failed(connection, failure))
+        connection.begin("BEGIN IMMEDIATE").map_err(|failure| self.failed(connection, failure))
     }
 
     /// Runs tasks in the shared transaction that is open, and commits it.

@@ -236,3 +236,16 @@ async fn commit_that_is_done_is_never_answered_as_interrupted() {
     assert_eq!(count(&engine, "n").await, done);
     assert!(failed > 0, "no statement was looked at");
 }
+
+#[tokio::test]
+async fn group_that_waits_for_a_lock_ends_when_all_its_callers_have_gone() {
+    let fixture = Fixture::new(Duration::from_secs(30)).await;
+    let other = rusqlite::Connection::open(fixture.folder.path().join("db.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let batches: &[&[&'static str]] = &[&["INSERT INTO p VALUES (1)"], &["INSERT INTO p VALUES (2)"]];
+    let together = tokio::time::timeout(Duration::from_millis(300), fixture.together(batches));
+    assert!(together.await.is_err(), "they wait for the other process");
+    let start = Instant::now();
+    drop(fixture); // waits for its threads
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
