@@ -158,7 +158,7 @@ pub(super) fn add(seconds: i64, count: i64, unit: Unit, zone: Tz) -> i64 {
     }
 }
 
-/// Adds days, months or years to a date; what is past the calendar stays at its last day.
+/// Adds days, months or years to a date; what is past the calendar stays near its last day, so that a zone's offset does not lead out of it.
 pub(super) fn shift(date: NaiveDate, count: i64, unit: Unit) -> NaiveDate {
     let size = count.unsigned_abs();
     let months = |size: u64| Months::new(u32::try_from(size).unwrap_or(u32::MAX));
@@ -170,7 +170,9 @@ pub(super) fn shift(date: NaiveDate, count: i64, unit: Unit) -> NaiveDate {
         (_, false) => date.checked_add_days(Days::new(size)),
         (_, true) => date.checked_sub_days(Days::new(size)),
     };
-    shifted.unwrap_or(if count < 0 { NaiveDate::MIN } else { NaiveDate::MAX })
+    let room = Days::new(2);
+    let shifted = shifted.unwrap_or(if count < 0 { NaiveDate::MIN } else { NaiveDate::MAX });
+    shifted.clamp(NaiveDate::MIN + room, NaiveDate::MAX - room)
 }
 
 /// Reads `YYYY-MM-DD hh:mm:ss`, `YYYY-MM-DD`, or seconds since 1970; what is outside of 1970 to 2106 is cut to it.
@@ -297,6 +299,24 @@ mod tests {
         assert_eq!(seconds(Tz::Asia__Kathmandu), "2024-03-31 10:05:02", "of the day");
         assert_eq!(seconds(Tz::America__New_York), "2024-03-31 10:04:57", "since 1970");
         assert_eq!(show(add(at("2024-03-30 02:30:00"), 1, Unit::Day, zone), zone), "2024-03-31 01:30:00");
+    }
+
+    #[test]
+    fn intervals_beyond_the_calendar_end_within_it() {
+        for zone in [Tz::UTC, Tz::America__New_York, Tz::Europe__Berlin, Tz::Pacific__Kiritimati] {
+            for unit in [Unit::Second, Unit::Minute, Unit::Hour, Unit::Day, Unit::Month, Unit::Year] {
+                for count in [i64::MIN, -(1 << 40), -262_000, 262_000, 1 << 40, i64::MAX] {
+                    add(1_700_000_000, count, unit, zone);
+                    shift(date(19_000), count, unit);
+                    if count > 0 {
+                        start_of(counted_in(StartOf::Units(count, unit), zone), 1_700_000_000, zone);
+                        start_of_date(StartOf::Units(count, unit), date(19_000));
+                    }
+                }
+            }
+        }
+        let far = add(1_700_000_000, 1 << 40, Unit::Year, Tz::America__New_York);
+        assert!(local(far, Tz::UTC).date().year() > 262_000);
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub(super) fn round(function: &Function, vector: &Vector, ty: &Type, places: i64
         (_, true) => 18,
         (_, false) => 19,
     };
-    let scale = if -places > digits { None } else { 10_u64.checked_pow(-places as u32) };
+    let scale = if places < -digits { None } else { 10_u64.checked_pow(places.unsigned_abs() as u32) };
     let rounded = |value: i64| scale.map_or(0, |scale| round_integer(function, value, ty, scale as i64));
     Vector::from_ints((0..len).map(|row| rounded(values.get(row))).collect())
 }
