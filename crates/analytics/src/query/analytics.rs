@@ -10,22 +10,25 @@ use futures_channel::oneshot;
 
 use super::analyze::analyze;
 use super::answer::Values;
-use super::exec::{Bounds, Run, scan_request};
+use super::exec::{Bounds, Memory, Run, Selected, scan_request};
 use super::explain::explain;
 use super::parse::parse;
-use super::plan::Statement;
+use super::plan::{Select, Statement};
 use super::vector::Vector;
 use super::{Answer, AnswerColumn, Format, Query, QueryExecutor, QueryStats, ScanSource, Type};
 use crate::{Error, ErrorKind, Result};
 
 /// Memory limit of a query that none can be set above, as texts of one column are kept together.
 const MAX_MEMORY: usize = 1 << 30;
+/// Size in bytes of the stack of a thread that runs a query: enough for the deepest expression. It takes memory as far as it is used.
+const STACK_BYTES: usize = 32 << 20;
 
 /// Bounds of the queries of [`Analytics`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct QueryOptions {
-    /// Memory for groups, sorted rows and the answer of a query in bytes. Default: 256 MiB; at most 1 GiB.
+    /// Memory in bytes for the values, groups and sorted rows of a query, and for its answer, also as text. Besides it a query has a batch
+    /// of the rows that it reads, and its text. Default: 256 MiB; at most 1 GiB.
     pub memory_bytes: usize,
     /// Longest time of a query. Default: 60 s; `None` for no limit.
     pub time_limit: Option<Duration>,
@@ -86,16 +89,16 @@ impl Analytics {
         self
     }
 
-    /// Runs a query on the calling thread, which it blocks.
+    /// Runs a query, and blocks the calling thread until it is answered.
     ///
     /// # Errors
     /// As [`QueryExecutor::query`].
     pub fn run(&self, query: &Query) -> Result<Answer> {
-        self.run_until(query, &AtomicBool::new(false))
+        on_its_stack(|| self.run_until(query, &AtomicBool::new(false)))
     }
 
     /// Returns the plan of a query as text, for people: what is computed in which order, which columns are read, and within which
-    /// bounds.
+    /// bounds. Long expressions are cut off.
     ///
     /// ```
     /// # #[cfg(feature = "memory")] { (|| {
@@ -110,47 +113,84 @@ impl Analytics {
     /// # Errors
     /// [`ErrorKind::Query`] where the query is invalid.
     pub fn explain(&self, query: &Query) -> Result<String> {
-        let (plan, _) = self.plan(query)?;
-        Ok(explain(&plan, scan_request))
+        on_its_stack(|| {
+            let (plan, _) = self.plan(query, &self.memory())?;
+            Ok(explain(&plan, scan_request))
+        })
     }
 
-    fn plan(&self, query: &Query) -> Result<(Statement, Option<Format>)> {
+    fn memory(&self) -> Memory {
+        Memory::new(self.options.memory_bytes.min(MAX_MEMORY))
+    }
+
+    fn plan(&self, query: &Query, memory: &Memory) -> Result<(Statement, Option<Format>)> {
         let (syntax, format) = parse(&query.to_sql()?)?;
         let now = self.options.now.unwrap_or_else(Utc::now).timestamp();
-        Ok((analyze(&syntax, now)?, format))
+        Ok((analyze(&syntax, now, memory)?, format))
     }
 
     fn run_until(&self, query: &Query, is_cancelled: &AtomicBool) -> Result<Answer> {
-        let (plan, format) = self.plan(query)?;
+        let memory = self.memory();
+        let (plan, format) = self.plan(query, &memory)?;
+        match &plan {
+            Statement::Select(select) => self.select(select, format, &memory, is_cancelled),
+            Statement::ShowTables => {
+                Ok(list("name", self.source.datasets().map_err(|error| error.during("query"))?, format))
+            }
+            Statement::ShowTimezones => Ok(list("time_zone", chrono_tz::TZ_VARIANTS.map(|zone| zone.name()), format)),
+            Statement::ShowTimezone => Ok(list("timezone()", ["Etc/UTC"], format)),
+        }
+    }
+
+    fn select(
+        &self,
+        select: &Select,
+        format: Option<Format>,
+        memory: &Memory,
+        is_cancelled: &AtomicBool,
+    ) -> Result<Answer> {
         let time_limit = self.options.time_limit;
         let deadline = time_limit.and_then(|limit| Instant::now().checked_add(limit));
-        let memory_bytes = self.options.memory_bytes.min(MAX_MEMORY);
-        let bounds = Bounds { memory_bytes, time_limit, deadline, is_cancelled };
-        let mut run = Run { source: &*self.source, bounds, stats: QueryStats::default() };
-        let answer = match &plan {
-            Statement::Select(select) => {
-                let selected = run.select(select)?;
-                let columns = select
-                    .output
-                    .iter()
-                    .map(|output| AnswerColumn { name: output.name.clone(), ty: output.expr.ty.clone() });
-                Answer {
-                    columns: columns.collect(),
-                    values: Values::Vectors(selected.vectors),
-                    rows: selected.rows,
-                    rows_before_limit_at_least: select.limit.map(|_| selected.rows_before_limit),
-                    format,
-                    stats: run.stats,
-                }
-            }
-            Statement::ShowTables => {
-                list("name", self.source.datasets().map_err(|error| error.during("query"))?, format)
-            }
-            Statement::ShowTimezones => list("time_zone", chrono_tz::TZ_VARIANTS.map(|zone| zone.name()), format),
-            Statement::ShowTimezone => list("timezone()", ["Etc/UTC"], format),
-        };
-        Ok(answer)
+        let bounds = Bounds { time_limit, deadline, is_cancelled };
+        let mut run = Run { source: &*self.source, bounds, memory, stats: QueryStats::default() };
+        let Selected { vectors, rows, rows_before_limit, share: _share } = run.select(select)?;
+        let columns: Vec<AnswerColumn> = select
+            .output
+            .iter()
+            .map(|output| AnswerColumn { name: output.name.clone(), ty: output.expr.ty.clone() })
+            .collect();
+        // As text each row has its constants, and in JSON the names of its columns.
+        let constants = vectors.iter().map(|vector| match vector {
+            Vector::Const(scalar) => scalar.outside(),
+            _ => 0,
+        });
+        let row = constants.chain(columns.iter().map(|column| column.name.len())).fold(0, usize::saturating_add);
+        memory.take(row.saturating_mul(rows))?;
+        Ok(Answer {
+            columns,
+            values: Values::Vectors(vectors),
+            rows,
+            rows_before_limit_at_least: select.limit.map(|_| rows_before_limit),
+            format,
+            stats: run.stats,
+        })
     }
+}
+
+/// Runs the work of a query on a thread whose stack is large enough for it, and waits for its end.
+fn on_its_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = thread().spawn_scoped(scope, work).map_err(|error| no_thread(&error))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn thread() -> std::thread::Builder {
+    std::thread::Builder::new().name("isobar-analytics-query".to_owned()).stack_size(STACK_BYTES)
+}
+
+fn no_thread(error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}")).during("query")
 }
 
 /// An answer of one column of texts.
@@ -186,11 +226,8 @@ impl QueryExecutor for Analytics {
         let (sender, receiver) = oneshot::channel();
         let analytics = self.clone();
         let query = query.clone();
-        let thread = std::thread::Builder::new().name("isobar-analytics-query".to_owned());
-        let thread = thread.spawn(move || drop(sender.send(analytics.run_until(&query, &is_cancelled))));
-        thread.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}")).during("query")
-        })?;
+        let work = move || drop(sender.send(analytics.run_until(&query, &is_cancelled)));
+        thread().spawn(work).map_err(|error| no_thread(&error))?;
         let answer = receiver.await;
         drop(cancel);
         answer.unwrap_or_else(|_| {

@@ -83,9 +83,23 @@ fn shown_call(call: &AggregateCall, below: &[String]) -> String {
     format!("{:?}({distinct}{}){}", call.function, arguments.join(", "), condition.unwrap_or_default())
 }
 
+/// Most characters of an expression that are shown: names and aliases put in, a short query has very long ones.
+const SHOWN: usize = 500;
+
 fn show(expr: &Expr, names: &[String]) -> String {
+    let shown = show_all(expr, names);
+    match shown.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &shown[..end]),
+        None => shown,
+    }
+}
+
+fn show_all(expr: &Expr, names: &[String]) -> String {
     match &expr.kind {
-        ExprKind::Const(Scalar::Text(text)) => format!("'{}'", String::from_utf8_lossy(text)),
+        ExprKind::Const(Scalar::Text(text)) => {
+            let begin = &text[..text.len().min(4 * SHOWN)];
+            format!("'{}'", String::from_utf8_lossy(begin))
+        }
         ExprKind::Const(scalar) => {
             let mut text = Vec::new();
             plain(scalar, &expr.ty, &mut text);

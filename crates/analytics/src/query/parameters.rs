@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::float::float;
 use super::lexer::{TokenKind, tokens};
-use super::position::{Position, error_at};
+use super::position::{Position, check_length, error_at};
 use crate::Result;
 
 /// A query in Analytics Engine's SQL, with parameters whose values cannot change it.
@@ -99,11 +99,12 @@ impl Query {
     ///
     /// # Errors
     /// [`ErrorKind::Query`](crate::ErrorKind::Query): a parameter without a value, a value without a parameter, a number that is not
-    /// finite.
+    /// finite; with parameters, a text of more than 256 KiB.
     pub fn to_sql(&self) -> Result<String> {
         if self.values.is_empty() && self.named.is_empty() {
             return Ok(self.text.clone());
         }
+        check_length(self.text.len())?;
         let mut used = vec![false; self.values.len() + self.named.len()];
         let mut sql = String::with_capacity(self.text.len());
         for token in tokens(&self.text)? {
@@ -116,6 +117,10 @@ impl Query {
                 .find(token.text)
                 .ok_or_else(|| error_at(position(), format!("the parameter {} has no value", token.text)))?;
             used[number] = true;
+            // Before it is made: a value may be long, and used many times.
+            if let Parameter::Text(text) = self.value(number) {
+                check_length(sql.len().saturating_add(text.len()))?;
+            }
             sql.push_str(&literal(self.value(number)).map_err(|message| error_at(position(), message))?);
         }
         match used.iter().position(|is_used| !is_used) {
@@ -124,7 +129,7 @@ impl Query {
                 let name = name.map_or_else(|| format!("${}", number + 1), |(name, _)| format!("${name}"));
                 Err(error_at(Position::default(), format!("the query has no parameter {name}, which is given a value")))
             }
-            None => Ok(sql),
+            None => check_length(sql.len()).map(|()| sql),
         }
     }
 
@@ -188,5 +193,14 @@ mod tests {
         assert!(message(Query::new("SELECT $a").with_named("b", 1)).contains("the parameter $a has no value"));
         assert!(message(Query::new("SELECT 1").with(1)).contains("no parameter $1"));
         assert!(message(Query::new("SELECT $1").with(f64::NAN)).contains("NaN cannot"));
+    }
+
+    #[test]
+    fn values_that_make_the_text_too_long_are_refused_before_they_are_put_in() {
+        let many = Query::new(format!("SELECT $1{}", ", $1".repeat(20_000))).with("x".repeat(100_000));
+        assert!(many.to_sql().unwrap_err().message().contains("longer than 262144 bytes"));
+        let long = Query::new("SELECT $1").with("x".repeat(300_000));
+        assert!(long.to_sql().unwrap_err().message().contains("longer than 262144 bytes"));
+        assert!(Query::new("SELECT $1").with("x".repeat(200_000)).to_sql().is_ok());
     }
 }

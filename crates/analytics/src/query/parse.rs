@@ -11,11 +11,12 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::Format;
-use super::position::{Position, error_at};
+use super::position::{Position, check_length, error_at};
 use crate::{Error, Result};
 
-/// Longest text of a query in bytes. ClickHouse's default.
-const MAX_BYTES: usize = 256 * 1024;
+/// Most tokens within each other: those of a list's item, of the items that it is within, and of the longest within it. The syntax is no
+/// deeper, as each level has a token of its own.
+const MAX_NESTED: usize = 10_000;
 
 /// A statement's syntax.
 #[derive(Debug)]
@@ -37,12 +38,11 @@ impl From<Location> for Position {
 /// # Errors
 /// [`ErrorKind::Query`](crate::ErrorKind::Query) with the place.
 pub(super) fn parse(text: &str) -> Result<(Syntax, Option<Format>)> {
-    if text.len() > MAX_BYTES {
-        return Err(error_at(Position::default(), format!("the query is longer than {MAX_BYTES} bytes")));
-    }
+    check_length(text.len())?;
     let mut tokens = tokens(text)?;
     let format = cut_format(&mut tokens)?;
     check_tokens(&tokens)?;
+    check_nesting(&tokens)?;
     if let Some(show) = show(&tokens)? {
         return Ok((show, format));
     }
@@ -158,6 +158,51 @@ fn check_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what nests too deeply without parentheses, which sqlparser reads without a limit: `1 + 1 + 1` and so on.
+fn check_nesting(tokens: &[TokenWithSpan]) -> Result<()> {
+    /// A list: the tokens of its current item, the most within that, and the most of the items before.
+    #[derive(Default)]
+    struct List {
+        tokens: usize,
+        within: usize,
+        before: usize,
+    }
+    impl List {
+        fn most(&self) -> usize {
+            self.before.max(self.tokens + self.within)
+        }
+    }
+    let mut list = List::default();
+    let mut around: Vec<List> = Vec::new();
+    // The tokens of the items that the list is within.
+    let mut outside = 0;
+    for token in tokens {
+        list.tokens += 1;
+        match token.token {
+            Token::Comma => list = List { before: list.most(), ..List::default() },
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                outside += list.tokens;
+                around.push(std::mem::take(&mut list));
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                if let Some(mut outer) = around.pop() {
+                    outside -= outer.tokens;
+                    outer.within = outer.within.max(list.most());
+                    list = outer;
+                }
+            }
+            _ => {}
+        }
+        if outside + list.tokens + list.within > MAX_NESTED {
+            let message = format!(
+                "an expression has more than {MAX_NESTED} words and signs without a comma; use IN in place of OR, or shorter sums"
+            );
+            return Err(error_at(token.span.start.into(), message));
+        }
+    }
+    Ok(())
+}
+
 /// Makes names of words that sqlparser has a syntax of its own for: END, which ends its statement, is an alias, and functions keep the
 /// spelling by which their column is named.
 fn unmark(tokens: &mut [TokenWithSpan]) {
@@ -224,6 +269,13 @@ mod tests {
         assert!(message("").contains("empty"));
         assert!(message("SELECT a,").contains("syntax error"));
         assert!(message(&format!("SELECT {}1{}", "(".repeat(60), ")".repeat(60))).contains("nests deeper"));
+        let long = message(&format!("SELECT 1 {}", "+ 1".repeat(6000)));
+        assert!(long.starts_with("line 1, column 15007: an expression has more than 10000 words"), "{long}");
+        let sum = format!("{})", " + 1".repeat(300));
+        let deep = message(&format!("SELECT {}1{}", "(".repeat(20), sum.repeat(20)));
+        assert!(deep.contains("more than 10000 words"), "{deep}");
+        assert!(message(&"(".repeat(200_000)).contains("more than 10000 words"));
+        assert_eq!(message(&format!("SELECT 1 IN (1 {})", ", 1".repeat(20_000))), "", "a list is not deep");
         assert!(message("SELECT 1 FORMAT CSV").starts_with("line 1, column 17: unknown format CSV"));
     }
 

@@ -1,6 +1,9 @@
 //! Places in a query's text, for errors.
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Result};
+
+/// Longest text of a query in bytes. ClickHouse's default.
+const MAX_BYTES: usize = 256 * 1024;
 
 /// A place in the query's text, counted from 1 in lines and characters; 0 where it is not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +27,14 @@ pub(super) fn error_at(position: Position, message: impl std::fmt::Display) -> E
     let Position { line, column } = position;
     let place = if line == 0 { String::new() } else { format!("line {line}, column {column}: ") };
     Error::new(ErrorKind::Query, format!("{place}{message}")).during("query")
+}
+
+/// Fails where a query's text is too long.
+pub(super) fn check_length(bytes: usize) -> Result<()> {
+    if bytes > MAX_BYTES {
+        return Err(error_at(Position::default(), format!("the query is longer than {MAX_BYTES} bytes")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

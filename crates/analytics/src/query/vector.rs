@@ -57,12 +57,16 @@ impl Scalar {
 
     /// Memory in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let more = match self {
+        size_of::<Self>() + self.outside()
+    }
+
+    /// Memory in bytes besides its own.
+    pub(super) fn outside(&self) -> usize {
+        match self {
             Self::Text(text) => text.len(),
             Self::List(items) => items.iter().map(Self::bytes).sum(),
             _ => 0,
-        };
-        size_of::<Self>() + more
+        }
     }
 }
 
@@ -87,6 +91,23 @@ impl Rows {
     /// The rows of these numbers.
     pub(super) fn take(&self, rows: &[u32]) -> Self {
         Self { columns: self.columns.iter().map(|column| column.take(rows)).collect(), len: rows.len() }
+    }
+
+    /// Memory in bytes, in which constants are one value.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = self.columns.iter().map(|column| match column {
+            Vector::Const(scalar) => scalar.bytes(),
+            column => column.bytes(self.len),
+        });
+        bytes.fold(0, usize::saturating_add)
+    }
+
+    /// The rows in parts of at most this many.
+    pub(super) fn parts(&self, most: usize) -> impl Iterator<Item = Self> {
+        (0..self.len).step_by(most).map(move |from| {
+            let len = most.min(self.len - from);
+            Self { columns: self.columns.iter().map(|column| column.part(from, len)).collect(), len }
+        })
     }
 }
 
@@ -193,6 +214,16 @@ impl Vector {
         }
     }
 
+    /// Memory in bytes of a row's value besides that of a number.
+    pub(super) fn outside(&self, row: usize) -> usize {
+        match self {
+            Self::Texts(values) => values.value(row).len(),
+            Self::Lists(values) => size_of::<Vec<Scalar>>() + values[row].iter().map(Scalar::bytes).sum::<usize>(),
+            Self::Const(scalar) => scalar.outside(),
+            Self::Ints(_) | Self::Floats(_) => 0,
+        }
+    }
+
     /// The values of the rows of these numbers.
     pub(super) fn take(&self, rows: &[u32]) -> Self {
         let row = |row: &u32| *row as usize;
@@ -205,13 +236,28 @@ impl Vector {
         }
     }
 
-    /// Memory in bytes of this many rows.
-    pub(super) fn bytes(&self) -> usize {
+    /// The values of some rows that follow each other.
+    fn part(&self, from: usize, len: usize) -> Self {
         match self {
-            Self::Const(scalar) => scalar.bytes(),
-            Self::Ints(values) => values.get_array_memory_size(),
-            Self::Floats(values) => values.get_array_memory_size(),
-            Self::Texts(values) => values.get_array_memory_size(),
+            Self::Const(scalar) => Self::Const(scalar.clone()),
+            Self::Ints(values) => Self::Ints(values.slice(from, len)),
+            Self::Floats(values) => Self::Floats(values.slice(from, len)),
+            Self::Texts(values) => Self::Texts(values.slice(from, len)),
+            Self::Lists(values) => Self::Lists(values[from..from + len].into()),
+        }
+    }
+
+    /// Memory in bytes of this many rows, which are all; of a constant, where each row has its own value.
+    pub(super) fn bytes(&self, len: usize) -> usize {
+        match self {
+            Self::Const(scalar @ Scalar::List(_)) => len.saturating_mul(scalar.bytes()),
+            Self::Const(scalar) => len.saturating_mul(8 + scalar.outside()),
+            Self::Ints(_) | Self::Floats(_) => len.saturating_mul(8),
+            Self::Texts(values) => {
+                let offsets = values.value_offsets();
+                let texts = offsets[offsets.len() - 1] - offsets[0];
+                texts as usize + size_of_val(offsets)
+            }
             Self::Lists(values) => values.iter().flatten().map(Scalar::bytes).sum(),
         }
     }
@@ -252,6 +298,24 @@ impl Builder {
         }
     }
 
+    /// A builder of a vector of the same kind.
+    pub(super) fn like(vector: &Vector) -> Self {
+        match vector {
+            Vector::Floats(_) | Vector::Const(Scalar::Float(_)) => Self::Floats(Vec::new()),
+            Vector::Texts(_) | Vector::Const(Scalar::Text(_)) => Self::Texts(BinaryBuilder::new()),
+            Vector::Lists(_) | Vector::Const(Scalar::List(_)) => Self::Lists(Vec::new()),
+            Vector::Ints(_) | Vector::Const(Scalar::Int(_)) => Self::Ints(Vec::new()),
+        }
+    }
+
+    /// Appends a row of a vector.
+    pub(super) fn push_row(&mut self, vector: &Vector, row: usize) {
+        match (&mut *self, vector) {
+            (Self::Texts(values), Vector::Texts(more)) => values.append_value(more.value(row)),
+            _ => self.push(vector.scalar(row)),
+        }
+    }
+
     pub(super) fn push(&mut self, scalar: Scalar) {
         match (self, scalar) {
             (Self::Ints(values), Scalar::Int(value)) => values.push(value),
@@ -267,10 +331,7 @@ impl Builder {
         match (&mut *self, vector) {
             (Self::Ints(values), Vector::Ints(more)) => values.extend_from_slice(&more.values()[..len]),
             (Self::Floats(values), Vector::Floats(more)) => values.extend_from_slice(&more.values()[..len]),
-            (Self::Texts(values), Vector::Texts(more)) => {
-                (0..len).for_each(|row| values.append_value(more.value(row)));
-            }
-            _ => (0..len).for_each(|row| self.push(vector.scalar(row))),
+            _ => (0..len).for_each(|row| self.push_row(vector, row)),
         }
     }
 

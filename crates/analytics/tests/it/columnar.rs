@@ -172,3 +172,38 @@ async fn scans_by_column_read_both_tiers_and_leave_out_what_statistics_show() {
         assert_eq!(counted as i64, 2 * POINTS + 1);
     }
 }
+
+#[tokio::test]
+async fn batches_of_long_rows_are_small_in_either_tier() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LocalOptions::default().with_buffer_bytes(64 << 20);
+    let sink = LocalSink::open_with(folder.path().join("d"), options).unwrap();
+    // The same text in each row, which a dictionary has once; and short ones behind.
+    let long = vec![b'x'; 16 * 1024];
+    (0..1500).for_each(|number| {
+        sink.write(DataPoint::new().with_index("long").with_blob(long.clone()).with_double(f64::from(number)))
+    });
+    (0..20_000).for_each(|_| sink.write(DataPoint::new().with_index("short").with_blob("x")));
+    let source = LocalDatasets::open(folder.path()).with_sink("d", sink.clone());
+    for is_compacted in [false, true] {
+        if is_compacted {
+            sink.compact(CompactionOptions::default()).await.unwrap();
+        } else {
+            sink.flush().await.unwrap();
+        }
+        let mut rows = 0;
+        for scanned in source.scan(&ScanRequest::new("d", [Column::Blob(1)])).unwrap() {
+            let batch = scanned.unwrap().batch;
+            let bytes = batch.column(0).as_binary::<i32>().value_data().len();
+            assert!(bytes <= 20 << 20, "{bytes} bytes in {} rows, {is_compacted}", batch.num_rows());
+            rows += batch.num_rows();
+        }
+        assert_eq!(rows, 21_500);
+    }
+    // A column without texts comes in whole batches.
+    let most = source
+        .scan(&ScanRequest::new("d", [Column::Double(1)]))
+        .unwrap()
+        .map(|scanned| scanned.unwrap().batch.num_rows());
+    assert_eq!(most.max(), Some(8192));
+}

@@ -23,10 +23,13 @@ use parquet::file::metadata::PageIndexPolicy;
 
 use super::file::CheckedFile;
 use super::layout::{self, StoredColumn};
+use crate::limits;
 use crate::local::snapshot::ColumnarSegment;
 
 /// Most rows of a batch.
 const BATCH_ROWS: usize = 8 * 1024;
+/// Size in bytes that the texts of a batch have at most twice: where rows are long, it has less of them.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The rows and columns that are wanted. The bounds are hints: other rows may come, too.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +109,9 @@ impl Columnar {
         if !names.eq(StoredColumn::all().map(StoredColumn::name).collect::<Vec<_>>().iter().map(String::as_str)) {
             return Err(Fault::Damaged("the segment has other columns".to_owned()));
         }
-        let Some((groups, rows)) = Pruning { metadata: &metadata, selection }.selected()? else { return Ok(None) };
+        let pruning = Pruning { metadata: &metadata, selection };
+        let Some((groups, rows)) = pruning.selected()? else { return Ok(None) };
+        let batch_rows = pruning.batch_rows(&groups);
         let mut positions: Vec<usize> = selection.columns.iter().map(|column| column.position()).collect();
         let fields = positions.iter().map(|position| field(metadata.schema().field(*position), selection));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -117,7 +122,7 @@ impl Columnar {
             |position: &usize| positions.binary_search(position).expect("the sorted list has the same elements");
         let order = wanted.iter().map(place).collect();
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS).with_row_groups(groups);
+        let builder = builder.with_projection(mask).with_batch_size(batch_rows).with_row_groups(groups);
         let reader = builder.with_row_selection(rows).build()?;
         Ok(Some(Self { reader, schema, order }))
     }
@@ -183,6 +188,23 @@ impl Pruning<'_> {
             return Ok(None);
         }
         Ok(Some((groups, RowSelection::from_consecutive_ranges(ranges.into_iter(), base))))
+    }
+
+    /// Returns the number of rows of a batch: less where a page has more than its share of texts, which may all be of few rows.
+    fn batch_rows(&self, groups: &[usize]) -> usize {
+        let is_text = |column: &&StoredColumn| matches!(column, StoredColumn::Index | StoredColumn::Blob(_));
+        let greatest = |column: &StoredColumn| {
+            let pages = groups.iter().map(|group| self.greatest_page(*group, *column).unwrap_or(u64::MAX));
+            pages.max().unwrap_or(0)
+        };
+        let bytes = self.selection.columns.iter().filter(is_text).map(greatest).fold(0, u64::saturating_add);
+        if bytes <= BATCH_BYTES as u64 { BATCH_ROWS } else { BATCH_BYTES / (limits::INDEX_BYTES + limits::BLOB_BYTES) }
+    }
+
+    /// Returns the size in bytes of a column's texts in the page of a row group that has the most; `None` where it is not known.
+    fn greatest_page(&self, group: usize, column: StoredColumn) -> Option<u64> {
+        let index = self.metadata.metadata().page_index()?.offset_index(group, column.position())?;
+        index.unencoded_byte_array_data_bytes()?.iter().map(|bytes| u64::try_from(*bytes).unwrap_or(u64::MAX)).max()
     }
 
     /// Returns, for each row group, the ranges of rows in whose pages this column may have selected values.

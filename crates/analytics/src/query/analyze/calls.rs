@@ -6,14 +6,18 @@ use crate::query::position::{Position, error_at};
 use crate::query::vector::Vector;
 use crate::query::{Type, exec};
 
+/// Most memory in bytes of a constant that is computed beforehand. A larger one is computed within the memory of the query.
+const MOST_CONSTANT: usize = 1 << 20;
+
 /// Makes the call of a function; where all arguments are constants, computes it.
 pub(super) fn call(function: Function, arguments: Vec<Expr>, ty: Type, position: Position) -> Result<Expr> {
     let constants: Option<Vec<Vector>> =
         arguments.iter().map(|argument| argument.constant().map(|scalar| Vector::Const(scalar.clone()))).collect();
+    let types: Vec<&Type> = arguments.iter().map(|argument| &argument.ty).collect();
     let is_lazy = matches!(function, Function::And | Function::Or | Function::If);
+    let is_small = |constants: &[Vector]| exec::most_bytes(&function, constants, &types, 1) <= MOST_CONSTANT;
     let kind = match constants {
-        Some(constants) if !is_lazy => {
-            let types: Vec<&Type> = arguments.iter().map(|argument| &argument.ty).collect();
+        Some(constants) if !is_lazy && is_small(&constants) => {
             let value = exec::apply(&function, &constants, &types, &ty, 1);
             let value = value.map_err(|message| error_at(position, message))?;
             ExprKind::Const(value.scalar(0))

@@ -10,6 +10,7 @@ use sqlparser::ast::{self, BinaryOperator, UnaryOperator, Value};
 
 use super::{aggregates, calls, functions, operators, position, unsupported};
 use crate::Result;
+use crate::query::exec::Memory;
 use crate::query::names::{extracted, identifier, name_of, unit_name};
 use crate::query::parse::unescape;
 use crate::query::plan::{AggregateCall, Comparison, Expr, ExprKind, Function, Output};
@@ -19,6 +20,8 @@ use crate::query::{Column, Type, Unit};
 
 /// Most expressions that a query may come to when its aliases are put in.
 const MAX_EXPRESSIONS: usize = 20_000;
+/// Deepest expression, aliases put in: what follows it, here and in the executor, needs stack for each level.
+const MAX_DEPTH: usize = 1000;
 
 /// The meaning of names in one `SELECT`. An alias goes before a column of the same name, but within its own expression.
 pub(super) struct Scope<'q> {
@@ -36,10 +39,20 @@ pub(super) struct Scope<'q> {
     /// Where an aggregate function is not allowed.
     forbids_aggregates: Option<&'static str>,
     expressions: usize,
+    /// Number of expressions within which we are.
+    depth: usize,
+    /// The memory of the query, of which constants take theirs.
+    memory: &'q Memory,
 }
 
 impl<'q> Scope<'q> {
-    pub(super) fn new(columns: Vec<(String, Type)>, names: Vec<String>, now: i64, is_dataset: bool) -> Self {
+    pub(super) fn new(
+        columns: Vec<(String, Type)>,
+        names: Vec<String>,
+        now: i64,
+        is_dataset: bool,
+        memory: &'q Memory,
+    ) -> Self {
         Self {
             columns,
             names,
@@ -51,6 +64,8 @@ impl<'q> Scope<'q> {
             calls: Vec::new(),
             forbids_aggregates: None,
             expressions: 0,
+            depth: 0,
+            memory,
         }
     }
 
@@ -163,6 +178,22 @@ impl<'q> Scope<'q> {
         if self.expressions > MAX_EXPRESSIONS {
             return Err(error_at(position(expr), format!("the query has more than {MAX_EXPRESSIONS} expressions")));
         }
+        if self.depth == MAX_DEPTH {
+            let message =
+                format!("an expression nests deeper than {MAX_DEPTH} others; use IN in place of OR, or shorter sums");
+            return Err(error_at(position(expr), message));
+        }
+        self.depth += 1;
+        let found = self.expr_within(expr);
+        self.depth -= 1;
+        let found = found?;
+        if let Some(constant) = found.constant() {
+            self.memory.take(constant.outside())?;
+        }
+        Ok(found)
+    }
+
+    fn expr_within(&mut self, expr: &ast::Expr) -> Result<Expr> {
         match expr {
             ast::Expr::Identifier(ident) => self.name(ident),
             ast::Expr::CompoundIdentifier(idents) => self.qualified(idents, position(expr)),

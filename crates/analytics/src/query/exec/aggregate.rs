@@ -8,19 +8,21 @@ use std::cmp::Ordering;
 use hashbrown::{HashMap, HashSet};
 
 use super::compare::natural;
-use super::groups::{encode, float_bits};
+use super::groups::{ENTRY, encode, float_bits};
+use super::memory::{Held, Share};
+use crate::Result;
 use crate::query::Type;
 use crate::query::plan::{AggregateCall, AggregateFunction};
 use crate::query::vector::{Builder, Scalar, Vector};
 
 /// The states of one call.
 #[derive(Debug)]
-pub(super) struct States {
+pub(super) struct States<'m> {
     call: AggregateCall,
     state: State,
     /// The arguments that each group has seen, where the call is `DISTINCT`.
     seen: HashSet<Box<[u8]>>,
-    bytes: usize,
+    share: Share<'m>,
 }
 
 /// Weights by the encoded value, with the order of its appearance and the value.
@@ -40,8 +42,26 @@ enum State {
     Top(Vec<Counted>),
 }
 
-impl States {
-    pub(super) fn new(call: &AggregateCall) -> Self {
+impl State {
+    /// Number of groups, and the size in bytes of what one has at once.
+    fn size(&self) -> (usize, usize) {
+        fn of<T>(states: &[T]) -> (usize, usize) {
+            (states.len(), size_of::<T>())
+        }
+        match self {
+            Self::Count(states) | Self::SumInts(states) => of(states),
+            Self::SumFloats(states) => of(states),
+            Self::AvgInts(states) => of(states),
+            Self::AvgFloats(states) => of(states),
+            Self::Chosen(states) => of(states),
+            Self::Quantile(states) => of(states),
+            Self::Top(states) => of(states),
+        }
+    }
+}
+
+impl<'m> States<'m> {
+    pub(super) fn new(call: &AggregateCall, share: Share<'m>) -> Self {
         use AggregateFunction as F;
         let is_float = call.arguments.first().is_some_and(|argument| argument.ty == Type::Float64);
         let state = match call.function {
@@ -54,16 +74,13 @@ impl States {
             F::TopK(..) => State::Top(Vec::new()),
             F::Min | F::Max | F::ArgMin | F::ArgMax | F::First | F::Last => State::Chosen(Vec::new()),
         };
-        Self { call: call.clone(), state, seen: HashSet::new(), bytes: 0 }
-    }
-
-    /// Memory in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        Self { call: call.clone(), state, seen: HashSet::new(), share }
     }
 
     /// Makes room for this many groups.
-    pub(super) fn resize(&mut self, groups: usize) {
+    pub(super) fn resize(&mut self, groups: usize) -> Result<()> {
+        let (before, width) = self.state.size();
+        self.share.grow(groups.saturating_sub(before) * width)?;
         match &mut self.state {
             State::Count(states) | State::SumInts(states) => states.resize(groups, 0),
             State::SumFloats(states) => states.resize(groups, 0.0),
@@ -73,36 +90,40 @@ impl States {
             State::Quantile(states) => states.resize_with(groups, HashMap::new),
             State::Top(states) => states.resize_with(groups, HashMap::new),
         }
-        self.bytes = self.bytes.max(groups * 48);
+        Ok(())
     }
 
     /// Adds rows, of which these are the groups. The arguments and the condition are evaluated.
-    pub(super) fn update(&mut self, groups: &[u32], arguments: &[Vector], condition: Option<&Vector>) {
+    pub(super) fn update(&mut self, groups: &[u32], arguments: &[Vector], condition: Option<&Vector>) -> Result<()> {
         let truths = condition.map(|condition| condition.truths(groups.len()));
-        let mut rows: Box<dyn Iterator<Item = usize>> = Box::new(0..groups.len());
-        if let Some(truths) = &truths {
-            rows = Box::new(rows.filter(|row| truths[*row]));
-        }
+        let is_wanted = |row: &usize| truths.as_ref().is_none_or(|truths| truths[*row]);
         if self.call.is_distinct {
-            let rows: Vec<usize> = rows.filter(|row| self.is_new(groups[*row], arguments, *row)).collect();
-            self.add(groups, arguments, rows.into_iter());
+            let mut rows = Vec::new();
+            for row in (0..groups.len()).filter(is_wanted) {
+                if self.is_new(groups[row], arguments, row)? {
+                    rows.push(row);
+                }
+            }
+            self.add(groups, arguments, rows.into_iter())
         } else if truths.is_none() {
-            self.add(groups, arguments, 0..groups.len());
+            self.add(groups, arguments, 0..groups.len())
         } else {
-            self.add(groups, arguments, rows);
+            self.add(groups, arguments, (0..groups.len()).filter(is_wanted))
         }
     }
 
-    fn is_new(&mut self, group: u32, arguments: &[Vector], row: usize) -> bool {
+    fn is_new(&mut self, group: u32, arguments: &[Vector], row: usize) -> Result<bool> {
         let mut key = group.to_le_bytes().to_vec();
         encode(arguments, row, &mut key);
-        let size = key.len() + 32;
-        let is_new = self.seen.insert(key.into());
-        self.bytes += if is_new { size } else { 0 };
-        is_new
+        if self.seen.contains(key.as_slice()) {
+            return Ok(false);
+        }
+        self.share.grow(key.len() + ENTRY)?;
+        self.seen.insert(key.into());
+        Ok(true)
     }
 
-    fn add(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) {
+    fn add(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) -> Result<()> {
         let group = |row: usize| groups[row] as usize;
         let ty = self.call.arguments.first().map_or(&Type::UInt8, |argument| &argument.ty);
         match &mut self.state {
@@ -131,15 +152,16 @@ impl States {
                     *count += 1;
                 });
             }
-            State::Chosen(_) => self.choose(groups, arguments, rows),
-            State::Quantile(_) => self.weigh(groups, arguments, rows),
-            State::Top(_) => self.count_top(groups, arguments, rows),
+            State::Chosen(_) => return self.choose(groups, arguments, rows),
+            State::Quantile(_) => return self.weigh(groups, arguments, rows),
+            State::Top(_) => return self.count_top(groups, arguments, rows),
         }
+        Ok(())
     }
 
-    fn choose(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) {
+    fn choose(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) -> Result<()> {
         use AggregateFunction as F;
-        let State::Chosen(states) = &mut self.state else { return };
+        let State::Chosen(states) = &mut self.state else { return Ok(()) };
         let by = arguments.last().expect("each of these functions has an argument");
         let by_type = &self.call.arguments.last().expect("each of these functions has an argument").ty;
         let wanted = match self.call.function {
@@ -158,16 +180,20 @@ impl States {
                 }
             };
             if is_better {
+                let outside = |value: &Scalar, key: Option<&Scalar>| value.outside() + key.map_or(0, Scalar::outside);
+                let before = state.as_ref().map_or(0, |(value, key)| outside(value, key.as_ref()));
                 let key = (arguments.len() > 1).then(|| by.scalar(row));
                 let value = arguments[0].scalar(row);
-                self.bytes += if state.is_none() { value.bytes() } else { 0 };
+                self.share.grow(outside(&value, key.as_ref()))?;
+                self.share.shrink_to(self.share.bytes() - before);
                 *state = Some((value, key));
             }
         }
+        Ok(())
     }
 
-    fn weigh(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) {
-        let State::Quantile(states) = &mut self.state else { return };
+    fn weigh(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) -> Result<()> {
+        let State::Quantile(states) = &mut self.state else { return Ok(()) };
         let weights = arguments[1].ints();
         for row in rows {
             let bits = match arguments[0].scalar(row) {
@@ -177,15 +203,17 @@ impl States {
                 _ => unreachable!("the analysis has checked the types"),
             };
             let values = &mut states[groups[row] as usize];
-            let before = values.len();
+            if !values.contains_key(&bits) {
+                self.share.grow(ENTRY)?;
+            }
             let weight = values.entry(bits).or_insert(0);
             *weight = weight.wrapping_add(weights.get(row) as u64);
-            self.bytes += (values.len() - before) * 32;
         }
+        Ok(())
     }
 
-    fn count_top(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) {
-        let State::Top(states) = &mut self.state else { return };
+    fn count_top(&mut self, groups: &[u32], arguments: &[Vector], rows: impl Iterator<Item = usize>) -> Result<()> {
+        let State::Top(states) = &mut self.state else { return Ok(()) };
         let weights = arguments.get(1).map(Vector::ints);
         let mut key = Vec::new();
         for row in rows {
@@ -197,61 +225,73 @@ impl States {
                 *sum = sum.wrapping_add(weight);
                 continue;
             }
+            self.share.grow(2 * key.len() + 2 * ENTRY)?;
             let value = arguments[0].scalar(row);
-            self.bytes += key.len() + value.bytes() + 64;
             values.insert(key.as_slice().into(), (weight, values.len(), value));
         }
+        Ok(())
     }
 
     /// Returns the results, by group.
-    pub(super) fn finish(self) -> Vector {
-        let ty = self.call.ty;
-        let argument = self.call.arguments.first().map_or(Type::UInt8, |argument| argument.ty.clone());
-        let mut results = Builder::new(&ty);
-        match self.state {
-            State::Count(states) | State::SumInts(states) => return Vector::from_ints(states),
-            State::SumFloats(states) => return Vector::from_floats(states),
-            State::AvgFloats(states) => {
-                return Vector::from_floats(states.into_iter().map(|(sum, count)| sum / count as f64).collect());
-            }
-            State::AvgInts(states) if ty == Type::Float64 => {
-                let is_signed = argument.integer().is_some_and(|(_, is_signed)| is_signed);
-                let sum = |sum: i64| if is_signed { sum as f64 } else { sum as u64 as f64 };
-                let avg = states.into_iter().map(|(value, count)| sum(value) / count as f64);
-                return Vector::from_floats(avg.collect());
-            }
-            State::AvgInts(states) => {
-                let avg = states.into_iter().map(|(sum, count)| {
-                    // Of no rows it is NaN, which becomes 0.
-                    ty.wrap((sum as f64 / count as f64).round_ties_even() as i64)
-                });
-                return Vector::from_ints(avg.collect());
-            }
-            State::Chosen(states) => {
-                let value =
-                    |state: Option<(Scalar, _)>| state.map_or_else(|| Scalar::default_of(&ty), |(value, _)| value);
-                states.into_iter().for_each(|state| results.push(value(state)));
-            }
-            State::Quantile(states) => {
-                let AggregateFunction::QuantileExactWeighted(level) = self.call.function else {
-                    unreachable!("the state is that of the function")
-                };
-                states.into_iter().for_each(|state| results.push(quantile(state, level, &argument)));
-            }
-            State::Top(states) => {
-                let AggregateFunction::TopK(most, _) = self.call.function else {
-                    unreachable!("the state is that of the function")
-                };
-                for state in states {
-                    let mut values: Vec<_> = state.into_values().collect();
-                    values.sort_by_key(|(weight, order, _)| (std::cmp::Reverse(*weight), *order));
-                    values.truncate(most);
-                    results.push(Scalar::List(values.into_iter().map(|(.., value)| value).collect()));
-                }
+    pub(super) fn finish(self) -> Result<Held<'m>> {
+        let Self { call, state, seen, mut share } = self;
+        drop(seen);
+        let (groups, _) = state.size();
+        // Once more: the results are made out of what the states have.
+        share.grow(share.bytes())?;
+        let vector = results(&call, state);
+        share.shrink_to(vector.bytes(groups));
+        Ok(Held { vector, share })
+    }
+}
+
+/// The results of states, by group.
+fn results(call: &AggregateCall, state: State) -> Vector {
+    let ty = &call.ty;
+    let argument = call.arguments.first().map_or(Type::UInt8, |argument| argument.ty.clone());
+    let mut results = Builder::new(ty);
+    match state {
+        State::Count(states) | State::SumInts(states) => return Vector::from_ints(states),
+        State::SumFloats(states) => return Vector::from_floats(states),
+        State::AvgFloats(states) => {
+            return Vector::from_floats(states.into_iter().map(|(sum, count)| sum / count as f64).collect());
+        }
+        State::AvgInts(states) if *ty == Type::Float64 => {
+            let is_signed = argument.integer().is_some_and(|(_, is_signed)| is_signed);
+            let sum = |sum: i64| if is_signed { sum as f64 } else { sum as u64 as f64 };
+            let avg = states.into_iter().map(|(value, count)| sum(value) / count as f64);
+            return Vector::from_floats(avg.collect());
+        }
+        State::AvgInts(states) => {
+            let avg = states.into_iter().map(|(sum, count)| {
+                // Of no rows it is NaN, which becomes 0.
+                ty.wrap((sum as f64 / count as f64).round_ties_even() as i64)
+            });
+            return Vector::from_ints(avg.collect());
+        }
+        State::Chosen(states) => {
+            let value = |state: Option<(Scalar, _)>| state.map_or_else(|| Scalar::default_of(ty), |(value, _)| value);
+            states.into_iter().for_each(|state| results.push(value(state)));
+        }
+        State::Quantile(states) => {
+            let AggregateFunction::QuantileExactWeighted(level) = call.function else {
+                unreachable!("the state is that of the function")
+            };
+            states.into_iter().for_each(|state| results.push(quantile(state, level, &argument)));
+        }
+        State::Top(states) => {
+            let AggregateFunction::TopK(most, _) = call.function else {
+                unreachable!("the state is that of the function")
+            };
+            for state in states {
+                let mut values: Vec<_> = state.into_values().collect();
+                values.sort_by_key(|(weight, order, _)| (std::cmp::Reverse(*weight), *order));
+                values.truncate(most);
+                results.push(Scalar::List(values.into_iter().map(|(.., value)| value).collect()));
             }
         }
-        results.finish()
     }
+    results.finish()
 }
 
 /// Whether a row's value is to be taken in place of the best so far. NaN is never better, and anything is better than NaN.

@@ -4,6 +4,7 @@ use chrono::{NaiveDateTime, NaiveTime};
 use chrono_tz::Tz;
 
 use super::arithmetic::{self, Pair};
+use super::memory::{Held, HeldRows, Memory, Share};
 use super::{compare, text};
 use crate::Result;
 use crate::query::plan::{Expr, ExprKind, Function, StartOf};
@@ -14,35 +15,93 @@ use crate::query::{Type, Unit, time};
 /// Evaluates an expression for some rows.
 ///
 /// # Errors
-/// The reason for which the expression has no value, with its place.
-pub(in crate::query) fn eval(expr: &Expr, rows: &Rows) -> Result<Vector> {
+/// The reason for which the expression has no value, with its place; [`ErrorKind::MemoryLimit`](crate::ErrorKind::MemoryLimit).
+pub(super) fn eval<'m>(expr: &Expr, rows: &Rows, memory: &'m Memory) -> Result<Held<'m>> {
+    let mut share = memory.share();
     let (function, arguments) = match &expr.kind {
-        ExprKind::Const(scalar) => return Ok(Vector::Const(scalar.clone())),
-        ExprKind::Column(number) => return Ok(rows.columns[*number].clone()),
+        ExprKind::Const(scalar) => return Ok(Held { vector: Vector::Const(scalar.clone()), share }),
+        ExprKind::Column(number) => return Ok(Held { vector: rows.columns[*number].clone(), share }),
         ExprKind::Call(function, arguments) => (function, arguments),
         ExprKind::Aggregate(_) => unreachable!("a complete plan has none"),
     };
     match function {
-        Function::And | Function::Or => return logical(function, arguments, rows),
-        Function::If => return choose(arguments, &expr.ty, rows),
+        Function::And | Function::Or => return logical(function, arguments, rows, memory),
+        Function::If => return choose(arguments, &expr.ty, rows, memory),
         _ => {}
     }
-    let vectors: Vec<Vector> = arguments.iter().map(|argument| eval(argument, rows)).collect::<Result<_>>()?;
+    let (vectors, _arguments_share) = evaluated(arguments, rows, memory)?;
     let types: Vec<&Type> = arguments.iter().map(|argument| &argument.ty).collect();
     let is_constant = vectors.iter().all(|vector| matches!(vector, Vector::Const(_)));
     let len = if is_constant { 1 } else { rows.len };
+    share.grow(most_bytes(function, &vectors, &types, len))?;
     let vector = apply(function, &vectors, &types, &expr.ty, len);
     let vector = vector.map_err(|message| error_at(expr.position, message))?;
-    Ok(if is_constant { Vector::Const(vector.scalar(0)) } else { vector })
+    share.shrink_to(vector.bytes(len));
+    let vector = if is_constant { Vector::Const(vector.scalar(0)) } else { vector };
+    Ok(Held { vector, share })
+}
+
+/// Evaluates several expressions.
+pub(super) fn evaluated<'m, 'e>(
+    exprs: impl IntoIterator<Item = &'e Expr>,
+    rows: &Rows,
+    memory: &'m Memory,
+) -> Result<(Vec<Vector>, Share<'m>)> {
+    let mut vectors = Vec::new();
+    let mut all = memory.share();
+    for expr in exprs {
+        let Held { vector, share } = eval(expr, rows, memory)?;
+        all.add(share);
+        vectors.push(vector);
+    }
+    Ok((vectors, all))
+}
+
+/// The rows for which a condition is true.
+pub(super) fn filtered<'m>(condition: Option<&Expr>, rows: &Rows, memory: &'m Memory) -> Result<HeldRows<'m>> {
+    let mut share = memory.share();
+    let Some(condition) = condition else { return Ok(HeldRows { rows: rows.clone(), share }) };
+    let truths = eval(condition, rows, memory)?.vector.truths(rows.len);
+    if truths.iter().all(|is_true| *is_true) {
+        return Ok(HeldRows { rows: rows.clone(), share });
+    }
+    share.grow(rows.bytes())?;
+    let rows = rows.take(&selected(&truths));
+    share.shrink_to(rows.bytes());
+    Ok(HeldRows { rows, share })
+}
+
+/// The rows of these numbers, for an expression: without the columns that it does not have.
+fn rows_for<'m>(expr: &Expr, rows: &Rows, numbers: &[u32], memory: &'m Memory) -> Result<HeldRows<'m>> {
+    fn mark(expr: &Expr, is_used: &mut [bool]) {
+        match &expr.kind {
+            ExprKind::Column(number) => is_used[*number] = true,
+            ExprKind::Call(_, arguments) => arguments.iter().for_each(|argument| mark(argument, is_used)),
+            ExprKind::Const(_) | ExprKind::Aggregate(_) => {}
+        }
+    }
+    let mut is_used = vec![false; rows.columns.len()];
+    mark(expr, &mut is_used);
+    let mut share = memory.share();
+    let mut columns = Vec::with_capacity(is_used.len());
+    for (column, is_used) in rows.columns.iter().zip(is_used) {
+        if is_used {
+            share.grow(column.bytes(rows.len))?;
+        }
+        columns.push(if is_used { column.take(numbers) } else { Vector::Const(Scalar::Int(0)) });
+    }
+    Ok(HeldRows { rows: Rows { columns, len: numbers.len() }, share })
 }
 
 /// `AND` and `OR`. What may fail is evaluated only for rows that need it.
-fn logical(function: &Function, arguments: &[Expr], rows: &Rows) -> Result<Vector> {
+fn logical<'m>(function: &Function, arguments: &[Expr], rows: &Rows, memory: &'m Memory) -> Result<Held<'m>> {
+    let mut share = memory.share();
+    share.grow(rows.len.saturating_mul(8))?;
     let is_and = *function == Function::And;
     let mut truths = vec![is_and; rows.len];
     for argument in arguments {
         if !argument.may_fail() {
-            let more = eval(argument, rows)?.truths(rows.len);
+            let more = eval(argument, rows, memory)?.vector.truths(rows.len);
             truths
                 .iter_mut()
                 .zip(more)
@@ -50,37 +109,46 @@ fn logical(function: &Function, arguments: &[Expr], rows: &Rows) -> Result<Vecto
             continue;
         }
         let open: Vec<u32> = (0..rows.len as u32).filter(|row| truths[*row as usize] == is_and).collect();
-        let more = eval(argument, &rows.take(&open))?.truths(open.len());
+        let held = rows_for(argument, rows, &open, memory)?;
+        let more = eval(argument, &held.rows, memory)?.vector.truths(open.len());
         open.iter().zip(more).for_each(|(row, more)| truths[*row as usize] = more);
     }
-    Ok(Vector::from_ints(truths.into_iter().map(i64::from).collect()))
+    let vector = Vector::from_ints(truths.into_iter().map(i64::from).collect());
+    Ok(Held { vector, share })
 }
 
 /// `if`. Each side is evaluated only for its rows.
-fn choose(arguments: &[Expr], ty: &Type, rows: &Rows) -> Result<Vector> {
+fn choose<'m>(arguments: &[Expr], ty: &Type, rows: &Rows, memory: &'m Memory) -> Result<Held<'m>> {
     let [condition, yes, no] = arguments else { unreachable!("the analysis has checked the arguments") };
-    let condition = eval(condition, rows)?;
-    if let Vector::Const(condition) = &condition {
+    let condition = eval(condition, rows, memory)?;
+    if let Vector::Const(condition) = &condition.vector {
         let is_true = *condition != Scalar::Int(0);
         let side = if is_true { yes } else { no };
-        return Ok(cast(eval(side, rows)?, &side.ty, ty, rows.len));
+        let Held { vector, share } = eval(side, rows, memory)?;
+        return Ok(Held { vector: cast(vector, &side.ty, ty, rows.len), share });
     }
-    let truths = condition.truths(rows.len);
+    let truths = condition.vector.truths(rows.len);
+    drop(condition);
     let not: Vec<bool> = truths.iter().map(|truth| !truth).collect();
-    let side = |expr: &Expr, truths: &[bool]| {
-        let rows = rows.take(&selected(truths));
-        Ok::<_, crate::Error>(cast(eval(expr, &rows)?, &expr.ty, ty, rows.len))
+    let mut share = memory.share();
+    let mut side = |expr: &Expr, truths: &[bool]| {
+        let held = rows_for(expr, rows, &selected(truths), memory)?;
+        let Held { vector, share: of_side } = eval(expr, &held.rows, memory)?;
+        let vector = cast(vector, &expr.ty, ty, held.rows.len);
+        // Once more for the result, in which each row has its own text.
+        share.grow(vector.bytes(held.rows.len))?;
+        Ok::<_, crate::Error>((vector, of_side))
     };
-    let yes = side(yes, &truths)?;
-    let no = side(no, &not)?;
+    let (yes, _yes_share) = side(yes, &truths)?;
+    let (no, _no_share) = side(no, &not)?;
     let mut builder = Builder::new(ty);
     let mut next = [0, 0];
     for truth in truths {
         let at = &mut next[usize::from(truth)];
-        builder.push(if truth { &yes } else { &no }.scalar(*at));
+        builder.push_row(if truth { &yes } else { &no }, *at);
         *at += 1;
     }
-    Ok(builder.finish())
+    Ok(Held { vector: builder.finish(), share })
 }
 
 /// Changes the representation for another type that has all values of this one.
@@ -97,6 +165,24 @@ fn cast(vector: Vector, from: &Type, to: &Type, len: usize) -> Vector {
         }
         _ => vector,
     }
+}
+
+/// A bound of the memory in bytes that the result of a function takes, for this many rows.
+pub(in crate::query) fn most_bytes(function: &Function, arguments: &[Vector], types: &[&Type], len: usize) -> usize {
+    use Function as F;
+    let first = || arguments[0].bytes(len);
+    let texts = match function {
+        F::Lower | F::Upper | F::Substring => first(),
+        // No letter has more than three times as many bytes in the other case.
+        F::LowerUtf8 | F::UpperUtf8 => first().saturating_mul(3),
+        F::Hex => first().saturating_mul(2),
+        F::Bin => first().saturating_mul(8),
+        // No part of a time has more than ten characters, and each is written by two.
+        F::FormatDateTime(_) => arguments[1].bytes(len).saturating_mul(5),
+        F::Format => text::formatted_bytes(arguments, types, len),
+        _ => 0,
+    };
+    texts.saturating_add(len.saturating_mul(8))
 }
 
 /// Applies a function to its arguments, for this many rows.

@@ -2,52 +2,52 @@
 
 use hashbrown::HashMap;
 
+use super::memory::Share;
+use crate::Result;
 use crate::query::plan::Expr;
 use crate::query::vector::{Builder, Scalar, Vector};
 
+/// Memory in bytes of an entry of a map besides its key on the heap: its slot, which twice as many have, and what the allocator adds.
+pub(super) const ENTRY: usize = 64;
+
 /// The groups so far. Floats are keys by their bits: 0 and -0 are two groups, and all NaN are one.
 #[derive(Debug)]
-pub(super) struct Groups {
+pub(super) struct Groups<'m> {
     numbers: HashMap<Box<[u8]>, u32>,
     keys: Vec<Builder>,
-    bytes: usize,
+    share: Share<'m>,
     buffer: Vec<u8>,
 }
 
-impl Groups {
-    pub(super) fn new(keys: &[Expr]) -> Self {
+impl<'m> Groups<'m> {
+    pub(super) fn new(keys: &[Expr], share: Share<'m>) -> Self {
         let keys = keys.iter().map(|key| Builder::new(&key.ty)).collect();
-        Self { numbers: HashMap::new(), keys, bytes: 0, buffer: Vec::new() }
+        Self { numbers: HashMap::new(), keys, share, buffer: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
         self.numbers.len()
     }
 
-    /// Memory in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Returns the group of each row, by number, after adding the new ones.
-    pub(super) fn assign(&mut self, keys: &[Vector], len: usize) -> Vec<u32> {
+    pub(super) fn assign(&mut self, keys: &[Vector], len: usize) -> Result<Vec<u32>> {
         (0..len).map(|row| self.group(keys, row)).collect()
     }
 
-    fn group(&mut self, keys: &[Vector], row: usize) -> u32 {
+    fn group(&mut self, keys: &[Vector], row: usize) -> Result<u32> {
         self.buffer.clear();
         encode(keys, row, &mut self.buffer);
         if let Some(number) = self.numbers.get(self.buffer.as_slice()) {
-            return *number;
+            return Ok(*number);
         }
+        // Once as the key, once as the columns.
+        self.share.grow(2 * self.buffer.len() + ENTRY + 8 * keys.len())?;
         let number = self.numbers.len() as u32;
         self.numbers.insert(self.buffer.as_slice().into(), number);
         for (builder, key) in self.keys.iter_mut().zip(keys) {
-            builder.push(key.scalar(row));
+            builder.push_row(key, row);
         }
-        // Once as the key, once as the column, and the map's slot.
-        self.bytes += 2 * self.buffer.len() + 48;
-        number
+        Ok(number)
     }
 
     /// Adds the one group of a query without keys.
@@ -55,9 +55,14 @@ impl Groups {
         self.numbers.insert(Box::default(), 0);
     }
 
-    /// Returns the keys' columns.
-    pub(super) fn finish(self) -> Vec<Vector> {
-        self.keys.into_iter().map(Builder::finish).collect()
+    /// Returns the keys' columns, and their memory.
+    pub(super) fn finish(self) -> (Vec<Vector>, Share<'m>) {
+        let Self { numbers, keys, mut share, .. } = self;
+        let groups = numbers.len();
+        drop(numbers);
+        let columns: Vec<Vector> = keys.into_iter().map(Builder::finish).collect();
+        share.shrink_to(columns.iter().map(|column| column.bytes(groups)).sum());
+        (columns, share)
     }
 }
 

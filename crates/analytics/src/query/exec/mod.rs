@@ -13,29 +13,34 @@ mod arithmetic;
 mod compare;
 mod eval;
 mod groups;
+mod memory;
 mod sort;
 mod source;
 mod text;
 
-pub(super) use eval::{apply, is_date_start};
+pub(super) use eval::{apply, is_date_start, most_bytes};
+pub(super) use memory::{Memory, Share};
 pub(super) use source::scan_request;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::aggregate::States;
-use self::eval::eval;
+use self::eval::{eval, evaluated, filtered};
 use self::groups::Groups;
+use self::memory::{Held, HeldRows};
 use self::sort::Sorter;
-use super::plan::{Aggregate, Expr, Select};
-use super::vector::{Builder, Rows, Vector, selected};
+use super::plan::{Aggregate, Select};
+use super::vector::{Builder, Rows, Vector};
 use super::{QueryStats, ScanSource};
 use crate::{Error, ErrorKind, Result};
 
-/// Bounds of a run.
+/// Most rows that are evaluated at once.
+const PART_ROWS: usize = 8 * 1024;
+
+/// Bounds of a run's time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds<'b> {
-    pub(super) memory_bytes: usize,
     pub(super) time_limit: Option<Duration>,
     pub(super) deadline: Option<Instant>,
     pub(super) is_cancelled: &'b AtomicBool,
@@ -45,18 +50,21 @@ pub(super) struct Bounds<'b> {
 pub(super) struct Run<'r> {
     pub(super) source: &'r dyn ScanSource,
     pub(super) bounds: Bounds<'r>,
+    pub(super) memory: &'r Memory,
     pub(super) stats: QueryStats,
 }
 
 /// The rows of a `SELECT`.
-pub(super) struct Selected {
+pub(super) struct Selected<'r> {
     pub(super) vectors: Vec<Vector>,
     pub(super) rows: usize,
     /// A lower bound of the number of rows without the limit.
     pub(super) rows_before_limit: u64,
+    /// The memory of the vectors.
+    pub(super) share: Share<'r>,
 }
 
-impl Run<'_> {
+impl<'r> Run<'r> {
     /// Fails where the query is cancelled or its time is over.
     pub(super) fn check(&self) -> Result<()> {
         if self.bounds.is_cancelled.load(Ordering::Relaxed) {
@@ -71,122 +79,106 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Fails where more memory is used than allowed.
-    pub(super) fn check_memory(&self, bytes: usize) -> Result<()> {
-        let limit = self.bounds.memory_bytes;
-        if bytes <= limit {
-            return Ok(());
-        }
-        let message =
-            format!("the query needs more than {limit} bytes of memory; group by fewer values, or set a LIMIT");
-        Err(Error::new(ErrorKind::MemoryLimit, message).during("query"))
-    }
-
     /// Runs a `SELECT` to its end.
-    pub(super) fn select(&mut self, select: &Select) -> Result<Selected> {
+    pub(super) fn select(&mut self, select: &Select) -> Result<Selected<'r>> {
+        let memory = self.memory;
+        let mut finish = Finish::new(select, memory);
         if select.limit == Some(0) {
-            return Finish::new(select).end(self);
+            return finish.end();
         }
-        let filter = select.filter.as_ref();
         match &select.aggregate {
             None => {
-                let mut finish = Finish::new(select);
-                self.scan(select, &mut |run, rows| {
-                    let rows = filtered(filter, rows)?;
-                    finish.add(run, &rows)
-                })?;
-                finish.end(self)
+                let filter = select.filter.as_ref();
+                self.scan(select, &mut |_, rows| finish.add(&filtered(filter, &rows, memory)?.rows))?;
             }
             Some(aggregate) => {
-                let rows = self.aggregate(select, aggregate)?;
-                let mut finish = Finish::new(select);
-                let rows = filtered(select.having.as_ref(), rows)?;
-                finish.add(self, &rows)?;
-                finish.end(self)
+                let groups = self.aggregate(select, aggregate)?;
+                for part in groups.rows.parts(PART_ROWS) {
+                    self.check()?;
+                    finish.add(&filtered(select.having.as_ref(), &part, memory)?.rows)?;
+                }
             }
         }
+        self.check()?;
+        finish.end()
     }
 
-    fn aggregate(&mut self, select: &Select, aggregate: &Aggregate) -> Result<Rows> {
-        let mut groups = Groups::new(&aggregate.keys);
-        let mut states: Vec<States> = aggregate.calls.iter().map(States::new).collect();
+    fn aggregate(&mut self, select: &Select, aggregate: &Aggregate) -> Result<HeldRows<'r>> {
+        let memory = self.memory;
+        let mut groups = Groups::new(&aggregate.keys, memory.share());
+        let mut states: Vec<States<'r>> =
+            aggregate.calls.iter().map(|call| States::new(call, memory.share())).collect();
         if aggregate.keys.is_empty() {
             groups.add_whole();
-            states.iter_mut().for_each(|states| states.resize(1));
+            states.iter_mut().try_for_each(|states| states.resize(1))?;
         }
-        let filter = select.filter.as_ref();
-        let mut add = |run: &mut Self, rows: &Rows| {
-            let keys = evaluated(&aggregate.keys, rows)?;
-            let numbers = if keys.is_empty() { vec![0; rows.len] } else { groups.assign(&keys, rows.len) };
+        let mut add = |rows: &Rows| -> Result<()> {
+            let (keys, _share) = evaluated(&aggregate.keys, rows, memory)?;
+            let numbers = if keys.is_empty() { vec![0; rows.len] } else { groups.assign(&keys, rows.len)? };
             for (call, states) in aggregate.calls.iter().zip(&mut states) {
-                let arguments = evaluated(&call.arguments, rows)?;
-                let condition = call.condition.as_ref().map(|condition| eval(condition, rows)).transpose()?;
-                states.resize(groups.len());
-                states.update(&numbers, &arguments, condition.as_ref());
+                let (arguments, _share) = evaluated(&call.arguments, rows, memory)?;
+                let condition = call.condition.as_ref().map(|condition| eval(condition, rows, memory)).transpose()?;
+                states.resize(groups.len())?;
+                states.update(&numbers, &arguments, condition.as_ref().map(|condition| &condition.vector))?;
             }
-            run.check_memory(groups.bytes() + states.iter().map(States::bytes).sum::<usize>())?;
-            Ok(true)
+            Ok(())
         };
+        let filter = select.filter.as_ref();
         if select.order_input.is_empty() {
-            self.scan(select, &mut |run, rows| add(run, &filtered(filter, rows)?))?;
+            self.scan(select, &mut |_, rows| add(&filtered(filter, &rows, memory)?.rows).map(|()| true))?;
         } else {
-            let mut sorter = Sorter::all(&select.order_input);
-            self.scan(select, &mut |run, rows| {
-                let rows = filtered(filter, rows)?;
-                sorter.add(&rows, rows.columns.clone(), run)?;
-                Ok(true)
+            let mut sorter = Sorter::new(&select.order_input, None, memory.share());
+            self.scan(select, &mut |_, rows| {
+                let HeldRows { rows, share: _share } = filtered(filter, &rows, memory)?;
+                sorter.add(&rows, rows.columns.clone(), memory).map(|()| true)
             })?;
-            let rows = sorter.finish();
-            add(self, &rows)?;
+            if let Some(sorted) = sorter.finish(0, None)? {
+                for part in sorted.rows.parts(PART_ROWS) {
+                    self.check()?;
+                    add(&part)?;
+                }
+            }
         }
         let len = groups.len();
-        let mut columns = groups.finish();
-        columns.extend(states.into_iter().map(States::finish));
-        Ok(Rows { columns, len })
+        let (mut columns, mut share) = groups.finish();
+        for states in states {
+            let Held { vector, share: of_states } = states.finish()?;
+            columns.push(vector);
+            share.add(of_states);
+        }
+        Ok(HeldRows { rows: Rows { columns, len }, share })
     }
-}
-
-fn evaluated(exprs: &[Expr], rows: &Rows) -> Result<Vec<Vector>> {
-    exprs.iter().map(|expr| eval(expr, rows)).collect()
-}
-
-/// The rows for which a condition is true.
-fn filtered(condition: Option<&Expr>, rows: Rows) -> Result<Rows> {
-    let Some(condition) = condition else { return Ok(rows) };
-    let truths = eval(condition, &rows)?.truths(rows.len);
-    if truths.iter().all(|is_true| *is_true) {
-        return Ok(rows);
-    }
-    Ok(rows.take(&selected(&truths)))
 }
 
 /// The end of a `SELECT`: output, order, limit.
-struct Finish<'s> {
+struct Finish<'s, 'm> {
     select: &'s Select,
+    memory: &'m Memory,
     outputs: Vec<Builder>,
     rows: u64,
-    bytes: usize,
-    sorter: Option<Sorter<'s>>,
+    share: Share<'m>,
+    sorter: Option<Sorter<'s, 'm>>,
     /// Number of rows that are still to be skipped.
     skip: u64,
     /// Number of rows of the output.
     kept: usize,
 }
 
-impl<'s> Finish<'s> {
-    fn new(select: &'s Select) -> Self {
+impl<'s, 'm> Finish<'s, 'm> {
+    fn new(select: &'s Select, memory: &'m Memory) -> Self {
         let outputs = select.output.iter().map(|output| Builder::new(&output.expr.ty)).collect();
         let most = select.limit.map(|limit| limit.saturating_add(select.offset));
-        let sorter = (!select.order_by.is_empty()).then(|| Sorter::new(&select.order_by, most));
-        Self { select, outputs, rows: 0, bytes: 0, sorter, skip: select.offset, kept: 0 }
+        let sorter = (!select.order_by.is_empty()).then(|| Sorter::new(&select.order_by, most, memory.share()));
+        Self { select, memory, outputs, rows: 0, share: memory.share(), sorter, skip: select.offset, kept: 0 }
     }
 
     /// Adds rows, and returns whether more are needed.
-    fn add(&mut self, run: &Run<'_>, rows: &Rows) -> Result<bool> {
+    fn add(&mut self, rows: &Rows) -> Result<bool> {
         self.rows += rows.len as u64;
         if let Some(sorter) = &mut self.sorter {
-            let exprs = self.select.output.iter().map(|output| eval(&output.expr, rows));
-            sorter.add(rows, exprs.collect::<Result<_>>()?, run)?;
+            let outputs = self.select.output.iter().map(|output| &output.expr);
+            let (columns, _share) = evaluated(outputs, rows, self.memory)?;
+            sorter.add(rows, columns, self.memory)?;
             return Ok(true);
         }
         let skip = self.skip.min(rows.len as u64);
@@ -197,32 +189,38 @@ impl<'s> Finish<'s> {
             let numbers: Vec<u32> = (skip as u32..(skip + take) as u32).collect();
             let rows = if numbers.len() == rows.len { rows } else { &rows.take(&numbers) };
             for (output, builder) in self.select.output.iter().zip(&mut self.outputs) {
-                let vector = eval(&output.expr, rows)?;
-                self.bytes += vector.bytes();
-                builder.extend(&vector, rows.len);
+                if output.expr.constant().is_some() {
+                    continue; // it stays one
+                }
+                let held = eval(&output.expr, rows, self.memory)?;
+                self.share.grow(held.vector.bytes(rows.len))?;
+                builder.extend(&held.vector, rows.len);
             }
             self.kept += rows.len;
-            run.check_memory(self.bytes)?;
         }
         Ok(self.select.limit.is_none_or(|limit| (self.kept as u64) < limit))
     }
 
-    fn end(self, run: &Run<'_>) -> Result<Selected> {
-        run.check()?;
-        let Some(sorter) = self.sorter else {
-            let vectors = self.outputs.into_iter().map(Builder::finish).collect();
-            return Ok(Selected { vectors, rows: self.kept, rows_before_limit: self.rows });
+    fn end(self) -> Result<Selected<'m>> {
+        let Self { select, outputs, rows, mut share, sorter, kept, .. } = self;
+        let built = |builders: Vec<Builder>| -> Vec<Vector> {
+            let outputs = select.output.iter().zip(builders);
+            let vector = |(output, builder): (&super::plan::Output, Builder)| match output.expr.constant() {
+                Some(scalar) => Vector::Const(scalar.clone()),
+                None => builder.finish(),
+            };
+            outputs.map(vector).collect()
         };
-        let sorted = sorter.finish();
-        let from = self.select.offset.min(sorted.len as u64) as u32;
-        let until = self.select.limit.map_or(sorted.len as u64, |limit| limit.saturating_add(from.into()));
-        let numbers: Vec<u32> = (from..until.min(sorted.len as u64) as u32).collect();
-        let Rows { columns, len } = sorted.take(&numbers);
-        let vectors = columns.into_iter().zip(&self.select.output).map(|(column, output)| {
-            let mut builder = Builder::new(&output.expr.ty);
-            builder.extend(&column, len);
-            builder.finish()
-        });
-        Ok(Selected { vectors: vectors.collect(), rows: len, rows_before_limit: self.rows })
+        let sorted = match sorter {
+            Some(sorter) => sorter.finish(select.offset, select.limit)?,
+            None => return Ok(Selected { vectors: built(outputs), rows: kept, rows_before_limit: rows, share }),
+        };
+        match sorted {
+            Some(HeldRows { rows: Rows { columns, len }, share: of_sorted }) => {
+                share.add(of_sorted);
+                Ok(Selected { vectors: columns, rows: len, rows_before_limit: rows, share })
+            }
+            None => Ok(Selected { vectors: built(outputs), rows: 0, rows_before_limit: rows, share }),
+        }
     }
 }

@@ -2,55 +2,53 @@
 
 use std::cmp::Ordering;
 
-use super::Run;
 use super::compare::order;
-use super::eval::eval;
+use super::eval::evaluated;
+use super::memory::{HeldRows, Memory, Share};
 use crate::Result;
 use crate::query::plan::SortKey;
-use crate::query::vector::{Rows, Scalar, Vector};
+use crate::query::vector::{Builder, Rows, Scalar, Vector};
 
 /// Rows that are kept at least before the ones behind the limit are let go.
 const SLACK: usize = 8192;
 
+/// The values of a row's keys, and where the row is: its batch, and its number there.
+type Place = (Vec<Scalar>, u32, u32);
+
 /// Collects rows and sorts them; rows that are equal stay in the order in which they came.
-pub(super) struct Sorter<'s> {
+pub(super) struct Sorter<'s, 'm> {
     keys: &'s [SortKey],
     most: Option<usize>,
     batches: Vec<Rows>,
-    /// The values of the keys, and where the row is.
-    rows: Vec<(Vec<Scalar>, u32, u32)>,
-    bytes: usize,
+    rows: Vec<Place>,
+    share: Share<'m>,
 }
 
-impl<'s> Sorter<'s> {
+impl<'s, 'm> Sorter<'s, 'm> {
     /// Keeps this many of the first rows; all, where it is `None`.
-    pub(super) fn new(keys: &'s [SortKey], most: Option<u64>) -> Self {
+    pub(super) fn new(keys: &'s [SortKey], most: Option<u64>, share: Share<'m>) -> Self {
         let most = most.and_then(|most| usize::try_from(most).ok());
-        Self { keys, most, batches: Vec::new(), rows: Vec::new(), bytes: 0 }
-    }
-
-    /// Keeps all rows.
-    pub(super) fn all(keys: &'s [SortKey]) -> Self {
-        Self::new(keys, None)
+        Self { keys, most, batches: Vec::new(), rows: Vec::new(), share }
     }
 
     /// Adds the columns to keep of some rows, over which the keys are evaluated.
-    pub(super) fn add(&mut self, rows: &Rows, columns: Vec<Vector>, run: &Run<'_>) -> Result<()> {
-        let keys: Vec<Vector> = self.keys.iter().map(|key| eval(&key.expr, rows)).collect::<Result<_>>()?;
+    pub(super) fn add(&mut self, rows: &Rows, columns: Vec<Vector>, memory: &Memory) -> Result<()> {
+        let (keys, _share) = evaluated(self.keys.iter().map(|key| &key.expr), rows, memory)?;
+        let columns = Rows { columns, len: rows.len };
+        let width = size_of::<Place>() + keys.len() * size_of::<Scalar>();
+        let values = keys.iter().map(|key| key.bytes(rows.len)).fold(0, usize::saturating_add);
+        self.share.grow(columns.bytes().saturating_add(values).saturating_add(width * rows.len))?;
         let batch = self.batches.len() as u32;
         for row in 0..rows.len {
-            let values: Vec<Scalar> = keys.iter().map(|key| key.scalar(row)).collect();
-            self.bytes += values.iter().map(Scalar::bytes).sum::<usize>() + 32;
-            self.rows.push((values, batch, row as u32));
+            self.rows.push((keys.iter().map(|key| key.scalar(row)).collect(), batch, row as u32));
         }
-        self.bytes += columns.iter().map(Vector::bytes).sum::<usize>();
-        self.batches.push(Rows { columns, len: rows.len });
+        self.batches.push(columns);
         if let Some(most) = self.most
             && self.rows.len() > most.saturating_mul(2).saturating_add(SLACK)
         {
-            self.shrink();
+            self.shrink()?;
         }
-        run.check_memory(self.bytes)
+        Ok(())
     }
 
     fn sort(&mut self) {
@@ -67,49 +65,52 @@ impl<'s> Sorter<'s> {
     }
 
     /// Lets go of the rows behind the limit.
-    fn shrink(&mut self) {
+    fn shrink(&mut self) -> Result<()> {
         self.sort();
-        let rows = self.gather();
-        let sizes = self.rows.iter().map(|(values, ..)| values.iter().map(Scalar::bytes).sum::<usize>() + 32);
-        self.bytes = sizes.sum::<usize>() + rows.columns.iter().map(Vector::bytes).sum::<usize>();
+        let before = self.share.bytes();
+        let Some(rows) = gather(&self.batches, &self.rows, &mut self.share)? else { return Ok(()) };
+        let gathered = self.share.bytes() - before;
         for (number, (_, batch, row)) in self.rows.iter_mut().enumerate() {
             *batch = 0;
             *row = number as u32;
         }
         self.batches = vec![rows];
+        let values = self.rows.iter().map(|(values, ..)| values.iter().map(Scalar::bytes).sum::<usize>());
+        self.share.shrink_to(gathered + values.sum::<usize>() + self.rows.len() * size_of::<Place>());
+        Ok(())
     }
 
-    /// The kept rows as one batch.
-    fn gather(&self) -> Rows {
-        let Some(first) = self.batches.first() else { return Rows { columns: Vec::new(), len: 0 } };
-        let columns = (0..first.columns.len()).map(|column| {
-            let values = self
-                .rows
-                .iter()
-                .map(|(_, batch, row)| self.batches[*batch as usize].columns[column].scalar(*row as usize));
-            collect(values, &first.columns[column])
-        });
-        Rows { columns: columns.collect(), len: self.rows.len() }
-    }
-
-    /// Returns the rows in order.
-    pub(super) fn finish(mut self) -> Rows {
+    /// Returns the rows in order, from this number on and at most this many; `None` where none was added.
+    pub(super) fn finish(mut self, skip: u64, most: Option<u64>) -> Result<Option<HeldRows<'m>>> {
         self.sort();
-        self.gather()
+        let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let from = whole(skip).min(self.rows.len());
+        let until = from.saturating_add(most.map_or(usize::MAX, whole)).min(self.rows.len());
+        let before = self.share.bytes();
+        let Some(rows) = gather(&self.batches, &self.rows[from..until], &mut self.share)? else { return Ok(None) };
+        let Self { batches, rows: places, mut share, .. } = self;
+        drop((batches, places));
+        let gathered = share.bytes() - before;
+        share.shrink_to(gathered);
+        Ok(Some(HeldRows { rows, share }))
     }
 }
 
-/// A vector of the same kind as another.
-fn collect(values: impl Iterator<Item = Scalar>, like: &Vector) -> Vector {
-    use crate::query::Type;
-    use crate::query::vector::Builder;
-    let ty = match like {
-        Vector::Floats(_) | Vector::Const(Scalar::Float(_)) => Type::Float64,
-        Vector::Texts(_) | Vector::Const(Scalar::Text(_)) => Type::String,
-        Vector::Lists(_) | Vector::Const(Scalar::List(_)) => Type::Array(Box::new(Type::String)),
-        Vector::Ints(_) | Vector::Const(Scalar::Int(_)) => Type::Int64,
-    };
-    let mut builder = Builder::new(&ty);
-    values.for_each(|value| builder.push(value));
-    builder.finish()
+/// Gathers rows of batches into one; `None` where there is no batch.
+fn gather(batches: &[Rows], places: &[Place], share: &mut Share<'_>) -> Result<Option<Rows>> {
+    let Some(first) = batches.first() else { return Ok(None) };
+    let mut columns = Vec::with_capacity(first.columns.len());
+    for (number, like) in first.columns.iter().enumerate() {
+        if let Vector::Const(_) = like {
+            columns.push(like.clone()); // it is the same in each batch
+            continue;
+        }
+        let column = |batch: &u32| &batches[*batch as usize].columns[number];
+        let texts = places.iter().map(|(_, batch, row)| column(batch).outside(*row as usize));
+        share.grow(texts.sum::<usize>() + places.len() * 8)?;
+        let mut builder = Builder::like(like);
+        places.iter().for_each(|(_, batch, row)| builder.push_row(column(batch), *row as usize));
+        columns.push(builder.finish());
+    }
+    Ok(Some(Rows { columns, len: places.len() }))
 }

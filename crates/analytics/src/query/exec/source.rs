@@ -9,7 +9,7 @@ use arrow_array::types::{Float64Type, TimestampSecondType, UInt32Type};
 use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 
-use super::Run;
+use super::{PART_ROWS, Run, Selected};
 use crate::query::plan::{Comparison, Expr, ExprKind, Function, Select, Source};
 use crate::query::vector::{Rows, Scalar, Vector};
 use crate::query::{Column, ScanRequest, Scanned, Type, schema};
@@ -26,9 +26,13 @@ impl Run<'_> {
         match &select.source {
             Source::One => drop(each(self, Rows { columns: Vec::new(), len: 1 })?),
             Source::Subquery(below) => {
-                let selected = self.select(below)?;
-                let rows = Rows { columns: selected.vectors, len: selected.rows };
-                each(self, rows)?;
+                let Selected { vectors, rows, share: _share, .. } = self.select(below)?;
+                for part in (Rows { columns: vectors, len: rows }).parts(PART_ROWS) {
+                    self.check()?;
+                    if !each(self, part)? {
+                        break;
+                    }
+                }
             }
             Source::Dataset { name, columns } => {
                 let request = request(name, columns, select.filter.as_ref());
@@ -120,6 +124,9 @@ fn bound(request: &mut ScanRequest, column: Column, comparison: Comparison, cons
                 C::Less => Some(*at),
                 _ => None,
             };
+            // A query sees what is before 1970 or behind 2106 as the first or the last second.
+            let from = from.filter(|from| *from > 0);
+            let until = until.filter(|until| *until <= u32::MAX.into());
             request.from = request.from.max(from);
             request.until = [request.until, until].into_iter().flatten().min();
         }

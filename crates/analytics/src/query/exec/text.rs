@@ -210,6 +210,25 @@ fn fields(pattern: &str, arguments: usize) -> Result<Vec<Field>, String> {
     Ok(fields)
 }
 
+/// A bound of the size in bytes of what [`format`] makes; 0 for an invalid pattern.
+pub(super) fn formatted_bytes(arguments: &[Vector], types: &[&Type], len: usize) -> usize {
+    /// Most characters of a number or a time.
+    const LONGEST: usize = 32;
+    let pattern = String::from_utf8_lossy(arguments[0].texts().get(0)).into_owned();
+    let Ok(fields) = fields(&pattern, arguments.len() - 1) else { return 0 };
+    let argument = |number: usize| match types[number] {
+        Type::String => arguments[number].bytes(len),
+        // Quoted, and with escapes.
+        Type::Array(_) => arguments[number].bytes(len).saturating_mul(2).saturating_add(len.saturating_mul(LONGEST)),
+        _ => len.saturating_mul(LONGEST),
+    };
+    let sizes = fields.iter().map(|field| match field {
+        Field::Text(text) => len.saturating_mul(text.len()),
+        Field::Argument(number) => argument(number + 1),
+    });
+    sizes.fold(0, usize::saturating_add)
+}
+
 /// Applies `format`, whose first argument is a constant.
 ///
 /// # Errors

@@ -71,6 +71,9 @@ const ERRORS: &[(&str, &str)] = &[
     ("SELECT blob1 IN (blob2) FROM events", "the list of IN takes constants"),
     ("SELECT $1", "line 1, column 8: this parameter has no value"),
     ("SELECT 'open", "line 1"),
+    ("SELECT round(toUInt32(1), -9223372036854775808), x", "unknown column x"),
+    ("SELECT toDateTime('2024-01-01', 'America/New_York') + INTERVAL '1000000' YEAR, x", "unknown column x"),
+    ("SELECT toDateTime('2024-01-01', 'Asia/Tokyo') - INTERVAL '1000000' YEAR, x", "unknown column x"),
 ];
 
 #[test]
@@ -108,6 +111,114 @@ fn a_query_past_its_memory_or_time_fails() {
     }
     let error = run(QueryOptions::default().with_time_limit(Some(Duration::ZERO)), "SELECT 1 FROM events");
     assert_eq!(error.kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn short_queries_do_not_take_more_memory_than_they_may() {
+    let datasets = MemoryDatasets::new().with_events("events", events());
+    let analytics = Analytics::new(datasets).with_options(QueryOptions::default().with_memory_bytes(1 << 20));
+    let long = "x".repeat(100_000);
+    let doubled: String =
+        (1..20).map(|number| format!(", format('{{0}}{{0}}{{0}}{{0}}', a{}) AS a{number}", number - 1)).collect();
+    for sql in [
+        // Texts that a row makes longer.
+        format!("SELECT format('{}', blob4) FROM events", "{0}".repeat(30_000)),
+        format!("SELECT format('{long}{{}}', double1) FROM events"),
+        format!("SELECT formatDateTime(timestamp, '{long}') FROM events"),
+        format!("SELECT substring('{long}', toUInt8(double2)) FROM events"),
+        format!("SELECT if(double1 > 0, '{long}', blob1) FROM events"),
+        format!("SELECT max(format('{long}{{}}', blob4)) FROM events GROUP BY blob4"),
+        "SELECT bin(bin(bin(bin(bin(bin(bin(blob4))))))) FROM events".to_owned(),
+        "SELECT count() FROM events WHERE hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(hex(blob4)))))))))))) = ''"
+            .to_owned(),
+        // Constants.
+        "SELECT length(bin(bin(bin(bin(bin(bin(bin(bin('aaaaaaaa')))))))))".to_owned(),
+        format!("SELECT format('{{}}', 'aaaaaaaaaaaaaaaa') AS a0{doubled}"),
+        // The answer as text.
+        format!("SELECT '{long}' AS a, double1 FROM events"),
+        format!("SELECT '{long}' AS a FROM events ORDER BY blob4"),
+        format!("SELECT double1 AS `{long}` FROM events"),
+        format!("SELECT if(1, '{long}', 'b') AS a FROM events"),
+        // Groups, and what they choose.
+        format!("SELECT blob4, {} FROM events GROUP BY blob4", many("max(format('{}', blob4, ", 200)),
+        format!("SELECT {} FROM events GROUP BY blob4", many("topK(5)(length(blob4) + ", 400)),
+        format!("SELECT blob4 FROM events GROUP BY blob4, {}", many("format('x{}', blob4, ", 300)),
+    ] {
+        let found = analytics.run(&Query::new(&*sql)).map(|answer| answer.rows());
+        let error = found.expect_err(&sql[..sql.len().min(200)]);
+        assert_eq!(error.kind(), ErrorKind::MemoryLimit, "{error}: {}", &sql[..sql.len().min(200)]);
+    }
+    // What is taken is given back: many parts, each with texts and rows of its own.
+    for sql in [
+        "SELECT blob1, count(), max(blob4), sum(double1 * 2) FROM events WHERE double2 > -1 GROUP BY blob1 ORDER BY blob1",
+        "SELECT count() FROM (SELECT upper(format('{}-{}', blob1, blob4)) AS x FROM events ORDER BY x LIMIT 100) WHERE x != ''",
+        "SELECT double5, if(double2 > 1, blob1, blob2) FROM events WHERE double1 > 0 AND intDiv(1, 1) = 1 ORDER BY double5 LIMIT 5",
+    ] {
+        for _ in 0..3 {
+            analytics.run(&Query::new(sql)).unwrap();
+        }
+    }
+}
+
+/// Calls that differ in a number at their end.
+fn many(call: &str, count: usize) -> String {
+    let close = ")".repeat(call.matches('(').count() - call.matches(')').count());
+    (0..count).map(|number| format!("{call}{number}{close}")).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn deep_expressions_are_answered_or_refused() {
+    let sum = |term: &str, terms: usize| vec![term; terms].join(" + ");
+    assert_eq!(tab(&format!("SELECT {}", sum("1", 900))), "900\n");
+    assert_eq!(tab(&format!("SELECT count(DISTINCT {}) > 0 FROM events", sum("double2", 900))), "1\n");
+    let either = vec!["blob1 = 'nowhere'"; 900].join(" OR ");
+    assert_eq!(tab(&format!("SELECT count() FROM events WHERE {either}")), "0\n");
+    for sql in [
+        format!("SELECT {}", sum("1", 1200)),
+        format!("SELECT {}", sum("1", 4000)),
+        format!("SELECT {} AS a, a + {} AS b FROM events", sum("double1", 700), sum("double1", 700)),
+        format!("SELECT blob1 {} FROM events", "LIKE 'a' ".repeat(2000)),
+    ] {
+        assert!(failure(&sql).contains("nests deeper than 1000"), "{}", &sql[..100]);
+    }
+    assert!(failure(&format!("SELECT {}", sum("1", 20_000))).contains("more than 10000 words and signs"));
+    assert!(failure(&format!("SELECT {}", sum("1", 100_000))).contains("longer than 262144 bytes"));
+    let explained = analytics().explain(&Query::new(format!("SELECT {} FROM events", sum("double1", 900)))).unwrap();
+    assert!(explained.len() < 20_000, "{}", explained.len());
+}
+
+#[test]
+fn dataset_without_rows_is_sorted_and_chosen_from() {
+    let analytics = Analytics::new(MemoryDatasets::new().with_events("none", []));
+    for (sql, expected) in [
+        ("SELECT x FROM (SELECT blob1 AS x FROM none ORDER BY x)", ""),
+        ("SELECT count() FROM (SELECT blob1 AS x FROM none ORDER BY x LIMIT 3)", "0\n"),
+        ("SELECT first_value(blob1), last_value(double1) FROM none ORDER BY timestamp", "\t0\n"),
+        ("SELECT blob1, 'a', count() FROM none GROUP BY blob1 ORDER BY blob1", ""),
+    ] {
+        let answer = analytics.run(&Query::new(format!("{sql} FORMAT TabSeparated"))).unwrap();
+        assert_eq!(answer.to_bytes(answer.format()), expected.as_bytes(), "{sql}");
+    }
+}
+
+#[test]
+fn times_outside_of_their_type_are_selected_as_they_are_shown() {
+    let event = |seconds: i64| isobar_analytics::Event {
+        timestamp: chrono::DateTime::from_timestamp(seconds, 0).unwrap(),
+        point: isobar_analytics::DataPoint::new(),
+    };
+    let analytics = Analytics::new(MemoryDatasets::new().with_events("t", [-5, 0, 100, 1 << 33].map(event)));
+    for (condition, expected) in [
+        ("timestamp = toDateTime(0)", 2),
+        ("timestamp >= toDateTime(0)", 4),
+        ("timestamp > toDateTime(0)", 2),
+        ("timestamp < toDateTime(1)", 2),
+        ("timestamp = toDateTime(4294967295)", 1),
+        ("timestamp <= toDateTime(4294967295)", 4),
+    ] {
+        let answer = analytics.run(&Query::new(format!("SELECT count() FROM t WHERE {condition}"))).unwrap();
+        assert_eq!(answer.text(0, 0), expected.to_string(), "{condition}");
+    }
 }
 
 #[tokio::test]
