@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Cron, Timer, next};
 use crate::{Result, SessionContext, limits};
 
-/// Name of the table in an object's database that has its timers.
+/// Name of the table in an object's database that has its timers. Its column `made` says when the row's time was written.
 pub const TABLE: &str = "_isobar_timers";
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS _isobar_timers (
@@ -17,7 +17,7 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS _isobar_timers (
     retries INTEGER NOT NULL, failure TEXT, made INTEGER NOT NULL, revision INTEGER NOT NULL, running INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS _isobar_timers_due ON _isobar_timers (due_at) WHERE due_at IS NOT NULL";
-const COLUMNS: &str = "name, scheduled, due_at, cron, payload, retries, failure, made, revision, running";
+const COLUMNS: &str = "name, scheduled, due_at, cron, payload, retries, failure, revision, running";
 /// How far the clock may go back, in milliseconds, before timers that seem to be made in the future are set anew.
 const SLACK: i64 = 10_000;
 /// Revisions are random, of as many bits as a number of JavaScript's has exactly.
@@ -34,8 +34,6 @@ pub(super) struct Row {
     pub(super) payload: String,
     pub(super) retries: u32,
     pub(super) failure: Option<String>,
-    /// When `due_at` was written.
-    pub(super) made: i64,
     /// Another one each time that the timer is set.
     pub(super) revision: i64,
     /// The alarm's count of retries when a run was begun that has not ended.
@@ -84,13 +82,14 @@ impl Table {
     /// Sets a timer.
     pub(super) fn put(&self, name: &str, at: i64, cron: Option<&str>, payload: &str) -> Result<()> {
         let random = u64::from_le_bytes(isobar_base::random::bytes()?) & REVISION_BITS;
-        let sql =
-            format!("INSERT OR REPLACE INTO {TABLE} ({COLUMNS}) VALUES (?1, ?2, ?2, ?3, ?4, 0, NULL, ?5, ?6, NULL)");
+        let sql = format!(
+            "INSERT OR REPLACE INTO {TABLE} ({COLUMNS}, made) VALUES (?1, ?2, ?2, ?3, ?4, 0, NULL, ?5, NULL, ?6)"
+        );
         self.context.transaction(|| {
             if !self.exists()? {
                 self.context.sql().exec(SCHEMA, ())?;
             }
-            self.context.sql().exec(&sql, (name, at, cron, payload, self.now(), random.cast_signed()))?;
+            self.context.sql().exec(&sql, (name, at, cron, payload, random.cast_signed(), self.now()))?;
             self.arm()
         })
     }
