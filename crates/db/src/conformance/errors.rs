@@ -24,6 +24,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
     }
 }
 
+/// The prefix, SQLite's text, the offset where there is one, and the name of the code.
 async fn wrong_sql_is_told_as_d1_tells_it(db: Subject) -> Outcome {
     table(&db, "e_t", "u").await?;
     let table = [
@@ -41,6 +42,7 @@ async fn wrong_sql_is_told_as_d1_tells_it(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// By the extended code.
 async fn constraints_are_told_apart(db: Subject) -> Outcome {
     table(&db, "e_c", "id INTEGER PRIMARY KEY, u UNIQUE, n NOT NULL DEFAULT 1, c CHECK (c < 10)").await?;
     db.prepare("INSERT INTO e_c VALUES (1, 'x', 1, 1)").run().await?;
@@ -73,6 +75,7 @@ async fn constraints_are_told_apart(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// Too many and too few alike.
 async fn bindings_are_counted(db: Subject) -> Outcome {
     let wrong = "D1_ERROR: Wrong number of parameter bindings for SQL query.";
     for (sql, values) in [("SELECT ?", 0), ("SELECT ?", 2), ("SELECT 1", 1), ("SELECT ?2", 1), ("SELECT ?, ?", 1)] {
@@ -83,6 +86,7 @@ async fn bindings_are_counted(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// An empty text and one of comments have different errors in D1.
 async fn nothing_is_no_statement(db: Subject) -> Outcome {
     for sql in ["", "  \n", "-- c"] {
         ensure_eq!((sql, refused(&db, sql).await?.1), (sql, "D1_ERROR: No SQL statements detected.".to_owned()));
@@ -96,6 +100,7 @@ async fn nothing_is_no_statement(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// In any case, and behind a comment or another statement; D1's text names `batch`.
 async fn transactions_are_refused(db: Subject) -> Outcome {
     for sql in
         ["BEGIN", "begin immediate", "/* x */ COMMIT", "END", "ROLLBACK", "SAVEPOINT a", "RELEASE a", "SELECT 1; BEGIN"]
@@ -107,6 +112,7 @@ async fn transactions_are_refused(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// `not authorized`.
 async fn what_d1_forbids_is_refused(db: Subject) -> Outcome {
     let forbidden = [
         "ATTACH ':memory:' AS x",
@@ -132,6 +138,7 @@ async fn what_d1_forbids_is_refused(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// Among them PRAGMAs as tables, and EXPLAIN QUERY PLAN.
 async fn what_d1_allows_works(db: Subject) -> Outcome {
     table(&db, "e_allowed", "a").await?;
     for sql in [
@@ -151,6 +158,7 @@ async fn what_d1_allows_works(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// And tables: those that workerd's SQLite does not have are unknown, not refused.
 async fn functions_are_those_that_d1_allows(db: Subject) -> Outcome {
     for (call, name) in [
         ("json_pretty('{}')", "json_pretty"),
@@ -191,6 +199,7 @@ async fn functions_are_those_that_d1_allows(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// Rules go by what SQLite would do, not by words: these are names of tables and columns.
 async fn names_of_pragmas_and_words_are_names(db: Subject) -> Outcome {
     table(&db, "page_count", "pragma_page_count, begin, \"end\"").await?;
     db.prepare("INSERT INTO page_count VALUES (1, 2, 3)").run().await?;
@@ -200,6 +209,7 @@ async fn names_of_pragmas_and_words_are_names(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// workerd's list says for each PRAGMA which arguments it may have.
 async fn arguments_of_pragmas_are_those_that_d1_takes(db: Subject) -> Outcome {
     table(&db, "e_pragma", "a UNIQUE").await?;
     let refused_arguments: [(&str, &[&str]); 6] = [

@@ -55,6 +55,7 @@ async fn users(db: &Subject, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// NULL, REAL, TEXT and BLOB, exactly.
 async fn values_come_back_as_they_went(db: Subject) -> Outcome {
     table(&db, "q_values", "v").await?;
     let values = [Value::Null, Value::Real(1.5), Value::from("text é 🦀"), Value::from(vec![0u8, 1, 255])];
@@ -66,6 +67,7 @@ async fn values_come_back_as_they_went(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// Of 64 bits, where the backend says so (`exact_integers`): D1 itself passes them through JavaScript.
 async fn integers_are_exact(db: Subject) -> Outcome {
     for integer in [0, 1, -1, (1 << 53) + 1, i64::MAX, i64::MIN] {
         let (_, rows) = db.prepare("SELECT ?, typeof(?1)").bind(integer).raw().await?;
@@ -74,6 +76,7 @@ async fn integers_are_exact(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// They are stored exactly on every backend; one that cannot be read exactly is refused, never rounded.
 async fn integers_are_never_rounded(db: Subject) -> Outcome {
     table(&db, "q_integers", "n").await?;
     for integer in [5, -1, (1 << 53) + 1, i64::MAX, i64::MIN] {
@@ -91,6 +94,7 @@ async fn integers_are_never_rounded(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// `?`, `?N` and names, in strings and comments not.
 async fn parameters_number_as_in_sqlite(db: Subject) -> Outcome {
     let got: (String, String, String) = db
         .prepare("SELECT ?2, ?1, ? -- ?\n, '?'")
@@ -106,6 +110,7 @@ async fn parameters_number_as_in_sqlite(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// By names, by order, or as the value of a single column; a wrong type names its column.
 async fn rows_become_structs_tuples_and_scalars(db: Subject) -> Outcome {
     users(&db, "q_rows").await?;
     let all: Vec<User> = db.prepare("SELECT * FROM q_rows ORDER BY id").all().await?;
@@ -131,6 +136,7 @@ impl FromRow for Own {
     }
 }
 
+/// By [`FromRow`].
 async fn rows_become_types_of_ones_own(db: Subject) -> Outcome {
     users(&db, "q_own").await?;
     let first: Option<Own> = db.prepare("SELECT id, name FROM q_own ORDER BY id").first().await?;
@@ -138,6 +144,7 @@ async fn rows_become_types_of_ones_own(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// A NULL where no `Option` was asked for is an error.
 async fn nulls_are_none(db: Subject) -> Outcome {
     let null: Option<Option<i64>> = db.prepare("SELECT NULL AS a").first_column("a").await?;
     ensure_eq!(null, Some(None));
@@ -146,6 +153,7 @@ async fn nulls_are_none(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// `None` without a row, also for a column that there is not.
 async fn first_takes_the_first(db: Subject) -> Outcome {
     users(&db, "q_first").await?;
     let name: Option<String> = db.prepare("SELECT * FROM q_first ORDER BY id").first_column("name").await?;
@@ -157,6 +165,7 @@ async fn first_takes_the_first(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// With D1's text; names keep their case.
 async fn a_missing_column_is_named(db: Subject) -> Outcome {
     let error = fault(db.prepare("SELECT 1 AS a").first_column::<i64>("b").await)?;
     ensure_eq!(
@@ -168,6 +177,7 @@ async fn a_missing_column_is_named(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// As in the objects of JavaScript that D1 answers with.
 async fn duplicate_columns_collapse_to_the_last(db: Subject) -> Outcome {
     let result = db.query(Statement::new("SELECT 1 AS a, 2 AS b, 3 AS a")).await?;
     let row = result.rows.first().ok_or_else(|| Failure("no row".into()))?;
@@ -299,6 +309,7 @@ async fn dates_come_back(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// D1 tells by the size whether a definition has changed the database.
 async fn definitions_change_the_database_where_it_grows(db: Subject) -> Outcome {
     db.run_script("DROP VIEW IF EXISTS q_view; DROP TABLE IF EXISTS q_defined; DROP TABLE IF EXISTS q_other;").await?;
     let definitions = [
@@ -325,6 +336,7 @@ async fn definitions_change_the_database_where_it_grows(db: Subject) -> Outcome 
     Ok(())
 }
 
+/// workerd's SQLite has these clauses, with the errors that it gives.
 async fn delete_and_update_take_order_and_limit(db: Subject) -> Outcome {
     table(&db, "q_limited", "a INTEGER PRIMARY KEY, b").await?;
     db.prepare("INSERT INTO q_limited (b) VALUES (1), (2), (3), (4), (5), (6)").run().await?;
@@ -362,6 +374,7 @@ async fn delete_and_update_take_order_and_limit(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// With a quoted name, an alias, a column called rowid, and a key of several columns.
 async fn limited_statements_find_their_table(db: Subject) -> Outcome {
     table(&db, "\"q order\"", "rowid, \"limit\", oid TEXT").await?;
     db.prepare("INSERT INTO \"q order\" VALUES (7, 2, 'x'), (7, 1, 'y'), (7, 3, 'z')").run().await?;
@@ -377,6 +390,7 @@ async fn limited_statements_find_their_table(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// As SQLite's own.
 async fn mathematical_functions_give_numbers_or_null(db: Subject) -> Outcome {
     for (call, result) in [
         ("sqrt(16)", "real 4.0"),

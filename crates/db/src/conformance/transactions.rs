@@ -43,6 +43,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
     }
 }
 
+/// A statement that fails undoes those before it.
 async fn a_batch_is_all_or_nothing(db: Subject) -> Outcome {
     table(&db, "t_batch", "a UNIQUE").await?;
     let insert = |value: &str| Statement::new("INSERT INTO t_batch VALUES (?)").bind(value);
@@ -54,6 +55,7 @@ async fn a_batch_is_all_or_nothing(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// An empty statement gives none; of several in one text the last one's rows.
 async fn a_batch_gives_a_result_each(db: Subject) -> Outcome {
     table(&db, "t_each", "a").await?;
     let statements = vec![
@@ -71,12 +73,14 @@ async fn a_batch_gives_a_result_each(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// As in D1.
 async fn an_empty_batch_is_refused(db: Subject) -> Outcome {
     let error = fault(db.batch(Vec::new()).await)?;
     ensure!(error.to_string().contains("No SQL statements detected."), "{error}");
     Ok(())
 }
 
+/// `defer_foreign_keys` lasts until the end of the batch.
 async fn deferred_foreign_keys_are_checked_at_the_end(db: Subject) -> Outcome {
     db.run_script("DROP TABLE IF EXISTS t_child; DROP TABLE IF EXISTS t_parent; CREATE TABLE t_parent (id INTEGER PRIMARY KEY); CREATE TABLE t_child (p REFERENCES t_parent(id));").await?;
     let child = || Statement::new("INSERT INTO t_child VALUES (1)");
@@ -88,6 +92,7 @@ async fn deferred_foreign_keys_are_checked_at_the_end(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// Also within one text.
 async fn a_failing_statement_undoes_its_predecessors(db: Subject) -> Outcome {
     table(&db, "t_undo", "a").await?;
     drop(fault(db.prepare("INSERT INTO t_undo VALUES (1); INSERT INTO t_none VALUES (1)").run().await)?);
@@ -95,6 +100,7 @@ async fn a_failing_statement_undoes_its_predecessors(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// Semicolons in a trigger's body do not end it; its changes count.
 async fn scripts_keep_triggers_whole(db: Subject) -> Outcome {
     db.run_script(
         "DROP TABLE IF EXISTS t_log; DROP TABLE IF EXISTS t_main;\r\n\
@@ -114,6 +120,7 @@ async fn scripts_keep_triggers_whole(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// Statements are serialized.
 async fn concurrent_increments_are_all_counted(db: Subject) -> Outcome {
     table(&db, "t_counter", "n INTEGER").await?;
     db.prepare("INSERT INTO t_counter VALUES (0)").run().await?;
@@ -124,6 +131,7 @@ async fn concurrent_increments_are_all_counted(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// ALTER TABLE reads temporary tables on its way, which the authorizer has to let through.
 async fn tables_can_be_altered(db: Subject) -> Outcome {
     db.run_script("DROP TABLE IF EXISTS t_altered; DROP TABLE IF EXISTS t_alter; CREATE TABLE t_alter (a, b)").await?;
     db.run_script("ALTER TABLE t_alter ADD COLUMN c; ALTER TABLE t_alter RENAME COLUMN b TO bb; ALTER TABLE t_alter DROP COLUMN a; ALTER TABLE t_alter RENAME TO t_altered")
@@ -132,6 +140,7 @@ async fn tables_can_be_altered(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// A statement that is kept prepared sees a new column.
 async fn a_statement_follows_its_changed_table(db: Subject) -> Outcome {
     table(&db, "t_changing", "a").await?;
     let select = || db.prepare("SELECT * FROM t_changing").raw();
@@ -145,6 +154,7 @@ async fn a_statement_follows_its_changed_table(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// `changes` and `changed_db` are those of what stayed, also after SQLite itself has ended a transaction.
 async fn what_was_undone_counts_for_nothing(db: Subject) -> Outcome {
     table(&db, "t_undone", "a UNIQUE").await?;
     let twice = "INSERT INTO t_undone VALUES (1); INSERT INTO t_undone VALUES (1)";
@@ -162,6 +172,7 @@ async fn what_was_undone_counts_for_nothing(db: Subject) -> Outcome {
     Ok(())
 }
 
+/// `count` is the number of lines with statements.
 async fn exec_runs_line_by_line(db: Subject) -> Outcome {
     table(&db, "t_exec", "a").await?;
     let done = db.exec("-- a comment\r\nINSERT INTO t_exec VALUES (1); INSERT INTO t_exec VALUES (2)\n\nINSERT INTO t_exec VALUES (3)\n").await?;

@@ -32,6 +32,7 @@ fn ran(entries: &[&str]) -> serde_json::Value {
 
 const FIRST: &str = r#"{"alarm":false,"retry":0}"#;
 
+/// It is readable until it runs, and gone afterwards.
 async fn an_alarm_runs_once_at_its_time(sessions: Subject) -> Outcome {
     let got = act(
         &sessions,
@@ -47,6 +48,7 @@ async fn an_alarm_runs_once_at_its_time(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// An object has one alarm; one in the past runs at once.
 async fn a_later_alarm_replaces_the_earlier(sessions: Subject) -> Outcome {
     act(&sessions, "alarm/replace", json!([{"op": "set alarm", "in": 100}, {"op": "set alarm", "in": 3_600_000}]))
         .await?;
@@ -56,6 +58,7 @@ async fn a_later_alarm_replaces_the_earlier(sessions: Subject) -> Outcome {
     eventually(&sessions, "alarm/replace", entries(), ran(&[FIRST])).await
 }
 
+/// Neither does it show any more.
 async fn a_deleted_alarm_does_not_run(sessions: Subject) -> Outcome {
     act(&sessions, "alarm/delete", json!([{"op": "set alarm", "in": 100}])).await?;
     let got = act(
@@ -68,6 +71,7 @@ async fn a_deleted_alarm_does_not_run(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// While the handler runs there is no alarm, and it may set one.
 async fn an_alarm_can_set_the_next(sessions: Subject) -> Outcome {
     let in_the_alarm = json!([{"op": "delete", "key": "in the alarm"}, {"op": "set alarm", "in": 50}]);
     act(
@@ -79,6 +83,7 @@ async fn an_alarm_can_set_the_next(sessions: Subject) -> Outcome {
     eventually(&sessions, "alarm/next", entries(), ran(&[FIRST, FIRST])).await
 }
 
+/// The second run knows that it is one: its retry count is 1.
 async fn a_failing_alarm_is_tried_again(sessions: Subject) -> Outcome {
     let in_the_alarm = json!([{"op": "delete", "key": "in the alarm"}, {"op": "fail", "text": "alarm boom"}]);
     act(
@@ -90,12 +95,14 @@ async fn a_failing_alarm_is_tried_again(sessions: Subject) -> Outcome {
     eventually(&sessions, "alarm/retry", entries(), ran(&[FIRST, r#"{"alarm":false,"retry":1}"#])).await
 }
 
+/// An object without an instance is started for its alarm.
 async fn an_alarm_wakes_a_dormant_object(sessions: Subject) -> Outcome {
     act(&sessions, "alarm/dormant", json!([{"op": "set alarm", "in": 150}])).await?;
     sessions.evict(&sessions.id_from_name("alarm/dormant")).await?;
     eventually(&sessions, "alarm/dormant", entries(), ran(&[FIRST])).await
 }
 
+/// An alarm that the handler sets for now waits for the handler's end.
 async fn alarms_of_one_object_do_not_overlap(sessions: Subject) -> Outcome {
     // The first sets the next at once and goes on for a while: the next must wait for it.
     let in_the_alarm = json!([{"op": "delete", "key": "in the alarm"}, {"op": "set alarm", "in": 1}, {"op": "sleep", "ms": 200}, {"op": "put", "key": "first ended", "value": true}]);
@@ -115,6 +122,7 @@ async fn alarms_of_one_object_do_not_overlap(sessions: Subject) -> Outcome {
     eventually(&sessions, "alarm/overlap", entries(), ran(&[FIRST, FIRST])).await
 }
 
+/// A panic counts as a failure, also where it resets the object.
 async fn a_panicking_alarm_is_tried_again_and_counted(sessions: Subject) -> Outcome {
     let in_the_alarm = json!([{"op": "sleep", "ms": 1}, {"op": "delete", "key": "in the alarm"}, {"op": "sleep", "ms": 1}, {"op": "panic"}]);
     act(
@@ -126,6 +134,7 @@ async fn a_panicking_alarm_is_tried_again_and_counted(sessions: Subject) -> Outc
     eventually(&sessions, "alarm/panic", entries(), ran(&[FIRST, r#"{"alarm":false,"retry":1}"#])).await
 }
 
+/// With workerd's words.
 async fn times_before_1970_are_refused(sessions: Subject) -> Outcome {
     let long_ago = -chrono::Utc::now().timestamp_millis() - 1000;
     let error = super::refused(&sessions, "alarm/1970", json!([{"op": "set alarm", "in": long_ago}])).await?;

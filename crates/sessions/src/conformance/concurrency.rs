@@ -30,6 +30,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
     }
 }
 
+/// Concurrent requests meet one instance, which is started once.
 async fn one_instance_answers_all(sessions: Subject) -> Outcome {
     let counts = join_all((0..20).map(|_| act(&sessions, "one/instance", json!([{"op": "memory"}])))).await;
     let mut counts: Vec<i64> = counts
@@ -43,6 +44,7 @@ async fn one_instance_answers_all(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// While one event waits, another runs.
 async fn events_interleave_at_awaits(sessions: Subject) -> Outcome {
     act(&sessions, "interleave", json!([])).await?;
     let note = |text: &str| json!({"op": "note", "text": text});
@@ -57,6 +59,7 @@ async fn events_interleave_at_awaits(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// No event sees the middle of another one's turn.
 async fn code_between_awaits_is_atomic(sessions: Subject) -> Outcome {
     act(&sessions, "atomic", json!([{"op": "sql", "sql": "CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (0)"}]))
         .await?;
@@ -69,6 +72,7 @@ async fn code_between_awaits_is_atomic(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// `block_concurrency_while` holds the input gate across awaits.
 async fn blocking_holds_every_other_event(sessions: Subject) -> Outcome {
     act(&sessions, "block", json!([])).await?;
     let blocking = act(&sessions, "block", json!([{"op": "block", "ms": 100}]));
@@ -79,6 +83,7 @@ async fn blocking_holds_every_other_event(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// Its error is the event's, and the next event meets a new instance.
 async fn failing_to_block_resets(sessions: Subject) -> Outcome {
     act(&sessions, "block/fails", json!([{"op": "memory"}])).await?;
     let error = refused(&sessions, "block/fails", json!([{"op": "block", "ms": 1, "fails": true}])).await?;
@@ -87,12 +92,14 @@ async fn failing_to_block_resets(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// `wait_until` keeps the object until its future is done.
 async fn work_goes_on_after_the_answer(sessions: Subject) -> Outcome {
     let got = act(&sessions, "wait/until", json!([{"op": "wait until"}, {"op": "get", "key": "waited"}])).await?;
     ensure_eq!(got, json!([null, null]));
     eventually(&sessions, "wait/until", json!({"op": "get", "key": "waited"}), json!(true)).await
 }
 
+/// With its text; the instance goes on.
 async fn an_objects_error_reaches_its_caller(sessions: Subject) -> Outcome {
     let operations = json!([{"op": "memory"}, {"op": "fail", "text": "fetch boom"}]);
     ensure_eq!(refused(&sessions, "error", operations).await?, "fetch boom");
@@ -100,6 +107,7 @@ async fn an_objects_error_reaches_its_caller(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// Every event in flight fails with the reason, and what was not committed is undone.
 async fn abort_fails_what_is_under_way(sessions: Subject) -> Outcome {
     act(&sessions, "abort", json!([{"op": "memory"}])).await?;
     let waiting = refused(&sessions, "abort", json!([{"op": "sleep", "ms": 2000}]));
@@ -119,6 +127,7 @@ async fn abort_fails_what_is_under_way(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// The error is `Reset` and retryable; what earlier events wrote stays.
 async fn a_panic_resets_and_the_next_event_starts_anew(sessions: Subject) -> Outcome {
     act(&sessions, "panic", json!([{"op": "put", "key": "kept", "value": 1}, {"op": "memory"}])).await?;
     let error = act(&sessions, "panic", json!([{"op": "put", "key": "undone", "value": 1}, {"op": "panic"}])).await;
@@ -133,6 +142,7 @@ async fn a_panic_resets_and_the_next_event_starts_anew(sessions: Subject) -> Out
     Ok(())
 }
 
+/// Each event tries the start anew.
 async fn a_failing_start_fails_its_event(sessions: Subject) -> Outcome {
     act(&sessions, "start", json!([{"op": "put", "key": "refuse to start", "value": true}])).await?;
     drop(refused(&sessions, "start", json!([{"op": "abort", "text": "x"}])).await?);
@@ -142,6 +152,7 @@ async fn a_failing_start_fails_its_event(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// An eviction is a hibernation; an object that was never used can be evicted.
 async fn memory_goes_with_the_instance_and_storage_stays(sessions: Subject) -> Outcome {
     let both = json!([{"op": "memory"}, {"op": "get", "key": "k"}, {"op": "put", "key": "k", "value": "kept"}]);
     act(&sessions, "evict", both.clone()).await?;
@@ -151,6 +162,7 @@ async fn memory_goes_with_the_instance_and_storage_stays(sessions: Subject) -> O
     Ok(())
 }
 
+/// The transaction is undone.
 async fn a_panic_in_a_transaction_resets_as_well(sessions: Subject) -> Outcome {
     act(&sessions, "panicking transaction", json!([{"op": "memory"}])).await?;
     let panics = json!([{"op": "transaction", "do": [{"op": "put", "key": "undone", "value": 1}, {"op": "panic"}]}]);
@@ -161,6 +173,7 @@ async fn a_panic_in_a_transaction_resets_as_well(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// What was written before stays.
 async fn a_panic_in_background_work_resets_as_well(sessions: Subject) -> Outcome {
     let begin =
         json!([{"op": "put", "key": "kept", "value": 1}, {"op": "memory"}, {"op": "wait until", "panics": true}]);
@@ -171,6 +184,7 @@ async fn a_panic_in_background_work_resets_as_well(sessions: Subject) -> Outcome
     Ok(())
 }
 
+/// A host neither decodes nor encodes a body by its headers.
 async fn an_encoded_answer_passes_as_it_is(sessions: Subject) -> Outcome {
     let answer = sessions.get(&sessions.id("encoded"), "/encoded").await?;
     ensure_eq!(answer.headers().get("content-encoding").map(|value| value.as_bytes()), Some(&b"gzip"[..]));

@@ -18,6 +18,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
     }
 }
 
+/// The same name is always the same id; its text has 64 digits.
 async fn a_name_has_one_id(sessions: Subject) -> Outcome {
     let one = sessions.id_from_name("a");
     let same = sessions.id_from_name("a");
@@ -28,6 +29,7 @@ async fn a_name_has_one_id(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// They have no name.
 async fn unique_ids_are_unique(sessions: Subject) -> Outcome {
     let one = sessions.unique_id()?;
     let other = sessions.unique_id()?;
@@ -36,6 +38,7 @@ async fn unique_ids_are_unique(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// Either case is read; another text, or an id of another namespace, is refused with workerd's words.
 async fn ids_parse_and_foreign_ones_do_not(sessions: Subject) -> Outcome {
     let id = sessions.unique_id()?;
     ensure_eq!(sessions.parse_id(&id.to_string())?, id);
@@ -53,12 +56,14 @@ async fn ids_parse_and_foreign_ones_do_not(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// The object sees the name that its caller used.
 async fn an_object_knows_its_id_and_name(sessions: Subject) -> Outcome {
     let got = act(&sessions, "ids/name", json!([{"op": "id"}])).await?;
     ensure_eq!(got, json!([[sessions.id_from_name("ids/name").to_string(), "ids/name"]]));
     Ok(())
 }
 
+/// Objects that were never used are not in the list.
 async fn objects_that_stored_something_are_listed(sessions: Subject) -> Outcome {
     act(&sessions, "ids/listed", json!([{"op": "put", "key": "a", "value": 1}])).await?;
     let listed = sessions.list().await?;

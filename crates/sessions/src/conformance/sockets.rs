@@ -52,6 +52,7 @@ async fn connect(sessions: &Subject, name: &str, tag: &str) -> Result<ClientSock
     Ok(socket)
 }
 
+/// Both ways, for many messages.
 async fn messages_are_answered_in_order(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/order", "a").await?;
     for number in 0..50 {
@@ -63,6 +64,7 @@ async fn messages_are_answered_in_order(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// The kind of a message is kept.
 async fn binary_messages_stay_binary(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/binary", "a").await?;
     let bytes = bytes::Bytes::from_static(&[0, 255, 1]);
@@ -71,6 +73,7 @@ async fn binary_messages_stay_binary(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// Newest first; without a tag all of them.
 async fn tags_find_their_sockets(sessions: Subject) -> Outcome {
     let mut one = connect(&sessions, "ws/tags", "one").await?;
     let mut two = connect(&sessions, "ws/tags", "two").await?;
@@ -85,6 +88,7 @@ async fn tags_find_their_sockets(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// 10 different tags of 256 characters; repeated ones count once.
 async fn tags_have_limits(sessions: Subject) -> Outcome {
     let accept = |tags: Vec<String>| json!([{"op": "accept", "tags": tags}]);
     let many = refused(&sessions, "ws/limits", accept((0..11).map(|tag| tag.to_string()).collect())).await?;
@@ -95,6 +99,7 @@ async fn tags_have_limits(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// One that is too large is refused, and the one before stays.
 async fn attachments_are_kept_and_limited(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/attachment", "a").await?;
     socket.send("attachment")?;
@@ -106,6 +111,7 @@ async fn attachments_are_kept_and_limited(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// Only the very text is answered; anything else is a message.
 async fn an_auto_response_does_not_wake_the_object(sessions: Subject) -> Outcome {
     act(&sessions, "ws/auto", json!([{"op": "auto response", "request": "ping", "response": "pong"}])).await?;
     let mut socket = connect(&sessions, "ws/auto", "a").await?;
@@ -116,6 +122,7 @@ async fn an_auto_response_does_not_wake_the_object(sessions: Subject) -> Outcome
     Ok(())
 }
 
+/// 2,048 bytes each way.
 async fn auto_responses_have_limits(sessions: Subject) -> Outcome {
     let long = "x".repeat(2049);
     let request =
@@ -127,6 +134,7 @@ async fn auto_responses_have_limits(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// Nothing can be sent afterwards; the handler of the close runs when the client has answered.
 async fn the_object_can_close(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/close", "a").await?;
     socket.send("close bye")?;
@@ -142,6 +150,7 @@ async fn the_object_can_close(sessions: Subject) -> Outcome {
     eventually(&sessions, "ws/close", json!({"op": "get", "key": "closed"}), json!([4001, "bye", true])).await
 }
 
+/// It is among the sockets, and not open.
 async fn a_closed_socket_is_listed_until_its_client_answers(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/listed", "a").await?;
     socket.send("close bye")?;
@@ -152,6 +161,7 @@ async fn a_closed_socket_is_listed_until_its_client_answers(sessions: Subject) -
     eventually(&sessions, "ws/listed", json!({"op": "sockets"}), json!(0)).await
 }
 
+/// The handler gets code and reason, and the socket is gone after it.
 async fn the_client_can_close(sessions: Subject) -> Outcome {
     let socket = connect(&sessions, "ws/client", "a").await?;
     socket.close(CloseFrame::new(1000, "hey"))?;
@@ -159,12 +169,14 @@ async fn the_client_can_close(sessions: Subject) -> Outcome {
     eventually(&sessions, "ws/client", json!({"op": "sockets"}), json!(0)).await
 }
 
+/// Code 1006, and not clean.
 async fn a_broken_connection_is_told(sessions: Subject) -> Outcome {
     drop(connect(&sessions, "ws/broken", "a").await?);
     let told = json!([1006, "WebSocket disconnected without sending Close frame.", false]);
     eventually(&sessions, "ws/broken", json!({"op": "get", "key": "closed"}), told).await
 }
 
+/// An error of one message does not concern the next.
 async fn a_failing_handler_leaves_the_socket_open(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/fail", "a").await?;
     socket.send("fail")?;
@@ -173,6 +185,7 @@ async fn a_failing_handler_leaves_the_socket_open(sessions: Subject) -> Outcome 
     Ok(())
 }
 
+/// With their tags and attachments, on a new instance.
 async fn sockets_survive_hibernation(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/hibernate", "a").await?;
     socket.send("attach kept")?;
@@ -188,6 +201,7 @@ async fn sockets_survive_hibernation(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// They end without a close frame.
 async fn a_reset_breaks_the_sockets(sessions: Subject) -> Outcome {
     let mut socket = connect(&sessions, "ws/reset", "a").await?;
     drop(refused(&sessions, "ws/reset", json!([{"op": "abort", "text": "x"}])).await?);

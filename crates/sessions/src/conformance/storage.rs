@@ -39,6 +39,7 @@ fn sql(sql: &str) -> Json {
     json!({"op": "sql", "sql": sql})
 }
 
+/// Columns may have the same name, and are known without a row.
 async fn rows_come_back_as_values(sessions: Subject) -> Outcome {
     let got = act(
         &sessions,
@@ -56,6 +57,7 @@ async fn rows_come_back_as_values(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// Earlier statements take no parameters; they stay done where a later one fails and the object catches that, as in workerd.
 async fn several_statements_bind_the_last(sessions: Subject) -> Outcome {
     let got = act(
         &sessions,
@@ -82,6 +84,7 @@ async fn several_statements_bind_the_last(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// The texts are workerd's.
 async fn wrong_sql_is_told_as_workerd_tells_it(sessions: Subject) -> Outcome {
     let table = [
         ("SELEC 1", "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR"),
@@ -102,6 +105,7 @@ async fn wrong_sql_is_told_as_workerd_tells_it(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// Transactions, ATTACH, temporary tables, the host's own tables, and PRAGMAs and arguments that workerd does not list.
 async fn what_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
     for code in [
         "BEGIN",
@@ -149,6 +153,7 @@ async fn what_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// ALTER TABLE reads temporary tables on its way, which the authorizer has to let through.
 async fn tables_can_be_altered(sessions: Subject) -> Outcome {
     let got = act(&sessions, "sql/alter", json!([
         sql("CREATE TABLE t (a, b); ALTER TABLE t ADD COLUMN c; ALTER TABLE t RENAME COLUMN b TO bb; ALTER TABLE t DROP COLUMN a; ALTER TABLE t RENAME TO u"),
@@ -158,6 +163,7 @@ async fn tables_can_be_altered(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// 4,000,000 bytes fit, as a value of SQL and of a key; 9,000,000 do not.
 async fn values_have_four_megabytes(sessions: Subject) -> Outcome {
     let four = "x".repeat(4_000_000);
     let nine = "x".repeat(9_000_000);
@@ -178,6 +184,7 @@ async fn values_have_four_megabytes(sessions: Subject) -> Outcome {
     Ok(())
 }
 
+/// One for each sequence that cannot be valid, as in workerd.
 async fn text_that_is_not_utf8_reads_with_replacement_characters(sessions: Subject) -> Outcome {
     let query = sql(
         "SELECT CAST(x'61ff62' AS TEXT), CAST(x'f09f92' AS TEXT), CAST(x'c0af' AS TEXT), CAST(x'eda080' AS TEXT), CAST(x'e28261' AS TEXT)",
@@ -188,6 +195,7 @@ async fn text_that_is_not_utf8_reads_with_replacement_characters(sessions: Subje
     Ok(())
 }
 
+/// One that is refused is `not authorized`, one that is not there `no such function`.
 async fn functions_are_those_that_workerd_allows(sessions: Subject) -> Outcome {
     for call in ["json_pretty('[1]')", "power(2, 3)", "log10(100)", "sqlite_source_id()", "subtype(1)"] {
         let text = refused(&sessions, "sql/functions", json!([sql(&format!("SELECT {call}"))])).await?;

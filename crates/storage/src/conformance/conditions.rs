@@ -21,6 +21,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
     }
 }
 
+/// Each condition alone, and the pairs of which one overrides the other: a passing `etag_matches` overrides `uploaded_before`.
 async fn the_table_holds_on_an_object(store: Subject) -> Outcome {
     let meta = put(&store, "conditions/object", "x").await?;
     let yes = Etags::one(meta.etag.clone())?;
@@ -59,6 +60,7 @@ async fn the_table_holds_on_an_object(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A missing object fails `etag_matches` and `uploaded_after`, and passes the others.
 async fn the_table_holds_on_a_missing_object(store: Subject) -> Outcome {
     let etag = Etags::one("0".repeat(32))?;
     let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).ok_or_else(|| super::Failure("time".into()))?;
@@ -81,6 +83,7 @@ async fn the_table_holds_on_a_missing_object(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// `If-None-Match: *` creates and never replaces.
 async fn create_only_creates_once(store: Subject) -> Outcome {
     let options = || PutOptions::default().with_conditions(Conditions::create_only());
     let first = store.put(&key("conditions/create"), "one".into(), options()).await?;
@@ -91,6 +94,7 @@ async fn create_only_creates_once(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Of eight concurrent writers with the same etag one succeeds.
 async fn compare_and_swap_swaps_once(store: Subject) -> Outcome {
     let meta = put(&store, "conditions/swap", "0").await?;
     let swaps = (1..=8).map(|number: i32| {
@@ -106,6 +110,7 @@ async fn compare_and_swap_swaps_once(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A failed condition is no error, and comes with the metadata that a 304 needs.
 async fn a_failed_get_tells_the_metadata(store: Subject) -> Outcome {
     let meta = put(&store, "conditions/failed", "x").await?;
     let conditions = Conditions::default().with_etag_does_not_match(Etags::one(meta.etag.clone())?);
@@ -116,6 +121,7 @@ async fn a_failed_get_tells_the_metadata(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A condition that fails is reported even if the range is invalid.
 async fn a_failed_condition_comes_before_the_range(store: Subject) -> Outcome {
     put(&store, "conditions/order", "x").await?;
     let conditions = Conditions::if_etag("0".repeat(32))?;
@@ -127,6 +133,7 @@ async fn a_failed_condition_comes_before_the_range(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A header's date has whole seconds, so the object's time is compared by its second.
 async fn header_times_compare_in_seconds(store: Subject) -> Outcome {
     let meta = put(&store, "conditions/seconds", "x").await?;
     let mut headers = http::HeaderMap::new();
@@ -139,6 +146,7 @@ async fn header_times_compare_in_seconds(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Etags stand in quotes in headers and without them in the API; the other way round is refused, with workerd's words.
 async fn quoted_etags_are_refused(_: Subject) -> Outcome {
     let mut headers = http::HeaderMap::new();
     headers.insert(http::header::IF_MATCH, http::HeaderValue::from_static("unquoted"));

@@ -52,6 +52,7 @@ async fn fill(store: &Subject, prefix: &str, names: &[&str]) -> crate::Result<()
     Ok(())
 }
 
+/// The order is that of the UTF-8 bytes, not of characters or a locale.
 async fn keys_come_in_byte_order(store: Subject) -> Outcome {
     fill(&store, "order/", &["b", "a", "B", "é", "z", "a/b", "a.b", "\u{1F980}", "\u{FFFD}"]).await?;
     let (keys, ..) = walk(&store, ListOptions::default().with_prefix("order/")).await?;
@@ -62,6 +63,7 @@ async fn keys_come_in_byte_order(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// For each limit, the pages together have each key once.
 async fn pages_join_to_the_whole(store: Subject) -> Outcome {
     let names: Vec<String> = (0..25).map(|number| format!("{number:03}")).collect();
     fill(&store, "pages/", &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
@@ -75,6 +77,7 @@ async fn pages_join_to_the_whole(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Keys with the delimiter behind the prefix are replaced by their beginning up to it, once.
 async fn delimiters_group(store: Subject) -> Outcome {
     fill(&store, "groups/", &["a", "b/1", "b/2", "b/c/3", "c", "d/"]).await?;
     let page = store.list(ListOptions::default().with_prefix("groups/").with_delimiter("/")).await?;
@@ -85,6 +88,7 @@ async fn delimiters_group(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Keys and groups of a page together are no more than the limit, and a group is never split over two pages.
 async fn groups_count_towards_the_limit(store: Subject) -> Outcome {
     fill(&store, "cut/", &["a", "b/1", "b/2", "c", "d/1", "e"]).await?;
     for limit in 1..=6 {
@@ -98,6 +102,7 @@ async fn groups_count_towards_the_limit(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A delimiter may have several characters.
 async fn any_string_delimits(store: Subject) -> Outcome {
     fill(&store, "delimiter/", &["a--b", "a--c", "a-d", "--"]).await?;
     let page = store.list(ListOptions::default().with_prefix("delimiter/").with_delimiter("--")).await?;
@@ -106,6 +111,7 @@ async fn any_string_delimits(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Keys up to `start_after` are left out before groups are made.
 async fn start_after_comes_before_grouping(store: Subject) -> Outcome {
     fill(&store, "filter/", &["a/1", "a/2", "b"]).await?;
     for (after, groups) in [("filter/a", 1), ("filter/a/", 1), ("filter/a/1", 1), ("filter/a/2", 0), ("filter/a0", 0)] {
@@ -115,6 +121,7 @@ async fn start_after_comes_before_grouping(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The key itself is left out.
 async fn start_after_excludes(store: Subject) -> Outcome {
     fill(&store, "after/", &["a", "b", "c"]).await?;
     let options = ListOptions::default().with_prefix("after/");
@@ -125,6 +132,7 @@ async fn start_after_excludes(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Where both are given the listing begins behind the later one.
 async fn start_after_and_cursor_take_the_larger(store: Subject) -> Outcome {
     fill(&store, "larger/", &["a", "b", "c", "d"]).await?;
     let options = ListOptions::default().with_prefix("larger/").with_limit(2);
@@ -138,6 +146,7 @@ async fn start_after_and_cursor_take_the_larger(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A cursor is a place, not a snapshot.
 async fn later_inserts_behind_the_cursor_appear(store: Subject) -> Outcome {
     fill(&store, "later/", &["a", "c"]).await?;
     let options = ListOptions::default().with_prefix("later/").with_limit(1);
@@ -148,6 +157,7 @@ async fn later_inserts_behind_the_cursor_appear(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// HTTP and custom metadata are empty unless asked for.
 async fn metadata_comes_when_included(store: Subject) -> Outcome {
     let options = PutOptions::default().with_content_type("text/x-test").with_custom("a", "b");
     drop(store.put(&key("include/a"), "x".into(), options.clone()).await?);
@@ -158,6 +168,7 @@ async fn metadata_comes_when_included(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// 1 to 1,000 (10022).
 async fn limits_are_10022(store: Subject) -> Outcome {
     for limit in [0, 1001] {
         let refused = store.list(ListOptions::default().with_limit(limit)).await;
@@ -166,6 +177,7 @@ async fn limits_are_10022(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The convenience reads page after page.
 async fn list_all_walks_every_page(store: Subject) -> Outcome {
     use futures_util::TryStreamExt;
     fill(&store, "all/", &["a", "b", "c", "d", "e"]).await?;

@@ -43,6 +43,7 @@ fn bytes(of: u8, length: usize) -> Vec<u8> {
     vec![of; length]
 }
 
+/// Numbers may have gaps; the etag is the md5 of the parts' md5s and their count; there is no checksum of the whole.
 async fn parts_join_in_order_of_their_numbers(store: Subject) -> Outcome {
     let options = MultipartOptions::default().with_custom("a", "b");
     let upload = store.multipart(&key("multipart/join"), options.clone()).await?;
@@ -59,6 +60,7 @@ async fn parts_join_in_order_of_their_numbers(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A part that was uploaded again is known by its new etag alone (10025).
 async fn an_overwritten_part_is_stale(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/stale"), MultipartOptions::default()).await?;
     let old = upload.upload_part(1, "old").await?;
@@ -70,6 +72,7 @@ async fn an_overwritten_part_is_stale(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The id as text is enough to go on.
 async fn an_upload_resumes_by_its_id(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/resume"), MultipartOptions::default()).await?;
     let part = upload.upload_part(1, "resumed").await?;
@@ -79,6 +82,7 @@ async fn an_upload_resumes_by_its_id(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A completion without parts is allowed; its etag ends in `-0`.
 async fn no_parts_make_an_empty_object(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/none"), MultipartOptions::default()).await?;
     let meta = upload.complete(Vec::new()).await?;
@@ -86,6 +90,7 @@ async fn no_parts_make_an_empty_object(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// 10011.
 async fn parts_must_be_five_mebibytes_but_for_the_last(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/small"), MultipartOptions::default()).await?;
     let parts = vec![upload.upload_part(1, "small").await?, upload.upload_part(2, "small").await?];
@@ -93,6 +98,7 @@ async fn parts_must_be_five_mebibytes_but_for_the_last(store: Subject) -> Outcom
     Ok(())
 }
 
+/// R2's rule, which S3 does not have (10048).
 async fn parts_must_be_equal_but_for_the_last(store: Subject) -> Outcome {
     for sizes in [[MIB5, MIB5 + 1, 1], [MIB5, MIB5, MIB5 + 1]] {
         let upload = store.multipart(&key("multipart/unequal"), MultipartOptions::default()).await?;
@@ -105,6 +111,7 @@ async fn parts_must_be_equal_but_for_the_last(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The last part is the one with the highest number, however they are listed.
 async fn a_short_part_listed_last_is_judged_by_its_number(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/listed"), MultipartOptions::default()).await?;
     let short = upload.upload_part(1, "x").await?;
@@ -115,6 +122,7 @@ async fn a_short_part_listed_last_is_judged_by_its_number(store: Subject) -> Out
     Ok(())
 }
 
+/// An etag that no uploaded part has.
 async fn an_unknown_part_is_10025(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/unknown"), MultipartOptions::default()).await?;
     let part = Part { part_number: 1, etag: "0".repeat(32) };
@@ -122,6 +130,7 @@ async fn an_unknown_part_is_10025(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// R2 answers its internal error.
 async fn a_part_given_twice_is_10001(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/twice"), MultipartOptions::default()).await?;
     let part = upload.upload_part(1, "x").await?;
@@ -129,6 +138,7 @@ async fn a_part_given_twice_is_10001(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// 1 to 10,000.
 async fn part_numbers_have_limits(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/number"), MultipartOptions::default()).await?;
     for number in [0, 10_001] {
@@ -138,6 +148,7 @@ async fn part_numbers_have_limits(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A part of an unknown upload is 10024, its completion and abortion 10001.
 async fn an_unknown_upload_is_refused(store: Subject) -> Outcome {
     let unknown = || store.resume_multipart(&key("multipart/unknown"), UploadId::new("no-such-upload"));
     ensure_eq!(fault(unknown().upload_part(1, "x").await)?, (ErrorKind::NoSuchUpload, Some(10024)));
@@ -146,6 +157,7 @@ async fn an_unknown_upload_is_refused(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Aborting again succeeds; parts and completion are 10024 from then on.
 async fn abort_is_idempotent_and_final(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/abort"), MultipartOptions::default()).await?;
     let part = upload.upload_part(1, "x").await?;
@@ -158,6 +170,7 @@ async fn abort_is_idempotent_and_final(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Completing again is 10024, and aborting what is complete does nothing.
 async fn completion_is_final(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/final"), MultipartOptions::default()).await?;
     let part = upload.upload_part(1, "x").await?;
@@ -170,6 +183,7 @@ async fn completion_is_final(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Parts are no object.
 async fn nothing_shows_before_completion(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/hidden"), MultipartOptions::default()).await?;
     upload.upload_part(1, "x").await?;
@@ -178,6 +192,7 @@ async fn nothing_shows_before_completion(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// By their numbers, with their sizes.
 async fn listed_parts_are_the_stored(store: Subject) -> Outcome {
     let upload = store.multipart(&key("multipart/list"), MultipartOptions::default()).await?;
     let second = upload.upload_part(2, "22").await?;
@@ -188,6 +203,7 @@ async fn listed_parts_are_the_stored(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The condition is on the object that would be replaced.
 async fn completion_keeps_its_condition(store: Subject) -> Outcome {
     let key = key("multipart/if");
     let upload = store.create_multipart(&key, MultipartOptions::default()).await?;
@@ -203,6 +219,7 @@ async fn completion_keeps_its_condition(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// As in S3: the parts are judged first, and a failed condition ends the upload.
 async fn failed_condition_ends_the_upload(store: Subject) -> Outcome {
     let key = key("multipart/if-failed");
     store.write(&key, "there").await?;
@@ -220,6 +237,7 @@ async fn failed_condition_ends_the_upload(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// By key and id, behind a place, within a prefix; ended ones are not listed.
 async fn open_uploads_are_listed(store: Subject) -> Outcome {
     let mut uploads = Vec::new();
     for name in ["b", "a", "b", "c"] {
@@ -249,6 +267,7 @@ async fn listed_uploads(store: &Subject, options: ListUploadsOptions) -> Result<
     Ok(listed.into_iter().map(|upload| (upload.key, upload.id)).collect())
 }
 
+/// The convenience puts what fits one part, and uploads parts of one size else.
 async fn a_stream_of_unknown_length_is_stored_whole(store: Subject) -> Outcome {
     // Whole; exactly one part; two and a bit.
     for chunks in [3, 8, 20] {
@@ -267,6 +286,7 @@ async fn a_stream_of_unknown_length_is_stored_whole(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The upload is aborted, and the stream's error reported.
 async fn a_stream_that_fails_stores_nothing(store: Subject) -> Outcome {
     let end = || Err(Error::new(ErrorKind::Body, "the stream broke off"));
     let stream =

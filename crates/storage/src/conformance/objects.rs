@@ -45,6 +45,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
     }
 }
 
+/// `put`, `head` and `get` answer the same metadata, and the size is that of the body.
 async fn what_is_put_is_got(store: Subject) -> Outcome {
     let meta = put(&store, "objects/a", "hello").await?;
     ensure_eq!(meta.size, 5);
@@ -56,12 +57,14 @@ async fn what_is_put_is_got(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A key without an object is `None` for `head` and `Missing` for `get`, never an error.
 async fn missing_objects_are_missing(store: Subject) -> Outcome {
     ensure_eq!(store.head(&key("objects/none")).await?, None);
     ensure!(matches!(store.get(&key("objects/none"), GetOptions::default()).await?, GetResult::Missing));
     Ok(())
 }
 
+/// Nothing of the object before stays: neither its metadata nor its bytes.
 async fn a_put_replaces_everything(store: Subject) -> Outcome {
     let options = PutOptions::default().with_content_type("text/plain").with_custom("old", "yes");
     drop(store.put(&key("objects/again"), "one".into(), options).await?);
@@ -72,6 +75,7 @@ async fn a_put_replaces_everything(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The version changes with each write of the same bytes; the etag does not.
 async fn every_write_has_its_version(store: Subject) -> Outcome {
     let first = put(&store, "objects/version", "same").await?;
     let second = put(&store, "objects/version", "same").await?;
@@ -81,6 +85,7 @@ async fn every_write_has_its_version(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The etag of an object that was put whole is the md5 of its bytes in lower-case hexadecimal; HTTP has it in quotes.
 async fn etag_is_the_md5(store: Subject) -> Outcome {
     let meta = put(&store, "objects/etag", "hello").await?;
     ensure_eq!(meta.etag, "5d41402abc4b2a76b9719d911017c592");
@@ -88,6 +93,7 @@ async fn etag_is_the_md5(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// An empty body is an object like any other.
 async fn empty_bodies_are_objects(store: Subject) -> Outcome {
     let meta = put(&store, "objects/empty", "").await?;
     ensure_eq!((meta.size, meta.etag.as_str()), (0, "d41d8cd98f00b204e9800998ecf8427e"));
@@ -95,6 +101,7 @@ async fn empty_bodies_are_objects(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A body that comes in chunks is stored as one, and can be read again.
 async fn bodies_stream_both_ways(store: Subject) -> Outcome {
     let chunk = Bytes::from(vec![7u8; 64 * 1024]);
     let chunks = stream::iter((0..20).map({
@@ -111,6 +118,7 @@ async fn bodies_stream_both_ways(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A stream with more or fewer bytes than were announced fails with `Body`, and no object is there.
 async fn a_body_of_another_length_stores_nothing(store: Subject) -> Outcome {
     for (announced, chunks) in [(10u64, 1usize), (3, 1), (200_000, 1)] {
         let body = Body::from_stream(announced, stream::iter((0..chunks).map(|_| Ok(Bytes::from("12345")))));
@@ -121,6 +129,7 @@ async fn a_body_of_another_length_stores_nothing(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// `/`, `..`, empty segments and control characters are parts of names without a meaning; names keep their case.
 async fn names_and_their_prefixes_coexist(store: Subject) -> Outcome {
     let names =
         ["objects/n", "objects/n/", "objects/n/..", "objects/n//x", "objects/N", "objects/n/\u{1F980}", "objects/n/\n"];
@@ -133,6 +142,7 @@ async fn names_and_their_prefixes_coexist(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Deleting a missing key, or no key at all, succeeds.
 async fn delete_is_idempotent(store: Subject) -> Outcome {
     put(&store, "objects/delete", "x").await?;
     let keys = [key("objects/delete"), key("objects/never")];
@@ -143,6 +153,7 @@ async fn delete_is_idempotent(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// With 1,001 keys nothing is deleted.
 async fn delete_takes_a_thousand_keys_and_no_more(store: Subject) -> Outcome {
     put(&store, "objects/many/7", "x").await?;
     let keys: Vec<_> = (0..1001).map(|number| key(&format!("objects/many/{number}"))).collect();
@@ -153,6 +164,8 @@ async fn delete_takes_a_thousand_keys_and_no_more(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A copy has the source's bytes, etag and metadata, a version of its own, and stays when the source is deleted. A missing source
+/// is `None`.
 async fn copy_takes_bytes_and_metadata(store: Subject) -> Outcome {
     let big = vec![3u8; 200_000];
     for (from, body) in [("copy/small", Body::from("small")), ("copy/big", Body::from(big.clone()))] {
@@ -174,6 +187,7 @@ async fn copy_takes_bytes_and_metadata(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Conditions of the destination are judged as those of a `put`.
 async fn copy_heeds_conditions(store: Subject) -> Outcome {
     put(&store, "copyif/from", "x").await?;
     put(&store, "copyif/to", "y").await?;
@@ -185,6 +199,7 @@ async fn copy_heeds_conditions(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// All six HTTP headers that R2 stores come back.
 async fn http_metadata_is_kept(store: Subject) -> Outcome {
     let mut http = HttpMetadata::with_content_type("text/html; charset=utf-8");
     http.content_language = Some("de".into());
@@ -197,6 +212,7 @@ async fn http_metadata_is_kept(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Values may be any text, the empty one too.
 async fn custom_metadata_is_kept(store: Subject) -> Outcome {
     let options = PutOptions::default().with_custom("name", "Jörg").with_custom("empty", "");
     drop(store.put(&key("metadata/custom"), "x".into(), options.clone()).await?);
@@ -204,6 +220,7 @@ async fn custom_metadata_is_kept(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// R2's binding keeps names of custom metadata as they were given.
 async fn names_of_custom_metadata_keep_their_case(store: Subject) -> Outcome {
     let options = PutOptions::default().with_custom("camelCase", "x").with_custom("UPPER", "y");
     drop(store.put(&key("metadata/case"), "x".into(), options.clone()).await?);
@@ -211,6 +228,7 @@ async fn names_of_custom_metadata_keep_their_case(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The trait guesses no content type: that is [`ObjectStoreExt::write`]'s part.
 async fn a_plain_put_guesses_nothing(store: Subject) -> Outcome {
     drop(store.put(&key("metadata/plain.html"), "x".into(), PutOptions::default()).await?);
     let meta = store.head(&key("metadata/plain.html")).await?;
@@ -218,6 +236,8 @@ async fn a_plain_put_guesses_nothing(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Names and values have 8,192 bytes together, counted as workerd counts them: one for each UTF-16 unit if all are Latin-1, else
+/// two (10012).
 async fn custom_metadata_has_a_limit(store: Subject) -> Outcome {
     for fits in ["v".repeat(8191), "é".repeat(8191), "€".repeat(4095)] {
         drop(store.put(&key("metadata/limit"), "x".into(), PutOptions::default().with_custom("k", fits)).await?);
@@ -231,6 +251,7 @@ async fn custom_metadata_has_a_limit(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The storage class comes back.
 async fn storage_class_is_kept(store: Subject) -> Outcome {
     let options = PutOptions::default().with_storage_class(StorageClass::InfrequentAccess);
     drop(store.put(&key("metadata/class"), "x".into(), options).await?);
@@ -239,6 +260,7 @@ async fn storage_class_is_kept(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// 1,024 bytes of UTF-8 (10020).
 async fn keys_have_limits(store: Subject) -> Outcome {
     let longest = key(&"k".repeat(1024));
     store.write(&longest, "x").await?;
@@ -249,6 +271,7 @@ async fn keys_have_limits(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Each of the five functions is verified, for bodies whole and in chunks.
 async fn a_right_checksum_is_taken(store: Subject) -> Outcome {
     for algorithm in ChecksumAlgorithm::ALL {
         let options = || PutOptions::default().with_checksum(Checksum::of(algorithm, b"hello"));
@@ -261,6 +284,7 @@ async fn a_right_checksum_is_taken(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The checksum that was given comes back with the metadata, beside the md5.
 async fn checksums_are_kept(store: Subject) -> Outcome {
     for algorithm in ChecksumAlgorithm::ALL {
         let checksum = Checksum::of(algorithm, b"hello");
@@ -273,6 +297,7 @@ async fn checksums_are_kept(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// The error (10037) names the function, as R2's does; no object is there.
 async fn a_wrong_checksum_stores_nothing(store: Subject) -> Outcome {
     for body in [Body::from("hello"), Body::from(vec![1u8; 100_000])] {
         let options = PutOptions::default().with_checksum(Checksum::of(ChecksumAlgorithm::Sha256, b"other"));
@@ -287,6 +312,7 @@ async fn a_wrong_checksum_stores_nothing(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// Where both fail, the checksum's error is reported.
 async fn a_wrong_checksum_comes_before_the_condition(store: Subject) -> Outcome {
     put(&store, "checksums/order", "x").await?;
     let options = PutOptions::default()

@@ -21,10 +21,12 @@ fn from(offset: u64, length: Option<u64>) -> Range {
     Range::From { offset, length }
 }
 
+/// Every form of a range, on a body that backends store beside its metadata.
 async fn every_form_of_a_small_object(store: Subject) -> Outcome {
     check_forms(&*store, "ranges/small", 10).await
 }
 
+/// The same on a body of its own file.
 async fn every_form_of_a_large_object(store: Subject) -> Outcome {
     check_forms(&*store, "ranges/large", 300_000).await
 }
@@ -56,6 +58,7 @@ async fn check_forms(store: &dyn ObjectStore, name: &str, size: u64) -> Outcome 
     Ok(())
 }
 
+/// A range without a byte of the object is an error (10039).
 async fn unsatisfiable_ranges_are_10039(store: Subject) -> Outcome {
     put(&store, "ranges/bad", "0123456789").await?;
     for range in [from(10, None), from(11, Some(1)), from(3, Some(0)), Range::Suffix(0)] {
@@ -65,6 +68,7 @@ async fn unsatisfiable_ranges_are_10039(store: Subject) -> Outcome {
     Ok(())
 }
 
+/// A `Range` header is R2's to interpret: several ranges, another unit and a range without a byte mean the whole object.
 async fn a_header_that_fits_no_byte_means_everything(store: Subject) -> Outcome {
     put(&store, "ranges/header", "0123456789").await?;
     let table = [
@@ -88,6 +92,7 @@ async fn a_header_that_fits_no_byte_means_everything(store: Subject) -> Outcome 
     Ok(())
 }
 
+/// Every range of an empty object is unsatisfiable.
 async fn an_empty_object_has_no_range(store: Subject) -> Outcome {
     put(&store, "ranges/empty", "").await?;
     for range in [from(0, None), Range::Suffix(5)] {
