@@ -328,6 +328,9 @@ fn configuration(place: &Place) -> Result<Config, Box<dyn Error>> {
             binding.name, binding.class_name
         );
     }
+    for cron in std::mem::take(&mut config.triggers.crons) {
+        eprintln!("warning: ignoring the cron trigger {cron:?}: `isobar serve` has no handler for it");
+    }
     Ok(config)
 }
 

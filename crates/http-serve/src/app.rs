@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 use isobar_analytics::EventSink;
 use isobar_api::Problem;
+use isobar_sessions::triggers::{ScheduledEvent, ScheduledHandler, boxed};
 use isobar_site::{CacheOptions, FromSite, Site, WorkerFirst};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -69,6 +71,7 @@ pub struct App {
     body_limit: Option<usize>,
     pub(crate) hsts: Option<HeaderValue>,
     documentation: Option<String>,
+    pub(crate) scheduled: Option<ScheduledHandler>,
 }
 
 impl fmt::Debug for App {
@@ -186,6 +189,38 @@ impl App {
         self
     }
 
+    /// Sets the handler of cron triggers, `triggers.crons` of the configuration: it is called at each of their times, with the expression
+    /// and the time. Natively [`WranglerPlatform::triggers`](crate::WranglerPlatform::triggers) fires them; inside Workers
+    /// `workers::scheduled` hands the runtime's `scheduled` events on. A failure is logged, and not retried. Default: none.
+    ///
+    /// ```
+    /// use isobar_http_serve::{App, Platform};
+    ///
+    /// fn app(platform: &Platform) -> App {
+    ///     let platform = platform.clone();
+    ///     App::new().scheduled(move |event| {
+    ///         let platform = platform.clone();
+    ///         async move {
+    ///             let bucket = platform.bucket("STORAGE").map_err(|error| error.to_string())?;
+    ///             println!("{} at {}: sweep {bucket:?}", event.cron, event.scheduled_time);
+    ///             Ok::<(), String>(())
+    ///         }
+    ///     })
+    /// }
+    /// # drop(app(&Platform::default()));
+    /// ```
+    #[must_use]
+    pub fn scheduled<E: fmt::Display, F>(
+        mut self,
+        handler: impl Fn(ScheduledEvent) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.scheduled = Some(boxed(handler));
+        self
+    }
+
     /// Sets the path under which the API is documented, which the 404 of an unknown path under `/api` names. Default: none.
     #[must_use]
     pub fn documentation(mut self, path: impl Into<String>) -> Self {
@@ -289,8 +324,7 @@ impl App {
     pub fn into_router(mut self) -> Router {
         #[cfg(all(feature = "native", not(target_arch = "wasm32")))]
         self.fill_cache();
-        let Self { api, nested, site, worker_first, observer, cache: _, checks, body_limit, hsts: _, documentation } =
-            self;
+        let Self { api, nested, site, worker_first, observer, checks, body_limit, documentation, .. } = self;
         let unknown = match documentation {
             Some(path) => format!("there is no such API; {path} lists those there are"),
             None => "there is no such API".to_owned(),

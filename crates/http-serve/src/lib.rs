@@ -59,6 +59,7 @@ pub use content::SiteContent;
 pub use dataset_queries::DatasetQueries;
 pub use isobar_api::Problem;
 pub use isobar_sessions::scheduler::{ScheduledTask, Scheduler, schedule};
+pub use isobar_sessions::triggers::ScheduledEvent;
 #[cfg(feature = "mcp")]
 pub use mcp::ApiTools;
 #[cfg(all(feature = "native", not(target_arch = "wasm32")))]

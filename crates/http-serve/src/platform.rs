@@ -36,6 +36,8 @@ struct Bindings {
     browsers: BTreeMap<String, Arc<dyn BrowserEngine>>,
     vars: BTreeMap<String, serde_json::Value>,
     secrets: BTreeMap<String, Secret>,
+    /// The native objects that fire cron triggers.
+    triggers: Option<Arc<dyn SessionNamespace>>,
 }
 
 /// The names alone: inside Workers a secret is a var like others.
@@ -193,6 +195,12 @@ impl Platform {
         self.bindings.databases.keys().map(String::as_str)
     }
 
+    /// The platform with what fires its cron triggers, which ends with it.
+    #[cfg(all(any(feature = "native", feature = "memory"), not(target_arch = "wasm32")))]
+    pub(crate) fn with_triggers(&self, triggers: Arc<dyn SessionNamespace>) -> Self {
+        Self { bindings: Arc::new(Bindings { triggers: Some(triggers), ..(*self.bindings).clone() }) }
+    }
+
     #[cfg(feature = "workers")]
     pub(crate) fn datasets(&self) -> impl Iterator<Item = &Arc<dyn EventSink>> {
         self.bindings.datasets.values()
@@ -200,7 +208,7 @@ impl Platform {
 
     /// A check of each binding that holds data, by its name: whether it can write now.
     pub(crate) fn ready_checks(&self) -> Vec<(String, ReadyCheck)> {
-        let Bindings { buckets, databases, datasets, sessions, .. } = &*self.bindings;
+        let Bindings { buckets, databases, datasets, sessions, triggers, .. } = &*self.bindings;
         let mut checks: Vec<(String, ReadyCheck)> = Vec::new();
         for (name, bucket) in buckets {
             let bucket = Arc::clone(bucket);
@@ -213,6 +221,10 @@ impl Platform {
         for (name, namespace) in sessions {
             let namespace = Arc::clone(namespace);
             checks.push((format!("session namespace {name}"), check(move || hosts(Arc::clone(&namespace)))));
+        }
+        if let Some(triggers) = triggers {
+            let triggers = Arc::clone(triggers);
+            checks.push(("cron triggers".to_owned(), check(move || hosts(Arc::clone(&triggers)))));
         }
         for (name, dataset) in datasets {
             let dataset = Arc::clone(dataset);

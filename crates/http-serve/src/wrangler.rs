@@ -35,6 +35,7 @@ pub struct WranglerPlatform {
     classes: Vec<(String, Class)>,
     secrets: Vec<(String, Secret)>,
     mail: Vec<(String, Arc<dyn isobar_api::mail::MailSender>)>,
+    triggers: Option<TriggeredApp>,
     #[cfg(feature = "native")]
     events: isobar_analytics::local::LocalOptions,
     #[cfg(feature = "browser")]
@@ -62,6 +63,15 @@ const WITHOUT_QUERY: crate::not_configured::NotConfigured = crate::not_configure
 
 /// Opens a namespace of one class, given the platform without sessions.
 type Class = Box<dyn FnOnce(Target<'_>, &Platform) -> Result<Arc<dyn SessionNamespace>, isobar_sessions::Error>>;
+
+/// Makes the application whose handler cron triggers call.
+type TriggeredApp = Box<dyn FnOnce(&Platform) -> Result<App, BindingError>>;
+
+/// Class of the objects that fire cron triggers, which no class of an application can have.
+const CRON_CLASS: &str = "isobar.CronTrigger";
+/// Number of those that may be awake at once.
+#[cfg(feature = "native")]
+const CRONS_AWAKE: usize = 16;
 
 /// Where a namespace is kept, and under which name.
 enum Target<'a> {
@@ -106,6 +116,15 @@ pub enum PlatformError {
         /// The registered classes.
         known: String,
     },
+    /// The cron triggers cannot be started: an expression is invalid, or their folder cannot be used.
+    #[error("the cron triggers: {0}")]
+    Triggers(#[source] isobar_sessions::Error),
+    /// The application of the cron triggers cannot be made.
+    #[error("the application of the cron triggers: {0}")]
+    TriggeredApp(#[source] BindingError),
+    /// The configuration has cron triggers, and the application no handler for them.
+    #[error("triggers.crons has times, and the application no handler for them: set one with App::scheduled")]
+    NoHandler,
     /// A name that cannot be a folder's.
     #[error("the binding \"{0}\" is kept under the name {1:?}, which cannot be a file's name")]
     Name(String, String),
@@ -142,6 +161,7 @@ impl WranglerPlatform {
             classes: Vec::new(),
             secrets: Vec::new(),
             mail: Vec::new(),
+            triggers: None,
             #[cfg(feature = "native")]
             events: Default::default(),
             #[cfg(feature = "browser")]
@@ -185,6 +205,34 @@ impl WranglerPlatform {
         self
     }
 
+    /// Fires the configuration's `triggers.crons` at the [handler](App::scheduled) of this application, for as long as the platform lives:
+    /// in UTC, by the rules of Cloudflare's cron triggers. Each expression has a session object of its own, locally in `sessions/isobar.CronTrigger`, so
+    /// times that were missed while no process ran are made up for, by one event for all of them. Default: none, and a warning is logged
+    /// where the configuration has cron triggers.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "native")]
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use isobar_http_serve::{App, BindingError, Platform};
+    ///
+    /// fn app(_: &Platform) -> Result<App, BindingError> {
+    ///     Ok(App::new().scheduled(|event| async move {
+    ///         println!("{}", event.cron);
+    ///         Ok::<(), String>(())
+    ///     }))
+    /// }
+    ///
+    /// let platform = Platform::from_wrangler("wrangler.toml")?.triggers(app).local(".isobar").await?;
+    /// let service = app(&platform)?.into_service();
+    /// # drop(service);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn triggers(mut self, app: impl FnOnce(&Platform) -> Result<App, BindingError> + 'static) -> Self {
+        self.triggers = Some(Box::new(app));
+        self
+    }
+
     /// Registers the type of a class that a session binding names; `env` makes the environment of its objects from the platform's other
     /// bindings. A binding whose class is not registered is [`PlatformError::UnknownClass`].
     ///
@@ -204,16 +252,7 @@ impl WranglerPlatform {
     ) -> Self {
         let open: Class = Box::new(move |target, platform| {
             let platform = platform.clone();
-            let env = move || env(&platform);
-            Ok(match target {
-                #[cfg(feature = "native")]
-                Target::Folder(folder, name, awake) => {
-                    let options = isobar_sessions::local::HostOptions::default().with_open_objects(awake);
-                    Arc::new(isobar_sessions::local::LocalHost::<O>::open(folder, name, &options, env)?)
-                }
-                #[cfg(feature = "memory")]
-                Target::Memory(name) => Arc::new(isobar_sessions::memory::MemoryHost::<O>::new(name, env)?),
-            })
+            open_class::<O>(target, move || env(&platform))
         });
         self.classes.push((class.into(), open));
         self
@@ -226,7 +265,7 @@ impl WranglerPlatform {
     /// # Errors
     /// Which binding cannot be opened, and why.
     #[cfg(feature = "native")]
-    pub async fn local(self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
+    pub async fn local(mut self, root: impl AsRef<Path>) -> Result<Platform, PlatformError> {
         let root = root.as_ref();
         make_root(&self.config.resolve_in_project("."), root).map_err(PlatformError::Root)?;
         let limit = isobar_server::DescriptorLimit::raise();
@@ -251,11 +290,15 @@ impl WranglerPlatform {
         }
         let builder = self.local_datasets(builder, &root.join("analytics"))?;
         let sessions = root.join("sessions");
-        self.sessions(
+        let crons = std::mem::take(&mut self.config.triggers.crons);
+        let app = self.triggers.take();
+        let platform = self.sessions(
             builder,
             |class| Ok(sessions.join(file_name(class, class)?)),
             |folder, class| Target::Folder(folder, class, awake),
-        )
+        )?;
+        let folder = sessions.join(CRON_CLASS);
+        with_triggers(platform, &crons, app, Target::Folder(&folder, CRON_CLASS, CRONS_AWAKE)).await
     }
 
     /// Opens every binding in memory: for tests.
@@ -263,7 +306,7 @@ impl WranglerPlatform {
     /// # Errors
     /// As [`local`](Self::local).
     #[cfg(feature = "memory")]
-    pub async fn memory(self) -> Result<Platform, PlatformError> {
+    pub async fn memory(mut self) -> Result<Platform, PlatformError> {
         let mut builder = self.plain()?;
         for bucket in &self.config.r2_buckets {
             builder = builder.with_bucket(&bucket.binding, isobar_storage::memory::MemoryStore::new());
@@ -274,7 +317,10 @@ impl WranglerPlatform {
             builder = builder.with_database(&database.binding, opened);
         }
         let builder = self.memory_datasets(builder);
-        self.sessions(builder, |_| Ok(PathBuf::new()), |_, class| Target::Memory(class))
+        let crons = std::mem::take(&mut self.config.triggers.crons);
+        let app = self.triggers.take();
+        let platform = self.sessions(builder, |_| Ok(PathBuf::new()), |_, class| Target::Memory(class))?;
+        with_triggers(platform, &crons, app, Target::Memory(CRON_CLASS)).await
     }
 
     /// Opens the datasets, each in its folder below this one.
@@ -400,6 +446,45 @@ fn with_datasets<S: EventSink + 'static>(
         let queries = DatasetQueries::new(Arc::clone(&executor), name);
         builder.with_dataset_queries(&binding, queries).with_dataset(&binding, sink)
     })
+}
+
+/// Opens a namespace of one class.
+fn open_class<O: SessionObject>(
+    target: Target<'_>,
+    env: impl Fn() -> O::Env + Send + Sync + 'static,
+) -> Result<Arc<dyn SessionNamespace>, isobar_sessions::Error> {
+    Ok(match target {
+        #[cfg(feature = "native")]
+        Target::Folder(folder, name, awake) => {
+            let options = isobar_sessions::local::HostOptions::default().with_open_objects(awake);
+            Arc::new(isobar_sessions::local::LocalHost::<O>::open(folder, name, &options, env)?)
+        }
+        #[cfg(feature = "memory")]
+        Target::Memory(name) => Arc::new(isobar_sessions::memory::MemoryHost::<O>::new(name, env)?),
+    })
+}
+
+/// Starts the cron triggers of a platform, if there are any, for the handler of this application.
+async fn with_triggers(
+    platform: Platform,
+    crons: &[String],
+    app: Option<TriggeredApp>,
+    target: Target<'_>,
+) -> Result<Platform, PlatformError> {
+    if crons.is_empty() {
+        return Ok(platform);
+    }
+    let Some(app) = app else {
+        tracing::warn!(?crons, "the cron triggers are not served: no application with a handler was given");
+        return Ok(platform);
+    };
+    // The application gets the platform without its triggers: they hold the application.
+    let handler = app(&platform).map_err(PlatformError::TriggeredApp)?.scheduled.ok_or(PlatformError::NoHandler)?;
+    let triggers = CronTriggers::with_handler(crons, handler).map_err(PlatformError::Triggers)?;
+    let of_each = triggers.clone();
+    let namespace = open_class::<CronTrigger>(target, move || of_each.clone()).map_err(PlatformError::Triggers)?;
+    triggers.start(&*namespace).await.map_err(PlatformError::Triggers)?;
+    Ok(platform.with_triggers(namespace))
 }
 
 /// Refuses a name that would lead out of the folder, or is not valid on some file system.

@@ -49,6 +49,8 @@ mod pipe;
 pub mod scheduler;
 #[cfg(feature = "timers")]
 pub mod timers;
+#[cfg(feature = "timers")]
+pub mod triggers;
 mod upgrade;
 mod value;
 mod websocket;

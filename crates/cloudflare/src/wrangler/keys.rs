@@ -30,12 +30,13 @@ const MORE_KEYS: [&str; 8] = [
 ];
 
 /// The keys that isobar supports, and whether an environment inherits them.
-pub(super) const SERVED: [(&str, bool); 12] = [
+pub(super) const SERVED: [(&str, bool); 13] = [
     ("name", true),
     ("main", true),
     ("compatibility_date", true),
     ("compatibility_flags", true),
     ("migrations", true),
+    ("triggers", true),
     ("assets", true),
     ("d1_databases", false),
     ("r2_buckets", false),
@@ -47,7 +48,7 @@ pub(super) const SERVED: [(&str, bool); 12] = [
 
 /// Keys that wrangler supports and isobar does not, and that an environment does not inherit, with the consequence for the
 /// application.
-const UNSERVED: [(&str, &str); 36] = [
+const UNSERVED: [(&str, &str); 35] = [
     ("agent_memory", BINDING),
     ("ai", BINDING),
     ("ai_search", BINDING),
@@ -77,7 +78,6 @@ const UNSERVED: [(&str, &str); 36] = [
     ("stream", BINDING),
     ("streaming_tail_consumers", "no trace is sent"),
     ("tail_consumers", "no trace is sent"),
-    ("triggers", "no scheduled event is sent"),
     ("unsafe", BINDING),
     ("unsafe_hello_world", BINDING),
     ("vectorize", BINDING),
@@ -126,7 +126,7 @@ fn without_indices(path: &str) -> String {
 }
 
 /// Keys of [`UNSERVED`] that an environment inherits.
-const INHERITED: [&str; 2] = ["site", "triggers"];
+const INHERITED: [&str; 1] = ["site"];
 
 /// Whether an environment inherits a top-level key.
 pub(super) fn is_inherited(key: &str) -> bool {

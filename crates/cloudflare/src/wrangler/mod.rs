@@ -17,7 +17,7 @@ pub use document::Format;
 pub use error::Error;
 pub use model::{
     AnalyticsEngineDataset, Assets, Config, D1Database, DurableObjectBinding, DurableObjects, Migration, R2Bucket,
-    RunWorkerFirst,
+    RunWorkerFirst, Triggers,
 };
 
 /// File names of a configuration, in wrangler's order of lookup.

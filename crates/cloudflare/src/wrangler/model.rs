@@ -47,6 +47,8 @@ pub struct Config {
     pub durable_objects: DurableObjects,
     /// Migrations of the classes of session objects, in order.
     pub migrations: Vec<Migration>,
+    /// The times at which the application's handler of scheduled events is called.
+    pub triggers: Triggers,
     /// Analytics Engine datasets.
     pub analytics_engine_datasets: Vec<AnalyticsEngineDataset>,
     /// The Browser Rendering binding.
@@ -155,6 +157,15 @@ pub struct Migration {
     /// New classes without SQL storage.
     #[serde(default)]
     pub new_classes: Vec<String>,
+}
+
+/// `[triggers]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Triggers {
+    /// Cron expressions in UTC, as written: minute, hour, day of the month, month, day of the week.
+    pub crons: Vec<String>,
 }
 
 /// An `[[analytics_engine_datasets]]`.

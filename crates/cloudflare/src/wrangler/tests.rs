@@ -111,18 +111,23 @@ fn keys_that_wrangler_knows_are_not_unexpected_and_typos_within_tables_are() {
 }
 
 #[test]
+fn cron_triggers_are_read_and_an_environment_inherits_them() {
+    let text = "[triggers]\ncrons = [\"*/5 * * * *\", \"0 3 * * MON\"]\n[env.a]\n[env.b]\ntriggers = { crons = [] }";
+    let crons = |env| Config::parse(text, Format::Toml, env).unwrap().triggers.crons;
+    assert_eq!(crons(None), ["*/5 * * * *", "0 3 * * MON"]);
+    assert_eq!(crons(Some("a")), ["*/5 * * * *", "0 3 * * MON"]);
+    assert_eq!(crons(Some("b")), Vec::<String>::new());
+    assert!(Config::parse("[triggers]\ncrons = \"* * * * *\"", Format::Toml, None).is_err());
+}
+
+#[test]
 fn unsupported_bindings_are_warned_about_once() {
     let text = r#"{"kv_namespaces": [{"binding": "CACHE", "id": "1"}, {"binding": "MORE", "id": "2"}],
             "queues": {"producers": [{"binding": "JOBS", "queue": "jobs"}]}, "triggers": {"crons": ["* * * * *"]},
             "ratelimits": [{"name": "LIMIT", "namespace_id": "1", "simple": {"limit": 1, "period": 10}}],
             "services": [], "workflows": [], "tail_consumers": []}"#;
     let warnings = warned(text);
-    let named = [
-        "\"kv_namespaces\" (CACHE, MORE) is not served",
-        "\"queues\" (JOBS)",
-        "\"ratelimits\" (LIMIT)",
-        "\"triggers\"",
-    ];
+    let named = ["\"kv_namespaces\" (CACHE, MORE) is not served", "\"queues\" (JOBS)", "\"ratelimits\" (LIMIT)"];
     assert_eq!(warnings.len(), named.len(), "{warnings:?}");
     assert!(warnings.iter().zip(named).all(|(warning, named)| warning.contains(named)), "{warnings:?}");
 }

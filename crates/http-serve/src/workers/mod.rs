@@ -2,13 +2,18 @@
 //! as Durable Object classes.
 //!
 //! ```ignore
-//! use isobar_http_serve::workers::{Context, Env, Request, Response, event};
+//! use isobar_http_serve::workers::{Context, Env, Request, Response, ScheduleContext, ScheduledEvent, event};
 //!
 //! isobar_http_serve::session_class!(IamSession => IamSession, |_platform| ());
 //!
 //! #[event(fetch)]
 //! async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
 //!     isobar_http_serve::workers::serve(app, request, env, &context).await
+//! }
+//!
+//! #[event(scheduled)]
+//! async fn scheduled(event: ScheduledEvent, env: Env, _: ScheduleContext) {
+//!     isobar_http_serve::workers::scheduled(app, event, env).await
 //! }
 //! ```
 
@@ -25,11 +30,12 @@ use isobar_cloudflare::binding::wasm_bindgen::{JsCast, JsValue};
 use isobar_cloudflare::binding::worker::{self, web_sys};
 use isobar_cloudflare::binding::{JsError, Object, request_from_js, response_to_js};
 use isobar_sessions::cloudflare::socket_of;
+use isobar_sessions::triggers::ScheduledHandler;
 use isobar_site::CacheOptions;
 use tower::ServiceExt;
 
 pub use client::Client;
-pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, event};
+pub use isobar_cloudflare::binding::worker::{Context, Env, Request, Response, ScheduleContext, ScheduledEvent, event};
 pub use mail::SendEmail;
 pub use sql_api::SqlApi;
 
@@ -38,22 +44,32 @@ use crate::observe::Country;
 use crate::platform::{BindingError, Platform};
 
 /// An application for [`serve`]: a router, or an [`App`].
-#[derive(Debug)]
 pub struct Application {
     router: Router,
     cache: Option<CacheOptions>,
     hsts: Option<http::HeaderValue>,
+    scheduled: Option<ScheduledHandler>,
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { router, cache, hsts, scheduled } = self;
+        let mut debug = f.debug_struct("Application");
+        debug.field("router", router).field("cache", cache).field("hsts", hsts);
+        debug.field("is_scheduled", &scheduled.is_some()).finish()
+    }
 }
 
 impl From<Router> for Application {
     fn from(router: Router) -> Self {
-        Self { router, cache: None, hsts: None }
+        Self { router, cache: None, hsts: None, scheduled: None }
     }
 }
 
 impl From<App> for Application {
     fn from(app: App) -> Self {
-        Self { cache: app.cache.clone(), hsts: app.hsts.clone(), router: app.into_router() }
+        let scheduled = app.scheduled.clone();
+        Self { cache: app.cache.clone(), hsts: app.hsts.clone(), router: app.into_router(), scheduled }
     }
 }
 
@@ -110,6 +126,29 @@ pub async fn serve<A: Into<Application>>(
     Ok(JsValue::from(answer).unchecked_into::<web_sys::Response>().into())
 }
 
+/// Hands a `scheduled` event of the runtime's, for one of the configuration's `triggers.crons`, to the application's
+/// [handler](App::scheduled). Datasets are flushed after it. A failure is logged, and so is an application without a handler.
+pub async fn scheduled<A: Into<Application>>(
+    app: impl FnOnce(&Platform) -> Result<A, BindingError>,
+    event: ScheduledEvent,
+    env: Env,
+) {
+    let cron = event.cron();
+    let handled = async {
+        let platform = Platform::from_env(&JsValue::from(env)).map_err(|error| error.to_string())?;
+        let Application { scheduled, .. } = app(&platform).map_err(|error| error.to_string())?.into();
+        let handler = scheduled.ok_or("the application has no handler for cron triggers")?;
+        // Milliseconds since 1970, far below what a float has exactly.
+        let time = chrono::DateTime::from_timestamp_millis(event.schedule() as i64).unwrap_or_default();
+        let outcome = handler(isobar_sessions::triggers::ScheduledEvent::new(cron.clone(), time)).await;
+        platform.flush().await;
+        outcome
+    };
+    if let Err(why) = handled.await {
+        tracing::error!(cron, why, "a cron trigger failed");
+    }
+}
+
 async fn respond<A: Into<Application>>(
     app: impl FnOnce(&Platform) -> Result<A, BindingError>,
     platform: &Platform,
@@ -120,7 +159,7 @@ async fn respond<A: Into<Application>>(
     if let Some(hit) = cache.find().await {
         return Ok(hit);
     }
-    let Application { router, cache: options, hsts } = match app(platform) {
+    let Application { router, cache: options, hsts, .. } = match app(platform) {
         Ok(app) => app.into(),
         Err(error) => return problem(&error).await,
     };

@@ -12,6 +12,7 @@ mod server;
 mod signed;
 mod sockets;
 mod statistics;
+mod triggers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,6 +9,7 @@ mod journal;
 mod restart;
 mod scheduler;
 mod timers;
+mod triggers;
 
 use std::sync::Arc;
 use std::time::Duration;
