@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_survive_their_text() {
+    fn cursors_round_trip_as_text() {
         let cursor = Cursor {
             values: vec![
                 Value::Null,

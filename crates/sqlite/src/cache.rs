@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_cache_gives_up_the_statement_that_was_unused_for_longest() {
+    fn full_cache_drops_the_least_recently_used_statement() {
         let connection = Connection::open_in_memory().unwrap();
         let cache = StatementCache::new(2);
         for sql in ["SELECT 1", "SELECT 2"] {

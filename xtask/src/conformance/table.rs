@@ -10,7 +10,7 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("workerd", "storage/metadata/storage_class_is_kept", "miniflare's R2 drops the storage class; R2 keeps it"),
     (
         "workerd",
-        "sessions/sockets/a_broken_connection_is_told",
+        "sessions/sockets/broken_connection_reaches_the_handler",
         "a Worker can close a WebSocket, but cannot break its connection",
     ),
     ("s3", "storage/objects/every_write_has_its_version", "S3 tells no versions, and whole seconds only"),

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_back() {
+    fn values_round_trip() {
         assert_eq!(value(json!(1.5)).expect("good"), Value::Real(1.5));
         assert_eq!(value(json!(-3)).expect("good"), Value::Integer(-3));
         assert_eq!(value(json!([1, 2])).expect("good"), Value::Blob(vec![1, 2].into()));
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_alone_are_repeated() {
+    fn only_reads_are_repeated() {
         let of = |sql: &'static str| idempotency(&[&Statement::new(sql)]);
         assert_eq!(of("SELECT 1; SELECT 2"), Idempotency::Idempotent);
         assert_eq!(of("SELECT 1; DELETE FROM t"), Idempotency::Once);

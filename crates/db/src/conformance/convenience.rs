@@ -13,8 +13,8 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             parameters_are_bound_by_name,
             a_bulk_insert_is_one_transaction,
             a_bulk_insert_takes_100_columns,
-            pages_meet_each_row_once_in_any_order,
-            a_key_that_is_no_column_is_an_error,
+            pages_yield_each_row_once_in_any_order,
+            page_key_without_a_column_is_an_error,
             the_schema_is_described,
             schemas_are_compared,
             violated_constraints_name_table_and_columns,
@@ -66,7 +66,7 @@ async fn a_bulk_insert_takes_100_columns(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn pages_meet_each_row_once_in_any_order(db: Subject) -> Outcome {
+async fn pages_yield_each_row_once_in_any_order(db: Subject) -> Outcome {
     table(&db, "v_page", "id INTEGER PRIMARY KEY, a, b TEXT COLLATE NOCASE, n INTEGER NOT NULL").await?;
     let values = ["NULL", "1", "1.5", "'x'", "x'00'", "-7", "'X'"];
     let rows: Vec<_> =
@@ -95,7 +95,7 @@ async fn pages_meet_each_row_once_in_any_order(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn a_key_that_is_no_column_is_an_error(db: Subject) -> Outcome {
+async fn page_key_without_a_column_is_an_error(db: Subject) -> Outcome {
     table(&db, "v_key", "id INTEGER PRIMARY KEY").await?;
     let order = Keyset::new().ascending("nope");
     let error = fault(db.page::<i64>("SELECT id FROM v_key".into(), &order, 10, None).await)?;

@@ -8,24 +8,24 @@ use crate::{Constraint, ErrorKind, QueryableExt};
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
         "errors" => {
-            wrong_sql_is_told_as_d1_tells_it,
-            constraints_are_told_apart,
+            wrong_sql_has_the_error_text_of_d1,
+            constraints_have_kinds_of_their_own,
             bindings_are_counted,
-            nothing_is_no_statement,
+            empty_sql_is_refused,
         }
         "authorizer" => {
             transactions_are_refused,
-            what_d1_forbids_is_refused,
-            what_d1_allows_works,
+            sql_that_d1_forbids_is_refused,
+            sql_that_d1_allows_runs,
             functions_are_those_that_d1_allows,
-            names_of_pragmas_and_words_are_names,
+            pragma_names_and_keywords_may_name_columns,
             arguments_of_pragmas_are_those_that_d1_takes,
         }
     }
 }
 
 /// The prefix, SQLite's text, the offset where there is one, and the name of the code.
-async fn wrong_sql_is_told_as_d1_tells_it(db: Subject) -> Outcome {
+async fn wrong_sql_has_the_error_text_of_d1(db: Subject) -> Outcome {
     table(&db, "e_t", "u").await?;
     let table = [
         ("SELEC 1", "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR"),
@@ -43,7 +43,7 @@ async fn wrong_sql_is_told_as_d1_tells_it(db: Subject) -> Outcome {
 }
 
 /// By the extended code.
-async fn constraints_are_told_apart(db: Subject) -> Outcome {
+async fn constraints_have_kinds_of_their_own(db: Subject) -> Outcome {
     table(&db, "e_c", "id INTEGER PRIMARY KEY, u UNIQUE, n NOT NULL DEFAULT 1, c CHECK (c < 10)").await?;
     db.prepare("INSERT INTO e_c VALUES (1, 'x', 1, 1)").run().await?;
     let table = [
@@ -87,7 +87,7 @@ async fn bindings_are_counted(db: Subject) -> Outcome {
 }
 
 /// An empty text and one of comments have different errors in D1.
-async fn nothing_is_no_statement(db: Subject) -> Outcome {
+async fn empty_sql_is_refused(db: Subject) -> Outcome {
     for sql in ["", "  \n", "-- c"] {
         ensure_eq!((sql, refused(&db, sql).await?.1), (sql, "D1_ERROR: No SQL statements detected.".to_owned()));
     }
@@ -113,7 +113,7 @@ async fn transactions_are_refused(db: Subject) -> Outcome {
 }
 
 /// `not authorized`.
-async fn what_d1_forbids_is_refused(db: Subject) -> Outcome {
+async fn sql_that_d1_forbids_is_refused(db: Subject) -> Outcome {
     let forbidden = [
         "ATTACH ':memory:' AS x",
         "CREATE TEMP TABLE e_temp (a)",
@@ -139,7 +139,7 @@ async fn what_d1_forbids_is_refused(db: Subject) -> Outcome {
 }
 
 /// Among them PRAGMAs as tables, and EXPLAIN QUERY PLAN.
-async fn what_d1_allows_works(db: Subject) -> Outcome {
+async fn sql_that_d1_allows_runs(db: Subject) -> Outcome {
     table(&db, "e_allowed", "a").await?;
     for sql in [
         "PRAGMA table_info(e_allowed)",
@@ -200,7 +200,7 @@ async fn functions_are_those_that_d1_allows(db: Subject) -> Outcome {
 }
 
 /// Rules go by what SQLite would do, not by words: these are names of tables and columns.
-async fn names_of_pragmas_and_words_are_names(db: Subject) -> Outcome {
+async fn pragma_names_and_keywords_may_name_columns(db: Subject) -> Outcome {
     table(&db, "page_count", "pragma_page_count, begin, \"end\"").await?;
     db.prepare("INSERT INTO page_count VALUES (1, 2, 3)").run().await?;
     let sum: f64 = db.prepare("SELECT pragma_page_count + begin + \"end\" FROM page_count").one().await?;

@@ -8,16 +8,16 @@ use crate::{ErrorKind, QueryableExt};
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
         "limits" => {
-            a_hundred_parameters,
-            a_hundred_columns,
-            a_hundred_thousand_bytes_of_sql,
-            fifty_bytes_of_pattern,
-            five_selects_and_a_hundred_levels,
+            statement_is_limited_to_100_parameters,
+            table_is_limited_to_100_columns,
+            statement_is_limited_to_100000_bytes,
+            pattern_is_limited_to_50_bytes,
+            compound_selects_and_depth_are_limited,
         }
     }
 }
 
-async fn a_hundred_parameters(db: Subject) -> Outcome {
+async fn statement_is_limited_to_100_parameters(db: Subject) -> Outcome {
     let sql = |count: usize| format!("SELECT max({})", vec!["?"; count].join(", "));
     let max: f64 = db.prepare(sql(100)).bind_all((0..100).map(f64::from)).one().await?;
     ensure_eq!(max, 99.0);
@@ -28,7 +28,7 @@ async fn a_hundred_parameters(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn a_hundred_columns(db: Subject) -> Outcome {
+async fn table_is_limited_to_100_columns(db: Subject) -> Outcome {
     let columns = |count: usize| (0..count).map(|number| format!("c{number}")).collect::<Vec<_>>().join(", ");
     table(&db, "l_100", &columns(100)).await?;
     let (_, text) = refused(&db, &format!("CREATE TABLE l_101 ({})", columns(101))).await?;
@@ -36,7 +36,7 @@ async fn a_hundred_columns(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn a_hundred_thousand_bytes_of_sql(db: Subject) -> Outcome {
+async fn statement_is_limited_to_100000_bytes(db: Subject) -> Outcome {
     let sql = |bytes: usize| format!("SELECT '{}'", "x".repeat(bytes - 9));
     db.prepare(sql(100_000)).run().await?;
     let (kind, text) = refused(&db, &sql(100_001)).await?;
@@ -44,14 +44,14 @@ async fn a_hundred_thousand_bytes_of_sql(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn fifty_bytes_of_pattern(db: Subject) -> Outcome {
+async fn pattern_is_limited_to_50_bytes(db: Subject) -> Outcome {
     db.prepare("SELECT 'x' LIKE ?").bind("%".repeat(50)).run().await?;
     let (_, text) = refused(&db, &format!("SELECT 'x' LIKE '{}'", "%".repeat(51))).await?;
     ensure!(text.contains("LIKE or GLOB pattern too complex"), "{text}");
     Ok(())
 }
 
-async fn five_selects_and_a_hundred_levels(db: Subject) -> Outcome {
+async fn compound_selects_and_depth_are_limited(db: Subject) -> Outcome {
     let union = |count: usize| vec!["SELECT 1"; count].join(" UNION ALL ");
     db.prepare(union(5)).run().await?;
     let (_, text) = refused(&db, &union(6)).await?;

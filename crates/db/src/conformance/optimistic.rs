@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             an_error_of_the_work_writes_nothing,
             reads_that_contradict_each_other_are_read_again,
             a_transaction_that_is_always_overtaken_ends_as_a_conflict,
-            only_what_can_be_verified_is_read,
+            read_that_cannot_be_verified_is_refused,
             results_of_writes_come_back,
             a_session_has_transactions,
             a_result_of_99_columns_is_verified,
@@ -197,7 +197,7 @@ async fn a_transaction_that_is_always_overtaken_ends_as_a_conflict(db: Subject) 
     Ok(())
 }
 
-async fn only_what_can_be_verified_is_read(db: Subject) -> Outcome {
+async fn read_that_cannot_be_verified_is_refused(db: Subject) -> Outcome {
     table(&db, "o_verified", "a").await?;
     for sql in ["INSERT INTO o_verified VALUES (1) RETURNING a", "PRAGMA table_info(o_verified)", "SELECT 1; SELECT 2"]
     {

@@ -10,26 +10,26 @@ use crate::{ErrorKind, FromRow, QueryableExt, Result, Row, Statement, Value};
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
         "queries" => {
-            values_come_back_as_they_went,
+            values_round_trip_through_the_database,
             integers_are_exact if "exact_integers",
             integers_are_never_rounded,
             parameters_number_as_in_sqlite,
-            rows_become_structs_tuples_and_scalars,
-            rows_become_types_of_ones_own,
-            nulls_are_none,
-            first_takes_the_first,
+            rows_convert_to_structs_tuples_and_scalars,
+            rows_convert_to_custom_types,
+            null_reads_as_none,
+            first_yields_the_first_row,
             a_missing_column_is_named,
             duplicate_columns_collapse_to_the_last,
             raw_keeps_duplicate_columns,
             columns_are_known_without_rows,
             several_statements_give_the_last_rows,
-            meta_tells_what_changed,
-            returning_returns,
-            full_text_search_is_there,
-            json_is_there,
+            meta_reports_changes,
+            returning_yields_rows,
+            full_text_search_is_available,
+            json_functions_are_available,
             reals_become_text_that_reads_back,
             invalid_utf8_reads_as_the_replacement_character,
-            dates_come_back,
+            dates_round_trip,
             definitions_change_the_database_where_it_grows,
             delete_and_update_take_order_and_limit,
             limited_statements_find_their_table,
@@ -56,7 +56,7 @@ async fn users(db: &Subject, name: &str) -> Result<()> {
 }
 
 /// NULL, REAL, TEXT and BLOB, exactly.
-async fn values_come_back_as_they_went(db: Subject) -> Outcome {
+async fn values_round_trip_through_the_database(db: Subject) -> Outcome {
     table(&db, "q_values", "v").await?;
     let values = [Value::Null, Value::Real(1.5), Value::from("text é 🦀"), Value::from(vec![0u8, 1, 255])];
     for value in &values {
@@ -111,7 +111,7 @@ async fn parameters_number_as_in_sqlite(db: Subject) -> Outcome {
 }
 
 /// By names, by order, or as the value of a single column; a wrong type names its column.
-async fn rows_become_structs_tuples_and_scalars(db: Subject) -> Outcome {
+async fn rows_convert_to_structs_tuples_and_scalars(db: Subject) -> Outcome {
     users(&db, "q_rows").await?;
     let all: Vec<User> = db.prepare("SELECT * FROM q_rows ORDER BY id").all().await?;
     let ada = User { id: 1, name: "Ada".into(), email: Some("ada@example.com".into()), active: true, score: 1.5 };
@@ -137,7 +137,7 @@ impl FromRow for Own {
 }
 
 /// By [`FromRow`].
-async fn rows_become_types_of_ones_own(db: Subject) -> Outcome {
+async fn rows_convert_to_custom_types(db: Subject) -> Outcome {
     users(&db, "q_own").await?;
     let first: Option<Own> = db.prepare("SELECT id, name FROM q_own ORDER BY id").first().await?;
     ensure_eq!(first, Some(Own("1:Ada".into())));
@@ -145,7 +145,7 @@ async fn rows_become_types_of_ones_own(db: Subject) -> Outcome {
 }
 
 /// A NULL where no `Option` was asked for is an error.
-async fn nulls_are_none(db: Subject) -> Outcome {
+async fn null_reads_as_none(db: Subject) -> Outcome {
     let null: Option<Option<i64>> = db.prepare("SELECT NULL AS a").first_column("a").await?;
     ensure_eq!(null, Some(None));
     let not_null = db.prepare("SELECT NULL AS a").first_column::<i64>("a").await;
@@ -154,7 +154,7 @@ async fn nulls_are_none(db: Subject) -> Outcome {
 }
 
 /// `None` without a row, also for a column that there is not.
-async fn first_takes_the_first(db: Subject) -> Outcome {
+async fn first_yields_the_first_row(db: Subject) -> Outcome {
     users(&db, "q_first").await?;
     let name: Option<String> = db.prepare("SELECT * FROM q_first ORDER BY id").first_column("name").await?;
     ensure_eq!(name.as_deref(), Some("Ada"));
@@ -208,7 +208,7 @@ async fn several_statements_give_the_last_rows(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn meta_tells_what_changed(db: Subject) -> Outcome {
+async fn meta_reports_changes(db: Subject) -> Outcome {
     table(&db, "q_meta", "id INTEGER PRIMARY KEY, a UNIQUE").await?;
     let insert = db.prepare("INSERT INTO q_meta (a) VALUES ('x'), ('y')").run().await?;
     ensure_eq!((insert.changes, insert.last_row_id, insert.changed_db), (2, Some(2), true));
@@ -224,7 +224,7 @@ async fn meta_tells_what_changed(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn returning_returns(db: Subject) -> Outcome {
+async fn returning_yields_rows(db: Subject) -> Outcome {
     table(&db, "q_returning", "id INTEGER PRIMARY KEY, a").await?;
     let result = db.query(Statement::new("INSERT INTO q_returning (a) VALUES (?) RETURNING id, a").bind("x")).await?;
     ensure_eq!(result.rows_as::<(i64, String)>()?, [(1, "x".to_owned())]);
@@ -232,14 +232,14 @@ async fn returning_returns(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn full_text_search_is_there(db: Subject) -> Outcome {
+async fn full_text_search_is_available(db: Subject) -> Outcome {
     db.run_script("DROP TABLE IF EXISTS q_fts; CREATE VIRTUAL TABLE q_fts USING fts5(body); INSERT INTO q_fts VALUES ('the quick fox'), ('slow')").await?;
     let found: Vec<String> = db.prepare("SELECT body FROM q_fts WHERE q_fts MATCH ?").bind("quick").all().await?;
     ensure_eq!(found, ["the quick fox"]);
     Ok(())
 }
 
-async fn json_is_there(db: Subject) -> Outcome {
+async fn json_functions_are_available(db: Subject) -> Outcome {
     let value: String = db.prepare("SELECT ? ->> '$.a[1]'").bind(r#"{"a":["x","y"]}"#).one().await?;
     ensure_eq!(value, "y");
     Ok(())
@@ -287,7 +287,7 @@ struct Dated {
     text: String,
 }
 
-async fn dates_come_back(db: Subject) -> Outcome {
+async fn dates_round_trip(db: Subject) -> Outcome {
     table(&db, "q_dates", "at TEXT, made TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, never TEXT").await?;
     let at = DateTime::from_timestamp_millis(1_795_000_000_123).unwrap_or_default();
     db.prepare("INSERT INTO q_dates (at) VALUES (?)").bind(at).run().await?;

@@ -18,12 +18,12 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             concurrent_increments_are_all_counted,
             tables_can_be_altered,
             a_statement_follows_its_changed_table,
-            what_was_undone_counts_for_nothing,
-            names_end_no_trigger,
-            a_dump_of_sqlite3_is_taken,
+            undone_writes_are_not_counted,
+            names_like_end_do_not_end_a_trigger,
+            dump_of_sqlite3_is_run,
             statements_end_where_sqlite_ends_them,
             foreign_keys_stay_on_after_a_pragma,
-            a_select_knows_the_last_insert,
+            select_reads_the_last_insert_rowid,
         }
         "exec" => {
             exec_runs_line_by_line,
@@ -35,7 +35,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
         "migrations" => {
             migrations_apply_in_order_once,
             a_failing_migration_leaves_the_earlier_ones,
-            two_who_apply_at_once_apply_each_migration_once,
+            concurrent_applies_run_each_migration_once,
             migrations_are_recorded_in_the_table_that_is_named,
             a_dry_run_of_migrations_writes_nothing,
             migrations_are_undone_with_their_record,
@@ -155,7 +155,7 @@ async fn a_statement_follows_its_changed_table(db: Subject) -> Outcome {
 }
 
 /// `changes` and `changed_db` are those of what stayed, also after SQLite itself has ended a transaction.
-async fn what_was_undone_counts_for_nothing(db: Subject) -> Outcome {
+async fn undone_writes_are_not_counted(db: Subject) -> Outcome {
     table(&db, "t_undone", "a UNIQUE").await?;
     let twice = "INSERT INTO t_undone VALUES (1); INSERT INTO t_undone VALUES (1)";
     drop(fault(db.prepare(twice).run().await)?);
@@ -248,7 +248,7 @@ async fn a_failing_migration_leaves_the_earlier_ones(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn names_end_no_trigger(db: Subject) -> Outcome {
+async fn names_like_end_do_not_end_a_trigger(db: Subject) -> Outcome {
     let script = "DROP TABLE IF EXISTS t_words; DROP TABLE IF EXISTS t_worded; CREATE TABLE t_worded (x);
         CREATE TABLE t_words (a, begin, \"end\");
         CREATE TRIGGER t_begin AFTER INSERT ON t_words BEGIN INSERT INTO t_worded VALUES (NEW.begin); END;
@@ -263,7 +263,7 @@ async fn names_end_no_trigger(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn a_dump_of_sqlite3_is_taken(db: Subject) -> Outcome {
+async fn dump_of_sqlite3_is_run(db: Subject) -> Outcome {
     db.prepare("DROP TABLE IF EXISTS t_dumped").run().await?;
     let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t_dumped(a TEXT);\n\
                 INSERT INTO t_dumped VALUES('BEGIN TRANSACTION;');\nCOMMIT;\n";
@@ -297,14 +297,14 @@ async fn foreign_keys_stay_on_after_a_pragma(db: Subject) -> Outcome {
     Ok(())
 }
 
-async fn a_select_knows_the_last_insert(db: Subject) -> Outcome {
+async fn select_reads_the_last_insert_rowid(db: Subject) -> Outcome {
     table(&db, "t_last", "id INTEGER PRIMARY KEY").await?;
     db.prepare("INSERT INTO t_last VALUES (41), (42)").run().await?;
     ensure_eq!(db.prepare("SELECT last_insert_rowid()").one::<i64>().await?, 42);
     Ok(())
 }
 
-async fn two_who_apply_at_once_apply_each_migration_once(db: Subject) -> Outcome {
+async fn concurrent_applies_run_each_migration_once(db: Subject) -> Outcome {
     db.run_script("DROP TABLE IF EXISTS d1_migrations; DROP TABLE IF EXISTS m_race;").await?;
     let files = [
         Migration::new("1_table.sql", "CREATE TABLE m_race (a)"),

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn enough_room_is_believed_for_a_while_and_too_little_is_not() {
+    fn enough_room_is_cached_and_too_little_is_not() {
         let (disk, free, asked) = disk(10);
         assert!(disk.check().is_err() && disk.check().is_err());
         assert_eq!(asked.load(Ordering::SeqCst), 2);

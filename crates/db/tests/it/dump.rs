@@ -95,7 +95,7 @@ fn contents(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn everything_comes_back_as_it_was() {
+fn export_and_import_restore_everything() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rich.sqlite");
     make(&file, RICH);
@@ -116,7 +116,7 @@ fn everything_comes_back_as_it_was() {
 }
 
 #[test]
-fn the_shell_restores_an_export_and_its_dump_is_taken() {
+fn sqlite3_shell_restores_an_export_and_its_dump_is_imported() {
     let Ok(shell) = Command::new("sqlite3").arg("--version").output() else {
         eprintln!("skipped: there is no sqlite3 shell");
         return;
@@ -145,7 +145,7 @@ fn the_shell_restores_an_export_and_its_dump_is_taken() {
 }
 
 #[test]
-fn wranglers_export_is_taken() {
+fn export_of_wrangler_is_imported() {
     // In wrangler's form: no transaction, a table whose parent comes later, counters at the end.
     let sql = "PRAGMA defer_foreign_keys=TRUE;\nCREATE TABLE d1_migrations(\n\t\tid INTEGER PRIMARY KEY AUTOINCREMENT,\n\t\tname TEXT UNIQUE\n);\n\
         INSERT INTO \"d1_migrations\" (\"id\",\"name\") VALUES(1,'0001_a.sql');\nCREATE TABLE a (id INTEGER PRIMARY KEY, b REFERENCES b (id));\n\
@@ -160,7 +160,7 @@ fn wranglers_export_is_taken() {
 }
 
 #[test]
-fn an_import_that_fails_leaves_nothing() {
+fn failed_import_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy.sqlite");
     let other = folder.path().join("other.sqlite");
@@ -198,7 +198,7 @@ fn an_import_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn parts_of_a_database_are_exported_alone() {
+fn export_is_limited_to_the_tables_and_parts_that_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rich.sqlite");
     make(&file, RICH);

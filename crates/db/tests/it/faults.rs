@@ -34,7 +34,7 @@ async fn a_commit_that_breaks_a_deferred_foreign_key_leaves_a_working_database()
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_interrupts_its_query() {
+async fn dropped_query_is_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let db = SqliteDatabase::open(folder.path().join("db.sqlite")).await.unwrap();
     db.exec("CREATE TABLE t (a)").await.unwrap();
@@ -52,7 +52,7 @@ async fn a_caller_that_goes_interrupts_its_query() {
 }
 
 #[tokio::test]
-async fn a_query_has_thirty_seconds_or_what_the_options_say() {
+async fn query_is_limited_to_thirty_seconds_or_the_options_limit() {
     assert_eq!(SqliteOptions::default().time_limit, Duration::from_secs(30));
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteOptions::default().with_time_limit(Duration::from_millis(200));
@@ -135,7 +135,7 @@ async fn readers_and_the_writer_share_what_a_pragma_sets() {
 /// A child of this test, in a file system of its own of 4 MiB: the disk is full, and has room again.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_ends_nothing() {
+fn full_disk_fails_writes_until_there_is_room() {
     const MARK: &str = "ISOBAR_TEST_FULL_DISK";
     if std::env::var_os(MARK).is_some() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -143,7 +143,7 @@ fn a_full_disk_ends_nothing() {
     }
     let exe = std::env::current_exe().unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=4m none /mnt || exit 77; {MARK}=1 exec {} --exact faults::a_full_disk_ends_nothing --nocapture",
+        "mount -t tmpfs -o size=4m none /mnt || exit 77; {MARK}=1 exec {} --exact faults::full_disk_fails_writes_until_there_is_room --nocapture",
         exe.display()
     );
     let child = std::process::Command::new("unshare")

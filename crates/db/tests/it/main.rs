@@ -34,7 +34,7 @@ async fn a_mock_without_a_script_conforms() {
 }
 
 #[tokio::test]
-async fn a_mock_fails_as_scripted_and_sees_sessions_too() {
+async fn mock_fails_as_scripted_and_counts_queries_of_sessions() {
     let db = MockDatabase::new(SqliteDatabase::memory().await.unwrap());
     db.script().fail_next("query", Error::new(ErrorKind::Unavailable, "Network connection lost."));
     let error = db.prepare("SELECT 1").run().await.unwrap_err();
@@ -72,7 +72,7 @@ async fn an_error_names_its_operation_and_sqlites_code() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_after_reopening() {
+async fn answered_write_is_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite");
     {

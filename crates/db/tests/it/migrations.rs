@@ -36,7 +36,7 @@ async fn a_file_that_was_changed_after_being_applied_is_refused() {
 }
 
 #[tokio::test]
-async fn wrangler_and_checksums_go_on_where_the_other_stopped() {
+async fn wrangler_and_checksums_continue_each_others_migrations() {
     let db = SqliteDatabase::memory().await.unwrap();
     // As wrangler applies a file: the table's own statement, and no checksum.
     Migrator::default().apply(&db, &files()[..1]).await.unwrap();
@@ -53,7 +53,7 @@ async fn wrangler_and_checksums_go_on_where_the_other_stopped() {
 }
 
 #[tokio::test]
-async fn a_baseline_records_and_runs_nothing() {
+async fn baseline_records_migrations_without_running_them() {
     let db = SqliteDatabase::memory().await.unwrap();
     db.run_script(&files()[0].sql).await.unwrap();
     let migrator = Migrator::default().with_checksums();
@@ -64,7 +64,7 @@ async fn a_baseline_records_and_runs_nothing() {
 }
 
 #[tokio::test]
-async fn drift_is_what_was_changed_past_the_files() {
+async fn drift_lists_changes_made_outside_of_migrations() {
     let db = SqliteDatabase::memory().await.unwrap();
     let migrator = Migrator::default().with_checksums();
     migrator.apply(&db, &files()[..2]).await.unwrap();

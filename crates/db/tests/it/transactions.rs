@@ -3,7 +3,7 @@
 use isobar_db::{Error, ErrorKind, QueryableExt, SqliteDatabase, Statement, TransactionOptions, mock::MockDatabase};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transfers_of_32_tasks_lose_no_money() {
+async fn concurrent_transfers_of_32_tasks_keep_the_sum() {
     let folder = tempfile::tempdir().unwrap();
     let db = SqliteDatabase::open(folder.path().join("db.sqlite")).await.unwrap();
     db.run_script("CREATE TABLE accounts (id INTEGER PRIMARY KEY, balance INTEGER CHECK (balance >= 0));")
@@ -43,7 +43,7 @@ async fn transfers_of_32_tasks_lose_no_money() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_lost_is_not_asked_for_again() {
+async fn transaction_whose_answer_was_lost_is_not_run_again() {
     let db = MockDatabase::new(SqliteDatabase::memory().await.unwrap());
     db.run_script("CREATE TABLE t (a)").await.unwrap();
     db.script().fail_next("batch", Error::new(ErrorKind::Unavailable, "Network connection lost."));
@@ -56,7 +56,7 @@ async fn an_answer_that_was_lost_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_transaction_ends_with_its_work() {
+async fn transaction_used_after_its_work_is_refused() {
     let db = SqliteDatabase::memory().await.unwrap();
     let escaped = db.transaction(|tx| async move { Ok::<_, Error>(tx) }).await.unwrap();
     assert_eq!(escaped.write("CREATE TABLE t (a)").unwrap_err().kind(), ErrorKind::Internal);

@@ -57,7 +57,7 @@ fn counts(report: &Report) -> Vec<(u64, u64, Vec<&str>)> {
 }
 
 #[tokio::test]
-async fn rows_become_what_the_map_says_and_the_rest_is_told() {
+async fn transfer_maps_rows_and_reports_the_rest() {
     let (old, new, map) = databases().await;
     let report = run(&old, &new, &map, false).await.unwrap();
     assert_eq!(counts(&report), [(2, 0, vec!["3"]), (2, 0, vec!["5", "3", "4", "6"])]);
@@ -80,7 +80,7 @@ async fn rows_become_what_the_map_says_and_the_rest_is_told() {
 }
 
 #[tokio::test]
-async fn a_second_copy_finds_what_is_there_and_leaves_it() {
+async fn second_transfer_leaves_existing_rows() {
     let (old, new, map) = databases().await;
     run(&old, &new, &map, false).await.unwrap();
     new.exec("UPDATE users SET role = 'admin'").await.unwrap();
@@ -91,7 +91,7 @@ async fn a_second_copy_finds_what_is_there_and_leaves_it() {
 }
 
 #[tokio::test]
-async fn a_dry_run_writes_nothing_and_tells_the_same() {
+async fn transfer_dry_run_writes_nothing_and_reports_the_same() {
     let (old, new, map) = databases().await;
     let dry = run(&old, &new, &map, true).await.unwrap();
     assert_eq!(
@@ -107,7 +107,7 @@ async fn a_dry_run_writes_nothing_and_tells_the_same() {
 }
 
 #[tokio::test]
-async fn a_copy_that_broke_off_goes_on() {
+async fn interrupted_transfer_continues() {
     let (old, new, map) = databases().await;
     for number in 100..400 {
         let insert = old.prepare("INSERT INTO people VALUES (?, 1, ?, 'no', NULL)");
@@ -131,7 +131,7 @@ async fn a_copy_that_broke_off_goes_on() {
 }
 
 #[tokio::test]
-async fn a_map_that_makes_no_sense_is_refused_before_anything_is_written() {
+async fn invalid_map_is_refused_before_any_write() {
     let (old, new, _) = databases().await;
     for (map, says) in [
         ("id = { id = true, value = 1 }", "exactly one"),

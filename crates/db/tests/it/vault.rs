@@ -50,7 +50,7 @@ fn assert_sealed<T: std::fmt::Debug>(result: Result<T, Error>, says: &str) {
 }
 
 #[tokio::test]
-async fn a_value_opens_in_its_cell_alone() {
+async fn sealed_value_opens_in_its_own_cell_only() {
     let db = database().await;
     let vault = vault(&db, &key("a"));
     for plain in [&b""[..], b"gho_secret", &[0; 100_000]] {
@@ -82,7 +82,7 @@ async fn every_changed_bit_and_every_cut_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_column_that_is_not_declared_gets_nothing() {
+async fn sealing_for_an_undeclared_column_is_refused() {
     let db = database().await;
     let vault = vault(&db, &key("a"));
     let late = Cell::new("tokens", "late", 1);
@@ -92,7 +92,7 @@ async fn a_column_that_is_not_declared_gets_nothing() {
 }
 
 #[tokio::test]
-async fn the_keyring_must_be_the_databases() {
+async fn keyring_of_another_database_is_refused() {
     let db = database().await;
     let right = key("a");
     let wrong = key("a");
@@ -158,7 +158,7 @@ async fn rotation_and_sweep_leave_every_value_readable_and_old_keys_gone() {
 }
 
 #[tokio::test]
-async fn a_sweep_that_broke_off_goes_on_and_newer_writes_win() {
+async fn interrupted_sweep_continues_and_newer_writes_win() {
     let db = database().await;
     let keyring = key("a");
     let vault_ = vault(&db, &keyring);
@@ -241,7 +241,7 @@ async fn two_processes_that_begin_at_once_make_one_index_key() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_secret_shows() {
+async fn debug_text_hides_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let db = SqliteDatabase::open(folder.path().join("db.sqlite")).await.unwrap();
     prepared(&db).await;
@@ -299,7 +299,7 @@ async fn a_renamed_table_is_rebound_and_its_values_open() {
 }
 
 #[tokio::test]
-async fn a_dropped_declaration_takes_no_key_from_values() {
+async fn values_stay_readable_after_their_declaration_is_removed() {
     let db = database().await;
     let vault_ = vault(&db, &key("a"));
     insert(&db, &vault_, 0..3).await;
@@ -359,7 +359,7 @@ async fn a_database_that_has_lost_tables_of_its_vault_is_refused() {
 }
 
 #[tokio::test]
-async fn users_bytes_that_look_sealed_are_taken_for_sealed_in_declared_columns_alone() {
+async fn bytes_that_look_sealed_count_in_declared_columns_only() {
     let db = SqliteDatabase::memory().await.unwrap();
     db.exec("CREATE TABLE files (id INTEGER PRIMARY KEY, body BLOB)").await.unwrap();
     // The header of a value under data key 7, and no such key.

@@ -14,18 +14,18 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             events_interleave_at_awaits,
             code_between_awaits_is_atomic,
             blocking_holds_every_other_event,
-            failing_to_block_resets,
-            work_goes_on_after_the_answer,
+            failing_block_concurrency_resets_the_object,
+            background_work_continues_after_the_answer,
         }
         "errors" => {
             an_objects_error_reaches_its_caller,
-            abort_fails_what_is_under_way,
+            abort_fails_events_in_flight,
             a_panic_resets_and_the_next_event_starts_anew,
             a_panic_in_a_transaction_resets_as_well,
             a_panic_in_background_work_resets_as_well,
-            an_encoded_answer_passes_as_it_is,
+            encoded_answer_is_not_changed,
             a_failing_start_fails_its_event,
-            memory_goes_with_the_instance_and_storage_stays if "evict",
+            evicted_instance_loses_memory_and_keeps_storage if "evict",
         }
     }
 }
@@ -84,7 +84,7 @@ async fn blocking_holds_every_other_event(sessions: Subject) -> Outcome {
 }
 
 /// Its error is the event's, and the next event meets a new instance.
-async fn failing_to_block_resets(sessions: Subject) -> Outcome {
+async fn failing_block_concurrency_resets_the_object(sessions: Subject) -> Outcome {
     act(&sessions, "block/fails", json!([{"op": "memory"}])).await?;
     let error = refused(&sessions, "block/fails", json!([{"op": "block", "ms": 1, "fails": true}])).await?;
     ensure_eq!(error, "blocked boom");
@@ -93,7 +93,7 @@ async fn failing_to_block_resets(sessions: Subject) -> Outcome {
 }
 
 /// `wait_until` keeps the object until its future is done.
-async fn work_goes_on_after_the_answer(sessions: Subject) -> Outcome {
+async fn background_work_continues_after_the_answer(sessions: Subject) -> Outcome {
     let got = act(&sessions, "wait/until", json!([{"op": "wait until"}, {"op": "get", "key": "waited"}])).await?;
     ensure_eq!(got, json!([null, null]));
     eventually(&sessions, "wait/until", json!({"op": "get", "key": "waited"}), json!(true)).await
@@ -108,7 +108,7 @@ async fn an_objects_error_reaches_its_caller(sessions: Subject) -> Outcome {
 }
 
 /// Every event in flight fails with the reason, and what was not committed is undone.
-async fn abort_fails_what_is_under_way(sessions: Subject) -> Outcome {
+async fn abort_fails_events_in_flight(sessions: Subject) -> Outcome {
     act(&sessions, "abort", json!([{"op": "memory"}])).await?;
     let waiting = refused(&sessions, "abort", json!([{"op": "sleep", "ms": 2000}]));
     let aborting = async {
@@ -153,7 +153,7 @@ async fn a_failing_start_fails_its_event(sessions: Subject) -> Outcome {
 }
 
 /// An eviction is a hibernation; an object that was never used can be evicted.
-async fn memory_goes_with_the_instance_and_storage_stays(sessions: Subject) -> Outcome {
+async fn evicted_instance_loses_memory_and_keeps_storage(sessions: Subject) -> Outcome {
     let both = json!([{"op": "memory"}, {"op": "get", "key": "k"}, {"op": "put", "key": "k", "value": "kept"}]);
     act(&sessions, "evict", both.clone()).await?;
     sessions.evict(&sessions.id_from_name("evict")).await?;
@@ -185,7 +185,7 @@ async fn a_panic_in_background_work_resets_as_well(sessions: Subject) -> Outcome
 }
 
 /// A host neither decodes nor encodes a body by its headers.
-async fn an_encoded_answer_passes_as_it_is(sessions: Subject) -> Outcome {
+async fn encoded_answer_is_not_changed(sessions: Subject) -> Outcome {
     let answer = sessions.get(&sessions.id("encoded"), "/encoded").await?;
     ensure_eq!(answer.headers().get("content-encoding").map(|value| value.as_bytes()), Some(&b"gzip"[..]));
     ensure_eq!(answer.into_body().bytes().await?, "taken for gzip by its header alone");

@@ -10,7 +10,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
         "ids" => {
             a_name_has_one_id,
-            unique_ids_are_unique,
+            unique_ids_differ,
             ids_parse_and_foreign_ones_do_not,
             an_object_knows_its_id_and_name,
             objects_that_stored_something_are_listed if "list",
@@ -30,7 +30,7 @@ async fn a_name_has_one_id(sessions: Subject) -> Outcome {
 }
 
 /// They have no name.
-async fn unique_ids_are_unique(sessions: Subject) -> Outcome {
+async fn unique_ids_differ(sessions: Subject) -> Outcome {
     let one = sessions.unique_id()?;
     let other = sessions.unique_id()?;
     ensure!(one != other);

@@ -14,7 +14,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
         "sockets" => {
             messages_are_answered_in_order,
             binary_messages_stay_binary,
-            tags_find_their_sockets,
+            sockets_are_found_by_tag,
             tags_have_limits,
             attachments_are_kept_and_limited,
             an_auto_response_does_not_wake_the_object,
@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<Case<Subject>> {
             the_object_can_close,
             a_closed_socket_is_listed_until_its_client_answers,
             the_client_can_close,
-            a_broken_connection_is_told,
+            broken_connection_reaches_the_handler,
             a_failing_handler_leaves_the_socket_open,
             sockets_survive_hibernation if "evict",
             a_reset_breaks_the_sockets,
@@ -74,7 +74,7 @@ async fn binary_messages_stay_binary(sessions: Subject) -> Outcome {
 }
 
 /// Newest first; without a tag all of them.
-async fn tags_find_their_sockets(sessions: Subject) -> Outcome {
+async fn sockets_are_found_by_tag(sessions: Subject) -> Outcome {
     let mut one = connect(&sessions, "ws/tags", "one").await?;
     let mut two = connect(&sessions, "ws/tags", "two").await?;
     let counts = act(&sessions, "ws/tags", json!([{"op": "sockets", "tag": "one"}, {"op": "sockets", "tag": "all"}, {"op": "sockets"}, {"op": "sockets", "tag": "none"}])).await?;
@@ -170,7 +170,7 @@ async fn the_client_can_close(sessions: Subject) -> Outcome {
 }
 
 /// Code 1006, and not clean.
-async fn a_broken_connection_is_told(sessions: Subject) -> Outcome {
+async fn broken_connection_reaches_the_handler(sessions: Subject) -> Outcome {
     drop(connect(&sessions, "ws/broken", "a").await?);
     let told = json!([1006, "WebSocket disconnected without sending Close frame.", false]);
     eventually(&sessions, "ws/broken", json!({"op": "get", "key": "closed"}), told).await

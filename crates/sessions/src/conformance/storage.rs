@@ -8,13 +8,13 @@ use super::{Outcome, Subject, act, refused};
 pub(super) fn cases() -> Vec<Case<Subject>> {
     cases! {
         "sql" => {
-            rows_come_back_as_values,
+            rows_read_as_values,
             several_statements_bind_the_last,
-            wrong_sql_is_told_as_workerd_tells_it,
-            what_workerd_forbids_is_refused,
+            wrong_sql_has_the_error_text_of_workerd,
+            sql_that_workerd_forbids_is_refused,
             the_database_has_a_size,
             tables_can_be_altered,
-            values_have_four_megabytes,
+            values_are_limited_to_four_megabytes,
             text_that_is_not_utf8_reads_with_replacement_characters,
             functions_are_those_that_workerd_allows,
             delete_and_update_take_order_and_limit,
@@ -40,7 +40,7 @@ fn sql(sql: &str) -> Json {
 }
 
 /// Columns may have the same name, and are known without a row.
-async fn rows_come_back_as_values(sessions: Subject) -> Outcome {
+async fn rows_read_as_values(sessions: Subject) -> Outcome {
     let got = act(
         &sessions,
         "sql/rows",
@@ -85,7 +85,7 @@ async fn several_statements_bind_the_last(sessions: Subject) -> Outcome {
 }
 
 /// The texts are workerd's.
-async fn wrong_sql_is_told_as_workerd_tells_it(sessions: Subject) -> Outcome {
+async fn wrong_sql_has_the_error_text_of_workerd(sessions: Subject) -> Outcome {
     let table = [
         ("SELEC 1", "near \"SELEC\": syntax error at offset 0: SQLITE_ERROR"),
         ("SELECT * FROM nope", "no such table: nope: SQLITE_ERROR"),
@@ -106,7 +106,7 @@ async fn wrong_sql_is_told_as_workerd_tells_it(sessions: Subject) -> Outcome {
 }
 
 /// Transactions, ATTACH, temporary tables, the host's own tables, and PRAGMAs and arguments that workerd does not list.
-async fn what_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
+async fn sql_that_workerd_forbids_is_refused(sessions: Subject) -> Outcome {
     for code in [
         "BEGIN",
         "COMMIT",
@@ -164,7 +164,7 @@ async fn tables_can_be_altered(sessions: Subject) -> Outcome {
 }
 
 /// 4,000,000 bytes fit, as a value of SQL and of a key; 9,000,000 do not.
-async fn values_have_four_megabytes(sessions: Subject) -> Outcome {
+async fn values_are_limited_to_four_megabytes(sessions: Subject) -> Outcome {
     let four = "x".repeat(4_000_000);
     let nine = "x".repeat(9_000_000);
     let insert = |text: &str| json!({"op": "sql", "sql": "INSERT INTO t VALUES (?)", "values": [text]});

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failing_alarm_is_tried_six_times_ever_more_slowly() {
+    fn failing_alarm_is_retried_six_times_with_backoff() {
         let seconds = |retries, jitter| retry_delay(retries, jitter).map(|delay| delay.as_secs_f64());
         let delays: Vec<_> = (0..7).map(|retries| seconds(retries, 0.0)).collect();
         assert_eq!(delays, [Some(2.0), Some(4.0), Some(8.0), Some(16.0), Some(32.0), Some(64.0), None]);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_a_crash_took_is_set_again_from_the_objects_file() {
+    fn lost_mark_is_restored_from_the_objects_file() {
         let folder = tempfile::tempdir().unwrap();
         let health = Arc::new(Health::new(None, None));
         let open = || Alarms::open(Some(folder.path()), Clock::default(), Duration::from_secs(15), &health).unwrap();
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_cannot_be_written_stops_no_host() {
+    fn host_starts_though_a_mark_cannot_be_written() {
         let folder = tempfile::tempdir().unwrap();
         let health = Arc::new(Health::new(None, None));
         let open = || Alarms::open(Some(folder.path()), Clock::default(), Duration::from_secs(15), &health);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_of_a_clock_that_was_ahead_waits_as_long_as_it_was_meant_to() {
+    fn alarm_of_a_clock_that_was_ahead_keeps_its_delay() {
         let row = |made| AlarmRow { scheduled: 1_000_500, due: 1_002_500, retries: 1, made };
         let ahead = rebased(row(Some(1_000_000)), 5_000);
         assert_eq!(ahead, Some(AlarmRow { scheduled: 5_500, due: 7_500, retries: 1, made: Some(5_000) }));

@@ -46,7 +46,7 @@ async fn answer(folder: String) {
 
 /// The test program is its own child: with a folder in its environment it is the process that answers, and is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_host_has_lost_no_turn_that_it_answered() {
+async fn answered_turns_survive_a_kill() {
     if let Ok(folder) = std::env::var(FOLDER) {
         return answer(folder).await;
     }
@@ -79,7 +79,7 @@ async fn a_killed_host_has_lost_no_turn_that_it_answered() {
 /// Starts the host, kills it after this time, and returns what it had answered.
 fn killed(folder: &Path, after: Duration) -> Vec<(usize, i64)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::a_killed_host_has_lost_no_turn_that_it_answered", "--nocapture"])
+        .args(["--exact", "kill::answered_turns_survive_a_kill", "--nocapture"])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

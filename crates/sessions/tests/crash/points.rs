@@ -167,7 +167,7 @@ async fn answered_turns_survive_a_power_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_does_not_sync_the_journal_is_found() {
+async fn crash_test_detects_a_journal_that_is_not_synced() {
     let failures = crash(true, count("ISOBAR_CRASHES", 60)).await;
     println!("found {} times, the first: {:?}", failures.len(), failures.first());
     assert!(!failures.is_empty());

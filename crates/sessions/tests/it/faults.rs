@@ -102,7 +102,7 @@ fn files_under(folder: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn an_object_that_was_only_looked_at_leaves_no_file() {
+async fn reading_an_object_creates_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let rooms = rooms(folder.path(), &options());
     let objects = folder.path().join("objects");
@@ -301,7 +301,7 @@ async fn a_full_database_fails_its_event_alone_and_the_next_one_works() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_ahead_for_a_moment_delays_no_alarm() {
+async fn alarm_is_not_delayed_by_a_clock_that_was_ahead() {
     let folder = tempfile::tempdir().unwrap();
     let ahead = Arc::new(AtomicI64::new(0));
     let clock = {
@@ -369,7 +369,7 @@ async fn more_objects_than_may_be_awake_are_served_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn an_object_too_many_is_refused_as_retryable() {
+async fn object_beyond_the_limit_is_refused_as_retryable() {
     let folder = tempfile::tempdir().unwrap();
     let options = options().with_open_objects(1).with_wait(Duration::from_millis(100));
     let rooms = rooms(folder.path(), &options);
@@ -384,7 +384,7 @@ async fn an_object_too_many_is_refused_as_retryable() {
 }
 
 #[tokio::test]
-async fn a_host_has_a_bounded_queue() {
+async fn events_beyond_the_hosts_queue_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let rooms = rooms(folder.path(), &options().with_queue(8));
     let id = rooms.id("busy");

@@ -91,7 +91,7 @@ async fn too_many_events_are_refused_as_overloaded() {
 }
 
 #[tokio::test]
-async fn a_folder_has_one_host() {
+async fn second_host_of_a_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let options = HostOptions::default().with_threads(1);
     let host = LocalHost::<Probe>::open(folder.path(), "Probe", &options, || ()).unwrap();

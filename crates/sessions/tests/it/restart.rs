@@ -15,7 +15,7 @@ fn open(folder: &tempfile::TempDir) -> LocalHost<Probe> {
 }
 
 #[tokio::test]
-async fn storage_ids_and_the_list_survive() {
+async fn storage_ids_and_list_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let id = {
         let host = open(&folder);

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_from_a_sealed_batch() {
+    fn records_round_trip_through_a_sealed_batch() {
         let frame = [7; FRAME_HEADER + 1024];
         let bytes = sealed(|batch| {
             batch.name(3, "ab/c.db");
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_make_no_sense_are_refused() {
+    fn invalid_records_are_refused() {
         let frame = [7; FRAME_HEADER + 512];
         let mut batch = Batch::default();
         batch.frame(0, 1, &frame, None);

@@ -33,7 +33,7 @@ fn triggers_stay_whole() {
 }
 
 #[test]
-fn a_dumps_transaction_is_taken_out_and_lines_stay() {
+fn transaction_of_a_dump_is_removed_and_lines_stay() {
     let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t (a);\nINSERT INTO t VALUES ('BEGIN TRANSACTION;');\nCOMMIT;\n";
     let without = without_transaction(dump).unwrap();
     assert_eq!(without.len(), dump.len());
@@ -59,7 +59,7 @@ fn parameters_count_as_sqlite_counts_them() {
 }
 
 #[test]
-fn reads_are_told_from_writes() {
+fn reads_are_distinguished_from_writes() {
     for read in [
         "SELECT 1",
         " /* x */ select 1",

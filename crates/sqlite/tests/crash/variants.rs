@@ -23,27 +23,27 @@ fn found(way: Use, aim: Aim, spoil: impl Fn(&Path) -> i64) -> usize {
 }
 
 #[test]
-fn a_skipped_sync_of_the_log_is_found() {
+fn crash_test_detects_a_skipped_sync() {
     assert!(found(Use::NoSync, Aim::Spread, |_| 0) > 0);
 }
 
 #[test]
-fn a_gate_that_opens_before_the_sync_is_found() {
+fn crash_test_detects_an_early_gate() {
     assert!(found(Use::EarlyGate, Aim::BeforeWrite, |_| 0) > 0);
 }
 
 #[test]
-fn a_checkpoint_before_the_logs_sync_is_found() {
+fn crash_test_detects_an_early_checkpoint() {
     assert!(found(Use::EarlyCheckpoint, Aim::BeforeWrite, |_| 0) > 0);
 }
 
 #[test]
-fn a_torn_batch_that_is_taken_is_found() {
+fn crash_test_detects_a_torn_batch_that_is_taken() {
     assert!(found(Use::Right, Aim::Write, take_torn_batches) > 0);
 }
 
 #[test]
-fn a_log_that_is_replayed_twice_is_found() {
+fn crash_test_detects_a_log_that_is_replayed_twice() {
     assert!(found(Use::Right, Aim::Spread, replay_twice) > 0);
 }
 

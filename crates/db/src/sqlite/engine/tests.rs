@@ -134,7 +134,7 @@ async fn below_the_reserve_writes_are_refused_and_everything_is_read() {
 }
 
 #[tokio::test]
-async fn a_job_that_panics_takes_its_connection_along_and_no_other() {
+async fn panicking_job_drops_only_its_own_connection() {
     let folder = tempfile::tempdir().unwrap();
     let engine = opened(&folder.path().join("db.sqlite")).await;
     let limit = engine.shared.options.time_limit;
@@ -223,7 +223,7 @@ async fn optimize_by_a_table_or_a_view_is_a_write() {
 }
 
 #[tokio::test]
-async fn the_version_of_the_data_is_the_writers_by_every_way() {
+async fn data_version_is_the_writers_in_every_form() {
     let folder = tempfile::tempdir().unwrap();
     let engine = opened(&folder.path().join("db.sqlite")).await;
     run(&engine, "CREATE TABLE t (a)").await.unwrap();

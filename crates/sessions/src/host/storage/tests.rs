@@ -46,7 +46,7 @@ fn a_published_draft_holds_what_was_written_and_set() {
 }
 
 #[test]
-fn a_full_database_loses_the_turn_and_not_the_connection() {
+fn full_database_undoes_the_turn_and_keeps_the_connection() {
     let folder = tempfile::tempdir().unwrap();
     let storage = stored(&folder.path().join("object.db"));
     storage.own("PRAGMA max_page_count = 12").unwrap();

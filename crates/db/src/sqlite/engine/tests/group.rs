@@ -58,7 +58,7 @@ fn kinds(results: &[Result<Vec<QueryResult>>]) -> Vec<Option<ErrorKind>> {
 const UNIQUE: Option<ErrorKind> = Some(ErrorKind::Constraint(Constraint::Unique));
 
 #[tokio::test]
-async fn what_waits_is_committed_once_and_reported_each() {
+async fn waiting_tasks_share_a_commit_and_report_separately() {
     let fixture = Fixture::new(Duration::from_secs(30)).await;
     let before = fixture.commits();
     let results = fixture
@@ -167,7 +167,7 @@ async fn rows_before_the_one_that_fails_are_undone_too() {
 }
 
 #[tokio::test]
-async fn a_long_task_holds_up_no_other_and_has_its_own_limit() {
+async fn long_task_delays_no_other_and_has_its_own_limit() {
     let fixture = Fixture::new(Duration::from_millis(1500)).await;
     let start = Instant::now();
     let results = fixture
@@ -185,7 +185,7 @@ async fn a_long_task_holds_up_no_other_and_has_its_own_limit() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_takes_no_other_along() {
+async fn dropped_task_leaves_the_others_of_its_group_committed() {
     let fixture = Fixture::new(Duration::from_secs(30)).await;
     let (release, held) = std::sync::mpsc::channel::<()>();
     let hold = fixture.engine.writer.run(Duration::from_secs(30), move |_| {

@@ -104,7 +104,7 @@ fn kill(times: u64, is_broken: bool) -> (BTreeSet<i64>, usize) {
 }
 
 #[test]
-fn what_was_answered_survives_a_kill() {
+fn answered_writes_survive_a_kill() {
     let kills = std::env::var("ISOBAR_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(4);
     let (missing, answered) = kill(kills, false);
     assert!(missing.is_empty(), "of {answered} answered rows are missing: {missing:?}");
@@ -112,7 +112,7 @@ fn what_was_answered_survives_a_kill() {
 }
 
 #[test]
-fn an_answer_before_the_commit_is_found_out() {
+fn kill_test_detects_an_answer_before_the_commit() {
     let (missing, answered) = kill(3, true);
     assert!(!missing.is_empty(), "all {answered} answered rows are there, though they were answered too early");
 }
