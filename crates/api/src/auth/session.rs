@@ -5,7 +5,7 @@
 //! token that was stolen is so of use for a limited time, or until the session ends. Ending a session deletes its row, and takes
 //! effect with the next request.
 //!
-//! What the request may do is looked up with the session, in one query: the role that the user has in the tenant now, not when it
+//! The rights of the request are looked up with the session, in one query: the role that the user has in the tenant now, not when it
 //! began.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};

@@ -1,4 +1,4 @@
-//! What is refused: without a token, without a permission, and by an explorer that only reads.
+//! Requests that are refused: without a token, without a permission, and by an explorer that only reads.
 
 use http::{Method, header};
 use isobar_gateway::keys::{KeyScope, Permission};

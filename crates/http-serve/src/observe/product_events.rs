@@ -79,7 +79,7 @@ pub struct Analytics {
     tracked: Arc<Tracked>,
 }
 
-/// What outlives a request.
+/// State that outlives a request.
 #[derive(Debug, Clone, Default)]
 struct Kept {
     cache: Arc<StatsCache>,

@@ -173,7 +173,7 @@ async fn a_panic_in_a_transaction_resets_as_well(sessions: Subject) -> Outcome {
     Ok(())
 }
 
-/// What was written before stays.
+/// Earlier writes stay.
 async fn a_panic_in_background_work_resets_as_well(sessions: Subject) -> Outcome {
     let begin =
         json!([{"op": "put", "key": "kept", "value": 1}, {"op": "memory"}, {"op": "wait until", "panics": true}]);

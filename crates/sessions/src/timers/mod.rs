@@ -172,7 +172,7 @@ impl Timers {
     }
 
     /// Runs the timers that are due, one after the other: the object's [`alarm`](crate::SessionObject::alarm) passes its information on.
-    /// What the handler writes after its last await is committed with the end of its timer, together or not at all.
+    /// Writes of the handler after its last await are committed with the end of its timer, together or not at all.
     ///
     /// # Errors
     /// Those of the storage. A handler's error is the timer's, and retried.

@@ -1,6 +1,6 @@
 //! `Range`: which bytes, in how many pieces (RFC 9110 14).
 //!
-//! What a client asks for is bounded before it is served: ranges that overlap or touch are joined, so that no byte is sent twice;
+//! The ranges of a client are bounded before they are served: ranges that overlap or touch are joined, so that no byte is sent twice;
 //! a header with more than 128 ranges, or that leads to more than 32 pieces, or to more bytes than the file has, gets the whole
 //! file. So a short request cannot cause a response that is much longer than the file.
 

@@ -1,6 +1,6 @@
 //! The rows that a `SELECT` reads.
 //!
-//! What a filter says of `timestamp` and `index1` goes to the source with the request, as a hint by which it may leave out
+//! The bounds of a filter on `timestamp` and `index1` go to the source with the request, as a hint by which it may leave out
 //! segments and pages. It need not be exact: the filter itself is applied to every row that comes. Only conditions that hold for
 //! every row, those joined by `AND` at the top, can be hints.
 

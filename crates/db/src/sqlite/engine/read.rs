@@ -10,7 +10,7 @@
 //! 3. It is over its budget, or no connection is idle: it runs again from its beginning on a thread of the lane, which also opens
 //!    the connections of the pool.
 //!
-//! What the authorizer has refused as the writer's goes there, as [`Answer::Writer`]. A read has no effect, so running it again
+//! Work that the authorizer has refused as the writer's goes there, as [`Answer::Writer`]. A read has no effect, so running it again
 //! is safe; each step has a snapshot of its own. Threads look first at a place of their own in the pool, as their statements are
 //! kept there.
 

@@ -50,7 +50,7 @@ pub(super) enum Access {
     Writes,
 }
 
-/// What is kept of the statements of a script.
+/// Part of a script's results that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
     /// Their rows.

@@ -1,6 +1,6 @@
 //! A look into a host's folder, and changes to it while no host runs: for tools.
 //!
-//! Who looks takes no lock that a host would meet: an object of a running host is read from a copy ([`snapshot`]).
+//! Looking takes no lock that a host would meet: an object of a running host is read from a copy ([`snapshot`]).
 
 mod archive;
 mod export;

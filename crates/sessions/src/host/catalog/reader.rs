@@ -107,7 +107,7 @@ impl Reader {
         Ok(Cursor::new(columns, rows, None, Some(0)))
     }
 
-    /// What is wrong with the file; `None` when SQLite finds nothing.
+    /// Returns the damage of the file; `None` when SQLite finds nothing.
     pub(super) fn problem(&self) -> Option<String> {
         let checked =
             self.own(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)));

@@ -27,7 +27,8 @@ pub(super) struct Snapshot {
     folder: Option<TempDir>,
 }
 
-/// What changes when a database's file does, or its write-ahead log begins anew. What is only added to the log is not in it.
+/// Properties that change when a database's file does, or its write-ahead log begins anew. Frames that are added to the log change
+/// none of them.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     length: u64,

@@ -3,7 +3,7 @@
 //! An object's `start` usually makes tables. If each object that was ever asked had a file for that, reading `/rooms/1` to
 //! `/rooms/1000000` would make a million files. So a new object is in memory until its start has stored a row, or until an event after
 //! that has changed anything. Then its image is written as a file, whole: under another name, synced, renamed, and the folder synced.
-//! What is in memory alone is made again by the next start.
+//! The next start makes again what is in memory alone.
 
 use std::sync::atomic::Ordering;
 
