@@ -127,7 +127,7 @@ impl Keyset {
             sql::closed(&numbered),
             order.join(", ")
         );
-        Ok(Statement::new(sql).bind_all(parameters).rows_only())
+        Ok(query.rewritten(sql, parameters).rows_only())
     }
 
     fn cursor(&self, row: &Row) -> Result<Cursor> {

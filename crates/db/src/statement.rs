@@ -179,6 +179,12 @@ impl Statement {
         self.result_bytes
     }
 
+    /// Returns a statement that does the same in other words: what holds for this one holds for it.
+    pub(crate) fn rewritten(&self, sql: String, parameters: Vec<Value>) -> Self {
+        let Self { rows_only, read_only, result_bytes, .. } = *self;
+        Self { sql: sql.into(), parameters, rows_only, read_only, result_bytes }
+    }
+
     /// The SQL.
     #[must_use]
     pub fn sql(&self) -> &str {

@@ -16,8 +16,7 @@ const READ: &str = "isobar_read";
 #[derive(Debug)]
 pub(super) struct Query {
     /// The statement alone, with numbered parameters.
-    sql: String,
-    parameters: Vec<Value>,
+    statement: Statement,
 }
 
 /// A read's result, as the final batch compares it.
@@ -46,17 +45,17 @@ impl Query {
         if count != statement.parameters().len() {
             return Err(Error::new(ErrorKind::Sql, "Wrong number of parameter bindings for SQL query."));
         }
-        Ok(Self { sql: numbered.into_owned(), parameters: statement.parameters().to_vec() })
+        Ok(Self { statement: statement.rewritten(numbered.into_owned(), statement.parameters().to_vec()) })
     }
 
     pub(super) fn sql(&self) -> &str {
-        &self.sql
+        self.statement.sql()
     }
 
     /// The read with the digest of each row as its last column.
     pub(super) fn with_digests(&self, columns: usize) -> Statement {
-        let sql = format!("{} SELECT *, {} FROM {READ}", with(&self.sql, columns), digest(0, columns));
-        Statement::new(sql).bind_all(self.parameters.iter().cloned()).rows_only()
+        let sql = format!("{} SELECT *, {} FROM {READ}", with(self.sql(), columns), digest(0, columns));
+        self.statement.rewritten(sql, self.statement.parameters().to_vec()).rows_only()
     }
 
     /// Takes the digests out of a result.
@@ -71,8 +70,8 @@ impl Query {
             rows.push(Row::new(Arc::clone(columns), values.to_vec()));
         }
         let guard = Guard {
-            sql: self.sql.clone(),
-            parameters: self.parameters.clone(),
+            sql: self.sql().to_owned(),
+            parameters: self.statement.parameters().to_vec(),
             columns: columns.len(),
             digest: (!digests.is_empty()).then(|| digests.join(";")),
         };

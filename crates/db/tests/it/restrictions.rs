@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use isobar_db::dump::ExportOptions;
+use isobar_db::page::Keyset;
 use isobar_db::{Database, ErrorKind, Queryable, QueryableExt, SqliteDatabase, Statement};
 
 /// A database in memory, and one in a file of this folder.
@@ -125,4 +126,15 @@ async fn failed_output_ends_an_export() {
         assert!(error.message().contains("there is no room") && error.operation() == "export", "{error}");
         db.query("INSERT INTO t VALUES (1)".into()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn pages_and_transactions_keep_the_bounds_of_a_statement() {
+    let db = SqliteDatabase::memory().await.unwrap();
+    db.run_script("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1), (2);").await.unwrap();
+    let bounded = || Statement::new("SELECT a FROM t").with_result_bytes(40);
+    let order = Keyset::new().descending("a").not_null();
+    assert_eq!(db.page::<i64>(bounded(), &order, 50, None).await.unwrap_err().kind(), ErrorKind::TooBig);
+    let read = db.transaction(move |tx| async move { tx.query(bounded()).await.map(drop) });
+    assert_eq!(read.await.unwrap_err().kind(), ErrorKind::TooBig);
 }
