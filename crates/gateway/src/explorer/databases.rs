@@ -52,5 +52,5 @@ fn explained(sql: &str) -> Answer<Statement> {
     // SQLite plans without the values of parameters; there are as many as the statement has.
     let parameters = sql::parameter_names(statement).len();
     let explained = Statement::new(format!("EXPLAIN QUERY PLAN {statement}"));
-    Ok(explained.bind_all(vec![Value::Null; parameters]).rows_only())
+    Ok(explained.bind_all(vec![Value::Null; parameters]).rows_only().read_only())
 }

@@ -1,8 +1,10 @@
 //! The door: what it serves, and its limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::jobs::Jobs;
+use super::room::{NewFile, Room};
 use crate::catalog::{BucketCatalog, DatabaseCatalog, FixedBuckets, FixedDatabases, NamespaceEntry};
 use crate::keys::{Audit, FailedAttempts, KeyStore};
 
@@ -17,15 +19,27 @@ use crate::keys::{Audit, FailedAttempts, KeyStore};
 pub struct RestOptions {
     /// Most bytes of a request of JSON, a query's above all. Default: 8 MiB.
     pub json_bytes: usize,
+    /// Most bytes of the rows that a query answers: of each value 32, and its text or blob. Their JSON is in memory beside them, with up
+    /// to six bytes for one of a text, and four for one of a blob. Default: 32 MiB.
+    pub result_bytes: usize,
     /// Most bytes of an import's file, and of an export's. Each is in memory as a whole. Default: 128 MiB.
     pub import_bytes: usize,
-    /// Most bytes of all files of imports and exports together, which are kept for an hour. Default: 256 MiB.
+    /// Most bytes of all files of imports and exports together, from their first byte on; an import that runs counts twice, as the
+    /// database has a copy of its file. Default: 256 MiB.
     pub transfer_bytes: usize,
+    /// Time for which an import or an export and its file are kept. Default: an hour, as with D1.
+    pub transfer_time: Duration,
 }
 
 impl Default for RestOptions {
     fn default() -> Self {
-        Self { json_bytes: 8 << 20, import_bytes: 128 << 20, transfer_bytes: 256 << 20 }
+        Self {
+            json_bytes: 8 << 20,
+            result_bytes: 32 << 20,
+            import_bytes: 128 << 20,
+            transfer_bytes: 256 << 20,
+            transfer_time: Duration::from_secs(60 * 60),
+        }
     }
 }
 
@@ -34,6 +48,13 @@ impl RestOptions {
     #[must_use]
     pub fn with_json_bytes(mut self, bytes: usize) -> Self {
         self.json_bytes = bytes;
+        self
+    }
+
+    /// Sets [`result_bytes`](Self::result_bytes).
+    #[must_use]
+    pub fn with_result_bytes(mut self, bytes: usize) -> Self {
+        self.result_bytes = bytes;
         self
     }
 
@@ -50,12 +71,19 @@ impl RestOptions {
         self.transfer_bytes = bytes;
         self
     }
+
+    /// Sets [`transfer_time`](Self::transfer_time).
+    #[must_use]
+    pub fn with_transfer_time(mut self, time: Duration) -> Self {
+        self.transfer_time = time;
+        self
+    }
 }
 
 /// Cloudflare's REST API v4 over catalogs of buckets and databases, and over namespaces of session objects.
 ///
 /// Every route needs a bearer token of the [`KeyStore`] and checks its scope, but two: the URLs of an import's and an export's file,
-/// which have 128 random bits in them and end after an hour. The server that runs the router puts a [`ClientInfo`](crate::ClientInfo)
+/// which have 128 random bits in them and end with [`transfer_time`](RestOptions::transfer_time). The server that runs the router puts a [`ClientInfo`](crate::ClientInfo)
 /// among the request's extensions; without one there is no limit on failed attempts, and these URLs begin with `http`.
 ///
 /// ```
@@ -95,6 +123,7 @@ pub struct RestDoor {
     pub(crate) datasets: Option<Arc<dyn isobar_analytics::query::ScanSource>>,
     pub(crate) options: RestOptions,
     pub(super) jobs: Arc<Jobs>,
+    pub(super) room: Arc<Room>,
     pub(crate) attempts: Arc<FailedAttempts>,
     pub(super) audit: Audit,
     /// Name in events.
@@ -115,6 +144,7 @@ impl RestDoor {
             datasets: None,
             options: RestOptions::default(),
             jobs: Arc::default(),
+            room: Arc::default(),
             attempts: Arc::default(),
             audit: Audit::new(),
             name: "rest",
@@ -177,6 +207,11 @@ impl RestDoor {
     pub fn read_only(mut self) -> Self {
         self.is_read_only = true;
         self
+    }
+
+    /// Begins a file of an import or an export.
+    pub(super) fn new_file(&self) -> NewFile {
+        NewFile::new(&self.room, self.options.import_bytes, self.options.transfer_bytes)
     }
 
     /// Sets the name of the door in events.

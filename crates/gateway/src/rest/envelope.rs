@@ -107,13 +107,18 @@ impl ApiError {
         Self::new(status, code, error.to_string())
     }
 
+    /// A body of more bytes than its route takes: 413.
+    pub(super) fn too_long(limit: usize) -> Self {
+        let message = format!("The request is malformed: the body has more than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, code::MALFORMED, message)
+    }
+
     /// A body that does not arrive whole, or has more bytes than its route takes.
     pub(super) fn of_body(error: &axum::Error, limit: usize) -> Self {
         let mut cause: Option<&dyn std::error::Error> = Some(error);
         while let Some(error) = cause {
             if error.is::<http_body_util::LengthLimitError>() {
-                let message = format!("The request is malformed: the body has more than {limit} bytes");
-                return Self::new(StatusCode::PAYLOAD_TOO_LARGE, code::MALFORMED, message);
+                return Self::too_long(limit);
             }
             cause = error.source();
         }

@@ -1,7 +1,7 @@
 //! Imports and exports in flight, and their files.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,15 +10,20 @@ use isobar_base::sync::IgnorePoison;
 use serde_json::Value as Json;
 use tokio::sync::watch;
 
-/// Time for which a job and its file are kept, as with D1.
-const KEPT: Duration = Duration::from_secs(60 * 60);
 /// Most jobs that are kept: an import whose file never comes costs a few hundred bytes.
 const JOBS: usize = 1000;
 
 /// Jobs by their ids, which nobody can guess.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
-    jobs: Mutex<HashMap<String, Job>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    jobs: HashMap<String, Job>,
+    /// Whether a task removes jobs when their time is over.
+    is_swept: bool,
 }
 
 /// An import or an export of a database.
@@ -27,6 +32,7 @@ struct Job {
     /// Id of the database.
     database: String,
     begun: Instant,
+    ends: Instant,
     state: State,
 }
 
@@ -50,87 +56,92 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
-/// There is no room for another job, or for its file.
+/// There are as many jobs as there may be, and each of them runs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct TooMany;
 
 impl Jobs {
-    /// Adds a job, where there are too many in place of the oldest that does not run. Returns its id: 128 random bits.
-    pub(super) fn add(&self, database: &str, state: State) -> Result<Result<String, Full>, NoRandomness> {
+    /// Adds a job, which is kept for this time; where there are too many, in place of the oldest that does not run. Returns its id: 128
+    /// random bits.
+    pub(super) fn add(
+        self: &Arc<Self>,
+        database: &str,
+        state: State,
+        time: Duration,
+    ) -> Result<Result<String, TooMany>, NoRandomness> {
         let id = random::hex_id()?;
-        let mut jobs = self.jobs.lock().ignore_poison();
-        jobs.retain(|_, job| job.begun.elapsed() < KEPT);
-        if jobs.len() >= JOBS {
-            let idle = jobs.iter().filter(|(_, job)| !job.state.is_in_flight());
+        let begun = Instant::now();
+        let job = Job { database: database.to_owned(), begun, ends: begun + time, state };
+        let mut kept = self.kept.lock().ignore_poison();
+        if kept.jobs.len() >= JOBS {
+            let idle = kept.jobs.iter().filter(|(_, job)| !job.state.is_in_flight());
             let oldest = idle.min_by_key(|(_, job)| job.begun).map(|(id, _)| id.clone());
-            let Some(oldest) = oldest else { return Ok(Err(Full)) };
-            jobs.remove(&oldest);
+            let Some(oldest) = oldest else { return Ok(Err(TooMany)) };
+            kept.jobs.remove(&oldest);
         }
-        jobs.insert(id.clone(), Job { database: database.to_owned(), begun: Instant::now(), state });
+        kept.jobs.insert(id.clone(), job);
+        if !std::mem::replace(&mut kept.is_swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
         Ok(Ok(id))
     }
 
     /// The state of a job, of whichever database.
     pub(super) fn state(&self, id: &str) -> Option<State> {
-        let jobs = self.jobs.lock().ignore_poison();
-        jobs.get(id).filter(|job| job.begun.elapsed() < KEPT).map(|job| job.state.clone())
+        let kept = self.kept.lock().ignore_poison();
+        kept.jobs.get(id).filter(|job| Instant::now() < job.ends).map(|job| job.state.clone())
     }
 
     /// The state of a job of this database.
     pub(super) fn state_of(&self, id: &str, database: &str) -> Option<State> {
-        let is_its = self.jobs.lock().ignore_poison().get(id).is_some_and(|job| job.database == database);
+        let is_its = self.kept.lock().ignore_poison().jobs.get(id).is_some_and(|job| job.database == database);
         is_its.then(|| self.state(id)).flatten()
     }
 
-    /// Keeps the file of an import that waits for it, where all files together have at most `most` bytes then.
-    pub(super) fn upload(&self, id: &str, file: Bytes, most: usize) -> Result<(), Full> {
-        let mut jobs = self.jobs.lock().ignore_poison();
-        jobs.retain(|_, job| job.begun.elapsed() < KEPT);
-        let kept: usize = jobs.iter().filter(|(other, _)| *other != id).map(|(_, job)| job.state.bytes()).sum();
-        if kept + file.len() > most {
-            return Err(Full);
-        }
-        if let Some(job) = jobs.get_mut(id)
+    /// Keeps the file of an import that waits for it.
+    pub(super) fn upload(&self, id: &str, file: Bytes) {
+        let mut kept = self.kept.lock().ignore_poison();
+        if let Some(job) = kept.jobs.get_mut(id)
             && let State::Announced { etag } | State::Uploaded { etag, .. } = &job.state
         {
             job.state = State::Uploaded { etag: etag.clone(), file };
         }
-        Ok(())
     }
 
     /// Starts an import whose file has come, once. Returns the file and where to report the outcome; `None` for a job that runs
     /// already, which a repeated request must not start again.
     pub(super) fn start(&self, id: &str) -> Option<(Bytes, watch::Sender<Option<Outcome>>)> {
-        let mut jobs = self.jobs.lock().ignore_poison();
-        let job = jobs.get_mut(id)?;
+        let mut kept = self.kept.lock().ignore_poison();
+        let job = kept.jobs.get_mut(id)?;
+        let (sender, receiver) = watch::channel(None);
         let State::Uploaded { file, .. } = &job.state else { return None };
         let file = file.clone();
-        let (sender, receiver) = watch::channel(None);
         job.state = State::Running(receiver);
         Some((file, sender))
     }
 
-    /// Whether a dump of this size may be kept beside the other files.
-    pub(super) fn has_room(&self, bytes: usize, most: usize) -> bool {
-        let jobs = self.jobs.lock().ignore_poison();
-        jobs.values().map(|job| job.state.bytes()).sum::<usize>() + bytes <= most
+    /// Removes the jobs whose time is over. Returns the time of the next end; `None`, and the sweeping ends, where there is no job.
+    fn remove_ended(&self) -> Option<Instant> {
+        let mut kept = self.kept.lock().ignore_poison();
+        let now = Instant::now();
+        kept.jobs.retain(|_, job| now < job.ends);
+        let next = kept.jobs.values().map(|job| job.ends).min();
+        kept.is_swept = next.is_some();
+        next
+    }
+}
+
+/// Removes jobs when their time is over, for as long as there are some.
+async fn sweep(jobs: Weak<Jobs>) {
+    loop {
+        let Some(next) = jobs.upgrade().and_then(|jobs| jobs.remove_ended()) else { return };
+        tokio::time::sleep_until(next.into()).await;
     }
 }
 
 impl State {
     fn is_in_flight(&self) -> bool {
         matches!(self, Self::Running(outcome) if outcome.borrow().is_none())
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Announced { .. } => 0,
-            Self::Uploaded { file, .. } => file.len(),
-            Self::Running(outcome) => match &*outcome.borrow() {
-                Some(Outcome::Exported(dump)) => dump.len(),
-                _ => 0,
-            },
-        }
     }
 }
 
@@ -155,41 +166,60 @@ pub(super) fn spawn(job: impl Future<Output = Outcome> + Send + 'static, done: w
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
     fn announced() -> State {
         State::Announced { etag: "e".to_owned() }
     }
 
-    #[test]
-    fn import_starts_once() {
-        let jobs = Jobs::default();
-        let id = jobs.add("d", announced()).unwrap().unwrap();
+    fn add(jobs: &Arc<Jobs>, state: State, time: Duration) -> Result<String, TooMany> {
+        jobs.add("d", state, time).unwrap()
+    }
+
+    #[tokio::test]
+    async fn import_starts_once() {
+        let jobs = Arc::<Jobs>::default();
+        let id = add(&jobs, announced(), HOUR).unwrap();
         assert!(jobs.start(&id).is_none(), "its file has not come");
-        jobs.upload(&id, Bytes::from_static(b"x"), 10).unwrap();
+        jobs.upload(&id, Bytes::from_static(b"x"));
         assert!(jobs.start(&id).is_some());
         assert!(jobs.start(&id).is_none());
         assert!(matches!(jobs.state_of(&id, "d"), Some(State::Running(_))));
         assert!(jobs.state_of(&id, "other").is_none());
     }
 
-    #[test]
-    fn files_and_jobs_are_bounded() {
-        let jobs = Jobs::default();
-        let first = jobs.add("d", announced()).unwrap().unwrap();
-        let second = jobs.add("d", announced()).unwrap().unwrap();
-        jobs.upload(&first, Bytes::from_static(b"123456"), 10).unwrap();
-        assert_eq!(jobs.upload(&second, Bytes::from_static(b"12345"), 10), Err(Full));
-        jobs.upload(&first, Bytes::from_static(b"12"), 10).unwrap();
-        jobs.upload(&second, Bytes::from_static(b"12345"), 10).unwrap();
-        assert!(jobs.has_room(3, 10) && !jobs.has_room(4, 10));
+    #[tokio::test]
+    async fn number_of_jobs_is_bounded() {
+        let jobs = Arc::<Jobs>::default();
+        let first = add(&jobs, announced(), HOUR).unwrap();
+        let second = add(&jobs, announced(), HOUR).unwrap();
         for _ in 2..=JOBS {
-            jobs.add("d", announced()).unwrap().unwrap();
+            add(&jobs, announced(), HOUR).unwrap();
         }
         assert!(jobs.state(&first).is_none() && jobs.state(&second).is_some(), "the oldest has made room");
         let (_sender, receiver) = watch::channel(None);
-        let full = Jobs::default();
+        let full = Arc::<Jobs>::default();
         for _ in 0..JOBS {
-            full.add("d", State::Running(receiver.clone())).unwrap().unwrap();
+            add(&full, State::Running(receiver.clone()), HOUR).unwrap();
         }
-        assert_eq!(full.add("d", announced()).unwrap(), Err(Full));
+        assert_eq!(add(&full, announced(), HOUR), Err(TooMany));
+    }
+
+    #[tokio::test]
+    async fn job_ends_in_its_time_without_a_request() {
+        let jobs = Arc::<Jobs>::default();
+        let count = || jobs.kept.lock().unwrap().jobs.len();
+        for _ in 0..2 {
+            add(&jobs, announced(), Duration::from_millis(20)).unwrap();
+            add(&jobs, announced(), Duration::from_millis(40)).unwrap();
+            assert_eq!(count(), 2);
+            for _ in 0..1000 {
+                if count() == 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(count(), 0);
+        }
     }
 }

@@ -49,7 +49,13 @@ pub(super) async fn run(door: &RestDoor, key: &Key, id: &str, shape: Shape, body
         }
         require(key, Permission::D1Write)?;
     }
-    let results = execute(&*database, statements).await.map_err(|error| failed(&error, kind))?;
+    let may_write = !door.is_read_only && key.scope.has(Permission::D1Write);
+    let bounded = statements.into_iter().map(|statement| {
+        let statement = statement.with_result_bytes(door.options.result_bytes);
+        // The words have been judged; SQLite sees what they hide.
+        if may_write { statement } else { statement.read_only() }
+    });
+    let results = execute(&*database, bounded.collect()).await.map_err(|error| failed(&error, kind))?;
     let shown: Vec<_> = results.iter().map(|result| Shown { result, shape }).collect();
     success(&shown)
 }
@@ -151,7 +157,7 @@ impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut rows = serializer.serialize_seq(Some(self.0.len()))?;
         for row in self.0 {
-            rows.serialize_element(&row.values().iter().map(Value::to_d1_json).collect::<Vec<_>>())?;
+            rows.serialize_element(&row.values().iter().map(Value::as_d1_json).collect::<Vec<_>>())?;
         }
         rows.end()
     }

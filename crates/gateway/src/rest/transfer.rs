@@ -4,15 +4,18 @@
 //! (`poll`) until it has ended. It is one transaction: one that fails has written nothing. An export is asked for until it has ended,
 //! and its file is then at a URL.
 
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use isobar_base::random::NoRandomness;
-use isobar_db::{Database, Meta, QueryResult};
+use http_body_util::BodyExt;
+use isobar_base::sync::IgnorePoison;
+use isobar_db::Database;
+use isobar_db::dump::{Content, ExportOptions};
 use md5::{Digest, Md5};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -21,11 +24,11 @@ use tokio::sync::watch;
 use super::call::{self, Call, require};
 use super::databases;
 use super::door::RestDoor;
-use super::dump::{self, DumpOptions};
 use super::envelope::{Answer, ApiError, code, success};
 use super::failure::shown;
-use super::jobs::{self, Full, Outcome, State};
+use super::jobs::{self, Outcome, State, TooMany};
 use super::query;
+use super::room::{Full, NewFile, Refused, Reserved};
 use super::route::PREFIX;
 use crate::keys::{Key, Permission};
 
@@ -50,12 +53,36 @@ struct Export {
     dump_options: DumpOptions,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DumpOptions {
+    no_data: Option<bool>,
+    no_schema: Option<bool>,
+    tables: Option<Vec<String>>,
+}
+
+impl DumpOptions {
+    /// wrangler sends an empty list for every table.
+    fn into_options(self) -> Answer<ExportOptions> {
+        let content = match (self.no_data == Some(true), self.no_schema == Some(true)) {
+            (false, false) => Content::All,
+            (true, false) => Content::Schema,
+            (false, true) => Content::Rows,
+            (true, true) => return Err(ApiError::malformed("an export has the schema, the rows, or both")),
+        };
+        Ok(ExportOptions::default().with_tables(self.tables.unwrap_or_default()).with_content(content))
+    }
+}
+
 pub(super) async fn import(door: &RestDoor, call: &Call, key: &Key, id: &str, body: Body) -> Answer {
     require(key, Permission::D1Write)?;
     let (info, database) = databases::open(door, key, id).await?;
     match call::json(body, door.options.json_bytes).await? {
         Import::Init { etag } => {
-            let job = added(door.jobs.add(&info.id, State::Announced { etag }))?;
+            if etag.len() != 32 || !etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(ApiError::malformed("the etag is not the MD5 of the file, in hexadecimal"));
+            }
+            let job = added(door, &info.id, State::Announced { etag })?;
             let upload_url = format!("{}{PREFIX}/uploads/{job}", call.origin()?);
             success(&json!({
                 "success": true, "type": "import", "filename": format!("{job}{EXTENSION}"), "upload_url": upload_url,
@@ -65,7 +92,7 @@ pub(super) async fn import(door: &RestDoor, call: &Call, key: &Key, id: &str, bo
         Import::Ingest { etag, filename } => {
             let job = filename.strip_suffix(EXTENSION).unwrap_or(&filename);
             match door.jobs.state_of(job, &info.id) {
-                Some(State::Uploaded { etag: known, .. }) if known == etag => start_import(door, job, database),
+                Some(State::Uploaded { etag: known, .. }) if known == etag => start_import(door, job, database)?,
                 Some(State::Uploaded { .. }) => {
                     return Err(ApiError::malformed("the etag is not the one of the import"));
                 }
@@ -89,10 +116,11 @@ pub(super) async fn export(door: &RestDoor, call: &Call, key: &Key, id: &str, bo
     let job = match current_bookmark {
         Some(job) => job,
         None => {
+            let options = dump_options.into_options()?;
             let (sender, receiver) = watch::channel(None);
-            let job = added(door.jobs.add(&info.id, State::Running(receiver)))?;
-            let door = door.clone();
-            jobs::spawn(async move { dumped(&door, &*database, &dump_options).await }, sender);
+            let job = added(door, &info.id, State::Running(receiver))?;
+            let file = door.new_file();
+            jobs::spawn(async move { exported(&*database, options, file).await }, sender);
             job
         }
     };
@@ -106,14 +134,28 @@ pub(super) async fn upload(door: &RestDoor, job: &str, body: Body) -> Answer {
         Some(State::Running(_)) => return Err(ApiError::malformed("the import has been started")),
         None => return Err(unknown_job(job)),
     };
-    let file = call::bytes(body, door.options.import_bytes).await?;
-    let md5 = hex::encode(Md5::digest(&file));
+    let (file, md5) = received(door.new_file(), body).await?;
     if !md5.eq_ignore_ascii_case(&etag) {
         return Err(ApiError::malformed(format_args!("the file's MD5 is {md5}, and {etag} was announced")));
     }
-    door.jobs.upload(job, file, door.options.transfer_bytes).map_err(full)?;
+    door.jobs.upload(job, file);
     let etag = HeaderValue::from_str(&format!("\"{md5}\"")).expect("hexadecimal digits are a header's value");
     Ok((StatusCode::OK, [(header::ETAG, etag)]).into_response())
+}
+
+/// Receives a file, and computes its MD5 as it comes: neither takes a thread for longer than a chunk does.
+async fn received(mut file: NewFile, mut body: Body) -> Answer<(Bytes, String)> {
+    let mut md5 = Md5::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::malformed(format_args!("the body cannot be read: {error}")))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        file.push(&chunk).map_err(|refused| match refused {
+            Refused::TooLong => ApiError::too_long(file.longest()),
+            Refused::Full => full(),
+        })?;
+        md5.update(&chunk);
+    }
+    Ok((file.finish(), hex::encode(md5.finalize())))
 }
 
 /// Gives the file of an export.
@@ -137,44 +179,67 @@ fn file_response(dump: Bytes) -> Response {
     (StatusCode::OK, headers, dump).into_response()
 }
 
-fn start_import(door: &RestDoor, job: &str, database: Arc<dyn Database>) {
-    // `None` where another request has started it since.
+/// Starts an import, unless another request has. The database makes a copy of the file, for which there must be room, too.
+fn start_import(door: &RestDoor, job: &str, database: Arc<dyn Database>) -> Answer<()> {
+    let Some(State::Uploaded { file, .. }) = door.jobs.state(job) else { return Ok(()) };
+    let copy = door.room.reserve(file.len(), door.options.transfer_bytes).map_err(|Full| full())?;
     if let Some((file, done)) = door.jobs.start(job) {
-        jobs::spawn(imported(database, file), done);
+        jobs::spawn(imported(database, file, copy), done);
     }
+    Ok(())
 }
 
 /// Runs the file in one transaction.
-async fn imported(database: Arc<dyn Database>, file: Bytes) -> Outcome {
+async fn imported(database: Arc<dyn Database>, file: Bytes, _copy: Reserved) -> Outcome {
     let Ok(script) = std::str::from_utf8(&file) else {
         return Outcome::Failed("the file is not SQL in UTF-8".to_owned());
     };
-    let results = match database.batch_script(script).await {
-        Ok(results) => results,
+    let imported = match database.import(script).await {
+        Ok(imported) => imported,
         Err(error) => return Outcome::Failed(shown(&error).to_owned()),
     };
     let bookmark = databases::current_bookmark(&*database).await.unwrap_or_default();
-    let count = results.len();
-    Outcome::Imported(json!({"num_queries": count, "final_bookmark": bookmark, "meta": query::meta(&total(&results))}))
+    let meta = query::meta(&imported.meta);
+    Outcome::Imported(json!({"num_queries": imported.statements, "final_bookmark": bookmark, "meta": meta}))
 }
 
-/// The sum of the statements' counts. One that the backend does not count for each is not known.
-fn total(results: &[QueryResult]) -> Meta {
-    let metas = || results.iter().map(|result| &result.meta);
-    let mut total = metas().next_back().cloned().unwrap_or_default();
-    total.duration = metas().map(|meta| meta.duration).sum();
-    total.changes = metas().map(|meta| meta.changes).sum();
-    total.changed_db = metas().any(|meta| meta.changed_db);
-    total.rows_read = metas().map(|meta| meta.rows_read).sum();
-    total.rows_written = metas().map(|meta| meta.rows_written).sum();
-    total
+/// Output of an export, which the database writes on a thread of its own.
+#[derive(Debug, Clone)]
+struct Output(Arc<Mutex<Exporting>>);
+
+#[derive(Debug)]
+struct Exporting {
+    /// `None` when it is finished.
+    file: Option<NewFile>,
+    refused: Option<Refused>,
 }
 
-async fn dumped(door: &RestDoor, database: &dyn Database, options: &DumpOptions) -> Outcome {
-    match dump::dump(database, options, door.options.import_bytes).await {
-        Ok(dump) if door.jobs.has_room(dump.len(), door.options.transfer_bytes) => Outcome::Exported(dump.into()),
-        Ok(_) => Outcome::Failed(full(Full).message),
-        Err(error) => Outcome::Failed(shown(&error).to_owned()),
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Exporting { file, refused } = &mut *self.0.lock().ignore_poison();
+        let file = file.as_mut().ok_or_else(|| io::Error::other("the export is over"))?;
+        file.push(bytes).map_err(|reason| {
+            *refused = Some(reason);
+            io::Error::other("the export is too long")
+        })?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn exported(database: &dyn Database, options: ExportOptions, file: NewFile) -> Outcome {
+    let longest = file.longest();
+    let output = Output(Arc::new(Mutex::new(Exporting { file: Some(file), refused: None })));
+    let result = database.export(options, Box::new(output.clone())).await;
+    let mut exporting = output.0.lock().ignore_poison();
+    match (exporting.file.take(), exporting.refused, result) {
+        (_, Some(Refused::TooLong), _) => Outcome::Failed(format!("the export has more than {longest} bytes")),
+        (_, Some(Refused::Full), _) => Outcome::Failed(full().message),
+        (_, None, Err(error)) => Outcome::Failed(shown(&error).to_owned()),
+        (file, None, Ok(_)) => Outcome::Exported(file.map(NewFile::finish).unwrap_or_default()),
     }
 }
 
@@ -206,15 +271,16 @@ fn completed(answer: &mut Json, result: Json) {
     answer["result"] = result;
 }
 
-fn added(added: Result<Result<String, Full>, NoRandomness>) -> Answer<String> {
+fn added(door: &RestDoor, database: &str, state: State) -> Answer<String> {
+    let added = door.jobs.add(database, state, door.options.transfer_time);
     let added =
         added.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, error.to_string()))?;
-    added.map_err(full)
+    added.map_err(|TooMany| full())
 }
 
 /// 400, since clients would repeat the upload of a large file after a 5xx.
-fn full(Full: Full) -> ApiError {
-    let message = "the server keeps as many files of imports and exports as it may: try again in an hour";
+fn full() -> ApiError {
+    let message = "the server keeps as many imports and exports, or bytes of their files, as it may: try again later";
     ApiError::new(StatusCode::BAD_REQUEST, code::SQL, message)
 }
 

@@ -6,6 +6,7 @@ use http::Method;
 use isobar_db::mock::MockDatabase;
 use isobar_db::{Error, ErrorKind, Operation, SqliteDatabase};
 use isobar_gateway::keys::{KeyScope, Permission};
+use isobar_gateway::rest::RestOptions;
 use serde_json::{Value as Json, json};
 
 use crate::door::Door;
@@ -167,12 +168,39 @@ async fn reading_token_runs_no_statement_that_writes() {
     ] {
         assert_eq!(query(sql).await.error(), (403, 10000), "{sql}");
     }
+    // What only SQLite sees: a view that writes statistics.
+    let view =
+        "CREATE VIEW v AS SELECT * FROM pragma_optimize('0x10002'); INSERT INTO t VALUES (1); CREATE INDEX i ON t (a)";
+    door.post(&format!("{path}/query"), json!({"sql": view})).await.result();
+    assert_eq!(query("SELECT * FROM v").await.error(), (400, 7500));
+    let statistics = json!({"sql": "SELECT count(*) AS n FROM sqlite_schema WHERE name = 'sqlite_stat1'"});
+    let statistics = door.post(&format!("{path}/query"), statistics).await.result();
+    assert_eq!(statistics[0]["results"], json!([{"n": 0}]));
+    door.post(&format!("{path}/query"), json!({"sql": "DELETE FROM t"})).await.result();
     for route in ["import", "time_travel/restore"] {
         let answer = door.call_as(&reader, Method::POST, &format!("{path}/{route}"), "{}").await;
         assert_eq!(answer.error(), (403, 10000), "{route}");
     }
     let rows = door.post(&format!("{path}/query"), json!({"sql": "SELECT count(*) AS n FROM t"})).await.result();
     assert_eq!(rows[0]["results"], json!([{"n": 0}]));
+}
+
+#[tokio::test]
+async fn rows_of_an_answer_are_bounded() {
+    let door = Door::with(RestOptions::default().with_result_bytes(1000), Vec::new()).await;
+    let path = door.database("d").await;
+    let query = async |sql: &str| door.post(&format!("{path}/query"), json!({"sql": sql})).await;
+    query("SELECT zeroblob(900)").await.result();
+    for sql in [
+        "SELECT zeroblob(2000000), zeroblob(2000000)",
+        "SELECT zeroblob(600); SELECT zeroblob(600)",
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT n FROM n",
+    ] {
+        let answer = query(sql).await;
+        assert_eq!(answer.error(), (400, 7500), "{sql}");
+        let message = answer.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("more than 1000 bytes"), "{message}");
+    }
 }
 
 #[tokio::test]

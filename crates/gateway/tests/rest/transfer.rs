@@ -1,9 +1,18 @@
 //! Imports and exports.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
 use http::{Method, Request, header};
+use isobar_db::mock::MockDatabase;
+use isobar_db::{Operation, SqliteDatabase};
 use isobar_gateway::rest::RestOptions;
 use md5::{Digest, Md5};
 use serde_json::{Value as Json, json};
+use tower::ServiceExt;
 
 use crate::door::{Answer, Door};
 
@@ -199,17 +208,93 @@ async fn options_of_an_export_leave_out_what_they_say() {
     assert_eq!(all, exported(&door, &path, json!({})).await, "wrangler sends an empty list for every table");
     let one = exported(&door, &path, json!({"tables": ["child"]})).await;
     assert!(one.contains("CREATE INDEX i") && !one.contains("CREATE TABLE parent"), "{one}");
-    assert!(!one.contains("sqlite_sequence VALUES"), "{one}");
+    assert!(!one.contains("sqlite_sequence"), "{one}");
+    let neither = json!({"output_format": "polling", "dump_options": {"no_data": true, "no_schema": true}});
+    assert_eq!(door.post(&format!("{path}/export"), neither).await.error(), (400, 7400));
 }
 
 #[tokio::test]
-async fn database_with_virtual_tables_is_not_exported() {
+async fn export_of_what_is_hard_to_write_is_lossless() {
+    let door = Door::new().await;
+    let from = door.database("from").await;
+    let to = door.database("to").await;
+    let schema = b"CREATE TABLE t (a);\nCREATE VIEW v AS SELECT a FROM t -- the end\n;\n\
+                   CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END -- the end\n;\n\
+                   CREATE VIRTUAL TABLE search USING fts5 (text);\nINSERT INTO search VALUES ('some words');\n\
+                   INSERT INTO t VALUES ('a' || char(0, 13, 10, 39) || 'b'), ('c' || char(13)), (x'000d');\n";
+    assert_eq!(imported(&door, &from, schema).await["status"], "complete");
+    let script = exported(&door, &from, json!({})).await;
+    let answer = imported(&door, &to, script.as_bytes()).await;
+    assert_eq!(answer["status"], "complete", "{answer}\n{script}");
+    for sql in [
+        "SELECT hex(a), typeof(a) FROM v",
+        "SELECT type, name FROM sqlite_schema ORDER BY 1, 2",
+        "SELECT text FROM search WHERE search = 'words'",
+    ] {
+        assert_eq!(rows(&door, &to, sql).await, rows(&door, &from, sql).await, "{sql}");
+    }
+    let wrong = door.call(Method::POST, &format!("{from}/export"), r#"{"output_format": "file"}"#).await;
+    assert_eq!(wrong.error(), (400, 7400));
+    let missing = json!({"output_format": "polling", "dump_options": {"tables": ["nothing"]}});
+    let answer = door.post(&format!("{from}/export"), missing).await.result();
+    assert_eq!((&answer["status"], &answer["error"]), (&json!("error"), &json!("no such table: nothing")));
+}
+
+#[tokio::test]
+async fn uploads_share_the_room_while_they_come() {
+    let options = RestOptions::default().with_import_bytes(100).with_transfer_bytes(150);
+    let door = Door::with(options, Vec::new()).await;
+    let path = door.database("d").await;
+    let file = vec![b' '; 100];
+    let (_, url) = begun(&door, &path, &etag(&file)).await;
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+    let chunks = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (Ok::<_, Infallible>(chunk), receiver))
+    });
+    let request = Request::put(url).body(Body::from_stream(chunks)).unwrap();
+    let slow = tokio::spawn(door.router.clone().oneshot(request));
+    sender.send(file.into()).unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await; // the chunk comes in
+    }
+    let other = vec![b' '; 60];
+    let (_, url) = begun(&door, &path, &etag(&other)).await;
+    assert_eq!(sent(&door, &url, &other).await.error(), (400, 7500), "100 bytes are there, though not all has come");
+    drop(sender);
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+    assert_eq!(sent(&door, &url, &other).await.error(), (400, 7500));
+}
+
+#[tokio::test]
+async fn import_that_runs_counts_for_its_file_and_the_copy_of_the_database() {
+    let options = RestOptions::default().with_import_bytes(100).with_transfer_bytes(150);
+    let door = Door::with(options, Vec::new()).await;
+    let mock = MockDatabase::new(SqliteDatabase::memory().await.unwrap());
+    let path = format!("/d1/database/{}", door.catalog.insert_database("d", Arc::new(mock.clone())).id);
+    let held = mock.script().hold_next(Operation::Import);
+    let file = format!("CREATE TABLE t (a); -- {}", "x".repeat(36)).into_bytes();
+    let (filename, url) = begun(&door, &path, &etag(&file)).await;
+    sent(&door, &url, &file).await;
+    let ingest = json!({"action": "ingest", "etag": etag(&file), "filename": filename});
+    let mut answer = door.post(&format!("{path}/import"), ingest).await.result();
+    assert_eq!(answer["status"], "active", "{answer}");
+    let (_, other) = begun(&door, &path, &etag(&file)).await;
+    assert_eq!(sent(&door, &other, &file).await.error(), (400, 7500), "twice 60 bytes are taken");
+    held.release();
+    while answer["status"] == "active" {
+        let poll = json!({"action": "poll", "current_bookmark": answer["at_bookmark"]});
+        answer = door.post(&format!("{path}/import"), poll).await.result();
+    }
+    assert_eq!(answer["status"], "complete", "{answer}");
+    assert_eq!(sent(&door, &other, &file).await.status, 200, "an import that has ended takes no room");
+}
+
+#[tokio::test]
+async fn etag_that_is_no_md5_is_refused() {
     let door = Door::new().await;
     let path = door.database("d").await;
-    rows(&door, &path, "CREATE VIRTUAL TABLE search USING fts5 (text)").await;
-    let answer = door.post(&format!("{path}/export"), json!({"output_format": "polling"})).await.result();
-    assert_eq!((&answer["success"], &answer["status"]), (&json!(false), &json!("error")));
-    assert!(answer["error"].as_str().unwrap().contains("virtual tables"), "{answer}");
-    let wrong = door.call(Method::POST, &format!("{path}/export"), r#"{"output_format": "file"}"#).await;
-    assert_eq!(wrong.error(), (400, 7400));
+    for etag in [String::new(), "x".repeat(32), "0".repeat(31), "0".repeat(1 << 20)] {
+        let begun = door.post(&format!("{path}/import"), json!({"action": "init", "etag": etag})).await;
+        assert_eq!(begun.error(), (400, 7400));
+    }
 }
