@@ -1,7 +1,7 @@
 //! The rows that a `SELECT` reads.
 //!
 //! The bounds of a filter on `timestamp` and `index1` go to the source with the request, as a hint by which it may leave out
-//! segments and pages. It need not be exact: the filter itself is applied to every row that comes. Only conditions that hold for
+//! segments and pages. They need not be exact: the filter itself is applied to every row that comes. Only conditions that hold for
 //! every row, those joined by `AND` at the top, can be hints.
 
 use arrow_array::cast::AsArray;
