@@ -9,6 +9,33 @@ use bytes::Bytes;
 use crate::{PointRef, Schema};
 
 /// A type whose values are written as data points. `#[derive(Event)]` (feature `derive`) implements it for a struct; see there.
+///
+/// ```
+/// use std::sync::LazyLock;
+///
+/// use isobar_analytics::{PointRef, Schema, TypedEvent};
+///
+/// struct Visit {
+///     page: String,
+///     milliseconds: f64,
+/// }
+///
+/// impl TypedEvent for Visit {
+///     fn schema() -> &'static Schema {
+///         static SCHEMA: LazyLock<Schema> =
+///             LazyLock::new(|| Schema::new("visits").with_blobs(["page"]).with_doubles(["milliseconds"]));
+///         &SCHEMA
+///     }
+///
+///     fn with_point<R>(&self, use_point: impl FnOnce(&PointRef<'_>) -> R) -> R {
+///         use_point(&PointRef::new(None, &[self.page.as_bytes()], &[self.milliseconds]))
+///     }
+/// }
+///
+/// let visit = Visit { page: "/home".to_owned(), milliseconds: 12.5 };
+/// assert_eq!(visit.with_point(|point| point.to_point()).doubles, [12.5]);
+/// assert_eq!(Visit::schema().position("page").unwrap().to_string(), "blob1");
+/// ```
 pub trait TypedEvent {
     /// Returns the names of the columns.
     fn schema() -> &'static Schema

@@ -138,6 +138,21 @@ impl fmt::Display for Bookmark {
 }
 
 /// Options of an export.
+///
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> isobar_db::Result<()> {
+/// use isobar_db::dump::{Content, ExportOptions};
+/// use isobar_db::{Database, SqliteDatabase};
+///
+/// let db = SqliteDatabase::memory().await?;
+/// db.import("CREATE TABLE a (x); CREATE TABLE b (x); INSERT INTO a VALUES (1);").await?;
+/// let rows_of_a = ExportOptions::default().with_tables(["a"]).with_content(Content::Rows);
+/// let report = db.export(rows_of_a, Box::new(std::io::sink())).await?;
+/// assert_eq!((report.tables, report.rows), (1, 1));
+/// # Ok(()) }
+/// # #[cfg(not(feature = "memory"))] fn main() {}
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportOptions {

@@ -115,6 +115,51 @@ impl BucketInfo {
 }
 
 /// The buckets of a door, by name. See [`FixedBuckets`] for a list that does not change.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::{Arc, Mutex};
+///
+/// use async_trait::async_trait;
+/// use chrono::{DateTime, Utc};
+/// use isobar_gateway::catalog::{BucketCatalog, BucketInfo, CatalogError, CatalogErrorKind};
+/// use isobar_storage::ObjectStore;
+/// use isobar_storage::memory::MemoryStore;
+///
+/// /// Buckets in memory, which clients create.
+/// #[derive(Debug, Default)]
+/// struct Buckets(Mutex<BTreeMap<String, (DateTime<Utc>, MemoryStore)>>);
+///
+/// #[async_trait]
+/// impl BucketCatalog for Buckets {
+///     async fn list(&self) -> Result<Vec<BucketInfo>, CatalogError> {
+///         Ok(self.0.lock().unwrap().iter().map(|(name, (created, _))| BucketInfo::new(name, *created)).collect())
+///     }
+///
+///     async fn open(&self, name: &str) -> Result<Option<Arc<dyn ObjectStore>>, CatalogError> {
+///         let buckets = self.0.lock().unwrap();
+///         Ok(buckets.get(name).map(|(_, bucket)| Arc::new(bucket.clone()) as Arc<dyn ObjectStore>))
+///     }
+///
+///     async fn create(&self, name: &str) -> Result<BucketInfo, CatalogError> {
+///         let mut buckets = self.0.lock().unwrap();
+///         if buckets.contains_key(name) {
+///             return Err(CatalogError::new(CatalogErrorKind::AlreadyExists, "there is a bucket of this name"));
+///         }
+///         let created = Utc::now();
+///         buckets.insert(name.to_owned(), (created, MemoryStore::new()));
+///         Ok(BucketInfo::new(name, created))
+///     }
+/// }
+///
+/// # futures_util::FutureExt::now_or_never(async {
+/// let buckets = Buckets::default();
+/// buckets.create("photos").await?;
+/// assert!(buckets.open("photos").await?.is_some());
+/// assert_eq!(buckets.create("photos").await.unwrap_err().kind(), CatalogErrorKind::AlreadyExists);
+/// assert_eq!(buckets.delete("photos").await.unwrap_err().kind(), CatalogErrorKind::Unsupported); // the default
+/// # Ok::<_, CatalogError>(()) }).unwrap().unwrap();
+/// ```
 #[async_trait]
 pub trait BucketCatalog: Debug + Send + Sync {
     /// Returns every bucket, in byte order of the names.

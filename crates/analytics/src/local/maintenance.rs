@@ -25,6 +25,19 @@ const BATCH_EVENTS: usize = 8 * 1024;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Options of [`LocalSink::compact`].
+///
+/// ```
+/// use isobar_analytics::local::{CompactionOptions, LocalSink};
+/// use isobar_analytics::{DataPoint, EventSink};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let sink = LocalSink::open(folder.path().join("visits"))?;
+/// sink.write(DataPoint::new().with_index("tenant-1"));
+/// let small = CompactionOptions::default().with_run_bytes(16 << 20);
+/// assert_eq!(sink.compact(small).await?.points, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CompactionOptions {

@@ -24,6 +24,21 @@ const MAX_MEMORY: usize = 1 << 30;
 const STACK_BYTES: usize = 32 << 20;
 
 /// Bounds of the queries of [`Analytics`].
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use std::time::Duration;
+///
+/// use isobar_analytics::ErrorKind;
+/// use isobar_analytics::memory::MemorySink;
+/// use isobar_analytics::query::{Analytics, MemoryDatasets, Query, QueryOptions};
+///
+/// let options = QueryOptions::default().with_memory_bytes(16 << 20).with_time_limit(Some(Duration::ZERO));
+/// let datasets = MemoryDatasets::new().with_dataset("web", MemorySink::new());
+/// let error = Analytics::new(datasets).with_options(options).run(&Query::new("SELECT count() FROM web")).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::TimedOut);
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct QueryOptions {

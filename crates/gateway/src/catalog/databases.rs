@@ -29,7 +29,8 @@ impl DatabaseInfo {
     }
 }
 
-/// The databases of a door, by id and name. See [`FixedDatabases`] for a list that does not change.
+/// The databases of a door, by id and name. See [`FixedDatabases`] for a list that does not change, and
+/// [`BucketCatalog`](super::BucketCatalog) for the shape of one whose entries clients create.
 #[async_trait]
 pub trait DatabaseCatalog: Debug + Send + Sync {
     /// Returns every database, in byte order of the names.

@@ -9,6 +9,16 @@ use zeroize::Zeroizing;
 use super::BucketScope;
 
 /// An access key with its secret, as a door needs it to verify a signature.
+///
+/// ```
+/// use chrono::{TimeDelta, Utc};
+/// use isobar_gateway::keys::{AccessKey, BucketScope};
+///
+/// let now = Utc::now();
+/// let key = AccessKey::new("ci", "secret of ci", BucketScope::read_only()).with_expires(now + TimeDelta::hours(1));
+/// assert!(!key.is_expired(now) && key.is_expired(now + TimeDelta::hours(1)));
+/// assert!(!format!("{key:?}").contains(key.secret()));
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct AccessKey {
