@@ -32,7 +32,7 @@ use crate::place::Place;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs and manages a Cloudflare-like platform on this machine: R2 as files, D1 and Durable Objects as SQLite, and
-/// Analytics Engine as files that its SQL is asked of.
+/// Analytics Engine as files that are queried in its SQL.
 ///
 /// Buckets and databases are named by their name or by their binding in the wrangler configuration. All data is in `.isobar`
 /// beside the configuration, or in the folder of `--root`.
@@ -73,7 +73,7 @@ enum Command {
     /// Databases and their migrations
     #[command(subcommand)]
     D1(d1::D1),
-    /// Datasets: queries, compaction, removal, export, import
+    /// Datasets: query, tail, compact, erase, export and import
     #[command(subcommand)]
     Analytics(analytics::Analytics),
     /// Session objects: list, look into, export, import and delete them

@@ -21,8 +21,29 @@ pub(crate) fn print(headings: &[String], rows: &[Vec<String>]) -> Outcome {
     Ok(())
 }
 
+/// Returns a text of one line without control characters: data must not command the terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let shown = |letter: char| match letter {
+        '\n' | '\r' | '\t' => ' ',
+        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
+        letter => letter,
+    };
+    text.chars().map(shown).collect()
+}
+
 fn pad(cell: &str, width: usize) -> String {
-    let cell = cell.replace(['\n', '\r', '\t'], " ");
+    let cell = one_line(cell);
     let space = " ".repeat(width.saturating_sub(cell.chars().count()));
     if cell.parse::<f64>().is_ok() { space + &cell } else { cell + &space }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_does_not_command_the_terminal() {
+        assert_eq!(pad("\x1b[31mé\n\u{9b}", 10), "\u{FFFD}[31mé \u{FFFD}  ");
+        assert_eq!(one_line("a\tb\x07"), "a b\u{FFFD}");
+    }
 }

@@ -117,7 +117,7 @@ impl Compactor {
                     continue;
                 }
                 let path = segment.path.display();
-                let message = format!("{path}: another process writes to this segment; stop it and erase again");
+                let message = format!("{path}: another process is writing to this segment; stop it and erase again");
                 return Err(Error::new(ErrorKind::Unavailable, message));
             };
             sealed.push(one);
@@ -458,6 +458,6 @@ mod tests {
         let mut compactor = Compactor::begin(folder.path()).unwrap();
         assert_eq!(compactor.erase(b"erase-me", 1 << 20, &sink.shared.end).unwrap().points, 0);
         let error = compactor.erase(b"erase-me", 1 << 20, &DurableEnd::default()).unwrap_err();
-        assert!(error.message().contains("another process writes to this segment"), "{error}");
+        assert!(error.message().contains("another process is writing to this segment"), "{error}");
     }
 }

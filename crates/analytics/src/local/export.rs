@@ -239,7 +239,7 @@ fn import(folder: &Path, path: &Path) -> Result<u64> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unsupported(error.to_string()))?;
     let names: Vec<_> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
     if !names.iter().cloned().eq(StoredColumn::all().map(StoredColumn::name)) {
-        return Err(unsupported("the file does not have the columns of an export, timestamp to double20".to_owned()));
+        return Err(unsupported("the file does not have the columns of an exported dataset: timestamp, _sample_interval, index1, blob1 to blob20, double1 to double20".to_owned()));
     }
     let target = file_schema(&[false; 1 + limits::BLOBS]);
     let reader = reader.build().map_err(|error| unsupported(error.to_string()))?;
@@ -279,12 +279,10 @@ fn invalid_row(batch: &RecordBatch, events: &[Event]) -> Option<(usize, String)>
     let weights = batch.column(StoredColumn::SampleInterval.position()).as_primitive::<UInt32Type>().values();
     let problem = |row: usize, event: &Event| match weights[row] {
         1 if chrono::DateTime::from_timestamp_millis(times[row]).is_none() => {
-            Some(format!("the time {} ms since 1970 is beyond the calendar", times[row]))
+            Some(format!("timestamp {} ms is out of range", times[row]))
         }
         1 => event.point.problem().map(|problem| problem.to_string()),
-        weight => Some(format!(
-            "_sample_interval is {weight}, and only points that stand for themselves alone (1) are taken in"
-        )),
+        weight => Some(format!("_sample_interval is {weight}; only unsampled points (1) can be imported")),
     };
     events.iter().enumerate().find_map(|(row, event)| Some((row, problem(row, event)?)))
 }

@@ -105,7 +105,7 @@ async fn rows_that_stand_for_several_points_are_refused_and_nothing_is_taken() {
     with_column(0, Arc::new(times), &late);
     let other = LocalSink::open(folder.path().join("to")).unwrap();
     for (file, problem) in
-        [(sampled, "row 3: _sample_interval is 10"), (late, "row 2: the time 9223372036854775807 ms")]
+        [(sampled, "row 3: _sample_interval is 10"), (late, "row 2: timestamp 9223372036854775807 ms")]
     {
         let error = other.import(&file).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -340,7 +340,7 @@ async fn erased_index_is_in_neither_tier_and_nothing_else_has_gone() {
     other.flush().await.unwrap();
     let error = sink.erase("erase-me").await.unwrap_err();
     assert!(
-        error.to_string().starts_with("erase: ") && error.to_string().contains("another process writes"),
+        error.to_string().starts_with("erase: ") && error.to_string().contains("another process is writing"),
         "{error}"
     );
 }

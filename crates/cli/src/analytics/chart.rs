@@ -1,28 +1,28 @@
-//! Bars in the terminal.
+//! Bar charts in the terminal.
 
-use isobar_analytics::query::{Answer, Value};
+use isobar_analytics::query::{Answer, Type, Value};
 
-use crate::{Outcome, say};
+use crate::{Outcome, say, table};
 
 /// Width of the longest bar in columns.
 const WIDTH: f64 = 50.0;
 /// An eighth to eight eighths of a column.
 const EIGHTHS: [&str; 9] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"];
 
-/// Prints a bar for each row: of its last number, named by the other columns.
+/// Prints a bar for each row: the value of its last numeric column, labelled with the other columns.
 ///
 /// # Errors
-/// No column is a number; standard output is closed.
+/// No column is numeric; standard output is closed.
 pub(crate) fn print(answer: &Answer) -> Outcome {
     let columns = answer.columns().len();
-    let number = (0..columns).rev().find(|column| is_number(answer, *column));
+    let number = (0..columns).rev().find(|column| is_number(&answer.columns()[*column].ty));
     let Some(number) = number else {
         let known: Vec<&str> = answer.columns().iter().map(|column| column.name.as_str()).collect();
-        return Err(format!("--chart draws a column of numbers, which none is of: {}", known.join(", ")).into());
+        return Err(format!("--chart needs a numeric column; the answer has {}", known.join(", ")).into());
     };
     let label = |row| {
         let others = (0..columns).filter(|column| *column != number).map(|column| answer.text(row, column));
-        others.collect::<Vec<_>>().join(" ").replace(['\n', '\r', '\t'], " ")
+        table::one_line(&others.collect::<Vec<_>>().join(" "))
     };
     let labels: Vec<String> = (0..answer.rows()).map(label).collect();
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
@@ -36,8 +36,9 @@ pub(crate) fn print(answer: &Answer) -> Outcome {
     Ok(())
 }
 
-fn is_number(answer: &Answer, column: usize) -> bool {
-    answer.rows() > 0 && float(&answer.value(0, column)).is_some()
+fn is_number(ty: &Type) -> bool {
+    use Type as T;
+    matches!(ty, T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 | T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::Float64)
 }
 
 fn float(value: &Value) -> Option<f64> {
@@ -49,7 +50,7 @@ fn float(value: &Value) -> Option<f64> {
     }
 }
 
-/// A bar as long as the value is of the greatest; none for what is not greater than 0.
+/// A bar whose length is in proportion to the greatest value; empty for values that are not greater than 0.
 fn bar(value: f64, most: f64) -> String {
     if !value.is_finite() || value <= 0.0 || most <= 0.0 {
         return String::new();

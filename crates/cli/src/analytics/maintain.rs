@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use isobar_analytics::local::{CompactionOptions, LocalOptions};
 
-use super::{Dataset, print_json, warn_of};
+use super::{Dataset, counted, print_json, warn_of};
 use crate::confirm::{Unattended, confirm};
 use crate::place::Place;
 use crate::{Outcome, say};
@@ -14,7 +14,7 @@ use crate::{Outcome, say};
 pub(crate) struct Compact {
     #[command(flatten)]
     dataset: Dataset,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
@@ -27,15 +27,18 @@ impl Compact {
         }
         warn_of(&report.damage);
         say!(
-            "{} points: {} log segments of {} bytes became {} Parquet segments of {} bytes",
-            report.points,
-            report.log_segments,
-            report.log_bytes,
-            report.columnar_segments,
-            report.columnar_bytes
+            "compacted {}: {} ({}) into {} ({})",
+            counted(report.points, "point"),
+            counted(report.log_segments, "log segment"),
+            counted(report.log_bytes, "byte"),
+            counted(report.columnar_segments, "Parquet segment"),
+            counted(report.columnar_bytes, "byte")
         );
+        if report.torn_bytes > 0 {
+            say!("removed {} of writes that a crash has interrupted", counted(report.torn_bytes, "byte"));
+        }
         if report.open_segments > 0 {
-            say!("{} log segments are being written to and were left alone", report.open_segments);
+            say!("skipped {} that a server is writing", counted(report.open_segments, "log segment"));
         }
         Ok(())
     }
@@ -45,10 +48,11 @@ impl Compact {
 pub(crate) struct Retention {
     #[command(flatten)]
     dataset: Dataset,
-    /// Remove segments whose newest point is older than this: 90d, 12h
+    /// Remove segments whose newest point is older than this, for example 90d or 12h
     #[arg(long, value_name = "AGE", value_parser = age, required_unless_present = "max_bytes")]
     max_age: Option<Duration>,
-    /// Remove the oldest segments until the dataset, with one more log segment of 64 MiB, takes at most this: 1GiB, 500MB
+    /// Remove the oldest segments until the dataset and its next log segment (64 MiB, or a quarter of this size if that is less) fit into
+    /// this size, for example 1GiB or 500MB
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     max_bytes: Option<u64>,
 }
@@ -57,7 +61,7 @@ impl Retention {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let options = LocalOptions::default().with_retain_for(self.max_age).with_retain_bytes(self.max_bytes);
         let removed = self.dataset.open_with(place, options)?.apply_retention().await?;
-        say!("{removed} bytes removed");
+        say!("removed {}", counted(removed, "byte"));
         Ok(())
     }
 }
@@ -66,12 +70,12 @@ impl Retention {
 pub(crate) struct Erase {
     #[command(flatten)]
     dataset: Dataset,
-    /// The value of index1 whose points are erased
+    /// Index (the value of index1) whose points are erased
     index: String,
     /// Do not ask for confirmation; needed without a terminal
     #[arg(long, short)]
     yes: bool,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
@@ -79,27 +83,29 @@ pub(crate) struct Erase {
 impl Erase {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let sink = self.dataset.open(place)?;
-        let question = format!("erase all points of {} with index {:?} for good", self.dataset.dataset, self.index);
+        let question = format!("permanently erase all points of {} with index {:?}", self.dataset.dataset, self.index);
         confirm(self.yes, &question, Unattended::Refuse)?;
         let report = sink.erase(self.index.clone()).await?;
         if self.json {
             print_json(&report)?;
         } else {
-            say!("{} points erased, {} Parquet segments rewritten", report.points, report.rewritten_segments);
+            let rewritten = counted(report.rewritten_segments, "Parquet segment");
+            say!("erased {}; rewrote {rewritten}", counted(report.points, "point"));
         }
         if !report.quarantined.is_empty() {
             let files = report.quarantined.join(", ");
-            return Err(
-                format!("damaged segments in the folder quarantine may still have points with it: {files}").into()
+            let message = format!(
+                "damaged segments may still contain points with this index; delete them from the folder quarantine: {files}"
             );
+            return Err(message.into());
         }
         Ok(())
     }
 }
 
-/// Reads an age: a number with s, m, h or d.
+/// Reads an age: a number followed by s, m, h or d.
 fn age(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not an age: use a number with s, m, h or d, as in 90d");
+    let wrong = || format!("invalid age {text:?}: use a number followed by s, m, h or d, for example 90d");
     let unit = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
@@ -111,10 +117,13 @@ fn age(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong)
 }
 
-/// Reads a size: bytes, or a number with kB, MB, GB, KiB, MiB or GiB.
+/// Reads a size: a number of bytes, or a number followed by kB, MB, GB, KiB, MiB or GiB.
 fn bytes(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("{text:?} is not a size: use bytes, or a number with kB, MB, GB, KiB, MiB or GiB, as in 1GiB");
+    let wrong = || {
+        format!(
+            "invalid size {text:?}: use a number of bytes, or a number followed by kB, MB, GB, KiB, MiB or GiB, for example 1GiB"
+        )
+    };
     let units =
         [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
     let unit = units.into_iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::place::Place;
 use crate::{Outcome, say};
 
-/// Commands on datasets of this machine.
+/// Queries and maintenance of datasets.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   isobar analytics query 'SELECT blob1, count() FROM visits GROUP BY blob1'
@@ -34,19 +34,19 @@ pub(crate) enum Analytics {
         #[command(flatten)]
         at: query::Where,
     },
-    /// Move points from the log into Parquet segments, sorted and compressed
+    /// Compact the log of a dataset into sorted, compressed Parquet segments
     ///
-    /// A server may go on writing and reading meanwhile; the segment that it writes to is left alone.
+    /// A server may write to the dataset and read it at the same time. The segment that it is writing is skipped.
     Compact(maintain::Compact),
-    /// Remove the oldest points, by age and by size
+    /// Remove the oldest points of a dataset, by age or by total size
     Retention(maintain::Retention),
-    /// Erase all points with an index value, from the log and the Parquet segments
+    /// Erase all points that have a given index, from the log and from the Parquet segments
     Erase(maintain::Erase),
-    /// Write points to a Parquet, CSV or Arrow file
+    /// Export points to a Parquet, CSV or Arrow file
     Export(transfer::Export),
-    /// Take in the points of an exported Parquet file, with their times
+    /// Import the points of an exported Parquet file; they keep their timestamps
     Import(transfer::Import),
-    /// Print new points as JSON lines as they become durable, until Ctrl-C
+    /// Print new points as JSON lines once they are durable; stop with Ctrl-C
     Tail(tail::Tail),
 }
 
@@ -68,27 +68,32 @@ impl Analytics {
 /// The dataset of a command.
 #[derive(Debug, Args)]
 pub(crate) struct Dataset {
-    /// The dataset's name or binding
+    /// Name or binding of the dataset
     dataset: String,
 }
 
 impl Dataset {
     /// Opens the dataset, which must exist.
     fn open(&self, place: &Place) -> Result<LocalSink, Box<dyn Error>> {
-        self.open_with(place, LocalOptions::default())
+        self.open_with(place, without_retention())
     }
 
     fn open_with(&self, place: &Place, options: LocalOptions) -> Result<LocalSink, Box<dyn Error>> {
         let folder = place.dataset_folder(&self.dataset)?;
         if !folder.is_dir() {
             let known = place.datasets()?;
-            let known = if known.is_empty() { String::new() } else { format!("; there are: {}", known.join(", ")) };
+            let known = if known.is_empty() { "there are none yet".to_owned() } else { known.join(", ") };
             let message =
-                format!("there is no dataset {} here{known}; it would be in {}", self.dataset, folder.display());
+                format!("dataset {} not found in {}; existing datasets: {known}", self.dataset, folder.display());
             return Err(message.into());
         }
         Ok(LocalSink::open_with(folder, options)?)
     }
+}
+
+/// Options with which nothing expires, however long a command runs: the server's options decide what is kept.
+fn without_retention() -> LocalOptions {
+    LocalOptions::default().with_retain_for(None).with_retain_bytes(None)
 }
 
 /// Prints a report as JSON.
@@ -102,6 +107,30 @@ fn warn_of(damage: &Damage) {
     if !damage.is_none() {
         let files: Vec<_> = damage.files.iter().map(String::as_str).collect();
         let Damage { stretches, bytes, .. } = damage;
-        eprintln!("warning: {stretches} damaged stretches ({bytes} bytes) were skipped, in {}", files.join(", "));
+        let sections = counted(*stretches, "damaged section");
+        eprintln!("warning: skipped {sections} ({}) in {}", counted(*bytes, "byte"), files.join(", "));
+    }
+}
+
+/// Returns a number of things, as in "1 point" and "2 points".
+fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_that_runs_for_long_removes_nothing() {
+        let options = without_retention();
+        assert_eq!((options.retain_for, options.retain_bytes), (None, None));
+    }
+
+    #[test]
+    fn numbers_have_the_right_plural() {
+        let shown = [0, 1, 2].map(|number| counted(number, "point"));
+        assert_eq!(shown, ["0 points", "1 point", "2 points"]);
     }
 }

@@ -18,7 +18,7 @@ use crate::{Outcome, table};
 
 use super::{chart, warn_of};
 
-/// The datasets to use: the local ones, or Cloudflare's.
+/// The datasets to use: those on this machine, or those on Cloudflare.
 #[derive(Debug, Args)]
 pub(crate) struct Where {
     /// Use the datasets on this machine (default)
@@ -53,27 +53,27 @@ fn local(place: &Place, time_limit: Option<Duration>) -> Result<Analytics, Box<d
   isobar analytics query --schema schemas/visits.json 'SELECT page, avg(ms) FROM visits GROUP BY page'
   isobar analytics query --remote 'SHOW TABLES'")]
 pub(crate) struct Run {
-    /// The query; without a FORMAT clause the answer is a table
+    /// The query. The answer is printed as a table, unless FORMAT, --json, --format or --chart says otherwise
     sql: String,
-    /// The value of the next parameter of the query, $1 first; always a text
+    /// Value of the next query parameter, starting with $1; always passed as text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     param: Vec<String>,
-    /// Schema file of a dataset, by whose names the query may call its columns; by default `schemas/DATASET.json` of the project
+    /// Schema file with the column names of a dataset, which the query may use. Default: schemas/DATASET.json in the project
     #[arg(long, value_name = "FILE")]
     schema: Vec<PathBuf>,
-    /// Print JSON, as --format JSON
+    /// Print the answer as JSON, as --format JSON does
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Print the answer in a format: JSON, JSONEachRow or TabSeparated
+    /// Print the answer as JSON, JSONEachRow or TabSeparated
     #[arg(long)]
     format: Option<Format>,
-    /// Draw a bar for each row, of its last column of numbers
+    /// Print a bar chart of the last numeric column
     #[arg(long, conflicts_with_all = ["json", "format"])]
     chart: bool,
-    /// Print the plan in place of the answer: what is computed, which columns are read, within which bounds; local only
+    /// Print the query plan instead of the answer: the steps, the columns that are read, and their bounds. Local datasets only
     #[arg(long, conflicts_with_all = ["json", "format", "chart", "remote"])]
     explain: bool,
-    /// Longest time of a local query in seconds
+    /// Time limit of a local query in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     time_limit: u64,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use super::{Dataset, warn_of};
 use crate::place::Place;
 use crate::{Outcome, say};
 
-/// Interval between two looks.
+/// Interval between two reads.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Time for which a point may take to become durable after it was written, and still be printed.
 const LATE: TimeDelta = TimeDelta::seconds(10);
@@ -22,10 +22,10 @@ const LATE: TimeDelta = TimeDelta::seconds(10);
 pub(crate) struct Tail {
     #[command(flatten)]
     dataset: Dataset,
-    /// Also print the points of the last seconds, as many as this
+    /// Also print the points of the last SECONDS seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     since: u32,
-    /// End after this many points
+    /// Stop after this many points
     #[arg(long, short = 'n', value_name = "POINTS")]
     limit: Option<usize>,
 }
@@ -74,7 +74,7 @@ impl Tail {
 struct Seen {
     is_first: bool,
     printed: BTreeMap<i64, BTreeMap<String, usize>>,
-    /// How many of each were met in this look.
+    /// How many of each were met in this read.
     met: BTreeMap<(i64, String), usize>,
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use isobar_analytics::ScanOptions;
 use isobar_analytics::local::ExportFormat;
 
-use super::{Dataset, warn_of};
+use super::{Dataset, counted, warn_of};
 use crate::place::Place;
 use crate::{Outcome, say};
 
@@ -15,16 +15,16 @@ use crate::{Outcome, say};
 pub(crate) struct Export {
     #[command(flatten)]
     dataset: Dataset,
-    /// The format: parquet, csv or arrow
+    /// File format: parquet, csv or arrow
     #[arg(long)]
     format: ExportFormat,
-    /// The file to write, which must not exist
+    /// File to create; it must not exist
     #[arg(long, short)]
     output: PathBuf,
-    /// Only points at or after this time, as in 2026-11-01T00:00:00Z
+    /// Export only points at or after this time, for example 2026-11-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     from: Option<DateTime<Utc>>,
-    /// Only points before this time
+    /// Export only points before this time
     #[arg(long, value_name = "TIME")]
     until: Option<DateTime<Utc>>,
 }
@@ -36,7 +36,7 @@ impl Export {
         options.until = self.until;
         let report = self.dataset.open(place)?.export(options, self.format, &self.output).await?;
         warn_of(&report.damage);
-        say!("{} points written to {}", report.points, self.output.display());
+        say!("exported {} to {}", counted(report.points, "point"), self.output.display());
         Ok(())
     }
 }
@@ -45,14 +45,14 @@ impl Export {
 pub(crate) struct Import {
     #[command(flatten)]
     dataset: Dataset,
-    /// A Parquet file with the columns of an export
+    /// Parquet file that isobar analytics export has written
     file: PathBuf,
 }
 
 impl Import {
     pub(super) async fn run(self, place: &Place) -> Outcome {
         let points = self.dataset.open(place)?.import(&self.file).await?;
-        say!("{points} points imported");
+        say!("imported {}", counted(points, "point"));
         Ok(())
     }
 }

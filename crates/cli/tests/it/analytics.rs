@@ -26,14 +26,18 @@ fn dataset_is_compacted_exported_imported_erased_and_removed() {
     let here = folder.path();
     fs::write(here.join("wrangler.toml"), CONFIG).unwrap();
     let error = refused(here, &["analytics", "compact", "EVENTS"]);
-    assert!(error.contains("there is no dataset EVENTS here; it would be in") && error.contains("visits"), "{error}");
+    assert!(
+        error.contains("dataset EVENTS not found in ")
+            && error.contains("visits; existing datasets: there are none yet"),
+        "{error}"
+    );
     write(here, 0..10);
     let error = refused(here, &["analytics", "compact", "other"]);
-    assert!(error.contains("there are: visits"), "{error}");
+    assert!(error.contains("existing datasets: visits"), "{error}");
     assert!(refused(here, &["analytics", "compact", "../x"]).contains("invalid dataset name"));
 
     // By binding and by name.
-    assert!(ok(here, &["analytics", "compact", "EVENTS"]).starts_with("10 points: 1 log segments of "));
+    assert!(ok(here, &["analytics", "compact", "EVENTS"]).starts_with("compacted 10 points: 1 log segment ("));
     write(here, 10..12);
     let report: serde_json::Value =
         serde_json::from_str(&ok(here, &["analytics", "compact", "visits", "--json"])).unwrap();
@@ -42,12 +46,12 @@ fn dataset_is_compacted_exported_imported_erased_and_removed() {
 
     let export =
         |format: &str, file: &str| ok(here, &["analytics", "export", "EVENTS", "--format", format, "--output", file]);
-    assert_eq!(export("csv", "all.csv"), "13 points written to all.csv\n");
+    assert_eq!(export("csv", "all.csv"), "exported 13 points to all.csv\n");
     let csv = fs::read_to_string(here.join("all.csv")).unwrap();
     let lines: Vec<_> = csv.lines().collect();
     assert!(lines[0].starts_with("timestamp,_sample_interval,index1,blob1,blob2,") && lines[0].ends_with(",double20"));
     assert!(lines.len() == 14 && lines[1].contains(",1,even,\"a \"\"b\"\", c\",,"), "{}", lines[1]);
-    assert_eq!(export("parquet", "all.parquet"), "13 points written to all.parquet\n");
+    assert_eq!(export("parquet", "all.parquet"), "exported 13 points to all.parquet\n");
     assert!(fs::read(here.join("all.parquet")).unwrap().starts_with(b"PAR1"));
     export("arrow", "all.arrow");
     assert!(fs::read(here.join("all.arrow")).unwrap().starts_with(b"ARROW1"));
@@ -60,12 +64,12 @@ fn dataset_is_compacted_exported_imported_erased_and_removed() {
         ok(here, &[&["analytics", "export", "EVENTS", "--format", "csv", "--output", "none.csv"], &later[..]].concat());
     assert_eq!(
         (none.as_str(), fs::read_to_string(here.join("none.csv")).unwrap().lines().count()),
-        ("0 points written to none.csv\n", 1)
+        ("exported 0 points to none.csv\n", 1)
     );
 
     assert!(refused(here, &["analytics", "erase", "EVENTS", "odd"]).contains("pass --yes"));
-    assert!(ok(here, &["analytics", "erase", "EVENTS", "odd", "--yes"]).starts_with("6 points erased"));
-    assert_eq!(ok(here, &["analytics", "import", "EVENTS", "all.parquet"]), "13 points imported\n");
+    assert!(ok(here, &["analytics", "erase", "EVENTS", "odd", "--yes"]).starts_with("erased 6 points; rewrote "));
+    assert_eq!(ok(here, &["analytics", "import", "EVENTS", "all.parquet"]), "imported 13 points\n");
     assert!(refused(here, &["analytics", "import", "EVENTS", "all.csv"]).contains("all.csv"));
     let tail = ok(here, &["analytics", "tail", "EVENTS", "--since", "600", "-n", "20"]);
     let lines: Vec<serde_json::Value> = tail.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -73,7 +77,7 @@ fn dataset_is_compacted_exported_imported_erased_and_removed() {
     assert_eq!(lines[0]["blob1"], "a \"b\", c");
 
     assert!(refused(here, &["analytics", "retention", "EVENTS"]).contains("--max-age"));
-    assert_eq!(ok(here, &["analytics", "retention", "EVENTS", "--max-age", "1d"]), "0 bytes removed\n");
-    assert_ne!(ok(here, &["analytics", "retention", "EVENTS", "--max-bytes", "1kB"]), "0 bytes removed\n");
-    assert_eq!(export("csv", "rest.csv"), "0 points written to rest.csv\n");
+    assert_eq!(ok(here, &["analytics", "retention", "EVENTS", "--max-age", "1d"]), "removed 0 bytes\n");
+    assert_ne!(ok(here, &["analytics", "retention", "EVENTS", "--max-bytes", "1kB"]), "removed 0 bytes\n");
+    assert_eq!(export("csv", "rest.csv"), "exported 0 points to rest.csv\n");
 }
