@@ -1,41 +1,13 @@
 //! Analytics Engine's SQL, compared with recorded answers of ClickHouse, and its errors.
 
 mod errors;
+mod events;
 mod local;
-mod random;
 mod recorded;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
-use isobar_analytics::query::{Analytics, MemoryDatasets, Query, QueryOptions};
-use isobar_analytics::{DataPoint, Event};
-use serde_json::Value;
+use isobar_analytics::query::Query;
 
-/// The events of the recorded answers.
-fn events() -> Vec<Event> {
-    let event = |line: &str| {
-        let event: Value = serde_json::from_str(line).unwrap();
-        let list = |name: &str| event[name].as_array().unwrap().clone();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let mut point = DataPoint::new().with_index(text(&event["index"]));
-        point.blobs = list("blobs").iter().map(|blob| text(blob).into()).collect();
-        let double = |double: &Value| double.as_f64().unwrap_or_else(|| text(double).parse().unwrap());
-        point.doubles = list("doubles").iter().map(double).collect();
-        let timestamp =
-            NaiveDateTime::parse_from_str(event["timestamp"].as_str().unwrap(), "%Y-%m-%d %H:%M:%S").unwrap();
-        Event { timestamp: timestamp.and_utc(), point }
-    };
-    include_str!("events.jsonl").lines().map(event).collect()
-}
-
-/// The time of `now()`.
-fn now() -> DateTime<Utc> {
-    "2024-04-01T00:00:00Z".parse().unwrap()
-}
-
-fn analytics() -> Analytics {
-    let datasets = MemoryDatasets::new().with_events("events", events());
-    Analytics::new(datasets).with_options(QueryOptions::default().with_now(now()))
-}
+use self::events::{analytics, events};
 
 /// The answer as TabSeparated.
 fn tab(sql: &str) -> String {
