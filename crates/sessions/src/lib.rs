@@ -70,7 +70,7 @@ pub mod local {
     #[cfg(feature = "catalog")]
     pub use crate::host::{
         AlarmDetails, Catalog, CatalogEntry, CatalogListOptions, CatalogPage, CatalogWriter, ExportReport,
-        ImportReport, ObjectDetails, OnExisting, TableDetails,
+        ImportReport, ObjectDetails, OnExisting, QueryBounds, TableDetails,
     };
     pub use crate::host::{Clock, HostOptions, LocalHost};
 }

@@ -1,12 +1,13 @@
 //! The session objects of a place, as a catalog to look into.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use isobar_gateway::catalog::{
     CatalogError, CatalogErrorKind, SessionCatalog, SessionDetails, SessionInfo, SessionPage, SessionRows, SessionTable,
 };
-use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions, ObjectDetails};
+use isobar_sessions::local::{Catalog, CatalogEntry, CatalogListOptions, ObjectDetails, QueryBounds};
 use isobar_sessions::{Error, ErrorKind, IdScheme, Value};
 
 use super::buckets::unavailable;
@@ -19,7 +20,7 @@ pub(super) struct LocalSessions {
 }
 
 impl LocalSessions {
-    pub(super) fn new(root: &std::path::Path) -> Self {
+    pub(super) fn new(root: &Path) -> Self {
         Self { folder: root.join("sessions") }
     }
 
@@ -33,7 +34,7 @@ impl LocalSessions {
         let folder = self.folder.join(&class);
         let shown = folder.clone();
         let looked = tokio::task::spawn_blocking(move || match folder.is_dir() {
-            true => Catalog::open(&folder, &class).and_then(|catalog| look(&catalog)),
+            true => Catalog::open(&folder, &class).and_then(|catalog| look(&catalog.with_bounds(bounds()))),
             false => Ok(None),
         });
         let looked = looked.await.map_err(|error| unavailable("the session objects cannot be read", &shown, error))?;
@@ -81,6 +82,11 @@ impl SessionCatalog for LocalSessions {
         })
         .await
     }
+}
+
+/// Bounds of statements, which come from clients: D1's time, and memory for a large page of rows.
+fn bounds() -> QueryBounds {
+    QueryBounds::default().with_time(Duration::from_secs(30)).with_bytes(64 << 20)
 }
 
 fn info(entry: CatalogEntry) -> SessionInfo {

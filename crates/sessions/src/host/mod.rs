@@ -56,7 +56,7 @@ use crate::{
 #[cfg(feature = "catalog")]
 pub use catalog::{
     AlarmDetails, Catalog, CatalogEntry, CatalogListOptions, CatalogPage, CatalogWriter, ExportReport, ImportReport,
-    ObjectDetails, OnExisting, TableDetails,
+    ObjectDetails, OnExisting, QueryBounds, TableDetails,
 };
 pub use options::{Clock, HostOptions};
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use isobar_sessions::conformance::Probe;
-use isobar_sessions::local::{Catalog, CatalogListOptions, CatalogWriter, HostOptions, LocalHost, OnExisting};
+use isobar_sessions::local::{
+    Catalog, CatalogListOptions, CatalogWriter, HostOptions, LocalHost, OnExisting, QueryBounds,
+};
 use isobar_sessions::memory::MemoryHost;
 use isobar_sessions::{ErrorKind, SessionNamespace, SessionNamespaceExt, Value};
 use serde_json::json;
@@ -94,6 +96,26 @@ async fn looking_changes_and_creates_nothing() {
     }
     assert!(!exported(&catalog).is_empty());
     assert!(state(folder.path()) == before, "the folder has changed");
+}
+
+#[tokio::test]
+async fn query_past_its_bounds_is_broken_off() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), &["Ada"]).await;
+    let bounds = QueryBounds::default().with_time(Duration::from_millis(200)).with_bytes(10_000);
+    let catalog = catalog(folder.path()).with_bounds(bounds);
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) ";
+    let start = Instant::now();
+    for (sql, message) in [
+        (format!("{endless} SELECT count(*) FROM n"), "took longer than 200ms"),
+        (format!("{endless} SELECT i FROM n"), "more than 10000 bytes"),
+        ("SELECT zeroblob(20000)".to_owned(), "more than 10000 bytes"),
+    ] {
+        let error = catalog.query(&catalog.id("Ada"), &sql, ()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Sql && error.message().contains(message), "{sql}: {error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert_eq!(count(&catalog, "Ada", "SELECT count(*) FROM rows"), 2);
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ use crate::{Cursor, Error, ErrorKind, IdScheme, ObjectId, Parameters, Result};
 
 pub use types::{
     AlarmDetails, CatalogEntry, CatalogListOptions, CatalogPage, ExportReport, ImportReport, ObjectDetails, OnExisting,
-    TableDetails,
+    QueryBounds, TableDetails,
 };
 pub use writer::CatalogWriter;
 
@@ -80,6 +80,7 @@ pub struct Catalog {
     scheme: IdScheme,
     /// The host's lock, where a writer holds it for the catalog.
     held: Option<File>,
+    bounds: QueryBounds,
     /// Objects whose last turns could not be put back into their files, and why.
     withheld: RefCell<BTreeMap<[u8; 32], String>>,
     /// A copy of the index, once one was made.
@@ -121,10 +122,18 @@ impl Catalog {
             namespace: namespace.to_owned(),
             scheme,
             held,
+            bounds: QueryBounds::default(),
             withheld: RefCell::default(),
             index: RefCell::default(),
             rested: Cell::new(Instant::now()),
         })
+    }
+
+    /// Sets the bounds of the queries that follow. Default: none.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds: QueryBounds) -> Self {
+        self.bounds = bounds;
+        self
     }
 
     /// Returns whether a process hosts the objects now, or changes them.
@@ -183,12 +192,13 @@ impl Catalog {
     /// `_cf_`, may be read, too. Returns `None` where there is no such object.
     ///
     /// # Errors
-    /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::NotAuthorized`] for a statement that writes, [`ErrorKind::Damaged`],
+    /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::Sql`] for one that passes the [bounds](Self::with_bounds),
+    /// [`ErrorKind::NotAuthorized`] for a statement that writes, [`ErrorKind::Damaged`],
     /// and [`ErrorKind::Overloaded`] when a host writes to the object all the time.
     pub fn query(&self, id: &ObjectId, sql: &str, parameters: impl Parameters) -> Result<Option<Cursor>> {
         let guard = self.guard()?;
         let Some(reader) = self.reader(id, &guard)? else { return Ok(None) };
-        reader.query(sql, &parameters.into_values()).map(Some)
+        reader.query(sql, &parameters.into_values(), self.bounds).map(Some)
     }
 
     /// Opens an object's file; `None` where there is none.

@@ -1,8 +1,10 @@
 //! Reading of a snapshot: by an object's own SQL rules, and what the host keeps beside it.
 
+use std::ffi::c_int;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use isobar_sqlite::script::quoted;
 use isobar_sqlite::{Failure, Product, Text, is_allowed};
@@ -10,7 +12,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::snapshot::{Snapshot, damaged};
-use super::types::TableDetails;
+use super::types::{QueryBounds, TableDetails};
 use crate::host::convert::{from_sql, to_sql};
 use crate::host::fault::failure;
 use crate::host::rules::VALUE_BYTES;
@@ -20,6 +22,9 @@ use crate::{Cursor, Error, ErrorKind, Result, Value};
 /// Tables of the object's own: neither the host's nor SQLite's.
 const TABLES: &str = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')
     AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_cf~_%' ESCAPE '~' ORDER BY name";
+
+/// Instructions of SQLite's between two looks at the clock.
+const INSTRUCTIONS: c_int = 1000;
 
 /// A snapshot, open. Nothing is ever written by it.
 #[derive(Debug)]
@@ -68,8 +73,14 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::NotAuthorized`] for a statement that writes.
-    pub(super) fn query(&self, sql: &str, values: &[Value]) -> Result<Cursor> {
-        let failed = |error: Failure| failure(&error.into());
+    pub(super) fn query(&self, sql: &str, values: &[Value], bounds: QueryBounds) -> Result<Cursor> {
+        let end = bounds.time.map(|time| Instant::now() + time);
+        let is_over = move || end.is_some_and(|end| Instant::now() >= end);
+        self.connection.progress_handler(INSTRUCTIONS, Some(is_over)).map_err(|error| failure(&error))?;
+        let failed = |error: Failure| match bounds.time.filter(|_| is_over()) {
+            Some(time) => Error::new(ErrorKind::Sql, format!("the statement took longer than {time:?}")),
+            None => failure(&error.into()),
+        };
         let wrong = |message: &str| Error::new(ErrorKind::Sql, message);
         let text = Text::new(sql);
         let next = |at| isobar_sqlite::prepare_next(&self.connection, &self.trusted, &text, at).map_err(failed);
@@ -100,8 +111,14 @@ impl Reader {
         let mut more = statement.step().map_err(failed)?;
         let columns = statement.columns();
         let mut rows = Vec::new();
+        let mut bytes = 0;
         while more {
-            rows.push(statement.row(from_sql));
+            let row: Vec<Value> = statement.row(from_sql);
+            bytes += row.iter().map(size).sum::<usize>();
+            if let Some(most) = bounds.bytes.filter(|most| bytes > *most) {
+                return Err(wrong(&format!("the rows have more than {most} bytes: ask for fewer")));
+            }
+            rows.push(row);
             more = statement.step().map_err(failed)?;
         }
         Ok(Cursor::new(columns, rows, None, Some(0)))
@@ -174,6 +191,16 @@ impl Reader {
         self.trusted.store(false, Ordering::Relaxed);
         result
     }
+}
+
+/// Size of a value in memory, in bytes.
+fn size(value: &Value) -> usize {
+    let beside = match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+    };
+    size_of::<Value>() + beside
 }
 
 /// Opens a file that nobody changes: SQLite takes no lock and creates nothing beside it.

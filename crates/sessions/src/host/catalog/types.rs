@@ -1,6 +1,7 @@
 //! Objects as a catalog shows them, and the reports of what it has done.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -51,6 +52,40 @@ impl CatalogListOptions {
     #[must_use]
     pub fn with_check(mut self) -> Self {
         self.check = true;
+        self
+    }
+}
+
+/// Bounds of [`Catalog::query`](super::Catalog::query), for SQL that comes from others. Default: none.
+///
+/// ```
+/// use std::time::Duration;
+/// use isobar_sessions::local::QueryBounds;
+///
+/// let bounds = QueryBounds::default().with_time(Duration::from_secs(30)).with_bytes(64 << 20);
+/// assert_eq!(bounds.bytes, Some(64 << 20));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueryBounds {
+    /// Time after which a statement is broken off. Default: `None`, never.
+    pub time: Option<Duration>,
+    /// Largest size of a statement's rows in memory, in bytes. Default: `None`, any.
+    pub bytes: Option<usize>,
+}
+
+impl QueryBounds {
+    /// Breaks a statement off after this time.
+    #[must_use]
+    pub fn with_time(mut self, time: Duration) -> Self {
+        self.time = Some(time);
+        self
+    }
+
+    /// Refuses rows that take more bytes of memory.
+    #[must_use]
+    pub fn with_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = Some(bytes);
         self
     }
 }
