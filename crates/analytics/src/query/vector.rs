@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::BinaryBuilder;
-use arrow_array::{Array, BinaryArray, Float64Array, Int64Array};
+use arrow_array::{BinaryArray, Float64Array, Int64Array};
 use bytes::Bytes;
 
 use super::Type;
