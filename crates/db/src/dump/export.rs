@@ -82,8 +82,13 @@ impl Export<'_> {
         // Lines that the shell and D1 know: the whole script is one transaction, and its order needs no foreign key to hold in between.
         self.line("PRAGMA foreign_keys = OFF;\nBEGIN TRANSACTION;\nPRAGMA defer_foreign_keys = ON;")?;
         let tables: Vec<&Object> = of_kind("table").filter(|object| !shadows.contains(&object.name)).collect();
-        for table in tables.iter().filter(|table| !is_virtual(table)) {
-            self.create(table)?;
+        let ordinary: Vec<&Object> = tables.iter().copied().filter(|table| !is_virtual(table)).collect();
+        // All of them before the first row, and the unique indexes, too: where foreign keys are on, as in D1, a row is refused whose key
+        // refers to a table that is not there, or to columns that are not known to be unique.
+        for object in ordinary.iter().copied().chain(of_kind("index").filter(|index| is_unique(index))) {
+            self.create(object)?;
+        }
+        for table in &ordinary {
             self.rows(table)?;
         }
         self.sequence(&tables)?;
@@ -99,10 +104,8 @@ impl Export<'_> {
         for table in &virtual_tables {
             self.rebuild(table)?;
         }
-        for kind in ["index", "trigger"] {
-            for object in of_kind(kind) {
-                self.create(object)?;
-            }
+        for object in of_kind("index").filter(|index| !is_unique(index)).chain(of_kind("trigger")) {
+            self.create(object)?;
         }
         self.line("COMMIT;")?;
         self.output.flush().map_err(|error| io_failed("cannot write the export", error))
@@ -304,6 +307,10 @@ impl Export<'_> {
 
 fn is_virtual(table: &Object) -> bool {
     words(&table.sql).nth(1).is_some_and(|word| word.eq_ignore_ascii_case("VIRTUAL"))
+}
+
+fn is_unique(index: &Object) -> bool {
+    words(&index.sql).nth(1).is_some_and(|word| word.eq_ignore_ascii_case("UNIQUE"))
 }
 
 fn unsupported(table: &Object, why: &str) -> Error {
