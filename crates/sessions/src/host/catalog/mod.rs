@@ -197,7 +197,7 @@ impl Catalog {
     /// and [`ErrorKind::Overloaded`] when a host writes to the object all the time.
     pub fn query(&self, id: &ObjectId, sql: &str, parameters: impl Parameters) -> Result<Option<Cursor>> {
         let guard = self.guard()?;
-        let Some(reader) = self.reader(id, &guard)? else { return Ok(None) };
+        let Some(mut reader) = self.reader(id, &guard)? else { return Ok(None) };
         reader.query(sql, &parameters.into_values(), self.bounds).map(Some)
     }
 

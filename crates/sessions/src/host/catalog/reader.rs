@@ -73,7 +73,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Sql::exec`](crate::Sql::exec); [`ErrorKind::NotAuthorized`] for a statement that writes.
-    pub(super) fn query(&self, sql: &str, values: &[Value], bounds: QueryBounds) -> Result<Cursor> {
+    pub(super) fn query(&mut self, sql: &str, values: &[Value], bounds: QueryBounds) -> Result<Cursor> {
         let end = bounds.time.map(|time| Instant::now() + time);
         let is_over = move || end.is_some_and(|end| Instant::now() >= end);
         self.connection.progress_handler(INSTRUCTIONS, Some(is_over)).map_err(|error| failure(&error))?;
