@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -10,7 +10,7 @@ use futures_channel::oneshot;
 
 use super::analyze::analyze;
 use super::answer::Values;
-use super::exec::{Bounds, Memory, Run, Selected, scan_request};
+use super::exec::{Budget, Run, Selected, scan_request};
 use super::explain::explain;
 use super::parse::parse;
 use super::plan::{Select, Statement};
@@ -109,7 +109,7 @@ impl Analytics {
     /// # Errors
     /// As [`QueryExecutor::query`].
     pub fn run(&self, query: &Query) -> Result<Answer> {
-        on_its_stack(|| self.run_until(query, &AtomicBool::new(false)))
+        on_its_stack(|| self.run_until(query, Arc::default()))
     }
 
     /// Returns the plan of a query as text, for people: what is computed in which order, which columns are read, and within which
@@ -129,26 +129,26 @@ impl Analytics {
     /// [`ErrorKind::Query`] where the query is invalid.
     pub fn explain(&self, query: &Query) -> Result<String> {
         on_its_stack(|| {
-            let (plan, _) = self.plan(query, &self.memory())?;
+            let (plan, _) = self.plan(query, &self.budget(Arc::default()))?;
             Ok(explain(&plan, scan_request))
         })
     }
 
-    fn memory(&self) -> Memory {
-        Memory::new(self.options.memory_bytes.min(MAX_MEMORY))
+    fn budget(&self, is_cancelled: Arc<AtomicBool>) -> Budget {
+        Budget::new(self.options.memory_bytes.min(MAX_MEMORY), self.options.time_limit, is_cancelled)
     }
 
-    fn plan(&self, query: &Query, memory: &Memory) -> Result<(Statement, Option<Format>)> {
+    fn plan(&self, query: &Query, budget: &Budget) -> Result<(Statement, Option<Format>)> {
         let (syntax, format) = parse(&query.to_sql()?)?;
         let now = self.options.now.unwrap_or_else(Utc::now).timestamp();
-        Ok((analyze(&syntax, now, memory)?, format))
+        Ok((analyze(&syntax, now, budget)?, format))
     }
 
-    fn run_until(&self, query: &Query, is_cancelled: &AtomicBool) -> Result<Answer> {
-        let memory = self.memory();
-        let (plan, format) = self.plan(query, &memory)?;
+    fn run_until(&self, query: &Query, is_cancelled: Arc<AtomicBool>) -> Result<Answer> {
+        let budget = self.budget(is_cancelled);
+        let (plan, format) = self.plan(query, &budget)?;
         match &plan {
-            Statement::Select(select) => self.select(select, format, &memory, is_cancelled),
+            Statement::Select(select) => self.select(select, format, &budget),
             Statement::ShowTables => {
                 Ok(list("name", self.source.datasets().map_err(|error| error.during("query"))?, format))
             }
@@ -157,17 +157,8 @@ impl Analytics {
         }
     }
 
-    fn select(
-        &self,
-        select: &Select,
-        format: Option<Format>,
-        memory: &Memory,
-        is_cancelled: &AtomicBool,
-    ) -> Result<Answer> {
-        let time_limit = self.options.time_limit;
-        let deadline = time_limit.and_then(|limit| Instant::now().checked_add(limit));
-        let bounds = Bounds { time_limit, deadline, is_cancelled };
-        let mut run = Run { source: &*self.source, bounds, memory, stats: QueryStats::default() };
+    fn select(&self, select: &Select, format: Option<Format>, budget: &Budget) -> Result<Answer> {
+        let mut run = Run { source: &*self.source, budget, stats: QueryStats::default() };
         let Selected { vectors, rows, rows_before_limit, share: _share } = run.select(select)?;
         let columns: Vec<AnswerColumn> = select
             .output
@@ -180,7 +171,7 @@ impl Analytics {
             _ => 0,
         });
         let row = constants.chain(columns.iter().map(|column| column.name.len())).fold(0, usize::saturating_add);
-        memory.take(row.saturating_mul(rows))?;
+        budget.take(row.saturating_mul(rows))?;
         Ok(Answer {
             columns,
             values: Values::Vectors(vectors),
@@ -241,7 +232,7 @@ impl QueryExecutor for Analytics {
         let (sender, receiver) = oneshot::channel();
         let analytics = self.clone();
         let query = query.clone();
-        let work = move || drop(sender.send(analytics.run_until(&query, &is_cancelled)));
+        let work = move || drop(sender.send(analytics.run_until(&query, is_cancelled)));
         thread().spawn(work).map_err(|error| no_thread(&error))?;
         let answer = receiver.await;
         drop(cancel);

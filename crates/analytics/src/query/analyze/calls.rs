@@ -6,7 +6,7 @@ use crate::query::position::{Position, error_at};
 use crate::query::vector::Vector;
 use crate::query::{Type, exec};
 
-/// Most memory in bytes of a constant that is computed beforehand. A larger one is computed within the memory of the query.
+/// Most memory in bytes of a constant that is computed beforehand, and most steps. Another is computed within the bounds of the query.
 const MOST_CONSTANT: usize = 1 << 20;
 
 /// Makes the call of a function; where all arguments are constants, computes it.
@@ -15,11 +15,13 @@ pub(super) fn call(function: Function, arguments: Vec<Expr>, ty: Type, position:
         arguments.iter().map(|argument| argument.constant().map(|scalar| Vector::Const(scalar.clone()))).collect();
     let types: Vec<&Type> = arguments.iter().map(|argument| &argument.ty).collect();
     let is_lazy = matches!(function, Function::And | Function::Or | Function::If);
-    let is_small = |constants: &[Vector]| exec::most_bytes(&function, constants, &types, 1) <= MOST_CONSTANT;
+    let is_small = |constants: &[Vector]| {
+        exec::most_bytes(&function, constants, &types, 1).max(exec::most_steps(&function, constants)) <= MOST_CONSTANT
+    };
     let kind = match constants {
         Some(constants) if !is_lazy && is_small(&constants) => {
-            let value = exec::apply(&function, &constants, &types, &ty, 1);
-            let value = value.map_err(|message| error_at(position, message))?;
+            let value = exec::apply(&function, &constants, &types, &ty, 1, &|| Ok(()));
+            let value = value.map_err(|failure| failure.at(position))?;
             ExprKind::Const(value.scalar(0))
         }
         _ => ExprKind::Call(function, arguments),

@@ -15,7 +15,7 @@ mod times;
 use sqlparser::ast::{self, Spanned};
 
 use self::scope::Scope;
-use super::exec::Memory;
+use super::exec::Budget;
 use super::names::{identifier, name_of};
 use super::parse::Syntax;
 use super::plan::{Aggregate, Expr, ExprKind, Output, Select, SortKey, Source, Statement};
@@ -28,9 +28,9 @@ use crate::Result;
 /// # Errors
 /// [`ErrorKind::Query`](crate::ErrorKind::Query) with the place: an unknown name, a wrong type, a clause that there is not;
 /// [`ErrorKind::MemoryLimit`](crate::ErrorKind::MemoryLimit) where its constants are too large.
-pub(super) fn analyze(syntax: &Syntax, now: i64, memory: &Memory) -> Result<Statement> {
+pub(super) fn analyze(syntax: &Syntax, now: i64, budget: &Budget) -> Result<Statement> {
     Ok(match syntax {
-        Syntax::Select(query) => Statement::Select(Box::new(select(query, now, memory)?)),
+        Syntax::Select(query) => Statement::Select(Box::new(select(query, now, budget)?)),
         Syntax::ShowTables => Statement::ShowTables,
         Syntax::ShowTimezones => Statement::ShowTimezones,
         Syntax::ShowTimezone => Statement::ShowTimezone,
@@ -46,13 +46,13 @@ fn unsupported<T>(position: Position, clause: &str) -> Result<T> {
     Err(error_at(position, format!("{clause} is not a part of Analytics Engine's SQL")))
 }
 
-fn select(query: &ast::Query, now: i64, memory: &Memory) -> Result<Select> {
+fn select(query: &ast::Query, now: i64, budget: &Budget) -> Result<Select> {
     let ast::SetExpr::Select(body) = &*query.body else {
         return unsupported(position(query), "UNION and the like");
     };
     check_clauses(query, body)?;
-    let (source, columns, names) = source(&body.from, now, memory)?;
-    let mut scope = Scope::new(columns, names, now, matches!(source, Source::Dataset { .. }), memory);
+    let (source, columns, names) = source(&body.from, now, budget)?;
+    let mut scope = Scope::new(columns, names, now, matches!(source, Source::Dataset { .. }), budget);
     scope.add_aliases(&body.projection)?;
 
     let filter = body.selection.as_ref().map(|filter| condition(&mut scope, filter, "WHERE")).transpose()?;
@@ -121,7 +121,7 @@ fn check_clauses(query: &ast::Query, body: &ast::Select) -> Result<()> {
 type Columns = Vec<(String, Type)>;
 
 /// The source, its columns, and the names by which they may be qualified.
-fn source(from: &[ast::TableWithJoins], now: i64, memory: &Memory) -> Result<(Source, Columns, Vec<String>)> {
+fn source(from: &[ast::TableWithJoins], now: i64, budget: &Budget) -> Result<(Source, Columns, Vec<String>)> {
     let table = match from {
         [] => return Ok((Source::One, Vec::new(), Vec::new())),
         [table] if table.joins.is_empty() => table,
@@ -144,7 +144,7 @@ fn source(from: &[ast::TableWithJoins], now: i64, memory: &Memory) -> Result<(So
             Ok((Source::Dataset { name, columns: Vec::new() }, columns.collect(), names))
         }
         ast::TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
-            let below = select(subquery, now, memory)?;
+            let below = select(subquery, now, budget)?;
             let columns = below.output.iter().map(|output| (output.name.clone(), output.expr.ty.clone())).collect();
             Ok((Source::Subquery(Box::new(below)), columns, alias_of(alias)))
         }

@@ -10,7 +10,7 @@ use sqlparser::ast::{self, BinaryOperator, UnaryOperator, Value};
 
 use super::{aggregates, calls, functions, operators, position, unsupported};
 use crate::Result;
-use crate::query::exec::Memory;
+use crate::query::exec::Budget;
 use crate::query::names::{extracted, identifier, name_of, unit_name};
 use crate::query::parse::unescape;
 use crate::query::plan::{AggregateCall, Comparison, Expr, ExprKind, Function, Output};
@@ -42,7 +42,7 @@ pub(super) struct Scope<'q> {
     /// Number of expressions within which we are.
     depth: usize,
     /// The memory of the query, of which constants take theirs.
-    memory: &'q Memory,
+    budget: &'q Budget,
 }
 
 impl<'q> Scope<'q> {
@@ -51,7 +51,7 @@ impl<'q> Scope<'q> {
         names: Vec<String>,
         now: i64,
         is_dataset: bool,
-        memory: &'q Memory,
+        budget: &'q Budget,
     ) -> Self {
         Self {
             columns,
@@ -65,7 +65,7 @@ impl<'q> Scope<'q> {
             forbids_aggregates: None,
             expressions: 0,
             depth: 0,
-            memory,
+            budget,
         }
     }
 
@@ -188,7 +188,7 @@ impl<'q> Scope<'q> {
         self.depth -= 1;
         let found = found?;
         if let Some(constant) = found.constant() {
-            self.memory.take(constant.outside())?;
+            self.budget.take(constant.outside())?;
         }
         Ok(found)
     }

@@ -7,9 +7,9 @@ use std::cmp::Ordering;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::budget::{Held, Share};
 use super::compare::natural;
 use super::groups::{ENTRY, encode, float_bits};
-use super::memory::{Held, Share};
 use crate::Result;
 use crate::query::Type;
 use crate::query::plan::{AggregateCall, AggregateFunction};

@@ -4,11 +4,11 @@ use chrono::{NaiveDateTime, NaiveTime};
 use chrono_tz::Tz;
 
 use super::arithmetic::{self, Pair};
-use super::memory::{Held, HeldRows, Memory, Share};
+use super::budget::{Budget, Held, HeldRows, Share};
+use super::failure::Failure;
 use super::{compare, text};
 use crate::Result;
 use crate::query::plan::{Expr, ExprKind, Function, StartOf};
-use crate::query::position::error_at;
 use crate::query::vector::{Builder, Rows, Scalar, Vector, selected};
 use crate::query::{Type, Unit, time};
 
@@ -16,8 +16,8 @@ use crate::query::{Type, Unit, time};
 ///
 /// # Errors
 /// The reason for which the expression has no value, with its place; [`ErrorKind::MemoryLimit`](crate::ErrorKind::MemoryLimit).
-pub(super) fn eval<'m>(expr: &Expr, rows: &Rows, memory: &'m Memory) -> Result<Held<'m>> {
-    let mut share = memory.share();
+pub(super) fn eval<'m>(expr: &Expr, rows: &Rows, budget: &'m Budget) -> Result<Held<'m>> {
+    let mut share = budget.share();
     let (function, arguments) = match &expr.kind {
         ExprKind::Const(scalar) => return Ok(Held { vector: Vector::Const(scalar.clone()), share }),
         ExprKind::Column(number) => return Ok(Held { vector: rows.columns[*number].clone(), share }),
@@ -25,17 +25,17 @@ pub(super) fn eval<'m>(expr: &Expr, rows: &Rows, memory: &'m Memory) -> Result<H
         ExprKind::Aggregate(_) => unreachable!("a complete plan has none"),
     };
     match function {
-        Function::And | Function::Or => return logical(function, arguments, rows, memory),
-        Function::If => return choose(arguments, &expr.ty, rows, memory),
+        Function::And | Function::Or => return logical(function, arguments, rows, budget),
+        Function::If => return choose(arguments, &expr.ty, rows, budget),
         _ => {}
     }
-    let (vectors, _arguments_share) = evaluated(arguments, rows, memory)?;
+    let (vectors, _arguments_share) = evaluated(arguments, rows, budget)?;
     let types: Vec<&Type> = arguments.iter().map(|argument| &argument.ty).collect();
     let is_constant = vectors.iter().all(|vector| matches!(vector, Vector::Const(_)));
     let len = if is_constant { 1 } else { rows.len };
     share.grow(most_bytes(function, &vectors, &types, len))?;
-    let vector = apply(function, &vectors, &types, &expr.ty, len);
-    let vector = vector.map_err(|message| error_at(expr.position, message))?;
+    let vector = apply(function, &vectors, &types, &expr.ty, len, &|| budget.check());
+    let vector = vector.map_err(|failure| failure.at(expr.position))?;
     share.shrink_to(vector.bytes(len));
     let vector = if is_constant { Vector::Const(vector.scalar(0)) } else { vector };
     Ok(Held { vector, share })
@@ -45,12 +45,12 @@ pub(super) fn eval<'m>(expr: &Expr, rows: &Rows, memory: &'m Memory) -> Result<H
 pub(super) fn evaluated<'m, 'e>(
     exprs: impl IntoIterator<Item = &'e Expr>,
     rows: &Rows,
-    memory: &'m Memory,
+    budget: &'m Budget,
 ) -> Result<(Vec<Vector>, Share<'m>)> {
     let mut vectors = Vec::new();
-    let mut all = memory.share();
+    let mut all = budget.share();
     for expr in exprs {
-        let Held { vector, share } = eval(expr, rows, memory)?;
+        let Held { vector, share } = eval(expr, rows, budget)?;
         all.add(share);
         vectors.push(vector);
     }
@@ -58,10 +58,10 @@ pub(super) fn evaluated<'m, 'e>(
 }
 
 /// The rows for which a condition is true.
-pub(super) fn filtered<'m>(condition: Option<&Expr>, rows: &Rows, memory: &'m Memory) -> Result<HeldRows<'m>> {
-    let mut share = memory.share();
+pub(super) fn filtered<'m>(condition: Option<&Expr>, rows: &Rows, budget: &'m Budget) -> Result<HeldRows<'m>> {
+    let mut share = budget.share();
     let Some(condition) = condition else { return Ok(HeldRows { rows: rows.clone(), share }) };
-    let truths = eval(condition, rows, memory)?.vector.truths(rows.len);
+    let truths = eval(condition, rows, budget)?.vector.truths(rows.len);
     if truths.iter().all(|is_true| *is_true) {
         return Ok(HeldRows { rows: rows.clone(), share });
     }
@@ -72,7 +72,7 @@ pub(super) fn filtered<'m>(condition: Option<&Expr>, rows: &Rows, memory: &'m Me
 }
 
 /// The rows of these numbers, for an expression: without the columns that it does not have.
-fn rows_for<'m>(expr: &Expr, rows: &Rows, numbers: &[u32], memory: &'m Memory) -> Result<HeldRows<'m>> {
+fn rows_for<'m>(expr: &Expr, rows: &Rows, numbers: &[u32], budget: &'m Budget) -> Result<HeldRows<'m>> {
     fn mark(expr: &Expr, is_used: &mut [bool]) {
         match &expr.kind {
             ExprKind::Column(number) => is_used[*number] = true,
@@ -82,7 +82,7 @@ fn rows_for<'m>(expr: &Expr, rows: &Rows, numbers: &[u32], memory: &'m Memory) -
     }
     let mut is_used = vec![false; rows.columns.len()];
     mark(expr, &mut is_used);
-    let mut share = memory.share();
+    let mut share = budget.share();
     let mut columns = Vec::with_capacity(is_used.len());
     for (column, is_used) in rows.columns.iter().zip(is_used) {
         if is_used {
@@ -94,14 +94,14 @@ fn rows_for<'m>(expr: &Expr, rows: &Rows, numbers: &[u32], memory: &'m Memory) -
 }
 
 /// `AND` and `OR`. What may fail is evaluated only for rows that need it.
-fn logical<'m>(function: &Function, arguments: &[Expr], rows: &Rows, memory: &'m Memory) -> Result<Held<'m>> {
-    let mut share = memory.share();
+fn logical<'m>(function: &Function, arguments: &[Expr], rows: &Rows, budget: &'m Budget) -> Result<Held<'m>> {
+    let mut share = budget.share();
     share.grow(rows.len.saturating_mul(8))?;
     let is_and = *function == Function::And;
     let mut truths = vec![is_and; rows.len];
     for argument in arguments {
         if !argument.may_fail() {
-            let more = eval(argument, rows, memory)?.vector.truths(rows.len);
+            let more = eval(argument, rows, budget)?.vector.truths(rows.len);
             truths
                 .iter_mut()
                 .zip(more)
@@ -109,8 +109,8 @@ fn logical<'m>(function: &Function, arguments: &[Expr], rows: &Rows, memory: &'m
             continue;
         }
         let open: Vec<u32> = (0..rows.len as u32).filter(|row| truths[*row as usize] == is_and).collect();
-        let held = rows_for(argument, rows, &open, memory)?;
-        let more = eval(argument, &held.rows, memory)?.vector.truths(open.len());
+        let held = rows_for(argument, rows, &open, budget)?;
+        let more = eval(argument, &held.rows, budget)?.vector.truths(open.len());
         open.iter().zip(more).for_each(|(row, more)| truths[*row as usize] = more);
     }
     let vector = Vector::from_ints(truths.into_iter().map(i64::from).collect());
@@ -118,22 +118,22 @@ fn logical<'m>(function: &Function, arguments: &[Expr], rows: &Rows, memory: &'m
 }
 
 /// `if`. Each side is evaluated only for its rows.
-fn choose<'m>(arguments: &[Expr], ty: &Type, rows: &Rows, memory: &'m Memory) -> Result<Held<'m>> {
+fn choose<'m>(arguments: &[Expr], ty: &Type, rows: &Rows, budget: &'m Budget) -> Result<Held<'m>> {
     let [condition, yes, no] = arguments else { unreachable!("the analysis has checked the arguments") };
-    let condition = eval(condition, rows, memory)?;
+    let condition = eval(condition, rows, budget)?;
     if let Vector::Const(condition) = &condition.vector {
         let is_true = *condition != Scalar::Int(0);
         let side = if is_true { yes } else { no };
-        let Held { vector, share } = eval(side, rows, memory)?;
+        let Held { vector, share } = eval(side, rows, budget)?;
         return Ok(Held { vector: cast(vector, &side.ty, ty, rows.len), share });
     }
     let truths = condition.vector.truths(rows.len);
     drop(condition);
     let not: Vec<bool> = truths.iter().map(|truth| !truth).collect();
-    let mut share = memory.share();
+    let mut share = budget.share();
     let mut side = |expr: &Expr, truths: &[bool]| {
-        let held = rows_for(expr, rows, &selected(truths), memory)?;
-        let Held { vector, share: of_side } = eval(expr, &held.rows, memory)?;
+        let held = rows_for(expr, rows, &selected(truths), budget)?;
+        let Held { vector, share: of_side } = eval(expr, &held.rows, budget)?;
         let vector = cast(vector, &expr.ty, ty, held.rows.len);
         // Once more for the result, in which each row has its own text.
         share.grow(vector.bytes(held.rows.len))?;
@@ -185,11 +185,37 @@ pub(in crate::query) fn most_bytes(function: &Function, arguments: &[Vector], ty
     texts.saturating_add(len.saturating_mul(8))
 }
 
-/// Applies a function to its arguments, for this many rows.
+/// A bound of the number of steps that a function takes for one row, where it is more than the size of its arguments.
+pub(in crate::query) fn most_steps(function: &Function, arguments: &[Vector]) -> usize {
+    match function {
+        Function::Like { .. } => arguments[0].bytes(1).saturating_mul(arguments[1].bytes(1)),
+        _ => 0,
+    }
+}
+
+/// Applies a function to its arguments, for this many rows. One that takes long asks now and then whether it may go on.
 ///
 /// # Errors
-/// Why it has no value for them.
+/// The reason for which it has no value.
 pub(in crate::query) fn apply(
+    function: &Function,
+    arguments: &[Vector],
+    types: &[&Type],
+    ty: &Type,
+    len: usize,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<Vector, Failure> {
+    match function {
+        Function::Like { is_negated, ignores_case } => {
+            let mut steps = text::Steps::new(check);
+            text::like(&arguments[0], &arguments[1], *is_negated, *ignores_case, len, &mut steps)
+        }
+        _ => Ok(applied(function, arguments, types, ty, len)?),
+    }
+}
+
+/// Applies a function whose time is in proportion to the size of its arguments and its result.
+fn applied(
     function: &Function,
     arguments: &[Vector],
     types: &[&Type],
@@ -221,9 +247,6 @@ pub(in crate::query) fn apply(
         }
         F::Not => Ok(Vector::from_ints(arguments[0].truths(len).into_iter().map(|truth| (!truth).into()).collect())),
         F::In { set, is_negated } => Ok(contains(&arguments[0], set, *is_negated, len)),
-        F::Like { is_negated, ignores_case } => {
-            text::like(&arguments[0], &arguments[1], *is_negated, *ignores_case, len)
-        }
         F::ToUInt => to_uint(&arguments[0], types[0], ty, len),
         F::AddInterval(_)
         | F::ToDateTime(_)
@@ -231,7 +254,7 @@ pub(in crate::query) fn apply(
         | F::StartOf(..)
         | F::ToUnixTimestamp
         | F::FormatDateTime(_) => times(function, arguments, types, ty, len),
-        F::And | F::Or | F::If => unreachable!("evaluated above"),
+        F::And | F::Or | F::If | F::Like { .. } => unreachable!("evaluated above"),
         _ => texts(function, arguments, types, len),
     }
 }

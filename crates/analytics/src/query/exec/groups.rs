@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::memory::Share;
+use super::budget::Share;
 use crate::Result;
 use crate::query::plan::Expr;
 use crate::query::vector::{Builder, Scalar, Vector};

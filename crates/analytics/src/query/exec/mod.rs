@@ -10,47 +10,36 @@
 
 mod aggregate;
 mod arithmetic;
+mod budget;
 mod compare;
 mod eval;
+mod failure;
 mod groups;
-mod memory;
 mod sort;
 mod source;
 mod text;
 
-pub(super) use eval::{apply, is_date_start, most_bytes};
-pub(super) use memory::{Memory, Share};
+pub(super) use budget::{Budget, Share};
+pub(super) use eval::{apply, is_date_start, most_bytes, most_steps};
 pub(super) use source::scan_request;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
 use self::aggregate::States;
+use self::budget::{Held, HeldRows};
 use self::eval::{eval, evaluated, filtered};
 use self::groups::Groups;
-use self::memory::{Held, HeldRows};
 use self::sort::Sorter;
 use super::plan::{Aggregate, Select};
 use super::vector::{Builder, Rows, Vector};
 use super::{QueryStats, ScanSource};
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
 
 /// Most rows that are evaluated at once.
 const PART_ROWS: usize = 8 * 1024;
 
-/// Bounds of a run's time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds<'b> {
-    pub(super) time_limit: Option<Duration>,
-    pub(super) deadline: Option<Instant>,
-    pub(super) is_cancelled: &'b AtomicBool,
-}
-
 /// A run of a query.
 pub(super) struct Run<'r> {
     pub(super) source: &'r dyn ScanSource,
-    pub(super) bounds: Bounds<'r>,
-    pub(super) memory: &'r Memory,
+    pub(super) budget: &'r Budget,
     pub(super) stats: QueryStats,
 }
 
@@ -65,59 +54,45 @@ pub(super) struct Selected<'r> {
 }
 
 impl<'r> Run<'r> {
-    /// Fails where the query is cancelled or its time is over.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.bounds.is_cancelled.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Cancelled, "the query was cancelled").during("query"));
-        }
-        if self.bounds.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            let limit = self.bounds.time_limit.unwrap_or_default();
-            let message =
-                format!("the query has taken longer than {limit:?}; select fewer rows, by timestamp or index1");
-            return Err(Error::new(ErrorKind::TimedOut, message).during("query"));
-        }
-        Ok(())
-    }
-
     /// Runs a `SELECT` to its end.
     pub(super) fn select(&mut self, select: &Select) -> Result<Selected<'r>> {
-        let memory = self.memory;
-        let mut finish = Finish::new(select, memory);
+        let budget = self.budget;
+        let mut finish = Finish::new(select, budget);
         if select.limit == Some(0) {
             return finish.end();
         }
         match &select.aggregate {
             None => {
                 let filter = select.filter.as_ref();
-                self.scan(select, &mut |_, rows| finish.add(&filtered(filter, &rows, memory)?.rows))?;
+                self.scan(select, &mut |_, rows| finish.add(&filtered(filter, &rows, budget)?.rows))?;
             }
             Some(aggregate) => {
                 let groups = self.aggregate(select, aggregate)?;
                 for part in groups.rows.parts(PART_ROWS) {
-                    self.check()?;
-                    finish.add(&filtered(select.having.as_ref(), &part, memory)?.rows)?;
+                    budget.check()?;
+                    finish.add(&filtered(select.having.as_ref(), &part, budget)?.rows)?;
                 }
             }
         }
-        self.check()?;
+        budget.check()?;
         finish.end()
     }
 
     fn aggregate(&mut self, select: &Select, aggregate: &Aggregate) -> Result<HeldRows<'r>> {
-        let memory = self.memory;
-        let mut groups = Groups::new(&aggregate.keys, memory.share());
+        let budget = self.budget;
+        let mut groups = Groups::new(&aggregate.keys, budget.share());
         let mut states: Vec<States<'r>> =
-            aggregate.calls.iter().map(|call| States::new(call, memory.share())).collect();
+            aggregate.calls.iter().map(|call| States::new(call, budget.share())).collect();
         if aggregate.keys.is_empty() {
             groups.add_whole();
             states.iter_mut().try_for_each(|states| states.resize(1))?;
         }
         let mut add = |rows: &Rows| -> Result<()> {
-            let (keys, _share) = evaluated(&aggregate.keys, rows, memory)?;
+            let (keys, _share) = evaluated(&aggregate.keys, rows, budget)?;
             let numbers = if keys.is_empty() { vec![0; rows.len] } else { groups.assign(&keys, rows.len)? };
             for (call, states) in aggregate.calls.iter().zip(&mut states) {
-                let (arguments, _share) = evaluated(&call.arguments, rows, memory)?;
-                let condition = call.condition.as_ref().map(|condition| eval(condition, rows, memory)).transpose()?;
+                let (arguments, _share) = evaluated(&call.arguments, rows, budget)?;
+                let condition = call.condition.as_ref().map(|condition| eval(condition, rows, budget)).transpose()?;
                 states.resize(groups.len())?;
                 states.update(&numbers, &arguments, condition.as_ref().map(|condition| &condition.vector))?;
             }
@@ -125,16 +100,16 @@ impl<'r> Run<'r> {
         };
         let filter = select.filter.as_ref();
         if select.order_input.is_empty() {
-            self.scan(select, &mut |_, rows| add(&filtered(filter, &rows, memory)?.rows).map(|()| true))?;
+            self.scan(select, &mut |_, rows| add(&filtered(filter, &rows, budget)?.rows).map(|()| true))?;
         } else {
-            let mut sorter = Sorter::new(&select.order_input, None, memory.share());
+            let mut sorter = Sorter::new(&select.order_input, None, budget.share());
             self.scan(select, &mut |_, rows| {
-                let HeldRows { rows, share: _share } = filtered(filter, &rows, memory)?;
-                sorter.add(&rows, rows.columns.clone(), memory).map(|()| true)
+                let HeldRows { rows, share: _share } = filtered(filter, &rows, budget)?;
+                sorter.add(&rows, rows.columns.clone(), budget).map(|()| true)
             })?;
             if let Some(sorted) = sorter.finish(0, None)? {
                 for part in sorted.rows.parts(PART_ROWS) {
-                    self.check()?;
+                    budget.check()?;
                     add(&part)?;
                 }
             }
@@ -153,7 +128,7 @@ impl<'r> Run<'r> {
 /// The end of a `SELECT`: output, order, limit.
 struct Finish<'s, 'm> {
     select: &'s Select,
-    memory: &'m Memory,
+    budget: &'m Budget,
     outputs: Vec<Builder>,
     rows: u64,
     share: Share<'m>,
@@ -165,11 +140,11 @@ struct Finish<'s, 'm> {
 }
 
 impl<'s, 'm> Finish<'s, 'm> {
-    fn new(select: &'s Select, memory: &'m Memory) -> Self {
+    fn new(select: &'s Select, budget: &'m Budget) -> Self {
         let outputs = select.output.iter().map(|output| Builder::new(&output.expr.ty)).collect();
         let most = select.limit.map(|limit| limit.saturating_add(select.offset));
-        let sorter = (!select.order_by.is_empty()).then(|| Sorter::new(&select.order_by, most, memory.share()));
-        Self { select, memory, outputs, rows: 0, share: memory.share(), sorter, skip: select.offset, kept: 0 }
+        let sorter = (!select.order_by.is_empty()).then(|| Sorter::new(&select.order_by, most, budget.share()));
+        Self { select, budget, outputs, rows: 0, share: budget.share(), sorter, skip: select.offset, kept: 0 }
     }
 
     /// Adds rows, and returns whether more are needed.
@@ -177,8 +152,8 @@ impl<'s, 'm> Finish<'s, 'm> {
         self.rows += rows.len as u64;
         if let Some(sorter) = &mut self.sorter {
             let outputs = self.select.output.iter().map(|output| &output.expr);
-            let (columns, _share) = evaluated(outputs, rows, self.memory)?;
-            sorter.add(rows, columns, self.memory)?;
+            let (columns, _share) = evaluated(outputs, rows, self.budget)?;
+            sorter.add(rows, columns, self.budget)?;
             return Ok(true);
         }
         let skip = self.skip.min(rows.len as u64);
@@ -192,7 +167,7 @@ impl<'s, 'm> Finish<'s, 'm> {
                 if output.expr.constant().is_some() {
                     continue; // it stays one
                 }
-                let held = eval(&output.expr, rows, self.memory)?;
+                let held = eval(&output.expr, rows, self.budget)?;
                 self.share.grow(held.vector.bytes(rows.len))?;
                 builder.extend(&held.vector, rows.len);
             }

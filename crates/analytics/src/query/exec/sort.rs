@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
+use super::budget::{Budget, HeldRows, Share};
 use super::compare::order;
 use super::eval::evaluated;
-use super::memory::{HeldRows, Memory, Share};
 use crate::Result;
 use crate::query::plan::SortKey;
 use crate::query::vector::{Builder, Rows, Scalar, Vector};
@@ -32,8 +32,8 @@ impl<'s, 'm> Sorter<'s, 'm> {
     }
 
     /// Adds the columns to keep of some rows, over which the keys are evaluated.
-    pub(super) fn add(&mut self, rows: &Rows, columns: Vec<Vector>, memory: &Memory) -> Result<()> {
-        let (keys, _share) = evaluated(self.keys.iter().map(|key| &key.expr), rows, memory)?;
+    pub(super) fn add(&mut self, rows: &Rows, columns: Vec<Vector>, budget: &Budget) -> Result<()> {
+        let (keys, _share) = evaluated(self.keys.iter().map(|key| &key.expr), rows, budget)?;
         let columns = Rows { columns, len: rows.len };
         let width = size_of::<Place>() + keys.len() * size_of::<Scalar>();
         let values = keys.iter().map(|key| key.bytes(rows.len)).fold(0, usize::saturating_add);

@@ -22,13 +22,13 @@ impl Run<'_> {
         select: &Select,
         each: &mut dyn FnMut(&mut Self, Rows) -> Result<bool>,
     ) -> Result<()> {
-        self.check()?;
+        self.budget.check()?;
         match &select.source {
             Source::One => drop(each(self, Rows { columns: Vec::new(), len: 1 })?),
             Source::Subquery(below) => {
                 let Selected { vectors, rows, share: _share, .. } = self.select(below)?;
                 for part in (Rows { columns: vectors, len: rows }).parts(PART_ROWS) {
-                    self.check()?;
+                    self.budget.check()?;
                     if !each(self, part)? {
                         break;
                     }
@@ -37,7 +37,7 @@ impl Run<'_> {
             Source::Dataset { name, columns } => {
                 let request = request(name, columns, select.filter.as_ref());
                 for scanned in self.source.scan(&request).map_err(|error| error.during("query"))? {
-                    self.check()?;
+                    self.budget.check()?;
                     let Scanned { batch, damage, segments_read, segments_pruned } =
                         scanned.map_err(|error| error.during("query"))?;
                     self.stats.damage.merge(damage);

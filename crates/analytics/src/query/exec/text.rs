@@ -1,5 +1,7 @@
 //! Functions of texts.
 
+use super::failure::Failure;
+use crate::Result;
 use crate::query::Type;
 use crate::query::format::plain;
 use crate::query::vector::{Scalar, Texts, Vector};
@@ -43,7 +45,7 @@ pub(super) fn position(text: &[u8], needle: &[u8]) -> i64 {
     if needle.is_empty() {
         return 1;
     }
-    text.windows(needle.len()).position(|window| window == needle).map_or(0, |at| at as i64 + 1)
+    memchr::memmem::find(text, needle).map_or(0, |at| at as i64 + 1)
 }
 
 /// Changes the UTF-8 of a text, and keeps what is not UTF-8.
@@ -96,17 +98,22 @@ impl Pattern {
         Ok(Self { pieces, ignores_case })
     }
 
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
-        if self.ignores_case { self.matches_bytes(&change(text, str::to_lowercase)) } else { self.matches_bytes(text) }
+    pub(super) fn matches(&self, text: &[u8], steps: &mut Steps<'_>) -> Result<bool> {
+        if self.ignores_case {
+            self.matches_bytes(&change(text, str::to_lowercase), steps)
+        } else {
+            self.matches_bytes(text, steps)
+        }
     }
 
     /// Goes on from the last `%` where a piece does not match, so that the time is at most pattern times text.
-    fn matches_bytes(&self, text: &[u8]) -> bool {
+    fn matches_bytes(&self, text: &[u8], steps: &mut Steps<'_>) -> Result<bool> {
         let step = |at: usize| at + 1 + text[at + 1..].iter().take_while(|byte| !starts(**byte)).count();
         let mut at = 0;
         let mut piece = 0;
         let mut retry: Option<(usize, usize)> = None;
         loop {
+            steps.take()?;
             match self.pieces.get(piece) {
                 Some(Piece::Anything) => {
                     piece += 1;
@@ -123,7 +130,7 @@ impl Pattern {
                     piece += 1;
                     continue;
                 }
-                None if at == text.len() => return true,
+                None if at == text.len() => return Ok(true),
                 _ => {}
             }
             match retry {
@@ -132,9 +139,33 @@ impl Pattern {
                     at = step(from);
                     retry = Some((then, at));
                 }
-                _ => return false,
+                _ => return Ok(false),
             }
         }
+    }
+}
+
+/// Counts the steps of what may take long, and asks now and then whether the query may go on.
+pub(super) struct Steps<'c> {
+    check: &'c dyn Fn() -> Result<()>,
+    left: u32,
+}
+
+impl<'c> Steps<'c> {
+    /// Steps between two checks: some hundred microseconds.
+    const MOST: u32 = 1 << 16;
+
+    pub(super) fn new(check: &'c dyn Fn() -> Result<()>) -> Self {
+        Self { check, left: Self::MOST }
+    }
+
+    fn take(&mut self) -> Result<()> {
+        self.left -= 1;
+        if self.left == 0 {
+            self.left = Self::MOST;
+            (self.check)()?;
+        }
+        Ok(())
     }
 }
 
@@ -148,20 +179,20 @@ pub(super) fn like(
     is_negated: bool,
     ignores_case: bool,
     len: usize,
-) -> Result<Vector, String> {
+    steps: &mut Steps<'_>,
+) -> Result<Vector, Failure> {
     let texts = texts.texts();
-    let matched = |pattern: &Pattern, row: usize| i64::from(pattern.matches(texts.get(row)) != is_negated);
-    let values = match patterns.texts() {
+    let mut matched = |pattern: &Pattern, row: usize| -> Result<i64, Failure> {
+        Ok(i64::from(pattern.matches(texts.get(row), steps)? != is_negated))
+    };
+    let values: Result<Vec<i64>, Failure> = match patterns.texts() {
         Texts::One(pattern) => {
             let pattern = Pattern::new(pattern, ignores_case)?;
             (0..len).map(|row| matched(&pattern, row)).collect()
         }
-        many => {
-            let row = |row: usize| Ok(matched(&Pattern::new(many.get(row), ignores_case)?, row));
-            (0..len).map(row).collect::<Result<_, String>>()?
-        }
+        many => (0..len).map(|row| matched(&Pattern::new(many.get(row), ignores_case)?, row)).collect(),
     };
-    Ok(Vector::from_ints(values))
+    values.map(Vector::from_ints)
 }
 
 /// A piece of a pattern of `format`.
@@ -297,13 +328,25 @@ mod tests {
         }
     }
 
+    fn matches(pattern: &Pattern, text: &[u8]) -> bool {
+        pattern.matches(text, &mut Steps::new(&|| Ok(()))).unwrap()
+    }
+
+    #[test]
+    fn long_match_ends_with_the_query() {
+        let pattern = Pattern::new(format!("%{}b", "a".repeat(100_000)).as_bytes(), false).unwrap();
+        let ended = || -> Result<()> { Err(crate::Error::new(crate::ErrorKind::TimedOut, "its time is over")) };
+        let error = pattern.matches(&[b'a'; 200_000], &mut Steps::new(&ended)).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::TimedOut);
+    }
+
     #[test]
     fn like_takes_code_points_and_backslashes() {
         let like =
-            |text: &str, pattern: &str| Pattern::new(pattern.as_bytes(), false).unwrap().matches(text.as_bytes());
+            |text: &str, pattern: &str| matches(&Pattern::new(pattern.as_bytes(), false).unwrap(), text.as_bytes());
         assert!(like("é", "_") && like("a%b", "a\\%b") && like("a\\b", "a\\b") && like("a\nb", "a%b") && like("", "%"));
         assert!(!like("ab", "a\\b") && !like("abc", "a_") && !like("", "_") && like("aab", "%ab") && !like("ab", "b%"));
-        assert!(Pattern::new("É%".as_bytes(), true).unwrap().matches("éa".as_bytes()));
+        assert!(matches(&Pattern::new("É%".as_bytes(), true).unwrap(), "éa".as_bytes()));
         assert!(Pattern::new(b"a\\", false).is_err());
     }
 }

@@ -111,6 +111,16 @@ fn a_query_past_its_memory_or_time_fails() {
     }
     let error = run(QueryOptions::default().with_time_limit(Some(Duration::ZERO)), "SELECT 1 FROM events");
     assert_eq!(error.kind(), ErrorKind::TimedOut);
+    // Also within a row: some hundred million comparisons of each.
+    let slow = format!(
+        "SELECT count() FROM events WHERE format('{}{{}}', blob1) LIKE '%{}b'",
+        "a".repeat(100_000),
+        "a".repeat(50_000)
+    );
+    let begin = std::time::Instant::now();
+    let error = run(QueryOptions::default().with_time_limit(Some(Duration::from_millis(50))), &slow);
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[test]

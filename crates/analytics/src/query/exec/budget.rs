@@ -1,22 +1,51 @@
-//! The memory of a query, which is counted before it is taken.
+//! The memory and the time of a query. Memory is counted before it is taken.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::query::vector::{Rows, Vector};
 use crate::{Error, ErrorKind, Result};
 
-/// The memory of a query: its limit, and how much of it is taken. What is read from a dataset at once counts besides: a batch, which its
+/// The bounds of a query, and how much of its memory is taken. What is read from a dataset at once counts besides: a batch, which its
 /// source bounds.
 #[derive(Debug)]
-pub(in crate::query) struct Memory {
-    limit: usize,
+pub(in crate::query) struct Budget {
+    memory_bytes: usize,
     taken: Cell<usize>,
+    time_limit: Option<Duration>,
+    deadline: Option<Instant>,
+    is_cancelled: Arc<AtomicBool>,
 }
 
-impl Memory {
-    /// Creates a memory of this many bytes, none of which is taken.
-    pub(in crate::query) fn new(limit: usize) -> Self {
-        Self { limit, taken: Cell::new(0) }
+impl Budget {
+    /// Creates a budget of this many bytes, none of which is taken, and of this time from now on; a time that the clock does not reach is
+    /// no limit.
+    pub(in crate::query) fn new(
+        memory_bytes: usize,
+        time_limit: Option<Duration>,
+        is_cancelled: Arc<AtomicBool>,
+    ) -> Self {
+        let deadline = time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        Self { memory_bytes, taken: Cell::new(0), time_limit, deadline, is_cancelled }
+    }
+
+    /// Fails where the query is cancelled or its time is over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`], [`ErrorKind::TimedOut`].
+    pub(in crate::query) fn check(&self) -> Result<()> {
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Cancelled, "the query was cancelled").during("query"));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let limit = self.time_limit.unwrap_or_default();
+            let message =
+                format!("the query has taken longer than {limit:?}; select fewer rows, by timestamp or index1");
+            return Err(Error::new(ErrorKind::TimedOut, message).during("query"));
+        }
+        Ok(())
     }
 
     /// Takes bytes until the end of the query.
@@ -25,10 +54,10 @@ impl Memory {
     /// [`ErrorKind::MemoryLimit`] where the limit does not allow them: then none is taken.
     pub(in crate::query) fn take(&self, bytes: usize) -> Result<()> {
         let taken = self.taken.get().saturating_add(bytes);
-        if taken > self.limit {
+        if taken > self.memory_bytes {
             let message = format!(
                 "the query needs more than {} bytes of memory; select fewer rows or columns, group by fewer values, or set a LIMIT",
-                self.limit
+                self.memory_bytes
             );
             return Err(Error::new(ErrorKind::MemoryLimit, message).during("query"));
         }
@@ -38,14 +67,14 @@ impl Memory {
 
     /// Returns a share that has taken nothing yet.
     pub(in crate::query) fn share(&self) -> Share<'_> {
-        Share { memory: self, bytes: 0 }
+        Share { budget: self, bytes: 0 }
     }
 }
 
 /// A part of the memory that is taken; given back when it is dropped.
 #[derive(Debug)]
 pub(in crate::query) struct Share<'m> {
-    memory: &'m Memory,
+    budget: &'m Budget,
     bytes: usize,
 }
 
@@ -58,9 +87,9 @@ impl<'m> Share<'m> {
     /// Takes more bytes.
     ///
     /// # Errors
-    /// As [`Memory::take`].
+    /// As [`Budget::take`].
     pub(super) fn grow(&mut self, bytes: usize) -> Result<()> {
-        self.memory.take(bytes)?;
+        self.budget.take(bytes)?;
         self.bytes += bytes;
         Ok(())
     }
@@ -69,7 +98,7 @@ impl<'m> Share<'m> {
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         let back = self.bytes.saturating_sub(bytes);
         self.bytes -= back;
-        self.memory.taken.set(self.memory.taken.get() - back);
+        self.budget.taken.set(self.budget.taken.get() - back);
     }
 
     /// Takes over what another share has.
@@ -104,20 +133,20 @@ mod tests {
 
     #[test]
     fn shares_are_taken_within_the_limit_and_given_back() {
-        let memory = Memory::new(100);
-        let mut one = memory.share();
+        let budget = Budget::new(100, None, Arc::default());
+        let mut one = budget.share();
         one.grow(60).unwrap();
-        let mut two = memory.share();
+        let mut two = budget.share();
         assert_eq!(two.grow(41).unwrap_err().kind(), ErrorKind::MemoryLimit);
         assert_eq!(two.grow(usize::MAX).unwrap_err().kind(), ErrorKind::MemoryLimit);
         two.grow(40).unwrap();
         one.shrink_to(10);
         one.shrink_to(50);
-        assert_eq!((one.bytes(), memory.taken.get()), (10, 50));
+        assert_eq!((one.bytes(), budget.taken.get()), (10, 50));
         one.add(two);
-        assert_eq!((one.bytes(), memory.taken.get()), (50, 50));
+        assert_eq!((one.bytes(), budget.taken.get()), (50, 50));
         drop(one);
-        memory.take(100).unwrap();
-        assert!(memory.take(1).is_err());
+        budget.take(100).unwrap();
+        assert!(budget.take(1).is_err());
     }
 }
