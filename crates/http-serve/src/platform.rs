@@ -311,7 +311,7 @@ async fn stores(dataset: Arc<dyn EventSink>) -> Result<(), String> {
 /// assert_eq!(wrong.to_string(), "the binding \"STORAGE\" is a bucket, not a database; databases: none");
 /// # Ok::<(), isobar_http_serve::BindingError>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PlatformBuilder {
     bindings: Bindings,
 }

@@ -1,5 +1,6 @@
 //! From a wrangler configuration to a platform on local or memory backends.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use isobar_analytics::EventSink;
 use isobar_analytics::query::QueryExecutor;
 use isobar_cloudflare::wrangler::{self, Config};
-use isobar_sessions::{SessionNamespace, SessionObject};
+use isobar_sessions::{DeferredNamespace, SessionNamespace, SessionObject};
 
 use crate::dataset_queries::DatasetQueries;
 use crate::platform::{Platform, PlatformBuilder};
@@ -61,7 +62,7 @@ const WITHOUT_QUERY: crate::not_configured::NotConfigured = crate::not_configure
     std::borrow::Cow::Borrowed("this server is built without the feature `query`, by which datasets are asked"),
 );
 
-/// Opens a namespace of one class, given the platform without sessions.
+/// Opens a namespace of one class, given the platform of its environments.
 type Class = Box<dyn FnOnce(Target<'_>, &Platform) -> Result<Arc<dyn SessionNamespace>, isobar_sessions::Error>>;
 
 /// Makes the application whose handler cron triggers call.
@@ -233,8 +234,8 @@ impl WranglerPlatform {
         self
     }
 
-    /// Registers the type of a class that a session binding names; `env` makes the environment of its objects from the platform's other
-    /// bindings. A binding whose class is not registered is [`PlatformError::UnknownClass`].
+    /// Registers the type of a class that a session binding names; `env` makes the environment of its objects from the platform's
+    /// bindings. Session namespaces are among them, so that objects can call others: what they are asked waits until all are open. A binding whose class is not registered is [`PlatformError::UnknownClass`].
     ///
     /// ```no_run
     /// # use isobar_http_serve::{PlatformError, WranglerPlatform};
@@ -400,7 +401,13 @@ impl WranglerPlatform {
         target: impl for<'a> Fn(&'a Path, &'a str) -> Target<'a>,
     ) -> Result<Platform, PlatformError> {
         let Self { config, mut classes, .. } = self;
-        let others = builder.build();
+        let classes_of = config.durable_objects.bindings.iter().map(|binding| binding.class_name.as_str());
+        let deferred: BTreeMap<_, _> = classes_of.map(|class| (class, DeferredNamespace::new(class))).collect();
+        // Objects are made before the namespaces that they call are open.
+        let with_deferred = config.durable_objects.bindings.iter().fold(builder.clone(), |builder, binding| {
+            builder.with_sessions(&binding.name, deferred[binding.class_name.as_str()].clone())
+        });
+        let others = with_deferred.build();
         let mut opened: Vec<(String, Arc<dyn SessionNamespace>)> = Vec::new();
         for binding in &config.durable_objects.bindings {
             let name = &binding.name;
@@ -416,6 +423,7 @@ impl WranglerPlatform {
                     let folder = folder(class)?;
                     let namespace = open(target(&folder, class), &others);
                     let namespace = namespace.map_err(|error| PlatformError::Sessions(name.clone(), error))?;
+                    deferred[class.as_str()].set(&namespace);
                     opened.push((class.clone(), Arc::clone(&namespace)));
                     namespace
                 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::call::{self, Call};
 use crate::{
     Body, ClientSocket, Error, ErrorKind, ObjectId, Request, Response, Result, SessionNamespace, take_websocket,
 };
@@ -59,6 +60,15 @@ pub trait SessionNamespaceExt: SessionNamespace {
     /// As [`get`](Self::get).
     async fn post(&self, id: &ObjectId, path: &str, body: Body) -> Result<Response> {
         self.fetch(id, request("POST", path, body)?).await
+    }
+
+    /// Calls an object, which answers by [`Dispatch`](crate::Dispatch): a typed [`Call`].
+    ///
+    /// # Errors
+    /// The error of the object's handler, with its kind; [`ErrorKind::Unsupported`] when the object has no such call, [`ErrorKind::Decode`] when
+    /// one of both cannot read what the other has sent, and as [`SessionNamespace::fetch`].
+    async fn call<C: Call + Sync>(&self, id: &ObjectId, call: &C) -> Result<C::Answer> {
+        call::send(self, id, call).await
     }
 
     /// Opens a WebSocket to an object, by a GET of this path with `Upgrade: websocket`.

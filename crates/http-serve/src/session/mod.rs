@@ -43,7 +43,8 @@ use self::websocket::{asks_for_websocket, upgrade_required};
 ///
 /// # Errors
 /// The object's error, as a [`Problem`]; 400 when `path` is invalid; 426 when the object accepts a WebSocket but the
-/// request is not an upgrade; 403 when a browser sends it from another site, since it would carry the user's cookies.
+/// request is not an upgrade; 403 when a browser sends it from another site, since it would carry the user's cookies; 404 for the paths
+/// of [typed calls](isobar_sessions::CALL_PATH), which are the application's own.
 pub async fn forward_session(
     sessions: &dyn SessionNamespace,
     id: &ObjectId,
@@ -52,6 +53,9 @@ pub async fn forward_session(
 ) -> Result<Response, Problem> {
     if !is_same_origin(request.headers()) {
         return Err(Problem::new(http::StatusCode::FORBIDDEN).with_detail("this request comes from another site"));
+    }
+    if path.starts_with(isobar_sessions::CALL_PATH) {
+        return Err(Problem::not_found("the object's calls are not served"));
     }
     // The application's body limit holds for what the object reads, too.
     let (mut parts, body) = request.with_limited_body().into_parts();

@@ -1,6 +1,7 @@
 //! The stack over real HTTP, on a platform made from a wrangler configuration.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod calls;
 #[cfg(unix)]
 mod fast_path;
 #[cfg(unix)]
@@ -199,6 +200,8 @@ async fn api_site_health_and_errors() {
         ("GET /api/panic", 500, "the handler failed"),
         ("POST /api/rooms/a/notes", 200, "/notes?q=1: "),
         ("GET /api/rooms/a/socket", 426, "this is a WebSocket"),
+        ("POST /api/rooms/a/.isobar/call/x", 404, "calls are not served"),
+        ("POST /api/rooms/a/%2Eisobar/call/x", 404, "calls are not served"),
     ] {
         let got = ask(&running, head, "").await;
         assert!(got.0 == status && got.2.contains(body), "{head}: {got:?}");

@@ -2,6 +2,7 @@
 //! workerd included. The host under test runs the kit's own object, [`Probe`].
 
 mod alarms;
+mod calls;
 mod concurrency;
 mod ids;
 mod probe;
@@ -54,6 +55,7 @@ pub fn cases() -> Vec<Case<Subject>> {
     cases.extend(alarms::cases());
     cases.extend(sockets::cases());
     cases.extend(timers::cases());
+    cases.extend(calls::cases());
     cases
 }
 

@@ -8,10 +8,11 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value as Json, json};
 
+use super::calls::{Count, Echo, Panic, Refuse};
 use crate::timers::{Timer, Timers};
 use crate::{
-    AlarmInfo, Body, CloseFrame, Error, ErrorKind, KvListOptions, Message, Request, Response, Result, SessionContext,
-    SessionObject, Value, WebSocket, socket_pair, websocket_response,
+    AlarmInfo, Body, CloseFrame, Dispatch, Error, ErrorKind, KvListOptions, Message, Request, Response, Result,
+    SessionContext, SessionObject, Value, WebSocket, socket_pair, websocket_response,
 };
 
 /// The kit's object. A request to `/act` carries a list of operations (`{"op": ..., ...}`) and is answered with the list
@@ -64,23 +65,13 @@ impl SessionObject for Probe {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        if let Some(tag) = request.uri().path().strip_prefix("/socket/") {
-            let (client, server) = socket_pair();
-            let socket = self.context.accept_websocket(server, &[tag, "all"])?;
-            socket.send(format!("welcome {tag}"))?;
-            return Ok(websocket_response(client));
-        }
-        if request.uri().path() == "/encoded" {
-            let mut response = Response::new(Body::from("taken for gzip by its header alone"));
-            response.headers_mut().insert(http::header::CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
-            return Ok(response);
-        }
-        let operations: Vec<Json> = request.into_body().json().await?;
-        let mut results = Vec::new();
-        for operation in operations {
-            results.push(self.act(operation).await?);
-        }
-        Ok(Response::new(Body::from(Json::from(results).to_string())))
+        Dispatch::new(request)
+            .on(async |call: Echo| Ok(call.0))
+            .on(async |call: Refuse| Err(Error::new(call.kind(), call.message)))
+            .on(async |Count { by }| self.count(by))
+            .on(async |Panic| panic!("the probe panics on purpose"))
+            .or(async |request| self.other(request).await)
+            .await
     }
 
     async fn alarm(&self, info: AlarmInfo) -> Result<()> {
@@ -156,6 +147,33 @@ impl Operation<'_> {
 }
 
 impl Probe {
+    /// Handles a request that is not a call.
+    async fn other(&self, request: Request) -> Result<Response> {
+        if let Some(tag) = request.uri().path().strip_prefix("/socket/") {
+            let (client, server) = socket_pair();
+            let socket = self.context.accept_websocket(server, &[tag, "all"])?;
+            socket.send(format!("welcome {tag}"))?;
+            return Ok(websocket_response(client));
+        }
+        if request.uri().path() == "/encoded" {
+            let mut response = Response::new(Body::from("taken for gzip by its header alone"));
+            response.headers_mut().insert(http::header::CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
+            return Ok(response);
+        }
+        let operations: Vec<Json> = request.into_body().json().await?;
+        let mut results = Vec::new();
+        for operation in operations {
+            results.push(self.act(operation).await?);
+        }
+        Ok(Response::new(Body::from(Json::from(results).to_string())))
+    }
+
+    fn count(&self, by: i64) -> Result<i64> {
+        let count = self.context.kv().get::<i64>("count")?.unwrap_or_default() + by;
+        self.context.kv().put("count", &count)?;
+        Ok(count)
+    }
+
     /// Runs an operation.
     fn act(&self, operation: Json) -> LocalBoxFuture<'_, Result<Json>> {
         async move {
