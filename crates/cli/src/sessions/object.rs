@@ -103,6 +103,7 @@ fn described(class: &str, details: &ObjectDetails, is_live: bool) -> serde_json:
     described["alarm"] = alarm.into();
     described["file"] = details.file.display().to_string().into();
     described["keys"] = details.keys.into();
+    described["timers"] = details.timers.into();
     described["tables"] = tables.into();
     described["served"] = is_live.into();
     described
@@ -123,6 +124,7 @@ fn print(class: &str, details: &ObjectDetails, is_live: bool) -> Outcome {
         ("changed", entry.changed.map(time).unwrap_or_default()),
         ("alarm", alarm.unwrap_or_default()),
         ("keys", details.keys.to_string()),
+        ("timers", details.timers.to_string()),
         ("served", if is_live { "now, by a process of this machine" } else { "no" }.to_owned()),
     ];
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {

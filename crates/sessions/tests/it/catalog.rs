@@ -71,6 +71,7 @@ async fn looking_changes_and_creates_nothing() {
     assert_eq!(CatalogWriter::open(&missing, "Probe").unwrap_err().kind(), ErrorKind::Storage);
     assert!(!missing.exists());
     fill(folder.path(), &["Ada", "Bob"]).await;
+    act(&open(folder.path()), "Bob", json!([{"op": "set timer", "name": "late", "in": 3_600_000}])).await;
     let before = state(folder.path());
     let catalog = catalog(folder.path());
     assert!(!catalog.is_live().unwrap());
@@ -79,6 +80,7 @@ async fn looking_changes_and_creates_nothing() {
     assert_eq!((details.keys, details.entry.id.name(), details.alarm), (1, Some("Ada"), None));
     let tables: Vec<_> = details.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
     assert_eq!(tables, [("rows", 2), ("starts", 1)]);
+    assert_eq!((details.timers, catalog.details(&catalog.id("Bob")).unwrap().unwrap().timers), (0, 1));
     assert!(catalog.details(&catalog.id("nobody")).unwrap().is_none());
     assert!(catalog.query(&catalog.id("nobody"), "SELECT 1", ()).unwrap().is_none());
     assert_eq!(count(&catalog, "Ada", "SELECT count(*) FROM _cf_KV"), 1);

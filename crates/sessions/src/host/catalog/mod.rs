@@ -167,7 +167,8 @@ impl Catalog {
         let guard = self.guard()?;
         let Some(mut entry) = listing::entry_of(self, id, &guard)? else { return Ok(None) };
         let file = self.file(id);
-        let nothing = |entry| ObjectDetails { entry, file: file.clone(), alarm: None, keys: 0, tables: Vec::new() };
+        let nothing =
+            |entry| ObjectDetails { entry, file: file.clone(), alarm: None, keys: 0, timers: 0, tables: Vec::new() };
         if entry.damage.is_some() {
             return Ok(Some(nothing(entry)));
         }
@@ -175,10 +176,14 @@ impl Catalog {
             let Some(reader) = reader else { return Ok(None) };
             let failed = |error: rusqlite::Error| damaged(&file, &error);
             let alarm = reader.alarm().map_err(failed)?.map(|row| alarm_details(&row));
-            Ok(Some((alarm, reader.keys().map_err(failed)?, reader.tables().map_err(failed)?)))
+            let keys = reader.keys().map_err(failed)?;
+            let timers = reader.timers().map_err(failed)?;
+            Ok(Some((alarm, keys, timers, reader.tables().map_err(failed)?)))
         });
         match found {
-            Ok(Some((alarm, keys, tables))) => Ok(Some(ObjectDetails { entry, file, alarm, keys, tables })),
+            Ok(Some((alarm, keys, timers, tables))) => {
+                Ok(Some(ObjectDetails { entry, file, alarm, keys, timers, tables }))
+            }
             Ok(None) => Ok(None),
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 entry.damage = Some(error.to_string());

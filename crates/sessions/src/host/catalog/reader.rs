@@ -19,9 +19,12 @@ use crate::host::rules::VALUE_BYTES;
 use crate::host::storage::AlarmRow;
 use crate::{Cursor, Error, ErrorKind, Result, Value};
 
-/// Tables of the object's own: neither the host's nor SQLite's.
+/// The table of an object's timers, as `crate::timers` names it.
+const TIMERS: &str = "_isobar_timers";
+/// Tables of the object's own: neither the host's, nor SQLite's, nor those of timers.
 const TABLES: &str = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')
-    AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_cf~_%' ESCAPE '~' ORDER BY name";
+    AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_cf~_%' ESCAPE '~'
+    AND name NOT LIKE '~_isobar~_%' ESCAPE '~' ORDER BY name";
 
 /// Instructions of SQLite's between two looks at the clock.
 const INSTRUCTIONS: c_int = 1000;
@@ -152,6 +155,11 @@ impl Reader {
             };
             connection.query_row(sql, [], row).optional()
         })
+    }
+
+    /// The number of timers.
+    pub(super) fn timers(&self) -> rusqlite::Result<u64> {
+        if self.has_table(TIMERS)? { self.count(TIMERS) } else { Ok(0) }
     }
 
     /// The number of keys.

@@ -128,6 +128,8 @@ pub struct ObjectDetails {
     pub alarm: Option<AlarmDetails>,
     /// Number of its keys.
     pub keys: u64,
+    /// Number of its timers (`isobar_sessions::timers`), those that are given up among them.
+    pub timers: u64,
     /// Its tables, by name, without those of the host and of SQLite.
     pub tables: Vec<TableDetails>,
 }
